@@ -96,7 +96,7 @@ def as_our_error(raised: BaseException, arguments: Sequence[str]) -> ReviewLMErr
     if ours is not None:  # wrapped by a framework
         return ours
     if (refused := next((one for one in chain if is_out_of_memory(one)), None)) is not None:
-        return OutOfMemory("The memory does not suffice", cause=first_line(refused), remedy=LOWER)
+        return OutOfMemory("There is not enough memory", cause=first_line(refused), remedy=LOWER)
     log = write_crash_log(raised, arguments)
     if log is None:
         sys.excepthook(type(raised), raised, raised.__traceback__)

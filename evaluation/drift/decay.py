@@ -60,11 +60,11 @@ class Decay:
     def sentence(self) -> str:
         """The verdict in a sentence, with its numbers."""
         if not self.month:
-            return f"no month after {self.until} has enough new reviews to judge by"
+            return f"no month after {self.until} has enough new reviews to be judged"
         share = self.change / self.reference
         interval = f"{self.change:+.4f} bits per byte ({share:+.1%}), {self.change_low:+.4f} to {self.change_high:+.4f}"
-        verdict = "worse, beyond chance," if self.worse else "no worse"
-        return f"{self.month} is {verdict} than the reviews that the model was made with: {interval}"
+        verdict = "significantly worse" if self.worse else "not significantly worse"
+        return f"{self.month} is {verdict} than the model's own held-out reviews: {interval}"
 
 
 def measure_decay(
@@ -89,7 +89,7 @@ def measure_decay(
     """
     held_out = scores.filter(pl.col("part") == HELD_OUT)
     if held_out.is_empty():
-        raise EmptyInput("No review with a date is held out, so there is nothing to compare months with")
+        raise EmptyInput("No held-out review has a date, so there is no reference for the months")
     options: dict[str, Any] = {"confidence": confidence, "resamples": resamples}
     since = _since(held_out, fewest)
     reference = _drawn(held_out.filter(pl.col("month") >= since), seed=seed, **options)

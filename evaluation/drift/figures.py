@@ -35,15 +35,15 @@ def drift_page(report: DriftReport, facts: Mapping[str, Any]) -> str:
     ]
     level = f"{report.false_alarm:.1%}"
     method = (
-        "A figure is flagged if it exceeds what chance gives by more than its limit, and if so large a value is too "
+        "A figure is flagged if it exceeds its value by chance by more than its limit, and if so large a value is too "
         f"rare among random exchanges of whole reviews between the two samples: at most {level} of batches from the "
-        "same source raise any false alarm, over all figures together."
+        "same source raise a false alarm, over all figures together."
     )
     sections = [
         Section("Figures", [_picture(verdicts(report), "Figures and limits"), Table.of(rows), method]),
         Section("Stars, lengths, categories", [_picture(histograms(report), "Shares of reviews in each class")]),
         Section("Words", [_picture(moved_words(report), "Words that moved"), Table.of(report.moved)]),
-        Section("What was compared", [Table.facts(facts)]),
+        Section("Compared data", [Table.facts(facts)]),
     ]
     lead = f"{report.reviews:,} new reviews, {report.reference_reviews:,} known to the champion"
     verdict = Text(flagged_sentence(report), "bad" if report.drifted else "good")

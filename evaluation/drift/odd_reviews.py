@@ -134,7 +134,7 @@ def odd_markdown(table: pl.DataFrame, counts: Mapping[str, float], shown: int = 
     """Return counts and the first rows of `odd_table` as Markdown."""
     head = (
         f"{counts['surprising']} of {counts['reviews']} new reviews are too surprising to the champion and "
-        f"{counts['predictable']} too predictable; by chance {counts['by_chance']:.1f} of each would be."
+        f"{counts['predictable']} too predictable; {counts['by_chance']:.1f} of each are expected by chance."
     )
     rows = [
         f"| {literal(row['review_id'])} | {row['bits_per_byte']:.3f} | {row['expected']:.3f} | {row['deviation']:+.1f} "

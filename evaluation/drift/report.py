@@ -81,7 +81,7 @@ class DriftReport:
             f"| {'**drifted**' if figure.flagged else 'same'} | {literal(figure.detail)} |"
             for figure in self.figures
         ]
-        samples = f"{self.reviews:,} new reviews against {self.reference_reviews:,} that the champion knows."
+        samples = f"{self.reviews:,} new reviews compared with {self.reference_reviews:,} that the champion knows."
         columns = "| figure | value | by chance | limit of the excess | p | verdict | what |"
         return "\n".join([samples, "", columns, "|---|---|---|---|---|---|---|", *rows])
 
@@ -105,7 +105,7 @@ def compare(
     for name, sample in (("new", batch), ("known", known), ("held-out", held_out)):
         if sample.height < FEWEST:
             raise EmptyInput(
-                f"There are too few {name} reviews to speak of drift", value=f"{sample.height} reviews",
+                f"There are too few {name} reviews to measure drift", value=f"{sample.height} reviews",
                 remedy=f"at least {FEWEST} are needed",
             )
     texts, scores = of_texts(known, batch, config), of_scores(held_out, batch, config)

@@ -74,9 +74,9 @@ def _champion_reviews(evidence: Evidence) -> dict[str, str] | None:
 
 def _praise(case: Case) -> str:
     if case.lost:
-        return f"{case.lost}: the policy lets another take its place, and no rule failed"
+        return f"{case.lost}: the policy allows replacing it, and all rules passed"
     if case.evidence.champion is None:
-        return "there was no champion, and no rule failed"
+        return "first model, all rules passed"
     if case.beyond:
         return case.beyond
     but = f"; {other}" if (other := case.evidence.other_adaptation) else ""

@@ -104,7 +104,7 @@ def probe(
         EmptyInput: There are no probes.
     """
     if not probes:
-        raise EmptyInput("There are no probes to ask")
+        raise EmptyInput("There are no probes")
     encoded = {index: streams for index, streams in enumerate(_encode(bundle, probes)) if streams is not None}
     torn = {one.pair for index, one in enumerate(probes) if index not in encoded and one.pair}
     known = sorted(

@@ -104,11 +104,11 @@ def compare_continuous(
         models.base.ModelError: The bundle has no neural model, or a stream has another vocabulary.
     """
     if unknown := [name for name in variants if name not in VARIANTS]:
-        raise InputError("There is no such variant", value=unknown[0], remedy=", ".join(VARIANTS))
+        raise InputError("Unknown variant", value=unknown[0], remedy=", ".join(VARIANTS))
     cached = replace(cache or NeuralCacheSpec(), across=True)
     learning = replace(dynamic or DynamicSpec(), across=True)
     if "dynamic" in variants and learning.rule == "rms" and train is None:
-        raise InputError("The rule 'rms' needs the training text", remedy="name it, or take the rule 'sgd'")
+        raise InputError("The rule 'rms' needs the training text", remedy="give it, or use the rule 'sgd'")
     for stream in (validation, test, *([] if train is None else [train])):
         stream.require(bundle.vocabulary)
     part = Part("static model", bundle.spec, bundle.model)

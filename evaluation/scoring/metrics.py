@@ -166,7 +166,7 @@ def policies(boundary: str, vocabulary: str, unit: str, adaptation: str = STATIC
     """
     return {
         "log base": "natural logarithm inside (nats); bits = nats / ln 2; perplexity = exp(nats per token)",
-        "end of review": "one <eos> token a review is scored and counted; 1 byte and 1 word a review stand for it",
+        "end of review": "scored and counted as one <eos> token, 1 byte and 1 word per review",
         "begin and stars": "<bos> and the star token are given, never scored",
         "unknown words": "scored as <unk>; open figures add the cost of spelling the word",
         "folding": FOLDING[whole],
@@ -180,8 +180,8 @@ def policies(boundary: str, vocabulary: str, unit: str, adaptation: str = STATIC
 
 
 FOLDING = {
-    True: "open figures add the cost of what the vocabulary folds away (words: case, quotes, spacing), if it folds",
-    False: "what the vocabulary folds away (words: case, quotes, spacing) is paid for in no figure: it has no price",
+    True: "open figures include the cost of what the vocabulary folds away (words: case, quotes, spacing), if it folds",
+    False: "no figure includes the cost of what the vocabulary folds away (words: case, quotes, spacing)",
 }
 
 

@@ -186,16 +186,16 @@ def _with_nats(found: pl.DataFrame, token_nats: pl.DataFrame) -> pl.DataFrame:
     key = ["review_id", "position"]
     if not found.select(key).equals(token_nats.select(key)):
         raise ReviewLMError(
-            "The scores of tokens are not of the reviews that are observed", value=f"{len(token_nats)} and {len(found)}"
-            " tokens", cause="drawn with another seed or number", remedy="run again with --rebuild score",
+            "The scores of tokens belong to other reviews than the observed ones",
+            value=f"{len(token_nats)} and {len(found)} tokens", cause="drawn with another seed or number", remedy="run again with --rebuild score",
         )  # fmt: skip
     nats_N, predicted_N = token_nats["nats"].to_numpy(), found["predicted_nats"].to_numpy()
     far_N = ~np.isclose(nats_N, predicted_N, rtol=TOLERANCE, atol=TOLERANCE)
     if far_N.any():
         worst = found.row(int(np.flatnonzero(far_N)[0]), named=True)
         raise ReviewLMError(
-            "A model's distributions do not say of a token what its scores say", where=worst["review_id"],
+            "A model's distribution and its score of a token differ", where=worst["review_id"],
             value=f"token {worst['position']}: {nats_N[far_N][0]:.6g} nats scored, {predicted_N[far_N][0]:.6g} stepped",
-            cause="the model is not the one that was scored, or does not keep its contract",
+            cause="the model is not the one that was scored, or its `step` and `score` disagree",
         )  # fmt: skip
     return found.with_columns(nats=pl.Series(nats_N))

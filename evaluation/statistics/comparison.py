@@ -68,7 +68,7 @@ def comparison_table(
     """
     if len(texts := {(entry.reviews, entry.bytes) for entry in figures.values()}) > 1:
         raise ReviewLMError(
-            "Figures of different test sets do not belong in one table",
+            "Figures of different test sets cannot be compared",
             value=sorted(texts),
             remedy="score all models on the same split",
         )

@@ -101,7 +101,7 @@ def floor_nats(judged: pl.DataFrame, scores: pl.DataFrame) -> np.ndarray:
     )
     if len(other := joined.filter(pl.col("bytes") != pl.col("bytes_judged"))):
         raise ReviewLMError(
-            "The floor is of other texts than the scores",
+            "The floor was computed on other texts than the scores",
             value=f"review {other['review_id'][0]}",
             remedy="run again with --rebuild floor",
         )

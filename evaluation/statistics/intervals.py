@@ -178,7 +178,7 @@ def aligned(scores: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
     for name, frame in rows.items():
         if not frame.select("review_id", "bytes").equals(first.select("review_id", "bytes")):
             raise ReviewLMError(
-                "Figures of different test sets do not belong in one table",
+                "Figures of different test sets cannot be compared",
                 value=f"{next(iter(rows))} and {name}",
                 remedy="score all models on the same split",
             )

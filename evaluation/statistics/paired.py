@@ -194,16 +194,16 @@ def _notes(a: Side, b: Side) -> list[str]:
         notes.append(
             f"They have different vocabularies (units {a.figures.unit} and {b.figures.unit}): {left_out} are left out, "
             "since a smaller vocabulary turns more words into <unk>, or cuts the text into more tokens. Open figures "
-            "spell unknown words out and compare them; what a vocabulary folds away is still paid for by none."
+            "include the spelling of unknown words, so they compare; none includes what a vocabulary folds away."
         )
     for side, letter in ((a, A), (b, B)):
         if side.other_data:
             notes.append(
-                f"{letter} was trained on other data: whether these test reviews were among it is not known here."
+                f"{letter} was trained on other data, which may include these test reviews."
             )
         if side.figures.adaptation != STATIC:
             notes.append(
-                f"{letter} adapts to the text that it is measured on ({side.figures.adaptation}): not a static figure."
+                f"{letter} adapts to the text it is measured on ({side.figures.adaptation}): not a static figure."
             )
         if side.figures.impossible:
             notes.append(

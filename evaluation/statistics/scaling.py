@@ -112,11 +112,11 @@ def _require(sizes_N: np.ndarray, losses_N: np.ndarray, size: float) -> None:
             f"{len(set(sizes_N))}"
         )
     if np.polyfit(np.log(sizes_N), losses_N, 1)[0] >= 0:
-        raise ValueError("the losses do not fall as the fits become larger, so there is no law to go on")
+        raise ValueError("the losses do not fall as the fits become larger, so no scaling law can be fitted")
     if _speeds_up(np.log(sizes_N), losses_N):
         raise ValueError(
-            "each doubling of the small fits gains more than the last; by the law it gains less, so these are still in "
-            "the first steep part of learning: larger shares are needed"
+            "each doubling of the small fits gains more than the one before, but by a scaling law it gains less: the "
+            "fits are still in the first steep part of learning; use larger shares"
         )
 
 

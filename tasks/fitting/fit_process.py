@@ -209,7 +209,7 @@ def _raise(job: dict[str, Any], rank: _Rank) -> NoReturn:
     code, said = rank.process.returncode, rank.errors.read_text(encoding="utf-8", errors="replace").strip()
     where, words = which if size > 1 else "", said.splitlines()[-1] if said else ""
     if code != KILLED and says_out_of_memory(said):  # some libraries abort the process
-        raise OutOfMemory(f"The memory does not suffice to fit '{name}'", where=where, cause=words, remedy=LOWER)
+        raise OutOfMemory(f"There is not enough memory to fit '{name}'", where=where, cause=words, remedy=LOWER)
     if code != KILLED and said:
         log = write_crash_log(RuntimeError(f"the process that fitted '{name}' said:\n{said}"), sys.argv[1:])
         words = f"{words} (crash log: {log})"

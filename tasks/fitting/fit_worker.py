@@ -118,7 +118,7 @@ def main() -> int:
         return 6
     except BaseException as error:  # panics of Rust libraries are not an Exception
         if is_out_of_memory(error):
-            _say({"error": f"the memory does not suffice ({first_line(error)}); {LOWER}", "kind": "memory"})
+            _say({"error": f"not enough memory ({first_line(error)}); {LOWER}", "kind": "memory"})
         elif (number := _errno_of(error)) is not None:
             _say({"error": str(error), "errno": number})
         else:

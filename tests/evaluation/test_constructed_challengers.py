@@ -40,7 +40,7 @@ def test_better_by_noise():
     decision = judge(challenger=lucky, champion=champion)
     assert rule(decision, "better than the champion").passed
     assert_refused_by(decision, "surely better")
-    assert "it may be luck" in decision.reason
+    assert "it may be chance" in decision.reason
 
 
 def test_better_over_all_but_worse_on_one_star_reviews():
@@ -56,7 +56,7 @@ def test_memorising():
     recites = {**HONEST, "copied_passages": 0.9, "longest_copied": 130, "exposure_max": 13.3, "private_patterns": 40}
     decision = judge(STRICT, audit=recites, megabytes=12.0)
     assert_refused_by(decision, "novelty", "copied span", "exposure", "private patterns")
-    assert "10.0% of its passages (8 words, or a shorter text) are new, of real reviews' 98.0%" in decision.reason
+    assert "10.0% of its passages (8 words, or a shorter text) are new, 98.0% in real reviews" in decision.reason
     assert "the most exposed canary has 13.3 bits" in decision.reason
 
 
@@ -97,7 +97,7 @@ def test_another_tokenizer():
 def test_no_champion():
     decision = judge(STRICT, megabytes=12.0, **FIRST)
     assert decision.promote
-    assert decision.reason == "there was no champion, and no rule failed"
+    assert decision.reason == "first model, all rules passed"
     assert judge(**FIRST, smoke_passed=False, smoke_detail="no answer").reason == "no answer"
 
 

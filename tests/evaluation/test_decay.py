@@ -46,7 +46,7 @@ def test_a_month_that_is_worse_beyond_chance_is_told_and_one_like_the_reference_
     assert found.worse is True
     assert found.month == "2024-03"
     assert found.change == pytest.approx(0.2, abs=0.08)
-    assert found.sentence.startswith("2024-03 is worse, beyond chance, than")
+    assert found.sentence.startswith("2024-03 is significantly worse than")
     assert decay_of(made, same).worse is False
     assert decay_of(made, month("2024-02", NEW, 200, 1.7, 0.3, 2)).worse is False  # better is not worse
 

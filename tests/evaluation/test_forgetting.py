@@ -116,7 +116,7 @@ def test_what_the_challenger_learnt_from_is_told_and_too_few_others_decide_nothi
     assert "(the challenger learnt from the others: 40 by id, 3 by text)" in decision.reason
     few = judge(champion_reviews=on_champions(1.2, reviews=29, left_out=(400, 0)))
     assert few.promote
-    assert rule(few, "no forgetting").detail.endswith("too few to judge by")
+    assert rule(few, "no forgetting").detail.endswith("too few to judge")
     none = ChampionReviews(400, 400, 0, challenger=scores().clear(), champion=scores().clear())
     assert judge(champion_reviews=none).promote
 

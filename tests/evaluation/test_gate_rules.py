@@ -98,7 +98,7 @@ def test_a_loss_above_the_limit_that_may_be_luck_refuses_nothing_and_is_told():
     found = rule(decision, "no slice worse")
     assert found.passed
     assert found.value == pytest.approx(0.06)
-    assert "which may be luck" in found.detail
+    assert "which may be chance" in found.detail
 
 
 def test_a_loss_that_is_sure_but_within_the_limit_refuses_nothing():
@@ -160,7 +160,7 @@ def test_scores_that_are_not_those_of_the_store_are_refused():
     for whose in ("challenger", "champion"):
         decision = judge(**{f"{whose}_departure": 0.002})
         assert_refused_by(decision, "scored now")
-        assert f"the {whose}'s differ from the stored ones by 2.0e-03" in decision.reason
+        assert f"the {whose}'s scores differ from the stored ones by at most 2.0e-03" in decision.reason
     assert_refused_by(judge(champion_departure=math.nan), "scored now")
 
 

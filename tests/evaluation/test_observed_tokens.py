@@ -227,9 +227,9 @@ def test_scores_of_other_reviews_are_refused(bundle, stream, tmp_path):
     score_stream(bundle, stream, tmp_path, observed=[1, 2])
     nats = pl.read_parquet(tmp_path / TOKEN_NATS)
     counts_V = unigram_counts(stream, bundle.vocabulary.size)
-    with pytest.raises(ReviewLMError, match="not of the reviews that are observed"):
+    with pytest.raises(ReviewLMError, match="belong to other reviews than the observed"):
         observe(bundle, stream, np.array([1, 3]), nats, counts_V)
-    with pytest.raises(ReviewLMError, match="do not say of a token what its scores say") as caught:
+    with pytest.raises(ReviewLMError, match="its score of a token differ") as caught:
         observe(bundle, stream, np.array([1, 2]), nats.with_columns(pl.col("nats") + 1), counts_V)
     assert "r01" in str(caught.value)
     with pytest.raises(InputError, match="60"):

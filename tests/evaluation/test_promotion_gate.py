@@ -198,7 +198,7 @@ def test_a_gain_that_may_be_luck_is_refused():
     noisy = scores(0.99, noise=0.5, seed=4)
     decision = judge(challenger=noisy, baseline=scores(3.0))
     assert "surely better" in [rule.name for rule in decision.rules if rule.passed is False]
-    assert "it may be luck" in rule(decision, "surely better").detail
+    assert "it may be chance" in rule(decision, "surely better").detail
 
 
 def test_a_star_rating_that_gets_much_worse_is_refused():

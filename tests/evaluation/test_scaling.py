@@ -65,7 +65,7 @@ def test_more_noise_and_a_longer_reach_widen_the_interval() -> None:
         ([1e4, 1e4, 2e4, 2e4], [5, 5.1, 4.8, 4.9], "4 of 2"),
         ([1e4, 2e4, 4e4, 8e4], [5, 5.1, 5.2, 5.3], "do not fall"),
         ([1e4, 2e4, 4e4, 8e4], [5, 4.8, float("nan"), 4.6], "positive and finite"),
-        ([1e4, 1.01e4, 2e4, 2.02e4, 4e4, 4.04e4], [5.61, 5.53, 5.13, 5.16, 4.02, 4.11], "larger shares are needed"),
+        ([1e4, 1.01e4, 2e4, 2.02e4, 4e4, 4.04e4], [5.61, 5.53, 5.13, 5.16, 4.02, 4.11], "use larger shares"),
     ],
 )
 def test_what_no_law_can_be_had_from_is_refused(sizes: list[float], losses: list[float], said: str) -> None:

@@ -28,7 +28,7 @@ def test_a_small_gain_on_every_one_of_thirty_reviews_is_not_sure():
     """More than half of such samples lack what happens on one review in fifty, however bad it is."""
     decision = judge(**level(30, 0.02))
     assert_refused_by(decision, "surely better")
-    assert "to tell, test on more reviews" in decision.reason
+    assert "to decide, test on more reviews" in decision.reason
     assert judge(PromotionConfig(max_review_loss=0), **level(30, 0.02)).promote, "who takes it on trust says so"
     assert judge(**level(3_000, 0.02)).promote
 
@@ -46,7 +46,7 @@ def test_the_least_gain_that_can_be_sure_is_told_and_is_what_passes():
     assert case.effective_groups == pytest.approx(number)
     assert case.least_gain == pytest.approx(weight / (1 - weight))
     said = rule(judge(**level(100, 0.02)), "enough reviews").detail
-    assert f"no gain below {case.least_gain:.2%} can be sure" in said
+    assert f"a gain below {case.least_gain:.2%} cannot be proved" in said
     for times, passes in ((0.9, False), (1.1, True)):
         tight = level(100, times * case.least_gain, noise=1e-4)
         assert judge(**tight, resamples=4_000).promote is passes
@@ -106,7 +106,7 @@ def test_a_first_champion_must_surely_beat_the_baseline():
     lucky = scores(0.999, noise=0.3, seed=4)
     close = judge(**FIRST, challenger=lucky, baseline=scores(1.02))
     assert_refused_by(close, "better than the baseline")
-    assert "it may be luck" in close.reason
+    assert "it may be chance" in close.reason
     assert judge(**FIRST, challenger=scores(0.9, seed=1), baseline=scores()).promote
 
 
@@ -147,8 +147,8 @@ def alike(spread, reviews=400, size=4):
 
 def test_reviews_of_one_user_that_resemble_each_other_are_warned_of_unless_they_are_drawn_together():
     [warning] = judge(**alike(0.05)).warnings
-    assert warning.startswith("reviews of one user resemble each other: for other users than these the gain's variance")
-    assert warning.endswith('to decide for others, split.by = "user"')
+    assert warning.startswith("reviews of one user resemble each other: for other users the gain's variance")
+    assert warning.endswith('to decide for them, set split.by = "user"')
     assert judge(**alike(0.0)).warnings == ()
     drawn = alike(0.05)
     drawn["reviews"] = drawn["reviews"].with_columns(group=pl.col("user_id").rank("dense"))

@@ -78,7 +78,7 @@ def test_the_gate_says_that_a_champion_without_a_price_is_too_good() -> None:
     case: Any = SimpleNamespace(evidence=evidence, policy=SimpleNamespace(allow_other_reading=False))
     found = same_reading(case)
     assert found.passed
-    assert "the champion's figures leave case and spacing free" in found.detail
+    assert "the champion's figures leave out case and spacing" in found.detail
 
 
 @pytest.mark.parametrize(("ours", "theirs", "fair"), [

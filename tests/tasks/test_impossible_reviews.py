@@ -142,7 +142,7 @@ def test_the_gate_refuses_it_even_where_there_is_no_champion_and_says_why(scored
 def test_a_baseline_that_calls_reviews_impossible_is_nothing_to_have_beaten(scored: pl.DataFrame) -> None:
     decision = judged(scored.with_columns(nats=pl.lit(10.0)), scored)
     assert not decision.promote
-    assert decision.reason == "the baseline 'base' has no finite figures that could be beaten"
+    assert decision.reason == "the baseline 'base' has no finite figures to compare with"
 
 
 def test_the_store_gives_infinite_figures_back_as_they_were(tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ def test_reviews_without_dates_have_no_months_to_compare(shop: Shop):
     dataset = data_set(shop.config, shop.folder, timeless)
     clean = getattr(result := clean_and_split.fn(shop.config, dataset), "data", result)
     shop.registry.tracker.client.set_model_version_tag("reviewlm", "1", DATA_TAG, clean.digest)
-    with pytest.raises(EmptyInput, match="No review with a date is held out"):
+    with pytest.raises(EmptyInput, match="No held-out review has a date"):
         rescore_version.fn(shop.config, dataset, choose_versions.fn(shop.config, "champion")[0])
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from core.config.sections.promotion import PromotionConfig
 
 NO_CHAMPION = "there is no champion yet"
-MORE_REVIEWS = "to tell, test on more reviews (more data, or a larger share: split.test)"
+MORE_REVIEWS = "to decide, test on more reviews (more data, or a larger share: split.test)"
 IDENTITY = ("review_id", "stars", "bytes")
 """Columns that must be equal for two tables of scores to be of the same reviews."""
 

@@ -64,8 +64,9 @@ def _drawn_apart(case: Case, ours_D: np.ndarray, theirs_D: np.ndarray, other: pl
         times = 1 + (effect - 1) / drawn
         if times > max(RESEMBLANCE, 1 + SURE * error / drawn):
             yield (
-                f"reviews of one {who} resemble each other: for other {PLURAL[who]} than these the gain's variance is "
-                f"{times:.2f} times as large{_not_sure(case, other, times)}; to decide for others, split.by = \"{who}\""
+                f"reviews of one {who} resemble each other: for other {PLURAL[who]} the gain's variance is "
+                f"{times:.2f} times as large{_not_sure(case, other, times)}; to decide for them, set "
+                f'split.by = "{who}"'
             )
 
 

@@ -36,7 +36,7 @@ def champion_at_hand(case: Case) -> RuleOutcome:
     if case.evidence.champion_digest is None:
         return RuleOutcome(name, None, NO_CHAMPION)
     if case.lost and case.policy.replace_lost_champion:
-        return RuleOutcome(name, None, f"{case.lost}; the policy lets another take its place")
+        return RuleOutcome(name, None, f"{case.lost}; the policy allows replacing it")
     remedy = "roll back to a version that opens, or set promotion.replace_lost_champion"
     detail = f"{case.lost}: {remedy}" if case.lost else "the champion's bundle opens"
     return RuleOutcome(name, not case.lost, detail)
@@ -46,7 +46,7 @@ def scored_now(case: Case) -> RuleOutcome:
     """Refuse figures that were not computed for this decision, or that differ from those in the store."""
     name, evidence = "scored now", case.evidence
     if case.identical:
-        return RuleOutcome(name, None, "of the champion itself there is nothing to score")
+        return RuleOutcome(name, None, "the challenger is the champion, so it was not scored again")
     if evidence.score_problem:
         return RuleOutcome(name, False, evidence.score_problem)
     departures = {"challenger": evidence.challenger_departure}
@@ -54,13 +54,13 @@ def scored_now(case: Case) -> RuleOutcome:
         departures["champion"] = evidence.champion_departure
     stored = [who for who, departure in departures.items() if departure is None]
     if stored:
-        detail = f"the scores of the {' and the '.join(stored)} are stored ones"
+        detail = f"the scores of the {' and the '.join(stored)} were read from the store, not computed now"
         allowed = not case.policy.rescore
         return RuleOutcome(name, None if allowed else False, f"{detail}; the policy allows it" if allowed else detail)
     worst = max(departures, key=lambda who: _or_infinite(departures[who]))
     departure = _or_infinite(departures[worst])
     detail = f"{' and '.join(departures)} scored for this decision; "
-    detail += f"the {worst}'s differ from the stored ones by {departure:.1e} of a review's nats at most"
+    detail += f"the {worst}'s scores differ from the stored ones by at most {departure:.1e} of a review's nats"
     return RuleOutcome(name, departure <= DEPARTURE, detail, departure, DEPARTURE)
 
 
@@ -88,16 +88,16 @@ def same_family(case: Case) -> RuleOutcome:
     if case.evidence.champion_digest is None:
         return RuleOutcome(name, None, NO_CHAMPION)
     if case.identical:
-        return RuleOutcome(name, None, "of the champion itself there is nothing to compare")
+        return RuleOutcome(name, None, "the challenger is the champion, so there is nothing to compare")
     if ours.known and ours.name == theirs.name:
         sources = "the same sources" if ours.sources and ours.sources == theirs.sources else "other sources"
         return RuleOutcome(name, True, f"both were made from data of the family '{ours.name}', of {sources}")
     if not theirs.known and case.lost:
-        return RuleOutcome(name, None, f"{case.lost}, nor is known of which data it was made")
+        return RuleOutcome(name, None, f"{case.lost}, and it is not known from which data it was made")
     other = f"the challenger was made from data of the family '{ours.name}', the champion from '{theirs.name}'"
     if case.policy.allow_other_family:
         return RuleOutcome(name, None, f"{other}; the policy allows it")
-    remedy = "give it a registered model of its own (promotion.model_name), or set promotion.allow_other_family"
+    remedy = "register it under another name (promotion.model_name), or set promotion.allow_other_family"
     return RuleOutcome(name, False, f"{other}: {remedy}")
 
 
@@ -111,9 +111,9 @@ def same_reading(case: Case) -> RuleOutcome:
     if unfair:
         return RuleOutcome(name, False, f"{unfair}; it passes only with promotion.allow_other_reading")
     free = "" if case.evidence.champion_pays else (
-        "the champion's figures leave case and spacing free, and are too good by some 0.04 bits per byte"
+        "the champion's figures leave out case and spacing, so they are about 0.04 bits per byte too low"
     )  # fmt: skip
-    said = ("the challenger models no less of the text", free, case.evidence.editions)
+    said = ("the challenger's figures include as much of the text as the champion's", free, case.evidence.editions)
     return RuleOutcome(name, True, "; ".join(part for part in said if part))
 
 
@@ -128,7 +128,7 @@ def same_adaptation(case: Case) -> RuleOutcome:
         return RuleOutcome(name, False, why)
     if other := case.evidence.other_adaptation:
         remedy = "" if case.policy.adaptation in ("any", case.evidence.champion_adaptation) else (
-            "; to compare like with like, roll back to a champion of the wanted kind"
+            "; to compare models of one kind, roll back to a champion of the wanted kind"
         )  # fmt: skip
         return RuleOutcome(name, None, f"{other}; each review was scored from the fresh state{remedy}")
     return RuleOutcome(name, True, f"all figures of the challenger are {way}")
@@ -153,7 +153,7 @@ def enough_reviews(case: Case) -> RuleOutcome:
     within = f" in {count} groups ({case.evidence.grouped_by or 'given'})" if grouped else ""
     what = "groups" if grouped else "of them"
     detail = f"{case.challenger.reviews} test reviews{within}, at least {limit} {what} are needed; they count as "
-    detail += f"{case.effective_groups:.0f} of equal length, on which no gain below {case.least_gain:.2%} can be sure"
+    detail += f"{case.effective_groups:.0f} of equal length, so a gain below {case.least_gain:.2%} cannot be proved"
     if count < limit:
         detail += f"; {MORE_REVIEWS}"
     return RuleOutcome("enough reviews", count >= limit, detail, count, limit)

@@ -15,7 +15,7 @@ def leak_certificate(case: Case) -> RuleOutcome:
     """Refuse unless a verified certificate of these test reviews says that none of them is in the training data."""
     name, evidence = "leak certificate", case.evidence
     if not case.policy.require_leak_certificate:
-        return RuleOutcome(name, None, f"the policy asks for none; {evidence.leak_detail or 'nothing is known'}")
+        return RuleOutcome(name, None, f"the policy requires none; {evidence.leak_detail or 'nothing is known'}")
     if evidence.leak_free is None:
         return RuleOutcome(name, False, evidence.leak_detail or "there is no leak certificate")
     if evidence.leak_free and evidence.leak_test != evidence.challenger_test:

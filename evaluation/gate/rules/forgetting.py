@@ -23,7 +23,7 @@ def no_forgetting(case: Case) -> RuleOutcome:
     if why := _not_applicable(case):
         return RuleOutcome(name, None, why, None, limit)
     if found is None:
-        return RuleOutcome(name, False, "the two were not scored on the champion's own test reviews", None, limit)
+        return RuleOutcome(name, False, "the models were not scored on the champion's own test reviews", None, limit)
     if found.problem:
         return RuleOutcome(name, False, found.problem, None, limit)
     if found.same:
@@ -31,7 +31,7 @@ def no_forgetting(case: Case) -> RuleOutcome:
     scored = 0 if found.champion is None else len(found.champion)
     about = _about(case, scored)
     if scored < case.policy.min_test_reviews:
-        return RuleOutcome(name, None, f"{about}: too few to judge by", None, limit)
+        return RuleOutcome(name, None, f"{about}: too few to judge", None, limit)
     if outcome := _not_finite(case, about):
         return outcome
     loss = case.champion_loss
@@ -46,11 +46,11 @@ def _not_applicable(case: Case) -> str:
     if case.evidence.champion_digest is None:
         return NO_CHAMPION
     if case.identical:
-        return "of the champion itself there is nothing to compare"
+        return "the challenger is the champion, so there is nothing to compare"
     if case.lost:
         return case.lost
     if case.policy.max_champion_loss is None:
-        return "the policy sets no limit, so the two were not scored on the champion's own test reviews"
+        return "the policy sets no limit, so the models were not scored on the champion's own test reviews"
     return ""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from evaluation.gate.decision import RuleOutcome
 from evaluation.gate.rules.case import Case, at_most
 
-NOT_AUDITED = "what the model writes was not audited"
+NOT_AUDITED = "the texts that the model writes were not audited"
 NO_CANARIES = "no canaries were planted in the training data"
 MEAN_EXPOSURE = 8.0
 """Maximum mean exposure, in bits, of a network's canaries that were planted once. docs/memorisation.md has the values
@@ -32,12 +32,12 @@ def novelty(case: Case) -> RuleOutcome:
     name, limit = "novelty", case.policy.min_novelty
     copied, real = _fact(case, "copied_passages"), _fact(case, "real_copied_passages")
     if copied is None or real is None:
-        what = NOT_AUDITED if case.evidence.audit is None else "the model, or every real review, writes no words at all"
+        what = NOT_AUDITED if case.evidence.audit is None else "the model's samples, or all real reviews, have no words"
         return RuleOutcome(name, None if limit is None else False, what, None, limit)
     if real >= 1:
-        return RuleOutcome(name, None, "every passage of real held-out reviews stands in the training text too")
+        return RuleOutcome(name, None, "every passage of real held-out reviews is in the training text too")
     value = (1 - copied) / (1 - real)
-    detail = f"{1 - copied:.1%} of its passages (8 words, or a shorter text) are new, of real reviews' {1 - real:.1%}"
+    detail = f"{1 - copied:.1%} of its passages (8 words, or a shorter text) are new, {1 - real:.1%} in real reviews"
     if limit is None:
         return RuleOutcome(name, None, f"{detail}; the policy sets no limit", value)
     return RuleOutcome(name, value >= limit, detail, value, limit)
@@ -76,17 +76,17 @@ def _mean_exposure(case: Case) -> RuleOutcome:
     if case.evidence.audit is None:
         return RuleOutcome(name, None, NOT_AUDITED)
     if not _fact(case, "canaries"):
-        return RuleOutcome(name, None, f"{NO_CANARIES} (audit.canaries), so what it knows by heart was not asked")
+        return RuleOutcome(name, None, f"{NO_CANARIES} (audit.canaries), so memorisation was not measured")
     if mean is None or most is None:
-        return RuleOutcome(name, None, "no canary with a rank was planted once; what is repeated, any model learns")
+        return RuleOutcome(name, None, "no ranked canary was planted only once; any model learns repeated ones")
     detail = f"canaries that were planted once have {mean:.1f} bits on average, the most exposed of all {most:.1f}"
     if case.evidence.counts:
         return RuleOutcome(name, None, (
-            f"{detail}; no limit applies: its part '{case.evidence.counts}' is a table of counts, which holds whatever "
-            "stands in its training text, canaries too"
+            f"{detail}; no limit applies: its part '{case.evidence.counts}' is a table of counts, which stores all of "
+            "its training text, canaries too"
         ), mean)  # fmt: skip
     if highest is not None and highest <= MEAN_EXPOSURE:
-        return RuleOutcome(name, None, f"{detail}; ranked among so few (audit.candidates) none can have more than "
+        return RuleOutcome(name, None, f"{detail}; with so few candidates (audit.candidates) none can have more than "
                            f"{highest:.1f}, and the limit is {MEAN_EXPOSURE:g}", mean)  # fmt: skip
     return RuleOutcome(name, mean <= MEAN_EXPOSURE, detail, mean, MEAN_EXPOSURE)
 
@@ -101,5 +101,5 @@ def private_patterns(case: Case) -> RuleOutcome:
     if found is None:
         return at_most(name, None, more, NOT_AUDITED)
     limit = None if more is None else more + real
-    detail = f"{found:.0f} passages of its samples look like personal data, of as many real reviews {real:.0f}"
+    detail = f"{found:.0f} passages of its samples look like personal data, and {real:.0f} in as many real reviews"
     return at_most(name, found, limit, detail)

@@ -26,9 +26,9 @@ def not_below_floor(case: Case) -> RuleOutcome:
     detail += f"{gap.low:+.4f} to {gap.high:+.4f}"
     below = gap.high < -ROUNDING
     if below and case.evidence.folds:
-        return RuleOutcome(name, None, f"{detail}; its vocabulary folds case and spacing, which it need not pay for")
+        return RuleOutcome(name, None, f"{detail}; its figures leave out case and spacing")
     if below:
-        detail += ": no model can be below, so the scores are wrong or test reviews were learnt"
+        detail += ": no model can be below it, so the scores are wrong or the model was trained on test reviews"
     return RuleOutcome(name, not below, detail, gap.high, 0.0)
 
 
@@ -46,7 +46,7 @@ def better_than_baseline(case: Case) -> RuleOutcome:
     if not case.same_reviews(base):
         return RuleOutcome(name, False, f"the baseline '{who}' was scored on other reviews")
     if not math.isfinite(case.baseline.open_bits_per_byte):
-        return RuleOutcome(name, False, f"the baseline '{who}' has no finite figures that could be beaten")
+        return RuleOutcome(name, False, f"the baseline '{who}' has no finite figures to compare with")
     if not math.isfinite(case.challenger.open_bits_per_byte) or (gain := case.gain_over(base)) is None:
         return RuleOutcome(name, False, NO_INTERVAL)
     theirs, ours = case.evidence.baseline_adaptation, case.evidence.challenger_adaptation
@@ -88,9 +88,9 @@ def _interval(case: Case, gain: Gain, limit: float) -> str:
 
 def _verdict(gain: Gain, limit: float) -> str:
     if gain.estimate == 0:
-        return "there is none"
+        return "there is no gain"
     if gain.low > limit:
         return "the challenger is better" + (f" by more than {limit:.2%}" if limit else "")
     if gain.high < 0:
         return "the challenger is worse"
-    return "it may be luck" if gain.low <= 0 else f"it may be less than {limit:.2%}"
+    return "it may be chance" if gain.low <= 0 else f"it may be less than {limit:.2%}"

@@ -21,7 +21,7 @@ def latency(case: Case) -> RuleOutcome:
     if found is None and case.identical:
         return RuleOutcome(name, None, NOTHING_NEW)
     if found is None:
-        return at_most(name, None, limit, "it was not measured how long a suggestion takes")
+        return at_most(name, None, limit, "the time that a suggestion takes was not measured")
     detail = f"a suggestion takes {found.p50:.1f} ms (median), 95 % come within {found.p95:.1f} ms; "
     return at_most(name, found.p95, limit, f"{detail}a written word takes {found.word:.1f} ms")
 

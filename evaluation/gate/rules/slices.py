@@ -55,7 +55,7 @@ def no_slice_worse(case: Case) -> RuleOutcome:
 def _how_sure(shown: Mapping[str, float]) -> str:
     if shown["loss"] <= 0:
         return ""
-    return f", surely by {shown['surely']:.2%}" if shown["surely"] > 0 else ", which may be luck"
+    return f", by at least {shown['surely']:.2%}" if shown["surely"] > 0 else ", which may be chance"
 
 
 def slice_losses(case: Case) -> pl.DataFrame:
@@ -114,4 +114,4 @@ def _told(reviews: pl.DataFrame | None, dimension: str) -> pl.DataFrame:
 def _looked_at(case: Case, table: pl.DataFrame) -> str:
     counts = dict(table.group_by("dimension").len().iter_rows())
     parts = [f"{counts.get(dimension, 0)} of {dimension}" for dimension in case.policy.slice_dimensions]
-    return f"slices of {case.policy.min_slice_reviews} reviews looked at: {', '.join(parts)}"
+    return f"slices with {case.policy.min_slice_reviews} or more reviews: {', '.join(parts)}"
