@@ -187,7 +187,8 @@ def _with_nats(found: pl.DataFrame, token_nats: pl.DataFrame) -> pl.DataFrame:
     if not found.select(key).equals(token_nats.select(key)):
         raise ReviewLMError(
             "The scores of tokens belong to other reviews than the observed ones",
-            value=f"{len(token_nats)} and {len(found)} tokens", cause="drawn with another seed or number", remedy="run again with --rebuild score",
+            value=f"{len(token_nats)} and {len(found)} tokens", cause="drawn with another seed or number",
+            remedy="run again with --rebuild score",
         )  # fmt: skip
     nats_N, predicted_N = token_nats["nats"].to_numpy(), found["predicted_nats"].to_numpy()
     far_N = ~np.isclose(nats_N, predicted_N, rtol=TOLERANCE, atol=TOLERANCE)

@@ -84,7 +84,7 @@ def test_the_table_names_the_oddest_first_and_says_at_which_end() -> None:
     assert table["text"].str.len_chars().max() == 160
     counts = odd_counts(known, batch, 0.01)
     lines = odd_markdown(table, counts, shown=3).splitlines()
-    assert lines[0].endswith("by chance 0.5 of each would be.")
+    assert lines[0].endswith("0.5 of each are expected by chance.")
     assert [line.split("|")[1].strip() for line in lines[4:]] == table["review_id"].to_list()[:3]
     assert counts["surprising"] >= 1
     assert counts["predictable"] >= 1
