@@ -69,7 +69,7 @@ def _supported(expectation: Any, wanted: Mapping[str, Any]) -> None:
     elif expectation.suite_parameter_options:
         reason = f"its parameters {list(expectation.suite_parameter_options)} have no values"
     elif unknown := [metric for metric in wanted if not _known(metric)]:
-        reason = f"it rests on {', '.join(unknown)}"
+        reason = f"it depends on {', '.join(unknown)}"
     if reason:
         raise ReviewLMError(
             f"The expectation {name} cannot be evaluated", where=str(expectation.description or ""), cause=reason,

@@ -267,5 +267,5 @@ class Distinct(Metric):
         if len(values) > self._most:
             raise ValueError(
                 f"the column {self.columns[0]!r} has more than {self._most:,} distinct values; "
-                "expect something of their number instead")
+                "use an expectation about their number instead")
         return values

@@ -99,7 +99,7 @@ def for_rust(pattern: str) -> str:
         parsed = parser.parse(pattern)
     except re.error as error:
         raise ReviewLMError(
-            "This is no regular expression", value=pattern, cause=str(error), remedy="correct it in the suite"
+            "This is not a valid regular expression", value=pattern, cause=str(error), remedy="correct it in the suite"
         ) from error
     if parsed.state.flags & ~re.UNICODE:
         raise NotPortable("flags")

@@ -172,7 +172,7 @@ def _length_outside(asked: Asked, values: pl.Expr) -> pl.Expr:
 def _text(asked: Asked, values: pl.Expr) -> pl.Expr:
     kind = asked.kind(asked.column)
     if kind != pl.String():
-        raise TypeError(f"values of the column {asked.column!r} are no texts but of type {kind}")
+        raise TypeError(f"values of the column {asked.column!r} are not text but of type {kind}")
     return values
 
 

@@ -70,7 +70,8 @@ def load_suite(file: Path) -> Suite:
         columns = {str(name): tuple(kinds) for name, kinds in content.get("columns", {}).items()}
         head = require_name(str(content["name"])), columns, tuple(content.get("private", ()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError("This is no suite", where=file, cause=f"{type(error).__name__}: {error}") from error
+        cause = f"{type(error).__name__}: {error}"
+        raise ConfigError("This is not a suite of expectations", where=file, cause=cause) from error
     expectations = [_declared(file, number, each) for number, each in enumerate(named, start=1)]
     require_supported(expectations)
     return Suite(head[0], expectations, head[1], head[2])
@@ -136,6 +137,6 @@ def _declared(file: Path, number: int, written: Any) -> Any:
             ).to_domain_obj()
     except Exception as error:
         raise ConfigError(
-            "This is no expectation of Great Expectations", where=f"{file}, expectation {number}", value=written,
+            "Great Expectations has no such expectation", where=f"{file}, expectation {number}", value=written,
             cause=f"{type(error).__name__}: {error}",
         ) from error
