@@ -140,7 +140,7 @@ def _translated(error: Exception, uri: str) -> ReviewLMError:
         return ReviewLMError("MLflow refused the request", where=uri, value=code, cause=cause)
     if _is_denied(error, code):
         return NotAuthorized(
-            "MLflow does not take the credentials", where=uri, value=code or type(error).__name__, cause=cause,
+            "MLflow rejects the credentials", where=uri, value=code or type(error).__name__, cause=cause,
             remedy="set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (PostgreSQL: ~/.pgpass or PGPASSWORD), "
             "or ask for the permission",
         )

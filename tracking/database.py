@@ -24,7 +24,7 @@ DAMAGED = ("malformed", "not a database")
 """SQLite's words for a file that is none of its own, or not whole any more."""
 OLDER, NEWER = "out-of-date database schema", "Can't locate revision"
 """MLflow's and Alembic's words for a database of another version."""
-AGAIN = "a new one is made, and the next run logs and registers its models anew"
+AGAIN = "a new one is created, and the next run logs and registers its models again"
 
 
 def is_ready(file: Path) -> bool:
@@ -33,13 +33,13 @@ def is_ready(file: Path) -> bool:
     Raises:
         Damaged: The file is no database, or is cut off or damaged.
         ArtifactError: It is another application's, or of a newer MLflow.
-        NotWritable: It is a folder, or may not be read.
+        NotWritable: It is a folder, or cannot be read.
     """
     try:
         if not file.exists() or not file.stat().st_size:
             return False
         if file.is_dir() or not os.access(file, os.R_OK):
-            raise PermissionError(f"{file} is a folder, or may not be read")
+            raise PermissionError(f"{file} is a folder, or cannot be read")
     except PermissionError as error:
         raise NotWritable(
             "The tracking database cannot be opened", where=file, cause=str(error),
@@ -99,8 +99,8 @@ def _is_known(revision: str) -> bool:
 def damaged(file: Path | str, cause: str) -> Damaged:
     """Return the error of a database that is not whole."""
     return Damaged(
-        "The tracking database is damaged or is none", where=file, cause=cause,
-        remedy=f"put a backup back; or move it aside, together with its -wal and -shm: {AGAIN}",
+        "The tracking database is damaged or not a database", where=file, cause=cause,
+        remedy=f"restore a backup; or move it aside, together with its -wal and -shm: {AGAIN}",
     )
 
 
@@ -108,7 +108,7 @@ def newer(where: str, revision: str = "") -> ArtifactError:
     """Return the error of a database that a newer MLflow has made."""
     return ArtifactError(
         "The tracking database was made by a newer MLflow", where=where, value=revision or None,
-        remedy="use that version of MLflow, or put a backup back from before",
+        remedy="use that version of MLflow, or restore an older backup",
     )
 
 

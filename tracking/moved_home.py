@@ -62,11 +62,11 @@ def mend_moved_home(home: Path) -> None:
             _record(home)
     except Timeout as error:
         raise TrackingUnavailable(
-            "Another process is busy with this home folder, which was copied or moved", where=home / LOCK,
+            "Another process is using this home folder, which was copied or moved", where=home / LOCK,
             remedy="wait for it, or end it",
         ) from error
     except sqlite3.Error as error:  # what is wrong with the file is said by whoever opens it
-        log.debug("where %s was used last cannot be told: %s", home, error)
+        log.debug("the former location of %s is not known: %s", home, error)
     except OSError as error:  # read only: whoever reads a bundle looks for it in this home first
         if recorded is not None:
             log.warning("%s was moved from %s and cannot be written to: %s", home, recorded, error)
@@ -79,8 +79,8 @@ def _mend(home: Path, former: Path) -> None:
         _take_outbox(home, former, copied)
     _leave_services(home, copied)
     log.warning(
-        "this home folder was %s from %s: %d addresses in %s lead here now%s",
-        "copied" if copied else "moved", former, changed, DATABASE, f" (as it was: {backup})" if backup else "",
+        "this home folder was %s from %s: %d addresses in %s were updated%s",
+        "copied" if copied else "moved", former, changed, DATABASE, f" (backup: {backup})" if backup else "",
     )
 
 
@@ -183,7 +183,7 @@ def _not_rewritten(error: sqlite3.Error, home: Path, backup: Path) -> int:
     backup.unlink(missing_ok=True)
     if "full" in said:
         raise StoreFull(
-            "This home folder was moved, and there is no space to mend its database", where=backup, cause=said,
+            "This home folder was moved, and there is no space to update its database", where=backup, cause=said,
             remedy="free some space: a copy of the database is made first",
         ) from error
     if "locked" in said:
@@ -191,7 +191,7 @@ def _not_rewritten(error: sqlite3.Error, home: Path, backup: Path) -> int:
             "This home folder was moved, and its database is in use", where=home / DATABASE, cause=said,
             remedy="end the other process, or wait for it",
         ) from error
-    log.warning("the addresses in %s could not be looked through: %s", home / DATABASE, said)
+    log.warning("the addresses in %s could not be checked: %s", home / DATABASE, said)
     return 0  # what is wrong with the file is said by whoever opens it
 
 
@@ -244,7 +244,7 @@ def _take_outbox(home: Path, former: Path, copied: bool) -> None:
             target = home / KEPT / outbox.folder.name
             target.parent.mkdir(exist_ok=True)
             outbox.folder.rename(target)
-            log.warning("%d writes wait for %s: they are left to %s (copies: %s)", waiting, outbox.uri, former, target)
+            log.warning("%d queued writes to %s are left to %s (copies: %s)", waiting, outbox.uri, former, target)
 
 
 def _let_wait_for(outbox: Outbox, uri: str) -> None:

@@ -200,7 +200,7 @@ def _decided(registry: Registry, decide: Callable[[], Event | None], again: str)
         event, state = decide(), CARRIED_OUT
     except Unfinished as error:
         event, state = error.event, PENDING
-        terminal.say(f"{error.what}: MLflow went away ({error.cause}). {again[0].upper()}{again[1:]}.")
+        terminal.say(f"{error.what}: MLflow cannot be reached ({error.cause}). {again[0].upper()}{again[1:]}.")
     except TrackingUnavailable as error:  # the request may have arrived although the answer did not
         raise TrackingUnavailable(
             error.what, where=error.where, value=error.value, cause=error.cause, remedy=f"{error.remedy}; {again}"

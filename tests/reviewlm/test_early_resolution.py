@@ -135,7 +135,7 @@ def test_without_a_champion_a_verb_asks_for_data_instead_of_making_them_up(
     verb: list[str], flows_run: list[tuple[Any, ...]]
 ) -> None:
     error = complaint(*verb)
-    assert error.what == "Nothing says which data and settings are meant"
+    assert error.what == "It is not clear which data and settings to use"
     assert "--input FILES" in error.remedy
     assert not flows_run
 

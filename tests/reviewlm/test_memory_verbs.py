@@ -310,7 +310,7 @@ def test_a_toy_verb_checks_its_options_before_it_teaches_anything(
     ("arguments", "code", "said"),
     [
         (("gradient-flow",), 7, "no champion"),
-        (("gradient-flow", "--fitted"), 2, "Nothing says which data"),
+        (("gradient-flow", "--fitted"), 2, "not clear which data"),
         (("gradient-flow", "--fitted", "--preset", "small"), 5, "No model of this configuration"),
         (("gradient-flow", "--fresh", 8, "--fitted"), 2, "--fresh needs no model"),
         (("gradient-flow", "--fresh", 8, "--model", "99"), 2, "--fresh needs no model"),

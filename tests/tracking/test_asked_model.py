@@ -64,7 +64,7 @@ def test_after_the_demo_alone_its_model_answers_and_that_is_said(
     with caplog.at_level(logging.WARNING):
         _, version = open_version(RunConfig())
     assert (version.name, version.version) == (DEMO_MODEL, 1)
-    assert "no model of your own is registered as 'reviewlm' yet" in caplog.text
+    assert "no model of yours is registered as 'reviewlm' yet" in caplog.text
     assert locate(RunConfig(), "1")[1] == f"models:/{DEMO_MODEL}/1"
     assert find(RunConfig(), "champion")[1].version.name == DEMO_MODEL
 
@@ -77,7 +77,7 @@ def test_a_model_of_ones_own_answers_from_then_on_and_the_demo_s_by_its_name(
     assert open_version(RunConfig())[1].name == OWN_MODEL
     for reference in (DEMO_MODEL, f"{DEMO_MODEL}@champion", f"{DEMO_MODEL}/1", f"models:/{DEMO_MODEL}@champion"):
         assert open_version(RunConfig(), reference)[1].name == DEMO_MODEL
-    assert "no model of your own" not in caplog.text
+    assert "no model of yours" not in caplog.text
 
 
 def test_own_versions_of_which_none_is_champion_are_not_replaced_by_the_demo_unasked(home: Home) -> None:
@@ -98,7 +98,7 @@ def test_a_name_that_was_configured_is_never_exchanged(home: Home) -> None:
 
 def test_a_name_that_is_none_is_an_error_that_says_what_a_name_may_be(home: Home) -> None:
     home.register(OWN_MODEL)
-    with pytest.raises(ConfigError, match="no address of a registered model"):
+    with pytest.raises(ConfigError, match="not the address of a registered model"):
         open_version(RunConfig(), "../../etc/passwd")
     with pytest.raises(BundleError, match="models:/reviewlm@nobody"):
         open_version(RunConfig(), "nobody")

@@ -176,7 +176,7 @@ def test_a_rollback_that_was_cut_off_is_finished_and_not_undone_by_asking_for_it
     names.registry.promote(first, None)
     names.registry.promote(second, first)
     names.registry.log.append(Event(ROLLBACK, True, first, second, "complaints"), names.registry.events())
-    with pytest.raises(ReviewLMError, match="rollback to version 1 had been cut off"):
+    with pytest.raises(ReviewLMError, match="rollback to version 1 was interrupted"):
         names.registry.rollback_target()
     assert names.registry.alias(CHAMPION).version == first
     assert names.registry.rollback().version == second, "once all is told, going back is going back"
@@ -284,5 +284,5 @@ def test_an_event_rewritten_together_with_its_digest_is_noticed_by_the_one_after
     second = made(Event(GATE, True, 2, 1, "why"), 2, f"1 {first.digest}")
     assert complaints([first, second]) == []
     assert complaints([made(replace(first, why="other"), 1, ""), second]) == [
-        "event 1 is not the one that the writer of event 2 saw"
+        "event 1 was replaced: event 2 was based on another one"
     ]

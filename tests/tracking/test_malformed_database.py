@@ -69,9 +69,9 @@ def a_folder(file: Path) -> None:
 
 
 FAULTS: dict[Callable[[Path], None], tuple[type, str, str]] = {
-    garbage: (Damaged, "damaged or is none", "backup"),
+    garbage: (Damaged, "damaged or not a database", "backup"),
     cut_off: (Damaged, "malformed", "backup"),
-    only_a_header: (Damaged, "damaged or is none", "backup"),
+    only_a_header: (Damaged, "damaged or not a database", "backup"),
     overwritten_within: (Damaged, "malformed", "backup"),
     of_another_application: (ArtifactError, "songs", "move it aside"),
     of_a_newer_mlflow: (ArtifactError, "newer MLflow", "that version"),

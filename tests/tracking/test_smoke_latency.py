@@ -62,7 +62,7 @@ def test_a_very_slow_model_is_timed_on_fewer_suggestions() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [({"rest": 0.9}, "sum to 1.2"), ({"nats": math.inf}, "inf nats"), ({"nats": -1.0}, "-1.0 nats"),
-     ({"texts": ["Something else"]}, "prompt is not kept")],
+     ({"texts": ["Something else"]}, "does not begin with the prompt")],
 )  # fmt: skip
 def test_answers_that_make_no_sense_are_refused(wrong: dict[str, Any], message: str) -> None:
     good = {"texts": ["The food was fine"], "words": [{"word": "good", "probability": 0.3}], "rest": 0.7, "nats": 2.0,

@@ -178,7 +178,7 @@ def test_a_fit_whose_logged_files_are_gone_is_logged_anew_and_can_be_registered(
     registry = Registry(tracker, "reviews")
     lost = registry.register(tracker.tag(first, MODEL_URI_TAG), first)
     shutil.rmtree(registry.bundle_folder(lost))
-    with pytest.raises(BundleError, match="is logged and registered anew"):
+    with pytest.raises(BundleError, match="is logged and registered again"):
         registry.bundle_folder(lost)
     with caplog.at_level("WARNING"):
         second = write_model_run(config, prepared, fitted, parent, there=True)

@@ -115,13 +115,13 @@ def test_an_outage_of_the_whole_run_and_another_process_that_sends_it(
     line_of(tracker, cut=0, length=ALWAYS)
     write_runs(tracker, pieces)
     assert tracker.outbox.waiting() == 14
-    assert "is away" in caplog.text
+    assert "cannot be reached" in caplog.text
     for leftover in ("metrics.jsonl", "docs/index.html"):
         (pieces / leftover).unlink()  # what waits has copies
     another_process = pickle.loads(pickle.dumps(tracker))
     with caplog.at_level(logging.INFO):
         another_process.start_run("later")
-    assert "14 writes that waited were sent, 0 still wait" in caplog.text
+    assert "14 queued writes were sent, 0 are still queued" in caplog.text
     found = state(another_process, tracker.artifact_root)
     assert found.pop("later")
     assert found.pop("runs") == ["kn5", "later", "retrain"]
@@ -271,7 +271,7 @@ def test_a_damaged_queue_is_named_by_whoever_looks_into_it(tmp_path: Path, conte
     file.write_bytes(content)
     again = Outbox(tmp_path, "http://mlflow:5000", "reviewlm")
     for look in (lambda: outboxes(tmp_path), again.waiting, lambda: again.put(Write("tags", "r", {}))):
-        with pytest.raises(Damaged, match="queue of what waits for MLflow is damaged") as caught:
+        with pytest.raises(Damaged, match="queue of writes to MLflow is damaged") as caught:
             look()
         assert str(file) in str(caught.value)
 

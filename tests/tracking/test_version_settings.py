@@ -94,7 +94,7 @@ def test_a_mistaken_setting_is_named_as_the_users_own() -> None:
 
 
 def test_without_a_version_the_embedded_corpus_is_never_taken_unasked(own_home: Path) -> None:
-    with pytest.raises(NothingChosen, match="Nothing says which data") as caught:
+    with pytest.raises(NothingChosen, match="not clear which data") as caught:
         settings_of(["champion"])
     assert "--input FILES" in caught.value.remedy
     given = settings_of(["kn5"], input=["mine.csv"])
@@ -182,7 +182,7 @@ def test_a_setting_that_this_code_does_not_know_is_said_to_be_of_then(own_home: 
 
     told[CHECKSUM] = _sha256({name: value for name, value in told.items() if name != CHECKSUM})
     record.write_text(json.dumps(told))
-    with pytest.raises(ConfigError, match="not settings of this code"):
+    with pytest.raises(ConfigError, match="do not fit this version of the code"):
         settings_of(["champion"])
     assert settings_of(["champion"], preset="small").dataset == "data-1"
 

@@ -67,7 +67,9 @@ class BenchmarkStore:
             cause = str(error).partition("\n")[0]
             raise Damaged("The frozen benchmark set cannot be read", where=file, cause=cause, remedy=remedy) from error
         if found != digest:
-            raise Damaged("The frozen benchmark set is not what was frozen", where=file, value=found, remedy=remedy)
+            raise Damaged(
+                "The frozen benchmark set was changed after it was frozen", where=file, value=found, remedy=remedy
+            )
         return Benchmark(digest, run_id, reviews)
 
     def freeze(self, reviews: pl.DataFrame, source: str) -> Benchmark:

@@ -33,8 +33,8 @@ def bundle_in(tracker: Tracker, address: str) -> Path | None:
     raise BundleError(
         "The registered version holds no bundle", where=folder,
         cause="its files were deleted, or it was not registered by this project",
-        remedy="run the same configuration again: a fit that the store still has is logged and registered anew; or go "
-        "back to a version that opens (`reviewlm rollback`)",
+        remedy="run the same configuration again: a fit that is still in the store is logged and registered again; or "
+        "go back to a version that opens (`reviewlm rollback`)",
     )
 
 

@@ -47,7 +47,7 @@ def load_test(tracker: Tracker, model_name: str, version: int, device: str = "cp
     total = sum(probability for _, probability in found.words) + found.rest
     if not (math.isfinite(score.nats) and score.nats >= 0 and abs(total - 1) <= TOLERANCE):
         raise BundleError(
-            f"{address} gives answers that make no sense", where=address,
+            f"{address} gives inconsistent answers", where=address,
             value=f"{score.nats} nats, probabilities of the next word sum to {total}",
         )
     word = found.words[0][0] if found.words else ""

@@ -93,7 +93,7 @@ def asked_model(config: RunConfig, tracker: Tracker) -> str:
     name = config.promotion.model_name
     if name != OWN_MODEL or registered(tracker, name) or not registered(tracker, DEMO_MODEL):
         return name
-    log.warning("no model of your own is registered as '%s' yet: this is about the demo's, '%s'", name, DEMO_MODEL)
+    log.warning("no model of yours is registered as '%s' yet: using the demo's, '%s'", name, DEMO_MODEL)
     return DEMO_MODEL
 
 
@@ -156,9 +156,9 @@ def nothing_registered(tracker: Tracker, reference: str) -> BundleError:
     if not registered(tracker, name):
         remedy = "no champion: run `make demo` or `reviewlm run` first; `reviewlm history` lists the versions"
     else:
-        remedy = f"`reviewlm history --model {name}` lists the versions of '{name}' and why none or which is champion"
+        remedy = f"`reviewlm history --model {name}` lists the versions of '{name}' and which of them is champion"
         if name != DEMO_MODEL and registered(tracker, DEMO_MODEL):
-            remedy += f"; `--model {DEMO_MODEL}` asks the demo's model"
+            remedy += f"; `--model {DEMO_MODEL}` uses the demo's model"
     return BundleError(f"Nothing is registered as {reference} yet", where=tracker.uri, remedy=remedy)
 
 

@@ -59,7 +59,7 @@ def answers(ask: Ask) -> str:
     if not math.isfinite(score["nats"]) or score["nats"] < 0:
         raise RuntimeError(f"the score of a text is {score['nats']} nats")
     if not review.startswith("The food was"):
-        raise RuntimeError(f"the prompt is not kept: {review!r}")
+        raise RuntimeError(f"the review does not begin with the prompt: {review!r}")
     return f"perplexity {score['perplexity']:.1f}; {review!r}"
 
 

@@ -49,8 +49,9 @@ class Unfinished(TrackingUnavailable):
 
     def __init__(self, event: Event, name: str, error: ReviewLMError) -> None:
         super().__init__(
-            f"Decided as event {event.number}; aliases follow with the next command", where=f"models:/{name}",
-            cause=error.cause or error.what, remedy="do not decide again; `reviewlm history` tells what came of it",
+            f"The decision is recorded as event {event.number}; the next command moves the aliases",
+            where=f"models:/{name}",
+            cause=error.cause or error.what, remedy="do not repeat the command; `reviewlm history` shows the outcome",
         )
         self.event = event
 
@@ -131,8 +132,8 @@ class Change:
                     self.log.mark(event)
             self._look()  # another machine may have decided meanwhile, and our aliases be the older ones
         raise TrackingUnavailable(
-            "The aliases do not come to rest", where=f"models:/{self.name}",
-            cause="several machines change the registry at once", remedy="try again",
+            "The registry's aliases keep changing", where=f"models:/{self.name}",
+            cause="another process is updating them", remedy="try again",
         )
 
     def _look(self) -> None:

@@ -203,7 +203,7 @@ def complaints(events: Iterable[Event]) -> list[str]:
         number, _, digest = event.after.partition(" ")
         before = known.get(int(number)) if number else None
         if before and before.digest != digest:
-            found.append(f"event {number} is not the one that the writer of event {event.number} saw")
+            found.append(f"event {number} was replaced: event {event.number} was based on another one")
     return found
 
 

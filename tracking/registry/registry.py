@@ -116,7 +116,7 @@ class Registry:
         except ReviewLMError as error:
             if error_code(error) not in ABSENT:
                 raise
-            remedy = "`reviewlm history` lists those that there are"
+            remedy = "`reviewlm history` lists the versions"
             where = f"models:/{self.name}"
             raise InputError("There is no such version", where=where, value=number, remedy=remedy) from error.__cause__
 
@@ -259,9 +259,9 @@ class Registry:
         standing = change.standing
         if to is None and (late := [event for event in change.finished if event.action == ROLLBACK]):
             raise ReviewLMError(
-                f"A rollback to version {late[-1].version} had been cut off and is carried out only now",
+                f"A rollback to version {late[-1].version} was interrupted and has been completed only now",
                 where=f"models:/{self.name}", value=f"event {late[-1].number}",
-                remedy="if that is what you wanted, all is done; `--to N` goes back to another former champion",
+                remedy="if you wanted that, nothing more is needed; `--to N` goes back to another former champion",
             )
         target = standing.previous if to is None else to
         if target is None or target == standing.champion:

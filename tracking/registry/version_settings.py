@@ -119,7 +119,7 @@ def no_such_model(config: RunConfig, reference: str) -> ConfigError:
             f"There is no version {reference}", where=name, remedy=f"one of {numbers}; see `reviewlm history`"
         )
     return ConfigError(
-        f"'{reference}' is no alias of a registered version and no model of this configuration", value=reference,
+        f"'{reference}' is neither an alias of a registered version nor a model of this configuration", value=reference,
         remedy=f"a version's number ({numbers}), an alias (champion, previous …), or one of "
         f"{', '.join(spec.name for spec in config.models)}",
     )
@@ -202,8 +202,8 @@ def _nothing_chosen(references: Sequence[str], found: Found | None) -> ConfigErr
     if found is None:
         names = _several(references)
         return NothingChosen(
-            "Nothing says which data and settings are meant", where=names, remedy=remedy,
-            cause=f"no version is registered as {names}; `reviewlm history` lists those that there are",
+            "It is not clear which data and settings to use", where=names, remedy=remedy,
+            cause=f"no version is registered as {names}; `reviewlm history` lists the versions",
         )
     return ConfigError(
         f"It is not recorded which data and settings {_name(found)} was made with", where=found.folder, remedy=remedy,
@@ -216,7 +216,7 @@ def _unknown_today(error: ReviewLMError, found: Found, overrides: Sequence[str])
     if any(error.where.split(".")[-1] in override for override in overrides) or error.where == "--set":
         return error
     return ConfigError(
-        f"The recorded settings of {_name(found)} are not settings of this code: {error.what}", where=error.where,
-        value=error.value, cause="a setting has been renamed or taken away since", remedy="name one: --preset NAME",
+        f"The recorded settings of {_name(found)} do not fit this version of the code: {error.what}", where=error.where,
+        value=error.value, cause="a setting was renamed or removed since then", remedy="name one: --preset NAME",
     )
 

@@ -75,7 +75,7 @@ class Reference:
 
 def _no_address(text: str, cause: str = "") -> ConfigError:
     return ConfigError(
-        "This is no address of a registered model", value=text, cause=cause,
+        "This is not the address of a registered model", value=text, cause=cause,
         remedy="write models:/NAME@ALIAS or models:/NAME/VERSION, e.g. models:/reviewlm@champion",
     )
 

@@ -35,7 +35,7 @@ def end_abandoned(tracker: Tracker) -> list[str]:
         tracker.set_tags(run_id, {NOTE: "Killed: the process that wrote this run is gone"})
         tracker.end_run(run_id, "KILLED")
     if ended:
-        log.info("%d runs that a killed process had left were ended in MLflow", len(ended))
+        log.info("%d unfinished runs of killed processes were ended in MLflow", len(ended))
     return ended
 
 

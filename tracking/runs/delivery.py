@@ -82,10 +82,10 @@ def flush(tracker: Tracker) -> int:
             while (waiting := outbox.first()) is not None and _send_one(tracker, waiting):
                 sent += 1
     except Timeout:
-        log.debug("another process is sending what waits for %s", tracker.shown)
+        log.debug("another process is sending the queued writes to %s", tracker.shown)
     left = outbox.waiting()
     if sent:
-        log.info("MLflow (%s) is back: %d writes that waited were sent, %d still wait", tracker.shown, sent, left)
+        log.info("MLflow (%s) is back: %d queued writes were sent, %d are still queued", tracker.shown, sent, left)
     return left
 
 
@@ -112,13 +112,13 @@ def _send_one(tracker: Tracker, waiting: Waiting) -> bool:
 
 def _refuse(outbox: Outbox, waiting: Waiting, error: Exception) -> None:
     what = waiting.write
-    log.warning("MLflow does not take '%s' of run %s, which had waited for it: %s", what.kind, what.run_id, error)
+    log.warning("MLflow rejected the queued '%s' of run %s: %s", what.kind, what.run_id, error)
     outbox.refuse(waiting, str(error))
 
 
 def _told(tracker: Tracker, error: TrackingUnavailable, pause: float) -> None:
     log.warning(
-        "MLflow (%s) is away (%s); what is written waits in %s and is sent when it is back; next attempt in %.0f s",
+        "MLflow (%s) cannot be reached (%s); writes are queued in %s and sent when it is back; next attempt in %.0f s",
         tracker.shown, error.cause or error.what, tracker.outbox.folder, pause,
     )
 
@@ -139,13 +139,15 @@ def wait_for(tracker: Tracker, seconds: float = 0.0, sleep: Callable[[float], No
                 if tracker.outbox.paused():  # or a run that is started next would wait
                     tracker.outbox.resume()
                 return
-            error = TrackingUnavailable("Writes still wait for MLflow", where=tracker.shown, value=left)
+            error = TrackingUnavailable("Some writes to MLflow are still queued", where=tracker.shown, value=left)
         except TrackingUnavailable as away:
             error = away
         if time.monotonic() + WAIT_PAUSE > deadline or not tracker.worth_waiting(error):
             raise error
         if not told:
-            log.warning("MLflow (%s) is needed now and is away; waiting up to %.0f s for it", tracker.shown, seconds)
+            log.warning(
+                "MLflow (%s) is needed now but cannot be reached; waiting up to %.0f s for it", tracker.shown, seconds
+            )
             told = True
         sleep(WAIT_PAUSE)
 

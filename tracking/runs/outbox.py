@@ -270,11 +270,11 @@ def outboxes(root: Path) -> list[Outbox]:
 def _queue_error(file: Path, error: sqlite3.Error) -> ArtifactError:
     if any(words in str(error) for words in BROKEN):
         return Damaged(
-            "The queue of what waits for MLflow is damaged", where=file, cause=str(error),
-            remedy=f"move the folder {file.parent.name} away: what waited in it can no longer be sent",
+            "The queue of writes to MLflow is damaged", where=file, cause=str(error),
+            remedy=f"move the folder {file.parent.name} away: its writes can no longer be sent",
         )
     return ArtifactError(
-        "What waits for MLflow cannot be kept", where=file, cause=str(error),
+        "Writes to MLflow cannot be queued", where=file, cause=str(error),
         remedy="free some space, or move the home folder with REVIEWLM_HOME",
     )
 
