@@ -38,7 +38,7 @@ def end_left_runs() -> None:
     """End the flow runs whose process is gone. If the server does not answer, the next run does it."""
     with suppress(Exception):
         if ended := end_runs(is_gone, "Killed: the process that made this run is gone"):
-            log.info("%d flow runs that a killed process had left were ended in Prefect", ended)
+            log.info("%d unfinished flow runs of killed processes were ended in Prefect", ended)
 
 
 def end_runs(concerns: Callable[[str], bool], why: str) -> int:

@@ -35,7 +35,7 @@ def rescore(
         if found[0] is None:
             raise EmptyInput(
                 f"Version {chosen[0].version}, the champion, cannot be scored again",
-                cause="its bundle, or the data that it was made from, are not here; the log says which",
+                cause="its bundle or its data are missing; see the log",
             )
         decay = report_decay(config, [aged for aged in found if aged], run_id)
         return {**decay, "benchmark": measure_benchmark(config, run_id), "mlflow_run_id": run_id}

@@ -114,7 +114,7 @@ def run_stage(
     if (record := _stages.get()) is not None:
         record.append((stage, built.reused))
     seconds = built.artifact.manifest.get("seconds", 0)
-    how = "finished already" if built.reused else f"{seconds:.1f} s"
+    how = "already finished" if built.reused else f"{seconds:.1f} s"
     log.info("%-10s %-24s %s", stage, label or "-", how)
     return built
 

@@ -63,12 +63,12 @@ def measure_drift(config: RunConfig, dataset: Artifact, parent_run_id: str, anno
     seen = known_ids(store_of(config), known)
     new = _count_new(dataset, seen)
     if new < FEWEST:
-        log.info("drift: %d reviews are new to the champion; %d are needed to compare", new, FEWEST)
+        log.info("drift: only %d reviews are new to the champion; %d are needed", new, FEWEST)
         return None
     try:
         folder = registry_of(config).bundle_folder(version)
     except BundleError as error:  # the gate will refuse it too, with a remedy
-        log.warning("drift: champion v%d cannot be asked: %s", version.version, error)
+        log.warning("drift: champion v%d cannot be measured: %s", version.version, error)
         return None
     options = {**config.drift.model_dump(mode="json"), "seed": config.seed, "business": config.source.business,
                "selection": config.selection.model_dump(mode="json")}

@@ -52,7 +52,7 @@ def family_of_version(config: RunConfig, version: Version, folder: Path | None) 
         own = record_of(folder)
         return recorded_family(own) if own else recorded_family(recorded(config, folder), own=False)
     except (ArtifactError, Damaged) as error:
-        log.warning("of which data version %d was made is not known: %s", version.version, error)
+        log.warning("it is not known from which data version %d was made: %s", version.version, error)
         return NOT_KNOWN
 
 
@@ -73,6 +73,6 @@ def warn_of_other_family(config: RunConfig) -> None:
     if theirs.name != ours:
         log.warning(
             "these data are of the family '%s', the champion of %s (version %d) was made from '%s': the gate will "
-            "refuse this run's models. Give them a registered model of their own (promotion.model_name), or set "
+            "refuse this run's models. Register them under another name (promotion.model_name), or set "
             "promotion.allow_other_family=true", ours, registry.name, champion.version, theirs.name,
         )

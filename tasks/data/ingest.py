@@ -146,7 +146,7 @@ def replay_quarantine(config: RunConfig, dataset: Artifact, fixed: Path | None =
         sources, {digest: Reading(artifact.folder) for digest, artifact in read.items()}, config.home / REPLAYS,
         limits_of(config.source), fixed, {digest: _path_now(store, artifact) for digest, artifact in read.items()},
     )
-    log.info("%d records came back from quarantine, %d are left", facts["replayed"], facts["left"])
+    log.info("%d records were replayed from quarantine, %d remain", facts["replayed"], facts["left"])
     return finished(make_data_set(config, sources, read, []))
 
 
@@ -174,5 +174,5 @@ def replay_file(home: Path, name: str) -> Path:
         Damaged: The name has another form.
     """
     if (parts := re.fullmatch(r"replay:([0-9a-f]{64}):([0-9]{1,9})", name)) is None:
-        raise Damaged("A record names a replay that cannot be one", value=name, remedy="do not use this record")
+        raise Damaged("The name of a replay is not valid", value=name, remedy="do not use this record")
     return home / REPLAYS / parts[1] / f"{parts[2]}.parquet"

@@ -70,7 +70,7 @@ def frozen_benchmark(config: RunConfig, store: BenchmarkStore, crowned: list[Ver
         reviews, source = _reviews_of_file(config, named), named
         if known and digest_of(reviews) != known.digest:
             raise ReviewLMError(
-                "The file is not the benchmark set that is frozen", where=named, value=digest_of(reviews),
+                "The file is not the frozen benchmark set", where=named, value=digest_of(reviews),
                 cause=f"{known.digest} was frozen before", remedy="leave rescore.benchmark empty",
             )
     else:
@@ -110,12 +110,12 @@ def _row(config: RunConfig, benchmark: Benchmark, version: Version) -> dict[str,
             opened = partial(load_bundle, folder, device_of(config))
             scores = score_reviews(config, folder, opened, benchmark.reviews, f"benchmark v{version.version}")
     except BundleError as error:
-        log.warning("benchmark: version %d cannot be asked: %s", version.version, error)
+        log.warning("benchmark: version %d cannot be measured: %s", version.version, error)
         return None
     options = config.evaluation
     bits = (scores["nats"] + scores["spelling_nats"]).to_numpy() / LN2
     if not scores["nats"].is_finite().all():
-        log.warning("benchmark: version %d calls reviews impossible; it has no figure", version.version)
+        log.warning("benchmark: version %d gives reviews probability 0; it has no figure", version.version)
         return None
     found = ratio_interval(bits, scores["bytes"].to_numpy(), confidence=options.confidence,
                            resamples=options.resamples, seed=options.seed)

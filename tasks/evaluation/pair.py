@@ -103,7 +103,8 @@ def _stored_fits(config: RunConfig, prepared: Prepared, name: str) -> dict[str, 
     artifact = store_of(config).find("fit", plan_fit(config, spec, prepared, parts).digest)
     if artifact is None:
         raise ConfigError(
-            f"The model '{name}' is not fitted with these settings yet", value=name, remedy="run `reviewlm train` first"
+            f"The model '{name}' has not been fitted with these settings", value=name,
+            remedy="run `reviewlm train` first",
         )
     return {**found, name: Fitted(spec, artifact, "", True)}
 

@@ -58,7 +58,7 @@ def choose_versions(config: RunConfig, versions: str) -> list[Version]:
         EmptyInput: There is no champion yet.
     """
     if versions not in (CHAMPION, ALL):
-        raise ConfigError("There are no such versions to score again", value=versions, remedy="champion, or all")
+        raise ConfigError("The versions to score must be 'champion' or 'all'", where="versions", value=versions)
     registry = registry_of(config)
     if (champion := registry.alias(CHAMPION)) is None:
         raise EmptyInput("There is no champion yet, so nothing to score again", remedy="run `reviewlm run` first")
@@ -84,7 +84,7 @@ def rescore_version(config: RunConfig, dataset: Artifact, version: Version) -> A
         folder = registry_of(config).bundle_folder(version)
         scores = _scored_months(config, folder, _reviews_of(config, folder, known, dataset), version.version)
     except BundleError as error:
-        log.warning("rescore: version %d cannot be asked: %s", version.version, error)
+        log.warning("rescore: version %d cannot be measured: %s", version.version, error)
         return None
     decay = measure_decay(
         scores, fewest=config.rescore.min_reviews, confidence=config.evaluation.confidence,

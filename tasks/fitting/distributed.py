@@ -192,12 +192,12 @@ class DaskEngine:
                 last_seen = time.monotonic()
             elif time.monotonic() - last_seen > PATIENCE_SECONDS:
                 raise ModelError(
-                    f"no Dask worker has been there for {PATIENCE_SECONDS:.0f} seconds; start some with `dask worker "
+                    f"no Dask worker has connected for {PATIENCE_SECONDS:.0f} seconds; start some with `dask worker "
                     f"{self.client.scheduler.address}` and run again"
                 )
 
     def _gone(self) -> ModelError:
-        return ModelError("the Dask scheduler is gone; look into its log, start it and run again")
+        return ModelError("the Dask scheduler has stopped; check its log, start it and run again")
 
     def _result(self, future: Future) -> Any:
         from concurrent.futures import CancelledError
@@ -208,20 +208,21 @@ class DaskEngine:
             return future.result()
         except KilledWorker as error:
             raise ModelError(
-                f"a shard took {error.allowed_failures + 1} Dask workers with it, the last at "
-                f"{error.last_worker.address}; most likely they wanted memory: give them more, or --memory-limit 0 "
-                "where only maps of files count, and run again"
+                f"a shard ended {error.allowed_failures + 1} Dask workers, the last at "
+                f"{error.last_worker.address}; most likely they ran out of memory: give them more, or start them with "
+                "--memory-limit 0 if only memory-mapped files exceed it, and run again"
             ) from error
         except CancelledError as error:
             raise self._gone() from error
         except FileNotFoundError as error:
             raise ModelError(
-                f"a Dask worker does not see {self.folder}; it must lie where all machines see it, under one name",
+                f"a Dask worker does not see {self.folder}; it must be on a disk that all machines share, under the "
+                "same path",
                 kind="input",
             ) from error
         except (ImportError, AttributeError, TypeError, RuntimeError) as error:
             raise ModelError(
-                f"a Dask worker cannot do a shard: {error}; scheduler and workers need the same ReviewLM installed"
+                f"a Dask worker cannot process a shard: {error}; scheduler and workers need the same ReviewLM installed"
             ) from error
 
 

@@ -200,7 +200,7 @@ def _raise(job: dict[str, Any], rank: _Rank) -> NoReturn:
     if "errno" in last:
         raise OSError(last["errno"], last["error"])
     if last.get("kind") == "peer":
-        raise RankFailed(f"The processes that fitted '{name}' lost each other", where=which, cause=last["error"])
+        raise RankFailed(f"The processes that fitted '{name}' lost their connection", where=which, cause=last["error"])
     if "error" in last:
         # All ranks diverge together, so do not name a single rank.
         said = last["error"] if size == 1 or last["kind"] == "diverged" else f"{last['error']} ({which})"
@@ -213,9 +213,9 @@ def _raise(job: dict[str, Any], rank: _Rank) -> NoReturn:
     if code != KILLED and said:
         log = write_crash_log(RuntimeError(f"the process that fitted '{name}' said:\n{said}"), sys.argv[1:])
         words = f"{words} (crash log: {log})"
-    cause = "killed by the system, most likely for want of memory" if code == KILLED else words
+    cause = "killed by the system, most likely because memory ran out" if code == KILLED else words
     raise RankFailed(
         f"The process that fitted '{name}' ended with exit code {code}", where=where, cause=cause,
-        remedy=f"give it more memory, or a smaller batch (models.{name}.training.batch); a rerun goes on from the "
+        remedy=f"give it more memory, or a smaller batch (models.{name}.training.batch); a rerun resumes from the "
         "checkpoint",
     )

@@ -75,7 +75,9 @@ def _among_others(context: FitContext, spec: ModelSpec, meeting: str) -> FitCont
         ModelError: kind "input": the model has no gradient to share, or this rank has no device.
     """
     if not hasattr(spec, "training"):
-        raise ModelError(f"'{spec.name}' is of kind '{spec.kind}'; only neural models are trained by several", "input")
+        raise ModelError(
+            f"'{spec.name}' is of kind '{spec.kind}'; only neural models can be trained by several processes", "input"
+        )
     from models.neural.parallel.data_parallel import own_device  # imports torch
 
     rank, ranks = int(os.environ["RANK"]), ranks_of_environment()

@@ -55,7 +55,7 @@ def _sample(sampler: Sampler, seconds: float, ended: threading.Event) -> None:
             sampler.take()
         sampler.take()
     except OSError as error:  # a missing chart must not fail the fit
-        log.warning("the use of the machine is not sampled any more: %s", error)
+        log.warning("the machine's resources are no longer sampled: %s", error)
 
 
 class Sampler:

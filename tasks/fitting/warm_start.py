@@ -99,7 +99,7 @@ def starting_point(config: RunConfig, spec: ModelSpec, vocabulary: Artifact, inp
         return _fresh(spec, _lost(version, error))
     own = _fit_of(store_of(config), digest, spec, inputs)
     if own is not None and (not own.manifest["inputs"].get(INPUT) or _is_kept(config, own)):
-        return Start(None, own.manifest["inputs"].get(INPUT, ""), f"champion v{version.version} is this very fit")
+        return Start(None, own.manifest["inputs"].get(INPUT, ""), f"champion v{version.version} is this same fit")
     log.info("'%s' starts from the weights of champion v%d", spec.name, version.version)
     return Start(folder, digest, f"from the weights of champion v{version.version}")
 
@@ -171,7 +171,7 @@ def champion_vocabulary(config: RunConfig, name: str) -> Path | None:
         with converted_errors(bundle):
             return _kept_vocabulary(config, name, specs, bundle, version)
     except BundleError as error:
-        log.warning("vocabulary '%s' is learnt anew: %s", name, _lost(version, error))
+        log.warning("vocabulary '%s' is learnt again: %s", name, _lost(version, error))
         return None
 
 
@@ -180,12 +180,14 @@ def _kept_vocabulary(
 ) -> Path | None:
     theirs, form = Vocabulary.load(bundle / FILE), NormalForm(**config.clean.model_dump())
     if theirs.spec != config.vocabulary[name] or theirs.normal_form.to_dict() != form.to_dict():
-        log.warning("vocabulary '%s' is learnt anew: the champion's has other options or another normal form", name)
+        log.warning("vocabulary '%s' is learnt again: the champion's has other options or another normal form", name)
         return None
     found = [find_network(bundle, spec, theirs.digest)[0] for spec in specs]  # type: ignore[arg-type]
     folder = next((folder for folder in found if folder), None)
     if folder is None:
         return None
     _weights_as_saved(bundle, folder / WEIGHTS)
-    log.info("vocabulary '%s' is that of champion v%d, whose weights a model starts from", name, version.version)
+    log.info(
+        "vocabulary '%s' is taken from champion v%d, because a model starts from its weights", name, version.version
+    )
     return bundle / FILE

@@ -162,7 +162,7 @@ def recorded(config: RunConfig, bundle: Path) -> Lineage:
     fit = _by_file(store_of(config), "fit", BUNDLE_SPEC).get(digest)
     if fit is None:
         raise ArtifactError(
-            "Nothing is known of how this version was made", where=bundle, value=f"bundle {digest[:16]}",
+            "It is not known how this version was made", where=bundle, value=f"bundle {digest[:16]}",
             cause="it was registered before versions had a record, and its fit is not in this store",
         )
     return lineage_of(config, fit, _measured(store_of(config), digest))
@@ -189,7 +189,7 @@ def recorded_version(config: RunConfig, reference: str) -> tuple[Lineage, Path, 
     record = recorded(config, found.folder)
     if (root := found.version.tags.get(LINEAGE_TAG, record.root)) != record.root:
         raise Damaged(
-            f"The record of version {found.version.version} is not the one that it was registered with",
+            f"The record of version {found.version.version} differs from the one that it was registered with",
             where=found.folder.parent.parent / LINEAGE_FILE, value=f"root {record.root[:16]}, the tag says {root[:16]}",
         )
     return record, found.folder, found.version.version

@@ -47,8 +47,8 @@ def find_sources(lineage: Lineage, given: Sequence[str] = ()) -> dict[str, Path]
     for source in lineage.sources:
         if source.kind == "unknown":
             raise ArtifactError(
-                "It is not known how everything that this version is made of was made", where=source.name,
-                value=source.sha256, cause="it had left the store when the record was written",
+                "It is not known how all inputs of this version were made", where=source.name,
+                value=source.sha256, cause="they were no longer in the store when the record was written",
             )
         if source.kind not in ON_DISK:
             continue
@@ -64,8 +64,8 @@ def find_sources(lineage: Lineage, given: Sequence[str] = ()) -> dict[str, Path]
 def _lost(source: Source) -> Unreadable:
     changed = bool(source.path) and Path(source.path).is_file()
     return Unreadable(
-        f"A raw file of this version {'has changed' if changed else 'is gone'}", where=source.path or source.name,
-        value=f"SHA-256 {source.sha256}", remedy="name a file or folder that has it as it was: --input",
+        f"A raw file of this version {'has changed' if changed else 'is missing'}", where=source.path or source.name,
+        value=f"SHA-256 {source.sha256}", remedy="name a file or folder that has the unchanged file: --input",
     )
 
 
@@ -86,8 +86,8 @@ def configuration_of(lineage: Lineage) -> RunConfig:
     except ConfigError as error:
         commit = lineage.step(lineage.fit).environment.get("git_commit") or "that the version was made by"
         raise ConfigError(
-            f"The configuration of then is not one of this code: {error.what}", where=error.where, value=error.value,
-            cause="a setting has been renamed or taken away since", remedy=f"check out commit {commit}, and try again",
+            f"The version's configuration does not fit this code: {error.what}", where=error.where, value=error.value,
+            cause="a setting was renamed or removed since then", remedy=f"check out commit {commit}, and try again",
         ) from error
 
 
@@ -218,7 +218,7 @@ def _built(result: Any) -> Artifact:
         ReviewLMError: The artifact was reused.
     """
     if not isinstance(result, Artifact):
-        raise ReviewLMError("A stage was found instead of made again", cause="the home folder is not a new one")
+        raise ReviewLMError("A stage was found in the store instead of made again", cause="the home folder is not new")
     return result
 
 
@@ -274,8 +274,8 @@ def starting_weights(config: RunConfig, lineage: Lineage) -> dict[str, Path]:
                 found[digest] = file.parent
     if lost := wanted - found.keys():
         raise BundleError(
-            "The weights that the training started from are in no registered version", value=f"SHA-256 {lost.pop()}",
-            cause="the champion of then was deleted",
+            "No registered version has the weights that the training started from", value=f"SHA-256 {lost.pop()}",
+            cause="the champion of that time was deleted",
         )
     return found
 

@@ -25,7 +25,7 @@ from tasks.fitting.warm_start import INPUT, WEIGHTS_FILE
 from tasks.stage import store_of
 from tasks.tracking.track import registry_of
 
-REMEDY = 'train it afresh, with training.start = "fresh"'
+REMEDY = 'train it from fresh weights: training.start = "fresh"'
 EXAMPLES = 5
 BUNDLE_SPEC = f"{BUNDLE_FOLDER}/{SPEC}"
 
@@ -57,18 +57,18 @@ def look_back(config: RunConfig, clean: Artifact, bundle: Path) -> Past:
         then = store_of(config).find_usable("prepare", digest)
         if then is None:
             problems.append(
-                f"its start weights were trained on the prepared data '{digest}', which are gone from the store: "
-                "nobody can tell whether test reviews of today were among them"
+                f"its start weights were trained on the prepared data '{digest}', which are no longer in the store, "
+                "so it is not known whether today's test reviews were among them"
             )
         elif learnt := _learnt(then, clean):
             named = ", ".join([*learnt[:EXAMPLES], *(["…"] if len(learnt) > EXAMPLES else [])])
             problems.append(
-                f"{len(learnt):,} test reviews of today ({named}) were training reviews of the prepared data "
+                f"{len(learnt):,} of today's test reviews ({named}) were training reviews of the prepared data "
                 f"'{digest}', which its start weights were trained on"
             )
     if problems:
-        return Past(False, f"the challenger is no fresh model: {'; '.join(problems)}; {REMEDY}")
-    none = f"the start weights' own training data ({', '.join(earlier)}) have no test review of today"
+        return Past(False, f"the challenger builds on earlier models: {'; '.join(problems)}; {REMEDY}")
+    none = f"the start weights' own training data ({', '.join(earlier)}) have none of today's test reviews"
     return Past(True, none if earlier else "")
 
 
@@ -88,7 +88,7 @@ def learnt_from(config: RunConfig, bundle: Path) -> tuple[list[str], list[str]]:
         data[told.get("clean_digest", "unknown")] = None
         for what, found in known.parents(told):
             if found is None:
-                problems.append(f"how its {what} were made is not known: their fit is gone, and no version holds them")
+                problems.append(f"how its {what} were made is not known: their fit and versions are deleted")
             else:
                 waiting.append(found)
     return list(data), problems

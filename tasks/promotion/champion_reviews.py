@@ -68,7 +68,7 @@ def score_champion_reviews(
     try:
         ours, theirs = _scores(config, prepared, chosen, challenger, scored, champion, version)
     except (BundleError, Damaged) as error:
-        problem = f"the two could not be scored on the champion's own test reviews: {error.what}"
+        problem = f"the models could not be scored on the champion's own test reviews: {error.what}"
         return ChampionReviews(tests_count, ids, texts, problem=problem)
     documents = documents_of(earlier)
     return ChampionReviews(tests_count, ids, texts, challenger=ours, champion=theirs, documents=documents)
@@ -152,4 +152,4 @@ def _lost(config: RunConfig, champion: Champion, what: str) -> str:
     problem = f"the champion, version {champion.version}, cannot be measured on its own test reviews: {what}"
     log.warning("%s", problem)
     lineage = f"`reviewlm lineage {config.promotion.model_name}/{champion.version}`"
-    return f"{problem}; make them again with `reviewlm prepare` from what {lineage} shows, or set {SWITCH}"
+    return f"{problem}; make the data again with `reviewlm prepare` from the files in {lineage}, or set {SWITCH}"

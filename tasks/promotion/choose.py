@@ -36,10 +36,12 @@ def choose_challenger(config: RunConfig, prepared: Prepared, evaluated: Evaluate
     champion = _champion_folder(config)
     for model in ranked:
         if not (reason := hopeless(config, prepared, model, champion)):
-            log.info("challenger is '%s', the best of %d models on validation that may pass", model.name, len(ranked))
+            log.info("challenger is '%s', the best on validation of %d models that can pass", model.name, len(ranked))
             return model
-        log.warning("'%s' is not tried: %s", model.name, reason)
-    log.warning("challenger is '%s', the best of %d models on validation: none may pass", ranked[0].name, len(ranked))
+        log.warning("'%s' is skipped: %s", model.name, reason)
+    log.warning(
+        "challenger is '%s', the best of %d models on validation, although none can pass", ranked[0].name, len(ranked)
+    )
     return ranked[0]
 
 
@@ -84,8 +86,8 @@ def passed_over(
     ranked = ranking(evaluated)
     better = ranked[: [model.name for model in ranked].index(challenger.name)]
     reasons = {model.name: hopeless(config, prepared, model, champion) for model in better}
-    then = "the champion of the time when the challenger was chosen stood against it"
-    return tuple(f"'{name}' is better on validation and was not tried: {why or then}" for name, why in reasons.items())
+    then = "the champion at the time of the choice ruled it out"
+    return tuple(f"'{name}' is better on validation and was skipped: {why or then}" for name, why in reasons.items())
 
 
 def _champion_folder(config: RunConfig) -> Path | None:

@@ -168,7 +168,7 @@ def _other_data(clean: Artifact, champion: Champion | None) -> str:
     spec = json.loads((champion.folder / SPEC).read_text(encoding="utf-8"))
     if spec.get("clean_digest") == clean.digest:
         return ""
-    return "; the champion was trained on other data, of which it is not known whether these test reviews were in it"
+    return "; the champion was trained on other data, which may contain these test reviews"
 
 
 def unfair(challenger: Path, champion: Path | None) -> str:
@@ -184,13 +184,13 @@ def unfair(challenger: Path, champion: Path | None) -> str:
     if ours.digest == theirs.digest:
         return ""
     if not theirs.normal_form.chosen_as(ours.normal_form):
-        return "the section 'clean' has changed: the champion was trained on another normal form of the text"
+        return "the section 'clean' has changed: the champion was trained on text that was cleaned in another way"
     if ours.whole:  # its figures include the cost of folded case and spacing
         return ""
     if theirs.whole or (_folds(ours) and not _folds(theirs)):
         return (
-            "the challenger folds case and spacing, which the champion must pay for: its vocabulary is of an earlier "
-            "version and has no price for them"
+            "the challenger's figures leave out case and spacing, the champion's include them: the challenger's "
+            "vocabulary is of an earlier version"
         )
     return ""
 

@@ -26,5 +26,5 @@ def until_settled(judge: Callable[[], Judged]) -> Judged:
         except ChampionChanged as error:
             if attempt == ATTEMPTS:
                 raise
-            log.warning("the champion has changed since it was scored (%s); judging again", error.value)
+            log.warning("the champion has changed since it was scored (%s); running the gate again", error.value)
     raise AssertionError("unreachable")

@@ -201,7 +201,7 @@ def _as_registered(folder: Path, registered: str) -> str:
     digest = bundle_digest(folder)
     if registered and digest != registered:
         raise BundleError(
-            "The bundle is not the one that was registered", where=folder, value=f"{digest}, registered {registered}"
+            "The bundle differs from the registered one", where=folder, value=f"{digest}, registered {registered}"
         )
     return digest
 

@@ -133,7 +133,7 @@ def _files_in(out: Path, found: Mapping[str, Any]) -> Iterator[None]:
         with disk_errors(out, "free some space, or name another place"):
             yield
     except ArtifactError:
-        log.warning("found, and not written: %s", json.dumps(found))
+        log.warning("the result could not be written: %s", json.dumps(found))
         raise
 
 

@@ -69,7 +69,7 @@ def plan_scaling(config: RunConfig) -> ScalingPlan:
     """Check the configuration of a scaling fit before any work; raise ConfigError if it is wrong."""
     base = chosen_model(config, config.scaling.model, "scaling.model")[1]
     if wants_champion(base):
-        log.warning("'%s' starts from the champion; the law of a scaling fit is that of fresh weights", base.name)
+        log.warning("'%s' starts from the champion; a scaling law needs fits from fresh weights", base.name)
     return ScalingPlan(base, with_only(config, base))
 
 
@@ -130,7 +130,7 @@ def predict(plan: ScalingPlan, prepared: Prepared, fits: Sequence[SmallFit], par
         try:
             found = foretell([f.tokens for f in fits], [f.nats for f in fits], size, options.coverage, options.seed)
         except ValueError as error:
-            raise FitError(f"The whole fit's loss cannot be foretold: {error}", where=plan.base.name) from error
+            raise FitError(f"The whole fit's loss cannot be predicted: {error}", where=plan.base.name) from error
         facts = {**found.to_dict(), "fit": whole, "model": plan.base.name, "fit_was_there": there}
         text = json.dumps({**facts, "small": [fit.as_row() for fit in fits]}, indent=2)
         (work / PREDICTION_FILE).write_text(text, encoding="utf-8")
@@ -145,7 +145,7 @@ def predict(plan: ScalingPlan, prepared: Prepared, fits: Sequence[SmallFit], par
     tracker.log_text(parent_run_id, (artifact.folder / PREDICTION_FILE).read_text(encoding="utf-8"), PREDICTION_FILE)
     points = [(fit.tokens, fit.nats) for fit in fits]
     tracker.log_figure(parent_run_id, scaling_figure(points, found), "plots/scaling_prediction.png")
-    show_table("scaling", [fit.as_row() for fit in fits], f"Foretold: {found.low:.4f} to {found.high:.4f} nats")
+    show_table("scaling", [fit.as_row() for fit in fits], f"Predicted: {found.low:.4f} to {found.high:.4f} nats")
     return artifact
 
 

@@ -58,7 +58,7 @@ def database_errors(folder: Path, *others: type[Exception]) -> Iterator[None]:
         raise ArtifactError(
             f"The study of a sweep cannot be {'read or written' if busy else 'opened'}", where=folder / DATABASE,
             cause=str(told).splitlines()[0],
-            remedy="see to the disk and run the command again: it goes on where it stopped" if busy else
+            remedy="check the disk and run the command again: it continues where it stopped" if busy else
             "move the folder away and run the command again: what was fitted is taken from the store",
         ) from error
 

@@ -108,13 +108,13 @@ def inert_pruning(options: SweepConfig, evaluations: int) -> str:
         return ""
     if evaluations <= options.prune_after:
         return (
-            f"a fit has {evaluations} evaluations, the last of which prunes nothing, and the first that may is number "
+            f"a fit has {evaluations} evaluations; the last one cannot prune, and the first that can is number "
             f"{options.prune_after}; set training.evaluations above sweep.prune_after"
         )
     if options.pruner == "median" and options.trials <= options.random_trials:
         return (
-            f"the median prunes from {options.random_trials} finished trials on (sweep.random_trials), "
-            f"and sweep.trials is {options.trials}"
+            f"the median pruner needs {options.random_trials} finished trials (sweep.random_trials), but sweep.trials "
+            f"is {options.trials}"
         )
     return ""
 
@@ -141,7 +141,7 @@ def open_study(plan: Plan, prepared: Prepared) -> Study:
     study = Study(plan.config.home / "sweeps" / digest, options, plan.dimensions)
     study.remember(CHAMPION_NOTE, champion)
     if begun := study.trials():
-        log.info("the sweep goes on after %d trials: %s", len(begun), study.folder)
+        log.info("the sweep continues after %d trials: %s", len(begun), study.folder)
     return study
 
 
@@ -166,9 +166,9 @@ def finalists_of(plan: Plan, study: Study) -> list[Trial]:
         failed = [trial.reason for trial in trials if trial.state == "failed"]
         told = f"{len(failed)} failed, {len(trials) - len(failed)} pruned"
         raise FitError(
-            f"None of the {len(trials)} trials of the sweep came to an end: {told}", where=study.folder,
+            f"None of the {len(trials)} trials of the sweep finished: {told}", where=study.folder,
             cause=next(iter(failed), ""),
-            remedy="narrow the space, above all training.learning_rate; a rerun with more trials goes on from these",
+            remedy="narrow the space, above all training.learning_rate; a rerun with more trials continues from these",
         )
     models = {trial.number: canonical(identity(with_options(plan.base, trial.values))) for trial in complete}
     distinct = {models[trial.number]: trial for trial in reversed(complete)}
@@ -195,7 +195,7 @@ def summarise_sweep(plan: Plan, study: Study, finalists: Sequence[Finalist], par
         "overrides": overrides_of(plan.index, chosen), "toml": toml_of(chosen),
     }
     if winner.failed:
-        told = "trial %d wins though %d of its seeds failed: no finalist got through all of them"
+        told = "trial %d wins though %d of its seeds failed: no finalist finished all of them"
         log.warning(told, winner.trial.number, winner.failed)
     mark_best(plan.config, study, winner.trial.run_id)
     _log(plan, trials, importances, winner, result, parent_run_id)
@@ -257,7 +257,7 @@ def _perplexity(nats: float | None) -> float | None:
 
 def _note(result: Mapping[str, Any]) -> str:
     winner = result["winner"]
-    failed = f", of whose seeds {winner['seeds_failed']} failed" if winner.get("seeds_failed") else ""
+    failed = f"; {winner['seeds_failed']} of its seeds failed" if winner.get("seeds_failed") else ""
     return f"Winner: trial {winner['trial']}{failed}\n\n```toml\n{result['toml']}\n```"
 
 

@@ -106,7 +106,7 @@ def run_trial(
         try:
             spec, reason = with_options(base, asked.values), ""
         except ValueError as error:
-            spec, reason = None, f"the options do not go together: {error}"
+            spec, reason = None, f"the options cannot be combined: {error}"
         name = f"trial {asked.number}"
         with trial_run(config, prepared, spec, asked.values, name, parent_run_id, asked.run_id) as run:
             asked.describe(run.run_id)
@@ -117,7 +117,7 @@ def run_trial(
         try:
             study.give_back(asked)
         except Exception as error:  # e.g. a full disk: raise the first error; the next run repeats the trial
-            log.warning("trial %d could not be given back: %s", asked.number, error)
+            log.warning("trial %d could not be returned to the study: %s", asked.number, error)
         raise
 
 
@@ -158,8 +158,8 @@ def _plan(config: RunConfig, spec: ModelSpec, prepared: Prepared, study: Study) 
     plan = plan_fit(config, spec, prepared)
     if champion_digest(config, spec) != study.note(CHAMPION_NOTE):
         raise ChampionChanged(
-            "The champion that the trials start from was replaced while the sweep was at work", where=study.folder,
-            remedy="run the command again: it begins a new study, from the new champion",
+            "The champion that the trials start from was replaced while the sweep was running", where=study.folder,
+            remedy="run the command again: it starts a new study from the new champion",
         )
     return plan
 
@@ -247,5 +247,5 @@ def mark_best(config: RunConfig, study: Study, run_id: str) -> None:
         try:
             tracker.set_tags(run, {BEST: best})
         except ReviewLMError as error:  # e.g. the run was deleted in MLflow
-            log.warning("a trial's run cannot be marked: %s", error)
+            log.warning("a trial's run cannot be tagged: %s", error)
     study.remember(BEST, run_id)

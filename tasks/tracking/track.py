@@ -125,7 +125,7 @@ def parent_run(config: RunConfig, name: str, known: str = "") -> Iterator[str]:
     add_to_description(tracker, run_id, prefect_link())
     tracker.end_run(run_id, "FINISHED")
     if left := tracker.flush():
-        log.warning("%d writes wait for MLflow; the next run sends them, or `reviewlm tracking flush`", left)
+        log.warning("%d writes to MLflow are queued; the next run or `reviewlm tracking flush` sends them", left)
 
 
 def _link_from_prefect(tracker: Tracker, run_id: str) -> None:
@@ -206,7 +206,7 @@ def open_model_run(
     if finished_run and not _is_whole(tracker, finished_run):
         log.warning(
             "'%s': the files of its logged model (MLflow run %s) are gone; the store still has the fit, so it is "
-            "logged anew, and a new version can be registered. A version that was registered from them stays lost: "
+            "logged again, and a new version can be registered. A version that was registered from them stays lost: "
             "`reviewlm rollback` goes back to one that opens", spec.name, finished_run,
         )
         finished_run, there = None, False
@@ -284,12 +284,12 @@ def _is_whole(tracker: Tracker, run_id: str) -> bool:
 
 def model_note(spec: ModelSpec, figures: Figures) -> str:
     """Return a model run's description: the model, its figures on the test reviews, a link to the Prefect run."""
-    made_of = f", made of {', '.join(parts)}" if (parts := parts_of(spec)) else ""
+    made_of = f", built on {', '.join(parts)}" if (parts := parts_of(spec)) else ""
     said = (
         f"**{spec.name}**: {spec.kind} on {figures.unit} tokens, {figures.adaptation}{made_of}. Test reviews: "
         f"{figures.open_bits_per_byte:.4f} open bits per byte, perplexity {figures.perplexity:.1f} a token, "
         f"{figures.word_perplexity:.1f} a word."
     )
     if figures.adaptation != STATIC:
-        said += " It adapts to the review that it is measured on: compare it with other adapting models only."
+        said += " It adapts to the review it is measured on: compare it only with other adapting models."
     return f"{said}\n\n{prefect_link()}".strip()

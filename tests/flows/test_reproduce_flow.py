@@ -196,7 +196,7 @@ def test_a_flipped_byte_of_the_tokens_is_found_by_verify_and_a_changed_tag_befor
     with registry.tracker.reaching() as client:
         client.set_model_version_tag(registry.name, "1", LINEAGE_TAG, "another")
         try:
-            with pytest.raises(Damaged, match="not the one that it was registered with"):
+            with pytest.raises(Damaged, match="differs from the one that it was registered with"):
                 recorded_version(registered.config, "1")
         finally:
             client.set_model_version_tag(registry.name, "1", LINEAGE_TAG, registered.record.root)

@@ -99,7 +99,7 @@ def test_a_test_review_that_the_start_weights_were_trained_on_is_named(today: Ar
     before = prepared("another salt", train=["a", "e"], test=["b", "d"])
     past = look_back(RunConfig(), today, fitted("second", today, start=fitted("first", before)))
     assert not past.clean
-    assert "1 test reviews of today (e) were training reviews" in past.detail
+    assert "1 of today's test reviews (e) were training reviews" in past.detail
     assert before.digest in past.detail
     assert 'training.start = "fresh"' in past.detail
 
@@ -121,7 +121,7 @@ def test_data_that_have_left_the_store_are_said_to_be_gone(today: Artifact) -> N
     forget(before.folder)
     past = look_back(RunConfig(), today, challenger)
     assert not past.clean
-    assert f"the prepared data '{before.digest}', which are gone" in past.detail
+    assert f"the prepared data '{before.digest}', which are no longer" in past.detail
     assert 'training.start = "fresh"' in past.detail
 
 
@@ -158,4 +158,4 @@ def test_of_a_leak_within_the_data_of_today_the_certificate_is_told_first(today:
     past = look_back(RunConfig(), today, fitted("second", today, start=fitted("first", before)))
     leaks = with_past(Leaks(None, "the prepared data has no leak certificate"), past)
     assert leaks.free is False
-    assert leaks.detail.startswith("the prepared data has no leak certificate; the challenger is no fresh model")
+    assert leaks.detail.startswith("the prepared data has no leak certificate; the challenger builds on earlier models")

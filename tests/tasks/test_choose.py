@@ -98,9 +98,9 @@ def test_a_model_that_folds_case_is_passed_over_where_the_champion_does_not(
     run.model("honest", 1.9)
     with caplog.at_level(logging.WARNING):
         assert run.chosen().name == "honest"
-    assert "'folding' is not tried: the challenger folds case and spacing" in caplog.text
+    assert "'folding' is skipped: the challenger's figures leave out case and spacing" in caplog.text
     [note] = run.notes(run.models[1], run.champion)
-    assert note.startswith("'folding' is better on validation and was not tried: the challenger folds case")
+    assert note.startswith("'folding' is better on validation and was skipped: the challenger's figures leave out case")
     assert run.chosen("promotion.allow_other_reading=true").name == "folding"
 
 
@@ -173,7 +173,7 @@ def test_a_champion_that_changed_meanwhile_does_not_take_the_note_away(run: Run)
     run.model("folding", 1.8, folds=True)
     run.model("honest", 1.9)
     [note] = run.notes(run.models[1], run.bundle("new champion", folds=True))
-    assert "the champion of the time when the challenger was chosen stood against it" in note
+    assert "the champion at the time of the choice ruled it out" in note
 
 
 def test_the_note_stands_in_the_decision_and_older_decisions_are_read_without_one() -> None:

@@ -169,7 +169,7 @@ def test_a_shard_that_kills_its_workers_ends_the_fit_with_a_sentence_and_a_rerun
     cluster.scheduler.allowed_failures = 0
     placed: list[int] = []
     with (
-        pytest.raises(ModelError, match=r"a shard took 1 Dask workers with it.*run again"),
+        pytest.raises(ModelError, match=r"a shard ended 1 Dask workers.*run again"),
         dask_engine(cluster.scheduler_address, 0, tmp_path) as engine,
     ):
         engine.each(partial(_die, engine.share(np.arange(9))), lambda shard, result: placed.append(shard), 2)
@@ -198,7 +198,7 @@ def test_without_workers_the_fit_is_given_up_after_a_while(tmp_path, monkeypatch
     with (
         LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0", silence_logs=50) as empty,
         dask_engine(empty.scheduler_address, 0, tmp_path) as engine,
-        pytest.raises(ModelError, match=r"no Dask worker has been there.*dask worker tcp://"),
+        pytest.raises(ModelError, match=r"no Dask worker has connected.*dask worker tcp://"),
     ):
         tables(zipf(1_000, 100), NGramSpec(order=2), 100, does=engine)
 

@@ -103,7 +103,7 @@ def test_a_killed_fit_is_an_error_with_a_cause_and_a_remedy(data: Path, tmp_path
             if "tasks.fitting.fit_worker" in " ".join(child.cmdline()):
                 child.kill()
 
-    with pytest.raises(RankFailed, match="want of memory"):
+    with pytest.raises(RankFailed, match="because memory ran out"):
         run_job(job(data, tmp_path / "work", long_fit()), kill_at_first_news)
 
 

@@ -143,7 +143,7 @@ def test_a_champion_whose_files_are_gone_is_no_error_but_a_finding(bench: Bench)
 def test_a_bundle_that_is_not_the_registered_one_is_a_finding_too(bench: Bench, made: SimpleNamespace) -> None:
     shutil.rmtree(bench.registered)
     shutil.copytree(made.bundles[3], bench.registered)
-    assert "is not the one that was registered" in bench.champion().problem
+    assert "differs from the registered one" in bench.champion().problem
 
 
 def test_the_challenger_is_scored_from_what_was_registered(bench: Bench, made: SimpleNamespace) -> None:

@@ -70,7 +70,7 @@ def test_a_rank_that_is_killed_is_named_with_how_it_ended(monkeypatch: pytest.Mo
     with pytest.raises(RankFailed, match="exit code -9") as failure:
         run_job(made_job(monkeypatch, [LOST], [0.3, "die"]), silent)
     assert failure.value.where == "rank 1 of 2"
-    assert "want of memory" in failure.value.cause
+    assert "because memory ran out" in failure.value.cause
 
 
 def test_a_rank_with_a_mistake_is_named_with_its_last_words_and_the_traceback_is_in_a_crash_log(

@@ -137,7 +137,7 @@ def test_all_former_champions_are_scored_the_champion_first(shop: Shop):
     shop.registry.settle(2, 1, True, "", {"gate/outcome": "promoted"})
     found = shop.rescored(lines("2024-05", USUAL), versions="all")
     assert [one.version for one in found] == [2, 1]
-    with pytest.raises(ConfigError, match="champion, or all"):
+    with pytest.raises(ConfigError, match="must be 'champion' or 'all'"):
         choose_versions.fn(shop.config, "newest")
 
 
@@ -189,7 +189,7 @@ def test_a_named_file_is_frozen_and_another_one_refused(shop: Shop):
     assert found["history"][0]["in_training"] == sum(row["review_id"] in trained for row in shop.made[0][:10])
     assert measure_benchmark.fn(shop.config, shop.run_id)["digest"] == found["digest"]
     (shop.folder / "b.jsonl").write_bytes(b"\n".join(map(orjson.dumps, shop.made[0][:11])))
-    with pytest.raises(ReviewLMError, match="not the benchmark set that is frozen"):
+    with pytest.raises(ReviewLMError, match="not the frozen benchmark set"):
         measure_benchmark.fn(RunConfig.model_validate(named), shop.run_id)
 
 

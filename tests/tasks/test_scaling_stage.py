@@ -148,7 +148,7 @@ def test_small_fits_that_follow_no_law_are_a_fit_error_and_nothing_is_stored(
     plan: ScalingPlan, tracker: Tracker
 ) -> None:
     rising = [SmallFit(fit.small, fit.digest, fit.tokens, 1 + fit.tokens / 1e6) for fit in finished(plan)]
-    with pytest.raises(FitError, match="cannot be foretold"):
+    with pytest.raises(FitError, match="cannot be predicted"):
         predict.fn(plan, prepared(), rising, "run")
     assert archive(plan.config)["predictions"] == 0
 

@@ -230,6 +230,6 @@ def test_a_sweep_of_which_no_trial_ends_well_says_why(tmp_path: Path) -> None:
             asked = study.ask()
             assert asked is not None
             study.fail(asked, reason)
-    with pytest.raises(FitError, match="came to an end: 2 failed, 1 pruned") as error:
+    with pytest.raises(FitError, match="sweep finished: 2 failed, 1 pruned") as error:
         finalists_of(plan_sweep(config), study)
     assert "Diverged: loss nan" in str(error.value)

@@ -154,7 +154,7 @@ def test_failed_seeds_stand_in_the_table_with_the_winner_and_in_mlflow(
     assert result["finalists"][0].keys() == result["finalists"][1].keys()
     assert (result["winner"]["trial"], result["winner"]["seeds_failed"]) == (0, 1)
     assert "1 of its seeds failed" in caplog.text
-    assert "of whose seeds 1 failed" in tracker.tags["parent"]["mlflow.note.content"]
+    assert "1 of its seeds failed" in tracker.tags["parent"]["mlflow.note.content"]
 
 
 def test_of_a_longer_sweep_the_new_best_is_marked_and_no_other(tracker: Tracker) -> None:
@@ -200,7 +200,7 @@ def test_the_winners_options_are_written_as_the_configuration_takes_them(tracker
         ({"pruner": "none"}, 2, ""),
         ({"prune_after": 1}, 2, ""),
         ({"prune_after": 1}, 1, "a fit has 1 evaluations"),
-        ({"trials": 6}, 8, "from 6 finished trials on"),
+        ({"trials": 6}, 8, "needs 6 finished trials"),
         ({"trials": 7}, 8, ""),
         ({"trials": 6, "pruner": "halving"}, 8, ""),
     ],
@@ -324,7 +324,7 @@ def test_a_champion_replaced_meanwhile_ends_the_sweep_before_its_trials_are_mixe
     study.remember(CHAMPION_NOTE, "the one before")
     plan = plan_sweep(config(start="champion"))
     asked: Any = SimpleNamespace(number=1, values={"hidden": 9}, run_id="", describe=lambda run_id: None)
-    with pytest.raises(ChampionChanged, match="replaced while the sweep was at work"):
+    with pytest.raises(ChampionChanged, match="replaced while the sweep was running"):
         run_trial.fn(plan.config, plan.base, PREPARED, study, asked, "parent")
     with pytest.raises(ChampionChanged):
         run_seed.fn(plan.config, plan.base, PREPARED, study, 0, {"hidden": 9}, 5, "parent")
