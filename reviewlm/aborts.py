@@ -40,7 +40,7 @@ def aborts_told() -> Iterator[None]:
         return
     libc = ctypes.CDLL(None)
     libc.signal.restype, libc.signal.argtypes = ctypes.c_void_p, [ctypes.c_int, ctypes.c_void_p]
-    cause = "most likely an allocation failed: its own words are above"
+    cause = "most likely memory ran out: the library's message is above"
     refused = OutOfMemory("A library has ended the process", cause=cause, remedy=LOWER)  # made while memory is left
 
     def handler(number: int) -> None:

@@ -41,8 +41,8 @@ def require_device(config: RunConfig, checked: Callable[[Callable[[], None]], No
         checked(ask)
     except ReviewLMError as error:
         raise ConfigError(
-            "The GPU that is asked for is not there", where="execution.device", value="cuda", cause=error.what,
-            remedy="--set execution.device=auto takes a GPU where there is one, and the processor otherwise",
+            "The requested GPU is not available", where="execution.device", value="cuda", cause=error.what,
+            remedy="--set execution.device=auto uses a GPU if there is one, otherwise the processor",
         ) from error
 
 
@@ -109,7 +109,7 @@ def require_champion(chosen: VersionSettings) -> None:
     if chosen.version is None:
         raise EmptyInput(
             "There is no champion yet", where=f"models:/{chosen.config.promotion.model_name}@champion",
-            remedy="run `reviewlm run` first; `reviewlm history` lists the versions that there are",
+            remedy="run `reviewlm run` first; `reviewlm history` lists the versions",
         )
 
 
@@ -121,6 +121,6 @@ def require_new_reviews(chosen: VersionSettings) -> None:
     """
     if chosen.dataset and not chosen.config.source.input:
         raise ConfigError(
-            "There are no new reviews to look at", where="--input", remedy="name them: --input FILES",
-            cause=f"the data are those of {chosen.data}, which never grow",
+            "There are no new reviews", where="--input", remedy="name them: --input FILES",
+            cause=f"the data are {chosen.data}, which never change",
         )

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 Out = Annotated[
     Path | None,
-    typer.Option("--out", help="Folder for tables (CSV) and pictures (PNG), replaced there; none: no files."),
+    typer.Option("--out", help="Folder for tables (CSV) and pictures (PNG), which are replaced. Default: no files."),
 ]
 Track = Annotated[bool, typer.Option("--track", help="Write a run with figures, tables and pictures to MLflow.")]
 TrackPreset = Annotated[
-    str, typer.Option("--preset", help="Says only where MLflow is: a preset of config/, or the path of a TOML file.")
+    str, typer.Option("--preset", help="Preset of config/, or path of a TOML file; only its MLflow address is used.")
 ]
 TrackSet = Annotated[
     list[str] | None, typer.Option("--set", help="Override execution.tracking_uri or another setting. May be repeated.")

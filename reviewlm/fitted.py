@@ -31,14 +31,14 @@ Bundles = Annotated[
     list[str] | None, typer.Option("--bundle", help="Folder of a fitted model, or NAME=FOLDER. May be repeated.")
 ]
 Fitted = Annotated[
-    bool, typer.Option("--fitted", help="All fitted models of the preset; without a preset, of the champion's run.")
+    bool, typer.Option("--fitted", help="All fitted models of the preset. Without a preset: of the champion's run.")
 ]
 Chosen = Annotated[
     str,
     typer.Option(
         "--model",
-        help="Alias or number of a registered version, none: champion. With --fitted: models of the preset by name, "
-        "between commas.",
+        help="Alias or number of a registered version. Default: champion. With --fitted: names of models, separated "
+        "by commas.",
     ),
 ]
 BUNDLE = "bundle"
@@ -134,15 +134,15 @@ def chosen_models(
     """
     config = asked.config
     if bundles and fitted:
-        raise ConfigError("--bundle and --fitted exclude each other", remedy="leave one of them out")
+        raise ConfigError("--bundle and --fitted cannot be used together", remedy="leave one of them out")
     if bundles and chosen:
-        raise ConfigError("--bundle and --model exclude each other", remedy="leave one of them out")
+        raise ConfigError("--bundle and --model cannot be used together", remedy="leave one of them out")
     if fitted:
         return _of_preset(config, _named(config, chosen) if chosen else config.models, asked.clean)
     if bundles:
         models = [_of_folder(config, given) for given in bundles]
         if len({model.name for model in models}) < len(models):
-            raise ConfigError("Two models share a name", where="--bundle", value=[model.name for model in models],
+            raise ConfigError("Two models have the same name", where="--bundle", value=[model.name for model in models],
                               remedy="name them: --bundle NAME=FOLDER")  # fmt: skip
         return models
     bundle, version = opened(config, chosen or CHAMPION)
@@ -167,7 +167,7 @@ def held_out(config: RunConfig, model: FittedModel) -> TokenStream:
                 return checked(lambda: TokenStream.open(tokens.folder))  # noqa: B023
     raise ArtifactError(
         f"The held-out reviews of '{model.name}' are not in the store", where=_store(config).root,
-        remedy="name the home of its run (REVIEWLM_HOME), or give a text: --text FILE, one review a line",
+        remedy="set REVIEWLM_HOME to the home folder of its run, or give a text: --text FILE, one review a line",
     )
 
 
@@ -225,7 +225,7 @@ def _of_preset(config: RunConfig, wanted: Sequence[ModelSpec], clean: str) -> li
     newest = max(fits.values(), key=lambda fit: float(fit.manifest.get("created", 0.0)))
     same = {name: fit for name, fit in fits.items() if _reviews(store, fit) == _reviews(store, newest)}
     for name in fits.keys() - same.keys():
-        log.warning("'%s' is left out: its newest fit is of other reviews", name)
+        log.warning("'%s' is left out: its newest fit was trained on other reviews", name)
     for fit in same.values():
         store.check(fit)
     return [FittedModel(name, _open(fit.folder / BUNDLE), fit) for name, fit in same.items()]

@@ -20,7 +20,7 @@ def orders_of(given: str) -> list[int]:
     spanned = dash and first.strip().isdigit() and last.strip().isdigit()
     orders = [*range(int(first), int(last) + 1)] if spanned else whole_numbers(given, "--orders")
     if not orders or not all(1 <= order <= 6 for order in orders):
-        raise ConfigError("Orders are 1 to 6", where="--orders", value=given, remedy="e.g. 1-5, or 2,3")
+        raise ConfigError("Orders must be 1 to 6", where="--orders", value=given, remedy="e.g. 1-5, or 2,3")
     return sorted({*orders})
 
 
@@ -29,10 +29,10 @@ def whole_numbers(given: str, option: str, least: int = 0) -> list[int]:
     try:
         numbers = [int(part) for part in given.replace(",", " ").split()]
         if any(number < least for number in numbers):
-            raise ConfigError(f"{option} wants numbers from {least} on", where=option, value=given)
+            raise ConfigError(f"{option} must be numbers of at least {least}", where=option, value=given)
         return numbers
     except ValueError as error:
-        raise ConfigError(f"{option} wants whole numbers between commas", where=option, value=given) from error
+        raise ConfigError(f"{option} must be whole numbers, separated by commas", where=option, value=given) from error
 
 
 def engine_of(name: str, address: str, processes: int | None, folder: Path) -> AbstractContextManager[Any]:
@@ -45,7 +45,9 @@ def engine_of(name: str, address: str, processes: int | None, folder: Path) -> A
         folder: A folder that all machines can access.
     """
     if name not in ("threads", "dask"):
-        raise ConfigError("There is no such engine", where="--engine", value=name, remedy="threads or dask")
+        raise ConfigError(
+            "--engine must be 'threads' or 'dask'", where="--engine", value=name, remedy="threads or dask"
+        )
     if name == "threads" and not address:
         return nullcontext()
     from models.base import ModelError
@@ -77,5 +79,5 @@ def _value(name: str, text: str) -> Any:
         found = json.loads(f"[{text}]")
         return tuple(found) if many else found[0]
     except (ValueError, IndexError, RecursionError) as error:
-        what = "numbers between commas" if many else "one number (kenlm_exact: true or false)"
+        what = "numbers, separated by commas" if many else "one number (kenlm_exact: true or false)"
         raise ConfigError(f"{name} wants {what}", where="--option", value=text) from error

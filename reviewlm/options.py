@@ -34,24 +34,24 @@ if TYPE_CHECKING:
 
 Preset = Annotated[str, typer.Option("--preset", help="A preset of config/, or the path of a TOML file.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: key=value. May be repeated.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON alone, also on an error; text goes to standard error.")]
+Json = Annotated[bool, typer.Option("--json", help="Print only JSON, also on an error; text goes to standard error.")]
 Input = Annotated[list[str] | None, typer.Option("--input", help="File, folder or glob of reviews. May be repeated.")]
 VersionPreset = Annotated[
-    str, typer.Option("--preset", help="A preset of config/, or the path of a TOML file; none: the version's own.")
+    str, typer.Option("--preset", help="Preset of config/, or path of a TOML file. Default: the version's settings.")
 ]
 VersionInput = Annotated[
     list[str] | None,
-    typer.Option("--input", help="File, folder or glob of reviews; none: the version's own. May be repeated."),
+    typer.Option("--input", help="File, folder or glob of reviews. Default: those of the version. May be repeated."),
 ]
-Rebuild = Annotated[list[str] | None, typer.Option("--rebuild", help="Stage to build anew. May be repeated.")]
-Verify = Annotated[bool, typer.Option("--verify", help="Read every stored result whole before it is used.")]
+Rebuild = Annotated[list[str] | None, typer.Option("--rebuild", help="Stage to build again. May be repeated.")]
+Verify = Annotated[bool, typer.Option("--verify", help="Check every stored result completely before it is used.")]
 Temperature = Annotated[
     float, typer.Option("--temperature", min=0, help="Below 1, likely words become likelier; 0: always the likeliest.")
 ]
 TopP = Annotated[
-    float, typer.Option("--top-p", min=0, max=1, help="Sample only from the likeliest words with this sum of p.")
+    float, typer.Option("--top-p", min=0, max=1, help="Use only the likeliest words, up to this total probability.")
 ]
-Stars = Annotated[int | None, typer.Option("--stars", min=0, max=5, help="Rating; none: as in the data.")]
+Stars = Annotated[int | None, typer.Option("--stars", min=0, max=5, help="Rating. Default: as in the data.")]
 Result = TypeVar("Result")
 BRANCHES: dict[str, type[ReviewLMError]] = {
     "fit": FitError, "diverged": Diverged, "memory": OutOfMemory, "bundle": BundleError, "input": InputError,
@@ -60,13 +60,13 @@ WHOLE_FLOWS = ("retrain", "compare", "drift", "lr_find", "optimizers", "reproduc
 """Flows with their own module; the others stop early and are in `flows/partial.py`."""
 WITHOUT_TRACKING = ("ingest_only", "prepare_only", "replay_only")
 NeuralModel = Annotated[
-    str, typer.Option("--model", help="Name of a neural model of the preset; needed where it has several.")
+    str, typer.Option("--model", help="Name of a neural model of the preset. Required if it has several.")
 ]
 Model = Annotated[
     str, typer.Option("--model", help="Alias or number of a version, NAME of a registered model, NAME@ALIAS or NAME/3.")
 ]
 RegisteredModel = Annotated[
-    str, typer.Option("--model", help="Name of the registered model; none: yours, or the demo's until you have one.")
+    str, typer.Option("--model", help="Name of the registered model. Default: yours, or the demo's until you have one.")
 ]
 
 
@@ -156,7 +156,7 @@ def run_version_flow(
 
 
 def _run(name: str, kept: str, preset: str, *given: Any, **arguments: Any) -> dict[str, Any]:
-    logging.getLogger(__name__).info("starting; a Prefect server of its own takes some seconds to be ready")
+    logging.getLogger(__name__).info("starting; a temporary Prefect server needs some seconds to get ready")
     with interrupts.resumable(kept), reaching_prefect():
         module = import_module(f"flows.{name}" if name in WHOLE_FLOWS else "flows.partial")
         chosen: Callable[..., dict[str, Any]] = getattr(module, name)

@@ -16,7 +16,7 @@ from core.visible import visible
 
 RESULT_WIDTH = 110
 STATIC_TITLE = "Test reviews, every token and the end of each review scored once (lower is better)"
-ADAPTING_TITLE = "Models that adapt to the review they are measured on: not to be compared with the table above"
+ADAPTING_TITLE = "Models that adapt to the review they are measured on: do not compare them with the table above"
 
 
 def log_to_stderr(rooms: Iterable[str]) -> None:
@@ -129,9 +129,9 @@ def show_models(result: Mapping[str, Any]) -> None:
             reviews = f"{impossible} of {model['test']['reviews']} test reviews"
             say(f"{model['name']} calls {reviews} impossible (probability 0): its perplexity is infinite.")
         if (adaptation := model.get("adaptation", "static")) != "static":
-            say(f"{model['name']} adapts to the text that it is measured on ({adaptation}): not a static figure.")
+            say(f"{model['name']} adapts to the text it is measured on ({adaptation}): not a static figure.")
         if model["test"].get("below_floor"):
-            say(f"Warning: {model['name']} is below the floor beyond noise. It reads less than the text, or it errs.")
+            say(f"Warning: {model['name']} is below the floor beyond noise: its figures leave out text or are wrong.")
     if floor:
         say(f"Floor: {floor['bits_per_byte']:.4f} bits/byte. {floor['statement']}")
     if models and (slices := result.get("slices")):
@@ -146,11 +146,11 @@ def _show_compared(models: Sequence[Mapping[str, Any]], baseline: str, floor: An
     rows = [_row_of_model(model, base, floor) for model in models]
     show_rows(rows, title)
     if any("±" in str(value) for row in rows for value in row.values()):
-        luck = f"; ≈: the difference to {base} may be luck" if base else ""
-        say(f"±: half of the interval over reviews{luck}")
+        luck = f"; ≈: the difference to {base} may be chance" if base else ""
+        say(f"±: half of the confidence interval over reviews{luck}")
     if baseline and not base:
         kind = "variant of it that adapts" if _adapts(models[0]) else "static variant of it"
-        say(f"No baseline for this table: '{baseline}' does not compare, and the run has no {kind}.")
+        say(f"No baseline for this table: '{baseline}' cannot be compared with it, and the run has no {kind}.")
 
 
 def _adapts(model: Mapping[str, Any]) -> bool:
@@ -201,7 +201,7 @@ def _say_worst_slices(name: str, slices: Mapping[str, Any], baseline: str) -> No
     worse = [row for row in own if row["relative_to"] == "baseline" and row["surely_worse"]]
     if worse:
         said = ", ".join(f"{row['dimension']} {row['slice']} ({-row['gain']:+.1%})" for row in worse)
-        say(f"Surely worse than {baseline} in {said}; all {worse[0]['looked_at']} slices considered.")
+        say(f"Surely worse than {baseline} in {said}; {worse[0]['looked_at']} slices were compared.")
 
 
 def _or_infinite(value: float | None) -> float:
@@ -213,9 +213,9 @@ def show_run(result: Mapping[str, Any]) -> None:
     show_models(result)
     reused = result["reused"]
     if reused:
-        say(f"Reused: {len(reused)} of {result['stages']} stages were finished already ({', '.join(reused)}).")
+        say(f"Reused: {len(reused)} of {result['stages']} stages were already finished ({', '.join(reused)}).")
     verdict = "promoted to @champion" if result["promoted"] else "not promoted"
-    say(f"Challenger '{result['challenger']}': {verdict}. {result['reason']}")
+    say(f"Challenger '{result['challenger']}' {verdict}: {result['reason']}")
     say(f"Champion: version {result['champion_version']}. MLflow run: {result['mlflow_run_id']}")
     show_report(result)
 
@@ -231,7 +231,7 @@ def show_review(stars: int | None, text: str) -> None:
     import textwrap
 
     say()
-    say("★" * stars + "☆" * (5 - stars) if stars else "(no rating asked for)")
+    say("★" * stars + "☆" * (5 - stars) if stars else "(no rating requested)")
     for paragraph in text.split("\n"):
         say(textwrap.fill(paragraph, RESULT_WIDTH, initial_indent="  ", subsequent_indent="  "))
 
@@ -247,7 +247,7 @@ def show_next_steps(name: str, version: int) -> None:
     steps = {
         "make ui": "compare the runs in MLflow, start runs from Prefect",
         f".venv/bin/reviewlm generate --model {name} --stars 2": "write a review with this champion",
-        ".venv/bin/reviewlm run --input YOUR_FILES": "train on your own reviews: a model of its own, not this one",
+        ".venv/bin/reviewlm run --input YOUR_FILES": "train a separate model on your own reviews",
     }
     say(f"\nThe model is registered: models:/{name}@champion is version {version}. Next:")
     width = max(map(len, steps))
@@ -268,7 +268,7 @@ def read_texts(file: str) -> list[str]:
         raise Unreadable("The file cannot be read as UTF-8 text", where=file, cause=str(error)) from error
     lines = [line for line in text.split("\n") if line.strip()]  # splitlines() also cuts at U+2028 etc. in texts
     if not lines:
-        raise EmptyInput("There is no text to score", where=file, remedy="give one text a line")
+        raise EmptyInput("There is no text to score", where=file, remedy="give one text per line")
     return lines
 
 

@@ -34,5 +34,5 @@ def show_scores(result: Mapping[str, Any]) -> None:
     """Write the totals of scored texts, and explain what the closed figure leaves out."""
     show_facts(result)
     if result["oov"]:
-        say(f"bits_per_byte takes the {result['oov']:,} unknown words as <unk>, for next to nothing; "
-            "open_bits_per_byte pays for their letters: compare texts and models by that.")  # fmt: skip
+        say(f"bits_per_byte counts the {result['oov']:,} unknown words as <unk>, which costs almost nothing. "
+            "open_bits_per_byte includes the cost of their letters: compare texts and models by it.")  # fmt: skip

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 def tidy(config: RunConfig) -> None:
     """End the MLflow runs of killed processes and remove work folders that cannot be resumed."""
     if gone := Store(config.home / "store").tidy():
-        log.info("%d unfinished results of killed runs, which cannot be gone on with, are removed", len(gone))
+        log.info("removing %d unfinished results of killed runs, which cannot be resumed", len(gone))
     if any((config.home / "running").glob("*")):
         from tracking.runs.abandoned import end_left_runs  # imports MLflow only if there is a run to end
 

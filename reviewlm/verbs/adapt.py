@@ -18,7 +18,7 @@ from reviewlm.options import Json, checked
 
 log = logging.getLogger(__name__)
 app = typer.Typer()
-TEXT = "A folder of tokens, or a text file, one document a line; also .gz and .zst."
+TEXT = "A folder of tokens, or a text file, one document per line; also .gz and .zst."
 PARTS = {
     "dynamic": ("train", "rule", "segment", "rates", "decays", "dynamic_tokens"),
     "cache": ("thetas", "windows", "cache_tokens"),
@@ -30,38 +30,38 @@ PARTS = {
 def adapt(
     context: typer.Context,
     bundle: Annotated[Path, typer.Option("--bundle", help="Folder of a fitted neural model.")],
-    validation: Annotated[Path, typer.Option("--validation", help=f"Chooses all parameters. {TEXT}")],
-    test: Annotated[Path, typer.Option("--test", help=f"Measures. {TEXT}")],
+    validation: Annotated[Path, typer.Option("--validation", help=f"Text on which all parameters are chosen. {TEXT}")],
+    test: Annotated[Path, typer.Option("--test", help=f"Text to measure on. {TEXT}")],
     train: Annotated[
         Path | None,
-        typer.Option("--train", help=f"The model's training text; --rule rms, the default, needs it. {TEXT}"),
+        typer.Option("--train", help=f"The model's training text, required for --rule rms. {TEXT}"),
     ] = None,
     variants: Annotated[
-        str, typer.Option("--variants", help="Between commas, of static, cache and dynamic.")
+        str, typer.Option("--variants", help="static, cache or dynamic, separated by commas.")
     ] = "static,cache,dynamic",
-    rule: Annotated[str, typer.Option("--rule", help="Of dynamic evaluation: rms or sgd.")] = "rms",
-    segment: Annotated[int, typer.Option("--segment", min=1, help="Of dynamic evaluation: tokens of an update.")] = 20,
+    rule: Annotated[str, typer.Option("--rule", help="Update rule of dynamic evaluation: rms or sgd.")] = "rms",
+    segment: Annotated[int, typer.Option("--segment", min=1, help="Dynamic evaluation: tokens per update.")] = 20,
     rates: Annotated[
-        str, typer.Option("--rates", help="Of dynamic evaluation: rates to try, between commas; none: usual.")
+        str, typer.Option("--rates", help="Dynamic evaluation: rates to try, separated by commas. Default: usual ones.")
     ] = "",
     decays: Annotated[
-        str, typer.Option("--decays", help="Of dynamic evaluation: decays to try, between commas.")
+        str, typer.Option("--decays", help="Dynamic evaluation: decays to try, separated by commas.")
     ] = "0.02,0,0.075",
     thetas: Annotated[
-        str, typer.Option("--thetas", help="Of the cache: theta to try, between commas; none: usual.")
+        str, typer.Option("--thetas", help="Cache: values of theta, separated by commas. Default: usual ones.")
     ] = "",
     windows: Annotated[
-        str, typer.Option("--windows", help="Of the cache: tokens remembered, to try, between commas; none: usual.")
+        str, typer.Option("--windows", help="Cache: numbers of tokens kept, separated by commas. Default: usual ones.")
     ] = "",
     cache_tokens: Annotated[
-        int, typer.Option("--cache-tokens", min=1, help="Validation tokens that choose the cache's parameters.")
+        int, typer.Option("--cache-tokens", min=1, help="Validation tokens on which the cache's parameters are chosen.")
     ] = 100_000,
     dynamic_tokens: Annotated[
-        int, typer.Option("--dynamic-tokens", min=1, help="Validation tokens that choose rate and decay.")
+        int, typer.Option("--dynamic-tokens", min=1, help="Validation tokens on which rate and decay are chosen.")
     ] = 20_000,
     out: Out = None, track: Track = False, preset: TrackPreset = "small", set: TrackSet = None, as_json: Json = False,
 ) -> None:
-    """Measure a model on one continuous stream: static, with a continuous cache, under dynamic evaluation."""
+    """Measure a model on one continuous stream: static, with a continuous cache, with dynamic evaluation."""
     specs = _specs(rule, segment, rates, decays, thetas, windows, cache_tokens, dynamic_tokens)
     _require_texts(validation, test, train)
     from evaluation.scoring.continuous import compare_continuous, stream_of
@@ -70,7 +70,9 @@ def adapt(
     _refuse_idle(context, chosen, rule)
     config, model = tracked_at(preset, set, track), open_folder(bundle)
     if "dynamic" in chosen and rule == "rms" and train is None:
-        raise ConfigError("The rule 'rms' needs the training text", where="--train", remedy="name it, or --rule sgd")
+        raise ConfigError(
+            "The rule 'rms' needs the training text", where="--train", remedy="give it, or use --rule sgd"
+        )
     require_folder(out)
     with tempfile.TemporaryDirectory() as work:
 
@@ -83,7 +85,7 @@ def adapt(
             return compare_continuous(model, *texts, given, chosen, **specs, report=_say)
 
         figures = checked(measured)
-    titles = {"variants": "Test text as ONE continuous stream, state carried: compare with no other figures"}
+    titles = {"variants": "Test text as ONE continuous stream, state carried: do not compare with other figures"}
     tables = {"variants": [figure.to_dict() for figure in figures]}
     metrics = {f"{figure.variant.split(',')[0]}/perplexity": figure.perplexity for figure in figures}
     found = Finding("continuous stream", _asked(context), metrics, tables, {}, titles)
@@ -105,10 +107,10 @@ def _refuse_idle(context: typer.Context, variants: list[str], rule: str) -> None
     for variant, names in PARTS.items():
         given = [name for name in names if _is_given(context, name)]
         if given and variant not in variants:
-            raise ConfigError(f"This is an option of the variant '{variant}', which is not measured", value=variants,
+            raise ConfigError(f"This option belongs to the variant '{variant}', which is not measured", value=variants,
                               where=f"--{given[0].replace('_', '-')}", remedy="leave it out")  # fmt: skip
     if rule == "sgd" and _is_given(context, "train"):
-        raise ConfigError("The rule 'sgd' reads no training text", where="--train", remedy="leave it out")
+        raise ConfigError("The rule 'sgd' does not use a training text", where="--train", remedy="leave it out")
 
 
 def _is_given(context: typer.Context, name: str) -> bool:
@@ -123,7 +125,7 @@ def _variants(given: str) -> list[str]:
     chosen = [name.strip() for name in given.split(",") if name.strip()]
     if unknown := [name for name in chosen if name not in VARIANTS] or ([] if chosen else [given]):
         raise ConfigError(
-            "There is no such variant", where="--variants", value=unknown[0], remedy=f"of {', '.join(VARIANTS)}"
+            "Unknown variant", where="--variants", value=unknown[0], remedy=f"of {', '.join(VARIANTS)}"
         )
     return chosen
 
@@ -132,7 +134,7 @@ def _require_texts(*paths: Path | None) -> None:
     """Refuse a text that does not exist, before any text is read."""
     for path in paths:
         if path is not None and not path.exists():
-            raise InputError("There is no such text", where=path, remedy=TEXT)
+            raise InputError("The text does not exist", where=path, remedy=TEXT)
 
 
 def _specs(
@@ -146,7 +148,7 @@ def _specs(
     from models.specs import DynamicSpec, NeuralCacheSpec
 
     if rule not in ("rms", "sgd"):
-        raise ConfigError("There is no such rule", where="--rule", value=rule, remedy="rms or sgd")
+        raise ConfigError("--rule must be 'rms' or 'sgd'", where="--rule", value=rule, remedy="rms or sgd")
     candidates = {"thetas": _numbers(thetas, "--thetas"), "windows": tuple(whole_numbers(windows, "--windows", 1))}
     try:
         cache = NeuralCacheSpec(tuning_tokens=cache_tokens, **{k: v for k, v in candidates.items() if v})  # type: ignore[arg-type]
@@ -163,7 +165,7 @@ def _numbers(text: str, where: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(",") if part.strip())
     except ValueError as error:
-        raise ConfigError("These are no numbers between commas", where=where, value=text) from error
+        raise ConfigError("These must be numbers, separated by commas", where=where, value=text) from error
 
 
 def _say(figure: Any) -> None:

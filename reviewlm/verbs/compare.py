@@ -22,7 +22,7 @@ def compare(
 ) -> None:  # fmt: skip
     """Compare two models on the same test reviews: figures, slices, samples, cost.
 
-    Without --input they are those of the newer version, on which it was held against the older one.
+    Without --input: the test reviews of the newer version.
     """
     chosen = settings_of_versions([first, second], preset, input, set)
     require_versions_or_models(chosen, [first, second])
@@ -51,7 +51,7 @@ def _show(result: dict[str, Any]) -> None:
     if slices:
         terminal.show_rows(slices, "Slices, in open bits per byte")
     else:
-        terminal.say("No slice has enough test reviews to be looked at (evaluation.min_slice_reviews).")
+        terminal.say("No slice has enough test reviews (evaluation.min_slice_reviews).")
     terminal.show_rows(result["costs"], "Cost")
     for sample in result["samples"]:
         for letter in ("A", "B"):

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from tracking.registry.version_settings import VersionSettings
 
 app = typer.Typer()
-quarantine_app = typer.Typer(no_args_is_help=True, help="Look at the records that ingestion set aside.")
+quarantine_app = typer.Typer(no_args_is_help=True, help="Show, correct and replay records that were set aside.")
 app.add_typer(quarantine_app, name="quarantine")
-checks_app = typer.Typer(no_args_is_help=True, help="Expectations of tables of your own.")
+checks_app = typer.Typer(no_args_is_help=True, help="Check your own tables with suites of expectations.")
 app.add_typer(checks_app, name="checks")
 Table = Annotated[Path, typer.Option("--table", help="A Parquet file, or a folder of Parquet parts.")]
 
@@ -61,9 +61,9 @@ def synth(
 def quarantine_show(
     input: VersionInput = None, preset: VersionPreset = "", set: Set = None, json: Json = False
 ) -> None:
-    """Sum up the records that ingestion set aside, with an example of each reason: of the champion's data, or others.
+    """Summarise the records that could not be ingested, with an example of each reason.
 
-    Without a champion: of the only data set there is.
+    Without --input: of the champion's data, or of the only data set if there is no champion.
     """
     told, file = _quarantine(preset, input, set)
     from corpus.quarantine.records import summarise
@@ -76,10 +76,12 @@ def quarantine_show(
 @quarantine_app.command("export")
 def quarantine_export(
     out: Annotated[Path, typer.Option("--out", help="File to write: JSON lines, to be corrected by hand.")],
-    reason: Annotated[str | None, typer.Option("--reason", help="Only these; none: all but repeated ids.")] = None,
+    reason: Annotated[
+        str | None, typer.Option("--reason", help="This reason only. Default: all but repeated ids.")
+    ] = None,
     input: VersionInput = None, preset: VersionPreset = "", set: Set = None, json: Json = False,
 ) -> None:
-    """Write the records that `quarantine show` sums up to a file in which the field `raw` can be corrected."""
+    """Write the records of `quarantine show` to a file in which the field `raw` can be corrected."""
     require_output(out)
     told, file = _quarantine(preset, input, set)
     from corpus.quarantine.records import export
@@ -91,11 +93,11 @@ def quarantine_export(
 @quarantine_app.command("replay")
 def quarantine_replay(
     fixed: Annotated[
-        Path | None, typer.Option("--fixed", help="The corrected file; none: the records as they stand.")
+        Path | None, typer.Option("--fixed", help="The corrected file. Default: the records as they are.")
     ] = None,
     input: VersionInput = None, preset: VersionPreset = "", set: Set = None, json: Json = False,
 ) -> None:
-    """Read quarantined records again: with other settings, or corrected. What is good now joins the data set."""
+    """Read quarantined records again, with other settings or corrected, and add those that are now valid."""
     if fixed is not None:
         require_file(fixed, "--fixed")
     chosen, _ = _quarantined(preset, input, set)
@@ -148,7 +150,7 @@ def checks_run(
     docs: Annotated[Path, typer.Option("--docs", help="Folder for the Data Docs.")] = Path("data_docs"),
     preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
-    """Hold a table against a suite; a critical finding is an error."""
+    """Check a table with a suite; a failed critical expectation is an error."""
     require_file(table, "--table")
     require_file(suite, "--suite")
     config = configured(preset, set)
@@ -168,9 +170,9 @@ def drift(
     input: VersionInput = None, preset: VersionPreset = "", set: Set = None, rebuild: Rebuild = None,
     verify: Verify = False, json: Json = False,
 ) -> None:
-    """Compare new reviews with those that the champion knows; drift that is found is also an event.
+    """Compare new reviews with those that the champion knows; drift is also sent as an event.
 
-    Without --input: what has come since to where the champion's own files lay.
+    Without --input: the files added since then to the folders of the champion's data.
     """
     overrides = with_rebuild(set, rebuild, verify)
     chosen = settings_of_versions(["champion"], preset, input, overrides)

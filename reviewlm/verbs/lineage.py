@@ -26,7 +26,7 @@ def lineage(
     verify: Annotated[bool, typer.Option("--verify", help="Hash everything again; a difference is an error.")] = False,
     preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
-    """Show what a version was made of, back to the raw files: stages, digests, sizes, when, with which code."""
+    """Show the origin of a version, back to the raw files: stages, digests, sizes, times, code."""
     config = configured(preset, set)
     from core.lineage import check as lineage_check
     from core.lineage.record import LINEAGE_TAG
@@ -48,7 +48,7 @@ def lineage(
         terminal.say(f"{finding.state}: {finding.where}")
     if verify:
         lineage_check.require_whole(findings)
-        terminal.say(f"verified: {len(record.steps)} stages and {len(record.sources)} sources are what they were")
+        terminal.say(f"verified: {len(record.steps)} stages and {len(record.sources)} sources are unchanged")
     terminal.last_line(
         {
             "version": found.version.version, "model": record.model, "bundle": record.bundle, "root": record.root,
@@ -70,9 +70,9 @@ def _from_store(config: Any, bundle: Path) -> Any:
 def reproduce(
     version: Version = "champion",
     input: Input = None,
-    home: Annotated[str, typer.Option("--home", help="New folder for the artifacts, which then stay.")] = "",
+    home: Annotated[str, typer.Option("--home", help="New folder for the artifacts. Default: a temporary one.")] = "",
     tolerance: Annotated[
-        float, typer.Option("--tolerance", min=0, help="Of figures, relative; counts on another platform only.")
+        float, typer.Option("--tolerance", min=0, help="Relative tolerance of figures. Only used on another platform.")
     ] = 0.01,
     preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
@@ -83,13 +83,13 @@ def reproduce(
         require_folder(Path(home) if home else None, "--home")
         find(config, version)
         if home and (Path(home) / "store").exists():
-            cause = "it holds a store, whose artifacts would be taken instead of made again"
+            cause = "it has a store, whose artifacts would be reused instead of made again"
             raise ConfigError(
                 "The home folder of a reproduction must be a new one", where="--home", value=home, cause=cause
             )
 
     result = run_flow(
-        "reproduce", preset, input, set or [], check, "a reproduction begins anew, in a new folder",
+        "reproduce", preset, input, set or [], check, "a reproduction starts again, in a new folder",
         version=version, home=home, tolerance=tolerance,
     )  # fmt: skip
     _show(result)
@@ -111,7 +111,7 @@ def _show(result: Mapping[str, Any]) -> None:
     for difference in result["platform"]:
         terminal.say(f"another platform: {difference}")
     if not result["same_code"]:
-        terminal.say(f"another code: it was made by commit {result['git_commit'] or 'unknown'}")
+        terminal.say(f"other code: it was made by commit {result['git_commit'] or 'unknown'}")
     for row in result["figures"]:
         terminal.say(f"{row['split']} {row['figure']}: {row['then']:.10g} then, {row['now']:.10g} now")
     terminal.say(f"Version {result['version']}: {result['verdict']}.")

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 app = typer.Typer()
-Text = Annotated[str, typer.Option("--text", help="Held-out text, one review a line; none: the fit's test reviews.")]
+Text = Annotated[str, typer.Option("--text", help="Held-out text, one review per line. Default: test reviews.")]
 POSITIONS = 20
 """Number of positions i of each review whose loss is differentiated."""
 RANDOM_WORDS = 1_000
@@ -49,18 +49,18 @@ PROBE_SETS = ("english", "grammar")
 def gradient_flow(
     bundle: Bundles = None, fitted: Fitted = False, model: Chosen = "", text: Text = "",
     untrained: Annotated[
-        bool, typer.Option("--untrained", help="Show also what each network's initial weights let through.")
+        bool, typer.Option("--untrained", help="Also show the gradient with each network's initial weights.")
     ] = False,
     fresh: Annotated[
-        int, typer.Option("--fresh", min=0, help="No fitted model: new networks of every cell, of so many units.")
+        int, typer.Option("--fresh", min=0, help="Use new networks of every cell, with this number of units.")
     ] = 0,
     distances: Annotated[int, typer.Option("--distances", min=1, help="Tokens to look back.")] = 100,
     reviews: Annotated[int, typer.Option("--reviews", min=1, help="Reviews to average over.")] = 16,
     out: Out = None, track: Track = False, preset: VersionPreset = "", set: Set = None, as_json: Json = False,
 ) -> None:
-    """Show how much of a loss's gradient arrives so many tokens back, by cell; and a ReLU network's dead units."""
+    """Show how much of a loss's gradient reaches earlier tokens, by distance and cell; and dead ReLU units."""
     if fresh and (bundle or fitted or model or text or untrained):
-        raise ConfigError("--fresh needs no model and no text", where="--fresh", remedy="leave the others out")
+        raise ConfigError("--fresh needs no model and no text", where="--fresh", remedy="leave out the other options")
     texts = terminal.read_texts(text) if text else None
     asked, length = asked_settings(fitted and not bundle, preset, set), distances + POSITIONS + 1
     require_folder(out)
@@ -106,11 +106,13 @@ def _gradients(asked: Iterable[tuple[str, Any, Any, Any]], distances: int, setti
 @app.command("context-use")
 def context_use(
     bundle: Bundles = None, fitted: Fitted = False, model: Chosen = "", text: Text = "",
-    contexts: Annotated[str, typer.Option("--contexts", help="Tokens kept, between commas.")] = "1,2,5,10,20,50",
-    tokens: Annotated[int, typer.Option("--tokens", min=1, help="Held-out tokens that are predicted.")] = 2_000,
+    contexts: Annotated[
+        str, typer.Option("--contexts", help="Context lengths, separated by commas.")
+    ] = "1,2,5,10,20,50",
+    tokens: Annotated[int, typer.Option("--tokens", min=1, help="Held-out tokens to predict.")] = 2_000,
     out: Out = None, track: Track = False, preset: VersionPreset = "", set: Set = None, as_json: Json = False,
 ) -> None:
-    """Measure perplexity by the tokens of context that a model may see, the context it needs, and its speed."""
+    """Measure perplexity by the length of context that a model may see, the context it needs, and its speed."""
     wanted, texts = whole_numbers(contexts, "--contexts", least=1), terminal.read_texts(text) if text else None
     asked = asked_settings(fitted and not bundle, preset, set)
     require_folder(out)
@@ -124,7 +126,7 @@ def context_use(
     with tempfile.TemporaryDirectory() as folder:
         models = chosen_models(asked, bundle, fitted, model)
         if len({one.bundle.vocabulary.digest for one in models}) > 1:
-            log.warning("these models have several vocabularies; only perplexities of one vocabulary compare")
+            log.warning("these models have different vocabularies; only compare perplexities of the same vocabulary")
         for number, one in enumerate(models):
             stream = _stream(asked.config, one, texts, Path(folder) / f"{number}")
             rating = keeps_rating(one.bundle.spec, one.bundle.model)
@@ -133,7 +135,7 @@ def context_use(
                 SCORED: round(scoring_speed(one.bundle.model, stream)),
                 TRAINED: None if one.training_speed is None else round(one.training_speed),
             }
-            log.info("%-16s perplexity %.4g with all of the context", one.name, found[one.name].full)
+            log.info("%-16s perplexity %.4g with the whole context", one.name, found[one.name].full)
     table = context_table(found, speeds)
     rows = [(name, row) for name, use in found.items() for row in use.rows]
     metrics: dict[str, float] = {f"{name}/context_{row.context or 'all'}": row.perplexity for name, row in rows}
@@ -150,10 +152,10 @@ def context_use(
 def state_carry(
     bundle: Bundles = None, fitted: Fitted = False, model: Chosen = "", text: Text = "",
     window: Annotated[int, typer.Option("--window", min=2, help="Tokens of the sliding window.")] = 128,
-    stride: Annotated[int, typer.Option("--stride", min=1, help="Tokens it is moved by, below the window.")] = 64,
+    stride: Annotated[int, typer.Option("--stride", min=1, help="Step of the window, below --window.")] = 64,
     out: Out = None, track: Track = False, preset: VersionPreset = "", set: Set = None, as_json: Json = False,
 ) -> None:
-    """Measure perplexity with the state reset at every review, carried on, and through a sliding window."""
+    """Measure perplexity with the state reset at every review, carried over, and with a sliding window."""
     if stride >= window:
         raise ConfigError("The stride must be below the window", where="--stride", value=stride)
     texts, asked = terminal.read_texts(text) if text else None, asked_settings(fitted and not bundle, preset, set)
@@ -168,7 +170,7 @@ def state_carry(
             rows += [{"model": one.name, **figure.to_dict()} for figure in figures]
             log.info("%-16s %s", one.name, ", ".join(f"{one.policy} {one.perplexity:.4g}" for one in figures))
     metrics = {f"{row['model']}/{row['policy'].split()[0]}_perplexity": row["perplexity"] for row in rows}
-    titles = {"state_carry": "The same held-out text under three policies; compare within one policy only"}
+    titles = {"state_carry": "The same held-out text under three policies; only compare figures of the same policy"}
     settings = {"window": window, "stride": stride, "text": text}
     tables, data = {"state_carry": rows}, asked.data_said(text)
     found = Finding("state carry", settings, metrics, tables, {}, titles, data=data)
@@ -179,16 +181,16 @@ def state_carry(
 def probe(
     bundle: Bundles = None, fitted: Fitted = False, model: Chosen = "",
     probes: Annotated[
-        str, typer.Option("--probes", help="'english' sentences, or 'grammar': drawn from the embedded corpus.")
+        str, typer.Option("--probes", help="'english' sentences, or 'grammar': sentences from the embedded corpus.")
     ] = "english",
-    reviews: Annotated[int, typer.Option("--reviews", min=1, help="With grammar: reviews that are drawn.")] = 300,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="With grammar: of the draw.")] = 1,
+    reviews: Annotated[int, typer.Option("--reviews", min=1, help="With grammar: reviews to draw.")] = 300,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="With grammar: seed of the draw.")] = 1,
     out: Out = None, track: Track = False, preset: VersionPreset = "", set: Set = None, as_json: Json = False,
 ) -> None:
-    """Ask models for the right one of two words, when what decides it lies further and further back."""
+    """Test whether models choose the right one of two words when the deciding word is far back."""
     if probes not in PROBE_SETS:
         remedy = " or ".join(PROBE_SETS)
-        raise ConfigError("There is no such set of probes", where="--probes", value=probes, remedy=remedy)
+        raise ConfigError("--probes must be 'english' or 'grammar'", where="--probes", value=probes, remedy=remedy)
     asked = asked_settings(fitted and not bundle, preset, set)
     require_folder(out)
     from evaluation.plots.memory import probe_figure
@@ -205,11 +207,11 @@ def probe(
         answers = checked(lambda: ask(one.bundle, chosen))  # noqa: B023
         tables[one.name], totals = table_of(answers), totals_of(answers)
         metrics |= {f"{one.name}/{name}": value for name, value in totals.items()}
-        log.info("%-16s %d probes asked, %d skipped for unknown words", one.name, totals["probes"], totals["skipped"])
-    titles = {"probes_accuracy": "Share of probes whose right word is preferred, by the words since what decides it",
-              "probes_shift": "Nats by which what decides it moves the odds of the right word",
-              "probes_probability": "Mean probability of the right word, by the words since what decides it",
-              "probes_nats": "Mean nats that the right word costs"}
+        log.info("%-16s %d probes, %d skipped (unknown words)", one.name, totals["probes"], totals["skipped"])
+    titles = {"probes_accuracy": "Share of probes whose right word is preferred, by words since the deciding word",
+              "probes_shift": "Nats by which the deciding word changes the odds of the right word",
+              "probes_probability": "Mean probability of the right word, by words since the deciding word",
+              "probes_nats": "Mean nats of the right word"}
     settings = {"probes": probes, "reviews": reviews, "seed": seed}
     rows = {f"probes_{measure}": probe_rows(tables, measure) for measure in MEASURES}
     figures = {f"probes_{measure}": probe_figure(tables, measure) for measure in MEASURES}
@@ -225,7 +227,7 @@ def _networks(
     recurrent = [(one, *network) for one in models for network in recurrent_networks(one)]
     if not recurrent:
         names = ", ".join(f"{one.name} ({one.bundle.spec.kind})" for one in models)
-        raise ConfigError("None of the models is or holds a recurrent network", value=names,
+        raise ConfigError("None of the models is or contains a recurrent network", value=names,
                           remedy="name one: --bundle FOLDER, --fitted, or --fresh 128 for new networks")  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         for number, (one, name, spec, network) in enumerate(recurrent):

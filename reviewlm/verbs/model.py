@@ -21,9 +21,9 @@ def generate(
     stars: Stars = None,
     n: Annotated[int, typer.Option("--n", min=1, help="Reviews to write.")] = 1,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random draw.")] = 1,
-    prompt: Annotated[str, typer.Option("--prompt", help="Beginning of the review, kept as it is.")] = "",
+    prompt: Annotated[str, typer.Option("--prompt", help="Beginning of the review, which is kept unchanged.")] = "",
     temperature: Temperature = 0.8,
-    top_k: Annotated[int, typer.Option("--top-k", min=0, help="0: all words.")] = 0,
+    top_k: Annotated[int, typer.Option("--top-k", min=0, help="Number of likeliest words to sample from; 0: all.")] = 0,
     top_p: TopP = 0.95,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest review, in tokens.")] = 300,
     model: Model = "champion", preset: Preset = "small", set: Set = None, json: Json = False,
@@ -61,11 +61,11 @@ def suggest(
 
 @app.command()
 def score(
-    file: Annotated[str, typer.Argument(help="One text a line; '-' reads standard input.")],
+    file: Annotated[str, typer.Argument(help="File with one text per line; '-' reads standard input.")],
     stars: Stars = None,
     model: Model = "champion", preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
-    """Measure how surprising texts are to the champion, in open bits per byte; each text from the fresh state."""
+    """Score texts with the champion, in open bits per byte; each text starts from the fresh state."""
     texts = terminal.read_texts(file)
     bundle, version = opened(configured(preset, set), model)
     result = checked(lambda: sum_of_scores([bundle.score_text(text, stars) for text in texts]))

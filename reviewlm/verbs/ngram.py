@@ -22,15 +22,15 @@ from reviewlm.options import Json, Temperature, TopP, checked, complaint, config
 
 log = logging.getLogger(__name__)
 app = typer.Typer(
-    no_args_is_help=True, help="N-gram models of any text: fit, score, compare the methods. KenLM's numbers."
+    no_args_is_help=True, help="Fit, score and compare n-gram models of any text, with the same numbers as KenLM."
 )
 Text = Annotated[
-    Path, typer.Option("--text", help="Tokenised text, one sentence a line, words between blanks; also .gz and .zst.")
+    Path, typer.Option("--text", help="Tokenised text, one sentence per line, blanks between words; also .gz, .zst.")
 ]
 Arpa = Annotated[Path | None, typer.Option("--arpa", help="An ARPA file of any toolkit.")]
 Binary = Annotated[Path | None, typer.Option("--binary", help="The folder that `fit --binary` wrote.")]
 Marks = Annotated[
-    str, typer.Option("--marks", help="What <s>, </s> and <unk> in the text are: 'refuse' an error, 'skip' blanks.")
+    str, typer.Option("--marks", help="'refuse' <s>, </s> and <unk> in the text as an error, or 'skip' them.")
 ]
 SMOOTHING = (
     "modified_kneser_ney, kneser_ney, katz, absolute_discounting, witten_bell, jelinek_mercer, add_k, "
@@ -43,10 +43,10 @@ def fit(
     text: Text,
     order: Annotated[int, typer.Option("--order", min=1, max=6, help="N, the longest n-gram.")] = 5,
     arpa: Annotated[
-        Path | None, typer.Option("--arpa", help="ARPA file to write, for any toolkit; packed if it ends in .gz.")
+        Path | None, typer.Option("--arpa", help="ARPA file to write, for any toolkit; compressed if it ends in .gz.")
     ] = None,
     binary: Annotated[
-        Path | None, typer.Option("--binary", help="Folder to write: the memory-mapped form, which opens at once.")
+        Path | None, typer.Option("--binary", help="Folder to write in the memory-mapped format, which opens fast.")
     ] = None,
     prune: Annotated[
         str, typer.Option("--prune", help="Count thresholds per order, e.g. 0,0,1 (0: keep all; the last one repeats).")
@@ -58,46 +58,46 @@ def fit(
     option: Annotated[
         list[str] | None,
         typer.Option(
-            "--option", help="Of the method: k=0.01, alpha=0.3, cut=7, weights=0.9,0.7,0.5, fallback=0.5,1,1.5 "
-            "(discounts where the text is too small to say), kenlm_exact=false (the textbook's counts), "
-            "interpolate_unigrams=false (all that is left to <unk>). Repeatable."
+            "--option", help="Option of the method: k=0.01, alpha=0.3, cut=7, weights=0.9,0.7,0.5, fallback=0.5,1,1.5 "
+            "(discounts if the text is too small to estimate them), kenlm_exact=false (the textbook's counts), "
+            "interpolate_unigrams=false (the left-over probability goes to <unk>). May be repeated."
         ),
     ] = None,
     held_out: Annotated[
-        Path | None, typer.Option("--held-out", help="Other text, for methods that choose parameters on it.")
+        Path | None, typer.Option("--held-out", help="Held-out text, for methods that choose parameters on it.")
     ] = None,
     marks: Marks = "refuse",
     memory: Annotated[
         int,
         typer.Option(
             "--memory", min=0,
-            help="MiB to keep within; files take what does not fit (--entropy cannot, and is refused). 0: no limit.",
+            help="Memory limit in MiB; the rest goes to temporary files (not possible with --entropy). 0: no limit.",
         ),
     ] = 0,
     temp: Annotated[
-        Path | None, typer.Option("--temp", help="Folder of the files of --memory; none: the system's (TMPDIR).")
+        Path | None, typer.Option("--temp", help="Folder for temporary files of --memory. Default: TMPDIR.")
     ] = None,
     threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="Threads that count and estimate; none: up to four.")
+        int | None, typer.Option("--threads", min=1, help="Threads that count and estimate. Default: up to four.")
     ] = None,
     pad: Annotated[
-        int, typer.Option("--pad", min=0, help="Words that the vocabulary is padded to, for <unk> (as --vocab_pad).")
+        int, typer.Option("--pad", min=0, help="Assumed size of the vocabulary, for <unk> (as KenLM's --vocab_pad).")
     ] = 0,
     limit_vocabulary: Annotated[
         Path | None,
-        typer.Option("--limit-vocab", help="File of words: n-grams with any other word go (as --limit_vocab_file)."),
+        typer.Option("--limit-vocab", help="File of words: drop n-grams with other words (as --limit_vocab_file)."),
     ] = None,
     engine: Annotated[
-        str, typer.Option("--engine", help="'threads' of this process, or 'dask': the workers of a cluster.")
+        str, typer.Option("--engine", help="'threads' of this process, or 'dask' (the workers of a cluster).")
     ] = "threads",
     dask_address: Annotated[
-        str, typer.Option("--dask-address", help="Its scheduler, e.g. tcp://host:8786; none: workers on this machine.")
+        str, typer.Option("--dask-address", help="Scheduler, e.g. tcp://host:8786. Default: workers on this machine.")
     ] = "",
     as_json: Json = False,
 ) -> None:
     """Estimate an n-gram model from a text file."""
     if arpa is None and binary is None:
-        raise ConfigError("Nothing to write was named", remedy="give --arpa FILE, --binary FOLDER, or both")
+        raise ConfigError("No output was given", remedy="give --arpa FILE, --binary FOLDER, or both")
     options, thresholds = parameters(option or []), whole_numbers(prune, "--prune")
     _require_marks(marks)
     does = engine_of(engine, dask_address, threads, temp or (binary or arpa or Path()).parent)
@@ -124,9 +124,9 @@ def fit(
     terminal.show_rows(_per_order(result))
     terminal.show_facts({name: value for name, value in result.items() if name not in ("ngrams", "discounts")})
     if orders := result["fallback_orders"]:
-        terminal.say(f"The text is too small for discounts of its own at order {orders}: the fallback was taken.")
+        terminal.say(f"The text is too small to estimate discounts at order {orders}: the fallback was used.")
     if arpa is not None and smoothing == "maximum_likelihood":
-        terminal.say("ARPA has no zero: -99 stands for it, and readers take it for log10 p. --binary keeps the zeros.")
+        terminal.say("ARPA has no probability 0: log10 p = -99 is written instead. --binary keeps the zeros.")
     written = {"arpa": arpa, "binary": binary}
     terminal.last_line({**result, **{name: str(path) for name, path in written.items() if path}}, as_json)
 
@@ -136,7 +136,7 @@ def score(
     text: Text,
     arpa: Arpa = None, binary: Binary = None, as_json: Json = False,
 ) -> None:
-    """Measure a text file with a model file: perplexity with and without unknown words, as KenLM's `query` does."""
+    """Measure a model's perplexity on a text file, with and without unknown words, like KenLM's `query`."""
     model = _one_model(arpa, binary)
     from models.ngram.lines.text_files import require_texts, score_text
 
@@ -150,16 +150,16 @@ def score(
 def compare(
     text: Text,
     held_out: Annotated[
-        Path, typer.Option("--held-out", help="Other text: half of its lines choose parameters, the others measure.")
+        Path, typer.Option("--held-out", help="Held-out text: half to choose parameters, half to measure.")
     ],
     orders: Annotated[str, typer.Option("--orders", help="Orders of the models: 1-5, or 2,3.")] = "1-5",
-    methods: Annotated[str, typer.Option("--methods", help="Smoothing methods between commas; none: all.")] = "",
+    methods: Annotated[str, typer.Option("--methods", help="Smoothing methods, between commas. Default: all.")] = "",
     amounts: Annotated[
-        str, typer.Option("--amounts", help="Parts of the text to learn from: one line of so many.")
+        str, typer.Option("--amounts", help="Amounts of training text: 4 means every fourth line.")
     ] = "16,8,4,2,1",
     out: Annotated[Path | None, typer.Option("--out", help="Folder for tables (CSV, JSON) and pictures.")] = None,
     marks: Marks = "refuse",
-    track: Annotated[bool, typer.Option("--track", help="Write every model to MLflow, as a run of its own.")] = False,
+    track: Annotated[bool, typer.Option("--track", help="Write every model to MLflow, as a separate run.")] = False,
     preset: Annotated[
         str, typer.Option("--preset", help="With --track: a preset of config/, or the path of a TOML file.")
     ] = "small",
@@ -172,9 +172,9 @@ def compare(
     wanted, steps = orders_of(orders), whole_numbers(amounts, "--amounts", least=1)
     _require_marks(marks)
     if set and not track:
-        raise ConfigError("Only --track reads settings", where="--set", value=set[0], remedy="leave it out")
+        raise ConfigError("Settings are only used with --track", where="--set", value=set[0], remedy="leave it out")
     if out is not None and out.exists() and not out.is_dir():
-        raise ConfigError("There is a file in the way of the folder", where="--out", value=out)
+        raise ConfigError("The folder cannot be created: a file has its name", where="--out", value=out)
     config = configured(preset, set) if track else None
     from evaluation.reports.ngram_report import amount_table, curve_table, method_table, write
     from evaluation.reports.ngram_report import as_json as plain
@@ -185,12 +185,12 @@ def compare(
     chosen = [name.strip() for name in methods.split(",") if name.strip()] or list(ALL)
     if unknown := [name for name in chosen if name not in ALL]:
         near = difflib.get_close_matches(unknown[0], ALL, n=1) or ALL
-        raise ConfigError("There is no such method", where="--methods", value=unknown[0], remedy=", ".join(near))
+        raise ConfigError("Unknown smoothing method", where="--methods", value=unknown[0], remedy=", ".join(near))
     checked(lambda: require_texts(text, held_out))
     require_folder(out)
     found = checked(lambda: compare_texts(text, held_out, wanted, chosen, steps, _say_row, marks))  # type: ignore[arg-type]
     train, choose, measure = found.tokens
-    terminal.say(f"{train:,} training tokens, {found.words:,} words; {choose:,} tokens choose, {measure:,} measure.")
+    terminal.say(f"Tokens: {train:,} to train, {choose:,} to choose, {measure:,} to measure. Words: {found.words:,}.")
     terminal.show_rows(method_table(found.methods), "Held-out perplexity by method, and tokens of probability 0")
     if found.best:
         terminal.show_rows(amount_table(found.amounts), f"{found.best}, the best method, on growing parts of the text")
@@ -211,7 +211,7 @@ def compare(
 
 @app.command()
 def suggest(
-    prompt: Annotated[str, typer.Argument(help="The line so far, tokenised as the training text was.")],
+    prompt: Annotated[str, typer.Argument(help="The line so far, tokenised like the training text.")],
     arpa: Arpa = None, binary: Binary = None,
     k: Annotated[int, typer.Option("--k", min=1, help="Words to suggest.")] = 5,
     as_json: Json = False,
@@ -239,7 +239,7 @@ def generate(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random draw.")] = 1,
     as_json: Json = False,
 ) -> None:
-    """Write lines as the model would."""
+    """Write random lines with the model."""
     model = _opened(arpa, binary)
     from models.ngram.lines.next_words import write_lines
 
@@ -259,7 +259,7 @@ def _opened(arpa: Path | None, binary: Path | None) -> Any:
 def _one_model(arpa: Path | None, binary: Path | None) -> Path:
     model = arpa or binary
     if model is None or (arpa and binary):
-        raise ConfigError("Exactly one model is needed", remedy="give --arpa FILE or --binary FOLDER")
+        raise ConfigError("Exactly one model must be given", remedy="give --arpa FILE or --binary FOLDER")
     if binary is not None and not binary.is_dir():
         remedy = "an ARPA file is given as --arpa FILE" if binary.exists() else ""
         raise BundleError("There is no model folder of this name", where=binary, remedy=remedy)
@@ -268,7 +268,7 @@ def _one_model(arpa: Path | None, binary: Path | None) -> Path:
 
 def _require_marks(marks: str) -> None:
     if marks not in ("refuse", "skip"):
-        raise ConfigError("There is no such way with marks", where="--marks", value=marks, remedy="refuse or skip")
+        raise ConfigError("--marks must be 'refuse' or 'skip'", where="--marks", value=marks, remedy="refuse or skip")
 
 
 @contextmanager

@@ -28,11 +28,11 @@ app = typer.Typer()
 @app.command()
 def lr_find(
     model: NeuralModel = "",
-    lowest: Annotated[float | None, typer.Option("--lowest", help="First rate; none: as usual with the rule.")] = None,
-    highest: Annotated[float | None, typer.Option("--highest", help="Last rate; none: as usual with the rule.")] = None,
-    updates: Annotated[int, typer.Option("--updates", min=20, help="Steps of the sweep, each at a higher rate.")] = 150,
+    lowest: Annotated[float | None, typer.Option("--lowest", help="First rate. Default: the usual one.")] = None,
+    highest: Annotated[float | None, typer.Option("--highest", help="Last rate. Default: the usual one.")] = None,
+    updates: Annotated[int, typer.Option("--updates", min=20, help="Number of updates, each at a higher rate.")] = 150,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for JSON and picture, replaced there; none: lr-find/MODEL.")
+        Path | None, typer.Option("--out", help="Folder for JSON and picture (replaced). Default: lr-find/MODEL.")
     ] = None,
     track: Track = False,
     input: Input = None,
@@ -40,7 +40,7 @@ def lr_find(
     set: Set = None,
     json: Json = False,
 ) -> None:
-    """Find a learning rate: train a little while it rises, and see from where on the loss explodes."""
+    """Find a learning rate: raise it in a short training and find where the loss explodes."""
 
     def check(config: RunConfig) -> None:
         from core.config.neural_choice import chosen_model, folder_of
@@ -53,32 +53,32 @@ def lr_find(
         require_folder(folder_of("lr-find", spec.name, out))
 
     result = run_flow(
-        "lr_find", preset, input, set or [], check, "nothing of a range test is kept; a rerun begins it anew",
+        "lr_find", preset, input, set or [], check, "nothing of a range test is kept; a rerun starts it again",
         model=model, lowest=lowest, highest=highest, updates=updates, out=str(out or ""), track=track,
     )  # fmt: skip
     terminal.show_facts(result)
     if result["steepest"] is None:
-        terminal.say("The loss hardly fell before it exploded: plain rules learn too slowly for a range test.")
-    terminal.say(f"To take it: --set {result['setting']}={result['suggestion']:g}")
+        terminal.say("The loss hardly fell before it exploded: plain optimisers learn too slowly for a range test.")
+    terminal.say(f"To use it: --set {result['setting']}={result['suggestion']:g}")
     _say_where(result)
     terminal.last_line(result, json)
 
 
 @app.command()
 def optimizers(
-    rules: Annotated[str, typer.Option("--rules", help="Rules between commas; none: all.")] = "",
+    rules: Annotated[str, typer.Option("--rules", help="Optimisers, separated by commas. Default: all.")] = "",
     rates: Annotated[
-        str, typer.Option("--rates", help="'grid': the usual rates of each rule; 'find': by range test; or 0.1,0.3,1.")
+        str, typer.Option("--rates", help="'grid': the usual rates; 'find': by range test; or rates like 0.1,0.3,1.")
     ] = "grid",
     model: NeuralModel = "",
     size: Annotated[
-        int, typer.Option("--size", min=0, help="Units and embedding of its one layer; 0: as configured.")
+        int, typer.Option("--size", min=0, help="Units and embedding of a one-layer model. 0: as configured.")
     ] = 64,
-    tokens: Annotated[int, typer.Option("--tokens", min=1_000, help="Training tokens of an epoch.")] = 60_000,
-    epochs: Annotated[float, typer.Option("--epochs", help="Of every trial.")] = 3.0,
+    tokens: Annotated[int, typer.Option("--tokens", min=1_000, help="Training tokens per epoch.")] = 60_000,
+    epochs: Annotated[float, typer.Option("--epochs", help="Epochs of every trial.")] = 3.0,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder for table, JSON and pictures, replaced there; none: optimizers/MODEL."),
+        typer.Option("--out", help="Folder for table, JSON and pictures (replaced). Default: optimizers/MODEL."),
     ] = None,
     track: Track = False,
     input: Input = None,
@@ -86,7 +86,7 @@ def optimizers(
     set: Set = None,
     json: Json = False,
 ) -> None:
-    """Compare optimisers: one small model, the same data, each rule at its own rate, in a table and pictures."""
+    """Compare optimisers on one small model and the same data, each at its own rate, in a table and pictures."""
     if not 0 < epochs < inf:
         raise ConfigError("Epochs must be above 0 and finite", where="--epochs", value=epochs, remedy="--epochs 3")
     wanted = _rates(rules, rates)
@@ -99,7 +99,7 @@ def optimizers(
         require_folder(folder_of("optimizers", spec.name, out))
 
     result = run_flow(
-        "optimizers", preset, input, set or [], check, "the finished trials are written; a rerun begins them anew",
+        "optimizers", preset, input, set or [], check, "the finished trials are written; a rerun starts them again",
         rates=wanted, model=model, size=size, tokens=tokens, epochs=epochs, out=str(out or ""), track=track,
     )  # fmt: skip
     passes = f"{result['train_tokens']:,} training tokens, {result['epochs']:g} times"
@@ -149,7 +149,7 @@ def _check_rates(rule: str, lowest: float | None, highest: float | None) -> None
     first, last = swept_range(rule, lowest, highest)
     if not 0 < first < last < inf:
         usual = "--lowest {:g} --highest {:g}".format(*swept_range(rule, None, None))
-        raise ConfigError("The rates must rise, from above 0", where="--lowest, --highest",
+        raise ConfigError("The rates must rise and be above 0", where="--lowest, --highest",
                           value=f"{first:g} to {last:g}", remedy=f"usual with {rule}: {usual}")  # fmt: skip
 
 
@@ -160,7 +160,7 @@ def _rates(rules: str, rates: str) -> dict[str, list[float] | None]:
     chosen = [name.strip() for name in rules.split(",") if name.strip()] or list(GRID)
     if unknown := [name for name in chosen if name not in GRID]:
         near = difflib.get_close_matches(unknown[0], GRID, n=1) or GRID
-        raise ConfigError("There is no such rule", where="--rules", value=unknown[0], remedy=", ".join(near))
+        raise ConfigError("Unknown optimiser", where="--rules", value=unknown[0], remedy=", ".join(near))
     if rates in ("grid", "find"):
         return {name: list(GRID[name]) if rates == "grid" else None for name in chosen}
     return {name: _numbers(rates) for name in chosen}
@@ -172,5 +172,7 @@ def _numbers(rates: str) -> list[float]:
     except ValueError:
         numbers = []
     if not numbers or not all(0 < number < inf for number in numbers):
-        raise ConfigError("These are no rates", where="--rates", value=rates, remedy="grid, find, or e.g. 0.1,0.3,1")
+        raise ConfigError(
+            "These are not valid rates", where="--rates", value=rates, remedy="grid, find, or e.g. 0.1,0.3,1"
+        )
     return numbers

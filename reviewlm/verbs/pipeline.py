@@ -15,7 +15,7 @@ def run(
     input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, verify: Verify = False,
     json: Json = False,
 ) -> None:
-    """Run the whole pipeline: reviews in, a registered model out. Without --input: the embedded corpus."""
+    """Run the whole pipeline, from reviews to a registered model. Without --input: on the embedded corpus."""
     result = run_flow("retrain", preset, input, with_rebuild(set, rebuild, verify))
     terminal.show_run(result)
     terminal.last_line(result, json)
@@ -50,7 +50,7 @@ def ingest(
     input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, verify: Verify = False,
     json: Json = False,
 ) -> None:
-    """Read, type and check reviews; bad records go to the quarantine."""
+    """Read and check reviews; bad records go to the quarantine."""
     terminal.show_facts(result := run_flow("ingest_only", preset, input, with_rebuild(set, rebuild, verify)))
     terminal.last_line(result, json)
 
@@ -60,7 +60,7 @@ def prepare(
     input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, verify: Verify = False,
     json: Json = False,
 ) -> None:
-    """Run up to the token streams: clean text, frozen split, vocabularies."""
+    """Run the pipeline up to the token streams: clean text, splits, vocabularies."""
     terminal.show_facts(result := run_flow("prepare_only", preset, input, with_rebuild(set, rebuild, verify)))
     terminal.last_line(result, json)
 
@@ -70,7 +70,7 @@ def train(
     input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, verify: Verify = False,
     json: Json = False,
 ) -> None:
-    """Run up to the fitted models."""
+    """Run the pipeline up to the fitted models."""
     terminal.show_facts(result := run_flow("train_only", preset, input, with_rebuild(set, rebuild, verify)))
     terminal.last_line(result, json)
 
@@ -80,7 +80,7 @@ def evaluate(
     input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, verify: Verify = False,
     json: Json = False,
 ) -> None:
-    """Run up to the table that compares the models; the registry is not touched."""
+    """Run the pipeline up to the table that compares the models; the registry is not changed."""
     terminal.show_models(result := run_flow("evaluate_only", preset, input, with_rebuild(set, rebuild, verify)))
     terminal.show_report(result)
     terminal.last_line(result, json)

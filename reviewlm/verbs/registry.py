@@ -30,20 +30,20 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 Why = Annotated[str, typer.Option("--why", help="The reason, for the decision log.")]
-Who = Annotated[str, typer.Option("--who", help="Who decides; none: USER@HOST.")]
+Who = Annotated[str, typer.Option("--who", help="Who decides. Default: USER@HOST.")]
 
 
 @app.command()
 def promote(
-    version: Annotated[int | None, typer.Option("--version", min=1, help="Promote this one by hand.")] = None,
+    version: Annotated[int | None, typer.Option("--version", min=1, help="Promote this version by hand.")] = None,
     why: Why = "", who: Who = "",
-    force: Annotated[bool, typer.Option("--force", help="Although the gate has refused it.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Promote it although the gate has refused it.")] = False,
     model: RegisteredModel = "",
     input: VersionInput = None, preset: VersionPreset = "", set: Set = None, json: Json = False,
 ) -> None:
-    """Hold the best model of a configuration against the champion; with --version, promote that one by hand.
+    """Compare the best model of a configuration with the champion and promote it if it passes the gate.
 
-    Without --preset and --input the configuration is the champion's own.
+    Without --preset and --input: the champion's configuration. With --version: promote that version by hand.
     """
     if version is not None:
         if not why.strip():
@@ -63,11 +63,11 @@ def promote(
 
 @app.command()
 def rollback(
-    to: Annotated[int | None, typer.Option("--to", min=1, help="A former champion; none: the previous one.")] = None,
+    to: Annotated[int | None, typer.Option("--to", min=1, help="A former champion. Default: the previous one.")] = None,
     why: Why = "", who: Who = "", model: RegisteredModel = "",
     preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
-    """Make a former champion the champion again, after it has been opened and has answered."""
+    """Make a former champion the champion again, after a test that it can be opened and answers."""
     config = configured(preset, set)
     registry = _registry(config, model)
     _require_version(registry, to)
@@ -89,7 +89,7 @@ def rollback(
 def history(
     model: RegisteredModel = "", preset: Preset = "small", set: Set = None, json: Json = False
 ) -> None:
-    """Tell every decision: who made which version the champion, or refused it, when and why; then list the versions."""
+    """List all decisions (who promoted or refused which version, when and why), then the versions."""
     registry = _registry(configured(preset, set), model)
     from tracking.registry.events import complaints
 
@@ -104,12 +104,12 @@ def history(
 
 @app.command()
 def rescore(
-    all: Annotated[bool, typer.Option("--all", help="Every version that was ever champion, too.")] = False,
+    all: Annotated[bool, typer.Option("--all", help="Also score all former champions.")] = False,
     input: VersionInput = None, preset: VersionPreset = "", set: Set = None, json: Json = False,
 ) -> None:
-    """Score the champion on each month's new reviews and on the frozen benchmark set: does it age?
+    """Score the champion on each month's new reviews and on the frozen benchmark set, to see if it gets worse.
 
-    Without --input: on what has come since to where the champion's own files lay.
+    Without --input: on the files added since then to the folders of the champion's data.
     """
     chosen = settings_of_versions(["champion"], preset, input, set)
     require_champion(chosen)
@@ -170,7 +170,7 @@ def _require_version(registry: Registry, number: int | None) -> None:
     if number is not None and number not in known:
         raise InputError(
             f"There is no version {number}", where=f"models:/{registry.name}", value=number,
-            remedy=f"one of {', '.join(map(str, known)) or 'none'}; `reviewlm history` tells more",
+            remedy=f"one of {', '.join(map(str, known)) or 'none'}; `reviewlm history` shows more",
         )
 
 

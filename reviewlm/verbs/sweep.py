@@ -25,12 +25,12 @@ def sweep(
         str | None,
         typer.Option("--space", help='E.g. "hidden=128..512:log dropout=0..0.5 training.optimizer=adamw|sgd".'),
     ] = None,
-    trials: Annotated[int | None, typer.Option("--trials", min=1, help="In all, earlier runs included.")] = None,
+    trials: Annotated[int | None, typer.Option("--trials", min=1, help="Total, including earlier runs.")] = None,
     seeds: Annotated[int | None, typer.Option("--seeds", min=0, help="Fresh seeds for each finalist.")] = None,
-    finalists: Annotated[int | None, typer.Option("--finalists", min=1, help="Best trials fitted again.")] = None,
+    finalists: Annotated[int | None, typer.Option("--finalists", min=1, help="Best trials to fit again.")] = None,
     input: Input = None, preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
-    """Search a model's options; --space replaces the preset's, and a rerun goes on where the last one stopped."""
+    """Search a model's options. --space replaces the preset's; a rerun continues where the last one stopped."""
     told = {"model": model or None, "trials": trials, "seeds": seeds, "finalists": finalists}
     chosen = [f"sweep.{name}={value}" for name, value in told.items() if value is not None]
     if space is not None:
@@ -46,7 +46,7 @@ def scaling(
     predict_only: Annotated[bool, typer.Option("--predict-only", help="Do not fit the whole model.")] = False,
     input: Input = None, preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
-    """Predict the validation loss of a model's whole fit from small ones, store it, fit, and hold one to the other."""
+    """Predict the validation loss of a model's whole fit from small fits, then fit it and compare."""
     chosen = [f"scaling.model={model}"] if model else []
     chosen += ["scaling.whole=false"] if predict_only else []
     result = run_flow("scaling", preset, input, [*(set or []), *chosen], _check_scaling)
@@ -78,11 +78,11 @@ def _table(space: str) -> str:
         name, equals, text = word.partition("=")
         if not (name and equals and text) or set('"\\') & set(word):
             raise ConfigError(
-                "A space is made of words like option=range", where="--space", value=word,
+                "A space must be a list of option=range", where="--space", value=word,
                 remedy='e.g. --space "hidden=128..512:log training.optimizer=adamw|sgd"',
             )
         if name in entries:
-            raise ConfigError("An option stands in the space twice", where="--space", value=word, remedy="keep one")
+            raise ConfigError("An option is in the space twice", where="--space", value=word, remedy="keep one")
         entries[name] = text
     return "{" + ", ".join(f'"{name}" = "{text}"' for name, text in entries.items()) + "}"
 
@@ -102,7 +102,7 @@ def _show(result: Mapping[str, Any]) -> None:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in result["importances"].items())
         terminal.say(f"Share of the variance (fANOVA): {shares}")
     if any("seeds" in row for row in result["finalists"]):
-        terminal.show_rows(result["finalists"], "Finalists, each with seeds that the search has not seen")
+        terminal.show_rows(result["finalists"], "Finalists, each with seeds that the search did not use")
     winner = result["winner"]
     terminal.say(f"\nWinner: trial {winner['trial']}, validation perplexity {_perplexity(winner)}. In a preset:\n")
     terminal.say(result["toml"])
@@ -114,7 +114,7 @@ def _perplexity(winner: Mapping[str, Any]) -> str:
     """Return the winner's perplexity with its confidence interval; failed seeds are mentioned."""
     seeds, failed = winner.get("seeds", 0), winner.get("seeds_failed", 0)
     if not seeds:
-        lucky = f"{winner['search_perplexity']:.4g}, which flatters: it is the best of all trials"
+        lucky = f"{winner['search_perplexity']:.4g}, which is too optimistic: it is the best of all trials"
         return f"{lucky}, and all {failed} fresh seeds failed" if failed else lucky
     lost = f"; {failed} of {seeds + failed} seeds failed" if failed else ""
     if seeds == 1:

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from course.toy_training import Learned
 
 log = logging.getLogger(__name__)
-app = typer.Typer(no_args_is_help=True, help="Teach small networks of every cell what only a memory solves.")
+app = typer.Typer(no_args_is_help=True, help="Train small networks of every cell on tasks that need memory.")
 Networks = Annotated[
-    str, typer.Option("--networks", help="Between commas, e.g. 'tanh, lstm forget 3'; 'all': every cell and start.")
+    str, typer.Option("--networks", help="Between commas, e.g. 'tanh, lstm forget 3'. 'all': every cell and start.")
 ]
-Hidden = Annotated[int, typer.Option("--hidden", min=1, help="H, units of the one layer.")]
+Hidden = Annotated[int, typer.Option("--hidden", min=1, help="Units of the one layer.")]
 Batch = Annotated[int, typer.Option("--batch", min=1, help="Examples per update.")]
-Updates = Annotated[int, typer.Option("--updates", min=1, help="At most; who makes no more error stops before.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Of initial weights and examples.")]
+Updates = Annotated[int, typer.Option("--updates", min=1, help="Maximum of updates; ends earlier without errors.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of initial weights and examples.")]
 
 
 @app.command()
@@ -37,7 +37,7 @@ def addition(
     seed: Seed = 1,
     out: Out = None, track: Track = False, preset: TrackPreset = "small", set: TrackSet = None, as_json: Json = False,
 ) -> None:
-    """Teach binary addition, the least significant bit first; measured on pairs that were never shown."""
+    """Train on binary addition, least significant bit first; measure on pairs not used in training."""
     from course.toy_tasks import Addition
 
     task, names, config = checked(lambda: Addition(bits, seed)), _named(networks), tracked_at(preset, set, track)
@@ -51,18 +51,18 @@ def addition(
 
 @app.command()
 def recall(
-    lag: Annotated[int, typer.Option("--lag", min=1, help="Steps from a symbol to the question for it.")] = 100,
-    length: Annotated[int, typer.Option("--length", min=1, help="Symbols to keep: more than one is copying.")] = 1,
-    symbols: Annotated[int, typer.Option("--symbols", min=2, help="Different symbols.")] = 4,
-    distractors: Annotated[int, typer.Option("--distractors", min=1, help="Different ones that fill the lag.")] = 4,
+    lag: Annotated[int, typer.Option("--lag", min=1, help="Steps between a symbol and the question about it.")] = 100,
+    length: Annotated[int, typer.Option("--length", min=1, help="Symbols to remember; above 1: the copy task.")] = 1,
+    symbols: Annotated[int, typer.Option("--symbols", min=2, help="Number of different symbols.")] = 4,
+    distractors: Annotated[int, typer.Option("--distractors", min=1, help="Number of different distractors.")] = 4,
     networks: Networks = "all", hidden: Hidden = 64, batch: Batch = 32, updates: Updates = 1_500, seed: Seed = 1,
     out: Out = None, track: Track = False, preset: TrackPreset = "small", set: TrackSet = None, as_json: Json = False,
 ) -> None:
-    """Teach to keep symbols over a lag of random distractors."""
+    """Train to remember symbols over a lag of random distractors."""
     from course.toy_tasks import Recall
 
     if length > lag:
-        raise ConfigError("Questions would come before all symbols have been shown", where="--length", value=length,
+        raise ConfigError("The questions would come before all symbols are shown", where="--length", value=length,
                           remedy=f"--length {lag} at most, or a --lag of {length} or more")  # fmt: skip
     task, names = checked(lambda: Recall(lag, length, symbols, distractors, seed)), _named(networks)
     config = tracked_at(preset, set, track)
@@ -82,7 +82,7 @@ def _named(networks: str) -> list[str]:
     names = list(CASES) if networks.strip() == "all" else [name.strip() for name in networks.split(",") if name.strip()]
     if unknown := [name for name in names if name not in CASES] or ([] if names else [networks]):
         near = difflib.get_close_matches(unknown[0], CASES, n=1) or CASES
-        raise ConfigError("There is no such network", where="--networks", value=unknown[0], remedy=", ".join(near))
+        raise ConfigError("Unknown network", where="--networks", value=unknown[0], remedy=", ".join(near))
     return names
 
 

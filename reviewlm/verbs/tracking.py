@@ -9,12 +9,12 @@ import typer
 from reviewlm import terminal
 from reviewlm.options import Json, Preset, Set, configured
 
-app = typer.Typer(no_args_is_help=True, help="What was written while MLflow was away.")
+app = typer.Typer(no_args_is_help=True, help="Show and send writes that are queued for MLflow.")
 
 
 @app.command()
 def waiting(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
-    """List the stores that something waits for, and what one of them refused."""
+    """List the queued writes by MLflow address, and those that MLflow rejected."""
     config = configured(preset, set)
     from tracking.runs.outbox import outboxes
 
@@ -23,7 +23,7 @@ def waiting(preset: Preset = "small", set: Set = None, json: Json = False) -> No
 
 @app.command()
 def flush(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
-    """Send what waits, now. (The next run does so too.)"""
+    """Send the queued writes now. (The next run does so too.)"""
     config = configured(preset, set)
     from tracking.runs.outbox import outboxes
     from tracking.runs.runs import Tracker

@@ -31,7 +31,7 @@ def ui_start(preset: Preset = "small", set: Set = None, json: Json = False) -> N
 
 @app.command("password")
 def ui_password(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
-    """Show what the Prefect and MLflow pages ask for."""
+    """Show the login data of the Prefect and MLflow pages."""
     config = configured(preset, set)
     terminal.show_facts(result := _login(config.home))
     terminal.last_line(result, json)
@@ -46,7 +46,7 @@ def _login(home: Path) -> dict[str, str]:
 
 @app.command("stop")
 def ui_stop(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
-    """Stop exactly what `ui start` started."""
+    """Stop the processes that `ui start` started."""
     from core.processes import services
 
     config = configured(preset, set)

@@ -133,7 +133,7 @@ def test_training_text_without_a_document_is_not_replaced_by_the_validation_text
 
 def test_bad_input_has_a_clear_error(work, tmp_path):
     bundle, validation, test = opened(work)
-    with pytest.raises(InputError, match="no such variant"):
+    with pytest.raises(InputError, match="nknown variant"):
         compare_continuous(bundle, validation, test, variants=("static", "magic"))
     with pytest.raises(InputError, match="needs the training text"):
         compare_continuous(bundle, validation, test, variants=("dynamic",))
@@ -158,10 +158,10 @@ def test_the_verb_prints_the_three_side_by_side(work):
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [(["--rule", "adam"], "no such rule"), (["--rates", "fast"], "no numbers"), (["--windows", "0"], "from 1 on"),
-     (["--bundle", "nowhere"], "no such folder"), (["--variants", "magic"], "no such variant"),
-     (["--variants", ","], "no such variant"), (["--windows", "1.5"], "whole numbers"),
-     (["--test", "nowhere.txt"], "no such text"), (["--variants", "dynamic"], "needs the training text")],
+    [(["--rule", "adam"], "must be 'rms' or 'sgd'"), (["--rates", "fast"], "must be numbers"), (["--windows", "0"], "from 1 on"),
+     (["--bundle", "nowhere"], "no such folder"), (["--variants", "magic"], "nknown variant"),
+     (["--variants", ","], "nknown variant"), (["--windows", "1.5"], "whole numbers"),
+     (["--test", "nowhere.txt"], "text does not exist"), (["--variants", "dynamic"], "needs the training text")],
 )  # fmt: skip
 def test_the_verb_refuses_what_makes_no_sense(work, options, said):
     asked = {"--bundle": str(work / "bundle"), "--validation": str(work / "validation"), "--test": str(work / "test")}

@@ -78,10 +78,10 @@ def test_without_the_options_nothing_is_written(asked: list[str], own_home: Path
         (["--dynamic-tokens", "9"], "--dynamic-tokens", "of the variant 'dynamic'"),
         (["--train", "TRAIN"], "--train", "of the variant 'dynamic'"),
         (["--variants", "static,dynamic", "--rule", "sgd", "--windows", "9"], "--windows", "of the variant 'cache'"),
-        (["--variants", "dynamic", "--rule", "sgd", "--train", "TRAIN"], "--train", "reads no training text"),
+        (["--variants", "dynamic", "--rule", "sgd", "--train", "TRAIN"], "--train", "does not use a training text"),
         (["--variants", "dynamic"], "--train", "needs the training text"),
         (["--preset", "nosuch"], "nosuch.toml", "There is no preset"),
-        (["--out", f"{__file__}/below"], "--out", "a file in the way"),
+        (["--out", f"{__file__}/below"], "--out", "a file has its name"),
     ],
 )
 def test_what_has_no_part_is_refused_before_a_text_is_read(

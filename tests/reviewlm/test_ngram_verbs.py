@@ -99,7 +99,7 @@ NO_TEXT = ("fit", "--text", "no_such_file", "--arpa", "m")
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (FIT, 2, "Nothing to write"),
+        (FIT, 2, "No output"),
         ((*FIT, "--arpa", "m", "--smoothing", "witen_bell"), 2, "witten_bell"),
         ((*FIT, "--arpa", "m", "--order", "2", "--prune", "0,0,1"), 2, "at most 2 thresholds"),
         ((*FIT, "--arpa", "m", "--prune", "0,x"), 2, "whole numbers"),
@@ -117,10 +117,10 @@ NO_TEXT = ("fit", "--text", "no_such_file", "--arpa", "m")
         ((*NO_TEXT, "--smoothing", "stupid_backoff", "--entropy", "1e-7"), 2, "scores"),
         ((*NO_TEXT, "--temp", "no_such_folder"), 2, "--temp"),
         ((*FIT, "--arpa", "m", "--smoothing", "add_k", "--held-out", "no_such_file"), 3, "no_such_file cannot be read"),
-        (("compare", "--text", "no_such_file", "--held-out", TRAIN, "--out", TRAIN), 2, "in the way"),
+        (("compare", "--text", "no_such_file", "--held-out", TRAIN, "--out", TRAIN), 2, "a file has its name"),
         (("compare", "--text", TRAIN, "--held-out", str(GOLDEN)), 3, "Is a directory"),
         (("compare", "--text", TRAIN, "--held-out", "no_such_file"), 3, "no_such_file cannot be read"),
-        (("compare", "--text", TRAIN, "--held-out", TRAIN, "--set", "seed=2"), 2, "Only --track"),
+        (("compare", "--text", TRAIN, "--held-out", TRAIN, "--set", "seed=2"), 2, "only used with --track"),
         ((*FIT, "--arpa", "m", "--option", "cut=3"), 2, "cut is 3; it must be left at 5: it only takes effect with"),
         ((*FIT, "--arpa", "m", "--option", "alpha=0.3"), 2, "with smoothing 'stupid_backoff'"),
         ((*FIT, "--arpa", "m", "--smoothing", "add_k", "--option", "fallback=0.4,1,1.5"), 2, "or 'katz'"),

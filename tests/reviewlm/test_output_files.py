@@ -158,7 +158,7 @@ def test_a_file_in_the_place_of_a_folder_is_named(
         (tmp_path / name).write_text("here")
     result = CliRunner().invoke(app, [*verb, str(tmp_path / "file")])
     assert isinstance(result.exception, ConfigError), result.exception
-    assert "a file in the way" in str(result.exception)
+    assert "a file has its name" in str(result.exception)
 
 
 def test_a_folder_that_may_not_be_written_to_is_refused_before_any_work(

@@ -76,7 +76,7 @@ def test_without_fresh_seeds_the_winners_figure_is_said_to_flatter(
         ({"seeds": 1, "seeds_failed": 2, "low": None, "high": None, "confidence": None},
          "82 (1 seed, no interval; 2 of 3 seeds failed)"),
         ({"seeds": 0, "seeds_failed": 3, "perplexity": None, "low": None, "high": None, "confidence": None},
-         "80, which flatters: it is the best of all trials, and all 3 fresh seeds failed"),
+         "80, which is too optimistic: it is the best of all trials, and all 3 fresh seeds failed"),
     ],
 )  # fmt: skip
 def test_seeds_that_failed_are_told_with_the_winner(
@@ -107,7 +107,7 @@ def test_a_space_of_another_form_is_an_error_of_the_configuration(
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 2
-    assert "words like option=range" in capfd.readouterr().err
+    assert "list of option=range" in capfd.readouterr().err
 
 
 def test_a_scaling_fit_shows_law_interval_and_outcome(
