@@ -98,7 +98,7 @@ def reaching_prefect() -> Iterator[None]:
         if not any(words in str(error) for words in ("Failed to reach API", "ephemeral Prefect API server")):
             raise
         raise TrackingUnavailable(
-            "The Prefect server cannot be reached", where=os.environ.get("PREFECT_API_URL", "a server of its own"),
+            "The Prefect server cannot be reached", where=os.environ.get("PREFECT_API_URL", "a temporary server"),
             cause=str(error), remedy="start it (`make ui`), or unset PREFECT_API_URL; on a busy machine try again",
         ) from error
 

@@ -45,7 +45,7 @@ def gradient_figure(flows: Mapping[str, GradientFlow]) -> Figure:
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("distance i − j in tokens")
     axes.set_ylabel("mean of ‖∂J(i)/∂h(j)‖, distance 1 = 1 (log scale)")
-    axes.set_title("How much of the gradient arrives so many tokens back")
+    axes.set_title("Gradient that reaches earlier tokens, by distance")
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 

@@ -96,7 +96,7 @@ def tar_members(
             if member.issparse():
                 raise Unreadable(
                     "A member of the archive is sparse", where=f"{archive}:{printable(member.name)}",
-                    value=f"{member.size:,} bytes", cause="most of it is holes, which are no text",
+                    value=f"{member.size:,} bytes", cause="most of it is holes without text",
                     remedy="pack it again without --sparse",
                 )
             content = members.extractfile(member)

@@ -89,8 +89,8 @@ class Certificate:
             inside = ", nor inside a longer one" if self.near.get("containment", "none") != "none" else ""
             said = (
                 f"no text of one split is also in another, exactly or nearly{inside} ({counts}; "
-                f"{self.near['pairs']:,} candidate pairs compared, {self.near['recall']:.1%} of pairs "
-                f"{self.near['similarity']:g} similar become one)"
+                f"{self.near['pairs']:,} candidate pairs compared, {self.near['recall']:.1%} of pairs of similarity "
+                f"{self.near['similarity']:g} are candidates)"
             )
             if common := self.near.get("common_passages", 0):
                 said += f"; {common:,} passages that very many texts share were skipped"

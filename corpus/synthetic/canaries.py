@@ -159,7 +159,7 @@ def choose_canaries(clean_folder: Path, config: AuditConfig) -> Canaries:
     copies = [number for number, total in zip(wanted, np.cumsum(wanted), strict=True) if total <= allowed]
     why = ""
     if not wanted:
-        why = "none was asked for"
+        why = "none was requested"
     elif len(words) < FEWEST_WORDS:
         why = f"only {len(words)} words of three letters or more are frequent enough, {FEWEST_WORDS} are needed"
     elif not copies:

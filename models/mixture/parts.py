@@ -50,10 +50,10 @@ def open_parts(names: Sequence[str], vocabulary: Vocabulary, context: FitContext
     for name in names:
         if name not in context.parts:
             known = ", ".join(context.parts) or "none"
-            raise ModelError(f"there is no fitted model '{name}' to make this one of; there are: {known}", "input")
+            raise ModelError(f"the part '{name}' is not a fitted model; fitted models: {known}", "input")
         bundle = load_bundle(context.parts[name], context.device)
         if bundle.vocabulary.digest != vocabulary.digest:
-            raise ModelError(f"the part '{name}' has another vocabulary than what is made of it", "input")
+            raise ModelError(f"the part '{name}' has another vocabulary than the model that uses it", "input")
         parts.append(Part(name, bundle.spec, bundle.model, Path(context.parts[name])))
     return parts
 

@@ -117,4 +117,4 @@ def test_a_home_that_is_there_already_is_not_measured(tmp_path, capsys):
     (tmp_path / "reviews.jsonl").touch()
     with pytest.raises(SystemExit):
         scale.main(["--data", str(tmp_path), "--file", str(tmp_path / "reviews.jsonl")])
-    assert "would not be made anew" in capsys.readouterr().err
+    assert "would be reused" in capsys.readouterr().err

@@ -118,7 +118,7 @@ def test_candidates_are_drawn_evenly_and_were_never_planted(clean):
 
 @pytest.mark.parametrize(
     ("config", "why"),
-    [({"canaries": 3, "max_canary_share": 1e-4}, "too few for one canary"), ({"canaries": 0}, "none was asked for")],
+    [({"canaries": 3, "max_canary_share": 1e-4}, "too few for one canary"), ({"canaries": 0}, "none was requested")],
 )
 def test_where_there_is_no_room_nothing_is_planted_and_the_reason_is_told(clean, config, why, caplog):
     canaries = choose_canaries(clean, AuditConfig(**config))

@@ -113,8 +113,7 @@ def test_the_command_line_shows_two_tables_each_with_its_baseline(capsys):
     terminal.show_models({"models": [model("lstm+cache", "continuous cache", "", None), *static], "baseline": "kn5"})
     second = capsys.readouterr().out.split("Models that adapt to the review they are measured on")[1]
     assert "vs " not in second
-    assert "No baseline for this table: 'kn5' cannot be compared with it, and the run has no variant of it that "
-    "adapts." in second
+    assert "No baseline for this table: 'kn5' cannot be compared with it, and the run has no variant" in second
 
 
 def test_the_command_line_says_so_below_its_table(capsys):

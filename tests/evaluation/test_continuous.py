@@ -158,7 +158,7 @@ def test_the_verb_prints_the_three_side_by_side(work):
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [(["--rule", "adam"], "must be 'rms' or 'sgd'"), (["--rates", "fast"], "must be numbers"), (["--windows", "0"], "from 1 on"),
+    [(["--rule", "adam"], "or 'sgd'"), (["--rates", "fast"], "must be numbers"), (["--windows", "0"], "at least 1"),
      (["--bundle", "nowhere"], "no such folder"), (["--variants", "magic"], "nknown variant"),
      (["--variants", ","], "nknown variant"), (["--windows", "1.5"], "whole numbers"),
      (["--test", "nowhere.txt"], "text does not exist"), (["--variants", "dynamic"], "needs the training text")],

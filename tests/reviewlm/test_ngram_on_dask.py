@@ -31,7 +31,7 @@ def test_the_file_is_the_same_and_nothing_else_is_left_beside_it(tmp_path: Path,
 def test_another_engine_is_refused_with_those_that_there_are(tmp_path: Path, own_home: Path) -> None:
     error = fit(tmp_path / "m.arpa", "--engine", "spark")
     assert isinstance(error, ConfigError)
-    assert "threads or dask" in str(error)
+    assert "'threads' or 'dask'" in str(error)
 
 
 def test_without_dask_the_verb_says_what_to_install(tmp_path: Path, own_home: Path, monkeypatch) -> None:

@@ -107,12 +107,12 @@ NO_TEXT = ("fit", "--text", "no_such_file", "--arpa", "m")
         ((*FIT, "--arpa", "m", "--option", "k=many"), 2, "one number"),
         ((*FIT, "--arpa", "m", "--option", "k=0.1"), 2, "left out: it only takes effect with smoothing 'add_k'"),
         ((*FIT, "--arpa", "m", "--smoothing", "add_k"), 2, "there is none"),
-        ((*FIT, "--arpa", "m", "--marks", "eat"), 2, "refuse or skip"),
+        ((*FIT, "--arpa", "m", "--marks", "eat"), 2, "'refuse' or 'skip'"),
         ((*FIT, "--arpa", "m", "--smoothing", "stupid_backoff"), 2, "scores, not probabilities"),
         ((*FIT, "--arpa", "m", "--binary", "./m"), 2, "and as the folder"),
         ((*NO_TEXT, "--smoothing", "witten_bell", "--prune", "1,1,2"), 2, "threshold of order 1 must be 0"),
         ((*NO_TEXT, "--smoothing", "witten_bell", "--pad", "100"), 2, "only Kneser–Ney can pad"),
-        ((*NO_TEXT, "--pad", "100", "--entropy", "1e-7"), 2, "do not go together"),
+        ((*NO_TEXT, "--pad", "100", "--entropy", "1e-7"), 2, "cannot be combined"),
         ((*NO_TEXT, "--entropy", "inf"), 2, "0 or more and finite"),
         ((*NO_TEXT, "--smoothing", "stupid_backoff", "--entropy", "1e-7"), 2, "scores"),
         ((*NO_TEXT, "--temp", "no_such_folder"), 2, "--temp"),
@@ -216,7 +216,7 @@ def test_methods_are_compared_in_tables_pictures_and_mlflow(tmp_path: Path, own_
     ("options", "said"),
     [(("--orders", "0-3"), "1 to 6"), (("--orders", "x"), "whole numbers"), (("--methods", "kats"), "katz"),
      (("--amounts", "half"), "whole numbers"), (("--amounts", "4,0"), "4,0"), (("--orders", "3-1"), "3-1"),
-     (("--orders", "0-2"), "0-2"), (("--marks", "eat"), "refuse or skip")],
+     (("--orders", "0-2"), "0-2"), (("--marks", "eat"), "'refuse' or 'skip'")],
 )  # fmt: skip
 def test_a_comparison_that_cannot_be_is_refused(options: tuple[str, str], said: str, own_home: Path) -> None:
     error = complaint("compare", "--text", TRAIN, "--held-out", HELD_OUT, *options)

@@ -77,5 +77,5 @@ def _not_finite(case: Case, about: str) -> RuleOutcome | None:
     if np.isfinite(theirs_D).all():
         return None
     passed = bool((np.isfinite(theirs_D) | np.isposinf(theirs_D)).all())
-    what = "calls some impossible (probability 0), the challenger none" if passed else "has scores that are no numbers"
+    what = "calls some impossible (probability 0), the challenger none" if passed else "has scores that are not numbers"
     return RuleOutcome(name, passed, f"{about}: the champion {what}")

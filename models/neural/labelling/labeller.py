@@ -124,7 +124,7 @@ class Labeller:
                 "input": the device does not exist.
         """
         require_device(device)
-        with stored(f"{folder} is no classifier or tagger that can be read: it"):
+        with stored(f"{folder} is not a valid classifier or tagger: it"):
             values = json.loads((folder / FILE).read_text(encoding="utf-8"))
             if values["format"] > FORMAT:
                 raise ValueError(f"format {values['format']} is newer than this version reads ({FORMAT})")

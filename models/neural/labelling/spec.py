@@ -16,9 +16,8 @@ OF_STREAMS = (
 )  # fmt: skip
 """Options of `TrainingSpec` without effect here: sequences are read whole, with the gradient through all of them."""
 NO_GRADIENT = (
-    "'hinge', 'hinge_sum' or 'cross_entropy': the 0/1 loss counts wrong answers, so a small change of the weights "
-    "changes nothing, its gradient is 0 wherever it has one and no step would ever move a weight. Those losses lie "
-    "above it and have a gradient; the 0/1 loss is reported as error_rate"
+    "'hinge', 'hinge_sum' or 'cross_entropy': the 0/1 loss counts wrong answers, so its gradient is 0 and training "
+    "would never change a weight. These losses are upper bounds with a gradient; the 0/1 loss is reported as error_rate"
 )
 
 

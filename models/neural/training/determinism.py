@@ -28,8 +28,8 @@ def determinism_class(device: torch.device, ranks: int = 1) -> dict[str, str | i
 def announcement(found: dict[str, str | int]) -> str:
     """Return one line that says how far another fit of the same class will agree."""
     if found["device"] == "cpu":
-        return f"class of determinism: {in_words(found)}; equal fits in it are equal to the last bit"
-    return f"class of determinism: none on a GPU ({in_words(found)}); equal fits are equal to rounding"
+        return f"determinism class: {in_words(found)}; equal fits in this class are equal bit for bit"
+    return f"determinism class: none on a GPU ({in_words(found)}); equal fits are equal up to rounding"
 
 
 def in_words(found: dict[str, str | int]) -> str:

@@ -111,7 +111,7 @@ class TrainingSpec:
         for name in ("beta1", "beta2", "momentum", "ema"):
             require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
         one = self.ema == 0 or self.optimizer != "nt_asgd"
-        require(one, "ema", self.ema, "0 for 'nt_asgd', which has an average of its own")
+        require(one, "ema", self.ema, "0 for 'nt_asgd', which has its own average")
         for name in ("weight_decay", "l2", "activation_penalty", "temporal_penalty"):
             require(0 <= getattr(self, name) < float("inf"), name, getattr(self, name), "0 or more and finite")
         for name in ("clip", "clip_value", "spike"):

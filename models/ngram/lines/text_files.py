@@ -180,7 +180,7 @@ def checked_spec(
         (entropy > 0 and smoothing in SCORES_ONLY, f"{smoothing} gives scores, which have no entropy to prune by"),
         (padded_vocabulary < 0, f"the padded vocabulary is {padded_vocabulary}; it must be 0 or more"),
         (padded_vocabulary and smoothing not in SMOOTHINGS, f"only Kneser–Ney can pad its vocabulary, not {smoothing}"),
-        (padded_vocabulary and entropy, "a padded vocabulary and pruning by entropy do not go together"),
+        (padded_vocabulary and entropy, "a padded vocabulary and pruning by entropy cannot be combined"),
         (padded_vocabulary and not spec.interpolate_unigrams, "a padded vocabulary needs interpolated unigrams"),
         (limited and smoothing not in SMOOTHINGS, f"only Kneser–Ney can limit its vocabulary, not {smoothing}"),
         (tunes(spec) and not held_out, f"{smoothing} chooses its parameters on held-out text; there is none"),

@@ -32,19 +32,19 @@ def test_another_number_of_threads_or_ranks_or_another_device_is_another_class(g
 def test_equal_bits_are_announced_on_the_processor_only(gpu):
     with limited_threads(2):
         said, of_gpu = announcement(determinism_class(CPU)), announcement(determinism_class(gpu))
-    assert said.startswith("class of determinism: torch ")
+    assert said.startswith("determinism class: torch ")
     assert "device cpu" in said
-    assert said.endswith("threads 2; equal fits in it are equal to the last bit")
+    assert said.endswith("threads 2; equal fits in this class are equal bit for bit")
     assert "none on a GPU" in of_gpu
     assert "device Some GPU" in of_gpu
-    assert of_gpu.endswith("equal to rounding")
+    assert of_gpu.endswith("equal up to rounding")
 
 
 def test_a_training_announces_its_class_once_when_it_starts_and_when_it_goes_on(tmp_path, caplog):
     caplog.set_level(logging.INFO, "models")
     for times in (1, 2):
         run(tmp_path)
-        lines = [line for line in caplog.messages if line.startswith("class of determinism")]
+        lines = [line for line in caplog.messages if line.startswith("determinism class")]
         assert lines == [announcement(determinism_class(CPU))] * times
 
 

@@ -86,5 +86,5 @@ def test_a_folder_that_cannot_be_opened_says_why(fitted, tmp_path):
     with pytest.raises(ModelError, match="damaged"):
         Labeller.load(folder)
     (folder / "labeller.json").unlink()
-    with pytest.raises(ModelError, match="no classifier or tagger that can be read"):
+    with pytest.raises(ModelError, match="not a valid classifier or tagger"):
         Labeller.load(folder)

@@ -136,7 +136,7 @@ def test_examples_that_do_not_fit_are_refused_before_training():
     for train, validation in ((reviews(10, 3, 1), good), (good, reviews(10, 3, 1))):
         with pytest.raises(ModelError, match="it must be a whole number from 0 to 1"):
             fit(QUICK, V, train, validation)
-    with pytest.raises(ModelError, match="is no entry of the vocabulary: those are 0 to 19"):
+    with pytest.raises(ModelError, match="is not in the vocabulary, whose ids are 0 to 19"):
         fit(QUICK, 20, good, good)
 
 

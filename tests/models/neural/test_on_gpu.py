@@ -99,7 +99,7 @@ def test_a_training_that_is_killed_goes_on_to_the_same_weights_up_to_rounding(tm
     """With dropout: the checkpoint holds the GPU's random stream too."""
     caplog.set_level("INFO", "models")
     undisturbed, expected = run(tmp_path / "undisturbed", network_of().to(GPU))
-    assert "class of determinism: none on a GPU" in caplog.text
+    assert "determinism class: none on a GPU" in caplog.text
     update = TrainingStep.__call__
 
     def dying(self, *arguments):
