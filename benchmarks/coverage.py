@@ -116,8 +116,8 @@ def _test_sets(population_size: int, size: int, sets: int, seed: int) -> Iterato
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Simulate, and report the coverage by figure and number of reviews."""
     parser = arguments(__doc__ or "")
-    parser.add_argument("--reviews", type=int, help="only test sets of so many reviews")
-    parser.add_argument("--sets", type=int, help="so many test sets of each size")
+    parser.add_argument("--reviews", type=int, help="only test sets with this number of reviews")
+    parser.add_argument("--sets", type=int, help="number of test sets of each size")
     args: argparse.Namespace = parser.parse_args(argv)
     sizes = QUICK if args.quick else SIZES
     if args.reviews:

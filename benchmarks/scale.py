@@ -152,7 +152,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     with folder_for(args) as folder:
         file = args.file
         if (folder / "home").exists():
-            parser.error(f"{folder / 'home'} is there already: what it holds would not be made anew, nor measured")
+            parser.error(f"{folder / 'home'} exists already: what it holds would be reused and not measured")
         if file is None:
             file, reviews = folder / "reviews.jsonl", args.reviews or (QUICK_REVIEWS if args.quick else REVIEWS)
             say(f"writing {reviews:,} reviews")

@@ -20,7 +20,7 @@ HELD_OUT = 10
 def ask_for_reviews(parser: argparse.ArgumentParser, reviews: int) -> None:
     """Add the options of a script that reads such a text: --source, and --reviews with its default."""
     parser.add_argument("--source", type=Path, help="reviews as CSV or JSON lines, packed or not; made up if absent")
-    parser.add_argument("--reviews", type=int, default=reviews, help=f"the first so many reviews (default {reviews})")
+    parser.add_argument("--reviews", type=int, default=reviews, help=f"use the first N reviews (default {reviews})")
 
 
 def prepare(folder: Path, source: Path | None, reviews: int, held_out: int = HELD_OUT) -> None:

@@ -45,9 +45,7 @@ def engine_of(name: str, address: str, processes: int | None, folder: Path) -> A
         folder: A folder that all machines can access.
     """
     if name not in ("threads", "dask"):
-        raise ConfigError(
-            "--engine must be 'threads' or 'dask'", where="--engine", value=name, remedy="threads or dask"
-        )
+        raise ConfigError("The engine must be 'threads' or 'dask'", where="--engine", value=name)
     if name == "threads" and not address:
         return nullcontext()
     from models.base import ModelError

@@ -117,7 +117,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Fuzz; return 1 where there is a finding."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fuzz", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=1.0)
-    parser.add_argument("--cases", type=int, default=2**62, help="stop after so many")
+    parser.add_argument("--cases", type=int, default=2**62, help="stop after this many")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--target", action="append", choices=list(TARGETS), help="only this; may be repeated")
     parser.add_argument("--out", type=Path, default=Path("findings"), help="where findings are saved")

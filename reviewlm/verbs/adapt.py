@@ -148,7 +148,7 @@ def _specs(
     from models.specs import DynamicSpec, NeuralCacheSpec
 
     if rule not in ("rms", "sgd"):
-        raise ConfigError("--rule must be 'rms' or 'sgd'", where="--rule", value=rule, remedy="rms or sgd")
+        raise ConfigError("--rule must be 'rms' or 'sgd'", where="--rule", value=rule)
     candidates = {"thetas": _numbers(thetas, "--thetas"), "windows": tuple(whole_numbers(windows, "--windows", 1))}
     try:
         cache = NeuralCacheSpec(tuning_tokens=cache_tokens, **{k: v for k, v in candidates.items() if v})  # type: ignore[arg-type]

@@ -189,8 +189,7 @@ def probe(
 ) -> None:
     """Test whether models choose the right one of two words when the deciding word is far back."""
     if probes not in PROBE_SETS:
-        remedy = " or ".join(PROBE_SETS)
-        raise ConfigError("--probes must be 'english' or 'grammar'", where="--probes", value=probes, remedy=remedy)
+        raise ConfigError("--probes must be 'english' or 'grammar'", where="--probes", value=probes)
     asked = asked_settings(fitted and not bundle, preset, set)
     require_folder(out)
     from evaluation.plots.memory import probe_figure

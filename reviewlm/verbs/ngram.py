@@ -268,7 +268,7 @@ def _one_model(arpa: Path | None, binary: Path | None) -> Path:
 
 def _require_marks(marks: str) -> None:
     if marks not in ("refuse", "skip"):
-        raise ConfigError("--marks must be 'refuse' or 'skip'", where="--marks", value=marks, remedy="refuse or skip")
+        raise ConfigError("--marks must be 'refuse' or 'skip'", where="--marks", value=marks)
 
 
 @contextmanager
