@@ -138,12 +138,12 @@ def _learnt_by(config: RunConfig, prepared: Prepared, challenger: Measured) -> t
         if digest not in found and (then := store_of(config).find_usable("prepare", digest)):
             found[digest] = then
     problems += [
-        f"the prepared data '{digest}', which its start weights were trained on, are gone from the store or damaged"
+        f"the prepared data '{digest}', which its start weights were trained on, are missing in the store or damaged"
         for digest in digests if digest not in found
     ]  # fmt: skip
     if not problems:
         return list(found.values()), ""
-    told = f"nobody can tell which of the champion's test reviews the challenger has learnt: {'; '.join(problems)}"
+    told = f"it is not known which of the champion's test reviews the challenger was trained on: {'; '.join(problems)}"
     return [], f"{told}; {REMEDY}, or set {SWITCH}"
 
 

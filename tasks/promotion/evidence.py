@@ -206,8 +206,8 @@ def editions(challenger: Path, champion: Path | None) -> str:
     if ours == theirs:
         return ""
     return (
-        f"both read the test reviews as edition {ours} of the normal form has them; the champion was trained on "
-        f"edition {theirs}, so that what the two mask or repair differently is new to it"
+        f"both models read the test reviews in edition {ours} of the normal form; the champion was trained on "
+        f"edition {theirs}, so text that the two editions mask or repair differently is new to it"
     )
 
 

@@ -45,8 +45,8 @@ def test_a_script_that_the_vocabulary_has_no_letter_of_is_named(unit, text, scri
     said = unseen_warnings(bundle_of(unit), f"The food, {text}")
     assert any(f"letters in {script} script" in sentence for sentence in said)
     assert not any("Latin" in sentence for sentence in said)
-    able = "cannot read them" if unit == "word" else "reads them as bytes and has hardly met them"
-    assert all(sentence.endswith(f"has none: it {able}.") for sentence in said)
+    able = "cannot read them" if unit == "word" else "reads them as bytes and has seen hardly any"
+    assert all(sentence.endswith(f"lacks: it {able}.") for sentence in said)
 
 
 def test_the_vocabulary_is_looked_through_once_and_not_for_every_row(monkeypatch):
