@@ -74,7 +74,8 @@ def measure(config: RunConfig, fitted: Fitted, scores: tuple[Built, Built], prep
         check_table(config, "samples", samples.artifact, f"samples {name}"),
     )
     parts = (test, validation, samples, observed, audit)
-    measured = Measured(fitted, *(built.artifact for built in parts), checks=checks)
+    artifacts = (test.artifact, validation.artifact, samples.artifact, observed.artifact, audit.artifact)
+    measured = Measured(fitted, *artifacts, checks)
     _log_once(tracker_of(config), measured)
     return finished(Built(test.artifact, all(built.reused for built in parts)), measured)
 
