@@ -168,7 +168,7 @@ def test_a_raw_file_is_known_by_its_bytes_wherever_it_lies_now(registered: Regis
     source = Source("file", "old.jsonl", sha256_of_file(new), new.stat().st_size, str(old))
     record = replace(registered.record, sources=(source,))
     assert find_sources(record, [str(tmp_path / "moved")]) == {source.sha256: new}
-    with pytest.raises(Unreadable, match="is gone"):
+    with pytest.raises(Unreadable, match="is missing"):
         find_sources(record)
     old.write_text("other")
     with pytest.raises(Unreadable, match="has changed"):

@@ -8,12 +8,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from made_lineage import made_lineage, step_named
 
 import tracking.registry.lineage
 from core.errors import ArtifactError, Damaged, NotReproduced
 from core.lineage.record import LINEAGE_TAG, Lineage
 from reviewlm.verbs import lineage as verbs
+from tests.core.made_lineage import made_lineage, step_named
 
 
 @pytest.fixture

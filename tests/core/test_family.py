@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from made_lineage import made_lineage
 
 from core.config.presets import load_config
 from core.errors import ConfigError
 from core.lineage.family import Family, digest_of_sources, recorded_family
 from core.lineage.record import Lineage, Step
 from corpus.ingestion.ingest import settings_of
+from tests.core.made_lineage import made_lineage
 
 
 def record_of(own_home: Path, source: dict[str, object], *stages: str) -> Lineage:

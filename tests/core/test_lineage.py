@@ -10,13 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from made_lineage import made_lineage, step_named
 
 from core.errors import ArtifactError, Damaged
 from core.lineage.check import Finding, present, require_whole, verify
 from core.lineage.compare import compare, conclude
 from core.lineage.record import Lineage
 from core.lineage.tree import size_of, step_rows, tree_lines
+from tests.core.made_lineage import made_lineage, step_named
 
 
 def test_a_record_comes_back_from_json_as_it_was(tmp_path: Path) -> None:
