@@ -62,7 +62,7 @@ def test_what_is_gone_is_shown_and_an_error_only_where_it_was_to_be_verified(
     (own_home / "store" / step_named(record, "score").key / "manifest.json").unlink()
     verbs.lineage("champion")
     assert sum(line.endswith("GONE") for line in capsys.readouterr().out.splitlines()) == 1
-    with pytest.raises(ArtifactError, match="is gone"):
+    with pytest.raises(ArtifactError, match="was deleted after"):
         verbs.lineage("champion", verify=True)
 
 
