@@ -239,7 +239,7 @@ def test_a_disk_that_cannot_read_a_file_is_damage_but_a_missing_right_is_not(
         monkeypatch.setattr(content_check, "hash_file", fail)
 
     refusing(PermissionError(13, "Permission denied"))
-    with pytest.raises(ArtifactError, match="may not be read") as error:
+    with pytest.raises(ArtifactError, match="No permission to read") as error:
         store.build("stage", 1, {}, {}, make)
     assert not isinstance(error.value, Damaged)
     assert artifact.folder.is_dir()

@@ -56,7 +56,7 @@ def test_sections_may_be_tables_as_toml_has_them() -> None:
         ({"tied": "0..1"}, "not a number; list the choices"),
         ({"tied": "true"}, "at least two different choices"),
         ({"training.clip": "none|1"}, "'none' is not a number"),  # between which the search goes
-        ({"layers": "1|2|2"}, "stands there twice"),
+        ({"layers": "1|2|2"}, "is listed twice"),
         ({"objective.cutoffs": "1|2"}, "a list, which cannot be searched"),
         ({"training.seed": "1..9"}, "cannot be searched: the seed is not an option"),
         ({"kind": "lstm|gru"}, "cannot be searched"),

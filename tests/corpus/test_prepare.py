@@ -117,7 +117,7 @@ def test_texts_with_nothing_left_are_set_aside_and_counted(tmp_path):
 
 
 def test_three_reviews_in_all_are_too_few_and_the_error_says_what_to_do(tmp_path):
-    with pytest.raises(EmptyInput, match=r"(?s)has no reviews.*3 reviews in all.*give more"):
+    with pytest.raises(EmptyInput, match=r"(?s)has no reviews.*only 3 reviews.*give more"):
         prepared(tmp_path, [record(number, f"text {number}") for number in range(3)])
 
 

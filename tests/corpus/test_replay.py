@@ -241,7 +241,7 @@ def test_a_fixed_file_of_another_kind_is_refused_with_its_line(home, tmp_path, c
 def test_csv_records_need_their_file(home, tmp_path):
     home.add("r.csv", as_csv([orjson.loads(each) for each in some_lines()]))
     (tmp_path / "r.csv").write_bytes(b"review_id,text\n")
-    with pytest.raises(Unreadable, match="together with their file"):
+    with pytest.raises(Unreadable, match="from their original file"):
         home.replay(SourceConfig())
 
 

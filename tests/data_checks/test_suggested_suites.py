@@ -96,7 +96,7 @@ def test_empty_tables_and_columns_without_values_get_a_suite_that_they_meet(tmp_
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("{", "no suite"), ("[]", "no suite"), ('{"format": 2, "name": "x", "expectations": []}', "format 2"),
+        ("{", "not a suite"), ("[]", "not a suite"), ('{"format": 2, "name": "x", "expectations": []}', "format 2"),
         ('{"format": 1, "name": "x", "expectations": [{"type": "expect_magic", "kwargs": {}}]}', "expectation 1"),
         ('{"format": 1, "name": "x", "expectations": [{"type": "expect_column_to_exist", "kwargs": {"a": 1}}]}',
          "expectation 1"),

@@ -87,7 +87,7 @@ def test_a_month_that_the_model_calls_impossible_is_worse():
 
 
 def test_without_held_out_reviews_there_is_nothing_to_compare_with():
-    with pytest.raises(EmptyInput, match="held out"):
+    with pytest.raises(EmptyInput, match="No held-out review"):
         decay_of(month("2024-02", NEW, 60, 2.0, 0.1, 2))
 
 

@@ -252,7 +252,7 @@ def test_where_even_a_canary_known_by_heart_would_stay_below_the_limit_the_rule_
 def test_only_canaries_that_were_planted_once_are_judged():
     found = exposed(None, 12.3)
     assert found.passed is None
-    assert "planted once" in found.detail
+    assert "planted only once" in found.detail
 
 
 def test_a_model_of_short_lines_is_judged_by_whole_lines():

@@ -79,11 +79,11 @@ def test_without_shares_of_ratings_all_five_are_equally_likely(vocabulary, model
 
 
 def test_a_folder_that_is_no_bundle_is_refused(tmp_path):
-    assert "no bundle" in refusal(tmp_path)
+    assert "not a bundle" in refusal(tmp_path)
     (tmp_path / "spec.json").write_text("{")
-    assert "no bundle" in refusal(tmp_path)
+    assert "not a bundle" in refusal(tmp_path)
     (tmp_path / "spec.json").write_text("[]")
-    assert "no bundle" in refusal(tmp_path)
+    assert "not a bundle" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["format", "interface"])

@@ -26,7 +26,8 @@ def test_a_model_trained_without_ratings_says_that_a_rating_means_nothing_to_it(
 
 def test_one_missing_rating_is_told_with_those_that_there_were():
     [said] = unseen_warnings(bundle_of(), "", stars=3)
-    assert said.startswith("The model has never seen a review of 3 stars: only reviews of 1, 2, 4, 5 stars were")
+    assert said.startswith("The model has never seen a review of 3 stars: it was trained on reviews of 1, 2, 4, 5 "
+    "stars")
     [said] = unseen_warnings(bundle_of(), "", stars=0)
     assert "a review of an unknown rating" in said
 

@@ -74,10 +74,10 @@ def test_without_the_options_nothing_is_written(asked: list[str], own_home: Path
 @pytest.mark.parametrize(
     ("words", "where", "said"),
     [
-        (["--segment", "5"], "--segment", "of the variant 'dynamic'"),
-        (["--dynamic-tokens", "9"], "--dynamic-tokens", "of the variant 'dynamic'"),
-        (["--train", "TRAIN"], "--train", "of the variant 'dynamic'"),
-        (["--variants", "static,dynamic", "--rule", "sgd", "--windows", "9"], "--windows", "of the variant 'cache'"),
+        (["--segment", "5"], "--segment", "to the variant 'dynamic'"),
+        (["--dynamic-tokens", "9"], "--dynamic-tokens", "to the variant 'dynamic'"),
+        (["--train", "TRAIN"], "--train", "to the variant 'dynamic'"),
+        (["--variants", "static,dynamic", "--rule", "sgd", "--windows", "9"], "--windows", "to the variant 'cache'"),
         (["--variants", "dynamic", "--rule", "sgd", "--train", "TRAIN"], "--train", "does not use a training text"),
         (["--variants", "dynamic"], "--train", "needs the training text"),
         (["--preset", "nosuch"], "nosuch.toml", "There is no preset"),

@@ -344,7 +344,7 @@ def test_models_that_are_no_networks_and_texts_that_are_too_short_are_refused(
     short = complaint("gradient-flow", "--bundle", bundles["rnn"], "--text", tmp_path / "short.txt")
     assert (short.exit_code, "no review has" in str(short)) == (3, True)
     twice = complaint("context-use", "--bundle", bundles["rnn"], "--bundle", bundles["rnn"])
-    assert "share a name" in str(twice)
+    assert "have the same name" in str(twice)
 
 
 def test_three_policies_of_the_state_are_measured_on_the_same_text(at_home: tuple[str, ...], tmp_path: Path) -> None:

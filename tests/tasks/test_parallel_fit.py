@@ -92,7 +92,7 @@ def test_a_rank_that_a_library_aborts_for_want_of_memory_says_what_to_lower(monk
 
 def test_ranks_that_lost_each_other_without_a_reason_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fit_process, "PATIENCE", 0.2)
-    with pytest.raises(RankFailed, match="lost each other") as failure:
+    with pytest.raises(RankFailed, match="lost their connection") as failure:
         run_job(made_job(monkeypatch, [LOST], [60]), silent)
     assert "Connection closed by peer" in failure.value.cause
     assert left_over() == []

@@ -50,7 +50,7 @@ def test_a_set_that_is_not_what_was_frozen_is_refused(store: BenchmarkStore):
     digest = store.freeze(reviews("good food", "cold soup"), "a file").digest
     [file] = store.tracker.artifact_root.rglob(f"{digest}/*.parquet")
     reviews("good food", "cold soap").write_parquet(file)
-    with pytest.raises(Damaged, match="not what was frozen"):
+    with pytest.raises(Damaged, match="changed after it was frozen"):
         store.find()
 
 

@@ -76,7 +76,7 @@ def test_a_number_an_alias_and_a_wrong_name(config: Any, prepared: Any, store: A
     with pytest.raises(ConfigError, match="no version 7") as caught:
         side_of(config, prepared, "7")
     assert "one of 1" in str(caught.value)
-    with pytest.raises(ConfigError, match="'nobody' is no alias") as caught:
+    with pytest.raises(ConfigError, match="'nobody' is neither an alias") as caught:
         side_of(config, prepared, "nobody")
     assert "kn2, lstm" in str(caught.value)
 

@@ -25,7 +25,7 @@ def test_a_mixture_names_models_that_stand_before_it():
     ("models", "said"),
     [
         ([KN5, MIX, LSTM], r"'mix' uses 'lstm', which must be one of the models before it: \['kn5'\]"),
-        ([KN5, CACHE], "'mix.cache' is made of 'mix'"),
+        ([KN5, CACHE], "'mix.cache' uses 'mix'"),
         ([KN5, LSTM, {**MIX, "vocabulary": "char"}], "both must use the same vocabulary"),
         ([KN5, LSTM, {**MIX, "parts": ["kn5"]}], "at least two models"),
         ([KN5, LSTM, {"kind": "mixture", "name": "mix"}], "parts.*the names of at least two models"),

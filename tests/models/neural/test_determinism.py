@@ -54,5 +54,5 @@ def test_a_training_that_goes_on_on_a_gpu_says_that_it_is_another_class(tmp_path
     monkeypatch.setattr(trainer, "determinism_class", lambda device, ranks: determinism.determinism_class(gpu, ranks))
     _, summary = run(tmp_path, network_of())
     assert summary["class_changes"] == 1
-    assert "goes on with" in caplog.text
+    assert "resumes with" in caplog.text
     assert "device Some GPU" in caplog.text
