@@ -123,7 +123,7 @@ def test_the_command_line_says_so_below_its_table(capsys):
     static = {"name": "lstm", "kind": "lstm", "unit": "word", "adaptation": "static"}
     terminal.show_models({"models": [{**static, "test": test}, {**model, "test": test}]})
     said = capsys.readouterr().out
-    assert "lstm+cache adapts to the text that it is measured on (continuous cache)" in said
+    assert "lstm+cache adapts to the text it is measured on (continuous cache)" in said
     assert "lstm adapts" not in said
 
 

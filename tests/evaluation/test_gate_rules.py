@@ -170,7 +170,8 @@ def test_stored_scores_are_refused_unless_the_policy_allows_them():
     decision = judge(stored, challenger_departure=None, champion_departure=None)
     assert decision.promote
     assert rule(decision, "scored now").detail == (
-        "the scores of the challenger and the champion are stored ones; the policy allows it"
+        "the scores of the challenger and the champion were read from the store, not computed now; "
+        "the policy allows it"
     )
     assert judge(**FIRST, champion_departure=None).promote
 

@@ -29,7 +29,7 @@ def test_size_keeps_the_most_frequent_words():
 
 
 def test_no_frequent_word_at_all_is_refused():
-    with pytest.raises(ModelError, match="seen at least 3 times") as caught:
+    with pytest.raises(ModelError, match="occurs at least 3 times") as caught:
         train("word", ["only once"], min_count=3)
     assert caught.value.kind == "input"
     with pytest.raises(ModelError):

@@ -158,7 +158,7 @@ def test_a_model_whose_start_weights_know_test_reviews_is_passed_over_where_a_ce
     run.stained.add(run.model("warm", 1.8))
     run.model("fresh", 1.9)
     assert run.chosen().name == "fresh"
-    assert run.notes(run.models[1], None) == ("'warm' is better on validation and was not tried: it learnt r7",)
+    assert run.notes(run.models[1], None) == ("'warm' is better on validation and was skipped: it learnt r7",)
     assert run.chosen("promotion.require_leak_certificate=false").name == "warm"
 
 

@@ -119,7 +119,7 @@ def test_of_a_lost_champion_the_fit_starts_fresh_and_the_vocabulary_is_learnt_an
     assert said in start.note
     fit, words = caplog.messages
     assert "starts from fresh weights, not from the champion's: champion v3 is lost" in fit
-    assert words.startswith("vocabulary 'word' is learnt anew: champion v3 is lost: ")
+    assert words.startswith("vocabulary 'word' is learnt again: champion v3 is lost: ")
     assert said in words
 
 

@@ -168,10 +168,8 @@ class Trainer:
         now = determinism_class(self.device, self.ranks.size)
         if before != now:
             self.course.class_changes += 1
-            log.warning(
-                "training resumes with %s after %s: the weights will match those of an uninterrupted training up to "
-                "rounding, not bit for bit", in_words(now), in_words(before)
-            )
+            log.warning("training resumes with %s after %s: the weights will match those of an uninterrupted training "
+                        "up to rounding, not bit for bit", in_words(now), in_words(before))
 
     def _epoch(self) -> None:
         """Train from the next window to the end of its epoch, or to the last update."""

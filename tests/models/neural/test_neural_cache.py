@@ -209,7 +209,7 @@ def test_what_has_no_features_is_refused(tmp_path):
         cached(part)
     stream = repeating(2)
     stream.require = lambda vocabulary: None
-    with pytest.raises(ModelError, match="no fitted model 'lstm'"):
+    with pytest.raises(ModelError, match="'lstm' is not a fitted model"):
         NeuralCacheLM.fit(NeuralCacheSpec(), None, stream, stream, FitContext(tmp_path))
 
 

@@ -165,7 +165,7 @@ def test_each_rank_on_gpus_has_one_of_its_own_and_too_few_are_named(monkeypatch)
     assert [own_device("cuda", rank, 2) for rank in range(2)] == ["cuda:0", "cuda:1"]
     assert own_device("cuda", 0, 1) == "cuda"
     assert own_device("cpu", 1, 2) == "cpu"
-    with pytest.raises(ModelError, match="ranks is 3, and there are 2 GPUs") as refusal:
+    with pytest.raises(ModelError, match="ranks is 3, but 2 GPUs") as refusal:
         own_device("cuda", 2, 3)
     assert refusal.value.kind == "input"
 
@@ -190,7 +190,7 @@ def test_a_rank_whose_memory_does_not_suffice_says_so_and_does_not_blame_another
     with pytest.raises(RuntimeError, match="out of memory"):
         group.total([1.0])
     said.pop(0)
-    with pytest.raises(ModelError, match="lost another one: Connection closed") as failure:
+    with pytest.raises(ModelError, match="lost another rank: Connection closed") as failure:
         group.total([1.0])
     assert failure.value.kind == "peer"
 
