@@ -137,13 +137,13 @@ def test_on_its_own_reviews_it_is_charged_too_whatever_the_vocabulary_of_the_cha
     def tokens(config: Any, file: str, split: str, reviews: Artifact, label: str) -> Any:
         folder = tmp_path / f"tokens {Path(file).parent.name}"
         write_stream(folder, Vocabulary.load(Path(file)), [pl.read_parquet(reviews.folder / "clean.parquet")])
-        return SimpleNamespace(result=lambda: Artifact("tokens", folder.name, str(folder)))
+        return Artifact("tokens", folder.name, str(folder))
 
     def scores(config: Any, bundle: Path, stream: Artifact, label: str) -> Any:
         return None, Scored(TokenStream.open(stream.folder).documents.with_columns(nats=pl.lit(10.0)))
 
     room = "tasks.promotion.champion_reviews"
-    monkeypatch.setattr(f"{room}.tokenize", SimpleNamespace(submit=tokens))
+    monkeypatch.setattr(f"{room}.tokenize", tokens)
     monkeypatch.setattr(f"{room}.score_bundle_now", scores)
     monkeypatch.setattr(f"{room}.registry_of", lambda config: SimpleNamespace(bundle_folder=lambda version: challenger))
     none = Scored(ROWS.join(REVIEWS, on="review_id").clear())
