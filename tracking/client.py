@@ -1,8 +1,7 @@
-"""The door to MLflow: opened quietly, safe for several processes, with its errors turned into ours.
+"""Open an MLflow client, safely for several processes, and turn MLflow's errors into the project's own.
 
-Everything that this project asks of MLflow goes through an explicit `MlflowClient`. The fluent interface
-(`mlflow.start_run`, `mlflow.log_metric`) keeps an active run and a tracking address per process, which two flows in
-one process would share without noticing.
+Requests to MLflow use an explicit `MlflowClient`. The fluent interface (`mlflow.start_run`, `mlflow.log_metric`)
+keeps one active run and one tracking address per process. Two flows in one process would share them without noticing.
 """
 
 from __future__ import annotations
@@ -38,18 +37,18 @@ SETTINGS = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # standard output is for results
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING": "false",
-    # MLflow would repeat any request whose answer is lost, also one that creates a run. We repeat what may be repeated.
+    # MLflow would repeat every request whose answer is lost, even one that creates a run. Our code repeats safe ones.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-    "GIT_PYTHON_REFRESH": "quiet",  # no git on the machine is no reason for a warning
+    "GIT_PYTHON_REFRESH": "quiet",  # a machine without git needs no warning
 }
 ABSENT = frozenset({"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"})
 PRESENT = frozenset({"RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"})
 REFUSED = ABSENT | PRESENT | {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE"}
 DENIED = frozenset({"UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED"})
 DENIED_STATUS = (401, 403)
-DENIED_WORDS = ("password authentication failed", "no password supplied")  # PostgreSQL's
-DISK: dict[str, type[ReviewLMError]] = {  # SQLite's words for what the operating system refused
+DENIED_WORDS = ("password authentication failed", "no password supplied")  # from PostgreSQL
+DISK: dict[str, type[ReviewLMError]] = {  # SQLite's messages when the operating system refuses
     "disk is full": StoreFull,
     "readonly database": NotWritable,
     "unable to open database file": NotWritable,
@@ -57,7 +56,7 @@ DISK: dict[str, type[ReviewLMError]] = {  # SQLite's words for what the operatin
 
 
 def quiet() -> None:
-    """Set what keeps MLflow from phoning home, drawing bars and narrating; a setting of the user's wins."""
+    """Turn off MLflow's telemetry, progress bars and log messages; values set by the user win."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     for name in ("mlflow", "alembic"):
@@ -66,17 +65,17 @@ def quiet() -> None:
 
 
 def database_file(uri: str) -> Path | None:
-    """Return the file behind a SQLite address, None for any other kind of store."""
+    """Return the file of a SQLite address, or None for any other kind of store."""
     return Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
 
 
 def open_client(uri: str) -> MlflowClient:
-    """Return a client of the store at *uri*; a new SQLite store is created first, by one process only.
+    """Return a client of the store at *uri*; create a new SQLite store first, in one process only.
 
     Raises:
         TrackingUnavailable: The server or database does not answer.
         NotWritable, StoreFull: The database cannot be created.
-        Damaged, ArtifactError: The file is not a whole database of an MLflow of this version.
+        Damaged, ArtifactError: The file is not a complete database of the installed MLflow version.
     """
     quiet()
     with reaching(uri):
@@ -90,7 +89,7 @@ def open_client(uri: str) -> MlflowClient:
 
 
 def _create(uri: str, file: Path) -> None:
-    """Migrate an empty database under a lock: two processes that migrate at once break each other."""
+    """Create the tables of an empty database under a lock: two migrations at the same time would break each other."""
     from mlflow import MlflowClient
 
     with disk_errors(file.parent):
@@ -105,7 +104,7 @@ def _create(uri: str, file: Path) -> None:
 
 
 def require_whole(uri: str) -> None:
-    """Raise what is wrong with the file of a local database, if anything; nothing is made or changed."""
+    """Raise an error if the file of a local database is damaged or unusable; create and change nothing."""
     if file := database_file(uri):
         with reaching(uri):
             is_ready(file)
@@ -113,9 +112,10 @@ def require_whole(uri: str) -> None:
 
 @contextmanager
 def reaching(uri: str) -> Iterator[None]:
-    """Turn MLflow's errors into ours: what a retry can help with becomes TrackingUnavailable.
+    """Turn MLflow's errors into the project's own: TrackingUnavailable if a retry can help.
 
-    Wrong credentials become NotAuthorized, which is one of them since what is written may wait for better ones.
+    Wrong credentials become NotAuthorized. It is a subclass of TrackingUnavailable, because queued writes can wait for
+    correct credentials.
     """
     with disk_errors(without_password(uri)):
         try:
@@ -151,17 +151,17 @@ def _translated(error: Exception, uri: str) -> ReviewLMError:
 
 
 def _is_denied(error: Exception, code: str) -> bool:
-    """Tell wrong credentials from a store that is away; those of artifacts come from requests and have no code."""
+    """Return whether the credentials are wrong; errors of artifact requests have an HTTP status and no MLflow code."""
     status = getattr(getattr(error, "response", None), "status_code", 0)
     return code in DENIED or status in DENIED_STATUS or any(words in str(error) for words in DENIED_WORDS)
 
 
 def _is_mlflow(error: Exception) -> bool:
-    """Tell MLflow's own errors and those of the libraries that it talks through from everybody else's."""
+    """Return whether an error comes from MLflow or from a library that it uses to reach its store."""
     origins = ("mlflow", "requests", "sqlalchemy", "sqlite3")
     return any(base.__module__.split(".")[0] in origins for base in type(error).__mro__)
 
 
 def error_code(error: BaseException | None) -> str:
-    """Return MLflow's code of an error that `reaching` has turned into ours, empty if there is none."""
+    """Return MLflow's code of an error that `reaching` has translated; empty if there is none."""
     return str(getattr(error.__cause__, "error_code", "")) if error else ""

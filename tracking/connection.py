@@ -1,4 +1,4 @@
-"""One store of MLflow and one experiment in it: where they are, and how they are asked."""
+"""Connect to one MLflow store and one experiment, and send read requests with retries."""
 
 from __future__ import annotations
 
@@ -19,20 +19,22 @@ if TYPE_CHECKING:
 
 DEFAULT_UI, UI_VARIABLE = "http://127.0.0.1:5000", "REVIEWLM_MLFLOW_URL"
 KIND, TRAINING = "mlflow.experimentKind", "custom_model_development"
-"""Without this tag the UI guesses, and shows models as versions of agents, with traces and judges beside them."""
+"""Tag of the experiment. Without it the UI guesses, and shows models as agent versions, with traces and judges."""
 READ_PAUSES = (0.5, 2.0)
-"""Seconds before a question is put again: a connection may break without anything being wrong."""
+"""Seconds before a read request is repeated: a connection may break although nothing is wrong."""
 Answer = TypeVar("Answer")
 
 
 class Connection:
-    """Connects on first use, may be used from several threads and processes at once, and can be pickled.
+    """A connection that opens on first use, works in several threads and processes at once, and can be pickled.
 
     Args:
         uri: `sqlite:///ABSOLUTE/FILE`, `postgresql://…`, or the address of an MLflow server.
-        experiment: Created where it does not exist.
-        artifact_root: Where a store without a server keeps artifacts; beside it lie the registry's lock and what waits.
-        ui: Address of the MLflow UI for links; empty means REVIEWLM_MLFLOW_URL, the server itself or port 5000 here.
+        experiment: Created if it does not exist.
+        artifact_root: Artifact folder of a store without a server. Its parent folder also holds the registry's lock and
+            the queued writes.
+        ui: Address of the MLflow UI for links. If empty: REVIEWLM_MLFLOW_URL, else the server itself, else port 5000 of
+            this machine.
     """
 
     def __init__(self, uri: str, experiment: str, artifact_root: Path, ui: str = "") -> None:
@@ -55,12 +57,12 @@ class Connection:
 
     @property
     def shown(self) -> str:
-        """The store's address without a password, for people."""
+        """Address of the store without its password, for display."""
         return without_password(self.uri)
 
     @property
     def client(self) -> MlflowClient:
-        """MLflow's client of this store; its calls belong inside `with tracker.reaching():`."""
+        """MLflow's client of this store; call it inside `with tracker.reaching():`."""
         with self._lock:
             if self._client is None:
                 if database_file(self.uri) == self.artifact_root.parent / DATABASE:
@@ -70,13 +72,13 @@ class Connection:
 
     @contextmanager
     def reaching(self) -> Iterator[MlflowClient]:
-        """Give the client and turn its errors into ours."""
+        """Yield the client and turn its errors into the project's own."""
         client = self.client
         with reaching(self.uri):
             yield client
 
     def ask(self, question: Callable[[MlflowClient], Answer], patient: bool = True) -> Answer:
-        """Return the answer to a question that changes nothing; with *patient* it is put again after a moment.
+        """Return the answer to a read request; with *patient*, repeat it after short pauses.
 
         Raises:
             TrackingUnavailable: MLflow does not answer.
@@ -93,11 +95,11 @@ class Connection:
             return question(client)
 
     def may_come_back(self, error: TrackingUnavailable) -> bool:
-        """Return whether a write may wait for the store: it is elsewhere, or the local file is locked."""
+        """Return whether a write may wait for the store: it is not a local file, or the local file is locked."""
         return database_file(self.uri) is None or "locked" in error.cause
 
     def worth_waiting(self, error: TrackingUnavailable) -> bool:
-        """Return whether it may be there in a moment without anybody's help: not where the credentials are wrong."""
+        """Return whether the store may soon answer without user action; False if the credentials are wrong."""
         return self.may_come_back(error) and not isinstance(error, NotAuthorized)
 
     def answers(self) -> bool:
@@ -110,7 +112,7 @@ class Connection:
 
     @property
     def experiment_id(self) -> str:
-        """The experiment's id; created, or brought back from the bin, where needed."""
+        """Id of the experiment, which is created, or restored after a deletion, if needed."""
         with self._lock:
             if not self._experiment_id:
                 self._experiment_id = self._find_experiment() or self._create_experiment()

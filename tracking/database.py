@@ -1,10 +1,11 @@
-"""Look at the file of MLflow's database before MLflow does.
+"""Check the file of MLflow's SQLite database before MLflow opens it.
 
-MLflow takes any SQLite file: it makes its tables in another application's, and of a damaged one it says much the same
-as of a server that is away.
+MLflow accepts any SQLite file: it creates its tables in the database of another application, and for a damaged file it
+reports almost the same error as for a server that does not answer.
 
-Only SQLite may open the file. Were it opened and closed in any other way, the system would drop the locks of all
-connections that this process has to it, and another process would take away the log that they work with.
+Only SQLite may open the file. If this process opened and closed it in another way, the operating system would release
+the locks of all its SQLite connections to the file. Another process could then delete the write-ahead log that these
+connections use.
 """
 
 from __future__ import annotations
@@ -19,20 +20,20 @@ from pathlib import Path
 from core.errors import ArtifactError, Damaged, NotWritable, ReviewLMError, without_password
 
 MADE_BY_MLFLOW = "experiments"
-"""The table that MLflow makes first."""
+"""First table that MLflow creates."""
 DAMAGED = ("malformed", "not a database")
-"""SQLite's words for a file that is none of its own, or not whole any more."""
+"""SQLite's messages for a file that is not a database or is damaged."""
 OLDER, NEWER = "out-of-date database schema", "Can't locate revision"
-"""MLflow's and Alembic's words for a database of another version."""
+"""Messages of MLflow and Alembic for a database of another version."""
 AGAIN = "a new one is created, and the next run logs and registers its models again"
 
 
 def is_ready(file: Path) -> bool:
-    """Return whether a database has MLflow's tables; False where they have yet to be made, or nobody can tell.
+    """Return whether a database has MLflow's tables; False if they do not exist yet, or if it cannot be opened now.
 
     Raises:
-        Damaged: The file is no database, or is cut off or damaged.
-        ArtifactError: It is another application's, or of a newer MLflow.
+        Damaged: The file is not a database, or is truncated or damaged.
+        ArtifactError: It belongs to another application, or to a newer MLflow.
         NotWritable: It is a folder, or cannot be read.
     """
     try:
@@ -59,13 +60,13 @@ def is_ready(file: Path) -> bool:
 
 
 def _tables(file: Path) -> tuple[set[str], str] | None:
-    """Return the names of a database's tables, and Alembic's revision ("" where there is none).
+    """Return the names of a database's tables, and Alembic's revision ("" if there is none).
 
-    None where it does not open: while another process opens or closes it, its log may be neither there nor gone. What
-    else is wrong with it, MLflow says.
+    Return None if it does not open after several attempts: it may fail to open while another process creates or removes
+    its write-ahead log. MLflow reports any other problem.
 
     Raises:
-        Damaged: It is no whole database.
+        Damaged: It is not a complete database.
     """
     for pause in (0.1, 0.5, 2.0, None):
         try:
@@ -87,7 +88,7 @@ def _asked(file: Path) -> tuple[set[str], str]:
 
 
 def _is_known(revision: str) -> bool:
-    """Return whether the installed MLflow has a migration to this revision; MLflow itself is not imported for it."""
+    """Return whether the installed MLflow has a migration to this revision, without importing MLflow."""
     spec = find_spec("mlflow")
     places = spec.submodule_search_locations if spec else None
     folders = [Path(place) / "store" / "db_migrations" / "versions" for place in places or ()]
@@ -97,7 +98,7 @@ def _is_known(revision: str) -> bool:
 
 
 def damaged(file: Path | str, cause: str) -> Damaged:
-    """Return the error of a database that is not whole."""
+    """Return the error for a damaged database."""
     return Damaged(
         "The tracking database is damaged or not a database", where=file, cause=cause,
         remedy=f"restore a backup; or move it aside, together with its -wal and -shm: {AGAIN}",
@@ -105,7 +106,7 @@ def damaged(file: Path | str, cause: str) -> Damaged:
 
 
 def newer(where: str, revision: str = "") -> ArtifactError:
-    """Return the error of a database that a newer MLflow has made."""
+    """Return the error for a database that a newer MLflow has created."""
     return ArtifactError(
         "The tracking database was made by a newer MLflow", where=where, value=revision or None,
         remedy="use that version of MLflow, or restore an older backup",
@@ -113,7 +114,7 @@ def newer(where: str, revision: str = "") -> ArtifactError:
 
 
 def error_of_schema(uri: str, said: str) -> ReviewLMError | None:
-    """Return the error of a database whose tables MLflow cannot use, by its words; None where these are others."""
+    """Return the error for tables that MLflow cannot use, from the text of its message; None for any other message."""
     if OLDER in said:
         return ArtifactError(
             "The tracking database was made by an older MLflow", where=uri,

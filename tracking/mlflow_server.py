@@ -1,7 +1,8 @@
 """Serve MLflow behind the guard (for `uvicorn --factory`).
 
-`mlflow server` has no password without a further package, and answers pages of other local ports. So its application is
-set up here as that command does it, without its runner of background jobs, and wrapped.
+`mlflow server` needs another package for a password, and it accepts requests from web pages of other local ports. So
+this module sets up its application as that command does, without the runner of background jobs, and wraps it in the
+guard.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from tracking.client import SQLITE
 
 
 def application() -> Guard:
-    """Return MLflow's server, API and pages, of this home's database; with the home's password."""
+    """Return MLflow's server (API and UI) for the database of this home folder, protected by the home's password."""
     from mlflow.server.constants import ARTIFACT_ROOT_ENV_VAR, BACKEND_STORE_URI_ENV_VAR
 
     home = home_folder()
     store, root = f"{SQLITE}{home / 'mlflow.db'}", (home / "mlartifacts").as_uri()
     os.environ.update({BACKEND_STORE_URI_ENV_VAR: store, ARTIFACT_ROOT_ENV_VAR: root})
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
-    from mlflow.server.fastapi_app import app  # reads the addresses above
+    from mlflow.server.fastapi_app import app  # reads the variables above
     from mlflow.server.handlers import initialize_backend_stores
 
     initialize_backend_stores(store, store, root)

@@ -1,8 +1,8 @@
-"""Notice that a home folder was copied or moved, and let its records lead to where it is now.
+"""Detect that a home folder was copied or moved, and update the addresses in MLflow's database.
 
-MLflow's database keeps absolute addresses. Without this, runs of a copied home would write their files into the home
-that it was copied from, and a moved one would make its old place again. `home.json` holds the path at which a home was
-used last; where it is used at another one, the addresses below the old path are rewritten in one transaction, after a
+The database keeps absolute addresses. Without an update, runs of a copied home folder would write their files into the
+original, and runs of a moved one would create the old folder again. `home.json` holds the path at which a home folder
+was last used. If the current path differs, all addresses below the old path are rewritten in one transaction, after a
 backup of the database.
 """
 
@@ -25,31 +25,31 @@ from tracking.runs.outbox import FILE, Outbox, outboxes
 
 MARKER, LOCK, DATABASE, ARTIFACTS, OUTBOX = "home.json", "home.lock", "mlflow.db", "mlartifacts", "outbox"
 KEPT = "moved"
-"""Folder in a home for databases as they were before, and for what waits for a server and is sent by the original."""
+"""Folder in a home folder for backups of the database, and for queued writes that the original home will send."""
 BACKUPS = 2
-"""Databases that are kept there, the newest: a home seen at two paths by turns is rewritten at each turn."""
+"""Number of newest backups to keep: a home folder that is used at two paths in turn is rewritten at each change."""
 ADDRESSES = (
     ("experiments", "artifact_location"), ("runs", "artifact_uri"), ("logged_models", "artifact_location"),
     ("model_versions", "source"), ("model_versions", "storage_location"),
 )
-"""Columns of MLflow's database with the address of a folder."""
+"""Columns of MLflow's database that hold the address of a folder."""
 SOURCES = (("datasets", "dataset_source"),)
-"""Those that hold an address within JSON."""
+"""Columns that hold an address within JSON."""
 Columns = tuple[tuple[str, str], ...]
 EXPERIMENTS = "SELECT name, creation_time, artifact_location FROM experiments WHERE experiment_id != 0"
-"""Name, time of creation and address of all experiments but MLflow's own."""
+"""Name, creation time and address of all experiments except MLflow's own."""
 WAIT = 60.0
 log = logging.getLogger(__name__)
 
 
 def mend_moved_home(home: Path) -> None:
-    """Rewrite the addresses of a home folder that was copied or moved since it was used last.
+    """Rewrite the addresses of a home folder that was copied or moved since its last use.
 
-    Two paths to one folder (a link) are no move. In a folder that cannot be written to nothing is changed.
+    Two paths to one folder (a link) do not count as a move. A folder that is not writable is not changed.
 
     Raises:
-        StoreFull: There is no space for the backup of the database; nothing was changed.
-        TrackingUnavailable: Another process does not let go of the database.
+        StoreFull: There is no space for the backup of the database. Nothing was changed.
+        TrackingUnavailable: Another process keeps the database locked.
     """
     recorded = _recorded(home)
     if not home.is_dir() or (recorded is not None and _same(recorded, home)):
@@ -65,9 +65,9 @@ def mend_moved_home(home: Path) -> None:
             "Another process is using this home folder, which was copied or moved", where=home / LOCK,
             remedy="wait for it, or end it",
         ) from error
-    except sqlite3.Error as error:  # what is wrong with the file is said by whoever opens it
+    except sqlite3.Error as error:  # `open_client` reports what is wrong with the file
         log.debug("the former location of %s is not known: %s", home, error)
-    except OSError as error:  # read only: whoever reads a bundle looks for it in this home first
+    except OSError as error:  # read-only: `bundle_in` looks for a bundle in this home folder first
         if recorded is not None:
             log.warning("%s was moved from %s and cannot be written to: %s", home, recorded, error)
 
@@ -75,7 +75,7 @@ def mend_moved_home(home: Path) -> None:
 def _mend(home: Path, former: Path) -> None:
     copied = _is_home(former)
     changed, backup = _rewrite(home, former)
-    with suppress(ArtifactError):  # whoever sends what waits says what is wrong with the queue
+    with suppress(ArtifactError):  # a damaged queue is reported when its writes are sent
         _take_outbox(home, former, copied)
     _leave_services(home, copied)
     log.warning(
@@ -85,9 +85,10 @@ def _mend(home: Path, former: Path) -> None:
 
 
 def _leave_services(home: Path, copied: bool) -> None:
-    """Let those go that were started for the old place: of a copy to the original, else stopped.
+    """Remove services that were started for the old path: a copied home forgets them, a moved home stops them.
 
-    Those of another machine or container go on, and those of this path, which a container may have another one for.
+    Services of another machine or container keep running. So do services started at this path: a container may see the
+    same folder at another path.
     """
     try:
         own = {service.name for service in services.running(home) if service.home == str(home)}
@@ -97,7 +98,7 @@ def _leave_services(home: Path, copied: bool) -> None:
 
 
 def _recorded(home: Path) -> Path | None:
-    """Return the path at which a home was used last; None where there is no record."""
+    """Return the path at which a home folder was last used; None if there is no record."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         return Path(json.loads((home / MARKER).read_text(encoding="utf-8"))["path"])
     return None
@@ -117,7 +118,7 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def _is_home(folder: Path) -> bool:
-    """Return whether a home is still there; one that may not be looked into is."""
+    """Return whether a home folder still exists; True if it may not be read."""
     try:
         return any((folder / name).exists() for name in (DATABASE, "store"))
     except OSError:
@@ -125,7 +126,7 @@ def _is_home(folder: Path) -> bool:
 
 
 def _former_place(home: Path) -> Path | None:
-    """Return where a home without a record was used last, by its experiments; None where that is here or unknown."""
+    """Return where a home folder without a record was last used, from its experiments; None if here or unknown."""
     if not (home / DATABASE).is_file():
         return None
     with closing(sqlite3.connect(home / DATABASE, timeout=WAIT)) as database:
@@ -138,9 +139,10 @@ def _former_place(home: Path) -> Path | None:
 
 
 def _is_origin(place: Path, experiments: set[tuple[str, int]]) -> bool:
-    """Return whether a home with these experiments came from a place: it is gone, unreadable, or has some of them too.
+    """Return whether a home folder with these experiments came from *place*.
 
-    Else it is a home elsewhere that uses this database and keeps its files there.
+    It did if *place* is gone, is unreadable, or has some of these experiments too. Otherwise *place* is another home
+    folder, which uses this database and keeps its files there.
     """
     file = place / DATABASE
     try:
@@ -155,7 +157,7 @@ def _is_origin(place: Path, experiments: set[tuple[str, int]]) -> bool:
 
 
 def _rewrite(home: Path, former: Path) -> tuple[int, Path | None]:
-    """Let all addresses below the old path lead here; return how many there were, and the backup made before."""
+    """Rewrite all addresses below the old path; return their number, and the backup that was made first."""
     file = home / DATABASE
     if not file.is_file():
         return 0, None
@@ -192,11 +194,11 @@ def _not_rewritten(error: sqlite3.Error, home: Path, backup: Path) -> int:
             remedy="end the other process, or wait for it",
         ) from error
     log.warning("the addresses in %s could not be checked: %s", home / DATABASE, said)
-    return 0  # what is wrong with the file is said by whoever opens it
+    return 0  # `open_client` reports what is wrong with the file
 
 
 def _affected(database: sqlite3.Connection, former: Path) -> bool:
-    """Return whether any address lies below the old path."""
+    """Return whether any address is below the old path."""
     return any(
         database.execute(f'SELECT 1 FROM "{table}" WHERE {_below(column)} LIMIT 1', {"old": old}).fetchone()
         for table, column in _present(database) for old in _forms(former)
@@ -217,7 +219,7 @@ def _rewritten(database: sqlite3.Connection, home: Path, former: Path) -> int:
 
 
 def _present(database: sqlite3.Connection, columns: Columns = ADDRESSES) -> list[tuple[str, str]]:
-    """Return the columns that this version of MLflow's database has."""
+    """Return those of the columns that exist in this database."""
     return [
         (table, column) for table, column in columns
         if database.execute("SELECT 1 FROM pragma_table_info(?) WHERE name = ?", (table, column)).fetchone()
@@ -225,17 +227,17 @@ def _present(database: sqlite3.Connection, columns: Columns = ADDRESSES) -> list
 
 
 def _forms(home: Path) -> tuple[str, str]:
-    """Return a folder as MLflow may have written it: as an address and as a path."""
+    """Return a folder in the two forms that MLflow may have written: as an address and as a path."""
     return home.as_uri(), str(home)
 
 
 def _below(column: str) -> str:
-    """Return the condition that a column holds the folder :old, or what lies in it."""
+    """Return the SQL condition that a column holds the folder :old or a path below it."""
     return f'("{column}" = :old OR substr("{column}", 1, length(:old) + 1) = :old || \'/\')'
 
 
 def _take_outbox(home: Path, former: Path, copied: bool) -> None:
-    """Let what waits for this home's database go into this one; leave what waits for a server to the original."""
+    """Redirect writes queued for the home's own database to its new path; leave those for a server to the original."""
     old = f"sqlite:///{former / DATABASE}"
     for outbox in outboxes(home / OUTBOX):
         if outbox.uri == old:
@@ -248,7 +250,7 @@ def _take_outbox(home: Path, former: Path, copied: bool) -> None:
 
 
 def _let_wait_for(outbox: Outbox, uri: str) -> None:
-    """Let a queue be that of the database at another address, unless there is one already."""
+    """Assign a queue to the database at another address, unless that one already has a queue."""
     renamed = Outbox(outbox.folder.parent, uri, outbox.experiment).folder
     if renamed.exists():
         return
