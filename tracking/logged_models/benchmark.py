@@ -1,7 +1,7 @@
-"""The benchmark set of a model, frozen: reviews that lie with the tracking server, and what each champion made of them.
+"""Freeze the benchmark reviews of a model in MLflow, and keep the scores of each champion on them.
 
-The set is a file of one MLflow run; two tags of the registered model name the run and the digest of the reviews. The
-table of figures lies beside it and only grows.
+The set is a file of one MLflow run. Two tags of the registered model name the run and the digest of the reviews. The
+table of scores is in the same run; rows are only added.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ COLUMNS = ("review_id", "text", "stars", "bytes", "words")
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A frozen set. `reviews` has the columns `COLUMNS`."""
+    """A frozen benchmark set. `reviews` has the columns `COLUMNS`."""
 
     digest: str
     run_id: str
@@ -35,22 +35,22 @@ class Benchmark:
 
 
 def digest_of(reviews: pl.DataFrame) -> str:
-    """Return the SHA-256 of ids, ratings and texts, whatever the order of the reviews."""
+    """Return the SHA-256 of ids, ratings and texts; the order of the reviews does not matter."""
     rows = reviews.select("review_id", pl.col("stars").cast(pl.Int64), "text").sort("review_id").rows()
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 class BenchmarkStore:
-    """The benchmark set of one registered model. Raises TrackingUnavailable where MLflow does not answer."""
+    """The benchmark set of one registered model. Methods raise TrackingUnavailable if MLflow does not answer."""
 
     def __init__(self, tracker: Tracker, model_name: str) -> None:
         self.tracker, self.name = tracker, model_name
 
     def find(self) -> Benchmark | None:
-        """Return the frozen set, fetched once and held against its digest; None where none is frozen.
+        """Return the frozen set, downloaded once and compared with its digest; None if no set is frozen.
 
         Raises:
-            Damaged: The file is not what was frozen, or no whole table any more.
+            Damaged: The file was changed after it was frozen, or is not a complete table.
         """
         tags = self._tags()
         if DIGEST not in tags:
@@ -73,17 +73,17 @@ class BenchmarkStore:
         return Benchmark(digest, run_id, reviews)
 
     def freeze(self, reviews: pl.DataFrame, source: str) -> Benchmark:
-        """Keep these reviews as the benchmark set, unless one is frozen already, which is then returned."""
+        """Freeze these reviews as the benchmark set; if a set is frozen already, return that one."""
         if (known := self.find()) is not None:
             return known
         digest = digest_of(reviews)
         run_id = self.tracker.start_run("benchmark", {DIGEST: digest, "benchmark/source": source})
         with tempfile.TemporaryDirectory(prefix="reviewlm-benchmark-") as folder:
             reviews.select(COLUMNS).write_parquet(Path(folder) / REVIEWS)
-            with self.tracker.reaching() as client:  # at once, and not when the server is back: the tags name this file
+            with self.tracker.reaching() as client:  # not through the outbox: the tags name this file
                 client.log_artifacts(run_id, folder, FOLDER)
         self.tracker.end_run(run_id)
-        with self.tracker.reaching() as client:  # the digest last: with it the set counts as frozen
+        with self.tracker.reaching() as client:  # the digest last: it marks the set as frozen
             client.set_registered_model_tag(self.name, RUN, run_id)
             client.set_registered_model_tag(self.name, DIGEST, digest)
         found = self.find()
@@ -92,7 +92,7 @@ class BenchmarkStore:
         return found
 
     def history(self, benchmark: Benchmark) -> pl.DataFrame:
-        """Return the table of figures, one row per version; empty where there is none yet."""
+        """Return the table of scores, one row per version; empty if there is none yet."""
         with tempfile.TemporaryDirectory(prefix="reviewlm-benchmark-") as folder:
             file = Path(folder) / HISTORY
             with self.tracker.reaching() as client:
@@ -104,7 +104,7 @@ class BenchmarkStore:
         return pl.DataFrame(table["data"], schema=table["columns"], orient="row", infer_schema_length=None)
 
     def append(self, benchmark: Benchmark, rows: pl.DataFrame) -> pl.DataFrame:
-        """Add the figures of versions that are not in the table, and return it whole; no row is ever changed."""
+        """Add the scores of versions that are not in the table, and return the whole table; existing rows stay."""
         known = self.history(benchmark)
         if known.height:
             rows = rows.filter(~pl.col("version").is_in(known["version"].to_list()))
@@ -129,10 +129,10 @@ class BenchmarkStore:
             raise
 
     def _fetch(self, run_id: str, path: str, file: Path) -> None:
-        """Fetch a file of a run; it gets its final name only when it is whole."""
+        """Download a file of a run; it gets its final name only when it is complete."""
         with tempfile.TemporaryDirectory(prefix="reviewlm-benchmark-") as folder, self.tracker.reaching() as client:
             found = Path(client.download_artifacts(run_id, path, folder))
             file.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = file.with_name(f"{file.name}.{uuid.uuid4().hex}.partial")  # others may fetch it, too
+            unfinished = file.with_name(f"{file.name}.{uuid.uuid4().hex}.partial")  # others may fetch it too
             unfinished.write_bytes(found.read_bytes())
             unfinished.replace(file)

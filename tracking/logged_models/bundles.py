@@ -1,4 +1,4 @@
-"""Where the bundle of a registered version lies: on this machine, or fetched to it once."""
+"""Find the bundle of a registered version on this machine, or download it once."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tracking.runs.runs import Tracker
 
 
 def bundle_in(tracker: Tracker, address: str) -> Path | None:
-    """Return the bundle's folder in a model at a local address, None where the address is of another machine.
+    """Return the bundle's folder in a model at a local address, or None if the address is not local.
 
-    The database keeps absolute addresses. The model is looked for in this home folder first: the address may be that of
-    the home that this one was copied from.
+    The database keeps absolute addresses. This home folder is searched first, because the address may point to the home
+    folder that it was copied from.
 
     Raises:
-        BundleError: The address is local and there is no bundle.
+        BundleError: The address is local, and there is no bundle.
     """
     folder = local_folder(address)
     if folder is None:
@@ -42,8 +42,8 @@ def has_bundle(tracker: Tracker, model_uri: str) -> bool:
     """Return whether the bundle of a logged model is still among MLflow's files.
 
     Args:
-        tracker: Of the server or database that knows the model.
-        model_uri: `models:/m-…`; there is nothing under "".
+        tracker: Tracker of the server or database that has the model.
+        model_uri: `models:/m-…`; for "" the result is False.
 
     Raises:
         TrackingUnavailable: MLflow does not answer.
@@ -66,10 +66,10 @@ def has_bundle(tracker: Tracker, model_uri: str) -> bool:
 
 
 def download(tracker: Tracker, address: str, name: str, number: int) -> Path:
-    """Fetch a version once; the folder gets its final name only when it is whole.
+    """Download a version once; the folder gets its final name only when it is complete.
 
-    Another server has other versions of the same numbers, so the name of the folder depends on the address too. Of
-    several processes that fetch it at once each has a folder of its own, and the first one's stays.
+    Another server has other versions with the same numbers, so the name of the folder also depends on the address. If
+    several processes download at the same time, each uses its own folder, and the first finished one is kept.
     """
     place = hashlib.sha256(f"{tracker.uri}\n{address}".encode()).hexdigest()[:12]
     final = tracker.artifact_root / "downloads" / name / f"{number}-{place}"
@@ -91,7 +91,7 @@ def download(tracker: Tracker, address: str, name: str, number: int) -> Path:
 
 
 def _keep(folder: Path, final: Path) -> None:
-    """Give a folder its final name, unless another process was faster: what it fetched is the same."""
+    """Give a folder its final name, unless another process was faster: its download has the same content."""
     try:
         folder.rename(final)
     except OSError:

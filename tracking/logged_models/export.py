@@ -1,8 +1,8 @@
-"""A bundle as an MLflow model that answers anywhere, with the code that it was trained with.
+"""Export a bundle as an MLflow model with a copy of the code in `models/`, and test it in a fresh process.
 
-`code_paths=["models"]` would not do: of two versions loaded in one process the second silently runs the first one's
-code, and a host that has its own `models` runs that. So the package travels under a name of its content,
-`lm_<first 12 digits of its SHA-256>`, which works because it imports itself only relatively.
+`code_paths=["models"]` would not work: if one process loads two versions, the second silently runs the code of the
+first, and a program that has its own package `models` runs that one. So the copy of the package is named by its
+content, `lm_<first 12 digits of its SHA-256>`. This works because the package imports itself only relatively.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ REQUIRED = ("mlflow", "numpy", "polars", "safetensors", "tokenizers", "torch")
 DIGEST_TAG, KIND_TAG, CODE_TAG = "bundle_digest", "kind", "code"
 MAX_PARAMS = 90
 NOT_IN_NAMES = r"[/:.%\"']"
-"""What MLflow does not allow in the name of a logged model."""
+"""Characters that MLflow does not allow in the name of a logged model."""
 
 
 def log_bundle(
@@ -55,18 +55,18 @@ def log_bundle(
     """Log a bundle as an MLflow model of a run.
 
     Args:
-        tracker: Where to.
+        tracker: Tracker to log to.
         run_id: The run that produced the bundle.
-        bundle_folder: What `models.bundles.bundle.save_bundle` wrote.
-        name: Of the logged model in the UI.
-        package: The package to travel with it.
+        bundle_folder: Folder written by `models.bundles.bundle.save_bundle`.
+        name: Name of the logged model in the UI.
+        package: Package to copy into the model.
 
     Returns:
-        The model's address, `models:/m-…`; "" where it waits for MLflow. The run gets it as the tag
-        `reviewlm.model_uri`. A bundle that the run has logged before is not logged again.
+        The model's address, `models:/m-…`; "" if the write is queued. The run gets it as the tag `reviewlm.model_uri`.
+        A bundle that the run has logged before is not logged again.
 
     Raises:
-        BundleError: The folder is no bundle.
+        BundleError: The folder is not a bundle.
     """
     _facts(bundle_folder)
     files = {"bundle": Path(bundle_folder), "package": package}
@@ -77,7 +77,7 @@ def send_model(tracker: Tracker, write: Write) -> str:
     """Log the bundle of a write as an MLflow model of its run and return the model's address.
 
     Raises:
-        BundleError: The folder is no bundle.
+        BundleError: The folder is not a bundle.
         TrackingUnavailable: MLflow does not answer.
     """
     run_id, bundle = write.run_id, write.files["bundle"]
@@ -95,7 +95,7 @@ def send_model(tracker: Tracker, write: Write) -> str:
                 folder = _save(Path(temporary), bundle, write.files["package"], model)
                 client.log_model_artifacts(logged.model_id, str(folder))
             except BaseException:
-                with suppress(Exception):  # it must not hide what happened
+                with suppress(Exception):  # a second error must not hide the first
                     client.finalize_logged_model(logged.model_id, "FAILED")
                 raise
             client.finalize_logged_model(logged.model_id, "READY")
@@ -105,9 +105,9 @@ def send_model(tracker: Tracker, write: Write) -> str:
 
 
 def _logged_model(client: MlflowClient, write: Write, facts: dict[str, Any]) -> LoggedModel:
-    """Return the run's model of this bundle and code, finished or not; a new one, an output of the run, if it has none.
+    """Return the run's model for this bundle and code, finished or not; create it if needed, as an output of the run.
 
-    A request may have arrived though its answer did not: then the model is there, perhaps without its files.
+    A request may have arrived although its answer was lost. Then the model exists, perhaps without its files.
     """
     from mlflow.entities import LoggedModelOutput
 
@@ -137,7 +137,7 @@ def _facts(bundle_folder: Path) -> dict[str, Any]:
 
 
 def _save(work: Path, bundle_folder: Path, package: Path, model: Any) -> Path:
-    """Write the MLflow model folder: this file's sibling `pyfunc.py`, the vendored package, the bundle."""
+    """Write the folder of the MLflow model: a copy of `pyfunc.py`, the vendored package and the bundle."""
     import mlflow.pyfunc
     import pandas as pd
 
@@ -145,7 +145,7 @@ def _save(work: Path, bundle_folder: Path, package: Path, model: Any) -> Path:
     code = work / f"{vendored.name}_pyfunc.py"
     shutil.copyfile(PYFUNC, code)
     bundle = work / "bundle"
-    shutil.copytree(bundle_folder, bundle, copy_function=link_or_copy)  # MLflow names it by its folder and copies it
+    shutil.copytree(bundle_folder, bundle, copy_function=link_or_copy)  # MLflow names the artifact by its folder
     mlflow.pyfunc.save_model(
         path=str(work / "model"), python_model=str(code), code_paths=[str(vendored)], artifacts={"bundle": str(bundle)},
         model_config={"package": vendored.name}, signature=signature(), pip_requirements=requirements(),
@@ -157,7 +157,7 @@ def _save(work: Path, bundle_folder: Path, package: Path, model: Any) -> Path:
 
 
 def vendor(package: Path, into: Path) -> Path:
-    """Copy the package's Python files to `into/lm_<digest of names and bytes>` and return that folder."""
+    """Copy the package's Python files to `into/lm_<digest of names and bytes>`, and return that folder."""
     target = into / code_name(package)
     for file in _python_files(package):
         (target / file).parent.mkdir(parents=True, exist_ok=True)
@@ -166,7 +166,7 @@ def vendor(package: Path, into: Path) -> Path:
 
 
 def code_name(package: Path) -> str:
-    """Return the name that a package travels under: `lm_` and the first digits of a digest of its names and bytes."""
+    """Return the name for a copy of a package: `lm_` and the first digits of a digest of its file names and bytes."""
     content = hashlib.sha256()
     for file in _python_files(package):
         content.update(f"{file.as_posix()}\0".encode() + (package / file).read_bytes() + b"\0")
@@ -178,12 +178,12 @@ def _python_files(package: Path) -> list[Path]:
 
 
 def requirements() -> list[str]:
-    """Return the exact installed versions, without local parts such as "+cpu", which no index has."""
+    """Return the exact installed versions, without local parts such as "+cpu", which package indexes do not have."""
     return [f"{name}=={version(name).split('+')[0]}" for name in REQUIRED]
 
 
 def signature() -> ModelSignature:
-    """Return the declared input, output and parameters; `pyfunc.py` says what they mean."""
+    """Return the declared input, output and parameters; `pyfunc.py` explains them."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
     from mlflow.types.schema import Array, Object, Property
@@ -207,7 +207,7 @@ def signature() -> ModelSignature:
 
 @dataclass(frozen=True)
 class Smoke:
-    """Whether a logged model answers in a process of its own, what it said, and how fast (see `smoke.py`)."""
+    """Result of a smoke test (`smoke.py`): whether the model answers in a separate process, its answers and latency."""
 
     passed: bool
     detail: str
@@ -216,7 +216,7 @@ class Smoke:
 
 
 def smoke_test(tracker: Tracker, model_uri: str, timeout: float = 300.0) -> Smoke:
-    """Open a logged model in a fresh process and a foreign folder, as a stranger would, and use its three tasks."""
+    """Open a logged model in a fresh process and an empty folder, without the project, and use its three tasks."""
     start = time.perf_counter()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     environment.update(MLFLOW_TRACKING_URI=tracker.uri, MLFLOW_REGISTRY_URI=tracker.uri)

@@ -1,6 +1,7 @@
-"""Before a version is made champion by hand: does it open, answer as when it was saved, and predict?
+"""Test that a version opens, scores as when it was saved, and predicts, before a user makes it champion.
 
-In this process and in seconds; the gate's own smoke test (`tracking/logged_models/export.py`) asks a fresh one.
+The test runs in this process and takes seconds. The smoke test of the gate (`tracking/logged_models/export.py`) uses a
+fresh process.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ SUGGESTED, TOLERANCE = 3, 1e-3
 
 @dataclass(frozen=True)
 class LoadTest:
-    """What a version answered. `perplexity` is per token of a short text."""
+    """Answers of a version. `perplexity` is per token of a short text."""
 
     version: int
     seconds: float
@@ -28,10 +29,10 @@ class LoadTest:
 
 
 def load_test(tracker: Tracker, model_name: str, version: int, device: str = "cpu") -> LoadTest:
-    """Open a version's bundle, whose probe texts must score as they did, and let it score a text and suggest a word.
+    """Open a version's bundle, which checks the scores of its probe texts; then score a text and suggest words.
 
     Raises:
-        BundleError: There is no such version, its files are gone or damaged, or an answer makes no sense.
+        BundleError: There is no such version, its files are missing or damaged, or an answer is inconsistent.
         TrackingUnavailable: MLflow does not answer.
     """
     from models.base import ModelError

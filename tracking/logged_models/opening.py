@@ -1,8 +1,8 @@
-"""The inner door: a registered version's data opened with the installed `models`, so that no registry entry runs code.
+"""Open a registered version's bundle with the installed `models`, so that no code from the registry runs.
 
-(The outer door, for strangers, is `tracking/logged_models/pyfunc.py`.) A person waits for this at the command line, and
-importing MLflow takes longer than everything else. With the default local database four columns of it are therefore
-read directly; whatever is unusual there goes the long way through MLflow.
+(Programs outside this project open the model with `tracking/logged_models/pyfunc.py`.) Importing MLflow takes longer
+than everything else, and a user waits at the command line. So with the default local database, the version with its
+tags and aliases is read directly by SQL. In all unusual cases MLflow is used instead.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 EXISTS = "current_stage != 'Deleted_Internal'"
-"""MLflow keeps the rows of deleted versions and marks them so."""
+"""Condition for versions that are not deleted: MLflow keeps deleted rows and marks them."""
 FIND = f"""
     SELECT v.version, v.run_id, v.creation_time, v.description, COALESCE(v.storage_location, v.source)
     FROM model_versions v LEFT JOIN registered_model_aliases a
@@ -44,14 +44,14 @@ ALIASES = "SELECT alias FROM registered_model_aliases WHERE name = ? AND version
 
 @dataclass(frozen=True)
 class Found:
-    """A version and where its bundle lies."""
+    """A version and the folder of its bundle."""
 
     version: Version
     folder: Path
 
 
 def open_version(config: RunConfig, reference: str = "champion") -> tuple[Bundle, Version]:
-    """Open a registered version; what a reference may be says `locate`.
+    """Open a registered version; see `locate` for the forms of a reference.
 
     Raises:
         ConfigError, BundleError, InputError, TrackingUnavailable: As `open_champion`.
@@ -61,19 +61,19 @@ def open_version(config: RunConfig, reference: str = "champion") -> tuple[Bundle
 
 
 def tracker_at(config: RunConfig) -> Tracker:
-    """Return the tracker of a configuration; does not make its home folder."""
+    """Return the tracker of a configuration, without creating the home folder."""
     home = config.home
     uri = config.execution.tracking_uri or f"sqlite:///{home / 'mlflow.db'}"
     return Tracker(uri, config.execution.experiment, home / "mlartifacts")
 
 
 def locate(config: RunConfig, reference: str) -> tuple[Tracker, str]:
-    """Return where the registry is, and the whole `models:/…` address of a reference.
+    """Return the tracker of the registry, and the full `models:/…` address of a reference.
 
     Args:
         config: Names the registry and the registered model.
         reference: `models:/NAME@ALIAS` or `models:/NAME/VERSION`, with or without the scheme; the name of a registered
-            model, which means its champion; an alias or a number, which mean a version of `asked_model`.
+            model, for its champion; or an alias or a number, for a version of `asked_model`.
     """
     tracker = tracker_at(config)
     if reference.startswith(SCHEME):
@@ -86,9 +86,9 @@ def locate(config: RunConfig, reference: str) -> tuple[Tracker, str]:
 
 
 def asked_model(config: RunConfig, tracker: Tracker) -> str:
-    """Return the registered model that "the champion" belongs to: the configured one; before that exists, the demo's.
+    """Return the name of the configured registered model, or of the demo's model if the configured one does not exist.
 
-    As soon as a run on one's own reviews has registered a version, the demo's model is asked by its name alone.
+    After a run on the user's own reviews has registered a version, the demo's model is used only if the user names it.
     """
     name = config.promotion.model_name
     if name != OWN_MODEL or registered(tracker, name) or not registered(tracker, DEMO_MODEL):
@@ -98,10 +98,10 @@ def asked_model(config: RunConfig, tracker: Tracker) -> str:
 
 
 def about(config: RunConfig, reference: str) -> RunConfig:
-    """Return the configuration with the registered model that a reference names, for work that asks the registry more.
+    """Return the configuration with the registered model of a reference, for further requests to the registry.
 
     Raises:
-        ConfigError: The address is of no known form.
+        ConfigError: The address has no known form.
     """
     return config.asking(Reference.parse(locate(config, reference)[1]).name)
 
@@ -122,15 +122,15 @@ def open_champion(
     """Open a registered version's bundle.
 
     Args:
-        tracker: Of the store that holds the registry.
+        tracker: Tracker of the store that holds the registry.
         reference: `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
-        device: Where the model shall live.
+        device: Device to load the model to.
 
     Raises:
-        ConfigError: The reference is of neither form.
-        BundleError: Nothing is registered under it yet, its files are gone or damaged, or it answers differently
-            from when it was saved.
-        InputError: The device is not there.
+        ConfigError: The reference has neither form.
+        BundleError: Nothing is registered under the reference yet, its files are missing or damaged, or its probe texts
+            score differently from when it was saved.
+        InputError: The device does not exist.
         TrackingUnavailable: MLflow does not answer.
     """
     found = find_version(tracker, Reference.parse(reference))
@@ -142,7 +142,7 @@ def open_champion(
     try:
         return load_bundle(found.folder, device=device), found.version
     except ModelError as error:
-        if error.kind == "input":  # nothing is wrong with the version
+        if error.kind == "input":  # the version is not at fault
             raise InputError(str(error), where=reference) from error
         raise BundleError(
             f"{reference} cannot be opened", where=found.folder, cause=str(error),
@@ -151,7 +151,7 @@ def open_champion(
 
 
 def nothing_registered(tracker: Tracker, reference: str) -> BundleError:
-    """Return the error that says what to do where there is no such version."""
+    """Return the error for a version that does not exist, with advice for the user."""
     name = Reference.parse(reference).name
     if not registered(tracker, name):
         remedy = "no champion: run `make demo` or `reviewlm run` first; `reviewlm history` lists the versions"
@@ -163,7 +163,7 @@ def nothing_registered(tracker: Tracker, reference: str) -> BundleError:
 
 
 def find_version(tracker: Tracker, reference: Reference) -> Found | None:
-    """Return a version and the folder of its bundle, None where there is no such version."""
+    """Return a version and the folder of its bundle, or None if there is no such version."""
     file = database_file(tracker.uri)
     if file and (not file.exists() or _is_absent(file, reference)):
         return None
@@ -171,7 +171,7 @@ def find_version(tracker: Tracker, reference: Reference) -> Found | None:
 
 
 def _is_absent(file: Path, reference: Reference) -> bool:
-    """Return whether MLflow's database knows that there is no such version: most mistaken names end here, at once."""
+    """Return whether MLflow's database has no such version, to reject most wrong names without importing MLflow."""
     return _rows(file, FIND, _key(reference)) == []
 
 
@@ -183,7 +183,7 @@ def versions_of(tracker: Tracker, name: str) -> list[int]:
 
 
 def _rows(file: Path, query: str, values: Any) -> list[Any] | None:
-    """Return what a query finds in MLflow's database; None where it cannot be read so."""
+    """Return the rows that a query finds in MLflow's database, or None if it cannot be read directly."""
     with suppress(sqlite3.Error), closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
         return connection.execute(query, values).fetchall()
     return None
@@ -194,7 +194,7 @@ def _key(reference: Reference) -> dict[str, Any]:
 
 
 def _read_directly(tracker: Tracker, file: Path, reference: Reference) -> Found | None:
-    """Return what MLflow's database says, None where it says anything but exactly one version with local files."""
+    """Return the version from MLflow's database; None unless there is exactly one and its files are local."""
     try:
         with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
             [(number, run_id, created, description, address)] = connection.execute(FIND, _key(reference)).fetchall()

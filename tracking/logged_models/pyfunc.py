@@ -1,23 +1,23 @@
-"""The model as strangers open it: `mlflow models serve`, `mlflow.pyfunc.load_model`, the MLflow UI.
+"""Serve a bundle as an MLflow pyfunc model: `mlflow models serve`, `mlflow.pyfunc.load_model`, the MLflow UI.
 
-MLflow copies this file next to the model and runs the copy, so it stands alone: standard library, MLflow, and the
-copy of `models/` that travels with the model under a name of its content (see `tracking/logged_models/export.py`).
+MLflow copies this file next to the model and runs the copy. So it imports only the standard library, pandas, MLflow and
+the copy of `models/` that is part of the model, under a name with its digest (see `tracking/logged_models/export.py`).
 
-One input column `text`, one answer per row; `task` says what is asked of it:
+The input has one column, `text`; each row gets one answer. The parameter `task` selects the kind of answer:
 
     generate  `text` is the beginning of a review ("" for none)   → {"texts": n whole reviews}
-    suggest   `text` is what was typed so far                     → {"words": [{"word", "probability"}], "rest"}
+    suggest   `text` is the text typed so far                     → {"words": [{"word", "probability"}], "rest"}
     score     `text` is a whole review                            → {"open_bits_per_byte", "bits_per_byte", "oov",
                                                                      "tokens", "bytes", "nats", "spelling_nats",
                                                                      "perplexity", "per_token": [{"token", "nats"}]}
 
-`open_bits_per_byte` is the figure to go by: it pays for the letters of unknown words, whose number is `oov`; in `nats`,
-`bits_per_byte` and `perplexity` they cost hardly anything.
+Compare models by `open_bits_per_byte`: it includes the cost of spelling out-of-vocabulary words. Their number is `oov`.
+In `nats`, `bits_per_byte` and `perplexity` these words cost almost nothing.
 
-Each answer carries its `text` and `bundle`, the first digits of the digest that the registered version has as a tag,
-and `warnings` where something was asked for that the model has never met: a rating, a script.
-A row's answer never depends on its neighbours: every row starts from the same seed and the model's fresh state, with an
-empty cache where the model has one.
+Each answer also holds its `text`; `bundle`, the first digits of the digest that the registered version has as a tag;
+and `warnings` if the request has a rating or a script that the model did not see in training.
+An answer never depends on other rows: each row starts from the same seed and a new hidden state, with an empty cache if
+the model has one.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ DEFAULTS: dict[str, Any] = {
 
 
 class ReviewModel(PythonModel):
-    """A bundle with the code that it was saved with."""
+    """A bundle with the code that was exported with it."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Open the bundle with the vendored package; it recomputes its probe texts and refuses a difference."""
+        """Open the bundle with the vendored package, which scores the probe texts again and refuses a difference."""
         package = context.model_config["package"]
         self._sampling = import_module(f"{package}.sampling")
         self._error = import_module(f"{package}.base").ModelError
@@ -59,9 +59,9 @@ class ReviewModel(PythonModel):
         """Answer every row of the column `text`.
 
         Args:
-            context: Unused; MLflow passes it by this name.
+            context: Not used; MLflow passes it by this name.
             model_input: A table with the column `text`.
-            params: See `DEFAULTS`; a name that is not there is an error, and so is a value out of range.
+            params: See `DEFAULTS`. An unknown name is an error, and so is a value out of range.
 
         Returns:
             One dictionary per row.
@@ -106,11 +106,11 @@ class ReviewModel(PythonModel):
 
 
 def _as_given(model_input: Any, params: dict[str, Any] | None) -> tuple[Any, dict[str, Any] | None]:
-    """Return data and parameters as the caller gave them.
+    """Return data and parameters as the user gave them.
 
-    MLflow drops what the signature does not declare, with no more than a warning in its log, before `predict` is
-    called: a misspelt `temperature` would pass unnoticed. What was given still stands in the frame of the caller,
-    `PyFuncModel.predict`. Where that frame is not found (another MLflow), the dropped names stay unnoticed.
+    Before it calls `predict`, MLflow drops names that the signature does not declare, and only logs a warning. So a
+    misspelt `temperature` would have no effect. The original arguments are still in the frame of the caller,
+    `PyFuncModel.predict`. If that frame is not found (another MLflow version), dropped names are not detected.
     """
     frame = sys._getframe(1)
     while frame is not None:

@@ -1,7 +1,7 @@
-"""Does a logged model answer, and how fast? Run as a program of its own: `python -I smoke.py MODEL_URI`.
+"""Test that a logged model answers, and measure its latency: `python -I smoke.py MODEL_URI`.
 
-Exit status 0 means that it does; the last line is then one JSON object: `said`, a line about the answers, and
-`latency_ms`. It imports nothing of the project: what it proves is that the model needs nothing of it.
+Exit status 0 means that it answers. The last line of the output is then a JSON object: `said`, a line about the
+answers, and `latency_ms`. This program imports nothing from the project, to prove that the model does not need it.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ TYPED = (
     "The food was good and the staff were friendly, but we had to wait for a table and the music was too loud. "
     "We will come back with our friends."
 )
-"""What somebody types; a suggestion is asked for after each word."""
+"""Text that a user types; a suggestion is requested after each word."""
 ROUNDS = 2
 MOST_SECONDS = 30.0
-"""Of timing: a model that is slower by far is timed on fewer suggestions."""
+"""Limit for timing the suggestions: a very slow model is timed on fewer of them."""
 
 Ask = Callable[..., dict[str, Any]]
 
 
 def main(model_uri: str) -> str:
-    """Ask the model for a review, for words and for a score, then time it.
+    """Request a review, suggestions and a score from the model, then measure its latency.
 
     Returns:
         The line for standard output.
@@ -49,7 +49,7 @@ def main(model_uri: str) -> str:
 
 
 def answers(ask: Ask) -> str:
-    """Ask once for each task and return a line about what came."""
+    """Request each task once and return a line about the answers."""
     review = ask("The food was", task="generate", max_tokens=20, seed=1)["texts"][0]
     suggested = ask("The food was", task="suggest", k=3)
     score = ask("The food was", task="score")
@@ -64,10 +64,10 @@ def answers(ask: Ask) -> str:
 
 
 def latency(ask: Ask, clock: Callable[[], float] = time.perf_counter) -> dict[str, float]:
-    """Return milliseconds: `p50` and `p95` of a suggestion while a text is typed, `word` of a written review.
+    """Return milliseconds: percentiles `p50` and `p95` per suggestion while typing, and `word` per generated word.
 
-    The first answers, which load and compile, are given before. A percentile is the least of the times taken below
-    which that share of them lies.
+    Call `answers` first, because the first requests also load and compile. A percentile is the nearest-rank percentile:
+    the smallest time such that at least this share of all times is not larger.
     """
     start, times = clock(), []
     ends = [place for place, letter in enumerate(TYPED) if letter == " "]
