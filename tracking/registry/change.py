@@ -1,14 +1,13 @@
-"""A change of the registry: written into the decision log as one event, then carried out on aliases, tags and texts.
+"""Change the registry: write a decision to the log as one event, then update aliases, tags and descriptions.
 
-MLflow offers no transaction over aliases, tags and descriptions. So the event is the decision, and the rest follows
-from the log: every step of `carry_out` may be repeated, and whoever changes the registry next finishes what a killed
-or cut-off process has left. The alias `champion` is set last, so that it points to the old champion or to the new one
-at any moment.
+MLflow has no transaction over aliases, tags and descriptions. So the event is the decision, and the rest is derived
+from the log. Every step of `carry_out` may be repeated. If a process was killed or lost its connection, the next change
+of the registry finishes its work. The alias `champion` is set last, so it always points to the old or the new champion.
 
-One at a time on one machine by a file lock; between machines by the log's order (see `standing.replay`). What remains:
-a process that stops for a while between its last look at the log and its write of an alias may write an old one over
-that of another machine. It looks again after the write and corrects itself; should it die just then, the alias is
-wrong until somebody changes it, and the log then says that it was found moved.
+On one machine, a file lock allows one change at a time. Between machines, the order of the log decides (see
+`standing.replay`). One gap remains: a process may pause between reading the log and writing an alias, and then
+overwrite a newer alias from another machine. It reads the log again after the write and corrects the alias. If it is
+killed before that, the alias stays wrong until the next change, which records in the log that aliases were moved.
 """
 
 from __future__ import annotations
@@ -33,18 +32,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 LOOKS = 5
-"""After so many looks at the log something else keeps moving the aliases."""
+"""Maximum number of attempts to carry out the log: after that, another process keeps moving the aliases."""
 
 
 class ChampionChanged(ReviewLMError):
-    """Another version became champion since the decision was made: it must be made anew, against that one."""
+    """Another version became champion since the decision was made: decide again, against the new champion."""
 
 
 class Unfinished(TrackingUnavailable):
-    """A decision is in the log, and MLflow went away before it could say that aliases and tags follow it.
+    """A decision is in the log, but MLflow stopped answering before aliases and tags were confirmed.
 
-    To decide once more would be a second decision: what is left of this one, the next change does first. `event` is
-    the decision as it stands in the log. Whether another machine's came before it, nobody could be asked.
+    Do not decide again, which would be a second decision: the next change of the registry finishes this one first.
+    `event` is the decision as written in the log. It is not known whether another machine's decision came before it.
     """
 
     def __init__(self, event: Event, name: str, error: ReviewLMError) -> None:
@@ -59,7 +58,8 @@ class Unfinished(TrackingUnavailable):
 class Change:
     """The decision log and the aliases of one model, while this process may change them.
 
-    `standing` and `aliases` are what they were at the last look, `finished` the events that somebody else had left.
+    `standing` and `aliases` are the state at the last read. `finished` holds the events of other processes that this
+    one has completed.
     """
 
     def __init__(self, tracker: Tracker, name: str) -> None:
@@ -70,7 +70,7 @@ class Change:
         self.finished: list[Event] = []
 
     def begin(self) -> None:
-        """Finish what others left, and enter into the log where somebody else has moved the aliases."""
+        """Finish interrupted changes of other processes, and record in the log if aliases were moved by other means."""
         self._look()
         left = [event for event in self.events if self.standing.states[event.number] == PENDING]
         self.carry_out()
@@ -79,7 +79,7 @@ class Change:
             return
         before = self.events
         self._look()
-        if self.events != before:  # another machine was at it between our two looks
+        if self.events != before:  # another machine changed the log between our two reads
             self.begin()
             return
         champion, previous = self.aliases.get(CHAMPION), self.aliases.get(PREVIOUS)
@@ -92,14 +92,15 @@ class Change:
         self._look()
 
     def decide(self, event: Event) -> Event:
-        """Write an event into the log, which makes it so, and carry it out.
+        """Write an event to the log, which makes the decision valid, and carry it out.
 
         Returns:
-            The event as it stands in the log; `standing.states` says whether it counts.
+            The event as written in the log; `standing.states` shows whether it counts.
 
         Raises:
-            Unfinished: MLflow went away after the event was written.
-            TrackingUnavailable: It went away before that, and nothing has happened; or just then, and nobody knows.
+            Unfinished: MLflow stopped answering after the event was written.
+            TrackingUnavailable: MLflow stopped answering before the event was written, and nothing was changed; or
+                during the write, and it is not known whether the event is in the log.
         """
         event = self.log.append(event, self.events)
         for last in (False, True):
@@ -115,7 +116,7 @@ class Change:
         return event
 
     def carry_out(self) -> None:
-        """Make aliases, tags and descriptions say what the log says."""
+        """Update aliases, tags and descriptions to the state of the log."""
         wrote = False
         for _ in range(LOOKS):
             pending = [event for event in self.events if self.standing.states[event.number] == PENDING]
@@ -130,7 +131,7 @@ class Change:
                     self.log.mark(event, f"{ABANDONED}: version {event.version} is gone")
                 elif not given_up:
                     self.log.mark(event)
-            self._look()  # another machine may have decided meanwhile, and our aliases be the older ones
+            self._look()  # another machine may have decided in the meantime, so that our aliases are outdated
         raise TrackingUnavailable(
             "The registry's aliases keep changing", where=f"models:/{self.name}",
             cause="another process is updating them", remedy="try again",
@@ -146,7 +147,7 @@ class Change:
         return shown == (self.standing.champion, self.standing.previous)
 
     def _point(self) -> None:
-        """Set the aliases, `champion` last. A previous champion that was deleted is none."""
+        """Set the aliases, `champion` last; a deleted version does not get the alias `previous`."""
         before = self.standing.previous
         if before is not None and self.aliases.get(PREVIOUS) != before and self._version(before) is None:
             before = None
@@ -154,7 +155,7 @@ class Change:
         self.set_alias(CHAMPION, self.standing.champion)
 
     def set_alias(self, alias: str, version: int | None) -> None:
-        """Point an alias at a version, or take it away."""
+        """Point an alias at a version, or delete it."""
         if self.aliases.get(alias) == version:
             return
         if version is None:
@@ -165,7 +166,7 @@ class Change:
             self.aliases[alias] = version
 
     def _note(self, event: Event) -> bool:
-        """Write on its version what an event says; return False where the version was deleted."""
+        """Write an event's tags and report to its version; return False if the version was deleted."""
         if event.action == ADOPTED or self._said_later(event):
             return True
         if (version := self._version(event.version)) is None:
@@ -179,14 +180,14 @@ class Change:
         for name, value in tags.items():
             if version.tags.get(name) != value:
                 upsert(self.tracker, partial(_set_tag, self.name, number, name, value))
-        for name in gone:  # rules of an earlier decision that this one does not have
+        for name in gone:  # rules of an earlier decision that are not part of this one
             upsert(self.tracker, partial(_delete_tag, self.name, number, name))
         if event.action in (GATE, MANUAL) and self.aliases.get(CHALLENGER) == event.version:
             self.set_alias(CHALLENGER, None)
         return True
 
     def _said_later(self, event: Event) -> bool:
-        """Return whether the log has a newer decision of the same kind on the version, whose words are there."""
+        """Return whether the log has a newer decision of the same kind on the version: its tags and report apply."""
         return any(
             other.number > event.number and (other.action, other.version) == (event.action, event.version)
             for other in self.events
@@ -212,7 +213,7 @@ def _delete_tag(model: str, version: str, name: str, client: MlflowClient) -> No
 
 @contextmanager
 def exclusive_change(tracker: Tracker, name: str) -> Iterator[Change]:
-    """Hold the registry's lock on this machine and yield a change whose beginning is as the log says."""
+    """Hold the registry's lock on this machine, and yield a change that starts from the state of the log."""
     lock = tracker.artifact_root.parent / "registry.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock):
@@ -222,7 +223,7 @@ def exclusive_change(tracker: Tracker, name: str) -> Iterator[Change]:
 
 
 def aliases_of(tracker: Tracker, name: str) -> dict[str, int]:
-    """Return what the aliases of a model point to; none where the model does not exist."""
+    """Return the version number of each alias of a model; empty if the model does not exist."""
     try:
         with tracker.reaching() as client:
             return {alias: int(number) for alias, number in client.get_registered_model(name).aliases.items()}

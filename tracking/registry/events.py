@@ -1,9 +1,10 @@
-"""The decision log: every promotion, refusal and rollback of a model, in an order that nobody can change.
+"""Record every promotion, refusal and rollback of a model in a decision log with a fixed order.
 
-The log is a registered model of its own, `NAME-decisions`, one version per event. MLflow numbers versions in one
-transaction and never gives a number twice, not even after a deletion: so an event is written as a whole or not at all,
-and of two writers at once, on whatever machines, one comes first. Each event names the number and digest of the newest
-one that its writer had seen, so that `complaints` notices what was changed or deleted in MLflow behind our back.
+The log is a separate registered model, `NAME-decisions`, with one version per event. MLflow numbers versions in one
+transaction and never uses a number twice, not even after a deletion. So an event is written completely or not at all,
+and events that two machines write at the same time get an order. Each event holds the number and digest of the newest
+event that its writer had seen. With these, `complaints` detects events that were changed or deleted in MLflow by other
+means.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 GATE, MANUAL, ROLLBACK, ADOPTED = "gate", "manual", "rollback", "adopted"
-SOURCE = "reviewlm:/decision"  # of a version of the log: MLflow demands an address of files, and there are none
+SOURCE = "reviewlm:/decision"  # MLflow requires an address of files for each version, but events have no files
 OWN, CARRIED_OUT = "event/", "event/carried_out"
 ABANDONED = "abandoned"
 WHY_LENGTH = 2000
@@ -36,25 +37,25 @@ WHY_LENGTH = 2000
 
 @dataclass(frozen=True)
 class Event:
-    """One decision.
+    """A decision of the log.
 
     Args:
-        action: GATE, MANUAL, ROLLBACK, or ADOPTED where the aliases were found moved by somebody else.
+        action: GATE, MANUAL, ROLLBACK, or ADOPTED if the aliases were moved by other means.
         promote: Whether the version is to become champion.
-        version: The version that it is about; 0 for none (ADOPTED only).
-        against: The champion when it was made, None for none.
+        version: The version that the decision is about; 0 for none (ADOPTED only).
+        against: The champion when the decision was made; None if there was none.
         why: The reason, in a sentence.
-        who: USER@HOST, or what the user gave.
-        run_id: The MLflow run that has the figures, if any.
-        previous: The alias `previous` that was found (ADOPTED only).
-        tags: What is to be written on the version, by name.
-        report: Its description (GATE only).
-        key: Tells this event from every other one.
-        number: Its place in the log, 1 for the first; 0 while it is not in it.
-        after: Number and digest of the newest event known to the writer; empty for none.
-        digest: SHA-256 of all above but the number, as it was when the event was written.
-        when: UTC, of the registry's clock.
-        carried_out: When the aliases, tags and description said so; empty while they do not.
+        who: USER@HOST, or the name that the user gave.
+        run_id: The MLflow run with the scores, if any.
+        previous: The version that the alias `previous` pointed to (ADOPTED only).
+        tags: Tags to set on the version.
+        report: Description to set on the version (GATE only).
+        key: Unique key of the event.
+        number: Position in the log, from 1; 0 if the event is not in the log yet.
+        after: Number and digest of the newest event known to the writer; empty if there was none.
+        digest: SHA-256 of all fields above except the number, at the time of writing.
+        when: Time of writing in UTC, by the clock of the registry.
+        carried_out: When aliases, tags and description were updated, or why they were not; empty until then.
     """
 
     action: str
@@ -76,13 +77,13 @@ class Event:
 
     @property
     def outcome(self) -> str:
-        """What happened, in a word or three."""
+        """The decision in one to three words."""
         gate = "promoted" if self.promote else "refused"
         words = {MANUAL: "promoted by hand", ROLLBACK: "rolled back", ADOPTED: "aliases found moved"}
         return words.get(self.action, gate)
 
     def as_row(self, state: str) -> dict[str, Any]:
-        """Return what a list of decisions shows, as JSON values; *state* as in `standing.Standing.states`."""
+        """Return the row for a list of decisions, as JSON values; *state* as in `standing.Standing.states`."""
         return {
             "event": self.number, "when": self.when.isoformat(timespec="seconds"), "who": self.who,
             "decision": self.outcome, "version": self.version or None, "against": self.against, "why": self.why,
@@ -90,7 +91,7 @@ class Event:
         }
 
     def content(self) -> dict[str, Any]:
-        """Return what was decided: all that is the same if the same decision is written twice."""
+        """Return the fields that are equal if the same decision is written twice."""
         return {
             "action": self.action, "promote": self.promote, "version": self.version, "against": self.against,
             "why": self.why, "run_id": self.run_id, "previous": self.previous, "tags": dict(self.tags),
@@ -98,13 +99,13 @@ class Event:
         }
 
     def computed_digest(self) -> str:
-        """Return the digest of what the event says now."""
+        """Return the digest of the event's current content."""
         said = {**self.content(), "who": self.who, "key": self.key, "after": self.after}
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 class DecisionLog:
-    """The events of one registered model. Raises TrackingUnavailable where MLflow does not answer."""
+    """The events of one registered model. Methods raise TrackingUnavailable if MLflow does not answer."""
 
     def __init__(self, tracker: Tracker, model_name: str) -> None:
         self.tracker, self.name = tracker, f"{model_name}-decisions"
@@ -122,13 +123,13 @@ class DecisionLog:
                     return sorted(found, key=lambda event: event.number)
 
     def append(self, event: Event, seen: Iterable[Event]) -> Event:
-        """Write an event after all others and return it with its number.
+        """Append an event to the log, and return it with its number.
 
-        Where the answer is lost, the log is asked whether the event arrived: it is never written twice.
+        If the answer is lost, the log is read to see whether the event arrived, so that it is not written twice.
 
         Args:
-            event: Shortened where MLflow would not take it.
-            seen: What the log held when the decision was made.
+            event: The event; texts that are too long for MLflow are shortened.
+            seen: The events of the log when the decision was made.
         """
         newest = max(seen, key=lambda known: known.number, default=None)
         event = _storable(event, f"{newest.number} {newest.digest}" if newest else "")
@@ -162,17 +163,17 @@ class DecisionLog:
                 raise
 
     def mark(self, event: Event, how: str = "") -> None:
-        """Note that an event has been carried out, or *how* it was given up; the only note ever added to an event."""
+        """Mark an event as carried out, or as given up (*how*); nothing else is ever added to an event."""
         said = how or datetime.now(UTC).isoformat(timespec="seconds")
         number = str(event.number)
         upsert(self.tracker, lambda client: client.set_model_version_tag(self.name, number, CARRIED_OUT, said))
 
 
 def upsert(tracker: Tracker, write: Callable[[MlflowClient], object]) -> None:
-    """Set an alias, tag or text, whoever else does.
+    """Set or delete an alias, tag or text; try again after a conflict with another machine.
 
-    MLflow looks whether it is there and then inserts it: of two machines that do so at once the slower is told of a
-    conflict, and finds it on the second try.
+    MLflow checks whether an entry exists and then inserts it. If two machines do this at the same time, the slower one
+    gets a conflict, and finds the entry on its second try.
     """
     for last in (False, True):
         try:
@@ -194,7 +195,7 @@ def author() -> str:
 
 
 def complaints(events: Iterable[Event]) -> list[str]:
-    """Return a sentence for each event that is gone or not what its writer wrote; none for a sound log."""
+    """Return a sentence for each event that is missing or was changed; an empty list for an intact log."""
     known = {event.number: event for event in events}
     found = [f"event {number} is gone" for number in range(1, max(known, default=0)) if number not in known]
     for event in known.values():
@@ -208,10 +209,10 @@ def complaints(events: Iterable[Event]) -> list[str]:
 
 
 def same_decision(events: Sequence[Event], event: Event) -> Event | None:
-    """Return the newest event of the log that is the same decision as *event*, made again since an answer was lost.
+    """Return the newest event of the log that is the same decision as *event*, repeated after a lost answer.
 
-    Of one MLflow run there is one decision on a version against a champion; a gate that is asked again measures its
-    times anew, so that its words differ. Without a run only the newest event can be the same one.
+    With an MLflow run, it is the same if run, action, result, version and champion agree: a repeated gate measures its
+    times again, so the texts differ. Without a run, only the newest event can be the same decision.
     """
     if event.run_id:
         return next((known for known in reversed(events) if _subject(known) == _subject(event)), None)
@@ -224,7 +225,7 @@ def _subject(event: Event) -> tuple[object, ...]:
 
 
 def _storable(event: Event, after: str) -> Event:
-    """Return the event as MLflow will give it back, with its digest."""
+    """Return the event in the form that MLflow will return, with its digest."""
     event = replace(
         event, after=after, who=shorten(event.who or author(), WHY_LENGTH), why=shorten(event.why, WHY_LENGTH),
         tags=version_tags(event.tags), report=shorten(event.report, DESCRIPTION_LENGTH),

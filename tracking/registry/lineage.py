@@ -1,4 +1,4 @@
-"""The record of a version's lineage, kept in the folder of the logged model: where the version goes, it goes."""
+"""Keep the lineage record of a version in the folder of its logged model, so that both are copied together."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tracking.runs.runs import Tracker
 
 
 def find(config: RunConfig, reference: str) -> tuple[Tracker, Found]:
-    """Return a registered version; what a reference may be says `tracking.logged_models.opening.locate`.
+    """Return a registered version; see `tracking.logged_models.opening.locate` for the forms of a reference.
 
     Raises:
-        ConfigError: The address is of no known form.
-        BundleError: Nothing is registered under it, or its files are gone.
+        ConfigError: The address has no known form.
+        BundleError: Nothing is registered under the reference, or its files are missing.
         TrackingUnavailable: MLflow does not answer.
     """
     tracker, address = locate(config, reference)
@@ -30,17 +30,17 @@ def find(config: RunConfig, reference: str) -> tuple[Tracker, Found]:
 
 
 def record_of(bundle: Path) -> Lineage | None:
-    """Return the record beside a version's bundle; None of a version from before there were records.
+    """Return the record in the model folder of a bundle; None for a version from before there were records.
 
     Raises:
-        Damaged: It is not what was written.
+        Damaged: The record was changed after it was written.
     """
     file = bundle.parent.parent / LINEAGE_FILE  # the bundle is <model>/artifacts/bundle
     return Lineage.from_json(file.read_text(encoding="utf-8"), str(file)) if file.is_file() else None
 
 
 def tag_version(registry: Registry, number: int, tags: Mapping[str, str]) -> None:
-    """Set the tags of a version that it does not have yet with these values."""
+    """Set those tags of a version that it does not have yet with these values."""
     known = registry.version(number).tags
     wanted = {name: value for name, value in version_tags(tags).items() if known.get(name) != value}
     with registry.tracker.reaching() as client:
@@ -49,7 +49,7 @@ def tag_version(registry: Registry, number: int, tags: Mapping[str, str]) -> Non
 
 
 def attach(tracker: Tracker, model_uri: str, lineage: Lineage) -> None:
-    """Put a record beside a logged model's bundle, in place of one that is there."""
+    """Write a record into the folder of a logged model; an existing one is replaced."""
     with tempfile.TemporaryDirectory(prefix="reviewlm-lineage-") as folder, tracker.reaching() as client:
         file = Path(folder) / LINEAGE_FILE
         file.write_text(lineage.to_json(), encoding="utf-8")

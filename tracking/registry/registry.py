@@ -1,9 +1,9 @@
-"""Versions of the registered model, and the deed that follows a decision.
+"""Register versions of a model, and carry out promotions, refusals and rollbacks.
 
-Aliases say what a version is for: `challenger` from registration to decision, `champion` for what is served,
-`previous` for the champion before it. They show what the decision log says (`tracking/registry/events.py`,
-`standing.py`); how a decision becomes aliases and tags, and what happens where that is cut short, stands in
-`tracking/registry/change.py`. The registry holds no truth about figures: the gate measures both sides itself.
+Aliases show the role of a version: `challenger` from registration to decision, `champion` for the version in use,
+`previous` for the champion before it. They follow the decision log (`tracking/registry/events.py`, `standing.py`).
+`tracking/registry/change.py` turns a decision into aliases and tags, also after an interruption. The gate does not read
+scores from the registry: it scores both models itself.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ __all__ = [
     "CHALLENGER", "CHAMPION", "PREVIOUS", "ChampionChanged", "Registry", "Version", "bundle_in", "outcome_tags",
 ]
 log = logging.getLogger(__name__)
-MODEL_VERSIONS = "mlflow.modelVersions"  # the UI links a logged model to its versions by this tag
+MODEL_VERSIONS = "mlflow.modelVersions"  # the UI uses this tag to link a logged model to its versions
 
 
 class Registry:
-    """Versions and aliases of one registered model. Raises TrackingUnavailable where MLflow does not answer."""
+    """Versions and aliases of one registered model. Methods raise TrackingUnavailable if MLflow does not answer."""
 
     def __init__(self, tracker: Tracker, model_name: str) -> None:
         self.tracker, self.name, self.log = tracker, model_name, DecisionLog(tracker, model_name)
@@ -55,9 +55,9 @@ class Registry:
     def register(
         self, model_uri: str, run_id: str, tags: Mapping[str, Any] | None = None, description: str = ""
     ) -> int:
-        """Register a logged model as the challenger and return its version.
+        """Register a logged model as the challenger, and return its version.
 
-        A repeated call returns the same version; one that was already decided upon does not become challenger again.
+        A repeated call returns the same version. A version that the gate has decided on does not become challenger again.
         """
         self._create_model()
         with exclusive_change(self.tracker, self.name) as change:
@@ -81,7 +81,7 @@ class Registry:
     def _create_version(
         self, model: Any, model_uri: str, run_id: str, tags: Mapping[str, Any], description: str
     ) -> int:
-        """Give MLflow the model's own folder: an address `models:/m-…` it would look up in its process-wide store."""
+        """Create a version from the model's folder: MLflow would look up `models:/m-…` in its process-wide store."""
         with self.tracker.reaching() as client:
             created = client.create_model_version(
                 self.name, model.artifact_location, run_id, version_tags({**tags, MODEL_URI: model_uri}),
@@ -90,7 +90,7 @@ class Registry:
         return int(created.version)
 
     def _link(self, model: Any, number: int) -> None:
-        """Let the logged model name its version, as MLflow's own way of registering does."""
+        """Note the version in a tag of the logged model, as MLflow's own registration does."""
         known = json.loads(model.tags.get(MODEL_VERSIONS, "[]"))
         if (self.name, str(number)) in {(entry["name"], str(entry["version"])) for entry in known}:
             return
@@ -99,7 +99,7 @@ class Registry:
             client.set_logged_model_tags(model.model_id, {MODEL_VERSIONS: json.dumps(entries)})
 
     def alias(self, name: str) -> Version | None:
-        """Return the version that an alias points to, None if the alias or the model does not exist."""
+        """Return the version that an alias points to, or None if the alias or the model does not exist."""
         number = self._aliases().get(name)
         return None if number is None else self.version(number)
 
@@ -107,7 +107,7 @@ class Registry:
         """Return one version.
 
         Raises:
-            InputError: There is none of this number.
+            InputError: There is no version with this number.
         """
         aliases = self._aliases()
         try:
@@ -121,17 +121,17 @@ class Registry:
             raise InputError("There is no such version", where=where, value=number, remedy=remedy) from error.__cause__
 
     def version_rows(self) -> list[dict[str, Any]]:
-        """Return one plain row per version, the newest first, for tables and JSON."""
+        """Return one row per version, the newest first, for tables and JSON."""
         return [version.as_row() for version in self.versions()]
 
     def decisions(self) -> list[dict[str, Any]]:
-        """Return one plain row per event of the decision log, the newest first; a state says whether it counts."""
+        """Return one row per event of the decision log, the newest first; its state shows whether it counts."""
         events = self.events()
         states = replay(events).states
         return [event.as_row(states[event.number]) for event in reversed(events)]
 
     def versions(self) -> list[Version]:
-        """Return all versions, the newest first; none where the model does not exist."""
+        """Return all versions, the newest first; an empty list if the model does not exist."""
         aliases, found, token = self._aliases(), [], None
         with self.tracker.reaching() as client:
             while True:
@@ -144,10 +144,10 @@ class Registry:
         return aliases_of(self.tracker, self.name)
 
     def bundle_folder(self, version: int | Version) -> Path:
-        """Return the folder of a version's bundle, downloaded first where the store is not on this machine.
+        """Return the folder of a version's bundle; download it first if the store is not on this machine.
 
         Raises:
-            BundleError: The version holds no bundle, or its files are gone.
+            BundleError: The version holds no bundle, or its files are missing.
         """
         number = version.version if isinstance(version, Version) else version
         with self.tracker.reaching() as client:
@@ -162,20 +162,20 @@ class Registry:
         self, version: int, expected_champion: int | None, promote: bool, report: str, tags: Mapping[str, Any], *,
         who: str = "", run_id: str = "",
     ) -> None:
-        """Enter the gate's decision into the log and carry it out: tags, description, aliases.
+        """Write the gate's decision to the log, then carry it out: update tags, description and aliases.
 
         Args:
             version: The challenger.
-            expected_champion: The champion that it was compared with, None for "there was none".
-            promote: Whether the gate let it pass.
+            expected_champion: The champion that it was compared with; None if there was none.
+            promote: Whether the gate accepted it.
             report: The decision as Markdown.
             tags: See `versions.outcome_tags`.
-            who: Empty for USER@HOST of this process.
-            run_id: Of the MLflow run that holds the decision: a repeated call of the same run is entered once.
+            who: Author; empty for USER@HOST of this process.
+            run_id: MLflow run that holds the decision. Repeated calls for the same run are written once.
 
         Raises:
-            ChampionChanged: The challenger has won against a version that is not the champion any more. It is not
-                promoted, and its version and the aliases are as before.
+            ChampionChanged: The challenger won against a version that is no longer champion. It is not promoted; its
+                version and the aliases are not changed.
             ReviewLMError: There is no such version.
         """
         self.version(version)
@@ -187,21 +187,21 @@ class Registry:
     def promote(
         self, version: int, expected_champion: int | None, *, why: str = "", who: str = "", force: bool = False
     ) -> Event | None:
-        """Make a version the champion by hand, if the champion is still the one that the person has seen.
+        """Make a version champion by hand, if the champion is still the one that the user has seen.
 
-        Returns the decision as it stands in the log; None where the version is the champion, and nothing is decided.
+        Return the decision as written in the log; None if the version is already champion, so that nothing is decided.
 
         Args:
-            version: May not be one that the gate has refused.
-            expected_champion: None for none.
-            why: The reason; it stands in the log and on the version.
-            who: Empty for USER@HOST of this process.
-            force: Promote it although the gate has refused it.
+            version: Number of the version; the gate must not have refused it.
+            expected_champion: The champion that the user has seen; None if there was none.
+            why: The reason, for the log and the tags of the version.
+            who: Author; empty for USER@HOST of this process.
+            force: Promote the version although the gate has refused it.
 
         Raises:
-            ChampionChanged: Another version became champion meanwhile; nothing has changed.
+            ChampionChanged: Another version became champion in the meantime. Nothing was changed.
             ReviewLMError: The gate has refused the version, or there is no such version.
-            Unfinished: It is decided, but MLflow went away before the aliases followed.
+            Unfinished: The decision is in the log, but MLflow stopped answering before the aliases were updated.
         """
         self.require_promotable(version, force)
         if self._aliases().get(CHAMPION) == version:
@@ -211,7 +211,7 @@ class Registry:
         return self._decide(Event(MANUAL, True, version, expected_champion, why, who, tags=version_tags(tags)))
 
     def require_promotable(self, version: int, force: bool = False) -> None:
-        """Raise a ReviewLMError where the gate has refused a version, unless *force*; and where there is none."""
+        """Raise a ReviewLMError if the gate has refused a version (unless *force*), or if it does not exist."""
         known = self.version(version)
         if known.tags.get(OUTCOME) == REFUSED and not force:
             raise ReviewLMError(
@@ -220,21 +220,21 @@ class Registry:
             )
 
     def rollback(self, to: int | None = None, *, against: int | None = None, why: str = "", who: str = "") -> Event:
-        """Make a former champion the champion again, and return the decision as it stands in the log.
+        """Make a former champion champion again, and return the decision as written in the log.
 
-        The champion of now becomes `previous`.
+        The current champion becomes `previous`.
 
         Args:
-            to: A version that was champion once; None for the one with the alias `previous`.
-            against: The champion that the person has seen; None for whichever it is.
+            to: A version that was champion before; None for the previous champion.
+            against: The champion that the user has seen; None to accept any champion.
             why: The reason.
-            who: Empty for USER@HOST of this process.
+            who: Author; empty for USER@HOST of this process.
 
         Raises:
-            ChampionChanged: The champion is not *against*; nothing has changed.
-            ReviewLMError: There is no previous champion, or *to* never was one; or, without *to*, an earlier rollback
-                that was cut off has only now been carried out: to go back once more would undo it.
-            Unfinished: It is decided, but MLflow went away before the aliases followed.
+            ChampionChanged: The champion is not *against*. Nothing was changed.
+            ReviewLMError: There is no previous champion, or *to* was never champion or is champion already; or, without
+                *to*, an earlier interrupted rollback has only now been completed, and a second one would undo it.
+            Unfinished: The decision is in the log, but MLflow stopped answering before the aliases were updated.
         """
         with exclusive_change(self.tracker, self.name) as change:
             target = self._former_champion(change, to)
@@ -244,12 +244,12 @@ class Registry:
         return event
 
     def rollback_target(self, to: int | None = None) -> int:
-        """Return the version that `rollback` would make the champion; raises as it does."""
+        """Return the version that `rollback` would make champion; raise the same errors."""
         with exclusive_change(self.tracker, self.name) as change:
             return self._former_champion(change, to)
 
     def champions(self) -> list[Version]:
-        """Return all versions that were champion at any time and still exist, the first first."""
+        """Return all current and former champions that still exist, the earliest first."""
         with exclusive_change(self.tracker, self.name) as change:
             crowned = change.standing.crowned
         there = {version.version: version for version in self.versions()}
@@ -278,7 +278,7 @@ class Registry:
         return target
 
     def _decide(self, event: Event) -> Event:
-        """Enter a decision into the log and carry it out, unless that was done and only the answer was lost."""
+        """Write a decision to the log and carry it out, unless this was done before and only the answer was lost."""
         with exclusive_change(self.tracker, self.name) as change:
             known = same_decision(change.events, event)
             if known is None or change.standing.states[known.number] == OVERTAKEN:

@@ -1,4 +1,7 @@
-"""Who is champion: a pure function of the decision log. The aliases in the registry only show what it says."""
+"""Compute the current champion from the decision log, with a pure function.
+
+The aliases in the registry only show the result.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +15,17 @@ CARRIED_OUT, PENDING, OVERTAKEN, REPEATED = "carried out", "pending", "overtaken
 
 @dataclass(frozen=True)
 class Standing:
-    """What the events come to.
+    """State of the registry after all events of the decision log.
 
     Args:
-        champion: The version that is champion, None for none.
+        champion: The version that is champion; None if there is none.
         previous: The champion before it.
-        newest: Number of the last event, 0 for none.
-        states: Of each event, by number: CARRIED_OUT; PENDING, decided but not yet on the aliases and tags; OVERTAKEN,
-            void since another version had become champion when it was written; ABANDONED, void since its version was
-            deleted before it could be carried out; or REPEATED, void since it is an earlier event that was sent again.
-        crowned: The versions that were champion at any time, the first first.
+        newest: Number of the last event; 0 if there is none.
+        states: State of each event, by number. CARRIED_OUT: aliases and tags show it. PENDING: decided, but aliases and
+            tags do not show it yet. OVERTAKEN: void, because another version had become champion before it was
+            written. ABANDONED: void, because its version was deleted before it could be carried out. REPEATED: void,
+            because it is an earlier event that was sent again.
+        crowned: All versions that were champion at any time, in the order in which they first became champion.
     """
 
     champion: int | None = None
@@ -32,11 +36,11 @@ class Standing:
 
 
 def replay(events: Iterable[Event]) -> Standing:
-    """Return what the events come to, taken in the order of their numbers.
+    """Apply the events in the order of their numbers, and return the resulting state.
 
-    A compare-and-set: an event that makes a version champion counts only if the champion that it was decided against
-    still is one at its place in the log. Whoever reads the log comes to the same result, so of two promotions that
-    were decided at once against the same champion exactly one counts, without any lock.
+    This is a compare-and-set: a promotion counts only if the champion that it was decided against is still champion at
+    its place in the log. Every reader of the log gets the same result. So if two promotions are decided at the same
+    time against the same champion, exactly one counts, without any lock.
     """
     champion, previous, newest = None, None, 0
     states: dict[int, str] = {}
@@ -44,7 +48,7 @@ def replay(events: Iterable[Event]) -> Standing:
     keys: set[str] = set()
     for event in sorted(events, key=lambda one: one.number):
         newest = event.number
-        if event.key in keys:  # an HTTP client repeats a request whose answer was lost
+        if event.key in keys:  # an HTTP client may repeat a request whose answer was lost
             states[event.number] = REPEATED
         elif event.carried_out.startswith(ABANDONED):
             states[event.number] = ABANDONED

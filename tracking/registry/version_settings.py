@@ -1,8 +1,8 @@
-"""Take data and settings of a command from the registered version that it is about.
+"""Take data and settings of a command from the registered version that the command is about.
 
-One rule for every command that concerns a version: what is given explicitly wins (`--preset`, `--input`, `--set`);
-what is not given, the version's own record decides. Where there is neither, the command asks for it: data that nobody
-has asked for, such as the embedded corpus, are never taken.
+All commands about a version follow one rule. Explicit options win (`--preset`, `--input`, `--set`). Everything else
+comes from the version's lineage record. If both are missing, the command stops with an error that says which options to
+give. It never takes data that the user did not ask for, such as the embedded corpus.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from tracking.registry.lineage import record_of
 from tracking.registry.versions import CHAMPION, Reference
 
 WHERE = ("execution.", "promotion.model_name")
-"""Settings that say where the registry is, and which model in it."""
+"""Prefixes of the settings that locate the registry and the model in it."""
 
 
 class NothingChosen(ConfigError):
-    """No version is registered that could decide, and nothing was given."""
+    """No version is registered that could give data and settings, and no options were given."""
 
 
 @dataclass(frozen=True)
 class VersionSettings:
-    """Data and settings of a command, and where they are from.
+    """Data and settings of a command, and where they come from.
 
     Args:
-        config: In force; its registered model is that of the version.
-        data: Which data these are, for people.
-        settings: Whose settings these are, for people.
-        version: The version that decides; None where there is none.
-        dataset: Digest of the version's data set (stage "ingest"); empty where other data were asked for.
-        clean: Digest of the version's prepared reviews (stage "prepare"); empty as above.
+        config: The configuration to use; its registered model is that of the version.
+        data: Description of the data, for display.
+        settings: Description of where the settings come from, for display.
+        version: The version that the command is about; None if there is none.
+        dataset: Digest of the version's data set (stage "ingest"); empty if other data were requested.
+        clean: Digest of the version's prepared reviews (stage "prepare"); empty in the same case.
     """
 
     config: RunConfig
@@ -50,7 +50,7 @@ class VersionSettings:
     clean: str = ""
 
     def told(self) -> dict[str, str]:
-        """Return both sentences, as a result shows them."""
+        """Return both descriptions, as results show them."""
         return {"data": self.data, "settings": self.settings}
 
 
@@ -60,14 +60,14 @@ def settings_of(
     """Return data and settings of a command about registered versions.
 
     Args:
-        references: The versions; of several the newest decides, as it did before the gate. Names of fitted models,
-            which are no versions, may be among them.
-        preset: Given explicitly; empty for the version's own settings.
-        input: Given explicitly; empty for the preset's files, or else the version's data.
-        overrides: Settings as `key=value`, which change whatever else decides.
+        references: The versions. If there are several, the newest one gives data and settings, as in the gate. Names of
+            fitted models, which are not versions, are allowed too.
+        preset: Preset given by the user; empty for the version's own settings.
+        input: Files given by the user; empty for the preset's files or, without those, the version's data.
+        overrides: Settings as `key=value`; they change the settings of the preset or version.
 
     Raises:
-        ConfigError: There is no such preset or setting; or nothing says which data and settings are meant.
+        ConfigError: There is no such preset or setting, or it is not clear which data and settings to use.
         Damaged: The version's record was changed.
         TrackingUnavailable: MLflow does not answer.
     """
@@ -97,21 +97,21 @@ def settings_of(
 
 
 def where_of(preset: str = "", overrides: Sequence[str] = ()) -> RunConfig:
-    """Return a configuration that says where registry and store are, as a preset or single settings have it."""
+    """Return a configuration that locates registry and store, from a preset and the settings that concern them."""
     return load_config(preset or DEFAULT, [one for one in overrides if one.strip().startswith(WHERE)])
 
 
 def version_called(config: RunConfig, reference: str) -> Found | None:
-    """Return the version that a reference means; None where nothing is registered under it, or it is no reference."""
+    """Return the version of a reference; None if nothing is registered under it, or if it is not a reference."""
     try:
         tracker, address = locate(config, reference)
         return find_version(tracker, Reference.parse(address))
-    except ConfigError:  # "kn5+lstm": the name of a model, as no alias is written
+    except ConfigError:  # "kn5+lstm" is the name of a model; an alias cannot have this form
         return None
 
 
 def no_such_model(config: RunConfig, reference: str) -> ConfigError:
-    """Return the error about a name that is neither a version nor a model of the configuration."""
+    """Return the error for a name that is neither a version nor a model of the configuration."""
     tracker, name = tracker_at(config), config.promotion.model_name
     numbers = ", ".join(map(str, versions_of(tracker, name))) or "none"
     if reference.isdigit():
@@ -126,7 +126,7 @@ def no_such_model(config: RunConfig, reference: str) -> ConfigError:
 
 
 def newest(versions: Sequence[Found]) -> Found | None:
-    """Return the version that was registered last: it was held against the others on its own test reviews."""
+    """Return the version that was registered last: the gate compared it with older ones on its own test reviews."""
     return max(versions, key=lambda found: found.version.created, default=None)
 
 
@@ -149,7 +149,7 @@ def _of_version(
 
 
 def data_said(config: RunConfig) -> str:
-    """Return which data a configuration names."""
+    """Return a description of the data that a configuration names."""
     return _several(config.source.input) if config.source.input else _synthetic(config)
 
 
@@ -171,9 +171,9 @@ def _changes_data(overrides: Sequence[str]) -> bool:
 
 
 def _source_of(record: Lineage) -> dict[str, Any]:
-    """Return the recorded section `source` with absolute paths: below the folder that the run was made in.
+    """Return the recorded section `source`, with relative paths resolved against the working folder of the run.
 
-    Of a record that does not name it the files themselves are taken.
+    If the record does not name that folder, the recorded paths of the source files are used.
     """
     source: Mapping[str, Any] = record.configuration.get("source", {})
     input, business = list(source.get("input", ())), [path for path in (source.get("business"),) if path]
@@ -190,7 +190,7 @@ def _where_they_lay(record: Lineage, kind: str, paths: list[str]) -> list[str]:
 
 
 def _below(folder: str, pattern: str) -> str:
-    """Return a pattern with its folder, whose own name may look like one."""
+    """Return a path or pattern below a folder; special characters in the folder's name are escaped."""
     return str(Path(glob.escape(folder) if glob.has_magic(pattern) else folder, pattern))
 
 
@@ -212,7 +212,7 @@ def _nothing_chosen(references: Sequence[str], found: Found | None) -> ConfigErr
 
 
 def _unknown_today(error: ReviewLMError, found: Found, overrides: Sequence[str]) -> ReviewLMError:
-    """Return the error of settings that cannot be read: the user's own, or those of the version's time."""
+    """Return the error for invalid settings: the user's own, or recorded ones that the current code does not accept."""
     if any(error.where.split(".")[-1] in override for override in overrides) or error.where == "--set":
         return error
     return ConfigError(

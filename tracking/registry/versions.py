@@ -1,4 +1,4 @@
-"""What a registered version is, seen from outside MLflow."""
+"""Describe registered versions, their addresses and their tags, independently of MLflow's types."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OUTCOME, REASON, RULE = "gate/outcome", "gate/reason", "gate/rule/"
 PROMOTED, REFUSED = "promoted", "refused"
 SINCE = "champion/since"
 BY_HAND = "by_hand/"
-MODEL_URI = "reviewlm.model_uri"  # MLflow's database does not keep which logged model a version came from
+MODEL_URI = "reviewlm.model_uri"  # MLflow's database does not store the logged model of a version
 TAG_LENGTH, DESCRIPTION_LENGTH = 5000, 5000
 REFERENCE = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[\w-]{1,255})|/(?P<version>\d{1,9}))")
 SCHEME = "models:/"
@@ -31,7 +31,7 @@ SCHEME = "models:/"
 
 @dataclass(frozen=True)
 class Version:
-    """One registered version of the model `name`. `source` is the logged model's address, `created` is UTC."""
+    """A registered version of the model `name`. `source` is the logged model's address, `created` is UTC."""
 
     version: int
     run_id: str
@@ -43,7 +43,7 @@ class Version:
     name: str = ""
 
     def as_row(self) -> dict[str, Any]:
-        """Return what a list of versions shows, as JSON values."""
+        """Return the row for a list of versions, as JSON values."""
         return {
             "version": self.version, "aliases": ", ".join(self.aliases), "outcome": self.tags.get(OUTCOME, ""),
             "reason": self.tags.get(REASON, ""), "kind": self.tags.get("kind", ""),
@@ -54,7 +54,7 @@ class Version:
 
 @dataclass(frozen=True)
 class Reference:
-    """A model's name and either an alias or a version of it."""
+    """The name of a registered model, and either an alias or a version number."""
 
     name: str
     alias: str = ""
@@ -62,7 +62,7 @@ class Reference:
 
     @classmethod
     def parse(cls, text: str) -> Reference:
-        """Read `models:/NAME@ALIAS` or `models:/NAME/VERSION`; a ConfigError says so where it is neither."""
+        """Parse `models:/NAME@ALIAS` or `models:/NAME/VERSION`; raise ConfigError if the text has neither form."""
         if (match := REFERENCE.fullmatch(text)) is None:
             raise _no_address(text)
         try:
@@ -87,12 +87,12 @@ def outcome_tags(decision: Decision) -> dict[str, str]:
 
 
 def version_tags(tags: Mapping[str, Any]) -> dict[str, str]:
-    """Return tags with names and lengths that the registry takes."""
+    """Return tags with names and lengths that the registry accepts."""
     return {legal_name(name): shorten(str(value), TAG_LENGTH) for name, value in tags.items()}
 
 
 def version_of(entry: Any, aliases: Mapping[str, int]) -> Version:
-    """Translate MLflow's `ModelVersion`."""
+    """Convert MLflow's `ModelVersion`."""
     number = int(entry.version)
     names = tuple(sorted(name for name, target in aliases.items() if target == number))
     tags = dict(entry.tags)
@@ -102,7 +102,7 @@ def version_of(entry: Any, aliases: Mapping[str, int]) -> Version:
 
 
 def local_folder(address: str) -> Path | None:
-    """Return the folder behind a `file:` address or a plain path, None for an address elsewhere."""
+    """Return the folder of a `file:` address or a plain path, or None for any other address."""
     parts = urlparse(address)
     if parts.scheme not in ("", "file"):
         return None
