@@ -1,7 +1,7 @@
-"""Runs whose process is gone: a killed one cannot say that it has ended.
+"""End MLflow runs whose process was killed and could not end them itself.
 
-Every verb looks whether there is a file of such a process (`tracking/runs/open_runs.py`), which costs nothing, and asks
-MLflow only then.
+Every command checks whether there is a file of such a process (`tracking/runs/open_runs.py`), which costs almost no
+time. Only if there is one, it asks MLflow.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 def end_abandoned(tracker: Tracker) -> list[str]:
-    """End the runs of this machine whose process is gone as KILLED, and return their ids.
+    """End the runs of this machine whose process has ended, as KILLED, and return their ids.
 
     Raises:
         TrackingUnavailable: MLflow does not answer.
@@ -40,9 +40,10 @@ def end_abandoned(tracker: Tracker) -> list[str]:
 
 
 def end_left_runs(config: RunConfig) -> None:
-    """End the runs that killed processes of this home folder left, as soon as anything looks.
+    """End the runs that killed processes of this home folder left open.
 
-    While MLflow cannot be asked the files stay, and the next command looks again: not every verb needs it.
+    If MLflow does not answer, the files stay and the next command tries again. This is no error, because not every
+    command needs MLflow.
     """
     left = left_marks(config.home)
     if left:
@@ -53,10 +54,10 @@ def end_left_runs(config: RunConfig) -> None:
 
 
 def left_marks(home: Path) -> list[Path]:
-    """Return the files of processes that are gone and had runs open."""
+    """Return the files of processes that ended while they had runs open."""
     folder, left = marks_of(home), []
     with suppress(OSError):
         for mark in folder.iterdir():
-            with suppress(OSError):  # of another user who does not share it, or just removed
+            with suppress(OSError):  # a file of another user without access, or removed just now
                 left += [] if is_held(mark) else [mark]
     return left

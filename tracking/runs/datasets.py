@@ -1,4 +1,4 @@
-"""How a data set is described to MLflow: source, columns and size, read without loading its rows."""
+"""Describe a data set for MLflow by source, columns and size, without loading its rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCHEMA_LENGTH = 60_000
 
 
 def describe(frame: pl.DataFrame | Path) -> dict[str, str]:
-    """Return `source`, `schema` and `profile` as JSON texts in MLflow's form; columns only where they are known."""
+    """Return `source`, `schema` and `profile` as JSON texts in MLflow's form; "" for facts that are not known."""
     import polars as pl
 
     if isinstance(frame, Path):

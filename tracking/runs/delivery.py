@@ -1,7 +1,8 @@
-"""Writes go straight to MLflow while it answers, and into the outbox while it does not: none is lost, none doubled.
+"""Send writes to MLflow, or queue them while it does not answer, without loss or duplicates.
 
-What waits is sent before anything newer, in its order, by whoever writes next. A run that is started meanwhile has a
-name of its own here (`pending-…`); it is replaced wherever it stands once MLflow has given the run an id.
+Queued writes are sent in their order, before any newer write, by the next process that writes. A run that is started
+while MLflow does not answer gets a local name (`pending-…`). Queued writes contain this name until they are sent; then
+it is replaced by the id that MLflow has given the run. A queued write that MLflow refuses is removed and recorded.
 """
 
 from __future__ import annotations
@@ -24,17 +25,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 PENDING = "pending-"
 HOPELESS = 5
-"""A write that fails so often, though MLflow answers other questions, is put aside: it must not hold up the others."""
+"""Attempts after which a write that fails while MLflow answers other requests is removed, to not block the others."""
 WAIT_PAUSE = 2.0
 
 
 def new_run() -> str:
-    """Return the name that a run has until MLflow gives it an id."""
+    """Return a new local name for a run, used until MLflow gives it an id."""
     return PENDING + uuid.uuid4().hex
 
 
 def deliver(tracker: Tracker, write: Write) -> str | None:
-    """Send a write, or keep it where MLflow is away; return what MLflow named it, None where it waits.
+    """Send a write, or queue it if MLflow does not answer; return the result of `send`, or None if it was queued.
 
     Raises:
         TrackingUnavailable: The local database cannot be used, and waiting would not help.
@@ -55,10 +56,10 @@ def deliver(tracker: Tracker, write: Write) -> str | None:
 
 
 def deliver_now(tracker: Tracker, journal: Write) -> int:
-    """Send what is new in a journal and return how many points that is; it never waits: the journal keeps it.
+    """Send the new points of a journal and return their number; never queue them, because the journal keeps them.
 
     Raises:
-        TrackingUnavailable: MLflow is away.
+        TrackingUnavailable: MLflow does not answer, or has not received all queued writes.
     """
     outbox = tracker.outbox
     if outbox.paused() or flush(tracker):
@@ -72,7 +73,7 @@ def deliver_now(tracker: Tracker, journal: Write) -> int:
 
 
 def flush(tracker: Tracker) -> int:
-    """Send what waits, in its order, and return how many writes still do."""
+    """Send the queued writes in their order, and return how many remain."""
     outbox = tracker.outbox
     if not outbox.waiting():
         return 0
@@ -90,7 +91,7 @@ def flush(tracker: Tracker) -> int:
 
 
 def _send_one(tracker: Tracker, waiting: Waiting) -> bool:
-    """Send one write and take it out of the outbox; return False where MLflow is away."""
+    """Send one write and remove it from the outbox; return False if MLflow does not answer."""
     outbox = tracker.outbox
     outbox.try_again(waiting)
     try:
@@ -100,7 +101,7 @@ def _send_one(tracker: Tracker, waiting: Waiting) -> bool:
             _told(tracker, error, outbox.pause())
             return False
         _refuse(outbox, waiting, error)
-    except ArtifactError:  # this machine's disk is full: the write is not at fault
+    except ArtifactError:  # e.g. this machine's disk is full: the write is not at fault
         raise
     except Exception as error:
         _refuse(outbox, waiting, error)
@@ -124,11 +125,11 @@ def _told(tracker: Tracker, error: TrackingUnavailable, pause: float) -> None:
 
 
 def wait_for(tracker: Tracker, seconds: float = 0.0, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Return once MLflow answers and has all that waited.
+    """Wait until MLflow answers and has received all queued writes.
 
     Raises:
-        TrackingUnavailable: It does not within *seconds*.
-        NotAuthorized: At once, where MLflow does not take the credentials.
+        TrackingUnavailable: This takes longer than *seconds*, or waiting would not help.
+        NotAuthorized: MLflow rejects the credentials; raised at once.
     """
     deadline = time.monotonic() + seconds
     told = False
@@ -136,7 +137,7 @@ def wait_for(tracker: Tracker, seconds: float = 0.0, sleep: Callable[[float], No
         try:
             tracker.ask(lambda client: client.search_experiments(max_results=1), patient=False)
             if not (left := flush(tracker)):
-                if tracker.outbox.paused():  # or a run that is started next would wait
+                if tracker.outbox.paused():  # otherwise the start of the next run would be queued
                     tracker.outbox.resume()
                 return
             error = TrackingUnavailable("Some writes to MLflow are still queued", where=tracker.shown, value=left)
@@ -153,7 +154,7 @@ def wait_for(tracker: Tracker, seconds: float = 0.0, sleep: Callable[[float], No
 
 
 def real_ids(outbox: Outbox, write: Write) -> Write:
-    """Return a write with MLflow's ids in place of the names that runs have here.
+    """Return a write with MLflow's ids in place of the local names of runs.
 
     Raises:
         ReviewLMError: A run never reached MLflow.

@@ -1,4 +1,4 @@
-"""The trainer's journal (`metrics.jsonl`) as metric points: the training loop itself never knows of MLflow."""
+"""Read metric points from the trainer's journal (`metrics.jsonl`), so that the training loop does not need MLflow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SETTLED = b'"settled": true'
 
 @dataclass(frozen=True)
 class Point:
-    """One value of one metric. `step` counts training tokens; `time` is seconds since 1970, 0 where unknown."""
+    """A value of a metric. `step` counts training tokens; `time` is seconds since 1970, 0 if unknown."""
 
     name: str
     value: float
@@ -27,16 +27,16 @@ class Point:
 
 
 def read_journal(path: Path, settled: bool = False) -> list[Point]:
-    """Return the journal's points, one per (name, step), in order; of a repeated one the last value counts.
+    """Return the journal's points in order, one per (name, step); if a point is repeated, the last value counts.
 
-    A trainer that resumed from its checkpoint writes some steps again. A line without its newline is still being
-    written and is left for the next call; one that is no JSON was torn by a crash and is skipped with a warning.
-    A journal that is not there yet has no points.
+    A trainer that resumes from its checkpoint writes some steps again. A line without a newline is still being written
+    and is left for the next call. A line that is not JSON was damaged by a crash and is skipped with a warning. A
+    journal that does not exist yet has no points.
 
     Args:
         path: `metrics.jsonl`.
-        settled: Only what the trainer will not take back: a training that diverges goes back to its last good state,
-            cuts its journal there and writes other values for the same steps.
+        settled: Return only points that the trainer will not take back. A training that diverges returns to its last
+            good checkpoint, cuts the journal there and writes other values for the same steps.
     """
     points = {(point.name, point.step): point for point in _points(path, settled)} if path.is_file() else {}
     return list(points.values())

@@ -1,7 +1,8 @@
-"""The MLflow runs that this process has open.
+"""Track the MLflow runs that this process has open, so that they are ended also after an interrupt or a kill.
 
-An interrupted process ends them as KILLED. One that is killed cannot; it leaves a file that nobody holds any more,
-which tells whatever starts next in this home folder that runs have to be ended (`tracking/runs/abandoned.py`).
+An interrupted process ends its runs as KILLED. A process that is killed cannot do so. It leaves a file whose lock is
+released, and from this file the next command in the home folder sees that it must end runs
+(`tracking/runs/abandoned.py`).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 PROCESS = "reviewlm.process"
 NOTE = "mlflow.note.content"
 STARTING_SECONDS = 1.0
-"""How long an interrupt waits for a run that another thread is just starting."""
+"""Seconds that an interrupt waits for a run that another thread is starting."""
 _lock = threading.Lock()
 _starting = threading.RLock()
 _open: dict[tuple[Path, str], Tracker] = {}
@@ -33,24 +34,24 @@ _marks: dict[Path, tuple[Path, int]] = {}
 
 
 def process_tags() -> dict[str, str]:
-    """Return the tag that says which process writes a run (see `core/processes/identity.py`)."""
+    """Return the tag with the process that writes a run (see `core/processes/identity.py`)."""
     return {PROCESS: this_process()}
 
 
 @contextmanager
 def starting() -> Iterator[None]:
-    """Hold an interrupt back while a run starts, until `opened` has noted it: none may start unseen."""
+    """Delay an interrupt while a run starts, until `opened` has recorded it, so that every started run is ended."""
     with _starting:
         yield
 
 
 def opened(tracker: Tracker, run_id: str) -> None:
-    """Note that this process writes a run; call it within `starting`."""
+    """Record that this process writes a run; call it within `starting`."""
     folder = marks_of(tracker.artifact_root.parent)
     with _lock:
         _open[folder, run_id] = tracker
         if folder not in _marks:
-            with suppress(OSError):  # a disk that is full; then the next run finds out
+            with suppress(OSError):  # e.g. a full disk: then only the next tracked run ends these runs
                 folder.mkdir(parents=True, exist_ok=True)
                 file = folder / f"{os.getpid()}-{uuid.uuid4().hex}"
                 if (descriptor := hold(file)) is not None:
@@ -59,7 +60,7 @@ def opened(tracker: Tracker, run_id: str) -> None:
 
 
 def ended(tracker: Tracker, run_id: str) -> None:
-    """Note that a run is ended."""
+    """Record that a run has ended."""
     folder = marks_of(tracker.artifact_root.parent)
     with _lock:
         _open.pop((folder, run_id), None)
@@ -70,13 +71,13 @@ def ended(tracker: Tracker, run_id: str) -> None:
 
 
 def end_for_good() -> None:
-    """End all open runs before the process ends, and start no more: the lock is never given back."""
+    """End all open runs before the process ends, and block new ones: the lock is not released."""
     _starting.acquire(timeout=STARTING_SECONDS)
     end_open_runs()
 
 
 def end_open_runs() -> None:
-    """End all runs that this process has open as KILLED, the last one first, and then say why."""
+    """End all runs that this process has open as KILLED, the newest first, and then add a note with the reason."""
     with _lock:
         left = list(reversed(_open.items()))
     for write in (lambda tracker, run: tracker.end_run(run, "KILLED"),
@@ -87,5 +88,5 @@ def end_open_runs() -> None:
 
 
 def marks_of(home: Path) -> Path:
-    """Return the folder with one file for each process that has runs open."""
+    """Return the folder with one file per process that has runs open."""
     return home / "running"

@@ -1,7 +1,7 @@
-"""What MLflow could not take yet: writes in their order, on this disk, until its server is back.
+"""Queue writes on this disk, in their order, until MLflow answers again.
 
-A queue in SQLite, one for each store and experiment. It survives the process; whoever writes next sends what waits.
-Files that belong to a write lie beside it as copies: what they were copied from may be tidied away meanwhile.
+Each store and experiment has a queue in SQLite. It outlives the process: the next process that writes sends the queued
+writes first. Files of a write are copied to the queue's folder, because the originals may be deleted before it is sent.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ CREATE TABLE IF NOT EXISTS pause (until REAL NOT NULL, failures INTEGER NOT NULL
 """
 FILE, FILES = "outbox.db", "files"
 BROKEN = ("not a database", "malformed", "no such table", "no such column")
-"""SQLite's words for a file that holds no queue any more."""
+"""SQLite's messages for a file that does not hold a valid queue."""
 PAUSES = (5.0, 10.0, 30.0, 60.0)
-"""Seconds between attempts to reach a store that did not answer: each attempt keeps somebody waiting."""
+"""Seconds between attempts to reach a store that did not answer: each attempt makes the user wait."""
 
 
 @dataclass(frozen=True)
 class Write:
-    """Something to be written to a run.
+    """A write to a run.
 
     Args:
-        kind: Which function of `tracking.runs.writes` sends it.
-        run_id: The run, or the name that it has here while MLflow does not know it.
-        details: Values that JSON can hold.
-        files: Files or folders that belong to it, by name.
+        kind: Key of the function in `tracking.runs.writes.SENDERS` that sends it.
+        run_id: MLflow's id of the run, or its local name while MLflow does not know it.
+        details: Values that can be stored as JSON.
+        files: Files or folders of the write, by name.
     """
 
     kind: str
@@ -59,7 +59,7 @@ class Write:
 
 @dataclass(frozen=True)
 class Waiting:
-    """A write in the queue: its number, and how often it was tried before."""
+    """A queued write, its number, and the number of earlier attempts to send it."""
 
     number: int
     tries: int
@@ -67,14 +67,14 @@ class Waiting:
 
 
 class Outbox:
-    """The queue of one store and experiment. No file is made before something has to wait.
+    """The queue of one store and experiment. No file is created before the first write has to be queued.
 
     Args:
         root: Folder of all queues of a home folder.
         uri: Address of the store.
         experiment: Name of the experiment.
 
-    Every method raises ArtifactError (StoreFull, NotWritable, Damaged) where the queue itself cannot be kept.
+    Every method raises ArtifactError (StoreFull, NotWritable, Damaged) if the queue itself cannot be read or written.
     """
 
     def __init__(self, root: Path, uri: str, experiment: str) -> None:
@@ -86,11 +86,11 @@ class Outbox:
 
     @property
     def exists(self) -> bool:
-        """Whether anything ever had to wait."""
+        """Whether the file of the queue exists."""
         return (self.folder / FILE).is_file()
 
     def waiting(self) -> int:
-        """Return how many writes wait."""
+        """Return the number of queued writes."""
         if not self.exists:
             return 0
         with self._open() as database:
@@ -125,7 +125,7 @@ class Outbox:
             )
 
     def first(self) -> Waiting | None:
-        """Return the write that is next; None where none waits."""
+        """Return the next write, or None if the queue is empty."""
         if not self.exists:
             return None
         with self._open() as database:
@@ -138,12 +138,12 @@ class Outbox:
         return Waiting(number, tries, Write(kind, run_id, json.loads(details), paths))
 
     def try_again(self, waiting: Waiting) -> None:
-        """Note that a write is about to be sent."""
+        """Count one more attempt to send a write; call it before sending."""
         with self._open() as database:
             database.execute("UPDATE writes SET tries = tries + 1 WHERE number = ?", (waiting.number,))
 
     def sent(self, waiting: Waiting, run_id: str | None = None) -> None:
-        """Take a write out; of one that started a run, note the id that MLflow gave it."""
+        """Remove a sent write; if it started a run, store the id that MLflow gave the run."""
         with self._open() as database:
             if run_id:
                 database.execute("INSERT OR REPLACE INTO runs VALUES (?, ?)", (waiting.write.run_id, run_id))
@@ -151,7 +151,7 @@ class Outbox:
         self._drop_files(waiting)
 
     def refuse(self, waiting: Waiting, reason: str) -> None:
-        """Take a write out that MLflow will never accept, and keep what it was for a person to see."""
+        """Remove a write that MLflow will never accept, and keep a record of it for the user."""
         write = waiting.write
         with self._open() as database:
             values = (write.kind, write.run_id, json.dumps(write.details)[:10_000], reason, time.time())
@@ -160,7 +160,7 @@ class Outbox:
         self._drop_files(waiting)
 
     def refused(self) -> list[dict[str, Any]]:
-        """Return the writes that were refused: kind, run_id, reason."""
+        """Return kind, run_id and reason of the refused writes."""
         if not self.exists:
             return []
         with self._open() as database:
@@ -168,7 +168,7 @@ class Outbox:
         return [dict(zip(("kind", "run_id", "reason"), row, strict=True)) for row in rows]
 
     def known_as(self, local: str) -> str | None:
-        """Return MLflow's id of a run that was started here while the store was away; None while it has none."""
+        """Return MLflow's id of a run with a local name, or None if MLflow has not received the run yet."""
         if not self.exists:
             return None
         with self._open() as database:
@@ -176,7 +176,7 @@ class Outbox:
         return str(row[0]) if row else None
 
     def pause(self) -> float:
-        """Note that the store did not answer; return after how many seconds it is worth another attempt."""
+        """Record that the store did not answer, and return the number of seconds until the next attempt."""
         with self._open() as database:
             row = database.execute("SELECT failures FROM pause").fetchone()
             failures = (row[0] if row else 0) + 1
@@ -186,28 +186,28 @@ class Outbox:
         return seconds
 
     def resume(self) -> None:
-        """Note that the store answers."""
+        """Record that the store answers."""
         with self._open() as database:
             database.execute("DELETE FROM pause")
 
     def paused(self) -> bool:
-        """Return whether the store did not answer a moment ago."""
+        """Return whether the next attempt must still wait because the store did not answer."""
         if not self.exists:
             return False
         with self._open() as database:
             row = database.execute("SELECT until FROM pause").fetchone()
-        return bool(row and time.time() < row[0] < time.time() + PAUSES[-1] + 1)  # a clock may have been put back
+        return bool(row and time.time() < row[0] < time.time() + PAUSES[-1] + 1)  # the clock may have been set back
 
     def _drop_files(self, waiting: Waiting) -> None:
         for path in waiting.write.files.values():
             shutil.rmtree(path.parent, ignore_errors=True)
 
     def _copying(self, timeout: float = -1) -> AcquireReturnProxy:
-        """Hold the lock of whoever copies files that no write names yet; the death of a process lets go of it."""
+        """Hold the lock for copying files that no write names yet; the system releases it if the process ends."""
         return FileLock(self.folder / "copying.lock").acquire(timeout=timeout)
 
     def _tidy_once(self) -> None:
-        """Delete the copies that a process had made when it was killed before its write was in the queue."""
+        """Delete copies of a process that was killed before its write was in the queue; once per object."""
         if self._tidied:
             return
         self._tidied = True
@@ -217,12 +217,12 @@ class Outbox:
                 for folder in (self.folder / FILES).glob("*"):
                     if folder.name not in named:
                         shutil.rmtree(folder, ignore_errors=True)
-        except Timeout:  # copies are being made: the next process tidies up
+        except Timeout:  # another process is copying: a later process deletes them
             return
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        """Give the database within one transaction; connections are not shared, so threads and processes may be."""
+        """Yield the database in one transaction, on a separate connection: safe for several threads and processes."""
         file = self.folder / FILE
         try:
             if not file.exists():
@@ -234,7 +234,7 @@ class Outbox:
             raise _queue_error(file, error) from error
 
     def _create(self, file: Path) -> None:
-        """Make the database under another name first: whoever finds the file finds its tables."""
+        """Create the database under another name and rename it, so that the file never exists without its tables."""
         with disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self.folder / "creating.lock"):
@@ -249,11 +249,11 @@ class Outbox:
 
 
 def outboxes(root: Path) -> list[Outbox]:
-    """Return the queues that lie in a folder, of whatever store.
+    """Return all queues in a folder, for any store.
 
     Raises:
-        Damaged: A file holds no queue any more.
-        ArtifactError: It cannot be read.
+        Damaged: A file does not hold a valid queue.
+        ArtifactError: A file cannot be read.
     """
     found = []
     for file in sorted(Path(root).glob(f"*/{FILE}")):
@@ -280,7 +280,7 @@ def _queue_error(file: Path, error: sqlite3.Error) -> ArtifactError:
 
 
 def _copy(source: Path, target: Path, shared: bool) -> None:
-    """Copy a file or folder; weights that nobody changes are linked where the disk allows it."""
+    """Copy a file or folder; with *shared*, use hard links if possible, for files that never change."""
     how = link_or_copy if shared else shutil.copyfile
     if source.is_dir():
         shutil.copytree(source, target, copy_function=how)
@@ -289,7 +289,7 @@ def _copy(source: Path, target: Path, shared: bool) -> None:
 
 
 def link_or_copy(source: str, target: str) -> None:
-    """Link a file that nobody changes where the disk allows it: a copy of large weights is saved."""
+    """Create a hard link to a file that never changes, or a copy if the disk has no links: weights can be large."""
     try:
         os.link(source, target)
     except OSError:

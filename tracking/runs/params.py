@@ -1,4 +1,4 @@
-"""What may go into MLflow, and in which form: flat parameter names, short values, legal metric names."""
+"""Convert values to the form that MLflow accepts: flat parameter names, short values, legal metric names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ PARAM_LENGTH, TAG_LENGTH, NAME_LENGTH = 6000, 8000, 250
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Return `{"training.batch": "20", "models.0.kind": "lstm", …}`: dotted names, values as short text.
 
-    Strings stay as they are; all else is written as JSON (`null`, `true`, `[1, 2]`). Lists of sections get an index.
+    Strings are not changed; all other values are written as JSON (`null`, `true`, `[1, 2]`). The names of entries in a
+    list of sections contain the index.
     """
     return {legal_name(name): shorten(_text(value), PARAM_LENGTH) for name, value in _leaves(nested, prefix)}
 
@@ -45,7 +46,7 @@ def _text(value: Any) -> str:
 
 
 def shorten(text: str, limit: int) -> str:
-    """Cut *text* to *limit* characters and say so at its end."""
+    """Cut *text* to *limit* characters, with a note at the end."""
     if len(text) <= limit:
         return text
     note = f" … (shortened, {len(text)} characters)"
@@ -53,6 +54,6 @@ def shorten(text: str, limit: int) -> str:
 
 
 def legal_name(name: str) -> str:
-    """Return *name* with only the characters and path steps that MLflow allows; "hit@1" becomes "hit_at_1"."""
+    """Return *name* with only the characters and path components that MLflow allows; "hit@1" becomes "hit_at_1"."""
     name = re.sub(r"[^\w\-. /:]", "_", name.replace("@", "_at_"))[:NAME_LENGTH]
     return "/".join(step for step in name.split("/") if step.strip(".")).lstrip(".") or "_"

@@ -1,4 +1,4 @@
-"""Going on with a run that an earlier process has left."""
+"""Reopen the run of an earlier process, to continue it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tracking.runs.runs import Tracker
 
 
 def reopen_run(tracker: Tracker, run_id: str) -> bool:
-    """Set a run back to RUNNING; return False where there is no such run any more, or it lies in the bin.
+    """Set a run back to RUNNING; return False if it does not exist or is marked as deleted.
 
     Raises:
         TrackingUnavailable: MLflow does not answer.

@@ -1,7 +1,7 @@
-"""Runs in MLflow: a view of what the pipeline did. Nothing of the pipeline's own state is ever read back from here.
+"""Write MLflow runs, which show what the pipeline did; the pipeline never reads its own state from them.
 
-A flow run is a parent run, each model's fit a child of it; links lead both ways between Prefect and MLflow. What is
-written while MLflow is away waits on this disk (`tracking/runs/delivery.py`).
+A flow run is a parent run, and the fit of each model is a child run. Prefect and MLflow link to each other. If MLflow
+does not answer, writes are queued on this disk (`tracking/runs/delivery.py`).
 """
 
 from __future__ import annotations
@@ -30,25 +30,26 @@ log = logging.getLogger(__name__)
 PARENT, NOTE, COMMIT = "mlflow.parentRunId", "mlflow.note.content", "mlflow.source.git.commit"
 FLOW_RUN, FLOW_RUN_URL = "prefect.flow_run_id", "prefect.flow_run_url"
 TRAINING_VIEW = "workflowType=machine_learning"
-"""Without it the UI opens with pages about agents and traces."""
+"""Query of a link. Without it the UI opens pages about agents and traces."""
 DIGEST_LENGTH = 36
-"""As much of a digest as MLflow keeps."""
+"""Number of characters of a digest that MLflow keeps."""
 
 
 def run_tags(
     flow_run_id: str = "", flow_run_url: str = "", git_commit: str = "", description: str = ""
 ) -> dict[str, str]:
-    """Return the tags that tie a run to Prefect, the code and a description shown in the UI; empty ones left out."""
+    """Return tags for the flow run in Prefect, the git commit and a description for the UI, without empty ones."""
     tags = {FLOW_RUN: flow_run_id, FLOW_RUN_URL: flow_run_url, COMMIT: git_commit, NOTE: description}
     return {name: value for name, value in tags.items() if value}
 
 
 class Tracker(Connection):
-    """Writes runs of one experiment.
+    """A connection that writes the runs of one experiment.
 
-    While a server or a database elsewhere is away, what is written waits and is sent later; a run that is started
-    meanwhile has an id that begins with "pending-", which every method takes. Reading needs MLflow: such methods raise
-    TrackingUnavailable. Of the local SQLite file every method does, for nothing will bring it back but a person.
+    While a server or a remote database does not answer, writes are queued and sent later. A run that is started in this
+    time has an id that begins with "pending-", which all methods accept. Methods that read raise TrackingUnavailable.
+    With a local SQLite file, writes are queued only while it is locked. After any other failure all methods raise
+    TrackingUnavailable, because only the user can repair the file.
     """
 
     def _connect(self) -> None:
@@ -57,24 +58,24 @@ class Tracker(Connection):
         self.outbox = Outbox(self.artifact_root.parent / "outbox", self.uri, self.experiment)
 
     def wait(self, seconds: float = 0.0) -> None:
-        """Return once MLflow answers and has all that waited for it; TrackingUnavailable after *seconds*."""
+        """Wait until MLflow answers and has all queued writes; raise TrackingUnavailable after *seconds*."""
         delivery.wait_for(self, seconds)
 
     def flush(self) -> int:
-        """Send what waits for MLflow and return how many writes still do."""
+        """Send the queued writes, and return how many remain."""
         with self._lock:
             return delivery.flush(self)
 
     def write(self, write: Write) -> str | None:
-        """Send a write or keep it; see `tracking.runs.delivery.deliver`."""
+        """Send a write or queue it; see `tracking.runs.delivery.deliver`."""
         with self._lock:
             return delivery.deliver(self, write)
 
     def known_id(self, run_id: str) -> str:
-        """Return MLflow's id of a run that may have been started while it was away.
+        """Return MLflow's id of a run that may have been started while MLflow did not answer.
 
         Raises:
-            TrackingUnavailable: It is still away.
+            TrackingUnavailable: MLflow has not received the run yet.
         """
         try:
             return delivery.real_id(self.outbox, run_id)
@@ -85,10 +86,10 @@ class Tracker(Connection):
         self, name: str, tags: Mapping[str, Any] | None = None, parent_run_id: str | None = None,
         unless: tuple[str, str, str] | None = None,
     ) -> str:
-        """Start a run and return its id; with a parent the UI shows it below that run.
+        """Start a run and return its id; with a parent, the UI shows it below that run.
 
-        *unless* is the tag, its value and the status of a run that this one would only repeat. It is asked for where
-        the run had to wait for MLflow.
+        *unless* is the tag, its value and the status of a run that this one would repeat. If the start was queued and
+        such a run exists when it is sent, no new run is created.
         """
         own = {"mlflow.user": _user(), "mlflow.source.name": "reviewlm", "mlflow.source.type": "PROJECT"}
         own |= open_runs.process_tags()
@@ -107,18 +108,18 @@ class Tracker(Connection):
         open_runs.ended(self, run_id)
 
     def set_tags(self, run_id: str, tags: Mapping[str, Any]) -> None:
-        """Set tags; a value that is too long is shortened with a word."""
+        """Set tags; a value that is too long is shortened, with a note at its end."""
         self.write(Write("tags", run_id, {"tags": _tags(tags)}))
 
     def tag(self, run_id: str, name: str) -> str:
-        """Return a run's tag, empty if it has none of that name."""
+        """Return the value of a run's tag, or "" if the run does not have it."""
         known = self.known_id(run_id)
         return str(self.ask(lambda client: client.get_run(known).data.tags.get(legal_name(name), "")))
 
     def has_tag(self, run_id: str, name: str, value: str) -> bool:
-        """Return whether a run has this very tag; False also while MLflow is away.
+        """Return whether a run has a tag with this value; False also while MLflow does not answer.
 
-        What is then written a second time changes nothing.
+        The caller may then write the same results a second time; this changes nothing.
         """
         try:
             return self.tag(run_id, name) == value
@@ -133,30 +134,30 @@ class Tracker(Connection):
     def log_params(self, run_id: str, nested: Mapping[str, Any]) -> None:
         """Log nested settings as dotted parameters (see `tracking.runs.params.flatten`).
 
-        A parameter never changes: the same value again is fine, another value is refused by MLflow.
+        A parameter never changes: MLflow accepts the same value again, and refuses another value.
         """
         self.write(Write("params", run_id, {"params": flatten(nested)}))
 
     def log_metrics(
         self, run_id: str, metrics: Mapping[str, float], step: int | None = None, dataset: tuple[str, str] | None = None
     ) -> None:
-        """Log figures in one batch; a figure that the run has already is left out.
+        """Log metrics in one batch, without those that the run already has.
 
         Illegal characters of names are replaced ("hit@1" → "hit_at_1").
 
         Args:
             run_id: The run.
-            metrics: Figures by name.
-            step: Of a curve.
-            dataset: Name and digest of the data set that they were measured on. They then belong to the run's logged
-                model too, which makes the Models page compare models on that data set.
+            metrics: Values by name.
+            step: Step of a point on a curve.
+            dataset: Name and digest of the data set of the measurement. The metrics then also belong to the run's
+                logged model, so that the Models page compares models on that data set.
         """
         self.log_curves(run_id, [(name, value, step or 0) for name, value in metrics.items()], dataset)
 
     def log_curves(
         self, run_id: str, points: Iterable[tuple[str, float, int]], dataset: tuple[str, str] | None = None
     ) -> None:
-        """Log (name, value, step) of many points in as few requests as MLflow allows."""
+        """Log many points (name, value, step) in as few requests as MLflow allows."""
         now = time.time()
         stamped = [[legal_name(name), float(value), step, now] for name, value, step in points]
         tied = [dataset[0], dataset[1][:DIGEST_LENGTH]] if dataset else None
@@ -164,13 +165,13 @@ class Tracker(Connection):
             self.write(Write("metrics", run_id, {"points": stamped, "dataset": tied}))
 
     def log_journal(self, run_id: str, journal: Path, settled: bool = False) -> int:
-        """Forward the trainer's journal and return how many points were new; calling it again doubles nothing.
+        """Send the trainer's journal, and return the number of new points; a repeated call creates no duplicates.
 
-        MLflow cannot forget a point: of a training that still runs, forward what is *settled* only. That never waits in
-        the outbox, for the journal itself keeps it.
+        MLflow cannot delete a point. So while the training runs, send only *settled* points, which the trainer does not
+        take back. They are never queued, because the journal keeps them.
 
         Raises:
-            TrackingUnavailable: *settled*, and MLflow does not answer.
+            TrackingUnavailable: MLflow does not answer (only with *settled*).
         """
         write = Write("journal", run_id, {"settled": settled, "time": time.time()}, {"journal": Path(journal)})
         if settled:
@@ -190,7 +191,7 @@ class Tracker(Connection):
         self.write(Write("text", run_id, {"text": text, "file": file}))
 
     def log_table(self, run_id: str, frame: pl.DataFrame, file: str) -> None:
-        """Save a table as `file` (.json, which the UI shows as one) and as CSV beside it; logging again replaces it."""
+        """Save a table as `file` (.json, which the UI shows as a table) and as CSV; a repeated call replaces both."""
         self.write(Write("table", run_id, {"file": file, **table_texts(frame)}))
 
     def log_folder(self, run_id: str, folder: Path, path: str) -> None:
@@ -198,13 +199,13 @@ class Tracker(Connection):
         self.write(Write("artifacts", run_id, {"path": path}, {"folder": Path(folder)}))
 
     def log_datasets(self, run_id: str, datasets: Sequence[tuple[pl.DataFrame | Path, str, str, str]]) -> None:
-        """Record data sets as inputs of a run under our own digests; only their descriptions are stored, not the rows.
+        """Record data sets as inputs of a run, with the store's digests; only descriptions are stored, not the rows.
 
         Args:
             run_id: The run.
-            datasets: Of each one the table, or the path of a Parquet file or of any other file or folder; its name in
-                the UI, e.g. "reviews"; the artifact's digest (MLflow keeps 36 characters of it); and what it was used
-                for: "training", "validation", "test".
+            datasets: For each data set: the table, or the path of a Parquet file or of any other file or folder; its
+                name in the UI, e.g. "reviews"; the artifact's digest (MLflow keeps 36 characters of it); and its use:
+                "training", "validation", "test".
         """
         from tracking.runs.datasets import describe
 
@@ -215,16 +216,16 @@ class Tracker(Connection):
         self.write(Write("datasets", run_id, {"datasets": described}))
 
     def link(self, run_id: str) -> str:
-        """Return the address of a run in the MLflow UI; of the UI itself while MLflow does not know the run."""
+        """Return the address of a run in the MLflow UI, or of the UI itself while MLflow does not know the run."""
         try:
             return f"{self.ui}/#/experiments/{self.experiment_id}/runs/{self.known_id(run_id)}?{TRAINING_VIEW}"
         except TrackingUnavailable:
             return self.ui
 
     def find_run(self, tag: str, value: str, status: str = "") -> str | None:
-        """Return the id of the newest run with this tag (and status, e.g. "FINISHED"), None if there is none."""
+        """Return the id of the newest run with this tag (and status, e.g. "FINISHED"), or None if there is none."""
         wanted = f" and attributes.status = '{status}'" if status else ""
-        quote = '"' if "'" in value else "'"  # MLflow's filter language knows no escape
+        quote = '"' if "'" in value else "'"  # MLflow's filter language has no escape character
         found = self.ask(
             lambda client: client.search_runs(
                 [self.experiment_id], f"tags.`{tag}` = {quote}{value}{quote}{wanted}", max_results=1,

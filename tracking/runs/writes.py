@@ -1,7 +1,7 @@
-"""How each kind of write reaches MLflow. Any of them may be sent again and changes nothing then.
+"""Send each kind of write to MLflow, so that sending it again changes nothing.
 
-"Again" is the usual case after an outage: a request may have arrived though its answer did not. What MLflow itself does
-not recognise (a run, a logged model, a point without its time) is looked for first.
+After an outage, writes are often sent again: a request may have arrived although its answer was lost. MLflow does not
+detect all duplicates (a run, a logged model, a point without its time). These are searched for first.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ METRICS_PER_BATCH, PER_BATCH = 1000, 100
 
 
 def send(tracker: Tracker, write: Write, again: bool = False) -> str | None:
-    """Send a write and return what MLflow named it: the id of a run, the address of a model, None for others.
+    """Send a write; return the id of a run, the address of a model, the number of a journal's new points, or None.
 
     Args:
-        tracker: Where to.
-        write: Run ids in it are MLflow's.
-        again: It waited, or may have arrived before.
+        tracker: Tracker of the store.
+        write: The write, with MLflow's run ids.
+        again: Whether the write was queued, or may have arrived before.
 
     Raises:
         TrackingUnavailable: MLflow does not answer.
@@ -46,7 +46,7 @@ def send(tracker: Tracker, write: Write, again: bool = False) -> str | None:
 
 
 def _start(tracker: Tracker, write: Write, again: bool) -> str:
-    """Start a run, unless it was started before, or a run that it would only repeat is finished."""
+    """Start a run, unless it was started before, or the run that it would repeat (`unless`) exists."""
     details = write.details
     if again and (known := tracker.find_run(KEY, write.run_id)):
         return known
@@ -84,7 +84,7 @@ def _params(tracker: Tracker, write: Write, again: bool) -> None:
 
 
 def _metrics(tracker: Tracker, write: Write, again: bool) -> None:
-    """Log figures; what the run has already is left out. Of a data set, they become figures of the run's model too."""
+    """Log metrics that the run does not have yet; with a data set, also as metrics of the run's logged model."""
     points, dataset = [Point(*entry) for entry in write.details["points"]], write.details["dataset"]
     with tracker.reaching() as client:
         data = client.get_run(write.run_id).data
@@ -99,7 +99,7 @@ def _metrics(tracker: Tracker, write: Write, again: bool) -> None:
 def _known_values(
     client: MlflowClient, run_id: str, latest: dict[str, float], points: list[Point]
 ) -> dict[tuple[str, int], float]:
-    """Return what a run has at the (name, step) of the points; only curves need a request of their own."""
+    """Return the values that a run has, by (name, step); only curves need one more request per metric."""
     known = {(name, 0): value for name, value in latest.items()}
     for name in sorted({point.name for point in points if point.step and point.name in latest}):
         history = sorted(client.get_metric_history(run_id, name), key=lambda metric: metric.timestamp)
@@ -108,16 +108,16 @@ def _known_values(
 
 
 def _same(known: float | None, value: float) -> bool:
-    """Return whether a figure is known already, up to the rounding of sums taken in another order."""
+    """Return whether a value is known already, up to the rounding error of sums in another order."""
     if known is None:
         return False
     return math.isclose(known, value, rel_tol=1e-12) or (math.isnan(known) and math.isnan(value))
 
 
 def _journal(tracker: Tracker, write: Write, again: bool) -> str:
-    """Send the points of a journal that the run lacks and return their number.
+    """Send the points of a journal that the run does not have, and return their number.
 
-    What MLflow has of a metric is asked once per tracker, then remembered; after a failure it is asked again.
+    Each tracker asks MLflow once for the steps of a metric and remembers them; after a failure it asks again.
     """
     points = read_journal(write.files["journal"], write.details["settled"])
     run_id, names = write.run_id, {point.name for point in points}
@@ -159,7 +159,7 @@ def _text(tracker: Tracker, write: Write, again: bool) -> None:
 
 
 def _table(tracker: Tracker, write: Write, again: bool) -> None:
-    """Write the table as JSON, which the UI shows as one, and as CSV beside it."""
+    """Write a table as JSON, which the UI shows as a table, and as CSV in the same folder."""
     details = write.details
     path = Path(details["file"])
     with tempfile.TemporaryDirectory() as folder, tracker.reaching() as client:
@@ -178,8 +178,11 @@ def _artifacts(tracker: Tracker, write: Write, again: bool) -> None:
 
 
 def _datasets(tracker: Tracker, write: Write, again: bool) -> None:
-    """Record inputs. MLflow looks whether it knows a data set and then inserts it: of two runs that log the same one at
-    once, the slower fails, and finds it on the second try."""
+    """Record data sets as inputs of a run, with a second try after a conflict.
+
+    MLflow checks whether it knows a data set and then inserts it. If two runs log the same one at the same time, the
+    slower one fails, and finds the data set on its second try.
+    """
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     inputs = [
