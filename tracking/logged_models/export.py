@@ -145,7 +145,7 @@ def _save(work: Path, bundle_folder: Path, package: Path, model: Any) -> Path:
     code = work / f"{vendored.name}_pyfunc.py"
     shutil.copyfile(PYFUNC, code)
     bundle = work / "bundle"
-    shutil.copytree(bundle_folder, bundle, copy_function=link_or_copy)  # MLflow names the artifact by its folder
+    shutil.copytree(bundle_folder, bundle, copy_function=link_or_copy)  # MLflow takes the folder's name and copies it
     mlflow.pyfunc.save_model(
         path=str(work / "model"), python_model=str(code), code_paths=[str(vendored)], artifacts={"bundle": str(bundle)},
         model_config={"package": vendored.name}, signature=signature(), pip_requirements=requirements(),

@@ -7,7 +7,7 @@ of the registry finishes its work. The alias `champion` is set last, so it alway
 On one machine, a file lock allows one change at a time. Between machines, the order of the log decides (see
 `standing.replay`). One gap remains: a process may pause between reading the log and writing an alias, and then
 overwrite a newer alias from another machine. It reads the log again after the write and corrects the alias. If it is
-killed before that, the alias stays wrong until the next change, which records in the log that aliases were moved.
+killed before that, the alias stays wrong until a user changes it; the next change records it in the log as moved.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class ChampionChanged(ReviewLMError):
 class Unfinished(TrackingUnavailable):
     """A decision is in the log, but MLflow stopped answering before aliases and tags were confirmed.
 
-    Do not decide again, which would be a second decision: the next change of the registry finishes this one first.
+    Deciding again would write a second decision. The next change of the registry finishes this one first.
     `event` is the decision as written in the log. It is not known whether another machine's decision came before it.
     """
 

@@ -57,7 +57,7 @@ class Registry:
     ) -> int:
         """Register a logged model as the challenger, and return its version.
 
-        A repeated call returns the same version. A version that the gate has decided on does not become challenger again.
+        A repeated call returns the same version. A version that the gate has judged does not become challenger again.
         """
         self._create_model()
         with exclusive_change(self.tracker, self.name) as change:

@@ -1,4 +1,4 @@
-"""Compute the current champion from the decision log, with a pure function.
+"""Compute the current and former champions from the decision log, with a pure function.
 
 The aliases in the registry only show the result.
 """
