@@ -12,6 +12,7 @@ import lzma
 import tarfile
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -269,7 +270,7 @@ def _zip(rng: Random, name: str, content: bytes) -> tuple[bytes, int]:
     out = io.BytesIO()
     kind = rng.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
     with zipfile.ZipFile(out, "w", kind) as archive:
-        archive.writestr(f"review.{name}", content)
+        archive.writestr(zipfile.ZipInfo(f"review.{name}"), content, kind)  # without the time of day
     return out.getvalue(), 1
 
 
@@ -279,7 +280,7 @@ def _packed(rng: Random, name: str, content: bytes) -> tuple[str, bytes, int]:
     if kind in ("tar", "zip"):
         return kind, *(_tar if kind == "tar" else _zip)(rng, name, content)
     compress: Any = {
-        "gz": gzip.compress,
+        "gz": partial(gzip.compress, mtime=0),
         "bz2": bz2.compress,
         "xz": lzma.compress,
         "zst": lambda raw: pa.Codec("zstd").compress(raw, asbytes=True),

@@ -30,7 +30,7 @@ FAKE_BUNDLE = '''
 import json
 import math
 from dataclasses import dataclass
-from .base import ModelError
+from ..base import ModelError
 
 @dataclass
 class TextScore:
@@ -88,10 +88,9 @@ def suggest(bundle, prompt, k=5, stars=None):
 
 def write_package(folder: Path, version: str) -> Path:
     """Write a package with the interface of `models` whose answers name its version."""
-    folder.mkdir(parents=True)
-    files = {"base": FAKE_BASE, "bundle": FAKE_BUNDLE, "unseen": FAKE_UNSEEN}
-    files["sampling"] = FAKE_SAMPLING.format(version=version)
-    (folder / "__init__.py").write_text("")
+    (folder / "bundles").mkdir(parents=True)
+    files = {"base": FAKE_BASE, "bundles/bundle": FAKE_BUNDLE, "bundles/unseen": FAKE_UNSEEN}
+    files |= {"sampling": FAKE_SAMPLING.format(version=version), "__init__": "", "bundles/__init__": ""}
     for name, text in files.items():
         (folder / f"{name}.py").write_text(text)
     return folder
