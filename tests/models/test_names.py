@@ -105,7 +105,7 @@ def test_a_bundle_of_any_kind_with_such_a_name_is_refused(kind: str) -> None:
     "models:/-rf/1", "models:/x/" + "9" * 5_000, "models:/x@" + "a" * 5_000, "models:/x@../y", "models:/<script>@a",
 ], ids=lambda address: address[:24])  # fmt: skip
 def test_an_address_of_a_version_holds_a_name(address: str) -> None:
-    with pytest.raises(ConfigError, match="no address"):
+    with pytest.raises(ConfigError, match="not the address"):
         Reference.parse(address)
 
 

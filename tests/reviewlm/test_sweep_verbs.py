@@ -66,7 +66,7 @@ def test_without_fresh_seeds_the_winners_figure_is_said_to_flatter(
 ) -> None:
     lucky = {"trial": 0, "search_perplexity": 80.0}
     _, shown = call(monkeypatch, capfd, SWEPT | {"finalists": [lucky], "winner": lucky}, "sweep", "--seeds", "0")
-    assert "validation perplexity 80, which flatters" in shown
+    assert "validation perplexity 80, which is too optimistic" in shown
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -18,7 +17,7 @@ import pytest
 
 from core.config.presets import load_config
 from core.errors import BundleError, TrackingUnavailable
-from core.processes.identity import is_gone
+from core.processes.identity import is_gone, this_machine
 from models.specs import spec_from_dict
 from tasks.tracking import track
 from tasks.tracking.track import FIT_TAG, JOURNAL, log_inputs, open_model_run, parent_run
@@ -232,11 +231,10 @@ def test_while_mlflow_is_away_a_known_run_is_taken_for_whole(
 def test_runs_of_a_dead_process_end_and_those_of_living_and_foreign_ones_do_not(tracker: Tracker):
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    host = socket.gethostname()
-    dead = tracker.start_run("dead", {PROCESS: f"{host} {process.pid} 1000"})
-    reused = tracker.start_run("number given to another process", {PROCESS: f"{host} {os.getpid()} 1000"})
+    dead = tracker.start_run("dead", {PROCESS: f"{this_machine()} {process.pid} 1000"})
+    reused = tracker.start_run("number given to another process", {PROCESS: f"{this_machine()} {os.getpid()} 1000"})
     alive = tracker.start_run("alive", process_tags())
-    elsewhere = tracker.start_run("elsewhere", {PROCESS: "another-host 1 1000"})
+    elsewhere = tracker.start_run("elsewhere", {PROCESS: "another-host 1 0d1f 1 1000"})
     assert sorted(end_abandoned(tracker)) == sorted([dead, reused])
     assert {run.info.run_name: run.info.status for run in runs(tracker)} == {
         "dead": "KILLED", "number given to another process": "KILLED", "alive": "RUNNING", "elsewhere": "RUNNING",
