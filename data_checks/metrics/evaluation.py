@@ -1,8 +1,7 @@
-"""Evaluates expectations of Great Expectations on a table, chunk by chunk, without pandas.
+"""Evaluate expectations of Great Expectations on a table, chunk by chunk, without pandas.
 
-The metrics that the expectations name are measured by polars (`data_checks/metrics/translation.py`); from their values
-Great Expectations' own classes make the verdicts and the result objects, which are therefore those that it makes on
-pandas.
+Polars measures the metrics that the expectations name (`data_checks/metrics/translation.py`). From their values Great
+Expectations' own classes make the verdicts and the result objects, so these are the same as on pandas.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ TABLE: dict[str, Callable[[Table], Any]] = {
 
 
 class Broken:
-    """A metric that could not be measured, which says nothing of the data."""
+    """A metric that could not be measured, with its error; it says nothing about the data."""
 
     def __init__(self, error: Exception) -> None:
         self.message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
@@ -45,18 +44,18 @@ class Broken:
 
 @dataclass(frozen=True)
 class _Need:
-    """A value that Great Expectations asks for: from which metrics it is made, and how."""
+    """A value that Great Expectations asks for: the keys of the metrics it is computed from, and the function."""
 
     sources: tuple[Hashable, ...]
     make: Callable[..., Any]
 
 
 def require_supported(expectations: Sequence[Any]) -> None:
-    """Refuse what cannot be evaluated here.
+    """Raise an error for expectations that cannot be evaluated on polars.
 
     Raises:
-        ReviewLMError: A class rests on a metric that has no counterpart on polars, or an expectation is only for some
-            rows, or has parameters that are given later.
+        ReviewLMError: A class depends on a metric without a counterpart on polars, or an expectation has a row
+            condition or suite parameters without values.
     """
     for expectation in expectations:
         _supported(expectation, _dependencies(expectation, {}))
@@ -86,22 +85,22 @@ def evaluate(
     tallies: Mapping[str, Metric] | None = None,
     report: Report | None = None,
 ) -> tuple[list[Any], dict[str, Any]]:
-    """Judge a table.
+    """Evaluate expectations on a table.
 
     Args:
-        table: Read once, where values are repeated again.
+        table: Table; it is read once, and again if values may be repeated.
         expectations: Instances of Great Expectations' classes.
-        result_format: As Great Expectations takes it.
-        rows: Of a chunk, at most; the verdicts do not depend on it.
+        result_format: Result format as Great Expectations defines it.
+        rows: Most rows of a chunk; the verdicts do not depend on it.
         tallies: Further metrics that are measured in the same pass.
-        report: Told the rows that are done and those there are, in the first pass.
+        report: Called in the first pass with the number of rows done and the total.
 
     Returns:
-        Great Expectations' results in the order of the expectations, and the values of the tallies, which are `Broken`
-        where an exception was raised.
+        Great Expectations' results in the order of the expectations, and the values of the tallies. A tally that raised
+        an exception has a `Broken` as its value.
 
     Raises:
-        ReviewLMError: An expectation cannot be evaluated here.
+        ReviewLMError: An expectation cannot be evaluated on polars.
         Unreadable: The table cannot be read.
     """
     metrics: dict[Hashable, Metric | Broken] = dict((tallies or {}).items())
@@ -120,7 +119,7 @@ def evaluate(
 def measure(
     table: Table, metrics: Mapping[Hashable, Metric | Broken], rows: int, report: Report | None = None
 ) -> dict[Hashable, Any]:
-    """Return the values of metrics, in as many passes as they ask for; `Broken` in place of one that raised."""
+    """Return the values of metrics, in as many passes as they need; `Broken` for a metric that raised an exception."""
     values: dict[Hashable, Any] = {}
     pending = dict(metrics)
     while pending:
@@ -155,7 +154,7 @@ def _pass(table: Table, metrics: Mapping[Hashable, Metric], rows: int, report: R
 
 
 def _measured(chunk: pl.DataFrame, metrics: Mapping[Hashable, Metric], first_row: int) -> dict[Hashable, Any]:
-    """Return the metrics' states of a chunk: all in one query, or one by one where that fails, to find the culprit."""
+    """Return the metrics' states for a chunk: in one query, or one by one if that fails, to find the broken metric."""
     expressions = {key: metric.expressions() for key, metric in metrics.items()}
     names = {key: [f"{place}.{i}" for i in range(len(expressions[key]))] for place, key in enumerate(metrics)}
     flat = [
@@ -205,7 +204,7 @@ def _planned(
     wanted: Mapping[str, Any], table: Table, result_format: Mapping[str, Any],
     metrics: dict[Hashable, Metric | Broken],
 ) -> dict[str, _Need]:
-    """Return how each value that an expectation asks for is made, and add what must be measured to *metrics*."""
+    """Return how to compute each value that an expectation asks for, and add the needed metrics to *metrics*."""
     needs = {}
     for name, configuration in wanted.items():
         options = configuration.metric_value_kwargs or {}
@@ -216,7 +215,7 @@ def _planned(
 
 
 def _kept(result_format: Mapping[str, Any]) -> int:
-    """Return how many unexpected values the format shows; those of a whole table only where it asks for "COMPLETE"."""
+    """Return the number of unexpected values that the format shows; only "COMPLETE" shows all of them."""
     if result_format.get("result_format") == "COMPLETE":
         return EVERY
     return int(result_format.get("partial_unexpected_count", MAX_DISTINCT_VALUES))
@@ -245,7 +244,7 @@ def _added(
     name: str, makers: Mapping[str, Callable[[Asked], Metric]], asked: Asked,
     metrics: dict[Hashable, Metric | Broken], options: Mapping[str, Any] | None = None,
 ) -> Hashable:
-    """Add a metric unless the same is there already, and return its key."""
+    """Add a metric unless an equal one is present, and return its key."""
     options = asked.options if options is None else options
     key = (name, repr(sorted(asked.domain.items(), key=str)), repr(sorted(options.items(), key=str)))
     if key not in metrics:
@@ -269,7 +268,7 @@ def _judged(
     expectation: Any, wanted: Mapping[str, Any], needs: Mapping[str, _Need], values: Mapping[Hashable, Any],
     result_format: Mapping[str, Any],
 ) -> Any:
-    """Return Great Expectations' result: its own verdict on our values, or the exception that there was."""
+    """Return Great Expectations' result: its own verdict on our values, or the exception that was raised."""
     from great_expectations.util import convert_to_json_serializable
 
     broken = [values[key] for need in needs.values() for key in need.sources if isinstance(values[key], Broken)]
@@ -282,7 +281,7 @@ def _judged(
         }
         result = expectation.metrics_validate(
             metrics=by_id, execution_engine=None, runtime_configuration={"result_format": dict(result_format)})
-        # Some classes answer with NumPy's truth values, which their own stores cannot write.
+        # Some classes return NumPy booleans, which Great Expectations' own stores cannot write.
         result.success = bool(result.success)
         result.result = convert_to_json_serializable(result.result)
         return result

@@ -1,11 +1,10 @@
-"""What a chunk is measured by: metrics whose states merge, so that a table needs to be seen only chunk by chunk.
+"""Define metrics with mergeable states, so that a table can be measured chunk by chunk.
 
-A metric is a set of polars expressions that are evaluated on a chunk (those of all metrics at once), a state made of
-their values, and a way to merge two states. States merge associatively, in the order of the rows. Their final values
-are those that Great Expectations' own metrics have on pandas; which is which stands in
-`data_checks/metrics/translation.py`.
+A metric has polars expressions that are evaluated on a chunk (those of all metrics in one query), a state built from
+their values, and a way to merge two states. Merging is associative and follows the order of the rows. The final values
+equal those of Great Expectations' own metrics on pandas; `data_checks/metrics/translation.py` maps one to the other.
 
-Missing values are those that pandas takes for missing: null, and NaN.
+As in pandas, null and NaN are missing values.
 """
 
 from __future__ import annotations
@@ -20,20 +19,20 @@ import numpy as np
 import polars as pl
 
 KEPT = 20
-"""So many unexpected values, and their rows, are kept as examples unless more are wanted; all of them are counted."""
+"""Default number of unexpected values, with their rows, that are kept as examples; all of them are counted."""
 
 
 class Metric(ABC):
-    """Something measured of a table, chunk by chunk.
+    """A quantity that is measured on a table, chunk by chunk.
 
     Attributes:
-        columns: The columns that it looks at.
+        columns: Columns that it reads.
     """
 
     columns: tuple[str, ...]
 
     def marks(self) -> dict[str, pl.Expr]:
-        """Return columns, named as nothing else is, that are added to a chunk first: what several expressions use."""
+        """Return columns with unique names that several expressions use; they are added to a chunk first."""
         return {}
 
     @abstractmethod
@@ -41,16 +40,16 @@ class Metric(ABC):
         """Return expressions that each give one value for a chunk (a list where they give many)."""
 
     def state(self, values: Sequence[Any], first_row: int) -> Any:
-        """Return the state of a chunk, *values* being those of the expressions, *first_row* its place in the table."""
+        """Return the state of a chunk from the values of the expressions; *first_row* is its position in the table."""
         del first_row
         return tuple(values)
 
     @abstractmethod
     def merge(self, left: Any, right: Any) -> Any:
-        """Return the state of two stretches of rows, *right* following *left*."""
+        """Return the joint state of two ranges of rows; *right* directly follows *left*."""
 
     def follow_up(self, state: Any) -> Metric | None:
-        """Return what must be measured in another pass before there is a value; None if there is one."""
+        """Return the metric to measure in another pass before there is a value; None if no further pass is needed."""
         del state
         return None
 
@@ -60,9 +59,9 @@ class Metric(ABC):
 
 
 def present(column: str, kind: pl.DataType) -> pl.Expr:
-    """Return the values of a column with null for what pandas takes for missing, floats in double precision.
+    """Return the values of a column, with null for values that are missing in pandas, and floats in double precision.
 
-    Compared in single precision, 0.1 would equal the limit 0.1; in pandas, which compares as doubles, it does not.
+    In single precision 0.1 would equal the limit 0.1. In pandas, which compares as doubles, it does not.
     """
     values = pl.col(column)
     return values.cast(pl.Float64).fill_nan(None) if kind.is_float() else values
@@ -70,13 +69,13 @@ def present(column: str, kind: pl.DataType) -> pl.Expr:
 
 @dataclass(frozen=True)
 class Unexpected:
-    """The rows that are not as expected, as Great Expectations reports them.
+    """Unexpected rows, as Great Expectations reports them.
 
     Args:
-        rows: How many rows were judged.
-        count: How many of them are unexpected.
-        values: The first ones' values.
-        indexes: Their places in the table, counted from 0.
+        rows: Number of evaluated rows.
+        count: Number of unexpected rows among them.
+        values: Values of the first unexpected rows.
+        indexes: Their positions in the table, counted from 0.
     """
 
     rows: int
@@ -86,14 +85,14 @@ class Unexpected:
 
 
 class Rows(Metric):
-    """Rows that meet a condition of the rows alone.
+    """Unexpected rows, found by a condition on each row alone.
 
     Args:
-        columns: Those looked at.
-        judged: Whether a row is judged at all.
-        unexpected: Whether a judged row is not as expected; null counts as no.
-        shown: What is kept of an unexpected row.
-        keep: How many of them.
+        columns: Columns that are read.
+        judged: Whether a row is evaluated at all.
+        unexpected: Whether an evaluated row is unexpected; null counts as no.
+        shown: Value to keep of an unexpected row.
+        keep: Number of unexpected rows to keep.
     """
 
     def __init__(
@@ -103,7 +102,7 @@ class Rows(Metric):
         self._unexpected, self._mark = (judged & unexpected).fill_null(False), f"unexpected {id(self)}"
 
     def marks(self) -> dict[str, pl.Expr]:
-        """Return whether a row is unexpected: a search in long texts is not to be made thrice."""
+        """Return whether a row is unexpected, as a column, so that a search in long texts is not done three times."""
         return {self._mark: self._unexpected}
 
     def expressions(self) -> list[pl.Expr]:
@@ -113,12 +112,12 @@ class Rows(Metric):
         return [self._judged.sum(), bad.sum(), self._shown.filter(bad).head(self._keep).implode(), places]
 
     def state(self, values: Sequence[Any], first_row: int) -> Unexpected:
-        """Return the unexpected rows of a chunk, placed in the table."""
+        """Return the unexpected rows of a chunk, with their positions in the table."""
         rows, count, shown, places = values
         return Unexpected(rows, count, tuple(shown), tuple(first_row + place for place in places))
 
     def merge(self, left: Unexpected, right: Unexpected) -> Unexpected:
-        """Add the counts; the examples stay those that come first."""
+        """Add the counts; keep the first examples."""
         values, indexes = (left.values + right.values)[: self._keep], (left.indexes + right.indexes)[: self._keep]
         return Unexpected(left.rows + right.rows, left.count + right.count, values, indexes)
 
@@ -128,7 +127,7 @@ class Rows(Metric):
 
 
 class Extreme(Metric):
-    """The least or the greatest value; None where there is none."""
+    """Minimum or maximum of a column; None if it has no value."""
 
     def __init__(self, column: str, kind: pl.DataType, least: bool) -> None:
         self.columns, self._values, self._least = (column,), present(column, kind), least
@@ -138,27 +137,27 @@ class Extreme(Metric):
         return [self._values.min() if self._least else self._values.max()]
 
     def merge(self, left: tuple[Any], right: tuple[Any]) -> tuple[Any]:
-        """Return the more extreme of the two; a chunk without values says nothing."""
+        """Return the more extreme of the two; ignore a chunk without values."""
         known = [each for each in (left[0], right[0]) if each is not None]
         return ((min(known) if self._least else max(known)) if known else None,)
 
     def value(self, state: tuple[Any]) -> Any:
-        """Return it."""
+        """Return the minimum or the maximum."""
         return state[0]
 
 
 class Total(Metric):
-    """The sum of any expression that gives one number a chunk."""
+    """Sum of any expression that gives one number per chunk."""
 
     def __init__(self, columns: tuple[str, ...], expression: pl.Expr) -> None:
         self.columns, self._expression = columns, expression
 
     def expressions(self) -> list[pl.Expr]:
-        """Return the chunk's sum."""
+        """Return the expression of the chunk's sum."""
         return [self._expression]
 
     def merge(self, left: tuple[Any], right: tuple[Any]) -> tuple[Any]:
-        """Add."""
+        """Add the two sums."""
         return ((left[0] or 0) + (right[0] or 0),)
 
     def value(self, state: tuple[Any]) -> Any:
@@ -167,12 +166,12 @@ class Total(Metric):
 
 
 class Moments(Metric):
-    """Count, mean and squared deviations, merged after Chan, Golub and LeVeque (1979); None for what is not defined.
+    """Count, mean and squared deviations, merged as in Chan, Golub and LeVeque (1979); None for undefined values.
 
     Args:
-        column: Of numbers.
+        column: Column of numbers.
         kind: Its type.
-        finish: From (count, mean, squared deviations) to the value: `mean` or `deviation`.
+        finish: Function from (count, mean, squared deviations) to the value, such as `mean` or `deviation`.
     """
 
     def __init__(
@@ -183,7 +182,7 @@ class Moments(Metric):
         self.columns, self._values, self._finish = (column,), present(column, kind).cast(pl.Float64), finish
 
     def expressions(self) -> list[pl.Expr]:
-        """Return the moments of a chunk."""
+        """Return the expressions of a chunk's moments."""
         return [self._values.count(), self._values.mean(), ((self._values - self._values.mean()) ** 2).sum()]
 
     def merge(self, left: tuple[int, float, float], right: tuple[int, float, float]) -> tuple[int, float, float]:
@@ -195,7 +194,7 @@ class Moments(Metric):
         return count, left[1] + apart * right[0] / count, squares
 
     def value(self, state: tuple[int, float, float]) -> Any:
-        """Return what `finish` makes of them."""
+        """Return the result of `finish` for the moments."""
         return self._finish(state)
 
 
@@ -210,12 +209,12 @@ def deviation(moments: tuple[int, float, float]) -> float | None:
 
 
 class Values(Metric):
-    """All values of a column of numbers (8 bytes a row), for what only their order can tell.
+    """All values of a column of numbers (8 bytes per row), for quantiles and other figures that need all values.
 
     Args:
-        column: Of numbers.
+        column: Column of numbers.
         kind: Its type.
-        finish: From the values (N,), not sorted, to the metric's value.
+        finish: Function from the values (N,), not sorted, to the metric's value.
     """
 
     def __init__(self, column: str, kind: pl.DataType, finish: Callable[[np.ndarray], Any]) -> None:
@@ -233,16 +232,16 @@ class Values(Metric):
         return (values[0].to_numpy(),)
 
     def merge(self, left: tuple[np.ndarray, ...], right: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-        """Put the arrays beside each other."""
+        """Join the two tuples of arrays."""
         return left + right
 
     def value(self, state: tuple[np.ndarray, ...]) -> Any:
-        """Return what `finish` makes of them."""
+        """Return the result of `finish` for the values."""
         return self._finish(np.concatenate(state))
 
 
 class Distinct(Metric):
-    """The distinct values themselves, of columns that have few."""
+    """Distinct values of a column that has few of them."""
 
     def __init__(self, column: str, kind: pl.DataType, most: int = 1_000_000) -> None:
         self.columns, self._values, self._most = (column,), present(column, kind), most
@@ -252,11 +251,19 @@ class Distinct(Metric):
         return [self._values.drop_nulls().unique().implode()]
 
     def state(self, values: Sequence[Any], first_row: int) -> frozenset[Any]:
-        """Return them as a set."""
+        """Return the distinct values as a set.
+
+        Raises:
+            ValueError: There are too many.
+        """
         return self._bounded(frozenset(values[0]))
 
     def merge(self, left: frozenset[Any], right: frozenset[Any]) -> frozenset[Any]:
-        """Join the sets."""
+        """Return the union of the sets.
+
+        Raises:
+            ValueError: It is too large.
+        """
         return self._bounded(left | right)
 
     def value(self, state: frozenset[Any]) -> frozenset[Any]:

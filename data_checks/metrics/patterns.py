@@ -1,8 +1,8 @@
-"""Regular expressions that mean on polars what they mean in Python, hence in Great Expectations on pandas.
+"""Search regular expressions on polars with the meaning they have in Python, hence in Great Expectations on pandas.
 
-Polars runs Rust's engine, which knows no look-around and no references to groups, and reads some signs otherwise
-(`\\s`, `\\w`, `\\b`, `$` before a final line feed). So a pattern is parsed by Python's own parser; what means the same
-in both engines is written anew for Rust, and all else is searched by Python, slower but right.
+Polars uses Rust's engine, which has no look-around and no references to groups, and gives some signs another meaning
+(`\\s`, `\\w`, `\\b`, `$` before a final line feed). So Python's own parser parses the pattern. A pattern with the same
+meaning in both engines is rewritten for Rust. Any other pattern is searched by Python, which is slower but correct.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ REPEATS = {codes.MAX_REPEAT: "", codes.MIN_REPEAT: "?"}
 
 
 class NotPortable(ValueError):
-    """The pattern holds something that Rust's engine does not have, or reads otherwise."""
+    """The pattern has a part that Rust's engine does not support, or understands in another way."""
 
 
 def contains(values: pl.Expr, pattern: str) -> pl.Expr:
     """Return whether Python's `re.search` finds the pattern in a text (null in null).
 
     Raises:
-        ReviewLMError: It is no regular expression.
+        ReviewLMError: The pattern is not a valid regular expression.
     """
     try:
         rust = for_rust(pattern)
@@ -55,17 +55,17 @@ def contains(values: pl.Expr, pattern: str) -> pl.Expr:
 
 
 def _with_member(members: tuple[tuple[int, int], ...], rust: str, texts: pl.Series) -> pl.Series:
-    """Return which texts hold a character of a class: by their bytes, and only texts that are not ASCII by the engine.
+    """Return which texts hold a character of a class: search ASCII texts by their bytes, other texts with the engine.
 
-    Of classes that hardly any text has a member of, such as control characters, this takes a third of the time.
+    For classes whose members are rare, such as control characters, this takes a third of the time.
     """
     found = np.zeros(len(texts), bool)
     shifted, hits = np.zeros(0, np.uint8), np.zeros(0, bool)
     for first, codes, begins in pieces(texts, ended=False):
-        if len(codes) > len(hits):  # made once: memory that is new for each piece costs more than the comparisons
+        if len(codes) > len(hits):  # reused, since new memory for each piece costs more than the comparisons
             shifted, hits = np.empty(len(codes), np.uint8), np.empty(len(codes), bool)
         for lower, upper in members:
-            # Unsigned bytes below the range come out above it.
+            # Unsigned subtraction wraps around: bytes below the range become larger than its width.
             np.subtract(codes, np.uint8(lower), out=shifted[: len(codes)])
             here = np.less_equal(shifted[: len(codes)], upper - lower, out=hits[: len(codes)])
             if here.any():
@@ -78,7 +78,7 @@ def _with_member(members: tuple[tuple[int, int], ...], rust: str, texts: pl.Seri
 
 @lru_cache(maxsize=256)
 def _ascii_members(pattern: str) -> tuple[tuple[int, int], ...] | None:
-    """Return the ASCII ranges of a pattern that is one class of characters, few and without the line feed."""
+    """Return the ASCII ranges of a pattern that is one character class; None if they are many or hold the line feed."""
     parsed = list(parser.parse(pattern))
     if len(parsed) != 1 or parsed[0][0] is not codes.IN or parsed[0][1][0][0] is codes.NEGATE:
         return None
@@ -89,11 +89,11 @@ def _ascii_members(pattern: str) -> tuple[tuple[int, int], ...] | None:
 
 @lru_cache(maxsize=256)
 def for_rust(pattern: str) -> str:
-    """Return a pattern for Rust's engine that finds what this one finds in Python.
+    """Return a pattern for Rust's engine with the same matches as this one in Python.
 
     Raises:
-        NotPortable: There is none, as far as this translation knows.
-        ReviewLMError: It is no regular expression.
+        NotPortable: This function cannot translate the pattern.
+        ReviewLMError: The pattern is not a valid regular expression.
     """
     try:
         parsed = parser.parse(pattern)
@@ -104,7 +104,7 @@ def for_rust(pattern: str) -> str:
     if parsed.state.flags & ~re.UNICODE:
         raise NotPortable("flags")
     parts = list(parsed)
-    # Nothing can follow the last "$", so that to pass the line feed before which it may stand does no harm.
+    # "$" also matches before a final line feed. Nothing can follow the last "$", so consuming it is safe.
     ends = bool(parts) and parts[-1] == (codes.AT, codes.AT_END)
     written = _sequence(parts[:-1]) + r"\n?\z" if ends else _sequence(parts)
     try:

@@ -1,8 +1,8 @@
-"""Values that stand in more than one row, found in bounded memory: 8 bytes a row, however long the values are.
+"""Find values that occur in more than one row, with 8 bytes of memory per row for values of any length.
 
-A first pass keeps the 64-bit hash of every value. Only hashes that occur twice can be repeated values, so a second
-pass reads those rows again and compares the values themselves: two values of one hash are never taken for one. Where
-very many values are repeated, further passes take them a slice of the hashes at a time.
+A first pass keeps the 64-bit hash of every value. Only hashes that occur twice can belong to repeated values. So a
+second pass reads those rows again and compares the values themselves: different values with equal hashes are never
+counted as equal. If very many values are repeated, further passes handle one slice of the hashes each.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ import polars as pl
 from data_checks.metrics.metrics import KEPT, Metric, Unexpected
 
 SLICE = 100_000
-"""Repeated hashes whose values are compared in one pass."""
+"""Number of repeated hashes whose values are compared in one pass."""
 
 
 class Hashes(Metric):
-    """The sorted 64-bit hashes of a column's values, missing ones left out.
+    """Sorted 64-bit hashes of a column's values, without missing values.
 
     Args:
-        columns: One, or several whose values belong together.
-        key: Their value, null where it is missing.
+        columns: One column, or several that form one value.
+        key: Value of the columns, null if it is missing.
     """
 
     def __init__(self, columns: tuple[str, ...], key: pl.Expr) -> None:
         self.columns, self.key = columns, key
 
     def expressions(self) -> list[pl.Expr]:
-        """Return a chunk's hashes; they depend on the values alone, so those of different chunks compare."""
+        """Return a chunk's hashes. They only depend on the values, so hashes of different chunks can be compared."""
         return [self.key.hash(seed=0).filter(self.key.is_not_null()).implode()]
 
     def state(self, values: Sequence[Any], first_row: int) -> tuple[np.ndarray, ...]:
@@ -39,7 +39,7 @@ class Hashes(Metric):
         return (values[0].to_numpy(),)
 
     def merge(self, left: tuple[np.ndarray, ...], right: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-        """Put the arrays beside each other."""
+        """Join the two tuples of arrays."""
         return left + right
 
     def value(self, state: tuple[np.ndarray, ...]) -> Any:
@@ -50,7 +50,7 @@ class Hashes(Metric):
 
 
 class DistinctCount(Hashes):
-    """How many distinct values there are; by their hashes, so that 7 million come out one too low once in a million."""
+    """Number of distinct values, counted by hash: the count of 7 million values is one too low once in a million."""
 
     def value(self, state: tuple[np.ndarray, ...]) -> int:
         """Return the count."""
@@ -59,13 +59,13 @@ class DistinctCount(Hashes):
 
 
 class Repeated(Hashes):
-    """The rows whose value stands in another row too.
+    """Rows whose value also occurs in another row.
 
     Args:
-        columns: One, or several whose values belong together.
-        key: Their value, null where it is missing.
-        shown: What is kept of such a row.
-        keep: How many of them.
+        columns: One column, or several that form one value.
+        key: Value of the columns, null if it is missing.
+        shown: Value to keep of such a row.
+        keep: Number of such rows to keep.
     """
 
     def __init__(self, columns: tuple[str, ...], key: pl.Expr, shown: pl.Expr, keep: int = KEPT) -> None:
@@ -80,12 +80,12 @@ class Repeated(Hashes):
         return _Compared(self.columns, self.key, self._shown, self._keep, twice, nothing) if len(twice) else None
 
     def value(self, state: tuple[np.ndarray, ...]) -> Any:
-        """Return that there are none: where there may be some, `follow_up` finds them."""
+        """Return that no row is repeated; if some may be, `follow_up` returns the metric that finds them."""
         return Unexpected(sum(len(part) for part in state), 0, (), ())
 
 
 class _Compared(Metric):
-    """The rows of some hashes, counted by their values; *found* is what earlier passes found of other hashes."""
+    """Repeated rows among those with some hashes, counted by value; *found* is the result of earlier passes."""
 
     def __init__(
         self, columns: tuple[str, ...], key: pl.Expr, shown: pl.Expr, keep: int, hashes: np.ndarray, found: Unexpected
@@ -94,14 +94,14 @@ class _Compared(Metric):
         self._these, self._others = hashes[:SLICE], hashes[SLICE:]
 
     def expressions(self) -> list[pl.Expr]:
-        """Return the rows whose hash is one of those: value, what is shown of it, place."""
+        """Return value, value to show and position of each row with one of these hashes."""
         these = pl.Series(self._these, dtype=pl.UInt64)
         suspect = self._key.is_not_null() & self._key.hash(seed=0).is_in(these.implode())
         each = [self._key, self._shown, pl.int_range(pl.len(), dtype=pl.Int64)]
         return [expression.filter(suspect).implode() for expression in each]
 
     def state(self, values: Sequence[Any], first_row: int) -> pl.DataFrame:
-        """Return the chunk's suspect values, each with its count and its first rows."""
+        """Return the chunk's values with such a hash, each with its count and its first rows."""
         key, shown, place = values
         return _counted(pl.DataFrame({"key": key, "shown": shown, "place": place + first_row}), self._keep)
 
@@ -113,7 +113,7 @@ class _Compared(Metric):
         return both
 
     def follow_up(self, state: pl.DataFrame) -> Metric | None:
-        """Return the comparison of the next slice of hashes, if one is left."""
+        """Return the comparison for the next slice of hashes, or None after the last slice."""
         if not len(self._others):
             return None
         found = self.value(state)
@@ -139,12 +139,12 @@ def _counted(rows: pl.DataFrame, keep: int) -> pl.DataFrame:
 
 
 class Straddling(Metric):
-    """How many values stand in more than one of a few groups (texts in splits): 8 bytes a row.
+    """Number of values that occur in more than one of a few groups, such as texts in splits; needs 8 bytes per row.
 
     Args:
-        key: The column of the values.
-        group: The column of the groups; rows of any other group than *groups* do not count.
-        groups: At most three.
+        key: Column of the values.
+        group: Column of the groups; rows of other groups than *groups* do not count.
+        groups: At most three groups.
     """
 
     def __init__(self, key: str, group: str, groups: Sequence[str]) -> None:
@@ -152,20 +152,20 @@ class Straddling(Metric):
         numbers = list(range(len(groups)))
         number = pl.col(group).replace_strict(list(groups), numbers, default=None, return_dtype=pl.UInt64)
         self._counted = pl.col(key).is_not_null() & number.is_not_null()
-        # The lowest two bits of the hash make room for the group.
+        # The group is stored in the lowest two bits of the hash.
         self._hash = pl.col(key).hash(seed=0) // 4 * 4
         self._packed = self._hash + number
 
     def expressions(self) -> list[pl.Expr]:
-        """Return hash and group of a chunk's rows, packed into one number."""
+        """Return hash and group of each row of a chunk, packed into one number."""
         return [self._packed.filter(self._counted).implode()]
 
     def state(self, values: Sequence[Any], first_row: int) -> tuple[np.ndarray, ...]:
-        """Return a chunk's numbers as one array."""
+        """Return a chunk's packed numbers as one array."""
         return (values[0].to_numpy(),)
 
     def merge(self, left: tuple[np.ndarray, ...], right: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-        """Put the arrays beside each other."""
+        """Join the two tuples of arrays."""
         return left + right
 
     def follow_up(self, state: tuple[np.ndarray, ...]) -> Metric | None:
@@ -177,12 +177,12 @@ class Straddling(Metric):
         return _Straddled(self.columns, self._hash, self._counted, suspects, 0) if len(suspects) else None
 
     def value(self, state: tuple[np.ndarray, ...]) -> int:
-        """Return that there are none: where there may be some, `follow_up` finds them."""
+        """Return 0; if there may be such values, `follow_up` returns the metric that counts them."""
         return 0
 
 
 class _Straddled(Metric):
-    """The values of some hashes that are in two groups; *found* is how many earlier passes found of other hashes."""
+    """Number of values in two groups, among those with some hashes; *found* is the result of earlier passes."""
 
     def __init__(
         self, columns: tuple[str, ...], hashed: pl.Expr, counted: pl.Expr, hashes: np.ndarray, found: int
@@ -196,19 +196,19 @@ class _Straddled(Metric):
         return [pl.col(column).filter(suspect).implode() for column in self.columns]
 
     def state(self, values: Sequence[Any], first_row: int) -> pl.DataFrame:
-        """Return the chunk's pairs of value and group, each once."""
+        """Return the chunk's distinct pairs of value and group."""
         return pl.DataFrame({"key": values[0], "group": values[1]}).unique()
 
     def merge(self, left: pl.DataFrame, right: pl.DataFrame) -> pl.DataFrame:
-        """Join the pairs."""
+        """Return the union of the pairs."""
         return pl.concat([left, right]).unique()
 
     def follow_up(self, state: pl.DataFrame) -> Metric | None:
-        """Return the comparison of the next slice of hashes, if one is left."""
+        """Return the comparison for the next slice of hashes, or None after the last slice."""
         if not len(self._others):
             return None
         return _Straddled(self.columns, self._hash, self._counted, self._others, self.value(state))
 
     def value(self, state: pl.DataFrame) -> int:
-        """Return how many values are in more than one group."""
+        """Return the number of values in more than one group, including those of earlier passes."""
         return self._found + state.group_by("key").len().filter(pl.col("len") > 1).height

@@ -1,4 +1,4 @@
-"""Tables that are looked at a chunk at a time: a frame in memory, a Parquet file, or a folder of Parquet parts."""
+"""Read a table in chunks from a frame in memory, a Parquet file, or a folder of Parquet parts."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ import polars as pl
 from core.errors import Unreadable
 
 CHUNK_BYTES = 24 << 20
-"""A chunk has fewer rows than asked for where its columns would take more than this (uncompressed)."""
+"""Most bytes of a chunk of a Parquet file, uncompressed; a chunk with more gets fewer rows than requested."""
 CHUNK_ROWS = 200_000
 READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A column that is worked out from another one, chunk by chunk.
+    """A column that is computed from another column, chunk by chunk.
 
     Args:
-        source: The column that it is worked out from.
+        source: Column that it is computed from.
         kind: Its type.
-        of: From a chunk of the source to a frame of as many rows with this column, and perhaps those of other measures.
+        of: Function from a chunk of the source to a frame of equal height with this column; the frame may also hold the
+            columns of other measures.
     """
 
     source: str
@@ -36,11 +37,11 @@ class Measure:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of known columns and length.
+    """A table with known columns and length.
 
     Args:
-        source: A frame, or the Parquet files of which it consists, in order.
-        measures: Columns that are worked out from others; a column of the source of that name wins.
+        source: A frame, or the Parquet files of the table, in order.
+        measures: Columns that are computed from others; a column of the source with the same name wins.
         private: Columns whose values no report may quote, only their lengths.
     """
 
@@ -69,7 +70,7 @@ class Table:
 
     @cached_property
     def physical(self) -> dict[str, pl.DataType]:
-        """The types of the columns that the source has.
+        """Types of the columns of the source.
 
         Raises:
             Unreadable: A file is not Parquet, or the parts have different columns.
@@ -88,19 +89,19 @@ class Table:
 
     @cached_property
     def schema(self) -> dict[str, pl.DataType]:
-        """The types of all columns, measures included."""
+        """Types of all columns, including measures."""
         known = {name: each.kind for name, each in self.measures.items() if each.source in self.physical}
         return {**self.physical, **{name: kind for name, kind in known.items() if name not in self.physical}}
 
     @cached_property
     def height(self) -> int:
-        """How many rows there are."""
+        """Number of rows."""
         if isinstance(self.source, pl.DataFrame):
             return self.source.height
         return sum(_open(path).metadata.num_rows for path in self.source)
 
     def chunks(self, columns: Sequence[str], rows: int = CHUNK_ROWS) -> Iterator[pl.DataFrame]:
-        """Yield the columns in chunks of at most *rows* rows, in order; at least one chunk, be it empty."""
+        """Yield the columns in chunks of at most *rows* rows, in order; an empty table gives one empty chunk."""
         yield from _ahead(self._chunks(columns, rows))
 
     def _chunks(self, columns: Sequence[str], rows: int) -> Iterator[pl.DataFrame]:
@@ -110,7 +111,7 @@ class Table:
         empty = True
         for chunk in self._physical_chunks(sources, rows):
             empty = False
-            # A function that makes several measures is called once.
+            # A function that computes several measures is called once.
             made = {each.of: each.of(chunk[each.source]) for each in measures.values()}
             derived = [made[each.of][name] for name, each in measures.items()]
             yield pl.DataFrame([*(chunk[name] for name in wanted), *derived]) if derived else chunk.select(wanted)
@@ -118,13 +119,13 @@ class Table:
             yield pl.DataFrame(schema={name: self.schema[name] for name in columns})
 
     def collect(self) -> pl.DataFrame:
-        """Return the whole table in memory, measures included."""
+        """Return the whole table in memory, including measures."""
         return pl.concat(list(self.chunks(list(self.schema))), rechunk=True)
 
     def _physical_chunks(self, columns: list[str], rows: int) -> Iterator[pl.DataFrame]:
         if isinstance(self.source, pl.DataFrame):
             for start in range(0, self.height, rows):
-                # Of no column at all, the rows of a frame could not be counted.
+                # A frame without columns has no rows to count, so one column is kept.
                 piece = self.source.slice(start, rows)
                 yield piece.select(columns) if columns else piece.select(self.source.columns[:1])
             return
@@ -143,7 +144,7 @@ class Table:
 
 
 def _ahead(chunks: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """Yield the chunks, the next one being made in another thread while the caller works on this one."""
+    """Yield the chunks; read the next one in another thread while the caller works on this one."""
     with ThreadPoolExecutor(max_workers=1) as thread:
         coming = thread.submit(next, chunks, None)
         while (chunk := coming.result()) is not None:
@@ -162,7 +163,7 @@ def _open(path: Path) -> Any:
 
 
 def _rows_that_fit(metadata: Any, columns: Sequence[str]) -> int:
-    """Return how many rows of these columns take `CHUNK_BYTES`, on the average of the file."""
+    """Return the number of rows of these columns that take `CHUNK_BYTES`, by the average of the file."""
     size = 0
     for group in range(metadata.num_row_groups):
         parts = metadata.row_group(group)

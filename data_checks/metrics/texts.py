@@ -1,4 +1,4 @@
-"""What is measured of texts: traces of a wrong encoding, and words or signs written many times in a row."""
+"""Measure defects of texts: traces of a wrong encoding, and words or characters repeated many times in a row."""
 
 from __future__ import annotations
 
@@ -14,24 +14,26 @@ MOJIBAKE = (
     "|\u00E2[\u0080\u20AC][\u0080-\u00BF\u0152\u0153\u0161\u02DC\u201C\u201D\u2122]"
     "|\u00EF\u00BB\u00BF|\u00EF\u00BF\u00BD|\u00F0\u0178|\uFFFD"
 )
-"""What UTF-8 looks like that was read as Latin-1 or Windows-1252 (an accented letter, a sign above U+007F, a curly
-quotation mark or dash, a byte order mark, an emoji), and the mark of a sign that was lost."""
+"""Pattern of UTF-8 that was read as Latin-1 or Windows-1252, and of the replacement character U+FFFD.
+
+The misread characters are an accented letter, a sign above U+007F, a curly quotation mark or dash, a byte order mark,
+or an emoji."""
 SHORTEST_RUN = 8
-"""Shorter runs of a character are not told apart from none; aligned groups of four equal bytes show where to look."""
+"""Shortest run of a character that is measured. Aligned groups of four equal bytes show which texts to search."""
 SPACE = 32
 COMPARED = 64
 TOGETHER = 5_000
-"""Texts of which the characters are looked at in one go."""
+"""Number of texts whose characters are searched in one step."""
 
 
 def runs_of(texts: pl.Series) -> pl.DataFrame:
-    """Return how often in a row the most repeated word and the most repeated character of each text stand.
+    """Return the longest run of one word and the longest run of one character in each text.
 
     Returns:
-        `word_run`: of "no no no" 3, of a text without a repetition 1, of none 0. Words are what stands between single
-        spaces or line breaks, compared as written; two of those in a row end a run.
-        `character_run`: of "sooooooooo" 9; 1 for less than 8, 0 where there is no text. Spaces and line breaks do not
-        count.
+        `word_run`: 3 for "no no no", 1 for a text without a repetition, 0 for an empty or missing text. Words are
+        separated by single spaces or line breaks and compared as written. Two separators in a row end a run.
+        `character_run`: 9 for "sooooooooo", 1 if the longest run is shorter than 8, 0 for an empty or missing text.
+        Spaces and line breaks do not count.
     """
     words = (texts.str.len_bytes().fill_null(0) > 0).to_numpy().astype(np.int32)
     characters = words.copy()
@@ -51,14 +53,14 @@ def _raise(longest: np.ndarray, first: int, texts: np.ndarray, runs: np.ndarray)
 
 
 def _word_runs(codes: np.ndarray, begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the runs of two words or more: in which text, and how long."""
-    # A line break stands behind every text, so every word ends with one of these.
+    """Return the runs of two or more equal words: the number of the text, and the length."""
+    # Every text is followed by a line break, so every word ends with a byte of at most `SPACE`.
     ends = np.flatnonzero(codes <= SPACE).astype(np.int32)
     lengths = np.empty_like(ends)
     lengths[0] = ends[0] + 1
     np.subtract(ends[1:], ends[:-1], out=lengths[1:])
     pairs = np.flatnonzero((lengths[1:] == lengths[:-1]) & (lengths[1:] > 1))
-    # Nine in ten words of one length differ in their last byte.
+    # Nine in ten pairs of words with equal length differ in their last byte.
     pairs = pairs[codes[ends[pairs] - 1] == codes[ends[pairs + 1] - 1]]
     starts = ends[pairs] - lengths[pairs] + 1
     equal = _equal(codes, starts, ends[pairs] + 1, lengths[pairs] - 1)
@@ -70,7 +72,7 @@ def _word_runs(codes: np.ndarray, begins: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _character_runs(codes: np.ndarray, begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the runs of `SHORTEST_RUN` characters or more: in which text, and how long."""
+    """Return the runs of at least `SHORTEST_RUN` equal characters: the number of the text, and the length."""
     pairs = np.flatnonzero((codes[1:] == codes[:-1]) & (codes[1:] > SPACE))
     which, runs = _runs(pairs)
     long = runs >= SHORTEST_RUN
@@ -78,18 +80,18 @@ def _character_runs(codes: np.ndarray, begins: np.ndarray) -> tuple[np.ndarray, 
 
 
 MEASURES = {name: Measure("text", pl.Int32(), runs_of) for name in ("word_run", "character_run")}
-"""Columns that the suites look at beside those of a table with texts."""
+"""Columns that the suites check in addition to those of a table with texts."""
 
 
 def _characters(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Return the same in characters (Unicode code points)."""
+    """Return all characters (Unicode code points), and the position at which each text begins, with the end."""
     ended = texts.fill_null("") + "\n"
     begins = np.concatenate([[0], np.cumsum(ended.str.len_chars().to_numpy(), dtype=np.int64)])
     return np.frombuffer(ended.str.join("").item().encode("utf-32-le"), np.uint32), begins
 
 
 def _with_equal_bytes(codes: np.ndarray, begins: np.ndarray) -> np.ndarray:
-    """Return the texts in which four aligned bytes are equal: all with a run of seven ASCII characters are among them.
+    """Return the texts with four aligned equal bytes, which includes all texts with a run of seven ASCII characters.
 
     A run of spaces counts too.
     """
@@ -99,7 +101,7 @@ def _with_equal_bytes(codes: np.ndarray, begins: np.ndarray) -> np.ndarray:
 
 
 def _equal(codes: np.ndarray, left: np.ndarray, right: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Return whether the words that begin at *left* and, behind those, at *right* and have these lengths are equal.
+    """Return whether the words at *left* equal those at *right*, which come later in the text, for these lengths.
 
     Eight bytes are compared at a time.
     """
@@ -109,7 +111,7 @@ def _equal(codes: np.ndarray, left: np.ndarray, right: np.ndarray, lengths: np.n
     rest, single = np.flatnonzero(~near_end), np.flatnonzero(near_end)
     for step in range(0, COMPARED, 8):
         more = lengths[rest] - step
-        beyond = 8 * np.maximum(8 - more, 0)  # bits of what stands behind the words
+        beyond = 8 * np.maximum(8 - more, 0)  # number of bits after the end of the word
         same = (eights[left[rest] + step] ^ eights[right[rest] + step]) << beyond.astype(np.uint64) == 0
         equal[rest[~same]] = False
         rest = rest[same & (more > 8)]
@@ -121,7 +123,7 @@ def _equal(codes: np.ndarray, left: np.ndarray, right: np.ndarray, lengths: np.n
 
 
 def _runs(pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return which pairs begin a run, and how long it is, *pairs* being where an element equals the next one."""
+    """Return which pairs begin a run, and its length; *pairs* are the positions where an element equals the next."""
     if not len(pairs):
         return pairs, pairs.astype(np.int32)
     begins = np.flatnonzero(np.append(True, np.diff(pairs) != 1))

@@ -1,8 +1,8 @@
-"""Which of our metrics gives the values of which metric of Great Expectations.
+"""Map the metrics of Great Expectations to our metrics on polars.
 
-An expectation of Great Expectations names the metrics that its verdict rests on; the verdict and the result it then
-makes itself, whoever provided them. So what is needed to evaluate a class on polars is that all its metrics stand here.
-A metric of rows, such as `column_values.between`, has several values: `.unexpected_count`, `.unexpected_values` …
+An expectation of Great Expectations names the metrics that its verdict needs. It computes the verdict and the result
+from their values, no matter where they come from. So a class can be evaluated on polars if all its metrics are listed
+here. A metric of rows, such as `column_values.between`, has several values: `.unexpected_count`, `.unexpected_values` …
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ UNEXPECTED: dict[str, Callable[[Unexpected], Any]] = {
     "unexpected_index_query": lambda found: None,
     "filtered_row_count": lambda found: found.rows,
 }
-"""The values of a metric of rows; a query for the rows there is none, since there is no database."""
+"""Values of a metric of rows, by suffix. The query for the rows is always None, since there is no database."""
 Options = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A metric of Great Expectations for one table.
+    """A request for a metric of Great Expectations on one table.
 
     Args:
-        table: What is measured.
-        domain: What of it: `column`, or `column_A` and `column_B`, or `column_list`.
-        options: The metric's own.
-        keep: How many unexpected rows are kept as examples.
+        table: Table to measure.
+        domain: Columns to measure: `column`, or `column_A` and `column_B`, or `column_list`.
+        options: Options of the metric.
+        keep: Number of unexpected rows to keep as examples.
     """
 
     table: Table
@@ -63,14 +63,14 @@ class Asked:
 
     @property
     def column(self) -> str:
-        """The one column."""
+        """Name of the column of a metric on one column."""
         return str(self.domain["column"])
 
     def open_to_all(self) -> pl.DataType:
-        """Return the type of the one column, values of which a report is to quote.
+        """Return the type of the column, for a metric whose values appear in reports.
 
         Raises:
-            ValueError: None may be quoted.
+            ValueError: The column is private.
         """
         if self.column in self.table.private:
             raise ValueError(f"the column {self.column!r} is private: no report may quote its values")
@@ -80,18 +80,18 @@ class Asked:
         """Return the type of a column.
 
         Raises:
-            KeyError: The table does not have it.
+            KeyError: The table has no such column.
         """
         if column not in self.table.schema:
             raise KeyError(f'The column "{column}" does not exist in the table')
         return self.table.schema[column]
 
     def values(self, column: str = "") -> pl.Expr:
-        """Return the values of a column, null where they are missing."""
+        """Return the values of a column, null if they are missing."""
         return present(column or self.column, self.kind(column or self.column))
 
     def shown(self, *columns: str) -> pl.Expr:
-        """Return what a report may show of a row: the values of the columns, of private ones only their lengths."""
+        """Return the part of a row that a report may show: the values of the columns, for private ones the lengths."""
         shown = [self._shown(column) for column in columns or (self.column,)]
         return shown[0] if len(shown) == 1 else pl.struct(shown)
 
@@ -104,10 +104,10 @@ class Asked:
 
 
 def of_rows(name: str, asked: Asked) -> Metric:
-    """Return the metric of rows of that name (without what stands after its last dot).
+    """Return the metric of rows with that name (without the suffix after its last dot).
 
     Raises:
-        KeyError: There is none, or no such column.
+        KeyError: There is no such metric, or no such column.
         TypeError: The column's values cannot be compared with the limits.
     """
     return ROWS[name](asked)
@@ -143,10 +143,10 @@ def _beyond(values: pl.Expr, least: Any, most: Any, options: Options) -> pl.Expr
 
 
 def _limit(limit: Any, kind: pl.DataType, column: str) -> Any:
-    """Return the limit as what the values of a column are compared with.
+    """Return the limit in a type that can be compared with the values of a column.
 
     Raises:
-        TypeError: They cannot be compared.
+        TypeError: The values cannot be compared with the limit.
     """
     if limit is None:
         return None
@@ -181,7 +181,7 @@ def _in_set(asked: Asked, values: pl.Expr) -> pl.Expr:
 
 
 def _among(values: pl.Expr, members: Any, kind: pl.DataType, column: str) -> pl.Expr:
-    """Return whether the values are among those members that they could equal at all."""
+    """Return whether the values are in the set; ignore members of another type, which no value can equal."""
     if members is None:
         return pl.lit(True)
     if kind.is_numeric():
@@ -254,7 +254,7 @@ ROWS: dict[str, Callable[[Asked], Metric]] = {
         lambda asked, first, second: ~((first >= second) if asked.options.get("or_equal") else (first > second))
         .fill_null(False)),
 }
-"""Metrics of rows, each from what was asked."""
+"""Metrics of rows, by name, each as a function of the request."""
 
 
 def _quantiles(asked: Asked) -> Metric:
@@ -295,4 +295,4 @@ AGGREGATES: dict[str, Callable[[Asked], Metric]] = {
     "column.non_null_count": lambda asked: Total((asked.column,), asked.values().is_not_null().sum()),
     "column.distinct_values": lambda asked: Distinct(asked.column, asked.open_to_all()),
 }
-"""Metrics of whole columns, each from what was asked."""
+"""Metrics of whole columns, by name, each as a function of the request."""
