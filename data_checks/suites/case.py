@@ -1,4 +1,4 @@
-"""What every suite is told: the table, its limits and facts; and the columns that the tables must have."""
+"""Define the input of every suite (table, limits, facts) and the columns that its tables must have."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ COLUMNS: dict[str, dict[str, tuple[str, ...]]] = {
     "predictions": {"review_id": TEXTS, "nats": FLOATS, "tokens": INTEGERS, "bytes": INTEGERS},
     "samples": {"stars": INTEGERS, "text": TEXTS},
 }
-"""Columns that a table must have, and the types (of polars, without their parameters) that will do."""
+"""Columns that a table must have, by stage, with the accepted types (of polars, without parameters)."""
 PRIVATE = ("text",)
 """Columns that no report may quote."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One table to be judged.
+    """One table to validate.
 
     Args:
-        stage: Its suite.
-        table: What is judged.
-        usable: The columns of the suite that can be judged.
-        limits: Of the configuration.
-        facts: What the stage said of its result.
+        stage: Name of its suite.
+        table: Table to validate.
+        usable: Columns of the suite that are present with an accepted type, and the measures of their texts.
+        limits: Limits from the configuration.
+        facts: Numbers that the stage reported about its result.
     """
 
     stage: str
@@ -51,10 +51,10 @@ class Case:
     facts: dict[str, Any]
 
     def fact(self, name: str) -> Any:
-        """Return a fact that must be there.
+        """Return a required fact.
 
         Raises:
-            ReviewLMError: It is not: a suite must not pass for want of numbers.
+            ReviewLMError: The fact is missing. A suite must not pass because numbers are missing.
         """
         if name not in self.facts:
             remedy = "give the stream's folder instead of a table" if self.stage == "tokens" else ""
@@ -64,7 +64,7 @@ class Case:
 
 
 def columns_expected(wanted: Mapping[str, Sequence[str]]) -> Any:
-    """Expect of a table (column, type) that every column is there with a type that will do."""
+    """Return the expectation that a table of (column, type) rows lists every column with an accepted type."""
     return expect().ExpectColumnPairValuesToBeInSet(
         column_A="column", column_B="type",
         value_pairs_set=[(column, kind) for column, kinds in wanted.items() for kind in kinds],
@@ -73,7 +73,7 @@ def columns_expected(wanted: Mapping[str, Sequence[str]]) -> Any:
 
 
 def identified() -> list[Any]:
-    """What every table of reviews must meet."""
+    """Return the expectations on the ids of any table of reviews: present and unique."""
     gx = expect()
     return [
         gx.ExpectColumnValuesToNotBeNull(column="review_id", description="Every review has an id"),
@@ -82,5 +82,5 @@ def identified() -> list[Any]:
 
 
 def expect() -> Any:
-    """Great Expectations' classes; the severity of an expectation is critical unless it says otherwise."""
+    """Return Great Expectations' expectation classes; their default severity is critical."""
     return great_expectations().expectations

@@ -1,14 +1,14 @@
-"""What we expect of the tables between the stages, declared with Great Expectations.
+"""Declare the expectations on the tables between the stages with Great Expectations.
 
-    raw          what *ingest* wrote: columns and types, no missing text, known ids, plausible dates and lengths
-    clean        what *prepare* wrote: three splits, no text in two of them, bytes counted
-    tokens       a token stream: ids inside the vocabulary, lengths that add up, few unknown words
-    predictions  scores: finite, at least one token and byte a review
-    samples      what a model wrote: whole texts of sane length, of characters that people write
+    raw          output of *ingest*: columns and types, no missing text, known ids, plausible dates and lengths
+    clean        output of *prepare*: three splits, no text in two of them, bytes counted
+    tokens       token stream: ids inside the vocabulary, lengths that add up, few unknown words
+    predictions  scores: finite, at least one token and byte per review
+    samples      generated texts: no missing text, plausible length, no control or invisible characters
 
-Each expectation carries its words (`description`, shown in the Data Docs and in errors) and its severity: "critical"
-stops the run, "warning" is shown beside its result, "info" is only logged. Of a text no report quotes a word: of those
-that are not as expected, it shows the lengths.
+Each expectation has a `description` (shown in the Data Docs and in errors) and a severity: "critical" stops the run,
+"warning" is shown with its result, "info" is only logged. No report quotes a word of a review's text: for an unexpected
+text it shows the length.
 """
 
 from __future__ import annotations
@@ -132,14 +132,14 @@ def _clean_whole(case: Case, tallied: Tallied) -> tuple[dict[str, Any], list[Any
 
 
 def _language(case: Case) -> dict[str, float]:
-    """Return the share of the commonest language, where the stage has told languages; "" is one that it cannot tell."""
+    """Return the share of the most common language, if the stage identified languages; "" means not identified."""
     languages = case.facts.get("languages") or {}
     told = [count for language, count in languages.items() if language]
     return {"one_language": max(told) / sum(told)} if sum(told) else {}
 
 
 def _texts(mostly: float) -> list[Any]:
-    """What may be in a review now and then, but not often: traces of a wrong encoding, and repetition."""
+    """Return the expectations on defects that may be rare but not frequent: traces of a wrong encoding, repetition."""
     gx, share = expect(), f"At least {mostly * 100:.4g}%"
     return [
         gx.ExpectColumnValuesToNotMatchRegex(
@@ -158,13 +158,13 @@ ROWS: dict[str, Callable[[Case], list[Any]]] = {
     "raw": _raw_rows, "clean": _clean_rows, "tokens": of_models.tokens_rows, "predictions": of_models.predictions_rows,
     "samples": of_models.samples_rows,
 }
-"""Per stage what is expected of each row."""
+"""Expectations on each row, by stage."""
 TALLIES: dict[str, Callable[[Case], dict[str, Metric]]] = {
     "clean": _clean_tallies, "predictions": of_models.predictions_tallies,
 }
-"""Per stage what is measured of the rows for facts of the whole."""
+"""Metrics of the rows that the facts of the whole table are computed from, by stage."""
 WHOLE: dict[str, Callable[[Case, Tallied], tuple[dict[str, Any], list[Any]]]] = {
     "raw": _raw_whole, "clean": _clean_whole, "tokens": of_models.tokens_whole,
     "predictions": of_models.predictions_whole,
 }
-"""Per stage the facts of the whole, from what was measured, and what is expected of them."""
+"""Facts of the whole table, computed from those metrics, and the expectations on them, by stage."""

@@ -1,4 +1,4 @@
-"""What we expect of what models read and write: token streams, scores and samples."""
+"""Declare the expectations on the input and output of models: token streams, scores and samples."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from models.tokens.vocabulary import SPECIAL
 
 MAX_NATS = 1e12
 MAX_WRITTEN = 5_000
-"""Characters that Yelp lets a review have."""
+"""Most characters that Yelp allows in a review."""
 
 
 def tokens_rows(case: Case) -> list[Any]:
-    """Per review of a token stream."""
+    """Return the expectations on each review of a token stream."""
     gx, total = expect(), case.fact("tokens")
     return [
         *identified(),
@@ -35,7 +35,7 @@ def tokens_rows(case: Case) -> list[Any]:
 
 
 def tokens_whole(case: Case, tallied: Tallied) -> tuple[dict[str, Any], list[Any]]:
-    """Of a whole token stream: ids below V, lengths that agree, the share of unknown words."""
+    """Return facts and expectations for a whole token stream: ids below V, matching lengths, share of unknown words."""
     del tallied
     gx, size, limit = expect(), case.fact("vocabulary_size"), case.limits.max_unknown_tokens
     share = case.fact("unknown") / max(1, case.fact("tokens"))
@@ -53,7 +53,7 @@ def tokens_whole(case: Case, tallied: Tallied) -> tuple[dict[str, Any], list[Any
 
 
 def predictions_rows(case: Case) -> list[Any]:
-    """Per review that was scored."""
+    """Return the expectations on each scored review."""
     del case
     gx = expect()
     return [
@@ -72,15 +72,15 @@ def predictions_rows(case: Case) -> list[Any]:
 
 
 def predictions_tallies(case: Case) -> dict[str, Metric]:
-    """Sums over the scored reviews."""
+    """Return the metrics over the scored reviews: the sums of nats and tokens."""
     del case
-    # What is no number, or infinite, has its own expectation.
+    # NaN and infinite values are left out: they have their own expectations.
     numbers = {name: pl.col(name).cast(pl.Float64) for name in ("nats", "tokens")}
     return {name: Total((name,), pl.when(one.is_finite()).then(one).sum()) for name, one in numbers.items()}
 
 
 def predictions_whole(case: Case, tallied: Tallied) -> tuple[dict[str, Any], list[Any]]:
-    """Of all scores: the mean cost of a token."""
+    """Return the fact and the expectation for all scores: the mean nats per token."""
     del case
     known = {"nats", "tokens"} <= set(tallied) and tallied["tokens"]
     return {"nats_per_token": tallied["nats"] / tallied["tokens"]} if known else {}, [
@@ -91,7 +91,11 @@ def predictions_whole(case: Case, tallied: Tallied) -> tuple[dict[str, Any], lis
 
 
 def samples_rows(case: Case) -> list[Any]:
-    """Warnings on the texts only: a model of bytes may write a sign that nobody reads, or spell "<eos>"."""
+    """Return the expectations on each generated sample.
+
+    Length, control or invisible characters and special tokens only give warnings: a model of bytes may write an
+    invisible character, or spell "<eos>".
+    """
     del case
     gx = expect()
     return [

@@ -1,7 +1,7 @@
-"""Rows made from a suite: some that meet it, and mutants that each break one expectation and no other.
+"""Generate rows from a suite: passing rows, and mutants that each break exactly one expectation.
 
-A table that meets the suite is given; what is known of the expectations' classes says how to break each. A mutant is
-kept only if the engine itself says that its one expectation fails, and it alone.
+The caller gives a table that meets the suite. This module contains the ways to break each class of expectation. A
+mutant is kept only if the engine confirms that exactly its one expectation fails.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class Mutant:
     """A table with one defect.
 
     Args:
-        expectation: The one that it breaks.
+        expectation: Expectation that the table breaks.
         table: The rows.
-        defect: What was done to them, in words.
+        defect: Description of the change to the rows.
     """
 
     expectation: Any
@@ -39,16 +39,17 @@ class Mutant:
 def passing_rows(
     table: pl.DataFrame, expectations: Sequence[Any], rows: int, measures: Measures | None = None
 ) -> pl.DataFrame:
-    """Return *rows* rows that meet the expectations, made by repeating those of a table with new unique values.
+    """Return *rows* rows that meet the expectations: the rows of a table, repeated with new unique values.
 
     Args:
-        table: Meets them.
+        table: Table that meets the expectations.
         expectations: Instances of Great Expectations' classes.
-        rows: How many to make.
-        measures: As of `Table.of`.
+        rows: Number of rows to make.
+        measures: See `Table.of`.
 
     Raises:
-        ReviewLMError: They do not meet them: the table given does not, or rows cannot be repeated so.
+        ReviewLMError: The new rows do not meet the expectations: the given table does not meet them, or its rows cannot
+            be repeated in this way.
     """
     unique = {each.column for each in expectations if type(each).__name__ == "ExpectColumnValuesToBeUnique"}
     distinct = {each.column for each in expectations if "Unique" in type(each).__name__ and hasattr(each, "column")}
@@ -70,16 +71,16 @@ def passing_rows(
 def mutants(
     table: pl.DataFrame, expectations: Sequence[Any], measures: Measures | None = None, private: Sequence[str] = ()
 ) -> Iterator[Mutant]:
-    """Yield for each expectation a mutant of a table that breaks it and no other.
+    """Yield one mutant of the table per expectation; it breaks that expectation and no other.
 
     Args:
-        table: Meets all expectations.
+        table: Table that meets all expectations.
         expectations: Instances of Great Expectations' classes.
-        measures: As of `Table.of`.
-        private: As of `Table.of`.
+        measures: See `Table.of`.
+        private: See `Table.of`.
 
     Raises:
-        ReviewLMError: For an expectation none was found.
+        ReviewLMError: No mutant was found for an expectation.
     """
     for expectation in expectations:
         for defect, change in _changes(expectation, table):
@@ -101,13 +102,13 @@ def mutants(
 def failures(
     table: pl.DataFrame, expectations: Sequence[Any], measures: Measures | None = None, private: Sequence[str] = ()
 ) -> list[Any]:
-    """Return the expectations that a table does not meet, broken ones included."""
+    """Return the expectations that a table does not meet, including broken ones."""
     results = validate(Batch("mutant", Table.of(table, measures, private), expectations)).results
     return [each for each, result in zip(expectations, results, strict=True) if not result.success]
 
 
 def _rows_over(expectation: Any, height: int) -> int:
-    """Return how many rows must be wrong for the share that may be wrong to be exceeded, just."""
+    """Return the number of wrong rows that just exceeds the share allowed by `mostly`."""
     return min(height, int((1 - float(getattr(expectation, "mostly", 1.0))) * height) + 2)
 
 
@@ -121,7 +122,7 @@ def _put(column: str, value: Any) -> Change:
 
 
 def _moved(column: str, value: int) -> Change:
-    """Return a change that puts a number into rows, and what they had into the last row: the sum stays."""
+    """Return a change that puts a number into rows and adds the difference to the last row, so the sum stays equal."""
     def change(table: pl.DataFrame, rows: int) -> pl.DataFrame:
         rows = min(rows, table.height - 1)
         put = _put(column, value)(table, rows)
@@ -134,7 +135,7 @@ def _moved(column: str, value: int) -> Change:
 
 
 def _differing(column: str, text: str) -> Change:
-    """Return a change that puts a text into rows, with their number, so that no two are equal."""
+    """Return a change that puts a text with the row number into rows, so that no two texts are equal."""
     def change(table: pl.DataFrame, rows: int) -> pl.DataFrame:
         number = pl.int_range(pl.len())
         return table.with_columns(
@@ -144,7 +145,7 @@ def _differing(column: str, text: str) -> Change:
 
 
 def _changes(expectation: Any, table: pl.DataFrame) -> Iterator[tuple[str, Change]]:
-    """Yield the ways to break an expectation of its class, the mildest first."""
+    """Yield the ways to break an expectation of this class, the smallest change first."""
     kind, column = type(expectation).__name__, getattr(expectation, "column", "")
     if kind == "ExpectColumnValuesToNotBeNull":
         yield "missing", _put(column, None)
@@ -174,7 +175,7 @@ def _changes(expectation: Any, table: pl.DataFrame) -> Iterator[tuple[str, Chang
 
 
 def _beyond(expectation: Any, column: str, table: pl.DataFrame) -> Iterator[tuple[str, Change]]:
-    """Yield values just beyond the limits; of measures of texts, texts with long runs."""
+    """Yield changes to values just beyond the limits; for the run measures of texts, to texts with long runs."""
     least, most = expectation.min_value, expectation.max_value
     if column in RUNS and most is not None:
         yield "repetition", _differing("text", RUNS[column](int(most) + 1))
@@ -198,4 +199,4 @@ RUNS: dict[str, Callable[[int], str]] = {
     "word_run": lambda times: "good " * times + "place ",
     "character_run": lambda times: "so" + "o" * times + " good ",
 }
-"""How to write a text with a run of at least so many words or characters."""
+"""Functions that write a text with a run of at least the given number of words or characters, by measure."""

@@ -1,6 +1,6 @@
-"""Suggests a suite from data: what holds of a table now, with margins, to be looked over and then demanded of others.
+"""Suggest a suite from a table: current properties with margins, to be reviewed and then required of other tables.
 
-Figures are taken in chunks, two passes, some 20 bytes a row.
+The table is measured in chunks, in two passes. This takes about 20 bytes of memory per row.
 """
 
 from __future__ import annotations
@@ -25,13 +25,15 @@ from data_checks.suites.case import FLOATS, INTEGERS, INVISIBLE, TEXTS, expect
 from data_checks.suites.suite_files import Suite
 
 FEW, FEW_NUMBERS = 20, 6
-"""A column has a set of values if it has no more than these, and on average `ROWS_OF_EACH` rows of each: of numbers
-fewer, since small counts look like a set until there are more rows."""
+"""Most distinct values of a column that gets a set of allowed values, for texts and for numbers.
+
+There must also be `ROWS_OF_EACH` rows per value on average. The limit for numbers is lower, since small counts look
+like a set until there are more rows."""
 FAR = 5.0
-"""Greatest values so many standard deviations above the mean are of a long tail, which more rows make longer."""
+"""Number of standard deviations: a maximum further above the mean shows a long tail, which grows with more rows."""
 ROWS_OF_EACH = 10
 LONG = 60
-"""A column with a longer text than this may not be quoted."""
+"""Longest text, in characters, of a column that reports may quote."""
 QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
 DAYS = 31
 ID_CHARACTERS = {"digits": "0-9", "hexadecimal digits": "0-9a-f", "letters, digits, - and _": "A-Za-z0-9_-"}
@@ -39,12 +41,12 @@ FAMILIES = (INTEGERS, FLOATS, TEXTS)
 
 
 def suggest(source: Path | pl.DataFrame, stage: str, rows: int = CHUNK_ROWS) -> Suite:
-    """Return a suite that the table meets, and tables like it would.
+    """Return a suite that the table meets and that similar tables should meet.
 
     Args:
         source: A frame, a Parquet file, or a folder of Parquet parts.
         stage: Name of the suite.
-        rows: Of a chunk, at most.
+        rows: Most rows of a chunk.
 
     Raises:
         Unreadable: The table cannot be read.
@@ -65,7 +67,7 @@ def _family(kind: pl.DataType) -> tuple[str, ...]:
 
 
 def _figures(table: Table) -> dict[Hashable, Metric | Broken]:
-    """Return what is measured of each column."""
+    """Return the metrics of each column, by column and name."""
     figures: dict[Hashable, Metric | Broken] = {}
     for column, kind in table.schema.items():
         values = present(column, kind)
@@ -95,7 +97,7 @@ def _figures_of_texts(column: str) -> dict[Hashable, Metric]:
 
 
 class _Lengths(Values):
-    """The quantiles of the lengths of texts, with the least and the greatest."""
+    """Quantiles of the lengths of texts, with the minimum and the maximum."""
 
     def __init__(self, column: str) -> None:
         super().__init__(column, pl.UInt32(), _quantiles)
@@ -155,7 +157,10 @@ def _presence(column: str, rows: int, known: int) -> list[Any]:
 
 
 def _share_below(part: int, whole: int) -> float:
-    """Return a share somewhat below part / whole: by three standard errors, and by one hundredth at least."""
+    """Return a share below part / whole, lower by the largest of three margins.
+
+    The margins are three standard errors, one tenth of the distance to 1, and 0.01.
+    """
     share = part / max(whole, 1)
     margin = max(0.01, 0.1 * (1 - share), 3 * math.sqrt(share * (1 - share) / max(whole, 1)))
     return max(0.0, math.floor((share - margin) * 1000) / 1000)
@@ -191,7 +196,7 @@ def _numbers(column: str, kind: pl.DataType, known: int, figures: dict[Hashable,
 
 
 def _rounded(lower: float, upper: float) -> tuple[float, float]:
-    """Return the limits with about three digits of what lies between them, rounded outwards."""
+    """Round the limits outwards, to about three digits of their distance."""
     unit = 10.0 ** (math.floor(math.log10(upper - lower)) - 2) if upper > lower else 1e-6
     digits = max(0, -math.floor(math.log10(unit)))
     return round(math.floor(lower / unit) * unit, digits), round(math.ceil(upper / unit) * unit, digits)
@@ -223,7 +228,7 @@ def _texts(column: str, known: int, figures: dict[Hashable, Any], private: bool)
 
 
 def _lengths(column: str, quantiles: list[int]) -> list[Any]:
-    """Return the quantiles of the lengths as shares of rows: half of them are no longer than the median, and so on."""
+    """Return the quantiles of the lengths as expectations on shares of rows, such as half up to the median."""
     expected = []
     for share, length in zip(QUANTILES, quantiles, strict=True):
         margin = min(0.05, share / 2, (1 - share) / 2)
@@ -244,13 +249,13 @@ def _repetition(column: str, known: int, figures: dict[Hashable, Any], in_set: b
     if distinct is None or in_set or column in MEASURES:
         return []
     if distinct == known:
-        # Of long texts, or few rows, a repetition need be no mistake.
+        # A repeated value may be correct if texts are long or rows are few.
         severity = CRITICAL if _largest(figures, column) <= LONG and known >= FEW else WARNING
         return [gx.ExpectColumnValuesToBeUnique(
             column=column, severity=severity, description=f"{column} is different in every row")]
     share = distinct / known
     least = math.floor(max(0.0, share - max(0.02, 0.2 * share)) * 1000) / 1000
-    # The share falls as a table grows, unless most values are different.
+    # The share falls as a table grows, unless most values are distinct: no expectation at 0.5 or below.
     return [gx.ExpectColumnProportionOfUniqueValuesToBeBetween(
         column=column, min_value=least, severity=WARNING,
         description=f"At least {least:.1%} of {column} are different")] if share > 0.5 else []

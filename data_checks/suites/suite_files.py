@@ -1,4 +1,4 @@
-"""Suites in files: as JSON, in Great Expectations' own words, to be corrected by hand and checked like the others."""
+"""Save and load suites as JSON in Great Expectations' own terms, so that a user can edit them, and check tables."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ PAGE = "index.html"
 
 @dataclass(frozen=True)
 class Suite:
-    """What is expected of a table.
+    """Expectations on a table.
 
     Args:
-        name: Shown in reports.
+        name: Name shown in reports.
         expectations: Instances of Great Expectations' classes.
-        columns: Columns that must be there, each with the types (of polars, without parameters) that will do.
+        columns: Required columns, each with the accepted types (of polars, without parameters).
         private: Columns whose values no report may quote.
     """
 
@@ -56,11 +56,11 @@ def save_suite(suite: Suite, file: Path) -> None:
 
 
 def load_suite(file: Path) -> Suite:
-    """Read what `save_suite` wrote, or somebody by hand.
+    """Read a suite that `save_suite` or a person wrote.
 
     Raises:
-        ConfigError: The file is no suite, or an expectation is none of Great Expectations' or lacks something.
-        ReviewLMError: An expectation cannot be evaluated here.
+        ConfigError: The file is not a suite, or Great Expectations rejects an expectation: unknown or incomplete.
+        ReviewLMError: An expectation cannot be evaluated on polars.
     """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
@@ -81,20 +81,20 @@ def check_with(
     file: Path, table: Path | pl.DataFrame, docs_folder: Path, name: str = "", rows: int = CHUNK_ROWS,
     report: Report | None = None,
 ) -> CheckReport:
-    """Hold a table against a suite from a file and write the Data Docs.
+    """Validate a table against a suite from a file and write the Data Docs.
 
-    Where a column is missing or of another type, that alone is reported, and what is expected of its values left out.
+    If a column is missing or has another type, only that is reported. The expectations on its values are skipped.
 
     Args:
-        file: The suite.
+        file: File of the suite.
         table: A frame, a Parquet file, or a folder of Parquet parts.
-        docs_folder: Gets index.html and its pages; an earlier report in it is replaced.
-        name: Of the table, as the report shows it; without one the suite's.
-        rows: Of a chunk, at most.
-        report: Told how many rows are done, and of how many.
+        docs_folder: Folder for index.html and its pages; an earlier report in it is replaced.
+        name: Name of the table, as the report shows it; default: the name of the suite.
+        rows: Most rows of a chunk.
+        report: Called with the number of rows done and the total.
 
     Raises:
-        ConfigError: The file is no suite; or the folder holds other things.
+        ConfigError: The file is not a suite, or the folder holds other files.
         Unreadable: The table cannot be read.
     """
     require_docs_folder(docs_folder)

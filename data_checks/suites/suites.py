@@ -1,7 +1,7 @@
-"""The checks between the stages: hold a table against its suite, report in words, write the Data Docs.
+"""Check a table between two stages against its suite, report in words and write the Data Docs.
 
-A suite looks at up to three tables: the columns and their types, the rows, and facts of the whole in one row. Where a
-column is missing or of another type, that alone is reported, and what is expected of its values is left out.
+A suite checks up to three tables: the columns and their types, the rows, and one row of facts about the whole table. If
+a column is missing or has another type, only that is reported. The expectations on its values are skipped.
 """
 
 from __future__ import annotations
@@ -39,21 +39,22 @@ def check(
     facts: Mapping[str, Any] | None = None,
     report: Report | None = None,
 ) -> CheckReport:
-    """Hold a table against the suite of its stage and write the Data Docs.
+    """Validate a table against the suite of its stage and write the Data Docs.
 
     Args:
         stage: "raw", "clean", "tokens", "predictions" or "samples".
         frame: The table, a Parquet file, or a folder of Parquet parts; only the columns of the suite are read. For
-            "tokens" the folder of the stream, or what `token_table` returns.
-        limits: Of the configuration.
-        docs_folder: Gets index.html and its pages; an earlier report in it is replaced.
-        name: Of the table, as the report shows it.
-        facts: What the stage said of its result. raw: rows, quarantined. tokens, of a table: see `token_table`.
-        report: Told how many rows are done, and of how many.
+            "tokens": the folder of the stream, or the result of `token_table`.
+        limits: Limits from the configuration.
+        docs_folder: Folder for index.html and its pages; an earlier report in it is replaced.
+        name: Name of the table, as the report shows it.
+        facts: Numbers that the stage reported about its result. "raw" needs `rows` and `quarantined`. "tokens" of a
+            table needs those of `token_table`.
+        report: Called with the number of rows done and the total.
 
     Raises:
         models.base.ModelError: The folder of a token stream cannot be opened.
-        ReviewLMError: There is no such suite, or a fact that it needs is absent.
+        ReviewLMError: There is no such suite, or a fact that it needs is missing.
     """
     if stage not in COLUMNS:
         raise ReviewLMError(f"There is no suite '{stage}'", remedy=f"one of {', '.join(COLUMNS)}")
@@ -74,13 +75,14 @@ def check(
 
 
 def token_table(stream: TokenStream) -> tuple[Path, dict[str, Any]]:
-    """Return the table and the facts that the suite "tokens" wants of a stream, counted anew from its ids.
+    """Return the table and the facts that the suite "tokens" needs; unknown words and largest id come from the ids.
 
-    A piece at a time: the stream may be larger than the memory.
+    The ids are read in pieces, since the stream may be larger than the memory.
 
     Returns:
-        The table with a row per review, and the facts tokens (as the stream says), disagreeing (reviews whose row says
-        otherwise than the offsets), unknown, largest_id and vocabulary_size.
+        The file of the table with a row per review, and the facts: `tokens` (number in the stream's header),
+        `disagreeing` (number of reviews whose length in the table differs from the offsets), `unknown`, `largest_id`
+        and `vocabulary_size`.
     """
     unknown, largest = 0, -1
     for start in range(0, len(stream.ids), CHUNK):
@@ -94,10 +96,10 @@ def token_table(stream: TokenStream) -> tuple[Path, dict[str, Any]]:
 
 
 def _disagreeing(stream: TokenStream) -> int:
-    """Count the reviews whose row has another number of tokens than the offsets, those without a row included."""
+    """Count the reviews whose number of tokens differs between table and offsets, including reviews without a row."""
     wrong = done = 0
     for rows in Table.of(stream.folder / DOCUMENTS).chunks(["tokens"]):
-        # Neither the begin nor the star token is counted.
+        # A row counts neither the begin token nor the star token.
         lengths = np.diff(stream.offsets[done : done + rows.height + 1]).astype(np.int64) - 2
         found = rows["tokens"].to_numpy()
         wrong += int(np.count_nonzero(found[: len(lengths)] != lengths)) + abs(len(found) - len(lengths))
@@ -106,14 +108,14 @@ def _disagreeing(stream: TokenStream) -> int:
 
 
 def _columns(stage: str, schema: Mapping[str, str]) -> Batch:
-    """Return one row per column that must be there, with the type it has ("missing" if it is not there)."""
+    """Return the batch of the required columns: one row per column with its type, "missing" if it is absent."""
     wanted = list(COLUMNS[stage])
     frame = pl.DataFrame({"column": wanted, "type": [schema.get(column, "missing") for column in wanted]})
     return Batch(f"{stage} columns", Table.of(frame), [columns_expected(COLUMNS[stage])])
 
 
 def _rows(case: Case) -> Batch:
-    """Return what is expected of each row, of the columns that can be judged, and what is measured beside it."""
+    """Return the batch of the rows: the expectations on usable columns, and the further metrics of the same pass."""
     expected = [each for each in expectations.ROWS[case.stage](case) if each.column in case.usable]
     tallies = {
         name: metric for name, metric in expectations.TALLIES.get(case.stage, lambda case: {})(case).items()
@@ -123,10 +125,10 @@ def _rows(case: Case) -> Batch:
 
 
 def _whole(case: Case, tallied: Mapping[str, Any]) -> list[Validated]:
-    """Return the verdicts on the facts of the whole; of each only what can be judged.
+    """Return the results for the facts of the whole table, as far as these facts are known.
 
     Raises:
-        ReviewLMError: What they rest on could not be measured, which says nothing of the data.
+        ReviewLMError: A metric that a fact needs could not be measured, which says nothing about the data.
     """
     for name, value in tallied.items():
         if isinstance(value, Broken):
