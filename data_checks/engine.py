@@ -1,10 +1,10 @@
-"""Holds tables against suites and writes the Data Docs; knows nothing of reviews.
+"""Validate tables against expectation suites and write the Data Docs.
 
-The judging is done by polars (`data_checks/metrics/evaluation.py`); what it makes are Great Expectations' own result
-objects, which its stores, pages, checkpoints and actions take as their own.
+Nothing in this module depends on reviews. Polars evaluates the expectations (`data_checks/metrics/evaluation.py`) and
+returns Great Expectations' own result objects, so its stores, pages, checkpoints and actions accept them.
 
-Great Expectations takes over two seconds to import, so it is imported inside functions. Its context lives in memory:
-nothing but the Data Docs touches the disk. It keeps that context in one global place, hence the lock.
+Great Expectations takes over two seconds to import, so it is imported inside functions. Its context is kept in memory:
+only the Data Docs are written to the disk. The context is a global variable of that package, hence the lock.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from data_checks.report import ExpectationResult
 SITE = "docs"
 PAGES = ("expectations", "validations")
 MARKER = ".reviewlm-data-docs"
-"""Empty file in each folder of Data Docs that was made here: what lies beside it may be replaced."""
+"""Empty file in each folder of Data Docs that `publish` made: the pages in such a folder may be replaced."""
 EXAMPLES = 5
 SUMMARY: Mapping[str, Any] = {"result_format": "SUMMARY", "partial_unexpected_count": EXAMPLES}
 _lock = threading.Lock()
@@ -40,13 +40,13 @@ _lock = threading.Lock()
 
 @dataclass(frozen=True)
 class Batch:
-    """A table and what is expected of it.
+    """A table and the expectations on it.
 
     Args:
-        name: Of the suite and the table, as the Data Docs show it.
-        table: Read in chunks.
+        name: Name of the suite and the table, as the Data Docs show it.
+        table: Table, read in chunks.
         expectations: Instances of Great Expectations' classes, each with a description in words.
-        tallies: What else is measured in the same pass.
+        tallies: Further metrics that are measured in the same pass.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Validated:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Results in the order of the expectations, and the ones that raised an error instead of judging."""
+    """Results in the order of the expectations, and the descriptions of the expectations that raised an error."""
 
     results: tuple[ExpectationResult, ...]
     broken: tuple[str, ...]
@@ -75,7 +75,7 @@ class Outcome:
 def validate(
     batch: Batch, rows: int = CHUNK_ROWS, report: Report | None = None, result_format: Mapping[str, Any] = SUMMARY
 ) -> Validated:
-    """Judge a batch, by chunks of at most so many *rows*; *report* is told how many are done, and of how many.
+    """Validate a batch in chunks of at most *rows* rows; call *report* with the number of rows done and the total.
 
     Raises:
         ReviewLMError: An expectation cannot be evaluated, or the table cannot be read.
@@ -89,15 +89,15 @@ def validate(
 
 
 def publish(validated: Sequence[Validated], docs_folder: Path, name: str) -> Outcome:
-    """Write the Data Docs of what was judged, and return it in plain values.
+    """Write the Data Docs of validated batches, and return the results as plain values.
 
     Args:
-        validated: At least one.
-        docs_folder: Gets index.html and what it needs; an earlier report in it is replaced.
-        name: Of the run, as the Data Docs show it.
+        validated: At least one batch.
+        docs_folder: Folder for index.html and its pages; an earlier report in it is replaced.
+        name: Name of the run, as the Data Docs show it.
 
     Raises:
-        ConfigError: The folder holds other things.
+        ConfigError: The folder holds other files.
     """
     with _lock, quiet():
         context = _context(docs_folder)
@@ -116,12 +116,12 @@ def publish(validated: Sequence[Validated], docs_folder: Path, name: str) -> Out
 
 
 def run(batches: Sequence[Batch], docs_folder: Path, name: str, rows: int = CHUNK_ROWS) -> Outcome:
-    """Judge batches and write the Data Docs: `validate` and `publish` in one."""
+    """Validate batches and write the Data Docs: `validate` and `publish` in one call."""
     return publish([validate(batch, rows) for batch in batches], docs_folder, name)
 
 
 def suite_result(validated: Validated, name: str) -> Any:
-    """Return Great Expectations' result object of a whole suite, as its stores, checkpoints and actions take it."""
+    """Return Great Expectations' result object for a whole suite, as its stores, checkpoints and actions need it."""
     from great_expectations import __version__
     from great_expectations.core.expectation_validation_result import ExpectationSuiteValidationResult
     from great_expectations.core.run_identifier import RunIdentifier
@@ -151,9 +151,9 @@ def suite_result(validated: Validated, name: str) -> Any:
 
 
 def exception_in(info: Mapping[str, Any] | None) -> str:
-    """Return the message of an exception inside Great Expectations, "" if there was none.
+    """Return the message of an exception inside Great Expectations, or "" if there was none.
 
-    `exception_info` comes in two shapes: flat, or keyed by the identity of each metric that failed.
+    `exception_info` has one of two forms: flat, or a mapping from the id of each failed metric to its exception.
     """
     if not info:
         return ""
@@ -163,7 +163,7 @@ def exception_in(info: Mapping[str, Any] | None) -> str:
 
 
 def great_expectations() -> Any:
-    """Import Great Expectations: late, without its usage statistics, and without the warnings of its own imports."""
+    """Import Great Expectations on first use, without usage statistics and without the warnings of its imports."""
     os.environ["GX_ANALYTICS_ENABLED"] = "False"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -173,10 +173,10 @@ def great_expectations() -> Any:
 
 
 def require_docs_folder(folder: Path) -> None:
-    """Refuse to write Data Docs into a folder of other things, whose pages would be mixed with theirs or removed.
+    """Raise an error if the folder holds other files: the Data Docs could be mixed with them or overwrite them.
 
     Raises:
-        ConfigError: The folder is neither new, nor empty, nor one of Data Docs that `publish` made.
+        ConfigError: The folder is not new, not empty, and was not made by `publish`.
     """
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MARKER).is_file():
         raise ConfigError(
@@ -205,7 +205,7 @@ def _context(docs_folder: Path) -> Any:
 
 
 def _store(context: Any, validated: Validated, name: str) -> None:
-    """Add the suite and its results to the stores from which the pages are made."""
+    """Add the suite and its results to the stores that the pages are built from."""
     from great_expectations.data_context.types.resource_identifiers import (
         ExpectationSuiteIdentifier,
         ValidationResultIdentifier,
@@ -228,7 +228,7 @@ def _write_pages(context: Any) -> None:
 
 
 def _drop_unused(docs_folder: Path) -> None:
-    """Delete what no page refers to: films and fonts of 4 MB, which would lie beside every check's 50 KB of pages."""
+    """Delete files that no page refers to: 4 MB of videos and fonts beside 50 KB of pages in every check."""
     ours = (docs_folder.glob("index.html"), *((docs_folder / part).rglob("*.html") for part in PAGES))
     pages = "".join(page.read_text(encoding="utf-8") for page in chain(*ours))
     for file in (docs_folder / "static").rglob("*"):
@@ -248,7 +248,7 @@ def _translated(expectation: Any, validation: Any) -> ExpectationResult:
 
 
 def _observed(result: Mapping[str, Any], is_share: bool) -> str:
-    """Say in a few words what was found: a value, or how many rows fail, with examples."""
+    """Return the observed value as short text, or the number of failing rows with examples."""
     if "element_count" not in result:
         value = result.get("observed_value")
         if is_share and isinstance(value, int | float):
@@ -272,7 +272,7 @@ def _shown(value: Any) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence what Great Expectations says of its own use of pandas and pydantic, and nothing else."""
+    """Silence the warnings of Great Expectations about its own use of pandas and pydantic, and no others."""
     with warnings.catch_warnings():
         for module in ("great_expectations", "pydantic", "marshmallow"):
             warnings.filterwarnings("ignore", module=rf"{module}\b.*")

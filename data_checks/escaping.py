@@ -1,4 +1,4 @@
-"""Escape what Great Expectations writes into its pages: it puts values of the data there as they are."""
+"""Escape HTML in results before Great Expectations writes them into its pages, since it does not do so itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from core.visible import visible
 
 
 def escaped(validation: Any) -> Any:
-    """Return a copy of an expectation's result for the pages: a value that holds a tag is shown, not obeyed."""
+    """Return a copy of an expectation's result with HTML escaped, so a tag in the data is shown as text."""
     shown = copy.copy(validation)
     shown.result = _escaped(validation.result)
     shown.expectation_config = escaped_words(validation.expectation_config)
@@ -18,7 +18,7 @@ def escaped(validation: Any) -> Any:
 
 
 def escaped_words(expectation: Any) -> Any:
-    """Return a copy of an expectation, or of its configuration, whose description is text for the pages."""
+    """Return a copy of an expectation, or of its configuration, with the HTML in its description escaped."""
     shown = copy.copy(expectation)
     shown.description = _escaped(expectation.description)
     return shown

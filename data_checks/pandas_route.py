@@ -1,4 +1,4 @@
-"""The same suites by Great Expectations on pandas: the yardstick of tests and benchmarks, used by no stage."""
+"""Validate suites with Great Expectations on pandas, as the reference for tests and benchmarks; no stage uses it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def validate_on_pandas(
         context = gx.get_context(mode="ephemeral")
         context.variables.progress_bars = ProgressBarsConfig(globally=False)
         suite = context.suites.add(gx.ExpectationSuite(name=name))
-        # Copies: a suite gives what is added to it an identity of its own.
+        # Copies, because a suite gives every expectation that is added to it a new id.
         added = [suite.add_expectation(expectation.copy(update={"id": None})) for expectation in expectations]
         asset = context.data_sources.add_pandas(name).add_dataframe_asset(name)
         whole = asset.add_batch_definition_whole_dataframe("whole")
         validator = Validator(whole, result_format=dict(result_format), batch_parameters={"dataframe": frame})
         results = validator.validate_expectation_suite(suite).results
-    # Great Expectations puts those that raised an error first.
+    # Great Expectations returns the expectations that raised an error first.
     by_id: dict[Any, Any] = {getattr(result.expectation_config, "id", None): result for result in results}
     return [by_id[expectation.id] for expectation in added]

@@ -1,4 +1,4 @@
-"""What the data checks found, in plain values: stored in artifacts, shown in the terminal and in the UI."""
+"""Define the report of a data check in plain values, for artifacts, the terminal and the UI."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from core.errors import CheckFailed, ReviewLMError
 from core.markdown import code, literal
 
 CRITICAL, WARNING, INFO = "critical", "warning", "info"
-"""A failed critical expectation stops the run, a warning is shown beside its result, an info is only logged."""
+"""A failed critical expectation stops the run, a warning is shown with the run's result, an info is only logged."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ExpectationResult:
-    """One expectation and what was observed.
+    """One expectation and the observed value.
 
     Args:
-        expectation: Great Expectations' name of it.
+        expectation: Name of its class in Great Expectations.
         severity: "critical", "warning" or "info".
         passed: Whether the data meet it.
         observed: Share, count or value that was found, as text.
-        sentence: The expectation in words, with what was observed.
+        sentence: The expectation in words, with the observed value.
     """
 
     expectation: str
@@ -38,16 +38,16 @@ class ExpectationResult:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """The outcome of one suite.
+    """Outcome of one suite.
 
     Args:
         stage: "raw", "clean", "tokens", "predictions" or "samples".
-        name: Of the checked table.
-        passed: No critical expectation failed and none was broken.
-        results: In the order of the suite.
-        report_path: `index.html` of the Data Docs, relative to the folder that holds the documentation folder: an
-            artifact may be moved with its report.
-        broken: Expectations that could not be evaluated, with the exception: says nothing of the data.
+        name: Name of the checked table.
+        passed: Whether no critical expectation failed and none was broken.
+        results: Results in the order of the suite.
+        report_path: `index.html` of the Data Docs. Relative to the folder that holds the documentation folder, so an
+            artifact can be moved together with its report.
+        broken: Expectations that could not be evaluated, with the exception. They say nothing about the data.
     """
 
     stage: str
@@ -59,17 +59,17 @@ class CheckReport:
 
     @property
     def failed(self) -> tuple[ExpectationResult, ...]:
-        """Failed critical expectations: these stop a run."""
+        """Failed critical expectations, which stop a run."""
         return tuple(result for result in self.results if not result.passed and result.severity == CRITICAL)
 
     @property
     def warnings(self) -> tuple[ExpectationResult, ...]:
-        """Failed expectations of severity warning: these are shown beside the run's result."""
+        """Failed expectations of severity warning, which are shown with the run's result."""
         return tuple(result for result in self.results if not result.passed and result.severity == WARNING)
 
     @property
     def summary(self) -> str:
-        """One line: how many expectations held, and the words of those that did not."""
+        """One line: the number of expectations that passed, and the sentences of the others."""
         held = sum(result.passed for result in self.results)
         line = f"{held} of {len(self.results)} expectations of '{self.stage}' hold"
         complaints = [f"broken: {name}" for name in self.broken]
@@ -77,15 +77,15 @@ class CheckReport:
         return "; ".join([line, *complaints])
 
     def located(self, folder: Path) -> CheckReport:
-        """Return the report with its page's full path, *folder* being the one that holds the documentation folder."""
+        """Return the report with the full path of its page; *folder* is the parent of the documentation folder."""
         return replace(self, report_path=folder / self.report_path)
 
     def require(self) -> CheckReport:
-        """Return the report if the data may be used; log what is not critical.
+        """Return the report if the data may be used; log failed expectations that are not critical.
 
         Raises:
-            ReviewLMError: An expectation could not be evaluated, which says nothing of the data.
-            CheckFailed: A critical expectation failed; in its own words, with the page's path.
+            ReviewLMError: An expectation could not be evaluated, which says nothing about the data.
+            CheckFailed: A critical expectation failed; the message has its sentence and the path of the page.
         """
         if self.broken:
             raise ReviewLMError(
@@ -110,13 +110,13 @@ class CheckReport:
 
     @classmethod
     def from_json(cls, text: str) -> CheckReport:
-        """Return the report that `to_json` wrote."""
+        """Read a report that `to_json` wrote."""
         values: dict[str, Any] = json.loads(text)
         values["results"] = tuple(ExpectationResult(**result) for result in values["results"])
         return cls(**{**values, "report_path": Path(values["report_path"]), "broken": tuple(values["broken"])})
 
     def to_markdown(self) -> str:
-        """Return the table of expectations, the failed ones first."""
+        """Return the expectations as a Markdown table, failed ones first."""
         lines = [f"**{self.stage}** {code(self.name)}: {'passed' if self.passed else 'failed'}", ""]
         lines += ["| outcome | severity | expectation |", "|---|---|---|"]
         for result in sorted(self.results, key=lambda result: result.passed):
