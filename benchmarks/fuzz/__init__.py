@@ -1,1 +1,1 @@
-"""Random damage to everything that comes from outside; `python -m benchmarks.fuzz --minutes 120 --seed 1`."""
+"""Apply random damage to all data from outside the program; `python -m benchmarks.fuzz --minutes 120 --seed 1`."""

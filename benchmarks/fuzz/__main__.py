@@ -1,14 +1,14 @@
-"""Damaged input, settings and stored files, for as long as wanted: whatever stands in them, no error but ours.
+"""Fuzz input, settings and stored files for a given time: damage may only cause errors of ReviewLM's own classes.
 
     python -m benchmarks.fuzz --minutes 120 --seed 1            # every case follows from the seed and its number
     python -m benchmarks.fuzz --cases 500 --target input        # one target alone
     python -m benchmarks.fuzz --again findings/input-17         # a saved finding once more; --minimise makes it smaller
 
-What holds for every case: it is read, or refused with an error of ours that can be shown; of input every record is
-accounted for, and where their number is known it is right; processor time and memory are bounded; the same case ends
-the same way again (every tenth is done twice). A finding is saved with its files and its trace; one that is mended
-goes, as a zip of its folder, into `tests/benchmarks/fuzz_cases`, where the suite checks it. Exits with 1 where there
-is a finding.
+Every case must meet these rules. It is read, or refused with one of our errors that can be shown. Every input record is
+accounted for, and their number is correct if it is known. CPU time and memory are bounded. The same case always has the
+same outcome (every tenth is run twice). A finding is saved with its files and its traceback. After the fault is fixed,
+put a zip of its folder into `tests/benchmarks/fuzz_cases`, where the tests check it. The exit code is 1 if there is a
+finding.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from benchmarks.fuzz.supervisor import Supervisor
 from benchmarks.fuzz.targets import TARGETS, WEIGHTS
 
 TWICE = 10
-"""Every so many cases one is done twice."""
+"""One of this number of cases is run twice."""
 FINDING = "finding.txt"
 
 
 @dataclass
 class Tally:
-    """What came of the cases so far."""
+    """Outcomes of the cases so far."""
 
     cases: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -44,7 +44,7 @@ class Tally:
     slowest: tuple[float, str] = (0.0, "")
 
     def lines(self) -> list[str]:
-        """Return it for people."""
+        """Return the outcomes as lines of text."""
         common = [f"  {count:>8,} {name}" for name, count in sorted(self.outcomes.items())]
         found = [f"  {len(names)} × {key}, first {names[0]}" for key, names in self.findings.items()]
         slow = f"slowest: {self.slowest[1]}, {self.slowest[0]:.1f} s of processor time"
@@ -52,7 +52,7 @@ class Tally:
 
 
 def fuzz(supervisor: Supervisor, args: argparse.Namespace, out: Path) -> Tally:
-    """Do cases until time or number is up."""
+    """Run cases until the time or the number of cases is reached."""
     tally, rng = Tally(), Random(args.seed)
     names = args.target or list(TARGETS)
     weights = [WEIGHTS.get(name, 1) for name in names]
@@ -74,7 +74,7 @@ def fuzz(supervisor: Supervisor, args: argparse.Namespace, out: Path) -> Tally:
 
 
 def _save(supervisor: Supervisor, folder: Path, answer: dict[str, Any], tally: Tally) -> None:
-    """Keep the files of the first case with a fault, and the names of the others."""
+    """Save the files of the first case with a fault, and only the names of the others."""
     known = tally.findings.setdefault(answer["key"], [])
     known.append(folder.name)
     if len(known) == 1:
@@ -84,7 +84,7 @@ def _save(supervisor: Supervisor, folder: Path, answer: dict[str, Any], tally: T
 
 
 def again(supervisor: Supervisor, finding: Path, smaller: bool) -> dict[str, Any]:
-    """Do a saved case once more, and make it smaller where that is wanted."""
+    """Run a saved case again, and minimise it if *smaller* is set."""
     target = finding.resolve().name.partition("-")[0]
     case = supervisor.folder / "given"
     unpack(finding, case)
@@ -99,7 +99,7 @@ def again(supervisor: Supervisor, finding: Path, smaller: bool) -> dict[str, Any
 
 
 def unpack(finding: Path, case: Path) -> None:
-    """Write the files of a saved finding, a folder or a zip, into a new folder; all but its trace."""
+    """Write the files of a saved finding (a folder or a zip), except its traceback, into a new folder."""
     shutil.rmtree(case, ignore_errors=True)
     if finding.is_file():
         shutil.unpack_archive(finding, case)
@@ -114,7 +114,7 @@ def say(line: str) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Fuzz; return 1 where there is a finding."""
+    """Run the fuzzer; return 1 if there is a finding."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fuzz", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--cases", type=int, default=2**62, help="stop after this many")

@@ -1,4 +1,4 @@
-"""Input files of every format and packing, with odd values, odd structure and damage; and what must come of them."""
+"""Write input files of every format and packing with odd values, odd structure and damage, and check their reading."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ TYPES = [
 
 
 def records(rng: Random) -> list[dict[str, Any]]:
-    """Return some reviews, a few of whose values are odd."""
+    """Return some reviews; a few of their values are odd."""
     odd = rng.choice([0.0, 0.02, 0.3])
     return [_record(rng, number, odd) for number in range(rng.choice([0, 1, 2, 7, 30, 90]))]
 
@@ -150,7 +150,7 @@ def _array(rng: Random, rows: list[dict[str, Any]]) -> tuple[bytes, int | None]:
     pretty = orjson.OPT_INDENT_2 if rng.random() < 0.5 else 0
     try:
         return orjson.dumps(rows, option=pretty), len(rows)
-    except TypeError:  # a whole number beyond 64 bits
+    except TypeError:  # an integer with more than 64 bits
         return json.dumps(rows, indent=2 if pretty else None).encode(), len(rows)
 
 
@@ -171,7 +171,7 @@ def _delimited(rng: Random, rows: list[dict[str, Any]]) -> tuple[bytes, int | No
     extra = 0
     for row in rows:
         values = [str(row.get(name, "")) for name in names]
-        # Python does not quote a carriage return; of such a record of several lines each is set aside alone.
+        # Python does not quote a carriage return, so each line of such a record would go to quarantine separately.
         writer.writerow(values if quoted else [value.replace("\r", "") for value in values])
         if rng.random() < 0.02:
             writer.writerow(names)
@@ -212,7 +212,7 @@ def _parquet(rng: Random, rows: list[dict[str, Any]]) -> tuple[bytes, int | None
             use_deprecated_int96_timestamps=rng.random() < 0.1,
             coerce_timestamps=None,
         )
-    except pa.ArrowException:  # it does not write every moment that it reads
+    except pa.ArrowException:  # pyarrow cannot write every time that it can read
         return b"PAR1", None
     content = out.getvalue()
     if rng.random() < 0.2:
@@ -231,7 +231,7 @@ FORMATS: dict[str, Callable[[Random, list[dict[str, Any]]], tuple[bytes, int | N
 
 
 def _tar(rng: Random, name: str, content: bytes) -> tuple[bytes, int]:
-    """Return an archive, and how often the file is in it."""
+    """Return an archive, and the number of times the file is in it."""
     out, times = io.BytesIO(), rng.choice([1, 1, 1, 3])
     form = rng.choice([tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
     with tarfile.open(fileobj=out, mode="w", format=form) as archive:
@@ -251,7 +251,7 @@ def _tar(rng: Random, name: str, content: bytes) -> tuple[bytes, int]:
 
 
 def _damaged_head(rng: Random, packed: bytes) -> bytes:
-    """Return a tar in one of whose heads a field is different, and its checksum right."""
+    """Return a tar with one changed field in one header, and a correct checksum of that header."""
     blocks = [place for place in range(0, len(packed) - 511, 512) if packed[place + 257 : place + 262] == b"ustar"]
     if not blocks:
         return damaged(rng, packed)
@@ -275,7 +275,7 @@ def _zip(rng: Random, name: str, content: bytes) -> tuple[bytes, int]:
 
 
 def _packed(rng: Random, name: str, content: bytes) -> tuple[str, bytes, int]:
-    """Return a file packed once more: its ending, its bytes, and how often the content is in it."""
+    """Return a file packed once more: its suffix, its bytes, and the number of times the content is in it."""
     kind = rng.choice(["gz", "zst", "bz2", "xz", "tar", "zip"])
     if kind in ("tar", "zip"):
         return kind, *(_tar if kind == "tar" else _zip)(rng, name, content)
@@ -289,7 +289,7 @@ def _packed(rng: Random, name: str, content: bytes) -> tuple[str, bytes, int]:
 
 
 def make(rng: Random, case: Path) -> None:
-    """Write one file, and in `case.json` its settings and how many records it holds, if that is known."""
+    """Write one file, and `case.json` with its settings and the number of its records, if known."""
     suffix = rng.choice(list(FORMATS))
     content, count = FORMATS[suffix](rng, records(rng))
     if rng.random() < 0.3:
@@ -315,7 +315,7 @@ def make(rng: Random, case: Path) -> None:
 
 
 def check(case: Path, work: Path) -> str:
-    """Read the file; every record of it must be accounted for, and what was set aside be fit to be shown."""
+    """Read the file; every record must be accounted for, and it must be possible to show the quarantined ones."""
     known = json.loads((case / "case.json").read_text())
     facts = ingest([case / known["name"]], work / "out", SourceConfig(**known["settings"]))
     assert facts["records"] == facts["rows"] + facts["quarantined"] + facts["duplicates"], facts

@@ -1,4 +1,4 @@
-"""Makes a saved finding smaller: pieces of its files are taken out as long as the fault stays the same."""
+"""Minimise a saved finding: remove pieces of its files as long as the fault stays the same."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 TRIES = 400
-"""Cases that are run at most for one finding."""
+"""Most runs of a case for one finding."""
 
 
 def minimise(case: Path, same: Callable[[], bool]) -> int:
-    """Shorten the files of a case in place, the largest first; return how many bytes are gone.
+    """Shorten the files of a case in place, the largest first; return the number of removed bytes.
 
     Args:
         case: Folder of the files.
-        same: Runs the case as it stands, and says whether it still has the fault.
+        same: Function that runs the case with its current files, and returns whether it still has the fault.
     """
     before = _size(case)
     left = [TRIES]
@@ -30,7 +30,7 @@ def minimise(case: Path, same: Callable[[], bool]) -> int:
 
 
 def _shorten(path: Path, still: Callable[[], bool], left: list[int]) -> None:
-    """Take out ever smaller pieces (Zeller and Hildebrandt 2002, "ddmin", complements only)."""
+    """Remove smaller and smaller pieces (Zeller and Hildebrandt 2002, "ddmin", complements only)."""
     content = path.read_bytes()
     piece = max(1, len(content) // 2)
     while left[0] > 0 and content:

@@ -1,4 +1,4 @@
-"""Saved models with an odd description, vocabulary or array, and ARPA files: an answer, or ModelError."""
+"""Damage saved models and ARPA files, and check that opening them gives a result or a ModelError."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ LINE = "the soup was great"
 
 @cache
 def _whole() -> Path:
-    """Return the folder of the models that are damaged; made once in a process."""
+    """Return the folder of the undamaged models, which are made once per process."""
     folder = Path(tempfile.mkdtemp(prefix="fuzz-models-"))
     save_models(folder)
     return folder
 
 
 def make_bundle(rng: Random, case: Path) -> None:
-    """Write a bundle of which one file is odd; in most cases the description agrees with it."""
+    """Write a bundle with one damaged file; in most cases the checksums in its description match that file."""
     kind = rng.choice(["ngram", "lstm", "cache"])
     bundle = case / "bundle"
     shutil.copytree(_whole() / kind, bundle)
@@ -54,7 +54,7 @@ def make_bundle(rng: Random, case: Path) -> None:
 
 
 def check_bundle(case: Path, work: Path) -> str:
-    """Open the bundle; one that opens can be asked and writes."""
+    """Open the bundle, score a text with it and predict a token."""
     bundle = load_bundle(case / "bundle", check_probes=True)
     score = bundle.score_text(LINE, 4)
     state = bundle.model.start(1)
@@ -64,7 +64,7 @@ def check_bundle(case: Path, work: Path) -> str:
 
 
 def make_lines(rng: Random, case: Path) -> None:
-    """Write a model of lines of which one file is odd."""
+    """Write a line model with one damaged file."""
     shutil.copytree(_whole() / "lines", case / "model")
     path = rng.choice(sorted(path for path in (case / "model").iterdir() if path.is_file()))
     content = path.read_bytes()
@@ -73,7 +73,7 @@ def make_lines(rng: Random, case: Path) -> None:
 
 
 def check_lines(case: Path, work: Path) -> str:
-    """Open the model of lines and score one."""
+    """Open the line model and score one line."""
     model = LineLM.open(case / "model")
     if not model.normalised:
         return "scores only"
@@ -81,7 +81,7 @@ def check_lines(case: Path, work: Path) -> str:
 
 
 def make_arpa(rng: Random, case: Path) -> None:
-    """Write an ARPA file with lines that are odd."""
+    """Write an ARPA file with odd lines."""
     lines = ARPA.splitlines()
     for _ in range(rng.choice([1, 1, 2, 4])):
         place = rng.randrange(len(lines))
@@ -123,7 +123,7 @@ def make_arpa(rng: Random, case: Path) -> None:
 
 
 def check_arpa(case: Path, work: Path) -> str:
-    """Read the file; what is read scores a line as it does when it was saved and opened again."""
+    """Read the file; the model must score a line equally before and after it is saved and opened again."""
     model = LineLM.from_arpa(case / "model.arpa")
     nats = model.token_nats(model.read_lines([LINE]))
     model.save(work / "model")

@@ -1,4 +1,4 @@
-"""Damage: to bytes as they lie in a file, and to values where the structure is to stay whole."""
+"""Damage the bytes of a file, or values in a structure that stays valid."""
 
 from __future__ import annotations
 
@@ -79,12 +79,12 @@ VALUES: list[Any] = [
     [0.5],
 ]
 LITERALS = ["1e999", "NaN", "-Infinity", "9" * 5_000, "[" * 3_000 + "]" * 3_000, '"\\ud800"', "1" + "0" * 400]
-"""What only stands in the text of JSON, not in its values."""
+"""Literals that can occur in the text of JSON but not among values that are written as JSON."""
 MARK = "\u0001literal\u0001"
 
 
 def damaged(rng: Random, content: bytes, most: int = 4) -> bytes:
-    """Return bytes with a few changes: flipped, overwritten, inserted, repeated, moved, deleted or cut off."""
+    """Return bytes with a few changes: flipped, overwritten, inserted, repeated, copied, deleted or cut off."""
     for _ in range(rng.randint(1, most)):
         content = _changed(rng, content)
     return content
@@ -117,14 +117,14 @@ def _changed(rng: Random, content: bytes) -> bytes:
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Yield the path of every value in nested ones, the outermost first."""
+    """Yield the path of every value in nested values, outermost first."""
     yield path
     for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
         yield from places(inner, (*path, key))
 
 
 def put(value: Any, path: tuple[Any, ...], new: Any) -> Any:
-    """Return nested values with another one at a place."""
+    """Return nested values with a new value at a path."""
     if not path:
         return new
     changed: Any = dict(value) if isinstance(value, dict) else list(value)
@@ -133,14 +133,14 @@ def put(value: Any, path: tuple[Any, ...], new: Any) -> Any:
 
 
 def _chosen(rng: Random, value: Any) -> tuple[Any, ...]:
-    """Return a place; those near the top as likely as all those far below together."""
+    """Return a random path; every depth is equally likely, although there are more deep paths."""
     every = list(places(value))
     depth = rng.randint(0, max(map(len, every)))
     return rng.choice([path for path in every if len(path) == depth])
 
 
 def damaged_json(rng: Random, value: Any, most: int = 2) -> bytes:
-    """Return JSON in which values are of another type or size, are gone, or stand twice; seldom it is broken text."""
+    """Return JSON in which values have another type or size, are missing or repeated; rarely as broken text."""
     for _ in range(rng.randint(1, most)):
         path = _chosen(rng, value)
         holder = value

@@ -1,4 +1,4 @@
-"""Small saved models, made in a second, for whatever opens models: n-grams, a network, a cache, a model of lines."""
+"""Make small saved models in a second, to fuzz code that opens models: n-grams, a network, a cache, a line model."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ KINDS = ("ngram", "lstm", "cache", "lines")
 
 
 def save_models(folder: Path) -> None:
-    """Write one folder for each of `KINDS`; the last is a model of lines, the others are bundles."""
+    """Write one folder for each of `KINDS`; the last is a line model, the others are bundles."""
     word, char = (_vocabulary(unit) for unit in ("word", "char"))
     spec = NGramSpec(order=3)
     counts = count_ngrams(_documents(word), spec.order, word.size, GIVEN)

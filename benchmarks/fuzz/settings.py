@@ -1,4 +1,4 @@
-"""Presets and overrides with odd values and odd structure: a configuration that can be written down, or ConfigError."""
+"""Write presets and overrides with odd values and structure; they must give a valid configuration or a ConfigError."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ ODD = [
 
 
 MILD = ["1", "2", "3", "20", "0.5", "0.1", "true", "false", '"word"', '"none"', "[1]", "1e-3"]
-"""Values that many settings take."""
+"""Values that are valid for many settings."""
 
 
 def settings(options: Any, prefix: str = "") -> Iterator[str]:
@@ -107,7 +107,7 @@ def make(rng: Random, case: Path) -> None:
 
 
 def check(case: Path, work: Path) -> str:
-    """Read the configuration; what is accepted can be written as JSON, and read again says the same."""
+    """Read the configuration; an accepted one must be equal after it is written as JSON and read again."""
     config = load_config(str(case / "preset.toml"), json.loads((case / "overrides.json").read_text()))
     dumped = config.model_dump(mode="json")
     text = canonical(dumped)

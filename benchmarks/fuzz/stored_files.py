@@ -1,4 +1,4 @@
-"""What the pipeline itself has stored, or a person has corrected: manifests of the store, quarantined records."""
+"""Damage files that the pipeline stored or a user corrected: manifests of the store, quarantined records."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BAD = b"\n".join(
 
 
 def make_manifest(rng: Random, case: Path) -> None:
-    """Write an artifact whose manifest is odd."""
+    """Write an artifact with a damaged manifest."""
     store = Store(case / "store")
 
     def make(work: Path) -> dict[str, object]:
@@ -42,13 +42,13 @@ def make_manifest(rng: Random, case: Path) -> None:
     artifact = store.build("fit", 1, {"order": 3}, {"data": "abc"}, make).artifact
     path = artifact.folder / MANIFEST
     content = path.read_bytes()
-    if rng.random() < 0.7:  # as those of earlier versions: the checksum finds what else the damage does
+    if rng.random() < 0.7:  # as in earlier versions: with a checksum, damage to the values would be detected first
         content = json.dumps({name: value for name, value in json.loads(content).items() if name != CHECKSUM}).encode()
     path.write_bytes(damaged_json(rng, json.loads(content)) if rng.random() < 0.8 else damaged(rng, content))
 
 
 def check_manifest(case: Path, work: Path) -> str:
-    """Find the artifact in every way that there is."""
+    """Find, open and verify the artifact in every way that the store offers."""
     store = Store(case / "store")
     [folder] = (case / "store" / "fit").iterdir()
     found = list(store.all("fit"))
@@ -65,7 +65,7 @@ def _reading(folder: Path) -> tuple[Source, Reading]:
 
 
 def make_replay(rng: Random, case: Path) -> None:
-    """Write quarantined records as a person might give them back."""
+    """Write quarantined records as a user might correct and return them."""
     _, reading = _reading(case / "made")
     export(reading.quarantine, case / "fixed.jsonl")
     lines = (case / "fixed.jsonl").read_bytes().splitlines()
@@ -83,7 +83,7 @@ def make_replay(rng: Random, case: Path) -> None:
 
 
 def check_replay(case: Path, work: Path) -> str:
-    """Replay them; every record that was set aside comes back or stays, and the data set holds them all."""
+    """Replay the records; each must be accepted or stay in quarantine, and the data set must account for all."""
     source, reading = _reading(work / "made")
     facts = replay(
         [source],

@@ -1,4 +1,4 @@
-"""Runs cases in a worker process, and says what came of each: also that it crashed, or took too long."""
+"""Run cases in a worker process and report the outcome of each, including crashes and timeouts."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from typing import IO, Any
 import psutil
 
 CPU_SECONDS = 20.0
-"""Processor time that a case may take: what an idle machine does in tens of milliseconds."""
+"""Most CPU time of a case; on an idle machine a case takes tens of milliseconds."""
 WALL_SECONDS = 300.0
 POLL = 0.5
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 class Supervisor:
-    """One worker at a time, started anew when it is gone."""
+    """Owner of one worker process, which is restarted after it has ended."""
 
     def __init__(self, folder: Path, cpu_seconds: float = CPU_SECONDS, wall_seconds: float = WALL_SECONDS) -> None:
         self.folder, self.cpu_seconds, self.wall_seconds = folder, cpu_seconds, wall_seconds
@@ -36,11 +36,11 @@ class Supervisor:
 
     @property
     def said(self) -> Path:
-        """What the worker writes to its standard error."""
+        """File with the worker's standard error."""
         return self.folder / "said.txt"
 
     def run(self, job: dict[str, Any]) -> dict[str, Any]:
-        """Return what the worker answers, with the processor `seconds` it took; "error" where it cannot any more."""
+        """Return the worker's answer with its CPU time as `seconds`; "error" if the worker ended or took too long."""
         process = self._worker()
         about = psutil.Process(process.pid)
         before, began = _cpu(about), time.monotonic()

@@ -1,4 +1,4 @@
-"""What is fuzzed: how a case is made from random numbers, and what must hold when it is read."""
+"""List the fuzz targets: functions that make a case from random numbers, and functions that read and check it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from core.errors import ReviewLMError
 from models.base import ModelError
 
 OURS = (ReviewLMError, ModelError)
-"""All that may come of a case besides success."""
+"""Errors that a case may raise."""
 
 
 class Target(NamedTuple):
-    """*make* writes a case into an empty folder; *check* reads it, and returns what must be the same in every run."""
+    """Fuzz target: *make* writes a case into an empty folder; *check* reads it and returns a reproducible text."""
 
     make: Callable[[Random, Path], None]
     check: Callable[[Path, Path], str]
@@ -34,23 +34,23 @@ TARGETS = {
     "replay": Target(stored_files.make_replay, stored_files.check_replay),
 }
 WEIGHTS = {"input": 6, "settings": 2, "bundle": 2}
-"""How often a target is drawn, 1 where nothing is said."""
+"""Relative frequency of targets; 1 for targets that are not listed."""
 
 
 def make_case(target: str, seed: int, folder: Path) -> None:
-    """Write the case of a seed into a folder, which is emptied."""
+    """Write the case of a seed into a folder, after emptying it."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     TARGETS[target].make(Random(f"{target} {seed}"), folder)
 
 
 def outcome(target: str, case: Path, work: Path) -> str:
-    """Return what came of a case: "read …", or "refused …" with the class of our error; any other error is raised."""
+    """Return the outcome of a case: "read …", or "refused …" with the class of our error; raise any other error."""
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     try:
         return f"read {TARGETS[target].check(case, work)}"
     except OURS as error:
-        said = str(error)  # an error that cannot be shown is a fault too
+        said = str(error)  # an error that cannot be shown as text is also a fault
         assert said.strip(), "an error without a word"
         return f"refused {type(error).__name__}"

@@ -1,7 +1,7 @@
-"""The process that does the cases: a crash or a hang of a library ends it, and not the fuzzing.
+"""Run cases in a separate process, so that a crash or a hang of a library does not end the fuzzing.
 
-Reads one job a line ({"target", "seed", "folder"} or {"target", "case", "folder"}) and answers each with one line:
-`outcome`, or the `error` with its trace and a `key` that is the same for the same fault.
+Reads one job per line ({"target", "seed", "folder"} or {"target", "case", "folder"}) and answers each with one line:
+`outcome`, or the `error` with its traceback and a `key` that is equal for equal faults.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import psutil
 from benchmarks.fuzz.targets import make_case, outcome
 
 MEMORY = 4 << 30
-"""Bytes of address space that a case may take beyond what the loaded libraries have."""
+"""Most bytes of address space of a case, in addition to that of the loaded libraries."""
 ROOT = Path(__file__).resolve().parent.parent.parent
 OWN = ("corpus", "models", "reviewlm", "tasks", "evaluation", "benchmarks")
 
@@ -31,7 +31,7 @@ def main() -> None:
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what a library prints is no answer
+    os.dup2(2, 1)  # output that a library prints must not be taken for an answer
     limit = psutil.Process().memory_info().vms + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     for line in sys.stdin:
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def do(job: dict[str, Any]) -> dict[str, Any]:
-    """Make the case of a seed, or take the one that is given, and check it as often as the job says."""
+    """Make the case of a seed, or use the given case, and check it as many times as the job requires."""
     folder = Path(job["folder"])
     case = Path(job.get("case") or folder / "case")
     try:
@@ -51,12 +51,12 @@ def do(job: dict[str, Any]) -> dict[str, Any]:
         return {"outcome": " ".join(found[0].split()[: 2 if found[0].startswith("refused") else 1])}
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # a panic of a library in Rust is no Exception
+    except BaseException as error:  # a panic of a Rust library is not an Exception
         return {"error": "".join(traceback.format_exception(error)), "key": key_of(error)}
 
 
 def key_of(error: BaseException) -> str:
-    """Return the class of an error and the innermost place in our code: the same fault has the same key."""
+    """Return the class of an error and the innermost place in our code, so that equal faults have equal keys."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_ours(frame.filename)]
     where = f"{Path(frames[-1].filename).relative_to(ROOT)}:{frames[-1].name}" if frames else "outside"
     return f"{type(error).__name__} in {where}"
