@@ -1,4 +1,4 @@
-"""Suites "raw" and "clean" on synthetic reviews: ours, polars in chunks, beside Great Expectations on pandas.
+"""Measure the suites "raw" and "clean" on synthetic reviews: ours on polars against Great Expectations on pandas.
 
     python -m benchmarks.checks --quick --write
 """
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import polars as pl
-import pyarrow.parquet  # noqa: F401  both routes read with it: what it takes belongs to the bare process
+import pyarrow.parquet  # noqa: F401  both routes read with it, so its memory counts as that of the bare process
 
 from benchmarks.harness import Ratio, Report, Run, arguments, finish, interleave, ratio, say, summary
 from core.config.run_config import ChecksConfig
@@ -42,7 +42,7 @@ NOTES = (
 
 
 def write_reviews(folder: Path, rows: int, seed: int = 1) -> None:
-    """Write tables "raw" (parts, as ingestion writes them) and "clean" of reviews of some 100 words in Zipf's law."""
+    """Write tables "raw" (parts, as from ingestion) and "clean" with reviews of about 100 words by Zipf's law."""
     draw = np.random.default_rng(seed)
     letters = np.array(list("etaoinshrdlu"))
     lengths = draw.integers(1, 10, 5000)
@@ -55,7 +55,7 @@ def write_reviews(folder: Path, rows: int, seed: int = 1) -> None:
         sizes = np.clip(draw.lognormal(4.3, 0.8, count).astype(int), 3, 900)
         drawn = words[draw.choice(len(words), int(sizes.sum()), p=weights / weights.sum())]
         ends = np.cumsum(sizes)
-        # One review in twenty has a letter that is not ASCII, as in the real ones.
+        # One review in twenty has a letter that is not ASCII, as in real reviews.
         closing = [". Très bon!" if share < 0.05 else ". Very good!" for share in draw.random(count)]
         texts = [" ".join(drawn[e - size : e]) + last for e, size, last in zip(ends, sizes, closing, strict=True)]
         numbers = pl.Series(np.arange(first, first + count))
@@ -81,7 +81,7 @@ def _suite(stage: str, folder: Path) -> tuple[Table, list[Any], Case]:
 
 
 def by_polars(stage: str, folder: Path) -> dict[str, Any]:
-    """Judge the rows of a table our way; what the suites measure of the whole is measured too."""
+    """Validate the rows of a table on polars, and measure the metrics of the whole table in the same pass."""
     table, expectations, case = _suite(stage, folder)
     tallies = TALLIES.get(stage, lambda case: {})(case)
     results = validate(Batch(stage, table, expectations, tallies)).results
@@ -89,12 +89,12 @@ def by_polars(stage: str, folder: Path) -> dict[str, Any]:
 
 
 def by_pandas(stage: str, folder: Path) -> dict[str, Any]:
-    """Load the columns that the suite looks at with pandas, and let Great Expectations judge them."""
+    """Load the columns of the suite with pandas, and validate them with Great Expectations."""
     table, expectations, _ = _suite(stage, folder)
     wanted = list(dict.fromkeys(each.column for each in expectations))
     measured = [name for name in wanted if name not in table.physical]
     frame = pd.read_parquet(folder / stage, columns=[name for name in wanted if name in table.physical])
-    # Our own measures have no counterpart there, and are worked out for it a chunk at a time.
+    # Our measures have no counterpart on pandas, so they are computed for it chunk by chunk.
     chunks = [chunk.to_numpy() for chunk in table.chunks(measured)]
     frame[measured] = np.concatenate(chunks)
     with warnings.catch_warnings():
@@ -104,7 +104,7 @@ def by_pandas(stage: str, folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure, and show the ratios."""
+    """Run the benchmark and show the ratios."""
     parser = arguments(__doc__ or "")
     parser.add_argument("--rows", type=int, default=0, help="reviews (default 1,000,000; 150,000 with --quick)")
     args = parser.parse_args()
@@ -130,7 +130,7 @@ def main() -> None:
 
 
 def _ratios(runs: dict[str, list[Run]]) -> dict[str, Ratio]:
-    """Return the ratios of both suites together, and of each."""
+    """Return the ratios of both suites together and of each suite."""
     ratios = {}
     for suites, name in ((SUITES, ""), *(((stage,), f"_{stage}") for stage in SUITES)):
         ours, theirs = (_together([runs[f"{stage} {route}"] for stage in suites]) for route in ("polars", "pandas"))
@@ -142,7 +142,7 @@ def _ratios(runs: dict[str, list[Run]]) -> dict[str, Ratio]:
 
 
 def _together(of_suites: list[list[Run]]) -> list[Run]:
-    """Return per round the summed times, and the highest memory above that of the process before the call."""
+    """Return for each round the summed times and the peak memory above that of the process before the call."""
     together = []
     for turn in zip(*of_suites, strict=True):
         peak = max(run.peak_mib - run.base_mib for run in turn)

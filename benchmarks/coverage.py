@@ -1,12 +1,12 @@
-"""How often do the intervals of the evaluation hold the true figure? A simulation: the table of `docs/uncertainty.md`.
+"""Simulate how often the confidence intervals of the evaluation contain the true figure (`docs/uncertainty.md`).
 
     python -m benchmarks.coverage --quick
     python -m benchmarks.coverage --write
     python -m benchmarks.coverage --reviews 500 --sets 400
 
-Reviews are drawn from a population whose figures are known exactly, since it is finite: lengths are skewed like those
-of reviews, short reviews cost more per byte, and the two models find the same reviews hard. Each draw is a test set,
-gets its intervals from the code that makes those of a run, and these hold the population's figure or not.
+Reviews are drawn from a finite population, so its figures are known exactly. Lengths are skewed like those of real
+reviews, short reviews cost more per byte, and the same reviews are hard for both models. Each draw is a test set. Its
+intervals come from the code that a run uses, and each interval contains the population's figure or does not.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from evaluation.statistics.intervals import FIGURES, ComparedScores
 CONFIDENCE, GOAL = 0.95, (0.93, 0.97)
 POPULATION = 200_000
 SIZES = {50: 2_000, 100: 2_000, 500: 2_000, 2_000: 1_000, 8_000: 500}
-"""Reviews of a test set, and how many test sets are drawn. The largest are more than `bootstrap.MAX_UNITS`."""
+"""Number of test sets by number of reviews in a test set. The largest have more than `bootstrap.MAX_UNITS` reviews."""
 QUICK = {100: 300, 1_000: 100}
 RESAMPLES = 2_000
 SHOWN = ("perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "open_bits_per_byte", "oov_share")
 
 
 def population(size: int, seed: int, spread: float = 0.85) -> dict[str, pl.DataFrame]:
-    """Return the scores of a model and a baseline on *size* reviews, and what these cost the grammar.
+    """Return the scores of a model and a baseline on *size* reviews, and those of the grammar.
 
     Args:
-        size: Reviews.
+        size: Number of reviews.
         seed: Equal seeds give equal populations.
         spread: Standard deviation of the logarithm of the length; that of Yelp's reviews is about 0.85.
     """
@@ -63,7 +63,7 @@ def population(size: int, seed: int, spread: float = 0.85) -> dict[str, pl.DataF
 
 
 def figures_of_population(tables: Mapping[str, pl.DataFrame]) -> dict[str, float]:
-    """Return the true figures."""
+    """Return the true figures of the population."""
     model, base = figures_of(tables["model"]), figures_of(tables["baseline"])
     gap = (model.nats + model.spelling_nats - float(tables["judged"]["nats"].to_numpy().sum())) / LN2
     return {
@@ -77,7 +77,7 @@ def figures_of_population(tables: Mapping[str, pl.DataFrame]) -> dict[str, float
 
 
 def intervals(tables: Mapping[str, pl.DataFrame], rows: np.ndarray, resamples: int) -> dict[str, tuple[float, float]]:
-    """Return the ends of the interval of every figure on some reviews of the population."""
+    """Return the ends of the confidence interval of every figure on some reviews of the population."""
     ids = pl.Series("review_id", [f"r{n:06d}" for n in range(len(rows))])
     drawn = {name: table[rows].with_columns(ids) for name, table in tables.items()}
     scores = {name: drawn[name] for name in ("model", "baseline")}
@@ -99,7 +99,7 @@ def _open(sums: Mapping[Any, Any], name: str) -> Any:
 def coverage(
     tables: Mapping[str, pl.DataFrame], size: int, sets: int, seed: int, resamples: int = RESAMPLES
 ) -> dict[str, float]:
-    """Return the share of *sets* test sets of *size* reviews whose interval holds the true figure, by figure."""
+    """Return by figure the share of *sets* test sets of *size* reviews whose interval contains the true figure."""
     truth, held = figures_of_population(tables), Counter[str]()
     for rows in _test_sets(len(tables["model"]), size, sets, seed):
         found = intervals(tables, rows, resamples)
@@ -114,7 +114,7 @@ def _test_sets(population_size: int, size: int, sets: int, seed: int) -> Iterato
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
-    """Simulate, and report the coverage by figure and number of reviews."""
+    """Run the simulation and report the coverage by figure and number of reviews."""
     parser = arguments(__doc__ or "")
     parser.add_argument("--reviews", type=int, help="only test sets with this number of reviews")
     parser.add_argument("--sets", type=int, help="number of test sets of each size")

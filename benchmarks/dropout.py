@@ -1,11 +1,11 @@
-"""What each kind of dropout does to a small network on a small text: the table of `docs/training.md`.
+"""Measure the effect of each kind of dropout on a small network and a small text (table in `docs/training.md`).
 
     python -m benchmarks.dropout --quick
     python -m benchmarks.dropout --source kaggle_yelp_10k.csv.gz --write
 
-The same LSTM reads the same few reviews many times, so that without dropout it learns them by heart; each row drops in
-another place. Every fit is a fresh process of one thread. Both perplexities are those of the weights that did best on
-the held-out reviews, measured without dropout.
+The same LSTM reads the same few reviews many times, so that it overfits without dropout. Each row applies dropout in
+another place. Every fit runs in a new process with one thread. Both perplexities are those of the weights with the best
+result on the held-out reviews, measured without dropout.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PLAIN = RecurrentSpec(
     training=TrainingSpec(epochs=12, batch=16, window=35, learning_rate=6e-3, evaluations=12, schedule="linear"),
 )  # fmt: skip
 SHARE, WORDS, WEIGHTS = 0.4, 0.2, 0.5
-"""Dropped of the features, of the vocabulary and of the recurrent weights."""
+"""Dropout rates of the features, of the vocabulary and of the recurrent weights."""
 LOCKED = replace(PLAIN, dropout=SHARE, variational=True)
 ROWS: Mapping[str, RecurrentSpec] = {
     "none": PLAIN,
@@ -44,7 +44,7 @@ ROWS: Mapping[str, RecurrentSpec] = {
 
 
 def fit(folder: Path, spec: RecurrentSpec) -> dict[str, Any]:
-    """Fit one network and return its perplexities on what it read and on what it did not."""
+    """Fit one network and return its perplexities on the training and the held-out reviews."""
     vocabulary, train, held_out = opened(folder)
     with tempfile.TemporaryDirectory() as work:
         result = RecurrentLM.fit(spec, vocabulary, train, held_out, FitContext(Path(work)))
@@ -58,7 +58,7 @@ def fit(folder: Path, spec: RecurrentSpec) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
-    """Measure and report."""
+    """Run the benchmark and report."""
     parser = arguments(__doc__ or "")
     ask_for_reviews(parser, 600)
     args: argparse.Namespace = parser.parse_args(argv)

@@ -1,13 +1,13 @@
-"""What the score stage costs above the model's own work, and what memory it takes: figures of `docs/evaluation.md`.
+"""Measure the overhead of the score stage over the model's own work, and its memory (figures in `docs/evaluation.md`).
 
     python -m benchmarks.evaluate --quick
     python -m benchmarks.evaluate --source kaggle_yelp_10k.csv.gz --reviews 10000 --write
 
-Ours is all of the stage once model and stream are open: batches, scores, the tokens of the observed reviews, figures,
-files. Beside it stands a bare loop of `model.score` over the same batches, which it finds ready in memory. An n-gram
-model and an LSTM, each in a process of its own with one thread, on half of the reviews; the other half they were
-fitted on. The n-gram model, which is through with them in no time, gets a stream that repeats them. Memory is that of
-its stage, on the reviews once and repeated.
+Ours is the whole stage after model and stream are open: batches, scores, the tokens of the observed reviews, figures,
+files. It is compared with a bare loop of `model.score` over the same batches, which are ready in memory. An n-gram
+model and an LSTM are measured, each in its own process with one thread. They are fitted on one half of the reviews and
+score the other half. The n-gram model is so fast that it gets a stream that repeats the reviews. Memory is that of its
+stage, on the reviews once and repeated.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ COPIES = 8
 
 
 def fit(folder: Path) -> None:
-    """Write the bundles of both models; the LSTM's weights are its first ones, which cost as much as any."""
+    """Write the bundles of both models; the LSTM is not trained, since its speed does not depend on its weights."""
     vocabulary = Vocabulary.load(folder / "vocabulary")
     train, held = (TokenStream.open(folder / name) for name in ("train", "validation"))
     with tempfile.TemporaryDirectory() as work:
@@ -59,7 +59,7 @@ def fit(folder: Path) -> None:
 
 
 def repeat(folder: Path, copies: int) -> None:
-    """Write the held-out stream so many times over, as one stream."""
+    """Write *copies* copies of the held-out stream as one stream."""
     source, target = folder / "validation", folder / "repeated"
     target.mkdir()
     stream = TokenStream.open(source)
@@ -75,14 +75,14 @@ def repeat(folder: Path, copies: int) -> None:
 
 
 def stage(folder: Path, kind: str, name: str) -> dict[str, Any]:
-    """Do all of the score stage; return tokens and CPU seconds."""
+    """Run the whole score stage; return tokens and CPU seconds."""
     bundle, stream = load_bundle(folder / kind), TokenStream.open(folder / name)
     with tempfile.TemporaryDirectory() as work:
         return _timed(stream, lambda: _record(bundle, stream, Path(work)))
 
 
 def forward(folder: Path, kind: str, name: str) -> dict[str, Any]:
-    """Let the model score the same batches, which are ready in memory; return tokens and CPU seconds."""
+    """Score the same batches, ready in memory, with the model alone; return tokens and CPU seconds."""
     bundle, stream = load_bundle(folder / kind), TokenStream.open(folder / name)
     ready = [
         list(windows(stream, rows_B, max(1, TOKENS_PER_BATCH // len(rows_B))))
@@ -110,14 +110,14 @@ def _timed(stream: TokenStream, work: Callable[[], None]) -> dict[str, Any]:
 
 
 def ratio_of(ours: Sequence[dict[str, Any]], bare: Sequence[dict[str, Any]], kind: str) -> Ratio:
-    """Return the stage's tokens per CPU second as a share of the bare loop's."""
+    """Return the stage's tokens per CPU second as a share of those of the bare loop."""
     rounds = [theirs["pass_cpu_s"] / own["pass_cpu_s"] for own, theirs in zip(ours, bare, strict=True)]
     spread = round(min(rounds), 3), round(max(rounds), 3)
     return Ratio(round(median(rounds), 3), GOAL, f"a bare loop of the {kind} model's score", spread)
 
 
 def memory(folder: Path) -> dict[str, Any]:
-    """Return the peak of the n-gram stage on the reviews once and many times over."""
+    """Return the peak memory of the n-gram stage on the reviews once and repeated."""
     found: dict[str, Any] = {}
     for name in ("validation", "repeated"):
         run = measure(partial(stage, folder, "ngram", name), 1)
@@ -128,7 +128,7 @@ def memory(folder: Path) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure and report."""
+    """Run the benchmark and report."""
     parser = arguments(__doc__ or "")
     ask_for_reviews(parser, 8_000)
     args: argparse.Namespace = parser.parse_args(argv)

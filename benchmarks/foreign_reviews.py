@@ -1,4 +1,4 @@
-"""Sentences of reviews in other languages, to be planted among English ones."""
+"""Provide sentences of reviews in other languages, to be planted among English reviews."""
 
 from __future__ import annotations
 

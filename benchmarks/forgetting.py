@@ -1,9 +1,9 @@
-"""How often the rule "no forgetting" refuses challengers that are equal, or worse, on the champion's own reviews.
+"""Simulate how often the rule "no forgetting" refuses challengers equal or worse on the champion's own reviews.
 
     python -m benchmarks.forgetting
 
-Reviews and scores are drawn as in `benchmarks/gate.py`. A challenger is refused where the whole interval of its loss
-lies above `promotion.max_champion_loss`.
+Reviews and scores are drawn as in `benchmarks/gate.py`. A challenger is refused if the whole confidence interval of its
+loss is above `promotion.max_champion_loss`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TRIALS, RESAMPLES, AT_ONCE = 200, 500, 50
 
 
 def refused(world: World, reviews: int, loss: float, trials: int = TRIALS, seed: int = 7) -> int:
-    """Return how many of so many challengers are refused that need 1 + *loss* times the champion's bits on average."""
+    """Return how many of *trials* challengers are refused that need 1 + *loss* times the champion's bits on average."""
     found = 0
     for first in range(0, trials, AT_ONCE):
         numbers = range(first, min(trials, first + AT_ONCE))
@@ -37,7 +37,7 @@ def refused(world: World, reviews: int, loss: float, trials: int = TRIALS, seed:
 
 
 def main() -> None:
-    """Simulate, and write a line of JSON for each world, number of reviews and loss."""
+    """Run the simulation and write one line of JSON for each world, number of reviews and loss."""
     cases = [(WORLDS[0], reviews, loss) for reviews, losses in PLAN.items() for loss in losses]
     cases += [(world, 300, loss) for world in WORLDS[1:] for loss in (0.0, LIMIT)]
     for world, reviews, loss in cases:

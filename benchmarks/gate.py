@@ -1,11 +1,11 @@
-"""How often the gate errs: equal, better and worse challengers, simulated, and what whole decisions make of them.
+"""Simulate how often the gate errs on equal, better and worse challengers, partly by whole decisions.
 
     python -m benchmarks.gate --write
 
-Each trial draws test reviews and two models' scores of them, with nothing else against the challenger. What is random
-is what is random in life: which reviews are in the test set, and on which of them which model happens to be better.
-A challenger that is surely better may still fall by another rule, so the shares of equal challengers are upper bounds
-for the whole policy; what the rule of the slices costs a better one is measured by whole decisions.
+Each trial draws test reviews and the scores of two models on them; no other rule is against the challenger. Random are
+the same things as in practice: which reviews are in the test set, and which model happens to be better on which review.
+A challenger that is surely better may still fail another rule. So the shares of equal challengers are upper bounds for
+the whole policy. The cost of the rule on slices for a better challenger is measured by whole decisions.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ STARS = (0.11, 0.08, 0.12, 0.25, 0.44)
 CATEGORIES, MONTHS = 12, 24
 AUDITED = ("copied_passages", "real_copied_passages", "longest_copied", "real_longest_copied", "private_patterns")
 Ends = Callable[..., np.ndarray]
-"""From trials, resamples and seed to the lower end of the gain of each."""
+"""Function from trials, resamples and seed to the lower end of each trial's gain."""
 
 NOTES = (
     "before: of the same trials, promoted by the bootstrap over single reviews alone, as the gate decided until groups "
@@ -77,7 +77,7 @@ NOTES = (
 
 
 def judge(drawn: Drawn, stars_D: np.ndarray, about: pl.DataFrame | None = None, resamples: int = RESAMPLES) -> Decision:
-    """Return the gate's decision on scores; nothing else is against the challenger."""
+    """Return the gate's decision on scores; no other evidence is against the challenger."""
     count, words_D = len(drawn.bytes_D), np.maximum(drawn.bytes_D // 5, 1)
     table = pl.DataFrame({
         "review_id": review_ids(count), "bytes": drawn.bytes_D, "words": words_D, "stars": stars_D,
@@ -94,7 +94,7 @@ def judge(drawn: Drawn, stars_D: np.ndarray, about: pl.DataFrame | None = None, 
 
 
 def _known(drawn: Drawn, about: pl.DataFrame | None) -> pl.DataFrame | None:
-    """Return what is known of the reviews, with their groups if there are any."""
+    """Return the known columns of the reviews, with their groups if there are any."""
     if drawn.groups_D is None:
         return about
     groups = pl.DataFrame({"review_id": review_ids(len(drawn.bytes_D)), "group": drawn.groups_D})
@@ -102,14 +102,14 @@ def _known(drawn: Drawn, about: pl.DataFrame | None) -> pl.DataFrame | None:
 
 
 def review_ids(count: int) -> list[str]:
-    """Return ids that stand in their own order."""
+    """Return ids whose order as text is that of the reviews."""
     return [f"{number:07d}" for number in range(count)]
 
 
 def lower_ends(draws: Sequence[Drawn], resamples: int = RESAMPLES, seed: int = SEED) -> np.ndarray:
-    """Return for each trial the lower end of the gain's interval, as the rule "surely better" has it.
+    """Return for each trial the lower end of the gain's confidence interval, as in the rule "surely better".
 
-    A decision draws positions of reviews by its seed alone, so that trials of one seed are one product of matrices.
+    The positions that a decision draws depend only on its seed, so trials with one seed are one matrix product.
     `tests/benchmarks/test_gate_benchmark.py` compares the outcome with whole decisions.
     """
     ratios = [
@@ -121,7 +121,7 @@ def lower_ends(draws: Sequence[Drawn], resamples: int = RESAMPLES, seed: int = S
 
 
 def ends_before(draws: Sequence[Drawn], resamples: int = RESAMPLES, seed: int = SEED) -> np.ndarray:
-    """Return the same of the bootstrap over single reviews alone."""
+    """Return the same ends from the bootstrap over single reviews alone."""
     ratios = [Ratio(drawn.challenger_D, drawn.champion_D, drawn.bytes_D) for drawn in draws]
     columns = {(row, name): column for row, one in enumerate(ratios) for name, column in one.columns().items()}
     boot = Bootstrap(columns.items(), confidence=POLICY.confidence, resamples=resamples, seed=seed)
@@ -133,9 +133,10 @@ def ends_before(draws: Sequence[Drawn], resamples: int = RESAMPLES, seed: int = 
 def promoted(
     world: Drawing, reviews: int, gain: float, trials: int, seed: int, ends: Ends = lower_ends
 ) -> int:
-    """Return how many of so many challengers are surely better than the champion.
+    """Return how many of *trials* challengers are surely better than the champion.
 
-    Every hundred of them have draws of their own: what 1,000 draws tell of a tail would be wrong for all alike.
+    Every hundred trials use other bootstrap draws. With the same draws, the error of a tail that is estimated from
+    1,000 draws would be the same in all trials.
     """
     found, at_once = 0, 100
     for first in range(0, trials, at_once):
@@ -147,7 +148,7 @@ def promoted(
 
 
 def measured(world: Drawing, reviews: int, gain: float, trials: int, seed: int) -> dict[str, Any]:
-    """Return the share that is promoted, and that of the bootstrap over single reviews alone."""
+    """Return the promoted share, and that of the bootstrap over single reviews alone."""
     before = promoted(world, reviews, gain, trials, seed, ends_before)
     return {**share(promoted(world, reviews, gain, trials, seed), trials), "before": round(before / trials, 4)}
 
@@ -156,11 +157,11 @@ def best_of(challengers: int, reviews: int, trials: int, seed: int, on_test: boo
     """Return how often the best of several equal challengers is promoted.
 
     Args:
-        challengers: How many; all are as good as the champion.
-        reviews: Of the validation, and of the test.
-        trials: Choices.
-        seed: Of the draws.
-        on_test: Choose by the test reviews, as nobody should, instead of the validation.
+        challengers: Number of challengers; all are as good as the champion.
+        reviews: Number of validation reviews, and of test reviews.
+        trials: Number of choices.
+        seed: Seed of the draws.
+        on_test: Whether to choose by the test reviews, which is a mistake, instead of the validation reviews.
     """
 
     def drawn(generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -183,7 +184,7 @@ def best_of(challengers: int, reviews: int, trials: int, seed: int, on_test: boo
 
 
 def share(found: int, trials: int) -> dict[str, Any]:
-    """Return the share with the exact 95 % interval of its true value."""
+    """Return the share with the exact 95 % confidence interval of its true value."""
     low = float(beta.ppf(0.025, found, trials - found + 1)) if found else 0.0
     high = float(beta.ppf(0.975, found + 1, trials - found)) if found < trials else 1.0
     return {"trials": trials, "promoted": found, "share": round(found / trials, 4), "low": round(low, 4),
@@ -191,7 +192,7 @@ def share(found: int, trials: int) -> dict[str, Any]:
 
 
 def about_reviews(generator: np.random.Generator, count: int) -> pl.DataFrame:
-    """Return months and categories of reviews, of which some are rare."""
+    """Return months and categories of reviews; some of them are rare."""
     months = generator.integers(0, MONTHS, count)
     categories = np.minimum(generator.geometric(0.25, count), CATEGORIES)
     dates = [date(2019 + int(month) // 12, int(month) % 12 + 1, 15) for month in months]
@@ -200,13 +201,13 @@ def about_reviews(generator: np.random.Generator, count: int) -> pl.DataFrame:
 
 
 def slice_errors(reviews: int, loss: float, trials: int, seed: int) -> dict[str, Any]:
-    """Return how often a challenger that is 3 % better is refused for its slices, by whole decisions.
+    """Return how often a challenger that is 3 % better is refused because of its slices, by whole decisions.
 
     Args:
-        reviews: Of the test set.
-        loss: By how much it is worse on reviews of one star; 0 for no worse slice at all.
-        trials: Decisions.
-        seed: Of the draws.
+        reviews: Number of test reviews.
+        loss: How much worse it is on reviews with one star; 0 if no slice is worse.
+        trials: Number of decisions.
+        seed: Seed of the draws.
     """
     refused = by_stars = 0
     for trial in range(trials):
@@ -223,10 +224,10 @@ def slice_errors(reviews: int, loss: float, trials: int, seed: int) -> dict[str,
 
 
 def many_tries(tries: int, confidence: float, runs: int = 20_000, seed: int = 1) -> dict[str, Any]:
-    """Return what comes of so many equally good challengers, one after the other, of which none is better.
+    """Return the outcome of *tries* equally good challengers, one after the other.
 
-    On new test reviews each time, every try has the same chance. On one frozen test set a champion that was lucky stays
-    so, and is harder to beat: each model's error is drawn once, N(0, σ²), and the difference of two has √2 σ.
+    With new test reviews each time, every try has the same chance. On one frozen test set a lucky champion stays lucky
+    and is harder to beat: each model's error is drawn once, N(0, σ²), and the difference of two errors has √2 σ.
     """
     critical = math.sqrt(2) * norm.ppf(1 - (1 - confidence) / 2)
     generator = np.random.default_rng(seed)
@@ -245,7 +246,7 @@ def many_tries(tries: int, confidence: float, runs: int = 20_000, seed: int = 1)
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is simulated: trials by number of reviews without a gain, and of everything else."""
+    """Extent of the simulation: trials by number of reviews without a gain, and those of all other cases."""
 
     equal: Mapping[int, int]
     lopsided: Mapping[int, int]
@@ -286,7 +287,7 @@ def tables(quick: bool, worlds: Sequence[Drawing], seed: int = 1) -> dict[str, d
 
 
 def _powers(plan: Plan, seed: int) -> dict[str, dict[str, Any]]:
-    """Return what is promoted of challengers that are better; beyond the first gain that all pass nothing is tried."""
+    """Return the promoted shares of better challengers, up to the first gain with which all are promoted."""
     found: dict[str, dict[str, Any]] = {}
     for reviews in plan.power:
         for gain in plan.gains:
@@ -301,7 +302,7 @@ def _powers(plan: Plan, seed: int) -> dict[str, dict[str, Any]]:
 
 
 def main() -> None:
-    """Simulate, and show the shares."""
+    """Run the simulation and show the shares."""
     parser = arguments(__doc__ or "")
     parser.add_argument("--scores", nargs=2, type=Path, help="scores.parquet of two models on the same reviews")
     args = parser.parse_args()

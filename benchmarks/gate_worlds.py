@@ -1,6 +1,6 @@
-"""Draw what the benchmark of the gate judges: reviews, what two models need for them, and which of them are one group.
+"""Draw the data for the benchmark of the gate: reviews, their groups, and the nats that two models need for them.
 
-No world has a gain of its own: the challenger is as good as the champion on the whole, and differs in one way.
+Without a requested gain, the challenger is as good as the champion on average in every world, and differs in one way.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from evaluation.gate.rules.case import open_nats
 from evaluation.scoring.metrics import LN2
 
 MEDIAN, SPREAD, LONGEST = 420, 0.80, 5_000
-"""Of the log-normal lengths in bytes: so their mean is 577 and their coefficient of variation 0.92."""
+"""Median, spread and maximum of the log-normal lengths in bytes: their mean is 577, coefficient of variation 0.92."""
 Pair = tuple[np.ndarray, np.ndarray]
 
 
@@ -34,20 +34,20 @@ class Drawn:
 
 
 def texts(generator: np.random.Generator, reviews: int) -> Pair:
-    """Return bytes of reviews, and what each costs both models by its own difficulty, in nats."""
+    """Return the bytes of reviews, and the nats that each costs both models because of its difficulty."""
     bytes_D = np.clip(generator.lognormal(math.log(MEDIAN), SPREAD, reviews), 20, LONGEST).astype(np.int64)
     return bytes_D, bytes_D * LN2 * np.maximum(1 + 0.15 * generator.normal(size=reviews), 0.3)
 
 
 @dataclass(frozen=True)
 class World:
-    """What a review costs two models.
+    """Cost of a review for two models.
 
     Args:
-        name: As shown.
-        deviations: From a generator and a number of reviews to two arrays with mean 0 and variance 1/2 each: the
-            deviations of champion and challenger.
-        spread: Standard deviation of the difference, in average reviews' bits.
+        name: Name shown in the report.
+        deviations: Function from a generator and a number of reviews to two arrays, the deviations of champion and
+            challenger. Each has mean 0 and variance 1/2.
+        spread: Standard deviation of the difference, as a multiple of an average review's bits.
     """
 
     name: str
@@ -67,14 +67,14 @@ class World:
 
 
 def equal_deviations(generator: np.random.Generator, reviews: int) -> Pair:
-    """Two independent draws of one distribution with heavy tails."""
+    """Draw twice, independently, from one distribution with heavy tails."""
     one, other = generator.standard_t(5, (2, reviews)) / math.sqrt(2 * 5 / 3)
     return one, other
 
 
 def skewed_deviations(generator: np.random.Generator, reviews: int, sign: int) -> Pair:
-    """The champion's deviations are lopsided, the challenger has none; with mean 0, and so their difference."""
-    cut = 5.0  # so that no review costs less than nothing, which would have to be mended on one side only
+    """Draw deviations with mean 0: skewed for the champion, none for the challenger, so the difference is skewed."""
+    cut = 5.0  # so that no cost is negative, which would have to be corrected on one side only
     mean, square = 1 - math.exp(-cut), 2 * (1 - (1 + cut) * math.exp(-cut))
     drawn = np.minimum(generator.exponential(size=reviews), cut)
     lopsided = sign * (drawn - mean) / math.sqrt(square - mean**2)
@@ -82,7 +82,7 @@ def skewed_deviations(generator: np.random.Generator, reviews: int, sign: int) -
 
 
 class Drawing(Protocol):
-    """Anything that trials are drawn from."""
+    """Protocol of a world that trials are drawn from."""
 
     @property
     def name(self) -> str:
@@ -101,12 +101,12 @@ WORLDS = (
 
 @dataclass(frozen=True)
 class Lopsided:
-    """A challenger that is a little better on most reviews, much worse on few, and no better on the whole.
+    """A challenger that is slightly better on most reviews, much worse on a few, and equal on average.
 
     Args:
-        share: Of the reviews on which it is worse.
-        loss: By which part of the champion's bits it is worse there.
-        noise: Standard deviation of what else differs.
+        share: Share of the reviews on which it is worse.
+        loss: How much worse it is there, as a share of the champion's bits.
+        noise: Standard deviation of the other differences.
     """
 
     share: float
@@ -124,7 +124,7 @@ class Lopsided:
         return Drawn(bytes_D, champion_D, champion_D * self.ratios(generator, reviews) * (1 - gain))
 
     def ratios(self, generator: np.random.Generator, count: int) -> np.ndarray:
-        """Return the challenger's bits on so many reviews, or groups of them, as a part of the champion's."""
+        """Return the challenger's bits on *count* reviews, or groups of reviews, as a share of the champion's bits."""
         bad_D = generator.random(count) < self.share
         ratio_D = np.where(bad_D, 1 + self.loss, 1 - self.loss * self.share / (1 - self.share))
         return np.maximum(ratio_D + self.noise * generator.normal(size=count), 0.05)
@@ -132,13 +132,13 @@ class Lopsided:
 
 @dataclass(frozen=True)
 class Clustered:
-    """Reviews of groups that resemble each other.
+    """Reviews in groups; reviews of one group are similar.
 
     Args:
-        label: As shown.
-        sizes: Reviews of each group.
+        label: Label shown in the report.
+        sizes: Number of reviews of each group.
         resemblance: Intra-class correlation of the difference of two models.
-        rare: Where given, the difference is that of the group alone.
+        rare: If given, the difference depends on the group alone.
         spread: Standard deviation of the difference.
     """
 
@@ -174,7 +174,7 @@ LOPSIDED = (
     *(Lopsided(rare, round(0.01 * (1 - rare) / rare, 2)) for rare in (0.02, 0.05, 0.10)),
     *(Lopsided(rare, 1.0) for rare in (0.02, 0.05, 0.10)),
 )
-"""A gain of 1 % on most reviews, and the largest loss that the policy allows for."""
+"""Worlds with a gain of 1 % on most reviews, and the largest loss that the policy allows for."""
 CLUSTERS = (
     *(Clustered(label, sizes, icc) for label, sizes in LAYOUTS.items() for icc in (0.0, 0.3, 0.6)),
     *(Clustered(label, sizes, rare=Lopsided(0.02, 0.5)) for label, sizes in LAYOUTS.items()),
@@ -183,9 +183,9 @@ CLUSTERS = (
 
 @dataclass(frozen=True)
 class StoredWorld:
-    """Two real models' scores of the same reviews: which is whose is tossed for each review.
+    """Scores of two real models on the same reviews, assigned to champion and challenger at random for each review.
 
-    So both are equally good, and differ as those two do.
+    So both are equally good, and differ as the two real models do.
     """
 
     bytes_D: np.ndarray
@@ -194,7 +194,7 @@ class StoredWorld:
 
     @classmethod
     def load(cls, one: Path, other: Path) -> StoredWorld:
-        """Read two `scores.parquet`; the second model's nats are scaled to the first one's sum."""
+        """Read two files `scores.parquet`; the second model's nats are scaled to the first one's sum."""
         columns = ["review_id", "bytes", "nats", "spelling_nats"]
         tables = [pl.read_parquet(file, columns=columns).sort("review_id") for file in (one, other)]
         if not tables[0].select("review_id", "bytes").equals(tables[1].select("review_id", "bytes")):

@@ -1,12 +1,12 @@
-"""What all benchmark scripts share: measured runs in fresh processes, the machine, the report.
+"""Provide the shared parts of all benchmark scripts: measured runs in new processes, the machine, the report.
 
     runs = interleave({"ours": partial(ours, path), "peer": partial(peer, path)}, threads=2, repeats=3)
     ratios = {"ingest.peer": ratio(runs, "ours", "peer", goal=1.0)}
     finish(args, Report("ingest", "Reading reviews", measurements=summary(runs), ratios=ratios))
 
 Scripts run as modules from the root of the repository: `python -m benchmarks.ingest --quick`. A contender is a
-module-level function (or a `functools.partial` of one), since it is sent to a fresh process; a script therefore needs
-`if __name__ == "__main__":`.
+module-level function (or a `functools.partial` of one), since it is sent to a new process. For the same reason a script
+needs `if __name__ == "__main__":`.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 
 def interleave(contenders: Mapping[str, Contender], threads: int, repeats: int) -> dict[str, list[Run]]:
-    """Measure all contenders in turn, *repeats* times round, so that a slow minute of the machine falls on each.
+    """Measure all contenders in turn, in *repeats* rounds, so that a slow minute of the machine affects all of them.
 
-    Every second round goes backwards. Says on standard error how far it is.
+    Every second round runs in reverse order. Progress goes to standard error.
     """
     runs: dict[str, list[Run]] = {name: [] for name in contenders}
     for turn in range(repeats):
@@ -52,12 +52,12 @@ def interleave(contenders: Mapping[str, Contender], threads: int, repeats: int) 
 
 
 def say(line: str) -> None:
-    """Write to standard error, since standard output belongs to the result."""
+    """Write to standard error, since standard output is for the result."""
     print(line, file=sys.stderr, flush=True)
 
 
 def available(*modules: str) -> bool:
-    """Return whether all peers are installed; says a word where one is not."""
+    """Return whether all peers are installed; report a missing one on standard error."""
     lacking = [name for name in modules if find_spec(name) is None]
     if lacking:
         say(f"skipped: {', '.join(lacking)} not installed")
@@ -66,9 +66,9 @@ def available(*modules: str) -> bool:
 
 @dataclass(frozen=True)
 class Ratio:
-    """How much better ours is than a peer: larger is better for us, *goal* is what is aimed at.
+    """Ratio of our result to that of a peer: larger is better for us; *goal* is the target.
 
-    *spread* is the least and the greatest ratio of a single round.
+    *spread* is the smallest and the largest ratio of a single round.
     """
 
     value: float
@@ -80,15 +80,18 @@ class Ratio:
 def ratio(
     runs: Mapping[str, Sequence[Run]], ours: str, theirs: str, goal: float | None, measure_of: str = "wall"
 ) -> Ratio:
-    """Return the median over the rounds of theirs / ours, for a field of `Run` of which less is better."""
+    """Return the median over the rounds of theirs / ours, for a field of `Run` for which smaller is better."""
     pairs = zip(runs[ours], runs[theirs], strict=True)
     rounds = [getattr(their, measure_of) / max(getattr(our, measure_of), 1e-9) for our, their in pairs]
     return Ratio(round(statistics.median(rounds), 3), goal, theirs, (round(min(rounds), 3), round(max(rounds), 3)))
 
 
 def summary(runs: Mapping[str, Sequence[Run]]) -> dict[str, dict[str, Any]]:
-    """Return per contender the median of wall and CPU seconds with their extremes, the highest peak, and the result
-    of the last run where it is a mapping."""
+    """Return the figures of each contender.
+
+    These are the medians of wall and CPU seconds with their extremes, the highest peak, and the result of the last run
+    if it is a mapping.
+    """
     table: dict[str, dict[str, Any]] = {}
     for name, of_name in runs.items():
         row: dict[str, Any] = {"runs": len(of_name)}
@@ -106,16 +109,16 @@ def summary(runs: Mapping[str, Sequence[Run]]) -> dict[str, dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Report:
-    """What a benchmark found.
+    """Results of a benchmark.
 
     Attributes:
-        name: Of the script; the first part of every ratio's name.
-        title: A sentence: what was measured.
+        name: Name of the script, and first part of every ratio's name.
+        title: Sentence that says what was measured.
         measurements: Any JSON values, usually `summary(runs)`.
-        ratios: Larger is better for us.
-        packages: Distributions whose versions matter.
-        notes: Sentences about method and meaning, each becomes a paragraph.
-        part: Of a script that measures several things, each with a page of its own; "" where there is one page.
+        ratios: Ratios by name; larger is better for us.
+        packages: Distributions whose versions are shown.
+        notes: Texts about method and meaning; each becomes a paragraph.
+        part: Name of the page, for a script that writes several pages; "" if it writes one.
     """
 
     name: str
@@ -128,7 +131,7 @@ class Report:
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
-    """Return the parser with what all benchmarks understand: --quick, --json, --write, --repeats."""
+    """Return a parser with the options of all benchmarks: --quick, --json, --write, --repeats."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="smaller data, at most 4 minutes")
     parser.add_argument("--json", action="store_true", help="the last line of standard output is one JSON object")
@@ -138,8 +141,8 @@ def arguments(description: str) -> argparse.ArgumentParser:
 
 
 def finish(args: argparse.Namespace, report: Report) -> dict[str, Any]:
-    """Show the report as the arguments ask for it, and return it as the JSON object."""
-    # Where somebody keeps the data says nothing to others.
+    """Show the report in the requested form, and return it as the JSON object."""
+    # Absolute paths are shortened to names: the user's folders mean nothing to other readers.
     words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
     command = " ".join([f"python -m benchmarks.{report.name}", *words])
     found = {
@@ -204,7 +207,7 @@ def machine() -> dict[str, Any]:
 
 
 def versions(names: Sequence[str]) -> dict[str, str]:
-    """Return the installed versions of distributions, "absent" where there is none."""
+    """Return the installed versions of distributions, "absent" for those not installed."""
     found = {"python": platform.python_version()}
     for name in names:
         try:

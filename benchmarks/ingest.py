@@ -1,25 +1,25 @@
-"""How fast JSON lines become typed Parquet, beside DuckDB, polars and pyarrow.
+"""Measure how fast JSON lines become typed Parquet, compared with DuckDB, polars and pyarrow.
 
     python -m benchmarks.ingest [--quick] [--json] [--write] [--gigabytes 1.0] [--data FOLDER] [--file REVIEWS.jsonl]
 
 Ours is the stage *read* as the pipeline runs it (`corpus.ingestion.ingest.read_source`): read, parse, check and type
-every record, put the bad ones with line, reason and bytes into a quarantine, write typed Parquet parts, sum up their
+every record, put bad records with line, reason and bytes into a quarantine, write typed Parquet parts, sum up their
 content.
-*ingest* adds what no peer does: the SHA-256 of the file, and repeated review_ids. Everybody gets two threads, zstd of
-level 1, a warm page cache and imported modules, and writes the same columns.
+*ingest* adds work that no peer does: the SHA-256 of the file, and repeated review_ids. All contenders get two threads,
+zstd of level 1, a warm page cache and imported modules, and write the same columns.
 
-Peers are asked for what they can do best. DuckDB is told the columns and their types, so it need not guess them. polars
-and pyarrow stop at the first malformed line, so they get a copy of the file without the bad lines; ours and DuckDB
-read the file as it is.
+Every peer is used in its best way. DuckDB gets the columns and their types, so it need not guess them. polars and
+pyarrow stop at the first malformed line, so they get a copy of the file without the bad lines; ours and DuckDB read the
+file as it is.
 
-Ways of parsing compared block by block of 8 MB in one process (medians of CPU milliseconds, the machine under load):
+Ways of parsing, compared on blocks of 8 MB in one process (medians of CPU milliseconds, the machine under load):
 
-- lines cut by their shape, as it is now: 28 clean, 31 with 0.1 % of bad lines, 33 on real text (escapes in 43 % of it);
-- polars `read_ndjson` checked by counting, as it was before: 51, 248 and 47;
+- lines cut by their shape, the current way: 28 clean, 31 with 0.1 % of bad lines, 33 on real text (escapes in 43 %);
+- polars `read_ndjson` checked by counting, the former way: 51, 248 and 47;
 - orjson line by line, without columns: 16; without any check, and on clean lines only, polars `read_ndjson` 16 and
   pyarrow `read_json` 23;
-- of the escapes: `bytes.replace` of the block made it 115 where polars' `json_decode` of their texts makes it 33;
-  passes over pieces of a block that fit the cache instead of whole ones changed nothing.
+- escapes: 115 with `bytes.replace` of the block, 33 with polars' `json_decode` of their texts; passes over pieces of a
+  block that fit the cache, instead of whole blocks, changed nothing.
 """
 
 from __future__ import annotations
@@ -58,21 +58,21 @@ TYPES = {
 
 
 def read_stage(source: Any, folder: Path) -> dict[str, Any]:
-    """Ours: the stage *read* of one file that has been identified."""
+    """Run our stage *read* on one file that has been identified."""
     shutil.rmtree(folder, ignore_errors=True)
     facts = read_source(source, folder, SourceConfig()).facts
     return {name: facts[name] for name in ("rows", "quarantined")}
 
 
 def ingest_stage(path: Path, folder: Path) -> dict[str, Any]:
-    """Ours with all that the data set needs: identity of the file, repeated ids, facts."""
+    """Run our stages *read* and *ingest*: also identity of the file, repeated ids, facts."""
     shutil.rmtree(folder, ignore_errors=True)
     facts = ingest([path], folder, SourceConfig())
     return {name: facts[name] for name in ("rows", "quarantined", "duplicates")}
 
 
 def duckdb_copy(path: Path, out: Path) -> None:
-    """DuckDB: `read_json` with `ignore_errors`, copied to Parquet."""
+    """Run DuckDB: `read_json` with `ignore_errors`, copied to Parquet."""
     columns = ", ".join(f"{name}: '{kind}'" for name, kind in TYPES.items())
     reading = f"read_json('{path}', format='newline_delimited', ignore_errors=true, columns={{{columns}}})"
     with duckdb.connect() as connection:
@@ -83,14 +83,14 @@ def duckdb_copy(path: Path, out: Path) -> None:
 
 
 def polars_sink(path: Path, out: Path) -> None:
-    """polars: `scan_ndjson` with `ignore_errors`, the date typed, streamed to Parquet."""
+    """Run polars: `scan_ndjson` with `ignore_errors`, the date typed, streamed to Parquet."""
     frame = pl.scan_ndjson(path, ignore_errors=True)
     typed = frame.with_columns(pl.col("date").str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False))
     typed.sink_parquet(out, compression="zstd", compression_level=1)
 
 
 def pyarrow_write(path: Path, out: Path) -> None:
-    """pyarrow: the table in memory, then Parquet."""
+    """Run pyarrow: the table in memory, then Parquet."""
     parquet.write_table(json.read_json(path), out, compression="zstd", compression_level=1)
 
 
@@ -99,7 +99,7 @@ PEERS = {"duckdb": duckdb_copy, "polars": polars_sink, "pyarrow": pyarrow_write}
 
 @contextmanager
 def folder_for(args: argparse.Namespace) -> Iterator[Path]:
-    """Yield where the data lie: a named folder keeps them for the next time, a temporary one goes."""
+    """Yield the folder of the data: a named folder, which is kept for the next run, or a temporary one."""
     if args.data is None:
         with tempfile.TemporaryDirectory(prefix="reviewlm-") as name:
             yield Path(name)
@@ -109,7 +109,7 @@ def folder_for(args: argparse.Namespace) -> Iterator[Path]:
 
 
 def prepare(args: argparse.Namespace, folder: Path) -> tuple[Path, Path, dict[str, Any]]:
-    """Return the file, its copy without bad lines, and how many lines of which kind there are."""
+    """Return the file, its copy without bad lines, and the number of lines of each kind."""
     path = args.file
     if path is None:
         reviews = max(int((QUICK_GIGABYTES if args.quick else args.gigabytes) * 1e9 / BYTES_A_REVIEW), 100)
@@ -130,7 +130,7 @@ def prepare(args: argparse.Namespace, folder: Path) -> tuple[Path, Path, dict[st
 
 
 def is_good(line: bytes) -> bool:
-    """Return whether a line is a review by the plainest rule: an object with a text, its stars a number."""
+    """Return whether a line is a review by a simple rule: an object with a text whose stars are a number."""
     try:
         record = orjson.loads(line)
     except orjson.JSONDecodeError:
@@ -139,7 +139,7 @@ def is_good(line: bytes) -> bool:
 
 
 def losses(name: str, path: Path, out: Path, truth: dict[str, Any]) -> dict[str, Any]:
-    """Return what a peer makes of the file as it is: rows, rows of nothing but nulls, or its error."""
+    """Return a peer's result on the original file: rows, rows with only nulls, or its error."""
     try:
         PEERS[name](path, out)
     except Exception as error:
@@ -156,7 +156,7 @@ def losses(name: str, path: Path, out: Path, truth: dict[str, Any]) -> dict[str,
 
 
 def compare(path: Path, clean: Path, folder: Path, repeats: int) -> dict[str, list[Run]]:
-    """Measure everybody in turn."""
+    """Measure all contenders in turn."""
     contenders: dict[str, Any] = {
         "ours": partial(read_stage, identify(path, path.name), folder / "ours"),
         "ours_clean": partial(read_stage, identify(clean, clean.name), folder / "ours"),
@@ -173,7 +173,7 @@ def compare(path: Path, clean: Path, folder: Path, repeats: int) -> dict[str, li
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
-    """Run the benchmark as the command line asks."""
+    """Run the benchmark with the options of the command line."""
     parser = arguments("JSON lines to typed Parquet: ours beside DuckDB, polars and pyarrow")
     parser.add_argument("--gigabytes", type=float, default=1.0, help="size of the generated file (default 1.0)")
     parser.add_argument("--malformed", type=float, default=MALFORMED, help=f"share of bad lines (default {MALFORMED})")

@@ -1,11 +1,11 @@
-"""Recurrent layers in training: ours beside torch's fused ones, and the GRU beside the LSTM of equal size.
+"""Measure recurrent layers in training: ours against torch's fused layers, and the GRU against an LSTM of equal size.
 
     python -m benchmarks.layers --quick
     python -m benchmarks.layers --write
 
-A layer reads a window of 50 positions and hands back its gradients, products in bf16, on one thread. All layers of a
-size take turns in one process; what is compared is the least CPU time of each, since whatever else the machine does can
-only add to it.
+A layer reads a window of 50 positions and returns its gradients, with products in bf16, on one thread. All layers of a
+size take turns in one process. The minimum CPU time of each is compared, since other work on the machine can only
+increase it.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ LAYERS = {
     "rnn tanh": ("rnn", "tanh"), "rnn relu": ("rnn", "relu"), "gru": ("gru", "tanh"), "lstm": ("lstm", "tanh"),
 }  # fmt: skip
 SIZES = ((20, 384, 640), (16, 256, 320), (64, 256, 512))
-"""Streams, inputs, hidden."""
+"""Streams, inputs, and size of the hidden state."""
 POSITIONS = 50
 GOAL = 1.0
 
 
 def windows(size: tuple[int, int, int], turns: int) -> dict[str, dict[str, Any]]:
-    """Return for each layer of a size, ours and torch's, the least CPU milliseconds of forward and backward."""
+    """Return for each layer of a size, ours and torch's, the minimum CPU milliseconds of forward and backward."""
     torch.manual_seed(1)
     contenders: dict[tuple[str, str], Callable[[], float]] = {}
     parameters: dict[str, int] = {}
@@ -82,7 +82,7 @@ def _torchs(layer: nn.RNNBase, x_BTE: Tensor, start_BH: Tensor) -> Tensor:
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
-    """Measure and report."""
+    """Run the benchmark and report."""
     args: argparse.Namespace = arguments(__doc__ or "").parse_args(argv)
     rows: dict[str, dict[str, Any]] = {}
     ratios: dict[str, Ratio] = {}

@@ -1,7 +1,7 @@
-"""Texts of one sentence or review a line, as benchmarks of language modelling have them, and the streams made of them.
+"""Read texts with one sentence or review per line, as in language modelling benchmarks, and make token streams of them.
 
-Where a text comes cut into words with its vocabulary settled, none of the pipeline's stages has anything to do. Every
-line is followed by `<eos>`; scored are the words and `<eos>`, as word_language_model and the literature count them.
+Such a text is already cut into words, with a fixed vocabulary, so none of the pipeline's stages is needed. Every line
+is followed by `<eos>`. The words and `<eos>` are scored, as in word_language_model and the literature.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from models.tokens.words import FIRST, cut, folded
 
 UNKNOWN = "<unk>"
 LANES = 10
-"""Documents of a held-out stream: word_language_model scores ten streams side by side."""
+"""Number of documents of a held-out stream: word_language_model scores ten streams side by side."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class LineText:
 
     @classmethod
     def of(cls, lines: Mapping[str, Sequence[Sequence[str]]], min_count: int = 1) -> LineText:
-        """Keep the words that the training lines have at least *min_count* times; others become `<unk>`.
+        """Keep the words that occur at least *min_count* times in the training lines; others become `<unk>`.
 
-        With a least count of 1 the words of all splits are known, as word_language_model has it.
+        With *min_count* 1 the words of all splits are in the vocabulary, as in word_language_model.
         """
         counts = Counter(word for line in lines["train"] for word in line)
         if min_count == 1:
@@ -55,7 +55,7 @@ class LineText:
 
     @property
     def size(self) -> int:
-        """Entries of the vocabulary, the special ones included."""
+        """Number of entries of the vocabulary, including special tokens."""
         return FIRST + len(self.words)
 
     def write(self, folder: Path) -> Path:
@@ -66,13 +66,13 @@ class LineText:
         return folder
 
     def stream(self, split: str, documents: int = 1) -> TokenStream:
-        """Return a split as one continuous text in so many documents, cut where a token ends, `<bos>` before each."""
+        """Return a split as one continuous text, cut between tokens into *documents* parts, each with `<bos>` first."""
         tokens = np.concatenate(self._ids(split))
         parts = [np.concatenate([[BOS], part]) for part in np.array_split(tokens, documents)]
         return self._as_stream(split, parts, len(tokens), "continuous")
 
     def reviews(self, split: str) -> TokenStream:
-        """Return a split as the pipeline has it, each line a review of unknown rating."""
+        """Return a split in the pipeline's form; each line is a review with unknown rating."""
         parts = [np.concatenate([[BOS, STARS[0]], part]) for part in self._ids(split)]
         return self._as_stream(split, parts, sum(map(len, parts)) - 2 * len(parts), BOUNDARY_POLICY)
 
@@ -90,18 +90,18 @@ class LineText:
 
     @property
     def digest(self) -> str:
-        """Of the words, in their order."""
+        """SHA-256 of the words, in their order."""
         return hashlib.sha256("\n".join(self.words).encode()).hexdigest()
 
 
 def penn_treebank(data: Path) -> LineText:
-    """Return Mikolov's Penn Treebank: 10,000 words, `<unk>` already in it."""
+    """Return Mikolov's Penn Treebank, which has 10,000 words and already contains `<unk>`."""
     folder = data / "ptb_lm_benchmark"
     return LineText.of({name: list(_split_lines(folder / f"{name}.txt.gz")) for name in ("train", "valid", "test")})
 
 
 def sentences(data: Path) -> LineText:
-    """Return the short Yelp sentences, shuffled: nine tenths to train, a twentieth each to validate and to test."""
+    """Return the short Yelp sentences, shuffled: 90 % for training, 5 % for validation, 5 % for test."""
     folder = data / "shen2017_sentences"
     lines = [line for sign in (0, 1) for line in _split_lines(folder / f"sentiment.dev.{sign}.txt.gz")]
     return LineText.of(_shares(lines))
@@ -126,7 +126,7 @@ def chicago_reviews(data: Path, min_count: int = 8) -> LineText:
 
 
 TEXTS = {"ptb": penn_treebank, "sentences": sentences, "kaggle": kaggle_reviews, "chicago": chicago_reviews}
-"""Texts by name; each is made from the folder of the data."""
+"""Functions that read a text from the folder of the data, by name."""
 
 
 def _split_lines(path: Path) -> Iterator[list[str]]:
@@ -135,7 +135,7 @@ def _split_lines(path: Path) -> Iterator[list[str]]:
 
 
 def _words(texts: Iterable[str]) -> list[list[str]]:
-    """Return each text cut into folded words as the pipeline cuts it; a word's white space goes, a line break stays."""
+    """Cut texts into folded words as the pipeline does; remove the spaces of words, keep line breaks as `<line>`."""
     normal = NormalForm()
     pieces = cut(folded([normal.apply(text) for text in texts], True))
     return [[piece.strip(" ").replace("\n", "<line>") for piece in line] for line in pieces.to_list() if line]

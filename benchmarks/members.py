@@ -1,7 +1,7 @@
-"""Networks of one recipe trained side by side, each in a process of its own, and the mean of their probabilities.
+"""Train networks of one recipe side by side, each in its own process, and average their probabilities.
 
-Two networks on two cores share nothing, so neither waits for the other; they differ in their seeds alone, and what one
-of them has over-fitted the other has not. The mean is that of probabilities, not of their logarithms: it sums to one.
+Two networks on two cores share nothing, so neither waits for the other. They differ only in their seeds, so they
+overfit in different ways. Probabilities are averaged, not their logarithms, so the mean sums to one.
 """
 
 from __future__ import annotations
@@ -33,29 +33,32 @@ from models.tokens.vocabulary import BOS, GIVEN
 from tasks.fitting.fit_process import environment_of
 
 WHILE_TRAINING = 60
-"""Pieces in which a continuous validation text is read while a network trains: side by side they take less time."""
+"""Number of pieces of a continuous validation text during training: side by side they take less time."""
 REPORT_SECONDS = 60.0
 SUMMARY = "summary.json"
 CHUNK = 1024
-"""Tokens of a stream that a network reads at a time; does not change the result."""
+"""Number of tokens of a stream that a network reads at a time; does not change the result."""
 
 
 def streams_of(lines: LineText, continuous: bool, lanes: int = LANES) -> dict[str, TokenStream]:
-    """Return training, validation and test streams: each line a review, or one text, cut into lanes if held out."""
+    """Return training, validation and test streams: each line as a review, or one continuous text per split.
+
+    A continuous held-out text is cut into lanes.
+    """
     if continuous:
         return {split: lines.stream(split, 1 if split == "train" else lanes) for split in lines.lines}
     return {split: lines.reviews(split) for split in lines.lines}
 
 
 def train(streams: Mapping[str, TokenStream], size: int, spec: RecurrentSpec, work: Path, threads: int) -> None:
-    """Train a network, or go on with it; its weights and the numbers of the training are left in *work*.
+    """Train a network, or resume its training; write its weights and the numbers of the training to *work*.
 
     Args:
-        streams: For training and validation.
-        size: Entries of the vocabulary.
-        spec: Of the network.
-        work: Made if need be.
-        threads: Of this process.
+        streams: Streams for training and validation.
+        size: Number of entries of the vocabulary.
+        spec: Specification of the network.
+        work: Folder, created if needed.
+        threads: Number of threads of this process.
     """
     torch.set_num_threads(threads)
     torch.manual_seed(spec.training.seed)
@@ -68,7 +71,7 @@ def train(streams: Mapping[str, TokenStream], size: int, spec: RecurrentSpec, wo
 
 
 class _Says:
-    """Tell the progress of a training once a minute."""
+    """Reporter of the progress of a training, once a minute."""
 
     def __init__(self, name: str) -> None:
         self.name, self.began = name, time.monotonic()
@@ -84,22 +87,22 @@ class _Says:
 def train_side_by_side(
     lines: LineText, continuous: bool, spec: RecurrentSpec, work: Path, members: int, threads: int
 ) -> tuple[list[RecurrentLM], dict[str, dict[str, float]]]:
-    """Train networks that differ in their seeds at the same time; return them and the numbers of their trainings.
+    """Train networks with different seeds at the same time; return them and the numbers of their trainings.
 
     Args:
         lines: The text.
         continuous: See `streams_of`.
-        spec: Of each; the seed is that of the first.
-        work: A folder for each is made in it.
-        members: How many.
-        threads: Of each.
+        spec: Specification of each network; the first network uses its seed.
+        work: Folder that gets one folder for each network.
+        members: Number of networks.
+        threads: Number of threads of each process.
 
     Returns:
-        The networks; and by name what `trainer.train` says of each, and the seconds of all together, the start of the
-        processes included, unless some of it had been done before.
+        The networks. And by name the numbers of `trainer.train` for each, and the seconds of all together, including
+        the start of the processes, unless a part had been trained before.
 
     Raises:
-        SystemExit: One of them failed; the others were stopped, and go on where they were.
+        SystemExit: A training failed. The others were stopped; the next run resumes them.
     """
     seed = spec.training.seed
     specs = [replace(spec, training=replace(spec.training, seed=seed + number)) for number in range(members)]
@@ -116,7 +119,7 @@ def train_side_by_side(
         for process in processes.values():
             process.start()
     _wait_for(processes)
-    # Of the vocabulary only its size is read.
+    # `load` reads only the size of the vocabulary, so the lines can replace it.
     models = [RecurrentLM.load(folder, one, lines) for one, folder in zip(specs, folders, strict=True)]  # type: ignore[arg-type]
     numbers = {f"training of {folder.name}": json.loads((folder / SUMMARY).read_text()) for folder in folders}
     together = {"wall_s": time.monotonic() - began, "cpu_s": _cpu_seconds() - before_s}
@@ -124,10 +127,10 @@ def train_side_by_side(
 
 
 def _wait_for(processes: Mapping[str, BaseProcess]) -> None:
-    """Return when all have ended well.
+    """Wait until all processes have ended without error.
 
     Raises:
-        SystemExit: One has not; then the others are stopped at once.
+        SystemExit: A process failed; the others are stopped at once.
     """
     running = dict(processes)
     while running:
@@ -151,7 +154,7 @@ def _cpu_seconds() -> float:
 
 
 def token_nats(model: LanguageModel, stream: TokenStream) -> np.ndarray:
-    """Return −log p of every scored token, documents read side by side with the state carried along each."""
+    """Return −log p of every scored token; documents are read side by side, each with its own hidden state."""
     documents = [np.asarray(stream.document(number), np.int64) for number in range(len(stream))]
     longest = max(map(len, documents))
     ids_BT = np.full((len(documents), longest), BOS, np.int64)
@@ -166,7 +169,7 @@ def token_nats(model: LanguageModel, stream: TokenStream) -> np.ndarray:
 
 
 def perplexities(models: Sequence[LanguageModel], stream: TokenStream) -> dict[str, float]:
-    """Return the perplexity of each model, and that of the mean (Σ_m p_m) / M of their probabilities of each token."""
+    """Return the perplexity of each model, and that of the mean (Σ_m p_m) / M of their probabilities per token."""
     nats_MN = np.stack([token_nats(model, stream) for model in models])
     mean_N = np.log(len(models)) - np.logaddexp.reduce(-nats_MN, 0)
     rows = {f"member {number}": nats_N for number, nats_N in enumerate(nats_MN, 1)} | {"mean of all": mean_N}

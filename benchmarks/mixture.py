@@ -1,11 +1,11 @@
-"""What a mixture costs at each step beside its network, and what it gains: the tables of `docs/mixtures.md`.
+"""Measure the cost of a mixture per step, compared with its network, and its gain (tables in `docs/mixtures.md`).
 
     python -m benchmarks.mixture --quick
     python -m benchmarks.mixture --kn5 BUNDLE --lstm BUNDLE --validation TOKENS --test TOKENS --write
 
-Steps are measured with an n-gram model of made-up text (or the one given) and networks without training, of the sizes
-of the presets. With bundles (`store/fit/*/bundle`) and token streams (`store/tokens/*`) of one vocabulary, mixtures of
-all methods are tuned on the one stream and measured on the other.
+Steps are measured with an n-gram model of made-up text (or the given one) and untrained networks with the sizes of the
+presets. With bundles (`store/fit/*/bundle`) and token streams (`store/tokens/*`) of one vocabulary, mixtures of all
+methods are tuned on the validation stream and measured on the test stream.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ from models.tokens.vocabulary import BOS, EOS, GIVEN
 
 GOAL = 1.2
 SIZES = {"demo": (256, 128), "small": (640, 384)}
-"""Hidden and embedding size of the presets' networks."""
+"""Hidden size and embedding size of the presets' networks."""
 VOCABULARY = 12_000
 FIRST_WORD = max(*GIVEN, EOS) + 1
 LOG_LINEAR_TOKENS = 11_250
-"""Test tokens on which a log-linear mixture, which takes a whole distribution for each, is measured beside the rest."""
+"""Number of test tokens for the log-linear mixture, which needs a whole distribution for each token."""
 
 
 class MadeUp:
-    """A stream of reviews of 100 words: each of rank r with probability ∝ 1 / r, half of them named by the one before.
+    """A stream of made-up reviews of 100 words: the word of rank r has a probability ∝ 1 / r.
 
-    So that contexts are known at every length.
+    Half of the words are determined by the word before, so that contexts of every length are known.
     """
 
     def __init__(self, reviews: int, seed: int = 1) -> None:
@@ -72,7 +72,7 @@ class MadeUp:
 
 
 def untrained(preset: str, vocabulary_size: int) -> RecurrentLM:
-    """Return an LSTM of a preset's size with fresh weights."""
+    """Return an untrained LSTM of a preset's size."""
     spec = RecurrentSpec(hidden=SIZES[preset][0], embedding=SIZES[preset][1])
     return RecurrentLM(spec, RecurrentLM.build(spec, torch.ones(vocabulary_size)), vocabulary_size)
 
@@ -107,7 +107,7 @@ def step_times(bundle: Path | None, text: Path | None, preset: str, streams: int
 
 
 def quality(kn5: Path, lstm: Path, validation: Path, test: Path) -> dict[str, dict[str, Any]]:
-    """Tune mixtures of all methods and measure them: perplexities, and the gated one's gains by known context."""
+    """Tune mixtures of all methods and measure them: perplexities, and the gains of the gated one by known context."""
     torch.set_num_threads(1)
     parts = [Part(name, None, load_bundle(path).model) for name, path in (("kn5", kn5), ("lstm", lstm))]
     held_out, unseen, rows = TokenStream.open(validation), TokenStream.open(test), {}
@@ -135,7 +135,7 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def ratios_of(rows: dict[str, dict[str, float]]) -> dict[str, Ratio]:
-    """Return per size and number of streams how far the gated mixture's step is within the goal: 1 or more is."""
+    """Return the goal as a multiple of the gated mixture's step, by size and number of streams: 1 or more meets it."""
     return {
         f"mixture.step.{name}": Ratio(round(GOAL * row["lstm_ms"] / row["gated_ms"], 3), 1.0, f"{GOAL} × the LSTM's")
         for name, row in rows.items()
@@ -143,7 +143,7 @@ def ratios_of(rows: dict[str, dict[str, float]]) -> dict[str, Ratio]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure and report."""
+    """Run the benchmark and report."""
     parser = arguments(__doc__ or "")
     for name, what in (("kn5", "bundle of an n-gram model"), ("lstm", "bundle of a network")):
         parser.add_argument(f"--{name}", type=Path, help=what)

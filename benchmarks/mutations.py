@@ -1,21 +1,21 @@
-"""Does a test fail when a formula of the course is wrong? One error at a time: the table of `docs/equations.md`.
+"""Check that a test fails when a formula of the course is wrong, one error at a time (table in `docs/equations.md`).
 
     python -m benchmarks.mutations --list
     python -m benchmarks.mutations --only "lstm keep" --only C12
     python -m benchmarks.mutations --write
 
-The packages are copied into a temporary folder, where the named tests must pass as they are. Then each error of
-`mutations.toml` is made there alone, its test is run and must fail:
+The packages are copied into a temporary folder, where the named tests must pass without changes. Then each error of
+`mutations.toml` is made there, one at a time. Its test is run and must fail:
 
     killed     the test failed
-    survived   it passed: the formula can be wrong without anybody noticing
-    stale      the code that the entry names does not stand in its file exactly once
-    broken     the test could not be run, or not in time: that says nothing of the formula
+    survived   the test passed: no test notices that the formula is wrong
+    stale      the code that the entry names does not occur exactly once in its file
+    broken     the test could not be run, or took too long: this says nothing about the formula
 
-The exit code is 0 only if all were killed. A test runs in a process of its own with one thread, forked from one that
-has imported the libraries already, since importing them takes longer than most tests. Compiled kernels run as the
-Python that they are written in: the equations are the same, and compiling a changed kernel takes half a minute. That
-Python knows no bfloat16, so the named tests must be of float32 or float64.
+The exit code is 0 only if all were killed. Each test runs in its own process with one thread. The process is forked
+from one that has already imported the libraries, since importing them takes longer than most tests. Compiled kernels
+run as plain Python: the equations are the same, and compiling a changed kernel takes half a minute. Plain Python does
+not support bfloat16, so the named tests must use float32 or float64.
 """
 
 from __future__ import annotations
@@ -40,28 +40,28 @@ from benchmarks.harness import ROOT, Ratio, Report, finish, say
 TABLE = Path(__file__).with_suffix(".toml")
 COPIED = ("benchmarks", "corpus", "evaluation", "models", "reviewlm", "tests")
 LIBRARIES = ["torch", "torch._dynamo", "numpy", "polars", "scipy.stats", "tokenizers", "numba", "hypothesis", "pytest"]
-"""torch._dynamo is what the first optimiser of a process would wait for."""
+"""Modules that are imported before the tests; the first optimiser of a process would import torch._dynamo."""
 OPTIONS = ["-q", "-x", "-p", "no:cacheprovider"]
 SECONDS = 300
 PASSED, FAILED = 0, 1
-"""Exit codes of pytest; the others say that tests could not be run."""
+"""Exit codes of pytest; any other code means that tests could not be run."""
 
 Outcome = Literal["killed", "survived", "stale", "broken"]
 
 
 @dataclass(frozen=True)
 class Mutation:
-    """An error to be made on purpose.
+    """An error to make on purpose.
 
     Args:
-        name: By which it is called.
-        row: Of the list of what the course material asks for: A the assignment, B n-gram models and perplexity,
+        name: Name of the error.
+        row: Row in the list of requirements of the course material: A the assignment, B n-gram models and perplexity,
             C layers and cells, D probabilities, losses and training, X examples.
-        formula: What the code computes.
-        file: Holds the code, from the root of the repository.
-        code: Text that stands in the file exactly once.
-        mutant: What takes its place.
-        change: What that does to the formula, in words.
+        formula: Formula that the code computes.
+        file: File of the code, from the root of the repository.
+        code: Text that occurs exactly once in the file.
+        mutant: Text that replaces it.
+        change: Effect on the formula, in words.
         test: Node id of the test that must fail.
     """
 
@@ -75,12 +75,12 @@ class Mutation:
     test: str
 
     def times_found(self, root: Path = ROOT) -> int:
-        """Return how often the code stands in the file: 1, unless the entry is stale."""
+        """Return how often the code occurs in the file: 1, unless the entry is stale."""
         path = root / self.file
         return path.read_text(encoding="utf-8").count(self.code) if path.is_file() else 0
 
     def test_exists(self, root: Path = ROOT) -> bool:
-        """Return whether the file of the test defines a function of its name."""
+        """Return whether the file of the test defines a function with its name."""
         path, _, node = self.test.partition("::")
         if not (root / path).is_file():
             return False
@@ -88,7 +88,7 @@ class Mutation:
         return node.partition("[")[0] in {one.name for one in body if isinstance(one, ast.FunctionDef)}
 
     def place(self, root: Path = ROOT) -> str:
-        """Return the module and its function, method or constant in which the code stands."""
+        """Return the module and the function, method or constant that contains the code."""
         text = (root / self.file).read_text(encoding="utf-8")
         first = text[: text.index(self.code)].count("\n") + 1
         lines = range(first, first + self.code.rstrip("\n").count("\n") + 1)
@@ -112,7 +112,7 @@ def mutations(table: Path = TABLE) -> list[Mutation]:
 
     Raises:
         TypeError: A key is missing or unknown.
-        ValueError: Two entries have one name.
+        ValueError: Two entries have the same name.
     """
     found = [Mutation(**entry) for entry in tomllib.loads(table.read_text(encoding="utf-8"))["mutation"]]
     twice = [name for name, number in Counter(entry.name for entry in found).items() if number > 1]
@@ -122,7 +122,7 @@ def mutations(table: Path = TABLE) -> list[Mutation]:
 
 
 def proofs(entries: Sequence[Mutation]) -> str:
-    """Return the table of `docs/equations.md`: formula, where it stands, its test, the error that was caught."""
+    """Return the table of `docs/equations.md`: formula, its place in the code, its test, the error that was caught."""
     lines = ["| row | formula | code | test | error that it catches |", "|---|---|---|---|---|"]
     for one in sorted(entries, key=lambda one: (one.row[0], int(one.row[1:]))):
         path, _, node = one.test.partition("::")
@@ -133,23 +133,23 @@ def proofs(entries: Sequence[Mutation]) -> str:
 
 
 class Copy:
-    """A copy of the packages and tests in which errors can be made.
+    """A copy of the packages and tests, in which errors can be made.
 
     Args:
-        folder: Empty; takes the copy.
+        folder: Empty folder for the copy.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         for name in COPIED:
-            # Compiled modules come with their sources, whose times they are checked by.
+            # Compiled modules are copied with their sources and the times of these, by which Python checks them.
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("results"))
         shutil.copy2(ROOT / "pyproject.toml", folder)
         self._context = get_context("forkserver")
         self._context.set_forkserver_preload(LIBRARIES)
 
     def tests(self, nodes: Sequence[str]) -> int | None:
-        """Run tests; return the exit code of pytest, None where they took more than `SECONDS`."""
+        """Run tests; return the exit code of pytest, or None if they took more than `SECONDS`."""
         process = self._context.Process(target=_pytest, args=(str(self.folder), [*nodes]))
         process.start()
         process.join(SECONDS)
@@ -160,11 +160,11 @@ class Copy:
         return process.exitcode
 
     def said(self) -> str:
-        """Return the end of what the last tests printed."""
+        """Return the end of the output of the last tests."""
         return (self.folder / "said.txt").read_text(encoding="utf-8", errors="replace")[-3_000:]
 
     def outcome(self, mutation: Mutation) -> Outcome:
-        """Make the error, run its test, take the error back."""
+        """Make the error, run its test, undo the error."""
         if mutation.times_found(self.folder) != 1:
             return "stale"
         path = self.folder / mutation.file
@@ -180,12 +180,12 @@ class Copy:
 
 
 def _pytest(folder: str, nodes: list[str]) -> None:
-    """Run tests of the copy in this process, with nothing imported from elsewhere."""
+    """Run tests of the copy in this process, with its packages imported only from the copy."""
     os.chdir(folder)
     sys.path[:] = [folder, *(path for path in sys.path if path and Path(path).resolve() != ROOT)]
     for name in [name for name in sys.modules if name.partition(".")[0] in COPIED]:
         del sys.modules[name]
-    sys.dont_write_bytecode = True  # a changed file may have the size and the second of the one before
+    sys.dont_write_bytecode = True  # a changed file may have the same size and time (in seconds) as before
     with open("said.txt", "w", encoding="utf-8") as said:
         os.dup2(said.fileno(), 1)
         os.dup2(said.fileno(), 2)
@@ -195,7 +195,7 @@ def _pytest(folder: str, nodes: list[str]) -> None:
 
 
 def run(chosen: Sequence[Mutation]) -> dict[str, tuple[Outcome, float]] | None:
-    """Return outcome and seconds of each mutation by name, or None where a test fails without any error made."""
+    """Return outcome and seconds of each mutation by name, or None if a test fails without any error made."""
     threads = {"OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
     os.environ |= threads | {"NUMBA_DISABLE_JIT": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     with tempfile.TemporaryDirectory(prefix="mutations-") as folder:
@@ -214,7 +214,7 @@ def run(chosen: Sequence[Mutation]) -> dict[str, tuple[Outcome, float]] | None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return 1 where a mutation was not killed."""
+    """Run the command line; return 1 if a mutation was not killed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--only", action="append", metavar="NAME", help="a name or a row; may be given several times")
     parser.add_argument("--list", action="store_true", help="show rows, names and tests, run nothing")

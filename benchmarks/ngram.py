@@ -1,30 +1,31 @@
-"""How fast n-gram models are fitted and asked, beside KenLM's programs, and in how much memory.
+"""Measure speed and memory of fitting and querying n-gram models, compared with KenLM's programs.
 
     REVIEWLM_KENLM_BIN=…/kenlm/build/bin python -m benchmarks.ngram [--quick] [--spill] [--json] [--write]
         [--data FOLDER] [--orders 3,4,5]
 
-Text: full-length reviews of the crawl in `--data` (or REVIEWLM_REAL_DATA), in lower case, one a line; every sixth is
-held out. Everything is measured as whole processes from files to files, start and imports included:
+Text: full-length reviews of the crawl in `--data` (or REVIEWLM_REAL_DATA), in lower case, one per line; every sixth is
+held out. All measured runs are whole processes from files to files, including start and imports:
 
-    fit_speed      `reviewlm ngram fit --binary` beside `lmplz | build_binary`, the faster way to KenLM's probing binary
-                   (a pipe; writing the ARPA file in between takes longer); lmplz sorts in memory (-S 4G)
-    fit_speed_lean the same beside lmplz with a buffer of 512 MiB, with which it takes the least memory at nearly equal
-                   CPU seconds (2% more than with 4 GiB, where 256 MiB takes 12% more)
-    fit_memory     the peak beside that of lmplz alone with 512 MiB, its ARPA thrown away: its leanest way
-    score_query    `reviewlm ngram score` beside `query` with the probing binary; both load, read text, add up
-    score_module   the same beside Python's `kenlm` module, line by line (REVIEWLM_KENLM_PYTHON names a Python with it)
+    fit_speed      `reviewlm ngram fit --binary` against `lmplz | build_binary`, the fastest way to KenLM's probing
+                   binary (a pipe; writing the ARPA file in between takes longer); lmplz sorts in memory (-S 4G)
+    fit_speed_lean the same against lmplz with a buffer of 512 MiB, its smallest memory at nearly equal CPU seconds (2%
+                   more than with 4 GiB; 256 MiB takes 12% more)
+    fit_memory     the peak against that of lmplz alone with 512 MiB, without writing its ARPA: its leanest way
+    score_query    `reviewlm ngram score` against `query` with the probing binary; both load, read text, add up
+    score_module   the same against Python's `kenlm` module, line by line (REVIEWLM_KENLM_PYTHON is a Python with it)
 
-Peaks are resident memory of the process with its children, for everybody. Perplexities are compared: a fit that
-disagrees with KenLM's stops the benchmark. Sizes of the files, seconds to open them and microseconds per token are in
-rows of their own (`ngram_sizes.py`).
+All peaks are resident memory of the process with its children. Perplexities are compared: a fit that disagrees with
+KenLM's stops the benchmark. Sizes of the files, seconds to open them and microseconds per token are in separate rows
+(`benchmarks/ngram_sizes.py`).
 
---spill fits 100 million tokens to order 5 within 4 GiB (2 million within 512 MiB with --quick), by the command
-`reviewlm ngram fit --memory`. That text is made of the reviews by copying, with jumps and words of its own
-(`ngram_text.more`), so that the number of different n-grams goes on growing as in real text.
+--spill fits 100 million tokens to order 5 within 4 GiB (2 million within 512 MiB with --quick), with the command
+`reviewlm ngram fit --memory`. That text is copied from the reviews, with jumps and new words (`ngram_text.more`), so
+that the number of different n-grams keeps growing as in real text.
 
-Ways compared, counting 16 million tokens to order 5 on one core: every order's keys sorted by themselves 13.7 CPU
-seconds, all windows sorted once 6. On AMD's Zen 4 numpy sorts five times slower with AVX-512 than with AVX2 (58 and 12
-ms a million; polars 35): with NPY_DISABLE_CPU_FEATURES="AVX512_ICL AVX512_SKX X86_V4" counting takes 4.3 seconds.
+Ways of counting 16 million tokens to order 5 on one core: 13.7 CPU seconds if the keys of every order are sorted
+separately, 6 if all windows are sorted once. On AMD's Zen 4 numpy sorts five times slower with AVX-512 than with AVX2
+(58 and 12 ms per million; polars 35): with NPY_DISABLE_CPU_FEATURES="AVX512_ICL AVX512_SKX X86_V4" counting takes 4.3
+seconds.
 """
 
 from __future__ import annotations
@@ -60,22 +61,22 @@ print(nats)
 
 
 def ours(verb: str, *options: Any) -> list[str]:
-    """Return the command line of a verb of ours."""
+    """Return the command line of a `reviewlm ngram` command."""
     return [sys.executable, "-m", "reviewlm.cli", "ngram", verb, "--json", *map(str, options)]
 
 
 def pipeline(*programs: list[Any]) -> list[str]:
-    """Return a command line that runs programs joined by pipes and fails if one of them does."""
+    """Return a command line that runs programs joined by pipes, and fails if one of them fails."""
     joined = " | ".join(shlex.join(map(str, program)) for program in programs)
     return ["bash", "-c", f"set -o pipefail; {joined}"]
 
 
 def kenlm_fit(programs: Path, folder: Path, text: Path, order: int, buffer: str, form: str | None) -> list[str]:
-    """Return KenLM's fast way from text to a binary form of it; None: to an ARPA that is thrown away.
+    """Return the command line of KenLM's fast way from a text to a binary model.
 
     Args:
         buffer: Memory for sorting (`-S`).
-        form: "probing" or "trie".
+        form: "probing" or "trie"; None: no binary, and the ARPA output is discarded.
     """
     lmplz = [programs / "lmplz", "-o", order, "-S", buffer, "-T", folder, "--text", text]
     if form is None:
@@ -85,7 +86,7 @@ def kenlm_fit(programs: Path, folder: Path, text: Path, order: int, buffer: str,
 
 
 def kenlm_binary(folder: Path, order: int, form: str = "probing") -> Path:
-    """Return where a binary of KenLM goes."""
+    """Return the path of a KenLM binary."""
     return folder / f"{order}.{form}"
 
 
@@ -113,14 +114,14 @@ def fits(args: argparse.Namespace, folder: Path, train: Path, order: int) -> tup
 
 
 def without_output(run: Run) -> Run:
-    """Drop the standard output."""
+    """Return a run without its standard output."""
     return Run(run.wall, run.cpu, run.peak_mib, run.base_mib)
 
 
 def scores(
     args: argparse.Namespace, folder: Path, held_out: Path, order: int
 ) -> tuple[dict[str, Any], dict[str, Ratio]]:
-    """Measure scoring the held-out text with the models that `fits` left, and compare the perplexities."""
+    """Measure scoring the held-out text with the models that `fits` wrote, and compare the perplexities."""
     query = shlex.join([str(args.kenlm / "query"), "-v", "summary", str(kenlm_binary(folder, order))])
     contenders = {
         f"score {order}": ours("score", "--text", held_out, "--binary", folder / str(order)),
@@ -145,7 +146,7 @@ def scores(
 
 
 def saved(args: argparse.Namespace, folder: Path, held_out: Path, order: int, train: Path) -> dict[str, Any]:
-    """Return size, opening time and cost of a token of the models that `fits` left, and of KenLM's trie."""
+    """Return size, opening time and time per token of the models that `fits` wrote, and of KenLM's trie."""
     measure(kenlm_fit(args.kenlm, folder, train, order, LAVISH, "trie"), THREADS)
     single = folder / str(order)
     models = {
@@ -158,7 +159,7 @@ def saved(args: argparse.Namespace, folder: Path, held_out: Path, order: int, tr
 
 
 def spill(args: argparse.Namespace, folder: Path, source: Path) -> tuple[dict[str, Any], dict[str, Ratio]]:
-    """Measure a fit that does not fit into memory."""
+    """Measure a fit whose counts are larger than the allowed memory."""
     tokens, limit = SPILL[args.quick]
     text = args.spill_text or folder / "more.txt"
     if not text.exists():
@@ -176,7 +177,7 @@ def spill(args: argparse.Namespace, folder: Path, source: Path) -> tuple[dict[st
 
 
 def main() -> None:
-    """Measure and report."""
+    """Run the benchmark and report."""
     parser = arguments(__doc__ or "")
     parser.add_argument("--data", type=Path, default=os.environ.get("REVIEWLM_REAL_DATA"), help=f"folder with {CRAWL}")
     parser.add_argument("--orders", default="3,4,5", help="default 3,4,5")
@@ -202,7 +203,7 @@ def main() -> None:
                 measurements |= part[0]
                 ratios |= part[1]
             measurements |= saved(args, folder, held_out, order, train)
-        for goal in GOALS:  # of the orders, the least
+        for goal in GOALS:  # the smallest ratio of all orders
             if found := [one for key, one in ratios.items() if key.startswith(f"ngram.{goal}.")]:
                 ratios[f"ngram.{goal}"] = min(found, key=lambda one: one.value)
         if args.spill or args.only_spill:

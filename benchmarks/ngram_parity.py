@@ -1,9 +1,9 @@
-"""The numbers of our n-gram models beside those of KenLM's `lmplz` and `query`, n-gram by n-gram and word by word.
+"""Compare our n-gram models with KenLM's `lmplz` and `query`, n-gram by n-gram and word by word.
 
     REVIEWLM_KENLM_BIN=FOLDER python -m benchmarks.ngram_parity --reviews reviews.jsonl.gz --folder texts --write
 
-FOLDER is where KenLM's programs are. The reviews become `texts/train.txt` and `texts/held_out.txt` (every tenth), one
-review a line, in lower case, words and signs apart; `--train` and `--held-out` take other texts.
+FOLDER is the folder of KenLM's programs. The reviews become `texts/train.txt` and `texts/held_out.txt` (every tenth),
+one review per line, in lower case, with words and signs separated; `--train` and `--held-out` take other texts.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def write_texts(reviews: Path, folder: Path) -> tuple[Path, Path]:
     paths = folder / "train.txt", folder / "held_out.txt"
     with paths[0].open("w", encoding="utf-8") as train, paths[1].open("w", encoding="utf-8") as held_out:
         for number, text in enumerate(_texts(reviews), start=1):
-            plain = html.unescape(html.unescape(text))  # some crawls have entities, also twice
+            plain = html.unescape(html.unescape(text))  # some crawls have HTML entities, some of them escaped twice
             line = " ".join(TOKEN.findall(plain.lower()))
             (train if number % 10 else held_out).write(line + "\n")
     return paths
@@ -61,7 +61,7 @@ def _texts(reviews: Path) -> Iterator[str]:
 
 
 def compare(train: Path, held_out: Path, order: int, prune: str, programs: Path) -> dict[str, Any]:
-    """Estimate one model with both programs, and score the held-out text with both."""
+    """Estimate one model with both programs, score the held-out text with both, and return the differences."""
     with tempfile.TemporaryDirectory() as folder:
         arpa, theirs, binary = (Path(folder) / name for name in ("ours.arpa", "theirs.arpa", "theirs.bin"))
         fitted = fit_text(train, order, PRUNING[prune][:order], arpa=arpa, marks="skip")

@@ -1,8 +1,8 @@
-"""How large saved n-gram models are, how long a fresh process takes to open one, and what a token then costs.
+"""Measure the size of saved n-gram models, the time a new process takes to open one, and the time per token.
 
-Ours with numbers of four and of eight bytes, beside KenLM's two binary forms: probing (fastest to ask) and trie
-(smallest). KenLM's are opened by its Python module, as a program in Python would; both sides score the same lines and
-say how long opening and scoring took, without the start of the interpreter and its imports. The files are in the
+Our models with numbers of four and eight bytes are compared with KenLM's two binary forms: probing (fastest to query)
+and trie (smallest). KenLM's are opened by its Python module, as a Python program would. Both sides score the same lines
+and report the time for opening and scoring, without the start of the interpreter and its imports. The files are in the
 system's cache.
 """
 
@@ -56,17 +56,18 @@ def ours_in_double(folder: Path) -> Path:
 
 
 def size(path: Path) -> int:
-    """Return the bytes of a file, or of all files in a folder."""
+    """Return the size in bytes of a file, or of all files in a folder."""
     return sum(file.stat().st_size for file in path.iterdir()) if path.is_dir() else path.stat().st_size
 
 
 def sizes(
     models: Mapping[str, Path], held_out: Path, module: str | None, threads: int, repeats: int
 ) -> dict[str, dict[str, Any]]:
-    """Return a row per model: MiB, seconds to open it, microseconds per token; what the module opens needs *module*.
+    """Return a row per model: MiB, seconds to open it, microseconds per token.
 
     Args:
-        models: Folders are ours, files KenLM's.
+        models: Models by name; a folder is one of ours, a file one of KenLM's.
+        module: Python with the `kenlm` module, needed for KenLM's models.
 
     Raises:
         SystemExit: The models do not agree on the held-out text.
@@ -91,5 +92,5 @@ def _said(run: Run) -> dict[str, float]:
 
 
 def _least(runs: Sequence[Run], what: str, unit: float, digits: int) -> float:
-    """Return the least of the runs: what takes milliseconds is disturbed by whatever else the machine does."""
+    """Return the minimum of the runs, since other work on the machine disturbs times of milliseconds."""
     return round(unit * min(_said(run)[what] for run in runs), digits)

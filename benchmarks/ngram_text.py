@@ -1,4 +1,4 @@
-"""Texts for `benchmarks/ngram.py`: reviews as lines of words, and as much more of the same kind as is wanted."""
+"""Write texts for `benchmarks/ngram.py`: reviews as lines of words, and synthetic text of any length like them."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from models.tokens.words import PATTERN
 
 CRAWL = "yelp_crawl_chicagoland.jsonl.gz"
 HELD_OUT = 6
-"""Every so many-th review is held out."""
+"""One of this number of reviews is held out."""
 SAME_PAIR, SAME_WORD, ANYWHERE, COINED = 0.40, 0.12, 0.02, 0.003
-"""How often a synthetic review goes on elsewhere after a word, and how often a word is one of its own."""
+"""Shares of words after which a synthetic review continues at another place, and the share of new words."""
 REVIEWS = 20_000
 
 
 def prepare(folder: Path, source: Path, reviews: int | None) -> tuple[Path, Path]:
-    """Write reviews in lower case, words between blanks, one review a line: train.txt and held_out.txt.
+    """Write reviews to train.txt and held_out.txt: in lower case, words separated by spaces, one review per line.
 
     Args:
         source: JSON lines with `text`, as in the data sets.
-        reviews: Only so many to train on; None for all.
+        reviews: Number of reviews to train on; None for all.
     """
     texts = pl.read_ndjson(source, schema_overrides={"text": pl.String})["text"]
     texts = pl.Series([html.unescape(text) for text in texts])
@@ -39,13 +39,13 @@ def prepare(folder: Path, source: Path, reviews: int | None) -> tuple[Path, Path
 
 
 def more(source: Path, target: Path, tokens: int, seed: int = 1) -> int:
-    """Write a text of at least *tokens* tokens that goes on as *source* does, and return how many it has.
+    """Write a synthetic text of at least *tokens* tokens similar to *source*, and return its number of tokens.
 
-    A review is copied word by word from a place of the source; after each word it may go on elsewhere: behind another
-    occurrence of its last two words (bigrams and trigrams then are the source's, longer n-grams are new), behind
-    another occurrence of its last word (trigrams are new too), or anywhere; and it may take a word of its own. So the
-    number of different n-grams of every order goes on growing with the text, as that of real text does, where repeats
-    would leave it as it is.
+    A review is copied word by word from a place in the source. After each word it may continue at another place: after
+    another occurrence of its last two words (bigrams and trigrams are those of the source, longer n-grams are new),
+    after another occurrence of its last word (trigrams are new too), or anywhere. A word may also be a new one. So the
+    number of different n-grams of every order keeps growing with the text, as in real text. With repeated text it would
+    stay the same.
     """
     corpus = LineCorpus.read_file(source)
     draw, written, coined = np.random.default_rng(seed), 0, 0
@@ -69,7 +69,7 @@ def more(source: Path, target: Path, tokens: int, seed: int = 1) -> int:
 
 
 def _reviews(ids_T: np.ndarray, draw: np.random.Generator) -> Iterator[np.ndarray]:
-    """Yield the ids of many new reviews, each up to its `</s>`, without end."""
+    """Yield arrays of the ids of many new reviews, each up to its `</s>`; the iterator never ends."""
     pair_T = np.empty(len(ids_T), np.int64)
     pair_T[0], pair_T[1:] = 0, ids_T[:-1].astype(np.int64) << 32
     by_pair, by_word = _Same(pair_T | ids_T), _Same(ids_T.astype(np.int64))
@@ -93,7 +93,7 @@ def _reviews(ids_T: np.ndarray, draw: np.random.Generator) -> Iterator[np.ndarra
 
 
 class _Same:
-    """Another place with the same key, drawn at random."""
+    """Random draw of another position with the same key."""
 
     def __init__(self, key_T: np.ndarray) -> None:
         self.order_T = np.argsort(key_T, kind="stable").astype(np.int32)

@@ -1,10 +1,10 @@
-"""How well a small n-gram model finds odd reviews: `python -m benchmarks.odd_reviews [--input FILES] [--reviews N]`.
+"""Measure how well an n-gram model finds odd reviews: `python -m benchmarks.odd_reviews [--input FILES] [--reviews N]`.
 
-Among reviews of the same source, which the model was not trained on, are planted: reviews in other languages, reviews
-whose words were shuffled, and reviews that the model itself wrote. Compared are a review's surprise, its
-deviation from reviews of its length (`evaluation.drift.odd_reviews`), and its curvature, which asks for the whole
+Odd reviews are planted among reviews of the same source that the model was not trained on: reviews in other languages,
+reviews with shuffled words, and reviews that the model itself wrote. Three scores are compared: the surprise of a
+review, its deviation from reviews of its length (`evaluation.drift.odd_reviews`), its curvature. This needs the whole
 distribution before each token: (Σ entropy − Σ nats) / √Σ variance, as in Fast-DetectGPT (Bao et al. 2024, equation 3),
-with the model itself for both roles. Without `--input` the text is the embedded corpus.
+with the model itself in both roles. Without `--input` the text is the embedded corpus.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ TEXTS_AT_ONCE = 8
 
 @dataclass(frozen=True)
 class Judged:
-    """Reviews of one kind as scored, and the scores of their oddness, each the larger the odder."""
+    """Scored reviews of one kind, and the scores of their oddness; larger is odder."""
 
     scored: pl.DataFrame
     scores: dict[str, np.ndarray]
 
 
 def split_reviews(files: Sequence[Path], folder: Path, reviews: int, seed: int) -> dict[str, pl.DataFrame]:
-    """Return clean reviews of the three splits, a third of them held out, at most *reviews* of each of those."""
+    """Return clean reviews of the three splits, 30 % of them held out; at most *reviews* of each held-out split."""
     if not files:
         files = [folder / "reviews.jsonl"]
         write_reviews(files[0], 6 * reviews, seed)
@@ -134,7 +134,7 @@ def curvature(bundle: Bundle, stream: TokenStream) -> np.ndarray:
 
 
 def judge(bundle: Bundle, known: Judged, rows: pl.DataFrame, folder: Path) -> Judged:
-    """Score reviews of one kind and hold them against known ones, which are scored already."""
+    """Score reviews of one kind and compare them with known reviews, which are already scored."""
     stream = stream_of(bundle.vocabulary, rows, folder)
     scored = score_stream(bundle, stream)
     deviation_N, curvature_N = compare(known.scored, scored).deviation_N, curvature(bundle, stream)
@@ -148,13 +148,13 @@ def judge(bundle: Bundle, known: Judged, rows: pl.DataFrame, folder: Path) -> Ju
 
 
 def known_ones(bundle: Bundle, rows: pl.DataFrame, folder: Path) -> Judged:
-    """Score the reviews that others are held against."""
+    """Score the reviews that others are compared with."""
     stream = stream_of(bundle.vocabulary, rows, folder)
     return Judged(score_stream(bundle, stream), {"curvature": curvature(bundle, stream)})
 
 
 def run(files: Sequence[Path], reviews: int, count: int, order: int, seed: int) -> dict[str, object]:
-    """Return false alarms of usual reviews, and of every kind that is planted AUC and share found by each score."""
+    """Return the false alarms on usual reviews, and by planted kind and score the AUC and the share found."""
     with tempfile.TemporaryDirectory(prefix="reviewlm-odd-") as temporary:
         folder = Path(temporary)
         splits = split_reviews(files, folder, reviews, seed)
@@ -179,7 +179,7 @@ def run(files: Sequence[Path], reviews: int, count: int, order: int, seed: int) 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table, and the JSON where it is asked for."""
+    """Run the benchmark and print the table; write it as JSON with --json."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--input", type=Path, nargs="*", default=[])
     parser.add_argument("--reviews", type=int, default=1_000, help="known and usual reviews, each")

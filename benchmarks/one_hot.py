@@ -1,10 +1,10 @@
-"""What a layer of words takes as one-hot features and as dense ones: a table of `docs/outputs.md`.
+"""Measure a word layer with one-hot features and with an embedding look-up (table in `docs/outputs.md`).
 
     python -m benchmarks.one_hot
     python -m benchmarks.one_hot --write
 
-The same features of the same words: the one-hot matrix times the embedding, and the rows of the embedding looked up.
-Bytes are what torch allocates on the way, milliseconds those of the processor, one thread, without a backward pass.
+Both ways give the same features of the same words: the one-hot matrix times the embedding, or the looked-up rows of the
+embedding. Bytes are all memory that torch allocates, milliseconds are CPU time on one thread, without a backward pass.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.harness import Report, arguments, finish, say
 
 POSITIONS, FEATURES, ROUNDS = 800, 256, 7
-"""Of an update of 16 streams and 50 tokens; of the embedding; of which the median is taken."""
+"""Positions of an update of 16 streams and 50 tokens; size of the embedding; number of rounds for the median."""
 ENTRIES = (1_000, 5_000, 20_000)
 Way = Callable[[Tensor, Tensor], Tensor]
 
@@ -34,7 +34,7 @@ def one_hot_product(ids_N: Tensor, weight_VE: Tensor) -> Tensor:
 
 
 def allocated(run: Callable[[], Any]) -> int:
-    """Return the bytes that torch allocates on the processor while *run* runs, whether or not they are freed again."""
+    """Return all bytes that torch allocates on the CPU while *run* runs, including those that are freed again."""
     with torch.no_grad(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
         kept = run()
     del kept
@@ -42,7 +42,7 @@ def allocated(run: Callable[[], Any]) -> int:
 
 
 def measured(entries: int) -> dict[str, Any]:
-    """Return bytes and CPU milliseconds of both ways to the features of the same words."""
+    """Return bytes and CPU milliseconds of both ways for the features of the same words."""
     torch.manual_seed(1)
     weight_VE, ids_N = torch.randn(entries, FEATURES), torch.randint(0, entries, (POSITIONS,))
     row: dict[str, Any] = {}
@@ -59,7 +59,7 @@ def measured(entries: int) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
-    """Measure and report."""
+    """Run the benchmark and report."""
     args = arguments(__doc__ or "").parse_args(argv)
     torch.set_num_threads(1)
     rows = {}

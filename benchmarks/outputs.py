@@ -1,10 +1,10 @@
-"""What each output layer costs and what it learns: the table of `docs/outputs.md`.
+"""Measure the cost and the perplexity of each output layer (table in `docs/outputs.md`).
 
     python -m benchmarks.outputs --quick
     python -m benchmarks.outputs --source kaggle_yelp_10k.csv.gz --write
 
-The same LSTM is trained on the same tokens with each output, in a fresh process of one thread; without a source on
-reviews that the grammar writes. Perplexity is exactly normalised for all of them, on reviews that none has seen.
+The same LSTM is trained on the same tokens with each output layer, in a new process with one thread. Without a source,
+the reviews come from the grammar. Perplexity is exactly normalised for all layers, and measured on held-out reviews.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from models.streams import unigram_counts
 
 TRAINING = TrainingSpec(epochs=1.0, batch=16, window=50, learning_rate=5e-3, evaluations=1)
 UPDATES = 15
-"""Of which the median is the time of an output layer alone."""
+"""Number of updates whose median is the time of an output layer alone."""
 SPEC = RecurrentSpec(hidden=320, embedding=256, training=TRAINING)
 
 
 def specs(head: int, cutoff: int, samples: int) -> Mapping[str, RecurrentSpec]:
-    """Return the network with each output; a tree's choices cannot be tied, so that one has rows of 320."""
+    """Return the network with each output layer; a tree cannot be tied to the embedding, so its rows have size 320."""
     softmax = ObjectiveSpec(output="softmax")
     outputs = {
         "softmax": softmax,
@@ -55,7 +55,7 @@ def specs(head: int, cutoff: int, samples: int) -> Mapping[str, RecurrentSpec]:
 
 
 def train(folder: Path, spec: RecurrentSpec) -> dict[str, Any]:
-    """Fit one network and return what it cost and learnt."""
+    """Fit one network and return its size, cost and perplexity."""
     vocabulary, *streams = opened(folder)
     with tempfile.TemporaryDirectory() as work:
         began = process_time()
@@ -87,7 +87,7 @@ def output_ms(spec: RecurrentSpec, counts_V: np.ndarray) -> float:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure and report."""
+    """Run the benchmark and report."""
     parser = arguments(__doc__ or "")
     ask_for_reviews(parser, 2_000)
     parser.add_argument("--head", type=int, default=1_000, help="entries in the head (default 1000)")

@@ -1,12 +1,12 @@
-"""Ways to train on all cores, in words per second of the wall clock: the table of `docs/parallel.md`.
+"""Compare ways to train on all cores, in words per second of wall time (table in `docs/parallel.md`).
 
     python -m benchmarks.parallel --quick
     python -m benchmarks.parallel --write
 
-With C cores: one process with one thread; one process with C threads; C ranks of one thread that train one network
-(`models/neural/parallel/data_parallel.py`); and C fits at once of one thread each, which are C models. All with the
-same batch, on made-up reviews (`benchmarks/mixture.py`), so that nothing but the time means anything. Counted is the
-time that updates take, evaluations not. Nothing else may run on the machine.
+With C cores: one process with one thread; one process with C threads; C ranks with one thread that train one network
+(`models/neural/parallel/data_parallel.py`); and C fits at once with one thread each, which give C models. All use the
+same batch, on made-up reviews (`benchmarks/mixture.py`), so only the times are meaningful. The time of updates counts,
+that of evaluations does not. No other program may run on the machine.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ NETWORKS = {
 }
 UPDATES = {"1 × 320": 300, "2 × 650": 60}
 QUICK = 10
-"""Times fewer updates with --quick."""
+"""Factor by which --quick reduces the number of updates."""
 START_SECONDS = 300.0
-"""Until all processes of a contender must have ended their work, beyond what the harness allows."""
+"""Seconds to wait for the next result from the processes of a contender, including their start."""
 
 
 def made_up(tokens: int, seed: int) -> TokenStream:
-    """Return a stream of about so many made-up tokens."""
+    """Return a stream of about *tokens* made-up tokens."""
     made = MadeUp(max(2, tokens // 101), seed)
     header = {
         "tokens": 101 * len(made), "vocabulary_digest": "made up", "vocabulary_size": VOCABULARY,
@@ -61,14 +61,14 @@ def made_up(tokens: int, seed: int) -> TokenStream:
 
 
 def fit(number: int, threads: int, where: dict[str, Any], spec: RecurrentSpec, updates: int, done: Any) -> None:
-    """Train one network, or as one rank of several; tell words per second, and the last loss for a look.
+    """Train one network, alone or as one rank of several; report words per second and the last loss.
 
     Args:
-        number: Of this process.
-        threads: Of this process.
+        number: Number of this process.
+        threads: Number of threads of this process.
         where: Fields of `FitContext`.
-        spec: Of the network.
-        updates: About so many.
+        spec: Specification of the network.
+        updates: Approximate number of updates.
         done: Queue for the result.
     """
     torch.set_num_threads(threads)
@@ -82,7 +82,7 @@ def fit(number: int, threads: int, where: dict[str, Any], spec: RecurrentSpec, u
 
 
 def together(spec: RecurrentSpec, processes: int, threads: int, ranks: int, updates: int) -> dict[str, float]:
-    """Run so many fits, or ranks of one, at once; return words per second of all."""
+    """Run *processes* fits, or ranks of one fit, at once; return the words per second of all together."""
     os.environ.update(environment_of({"threads": threads, "ranks": ranks}))
     spawn = multiprocessing.get_context("spawn")
     done = spawn.Queue()
@@ -115,7 +115,7 @@ def together(spec: RecurrentSpec, processes: int, threads: int, ranks: int, upda
 
 
 def contenders(name: str, cores: int, updates: int) -> dict[str, partial[dict[str, float]]]:
-    """Return the ways to train a network, by what they are called in the table."""
+    """Return the ways to train a network, by their names in the table."""
     spec = NETWORKS[name]
     return {
         f"{name}: 1 process, 1 thread": partial(together, spec, 1, 1, 1, updates),
@@ -128,7 +128,7 @@ def contenders(name: str, cores: int, updates: int) -> dict[str, partial[dict[st
 def rows_and_ratios(
     name: str, runs: dict[str, list[Run]], cores: int
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Ratio]]:
-    """Return the medians, and how much faster than one thread each way is."""
+    """Return the medians, and the speed-up of each way over one thread."""
     speeds = {which: [run.result["words_per_s"] for run in of_which] for which, of_which in runs.items()}
     rows = {
         which: {

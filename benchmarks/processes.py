@@ -1,4 +1,4 @@
-"""Measured runs in fresh processes: wall seconds, CPU seconds, peak memory."""
+"""Measure runs in new processes: wall seconds, CPU seconds, peak memory."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Contender = Callable[[], Any] | Sequence[str]
 
 
 class ContenderFailed(RuntimeError):
-    """A measured run raised, or ended with another exit status than 0."""
+    """A measured run raised an exception, or ended with an exit status other than 0."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,13 @@ class Run:
     """One measured run.
 
     Attributes:
-        wall: Seconds from the call to its return; the start of the interpreter and imports at module level are not in
-            it (of a command line they are).
-        cpu: CPU seconds of the same stretch, user and system, all threads and finished child processes.
+        wall: Seconds from the call to its return. For a function they do not include the start of the interpreter and
+            imports at module level; for a command line they do.
+        cpu: CPU seconds in the same time, user and system, of all threads and finished child processes.
         peak_mib: Highest resident memory of the process with its children; sampled every 20 ms, and for the process
             itself never less than the kernel's own high-water mark.
-        base_mib: Resident memory just before the call; 0 of a command line.
-        result: What the function returned; of a command line its standard output.
+        base_mib: Resident memory just before the call; 0 for a command line.
+        result: Return value of the function; for a command line its standard output.
     """
 
     wall: float
@@ -57,13 +57,13 @@ class Run:
 
 
 def measure(contender: Contender, threads: int) -> Run:
-    """Run a function or a command line in a fresh process that may use *threads* threads.
+    """Run a function or a command line in a new process that may use *threads* threads.
 
-    `THREAD_VARIABLES` say so to most libraries; others (DuckDB) must be told by the contender itself. What the command
-    line sets for numpy is set for everybody.
+    `THREAD_VARIABLES` set this limit for most libraries; for others (DuckDB) the contender itself must set it. The
+    settings of the command line for numpy apply to all contenders.
 
     Raises:
-        ContenderFailed: With the traceback or the end of standard error.
+        ContenderFailed: The run failed; the message has the traceback or the end of standard error.
     """
     with environment({**dict.fromkeys(THREAD_VARIABLES, str(threads)), **numpy_features()}):
         return _call(contender) if callable(contender) else _command(list(contender))
@@ -71,7 +71,7 @@ def measure(contender: Contender, threads: int) -> Run:
 
 @contextmanager
 def environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Give processes that are started within it these variables."""
+    """Set these environment variables for processes that are started within the block."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -85,7 +85,7 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
 
 
 class _Watch(threading.Thread):
-    """Follows the resident memory of a process and its children; the kernel's mark of a process counts too."""
+    """Watcher of the resident memory of a process and its children; also uses the kernel's high-water mark."""
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
@@ -107,7 +107,7 @@ class _Watch(threading.Thread):
 
 
 def high_water(pid: int | str = "self") -> int:
-    """Return VmHWM in bytes: unlike ru_maxrss it does not remember the process that forked this one."""
+    """Return VmHWM in bytes; unlike ru_maxrss it does not include the process that forked this one."""
     try:
         status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     except OSError:
@@ -117,7 +117,7 @@ def high_water(pid: int | str = "self") -> int:
 
 
 def _cpu(*whose: int) -> float:
-    """Return CPU seconds to the microsecond; `os.times` counts in hundredths, in which a short run takes none."""
+    """Return CPU seconds to the microsecond; `os.times` counts hundredths, so a short run would take 0."""
     usages = [getrusage(one) for one in whose or (RUSAGE_SELF, RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
@@ -143,7 +143,7 @@ def _call(function: Callable[[], Any]) -> Run:
 
 
 def _inside(function: Callable[[], Any], answer: Connection) -> None:
-    """Call the function here, in the fresh process."""
+    """Call the function in this new process, and send the result."""
     try:
         gc.collect()
         base, cpu, started = psutil.Process().memory_info().rss, _cpu(), time.perf_counter()

@@ -1,7 +1,7 @@
-"""Published figures made again: `python -m benchmarks.published` runs what `docs/figures.toml` lists, and compares.
+"""Recompute published figures: `python -m benchmarks.published` runs and compares the entries of `docs/figures.toml`.
 
-Only what takes seconds is listed: the floor and the n-gram models of the demo. They go through the functions that the
-pipeline's stages call, without its store, so that nothing stored can answer for them.
+Only figures that take seconds are listed: the floor and the n-gram models of the demo. They are computed by the
+functions that the pipeline's stages call, without the store, so that no stored result is used.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ TABLE = ROOT / "docs" / "figures.toml"
 
 @dataclass(frozen=True)
 class Published:
-    """A figure as it was published; the head of `docs/figures.toml` says what each entry means."""
+    """A published figure; the head of `docs/figures.toml` explains the fields."""
 
     name: str
     page: str
@@ -53,25 +53,29 @@ class Published:
     tolerance: float
 
     def holds(self, found: float) -> bool:
-        """Return whether a figure that was made again is this one."""
+        """Return whether a recomputed figure equals this one."""
         return math.isclose(found, self.value, rel_tol=self.tolerance)
 
     def is_on_its_page(self, root: Path = ROOT) -> bool:
-        """Return whether the page still says it."""
+        """Return whether the page still shows the figure."""
         return self.shown in (root / self.page).read_text(encoding="utf-8")
 
 
 def published(table: Path = TABLE) -> list[Published]:
-    """Return the figures of a table; a TypeError names an entry that is missing or unknown."""
+    """Return the figures of a table.
+
+    Raises:
+        TypeError: An entry is missing or unknown; the message names it.
+    """
     return [Published(**entry) for entry in tomllib.loads(table.read_text(encoding="utf-8"))["figure"]]
 
 
 class Demo:
-    """The demo's data and n-gram models, made in a folder when they are asked for.
+    """The demo's data and n-gram models, made in a folder on first use.
 
     Args:
-        folder: Must be empty.
-        preset: Whose corpus, split, vocabulary and models are taken.
+        folder: Empty folder.
+        preset: Preset that defines corpus, split, vocabulary and models.
         overrides: Settings as `key=value`.
     """
 
@@ -90,7 +94,7 @@ class Demo:
 
     @cached_property
     def raw(self) -> Path:
-        """The raw file."""
+        """Raw file of reviews."""
         file, options = self.folder / "reviews.jsonl", self.config.source.synthetic
         write_reviews(file, options.reviews, options.seed, options.malformed, options.duplicates)
         return file
@@ -110,13 +114,13 @@ class Demo:
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        """The words of the training split."""
+        """Vocabulary of the training split."""
         texts = (text for batch in iter_split(self.clean, "train") for text in batch["text"].to_list())
         form = NormalForm(**self.config.clean.model_dump())
         return Vocabulary.train(texts, self.config.vocabulary["word"], form, self.folder)
 
     def stream(self, split: str) -> TokenStream:
-        """The tokens of a split."""
+        """Return the token stream of a split."""
         folder = self.folder / "tokens" / split
         if not folder.exists():
             write_stream(folder, self.vocabulary, iter_split(self.clean, split))
@@ -143,7 +147,7 @@ class Demo:
 
 
 def main() -> int:
-    """Make every figure again, and say which do not hold; the exit code is 1 if there is one."""
+    """Recompute every figure and report those that differ; the exit code is 1 if any does."""
     failed = False
     with tempfile.TemporaryDirectory(prefix="reviewlm-published-") as folder:
         demo = Demo(Path(folder))

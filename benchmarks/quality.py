@@ -1,13 +1,13 @@
-"""What the neural models reach on texts with known figures, within an hour on two cores.
+"""Measure the perplexity of the neural models on texts with known figures, within an hour on two cores.
 
     python -m benchmarks.quality ptb --data DATA --work FOLDER
     python -m benchmarks.quality chicago --data DATA --work FOLDER
 
-Penn Treebank is read as one continuous text, as in the literature, and scored with the state carried from sentence to
-sentence: two networks, trained side by side on a core each, and the mean of their probabilities. The Chicago reviews
-are read as the pipeline reads reviews, each scored from a fresh state, beside a modified Kneser–Ney 5-gram of the same
-tokens and the mixture of both. FOLDER keeps checkpoints, so that a run that was stopped goes on, and the weights. The
-recipes are `RECIPES`.
+Penn Treebank is read as one continuous text, as in the literature, and scored with the hidden state carried from
+sentence to sentence. Two networks are trained side by side, one per core, and their probabilities are averaged. The
+Chicago reviews are read as in the pipeline, and each is scored from an initial state. They are compared with a modified
+Kneser–Ney 5-gram model of the same tokens and the mixture of both. FOLDER keeps the weights, and checkpoints, so that a
+stopped run can resume. The recipes are `RECIPES`.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ from models.tokens.vocabulary import GIVEN
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a text is trained on.
+    """Training recipe for a text.
 
     Attributes:
-        title: Of the text.
-        goal: Test perplexity of a continuous text; of reviews the share below the Kneser–Ney 5-gram's.
-        continuous: Read as one text, not as reviews.
-        members: Networks that are trained side by side.
-        threads: Of each.
-        spec: Of each.
+        title: Title of the text.
+        goal: Target: test perplexity of a continuous text; for reviews the share below that of the Kneser–Ney 5-gram.
+        continuous: Whether the text is read as one text, not as reviews.
+        members: Number of networks that are trained side by side.
+        threads: Number of threads of each network.
+        spec: Specification of each network.
     """
 
     title: str
@@ -87,13 +87,13 @@ RECIPES = {
 }  # fmt: skip
 QUICK_EPOCHS = 0.02
 TOLD = ("updates", "tokens", "seconds", "cpu_seconds", "train_nats", "peak_memory_megabytes", "wall_s", "cpu_s")
-"""Numbers of a training that the page shows; `seconds` and `cpu_seconds` are those of updates alone."""
+"""Numbers of a training that the page shows; `seconds` and `cpu_seconds` only count the updates."""
 
 
 def of_reviews(
     recipe: Recipe, lines: LineText, models: Sequence[RecurrentLM], work: Path
 ) -> tuple[dict[str, Any], Ratio]:
-    """Return what a network reaches on reviews: by itself, beside the 5-gram, and in a mixture with it."""
+    """Return the perplexities on reviews of a network, of the 5-gram model and of their mixture, and the ratio."""
     (model,) = models
     streams = streams_of(lines, recipe.continuous)
     reached = {split: fresh_perplexity(model, streams[split]) for split in ("valid", "test")}
@@ -105,7 +105,7 @@ def of_reviews(
 
 
 def fresh_perplexity(model: RecurrentLM, stream: TokenStream) -> float:
-    """Return the perplexity of reviews, each from a fresh state, with fixed weights."""
+    """Return the perplexity of reviews, each from an initial state, with fixed weights."""
     return round(perplexity(validation_nats(model.network, stream)[0]), 2)
 
 
@@ -115,7 +115,7 @@ def beside_kneser_ney(lines: LineText, model: RecurrentLM, work: Path) -> dict[s
     kn5 = NGramLM.from_counts(count_ngrams(streams["train"], 5, lines.size, GIVEN))
     parts = [Part("kn5", NGramSpec(order=5), kn5), Part("lstm", model.spec, model)]
     spec = MixtureSpec(parts=("kn5", "lstm"), method="gated")
-    (aside := work / "mixture").mkdir(exist_ok=True)  # not the folder of the network, whose journal it would begin anew
+    (aside := work / "mixture").mkdir(exist_ok=True)  # not the network's folder, whose journal would be restarted
     mixture = fit_mixture(spec, parts, streams["valid"], FitContext(aside)).model
     assert isinstance(mixture, MixtureLM)
     row = gain_table(mixture, streams["test"], limit=len(streams["test"].ids)).row(-1, named=True)
@@ -125,10 +125,10 @@ def beside_kneser_ney(lines: LineText, model: RecurrentLM, work: Path) -> dict[s
 def of_continuous(
     recipe: Recipe, lines: LineText, models: Sequence[RecurrentLM], dynamic: bool
 ) -> tuple[dict[str, Any], Ratio]:
-    """Return what the networks and the mean of their probabilities reach on a continuous text.
+    """Return the perplexities of the networks and of the mean of their probabilities on a continuous text.
 
-    Read in lanes, as word_language_model reads it, and as one stream: static, with a continuous cache of each, and
-    dynamic if asked. Parameters are chosen on the validation text, read the same way.
+    The text is read in lanes, as in word_language_model, and as one stream: static, with a continuous cache of each
+    network, and with dynamic evaluation if requested. Parameters are chosen on the validation text, read the same way.
     """
     rows = {
         f"weights fixed, {split}": perplexities(models, lines.stream(split, LANES)) for split in ("valid", "test")
@@ -162,7 +162,7 @@ def _passes(word: str) -> float:
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
-    """Run a recipe and report what it reaches."""
+    """Run a recipe and report its perplexities."""
     parser = arguments(__doc__ or "")
     parser.add_argument("text", choices=sorted(RECIPES))
     parser.add_argument("--data", type=Path, default=os.environ.get("REVIEWLM_REAL_DATA"), help="folder of the texts")

@@ -1,13 +1,13 @@
-"""The whole data half of the pipeline on one big file: time, peak memory and size of every stage.
+"""Measure time, peak memory and size of every data stage of the pipeline on one big file.
 
     python -m benchmarks.scale [--quick] [--json] [--write] [--reviews 9100000] [--file REVIEWS.jsonl]
 
-Writes synthetic reviews (9.1 million are 5.4 GB), runs `reviewlm prepare` on them as a user would, in an empty home,
-and follows the resident memory of its processes ten times a second: the pipeline with the workers it starts, and
-apart from it Prefect's temporary server. A stage's peak is the highest sum seen while it ran; the peak of the whole run
-is never less than the kernel's own high-water mark of the process. Nothing is kept unless a folder is named.
+Writes synthetic reviews (9.1 million are 5.4 GB), runs `reviewlm prepare` on them as a user would, in an empty home
+folder, and samples the resident memory of its processes ten times a second: the pipeline with its workers, and
+separately Prefect's temporary server. A stage's peak is the highest sum while it ran. The peak of the whole run is
+never less than the kernel's own high-water mark of the process. No file is kept unless a folder is named.
 
-There is no peer in this script; *goal* is 1.5 GiB for any stage, whatever the size of the input.
+There is no peer in this script; *goal* is 1.5 GiB for any stage, for any size of the input.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ MIB = 1 << 20
 
 
 class MemoryLog(threading.Thread):
-    """Writes down, again and again, what the pipeline's processes hold: (time, pipeline MiB, server MiB)."""
+    """Repeated samples of the memory of the pipeline's processes: (time, pipeline MiB, server MiB)."""
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
@@ -67,18 +67,18 @@ class MemoryLog(threading.Thread):
                 continue
 
     def end(self) -> None:
-        """Stop."""
+        """Stop taking samples."""
         self._ended.set()
         self.join()
 
     def peak(self, began: float, ended: float, server: bool = False) -> int | None:
-        """Return the highest sum between two moments, in MiB; None of a stretch too short to be seen."""
+        """Return the highest sum between two times, in MiB; None if no sample lies between them."""
         seen = [one[2 if server else 1] for one in self.samples if began <= one[0] <= ended]
         return round(max(seen)) if seen else None
 
 
 def _resident(process: psutil.Process) -> tuple[float, float]:
-    """Return the resident MiB of the pipeline (process and workers), and of Prefect's server beside it."""
+    """Return the resident MiB of the pipeline (process and workers), and of Prefect's server."""
     pipeline, server = process.memory_info().rss, 0
     for child in process.children(recursive=True):
         try:
@@ -96,7 +96,7 @@ def prepare(file: Path, home: Path, units: list[str], settings: list[str]) -> tu
     """Run `reviewlm prepare`; its progress goes to standard error.
 
     Raises:
-        ContenderFailed: It ended with an error.
+        ContenderFailed: The command ended with an error.
     """
     preset = home.parent / "scale.toml"
     models = "".join(MODEL.format(unit=unit) for unit in units)
@@ -117,7 +117,7 @@ def prepare(file: Path, home: Path, units: list[str], settings: list[str]) -> tu
 
 
 def stages(home: Path, log: MemoryLog) -> dict[str, dict[str, Any]]:
-    """Return seconds, peak and size of every artifact's making, in the order in which they ended."""
+    """Return seconds, peak memory and size for every artifact, in the order in which they were finished."""
     manifests = [json.loads(path.read_text(encoding="utf-8")) for path in home.glob("store/*/*/manifest.json")]
     table: dict[str, dict[str, Any]] = {}
     for manifest in sorted(manifests, key=lambda one: one["created"]):
@@ -134,14 +134,14 @@ def stages(home: Path, log: MemoryLog) -> dict[str, dict[str, Any]]:
 
 
 def _name(manifest: Mapping[str, Any]) -> str:
-    """Return the stage with what it was made for: `check raw`, `vocabulary bpe`, `tokens train`."""
+    """Return the name of the stage with its suite, split or unit: `check raw`, `vocabulary bpe`, `tokens train`."""
     options = manifest["options"]
     special = [*(options.get(key) for key in ("label", "suite", "split")), manifest["facts"].get("unit")]
     return " ".join([manifest["stage"], *[one for one in special if one and isinstance(one, str)][:1]])
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
-    """Run the benchmark as the command line asks."""
+    """Run the benchmark with the options of the command line."""
     parser = arguments("The data half of the pipeline on one big file")
     parser.add_argument("--reviews", type=int, help=f"reviews to write ({REVIEWS:,}; --quick: {QUICK_REVIEWS:,})")
     parser.add_argument("--file", type=Path, help="use this file instead")

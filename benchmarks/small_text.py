@@ -1,4 +1,4 @@
-"""A small text of reviews for benchmarks: the first ones of a file, or made-up ones, cut into words and split."""
+"""Prepare a small text for benchmarks: the first reviews of a file, or made-up ones, cut into words and split."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 
 HELD_OUT = 10
-"""Every so many-th review is held out."""
+"""One of this number of reviews is held out."""
 
 
 def ask_for_reviews(parser: argparse.ArgumentParser, reviews: int) -> None:
-    """Add the options of a script that reads such a text: --source, and --reviews with its default."""
+    """Add the options of a script that reads such a text: --source, and --reviews with default *reviews*."""
     parser.add_argument("--source", type=Path, help="reviews as CSV or JSON lines, packed or not; made up if absent")
     parser.add_argument("--reviews", type=int, default=reviews, help=f"use the first N reviews (default {reviews})")
 

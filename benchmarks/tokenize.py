@@ -1,9 +1,9 @@
-"""Text → memory-mapped ids against the bare `tokenizers` package; and the memory of learning a vocabulary.
+"""Measure text → memory-mapped ids against the bare `tokenizers` package, and the memory to learn a vocabulary.
 
     python -m benchmarks.tokenize [--quick] [--json] [--write] [--text FILE.parquet]
 
-The text follows Zipf's law over made-up words, or is the column `text` of a file of one's own. 18 MB of real reviews
-have 57,000 distinct pieces; made-up ones of 60,000 words have more, and the text to learn from has far more.
+The text follows Zipf's law over made-up words, or is the column `text` of the user's file. 18 MB of real reviews have
+57,000 distinct pieces; made-up reviews of 60,000 words have more, and the text to learn from has many more.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SYLLABLES = [first + vowel + last for first in "bcdfghklmnprstw" for vowel in "a
 
 
 def make_text(path: Path, megabytes: int, size: int = WORDS) -> None:
-    """Write reviews of about 100 words: word of rank r with probability ∝ log((r + 1) / r), punctuation, capitals."""
+    """Write reviews of about 100 words, punctuation and capitals; word rank r has probability ∝ log((r + 1) / r)."""
     rng = np.random.default_rng(1)
     draws = rng.integers(len(SYLLABLES), size=(size, 4))
     lengths = np.minimum(1 + np.log10(np.arange(1, size + 1)) / 2 + rng.random(size), 4).astype(int)
@@ -65,7 +65,7 @@ def make_text(path: Path, megabytes: int, size: int = WORDS) -> None:
 
 def batches(path: Path) -> Iterator[pl.DataFrame]:
     """Yield the reviews of a file, as `corpus.splitting.split.iter_split` does."""
-    with pq.ParquetFile(path, pre_buffer=False) as file:  # which would keep all of the file in memory
+    with pq.ParquetFile(path, pre_buffer=False) as file:  # pre-buffering would keep the whole file in memory
         for batch in file.iter_batches(BATCH):
             yield pl.DataFrame(pl.from_arrow(batch))
 
@@ -78,7 +78,7 @@ def ours(text: Path, vocabulary: Path) -> dict[str, Any]:
 
 
 def bare(text: Path, tokenizer: Path) -> dict[str, Any]:
-    """Encode, and throw away."""
+    """Encode the text and discard the ids."""
     encoder, tokens = Tokenizer.from_file(str(tokenizer)), 0
     for batch in batches(text):
         tokens += sum(map(len, encoder.encode_batch_fast(batch["text"].to_list(), add_special_tokens=False)))
@@ -86,7 +86,7 @@ def bare(text: Path, tokenizer: Path) -> dict[str, Any]:
 
 
 def learn(text: Path, unit: str, file: Path | None = None) -> dict[str, Any]:
-    """Learn a vocabulary of the whole file, and save it."""
+    """Learn a vocabulary from the whole file, and save it if *file* is given."""
     texts = (one for batch in batches(text) for one in batch["text"].to_list())
     vocabulary = Vocabulary.train(texts, VocabularySpec(unit=unit, size=SIZES[unit]), NormalForm())  # type: ignore[arg-type]
     if file:
@@ -95,7 +95,7 @@ def learn(text: Path, unit: str, file: Path | None = None) -> dict[str, Any]:
 
 
 def peer_of(vocabulary: Vocabulary) -> Tokenizer:
-    """Return the package's own tokenizer with the same table and the same cut."""
+    """Return the package's own tokenizer with the same vocabulary and the same pre-tokenization."""
     values = json.loads(vocabulary.to_json())["unit"]
     if vocabulary.unit in ("bpe", "unigram"):
         return Tokenizer.from_str(json.dumps(values["tokenizer"]))
@@ -129,7 +129,7 @@ def encoding(folder: Path, text: Path, sample: Path, repeats: int) -> tuple[dict
 
 
 def memory(text: Path) -> tuple[dict[str, Any], dict[str, Ratio]]:
-    """Measure the peak of learning each vocabulary."""
+    """Measure the peak memory of learning each vocabulary."""
     measurements: dict[str, Any] = {}
     ratios: dict[str, Ratio] = {}
     for unit in SIZES:
@@ -141,7 +141,7 @@ def memory(text: Path) -> tuple[dict[str, Any], dict[str, Ratio]]:
 
 
 def main() -> None:
-    """Measure and report."""
+    """Run the benchmark and report."""
     parser = arguments(__doc__ or "")
     parser.add_argument("--text", type=Path, help="a Parquet file of one's own with review_id, text, stars, bytes")
     args = parser.parse_args()

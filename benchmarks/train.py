@@ -1,20 +1,20 @@
-"""Training beside PyTorch's word_language_model: time to its perplexity, tokens per second, use of the processor.
+"""Compare training with PyTorch's word_language_model: time to its perplexity, tokens per second, use of the CPU.
 
     python -m benchmarks.train --data DATA --peer PEERS --quick
     python -m benchmarks.train --data DATA --peer PEERS --write            (90 CPU seconds of the peer, and 20 by batch)
     python -m benchmarks.train --data DATA --peer PEERS --long --write     (15 minutes of the peer)
 
-The peer stands there twice: tuned by as many trials as ours on the same validation text (`benchmarks/tune_peer.py`
-finds its flags), and with its own defaults. Perplexity is that of the *test* lines, which neither was tuned on.
+The peer is measured twice: tuned by as many trials as ours on the same validation text (`benchmarks/tune_peer.py` finds
+its flags), and with its own defaults. Perplexity is that of the *test* lines, on which neither was tuned.
 
-DATA is a folder with the texts of `benchmarks/line_text.py`, PEERS one with `word_language_model/` and `wlm_driver.py`,
-which runs the peer unchanged and reads off its perplexity. Both sides get the same lines, vocabulary and held-out
-stream (ten streams side by side, the state carried, every word and end of line scored), one thread each, and are
-charged CPU seconds of training; what evaluations and the very first update take, in which kernels are loaded and made,
-is not counted on either side.
+DATA is a folder with the texts of `benchmarks/line_text.py`. PEERS is a folder with `word_language_model/` and
+`wlm_driver.py`, which runs the peer unchanged and reads its perplexity. Both sides get the same lines, vocabulary and
+held-out stream (ten streams side by side, the hidden state carried, every word and end of line scored) and one thread
+each. CPU seconds of training are counted. Evaluations and the very first update, which loads and compiles kernels, are
+not counted on either side.
 
-Ours is given a budget in passes over the text, by which its schedule ends; the time to the peer's perplexity is that of
-the smallest budget that reaches it.
+Ours gets a budget in passes over the text, at which its schedule ends. The time to the peer's perplexity is that of the
+smallest budget that reaches it.
 """
 
 from __future__ import annotations
@@ -54,18 +54,18 @@ SHORT = RecurrentSpec(
         schedule="linear", final_rate=0.0, evaluations=1, reset=0.0,
     ),
 )  # fmt: skip
-"""For a budget of seconds: one layer, small batches, a high rate, averages of few gradients."""
+"""Recipe for a budget of seconds: one layer, small batches, a high learning rate, averages of few gradients."""
 MIDDLE = replace(SHORT, training=replace(SHORT.training, learning_rate=1.4e-2))
-"""For some ten seconds: the high rate of the first ones is too high for more."""
+"""Recipe for about ten seconds: the learning rate of `SHORT` is too high for longer budgets."""
 LONG = replace(
     SHORT, dropout=0.1, training=replace(SHORT.training, batch=32, window=35, learning_rate=1e-2, beta1=0.9, beta2=0.98)
 )
-"""For a budget of minutes: a lower rate, larger batches, some dropout."""
+"""Recipe for a budget of minutes: a lower learning rate, larger batches, some dropout."""
 LONGEST = replace(
     LONG, kind="lstm", name="lstm", hidden=384, embedding=320, dropout=0.4, input_dropout=0.3,
     training=replace(LONG.training, learning_rate=8e-3),
 )  # fmt: skip
-"""For a budget of several passes over a short text, where a larger network must be kept from learning it by heart."""
+"""Recipe for several passes over a short text, where a larger network must be kept from overfitting."""
 BUDGETS: dict[bool, dict[str, Sequence[tuple[RecurrentSpec, float]]]] = {
     False: {
         "sentences": [
@@ -82,34 +82,34 @@ BUDGETS: dict[bool, dict[str, Sequence[tuple[RecurrentSpec, float]]]] = {
         "kaggle": [*product([LONG], (0.4, 0.6, 0.8, 1.0, 1.2, 1.6, 2.0, 2.4))],
     },
 }
-"""Recipes and passes over the text that are tried, for the short and the long time of the peer."""
+"""Recipes and passes over the text to try, for the short and the long time of the peer."""
 SECONDS = {False: 90, True: 900}
 GOALS: dict[bool, dict[str, float | None]] = {
     False: {"tuned": 10.0, "tuned onednn": None, "plain": 15.0, "onednn": 10.0},
     True: {"tuned": 6.0, "tuned onednn": None, "plain": 6.0, "onednn": None},
 }
 KINDS = ("tuned", "tuned onednn", "plain", "onednn")
-"""Of the peer: with the flags that tuning found or as it is, and each with products in oneDNN."""
+"""Kinds of the peer: with the tuned flags or with its defaults, and each with products in oneDNN."""
 DEFAULTS = ("--emsize", "200", "--nhid", "200")
 TUNED_90S = (
     "--model", "LSTM", "--nlayers", "1", "--emsize", "200", "--nhid", "200", "--batch_size", "20", "--bptt", "15",
     "--dropout", "0.1", "--tied", "--use-optimizer", "--lr", "0.00461", "--clip", "0.5",
 )  # fmt: skip
 TUNED: dict[bool, dict[str, tuple[str, ...]]] = {False: {"sentences": TUNED_90S, "kaggle": TUNED_90S}, True: {}}
-"""Flags of the peer by text, the best of `benchmarks/tune_peer.py` on the validation lines."""
+"""Flags of the peer by text: the best that `benchmarks/tune_peer.py` found on the validation lines."""
 HELD_OUT = "test"
-"""The lines that decide: no recipe of ours and no flags of the peer were chosen by them."""
+"""Split that the comparison uses; neither our recipes nor the peer's flags were chosen on it."""
 HEAD = 1_000
-"""Entries of the head of the two-layer networks' softmax."""
+"""Number of entries in the head of the two-layer networks' softmax."""
 BATCHES = (64, 128, 256)
-"""Of the networks whose speed is measured: the larger, the better a processor is used, and the fewer the updates."""
+"""Batch sizes of the networks whose speed is measured: a larger batch uses the CPU better but gives fewer updates."""
 SPEED_SECONDS = 40
 HIDDEN_SIZES = (650, 640)
-"""Cells of the two layers whose share of the peak is measured; a multiple of 32 fills the tiles of a processor."""
+"""Hidden sizes of the layers whose share of the peak is measured; a multiple of 32 fills the tiles of a processor."""
 
 
 def ours(lines: LineText, spec: RecurrentSpec, threads: int) -> dict[str, float]:
-    """Train and return CPU seconds of training, tokens per second of them, and the perplexity of the held-out lines."""
+    """Train; return the CPU seconds, the tokens per CPU second, and the perplexity of the held-out lines."""
     torch.set_num_threads(threads)
     few = {"train": lines.lines["valid"][:300], "valid": lines.lines["valid"][:20]}
     _train(LineText(few, lines.words), replace(spec, training=replace(spec.training, epochs=1e-9)), threads)
@@ -134,7 +134,7 @@ def _train(lines: LineText, spec: RecurrentSpec, threads: int) -> tuple[Network,
 def peer(
     peers: Path, text: Path, seconds: int, onednn: bool, flags: Sequence[str] = DEFAULTS
 ) -> list[dict[str, float]]:
-    """Run word_language_model for so many CPU seconds on one thread; return its curve on `valid.txt`."""
+    """Run word_language_model for *seconds* CPU seconds on one thread; return its curve on `valid.txt`."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "curve.json"
         command = [
@@ -151,7 +151,7 @@ def peer(
 def time_to(
     lines: LineText, target: float, budgets: Sequence[tuple[RecurrentSpec, float]], name: str
 ) -> dict[str, Any]:
-    """Return our run with the smallest budget that reaches a perplexity; the last one where none does."""
+    """Return our run with the smallest budget that reaches a perplexity; the last run if none does."""
     found: dict[str, Any] = {}
     for recipe, epochs in budgets:
         spec = replace(recipe, training=replace(recipe.training, epochs=epochs))
@@ -171,7 +171,7 @@ def compare(
     ratios: dict[str, Ratio] = {}
     with tempfile.TemporaryDirectory() as folder:
         text = lines.write(Path(folder))
-        (text / "valid.txt").write_bytes((text / f"{HELD_OUT}.txt").read_bytes())  # what the peer's driver scores
+        (text / "valid.txt").write_bytes((text / f"{HELD_OUT}.txt").read_bytes())  # the peer's driver scores this file
         for kind in kinds:
             flags = TUNED[long].get(name) if kind.startswith("tuned") else DEFAULTS
             if flags is None:
@@ -193,7 +193,7 @@ def compare(
 
 
 def comparable(lines: LineText, hidden: int, batch: int, threads: int, seconds: float) -> dict[str, float]:
-    """Return the speed of a two-layer network of the peer's size, on so many seconds of training."""
+    """Return the speed of a two-layer network of the peer's size, from about *seconds* seconds of training."""
     spec = RecurrentSpec(
         layers=2, hidden=hidden, embedding=hidden, dropout=0.2, remind=False, objective=ObjectiveSpec(head=HEAD),
         training=TrainingSpec(batch=batch, window=35, evaluations=1, reset=0.0, epochs=0.02),
@@ -205,7 +205,7 @@ def comparable(lines: LineText, hidden: int, batch: int, threads: int, seconds: 
 
 
 def gemm_peak(threads: int) -> float:
-    """Return the multiply-adds, counted twice, per second of a bf16 product of 2048³, in GF/s: the best of ten."""
+    """Return the speed of a bf16 product of 2048³ in GF/s, best of ten; a multiply-add counts as two operations."""
     torch.set_num_threads(threads)
     a, b = (torch.randn(2048, 2048, dtype=torch.bfloat16) for _ in range(2))
     best = float("inf")
@@ -217,7 +217,7 @@ def gemm_peak(threads: int) -> float:
 
 
 def flops_per_token(hidden: int, layers: int, head: int, entries: int, tail_share: float) -> float:
-    """Return the floating-point operations of the products that training on a token takes: 6 for each weight used."""
+    """Return the floating-point operations of the matrix products in training on one token: 6 per used weight."""
     return 6.0 * (layers * 8 * hidden * hidden + hidden * (head + 1 + tail_share * (entries - head)))
 
 
@@ -239,7 +239,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         rows, found = compare(lines, name, args.peer, args.long, args.kinds)
         measurements |= rows
         ratios |= found
-        # Speeds hardly depend on the text; with --quick there is no time for them.
+        # Speeds hardly depend on the text, so one text is enough; --quick skips them to save time.
         if not (args.long or args.quick) and "plain" in args.kinds and name == args.texts[0]:
             rows, found = _speed(lines, name, args.peer, rows[f"{name}: word_language_model, plain"])
             measurements |= rows
@@ -257,9 +257,9 @@ def _speed(
 
     Args:
         lines: The text.
-        name: Of the text.
+        name: Name of the text.
         peers: Folder of the peer.
-        plain: What the peer as it is, with its own batch, has done.
+        plain: Result of the peer with its default flags and batch.
     """
     rows: dict[str, Any] = {}
     ratios: dict[str, Ratio] = {}
@@ -279,7 +279,7 @@ def _speed(
 
 
 def _shares_of_the_peak(lines: LineText, name: str) -> tuple[dict[str, Any], dict[str, Ratio]]:
-    """Return rows and ratios of two large layers: the share of the peak by batch, and two threads against one."""
+    """Return rows and ratios of two large layers: the share of the peak by batch size, and two threads against one."""
     rows: dict[str, Any] = {}
     ratios: dict[str, Ratio] = {}
     peak = measure(partial(gemm_peak, 1), 1).result

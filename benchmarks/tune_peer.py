@@ -3,10 +3,11 @@
     python -m benchmarks.tune_peer --data DATA --peer PEERS --texts kaggle --write
     python -m benchmarks.tune_peer --data DATA --peer PEERS --seconds 900 --trials 12 --write
 
-A random search over the peer's own flags: network, layers, width, tied weights, dropout, optimiser and rate, batch and
-window. The first two trials are its defaults and a small tied network without dropout, a good first guess. Each trial
-has one thread and SECONDS of CPU time; one that is behind the best by more than a fifth after 15 or 30 seconds is ended
-there, which saves time and only costs trials that were lost. The best flags belong into `benchmarks/train.py`, `TUNED`.
+This is a random search over the peer's own flags: network, layers, width, tied weights, dropout, optimiser and learning
+rate, batch and window. The first two trials are its defaults and a small tied network without dropout, a good first
+guess. Each trial has one thread and SECONDS of CPU time. A trial whose perplexity is more than a fifth above the best
+after 15 or 30 seconds is stopped, which saves time and only affects trials that would not win. Put the best flags into
+`TUNED` of `benchmarks/train.py`.
 """
 
 from __future__ import annotations
@@ -29,15 +30,15 @@ from benchmarks.line_text import TEXTS
 from benchmarks.train import BUDGETS, DEFAULTS
 
 TRIALS = 40
-"""As many as the recipes of ours for the short time had."""
+"""Number of trials, equal to that of our recipes for the short time."""
 SEED = 13
 GUESS = ("--emsize", "200", "--nhid", "200", "--nlayers", "1", "--dropout", "0", "--tied")
 BEHIND = 1.2
-"""A trial whose perplexity is that many times the best one's at the same mark is ended."""
+"""Largest ratio of a trial's perplexity to the best one at the same mark; a trial above it is stopped."""
 
 
 def flags_of(random: Random) -> tuple[str, ...]:
-    """Draw flags; rates on a logarithmic scale, for each optimiser where it works at all."""
+    """Draw flags; learning rates are drawn on a logarithmic scale, from a range in which the optimiser works."""
     width = random.choice((128, 200, 256, 320, 400, 512))
     batch, window = random.choice((8, 10, 16, 20, 32, 48)), random.choice((15, 20, 25, 35, 50))
     flags = [
@@ -56,15 +57,15 @@ def flags_of(random: Random) -> tuple[str, ...]:
 def trial(
     peers: Path, text: Path, seconds: int, flags: Sequence[str], best: dict[float, float], lock: threading.Lock
 ) -> dict[str, Any]:
-    """Run the peer on validation lines; return its last mark, with "ended" where it was behind.
+    """Run the peer on validation lines; return its last mark, with "ended" if the trial was stopped.
 
     Args:
         peers: Folder of the peer and its driver.
         text: Folder of `train.txt` and `valid.txt`.
         seconds: CPU seconds.
-        flags: Of the peer.
-        best: By mark in seconds, the least perplexity so far; brought up to date.
-        lock: Held while *best* is read and written.
+        flags: Flags of the peer.
+        best: Smallest perplexity so far, by mark in seconds; it is updated.
+        lock: Lock for reading and writing *best*.
     """
     driver, network = peers / "wlm_driver.py", peers / "word_language_model"
     command = [sys.executable, *map(str, (driver, network, text, seconds))]
@@ -82,7 +83,7 @@ def trial(
             with lock:
                 at = round(mark["train_s"] / 15) * 15.0
                 least = best[at] = min(best.get(at, float("inf")), mark["valid_ppl"])
-            # A NaN is behind, too.
+            # "not <=" instead of ">", so that NaN also stops a trial.
             if at < seconds and not mark["valid_ppl"] <= BEHIND * least:
                 process.kill()
                 mark["ended"] = True
@@ -92,7 +93,7 @@ def trial(
 
 
 def search(name: str, data: Path, peers: Path, seconds: int, trials: int, workers: int) -> dict[str, Any]:
-    """Return by flags what each trial of a text reached, the best first."""
+    """Return the result of each trial on a text by its flags, best first."""
     random, best, lock = Random(SEED), dict[float, float](), threading.Lock()
     drawn = [DEFAULTS, GUESS, *(flags_of(random) for _ in range(trials - 2))]
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(workers) as pool:
@@ -108,7 +109,7 @@ def search(name: str, data: Path, peers: Path, seconds: int, trials: int, worker
 
 
 def _rank(item: tuple[tuple[str, ...], dict[str, Any]]) -> tuple[bool, bool, float]:
-    """Sort whole trials by their perplexity, then those that were ended, then those that failed."""
+    """Return a sort key: complete trials by their perplexity, then stopped trials, then failed ones."""
     row = item[1]
     perplexity = float(row.get("valid_ppl", "inf"))
     return "failed" in row, "ended" in row, perplexity if perplexity == perplexity else float("inf")

@@ -1,11 +1,11 @@
-"""Counts and a network on the same window of four words: a table of `docs/memory.md`.
+"""Compare n-gram counts and a network on the same window of four words (table in `docs/memory.md`).
 
     python -m benchmarks.window --quick
     python -m benchmarks.window --source kaggle_yelp_10k.csv.gz --write
 
-A Kneser–Ney 5-gram model and the NPLM of the preset `demo`, which reads the text once or many times over; without a
-source on reviews that the grammar writes. Held-out tokens are split by whether they and the four tokens before them
-stand somewhere in the training text. Every fit is a fresh process of one thread.
+A Kneser–Ney 5-gram model is compared with the NPLM of the preset `demo`, which reads the text once or several times.
+Without a source the reviews come from the grammar. Held-out tokens are divided by whether they occur in the training
+text together with the four tokens before them. Every fit runs in a new process with one thread.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from models.specs import ModelSpec, NGramSpec, NPLMSpec, TrainingSpec, model_cla
 
 ORDER = 5
 PASSES = (1, 4, 12)
-"""Over the training text."""
+"""Numbers of passes over the training text."""
 
 
 def nplm(passes: int) -> NPLMSpec:
-    """Return the network of the preset `demo`; the best of its states on the held-out text is taken."""
+    """Return the specification of the network of the preset `demo`; the checkpoint best on held-out text is kept."""
     training = TrainingSpec(epochs=passes, batch=32, evaluations=max(2, passes))
     return NPLMSpec(context=ORDER - 1, embedding=64, hidden=128, training=training)
 
 
 def windows(ids_T: np.ndarray) -> Iterator[bytes]:
-    """Yield each token of a review with the four before it, or with all that there are."""
+    """Yield each token of a review with the four tokens before it, or fewer at the beginning."""
     for t in range(len(ids_T)):
         yield np.asarray(ids_T[max(0, t + 1 - ORDER) : t + 1], np.int64).tobytes()
 
 
 def held_out_figures(folder: Path, spec: ModelSpec) -> dict[str, Any]:
-    """Fit a model; return its perplexity on all held-out tokens, on those whose window was seen, on those others."""
+    """Fit a model; return its perplexity on all held-out tokens, on those with a seen window, and on the others."""
     vocabulary, train, held_out = opened(folder)
     began = process_time()
     with tempfile.TemporaryDirectory() as work:
@@ -65,7 +65,7 @@ def held_out_figures(folder: Path, spec: ModelSpec) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
-    """Measure and report."""
+    """Run the benchmark and report."""
     parser = arguments(__doc__ or "")
     ask_for_reviews(parser, 1_000)
     args: argparse.Namespace = parser.parse_args(argv)
