@@ -95,7 +95,8 @@ class Certificate:
             if common := self.near.get("common_passages", 0):
                 said += f"; {common:,} passages that very many texts share were skipped"
         if test := self.copies.get("test", {}).get("reviews"):
-            said += f"; within the test {test:,} reviews repeat another one ({self.copies['test']['groups']:,} groups)"
+            groups = self.copies["test"]["groups"]
+            said += f"; within the test {test:,} reviews repeat another one, in {groups:,} group{'s' * (groups > 1)}"
         return said
 
 

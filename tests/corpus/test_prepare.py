@@ -198,7 +198,7 @@ def test_half_of_a_test_review_leaves_the_training_data_and_copies_within_the_te
     assert set(copies["review_id"]) == set(test[20:23])
     certificate = verify(tmp_path / "p", near=True)
     assert "nor inside a longer one" in certificate.summary
-    assert "within the test 3 reviews repeat another one (1 groups)" in certificate.summary
+    assert "within the test 3 reviews repeat another one, in 1 group" in certificate.summary
 
 
 def test_near_duplicates_stay_where_they_are_not_looked_for(tmp_path):
