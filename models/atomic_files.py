@@ -146,11 +146,9 @@ def _swap(new: Path, target: Path, require_ours: Callable[[Path], None]) -> None
             if _renamed(new, target):
                 return
         finally:
-            if target.exists():
-                shutil.rmtree(aside, ignore_errors=True)
-            else:
-                with suppress(FileNotFoundError):
-                    aside.rename(target)
+            with suppress(FileNotFoundError):
+                if target.exists() or not _renamed(aside, target):  # another process was faster
+                    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _renamed(new: Path, target: Path) -> bool:

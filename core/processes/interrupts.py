@@ -132,6 +132,7 @@ def _in_main_thread(number: int, frame: object) -> None:
     if _process.resumable:
         return  # `_watch` hears of it too
     _begin(number)
+    _process.said.wait(2 * SAYING)  # the line and the JSON come before anything is closed
     if not _process.unwinding:
         _process.unwinding = True
         raise KeyboardInterrupt
