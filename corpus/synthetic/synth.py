@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import closing
 from functools import lru_cache
 from itertools import islice
 from multiprocessing import active_children, get_context
@@ -65,9 +64,8 @@ def write_reviews(
     """
     _check(reviews, malformed, duplicates, workers)
     hashed, size, done, odd, twice = hashlib.sha256(), 0, 0, 0, 0
-    chunks = _chunks(reviews, seed, malformed, duplicates, workers)
-    with output_file(out) as file, closing(chunks):  # an error's traceback would keep them, and the workers, alive
-        for lines, counts in chunks:
+    with output_file(out) as file:
+        for lines, counts in _chunks(reviews, seed, malformed, duplicates, workers):
             file.write(lines)
             hashed.update(lines)
             size, done, odd, twice = size + len(lines), done + counts[0], odd + counts[1], twice + counts[2]
@@ -158,7 +156,7 @@ def _spoil(review: dict[str, Any], detail: float) -> bytes:
 
 def _chunks(
     reviews: int, seed: int, malformed: float, duplicates: float, workers: int
-) -> Generator[tuple[bytes, tuple[int, int, int]], None, None]:
+) -> Iterator[tuple[bytes, tuple[int, int, int]]]:
     jobs = [
         (index, min(CHUNK, reviews - start), seed, malformed, duplicates)
         for index, start in enumerate(range(0, reviews, CHUNK))
@@ -168,7 +166,6 @@ def _chunks(
             yield make_chunk(*job)
         return
     # Spawn new processes, because a fork would copy the locks of threads that other libraries have started.
-    before = set(active_children())
     with ProcessPoolExecutor(workers, get_context("spawn"), initializer=end_with_parent) as pool:
         rest, waiting = iter(jobs), list[Future[Any]]()
         try:
@@ -182,7 +179,7 @@ def _chunks(
                     waiting += [pool.submit(make_chunk, *job) for job in islice(rest, 1)]
         finally:
             if waiting:  # the caller stopped early: do not wait for chunks that nobody will read
-                for process in set(active_children()) - before:
+                for process in active_children():
                     process.kill()
 
 

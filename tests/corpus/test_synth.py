@@ -4,10 +4,8 @@ import hashlib
 import json
 import subprocess
 import sys
-import time
 from collections import Counter
 from datetime import datetime
-from multiprocessing import active_children, get_context
 
 import pytest
 
@@ -128,22 +126,6 @@ def test_an_interrupted_write_leaves_nothing(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         synth.write_reviews(tmp_path / "x.jsonl", 250, 1, report=interrupt)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_children_of_others_go_on_where_workers_are_given_up(tmp_path):
-    def interrupt(done, total):
-        raise KeyboardInterrupt
-
-    other = get_context("spawn").Process(target=time.sleep, args=(600,))
-    other.start()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            synth.write_reviews(tmp_path / "x.jsonl", 5 * synth.CHUNK, 1, workers=2, report=interrupt)
-        other.join(0.5)
-        assert active_children() == [other]
-    finally:
-        other.kill()
-        other.join()
 
 
 @pytest.mark.parametrize("wrong", [{"reviews": 0}, {"malformed": 0.6}, {"duplicates": -0.1}, {"workers": 0}])
