@@ -45,6 +45,11 @@ def require_device(device: str) -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
 
 
+def onednn_has_bf16() -> bool:
+    """Return whether oneDNN multiplies matrices in bfloat16 with the instructions that it may use on this processor."""
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 @cache
 def cudnn_has_bf16(mode: str, device: torch.device) -> bool:
     """Return whether cuDNN runs recurrent layers in bfloat16 on a GPU, forward and backward; log once if it does not.

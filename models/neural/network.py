@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from .device import onednn_has_bf16
+
 if TYPE_CHECKING:
     from .output import OutputLayer, Precision
 
@@ -38,7 +40,7 @@ def bf16_on_processor() -> bool:
     Without them (for example x86 with AVX2 only) oneDNN refuses such products. torch's own take 8 times as long as
     those in float32 for 1,000 rows, and 60 times as long for a step of 20 streams (measured with AVX2 alone allowed).
     """
-    if torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if onednn_has_bf16():
         return True
     log.warning("this processor has no bfloat16 instructions: training in float32 instead")
     return False

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..network import bf16_on_processor
+from ..device import onednn_has_bf16
 
 Product = Callable[[Tensor], Tensor]
 Forget = Mapping[int, list[int]]
@@ -27,7 +27,7 @@ Forget = Mapping[int, list[int]]
 
 def product_with(weight_OI: Tensor, rows: int, bias_O: Tensor | None = None) -> Product:
     """Return the map x (rows, I) → x Wᵀ + b (rows, O), with the weight packed once for many calls."""
-    if weight_OI.dtype == torch.bfloat16 and bf16_on_processor():
+    if weight_OI.dtype == torch.bfloat16 and onednn_has_bf16():
         packed = torch.ops.mkldnn._reorder_linear_weight(weight_OI, rows)
         return lambda x_BI: torch.ops.mkldnn._linear_pointwise(x_BI, packed, bias_O, "none", [], "")
     transposed_IO = weight_OI.t().contiguous()

@@ -224,6 +224,8 @@ import os, signal, sys
 sys.path[:0] = sys.argv[1:3]
 from pathlib import Path
 import test_checkpoint as t
+from models.neural import network
+network.bf16_on_processor = lambda: True  # as in conftest.py
 t.torch.set_num_threads(1)
 t.trainer.CHECKPOINT_SECONDS = 0.0
 network = t.network_of()

@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from models.neural.device import onednn_has_bf16
 from models.neural.layers.cells import CELLS
 from models.neural.layers.own_layer import unroll
 from models.neural.layers.recurrent_layers import PARAMETERS, make_layer, run_layer, sequences
-from models.neural.network import NetworkState, bf16_on_processor
+from models.neural.network import NetworkState
 
 B, T, E, H = 3, 11, 5, 37
 """H is no multiple of the processor's vectors: both their loop and the rest behind it run."""
@@ -172,7 +173,7 @@ def test_a_second_gradient_of_the_same_window_is_refused(kind: str) -> None:
         loss.backward()
 
 
-@pytest.mark.skipif(not bf16_on_processor(), reason="torch's LSTM needs a processor with instructions for bfloat16")
+@pytest.mark.skipif(not onednn_has_bf16(), reason="torch's LSTM needs a processor with instructions for bfloat16")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_fused_layer_that_trains_in_bf16_on_the_processor_is_this_one(kind: str) -> None:
     layer = fused(kind).train()
