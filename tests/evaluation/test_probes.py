@@ -7,7 +7,7 @@ from random import Random
 import numpy as np
 import polars as pl
 import pytest
-from conftest import bundle_of, random_table
+from bigram_tables import bundle_of, random_table
 
 from core.errors import EmptyInput
 from corpus.synthetic.grammar import automaton, log_probability, write_review
