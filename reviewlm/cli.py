@@ -2,8 +2,8 @@
 
 Every command takes --json: standard output is then only one JSON object, even after an error. Every command that needs
 a configuration takes --preset and --set key=value. The exit code of a command is that of its error's class (see
-`core/errors.py`). Heavy libraries are imported only when a command runs. The commands are in `reviewlm/verbs/`; the
-order of the `add_typer` calls is the order of the help page.
+`core/errors.py`). Heavy libraries are imported only when a command runs. The commands are in `reviewlm/verbs/`; their
+groups on the help page and their examples are in `reviewlm/help_page.py`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from typing import Annotated, Any
 
 import typer
 
@@ -21,24 +22,28 @@ from core.processes.leftovers import own_temporary_folder
 from reviewlm import terminal
 from reviewlm.aborts import aborts_told
 from reviewlm.boundary import run_verb
+from reviewlm.help_page import GroupedHelp, show_version, with_examples
 from reviewlm.verbs import (
     adapt,
     compare,
+    config,
     data,
     lineage,
     memory,
     model,
     ngram,
+    operate,
     optimizers,
     pipeline,
     registry,
     sweep,
     toy,
-    tracking,
-    ui,
 )
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(
+    cls=GroupedHelp, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    help="Train review language models, compare them, and serve the best one from the model registry.",
+)  # fmt: skip
 app.add_typer(pipeline.app)
 app.add_typer(data.app)
 app.add_typer(compare.app)
@@ -51,8 +56,23 @@ app.add_typer(optimizers.app)
 app.add_typer(sweep.app)
 app.add_typer(ngram.app, name="ngram")
 app.add_typer(toy.app, name="toy")
-app.add_typer(tracking.app, name="tracking")
-app.add_typer(ui.app, name="ui")
+app.add_typer(config.app)
+app.add_typer(operate.tracking_app, name="tracking")
+app.add_typer(operate.ui_app, name="ui")
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=show_version, help="Show the version and end.")
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
+
+def command() -> Any:
+    """Return the whole command line: with examples in its help, and with numbers that are checked."""
+    return with_examples(bounded(typer.main.get_command(app)))
 
 
 def main() -> None:
@@ -68,7 +88,7 @@ def _run() -> None:
     terminal.allow_any_terminal()
     terminal.log_to_stderr(ROOMS)
     try:
-        code = run_verb(lambda: bounded(typer.main.get_command(app))(standalone_mode=False), sys.argv[1:])
+        code = run_verb(lambda: command()(standalone_mode=False), sys.argv[1:])
     except (typer.Abort, KeyboardInterrupt):
         logging.getLogger(__name__).warning("interrupted")
         code = 130

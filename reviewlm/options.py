@@ -32,18 +32,30 @@ if TYPE_CHECKING:
     from models.base import ModelError
     from tracking.registry.version_settings import VersionSettings
 
-Preset = Annotated[str, typer.Option("--preset", help="A preset of config/, or the path of a TOML file.")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: key=value. May be repeated.")]
+PRESET, SETTING, FILES = {"metavar": "PRESET"}, {"metavar": "KEY=VALUE"}, {"metavar": "FILES"}
+Preset = Annotated[str, typer.Option("--preset", help="A preset of config/, or the path of a TOML file.", **PRESET)]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", help="Override a setting: key=value. May be repeated.", **SETTING)
+]
 Json = Annotated[bool, typer.Option("--json", help="Print only JSON, also on an error; text goes to standard error.")]
-Input = Annotated[list[str] | None, typer.Option("--input", help="File, folder or glob of reviews. May be repeated.")]
+Input = Annotated[
+    list[str] | None, typer.Option("--input", help="File, folder or glob of reviews. May be repeated.", **FILES)
+]
 VersionPreset = Annotated[
-    str, typer.Option("--preset", help="Preset of config/, or path of a TOML file. Default: the version's settings.")
+    str,
+    typer.Option(
+        "--preset", help="Preset of config/, or path of a TOML file. Default: the version's settings.", **PRESET
+    ),
 ]
 VersionInput = Annotated[
     list[str] | None,
-    typer.Option("--input", help="File, folder or glob of reviews. Default: those of the version. May be repeated."),
+    typer.Option(
+        "--input", help="File, folder or glob of reviews. Default: those of the version. May be repeated.", **FILES
+    ),
 ]
-Rebuild = Annotated[list[str] | None, typer.Option("--rebuild", help="Stage to build again. May be repeated.")]
+Rebuild = Annotated[
+    list[str] | None, typer.Option("--rebuild", metavar="STAGE", help="Stage to build again. May be repeated.")
+]
 Verify = Annotated[bool, typer.Option("--verify", help="Check every stored result completely before it is used.")]
 Temperature = Annotated[
     float, typer.Option("--temperature", min=0, help="Below 1, likely words become likelier; 0: always the likeliest.")

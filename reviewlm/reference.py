@@ -14,7 +14,6 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-import typer
 from pydantic.fields import FieldInfo
 
 from core.config.run_config import RunConfig
@@ -26,6 +25,7 @@ PLAIN = {int: "whole number", float: "number", bool: "true or false", str: "text
 SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 FIXED = {"kind": "Kind of the model."}
 ROOT = "reviewlm"
+EXAMPLE = re.compile(r"^ +(reviewlm .*)$", re.MULTILINE)
 
 
 def settings_page() -> str:
@@ -160,17 +160,18 @@ def _written(value: Any) -> str:
 
 def cli_page() -> str:
     """Return the page of all commands in Markdown: usage, help, options with their defaults."""
-    from reviewlm.cli import app
+    from reviewlm import cli
 
     lines = ["# Commands", "", "Made from the code by `python -m reviewlm.reference`; do not edit.", ""]
-    command: Any = typer.main.get_command(app)
-    return "\n".join([*lines, *_commands(ROOT, command)]).rstrip("\n") + "\n"
+    return "\n".join([*lines, *_commands(ROOT, cli.command())]).rstrip("\n") + "\n"
 
 
 def _commands(path: str, command: Any) -> Iterator[str]:
     inside = getattr(command, "commands", {})
     if path != ROOT:
         yield from (f"## {path}", "", inspect.cleandoc(command.help or ""), "")
+        if command.epilog:
+            yield from ("```sh", *EXAMPLE.findall(command.epilog), "```", "")
     if not inside:
         options = [option for option in command.params if option.name != "help"]
         if options:

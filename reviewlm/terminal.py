@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
@@ -15,6 +16,7 @@ from core.processes import standard_streams
 from core.visible import visible
 
 RESULT_WIDTH = 110
+"""Columns of results that are written to a file or a pipe."""
 STATIC_TITLE = "Test reviews, every token and the end of each review scored once (lower is better)"
 ADAPTING_TITLE = "Models that adapt to the review they are measured on: do not compare them with the table above"
 
@@ -59,6 +61,11 @@ def allow_any_terminal() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+
+
+def width() -> int:
+    """Return the columns of the terminal, or `RESULT_WIDTH` if standard output is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else RESULT_WIDTH
 
 
 def say(text: str = "") -> None:
@@ -106,7 +113,7 @@ def show_rows(rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
         table.add_column(name, justify="right" if isinstance(value, int | float) else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row.values()))  # a plain str may hold rich's [markup]
-    Console(width=None if sys.stdout.isatty() else RESULT_WIDTH).print(table)
+    Console(width=width()).print(table)
 
 
 def show_facts(facts: Mapping[str, Any]) -> None:
@@ -233,7 +240,7 @@ def show_review(stars: int | None, text: str) -> None:
     say()
     say("★" * stars + "☆" * (5 - stars) if stars else "(no rating requested)")
     for paragraph in text.split("\n"):
-        say(textwrap.fill(paragraph, RESULT_WIDTH, initial_indent="  ", subsequent_indent="  "))
+        say(textwrap.fill(paragraph, width(), initial_indent="  ", subsequent_indent="  "))
 
 
 def show_suggestions(prompt: str, suggestions: Any) -> None:

@@ -7,9 +7,11 @@ A preset is a TOML file in `config/` that contains only the differences from the
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,13 @@ MOST_PARENTS = 16
 def preset_names() -> list[str]:
     """Return the names of the presets that ship with the project."""
     return sorted(path.stem for path in PRESETS.glob("*.toml"))
+
+
+def purpose(name: str) -> str:
+    """Return what a shipped preset is for: the first sentence of the comment at the beginning of its file."""
+    lines = (PRESETS / f"{name}.toml").read_text(encoding="utf-8").splitlines()
+    comment = " ".join(line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), lines))
+    return re.split(r"(?<=\.)\s+(?=[A-Z])", comment)[0]
 
 
 DEFAULT = "small"

@@ -14,7 +14,7 @@ from mlflow_servers import Served
 from written_runs import state, write_runs
 
 from core.errors import TrackingUnavailable
-from reviewlm.verbs import tracking as verbs
+from reviewlm.verbs import operate as verbs
 from tracking.registry.registry import Registry
 from tracking.runs import outbox
 from tracking.runs.runs import Tracker

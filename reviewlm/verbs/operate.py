@@ -1,19 +1,21 @@
-"""Define the commands that start and stop the services behind the web pages."""
+"""Define the commands that start and stop the web pages, and send what still waits for MLflow."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import typer
 
 from reviewlm import terminal
 from reviewlm.options import Json, Preset, Set, configured
 
-app = typer.Typer(no_args_is_help=True, help="Start and stop the Prefect server, the MLflow UI and a worker.")
+ui_app = typer.Typer(no_args_is_help=True, help="Start and stop the Prefect server, the MLflow UI and a worker.")
+tracking_app = typer.Typer(no_args_is_help=True, help="Show and send writes that are queued for MLflow.")
 
 
-@app.command("start")
+@ui_app.command("start")
 def ui_start(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     """Start Prefect server, MLflow UI and workers, create pools and limits, deploy, and print the addresses."""
     from core.processes import services
@@ -29,7 +31,7 @@ def ui_start(preset: Preset = "small", set: Set = None, json: Json = False) -> N
     terminal.last_line(result, json)
 
 
-@app.command("password")
+@ui_app.command("password")
 def ui_password(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     """Show the login data of the Prefect and MLflow pages."""
     config = configured(preset, set)
@@ -44,7 +46,7 @@ def _login(home: Path) -> dict[str, str]:
     return {"user": USER, "password": password_of(home), "for Prefect": credentials_of(home)}
 
 
-@app.command("stop")
+@ui_app.command("stop")
 def ui_stop(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     """Stop the processes that `ui start` started."""
     from core.processes import services
@@ -52,3 +54,39 @@ def ui_stop(preset: Preset = "small", set: Set = None, json: Json = False) -> No
     config = configured(preset, set)
     terminal.show_facts(result := {"stopped": ", ".join(services.stop(config.home)) or "nothing was running"})
     terminal.last_line(result, json)
+
+
+@tracking_app.command()
+def waiting(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
+    """List the queued writes by MLflow address, and those that MLflow rejected."""
+    config = configured(preset, set)
+    from tracking.runs.outbox import outboxes
+
+    _show([_row(outbox) for outbox in outboxes(config.home / "outbox")], json)
+
+
+@tracking_app.command()
+def flush(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
+    """Send the queued writes now. (The next run does so too.)"""
+    config = configured(preset, set)
+    from tracking.runs.outbox import outboxes
+    from tracking.runs.runs import Tracker
+
+    queues = outboxes(config.home / "outbox")
+    for outbox in queues:
+        Tracker(outbox.uri, outbox.experiment, config.home / "mlartifacts").flush()
+    _show([_row(outbox) for outbox in queues], json)
+
+
+def _row(outbox: Any) -> dict[str, Any]:
+    from core.errors import without_password
+
+    return {
+        "store": without_password(outbox.uri), "experiment": outbox.experiment, "waiting": outbox.waiting(),
+        "refused": len(outbox.refused()),
+    }
+
+
+def _show(rows: list[dict[str, Any]], json: bool) -> None:
+    terminal.show_rows(rows)
+    terminal.last_line({"waiting": sum(row["waiting"] for row in rows), "stores": rows}, json)

@@ -1,0 +1,114 @@
+"""Arrange the help page: commands in groups, whole sentences, and an example for each command.
+
+A new command needs a place in `GROUPS` and an entry in `EXAMPLES`; a test names those that have none.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+GROUPS = {
+    "Run the pipeline": ("demo", "run", "ingest", "prepare", "train", "evaluate", "sweep"),
+    "Look at results": ("compare", "history", "lineage", "reproduce", "rescore", "drift"),
+    "Use a model": ("generate", "suggest", "score", "promote", "rollback"),
+    "Work with data": ("checks", "quarantine", "synth"),
+    "Operate": ("ui", "tracking", "presets"),
+    "Learn and experiment": (
+        "ngram", "adapt", "lr-find", "optimizers", "scaling", "gradient-flow", "context-use", "state-carry", "probe",
+        "toy",
+    ),
+}  # fmt: skip
+"""The groups of the help page and their commands, in the order in which they are shown."""
+EXAMPLES = {
+    "reviewlm": ("demo", "run --input reviews.json", 'suggest "the food was"'),
+    "demo": ("demo",),
+    "run": ("run --input reviews.json.gz --preset small", "run --set models.lstm.hidden=512 --set seed=7"),
+    "ingest": ("ingest --input 'exports/*.csv'",),
+    "prepare": ("prepare --input reviews.json",),
+    "train": ("train --input reviews.json --preset small",),
+    "evaluate": ("evaluate --input reviews.json",),
+    "sweep": ("sweep --model lstm --trials 20",),
+    "compare": ("compare champion previous", "compare 3 4 --json"),
+    "history": ("history",),
+    "lineage": ("lineage champion",),
+    "reproduce": ("reproduce champion",),
+    "rescore": ("rescore --all",),
+    "drift": ("drift --input new_reviews.json",),
+    "generate": ("generate --stars 2 --n 3", 'generate --prompt "the tacos" --temperature 0.6'),
+    "suggest": ('suggest "the food was"',),
+    "score": ("score texts.txt", "score - --json"),
+    "promote": ("promote", 'promote --version 3 --why "agreed in review"'),
+    "rollback": ("rollback", "rollback --to 2"),
+    "checks suggest": ("checks suggest --table reviews.parquet --out suite.json",),
+    "checks run": ("checks run --table reviews.parquet --suite suite.json",),
+    "quarantine show": ("quarantine show --input reviews.json",),
+    "quarantine export": ("quarantine export --out bad.jsonl",),
+    "quarantine replay": ("quarantine replay --fixed bad.jsonl",),
+    "synth": ("synth --out reviews.json --reviews 50000",),
+    "ui start": ("ui start",),
+    "ui password": ("ui password",),
+    "ui stop": ("ui stop",),
+    "tracking waiting": ("tracking waiting",),
+    "tracking flush": ("tracking flush",),
+    "presets": ("presets",),
+    "ngram fit": ("ngram fit --text corpus.txt --order 5 --arpa model.arpa",),
+    "ngram score": ("ngram score --arpa model.arpa --text test.txt",),
+    "ngram compare": ("ngram compare --text corpus.txt --held-out test.txt",),
+    "ngram suggest": ('ngram suggest "the food was" --arpa model.arpa',),
+    "ngram generate": ("ngram generate --arpa model.arpa --n 3",),
+    "adapt": ("adapt --bundle bundle --validation validation.txt --test test.txt",),
+    "lr-find": ("lr-find --model lstm",),
+    "optimizers": ("optimizers --rules sgd,adam",),
+    "scaling": ("scaling --model lstm --predict-only",),
+    "gradient-flow": ("gradient-flow --fitted", "gradient-flow --untrained"),
+    "context-use": ("context-use --fitted",),
+    "state-carry": ("state-carry --fitted",),
+    "probe": ("probe --fitted --probes english",),
+    "toy addition": ("toy addition --bits 8",),
+    "toy recall": ("toy recall --lag 100 --networks all",),
+}
+"""Example command lines by command; "reviewlm" itself has those of the first page."""
+
+
+class GroupedHelp(TyperGroup):
+    """Command group whose help page shows its commands under the headings of `GROUPS`, with whole sentences."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the names and first sentences of the commands; those without a group come last."""
+        placed = {name for names in GROUPS.values() for name in names}
+        rest = tuple(name for name in self.commands if name not in placed)
+        for title, names in {**GROUPS, "Other": rest}.items():
+            rows = [(name, first_sentence(self.commands[name].help)) for name in names if name in self.commands]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+
+def first_sentence(help_text: str | None) -> str:
+    """Return the first sentence of a command's help."""
+    text = " ".join((help_text or "").split())
+    end = text.find(". ")
+    return text if end < 0 else text[: end + 1]
+
+
+def with_examples(command: Any, path: str = "") -> Any:
+    """Put the examples of a command, and of those in it, at the end of their help."""
+    lines = EXAMPLES.get(path or "reviewlm", ())
+    if lines:
+        shown = "\n".join(f"  reviewlm {line}" for line in lines)
+        command.epilog = f"\b\nExample{'s' * (len(lines) > 1)}:\n{shown}"
+    for name, inside in getattr(command, "commands", {}).items():
+        with_examples(inside, f"{path} {name}".strip())
+    return command
+
+
+def show_version(wanted: bool) -> None:
+    """Write the version and end, if --version was given."""
+    if wanted:
+        from reviewlm import __version__, terminal
+
+        terminal.say(f"reviewlm {__version__}")
+        raise typer.Exit
