@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import isfinite
+from os.path import commonprefix
 from typing import Any
 from zlib import crc32
 
@@ -15,7 +16,7 @@ from .bundles.bundle import Bundle, require_stars
 from .suggestions import Suggestions, suggest
 from .tokens.vocabulary import EOS, GIVEN, UNK, Vocabulary, page
 
-__all__ = ["Suggestions", "filter_logp", "generate", "pick", "suggest"]
+__all__ = ["Suggestions", "filter_logp", "generate", "pick", "stream", "suggest"]
 
 BATCH = 64
 """Texts generated in one batch."""
@@ -52,44 +53,74 @@ def generate(
     Raises:
         ModelError: kind "input": a parameter is out of its range.
     """
-    require_stars(stars)
     _require_whole("n", n, 1)
-    _require_whole("max_tokens", max_tokens, 1)
-    _require_whole("seed", seed, 0)
-    _require_filter(temperature, top_k, top_p)
     texts: list[str] = []
-    context = bundle.vocabulary.encode(page(bundle.vocabulary, prompt)).tolist()
     for first in range(0, n, BATCH):
         numbers = range(first, min(n, first + BATCH))
-        ratings = [_rating(bundle.stars_prior, seed, i) if stars is None else stars for i in numbers]
-        # The seed includes the rating and the prompt: texts that differ only in them would otherwise soon be the same.
-        keys = [[seed, i, k, crc32(prompt.encode())] for i, k in zip(numbers, ratings, strict=True)]
-        uniforms_BT = np.array([np.random.default_rng(key).random(max_tokens) for key in keys])
-        filters = (temperature, top_k, top_p)
-        rows = _write(bundle, [[*bundle.vocabulary.prefix(k), *context] for k in ratings], uniforms_BT, filters)
-        texts += [_on_page(bundle.vocabulary, prompt, ids) for ids in rows]
+        written: list[list[int]] = [[] for _ in numbers]
+        for row, token in _tokens(bundle, numbers, stars, prompt, (temperature, top_k, top_p), max_tokens, seed):
+            written[row].append(token)
+        texts += [_on_page(bundle.vocabulary, prompt, ids) for ids in written]
     return texts
+
+
+def stream(
+    bundle: Bundle, stars: int | None = None, prompt: str = "", temperature: float = 1.0, top_k: int = 0,
+    top_p: float = 1.0, max_tokens: int = 200, seed: int = 0,
+) -> Iterator[str]:  # fmt: skip
+    """Yield the text of `generate` with n = 1 piece by piece, as it is written; the pieces together are that text.
+
+    A piece is held back while the next token may still change it, such as the space before a comma.
+
+    Args: as for `generate`.
+    """
+    ids: list[int] = []
+    told, before = 0, _on_page(bundle.vocabulary, prompt, [])
+    for _, token in _tokens(bundle, range(1), stars, prompt, (temperature, top_k, top_p), max_tokens, seed):
+        ids.append(token)
+        text = _on_page(bundle.vocabulary, prompt, ids)
+        sure = len(commonprefix((before, text)))  # noqa: RUF071 (characters are meant)
+        if sure > told:
+            yield text[told:sure]
+            told = sure
+        before = text
+    yield before[told:]
+
+
+def _tokens(
+    bundle: Bundle, numbers: range, stars: int | None, prompt: str, filters: tuple[float, int, float], max_tokens: int,
+    seed: int,
+) -> Iterator[tuple[int, int]]:  # fmt: skip
+    """Yield row and token of the texts with these numbers, position by position."""
+    require_stars(stars)
+    _require_whole("max_tokens", max_tokens, 1)
+    _require_whole("seed", seed, 0)
+    _require_filter(*filters)
+    context = bundle.vocabulary.encode(page(bundle.vocabulary, prompt)).tolist()
+    ratings = [_rating(bundle.stars_prior, seed, i) if stars is None else stars for i in numbers]
+    # The seed includes the rating and the prompt: texts that differ only in them would otherwise soon be the same.
+    keys = [[seed, i, k, crc32(prompt.encode())] for i, k in zip(numbers, ratings, strict=True)]
+    uniforms_BT = np.array([np.random.default_rng(key).random(max_tokens) for key in keys])
+    yield from _write(bundle, [[*bundle.vocabulary.prefix(k), *context] for k in ratings], uniforms_BT, filters)
 
 
 def _write(
     bundle: Bundle, prefixes: list[list[int]], uniforms_BT: np.ndarray, filters: tuple[float, int, float]
-) -> list[list[int]]:
-    """Return the tokens that follow each prefix, without `<eos>`. All prefixes must have the same length."""
-    written: list[list[int]] = [[] for _ in prefixes]
+) -> Iterator[tuple[int, int]]:
+    """Yield row and token of what follows each prefix, without `<eos>`. All prefixes must have the same length."""
     live = np.arange(len(prefixes))
     logp_BV, state = _read(bundle, prefixes)
     for position in range(uniforms_BT.shape[1]):
         ids_B = pick(filter_logp(_allowed(logp_BV), *filters), uniforms_BT[live, position])
         going = np.flatnonzero(ids_B != EOS)
         for row in going:
-            written[live[row]].append(int(ids_B[row]))
+            yield int(live[row]), int(ids_B[row])
         if not len(going) or position + 1 == uniforms_BT.shape[1]:
             break
         if len(going) < len(live):
             # Remove finished texts from the batch, so that the others are generated faster.
             live, ids_B, state = live[going], ids_B[going], state.take(going.tolist())
         logp_BV, state = bundle.model.step(ids_B, state)
-    return written
 
 
 def _read(bundle: Bundle, prefixes: list[list[int]]) -> tuple[torch.Tensor, Any]:

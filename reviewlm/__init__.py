@@ -1,3 +1,28 @@
-"""ReviewLM: a data pipeline for review language models. This package is its command line."""
+"""ReviewLM: a data pipeline for review language models, from the command line or from Python.
 
+    import reviewlm
+
+    lm = reviewlm.load("champion")
+    lm.generate(n=2, stars=5)
+    lm.suggest("the food was")
+    lm.score("great tacos").open_bits_per_byte
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from reviewlm.language_model import LanguageModel, load
+
+__all__ = ["LanguageModel", "__version__", "load"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Import the Python interface when it is first used: the command line starts without it."""
+    if name in ("LanguageModel", "load"):
+        from reviewlm import language_model
+
+        return getattr(language_model, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,102 @@
+"""Open a registered model in Python: write reviews, suggest next words, score texts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.environment import HOME_VARIABLE
+from reviewlm.options import checked, configured, opened
+
+if TYPE_CHECKING:
+    from models.bundles.bundle import Bundle, TextScore
+    from models.suggestions import Suggestions
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A fitted language model, ready for use.
+
+    Args:
+        name: Name of the registered model, or of the model in a bundle.
+        version: Number of the registered version; None for a bundle.
+        bundle: Model and vocabulary.
+    """
+
+    name: str
+    version: int | None
+    bundle: Bundle = field(repr=False)
+
+    def generate(
+        self, n: int = 1, stars: int | None = None, prompt: str = "", temperature: float = 0.8, top_k: int = 0,
+        top_p: float = 0.95, max_tokens: int = 300, seed: int = 1,
+    ) -> list[str]:  # fmt: skip
+        """Return n whole reviews; same arguments, same reviews as `reviewlm generate`.
+
+        Args:
+            n: Number of reviews.
+            stars: Rating 1 to 5, 0: unknown; None: drawn as in the training reviews.
+            prompt: Beginning of the reviews, which is kept unchanged.
+            temperature: Below 1, likely words become likelier; 0: always the likeliest.
+            top_k: Number of likeliest words to sample from; 0: all.
+            top_p: Use only the likeliest words, up to this total probability.
+            max_tokens: Longest review, in tokens.
+            seed: Seed of the random draw.
+
+        Raises:
+            ReviewLMError: An argument is out of its range.
+        """
+        from models.sampling import generate
+
+        return checked(lambda: generate(self.bundle, n, stars, prompt, temperature, top_k, top_p, max_tokens, seed))
+
+    def stream(
+        self, stars: int | None = None, prompt: str = "", temperature: float = 0.8, top_k: int = 0,
+        top_p: float = 0.95, max_tokens: int = 300, seed: int = 1,
+    ) -> Iterator[str]:  # fmt: skip
+        """Yield one review piece by piece, as it is written; arguments and text are those of `generate`."""
+        from models.sampling import stream
+
+        pieces = stream(self.bundle, stars, prompt, temperature, top_k, top_p, max_tokens, seed)
+        while (piece := checked(lambda: next(pieces, None))) is not None:
+            yield piece
+
+    def suggest(self, prompt: str, k: int = 5, stars: int | None = None) -> Suggestions:
+        """Return the k most probable next whole words with their probabilities, and the remaining probability."""
+        from models.suggestions import suggest
+
+        return checked(lambda: suggest(self.bundle, prompt, k, stars))
+
+    def score(self, text: str, stars: int | None = None) -> TextScore:
+        """Return the scores of a text; compare texts and models by `open_bits_per_byte`."""
+        return checked(lambda: self.bundle.score_text(text, stars))
+
+
+def load(
+    model: str | Path = "champion", home: str | Path | None = None, preset: str = "small", settings: Sequence[str] = ()
+) -> LanguageModel:
+    """Open a registered model, or the bundle in a folder.
+
+    Args:
+        model: Alias or number of a version ("champion", "3"), NAME of a registered model, NAME@ALIAS, NAME/3; or the
+            folder of a bundle, as a path with a separator.
+        home: Home folder with the registry, for this process from now on. Default: `REVIEWLM_HOME`, else that of the
+            preset.
+        preset: A preset of `config/`, or the path of a TOML file; it names the registered model.
+        settings: Settings that replace those of the preset, each "key=value".
+
+    Raises:
+        ReviewLMError: There is no such model or folder, or it cannot be opened.
+    """
+    if isinstance(model, Path) or "\\" in model or Path(model).is_dir():
+        from reviewlm.fitted import open_folder
+
+        bundle = open_folder(Path(model))
+        return LanguageModel(bundle.spec.name, None, bundle)
+    if home is not None:
+        os.environ[HOME_VARIABLE] = str(Path(home).resolve())
+    bundle, version = opened(configured(preset, list(settings)), str(model))
+    return LanguageModel(version.name, int(version.version), bundle)

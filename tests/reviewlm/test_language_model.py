@@ -1,0 +1,81 @@
+"""The Python interface answers as the command line does, from a registry or from the folder of a bundle."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import reviewlm
+from core.errors import BundleError, ReviewLMError
+from models.base import FitContext
+from models.bundles.bundle import save_bundle
+from models.ngram.lm import NGramLM
+from models.sampling import generate
+from models.specs import NGramSpec, VocabularySpec
+from models.streams import TokenStream, write_stream
+from models.suggestions import suggest
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import Vocabulary
+from reviewlm import language_model
+
+TEXTS = [f"The {food} was {taste}." for food in ("pizza", "soup", "salad") for taste in ("good", "cold", "great")]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import polars as pl
+
+    folder = tmp_path_factory.mktemp("bundle")
+    vocabulary = Vocabulary.train(TEXTS, VocabularySpec(min_count=1), NormalForm())
+    spec = NGramSpec(name="kn2", order=2)
+    frame = pl.DataFrame({"review_id": TEXTS, "text": TEXTS}).with_columns(stars=pl.lit(4, pl.Int8), bytes=pl.lit(20))
+    write_stream(folder / "stream", vocabulary, [frame])
+    stream = TokenStream.open(folder / "stream")
+    model = NGramLM.fit(spec, vocabulary, stream, stream, FitContext(folder)).model
+    save_bundle(folder / "bundle", spec, vocabulary, model, [], {})
+    return folder / "bundle"
+
+
+def test_a_bundle_is_opened_from_its_folder_and_answers_as_the_models_do(folder: Path) -> None:
+    lm = reviewlm.load(folder)
+    assert (lm.name, lm.version) == ("kn2", None)
+    assert lm.generate(2, stars=4, seed=3) == generate(lm.bundle, 2, 4, "", 0.8, 0, 0.95, 300, 3)
+    assert "".join(lm.stream(stars=4, seed=3)) == lm.generate(1, stars=4, seed=3)[0]
+    assert lm.suggest("The", 3) == suggest(lm.bundle, "The", 3)
+    assert lm.score(TEXTS[0]).open_bits_per_byte < lm.score("zxqv blorf gneep").open_bits_per_byte
+    assert math.isclose(lm.score(TEXTS[0], 4).nats, lm.bundle.score_text(TEXTS[0], 4).nats)
+
+
+def test_a_registered_version_is_opened_by_its_alias(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle, asked = reviewlm.load(folder).bundle, []
+    version = SimpleNamespace(name="reviewlm", version="3")
+    monkeypatch.setattr(language_model, "configured", lambda preset, settings: SimpleNamespace(preset=preset))
+    monkeypatch.setattr(language_model, "opened", lambda config, name: (asked.append(name), (bundle, version))[1])
+    lm = reviewlm.load()
+    assert (lm.name, lm.version, asked) == ("reviewlm", 3, ["champion"])
+
+
+def test_mistakes_are_errors_of_the_project(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="no such folder"):
+        reviewlm.load(tmp_path / "nothing")
+    with pytest.raises(ReviewLMError, match="temperature"):
+        reviewlm.load(folder).generate(temperature=-1)
+    with pytest.raises(ReviewLMError, match="top_p"):
+        next(reviewlm.load(folder).stream(top_p=2))
+
+
+def test_an_empty_home_says_that_nothing_is_registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REVIEWLM_HOME", str(tmp_path / "other"))
+    with pytest.raises(ReviewLMError, match="registered"):
+        reviewlm.load(home=tmp_path / "home")
+
+
+def test_importing_the_package_loads_no_heavy_library() -> None:
+    heavy = ("torch", "mlflow", "prefect", "polars", "typer")
+    code = f"import sys, reviewlm; print([name for name in {heavy} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
