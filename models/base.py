@@ -6,6 +6,8 @@ L layers, E embedding size, H hidden size.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -58,6 +60,12 @@ def stored(what: str, kind: str = "bundle") -> Iterator[None]:
             raise
         said = (str(error) if isinstance(error, OSError) else repr(error)).partition("\n")[0][:300]
         raise ModelError(f"{what} cannot be read: {said}", kind) from error
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's content, as hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @runtime_checkable
@@ -151,6 +159,13 @@ class FitContext:
     rank: int = 0
     ranks: int = 1
     meeting: str = "env://"
+
+
+def journal(context: FitContext, tokens: int, figures: Mapping[str, float]) -> None:
+    """Write the only progress line of a fit without updates, for terminal and tracking; a rerun replaces it."""
+    context.work.mkdir(parents=True, exist_ok=True)
+    (context.work / "metrics.jsonl").write_text(json.dumps({"step": tokens, **figures}) + "\n", encoding="utf-8")
+    context.report(Progress(tokens, tokens, figures))
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from .base import ModelError, stored
+from .base import ModelError, sha256_of, stored
 from .tokens.vocabulary import GIVEN, EncodedDocuments, Vocabulary
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,6 @@ class TokenStream:
         """Open a stream that `write_stream` wrote.
 
         Args:
-            folder: The stream's folder.
             verify: Compare every file with its SHA-256 first.
 
         Raises:
@@ -165,7 +164,7 @@ def write_stream(
         "vocabulary_size": vocabulary.size,
         "lossless": vocabulary.lossless,
         "boundary_policy": vocabulary.boundary_policy,
-        "sha256": {IDS: hasher.hexdigest(), OFFSETS: _sha256(folder / OFFSETS), DOCUMENTS: _sha256(folder / DOCUMENTS)},
+        "sha256": {IDS: hasher.hexdigest(), **{name: sha256_of(folder / name) for name in (OFFSETS, DOCUMENTS)}},
     }
     (folder / HEADER).write_text(json.dumps(header, sort_keys=True, indent=1) + "\n", encoding="utf-8")
     log.debug("wrote %d tokens of %d reviews to %s", header["tokens"], count, folder)
@@ -200,14 +199,9 @@ def _shares(text_tokens: int, totals: Mapping[str, int]) -> dict[str, float]:
     return {"fertility": round(fertility, 6), "oov_share": round(unknown, 6), "coverage": round(1 - unknown, 6)}
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _verify(folder: Path, expected: dict[str, str]) -> None:
     for name, digest in expected.items():
-        found = _sha256(folder / name)
+        found = sha256_of(folder / name)
         if found != digest:
             raise ValueError(f"{name} has changed since it was written (SHA-256 {found} instead of {digest})")
 

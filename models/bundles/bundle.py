@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..base import INTERFACE, LanguageModel, ModelError, stored
+from ..base import INTERFACE, LanguageModel, ModelError, sha256_of, stored
 from ..specs import ModelSpec, model_class, spec_from_dict, to_dict
 from ..tokens.vocabulary import FILE, GIVEN, UNK, Vocabulary
 from .bundle_form import NAMES, require_form
@@ -121,8 +121,6 @@ def save_bundle(
 
     Args:
         folder: Folder of the bundle; created if missing.
-        spec: The model's options.
-        vocabulary: The model's vocabulary.
         model: The model, which writes its own files.
         probes: Texts and stars whose nats are computed here and again on every load.
         facts: JSON values to record, also `stars_prior` (see `models/streams.py`); without it all five ratings are
@@ -145,7 +143,7 @@ def save_bundle(
         "boundary_policy": vocabulary.boundary_policy,
         "stars_prior": [float(share) for share in facts.get("stars_prior", EQUAL_STARS)],
         "probes": [{"text": t, "stars": s, "nats": _finite(bundle.score_text(t, s).nats)} for t, s in probes],
-        "files": {path.relative_to(folder).as_posix(): _sha256_of(path) for path in files},
+        "files": {path.relative_to(folder).as_posix(): sha256_of(path) for path in files},
     }
     text = json.dumps(values, sort_keys=True, ensure_ascii=False, indent=1, allow_nan=False)
     (folder / SPEC).write_text(text + "\n", encoding="utf-8")
@@ -206,7 +204,7 @@ def _verify_files(folder: Path, files: Mapping[str, str]) -> None:
         path = folder / name
         if not path.is_file():
             raise ModelError(f"the bundle {folder} lacks its file {name}", "bundle")
-        found = _sha256_of(path)
+        found = sha256_of(path)
         if found != expected:
             raise ModelError(
                 f"the file {name} of bundle {folder} is damaged: its SHA-256 is {found} instead of {expected}", "bundle"
@@ -238,8 +236,3 @@ def _finite(nats: float) -> float | None:
     if isnan(nats):
         raise ModelError("the model's score of a probe text is not a number", "diverged")
     return nats if isfinite(nats) else None
-
-
-def _sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

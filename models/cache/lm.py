@@ -31,7 +31,7 @@ import torch
 
 from ..base import FitContext, FitResult, ModelError
 from ..mixture.attribution import Attribution, attribution_of
-from ..mixture.parts import Part, journal, load_parts, open_parts, read_facts, save_parts, write_facts
+from ..mixture.parts import Part, journal_tuning, load_parts, open_parts, read_facts, save_parts, write_facts
 from ..mixture.spec import CacheSpec
 from ..mixture.tuning import Batch, batches
 from ..mixture.weights import ROUNDS, em, mixed_nats
@@ -227,7 +227,7 @@ class CacheLM:
         found = [model._held_out(batch) for batch in batches(validation, spec.tuning_tokens)]
         nats_TP, range_T = (np.concatenate(columns) for columns in zip(*found, strict=True))
         summary = model.tune(nats_TP, range_T)
-        journal(context, summary)
+        journal_tuning(context, summary)
         return FitResult(model, summary)
 
     def tune(self, nats_TP: np.ndarray, range_T: np.ndarray) -> dict[str, float]:

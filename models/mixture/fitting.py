@@ -19,7 +19,7 @@ from .gains import gain_figures, gain_table, gains, known_lengths
 from .lm import Fixed, LinearMixture, MixtureLM
 from .log_linear import fit_exponents, slope
 from .log_linear_lm import LogLinearMixture
-from .parts import Part, journal
+from .parts import Part, journal_tuning
 from .spec import MixtureSpec
 from .tuning import NO_TOKEN, batches, token_nats
 from .weights import ROUNDS, em, mixed_nats
@@ -53,7 +53,7 @@ def fit_mixture(spec: MixtureSpec, parts: Sequence[Part], validation: TokenStrea
     _require_finite(model)
     nats = figures["validation/nats"]
     summary = {"seconds": time.perf_counter() - began, **figures, "validation/perplexity": float(np.exp(nats))}
-    journal(context, summary)
+    journal_tuning(context, summary)
     return FitResult(model, summary)
 
 

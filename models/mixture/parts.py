@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..base import FitContext, LanguageModel, ModelError, Progress
+from ..base import FitContext, LanguageModel, ModelError, journal
 from ..names import require_name
 
 if TYPE_CHECKING:
@@ -137,11 +137,8 @@ def read_facts(path: Path) -> dict[str, Any]:
     return facts
 
 
-def journal(context: FitContext, summary: Mapping[str, float]) -> None:
-    """Write the one progress line of such a fit, for terminal and tracking; a rerun replaces it."""
-    tokens = int(summary["tokens"])
+def journal_tuning(context: FitContext, summary: Mapping[str, float]) -> None:
+    """Write the progress line of a fit that tunes weights; figures that are not finite are left out."""
     figures = {name: summary[name] for name in ("validation/nats", "validation/perplexity")}
     finite = {name: value for name, value in figures.items() if math.isfinite(value)}
-    context.work.mkdir(parents=True, exist_ok=True)
-    (context.work / "metrics.jsonl").write_text(json.dumps({"step": tokens, **finite}) + "\n", encoding="utf-8")
-    context.report(Progress(tokens, tokens, finite))
+    journal(context, int(summary["tokens"]), finite)

@@ -34,7 +34,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ...base import FitContext, FitResult, LanguageModel, ModelError
-from ...mixture.parts import Part, journal, load_parts, open_parts, read_facts, save_parts, write_facts
+from ...mixture.parts import Part, journal_tuning, load_parts, open_parts, read_facts, save_parts, write_facts
 from ...mixture.tuning import Batch
 from ...predictions import Predictions
 from ...specs import DynamicSpec
@@ -203,7 +203,7 @@ class DynamicLM:
         for stream in (train, validation):
             stream.require(vocabulary)
         result = cls.tuned(spec, open_parts(spec.parts, vocabulary, context)[0], train, validation)
-        journal(context, result.summary)
+        journal_tuning(context, result.summary)
         return result
 
     @classmethod

@@ -32,8 +32,8 @@ from torch.nn import functional as F
 
 from ...base import FitContext, FitResult, ModelError
 from ...cache.counts import NONE
-from ...cache.lm import FACTS, LEAST_STATIC, RANGES, CacheLM, range_of
-from ...mixture.parts import Part, journal, load_parts, open_parts, read_facts, save_parts, write_facts
+from ...cache.lm import FACTS, LEAST_STATIC, RANGES, CacheLM, CacheState, range_of
+from ...mixture.parts import Part, journal_tuning, load_parts, open_parts, read_facts, save_parts, write_facts
 from ...specs import NeuralCacheSpec
 from .cache_scores import Memory, cache_nats
 from .variants import held_out, neural_model
@@ -54,23 +54,10 @@ LARGEST = 700.0
 
 
 @dataclass(frozen=True)
-class NeuralCacheState:
-    """The static model's state, and the last K tokens with the features that predicted them, newest last.
+class NeuralCacheState(CacheState):
+    """The state of a cache with the features that predicted its tokens: row [b, k] predicted recent_BK[b, k]."""
 
-    Args:
-        part: The static model's state.
-        recent_BK: Ids; NONE for tokens that are not remembered.
-        features_BKE: Row [b, k] predicted recent_BK[b, k].
-    """
-
-    part: Any
-    recent_BK: np.ndarray
     features_BKE: Tensor
-
-    @property
-    def parts(self) -> tuple[Any, ...]:
-        """The state of the static model, as the only part."""
-        return (self.part,)
 
     def take(self, rows: Sequence[int]) -> Self:
         """Return the state of the chosen streams, in the order given; a row may be taken more than once."""
@@ -115,7 +102,7 @@ class NeuralCacheLM(CacheLM):
         """The names of the columns of an attribution."""
         return self.part.name, "continuous cache"
 
-    def start(self, batch: int) -> NeuralCacheState:  # type: ignore[override]
+    def start(self, batch: int) -> NeuralCacheState:
         """Return the state of *batch* streams that remember nothing yet."""
         part = self.network_model.start(batch)
         return NeuralCacheState(part, np.zeros((batch, 0), np.int64), part.features_BE[:, None][:, :0])
@@ -194,7 +181,7 @@ class NeuralCacheLM(CacheLM):
         """
         validation.require(vocabulary)
         result = cls.tuned(spec, open_parts(spec.parts, vocabulary, context)[0], validation)
-        journal(context, result.summary)
+        journal_tuning(context, result.summary)
         return result
 
     @classmethod
