@@ -30,12 +30,12 @@ from corpus.cleaning.slices import Slices
 from corpus.duplicates.dedupe import NearDuplicates
 from corpus.duplicates.keys import Repeats, hash_texts
 from corpus.ingestion.ingest import iter_parts
-from corpus.parallel import ordered
 from corpus.schema import Limits
 from corpus.splitting.grouping import Grouping, Keys
 from corpus.splitting.leaks import certify
 from corpus.splitting.split import SPLITS, places
 from models.text.normal_form import NormalForm
+from models.threads import ordered
 
 SLICE_BYTES = 64 << 20
 """Approximate bytes of text sorted at a time."""

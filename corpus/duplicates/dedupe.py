@@ -29,7 +29,7 @@ from corpus.duplicates.banding import Bands, Sketch, buckets
 from corpus.duplicates.compare import STAYS, Near, Pairs, Round
 from corpus.duplicates.jaccard import Comparison, Nearness
 from corpus.duplicates.shingles import Fingerprints, bytes_of, slices, word_form
-from corpus.parallel import ordered
+from models.threads import ordered
 
 log = logging.getLogger(__name__)
 

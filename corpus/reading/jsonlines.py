@@ -18,11 +18,11 @@ import numpy as np
 import orjson
 import polars as pl
 
-from corpus.parallel import ordered
 from corpus.reading.byte_index import PAD, ByteIndex, Positions
 from corpus.reading.convert import FAILURES, convert, with_ids
 from corpus.reading.shapes import Shape, cut, learn
 from corpus.schema import COLUMNS, FIELDS, QUARANTINE, VOTES, Block, Limits, Problem, Reason, missing_text, quarantine
+from models.threads import ordered
 
 BOM = b"\xef\xbb\xbf"
 IDS = ("review_id", "user_id", "business_id")

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..threads import THREADS, ordered
 from .counting.memory import give_back
-from .counting.threads import THREADS, side_by_side
 
 
 class Engine(Protocol):
@@ -53,6 +53,6 @@ class Threads:
 
     def each(self, work: Callable[[int], Any], place: Callable[[int, Any], None], shards: int) -> None:
         """Compute and place every shard, both in the same thread."""
-        for _ in side_by_side(lambda shard: place(shard, work(shard)), range(shards), min(self.threads, shards) or 1):
+        for _ in ordered(lambda shard: place(shard, work(shard)), range(shards), min(self.threads, shards) or 1):
             pass
         give_back()

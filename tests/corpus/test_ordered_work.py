@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from corpus.parallel import ordered
+from models.threads import ordered
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...base import ModelError
+from ...threads import THREADS
 from .array_allocator import Shelf
-from .threads import THREADS
 
 BYTES_PER_TOKEN = 12
 BYTES_PER_OCCURRENCE = 45

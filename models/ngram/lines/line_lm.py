@@ -18,7 +18,7 @@ import numpy as np
 
 from ...atomic_files import new_folder
 from ...base import ModelError, stored
-from ..counting.threads import side_by_side
+from ...threads import ordered
 from ..lm import NGramLM
 from ..measure import CHUNK, Scores, total
 from ..tables import ARRAY, Precision, Tables
@@ -139,7 +139,7 @@ class LineLM(NGramLM):
             history_T = ids_T[max(0, first - self.order + 1) : first]
             return self.score(ids_T[None, first : first + CHUNK], self.read(history_T[None], self.start(1)))[0][0]
 
-        yield from side_by_side(score, range(0, len(ids_T), CHUNK))
+        yield from ordered(score, range(0, len(ids_T), CHUNK))
 
 
 def require_ours(folder: Path) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from ...base import ModelError
-from ..counting.threads import side_by_side
+from ...threads import ordered
 from .text_source import opened
 
 logger = logging.getLogger(__name__)
@@ -139,7 +139,7 @@ def _encoded(blocks: Iterable[tuple[int, bytes]], words: Iterable[str] | None, m
     # A mark in the text is not the model's own mark: it gets -1, -2 or -3 until `_settled` handles it.
     table |= {mark: -1 - index for index, mark in enumerate(MARKS)} | {_BEGIN: BEGIN, _END: END, "": UNK}
     parts, warned = [np.array([BEGIN], np.int32)], False
-    for block in side_by_side(_tokens, blocks):
+    for block in ordered(_tokens, blocks):
         if block.damaged and not warned:
             logger.warning("%s %d: not UTF-8; such bytes are replaced from here on", place, block.damaged)
             warned = True

@@ -21,10 +21,10 @@ from models.ngram.counting import array_allocator as shelf
 from models.ngram.counting import blocks, memory
 from models.ngram.counting.counts import count_ngrams
 from models.ngram.counting.memory import memory_plan, resident
-from models.ngram.counting.threads import allowed_threads, side_by_side
 from models.ngram.fitting import fit_tables
 from models.ngram.tables import Tables
 from models.specs import NGramSpec, Smoothing
+from models.threads import allowed_threads, ordered
 from models.tokens.vocabulary import GIVEN
 
 V = 16
@@ -200,5 +200,5 @@ def test_work_side_by_side_comes_back_in_order_and_one_thread_is_the_caller_s_ow
         names.add(threading.current_thread().name)
         return number * number
 
-    assert list(side_by_side(work, range(20), threads)) == [number * number for number in range(20)]
+    assert list(ordered(work, range(20), threads)) == [number * number for number in range(20)]
     assert (names == {threading.current_thread().name}) == (threads == 1)

@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.base import LanguageModel, ModelError
-from models.ngram.counting.threads import side_by_side
 from models.ngram.lines import text_corpus
 from models.ngram.lines.line_lm import LineLM
 from models.ngram.lines.text_corpus import MARKS, LineCorpus
 from models.ngram.lines.text_files import fit_text, score_text
 from models.ngram.lines.text_source import opened
+from models.threads import ordered
 
 TEXT = "the lamp shines\n\n the\tlamp  leaks\r\nnobody thinks \x00 so\n"
 PACKED = {
@@ -209,10 +209,10 @@ def test_marks_are_found_in_any_block_with_their_line_and_bad_bytes_are_warned_o
 
 
 def test_pieces_come_back_in_order_and_an_error_ends_them(monkeypatch):
-    monkeypatch.setattr("models.ngram.counting.threads.THREADS", 3)
-    assert list(side_by_side(lambda x: x * x, range(50))) == [x * x for x in range(50)]
+    monkeypatch.setattr("models.threads.THREADS", 3)
+    assert list(ordered(lambda x: x * x, range(50))) == [x * x for x in range(50)]
     with pytest.raises(ZeroDivisionError):
-        list(side_by_side(lambda x: 1 // (x - 20), range(50)))
+        list(ordered(lambda x: 1 // (x - 20), range(50)))
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -221,7 +221,7 @@ def test_scores_do_not_depend_on_pieces_and_threads(threads, golden_folder, tmp_
     model = LineLM.open(tmp_path / "model")
     text = LineCorpus.read_file(golden_folder / "held_out.txt", model.words, "unknown")
     whole, _ = model.score(text.ids[None], model.start(1))
-    monkeypatch.setattr("models.ngram.counting.threads.THREADS", threads)
+    monkeypatch.setattr("models.threads.THREADS", threads)
     for chunk in (1, 2, 50, 1 << 16):
         monkeypatch.setattr("models.ngram.lines.line_lm.CHUNK", chunk)
         assert np.array_equal(model.token_nats(text), whole[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,8 +12,19 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+def allowed_threads() -> int:
+    """Return the number of threads to use: OMP_NUM_THREADS if it is set, else the number of processors, at most 4."""
+    said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if said.isdigit() and int(said) > 0:
+        return int(said)
+    return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+THREADS = allowed_threads()
+
+
 def ordered(
-    function: Callable[[Item], Result], items: Iterable[Item], workers: int, ahead: int = 1
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None, ahead: int = 1
 ) -> Iterator[Result]:
     """Yield `function(item)` for every item, in the order of the items.
 
@@ -24,9 +36,10 @@ def ordered(
         function: Must release the interpreter lock (GIL) for most of its time, as numpy and polars do. Otherwise more
             than one worker gives no speed-up.
         items: Taken one by one.
-        workers: Number of threads; 1 means that everything runs in the caller's thread.
+        workers: Number of threads; None for `THREADS`. With 1, everything runs in the caller's thread.
         ahead: Number of results kept ready in addition to one per worker.
     """
+    workers = THREADS if workers is None else workers
     if workers <= 1:
         yield from map(function, items)
         return
