@@ -6,6 +6,13 @@ are stacked in one matrix each, in the order of torch.nn, so that parameters are
 `GRU` and `LSTM`. The input's part does not depend on earlier positions, so it is computed for all positions in one
 matrix product; the cells below get it as a_t = W_ih x_t + b_ih.
 
+All cells have the same arguments and return the next state, (h_t,) or for the LSTM (h_t, c_t):
+
+    a_BG         the input's part of all gates, a_t
+    state        the state before: (h_{t−1},) or (h_{t−1}, c_{t−1})
+    W_GH, b_G    W_hh of all gates, one above the other, and their biases
+    affine       implementation of an affine map; does not change the result beyond rounding
+
 Shape legend: see `models/base.py`; G = number of gates × H.
 """
 
@@ -57,14 +64,7 @@ def elman_cell(
         h_t = f(W_ih x_t + b_ih + W_hh h_{t−1} + b_hh)
 
     Args:
-        a_BH: W_ih x_t + b_ih.
-        state: (h_BH,) = h_{t−1}.
-        W_HH: W_hh, with its bias b_H = b_hh.
-        affine: Implementation of an affine map; does not change the result beyond rounding.
         f: The non-linearity.
-
-    Returns:
-        (h_t,).
     """
     (h_BH,) = state
     return (f(a_BH + affine(h_BH, W_HH, b_H)),)
@@ -84,15 +84,6 @@ def gru_cell(
     h_{t−1} for all three gates. As in Cho's paper, z keeps the old state. Chung et al. (2014) define the update gate u
     the other way round, h_t = u ∘ n_t + (1 − u) ∘ h_{t−1}, so u = 1 − z: u = 0, that is z = 1, leaves the state exactly
     as it was.
-
-    Args:
-        a_BG: (W_ir x_t + b_ir, W_iz x_t + b_iz, W_in x_t + b_in), G = 3 H.
-        state: (h_BH,) = h_{t−1}.
-        W_GH: W_hr, W_hz, W_hn one above the other, with their biases b_G.
-        affine: Implementation of an affine map; does not change the result beyond rounding.
-
-    Returns:
-        (h_t,).
     """
     (h_BH,) = state
     a_r, a_z, a_n = a_BG.chunk(3, dim=-1)
@@ -122,14 +113,7 @@ def cho_gru_cell(
     The paper has no biases.
 
     Args:
-        a_BG: As in `gru_cell`.
-        state: (h_BH,) = h_{t−1}.
-        W_GH: W_hr, W_hz, W_hn one above the other, with their biases b_G.
-        affine: Implementation of an affine map; does not change the result beyond rounding.
         candidate: Implementation of the candidate's map, if it differs (`layer_norm.py`).
-
-    Returns:
-        (h_t,).
     """
     (h_BH,) = state
     gates = 2 * h_BH.shape[-1]
@@ -164,14 +148,7 @@ def lstm_cell(
     purpose of the design.
 
     Args:
-        a_BG: The input's part of the four gates, G = 4 H.
-        state: (h_BH, c_BH) = h_{t−1}, c_{t−1}.
-        W_GH: W_hi, W_hf, W_hg, W_ho one above the other, with their biases b_G.
-        affine: Implementation of an affine map; does not change the result beyond rounding.
         f: The function applied to the cell state before it is read; not tanh in `layer_norm.py`.
-
-    Returns:
-        (h_t, c_t).
     """
     h_BH, c_BH = state
     write, keep, new, read = (a_BG + affine(h_BH, W_GH, b_G)).chunk(4, dim=-1)

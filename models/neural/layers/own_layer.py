@@ -93,7 +93,6 @@ class OwnLayer(nn.Module):
         """Run the cell over T positions.
 
         Args:
-            x_BTE: Inputs.
             state: Tensors (B, H): (h,) or, for the LSTM, (h, c).
             keep_BT: See `over_time`; None resets nowhere.
             weights: Used in place of the layer's own parameters.

@@ -114,7 +114,6 @@ def run_layer(
     Args:
         layer: The result of `make_layer`.
         weights: The layer's parameters by name, or replacements for them.
-        x_BTE: Inputs.
         state: Tensors (B, H) before the first position.
         keep_BT: False where a stream is reset before it reads position t; None resets nowhere.
 

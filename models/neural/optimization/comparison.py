@@ -158,7 +158,6 @@ def compare(
 
     Args:
         spec: The model; its `training` gives batch, window, schedule, clipping, number format and seed.
-        vocabulary: Of both streams.
         train: Training reviews. Every epoch reads all of them, so use `first_reviews` for a large stream.
         validation: Held-out reviews.
         context: Work folder (each trial's files are deleted after it), device, threads, listener.

@@ -9,31 +9,20 @@ The symbols are the same in all of them; every operation is entry by entry:
 `torch.optim` has all of them too, and the tests compare each with its counterpart there. The exception is "adamw",
 which is torch's own fused AdamW: it is the default, so its speed matters.
 
-Text books and programs differ in these points:
-
-- Momentum. Some lecture notes print v ← γ v − η g and then θ ← θ − v. The two minus signs make the step climb. Correct
-  is either θ ← θ + v with that v, or θ ← θ − v with v ← γ v + η g.
-- Position of η. With v ← γ v + g, θ ← θ − η v, a new η changes the whole velocity at once. With v ← γ v + η g,
-  θ ← θ − v, it changes only later gradients. At a constant η both are the same. This module, like torch, uses the
-  first.
-- Position of ε. Papers and lectures have √(v + ε); torch has √v + ε for AdaGrad, RMSprop and Adam. This module, like
-  torch, uses √v + ε, except for AdaDelta. With ε² under the root in place of ε outside it, the step is longer, by a
-  factor of at most √2 and of at most 1 + ε/√v.
-- Meaning of "stochastic". Batch, stochastic and mini-batch gradient descent are one rule. They differ in how many
-  examples g is a mean over: all of them, one, or some.
+As in torch, a new η changes the whole velocity of the momentum at once, and ε is outside the root, except for AdaDelta
+(`docs/optimizers.md` compares the forms in use).
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ...specs import TrainingSpec
-from .weight_penalty import penalise
 
 Memory = dict[str, Tensor]
 """The tensors that a rule remembers for one parameter."""
@@ -51,14 +40,19 @@ class Rule(torch.optim.Optimizer):
         parameters: Tensors, or groups of them with their own "weight_decay".
         lr: η.
         weight_decay: Per update and unit of η.
-        constants: Of the rule, 0 or more.
+        constants: Values in place of the rule's own, 0 or more.
 
     Raises:
         ValueError: A negative rate, decay or constant.
+
+    Attributes:
+        constants: The rule's constants with their usual values.
     """
 
+    constants: ClassVar[Mapping[str, float]] = {}
+
     def __init__(self, parameters: Iterable[Any], lr: float, weight_decay: float = 0.0, **constants: float) -> None:
-        chosen = {"lr": lr, "weight_decay": weight_decay, **constants}
+        chosen = {"lr": lr, "weight_decay": weight_decay, **self.constants, **constants}
         for name, value in chosen.items():
             if not value >= 0:
                 raise ValueError(f"{name} is {value!r}; it must be 0 or more")
@@ -108,8 +102,7 @@ class Momentum(Rule):
     Δ = η v
     """
 
-    def __init__(self, parameters: Iterable[Any], lr: float, weight_decay: float = 0.0, momentum: float = 0.9) -> None:
-        super().__init__(parameters, lr, weight_decay, momentum=momentum)
+    constants: ClassVar[Mapping[str, float]] = {"momentum": 0.9}
 
     def delta(self, g: Tensor, memory: Memory, group: Group) -> Tensor:
         """Return η v."""
@@ -140,8 +133,7 @@ class AdaGrad(Rule):
     Δ = η g / (√G + ε)
     """
 
-    def __init__(self, parameters: Iterable[Any], lr: float, weight_decay: float = 0.0, eps: float = 1e-10) -> None:
-        super().__init__(parameters, lr, weight_decay, eps=eps)
+    constants: ClassVar[Mapping[str, float]] = {"eps": 1e-10}
 
     def delta(self, g: Tensor, memory: Memory, group: Group) -> Tensor:
         """Return η g / (√G + ε)."""
@@ -156,10 +148,7 @@ class RMSprop(Rule):
     Δ = η g / (√v + ε)
     """
 
-    def __init__(
-        self, parameters: Iterable[Any], lr: float, weight_decay: float = 0.0, decay: float = 0.9, eps: float = 1e-8
-    ) -> None:
-        super().__init__(parameters, lr, weight_decay, decay=decay, eps=eps)
+    constants: ClassVar[Mapping[str, float]] = {"decay": 0.9, "eps": 1e-8}
 
     def delta(self, g: Tensor, memory: Memory, group: Group) -> Tensor:
         """Return η g / (√v + ε)."""
@@ -178,11 +167,7 @@ class AdaDelta(Rule):
     u starts at 0, so the first step has a length of about √(ε / (1 − ρ)): ε decides how slowly training starts.
     """
 
-    def __init__(
-        self, parameters: Iterable[Any], lr: float = 1.0, weight_decay: float = 0.0, decay: float = 0.9,
-        eps: float = 1e-6,
-    ) -> None:  # fmt: skip
-        super().__init__(parameters, lr, weight_decay, decay=decay, eps=eps)
+    constants: ClassVar[Mapping[str, float]] = {"decay": 0.9, "eps": 1e-6}
 
     def delta(self, g: Tensor, memory: Memory, group: Group) -> Tensor:
         """Return η δ."""
@@ -204,11 +189,7 @@ class AdamSimplified(Rule):
     Its first step is (1 − β1)/√(1 − β2) times that of Adam: 3.2 times with 0.9 and 0.999, the same with 0.9 and 0.99.
     """
 
-    def __init__(
-        self, parameters: Iterable[Any], lr: float, weight_decay: float = 0.0,
-        beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8,
-    ) -> None:  # fmt: skip
-        super().__init__(parameters, lr, weight_decay, beta1=beta1, beta2=beta2, eps=eps)
+    constants: ClassVar[Mapping[str, float]] = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
 
     def delta(self, g: Tensor, memory: Memory, group: Group) -> Tensor:
         """Return η m / (√v + ε)."""
@@ -241,6 +222,29 @@ class Adam(AdamSimplified):
         m_hat = m / (1 - group["beta1"] ** t.item())
         v_hat = v / (1 - group["beta2"] ** t.item())
         return group["lr"] * m_hat / (v_hat.sqrt() + group["eps"])
+
+
+@torch.no_grad()
+def add_penalty_gradient(weights: Iterable[Tensor], l2: float) -> None:
+    """Add 2 λ θ, the gradient of the penalty λ ‖θ‖², to the gradient of each weight that has one."""
+    for theta in weights:
+        if theta.grad is not None:
+            theta.grad.add_(theta, alpha=2 * l2)
+
+
+def penalise(rule: torch.optim.Optimizer, l2: float) -> None:
+    """Begin every step of an optimiser with `add_penalty_gradient`, for the matrices alone, as with weight decay.
+
+    The penalty goes through the optimiser: momentum accumulates it, and AdaGrad, RMSprop and Adam divide it by the size
+    of past gradients, so it pulls least where gradients are large. A decoupled decay does not do that; only for SGD is
+    λ the same as weight_decay = 2 λ. The penalty comes after clipping: the clipped norm is that of the data's gradient.
+    """
+
+    def before(rule: torch.optim.Optimizer, arguments: Any, options: Any) -> None:
+        weights = [theta for group in rule.param_groups for theta in group["params"] if theta.ndim >= 2]
+        add_penalty_gradient(weights, l2)
+
+    rule.register_step_pre_hook(before)
 
 
 def make_optimizer(network: nn.Module, training: TrainingSpec) -> torch.optim.Optimizer:
