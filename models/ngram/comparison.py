@@ -16,7 +16,7 @@ import numpy as np
 from ..base import ModelError
 from ..specs import NGramSpec, Smoothing
 from .counting.counts import Documents, NGramCounts, count_ngrams, unseen_share
-from .fitting import fit_tables
+from .fitting import fit_tables, make_spec
 from .lm import NGramLM
 from .measure import measure
 from .smoothing.methods import SCORES_ONLY, figures
@@ -104,11 +104,9 @@ def compare(
     Raises:
         ModelError: A method or order does not exist, an amount is below 1, or there is no held-out token.
     """
-    specs = {(order, method): _spec(order, method) for order in orders for method in methods}
+    specs = {(order, method): make_spec(order=order, smoothing=method) for order in orders for method in methods}
     if any(step < 1 for step in every):
-        raise ModelError(
-            f"every is {tuple(every)}; each must be at least 1", kind="input"
-        )
+        raise ModelError(f"every is {tuple(every)}; each must be at least 1", kind="input")
     rows = []
     for step in every:
         documents = Part.of(train, step)
@@ -120,13 +118,6 @@ def compare(
                 report(row)
                 rows.append(row)
     return rows
-
-
-def _spec(order: int, method: str) -> NGramSpec:
-    try:
-        return NGramSpec(order=order, smoothing=method)  # type: ignore[arg-type]
-    except ValueError as error:
-        raise ModelError(str(error), kind="input") from error
 
 
 def _rows(

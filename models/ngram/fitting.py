@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -49,7 +50,6 @@ def fit_tables(
     held_out: Documents | None = None,
     padded_vocabulary: int = 0,
     precision: Precision = "double",
-    threads: int | None = None,
     engine: Engine | None = None,
     allowed_V: np.ndarray | None = None,
 ) -> Fitted:
@@ -64,37 +64,29 @@ def fit_tables(
     memory; it is refused if it does not fit.
 
     Args:
-        counts: Counts of the training text.
         spec: Smoothing method and its parameters.
         prune: Thresholds per order, see `pruning/prune.py`; empty keeps everything.
         entropy: Threshold of `relative_entropy.prune_by_entropy`, which comes second; 0 keeps everything.
         held_out: Held-out text for the methods that tune parameters.
         padded_vocabulary: See `kneser_ney.estimate`.
         precision: "single" rounds the estimate as files of single precision do, and needs half the memory.
-        threads: Number of threads; None for `threads.THREADS`.
-        engine: Executor of the estimation of Kneser–Ney, in blocks, instead of threads; other methods stay in this
-            process.
+        engine: Executor of the estimation of Kneser–Ney; None for threads. Other methods stay in this process.
         allowed_V: By id, whether n-grams with this word stay, (V,) bool; None allows all. Kneser–Ney only.
 
     Raises:
-        ModelError: Thresholds are not allowed; a method that cannot drop, pad or limit words should do so; stupid
-            back-off or a padded vocabulary is combined with entropy pruning; entropy pruning needs more than the memory
-            limit (with the bytes that it needs). Kind "input".
+        ModelError: Options cannot be combined (`require_options`); entropy pruning needs more than the memory limit
+            (with the bytes that it needs). Kind "input".
     """
+    require_options(spec, prune, entropy, padded_vocabulary, limited=allowed_V is not None)
     kept = _kept(counts, prune, allowed_V)
-    if entropy and (spec.smoothing in SCORES_ONLY or padded_vocabulary):
-        raise ModelError("only models whose probabilities sum to 1 can be pruned by entropy", kind="input")
-    if padded_vocabulary and spec.smoothing not in SMOOTHINGS:
-        raise ModelError(f"only Kneser–Ney can pad its vocabulary; the method is {spec.smoothing}", kind="input")
-    if allowed_V is not None and spec.smoothing not in SMOOTHINGS:
-        raise ModelError(f"only Kneser–Ney can limit its vocabulary; the method is {spec.smoothing}", kind="input")
     if entropy:
         ngrams = sum(int(np.count_nonzero(kept_M)) for kept_M in kept) if kept else sum(map(len, counts.orders))
         require_memory(counts.shelf.limit, ENTROPY_BYTES * ngrams, "pruning by entropy")
     if spec.smoothing in SMOOTHINGS:
-        options = (spec.smoothing, spec.kenlm_exact, spec.fallback, kept, padded_vocabulary)
-        options_of_work = ("double" if entropy else precision, threads, engine)
-        made = kneser_ney(counts, *options, *options_of_work, interpolate_unigrams=spec.interpolate_unigrams)
+        made = kneser_ney(
+            counts, spec.smoothing, spec.kenlm_exact, spec.fallback, kept, padded_vocabulary,
+            "double" if entropy else precision, engine, spec.interpolate_unigrams,
+        )  # fmt: skip
     else:
         made = estimate(counts, spec, held_out)
     tables, ids = Tables.pack(counts, made), np.arange(counts.vocabulary_size)
@@ -110,6 +102,39 @@ def fit_tables(
             history = [log_p[kept_M] for log_p, kept_M in zip(history, kept, strict=False)]
         tables = prune_by_entropy(tables, entropy, history)
     return Fitted(_rounded(tables, precision, counts.shelf), ids, made)
+
+
+def make_spec(**options: Any) -> NGramSpec:
+    """Return the spec with these options.
+
+    Raises:
+        ModelError: An option is unknown or out of its range; kind "input".
+    """
+    try:
+        return NGramSpec(**options)
+    except (TypeError, ValueError) as error:
+        raise ModelError(str(error), kind="input") from error
+
+
+def require_options(
+    spec: NGramSpec, prune: Sequence[int], entropy: float, padded_vocabulary: int, limited: bool
+) -> None:
+    """Raise ModelError (kind "input") for options of `fit_tables` that are out of range or cannot be combined."""
+    smoothing = spec.smoothing
+    is_kneser_ney, is_scores = smoothing in SMOOTHINGS, smoothing in SCORES_ONLY
+    drops_words = thresholds(prune, spec.order)[0] > 0 and not (is_kneser_ney or is_scores)
+    for wrong, said in (
+        (drops_words, f"prune is {tuple(prune)}; {smoothing} keeps all unigrams: the threshold of order 1 must be 0"),
+        (not 0 <= entropy < math.inf, f"entropy is {entropy}; it must be 0 or more and finite"),
+        (entropy > 0 and is_scores, f"{smoothing} gives scores, which do not sum to 1 and have no entropy"),
+        (padded_vocabulary and entropy, "padding and pruning by entropy cannot be combined: p does not sum to 1"),
+        (padded_vocabulary < 0, f"the padded vocabulary is {padded_vocabulary}; it must be 0 or more"),
+        (padded_vocabulary and not is_kneser_ney, f"only Kneser–Ney can pad its vocabulary, not {smoothing}"),
+        (padded_vocabulary and not spec.interpolate_unigrams, "a padded vocabulary needs interpolated unigrams"),
+        (limited and not is_kneser_ney, f"only Kneser–Ney can limit its vocabulary, not {smoothing}"),
+    ):
+        if wrong:
+            raise ModelError(said, kind="input")
 
 
 def _kept(

@@ -9,7 +9,6 @@ not probabilities, so methods that need probabilities raise `ModelError`.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ..base import FitContext, FitResult, ModelError, Progress
+from ..base import FitContext, FitResult, ModelError, journal
 from ..specs import NGramSpec
 from .counting.counts import Documents, NGramCounts, count_ngrams, unseen_share
-from .fitting import fit_tables
+from .fitting import fit_tables, make_spec
 from .lookup import NONE, apart, follow, log_probabilities
 from .measure import measure
 from .smoothing.estimate import FALLBACK
@@ -85,18 +84,14 @@ class NGramLM:
 
         Args:
             counts: Counts of the training text, of 1 to 6 orders.
-            smoothing: Smoothing method; this and all options are those of `NGramSpec`.
-            kenlm_exact, fallback, options: As in `NGramSpec`, which has more (`k`, `cut`, `prune`, …).
+            smoothing, kenlm_exact, fallback, options: Options of `NGramSpec`.
             held_out: Text for the methods that tune parameters.
 
         Raises:
             ModelError: An option is unknown or out of its range; kind "input".
         """
         chosen = {"smoothing": smoothing, "kenlm_exact": kenlm_exact, "fallback": tuple(fallback), **options}
-        try:
-            spec = NGramSpec(order=counts.order, **chosen)
-        except (TypeError, ValueError) as error:
-            raise ModelError(str(error), kind="input") from error
+        spec = make_spec(order=counts.order, **chosen)
         tables = fit_tables(counts, spec, spec.prune, spec.entropy, held_out).tables
         return cls(tables, smoothing not in SCORES_ONLY)
 
@@ -250,7 +245,8 @@ class NGramLM:
         summary["parameters"] = float(sum(len(a) for a in (*tables.logp, *tables.backoff)))
         summary["bytes"] = float(sum(a.nbytes for a in tables.arrays().values()))
         summary |= figures(counts, made, tables) | _validate(model, counts, validation)
-        _journal(context, tokens, summary)
+        shown = ("validation/nats", "validation/perplexity", "tokens_per_second")
+        journal(context, tokens, {name: summary[name] for name in shown if name in summary})
         return FitResult(model, summary)
 
     def _checked(self, ids_BT: np.ndarray, state: NGramState) -> np.ndarray:
@@ -288,12 +284,3 @@ def _validate(model: NGramLM, counts: NGramCounts, validation: TokenStream) -> d
         return found
     measured = measure(model, validation.ids, counts.given)
     return found | {f"validation/{name}": value for name, value in measured.items()}
-
-
-def _journal(context: FitContext, tokens: int, summary: dict[str, float]) -> None:
-    """Write the one progress line of this fit, for terminal and tracking; a rerun replaces it."""
-    names = ("validation/nats", "validation/perplexity", "tokens_per_second")
-    line = {"step": tokens} | {name: summary[name] for name in names if name in summary}
-    context.work.mkdir(parents=True, exist_ok=True)
-    (context.work / "metrics.jsonl").write_text(json.dumps(line) + "\n", encoding="utf-8")
-    context.report(Progress(tokens, tokens, {name: value for name, value in line.items() if name != "step"}))

@@ -57,7 +57,6 @@ def total(
     """Add up the scores of a text, piece by piece.
 
     Args:
-        ids_T: The text.
         pieces: Nats of its ids, in their order, 0 for given ids.
         given: Ids that are never predicted.
         unknown: Id of unknown words; None if there is none.

@@ -348,7 +348,7 @@ def test_temporary_files_and_threads_can_be_named_and_change_nothing(
     assert set(used) == {tmp_path / "temp"}
     assert (tmp_path / "bound.arpa").read_bytes() == (tmp_path / "free.arpa").read_bytes()
     seen = []
-    watched = lambda *a, **k: seen.append(a[-2]) or fit_tables(*a, **k)  # noqa: E731
+    watched = lambda *a, **k: seen.append(a[-2].threads) or fit_tables(*a, **k)  # noqa: E731
     monkeypatch.setattr("models.ngram.lines.text_files.fit_tables", watched)
     ngram(*FIT, "--order", "2", "--binary", tmp_path / "m", "--threads", "3")
     assert seen == [3]

@@ -19,9 +19,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from models.ngram.counting import blocks, memory
+from models.ngram.counting import memory
 from models.ngram.counting.counts import count_ngrams
 from models.ngram.fitting import fit_tables
+from models.ngram.smoothing import by_context
 from models.ngram.tables import Tables
 from models.specs import NGramSpec
 from tasks.fitting import distributed as machinery
@@ -69,7 +70,7 @@ def tables(text: Any, spec: NGramSpec, size: int, prune: Any = (), pieces: int =
     with pytest.MonkeyPatch.context() as patch:
         if pieces:
             patch.setattr(memory, "MOST_WINDOWS", pieces)
-            patch.setattr(blocks, "NGRAMS", pieces)
+            patch.setattr(by_context, "NGRAMS", pieces)
         counts = count_ngrams(text, spec.order, size, {1, 3}, engine=does)
         return fit_tables(counts, spec, prune, engine=does).tables
 

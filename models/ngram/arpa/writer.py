@@ -72,8 +72,6 @@ def write_arpa(path: Path, tables: Tables, words: Sequence[str]) -> None:
     A pipe or a device is written directly (see `atomic_files.new_file`).
 
     Args:
-        path: The file.
-        tables: The tables of the model.
         words: Symbol of every id; `<unk>`, `<s>` and `</s>` must be among them.
 
     Raises:

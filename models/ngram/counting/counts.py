@@ -192,11 +192,8 @@ def _longer(
     """Count orders 2 … N.
 
     Args:
-        windows: The sorted windows.
         row_T: Row, at the order below, of the n-gram that begins at each position.
         last: See `_last_in_suffix_order`.
-        engine: Executor of the shards.
-        shelf: Allocator of the arrays.
     """
     for order in range(2, windows.text.order + 1):
         longer_T = np.empty_like(row_T) if order < windows.text.order else None

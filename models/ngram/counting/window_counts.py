@@ -152,12 +152,8 @@ def count_order(
     """Count the n-grams of one order.
 
     Args:
-        windows: The sorted windows.
-        order: Length of the n-grams.
         row_T: Row, at the order below, of the n-gram that begins at each position of the text; int32.
         longer_T: Output: the same for this order, where such an n-gram exists; None if it is not needed.
-        engine: Executor of the shards.
-        shelf: Allocator of the arrays.
     """
     rows, contexts = windows.ngrams(order), windows.ngrams(order - 1)
     found = Rows(
@@ -199,10 +195,6 @@ def count_shard(
     """Count the n-grams of one order at the beginnings of the windows of one shard.
 
     Args:
-        text: The text.
-        shard: The shard.
-        order: Length of the n-grams.
-        row_T: See `count_order`.
         first_row: Number of rows of this order in the shards before this one.
         with_rows: Also return the row of the n-gram at the beginning of each window, (P,) int32.
 

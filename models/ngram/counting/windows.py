@@ -100,8 +100,6 @@ def deal(text: Text, edges: np.ndarray, first_S: np.ndarray, start_W: np.ndarray
     """Write the positions where windows of at least two tokens begin into *start_W*, shard by shard.
 
     Args:
-        text: The text.
-        edges: See `shard_words`.
         first_S: Where in *start_W* each shard begins.
         start_W: Output, int32. Within a shard, positions ascend.
     """
@@ -124,7 +122,6 @@ def sort_shard(text: Text, start_P: np.ndarray, shared_P: np.ndarray, most: int)
     """Sort the windows of one shard, in place.
 
     Args:
-        text: The text.
         start_P: Where the windows begin; afterwards in the order of their words, equal windows by position.
         shared_P: Output, uint8: the number of first words that a window shares with the one before it; N if the two
             are equal, 0 for the first window.
@@ -176,7 +173,6 @@ def _refine(
     """Sort windows by their group, then by the words from place *known* on.
 
     Args:
-        text: The text.
         start_P: Where the windows of the shard begin; changed in place.
         shared_P: See `sort_shard`; changed in place.
         at_A: Places in the shard of the windows to sort, ascending; the other windows keep their places.

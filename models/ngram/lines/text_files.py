@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import math
 import os
 import resource
 import sys
@@ -19,10 +18,8 @@ from ...atomic_files import not_written
 from ...base import ModelError
 from ...specs import NGramSpec
 from ..counting.counts import count_ngrams
-from ..engine import Engine
-from ..fitting import fit_tables
-from ..pruning.prune import thresholds
-from ..smoothing.kneser_ney import SMOOTHINGS
+from ..engine import Engine, Threads
+from ..fitting import fit_tables, make_spec, require_options
 from ..smoothing.methods import SCORES_ONLY, tunes
 from ..tables import Precision
 from .line_lm import LineLM, require_ours
@@ -48,17 +45,9 @@ def fit_lines(
     """Fit a model of lines: count, estimate and prune.
 
     Args:
-        text: The training text.
-        spec: Order, smoothing and its parameters.
-        prune: Count thresholds per order, see `prune.thresholds`.
-        entropy: Threshold of the entropy pruning that follows, see `fitting.fit_tables`; 0 for none.
+        spec, prune, entropy, padded_vocabulary, precision: See `fitting.fit_tables`.
         held_out: Text for the methods that tune parameters, read with the words of *text*.
-        padded_vocabulary: See `kneser_ney.estimate`.
-        memory_limit: Memory limit of the process in bytes, see `counts.count_ngrams` and `fitting.fit_tables`.
-        precision: Precision of the model's numbers.
-        folder: Folder of the temporary files that a memory limit needs; None: the system's (`TMPDIR`).
-        threads: Number of threads; None for `threads.THREADS`.
-        engine: Executor for counting and estimating instead of threads.
+        memory_limit, folder, threads, engine: See `counts.count_ngrams`; also for the estimation.
         allowed: Words whose n-grams stay; None allows all.
 
     Returns:
@@ -74,8 +63,8 @@ def fit_lines(
     where = (memory_limit, folder, threads, engine)
     counts = count_ngrams(text, spec.order, len(text.words), GIVEN_OF_LINES, *where)  # type: ignore[arg-type]
     allowed_V = None if allowed is None else np.array([word in allowed for word in text.words])
-    options = (prune, entropy, held_out, padded_vocabulary, precision, threads, engine)
-    tables, ids, made = fit_tables(counts, spec, *options, allowed_V=allowed_V)  # type: ignore[arg-type]
+    options = (prune, entropy, held_out, padded_vocabulary, precision, engine or Threads(threads), allowed_V)
+    tables, ids, made = fit_tables(counts, spec, *options)  # type: ignore[arg-type]
     model = LineLM(tables, [text.words[token] for token in ids], spec.smoothing not in SCORES_ONLY)
     discounts = [list(found.values[1:]) for found in made.discounts]
     fallbacks = [order for order, found in enumerate(made.discounts, start=1) if found.fallback]
@@ -104,20 +93,15 @@ def fit_text(
     """Estimate a model from a text file (plain, gzip or zstandard; one sentence per line) and write it.
 
     Args:
-        text: The training text.
-        order: N.
-        prune: Count thresholds per order, see `prune.thresholds`.
-        smoothing: Smoothing method.
+        order, smoothing, options: See `NGramSpec`.
+        prune, entropy, padded_vocabulary: See `fitting.fit_tables`.
         arpa: Path of the ARPA file (compressed if its name ends in `.gz`); None writes none.
         binary: Folder for the memory-mapped form, with the same precision as ARPA files (four bytes); None writes none.
-        entropy: Threshold of the entropy pruning; 0 for none.
         held_out: Text file for the methods that tune parameters.
         marks: Handling of `<s>`, `</s>` and `<unk>` in the text, see `text_corpus.Marks`.
-        padded_vocabulary: See `kneser_ney.estimate`.
-        memory_limit: Bytes; see `fit_lines`, also for *folder*, *threads* and *engine*.
+        memory_limit, folder, threads, engine: See `counts.count_ngrams`.
         limit_vocabulary: A file of words, separated by blanks or line ends: n-grams with any other word are dropped, as
             `lmplz --limit_vocab_file` does. Words of the list that are not in the text are ignored.
-        options: Further options of `NGramSpec`.
 
     Returns:
         `ngrams`, `discounts`, `fallback_orders` (see `fit_lines`), `tokens` (words of the text), `types` (distinct
@@ -169,24 +153,10 @@ def checked_spec(
         ModelError: An option is out of its range, not an option of the method, or cannot be combined with another; a
             method needs *held_out* text to tune parameters. Kind "input".
     """
-    try:
-        spec = NGramSpec(order=order, smoothing=smoothing, **options)  # type: ignore[arg-type]
-    except (TypeError, ValueError) as error:
-        raise ModelError(str(error), kind="input") from error
-    drops_words = thresholds(prune, order)[0] > 0 and smoothing not in (*SMOOTHINGS, *SCORES_ONLY)
-    for wrong, said in (
-        (drops_words, f"prune is {tuple(prune)}; {smoothing} keeps every word: the threshold of order 1 must be 0"),
-        (not 0 <= entropy < math.inf, f"entropy is {entropy}; it must be 0 or more and finite"),
-        (entropy > 0 and smoothing in SCORES_ONLY, f"{smoothing} gives scores, which have no entropy to prune by"),
-        (padded_vocabulary < 0, f"the padded vocabulary is {padded_vocabulary}; it must be 0 or more"),
-        (padded_vocabulary and smoothing not in SMOOTHINGS, f"only Kneser–Ney can pad its vocabulary, not {smoothing}"),
-        (padded_vocabulary and entropy, "a padded vocabulary and pruning by entropy cannot be combined"),
-        (padded_vocabulary and not spec.interpolate_unigrams, "a padded vocabulary needs interpolated unigrams"),
-        (limited and smoothing not in SMOOTHINGS, f"only Kneser–Ney can limit its vocabulary, not {smoothing}"),
-        (tunes(spec) and not held_out, f"{smoothing} chooses its parameters on held-out text; there is none"),
-    ):
-        if wrong:
-            raise ModelError(said, kind="input")
+    spec = make_spec(order=order, smoothing=smoothing, **options)
+    require_options(spec, prune, entropy, padded_vocabulary, limited)
+    if tunes(spec) and not held_out:
+        raise ModelError(f"{smoothing} chooses its parameters on held-out text; there is none", kind="input")
     return spec
 
 

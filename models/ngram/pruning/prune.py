@@ -77,7 +77,6 @@ def kept_by_words(
     """Return, per order, which n-grams have only allowed words (`--limit_vocab_file` of `lmplz`); (M,) bool each.
 
     Args:
-        counts: Counts of the training text.
         allowed_V: By id, whether the word is on the list.
         spared: Ids that are always allowed, as given ids are.
     """
@@ -95,16 +94,15 @@ def kept_by_words(
 
 
 def keep(
-    tables: Tables, kept: Sequence[np.ndarray], suffix: Sequence[np.ndarray] | None = None, shelf: Shelf = IN_MEMORY
+    tables: Tables, kept: Sequence[np.ndarray], suffix: Sequence[np.ndarray], shelf: Shelf = IN_MEMORY
 ) -> tuple[Tables, np.ndarray]:
     """Remove the n-grams that are not kept; probabilities and back-off weights do not change.
 
     Ids that are not kept are removed from the vocabulary, and the other ids are renumbered in the same order.
 
     Args:
-        tables: The tables of a model.
         kept: Per order, (M,) bool.
-        suffix: Suffix rows of orders 2 … N; None: they are looked up.
+        suffix: Suffix rows of orders 2 … N, see `links`.
         shelf: Allocator of the smaller tables.
 
     Returns:
@@ -116,7 +114,7 @@ def keep(
     ids = np.flatnonzero(kept[0])
     new_V = np.cumsum(kept[0], dtype=np.int64) - 1
     followers = []
-    for order, suffix_M in enumerate(links(tables) if suffix is None else suffix, start=2):
+    for order, suffix_M in enumerate(suffix, start=2):
         below = kept[order - 2]
         for part in pieces(suffix_M):
             kept_P = kept[order - 1][part]
@@ -171,37 +169,19 @@ def _taken(values_M: np.ndarray, kept_M: np.ndarray, shelf: Shelf) -> np.ndarray
     return taken
 
 
-def suffixes(tables: Tables, order: int, below: np.ndarray) -> np.ndarray:
-    """Return the row, at the order below, of each n-gram without its first word; (M,) int64, NONE if it is absent.
-
-    Args:
-        tables: The tables of a model.
-        order: Length of the n-grams, at least 2.
-        below: The same rows for the order below; not used at order 2.
-    """
-    word_M = tables.words(order)
-    if order == 2:
-        return word_M.astype(np.int64)
-    return tables.followers[order - 3].find(below[tables.contexts(order)], word_M)
-
-
 def drop(
-    tables: Tables, kept: Sequence[np.ndarray], suffix: Sequence[np.ndarray] | None = None, shelf: Shelf = IN_MEMORY
+    tables: Tables, kept: Sequence[np.ndarray], suffix: Sequence[np.ndarray], shelf: Shelf = IN_MEMORY
 ) -> Tables:
     """Remove the n-grams that are not kept and compute the changed back-off weights again; unigrams must stay.
 
     Args:
-        tables: The tables of a model.
         kept: Per order, (M,) bool.
-        suffix: See `keep`.
-        shelf: See `keep`.
 
     Raises:
         ModelError: A kept n-gram has a context or suffix that is not kept, or not all unigrams are kept; kind "input".
     """
     if not kept[0].all():
         raise ModelError("unigrams cannot be dropped from a finished model", kind="input")
-    suffix = links(tables) if suffix is None else suffix
     backoff = []
     for order, suffix_M in enumerate(suffix, start=2):
         backoff.append(shelf.empty(len(tables.backoff[order - 2]), tables.backoff[order - 2].dtype))
@@ -225,10 +205,10 @@ def _weights(tables: Tables, order: int, contexts: slice, suffix_M: np.ndarray, 
 
 
 def links(tables: Tables) -> list[np.ndarray]:
-    """Return the suffix rows of orders 2 … N."""
-    found: list[np.ndarray] = []
-    for order in range(2, tables.order + 1):
-        found.append(suffixes(tables, order, found[-1] if found else np.zeros(0, np.int64)))
+    """Return the row, at the order below, of each n-gram of orders 2 … N without its first word; (M,), NONE: absent."""
+    found = [tables.words(order).astype(np.int64) for order in range(2, min(tables.order, 2) + 1)]
+    for order in range(3, tables.order + 1):
+        found.append(tables.followers[order - 3].find(found[-1][tables.contexts(order)], tables.words(order)))
     return found
 
 

@@ -52,7 +52,7 @@ def prune_by_entropy(tables: Tables, threshold: float, history: Sequence[np.ndar
         kept_M = kept[order - 1]
         kept[order - 2][tables.contexts(order)[kept_M]] = True
         kept[order - 2][suffix[order - 2][kept_M]] = True
-    return drop(tables, kept)
+    return drop(tables, kept, suffix)
 
 
 def perplexity_change(tables: Tables, order: int, suffix_M: np.ndarray, history: np.ndarray) -> np.ndarray:
@@ -60,7 +60,6 @@ def perplexity_change(tables: Tables, order: int, suffix_M: np.ndarray, history:
 
     Args:
         tables: A normalised model.
-        order: Length of the n-grams.
         suffix_M: Row of each suffix at the order below.
         history: log p(h) of every n-gram of the order below.
     """

@@ -18,17 +18,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..counting.counts import NGramCounts
-from .estimate import FALLBACK, Discounts, order_discounts
-from .interpolation import Level, SmoothedEstimate, build, raw_counts_of_counts
+from .estimate import FALLBACK, Discounts, Estimate, order_discounts
+from .interpolation import Level, build, raw_counts_of_counts
 
 
 def estimate(
     counts: NGramCounts, discounts: Sequence[float] | None = None, fallback: Sequence[float] = FALLBACK
-) -> SmoothedEstimate:
+) -> Estimate:
     """Estimate p and back-off weight of every counted n-gram.
 
     Args:
-        counts: Counts of the training text.
         discounts: D of orders 1 … N, each above 0 and below 1; None computes them from the counts of counts.
         fallback: Its first number is D if n1 or n2 is 0. Then D would be 0 (nothing for unseen words) or 1 (words seen
             once would get nothing).
@@ -40,9 +39,8 @@ def estimate(
         own_M = np.maximum(level.count_M - discount, 0.0) / level.divisor_C[level.context_M]
         return own_M, discount * level.followers_C / level.divisor_C
 
-    logp, backoff = build(counts, absolute)
     fallbacks = {order: "fixed_discount" for order, one in enumerate(found, start=1) if one.fallback}
-    return SmoothedEstimate(tuple(logp), tuple(backoff), tuple(found), {}, fallbacks)
+    return build(counts, absolute, discounts=tuple(found), fallbacks=fallbacks)
 
 
 def order_discount(

@@ -20,34 +20,28 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...base import ModelError
 from ..counting.counts import Documents, NGramCounts
+from .estimate import Estimate
 from .held_out import Evidence, evidence
-from .interpolation import Level, SmoothedEstimate, build
+from .interpolation import Level, build
 
 LAPLACE = 1.0
 GRID = tuple(float(f"{digit}e{power}") for power in range(-6, 2) for digit in (1, 2, 5))
 """Values of k to try on held-out text."""
 
 
-def estimate(counts: NGramCounts, k: float | None = None, held_out: Documents | None = None) -> SmoothedEstimate:
+def estimate(counts: NGramCounts, k: float | None = None, held_out: Documents | None = None) -> Estimate:
     """Estimate p and back-off weight of every counted n-gram.
 
     Args:
-        counts: Counts of the training text.
         k: Added count of every word, above 0; None takes the value of `GRID` that makes *held_out* most probable.
         held_out: Held-out text; without held-out tokens the fallback is k = 1 (Laplace).
-
-    Raises:
-        ModelError: k is not above 0 and finite; kind "input".
     """
     fallbacks = {}
     if k is None:
         k = best_k(counts, held_out) if held_out is not None else None
     if k is None:
         k, fallbacks = LAPLACE, {order: "laplace" for order in range(1, counts.order + 1)}
-    if not 0 < k < np.inf:
-        raise ModelError(f"k is {k}; it must be above 0 and finite", kind="input")
     imagined = k * counts.predictable
 
     def add_k(level: Level, below_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -56,8 +50,7 @@ def estimate(counts: NGramCounts, k: float | None = None, held_out: Documents | 
         own_M = np.where(window_C[level.context_M], level.count_M / events_C[level.context_M], 0.0)
         return own_M, np.where(window_C, imagined / events_C, 1.0)
 
-    logp, backoff = build(counts, add_k)
-    return SmoothedEstimate(tuple(logp), tuple(backoff), (), {"k": k}, fallbacks)
+    return build(counts, add_k, facts={"k": k}, fallbacks=fallbacks)
 
 
 def best_k(counts: NGramCounts, held_out: Documents) -> float | None:

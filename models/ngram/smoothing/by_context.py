@@ -12,10 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..counting import blocks
 from ..counting.counts import NGramCounts
-from ..engine import Engine, Threads
+from ..engine import Engine
 from ..lookup import Followers
+
+NGRAMS = 1 << 18
+"""Number of n-grams in a block: small enough for the processor's cache."""
 
 
 class Block(NamedTuple):
@@ -44,20 +46,15 @@ Work = Callable[[Block], tuple[np.ndarray, np.ndarray]]
 
 
 def estimate_order(
-    counts: NGramCounts, order: int, p_below: np.ndarray, work: Work, precision: str = "double",
-    threads: int | None = None, engine: Engine | None = None,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+    counts: NGramCounts, order: int, p_below: np.ndarray, work: Work, engine: Engine, precision: str = "double"
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Estimate an order block by block.
 
     Args:
-        counts: Counts of the training text.
-        order: Length of the n-grams.
         p_below: p of every n-gram of the order below; at order 1, p of every id below the unigrams.
-        work: The method.
+        work: The method: a function of a module, with its data bound to it (`functools.partial`).
+        engine: Executor of the blocks.
         precision: Precision of the result; within a block everything is float64.
-        threads: Number of threads; None for `threads.THREADS`.
-        engine: Executor of the blocks instead of threads; *work* must then be a function of a module, with its data
-            bound to it (`functools.partial`).
 
     Returns:
         log p of every n-gram; p of every n-gram, for the order above (empty at the highest order); log γ of every
@@ -67,7 +64,7 @@ def estimate_order(
     followers, contexts = entry.followers, 1 if entry.followers is None else len(p_below)
     logp_M, log_gamma = counts.shelf.empty(len(entry), kind), counts.shelf.empty(contexts, kind)
     p_M = np.empty(len(entry) if order < counts.order else 0, kind)
-    edges = np.array([0, 1]) if followers is None else blocks.context_blocks(followers.first_C, blocks.NGRAMS)
+    edges = np.array([0, 1]) if followers is None else context_blocks(followers.first_C, NGRAMS)
 
     def place(number: int, found: tuple[np.ndarray, np.ndarray]) -> None:
         part = slice(int(edges[number]), int(edges[number + 1]))
@@ -81,7 +78,7 @@ def estimate_order(
         counts.shelf.release()
 
     step = partial(_of_shard, followers, entry.suffix_M, p_below, edges, work)
-    (engine or Threads(threads)).each(step, place, len(edges) - 1)
+    engine.each(step, place, len(edges) - 1)
     return logp_M, p_M, log_gamma
 
 
@@ -102,13 +99,30 @@ def continuations(followers: Followers, contexts: slice) -> tuple[slice, np.ndar
     return slice(int(first_C[0]), int(first_C[-1])), np.repeat(np.arange(len(numbers)), numbers)
 
 
+def context_blocks(first_C: np.ndarray, most: int) -> np.ndarray:
+    """Cut contexts into blocks of at most *most* contexts and *most* n-grams (more if a single context has more).
+
+    Args:
+        most: Maximum size of a block.
+
+    Returns:
+        First context of every block, and the number of contexts; (blocks + 1,).
+    """
+    edges, contexts = [0], len(first_C) - 1
+    while edges[-1] < contexts:
+        room = int(first_C[edges[-1]]) + most
+        last = int(np.searchsorted(first_C[: edges[-1] + most + 1], np.array(room, first_C.dtype), side="right")) - 1
+        edges.append(max(last, edges[-1] + 1))
+    return np.array(edges)
+
+
 def contexts_in_blocks(followers: Followers) -> Iterator[slice]:
-    """Yield ranges of neighbouring contexts with about `blocks.NGRAMS` n-grams each."""
-    edges = blocks.context_blocks(followers.first_C, blocks.NGRAMS).tolist()
+    """Yield ranges of neighbouring contexts with about `NGRAMS` n-grams each."""
+    edges = context_blocks(followers.first_C, NGRAMS).tolist()
     yield from map(slice, edges[:-1], edges[1:])
 
 
 def pieces(rows: Sized) -> Iterator[slice]:
-    """Yield slices of at most `blocks.NGRAMS` rows."""
-    for first in range(0, len(rows), blocks.NGRAMS):
-        yield slice(first, min(first + blocks.NGRAMS, len(rows)))
+    """Yield slices of at most `NGRAMS` rows."""
+    for first in range(0, len(rows), NGRAMS):
+        yield slice(first, min(first + NGRAMS, len(rows)))

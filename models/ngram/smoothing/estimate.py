@@ -5,8 +5,8 @@ The discounts from counts of counts are here because several methods use them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -30,14 +30,21 @@ class Discounts:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Natural logs, one entry per n-gram of each order: `logp[k - 1]`, and back-off weights log γ: `backoff[k - 1]`.
+    """Natural logs, one entry per n-gram of each order, with the method's parameters.
 
-    Back-off weights have one order less than probabilities. Given ids have log p = −inf.
+    Args:
+        logp: log p of orders 1 … N; −inf for given ids.
+        backoff: log γ of orders 1 … N − 1.
+        discounts: Discounts per order, for methods that have them.
+        facts: Other parameters by name, e.g. "weight/2" (of order 2).
+        fallbacks: Order → name of the fallback, if the counts did not determine the method's own parameters.
     """
 
     logp: tuple[np.ndarray, ...]
     backoff: tuple[np.ndarray, ...]
-    discounts: tuple[Discounts, ...]
+    discounts: tuple[Discounts, ...] = ()
+    facts: Mapping[str, float] = field(default_factory=dict)
+    fallbacks: Mapping[int, str] = field(default_factory=dict)
 
 
 def order_discounts(

@@ -21,28 +21,17 @@ section 2.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from ..counting.counts import NGramCounts
+from ..engine import Threads
 from .by_context import Block, estimate_order, pieces
 from .estimate import Estimate
-
-
-@dataclass(frozen=True)
-class SmoothedEstimate(Estimate):
-    """An estimate by any method, with its parameters and fallbacks.
-
-    Args:
-        facts: Parameters by name, e.g. "weight/2" (of order 2).
-        fallbacks: Order → name of the fallback, if the counts did not determine the method's own parameters.
-    """
-
-    facts: Mapping[str, float] = field(default_factory=dict)
-    fallbacks: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -87,29 +76,23 @@ Method = Callable[[Level, np.ndarray], tuple[np.ndarray, np.ndarray]]
 """A method: (level, p(w | h') of its n-grams) → own_M, gamma_C. Called for one block of contexts after another."""
 
 
-def build(
-    counts: NGramCounts, method: Method, interpolated: bool = True, precision: str = "double"
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def build(counts: NGramCounts, method: Method, interpolated: bool = True, **parameters: Any) -> Estimate:
     """Apply a method order by order, from the unigrams up, and block by block.
 
     Args:
-        counts: Counts of the training text.
         method: Returns own(w | h) and γ(h) of a block; its γ of contexts that nothing follows is ignored.
         interpolated: True: mix with the shorter context; False: choose one of the two.
-        precision: Precision of the logarithms.
-
-    Returns:
-        log p of the n-grams of orders 1 … N, and log γ of the n-grams of orders 1 … N − 1 as contexts.
+        parameters: Further fields of the `Estimate`.
     """
     logp, backoff = [], []
     p_below = uniform(counts)
     for order in range(1, counts.order + 1):
         work = partial(_of_block, counts, order, method, interpolated)
-        logp_M, p_below, log_gamma = estimate_order(counts, order, p_below, work, precision, threads=1)
+        logp_M, p_below, log_gamma = estimate_order(counts, order, p_below, work, Threads(1))
         logp.append(logp_M)
         if order > 1:
             backoff.append(log_gamma)
-    return logp, backoff
+    return Estimate(tuple(logp), tuple(backoff), **parameters)
 
 
 def _of_block(

@@ -24,8 +24,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..counting.counts import Documents, NGramCounts
+from .estimate import Estimate
 from .held_out import Evidence, evidence
-from .interpolation import Level, SmoothedEstimate, build
+from .interpolation import Level, build
 
 START = 0.5
 """Weight before the first round, and the fallback of an order none of whose contexts is in the held-out text."""
@@ -35,11 +36,10 @@ ROUNDS, TOLERANCE = 500, 1e-7
 
 def estimate(
     counts: NGramCounts, weights: Sequence[float] | None = None, held_out: Documents | None = None
-) -> SmoothedEstimate:
+) -> Estimate:
     """Estimate p and back-off weight of every counted n-gram.
 
     Args:
-        counts: Counts of the training text.
         weights: λ of orders 1 … N, each above 0 and below 1; None tunes them on *held_out*.
         held_out: Text that is not part of the training text. An order none of whose contexts occurs in it takes
             λ = 0.5, as all orders do if it is None.
@@ -56,9 +56,8 @@ def estimate(
         weight = chosen[level.order - 1]
         return weight * level.maximum_likelihood_M, np.full(len(level.total_C), 1.0 - weight)
 
-    logp, backoff = build(counts, jelinek_mercer)
     facts = {f"weight/{order}": weight for order, weight in enumerate(chosen, start=1)}
-    return SmoothedEstimate(tuple(logp), tuple(backoff), (), facts, fallbacks)
+    return build(counts, jelinek_mercer, facts=facts, fallbacks=fallbacks)
 
 
 def tune(orders: Sequence[Evidence], predictable: int) -> list[float]:

@@ -33,33 +33,24 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...base import ModelError
 from ..counting.counts import NGramCounts
 from .absolute import order_discount
-from .estimate import FALLBACK
-from .interpolation import Level, SmoothedEstimate, build, raw_counts_of_counts
+from .estimate import FALLBACK, Estimate
+from .interpolation import Level, build, raw_counts_of_counts
 
-CUT = 5
 STEEPEST = 100.0
 """Largest α: above it 1 − Σ p(w | h') is a difference of nearly equal numbers and not exact enough."""
 
 
-def estimate(counts: NGramCounts, cut: int = CUT, fallback: Sequence[float] = FALLBACK) -> SmoothedEstimate:
+def estimate(counts: NGramCounts, cut: int = 5, fallback: Sequence[float] = FALLBACK) -> Estimate:
     """Estimate p and back-off weight of every counted n-gram.
 
     Args:
-        counts: Counts of the training text.
         cut: k, the largest count that is discounted; at least 2, because d(1) = 0 for k = 1.
         fallback: Its first number is D of an order whose counts of counts determine neither d(r) nor D.
-
-    Raises:
-        ModelError: The cut is below 2; kind "input".
     """
-    if cut < 2:
-        raise ModelError(f"cut is {cut}; it must be at least 2", kind="input")
     facts: dict[str, float] = {}
     fallbacks: dict[int, str] = {}
-
     tables: list[np.ndarray | None] = []
     for order in range(1, counts.order + 1):
         ratios = good_turing(raw_counts_of_counts(counts, order, cut + 1))
@@ -78,8 +69,7 @@ def estimate(counts: NGramCounts, cut: int = CUT, fallback: Sequence[float] = FA
             kept_M = table[np.minimum(level.count_M, cut + 1)] * level.count_M
         return _back_off(level, kept_M, below_M, facts)
 
-    logp, backoff = build(counts, katz, interpolated=False)
-    return SmoothedEstimate(tuple(logp), tuple(backoff), (), facts, fallbacks)
+    return build(counts, katz, interpolated=False, facts=facts, fallbacks=fallbacks)
 
 
 def good_turing(n: Sequence[int]) -> list[float] | None:
@@ -105,7 +95,6 @@ def _back_off(
     """Return p(w | h) of the seen words, and α(h).
 
     Args:
-        level: The counts of the order.
         kept_M: d(c) c(h w).
         below_M: p(w | h').
         facts: Output: the number of contexts with the cases "one more event" and "covered" is added.

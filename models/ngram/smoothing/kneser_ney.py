@@ -35,9 +35,8 @@ from functools import partial
 
 import numpy as np
 
-from ...base import ModelError
 from ..counting.counts import NGramCounts
-from ..engine import Engine
+from ..engine import Engine, Threads
 from ..lookup import NONE
 from .by_context import Block, estimate_order, pieces
 from .estimate import FALLBACK, Discounts, Estimate, order_discounts
@@ -57,7 +56,6 @@ def estimate(
     kept: Sequence[np.ndarray] | None = None,
     padded_vocabulary: int = 0,
     precision: str = "double",
-    threads: int | None = None,
     engine: Engine | None = None,
     interpolate_unigrams: bool = True,
 ) -> Estimate:
@@ -67,7 +65,6 @@ def estimate(
     *fallback*, with a warning; an order without any n-gram is empty; without any token p is uniform.
 
     Args:
-        counts: Counts of the training text.
         smoothing: "modified_kneser_ney" (three discounts per order) or "kneser_ney" (one).
         kenlm_exact: Handle counts of counts and discounts of 0 as `lmplz` does, see `counts_of_counts` and
             `estimate.order_discounts`: with a small text an unseen word may then have probability 0.
@@ -79,18 +76,13 @@ def estimate(
             perplexities of models with different vocabularies comparable: each unknown word is one of the V
             (`--vocab_pad` of `lmplz`). The listed entries then sum to less than 1.
         precision: "double" or "single": precision of the logarithms, and of p for the next order. All sums are float64.
-        threads: Number of threads; None for `threads.THREADS`.
-        engine: Executor of the blocks of contexts instead of threads.
+        engine: Executor of the blocks of contexts; None for threads of this process.
         interpolate_unigrams: Share γ of the unigrams equally among all entries; otherwise `<unk>` gets all of it
             (`--interpolate_unigrams 0` of `lmplz`).
 
     Raises:
-        ModelError: The smoothing is unknown, the fallback is out of range, or the engine failed.
+        ModelError: The engine failed.
     """
-    if smoothing not in SMOOTHINGS:
-        raise ModelError(f"smoothing is {smoothing!r}; it must be one of {', '.join(SMOOTHINGS)}", kind="input")
-    if len(fallback) != 3 or not all(0 < value <= j for j, value in enumerate(fallback, start=1)):
-        raise ModelError(f"fallback is {tuple(fallback)}; it must be D1, D2, D3+ with 0 < Dj <= j", kind="input")
     logp, backoff, discounts = [], [], []
     if interpolate_unigrams:
         p_below = _uniform(counts, kept[0] if kept else None, padded_vocabulary)
@@ -105,12 +97,13 @@ def estimate(
             logger.warning("order %d: counts of counts %s do not determine the discounts; using %s",
                            order, n, found.values[1:])  # fmt: skip
         work = partial(_of_block, adjusted_M=adjusted_M, discounts=found, kept_M=kept_M)
-        logp_M, p_below, log_gamma = estimate_order(counts, order, p_below, work, precision, threads, engine)
+        logp_M, p_below, log_gamma = estimate_order(counts, order, p_below, work, engine or Threads(), precision)
         logp.append(logp_M)
         if order > 1:
             backoff.append(log_gamma)
         discounts.append(found)
-    return Estimate(tuple(logp), tuple(backoff), tuple(discounts))
+    fallbacks = {order: "fixed_discounts" for order, found in enumerate(discounts, start=1) if found.fallback}
+    return Estimate(tuple(logp), tuple(backoff), tuple(discounts), fallbacks=fallbacks)
 
 
 def _of_block(
@@ -172,7 +165,6 @@ def interpolate(
     """Estimate the n-grams of some neighbouring contexts, by the first two equations of this module.
 
     Args:
-        block: The contexts and their n-grams.
         adjusted_P: a(g).
         discounts: Discounts of the order.
         kept_P: Which n-grams stay; None for all.

@@ -14,7 +14,7 @@ from ..counting.counts import Documents, NGramCounts
 from ..tables import Tables
 from . import absolute, add_k, jelinek_mercer, katz, kneser_ney, mle, stupid_backoff, witten_bell
 from .estimate import Estimate
-from .interpolation import SmoothedEstimate, raw_counts_of_counts
+from .interpolation import raw_counts_of_counts
 
 logger = logging.getLogger(__name__)
 
@@ -56,11 +56,10 @@ def estimate(counts: NGramCounts, spec: NGramSpec, held_out: Documents | None = 
 
     Args:
         counts: Counts of the training text, of `spec.order` orders.
-        spec: The method (`smoothing`) and its parameters.
         held_out: Validation text, for the methods in `TUNED`.
     """
     made = METHODS[spec.smoothing](counts, spec, held_out)
-    if isinstance(made, SmoothedEstimate):  # Kneser–Ney logs its own warning
+    if spec.smoothing not in kneser_ney.SMOOTHINGS:  # Kneser–Ney logs its own warning
         for order, name in made.fallbacks.items():
             logger.warning("order %d: the text does not determine %s; using %s", order, spec.smoothing, name)
     return made
@@ -75,28 +74,18 @@ def figures(counts: NGramCounts, made: Estimate, tables: Tables | None = None) -
     parameters (`k`, `weight/2`, `discount_ratio/3/1`, …) have the names that the method's file gives them.
 
     Args:
-        counts: Counts of the training text.
-        made: The estimate.
         tables: The kept n-grams; None: all.
     """
-    taken = fallbacks(made)
-    values: dict[str, float] = {"fallback_orders": float(len(taken))}
+    values: dict[str, float] = {"fallback_orders": float(len(made.fallbacks))}
     for order in range(1, counts.order + 1):
         seen = int((counts.orders[0].raw_M > 0).sum()) if order == 1 else len(counts.orders[order - 1])
         pruned = 0 if tables is None else len(counts.orders[order - 1]) - len(tables.logp[order - 1])
         values[f"ngrams/{order}"], values[f"pruned/{order}"] = float(seen - pruned), float(pruned)
         n = made.discounts[order - 1].counts_of_counts if made.discounts else raw_counts_of_counts(counts, order, 4)
         values |= {f"counts_of_counts/{order}/{j}": float(n_j) for j, n_j in enumerate(n, start=1)}
-        values[f"fallback/{order}"] = float(order in taken)
-        if order in taken:
-            values[f"fallback/{order}/{taken[order]}"] = 1.0
+        values[f"fallback/{order}"] = float(order in made.fallbacks)
+        if order in made.fallbacks:
+            values[f"fallback/{order}/{made.fallbacks[order]}"] = 1.0
     for order, found in enumerate(made.discounts, start=1):
         values |= {f"discount/{order}/{j}": found.values[j] for j in (1, 2, 3)}
-    return values | dict(made.facts) if isinstance(made, SmoothedEstimate) else values
-
-
-def fallbacks(made: Estimate) -> dict[int, str]:
-    """Return order → name of the fallback that an estimate used for it."""
-    if isinstance(made, SmoothedEstimate):
-        return dict(made.fallbacks)
-    return {order: "fixed_discounts" for order, found in enumerate(made.discounts, start=1) if found.fallback}
+    return values | dict(made.facts)

@@ -19,26 +19,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...base import ModelError
 from ..counting.counts import NGramCounts
-from .interpolation import Level, SmoothedEstimate, build
+from .estimate import Estimate
+from .interpolation import Level, build
 
-ALPHA = 0.4
 
-
-def estimate(counts: NGramCounts, alpha: float = ALPHA) -> SmoothedEstimate:
-    """Compute log S of every counted n-gram and log α of every context, in the form of the other methods.
-
-    Raises:
-        ModelError: α is not above 0 and at most 1; kind "input".
-    """
-    if not 0 < alpha <= 1:
-        raise ModelError(f"alpha is {alpha}; it must be above 0 and at most 1", kind="input")
+def estimate(counts: NGramCounts, alpha: float) -> Estimate:
+    """Compute log S of every counted n-gram and log α of every context, in the form of the other methods."""
 
     def stupid_backoff(level: Level, below_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         # The recursion ends at the unigrams.
         gamma = 0.0 if level.order == 1 else alpha
         return level.maximum_likelihood_M, np.full(len(level.total_C), gamma)
 
-    logp, backoff = build(counts, stupid_backoff, interpolated=False)
-    return SmoothedEstimate(tuple(logp), tuple(backoff), (), {"alpha": alpha})
+    return build(counts, stupid_backoff, interpolated=False, facts={"alpha": alpha})

@@ -16,13 +16,13 @@ from __future__ import annotations
 import numpy as np
 
 from ..counting.counts import NGramCounts
-from .interpolation import Level, SmoothedEstimate, build
+from .estimate import Estimate
+from .interpolation import Level, build
 
 
-def estimate(counts: NGramCounts) -> SmoothedEstimate:
+def estimate(counts: NGramCounts) -> Estimate:
     """Estimate p and back-off weight of every counted n-gram. It has no parameters and needs no fallback."""
-    logp, backoff = build(counts, witten_bell)
-    return SmoothedEstimate(tuple(logp), tuple(backoff), ())
+    return build(counts, witten_bell)
 
 
 def witten_bell(level: Level, below_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

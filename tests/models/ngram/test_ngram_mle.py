@@ -10,10 +10,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from course.maximum_likelihood import MaximumLikelihood
 from models.base import FitContext, ModelError
 from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
-from models.ngram.smoothing.mle import MaximumLikelihood
 from models.specs import NGramSpec
 from models.tokens.vocabulary import GIVEN
 

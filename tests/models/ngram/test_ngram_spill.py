@@ -18,10 +18,12 @@ from hypothesis import strategies as st
 
 from models.base import ModelError
 from models.ngram.counting import array_allocator as shelf
-from models.ngram.counting import blocks, memory
+from models.ngram.counting import memory
 from models.ngram.counting.counts import count_ngrams
 from models.ngram.counting.memory import memory_plan, resident
+from models.ngram.engine import Threads
 from models.ngram.fitting import fit_tables
+from models.ngram.smoothing import by_context
 from models.ngram.tables import Tables
 from models.specs import NGramSpec, Smoothing
 from models.threads import allowed_threads, ordered
@@ -52,9 +54,9 @@ def test_tables_made_in_files_and_small_pieces_are_bit_equal_to_those_made_in_me
     whole = fit_tables(count_ngrams(text, order, V, GIVEN), spec, prune, **options).tables
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memory, "MOST_WINDOWS", pieces)
-        patch.setattr(blocks, "NGRAMS", pieces)
+        patch.setattr(by_context, "NGRAMS", pieces)
         counts = count_ngrams(text, order, V, GIVEN, AMPLE, tmp_path, threads)
-        spilled = fit_tables(counts, spec, prune, threads=threads, **options).tables
+        spilled = fit_tables(counts, spec, prune, engine=Threads(threads), **options).tables
     spilled.save(tmp_path / "model")
     for made in (spilled, Tables.load(tmp_path / "model")):
         for name, array in whole.arrays().items():
@@ -128,6 +130,7 @@ from types import SimpleNamespace
 from pathlib import Path
 import numpy as np
 from models.ngram.counting.counts import count_ngrams
+from models.ngram.engine import Threads
 from models.ngram.fitting import fit_tables
 from models.specs import NGramSpec, Smoothing
 draw = np.random.default_rng(1)

@@ -201,9 +201,9 @@ def test_a_selection_with_an_orphan_is_refused():
     kept[1] = np.zeros_like(kept[1])
     for take_out in (keep, drop):
         with pytest.raises(ModelError, match="without its context or suffix"):
-            take_out(tables, kept)
+            take_out(tables, kept, links(tables))
     with pytest.raises(ModelError, match="unigrams"):
-        drop(tables, [~kept[0], *kept[1:]])
+        drop(tables, [~kept[0], *kept[1:]], links(tables))
 
 
 @pytest.mark.parametrize("lines", [["b a b", "b b a b a"], ["b a a a", "b c a a"]])
