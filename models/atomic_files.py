@@ -33,7 +33,6 @@ def new_file(path: Path, mode: int | None = None) -> Iterator[IO[bytes]]:
     terminal, a device) is written directly.
 
     Args:
-        path: The file.
         mode: Its permissions; None: those of the file that it replaces, or the default ones.
 
     Raises:

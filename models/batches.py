@@ -85,9 +85,7 @@ class TBPTTBatches:
 
     def windows(self, epochs: int) -> np.ndarray:
         """Return the number of windows of each of the first *epochs* epochs."""
-        if not self._random:  # all epochs have the same lanes
-            return np.full(epochs, len(self._cuts(0, self._fixed_length())) - 1)
-        return np.array([len(self._cuts(epoch, self._fixed_length())) - 1 for epoch in range(epochs)])
+        return np.array([len(self._cuts(epoch, self._length(epoch))) - 1 for epoch in range(epochs)])
 
     def epoch(self, n: int, start: int = 0) -> Iterator[Window]:
         """Yield the windows of epoch *n* from number *start* on; several windows are read from the stream at a time."""
@@ -106,12 +104,12 @@ class TBPTTBatches:
     def _order(self, n: int) -> np.ndarray:
         return np.random.default_rng([self._seed, n]).permutation(len(self._stream))
 
-    def _fixed_length(self) -> int:
+    def _length(self, n: int) -> int:
         """Return the length of a lane: all positions that have a next token, divided evenly."""
         return -(-max(len(self._stream.ids) - 1, 0) // self._batch)
 
     def _layout(self, n: int) -> _Layout:
-        order_D, length = self._order(n), self._fixed_length()
+        order_D, length = self._order(n), self._length(n)
         bounds_D1 = _bounds(np.diff(self._stream.offsets)[order_D])
         lanes_B1 = np.minimum(np.arange(self._batch + 1) * length, len(self._stream.ids))
         return _Layout(order_D, bounds_D1, lanes_B1, length)
@@ -161,9 +159,8 @@ class ReviewBatches(TBPTTBatches):
     epochs.
     """
 
-    def windows(self, epochs: int) -> np.ndarray:
-        """Return the number of windows of each of the first *epochs* epochs."""
-        return np.array([len(self._cuts(epoch, self._layout(epoch).length)) - 1 for epoch in range(epochs)])
+    def _length(self, n: int) -> int:
+        return self._layout(n).length
 
     def _layout(self, n: int) -> _Layout:
         order_D = self._order(n)

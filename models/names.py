@@ -17,7 +17,6 @@ def require_name(name: str, field: str = "name") -> str:
     """Return *name* if it is valid; otherwise raise ValueError that says what is wrong with it.
 
     Args:
-        name: The name to check.
         field: Name of the option, for the message.
     """
     if fault := _fault(name):
@@ -46,7 +45,6 @@ def as_name(text: str, otherwise: str) -> str:
     """Turn *text*, for example a file's name, into a valid name: forbidden characters become "_".
 
     Args:
-        text: Any text.
         otherwise: The name to return if the result is empty or still not valid.
     """
     fit = "".join("_" if sign in FORBIDDEN or not sign.isprintable() else sign for sign in text)

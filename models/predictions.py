@@ -61,28 +61,23 @@ def predictions(model: LanguageModel, ids_BT: np.ndarray, wanted_BT: np.ndarray)
         raise ModelError("the first token of a text is given: nothing has been read that could predict it", "input")
     if not wanted_BT.any():
         return iter(())
-    return (model.predictions if isinstance(model, PredictsInBulk) else _Steps(model).predictions)(ids_BT, wanted_BT)
+    if isinstance(model, PredictsInBulk):
+        return model.predictions(ids_BT, wanted_BT)
+    return _step_by_step(model, ids_BT, wanted_BT)
 
 
-class _Steps:
-    """Predictions of any model by single steps."""
-
-    def __init__(self, model: LanguageModel) -> None:
-        self.model = model
-
-    def predictions(self, ids_BT: np.ndarray, wanted_BT: np.ndarray) -> Iterator[Predictions]:
-        """Yield the distributions as the function `predictions` does."""
-        last_B = np.where(wanted_BT.any(1), wanted_BT.shape[1] - 1 - np.argmax(wanted_BT[:, ::-1], axis=1), 0)
-        # Longest first, so that the texts that continue are always the first rows of the state.
-        order_B = np.argsort(-last_B, kind="stable")
-        order_B = order_B[last_B[order_B] > 0]
-        state: Any = self.model.start(len(order_B))
-        for t in range(1, int(last_B.max()) + 1):
-            going = int((last_B[order_B] >= t).sum())
-            if going < len(order_B):
-                order_B, state = order_B[:going], state.take(range(going))
-            logp_BV, state = self.model.step(ids_BT[order_B, t - 1], state)
-            asked_N = np.flatnonzero(wanted_BT[order_B, t])
-            if len(asked_N):
-                logp_NV = logp_BV.float().cpu().numpy()
-                yield Predictions(order_B[asked_N], np.full(len(asked_N), t), logp_NV[asked_N])
+def _step_by_step(model: LanguageModel, ids_BT: np.ndarray, wanted_BT: np.ndarray) -> Iterator[Predictions]:
+    last_B = np.where(wanted_BT.any(1), wanted_BT.shape[1] - 1 - np.argmax(wanted_BT[:, ::-1], axis=1), 0)
+    # Longest first, so that the texts that continue are always the first rows of the state.
+    order_B = np.argsort(-last_B, kind="stable")
+    order_B = order_B[last_B[order_B] > 0]
+    state: Any = model.start(len(order_B))
+    for t in range(1, int(last_B.max()) + 1):
+        going = int((last_B[order_B] >= t).sum())
+        if going < len(order_B):
+            order_B, state = order_B[:going], state.take(range(going))
+        logp_BV, state = model.step(ids_BT[order_B, t - 1], state)
+        asked_N = np.flatnonzero(wanted_BT[order_B, t])
+        if len(asked_N):
+            logp_NV = logp_BV.float().cpu().numpy()
+            yield Predictions(order_B[asked_N], np.full(len(asked_N), t), logp_NV[asked_N])

@@ -40,7 +40,6 @@ def generate(
     Text i depends only on `(seed, i)`, its rating and the prompt. It does not depend on n or on the rest of its batch.
 
     Args:
-        bundle: The model.
         n: Number of texts.
         stars: Rating 0 (unknown) to 5; None draws one for each text from the shares of the training reviews.
         prompt: The beginning of each text, unchanged.

@@ -43,7 +43,6 @@ def suggest(bundle: Bundle, prompt: str, k: int = 5, stars: int | None = None) -
     that does not continue the word.
 
     Args:
-        bundle: The model.
         prompt: The text so far; a space at its end makes no difference.
         k: Maximum number of words.
         stars: Rating of the review; None or 0: unknown.

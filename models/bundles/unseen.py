@@ -31,7 +31,6 @@ def unseen_warnings(bundle: Bundle, text: str = "", stars: int | None = None) ->
     """Return one sentence for each requested rating or script that the model has not seen in training.
 
     Args:
-        bundle: The model.
         text: A prompt, or a text to be scored.
         stars: The requested rating; None: no rating was requested.
     """

@@ -86,8 +86,7 @@ def fit_exponents(logp_PNV: Tensor, targets_N: Tensor, start_P: np.ndarray) -> t
     """Return the exponents that make held-out words most probable, and the number of Newton steps.
 
     Args:
-        logp_PNV: See `slope`.
-        targets_N: See `slope`.
+        logp_PNV, targets_N: See `slope`.
         start_P: First exponents.
     """
     exponents_P = np.asarray(start_P, np.float64)

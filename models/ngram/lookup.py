@@ -17,7 +17,6 @@ import numpy as np
 NONE = -1
 """Row of an n-gram that was never seen, and id of a place without a token."""
 
-_SORTING_PAYS = 512
 _FEW = 8
 _BLOCK = 1 << 22
 
@@ -119,11 +118,8 @@ def find(keys_M: np.ndarray, wanted_Q: np.ndarray) -> np.ndarray:
     tens of millions of keys fast.
     """
     rows_Q = np.full(len(wanted_Q), NONE, np.int64)
-    if len(keys_M) == 0 or len(wanted_Q) == 0:
+    if len(keys_M) == 0:
         return rows_Q
-    if len(wanted_Q) < _SORTING_PAYS:
-        at_Q = np.minimum(np.searchsorted(keys_M, wanted_Q), len(keys_M) - 1)
-        return np.where(keys_M[at_Q] == wanted_Q, at_Q, rows_Q)
     order_Q = np.argsort(wanted_Q)
     sorted_Q = wanted_Q[order_Q]
     at_Q = np.minimum(np.searchsorted(keys_M, sorted_Q), len(keys_M) - 1)

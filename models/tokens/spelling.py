@@ -6,7 +6,6 @@ With this cost added, its figures can be compared with those of open vocabularie
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import isfinite, log
@@ -33,22 +32,13 @@ class Spelling:
     unseen: float
 
     @classmethod
-    def train(cls, words: Iterable[str]) -> Spelling:
-        """Estimate the model on distinct words, each counted once, because unknown words resemble types, not tokens.
-
-        The share of unseen characters is the Good–Turing estimate N1/N (Good 1953). To keep it away from 0 and 1, 1 is
-        added to the numerator and 2 to the denominator.
-        """
-        counts: Counter[str] = Counter()
-        types = 0
-        for word in words:
-            counts.update(word)
-            types += 1
-        return cls.estimate(counts.items(), types)
-
-    @classmethod
     def estimate(cls, characters: Iterable[tuple[str, int]], words: int) -> Spelling:
-        """Estimate the model from the counts of each character in distinct words, *words* of them; see `train`."""
+        """Estimate the model from the counts of each character in distinct words, *words* of them.
+
+        Every word counts once, because unknown words resemble types, not tokens. The share of unseen characters is the
+        Good–Turing estimate N1/N (Good 1953). To keep it away from 0 and 1, 1 is added to the numerator and 2 to the
+        denominator.
+        """
         counts = sorted(characters)
         total = sum(count for _, count in counts) + words
         once = sum(1 for _, count in counts if count == 1)

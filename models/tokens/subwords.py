@@ -60,7 +60,6 @@ def most_frequent(texts: Iterable[str], types: int, size: int, work: Path | None
     """Count the pieces of all texts exactly and keep the most frequent ones (ties by text).
 
     Args:
-        texts: The texts, read once.
         types: Maximum number of pieces to keep.
         size: Maximum total bytes of these pieces.
         work: Folder for temporary files.

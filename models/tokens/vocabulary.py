@@ -90,7 +90,6 @@ class Vocabulary:
         The same texts in any order give the same bytes. The attribute `facts` tells how much text was used.
 
         Args:
-            texts: Cleaned texts.
             spec: Unit, size and minimum count.
             normal_form: Normal form of the texts.
             work: Folder for counts that do not fit in memory; None: the system's folder for temporary files.
