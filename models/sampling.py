@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from math import isfinite
 from os.path import commonprefix
 from typing import Any
@@ -11,7 +11,7 @@ from zlib import crc32
 import numpy as np
 import torch
 
-from .base import ModelError
+from .base import LanguageModel, ModelError
 from .bundles.bundle import Bundle, require_stars
 from .suggestions import Suggestions, suggest
 from .tokens.vocabulary import EOS, GIVEN, UNK, Vocabulary, page
@@ -100,17 +100,25 @@ def _tokens(
     # The seed includes the rating and the prompt: texts that differ only in them would otherwise soon be the same.
     keys = [[seed, i, k, crc32(prompt.encode())] for i, k in zip(numbers, ratings, strict=True)]
     uniforms_BT = np.array([np.random.default_rng(key).random(max_tokens) for key in keys])
-    yield from _write(bundle, [[*bundle.vocabulary.prefix(k), *context] for k in ratings], uniforms_BT, filters)
+    logp_BV, state = _read(bundle, [[*bundle.vocabulary.prefix(k), *context] for k in ratings])
+    yield from write_tokens(bundle.model, logp_BV, state, uniforms_BT, filters, {UNK, *GIVEN})
 
 
-def _write(
-    bundle: Bundle, prefixes: list[list[int]], uniforms_BT: np.ndarray, filters: tuple[float, int, float]
-) -> Iterator[tuple[int, int]]:
-    """Yield row and token of what follows each prefix, without `<eos>`. All prefixes must have the same length."""
-    live = np.arange(len(prefixes))
-    logp_BV, state = _read(bundle, prefixes)
+def write_tokens(
+    model: LanguageModel, logp_BV: torch.Tensor, state: Any, uniforms_BT: np.ndarray,
+    filters: tuple[float, int, float], never: Collection[int],
+) -> Iterator[tuple[int, int]]:  # fmt: skip
+    """Yield row and token of at most T sampled tokens of each stream, position by position, without `<eos>`.
+
+    Args:
+        model: The model that gave *logp_BV*, the log-probabilities (or scores) of the first token, and *state*.
+        uniforms_BT: A number in [0, 1) for each token.
+        filters: Temperature, top-k and top-p, see `filter_logp`.
+        never: Ids that are not written.
+    """
+    live = np.arange(len(uniforms_BT))
     for position in range(uniforms_BT.shape[1]):
-        ids_B = pick(filter_logp(_allowed(logp_BV), *filters), uniforms_BT[live, position])
+        ids_B = pick(filter_logp(_allowed(logp_BV, never), *filters), uniforms_BT[live, position])
         going = np.flatnonzero(ids_B != EOS)
         for row in going:
             yield int(live[row]), int(ids_B[row])
@@ -119,11 +127,11 @@ def _write(
         if len(going) < len(live):
             # Remove finished texts from the batch, so that the others are generated faster.
             live, ids_B, state = live[going], ids_B[going], state.take(going.tolist())
-        logp_BV, state = bundle.model.step(ids_B, state)
+        logp_BV, state = model.step(ids_B, state)
 
 
 def _read(bundle: Bundle, prefixes: list[list[int]]) -> tuple[torch.Tensor, Any]:
-    """Read the prefixes, equal ones only once, and return the distributions of the next token and the state."""
+    """Read prefixes of one length, equal ones only once; return the distributions of the next token and the state."""
     distinct = sorted(set(map(tuple, prefixes)))
     ids_BT = np.array(distinct, np.int64)
     state = bundle.model.score(ids_BT[:, :-1], bundle.model.start(len(distinct)))[1]
@@ -144,10 +152,10 @@ def _rating(shares: Sequence[float], seed: int, number: int) -> int:
     return int(np.searchsorted(ends, uniform * ends[-1], side="right"))
 
 
-def _allowed(logp_BV: torch.Tensor) -> torch.Tensor:
-    """Return the distribution without `<unk>` and given tokens; a row without any other token gets `<eos>`."""
+def _allowed(logp_BV: torch.Tensor, never: Collection[int]) -> torch.Tensor:
+    """Return the distribution without some tokens; a row without any other token gets `<eos>`."""
     logp_BV = logp_BV.clone()
-    logp_BV[:, sorted({UNK, *GIVEN})] = -torch.inf
+    logp_BV[:, sorted(never)] = -torch.inf
     logp_BV[torch.isneginf(logp_BV).all(1), EOS] = 0.0
     return logp_BV
 

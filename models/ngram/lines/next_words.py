@@ -12,7 +12,7 @@ import numpy as np
 
 from ...base import ModelError
 from .line_lm import LineLM
-from .text_corpus import BEGIN, END, UNK, LineCorpus
+from .text_corpus import BEGIN, UNK, LineCorpus
 
 if TYPE_CHECKING:
     import torch
@@ -52,24 +52,15 @@ def write_lines(
     Raises:
         ModelError: A parameter is out of its range, or `<s>` or `</s>` is in the prompt; kind "input".
     """
-    from ...sampling import filter_logp, pick
+    from ...sampling import write_tokens
 
     if n < 1 or max_tokens < 1:
         raise ModelError(f"n is {n}, max_tokens is {max_tokens}; both must be at least 1", kind="input")
-    uniforms = np.random.default_rng(seed).random((max_tokens, n))
-    logs_BV, state = _read(model, prompt, n)
-    lines: list[list[str]] = [prompt.split() for _ in range(n)]
-    ended_B = np.zeros(n, bool)
-    for uniforms_B in uniforms:
-        logs_BV[:, [UNK, BEGIN]] = -np.inf
-        logs_BV[logs_BV.isneginf().all(1), END] = 0.0  # no word can follow, so the line ends
-        ids_B = pick(filter_logp(logs_BV, temperature, top_k, top_p), uniforms_B)
-        ended_B |= ids_B == END
-        if ended_B.all():
-            break
-        for row in np.flatnonzero(~ended_B):
-            lines[row].append(model.words[ids_B[row]])
-        logs_BV, state = model.step(ids_B, state)
+    uniforms_BT = np.random.default_rng(seed).random((max_tokens, n)).T
+    lines = [prompt.split() for _ in range(n)]
+    filters = temperature, top_k, top_p
+    for row, token in write_tokens(model, *_read(model, prompt, n), uniforms_BT, filters, (UNK, BEGIN)):
+        lines[row].append(model.words[token])
     return [" ".join(words) for words in lines]
 
 
