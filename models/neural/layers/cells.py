@@ -46,11 +46,6 @@ def matmul_affine(x_NE: Tensor, W_GE: Tensor, b_G: Tensor) -> Tensor:
     return x_NE @ W_GE.T + b_G
 
 
-def einsum_affine(x_NE: Tensor, W_GE: Tensor, b_G: Tensor) -> Tensor:
-    """Return the same with the sum over e written out: a_g = Σ_e W_ge x_e + b_g."""
-    return torch.einsum("...e,ge->...g", x_NE, W_GE) + b_G
-
-
 def elman_cell(
     a_BH: Tensor,
     state: NetworkState,

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from ..network import NetworkState
-from .cells import Activation, Affine, Weights, matmul_affine
+from .cells import Activation, Affine, Weights
 from .own_layer import OwnLayer, over_time
 
 EPSILON = 1e-5
@@ -67,10 +67,8 @@ class NormedLayer(OwnLayer):
         shift_l0: s of the same; initially 0.
     """
 
-    def __init__(
-        self, cell: str, inputs: int, hidden: int, nonlinearity: str = "tanh", affine: Affine = matmul_affine
-    ) -> None:
-        super().__init__(cell, inputs, hidden, nonlinearity, affine)
+    def __init__(self, cell: str, inputs: int, hidden: int, nonlinearity: str = "tanh") -> None:
+        super().__init__(cell, inputs, hidden, nonlinearity)
         self.sizes = tuple(gates * hidden for gates in self.cell.normed)
         if self.sizes:
             self.gain_ih_l0 = nn.Parameter(torch.ones(sum(self.sizes)))

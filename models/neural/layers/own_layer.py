@@ -70,14 +70,13 @@ class OwnLayer(nn.Module):
         inputs: Size E of x_t.
         hidden: Size H of h_t.
         nonlinearity: A key of `ACTIVATIONS`; only for the "rnn" cell.
-        affine: `matmul_affine` or `einsum_affine`.
     """
 
-    def __init__(
-        self, cell: str, inputs: int, hidden: int, nonlinearity: str = "tanh", affine: Affine = matmul_affine
-    ) -> None:
+    affine: Affine = staticmethod(matmul_affine)
+
+    def __init__(self, cell: str, inputs: int, hidden: int, nonlinearity: str = "tanh") -> None:
         super().__init__()
-        self.cell, self.affine = CELLS[cell], affine
+        self.cell = CELLS[cell]
         self.options = {"f": ACTIVATIONS[nonlinearity]} if cell == "rnn" else {}
         rows = self.cell.gates * hidden
         self.weight_ih_l0 = nn.Parameter(torch.empty(rows, inputs))

@@ -17,6 +17,7 @@ from made_streams import walks
 
 from benchmarks.one_hot import allocated, one_hot_product
 from course import bptt
+from course.einsum import einsum_affine
 from course.labelling.bidirectional import BidirectionalEncoder
 from models.base import FitContext
 from models.neural.layers.cells import (
@@ -24,7 +25,6 @@ from models.neural.layers.cells import (
     CELLS,
     Cell,
     cho_gru_cell,
-    einsum_affine,
     elman_cell,
     lstm_cell,
     matmul_affine,
