@@ -191,12 +191,21 @@ class CacheLM:
         keys_BL, since_B1 = self._keys(ids_BL), self._since(ids_BL)[:, -1:]
         return np.where(np.arange(ids_BL.shape[1]) < since_B1, NONE, keys_BL)[:, first:]
 
-    def save(self, folder: Path) -> None:
-        """Write the weights into `cache.json` and the static model into a subfolder."""
-        write_facts(folder / FACTS, {"weights": self.weights_RP.tolist(), "parts": save_parts(folder, [self.part])})
+    def facts(self) -> dict[str, Any]:
+        """Return the tuned numbers as JSON values."""
+        return {"weights": self.weights_RP.tolist()}
 
     @classmethod
-    def load(cls, folder: Path, spec: CacheSpec, vocabulary: Vocabulary, device: str = "cpu") -> CacheLM:
+    def from_facts(cls, spec: Any, part: Part, weights_RP: np.ndarray, facts: dict[str, Any]) -> Self:
+        """Return the model that `facts` describes."""
+        return cls(spec, part, weights_RP)
+
+    def save(self, folder: Path) -> None:
+        """Write the tuned numbers into `cache.json` and the static model into a subfolder."""
+        write_facts(folder / FACTS, {**self.facts(), "parts": save_parts(folder, [self.part])})
+
+    @classmethod
+    def load(cls, folder: Path, spec: Any, vocabulary: Vocabulary, device: str = "cpu") -> Self:
         """Open a saved model and the static model in it.
 
         Raises:
@@ -206,7 +215,7 @@ class CacheLM:
         weights_RP = np.array(facts["weights"], np.float64)
         if weights_RP.shape != (len(RANGES) + 1, spec.order + 1):
             raise ModelError(f"{folder} holds cache weights {weights_RP.shape} for order {spec.order}", "bundle")
-        return cls(spec, load_parts(Path(folder), facts["parts"], vocabulary, device)[0], weights_RP)
+        return cls.from_facts(spec, load_parts(Path(folder), facts["parts"], vocabulary, device)[0], weights_RP, facts)
 
     @classmethod
     def fit(

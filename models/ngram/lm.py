@@ -23,7 +23,6 @@ from .counting.counts import Documents, NGramCounts, count_ngrams, unseen_share
 from .fitting import fit_tables, make_spec
 from .lookup import NONE, apart, follow, log_probabilities
 from .measure import measure
-from .smoothing.estimate import FALLBACK
 from .smoothing.methods import SCORES_ONLY, figures
 from .tables import Precision, Tables
 
@@ -75,8 +74,6 @@ class NGramLM:
         cls,
         counts: NGramCounts,
         smoothing: str = "modified_kneser_ney",
-        kenlm_exact: bool = True,
-        fallback: Sequence[float] = FALLBACK,
         held_out: Documents | None = None,
         **options: Any,
     ) -> NGramLM:
@@ -84,14 +81,13 @@ class NGramLM:
 
         Args:
             counts: Counts of the training text, of 1 to 6 orders.
-            smoothing, kenlm_exact, fallback, options: Options of `NGramSpec`.
+            smoothing, options: Options of `NGramSpec`.
             held_out: Text for the methods that tune parameters.
 
         Raises:
             ModelError: An option is unknown or out of its range; kind "input".
         """
-        chosen = {"smoothing": smoothing, "kenlm_exact": kenlm_exact, "fallback": tuple(fallback), **options}
-        spec = make_spec(order=counts.order, **chosen)
+        spec = make_spec(order=counts.order, smoothing=smoothing, **options)
         tables = fit_tables(counts, spec, spec.prune, spec.entropy, held_out).tables
         return cls(tables, smoothing not in SCORES_ONLY)
 

@@ -22,7 +22,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -30,10 +29,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...base import FitContext, FitResult, ModelError
+from ...base import FitContext, FitResult
 from ...cache.counts import NONE
-from ...cache.lm import FACTS, LEAST_STATIC, RANGES, CacheLM, CacheState, range_of
-from ...mixture.parts import Part, journal_tuning, load_parts, open_parts, read_facts, save_parts, write_facts
+from ...cache.lm import LEAST_STATIC, RANGES, CacheLM, CacheState, range_of
+from ...mixture.parts import Part, journal_tuning, open_parts
 from ...specs import NeuralCacheSpec
 from .cache_scores import Memory, cache_nats
 from .variants import held_out, neural_model
@@ -148,25 +147,13 @@ class NeuralCacheLM(CacheLM):
         # A view would keep the features of the whole text in memory; after a single token that is only one more.
         return NeuralCacheState(part, recent_BK, features_BKE.clone() if first > 1 else features_BKE)
 
-    def save(self, folder: Path) -> None:
-        """Write weights, θ and n into `cache.json` and the static model into a sub-folder."""
-        chosen = {"weights": self.weights_RP.tolist(), "theta": self.theta, "window": self.window}
-        write_facts(folder / FACTS, {**chosen, "parts": save_parts(folder, [self.part])})
+    def facts(self) -> dict[str, Any]:
+        """Return weights, θ and n as JSON values."""
+        return {**super().facts(), "theta": self.theta, "window": self.window}
 
     @classmethod
-    def load(  # type: ignore[override]
-        cls, folder: Path, spec: NeuralCacheSpec, vocabulary: Vocabulary, device: str = "cpu"
-    ) -> NeuralCacheLM:
-        """Open a saved model and the static model in it.
-
-        Raises:
-            ModelError: kind "bundle": a file is missing or damaged, or the weights are not those of a neural cache.
-        """
-        facts = read_facts(Path(folder) / FACTS)
-        weights_RP = np.array(facts["weights"], np.float64)
-        if weights_RP.shape != (len(RANGES) + 1, 2):
-            raise ModelError(f"{folder} holds cache weights {weights_RP.shape}, not those of a neural cache", "bundle")
-        part = load_parts(Path(folder), facts["parts"], vocabulary, device)[0]
+    def from_facts(cls, spec: Any, part: Part, weights_RP: np.ndarray, facts: dict[str, Any]) -> Self:
+        """Return the model that `facts` describes."""
         return cls(spec, part, weights_RP, facts["theta"], facts["window"])
 
     @classmethod
