@@ -1,1 +1,1 @@
-"""Code that teaches and no stage uses: BPTT by hand, a character RNN in NumPy, gradient flow, toy tasks, labelling."""
+"""Code that teaches and no stage uses: BPTT by hand, a character RNN in NumPy, gradient flow, toy tasks."""

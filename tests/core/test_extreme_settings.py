@@ -15,7 +15,7 @@ from core.config.run_config import RunConfig
 from core.errors import ConfigError
 from core.plain_values import _kinds
 from core.store import canonical
-from course.labelling.spec import LabellingSpec
+from models.neural.labelling.spec import LabellingSpec
 from models.options import MOST, MOST_WHOLE
 from models.specs import KINDS, TrainingSpec, VocabularySpec
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from course.labelling.labelled_sequences import LabelledSequences
-from course.labelling.spec import LabellingSpec
+from models.neural.labelling.labelled_sequences import LabelledSequences
+from models.neural.labelling.spec import LabellingSpec
 from models.neural.output import NOT_SCORED
 from models.specs import TrainingSpec
 

@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from course.labelling.bidirectional import BidirectionalEncoder
 from models.base import ModelError
+from models.neural.layers.bidirectional import BidirectionalEncoder
 from models.neural.recurrent import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 

@@ -18,8 +18,8 @@ from made_streams import walks
 from benchmarks.one_hot import allocated, one_hot_product
 from course import bptt
 from course.einsum import einsum_affine
-from course.labelling.bidirectional import BidirectionalEncoder
 from models.base import FitContext
+from models.neural.layers.bidirectional import BidirectionalEncoder
 from models.neural.layers.cells import (
     ACTIVATIONS,
     CELLS,

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from course.labelling.labelled_sequences import LabelledSequences, Sequences
-from course.labelling.spec import LabellingSpec
 from models.base import ModelError
+from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
+from models.neural.labelling.spec import LabellingSpec
 
 CLASSES = LabellingSpec(labels=("bad", "fair", "good"))
 TAGS = LabellingSpec(labels=("in", "out"), task="tagging")

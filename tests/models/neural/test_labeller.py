@@ -8,11 +8,11 @@ import pytest
 import torch
 from made_labels import QUICK, V, next_word_tags, reviews
 
-from course.labelling.fit import fit
-from course.labelling.labelled_sequences import Sequences
-from course.labelling.labeller import Labeller
-from course.labelling.network import LabellingNetwork
 from models.base import ModelError
+from models.neural.labelling.fit import fit
+from models.neural.labelling.labelled_sequences import Sequences
+from models.neural.labelling.labeller import Labeller
+from models.neural.labelling.network import LabellingNetwork
 
 
 @pytest.fixture(scope="module")

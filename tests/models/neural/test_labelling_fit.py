@@ -10,11 +10,11 @@ import torch
 from made_labels import DECIDES, QUICK, SMALL, TRAINING, V, next_word_tags, reviews
 from torch.nn import functional as F
 
-from course.labelling.fit import asked_features, fit, update_once
-from course.labelling.labelled_sequences import LabelledSequences
-from course.labelling.labeller import Labeller
-from course.labelling.network import LabellingNetwork
 from models.base import ModelError
+from models.neural.labelling.fit import asked_features, fit, update_once
+from models.neural.labelling.labelled_sequences import LabelledSequences
+from models.neural.labelling.labeller import Labeller
+from models.neural.labelling.network import LabellingNetwork
 from models.neural.optimization.optimizers import make_optimizer
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from course.labelling import losses
-from course.labelling.heads import MarginHead, NumberHead, ProbabilityHead, make_head
-from course.labelling.spec import LabellingSpec
 from models.base import ModelError
+from models.neural.labelling import losses
+from models.neural.labelling.heads import MarginHead, NumberHead, ProbabilityHead, make_head
+from models.neural.labelling.spec import LabellingSpec
 
 F_ = 5
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from course.labelling import losses
-from course.labelling.spec import LabellingSpec
 from models.base import ModelError
+from models.neural.labelling import losses
+from models.neural.labelling.spec import LabellingSpec
 
 SCORES = torch.tensor([[1.0, 2.5, 0.2]] * 3, dtype=torch.float64)
 LABELS = torch.tensor([0, 1, 2])

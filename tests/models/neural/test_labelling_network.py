@@ -7,10 +7,10 @@ import pytest
 import torch
 from made_labels import QUICK, SMALL, TRAINING, V, reviews
 
-from course.labelling.fit import fit
-from course.labelling.network import LabellingNetwork
-from course.labelling.spec import LabellingSpec
 from models.base import ModelError
+from models.neural.labelling.fit import fit
+from models.neural.labelling.network import LabellingNetwork
+from models.neural.labelling.spec import LabellingSpec
 from models.neural.recurrent import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 

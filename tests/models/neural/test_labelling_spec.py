@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from made_labels import TRAINING
 
-from course.labelling.spec import OF_STREAMS, LabellingSpec, from_dict, to_dict
+from models.neural.labelling.spec import OF_STREAMS, LabellingSpec, from_dict, to_dict
 
 OTHER_VALUES = {
     "window": 10, "backprop": 60, "reset": 0.5, "random_window": True, "carry": "review", "micro_batch": 2, "ema": 0.9,
@@ -52,5 +52,5 @@ def test_a_spec_survives_json():
 
 
 def test_options_are_read_without_torch():
-    code = "import sys, course.labelling.spec; print('torch' in sys.modules)"
+    code = "import sys, models.neural.labelling.spec; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"

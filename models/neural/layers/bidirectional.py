@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.base import ModelError
-from models.neural.layers.cells import CELLS
-from models.neural.layers.dropout import Dropout
-from models.neural.layers.recurrent_layers import make_layer, run_layer
+from ...base import ModelError
+from .cells import CELLS
+from .dropout import Dropout
+from .recurrent_layers import make_layer, run_layer
 
 
 class BidirectionalEncoder(nn.Module):

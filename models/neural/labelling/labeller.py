@@ -17,15 +17,15 @@ import numpy as np
 import torch
 from safetensors.torch import load, save_file
 
-from course.labelling import losses
-from course.labelling.heads import ProbabilityHead
-from course.labelling.labelled_sequences import LabelledSequences, Sequences
-from course.labelling.network import LabellingNetwork
-from course.labelling.spec import LabellingSpec, from_dict, to_dict
-from models.base import ModelError, stored
-from models.neural.device import require_device
-from models.neural.lm import WEIGHTS
-from models.neural.training.checkpoint import stored_once
+from ...base import ModelError, stored
+from ..device import require_device
+from ..lm import WEIGHTS
+from ..training.checkpoint import stored_once
+from . import losses
+from .heads import ProbabilityHead
+from .labelled_sequences import LabelledSequences, Sequences
+from .network import LabellingNetwork
+from .spec import LabellingSpec, from_dict, to_dict
 
 FORMAT = 1
 FILE = "labeller.json"

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from course.labelling import losses
-from course.labelling.spec import LabellingSpec
-from models.base import ModelError
-from models.neural.network import EMBEDDING_STD
+from ...base import ModelError
+from ..network import EMBEDDING_STD
+from . import losses
+from .spec import LabellingSpec
 
 MULTICLASS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"hinge": losses.hinge, "hinge_sum": losses.hinge_sum}
 

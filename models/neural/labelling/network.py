@@ -16,16 +16,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from course.labelling.bidirectional import BidirectionalEncoder
-from course.labelling.heads import make_head
-from course.labelling.spec import LabellingSpec
-from models.base import ModelError
-from models.neural import network
-from models.neural.layers.cells import CELLS
-from models.neural.layers.dropout import Dropout
-from models.neural.layers.recurrent_layers import make_layer, run_layer
-from models.neural.network import EMBEDDING_STD
-from models.neural.recurrent import RecurrentNetwork
+from ...base import ModelError
+from .. import network
+from ..layers.bidirectional import BidirectionalEncoder
+from ..layers.cells import CELLS
+from ..layers.dropout import Dropout
+from ..layers.recurrent_layers import make_layer, run_layer
+from ..network import EMBEDDING_STD
+from ..recurrent import RecurrentNetwork
+from .heads import make_head
+from .spec import LabellingSpec
 
 
 class ForwardEncoder(nn.Module):

@@ -15,19 +15,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course.labelling.labelled_sequences import Batch, LabelledSequences
-from course.labelling.labeller import Labeller
-from course.labelling.network import LabellingNetwork
-from course.labelling.spec import LabellingSpec
-from models.base import ModelError, Progress
-from models.neural.device import require_device
-from models.neural.lm import limited_threads
-from models.neural.optimization.clipping import scale_and_clip
-from models.neural.optimization.optimizers import make_optimizer
-from models.neural.optimization.schedule import learning_rate
-from models.neural.out_of_memory import first_line, is_out_of_memory
-from models.neural.recurrent import RecurrentNetwork
-from models.neural.training.checkpoint import fill_network, network_tensors
+from ...base import ModelError, Progress
+from ..device import require_device
+from ..lm import limited_threads
+from ..optimization.clipping import scale_and_clip
+from ..optimization.optimizers import make_optimizer
+from ..optimization.schedule import learning_rate
+from ..out_of_memory import first_line, is_out_of_memory
+from ..recurrent import RecurrentNetwork
+from ..training.checkpoint import fill_network, network_tensors
+from .labelled_sequences import Batch, LabelledSequences
+from .labeller import Labeller
+from .network import LabellingNetwork
+from .spec import LabellingSpec
 
 
 class Fitted(NamedTuple):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
-from models.options import require, require_types
-from models.specs import KINDS, RecurrentSpec, TrainingSpec
+from ...options import require, require_types
+from ...specs import KINDS, RecurrentSpec, TrainingSpec
 
 Loss = Literal["cross_entropy", "hinge", "hinge_sum", "squared_error", "zero_one"]
 """Names of the training losses; the formulas are in `losses.py`."""

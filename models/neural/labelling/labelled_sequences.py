@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from course.labelling.spec import LabellingSpec
-from models.base import ModelError
-from models.neural.output import NOT_SCORED
-from models.tokens.vocabulary import STARS
+from ...base import ModelError
+from ...tokens.vocabulary import STARS
+from ..output import NOT_SCORED
+from .spec import LabellingSpec
 
 POOL = 50
 """Batches whose sequences are sorted by length together, so that padding is short and the order is still random."""
