@@ -115,7 +115,7 @@ def train_side_by_side(
         folder.name: spawn.Process(target=train, args=some, daemon=True)
         for folder, some in zip(folders, arguments, strict=True)
     }
-    with environment(environment_of({"threads": threads})):
+    with environment(environment_of(threads)):
         for process in processes.values():
             process.start()
     _wait_for(processes)

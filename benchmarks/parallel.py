@@ -83,7 +83,7 @@ def fit(number: int, threads: int, where: dict[str, Any], spec: RecurrentSpec, u
 
 def together(spec: RecurrentSpec, processes: int, threads: int, ranks: int, updates: int) -> dict[str, float]:
     """Run *processes* fits, or ranks of one fit, at once; return the words per second of all together."""
-    os.environ.update(environment_of({"threads": threads, "ranks": ranks}))
+    os.environ.update(environment_of(threads, ranks))
     spawn = multiprocessing.get_context("spawn")
     done = spawn.Queue()
     found: dict[int, tuple[float, float]] = {}

@@ -7,7 +7,7 @@ from typing import Any
 
 from models.specs import parts_of
 from tasks.evaluation.evaluate import Measured
-from tasks.fitting.fit import BUNDLE_FOLDER
+from tasks.fitting.job import BUNDLE_FOLDER
 
 OF_FIT = {
     "fit_cpu_seconds": "cpu_seconds",

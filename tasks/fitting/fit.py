@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,13 @@ from models.specs import ModelSpec, identity, parts_of
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
 from tasks.fitting.distributed import FOLDER
 from tasks.fitting.fit_process import run_job
+from tasks.fitting.job import BUNDLE_FOLDER, FitJob
 from tasks.fitting.warm_start import INPUT, START_TAG, Start, starting_point
 from tasks.progress import Report, progress
 from tasks.stage import finished, run_stage, show_facts, stage, store_of
 from tasks.tracking.track import JOURNAL, open_model_run
 
 FIT_VERSION = 4
-BUNDLE_FOLDER = "bundle"
 FORWARD_SECONDS = 20.0
 log = logging.getLogger(__name__)
 
@@ -120,16 +120,14 @@ def build_fit(
     lineage = _made_of(plan.parts) | ({INPUT: plan.inputs[INPUT]} if INPUT in plan.inputs else {})
 
     def make(work: Path) -> dict[str, Any]:
-        job = {
-            "spec": asdict(spec), "vocabulary": str(vocabulary.folder / VOCABULARY_FILE), "work": str(work),
-            "bundle": str(work / BUNDLE_FOLDER), "device": device_of(config),
-            "ranks": ranks, "threads": max(1, threads_of(config) // ranks),
-            "facts": {"fit_digest": digest, "clean_digest": prepared.clean.digest, **lineage},
-            "parts": {name: str(part.bundle) for name, part in (parts or {}).items()},
-            "dask": _dask_of(config, spec), "start": str(plan.start.folder) if plan.start.folder else None,
-            "system_metrics_seconds": config.execution.system_metrics_seconds,
-            **{split: str(tokens[split].folder) for split in ("train", "validation")},
-        }
+        job = FitJob(
+            spec, vocabulary.folder / VOCABULARY_FILE, tokens["train"].folder, tokens["validation"].folder, work,
+            facts={"fit_digest": digest, "clean_digest": prepared.clean.digest, **lineage},
+            device=device_of(config), ranks=ranks, threads=max(1, threads_of(config) // ranks),
+            parts={name: part.bundle for name, part in (parts or {}).items()},
+            dask=_dask_of(config, spec), start=plan.start.folder,
+            system_metrics_seconds=config.execution.system_metrics_seconds,
+        )
         with gpu_slot(device_of(config)), progress(spec.name, 1, "tokens") as report:
             try:
                 summary = run_job(job, _both(report, listen, work / JOURNAL))

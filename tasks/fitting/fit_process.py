@@ -18,7 +18,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, NoReturn
@@ -29,6 +29,7 @@ from core.processes.children import end_child, start_child
 from core.processes.crash_log import write_crash_log
 from core.processes.out_of_memory import LOWER, says_out_of_memory
 from models.base import ModelError
+from tasks.fitting.job import FitJob
 from tasks.fitting.resources import SYSTEM_JOURNAL, sampled
 from tasks.stage import converted_errors
 
@@ -55,8 +56,8 @@ class _Rank:
     last: dict[str, Any] = field(default_factory=dict)
 
 
-def run_job(job: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> dict[str, float]:
-    """Run a job of `tasks.fitting.fit_worker` in child processes (`job["ranks"]`, default 1); return the fit's summary.
+def run_job(job: FitJob, report: Callable[[dict[str, Any]], None]) -> dict[str, float]:
+    """Run a job of `tasks.fitting.fit_worker` in its child processes; return the fit's summary.
 
     If one process fails, the others are ended at once.
 
@@ -68,7 +69,7 @@ def run_job(job: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> di
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "job.json"
-        file.write_text(json.dumps({**job, "meeting": f"file://{folder}/meeting"}), encoding="utf-8")
+        file.write_text(replace(job, meeting=f"file://{folder}/meeting").to_json(), encoding="utf-8")
         with _started(job, file) as ranks, _watched(job, ranks):
             failed = _listen(ranks, report)
         if failed is not None:
@@ -76,29 +77,28 @@ def run_job(job: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> di
         return ranks[0].last["summary"]
 
 
-def environment_of(job: dict[str, Any], rank: int = 0) -> dict[str, str]:
+def environment_of(threads: int, ranks: int = 1, rank: int = 0, device: str = "cpu") -> dict[str, str]:
     """Return the environment of a fit's process: threads, rank, and an allocator that keeps freed memory.
 
     On a GPU also set the cuBLAS workspace size that makes cuDNN's recurrent layers and matrix products deterministic.
     """
-    threads, size, number = str(job["threads"]), str(job.get("ranks", 1)), str(rank)
+    size, number = str(ranks), str(rank)
     # All ranks are on this machine. Its host name may be unknown to DNS, so gloo uses the loopback interface.
     loopback = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}
-    buffers = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"} if job.get("device") == "cuda" else {}
-    ranks = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size}
+    buffers = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"} if device == "cuda" else {}
+    place = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size}
     return {
         **KEEP_MEMORY, **loopback, **buffers, **os.environ,
-        **ranks, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads,
+        **place, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads),
     }  # fmt: skip
 
 
-def _watched(job: dict[str, Any], ranks: list[_Rank]) -> AbstractContextManager[None]:
+def _watched(job: FitJob, ranks: list[_Rank]) -> AbstractContextManager[None]:
     """Sample the resource use of a fit's processes into the fit's folder."""
-    seconds = job.get("system_metrics_seconds", 0.0)
-    if not seconds:
+    if not job.system_metrics_seconds:
         return nullcontext()
-    file = Path(job["work"]) / SYSTEM_JOURNAL
-    return sampled(file, [rank.process.pid for rank in ranks], seconds, job["device"] == "cuda")
+    processes = [rank.process.pid for rank in ranks]
+    return sampled(job.work / SYSTEM_JOURNAL, processes, job.system_metrics_seconds, job.device == "cuda")
 
 
 @contextmanager
@@ -122,16 +122,16 @@ def interrupted() -> bool:
 
 
 @contextmanager
-def _started(job: dict[str, Any], file: Path) -> Iterator[list[_Rank]]:
+def _started(job: FitJob, file: Path) -> Iterator[list[_Rank]]:
     """Start the processes of a job; end all of them after the block."""
     ranks: list[_Rank] = []
     try:
-        for number in range(job.get("ranks", 1)):
+        for number in range(job.ranks):
             errors = file.with_name(f"stderr.{number}")
             with errors.open("wb") as stderr:
                 process = start_child(
                     ["-m", WORKER, str(file)], stdout=subprocess.PIPE, stderr=stderr, text=True,
-                    env=environment_of(job, number),
+                    env=environment_of(job.threads, job.ranks, number, job.device),
                 )  # fmt: skip
             ranks.append(_Rank(number, process, errors))
             _running.add(process)
@@ -193,9 +193,9 @@ def _read(rank: _Rank, news: SimpleQueue[tuple[_Rank, dict[str, Any] | None]]) -
     news.put((rank, None))
 
 
-def _raise(job: dict[str, Any], rank: _Rank) -> NoReturn:
+def _raise(job: FitJob, rank: _Rank) -> NoReturn:
     """Raise the error that a failed process reported, or an error that it reported none."""
-    name, last, size = job["spec"]["name"], rank.last, job.get("ranks", 1)
+    name, last, size = job.spec.name, rank.last, job.ranks
     which = f"rank {rank.number} of {size}"
     if "errno" in last:
         raise OSError(last["errno"], last["error"])

@@ -27,10 +27,11 @@ from safetensors import SafetensorError
 from core.processes.out_of_memory import LOWER, first_line, is_out_of_memory
 from models.base import FitContext, ModelError, Progress
 from models.bundles.bundle import save_bundle
-from models.specs import ModelSpec, model_class, spec_from_dict
+from models.specs import ModelSpec, model_class
 from models.streams import TokenStream, stars_prior
 from models.tokens.vocabulary import Vocabulary
-from tasks.fitting.distributed import dask_engine
+from tasks.fitting.distributed import DaskEngine, dask_engine
+from tasks.fitting.job import FitJob
 
 PROBES = (
     ("The food was great and the staff were very friendly.", 5),
@@ -40,26 +41,23 @@ PROBES = (
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
-def run(job: dict[str, Any]) -> dict[str, float]:
+def run(job: FitJob) -> dict[str, float]:
     """Fit the model of a job, save its bundle in the job's work folder, and return the fit's summary.
 
     With several ranks, only rank 0 saves; the others return an empty summary.
     """
-    spec = spec_from_dict(job["spec"])
-    vocabulary = Vocabulary.load(Path(job["vocabulary"]))
-    train, validation = (TokenStream.open(Path(job[split])) for split in ("train", "validation"))
-    parts = {name: Path(folder) for name, folder in job.get("parts", {}).items()}
-    start = Path(job["start"]) if job.get("start") else None
+    spec, vocabulary = job.spec, Vocabulary.load(job.vocabulary)
+    train, validation = TokenStream.open(job.train), TokenStream.open(job.validation)
     with _engine(job) as engine:
-        context = FitContext(Path(job["work"]), job["device"], job["threads"], _report, parts, engine, start)
+        context = FitContext(job.work, job.device, job.threads, _report, job.parts, engine, job.start)
         if ranks_of_environment() > 1:
-            context = _among_others(context, spec, job.get("meeting", "env://"))
+            context = _among_others(context, spec, job.meeting)
         result = model_class(spec.kind).fit(spec, vocabulary, train, validation, context)
     if context.rank:
         return {}
     # No facts that differ from run to run, so that equal fits give equal bundles.
-    facts = {**job["facts"], "stars_prior": stars_prior(train)}
-    save_bundle(Path(job["bundle"]), spec, vocabulary, result.model, PROBES, facts)
+    facts = {**job.facts, "stars_prior": stars_prior(train)}
+    save_bundle(job.bundle, spec, vocabulary, result.model, PROBES, facts)
     return dict(result.summary)
 
 
@@ -85,10 +83,9 @@ def _among_others(context: FitContext, spec: ModelSpec, meeting: str) -> FitCont
     return replace(context, device=device, rank=rank, ranks=ranks, meeting=meeting)
 
 
-def _engine(job: dict[str, Any]) -> AbstractContextManager[Any]:
+def _engine(job: FitJob) -> AbstractContextManager[DaskEngine | None]:
     """Return the engine for n-gram shards: Dask if the job has an address ("": local cluster), else None."""
-    address = job.get("dask")
-    return nullcontext() if address is None else dask_engine(address, job["threads"], Path(job["work"]))
+    return nullcontext() if job.dask is None else dask_engine(job.dask, job.threads, job.work)
 
 
 def _report(news: Progress) -> None:
@@ -114,7 +111,7 @@ def main() -> int:
         logging.getLogger("models").addHandler(_LogToParent())
         logging.getLogger("models").setLevel(logging.INFO)
     try:
-        _say({"summary": run(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))})
+        _say({"summary": run(FitJob.from_json(Path(sys.argv[1]).read_text(encoding="utf-8")))})
     except ModelError as error:
         _say({"error": str(error), "kind": error.kind})
         return 6

@@ -15,7 +15,7 @@ from models.bundles.bundle import SPEC
 from models.neural.lm import WEIGHTS
 from tasks.data.ingest import SYNTHETIC_FILE, replay_file
 from tasks.evaluation.evaluate import Measured
-from tasks.fitting.fit import BUNDLE_FOLDER
+from tasks.fitting.job import BUNDLE_FOLDER
 from tasks.stage import store_of
 from tasks.tracking.track import registry_of, tracker_of
 from tracking.registry.lineage import attach, find, record_of

@@ -24,7 +24,8 @@ from tasks.data.canaries import CANARIES_INPUT, choose
 from tasks.data.ingest import SYNTHETIC_FILE, make_data_set, read_file, replay_file, synthesise
 from tasks.data.prepare import VOCABULARY_FILE, Prepared, clean_and_split, tokenize, train_vocabulary
 from tasks.evaluation.evaluate import draw_samples, score_bundle
-from tasks.fitting.fit import BUNDLE_FOLDER, FitPlan, Fitted, build_fit, bundle_digest
+from tasks.fitting.fit import FitPlan, Fitted, build_fit, bundle_digest
+from tasks.fitting.job import BUNDLE_FOLDER
 from tasks.fitting.warm_start import INPUT, Start
 from tasks.lineage.gather import PART, facts_of
 from tasks.stage import show_table, stage

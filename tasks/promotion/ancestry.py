@@ -20,7 +20,8 @@ from core.errors import BundleError
 from core.store import Artifact, sha256_of_file
 from models.bundles.bundle import SPEC
 from models.neural.lm import WEIGHTS
-from tasks.fitting.fit import BUNDLE_FOLDER, bundle_digest
+from tasks.fitting.fit import bundle_digest
+from tasks.fitting.job import BUNDLE_FOLDER
 from tasks.fitting.warm_start import INPUT, WEIGHTS_FILE
 from tasks.stage import store_of
 from tasks.tracking.track import registry_of

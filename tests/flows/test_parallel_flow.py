@@ -10,6 +10,7 @@ import pytest
 import tasks.fitting.fit
 from models.bundles.bundle import load_bundle
 from tasks.fitting.fit_process import run_job
+from tasks.fitting.job import FitJob
 
 pytestmark = pytest.mark.slow
 PRESET = str(Path(__file__).with_name("killed.toml"))
@@ -20,15 +21,15 @@ def test_ranks_are_an_option_of_the_execution_and_part_of_no_digest(
 ) -> None:
     from flows.partial import train_only
 
-    jobs: list[dict[str, Any]] = []
+    jobs: list[FitJob] = []
 
-    def watched(job: dict[str, Any], report: Any) -> dict[str, float]:
+    def watched(job: FitJob, report: Any) -> dict[str, float]:
         jobs.append(job)
         return run_job(job, report)
 
     monkeypatch.setattr(tasks.fitting.fit, "run_job", watched)
     train_only(PRESET, overrides=["execution.ranks=2", "execution.threads=2"])
-    assert {job["spec"]["name"]: (job["ranks"], job["threads"]) for job in jobs} == {"kn2": (1, 2), "lstm": (2, 1)}
+    assert {job.spec.name: (job.ranks, job.threads) for job in jobs} == {"kn2": (1, 2), "lstm": (2, 1)}
     bundles = [load_bundle(file.parent).spec.name for file in own_home.glob("store/fit/*/bundle/spec.json")]
     assert sorted(bundles) == ["kn2", "lstm"]
     train_only(PRESET)

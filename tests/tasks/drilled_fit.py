@@ -9,6 +9,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,8 +21,9 @@ import models.neural.recurrent
 import models.neural.training.trainer
 from core.store import Store
 from models.neural.training import checkpoint
-from models.specs import identity, spec_from_dict
+from models.specs import identity
 from tasks.fitting import fit_worker
+from tasks.fitting.job import FitJob
 
 WATCHED = tuple(
     str(Path(models.neural.training.trainer.__file__).parent / name)
@@ -94,12 +96,12 @@ class Points:
             die()
 
 
-def run(home: str, job: dict[str, Any], seconds: float, fatal: Point | None = None, trace: str = "") -> None:
+def run(home: str, job: FitJob, seconds: float, fatal: Point | None = None, trace: str = "") -> None:
     """Build the fit's artifact in the store below *home*; write to *trace* how many points there were.
 
     Args:
         home: Folder of the store.
-        job: See `tasks/fitting/fit_worker.py`; work folder and bundle are filled in.
+        job: See `tasks/fitting/fit_worker.py`; its work folder is filled in.
         seconds: Between restart points.
         fatal: Where to die; None lives.
     """
@@ -108,10 +110,10 @@ def run(home: str, job: dict[str, Any], seconds: float, fatal: Point | None = No
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115, the news of the fit
     points = Points(Path(home), fatal)
     points.watch()
-    spec = spec_from_dict(job["spec"])
+    spec = job.spec
 
     def make(work: Path) -> dict[str, Any]:
-        summary = fit_worker.run({**job, "work": str(work), "bundle": str(work / "bundle")})
+        summary = fit_worker.run(replace(job, work=work))
         shutil.rmtree(work / models.neural.training.trainer.CHECKPOINTS)
         return {"summary": summary}
 

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-deeds = json.loads(Path(sys.argv[1]).read_text())["deeds"][int(os.environ["RANK"])]
+deeds = json.loads(Path(sys.argv[1]).read_text())["facts"]["deeds"][int(os.environ["RANK"])]
 for deed in deeds:
     if isinstance(deed, dict):
         print(json.dumps(deed), flush=True)

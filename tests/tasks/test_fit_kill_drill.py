@@ -8,7 +8,6 @@ import hashlib
 import json
 import multiprocessing
 import random
-from dataclasses import asdict
 
 import numpy as np
 import polars as pl
@@ -22,6 +21,7 @@ from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec, VocabularyS
 from models.streams import write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
+from tasks.fitting.job import FitJob
 from tracking.client import open_client
 from tracking.runs.runs import Tracker
 
@@ -54,9 +54,8 @@ def job(tmp_path_factory):
             range(len(some))], "bytes": [len(text) + 1 for text in some],
         })
         write_stream(folder / split, vocabulary, [frame])
-    paths = {split: str(folder / split) for split in texts}
-    return {"spec": asdict(SPEC), "vocabulary": str(folder / "vocabulary.json"), "device": "cpu", "threads": 1,
-            "facts": {"fit_digest": "x"}, **paths}
+    return FitJob(SPEC, folder / "vocabulary.json", folder / "train", folder / "validation", folder,
+                  facts={"fit_digest": "x"})
 
 
 @pytest.fixture(scope="module")

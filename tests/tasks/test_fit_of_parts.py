@@ -15,6 +15,7 @@ import tasks.fitting.fit
 from core.config.presets import parse_config
 from models.specs import MixtureSpec, NGramSpec
 from tasks.fitting.fit import Fitted, bundle_digest, fit
+from tasks.fitting.job import FitJob
 
 KN, LSTM_LIKE = NGramSpec(name="kn"), NGramSpec(name="other", order=2)
 MIX = MixtureSpec(name="mix", parts=("kn", "other"))
@@ -23,13 +24,13 @@ MIX = MixtureSpec(name="mix", parts=("kn", "other"))
 @pytest.fixture
 def fit_all(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[dict[str, Fitted], list[Any]]]:
     """Fit two models and a mixture of them; bundles hold a number that is different after every fit."""
-    jobs: list[dict[str, Any]] = []
+    jobs: list[FitJob] = []
     number = count()
 
-    def run_job(job: dict[str, Any], report: Any) -> dict[str, float]:
+    def run_job(job: FitJob, report: Any) -> dict[str, float]:
         jobs.append(job)
-        Path(job["bundle"]).mkdir()
-        (Path(job["bundle"]) / "spec.json").write_text(f"{next(number)}")
+        job.bundle.mkdir()
+        (job.bundle / "spec.json").write_text(f"{next(number)}")
         return {}
 
     run = SimpleNamespace(complete=lambda *args: None, forward=lambda *args: None, link="", run_id="run")
@@ -65,9 +66,9 @@ def test_rebuilt_parts_are_mixed_anew(fit_all: Any) -> None:
     before, _ = fit_all()
     digests = {name: bundle_digest(one.bundle) for name, one in before.items()}
     fitted, jobs = fit_all(rebuild=["fit"])
-    assert [job["spec"]["name"] for job in jobs] == ["kn", "other", "mix"]
+    assert [job.spec.name for job in jobs] == ["kn", "other", "mix"]
     found = {name: bundle_digest(fitted[name].bundle) for name in ("kn", "other")}
-    assert jobs[2]["facts"]["parts"] == found
+    assert jobs[2].facts["parts"] == found
     assert not set(found.values()) & set(digests.values())
     assert jobs[2]["parts"] == {name: str(fitted[name].bundle) for name in ("kn", "other")}
     assert fitted["mix"].artifact.digest != before["mix"].artifact.digest

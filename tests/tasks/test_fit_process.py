@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from models.tokens.vocabulary import Vocabulary
 from tasks.fitting import fit_worker
 from tasks.fitting.fit import _dask_of, run_job
 from tasks.fitting.fit_process import environment_of
+from tasks.fitting.job import FitJob
 
 TEXTS = [f"The {food} was {word}." for food in ("soup", "bread", "tea") for word in ("good", "bad", "cold", "fine")]
 
@@ -43,13 +43,19 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def job(data: Path, work: Path, spec: Any) -> dict[str, Any]:
+CODE = """
+from pathlib import Path
+from tasks.fitting.fit_process import run_job
+from tasks.fitting.job import FitJob
+run_job(FitJob.from_json(Path({!r}).read_text()), lambda news: None)
+"""
+"""A program that runs the job of a file."""
+
+
+def job(data: Path, work: Path, spec: Any, **options: Any) -> FitJob:
     work.mkdir(exist_ok=True)
-    paths = {split: str(data / split) for split in ("train", "validation")}
-    return {
-        "spec": asdict(spec), "vocabulary": str(data / "vocabulary.json"), "work": str(work),
-        "bundle": str(work / "bundle"), "device": "cpu", "threads": 1, "facts": {"fit_digest": "x"}, **paths,
-    }
+    facts = {"fit_digest": "x"}
+    return FitJob(spec, data / "vocabulary.json", data / "train", data / "validation", work, facts, **options)
 
 
 def long_fit(epochs: float = 1e5) -> RecurrentSpec:
@@ -77,7 +83,7 @@ def test_a_fit_with_a_dask_cluster_of_its_own_gives_the_very_bundle_and_leaves_n
     pytest.importorskip("prefect_dask", reason="Dask is not installed: pip install 'reviewlm[dask]'")
     digests = set()
     for name, dask in (("one", None), ("two", "")):
-        run_job(job(data, tmp_path / name, NGramSpec(order=2)) | {"dask": dask}, lambda news: None)
+        run_job(job(data, tmp_path / name, NGramSpec(order=2), dask=dask), lambda news: None)
         digests.add(load_bundle(tmp_path / name / "bundle").digest)
     assert len(digests) == 1
     assert {path.name for path in (tmp_path / "two").iterdir()} == {path.name for path in (tmp_path / "one").iterdir()}
@@ -109,9 +115,8 @@ def test_a_killed_fit_is_an_error_with_a_cause_and_a_remedy(data: Path, tmp_path
 
 def test_no_fit_outlives_the_process_that_wanted_it(data: Path, tmp_path: Path) -> None:
     file = tmp_path / "job.json"
-    file.write_text(json.dumps(job(data, tmp_path / "work", long_fit())))
-    read = f"json.load(open({str(file)!r}))"
-    code = f"import json; from tasks.fitting.fit import run_job; run_job({read}, lambda news: None)"
+    file.write_text(job(data, tmp_path / "work", long_fit()).to_json())
+    code = CODE.format(str(file))
     parent = subprocess.Popen([sys.executable, "-c", code])
     worker = wait_for_worker(parent)
     parent.kill()
@@ -133,7 +138,7 @@ def wait_for_worker(parent: subprocess.Popen[bytes]) -> psutil.Process:
 def test_a_fits_process_has_its_threads_and_an_allocator_that_keeps_large_blocks(monkeypatch: Any) -> None:
     monkeypatch.delenv("MALLOC_MMAP_THRESHOLD_", raising=False)
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1000")
-    found = environment_of({"threads": 3})
+    found = environment_of(3)
     assert found["OMP_NUM_THREADS"] == found["MKL_NUM_THREADS"] == "3"
     assert int(found["MALLOC_MMAP_THRESHOLD_"]) > 1 << 30
     assert found["MALLOC_TRIM_THRESHOLD_"] == "1000"  # the user's
@@ -141,11 +146,10 @@ def test_a_fits_process_has_its_threads_and_an_allocator_that_keeps_large_blocks
 
 def test_a_fit_on_a_gpu_has_cublas_repeat_its_sums_unless_the_user_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
-    assert "CUBLAS_WORKSPACE_CONFIG" not in environment_of({"threads": 1, "device": "cpu"})
-    job = {"threads": 1, "device": "cuda"}
-    assert environment_of(job)["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert "CUBLAS_WORKSPACE_CONFIG" not in environment_of(1, device="cpu")
+    assert environment_of(1, device="cuda")["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
-    assert environment_of(job)["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
+    assert environment_of(1, device="cuda")["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
 
 
 def test_a_fit_on_the_gpu_takes_a_slot_of_the_limit_and_one_on_the_processor_none(monkeypatch: Any) -> None:
@@ -169,18 +173,18 @@ def test_a_fit_on_the_gpu_takes_a_slot_of_the_limit_and_one_on_the_processor_non
 
 @pytest.mark.parametrize("kind", ["numpy", "rust"])
 def test_an_allocation_that_fails_in_a_fit_is_out_of_memory(
-    kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    kind: str, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     class PanicException(BaseException):
         """As of a Rust library."""
 
-    def run(job: dict[str, Any]) -> dict[str, float]:
+    def run(job: FitJob) -> dict[str, float]:
         if kind == "rust":
             raise PanicException("memory allocation of 99 bytes failed")
         np.zeros(1 << 60, dtype=np.uint8)
         return {}
 
-    (tmp_path / "job.json").write_text("{}")
+    (tmp_path / "job.json").write_text(job(data, tmp_path / "work", NGramSpec()).to_json())
     monkeypatch.setattr(fit_worker, "run", run)
     monkeypatch.setattr("sys.argv", ["fit_worker", str(tmp_path / "job.json")])
     assert fit_worker.main() == 6

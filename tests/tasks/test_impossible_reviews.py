@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from reviewlm import terminal
 from tasks.fitting.fit import run_job
+from tasks.fitting.job import FitJob
 
 SEEN = [f"The {food} was {word}." for food in ("soup", "bread", "tea") for word in ("good", "bad", "cold", "fine")] * 3
 TESTED = ["The soup was good.", "The soup was tea.", "good good good", "The tea was cold."]
@@ -60,17 +60,13 @@ def fitted(folder: Path) -> dict[str, Any]:
     work = folder / "work"
     work.mkdir()
     spec = NGramSpec(name="mle2", order=3, smoothing="maximum_likelihood")
-    job = {
-        "spec": asdict(spec), "vocabulary": str(folder / "vocabulary.json"), "work": str(work),
-        "bundle": str(folder / "bundle"), "device": "cpu", "threads": 1, "facts": {},
-        "train": str(folder / "train"), "validation": str(folder / "validation"),
-    }  # fmt: skip
+    job = FitJob(spec, folder / "vocabulary.json", folder / "train", folder / "validation", work, facts={})
     return run_job(job, lambda news: None)
 
 
 @pytest.fixture(scope="module")
 def scored(folder: Path, fitted: dict[str, Any]) -> pl.DataFrame:
-    return score_stream(load_bundle(folder / "bundle"), TokenStream.open(folder / "validation"))
+    return score_stream(load_bundle(folder / "work" / "bundle"), TokenStream.open(folder / "validation"))
 
 
 def test_the_fit_counts_the_events_and_calls_the_perplexity_infinite(fitted: dict[str, Any]) -> None:
@@ -81,9 +77,9 @@ def test_the_fit_counts_the_events_and_calls_the_perplexity_infinite(fitted: dic
 def test_the_bundle_remembers_that_a_probe_was_impossible_and_insists_on_it(
     folder: Path, fitted: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    probes = json.loads((folder / "bundle" / SPEC).read_text())["probes"]
+    probes = json.loads((folder / "work" / "bundle" / SPEC).read_text())["probes"]
     assert [probe["nats"] for probe in probes] == [None] * 3
-    assert load_bundle(folder / "bundle").spec.smoothing == "maximum_likelihood"
+    assert load_bundle(folder / "work" / "bundle").spec.smoothing == "maximum_likelihood"
     score = NGramLM.score
 
     def lenient(model: NGramLM, *arguments: Any) -> Any:
@@ -93,12 +89,12 @@ def test_the_bundle_remembers_that_a_probe_was_impossible_and_insists_on_it(
 
     monkeypatch.setattr(NGramLM, "score", lenient)
     with pytest.raises(ModelError, match="instead of infinitely many nats"):
-        load_bundle(folder / "bundle")
+        load_bundle(folder / "work" / "bundle")
 
 
 def test_impossible_reviews_are_counted_and_make_every_figure_infinite(folder: Path, scored: pl.DataFrame) -> None:
     assert scored["nats"].is_infinite().to_list() == IMPOSSIBLE
-    figures = figures_of_bundle(scored, load_bundle(folder / "bundle"))
+    figures = figures_of_bundle(scored, load_bundle(folder / "work" / "bundle"))
     assert figures.impossible == 2
     assert figures.to_dict()["impossible"] == 2
     assert figures.perplexity == figures.open_bits_per_byte == math.inf

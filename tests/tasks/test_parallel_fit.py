@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
-from test_fit_process import TEXTS, data, job, long_fit
+from test_fit_process import CODE, TEXTS, data, job, long_fit
 
 from core.config.run_config import ExecutionConfig, RunConfig
 from core.errors import Diverged, FitError, InputError, OutOfMemory, RankFailed
@@ -23,6 +23,7 @@ from models.specs import NGramSpec, RecurrentSpec, TrainingSpec
 from tasks.fitting import fit_process
 from tasks.fitting.fit import ranks_of
 from tasks.fitting.fit_process import environment_of, run_job
+from tasks.fitting.job import FitJob
 
 __all__ = ["TEXTS", "data"]
 LOST: dict[str, Any] = {"error": "Rank 0 of 2 lost another one: Connection closed by peer", "kind": "peer"}
@@ -33,9 +34,11 @@ def silent(news: dict[str, Any]) -> None:
     """Listen to nothing."""
 
 
-def made_job(monkeypatch: pytest.MonkeyPatch, *deeds: list[Any]) -> dict[str, Any]:
+def made_job(monkeypatch: pytest.MonkeyPatch, *deeds: list[Any]) -> FitJob:
     monkeypatch.setattr(fit_process, "WORKER", "tests.tasks.made_worker")
-    return {"spec": {"name": "lstm"}, "threads": 1, "ranks": len(deeds), "deeds": deeds}
+    nowhere = Path("nowhere")
+    spec, facts = RecurrentSpec(name="lstm"), {"deeds": deeds}
+    return FitJob(spec, nowhere, nowhere, nowhere, nowhere, facts, ranks=len(deeds))
 
 
 def left_over() -> list[psutil.Process]:
@@ -160,7 +163,7 @@ def test_log_messages_are_passed_on(monkeypatch: pytest.MonkeyPatch, caplog: pyt
 
 def test_each_process_knows_its_rank_as_torchrun_would_say_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "7")  # of whatever started the flow
-    one, two = environment_of({"threads": 1}), environment_of({"threads": 1, "ranks": 2}, 1)
+    one, two = environment_of(1), environment_of(1, ranks=2, rank=1)
     assert (one["RANK"], one["WORLD_SIZE"]) == ("0", "1")
     assert (two["RANK"], two["LOCAL_RANK"], two["WORLD_SIZE"], two["LOCAL_WORLD_SIZE"]) == ("1", "1", "2", "2")
 
@@ -198,8 +201,8 @@ def workers() -> list[psutil.Process]:
 
 @pytest.mark.slow
 def test_a_fit_killed_in_one_rank_and_then_in_all_ends_as_if_nothing_had_happened(data: Path, tmp_path: Path) -> None:
-    undisturbed = run_job(job(data, tmp_path / "undisturbed", short_fit()) | {"ranks": 2}, silent)
-    disturbed = job(data, tmp_path / "killed", short_fit()) | {"ranks": 2}
+    undisturbed = run_job(job(data, tmp_path / "undisturbed", short_fit(), ranks=2), silent)
+    disturbed = job(data, tmp_path / "killed", short_fit(), ranks=2)
 
     def kill(victims: slice, after: float) -> RankFailed:
         def listen(news: dict[str, Any]) -> None:
@@ -226,9 +229,8 @@ def test_a_fit_killed_in_one_rank_and_then_in_all_ends_as_if_nothing_had_happene
 @pytest.mark.slow
 def test_no_rank_outlives_the_process_that_wanted_the_fit(data: Path, tmp_path: Path) -> None:
     file = tmp_path / "job.json"
-    file.write_text(json.dumps(job(data, tmp_path / "work", long_fit()) | {"ranks": 2}))
-    read = f"json.load(open({str(file)!r}))"
-    code = f"import json; from tasks.fitting.fit import run_job; run_job({read}, lambda news: None)"
+    file.write_text(job(data, tmp_path / "work", long_fit(), ranks=2).to_json())
+    code = CODE.format(str(file))
     parent = subprocess.Popen([sys.executable, "-c", code])
     until = time.monotonic() + 120
     while len(found := workers()) < 2 or not (tmp_path / "work" / "metrics.jsonl").exists():
@@ -242,7 +244,7 @@ def test_no_rank_outlives_the_process_that_wanted_the_fit(data: Path, tmp_path: 
 @pytest.mark.slow
 def test_torchrun_can_start_the_ranks_too(data: Path, tmp_path: Path) -> None:
     file = tmp_path / "job.json"
-    file.write_text(json.dumps(job(data, tmp_path / "work", short_fit())))
+    file.write_text(job(data, tmp_path / "work", short_fit()).to_json())
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
     with subprocess.Popen(
@@ -258,4 +260,4 @@ def test_torchrun_can_start_the_ranks_too(data: Path, tmp_path: Path) -> None:
 
 def test_a_model_without_a_gradient_is_not_trained_by_several(data: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="kind 'ngram'; only neural models"):
-        run_job(job(data, tmp_path / "work", NGramSpec(order=2)) | {"ranks": 2}, silent)
+        run_job(job(data, tmp_path / "work", NGramSpec(order=2), ranks=2), silent)
