@@ -246,6 +246,11 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
 
+def disk_error_type(number: int | None) -> type[ArtifactError]:
+    """Return the error for an error number of the operating system while a file is written."""
+    return StoreFull if number in FULL else NotWritable if number in REFUSED else ArtifactError
+
+
 @contextmanager
 def disk_errors(where: str | Path, remedy: str = "") -> Iterator[None]:
     """Turn the operating system's disk errors into StoreFull or NotWritable, which name the folder.

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from core.errors import FULL, REFUSED, ArtifactError, ConfigError, NotWritable, StoreFull
+from core.errors import ArtifactError, ConfigError, NotWritable, StoreFull, disk_error_type
 from models.atomic_files import new_file, written_straight
 from models.base import ModelError
 
@@ -102,7 +102,6 @@ def require_folder(folder: Path | None, option: str = OUT) -> None:
 
 def _refused(path: Path, error: OSError) -> ArtifactError:
     """Return an error of the operating system as an ArtifactError."""
-    if error.errno in FULL:
-        return StoreFull("No space is left on the disk", where=path, cause=str(error), remedy=ANOTHER_PLACE)
-    kind = NotWritable if error.errno in REFUSED else ArtifactError
-    return kind("The file cannot be written", where=path, cause=str(error), remedy=ANOTHER_PLACE)
+    kind = disk_error_type(error.errno)
+    what = "No space is left on the disk" if kind is StoreFull else "The file cannot be written"
+    return kind(what, where=path, cause=str(error), remedy=ANOTHER_PLACE)

@@ -26,7 +26,7 @@ INTERFACE = 1
 
 
 class ModelError(Exception):
-    """The error of this package. `tasks/stage.py` turns it into the project's own errors.
+    """The error of this package. `core/model_errors.py` turns it into the project's own errors.
 
     Args:
         what: The message: what went wrong.

@@ -10,26 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from core.environment import prepare_environment, reaching_prefect
-from core.errors import (
-    FULL,
-    REFUSED,
-    ArtifactError,
-    BundleError,
-    Diverged,
-    FitError,
-    InputError,
-    NotWritable,
-    OutOfMemory,
-    ReviewLMError,
-    StoreFull,
-)
+from core.model_errors import converted_errors
 from core.processes import interrupts
 from reviewlm import terminal
 from reviewlm.early_checks import require_device, require_input
 
 if TYPE_CHECKING:
     from core.config.run_config import RunConfig
-    from models.base import ModelError
     from tracking.registry.version_settings import VersionSettings
 
 PRESET, SETTING, FILES = {"metavar": "PRESET"}, {"metavar": "KEY=VALUE"}, {"metavar": "FILES"}
@@ -65,9 +52,6 @@ TopP = Annotated[
 ]
 Stars = Annotated[int | None, typer.Option("--stars", min=0, max=5, help="Rating. Default: as in the data.")]
 Result = TypeVar("Result")
-BRANCHES: dict[str, type[ReviewLMError]] = {
-    "fit": FitError, "diverged": Diverged, "memory": OutOfMemory, "bundle": BundleError, "input": InputError,
-}  # fmt: skip
 WHOLE_FLOWS = ("retrain", "compare", "drift", "lr_find", "optimizers", "reproduce", "rescore", "sweep", "scaling")
 """Flows with their own module; the others stop early and are in `flows/partial.py`."""
 WITHOUT_TRACKING = ("ingest_only", "prepare_only", "replay_only")
@@ -188,18 +172,5 @@ def opened(config: RunConfig, reference: str) -> tuple[Any, Any]:
 
 def checked(work: Callable[[], Result]) -> Result:
     """Run a function of `models`; its errors become ReviewLMErrors, each with its exit code."""
-    from models.base import ModelError
-
-    try:
+    with converted_errors():
         return work()
-    except ModelError as error:
-        raise complaint(error) from error
-
-
-def complaint(error: ModelError) -> ReviewLMError:
-    """Return an error of `models` as a ReviewLMError; a disk error has the operating system's error as its cause."""
-    if error.kind != "disk":
-        return BRANCHES.get(error.kind, ReviewLMError)(str(error))
-    number = getattr(error.__cause__, "errno", None)
-    kind = StoreFull if number in FULL else NotWritable if number in REFUSED else ArtifactError
-    return kind(str(error), remedy="free some space, or name another place")

@@ -7,9 +7,10 @@ from typing import Any
 
 from core.config.run_config import RunConfig
 from core.markdown import quoted
+from core.model_errors import converted_errors
 from models.bundles.unseen import unseen_warnings
 from models.sampling import generate
-from tasks.stage import converted_errors, show_markdown, stage
+from tasks.stage import show_markdown, stage
 from tracking.logged_models.opening import open_version
 
 log = logging.getLogger(__name__)

@@ -22,12 +22,11 @@ from prefect.context import TaskRunContext
 from prefect.states import Completed
 
 from core.config.run_config import RunConfig
-from core.errors import ArtifactError, BundleError, Diverged, FitError, InputError, OutOfMemory, ReviewLMError
+from core.model_errors import converted_errors
 from core.processes.interrupts import during
 from core.processes.memory import returned_memory
 from core.provenance import made_with
 from core.store import Artifact, Built, Store
-from models.base import ModelError
 from tasks.progress import slug
 
 P = ParamSpec("P")
@@ -40,15 +39,6 @@ _stages: ContextVar[list[tuple[str, bool]] | None] = ContextVar("stages", defaul
 
 WHOLE_DATA = frozenset({"ingest", "check", "prepare", "card", "canaries", "vocabulary", "tokens", "reference"})
 """Stages that process all reviews in batches of columns in this process; freed memory is returned during them."""
-
-BRANCHES: dict[str, type[ReviewLMError]] = {
-    "fit": FitError,
-    "diverged": Diverged,
-    "memory": OutOfMemory,
-    "bundle": BundleError,
-    "input": InputError,
-    "disk": ArtifactError,
-}
 
 
 class Stage(Task[P, R]):
@@ -82,15 +72,6 @@ def stage(
 def store_of(config: RunConfig) -> Store:
     """Return the artifact store of a configuration."""
     return Store(config.home / "store", config.execution.verify)
-
-
-@contextmanager
-def converted_errors(where: str | Path = "") -> Iterator[None]:
-    """Convert a `ModelError` of `models` into the project's error for it, with *where* as its place."""
-    try:
-        yield
-    except ModelError as error:
-        raise BRANCHES.get(error.kind, FitError)(str(error), where=where) from error
 
 
 def run_stage(

@@ -14,11 +14,12 @@ from typing import Annotated, Any
 
 import typer
 
-from core.errors import BundleError, ConfigError, disk_errors
+from core.errors import BundleError, ConfigError, InputError, disk_errors
+from core.model_errors import converted_errors
 from core.output import ANOTHER_PLACE, require_folder
 from reviewlm import terminal
 from reviewlm.ngram_values import engine_of, orders_of, parameters, whole_numbers
-from reviewlm.options import Json, Temperature, TopP, checked, complaint, configured
+from reviewlm.options import Json, Temperature, TopP, checked, configured
 
 log = logging.getLogger(__name__)
 app = typer.Typer(
@@ -274,14 +275,11 @@ def _require_marks(marks: str) -> None:
 @contextmanager
 def _settings() -> Iterator[None]:
     """Turn errors in the settings, found before any work, into ConfigError."""
-    from models.base import ModelError
-
     try:
-        yield
-    except ModelError as error:
-        if error.kind == "input":
-            raise ConfigError(f"A setting is not valid: {error}") from error
-        raise complaint(error) from error
+        with converted_errors():
+            yield
+    except InputError as error:
+        raise ConfigError(f"A setting is not valid: {error.what}") from error
 
 
 def _say_row(row: Any) -> None:

@@ -15,6 +15,7 @@ from prefect.events import emit_event
 
 from core.config.run_config import RunConfig
 from core.errors import BundleError, EmptyInput
+from core.model_errors import converted_errors
 from core.store import Artifact, Store
 from corpus.cleaning.business import read_businesses
 from corpus.cleaning.language import in_languages
@@ -29,7 +30,7 @@ from models.bundles.bundle import Bundle, load_bundle
 from models.streams import TokenStream, write_stream
 from tasks.fitting.fit import bundle_digest, device_of
 from tasks.progress import progress
-from tasks.stage import converted_errors, finished, run_stage, show_markdown, stage, store_of
+from tasks.stage import finished, run_stage, show_markdown, stage, store_of
 from tasks.tracking.track import DATA_TAG, registry_of, tracker_of
 from tracking.registry.registry import CHAMPION, Version
 

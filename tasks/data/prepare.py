@@ -12,6 +12,7 @@ import polars as pl
 
 from core.config.run_config import RunConfig
 from core.errors import Unreadable
+from core.model_errors import converted_errors
 from core.store import Artifact, sha256_of_file
 from corpus.cleaning.clean import prepare
 from corpus.ingestion.ingest import limits_of
@@ -24,7 +25,7 @@ from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from tasks.data.canaries import CANARIES_INPUT
 from tasks.progress import progress
-from tasks.stage import converted_errors, finished, run_stage, show_facts, show_markdown, stage
+from tasks.stage import finished, run_stage, show_facts, show_markdown, stage
 
 CHECK_VERSION = 4
 PREPARE_VERSION = 5

@@ -12,6 +12,7 @@ import polars as pl
 
 from core.config.run_config import RunConfig
 from core.errors import BundleError, EmptyInput, ReviewLMError
+from core.model_errors import converted_errors
 from core.store import Artifact
 from corpus.ingestion.ingest import ingest
 from corpus.profiling.sample import sample_reviews
@@ -23,7 +24,7 @@ from models.bundles.bundle import load_bundle
 from models.text.normal_form import NormalForm
 from tasks.evaluation.rescore import score_reviews
 from tasks.fitting.fit import device_of
-from tasks.stage import converted_errors, show_table, stage, store_of
+from tasks.stage import show_table, stage, store_of
 from tasks.tracking.track import DATA_TAG, registry_of, tracker_of
 from tracking.logged_models.benchmark import COLUMNS, Benchmark, BenchmarkStore, digest_of
 from tracking.registry.registry import Version

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from core.config.run_config import RunConfig
+from core.model_errors import converted_errors
 from core.store import Artifact, Built
 from evaluation.scoring.metrics import LABELS, Figures, figures_of, star_slices
 from evaluation.scoring.score import FIGURES_FILE, SCORES_FILE, drawn_reviews, record_scores
@@ -20,7 +21,7 @@ from tasks.evaluation.audit import audit_bundle, log_audit
 from tasks.evaluation.observe import CONTEXT_FILE, RELIABILITY_FILE, observe_bundle
 from tasks.fitting.fit import Fitted, bundle_digest, device_of
 from tasks.progress import progress
-from tasks.stage import converted_errors, finished, run_stage, stage
+from tasks.stage import finished, run_stage, stage
 from tasks.tracking.track import model_note, tracker_of
 from tracking.runs.runs import NOTE, Tracker
 

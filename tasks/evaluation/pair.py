@@ -12,6 +12,7 @@ import polars as pl
 
 from core.config.run_config import RunConfig
 from core.errors import ConfigError, ReviewLMError
+from core.model_errors import converted_errors
 from evaluation.statistics.paired import A, Pair, Side, compare_pair
 from evaluation.statistics.slice_table import SliceOptions
 from models.bundles.bundle import SPEC
@@ -22,7 +23,7 @@ from tasks.evaluation.cost import with_parts
 from tasks.evaluation.evaluate import SAMPLES_FILE, draw_samples, figures_of_artifact, score_bundle, scores_of
 from tasks.fitting.fit import Fitted, bundle_digest, plan_fit
 from tasks.promotion.score_now import tokens_for
-from tasks.stage import converted_errors, show_markdown, stage, store_of
+from tasks.stage import show_markdown, stage, store_of
 from tasks.tracking.track import tracker_of
 from tracking.client import ABSENT, error_code
 from tracking.registry.version_settings import no_such_model, version_called

@@ -15,6 +15,7 @@ import polars as pl
 from core.config.run_config import RunConfig
 from core.errors import BundleError, ConfigError, EmptyInput
 from core.markdown import literal
+from core.model_errors import converted_errors
 from core.store import Artifact
 from corpus.cleaning.language import in_languages
 from corpus.profiling.sample import first_of_months, month_of, sample_months
@@ -30,7 +31,7 @@ from models.tokens.vocabulary import Vocabulary
 from tasks.data.drift import known_ids
 from tasks.data.prepare import VOCABULARY_FILE
 from tasks.fitting.fit import bundle_digest, device_of
-from tasks.stage import converted_errors, run_stage, show_markdown, show_table, stage, store_of
+from tasks.stage import run_stage, show_markdown, show_table, stage, store_of
 from tasks.tracking.track import DATA_TAG, registry_of, tracker_of
 from tracking.registry.registry import CHAMPION, Version
 

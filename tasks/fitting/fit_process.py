@@ -24,6 +24,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, NoReturn
 
 from core.errors import OutOfMemory, RankFailed
+from core.model_errors import converted_errors
 from core.processes import interrupts
 from core.processes.children import end_child, start_child
 from core.processes.crash_log import write_crash_log
@@ -31,7 +32,6 @@ from core.processes.out_of_memory import LOWER, says_out_of_memory
 from models.base import ModelError
 from tasks.fitting.job import FitJob
 from tasks.fitting.resources import SYSTEM_JOURNAL, sampled
-from tasks.stage import converted_errors
 
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(4 << 30), "MALLOC_TRIM_THRESHOLD_": str(16 << 30)}
 """Settings of glibc's allocator; other C libraries ignore them. By default glibc takes blocks over 32 MiB from the

@@ -16,6 +16,7 @@ from typing import Any
 
 from core.config.run_config import RunConfig
 from core.errors import BundleError
+from core.model_errors import converted_errors
 from core.store import Artifact, Store, sha256_of_file
 from models.bundles.bundle import SPEC
 from models.neural.lm import WEIGHTS
@@ -23,7 +24,7 @@ from models.neural.training.warm_start import find_network
 from models.specs import ModelSpec, identity
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import FILE, Vocabulary
-from tasks.stage import converted_errors, store_of
+from tasks.stage import store_of
 from tasks.tracking.track import registry_of
 from tracking.registry.registry import CHAMPION, Version
 

@@ -11,6 +11,7 @@ import polars as pl
 
 from core.config.run_config import RunConfig
 from core.errors import BundleError, Damaged
+from core.model_errors import converted_errors
 from core.store import Artifact
 from corpus.splitting.leaks import reviews_digest
 from corpus.splitting.unlearnt import TABLE, TEST, Unlearnt, choose_unlearnt
@@ -23,7 +24,7 @@ from tasks.evaluation.evaluate import Measured
 from tasks.fitting.fit import bundle_digest
 from tasks.promotion.ancestry import REMEDY, learnt_from
 from tasks.promotion.score_now import Champion, Scored, score_bundle_now, streams_of_run, with_surface
-from tasks.stage import converted_errors, run_stage, stage, store_of
+from tasks.stage import run_stage, stage, store_of
 from tasks.tracking.track import registry_of, tracking_was_away
 
 log = logging.getLogger(__name__)

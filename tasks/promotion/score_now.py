@@ -14,6 +14,7 @@ import polars as pl
 from core.config.run_config import RunConfig
 from core.errors import BundleError, Damaged, ReviewLMError
 from core.lineage.family import NOT_KNOWN, Family
+from core.model_errors import converted_errors
 from core.store import Artifact
 from evaluation.gate.evidence import departure
 from evaluation.scoring.score import score_stream
@@ -25,7 +26,7 @@ from tasks.data.prepare import VOCABULARY_FILE, Prepared, tokenize
 from tasks.evaluation.evaluate import Measured, score_bundle, scores_of
 from tasks.fitting.fit import bundle_digest, device_of
 from tasks.progress import progress
-from tasks.stage import converted_errors, stage, store_of
+from tasks.stage import stage, store_of
 from tasks.tracking.track import DATA_TAG, registry_of, tracking_was_away
 from tracking.registry.registry import CHAMPION, Version
 
