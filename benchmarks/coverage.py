@@ -21,10 +21,10 @@ import numpy as np
 import polars as pl
 
 from benchmarks.harness import Ratio, Report, arguments, finish, say
-from evaluation.scoring.metrics import LN2, figures_of
+from evaluation.scoring.metrics import FIGURES, LN2, figures_of
 from evaluation.statistics.bootstrap import ratio_interval
 from evaluation.statistics.floor import JUDGED
-from evaluation.statistics.intervals import FIGURES, ComparedScores
+from evaluation.statistics.intervals import ComparedScores
 
 CONFIDENCE, GOAL = 0.95, (0.93, 0.97)
 POPULATION = 200_000

@@ -17,9 +17,11 @@ the figures say so.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 from models.adaptation import STATIC, adaptation_of
@@ -28,6 +30,35 @@ if TYPE_CHECKING:
     from models.bundles.bundle import Bundle
 
 LN2 = math.log(2)
+Sums = Mapping[Any, Any]
+"""Sums over reviews by the name of a column: one number each, or one per draw of the bootstrap."""
+
+
+def _ratio(numerator: Any, denominator: Any) -> Any:
+    return numerator / denominator if isinstance(denominator, np.ndarray) or denominator else math.nan
+
+
+def _exp(mean: Any) -> Any:
+    """Return e^mean, infinite if it is too large for a float."""
+    if isinstance(mean, np.ndarray):
+        return np.exp(mean)
+    return math.exp(mean) if not mean > 700 else math.inf
+
+
+def _open(sums: Sums) -> Any:
+    return sums["nats"] + sums["spelling_nats"]
+
+
+FIGURES: dict[str, Callable[[Sums], Any]] = {
+    "perplexity": lambda sums: _exp(_ratio(sums["nats"], sums["tokens"])),
+    "word_perplexity": lambda sums: _exp(_ratio(_open(sums), sums["words"] + sums["reviews"])),
+    "byte_perplexity": lambda sums: _exp(_ratio(sums["nats"], sums["bytes"])),
+    "bits_per_byte": lambda sums: _ratio(sums["nats"] / LN2, sums["bytes"]),
+    "open_bits_per_byte": lambda sums: _ratio(_open(sums) / LN2, sums["bytes"]),
+    "bits_per_character": lambda sums: _ratio(sums["nats"] / LN2, sums["tokens"]),
+    "oov_share": lambda sums: _ratio(sums["oov"], sums["tokens"]),
+}
+"""Every figure as a function of sums; `Figures` explains each."""
 
 
 @dataclass(frozen=True)
@@ -66,32 +97,32 @@ class Figures:
     @property
     def perplexity(self) -> float:
         """exp(mean nats per token); compares models of one vocabulary only."""
-        return _exp(self.nats, self.tokens)
+        return float(FIGURES["perplexity"](vars(self)))
 
     @property
     def bits_per_token(self) -> float:
         """Mean bits per token: l in perplexity = 2^l."""
-        return _ratio(self.nats / LN2, self.tokens)
+        return float(FIGURES["bits_per_character"](vars(self)))
 
     @property
     def word_perplexity(self) -> float:
         """exp(nats per white-space word), with unknown words spelt out."""
-        return _exp(self.nats + self.spelling_nats, self.words + self.reviews)
+        return float(FIGURES["word_perplexity"](vars(self)))
 
     @property
     def byte_perplexity(self) -> float:
         """exp(nats per byte) = 2^(bits per byte)."""
-        return _exp(self.nats, self.bytes)
+        return float(FIGURES["byte_perplexity"](vars(self)))
 
     @property
     def bits_per_byte(self) -> float:
         """Bits per byte of text, with unknown words at the price of `<unk>`."""
-        return _ratio(self.nats / LN2, self.bytes)
+        return float(FIGURES["bits_per_byte"](vars(self)))
 
     @property
     def open_bits_per_byte(self) -> float:
         """Bits per byte of text, including unknown words, case and spaces; compares models of any vocabularies."""
-        return _ratio((self.nats + self.spelling_nats) / LN2, self.bytes)
+        return float(FIGURES["open_bits_per_byte"](vars(self)))
 
     @property
     def bits_per_character(self) -> float | None:
@@ -101,18 +132,14 @@ class Figures:
     @property
     def oov_share(self) -> float:
         """Share of the scored tokens that are `<unk>`."""
-        return _ratio(self.oov, self.tokens)
+        return float(FIGURES["oov_share"](vars(self)))
 
     def to_dict(self) -> dict[str, Any]:
         """Return sums and figures under the names used by tables, tracking and the command line."""
-        return {name: getattr(self, name) for name in (*SUMS, "impossible", *RATIOS, *LABELS)}
+        return {name: getattr(self, name) for name in (*SUMS, "impossible", *FIGURES, *LABELS)}
 
 
 SUMS = ("reviews", "tokens", "bytes", "words", "oov", "nats", "spelling_nats")
-RATIOS = (
-    "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "open_bits_per_byte", "bits_per_character",
-    "oov_share",
-)
 LABELS = ("unit", "vocabulary", "boundary", "adaptation")
 """Properties without which the figures cannot be interpreted."""
 
@@ -183,13 +210,3 @@ FOLDING = {
     True: "open figures include the cost of what the vocabulary folds away (words: case, quotes, spacing), if it folds",
     False: "no figure includes the cost of what the vocabulary folds away (words: case, quotes, spacing)",
 }
-
-
-def _ratio(numerator: float, denominator: float) -> float:
-    return numerator / denominator if denominator else math.nan
-
-
-def _exp(nats: float, denominator: float) -> float:
-    """Return exp(nats / denominator), infinite if it is too large for a float."""
-    mean = _ratio(nats, denominator)
-    return math.exp(mean) if not mean > 700 else math.inf

@@ -15,27 +15,13 @@ import numpy as np
 import polars as pl
 
 from core.errors import ReviewLMError
-from evaluation.scoring.metrics import LN2, Figures
+from evaluation.scoring.metrics import FIGURES, LN2, Figures, Sums
 from evaluation.scoring.usefulness import HITS
 from evaluation.statistics.bootstrap import Bootstrap, Interval
 from evaluation.statistics.comparison import METRICS, Baseline, baseline_of, comparable
 from evaluation.statistics.floor import floor_nats
 from evaluation.statistics.groups import groups_of
 from models.adaptation import STATIC
-
-Sums = Mapping[Any, Any]
-"""Sums over reviews by the name of a column: one number each, or one per draw."""
-
-FIGURES: dict[str, Callable[[Sums], Any]] = {
-    "perplexity": lambda sums: np.exp(sums["nats"] / sums["tokens"]),
-    "word_perplexity": lambda sums: np.exp((sums["nats"] + sums["spelling_nats"]) / (sums["words"] + sums["reviews"])),
-    "byte_perplexity": lambda sums: np.exp(sums["nats"] / sums["bytes"]),
-    "bits_per_byte": lambda sums: sums["nats"] / sums["bytes"] / LN2,
-    "open_bits_per_byte": lambda sums: (sums["nats"] + sums["spelling_nats"]) / sums["bytes"] / LN2,
-    "bits_per_character": lambda sums: sums["nats"] / sums["tokens"] / LN2,
-    "oov_share": lambda sums: sums["oov"] / sums["tokens"],
-}
-"""Properties of `evaluation.scoring.metrics.Figures`, as functions of sums that are numbers or arrays."""
 
 OWN = ("nats", "spelling_nats", "tokens", "words", "oov", "gap_nats", "gap_tokens")
 SHARED = ("bytes", "reviews", "gap_bytes")

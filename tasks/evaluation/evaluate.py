@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import polars as pl
 from core.config.run_config import RunConfig
 from core.model_errors import converted_errors
 from core.store import Artifact, Built
-from evaluation.scoring.metrics import LABELS, Figures, figures_of, star_slices
+from evaluation.scoring.metrics import Figures, star_slices
 from evaluation.scoring.score import FIGURES_FILE, SCORES_FILE, drawn_reviews, record_scores
 from models.bundles.bundle import load_bundle
 from models.sampling import generate, suggest
@@ -129,9 +129,8 @@ def scores_of(artifact: Artifact) -> pl.DataFrame:
 
 
 def figures_of_artifact(artifact: Artifact) -> Figures:
-    """Return the figures of a score artifact, summed from its rows."""
-    labels = {name: artifact.facts[name] for name in LABELS}
-    return figures_of(scores_of(artifact), **labels)
+    """Return the figures of a score artifact, from the sums among its facts."""
+    return Figures(**{field.name: artifact.facts[field.name] for field in fields(Figures)})
 
 
 def _log_once(tracker: Tracker, model: Measured) -> None:

@@ -19,7 +19,7 @@ from evaluation.reports.model_card import pointer
 from tasks.data.family import family_of_run
 from tasks.data.prepare import Prepared
 from tasks.evaluation.compare import Evaluated
-from tasks.evaluation.evaluate import Measured, figures_of_artifact
+from tasks.evaluation.evaluate import Measured
 from tasks.fitting.fit import bundle_digest
 from tasks.lineage.gather import keep_lineage
 from tasks.promotion.choose import passed_over
@@ -56,7 +56,7 @@ def register(config: RunConfig, prepared: Prepared, challenger: Measured, champi
     tags = {
         LINEAGE_TAG: keep_lineage(config, uri, challenger),
         "kind": challenger.fitted.spec.kind, "model": challenger.name, BUNDLE_TAG: digest,
-        DATA_TAG: prepared.clean.digest, "adaptation": figures_of_artifact(challenger.test).adaptation,
+        DATA_TAG: prepared.clean.digest, "adaptation": challenger.test.facts["adaptation"],
         "leak_certificate": prepared.clean.facts.get("certificate") or "none",
     }
     family = family_of_run(config, prepared.clean).tags()
