@@ -6,11 +6,11 @@ from prefect import flow
 
 from core.config.run_config import RunConfig
 from core.store import Artifact
+from corpus.splitting.split import TRAIN_FIRST
 from flows.workers import on_workers
 from tasks.data.canaries import choose
 from tasks.data.card import describe_data
 from tasks.data.prepare import (
-    SPLITS,
     VOCABULARY_FILE,
     Prepared,
     check_table,
@@ -43,12 +43,12 @@ def prepare_data(config: RunConfig, dataset: Artifact) -> Prepared:
         vocabularies[name] = train_vocabulary.submit(config, name, clean, kept).result()
         file = str(vocabularies[name].folder / VOCABULARY_FILE)
         streams[name] = {
-            split: tokenize.submit(config, file, split, clean, name, planted.get(split)) for split in SPLITS
+            split: tokenize.submit(config, file, split, clean, name, planted.get(split)) for split in TRAIN_FIRST
         }
     tokens = {name: {split: stream.result() for split, stream in splits.items()} for name, splits in streams.items()}
     checked = [
         check_table.submit(config, "tokens", tokens[name][split], f"tokens {name} {split}")
-        for name in tokens for split in SPLITS
+        for name in tokens for split in TRAIN_FIRST
     ]
     checks += [check.result() for check in checked]
     return Prepared(clean, card.result(), vocabularies, tokens, tuple(checks), canaries)

@@ -25,11 +25,10 @@ from core.errors import ArtifactError, EmptyInput
 from corpus.profiling.sketches import Tally, TypeSample, name_hash
 from corpus.profiling.word_counts import LISTED, WordCounts
 from corpus.profiling.word_statistics import WordStatistics
-from corpus.splitting.split import SPLITS
+from corpus.splitting.split import TRAIN_FIRST
 from models.text.personal_data import MASKS
 
 VERSION = 1
-SIDES = tuple(reversed(SPLITS))
 NEW = "new"
 """Name of the side for reviews without a split, that is, new reviews."""
 LENGTH_EDGES = tuple(sorted({round(2 ** (step / 8)) for step in range(8 * 16 + 1)}))
@@ -226,7 +225,7 @@ def take_survey(batches: Iterable[pl.DataFrame], work: Path | None = None) -> Su
     first = next(regrouped, None)
     if first is None:
         raise EmptyInput("There are no reviews to describe", remedy="give a data set with at least one review")
-    sides = (NEW,) if first["split"][0] == NEW else SIDES
+    sides = (NEW,) if first["split"][0] == NEW else TRAIN_FIRST
     profile, samples = Profile({name: Summary() for name in sides}), dict[int, list[str]]()
     with WordCounts(sides, work) as counts:
         for batch in chain([first], regrouped):

@@ -23,6 +23,8 @@ SPLITS = ("test", "validation", "train")
 """Splits by priority: a duplicate is dropped from the split that comes later in this tuple.
 
 clean.parquet has them in this order. The position of a split in this tuple is its rank."""
+TRAIN_FIRST = SPLITS[::-1]
+"""Splits in the order in which they are used and shown."""
 
 
 def places(ids: pl.Series, salt: str) -> pl.Series:

@@ -23,7 +23,7 @@ from models.adaptation import STATIC
 PER_BYTE = "bits per byte of text, unknown words spelt out"
 
 
-def read_journal(path: Path) -> list[dict[str, float]]:
+def journal_lines(path: Path) -> list[dict[str, float]]:
     """Return the lines of a fit's `metrics.jsonl`; invalid lines are skipped, such as a half-written last line."""
     lines = []
     for line in path.read_text(encoding="utf-8").splitlines():

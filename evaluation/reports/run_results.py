@@ -28,7 +28,7 @@ class ModelResults:
         unit: Unit of its vocabulary.
         vocabulary: Digest of its vocabulary.
         adaptation: "static", or how it adapts to the text it reads.
-        curve: Lines of its journal (`evaluation.plots.curves.read_journal`).
+        curve: Lines of its journal (`evaluation.plots.curves.journal_lines`).
         samples: Reviews that it wrote: stars, number, text.
         tokens: Token by token, of a sample of the test reviews: review_id, position, id, token, nats, rank, entropy,
             training_count, after_oov.

@@ -33,7 +33,6 @@ VOCABULARY_VERSION = 4
 TOKENS_VERSION = 4
 VOCABULARY_FILE = "vocabulary.json"
 REPORT_FILE = "report.json"
-SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from core.config.command_line import command_line
 from core.config.run_config import RunConfig
 from core.errors import without_password
 from core.store import Artifact
-from evaluation.plots.curves import read_journal
+from evaluation.plots.curves import journal_lines
 from evaluation.reports.run_results import ModelResults, RunResults
 from evaluation.statistics.floor import Floor
 from evaluation.writing.audit import EXPOSURE_FILE, NOVELTY_FILE
@@ -71,7 +71,7 @@ def _model(model: Measured) -> ModelResults:
     figures = json.loads((model.test.folder / FIGURES_FILE).read_text(encoding="utf-8"))
     return ModelResults(
         name=model.name, kind=model.fitted.spec.kind, unit=facts["unit"], vocabulary=facts["vocabulary"],
-        adaptation=facts["adaptation"], curve=read_journal(model.fitted.artifact.folder / JOURNAL),
+        adaptation=facts["adaptation"], curve=journal_lines(model.fitted.artifact.folder / JOURNAL),
         samples=_table(model.samples, SAMPLES_FILE), tokens=_table(observed, TOKEN_SCORES_FILE),
         reliability=_table(observed, RELIABILITY_FILE), context=_table(observed, CONTEXT_FILE),
         observed=observed.facts, audit=audited.facts, novelty=_table(audited, NOVELTY_FILE),

@@ -21,7 +21,7 @@ from core.config.run_config import RunConfig
 from core.config.search_space import Value, with_options
 from core.errors import FitError, InputError, ReviewLMError, TrackingUnavailable
 from core.store import Artifact
-from evaluation.plots.curves import read_journal
+from evaluation.plots.curves import journal_lines
 from models.specs import ModelSpec
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit import FORWARD_SECONDS, EnoughSeen, FitPlan, build_fit, plan_fit
@@ -198,7 +198,7 @@ class _Watch:
     def _new(self, journal: Path) -> Iterator[tuple[int, float]]:
         if not journal.is_file():
             return
-        reached = [line["validation/nats"] for line in read_journal(journal) if "validation/nats" in line]
+        reached = [line["validation/nats"] for line in journal_lines(journal) if "validation/nats" in line]
         for evaluation, nats in list(enumerate(reached, start=1))[self.seen :]:
             self.seen = evaluation
             yield evaluation, nats

@@ -47,9 +47,10 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registered]
 
 def register_mixture(config: RunConfig) -> None:
     """The stages of a run that a version is made of, without checks, comparison and gate."""
+    from corpus.splitting.split import TRAIN_FIRST
     from tasks.data.canaries import choose
     from tasks.data.ingest import ingest_files, synthesise
-    from tasks.data.prepare import SPLITS, VOCABULARY_FILE, Prepared, clean_and_split, tokenize, train_vocabulary
+    from tasks.data.prepare import VOCABULARY_FILE, Prepared, clean_and_split, tokenize, train_vocabulary
     from tasks.evaluation.evaluate import draw_samples, score_bundle
     from tasks.fitting.fit import fit
     from tasks.lineage.gather import keep_lineage
@@ -59,7 +60,7 @@ def register_mixture(config: RunConfig) -> None:
     vocabulary = train_vocabulary.fn(config, "word", clean)
     file = str(vocabulary.folder / VOCABULARY_FILE)
     planted = {"train": choose.fn(config, clean)}
-    tokens = {split: tokenize.fn(config, file, split, clean, "word", planted.get(split)) for split in SPLITS}
+    tokens = {split: tokenize.fn(config, file, split, clean, "word", planted.get(split)) for split in TRAIN_FIRST}
     prepared = Prepared(clean, clean, {"word": vocabulary}, {"word": tokens})
     with parent_run(config, "retrain") as run_id:
         fitted: dict[str, Any] = {}
