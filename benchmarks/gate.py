@@ -27,7 +27,15 @@ from benchmarks.harness import Report, arguments, finish, say
 from core.config.sections.promotion import PromotionConfig
 from core.lineage.family import Family
 from evaluation.gate.decision import Decision
-from evaluation.gate.evidence import ChampionReviews, Evidence, Latency
+from evaluation.gate.evidence import (
+    ChampionReviews,
+    DataEvidence,
+    Evidence,
+    Latency,
+    Leaks,
+    ModelEvidence,
+    ServingEvidence,
+)
 from evaluation.gate.gate import decide
 from evaluation.statistics.bootstrap import Bootstrap, expanded_tail
 from evaluation.statistics.studentised import (
@@ -83,13 +91,15 @@ def judge(drawn: Drawn, stars_D: np.ndarray, about: pl.DataFrame | None = None, 
         "review_id": review_ids(count), "bytes": drawn.bytes_D, "words": words_D, "stars": stars_D,
         "tokens": words_D + 1, "oov": np.zeros(count, np.int64), "spelling_nats": np.zeros(count),
     })
+    challenger, champion = (
+        ModelEvidence(name, table.with_columns(nats=nats_D), "test", family=FAMILY, departure=0.0)
+        for name, nats_D in (("challenger", drawn.challenger_D), ("champion", drawn.champion_D))
+    )
     return decide(POLICY, Evidence(
-        challenger=table.with_columns(nats=drawn.challenger_D), challenger_digest="challenger", challenger_test="test",
-        champion=table.with_columns(nats=drawn.champion_D), champion_digest="champion", champion_test="test",
-        baseline_digest="challenger", reviews=_known(drawn, about), challenger_departure=0.0, champion_departure=0.0,
-        checks_passed=True, leak_free=True, leak_test="test", smoke_passed=True, latency=Latency(1, 1, 1),
-        family=FAMILY, champion_family=FAMILY, champion_reviews=ChampionReviews(same=True),
-        audit=dict.fromkeys(AUDITED, 0.0), resamples=resamples, seed=SEED,
+        challenger, champion, ModelEvidence("challenger"),
+        DataEvidence(_known(drawn, about), checks_passed=True, leaks=Leaks(True, test="test")),
+        ServingEvidence(smoke_passed=True, latency=Latency(1, 1, 1)),
+        champion_reviews=ChampionReviews(same=True), audit=dict.fromkeys(AUDITED, 0.0), resamples=resamples, seed=SEED,
     ))
 
 

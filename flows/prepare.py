@@ -6,11 +6,11 @@ from prefect import flow
 
 from core.config.run_config import RunConfig
 from core.store import Artifact
-from corpus.splitting.split import TRAIN_FIRST
 from flows.workers import on_workers
 from tasks.data.canaries import choose
 from tasks.data.card import describe_data
 from tasks.data.prepare import (
+    TRAIN_FIRST,
     VOCABULARY_FILE,
     Prepared,
     check_table,

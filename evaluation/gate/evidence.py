@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -58,53 +58,114 @@ class ChampionReviews:
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """All facts that a decision uses.
+class ModelEvidence:
+    """Scores of one model on the test reviews, and facts about the model.
 
     Args:
-        challenger: Rows of `evaluation.scoring.score.score_stream`, scored for this decision.
-        challenger_digest: Digest of the challenger's bundle.
-        challenger_test: Digest of the test reviews that it was scored on.
-        champion: Rows of the champion; None if there is no champion yet, or it cannot be measured.
-        champion_digest: Digest of the champion's bundle.
-        champion_test: Digest of the test reviews that the champion was scored on.
-        champion_problem: Why the champion cannot be measured (its files are missing or damaged); empty if it can.
-        family: The data that the challenger was trained on.
-        champion_family: The data that the champion was trained on.
-        champion_reviews: Scores of both models on the champion's own test reviews; None if that was not measured.
-        challenger_departure: Largest relative difference, over reviews, between the nats of `challenger` and those that
-            the store has of the same bundle on the same tokens; None if the rows are the stored ones.
-        champion_departure: The same of the champion.
-        score_problem: Why the challenger could not be scored for this decision; empty if it was.
+        digest: Digest of its bundle.
+        rows: Rows of `evaluation.scoring.score.score_stream`, scored for this decision; None if the model cannot be
+            measured.
+        test: Digest of the test reviews that it was scored on.
+        problem: Why it could not be scored for this decision (its files are missing or damaged); empty if it was.
+        family: The data that it was trained on.
+        departure: Largest relative difference, over reviews, between the nats of `rows` and those that the store has of
+            the same bundle on the same tokens; None if the rows are the stored ones.
+        adaptation: "static", or how the model adapts to the text that it is scored on.
+        folds: Whether the vocabulary folds away a part of the text that the figures do not include.
+        pays: Whether the figures include the cost of all of the text. They do not, and are too good, if neither the
+            vocabulary nor the run has a price for the folded text.
+        name: Name of the model.
+    """
+
+    digest: str
+    rows: pl.DataFrame | None = None
+    test: str = ""
+    problem: str = ""
+    family: Family = NOT_KNOWN
+    departure: float | None = None
+    adaptation: str = STATIC
+    folds: bool = False
+    pays: bool = True
+    name: str = ""
+
+    def sorted(self) -> ModelEvidence:
+        """Return the same evidence with the rows in the order of the review ids."""
+        return self if self.rows is None else replace(self, rows=self.rows.sort("review_id"))
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """Result of the leak certificate of the prepared data.
+
+    Args:
+        free: Whether a leak certificate, verified for this decision, says that no review of the test set is in the
+            training data, neither exactly nor as a near-duplicate; None if there is no certificate.
+        detail: Message of the certificate, and facts about the champion's training data.
+        test: Digest of the test reviews that the certificate covers; it is compared with the scored ones.
+    """
+
+    free: bool | None = None
+    detail: str = ""
+    test: str = ""
+
+
+@dataclass(frozen=True)
+class DataEvidence:
+    """Facts about the data of a decision.
+
+    Args:
         reviews: Further facts about the test reviews: review_id, date and categories if there are any, and `group` if
             reviews are not independent (`evaluation/statistics/groups.py`).
-        grouped_by: Description of what makes reviews one group; empty if each review is a separate group.
-        challenger_adaptation: "static", or how the challenger adapts to the text that it is scored on.
-        champion_adaptation: The same of the champion.
-        baseline: Rows of the baseline named in the configuration, on the same reviews.
-        baseline_adaptation: "static", or how the baseline adapts to the text that it is scored on.
-        baseline_name: Name of the baseline.
-        baseline_digest: Digest of its bundle.
+        grouped_by: Description of the reason why reviews are one group; empty if each review is a separate group.
         checks_passed: Whether the data checks passed; None if they were not run.
         checks_detail: Message of the data checks.
-        leak_free: Whether a leak certificate, verified for this decision, says that no review of the test set is in the
-            training data, neither exactly nor as a near-duplicate; None if there is no certificate.
-        leak_detail: Message of the certificate, and what is known about the champion's training data.
-        leak_test: Digest of the test reviews that the certificate is about; it is compared with the scored ones.
+        leaks: Result of the leak certificate.
         drift: Whether the newest reviews differ from those that the champion was trained on, or why that is unknown.
         floor: The grammar's nats of the test reviews (`evaluation.statistics.floor.judged_reviews`); None if they were
             not written by the grammar.
-        folds: Whether the challenger's vocabulary folds away a part of the text that its figures do not include.
-        unfair: Why the challenger has an advantage that the figures do not include (for example it folds case and the
-            champion does not); empty if it has none.
-        editions: What it means that the two were trained on different editions of the normal form; empty if they were
-            trained on the same one.
-        champion_pays: Whether the champion's figures include the cost of all of the text. They do not, and are too
-            good, if neither its vocabulary nor the run has a price for the folded text.
+    """
+
+    reviews: pl.DataFrame | None = None
+    grouped_by: str = ""
+    checks_passed: bool | None = None
+    checks_detail: str = ""
+    leaks: Leaks = Leaks()
+    drift: str = ""
+    floor: pl.DataFrame | None = None
+
+
+@dataclass(frozen=True)
+class ServingEvidence:
+    """Facts about the registered challenger in service.
+
+    Args:
         smoke_passed: Whether the registered model answered in a fresh process; None if this was not tested.
         smoke_detail: Message of the smoke test.
         latency: Latency of the registered model; None if it was not measured.
         megabytes: Size of the bundle's files, in millions of bytes.
+    """
+
+    smoke_passed: bool | None = None
+    smoke_detail: str = ""
+    latency: Latency | None = None
+    megabytes: float | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All facts that a decision uses.
+
+    Args:
+        challenger: The challenger; its rows are never None.
+        champion: The champion; None if there is none yet.
+        baseline: The baseline named in the configuration, on the same reviews; None if there is none.
+        data: Facts about the data.
+        serving: Facts about the registered challenger.
+        champion_reviews: Scores of both models on the champion's own test reviews; None if that was not measured.
+        unfair: Why the challenger has an advantage that the figures do not include (for example it folds case and the
+            champion does not); empty if it has none.
+        editions: Consequence of the two being trained on different editions of the normal form; empty if they were
+            trained on the same one.
         audit: Facts of the audit of the challenger's generated reviews, see `tasks/evaluation/audit.py`; None if there
             was no audit.
         counts: Name of the n-gram model that the challenger is or contains as a part; empty if there is none.
@@ -113,42 +174,14 @@ class Evidence:
         seed: Seed of the bootstrap.
     """
 
-    challenger: pl.DataFrame
-    challenger_digest: str
-    challenger_test: str
-    champion: pl.DataFrame | None = None
-    champion_digest: str | None = None
-    champion_test: str | None = None
-    champion_problem: str = ""
-    family: Family = NOT_KNOWN
-    champion_family: Family = NOT_KNOWN
+    challenger: ModelEvidence
+    champion: ModelEvidence | None = None
+    baseline: ModelEvidence | None = None
+    data: DataEvidence = DataEvidence()
+    serving: ServingEvidence = ServingEvidence()
     champion_reviews: ChampionReviews | None = None
-    challenger_adaptation: str = STATIC
-    champion_adaptation: str = STATIC
-    challenger_departure: float | None = None
-    champion_departure: float | None = None
-    score_problem: str = ""
-    reviews: pl.DataFrame | None = None
-    grouped_by: str = ""
-    baseline: pl.DataFrame | None = None
-    baseline_adaptation: str = STATIC
-    baseline_name: str = "baseline"
-    baseline_digest: str | None = None
-    checks_passed: bool | None = None
-    checks_detail: str = ""
-    leak_free: bool | None = None
-    leak_detail: str = ""
-    leak_test: str = ""
-    drift: str = ""
-    floor: pl.DataFrame | None = None
-    folds: bool = False
     unfair: str = ""
     editions: str = ""
-    champion_pays: bool = True
-    smoke_passed: bool | None = None
-    smoke_detail: str = ""
-    latency: Latency | None = None
-    megabytes: float | None = None
     audit: Mapping[str, float] | None = None
     counts: str = ""
     passed_over: tuple[str, ...] = ()
@@ -158,19 +191,20 @@ class Evidence:
     @property
     def challenger_named(self) -> str:
         """Name of the challenger in the table of figures."""
-        return _named("challenger", self.challenger_adaptation)
+        return _named("challenger", self.challenger.adaptation)
 
     @property
     def champion_named(self) -> str:
         """Name of the champion in the table of figures."""
-        return _named("champion", self.champion_adaptation)
+        return _named("champion", self.champion.adaptation if self.champion else STATIC)
 
     @property
     def other_adaptation(self) -> str:
         """Remark for the case that the two models adapt in different ways; empty if they adapt in the same way."""
-        if self.champion_digest is None or self.challenger_adaptation == self.champion_adaptation:
+        ours, theirs = self.challenger, self.champion
+        if theirs is None or ours.adaptation == theirs.adaptation:
             return ""
-        return f"the challenger's figures are {self.challenger_adaptation}, the champion's {self.champion_adaptation}"
+        return f"the challenger's figures are {ours.adaptation}, the champion's {theirs.adaptation}"
 
 
 def _named(who: str, adaptation: str) -> str:

@@ -18,7 +18,7 @@ import polars as pl
 from core.config.run_config import PromotionConfig
 from corpus.splitting.leaks import reviews_digest
 from evaluation.gate.decision import Decision, rounded
-from evaluation.gate.evidence import Evidence as Evidence
+from evaluation.gate.evidence import Evidence
 from evaluation.gate.rules import RULES
 from evaluation.gate.rules.case import Case
 from evaluation.gate.rules.cautions import cautions
@@ -37,12 +37,12 @@ def decide(policy: PromotionConfig, evidence: Evidence) -> Decision:
         reason="; ".join(rule.detail for rule in failed) or _praise(case),
         rules=rules,
         metric=METRIC,
-        challenger=evidence.challenger_digest,
-        champion=evidence.champion_digest,
-        test_set=evidence.challenger_test,
+        challenger=evidence.challenger.digest,
+        champion=evidence.champion and evidence.champion.digest,
+        test_set=evidence.challenger.test,
         figures={name: rounded(value) for name, value in _figures(case).items()},
-        challenger_scores=scores_digest(case.evidence.challenger),
-        champion_scores=None if evidence.champion is None else scores_digest(case.champion_rows),
+        challenger_scores=scores_digest(case.challenger_rows),
+        champion_scores=scores_digest(case.champion_rows) if case.champion_scored else None,
         passed_over=evidence.passed_over,
         warnings=cautions(case),
         champion_reviews=_champion_reviews(evidence),
@@ -75,7 +75,7 @@ def _champion_reviews(evidence: Evidence) -> dict[str, str] | None:
 def _praise(case: Case) -> str:
     if case.lost:
         return f"{case.lost}: the policy allows replacing it, and all rules passed"
-    if case.evidence.champion is None:
+    if not case.champion_scored:
         return "first model, all rules passed"
     if case.beyond:
         return case.beyond
@@ -92,7 +92,7 @@ def _figures(case: Case) -> dict[str, float]:
         "test groups": float(case.groups),
         "test groups, effective": case.effective_groups,
     }
-    if case.evidence.champion is not None:
+    if case.champion_scored:
         figures[f"{theirs}, open bits per byte"] = case.champion.open_bits_per_byte
         figures[f"{theirs}, bits per byte"] = case.champion.bits_per_byte
     if case.champion_loss:

@@ -16,6 +16,7 @@ from core.model_errors import converted_errors
 from core.store import Artifact, sha256_of_file
 from corpus.cleaning.clean import prepare
 from corpus.ingestion.ingest import limits_of
+from corpus.splitting.split import TRAIN_FIRST as TRAIN_FIRST
 from corpus.splitting.split import iter_split
 from corpus.synthetic.canaries import Canaries
 from data_checks.report import CheckReport

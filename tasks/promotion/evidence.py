@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -15,7 +14,15 @@ from core.errors import CheckFailed, Damaged
 from core.store import Artifact
 from corpus.splitting.certificate import CERTIFICATE_FILE
 from corpus.splitting.leaks import verify
-from evaluation.gate.evidence import ChampionReviews, Evidence, Latency
+from evaluation.gate.evidence import (
+    ChampionReviews,
+    DataEvidence,
+    Evidence,
+    Latency,
+    Leaks,
+    ModelEvidence,
+    ServingEvidence,
+)
 from evaluation.statistics.comparison import baseline_of
 from models.adaptation import STATIC
 from models.bundles.bundle import SPEC
@@ -25,7 +32,7 @@ from tasks.data.documents import documents_of, grouped_by
 from tasks.data.family import family_of_run
 from tasks.data.prepare import VOCABULARY_FILE, Prepared, read_report
 from tasks.evaluation.compare import Evaluated
-from tasks.evaluation.evaluate import Measured, figures_of_artifact, scores_of
+from tasks.evaluation.evaluate import Measured, scores_of
 from tasks.evaluation.intervals import JUDGED_FILE, baselines_of, estimate_floor
 from tasks.fitting.fit import bundle_digest
 from tasks.promotion.ancestry import Past, look_back
@@ -56,71 +63,61 @@ def gather_evidence(
         drift: Artifact of the stage "drift", if it ran.
         champion_reviews: Result of `score_champion_reviews`.
     """
-    facts = challenger.test.facts
-    baseline, documents = _baseline(config, evaluated, challenger), documents_of(prepared.clean)
+    test, bundle = challenger.test.facts, challenger.fitted.bundle
+    theirs = champion.folder if champion else None
     return Evidence(
-        challenger=scored.rows,
-        challenger_digest=bundle_digest(challenger.fitted.bundle),
-        challenger_test=facts["reviews_digest"],
-        challenger_adaptation=figures_of_artifact(challenger.test).adaptation,
-        challenger_departure=scored.departure,
-        score_problem=scored.problem,
-        family=family_of_run(config, prepared.clean),
+        ModelEvidence(
+            bundle_digest(bundle), scored.rows, test["reviews_digest"], scored.problem,
+            family_of_run(config, prepared.clean), scored.departure, test["adaptation"],
+            folds=_folds(Vocabulary.load(bundle / VOCABULARY_FILE)),
+        ),
+        champion and _champion(champion),
+        _baseline(config, evaluated, challenger),
+        _data(config, prepared, challenger, champion, drift),
+        _served(config, challenger, version),
         champion_reviews=champion_reviews,
-        **_champion(champion),
-        reviews=documents,
-        grouped_by=grouped_by(prepared.clean, documents),
-        baseline=scores_of(baseline.test),
-        baseline_adaptation=figures_of_artifact(baseline.test).adaptation,
-        baseline_name=baseline.name,
-        baseline_digest=bundle_digest(baseline.fitted.bundle),
-        **_data(config, prepared, challenger, champion),
-        drift=drift.facts["sentence"] if drift else NOT_COMPARED,
-        floor=_floor(config, prepared),
-        folds=_folds(Vocabulary.load(challenger.fitted.bundle / VOCABULARY_FILE)),
-        unfair=unfair(challenger.fitted.bundle, champion.folder if champion else None),
-        editions=editions(challenger.fitted.bundle, champion.folder if champion else None),
-        **_served(config, challenger, version),
+        unfair=unfair(bundle, theirs),
+        editions=editions(bundle, theirs),
         audit=_audit(challenger),
         counts=next(iter(count_models(config, challenger.fitted.spec)), ""),
         resamples=config.evaluation.resamples,
         seed=config.evaluation.seed,
+    )  # fmt: skip
+
+
+def _champion(champion: Champion) -> ModelEvidence:
+    if champion.scored is None or champion.scores is None:
+        return ModelEvidence(champion.digest, problem=champion.problem, family=champion.family)
+    facts, scored = champion.scores.facts, champion.scored
+    return ModelEvidence(
+        champion.digest, scored.rows, facts["reviews_digest"], family=champion.family, departure=scored.departure,
+        adaptation=facts["adaptation"] or STATIC, pays=champion.pays,
     )
 
 
-def _baseline(config: RunConfig, evaluated: Evaluated, challenger: Measured) -> Measured:
+def _baseline(config: RunConfig, evaluated: Evaluated, challenger: Measured) -> ModelEvidence:
     """Return the challenger's baseline: for an adapting challenger an adapting baseline, if the run has one.
 
     Otherwise return the configured baseline, which an adapting model must beat at least.
     """
     own = baseline_of(baselines_of(config, evaluated.models), challenger.name)
-    return evaluated.named(own or config.baseline)
-
-
-def _champion(champion: Champion | None) -> dict[str, Any]:
-    if champion is None:
-        return {}
-    known = {"champion_digest": champion.digest, "champion_family": champion.family}
-    if champion.scored is None or champion.scores is None:
-        return {**known, "champion_problem": champion.problem}
-    return {
-        **known, "champion": champion.scored.rows,
-        "champion_test": champion.scores.facts["reviews_digest"], "champion_departure": champion.scored.departure,
-        "champion_adaptation": figures_of_artifact(champion.scores).adaptation or STATIC,
-        "champion_pays": champion.pays,
-    }
+    found = evaluated.named(own or config.baseline)
+    digest, way = bundle_digest(found.fitted.bundle), found.test.facts["adaptation"]
+    return ModelEvidence(digest, scores_of(found.test), adaptation=way, name=found.name)
 
 
 def _data(
-    config: RunConfig, prepared: Prepared, challenger: Measured, champion: Champion | None
-) -> dict[str, Any]:
+    config: RunConfig, prepared: Prepared, challenger: Measured, champion: Champion | None, drift: Artifact | None
+) -> DataEvidence:
     passed, detail = checked(prepared.checks)
     past = look_back(config, prepared.clean, challenger.fitted.bundle)
-    leaks = with_past(look_for_leaks(prepared.clean, champion), past)
-    return {
-        "checks_passed": passed, "checks_detail": detail,
-        "leak_free": leaks.free, "leak_detail": leaks.detail, "leak_test": leaks.test,
-    }
+    documents = documents_of(prepared.clean)
+    return DataEvidence(
+        documents, grouped_by(prepared.clean, documents), passed, detail,
+        with_past(look_for_leaks(prepared.clean, champion), past),
+        drift.facts["sentence"] if drift else NOT_COMPARED,
+        _floor(config, prepared),
+    )
 
 
 def checked(checks: Sequence[Artifact]) -> tuple[bool | None, str]:
@@ -128,15 +125,6 @@ def checked(checks: Sequence[Artifact]) -> tuple[bool | None, str]:
     reports = [read_report(artifact) for artifact in checks]
     detail = f"{len(reports)} suites, {sum(len(report.results) for report in reports)} expectations"
     return all(report.passed for report in reports) if reports else None, detail
-
-
-@dataclass(frozen=True)
-class Leaks:
-    """Result of the leak certificate of the prepared data, with the digest of the test reviews that it covers."""
-
-    free: bool | None
-    detail: str
-    test: str = ""
 
 
 def look_for_leaks(clean: Artifact, champion: Champion | None) -> Leaks:
@@ -216,15 +204,15 @@ def _folds(vocabulary: Vocabulary) -> bool:
     return not vocabulary.whole and vocabulary.spec.lowercase
 
 
-def _served(config: RunConfig, challenger: Measured, version: int | None) -> dict[str, Any]:
+def _served(config: RunConfig, challenger: Measured, version: int | None) -> ServingEvidence:
     """Test the registered model in a fresh process and another folder; return the result, latency and bundle size."""
-    size = {"megabytes": megabytes(challenger.fitted.bundle)}
+    size = megabytes(challenger.fitted.bundle)
     if version is None:
-        return {"smoke_detail": "nothing new was registered", **size}
+        return ServingEvidence(smoke_detail="nothing new was registered", megabytes=size)
     tracker = tracker_of(config)
     smoke = smoke_test(tracker, tracker.tag(challenger.fitted.run_id, "reviewlm.model_uri"))
     latency = Latency(**smoke.latency_ms) if smoke.latency_ms else None
-    return {"smoke_passed": smoke.passed, "smoke_detail": smoke.detail, "latency": latency, **size}
+    return ServingEvidence(smoke.passed, smoke.detail, latency, size)
 
 
 def megabytes(folder: Path) -> float:

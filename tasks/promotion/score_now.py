@@ -61,7 +61,7 @@ class Champion:
     """Current champion, scored on the challenger's test reviews; with a problem it has neither folder nor scores.
 
     `family` is the family of its training data, `data` the digest of its prepared data set.
-    `pays`: see `evaluation.gate.evidence.Evidence.champion_pays`.
+    `pays`: see `evaluation.gate.evidence.ModelEvidence.pays`.
     """
 
     version: int

@@ -1,11 +1,21 @@
 """Scores of made-up models, evidence of them, and what the gate makes of it."""
 
+from dataclasses import fields
+
 import numpy as np
 import polars as pl
 
 from core.config.sections.promotion import PromotionConfig
 from core.lineage.family import Family
-from evaluation.gate.evidence import ChampionReviews, Evidence, Latency
+from evaluation.gate.evidence import (
+    ChampionReviews,
+    DataEvidence,
+    Evidence,
+    Latency,
+    Leaks,
+    ModelEvidence,
+    ServingEvidence,
+)
 from evaluation.gate.gate import decide
 
 HONEST = {"copied_passages": 0.03, "real_copied_passages": 0.02, "longest_copied": 14, "real_longest_copied": 12,
@@ -48,7 +58,25 @@ def evidence(**changes):
         "audit": HONEST, "family": Family("reviews", "s1"), "champion_family": Family("reviews", "s1"),
         "champion_reviews": ChampionReviews(same=True),
     }
-    return Evidence(**{**values, **changes})
+    return nested(**{**values, **changes})
+
+
+def nested(**values):
+    """Nest flat names of evidence: `champion_digest` is the digest of the champion, `leak_free` of the leaks."""
+    values = {"champion": None, "champion_digest": None, "baseline": None, "baseline_name": "baseline", **values}
+    models = {}
+    for who in ("challenger", "champion", "baseline"):
+        names = {field.name: f"{who}_{field.name}" for field in fields(ModelEvidence)} | {"rows": who}
+        models[who] = {name: values.pop(flat) for name, flat in names.items() if flat in values}
+    for name, flat in {"problem": "score_problem", "family": "family", "folds": "folds"}.items():
+        if flat in values:
+            models["challenger"][name] = values.pop(flat)
+    found = {who: ModelEvidence(**known) if known.get("digest") is not None else None for who, known in models.items()}
+    leaks = Leaks(**{field.name: values.pop(f"leak_{field.name}") for field in fields(Leaks)
+                     if f"leak_{field.name}" in values})
+    data = {field.name: values.pop(field.name) for field in fields(DataEvidence) if field.name in values}
+    serving = {field.name: values.pop(field.name) for field in fields(ServingEvidence) if field.name in values}
+    return Evidence(**found, data=DataEvidence(**data, leaks=leaks), serving=ServingEvidence(**serving), **values)
 
 
 def judge(policy=None, **changes):

@@ -14,10 +14,11 @@ from core.config.run_config import RunConfig
 from core.config.sections.promotion import PromotionConfig
 from core.errors import BundleError
 from core.store import Artifact, sha256_of_file
+from evaluation.gate.evidence import DataEvidence, Evidence, Leaks, ModelEvidence
 from evaluation.gate.rules.case import Case
 from evaluation.gate.rules.data import leak_certificate
 from tasks.promotion.ancestry import look_back
-from tasks.promotion.evidence import Leaks, with_past
+from tasks.promotion.evidence import with_past
 from tasks.stage import run_stage
 
 
@@ -144,11 +145,9 @@ def test_a_fit_that_has_left_the_store_is_looked_up_among_the_registered_version
 def test_the_rule_fails_where_the_policy_requires_a_certificate(today: Artifact, required: bool, passed: Any) -> None:
     challenger = fitted("second", today, start=fitted("first", prepared("salt", train=["e"])))
     leaks = with_past(Leaks(True, "no text stands in two splits", "t"), look_back(RunConfig(), today, challenger))
-    evidence = SimpleNamespace(
-        leak_free=leaks.free, leak_detail=leaks.detail, leak_test=leaks.test, challenger_test="t"
-    )
+    evidence = Evidence(ModelEvidence("new", test="t"), data=DataEvidence(leaks=leaks))
     policy = PromotionConfig(require_leak_certificate=required)
-    outcome = leak_certificate(Case(policy, evidence))  # type: ignore[arg-type]
+    outcome = leak_certificate(Case(policy, evidence))
     assert outcome.passed is passed
     assert "(e)" in outcome.detail
 

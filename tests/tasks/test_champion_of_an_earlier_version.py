@@ -12,6 +12,7 @@ import pytest
 
 from core.config.run_config import RunConfig
 from core.store import Artifact
+from evaluation.gate.evidence import Evidence, ModelEvidence
 from evaluation.gate.rules.comparability import same_reading
 from models.specs import VocabularySpec
 from models.streams import TokenStream, write_stream
@@ -74,7 +75,7 @@ def test_one_that_pays_for_itself_is_not_charged_twice(tmp_path: Path) -> None:
 
 
 def test_the_gate_says_that_a_champion_without_a_price_is_too_good() -> None:
-    evidence: Any = SimpleNamespace(unfair="", editions="", champion_digest="old", champion_pays=False)
+    evidence = Evidence(ModelEvidence("new"), ModelEvidence("old", pays=False))
     case: Any = SimpleNamespace(evidence=evidence, policy=SimpleNamespace(allow_other_reading=False))
     found = same_reading(case)
     assert found.passed
@@ -117,8 +118,7 @@ def test_a_later_edition_is_no_other_choice_and_is_told(tmp_path: Path, form: di
     assert (unfair(ours, theirs) == "") is fair
     edition = form.get("edition", 1)
     assert (editions(ours, theirs) == "") is (edition == EDITION)
-    known = {"unfair": "", "champion_digest": "old", "champion_pays": True}
-    evidence: Any = SimpleNamespace(editions=editions(ours, theirs), **known)
+    evidence = Evidence(ModelEvidence("new"), ModelEvidence("old"), editions=editions(ours, theirs))
     case: Any = SimpleNamespace(evidence=evidence, policy=SimpleNamespace(allow_other_reading=False))
     assert (f"trained on edition {edition}" in same_reading(case).detail) is (edition < EDITION)
 

@@ -15,7 +15,7 @@ from core.config.presets import load_config
 from core.config.run_config import PromotionConfig
 from core.errors import ConfigError
 from core.store import Store
-from evaluation.gate.evidence import Evidence, Latency
+from evaluation.gate.evidence import DataEvidence, Evidence, Latency, Leaks, ModelEvidence, ServingEvidence
 from evaluation.gate.gate import decide
 from evaluation.plots.curves import loss_curves, perplexity_bars, save, star_bars
 from evaluation.scoring.metrics import figures_of, figures_of_bundle, star_slices
@@ -118,11 +118,10 @@ def test_tables_and_pictures_show_such_a_model(scored: pl.DataFrame, tmp_path: P
 
 def judged(challenger: pl.DataFrame, baseline: pl.DataFrame) -> Any:
     evidence = Evidence(
-        challenger=challenger, challenger_digest="new", challenger_test="t", champion=None, champion_digest=None,
-        champion_test=None, baseline=baseline, baseline_name="base", baseline_digest="base",
-        checks_passed=True, smoke_passed=True, resamples=100, leak_free=True, leak_test="t", challenger_departure=0.0,
-        latency=Latency(1, 1, 1),
-    )  # fmt: skip
+        ModelEvidence("new", challenger, "t", departure=0.0), baseline=ModelEvidence("base", baseline, name="base"),
+        data=DataEvidence(checks_passed=True, leaks=Leaks(True, test="t")),
+        serving=ServingEvidence(smoke_passed=True, latency=Latency(1, 1, 1)), resamples=100,
+    )
     unaudited = {"min_novelty": None, "max_copied_span": None, "max_private_patterns": None}
     return decide(PromotionConfig(min_test_reviews=2, **unaudited), evidence)
 

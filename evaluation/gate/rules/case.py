@@ -46,26 +46,30 @@ class Case:
     @classmethod
     def of(cls, policy: PromotionConfig, evidence: Evidence) -> Case:
         """Sort the rows by review, because their order must not change which reviews are drawn, nor a last digit."""
-        champion, baseline = (
-            None if rows is None else rows.sort("review_id") for rows in (evidence.champion, evidence.baseline)
-        )
-        ours = evidence.challenger.sort("review_id")
-        return cls(policy, replace(evidence, challenger=ours, champion=champion, baseline=baseline))
+        champion, baseline = (model and model.sorted() for model in (evidence.champion, evidence.baseline))
+        return cls(policy, replace(evidence, challenger=evidence.challenger.sorted(), champion=champion,
+                                   baseline=baseline))
 
     @property
     def identical(self) -> bool:
         """Whether the challenger is the champion itself, and not a rebuilt replacement of a lost champion."""
-        return self.evidence.challenger_digest == self.evidence.champion_digest and not self.lost
+        champion = self.evidence.champion
+        return champion is not None and self.evidence.challenger.digest == champion.digest and not self.lost
 
     @property
     def lost(self) -> str:
         """Why the existing champion cannot be measured; empty if it can, or if there is none."""
-        return self.evidence.champion_problem if self.evidence.champion_digest is not None else ""
+        return self.evidence.champion.problem if self.evidence.champion else ""
+
+    @property
+    def champion_scored(self) -> bool:
+        """Whether there are scores of a champion."""
+        return self.evidence.champion is not None and self.evidence.champion.rows is not None
 
     @cached_property
     def challenger(self) -> Figures:
         """Sums over the challenger's rows."""
-        return figures_of(self.evidence.challenger)
+        return figures_of(self.challenger_rows)
 
     @cached_property
     def champion(self) -> Figures:
@@ -73,25 +77,36 @@ class Case:
         return figures_of(self.champion_rows)
 
     @property
+    def challenger_rows(self) -> pl.DataFrame:
+        """The challenger's rows."""
+        assert self.evidence.challenger.rows is not None
+        return self.evidence.challenger.rows
+
+    @property
     def champion_rows(self) -> pl.DataFrame:
         """The champion's rows; an empty table if there are none."""
-        rows = self.evidence.champion
-        return self.evidence.challenger.clear() if rows is None else rows
+        rows = self.evidence.champion.rows if self.evidence.champion else None
+        return self.challenger_rows.clear() if rows is None else rows
+
+    @property
+    def baseline_rows(self) -> pl.DataFrame | None:
+        """The baseline's rows; None if there are none."""
+        return self.evidence.baseline.rows if self.evidence.baseline else None
 
     @cached_property
     def baseline(self) -> Figures | None:
         """Sums over the baseline's rows; None if there are none."""
-        return None if self.evidence.baseline is None else figures_of(self.evidence.baseline)
+        return None if self.baseline_rows is None else figures_of(self.baseline_rows)
 
     @cached_property
     def groups_D(self) -> np.ndarray | None:
         """Number of each review's group; None if each review is a separate group."""
-        return groups_of(self.evidence.challenger["review_id"], self.evidence.reviews)
+        return groups_of(self.challenger_rows["review_id"], self.evidence.data.reviews)
 
     @cached_property
     def group_bytes(self) -> np.ndarray:
         """Bytes (C,) of each group of reviews."""
-        bytes_D = self.evidence.challenger["bytes"].to_numpy()
+        bytes_D = self._bytes
         return bytes_D if self.groups_D is None else np.bincount(self.groups_D, bytes_D)
 
     @property
@@ -124,26 +139,26 @@ class Case:
     @cached_property
     def problem(self) -> str:
         """Why the two models cannot be compared review by review; empty if they can."""
-        evidence = self.evidence
-        if evidence.champion is None:
+        ours, theirs = self.evidence.challenger, self.evidence.champion
+        if theirs is None or theirs.rows is None:
             return self.lost or NO_CHAMPION
-        if evidence.champion_test != evidence.challenger_test:
-            return f"the test sets differ: {evidence.challenger_test} and {evidence.champion_test}"
-        if evidence.challenger["review_id"].n_unique() != len(evidence.challenger):
+        if theirs.test != ours.test:
+            return f"the test sets differ: {ours.test} and {theirs.test}"
+        if self.challenger_rows["review_id"].n_unique() != len(self.challenger_rows):
             return "a review was scored twice"
-        if not self.same_reviews(evidence.champion):
-            counts = f"{len(evidence.challenger)} and {len(evidence.champion)}"
+        if not self.same_reviews(theirs.rows):
+            counts = f"{len(self.challenger_rows)} and {len(theirs.rows)}"
             return f"the scored reviews differ: {counts} rows that do not match one by one"
         return ""
 
     def same_reviews(self, rows: pl.DataFrame) -> bool:
         """Return whether another model's rows are of the challenger's reviews, one by one."""
-        return rows.select(IDENTITY).equals(self.evidence.challenger.select(IDENTITY))
+        return rows.select(IDENTITY).equals(self.challenger_rows.select(IDENTITY))
 
     @cached_property
     def finite(self) -> bool:
         """Whether every score is a finite number."""
-        return all(bool(np.isfinite(open_nats(rows)).all()) for rows in (self.evidence.challenger, self.champion_rows))
+        return all(bool(np.isfinite(open_nats(rows)).all()) for rows in (self.challenger_rows, self.champion_rows))
 
     @cached_property
     def beyond(self) -> str:
@@ -151,7 +166,7 @@ class Case:
 
         Empty also if a score of the champion is not a number (NaN), because then the review's probability is unknown.
         """
-        if self.problem or not np.isfinite(open_nats(self.evidence.challenger)).all():
+        if self.problem or not np.isfinite(open_nats(self.challenger_rows)).all():
             return ""
         theirs_D = open_nats(self.champion_rows)
         impossible = int(np.isposinf(theirs_D).sum())
@@ -176,7 +191,7 @@ class Case:
 
         None if there are fewer than two groups of reviews, because then there is no interval.
         """
-        columns = open_nats(self.evidence.challenger), open_nats(other), self._bytes
+        columns = open_nats(self.challenger_rows), open_nats(other), self._bytes
         found = self._interval(gain_ratio(*columns, self.groups_D, self.policy.max_review_loss))
         return Gain(1 - found.estimate, 1 - found.high, 1 - found.low, found.confidence) if found else None
 
@@ -206,10 +221,10 @@ class Case:
 
         Also None if fewer than two groups of reviews were judged.
         """
-        ours_D = open_nats(self.evidence.challenger)
-        if self.evidence.floor is None or not np.isfinite(ours_D).all():
+        ours_D = open_nats(self.challenger_rows)
+        if self.evidence.data.floor is None or not np.isfinite(ours_D).all():
             return None
-        floor_D = floor_nats(self.evidence.floor, self.evidence.challenger)
+        floor_D = floor_nats(self.evidence.data.floor, self.challenger_rows)
         judged_D = ~np.isnan(floor_D)
         bits_D, bytes_D = ((ours_D - floor_D) / LN2)[judged_D], self._bytes[judged_D]
         groups_D = None if self.groups_D is None else np.unique(self.groups_D[judged_D], return_inverse=True)[1]
@@ -217,7 +232,7 @@ class Case:
 
     @property
     def _bytes(self) -> np.ndarray:
-        return self.evidence.challenger["bytes"].to_numpy()
+        return self.challenger_rows["bytes"].to_numpy()
 
     def _interval(self, ratio: Ratio) -> Interval | None:
         """Return Σ numerator / Σ denominator with its interval; None with fewer than two groups."""

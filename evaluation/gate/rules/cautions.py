@@ -21,11 +21,10 @@ errors by which the ratio must be beyond chance.
 
 def cautions(case: Case) -> tuple[str, ...]:
     """Return a sentence for each assumption of the gain's interval that these test reviews contradict."""
-    evidence = case.evidence
-    other = evidence.baseline if evidence.champion is None else evidence.champion
+    other = case.champion_rows if case.champion_scored else case.baseline_rows
     if other is None or not len(other) or not case.same_reviews(other):
         return ()
-    ours_D, theirs_D = open_nats(evidence.challenger), open_nats(other)
+    ours_D, theirs_D = open_nats(case.challenger_rows), open_nats(other)
     if not np.isfinite(ours_D).all() or not np.isfinite(theirs_D).all() or not (theirs_D > 0).all():
         return ()
     return (*_worse_than_allowed_for(case, ours_D / theirs_D - 1), *_drawn_apart(case, ours_D, theirs_D, other))
@@ -49,7 +48,7 @@ def _drawn_apart(case: Case, ours_D: np.ndarray, theirs_D: np.ndarray, other: pl
     Miller 2011).
     """
     residual_D = ours_D - ours_D.sum() / theirs_D.sum() * theirs_D
-    known = case.evidence.reviews
+    known = case.evidence.data.reviews
     if known is None or not residual_D.any():
         return
     drawn = 1.0 if case.groups_D is None else design_effect(residual_D, case.groups_D)[0]
@@ -57,7 +56,7 @@ def _drawn_apart(case: Case, ours_D: np.ndarray, theirs_D: np.ndarray, other: pl
         if column not in known.columns:
             continue
         alike = pl.when(pl.col(column) != "").then(pl.col(column)).alias("group")
-        groups_D = groups_of(case.evidence.challenger["review_id"], known.select("review_id", alike))
+        groups_D = groups_of(case.challenger_rows["review_id"], known.select("review_id", alike))
         if groups_D is None or _within(groups_D, case.groups_D):
             continue
         effect, error = design_effect(residual_D, groups_D)
@@ -78,8 +77,8 @@ def _within(inner_D: np.ndarray, outer_D: np.ndarray | None) -> bool:
 
 def _not_sure(case: Case, other: pl.DataFrame, times: float) -> str:
     """Return a remark if a sure gain would not be sure with *times* the variance; otherwise an empty text."""
-    gain = case.interval if case.evidence.champion is not None else case.gain_over(other)
-    margin = case.policy.min_relative_gain if case.evidence.champion is not None else case.policy.min_gain_over_baseline
+    gain = case.interval if case.champion_scored else case.gain_over(other)
+    margin = case.policy.min_relative_gain if case.champion_scored else case.policy.min_gain_over_baseline
     if gain is None or gain.low <= margin:
         return ""
     wider = gain.estimate - math.sqrt(times) * (gain.estimate - gain.low)

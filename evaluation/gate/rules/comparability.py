@@ -20,12 +20,12 @@ weight makes a larger difference.
 def another_model(case: Case) -> RuleOutcome:
     """Refuse the champion itself."""
     name = "another model"
-    if case.evidence.champion_digest is None:
+    if case.evidence.champion is None:
         return RuleOutcome(name, None, NO_CHAMPION)
     if case.identical:
-        digest = case.evidence.challenger_digest
+        digest = case.evidence.challenger.digest
         return RuleOutcome(name, False, f"the challenger is identical to the champion ({digest})")
-    if case.evidence.challenger_digest == case.evidence.champion_digest:
+    if case.evidence.challenger.digest == case.evidence.champion.digest:
         return RuleOutcome(name, None, "the challenger is the lost champion, made again")
     return RuleOutcome(name, True, "challenger and champion are different bundles")
 
@@ -33,7 +33,7 @@ def another_model(case: Case) -> RuleOutcome:
 def champion_at_hand(case: Case) -> RuleOutcome:
     """Refuse if there is a champion that cannot be measured, because the loss from replacing it is unknown."""
     name = "champion at hand"
-    if case.evidence.champion_digest is None:
+    if case.evidence.champion is None:
         return RuleOutcome(name, None, NO_CHAMPION)
     if case.lost and case.policy.replace_lost_champion:
         return RuleOutcome(name, None, f"{case.lost}; the policy allows replacing it")
@@ -47,11 +47,11 @@ def scored_now(case: Case) -> RuleOutcome:
     name, evidence = "scored now", case.evidence
     if case.identical:
         return RuleOutcome(name, None, "the challenger is the champion, so it was not scored again")
-    if evidence.score_problem:
-        return RuleOutcome(name, False, evidence.score_problem)
-    departures = {"challenger": evidence.challenger_departure}
-    if evidence.champion is not None:
-        departures["champion"] = evidence.champion_departure
+    if evidence.challenger.problem:
+        return RuleOutcome(name, False, evidence.challenger.problem)
+    departures = {"challenger": evidence.challenger.departure}
+    if evidence.champion is not None and case.champion_scored:
+        departures["champion"] = evidence.champion.departure
     stored = [who for who, departure in departures.items() if departure is None]
     if stored:
         detail = f"the scores of the {' and the '.join(stored)} were read from the store, not computed now"
@@ -71,11 +71,11 @@ def _or_infinite(departure: float | None) -> float:
 def same_test_reviews(case: Case) -> RuleOutcome:
     """Refuse unless both models were scored on the same reviews, each review once."""
     name = "same test reviews"
-    if case.evidence.champion is None and (case.evidence.champion_digest is None or case.lost):
+    if case.evidence.champion is None or (case.lost and not case.champion_scored):
         return RuleOutcome(name, None, case.problem)
-    if case.evidence.champion is None:
+    if not case.champion_scored:
         return RuleOutcome(name, False, "the champion was not scored on the challenger's test reviews")
-    match = f"both were scored on {case.evidence.challenger_test}, {case.challenger.reviews} reviews, one by one"
+    match = f"both were scored on {case.evidence.challenger.test}, {case.challenger.reviews} reviews, one by one"
     return RuleOutcome(name, not case.problem, case.problem or match)
 
 
@@ -84,9 +84,10 @@ def same_family(case: Case) -> RuleOutcome:
 
     It may be better on its own text and worthless on the champion's.
     """
-    name, ours, theirs = "same data family", case.evidence.family, case.evidence.champion_family
-    if case.evidence.champion_digest is None:
+    name = "same data family"
+    if case.evidence.champion is None:
         return RuleOutcome(name, None, NO_CHAMPION)
+    ours, theirs = case.evidence.challenger.family, case.evidence.champion.family
     if case.identical:
         return RuleOutcome(name, None, "the challenger is the champion, so there is nothing to compare")
     if ours.known and ours.name == theirs.name:
@@ -104,13 +105,13 @@ def same_family(case: Case) -> RuleOutcome:
 def same_reading(case: Case) -> RuleOutcome:
     """Refuse a challenger that has to model less of the text, unless the policy allows it."""
     name, unfair = "same reading of the text", case.evidence.unfair
-    if case.evidence.champion_digest is None:
+    if case.evidence.champion is None:
         return RuleOutcome(name, None, NO_CHAMPION)
     if unfair and case.policy.allow_other_reading:
         return RuleOutcome(name, None, f"{unfair}; the policy allows it")
     if unfair:
         return RuleOutcome(name, False, f"{unfair}; it passes only with promotion.allow_other_reading")
-    free = "" if case.evidence.champion_pays else (
+    free = "" if case.evidence.champion.pays else (
         "the champion's figures leave out case and spacing, so they are about 0.04 bits per byte too low"
     )  # fmt: skip
     said = ("the challenger's figures include as much of the text as the champion's", free, case.evidence.editions)
@@ -123,11 +124,11 @@ def same_adaptation(case: Case) -> RuleOutcome:
     A difference from the champion does not fail the rule: each review is scored from the fresh state, by a proper
     distribution. But a static model hardly ever beats an adaptive one, so the remedy is shown too.
     """
-    name, way = "same adaptation", case.evidence.challenger_adaptation
+    name, way = "same adaptation", case.evidence.challenger.adaptation
     if why := unwanted_adaptation(way, case.policy.adaptation):
         return RuleOutcome(name, False, why)
-    if other := case.evidence.other_adaptation:
-        remedy = "" if case.policy.adaptation in ("any", case.evidence.champion_adaptation) else (
+    if (other := case.evidence.other_adaptation) and case.evidence.champion:
+        remedy = "" if case.policy.adaptation in ("any", case.evidence.champion.adaptation) else (
             "; to compare models of one kind, roll back to a champion of the wanted kind"
         )  # fmt: skip
         return RuleOutcome(name, None, f"{other}; each review was scored from the fresh state{remedy}")
@@ -150,7 +151,7 @@ def enough_reviews(case: Case) -> RuleOutcome:
     """Refuse to decide with too few independent groups of reviews, and show the smallest gain that they can prove."""
     count, limit = case.groups, case.policy.min_test_reviews
     grouped = case.groups_D is not None
-    within = f" in {count} groups ({case.evidence.grouped_by or 'given'})" if grouped else ""
+    within = f" in {count} groups ({case.evidence.data.grouped_by or 'given'})" if grouped else ""
     what = "groups" if grouped else "of them"
     detail = f"{case.challenger.reviews} test reviews{within}, at least {limit} {what} are needed; they count as "
     detail += f"{case.effective_groups:.0f} of equal length, so a gain below {case.least_gain:.2%} cannot be proved"
@@ -167,7 +168,7 @@ def finite_figures(case: Case) -> RuleOutcome:
     """
     if case.beyond:
         return RuleOutcome("finite figures", True, case.beyond)
-    tables = {"challenger": case.evidence.challenger, "champion": case.champion_rows}
+    tables = {"challenger": case.challenger_rows, "champion": case.champion_rows}
     bad = [_not_finite(who, rows) for who, rows in tables.items() if not np.isfinite(open_nats(rows)).all()]
     passed = not bad and math.isfinite(case.challenger.open_bits_per_byte)
     return RuleOutcome("finite figures", passed, "; ".join(bad) or "all scores are finite")

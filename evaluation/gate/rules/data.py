@@ -8,20 +8,20 @@ from evaluation.gate.rules.case import Case, said
 
 def data_checks(case: Case) -> RuleOutcome:
     """Refuse if a suite of expectations failed or none was run."""
-    return said("data checks", case.evidence.checks_passed, case.evidence.checks_detail)
+    return said("data checks", case.evidence.data.checks_passed, case.evidence.data.checks_detail)
 
 
 def leak_certificate(case: Case) -> RuleOutcome:
     """Refuse unless a verified certificate of these test reviews says that none of them is in the training data."""
-    name, evidence = "leak certificate", case.evidence
+    name, leaks, tested = "leak certificate", case.evidence.data.leaks, case.evidence.challenger.test
     if not case.policy.require_leak_certificate:
-        return RuleOutcome(name, None, f"the policy requires none; {evidence.leak_detail or 'nothing is known'}")
-    if evidence.leak_free is None:
-        return RuleOutcome(name, False, evidence.leak_detail or "there is no leak certificate")
-    if evidence.leak_free and evidence.leak_test != evidence.challenger_test:
-        seen = f"the leak certificate is of the test set {evidence.leak_test}"
-        return RuleOutcome(name, False, f"{seen}, but {evidence.challenger_test} was scored")
-    return said(name, evidence.leak_free, evidence.leak_detail)
+        return RuleOutcome(name, None, f"the policy requires none; {leaks.detail or 'nothing is known'}")
+    if leaks.free is None:
+        return RuleOutcome(name, False, leaks.detail or "there is no leak certificate")
+    if leaks.free and leaks.test != tested:
+        seen = f"the leak certificate is of the test set {leaks.test}"
+        return RuleOutcome(name, False, f"{seen}, but {tested} was scored")
+    return said(name, leaks.free, leaks.detail)
 
 
 def drift(case: Case) -> RuleOutcome:
@@ -29,4 +29,4 @@ def drift(case: Case) -> RuleOutcome:
 
     Drift is a reason to retrain, not a reason to keep an old champion.
     """
-    return RuleOutcome("drift", None, case.evidence.drift or "it is not known whether the reviews have drifted")
+    return RuleOutcome("drift", None, case.evidence.data.drift or "it is not known whether the reviews have drifted")

@@ -43,7 +43,7 @@ def no_forgetting(case: Case) -> RuleOutcome:
 
 
 def _not_applicable(case: Case) -> str:
-    if case.evidence.champion_digest is None:
+    if case.evidence.champion is None:
         return NO_CHAMPION
     if case.identical:
         return "the challenger is the champion, so there is nothing to compare"

@@ -20,12 +20,12 @@ def not_below_floor(case: Case) -> RuleOutcome:
     """
     name, gap = "not below the floor", case.floor_gap
     if gap is None:
-        known = "these reviews have no known floor" if case.evidence.floor is None else NO_INTERVAL
+        known = "these reviews have no known floor" if case.evidence.data.floor is None else NO_INTERVAL
         return RuleOutcome(name, None, known)
     detail = f"{gap.estimate:+.4f} bits per byte above the floor, the {100 * gap.confidence:.4g} % interval is "
     detail += f"{gap.low:+.4f} to {gap.high:+.4f}"
     below = gap.high < -ROUNDING
-    if below and case.evidence.folds:
+    if below and case.evidence.challenger.folds:
         return RuleOutcome(name, None, f"{detail}; its figures leave out case and spacing")
     if below:
         detail += ": no model can be below it, so the scores are wrong or the model was trained on test reviews"
@@ -37,19 +37,19 @@ def better_than_baseline(case: Case) -> RuleOutcome:
 
     Without a champion this rule decides about the first model, so it requires as much certainty as the others.
     """
-    name, who, limit = "better than the baseline", case.evidence.baseline_name, case.policy.min_gain_over_baseline
-    if case.evidence.baseline_digest == case.evidence.challenger_digest:
+    name, baseline, limit = "better than the baseline", case.evidence.baseline, case.policy.min_gain_over_baseline
+    who = baseline.name if baseline else "baseline"
+    if baseline and baseline.digest == case.evidence.challenger.digest:
         return RuleOutcome(name, None, f"the challenger is the baseline '{who}' itself")
-    base = case.evidence.baseline
-    if base is None or case.baseline is None:
+    if baseline is None or baseline.rows is None or case.baseline is None:
         return RuleOutcome(name, False, f"there are no figures of the baseline '{who}'")
-    if not case.same_reviews(base):
+    if not case.same_reviews(baseline.rows):
         return RuleOutcome(name, False, f"the baseline '{who}' was scored on other reviews")
     if not math.isfinite(case.baseline.open_bits_per_byte):
         return RuleOutcome(name, False, f"the baseline '{who}' has no finite figures to compare with")
-    if not math.isfinite(case.challenger.open_bits_per_byte) or (gain := case.gain_over(base)) is None:
+    if not math.isfinite(case.challenger.open_bits_per_byte) or (gain := case.gain_over(baseline.rows)) is None:
         return RuleOutcome(name, False, NO_INTERVAL)
-    theirs, ours = case.evidence.baseline_adaptation, case.evidence.challenger_adaptation
+    theirs, ours = baseline.adaptation, case.evidence.challenger.adaptation
     unlike = f", whose figures are {theirs}, the challenger's {ours}" if theirs != ours else ""
     detail = f"{change(gain.estimate)} the baseline '{who}' in bits per byte{unlike}; {_interval(case, gain, limit)}"
     return RuleOutcome(name, gain.low > limit, detail, gain.low, limit)

@@ -10,14 +10,14 @@ NOTHING_NEW = "nothing new was registered"
 
 def smoke_test(case: Case) -> RuleOutcome:
     """Refuse a version that does not answer in a fresh process."""
-    if case.identical and case.evidence.smoke_passed is None:
+    if case.identical and case.evidence.serving.smoke_passed is None:
         return RuleOutcome("smoke test", None, NOTHING_NEW)
-    return said("smoke test", case.evidence.smoke_passed, case.evidence.smoke_detail)
+    return said("smoke test", case.evidence.serving.smoke_passed, case.evidence.serving.smoke_detail)
 
 
 def latency(case: Case) -> RuleOutcome:
     """Refuse a model that is too slow with its suggestions."""
-    name, found, limit = "latency", case.evidence.latency, case.policy.max_latency_ms
+    name, found, limit = "latency", case.evidence.serving.latency, case.policy.max_latency_ms
     if found is None and case.identical:
         return RuleOutcome(name, None, NOTHING_NEW)
     if found is None:
@@ -28,6 +28,6 @@ def latency(case: Case) -> RuleOutcome:
 
 def size(case: Case) -> RuleOutcome:
     """Refuse a bundle that is larger than the limit."""
-    found = case.evidence.megabytes
+    found = case.evidence.serving.megabytes
     detail = "the size of the bundle is not known" if found is None else f"the bundle has {found:.1f} MB"
     return at_most("size", found, case.policy.max_megabytes, detail)

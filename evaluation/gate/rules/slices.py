@@ -63,9 +63,9 @@ def slice_losses(case: Case) -> pl.DataFrame:
 
     A loss of 0.1 means 10 % more bits than the champion needs. Slices with too few reviews are left out.
     """
-    rows = case.evidence.challenger.select("review_id", "stars", "words")
+    rows = case.challenger_rows.select("review_id", "stars", "words")
     own = np.arange(len(rows)) if case.groups_D is None else case.groups_D
-    rows = rows.with_columns(ours=open_nats(case.evidence.challenger), theirs=open_nats(case.champion_rows), group=own)
+    rows = rows.with_columns(ours=open_nats(case.challenger_rows), theirs=open_nats(case.champion_rows), group=own)
     members = [_members(case, rows, dimension) for dimension in case.policy.slice_dimensions]
     if not members:
         return pl.DataFrame(schema={"dimension": pl.String, "slice": pl.String, "loss": pl.Float64})
@@ -96,7 +96,7 @@ def _members(case: Case, rows: pl.DataFrame, dimension: str) -> pl.DataFrame:
         band_D = np.searchsorted(BANDS, rows["words"].to_numpy())
         members = rows.select("review_id", slice=pl.Series(np.array(BAND_NAMES)[band_D]))
     else:
-        members = _told(case.evidence.reviews, dimension)
+        members = _told(case.evidence.data.reviews, dimension)
     return members.drop_nulls().select("review_id", pl.lit(dimension).alias("dimension"), "slice")
 
 
