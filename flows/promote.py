@@ -11,7 +11,7 @@ from tasks.evaluation.compare import Evaluated
 from tasks.promotion.champion_reviews import score_champion_reviews
 from tasks.promotion.choose import choose_challenger
 from tasks.promotion.promote import Promotion, decide, register
-from tasks.promotion.rejudge import until_settled
+from tasks.promotion.rejudge import retry_on_champion_change
 from tasks.promotion.score_now import score_challenger, score_champion
 
 
@@ -33,4 +33,4 @@ def promote(
         kept = score_champion_reviews(config, prepared, challenger, scored, champion, version)
         return decide(config, prepared, evaluated, challenger, scored, champion, version, parent_run_id, drift, kept)
 
-    return until_settled(judge)
+    return retry_on_champion_change(judge)

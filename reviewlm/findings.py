@@ -71,14 +71,13 @@ def tracked_at(preset: str, overrides: list[str] | None, track: bool) -> RunConf
     return None
 
 
-def hand_over(config: RunConfig | None, found: Finding, out: Path | None, track: bool, as_json: bool) -> None:
+def hand_over(config: RunConfig | None, found: Finding, out: Path | None, as_json: bool) -> None:
     """Show the tables, write the requested files and the MLflow run, and end with the JSON line.
 
     Args:
-        config: Says where MLflow is; needed only with *track*.
+        config: Says where MLflow is, for a run there; None for no run.
         found: The results.
         out: Folder for files, if any.
-        track: Write a run to MLflow.
         as_json: End with one line of JSON.
     """
     result: dict[str, Any] = {name: list(rows) for name, rows in found.tables.items()}
@@ -91,7 +90,7 @@ def hand_over(config: RunConfig | None, found: Finding, out: Path | None, track:
         with disk_errors(out, ANOTHER_PLACE):
             result["files"] = [str(path) for path in _write(found, out)]
         terminal.say(f"Written to {out}: {', '.join(Path(name).name for name in result['files'])}")
-    if track and config is not None:
+    if config is not None:
         from tasks.tracking.memory_runs import track as to_mlflow
 
         result["mlflow_run_id"] = to_mlflow(

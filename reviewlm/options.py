@@ -89,7 +89,6 @@ def settings_of_versions(
 def set_up(config: RunConfig) -> RunConfig:
     """Set up this process's environment for a configuration, and return it."""
     from core.processes import services
-    from reviewlm.tidy import tidy
     from tracking.moved_home import mend_moved_home
 
     prepare_environment(config.home, config.execution.group_access)
@@ -97,6 +96,20 @@ def set_up(config: RunConfig) -> RunConfig:
     services.join(config.home, config.execution.tracking_uri)
     tidy(config)
     return config
+
+
+def tidy(config: RunConfig) -> None:
+    """End the MLflow runs of killed processes and remove work folders that cannot be resumed."""
+    from core.store import Store
+
+    if gone := Store(config.home / "store").tidy():
+        logging.getLogger(__name__).info(
+            "removing %d unfinished results of killed runs, which cannot be resumed", len(gone)
+        )
+    if any((config.home / "running").glob("*")):
+        from tracking.runs.abandoned import end_left_runs  # imports MLflow only if there is a run to end
+
+        end_left_runs(config)
 
 
 def with_rebuild(overrides: list[str] | None, rebuild: list[str] | None, verify: bool = False) -> list[str]:

@@ -62,7 +62,9 @@ SENTENCES = (
 
 def english_probes() -> list[Probe]:
     """Return all English probes, always the same ones in the same order."""
-    kinds = (_next_words(), _number(), _marks(), _cuisines(), _languages(), _ratings())
+    cuisines = _recalled("cuisine", CUISINES, "We found a good", "restaurant {} and ordered the")
+    languages = _recalled("language", LANGUAGES, "I live in", "{} and I can speak")
+    kinds = (_next_words(), _number(), _marks(), cuisines, languages, _ratings())
     return [probe for probes in kinds for probe in probes]
 
 
@@ -99,22 +101,13 @@ def _marks() -> Iterator[Probe]:
             yield Probe("closing mark", text, right, wrong, distance_of(filler) + 4, pair=f"mark {filler}")
 
 
-def _cuisines() -> Iterator[Probe]:
-    for (cuisine, right), (_, wrong) in permutations(CUISINES, 2):
+def _recalled(kind: str, pairs: Sequence[tuple[str, str]], begin: str, end: str) -> Iterator[Probe]:
+    """Yield sentences whose last word follows from a word at the beginning, for example a dish from a cuisine."""
+    for (first, right), (_, wrong) in permutations(pairs, 2):
         for filler in _growing(FILLERS):
-            behind = " ".join(f"restaurant {filler} and ordered the".split())
-            text = f"We found a good {cuisine} {behind}"
-            pair = f"cuisine {sorted((right, wrong))} {filler}"
-            yield Probe("cuisine", text, f" {right}", f" {wrong}", 1 + distance_of(behind), pair=pair)
-
-
-def _languages() -> Iterator[Probe]:
-    for (country, right), (_, wrong) in permutations(LANGUAGES, 2):
-        for filler in _growing(FILLERS):
-            behind = " ".join(f"{filler} and I can speak".split())
-            text = f"I live in {country} {behind}"
-            pair = f"language {sorted((right, wrong))} {filler}"
-            yield Probe("language", text, f" {right}", f" {wrong}", 1 + distance_of(behind), pair=pair)
+            behind = " ".join(end.format(filler).split())
+            pair = f"{kind} {sorted((right, wrong))} {filler}"
+            yield Probe(kind, f"{begin} {first} {behind}", f" {right}", f" {wrong}", 1 + distance_of(behind), pair=pair)
 
 
 def _ratings() -> Iterator[Probe]:

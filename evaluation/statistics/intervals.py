@@ -15,8 +15,8 @@ import numpy as np
 import polars as pl
 
 from core.errors import ReviewLMError
+from evaluation.scoring.keystrokes import HITS
 from evaluation.scoring.metrics import FIGURES, LN2, Figures, Sums
-from evaluation.scoring.usefulness import HITS
 from evaluation.statistics.bootstrap import Bootstrap, Interval
 from evaluation.statistics.comparison import METRICS, Baseline, baseline_of, comparable
 from evaluation.statistics.floor import floor_nats
@@ -177,7 +177,7 @@ def usefulness_table(
 ) -> pl.DataFrame:  # fmt: skip
     """Return how useful next-word suggestions are, with intervals.
 
-    The figures are defined in `evaluation.scoring.usefulness`.
+    The figures are defined in `evaluation.scoring.keystrokes`.
 
     Args:
         tokens: By name of model, `evaluation.scoring.observe.observe`; all models on the same reviews.

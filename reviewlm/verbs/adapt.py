@@ -10,11 +10,12 @@ from typing import Annotated, Any
 import typer
 
 from core.errors import ConfigError, InputError
+from core.model_errors import converted_errors
 from core.output import require_folder
 from reviewlm.findings import Finding, Out, Track, TrackPreset, TrackSet, hand_over, tracked_at
 from reviewlm.fitted import open_folder
 from reviewlm.ngram_values import whole_numbers
-from reviewlm.options import Json, checked
+from reviewlm.options import Json
 
 log = logging.getLogger(__name__)
 app = typer.Typer()
@@ -74,22 +75,17 @@ def adapt(
             "The rule 'rms' needs the training text", where="--train", remedy="give it, or use --rule sgd"
         )
     require_folder(out)
-    with tempfile.TemporaryDirectory() as work:
-
-        def opened(name: str, path: Path) -> Any:
-            return stream_of(path, model.vocabulary, Path(work) / name)
-
-        def measured() -> list[Any]:
-            given = opened("train", train) if train else None
-            texts = opened("validation", validation), opened("test", test)
-            return compare_continuous(model, *texts, given, chosen, **specs, report=_say)
-
-        figures = checked(measured)
+    with tempfile.TemporaryDirectory() as work, converted_errors():
+        given, choose, measure = (
+            path and stream_of(path, model.vocabulary, Path(work) / name)
+            for name, path in (("train", train), ("validation", validation), ("test", test))
+        )
+        figures = compare_continuous(model, choose, measure, given, chosen, **specs, report=_say)
     titles = {"variants": "Test text as ONE continuous stream, state carried: do not compare with other figures"}
     tables = {"variants": [figure.to_dict() for figure in figures]}
     metrics = {f"{figure.variant.split(',')[0]}/perplexity": figure.perplexity for figure in figures}
     found = Finding("continuous stream", _asked(context), metrics, tables, {}, titles)
-    hand_over(config, found, out, track, as_json)
+    hand_over(config, found, out, as_json)
 
 
 def _asked(context: typer.Context) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def addition(
     tables = {"addition_by_carry": _by_carry(task, learned)}
     settings = {"bits": bits, "hidden": hidden, "batch": batch, "updates": updates, "seed": seed}
     _finish("addition", f"Sums of two numbers of {bits} bits, on held-out pairs", 0.5 ** (bits + 1), settings, learned,
-            tables, config, out, track, as_json)  # fmt: skip
+            tables, config, out, as_json)  # fmt: skip
 
 
 @app.command()
@@ -72,7 +72,7 @@ def recall(
                 "batch": batch, "updates": updates, "seed": seed}  # fmt: skip
     title = f"Keeping {'a symbol' if length == 1 else f'{length} symbols'} of {symbols} over {lag} steps of distractors"
     chance = symbols ** -float(length)
-    _finish("recall", title, chance, settings, learned, {}, config, out, track, as_json)
+    _finish("recall", title, chance, settings, learned, {}, config, out, as_json)
 
 
 def _named(networks: str) -> list[str]:
@@ -135,4 +135,4 @@ def _finish(
     metrics = {f"{row['network']}/{column}": float(row[column]) for row in table for column in ("exact", "updates")}
     figures = {name: learning_figure({key: one.curve for key, one in learned.items()}, title, chance)}
     titles = {name: title, "addition_by_carry": "Held-out sums right, by the bits over which the longest carry is kept"}
-    hand_over(config, Finding(name, settings, metrics, {name: table, **more}, figures, titles), out, track, as_json)
+    hand_over(config, Finding(name, settings, metrics, {name: table, **more}, figures, titles), out, as_json)

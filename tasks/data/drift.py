@@ -112,7 +112,9 @@ def known_ids(store: Store, known: Artifact) -> np.ndarray:
     return ids.unique().collect(engine="streaming").to_series().sort().to_numpy()
 
 
-def _is_new(seen: np.ndarray) -> Callable[[pl.Series], pl.Series]:
+def unknown_to(seen: np.ndarray) -> Callable[[pl.Series], pl.Series]:
+    """Return a function that marks review_ids not in *seen*, the sorted hashes from `known_ids`."""
+
     def wanted(review_ids: pl.Series) -> pl.Series:
         hashes = review_ids.hash(seed=1).to_numpy()
         place = np.minimum(np.searchsorted(seen, hashes), len(seen) - 1)
@@ -122,7 +124,7 @@ def _is_new(seen: np.ndarray) -> Callable[[pl.Series], pl.Series]:
 
 
 def _count_new(dataset: Artifact, seen: np.ndarray) -> int:
-    wanted = _is_new(seen)
+    wanted = unknown_to(seen)
     parts = sorted((dataset.folder / "parts").glob("part-*.parquet"))
     return sum(int(wanted(pl.read_parquet(part, columns=["review_id"])["review_id"]).sum()) for part in parts)
 
@@ -145,7 +147,7 @@ def _report(
     """Return the drift figures and the counts of odd reviews; write the oddest reviews as a table to *work*."""
     count = config.drift.reviews
     form = bundle.vocabulary.normal_form
-    batch = sample_reviews(dataset.folder, count, form, _is_new(seen))
+    batch = sample_reviews(dataset.folder, count, form, unknown_to(seen))
     batch, _ = in_languages(batch, config.selection)
     if config.source.business:
         batch = read_businesses(Path(config.source.business), limits_of(config.source)).join(batch)

@@ -11,9 +11,9 @@ from core.config.run_config import RunConfig
 from core.store import Artifact, Built
 from evaluation.probing.context_length import context_curve
 from evaluation.scoring.calibration import calibration_error, chance_error, reliability
+from evaluation.scoring.keystrokes import usefulness
 from evaluation.scoring.observe import held_out_temperature, observe
 from evaluation.scoring.score import TOKEN_NATS, drawn_reviews
-from evaluation.scoring.usefulness import usefulness
 from models.bundles.bundle import load_bundle
 from models.streams import TokenStream, unigram_counts
 from tasks.fitting.fit import bundle_digest, device_of

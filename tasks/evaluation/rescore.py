@@ -9,7 +9,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from core.config.run_config import RunConfig
@@ -28,7 +27,7 @@ from models.bundles.bundle import Bundle, load_bundle
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
-from tasks.data.drift import known_ids
+from tasks.data.drift import known_ids, unknown_to
 from tasks.data.prepare import VOCABULARY_FILE
 from tasks.fitting.fit import bundle_digest, device_of
 from tasks.stage import run_stage, show_markdown, show_table, stage, store_of
@@ -120,17 +119,6 @@ def _columns(new: pl.DataFrame) -> list[pl.Expr]:
 def _form(folder: Path) -> NormalForm:
     with converted_errors(folder):
         return Vocabulary.load(folder / VOCABULARY_FILE).normal_form
-
-
-def unknown_to(seen: np.ndarray) -> Callable[[pl.Series], pl.Series]:
-    """Return a function that marks review_ids not in *seen*, the sorted hashes from `tasks.data.drift.known_ids`."""
-
-    def wanted(review_ids: pl.Series) -> pl.Series:
-        hashes = review_ids.hash(seed=1).to_numpy()
-        place = np.minimum(np.searchsorted(seen, hashes), len(seen) - 1)
-        return pl.Series(seen[place] != hashes)
-
-    return wanted
 
 
 def _scored_months(config: RunConfig, folder: Path, rows: pl.DataFrame, version: int) -> pl.DataFrame:

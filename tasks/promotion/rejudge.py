@@ -14,7 +14,7 @@ ATTEMPTS = 5
 Judged = TypeVar("Judged")
 
 
-def until_settled(judge: Callable[[], Judged]) -> Judged:
+def retry_on_champion_change(judge: Callable[[], Judged]) -> Judged:
     """Return the result of *judge*, which scores the current champion and decides; retry if the champion changes.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tasks.promotion.rejudge import until_settled
+from tasks.promotion.rejudge import retry_on_champion_change
 from tracking.registry.registry import CHAMPION, Registry
 from tracking.runs.runs import Tracker
 
@@ -37,4 +37,4 @@ def judge_challenger(home: Path, machine: str, version: int, worth: dict[int, in
         tags = {"gate/outcome": "promoted" if promote else "refused", "gate/reason": f"against {champion.version}"}
         registry.settle(version, champion.version, promote, "", tags, run_id=f"run of {version}")
 
-    until_settled(judge)
+    retry_on_champion_change(judge)

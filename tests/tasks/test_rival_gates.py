@@ -9,7 +9,7 @@ import pytest
 from rival_gates import judge_challenger, opened
 
 from core.errors import ReviewLMError
-from tasks.promotion.rejudge import ATTEMPTS, until_settled
+from tasks.promotion.rejudge import ATTEMPTS, retry_on_champion_change
 from tracking.registry.events import complaints
 from tracking.registry.registry import ChampionChanged, Registry
 from tracking.registry.standing import OVERTAKEN
@@ -26,11 +26,11 @@ def test_a_decision_is_made_again_while_the_champion_changes_but_not_for_ever():
             raise ChampionChanged("another")
         return "settled"
 
-    assert until_settled(lambda: judge(3)) == "settled"
+    assert retry_on_champion_change(lambda: judge(3)) == "settled"
     assert len(asked) == 3
     asked.clear()
     with pytest.raises(ChampionChanged):
-        until_settled(lambda: judge(100))
+        retry_on_champion_change(lambda: judge(100))
     assert len(asked) == ATTEMPTS
 
 
@@ -42,7 +42,7 @@ def test_any_other_error_is_not_judged_again():
         raise ReviewLMError("MLflow refused the request")
 
     with pytest.raises(ReviewLMError):
-        until_settled(judge)
+        retry_on_champion_change(judge)
     assert len(asked) == 1
 
 

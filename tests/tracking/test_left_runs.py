@@ -14,7 +14,7 @@ import pytest
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.processes.identity import this_process
-from reviewlm.tidy import tidy
+from reviewlm.options import tidy
 from tracking.client import open_client
 from tracking.logged_models.opening import tracker_at
 from tracking.runs import open_runs
