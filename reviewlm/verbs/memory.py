@@ -72,7 +72,7 @@ def gradient_flow(
     settings = {"distances": distances, "reviews": reviews, "fresh": fresh, "untrained": untrained, "text": text}
     found = checked(lambda: _gradients(networks, distances, settings))
     data = "random tokens" if fresh else asked.data_said(text)
-    hand_over(asked.config, replace(found, data=data), out, as_json)
+    hand_over(asked.config if track else None, replace(found, data=data), out, as_json)
 
 
 def _gradients(asked: Iterable[tuple[str, Any, Any, Any]], distances: int, settings: dict[str, Any]) -> Finding:
@@ -145,7 +145,7 @@ def context_use(
     settings = {"contexts": wanted, "tokens": tokens, "text": text}
     tables, figures = {"context_use": table}, {"context_use": context_figure(found)}
     found_out = Finding("context use", settings, metrics, tables, figures, titles, data=asked.data_said(text))
-    hand_over(asked.config, found_out, out, as_json)
+    hand_over(asked.config if track else None, found_out, out, as_json)
 
 
 @app.command("state-carry")
@@ -174,7 +174,7 @@ def state_carry(
     settings = {"window": window, "stride": stride, "text": text}
     tables, data = {"state_carry": rows}, asked.data_said(text)
     found = Finding("state carry", settings, metrics, tables, {}, titles, data=data)
-    hand_over(asked.config, found, out, as_json)
+    hand_over(asked.config if track else None, found, out, as_json)
 
 
 @app.command("probe")
@@ -214,7 +214,8 @@ def probe(
     settings = {"probes": probes, "reviews": reviews, "seed": seed}
     rows = {f"probes_{measure}": probe_rows(tables, measure) for measure in MEASURES}
     figures = {f"probes_{measure}": probe_figure(tables, measure) for measure in MEASURES}
-    hand_over(asked.config, Finding(f"probes {probes}", settings, metrics, rows, figures, titles), out, as_json)
+    found_out = Finding(f"probes {probes}", settings, metrics, rows, figures, titles)
+    hand_over(asked.config if track else None, found_out, out, as_json)
 
 
 def _networks(

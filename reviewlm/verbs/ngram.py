@@ -112,16 +112,16 @@ def fit(
         require_places(arpa, binary, smoothing)
     checked(lambda: require_texts(text, held_out, limit_vocabulary, apart_from=arpa))
 
-    def work() -> dict[str, Any]:
-        with does as opened:
-            return fit_text(
-                text, order, thresholds, smoothing, arpa, binary, entropy=entropy, held_out=held_out, marks=marks,  # type: ignore[arg-type]
-                padded_vocabulary=pad, memory_limit=memory << 20 or None, folder=temp, threads=threads, engine=opened,
-                limit_vocabulary=limit_vocabulary, **options,
-            )  # fmt: skip
+    with disk_errors(arpa or binary or "", ANOTHER_PLACE), converted_errors(), does as opened:
+        result = fit_text(
+            text, order, thresholds, smoothing, arpa, binary, entropy=entropy, held_out=held_out, marks=marks,  # type: ignore[arg-type]
+            padded_vocabulary=pad, memory_limit=memory << 20 or None, folder=temp, threads=threads, engine=opened,
+            limit_vocabulary=limit_vocabulary, **options,
+        )  # fmt: skip
+    _show_fit(result, arpa, binary, smoothing, as_json)
 
-    with disk_errors(arpa or binary or "", ANOTHER_PLACE):
-        result = checked(work)
+
+def _show_fit(result: dict[str, Any], arpa: Path | None, binary: Path | None, smoothing: str, as_json: bool) -> None:
     terminal.show_rows(_per_order(result))
     terminal.show_facts({name: value for name, value in result.items() if name not in ("ngrams", "discounts")})
     if orders := result["fallback_orders"]:

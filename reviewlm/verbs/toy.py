@@ -126,7 +126,7 @@ def _by_carry(task: Addition, learned: dict[str, Learned]) -> list[dict[str, Any
 
 def _finish(
     name: str, title: str, chance: float, settings: dict[str, Any], learned: dict[str, Learned],
-    more: dict[str, list[dict[str, Any]]], config: RunConfig | None, out: Any, track: bool, as_json: bool,
+    more: dict[str, list[dict[str, Any]]], config: RunConfig | None, out: Any, as_json: bool,
 ) -> None:  # fmt: skip
     from course.figures import learning_figure
     from course.tables import learning_table

@@ -146,7 +146,7 @@ def test_a_table_of_an_earlier_run_does_not_stay_beside_a_finding_without_it(tmp
     assert (tmp_path / "relu_units.csv").is_file()
     tanh, ids_BT = replace(RNN, nonlinearity="tanh"), np.full((2, 26), 20)
     found = _gradients([("tanh", tanh, untrained(tanh, 50), ids_BT)], 5, {})
-    hand_over(None, found, tmp_path, track=False, as_json=False)
+    hand_over(None, found, tmp_path, as_json=False)
     assert {path.name for path in tmp_path.iterdir()} >= {"notes.txt", "gradient_flow.csv", "gradient_flow.png"}
     assert not (tmp_path / "relu_units.csv").exists()
 

@@ -116,13 +116,7 @@ def fit_text(
     spec = checked_spec(order, smoothing, options, prune, held_out is not None, entropy, padded_vocabulary, limited)
     require_places(arpa, binary, spec.smoothing)
     require_texts(text, held_out, limit_vocabulary, apart_from=arpa)
-    corpus = LineCorpus.read_file(text, marks=marks)
-    if not len(corpus):
-        raise ModelError(f"{text} is empty: there is nothing to learn from", kind="input")
-    if CAPITAL_UNKNOWN in corpus.words:
-        logger.warning(
-            "%s has the word %s: readers of ARPA files take it for the unknown word", text, CAPITAL_UNKNOWN
-        )
+    corpus = _training_corpus(text, marks)
     allowed = None if limit_vocabulary is None else read_words(limit_vocabulary)
     other = LineCorpus.read_file(held_out, corpus.words, "unknown") if held_out else None
     model, report = fit_lines(
@@ -135,6 +129,18 @@ def fit_text(
     if arpa is not None:
         model.to_arpa(arpa)
     return report | tokens | {"seconds": time.perf_counter() - began, "peak_mib": _peak_mib()}
+
+
+def _training_corpus(text: Path, marks: Marks) -> LineCorpus:
+    """Return the training text; refuse an empty one."""
+    corpus = LineCorpus.read_file(text, marks=marks)
+    if not len(corpus):
+        raise ModelError(f"{text} is empty: there is nothing to learn from", kind="input")
+    if CAPITAL_UNKNOWN in corpus.words:
+        logger.warning(
+            "%s has the word %s: readers of ARPA files take it for the unknown word", text, CAPITAL_UNKNOWN
+        )
+    return corpus
 
 
 def checked_spec(

@@ -84,11 +84,7 @@ def estimate(
         ModelError: The engine failed.
     """
     logp, backoff, discounts = [], [], []
-    if interpolate_unigrams:
-        p_below = _uniform(counts, kept[0] if kept else None, padded_vocabulary)
-    else:
-        p_below = np.zeros(counts.vocabulary_size)
-        p_below[UNK] = 1.0
+    p_below = _below_unigrams(counts, kept[0] if kept else None, padded_vocabulary, interpolate_unigrams)
     for order in range(1, counts.order + 1):
         adjusted_M, kept_M = adjusted_counts(counts, order), kept[order - 1] if kept else None
         n = counts_of_counts(counts, order, adjusted_M, kenlm_exact)
@@ -152,8 +148,10 @@ def counts_of_counts(
     return int(n[1]), int(n[2]), int(n[3]), int(n[4])
 
 
-def _uniform(counts: NGramCounts, kept_V: np.ndarray | None, padded: int) -> np.ndarray:
-    """Return the distribution below the unigrams, (V,): uniform over the predictable ids that are kept."""
+def _below_unigrams(counts: NGramCounts, kept_V: np.ndarray | None, padded: int, interpolated: bool) -> np.ndarray:
+    """Return the distribution below the unigrams, (V,): uniform over the predictable ids kept, or only `<unk>`."""
+    if not interpolated:
+        return np.eye(1, counts.vocabulary_size, UNK)[0]
     listed_V = np.ones(counts.vocabulary_size, bool) if kept_V is None else kept_V.copy()
     listed_V[list(counts.given)] = False
     return np.where(listed_V, 1.0 / max(int(listed_V.sum()), padded), 0.0)
