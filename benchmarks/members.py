@@ -23,7 +23,7 @@ import torch
 from benchmarks.harness import say
 from benchmarks.line_text import LANES, LineText
 from benchmarks.processes import environment
-from models.base import FitContext, LanguageModel, Progress
+from models.base import FitContext, FitProgress, LanguageModel
 from models.neural.recurrent import RecurrentLM
 from models.neural.training import trainer
 from models.neural.training.training_metrics import perplexity
@@ -77,7 +77,7 @@ class _Says:
         self.name, self.began = name, time.monotonic()
         self.last = self.began
 
-    def __call__(self, news: Progress) -> None:
+    def __call__(self, news: FitProgress) -> None:
         if (now := time.monotonic()) - self.last > REPORT_SECONDS:
             self.last = now
             figures = {key: round(value, 2) for key, value in news.figures.items()}

@@ -63,7 +63,7 @@ class Elman:
 
 
 @dataclass(frozen=True)
-class Memory:
+class BpttMemory:
     """The forward pass's values for the backward pass: h_0 … h_T as (T + 1, H), and p_1 … p_T as (T, N)."""
 
     h: np.ndarray
@@ -100,7 +100,7 @@ def step(model: Elman, w: int, h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return h, softmax(model.V @ h + model.c)
 
 
-def forward(model: Elman, words: np.ndarray, targets: np.ndarray, h0: np.ndarray) -> tuple[float, Memory]:
+def forward(model: Elman, words: np.ndarray, targets: np.ndarray, h0: np.ndarray) -> tuple[float, BpttMemory]:
     """Return J in nats, summed over the T targets, and the values that `backward` needs.
 
     Args:
@@ -115,10 +115,10 @@ def forward(model: Elman, words: np.ndarray, targets: np.ndarray, h0: np.ndarray
         h.append(h_t)
         p.append(p_t)
         J -= float(np.log(p[-1][y]))
-    return J, Memory(np.array(h), np.array(p))
+    return J, BpttMemory(np.array(h), np.array(p))
 
 
-def backward(model: Elman, words: np.ndarray, targets: np.ndarray, memory: Memory) -> tuple[Elman, np.ndarray]:
+def backward(model: Elman, words: np.ndarray, targets: np.ndarray, memory: BpttMemory) -> tuple[Elman, np.ndarray]:
     """Return ∂J/∂parameter for each parameter, and ∂J/∂h_0; equations (1) to (6)."""
     total = Elman(*(np.zeros_like(parameter) for parameter in vars(model).values()))
     from_next = np.zeros_like(model.b)  # Uᵀ ∂J/∂a_{t+1}

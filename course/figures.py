@@ -13,7 +13,7 @@ from evaluation.plots.memory import in_tokens
 
 if TYPE_CHECKING:
     from course.gradient_flow import GradientFlow
-    from course.toy_training import Point
+    from course.toy_training import CurvePoint
 
 
 def gradient_figure(flows: Mapping[str, GradientFlow]) -> Figure:
@@ -50,7 +50,7 @@ def gradient_figure(flows: Mapping[str, GradientFlow]) -> Figure:
     return figure
 
 
-def learning_figure(curves: Mapping[str, Sequence[Point]], title: str, chance: float) -> Figure:
+def learning_figure(curves: Mapping[str, Sequence[CurvePoint]], title: str, chance: float) -> Figure:
     """Draw the share of held-out examples answered right over the updates.
 
     Args:

@@ -51,7 +51,7 @@ MEMORIES = ("h", "c")
 """Names of the tensors of a recurrent network's memory, in the order of its state."""
 
 
-class Decay(NamedTuple):
+class GradientDecay(NamedTuple):
     """The best-fitting line log norm = a + slope · ℓ; `half_length` tokens halve the norm (inf: it does not fall)."""
 
     slope: float
@@ -84,7 +84,7 @@ class GradientFlow:
         quantile_D: np.ndarray = np.quantile(self.norms_ND, share, axis=0)
         return quantile_D
 
-    def decay(self, first: int = 1, last: int | None = None) -> Decay:
+    def decay(self, first: int = 1, last: int | None = None) -> GradientDecay:
         """Fit a line to the logarithm of the mean norm over the distances *first* to *last* by least squares.
 
         Distances at which every gradient is exactly 0 are left out. If fewer than two remain, the slope is −inf and the
@@ -93,9 +93,9 @@ class GradientFlow:
         mean_D = self.mean_D[first - 1 : last]
         there_D = mean_D > 0
         if there_D.sum() < 2:
-            return Decay(-inf, 0.0)
+            return GradientDecay(-inf, 0.0)
         slope = float(np.polyfit(self.distance_D[first - 1 : last][there_D], np.log(mean_D[there_D]), 1)[0])
-        return Decay(slope, log(2) / -slope if slope < 0 else inf)
+        return GradientDecay(slope, log(2) / -slope if slope < 0 else inf)
 
     def reach(self, share: float = 0.01) -> int:
         """Return the largest distance at which the mean norm is still at least *share* of that at distance 1."""

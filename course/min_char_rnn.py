@@ -35,7 +35,7 @@ DIVERGED = "training has diverged, a smaller learning rate is needed"
 
 
 @dataclass(frozen=True)
-class Progress:
+class CharacterProgress:
     """The progress of a training.
 
     Args:
@@ -143,7 +143,7 @@ class Adagrad:
 
 def train(
     model: CharacterModel, text: str, window: int = 25, rate: float = 0.1, clip: float = 5.0
-) -> Iterator[Progress]:
+) -> Iterator[CharacterProgress]:
     """Read the text again and again, one update per window; yield after each update, without end.
 
     Args:
@@ -175,7 +175,7 @@ def train(
                 optimizer.step(gradient)
             h, updates = memory.h[-1], updates + 1
             nats = SMOOTHING * nats + (1 - SMOOTHING) * loss / len(targets)
-            yield Progress(updates, nats, h, int(targets[-1]))
+            yield CharacterProgress(updates, nats, h, int(targets[-1]))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -29,7 +29,7 @@ CHECKED = 1_000
 
 
 @dataclass(frozen=True)
-class Case:
+class ToyCase:
     """A network to train.
 
     Args:
@@ -43,21 +43,21 @@ class Case:
 
 TANH, RELU, GRU = RecurrentSpec(kind="rnn"), RecurrentSpec(kind="rnn", nonlinearity="relu"), RecurrentSpec(kind="gru")
 CASES = {
-    "tanh": Case(TANH, 1e-3),
-    "tanh orthogonal": Case(replace(TANH, recurrent_start="orthogonal"), 1e-3),
-    "tanh identity": Case(replace(TANH, recurrent_start="identity"), 1e-3),
-    "relu uniform": Case(replace(RELU, recurrent_start="uniform"), 5e-4),
-    "relu orthogonal": Case(replace(RELU, recurrent_start="orthogonal"), 5e-4),
-    "relu identity": Case(RELU, 5e-4),
-    "gru": Case(GRU, 5e-3),
-    "gru orthogonal": Case(replace(GRU, recurrent_start="orthogonal"), 5e-3),
-    **{f"lstm forget {bias:g}": Case(RecurrentSpec(forget_bias=bias), 5e-3) for bias in (0.0, 1.0, 3.0, 5.0)},
-    "lstm orthogonal": Case(RecurrentSpec(recurrent_start="orthogonal"), 5e-3),
+    "tanh": ToyCase(TANH, 1e-3),
+    "tanh orthogonal": ToyCase(replace(TANH, recurrent_start="orthogonal"), 1e-3),
+    "tanh identity": ToyCase(replace(TANH, recurrent_start="identity"), 1e-3),
+    "relu uniform": ToyCase(replace(RELU, recurrent_start="uniform"), 5e-4),
+    "relu orthogonal": ToyCase(replace(RELU, recurrent_start="orthogonal"), 5e-4),
+    "relu identity": ToyCase(RELU, 5e-4),
+    "gru": ToyCase(GRU, 5e-3),
+    "gru orthogonal": ToyCase(replace(GRU, recurrent_start="orthogonal"), 5e-3),
+    **{f"lstm forget {bias:g}": ToyCase(RecurrentSpec(forget_bias=bias), 5e-3) for bias in (0.0, 1.0, 3.0, 5.0)},
+    "lstm orthogonal": ToyCase(RecurrentSpec(recurrent_start="orthogonal"), 5e-3),
 }
 """Cells and initial weights that are compared on the same task with the same number of updates."""
 
 
-class Point(NamedTuple):
+class CurvePoint(NamedTuple):
     """One point of a learning curve: updates made, nats per answer, share of answers and of whole examples right."""
 
     update: int
@@ -79,13 +79,13 @@ class Learned:
     """
 
     network: Network
-    curve: tuple[Point, ...]
-    final: Point
+    curve: tuple[CurvePoint, ...]
+    final: CurvePoint
     updates: int
     seconds: float
 
 
-def toy_spec(case: Case, hidden: int = 64, batch: int = 32, seed: int = 1) -> RecurrentSpec:
+def toy_spec(case: ToyCase, hidden: int = 64, batch: int = 32, seed: int = 1) -> RecurrentSpec:
     """Return the options of a small network for these tasks: untied output rows, no dropout, float32.
 
     Args:
@@ -103,7 +103,7 @@ def toy_spec(case: Case, hidden: int = 64, batch: int = 32, seed: int = 1) -> Re
 
 def learn(
     task: Task, spec: RecurrentSpec, updates: int, every: int = 50,
-    report: Callable[[Point], None] = lambda point: None,
+    report: Callable[[CurvePoint], None] = lambda point: None,
 ) -> Learned:  # fmt: skip
     """Train on random examples until every checked answer is right twice in a row, or the updates are used up.
 
@@ -142,7 +142,7 @@ def learn(
 
 
 @torch.no_grad()
-def measure(network: Network, examples: Examples, update: int = 0) -> Point:
+def measure(network: Network, examples: Examples, update: int = 0) -> CurvePoint:
     """Return the network's scores on examples; its mode does not change."""
     was_training = network.training
     network.eval()
@@ -156,7 +156,7 @@ def measure(network: Network, examples: Examples, update: int = 0) -> Point:
         right.append((network.output.logp(features_NE).argmax(1) == targets_N).view(len(ids_BT), -1))
     network.train(was_training)
     right_BA = torch.cat(right).double()
-    return Point(update, float(torch.cat(nats).mean()), float(right_BA.mean()), float(right_BA.prod(1).mean()))
+    return CurvePoint(update, float(torch.cat(nats).mean()), float(right_BA.mean()), float(right_BA.prod(1).mean()))
 
 
 def _update(

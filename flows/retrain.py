@@ -17,7 +17,7 @@ from tasks.data.card import log_card
 from tasks.data.drift import measure_drift
 from tasks.data.family import warn_of_other_family
 from tasks.reporting.report import make_report
-from tasks.reporting.summary import Summary, summarise
+from tasks.reporting.summary import RunSummary, summarise
 from tasks.stage import recorded_stages
 from tasks.tracking.track import parent_run
 
@@ -41,7 +41,7 @@ def resolve(preset: str, input: list[str] | None, overrides: list[str] | None) -
     return load_config(preset, overrides or []).with_input(input or [])
 
 
-def run_pipeline(config: RunConfig) -> Summary:
+def run_pipeline(config: RunConfig) -> RunSummary:
     """Run all stages under one MLflow parent run."""
     with recorded_stages(), parent_run(config, "retrain") as run_id:
         warn_of_other_family(config)

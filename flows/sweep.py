@@ -16,7 +16,16 @@ from flows.workers import on_workers
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit_process import interruptible_fits
 from tasks.search.study import Study, database_errors
-from tasks.search.sweep import PARENT, Finalist, Plan, finalist, finalists_of, open_study, plan_sweep, summarise_sweep
+from tasks.search.sweep import (
+    PARENT,
+    Finalist,
+    SweepPlan,
+    finalist,
+    finalists_of,
+    open_study,
+    plan_sweep,
+    summarise_sweep,
+)
 from tasks.search.trial import run_seed, run_trial
 from tasks.tracking.track import parent_run
 
@@ -53,7 +62,7 @@ def sweep(
 
 
 @flow(name="fit-trials", persist_result=False)
-def fit_trials(plan: Plan, prepared: Prepared, study: Study, parent_run_id: str) -> None:
+def fit_trials(plan: SweepPlan, prepared: Prepared, study: Study, parent_run_id: str) -> None:
     """Fit trials in parallel, one per worker of the configuration, until the study has the wanted number."""
     running: list[PrefectFuture[Any]] = []
     with study.joined(), ExitStack() as stack:
@@ -74,7 +83,7 @@ def fit_trials(plan: Plan, prepared: Prepared, study: Study, parent_run_id: str)
 
 
 @flow(name="fit-finalists", persist_result=False)
-def fit_finalists(plan: Plan, prepared: Prepared, study: Study, parent_run_id: str) -> list[Finalist]:
+def fit_finalists(plan: SweepPlan, prepared: Prepared, study: Study, parent_run_id: str) -> list[Finalist]:
     """Fit the best trials again with seeds that the search has not used."""
     best, confidence = finalists_of(plan, study), plan.config.sweep.confidence
     with interruptible_fits():

@@ -120,7 +120,7 @@ class LanguageModel(Protocol):
 
 
 @dataclass(frozen=True)
-class Progress:
+class FitProgress:
     """A progress report of a fit: `step` and `total` in tokens, figures by name."""
 
     step: int
@@ -152,7 +152,7 @@ class FitContext:
     work: Path
     device: str = "cpu"
     threads: int = 1
-    report: Callable[[Progress], None] = lambda progress: None
+    report: Callable[[FitProgress], None] = lambda progress: None
     parts: Mapping[str, Path] = field(default_factory=dict)
     engine: Engine | None = None
     start: Path | None = None

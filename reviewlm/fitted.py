@@ -46,7 +46,7 @@ CHAMPION = "champion"
 
 
 @dataclass(frozen=True)
-class Asked:
+class RequestedModels:
     """Settings of a command about fitted models.
 
     Args:
@@ -64,7 +64,7 @@ class Asked:
         return ("standard input" if text == "-" else text) if text else self.data
 
 
-def asked_settings(fitted: bool, preset: str, overrides: list[str] | None) -> Asked:
+def asked_settings(fitted: bool, preset: str, overrides: list[str] | None) -> RequestedModels:
     """Return the settings of a command: those of the preset; with *fitted* and no preset, those of the champion.
 
     Without both, the preset is `small`.
@@ -73,9 +73,9 @@ def asked_settings(fitted: bool, preset: str, overrides: list[str] | None) -> As
         ConfigError: *fitted* is set, but there is neither a preset nor a champion to define the data.
     """
     if preset or not fitted:
-        return Asked(configured(preset or "small", overrides))
+        return RequestedModels(configured(preset or "small", overrides))
     chosen = settings_of_versions([CHAMPION], "", None, overrides)
-    return Asked(chosen.config, chosen.clean, f"the test reviews of {chosen.data}")
+    return RequestedModels(chosen.config, chosen.clean, f"the test reviews of {chosen.data}")
 
 
 def recurrent_networks(one: FittedModel) -> list[tuple[str, Any, Any]]:
@@ -116,7 +116,7 @@ class FittedModel:
 
 
 def chosen_models(
-    asked: Asked, bundles: Sequence[str] | None, fitted: bool, chosen: str = ""
+    asked: RequestedModels, bundles: Sequence[str] | None, fitted: bool, chosen: str = ""
 ) -> list[FittedModel]:
     """Open the requested models.
 

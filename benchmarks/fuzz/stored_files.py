@@ -11,7 +11,7 @@ from core.config.run_config import SourceConfig
 from core.manifest import CHECKSUM
 from core.store import MANIFEST, Store
 from corpus.ingestion.ingest import limits_of, read_source
-from corpus.ingestion.parts import Reading
+from corpus.ingestion.parts import SourceReading
 from corpus.quarantine.records import export
 from corpus.quarantine.replay import assemble_with, replay, replays_of
 from corpus.reading.sources import Source, identify
@@ -57,7 +57,7 @@ def check_manifest(case: Path, work: Path) -> str:
     return f"{len(found)} {sorted(map(str, artifact.facts))}"
 
 
-def _reading(folder: Path) -> tuple[Source, Reading]:
+def _reading(folder: Path) -> tuple[Source, SourceReading]:
     folder.mkdir(parents=True)
     (folder / "r.jsonl").write_bytes(BAD)
     source = identify(folder / "r.jsonl", "r.jsonl")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import ArtifactError, Damaged
-from core.lineage.record import LINEAGE_TAG, Lineage, Source
+from core.lineage.record import LINEAGE_TAG, Lineage, RecordedSource
 from core.store import MANIFEST, differing_files, sha256_of_file
 
 SPEC, BUNDLE = "spec.json", "bundle/"
@@ -14,7 +14,7 @@ GONE, CHANGED = "gone", "changed"
 
 
 @dataclass(frozen=True)
-class Finding:
+class Defect:
     """A file, step or source that is missing or changed.
 
     Args:
@@ -28,13 +28,13 @@ class Finding:
     where: str
 
 
-def present(lineage: Lineage, store: Path) -> list[Finding]:
+def present(lineage: Lineage, store: Path) -> list[Defect]:
     """Return the steps that are missing from the store; nothing is hashed."""
     steps = [(step.key, store / step.key) for step in lineage.steps]
-    return [Finding(key, GONE, str(folder)) for key, folder in steps if not (folder / MANIFEST).is_file()]
+    return [Defect(key, GONE, str(folder)) for key, folder in steps if not (folder / MANIFEST).is_file()]
 
 
-def verify(lineage: Lineage, store: Path, bundle: Path, root: str = "") -> list[Finding]:
+def verify(lineage: Lineage, store: Path, bundle: Path, root: str = "") -> list[Defect]:
     """Hash the record, the bundle of the version, the files of every step, and the sources again.
 
     Args:
@@ -43,31 +43,31 @@ def verify(lineage: Lineage, store: Path, bundle: Path, root: str = "") -> list[
         bundle: Folder of the version's bundle.
         root: Value of the version's lineage tag, "" if it has none.
     """
-    found = [Finding("record", CHANGED, f"tag {LINEAGE_TAG}")] if root and root != lineage.root else []
+    found = [Defect("record", CHANGED, f"tag {LINEAGE_TAG}")] if root and root != lineage.root else []
     found += _bundle(lineage, bundle)
     missing = present(lineage, store)
     gone = {finding.key for finding in missing}
     for step in lineage.steps:
         if step.key not in gone:
             states = differing_files(store / step.key, step.files)
-            found += [Finding(step.key, state, str(store / step.key / name)) for name, state in states.items()]
+            found += [Defect(step.key, state, str(store / step.key / name)) for name, state in states.items()]
     return [*found, *missing, *(finding for source in lineage.sources if (finding := _source(source)))]
 
 
-def _bundle(lineage: Lineage, bundle: Path) -> list[Finding]:
+def _bundle(lineage: Lineage, bundle: Path) -> list[Defect]:
     files = {
         name.removeprefix(BUNDLE): entry
         for name, entry in lineage.step(lineage.fit).files.items()
         if name.startswith(BUNDLE)
     }
     states = differing_files(bundle, files)
-    found = [Finding("bundle", state, str(bundle / name)) for name, state in states.items()]
+    found = [Defect("bundle", state, str(bundle / name)) for name, state in states.items()]
     if not found and sha256_of_file(bundle / SPEC) != lineage.bundle:
-        found.append(Finding("bundle", CHANGED, str(bundle / SPEC)))
+        found.append(Defect("bundle", CHANGED, str(bundle / SPEC)))
     return found
 
 
-def _source(source: Source) -> Finding | None:
+def _source(source: RecordedSource) -> Defect | None:
     """Return whether a raw file is gone or changed.
 
     A source without a path is a file of an artifact or of the version, and is not checked here.
@@ -76,11 +76,11 @@ def _source(source: Source) -> Finding | None:
         return None
     path = Path(source.path)
     if not path.is_file():
-        return Finding(source.sha256, GONE, source.path)
-    return None if sha256_of_file(path) == source.sha256 else Finding(source.sha256, CHANGED, source.path)
+        return Defect(source.sha256, GONE, source.path)
+    return None if sha256_of_file(path) == source.sha256 else Defect(source.sha256, CHANGED, source.path)
 
 
-def require_whole(findings: list[Finding]) -> None:
+def require_whole(findings: list[Defect]) -> None:
     """Raise an error if there are findings.
 
     Raises:

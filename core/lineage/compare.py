@@ -15,7 +15,7 @@ EQUAL, CLOSE, DIFFERENT = "bit-equal", "figures agree", "differs"
 
 
 @dataclass(frozen=True)
-class Compared:
+class StepComparison:
     """A step as recorded and as made again.
 
     Args:
@@ -44,14 +44,14 @@ class Compared:
         return not self.files
 
 
-def compare(then: Step, now: Step, label: str = "") -> Compared:
+def compare(then: Step, now: Step, label: str = "") -> StepComparison:
     """Compare a step that was made again with the record of it."""
     figures = {
         name: (float(then.facts[name]), float(now.facts[name]))
         for name in FIGURES
         if then.stage == "score" and name in then.facts and name in now.facts
     }
-    return Compared(
+    return StepComparison(
         then.stage, label, then.digest, changed_files(then, now), changed_identity(then, now), then.seconds,
         now.seconds, figures,
     )
@@ -98,7 +98,7 @@ def code_then(lineage: Lineage) -> dict[str, Any]:
 
 
 def conclude(
-    lineage: Lineage, compared: Sequence[Compared], platform: Sequence[str], tolerance: float
+    lineage: Lineage, compared: Sequence[StepComparison], platform: Sequence[str], tolerance: float
 ) -> dict[str, Any]:
     """Return the verdict and the evidence for it.
 

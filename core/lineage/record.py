@@ -28,7 +28,7 @@ the machine next to its bundle. They contain times and speeds, differ from run t
 
 
 @dataclass(frozen=True)
-class Source:
+class RecordedSource:
     """An input from outside: a raw file, a replayed quarantine, the table of businesses, or a champion's weights.
 
     Args:
@@ -128,7 +128,7 @@ class Lineage:
     bundle: str
     fit: str
     configuration: dict[str, Any]
-    sources: tuple[Source, ...]
+    sources: tuple[RecordedSource, ...]
     steps: tuple[Step, ...]
     folder: str = ""
 
@@ -136,7 +136,7 @@ class Lineage:
         """Return a step by its key."""
         return next(step for step in self.steps if step.key == key)
 
-    def source(self, sha256: str) -> Source | None:
+    def source(self, sha256: str) -> RecordedSource | None:
         """Return a source by its hash."""
         return next((source for source in self.sources if source.sha256 == sha256), None)
 
@@ -192,7 +192,7 @@ class Lineage:
             values = json.loads(text, object_hook=from_json)
             for name in ("format", "root", CHECKSUM):
                 del values[name]
-            sources = tuple(Source(**source) for source in values.pop("sources"))
+            sources = tuple(RecordedSource(**source) for source in values.pop("sources"))
             steps = tuple(Step(**step) for step in values.pop("steps"))
             return cls(**values, sources=sources, steps=steps)
         except (ValueError, KeyError, TypeError, AttributeError) as error:

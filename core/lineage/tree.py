@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from core.lineage.record import Lineage, Source, Step
+from core.lineage.record import Lineage, RecordedSource, Step
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 SHORT = 12
@@ -45,7 +45,7 @@ def _drawn(
         if name in step.made_by:
             yield from _drawn(lineage, step.made_by[name], below, final, drawn, states, _role(name))
         else:
-            source = lineage.source(value) or Source("unknown", name, value)
+            source = lineage.source(value) or RecordedSource("unknown", name, value)
             yield _line(below, final, "", _described(source), states.get(source.sha256, ""))
 
 
@@ -65,7 +65,7 @@ def _about(step: Step) -> str:
     return f"content {step.content[:SHORT]}  {size_of(step.bytes)}  {moment(step.created)}  {step.seconds:.1f} s{code}"
 
 
-def _described(source: Source) -> str:
+def _described(source: RecordedSource) -> str:
     size = f"  {size_of(source.bytes)}" if source.bytes else ""
     return f"{source.kind} {source.name}  sha256 {source.sha256[:SHORT]}{size}"
 

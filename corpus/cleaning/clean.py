@@ -28,7 +28,7 @@ from corpus.cleaning.language import in_languages
 from corpus.cleaning.normalise import count_masks, normalise
 from corpus.cleaning.slices import Slices
 from corpus.duplicates.dedupe import NearDuplicates
-from corpus.duplicates.keys import Repeats, hash_texts
+from corpus.duplicates.keys import ExactDuplicates, hash_texts
 from corpus.ingestion.ingest import iter_parts
 from corpus.schema import Limits
 from corpus.splitting.grouping import Grouping, Keys
@@ -101,7 +101,7 @@ def prepare(
     passes = _Passes(dataset_folder, 2 + duplicates.near, report)
     with _slices(dataset_folder, folder, grouping) as slices:
         counts = _clean_all(passes.through(_batches(dataset_folder)), slices, make, threads)
-        repeats = Repeats(*slices.text_hashes())
+        repeats = ExactDuplicates(*slices.text_hashes())
         near = {}
         if duplicates.near:
             near = _drop_near(repeats, passes.through(slices), slices.folder / "near", duplicates, threads)
@@ -208,7 +208,7 @@ def _clean(
 
 
 def _drop_near(
-    repeats: Repeats, slices: Iterator[pl.DataFrame], work: Path, config: DuplicatesConfig, threads: int
+    repeats: ExactDuplicates, slices: Iterator[pl.DataFrame], work: Path, config: DuplicatesConfig, threads: int
 ) -> dict[str, Any]:
     """Drop near-duplicates; each distinct text is compared once, even if it occurs many times."""
     near = NearDuplicates(work, config, threads)
@@ -223,7 +223,7 @@ def _drop_near(
     return {"pairs": repeats.near_pairs, "examined": near.examined, "within": repeats.near_within}
 
 
-def _require_all_splits(repeats: Repeats, counts: _Counts, grouping: Grouping, folder: Path) -> None:
+def _require_all_splits(repeats: ExactDuplicates, counts: _Counts, grouping: Grouping, folder: Path) -> None:
     kept, left = repeats.kept(), repeats.left()
     for name in SPLITS:
         if not kept[name]:

@@ -51,7 +51,7 @@ def write_copies(folder: Path, copies: pl.DataFrame) -> dict[str, dict[str, int]
 
     Args:
         folder: Folder of clean.parquet.
-        copies: See `corpus.duplicates.keys.Repeats.copies`.
+        copies: See `corpus.duplicates.keys.ExactDuplicates.copies`.
 
     Returns:
         By split {groups, reviews}.

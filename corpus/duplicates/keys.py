@@ -31,7 +31,7 @@ def hash_texts(texts: pl.Series) -> tuple[pl.Series, pl.Series]:
     return pl.Series("text_high", halves[:, 0]), pl.Series("text_low", halves[:, 1])
 
 
-class Repeats:
+class ExactDuplicates:
     """The reviews to keep and to drop, in the order of the splits.
 
     Test and validation keep repeats within the split, because they are samples of real reviews. Validation loses the

@@ -24,7 +24,15 @@ from core.config.run_config import SourceConfig
 from core.errors import InputError, disk_errors
 from core.processes.memory import kept_memory
 from corpus.ingestion.part_writer import PartWriter, described_parts, read_json, saved_quarantine
-from corpus.ingestion.parts import PARTS, QUARANTINE_FILE, READING_FILE, QuarantineWriter, Reading, spread, write_whole
+from corpus.ingestion.parts import (
+    PARTS,
+    QUARANTINE_FILE,
+    READING_FILE,
+    QuarantineWriter,
+    SourceReading,
+    spread,
+    write_whole,
+)
 from corpus.ingestion.settle import DATASET_FILE, assemble
 from corpus.reading.readers import Progress, read
 from corpus.reading.sources import Source, cause_of, identify, originals, source_names
@@ -75,7 +83,7 @@ def ingest(
         return done
     chosen = originals(sources)
     total = sum(source.bytes for source in chosen.values())
-    readings: dict[str, Reading] = {}
+    readings: dict[str, SourceReading] = {}
     records = size = 0
     with disk_errors(folder):
         for digest, source in chosen.items():
@@ -115,8 +123,8 @@ def limits_of(config: SourceConfig) -> Limits:
     return Limits(block_bytes=BLOCK_BYTES, **{name: getattr(config, name) for name in known})
 
 
-def read_source(source: Source, folder: Path, config: SourceConfig, report: Report | None = None) -> Reading:
-    """Read one file into `folder`: `parts/`, `quarantine.parquet` and `read.json` (see `Reading`).
+def read_source(source: Source, folder: Path, config: SourceConfig, report: Report | None = None) -> SourceReading:
+    """Read one file into `folder`: `parts/`, `quarantine.parquet` and `read.json` (see `SourceReading`).
 
     Args:
         source: The file; it must not have changed since `identify` hashed it.
@@ -136,7 +144,7 @@ def read_source(source: Source, folder: Path, config: SourceConfig, report: Repo
             _read_parts(source, folder, config, report or (lambda records, done, total: None))
             _finish(folder, about)
         shutil.rmtree(journal, ignore_errors=True)
-    return Reading(folder)
+    return SourceReading(folder)
 
 
 def _prepare_folder(folder: Path, request: dict[str, Any]) -> None:

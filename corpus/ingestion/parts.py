@@ -56,7 +56,7 @@ def link_whole(old: Path, new: Path) -> None:
 
 
 @dataclass(frozen=True)
-class Reading:
+class SourceReading:
     """The result of reading one source file: `parts/`, `quarantine.parquet` and `read.json` in a folder."""
 
     folder: Path

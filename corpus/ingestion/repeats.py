@@ -29,7 +29,7 @@ _FETCHED_SCHEMA: dict[str, pl.DataType] = {
 
 
 @dataclass(frozen=True)
-class Repeats:
+class RepeatedIds:
     """The effect of repeated ids on the rows, which are numbered over all parts.
 
     `losers` are dropped in favour of another row with their id; `identical` marks those with exactly the same record.
@@ -42,11 +42,11 @@ class Repeats:
     renamed: np.ndarray
     occurrence: np.ndarray
 
-    def of_rows(self, start: int, end: int) -> Repeats:
+    def of_rows(self, start: int, end: int) -> RepeatedIds:
         """Return the repeats of the rows start … end-1, numbered from 0."""
         lost = slice(*np.searchsorted(self.losers, [start, end]))
         new = slice(*np.searchsorted(self.renamed, [start, end]))
-        return Repeats(
+        return RepeatedIds(
             self.losers[lost] - start, self.identical[lost], self.renamed[new] - start, self.occurrence[new]
         )
 
@@ -54,7 +54,7 @@ class Repeats:
         return bool(self.losers.size or self.renamed.size)
 
 
-def find_repeats(paths: Sequence[Path], rows: Sequence[int]) -> Repeats:
+def find_repeats(paths: Sequence[Path], rows: Sequence[int]) -> RepeatedIds:
     """Find repeated ids.
 
     Of records that share an id from the source, the newest by date is kept. An unknown date counts as older than any
@@ -75,7 +75,7 @@ def find_repeats(paths: Sequence[Path], rows: Sequence[int]) -> Repeats:
         for index, dtype in enumerate((np.int64, np.bool_, np.int64, np.int32))
     )
     by_loser, by_name = np.argsort(losers), np.argsort(renamed)
-    return Repeats(losers[by_loser], identical[by_loser], renamed[by_name], occurrence[by_name])
+    return RepeatedIds(losers[by_loser], identical[by_loser], renamed[by_name], occurrence[by_name])
 
 
 def _ranges(rows: int) -> Iterator[tuple[int, int]]:

@@ -21,7 +21,7 @@ from corpus.ingestion.parts import (
     PARTS,
     QUARANTINE_FILE,
     QuarantineWriter,
-    Reading,
+    SourceReading,
     added,
     content_of,
     describe,
@@ -32,14 +32,14 @@ from corpus.ingestion.parts import (
     spread,
     write_whole,
 )
-from corpus.ingestion.repeats import Repeats, find_repeats
+from corpus.ingestion.repeats import RepeatedIds, find_repeats
 from corpus.reading.sources import Listed, originals
 from corpus.schema import COLUMNS, QUARANTINE, Reason
 
 DATASET_FILE = "dataset.json"
 
 
-def assemble(folder: Path, sources: Sequence[Listed], readings: Mapping[str, Reading]) -> dict[str, Any]:
+def assemble(folder: Path, sources: Sequence[Listed], readings: Mapping[str, SourceReading]) -> dict[str, Any]:
     """Write `parts/`, `quarantine.parquet` and `dataset.json` from sources that have been read.
 
     Files with the same bytes count once: copies are listed with `same_as`, and their records count as duplicates. The
@@ -84,12 +84,12 @@ def assemble(folder: Path, sources: Sequence[Listed], readings: Mapping[str, Rea
 class _Parts:
     """A writer of the parts of a data set that also adds up their facts."""
 
-    def __init__(self, folder: Path, repeats: Repeats, quarantine: QuarantineWriter) -> None:
+    def __init__(self, folder: Path, repeats: RepeatedIds, quarantine: QuarantineWriter) -> None:
         self.folder, self.repeats, self.quarantine = folder, repeats, quarantine
         self.row = self.superseded = self.identical = 0
         self.described: list[dict[str, Any]] = []
 
-    def add_source(self, reading: Reading) -> dict[str, Any]:
+    def add_source(self, reading: SourceReading) -> dict[str, Any]:
         """Add the parts of a source; return the entry of the source in the manifest."""
         first, lost = len(self.described), self.superseded + self.identical
         for path, part in zip(reading.paths, reading.facts["parts"], strict=True):
@@ -125,7 +125,7 @@ class _Parts:
             self.described.append(describe(kept, content))
 
 
-def _rename(frame: pl.DataFrame, repeats: Repeats, content: np.ndarray) -> tuple[pl.DataFrame, np.ndarray]:
+def _rename(frame: pl.DataFrame, repeats: RepeatedIds, content: np.ndarray) -> tuple[pl.DataFrame, np.ndarray]:
     """Add suffixes to repeated derived ids, and correct the sum of the row hashes."""
     if not repeats.renamed.size:
         return frame, content
@@ -162,7 +162,7 @@ def _entry(source: Listed, original: Listed, settled: Mapping[str, Any]) -> dict
     return {**about, "records": records, **nothing, "text_bytes": 0, "same_as": original.name}
 
 
-def _facts(entries: list[dict[str, Any]], writer: _Parts, used: Sequence[Reading]) -> dict[str, Any]:
+def _facts(entries: list[dict[str, Any]], writer: _Parts, used: Sequence[SourceReading]) -> dict[str, Any]:
     reasons: Counter[str] = Counter()
     for reading in used:
         reasons.update(reading.facts["reasons"])
@@ -181,7 +181,7 @@ def _facts(entries: list[dict[str, Any]], writer: _Parts, used: Sequence[Reading
     }
 
 
-def _require_rows(sources: Sequence[Listed], used: Sequence[Reading]) -> None:
+def _require_rows(sources: Sequence[Listed], used: Sequence[SourceReading]) -> None:
     """Raise EmptyInput if no record is good."""
     if any(reading.facts["rows"] for reading in used):
         return

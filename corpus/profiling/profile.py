@@ -51,7 +51,7 @@ MONTHS, NAMES = 2_400, 2_000
 
 
 @dataclass
-class Summary:
+class ReviewSummary:
     """Figures of some reviews. `a + b` is the summary of both.
 
     Args:
@@ -103,12 +103,12 @@ class Summary:
         for sample, column in ((self.businesses, "business_id"), (self.users, "user_id")):
             sample.add((name_hash(name), count) for name, count in _counted(reviews[column]))
 
-    def __add__(self, other: Summary) -> Summary:
+    def __add__(self, other: ReviewSummary) -> ReviewSummary:
         merged: dict[str, Any] = {}
         for name, value in vars(self).items():
             its = getattr(other, name)
             merged[name] = _added(value, its) if isinstance(value, list) else value + its
-        return Summary(**merged)
+        return ReviewSummary(**merged)
 
     @property
     def classes(self) -> dict[str, int]:
@@ -136,7 +136,7 @@ class Summary:
         return {name: value.to_dict() if hasattr(value, "to_dict") else value for name, value in vars(self).items()}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Summary:
+    def from_dict(cls, values: Mapping[str, Any]) -> ReviewSummary:
         """Return the summary that `to_dict` wrote."""
         kinds: dict[str, Any] = {**dict.fromkeys(TALLIES, Tally), **dict.fromkeys(TYPES, TypeSample)}
         return cls(**{
@@ -160,7 +160,7 @@ def _counted(values: pl.Series) -> Iterator[tuple[str, int]]:
 class Profile:
     """The summary of each side: "train", "validation" and "test", or "new" for reviews without a split."""
 
-    sides: dict[str, Summary]
+    sides: dict[str, ReviewSummary]
 
     @classmethod
     def of(cls, batches: Iterable[pl.DataFrame], work: Path | None = None) -> Profile:
@@ -168,13 +168,14 @@ class Profile:
         return take_survey(batches, work).profile
 
     @property
-    def total(self) -> Summary:
+    def total(self) -> ReviewSummary:
         """The summary of all sides together."""
-        return reduce(lambda left, right: left + right, self.sides.values(), Summary())
+        return reduce(lambda left, right: left + right, self.sides.values(), ReviewSummary())
 
     def __add__(self, other: Profile) -> Profile:
         names = dict.fromkeys([*self.sides, *other.sides])
-        return Profile({name: self.sides.get(name, Summary()) + other.sides.get(name, Summary()) for name in names})
+        none = ReviewSummary()
+        return Profile({name: self.sides.get(name, none) + other.sides.get(name, none) for name in names})
 
     def to_json(self) -> str:
         """Return the profile as JSON."""
@@ -193,7 +194,7 @@ class Profile:
             content = json.loads(text)
             if content["version"] != VERSION or tuple(content["length_edges"]) != LENGTH_EDGES:
                 raise ValueError(f"it has version {content['version']}; this code reads version {VERSION}")
-            return cls({name: Summary.from_dict(values) for name, values in content["sides"].items()})
+            return cls({name: ReviewSummary.from_dict(values) for name, values in content["sides"].items()})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ArtifactError(
                 "This profile of reviews cannot be read", cause=f"{type(error).__name__}: {error}",
@@ -226,7 +227,7 @@ def take_survey(batches: Iterable[pl.DataFrame], work: Path | None = None) -> Su
     if first is None:
         raise EmptyInput("There are no reviews to describe", remedy="give a data set with at least one review")
     sides = (NEW,) if first["split"][0] == NEW else TRAIN_FIRST
-    profile, samples = Profile({name: Summary() for name in sides}), dict[int, list[str]]()
+    profile, samples = Profile({name: ReviewSummary() for name in sides}), dict[int, list[str]]()
     with WordCounts(sides, work) as counts:
         for batch in chain([first], regrouped):
             for (side,), reviews in batch.group_by("split", maintain_order=True):

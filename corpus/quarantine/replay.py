@@ -26,7 +26,7 @@ from corpus.ingestion.parts import (
     QUARANTINE_FILE,
     READING_FILE,
     QuarantineWriter,
-    Reading,
+    SourceReading,
     added,
     content_of,
     describe,
@@ -67,7 +67,7 @@ def _numbered(folder: Path) -> list[Path]:
 
 
 def replay(
-    sources: Sequence[Listed], readings: Mapping[str, Reading], replays: Path, limits: Limits,
+    sources: Sequence[Listed], readings: Mapping[str, SourceReading], replays: Path, limits: Limits,
     fixed: Path | None = None, paths: Mapping[str, Path] | None = None,
 ) -> dict[str, Any]:
     """Read the quarantined records of a data set again, and save those that are good now.
@@ -115,13 +115,13 @@ def replay(
     return {"replayed": replayed, "left": total - replayed, "reasons": dict(sorted(reasons.items()))}
 
 
-def _pending(reading: Reading, replays: Sequence[Path]) -> pl.DataFrame:
+def _pending(reading: SourceReading, replays: Sequence[Path]) -> pl.DataFrame:
     """Return the records of a source that are still in quarantine."""
     bad = pl.read_parquet(reading.quarantine)
     return bad.join(_rows(reading, replays).select(PLACE), on=PLACE, how="anti", maintain_order="left")
 
 
-def _rows(reading: Reading, replays: Sequence[Path]) -> pl.DataFrame:
+def _rows(reading: SourceReading, replays: Sequence[Path]) -> pl.DataFrame:
     """Return the replayed rows, with the present name of the source; for repeated replays of a record, the latest."""
     frames = [pl.DataFrame(schema=COLUMNS), *map(_read_replay, replays)]
     rows = pl.concat(frames).unique(PLACE, keep="last", maintain_order=True)
@@ -158,7 +158,8 @@ def _all_in_vain(reasons: Counter[str], mended: Mended | None) -> EmptyInput:
 
 
 def assemble_with(
-    folder: Path, sources: Sequence[Listed], readings: Mapping[str, Reading], replays: Mapping[str, Sequence[Path]]
+    folder: Path, sources: Sequence[Listed], readings: Mapping[str, SourceReading],
+    replays: Mapping[str, Sequence[Path]],
 ) -> dict[str, Any]:
     """Build a data set like `corpus.ingestion.settle.assemble`, including the replayed records.
 
@@ -179,7 +180,7 @@ def assemble_with(
     return {**facts, "replayed": sum(reading.facts.get("replayed", 0) for reading in put.values())}
 
 
-def put_back(reading: Reading, replays: Sequence[Path], folder: Path) -> Reading:
+def put_back(reading: SourceReading, replays: Sequence[Path], folder: Path) -> SourceReading:
     """Write to *folder* the reading as if the replayed records had been good from the start, and return it.
 
     Replayed rows whose record is not in the quarantine of the reading are left out: that record is good by now.
@@ -202,10 +203,10 @@ def put_back(reading: Reading, replays: Sequence[Path], folder: Path) -> Reading
         "reasons": {reason: count for reason, count in sorted(left.items()) if count}, "parts": parts,
     }
     write_whole(folder / READING_FILE, orjson.dumps(facts, option=orjson.OPT_INDENT_2))
-    return Reading(folder)
+    return SourceReading(folder)
 
 
-def _merge(reading: Reading, rows: pl.DataFrame, folder: Path) -> list[dict[str, Any]]:
+def _merge(reading: SourceReading, rows: pl.DataFrame, folder: Path) -> list[dict[str, Any]]:
     """Write the parts with the rows inserted by line; rows that come after all parts become a separate part."""
     parts: list[dict[str, Any]] = []
     for path, part in zip(reading.paths, reading.facts["parts"], strict=True):

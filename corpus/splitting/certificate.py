@@ -19,7 +19,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Side:
+class CertifiedSplit:
     """One split: its reviews, the number of different texts, and the SHA-256 of the sorted text hashes."""
 
     reviews: int
@@ -45,7 +45,7 @@ class Certificate:
             are not a leak, but not independent evidence either. Certificates of earlier versions do not have it.
     """
 
-    sides: dict[str, Side]
+    sides: dict[str, CertifiedSplit]
     test_digest: str
     test_reviews: str
     exact: dict[str, int]
@@ -71,7 +71,7 @@ class Certificate:
         values = json.loads(text)
         if values["format"] != FORMAT:
             raise ValueError(f"format {values['format']!r}; known is {FORMAT}")
-        sides = {name: Side(**values["sides"][name]) for name in SPLITS}
+        sides = {name: CertifiedSplit(**values["sides"][name]) for name in SPLITS}
         return cls(**{**values, "sides": sides})
 
     @property

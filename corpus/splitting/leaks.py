@@ -30,7 +30,7 @@ from core.environment import available_cores
 from core.errors import CheckFailed, Damaged, disk_errors
 from corpus.duplicates.banding import SEED
 from corpus.duplicates.dedupe import NearDuplicates
-from corpus.splitting.certificate import CERTIFICATE_FILE, Certificate, Side, read
+from corpus.splitting.certificate import CERTIFICATE_FILE, Certificate, CertifiedSplit, read
 from corpus.splitting.split import SPLITS
 
 log = logging.getLogger(__name__)
@@ -143,13 +143,13 @@ class _Texts:
             for batch in table.iter_batches(_BATCH_ROWS, columns=_COLUMNS):
                 yield pl.DataFrame(pl.from_arrow(batch))
 
-    def sides(self) -> dict[str, Side]:
+    def sides(self) -> dict[str, CertifiedSplit]:
         """Return the record of each split for the certificate."""
         found = {}
         for rank, name in enumerate(SPLITS):
             hashes = np.sort(self.hash_D[self.side_D == rank])
             texts = int((hashes[1:] != hashes[:-1]).sum()) + bool(len(hashes))
-            found[name] = Side(len(hashes), texts, hashlib.sha256(hashes.astype(">u8").tobytes()).hexdigest())
+            found[name] = CertifiedSplit(len(hashes), texts, hashlib.sha256(hashes.astype(">u8").tobytes()).hexdigest())
         return found
 
     def exact(self) -> dict[str, int]:

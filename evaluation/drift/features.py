@@ -26,7 +26,7 @@ AT_ONCE = 64
 
 
 @dataclass(frozen=True)
-class Measure:
+class DriftFigure:
     """A figure as a function of the sums of some columns over each side."""
 
     name: str
@@ -39,7 +39,7 @@ class Measure:
 class Judged(NamedTuple):
     """Measured figure, its mean when reviews change sides at random, and the share of draws at least as large."""
 
-    measure: Measure
+    measure: DriftFigure
     value: float
     expected: float
     p_value: float
@@ -51,7 +51,7 @@ class Pool:
 
     features_NF: np.ndarray
     new_N: np.ndarray
-    measures: tuple[Measure, ...]
+    measures: tuple[DriftFigure, ...]
     labels: dict[str, list[str]]
 
     def judge(self, resamples: int, seed: int) -> list[Judged]:
@@ -85,7 +85,7 @@ class Pool:
                 found[measure.name] = {"labels": labels, "known": known_C.tolist(), "new": new_C.tolist()}
         return found
 
-    def _sums(self, measure: Measure) -> tuple[np.ndarray, np.ndarray]:
+    def _sums(self, measure: DriftFigure) -> tuple[np.ndarray, np.ndarray]:
         known_C, new_C = (self.features_NF[side, measure.columns].sum(0) for side in (~self.new_N, self.new_N))
         return known_C, new_C
 
@@ -123,7 +123,7 @@ def of_texts(known: pl.DataFrame, batch: pl.DataFrame, config: DriftConfig) -> P
             measures.append(("categories", jensen_shannon, config.js_categories, what))
     figures, start = [], 0
     for block, (name, function, limit, detail) in zip(blocks, measures, strict=True):
-        figures.append(Measure(name, slice(start, start + block.shape[1]), function, limit, detail))
+        figures.append(DriftFigure(name, slice(start, start + block.shape[1]), function, limit, detail))
         start += block.shape[1]
     return Pool(np.concatenate(blocks, axis=1), new_N, tuple(figures), labels)
 
@@ -141,8 +141,8 @@ def of_scores(held_out: pl.DataFrame, batch: pl.DataFrame, config: DriftConfig) 
         return (new_R2[:, 0] / new_R2[:, 1]) / (old_R2[:, 0] / old_R2[:, 1]) - 1
 
     figures = (
-        Measure("coverage", slice(0, 2), lost, config.coverage, "rise of the share of words that it does not know"),
-        Measure("surprisal", slice(2, 4), rise, config.surprisal, "relative rise of its open bits per byte"),
+        DriftFigure("coverage", slice(0, 2), lost, config.coverage, "rise of the share of words that it does not know"),
+        DriftFigure("surprisal", slice(2, 4), rise, config.surprisal, "relative rise of its open bits per byte"),
     )
     return Pool(both.to_numpy().astype(np.float32), new_N, figures, {})
 

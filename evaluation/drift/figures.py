@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter
 
 from evaluation.drift.report import DriftReport, flagged_sentence
 from evaluation.plots.canvas import GREY, PALETTE, literal
-from evaluation.reports.document import Page, Picture, Section, Table, Text, png
+from evaluation.reports.document import Page, PageSection, PageTable, PageText, Picture, png
 
 KNOWN, NEW = PALETTE[0], PALETTE[1]
 SHOWN = 15
@@ -40,13 +40,13 @@ def drift_page(report: DriftReport, facts: Mapping[str, Any]) -> str:
         "same source raise a false alarm, over all figures together."
     )
     sections = [
-        Section("Figures", [_picture(verdicts(report), "Figures and limits"), Table.of(rows), method]),
-        Section("Stars, lengths, categories", [_picture(histograms(report), "Shares of reviews in each class")]),
-        Section("Words", [_picture(moved_words(report), "Words that moved"), Table.of(report.moved)]),
-        Section("Compared data", [Table.facts(facts)]),
+        PageSection("Figures", [_picture(verdicts(report), "Figures and limits"), PageTable.of(rows), method]),
+        PageSection("Stars, lengths, categories", [_picture(histograms(report), "Shares of reviews in each class")]),
+        PageSection("Words", [_picture(moved_words(report), "Words that moved"), PageTable.of(report.moved)]),
+        PageSection("Compared data", [PageTable.facts(facts)]),
     ]
     lead = f"{report.reviews:,} new reviews, {report.reference_reviews:,} known to the champion"
-    verdict = Text(flagged_sentence(report), "bad" if report.drifted else "good")
+    verdict = PageText(flagged_sentence(report), "bad" if report.drifted else "good")
     return Page("Drift of new reviews", lead, (), sections, [verdict]).to_html()
 
 

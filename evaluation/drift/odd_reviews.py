@@ -38,7 +38,7 @@ def surprise(rows: pl.DataFrame) -> np.ndarray:
     return ((rows["nats"] + rows["spelling_nats"]) / rows["bytes"] / LN2).to_numpy()
 
 
-class Compared(NamedTuple):
+class OddScores(NamedTuple):
     """N reviews, each compared with the known ones of its length.
 
     Args:
@@ -60,7 +60,7 @@ class Compared(NamedTuple):
         return np.minimum(1.0, 2 * np.minimum(self.above_N, self.below_N))
 
 
-def compare(known: pl.DataFrame, batch: pl.DataFrame, neighbours: int = NEIGHBOURS) -> Compared:
+def compare(known: pl.DataFrame, batch: pl.DataFrame, neighbours: int = NEIGHBOURS) -> OddScores:
     """Compare every review of a batch with known reviews.
 
     Args:
@@ -74,7 +74,7 @@ def compare(known: pl.DataFrame, batch: pl.DataFrame, neighbours: int = NEIGHBOU
 
 def compare_values(
     known_R: np.ndarray, sizes_R: np.ndarray, found_N: np.ndarray, sizes_N: np.ndarray, neighbours: int = NEIGHBOURS
-) -> Compared:
+) -> OddScores:
     """Compare as `compare` does, with any figure of a review, given the reviews' sizes in bytes."""
     order_R = np.argsort(sizes_R, kind="stable")
     sorted_R, lengths_R = known_R[order_R], sizes_R[order_R]
@@ -87,7 +87,7 @@ def compare_values(
     spread_N = np.maximum((high_N - low_N) / MIDDLE_HALF, 1e-12)
     above_N = (1 + (beside_NK >= found_N[:, None]).sum(axis=1)) / (count + 1)
     below_N = (1 + (beside_NK <= found_N[:, None]).sum(axis=1)) / (count + 1)
-    return Compared(above_N, below_N, median_N, (found_N - median_N) / spread_N)
+    return OddScores(above_N, below_N, median_N, (found_N - median_N) / spread_N)
 
 
 def odd_table(known: pl.DataFrame, batch: pl.DataFrame, count: int, neighbours: int = NEIGHBOURS) -> pl.DataFrame:
@@ -100,7 +100,7 @@ def odd_table(known: pl.DataFrame, batch: pl.DataFrame, count: int, neighbours: 
         neighbours: See `compare`.
 
     Returns:
-        review_id, stars, bytes, bits_per_byte, expected and deviation (see `Compared`), p_value (two-sided), odd ("too
+        review_id, stars, bytes, bits_per_byte, expected and deviation (see `OddScores`), p_value (two-sided), odd ("too
         surprising" or "too predictable"), text (its beginning).
     """
     found = compare(known, batch, neighbours)

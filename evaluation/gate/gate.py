@@ -20,7 +20,7 @@ from corpus.splitting.leaks import reviews_digest
 from evaluation.gate.decision import Decision, rounded
 from evaluation.gate.evidence import Evidence
 from evaluation.gate.rules import RULES
-from evaluation.gate.rules.case import Case
+from evaluation.gate.rules.case import GateCase
 from evaluation.gate.rules.cautions import cautions
 
 METRIC = "open bits per byte (lower is better)"
@@ -28,7 +28,7 @@ METRIC = "open bits per byte (lower is better)"
 
 def decide(policy: PromotionConfig, evidence: Evidence) -> Decision:
     """Apply every rule and return the decision. Equal evidence gives an equal decision, to the byte."""
-    case = Case.of(policy, evidence)
+    case = GateCase.of(policy, evidence)
     rules = tuple(rule(case) for rule in RULES)
     # If the challenger is the champion, the first failed rule is enough.
     failed = [rule for rule in rules if rule.passed is False][: 1 if case.identical else None]
@@ -72,7 +72,7 @@ def _champion_reviews(evidence: Evidence) -> dict[str, str] | None:
     return {"test_set": reviews_digest(found.champion), **digests}
 
 
-def _praise(case: Case) -> str:
+def _praise(case: GateCase) -> str:
     if case.lost:
         return f"{case.lost}: the policy allows replacing it, and all rules passed"
     if not case.champion_scored:
@@ -83,7 +83,7 @@ def _praise(case: Case) -> str:
     return f"it is better than the champion by {case.gain:.2%} of its bits per byte{but}"
 
 
-def _figures(case: Case) -> dict[str, float]:
+def _figures(case: GateCase) -> dict[str, float]:
     ours, theirs = case.evidence.challenger_named, case.evidence.champion_named
     figures = {
         f"{ours}, open bits per byte": case.challenger.open_bits_per_byte,

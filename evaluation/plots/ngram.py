@@ -12,12 +12,12 @@ from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from evaluation.plots.canvas import GREY, PALETTE, canvas, plain_log_ticks, thousands
 from models.ngram.comparison import Row
-from models.ngram.lines.text_comparison import Comparison, Pruned
+from models.ngram.lines.text_comparison import Pruned, TextComparison
 
 MARKERS = "osD^vPX*"
 
 
-def all_figures(found: Comparison) -> dict[str, Figure]:
+def all_figures(found: TextComparison) -> dict[str, Figure]:
     """Return every figure that the comparison has data for, by the name of its file."""
     drawn = {"by_order": by_order(found.methods), "by_method": by_method(found.methods), "unseen": unseen(found.unseen)}
     if len({row.every for row in found.amounts}) > 1:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from evaluation.plots.canvas import canvas
-from evaluation.scoring.surprisal import LEGEND, TINTS, Reading, heat_map
+from evaluation.scoring.surprisal import LEGEND, TINTS, TokenSurprisals, heat_map
 
 COLUMNS = 100
 """Characters per line."""
@@ -32,7 +32,7 @@ class Piece:
     level: int | None
 
 
-def surprisal_figure(readings: Sequence[Reading], review_ids: Sequence[str]) -> Figure:
+def surprisal_figure(readings: Sequence[TokenSurprisals], review_ids: Sequence[str]) -> Figure:
     """Draw each review once per model, with the legend on top.
 
     Args:
@@ -60,7 +60,7 @@ def surprisal_figure(readings: Sequence[Reading], review_ids: Sequence[str]) -> 
     return figure
 
 
-def _pieces(readings: Sequence[Reading], review_ids: Sequence[str]) -> Iterator[Piece]:
+def _pieces(readings: Sequence[TokenSurprisals], review_ids: Sequence[str]) -> Iterator[Piece]:
     """Yield the legend, headings and tokens, wrapped into lines."""
     column = 0
     for level, text in enumerate(LEGEND):

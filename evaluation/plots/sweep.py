@@ -18,7 +18,7 @@ COLUMNS = 3
 BLUE, RED, GREEN = PALETTE[0], PALETTE[1], PALETTE[2]
 
 
-class Trial(Protocol):
+class DrawnTrial(Protocol):
     """Fields of a trial that are drawn; see `tasks.search.study.Trial`."""
 
     @property
@@ -33,7 +33,7 @@ class Trial(Protocol):
     def reached(self) -> Mapping[int, float]: ...  # noqa: D102
 
 
-def sweep_history(trials: Sequence[Trial]) -> Figure:
+def sweep_history(trials: Sequence[DrawnTrial]) -> Figure:
     """Draw each trial's validation perplexity and the best so far; pruned trials at their best, failed ones as lines.
 
     Args:
@@ -81,7 +81,7 @@ def sweep_importance(importances: Mapping[str, float]) -> Figure:
     return figure
 
 
-def sweep_slices(trials: Sequence[Trial], logarithmic: Collection[str], best: int | None = None) -> Figure:
+def sweep_slices(trials: Sequence[DrawnTrial], logarithmic: Collection[str], best: int | None = None) -> Figure:
     """Draw validation perplexity against each option's value, one panel per option; complete trials only.
 
     Args:

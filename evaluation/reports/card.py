@@ -20,7 +20,7 @@ from corpus.profiling.sketches import TypeSample
 from corpus.profiling.word_statistics import WordStatistics
 from evaluation.plots.curves import save
 from evaluation.reports import card_figures as drawn
-from evaluation.reports.document import Page, Picture, Quote, Section, Table, as_text
+from evaluation.reports.document import Page, PageSection, PageTable, Picture, Quote, as_text
 
 HTML, MARKDOWN, FIGURES = "data_card.html", "data_card.md", "figures"
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
@@ -107,16 +107,16 @@ def data_card(survey: Survey, origin: Origin, pictures: Mapping[str, Picture]) -
 
     sections = [
         *_provenance(origin),
-        Section("Splits", [[_splits(survey)]]),
-        Section("Ratings", [[_stars(profile)], *picture("stars")]),
-        Section("Time", [_dated(total.months.total, total.reviews), *picture("months")]),
-        Section("Length", [_LENGTH, [_lengths(profile)], *picture("lengths")]),
-        Section("Vocabulary", [_VOCABULARY, _vocabulary(words), *picture("oov", "zipf", "heaps")]),
-        Section("Words by rating", [_CONTRAST, *picture("contrast")]),
-        Section("Characters and masks", [_characters(profile)]),
-        Section("Businesses", picture("names")),
-        Section("Samples", [_SAMPLES, _samples(survey)]),
-        Section("Known limits", [LIMITS]),
+        PageSection("Splits", [[_splits(survey)]]),
+        PageSection("Ratings", [[_stars(profile)], *picture("stars")]),
+        PageSection("Time", [_dated(total.months.total, total.reviews), *picture("months")]),
+        PageSection("Length", [_LENGTH, [_lengths(profile)], *picture("lengths")]),
+        PageSection("Vocabulary", [_VOCABULARY, _vocabulary(words), *picture("oov", "zipf", "heaps")]),
+        PageSection("Words by rating", [_CONTRAST, *picture("contrast")]),
+        PageSection("Characters and masks", [_characters(profile)]),
+        PageSection("Businesses", picture("names")),
+        PageSection("Samples", [_SAMPLES, _samples(survey)]),
+        PageSection("Known limits", [LIMITS]),
     ]
     kept = [section for section in sections if any(part and not isinstance(part, str) for part in section.parts)]
     return Page("Data card", lead, tiles, kept, look="card")
@@ -137,7 +137,7 @@ _CONTRAST = (
 )
 
 
-def _provenance(origin: Origin) -> list[Section]:
+def _provenance(origin: Origin) -> list[PageSection]:
     found, clean = origin.dataset, origin.clean
     sources = [source for source in found.get("sources", []) if isinstance(source, Mapping)]
     counts = ("records", "rows", "quarantined", "duplicates")
@@ -154,15 +154,15 @@ def _provenance(origin: Origin) -> list[Section]:
     accounts += [("clean reviews", clean["rows"])] if "rows" in clean else []
     rules = {name.replace("_", " "): "yes" if on is True else "no" if on is False else str(on)
              for name, on in _flat(clean.get("normal_form"))}  # fmt: skip
-    tables = [Table(("file", "bytes", *counts), files), Table(("file", "SHA-256"), hashes, numbers=())]
+    tables = [PageTable(("file", "bytes", *counts), files), PageTable(("file", "SHA-256"), hashes, numbers=())]
     tables = tables if sources else []
-    tables += [Table(("what", "number"), accounts, "Records in, reviews out")] if accounts else []
-    tables += [Table.facts(rules, ("rule", "on"), "Normal form of the text")] if rules else []
+    tables += [PageTable(("what", "number"), accounts, "Records in, reviews out")] if accounts else []
+    tables += [PageTable.facts(rules, ("rule", "on"), "Normal form of the text")] if rules else []
     text = "records = rows + quarantined + duplicates; what is quarantined keeps its bytes, source and line."
-    return [Section("Provenance", [text, tables])]
+    return [PageSection("Provenance", [text, tables])]
 
 
-def _splits(survey: Survey) -> Table:
+def _splits(survey: Survey) -> PageTable:
     words = survey.words
     rows = [
         (name, summary.reviews, summary.words, words.tokens[name], words.types[name], words.hapaxes[name],
@@ -170,23 +170,23 @@ def _splits(survey: Survey) -> Table:
         for name, summary in survey.profile.sides.items()
     ]  # fmt: skip
     header = ("split", "reviews", "words", "tokens", "types", "types seen once", "bytes", "businesses", "authors")
-    return Table(header, rows)
+    return PageTable(header, rows)
 
 
-def _stars(profile: Profile) -> Table:
+def _stars(profile: Profile) -> PageTable:
     rows = [(name, *summary.stars) for name, summary in profile.sides.items()]
-    return Table(("split", "unknown", "1", "2", "3", "4", "5"), rows, "Reviews by rating")
+    return PageTable(("split", "unknown", "1", "2", "3", "4", "5"), rows, "Reviews by rating")
 
 
-def _lengths(profile: Profile) -> Table:
+def _lengths(profile: Profile) -> PageTable:
     rows = [
         (name, f"{summary.words / summary.reviews:.1f}", *(f"{summary.length_quantile(q):.0f}" for q in QUANTILES))
         for name, summary in profile.sides.items() if summary.reviews
     ]
-    return Table(("split", "mean", *(f"{share:.0%}" for share in QUANTILES)), rows, "Words per review: quantiles")
+    return PageTable(("split", "mean", *(f"{share:.0%}" for share in QUANTILES)), rows, "Words per review: quantiles")
 
 
-def _vocabulary(words: WordStatistics) -> list[Table]:
+def _vocabulary(words: WordStatistics) -> list[PageTable]:
     sizes = [size for size, _ in next(iter(words.oov.values()), [])]
     rows = [(name, *(f"{share:.2%}" for _, share in curve)) for name, curve in words.oov.items()]
     caption = "Tokens out of vocabulary, by its size; the last is all of train"
@@ -197,17 +197,18 @@ def _vocabulary(words: WordStatistics) -> list[Table]:
         for name, law, unit in laws if law is not None
     ]  # fmt: skip
     header = ("law", "exponent", "factor", "fitted on", "typical error")
-    tables = [Table(("split", *map(as_text, sizes)), rows, caption), Table(header, fitted, "Fitted power laws")]
+    tables = [PageTable(("split", *map(as_text, sizes)), rows, caption), PageTable(header, fitted, "Fitted power laws")]
     return [table for table in tables if table.rows]
 
 
-def _characters(profile: Profile) -> list[Table]:
+def _characters(profile: Profile) -> list[PageTable]:
     classes, masks = profile.total.classes, profile.total.masks.counts
     whole, reviews = max(1, sum(classes.values())), max(1, profile.total.reviews)
     shares = [(name, count, f"{count / whole:.3%}") for name, count in classes.items()]
     masked = [(name, count, f"{1e5 * count / reviews:.1f}") for name, count in masks.items()]
-    return [Table(("class", "characters", "share"), shares, "Characters"),
-            Table(("placeholder", "occurrences", "per 100,000 reviews"), masked, "Masked personal data")]  # fmt: skip
+    return [PageTable(("class", "characters", "share"), shares, "Characters"),
+            PageTable(("placeholder", "occurrences", "per 100,000 reviews"), masked,
+                      "Masked personal data")]  # fmt: skip
 
 
 def _samples(survey: Survey) -> list[Quote]:

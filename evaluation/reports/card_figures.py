@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
-from corpus.profiling.profile import LENGTH_EDGES, Profile, Summary
+from corpus.profiling.profile import LENGTH_EDGES, Profile, ReviewSummary
 from corpus.profiling.word_statistics import PowerLaw, WordStatistics
 from evaluation.plots.canvas import GREY, PALETTE, canvas, literal, thousands
 
@@ -112,7 +112,7 @@ def lengths_figure(profile: Profile) -> Figure:
     return figure
 
 
-def _length_density(summary: Summary, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _length_density(summary: ReviewSummary, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return lower edges and shares per doubling; bins are joined, or integer lengths would make the curve jagged."""
     counts = np.array(summary.lengths[1:-1], float)
     cuts = [0]
@@ -205,7 +205,7 @@ def contrast_figure(words: WordStatistics, number: int = 15) -> Figure:
     return figure
 
 
-def names_figure(summary: Summary, number: int = 15) -> Figure:
+def names_figure(summary: ReviewSummary, number: int = 15) -> Figure:
     """Draw the most frequent categories and cities of the reviewed businesses."""
     figure, both = canvas(8.5, 1.3 + 0.27 * number, columns=2)
     known = (summary.categories.top(number), summary.cities.top(number))

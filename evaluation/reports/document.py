@@ -33,7 +33,7 @@ class Amount(str):
 
 
 @dataclass(frozen=True)
-class Text:
+class PageText:
     """A text that is more than a paragraph; *kind* is "good", "bad" or "heading"."""
 
     text: str
@@ -71,7 +71,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Table:
+class PageTable:
     """Rows of texts and numbers under a header.
 
     The columns *numbers* are aligned to the right: by default, all but the first.
@@ -83,14 +83,16 @@ class Table:
     numbers: Collection[int] | None = None
 
     @classmethod
-    def of(cls, rows: Sequence[Mapping[str, Any]], caption: str = "") -> Table:
+    def of(cls, rows: Sequence[Mapping[str, Any]], caption: str = "") -> PageTable:
         """Return a table with the keys of the first row as its header; numbers and `Amount` are aligned right."""
         header, cells = list(rows[0]) if rows else [], [list(row.values()) for row in rows]
         found = {column for row in cells for column, cell in enumerate(row) if _is_number(cell)}
         return cls(header, cells, caption, found)
 
     @classmethod
-    def facts(cls, values: Mapping[str, Any], header: Sequence[str] = ("what", "value"), caption: str = "") -> Table:
+    def facts(
+        cls, values: Mapping[str, Any], header: Sequence[str] = ("what", "value"), caption: str = ""
+    ) -> PageTable:
         """Return a table of names and values, all aligned to the left."""
         return cls(header, list(values.items()), caption, ())
 
@@ -107,7 +109,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Section:
+class PageSection:
     """A heading and its parts; a page links to sections with an anchor, and folds a section within a section."""
 
     title: str
@@ -116,7 +118,8 @@ class Section:
 
 
 Part: TypeAlias = (
-    str | Text | Code | Quote | Picture | Table | Section | HeatMap | Sequence[str] | Sequence[Table] | Sequence[Quote]
+    str | PageText | Code | Quote | Picture | PageTable | PageSection | HeatMap
+    | Sequence[str] | Sequence[PageTable] | Sequence[Quote]
 )
 """What a section holds. A string is a paragraph; strings in a list are its points; tables in a list stand side by side,
 and so do quotations."""
@@ -132,7 +135,7 @@ class Page:
     title: str
     lead: str
     tiles: Sequence[tuple[str, str]] = ()
-    sections: Sequence[Section] = ()
+    sections: Sequence[PageSection] = ()
     opening: Sequence[Part] = ()
     look: str = ""
 
@@ -142,7 +145,7 @@ class Page:
 
     def to_markdown(self) -> str:
         """Return the page without pictures and quotations; sections that hold nothing else are left out."""
-        glance = Table(("figure", "value"), [(what, value) for value, what in self.tiles])
+        glance = PageTable(("figure", "value"), [(what, value) for value, what in self.tiles])
         parts = [f"# {literal(self.title)}", literal(self.lead), glance.to_markdown()]
         for section in self.sections:
             if any(_markdown(part) for part in section.parts if not isinstance(part, str)):
@@ -152,9 +155,9 @@ class Page:
 
 def _markdown(part: Part) -> str:
     match part:
-        case str(text) | Text(text):
+        case str(text) | PageText(text):
             return literal(text)
-        case Table():
+        case PageTable():
             return part.to_markdown()
         case Code(text, language):
             return f"```{language}\n{text}\n```"

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from evaluation.reports import report_tables as tables
-from evaluation.reports.document import Code, Page, Section, Table
+from evaluation.reports.document import Code, Page, PageSection, PageTable
 from evaluation.reports.report_words import amount, headline, with_interval
 from evaluation.reports.run_results import ModelResults, RunResults
 from evaluation.statistics.comparison import baseline_of
@@ -52,14 +52,14 @@ def model_card(results: RunResults, name: str = "reviewlm") -> str:
     model, row = results.model(results.winner), results.row(results.winner)
     digests = {**results.digests, **model.digests}
     sections = [
-        Section("Intended use", [USES]),
-        Section("Training data", [Table.facts(results.data)]),
-        Section("Figures", [_about_figures(results), _figures(results, row)]),
+        PageSection("Intended use", [USES]),
+        PageSection("Training data", [PageTable.facts(results.data)]),
+        PageSection("Figures", [_about_figures(results), _figures(results, row)]),
         *_weak(results),
-        Section("Limits", [list(_limits(results, model))]),
+        PageSection("Limits", [list(_limits(results, model))]),
         *_gate(results),
-        Section("Digests", [Table.facts(digests, ("of", "SHA-256 or artifact"))]),
-        Section("What the figures mean", [Table.facts(model.policies, ("what", "is"))]),
+        PageSection("Digests", [PageTable.facts(digests, ("of", "SHA-256 or artifact"))]),
+        PageSection("What the figures mean", [PageTable.facts(model.policies, ("what", "is"))]),
         *_asking(results, name),
     ]
     version = f", version {results.version}" if results.version is not None else ""
@@ -90,7 +90,7 @@ def _about_figures(results: RunResults) -> str:
     )
 
 
-def _figures(results: RunResults, row: dict[str, Any]) -> Table:
+def _figures(results: RunResults, row: dict[str, Any]) -> PageTable:
     """Return the winner's figures with their intervals, next to those of the baseline."""
     against, names = baseline_of(results.against, results.winner), [results.winner]
     names += [against] if against != results.winner and against in results.table["model"].to_list() else []
@@ -99,10 +99,10 @@ def _figures(results: RunResults, row: dict[str, Any]) -> Table:
     observed = [results.model(name).observed for name in names]
     rows += [(words, *("–" if of.get(hit) is None else f"{of[hit]:.1%}" for of in observed))
              for hit, words in HITS.items() if observed[0].get(hit) is not None]  # fmt: skip
-    return Table(("figure", results.winner, *(f"baseline {name}" for name in names[1:])), rows)
+    return PageTable(("figure", results.winner, *(f"baseline {name}" for name in names[1:])), rows)
 
 
-def _weak(results: RunResults) -> Iterator[Section]:
+def _weak(results: RunResults) -> Iterator[PageSection]:
     """Yield the slices in which the model is farthest above its own figure of all reviews."""
     if results.slices is None:
         return
@@ -118,7 +118,7 @@ def _weak(results: RunResults) -> Iterator[Section]:
             cells.append("yes" if row["surely_worse"] else "no")
     if rows:
         text = f"The worst of {worst[0]['looked_at']} slices of reviews; only those with enough reviews are looked at."
-        yield Section("Where it is weakest", [text, Table(header, rows)])
+        yield PageSection("Where it is weakest", [text, PageTable(header, rows)])
 
 
 def _limits(results: RunResults, model: ModelResults) -> Iterator[str]:
@@ -166,15 +166,15 @@ def _memorisation(model: ModelResults) -> Iterator[str]:
         yield f"In {audit.get('samples', 'its')} samples {found:,} patterns of personal data were found."
 
 
-def _gate(results: RunResults) -> Iterator[Section]:
+def _gate(results: RunResults) -> Iterator[PageSection]:
     if results.decision is None:
         return
     rows = [(row["rule"], row["outcome"], row["why"]) for row in tables.rules(results.decision)]
     said = [results.decision.headline, *(f"Warning: {what}" for what in results.decision.warnings)]
-    yield Section("The gate", [". ".join(said), Table(("rule", "outcome", "why"), rows, numbers=())])
+    yield PageSection("The gate", [". ".join(said), PageTable(("rule", "outcome", "why"), rows, numbers=())])
 
 
-def _asking(results: RunResults, name: str) -> Iterator[Section]:
+def _asking(results: RunResults, name: str) -> Iterator[PageSection]:
     """Yield how to load and query the model, and how to repeat the run."""
     reference = results.version if results.version is not None else "champion"
     where = f"models:/{name}/{reference}" if results.version is not None else f"models:/{name}@{reference}"
@@ -184,6 +184,6 @@ def _asking(results: RunResults, name: str) -> Iterator[Section]:
         "import mlflow, pandas as pd", "", f'model = mlflow.pyfunc.load_model("{where}")',
         'model.predict(pd.DataFrame({"text": ["The food was"]}), params={"task": "suggest", "k": 5})',
     ]  # fmt: skip
-    yield Section("How to load and ask it", [Code("\n".join(shell), "sh"), Code("\n".join(python), "python")])
+    yield PageSection("How to load and ask it", [Code("\n".join(shell), "sh"), Code("\n".join(python), "python")])
     if results.commands:
-        yield Section("How to make it again", [Code("\n".join(results.commands), "sh")])
+        yield PageSection("How to make it again", [Code("\n".join(results.commands), "sh")])

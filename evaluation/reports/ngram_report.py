@@ -16,7 +16,7 @@ from evaluation.plots.curves import save
 from evaluation.plots.ngram import all_figures
 from evaluation.reports.spreadsheet import csv_text
 from models.ngram.comparison import Row
-from models.ngram.lines.text_comparison import Comparison, Pruned
+from models.ngram.lines.text_comparison import Pruned, TextComparison
 
 FILE = "comparison.json"
 
@@ -64,7 +64,7 @@ def curve_table(curve: Sequence[Pruned]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def as_json(found: Comparison) -> dict[str, Any]:
+def as_json(found: TextComparison) -> dict[str, Any]:
     """Return the whole comparison as JSON values; null if there is no (finite) number."""
     return {
         "words": found.words, "oov": found.oov, "best": found.best,
@@ -76,7 +76,7 @@ def as_json(found: Comparison) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def write(found: Comparison, folder: Path) -> list[Path]:
+def write(found: TextComparison, folder: Path) -> list[Path]:
     """Write tables (CSV), the whole comparison as JSON, and the pictures; return the files."""
     folder.mkdir(parents=True, exist_ok=True)
     tables = {

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from evaluation.reports import report_tables as tables
-from evaluation.reports.document import Code, Page, Part, Quote, Section, Table, Text
+from evaluation.reports.document import Code, Page, PageSection, PageTable, PageText, Part, Quote
 from evaluation.reports.report_pictures import AUDIT, CALIBRATION, CURVES, MODELS, SLICES, TOKENS, Drawing, readings_of
 from evaluation.reports.report_words import headline
 from evaluation.reports.run_results import RunResults
@@ -33,57 +33,59 @@ def report(results: RunResults, drawings: Sequence[Drawing]) -> str:
     kind = "" if results.decision is None else "good" if results.decision.promote else "bad"
     lead = " · ".join(f"{name}: {value}" for name, value in results.run.items())
     sections = [section for section in _sections(results, drawings) if section.parts]
-    return Page("Report of a run", lead, (), sections, [Text(headline(results), kind)], "report").to_html()
+    return Page("Report of a run", lead, (), sections, [PageText(headline(results), kind)], "report").to_html()
 
 
-def _sections(results: RunResults, drawings: Sequence[Drawing]) -> Iterator[Section]:
+def _sections(results: RunResults, drawings: Sequence[Drawing]) -> Iterator[PageSection]:
     """Yield the sections; one without parts was not measured and is left out."""
 
     def drawn(where: str, otherwise: str = "") -> list[Part]:
         return [one.picture for one in drawings if one.section == where] or [otherwise]
 
-    yield Section("The gate's decision", list(_decision(results)), "decision")
-    yield Section("Models beside each other", [
+    yield PageSection("The gate's decision", list(_decision(results)), "decision")
+    yield PageSection("Models beside each other", [
         *_compared(results), *drawn(MODELS), *([NO_FLOOR] if results.floor is None else []),
     ], "models")  # fmt: skip
-    yield Section("Training", drawn(CURVES, "No training curve was recorded."), "curves")
-    yield Section("Where it is weak", drawn(SLICES, "No slices were measured, or none has enough reviews."), "slices")
-    yield Section("Token by token", drawn(TOKENS, "No single tokens were observed."), "tokens")
-    yield Section("Calibration", drawn(CALIBRATION, "Calibration was not measured."), "calibration")
+    yield PageSection("Training", drawn(CURVES, "No training curve was recorded."), "curves")
+    weak = drawn(SLICES, "No slices were measured, or none has enough reviews.")
+    yield PageSection("Where it is weak", weak, "slices")
+    yield PageSection("Token by token", drawn(TOKENS, "No single tokens were observed."), "tokens")
+    yield PageSection("Calibration", drawn(CALIBRATION, "Calibration was not measured."), "calibration")
     readings, chosen = readings_of(results)
     heat: list[Part] = [ABOUT_HEAT, heat_map(readings, chosen)] if readings else []
-    yield Section("Sample reviews, token by token", heat, "surprisal")
-    yield Section("What the models write", list(_samples(results)), "samples")
+    yield PageSection("Sample reviews, token by token", heat, "surprisal")
+    yield PageSection("What the models write", list(_samples(results)), "samples")
     rows = tables.audit(results)
-    audit = [Table.of(rows), *drawn(AUDIT)] if rows else [NO_AUDIT]
-    yield Section("Audit of what is written and remembered", audit, "audit")
-    yield Section("Data and lineage", [
-        Table.facts(results.data), Text("Digests", "heading"), Table.facts(tables.digests(results), ("of", "digest")),
+    audit = [PageTable.of(rows), *drawn(AUDIT)] if rows else [NO_AUDIT]
+    yield PageSection("Audit of what is written and remembered", audit, "audit")
+    yield PageSection("Data and lineage", [
+        PageTable.facts(results.data), PageText("Digests", "heading"),
+        PageTable.facts(tables.digests(results), ("of", "digest")),
     ], "data")  # fmt: skip
-    yield Section("What the figures mean", [Table.of(tables.policies(results))], "policies")
-    yield Section("To get it again", list(_again(results)), "again")
+    yield PageSection("What the figures mean", [PageTable.of(tables.policies(results))], "policies")
+    yield PageSection("To get it again", list(_again(results)), "again")
 
 
 def _decision(results: RunResults) -> Iterator[Part]:
     if results.decision is None:
         yield "The gate was not asked: this run only evaluates."
         return
-    yield Text(results.decision.headline, "good" if results.decision.promote else "bad")
+    yield PageText(results.decision.headline, "good" if results.decision.promote else "bad")
     yield from (f"Warning: {what}." for what in results.decision.warnings)
-    yield Table.of(tables.rules(results.decision))
+    yield PageTable.of(tables.rules(results.decision))
 
 
 def _compared(results: RunResults) -> Iterator[Part]:
     """Yield the table of the static models, that of the adaptive models, and that of the costs, if there are any."""
     yield tables.ABOUT_MODELS.format(confidence=f"{results.confidence:.0%}")
     if static := tables.models(results, adapting=False):
-        yield Table.of(static)
+        yield PageTable.of(static)
     if adapting := tables.models(results, adapting=True):
-        yield Text("Models that adapt to what they read", "heading")
+        yield PageText("Models that adapt to what they read", "heading")
         yield tables.about_adapting(results)
-        yield Table.of(adapting)
+        yield PageTable.of(adapting)
     if costs := tables.costs(results):
-        yield Table.of(costs, "Size and time")
+        yield PageTable.of(costs, "Size and time")
 
 
 def _samples(results: RunResults) -> Iterator[Part]:
@@ -94,7 +96,7 @@ def _samples(results: RunResults) -> Iterator[Part]:
             yield f"Written by {model.name}, for the rating above each:"
             yield from quotes
         elif quotes:
-            yield Section(f"Written by {model.name}", quotes)
+            yield PageSection(f"Written by {model.name}", quotes)
 
 
 def _stars(stars: int | None) -> str:
@@ -105,4 +107,4 @@ def _again(results: RunResults) -> Iterator[Part]:
     none = "No command line gives this configuration: save it and start the flow with it."
     yield Code("\n".join(results.commands)) if results.commands else none
     if results.config:
-        yield Section("The whole configuration", [Code(results.config)])
+        yield PageSection("The whole configuration", [Code(results.config)])

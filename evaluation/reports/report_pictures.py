@@ -22,7 +22,7 @@ from evaluation.plots.writing import exposure_figure, novelty_figure
 from evaluation.reports import report_words as words
 from evaluation.reports.document import Picture, png
 from evaluation.reports.run_results import ModelResults, RunResults
-from evaluation.scoring.surprisal import Reading, choose_reviews
+from evaluation.scoring.surprisal import TokenSurprisals, choose_reviews
 from evaluation.statistics.comparison import baseline_of
 
 SHOWN = 6
@@ -75,10 +75,10 @@ def pictures_of(results: RunResults) -> list[Drawing]:
     return [drawing for draw in draws for drawing in draw(results)]
 
 
-def readings_of(results: RunResults) -> tuple[list[Reading], list[str]]:
+def readings_of(results: RunResults) -> tuple[list[TokenSurprisals], list[str]]:
     """Return the models (the winner first) and the ids of the sample reviews that are shown token by token."""
     readings = [
-        Reading(model.name, model.unit, model.tokens)
+        TokenSurprisals(model.name, model.unit, model.tokens)
         for model in results.shown(HEAT_MODELS)
         if model.tokens is not None and len(model.tokens)
     ]

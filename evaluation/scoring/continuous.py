@@ -142,7 +142,7 @@ CHOSEN = ("theta", "window", "rate", "decay")
 
 
 def _figure(
-    sums: Sums, result: FitResult | None, static: LanguageModel, seconds: tuple[float, float]
+    sums: StreamSums, result: FitResult | None, static: LanguageModel, seconds: tuple[float, float]
 ) -> ContinuousFigure:
     summary = result.summary if result else {}
     chosen = {name: summary[name] for name in CHOSEN if name in summary}
@@ -154,7 +154,7 @@ def _figure(
 
 
 @dataclass(frozen=True)
-class Sums:
+class StreamSums:
     """−Σ log p over the scored tokens of a text, their number, and the same sum of the static model inside a cache."""
 
     tokens: int
@@ -162,7 +162,7 @@ class Sums:
     static_nats: float
 
 
-def continuous_nats(model: LanguageModel, stream: TokenStream) -> Sums:
+def continuous_nats(model: LanguageModel, stream: TokenStream) -> StreamSums:
     """Read a text as one stream with carried state; every token that is predicted is scored once.
 
     Raises:
@@ -181,7 +181,7 @@ def continuous_nats(model: LanguageModel, stream: TokenStream) -> Sums:
         tokens += int((~np.isin(ids_1T, sorted(GIVEN))).sum())
     if not tokens:
         raise InputError("The text has no token to predict", where=stream.folder)
-    return Sums(tokens, nats, static)
+    return StreamSums(tokens, nats, static)
 
 
 def stream_of(path: Path, vocabulary: Vocabulary, work: Path) -> TokenStream:

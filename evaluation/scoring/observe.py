@@ -19,7 +19,7 @@ from core.errors import ReviewLMError
 from evaluation.probing.context_use import PREFIX
 from evaluation.scoring.calibration import LOWEST, Temperature, fit_temperature, tempered
 from evaluation.scoring.keystrokes import Keyboard
-from evaluation.scoring.score import TOKENS_PER_BATCH, Window, batches, windows
+from evaluation.scoring.score import TOKENS_PER_BATCH, ScoringWindow, batches, windows
 from models.predictions import predictions
 from models.tokens.vocabulary import UNK
 
@@ -132,14 +132,14 @@ def held_out_temperature(bundle: Bundle, stream: TokenStream, reviews: np.ndarra
     return fit_temperature(logp_NV, target_N, review_N)
 
 
-def _whole_reviews(stream: TokenStream, reviews: np.ndarray, tokens_per_batch: int) -> Iterator[Window]:
+def _whole_reviews(stream: TokenStream, reviews: np.ndarray, tokens_per_batch: int) -> Iterator[ScoringWindow]:
     """Yield batches of reviews side by side, without cutting any review."""
     lengths_D = np.diff(np.asarray(stream.offsets))[reviews]
     for rows in batches(np.concatenate([[0], np.cumsum(lengths_D)]), tokens_per_batch):
         yield from windows(stream, reviews[rows], int(lengths_D[rows].max()))
 
 
-def _judged(part: Predictions, window: Window, keyboard: Keyboard, temperature: float) -> pl.DataFrame:
+def _judged(part: Predictions, window: ScoringWindow, keyboard: Keyboard, temperature: float) -> pl.DataFrame:
     """Return all derived columns of N positions, with the row in the stream and the position in the stream's review."""
     target_N = window.ids_BT[part.text_N, part.position_N]
     before_N = window.ids_BT[part.text_N, part.position_N - 1]

@@ -34,7 +34,7 @@ TOKENS_PER_BATCH = 16_384
 log = logging.getLogger(__name__)
 
 
-class Window(NamedTuple):
+class ScoringWindow(NamedTuple):
     """Some positions of some reviews. B reviews, T positions; `scored_BT` marks the scored positions."""
 
     rows_B: np.ndarray
@@ -147,7 +147,7 @@ def batches(offsets: np.ndarray, tokens_per_batch: int) -> Iterator[np.ndarray]:
         start += count
 
 
-def windows(stream: TokenStream, rows_B: np.ndarray, width: int) -> Iterator[Window]:
+def windows(stream: TokenStream, rows_B: np.ndarray, width: int) -> Iterator[ScoringWindow]:
     """Yield the reviews *rows_B* side by side, *width* positions at a time, padded with `<bos>`.
 
     All tokens of a review are scored, except the first two: begin and stars.
@@ -161,12 +161,12 @@ def windows(stream: TokenStream, rows_B: np.ndarray, width: int) -> Iterator[Win
         inside_BT = position_T < length_B1
         ids_BT = ids.take(first_B1 + position_T, mode="clip").astype(np.int64)
         ids_BT[~inside_BT] = BOS
-        yield Window(rows_B, start, ids_BT, inside_BT & (position_T >= PREFIX))
+        yield ScoringWindow(rows_B, start, ids_BT, inside_BT & (position_T >= PREFIX))
 
 
 def _scores(
     bundle: Bundle, stream: TokenStream, rows_B: np.ndarray, width: int
-) -> Iterator[tuple[Window, np.ndarray]]:
+) -> Iterator[tuple[ScoringWindow, np.ndarray]]:
     """Yield windows and their nats_BT; the state is carried from window to window.
 
     Tokens that are not scored, padding included, are never predicted by a model, so their nats are 0.
@@ -178,7 +178,7 @@ def _scores(
         yield window, nats_BT
 
 
-def _kept(window: Window, nats_BT: np.ndarray, keep_B: np.ndarray) -> np.ndarray:
+def _kept(window: ScoringWindow, nats_BT: np.ndarray, keep_B: np.ndarray) -> np.ndarray:
     """Return review (position in the stream), position in its text and nats of the tokens to keep, (3, N)."""
     kept = np.flatnonzero(keep_B)
     row_N, t_N = np.nonzero(window.scored_BT[kept])

@@ -25,7 +25,7 @@ END = "<eos>"
 
 
 @dataclass(frozen=True)
-class Reading:
+class TokenSurprisals:
     """Nats of one model on the tokens of the sample reviews.
 
     Args:
@@ -87,7 +87,7 @@ def choose_reviews(tokens: pl.DataFrame, number: int, fewest: int = 12, most: in
     return [ids[step] for step in steps] if len(ids) > number else ids
 
 
-def heat_map(readings: Sequence[Reading], review_ids: Sequence[str]) -> HeatMap:
+def heat_map(readings: Sequence[TokenSurprisals], review_ids: Sequence[str]) -> HeatMap:
     """Return each review once per model.
 
     Args:
@@ -103,7 +103,7 @@ def heat_map(readings: Sequence[Reading], review_ids: Sequence[str]) -> HeatMap:
     return HeatMap(reviews)
 
 
-def _passage(reading: Reading, rows: Sequence[Mapping[str, Any]]) -> Passage:
+def _passage(reading: TokenSurprisals, rows: Sequence[Mapping[str, Any]]) -> Passage:
     bits = sum(row["nats"] for row in rows) / LN2
     cost = f"{bits:,.0f} bits, {bits / len(rows):.2f} a token" if math.isfinite(bits) else "called impossible"
     between = " " if reading.unit == "word" else ""

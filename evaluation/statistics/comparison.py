@@ -85,7 +85,7 @@ def comparison_table(
 
 
 @dataclass(frozen=True)
-class Metric:
+class ComparisonMetric:
     """A figure to compare models by (lower is better), and when the comparison is valid.
 
     Args:
@@ -101,11 +101,11 @@ class Metric:
 
 
 METRICS = {
-    "open_bits_per_byte": Metric("open bits per byte", True, lambda figures: figures.open_bits_per_byte),
-    "word_perplexity": Metric("word perplexity", True, lambda figures: figures.word_perplexity),
-    "bits_per_byte": Metric("bits per byte", False, lambda figures: figures.bits_per_byte),
-    "byte_perplexity": Metric("byte perplexity", False, lambda figures: figures.byte_perplexity),
-    "perplexity": Metric("token perplexity", False, lambda figures: figures.perplexity),
+    "open_bits_per_byte": ComparisonMetric("open bits per byte", True, lambda figures: figures.open_bits_per_byte),
+    "word_perplexity": ComparisonMetric("word perplexity", True, lambda figures: figures.word_perplexity),
+    "bits_per_byte": ComparisonMetric("bits per byte", False, lambda figures: figures.bits_per_byte),
+    "byte_perplexity": ComparisonMetric("byte perplexity", False, lambda figures: figures.byte_perplexity),
+    "perplexity": ComparisonMetric("token perplexity", False, lambda figures: figures.perplexity),
 }
 
 

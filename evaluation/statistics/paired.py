@@ -26,7 +26,7 @@ DIGITS = 6
 
 
 @dataclass(frozen=True)
-class Side:
+class ComparedModel:
     """One of two models that are compared.
 
     Args:
@@ -107,7 +107,7 @@ class Pair:
         return "\n\n".join(parts) + "\n"
 
 
-def compare_pair(a: Side, b: Side, documents: pl.DataFrame | None, options: SliceOptions) -> Pair:
+def compare_pair(a: ComparedModel, b: ComparedModel, documents: pl.DataFrame | None, options: SliceOptions) -> Pair:
     """Compare two models.
 
     Args:
@@ -131,7 +131,7 @@ def compare_pair(a: Side, b: Side, documents: pl.DataFrame | None, options: Slic
     )
 
 
-def _figures(a: Side, b: Side, compared: ComparedScores) -> pl.DataFrame:
+def _figures(a: ComparedModel, b: ComparedModel, compared: ComparedScores) -> pl.DataFrame:
     differences = compared.difference_table(A).filter(pl.col("relation") == "baseline")
     rows = [
         {
@@ -146,7 +146,7 @@ def _figures(a: Side, b: Side, compared: ComparedScores) -> pl.DataFrame:
     return pl.DataFrame(rows, {"figure": pl.String(), **numbers, "verdict": pl.String()})
 
 
-def _value(figure: str, side: Side) -> float:
+def _value(figure: str, side: ComparedModel) -> float:
     return float(METRICS[figure].value(side.figures))
 
 
@@ -179,7 +179,7 @@ def _costs(a: Mapping[str, float | None], b: Mapping[str, float | None]) -> pl.D
     return pl.DataFrame(rows, {"cost": pl.String(), A: pl.Float64(), B: pl.Float64()})
 
 
-def _notes(a: Side, b: Side) -> list[str]:
+def _notes(a: ComparedModel, b: ComparedModel) -> list[str]:
     """Return facts that the tables do not show."""
     notes = []
     if a.bundle == b.bundle:

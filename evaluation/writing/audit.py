@@ -21,7 +21,7 @@ from evaluation.writing.diversity import distinct, length_distance, repetition, 
 from evaluation.writing.exposure import measure_exposure
 from evaluation.writing.novelty import ORDERS, PASSAGE, copied_passages, copied_spans, overlap
 from evaluation.writing.private_patterns import private_patterns
-from evaluation.writing.reference import Reference
+from evaluation.writing.reference import RealText
 from evaluation.writing.star_consistency import Agreement, agreement
 from evaluation.writing.word_stream import WordStream, pieces_of, word_stream
 from models.sampling import generate
@@ -39,7 +39,7 @@ Report = Callable[[int], None]
 
 def audit(
     bundle: Bundle,
-    reference: Reference,
+    reference: RealText,
     canaries: Canaries | None,
     config: AuditConfig,
     tokens_per_word: float,
@@ -103,7 +103,7 @@ def shared_out(count: int, shares: Sequence[float]) -> list[int]:
 
 
 def _novelty(
-    samples: pl.DataFrame, texts: WordStream, reference: Reference, most_words: int, folder: Path
+    samples: pl.DataFrame, texts: WordStream, reference: RealText, most_words: int, folder: Path
 ) -> dict[str, Any]:
     found = overlap(texts, reference.training)
     pieces = pieces_of(samples["text"]).list.head(most_words)
@@ -125,7 +125,7 @@ def _novelty(
 
 
 def _passages(
-    texts: WordStream, copied: float | None, reference: Reference, most_words: int
+    texts: WordStream, copied: float | None, reference: RealText, most_words: int
 ) -> dict[str, float | None]:
     """Return the share of passages that occur in the training text: 8 words, or whole texts that are shorter."""
     found: dict[str, float | None] = {}
@@ -136,7 +136,7 @@ def _passages(
     return found
 
 
-def _variety(texts: WordStream, reference: Reference, most_words: int) -> dict[str, Any]:
+def _variety(texts: WordStream, reference: RealText, most_words: int) -> dict[str, Any]:
     """Return figures that depend on the amount of text, on equally many texts (distinct-n: on equally many words).
 
     Long texts repeat themselves and each other more than short ones, so the real reviews are cut as the samples are.
@@ -159,7 +159,7 @@ def _variety(texts: WordStream, reference: Reference, most_words: int) -> dict[s
     return facts
 
 
-def _stars(samples: pl.DataFrame, reference: Reference) -> dict[str, Any]:
+def _stars(samples: pl.DataFrame, reference: RealText) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     for prefix, rows in (("", samples), ("real_", reference.real)):
         found: Agreement | None = None
@@ -170,7 +170,7 @@ def _stars(samples: pl.DataFrame, reference: Reference) -> dict[str, Any]:
     return facts
 
 
-def _private(samples: pl.DataFrame, reference: Reference, folder: Path) -> dict[str, Any]:
+def _private(samples: pl.DataFrame, reference: RealText, folder: Path) -> dict[str, Any]:
     found = private_patterns(samples["text"])
     shown = samples.with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
     table = found.join(shown, left_on="text", right_on="row", how="left", suffix="_written").select(

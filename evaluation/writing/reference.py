@@ -23,7 +23,7 @@ REVIEWS_FILE, REAL_FILE, CURVE_FILE, POLARITY_FILE = "reviews.parquet", "real.pa
 
 
 @dataclass(frozen=True)
-class Reference:
+class RealText:
     """Reference that `make_reference` wrote to *folder*."""
 
     folder: Path

@@ -33,7 +33,7 @@ from ..base import FitContext, FitResult, ModelError
 from ..mixture.attribution import Attribution, attribution_of
 from ..mixture.parts import Part, journal_tuning, load_parts, open_parts, read_facts, save_parts, write_facts
 from ..mixture.spec import CacheSpec
-from ..mixture.tuning import Batch, batches
+from ..mixture.tuning import TuningBatch, batches
 from ..mixture.weights import ROUNDS, em, mixed_nats
 from ..streams import TokenStream
 from ..tokens.vocabulary import BOS, GIVEN, Vocabulary
@@ -252,7 +252,7 @@ class CacheLM:
             summary |= {f"weight/{name}/range_{r}": float(column_R[r]) for r in range(1, len(column_R))}
         return summary
 
-    def _held_out(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+    def _held_out(self, batch: TuningBatch) -> tuple[np.ndarray, np.ndarray]:
         nats_BTP, number_BTN, _ = self.evidence(batch.ids_BT, self.start(len(batch.ids_BT)))
         return nats_BTP[batch.scored_BT], range_of(number_BTN[batch.scored_BT, 0])
 

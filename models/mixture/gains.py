@@ -13,7 +13,7 @@ from ..base import ModelError
 from .context import matched_before, ngram_models, ngram_states
 from .lm import MixtureLM
 from .parts import Part
-from .tuning import Batch, batches
+from .tuning import TuningBatch, batches
 
 if TYPE_CHECKING:
     from ..streams import TokenStream
@@ -44,7 +44,7 @@ def gain_table(model: MixtureLM, stream: TokenStream, limit: int = 200_000) -> p
     return gains(model.names, length_T, nats_T, part_TP, None if found.share_BTP is None else share_TP)
 
 
-def known_lengths(parts: Sequence[Part], batch: Batch) -> np.ndarray:
+def known_lengths(parts: Sequence[Part], batch: TuningBatch) -> np.ndarray:
     """Return the length of the longest known context before each scored token (T,); 0 without an n-gram model."""
     ngrams = ngram_models(parts)
     if not ngrams:

@@ -18,14 +18,14 @@ POSITIONS = 16_384
 """Maximum number of positions in a batch, padding included; changes the result only by rounding."""
 
 
-class Batch(NamedTuple):
+class TuningBatch(NamedTuple):
     """A batch of whole reviews, padded with `<bos>`; `scored_BT` is the mask of the predicted tokens."""
 
     ids_BT: np.ndarray
     scored_BT: np.ndarray
 
 
-def batches(stream: TokenStream, limit: int, positions: int = POSITIONS) -> Iterator[Batch]:
+def batches(stream: TokenStream, limit: int, positions: int = POSITIONS) -> Iterator[TuningBatch]:
     """Yield about *limit* tokens of the stream: reviews evenly spaced over it, in batches of similar length.
 
     Raises:
@@ -46,14 +46,14 @@ def batches(stream: TokenStream, limit: int, positions: int = POSITIONS) -> Iter
         first += side_by_side
 
 
-def _padded(documents: Sequence[np.ndarray]) -> Batch:
+def _padded(documents: Sequence[np.ndarray]) -> TuningBatch:
     ids_BT = np.full((len(documents), max(map(len, documents))), BOS, np.int64)
     for row_T, document in zip(ids_BT, documents, strict=True):
         row_T[: len(document)] = document
-    return Batch(ids_BT, ~np.isin(ids_BT, sorted(GIVEN)))
+    return TuningBatch(ids_BT, ~np.isin(ids_BT, sorted(GIVEN)))
 
 
-def token_nats(parts: Sequence[LanguageModel], batch: Batch) -> np.ndarray:
+def token_nats(parts: Sequence[LanguageModel], batch: TuningBatch) -> np.ndarray:
     """Return −log p of the scored tokens under each part, (T, P) float64, in the order of the batch, row by row."""
     columns = [part.score(batch.ids_BT, part.start(len(batch.ids_BT)))[0][batch.scored_BT] for part in parts]
     return np.stack(columns, 1).astype(np.float64)

@@ -60,14 +60,14 @@ class Row:
 
 
 @dataclass
-class Part:
+class TextPart:
     """Some of a stream's documents, one after another."""
 
     ids: np.ndarray
     offsets: np.ndarray
 
     @classmethod
-    def of(cls, documents: Documents, every: int) -> Part:
+    def of(cls, documents: Documents, every: int) -> TextPart:
         """Take the first of each *every* documents: evenly spaced over the stream."""
         starts, ends = documents.offsets[:-1:every], documents.offsets[1::every]
         pieces = [np.asarray(documents.ids[a:b]) for a, b in zip(starts, ends, strict=True)]
@@ -109,7 +109,7 @@ def compare(
         raise ModelError(f"every is {tuple(every)}; each must be at least 1", kind="input")
     rows = []
     for step in every:
-        documents = Part.of(train, step)
+        documents = TextPart.of(train, step)
         for order in orders:
             began = time.perf_counter()
             counts = count_ngrams(documents, order, vocabulary_size, given)

@@ -14,24 +14,24 @@ from __future__ import annotations
 import re
 
 from .identifiers import HANDLE, IBAN, IP, KEY, SSN, TOKEN
-from .rules import Repair, Rule, Step
+from .rules import Repair, Step, TextRule
 
 _EARLIER_TAIL = r"""[^ \n<>"]*[^ \n<>".,;:!?')\]}*]"""
 _TAIL = r"""[^ \n<>"…]*[^ \n<>"….,;:!?')\]}*]"""  # a site shortens long addresses: x.com/biz_pho…Next
 _DOMAIN = r"(?a:\b)(?:[A-Za-z0-9-]{1,63}\.){1,5}"
 
-EMAIL = Rule(
+EMAIL = TextRule(
     "e-mail",
     r"[A-Za-z0-9._%+-]{1,64}(?:@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24})+",
     "_email_",
 )
-EARLIER_URL = Rule(
+EARLIER_URL = TextRule(
     "earlier web address",
     rf"(?:[Hh][Tt][Tt][Pp][Ss]?://|(?a:\b)[Ww][Ww][Ww]\.[A-Za-z0-9]){_EARLIER_TAIL}"
     rf"|{_DOMAIN}(?:com|net|org|edu|gov|info|biz|us)/(?:{_EARLIER_TAIL})?",
     "_url_",
 )
-URL = Rule(
+URL = TextRule(
     "web address",
     rf"(?:[Hh][Tt][Tt][Pp][Ss]?://|[Ff][Tt][Pp]://|(?a:\b)[Ww][Ww][Ww]\.[A-Za-z0-9]){_TAIL}"
     rf"|{_DOMAIN}(?:[Cc]om|COM|[Nn]et|[Oo]rg|edu|gov|info|biz|us|app|blog|site|menu)(?::[0-9]{{2,5}})?/(?:{_TAIL})?"
@@ -39,12 +39,12 @@ URL = Rule(
     rf"|(?a:\b)(?:youtu\.be|(?:fb|wa|about|[mt])\.me|amzn\.to)/(?:{_TAIL})?",  # .be, .me, .to alone are words
     "_url_",
 )
-EARLIER_CARD = Rule(
+EARLIER_CARD = TextRule(
     "earlier card number",
     r"(?a:\b)(?:[3-6][0-9]{3}(?:[ -]?[0-9]{4}){2}[ -]?[0-9]{1,4}|3[47][0-9]{2}[ -]?[0-9]{6}[ -]?[0-9]{5})(?a:\b)",
     "_card_",
 )
-EARLIER_PHONE = Rule(
+EARLIER_PHONE = TextRule(
     "earlier telephone number",
     r"(?:\+?(?a:\b)1[-. ]?)?(?:\([2-9][0-9]{2}\)[- ]?|(?a:\b)[2-9][0-9]{2}[-. ]?)"
     r"[2-9][0-9]{2}[-. ]?[0-9]{4}(?a:\b)",

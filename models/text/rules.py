@@ -16,7 +16,7 @@ compiled = cache(re.compile)
 
 
 @dataclass(frozen=True)
-class Rule:
+class TextRule:
     """One substitution: every leftmost, non-overlapping match of *pattern* becomes *replacement* (literal text).
 
     Args:
@@ -60,7 +60,7 @@ class Repair:
         return self.change(text) if compiled(self.hint).search(text) else text
 
 
-Step = Rule | Repair
+Step = TextRule | Repair
 
 
 def substitute(steps: tuple[Step, ...], text: str) -> str:
@@ -70,20 +70,21 @@ def substitute(steps: tuple[Step, ...], text: str) -> str:
     return text
 
 
-CHARACTERS: tuple[Rule, ...] = (
+CHARACTERS: tuple[TextRule, ...] = (
     # Controls (C0 without tab, line feed, VT, FF, CR; DEL; C1 without NEL), soft hyphen, zero-width space, word joiner,
     # direction marks, byte order mark, non-characters. The joiners U+200C/D stay: emoji and some scripts need them.
-    Rule(
+    TextRule(
         "invisible",
         r"[\x00-\x08\x0E-\x1F\x7F-\x84\x86-\x9F\u00AD\u200B\u200E\u200F\u202A-\u202E\u2060\u2066-\u2069\uFEFF\uFFFE\uFFFF]",
         "",
     ),
-    Rule("line breaks", r"\r\n|[\r\x0B\x0C\x85\u2028\u2029]", "\n"),
-    Rule("spaces", r"[\u00A0\u1680\u2000-\u200A\u202F\u205F\u3000]", " "),
+    TextRule("line breaks", r"\r\n|[\r\x0B\x0C\x85\u2028\u2029]", "\n"),
+    TextRule("spaces", r"[\u00A0\u1680\u2000-\u200A\u202F\u205F\u3000]", " "),
 )
 
-LAYOUT: tuple[Rule, ...] = (
-    Rule("runs of spaces", r" [ \t]+|\t[ \t]*", " "),  # not r"[ \t]+", which would replace every single space by itself
-    Rule("spaces at line ends", r" ?\n ?", "\n"),
-    Rule("empty lines", r"\n{3,}", "\n\n"),
+LAYOUT: tuple[TextRule, ...] = (
+    # not r"[ \t]+", which would replace every single space by itself
+    TextRule("runs of spaces", r" [ \t]+|\t[ \t]*", " "),
+    TextRule("spaces at line ends", r" ?\n ?", "\n"),
+    TextRule("empty lines", r"\n{3,}", "\n\n"),
 )

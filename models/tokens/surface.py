@@ -70,7 +70,7 @@ class Sample:
         return [text for _, text in sorted(self._texts.items())]
 
 
-class Pieces(NamedTuple):
+class SurfacePieces(NamedTuple):
     """The traits of D texts and their N pieces; pieces of texts that cannot be restored are left out.
 
     Attributes:
@@ -131,7 +131,7 @@ class Surface:
     regular: Sequence[float]
 
     @classmethod
-    def train(cls, texts: pl.Series, found: Pieces, fold: bool) -> Surface:
+    def train(cls, texts: pl.Series, found: SurfacePieces, fold: bool) -> Surface:
         """Estimate the prices from some texts; *found* is the result of `read` for them without symbols."""
         counts = Counter(dict(zip(found.symbols, np.bincount(found.before_N, minlength=len(found.symbols)).tolist(),
                                   strict=True)))  # fmt: skip
@@ -146,7 +146,7 @@ class Surface:
         share = (SMOOTHING + np.array([found.regular_D.sum(), (~found.regular_D).sum()])) / (len(texts) + 1)
         return cls(case, (*kept, ""), gap, _urns(texts), tuple(_rounded(-np.log(share)).tolist()))
 
-    def nats(self, texts: pl.Series, found: Pieces) -> np.ndarray:
+    def nats(self, texts: pl.Series, found: SurfacePieces) -> np.ndarray:
         """Return −log p(text | pieces) of each text (D,); *found* is the result of `read` with these symbols."""
         choice_N, cased_N = found.kind_N >= 0, found.shape_N < SHAPES
         nats_N = np.zeros(len(found.row_N))
@@ -197,7 +197,7 @@ class Surface:
 def read(
     written: pl.Series, folded: pl.Series, straight: pl.Series, fold: bool, casing: Mapping[str, str],
     known: Collection[str], symbols: Sequence[str] = (),
-) -> Pieces:  # fmt: skip
+) -> SurfacePieces:  # fmt: skip
     """Return the traits of the pieces of D texts.
 
     Args:
@@ -247,7 +247,7 @@ def read(
     columns = [kind_N, spaced_N, after(place_after_N, AT_START), usual_N, shape_N, after(shape_N, CASELESS), letters_N,
                after(symbol_N, place.get("\n", rest))]  # fmt: skip
     stay_N = regular_D[row_N]
-    return Pieces._make([regular_D, row_N[stay_N], *(column_N[stay_N] for column_N in columns), known_symbols])
+    return SurfacePieces._make([regular_D, row_N[stay_N], *(column_N[stay_N] for column_N in columns), known_symbols])
 
 
 def _traits(form: str, lowered: str | None, casing: Mapping[str, str], known: Collection[str]) -> _Traits:
@@ -266,7 +266,7 @@ def _traits(form: str, lowered: str | None, casing: Mapping[str, str], known: Co
     return _Traits(kind, spaced and kind >= 0, usually, shape, letters, place, symbol)
 
 
-def _contexts(found: Pieces) -> tuple[np.ndarray, ...]:
+def _contexts(found: SurfacePieces) -> tuple[np.ndarray, ...]:
     return found.place_N, found.usual_N, found.shape_before_N, found.shape_N
 
 

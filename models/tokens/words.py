@@ -18,7 +18,7 @@ import polars as pl
 from ..base import ModelError
 from ..text.personal_data import MASKS
 from .spelling import Spelling
-from .surface import Pieces, Sample, Surface, read
+from .surface import Sample, Surface, SurfacePieces, read
 from .type_counts import CharacterCounts, TypeCounts, batched
 from .writing import NO_SENTENCE_END, Writer, is_word
 
@@ -127,7 +127,7 @@ class WordUnit:
         price = {surface: self.spelling.nats(surface) for surface in set(surfaces)}
         return ids, lengths, np.array([price[surface] for surface in surfaces], np.float64), surface_D
 
-    def _read(self, texts: pl.Series, lists: pl.Series, symbols: Sequence[str] = ()) -> Pieces:
+    def _read(self, texts: pl.Series, lists: pl.Series, symbols: Sequence[str] = ()) -> SurfacePieces:
         """Return the input of the prices in `models/tokens/surface.py`; *lists*: pieces of the texts as looked up."""
         straight = folded(texts, False)
         return read(_written(straight, lists), lists, straight, self._fold, self._casing, self._ids.keys(), symbols)

@@ -18,7 +18,7 @@ from core.environment import available_cores
 from core.errors import Damaged, EmptyInput
 from core.store import Artifact, Built, Store, sha256_of_file
 from corpus.ingestion.ingest import limits_of, read_source, settings_of
-from corpus.ingestion.parts import Reading
+from corpus.ingestion.parts import SourceReading
 from corpus.quarantine.replay import assemble_with, replay, replays_of
 from corpus.reading.sources import Listed, Source, identify, originals, source_names
 from corpus.synthetic.synth import write_reviews
@@ -107,7 +107,7 @@ def make_data_set(
     replays = {digest: replays_of(config.home / REPLAYS, digest) for digest in read}
 
     def make(work: Path) -> dict[str, Any]:
-        readings = {digest: Reading(artifact.folder) for digest, artifact in read.items()}
+        readings = {digest: SourceReading(artifact.folder) for digest, artifact in read.items()}
         return assemble_with(work, sources, readings, replays)
 
     inputs = {_input_name(index, source): read[source.sha256].digest for index, source in enumerate(sources)}
@@ -143,7 +143,7 @@ def replay_quarantine(config: RunConfig, dataset: Artifact, fixed: Path | None =
         source.sha256: store.open("read", inputs[_input_name(index, source)]) for index, source in enumerate(sources)
     }
     facts = replay(
-        sources, {digest: Reading(artifact.folder) for digest, artifact in read.items()}, config.home / REPLAYS,
+        sources, {digest: SourceReading(artifact.folder) for digest, artifact in read.items()}, config.home / REPLAYS,
         limits_of(config.source), fixed, {digest: _path_now(store, artifact) for digest, artifact in read.items()},
     )
     log.info("%d records were replayed from quarantine, %d remain", facts["replayed"], facts["left"])

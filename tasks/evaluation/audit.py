@@ -12,7 +12,7 @@ from core.config.run_config import RunConfig
 from core.store import Artifact, Built
 from corpus.synthetic.canaries import Canaries
 from evaluation.writing.audit import SAMPLES_FILE, TABLES, audit
-from evaluation.writing.reference import Reference, make_reference
+from evaluation.writing.reference import RealText, make_reference
 from models.bundles.bundle import load_bundle
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit import bundle_digest, device_of
@@ -45,7 +45,7 @@ def audit_bundle(config: RunConfig, bundle_folder: Path, prepared: Prepared, tok
         with progress(f"audit {label}", config.audit.samples, "samples") as report:
             return audit(
                 bundle,
-                Reference(reference.folder),
+                RealText(reference.folder),
                 canaries,
                 config.audit,
                 text_tokens / reference.facts["words"],

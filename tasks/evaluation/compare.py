@@ -16,7 +16,7 @@ from models.adaptation import STATIC
 from tasks.data.prepare import Prepared, read_report
 from tasks.evaluation.cost import COSTS
 from tasks.evaluation.evaluate import SAMPLES_FILE, Measured, figures_of_artifact, scores_of
-from tasks.evaluation.intervals import Comparison, compare
+from tasks.evaluation.intervals import ModelComparison, compare
 from tasks.stage import show_markdown, show_table, stage
 from tasks.tracking.track import tracker_of
 from tracking.runs.runs import Tracker
@@ -34,7 +34,7 @@ class Evaluated:
     """All models of a run, measured on the same test reviews."""
 
     models: tuple[Measured, ...]
-    comparison: Comparison
+    comparison: ModelComparison
 
     @property
     def floor(self) -> dict[str, Any] | None:
@@ -70,7 +70,7 @@ def compare_models(config: RunConfig, prepared: Prepared, measured: list[Measure
     return Evaluated(tuple(measured), comparison)
 
 
-def _log_comparison(tracker: Tracker, comparison: Comparison, run_id: str) -> None:
+def _log_comparison(tracker: Tracker, comparison: ModelComparison, run_id: str) -> None:
     """Log the tables to the flow's run, and all figures of all models in one batch."""
     tables = {"models": comparison.table, "differences": comparison.differences, "slices": comparison.slices,
               "worst_slices": comparison.worst}  # fmt: skip
@@ -83,7 +83,7 @@ def _log_comparison(tracker: Tracker, comparison: Comparison, run_id: str) -> No
     tracker.set_tags(run_id, {BELOW_TAG: ", ".join(comparison.artifact.facts["below_floor"]) or "none"})
 
 
-def _log_to_model(tracker: Tracker, comparison: Comparison, model: Measured) -> None:
+def _log_to_model(tracker: Tracker, comparison: ModelComparison, model: Measured) -> None:
     """Log a model's intervals, gap and cost to its own run, unless the run has those of this comparison."""
     run_id, digest = model.fitted.run_id, comparison.artifact.digest
     if tracker.has_tag(run_id, COMPARED_TAG, digest):

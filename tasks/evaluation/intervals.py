@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ModelComparison:
     """Comparison of the models of a run.
 
     Args:
@@ -69,7 +69,7 @@ class Comparison:
         return pl.read_parquet(self.artifact.folder / WORST_FILE)
 
 
-def compare(config: RunConfig, prepared: Prepared, measured: Sequence[Measured]) -> Comparison:
+def compare(config: RunConfig, prepared: Prepared, measured: Sequence[Measured]) -> ModelComparison:
     """Compare the models of a run; log a warning for each model below the floor."""
     floor = estimate_floor(config, prepared).artifact
     artifact = estimate_intervals(config, prepared, measured, floor).artifact
@@ -81,7 +81,7 @@ def compare(config: RunConfig, prepared: Prepared, measured: Sequence[Measured])
             name,
         )
     facts = floor.facts if floor.facts.get("explained") else None
-    return Comparison(table_of(config, measured, artifact), facts, artifact)
+    return ModelComparison(table_of(config, measured, artifact), facts, artifact)
 
 
 def table_of(config: RunConfig, measured: Sequence[Measured], intervals: Artifact) -> pl.DataFrame:

@@ -13,7 +13,7 @@ import polars as pl
 from core.config.run_config import RunConfig
 from core.errors import ConfigError, ReviewLMError
 from core.model_errors import converted_errors
-from evaluation.statistics.paired import A, Pair, Side, compare_pair
+from evaluation.statistics.paired import A, ComparedModel, Pair, compare_pair
 from evaluation.statistics.slice_table import SliceOptions
 from models.bundles.bundle import SPEC
 from models.specs import parts_of
@@ -60,7 +60,7 @@ def compare_two(config: RunConfig, prepared: Prepared, first: str, second: str, 
     return pair
 
 
-def side_of(config: RunConfig, prepared: Prepared, name: str) -> Side:
+def side_of(config: RunConfig, prepared: Prepared, name: str) -> ComparedModel:
     """Return a model with scores on the test reviews, samples and cost; reuse stored scores and samples.
 
     Raises:
@@ -86,7 +86,7 @@ def side_of(config: RunConfig, prepared: Prepared, name: str) -> Side:
     seconds = test.facts.get("score_seconds")
     speed = {"score_seconds": seconds, "tokens_per_second": test.facts["tokens"] / seconds if seconds else None}
     other_data = spec.get("clean_digest") != prepared.clean.digest
-    return Side(
+    return ComparedModel(
         shown, str(spec["kind"]), bundle_digest(folder), other_data, scores_of(test), figures_of_artifact(test),
         pl.read_parquet(samples.folder / SAMPLES_FILE), {"megabytes": size / 1e6, **cost, **speed},
     )

@@ -25,7 +25,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from core.processes.out_of_memory import LOWER, first_line, is_out_of_memory
-from models.base import FitContext, ModelError, Progress
+from models.base import FitContext, FitProgress, ModelError
 from models.bundles.bundle import save_bundle
 from models.specs import ModelSpec, model_class
 from models.streams import TokenStream, stars_prior
@@ -88,7 +88,7 @@ def _engine(job: FitJob) -> AbstractContextManager[DaskEngine | None]:
     return nullcontext() if job.dask is None else dask_engine(job.dask, job.threads, job.work)
 
 
-def _report(news: Progress) -> None:
+def _report(news: FitProgress) -> None:
     _say({"step": news.step, "total": news.total, "figures": dict(news.figures)})
 
 

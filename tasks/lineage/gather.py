@@ -9,7 +9,7 @@ from typing import Any
 
 from core.config.run_config import RunConfig
 from core.errors import ArtifactError, Damaged
-from core.lineage.record import LINEAGE_FILE, LINEAGE_TAG, Lineage, Source, Step, step_of
+from core.lineage.record import LINEAGE_FILE, LINEAGE_TAG, Lineage, RecordedSource, Step, step_of
 from core.store import Artifact, Store, sha256_of_file
 from models.bundles.bundle import SPEC
 from models.neural.lm import WEIGHTS
@@ -39,7 +39,7 @@ class Gathering:
     def __init__(self, config: RunConfig) -> None:
         self.config, self.store = config, store_of(config)
         self.steps: dict[str, Step] = {}
-        self.sources: dict[str, Source] = {}
+        self.sources: dict[str, RecordedSource] = {}
         self._fits = _by_file(self.store, "fit", BUNDLE_SPEC)
         self._synthetic = _by_file(self.store, "synthesise", SYNTHETIC_FILE)
         self._vocabularies = list(self.store.all("vocabulary"))
@@ -82,20 +82,20 @@ class Gathering:
         own = [one for one in equal if one.manifest["inputs"].get("clean", clean) == clean]
         return next(iter([*own, *equal]), None)
 
-    def _source(self, artifact: Artifact, name: str, value: str) -> Source:
+    def _source(self, artifact: Artifact, name: str, value: str) -> RecordedSource:
         """Return a source for an input from outside; one that cannot be identified gets the kind "unknown"."""
         if artifact.stage == "read" and name == "file":
             facts = artifact.facts
-            return Source("file", facts["name"], value, int(facts["bytes"]), facts.get("path", ""))
+            return RecordedSource("file", facts["name"], value, int(facts["bytes"]), facts.get("path", ""))
         if name.startswith("replay:"):
             path = replay_file(self.config.home, name)
-            return Source("replay", f"{path.parent.name}/{path.name}", value, _size(path), str(path))
+            return RecordedSource("replay", f"{path.parent.name}/{path.name}", value, _size(path), str(path))
         if name == "business":
             path = Path(self.config.source.business).absolute()
-            return Source("business", path.name, value, _size(path), str(path))
+            return RecordedSource("business", path.name, value, _size(path), str(path))
         kinds = {"kept": ("vocabulary", "of an earlier champion"), "start": ("weights", WEIGHTS)}
         kind, label = kinds.get(name, ("unknown", name))
-        return Source(kind, label, value)
+        return RecordedSource(kind, label, value)
 
 
 def _by_file(store: Store, stage: str, file: str) -> dict[str, Artifact]:

@@ -13,8 +13,8 @@ from typing import Any
 from core.config.presets import parse_config
 from core.config.run_config import RunConfig, SyntheticConfig
 from core.errors import ArtifactError, BundleError, ConfigError, ReviewLMError, Unreadable
-from core.lineage.compare import Compared, compare
-from core.lineage.record import Lineage, Source, Step, step_of
+from core.lineage.compare import StepComparison, compare
+from core.lineage.record import Lineage, RecordedSource, Step, step_of
 from core.store import Artifact, sha256_of_file
 from corpus.reading.sources import Listed, identify, source_names
 from models.neural.lm import WEIGHTS
@@ -62,7 +62,7 @@ def find_sources(lineage: Lineage, given: Sequence[str] = ()) -> dict[str, Path]
     return found
 
 
-def _lost(source: Source) -> Unreadable:
+def _lost(source: RecordedSource) -> Unreadable:
     changed = bool(source.path) and Path(source.path).is_file()
     return Unreadable(
         f"A raw file of this version {'has changed' if changed else 'is missing'}", where=source.path or source.name,
@@ -130,7 +130,7 @@ class Reproduction:
             "fit": self._fit, "score": self._score, "samples": self._samples,
         }
 
-    def make(self, step: Step) -> Compared:
+    def make(self, step: Step) -> StepComparison:
         """Build one step again from the steps reproduced before, and compare it with its record."""
         artifact = self._makers[step.stage](executed(self.config, step), step)
         self.made[step.key] = artifact
@@ -224,8 +224,8 @@ def _built(result: Any) -> Artifact:
 
 
 def steps_again(
-    reproduction: Reproduction, make: Callable[[Step], Compared], platform: Sequence[str]
-) -> list[Compared]:
+    reproduction: Reproduction, make: Callable[[Step], StepComparison], platform: Sequence[str]
+) -> list[StepComparison]:
     """Reproduce the steps in order; on the same platform stop after the first step that differs.
 
     Args:
@@ -233,7 +233,7 @@ def steps_again(
         make: Reproduces one step, e.g. `reproduction.make`.
         platform: Differences between the recorded platform and the current one; empty if there are none.
     """
-    compared: list[Compared] = []
+    compared: list[StepComparison] = []
     for step in reproduction.lineage.steps:
         compared.append(make(step))
         if not compared[-1].equal and not platform:
@@ -242,7 +242,7 @@ def steps_again(
 
 
 @stage("make again", run_name="make {step.stage} again")
-def make_again(reproduction: Reproduction, step: Step) -> Compared:
+def make_again(reproduction: Reproduction, step: Step) -> StepComparison:
     """Reproduce one step of a version and compare it with the record."""
     began = time()
     compared = reproduction.make(step)

@@ -31,7 +31,7 @@ WORST_COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Summary:
+class RunSummary:
     """Summary of a finished run of the pipeline."""
 
     models: list[dict[str, Any]]
@@ -54,10 +54,12 @@ class Summary:
         return asdict(self)
 
 
-def summarise(config: RunConfig, evaluated: Evaluated, promotion: Promotion, run_id: str, report: str = "") -> Summary:
+def summarise(
+    config: RunConfig, evaluated: Evaluated, promotion: Promotion, run_id: str, report: str = ""
+) -> RunSummary:
     """Return the summary of a whole run; *report* is the path of its report, empty if there is none."""
     stages = stages_of_this_run()
-    return Summary(
+    return RunSummary(
         **_compared(config, evaluated),
         challenger=promotion.challenger,
         champion_version=promotion.champion_version,

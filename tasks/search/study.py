@@ -88,7 +88,7 @@ class Trial:
     run_id: str = ""
 
 
-class Asked:
+class RunningTrial:
     """Trial that this process is fitting."""
 
     def __init__(self, trial: optuna.Trial) -> None:
@@ -148,7 +148,7 @@ class Study:
             finally:
                 (self.folder / self._owner).unlink(missing_ok=True)
 
-    def ask(self) -> Asked | None:
+    def ask(self) -> RunningTrial | None:
         """Return the next trial to fit; None if the study has the wanted number of trials."""
         with self._asking():
             trials = self._study.get_trials(deepcopy=False)
@@ -158,24 +158,24 @@ class Study:
             self._study.sampler = self._sampler(len(begun))
             trial = self._study.ask(self.distributions)
             trial.set_user_attr(OWNER, self._owner)
-        return Asked(trial)
+        return RunningTrial(trial)
 
-    def complete(self, asked: Asked, nats: float, facts: Mapping[str, float]) -> None:
+    def complete(self, asked: RunningTrial, nats: float, facts: Mapping[str, float]) -> None:
         """Mark a trial as complete, with its validation loss (nats per token)."""
         asked._trial.set_user_attr(FACTS, {name: value for name, value in facts.items() if isfinite(value)})
         self._study.tell(asked.number, nats)
 
-    def prune(self, asked: Asked, reason: str) -> None:
+    def prune(self, asked: RunningTrial, reason: str) -> None:
         """Mark a trial as pruned."""
         asked._trial.set_user_attr(REASON, reason)
         self._study.tell(asked.number, state=TrialState.PRUNED)
 
-    def fail(self, asked: Asked, reason: str) -> None:
+    def fail(self, asked: RunningTrial, reason: str) -> None:
         """Mark a trial as failed."""
         asked._trial.set_user_attr(REASON, reason)
         self._study.tell(asked.number, state=TrialState.FAIL)
 
-    def give_back(self, asked: Asked) -> None:
+    def give_back(self, asked: RunningTrial) -> None:
         """Queue an interrupted trial again, for another process or a later run."""
         with self._asking():
             trial = self._study.get_trials(deepcopy=False)[asked.number]

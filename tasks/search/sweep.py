@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepPlan:
     """Plan of a sweep: the model and its search space.
 
     Args:
@@ -84,7 +84,7 @@ class Finalist:
         return self.failed, fmean(self.losses) if self.losses else own, self.trial.number
 
 
-def plan_sweep(config: RunConfig) -> Plan:
+def plan_sweep(config: RunConfig) -> SweepPlan:
     """Check a sweep before any work, and warn if no trial can be pruned.
 
     Raises:
@@ -94,7 +94,7 @@ def plan_sweep(config: RunConfig) -> Plan:
     dimensions = parse_space(base, config.sweep.space)
     if reason := inert_pruning(config.sweep, base.training.evaluations):
         log.warning("no trial of '%s' will be pruned: %s (if that is meant: sweep.pruner=none)", base.name, reason)
-    return Plan(base, index, dimensions, with_only(config, base))
+    return SweepPlan(base, index, dimensions, with_only(config, base))
 
 
 def inert_pruning(options: SweepConfig, evaluations: int) -> str:
@@ -119,7 +119,7 @@ def inert_pruning(options: SweepConfig, evaluations: int) -> str:
     return ""
 
 
-def open_study(plan: Plan, prepared: Prepared) -> Study:
+def open_study(plan: SweepPlan, prepared: Prepared) -> Study:
     """Return the study of this model, search space, data and champion: a new one, or that of an earlier run.
 
     The number of trials and the options of the finals may change between runs of one study. So may the model's own
@@ -145,7 +145,7 @@ def open_study(plan: Plan, prepared: Prepared) -> Study:
     return study
 
 
-def _not_searched(plan: Plan) -> dict[str, Any]:
+def _not_searched(plan: SweepPlan) -> dict[str, Any]:
     """Return the model's identity without the searched options."""
     options = identity(plan.base)
     for name in plan.dimensions:
@@ -154,7 +154,7 @@ def _not_searched(plan: Plan) -> dict[str, Any]:
     return options
 
 
-def finalists_of(plan: Plan, study: Study) -> list[Trial]:
+def finalists_of(plan: SweepPlan, study: Study) -> list[Trial]:
     """Return the best trials by validation loss; of trials with the same model only the first.
 
     Raises:
@@ -183,7 +183,7 @@ def finalist(trial: Trial, losses: Sequence[float | None], confidence: float) ->
 
 
 @stage("summarise sweep")
-def summarise_sweep(plan: Plan, study: Study, finalists: Sequence[Finalist], parent_run_id: str) -> dict[str, Any]:
+def summarise_sweep(plan: SweepPlan, study: Study, finalists: Sequence[Finalist], parent_run_id: str) -> dict[str, Any]:
     """Log plots and tables to the sweep's MLflow run, mark the best trial, and return the result of the sweep."""
     trials, winner = study.trials(), min(finalists, key=lambda found: found.rank)
     importances = study.importances()
@@ -205,8 +205,8 @@ def summarise_sweep(plan: Plan, study: Study, finalists: Sequence[Finalist], par
 
 
 def _log(
-    plan: Plan, trials: Sequence[Trial], importances: Mapping[str, float], winner: Finalist, result: dict[str, Any],
-    run_id: str,
+    plan: SweepPlan, trials: Sequence[Trial], importances: Mapping[str, float], winner: Finalist,
+    result: dict[str, Any], run_id: str,
 ) -> None:
     tracker = tracker_of(plan.config)
     logarithmic = [name for name, found in plan.dimensions.items() if isinstance(found, Range) and found.log]

@@ -27,7 +27,7 @@ from tasks.data.prepare import Prepared
 from tasks.fitting.fit import FORWARD_SECONDS, EnoughSeen, FitPlan, build_fit, plan_fit
 from tasks.fitting.fit_process import interrupted
 from tasks.fitting.warm_start import START_TAG, champion_digest
-from tasks.search.study import Asked, Study
+from tasks.search.study import RunningTrial, Study
 from tasks.stage import stage
 from tasks.tracking.parameters import parameters_of
 from tasks.tracking.track import JOURNAL, ended_on_error, prefect_tags, tracker_of
@@ -95,7 +95,7 @@ def trial_run(
 
 @stage("trial", run_name="trial {asked.number}")
 def run_trial(
-    config: RunConfig, base: ModelSpec, prepared: Prepared, study: Study, asked: Asked, parent_run_id: str
+    config: RunConfig, base: ModelSpec, prepared: Prepared, study: Study, asked: RunningTrial, parent_run_id: str
 ) -> State[None]:
     """Fit one trial; a fit that fails or is pruned ends the trial, not the sweep.
 
@@ -122,7 +122,7 @@ def run_trial(
 
 
 def _fit_trial(
-    config: RunConfig, spec: ModelSpec, prepared: Prepared, study: Study, asked: Asked, run: TrialRun
+    config: RunConfig, spec: ModelSpec, prepared: Prepared, study: Study, asked: RunningTrial, run: TrialRun
 ) -> State[None]:
     plan, watch = _plan(config, spec, prepared, study), _Watch(
         asked, run, spec.training.evaluations  # type: ignore[union-attr]
@@ -164,7 +164,7 @@ def _plan(config: RunConfig, spec: ModelSpec, prepared: Prepared, study: Study) 
     return plan
 
 
-def _failed(study: Study, asked: Asked, run: TrialRun, reason: str) -> State[None]:
+def _failed(study: Study, asked: RunningTrial, run: TrialRun, reason: str) -> State[None]:
     run.end("failed", reason)
     study.fail(asked, reason)
     log.warning("trial %d failed: %s", asked.number, reason)
@@ -174,7 +174,7 @@ def _failed(study: Study, asked: Asked, run: TrialRun, reason: str) -> State[Non
 class _Watch:
     """Listener that reports a fit's validation losses to the study, and stops the fit if the study prunes it."""
 
-    def __init__(self, asked: Asked, run: TrialRun, evaluations: int) -> None:
+    def __init__(self, asked: RunningTrial, run: TrialRun, evaluations: int) -> None:
         self.asked, self.run, self.evaluations, self.seen = asked, run, evaluations, 0
 
     def __call__(self, journal: Path) -> None:

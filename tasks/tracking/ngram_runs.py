@@ -10,7 +10,7 @@ from core.config.run_config import RunConfig
 from evaluation.plots.ngram import all_figures
 from evaluation.reports.ngram_report import amount_table, as_json, curve_table, method_table
 from models.ngram.comparison import Row
-from models.ngram.lines.text_comparison import Comparison, Pruned
+from models.ngram.lines.text_comparison import Pruned, TextComparison
 from tasks.stage import git_commit
 from tasks.tracking.track import tracker_of
 from tracking.runs.runs import Tracker, run_tags
@@ -18,7 +18,7 @@ from tracking.runs.runs import Tracker, run_tags
 NAME = "ngram compare"
 
 
-def track(config: RunConfig, found: Comparison, settings: Mapping[str, Any]) -> str:
+def track(config: RunConfig, found: TextComparison, settings: Mapping[str, Any]) -> str:
     """Write the comparison to MLflow and return the id of its parent run.
 
     Each estimator gets a child run with its discounts and other parameters, counts of counts, n-grams per order, size,

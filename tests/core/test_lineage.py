@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import ArtifactError, Damaged
-from core.lineage.check import Finding, present, require_whole, verify
+from core.lineage.check import Defect, present, require_whole, verify
 from core.lineage.compare import compare, conclude
 from core.lineage.record import Lineage
 from core.lineage.tree import size_of, step_rows, tree_lines
@@ -98,7 +98,7 @@ def test_one_flipped_bit_of_any_artifact_is_found_and_named(tmp_path: Path, stag
     content[0] ^= 1
     file.write_bytes(content)
     findings = verify(record, tmp_path / "store", copy, record.root)
-    assert findings == [Finding(step.key, "changed", str(file))]
+    assert findings == [Defect(step.key, "changed", str(file))]
     with pytest.raises(Damaged, match=file.name):
         require_whole(findings)
 

@@ -12,7 +12,7 @@ from core.config.run_config import CleanConfig, SourceConfig, SplitConfig
 from core.store import Store
 from corpus.cleaning.clean import prepare
 from corpus.ingestion.ingest import read_source
-from corpus.ingestion.parts import Reading
+from corpus.ingestion.parts import SourceReading
 from corpus.quarantine.replay import assemble_with
 from corpus.reading.sources import identify, source_names
 from corpus.splitting.split import iter_split
@@ -72,7 +72,7 @@ def build(home: Path, inputs: Path, touches: Touches) -> None:
                              lambda work, source=source: read_source(source, work, CONFIG).facts, resumable=True)
         for source in sources
     }
-    readings = {digest: Reading(artifact.folder) for digest, artifact in read.items()}
+    readings = {digest: SourceReading(artifact.folder) for digest, artifact in read.items()}
     data = stage("ingest", {}, {digest: artifact.digest for digest, artifact in read.items()},
                  lambda work: assemble_with(work, sources, readings, {}))
     clean = stage("prepare", {}, {"data": data.digest},

@@ -226,7 +226,7 @@ class TestRepeatedIds:
         assert dict(zip(found.renamed.tolist(), found.occurrence.tolist(), strict=True)) == occurrence
 
     def test_rows_of_a_stretch_are_numbered_from_its_start(self):
-        repeats = corpus.ingestion.repeats.Repeats(
+        repeats = corpus.ingestion.repeats.RepeatedIds(
             np.array([2, 5, 9]), np.array([True, False, True]), np.array([4, 6]), np.array([2, 3]))
         part = repeats.of_rows(4, 9)
         assert (part.losers.tolist(), part.identical.tolist()) == ([1], [False])

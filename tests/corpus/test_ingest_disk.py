@@ -15,7 +15,7 @@ from core.content_check import ContentCheck
 from core.errors import NotWritable, StoreFull, Unreadable
 from core.store import Store
 from corpus.ingestion.ingest import ingest, iter_parts, read_source
-from corpus.ingestion.parts import Reading
+from corpus.ingestion.parts import SourceReading
 from corpus.ingestion.settle import DATASET_FILE, assemble
 from corpus.reading.sources import identify
 
@@ -45,7 +45,7 @@ def built(store, path):
     read = store.build("read", 1, {"name": source.name}, {"file": source.sha256},
                        lambda work: read_source(source, work, CONFIG).facts, resumable=True).artifact
     return store.build("ingest", 1, {}, {"read": read.digest}, lambda work: assemble(
-        work, [source], {source.sha256: Reading(read.folder)})).artifact
+        work, [source], {source.sha256: SourceReading(read.folder)})).artifact
 
 
 def finished(store):

@@ -5,7 +5,7 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpus.duplicates.keys import REASONS, Repeats, hash_texts
+from corpus.duplicates.keys import REASONS, ExactDuplicates, hash_texts
 from corpus.splitting.split import SPLITS
 
 RANK = {name: rank for rank, name in enumerate(SPLITS)}
@@ -17,7 +17,7 @@ def repeats(rows):
     assert sides == sorted(sides, key=RANK.__getitem__)
     text = np.array([text for _, text in rows], dtype=np.uint64)
     bounds = (sides.count("test"), sides.count("test") + sides.count("validation"))
-    return Repeats(text // np.uint64(3), text % np.uint64(3), bounds)
+    return ExactDuplicates(text // np.uint64(3), text % np.uint64(3), bounds)
 
 
 def reasons(found):

@@ -11,7 +11,7 @@ import pytest
 
 from core.config.run_config import SplitConfig
 from corpus.cleaning.slices import ORDER, Slices, regrouped
-from corpus.duplicates.keys import Repeats
+from corpus.duplicates.keys import ExactDuplicates
 from corpus.splitting.grouping import Grouping
 from corpus.splitting.split import iter_split, places
 
@@ -43,7 +43,7 @@ def test_finding_repeated_texts_takes_forty_bytes_a_review(traced, texts):
     high = np.random.default_rng(1).integers(0, texts, ROWS, dtype=np.uint64)
     before = tracemalloc.get_traced_memory()[0]
     tracemalloc.reset_peak()
-    found = Repeats(high, high.copy(), (ROWS // 10, ROWS // 5))
+    found = ExactDuplicates(high, high.copy(), (ROWS // 10, ROWS // 5))
     now, peak = tracemalloc.get_traced_memory()
     assert peak - before < 40 * ROWS + FIXED
     assert now - before < 6 * ROWS + FIXED

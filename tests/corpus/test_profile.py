@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import ArtifactError, EmptyInput
-from corpus.profiling.profile import LENGTH_EDGES, NEW, Profile, Summary, take_survey
+from corpus.profiling.profile import LENGTH_EDGES, NEW, Profile, ReviewSummary, take_survey
 from corpus.profiling.sketches import SAMPLE, Tally, TypeSample, name_hash
 from corpus.profiling.word_counts import WordCounts
 from corpus.profiling.word_statistics import (
@@ -349,7 +349,7 @@ def test_a_planted_word_tells_the_ratings_apart():
 
 def test_an_empty_summary_adds_nothing():
     total = SURVEY.profile.total
-    assert total + Summary() == Summary() + total == total
+    assert total + ReviewSummary() == ReviewSummary() + total == total
 
 
 @pytest.mark.real_data

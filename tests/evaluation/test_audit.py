@@ -18,7 +18,7 @@ from evaluation.writing.audit import TABLES, audit, draw_samples, shared_out
 from evaluation.writing.diversity import repetition
 from evaluation.writing.exposure import FACTS
 from evaluation.writing.novelty import overlap
-from evaluation.writing.reference import REAL_REVIEWS, Reference, make_reference
+from evaluation.writing.reference import REAL_REVIEWS, RealText, make_reference
 from evaluation.writing.word_stream import word_stream
 from models.base import FitContext
 from models.bundles.bundle import Bundle
@@ -58,7 +58,7 @@ def clean(tmp_path_factory):
 def reference(clean, tmp_path_factory):
     folder = tmp_path_factory.mktemp("reference")
     make_reference(clean, folder, CONFIG.max_words)
-    return Reference(folder)
+    return RealText(folder)
 
 
 @pytest.fixture(scope="module")
@@ -200,14 +200,14 @@ def test_real_reviews_are_cut_where_samples_end(regular, clean, monkeypatch, tmp
     written = real.select(stars=pl.col("stars").cast(pl.Int64), number=pl.int_range(60), seed=pl.lit(1),
                           text=pl.col("text").str.split(" ").list.head(11).list.join(" "))  # fmt: skip
     monkeypatch.setattr("evaluation.writing.audit.draw_samples", lambda *arguments: written)
-    facts = audit(regular, Reference(tmp_path), None, CONFIG.model_copy(update={"max_words": 10}), 1.0, tmp_path)
+    facts = audit(regular, RealText(tmp_path), None, CONFIG.model_copy(update={"max_words": 10}), 1.0, tmp_path)
     assert facts["words"] == 600
     assert pl.read_parquet(tmp_path / "copied.parquet")["span"].str.split(" ").list.len().max() <= 10
     for name in ("longest_copied", "repetition", "self_overlap", "self_bleu", "distinct_2", "mean_words"):
         assert facts[name] == facts[f"real_{name}"], name
     uncut = word_stream(real["text"])
     assert repetition(uncut) > facts["real_repetition"] == 0
-    assert overlap(uncut, Reference(tmp_path).training).longest_D.max() > facts["real_longest_copied"]
+    assert overlap(uncut, RealText(tmp_path).training).longest_D.max() > facts["real_longest_copied"]
 
 
 def test_personal_data_in_a_sample_is_counted_and_shown_with_its_text(regular, reference, monkeypatch, tmp_path):
@@ -238,7 +238,7 @@ def test_without_stars_nothing_is_said_of_them(regular, clean, tmp_path):
     facts = make_reference(tmp_path / "clean", tmp_path, CONFIG.max_words)
     assert facts["features"] == 0
     starless = replace(regular, stars_prior=(1.0, 0, 0, 0, 0, 0))
-    found = audit(starless, Reference(tmp_path), None, CONFIG, 1.0, tmp_path)
+    found = audit(starless, RealText(tmp_path), None, CONFIG, 1.0, tmp_path)
     assert found["star_agreement"] is None
     assert found["real_star_agreement"] is None
     assert pl.read_parquet(tmp_path / "samples.parquet")["stars"].unique().to_list() == [0]

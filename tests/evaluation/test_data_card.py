@@ -11,7 +11,7 @@ import pytest
 from corpus.profiling.profile import Profile, take_survey
 from evaluation.reports import card_figures as drawn
 from evaluation.reports.card import FIGURES, HTML, LIMITS, MARKDOWN, Origin, data_card, draw
-from evaluation.reports.document import Page, Section, Table
+from evaluation.reports.document import Page, PageSection, PageTable
 
 EVIL = '</blockquote><script>alert("x")</script> & "quoted" <img src=http://evil.example/x.png> | `code` $x^2$'
 SIDES = ("train", "train", "train", "validation", "test")
@@ -210,7 +210,8 @@ def test_a_large_number_is_short_and_an_estimate_is_marked(survey):
 
 
 def test_a_page_as_markdown_has_its_tables_and_points():
-    page = Page("T|t", "lead *x*", [("1", "thing")], [Section("S", ["text", Table(("a", "b"), [("x|y", "1")])])])
+    section = PageSection("S", ["text", PageTable(("a", "b"), [("x|y", "1")])])
+    page = Page("T|t", "lead *x*", [("1", "thing")], [section])
     assert page.to_markdown() == (
         "# T\\|t\n\nlead \\*x\\*\n\n| figure | value |\n| --- | ---: |\n| thing | 1 |\n\n"
         "## S\n\ntext\n\n| a | b |\n| --- | ---: |\n| x\\|y | 1 |\n"

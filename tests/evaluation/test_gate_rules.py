@@ -13,7 +13,7 @@ from core.config.presets import load_config
 from core.config.sections.promotion import PromotionConfig
 from core.errors import ConfigError
 from evaluation.gate.evidence import departure
-from evaluation.gate.rules.case import Case
+from evaluation.gate.rules.case import GateCase
 from evaluation.gate.rules.quality import not_below_floor, surely_better
 from evaluation.gate.rules.slices import slice_losses
 from evaluation.scoring.metrics import LN2
@@ -21,7 +21,7 @@ from evaluation.statistics.slices import review_slicings
 
 
 def losses(policy=None, **changes):
-    return slice_losses(Case.of(policy or PromotionConfig(), evidence(**changes)))
+    return slice_losses(GateCase.of(policy or PromotionConfig(), evidence(**changes)))
 
 
 def told(**columns):
@@ -279,7 +279,7 @@ def test_a_limit_is_switched_off_by_the_word_none():
 def test_one_review_has_no_interval_and_so_nothing_is_sure():
     ours, theirs = scores(0.5).head(1), scores().head(1)
     judged = theirs.select("review_id", "bytes", nats=pl.lit(1.0))
-    one = Case.of(PromotionConfig(), evidence(challenger=ours, champion=theirs, floor=judged))
+    one = GateCase.of(PromotionConfig(), evidence(challenger=ours, champion=theirs, floor=judged))
     assert one.gain == pytest.approx(0.5)
     assert one.interval is one.floor_gap is None
     assert surely_better(one).passed is False
@@ -289,4 +289,4 @@ def test_one_review_has_no_interval_and_so_nothing_is_sure():
 
 def test_without_a_review_that_the_floor_explains_there_is_no_gap():
     judged = scores().select("review_id", "bytes", nats=pl.lit(None, pl.Float64))
-    assert Case.of(PromotionConfig(), evidence(floor=judged)).floor_gap is None
+    assert GateCase.of(PromotionConfig(), evidence(floor=judged)).floor_gap is None

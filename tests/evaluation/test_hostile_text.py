@@ -22,12 +22,12 @@ from data_checks.report import CheckReport, ExpectationResult
 from evaluation.drift.figures import drift_page
 from evaluation.drift.odd_reviews import odd_markdown
 from evaluation.drift.report import DriftReport, Figure
-from evaluation.reports.document import Code, Page, Picture, Quote, Section, Table, Text, escape, png
+from evaluation.reports.document import Code, Page, PageSection, PageTable, PageText, Picture, Quote, escape, png
 from evaluation.reports.model_card import model_card
 from evaluation.reports.report import report
 from evaluation.reports.report_pictures import pictures_of
 from evaluation.reports.spreadsheet import as_text, csv_text
-from evaluation.scoring.surprisal import Reading, heat_map
+from evaluation.scoring.surprisal import TokenSurprisals, heat_map
 from evaluation.statistics.paired import Pair
 from reviewlm import terminal
 from tracking.runs.writes import table_texts
@@ -146,16 +146,16 @@ def test_the_model_card_and_the_decision_hold_it_as_text():
 
 
 def test_the_data_card_holds_it_as_text():
-    table = Table((ALL, "b"), [(ALL, ALL)], caption=ALL, numbers=())
-    page = Page(ALL, ALL, [(ALL, ALL)], [Section(ALL, [ALL, [table], [ALL], [Quote(ALL, ALL)]])])
+    table = PageTable((ALL, "b"), [(ALL, ALL)], caption=ALL, numbers=())
+    page = Page(ALL, ALL, [(ALL, ALL)], [PageSection(ALL, [ALL, [table], [ALL], [Quote(ALL, ALL)]])])
     assert "<script>alert(1)</script>" in assert_harmless(page.to_html()).text
     assert {tag for tag, _ in rendered(page.to_markdown()).tags} <= PLAIN
 
 
 def test_every_part_of_a_page_holds_it_as_text():
-    parts = [Text(ALL), Text(ALL, "heading"), Text(ALL, ALL), Code(ALL), Picture(b"", ALL, ALL), Section(ALL, [ALL]),
-             heat_map([Reading(ALL, "word", pl.DataFrame(HEAT))], ["a"])]  # fmt: skip
-    page = Page(ALL, ALL, [(ALL, ALL)], [Section(ALL, parts, ALL)], [ALL], ALL)
+    parts = [PageText(ALL), PageText(ALL, "heading"), PageText(ALL, ALL), Code(ALL), Picture(b"", ALL, ALL),
+             PageSection(ALL, [ALL]), heat_map([TokenSurprisals(ALL, "word", pl.DataFrame(HEAT))], ["a"])]  # fmt: skip
+    page = Page(ALL, ALL, [(ALL, ALL)], [PageSection(ALL, parts, ALL)], [ALL], ALL)
     found = assert_harmless(page.to_html())
     assert found.text.count("<script>alert(1)</script>") == 17
 

@@ -9,7 +9,7 @@ import pytest
 from course.figures import gradient_figure, learning_figure
 from course.gradient_flow import GradientFlow
 from course.tables import gradient_table, learning_table
-from course.toy_training import Learned, Point
+from course.toy_training import CurvePoint, Learned
 from evaluation.plots.memory import context_figure, probe_figure
 from evaluation.probing.context_use import ContextUse, Kept
 from evaluation.probing.memory_tables import context_table, probe_rows, scoring_speed
@@ -21,7 +21,7 @@ USE = {
     "kn": ContextUse((Kept(1, 150.0, 0.4, 0.1), Kept(5, 100.5, 0.0, 0.0), Kept(None, 100.0, 0.0, 0.0)), 50, 3),
     "mle": ContextUse(tuple(Kept(k, math.inf, math.inf, math.inf) for k in (1, 5, None)), 50, 3),
 }
-POINTS = (Point(50, 1.4, 0.25, 0.25), Point(100, 0.1, 1.0, 1.0))
+POINTS = (CurvePoint(50, 1.4, 0.25, 0.25), CurvePoint(100, 0.1, 1.0, 1.0))
 
 
 def legend_of(figure):
@@ -84,7 +84,7 @@ def test_probes_that_nobody_knows_the_words_of_are_in_the_table_and_not_in_the_f
 
 
 def test_learning_curves_name_the_last_point_and_who_stopped_early():
-    curves = {"lstm": POINTS, "tanh": (*POINTS[:1], Point(100, 1.4, 0.25, 0.25), Point(150, 1.4, 0.2, 0.2))}
+    curves = {"lstm": POINTS, "tanh": (*POINTS[:1], CurvePoint(100, 1.4, 0.25, 0.25), CurvePoint(150, 1.4, 0.2, 0.2))}
     figure = learning_figure(curves, "Recall", 0.25)
     assert legend_of(figure) == ["lstm: 100.0% at 100", "tanh: 20.0% at 150"]
     [row] = learning_table({"lstm": Learned(None, POINTS, POINTS[-1], 100, 2.0)})

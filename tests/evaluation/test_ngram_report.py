@@ -11,17 +11,17 @@ import pytest
 
 from evaluation.plots.ngram import all_figures
 from evaluation.reports.ngram_report import amount_table, as_json, curve_table, method_table, write
-from models.ngram.lines.text_comparison import Comparison, compare_texts
+from models.ngram.lines.text_comparison import TextComparison, compare_texts
 
 GOLDEN = Path(__file__).parents[1] / "models" / "ngram" / "data"
 
 
 @pytest.fixture(scope="module")
-def found() -> Comparison:
+def found() -> TextComparison:
     return compare_texts(GOLDEN / "train.txt", GOLDEN / "held_out.txt", orders=(1, 2, 3), every=(4, 1))
 
 
-def test_tables_have_a_row_per_method_amount_and_pruned_model(found: Comparison) -> None:
+def test_tables_have_a_row_per_method_amount_and_pruned_model(found: TextComparison) -> None:
     methods = {row["method"]: row for row in method_table(found.methods)}
     assert len(methods) == 9
     assert methods["maximum_likelihood"]["order 3"] == math.inf
@@ -36,7 +36,7 @@ def test_tables_have_a_row_per_method_amount_and_pruned_model(found: Comparison)
     assert len(curve_table(found.curve)) == len(found.curve)
 
 
-def test_files_hold_every_model_and_nothing_that_is_no_json(found: Comparison, tmp_path: Path) -> None:
+def test_files_hold_every_model_and_nothing_that_is_no_json(found: TextComparison, tmp_path: Path) -> None:
     files = write(found, tmp_path / "out")
     assert all(path.stat().st_size for path in files)
     rows = list(csv.DictReader((tmp_path / "out" / "models.csv").open()))
@@ -48,7 +48,7 @@ def test_files_hold_every_model_and_nothing_that_is_no_json(found: Comparison, t
     assert {"discount/3/1", "counts_of_counts/3/1", "ngrams/3"} <= first["figures"].keys()
 
 
-def test_pictures_name_what_has_no_finite_perplexity(found: Comparison, recwarn: pytest.WarningsRecorder) -> None:
+def test_pictures_name_what_has_no_finite_perplexity(found: TextComparison, recwarn: pytest.WarningsRecorder) -> None:
     drawn = all_figures(found)
     assert set(drawn) == {"by_order", "by_method", "by_amount", "by_size", "unseen"}
     legend = [text.get_text() for text in drawn["by_order"].axes[0].get_legend().get_texts()]

@@ -20,15 +20,15 @@ from evaluation.reports.optimizer_report import (
     write_rates,
     write_trials,
 )
-from models.neural.optimization.comparison import ALL, OptimizerComparison, Trial
+from models.neural.optimization.comparison import ALL, OptimizerComparison, OptimizerTrial
 from models.neural.optimization.rate_finder import RateSweep, exponential_rates, read_curve
 
 FOUND = OptimizerComparison(
     (
-        Trial("sgd", 1.0, (100, 200), (5.0, 4.5), updates=20, seconds=1.234),
-        Trial("sgd", 4.0, (100, 200), (4.8, 4.25), updates=20, seconds=1.0, divergences=1),
-        Trial("adamw", 0.01, (100, 200), (4.5, 4.0), updates=20, seconds=1.1),
-        Trial("gd", 16.0, (100,), (5.5,), diverged=True),
+        OptimizerTrial("sgd", 1.0, (100, 200), (5.0, 4.5), updates=20, seconds=1.234),
+        OptimizerTrial("sgd", 4.0, (100, 200), (4.8, 4.25), updates=20, seconds=1.0, divergences=1),
+        OptimizerTrial("adamw", 0.01, (100, 200), (4.5, 4.0), updates=20, seconds=1.1),
+        OptimizerTrial("gd", 16.0, (100,), (5.5,), diverged=True),
     ),
     train_tokens=100, validation_tokens=50, epochs=2.0,
 )  # fmt: skip
@@ -84,7 +84,7 @@ def test_the_picture_by_rate_leaves_out_what_diverged_and_says_so() -> None:
 
 
 def test_a_rule_whose_range_test_failed_is_in_table_json_and_pictures_without_a_rate() -> None:
-    lost = Trial("sgd", math.nan, (), (), failure="the loss neither fell nor rose")
+    lost = OptimizerTrial("sgd", math.nan, (), (), failure="the loss neither fell nor rose")
     found = OptimizerComparison((FOUND.trials[2], FOUND.trials[0], lost), 100, 50, 2.0)
     (_, _, told) = comparison_as_json(found)["trials"]
     assert (told["rate"], told["final"], told["failure"]) == (None, None, "the loss neither fell nor rose")

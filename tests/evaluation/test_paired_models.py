@@ -11,7 +11,7 @@ import pytest
 
 from core.errors import ReviewLMError
 from evaluation.scoring.metrics import figures_of
-from evaluation.statistics.paired import BETTER, UNDECIDED, UNKNOWN, A, Side, compare_pair, verdict
+from evaluation.statistics.paired import BETTER, UNDECIDED, UNKNOWN, A, ComparedModel, compare_pair, verdict
 from evaluation.statistics.slice_table import SliceOptions
 
 OPTIONS = SliceOptions(A, resamples=2_000, min_reviews=5, length_bins=2)
@@ -28,12 +28,12 @@ def scores(nats: np.ndarray) -> pl.DataFrame:
     })
 
 
-def side(name: str, rows: pl.DataFrame, vocabulary: str = "v1", bundle: str = "", **changed: str) -> Side:
+def side(name: str, rows: pl.DataFrame, vocabulary: str = "v1", bundle: str = "", **changed: str) -> ComparedModel:
     labels = {"unit": "word", "boundary": "bos stars eos", "adaptation": "static"} | changed
     texts = [f"{name} |\nbad", f"{name} good"]
     samples = pl.DataFrame({"stars": [1, 5], "number": [0, 0], "text": texts, "seed": [1, 1]})
     figures = figures_of(rows, vocabulary=vocabulary, **labels)
-    return Side(name, "ngram", bundle or name, False, rows, figures, samples, {"megabytes": 1.5, name: 1.0})
+    return ComparedModel(name, "ngram", bundle or name, False, rows, figures, samples, {"megabytes": 1.5, name: 1.0})
 
 
 @pytest.fixture

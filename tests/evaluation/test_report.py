@@ -14,7 +14,7 @@ from matplotlib.colors import to_hex
 
 from evaluation.plots.surprisal import surprisal_figure
 from evaluation.reports import report_tables, report_words
-from evaluation.reports.document import Amount, Page, Section, Table
+from evaluation.reports.document import Amount, Page, PageSection, PageTable
 from evaluation.reports.model_card import model_card
 from evaluation.reports.report import report
 from evaluation.reports.report_pictures import pictures_of
@@ -49,7 +49,7 @@ class Reader(HTMLParser):
 
 
 def page_of(*parts):
-    return Page("", "", sections=[Section("", parts)]).to_html()
+    return Page("", "", sections=[PageSection("", parts)]).to_html()
 
 
 @pytest.fixture(scope="module")
@@ -280,7 +280,7 @@ def test_policies_are_said_once_where_all_models_agree(results):
 
 
 def test_numbers_stand_to_the_right_with_their_heads():
-    read = Reader(page_of(Table.of([{"name": "a<b", "count": 1_234, "share": Amount("5 %"), "yes": True}])))
+    read = Reader(page_of(PageTable.of([{"name": "a<b", "count": 1_234, "share": Amount("5 %"), "yes": True}])))
     kinds = [attrs.get("class") for attrs in read.all("th")]
     assert kinds == [attrs.get("class") for attrs in read.all("td")] == [None, "number", "number", None]
     assert [text for text in read.text if text.strip()][-4:] == ["a<b", "1,234", "5 %", "True"]
@@ -302,7 +302,7 @@ def test_each_token_says_its_probability_rank_and_bits():
         "review_id": ["a"] * 4, "position": [1, 0, 2, 3], "token": ["<b>", "good", "\n", "<eos>"],
         "nats": [12 * ln2, 0.5 * ln2, math.inf, 2 * ln2], "rank": [700, 1, None, 3],
     })  # fmt: skip
-    read = Reader(page_of(surprisal.heat_map([surprisal.Reading("lstm", "word", tokens)], ["a", "b"])))
+    read = Reader(page_of(surprisal.heat_map([surprisal.TokenSurprisals("lstm", "word", tokens)], ["a", "b"])))
     spans = [attrs for attrs in read.all("span") if "title" in attrs]
     assert [attrs["class"] for attrs in spans] == ["s0", "s4", "s4", "s1"]
     assert spans[0]["title"] == "p = 70.7%, rank 1, 0.5 bits"
@@ -322,7 +322,7 @@ def test_pieces_of_words_keep_the_spaces_that_they_bring():
 def test_the_image_has_a_patch_per_token_in_the_tint_of_its_level_and_wraps():
     tokens = pl.DataFrame({"review_id": ["a"] * 30, "position": range(30), "token": ["delicious"] * 30,
                            "nats": [20.0] * 10 + [0.0] * 20, "rank": [1] * 30})  # fmt: skip
-    figure = surprisal_figure([surprisal.Reading("kn5", "word", tokens)], ["a"])
+    figure = surprisal_figure([surprisal.TokenSurprisals("kn5", "word", tokens)], ["a"])
     (axes,) = figure.axes
     tints = [to_hex(patch.get_facecolor()) for patch in axes.patches]
     assert tints == [*surprisal.TINTS, *[surprisal.TINTS[4]] * 10, *[surprisal.TINTS[0]] * 20]

@@ -9,7 +9,7 @@ from challengers import FIRST, assert_refused_by, evidence, judge, rule, scores
 
 from core.config.sections.promotion import PromotionConfig
 from evaluation.gate.decision import Decision
-from evaluation.gate.rules.case import Case
+from evaluation.gate.rules.case import GateCase
 from evaluation.gate.rules.slices import slice_losses
 
 
@@ -39,7 +39,7 @@ def test_a_large_gain_on_thirty_reviews_is():
 
 def test_the_least_gain_that_can_be_sure_is_told_and_is_what_passes():
     """1 − 0.025^(1/n) of the text may be twice as dear, n being the effective number of reviews."""
-    case = Case.of(PromotionConfig(), evidence(**level(100, 0.02)))
+    case = GateCase.of(PromotionConfig(), evidence(**level(100, 0.02)))
     size = scores(reviews=100)["bytes"].to_numpy().astype(float)
     number = size.sum() ** 2 / (size**2).sum()
     weight = 1 - 0.025 ** (1 / number)
@@ -88,7 +88,7 @@ def test_a_slice_of_one_business_shows_nothing_and_of_many_shows_its_loss():
     ones = (scores()["stars"] == 1).to_numpy()
     one_place, many = np.where(ones, 0, np.arange(200)), np.arange(200) // 2
     for groups, sure in ((one_place, False), (many, True)):
-        case = Case.of(PromotionConfig(), evidence(challenger=worse, reviews=told(group=groups)))
+        case = GateCase.of(PromotionConfig(), evidence(challenger=worse, reviews=told(group=groups)))
         row = slice_losses(case).row(0, named=True)
         assert (row["slice"], row["reviews"]) == ("1", 40)
         assert (row["surely"] > 0) is sure
@@ -97,8 +97,8 @@ def test_a_slice_of_one_business_shows_nothing_and_of_many_shows_its_loss():
     champion = pl.concat([scores(), scores().with_columns(pl.col("review_id") + "x")])
     together = champion.select("review_id", group=pl.col("review_id").str.head(6).rank("dense"))
     by_stars = PromotionConfig(slice_dimensions=("stars",))
-    single = Case.of(by_stars, evidence(challenger=scores(1.05, noise=0.3, seed=1), champion=scores()))
-    double = Case.of(by_stars, evidence(challenger=copies, champion=champion, reviews=together))
+    single = GateCase.of(by_stars, evidence(challenger=scores(1.05, noise=0.3, seed=1), champion=scores()))
+    double = GateCase.of(by_stars, evidence(challenger=copies, champion=champion, reviews=together))
     assert slice_losses(double)["surely"].to_list() == pytest.approx(slice_losses(single)["surely"].to_list())
 
 

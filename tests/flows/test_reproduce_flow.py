@@ -159,14 +159,14 @@ def test_a_version_whose_tokens_were_others_is_told_by_the_token_file(registered
 
 
 def test_a_raw_file_is_known_by_its_bytes_wherever_it_lies_now(registered: Registered, tmp_path: Path) -> None:
-    from core.lineage.record import Source
+    from core.lineage.record import RecordedSource
     from core.store import sha256_of_file
     from tasks.lineage.reproduce import find_sources
 
     old, new = tmp_path / "old.jsonl", tmp_path / "moved" / "renamed.jsonl"
     new.parent.mkdir()
     new.write_text('{"text": "Fine."}\n')
-    source = Source("file", "old.jsonl", sha256_of_file(new), new.stat().st_size, str(old))
+    source = RecordedSource("file", "old.jsonl", sha256_of_file(new), new.stat().st_size, str(old))
     record = replace(registered.record, sources=(source,))
     assert find_sources(record, [str(tmp_path / "moved")]) == {source.sha256: new}
     with pytest.raises(Unreadable, match="is missing"):

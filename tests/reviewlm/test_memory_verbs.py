@@ -387,7 +387,7 @@ def test_all_fitted_models_of_the_champions_run_are_those_of_its_own_data(
 
     monkeypatch.setenv("REVIEWLM_HOME", str(fitted))
     config = load_config(str(fitted / "preset.toml"))
-    both = module.chosen_models(module.Asked(config, clean="reviews"), None, True)
+    both = module.chosen_models(module.RequestedModels(config, clean="reviews"), None, True)
     assert [one.name for one in both] == ["kn", "rnn"]
     with pytest.raises(ReviewLMError, match="No model of this configuration"):
-        module.chosen_models(module.Asked(config, clean="others"), None, True)
+        module.chosen_models(module.RequestedModels(config, clean="others"), None, True)

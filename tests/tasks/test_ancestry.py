@@ -15,7 +15,7 @@ from core.config.sections.promotion import PromotionConfig
 from core.errors import BundleError
 from core.store import Artifact, sha256_of_file
 from evaluation.gate.evidence import DataEvidence, Evidence, Leaks, ModelEvidence
-from evaluation.gate.rules.case import Case
+from evaluation.gate.rules.case import GateCase
 from evaluation.gate.rules.data import leak_certificate
 from tasks.promotion.ancestry import look_back
 from tasks.promotion.evidence import with_past
@@ -147,7 +147,7 @@ def test_the_rule_fails_where_the_policy_requires_a_certificate(today: Artifact,
     leaks = with_past(Leaks(True, "no text stands in two splits", "t"), look_back(RunConfig(), today, challenger))
     evidence = Evidence(ModelEvidence("new", test="t"), data=DataEvidence(leaks=leaks))
     policy = PromotionConfig(require_leak_certificate=required)
-    outcome = leak_certificate(Case(policy, evidence))
+    outcome = leak_certificate(GateCase(policy, evidence))
     assert outcome.passed is passed
     assert "(e)" in outcome.detail
 

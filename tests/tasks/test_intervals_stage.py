@@ -23,7 +23,7 @@ from tasks.data.prepare import Prepared
 from tasks.evaluation.compare import Evaluated, _log_comparison, _log_to_model, compare_models
 from tasks.evaluation.cost import costs_of
 from tasks.evaluation.evaluate import Measured
-from tasks.evaluation.intervals import Comparison, compare
+from tasks.evaluation.intervals import ModelComparison, compare
 from tasks.fitting.fit import Fitted
 from tasks.reporting.summary import describe_evaluated
 from tasks.stage import store_of
@@ -113,7 +113,7 @@ def grammar(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def comparison(config: RunConfig, grammar: None) -> Comparison:
+def comparison(config: RunConfig, grammar: None) -> ModelComparison:
     return compare(config, prepared(config), models(config))
 
 
@@ -121,7 +121,7 @@ def models(config: RunConfig, **bits: float) -> list[Measured]:
     return [measured(config, name, each) for name, each in {**MODELS, **bits}.items()]
 
 
-def test_the_table_has_intervals_gaps_cost_and_front(comparison: Comparison) -> None:
+def test_the_table_has_intervals_gaps_cost_and_front(comparison: ModelComparison) -> None:
     rows = {row["model"]: row for row in comparison.table.to_dicts()}
     assert list(rows) == ["kn5+lstm", "lstm", "kn5"]
     for name, bits in MODELS.items():
@@ -134,7 +134,7 @@ def test_the_table_has_intervals_gaps_cost_and_front(comparison: Comparison) -> 
     assert [row["pareto"] for row in rows.values()] == [True, False, False]
 
 
-def test_the_differences_and_slices_are_tables_of_the_artifact(comparison: Comparison) -> None:
+def test_the_differences_and_slices_are_tables_of_the_artifact(comparison: ModelComparison) -> None:
     assert set(comparison.differences["relation"]) == {"baseline", "next better"}
     dimensions = set(comparison.slices["dimension"])
     assert dimensions == {"stars", "length", "month", "category", "frequency", "position", "after_oov"}
@@ -143,7 +143,9 @@ def test_the_differences_and_slices_are_tables_of_the_artifact(comparison: Compa
     assert comparison.artifact.facts["slices"]["stars"] == 5
 
 
-def test_equal_scores_are_not_compared_again_and_other_resamples_are(config: RunConfig, comparison: Comparison) -> None:
+def test_equal_scores_are_not_compared_again_and_other_resamples_are(
+    config: RunConfig, comparison: ModelComparison
+) -> None:
     again = compare(config, prepared(config), models(config))
     assert again.artifact.manifest["created"] == comparison.artifact.manifest["created"]
     other = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"resamples": 200})})
@@ -206,7 +208,7 @@ class Tracker:
         return f"http://mlflow/{run_id}"
 
 
-def test_mlflow_gets_x_and_x_lo_and_x_hi_in_one_batch(comparison: Comparison) -> None:
+def test_mlflow_gets_x_and_x_lo_and_x_hi_in_one_batch(comparison: ModelComparison) -> None:
     tracker: Any = Tracker()
     _log_comparison(tracker, comparison, "parent")
     ((run_id, metrics),) = tracker.batches
@@ -219,7 +221,7 @@ def test_mlflow_gets_x_and_x_lo_and_x_hi_in_one_batch(comparison: Comparison) ->
     assert tracker.tags["parent", "reviewlm.below_floor"] == "none"
 
 
-def test_a_model_s_own_run_gets_its_intervals_once(config: RunConfig, comparison: Comparison) -> None:
+def test_a_model_s_own_run_gets_its_intervals_once(config: RunConfig, comparison: ModelComparison) -> None:
     tracker: Any = Tracker()
     model = models(config)[1]
     for _ in range(2):
@@ -247,7 +249,7 @@ def test_the_task_compares_and_logs_and_draws_only_what_the_report_does_not(
 
 
 def test_the_json_has_all_and_the_terminal_fits_a_hundred_columns(
-    config: RunConfig, comparison: Comparison, capsys: pytest.CaptureFixture[str]
+    config: RunConfig, comparison: ModelComparison, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = describe_evaluated(config, Evaluated(tuple(models(config)), comparison), "run", "")
     assert [model["name"] for model in found["models"]] == list(MODELS)

@@ -15,7 +15,7 @@ from core.config.presets import parse_config
 from core.config.search_space import Choice, Range
 from core.config.sections.sweep import SweepConfig
 from core.errors import ArtifactError, FitError
-from tasks.search.study import Asked, Study
+from tasks.search.study import RunningTrial, Study
 from tasks.search.sweep import finalists_of, plan_sweep
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -28,7 +28,7 @@ def options(**changes: Any) -> SweepConfig:
     return SweepConfig(**({"trials": 7, "random_trials": 3, "pruner": "none"} | changes))
 
 
-def loss(asked: Asked) -> float:
+def loss(asked: RunningTrial) -> float:
     """Dropout matters most, tied not at all."""
     return 3 + 4 * abs(float(asked.values["dropout"] or 0) - 0.2) + 0.01 * float(asked.values["hidden"] or 0)
 
@@ -162,7 +162,7 @@ def test_a_study_that_is_no_database_is_an_error_that_says_what_to_do(tmp_path: 
     assert "move the folder away" in str(error.value)
 
 
-def reach(study: Study, curve: Callable[[int], float]) -> tuple[Asked, int | None]:
+def reach(study: Study, curve: Callable[[int], float]) -> tuple[RunningTrial, int | None]:
     """Report a curve and return the trial with the evaluation at which it is hopeless, None if it never is."""
     asked = study.ask()
     assert asked is not None

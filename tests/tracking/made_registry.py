@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from core.config.run_config import RunConfig
-from core.lineage.record import LINEAGE_FILE, Lineage, Source, Step
+from core.lineage.record import LINEAGE_FILE, Lineage, RecordedSource, Step
 
 TABLES = """
     CREATE TABLE IF NOT EXISTS model_versions (workspace, name, version INTEGER, run_id, creation_time, description,
@@ -33,7 +33,7 @@ def register(
     (artifacts / "artifacts" / "bundle").mkdir(parents=True)
     (artifacts / "artifacts" / "bundle" / "spec.json").write_text(json.dumps({"kind": "ngram"}))
     if recorded:
-        sources = tuple(Source("file", file.name, f"{number}" * 64, 1, str(file)) for file in files)
+        sources = tuple(RecordedSource("file", file.name, f"{number}" * 64, 1, str(file)) for file in files)
         steps = (step("ingest", f"data-{number}"), step("prepare", f"clean-{number}"), step("fit", f"fit-{number}"))
         record = Lineage(
             "kn5", "ngram", "b", f"fit/fit-{number}", config.model_dump(mode="json"), sources, steps, folder

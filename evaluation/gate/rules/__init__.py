@@ -1,7 +1,7 @@
 """Define the rules of the gate, in the order in which they are applied and shown.
 
-A rule is a function from a `Case` to a `RuleOutcome`. To add a rule, write a function in one of these modules, and add
-a line here, its limit in `core/config/sections/promotion.py` and its row in docs/promotion.md.
+A rule is a function from a `GateCase` to a `RuleOutcome`. To add a rule, write a function in one of these modules, and
+add a line here, its limit in `core/config/sections/promotion.py` and its row in docs/promotion.md.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from evaluation.gate.decision import RuleOutcome
-from evaluation.gate.rules.case import Case
+from evaluation.gate.rules.case import GateCase
 from evaluation.gate.rules.comparability import (
     another_model,
     champion_at_hand,
@@ -28,7 +28,7 @@ from evaluation.gate.rules.quality import better_than_baseline, better_than_cham
 from evaluation.gate.rules.serving import latency, size, smoke_test
 from evaluation.gate.rules.slices import no_slice_worse
 
-Rule = Callable[[Case], RuleOutcome]
+Rule = Callable[[GateCase], RuleOutcome]
 
 RULES: tuple[Rule, ...] = (
     another_model, champion_at_hand, scored_now, same_test_reviews, same_family, same_reading, same_adaptation,

@@ -37,14 +37,14 @@ class Gain:
 
 
 @dataclass(frozen=True)
-class Case:
+class GateCase:
     """A policy, evidence with its rows in the order of the review ids, and figures that follow from both."""
 
     policy: PromotionConfig
     evidence: Evidence
 
     @classmethod
-    def of(cls, policy: PromotionConfig, evidence: Evidence) -> Case:
+    def of(cls, policy: PromotionConfig, evidence: Evidence) -> GateCase:
         """Sort the rows by review, because their order must not change which reviews are drawn, nor a last digit."""
         champion, baseline = (model and model.sorted() for model in (evidence.champion, evidence.baseline))
         return cls(policy, replace(evidence, challenger=evidence.challenger.sorted(), champion=champion,

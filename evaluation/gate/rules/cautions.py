@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import polars as pl
 
-from evaluation.gate.rules.case import Case, open_nats
+from evaluation.gate.rules.case import GateCase, open_nats
 from evaluation.statistics.groups import design_effect, groups_of
 
 IDS = {"user": "user_id", "business": "business_id"}
@@ -19,7 +19,7 @@ errors by which the ratio must be beyond chance.
 """
 
 
-def cautions(case: Case) -> tuple[str, ...]:
+def cautions(case: GateCase) -> tuple[str, ...]:
     """Return a sentence for each assumption of the gain's interval that these test reviews contradict."""
     other = case.champion_rows if case.champion_scored else case.baseline_rows
     if other is None or not len(other) or not case.same_reviews(other):
@@ -30,7 +30,7 @@ def cautions(case: Case) -> tuple[str, ...]:
     return (*_worse_than_allowed_for(case, ours_D / theirs_D - 1), *_drawn_apart(case, ours_D, theirs_D, other))
 
 
-def _worse_than_allowed_for(case: Case, loss_D: np.ndarray) -> Iterator[str]:
+def _worse_than_allowed_for(case: GateCase, loss_D: np.ndarray) -> Iterator[str]:
     """Warn of reviews with a larger loss of the challenger than the policy assumes for unseen reviews."""
     most = case.policy.max_review_loss
     if worse := int((loss_D > most).sum()):
@@ -41,7 +41,7 @@ def _worse_than_allowed_for(case: Case, loss_D: np.ndarray) -> Iterator[str]:
         )
 
 
-def _drawn_apart(case: Case, ours_D: np.ndarray, theirs_D: np.ndarray, other: pl.DataFrame) -> Iterator[str]:
+def _drawn_apart(case: GateCase, ours_D: np.ndarray, theirs_D: np.ndarray, other: pl.DataFrame) -> Iterator[str]:
     """Warn if reviews of one user, or of one business, resemble each other but are not one group.
 
     For two ways of grouping reviews, the variances add up, minus the variance of single reviews (Cameron, Gelbach and
@@ -75,7 +75,7 @@ def _within(inner_D: np.ndarray, outer_D: np.ndarray | None) -> bool:
     return len(np.unique(np.stack([inner_D, outer_D]), axis=1).T) == inner_D.max() + 1
 
 
-def _not_sure(case: Case, other: pl.DataFrame, times: float) -> str:
+def _not_sure(case: GateCase, other: pl.DataFrame, times: float) -> str:
     """Return a remark if a sure gain would not be sure with *times* the variance; otherwise an empty text."""
     gain = case.interval if case.champion_scored else case.gain_over(other)
     margin = case.policy.min_relative_gain if case.champion_scored else case.policy.min_gain_over_baseline

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from evaluation.gate.decision import RuleOutcome
-from evaluation.gate.rules.case import MORE_REVIEWS, NO_CHAMPION, Case, open_nats
+from evaluation.gate.rules.case import MORE_REVIEWS, NO_CHAMPION, GateCase, open_nats
 
 DEPARTURE = 1e-3
 """Largest allowed difference, relative to the nats of one review, between two scorings of one bundle; the same as
@@ -17,7 +17,7 @@ weight makes a larger difference.
 """
 
 
-def another_model(case: Case) -> RuleOutcome:
+def another_model(case: GateCase) -> RuleOutcome:
     """Refuse the champion itself."""
     name = "another model"
     if case.evidence.champion is None:
@@ -30,7 +30,7 @@ def another_model(case: Case) -> RuleOutcome:
     return RuleOutcome(name, True, "challenger and champion are different bundles")
 
 
-def champion_at_hand(case: Case) -> RuleOutcome:
+def champion_at_hand(case: GateCase) -> RuleOutcome:
     """Refuse if there is a champion that cannot be measured, because the loss from replacing it is unknown."""
     name = "champion at hand"
     if case.evidence.champion is None:
@@ -42,7 +42,7 @@ def champion_at_hand(case: Case) -> RuleOutcome:
     return RuleOutcome(name, not case.lost, detail)
 
 
-def scored_now(case: Case) -> RuleOutcome:
+def scored_now(case: GateCase) -> RuleOutcome:
     """Refuse figures that were not computed for this decision, or that differ from those in the store."""
     name, evidence = "scored now", case.evidence
     if case.identical:
@@ -68,7 +68,7 @@ def _or_infinite(departure: float | None) -> float:
     return math.inf if departure is None or math.isnan(departure) else departure
 
 
-def same_test_reviews(case: Case) -> RuleOutcome:
+def same_test_reviews(case: GateCase) -> RuleOutcome:
     """Refuse unless both models were scored on the same reviews, each review once."""
     name = "same test reviews"
     if case.evidence.champion is None or (case.lost and not case.champion_scored):
@@ -79,7 +79,7 @@ def same_test_reviews(case: Case) -> RuleOutcome:
     return RuleOutcome(name, not case.problem, case.problem or match)
 
 
-def same_family(case: Case) -> RuleOutcome:
+def same_family(case: GateCase) -> RuleOutcome:
     """Refuse a challenger trained on another family of data than the champion.
 
     It may be better on its own text and worthless on the champion's.
@@ -102,7 +102,7 @@ def same_family(case: Case) -> RuleOutcome:
     return RuleOutcome(name, False, f"{other}: {remedy}")
 
 
-def same_reading(case: Case) -> RuleOutcome:
+def same_reading(case: GateCase) -> RuleOutcome:
     """Refuse a challenger that has to model less of the text, unless the policy allows it."""
     name, unfair = "same reading of the text", case.evidence.unfair
     if case.evidence.champion is None:
@@ -118,7 +118,7 @@ def same_reading(case: Case) -> RuleOutcome:
     return RuleOutcome(name, True, "; ".join(part for part in said if part))
 
 
-def same_adaptation(case: Case) -> RuleOutcome:
+def same_adaptation(case: GateCase) -> RuleOutcome:
     """Refuse a challenger that adapts in another way than the policy names; report if the champion adapts differently.
 
     A difference from the champion does not fail the rule: each review is scored from the fresh state, by a proper
@@ -147,7 +147,7 @@ def unwanted_adaptation(way: str, wanted: str) -> str:
     return f"its figures are {way}, and promotion.adaptation asks for {wanted} models"
 
 
-def enough_reviews(case: Case) -> RuleOutcome:
+def enough_reviews(case: GateCase) -> RuleOutcome:
     """Refuse to decide with too few independent groups of reviews, and show the smallest gain that they can prove."""
     count, limit = case.groups, case.policy.min_test_reviews
     grouped = case.groups_D is not None
@@ -160,7 +160,7 @@ def enough_reviews(case: Case) -> RuleOutcome:
     return RuleOutcome("enough reviews", count >= limit, detail, count, limit)
 
 
-def finite_figures(case: Case) -> RuleOutcome:
+def finite_figures(case: GateCase) -> RuleOutcome:
     """Refuse figures that are not finite numbers, of either model.
 
     Exception: a champion that gives a review probability 0 does not block a challenger that gives none probability 0.

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from evaluation.gate.decision import RuleOutcome
-from evaluation.gate.rules.case import Case, said
+from evaluation.gate.rules.case import GateCase, said
 
 
-def data_checks(case: Case) -> RuleOutcome:
+def data_checks(case: GateCase) -> RuleOutcome:
     """Refuse if a suite of expectations failed or none was run."""
     return said("data checks", case.evidence.data.checks_passed, case.evidence.data.checks_detail)
 
 
-def leak_certificate(case: Case) -> RuleOutcome:
+def leak_certificate(case: GateCase) -> RuleOutcome:
     """Refuse unless a verified certificate of these test reviews says that none of them is in the training data."""
     name, leaks, tested = "leak certificate", case.evidence.data.leaks, case.evidence.challenger.test
     if not case.policy.require_leak_certificate:
@@ -24,7 +24,7 @@ def leak_certificate(case: Case) -> RuleOutcome:
     return said(name, leaks.free, leaks.detail)
 
 
-def drift(case: Case) -> RuleOutcome:
+def drift(case: GateCase) -> RuleOutcome:
     """Report whether the new reviews differ from those that the champion was trained on; never fails.
 
     Drift is a reason to retrain, not a reason to keep an old champion.

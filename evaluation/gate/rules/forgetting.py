@@ -10,10 +10,10 @@ from __future__ import annotations
 import numpy as np
 
 from evaluation.gate.decision import RuleOutcome
-from evaluation.gate.rules.case import NO_CHAMPION, Case, change, open_nats
+from evaluation.gate.rules.case import NO_CHAMPION, GateCase, change, open_nats
 
 
-def no_forgetting(case: Case) -> RuleOutcome:
+def no_forgetting(case: GateCase) -> RuleOutcome:
     """Refuse a challenger that is surely worse, by more than the limit, on the champion's own test reviews.
 
     "Surely" means that the whole interval of the loss is above the limit. So an equal model is hardly ever refused, and
@@ -42,7 +42,7 @@ def no_forgetting(case: Case) -> RuleOutcome:
     return RuleOutcome(name, limit is not None and loss.low <= limit, detail, loss.low, limit)
 
 
-def _not_applicable(case: Case) -> str:
+def _not_applicable(case: GateCase) -> str:
     if case.evidence.champion is None:
         return NO_CHAMPION
     if case.identical:
@@ -54,7 +54,7 @@ def _not_applicable(case: Case) -> str:
     return ""
 
 
-def _about(case: Case, scored: int) -> str:
+def _about(case: GateCase, scored: int) -> str:
     """Return which reviews were used, and how many were left out."""
     found = case.evidence.champion_reviews
     assert found is not None
@@ -65,7 +65,7 @@ def _about(case: Case, scored: int) -> str:
     return f"{about} (the challenger learnt from the others: {', '.join(said)})" if said else about
 
 
-def _not_finite(case: Case, about: str) -> RuleOutcome | None:
+def _not_finite(case: GateCase, about: str) -> RuleOutcome | None:
     """Refuse scores that are not numbers; pass if only the champion gives a review probability 0."""
     found, name = case.evidence.champion_reviews, "no forgetting"
     assert found is not None

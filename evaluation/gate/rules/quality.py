@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 
 from evaluation.gate.decision import RuleOutcome
-from evaluation.gate.rules.case import MORE_REVIEWS, Case, Gain, change
+from evaluation.gate.rules.case import MORE_REVIEWS, Gain, GateCase, change
 
 NO_INTERVAL = "no interval can be computed: there are fewer than two groups of reviews, or scores that are not finite"
 ROUNDING = 1e-9
 """Rounding error allowed below the floor, in bits per byte."""
 
 
-def not_below_floor(case: Case) -> RuleOutcome:
+def not_below_floor(case: GateCase) -> RuleOutcome:
     """Refuse a model that surely needs fewer bits than the process that wrote the text: a correct model cannot.
 
     The rule does not apply to a model whose vocabulary folds case and spacing without a price, because its figures do
@@ -32,7 +32,7 @@ def not_below_floor(case: Case) -> RuleOutcome:
     return RuleOutcome(name, not below, detail, gap.high, 0.0)
 
 
-def better_than_baseline(case: Case) -> RuleOutcome:
+def better_than_baseline(case: GateCase) -> RuleOutcome:
     """Refuse a model that is not surely better than the baseline named in the configuration.
 
     Without a champion this rule decides about the first model, so it requires as much certainty as the others.
@@ -55,7 +55,7 @@ def better_than_baseline(case: Case) -> RuleOutcome:
     return RuleOutcome(name, gain.low > limit, detail, gain.low, limit)
 
 
-def better_than_champion(case: Case) -> RuleOutcome:
+def better_than_champion(case: GateCase) -> RuleOutcome:
     """Refuse a gain below the required one; a tie keeps the champion."""
     name, limit = "better than the champion", case.policy.min_relative_gain
     if case.problem:
@@ -66,7 +66,7 @@ def better_than_champion(case: Case) -> RuleOutcome:
     return RuleOutcome(name, case.gain > 0 and case.gain >= limit, detail, case.gain, limit)
 
 
-def surely_better(case: Case) -> RuleOutcome:
+def surely_better(case: GateCase) -> RuleOutcome:
     """Refuse a gain whose interval includes gains at or below the required one, because it may be chance."""
     name, limit = "surely better", case.policy.min_relative_gain
     if case.problem:
@@ -79,7 +79,7 @@ def surely_better(case: Case) -> RuleOutcome:
     return RuleOutcome(name, gain.low > limit, _interval(case, gain, limit), gain.low, limit)
 
 
-def _interval(case: Case, gain: Gain, limit: float) -> str:
+def _interval(case: GateCase, gain: Gain, limit: float) -> str:
     """Return how sure a gain is; if only more reviews could make it sure, add this remedy."""
     detail = f"the {100 * gain.confidence:.4g} % interval of the gain is {gain.low:+.2%} to {gain.high:+.2%}: "
     remedy = f"; {MORE_REVIEWS}" if gain.low <= limit < gain.estimate else ""

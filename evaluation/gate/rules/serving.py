@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from evaluation.gate.decision import RuleOutcome
-from evaluation.gate.rules.case import Case, at_most, said
+from evaluation.gate.rules.case import GateCase, at_most, said
 
 NOTHING_NEW = "nothing new was registered"
 
 
-def smoke_test(case: Case) -> RuleOutcome:
+def smoke_test(case: GateCase) -> RuleOutcome:
     """Refuse a version that does not answer in a fresh process."""
     if case.identical and case.evidence.serving.smoke_passed is None:
         return RuleOutcome("smoke test", None, NOTHING_NEW)
     return said("smoke test", case.evidence.serving.smoke_passed, case.evidence.serving.smoke_detail)
 
 
-def latency(case: Case) -> RuleOutcome:
+def latency(case: GateCase) -> RuleOutcome:
     """Refuse a model that is too slow with its suggestions."""
     name, found, limit = "latency", case.evidence.serving.latency, case.policy.max_latency_ms
     if found is None and case.identical:
@@ -26,7 +26,7 @@ def latency(case: Case) -> RuleOutcome:
     return at_most(name, found.p95, limit, f"{detail}a written word takes {found.word:.1f} ms")
 
 
-def size(case: Case) -> RuleOutcome:
+def size(case: GateCase) -> RuleOutcome:
     """Refuse a bundle that is larger than the limit."""
     found = case.evidence.serving.megabytes
     detail = "the size of the bundle is not known" if found is None else f"the bundle has {found:.1f} MB"

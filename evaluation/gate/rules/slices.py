@@ -21,7 +21,7 @@ import polars as pl
 from scipy.stats import t as student
 
 from evaluation.gate.decision import RuleOutcome
-from evaluation.gate.rules.case import Case, change, open_nats
+from evaluation.gate.rules.case import GateCase, change, open_nats
 from evaluation.statistics.slices import split_categories, star_labels
 
 BANDS = (25, 50, 100, 200)
@@ -33,7 +33,7 @@ BAND_NAMES = (
 KEYS = ["dimension", "slice"]
 
 
-def no_slice_worse(case: Case) -> RuleOutcome:
+def no_slice_worse(case: GateCase) -> RuleOutcome:
     """Refuse a challenger that is surely worse on a slice by more than the limit."""
     name, limit = "no slice worse", case.policy.max_slice_loss
     if case.problem:
@@ -58,7 +58,7 @@ def _how_sure(shown: Mapping[str, float]) -> str:
     return f", by at least {shown['surely']:.2%}" if shown["surely"] > 0 else ", which may be chance"
 
 
-def slice_losses(case: Case) -> pl.DataFrame:
+def slice_losses(case: GateCase) -> pl.DataFrame:
     """Return dimension, slice, reviews, loss and its lower end `surely`, one row per slice, the worst first.
 
     A loss of 0.1 means 10 % more bits than the champion needs. Slices with too few reviews are left out.
@@ -88,7 +88,7 @@ def slice_losses(case: Case) -> pl.DataFrame:
     return table.select(*KEYS, "reviews", "loss", "surely").sort("loss", *KEYS, descending=[True, False, False])
 
 
-def _members(case: Case, rows: pl.DataFrame, dimension: str) -> pl.DataFrame:
+def _members(case: GateCase, rows: pl.DataFrame, dimension: str) -> pl.DataFrame:
     """Return which review is in which slice of a dimension; reviews without the needed fact are left out."""
     if dimension == "stars":
         members = rows.select("review_id", slice=star_labels())
@@ -111,7 +111,7 @@ def _told(reviews: pl.DataFrame | None, dimension: str) -> pl.DataFrame:
     return members.filter(pl.col("slice").str.len_chars() > 0)
 
 
-def _looked_at(case: Case, table: pl.DataFrame) -> str:
+def _looked_at(case: GateCase, table: pl.DataFrame) -> str:
     counts = dict(table.group_by("dimension").len().iter_rows())
     parts = [f"{counts.get(dimension, 0)} of {dimension}" for dimension in case.policy.slice_dimensions]
     return f"slices with {case.policy.min_slice_reviews} or more reviews: {', '.join(parts)}"

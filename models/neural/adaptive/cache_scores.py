@@ -23,7 +23,7 @@ WIDTH = 256
 
 
 @dataclass(frozen=True)
-class Memory:
+class CacheMemory:
     """The tokens that T positions of B streams may look back at. Position t is at index K + t of L = K + T.
 
     Args:
@@ -39,7 +39,7 @@ class Memory:
 
 @torch.no_grad()
 def cache_nats(
-    memory: Memory, query_BTE: Tensor, thetas: Sequence[float], windows: Sequence[int]
+    memory: CacheMemory, query_BTE: Tensor, thetas: Sequence[float], windows: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compare the features of T positions with the remembered ones, some positions at a time.
 
@@ -73,8 +73,8 @@ def cache_nats(
 
 
 def _sums(
-    memory: Memory, query_BCE: Tensor, thetas: Sequence[float], windows: Sequence[int], place_C: np.ndarray, first: int,
-    number_WBC: np.ndarray,
+    memory: CacheMemory, query_BCE: Tensor, thetas: Sequence[float], windows: Sequence[int], place_C: np.ndarray,
+    first: int, number_WBC: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Return log Σ exp(θ h · h_i) over remembered tokens equal to the one at each place, and over all (S, W, B, C).
 

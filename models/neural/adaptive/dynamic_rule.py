@@ -38,7 +38,7 @@ SIDE_BY_SIDE = 100
 """Segments of a minibatch of the statistics r; the size of r depends on it."""
 
 
-class Rule:
+class DynamicRule:
     """The update rule: gradient step and decay towards the static weights.
 
     Args:

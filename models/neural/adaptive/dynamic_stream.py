@@ -16,7 +16,7 @@ from torch import Tensor
 from ...tokens.vocabulary import BOS, GIVEN
 from ..lm import NeuralLM
 from ..network import NetworkState, detach
-from .dynamic_rule import Rule, Weights, differentiable, gradients_of, targets_of, twin, use
+from .dynamic_rule import DynamicRule, Weights, differentiable, gradients_of, targets_of, twin, use
 
 NO_IDS = np.zeros(0, np.int64)
 
@@ -72,7 +72,7 @@ class StreamReader:
         across: Whether the beginning of a document leaves the weights as they are.
     """
 
-    def __init__(self, model: NeuralLM, rule: Rule, length: int, across: bool) -> None:
+    def __init__(self, model: NeuralLM, rule: DynamicRule, length: int, across: bool) -> None:
         self.model, self.rule, self.length, self.across = model, rule, length, across
         self.network, self.turn = twin(model.network), Lock()
 

@@ -34,7 +34,7 @@ from ...cache.counts import NONE
 from ...cache.lm import LEAST_STATIC, RANGES, CacheLM, CacheState, range_of
 from ...mixture.parts import Part, journal_tuning, open_parts
 from ...specs import NeuralCacheSpec
-from .cache_scores import Memory, cache_nats
+from .cache_scores import CacheMemory, cache_nats
 from .variants import held_out, neural_model
 
 if TYPE_CHECKING:
@@ -133,13 +133,13 @@ class NeuralCacheLM(CacheLM):
         nats_BT = np.where(number_1BT[0] > 0, nats_11BT[0, 0], static_BT)
         return np.stack([static_BT, nats_BT], -1), number_1BT[0][..., None], self._after_reading(memory, part)
 
-    def _memory(self, ids_BT: np.ndarray, before_BTE: Tensor, state: NeuralCacheState) -> Memory:
+    def _memory(self, ids_BT: np.ndarray, before_BTE: Tensor, state: NeuralCacheState) -> CacheMemory:
         """Return the tokens remembered before and while these tokens are read."""
         ids_BL = np.concatenate([state.recent_BK, ids_BT], 1)
         features_BLE = torch.cat([state.features_BKE, before_BTE], 1)
-        return Memory(self._keys(ids_BL), self._since(ids_BL), features_BLE)
+        return CacheMemory(self._keys(ids_BL), self._since(ids_BL), features_BLE)
 
-    def _after_reading(self, memory: Memory, part: Any) -> NeuralCacheState:
+    def _after_reading(self, memory: CacheMemory, part: Any) -> NeuralCacheState:
         first = max(0, memory.keys_BL.shape[1] - self.window)
         forgotten_BL = np.arange(memory.keys_BL.shape[1]) < memory.since_BL[:, -1:]
         recent_BK = np.where(forgotten_BL, NONE, memory.keys_BL)[:, first:]

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...base import ModelError
 from ...mixture.parts import Part
-from ...mixture.tuning import NO_TOKEN, Batch, batches
+from ...mixture.tuning import NO_TOKEN, TuningBatch, batches
 from ...tokens.vocabulary import GIVEN
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def neural_model(part: Part, variant: str) -> NeuralLM:
     return cast("NeuralLM", part.model)
 
 
-def held_out(stream: TokenStream, limit: int, continuous: bool, lanes: int = 1) -> Iterator[Batch]:
+def held_out(stream: TokenStream, limit: int, continuous: bool, lanes: int = 1) -> Iterator[TuningBatch]:
     """Yield about *limit* held-out tokens: whole reviews side by side, or the start of the text as continuous streams.
 
     Args:
@@ -55,4 +55,4 @@ def held_out(stream: TokenStream, limit: int, continuous: bool, lanes: int = 1) 
     scored_BT = ~np.isin(ids_BT, sorted(GIVEN))
     if not scored_BT.any():
         raise ModelError(NO_TOKEN, "input")
-    yield Batch(ids_BT, scored_BT)
+    yield TuningBatch(ids_BT, scored_BT)

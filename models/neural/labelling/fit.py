@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...base import ModelError, Progress
+from ...base import FitProgress, ModelError
 from ..device import require_device
 from ..lm import limited_threads
 from ..optimization.clipping import scale_and_clip
@@ -24,13 +24,13 @@ from ..optimization.schedule import learning_rate
 from ..out_of_memory import first_line, is_out_of_memory
 from ..recurrent import RecurrentNetwork
 from ..training.checkpoint import fill_network, network_tensors
-from .labelled_sequences import Batch, LabelledSequences
+from .labelled_sequences import LabelledBatch, LabelledSequences
 from .labeller import Labeller
 from .network import LabellingNetwork
 from .spec import LabellingSpec
 
 
-class Fitted(NamedTuple):
+class FittedLabeller(NamedTuple):
     """The model of the best evaluation, and numbers: parameters, updates, and the result of `Labeller.measure`."""
 
     model: Labeller
@@ -40,8 +40,8 @@ class Fitted(NamedTuple):
 def fit(
     spec: LabellingSpec, entries: int, train: LabelledSequences, validation: LabelledSequences, *,
     start: RecurrentNetwork | None = None, vocabulary_digest: str = "", device: str = "cpu", threads: int = 1,
-    report: Callable[[Progress], None] = lambda progress: None,
-) -> Fitted:  # fmt: skip
+    report: Callable[[FitProgress], None] = lambda progress: None,
+) -> FittedLabeller:  # fmt: skip
     """Train on some examples, choose the state with the lowest mean loss on others.
 
     Equal arguments give equal weights on the same machine.
@@ -71,7 +71,7 @@ def fit(
             if start is not None:
                 network.take_over(start)
             model = Labeller(spec, network.to(device), vocabulary_digest)
-            return Fitted(model, _train(model, train, validation, report))
+            return FittedLabeller(model, _train(model, train, validation, report))
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -80,7 +80,7 @@ def fit(
 
 
 def _train(
-    model: Labeller, train: LabelledSequences, validation: LabelledSequences, report: Callable[[Progress], None]
+    model: Labeller, train: LabelledSequences, validation: LabelledSequences, report: Callable[[FitProgress], None]
 ) -> dict[str, float]:
     """Make all updates and put the best weights into the model's network."""
     spec, network, training = model.spec, model.network, model.spec.training
@@ -100,7 +100,7 @@ def _train(
         if update + 1 in looks:
             network.eval()
             figures = model.measure(validation)
-            report(Progress(read, round(training.epochs * len(sequences.ids_P)), figures))
+            report(FitProgress(read, round(training.epochs * len(sequences.ids_P)), figures))
             if figures[spec.loss] < best_figures[spec.loss]:
                 best, best_figures = network_tensors(network), figures
     if math.isinf(best_figures[spec.loss]):
@@ -117,8 +117,8 @@ def _endless(train: LabelledSequences, draw: np.random.Generator, batch: int) ->
 
 
 def update_once(
-    network: LabellingNetwork, optimizer: torch.optim.Optimizer, batch: Batch, targets: np.ndarray, spec: LabellingSpec,
-    update: int,
+    network: LabellingNetwork, optimizer: torch.optim.Optimizer, batch: LabelledBatch, targets: np.ndarray,
+    spec: LabellingSpec, update: int,
 ) -> None:  # fmt: skip
     """Take one step along the mean gradient over all targets; a batch without targets takes none.
 
@@ -148,7 +148,7 @@ def update_once(
 
 
 def asked_features(
-    network: LabellingNetwork, batch: Batch, targets: np.ndarray, spec: LabellingSpec
+    network: LabellingNetwork, batch: LabelledBatch, targets: np.ndarray, spec: LabellingSpec
 ) -> tuple[Tensor, Tensor]:
     """Return the features that have a target, and the targets (float for numbers, int64 for labels)."""
     device = network.embedding.weight.device

@@ -23,7 +23,7 @@ POOL = 50
 """Batches whose sequences are sorted by length together, so that padding is short and the order is still random."""
 
 
-class Batch(NamedTuple):
+class LabelledBatch(NamedTuple):
     """Sequences side by side: their numbers rows_B, ids_BT (0 in the padding), and lengths_B, all int64."""
 
     rows_B: np.ndarray
@@ -100,7 +100,7 @@ class Sequences:
     def _rates(self) -> np.ndarray:
         return (self.ids_P > STARS[0]) & (self.ids_P <= STARS[-1])
 
-    def batch(self, rows_B: np.ndarray) -> Batch:
+    def batch(self, rows_B: np.ndarray) -> LabelledBatch:
         """Return the chosen sequences side by side, in the order given; a sequence may be chosen more than once.
 
         Raises:
@@ -112,7 +112,7 @@ class Sequences:
         inside_BT = np.arange(lengths_B.max()) < lengths_B[:, None]
         ids_BT = np.zeros(inside_BT.shape, np.int64)
         ids_BT[inside_BT] = self.ids_P[self.positions(rows_B)]
-        return Batch(rows_B, ids_BT, lengths_B)
+        return LabelledBatch(rows_B, ids_BT, lengths_B)
 
     def positions(self, rows_B: np.ndarray) -> np.ndarray:
         """Return the indices in `ids_P` of all positions of the chosen sequences, sequence after sequence."""
@@ -120,10 +120,10 @@ class Sequences:
         before_B = np.cumsum(lengths_B) - lengths_B
         return np.repeat(self.offsets[rows_B] - before_B, lengths_B) + np.arange(lengths_B.sum())
 
-    def by_length(self, positions: int) -> Iterator[Batch]:
+    def by_length(self, positions: int) -> Iterator[LabelledBatch]:
         """Yield all sequences in batches of at most *positions* padded positions, or of one sequence; longest first.
 
-        They are sorted by length, so that padding is short; `Batch.rows_B` has their numbers.
+        They are sorted by length, so that padding is short; `LabelledBatch.rows_B` has their numbers.
         """
         order = np.argsort(-self.lengths, kind="stable")
         first = 0

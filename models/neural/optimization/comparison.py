@@ -54,7 +54,7 @@ HELD_OUT_TOKENS = 20_000
 
 
 @dataclass(frozen=True)
-class Trial:
+class OptimizerTrial:
     """The result of one fit.
 
     Args:
@@ -103,13 +103,13 @@ class OptimizerComparison:
         epochs: Of each trial.
     """
 
-    trials: tuple[Trial, ...]
+    trials: tuple[OptimizerTrial, ...]
     train_tokens: int
     validation_tokens: int
     epochs: float
 
     @property
-    def best(self) -> tuple[Trial, ...]:
+    def best(self) -> tuple[OptimizerTrial, ...]:
         """The trial of each optimiser with the lowest final nats, best optimiser first."""
         names = dict.fromkeys(trial.optimizer for trial in self.trials)
         own = [min((t for t in self.trials if t.optimizer == name), key=lambda t: t.final) for name in names]
@@ -187,7 +187,7 @@ def compare(
             except ModelError as error:
                 if error.kind not in lost:
                     raise
-                last, trial = error, Trial(optimizer, rate, (), (), failure=str(error))
+                last, trial = error, OptimizerTrial(optimizer, rate, (), (), failure=str(error))
             found = replace(found, trials=(*found.trials, trial))
             tell(found)
     if last and all(trial.failure for trial in found.trials):
@@ -204,7 +204,7 @@ def _found_rate(spec: NeuralSpec, optimizer: Optimizer, train: TokenStream, cont
 
 def _fit(
     spec: NeuralSpec, vocabulary: Vocabulary, train: TokenStream, validation: TokenStream, context: FitContext
-) -> Trial:
+) -> OptimizerTrial:
     training: TrainingSpec = spec.training
     work = context.work / f"{training.optimizer}-{training.learning_rate:g}"
     work.mkdir(parents=True)
@@ -221,7 +221,7 @@ def _fit(
         shutil.rmtree(work, ignore_errors=True)
     points = [(line["step"], line["validation/nats"]) for line in lines if "validation/nats" in line]
     counted: dict[str, Any] = {name: int(summary.get(name, 0)) for name in ("updates", "divergences", "parameters")}
-    return Trial(
+    return OptimizerTrial(
         training.optimizer, training.learning_rate, tuple(step for step, _ in points),
         tuple(nats for _, nats in points), seconds=float(summary.get("seconds", 0.0)), diverged=not summary, **counted,
     )  # fmt: skip

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import quantiles
 
-from ...base import Progress
+from ...base import FitProgress
 from ..optimization.clipping import Clipped
 
 SUMS = ("nats", "tokens", "clipped", "cut", "updates", "seconds")
@@ -180,7 +180,7 @@ class Course:
         cuts = quantiles(norms, n=100, method="inclusive")
         return {"gradient_norm/p50": cuts[49], "gradient_norm/p90": cuts[89], "gradient_norm/p99": cuts[98]}
 
-    def progress(self, updates: int, total_tokens: int, nats: bool = True) -> Progress:
+    def progress(self, updates: int, total_tokens: int, nats: bool = True) -> FitProgress:
         """Return one progress report; figures that are not known yet are left out, as is an estimator's loss."""
         left = self.seconds / max(1, self.updates) * (updates - self.updates)
         known = {
@@ -191,7 +191,7 @@ class Course:
         figures = {name: perplexity(nats) for name, nats in known.items() if math.isfinite(nats)}
         figures["tokens_per_second"] = self.tokens / max(self.seconds, 1e-9)
         figures["seconds_left"] = left
-        return Progress(min(self.tokens, total_tokens), total_tokens, figures)
+        return FitProgress(min(self.tokens, total_tokens), total_tokens, figures)
 
     def _train_now(self) -> float:
         if math.isfinite(self.train_nats) or not self.since["tokens"]:

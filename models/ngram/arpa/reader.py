@@ -24,7 +24,7 @@ import polars as pl
 
 from ...base import ModelError, stored
 from ..lines.text_corpus import CAPITAL_UNKNOWN
-from ..lines.text_source import Source, opened
+from ..lines.text_source import LineSource, opened
 from ..tables import Tables
 from .entries import Entries, tables_of
 from .writer import GIVEN_NOTE, LN10, MARKS
@@ -52,10 +52,10 @@ def read_arpa(path: Path) -> tuple[Tables, tuple[str, ...]]:
     """
     path = Path(path)
     with stored(str(path), kind="input"), opened(path) as stream:
-        return _read(Source(path, stream))
+        return _read(LineSource(path, stream))
 
 
-def _read(source: Source) -> tuple[Tables, tuple[str, ...]]:
+def _read(source: LineSource) -> tuple[Tables, tuple[str, ...]]:
     given_names, sizes = _header(source)
     words, unigrams = _unigrams(source, sizes)
     symbols = pl.Enum(words)
@@ -72,7 +72,7 @@ def _read(source: Source) -> tuple[Tables, tuple[str, ...]]:
     return tables, tuple(words)
 
 
-def _header(source: Source) -> tuple[set[str], list[int]]:
+def _header(source: LineSource) -> tuple[set[str], list[int]]:
     """Read up to the first section; return the words that are marked as given, and the number of n-grams per order."""
     given = {"<s>"}
     while (line := source.next_line("\\data\\").removeprefix(_BYTE_ORDER_MARK)) != b"\\data\\":
@@ -93,13 +93,13 @@ def _header(source: Source) -> tuple[set[str], list[int]]:
     return given, sizes
 
 
-def _title(source: Source, title: str) -> None:
+def _title(source: LineSource, title: str) -> None:
     line = source.next_line(title)
     if line != title.encode():
         source.fail(title, _shown(line), source.line - 1)
 
 
-def _unigrams(source: Source, sizes: list[int]) -> tuple[list[str], Entries]:
+def _unigrams(source: LineSource, sizes: list[int]) -> tuple[list[str], Entries]:
     """Return the words, marks first, and their entries in the same order."""
     parts = list(_rows(source, 1, sizes, None))
     found = pl.concat(parts) if parts else _columns(b"", ["w1"])
@@ -118,7 +118,7 @@ def _unigrams(source: Source, sizes: list[int]) -> tuple[list[str], Entries]:
     return found["w1"].to_list(), _entries(found, np.arange(len(found))[:, None])
 
 
-def _one_unknown(source: Source, found: pl.DataFrame) -> pl.DataFrame:
+def _one_unknown(source: LineSource, found: pl.DataFrame) -> pl.DataFrame:
     """Return the unigrams with `<UNK>` as `<unk>`; if a file has both, the later one counts, as in KenLM."""
     unknown = found["w1"].is_in(["<unk>", CAPITAL_UNKNOWN])
     if found["w1"].filter(unknown).n_unique() > 1:
@@ -131,7 +131,7 @@ def _one_unknown(source: Source, found: pl.DataFrame) -> pl.DataFrame:
     return found.with_columns(pl.col("w1").replace({CAPITAL_UNKNOWN: "<unk>"}))
 
 
-def _section(source: Source, order: int, sizes: list[int], symbols: pl.Enum) -> Entries:
+def _section(source: LineSource, order: int, sizes: list[int], symbols: pl.Enum) -> Entries:
     names = [f"w{place}" for place in range(1, order + 1)]
     parts = []
     for rows in _rows(source, order, sizes, symbols):
@@ -140,7 +140,7 @@ def _section(source: Source, order: int, sizes: list[int], symbols: pl.Enum) -> 
     return Entries.join(parts, order)
 
 
-def _rows(source: Source, order: int, sizes: list[int], symbols: pl.Enum | None) -> Iterator[pl.DataFrame]:
+def _rows(source: LineSource, order: int, sizes: list[int], symbols: pl.Enum | None) -> Iterator[pl.DataFrame]:
     """Yield the rows of one section block by block; check them and compare their number with the header."""
     _title(source, f"\\{order}-grams:")
     total = 0
@@ -203,7 +203,7 @@ def _entries(rows: pl.DataFrame, ids_MK: np.ndarray) -> Entries:
 
 
 def _find_fault(
-    source: Source, first: int, lines: bytes, order: int, symbols: pl.Enum | None, highest: bool
+    source: LineSource, first: int, lines: bytes, order: int, symbols: pl.Enum | None, highest: bool
 ) -> NoReturn:
     """Check lines one by one and raise the error of the first line that is not an entry."""
     listed = set() if symbols is None else set(symbols.categories)
@@ -245,7 +245,7 @@ def _refuse_twice(path: Path, order: int, row: int) -> NoReturn:
             if inside and text:
                 left -= 1
             if left < 0:
-                Source(path, stream).fail("each n-gram once", _shown(text), number)
+                LineSource(path, stream).fail("each n-gram once", _shown(text), number)
             inside = inside or text == f"\\{order}-grams:".encode()
     raise ModelError(f"{path}: the {order}-grams hold one of them twice", kind="input")
 

@@ -35,7 +35,7 @@ FEWEST_WINDOWS = 1 << 14
 
 
 @dataclass(frozen=True)
-class Plan:
+class MemoryPlan:
     """A plan for counting.
 
     Args:
@@ -51,7 +51,7 @@ class Plan:
 
 def memory_plan(
     tokens: int, most_frequent: int, limit: int | None, folder: Path | None = None, threads: int | None = None
-) -> Plan:
+) -> MemoryPlan:
     """Return the plan for counting a text within a limit, by the rule in this module's docstring.
 
     Args:
@@ -67,7 +67,7 @@ def memory_plan(
     threads = threads or THREADS
     give_back()
     if limit is None:
-        return Plan(MOST_WINDOWS, threads, Shelf())
+        return MemoryPlan(MOST_WINDOWS, threads, Shelf())
     standing = resident() + BYTES_PER_TOKEN * tokens + BYTES_PER_OCCURRENCE * most_frequent
     least = standing + FEWEST_WINDOWS * BYTES_PER_WINDOW
     if least > limit:
@@ -79,7 +79,7 @@ def memory_plan(
     room = (limit - standing) // BYTES_PER_WINDOW
     windows = min(MOST_WINDOWS, room)
     shelf = Shelf(Path(tempfile.gettempdir()) if folder is None else folder, limit)
-    return Plan(windows, min(threads, room // windows), shelf)
+    return MemoryPlan(windows, min(threads, room // windows), shelf)
 
 
 def require_memory(limit: int | None, needed: int, what: str) -> None:

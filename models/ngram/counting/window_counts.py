@@ -90,7 +90,7 @@ class Sorted(NamedTuple):
     ngrams: list[int]
 
 
-class Rows(NamedTuple):
+class WindowRows(NamedTuple):
     """The n-grams of one order, from one shard or from all shards; M rows.
 
     Args:
@@ -148,7 +148,7 @@ def _new(shared_P: np.ndarray, length_P: np.ndarray, order: int) -> np.ndarray:
 
 def count_order(
     windows: SortedWindows, order: int, row_T: np.ndarray, longer_T: np.ndarray | None, engine: Engine, shelf: Shelf
-) -> Rows:
+) -> WindowRows:
     """Count the n-grams of one order.
 
     Args:
@@ -156,7 +156,7 @@ def count_order(
         longer_T: Output: the same for this order, where such an n-gram exists; None if it is not needed.
     """
     rows, contexts = windows.ngrams(order), windows.ngrams(order - 1)
-    found = Rows(
+    found = WindowRows(
         Followers(
             shelf.empty(rows, word_type(windows.text.vocabulary_size)), shelf.empty(contexts + 1, row_type(rows))
         ),
@@ -164,7 +164,7 @@ def count_order(
     )  # fmt: skip
     found.followers.first_C[-1] = rows
 
-    def place(number: int, counted: tuple[Rows, np.ndarray | None]) -> None:
+    def place(number: int, counted: tuple[WindowRows, np.ndarray | None]) -> None:
         part, row_P = counted
         first, last = windows.rows_NS[order - 2, number : number + 2].tolist()
         here, there = windows.rows_NS[order - 1, number : number + 2].tolist()
@@ -183,7 +183,7 @@ def count_order(
 
 def count_part(
     windows: SortedWindows, order: int, row_T: np.ndarray, with_rows: bool, number: int
-) -> tuple[Rows, np.ndarray | None]:
+) -> tuple[WindowRows, np.ndarray | None]:
     """Count one shard of *windows*; see `count_shard`."""
     first_row = int(windows.rows_NS[order - 1, number])
     return count_shard(windows.text, windows.shard(number), order, row_T, first_row, with_rows)
@@ -191,7 +191,7 @@ def count_part(
 
 def count_shard(
     text: Text, shard: Shard, order: int, row_T: np.ndarray, first_row: int, with_rows: bool = True
-) -> tuple[Rows, np.ndarray | None]:
+) -> tuple[WindowRows, np.ndarray | None]:
     """Count the n-grams of one order at the beginnings of the windows of one shard.
 
     Args:
@@ -218,7 +218,7 @@ def count_shard(
     for begun in shard.begun:
         begins_M[slice(*np.searchsorted(at_M, begun))] = True
     followers = Followers(text.later_ids(start_M, order - 1), first_C)
-    rows = Rows(followers, raw_M, row_T.take(start_M + 1), begins_M)
+    rows = WindowRows(followers, raw_M, row_T.take(start_M + 1), begins_M)
     if not with_rows:
         return rows, None
     before_P -= 1

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ...base import ModelError
 from ...specs import NGramSpec
-from ..comparison import ALL, Part, Row, compare
+from ..comparison import ALL, Row, TextPart, compare
 from ..counting.counts import NGramCounts, count_ngrams, unseen_share
 from ..fitting import fit_tables
 from ..lm import NGramLM
@@ -47,7 +47,7 @@ class Pruned:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class TextComparison:
     """The results of a comparison.
 
     Args:
@@ -85,7 +85,7 @@ def compare_texts(
     every: Sequence[int] = (16, 8, 4, 2, 1),
     report: Callable[[Row | Pruned], None] = lambda row: None,
     marks: Marks = "refuse",
-) -> Comparison:
+) -> TextComparison:
     """Fit and measure all methods, amounts of text and ways of pruning.
 
     Args:
@@ -115,7 +115,7 @@ def compare_texts(
     amounts += [row for row in rows if row.method == best]
     unseen: dict[int, dict[int, float]] = {}
     for step in (*parts, 1):
-        counts = count_ngrams(Part.of(train, step), max(orders), size, GIVEN_OF_LINES)  # type: ignore[arg-type]
+        counts = count_ngrams(TextPart.of(train, step), max(orders), size, GIVEN_OF_LINES)  # type: ignore[arg-type]
         unseen[step] = unseen_share(counts, measures)
     curve = []
     for point in _curve(counts, best, chooses, measures) if best else ():
@@ -123,7 +123,7 @@ def compare_texts(
         curve.append(point)
     tokens = tuple(int((part.ids != GIVEN_OF_LINES[0]).sum()) for part in (train, chooses, measures))
     oov = int((measures.ids == 0).sum())
-    return Comparison(tuple(rows), best, tuple(amounts), tuple(curve), unseen, tokens, size, oov)  # type: ignore[arg-type]
+    return TextComparison(tuple(rows), best, tuple(amounts), tuple(curve), unseen, tokens, size, oov)  # type: ignore[arg-type]
 
 
 def best_method(rows: Sequence[Row]) -> str | None:
@@ -133,13 +133,13 @@ def best_method(rows: Sequence[Row]) -> str | None:
     return min(finite, key=lambda row: row.perplexity or inf).method if finite else None
 
 
-def _every_second(lines: LineCorpus) -> tuple[Part, Part]:
+def _every_second(lines: LineCorpus) -> tuple[TextPart, TextPart]:
     """Return the lines 1, 3, 5 … and the lines 2, 4, 6 …"""
     behind_first = LineCorpus(lines.ids[lines.offsets[1] :], lines.offsets[1:] - lines.offsets[1], lines.words)
-    return Part.of(lines, 2), Part.of(behind_first, 2)  # type: ignore[arg-type]
+    return TextPart.of(lines, 2), TextPart.of(behind_first, 2)  # type: ignore[arg-type]
 
 
-def _curve(counts: NGramCounts, best: str, chooses: Part, measures: Part) -> Iterator[Pruned]:
+def _curve(counts: NGramCounts, best: str, chooses: TextPart, measures: TextPart) -> Iterator[Pruned]:
     """Yield the points of the best method: unpruned, pruned by count, and pruned by entropy."""
     if counts.order == 1:
         return
@@ -159,5 +159,5 @@ def _curve(counts: NGramCounts, best: str, chooses: Part, measures: Part) -> Ite
         yield point("entropy", cutoff, prune_by_entropy(whole, cutoff, history))
 
 
-def _perplexity(tables: Tables, measures: Part) -> float:
+def _perplexity(tables: Tables, measures: TextPart) -> float:
     return measure(NGramLM(tables), measures.ids, tables.given)["perplexity"]

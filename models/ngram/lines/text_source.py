@@ -36,7 +36,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
 
 
 @dataclass
-class Source:
+class LineSource:
     """A file as lines and as blocks of lines; `line` is the number of the next line."""
 
     path: Path

@@ -20,7 +20,7 @@ NGRAMS = 1 << 18
 """Number of n-grams in a block: small enough for the processor's cache."""
 
 
-class Block(NamedTuple):
+class ContextBlock(NamedTuple):
     """Some neighbouring contexts h, and the P n-grams h w that continue them.
 
     Args:
@@ -41,7 +41,7 @@ class Block(NamedTuple):
         return np.bincount(self.context_P, weights=weight_P, minlength=contexts)
 
 
-Work = Callable[[Block], tuple[np.ndarray, np.ndarray]]
+Work = Callable[[ContextBlock], tuple[np.ndarray, np.ndarray]]
 """A method for a block: returns p of its n-grams and γ of its contexts."""
 
 
@@ -87,9 +87,9 @@ def _of_shard(
 ) -> tuple[np.ndarray, np.ndarray]:
     part = slice(int(edges[number]), int(edges[number + 1]))
     if followers is None:
-        return work(Block(part, slice(0, len(p_below)), np.zeros(len(p_below), np.int64), p_below))
+        return work(ContextBlock(part, slice(0, len(p_below)), np.zeros(len(p_below), np.int64), p_below))
     rows, context_P = continuations(followers, part)
-    return work(Block(part, rows, context_P, p_below.take(suffix_M[rows]).astype(np.float64, copy=False)))
+    return work(ContextBlock(part, rows, context_P, p_below.take(suffix_M[rows]).astype(np.float64, copy=False)))
 
 
 def continuations(followers: Followers, contexts: slice) -> tuple[slice, np.ndarray]:

@@ -13,7 +13,7 @@ from .by_context import contexts_in_blocks, continuations
 
 
 @dataclass(frozen=True)
-class Evidence:
+class HeldOutCounts:
     """One order's counts for each of T held-out tokens w; h are the order − 1 tokens before w.
 
     Args:
@@ -37,7 +37,7 @@ class Evidence:
         return self.count_T / np.maximum(self.total_T, 1.0)
 
 
-def evidence(counts: NGramCounts, documents: Documents) -> list[Evidence]:
+def evidence(counts: NGramCounts, documents: Documents) -> list[HeldOutCounts]:
     """Look up every predicted token of held-out documents; `evidence(…)[k - 1]` is order k.
 
     Raises:
@@ -49,7 +49,7 @@ def evidence(counts: NGramCounts, documents: Documents) -> list[Evidence]:
         raise ModelError(f"held-out ids from {span}; the vocabulary has {counts.vocabulary_size}", kind="input")
     at_T = np.flatnonzero(~np.isin(ids_T, counts.given))
     raw_V = counts.orders[0].raw_M
-    found = [Evidence(raw_V[ids_T[at_T]], np.full(len(at_T), float(raw_V.sum())), np.zeros(len(at_T), bool))]
+    found = [HeldOutCounts(raw_V[ids_T[at_T]], np.full(len(at_T), float(raw_V.sum())), np.zeros(len(at_T), bool))]
     # No n-gram crosses a document, so all documents are looked up as one row. The row of a token's context is the row
     # of the n-gram that ends before the token; the first token has none.
     longer = [entry.followers for entry in counts.orders if entry.followers is not None]
@@ -57,7 +57,7 @@ def evidence(counts: NGramCounts, documents: Documents) -> list[Evidence]:
     for order, row_T in enumerate(follow(ids_T, longer), start=2):
         context_T = np.append(NONE, below_T[:-1])[at_T]
         found.append(
-            Evidence(
+            HeldOutCounts(
                 _taken(counts.orders[order - 1].raw_M, row_T[at_T]),
                 _taken(continued(counts, order), context_T),
                 _taken(counts.orders[order - 2].begins_M, context_T),

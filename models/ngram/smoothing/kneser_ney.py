@@ -38,7 +38,7 @@ import numpy as np
 from ..counting.counts import NGramCounts
 from ..engine import Engine, Threads
 from ..lookup import NONE
-from .by_context import Block, estimate_order, pieces
+from .by_context import ContextBlock, estimate_order, pieces
 from .estimate import FALLBACK, Discounts, Estimate, order_discounts
 
 logger = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ def estimate(
 
 
 def _of_block(
-    block: Block, adjusted_M: np.ndarray, discounts: Discounts, kept_M: np.ndarray | None
+    block: ContextBlock, adjusted_M: np.ndarray, discounts: Discounts, kept_M: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     kept_P = None if kept_M is None else kept_M[block.rows]
     return interpolate(block, adjusted_M[block.rows], discounts, kept_P)
@@ -158,7 +158,7 @@ def _below_unigrams(counts: NGramCounts, kept_V: np.ndarray | None, padded: int,
 
 
 def interpolate(
-    block: Block, adjusted_P: np.ndarray, discounts: Discounts, kept_P: np.ndarray | None = None
+    block: ContextBlock, adjusted_P: np.ndarray, discounts: Discounts, kept_P: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Estimate the n-grams of some neighbouring contexts, by the first two equations of this module.
 

@@ -19,7 +19,7 @@ from models.mixture.parts import Part
 from models.neural.adaptive import dynamic, dynamic_stream
 from models.neural.adaptive.dynamic import DynamicLM
 from models.neural.adaptive.dynamic_rule import (
-    Rule,
+    DynamicRule,
     differentiable,
     gradients_of,
     root_mean_squares,
@@ -333,7 +333,7 @@ def test_bad_input_is_refused():
         root_mean_squares(twin(exact().model.network), walks(1, V, 0), 1000, 10)
     nothing = tuple(torch.zeros_like(own) for own in model.reader.rule.static)
     with pytest.raises(ModelError, match="root mean square"):
-        Rule(model.reader.rule.static, 0.1, 0.1, nothing)
+        DynamicRule(model.reader.rule.static, 0.1, 0.1, nothing)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from models.neural.optimization.comparison import (
     ALL,
     GRID,
     OptimizerComparison,
-    Trial,
+    OptimizerTrial,
     compare,
     first_reviews,
     trial_spec,
@@ -173,7 +173,7 @@ def test_the_first_reviews_are_whole_and_have_no_more_tokens_than_asked_for(toke
 
 
 def test_a_trial_passes_through_json():
-    trial = Trial("sgd", 0.1, (10, 20), (3.0, 2.0), updates=4)
+    trial = OptimizerTrial("sgd", 0.1, (10, 20), (3.0, 2.0), updates=4)
     comparison = OptimizerComparison((trial,), 20, 10, 1.0)
     assert json.loads(json.dumps(asdict(comparison)))["trials"][0]["nats"] == [3.0, 2.0]
     assert comparison.best == (trial,)

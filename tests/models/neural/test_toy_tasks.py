@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from course.toy_tasks import FIRST, Addition, Recall
-from course.toy_training import CASES, Case, learn, measure, toy_spec
+from course.toy_training import CASES, ToyCase, learn, measure, toy_spec
 from models.base import ModelError
 from models.neural.output import NOT_SCORED
 from models.specs import RecurrentSpec
@@ -162,6 +162,6 @@ def test_teaching_that_cannot_be_is_refused(options):
 
 
 def test_a_loss_that_is_not_finite_is_said_with_its_update():
-    case = Case(RecurrentSpec(kind="rnn", nonlinearity="relu"), 1e30)
+    case = ToyCase(RecurrentSpec(kind="rnn", nonlinearity="relu"), 1e30)
     with pytest.raises(ModelError, match="at update"):
         learn(Recall(5), toy_spec(case, 4, 2), updates=50)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models.base import ModelError
-from models.ngram.comparison import ALL, Part, compare
+from models.ngram.comparison import ALL, TextPart, compare
 from models.ngram.counting.counts import count_ngrams, unseen_share
 from models.ngram.lm import NGramLM
 from models.ngram.measure import score_chunks
@@ -31,7 +31,7 @@ def test_there_is_a_row_for_every_amount_order_and_method_with_that_model_s_figu
     assert rows == reported
     scored = ~np.isin(test.ids, sorted(GIVEN))
     for row in rows:
-        counts = count_ngrams(Part.of(train, row.every), row.order, V, GIVEN)
+        counts = count_ngrams(TextPart.of(train, row.every), row.order, V, GIVEN)
         assert row.tokens == counts.orders[0].raw_M.sum()
         assert row.ngrams == sum((entry.raw_M > 0).sum() for entry in counts.orders)
         assert row.unseen_share == unseen_share(counts, test)[row.order]
@@ -50,10 +50,10 @@ def test_there_is_a_row_for_every_amount_order_and_method_with_that_model_s_figu
 
 def test_parts_are_documents_spread_over_the_stream_and_part_of_larger_parts(stream_of):
     stream = stream_of([[1, 3, word, 2] for word in range(9, 19)])
-    words = {every: Part.of(stream, every).ids[2::4].tolist() for every in (1, 2, 4, 16)}
+    words = {every: TextPart.of(stream, every).ids[2::4].tolist() for every in (1, 2, 4, 16)}
     assert words == {1: list(range(9, 19)), 2: [9, 11, 13, 15, 17], 4: [9, 13, 17], 16: [9]}
-    assert Part.of(stream, 4).offsets.tolist() == [0, 4, 8, 12]
-    assert Part.of(stream_of([]), 2).offsets.tolist() == [0]
+    assert TextPart.of(stream, 4).offsets.tolist() == [0, 4, 8, 12]
+    assert TextPart.of(stream_of([]), 2).offsets.tolist() == [0]
 
 
 def test_without_a_test_stream_the_rows_say_that_they_were_measured_on_validation(streams):
