@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from scipy.stats import rankdata
 
 from benchmarks.foreign_reviews import FOREIGN
 from benchmarks.harness import say
@@ -28,10 +29,8 @@ from corpus.ingestion.ingest import ingest
 from corpus.splitting.split import iter_split
 from corpus.synthetic.synth import write_reviews
 from evaluation.drift.odd_reviews import (
-    area_under_curve,
     compare,
     compare_values,
-    found_among_top,
     odd_counts,
     surprise,
 )
@@ -56,6 +55,21 @@ class Judged:
     scored: pl.DataFrame
     scores: dict[str, np.ndarray]
 
+
+def area_under_curve(odd_P: np.ndarray, usual_N: np.ndarray) -> float:
+    """Return the probability that an odd review has a larger score than a usual one, with ties counted half.
+
+    This is the area under the ROC curve, computed from the rank sum of Mann and Whitney (1947).
+    """
+    ranks = rankdata(np.concatenate([odd_P, usual_N]))
+    return float((ranks[: len(odd_P)].sum() - len(odd_P) * (len(odd_P) + 1) / 2) / (len(odd_P) * len(usual_N)))
+
+
+def found_among_top(odd_P: np.ndarray, usual_N: np.ndarray, share: float = 0.02) -> float:
+    """Return the share of odd reviews with a score above that of all but *share* of the usual ones."""
+    allowed = int(share * len(usual_N))
+    limit = np.sort(usual_N)[len(usual_N) - 1 - allowed]
+    return float((odd_P > limit).mean())
 
 def split_reviews(files: Sequence[Path], folder: Path, reviews: int, seed: int) -> dict[str, pl.DataFrame]:
     """Return clean reviews of the three splits, 30 % of them held out; at most *reviews* of each held-out split."""

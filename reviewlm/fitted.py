@@ -212,7 +212,7 @@ def _of_preset(config: RunConfig, wanted: Sequence[ModelSpec], clean: str) -> li
     """Return the newest fit of each of these models, all fitted on the same reviews: *clean*, or the newest ones."""
     fits, store = {}, _store(config)
     for spec in wanted:
-        equal = (fit for fit in store.all("fit") if _options_of(fit) == _plain(spec))
+        equal = (fit for fit in store.all("fit") if fit.manifest.get("options") == _plain(spec))
         if found := next((fit for fit in equal if not clean or _reviews(store, fit) == clean), None):
             fits[spec.name] = found
         else:
@@ -231,15 +231,11 @@ def _of_preset(config: RunConfig, wanted: Sequence[ModelSpec], clean: str) -> li
     return [FittedModel(name, _open(fit.folder / BUNDLE), fit) for name, fit in same.items()]
 
 
-def _options_of(fit: Artifact) -> Any:
-    return fit.manifest.get("options")
-
-
-def _plain(spec: ModelSpec) -> Any:
+def _plain(spec: ModelSpec) -> dict[str, Any]:
     """Return a spec's identity as it is read back from a manifest: lists instead of tuples."""
     from models.specs import identity
 
-    return json.loads(json.dumps(identity(spec)))
+    return dict(json.loads(json.dumps(identity(spec))))
 
 
 def _reviews(store: Store, fit: Artifact) -> str:

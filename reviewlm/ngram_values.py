@@ -71,7 +71,7 @@ def parameters(given: list[str]) -> dict[str, Any]:
     return options
 
 
-def _value(name: str, text: str) -> Any:
+def _value(name: str, text: str) -> float | bool | tuple[float, ...]:
     many = name in ("weights", "discounts", "fallback")
     try:
         found = json.loads(f"[{text}]")

@@ -17,6 +17,7 @@ from reviewlm.early_checks import require_device, require_input
 
 if TYPE_CHECKING:
     from core.config.run_config import RunConfig
+    from models.bundles.bundle import Bundle
     from tracking.registry.version_settings import VersionSettings
 
 PRESET, SETTING, FILES = {"metavar": "PRESET"}, {"metavar": "KEY=VALUE"}, {"metavar": "FILES"}
@@ -176,7 +177,7 @@ def _run(name: str, kept: str, preset: str, *given: Any, **arguments: Any) -> di
             return chosen(preset, *given, **arguments)
 
 
-def opened(config: RunConfig, reference: str) -> tuple[Any, Any]:
+def opened(config: RunConfig, reference: str) -> tuple[Bundle, int]:
     """Return a registered version's bundle, and the version."""
     from tracking.logged_models.opening import open_version
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from core.errors import EmptyInput, ReviewLMError, Unreadable, UsageError
 from core.processes import standard_streams
@@ -40,19 +40,19 @@ class _Plain(logging.Formatter):
         return visible(super().format(record))
 
 
-class _StandardError(logging.StreamHandler[Any]):
+class _StandardError(logging.StreamHandler[TextIO]):
     """Handler that always writes to the current standard error.
 
     A progress bar replaces standard error, so that log lines appear above the bar.
     """
 
     @property
-    def stream(self) -> Any:
+    def stream(self) -> TextIO:
         """Standard error."""
         return sys.stderr
 
     @stream.setter
-    def stream(self, ignored: Any) -> None:
+    def stream(self, ignored: TextIO) -> None:
         pass
 
 

@@ -9,7 +9,6 @@ Tibshirani 1993, chapter 8).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from core.errors import EmptyInput
-from evaluation.scoring.metrics import LN2
+from evaluation.scoring.metrics import FIGURES
 from evaluation.statistics.bootstrap import Bootstrap
 
 HELD_OUT, NEW = "held out", "new"
@@ -119,23 +118,18 @@ def _since(held_out: pl.DataFrame, fewest: int) -> str:
 
 
 def _drawn(rows: pl.DataFrame, *, confidence: float, resamples: int, seed: int) -> Bootstrap:
-    columns = {"nats": rows["nats"] + rows["spelling_nats"], "bytes": rows["bytes"]}
-    arrays = ((name, column.to_numpy()) for name, column in columns.items())
+    arrays = ((name, rows[name].to_numpy()) for name in ("nats", "spelling_nats", "bytes"))
     return Bootstrap(arrays, confidence=confidence, resamples=resamples, seed=seed)
 
 
-def _open_bits(sums: Mapping[str, Any]) -> Any:
-    return sums["nats"] / sums["bytes"] / LN2
-
-
 def _interval(boot: Bootstrap) -> tuple[float, float, float]:
-    found = boot.interval(_open_bits)
+    found = boot.interval(FIGURES["open_bits_per_byte"])
     return found.estimate, found.low, found.high
 
 
 def _difference(boot: Bootstrap, reference: Bootstrap) -> tuple[float, float, float]:
-    value, value_R = boot.figures(_open_bits)
-    base, base_R = reference.figures(_open_bits)
+    value, value_R = boot.figures(FIGURES["open_bits_per_byte"])
+    base, base_R = reference.figures(FIGURES["open_bits_per_byte"])
     fewer = boot if boot.units < reference.units else reference  # the smaller sample decides how wide the tails must be
     with np.errstate(invalid="ignore"):
         return value - base, *fewer.ends(value_R - base_R)

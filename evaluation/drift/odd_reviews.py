@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 import numpy as np
 import polars as pl
-from scipy.stats import rankdata
 
 from core.markdown import literal
 from evaluation.scoring.metrics import LN2
@@ -143,19 +142,3 @@ def odd_markdown(table: pl.DataFrame, counts: Mapping[str, float], shown: int = 
     ]
     columns = "| review | bits per byte | expected | deviation | odd | begins |"
     return "\n".join([head, "", columns, "|---|---|---|---|---|---|", *rows])
-
-
-def area_under_curve(odd_P: np.ndarray, usual_N: np.ndarray) -> float:
-    """Return the probability that an odd review has a larger score than a usual one, with ties counted half.
-
-    This is the area under the ROC curve, computed from the rank sum of Mann and Whitney (1947).
-    """
-    ranks = rankdata(np.concatenate([odd_P, usual_N]))
-    return float((ranks[: len(odd_P)].sum() - len(odd_P) * (len(odd_P) + 1) / 2) / (len(odd_P) * len(usual_N)))
-
-
-def found_among_top(odd_P: np.ndarray, usual_N: np.ndarray, share: float = 0.02) -> float:
-    """Return the share of odd reviews with a score above that of all but *share* of the usual ones."""
-    allowed = int(share * len(usual_N))
-    limit = np.sort(usual_N)[len(usual_N) - 1 - allowed]
-    return float((odd_P > limit).mean())

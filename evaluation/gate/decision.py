@@ -1,4 +1,4 @@
-"""Hold the decision of the gate and show it: the same lines in terminal, Markdown and JSON."""
+"""Hold the decision of the gate and show it: the same facts in Markdown and JSON."""
 
 from __future__ import annotations
 
@@ -95,14 +95,6 @@ class Decision:
         table += map(table_row, self.rows())
         facts = [f"- {literal(line)}" for line in self._facts()]
         return "\n".join([f"### {literal(self.headline)}", "", *table, "", *facts, ""])
-
-    def to_text(self) -> str:
-        """Return the same facts for a terminal, in aligned columns."""
-        rows = [["rule", "outcome", "value", "limit", "why"], *self.rows()]
-        widths = [max(len(row[column]) for row in rows) for column in range(4)]
-        lines = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]])
-                 for row in rows]
-        return "\n".join([self.headline, "", *lines, "", *self._facts(), ""])
 
     @property
     def headline(self) -> str:

@@ -34,7 +34,11 @@ def lineage(
     from tracking.registry.lineage import find, record_of
 
     found = find(config, version)[1]
-    record = record_of(found.folder) or _from_store(config, found.folder)
+    record = record_of(found.folder)
+    if record is None:  # registered before versions had a record
+        from tasks.lineage.gather import recorded  # imports Prefect
+
+        record = recorded(config, found.folder)
     store, root = config.home / "store", found.version.tags.get(LINEAGE_TAG, "")
     findings = (
         lineage_check.verify(record, store, found.folder, root) if verify else lineage_check.present(record, store)
@@ -57,13 +61,6 @@ def lineage(
         },
         json,
     )  # fmt: skip
-
-
-def _from_store(config: Any, bundle: Path) -> Any:
-    """Return the lineage of a version that was registered before versions had a record."""
-    from tasks.lineage.gather import recorded
-
-    return recorded(config, bundle)
 
 
 @app.command()

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +20,9 @@ from core.output import ANOTHER_PLACE, require_folder
 from reviewlm import terminal
 from reviewlm.ngram_values import engine_of, orders_of, parameters, whole_numbers
 from reviewlm.options import Json, Temperature, TopP, checked, configured
+
+if TYPE_CHECKING:
+    from models.ngram.lines.line_lm import LineLM
 
 log = logging.getLogger(__name__)
 app = typer.Typer(
@@ -107,8 +110,7 @@ def fit(
     from models.ngram.lines.text_files import checked_spec, fit_text, require_places, require_texts
 
     with _settings():
-        limited = limit_vocabulary is not None
-        checked_spec(order, smoothing, options, thresholds, held_out is not None, entropy, pad, limited)
+        checked_spec(order, smoothing, options, thresholds, bool(held_out), entropy, pad, bool(limit_vocabulary))
         require_places(arpa, binary, smoothing)
     checked(lambda: require_texts(text, held_out, limit_vocabulary, apart_from=arpa))
 
@@ -250,7 +252,7 @@ def generate(
     terminal.last_line({"lines": lines}, as_json)
 
 
-def _opened(arpa: Path | None, binary: Path | None) -> Any:
+def _opened(arpa: Path | None, binary: Path | None) -> LineLM:
     model = _one_model(arpa, binary)
     from models.ngram.lines.text_files import open_model
 

@@ -10,7 +10,7 @@ import polars as pl
 
 from core.config.run_config import RunConfig
 from core.store import Artifact
-from corpus.profiling.profile import Profile, take_survey
+from corpus.profiling.profile import take_survey
 from corpus.splitting.split import SPLITS, iter_split
 from evaluation.reports.card import MARKDOWN, Origin, draw
 from tasks.progress import progress
@@ -56,11 +56,6 @@ def _reviews(folder: Path, report: Any) -> Iterator[pl.DataFrame]:
             yield batch
             done += batch.height
             report(done)
-
-
-def profile_of(card: Artifact) -> Profile:
-    """Return the profile that the data card shows."""
-    return Profile.from_json((card.folder / PROFILE_FILE).read_text(encoding="utf-8"))
 
 
 def fertility_table(tokens: Mapping[str, Mapping[str, Artifact]], units: Mapping[str, str]) -> pl.DataFrame:

@@ -9,11 +9,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from benchmarks.odd_reviews import area_under_curve, found_among_top
 from evaluation.drift.odd_reviews import (
-    area_under_curve,
     compare,
     compare_values,
-    found_among_top,
     odd_counts,
     odd_markdown,
     odd_table,

@@ -8,6 +8,7 @@ import pytest
 from challengers import FIRST, assert_refused_by, evidence, judge, rule, scores
 
 from core.config.sections.promotion import PromotionConfig
+from core.markdown import literal
 from evaluation.gate.decision import Decision
 from evaluation.gate.rules.case import GateCase
 from evaluation.gate.rules.slices import slice_losses
@@ -128,7 +129,7 @@ def test_a_loss_larger_than_allowed_for_is_warned_of():
     decision = judge(challenger=ours)
     [warning] = decision.warnings
     assert warning.startswith("on 1 of 200 test reviews the challenger needs up to 2.5 times the other model's bits")
-    assert f"warning: {warning}" in decision.to_text()
+    assert literal(f"warning: {warning}") in decision.to_markdown()
     assert "warning: on 1 of 200 test reviews" in decision.to_markdown()
     assert json.loads(decision.to_json())["warnings"] == [warning]
     assert Decision.from_json(decision.to_json()) == decision

@@ -10,9 +10,10 @@ from core.config.run_config import CleanConfig, RunConfig, SourceConfig, SplitCo
 from core.store import Artifact
 from corpus.cleaning.clean import prepare
 from corpus.ingestion.ingest import ingest
+from corpus.profiling.profile import Profile
 from corpus.synthetic.synth import write_reviews
 from models.specs import VocabularySpec
-from tasks.data.card import describe_data, fertility_table, log_card, profile_of
+from tasks.data.card import describe_data, fertility_table, log_card
 from tasks.data.prepare import VOCABULARY_FILE, tokenize, train_vocabulary
 from tasks.tracking.track import tracker_of
 
@@ -49,7 +50,8 @@ def test_the_card_is_an_artifact_and_is_drawn_once(config, artifacts):
     assert facts["reviews"] == clean.facts["rows"]
     assert facts["bytes"] == sum(side["bytes"] for side in clean.facts["splits"].values())
     assert facts["types"]["all"] >= facts["types"]["train"] > 100
-    assert {name: side.reviews for name, side in profile_of(card).sides.items()} == {
+    profile = Profile.from_json((card.folder / "profile.json").read_text(encoding="utf-8"))
+    assert {name: side.reviews for name, side in profile.sides.items()} == {
         name: side["reviews"] for name, side in clean.facts["splits"].items()
     }
     page = (card.folder / "data_card.md").read_text()
