@@ -38,7 +38,7 @@ def decide(policy: PromotionConfig, evidence: Evidence) -> Decision:
         rules=rules,
         metric=METRIC,
         challenger=evidence.challenger.digest,
-        champion=evidence.champion and evidence.champion.digest,
+        champion=evidence.champion.digest if evidence.champion else None,
         test_set=evidence.challenger.test,
         figures={name: rounded(value) for name, value in _figures(case).items()},
         challenger_scores=scores_digest(case.challenger_rows),

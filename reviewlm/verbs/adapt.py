@@ -76,10 +76,9 @@ def adapt(
         )
     require_folder(out)
     with tempfile.TemporaryDirectory() as work, converted_errors():
-        given, choose, measure = (
-            path and stream_of(path, model.vocabulary, Path(work) / name)
-            for name, path in (("train", train), ("validation", validation), ("test", test))
-        )
+        given = stream_of(train, model.vocabulary, Path(work) / "train") if train else None
+        choose = stream_of(validation, model.vocabulary, Path(work) / "validation")
+        measure = stream_of(test, model.vocabulary, Path(work) / "test")
         figures = compare_continuous(model, choose, measure, given, chosen, **specs, report=_say)
     titles = {"variants": "Test text as ONE continuous stream, state carried: do not compare with other figures"}
     tables = {"variants": [figure.to_dict() for figure in figures]}

@@ -71,7 +71,7 @@ def gather_evidence(
             family_of_run(config, prepared.clean), scored.departure, test["adaptation"],
             folds=_folds(Vocabulary.load(bundle / VOCABULARY_FILE)),
         ),
-        champion and _champion(champion),
+        _champion(champion) if champion else None,
         _baseline(config, evaluated, challenger),
         _data(config, prepared, challenger, champion, drift),
         _served(config, challenger, version),
