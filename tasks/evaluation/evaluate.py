@@ -34,7 +34,10 @@ SAMPLING = ("temperature", "top_k", "top_p", "max_tokens", "seed")
 
 @dataclass(frozen=True)
 class Measured:
-    """Fitted model with its scores on both held-out splits, samples, token-level observations and audit."""
+    """Fitted model with its scores on both held-out splits, samples, token-level observations and audit.
+
+    `fresh`: whether the test reviews were scored in this run, not taken from the store.
+    """
 
     fitted: Fitted
     test: Artifact
@@ -43,6 +46,7 @@ class Measured:
     observed: Artifact
     audit: Artifact
     checks: tuple[Artifact, ...] = ()
+    fresh: bool = False
 
     @property
     def name(self) -> str:
@@ -76,7 +80,7 @@ def measure(config: RunConfig, fitted: Fitted, scores: tuple[Built, Built], prep
     )
     parts = (test, validation, samples, observed, audit)
     artifacts = (test.artifact, validation.artifact, samples.artifact, observed.artifact, audit.artifact)
-    measured = Measured(fitted, *artifacts, checks)
+    measured = Measured(fitted, *artifacts, checks, fresh=not test.reused)
     _log_once(tracker_of(config), measured)
     return finished(Built(test.artifact, all(built.reused for built in parts)), measured)
 

@@ -181,7 +181,8 @@ def tokens_for(config: RunConfig, bundle: Path, prepared: Prepared) -> Artifact:
 def score_challenger(config: RunConfig, prepared: Prepared, challenger: Measured, version: int | None) -> Scored:
     """Score the registered challenger, because the registered bundle is served, not the fit that it was copied from.
 
-    A bundle that does not open is not an error here: return the stored scores with the problem; the gate refuses it.
+    Scores of this run are not computed a second time: the registered copy has to open and to have the same digest. A
+    bundle that does not open is not an error here: return the stored scores with the problem; the gate refuses it.
     """
     if version is None:
         return Scored(scores_of(challenger.test))
@@ -189,6 +190,10 @@ def score_challenger(config: RunConfig, prepared: Prepared, challenger: Measured
     try:
         folder = registry_of(config).bundle_folder(version)
         _as_registered(folder, bundle_digest(challenger.fitted.bundle))
+        if challenger.fresh and config.promotion.rescore:
+            with converted_errors(folder):
+                load_bundle(folder, device_of(config))  # checks every file and the probe texts
+            return Scored(scores_of(challenger.test), 0.0)
         return score_now(config, folder, tokens, challenger.test, f"{challenger.name} v{version}")
     except (BundleError, Damaged) as error:
         remedy = f"; {error.remedy}" if error.remedy else ""

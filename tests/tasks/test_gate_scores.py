@@ -105,7 +105,7 @@ def bench(made: SimpleNamespace, own_home: Path, tmp_path: Path, monkeypatch: py
     prepared = SimpleNamespace(vocabularies={"word": vocabulary}, tokens={"word": {"test": tokens}})
     test = score_bundle(config, made.bundles[3], tokens, "kn3").artifact
     fitted = SimpleNamespace(bundle=made.bundles[3], spec=SimpleNamespace(vocabulary="word", name="kn3"))
-    return Bench(config, prepared, SimpleNamespace(fitted=fitted, test=test, name="kn3"), shelf)
+    return Bench(config, prepared, SimpleNamespace(fitted=fitted, test=test, name="kn3", fresh=False), shelf)
 
 
 def test_a_champion_is_scored_now_and_again_when_the_store_has_its_scores(bench: Bench) -> None:
@@ -158,6 +158,20 @@ def test_the_challenger_is_scored_from_what_was_registered(bench: Bench, made: S
     assert broken.rows.equals(scored.rows), "the stored scores, for the tables"
     shutil.rmtree(bench.registered)
     assert "holds no bundle" in score_challenger.fn(bench.config, bench.prepared, bench.challenger, 5).problem
+
+
+def test_a_challenger_scored_in_this_run_is_opened_but_not_scored_again(
+    bench: Bench, made: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(bench.registered)
+    shutil.copytree(made.bundles[3], bench.registered)
+    monkeypatch.setattr("tasks.promotion.score_now.score_stream", None)
+    bench.challenger.fresh = True
+    scored = score_challenger.fn(bench.config, bench.prepared, bench.challenger, 5)
+    assert (scored.departure, scored.problem, len(scored.rows)) == (0.0, "", len(TEXTS))
+    bench.damage()
+    broken = score_challenger.fn(bench.config, bench.prepared, bench.challenger, 5)
+    assert broken.problem.startswith("the registered challenger, version 5, cannot be scored: ")
 
 
 def test_scores_that_were_written_to_the_store_by_hand_differ_from_those_of_now(bench: Bench, tmp_path: Path) -> None:
