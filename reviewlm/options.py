@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from core.config.run_config import RunConfig
     from models.bundles.bundle import Bundle
     from tracking.registry.version_settings import VersionSettings
+    from tracking.registry.versions import Version
 
 PRESET, SETTING, FILES = {"metavar": "PRESET"}, {"metavar": "KEY=VALUE"}, {"metavar": "FILES"}
 Preset = Annotated[str, typer.Option("--preset", help="A preset of config/, or the path of a TOML file.", **PRESET)]
@@ -177,7 +178,7 @@ def _run(name: str, kept: str, preset: str, *given: Any, **arguments: Any) -> di
             return chosen(preset, *given, **arguments)
 
 
-def opened(config: RunConfig, reference: str) -> tuple[Bundle, int]:
+def opened(config: RunConfig, reference: str) -> tuple[Bundle, Version]:
     """Return a registered version's bundle, and the version."""
     from tracking.logged_models.opening import open_version
 

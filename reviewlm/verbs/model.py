@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from math import exp, log
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from reviewlm import terminal
 from reviewlm.options import Json, Model, Preset, Set, Stars, Temperature, TopP, checked, configured, opened
-from reviewlm.text_scores import show_scores, sum_of_scores
 
 if TYPE_CHECKING:
+    from models.bundles.bundle import TextScore
     from tracking.registry.versions import Version
 
 app = typer.Typer()
@@ -68,14 +70,43 @@ def score(
     """Score texts with the champion, in open bits per byte; each text starts from the fresh state."""
     texts = terminal.read_texts(file)
     bundle, version = opened(configured(preset, set), model)
-    result = checked(lambda: sum_of_scores([bundle.score_text(text, stars) for text in texts]))
+    result = checked(lambda: _sum_of_scores([bundle.score_text(text, stars) for text in texts]))
     from models.bundles.unseen import unseen_warnings
 
     terminal.show_warnings(warnings := unseen_warnings(bundle, "\n".join(texts), stars))
-    show_scores(result)
+    _show_scores(result)
     terminal.last_line({**_which(version), **result, "warnings": warnings}, json)
 
 
 def _which(version: Version) -> dict[str, Any]:
     """Return name and version of the model that answered."""
     return {"model": version.name, "version": version.version}
+
+
+def _sum_of_scores(scores: Sequence[TextScore]) -> dict[str, Any]:
+    """Return the totals over texts: perplexity per token and bits per byte of UTF-8, with the ends of texts included.
+
+    Compare by the first figure: in `bits_per_byte` and `perplexity`, out-of-vocabulary words cost almost nothing.
+    """
+    nats, tokens = sum(score.nats for score in scores), sum(score.tokens for score in scores)
+    size = sum(score.bytes for score in scores)
+    spelling, oov = sum(score.spelling_nats for score in scores), sum(score.oov for score in scores)
+    return {
+        "open_bits_per_byte": (nats + spelling) / size / log(2), "bits_per_byte": nats / size / log(2), "oov": oov,
+        "texts": len(scores), "tokens": tokens, "bytes": size, "nats": nats, "spelling_nats": spelling,
+        "perplexity": exp(nats / tokens),
+        "scores": [
+            {"open_bits_per_byte": score.open_bits_per_byte, "bits_per_byte": score.bits_per_byte, "oov": score.oov,
+             "nats": score.nats, "spelling_nats": score.spelling_nats, "tokens": score.tokens, "bytes": score.bytes,
+             "per_token": score.per_token}
+            for score in scores
+        ],
+    }
+
+
+def _show_scores(result: Mapping[str, Any]) -> None:
+    """Write the totals of scored texts, and explain what the closed figure leaves out."""
+    terminal.show_facts(result)
+    if result["oov"]:
+        terminal.say(f"bits_per_byte counts the {result['oov']:,} unknown words as <unk>, which costs almost nothing. "
+                     "open_bits_per_byte includes the cost of their letters: compare texts and models by it.")
