@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from core.errors import InputError, ReviewLMError
+from evaluation.scoring.keystrokes import usefulness
 from evaluation.scoring.observe import COLUMNS, held_out_temperature, observe
 from evaluation.scoring.score import TOKEN_NATS, drawn_reviews, score_stream
-from evaluation.scoring.usefulness import usefulness
 from models.neural.recurrent import RecurrentLM
 from models.specs import ObjectiveSpec, RecurrentSpec, VocabularySpec
 from models.streams import TokenStream, unigram_counts, write_stream
