@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from evaluation.scoring.metrics import LABELS
+from evaluation.scoring.metrics import figures_of
 from tasks.evaluation.evaluate import FIGURES_FILE, SAMPLES_FILE, SUGGESTIONS_FILE, _log_figures
 from tasks.evaluation.observe import CONTEXT_FILE, RELIABILITY_FILE
 
@@ -32,12 +32,12 @@ def test_figures_of_the_observed_reviews_do_not_stand_among_those_of_all(
         log_metrics=lambda run, numbers, dataset: logged.update(numbers), log_table=lambda *given: None,
         log_text=lambda *given: None,
     )  # fmt: skip
-    labels = dict.fromkeys(LABELS, "static")
     model: Any = SimpleNamespace(
         fitted=SimpleNamespace(run_id="run", spec=SimpleNamespace(vocabulary="word")),
-        test=artifact(reviews=680, perplexity=30.0, **labels), validation=artifact(perplexity=31.0),
+        test=artifact(reviews=680, perplexity=30.0), validation=artifact(perplexity=31.0),
         observed=artifact(reviews=200, nll=3.5, **{"hit@1": 0.3}), samples=artifact(), audit=artifact(),
     )  # fmt: skip
+    monkeypatch.setattr("tasks.evaluation.evaluate.figures_of_artifact", lambda test: figures_of(pl.DataFrame(rows)))
     monkeypatch.setattr("tasks.evaluation.evaluate.log_audit", lambda *given: None)
     _log_figures(tracker, model)
     assert {name: value for name, value in logged.items() if "stars" not in name} == {
