@@ -165,7 +165,7 @@ def journal(context: FitContext, tokens: int, figures: Mapping[str, float]) -> N
     """Write the only progress line of a fit without updates, for terminal and tracking; a rerun replaces it."""
     context.work.mkdir(parents=True, exist_ok=True)
     (context.work / "metrics.jsonl").write_text(json.dumps({"step": tokens, **figures}) + "\n", encoding="utf-8")
-    context.report(Progress(tokens, tokens, figures))
+    context.report(FitProgress(tokens, tokens, figures))
 
 
 @dataclass(frozen=True)

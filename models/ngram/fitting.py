@@ -28,7 +28,7 @@ ENTROPY_BYTES = 70
 """Bytes that pruning by entropy needs per n-gram."""
 
 
-class Fitted(NamedTuple):
+class FittedTables(NamedTuple):
     """The fitted model.
 
     Attributes:
@@ -52,7 +52,7 @@ def fit_tables(
     precision: Precision = "double",
     engine: Engine | None = None,
     allowed_V: np.ndarray | None = None,
-) -> Fitted:
+) -> FittedTables:
     """Estimate the model of a spec without the n-grams that are too rare or change the perplexity too little.
 
     Kneser–Ney pruned by count is the same as `lmplz --prune`, to the last digit with `kenlm_exact`. With the other
@@ -101,7 +101,7 @@ def fit_tables(
         if kept is not None:
             history = [log_p[kept_M] for log_p, kept_M in zip(history, kept, strict=False)]
         tables = prune_by_entropy(tables, entropy, history)
-    return Fitted(_rounded(tables, precision, counts.shelf), ids, made)
+    return FittedTables(_rounded(tables, precision, counts.shelf), ids, made)
 
 
 def make_spec(**options: Any) -> NGramSpec:

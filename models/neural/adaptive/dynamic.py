@@ -35,11 +35,11 @@ from torch import Tensor
 
 from ...base import FitContext, FitResult, LanguageModel, ModelError
 from ...mixture.parts import Part, journal_tuning, load_parts, open_parts, read_facts, save_parts, write_facts
-from ...mixture.tuning import Batch
+from ...mixture.tuning import TuningBatch
 from ...predictions import Predictions
 from ...specs import DynamicSpec
 from ..training.training_metrics import perplexity
-from .dynamic_rule import Rule, Weights, root_mean_squares, twin, weights_of
+from .dynamic_rule import DynamicRule, Weights, root_mean_squares, twin, weights_of
 from .dynamic_stream import Stream, StreamReader
 from .variants import held_out, neural_model
 
@@ -91,7 +91,7 @@ class DynamicLM:
         self.model = neural_model(part, "dynamic evaluation")
         self.vocabulary_size = self.model.vocabulary_size
         self.rate, self.decay, self.rms = float(rate), float(decay), rms
-        rule = Rule(weights_of(self.model.network), self.rate, self.decay, rms, spec.epsilon)
+        rule = DynamicRule(weights_of(self.model.network), self.rate, self.decay, rms, spec.epsilon)
         self.reader = StreamReader(self.model, rule, spec.segment, spec.across)
 
     @property
@@ -237,7 +237,7 @@ class DynamicLM:
         return FitResult(best, summary)
 
 
-def mean_nats(model: LanguageModel, texts: Sequence[Batch]) -> float:
+def mean_nats(model: LanguageModel, texts: Sequence[TuningBatch]) -> float:
     """Return nats per token of held-out text, infinite where they are not finite."""
     nats = [model.score(text.ids_BT, model.start(len(text.ids_BT)))[0][text.scored_BT] for text in texts]
     mean = float(np.concatenate(nats).mean())

@@ -22,7 +22,7 @@ import numpy as np
 
 from ..counting.counts import Documents, NGramCounts
 from .estimate import Estimate
-from .held_out import Evidence, evidence
+from .held_out import HeldOutCounts, evidence
 from .interpolation import Level, build
 
 LAPLACE = 1.0
@@ -62,7 +62,7 @@ def best_k(counts: NGramCounts, held_out: Documents) -> float | None:
     return GRID[int(np.argmin(nats))]
 
 
-def _windows(orders: list[Evidence]) -> tuple[np.ndarray, np.ndarray]:
+def _windows(orders: list[HeldOutCounts]) -> tuple[np.ndarray, np.ndarray]:
     """Return c(h w) and S(h) of each token, where h is its whole window."""
     count_T, total_T = orders[-1].count_T, orders[-1].total_T
     for shorter in orders[:-1]:

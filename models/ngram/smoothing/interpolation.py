@@ -30,7 +30,7 @@ import numpy as np
 
 from ..counting.counts import NGramCounts
 from ..engine import Threads
-from .by_context import Block, estimate_order, pieces
+from .by_context import ContextBlock, estimate_order, pieces
 from .estimate import Estimate
 
 
@@ -55,7 +55,7 @@ class Level:
     begun_C: np.ndarray
 
     @classmethod
-    def of(cls, counts: NGramCounts, order: int, block: Block) -> Level:
+    def of(cls, counts: NGramCounts, order: int, block: ContextBlock) -> Level:
         """Sum up the counts of a block by context."""
         count_M = counts.orders[order - 1].raw_M[block.rows]
         begun_C = np.zeros(1, bool) if order == 1 else counts.orders[order - 2].begins_M[block.contexts]
@@ -96,7 +96,7 @@ def build(counts: NGramCounts, method: Method, interpolated: bool = True, **para
 
 
 def _of_block(
-    counts: NGramCounts, order: int, method: Method, interpolated: bool, block: Block
+    counts: NGramCounts, order: int, method: Method, interpolated: bool, block: ContextBlock
 ) -> tuple[np.ndarray, np.ndarray]:
     level = Level.of(counts, order, block)
     own_M, gamma_C = method(level, block.below_P)

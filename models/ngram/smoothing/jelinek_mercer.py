@@ -25,7 +25,7 @@ import numpy as np
 
 from ..counting.counts import Documents, NGramCounts
 from .estimate import Estimate
-from .held_out import Evidence, evidence
+from .held_out import HeldOutCounts, evidence
 from .interpolation import Level, build
 
 START = 0.5
@@ -60,7 +60,7 @@ def estimate(
     return build(counts, jelinek_mercer, facts=facts, fallbacks=fallbacks)
 
 
-def tune(orders: Sequence[Evidence], predictable: int) -> list[float]:
+def tune(orders: Sequence[HeldOutCounts], predictable: int) -> list[float]:
     """Return λ of each order by EM on held-out text; an order without evidence in this text gets `START`."""
     ratio = [one.maximum_likelihood_T for one in orders]
     seen = [one.seen_T for one in orders]
