@@ -13,16 +13,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from reviewlm.language_model import LanguageModel, load
+    from reviewlm.loaded_model import LoadedModel, load
 
-__all__ = ["LanguageModel", "__version__", "load"]
+__all__ = ["LoadedModel", "__version__", "load"]
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
     """Import the Python interface when it is first used: the command line starts without it."""
-    if name in ("LanguageModel", "load"):
-        from reviewlm import language_model
+    if name in ("LoadedModel", "load"):
+        from reviewlm import loaded_model
 
-        return getattr(language_model, name)
+        return getattr(loaded_model, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -21,7 +21,7 @@ from models.streams import TokenStream, write_stream
 from models.suggestions import suggest
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
-from reviewlm import language_model
+from reviewlm import loaded_model
 
 TEXTS = [f"The {food} was {taste}." for food in ("pizza", "soup", "salad") for taste in ("good", "cold", "great")]
 
@@ -54,8 +54,8 @@ def test_a_bundle_is_opened_from_its_folder_and_answers_as_the_models_do(folder:
 def test_a_registered_version_is_opened_by_its_alias(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle, asked = reviewlm.load(folder).bundle, []
     version = SimpleNamespace(name="reviewlm", version="3")
-    monkeypatch.setattr(language_model, "configured", lambda preset, settings: SimpleNamespace(preset=preset))
-    monkeypatch.setattr(language_model, "opened", lambda config, name: (asked.append(name), (bundle, version))[1])
+    monkeypatch.setattr(loaded_model, "configured", lambda preset, settings: SimpleNamespace(preset=preset))
+    monkeypatch.setattr(loaded_model, "opened", lambda config, name: (asked.append(name), (bundle, version))[1])
     lm = reviewlm.load()
     assert (lm.name, lm.version, asked) == ("reviewlm", 3, ["champion"])
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class LanguageModel:
+class LoadedModel:
     """A fitted language model, ready for use.
 
     Args:
@@ -77,7 +77,7 @@ class LanguageModel:
 
 def load(
     model: str | Path = "champion", home: str | Path | None = None, preset: str = "small", settings: Sequence[str] = ()
-) -> LanguageModel:
+) -> LoadedModel:
     """Open a registered model, or the bundle in a folder.
 
     Args:
@@ -95,8 +95,8 @@ def load(
         from reviewlm.fitted import open_folder
 
         bundle = open_folder(Path(model))
-        return LanguageModel(bundle.spec.name, None, bundle)
+        return LoadedModel(bundle.spec.name, None, bundle)
     if home is not None:
         os.environ[HOME_VARIABLE] = str(Path(home).resolve())
     bundle, version = opened(configured(preset, list(settings)), str(model))
-    return LanguageModel(version.name, int(version.version), bundle)
+    return LoadedModel(version.name, int(version.version), bundle)
