@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all lint ui down clean install help
+.PHONY: demo test test-all test-gx lint ui down clean install help
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       install, run the whole pipeline on the embedded corpus, show what it made"
 	@echo "make test       install, run the test suite"
 	@echo "make test-all   the same with the long drills (marker long)"
+	@echo "make test-gx    the tests of the data checks with another release of Great Expectations (GX=1.23.2)"
 	@echo "make ui         Prefect server, MLflow UI and a worker in the background"
 	@echo "make down       stop what make ui started"
 	@echo "make lint       ruff and mypy"
@@ -28,6 +29,14 @@ test: install
 test-all: install
 	@$(PYTEST)
 	@$(BIN)/python tests/instruction_sets.py avx512_bf16 avx512 avx2 sse4
+
+GX ?= 1.23.2
+# An older release may need older packages beside it: make test-gx GX="1.18.2 marshmallow<4".
+test-gx: install
+	@rm -rf build/gx
+	@$(BIN)/python -m pip install --quiet --no-deps --target build/gx \
+	  $(patsubst %,'%',great-expectations==$(GX))
+	@PYTHONPATH=build/gx:. $(PYTEST) tests/data_checks
 
 lint: install
 	$(BIN)/ruff check .

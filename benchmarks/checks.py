@@ -19,12 +19,12 @@ import pyarrow.parquet  # noqa: F401  both routes read with it, so its memory co
 
 from benchmarks.harness import Ratio, Report, Run, arguments, finish, interleave, ratio, say, summary
 from core.config.run_config import ChecksConfig
-from data_checks.engine import Batch, great_expectations, validate
+from data_checks.engine import SUMMARY, Batch, validate
+from data_checks.gx import great_expectations, validate_on_pandas
 from data_checks.metrics.tables import Table
 from data_checks.metrics.texts import MEASURES
-from data_checks.pandas_route import validate_on_pandas
 from data_checks.suites.case import PRIVATE, Case
-from data_checks.suites.expectations import ROWS, TALLIES
+from data_checks.suites.expectations import EXTRA_METRICS, ROWS
 
 great_expectations()
 SUITES = ("raw", "clean")
@@ -83,8 +83,8 @@ def _suite(stage: str, folder: Path) -> tuple[Table, list[Any], Case]:
 def by_polars(stage: str, folder: Path) -> dict[str, Any]:
     """Validate the rows of a table on polars, and measure the metrics of the whole table in the same pass."""
     table, expectations, case = _suite(stage, folder)
-    tallies = TALLIES.get(stage, lambda case: {})(case)
-    results = validate(Batch(stage, table, expectations, tallies)).results
+    extra = EXTRA_METRICS.get(stage, lambda case: {})(case)
+    results = validate(Batch(stage, table, expectations, extra)).results
     return {"rows": table.height, "expectations": len(results), "held": sum(bool(each.success) for each in results)}
 
 
@@ -99,7 +99,7 @@ def by_pandas(stage: str, folder: Path) -> dict[str, Any]:
     frame[measured] = np.concatenate(chunks)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        results = validate_on_pandas(frame, expectations)
+        results = validate_on_pandas(frame, expectations, SUMMARY)
     return {"rows": len(frame), "expectations": len(results), "held": sum(bool(each.success) for each in results)}
 
 

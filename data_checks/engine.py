@@ -1,41 +1,33 @@
 """Validate tables against expectation suites and write the Data Docs.
 
-Nothing in this module depends on reviews. Polars evaluates the expectations (`data_checks/metrics/evaluation.py`) and
-returns Great Expectations' own result objects, so its stores, pages, checkpoints and actions accept them.
-
-Great Expectations takes over two seconds to import, so it is imported inside functions. Its context is kept in memory:
-only the Data Docs are written to the disk. The context is a global variable of that package, hence the lock.
+Nothing in this module depends on reviews. Polars measures what the expectations ask for, chunk by chunk, and Great
+Expectations' own classes judge it (`data_checks/gx.py`). So verdicts and result objects are the same as on pandas, and
+its stores, pages, checkpoints and actions accept them.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
-import threading
 import uuid
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from core.errors import ConfigError
-from data_checks.escaping import escaped, escaped_words
-from data_checks.metrics.evaluation import Report, evaluate
-from data_checks.metrics.metrics import Metric
+from data_checks import gx
+from data_checks.metrics.measure import MetricError, Report, guarded, measure
+from data_checks.metrics.metrics import KEPT, Metric
 from data_checks.metrics.tables import CHUNK_ROWS, Table
 from data_checks.report import ExpectationResult
 
-SITE = "docs"
 PAGES = ("expectations", "validations")
 MARKER = ".reviewlm-data-docs"
 """Empty file in each folder of Data Docs that `publish` made: the pages in such a folder may be replaced."""
 EXAMPLES = 5
+EVERY = 1 << 62
 SUMMARY: Mapping[str, Any] = {"result_format": "SUMMARY", "partial_unexpected_count": EXAMPLES}
-_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -46,22 +38,25 @@ class Batch:
         name: Name of the suite and the table, as the Data Docs show it.
         table: Table, read in chunks.
         expectations: Instances of Great Expectations' classes, each with a description in words.
-        tallies: Further metrics that are measured in the same pass.
+        extra_metrics: Further metrics that are measured in the same pass, by name.
     """
 
     name: str
     table: Table
     expectations: Sequence[Any]
-    tallies: Mapping[str, Metric] = field(default_factory=dict)
+    extra_metrics: Mapping[str, Metric] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Validated:
-    """A batch with Great Expectations' results, in the order of its expectations, and the values of its tallies."""
+    """A batch with Great Expectations' results, in the order of its expectations, and the values of its extra metrics.
+
+    An extra metric that raised an exception has a `MetricError` as its value.
+    """
 
     batch: Batch
     results: Sequence[Any]
-    tallied: Mapping[str, Any]
+    extra: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -75,17 +70,32 @@ class Outcome:
 def validate(
     batch: Batch, rows: int = CHUNK_ROWS, report: Report | None = None, result_format: Mapping[str, Any] = SUMMARY
 ) -> Validated:
-    """Validate a batch in chunks of at most *rows* rows; call *report* with the number of rows done and the total.
+    """Validate a batch in one pass over its table, and further ones where values may be repeated.
+
+    Args:
+        batch: Table, expectations and extra metrics.
+        rows: Most rows of a chunk; the verdicts do not depend on it.
+        report: Called in the first pass with the number of rows done and the total.
+        result_format: Result format as Great Expectations defines it.
 
     Raises:
-        ReviewLMError: An expectation cannot be evaluated, or the table cannot be read.
+        ReviewLMError: An expectation cannot be evaluated on polars.
+        Unreadable: The table cannot be read.
     """
-    with quiet():
-        great_expectations()
-        for expectation in batch.expectations:
-            expectation.id = expectation.id or str(uuid.uuid4())
-        results, tallied = evaluate(batch.table, batch.expectations, result_format, rows, batch.tallies, report)
-    return Validated(batch, results, tallied)
+    for expectation in batch.expectations:
+        expectation.id = expectation.id or str(uuid.uuid4())
+    wanted = [gx.requests(expectation, result_format) for expectation in batch.expectations]
+    keep = EVERY if result_format.get("result_format") == "COMPLETE" else result_format.get("partial_unexpected_count")
+    metrics: dict[Hashable, Metric | MetricError] = dict(batch.extra_metrics.items())
+    for request in chain(*wanted):
+        if request.key not in metrics:
+            metrics[request.key] = guarded(request.metric, batch.table, KEPT if keep is None else keep)
+    measured = measure(batch.table, metrics, rows, report)
+    results = [
+        gx.verdict(expectation, {each.id: each.value(measured[each.key]) for each in requests}, result_format)
+        for expectation, requests in zip(batch.expectations, wanted, strict=True)
+    ]
+    return Validated(batch, results, {name: measured[name] for name in batch.extra_metrics})
 
 
 def publish(validated: Sequence[Validated], docs_folder: Path, name: str) -> Outcome:
@@ -99,16 +109,17 @@ def publish(validated: Sequence[Validated], docs_folder: Path, name: str) -> Out
     Raises:
         ConfigError: The folder holds other files.
     """
-    with _lock, quiet():
-        context = _context(docs_folder)
+    with gx.lock, gx.quiet():
+        _empty(docs_folder)
+        context = gx.new_context(docs_folder)
         for each in validated:
-            _store(context, each, name)
-        _write_pages(context)
+            gx.store(context, each.batch.expectations, suite_result(each, name))
+        gx.write_pages(context)
     _drop_unused(docs_folder)
     results, broken = [], []
     for each in validated:
         for expectation, validation in zip(each.batch.expectations, each.results, strict=True):
-            if error := exception_in(validation.exception_info):
+            if error := gx.exception_in(validation.exception_info):
                 broken.append(f"{expectation.description} ({error})")
             else:
                 results.append(_translated(expectation, validation))
@@ -122,54 +133,8 @@ def run(batches: Sequence[Batch], docs_folder: Path, name: str, rows: int = CHUN
 
 def suite_result(validated: Validated, name: str) -> Any:
     """Return Great Expectations' result object for a whole suite, as its stores, checkpoints and actions need it."""
-    from great_expectations import __version__
-    from great_expectations.core.expectation_validation_result import ExpectationSuiteValidationResult
-    from great_expectations.core.run_identifier import RunIdentifier
-    from great_expectations.validator.validator import calc_validation_statistics
-
-    run = RunIdentifier(run_name=name, run_time=datetime.now(UTC))
-    results, batch = list(validated.results), validated.batch
-    statistics = calc_validation_statistics(results)
-    return ExpectationSuiteValidationResult(
-        results=results, success=statistics.success, suite_name=batch.name, batch_id=f"{batch.name}-whole",
-        statistics={
-            "evaluated_expectations": statistics.evaluated_expectations,
-            "successful_expectations": statistics.successful_expectations,
-            "unsuccessful_expectations": statistics.unsuccessful_expectations,
-            "success_percent": statistics.success_percent,
-        },
-        meta={
-            "great_expectations_version": __version__, "run_id": run, "validation_time": run.run_time,
-            "batch_spec": {
-                "data_asset_name": batch.name, "rows": f"{batch.table.height:,}",
-                "columns": ", ".join(batch.table.schema),
-            },
-            "batch_markers": {},
-            "active_batch_definition": {"datasource_name": "polars", "data_asset_name": batch.name},
-        },
-    )
-
-
-def exception_in(info: Mapping[str, Any] | None) -> str:
-    """Return the message of an exception inside Great Expectations, or "" if there was none.
-
-    `exception_info` has one of two forms: flat, or a mapping from the id of each failed metric to its exception.
-    """
-    if not info:
-        return ""
-    shapes = [info] if "raised_exception" in info else [part for part in info.values() if isinstance(part, Mapping)]
-    raised = [str(part.get("exception_message") or "no message") for part in shapes if part.get("raised_exception")]
-    return "; ".join(dict.fromkeys(raised))
-
-
-def great_expectations() -> Any:
-    """Import Great Expectations on first use, without usage statistics and without the warnings of its imports."""
-    os.environ["GX_ANALYTICS_ENABLED"] = "False"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        import great_expectations
-        import great_expectations.expectations
-    return great_expectations
+    batch = validated.batch
+    return gx.suite_result(batch.name, name, batch.table.height, list(batch.table.schema), validated.results)
 
 
 def require_docs_folder(folder: Path) -> None:
@@ -185,46 +150,14 @@ def require_docs_folder(folder: Path) -> None:
         )
 
 
-def _context(docs_folder: Path) -> Any:
-    from great_expectations.data_context.types.base import ProgressBarsConfig
-
+def _empty(docs_folder: Path) -> None:
+    """Make the folder for the Data Docs; remove those that an earlier call wrote into it."""
     require_docs_folder(docs_folder)
     docs_folder.mkdir(parents=True, exist_ok=True)
     (docs_folder / MARKER).touch()
     for part in (*PAGES, "static"):
         shutil.rmtree(docs_folder / part, ignore_errors=True)
     (docs_folder / "index.html").unlink(missing_ok=True)
-    context = great_expectations().get_context(mode="ephemeral")
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    context.delete_data_docs_site("local_site")
-    store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs_folder.absolute())}
-    index = {"class_name": "DefaultSiteIndexBuilder"}
-    site: Any = {"class_name": "SiteBuilder", "store_backend": store, "site_index_builder": index}
-    context.add_data_docs_site(SITE, site | {"show_how_to_buttons": False})
-    return context
-
-
-def _store(context: Any, validated: Validated, name: str) -> None:
-    """Add the suite and its results to the stores that the pages are built from."""
-    from great_expectations.data_context.types.resource_identifiers import (
-        ExpectationSuiteIdentifier,
-        ValidationResultIdentifier,
-    )
-
-    suite = great_expectations().ExpectationSuite(name=validated.batch.name)
-    suite.expectations = [escaped_words(each) for each in validated.batch.expectations]
-    context.suites.add(suite)
-    result = suite_result(replace(validated, results=[escaped(each) for each in validated.results]), name)
-    identifier = ExpectationSuiteIdentifier(name=suite.name)
-    context.validation_results_store.store_validation_results(
-        suite_validation_result=result, expectation_suite_identifier=identifier,
-        suite_validation_result_identifier=ValidationResultIdentifier(
-            batch_identifier=result.batch_id, expectation_suite_identifier=identifier, run_id=result.meta["run_id"]),
-    )
-
-
-def _write_pages(context: Any) -> None:
-    context.build_data_docs(site_names=[SITE])
 
 
 def _drop_unused(docs_folder: Path) -> None:
@@ -268,12 +201,3 @@ def _shown(value: Any) -> str:
     if value is None or value != value:
         return "missing"
     return " ".join(str(part) for part in value)[:60] if isinstance(value, tuple | list) else str(value)[:60]
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence the warnings of Great Expectations about its own use of pandas and pydantic, and no others."""
-    with warnings.catch_warnings():
-        for module in ("great_expectations", "pydantic", "marshmallow"):
-            warnings.filterwarnings("ignore", module=rf"{module}\b.*")
-        yield

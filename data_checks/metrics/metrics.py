@@ -1,8 +1,8 @@
-"""Define metrics with mergeable states, so that a table can be measured chunk by chunk.
+"""Define metrics that are measured on a table chunk by chunk.
 
-A metric has polars expressions that are evaluated on a chunk (those of all metrics in one query), a state built from
-their values, and a way to merge two states. Merging is associative and follows the order of the rows. The final values
-equal those of Great Expectations' own metrics on pandas; `data_checks/metrics/translation.py` maps one to the other.
+A metric has polars expressions that are evaluated on each chunk (those of all metrics in one query). The metric adds
+their values to what it has, and computes its final value after the last chunk. The values equal those of Great
+Expectations' own metrics on pandas; `data_checks/metrics/translation.py` maps one to the other.
 
 As in pandas, null and NaN are missing values.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +20,14 @@ import polars as pl
 
 KEPT = 20
 """Default number of unexpected values, with their rows, that are kept as examples; all of them are counted."""
+ROW = "\0row"
+"""Column of each chunk: the position of the row in the table, counted from 0."""
+Read = Callable[[Sequence[str]], Iterator[pl.DataFrame]]
+"""Function that reads columns of the table, and `ROW`, chunk by chunk: a further pass."""
 
 
 class Metric(ABC):
-    """A quantity that is measured on a table, chunk by chunk.
+    """A quantity of a table. An instance measures one table, and only once.
 
     Attributes:
         columns: Columns that it reads.
@@ -31,31 +35,17 @@ class Metric(ABC):
 
     columns: tuple[str, ...]
 
-    def marks(self) -> dict[str, pl.Expr]:
-        """Return columns with unique names that several expressions use; they are added to a chunk first."""
-        return {}
-
     @abstractmethod
     def expressions(self) -> list[pl.Expr]:
         """Return expressions that each give one value for a chunk (a list where they give many)."""
 
-    def state(self, values: Sequence[Any], first_row: int) -> Any:
-        """Return the state of a chunk from the values of the expressions; *first_row* is its position in the table."""
-        del first_row
-        return tuple(values)
+    @abstractmethod
+    def add(self, *values: Any) -> None:
+        """Add the next chunk of the table, by the values of the expressions."""
 
     @abstractmethod
-    def merge(self, left: Any, right: Any) -> Any:
-        """Return the joint state of two ranges of rows; *right* directly follows *left*."""
-
-    def follow_up(self, state: Any) -> Metric | None:
-        """Return the metric to measure in another pass before there is a value; None if no further pass is needed."""
-        del state
-        return None
-
-    @abstractmethod
-    def value(self, state: Any) -> Any:
-        """Return the final value of the whole table."""
+    def value(self, read: Read) -> Any:
+        """Return the final value of the whole table; a metric that needs a further pass calls *read*."""
 
 
 def present(column: str, kind: pl.DataType) -> pl.Expr:
@@ -91,39 +81,58 @@ class Rows(Metric):
         columns: Columns that are read.
         judged: Whether a row is evaluated at all.
         unexpected: Whether an evaluated row is unexpected; null counts as no.
-        shown: Value to keep of an unexpected row.
+        shown: Values to keep of an unexpected row; several are kept as a tuple.
         keep: Number of unexpected rows to keep.
     """
 
     def __init__(
-        self, columns: tuple[str, ...], judged: pl.Expr, unexpected: pl.Expr, shown: pl.Expr, keep: int = KEPT
+        self, columns: tuple[str, ...], judged: pl.Expr, unexpected: pl.Expr, shown: Sequence[pl.Expr], keep: int = KEPT
     ) -> None:
-        self.columns, self._judged, self._keep, self._shown = columns, judged, keep, shown
-        self._unexpected, self._mark = (judged & unexpected).fill_null(False), f"unexpected {id(self)}"
-
-    def marks(self) -> dict[str, pl.Expr]:
-        """Return whether a row is unexpected, as a column, so that a search in long texts is not done three times."""
-        return {self._mark: self._unexpected}
+        self.columns, self._judged, self._shown, self._keep = columns, judged, shown, keep
+        self._unexpected = pl.struct(ROW, *dict.fromkeys(columns)).filter((judged & unexpected).fill_null(False))
+        self._rows, self._count = 0, 0
+        self._values: list[Any] = []
+        self._indexes: list[int] = []
 
     def expressions(self) -> list[pl.Expr]:
-        """Return the counts, and the first unexpected values with their rows."""
-        bad = pl.col(self._mark)
-        places = pl.int_range(pl.len(), dtype=pl.Int64).filter(bad).head(self._keep).implode()
-        return [self._judged.sum(), bad.sum(), self._shown.filter(bad).head(self._keep).implode(), places]
+        """Return the number of evaluated rows, and the unexpected rows."""
+        return [self._judged.sum(), self._unexpected.implode()]
 
-    def state(self, values: Sequence[Any], first_row: int) -> Unexpected:
-        """Return the unexpected rows of a chunk, with their positions in the table."""
-        rows, count, shown, places = values
-        return Unexpected(rows, count, tuple(shown), tuple(first_row + place for place in places))
+    def add(self, *values: Any) -> None:
+        """Count the rows; keep the first unexpected ones."""
+        judged, unexpected = values
+        self._rows, self._count = self._rows + judged, self._count + len(unexpected)
+        if kept := min(self._keep - len(self._values), len(unexpected)):
+            self._keep_rows(unexpected.head(kept).struct.unnest())
 
-    def merge(self, left: Unexpected, right: Unexpected) -> Unexpected:
-        """Add the counts; keep the first examples."""
-        values, indexes = (left.values + right.values)[: self._keep], (left.indexes + right.indexes)[: self._keep]
-        return Unexpected(left.rows + right.rows, left.count + right.count, values, indexes)
+    def _keep_rows(self, rows: pl.DataFrame) -> None:
+        shown = rows.select(each.alias(str(number)) for number, each in enumerate(self._shown)).rows()
+        self._values += shown if len(self._shown) > 1 else [value for (value,) in shown]
+        self._indexes += rows[ROW].to_list()
 
-    def value(self, state: Unexpected) -> Unexpected:
+    def value(self, read: Read) -> Unexpected:
         """Return the unexpected rows."""
-        return state
+        return Unexpected(self._rows, self._count, tuple(self._values), tuple(self._indexes))
+
+
+class Known(Metric):
+    """A value that is known without reading a row, such as the number of rows."""
+
+    columns = ()
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def expressions(self) -> list[pl.Expr]:
+        """Return no expressions."""
+        return []
+
+    def add(self, *values: Any) -> None:
+        """Ignore the chunk."""
+
+    def value(self, read: Read) -> Any:
+        """Return the value."""
+        return self._value
 
 
 class Extreme(Metric):
@@ -131,38 +140,47 @@ class Extreme(Metric):
 
     def __init__(self, column: str, kind: pl.DataType, least: bool) -> None:
         self.columns, self._values, self._least = (column,), present(column, kind), least
+        self._found: list[Any] = []
 
     def expressions(self) -> list[pl.Expr]:
         """Return the extreme value of a chunk."""
         return [self._values.min() if self._least else self._values.max()]
 
-    def merge(self, left: tuple[Any], right: tuple[Any]) -> tuple[Any]:
-        """Return the more extreme of the two; ignore a chunk without values."""
-        known = [each for each in (left[0], right[0]) if each is not None]
-        return ((min(known) if self._least else max(known)) if known else None,)
+    def add(self, *values: Any) -> None:
+        """Keep the more extreme value; ignore a chunk without values."""
+        known = [value for value in (*self._found, *values) if value is not None]
+        self._found = [min(known) if self._least else max(known)] if known else []
 
-    def value(self, state: tuple[Any]) -> Any:
+    def value(self, read: Read) -> Any:
         """Return the minimum or the maximum."""
-        return state[0]
+        return self._found[0] if self._found else None
 
 
 class Total(Metric):
-    """Sum of any expression that gives one number per chunk."""
+    """Sum of any expression that gives one number per chunk.
 
-    def __init__(self, columns: tuple[str, ...], expression: pl.Expr) -> None:
-        self.columns, self._expression = columns, expression
+    Args:
+        columns: Columns that are read.
+        expression: The expression.
+        finish: Function from the sum to the value.
+    """
+
+    def __init__(
+        self, columns: tuple[str, ...], expression: pl.Expr, finish: Callable[[Any], Any] = lambda total: total
+    ) -> None:
+        self.columns, self._expression, self._finish, self._total = columns, expression, finish, 0
 
     def expressions(self) -> list[pl.Expr]:
         """Return the expression of the chunk's sum."""
         return [self._expression]
 
-    def merge(self, left: tuple[Any], right: tuple[Any]) -> tuple[Any]:
-        """Add the two sums."""
-        return ((left[0] or 0) + (right[0] or 0),)
+    def add(self, *values: Any) -> None:
+        """Add the chunk's sum."""
+        self._total += values[0] or 0
 
-    def value(self, state: tuple[Any]) -> Any:
-        """Return the sum."""
-        return state[0] or 0
+    def value(self, read: Read) -> Any:
+        """Return the result of `finish` for the sum."""
+        return self._finish(self._total)
 
 
 class Moments(Metric):
@@ -180,22 +198,25 @@ class Moments(Metric):
         if not (kind.is_numeric() or kind == pl.Boolean()):
             raise TypeError(f"the column {column!r} has values of type {kind}, which have no mean")
         self.columns, self._values, self._finish = (column,), present(column, kind).cast(pl.Float64), finish
+        self._moments: tuple[Any, Any, Any] = (0, None, None)
 
     def expressions(self) -> list[pl.Expr]:
         """Return the expressions of a chunk's moments."""
         return [self._values.count(), self._values.mean(), ((self._values - self._values.mean()) ** 2).sum()]
 
-    def merge(self, left: tuple[int, float, float], right: tuple[int, float, float]) -> tuple[int, float, float]:
+    def add(self, *values: Any) -> None:
         """Combine the moments."""
+        left, right = self._moments, values
         if not left[0] or not right[0]:
-            return left if left[0] else right
+            self._moments = left if left[0] else (right[0], right[1], right[2])
+            return
         count, apart = left[0] + right[0], right[1] - left[1]
         squares = left[2] + right[2] + apart**2 * left[0] * right[0] / count
-        return count, left[1] + apart * right[0] / count, squares
+        self._moments = count, left[1] + apart * right[0] / count, squares
 
-    def value(self, state: tuple[int, float, float]) -> Any:
+    def value(self, read: Read) -> Any:
         """Return the result of `finish` for the moments."""
-        return self._finish(state)
+        return self._finish(self._moments)
 
 
 def mean(moments: tuple[int, float, float]) -> float | None:
@@ -209,70 +230,64 @@ def deviation(moments: tuple[int, float, float]) -> float | None:
 
 
 class Values(Metric):
-    """All values of a column of numbers (8 bytes per row), for quantiles and other figures that need all values.
+    """All values of a column as doubles (8 bytes per row), for quantiles and other figures that need all values.
 
     Args:
-        column: Column of numbers.
-        kind: Its type.
-        finish: Function from the values (N,), not sorted, to the metric's value.
+        column: Column that is read.
+        values: Its values as numbers.
+        finish: Function from the values (N,), not sorted and without missing ones, to the metric's value.
     """
 
-    def __init__(self, column: str, kind: pl.DataType, finish: Callable[[np.ndarray], Any]) -> None:
-        if not kind.is_numeric():
-            raise TypeError(f"the column {column!r} has values of type {kind}, of which no quantiles are taken")
-        self.columns, self._finish = (column,), finish
-        self._values = present(column, kind).cast(pl.Float64).drop_nulls().implode()
+    def __init__(self, column: str, values: pl.Expr, finish: Callable[[np.ndarray], Any]) -> None:
+        self.columns, self._values, self._finish = (column,), values.cast(pl.Float64).drop_nulls().implode(), finish
+        self._parts: list[np.ndarray] = []
 
     def expressions(self) -> list[pl.Expr]:
         """Return the values."""
         return [self._values]
 
-    def state(self, values: Sequence[Any], first_row: int) -> tuple[np.ndarray, ...]:
-        """Return the chunk's values as one array."""
-        return (values[0].to_numpy(),)
+    def add(self, *values: Any) -> None:
+        """Keep the chunk's values as one array."""
+        self._parts.append(values[0].to_numpy())
 
-    def merge(self, left: tuple[np.ndarray, ...], right: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-        """Join the two tuples of arrays."""
-        return left + right
-
-    def value(self, state: tuple[np.ndarray, ...]) -> Any:
+    def value(self, read: Read) -> Any:
         """Return the result of `finish` for the values."""
-        return self._finish(np.concatenate(state))
+        return self._finish(np.concatenate(self._parts))
 
 
 class Distinct(Metric):
-    """Distinct values of a column that has few of them."""
+    """Distinct values of a column that has few of them.
 
-    def __init__(self, column: str, kind: pl.DataType, most: int = 1_000_000) -> None:
-        self.columns, self._values, self._most = (column,), present(column, kind), most
+    Args:
+        column: Column that is read.
+        kind: Its type.
+        most: Largest number of distinct values; more are an error.
+        finish: Function from the set of values to the metric's value.
+    """
+
+    def __init__(
+        self, column: str, kind: pl.DataType, most: int = 1_000_000,
+        finish: Callable[[frozenset[Any]], Any] = lambda found: found,
+    ) -> None:
+        self.columns, self._values, self._most, self._finish = (column,), present(column, kind), most, finish
+        self._found: set[Any] = set()
 
     def expressions(self) -> list[pl.Expr]:
         """Return a chunk's distinct values."""
         return [self._values.drop_nulls().unique().implode()]
 
-    def state(self, values: Sequence[Any], first_row: int) -> frozenset[Any]:
-        """Return the distinct values as a set.
+    def add(self, *values: Any) -> None:
+        """Add the values to the set.
 
         Raises:
             ValueError: There are too many.
         """
-        return self._bounded(frozenset(values[0]))
-
-    def merge(self, left: frozenset[Any], right: frozenset[Any]) -> frozenset[Any]:
-        """Return the union of the sets.
-
-        Raises:
-            ValueError: It is too large.
-        """
-        return self._bounded(left | right)
-
-    def value(self, state: frozenset[Any]) -> frozenset[Any]:
-        """Return the set."""
-        return state
-
-    def _bounded(self, values: frozenset[Any]) -> frozenset[Any]:
-        if len(values) > self._most:
+        self._found.update(values[0])
+        if len(self._found) > self._most:
             raise ValueError(
                 f"the column {self.columns[0]!r} has more than {self._most:,} distinct values; "
                 "use an expectation about their number instead")
-        return values
+
+    def value(self, read: Read) -> Any:
+        """Return the result of `finish` for the set."""
+        return self._finish(frozenset(self._found))

@@ -7,63 +7,73 @@ counted as equal. If very many values are repeated, further passes handle one sl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from data_checks.metrics.metrics import KEPT, Metric, Unexpected
+from data_checks.metrics.metrics import KEPT, ROW, Metric, Read, Unexpected
 
 SLICE = 100_000
 """Number of repeated hashes whose values are compared in one pass."""
 
 
 class Hashes(Metric):
-    """Sorted 64-bit hashes of a column's values, without missing values.
+    """64-bit hashes of a column's values, without missing values; the base of the metrics below.
 
     Args:
-        columns: One column, or several that form one value.
-        key: Value of the columns, null if it is missing.
+        columns: Columns that are read.
+        keys: One or several series of values, null where missing. Equal values have equal hashes in all of them.
     """
 
-    def __init__(self, columns: tuple[str, ...], key: pl.Expr) -> None:
-        self.columns, self.key = columns, key
+    def __init__(self, columns: tuple[str, ...], *keys: pl.Expr) -> None:
+        self.columns, self.keys = columns, keys
+        self._parts: list[list[np.ndarray]] = [[] for _ in keys]
 
     def expressions(self) -> list[pl.Expr]:
         """Return a chunk's hashes. They only depend on the values, so hashes of different chunks can be compared."""
-        return [self.key.hash(seed=0).filter(self.key.is_not_null()).implode()]
+        return [key.hash(seed=0).filter(key.is_not_null()).implode() for key in self.keys]
 
-    def state(self, values: Sequence[Any], first_row: int) -> tuple[np.ndarray, ...]:
-        """Return the hashes of a chunk as one array."""
-        return (values[0].to_numpy(),)
+    def add(self, *values: Any) -> None:
+        """Keep the hashes of the chunk, as one array per series."""
+        for parts, hashes in zip(self._parts, values, strict=True):
+            parts.append(hashes.to_numpy())
 
-    def merge(self, left: tuple[np.ndarray, ...], right: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-        """Join the two tuples of arrays."""
-        return left + right
-
-    def value(self, state: tuple[np.ndarray, ...]) -> Any:
-        """Return the sorted hashes."""
-        hashes = np.concatenate(state)
-        hashes.sort()
-        return hashes
+    def hashes(self, number: int = 0) -> np.ndarray:
+        """Return the sorted hashes of one series, and forget them."""
+        parts, self._parts[number] = self._parts[number], []
+        joined = np.concatenate(parts)
+        joined.sort()
+        return joined
 
 
 class DistinctCount(Hashes):
-    """Number of distinct values, counted by hash: the count of 7 million values is one too low once in a million."""
+    """Number of distinct values, counted by hash: the count of 7 million values is one too low once in a million.
 
-    def value(self, state: tuple[np.ndarray, ...]) -> int:
-        """Return the count."""
-        hashes = super().value(state)
-        return int(np.count_nonzero(hashes[1:] != hashes[:-1])) + 1 if len(hashes) else 0
+    Args:
+        columns: Columns that are read.
+        key: Values, null where missing.
+        share: Whether to return the count as a share of all values (0 if there are none).
+    """
+
+    def __init__(self, columns: tuple[str, ...], key: pl.Expr, share: bool = False) -> None:
+        super().__init__(columns, key)
+        self._share = share
+
+    def value(self, read: Read) -> float:
+        """Return the count or the share."""
+        hashes = self.hashes()
+        count = int(np.count_nonzero(hashes[1:] != hashes[:-1])) + 1 if len(hashes) else 0
+        return count / max(1, len(hashes)) if self._share else count
 
 
 class Repeated(Hashes):
     """Rows whose value also occurs in another row.
 
     Args:
-        columns: One column, or several that form one value.
-        key: Value of the columns, null if it is missing.
+        columns: Columns that are read.
+        key: Values, null where missing.
         shown: Value to keep of such a row.
         keep: Number of such rows to keep.
     """
@@ -72,143 +82,69 @@ class Repeated(Hashes):
         super().__init__(columns, key)
         self._shown, self._keep = shown, keep
 
-    def follow_up(self, state: tuple[np.ndarray, ...]) -> Metric | None:
-        """Return the comparison of the values themselves, if any hash occurs twice."""
-        hashes = super().value(state)
-        twice = np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
-        nothing = Unexpected(len(hashes), 0, (), ())
-        return _Compared(self.columns, self.key, self._shown, self._keep, twice, nothing) if len(twice) else None
+    def value(self, read: Read) -> Unexpected:
+        """Return the repeated rows, the first examples in the order of the table."""
+        hashes = self.hashes()
+        repeated = [self._repeated(read, some) for some in _slices(_twice(hashes))]
+        count = sum(int(part["count"].sum()) for part in repeated)
+        if not count:
+            return Unexpected(len(hashes), 0, (), ())
+        rows = pl.concat(part.select("shown", "places") for part in repeated).explode("places")
+        first = rows.sort("places").head(self._keep)
+        return Unexpected(len(hashes), count, tuple(first["shown"]), tuple(first["places"]))
 
-    def value(self, state: tuple[np.ndarray, ...]) -> Any:
-        """Return that no row is repeated; if some may be, `follow_up` returns the metric that finds them."""
-        return Unexpected(sum(len(part) for part in state), 0, (), ())
-
-
-class _Compared(Metric):
-    """Repeated rows among those with some hashes, counted by value; *found* is the result of earlier passes."""
-
-    def __init__(
-        self, columns: tuple[str, ...], key: pl.Expr, shown: pl.Expr, keep: int, hashes: np.ndarray, found: Unexpected
-    ) -> None:
-        self.columns, self._key, self._shown, self._keep, self._found = columns, key, shown, keep, found
-        self._these, self._others = hashes[:SLICE], hashes[SLICE:]
-
-    def expressions(self) -> list[pl.Expr]:
-        """Return value, value to show and position of each row with one of these hashes."""
-        these = pl.Series(self._these, dtype=pl.UInt64)
-        suspect = self._key.is_not_null() & self._key.hash(seed=0).is_in(these.implode())
-        each = [self._key, self._shown, pl.int_range(pl.len(), dtype=pl.Int64)]
-        return [expression.filter(suspect).implode() for expression in each]
-
-    def state(self, values: Sequence[Any], first_row: int) -> pl.DataFrame:
-        """Return the chunk's values with such a hash, each with its count and its first rows."""
-        key, shown, place = values
-        return _counted(pl.DataFrame({"key": key, "shown": shown, "place": place + first_row}), self._keep)
-
-    def merge(self, left: pl.DataFrame, right: pl.DataFrame) -> pl.DataFrame:
-        """Add the counts of equal values."""
-        both = pl.concat([left, right]).group_by("key", maintain_order=True).agg(
-            pl.col("count").sum(), pl.col("shown").first(), pl.col("places").explode().head(self._keep)
-        )
-        return both
-
-    def follow_up(self, state: pl.DataFrame) -> Metric | None:
-        """Return the comparison for the next slice of hashes, or None after the last slice."""
-        if not len(self._others):
-            return None
-        found = self.value(state)
-        return _Compared(self.columns, self._key, self._shown, self._keep, self._others, found)
-
-    def value(self, state: pl.DataFrame) -> Unexpected:
-        """Return the repeated rows, the first examples of all slices in the order of the table."""
-        repeated = state.filter(pl.col("count") > 1)
-        rows = repeated.select("shown", pl.col("places")).explode("places").sort("places").head(self._keep)
-        examples = [*zip(self._found.indexes, self._found.values, strict=True)]
-        examples += [(place, shown) for shown, place in rows.iter_rows()]
-        examples = sorted(examples, key=lambda example: example[0])[: self._keep]
-        return Unexpected(
-            self._found.rows, self._found.count + int(repeated["count"].sum()),
-            tuple(shown for _, shown in examples), tuple(place for place, _ in examples),
-        )
+    def _repeated(self, read: Read, hashes: np.ndarray) -> pl.DataFrame:
+        """Return the values with these hashes that occur in several rows: their count, and the first rows of each."""
+        found: list[pl.DataFrame] = []
+        for chunk in _suspects(read, self.columns, self.keys[0], hashes):
+            rows = chunk.select(
+                self.keys[0].alias("key"), self._shown.alias("shown"), count=pl.lit(1, pl.Int64),
+                places=pl.concat_list(pl.col(ROW).cast(pl.Int64)))
+            # Added up after every chunk, so that a value of many rows takes the memory of one.
+            found = [pl.concat([*found, rows]).group_by("key", maintain_order=True).agg(
+                pl.col("count").sum(), pl.col("shown").first(), pl.col("places").explode().head(self._keep))
+                .select("key", "shown", "count", "places")]
+        return found[0].filter(pl.col("count") > 1)
 
 
-def _counted(rows: pl.DataFrame, keep: int) -> pl.DataFrame:
-    return rows.group_by("key", maintain_order=True).agg(
-        pl.len().cast(pl.Int64).alias("count"), pl.col("shown").first(), pl.col("place").head(keep).alias("places")
-    )
-
-
-class Straddling(Metric):
+class Straddling(Hashes):
     """Number of values that occur in more than one of a few groups, such as texts in splits; needs 8 bytes per row.
 
     Args:
         key: Column of the values.
         group: Column of the groups; rows of other groups than *groups* do not count.
-        groups: At most three groups.
+        groups: The groups.
     """
 
     def __init__(self, key: str, group: str, groups: Sequence[str]) -> None:
-        self.columns = (key, group)
-        numbers = list(range(len(groups)))
-        number = pl.col(group).replace_strict(list(groups), numbers, default=None, return_dtype=pl.UInt64)
-        self._counted = pl.col(key).is_not_null() & number.is_not_null()
-        # The group is stored in the lowest two bits of the hash.
-        self._hash = pl.col(key).hash(seed=0) // 4 * 4
-        self._packed = self._hash + number
+        super().__init__((key, group), *(pl.when(pl.col(group) == each).then(pl.col(key)) for each in groups))
+        self._counted = pl.col(group).is_in(list(groups))
 
-    def expressions(self) -> list[pl.Expr]:
-        """Return hash and group of each row of a chunk, packed into one number."""
-        return [self._packed.filter(self._counted).implode()]
+    def value(self, read: Read) -> int:
+        """Return the number of values in more than one group."""
+        each = [np.unique(self.hashes(number)) for number in range(len(self.keys))]
+        both = np.concatenate(each)
+        both.sort()
+        return sum(self._straddling(read, some) for some in _slices(_twice(both)))
 
-    def state(self, values: Sequence[Any], first_row: int) -> tuple[np.ndarray, ...]:
-        """Return a chunk's packed numbers as one array."""
-        return (values[0].to_numpy(),)
-
-    def merge(self, left: tuple[np.ndarray, ...], right: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-        """Join the two tuples of arrays."""
-        return left + right
-
-    def follow_up(self, state: tuple[np.ndarray, ...]) -> Metric | None:
-        """Return the comparison of the values themselves, if any hash is in two groups."""
-        packed = np.concatenate(state)
-        packed.sort()
-        between = (packed[1:] // 4 == packed[:-1] // 4) & (packed[1:] != packed[:-1])
-        suspects = np.unique(packed[1:][between] // 4 * 4)
-        return _Straddled(self.columns, self._hash, self._counted, suspects, 0) if len(suspects) else None
-
-    def value(self, state: tuple[np.ndarray, ...]) -> int:
-        """Return 0; if there may be such values, `follow_up` returns the metric that counts them."""
-        return 0
+    def _straddling(self, read: Read, hashes: np.ndarray) -> int:
+        key, group = self.columns
+        pairs: list[pl.DataFrame] = []
+        for chunk in _suspects(read, self.columns, pl.col(key), hashes):
+            pairs = [pl.concat([*pairs, chunk.filter(self._counted).select(key, group)]).unique()]
+        return pairs[0].group_by(key).len().filter(pl.col("len") > 1).height
 
 
-class _Straddled(Metric):
-    """Number of values in two groups, among those with some hashes; *found* is the result of earlier passes."""
+def _twice(hashes: np.ndarray) -> np.ndarray:
+    """Return the hashes that occur at least twice in a sorted array."""
+    return np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
 
-    def __init__(
-        self, columns: tuple[str, ...], hashed: pl.Expr, counted: pl.Expr, hashes: np.ndarray, found: int
-    ) -> None:
-        self.columns, self._hash, self._counted, self._found = columns, hashed, counted, found
-        self._these, self._others = hashes[:SLICE], hashes[SLICE:]
 
-    def expressions(self) -> list[pl.Expr]:
-        """Return the values with such a hash, and their groups."""
-        suspect = self._counted & self._hash.is_in(pl.Series(self._these, dtype=pl.UInt64).implode())
-        return [pl.col(column).filter(suspect).implode() for column in self.columns]
+def _slices(hashes: np.ndarray) -> Iterator[np.ndarray]:
+    return (hashes[start : start + SLICE] for start in range(0, len(hashes), SLICE))
 
-    def state(self, values: Sequence[Any], first_row: int) -> pl.DataFrame:
-        """Return the chunk's distinct pairs of value and group."""
-        return pl.DataFrame({"key": values[0], "group": values[1]}).unique()
 
-    def merge(self, left: pl.DataFrame, right: pl.DataFrame) -> pl.DataFrame:
-        """Return the union of the pairs."""
-        return pl.concat([left, right]).unique()
-
-    def follow_up(self, state: pl.DataFrame) -> Metric | None:
-        """Return the comparison for the next slice of hashes, or None after the last slice."""
-        if not len(self._others):
-            return None
-        return _Straddled(self.columns, self._hash, self._counted, self._others, self.value(state))
-
-    def value(self, state: pl.DataFrame) -> int:
-        """Return the number of values in more than one group, including those of earlier passes."""
-        return self._found + state.group_by("key").len().filter(pl.col("len") > 1).height
+def _suspects(read: Read, columns: Sequence[str], key: pl.Expr, hashes: np.ndarray) -> Iterator[pl.DataFrame]:
+    """Yield of each chunk the rows whose value has one of these hashes."""
+    these = pl.Series(hashes, dtype=pl.UInt64).implode()
+    return (chunk.filter(key.is_not_null() & key.hash(seed=0).is_in(these)) for chunk in read(columns))

@@ -8,11 +8,12 @@ from typing import Any
 
 from core.config.run_config import ChecksConfig
 from core.errors import ReviewLMError
-from data_checks.engine import great_expectations
+from data_checks.gx import expect
 from data_checks.metrics.tables import Table
 from models.text.normal_form import CHARACTERS
 
-Tallied = Mapping[str, Any]
+Extra = Mapping[str, Any]
+"""Values of the extra metrics of a suite, by name."""
 (INVISIBLE,) = (rule for rule in CHARACTERS if rule.name == "invisible")
 INTEGERS = ("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64")
 FLOATS = ("Float32", "Float64")
@@ -79,8 +80,3 @@ def identified() -> list[Any]:
         gx.ExpectColumnValuesToNotBeNull(column="review_id", description="Every review has an id"),
         gx.ExpectColumnValuesToBeUnique(column="review_id", description="No two reviews have one id"),
     ]
-
-
-def expect() -> Any:
-    """Return Great Expectations' expectation classes; their default severity is critical."""
-    return great_expectations().expectations

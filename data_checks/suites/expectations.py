@@ -19,12 +19,13 @@ from typing import Any
 
 import polars as pl
 
+from data_checks.gx import expect
 from data_checks.metrics.metrics import Metric, Total
 from data_checks.metrics.repeated import Straddling
 from data_checks.metrics.texts import MOJIBAKE
 from data_checks.report import INFO, WARNING
 from data_checks.suites import expectations_of_models as of_models
-from data_checks.suites.case import INVISIBLE, Case, Tallied, expect, identified
+from data_checks.suites.case import INVISIBLE, Case, Extra, identified
 
 SPLITS = ("train", "validation", "test")
 MAX_CHARACTERS = 100_000
@@ -64,8 +65,8 @@ def _raw_rows(case: Case) -> list[Any]:
     ]
 
 
-def _raw_whole(case: Case, tallied: Tallied) -> tuple[dict[str, Any], list[Any]]:
-    del tallied
+def _raw_whole(case: Case, extra: Extra) -> tuple[dict[str, Any], list[Any]]:
+    del extra
     gx, limit = expect(), case.limits.max_quarantined
     rows, quarantined = case.fact("rows"), case.fact("quarantined")
     facts = {
@@ -104,15 +105,15 @@ def _clean_rows(case: Case) -> list[Any]:
     ]
 
 
-def _clean_tallies(case: Case) -> dict[str, Metric]:
+def _clean_extra(case: Case) -> dict[str, Metric]:
     del case
     in_split = {split: Total(("split",), (pl.col("split") == split).sum()) for split in SPLITS}
     return {**in_split, "straddling": Straddling("text", "split", SPLITS)}
 
 
-def _clean_whole(case: Case, tallied: Tallied) -> tuple[dict[str, Any], list[Any]]:
+def _clean_whole(case: Case, extra: Extra) -> tuple[dict[str, Any], list[Any]]:
     gx, rows = expect(), max(1, case.table.height)
-    facts = {name: count / rows if name in SPLITS else count for name, count in tallied.items()}
+    facts = {name: count / rows if name in SPLITS else count for name, count in extra.items()}
     return {**facts, **_language(case)}, [
         *(
             gx.ExpectColumnMinToBeBetween(
@@ -159,11 +160,11 @@ ROWS: dict[str, Callable[[Case], list[Any]]] = {
     "samples": of_models.samples_rows,
 }
 """Expectations on each row, by stage."""
-TALLIES: dict[str, Callable[[Case], dict[str, Metric]]] = {
-    "clean": _clean_tallies, "predictions": of_models.predictions_tallies,
+EXTRA_METRICS: dict[str, Callable[[Case], dict[str, Metric]]] = {
+    "clean": _clean_extra, "predictions": of_models.predictions_extra,
 }
 """Metrics of the rows that the facts of the whole table are computed from, by stage."""
-WHOLE: dict[str, Callable[[Case, Tallied], tuple[dict[str, Any], list[Any]]]] = {
+WHOLE: dict[str, Callable[[Case, Extra], tuple[dict[str, Any], list[Any]]]] = {
     "raw": _raw_whole, "clean": _clean_whole, "tokens": of_models.tokens_whole,
     "predictions": of_models.predictions_whole,
 }

@@ -7,9 +7,10 @@ from typing import Any
 
 import polars as pl
 
+from data_checks.gx import expect
 from data_checks.metrics.metrics import Metric, Total
 from data_checks.report import INFO, WARNING
-from data_checks.suites.case import INVISIBLE, Case, Tallied, expect, identified
+from data_checks.suites.case import INVISIBLE, Case, Extra, identified
 from models.tokens.vocabulary import SPECIAL
 
 MAX_NATS = 1e12
@@ -34,9 +35,9 @@ def tokens_rows(case: Case) -> list[Any]:
     ]
 
 
-def tokens_whole(case: Case, tallied: Tallied) -> tuple[dict[str, Any], list[Any]]:
+def tokens_whole(case: Case, extra: Extra) -> tuple[dict[str, Any], list[Any]]:
     """Return facts and expectations for a whole token stream: ids below V, matching lengths, share of unknown words."""
-    del tallied
+    del extra
     gx, size, limit = expect(), case.fact("vocabulary_size"), case.limits.max_unknown_tokens
     share = case.fact("unknown") / max(1, case.fact("tokens"))
     facts = {"largest_id": case.fact("largest_id"), "unknown": share, "disagreeing": case.fact("disagreeing")}
@@ -71,7 +72,7 @@ def predictions_rows(case: Case) -> list[Any]:
     ]
 
 
-def predictions_tallies(case: Case) -> dict[str, Metric]:
+def predictions_extra(case: Case) -> dict[str, Metric]:
     """Return the metrics over the scored reviews: the sums of nats and tokens."""
     del case
     # NaN and infinite values are left out: they have their own expectations.
@@ -79,11 +80,11 @@ def predictions_tallies(case: Case) -> dict[str, Metric]:
     return {name: Total((name,), pl.when(one.is_finite()).then(one).sum()) for name, one in numbers.items()}
 
 
-def predictions_whole(case: Case, tallied: Tallied) -> tuple[dict[str, Any], list[Any]]:
+def predictions_whole(case: Case, extra: Extra) -> tuple[dict[str, Any], list[Any]]:
     """Return the fact and the expectation for all scores: the mean nats per token."""
     del case
-    known = {"nats", "tokens"} <= set(tallied) and tallied["tokens"]
-    return {"nats_per_token": tallied["nats"] / tallied["tokens"]} if known else {}, [
+    known = {"nats", "tokens"} <= set(extra) and extra["tokens"]
+    return {"nats_per_token": extra["nats"] / extra["tokens"]} if known else {}, [
         expect().ExpectColumnMaxToBeBetween(
             column="nats_per_token", max_value=20, severity=INFO,
             description="A token costs at most 20 nats on average (the value is the mean)"),

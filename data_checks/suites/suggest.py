@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from data_checks.metrics.evaluation import Broken, measure
+from data_checks.gx import expect
+from data_checks.metrics.measure import MetricError, measure
 from data_checks.metrics.metrics import Distinct, Extreme, Metric, Moments, Total, Values, present
 from data_checks.metrics.patterns import contains
 from data_checks.metrics.repeated import DistinctCount
 from data_checks.metrics.tables import CHUNK_ROWS, Table
 from data_checks.metrics.texts import MEASURES, MOJIBAKE
 from data_checks.report import CRITICAL, INFO, WARNING
-from data_checks.suites.case import FLOATS, INTEGERS, INVISIBLE, TEXTS, expect
+from data_checks.suites.case import FLOATS, INTEGERS, INVISIBLE, TEXTS
 from data_checks.suites.suite_files import Suite
 
 FEW, FEW_NUMBERS = 20, 6
@@ -66,9 +67,9 @@ def _family(kind: pl.DataType) -> tuple[str, ...]:
     return next((family for family in FAMILIES if name in family), (name,))
 
 
-def _figures(table: Table) -> dict[Hashable, Metric | Broken]:
+def _figures(table: Table) -> dict[Hashable, Metric | MetricError]:
     """Return the metrics of each column, by column and name."""
-    figures: dict[Hashable, Metric | Broken] = {}
+    figures: dict[Hashable, Metric | MetricError] = {}
     for column, kind in table.schema.items():
         values = present(column, kind)
         figures[column, "missing"] = Total((column,), values.is_null().sum())
@@ -87,8 +88,9 @@ def _figures(table: Table) -> dict[Hashable, Metric | Broken]:
 
 
 def _figures_of_texts(column: str) -> dict[Hashable, Metric]:
-    lengths = _Lengths(column)
-    found: dict[Hashable, Metric] = {(column, "lengths"): lengths}
+    found: dict[Hashable, Metric] = {
+        (column, "lengths"): Values(column, pl.col(column).str.len_chars(), _quantiles),
+    }
     for name, pattern in {"invisible": INVISIBLE.pattern, "mojibake": MOJIBAKE}.items():
         found[column, name] = Total((column,), contains(pl.col(column), pattern).sum())
     for name, members in ID_CHARACTERS.items():
@@ -96,15 +98,8 @@ def _figures_of_texts(column: str) -> dict[Hashable, Metric]:
     return found
 
 
-class _Lengths(Values):
-    """Quantiles of the lengths of texts, with the minimum and the maximum."""
-
-    def __init__(self, column: str) -> None:
-        super().__init__(column, pl.UInt32(), _quantiles)
-        self._values = pl.col(column).str.len_chars().cast(pl.Float64).drop_nulls().implode()
-
-
 def _quantiles(lengths: np.ndarray) -> list[int]:
+    """Return the quantiles of lengths, with the minimum and the maximum."""
     if not len(lengths):
         return []
     return [int(length) for length in np.quantile(lengths, (0, *QUANTILES, 1), method="nearest")]

@@ -12,8 +12,9 @@ import polars as pl
 
 from core.errors import ConfigError
 from core.output import write_output
-from data_checks.engine import Batch, great_expectations, publish, quiet, require_docs_folder, validate
-from data_checks.metrics.evaluation import Report, require_supported
+from data_checks import gx
+from data_checks.engine import SUMMARY, Batch, publish, require_docs_folder, validate
+from data_checks.metrics.measure import Report
 from data_checks.metrics.tables import CHUNK_ROWS, Table
 from data_checks.metrics.texts import MEASURES
 from data_checks.report import CRITICAL, CheckReport
@@ -43,11 +44,7 @@ class Suite:
 
 def save_suite(suite: Suite, file: Path) -> None:
     """Write a suite as JSON: each expectation with type, kwargs, severity and description."""
-    expectations = []
-    for expectation in suite.expectations:
-        written = expectation.configuration.to_json_dict()
-        kept = {key: written.get(key) for key in ("type", "kwargs", "severity", "description")}
-        expectations.append(kept)
+    expectations = [gx.as_json(expectation) for expectation in suite.expectations]
     content = {
         "format": FORMAT, "name": suite.name, "private": list(suite.private),
         "columns": {column: list(kinds) for column, kinds in suite.columns.items()}, "expectations": expectations,
@@ -73,7 +70,8 @@ def load_suite(file: Path) -> Suite:
         cause = f"{type(error).__name__}: {error}"
         raise ConfigError("This is not a suite of expectations", where=file, cause=cause) from error
     expectations = [_declared(file, number, each) for number, each in enumerate(named, start=1)]
-    require_supported(expectations)
+    for expectation in expectations:
+        gx.requests(expectation, SUMMARY)  # refuses an expectation that cannot be evaluated
     return Suite(head[0], expectations, head[1], head[2])
 
 
@@ -124,17 +122,9 @@ def _columns_of(expectation: Any) -> list[str]:
 
 
 def _declared(file: Path, number: int, written: Any) -> Any:
-    great_expectations()
-    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
-    from great_expectations.expectations.metadata_types import FailureSeverity
-
     try:
-        with quiet():
-            severity = FailureSeverity(written.get("severity") or CRITICAL)
-            return ExpectationConfiguration(
-                type=written["type"], kwargs=dict(written["kwargs"]), severity=severity,
-                description=written.get("description") or written["type"],
-            ).to_domain_obj()
+        words = written.get("description") or written["type"]
+        return gx.declared(written["type"], written["kwargs"], written.get("severity") or CRITICAL, words)
     except Exception as error:
         raise ConfigError(
             "Great Expectations has no such expectation", where=f"{file}, expectation {number}", value=written,

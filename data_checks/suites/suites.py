@@ -16,7 +16,7 @@ import polars as pl
 from core.config.run_config import ChecksConfig
 from core.errors import ReviewLMError
 from data_checks.engine import Batch, Validated, publish, validate
-from data_checks.metrics.evaluation import Broken, Report
+from data_checks.metrics.measure import MetricError, Report
 from data_checks.metrics.tables import Table
 from data_checks.metrics.texts import MEASURES
 from data_checks.report import CRITICAL, CheckReport, ExpectationResult
@@ -67,7 +67,7 @@ def check(
     case = Case(stage, table, frozenset([*usable, *measured]), limits, dict(facts or {}))
     with_columns = validate(_columns(stage, types))
     rows = validate(_rows(case), limits.chunk_rows, report)
-    judged = [with_columns, rows, *_whole(case, rows.tallied)]
+    judged = [with_columns, rows, *_whole(case, rows.extra)]
     outcome = publish([each for each in judged if each.batch.expectations], docs_folder, name)
     critical = any(not result.passed and result.severity == CRITICAL for result in outcome.results)
     page = Path(docs_folder.name) / PAGE
@@ -117,28 +117,28 @@ def _columns(stage: str, schema: Mapping[str, str]) -> Batch:
 def _rows(case: Case) -> Batch:
     """Return the batch of the rows: the expectations on usable columns, and the further metrics of the same pass."""
     expected = [each for each in expectations.ROWS[case.stage](case) if each.column in case.usable]
-    tallies = {
-        name: metric for name, metric in expectations.TALLIES.get(case.stage, lambda case: {})(case).items()
+    extra = {
+        name: metric for name, metric in expectations.EXTRA_METRICS.get(case.stage, lambda case: {})(case).items()
         if case.usable.issuperset(metric.columns)
     }
-    return Batch(f"{case.stage} rows", case.table, expected, tallies)
+    return Batch(f"{case.stage} rows", case.table, expected, extra)
 
 
-def _whole(case: Case, tallied: Mapping[str, Any]) -> list[Validated]:
+def _whole(case: Case, extra: Mapping[str, Any]) -> list[Validated]:
     """Return the results for the facts of the whole table, as far as these facts are known.
 
     Raises:
         ReviewLMError: A metric that a fact needs could not be measured, which says nothing about the data.
     """
-    for name, value in tallied.items():
-        if isinstance(value, Broken):
+    for name, value in extra.items():
+        if isinstance(value, MetricError):
             raise ReviewLMError(
                 f"A data check of '{case.stage}' is broken: '{name}' could not be measured", cause=value.message,
                 remedy="correct data_checks/suites/expectations.py",
             )
     if case.stage not in expectations.WHOLE:
         return []
-    facts, expected = expectations.WHOLE[case.stage](case, tallied)
+    facts, expected = expectations.WHOLE[case.stage](case, extra)
     frame = pl.DataFrame({fact: [value] for fact, value in facts.items()})
     return [validate(Batch(
         f"{case.stage} whole", Table.of(frame), [each for each in expected if each.column in frame.columns]))]

@@ -7,8 +7,9 @@ import pytest
 
 from core.config.run_config import ChecksConfig
 from core.errors import CheckFailed, ConfigError, ReviewLMError
-from data_checks import engine
-from data_checks.engine import MARKER, Batch, exception_in, great_expectations, run
+from data_checks import gx
+from data_checks.engine import MARKER, Batch, run
+from data_checks.gx import exception_in, expect
 from data_checks.metrics.tables import Table
 from data_checks.report import CheckReport, ExpectationResult
 from data_checks.suites import suites
@@ -163,12 +164,10 @@ def test_exceptions_are_found_in_both_shapes(info, message):
 
 
 def test_a_broken_check_is_an_error_of_ours_and_never_bad_data(tmp_path, monkeypatch):
-    gx = great_expectations().expectations
-
     def broken(case):
         return [
-            gx.ExpectColumnMeanToBeBetween(column="stars", min_value=0, description="Sound"),
-            gx.ExpectColumnValuesToBeBetween(column="review_id", min_value=0, description="Numbers from texts"),
+            expect().ExpectColumnMeanToBeBetween(column="stars", min_value=0, description="Sound"),
+            expect().ExpectColumnValuesToBeBetween(column="review_id", min_value=0, description="Numbers from texts"),
         ]
 
     monkeypatch.setitem(suites.expectations.ROWS, "clean", broken)
@@ -183,13 +182,12 @@ def test_a_broken_check_is_an_error_of_ours_and_never_bad_data(tmp_path, monkeyp
 
 
 def test_results_keep_the_order_of_the_suite(tmp_path, monkeypatch):
-    monkeypatch.setattr(engine, "_write_pages", lambda context: None)
-    gx = great_expectations().expectations
+    monkeypatch.setattr(gx, "write_pages", lambda context: None)
     words = ["last letter", "first letter", "any letter"]
     batch = Batch("t", Table.of(table()), [
-        gx.ExpectColumnMaxToBeBetween(column="bytes", max_value=1, description=words[0]),
-        gx.ExpectColumnValuesToNotBeNull(column="stars", description=words[1]),
-        gx.ExpectColumnMinToBeBetween(column="bytes", min_value=1, description=words[2]),
+        expect().ExpectColumnMaxToBeBetween(column="bytes", max_value=1, description=words[0]),
+        expect().ExpectColumnValuesToNotBeNull(column="stars", description=words[1]),
+        expect().ExpectColumnMinToBeBetween(column="bytes", min_value=1, description=words[2]),
     ])
     outcome = run([batch], tmp_path / "docs", "order")
     assert [each.sentence.split(" (")[0] for each in outcome.results] == words

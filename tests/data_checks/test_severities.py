@@ -7,18 +7,18 @@ import polars as pl
 import pytest
 
 from core.errors import CheckFailed
-from data_checks.engine import Batch, great_expectations, publish, suite_result, validate
+from data_checks.engine import Batch, publish, suite_result, validate
+from data_checks.gx import expect, validate_on_pandas
 from data_checks.metrics.tables import Table
 from data_checks.report import CRITICAL, INFO, WARNING, CheckReport
 
-gx = great_expectations()
 TABLE = Table.of(pl.DataFrame({"n": [1, 2, 3]}))
 
 
 def judged(**limits):
     """One expectation per severity, each with the greatest value that it lets through."""
     expectations = [
-        gx.expectations.ExpectColumnMaxToBeBetween(
+        expect().ExpectColumnMaxToBeBetween(
             column="n", max_value=limit, severity=severity, description=f"At most {limit}")
         for severity, limit in limits.items()
     ]
@@ -101,9 +101,7 @@ def test_an_action_of_a_checkpoint_takes_the_results():
 
 @pytest.mark.parametrize("form", ["BOOLEAN_ONLY", "BASIC", "SUMMARY", "COMPLETE"])
 def test_the_formats_of_results_are_those_of_great_expectations(form):
-    from data_checks.pandas_route import validate_on_pandas
-
-    expectation = gx.expectations.ExpectColumnValuesToBeBetween(column="n", max_value=10, description="Small")
+    expectation = expect().ExpectColumnValuesToBeBetween(column="n", max_value=10, description="Small")
     frame = pl.DataFrame({"n": range(60)})
     wanted = {"result_format": form, "partial_unexpected_count": 7}
     (ours,) = validate(Batch("n", Table.of(frame), [expectation]), 13, result_format=wanted).results

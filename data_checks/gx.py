@@ -1,0 +1,237 @@
+"""Use Great Expectations: ask an expectation for its metrics, let it judge their values, write the Data Docs.
+
+This is the only module that knows the package, and it uses as little of it as possible. Of a class of expectations it
+needs two methods, `get_validation_dependencies` and `metrics_validate`: between them polars measures the metrics, where
+the package would run an engine of its own. `tests/data_checks/test_gx_contract.py` lists all names that are used, and
+`make test-gx` runs it with another release.
+
+Great Expectations takes over two seconds to import, so it is imported inside functions. Its context is kept in memory:
+only the Data Docs are written to the disk. The context is a global variable of that package, hence the lock.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from core.errors import ReviewLMError
+from data_checks.escaping import escaped, escaped_words
+from data_checks.metrics.measure import MetricError
+from data_checks.metrics.translation import MetricRequest
+
+SITE = "docs"
+lock = threading.Lock()
+"""Held while the context is used."""
+
+
+def great_expectations() -> Any:
+    """Import Great Expectations on first use, without usage statistics and without the warnings of its imports."""
+    os.environ["GX_ANALYTICS_ENABLED"] = "False"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import great_expectations
+        import great_expectations.expectations
+    return great_expectations
+
+
+def expect() -> Any:
+    """Return Great Expectations' expectation classes; their default severity is critical."""
+    return great_expectations().expectations
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the warnings of Great Expectations about its own use of pandas and pydantic, and no others."""
+    with warnings.catch_warnings():
+        for module in ("great_expectations", "pydantic", "marshmallow"):
+            warnings.filterwarnings("ignore", module=rf"{module}\b.*")
+        yield
+
+
+def declared(kind: str, options: Mapping[str, Any], severity: str, description: str) -> Any:
+    """Return the expectation of the class with that name, such as "expect_column_max_to_be_between".
+
+    Raises:
+        Exception: Of many kinds: there is no such class, or the options do not suit it.
+    """
+    great_expectations()
+    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+    from great_expectations.expectations.metadata_types import FailureSeverity
+
+    with quiet():
+        return ExpectationConfiguration(
+            type=kind, kwargs=dict(options), severity=FailureSeverity(severity), description=description
+        ).to_domain_obj()
+
+
+def as_json(expectation: Any) -> dict[str, Any]:
+    """Return type, kwargs, severity and description of an expectation: the values that `declared` takes."""
+    written = expectation.configuration.to_json_dict()
+    return {key: written.get(key) for key in ("type", "kwargs", "severity", "description")}
+
+
+def requests(expectation: Any, result_format: Mapping[str, Any]) -> list[MetricRequest]:
+    """Return the metrics whose values an expectation needs.
+
+    Raises:
+        ReviewLMError: One has no counterpart on polars, or the expectation has a row condition or suite parameters
+            without values.
+    """
+    configuration = {"result_format": dict(result_format)}
+    with quiet():
+        found = expectation.get_validation_dependencies(runtime_configuration=configuration)
+    wanted = []
+    for each in found.get_metric_configurations():
+        options = {key: value for key, value in (each.metric_value_kwargs or {}).items() if key != "result_format"}
+        wanted.append(MetricRequest(each.metric_name, each.metric_domain_kwargs, options, each.id))
+    reason = ""
+    if getattr(expectation, "row_condition", None):
+        reason = "it has a row_condition"
+    elif expectation.suite_parameter_options:
+        reason = f"its parameters {list(expectation.suite_parameter_options)} have no values"
+    elif unknown := [request.name for request in wanted if not request.known]:
+        reason = f"it depends on {', '.join(unknown)}"
+    if reason:
+        raise ReviewLMError(
+            f"The expectation {type(expectation).__name__} cannot be evaluated",
+            where=str(expectation.description or ""), cause=reason,
+            remedy="declare it with another class (data_checks/metrics/translation.py has those that can be), "
+                   "or add its metric there",
+        )
+    return wanted
+
+
+def verdict(expectation: Any, values: Mapping[Any, Any], result_format: Mapping[str, Any]) -> Any:
+    """Return Great Expectations' result for an expectation: its own verdict, or the error that prevents one.
+
+    Args:
+        expectation: The expectation.
+        values: Values of its `requests`, by id; a `MetricError` for one that could not be measured.
+        result_format: Result format as Great Expectations defines it.
+    """
+    from great_expectations.core.expectation_validation_result import ExpectationValidationResult
+    from great_expectations.util import convert_to_json_serializable
+
+    broken = next((value for value in values.values() if isinstance(value, MetricError)), None)
+    if not broken:
+        try:
+            configuration = {"result_format": dict(result_format)}
+            with quiet():
+                result = expectation.metrics_validate(metrics=dict(values), runtime_configuration=configuration)
+            # Some classes return NumPy booleans, which Great Expectations' own stores cannot write.
+            result.success = bool(result.success)
+            result.result = convert_to_json_serializable(result.result)
+            return result
+        except Exception as error:
+            broken = MetricError(error)
+    info = {"raised_exception": True, "exception_message": broken.message, "exception_traceback": broken.traceback}
+    return ExpectationValidationResult(
+        success=False, expectation_config=expectation.configuration, exception_info=info, result={})
+
+
+def exception_in(info: Mapping[str, Any] | None) -> str:
+    """Return the message of an exception inside Great Expectations, or "" if there was none.
+
+    `exception_info` has one of two forms: flat, or a mapping from the id of each failed metric to its exception.
+    """
+    if not info:
+        return ""
+    shapes = [info] if "raised_exception" in info else [part for part in info.values() if isinstance(part, Mapping)]
+    raised = [str(part.get("exception_message") or "no message") for part in shapes if part.get("raised_exception")]
+    return "; ".join(dict.fromkeys(raised))
+
+
+def suite_result(name: str, run: str, rows: int, columns: Sequence[str], results: Sequence[Any]) -> Any:
+    """Return Great Expectations' result object for a whole suite, as its stores, checkpoints and actions need it.
+
+    Args:
+        name: Name of the suite and the table.
+        run: Name of the run.
+        rows: Number of rows of the table.
+        columns: Its columns.
+        results: Results of the expectations.
+    """
+    from great_expectations.core.expectation_validation_result import ExpectationSuiteValidationResult
+    from great_expectations.core.run_identifier import RunIdentifier
+
+    identifier = RunIdentifier(run_name=run, run_time=datetime.now(UTC))
+    held = sum(bool(result.success) for result in results)
+    return ExpectationSuiteValidationResult(
+        results=list(results), success=held == len(results), suite_name=name, batch_id=f"{name}-whole",
+        statistics={
+            "evaluated_expectations": len(results), "successful_expectations": held,
+            "unsuccessful_expectations": len(results) - held,
+            "success_percent": held / len(results) * 100 if results else None,
+        },
+        meta={
+            "great_expectations_version": great_expectations().__version__, "run_id": identifier,
+            "validation_time": identifier.run_time,
+            "batch_spec": {"data_asset_name": name, "rows": f"{rows:,}", "columns": ", ".join(columns)},
+            "batch_markers": {},
+            "active_batch_definition": {"datasource_name": "polars", "data_asset_name": name},
+        },
+    )
+
+
+def new_context(docs_folder: Path) -> Any:
+    """Return a context in memory that writes its Data Docs to a folder."""
+    context = great_expectations().get_context(mode="ephemeral")
+    context.delete_data_docs_site("local_site")
+    store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs_folder.absolute())}
+    index = {"class_name": "DefaultSiteIndexBuilder"}
+    site: Any = {"class_name": "SiteBuilder", "store_backend": store, "site_index_builder": index}
+    context.add_data_docs_site(SITE, site | {"show_how_to_buttons": False})
+    return context
+
+
+def store(context: Any, expectations: Sequence[Any], result: Any) -> None:
+    """Add a suite and its `suite_result` to the stores of a context that the pages are built from."""
+    from great_expectations.data_context.types.resource_identifiers import (
+        ExpectationSuiteIdentifier,
+        ValidationResultIdentifier,
+    )
+
+    suite = great_expectations().ExpectationSuite(name=result.suite_name)
+    suite.expectations = [escaped_words(each) for each in expectations]
+    context.suites.add(suite)
+    result.results = [escaped(each) for each in result.results]
+    identifier = ExpectationSuiteIdentifier(name=suite.name)
+    context.validation_results_store.store_validation_results(
+        suite_validation_result=result, expectation_suite_identifier=identifier,
+        suite_validation_result_identifier=ValidationResultIdentifier(
+            batch_identifier=result.batch_id, expectation_suite_identifier=identifier, run_id=result.meta["run_id"]),
+    )
+
+
+def write_pages(context: Any) -> None:
+    """Write the Data Docs of all results in the stores of a context."""
+    context.build_data_docs(site_names=[SITE])
+
+
+def validate_on_pandas(frame: Any, expectations: Sequence[Any], result_format: Mapping[str, Any]) -> list[Any]:
+    """Return the results of Great Expectations' own engine for a pandas data frame, in the order of the expectations.
+
+    It is the reference for tests and benchmarks; no stage uses it.
+    """
+    gx, name = great_expectations(), uuid.uuid4().hex
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    with lock, quiet():
+        context = gx.get_context(mode="ephemeral")
+        context.variables.progress_bars = ProgressBarsConfig(globally=False)
+        suite = context.suites.add(gx.ExpectationSuite(name=name))
+        # Copies, because a suite gives every expectation that is added to it a new id.
+        added = [suite.add_expectation(expectation.copy(update={"id": None})) for expectation in expectations]
+        asset = context.data_sources.add_pandas(name).add_dataframe_asset(name)
+        whole = asset.add_batch_definition_whole_dataframe("whole").get_batch(batch_parameters={"dataframe": frame})
+        results = whole.validate(suite, result_format=dict(result_format)).results
+    # Great Expectations returns the expectations that raised an error first.
+    by_id: dict[Any, Any] = {getattr(result.expectation_config, "id", None): result for result in results}
+    return [by_id[expectation.id] for expectation in added]
