@@ -31,7 +31,7 @@ def measure(
 
     Args:
         table: Table; it is read once, and again by metrics that need another pass.
-        metrics: Metrics that were not used before.
+        metrics: The metrics, by any key.
         rows: Most rows of a chunk; the values do not depend on it.
         report: Called in the first pass.
 
@@ -40,16 +40,21 @@ def measure(
     """
     values: dict[Hashable, Any] = {key: each for key, each in metrics.items() if isinstance(each, MetricError)}
     running = {key: each for key, each in metrics.items() if isinstance(each, Metric)}
+    parts: dict[Hashable, list[Any]] = {key: [] for key in running}
     columns = list(dict.fromkeys(column for metric in running.values() for column in metric.columns))
     done = 0
     for chunk in _numbered(table, rows, columns) if columns else ():
-        values |= _add(chunk, {key: metric for key, metric in running.items() if key not in values})
+        for key, part in _parts(chunk, {key: metric for key, metric in running.items() if key not in values}).items():
+            if isinstance(part, MetricError):
+                values[key] = part
+            else:
+                parts[key].append(part)
         done += chunk.height
         if report:
             report(done, table.height)
     for key, metric in running.items():
         if key not in values:
-            values[key] = guarded(metric.value, partial(_numbered, table, rows))
+            values[key] = guarded(metric.finish, parts.pop(key), partial(_numbered, table, rows))
     return values
 
 
@@ -69,21 +74,19 @@ def _numbered(table: Table, rows: int, columns: Sequence[str]) -> Iterator[pl.Da
         done += chunk.height
 
 
-def _add(chunk: pl.DataFrame, metrics: Mapping[Hashable, Metric]) -> dict[Hashable, MetricError]:
-    """Add a chunk to the metrics: in one query, or one by one if that fails. Return the metrics that failed."""
+def _parts(chunk: pl.DataFrame, metrics: Mapping[Hashable, Metric]) -> dict[Hashable, Any]:
+    """Return the parts of a chunk: in one query, or one by one if that fails, to find the metric that fails."""
     expressions = {
-        f"{key_number}.{number}": expression
-        for key_number, metric in enumerate(metrics.values()) for number, expression in enumerate(metric.expressions())
+        f"{place}.{number}": expression
+        for place, metric in enumerate(metrics.values()) for number, expression in enumerate(metric.expressions)
     }
     try:
         measured = chunk.lazy().select(**expressions).collect()
     except Exception as error:
         if len(metrics) == 1:
             return {key: MetricError(error) for key in metrics}
-        return {key: each for one in metrics for key, each in _add(chunk, {one: metrics[one]}).items()}
-    failed = {}
-    for key_number, (key, metric) in enumerate(metrics.items()):
-        values = [measured[f"{key_number}.{number}"][0] for number in range(len(metric.expressions()))]
-        if isinstance(error := guarded(metric.add, *values), MetricError):
-            failed[key] = error
-    return failed
+        return {key: _parts(chunk, {key: metric})[key] for key, metric in metrics.items()}
+    return {
+        key: guarded(metric.part, *(measured[f"{place}.{number}"][0] for number in range(len(metric.expressions))))
+        for place, (key, metric) in enumerate(metrics.items()) if metric.columns
+    }

@@ -1,16 +1,13 @@
 """Define metrics that are measured on a table chunk by chunk.
 
-A metric has polars expressions that are evaluated on each chunk (those of all metrics in one query). The metric adds
-their values to what it has, and computes its final value after the last chunk. The values equal those of Great
-Expectations' own metrics on pandas; `data_checks/metrics/translation.py` maps one to the other.
-
-As in pandas, null and NaN are missing values.
+A metric has polars expressions, which give values of a chunk (those of all metrics in one query), and a function from
+the values of all chunks to that of the table. The values equal those of Great Expectations' own metrics on pandas;
+`data_checks/metrics/translation.py` maps one to the other. As in pandas, null and NaN are missing values.
 """
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,30 +19,27 @@ KEPT = 20
 """Default number of unexpected values, with their rows, that are kept as examples; all of them are counted."""
 ROW = "\0row"
 """Column of each chunk: the position of the row in the table, counted from 0."""
+EVERY_ROW = pl.col(ROW) >= 0
 Read = Callable[[Sequence[str]], Iterator[pl.DataFrame]]
 """Function that reads columns of the table, and `ROW`, chunk by chunk: a further pass."""
 
 
-class Metric(ABC):
-    """A quantity of a table. An instance measures one table, and only once.
+@dataclass(frozen=True)
+class Metric:
+    """A quantity of a table.
 
-    Attributes:
-        columns: Columns that it reads.
+    Args:
+        columns: Columns that it reads; none if its value is known without reading.
+        expressions: Expressions that each give one value for a chunk (a list where they give many).
+        finish: Function from the parts of all chunks, in order, to the value of the table. If it needs a further pass,
+            it reads the table with the second argument.
+        part: Function from the values of a chunk to its part, the little that is kept of it; default: the first value.
     """
 
     columns: tuple[str, ...]
-
-    @abstractmethod
-    def expressions(self) -> list[pl.Expr]:
-        """Return expressions that each give one value for a chunk (a list where they give many)."""
-
-    @abstractmethod
-    def add(self, *values: Any) -> None:
-        """Add the next chunk of the table, by the values of the expressions."""
-
-    @abstractmethod
-    def value(self, read: Read) -> Any:
-        """Return the final value of the whole table; a metric that needs a further pass calls *read*."""
+    expressions: tuple[pl.Expr, ...]
+    finish: Callable[[list[Any], Read], Any]
+    part: Callable[..., Any] = lambda value: value
 
 
 def present(column: str, kind: pl.DataType) -> pl.Expr:
@@ -74,8 +68,10 @@ class Unexpected:
     indexes: tuple[int, ...]
 
 
-class Rows(Metric):
-    """Unexpected rows, found by a condition on each row alone.
+def unexpected_rows(
+    columns: tuple[str, ...], judged: pl.Expr, unexpected: pl.Expr, shown: Sequence[pl.Expr], keep: int = KEPT
+) -> Metric:
+    """Return the metric of the rows that a condition on each row alone finds; its value is an `Unexpected`.
 
     Args:
         columns: Columns that are read.
@@ -84,210 +80,110 @@ class Rows(Metric):
         shown: Values to keep of an unexpected row; several are kept as a tuple.
         keep: Number of unexpected rows to keep.
     """
+    found = pl.struct(ROW, *dict.fromkeys(columns)).filter((judged & unexpected).fill_null(False))
 
-    def __init__(
-        self, columns: tuple[str, ...], judged: pl.Expr, unexpected: pl.Expr, shown: Sequence[pl.Expr], keep: int = KEPT
-    ) -> None:
-        self.columns, self._judged, self._shown, self._keep = columns, judged, shown, keep
-        self._unexpected = pl.struct(ROW, *dict.fromkeys(columns)).filter((judged & unexpected).fill_null(False))
-        self._rows, self._count = 0, 0
-        self._values: list[Any] = []
-        self._indexes: list[int] = []
+    def part(evaluated: int, rows: pl.Series) -> Unexpected:
+        first = rows.head(keep).struct.unnest()
+        kept = first.select(each.alias(str(number)) for number, each in enumerate(shown)).rows()
+        values = kept if len(shown) > 1 else [value for (value,) in kept]
+        return Unexpected(evaluated, len(rows), tuple(values), tuple(first[ROW]))
 
-    def expressions(self) -> list[pl.Expr]:
-        """Return the number of evaluated rows, and the unexpected rows."""
-        return [self._judged.sum(), self._unexpected.implode()]
+    def finish(parts: list[Unexpected], read: Read) -> Unexpected:
+        values = tuple(value for each in parts for value in each.values)[:keep]
+        indexes = tuple(index for each in parts for index in each.indexes)[:keep]
+        return Unexpected(sum(each.rows for each in parts), sum(each.count for each in parts), values, indexes)
 
-    def add(self, *values: Any) -> None:
-        """Count the rows; keep the first unexpected ones."""
-        judged, unexpected = values
-        self._rows, self._count = self._rows + judged, self._count + len(unexpected)
-        if kept := min(self._keep - len(self._values), len(unexpected)):
-            self._keep_rows(unexpected.head(kept).struct.unnest())
-
-    def _keep_rows(self, rows: pl.DataFrame) -> None:
-        shown = rows.select(each.alias(str(number)) for number, each in enumerate(self._shown)).rows()
-        self._values += shown if len(self._shown) > 1 else [value for (value,) in shown]
-        self._indexes += rows[ROW].to_list()
-
-    def value(self, read: Read) -> Unexpected:
-        """Return the unexpected rows."""
-        return Unexpected(self._rows, self._count, tuple(self._values), tuple(self._indexes))
+    return Metric(columns, (judged.sum(), found.implode()), finish, part)
 
 
-class Known(Metric):
-    """A value that is known without reading a row, such as the number of rows."""
-
-    columns = ()
-
-    def __init__(self, value: Any) -> None:
-        self._value = value
-
-    def expressions(self) -> list[pl.Expr]:
-        """Return no expressions."""
-        return []
-
-    def add(self, *values: Any) -> None:
-        """Ignore the chunk."""
-
-    def value(self, read: Read) -> Any:
-        """Return the value."""
-        return self._value
+def known(value: Any) -> Metric:
+    """Return the metric of a value that is known without reading a row, such as the number of rows."""
+    return Metric((), (), lambda parts, read: value)
 
 
-class Extreme(Metric):
-    """Minimum or maximum of a column; None if it has no value."""
+def extreme(column: str, kind: pl.DataType, least: bool) -> Metric:
+    """Return the metric of the minimum or maximum of a column; None if it has no value."""
+    values, choose = present(column, kind), min if least else max
 
-    def __init__(self, column: str, kind: pl.DataType, least: bool) -> None:
-        self.columns, self._values, self._least = (column,), present(column, kind), least
-        self._found: list[Any] = []
+    def finish(parts: list[Any], read: Read) -> Any:
+        return choose((part for part in parts if part is not None), default=None)
 
-    def expressions(self) -> list[pl.Expr]:
-        """Return the extreme value of a chunk."""
-        return [self._values.min() if self._least else self._values.max()]
-
-    def add(self, *values: Any) -> None:
-        """Keep the more extreme value; ignore a chunk without values."""
-        known = [value for value in (*self._found, *values) if value is not None]
-        self._found = [min(known) if self._least else max(known)] if known else []
-
-    def value(self, read: Read) -> Any:
-        """Return the minimum or the maximum."""
-        return self._found[0] if self._found else None
+    return Metric((column,), (values.min() if least else values.max(),), finish)
 
 
-class Total(Metric):
-    """Sum of any expression that gives one number per chunk.
+def total(columns: tuple[str, ...], expression: pl.Expr, divisor: int = 0) -> Metric:
+    """Return the metric of the sum of an expression over the chunks, divided by *divisor* unless that is 0."""
 
-    Args:
-        columns: Columns that are read.
-        expression: The expression.
-        finish: Function from the sum to the value.
+    def finish(parts: list[Any], read: Read) -> Any:
+        found = sum(part or 0 for part in parts)
+        return found / divisor if divisor else found
+
+    return Metric(columns, (expression,), finish)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Count, mean and sum of squared deviations of numbers; mean and deviation are None where they are undefined."""
+
+    count: int = 0
+    mean: float | None = None
+    squares: float | None = None
+
+    def __add__(self, other: Moments) -> Moments:
+        """Return the moments of both sets of numbers together, as in Chan, Golub and LeVeque (1979)."""
+        if self.mean is None or other.mean is None or self.squares is None or other.squares is None:
+            return other if self.mean is None else self
+        count, apart = self.count + other.count, other.mean - self.mean
+        squares = self.squares + other.squares + apart**2 * self.count * other.count / count
+        return Moments(count, self.mean + apart * other.count / count, squares)
+
+    @property
+    def deviation(self) -> float | None:
+        """Standard deviation of a sample."""
+        return math.sqrt(self.squares / (self.count - 1)) if self.count > 1 and self.squares is not None else None
+
+
+def moments(column: str, kind: pl.DataType, finish: Callable[[Moments], Any] = lambda found: found) -> Metric:
+    """Return the metric of a figure of the moments of a column.
+
+    Raises:
+        TypeError: The values are not numbers.
     """
-
-    def __init__(
-        self, columns: tuple[str, ...], expression: pl.Expr, finish: Callable[[Any], Any] = lambda total: total
-    ) -> None:
-        self.columns, self._expression, self._finish, self._total = columns, expression, finish, 0
-
-    def expressions(self) -> list[pl.Expr]:
-        """Return the expression of the chunk's sum."""
-        return [self._expression]
-
-    def add(self, *values: Any) -> None:
-        """Add the chunk's sum."""
-        self._total += values[0] or 0
-
-    def value(self, read: Read) -> Any:
-        """Return the result of `finish` for the sum."""
-        return self._finish(self._total)
+    if not (kind.is_numeric() or kind == pl.Boolean()):
+        raise TypeError(f"the column {column!r} has values of type {kind}, which have no mean")
+    values = present(column, kind).cast(pl.Float64)
+    expressions = values.count(), values.mean(), ((values - values.mean()) ** 2).sum()
+    return Metric((column,), expressions, lambda parts, read: finish(sum(parts, Moments())), Moments)
 
 
-class Moments(Metric):
-    """Count, mean and squared deviations, merged as in Chan, Golub and LeVeque (1979); None for undefined values.
-
-    Args:
-        column: Column of numbers.
-        kind: Its type.
-        finish: Function from (count, mean, squared deviations) to the value, such as `mean` or `deviation`.
-    """
-
-    def __init__(
-        self, column: str, kind: pl.DataType, finish: Callable[[tuple[int, float, float]], Any]
-    ) -> None:
-        if not (kind.is_numeric() or kind == pl.Boolean()):
-            raise TypeError(f"the column {column!r} has values of type {kind}, which have no mean")
-        self.columns, self._values, self._finish = (column,), present(column, kind).cast(pl.Float64), finish
-        self._moments: tuple[Any, Any, Any] = (0, None, None)
-
-    def expressions(self) -> list[pl.Expr]:
-        """Return the expressions of a chunk's moments."""
-        return [self._values.count(), self._values.mean(), ((self._values - self._values.mean()) ** 2).sum()]
-
-    def add(self, *values: Any) -> None:
-        """Combine the moments."""
-        left, right = self._moments, values
-        if not left[0] or not right[0]:
-            self._moments = left if left[0] else (right[0], right[1], right[2])
-            return
-        count, apart = left[0] + right[0], right[1] - left[1]
-        squares = left[2] + right[2] + apart**2 * left[0] * right[0] / count
-        self._moments = count, left[1] + apart * right[0] / count, squares
-
-    def value(self, read: Read) -> Any:
-        """Return the result of `finish` for the moments."""
-        return self._finish(self._moments)
-
-
-def mean(moments: tuple[int, float, float]) -> float | None:
-    """Return the mean."""
-    return moments[1] if moments[0] else None
-
-
-def deviation(moments: tuple[int, float, float]) -> float | None:
-    """Return the standard deviation of a sample."""
-    return math.sqrt(moments[2] / (moments[0] - 1)) if moments[0] > 1 else None
-
-
-class Values(Metric):
-    """All values of a column as doubles (8 bytes per row), for quantiles and other figures that need all values.
+def numbers(column: str, values: pl.Expr, finish: Callable[[np.ndarray], Any]) -> Metric:
+    """Return the metric of a figure that needs all values of a column at once, 8 bytes per row, such as a quantile.
 
     Args:
         column: Column that is read.
         values: Its values as numbers.
-        finish: Function from the values (N,), not sorted and without missing ones, to the metric's value.
+        finish: Function from the values (N,), not sorted and without missing ones, to the figure.
     """
-
-    def __init__(self, column: str, values: pl.Expr, finish: Callable[[np.ndarray], Any]) -> None:
-        self.columns, self._values, self._finish = (column,), values.cast(pl.Float64).drop_nulls().implode(), finish
-        self._parts: list[np.ndarray] = []
-
-    def expressions(self) -> list[pl.Expr]:
-        """Return the values."""
-        return [self._values]
-
-    def add(self, *values: Any) -> None:
-        """Keep the chunk's values as one array."""
-        self._parts.append(values[0].to_numpy())
-
-    def value(self, read: Read) -> Any:
-        """Return the result of `finish` for the values."""
-        return self._finish(np.concatenate(self._parts))
+    all_values = values.cast(pl.Float64).drop_nulls().implode()
+    return Metric((column,), (all_values,), lambda parts, read: finish(np.concatenate(parts)), pl.Series.to_numpy)
 
 
-class Distinct(Metric):
-    """Distinct values of a column that has few of them.
+def distinct(
+    column: str, kind: pl.DataType, most: int = 1_000_000,
+    finish: Callable[[frozenset[Any]], Any] = lambda found: found,
+) -> Metric:
+    """Return the metric of a figure of the distinct values of a column; more than *most* are an error.
 
-    Args:
-        column: Column that is read.
-        kind: Its type.
-        most: Largest number of distinct values; more are an error.
-        finish: Function from the set of values to the metric's value.
+    The chunks share one set, so the metric measures one table, and once.
     """
+    found: set[Any] = set()
 
-    def __init__(
-        self, column: str, kind: pl.DataType, most: int = 1_000_000,
-        finish: Callable[[frozenset[Any]], Any] = lambda found: found,
-    ) -> None:
-        self.columns, self._values, self._most, self._finish = (column,), present(column, kind), most, finish
-        self._found: set[Any] = set()
-
-    def expressions(self) -> list[pl.Expr]:
-        """Return a chunk's distinct values."""
-        return [self._values.drop_nulls().unique().implode()]
-
-    def add(self, *values: Any) -> None:
-        """Add the values to the set.
-
-        Raises:
-            ValueError: There are too many.
-        """
-        self._found.update(values[0])
-        if len(self._found) > self._most:
+    def part(values: pl.Series) -> None:
+        found.update(values)
+        if len(found) > most:
             raise ValueError(
-                f"the column {self.columns[0]!r} has more than {self._most:,} distinct values; "
+                f"the column {column!r} has more than {most:,} distinct values; "
                 "use an expectation about their number instead")
 
-    def value(self, read: Read) -> Any:
-        """Return the result of `finish` for the set."""
-        return self._finish(frozenset(self._found))
+    unique = present(column, kind).drop_nulls().unique().implode()
+    return Metric((column,), (unique,), lambda parts, read: finish(frozenset(found)), part)

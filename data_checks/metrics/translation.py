@@ -14,28 +14,24 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from data_checks.metrics.conditions import CONDITIONS, PAIR_CONDITIONS
+from data_checks.metrics.conditions import CONDITIONS, JUDGE_MISSING, PAIR_CONDITIONS, Column, Options
 from data_checks.metrics.measure import MetricError
 from data_checks.metrics.metrics import (
-    ROW,
-    Distinct,
-    Extreme,
-    Known,
+    EVERY_ROW,
     Metric,
-    Moments,
-    Rows,
-    Total,
     Unexpected,
-    Values,
-    deviation,
-    mean,
-    present,
+    distinct,
+    extreme,
+    known,
+    moments,
+    numbers,
+    total,
+    unexpected_rows,
 )
-from data_checks.metrics.repeated import DistinctCount, Repeated
+from data_checks.metrics.repeated import distinct_count, repeated
 from data_checks.metrics.tables import Table
 
 MAX_DISTINCT_VALUES = 20
-EVERY = pl.col(ROW) >= 0
 UNEXPECTED: dict[str, Callable[[Unexpected], Any]] = {
     "unexpected_count": lambda found: found.count,
     "unexpected_values": lambda found: list(found.values),
@@ -71,17 +67,12 @@ class MetricRequest:
     @property
     def known(self) -> bool:
         """Whether the value can be measured on polars."""
-        return self.base in (AGGREGATES if self.base == self.name else ROWS)
+        return self.base in (ROWS if self.base != self.name else AGGREGATES) or self.name in TABLE
 
     @property
     def key(self) -> tuple[str, ...]:
         """Key of the metric to measure: equal for values that one metric has."""
         return self.base, repr(sorted(self.domain.items(), key=str)), repr(sorted(self.options.items(), key=str))
-
-    @property
-    def column(self) -> str:
-        """Name of the column of a metric on one column."""
-        return str(self.domain["column"])
 
     def metric(self, table: Table, keep: int) -> Metric:
         """Return the metric to measure; of unexpected rows it keeps *keep*.
@@ -91,7 +82,31 @@ class MetricRequest:
             TypeError: The column's values cannot be compared with the limits.
             ValueError: The options contradict each other, or the column is private and its values would be quoted.
         """
-        return ROWS[self.base](self, table, keep) if self.base in ROWS else AGGREGATES[self.name](self, table)
+        if self.name in TABLE:
+            return known(TABLE[self.name](table))
+        if self.base in PAIR_CONDITIONS:
+            return self._pairs([Column.of(table, str(self.domain[name])) for name in ("column_A", "column_B")], keep)
+        column = Column.of(table, str(self.domain["column"]))
+        if self.base == UNIQUE:
+            return repeated(column.name, column.values, column.shown, keep)
+        if self.base in CONDITIONS:
+            judged = EVERY_ROW if self.base in JUDGE_MISSING else column.values.is_not_null()
+            unexpected = CONDITIONS[self.base](column, self.options)
+            return unexpected_rows((column.name,), judged, unexpected, [column.shown], keep)
+        if column.private and self.name in QUOTING:
+            raise ValueError(f"the column {column.name!r} is private: no report may quote its values")
+        return AGGREGATES[self.name](column, self.options, table.height)
+
+    def _pairs(self, columns: Sequence[Column], keep: int) -> Metric:
+        first, second = (column.values for column in columns)
+        judged = {
+            "both_values_are_missing": first.is_not_null() | second.is_not_null(),
+            "either_value_is_missing": first.is_not_null() & second.is_not_null(),
+            "neither": EVERY_ROW,
+        }[self.domain.get("ignore_row_if") or "both_values_are_missing"]
+        unexpected = PAIR_CONDITIONS[self.base](first, second, self.options)
+        names = tuple(column.name for column in columns)
+        return unexpected_rows(names, judged, unexpected, [column.shown for column in columns], keep)
 
     def value(self, measured: Any) -> Any:
         """Return the value from that of the metric, or its error."""
@@ -100,88 +115,26 @@ class MetricRequest:
         return UNEXPECTED[self.name.rpartition(".")[2]](measured)
 
 
-def kind_of(table: Table, column: str) -> pl.DataType:
-    """Return the type of a column.
-
-    Raises:
-        KeyError: The table has no such column.
-    """
-    if column not in table.schema:
-        raise KeyError(f'The column "{column}" does not exist in the table')
-    return table.schema[column]
-
-
-def _values(table: Table, column: str) -> pl.Expr:
-    return present(column, kind_of(table, column))
-
-
-def _shown(table: Table, column: str) -> pl.Expr:
-    """Return the part of a row that a report may show: the value, or of a private column its length."""
-    values = _values(table, column)
-    if column not in table.private:
-        return values
-    return pl.when(values.is_not_null()).then(pl.format("{} characters", values.cast(pl.String).str.len_chars()))
-
-
-def _condition(request: MetricRequest, table: Table, keep: int) -> Metric:
-    column, values = request.column, _values(table, request.column)
-    unexpected = CONDITIONS[request.base](values, request.options, column, kind_of(table, column))
-    return Rows((column,), values.is_not_null(), unexpected, [_shown(table, column)], keep)
-
-
-def _presence(missing: bool) -> Callable[[MetricRequest, Table, int], Metric]:
-    def metric(request: MetricRequest, table: Table, keep: int) -> Metric:
-        column, values = request.column, _values(table, request.column)
-        unexpected = values.is_null() if missing else values.is_not_null()
-        return Rows((column,), EVERY, unexpected, [_shown(table, column)], keep)
-
-    return metric
-
-
-def _pair_condition(request: MetricRequest, table: Table, keep: int) -> Metric:
-    columns = str(request.domain["column_A"]), str(request.domain["column_B"])
-    first, second = (_values(table, column) for column in columns)
-    judged = {
-        "both_values_are_missing": first.is_not_null() | second.is_not_null(),
-        "either_value_is_missing": first.is_not_null() & second.is_not_null(),
-        "neither": EVERY,
-    }[request.domain.get("ignore_row_if") or "both_values_are_missing"]
-    unexpected = PAIR_CONDITIONS[request.base](first, second, request.options)
-    return Rows(columns, judged, unexpected, [_shown(table, column) for column in columns], keep)
-
-
-ROWS: dict[str, Callable[[MetricRequest, Table, int], Metric]] = {
-    "column_values.nonnull": _presence(missing=True),
-    "column_values.null": _presence(missing=False),
-    "column_values.unique": lambda request, table, keep: Repeated(
-        (request.column,), _values(table, request.column), _shown(table, request.column), keep),
-    **dict.fromkeys(CONDITIONS, _condition),
-    **dict.fromkeys(PAIR_CONDITIONS, _pair_condition),
-}
+UNIQUE = "column_values.unique"
+ROWS = (UNIQUE, *CONDITIONS, *PAIR_CONDITIONS)
 """Metrics of rows, by name without suffix."""
+TABLE: dict[str, Callable[[Table], Any]] = {
+    "table.row_count": lambda table: table.height,
+    "table.columns": lambda table: list(table.schema),
+    "table.column_count": lambda table: len(table.schema),
+}
+"""Metrics of the table that are known without reading it, by name."""
 
 
-def _public(request: MetricRequest, table: Table) -> tuple[str, pl.DataType]:
-    """Return the column and its type, for a metric whose values appear in reports.
-
-    Raises:
-        ValueError: The column is private.
-    """
-    if request.column in table.private:
-        raise ValueError(f"the column {request.column!r} is private: no report may quote its values")
-    return request.column, kind_of(table, request.column)
+def _numbers(column: Column, finish: Callable[[np.ndarray], Any]) -> Metric:
+    if not column.kind.is_numeric():
+        raise TypeError(f"the column {column.name!r} has values of type {column.kind}, of which no quantiles are taken")
+    return numbers(column.name, column.values, finish)
 
 
-def _numbers(request: MetricRequest, table: Table, figure: str, booleans: bool = False) -> pl.Expr:
-    kind = kind_of(table, request.column)
-    if not (kind.is_numeric() or (booleans and kind == pl.Boolean())):
-        raise TypeError(f"the column {request.column!r} has values of type {kind}, which have no {figure}")
-    return _values(table, request.column)
-
-
-def _quantiles(request: MetricRequest, table: Table) -> Metric:
-    quantiles: Any = request.options["quantiles"]
-    method: Any = request.options.get("allow_relative_error") or "nearest"
+def _quantiles(column: Column, options: Options, rows: int) -> Metric:
+    quantiles: Any = options["quantiles"]
+    method: Any = options.get("allow_relative_error") or "nearest"
     if method not in ("linear", "lower", "higher", "midpoint", "nearest"):
         raise ValueError(f"allow_relative_error must be a method of interpolation, not {method!r}")
 
@@ -189,57 +142,59 @@ def _quantiles(request: MetricRequest, table: Table) -> Metric:
         found = np.quantile(values, quantiles, method=method) if len(values) else np.full(len(quantiles), np.nan)
         return [float(value) for value in found]
 
-    return Values(request.column, _numbers(request, table, "quantiles"), finish)
+    return _numbers(column, finish)
 
 
-def _median(request: MetricRequest, table: Table) -> Metric:
-    return Values(
-        request.column, _numbers(request, table, "median"),
-        lambda values: float(np.median(values)) if len(values) else None)
+def _sum(column: Column, options: Options, rows: int) -> Metric:
+    if not (column.kind.is_numeric() or column.kind == pl.Boolean()):
+        raise TypeError(f"the column {column.name!r} has values of type {column.kind}, which have no sum")
+    return total((column.name,), column.values.sum())
 
 
-def _non_null(request: MetricRequest, table: Table, whole: int = 0) -> Metric:
-    count = _values(table, request.column).is_not_null().sum()
-    return Total((request.column,), count, lambda total: total / whole if whole else total)
+def _non_null(column: Column, divisor: int = 0) -> Metric:
+    return total((column.name,), column.values.is_not_null().sum(), divisor)
 
 
-def _set_difference(expected_first: bool, count: bool) -> Callable[[MetricRequest, Table], Metric]:
-    def metric(request: MetricRequest, table: Table) -> Metric:
-        expected = frozenset(request.options["value_set"] or ())
+def _difference(missing: bool, finish: Callable[[list[Any]], Any]) -> Callable[[Column, Options, int], Metric]:
+    """Return the metric of the members that are *missing* from a column, or of its values that are no members."""
 
-        def finish(found: frozenset[Any]) -> Any:
-            left = expected - found if expected_first else found - expected
-            ordered: Sequence[Any] = sorted(left, key=lambda value: (str(type(value)), value))
-            return len(left) if count else ordered[:MAX_DISTINCT_VALUES]
+    def metric(column: Column, options: Options, rows: int) -> Metric:
+        members = frozenset(options["value_set"] or ())
 
-        return Distinct(*_public(request, table), finish=finish)
+        def ordered(found: frozenset[Any]) -> Any:
+            left = members - found if missing else found - members
+            return finish(sorted(left, key=lambda value: (str(type(value)), value)))
+
+        return distinct(column.name, column.kind, finish=ordered)
 
     return metric
 
 
-AGGREGATES: dict[str, Callable[[MetricRequest, Table], Metric]] = {
-    "table.row_count": lambda request, table: Known(table.height),
-    "table.columns": lambda request, table: Known(list(table.schema)),
-    "table.column_count": lambda request, table: Known(len(table.schema)),
-    "column.min": lambda request, table: Extreme(*_public(request, table), least=True),
-    "column.max": lambda request, table: Extreme(*_public(request, table), least=False),
-    "column.sum": lambda request, table: Total(
-        (request.column,), _numbers(request, table, "sum", booleans=True).sum()),
-    "column.mean": lambda request, table: Moments(request.column, kind_of(table, request.column), mean),
-    "column.standard_deviation": lambda request, table: Moments(
-        request.column, kind_of(table, request.column), deviation),
-    "column.median": _median,
+def _first(values: list[Any]) -> list[Any]:
+    return values[:MAX_DISTINCT_VALUES]
+
+
+AGGREGATES: dict[str, Callable[[Column, Options, int], Metric]] = {
+    "column.min": lambda column, options, rows: extreme(column.name, column.kind, least=True),
+    "column.max": lambda column, options, rows: extreme(column.name, column.kind, least=False),
+    "column.sum": _sum,
+    "column.mean": lambda column, options, rows: moments(column.name, column.kind, lambda found: found.mean),
+    "column.standard_deviation": lambda column, options, rows: moments(
+        column.name, column.kind, lambda found: found.deviation),
+    "column.median": lambda column, options, rows: _numbers(
+        column, lambda values: float(np.median(values)) if len(values) else None),
     "column.quantile_values": _quantiles,
-    "column.non_null_count": _non_null,
-    "column.non_null_proportion": lambda request, table: _non_null(request, table, table.height),
-    "column.distinct_values": lambda request, table: Distinct(*_public(request, table)),
-    "column.distinct_values.count": lambda request, table: DistinctCount(
-        (request.column,), _values(table, request.column)),
-    "column.unique_proportion": lambda request, table: DistinctCount(
-        (request.column,), _values(table, request.column), share=True),
-    "column.distinct_values.not_in_set": _set_difference(expected_first=False, count=False),
-    "column.distinct_values.not_in_set.count": _set_difference(expected_first=False, count=True),
-    "column.distinct_values.missing_from_column": _set_difference(expected_first=True, count=False),
-    "column.distinct_values.missing_from_column.count": _set_difference(expected_first=True, count=True),
+    "column.non_null_count": lambda column, options, rows: _non_null(column),
+    "column.non_null_proportion": lambda column, options, rows: _non_null(column, rows),
+    "column.unique_proportion": lambda column, options, rows: distinct_count(column.name, column.values, share=True),
+    "column.distinct_values.count": lambda column, options, rows: distinct_count(column.name, column.values),
+    "column.distinct_values": lambda column, options, rows: distinct(column.name, column.kind),
+    "column.distinct_values.not_in_set": _difference(missing=False, finish=_first),
+    "column.distinct_values.not_in_set.count": _difference(missing=False, finish=len),
+    "column.distinct_values.missing_from_column": _difference(missing=True, finish=_first),
+    "column.distinct_values.missing_from_column.count": _difference(missing=True, finish=len),
 }
-"""Metrics of whole columns and of the table, by name."""
+"""Metrics of whole columns, by name, as functions of the column, the options and the number of rows of the table."""
+QUOTING = {"column.min", "column.max", *(name for name in AGGREGATES if name.startswith("column.distinct_values"))}
+QUOTING -= {"column.distinct_values.count"}
+"""Metrics whose values appear in reports."""

@@ -20,8 +20,8 @@ from typing import Any
 import polars as pl
 
 from data_checks.gx import expect
-from data_checks.metrics.metrics import Metric, Total
-from data_checks.metrics.repeated import Straddling
+from data_checks.metrics.metrics import Metric, total
+from data_checks.metrics.repeated import straddling
 from data_checks.metrics.texts import MOJIBAKE
 from data_checks.report import INFO, WARNING
 from data_checks.suites import expectations_of_models as of_models
@@ -107,8 +107,8 @@ def _clean_rows(case: Case) -> list[Any]:
 
 def _clean_extra(case: Case) -> dict[str, Metric]:
     del case
-    in_split = {split: Total(("split",), (pl.col("split") == split).sum()) for split in SPLITS}
-    return {**in_split, "straddling": Straddling("text", "split", SPLITS)}
+    in_split = {split: total(("split",), (pl.col("split") == split).sum()) for split in SPLITS}
+    return {**in_split, "straddling": straddling("text", "split", SPLITS)}
 
 
 def _clean_whole(case: Case, extra: Extra) -> tuple[dict[str, Any], list[Any]]:

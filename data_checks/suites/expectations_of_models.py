@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from data_checks.gx import expect
-from data_checks.metrics.metrics import Metric, Total
+from data_checks.metrics.metrics import Metric, total
 from data_checks.report import INFO, WARNING
 from data_checks.suites.case import INVISIBLE, Case, Extra, identified
 from models.tokens.vocabulary import SPECIAL
@@ -77,7 +77,7 @@ def predictions_extra(case: Case) -> dict[str, Metric]:
     del case
     # NaN and infinite values are left out: they have their own expectations.
     numbers = {name: pl.col(name).cast(pl.Float64) for name in ("nats", "tokens")}
-    return {name: Total((name,), pl.when(one.is_finite()).then(one).sum()) for name, one in numbers.items()}
+    return {name: total((name,), pl.when(one.is_finite()).then(one).sum()) for name, one in numbers.items()}
 
 
 def predictions_whole(case: Case, extra: Extra) -> tuple[dict[str, Any], list[Any]]:

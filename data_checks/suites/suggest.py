@@ -16,9 +16,9 @@ import polars as pl
 
 from data_checks.gx import expect
 from data_checks.metrics.measure import MetricError, measure
-from data_checks.metrics.metrics import Distinct, Extreme, Metric, Moments, Total, Values, present
+from data_checks.metrics.metrics import Metric, distinct, extreme, moments, numbers, present, total
 from data_checks.metrics.patterns import contains
-from data_checks.metrics.repeated import DistinctCount
+from data_checks.metrics.repeated import distinct_count
 from data_checks.metrics.tables import CHUNK_ROWS, Table
 from data_checks.metrics.texts import MEASURES, MOJIBAKE
 from data_checks.report import CRITICAL, INFO, WARNING
@@ -72,16 +72,16 @@ def _figures(table: Table) -> dict[Hashable, Metric | MetricError]:
     figures: dict[Hashable, Metric | MetricError] = {}
     for column, kind in table.schema.items():
         values = present(column, kind)
-        figures[column, "missing"] = Total((column,), values.is_null().sum())
+        figures[column, "missing"] = total((column,), values.is_null().sum())
         if kind.is_numeric() or kind == pl.Boolean() or kind == pl.String():
-            figures[column, "set"] = Distinct(column, kind, most=FEW)
+            figures[column, "set"] = distinct(column, kind, most=FEW)
         if kind.is_numeric() or kind.is_temporal():
-            figures[column, "least"] = Extreme(column, kind, least=True)
-            figures[column, "greatest"] = Extreme(column, kind, least=False)
+            figures[column, "least"] = extreme(column, kind, least=True)
+            figures[column, "greatest"] = extreme(column, kind, least=False)
         if kind.is_numeric():
-            figures[column, "moments"] = Moments(column, kind, lambda moments: moments)
+            figures[column, "moments"] = moments(column, kind)
         if kind.is_integer() or kind == pl.String():
-            figures[column, "distinct"] = DistinctCount((column,), values)
+            figures[column, "distinct"] = distinct_count(column, values)
         if kind == pl.String():
             figures |= _figures_of_texts(column)
     return figures
@@ -89,12 +89,12 @@ def _figures(table: Table) -> dict[Hashable, Metric | MetricError]:
 
 def _figures_of_texts(column: str) -> dict[Hashable, Metric]:
     found: dict[Hashable, Metric] = {
-        (column, "lengths"): Values(column, pl.col(column).str.len_chars(), _quantiles),
+        (column, "lengths"): numbers(column, pl.col(column).str.len_chars(), _quantiles),
     }
     for name, pattern in {"invisible": INVISIBLE.pattern, "mojibake": MOJIBAKE}.items():
-        found[column, name] = Total((column,), contains(pl.col(column), pattern).sum())
+        found[column, name] = total((column,), contains(pl.col(column), pattern).sum())
     for name, members in ID_CHARACTERS.items():
-        found[column, name] = Total((column,), contains(pl.col(column), f"[^{members}]").sum())
+        found[column, name] = total((column,), contains(pl.col(column), f"[^{members}]").sum())
     return found
 
 
@@ -162,13 +162,13 @@ def _share_below(part: int, whole: int) -> float:
 
 
 def _numbers(column: str, kind: pl.DataType, known: int, figures: dict[Hashable, Any]) -> list[Any]:
-    gx, (_, mean, squares) = expect(), figures[column, "moments"]
+    gx, found = expect(), figures[column, "moments"]
     least, greatest = figures[column, "least"], figures[column, "greatest"]
     spread = greatest - least
     lower, upper = least - 0.25 * spread, greatest + (0.5 if column not in MEASURES else 1.0) * max(spread, 1)
     lower = max(lower, 0) if least >= 0 else lower
     lower, upper = (math.floor(lower), math.ceil(upper)) if kind.is_integer() else _rounded(lower, upper)
-    deviation = math.sqrt(squares / max(known - 1, 1))
+    mean, deviation = found.mean, found.deviation or 0.0
     if greatest > mean + FAR * deviation:
         expected = [
             gx.ExpectColumnValuesToBeBetween(

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from core.errors import Unreadable
 from data_checks.metrics import repeated
 from data_checks.metrics.measure import MetricError, measure
-from data_checks.metrics.metrics import Total
-from data_checks.metrics.repeated import DistinctCount, Repeated, Straddling
+from data_checks.metrics.metrics import total
+from data_checks.metrics.repeated import distinct_count, straddling
 from data_checks.metrics.tables import Measure, Table
 
 VALUES = st.lists(st.one_of(st.none(), st.sampled_from("abcdefgh")), max_size=30)
@@ -16,7 +16,7 @@ VALUES = st.lists(st.one_of(st.none(), st.sampled_from("abcdefgh")), max_size=30
 
 def found(values, rows=4):
     table = Table.of(pl.DataFrame({"v": pl.Series(values, dtype=pl.String)}))
-    return measure(table, {"r": Repeated(("v",), pl.col("v"), pl.col("v"))}, rows)["r"]
+    return measure(table, {"r": repeated.repeated("v", pl.col("v"), pl.col("v"))}, rows)["r"]
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -38,15 +38,13 @@ def test_slices_of_the_hashes_give_the_same(monkeypatch):
 
 
 def test_values_of_one_hash_are_told_apart(monkeypatch):
-    class Alike(Repeated):
-        """All hashes are equal, as if by the worst of chances."""
-
     table = Table.of(pl.DataFrame({"v": ["a", "b", "c", "b"]}))
+    # All hashes are equal, as if by the worst of chances.
     monkeypatch.setattr(pl.Expr, "hash", lambda self, seed=0: self.is_not_null().cast(pl.UInt64))
-    result = measure(table, {"r": Alike(("v",), pl.col("v"), pl.col("v"))}, 2)["r"]
+    result = measure(table, {"r": repeated.repeated("v", pl.col("v"), pl.col("v"))}, 2)["r"]
     assert (result.count, result.indexes) == (2, (1, 3))
     split = Table.of(pl.DataFrame({"v": ["a", "b", "c"], "s": ["train", "test", "train"]}))
-    assert measure(split, {"s": Straddling("v", "s", ["train", "test"])}, 2)["s"] == 0
+    assert measure(split, {"s": straddling("v", "s", ["train", "test"])}, 2)["s"] == 0
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -56,22 +54,21 @@ def test_straddling_values_are_those_that_counting_finds(values, seed):
     table = Table.of(pl.DataFrame({"v": pl.Series(values, dtype=pl.String), "s": pl.Series(groups, dtype=pl.String)}))
     pairs = set(zip(values, groups, strict=True))
     known = {(value, group) for value, group in pairs if value is not None and group != "other"}
-    straddling = sum(sum(value == each for each, _ in known) > 1 for value in {value for value, _ in known})
-    metrics = {"s": Straddling("v", "s", ["train", "validation", "test"]), "d": DistinctCount(("v",), pl.col("v"))}
+    straddle = sum(sum(value == each for each, _ in known) > 1 for value in {value for value, _ in known})
+    metrics = {"s": straddling("v", "s", ["train", "validation", "test"]), "d": distinct_count("v", pl.col("v"))}
     figures = measure(table, metrics, 4)
-    assert figures == {"s": straddling, "d": len({value for value in values if value is not None})}
+    assert figures == {"s": straddle, "d": len({value for value in values if value is not None})}
 
 
 def test_eight_bytes_a_row_are_kept():
-    metric = Repeated(("v",), pl.col("v"), pl.col("v"))
-    state = pl.DataFrame({"v": [f"{i:040d}" for i in range(1000)]}).select(metric.expressions()[0].alias("h"))
-    metric.add(state["h"][0])
-    assert metric.hashes().nbytes == 8_000
+    metric = repeated.repeated("v", pl.col("v"), pl.col("v"))
+    state = pl.DataFrame({"v": [f"{i:040d}" for i in range(1000)]}).select(metric.expressions[0].alias("h"))
+    assert metric.part(state["h"][0]).nbytes == 8_000
 
 
 def test_a_metric_that_raises_is_broken_and_the_others_are_not():
     table = Table.of(pl.DataFrame({"v": ["a", "1"], "n": [1, 2]}))
-    metrics = {"bad": Total(("v",), pl.col("v").cast(pl.Int64).sum()), "good": Total(("n",), pl.col("n").sum())}
+    metrics = {"bad": total(("v",), pl.col("v").cast(pl.Int64).sum()), "good": total(("n",), pl.col("n").sum())}
     figures = measure(table, metrics, 1)
     assert isinstance(figures["bad"], MetricError)
     assert "conversion" in figures["bad"].message
