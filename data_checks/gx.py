@@ -1,9 +1,10 @@
 """Use Great Expectations: ask an expectation for its metrics, let it judge their values, write the Data Docs.
 
 This is the only module that knows the package, and it uses as little of it as possible. Of a class of expectations it
-needs two methods, `get_validation_dependencies` and `metrics_validate`: between them polars measures the metrics, where
-the package would run an engine of its own. `tests/data_checks/test_gx_contract.py` lists all names that are used, and
-`make test-gx` runs it with another release.
+needs two methods, `get_validation_dependencies` and `metrics_validate`: between them polars measures all metrics in one
+pass. An execution engine of our own, run by the package, would need more of its internals (its validator, its graph of
+metrics, its retries) and read the table once per layer of that graph: three times for the suite "raw".
+`tests/data_checks/test_gx_contract.py` lists all names that are used, and `make test-gx` runs it with another release.
 
 Great Expectations takes over two seconds to import, so it is imported inside functions. Its context is kept in memory:
 only the Data Docs are written to the disk. The context is a global variable of that package, hence the lock.
