@@ -3,6 +3,7 @@
 import polars as pl
 import pytest
 from review_tables import varied_reviews
+from suite_mutants import failures, mutants, passing_rows
 
 from core.config.run_config import ChecksConfig
 from core.errors import ReviewLMError
@@ -10,7 +11,6 @@ from data_checks.metrics.tables import Table
 from data_checks.metrics.texts import MEASURES
 from data_checks.suites.case import COLUMNS, PRIVATE, Case
 from data_checks.suites.expectations import ROWS
-from data_checks.suites.mutants import failures, mutants, passing_rows
 from data_checks.suites.suggest import suggest
 
 COUNT = 300

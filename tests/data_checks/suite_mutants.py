@@ -95,7 +95,8 @@ def mutants(
         else:
             raise ReviewLMError(
                 "No mutant breaks this expectation alone", where=str(expectation.description),
-                value=type(expectation).__name__, remedy="say in data_checks/suites/mutants.py how to break its class",
+                value=type(expectation).__name__,
+                remedy="say in tests/data_checks/suite_mutants.py how to break its class",
             )
 
 
