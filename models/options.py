@@ -1,35 +1,132 @@
-"""Check the options of models: types, ranges, and options that have no effect.
+"""Declare the options of models: pydantic dataclasses, whose annotations hold types, ranges and the marks below.
+
+A check that involves several options is a `require` in the class's `__post_init__`.
 
 Some options only take effect with certain values of others: `momentum` only with the optimisers that use it. Setting
-an option that has no effect is an error: it would change nothing except the identity of the fit. A spec class lists
-such options in its property `idle`: {option: where it takes effect}, with "section.option" for an option of a section.
+an option that has no effect is an error: it would change nothing except the identity of the fit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import MISSING, fields, is_dataclass, replace
-from functools import cache
-from math import isfinite
-from numbers import Integral, Real
-from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from numbers import Integral
+from typing import Annotated, Any, TypeVar, dataclass_transform
 
-LATER = {"later": True}
-"""Mark (in a field's `metadata`) of an option that was added after models of its kind had been stored.
+import pydantic
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
-`specs.to_dict` leaves such an option out if it has its default value, so that the digests of stored models do not
-change.
-"""
+from .allowed import explain
+from .names import require_name
+
+Spec = TypeVar("Spec")
+FIRST_RELEASE = "0.1.0"
+"""Version from which an option without the mark `Since` exists."""
 MOST_WHOLE = 2**31 - 1
-"""Largest whole number allowed as the value of an option."""
+"""Largest whole number allowed as the value of an option: larger ones may overflow 32 bits."""
 MOST = 1e12
 """Largest number allowed as the value of most options."""
 LARGEST = 3e38
-"""About the largest value of a weight (float32)."""
+"""About the largest value of a weight (float32), and of options such as learning rates: a training with too high a rate
+ends with an error message of its own."""
+NONE = "none"
+"""The text that stands for no value in a preset: TOML has no null."""
 _as_written: ContextVar[bool] = ContextVar("as_written", default=False)
+
+
+@dataclass(frozen=True)
+class Since:
+    """Mark an option that was added after models of its kind had been stored.
+
+    `specs.to_dict` leaves such an option out if it has its default value, so that the digests of stored models do not
+    change.
+
+    Args:
+        version: First release that has the option.
+    """
+
+    version: str
+
+
+@dataclass(frozen=True)
+class OnlyWith:
+    """Mark an option that only takes effect if another option has one of some values.
+
+    Args:
+        option: Name of the other option, in the same class.
+        values: These values.
+    """
+
+    option: str
+    values: tuple[str, ...]
+
+    def __str__(self) -> str:
+        *most, last = map(repr, self.values)
+        return f"with {self.option} " + (f"{', '.join(most)} or {last}" if most else last)
+
+
+@dataclass(frozen=True)
+class Unused:
+    """Mark a section of which some options have no effect in this model.
+
+    Args:
+        options: Names of these options, in the section.
+        where: Where they take effect, for messages.
+    """
+
+    options: tuple[str, ...]
+    where: str
+
+
+def _no_truth_value(value: Any) -> Any:
+    """Return *value*; refuse true and false, which pydantic would read as 1 and 0."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("truth_value", "it must be a number")
+    if isinstance(value, Integral) and int(value).bit_length() > 1_000:  # Python cannot even print it
+        raise PydanticCustomError("far_too_large", "it must be a number of usable size")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_no_truth_value)]
+Number = Annotated[float, BeforeValidator(_no_truth_value)]
+Count = Annotated[Whole, Field(ge=1, le=MOST_WHOLE)]
+Seed = Annotated[Whole, Field(ge=0, le=MOST_WHOLE)]
+NotNegative = Annotated[Number, Field(ge=0, le=MOST)]
+Positive = Annotated[Number, Field(gt=0, le=MOST)]
+PositiveToLargest = Annotated[Number, Field(gt=0, le=LARGEST)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+ShareBelowOne = Annotated[Number, Field(ge=0, lt=1)]
+OrNone = BeforeValidator(lambda value: None if value == NONE else value)
+"""Mark of an option that may be None, which a preset writes as "none"."""
+Name = Annotated[str, AfterValidator(require_name)]
+"""A name that can be used as a file name, as part of an address and in a table cell (`models/names.py`)."""
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def options(spec: type[Spec]) -> type[Spec]:
+    """Make a frozen pydantic dataclass of a class of options.
+
+    Unknown options, values out of range and options without effect are errors, raised as one ValueError with one
+    sentence where the class is called from Python.
+    """
+    spec.refuse_inapplicable = model_validator(mode="after")(_refuse_inapplicable)  # type: ignore[attr-defined]
+    config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    made: Any = pydantic.dataclasses.dataclass(frozen=True, config=config)(spec)
+    made.__init__ = _in_one_sentence(made, made.__init__)
+    return made  # type: ignore[no-any-return]
+
+
+def _in_one_sentence(spec: type, create: Callable[..., None]) -> Callable[..., None]:
+    def __init__(self: Any, *values: Any, **named: Any) -> None:
+        try:
+            create(self, *values, **named)
+        except ValidationError as error:
+            raise ValueError(explain(spec, error.errors()[0])) from error
+
+    return __init__
 
 
 def require(holds: bool, name: str, value: object, allowed: str) -> None:
@@ -38,90 +135,43 @@ def require(holds: bool, name: str, value: object, allowed: str) -> None:
         raise ValueError(f"{name} is {value!r}; it must be {allowed}")
 
 
-def require_numbers(name: str, value: object, most: float = MOST) -> None:
-    """Raise ValueError if a value, or a number nested in it, is too large or not finite.
-
-    No option needs a whole number above `MOST_WHOLE`, and few need a number above `MOST`. Larger numbers may overflow
-    32 and 64 bits.
-    """
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            require_numbers(f"{name}.{key}", inner, most)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            require_numbers(name, inner, most)
-    elif isinstance(value, Integral) and not isinstance(value, bool):
-        require(abs(int(value)) <= MOST_WHOLE, name, _short(value), f"at most {MOST_WHOLE:,}")
-    elif isinstance(value, float):
-        require(isfinite(value) and abs(value) <= most, name, value, f"a finite number of at most {most:g}")
+def marks(spec: Any, name: str) -> tuple[Any, ...]:
+    """Return what is declared about an option besides its type: bounds, validators and the marks of this module."""
+    return tuple(spec.__pydantic_fields__[name].metadata)
 
 
-def require_types(spec: Any, unbounded: tuple[str, ...] = ()) -> None:
-    """Raise ValueError unless every option of a spec has its annotated type and a usable size.
-
-    Options come from presets, which are checked before, but also from Python and from the files of stored models.
-
-    Args:
-        spec: The options.
-        unbounded: Names of options that may be as large as `LARGEST`, such as learning rates: a training with too high
-            a rate ends with an error message of its own.
-    """
-    made: Any = type(spec)
-    for name, kind in _types_of(made).items():
-        value = getattr(spec, name)
-        require(_fits(kind, value), name, _short(value), _named(kind))
-        require_numbers(name, value, LARGEST if name in unbounded else MOST)
+def inapplicable(spec: Any) -> dict[str, str]:
+    """Return the options of a spec and its sections that have no effect: full name → where the option takes effect."""
+    found: dict[str, str] = {}
+    for entry in fields(spec):
+        if is_dataclass(section := getattr(spec, entry.name)):
+            found |= {f"{entry.name}.{name}": where for name, where in inapplicable(section).items()}
+    return found | _own_inapplicable(spec)
 
 
-@cache
-def _types_of(kind: Any) -> dict[str, Any]:
-    hints = get_type_hints(kind)
-    return {entry.name: hints[entry.name] for entry in fields(kind)}
+def _own_inapplicable(spec: Any) -> dict[str, str]:
+    """Return the options that have no effect according to the marks of this spec's own fields."""
+    found: dict[str, str] = {}
+    for entry in fields(spec):
+        for mark in marks(spec, entry.name):
+            if isinstance(mark, OnlyWith) and getattr(spec, mark.option) not in mark.values:
+                found[entry.name] = str(mark)
+            if isinstance(mark, Unused):
+                found |= {f"{entry.name}.{name}": mark.where for name in mark.options}
+    return found
 
 
-def _fits(kind: Any, value: object) -> bool:
-    """Return whether a value has an annotated type; a list is accepted for a tuple, a whole number for a float."""
-    origin, inside = get_origin(kind), get_args(kind)
-    if origin in (Union, UnionType):
-        return any(_fits(one, value) for one in inside)
-    if origin is Literal:
-        return isinstance(value, str) and value in inside
-    if origin is tuple:
-        if not isinstance(value, Sequence) or isinstance(value, str):
-            return False
-        each = inside[:1] * len(value) if inside[-1] is Ellipsis else inside
-        return len(each) == len(value) and all(map(_fits, each, value))
-    if kind in (int, float):
-        return isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
-    return isinstance(value, kind)
-
-
-def _named(kind: Any) -> str:
-    """Describe the values of a type for the user."""
-    origin, inside = get_origin(kind), get_args(kind)
-    if origin in (Union, UnionType):
-        return " or ".join(_named(one) for one in inside)
-    if origin is Literal:
-        return f"one of {', '.join(inside)}"
-    if origin is tuple:
-        return {int: "whole numbers", float: "numbers"}.get(inside[0], "names") + " in a row"
-    named = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "left out"}
-    return named.get(kind, "a section of options")
-
-
-def _short(value: object) -> object:
-    """Return a value that can be printed: Python refuses to print whole numbers with thousands of digits."""
-    return "far too large" if isinstance(value, int) and value.bit_length() > 1_000 else value
-
-
-def refuse_idle(spec: Any) -> None:
-    """Raise ValueError for an option that has no effect but not its default value, except within `as_written`."""
-    for name, where in spec.idle.items():
+def _refuse_inapplicable(spec: Spec) -> Spec:
+    """Raise ValueError for options that have no effect but not their default value, except within `as_written`."""
+    refused = []
+    for name, where in _own_inapplicable(spec).items():
         value, default = _option(spec, name)
-        value = tuple(value) if isinstance(value, list) else value
-        fits = value == default or _as_written.get()
         left = "left out" if default is None else f"left at {default!r}"
-        require(fits, name, value, f"{left}: it only takes effect {where}")
+        if value != default:
+            refused.append(f"{name} is {value!r}; it must be {left}: it only takes effect {where}")
+    if refused and not _as_written.get():
+        raise ValueError("; ".join(refused))
+    return spec
 
 
 @contextmanager
@@ -134,34 +184,19 @@ def as_written() -> Iterator[None]:
         _as_written.reset(token)
 
 
-def idle_of(spec: Any) -> dict[str, str]:
-    """Return the options of a spec and its sections that have no effect: full name → where the option takes effect."""
-    found: dict[str, str] = {}
-    for entry in fields(spec):
-        if is_dataclass(section := getattr(spec, entry.name)):
-            found |= {f"{entry.name}.{name}": where for name, where in idle_of(section).items()}
-    return found | getattr(spec, "idle", {})
-
-
-def without_idle(spec: Any) -> Any:
+def without_inapplicable(spec: Any) -> Any:
     """Return the spec with every option that has no effect set to its default.
 
     Raises:
         ValueError: Its other options are not valid.
     """
     with as_written():
-        for name in idle_of(spec):
+        for name in inapplicable(spec):
             section, _, option = name.rpartition(".")
             default = _option(spec, name)[1]
             inside = {section: replace(getattr(spec, section), **{option: default})} if section else {option: default}
             spec = replace(spec, **inside)
     return replace(spec)
-
-
-def one_of(option: str, values: tuple[str, ...]) -> str:
-    """Return a text such as "with optimizer 'momentum' or 'nesterov'", the form that `idle` uses."""
-    *most, last = (repr(value) for value in values)
-    return f"with {option} " + (f"{', '.join(most)} or {last}" if most else last)
 
 
 def _option(spec: Any, name: str) -> tuple[Any, Any]:

@@ -6,9 +6,11 @@ here. This module must not import torch, because the configuration imports it at
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from importlib import import_module
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from .mixture.spec import CacheSpec as CacheSpec
 from .mixture.spec import MixtureSpec as MixtureSpec
@@ -22,14 +24,15 @@ from .neural.spec import RecurrentSpec as RecurrentSpec
 from .neural.training.spec import TrainingSpec as TrainingSpec
 from .ngram.spec import NGramSpec as NGramSpec
 from .ngram.spec import Smoothing as Smoothing
-from .options import LATER, require, require_types
+from .options import Count, Since, Whole, marks, options
+from .options import Name as Name
+from .options import OrNone as OrNone
 from .options import as_written as as_written
-from .options import idle_of as idle_of
-from .options import require_numbers as require_numbers
-from .options import without_idle as without_idle
+from .options import inapplicable as inapplicable
+from .options import without_inapplicable as without_inapplicable
 
 
-@dataclass(frozen=True)
+@options
 class VocabularySpec:
     """Options of a vocabulary: how text becomes tokens.
 
@@ -40,16 +43,10 @@ class VocabularySpec:
         lowercase: Word unit only: fold case for modelling; decoding restores the usual case of each word.
     """
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
     unit: Literal["word", "bpe", "unigram", "char"] = "word"
-    size: int = 20_000
-    min_count: int = 3
+    size: Annotated[Whole, Field(ge=16, le=10_000_000)] = 20_000
+    min_count: Count = 3
     lowercase: bool = True
-
-    def __post_init__(self) -> None:
-        require_types(self)
-        require(16 <= self.size <= 10_000_000, "size", self.size, "between 16 and 10,000,000")
-        require(self.min_count >= 1, "min_count", self.min_count, "at least 1")
 
 
 ModelSpec = NGramSpec | RecurrentSpec | NPLMSpec | MixtureSpec | CacheSpec | NeuralCacheSpec | DynamicSpec
@@ -86,7 +83,7 @@ def identity(spec: ModelSpec) -> dict[str, Any]:
 
 
 def to_dict(spec: ModelSpec) -> dict[str, Any]:
-    """Return the options as JSON values, without those marked `LATER` that have their default value.
+    """Return the options as JSON values, without those marked `Since` that have their default value.
 
     So artifacts and bundles that are older than an option keep their digests, and older versions can still read a
     bundle that does not use the option.
@@ -95,10 +92,10 @@ def to_dict(spec: ModelSpec) -> dict[str, Any]:
 
 
 def _without_unused(spec: Any, options: dict[str, Any]) -> dict[str, Any]:
-    """Remove the `LATER` options with default value from a dataclass's dictionary, also in nested dataclasses."""
+    """Remove the `Since` options with default value from a dataclass's dictionary, also in nested dataclasses."""
     for entry in fields(spec):
         value = getattr(spec, entry.name)
-        if entry.metadata == LATER and value == entry.default:
+        if value == entry.default and any(isinstance(mark, Since) for mark in marks(spec, entry.name)):
             del options[entry.name]
         elif is_dataclass(value):
             _without_unused(value, options[entry.name])
@@ -109,7 +106,7 @@ def spec_from_dict(options: dict[str, Any]) -> ModelSpec:
     """Rebuild a spec from the result of `to_dict` or `dataclasses.asdict` after JSON (lists for tuples).
 
     Options that have no effect are accepted as they were written, so that a stored model keeps its digest. To derive
-    another spec from the result, apply `without_idle` first.
+    another spec from the result, apply `without_inapplicable` first.
 
     Raises:
         ValueError: An option does not exist, or its value is not allowed.
@@ -118,19 +115,4 @@ def spec_from_dict(options: dict[str, Any]) -> ModelSpec:
     if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(f"there is no kind {str(kind)[:40]!r}; known: {', '.join(KINDS)}")
     with as_written():
-        return _rebuild(KINDS[kind][0], options)
-
-
-def _rebuild(kind: type, options: Any) -> Any:
-    if not isinstance(options, dict):
-        raise ValueError(f"the options of {kind.__name__} are of type {type(options).__name__}, not an object")
-    nested = {"objective": ObjectiveSpec, "training": TrainingSpec}
-    known = {entry.name for entry in fields(kind)}
-    values: dict[str, Any] = {}
-    for name, value in options.items():
-        if name not in known:
-            raise ValueError(f"{kind.__name__} has no option {name!r}")
-        if name in nested and not is_dataclass(value):
-            value = _rebuild(nested[name], value)
-        values[name] = tuple(value) if isinstance(value, list) else value
-    return kind(**values)
+        return KINDS[kind][0](**options)  # type: ignore[no-any-return]

@@ -75,6 +75,10 @@ def _value(name: str, text: str) -> float | bool | tuple[float, ...]:
     many = name in ("weights", "discounts", "fallback")
     try:
         found = json.loads(f"[{text}]")
+        if name == "kenlm_exact" and not isinstance(found[0], bool):
+            raise ValueError(name)
+        if isinstance(found[0], str) and not many:
+            raise ConfigError(f"{name} is {found[0]!r}; it must be a number", where="--option", value=text)
         return tuple(found) if many else found[0]
     except (ValueError, IndexError, RecursionError) as error:
         what = "numbers, separated by commas" if many else "one number (kenlm_exact: true or false)"

@@ -8,32 +8,32 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import MISSING, fields, is_dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from pydantic.fields import FieldInfo
 
 from core.config.run_config import RunConfig
 from core.config.section import Section
+from models.allowed import allowed_values, range_in_words
+from models.options import FIRST_RELEASE, MOST, MOST_WHOLE, OnlyWith, Since
 from models.specs import KINDS, VocabularySpec
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
-PLAIN = {int: "whole number", float: "number", bool: "true or false", str: "text", NoneType: '"none"', Path: "path"}
-SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 FIXED = {"kind": "Kind of the model."}
 ROOT = "reviewlm"
 EXAMPLE = re.compile(r"^ +(reviewlm .*)$", re.MULTILINE)
 
 
 def settings_page() -> str:
-    """Return the page of all settings in Markdown: name, default, values, meaning."""
+    """Return the page of all settings in Markdown: name, default, values and range, first release, meaning."""
     lines = [
         "# Settings", "",
         "Every setting of a preset (TOML) and of `--set section.name=value`. Made from the code by",
-        "`python -m reviewlm.reference`; do not edit.", "",
+        "`python -m reviewlm.reference`; do not edit. *since* is the first release with the setting. Unless a range",
+        f"says otherwise, whole numbers are at most {MOST_WHOLE:,} and numbers are finite, at most {MOST:g}.", "",
         *_section("", RunConfig, ("vocabulary", "models")),
         *_dataclass("vocabulary.NAME", VocabularySpec),
     ]
@@ -51,13 +51,8 @@ def _section(prefix: str, section: type[Section], left_out: Iterable[str] = ()) 
     meanings = _meanings(section)
     inner = {name: field for name, field in section.model_fields.items() if _is_section(field.annotation)}
     yield from _heading(prefix or "Top level", section)
-    rows = [
-        (name, field.get_default(call_default_factory=True), _values(field.annotation, field.metadata),
-         meanings.get(name))
-        for name, field in section.model_fields.items()
-        if name not in inner and name not in left_out
-    ]  # fmt: skip
-    yield from _table(rows)
+    shown = [name for name in section.model_fields if name not in inner and name not in left_out]
+    yield from _table(section, shown, meanings)
     for name, field in inner.items():
         yield from _section(f"{prefix}.{name}" if prefix else name, field.annotation)  # type: ignore[arg-type]
 
@@ -65,15 +60,10 @@ def _section(prefix: str, section: type[Section], left_out: Iterable[str] = ()) 
 def _dataclass(title: str, spec: type, prefix: str = "", shown: set[type] | None = None) -> Iterator[str]:
     """Yield the table of a model's options, then those of its sections that were not shown yet."""
     shown = set() if shown is None else shown
-    hints, meanings = get_type_hints(spec, include_extras=True), _meanings(spec)
-    inner = {entry.name: hints[entry.name] for entry in fields(spec) if is_dataclass(hints[entry.name])}
+    hints, meanings = get_type_hints(spec), FIXED | _meanings(spec)
+    inner: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
     yield from _heading(title, spec)
-    rows = [
-        (entry.name, entry.default if entry.default is not MISSING else None, _values(hints[entry.name], ()),
-         meanings.get(entry.name, FIXED.get(entry.name)))
-        for entry in fields(spec) if entry.name not in inner
-    ]  # fmt: skip
-    yield from _table(rows)
+    yield from _table(spec, [entry.name for entry in fields(spec) if entry.name not in inner], meanings)
     for name, section in inner.items():
         if section not in shown:
             shown.add(section)
@@ -85,10 +75,21 @@ def _heading(title: str, described: type) -> list[str]:
     return [f"## {title}", "", re.split(r"\n(?:Attributes|Args):\n", text)[0].strip(), ""]
 
 
-def _table(rows: Iterable[tuple[str, Any, str, str | None]]) -> list[str]:
-    head = ["| setting | default | values | meaning |", "|---|---|---|---|"]
-    return head + [_row(f"`{name}`", f"`{_written(default)}`", values, meaning or "")
-                   for name, default, values, meaning in rows] + [""]  # fmt: skip
+def _table(described: Any, names: Iterable[str], meanings: Mapping[str, str]) -> Iterator[str]:
+    """Yield one row per option of a section or a model: default, values and range, first release, meaning."""
+    yield from ("| setting | default | values and range | since | meaning |", "|---|---|---|---|---|")
+    for name in names:
+        field = described.__pydantic_fields__[name]
+        default = f"`{_written(field.get_default(call_default_factory=True))}`"
+        effect = next((f" Only takes effect {mark}." for mark in field.metadata if isinstance(mark, OnlyWith)), "")
+        yield _row(f"`{name}`", default, _values(field.annotation, field.metadata), since(field),
+                   meanings.get(name, "") + effect)  # fmt: skip
+    yield ""
+
+
+def since(field: FieldInfo) -> str:
+    """Return the first release that has an option."""
+    return next((mark.version for mark in field.metadata if isinstance(mark, Since)), FIRST_RELEASE)
 
 
 def _row(*cells: str) -> str:
@@ -116,31 +117,8 @@ def _is_section(kind: Any) -> bool:
 
 
 def _values(kind: Any, metadata: Iterable[Any]) -> str:
-    """Say what values a type has, with its bounds."""
-    bounds = [f"{sign} {_written(getattr(each, name))}" for each in _constraints(metadata)
-              for name, sign in SIGNS.items() if getattr(each, name, None) is not None]  # fmt: skip
-    origin, inside = get_origin(kind), get_args(kind)
-    if origin is Annotated:
-        said = _values(inside[0], inside[1:])
-    elif origin in (Union, UnionType):
-        said = " or ".join(dict.fromkeys(_values(one, ()) for one in inside))
-    elif origin is Literal:
-        said = ", ".join(f'"{one}"' for one in inside)
-    elif origin in (tuple, list):
-        said = f"list of {_values(inside[0], ())}"
-    elif origin is dict:
-        said = f"{_values(inside[1], ())} by name"
-    else:
-        said = PLAIN.get(kind, getattr(kind, "__name__", str(kind)))
-    return f"{said} {', '.join(bounds)}".strip()
-
-
-def _constraints(metadata: Iterable[Any]) -> Iterator[Any]:
-    for each in metadata:
-        if isinstance(each, FieldInfo):
-            yield from _constraints(each.metadata)
-        else:
-            yield each
+    """Say what values a type has, and their range."""
+    return "; ".join(filter(None, allowed_values(kind, metadata)))
 
 
 def _written(value: Any) -> str:
@@ -186,10 +164,12 @@ def _option(option: Any) -> str:
     given = ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
     if option.param_type_name == "argument":
         given = f"`{option.name.upper()}`"
-    values = _values(option.type_descriptor.annotation, ()).removesuffix(' or "none"')
-    bounds = [f"{sign} {bound:g}" for sign, bound in (("≥", option.min), ("≤", option.max)) if bound is not None]
+    kind = option.type_descriptor.annotation
+    repeated = get_origin(kind) is list
+    values = allowed_values(get_args(kind)[0] if repeated else kind)[0].removesuffix(", or 'none' to do without")
+    limits = range_in_words(ge=option.min, le=option.max)
     default = "required" if option.required else "" if option.default in (None, "", False) else f"`{option.default}`"
-    return _row(given, default, " ".join([values, *bounds]), getattr(option, "help", "") or "")
+    return _row(given, default, "; ".join(filter(None, (values, limits))), getattr(option, "help", "") or "")
 
 
 PAGES = {"settings.md": settings_page, "cli.md": cli_page}

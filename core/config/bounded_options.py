@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from models.specs import require_numbers
+from core.config.section import require_numbers
 
 
 def bounded(command: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.errors import ConfigError
-from core.plain_values import NONE
+from models.options import NONE
 
 APART = {"preset", "execution"}
 """Parts of a configuration that change no result: where and how to run."""

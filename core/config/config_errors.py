@@ -16,6 +16,8 @@ from pydantic import BaseModel, ValidationError
 
 from core.config.run_config import RunConfig
 from core.errors import ConfigError
+from models.allowed import explain as explain_option
+from models.allowed import field_at
 from models.specs import KINDS, VocabularySpec
 
 UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
@@ -26,17 +28,33 @@ SHOWN = 3
 def explain(error: ValidationError, options: Mapping[str, Any]) -> ConfigError:
     """Turn the first of pydantic's errors about *options* into a ConfigError."""
     first = error.errors()[0]
+    spec, above = _class_of(first["loc"])
+    loc = first["loc"][above:]
     place = _place(first["loc"])
     where = ".".join(place) or "configuration"
     if first["type"] in UNKNOWN:
         remedy = _remedy(place, options)
         return ConfigError(f"Unknown setting '{place[-1]}'", where=where, value=first["input"], remedy=remedy)
-    message, value = str(first["msg"]).removeprefix("Value error, "), first["input"]
+    message, value = explain_option(spec, {**first, "loc": loc}, _as_in_a_preset), first["input"]
+    depth = field_at(spec, loc)[1]
+    entries = [str(part) for part in loc[depth:] if isinstance(part, int)]  # pydantic adds names of alternatives
+    where = ".".join((*place[: len(place) - len(loc) + depth], *entries)) or where
     if isinstance(value, Mapping):  # a whole section, whose own check may name one of its settings
         named = re.match(r"[\w.]+(?= is )", message)
         value = _at(options, (*place, *named[0].split("."))) if named else None
         where = ".".join((*place, named[0])) if named and value is not None else where
     return ConfigError(f"A setting is not valid: {message}", where=where, value=value)
+
+
+def _class_of(loc: Sequence[int | str]) -> tuple[Any, int]:
+    """Return the class whose option a location names, and how many parts of the location lead to this class."""
+    if loc[:1] == ("models",) and len(loc) > 2 and loc[2] in KINDS:
+        return KINDS[str(loc[2])][0], 3
+    return RunConfig, 0
+
+
+def _as_in_a_preset(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
 def _place(loc: Sequence[int | str]) -> tuple[str, ...]:

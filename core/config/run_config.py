@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from core.config.section import Line, Name, Section, Seed
+from core.config.section import Line, Section, Seed
 from core.config.sections.audit import AuditConfig
 from core.config.sections.checks import ChecksConfig as ChecksConfig
 from core.config.sections.checks import DriftConfig as DriftConfig
@@ -30,11 +30,11 @@ from core.config.sections.source import SourceConfig as SourceConfig
 from core.config.sections.source import SyntheticConfig as SyntheticConfig
 from core.config.sections.sweep import ScalingConfig, SweepConfig
 from core.environment import home_folder
-from core.plain_values import model_options, vocabulary_options
 from models.specs import (
     DynamicSpec,
     MixtureSpec,
     ModelSpec,
+    Name,
     NeuralCacheSpec,
     NGramSpec,
     NPLMSpec,
@@ -47,8 +47,7 @@ UNTRAINED = ("ngram", "mixture", "cache", "neural_cache", "dynamic")
 """Kinds of models whose fit draws no random numbers."""
 MODELS: tuple[ModelSpec, ...] = (NGramSpec(), RecurrentSpec())
 """Models of a configuration that names none."""
-Model = Annotated[Annotated[ModelSpec, Field(discriminator="kind")], BeforeValidator(model_options)]
-"""Options of a model; "none" sets an optional value to None, e.g. `training.clip`."""
+Model = Annotated[ModelSpec, Field(discriminator="kind")]
 
 
 class RunConfig(Section):
@@ -69,9 +68,7 @@ class RunConfig(Section):
     checks: ChecksConfig = ChecksConfig()
     drift: DriftConfig = DriftConfig()
     split: SplitConfig = SplitConfig()
-    vocabulary: dict[Name, Annotated[VocabularySpec, BeforeValidator(vocabulary_options)]] = Field(
-        default_factory=lambda: {"word": VocabularySpec()}
-    )
+    vocabulary: dict[Name, VocabularySpec] = Field(default_factory=lambda: {"word": VocabularySpec()})
     models: tuple[Model, ...] = MODELS
     baseline: str = "kn5"
     evaluation: EvaluationConfig = EvaluationConfig()

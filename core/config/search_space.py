@@ -20,7 +20,7 @@ from math import isfinite
 from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from core.errors import ConfigError
-from models.specs import ModelSpec, as_written, idle_of, without_idle
+from models.specs import ModelSpec, as_written, inapplicable, without_inapplicable
 
 FIXED = {
     "kind": "it is another model", "name": "it is a label", "vocabulary": "it changes how the text is tokenized",
@@ -88,7 +88,7 @@ def with_options(spec: ModelSpec, values: Mapping[str, Value]) -> ModelSpec:
     Raises:
         ValueError: The options do not fit together.
     """
-    return cast(ModelSpec, without_idle(_changed(spec, values)))
+    return cast(ModelSpec, without_inapplicable(_changed(spec, values)))
 
 
 def to_write(spec: ModelSpec, values: Mapping[str, Value]) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def _require_parts(spec: ModelSpec, space: Mapping[str, Dimension]) -> None:
     named = {name: found.values for name, found in space.items() if isinstance(found, Choice) and _words(found)}
     for words in product(*named.values()):
         try:
-            idle = idle_of(_changed(spec, dict(zip(named, words, strict=True))))
+            idle = inapplicable(_changed(spec, dict(zip(named, words, strict=True))))
         except ValueError:  # such a trial fails anyway
             continue
         never = {name: where for name, where in idle.items() if name in space and name in (never or idle)}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, Literal
 
-from ..names import require_name
-from ..options import one_of, refuse_idle, require, require_types
+from pydantic import Field
+
+from ..options import Count, Name, NotNegative, OnlyWith, Whole, options, require
 
 
-@dataclass(frozen=True)
+@options
 class MixtureSpec:
     """Options of a mixture of several models.
 
@@ -26,32 +26,21 @@ class MixtureSpec:
             A ridge r is a normal prior of variance 1 / (2 r): weights tuned on little text stay near fixed ones.
     """
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
     kind: Literal["mixture"] = "mixture"
-    name: str = "mix"
+    name: Name = "mix"
     vocabulary: str = "word"
     parts: tuple[str, ...] = ()
     method: Literal["linear", "gated", "log_linear"] = "linear"
-    tuning_tokens: int = 100_000
-    ridge: float = 10.0
+    tuning_tokens: Count = 100_000
+    ridge: Annotated[NotNegative, OnlyWith("method", ("gated",))] = 10.0
 
     def __post_init__(self) -> None:
-        require_types(self)
-        require_name(self.name)
         require(len(self.parts) >= 2, "parts", self.parts, "the names of at least two models")
         require(len(set(self.parts)) == len(self.parts), "parts", self.parts, "different models")
         require(self.name not in self.parts, "parts", self.parts, "other models than itself")
-        require(self.tuning_tokens >= 1, "tuning_tokens", self.tuning_tokens, "at least 1")
-        require(0 <= self.ridge < float("inf"), "ridge", self.ridge, "0 or more and finite")
-        refuse_idle(self)
-
-    @property
-    def idle(self) -> dict[str, str]:
-        """Options that have no effect with the current method, and where they take effect."""
-        return {} if self.method == "gated" else {"ridge": one_of("method", ("gated",))}
 
 
-@dataclass(frozen=True)
+@options
 class CacheSpec:
     """Options of a model with a cache of the last tokens; its figures are those of an adaptive model, not a static one.
 
@@ -67,24 +56,18 @@ class CacheSpec:
             least one.
     """
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
     kind: Literal["cache"] = "cache"
-    name: str = "kn5+cache"
+    name: Name = "kn5+cache"
     vocabulary: str = "word"
     part: str = "kn5"
-    order: int = 2
-    window: int = 500
+    order: Annotated[Whole, Field(ge=1, le=6)] = 2
+    window: Annotated[Whole, Field(ge=1, le=10_000_000)] = 500
     across: bool = False
-    tuning_tokens: int = 100_000
+    tuning_tokens: Count = 100_000
 
     def __post_init__(self) -> None:
-        require_types(self)
-        require_name(self.name)
         require(self.name != self.part, "part", self.part, "another model than itself")
-        require(1 <= self.order <= 6, "order", self.order, "between 1 and 6")
-        fits = self.order <= self.window <= 10_000_000
-        require(fits, "window", self.window, "at least the order and at most 10,000,000")
-        require(self.tuning_tokens >= 1, "tuning_tokens", self.tuning_tokens, "at least 1")
+        require(self.order <= self.window, "window", self.window, f"at least the order, {self.order}")
 
     @property
     def parts(self) -> tuple[str, ...]:

@@ -6,29 +6,22 @@ objective (`ObjectiveSpec`) and optimisation (`TrainingSpec`, in `models/neural/
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import pairwise
-from math import isfinite
-from typing import ClassVar, Literal
+from typing import Annotated, Literal
 
-from ..names import require_name
-from ..options import LATER, one_of, refuse_idle, require, require_types
+from pydantic import Field
+
+from ..options import MOST, Count, Name, Number, OnlyWith, OrNone, ShareBelowOne, Since, Unused, Whole, options, require
 from .training.spec import TrainingSpec as TrainingSpec
 
-HEADED = ("two_level", "adaptive")
-"""Outputs that have a head of frequent entries."""
-
-WIDEST, MOST_LAYERS, MOST_CONTEXT = 65_536, 256, 10_000
-"""Largest sizes of a network: beyond them a single matrix product would not fit any machine."""
-
-
-def require_size(name: str, value: int, most: int) -> None:
-    """Raise ValueError unless a size is between 1 and the largest."""
-    require(value >= 1, name, value, "at least 1")
-    require(value <= most, name, value, f"at most {most:,}")
+WIDEST = 65_536
+"""Largest size of a layer: beyond it a single matrix product would not fit any machine."""
+Width = Annotated[Whole, Field(ge=1, le=WIDEST)]
+Entries = Annotated[Whole, Field(ge=1, le=10_000_000)]
 
 
-@dataclass(frozen=True)
+@options
 class ObjectiveSpec:
     """The output layer and loss of a neural model; the probabilities are always exactly normalised.
 
@@ -49,41 +42,24 @@ class ObjectiveSpec:
     An option that has no effect with the others must keep its default, else it is an error (`models/options.py`).
     """
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
     output: Literal["softmax", "two_level", "adaptive", "hierarchical"] = "two_level"
-    head: int = 1_000
-    chunk: int = 512
-    cutoffs: tuple[int, ...] = field(default=(), metadata=LATER)
-    shrink: float = field(default=1.0, metadata=LATER)
-    estimator: Literal["exact", "sampled", "nce"] = field(default="exact", metadata=LATER)
-    samples: int = field(default=1_024, metadata=LATER)
+    head: Annotated[Entries, OnlyWith("output", ("two_level", "adaptive"))] = 1_000
+    chunk: Entries = 512
+    cutoffs: Annotated[tuple[Count, ...], OnlyWith("output", ("adaptive",)), Since("0.1.0")] = ()
+    shrink: Annotated[
+        Number, Field(ge=1, le=WIDEST), OnlyWith("output", ("adaptive",)), Since("0.1.0")
+    ] = 1.0
+    estimator: Annotated[Literal["exact", "sampled", "nce"], Since("0.1.0")] = "exact"
+    samples: Annotated[Entries, OnlyWith("estimator", ("sampled", "nce")), Since("0.1.0")] = 1_024
 
     def __post_init__(self) -> None:
-        require_types(self)
-        for name in ("head", "chunk", "samples"):
-            require_size(name, getattr(self, name), 10_000_000)
-        rising = all(low < high for low, high in pairwise((self.head, *self.cutoffs)))
-        rising = rising or self.output != "adaptive"
+        rising = all(low < high for low, high in pairwise((self.head, *self.cutoffs))) or self.output != "adaptive"
         require(rising, "cutoffs", self.cutoffs, f"rising ranks above head = {self.head}")
-        require(1 <= self.shrink <= WIDEST, "shrink", self.shrink, f"between 1 and {WIDEST:,}")
         exact = self.estimator == "exact" or self.output == "softmax"
         require(exact, "estimator", self.estimator, "'exact' for every output but 'softmax'")
-        refuse_idle(self)
-
-    @property
-    def idle(self) -> dict[str, str]:
-        """Options without effect here, each with where it has one; see `models/options.py`."""
-        idle = {}
-        if self.output not in HEADED:
-            idle["head"] = one_of("output", HEADED)
-        if self.output != "adaptive":
-            idle |= dict.fromkeys(("cutoffs", "shrink"), one_of("output", ("adaptive",)))
-        if self.estimator == "exact":
-            idle["samples"] = one_of("estimator", ("sampled", "nce"))
-        return idle
 
 
-@dataclass(frozen=True)
+@options
 class RecurrentSpec:
     """A recurrent language model: embedding, L recurrent layers, output tied to the embedding.
 
@@ -123,39 +99,33 @@ class RecurrentSpec:
         bidirectional: Refused for a language model, which must not see the words that it predicts.
     """
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
     kind: Literal["rnn", "gru", "lstm"] = "lstm"
-    name: str = "lstm"
+    name: Name = "lstm"
     vocabulary: str = "word"
-    layers: int = 1
-    hidden: int = 320
-    embedding: int = 256
+    layers: Annotated[Whole, Field(ge=1, le=256)] = 1
+    hidden: Width = 320
+    embedding: Width = 256
     nonlinearity: Literal["tanh", "relu", "sigmoid", "arctan"] = "tanh"
     cells: Literal["fused", "own"] = "fused"
     tied: bool = True
-    dropout: float = 0.1
+    dropout: ShareBelowOne = 0.1
     variational: bool = False
     remind: bool = True
     objective: ObjectiveSpec = field(default_factory=ObjectiveSpec)
     training: TrainingSpec = field(default_factory=TrainingSpec)
-    form: Literal["cudnn", "cho"] = field(default="cudnn", metadata=LATER)
-    embedding_dropout: float = field(default=0.0, metadata=LATER)
-    input_dropout: float | None = field(default=None, metadata=LATER)
-    output_dropout: float | None = field(default=None, metadata=LATER)
-    weight_drop: float = field(default=0.0, metadata=LATER)
-    layer_norm: bool = field(default=False, metadata=LATER)
-    forget_bias: float = field(default=1.0, metadata=LATER)
-    bidirectional: bool = field(default=False, metadata=LATER)
-    recurrent_start: Literal["usual", "uniform", "orthogonal", "identity"] = field(default="usual", metadata=LATER)
+    form: Annotated[Literal["cudnn", "cho"], Since("0.1.0")] = "cudnn"
+    embedding_dropout: Annotated[ShareBelowOne, Since("0.1.0")] = 0.0
+    input_dropout: Annotated[ShareBelowOne | None, OrNone, Since("0.1.0")] = None
+    output_dropout: Annotated[ShareBelowOne | None, OrNone, Since("0.1.0")] = None
+    weight_drop: Annotated[ShareBelowOne, Since("0.1.0")] = 0.0
+    layer_norm: Annotated[bool, Since("0.1.0")] = False
+    forget_bias: Annotated[Number, Field(ge=-MOST, le=MOST), Since("0.1.0")] = 1.0
+    bidirectional: Annotated[bool, Since("0.1.0")] = False
+    recurrent_start: Annotated[
+        Literal["usual", "uniform", "orthogonal", "identity"], Since("0.1.0")
+    ] = "usual"
 
     def __post_init__(self) -> None:
-        require_types(self)
-        require_name(self.name)
-        for name, most in (("layers", MOST_LAYERS), ("hidden", WIDEST), ("embedding", WIDEST)):
-            require_size(name, getattr(self, name), most)
-        for name in ("dropout", "embedding_dropout", "input_dropout", "output_dropout", "weight_drop"):
-            share = getattr(self, name)
-            require(share is None or 0 <= share < 1, name, share, "in [0, 1)")
         seen = "false for a language model: a network that also reads from the end sees the words it is to predict"
         require(not self.bidirectional, "bidirectional", self.bidirectional, seen)
         own = self.cells == "own"
@@ -168,14 +138,14 @@ class RecurrentSpec:
         choice = self.kind == "rnn" or self.nonlinearity == "tanh"
         require(choice, "nonlinearity", self.nonlinearity, "'tanh' but for the kind 'rnn': LSTM and GRU have no choice")
         require(own or self.nonlinearity in ("tanh", "relu"), "nonlinearity", self.nonlinearity, needs_own)
-        gate = self.forget_bias == 1 or (self.kind == "lstm" and isfinite(self.forget_bias))
-        require(gate, "forget_bias", self.forget_bias, "finite, and 1 but for the kind 'lstm': no other has that gate")
+        gate = self.forget_bias == 1 or self.kind == "lstm"
+        require(gate, "forget_bias", self.forget_bias, "1 but for the kind 'lstm': no other has that gate")
         kept = self.kind == "rnn" or self.recurrent_start != "identity"
         require(kept, "recurrent_start", self.recurrent_start, "another one where there are gates; the identity is for "
                 "the kind 'rnn'")  # fmt: skip
 
 
-@dataclass(frozen=True)
+@options
 class NPLMSpec:
     """Neural probabilistic language model (Bengio et al. 2003): y = b + W x + U tanh(d + H x).
 
@@ -192,28 +162,15 @@ class NPLMSpec:
             position to another, and no layer is recurrent.
     """
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
     kind: Literal["nplm"] = "nplm"
-    name: str = "nplm"
+    name: Name = "nplm"
     vocabulary: str = "word"
-    context: int = 4
-    embedding: int = 96
-    hidden: int = 192
+    context: Annotated[Whole, Field(ge=1, le=10_000)] = 4
+    embedding: Width = 96
+    hidden: Width = 192
     direct: bool = True
-    dropout: float = 0.1
+    dropout: ShareBelowOne = 0.1
     objective: ObjectiveSpec = field(default_factory=ObjectiveSpec)
-    training: TrainingSpec = field(default_factory=TrainingSpec)
-
-    def __post_init__(self) -> None:
-        require_types(self)
-        require_name(self.name)
-        for name, most in (("context", MOST_CONTEXT), ("hidden", WIDEST), ("embedding", WIDEST)):
-            require_size(name, getattr(self, name), most)
-        require(0 <= self.dropout < 1, "dropout", self.dropout, "in [0, 1)")
-        refuse_idle(self)
-
-    @property
-    def idle(self) -> dict[str, str]:
-        """Training options without effect in this model; see `models/options.py`."""
-        names = ("training.backprop", "training.activation_penalty", "training.temporal_penalty")
-        return dict.fromkeys(names, "in a recurrent network")
+    training: Annotated[
+        TrainingSpec, Unused(("backprop", "activation_penalty", "temporal_penalty"), "in a recurrent network")
+    ] = field(default_factory=TrainingSpec)

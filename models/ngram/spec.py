@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Annotated, Literal
 
-from ..names import require_name
-from ..options import LATER, one_of, refuse_idle, require, require_types
+from pydantic import Field
+
+from ..options import (
+    MOST_WHOLE,
+    Name,
+    NotNegative,
+    Number,
+    OnlyWith,
+    OrNone,
+    Positive,
+    Since,
+    Whole,
+    options,
+    require,
+)
 
 Smoothing = Literal[
     "maximum_likelihood", "add_k", "jelinek_mercer", "witten_bell", "absolute_discounting", "katz",
     "kneser_ney", "modified_kneser_ney", "stupid_backoff",
 ]  # fmt: skip
 """Names of the smoothing methods; each is explained in its module in `models/ngram/smoothing/`."""
-PARAMETERS_OF: dict[str, tuple[str, ...]] = {
-    "k": ("add_k",),
-    "weights": ("jelinek_mercer",),
-    "discounts": ("absolute_discounting",),
-    "cut": ("katz",),
-    "alpha": ("stupid_backoff",),
-    "fallback": ("modified_kneser_ney", "kneser_ney", "absolute_discounting", "katz"),
-    "kenlm_exact": ("modified_kneser_ney", "kneser_ney"),
-    "interpolate_unigrams": ("modified_kneser_ney", "kneser_ney"),
-}
-"""Parameter of `NGramSpec` → methods that use it; with other methods only its default is accepted."""
+KNESER_NEY = ("modified_kneser_ney", "kneser_ney")
+PerOrder = tuple[Annotated[Number, Field(gt=0, lt=1)], ...]
 
 
-@dataclass(frozen=True)
+@options
 class NGramSpec:
     """Options of an n-gram model.
 
@@ -54,50 +57,37 @@ class NGramSpec:
             false gives all of it to `<unk>`, as SRILM and `lmplz --interpolate_unigrams 0` do.
     """
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
     kind: Literal["ngram"] = "ngram"
-    name: str = "kn5"
+    name: Name = "kn5"
     vocabulary: str = "word"
-    order: int = 5
+    order: Annotated[Whole, Field(ge=1, le=6)] = 5
     smoothing: Smoothing = "modified_kneser_ney"
-    kenlm_exact: bool = True
-    fallback: tuple[float, float, float] = (0.5, 1.0, 1.5)
-    k: float | None = None
-    weights: tuple[float, ...] | None = None
-    discounts: tuple[float, ...] | None = None
-    cut: int = 5
-    alpha: float = 0.4
-    prune: tuple[int, ...] = field(default=(), metadata=LATER)
-    entropy: float = field(default=0.0, metadata=LATER)
-    interpolate_unigrams: bool = field(default=True, metadata=LATER)
+    kenlm_exact: Annotated[bool, OnlyWith("smoothing", KNESER_NEY)] = True
+    fallback: Annotated[
+        tuple[Number, Number, Number], OnlyWith("smoothing", (*KNESER_NEY, "absolute_discounting", "katz"))
+    ] = (0.5, 1.0, 1.5)
+    k: Annotated[Positive | None, OrNone, OnlyWith("smoothing", ("add_k",))] = None
+    weights: Annotated[PerOrder | None, OrNone, OnlyWith("smoothing", ("jelinek_mercer",))] = None
+    discounts: Annotated[PerOrder | None, OrNone, OnlyWith("smoothing", ("absolute_discounting",))] = None
+    cut: Annotated[Whole, Field(ge=2, le=MOST_WHOLE), OnlyWith("smoothing", ("katz",))] = 5
+    alpha: Annotated[Number, Field(gt=0, le=1), OnlyWith("smoothing", ("stupid_backoff",))] = 0.4
+    prune: Annotated[tuple[Annotated[Whole, Field(ge=0, le=MOST_WHOLE)], ...], Since("0.1.0")] = ()
+    entropy: Annotated[NotNegative, Since("0.1.0")] = 0.0
+    interpolate_unigrams: Annotated[bool, OnlyWith("smoothing", KNESER_NEY), Since("0.1.0")] = True
 
     def __post_init__(self) -> None:
-        require_types(self)
-        require_name(self.name)
-        require(1 <= self.order <= 6, "order", self.order, "between 1 and 6")
-        right = len(self.fallback) == 3 and all(0 < d <= j for j, d in enumerate(self.fallback, start=1))
+        right = all(0 < discount <= most for most, discount in enumerate(self.fallback, start=1))
         require(right, "fallback", self.fallback, "three discounts, above 0 and at most 1, 2, 3")
-        require(self.k is None or 0 < self.k < float("inf"), "k", self.k, "above 0 and finite")
-        require(self.cut >= 2, "cut", self.cut, "at least 2")
-        require(0 < self.alpha <= 1, "alpha", self.alpha, "above 0 and at most 1")
         for name in ("weights", "discounts"):
             numbers = getattr(self, name)
-            right = numbers is None or (len(numbers) == self.order and all(0 < value < 1 for value in numbers))
+            right = numbers is None or len(numbers) == self.order
             require(right, name, numbers, f"{self.order} numbers, one per order, above 0 and below 1")
         self._check_pruning()
-        refuse_idle(self)
-
-    @property
-    def idle(self) -> dict[str, str]:
-        """Options that have no effect with the current method, and where they take effect."""
-        others = {name: methods for name, methods in PARAMETERS_OF.items() if self.smoothing not in methods}
-        return {name: one_of("smoothing", methods) for name, methods in others.items()}
 
     def _check_pruning(self) -> None:
-        rising = all(type(t) is int and t >= 0 for t in self.prune) and list(self.prune) == sorted(self.prune)
+        rising = list(self.prune) == sorted(self.prune)
         allowed = f"at most {self.order} whole numbers, one per order, 0 or more, none below the one before it"
         require(rising and len(self.prune) <= self.order, "prune", self.prune, allowed)
         require(self.prune[:1] in ((), (0,)), "prune", self.prune, "0 at order 1: the vocabulary decides about words")
-        require(0 <= self.entropy < float("inf"), "entropy", self.entropy, "0 or more and finite")
         scores = self.entropy > 0 and self.smoothing == "stupid_backoff"
         require(not scores, "entropy", self.entropy, "0 for stupid_backoff: scores have no entropy to prune by")

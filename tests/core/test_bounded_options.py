@@ -6,7 +6,7 @@ import pytest
 import typer
 
 from core.config.bounded_options import bounded
-from core.plain_values import _kinds
+from core.config.section import types_in
 from reviewlm.cli import app
 
 EXTREME = ["nan", "inf", "-inf", "1e20", "9" * 25, "-" + "9" * 25, "9" * 5_000]
@@ -24,7 +24,7 @@ def verbs(command, path=()):
 def numbers():
     for name, command in verbs(bounded(typer.main.get_command(app))):
         for option in command.params:
-            kinds = _kinds(option.type_descriptor.annotation) if hasattr(option, "type_descriptor") else set()
+            kinds = types_in(option.type_descriptor.annotation) if hasattr(option, "type_descriptor") else set()
             if {int, float} & kinds:
                 yield pytest.param(command, option, id=f"{name} {option.opts[0]}")
 

@@ -12,8 +12,8 @@ from pydantic import BaseModel
 
 from core.config.presets import load_config, parse_config
 from core.config.run_config import RunConfig
+from core.config.section import types_in
 from core.errors import ConfigError
-from core.plain_values import _kinds
 from core.store import canonical
 from models.neural.labelling.spec import LabellingSpec
 from models.options import MOST, MOST_WHOLE
@@ -29,7 +29,7 @@ def numeric_settings(section: type[BaseModel], prefix: str = "") -> Iterator[str
         below = [one for one in inside if issubclass(one, BaseModel)]
         if below:
             yield from numeric_settings(below[0], f"{prefix}{name}.")
-        elif {int, float} & _kinds(field.annotation):
+        elif {int, float} & types_in(field.annotation):
             yield f"{prefix}{name}"
 
 
@@ -38,7 +38,7 @@ def numeric_options(spec: type, prefix: str) -> Iterator[str]:
     for entry in fields(spec):
         if is_dataclass(hints[entry.name]):
             yield from numeric_options(hints[entry.name], f"{prefix}{entry.name}.")
-        elif {int, float} & _kinds(hints[entry.name]):
+        elif {int, float} & types_in(hints[entry.name]):
             yield f"{prefix}{entry.name}"
 
 

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 
 from models.base import FitResult
+from models.options import options
 from models.specs import TrainingSpec
 from models.tokens.vocabulary import EOS, GIVEN
 
 
-@dataclass(frozen=True)
+@options
 class TableSpec:
     kind: str = "table"
     name: str = "table"

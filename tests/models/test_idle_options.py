@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from models.options import as_written, idle_of, without_idle
+from models.options import as_written, inapplicable, without_inapplicable
 from models.specs import (
     DynamicSpec,
     MixtureSpec,
@@ -120,9 +120,9 @@ def test_a_spec_may_be_brought_to_one_without_options_that_have_no_part() -> Non
     with as_written():
         training = TrainingSpec(optimizer="sgd", momentum=0.5, beta1=0.8, final_rate=0.5, clip=2.0, backprop=90)
         spec = NPLMSpec(training=training, objective=ObjectiveSpec("softmax", head=9, chunk=7))
-    assert {"training.momentum", "training.beta1", "training.backprop", "objective.head"} <= idle_of(spec).keys()
-    assert "training.final_rate" not in idle_of(spec)
-    assert without_idle(spec) == NPLMSpec(
+    assert {"training.momentum", "training.beta1", "training.backprop", "objective.head"} <= inapplicable(spec).keys()
+    assert "training.final_rate" not in inapplicable(spec)
+    assert without_inapplicable(spec) == NPLMSpec(
         training=TrainingSpec(optimizer="sgd", final_rate=0.5, clip=2.0), objective=ObjectiveSpec("softmax", chunk=7)
     )
     with pytest.raises(ValueError, match="momentum"):  # the leave has ended

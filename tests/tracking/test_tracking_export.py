@@ -74,7 +74,7 @@ def test_the_real_package_imports_itself_only_relatively():
 
 def test_requirements_are_exact_versions_that_an_index_has():
     names = {line.split("==")[0] for line in requirements()}
-    assert names == {"mlflow", "numpy", "polars", "safetensors", "tokenizers", "torch"}
+    assert names == {"mlflow", "numpy", "polars", "pydantic", "safetensors", "tokenizers", "torch"}
     assert all("==" in line and "+" not in line for line in requirements())
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, Field
 
 from core.config.section import Section
-from models.specs import require_name
+from models.specs import OrNone, require_name
 
 OWN_MODEL = "reviewlm"
 """Default registered model of a run."""
@@ -16,13 +16,8 @@ DEMO_MODEL = "reviewlm-demo"
 """Registered model of the presets for the embedded corpus; never used for models of a user's files."""
 
 
-def _none(value: Any) -> Any:
-    """Return None for "none", which switches a limit off: TOML has no null."""
-    return None if value == "none" else value
-
-
 RegisteredName = Annotated[str, AfterValidator(partial(require_name, field="the name of the registered model"))]
-Limit = Annotated[Annotated[float, Field(ge=0)] | None, BeforeValidator(_none)]
+Limit = Annotated[Annotated[float, Field(ge=0)] | None, OrNone]
 """A number, or "none": then the rule does not apply, but its measured value is shown."""
 
 Adaptation = Literal["static", "cache", "continuous cache", "dynamic evaluation", "any"]
@@ -99,7 +94,7 @@ class PromotionConfig(Section):
     champion_reviews: Annotated[int, Field(ge=100)] = 5_000
     allow_other_reading: bool = False
     require_leak_certificate: bool = True
-    min_novelty: Annotated[Annotated[float, Field(ge=0, le=1)] | None, BeforeValidator(_none)] = 0.5
+    min_novelty: Annotated[Annotated[float, Field(ge=0, le=1)] | None, OrNone] = 0.5
     max_copied_span: Limit = 50
     max_exposure: Limit | Literal["auto"] = "auto"
     max_private_patterns: Limit = 10

@@ -6,16 +6,26 @@ are stored under a separate name, never in place of the static model's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from math import inf, isfinite
-from typing import ClassVar, Literal
+from typing import Annotated, Literal
 
-from ...names import require_name
-from ...options import one_of, refuse_idle, require, require_types
+from pydantic import AfterValidator, Field, ValidationInfo
+
+from ...options import LARGEST, Count, Name, Number, OnlyWith, Positive, Share, Whole, options, require
 
 
-@dataclass(frozen=True)
+def _different(values: tuple[float, ...], option: ValidationInfo) -> tuple[float, ...]:
+    require(len(set(values)) == len(values), str(option.field_name), values, "different numbers")
+    return values
+
+
+Different = AfterValidator(_different)
+NotEmpty = Field(min_length=1)
+Theta = Annotated[Number, Field(ge=0, le=1e6)]
+Window = Annotated[Whole, Field(ge=1, le=10_000_000)]
+Rate = Annotated[Number, Field(ge=0, le=LARGEST)]
+
+
+@options
 class NeuralCacheSpec:
     """A neural model with the continuous cache of Grave, Joulin and Usunier (2017); see `neural_cache.py`.
 
@@ -31,23 +41,17 @@ class NeuralCacheSpec:
         tuning_tokens: Number of held-out tokens, approximately, that choose theta, window and weights.
     """
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
     kind: Literal["neural_cache"] = "neural_cache"
-    name: str = "lstm+cache"
+    name: Name = "lstm+cache"
     vocabulary: str = "word"
     part: str = "lstm"
-    thetas: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
-    windows: tuple[int, ...] = (100, 500, 2000)
+    thetas: Annotated[tuple[Theta, ...], NotEmpty, Different] = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
+    windows: Annotated[tuple[Window, ...], NotEmpty, Different] = (100, 500, 2000)
     across: bool = False
-    tuning_tokens: int = 100_000
+    tuning_tokens: Count = 100_000
 
     def __post_init__(self) -> None:
-        require_types(self)
-        require_name(self.name)
         require(self.name != self.part, "part", self.part, "another model than itself")
-        _require_candidates("thetas", self.thetas, most=1e6)
-        _require_candidates("windows", self.windows, least=1, most=1e7)
-        require(self.tuning_tokens >= 1, "tuning_tokens", self.tuning_tokens, "at least 1")
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -63,7 +67,7 @@ class NeuralCacheSpec:
 RATES = {"rms": (0.0005, 0.001, 0.002, 0.004), "sgd": (0.03, 0.1, 0.3, 1.0)}
 
 
-@dataclass(frozen=True)
+@options
 class DynamicSpec:
     """Dynamic evaluation of a neural model (Krause, Kahembwe, Murray and Renals 2018); see `dynamic.py`.
 
@@ -85,38 +89,21 @@ class DynamicSpec:
             all.
     """
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
     kind: Literal["dynamic"] = "dynamic"
-    name: str = "lstm+dynamic"
+    name: Name = "lstm+dynamic"
     vocabulary: str = "word"
     part: str = "lstm"
     rule: Literal["sgd", "rms"] = "rms"
-    segment: int = 20
-    rates: tuple[float, ...] = ()
-    decays: tuple[float, ...] = (0.02, 0.0, 0.075)
-    epsilon: float = 0.001
-    statistics_tokens: int = 100_000
+    segment: Count = 20
+    rates: Annotated[tuple[Rate, ...], Different] = ()
+    decays: Annotated[tuple[Share, ...], NotEmpty, Different] = (0.02, 0.0, 0.075)
+    epsilon: Annotated[Positive, OnlyWith("rule", ("rms",))] = 0.001
+    statistics_tokens: Annotated[Count, OnlyWith("rule", ("rms",))] = 100_000
     across: bool = False
-    tuning_tokens: int = 20_000
+    tuning_tokens: Count = 20_000
 
     def __post_init__(self) -> None:
-        require_types(self, unbounded=("rates",))
-        require_name(self.name)
         require(self.name != self.part, "part", self.part, "another model than itself")
-        require(self.segment >= 1, "segment", self.segment, "at least 1")
-        if self.rates:
-            _require_candidates("rates", self.rates)
-        _require_candidates("decays", self.decays)
-        require(max(self.decays) <= 1, "decays", self.decays, "at most 1")
-        require(0 < self.epsilon < float("inf"), "epsilon", self.epsilon, "above 0 and finite")
-        for name in ("statistics_tokens", "tuning_tokens"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        refuse_idle(self)
-
-    @property
-    def idle(self) -> dict[str, str]:
-        """Options without effect here, each with where it has one; see `models/options.py`."""
-        return {} if self.rule == "rms" else dict.fromkeys(("epsilon", "statistics_tokens"), one_of("rule", ("rms",)))
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -129,9 +116,3 @@ class DynamicSpec:
         return self.rates or RATES[self.rule]
 
 
-def _require_candidates(name: str, values: Sequence[float], least: float = 0, most: float = inf) -> None:
-    """Refuse an empty list of candidates, repeated ones, and numbers that are not finite or out of range."""
-    fits = bool(values) and all(least <= value <= most and isfinite(value) for value in values)
-    upper = f" and at most {most:g}" if isfinite(most) else ""
-    require(fits, name, values, f"one or more finite numbers, each at least {least}{upper}")
-    require(len(set(values)) == len(values), name, values, "different numbers")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 import numpy as np
 
 from ...base import FitContext, ModelError
-from ...options import as_written, without_idle
+from ...options import as_written, without_inapplicable
 from ...specs import TrainingSpec, model_class
 from ..lm import NeuralSpec
 from ..training.checkpoint import JOURNAL
@@ -139,7 +139,7 @@ def trial_spec(spec: NeuralSpec, optimizer: Optimizer, rate: float, epochs: floa
     with as_written():
         training = replace(spec.training, optimizer=optimizer, learning_rate=rate, **{**same, **own})
         changed = replace(spec, training=training)
-    return cast(NeuralSpec, without_idle(changed))
+    return cast(NeuralSpec, without_inapplicable(changed))
 
 
 def compare(

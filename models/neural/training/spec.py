@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Annotated, Literal
 
-from ...options import LATER, one_of, refuse_idle, require, require_types
+from pydantic import Field
+
+from ...options import (
+    Count,
+    NotNegative,
+    Number,
+    OnlyWith,
+    OrNone,
+    PositiveToLargest,
+    Seed,
+    Share,
+    ShareBelowOne,
+    Since,
+    Whole,
+    options,
+    require,
+)
 
 Optimizer = Literal[
     "adamw", "adam", "adam_simplified", "gd", "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adadelta",
@@ -14,10 +29,9 @@ Optimizer = Literal[
 """Names of the optimisers, which `models/neural/optimization/optimizers.py` explains."""
 WITH_MOMENTUM = ("momentum", "nesterov", "rmsprop", "adadelta")
 WITH_BETAS = ("adamw", "adam", "adam_simplified")
-TO_A_FINAL_RATE = ("cosine", "linear")
 
 
-@dataclass(frozen=True)
+@options
 class TrainingSpec:
     """Options of a neural fit: optimiser, schedule, truncated BPTT.
 
@@ -64,76 +78,40 @@ class TrainingSpec:
     An option that has no effect with the others must keep its default, else it is an error (`models/options.py`).
     """
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-    epochs: float = 3.0
-    batch: int = 20
-    window: int = 50
-    backprop: int | None = None
-    learning_rate: float = 3e-3
-    warmup: float = 0.1
-    final_rate: float = 0.02
-    weight_decay: float = 0.01
-    beta1: float = 0.9
-    beta2: float = 0.99
-    clip: float | None = 1.0
-    reset: float = 0.02
-    evaluations: int = 8
+    epochs: Annotated[Number, Field(gt=0, le=1_000_000)] = 3.0
+    batch: Annotated[Whole, Field(ge=1, le=1_000_000)] = 20
+    window: Annotated[Whole, Field(ge=1, le=1_000_000)] = 50
+    backprop: Annotated[Count | None, OrNone] = None
+    learning_rate: PositiveToLargest = 3e-3
+    warmup: Share = 0.1
+    final_rate: Annotated[Share, OnlyWith("schedule", ("cosine", "linear"))] = 0.02
+    weight_decay: NotNegative = 0.01
+    beta1: Annotated[ShareBelowOne, OnlyWith("optimizer", WITH_BETAS)] = 0.9
+    beta2: Annotated[ShareBelowOne, OnlyWith("optimizer", WITH_BETAS)] = 0.99
+    clip: Annotated[PositiveToLargest | None, OrNone] = 1.0
+    reset: Annotated[Share, OnlyWith("carry", ("stream",))] = 0.02
+    evaluations: Count = 8
     precision: Literal["bf16", "float32"] = "bf16"
-    seed: int = 1
-    optimizer: Optimizer = field(default="adamw", metadata=LATER)
-    momentum: float = field(default=0.9, metadata=LATER)
-    l2: float = field(default=0.0, metadata=LATER)
-    schedule: Literal["cosine", "linear", "constant", "plateau"] = field(default="cosine", metadata=LATER)
-    clip_value: float | None = field(default=None, metadata=LATER)
-    random_window: bool = field(default=False, metadata=LATER)
-    carry: Literal["stream", "review"] = field(default="stream", metadata=LATER)
-    micro_batch: int | None = field(default=None, metadata=LATER)
-    ema: float = field(default=0.0, metadata=LATER)
-    activation_penalty: float = field(default=0.0, metadata=LATER)
-    temporal_penalty: float = field(default=0.0, metadata=LATER)
-    spike: float | None = field(default=None, metadata=LATER)
-    start: Literal["fresh", "champion"] = field(default="fresh", metadata=LATER)
-    patience: int = field(default=5, metadata=LATER)
+    seed: Seed = 1
+    optimizer: Annotated[Optimizer, Since("0.1.0")] = "adamw"
+    momentum: Annotated[ShareBelowOne, OnlyWith("optimizer", WITH_MOMENTUM), Since("0.1.0")] = 0.9
+    l2: Annotated[NotNegative, Since("0.1.0")] = 0.0
+    schedule: Annotated[Literal["cosine", "linear", "constant", "plateau"], Since("0.1.0")] = "cosine"
+    clip_value: Annotated[PositiveToLargest | None, OrNone, Since("0.1.0")] = None
+    random_window: Annotated[bool, Since("0.1.0")] = False
+    carry: Annotated[Literal["stream", "review"], Since("0.1.0")] = "stream"
+    micro_batch: Annotated[Count | None, OrNone, Since("0.1.0")] = None
+    ema: Annotated[ShareBelowOne, Since("0.1.0")] = 0.0
+    activation_penalty: Annotated[NotNegative, Since("0.1.0")] = 0.0
+    temporal_penalty: Annotated[NotNegative, Since("0.1.0")] = 0.0
+    spike: Annotated[PositiveToLargest | None, OrNone, Since("0.1.0")] = None
+    start: Annotated[Literal["fresh", "champion"], Since("0.1.0")] = "fresh"
+    patience: Annotated[Count, OnlyWith("optimizer", ("nt_asgd",)), Since("0.1.0")] = 5
 
     def __post_init__(self) -> None:
-        require_types(self, unbounded=("learning_rate", "clip", "clip_value", "spike"))
-        require(0 < self.epochs <= 1e6, "epochs", self.epochs, "above 0 and at most 1,000,000")
-        for name in ("batch", "window"):
-            value = getattr(self, name)
-            require(1 <= value <= 1_000_000, name, value, "between 1 and 1,000,000")
         if self.backprop is not None:
             require(self.backprop >= self.window, "backprop", self.backprop, f"at least window = {self.window}")
-        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0 and finite")
-        require(self.seed >= 0, "seed", self.seed, "at least 0")
-        for name in ("warmup", "final_rate", "reset"):
-            require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "between 0 and 1")
-        require(self.evaluations >= 1, "evaluations", self.evaluations, "at least 1")
-        for name in ("beta1", "beta2", "momentum", "ema"):
-            require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
+        within = self.micro_batch is None or self.micro_batch <= self.batch
+        require(within, "micro_batch", self.micro_batch, f"between 1 and batch = {self.batch}")
         one = self.ema == 0 or self.optimizer != "nt_asgd"
         require(one, "ema", self.ema, "0 for 'nt_asgd', which has its own average")
-        for name in ("weight_decay", "l2", "activation_penalty", "temporal_penalty"):
-            require(0 <= getattr(self, name) < float("inf"), name, getattr(self, name), "0 or more and finite")
-        for name in ("clip", "clip_value", "spike"):
-            value = getattr(self, name)
-            require(value is None or 0 < value < float("inf"), name, value, "above 0 and finite, or none to do without")
-        require(self.patience >= 1, "patience", self.patience, "at least 1")
-        within = self.micro_batch is None or 1 <= self.micro_batch <= self.batch
-        require(within, "micro_batch", self.micro_batch, f"between 1 and batch = {self.batch}")
-        refuse_idle(self)
-
-    @property
-    def idle(self) -> dict[str, str]:
-        """Options without effect here, each with where it has one; see `models/options.py`."""
-        idle = {}
-        if self.optimizer not in WITH_MOMENTUM:
-            idle["momentum"] = one_of("optimizer", WITH_MOMENTUM)
-        if self.optimizer not in WITH_BETAS:
-            idle |= dict.fromkeys(("beta1", "beta2"), one_of("optimizer", WITH_BETAS))
-        if self.optimizer != "nt_asgd":
-            idle["patience"] = one_of("optimizer", ("nt_asgd",))
-        if self.schedule not in TO_A_FINAL_RATE:
-            idle["final_rate"] = one_of("schedule", TO_A_FINAL_RATE)
-        if self.carry != "stream":
-            idle["reset"] = one_of("carry", ("stream",))
-        return idle

@@ -17,7 +17,7 @@ from ...bundles.bundle import SPEC
 from ...cache.lm import FACTS as CACHE_FACTS
 from ...mixture.lm import FACTS as MIXTURE_FACTS
 from ...mixture.parts import FOLDER, read_facts
-from ...options import without_idle
+from ...options import without_inapplicable
 from ...specs import NPLMSpec, RecurrentSpec, spec_from_dict
 from ..adaptive.dynamic import FACTS as DYNAMIC_FACTS
 
@@ -73,6 +73,6 @@ def _differing(ours: RecurrentSpec | NPLMSpec, theirs: RecurrentSpec | NPLMSpec)
 
 def _function(spec: RecurrentSpec | NPLMSpec) -> dict[str, Any]:
     """Return the options that define what the network computes, by full name."""
-    options = asdict(without_idle(spec))
+    options = asdict(without_inapplicable(spec))
     objective = {f"objective.{name}": value for name, value in options.pop("objective").items()}
     return {name: value for name, value in {**options, **objective}.items() if name not in FREE}

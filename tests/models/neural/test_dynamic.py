@@ -338,7 +338,7 @@ def test_bad_input_is_refused():
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [({"segment": 0}, "at least 1"), ({"rates": (-1.0,)}, "at least 0"), ({"decays": (1.5,)}, "at most 1"),
+    [({"segment": 0}, "at least 1"), ({"rates": (-1.0,)}, "each 0 or more"), ({"decays": (1.5,)}, "at most 1"),
      ({"decays": ()}, "one or more"), ({"epsilon": 0.0}, "above 0"), ({"name": "lstm"}, "than itself")],
 )  # fmt: skip
 def test_options_that_make_no_sense_are_refused(options, said):

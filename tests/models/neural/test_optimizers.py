@@ -16,7 +16,7 @@ from models.neural.optimization.optimizers import add_penalty_gradient, make_opt
 from models.neural.training.averaging import WeightAverage
 from models.neural.training.checkpoint import Checkpoints, fill_optimizer, optimizer_tensors
 from models.neural.training.spec import Optimizer
-from models.options import as_written, without_idle
+from models.options import as_written, without_inapplicable
 from models.specs import TrainingSpec
 
 ALL = get_args(Optimizer)
@@ -28,7 +28,7 @@ def options(name, **changes):
     defaults = {"weight_decay": 0.0, "momentum": 0.7, "beta1": BETAS[0], "beta2": BETAS[1]}
     chosen = {"learning_rate": RATE.get(name, 0.05)} | defaults | changes
     with as_written():  # of these constants a rule takes those it has
-        return without_idle(TrainingSpec(optimizer=name, **chosen))
+        return without_inapplicable(TrainingSpec(optimizer=name, **chosen))
 
 
 class Parts(nn.Module):
