@@ -28,7 +28,7 @@ from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 
 PLAIN = RecurrentSpec(
     hidden=192, embedding=128, dropout=0.0, objective=ObjectiveSpec(head=500),
-    training=TrainingSpec(epochs=12, batch=16, window=35, learning_rate=6e-3, evaluations=12, schedule="linear"),
+    training=TrainingSpec(epochs=12, batch=16, bptt_len=35, learning_rate=6e-3, evaluations=12, schedule="linear"),
 )  # fmt: skip
 SHARE, WORDS, WEIGHTS = 0.4, 0.2, 0.5
 """Dropout rates of the features, of the vocabulary and of the recurrent weights."""

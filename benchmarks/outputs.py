@@ -30,7 +30,7 @@ from models.neural.recurrent import RecurrentLM
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
 
-TRAINING = TrainingSpec(epochs=1.0, batch=16, window=50, learning_rate=5e-3, evaluations=1)
+TRAINING = TrainingSpec(epochs=1.0, batch=16, bptt_len=50, learning_rate=5e-3, evaluations=1)
 UPDATES = 15
 """Number of updates whose median is the time of an output layer alone."""
 SPEC = RecurrentSpec(hidden=320, embedding=256, training=TRAINING)
@@ -73,7 +73,7 @@ def output_ms(spec: RecurrentSpec, counts_V: np.ndarray) -> float:
     torch.manual_seed(1)
     network = RecurrentLM.build(spec, torch.from_numpy(counts_V)).train()
     share_V = np.where(np.isin(np.arange(len(counts_V)), GIVEN), 0, counts_V / counts_V.sum())
-    positions = spec.training.batch * spec.training.window
+    positions = spec.training.batch * spec.training.bptt_len
     drawn = np.random.default_rng(1).choice(len(counts_V), positions, p=share_V / share_V.sum())
     targets_N = torch.from_numpy(drawn)
     features_NE = torch.randn(positions, network.output.weight.shape[1], requires_grad=True)

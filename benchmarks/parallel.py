@@ -38,9 +38,9 @@ from tasks.fitting.fit_process import environment_of
 
 GOAL = 1.8
 NETWORKS = {
-    "1 × 320": RecurrentSpec(hidden=320, embedding=256, training=TrainingSpec(batch=20, window=50, evaluations=1)),
+    "1 × 320": RecurrentSpec(hidden=320, embedding=256, training=TrainingSpec(batch=20, bptt_len=50, evaluations=1)),
     "2 × 650": RecurrentSpec(
-        layers=2, hidden=650, embedding=650, training=TrainingSpec(batch=64, window=35, evaluations=1)
+        layers=2, hidden=650, embedding=650, training=TrainingSpec(batch=64, bptt_len=35, evaluations=1)
     ),
 }
 UPDATES = {"1 × 320": 300, "2 × 650": 60}
@@ -73,7 +73,7 @@ def fit(number: int, threads: int, where: dict[str, Any], spec: RecurrentSpec, u
     """
     torch.set_num_threads(threads)
     training = spec.training
-    stream = made_up(updates * training.batch * training.window, 1)
+    stream = made_up(updates * training.batch * training.bptt_len, 1)
     torch.manual_seed(training.seed)
     network = RecurrentLM.build(spec, torch.from_numpy(np.asarray(unigram_counts(stream, VOCABULARY))))
     context = FitContext(threads=threads, **where)

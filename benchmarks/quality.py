@@ -73,14 +73,14 @@ RECIPES = {
         layers=2, hidden=640, embedding=512, remind=False, objective=ObjectiveSpec(head=1_000), variational=True,
         dropout=0.3, input_dropout=0.4, output_dropout=0.45, embedding_dropout=0.05, weight_drop=0.25,
         training=TrainingSpec(
-            epochs=18, batch=32, window=35, learning_rate=2.5e-3, weight_decay=0.05, evaluations=8, reset=0.0,
-            activation_penalty=1.0, temporal_penalty=0.5,
+            epochs=18, batch=32, bptt_len=35, learning_rate=2.5e-3, weight_decay=0.05, evaluations=8,
+            state_reset_prob=0.0, activation_penalty=1.0, temporal_penalty=0.5,
         ),
     )),
     "chicago": Recipe("Chicago reviews", 0.43, False, 1, 2, RecurrentSpec(
         hidden=1024, embedding=448, dropout=0.1, objective=ObjectiveSpec(head=1_000),
         training=TrainingSpec(
-            epochs=3.1, batch=128, window=35, learning_rate=3.5e-3, weight_decay=0.05, warmup=0.03, schedule="linear",
+            epochs=3.1, batch=128, bptt_len=35, learning_rate=3.5e-3, weight_decay=0.05, warmup=0.03, schedule="linear",
             final_rate=0.0, evaluations=5,
         ),
     )),

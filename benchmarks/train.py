@@ -50,15 +50,16 @@ from models.streams import unigram_counts
 SHORT = RecurrentSpec(
     kind="gru", name="gru", hidden=320, embedding=256, dropout=0.0, remind=False, objective=ObjectiveSpec(head=500),
     training=TrainingSpec(
-        batch=24, window=25, learning_rate=2e-2, weight_decay=0.1, beta1=0.8, beta2=0.95, clip=0.5,
-        schedule="linear", final_rate=0.0, evaluations=1, reset=0.0,
+        batch=24, bptt_len=25, learning_rate=2e-2, weight_decay=0.1, beta1=0.8, beta2=0.95, clip=0.5,
+        schedule="linear", final_rate=0.0, evaluations=1, state_reset_prob=0.0,
     ),
 )  # fmt: skip
 """Recipe for a budget of seconds: one layer, small batches, a high learning rate, averages of few gradients."""
 MIDDLE = replace(SHORT, training=replace(SHORT.training, learning_rate=1.4e-2))
 """Recipe for about ten seconds: the learning rate of `SHORT` is too high for longer budgets."""
 LONG = replace(
-    SHORT, dropout=0.1, training=replace(SHORT.training, batch=32, window=35, learning_rate=1e-2, beta1=0.9, beta2=0.98)
+    SHORT, dropout=0.1,
+    training=replace(SHORT.training, batch=32, bptt_len=35, learning_rate=1e-2, beta1=0.9, beta2=0.98),
 )
 """Recipe for a budget of minutes: a lower learning rate, larger batches, some dropout."""
 LONGEST = replace(
@@ -196,7 +197,7 @@ def comparable(lines: LineText, hidden: int, batch: int, threads: int, seconds: 
     """Return the speed of a two-layer network of the peer's size, from about *seconds* seconds of training."""
     spec = RecurrentSpec(
         layers=2, hidden=hidden, embedding=hidden, dropout=0.2, remind=False, objective=ObjectiveSpec(head=HEAD),
-        training=TrainingSpec(batch=batch, window=35, evaluations=1, reset=0.0, epochs=0.02),
+        training=TrainingSpec(batch=batch, bptt_len=35, evaluations=1, state_reset_prob=0.0, epochs=0.02),
     )  # fmt: skip
     lines = LineText({**lines.lines, "valid": lines.lines["valid"][:200]}, lines.words)
     probe = ours(lines, spec, threads)

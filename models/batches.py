@@ -174,8 +174,8 @@ class ReviewBatches(TBPTTBatches):
 
 def make_batches(stream: TokenStream, training: TrainingSpec) -> TBPTTBatches:
     """Return the batches for the options of a training."""
-    kind = ReviewBatches if training.carry == "review" else TBPTTBatches
-    return kind(stream, training.batch, training.window, training.seed, training.random_window)
+    kind = ReviewBatches if not training.stateful else TBPTTBatches
+    return kind(stream, training.batch, training.bptt_len, training.seed, training.random_window)
 
 
 def window_lengths(window: int, count: int, draws: np.random.Generator) -> np.ndarray:

@@ -61,10 +61,10 @@ class OnlyWith:
     """
 
     option: str
-    values: tuple[str, ...]
+    values: tuple[str | bool, ...]
 
     def __str__(self) -> str:
-        *most, last = map(repr, self.values)
+        *most, last = (str(value).lower() if isinstance(value, bool) else repr(value) for value in self.values)
         return f"with {self.option} " + (f"{', '.join(most)} or {last}" if most else last)
 
 
@@ -113,7 +113,7 @@ def options(spec: type[Spec]) -> type[Spec]:
     sentence where the class is called from Python.
     """
     spec.refuse_inapplicable = model_validator(mode="after")(_refuse_inapplicable)  # type: ignore[attr-defined]
-    config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    config = ConfigDict(extra="forbid", allow_inf_nan=False, validate_by_name=True, loc_by_alias=False)
     made: Any = pydantic.dataclasses.dataclass(frozen=True, config=config)(spec)
     made.__init__ = _in_one_sentence(made, made.__init__)
     return made  # type: ignore[no-any-return]
@@ -133,6 +133,19 @@ def require(holds: bool, name: str, value: object, allowed: str) -> None:
     """Raise ValueError that names the option, its value and the allowed range, unless *holds*."""
     if not holds:
         raise ValueError(f"{name} is {value!r}; it must be {allowed}")
+
+
+def stored(spec: Any) -> dict[str, Any]:
+    """Return all options under the names that they had when the first models were stored: their aliases.
+
+    Files and digests have these names, so a renamed option changes neither.
+    """
+    return pydantic.TypeAdapter(type(spec)).dump_python(spec, by_alias=True)  # type: ignore[no-any-return]
+
+
+def old_names(spec: Any) -> dict[str, str]:
+    """Return the renamed options of a class: old name → name."""
+    return {field.alias: name for name, field in spec.__pydantic_fields__.items() if field.alias}
 
 
 def marks(spec: Any, name: str) -> tuple[Any, ...]:

@@ -19,6 +19,7 @@ from itertools import product
 from math import isfinite
 from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
+from core.config.old_names import new_name
 from core.errors import ConfigError
 from models.specs import ModelSpec, as_written, inapplicable, without_inapplicable
 
@@ -70,7 +71,8 @@ def parse_space(spec: ModelSpec, space: Mapping[str, Any]) -> dict[str, Dimensio
             has no known form; the option would refuse a limit of its range, or takes effect in no trial.
     """
     known = _types_of(spec)
-    found = {name: _dimension(spec, known, name, text) for name, text in _flat(space).items()}
+    named = {new_name(name, "the space of the sweep"): text for name, text in _flat(space).items()}
+    found = {name: _dimension(spec, known, name, text) for name, text in named.items()}
     if not found:
         raise ConfigError(
             "The sweep has no space to search", where="sweep.space",
@@ -134,8 +136,8 @@ def _require_parts(spec: ModelSpec, space: Mapping[str, Dimension]) -> None:
 
 
 def _words(choice: Choice) -> bool:
-    """Return whether a choice consists of names: such a choice decides which other options take effect."""
-    return all(isinstance(value, str) for value in choice.values)
+    """Return whether a choice consists of names, or true and false: it may decide which other options take effect."""
+    return all(isinstance(value, str | bool) for value in choice.values)
 
 
 def _values_of(spec: Any, prefix: str = "") -> dict[str, Any]:

@@ -8,7 +8,7 @@
 
 So s is the star token at the beginning of the review. Where a stream holds several reviews, s at the `<bos>` before
 that token is still the star token of the previous review. No scored token is predicted there, but s enters the memory.
-Training with `carry = "review"` resets s there. Shape legend: see `models/base.py`.
+Training that is not `stateful` resets s there. Shape legend: see `models/base.py`.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class RecurrentNetwork(Network):
             for size in sizes
         )
         self.remind = spec.remind
-        self.forgets = spec.training.carry == "review"
+        self.forgets = not spec.training.stateful
         self.input_dropout = Dropout(_given(spec.input_dropout, spec.dropout), spec.variational)
         self.dropout = Dropout(spec.dropout, spec.variational)
         self.output_dropout = Dropout(_given(spec.output_dropout, spec.dropout), spec.variational)
@@ -95,7 +95,7 @@ class RecurrentNetwork(Network):
     def forward(self, ids_BT: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
         """Read T tokens of each stream; see `Network.forward`.
 
-        Under "bf16" the layers and the projection run in bfloat16 while training. With `training.carry = "review"`, a
+        Under "bf16" the layers and the projection run in bfloat16 while training. With `training.stateful` false, a
         stream that reads `<bos>` while training is reset to the zero state. In evaluation the state goes on, as the
         contract of `LanguageModel` says; reviews are scored from fresh states.
         """

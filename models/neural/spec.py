@@ -158,7 +158,7 @@ class NPLMSpec:
         direct: Keep the direct connection W from the words' features to the output.
         dropout: On the hidden layer.
         objective: Output layer and loss.
-        training: Optimisation. `backprop` and the penalties of activations are refused: no gradient flows from one
+        training: Optimisation. `bptt_grad_len` and the penalties of activations are refused: no gradient flows from one
             position to another, and no layer is recurrent.
     """
 
@@ -172,5 +172,5 @@ class NPLMSpec:
     dropout: ShareBelowOne = 0.1
     objective: ObjectiveSpec = field(default_factory=ObjectiveSpec)
     training: Annotated[
-        TrainingSpec, Unused(("backprop", "activation_penalty", "temporal_penalty"), "in a recurrent network")
+        TrainingSpec, Unused(("bptt_grad_len", "activation_penalty", "temporal_penalty"), "in a recurrent network")
     ] = field(default_factory=TrainingSpec)

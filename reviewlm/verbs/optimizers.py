@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from core.config.old_names import new_name
 from core.errors import ConfigError
 from core.output import require_folder
 from reviewlm import terminal
@@ -138,7 +139,7 @@ def _warn_of_overrides(
     for override in overrides or ():
         option = override.partition("=")[0].strip()
         for name in called:
-            option = option.removeprefix(f"models.{name}.")
+            option = new_name(option.removeprefix(f"models.{name}."))
         if option in instead:
             log.warning("--set %s has no effect here: %s", override, instead[option])
 

@@ -132,8 +132,8 @@ def lineage_of(config: RunConfig, fit: Artifact, measured: Iterable[Artifact] = 
     spec = gathering.steps[key].facts["spec"]
     return Lineage(
         spec["name"], spec["kind"], fit.manifest["files"][BUNDLE_SPEC]["sha256"], key,
-        config.model_dump(mode="json"), tuple(gathering.sources.values()), tuple(gathering.steps.values()),
-        str(Path.cwd()),
+        config.model_dump(mode="json", by_alias=True), tuple(gathering.sources.values()),
+        tuple(gathering.steps.values()), str(Path.cwd()),
     )  # fmt: skip
 
 

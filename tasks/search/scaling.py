@@ -80,7 +80,7 @@ def small_fits(plan: ScalingPlan, prepared: Prepared) -> list[Small]:
         ConfigError: Fewer than three shares remain.
     """
     options, training = plan.config.scaling, plan.base.training
-    updates = whole_tokens(plan, prepared) / (training.batch * training.window)
+    updates = whole_tokens(plan, prepared) / (training.batch * training.bptt_len)
     shares = [share for share in options.shares if share * updates >= options.min_updates]
     if len(shares) < 3:
         raise ConfigError(

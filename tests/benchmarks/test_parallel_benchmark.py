@@ -10,7 +10,7 @@ from models.specs import RecurrentSpec, TrainingSpec
 
 TINY = RecurrentSpec(
     hidden=8, embedding=8, dropout=0.0,
-    training=TrainingSpec(batch=4, window=10, evaluations=1, precision="float32"),
+    training=TrainingSpec(batch=4, bptt_len=10, evaluations=1, precision="float32"),
 )  # fmt: skip
 
 

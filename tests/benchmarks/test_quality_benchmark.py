@@ -20,7 +20,7 @@ from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.tokens.vocabulary import GIVEN
 
 SPEC = RecurrentSpec(
-    hidden=16, embedding=16, objective=ObjectiveSpec(head=4), training=TrainingSpec(epochs=2, batch=4, window=10)
+    hidden=16, embedding=16, objective=ObjectiveSpec(head=4), training=TrainingSpec(epochs=2, batch=4, bptt_len=10)
 )
 
 

@@ -36,7 +36,7 @@ from models.streams import TokenStream, stars_prior, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import BOS, EOS, GIVEN, STARS, Vocabulary
 
-TRAINING = TrainingSpec(epochs=2, batch=4, window=12, precision="float32", evaluations=2, learning_rate=1e-2)
+TRAINING = TrainingSpec(epochs=2, batch=4, bptt_len=12, precision="float32", evaluations=2, learning_rate=1e-2)
 SOFTMAX, TWO_LEVEL = ObjectiveSpec(output="softmax"), ObjectiveSpec(output="two_level", head=12)
 SMALL = {"hidden": 8, "embedding": 8, "training": TRAINING}
 SPECS = {

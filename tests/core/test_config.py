@@ -81,7 +81,7 @@ def test_a_setting_of_another_section_is_told_where_it_stands(override: str, whe
         ("models.5.training.clip=-1", "models.5.training.clip"), ("models.5.dropout=many", "models.5.dropout"),
         ("models.5.training.clip=inf", "models.5.training.clip"), ("models.5.hidden=0", "models.5.hidden"),
         ("models.5.training.momentum=0.5", "models.5.training.momentum"),
-        ("models.2.training={backprop=90}", "models.2.training.backprop"),
+        ("models.2.training={bptt_grad_len=90}", "models.2.training.bptt_grad_len"),
     ],
 )  # fmt: skip
 def test_the_place_of_a_wrong_value_can_be_typed_back(override: str, where: str) -> None:
@@ -92,17 +92,17 @@ def test_the_place_of_a_wrong_value_can_be_typed_back(override: str, where: str)
 
 def test_what_may_be_left_open_is_left_open_by_none() -> None:
     config = load_config("demo", [
-        "models.5.training.clip=none", "models.5.training.spike=none", "models.5.input_dropout=none",
+        "models.5.training.clip=none", "models.5.training.loss_spike_threshold=none", "models.5.input_dropout=none",
         'models.0={kind="ngram", name="unigram", order=1, smoothing="add_k", k="none"}',
     ])  # fmt: skip
     spec = config.models[5]
     assert isinstance(spec, RecurrentSpec)
-    assert (spec.training.clip, spec.training.spike, spec.input_dropout) == (None, None, None)
+    assert (spec.training.clip, spec.training.loss_spike_threshold, spec.input_dropout) == (None, None, None)
     for other in ("None", "null", "off"):
         with pytest.raises(ConfigError, match="a number, or 'none' to do without"):
             load_config("demo", [f"models.5.training.clip={other}"])
-    with pytest.raises(ConfigError, match=r"models\.5\.training\.window"):  # which must be something
-        load_config("demo", ["models.5.training.window=none"])
+    with pytest.raises(ConfigError, match=r"models\.5\.training\.bptt_len"):  # which must be something
+        load_config("demo", ["models.5.training.bptt_len=none"])
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,8 @@ def test_a_truth_value_is_no_number(key: str) -> None:
 @pytest.mark.parametrize(
     "override",
     ["split.test=0.7", "models.1.dropout=1.0", "models.0.order=9", "models.1.hidden=0", "split.test=many",
-     "models.1.training.backprop=3", "baseline=nobody", "models.1.vocabulary=klingon", "models.9.hidden=1", "nonsense"],
+     "models.1.training.bptt_grad_len=3", "baseline=nobody", "models.1.vocabulary=klingon", "models.9.hidden=1",
+     "nonsense"],
 )
 def test_a_value_out_of_range_is_refused_before_any_work(override: str) -> None:
     with pytest.raises(ConfigError) as error:

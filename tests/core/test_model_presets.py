@@ -61,10 +61,10 @@ def test_X1_the_character_rnn_is_karpathys_recipe_as_far_as_there_are_options_fo
     assert isinstance(spec, RecurrentSpec)
     assert (spec.kind, spec.nonlinearity, spec.layers, spec.hidden) == ("rnn", "tanh", 1, 100)
     training = spec.training
-    assert (training.batch, training.window, training.backprop) == (1, 25, None)
+    assert (training.batch, training.bptt_len, training.bptt_grad_len) == (1, 25, None)
     assert (training.optimizer, training.learning_rate, training.schedule) == ("adagrad", 0.1, "constant")
-    assert (training.warmup, training.weight_decay, training.reset, spec.dropout) == (0, 0, 0, 0)
-    assert training.clip_value == pytest.approx(5 / training.window)  # of the mean over a window, there of the sum
+    assert (training.warmup, training.weight_decay, training.state_reset_prob, spec.dropout) == (0, 0, 0, 0)
+    assert training.clip_value == pytest.approx(5 / training.bptt_len)  # of the mean over a window, there of the sum
     assert training.clip is None
 
 

@@ -85,7 +85,7 @@ def test_values_are_put_into_the_model_and_its_sections() -> None:
     assert isinstance(changed, RecurrentSpec)
     assert (changed.hidden, changed.dropout) == (77, 0.25)
     assert (changed.training.learning_rate, changed.training.clip) == (0.5, 2.0)
-    assert (changed.training.window, changed.layers) == (LSTM.training.window, LSTM.layers)
+    assert (changed.training.bptt_len, changed.layers) == (LSTM.training.bptt_len, LSTM.layers)
 
 
 SPACE = {"training.optimizer": "adamw|nesterov", "training.momentum": "0.5..0.95", "training.beta1": "0.8..0.95"}

@@ -78,7 +78,7 @@ def fitted(clean, canaries, tmp_path_factory):
     train, validation = (TokenStream.open(folder / split) for split in ("train", "validation"))
 
     def fit(epochs):
-        training = TrainingSpec(epochs=epochs, batch=16, window=14, learning_rate=0.02, evaluations=1, seed=1)
+        training = TrainingSpec(epochs=epochs, batch=16, bptt_len=14, learning_rate=0.02, evaluations=1, seed=1)
         objective = ObjectiveSpec(output="softmax")
         spec = RecurrentSpec(kind="lstm", hidden=64, embedding=32, training=training, objective=objective)
         context = FitContext(tmp_path_factory.mktemp("fit"))

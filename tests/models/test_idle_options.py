@@ -24,7 +24,7 @@ from models.specs import (
 RECURRENT, WITHOUT_HEAD = "in a recurrent network", {"output": "softmax"}
 KNESER_NEY = "'modified_kneser_ney' or 'kneser_ney'"
 DISCOUNTED = "'modified_kneser_ney', 'kneser_ney', 'absolute_discounting' or 'katz'"
-NESTED = ("backprop", "activation_penalty", "temporal_penalty")
+NESTED = ("bptt_grad_len", "activation_penalty", "temporal_penalty")
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ NESTED = ("backprop", "activation_penalty", "temporal_penalty")
         (TrainingSpec, {}, "patience", 3, "with optimizer 'nt_asgd'"),
         (TrainingSpec, {"schedule": "constant"}, "final_rate", 0.5, "with schedule 'cosine' or 'linear'"),
         (TrainingSpec, {"schedule": "plateau"}, "final_rate", 0.5, "with schedule 'cosine' or 'linear'"),
-        (TrainingSpec, {"carry": "review"}, "reset", 0.1, "with carry 'stream'"),
+        (TrainingSpec, {"stateful": False}, "state_reset_prob", 0.1, "with stateful true"),
         (ObjectiveSpec, WITHOUT_HEAD, "head", 500, "with output 'two_level' or 'adaptive'"),
         (ObjectiveSpec, {"output": "hierarchical"}, "head", 500, "with output 'two_level' or 'adaptive'"),
         (ObjectiveSpec, {}, "cutoffs", (2_000,), "with output 'adaptive'"),
@@ -69,7 +69,7 @@ def test_it_is_refused_with_the_reason_and_left_at_its_default_otherwise(
         (TrainingSpec, {"optimizer": "adam_simplified", "beta1": 0.8, "beta2": 0.95}),
         (TrainingSpec, {"optimizer": "nt_asgd", "patience": 3}),
         (TrainingSpec, {"schedule": "linear", "final_rate": 0.0}),
-        (TrainingSpec, {"carry": "stream", "reset": 0.0}),
+        (TrainingSpec, {"stateful": True, "state_reset_prob": 0.0}),
         (ObjectiveSpec, {"output": "adaptive", "head": 500, "cutoffs": (600,), "shrink": 2.0}),
         (ObjectiveSpec, {"output": "softmax", "estimator": "nce", "samples": 64}),
         (DynamicSpec, {"rule": "rms", "epsilon": 0.5, "statistics_tokens": 3}),
@@ -86,7 +86,7 @@ def test_where_it_has_a_part_any_value_of_its_range_is_taken(spec: Any, options:
 
 @pytest.mark.parametrize("name", NESTED)
 def test_a_network_without_recurrent_layer_has_no_gradient_through_time_and_no_penalties_of_it(name: str) -> None:
-    training = TrainingSpec(**{name: 60 if name == "backprop" else 0.5})
+    training = TrainingSpec(**{name: 60 if name == "bptt_grad_len" else 0.5})
     assert RecurrentSpec(training=training)
     with pytest.raises(ValueError, match=rf"training\.{name} is .* it only takes effect {RECURRENT}"):
         NPLMSpec(training=training)
@@ -94,11 +94,11 @@ def test_a_network_without_recurrent_layer_has_no_gradient_through_time_and_no_p
 
 def test_a_stored_model_is_read_as_it_was_written_so_that_its_digest_stays() -> None:
     stored = asdict(RecurrentSpec())
-    stored["training"] |= {"momentum": 0.5, "beta1": 0.8, "carry": "review", "reset": 0.1}
+    stored["training"] |= {"momentum": 0.5, "beta1": 0.8, "stateful": False, "state_reset_prob": 0.1}
     stored["objective"] |= {"output": "softmax", "head": 500}
     spec = spec_from_dict(stored)
     assert isinstance(spec, RecurrentSpec)
-    assert (spec.training.momentum, spec.training.reset, spec.objective.head) == (0.5, 0.1, 500)
+    assert (spec.training.momentum, spec.training.state_reset_prob, spec.objective.head) == (0.5, 0.1, 500)
     assert asdict(spec) == stored
     written = to_dict(spec)
     assert (written["training"]["momentum"], written["objective"]["head"]) == (0.5, 500)  # the digest has both
@@ -118,9 +118,10 @@ def test_what_is_stored_is_still_held_to_its_ranges() -> None:
 
 def test_a_spec_may_be_brought_to_one_without_options_that_have_no_part() -> None:
     with as_written():
-        training = TrainingSpec(optimizer="sgd", momentum=0.5, beta1=0.8, final_rate=0.5, clip=2.0, backprop=90)
+        training = TrainingSpec(optimizer="sgd", momentum=0.5, beta1=0.8, final_rate=0.5, clip=2.0, bptt_grad_len=90)
         spec = NPLMSpec(training=training, objective=ObjectiveSpec("softmax", head=9, chunk=7))
-    assert {"training.momentum", "training.beta1", "training.backprop", "objective.head"} <= inapplicable(spec).keys()
+    without = {"training.momentum", "training.beta1", "training.bptt_grad_len", "objective.head"}
+    assert without <= inapplicable(spec).keys()
     assert "training.final_rate" not in inapplicable(spec)
     assert without_inapplicable(spec) == NPLMSpec(
         training=TrainingSpec(optimizer="sgd", final_rate=0.5, clip=2.0), objective=ObjectiveSpec("softmax", chunk=7)
@@ -129,7 +130,7 @@ def test_a_spec_may_be_brought_to_one_without_options_that_have_no_part() -> Non
         TrainingSpec(momentum=0.5)
 
 
-@pytest.mark.parametrize("name", ["clip", "clip_value", "spike"])
+@pytest.mark.parametrize("name", ["clip", "clip_value", "loss_spike_threshold"])
 @pytest.mark.parametrize("value", [0.0, -1.0, float("inf"), float("nan")])
 def test_limits_of_gradient_and_loss_are_finite_numbers_or_none(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{name} is {value}"):

@@ -20,8 +20,8 @@ EVERYTHING = RecurrentSpec(
     objective=ObjectiveSpec("adaptive", head=500, chunk=7, cutoffs=(600, 700), shrink=2.0),
     training=TrainingSpec(
         2.0, 8, 20, 40, optimizer="momentum", momentum=0.5, l2=0.1, schedule="linear", clip=None, clip_value=0.5,
-        random_window=True, reset=0.5, micro_batch=4, ema=0.9, activation_penalty=1.0, temporal_penalty=2.0, spike=3.0,
-        start="champion", final_rate=0.5,
+        random_window=True, state_reset_prob=0.5, micro_batch=4, ema=0.9, activation_penalty=1.0, temporal_penalty=2.0,
+        loss_spike_threshold=3.0, start="champion", final_rate=0.5,
     ),
 )  # fmt: skip
 """A model with nearly every option away from its default."""

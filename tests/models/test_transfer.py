@@ -93,7 +93,7 @@ def test_the_first_loss_of_a_warm_start_is_below_that_of_a_cold_one(tmp_path):
     texts = {"old": reviews(["cat", "dog", "cow"], 150, 1), "new": reviews(["cat", "dog", "cow", "owl"], 150, 2)}
     options = VocabularySpec(unit="bpe", size=330, min_count=2)
     old, new = (Vocabulary.train(some, options, NormalForm()) for some in texts.values())
-    training = TrainingSpec(epochs=4, batch=4, window=12, learning_rate=2e-2, precision="float32", evaluations=2)
+    training = TrainingSpec(epochs=4, batch=4, bptt_len=12, learning_rate=2e-2, precision="float32", evaluations=2)
     spec = RecurrentSpec(
         kind="gru", hidden=16, embedding=8, dropout=0.0, training=training, objective=ObjectiveSpec(output="softmax")
     )

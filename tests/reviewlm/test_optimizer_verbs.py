@@ -120,7 +120,7 @@ def test_both_write_a_run_where_that_is_asked_for(asked: dict[str, Any]) -> None
         ("optimizers", "training.batch=3", "gd has its own"),
         ("optimizers", "training.schedule=linear", "nt_asgd has its own"),
         ("lr-find", "training.start=champion", "a range test has none"),
-        ("lr-find", "training.reset=0.5", "a range test has none"),
+        ("lr-find", "training.state_reset_prob=0.5", "a range test has none"),
     ],
 )
 def test_an_override_that_has_no_part_is_told(

@@ -32,7 +32,8 @@ PRELOAD = [
 ]  # fmt: skip
 CLOCK = {"time", *MEASURED}
 RECIPE = TrainingSpec(
-    epochs=2, batch=4, window=9, backprop=14, learning_rate=2e-2, evaluations=4, reset=0.1, precision="float32", ema=0.8
+    epochs=2, batch=4, bptt_len=9, bptt_grad_len=14, learning_rate=2e-2, evaluations=4, state_reset_prob=0.1,
+    precision="float32", ema=0.8,
 )
 SPEC = RecurrentSpec(
     kind="gru", hidden=10, embedding=8, dropout=0.2, objective=ObjectiveSpec("softmax"), training=RECIPE

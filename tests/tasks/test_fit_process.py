@@ -59,7 +59,7 @@ def job(data: Path, work: Path, spec: Any, **options: Any) -> FitJob:
 
 
 def long_fit(epochs: float = 1e5) -> RecurrentSpec:
-    training = TrainingSpec(epochs=epochs, batch=2, window=8, precision="float32", evaluations=1)
+    training = TrainingSpec(epochs=epochs, batch=2, bptt_len=8, precision="float32", evaluations=1)
     return RecurrentSpec(hidden=8, embedding=8, training=training)
 
 
@@ -97,7 +97,7 @@ def test_only_n_gram_fits_ask_for_dask_and_only_where_it_is_configured() -> None
 
 
 def test_a_model_error_comes_back_as_the_branch_it_belongs_to(data: Path, tmp_path: Path) -> None:
-    training = TrainingSpec(learning_rate=1e30, clip=None, precision="float32", batch=2, window=8, epochs=50)
+    training = TrainingSpec(learning_rate=1e30, clip=None, precision="float32", batch=2, bptt_len=8, epochs=50)
     spec = RecurrentSpec(hidden=8, embedding=8, training=training)
     with pytest.raises(Diverged):
         run_job(job(data, tmp_path / "work", spec), lambda news: None)

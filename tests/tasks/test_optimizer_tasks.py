@@ -28,7 +28,7 @@ from tasks.data.prepare import VOCABULARY_FILE, Prepared
 from tasks.search.optimizers import compare_optimizers, find_learning_rate, of_size
 
 WORDS = ["the", "food", "was", "great", "and", "cheap", "but", "service", "slow", "we", "will", "never", "come", "back"]
-TRAINING = TrainingSpec(batch=4, window=10, precision="float32", evaluations=2)
+TRAINING = TrainingSpec(batch=4, bptt_len=10, precision="float32", evaluations=2)
 SPEC = RecurrentSpec(kind="gru", name="gru", hidden=8, embedding=8, layers=2, training=TRAINING)
 
 

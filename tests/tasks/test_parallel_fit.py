@@ -187,7 +187,7 @@ def test_a_gpu_for_each_rank_where_nothing_else_is_asked_for(monkeypatch: pytest
 
 
 def short_fit() -> RecurrentSpec:
-    training = TrainingSpec(epochs=120, batch=3, window=8, precision="float32", evaluations=12)
+    training = TrainingSpec(epochs=120, batch=3, bptt_len=8, precision="float32", evaluations=12)
     return RecurrentSpec(hidden=8, embedding=8, training=training)
 
 

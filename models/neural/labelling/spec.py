@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, field, fields
+from dataclasses import field, fields
 from typing import Annotated, Any, Literal
 
-from ...options import Count, Number, ShareBelowOne, Unused, options, require
+from ...options import Count, Number, ShareBelowOne, Unused, options, require, stored
 from ...specs import KINDS, RecurrentSpec, TrainingSpec
 
 Loss = Literal["cross_entropy", "hinge", "hinge_sum", "squared_error", "zero_one"]
 """Names of the training losses; the formulas are in `losses.py`."""
 OF_STREAMS = (
-    "window", "backprop", "reset", "random_window", "carry", "micro_batch", "ema", "activation_penalty",
-    "temporal_penalty", "spike", "start",
+    "bptt_len", "bptt_grad_len", "state_reset_prob", "random_window", "stateful", "micro_batch", "ema",
+    "activation_penalty", "temporal_penalty", "loss_spike_threshold", "start",
 )  # fmt: skip
 """Options of `TrainingSpec` without effect here: sequences are read whole, with the gradient through all of them."""
 WITH_STREAMS = "in language models; here sequences are read whole, from a fresh state"
@@ -98,7 +98,7 @@ class LabellingSpec:
 
 def to_dict(spec: LabellingSpec) -> dict[str, Any]:
     """Return the options as JSON values."""
-    return {**asdict(spec), "labels": list(spec.labels)}
+    return {**stored(spec), "labels": list(spec.labels)}
 
 
 def from_dict(options: dict[str, Any]) -> LabellingSpec:

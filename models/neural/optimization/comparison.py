@@ -42,7 +42,7 @@ EVALUATIONS = 12
 SAME: Mapping[str, Any] = {"weight_decay": 0.0, "evaluations": EVALUATIONS, "start": "fresh"}
 """Training options that are the same in all trials and replace the model's own; optimiser, rate and epochs vary."""
 OWN: Mapping[str, tuple[str, ...]] = {
-    "gd": ("batch", "micro_batch", "carry", "random_window"), "nt_asgd": ("schedule", "ema"),
+    "gd": ("batch", "micro_batch", "stateful", "random_window"), "nt_asgd": ("schedule", "ema"),
 }  # fmt: skip
 """Options that an optimiser fixes itself, so that the model's own values have no effect in its trials."""
 LOST = ("diverged", "memory")
@@ -131,8 +131,8 @@ def trial_spec(spec: NeuralSpec, optimizer: Optimizer, rate: float, epochs: floa
     """Return the options of one trial; the module docstring says which are the same in all trials."""
     own: dict[str, Any] = {}
     if optimizer == "gd":
-        windows = max(1, -(-(len(stream.ids) - 1) // spec.training.window))
-        own = {"batch": windows, "micro_batch": min(TOGETHER, windows), "carry": "stream", "random_window": False}
+        windows = max(1, -(-(len(stream.ids) - 1) // spec.training.bptt_len))
+        own = {"batch": windows, "micro_batch": min(TOGETHER, windows), "stateful": True, "random_window": False}
     if optimizer == "nt_asgd":
         own = {"schedule": "constant", "ema": 0.0}  # NT-ASGD has its own average
     same = {**SAME, "epochs": epochs}

@@ -48,7 +48,8 @@ ENOUGH = 2.0
 """Nats per token above the lowest loss so far; the sweep stops after `IN_A_ROW` losses in a row above that."""
 IN_A_ROW = 5
 WITHOUT_PART = (
-    "epochs", "warmup", "schedule", "final_rate", "evaluations", "patience", "ema", "spike", "start", "reset",
+    "epochs", "warmup", "schedule", "final_rate", "evaluations", "patience", "ema", "loss_spike_threshold", "start",
+    "state_reset_prob",
 )  # fmt: skip
 """Training options that a sweep ignores: its rate only rises, from initial weights, without validation."""
 LEAST = 20
@@ -205,7 +206,7 @@ def _sweep(
         if not math.isfinite(loss) or (len(nats) >= IN_A_ROW and min(nats[-IN_A_ROW:]) > min(nats) + ENOUGH):
             break
         nats.append(loss)
-        scale = window.x_BT.shape[1] / training.window  # as in `TrainingStep.apply`
+        scale = window.x_BT.shape[1] / training.bptt_len  # as in `TrainingStep.apply`
         for group in optimizer.param_groups:
             group["lr"] = rate * scale
         optimizer.step()

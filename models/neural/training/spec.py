@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, PlainSerializer
 
 from ...options import (
     Count,
@@ -27,6 +27,11 @@ Optimizer = Literal[
     "nt_asgd",
 ]  # fmt: skip
 """Names of the optimisers, which `models/neural/optimization/optimizers.py` explains."""
+CARRY_AS_STATEFUL = BeforeValidator(lambda value: {"stream": True, "review": False}.get(str(value), value))
+STATEFUL_AS_CARRY = PlainSerializer(
+    lambda stateful, form: {True: "stream", False: "review"}[stateful] if form.by_alias else stateful
+)
+"""The option `stateful` was `carry` with the values "stream" and "review", which stored models have."""
 WITH_MOMENTUM = ("momentum", "nesterov", "rmsprop", "adadelta")
 WITH_BETAS = ("adamw", "adam", "adam_simplified")
 
@@ -38,8 +43,8 @@ class TrainingSpec:
     Args:
         epochs: Passes over the training tokens; a fraction is allowed.
         batch: Streams trained side by side.
-        window: k1, tokens between two updates.
-        backprop: k2, tokens through which the gradient flows back; None means k2 = k1.
+        bptt_len: k1, tokens between two updates.
+        bptt_grad_len: k2, tokens through which the gradient flows back; None means k2 = k1.
         learning_rate: Peak of the schedule.
         warmup: Share of all updates in which the rate rises linearly from 0.
         final_rate: For the schedules "cosine" and "linear": share of the peak at the end of the decay.
@@ -47,8 +52,8 @@ class TrainingSpec:
         beta1: For "adamw", "adam" and "adam_simplified": decay of the gradient mean.
         beta2: For the same: decay of the squared-gradient mean.
         clip: Largest norm of the gradient; None ("none" in a preset) does not clip.
-        reset: For `carry` "stream": chance per window and stream of starting from the zero state, so that a stream's
-            start is trained too.
+        state_reset_prob: Chance per window and stream of starting from the zero state, so that a stream's start is
+            trained too.
         evaluations: Number of measurements of validation perplexity; the best of these states is the result.
         precision: Number format of the matrix products; parameters and optimiser state are always float32. "bf16" is
             float32 on a CPU that has no instructions for bfloat16.
@@ -60,28 +65,31 @@ class TrainingSpec:
         schedule: Decay of the rate after the warm-up: "cosine" or "linear" to `final_rate`, "constant", or "plateau":
             divided by 4 after an evaluation without improvement, as word_language_model does.
         clip_value: Largest absolute value of an entry of the gradient, applied before `clip`.
-        random_window: Draw a new length for each window and scale the rate with it (AWD-LSTM): mostly about `window`,
-            5 % of the time about half of it.
-        carry: "stream": the state goes on from one review to the next of its stream; "review": every review starts
-            from the zero state, packed one after another without padding.
+        random_window: Draw a new length for each window and scale the rate with it (AWD-LSTM): mostly about
+            `bptt_len`, 5 % of the time about half of it.
+        stateful: Carry the state on from one review to the next of its stream; false: every review starts from the
+            zero state, packed one after another without padding.
         micro_batch: Streams read at a time; their gradients are summed before the update. None reads all. Changes
             memory, not the result beyond rounding and the draws of dropout. Halved when memory does not suffice.
         ema: Decay of an exponential average of the weights, which is evaluated and kept; 0 averages nothing.
         activation_penalty: α of α · mean(h²) over the last layer's dropped-out outputs (Merity et al. 2017).
         temporal_penalty: β of β · mean((h_t − h_{t+1})²) over the last layer's outputs.
-        spike: Rise of a window's training loss above its running mean, in nats per token, that counts as divergence (a
-            window has a share of 1/100 in the mean). None: only numbers that are not finite count.
+        loss_spike_threshold: Rise of a window's training loss above its running mean, in nats per token, that counts as
+            divergence (a window has a share of 1/100 in the mean). None: only numbers that are not finite count.
         start: "fresh" weights, or those of the "champion" if it has the same shape and vocabulary.
         patience: n of "nt_asgd": its average begins at an evaluation that is worse than the best of those more than n
             before it, so at evaluation n + 2 at the earliest: set `evaluations` well above that.
+
+    An alias is the name that an option had when the first models were stored. It is still read, and digests are made of
+    it (`models.options.stored`).
 
     An option that has no effect with the others must keep its default, else it is an error (`models/options.py`).
     """
 
     epochs: Annotated[Number, Field(gt=0, le=1_000_000)] = 3.0
     batch: Annotated[Whole, Field(ge=1, le=1_000_000)] = 20
-    window: Annotated[Whole, Field(ge=1, le=1_000_000)] = 50
-    backprop: Annotated[Count | None, OrNone] = None
+    bptt_len: Annotated[Whole, Field(ge=1, le=1_000_000, alias="window")] = 50
+    bptt_grad_len: Annotated[Count | None, OrNone, Field(alias="backprop")] = None
     learning_rate: PositiveToLargest = 3e-3
     warmup: Share = 0.1
     final_rate: Annotated[Share, OnlyWith("schedule", ("cosine", "linear"))] = 0.02
@@ -89,7 +97,7 @@ class TrainingSpec:
     beta1: Annotated[ShareBelowOne, OnlyWith("optimizer", WITH_BETAS)] = 0.9
     beta2: Annotated[ShareBelowOne, OnlyWith("optimizer", WITH_BETAS)] = 0.99
     clip: Annotated[PositiveToLargest | None, OrNone] = 1.0
-    reset: Annotated[Share, OnlyWith("carry", ("stream",))] = 0.02
+    state_reset_prob: Annotated[Share, OnlyWith("stateful", (True,)), Field(alias="reset")] = 0.02
     evaluations: Count = 8
     precision: Literal["bf16", "float32"] = "bf16"
     seed: Seed = 1
@@ -99,18 +107,18 @@ class TrainingSpec:
     schedule: Annotated[Literal["cosine", "linear", "constant", "plateau"], Since("0.1.0")] = "cosine"
     clip_value: Annotated[PositiveToLargest | None, OrNone, Since("0.1.0")] = None
     random_window: Annotated[bool, Since("0.1.0")] = False
-    carry: Annotated[Literal["stream", "review"], Since("0.1.0")] = "stream"
+    stateful: Annotated[bool, CARRY_AS_STATEFUL, STATEFUL_AS_CARRY, Field(alias="carry"), Since("0.1.0")] = True
     micro_batch: Annotated[Count | None, OrNone, Since("0.1.0")] = None
     ema: Annotated[ShareBelowOne, Since("0.1.0")] = 0.0
     activation_penalty: Annotated[NotNegative, Since("0.1.0")] = 0.0
     temporal_penalty: Annotated[NotNegative, Since("0.1.0")] = 0.0
-    spike: Annotated[PositiveToLargest | None, OrNone, Since("0.1.0")] = None
+    loss_spike_threshold: Annotated[PositiveToLargest | None, OrNone, Field(alias="spike"), Since("0.1.0")] = None
     start: Annotated[Literal["fresh", "champion"], Since("0.1.0")] = "fresh"
     patience: Annotated[Count, OnlyWith("optimizer", ("nt_asgd",)), Since("0.1.0")] = 5
 
     def __post_init__(self) -> None:
-        if self.backprop is not None:
-            require(self.backprop >= self.window, "backprop", self.backprop, f"at least window = {self.window}")
+        if (length := self.bptt_grad_len) is not None:
+            require(length >= self.bptt_len, "bptt_grad_len", length, f"at least bptt_len = {self.bptt_len}")
         within = self.micro_batch is None or self.micro_batch <= self.batch
         require(within, "micro_batch", self.micro_batch, f"between 1 and batch = {self.batch}")
         one = self.ema == 0 or self.optimizer != "nt_asgd"

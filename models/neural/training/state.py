@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ...options import stored
 from ...specs import TrainingSpec
 from ..network import Network
 from ..optimization.optimizers import make_optimizer
@@ -107,7 +108,7 @@ class TrainingState:
     def identity(self, *streams: TokenStream) -> dict[str, Any]:
         """Return the values that must be equal in a checkpoint and this training on these streams (JSON values)."""
         return {
-            "training": asdict(self.training),
+            "training": stored(self.training),
             "shapes": [list(parameter.shape) for parameter in self.parameters],
             "streams": [[stream.vocabulary_digest, stream.facts["sha256"]] for stream in streams],
         }

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 class Divergence(Exception):
-    """Divergence: loss or gradient is not finite, or the loss has risen at once by more than `training.spike`."""
+    """Divergence: loss or gradient is not finite, or the loss has risen at once by more than a threshold."""
 
 
 class TrainingStep:
@@ -118,10 +118,11 @@ class TrainingStep:
         loss = f"loss {sums.nats / sums.tokens:.4g}{' nats' * self.state.network.output.reports_nats} per token"
         if not (math.isfinite(clipped.norm) and math.isfinite(sums.nats)):
             raise Divergence(f"{loss}, gradient norm {clipped.norm:.4g}")
-        if training.spike and course.rise(sums.nats, sums.tokens, streams * positions) > training.spike:
+        threshold = training.loss_spike_threshold
+        if threshold and course.rise(sums.nats, sums.tokens, streams * positions) > threshold:
             raise Divergence(f"{loss} after {course.running_nats:.4g}")
         for group in self.state.optimizer.param_groups:
-            group["lr"] = self.rate(course.updates) * (positions / training.window)
+            group["lr"] = self.rate(course.updates) * (positions / training.bptt_len)
         take_step(self.state.optimizer, self.state.parameters, clipped.factor)
         self.state.after_step()
         course.count(sums.nats, sums.tokens, clipped)

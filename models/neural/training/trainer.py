@@ -188,10 +188,10 @@ class Trainer:
 
     def _kept(self, epoch: int, index: int) -> Tensor | None:
         """Return False for the streams whose state is reset before this window (None: for none)."""
-        if index == 0 or self.training.reset == 0 or self.training.carry == "review":
+        if index == 0 or self.training.state_reset_prob == 0 or not self.training.stateful:
             return None
         draws_B = np.random.default_rng([self.training.seed, epoch, index, RESET_STREAM]).random(self.training.batch)
-        kept_B = draws_B >= self.training.reset
+        kept_B = draws_B >= self.training.state_reset_prob
         return None if kept_B.all() else torch.from_numpy(kept_B).to(self.device)
 
     def _observe(self, epoch_ends: bool) -> None:

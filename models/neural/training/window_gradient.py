@@ -44,7 +44,7 @@ def add_gradients(
     Returns:
         The sums, without penalties, and the memory after the window.
     """
-    past = (training.backprop or training.window) - training.window
+    past = (training.bptt_grad_len or training.bptt_len) - training.bptt_len
     nats, tokens, memories = torch.zeros((), dtype=torch.float64, device=x_BT.device), 0, []
     with network.output.one_update():
         for begin in range(0, len(x_BT), micro_batch):

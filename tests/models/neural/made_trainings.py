@@ -15,7 +15,7 @@ from models.streams import unigram_counts
 
 V = 30
 TRAINING = TrainingSpec(
-    epochs=2, batch=4, window=10, learning_rate=2e-2, evaluations=4, reset=0.1, precision="float32", seed=5
+    epochs=2, batch=4, bptt_len=10, learning_rate=2e-2, evaluations=4, state_reset_prob=0.1, precision="float32", seed=5
 )
 SPEC = RecurrentSpec(
     kind="gru", hidden=12, embedding=8, dropout=0.1, objective=ObjectiveSpec(head=10, chunk=16), training=TRAINING

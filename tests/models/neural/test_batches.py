@@ -197,6 +197,6 @@ def test_updates_are_the_windows_of_whole_epochs_and_a_part_of_the_last(windows,
 
 def test_the_recipe_says_which_windows_are_cut():
     assert type(make_batches(STREAM, TrainingSpec())) is TBPTTBatches
-    assert type(make_batches(STREAM, TrainingSpec(carry="review"))) is ReviewBatches
-    random = make_batches(STREAM, TrainingSpec(random_window=True, batch=2, window=20))
+    assert type(make_batches(STREAM, TrainingSpec(stateful=False))) is ReviewBatches
+    random = make_batches(STREAM, TrainingSpec(random_window=True, batch=2, bptt_len=20))
     assert len({w.x_BT.shape for w in random.epoch(0)}) > 1

@@ -21,11 +21,11 @@ KINDS = {
 }
 
 
-def make(name, carry="review", **training):
+def make(name, stateful=False, **training):
     torch.manual_seed(1)
     spec = RecurrentSpec(
         hidden=6, embedding=5, layers=2, dropout=0.0, objective=ObjectiveSpec("softmax"),
-        training=TrainingSpec(precision="float32", carry=carry, **training), **KINDS[name],
+        training=TrainingSpec(precision="float32", stateful=stateful, **training), **KINDS[name],
     )  # fmt: skip
     network = RecurrentNetwork(spec, torch.ones(V)).double()
     with torch.no_grad():
@@ -100,7 +100,7 @@ def test_between_begin_and_star_a_stream_is_reminded_of_nothing():
 @pytest.mark.parametrize("name", ["gru", "lstm"])
 def test_without_the_option_and_in_evaluation_the_state_goes_on_from_review_to_review(name):
     ids = torch.cat(LANES[0])[None]
-    networks = make(name, "stream"), make(name, "stream").eval(), make(name).eval()
+    networks = make(name, True), make(name, True).eval(), make(name).eval()
     carried, *others = (network(ids, network.start(1, "cpu"))[0] for network in networks)
     assert all(torch.equal(carried, features) for features in others)
     network = make(name)
@@ -111,7 +111,7 @@ def test_a_window_without_a_begin_reads_through_the_fused_layer():
     network = make("lstm")
     words = torch.randint(9, V, (2, 8))
     fused, _ = network(words, network.start(2, "cpu"))
-    plain = make("lstm", "stream")
+    plain = make("lstm", True)
     assert torch.equal(fused, plain(words, plain.start(2, "cpu"))[0])
 
 

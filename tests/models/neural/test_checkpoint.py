@@ -28,7 +28,8 @@ from models.streams import unigram_counts
 
 V = 30
 TRAINING = TrainingSpec(
-    epochs=2, batch=4, window=6, backprop=15, learning_rate=2e-2, evaluations=3, reset=0.2, precision="bf16", seed=5
+    epochs=2, batch=4, bptt_len=6, bptt_grad_len=15, learning_rate=2e-2, evaluations=3, state_reset_prob=0.2,
+    precision="bf16", seed=5,
 )
 SPEC = RecurrentSpec(
     kind="lstm", hidden=10, embedding=8, dropout=0.2, objective=ObjectiveSpec(head=8, chunk=16), training=TRAINING
@@ -159,10 +160,10 @@ def test_a_kill_while_a_checkpoint_is_written(tmp_path, undisturbed, monkeypatch
 
 
 RECIPES = {
-    "random windows": {"random_window": True, "window": 12, "epochs": 3},
-    "packed reviews": {"carry": "review", "reset": 0.02},
+    "random windows": {"random_window": True, "bptt_len": 12, "epochs": 3},
+    "packed reviews": {"stateful": False, "state_reset_prob": 0.02},
     "packed reviews in random windows": {
-        "carry": "review", "reset": 0.02, "random_window": True, "window": 9, "backprop": 14
+        "stateful": False, "state_reset_prob": 0.02, "random_window": True, "bptt_len": 9, "bptt_grad_len": 14
     },
     "two streams at a time": {"micro_batch": 3},
     "averaged weights": {"ema": 0.8},
@@ -199,7 +200,7 @@ def test_whatever_the_recipe_remembers_survives_kills(tmp_path, recipe, monkeypa
 def test_a_divergence_on_the_way_does_not_spoil_the_resume(tmp_path, undisturbed, monkeypatch, factor):
     """At the full rate the 30th update spoils a weight matrix; one of two such trainings is killed after that."""
     step, full_rate = torch.optim.AdamW.step, learning_rate(TRAINING, 29, undisturbed[1]["updates"])
-    training = replace(TRAINING, spike=3.0)
+    training = replace(TRAINING, loss_spike_threshold=3.0)
 
     def exploding(optimizer, *arguments):
         step(optimizer, *arguments)

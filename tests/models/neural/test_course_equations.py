@@ -259,7 +259,7 @@ def fitted(network, training, folder):
     return trainer.train(network, walks(60, 14, seed=1), walks(20, 14, seed=2), training, context).summary
 
 
-SHORT = TrainingSpec(epochs=4, batch=4, window=10, learning_rate=2e-2, precision="float32", evaluations=1)
+SHORT = TrainingSpec(epochs=4, batch=4, bptt_len=10, learning_rate=2e-2, precision="float32", evaluations=1)
 
 
 @pytest.mark.parametrize("layer_norm", [False, True])

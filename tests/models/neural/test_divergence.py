@@ -14,7 +14,7 @@ from models.neural.training import trainer
 from models.neural.training.training_metrics import Course
 from tracking.runs.journal import read_journal
 
-SPIKE = replace(TRAINING, spike=3.0)
+SPIKE = replace(TRAINING, loss_spike_threshold=3.0)
 
 
 @pytest.mark.parametrize("spoil", ["loss", "gradient"])
@@ -103,7 +103,7 @@ def test_a_spike_of_the_loss_goes_back_to_the_last_good_state_with_half_the_rate
 
 
 def test_a_spike_is_let_pass_where_no_limit_is_set_or_it_is_below(tmp_path):
-    for name, training in (("none", TRAINING), ("high", replace(TRAINING, spike=1e4))):
+    for name, training in (("none", TRAINING), ("high", replace(TRAINING, loss_spike_threshold=1e4))):
         _, summary = run(tmp_path / name, Planted("spike", (30,)), training)
         assert summary["divergences"] == 0
         assert max(curve(tmp_path / name, "train/nats")) > 7

@@ -28,14 +28,14 @@ from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.tokens.vocabulary import UNK
 
 PLAIN_STEPS = TrainingSpec(
-    optimizer="sgd", weight_decay=0.0, clip=None, warmup=0.0, reset=0.0, precision="float32", evaluations=1
+    optimizer="sgd", weight_decay=0.0, clip=None, warmup=0.0, state_reset_prob=0.0, precision="float32", evaluations=1
 )
 
 
 @pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
 def test_the_loss_falls_strictly_over_ten_epochs(kind: str, tmp_path: Path) -> None:
     """A line of the journal per update: an epoch's loss is the mean over its tokens."""
-    training = replace(TRAINING, epochs=10, window=25, learning_rate=3e-2, reset=0.0)
+    training = replace(TRAINING, epochs=10, bptt_len=25, learning_rate=3e-2, state_reset_prob=0.0)
     spec = replace(SPEC, kind=kind, dropout=0.0, training=training)
     stream = walks(30, V, 1)
     _, summary = run(tmp_path, network_of(spec, stream), training, (stream, stream))
@@ -65,7 +65,7 @@ def examples() -> tuple[np.ndarray, np.ndarray]:
 
 def moved(rows: list[int], **options: object) -> torch.Tensor:
     """How far one step of the trainer moves all parameters, in float64, where it reads these examples as its batch."""
-    training = replace(PLAIN_STEPS, batch=len(rows), window=T, learning_rate=0.5, schedule="constant", **options)  # type: ignore[arg-type]
+    training = replace(PLAIN_STEPS, batch=len(rows), bptt_len=T, learning_rate=0.5, schedule="constant", **options)  # type: ignore[arg-type]
     torch.manual_seed(2)
     spec = replace(SPEC, kind="lstm", dropout=0.0, training=training)
     network: Network = RecurrentNetwork(spec, torch.arange(V)).double().train()
@@ -118,7 +118,7 @@ def test_batches_of_one_some_and_all_tokens_reach_the_optimum_of_a_convex_proble
     """The optimum is the entropy of the text's words in nats: all steps of a full batch lead there, single tokens
     disagree, and the falling rate settles them."""
     training = replace(
-        PLAIN_STEPS, batch=batch, window=window, epochs=epochs, learning_rate=rate, schedule="linear", final_rate=0.0
+        PLAIN_STEPS, batch=batch, bptt_len=window, epochs=epochs, learning_rate=rate, schedule="linear", final_rate=0.0
     )
     words = np.concatenate([TEXT.document(index)[2:] for index in range(len(TEXT))])
     shares = np.unique(words, return_counts=True)[1] / len(words)

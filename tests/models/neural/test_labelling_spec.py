@@ -11,8 +11,9 @@ from made_labels import TRAINING
 from models.neural.labelling.spec import OF_STREAMS, LabellingSpec, from_dict, to_dict
 
 OTHER_VALUES = {
-    "window": 10, "backprop": 60, "reset": 0.5, "random_window": True, "carry": "review", "micro_batch": 2, "ema": 0.9,
-    "activation_penalty": 1.0, "temporal_penalty": 1.0, "spike": 1.0, "start": "champion", "optimizer": "nt_asgd",
+    "bptt_len": 10, "bptt_grad_len": 60, "state_reset_prob": 0.5, "random_window": True, "stateful": False,
+    "micro_batch": 2, "ema": 0.9, "activation_penalty": 1.0, "temporal_penalty": 1.0, "loss_spike_threshold": 1.0,
+    "start": "champion", "optimizer": "nt_asgd",
     "schedule": "plateau",
 }  # fmt: skip
 

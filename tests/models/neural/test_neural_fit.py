@@ -15,7 +15,7 @@ from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 
-TRAINING = TrainingSpec(epochs=10, batch=4, window=12, learning_rate=2e-2, precision="float32", evaluations=3, seed=3)
+TRAINING = TrainingSpec(epochs=10, batch=4, bptt_len=12, learning_rate=2e-2, precision="float32", evaluations=3, seed=3)
 SMALL = {"dropout": 0.0, "training": TRAINING, "objective": ObjectiveSpec(output="softmax")}
 SPECS = {
     # Ratings say nothing in this language: being reminded of them only slows so small a network down.
@@ -132,7 +132,7 @@ def test_training_in_bf16_reaches_nearly_the_same_perplexity(name, data, tmp_pat
 
 
 def test_a_batch_larger_than_the_text_still_fits(data, tmp_path):
-    huge = replace(SPECS["lstm"], training=replace(TRAINING, epochs=2, batch=300, window=60))
+    huge = replace(SPECS["lstm"], training=replace(TRAINING, epochs=2, batch=300, bptt_len=60))
     assert math.isfinite(perplexity(fit(huge, data, tmp_path).model, data[2]))
 
 

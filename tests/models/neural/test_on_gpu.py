@@ -140,7 +140,7 @@ def little_memory():
 def test_where_memory_does_not_suffice_fewer_streams_are_read_at_a_time(tmp_path):
     """256 streams × 40 tokens × 4 gates × 512 cells in float32 are 80 MiB of one layer alone."""
     stream = walks(1000, V, 1)
-    training = replace(TRAINING, batch=256, window=40, epochs=1, evaluations=1)
+    training = replace(TRAINING, batch=256, bptt_len=40, epochs=1, evaluations=1)
     spec = replace(STILL, kind="lstm", hidden=512, embedding=64, training=training)
     network, summary = run(tmp_path, network_of(spec).to(GPU), training, (stream, VALIDATION))
     assert 1 <= summary["micro_batch"] < 256

@@ -24,7 +24,7 @@ from models.neural.optimization.comparison import (
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec, spec_from_dict
 
 V = 30
-TRAINING = TrainingSpec(batch=8, window=10, precision="float32", seed=5, weight_decay=0.1, l2=1e-5)
+TRAINING = TrainingSpec(batch=8, bptt_len=10, precision="float32", seed=5, weight_decay=0.1, l2=1e-5)
 SPEC = RecurrentSpec(kind="gru", hidden=12, embedding=8, objective=ObjectiveSpec(head=10), training=TRAINING)
 TRAIN, VALIDATION = walks(60, V, 1), walks(20, V, 2)
 VOCABULARY = SimpleNamespace(size=V, digest="made", boundary_policy="made")
@@ -99,7 +99,7 @@ def test_constants_of_the_configured_rule_stay_where_another_rule_has_them_and_e
 
 @pytest.mark.parametrize("window", [1, 10, 10_000])
 def test_the_full_batch_is_one_window_per_epoch_with_every_token_once(window):
-    spec = replace(SPEC, training=replace(TRAINING, window=window, random_window=True))
+    spec = replace(SPEC, training=replace(TRAINING, bptt_len=window, random_window=True))
     training = trial_spec(spec, "gd", 1.0, 1.0, TRAIN).training
     windows = list(make_batches(TRAIN, training).epoch(0))
     assert len(windows) == 1

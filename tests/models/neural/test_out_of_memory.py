@@ -34,8 +34,8 @@ class Small:
         self.loss, self.network.output.loss = self.network.output.loss, self.limited
 
     def limited(self, features_NE, targets_N, *rest):
-        first = len(features_NE) / RECIPE.window == RECIPE.batch
-        if self.steps >= self.since and len(features_NE) > self.streams * RECIPE.window:
+        first = len(features_NE) / RECIPE.bptt_len == RECIPE.batch
+        if self.steps >= self.since and len(features_NE) > self.streams * RECIPE.bptt_len:
             self.complaints += 1
             raise self.error
         self.steps += first
@@ -122,7 +122,7 @@ def test_what_was_computed_in_vain_is_let_go_before_the_second_attempt(tmp_path)
     loss = network.output.loss
 
     def limited(features_NE, targets_N, *rest):
-        if len(features_NE) > 4 * RECIPE.window:
+        if len(features_NE) > 4 * RECIPE.bptt_len:
             kept.append(weakref.ref(features_NE))
             raise torch.OutOfMemoryError("CUDA out of memory")
         assert all(features() is None for features in kept)

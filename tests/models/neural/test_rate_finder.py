@@ -16,7 +16,9 @@ from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
 
 V = 30
-TRAINING = TrainingSpec(batch=8, window=10, precision="float32", seed=5, warmup=0.0, schedule="constant", evaluations=1)
+TRAINING = TrainingSpec(
+    batch=8, bptt_len=10, precision="float32", seed=5, warmup=0.0, schedule="constant", evaluations=1
+)
 SPEC = RecurrentSpec(kind="gru", hidden=16, embedding=12, objective=ObjectiveSpec(head=10), training=TRAINING)
 STREAM = walks(120, V, 1)
 
@@ -186,7 +188,7 @@ def test_a_window_of_another_length_takes_a_step_as_long_as_in_the_fit(monkeypat
     assert len(set(lengths)) > 3
     expected = exponential_rates(1e-3, 1.0, 30)
     for length, rate, wanted in zip(lengths, rates, expected, strict=False):
-        assert rate == pytest.approx(wanted * length / TRAINING.window)
+        assert rate == pytest.approx(wanted * length / TRAINING.bptt_len)
 
 
 @pytest.mark.parametrize(("estimator", "in_nats"), [("exact", True), ("nce", False)])

@@ -216,7 +216,7 @@ def test_each_leads_to_the_perplexity_of_the_truth(estimator):
 
 def test_a_fit_that_was_interrupted_goes_on_with_the_samples_it_would_have_drawn(estimator, tmp_path):
     objective = ObjectiveSpec("softmax", estimator=estimator, samples=20)
-    training = TrainingSpec(epochs=2, batch=4, window=9, evaluations=3, precision="float32", seed=4)
+    training = TrainingSpec(epochs=2, batch=4, bptt_len=9, evaluations=3, precision="float32", seed=4)
     spec = RecurrentSpec(hidden=8, embedding=8, objective=objective, training=training)
     streams = walks(40, 30, seed=1), walks(8, 30, seed=2)
 
@@ -247,7 +247,7 @@ def test_estimators_are_refused_where_the_exact_loss_is_cheap(output):
 def test_an_estimators_loss_has_a_name_of_its_own_in_all_that_a_training_says(tmp_path, estimator):
     """Its exponential is no perplexity: neither journal nor progress nor summary show one of training."""
     objective = ObjectiveSpec("softmax", estimator=estimator, samples=8)
-    training, news = replace(TRAINING, spike=50.0), []
+    training, news = replace(TRAINING, loss_spike_threshold=50.0), []
     network = network_of(replace(SPEC, objective=objective, training=training))
     _, summary = run(tmp_path, network, training, report=news.append)
     names = {name for line in journal(tmp_path) for name in line}

@@ -60,7 +60,7 @@ def test_a_plateau_quarters_the_rate_after_every_evaluation_that_is_not_the_best
 def test_the_rate_is_scaled_with_the_length_of_a_random_window(tmp_path, monkeypatch):
     """So with plain gradient descent every token has the same influence, as AWD-LSTM has it."""
     rates, training = [], replace(
-        TRAINING, window=20, random_window=True, schedule="constant", warmup=0.0, epochs=3, optimizer="sgd"
+        TRAINING, bptt_len=20, random_window=True, schedule="constant", warmup=0.0, epochs=3, optimizer="sgd"
     )
     step = TrainingStep.apply
 

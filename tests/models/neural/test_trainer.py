@@ -108,14 +108,14 @@ def test_a_small_network_learns_the_walk_in_bf16_with_two_levels(tmp_path):
 @pytest.mark.parametrize("epochs", [0.3, 1, 1.7])
 def test_epochs_may_be_fractions_and_every_token_counts_once_each(tmp_path, epochs):
     _, summary = run(tmp_path, training=replace(TRAINING, epochs=epochs))
-    assert summary["tokens"] == pytest.approx(epochs * TRAIN.tokens, abs=TRAINING.batch * TRAINING.window)
+    assert summary["tokens"] == pytest.approx(epochs * TRAIN.tokens, abs=TRAINING.batch * TRAINING.bptt_len)
     if epochs == 1:
         assert summary["tokens"] == TRAIN.tokens
 
 
 def test_the_best_state_on_validation_is_what_comes_out_and_its_loss_is_the_recorded_one_to_the_last_bit(tmp_path):
     """Trained on very little at a high rate it over-fits: the last state is worse than an earlier one."""
-    training = replace(TRAINING, epochs=80, evaluations=20, warmup=0.0, final_rate=1.0, reset=0.0)
+    training = replace(TRAINING, epochs=80, evaluations=20, warmup=0.0, final_rate=1.0, state_reset_prob=0.0)
     network, summary = run(tmp_path / "work", training=training, streams=(walks(10, V, 1), VALIDATION))
     measured = curve(tmp_path / "work", "validation/nats")
     assert len(measured) == 20
@@ -189,7 +189,7 @@ def test_news_tell_tokens_per_second_time_left_and_perplexities(tmp_path, monkey
 def test_windows_without_a_scored_token_take_no_step(tmp_path):
     """One token per window: those before a begin or star token have nothing to predict."""
     stream = stream_of([[9], [10], [11]], V)
-    training = replace(TRAINING, epochs=1, batch=1, window=1, evaluations=1, reset=0.0)
+    training = replace(TRAINING, epochs=1, batch=1, bptt_len=1, evaluations=1, state_reset_prob=0.0)
     network, summary = run(tmp_path, training=training, streams=(stream, VALIDATION))
     assert summary["updates"] == len(stream.ids) - 1
     assert len(curve(tmp_path, "gradient_norm")) == summary["tokens"] == 6
@@ -221,13 +221,13 @@ def test_with_reset_one_every_window_starts_afresh_and_with_zero_none_does(tmp_p
         return reset(network, state, keep_B)
 
     monkeypatch.setattr(RecurrentNetwork, "reset", spy)
-    _, summary = run(tmp_path / "one", training=replace(TRAINING, epochs=1, reset=1.0))
+    _, summary = run(tmp_path / "one", training=replace(TRAINING, epochs=1, state_reset_prob=1.0))
     assert len(kept) == summary["updates"] - 1
     assert not torch.cat(kept).any()
     kept.clear()
-    run(tmp_path / "zero", training=replace(TRAINING, epochs=1, reset=0.0))
+    run(tmp_path / "zero", training=replace(TRAINING, epochs=1, state_reset_prob=0.0))
     assert not kept
-    run(tmp_path / "some", training=replace(TRAINING, epochs=8, reset=0.3))
+    run(tmp_path / "some", training=replace(TRAINING, epochs=8, state_reset_prob=0.3))
     updates = 8 * summary["updates"]
     share = sum(int((~keep).sum()) for keep in kept) / (updates * TRAINING.batch)
     assert share == pytest.approx(0.3, abs=0.05)
@@ -243,7 +243,7 @@ def test_state_is_carried_within_an_epoch_and_not_into_the_next(tmp_path):
         return forward(ids, state)
 
     network.forward = spy
-    training = replace(TRAINING, epochs=2, reset=0.0)
+    training = replace(TRAINING, epochs=2, state_reset_prob=0.0)
     _, summary = run(tmp_path, network, training)
     half = int(summary["updates"]) // 2
     assert [index for index, norm in enumerate(norms) if norm == 0] == [0, half]
@@ -251,7 +251,7 @@ def test_state_is_carried_within_an_epoch_and_not_into_the_next(tmp_path):
 
 @pytest.mark.parametrize("backprop", [10, 15, 40])
 def test_longer_gradients_train_too(tmp_path, backprop):
-    _, summary = run(tmp_path, training=replace(TRAINING, backprop=backprop))
+    _, summary = run(tmp_path, training=replace(TRAINING, bptt_grad_len=backprop))
     assert summary["validation_perplexity"] < 15
 
 

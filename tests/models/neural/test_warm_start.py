@@ -30,7 +30,7 @@ from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 
-TRAINING = TrainingSpec(epochs=4, batch=4, window=12, learning_rate=1e-2, precision="float32", evaluations=16, seed=3)
+TRAINING = TrainingSpec(epochs=4, batch=4, bptt_len=12, learning_rate=1e-2, precision="float32", evaluations=16, seed=3)
 LSTM = RecurrentSpec(hidden=16, embedding=8, dropout=0.0, objective=ObjectiveSpec(output="softmax"), training=TRAINING)
 NOUNS, VERBS = ["soup", "pizza", "staff", "taco", "menu", "bread"], ["was", "is", "seems"]
 PRAISE_THEN, PRAISE_NOW = ["great"] * 9 + ["nice"] * 9 + ["awful", "bad"], ["great", "nice", "awful", "bad"]

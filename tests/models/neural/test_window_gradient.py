@@ -30,7 +30,7 @@ def network_of(kind="lstm", dtype=torch.float64, output="softmax", dropout=0.0, 
         objective = ObjectiveSpec(output, head=8) if output == "two_level" else ObjectiveSpec(output)
     spec = RecurrentSpec(
         kind=kind, hidden=7, embedding=6, layers=2, dropout=dropout, objective=objective,
-        training=TrainingSpec(precision="float32", window=T, **training),
+        training=TrainingSpec(precision="float32", bptt_len=T, **training),
     )
     network = RecurrentNetwork(spec, torch.arange(V)).to(dtype)
     with torch.no_grad():
@@ -67,7 +67,7 @@ def gradients(network, training, micro_batch, count=3):
 @pytest.mark.parametrize(
     "options",
     # With the third, the past of the last window reaches back beyond where streams forgot.
-    [{}, {"backprop": T + 5}, {"backprop": 2 * T + 5}, PENALTIES],
+    [{}, {"bptt_grad_len": T + 5}, {"bptt_grad_len": 2 * T + 5}, PENALTIES],
     ids=["k2 = k1", "k2 > k1", "k2 > 2 k1", "penalties"],
 )
 def test_accumulated_gradients_are_those_of_the_whole_batch(dtype, tolerance, kind, output, options):
@@ -136,7 +136,7 @@ def test_of_a_single_position_there_is_no_difference_in_time():
 @pytest.mark.parametrize("past", [0, 3])
 def test_penalties_enter_the_gradient_beside_the_mean_of_the_nats_and_not_the_reported_nats(past):
     """Against autograd of mean nats + α mean(h²) + β mean((h_t − h_{t+1})²), all over the positions of the window."""
-    network, training = network_of(backprop=T + past, **PENALTIES)
+    network, training = network_of(bptt_grad_len=T + past, **PENALTIES)
     (x_BT, y_BT), (next_BT, next_y_BT) = windows(2)
     memory = Memory.empty(network, B, CPU)
     _, memory = add_gradients(network, memory, x_BT, y_BT, None, training, B)
@@ -192,7 +192,7 @@ def test_penalties_are_refused_of_a_network_without_recurrent_layer():
 @pytest.mark.parametrize("batch", [1, 3])
 def test_packed_reviews_give_the_gradients_of_each_review_alone(kind, batch):
     """With a window as long as a lane, so that no review is cut: the state is put back where `<bos>` is read."""
-    network, training = network_of(kind, carry="review")
+    network, training = network_of(kind, stateful=False)
     stream = walks(11, V, 5)
     (window,) = ReviewBatches(stream, batch, len(stream.ids), seed=1).epoch(0)
     x_BT, y_BT = torch.from_numpy(window.x_BT), torch.from_numpy(window.y_BT)

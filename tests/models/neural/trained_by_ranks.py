@@ -25,8 +25,8 @@ PLAIN = replace(SPEC, dropout=0.0)
 RECIPES = {
     "even": TRAINING,
     "through sockets": TRAINING,
-    "uneven": replace(TRAINING, batch=5, backprop=15, activation_penalty=0.5, temporal_penalty=0.5, ema=0.9),
-    "unscored": replace(TRAINING, batch=2, window=5, carry="review", reset=0.02, epochs=6),
+    "uneven": replace(TRAINING, batch=5, bptt_grad_len=15, activation_penalty=0.5, temporal_penalty=0.5, ema=0.9),
+    "unscored": replace(TRAINING, batch=2, bptt_len=5, stateful=False, state_reset_prob=0.02, epochs=6),
     "nan": TRAINING,
     "memory": replace(TRAINING, batch=8),
     "dropout": TRAINING,
@@ -55,7 +55,7 @@ def spoil(window, features_NE):
 
 def run_out_of_memory(window, features_NE):
     """Hold the activations of one stream only, from window 10 on."""
-    if window > 10 and len(features_NE) > TRAINING.window:
+    if window > 10 and len(features_NE) > TRAINING.bptt_len:
         raise torch.OutOfMemoryError("CUDA out of memory")
     return features_NE
 
