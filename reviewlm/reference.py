@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 from core.config.run_config import RunConfig
 from core.config.section import Section
 from models.allowed import allowed_values, range_in_words
-from models.options import FIRST_RELEASE, MOST, MOST_WHOLE, OnlyWith, Since
+from models.options import FIRST_RELEASE, OnlyWith, Since
 from models.specs import KINDS, VocabularySpec
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
@@ -32,8 +32,7 @@ def settings_page() -> str:
     lines = [
         "# Settings", "",
         "Every setting of a preset (TOML) and of `--set section.name=value`. Made from the code by",
-        "`python -m reviewlm.reference`; do not edit. *since* is the first release with the setting. Unless a range",
-        f"says otherwise, whole numbers are at most {MOST_WHOLE:,} and numbers are finite, at most {MOST:g}.", "",
+        "`python -m reviewlm.reference`; do not edit. *since* is the first release with the setting.", "",
         *_section("", RunConfig, ("vocabulary", "models")),
         *_dataclass("vocabulary.NAME", VocabularySpec),
     ]

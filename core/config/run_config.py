@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from core.config.section import Line, Section, Seed
+from core.config.section import Line, Section
 from core.config.sections.audit import AuditConfig
 from core.config.sections.checks import ChecksConfig as ChecksConfig
 from core.config.sections.checks import DriftConfig as DriftConfig
@@ -30,6 +30,7 @@ from core.config.sections.source import SourceConfig as SourceConfig
 from core.config.sections.source import SyntheticConfig as SyntheticConfig
 from core.config.sections.sweep import ScalingConfig, SweepConfig
 from core.environment import home_folder
+from models.options import Seed
 from models.specs import (
     DynamicSpec,
     MixtureSpec,

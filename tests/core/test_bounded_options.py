@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import typer
+from setting_types import types_in
 
 from core.config.bounded_options import bounded
-from core.config.section import types_in
 from reviewlm.cli import app
 
 EXTREME = ["nan", "inf", "-inf", "1e20", "9" * 25, "-" + "9" * 25, "9" * 5_000]

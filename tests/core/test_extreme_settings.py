@@ -9,10 +9,10 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 from pydantic import BaseModel
+from setting_types import types_in
 
 from core.config.presets import load_config, parse_config
 from core.config.run_config import RunConfig
-from core.config.section import types_in
 from core.errors import ConfigError
 from core.store import canonical
 from models.neural.labelling.spec import LabellingSpec

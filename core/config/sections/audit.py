@@ -6,9 +6,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from core.config.section import Section, Seed, Temperature
+from core.config.section import Section, Temperature
+from models.options import Number, Seed, Whole
 
-Copies = Annotated[int, Field(ge=1, le=1_000_000)]
+Copies = Annotated[Whole, Field(ge=1, le=1_000_000)]
 
 
 class AuditConfig(Section):
@@ -27,13 +28,13 @@ class AuditConfig(Section):
         seed: Seed of samples, canaries and candidates.
     """
 
-    samples: Annotated[int, Field(ge=10, le=1_000_000)] = 1_000
-    max_words: Annotated[int, Field(ge=10, le=100_000)] = 200
+    samples: Annotated[Whole, Field(ge=10, le=1_000_000)] = 1_000
+    max_words: Annotated[Whole, Field(ge=10, le=100_000)] = 200
     temperature: Temperature = 1.0
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    canaries: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    top_p: Annotated[Number, Field(gt=0, le=1)] = 1.0
+    canaries: Annotated[Whole, Field(ge=0, le=1_000_000)] = 0
     copies: Annotated[tuple[Copies, ...], Field(min_length=1)] = (1,)
-    canary_words: Annotated[int, Field(ge=3, le=20)] = 5
-    max_canary_share: Annotated[float, Field(gt=0, le=0.05)] = 0.005
-    candidates: Annotated[int, Field(ge=100, le=10_000_000)] = 10_000
+    canary_words: Annotated[Whole, Field(ge=3, le=20)] = 5
+    max_canary_share: Annotated[Number, Field(gt=0, le=0.05)] = 0.005
+    candidates: Annotated[Whole, Field(ge=100, le=10_000_000)] = 10_000
     seed: Seed = 1

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from core.config.section import Section
+from models.options import NotNegative, Number, Share, Whole
 
 
 class ChecksConfig(Section):
@@ -21,11 +22,11 @@ class ChecksConfig(Section):
         chunk_rows: Rows that are checked at a time; changes memory, not the result.
     """
 
-    max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.05
-    min_stars_known: Annotated[float, Field(ge=0, le=1)] = 0.99
-    max_unknown_tokens: Annotated[float, Field(ge=0, le=1)] = 0.2
+    max_quarantined: Share = 0.05
+    min_stars_known: Share = 0.99
+    max_unknown_tokens: Share = 0.2
     earliest: str = "2004-01-01"
-    chunk_rows: Annotated[int, Field(ge=1, le=100_000_000)] = 200_000
+    chunk_rows: Annotated[Whole, Field(ge=1, le=100_000_000)] = 200_000
 
     @field_validator("earliest")
     @classmethod
@@ -51,12 +52,12 @@ class DriftConfig(Section):
         resamples: Bootstrap draws.
     """
 
-    false_alarm: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
-    psi_stars: Annotated[float, Field(ge=0)] = 0.1
-    psi_length: Annotated[float, Field(ge=0)] = 0.1
-    js_words: Annotated[float, Field(ge=0)] = 0.02
-    js_categories: Annotated[float, Field(ge=0)] = 0.05
-    coverage: Annotated[float, Field(ge=0)] = 0.01
-    surprisal: Annotated[float, Field(ge=0)] = 0.02
-    reviews: Annotated[int, Field(ge=50, le=100_000_000)] = 2_000
-    resamples: Annotated[int, Field(ge=100, le=1_000_000)] = 1_000
+    false_alarm: Annotated[Number, Field(gt=0, lt=0.5)] = 0.01
+    psi_stars: NotNegative = 0.1
+    psi_length: NotNegative = 0.1
+    js_words: NotNegative = 0.02
+    js_categories: NotNegative = 0.05
+    coverage: NotNegative = 0.01
+    surprisal: NotNegative = 0.02
+    reviews: Annotated[Whole, Field(ge=50, le=100_000_000)] = 2_000
+    resamples: Annotated[Whole, Field(ge=100, le=1_000_000)] = 1_000

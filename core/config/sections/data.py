@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from core.config.section import Line, Section
+from models.options import Number, Whole
 
 
 class CleanConfig(Section):
@@ -35,7 +36,7 @@ class SelectionConfig(Section):
     """
 
     languages: tuple[str, ...] = ()
-    min_language_words: Annotated[int, Field(ge=1, le=1_000_000)] = 5
+    min_language_words: Annotated[Whole, Field(ge=1, le=1_000_000)] = 5
 
 
 class DuplicatesConfig(Section):
@@ -52,11 +53,11 @@ class DuplicatesConfig(Section):
     """
 
     near: bool = True
-    similarity: Annotated[float, Field(gt=0, le=1)] = 0.7
-    shingle: Annotated[int, Field(ge=1, le=1_000)] = 3
-    permutations: Annotated[int, Field(ge=16, le=16_384)] = 128
-    containment: Annotated[float, Field(gt=0, le=1)] | Literal["none"] = 0.9
-    containment_words: Annotated[int, Field(ge=5, le=100_000)] = 20
+    similarity: Annotated[Number, Field(gt=0, le=1)] = 0.7
+    shingle: Annotated[Whole, Field(ge=1, le=1_000)] = 3
+    permutations: Annotated[Whole, Field(ge=16, le=16_384)] = 128
+    containment: Annotated[Number, Field(gt=0, le=1)] | Literal["none"] = 0.9
+    containment_words: Annotated[Whole, Field(ge=5, le=100_000)] = 20
 
 
 class SplitConfig(Section):
@@ -77,8 +78,8 @@ class SplitConfig(Section):
     by: Literal["review", "user", "business", "month"] = "review"
     validation_from: str = ""
     test_from: str = ""
-    validation: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
-    test: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
+    validation: Annotated[Number, Field(gt=0, lt=0.5)] = 0.1
+    test: Annotated[Number, Field(gt=0, lt=0.5)] = 0.1
 
     @field_validator("validation_from", "test_from")
     @classmethod

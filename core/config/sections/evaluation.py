@@ -6,9 +6,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from core.config.section import Section, Seed, Temperature
+from core.config.section import Section, Temperature
+from models.options import MOST_WHOLE, Count, Number, Seed, Whole
 
-Stars = Annotated[int, Field(ge=0, le=5)]
+Stars = Annotated[Whole, Field(ge=0, le=5)]
 
 
 class EvaluationConfig(Section):
@@ -33,19 +34,19 @@ class EvaluationConfig(Section):
         seed: Seed of bootstrap and samples.
     """
 
-    resamples: Annotated[int, Field(ge=100, le=1_000_000)] = 10_000
-    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
-    min_slice_reviews: Annotated[int, Field(ge=5)] = 30
-    length_bins: Annotated[int, Field(ge=2, le=20)] = 5
-    observed_reviews: Annotated[int, Field(ge=1, le=1_000_000)] = 200
-    contexts: tuple[Annotated[int, Field(ge=1, le=100_000)], ...] = (1, 2, 4, 8, 16, 32, 64)
-    context_tokens: Annotated[int, Field(ge=1)] = 1_000
+    resamples: Annotated[Whole, Field(ge=100, le=1_000_000)] = 10_000
+    confidence: Annotated[Number, Field(gt=0.5, lt=1)] = 0.95
+    min_slice_reviews: Annotated[Whole, Field(ge=5, le=MOST_WHOLE)] = 30
+    length_bins: Annotated[Whole, Field(ge=2, le=20)] = 5
+    observed_reviews: Annotated[Whole, Field(ge=1, le=1_000_000)] = 200
+    contexts: tuple[Annotated[Whole, Field(ge=1, le=100_000)], ...] = (1, 2, 4, 8, 16, 32, 64)
+    context_tokens: Count = 1_000
     sample_stars: tuple[Stars, ...] = (1, 3, 5)
-    samples_per_star: Annotated[int, Field(ge=1, le=100_000)] = 2
+    samples_per_star: Annotated[Whole, Field(ge=1, le=100_000)] = 2
     temperature: Temperature = 0.8
-    top_k: Annotated[int, Field(ge=0)] = 0
-    top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
-    max_tokens: Annotated[int, Field(ge=1, le=1_000_000)] = 200
+    top_k: Annotated[Whole, Field(ge=0, le=MOST_WHOLE)] = 0
+    top_p: Annotated[Number, Field(gt=0, le=1)] = 0.95
+    max_tokens: Annotated[Whole, Field(ge=1, le=1_000_000)] = 200
     prompts: tuple[str, ...] = ("The food was", "I will never", "The staff")
-    suggestions: Annotated[int, Field(ge=1, le=1_000)] = 5
+    suggestions: Annotated[Whole, Field(ge=1, le=1_000)] = 5
     seed: Seed = 1

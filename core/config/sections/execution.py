@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 
 from core.config.section import Line, Section
+from models.options import Number, Whole
 
 Stage = Literal[
     "synthesise", "read", "ingest", "check", "prepare", "vocabulary", "tokens", "fit", "score", "samples", "floor",
@@ -41,12 +42,12 @@ class ExecutionConfig(Section):
     home: Line = ".reviewlm"
     group_access: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    workers: Annotated[int, Field(ge=1, le=4_096)] = 1
-    threads: Annotated[int, Field(ge=0, le=4_096)] = 0
-    ranks: Annotated[int, Field(ge=0, le=4_096)] = 1
+    workers: Annotated[Whole, Field(ge=1, le=4_096)] = 1
+    threads: Annotated[Whole, Field(ge=0, le=4_096)] = 0
+    ranks: Annotated[Whole, Field(ge=0, le=4_096)] = 1
     tracking_uri: Line = ""
-    tracking_patience: Annotated[float, Field(ge=0, le=1_000_000)] = 120.0
-    system_metrics_seconds: Annotated[float, Field(ge=0, le=1_000_000)] = 15.0
+    tracking_patience: Annotated[Number, Field(ge=0, le=1_000_000)] = 120.0
+    system_metrics_seconds: Annotated[Number, Field(ge=0, le=1_000_000)] = 15.0
     experiment: Annotated[Line, Field(min_length=1, max_length=200)] = "reviewlm"
     rebuild: tuple[Stage, ...] = ()
     verify: bool = False

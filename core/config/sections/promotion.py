@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from core.config.section import Section
-from models.specs import OrNone, require_name
+from models.options import MOST_WHOLE, NotNegative, Number, OrNone, Share, ShareBelowOne, Whole
+from models.specs import require_name
 
 OWN_MODEL = "reviewlm"
 """Default registered model of a run."""
@@ -17,7 +18,7 @@ DEMO_MODEL = "reviewlm-demo"
 
 
 RegisteredName = Annotated[str, AfterValidator(partial(require_name, field="the name of the registered model"))]
-Limit = Annotated[Annotated[float, Field(ge=0)] | None, OrNone]
+Limit = Annotated[NotNegative | None, OrNone]
 """A number, or "none": then the rule does not apply, but its measured value is shown."""
 
 Adaptation = Literal["static", "cache", "continuous cache", "dynamic evaluation", "any"]
@@ -80,21 +81,21 @@ class PromotionConfig(Section):
     model_name: RegisteredName = OWN_MODEL
     rescore: bool = True
     replace_lost_champion: bool = False
-    min_relative_gain: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
-    max_review_loss: Annotated[float, Field(ge=0, le=10)] = 1.0
-    min_gain_over_baseline: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    min_test_reviews: Annotated[int, Field(ge=2)] = 30
+    min_relative_gain: ShareBelowOne = 0.0
+    confidence: Annotated[Number, Field(gt=0.5, lt=1)] = 0.95
+    max_review_loss: Annotated[Number, Field(ge=0, le=10)] = 1.0
+    min_gain_over_baseline: ShareBelowOne = 0.0
+    min_test_reviews: Annotated[Whole, Field(ge=2, le=MOST_WHOLE)] = 30
     max_slice_loss: Limit = 0.05
     slice_dimensions: tuple[SliceDimension, ...] = ("stars", "length", "month", "category")
-    min_slice_reviews: Annotated[int, Field(ge=2)] = 30
+    min_slice_reviews: Annotated[Whole, Field(ge=2, le=MOST_WHOLE)] = 30
     adaptation: Adaptation = "static"
     allow_other_family: bool = False
     max_champion_loss: Limit = 0.01
-    champion_reviews: Annotated[int, Field(ge=100)] = 5_000
+    champion_reviews: Annotated[Whole, Field(ge=100, le=MOST_WHOLE)] = 5_000
     allow_other_reading: bool = False
     require_leak_certificate: bool = True
-    min_novelty: Annotated[Annotated[float, Field(ge=0, le=1)] | None, OrNone] = 0.5
+    min_novelty: Annotated[Share | None, OrNone] = 0.5
     max_copied_span: Limit = 50
     max_exposure: Limit | Literal["auto"] = "auto"
     max_private_patterns: Limit = 10

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from core.config.section import Section
+from models.options import MOST_WHOLE, Count, Whole
 
 
 class RescoreConfig(Section):
@@ -20,7 +21,7 @@ class RescoreConfig(Section):
         benchmark_reviews: Largest number of such test reviews. No effect once the set is frozen.
     """
 
-    month_reviews: Annotated[int, Field(ge=1)] = 1_000
-    min_reviews: Annotated[int, Field(ge=2)] = 100
+    month_reviews: Count = 1_000
+    min_reviews: Annotated[Whole, Field(ge=2, le=MOST_WHOLE)] = 100
     benchmark: str = ""
-    benchmark_reviews: Annotated[int, Field(ge=2)] = 2_000
+    benchmark_reviews: Annotated[Whole, Field(ge=2, le=MOST_WHOLE)] = 2_000

@@ -7,7 +7,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from core.config.family_name import checked_name
-from core.config.section import Line, Section, Seed
+from core.config.section import Line, Section
+from models.options import Number, Seed, Whole
 
 
 class SyntheticConfig(Section):
@@ -20,10 +21,10 @@ class SyntheticConfig(Section):
         duplicates: Share of reviews that repeat another one.
     """
 
-    reviews: Annotated[int, Field(ge=1, le=1_000_000_000)] = 20_000
+    reviews: Annotated[Whole, Field(ge=1, le=1_000_000_000)] = 20_000
     seed: Seed = 1
-    malformed: Annotated[float, Field(ge=0, le=0.5)] = 0.001
-    duplicates: Annotated[float, Field(ge=0, le=0.5)] = 0.005
+    malformed: Annotated[Number, Field(ge=0, le=0.5)] = 0.001
+    duplicates: Annotated[Number, Field(ge=0, le=0.5)] = 0.005
 
 
 class SourceConfig(Section):
@@ -46,7 +47,7 @@ class SourceConfig(Section):
     licence: Line = ""
     business: Line = ""
     synthetic: SyntheticConfig = SyntheticConfig()
-    max_chars: Annotated[int, Field(ge=1, le=1_000_000_000)] = 100_000
-    max_record_bytes: Annotated[int, Field(ge=1_000, le=1 << 30)] = 8 << 20
-    max_expansion: Annotated[float, Field(ge=2, le=1_000_000)] = 200.0
-    part_rows: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
+    max_chars: Annotated[Whole, Field(ge=1, le=1_000_000_000)] = 100_000
+    max_record_bytes: Annotated[Whole, Field(ge=1_000, le=1 << 30)] = 8 << 20
+    max_expansion: Annotated[Number, Field(ge=2, le=1_000_000)] = 200.0
+    part_rows: Annotated[Whole, Field(ge=1, le=10_000_000)] = 100_000

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from core.config.section import Section, Seed
+from core.config.section import Section, require_numbers
+from models.options import MOST_WHOLE, Count, Number, Seed, Whole
 
 
 class SweepConfig(Section):
@@ -29,14 +30,20 @@ class SweepConfig(Section):
 
     model: str = ""
     space: dict[str, Any] = Field(default_factory=dict)
-    trials: Annotated[int, Field(ge=1, le=1_000_000)] = 20
-    random_trials: Annotated[int, Field(ge=1)] = 6
+    trials: Annotated[Whole, Field(ge=1, le=1_000_000)] = 20
+    random_trials: Count = 6
     pruner: Literal["median", "halving", "none"] = "median"
-    prune_after: Annotated[int, Field(ge=1)] = 2
-    finalists: Annotated[int, Field(ge=1)] = 1
-    seeds: Annotated[int, Field(ge=0)] = 3
-    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    prune_after: Count = 2
+    finalists: Count = 1
+    seeds: Annotated[Whole, Field(ge=0, le=MOST_WHOLE)] = 3
+    confidence: Annotated[Number, Field(gt=0.5, lt=1)] = 0.95
     seed: Seed = 1
+
+    @field_validator("space")
+    @classmethod
+    def _numbers_of_usable_size(cls, value: dict[str, Any]) -> dict[str, Any]:
+        require_numbers("space", value)
+        return value
 
     @field_validator("seeds")
     @classmethod
@@ -62,10 +69,10 @@ class ScalingConfig(Section):
     """
 
     model: str = ""
-    shares: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (1 / 32, 1 / 16, 1 / 8, 1 / 4)
-    seeds: Annotated[int, Field(ge=1)] = 2
-    coverage: Annotated[float, Field(gt=0.5, lt=1)] = 0.8
-    min_updates: Annotated[int, Field(ge=1)] = 100
+    shares: tuple[Annotated[Number, Field(gt=0, lt=1)], ...] = (1 / 32, 1 / 16, 1 / 8, 1 / 4)
+    seeds: Count = 2
+    coverage: Annotated[Number, Field(gt=0.5, lt=1)] = 0.8
+    min_updates: Count = 100
     whole: bool = True
     seed: Seed = 1
 
