@@ -84,4 +84,4 @@ def test_both_names_at_once_are_refused() -> None:
 
 def test_the_space_of_a_sweep_may_have_an_old_name() -> None:
     assert list(parse_space(RecurrentSpec(), {"training": {"window": "20..50"}})) == ["training.bptt_len"]
-    assert list(parse_space(RecurrentSpec(), {"training.bptt_len": "20..50"})) == ["training.bptt_len"]
+    assert list(parse_space(RecurrentSpec(), {"training.window": "20..50"})) == ["training.bptt_len"]
