@@ -1,1 +1,1 @@
-"""Optimisers, learning-rate schedules, clipping and the range test."""
+"""Optimisers, averages of weights, learning-rate schedules, clipping and the range test."""

@@ -18,9 +18,9 @@ from torch import Tensor
 from ...options import stored
 from ...specs import TrainingSpec
 from ..network import Network
+from ..optimization.averaging import NonMonotonicTrigger, WeightAverage
 from ..optimization.optimizers import make_optimizer
 from ..parallel.data_parallel import Ranks
-from .averaging import NonMonotonicTrigger, WeightAverage
 from .checkpoint import (
     Checkpoint,
     fill_network,

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from models.neural.optimization.averaging import NonMonotonicTrigger, WeightAverage
 from models.neural.recurrent import RecurrentNetwork
-from models.neural.training.averaging import NonMonotonicTrigger, WeightAverage
 from models.neural.training.state import TrainingState
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 

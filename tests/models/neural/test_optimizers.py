@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from models.neural.optimization import optimizers as rules
+from models.neural.optimization.averaging import WeightAverage
 from models.neural.optimization.optimizers import add_penalty_gradient, make_optimizer
-from models.neural.training.averaging import WeightAverage
 from models.neural.training.checkpoint import Checkpoints, fill_optimizer, optimizer_tensors
 from models.neural.training.spec import Optimizer
 from models.options import as_written, without_inapplicable
