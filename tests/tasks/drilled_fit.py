@@ -25,13 +25,14 @@ from models.specs import identity
 from tasks.fitting import fit_worker
 from tasks.fitting.job import FitJob
 
-WATCHED = tuple(
-    str(Path(models.neural.training.trainer.__file__).parent / name)
+TRAINING = Path(models.neural.training.trainer.__file__).parent
+WATCHED = {
+    str(TRAINING / name)
     for name in (
-        "trainer.py", "training_step.py", "training_state.py", "checkpoint.py", "course.py", "window_gradient.py",
-        "tbptt.py",
+        "trainer.py", "step.py", "state.py", "checkpoint.py", "training_metrics.py", "window_gradient.py", "tbptt.py",
+        *(path.relative_to(TRAINING) for path in TRAINING.glob("callbacks/*.py")),
     )
-)
+}
 TOUCHES = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree", "os.truncate"}
 Point = tuple[str, int]
 """What is counted ("line", "touch", "journal", "tensors") and the number, from 1, at which the process dies."""
@@ -106,7 +107,7 @@ def run(home: str, job: FitJob, seconds: float, fatal: Point | None = None, trac
         fatal: Where to die; None lives.
     """
     torch.set_num_threads(1)
-    models.neural.training.trainer.CHECKPOINT_SECONDS = seconds
+    models.neural.training.callbacks.checkpointing.CHECKPOINT_SECONDS = seconds
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115, the news of the fit
     points = Points(Path(home), fatal)
     points.watch()

@@ -17,8 +17,8 @@ PLATEAU_FACTOR = 0.25
 def learning_rate(training: TrainingSpec, update: int, updates: int) -> float:
     """Return the rate of update number *update* (from 0) of *updates*: linear warm-up, then down to the final rate.
 
-    "constant" and "plateau" stay at the peak; `Course.plateau` holds the factor by which "plateau" has reduced the
-    rate.
+    "constant" and "plateau" stay at the peak; `TrainingMetrics.plateau` holds the factor by which "plateau" has
+    reduced the rate.
     """
     warm = round(training.warmup * updates)
     if update < warm:

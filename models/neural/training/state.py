@@ -20,6 +20,7 @@ from ...specs import TrainingSpec
 from ..network import Network
 from ..optimization.averaging import NonMonotonicTrigger, WeightAverage
 from ..optimization.optimizers import make_optimizer
+from ..optimization.schedule import learning_rate
 from ..parallel.data_parallel import Ranks
 from .checkpoint import (
     Checkpoint,
@@ -34,7 +35,7 @@ from .checkpoint import (
     without_prefix,
 )
 from .tbptt import Memory
-from .training_metrics import Course
+from .training_metrics import TrainingMetrics
 
 if TYPE_CHECKING:
     from ...streams import TokenStream
@@ -44,11 +45,13 @@ class TrainingState:
     """The state of one training; it is the initial state until `fill` loads a checkpoint.
 
     Args:
-        network: With its initial weights.
+        network: With its initial weights, in training mode.
         training: The recipe.
+        total_updates: In the whole training.
         ranks: The processes that train the network together.
 
     Attributes:
+        reports_nats: The training losses are nats, not those of an estimator (`OutputLayer.reports_nats`).
         rows: The rows of the batch that this rank reads.
         network: The network as the optimiser sees it.
         parameters: The parameters that are trained.
@@ -56,26 +59,33 @@ class TrainingState:
         memory: The memory of the streams.
         average: Of the weights; None where nothing is averaged.
         trigger: Starts the average of "nt_asgd"; None for other optimisers, whose average starts at once.
-        course: Training metrics.
+        metrics: Numbers: progress, losses, times, factors of the learning rate.
         best: The best weights on validation, averaged ones if there is an average.
     """
 
-    def __init__(self, network: Network, training: TrainingSpec, ranks: Ranks | None = None) -> None:
-        self.network, self.training, self.ranks = network, training, ranks or Ranks()
+    def __init__(
+        self, network: Network, training: TrainingSpec, total_updates: int = 1, ranks: Ranks | None = None
+    ) -> None:
+        self.network, self.training, self.total_updates, self.ranks = network, training, total_updates, ranks or Ranks()
         self.rows = self.ranks.rows(training.batch)
-        self.device = network.output.weight.device
+        self.device, self.reports_nats = network.output.weight.device, network.output.reports_nats
         self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self.optimizer = make_optimizer(network, training)
         self.trigger = NonMonotonicTrigger(training.patience) if training.optimizer == "nt_asgd" else None
         averages = self.trigger is not None or training.ema > 0
         self.average = WeightAverage(self.parameters, training.ema or None) if averages else None
-        self.course = Course(micro_batch=training.micro_batch or training.batch)
+        self.metrics = TrainingMetrics(micro_batch=training.micro_batch or training.batch)
         self.best = network_tensors(network)
         self.forget()
 
     def forget(self) -> None:
         """Reset the memory of all streams at the start of an epoch."""
         self.memory = Memory.empty(self.network, self.rows.stop - self.rows.start, self.device)
+
+    def rate(self, update: int) -> float:
+        """Return the learning rate of an update (from 0), for a window of the usual length."""
+        metrics = self.metrics
+        return learning_rate(self.training, update, self.total_updates) * metrics.rate_factor * metrics.plateau
 
     def after_step(self) -> None:
         """Add the new weights to the average, once it has begun."""
@@ -103,7 +113,7 @@ class TrainingState:
 
     def facts(self) -> dict[str, Any]:
         """Return all numbers as JSON values, for a checkpoint."""
-        return {"course": asdict(self.course), "trigger": self.trigger.facts() if self.trigger else None}
+        return {"course": asdict(self.metrics), "trigger": self.trigger.facts() if self.trigger else None}
 
     def identity(self, *streams: TokenStream) -> dict[str, Any]:
         """Return the values that must be equal in a checkpoint and this training on these streams (JSON values)."""
@@ -121,7 +131,7 @@ class TrainingState:
     def fill(self, found: Checkpoint) -> None:
         """Restore the results of `tensors` and `facts`."""
         tensors = found.tensors
-        self.course = Course(**found.facts["course"])
+        self.metrics = TrainingMetrics(**found.facts["course"])
         self.best = without_prefix("best", tensors)
         fill_network(self.network, without_prefix("network", tensors))
         fill_optimizer(self.optimizer, without_prefix("optimizer", tensors))
@@ -134,14 +144,6 @@ class TrainingState:
             set_random(random, self.device)
         else:  # the checkpoint has fewer ranks
             torch.manual_seed(self.ranks.seed(self.training.seed))
-
-    def random(self) -> dict[str, Tensor]:
-        """Return the states of torch's random streams."""
-        return random_tensors(self.device)
-
-    def set_random(self, tensors: dict[str, Tensor]) -> None:
-        """Restore the result of `random`."""
-        set_random(tensors, self.device)
 
 
 def _stream(rank: int) -> str:

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from ...specs import TrainingSpec
 from ..optimization.clipping import measure_and_cut, multiply
-from ..optimization.schedule import learning_rate
 from ..out_of_memory import first_line, is_out_of_memory
+from .checkpoint import random_tensors, set_random
 from .state import TrainingState
 from .tbptt import Memory
 from .window_gradient import Sums, add_gradients
@@ -38,15 +37,11 @@ class TrainingStep:
 
     Args:
         state: Changed in place.
-        training: The recipe.
-        updates: In the whole training.
         record: Writes figures to the journal.
     """
 
-    def __init__(
-        self, state: TrainingState, training: TrainingSpec, updates: int, record: Callable[[Mapping[str, float]], None]
-    ) -> None:
-        self.state, self.training, self.updates, self.record = state, training, updates, record
+    def __init__(self, state: TrainingState, record: Callable[[Mapping[str, float]], None]) -> None:
+        self.state, self.training, self.record = state, state.training, record
 
     def __call__(self, window: Window, keep_B: Tensor | None) -> None:
         """Read one window and take one step; a window without a scored token only updates the memory.
@@ -60,7 +55,7 @@ class TrainingStep:
         """
         rows, device = self.state.rows, self.state.device
         x_BT, y_BT = (torch.from_numpy(ids[rows]).to(device) for ids in (window.x_BT, window.y_BT))
-        sums, self.state.memory = self.gradient(x_BT, y_BT, None if keep_B is None else keep_B[rows])
+        sums, self.state.memory = self.gradient(x_BT, y_BT, None if keep_B is None else keep_B[rows].to(device))
         if sums.tokens:
             self.state.ranks.add_up(self.state.parameters)
             self.apply(sums, *window.y_BT.shape)
@@ -71,12 +66,12 @@ class TrainingStep:
         If memory does not suffice (on one rank or more), repeat with half as many streams at a time. The repetition
         starts from the same memory of the streams and the same random state.
         """
-        state, random = self.state, self.state.random()
+        state, random = self.state, random_tensors(self.state.device)
         while True:
             state.optimizer.zero_grad(set_to_none=True)
             own, after, said = Sums(0.0, 0), state.memory, ""
             try:
-                micro_batch = state.course.micro_batch
+                micro_batch = state.metrics.micro_batch
                 own, after = add_gradients(state.network, state.memory, x_BT, y_BT, keep_B, self.training, micro_batch)
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error) or micro_batch == 1:
@@ -87,19 +82,19 @@ class TrainingStep:
                 return Sums(nats, round(tokens)), after
             # The error keeps tensors in memory until the except block ends, so the cache is emptied here.
             self._halve_micro_batch(said or "on another rank")
-            state.set_random(random)
+            set_random(random, state.device)
 
     def _halve_micro_batch(self, said: str) -> None:
-        course = self.state.course
+        metrics = self.state.metrics
         self.state.network.last_layer = None  # it keeps the whole graph before it in memory
         if self.state.device.type == "cuda":
             torch.cuda.empty_cache()
         most = self.state.ranks.most_rows(self.training.batch)
-        course.micro_batch = -(-min(course.micro_batch, most) // 2)
-        self.record({"micro_batch": course.micro_batch})
+        metrics.micro_batch = -(-min(metrics.micro_batch, most) // 2)
+        self.record({"micro_batch": metrics.micro_batch})
         log.warning(
             "not enough memory (%s): from now on %d streams are read at a time; the result changes only by rounding "
-            "and dropout draws", said, course.micro_batch
+            "and dropout draws", said, metrics.micro_batch
         )
 
     def apply(self, sums: Sums, streams: int, positions: int) -> None:
@@ -113,24 +108,18 @@ class TrainingStep:
         Raises:
             Divergence: No step is taken.
         """
-        training, course = self.training, self.state.course
+        training, metrics = self.training, self.state.metrics
         clipped = measure_and_cut(self.state.parameters, 1 / (streams * positions), training.clip, training.clip_value)
-        loss = f"loss {sums.nats / sums.tokens:.4g}{' nats' * self.state.network.output.reports_nats} per token"
+        loss = f"loss {sums.nats / sums.tokens:.4g}{' nats' * self.state.reports_nats} per token"
         if not (math.isfinite(clipped.norm) and math.isfinite(sums.nats)):
             raise Divergence(f"{loss}, gradient norm {clipped.norm:.4g}")
-        threshold = training.loss_spike_threshold
-        if threshold and course.rise(sums.nats, sums.tokens, streams * positions) > threshold:
-            raise Divergence(f"{loss} after {course.running_nats:.4g}")
+        if training.spike and metrics.rise(sums.nats, sums.tokens, streams * positions) > training.spike:
+            raise Divergence(f"{loss} after {metrics.running_nats:.4g}")
         for group in self.state.optimizer.param_groups:
-            group["lr"] = self.rate(course.updates) * (positions / training.bptt_len)
+            group["lr"] = self.state.rate(metrics.updates) * (positions / training.window)
         take_step(self.state.optimizer, self.state.parameters, clipped.factor)
         self.state.after_step()
-        course.count(sums.nats, sums.tokens, clipped)
-
-    def rate(self, update: int) -> float:
-        """Return the learning rate of an update (from 0), for a window of the usual length."""
-        course = self.state.course
-        return learning_rate(self.training, update, self.updates) * course.rate_factor * course.plateau
+        metrics.count(sums.nats, sums.tokens, clipped)
 
 
 def take_step(optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter], factor: float) -> None:

@@ -30,7 +30,7 @@ def perplexity(nats: float) -> float:
 
 
 @dataclass
-class Course:
+class TrainingMetrics:
     """The metrics in a checkpoint (JSON values); tokens are scored tokens, nats are per token.
 
     If the training loss is an estimator's (`OutputLayer.reports_nats` is False), all training nats are that loss.

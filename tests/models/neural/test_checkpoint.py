@@ -18,8 +18,9 @@ from models.base import FitContext, ModelError
 from models.neural.optimization.clipping import Clipped
 from models.neural.optimization.schedule import learning_rate
 from models.neural.recurrent import RecurrentNetwork
-from models.neural.training import checkpoint, trainer
+from models.neural.training import checkpoint
 from models.neural.training import step as training_step
+from models.neural.training.callbacks import checkpointing
 from models.neural.training.checkpoint import Checkpoints, Journal, fill_network, network_tensors
 from models.neural.training.trainer import CHECKPOINTS, train
 from models.neural.training.training_metrics import MEASURED
@@ -108,7 +109,7 @@ def test_a_training_killed_several_times_ends_as_if_nothing_had_happened(
     tmp_path, undisturbed, monkeypatch, seed, seconds
 ):
     """Kill points are counted over two epochs of U/2 windows each, so that resumes cross the border between them."""
-    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", seconds)
+    monkeypatch.setattr(checkpointing, "CHECKPOINT_SECONDS", seconds)
     updates = undisturbed[1]["updates"]
     rng = np.random.default_rng(seed)
     for at in sorted(rng.integers(1, updates // 4, 4), reverse=True):
@@ -131,7 +132,7 @@ def test_the_best_state_of_before_the_kill_is_not_forgotten(tmp_path, monkeypatc
 
 
 def test_a_kill_right_at_the_border_of_two_epochs(tmp_path, undisturbed, monkeypatch):
-    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(checkpointing, "CHECKPOINT_SECONDS", 0.0)
     half = undisturbed[1]["updates"] // 2
     assert undisturbed[1]["updates"] == 2 * half
     kill(tmp_path, half + 1)
@@ -142,7 +143,7 @@ def test_a_kill_right_at_the_border_of_two_epochs(tmp_path, undisturbed, monkeyp
 @pytest.mark.parametrize("rename", range(1, 10))
 def test_a_kill_while_a_checkpoint_is_written(tmp_path, undisturbed, monkeypatch, rename):
     """Between any two renames of files, so also with tensors but without their description."""
-    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(checkpointing, "CHECKPOINT_SECONDS", 0.0)
     renames, replace_file = [0], os.replace
 
     def dying(*arguments):
@@ -187,7 +188,7 @@ def test_whatever_the_recipe_remembers_survives_kills(tmp_path, recipe, monkeypa
         assert recipe != "plateau" or facts["course"]["plateau"] < 0.1
         (tmp_path / "killed").mkdir()
         for at, seconds in ((int(summary["updates"] * 0.8), 1e9), (3, 0.0), (6, 0.0)):
-            patch.setattr(trainer, "CHECKPOINT_SECONDS", seconds)
+            patch.setattr(checkpointing, "CHECKPOINT_SECONDS", seconds)
             with pytest.raises(Killed):
                 run(tmp_path / "killed", network_of(at), training)
         resumed, other = run(tmp_path / "killed", training=training)
@@ -228,7 +229,7 @@ import test_checkpoint as t
 from models.neural import network
 network.bf16_on_processor = lambda: True  # as in conftest.py
 t.torch.set_num_threads(1)
-t.trainer.CHECKPOINT_SECONDS = 0.0
+t.checkpointing.CHECKPOINT_SECONDS = 0.0
 network = t.network_of()
 windows, loss = [0], network.output.loss
 def dying(*arguments):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from models.neural.optimization.clipping import Clipped
-from models.neural.training.training_metrics import NORMS, Course
+from models.neural.training.training_metrics import NORMS, TrainingMetrics
 
 
-def after(updates: int) -> Course:
-    course = Course()
+def after(updates: int) -> TrainingMetrics:
+    course = TrainingMetrics()
     for update in range(updates):
         course.count(1.0, 1, Clipped(float(update), False, False))
     return course

@@ -7,7 +7,8 @@ import torch
 from made_trainings import network_of, run
 
 from models.neural.lm import limited_threads
-from models.neural.training import determinism, trainer
+from models.neural.training import determinism
+from models.neural.training.callbacks import checkpointing
 from models.neural.training.determinism import announcement, determinism_class
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
@@ -51,7 +52,9 @@ def test_a_training_announces_its_class_once_when_it_starts_and_when_it_goes_on(
 def test_a_training_that_goes_on_on_a_gpu_says_that_it_is_another_class(tmp_path, monkeypatch, caplog, gpu):
     """Only its name is a GPU's here."""
     run(tmp_path)
-    monkeypatch.setattr(trainer, "determinism_class", lambda device, ranks: determinism.determinism_class(gpu, ranks))
+    monkeypatch.setattr(
+        checkpointing, "determinism_class", lambda device, ranks: determinism.determinism_class(gpu, ranks)
+    )
     _, summary = run(tmp_path, network_of())
     assert summary["class_changes"] == 1
     assert "resumes with" in caplog.text

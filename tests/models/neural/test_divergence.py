@@ -11,7 +11,7 @@ from models.base import ModelError
 from models.neural.optimization.clipping import Clipped
 from models.neural.optimization.schedule import learning_rate
 from models.neural.training import trainer
-from models.neural.training.training_metrics import Course
+from models.neural.training.training_metrics import TrainingMetrics
 from tracking.runs.journal import read_journal
 
 SPIKE = replace(TRAINING, loss_spike_threshold=3.0)
@@ -124,7 +124,7 @@ def test_without_a_planted_spike_the_limit_changes_nothing(tmp_path):
 
 
 def test_the_running_mean_is_that_of_the_first_updates_then_looks_back_over_the_last():
-    course, losses = Course(), [5.0, 4.0, 6.0, 3.0]
+    course, losses = TrainingMetrics(), [5.0, 4.0, 6.0, 3.0]
     for loss in losses:
         course.count(10 * loss, 10, Clipped(1.0, False, False))
         course.updates += 1
@@ -135,7 +135,7 @@ def test_the_running_mean_is_that_of_the_first_updates_then_looks_back_over_the_
 
 
 def test_the_rise_counts_what_is_not_scored_as_average_and_nothing_rises_at_the_start():
-    course = Course()
+    course = TrainingMetrics()
     assert not course.rise(1e9, 10, 10) > 1
     course.count(40.0, 10, Clipped(1.0, False, False))
     assert course.rise(70.0, 10, 10) == pytest.approx(3.0)

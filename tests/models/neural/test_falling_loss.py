@@ -70,7 +70,7 @@ def moved(rows: list[int], **options: object) -> torch.Tensor:
     spec = replace(SPEC, kind="lstm", dropout=0.0, training=training)
     network: Network = RecurrentNetwork(spec, torch.arange(V)).double().train()
     before = torch.cat([parameter.detach().flatten().clone() for parameter in network.parameters()])
-    step = TrainingStep(TrainingState(network, training), training, 1, lambda figures: None)
+    step = TrainingStep(TrainingState(network, training, 1), lambda figures: None)
     x_NT, y_NT = examples()
     step(Window(x_NT[rows], y_NT[rows], 0, 1), None)
     return torch.cat([parameter.detach().flatten() for parameter in network.parameters()]) - before

@@ -13,7 +13,7 @@ from made_trainings import SPEC, TRAIN, TRAINING, VALIDATION, Planted, V, curve,
 from models.neural.device import cudnn_has_bf16, require_device
 from models.neural.layers.recurrent_layers import make_layer, run_layer
 from models.neural.recurrent import RecurrentLM
-from models.neural.training import trainer
+from models.neural.training.callbacks import checkpointing
 from models.neural.training.step import TrainingStep
 from models.neural.training.validation import validation_nats
 
@@ -103,13 +103,13 @@ def test_a_training_that_is_killed_goes_on_to_the_same_weights_up_to_rounding(tm
     update = TrainingStep.__call__
 
     def dying(self, *arguments):
-        if self.state.course.updates == expected["updates"] * 3 // 4:
+        if self.state.metrics.updates == expected["updates"] * 3 // 4:
             raise Killed
         update(self, *arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(TrainingStep, "__call__", dying)
-        patch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
+        patch.setattr(checkpointing, "CHECKPOINT_SECONDS", 0.0)
         with pytest.raises(Killed):
             run(tmp_path / "killed", network_of().to(GPU))
     network, summary = run(tmp_path / "killed", network_of().to(GPU))

@@ -70,8 +70,8 @@ def test_memory_that_runs_out_later_changes_only_what_comes_later(tmp_path, monk
     update = TrainingStep.__call__
 
     def fewer_streams(self, *arguments):
-        if self.state.course.updates == 9:
-            self.state.course.micro_batch = 4
+        if self.state.metrics.updates == 9:
+            self.state.metrics.micro_batch = 4
         update(self, *arguments)
 
     monkeypatch.setattr(TrainingStep, "__call__", fewer_streams)

@@ -17,7 +17,7 @@ from models.neural.nplm import NPLMNetwork
 from models.neural.recurrent import RecurrentNetwork
 from models.neural.training import throughput
 from models.neural.training.throughput import Meter, peak_resident, product_peak, weights_used
-from models.neural.training.training_metrics import MEASURED, Course
+from models.neural.training.training_metrics import MEASURED, TrainingMetrics
 from models.specs import NPLMSpec, ObjectiveSpec, RecurrentSpec
 
 V, E, H = 40, 6, 10
@@ -97,7 +97,7 @@ def test_share_is_operations_made_over_operations_possible(monkeypatch: pytest.M
     monkeypatch.setattr(throughput, "product_peak", lambda *_: 3e6)
     highest = Meter(network(), ranks=2).highest_tokens_per_second()
     assert highest == 1000
-    course = Course(tokens=500, seconds=2.0)
+    course = TrainingMetrics(tokens=500, seconds=2.0)
     assert course.machine_figures({}, highest)["product_peak_share"] == 0.25
 
 
@@ -112,7 +112,7 @@ def test_the_most_memory_held_does_not_fall_when_memory_is_given_back() -> None:
 
 
 def test_quantiles_of_times_are_those_of_all_updates_to_one_percent() -> None:
-    course, seconds = Course(), np.random.default_rng(0).lognormal(-3, 1, 5_000)
+    course, seconds = TrainingMetrics(), np.random.default_rng(0).lognormal(-3, 1, 5_000)
     for one in seconds:
         course.clock(float(one), 0.0)
     for name, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99)):
@@ -122,11 +122,11 @@ def test_quantiles_of_times_are_those_of_all_updates_to_one_percent() -> None:
 
 
 def test_times_and_peaks_survive_a_checkpoint() -> None:
-    course = Course(tokens=8)
+    course = TrainingMetrics(tokens=8)
     for one in (0.1, 0.1, 0.4):
         course.clock(one, 0.0)
     course.machine_figures({"peak_memory_megabytes": 700.0}, 1.0)
-    again = Course(**json.loads(json.dumps(asdict(course))))
+    again = TrainingMetrics(**json.loads(json.dumps(asdict(course))))
     again.clock(0.4, 0.0)
     again.clock(0.4, 0.0)
     found = again.machine_figures({"peak_memory_megabytes": 300.0}, 1.0)

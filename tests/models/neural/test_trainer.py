@@ -16,6 +16,7 @@ from models.neural.optimization.optimizers import make_optimizer
 from models.neural.output import GIVEN
 from models.neural.recurrent import RecurrentNetwork
 from models.neural.training import trainer
+from models.neural.training.callbacks import reporting
 from models.neural.training.validation import validation_limit, validation_nats
 
 # --- one step
@@ -172,7 +173,7 @@ def test_the_journal_holds_every_curve_and_its_train_loss_is_weighted_by_tokens(
 
 
 def test_news_tell_tokens_per_second_time_left_and_perplexities(tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer, "REPORT_SECONDS", 0.0)
+    monkeypatch.setattr(reporting, "REPORT_SECONDS", 0.0)
     news = []
     _, summary = run(tmp_path, report=news.append)
     assert len(news) == summary["updates"]

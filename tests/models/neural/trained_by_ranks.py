@@ -18,7 +18,7 @@ from made_trainings import SPEC, TRAIN, TRAINING, VALIDATION, V, network_of
 
 from models.base import FitContext
 from models.neural.parallel import shared_sum
-from models.neural.training import trainer
+from models.neural.training.callbacks import checkpointing
 from models.neural.training.trainer import train
 
 PLAIN = replace(SPEC, dropout=0.0)
@@ -90,7 +90,7 @@ def run_case(case, folder, rank=0, ranks=1):
 def main():
     rank, ranks, folder, cases = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:]
     torch.set_num_threads(1)
-    trainer.CHECKPOINT_SECONDS = 0.0
+    checkpointing.CHECKPOINT_SECONDS = 0.0
     for case in cases:
         found = run_case(case, folder, rank, ranks)
         (folder / f"{case}.{rank}.json").write_text(json.dumps(found))

@@ -1,0 +1,1 @@
+"""React to the moments of a training: evaluate, save, report, go back. The moments are in `callback.py`."""

@@ -1,0 +1,73 @@
+"""Report a training: curves into the journal, progress to the caller."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from ....base import Progress
+from ..checkpoint import SETTLED, Journal
+from ..state import TrainingState
+from ..throughput import Meter
+from ..training_metrics import perplexity
+from .callback import Callback, Measured
+
+if TYPE_CHECKING:
+    from ....batches import Window
+
+JOURNAL_LINES = 200
+"""Points of each training curve, at most."""
+REPORT_SECONDS = 0.5
+
+
+class Curves(Callback):
+    """Write the curves of a training into its journal; only the leading rank writes."""
+
+    def __init__(self, state: TrainingState, journal: Journal) -> None:
+        super().__init__(state)
+        self.journal, self.meter = journal, Meter(state.network, state.ranks.size)
+
+    def write(self, figures: Mapping[str, float]) -> None:
+        """Append one line unless there are no figures."""
+        if figures and self.state.ranks.leads:
+            self.journal.write(self.state.metrics.tokens, figures)
+
+    def on_update(self, window: Window) -> None:
+        """Write means of the training every few updates; gradient norms and use of the machine once an epoch."""
+        metrics, total = self.state.metrics, self.state.total_updates
+        last = metrics.updates == total
+        if last or metrics.updates % max(1, total // JOURNAL_LINES) == 0:
+            rate, by_value = self.state.rate(metrics.updates - 1), self.state.training.clip_value is not None
+            self.write(metrics.train_figures(rate, by_value, self.state.reports_nats))
+        if last or window.index + 1 == window.of:
+            self.write(metrics.norm_figures() | self.machine_figures())
+
+    def on_validation(self, measured: Measured) -> None:
+        """Write the measurement, and whether a divergence may still remove the lines before it."""
+        nats = measured.nats
+        self.write({"validation/nats": nats, "validation/perplexity": perplexity(nats), SETTLED: measured.good})
+
+    def machine_figures(self) -> dict[str, float]:
+        """Return the figures of machine use so far."""
+        return self.state.metrics.machine_figures(self.meter.peak_memory(), self.meter.highest_tokens_per_second())
+
+
+class ProgressReport(Callback):
+    """Report progress to the caller after each evaluation, and every `REPORT_SECONDS`."""
+
+    def __init__(self, state: TrainingState, total_tokens: int, report: Callable[[Progress], None]) -> None:
+        super().__init__(state)
+        self.total_tokens, self.report = total_tokens, report
+        self.reported, self.due = time.monotonic(), False
+
+    def on_validation(self, measured: Measured) -> None:
+        """Report at the end of this window."""
+        self.due = True
+
+    def on_window_end(self) -> None:
+        """Report if it is due."""
+        if self.state.ranks.leads and (self.due or time.monotonic() - self.reported > REPORT_SECONDS):
+            self.reported, self.due = time.monotonic(), False
+            state = self.state
+            self.report(state.metrics.progress(state.total_updates, self.total_tokens, state.reports_nats))
