@@ -15,20 +15,18 @@ Shape legend: see `models/base.py`. Inside, time is the first dimension.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
-from ..network import NetworkState
 from .kernels import elman_backward, elman_forward, view
 from .sequence import (
     all_read_before,
     bias_gradient,
     input_gradient,
+    input_product,
     product_with,
     read_before,
     rows_that_forget,
@@ -36,43 +34,18 @@ from .sequence import (
 )
 
 
-def elman_sequence(
-    x_BTE: Tensor,
-    state: NetworkState,
-    weights: Sequence[Tensor],
-    dtype: torch.dtype,
-    keep_BT: Tensor | None = None,
-    relu: bool = False,
-) -> tuple[Tensor, NetworkState]:
-    """Run an Elman layer over T positions, on the CPU.
-
-    Args:
-        x_BTE: Inputs.
-        state: (h_BH,) before the first position.
-        weights: W_ih (H, E), W_hh (H, H), b_ih (H), b_hh (H).
-        dtype: Number format of the matrix products.
-        keep_BT: False where a stream is reset before it reads that position; None: nowhere.
-        relu: The non-linearity is relu, not tanh.
-
-    Returns:
-        h_BTH (in *dtype*), every hidden state; and the last state, in the format of the weights.
-    """
-    h_TBH, h_BH = _ElmanSequence.apply(x_BTE, *state, *weights, dtype, keep_BT, relu)
-    return h_TBH.transpose(0, 1), (h_BH,)
-
-
-class _ElmanSequence(torch.autograd.Function):
-    """Autograd function behind `elman_sequence`."""
+class ElmanSequence(torch.autograd.Function):
+    """Run an Elman layer; see `run_sequence`. Its state is (h_BH,); its option *relu* replaces tanh by relu."""
 
     @staticmethod
     def forward(  # type: ignore[override]
         ctx: Any, x_BTE: Tensor, h_BH: Tensor, W_ih: Tensor, W_hh: Tensor, b_ih: Tensor, b_hh: Tensor,
         dtype: torch.dtype, keep_BT: Tensor | None, relu: bool,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Return h_t of every position (T, B, H), and the last h."""
         (B, T, _), H = x_BTE.shape, W_hh.shape[1]
-        x_TBE = x_BTE.transpose(0, 1).to(dtype).contiguous()
-        W_ih_low, W_hh_low = W_ih.to(dtype), W_hh.to(dtype)
-        a_TBH = F.linear(x_TBE, W_ih_low, (b_ih + b_hh).to(dtype))
+        x_TBE, W_ih_low, a_TBH = input_product(x_BTE, W_ih, b_ih + b_hh, dtype)
+        W_hh_low = W_hh.to(dtype)
         h_TBH = W_hh_low.new_empty(T + 1, B, H)
         h_TBH[0] = h_BH
         past, a, h, forget = product_with(W_hh_low, B), view(a_TBH), view(h_TBH), rows_that_forget(keep_BT)
@@ -85,6 +58,7 @@ class _ElmanSequence(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dout_TBH: Tensor, dh_BH: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        """Return the gradients of the arguments of `forward`."""
         x_TBE, h_TBH, W_ih, W_hh = ctx.saved_tensors
         (inputs, full), (T, B, _), dtype = ctx.formats, dout_TBH.shape, x_TBE.dtype
         back, da_TBH, dh_BH = product_with(W_hh.t(), B), torch.empty_like(h_TBH[1:]), dh_BH.to(dtype).contiguous()

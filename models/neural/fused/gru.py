@@ -29,21 +29,19 @@ Shape legend: see `models/base.py`; G = 3 H. Inside, time is the first dimension
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
-from ..network import NetworkState
 from .kernels import gru_backward, gru_forward, view
 from .sequence import (
     all_read_before,
     bias_gradient,
     formats_once,
     input_gradient,
+    input_product,
     product_with,
     read_before,
     rows_that_forget,
@@ -51,42 +49,21 @@ from .sequence import (
 )
 
 
-def gru_sequence(
-    x_BTE: Tensor,
-    state: NetworkState,
-    weights: Sequence[Tensor],
-    dtype: torch.dtype,
-    keep_BT: Tensor | None = None,
-) -> tuple[Tensor, NetworkState]:
-    """Run a GRU layer over T positions, on the CPU.
+class GRUSequence(torch.autograd.Function):
+    """Run a GRU layer; see `run_sequence`. Its state is (h_BH,), its gates are in the order r, z, n.
 
-    Args:
-        x_BTE: Inputs.
-        state: (h_BH,) before the first position.
-        weights: W_ih (G, E), W_hh (G, H), b_ih (G), b_hh (G), the gates in the order r, z, n.
-        dtype: Number format of the matrix products.
-        keep_BT: False where a stream is reset before it reads that position; None: nowhere.
-
-    Returns:
-        h_BTH (in *dtype*), every hidden state; and the last state, in the format of the weights. The gradient can be
-        computed only once: the backward pass overwrites the values saved by the forward pass.
+    The gradient can be computed only once: the backward pass overwrites the values saved by the forward pass.
     """
-    h_TBH, h_BH = _GRUSequence.apply(x_BTE, *state, *weights, dtype, keep_BT)
-    return h_TBH.transpose(0, 1), (h_BH,)
-
-
-class _GRUSequence(torch.autograd.Function):
-    """Autograd function behind `gru_sequence`."""
 
     @staticmethod
     def forward(  # type: ignore[override]
         ctx: Any, x_BTE: Tensor, h_BH: Tensor, W_ih: Tensor, W_hh: Tensor, b_ih: Tensor, b_hh: Tensor,
         dtype: torch.dtype, keep_BT: Tensor | None,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Return h_t of every position (T, B, H), and the last h."""
         (B, T, _), H = x_BTE.shape, W_hh.shape[1]
-        x_TBE = x_BTE.transpose(0, 1).to(dtype).contiguous()
-        W_ih_low, W_hh_low = W_ih.to(dtype), W_hh.to(dtype)
-        gates_TBG = F.linear(x_TBE, W_ih_low, b_ih.to(dtype))
+        x_TBE, W_ih_low, gates_TBG = input_product(x_BTE, W_ih, b_ih, dtype)
+        W_hh_low = W_hh.to(dtype)
         q_TBH, h_TBH = W_hh_low.new_empty(T, B, H), W_hh_low.new_empty(T + 1, B, H)
         h_TBH[0] = h_BH
         h_BH = h_BH.to(W_hh.dtype, memory_format=torch.contiguous_format, copy=True)
@@ -106,6 +83,7 @@ class _GRUSequence(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dout_TBH: Tensor, dh_BH: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        """Return the gradients of the arguments of `forward`."""
         inputs, full = formats_once(ctx, "a GRU")
         x_TBE, h_TBH, q_TBH, gates_TBG, W_ih, W_hh = ctx.saved_tensors
         (T, B, H), dtype = dout_TBH.shape, x_TBE.dtype

@@ -18,21 +18,19 @@ position are contiguous in memory.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
-from ..network import NetworkState
 from .kernels import lstm_backward, lstm_forward, view
 from .sequence import (
     all_read_before,
     bias_gradient,
     formats_once,
     input_gradient,
+    input_product,
     product_with,
     read_before,
     rows_that_forget,
@@ -40,42 +38,21 @@ from .sequence import (
 )
 
 
-def lstm_sequence(
-    x_BTE: Tensor,
-    state: NetworkState,
-    weights: Sequence[Tensor],
-    dtype: torch.dtype,
-    keep_BT: Tensor | None = None,
-) -> tuple[Tensor, NetworkState]:
-    """Run an LSTM layer over T positions, on the CPU.
+class LSTMSequence(torch.autograd.Function):
+    """Run an LSTM layer; see `run_sequence`. Its state is (h_BH, c_BH), its gates are in the order i, f, g, o.
 
-    Args:
-        x_BTE: Inputs.
-        state: (h_BH, c_BH) before the first position.
-        weights: W_ih (G, E), W_hh (G, H), b_ih (G), b_hh (G), the gates in the order i, f, g, o.
-        dtype: Number format of the matrix products.
-        keep_BT: False where a stream is reset before it reads that position; None: nowhere.
-
-    Returns:
-        h_BTH (in *dtype*), every hidden state; and the last state, in the format of the weights. The gradient can be
-        computed only once: the backward pass overwrites the values saved by the forward pass.
+    The gradient can be computed only once: the backward pass overwrites the values saved by the forward pass.
     """
-    h_TBH, h_BH, c_BH = _LSTMSequence.apply(x_BTE, *state, *weights, dtype, keep_BT)
-    return h_TBH.transpose(0, 1), (h_BH, c_BH)
-
-
-class _LSTMSequence(torch.autograd.Function):
-    """Autograd function behind `lstm_sequence`."""
 
     @staticmethod
     def forward(  # type: ignore[override]
         ctx: Any, x_BTE: Tensor, h_BH: Tensor, c_BH: Tensor, W_ih: Tensor, W_hh: Tensor, b_ih: Tensor, b_hh: Tensor,
         dtype: torch.dtype, keep_BT: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+        """Return h_t of every position (T, B, H), and the last h and c."""
         (B, T, _), H = x_BTE.shape, W_hh.shape[1]
-        x_TBE = x_BTE.transpose(0, 1).to(dtype).contiguous()
-        W_ih_low, W_hh_low = W_ih.to(dtype), W_hh.to(dtype)
-        gates_TBG = F.linear(x_TBE, W_ih_low, (b_ih + b_hh).to(dtype))
+        x_TBE, W_ih_low, gates_TBG = input_product(x_BTE, W_ih, b_ih + b_hh, dtype)
+        W_hh_low = W_hh.to(dtype)
         c_TBH, h_TBH = W_hh.new_empty(T + 1, B, H), W_hh.new_empty(T + 1, B, H, dtype=dtype)
         h_TBH[0], c_TBH[0] = h_BH, c_BH
         past, gates, c, h = product_with(W_hh_low, B), view(gates_TBG), view(c_TBH), view(h_TBH)
@@ -93,6 +70,7 @@ class _LSTMSequence(torch.autograd.Function):
     def backward(  # type: ignore[override]
         ctx: Any, dout_TBH: Tensor, dh_BH: Tensor, dc_BH: Tensor
     ) -> tuple[Tensor | None, ...]:
+        """Return the gradients of the arguments of `forward`."""
         inputs, full = formats_once(ctx, "an LSTM")
         x_TBE, h_TBH, c_TBH, gates_TBG, W_ih, W_hh = ctx.saved_tensors
         T, B = dout_TBH.shape[:2]

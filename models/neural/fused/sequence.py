@@ -12,17 +12,54 @@ of position t − 1. Shape legend: see `models/base.py`; G = number of gates × 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..device import onednn_has_bf16
+from ..network import NetworkState
 
 Product = Callable[[Tensor], Tensor]
 Forget = Mapping[int, list[int]]
 """By position, the streams that are reset before it; only positions that have any."""
+
+
+def run_sequence(
+    layer: type[torch.autograd.Function],
+    options: Sequence[Any],
+    x_BTE: Tensor,
+    state: NetworkState,
+    weights: Sequence[Tensor],
+    dtype: torch.dtype,
+    keep_BT: Tensor | None = None,
+) -> tuple[Tensor, NetworkState]:
+    """Run a recurrent layer over T positions, on the CPU.
+
+    Args:
+        layer: `LSTMSequence`, `GRUSequence` or `ElmanSequence`.
+        options: The last arguments of its `forward`.
+        x_BTE: Inputs.
+        state: Tensors (B, H) before the first position.
+        weights: W_ih (G, E), W_hh (G, H), b_ih (G), b_hh (G).
+        dtype: Number format of the matrix products.
+        keep_BT: False where a stream is reset before it reads that position; None: nowhere.
+
+    Returns:
+        h_BTH (in *dtype*), every hidden state; and the last state, in the format of the weights.
+    """
+    h_TBH, *after = layer.apply(x_BTE, *state, *weights, dtype, keep_BT, *options)
+    return h_TBH.transpose(0, 1), tuple(after)
+
+
+def input_product(
+    x_BTE: Tensor, W_GE: Tensor, bias_G: Tensor, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return x_TBE and W in *dtype*, and W x_t + b (T, B, G) of all positions."""
+    x_TBE, W_GE = x_BTE.transpose(0, 1).to(dtype).contiguous(), W_GE.to(dtype)
+    return x_TBE, W_GE, F.linear(x_TBE, W_GE, bias_G.to(dtype))
 
 
 def product_with(weight_OI: Tensor, rows: int, bias_O: Tensor | None = None) -> Product:

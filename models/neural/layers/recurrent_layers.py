@@ -31,12 +31,17 @@ def sequences() -> dict[str, Callable[..., tuple[Tensor, NetworkState]]]:
 
     They are imported here because they need numba, which a model does not need for scoring.
     """
-    from ..fused.elman import elman_sequence
-    from ..fused.gru import gru_sequence
-    from ..fused.lstm import lstm_sequence
+    from ..fused.elman import ElmanSequence
+    from ..fused.gru import GRUSequence
+    from ..fused.lstm import LSTMSequence
+    from ..fused.sequence import run_sequence
 
-    relu = partial(elman_sequence, relu=True)
-    return {"LSTM": lstm_sequence, "GRU": gru_sequence, "RNN_TANH": elman_sequence, "RNN_RELU": relu}
+    return {
+        "LSTM": partial(run_sequence, LSTMSequence, ()),
+        "GRU": partial(run_sequence, GRUSequence, ()),
+        "RNN_TANH": partial(run_sequence, ElmanSequence, (False,)),
+        "RNN_RELU": partial(run_sequence, ElmanSequence, (True,)),
+    }
 
 
 STARTS: dict[str, Callable[[Tensor], object]] = {
