@@ -26,7 +26,6 @@ from .layers.cells import CELLS, Weights
 from .layers.dropout import Dropout, drop_weights, word_mask
 from .layers.recurrent_layers import make_layer, run_layer
 from .lm import NeuralLM
-from .look_up import look_up
 from .network import EMBEDDING_STD, Network, NetworkState
 from .output import build_output
 
@@ -131,26 +130,13 @@ class RecurrentNetwork(Network):
 
     def _inputs(self, ids_BT: Tensor, stars_BT: Tensor) -> Tensor:
         """Return the embeddings of the words, plus those of the stars with `remind`; some words may be dropped."""
+        # One look-up for both: its backward pass writes a gradient matrix of all V rows.
+        ids_2BT = torch.stack([ids_BT, stars_BT]) if self.remind else ids_BT[None]
+        x_2BTE = self.embedding(ids_2BT)
         mask_V1 = word_mask(self.embedding.weight, self.embedding_dropout) if self.training else None
-        x_BTE = self._look_up(ids_BT, mask_V1)
-        if not self.remind:
-            return x_BTE
-        known_BT1 = (stars_BT > STARS[0])[..., None]
-        return x_BTE + self._look_up(stars_BT, mask_V1) * known_BT1
-
-    def _look_up(self, ids_BT: Tensor, mask_V1: Tensor | None) -> Tensor:
-        x_BTE = look_up(ids_BT, self.embedding.weight) if self._adds_rows() else self.embedding(ids_BT)
-        return x_BTE if mask_V1 is None else x_BTE * mask_V1[ids_BT]
-
-    def _adds_rows(self) -> bool:
-        """Return whether the gradient of the rows read may be added in place to the output's gradient (`look_up`).
-
-        That is so only for bf16 products with float32 weights on the CPU. In the exact formats a caller may ask for
-        this gradient without the output's. A GPU would add rows that are read twice in no fixed order.
-        """
-        weight_VE = self.embedding.weight
-        fast = self.products == "bf16" and weight_VE.dtype == torch.float32 and weight_VE.device.type == "cpu"
-        return fast and self.output.weight is weight_VE
+        if mask_V1 is not None:
+            x_2BTE = x_2BTE * mask_V1[ids_2BT]
+        return x_2BTE[0] + x_2BTE[1] * (stars_BT > STARS[0])[..., None] if self.remind else x_2BTE[0]
 
 
 def _given(value: float | None, otherwise: float) -> float:

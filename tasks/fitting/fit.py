@@ -28,7 +28,7 @@ from tasks.progress import Report, progress
 from tasks.stage import finished, run_stage, show_facts, stage, store_of
 from tasks.tracking.track import JOURNAL, open_model_run
 
-FIT_VERSION = 4
+FIT_VERSION = 5
 FORWARD_SECONDS = 20.0
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -23,13 +23,11 @@ class Clipped:
         norm: Of the whole gradient, after scaling and before clipping.
         by_value: At least one entry was clipped.
         by_norm: The whole gradient was shortened, after entries had been clipped.
-        factor: The caller must still multiply the gradient by this.
     """
 
     norm: float
     by_value: bool
     by_norm: bool
-    factor: float = 1.0
 
 
 def scale_and_clip(
@@ -40,26 +38,10 @@ def scale_and_clip(
     Only a longer gradient is shortened. If the norm is not finite, the gradients are not changed. Without *value* this
     takes one pass over the gradients.
     """
-    parameters = list(parameters)
-    clipped = measure_and_cut(parameters, scale, norm, value)
-    if math.isfinite(clipped.norm):
-        multiply(parameters, clipped.factor)
-    return replace(clipped, factor=1.0)
-
-
-def multiply(parameters: Iterable[nn.Parameter], factor: float) -> None:
-    """Multiply all gradients by *factor*."""
-    torch._foreach_mul_([parameter.grad for parameter in parameters if parameter.grad is not None], factor)
-
-
-def measure_and_cut(
-    parameters: Iterable[nn.Parameter], scale: float, norm: float | None = None, value: float | None = None
-) -> Clipped:
-    """Do the same as `scale_and_clip`, but the caller must multiply all gradients by the result's `factor`."""
     grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
     length = float(get_total_norm(grads, foreach=True)) * scale
     if not math.isfinite(length):
-        return Clipped(length, False, False, scale)
+        return Clipped(length, False, False)
     by_value = value is not None and _largest(grads) * scale > value
     left = length
     if value is not None and by_value:
@@ -68,7 +50,8 @@ def measure_and_cut(
         torch._foreach_clamp_min_(grads, -value)
         left, scale = float(get_total_norm(grads, foreach=True)), 1.0
     by_norm = norm is not None and left > norm
-    return Clipped(length, by_value, by_norm, scale * norm / (left + 1e-6) if norm is not None and by_norm else scale)
+    torch._foreach_mul_(grads, scale * norm / (left + 1e-6) if norm is not None and by_norm else scale)
+    return Clipped(length, by_value, by_norm)
 
 
 def _largest(grads: list[Tensor]) -> float:

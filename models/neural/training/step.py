@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..optimization.clipping import measure_and_cut, multiply
+from ..optimization.clipping import scale_and_clip
 from ..out_of_memory import first_line, is_out_of_memory
 from .checkpoint import random_tensors, set_random
 from .state import TrainingState
@@ -109,7 +109,7 @@ class TrainingStep:
             Divergence: No step is taken.
         """
         training, metrics = self.training, self.state.metrics
-        clipped = measure_and_cut(self.state.parameters, 1 / (streams * positions), training.clip, training.clip_value)
+        clipped = scale_and_clip(self.state.parameters, 1 / (streams * positions), training.clip, training.clip_value)
         loss = f"loss {sums.nats / sums.tokens:.4g}{' nats' * self.state.reports_nats} per token"
         if not (math.isfinite(clipped.norm) and math.isfinite(sums.nats)):
             raise Divergence(f"{loss}, gradient norm {clipped.norm:.4g}")
@@ -117,22 +117,6 @@ class TrainingStep:
             raise Divergence(f"{loss} after {metrics.running_nats:.4g}")
         for group in self.state.optimizer.param_groups:
             group["lr"] = self.state.rate(metrics.updates) * (positions / training.window)
-        take_step(self.state.optimizer, self.state.parameters, clipped.factor)
+        self.state.optimizer.step()
         self.state.after_step()
         metrics.count(sums.nats, sums.tokens, clipped)
-
-
-def take_step(optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter], factor: float) -> None:
-    """Take a step with the gradients times *factor*; afterwards `.grad` must not be used.
-
-    Torch's fused AdamW can divide by a number while it reads the gradients (for automatic mixed precision). That saves
-    a pass over all gradients. A penalty that is added before the step needs gradients that are already multiplied.
-    """
-    fused = isinstance(optimizer, torch.optim.AdamW) and optimizer.defaults["fused"]
-    if fused and not optimizer._optimizer_step_pre_hooks:
-        device = optimizer.param_groups[0]["params"][0].device
-        optimizer.grad_scale = torch.tensor(1 / factor, device=device)  # type: ignore[attr-defined]
-        optimizer.found_inf = torch.zeros((), device=device)  # type: ignore[attr-defined]
-    else:
-        multiply(parameters, factor)
-    optimizer.step()

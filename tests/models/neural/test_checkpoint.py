@@ -446,7 +446,7 @@ def test_the_journal_refuses_what_is_no_json(tmp_path):
 
 def test_diverging_for_good_leaves_no_endless_loop_behind(tmp_path, monkeypatch):
     """A second attempt in the same folder fails in the same way instead of going on from nothing."""
-    monkeypatch.setattr(training_step, "measure_and_cut", lambda *arguments: Clipped(float("inf"), False, False))
+    monkeypatch.setattr(training_step, "scale_and_clip", lambda *arguments: Clipped(float("inf"), False, False))
     for _ in range(2):
         with pytest.raises(ModelError, match="diverged"):
             run(tmp_path)

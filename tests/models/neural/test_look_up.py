@@ -1,23 +1,37 @@
-"""Look-up whose gradient joins the output's in place: the same gradient as torch's embedding gives."""
+"""Look-up of words and stars: rows and gradients are those of one-hot vectors times the embedding matrix."""
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from models.neural.look_up import look_up
 from models.neural.recurrent import RecurrentNetwork
-from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
+from models.specs import ObjectiveSpec, RecurrentSpec
+
+V, STAR = 60, 5
 
 
-def gradient(by_torch: bool, ids: Tensor, passes: int = 1) -> Tensor:
+def network_of(remind: bool) -> RecurrentNetwork:
     torch.manual_seed(0)
-    weight = nn.Parameter(torch.randn(11, 3, dtype=torch.float64))
+    spec = RecurrentSpec(hidden=8, embedding=6, dropout=0.0, remind=remind, objective=ObjectiveSpec(head=10))
+    return RecurrentNetwork(spec, torch.arange(V) + 1).train()
+
+
+def by_one_hot(ids: Tensor, weight: Tensor) -> Tensor:
+    return F.one_hot(ids, V).to(weight.dtype) @ weight
+
+
+def gradient(one_hot: bool, ids: Tensor, passes: int = 1) -> Tensor:
+    network = network_of(False).double()
+    weight = network.embedding.weight
     for _ in range(passes):
-        rows = F.embedding(ids, weight) if by_torch else look_up(ids, weight)
-        (rows.tanh().sum(1) @ weight.T).logsumexp(1).sum().backward()
+        rows = by_one_hot(ids, weight) if one_hot else network._inputs(ids, torch.zeros_like(ids))
+        by_place = rows.tanh() * torch.arange(1, ids.shape[1] + 1)[:, None]
+        (by_place.sum(1) @ weight.T).logsumexp(1).sum().backward()
     assert weight.grad is not None
     return weight.grad
 
@@ -29,36 +43,25 @@ def test_rows_read_once_or_often_get_torchs_gradient_also_when_it_is_accumulated
 
 
 def test_without_any_other_use_of_the_weight_the_gradient_is_that_of_the_rows() -> None:
-    weight = nn.Parameter(torch.ones(4, 2))
-    look_up(torch.tensor([[3, 3]]), weight).sum().backward()
-    assert weight.grad is not None
-    assert weight.grad.tolist() == [[0, 0], [0, 0], [0, 0], [2, 2]]
+    network = network_of(False)
+    network._inputs(torch.tensor([[3, 3]]), torch.zeros(1, 2, dtype=torch.int64)).sum().backward()
+    assert network.embedding.weight.grad is not None
+    assert network.embedding.weight.grad.sum(1).nonzero().tolist() == [[3]]
+    assert network.embedding.weight.grad[3].tolist() == [2] * 6
 
 
 @pytest.mark.parametrize("remind", [True, False])
 def test_a_tied_network_that_trains_in_bf16_gets_the_gradients_of_torchs_look_up(remind: bool) -> None:
-    torch.manual_seed(0)
-    spec = RecurrentSpec(hidden=8, embedding=6, dropout=0.0, remind=remind, objective=ObjectiveSpec(head=10))
-    network = RecurrentNetwork(spec, torch.arange(60) + 1).train()
-    ids, targets = torch.randint(9, 60, (4, 12)), torch.randint(9, 60, (48,))
-    ids[:, 0] = 5
     found = {}
-    for fast in (True, False):
-        network._adds_rows = lambda fast=fast: fast  # type: ignore[method-assign,misc]
-        network.zero_grad()
+    for one_hot in (True, False):
+        network = network_of(remind)
+        if one_hot:
+            weight = network.embedding.weight
+            network.embedding.forward = partial(by_one_hot, weight=weight)  # type: ignore[method-assign]
+        ids, targets = torch.randint(9, V, (4, 12)), torch.randint(9, V, (48,))
+        ids[:, 0] = STAR
         features, _ = network(ids, network.start(4, "cpu"))
         network.output.loss(features.flatten(0, 1), targets, "bf16")[0].backward()
-        found[fast] = [parameter.grad for parameter in network.parameters()]
-    for ours, theirs in zip(found[True], found[False], strict=True):
+        found[one_hot] = [parameter.grad for parameter in network.parameters()]
+    for ours, theirs in zip(found[False], found[True], strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
-
-
-def test_the_exact_formats_and_untied_outputs_use_torchs_look_up() -> None:
-    counts = torch.arange(60) + 1
-    exact = RecurrentSpec(hidden=8, embedding=6, training=TrainingSpec(precision="float32"))
-    untied = RecurrentSpec(hidden=8, embedding=6, tied=False)
-    assert not RecurrentNetwork(exact, counts).train()._adds_rows()
-    assert not RecurrentNetwork(untied, counts).train()._adds_rows()
-    assert not RecurrentNetwork(RecurrentSpec(hidden=8, embedding=6), counts).train().double()._adds_rows()
-    assert RecurrentNetwork(RecurrentSpec(hidden=8, embedding=6), counts).train()._adds_rows()
-    assert not RecurrentNetwork(RecurrentSpec(hidden=8, embedding=6), counts).eval()._adds_rows()
