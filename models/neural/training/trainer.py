@@ -1,7 +1,7 @@
 """Train a neural model: truncated BPTT, keeping the best state on held-out reviews.
 
-`train` puts a training together, `_loop` is its whole course. One update is in `step.py`; everything around the updates
-(journal, checkpoints, going back after a divergence ...) is a callback in `callbacks/`.
+`train` sets a training up, `_loop` runs it. One update is in `step.py`; everything around the updates
+(journal, checkpoints, back-off after a divergence and so on) is a callback in `callbacks/`.
 
 All randomness is either torch's random stream, whose state is in each checkpoint, or derived from (seed, epoch,
 window). Everything else is a function of the number of updates. Therefore a fit that was killed at any moment and

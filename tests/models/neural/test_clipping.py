@@ -96,13 +96,13 @@ def test_a_step_with_a_factor_is_the_step_of_multiplied_gradients(recipe):
     generator = torch.Generator().manual_seed(0)
     start = [torch.randn(shape, generator=generator) for shape in [(4, 3), (5,)]]
     results = []
-    for by_step in (True, False):
+    for by_clipping in (True, False):
         parameters = [torch.nn.Parameter(value.clone()) for value in start]
         rule, generator = make_rule(parameters, recipe), torch.Generator().manual_seed(1)
         for factor in (0.3, 1e-3, 7.0):
             for parameter in parameters:
                 parameter.grad = torch.randn(parameter.shape, generator=generator)
-            if by_step:
+            if by_clipping:
                 scale_and_clip(parameters, factor)
             else:
                 for parameter in parameters:
