@@ -94,7 +94,7 @@ def train(
         curves = Curves(state, journal)
         identity = state.identity(train_stream, validation_stream)
         checkpointing = Checkpointing(state, Checkpoints(context.work / CHECKPOINTS), journal, identity)
-        callbacks = (
+        callbacks = (  # they act in this order: first those that change the state, then those that save and report it
             BestWeights(state),
             Plateau(state),
             StartAveraging(state),
