@@ -57,8 +57,8 @@ class Plan:
 
     def _kept(self, epoch: int, index: int) -> Tensor | None:
         training = self.training
-        if index == 0 or training.reset == 0 or training.carry == "review":
+        if index == 0 or training.state_reset_prob == 0 or not training.stateful:
             return None
         draws_B = np.random.default_rng([training.seed, epoch, index, RESET_STREAM]).random(training.batch)
-        kept_B = draws_B >= training.reset
+        kept_B = draws_B >= training.state_reset_prob
         return None if kept_B.all() else torch.from_numpy(kept_B)

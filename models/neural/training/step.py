@@ -113,10 +113,11 @@ class TrainingStep:
         loss = f"loss {sums.nats / sums.tokens:.4g}{' nats' * self.state.reports_nats} per token"
         if not (math.isfinite(clipped.norm) and math.isfinite(sums.nats)):
             raise Divergence(f"{loss}, gradient norm {clipped.norm:.4g}")
-        if training.spike and metrics.rise(sums.nats, sums.tokens, streams * positions) > training.spike:
+        threshold = training.loss_spike_threshold
+        if threshold and metrics.rise(sums.nats, sums.tokens, streams * positions) > threshold:
             raise Divergence(f"{loss} after {metrics.running_nats:.4g}")
         for group in self.state.optimizer.param_groups:
-            group["lr"] = self.state.rate(metrics.updates) * (positions / training.window)
+            group["lr"] = self.state.rate(metrics.updates) * (positions / training.bptt_len)
         self.state.optimizer.step()
         self.state.after_step()
         metrics.count(sums.nats, sums.tokens, clipped)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from ....base import Progress
+from ....base import FitProgress
 from ..checkpoint import SETTLED, Journal
 from ..state import TrainingState
 from ..throughput import Meter
@@ -56,7 +56,7 @@ class Curves(Callback):
 class ProgressReport(Callback):
     """Report progress to the caller after each evaluation, and every `REPORT_SECONDS`."""
 
-    def __init__(self, state: TrainingState, total_tokens: int, report: Callable[[Progress], None]) -> None:
+    def __init__(self, state: TrainingState, total_tokens: int, report: Callable[[FitProgress], None]) -> None:
         super().__init__(state)
         self.total_tokens, self.report = total_tokens, report
         self.reported, self.due = time.monotonic(), False
