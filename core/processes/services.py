@@ -2,6 +2,9 @@
 
 The started processes are written to `HOME/services.json` with process ids and start times. So `stop` ends exactly these
 processes, and no other process that got a reused id.
+
+Libraries do less: `prefect server start --background` keeps a bare process id and starts no guard, MLflow or workers;
+`supervisor` (measured: 25 MB more memory) waits for no health page and needs a configuration file and its own server.
 """
 
 from __future__ import annotations
@@ -13,9 +16,8 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +27,7 @@ import psutil
 from core.credentials import PASSWORD_FILE, USER, credentials_of, password_of, prefect_client, prefect_server
 from core.environment import chosen_device
 from core.errors import ReviewLMError, Unreadable
+from core.output import write_output
 from core.processes.identity import this_machine
 from core.processes.interrupts import pending
 from core.processes.leftovers import lasting_environment
@@ -166,10 +169,12 @@ def stop(home: Path, keep: Collection[str] = ()) -> list[str]:
             continue
         family = [*process.children(recursive=True), process]
         for member in family:
-            _quietly(member.terminate)
+            with suppress(psutil.Error):
+                member.terminate()
         _, alive = psutil.wait_procs(family, timeout=INTERRUPTED_SECONDS if pending() else STOP_SECONDS)
         for member in alive:
-            _quietly(member.kill)
+            with suppress(psutil.Error):
+                member.kill()
         stopped.append(service.name)
     _remember(home, kept[::-1])
     return stopped
@@ -218,22 +223,14 @@ def _remember(home: Path, services: Iterable[Service]) -> None:
     if not entries:
         (home / STATE).unlink(missing_ok=True)
         return
-    temporary = home / f"{STATE}.new"
-    temporary.write_text(json.dumps(entries), encoding="utf-8")
-    temporary.rename(home / STATE)
+    write_output(home / STATE, json.dumps(entries))
 
 
 def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path, name: str) -> None:
     until = time.monotonic() + HEALTHY_SECONDS
-    while time.monotonic() < until:
-        if process.poll() is not None:
-            break
-        try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                if answer.status == 200:
-                    return
-        except (urllib.error.URLError, OSError):
-            pass
+    while time.monotonic() < until and process.poll() is None:
+        with suppress(OSError), urllib.request.urlopen(url, timeout=5):  # any error status raises, too
+            return
         time.sleep(0.5)
     raise ReviewLMError(f"The {name} service does not answer", where=url, remedy=f"see {log}")
 
@@ -261,12 +258,7 @@ def _prefect(environment: dict[str, str], *arguments: str, required: bool = True
 def _free_port(wanted: int) -> int:
     """Return *wanted*, or the next free port."""
     for port in range(wanted, wanted + 100):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):  # on POSIX it sets SO_REUSEADDR
             return port
     raise ReviewLMError(
         f"No free port from {wanted} to {wanted + 99}", remedy="stop a program that uses one of these ports"
@@ -280,8 +272,3 @@ def _process(service: Service) -> psutil.Process | None:
     except psutil.Error:
         return None
     return process if same else None
-
-
-def _quietly(action: Callable[[], object]) -> None:
-    with suppress(psutil.Error):
-        action()
