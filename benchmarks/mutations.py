@@ -16,6 +16,9 @@ The exit code is 0 only if all were killed. Each test runs in its own process wi
 from one that has already imported the libraries, since importing them takes longer than most tests. Compiled kernels
 run as plain Python: the equations are the same, and compiling a changed kernel takes half a minute. Plain Python does
 not support bfloat16, so the named tests must use float32 or float64.
+
+The libraries mutmut and cosmic-ray change every operator and number, not chosen formulas: cosmic-ray 8.7 makes 7,181
+changes in 24 of the 47 files here, and starts a pytest of 3 CPU seconds for each. Here are 162 changes of 0.6 s each.
 """
 
 from __future__ import annotations
