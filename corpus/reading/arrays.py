@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import orjson
 
 from core.errors import Unreadable
-from corpus.reading.jsonlines import RAW_BYTES, from_objects, reason_of
+from corpus.reading.jsonlines import from_objects, reason_of
+from corpus.reading.long_lines import RAW_BYTES
 from corpus.schema import Block, Limits, Problem, Reason, missing_text
 
 SIGN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|["\[\]{},]', re.DOTALL)

@@ -95,16 +95,16 @@ def _typed(
     loose = loose.with_columns(pl.when(value != "").then(value).alias(name) for name, value in stripped.items())
     typed = loose.select(
         "review_id", "user_id", "business_id", _stars(), *(_votes(name) for name in VOTES), "text",
-        parse_dates(loose["date"]), pl.lit(source).alias("source"), "line",
+        _dates(loose["date"]), pl.lit(source).alias("source"), "line",
     )
     reason = _reasons(loose, typed, max_chars)
     good_rows = reason.is_null()
     found = [*problems, *_problems(loose, reason, raw, max_chars)] if not good_rows.all() else list(problems)
     good = typed.filter(good_rows) if not good_rows.all() else typed
-    return Block(with_ids(good).cast(pl.Schema(COLUMNS)), quarantine(source, found))
+    return Block(_with_ids(good).cast(pl.Schema(COLUMNS)), quarantine(source, found))
 
 
-def with_ids(frame: pl.DataFrame) -> pl.DataFrame:
+def _with_ids(frame: pl.DataFrame) -> pl.DataFrame:
     """Give each record without a review_id an id derived from its content (see `derived_id`)."""
     lacking = frame["review_id"].is_null()
     if not lacking.any():
@@ -126,7 +126,7 @@ def derived_id(values: Sequence[object]) -> str:
     return DERIVED_ID + hashlib.sha256(joined.encode()).hexdigest()[:28]
 
 
-def parse_dates(column: pl.Series) -> pl.Series:
+def _dates(column: pl.Series) -> pl.Series:
     """Return dates as naive UTC `Datetime("us")`; null if none of `DATE_FORMATS` fits or the year is not 1-9999."""
     parsed = _parsed_dates(column)
     outside = ~parsed.to_physical().is_between(EARLIEST, LATEST)

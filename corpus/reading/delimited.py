@@ -15,7 +15,7 @@ import polars as pl
 
 from core.errors import Unreadable
 from corpus.reading.convert import convert
-from corpus.reading.jsonlines import pass_over
+from corpus.reading.long_lines import next_line
 from corpus.reading.parquet import twice
 from corpus.schema import FIELDS, VOTES, Block, Limits, Problem, Reason, missing_text
 
@@ -169,20 +169,3 @@ def _problem(row: list[str], names: list[str], lines: _Lines) -> tuple[Reason, s
     if "text" in row and _names(row) == names:
         return Reason.NOT_A_RECORD, "the header is repeated: several files with headers were put together"
     return None
-
-
-def next_line(stream: io.BufferedReader, number: int, limits: Limits) -> tuple[bytes, Problem | None]:
-    """Return the next line with its line end; if it is over `max_record_bytes`, its beginning and the problem.
-
-    Args:
-        stream: Read up to the end of the line.
-        number: Number of the line, from 1.
-        limits: See `Limits`.
-    """
-    most = limits.max_record_bytes + 2  # the line end does not count
-    line = stream.readline(most)
-    content = line.removesuffix(b"\n").removesuffix(b"\r")
-    if len(content) <= limits.max_record_bytes and (line.endswith(b"\n") or len(line) < most):
-        return line, None
-    problem, _ = pass_over(stream, line, number, limits)
-    return problem.raw, problem

@@ -16,8 +16,9 @@ import polars as pl
 from core.errors import Unreadable
 from corpus.reading.arrays import read_array
 from corpus.reading.convert import convert
-from corpus.reading.delimited import next_line, read_delimited
+from corpus.reading.delimited import read_delimited
 from corpus.reading.jsonlines import read_json_lines
+from corpus.reading.long_lines import next_line
 from corpus.reading.names import uncompressed
 from corpus.reading.parquet import read_parquet
 from corpus.schema import Block, Limits, Problem, Reason

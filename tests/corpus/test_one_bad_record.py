@@ -9,7 +9,6 @@ import lzma
 import tarfile
 from datetime import datetime
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
@@ -302,7 +301,6 @@ def test_a_record_at_which_the_table_library_fails_is_found_and_set_aside(tmp_pa
         return typed(loose, *rest)
 
     monkeypatch.setattr(convert, "_typed", fails)
-    monkeypatch.setattr("corpus.reading.jsonlines._plain", lambda index, *rest: ([], np.arange(len(index.starts))))
     texts = [f"plain {number}" for number in range(50)]
     rows = [{**review(number), "text": text} for number, text in enumerate(texts)]
     content = {
@@ -316,11 +314,15 @@ def test_a_record_at_which_the_table_library_fails_is_found_and_set_aside(tmp_pa
     assert (rows.height, facts["records"]) == (49, 50)
 
 
-def test_a_panic_of_the_quick_way_sends_its_lines_the_careful_way(tmp_path, monkeypatch):
-    def panics(*_):
-        raise Panic("out of bounds")
+def test_a_panic_at_all_lines_together_costs_none_of_them(tmp_path, monkeypatch):
+    typed = convert._typed
 
-    monkeypatch.setattr("corpus.reading.jsonlines.cut", panics)
+    def panics(loose, *rest):
+        if loose.height == len(REVIEWS):
+            raise Panic("out of bounds")
+        return typed(loose, *rest)
+
+    monkeypatch.setattr(convert, "_typed", panics)
     _, rows, quarantine = ingested(tmp_path, ("r.jsonl", json_lines()))
     assert (rows.height, quarantine.height) == (len(REVIEWS), 0)
 
@@ -335,10 +337,10 @@ def test_a_panic_while_unpacking_is_an_input_error(tmp_path, monkeypatch):
 
 
 def test_a_small_file_does_not_hold_a_whole_block(tmp_path):
-    """Texts go on standing in the block they were read into; an archive may hold very many small files."""
+    """An archive may hold very many small files."""
     from corpus.reading.jsonlines import _stretches
     from corpus.schema import Limits
 
     [stretch] = _stretches(io.BufferedReader(io.BytesIO(having())), "r.jsonl", Limits())
-    assert stretch.line(0, stretch.size) == having()
-    assert len(stretch.buffer) < 1_000
+    assert stretch.lines == having()
+    assert len(stretch.lines) < 1_000
