@@ -12,6 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from corpus.duplicates.shingles import mix
 
@@ -27,7 +28,6 @@ every text would be compared with every other one."""
 
 PARTITIONS = 16
 """Number of files for the anchors, chosen by their first bits; one file at a time is in memory."""
-
 
 _FACTORS = mix(np.arange(1, 4, dtype=np.uint64)) | np.uint64(1)
 
@@ -59,7 +59,7 @@ class Anchors:
         text = np.repeat(np.arange(len(lengths), dtype=np.uint32), windows)
         inside = np.arange(total) - np.repeat(np.cumsum(windows) - windows, windows)
         runs = _runs(fingerprints_S)
-        smallest = _sliding_minimum(runs, self._window - RUN + 1)[offsets[text] + inside]
+        smallest = sliding_window_view(runs, self._window - RUN + 1).min(axis=1)[offsets[text] + inside]
         new = np.ones(total, bool)
         new[1:] = (smallest[1:] != smallest[:-1]) | (text[1:] != text[:-1])
         return smallest[new], text[new]
@@ -101,12 +101,3 @@ def _runs(fingerprints_S: np.ndarray) -> np.ndarray:
     last = RUN - 1
     first, middle, final = (fingerprints_S[start : len(fingerprints_S) - last + start] for start in (0, RUN // 2, last))
     return mix(first * _FACTORS[0] + middle * _FACTORS[1] + final * _FACTORS[2])
-
-
-def _sliding_minimum(values_S: np.ndarray, window: int) -> np.ndarray:
-    """Return the minimum of each window of consecutive values, (S - window + 1,), by doubling."""
-    smallest, width = values_S, 1
-    while 2 * width <= window:
-        smallest, width = np.minimum(smallest[:-width], smallest[width:]), 2 * width
-    rest = window - width
-    return np.minimum(smallest[: len(smallest) - rest], smallest[rest:]) if rest else smallest

@@ -10,6 +10,10 @@ by the Jaccard similarity of their sets of word shingles (`corpus.duplicates.shi
 found by an anchor that both share (`corpus.duplicates.anchors`). A text of fewer than `shingle + 2` words is never a
 near-duplicate: "Great food!" does not show that one author copied another. The input of `add` goes to files. Memory
 holds 30 to 40 bytes per text while a band is joined, and memory maps of 16 more bytes while sketches are read.
+
+Of the libraries only the signatures are used (rensa). On 8,000 reviews its index, `RMinHashLSH`, took as much CPU time
+as this search and 2,050 bytes of memory per text; datasketch ten times as much and 8,900 bytes. Neither
+finds contained texts, nor limits the comparisons of ten thousand copies of one letter.
 """
 
 from __future__ import annotations

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from corpus.duplicates.shingles import SLICE_BYTES, Fingerprints
-
-_COLUMNS = 4_096
 
 
 @dataclass(frozen=True)
@@ -71,38 +70,20 @@ class Comparison:
         return np.concatenate(similarity), np.concatenate(near)
 
     def _some(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        texts, where = np.unique(np.concatenate([a, b]), return_inverse=True)
-        shingles, sizes = self._sets(texts)
-        starts = np.cumsum(sizes) - sizes
-        pair = np.concatenate([np.arange(len(a)), np.arange(len(b))])
-        lengths = sizes[where]
-        total = int(lengths.sum())
-        inside = np.arange(total) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        keyed = shingles[np.repeat(starts[where], lengths) + inside] | (np.repeat(pair, lengths) << 32)
-        keyed.sort()
-        common = np.bincount(keyed[1:][keyed[1:] == keyed[:-1]] >> 32, minlength=len(a))
-        return self._nearness.judge(common, sizes[where[: len(a)]], sizes[where[len(a) :]])
+        texts, row = np.unique(np.concatenate([a, b]), return_inverse=True)
+        sets = self._sets(texts)
+        first, second = sets[row[: len(a)]], sets[row[len(a) :]]
+        return self._nearness.judge(first.multiply(second).sum(axis=1), np.diff(first.indptr), np.diff(second.indptr))
 
     def table(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the results of `pairs` for all texts a (A,) with all texts b (B,), (A, B) each, by matrix products."""
-        shingles, sizes = self._sets(np.concatenate([a, b]))
-        owner = np.repeat(np.arange(len(sizes)), sizes)
-        ours = owner < len(a)
-        both = np.intersect1d(shingles[ours], shingles[~ours])
-        column = np.searchsorted(both, shingles)
-        shared = column < len(both)
-        shared[shared] = both[column[shared]] == shingles[shared]
-        owner, column = owner[shared], column[shared]
-        common = np.zeros((len(a), len(b)), np.float32)
-        for first in range(0, len(both), _COLUMNS):
-            some = (column >= first) & (column < first + _COLUMNS)
-            present = np.zeros((len(sizes), min(_COLUMNS, len(both) - first)), np.float32)
-            present[owner[some], column[some] - first] = 1
-            common += present[: len(a)] @ present[len(a) :].T
+        """Return the results of `pairs` for all texts a (A,) with all texts b (B,), (A, B) each, by one product."""
+        sets = self._sets(np.concatenate([a, b]))
+        sizes = np.diff(sets.indptr)
+        common = (sets[: len(a)] @ sets[len(a) :].T).toarray()
         return self._nearness.judge(common, sizes[: len(a), None], sizes[None, len(a) :])
 
-    def _sets(self, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the different shingles of each text, numbered within this call, and their number per text."""
+    def _sets(self, texts: np.ndarray) -> csr_array:
+        """Return the sets of shingles as a matrix (texts, shingles): 1 where a text has a shingle."""
         offsets = np.memmap(self._offsets, np.uint64, "r")
         begin, end = offsets[texts].tolist(), offsets[texts + 1].tolist()
         with self._words.open("rb", buffering=0) as file:  # not mapped: pages around each text would stay in memory
@@ -110,9 +91,8 @@ class Comparison:
         data = np.frombuffer(b"".join(read), np.uint8)
         bounds = np.concatenate([[0], np.cumsum(np.array(end) - np.array(begin))])
         fingerprints, shingle_offsets = self._fingerprints.of(data, bounds)
-        _, numbers = np.unique(fingerprints, return_inverse=True)
-        owner = np.repeat(np.arange(len(texts)), np.diff(shingle_offsets))
-        keyed = (owner << 32) | numbers
-        keyed.sort()
-        keyed = keyed[np.append(True, keyed[1:] != keyed[:-1])]
-        return keyed & 0xFFFFFFFF, np.bincount(keyed >> 32, minlength=len(texts))
+        shingles, column = np.unique(fingerprints, return_inverse=True)
+        sets = csr_array((np.ones(len(column), np.int32), column, shingle_offsets), (len(texts), len(shingles)))
+        sets.sum_duplicates()
+        sets.data[:] = 1
+        return sets
