@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from core.errors import NotAuthorized, ReviewLMError, TrackingUnavailable, without_password
 from tracking.client import PRESENT, database_file, error_code, open_client, reaching
 from tracking.moved_home import DATABASE, mend_moved_home
+from tracking.tags import EXPERIMENT_KIND
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 DEFAULT_UI, UI_VARIABLE = "http://127.0.0.1:5000", "REVIEWLM_MLFLOW_URL"
-KIND, TRAINING = "mlflow.experimentKind", "custom_model_development"
-"""Tag of the experiment. Without it the UI guesses, and shows models as agent versions, with traces and judges."""
+TRAINING = "custom_model_development"
+"""Kind of the experiment. Without it the UI guesses, and shows models as agent versions, with traces and judges."""
 READ_PAUSES = (0.5, 2.0)
 """Seconds before a read request is repeated: a connection may break although nothing is wrong."""
 Answer = TypeVar("Answer")
@@ -125,15 +126,15 @@ class Connection:
                 return ""
             if found.lifecycle_stage == "deleted":
                 client.restore_experiment(found.experiment_id)
-            if KIND not in found.tags:
-                client.set_experiment_tag(found.experiment_id, KIND, TRAINING)
+            if EXPERIMENT_KIND not in found.tags:
+                client.set_experiment_tag(found.experiment_id, EXPERIMENT_KIND, TRAINING)
             return str(found.experiment_id)
 
     def _create_experiment(self) -> str:
         here = None if self.uri.startswith("http") else self.artifact_root.as_uri()
         try:
             with self.reaching() as client:
-                tags = {KIND: TRAINING}
+                tags = {EXPERIMENT_KIND: TRAINING}
                 return str(client.create_experiment(self.experiment, artifact_location=here, tags=tags))
         except ReviewLMError as error:
             if error_code(error) in PRESENT:  # another process was faster

@@ -16,6 +16,7 @@ from evaluation.reports.card import MARKDOWN, Origin, draw
 from tasks.progress import progress
 from tasks.stage import finished, run_stage, show_markdown, show_table, stage
 from tasks.tracking.track import tracker_of, tracking_was_away
+from tracking.tags import CARD_TAG
 
 CARD_VERSION = 1
 PROFILE_FILE, WORDS_FILE = "profile.json", "words.json"
@@ -98,7 +99,7 @@ def log_card(
     tracker = tracker_of(config)
     tracker.log_folder(parent_run_id, card.folder, "data_card")
     tracker.log_table(parent_run_id, table, "fertility.json")
-    tracker.set_tags(parent_run_id, {"reviewlm.card": card.digest})
+    tracker.set_tags(parent_run_id, {CARD_TAG: card.digest})
     rounded = table.with_columns(pl.selectors.float().round(4))
     link = f"Data card and table: {tracker.link(parent_run_id)}"
     show_table("fertility", rounded.to_dicts(), f"Tokens per word, and tokens out of vocabulary. {link}")

@@ -31,8 +31,9 @@ from models.streams import TokenStream, write_stream
 from tasks.fitting.fit import bundle_digest, device_of
 from tasks.progress import progress
 from tasks.stage import finished, run_stage, show_markdown, stage, store_of
-from tasks.tracking.track import DATA_TAG, registry_of, tracker_of
+from tasks.tracking.track import registry_of, tracker_of
 from tracking.registry.registry import CHAMPION, Version
+from tracking.tags import DATA_TAG, DRIFT_TAG
 
 log = logging.getLogger(__name__)
 
@@ -191,7 +192,7 @@ def _tell(config: RunConfig, artifact: Artifact, version: Version, parent_run_id
     odd = {f"odd_{name}": value for name, value in facts["odd"].items()}
     figures = {**facts["excess"], **odd}
     tracker.log_metrics(parent_run_id, {f"drift/{name}": value for name, value in figures.items()})
-    tracker.set_tags(parent_run_id, {"drift": ", ".join(facts["drifted"]) or "none"})
+    tracker.set_tags(parent_run_id, {DRIFT_TAG: ", ".join(facts["drifted"]) or "none"})
     if facts["drifted"] and announce and FlowRunContext.get() is not None:
         emit_event(
             EVENT,

@@ -25,9 +25,10 @@ from models.text.normal_form import NormalForm
 from tasks.evaluation.rescore import score_reviews
 from tasks.fitting.fit import device_of
 from tasks.stage import show_table, stage, store_of
-from tasks.tracking.track import DATA_TAG, registry_of, tracker_of
+from tasks.tracking.track import registry_of, tracker_of
 from tracking.logged_models.benchmark import COLUMNS, Benchmark, BenchmarkStore, digest_of
 from tracking.registry.registry import Version
+from tracking.tags import DATA_TAG
 
 log = logging.getLogger(__name__)
 

@@ -20,8 +20,8 @@ from tasks.evaluation.intervals import ModelComparison, compare
 from tasks.stage import show_markdown, show_table, stage
 from tasks.tracking.track import tracker_of
 from tracking.runs.runs import Tracker
+from tracking.tags import BELOW_TAG, CHECKS, COMPARED_TAG
 
-COMPARED_TAG, BELOW_TAG = "reviewlm.compared", "reviewlm.below_floor"
 TABLE_COLUMNS = (
     "model", "kind", "adaptation", "baseline", "unit", "perplexity", "word_perplexity", "bits_per_byte",
     "open_bits_per_byte", "open_bits_per_byte_lo", "open_bits_per_byte_hi", "gap", "gap_lo", "gap_hi", "below_floor",
@@ -125,4 +125,4 @@ def _log_documents(config: RunConfig, checks: list[Artifact], run_id: str) -> No
         report = read_report(artifact)
         label = artifact.manifest["options"]["label"]
         tracker.log_folder(run_id, artifact.folder / "docs", f"data_docs/{label}")
-        tracker.set_tags(run_id, {f"checks.{label}": report.summary})
+        tracker.set_tags(run_id, {f"{CHECKS}{label}": report.summary})

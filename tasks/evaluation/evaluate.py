@@ -23,12 +23,12 @@ from tasks.fitting.fit import Fitted, bundle_digest, device_of
 from tasks.progress import progress
 from tasks.stage import finished, run_stage, stage
 from tasks.tracking.track import model_note, tracker_of
-from tracking.runs.runs import NOTE, Tracker
+from tracking.runs.runs import Tracker
+from tracking.tags import ADAPTATION, MEASURED_TAG, NOTE
 
 SCORE_VERSION = 4
 SAMPLES_VERSION = 1
 SAMPLES_FILE, SUGGESTIONS_FILE = "samples.parquet", "suggestions.parquet"
-MEASURED_TAG = "reviewlm.measured"
 SAMPLING = ("temperature", "top_k", "top_p", "max_tokens", "seed")
 
 
@@ -144,7 +144,7 @@ def _log_once(tracker: Tracker, model: Measured) -> None:
     if not tracker.has_tag(model.fitted.run_id, MEASURED_TAG, stamp):
         _log_figures(tracker, model)
         figures = figures_of_artifact(model.test)
-        described = {"reviewlm.adaptation": figures.adaptation, NOTE: model_note(model.fitted.spec, figures)}
+        described = {ADAPTATION: figures.adaptation, NOTE: model_note(model.fitted.spec, figures)}
         tracker.set_tags(model.fitted.run_id, {**described, MEASURED_TAG: stamp})
 
 

@@ -27,6 +27,7 @@ from tasks.stage import show_markdown, stage, store_of
 from tasks.tracking.track import tracker_of
 from tracking.client import ABSENT, error_code
 from tracking.registry.version_settings import no_such_model, version_called
+from tracking.tags import COMPARE_A, COMPARE_B, NOTE
 
 FIT_PREFIX = "fit/"
 FIT_COSTS = {"parameters": "parameters", "fit_seconds": "seconds", "fit_cpu_seconds": "cpu_seconds"}
@@ -139,7 +140,7 @@ def _log(config: RunConfig, pair: Pair, run_id: str) -> None:
     }
     tracker.log_metrics(run_id, figures)
     note = "\n\n".join([f"A: {pair.a}, B: {pair.b}.", *pair.notes, *_verdicts(pair)])
-    tracker.set_tags(run_id, {"compare.a": pair.a, "compare.b": pair.b, "mlflow.note.content": note})
+    tracker.set_tags(run_id, {COMPARE_A: pair.a, COMPARE_B: pair.b, NOTE: note})
     show_markdown("comparison", pair.to_markdown(), f"{pair.a} and {pair.b}. MLflow: {tracker.link(run_id)}")
 
 

@@ -31,8 +31,9 @@ from tasks.data.drift import known_ids, unknown_to
 from tasks.data.prepare import VOCABULARY_FILE
 from tasks.fitting.fit import bundle_digest, device_of
 from tasks.stage import run_stage, show_markdown, show_table, stage, store_of
-from tasks.tracking.track import DATA_TAG, registry_of, tracker_of
+from tasks.tracking.track import registry_of, tracker_of
 from tracking.registry.registry import CHAMPION, Version
+from tracking.tags import DATA_TAG, DECAY_TAG, NOTE
 
 log = logging.getLogger(__name__)
 MONTH_VERSION = 1
@@ -178,7 +179,7 @@ def report_decay(config: RunConfig, aged: list[Aged], run_id: str) -> dict[str, 
         figures = {f"decay/v{row['version']}/{name}": row[name] for name in ("open_bits_per_byte", "lo", "hi")}
         tracker.log_metrics(run_id, figures, step=int(row["month"].replace("-", "")))
     verdict = {True: "worse", False: "not worse", None: "too few reviews"}[champion.decay.worse]
-    tracker.set_tags(run_id, {"decay": verdict, "mlflow.note.content": champion.decay.sentence})
+    tracker.set_tags(run_id, {DECAY_TAG: verdict, NOTE: champion.decay.sentence})
     show_table("decay", table.to_dicts(), champion.decay.sentence)
     show_markdown("decay-verdict", literal(champion.decay.sentence), verdict)
     return {

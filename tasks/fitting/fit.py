@@ -23,10 +23,11 @@ from tasks.data.prepare import VOCABULARY_FILE, Prepared
 from tasks.fitting.distributed import FOLDER
 from tasks.fitting.fit_process import run_job
 from tasks.fitting.job import BUNDLE_FOLDER, FitJob
-from tasks.fitting.warm_start import INPUT, START_TAG, Start, starting_point
+from tasks.fitting.warm_start import INPUT, Start, starting_point
 from tasks.progress import Report, progress
 from tasks.stage import finished, run_stage, show_facts, stage, store_of
 from tasks.tracking.track import JOURNAL, open_model_run
+from tracking.tags import START_TAG
 
 FIT_VERSION = 5
 FORWARD_SECONDS = 20.0

@@ -39,6 +39,7 @@ from tasks.promotion.ancestry import Past, look_back
 from tasks.promotion.score_now import Champion, Scored
 from tasks.tracking.track import tracker_of
 from tracking.logged_models.export import smoke_test
+from tracking.tags import MODEL_URI_TAG
 
 NOT_COMPARED = (
     "drift was not measured: there is no champion, its data are not in this store, or hardly any review is new to it"
@@ -210,7 +211,7 @@ def _served(config: RunConfig, challenger: Measured, version: int | None) -> Ser
     if version is None:
         return ServingEvidence(smoke_detail="nothing new was registered", megabytes=size)
     tracker = tracker_of(config)
-    smoke = smoke_test(tracker, tracker.tag(challenger.fitted.run_id, "reviewlm.model_uri"))
+    smoke = smoke_test(tracker, tracker.tag(challenger.fitted.run_id, MODEL_URI_TAG))
     latency = Latency(**smoke.latency_ms) if smoke.latency_ms else None
     return ServingEvidence(smoke.passed, smoke.detail, latency, size)
 

@@ -24,9 +24,10 @@ from tasks.fitting.fit import bundle_digest
 from tasks.lineage.gather import keep_lineage
 from tasks.promotion.choose import passed_over
 from tasks.promotion.evidence import gather_evidence
-from tasks.promotion.score_now import BUNDLE_TAG, Champion, Scored
+from tasks.promotion.score_now import Champion, Scored
 from tasks.stage import show_markdown, stage
-from tasks.tracking.track import DATA_TAG, registry_of, tracker_of, tracking_was_away
+from tasks.tracking.track import registry_of, tracker_of, tracking_was_away
+from tracking import tags as tag
 from tracking.registry.lineage import tag_version
 from tracking.registry.registry import CHAMPION, outcome_tags
 
@@ -52,12 +53,12 @@ def register(config: RunConfig, prepared: Prepared, challenger: Measured, champi
         return None
     registry, tracker = registry_of(config), tracker_of(config)  # `registry_of` waits until MLflow has all writes
     run_id = tracker.known_id(challenger.fitted.run_id)
-    uri = tracker.tag(run_id, "reviewlm.model_uri")
+    uri = tracker.tag(run_id, tag.MODEL_URI_TAG)
     tags = {
         LINEAGE_TAG: keep_lineage(config, uri, challenger),
-        "kind": challenger.fitted.spec.kind, "model": challenger.name, BUNDLE_TAG: digest,
-        DATA_TAG: prepared.clean.digest, "adaptation": challenger.test.facts["adaptation"],
-        "leak_certificate": prepared.clean.facts.get("certificate") or "none",
+        tag.MODEL_KIND: challenger.fitted.spec.kind, tag.MODEL_NAME: challenger.name, tag.BUNDLE_TAG: digest,
+        tag.DATA_TAG: prepared.clean.digest, tag.VERSION_ADAPTATION: challenger.test.facts["adaptation"],
+        tag.LEAK_CERTIFICATE: prepared.clean.facts.get("certificate") or "none",
     }
     family = family_of_run(config, prepared.clean).tags()
     number = registry.register(uri, run_id, tags | family)
@@ -93,7 +94,7 @@ def decide(
     tracker.log_text(parent_run_id, decision.to_markdown(), "decision.md")
     if (certificate := prepared.clean.folder / CERTIFICATE_FILE).exists():
         tracker.log_text(parent_run_id, certificate.read_text(encoding="utf-8"), CERTIFICATE_FILE)
-    tracker.set_tags(parent_run_id, {"gate/outcome": decision.headline, "mlflow.note.content": decision.to_markdown()})
+    tracker.set_tags(parent_run_id, {tag.OUTCOME: decision.headline, tag.NOTE: decision.to_markdown()})
     show_markdown("gate", decision.to_markdown(), decision.headline)
     now = registry_of(config).alias(CHAMPION)
     return Promotion(challenger.name, version, now.version if now else None, decision)
@@ -101,5 +102,5 @@ def decide(
 
 def _when(scored: Scored, champion: Champion | None) -> dict[str, str]:
     """Return the times of scoring as tags; the decision has none, so that equal evidence gives equal decisions."""
-    times = {"gate/challenger scored": scored.at}
-    return times | ({"gate/champion scored": champion.scored.at} if champion and champion.scored else {})
+    times = {tag.SCORED_CHALLENGER: scored.at}
+    return times | ({tag.SCORED_CHAMPION: champion.scored.at} if champion and champion.scored else {})

@@ -27,10 +27,10 @@ from tasks.evaluation.evaluate import Measured, score_bundle, scores_of
 from tasks.fitting.fit import bundle_digest, device_of
 from tasks.progress import progress
 from tasks.stage import stage, store_of
-from tasks.tracking.track import DATA_TAG, registry_of, tracking_was_away
+from tasks.tracking.track import registry_of, tracking_was_away
 from tracking.registry.registry import CHAMPION, Version
+from tracking.tags import BUNDLE_TAG, DATA_TAG
 
-BUNDLE_TAG = "bundle"
 """Tag of a registered version: the digest of its bundle at registration."""
 log = logging.getLogger(__name__)
 

@@ -41,6 +41,7 @@ from tasks.progress import progress
 from tasks.stage import git_commit, show_markdown, show_table, stage
 from tasks.tracking.track import tracker_of
 from tracking.runs.runs import run_tags
+from tracking.tags import KIND
 
 if TYPE_CHECKING:
     from models.neural.optimization.comparison import OptimizerComparison
@@ -142,7 +143,7 @@ def track_rates(config: RunConfig, spec: RecurrentSpec | NPLMSpec, sweep: RateSw
     """Log a range test to MLflow (losses by update, suggested rate, plot) and return the run's id."""
     tracker = tracker_of(config)
     run = tracker.start_run(f"{RANGE_TEST} {spec.name}", {**run_tags(git_commit=git_commit()),
-                                                        "reviewlm.kind": RANGE_TEST})  # fmt: skip
+                                                        KIND: RANGE_TEST})  # fmt: skip
     ends = {"lowest": sweep.rates[0], "highest_reached": sweep.rates[-1]}
     tracker.log_params(run, {"model": spec.name, "optimizer": spec.training.optimizer, **ends})
     loss = "train/nats" if sweep.in_nats else "train/estimator_loss"
@@ -161,7 +162,7 @@ def track_rates(config: RunConfig, spec: RecurrentSpec | NPLMSpec, sweep: RateSw
 def track_comparison(config: RunConfig, spec: RecurrentSpec | NPLMSpec, found: OptimizerComparison) -> str:
     """Log a comparison to MLflow (a parent run with table and plots, a child run per trial); return the parent's id."""
     tracker = tracker_of(config)
-    kind = {"reviewlm.kind": NAME}
+    kind = {KIND: NAME}
     parent = tracker.start_run(NAME, {**run_tags(git_commit=git_commit()), **kind})
     tracker.log_params(parent, {"model": spec.name, "hidden": spec.hidden, "embedding": spec.embedding,
                                 "epochs": found.epochs, "train_tokens": found.train_tokens})  # fmt: skip

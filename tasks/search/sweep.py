@@ -29,7 +29,7 @@ from tasks.search.study import Study, Trial
 from tasks.search.trial import CHAMPION_NOTE, mark_best
 from tasks.stage import show_markdown, show_table, stage
 from tasks.tracking.track import tracker_of
-from tracking.runs.runs import NOTE
+from tracking.tags import NOTE, SWEEP_WINNER
 
 PARENT = "parent run"
 log = logging.getLogger(__name__)
@@ -222,7 +222,7 @@ def _log(
     tracker.log_curves(run_id, losses)
     best = {f"winner/{name}": value for name, value in _finalist_row(winner).items() if isinstance(value, float)}
     tracker.log_metrics(run_id, best)
-    tracker.set_tags(run_id, {"sweep.winner": f"trial {winner.trial.number}", NOTE: _note(result)})
+    tracker.set_tags(run_id, {SWEEP_WINNER: f"trial {winner.trial.number}", NOTE: _note(result)})
 
 
 def trial_row(trial: Trial) -> dict[str, Any]:

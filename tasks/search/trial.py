@@ -26,16 +26,16 @@ from models.specs import ModelSpec
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit import FORWARD_SECONDS, EnoughSeen, FitPlan, build_fit, plan_fit
 from tasks.fitting.fit_process import interrupted
-from tasks.fitting.warm_start import START_TAG, champion_digest
+from tasks.fitting.warm_start import champion_digest
 from tasks.search.study import RunningTrial, Study
 from tasks.stage import stage
 from tasks.tracking.parameters import parameters_of
 from tasks.tracking.track import JOURNAL, ended_on_error, prefect_tags, tracker_of
 from tracking.registry.change import ChampionChanged
 from tracking.runs.reopen import reopen_run
-from tracking.runs.runs import NOTE, Tracker
+from tracking.runs.runs import Tracker
+from tracking.tags import NOTE, START_TAG, SWEEP_BEST, SWEEP_STATE, SWEEP_TRIAL
 
-STATE, TRIAL, BEST = "sweep.state", "sweep.trial", "sweep.best"
 CHAMPION_NOTE = "champion"
 """Name of the study's note with the digest of the champion that its fits start from."""
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class TrialRun:
         """End the run as complete, pruned or failed."""
         self.tracker.log_metrics(self.run_id, {f"fit/{name}": value for name, value in (facts or {}).items()})
         note = {NOTE: f"{state.capitalize()}: {reason}"[:4000]} if reason else {}
-        self.tracker.set_tags(self.run_id, {STATE: state, **note})
+        self.tracker.set_tags(self.run_id, {SWEEP_STATE: state, **note})
         self.tracker.end_run(self.run_id, "FAILED" if state == "failed" else "FINISHED")
 
 
@@ -85,11 +85,11 @@ def trial_run(
         run_id = known
         tracker.set_tags(run_id, {NOTE: ""})  # remove the note of the interrupt
     else:
-        run_id = tracker.start_run(name, {TRIAL: name, **prefect_tags()}, parent_run_id)
+        run_id = tracker.start_run(name, {SWEEP_TRIAL: name, **prefect_tags()}, parent_run_id)
     with ended_on_error(tracker, run_id):
         options = parameters_of(config, spec, prepared) if spec else {}
         tracker.log_params(run_id, {"sweep": dict(values), **options})
-        tracker.set_tags(run_id, {STATE: "running"})
+        tracker.set_tags(run_id, {SWEEP_STATE: "running"})
         yield TrialRun(tracker, run_id)
 
 
@@ -241,11 +241,11 @@ def fit_shown(config: RunConfig, plan: FitPlan, prepared: Prepared, run: TrialRu
 
 def mark_best(config: RunConfig, study: Study, run_id: str) -> None:
     """Tag the run of the best trial, and remove the mark from the previous best."""
-    tracker, before = tracker_of(config), study.note(BEST)
+    tracker, before = tracker_of(config), study.note(SWEEP_BEST)
     marks = {before: "false"} if before and before != run_id else {}
     for run, best in {**marks, run_id: "true"}.items():
         try:
-            tracker.set_tags(run, {BEST: best})
+            tracker.set_tags(run, {SWEEP_BEST: best})
         except ReviewLMError as error:  # e.g. the run was deleted in MLflow
             log.warning("a trial's run cannot be tagged: %s", error)
-    study.remember(BEST, run_id)
+    study.remember(SWEEP_BEST, run_id)

@@ -12,6 +12,7 @@ from core.config.run_config import RunConfig
 from tasks.stage import git_commit
 from tasks.tracking.track import tracker_of
 from tracking.runs.runs import run_tags
+from tracking.tags import KIND
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,7 +33,7 @@ def track(
         figures: Plots by file name.
     """
     tracker = tracker_of(config)
-    run = tracker.start_run(name, {**run_tags(git_commit=git_commit()), "reviewlm.kind": "memory"})
+    run = tracker.start_run(name, {**run_tags(git_commit=git_commit()), KIND: "memory"})
     tracker.log_params(run, settings)
     tracker.log_metrics(run, {key: value for key, value in metrics.items() if isfinite(value)})
     for file, rows in tables.items():

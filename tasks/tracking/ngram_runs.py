@@ -14,6 +14,7 @@ from models.ngram.lines.text_comparison import Pruned, TextComparison
 from tasks.stage import git_commit
 from tasks.tracking.track import tracker_of
 from tracking.runs.runs import Tracker, run_tags
+from tracking.tags import KIND
 
 NAME = "ngram compare"
 
@@ -28,7 +29,7 @@ def track(config: RunConfig, found: TextComparison, settings: Mapping[str, Any])
     import polars as pl
 
     tracker = tracker_of(config)
-    parent = tracker.start_run(NAME, {**run_tags(git_commit=git_commit()), "reviewlm.kind": "ngram"})
+    parent = tracker.start_run(NAME, {**run_tags(git_commit=git_commit()), KIND: "ngram"})
     tracker.log_params(parent, settings)
     train, choose, measure = found.tokens
     sizes = {"tokens/train": train, "tokens/choose": choose, "tokens/measure": measure, "oov": found.oov}
@@ -50,7 +51,7 @@ def track(config: RunConfig, found: TextComparison, settings: Mapping[str, Any])
 
 def _model_run(tracker: Tracker, parent: str, row: Row) -> None:
     share = "" if row.every == 1 else f" 1/{row.every}"
-    run = tracker.start_run(f"{row.method} {row.order}{share}", {"reviewlm.kind": "ngram"}, parent)
+    run = tracker.start_run(f"{row.method} {row.order}{share}", {KIND: "ngram"}, parent)
     tracker.log_params(run, {"smoothing": row.method, "order": row.order, "every": row.every})
     measured = {
         "tokens": row.tokens, "ngrams": row.ngrams, "bytes": row.bytes, "seconds": row.seconds,
@@ -64,7 +65,7 @@ def _model_run(tracker: Tracker, parent: str, row: Row) -> None:
 
 
 def _pruned_run(tracker: Tracker, parent: str, point: Pruned, settings: Mapping[str, Any]) -> None:
-    run = tracker.start_run(f"pruned {point.pruning} {point.threshold:g}", {"reviewlm.kind": "ngram"}, parent)
+    run = tracker.start_run(f"pruned {point.pruning} {point.threshold:g}", {KIND: "ngram"}, parent)
     tracker.log_params(run, {"pruning": point.pruning, "threshold": point.threshold, "order": max(settings["orders"])})
     tracker.log_metrics(run, {"ngrams": point.ngrams, "bytes": point.bytes, "test/perplexity": point.perplexity})
     tracker.end_run(run)

@@ -30,21 +30,18 @@ from tasks.fitting.fit_process import interrupted
 from tasks.fitting.resources import SYSTEM_JOURNAL
 from tasks.stage import git_commit
 from tasks.tracking.parameters import parameters_of
+from tracking import tags as tag
 from tracking.logged_models.bundles import has_bundle
 from tracking.logged_models.export import log_bundle
 from tracking.logged_models.opening import about, tracker_at
 from tracking.registry.registry import CHAMPION, Registry
 from tracking.runs.abandoned import end_abandoned
 from tracking.runs.reopen import reopen_run
-from tracking.runs.runs import FLOW_RUN_URL, NOTE, PARENT, Tracker, run_tags
-from tracking.runs.writes import MODEL_URI_TAG
+from tracking.runs.runs import Tracker, run_tags
 
 log = logging.getLogger(__name__)
 JOURNAL = "metrics.jsonl"
 NOTE_LENGTH = 7_500
-FIT_TAG = "reviewlm.fit"
-DATA_TAG = "data"
-"""Tag of a registered version: the digest of the prepared data set that its model was trained on."""
 
 
 def tracker_of(config: RunConfig) -> Tracker:
@@ -80,7 +77,7 @@ def prefect_tags() -> dict[str, str]:
         return {}
     run = context.flow_run
     base = PREFECT_UI_URL.value() or "http://127.0.0.1:4200"
-    return {**run_tags(str(run.id), f"{base}/runs/flow-run/{run.id}"), "prefect.flow_run_name": run.name}
+    return {**run_tags(str(run.id), f"{base}/runs/flow-run/{run.id}"), tag.FLOW_RUN_NAME: run.name}
 
 
 def tracking_was_away(task: Any, run: Any, state: State[Any]) -> bool:
@@ -95,7 +92,7 @@ def tracking_was_away(task: Any, run: Any, state: State[Any]) -> bool:
 def prefect_link() -> str:
     """Return a Markdown link to the Prefect flow run, for a run's description; empty outside a flow."""
     tags = prefect_tags()
-    return f"[Prefect run {tags['prefect.flow_run_name']}]({tags[FLOW_RUN_URL]})" if tags else ""
+    return f"[Prefect run {tags[tag.FLOW_RUN_NAME]}]({tags[tag.FLOW_RUN_URL]})" if tags else ""
 
 
 @contextmanager
@@ -110,7 +107,7 @@ def parent_run(config: RunConfig, name: str, known: str = "") -> Iterator[str]:
     tracker = tracker_of(config)
     tracker.wait(config.execution.tracking_patience)  # detect a wrong address now, not after hours of work
     end_abandoned(tracker)
-    about = {"reviewlm.preset": config.preset}
+    about = {tag.PRESET: config.preset}
     tags = {**prefect_tags(), **run_tags(git_commit=git_commit(), description=prefect_link()), **about}
     run_id = known if known and reopen_run(tracker, known) else ""
     if run_id:
@@ -137,9 +134,9 @@ def _link_from_prefect(tracker: Tracker, run_id: str) -> None:
 def add_to_description(tracker: Tracker, run_id: str, text: str) -> None:
     """Append a paragraph to a run's description if it is not there yet; do nothing if MLflow does not answer."""
     with suppress(TrackingUnavailable):
-        said = tracker.tag(run_id, NOTE)
+        said = tracker.tag(run_id, tag.NOTE)
         if text and text not in said:
-            tracker.set_tags(run_id, {NOTE: f"{said[: NOTE_LENGTH - len(text)]}\n\n{text}".strip()})
+            tracker.set_tags(run_id, {tag.NOTE: f"{said[: NOTE_LENGTH - len(text)]}\n\n{text}".strip()})
 
 
 @contextmanager
@@ -151,7 +148,7 @@ def ended_on_error(tracker: Tracker, run_id: str) -> Iterator[None]:
         failed = isinstance(error, Exception) and not interrupted()  # an interrupt causes exceptions too
         with suppress(ReviewLMError):  # an unreachable MLflow must not hide the error
             note = f"{'Failed' if failed else 'Interrupted'}: {error or type(error).__name__}"[:3500]
-            tracker.set_tags(run_id, {NOTE: f"{note}\n\n{prefect_link()}".strip()})
+            tracker.set_tags(run_id, {tag.NOTE: f"{note}\n\n{prefect_link()}".strip()})
             if isinstance(error, CheckFailed) and Path(error.report).is_file():
                 tracker.log_folder(run_id, Path(error.report).parent, "data_docs/failed")
             tracker.end_run(run_id, "FAILED" if failed else "KILLED")
@@ -211,7 +208,7 @@ def open_model_run(
         )
         finished_run, there = None, False
     if finished_run:
-        tracker.set_tags(parent_run_id, {f"reviewlm.child.{spec.name}": finished_run})
+        tracker.set_tags(parent_run_id, {f"{tag.CHILD}{spec.name}": finished_run})
         yield ModelRun(tracker, finished_run, known=True)
         return
     parameters = parameters_of(config, spec, prepared)
@@ -223,7 +220,7 @@ def open_model_run(
         streams = prepared.tokens[spec.vocabulary]
         tracker.log_datasets(run_id, [dataset_of(spec.vocabulary, split, streams[split]) for split in streams])
         tracker.log_folder(run_id, prepared.vocabularies[spec.vocabulary].folder, "tokenizer")
-        tracker.set_tags(parent_run_id, {f"reviewlm.child.{spec.name}": run_id})
+        tracker.set_tags(parent_run_id, {f"{tag.CHILD}{spec.name}": run_id})
         yield ModelRun(tracker, run_id, known=False)
 
 
@@ -245,10 +242,10 @@ def _new_model_run(
     tracker: Tracker, config: RunConfig, spec: ModelSpec, digest: str, parent_run_id: str, there: bool
 ) -> str:
     tags = {
-        FIT_TAG: digest, "reviewlm.kind": spec.kind, "reviewlm.unit": config.vocabulary[spec.vocabulary].unit,
-        "reviewlm.preset": config.preset, **run_tags(description=prefect_link()), **prefect_tags(),
+        tag.FIT_TAG: digest, tag.KIND: spec.kind, tag.UNIT: config.vocabulary[spec.vocabulary].unit,
+        tag.PRESET: config.preset, **run_tags(description=prefect_link()), **prefect_tags(),
     }
-    unless = (FIT_TAG, digest, "FINISHED") if there else None
+    unless = (tag.FIT_TAG, digest, "FINISHED") if there else None
     return tracker.start_run(spec.name, tags, parent_run_id, unless)
 
 
@@ -264,21 +261,21 @@ def _taken_up(tracker: Tracker, digest: str, parameters: dict[str, Any], parent_
     except ReviewLMError:  # settings outside the fit's digest differ, e.g. the name
         tracker.end_run(run_id, "KILLED")
         return None
-    tracker.set_tags(run_id, {PARENT: parent_run_id, NOTE: prefect_link(), **prefect_tags()})
+    tracker.set_tags(run_id, {tag.PARENT: parent_run_id, tag.NOTE: prefect_link(), **prefect_tags()})
     return run_id
 
 
 def _found(tracker: Tracker, digest: str, status: str) -> str | None:
     """Return the newest run of a fit with a status; None if there is none or MLflow does not answer."""
     with suppress(TrackingUnavailable):
-        return tracker.find_run(FIT_TAG, digest, status)
+        return tracker.find_run(tag.FIT_TAG, digest, status)
     return None
 
 
 def _is_whole(tracker: Tracker, run_id: str) -> bool:
     """Return whether the logged model of a finished run still has its files; True if MLflow does not answer."""
     with suppress(TrackingUnavailable):
-        return has_bundle(tracker, tracker.tag(run_id, MODEL_URI_TAG))
+        return has_bundle(tracker, tracker.tag(run_id, tag.MODEL_URI_TAG))
     return True
 
 

@@ -33,8 +33,9 @@ class Home:
     def crown(self, fit_digest: str) -> None:
         """Register the model of a fit and make it champion, whatever the gate would say."""
         from core.config.presets import load_config
-        from tasks.tracking.track import FIT_TAG, registry_of, tracker_of
+        from tasks.tracking.track import registry_of, tracker_of
         from tracking.registry.registry import CHAMPION
+        from tracking.tags import FIT_TAG
 
         config = load_config(ONE)
         run_id = tracker_of(config).find_run(FIT_TAG, fit_digest)
@@ -46,7 +47,8 @@ class Home:
 
     def note(self, fit_digest: str) -> str:
         from core.config.presets import load_config
-        from tasks.tracking.track import FIT_TAG, tracker_of
+        from tasks.tracking.track import tracker_of
+        from tracking.tags import FIT_TAG
 
         tracker = tracker_of(load_config(ONE))
         return tracker.tag(tracker.find_run(FIT_TAG, fit_digest) or "", "reviewlm.start")

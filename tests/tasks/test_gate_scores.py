@@ -27,8 +27,9 @@ from tasks.evaluation.evaluate import score_bundle
 from tasks.fitting.fit import bundle_digest
 from tasks.promotion.evidence import megabytes
 from tasks.promotion.promote import decide, register
-from tasks.promotion.score_now import BUNDLE_TAG, score_challenger, score_champion, score_now
+from tasks.promotion.score_now import score_challenger, score_champion, score_now
 from tracking.registry.registry import bundle_in
+from tracking.tags import BUNDLE_TAG
 
 TEXTS = [f"The {food} was {taste} and the staff were {mood}." for food in ("pizza", "soup", "tea")
          for taste in ("good", "cold", "great") for mood in ("kind", "rude")]  # fmt: skip

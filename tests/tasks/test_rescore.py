@@ -29,7 +29,8 @@ from tasks.data.prepare import clean_and_split
 from tasks.evaluation.benchmark import measure_benchmark
 from tasks.evaluation.rescore import choose_versions, report_decay, rescore_version
 from tasks.stage import recorded_stages, run_stage, stages_of_this_run
-from tasks.tracking.track import DATA_TAG, registry_of, tracker_of
+from tasks.tracking.track import registry_of, tracker_of
+from tracking.tags import DATA_TAG
 
 HOW = ("good", "cold", "great", "fresh", "fine", "plain", "rich", "hot")
 WHEN = ("lunch", "dinner", "noon", "breakfast")

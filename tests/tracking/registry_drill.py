@@ -14,8 +14,8 @@ from typing import Any
 from tracking.registry.events import CARRIED_OUT
 from tracking.registry.registry import Registry
 from tracking.registry.standing import replay
-from tracking.registry.versions import SINCE
 from tracking.runs.runs import Tracker
+from tracking.tags import SINCE
 
 READS = ("get_", "search_")
 OLD, CHAMPION, CHALLENGER = 1, 2, 3

@@ -19,9 +19,10 @@ from tracking.client import open_client
 from tracking.logged_models.opening import tracker_at
 from tracking.runs import open_runs
 from tracking.runs.abandoned import left_marks
-from tracking.runs.open_runs import PROCESS, end_open_runs, marks_of
+from tracking.runs.open_runs import end_open_runs, marks_of
 from tracking.runs.outbox import Write
 from tracking.runs.runs import Tracker
+from tracking.tags import PROCESS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 WRITER = """

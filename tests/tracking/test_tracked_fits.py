@@ -20,13 +20,13 @@ from core.errors import BundleError, TrackingUnavailable
 from core.processes.identity import is_gone, this_machine
 from models.specs import spec_from_dict
 from tasks.tracking import track
-from tasks.tracking.track import FIT_TAG, JOURNAL, log_inputs, open_model_run, parent_run
+from tasks.tracking.track import JOURNAL, log_inputs, open_model_run, parent_run
 from tracking.logged_models.bundles import bundle_in, has_bundle
 from tracking.registry.registry import Registry
 from tracking.runs.abandoned import end_abandoned
-from tracking.runs.open_runs import PROCESS, process_tags
+from tracking.runs.open_runs import process_tags
 from tracking.runs.runs import Tracker
-from tracking.runs.writes import MODEL_URI_TAG
+from tracking.tags import FIT_TAG, MODEL_URI_TAG, PROCESS
 
 TINY = Path(__file__).parent.parent / "flows" / "tiny.toml"
 SPEC = spec_from_dict({"kind": "ngram", "name": "kn2", "order": 2})

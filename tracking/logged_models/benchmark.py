@@ -18,8 +18,8 @@ import polars as pl
 from core.errors import Damaged, ReviewLMError
 from tracking.client import ABSENT, error_code
 from tracking.runs.runs import Tracker
+from tracking.tags import BENCHMARK_DIGEST, BENCHMARK_RUN, BENCHMARK_SOURCE
 
-DIGEST, RUN = "benchmark/digest", "benchmark/run"
 FOLDER, REVIEWS = "benchmark", "reviews.parquet"
 HISTORY = "benchmark_history.json"
 COLUMNS = ("review_id", "text", "stars", "bytes", "words")
@@ -53,9 +53,9 @@ class BenchmarkStore:
             Damaged: The file was changed after it was frozen, or is not a complete table.
         """
         tags = self._tags()
-        if DIGEST not in tags:
+        if BENCHMARK_DIGEST not in tags:
             return None
-        digest, run_id = tags[DIGEST], tags[RUN]
+        digest, run_id = tags[BENCHMARK_DIGEST], tags[BENCHMARK_RUN]
         file = self.tracker.artifact_root / "downloads" / FOLDER / digest / REVIEWS
         if not file.is_file():
             self._fetch(run_id, f"{FOLDER}/{REVIEWS}", file)
@@ -77,15 +77,15 @@ class BenchmarkStore:
         if (known := self.find()) is not None:
             return known
         digest = digest_of(reviews)
-        run_id = self.tracker.start_run("benchmark", {DIGEST: digest, "benchmark/source": source})
+        run_id = self.tracker.start_run("benchmark", {BENCHMARK_DIGEST: digest, BENCHMARK_SOURCE: source})
         with tempfile.TemporaryDirectory(prefix="reviewlm-benchmark-") as folder:
             reviews.select(COLUMNS).write_parquet(Path(folder) / REVIEWS)
             with self.tracker.reaching() as client:  # not through the outbox: the tags name this file
                 client.log_artifacts(run_id, folder, FOLDER)
         self.tracker.end_run(run_id)
         with self.tracker.reaching() as client:  # the digest last: it marks the set as frozen
-            client.set_registered_model_tag(self.name, RUN, run_id)
-            client.set_registered_model_tag(self.name, DIGEST, digest)
+            client.set_registered_model_tag(self.name, BENCHMARK_RUN, run_id)
+            client.set_registered_model_tag(self.name, BENCHMARK_DIGEST, digest)
         found = self.find()
         if found is None:
             raise ReviewLMError("The benchmark set could not be frozen", where=f"models:/{self.name}")

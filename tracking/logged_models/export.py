@@ -30,7 +30,7 @@ from core.store import sha256_of_file
 from tracking.runs.outbox import Write, link_or_copy
 from tracking.runs.params import flatten
 from tracking.runs.runs import Tracker
-from tracking.runs.writes import MODEL_URI_TAG
+from tracking.tags import BUNDLE_DIGEST_TAG, CODE_TAG, MODEL_KIND, MODEL_URI_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -43,7 +43,6 @@ PYFUNC = Path(__file__).with_name("pyfunc.py")
 SMOKE = Path(__file__).with_name("smoke.py")
 BUNDLE_PATH, SPEC = "artifacts/bundle", "spec.json"
 REQUIRED = ("mlflow", "numpy", "polars", "pydantic", "safetensors", "tokenizers", "torch")
-DIGEST_TAG, KIND_TAG, CODE_TAG = "bundle_digest", "kind", "code"
 MAX_PARAMS = 90
 NOT_IN_NAMES = r"[/:.%\"']"
 """Characters that MLflow does not allow in the name of a logged model."""
@@ -113,7 +112,7 @@ def _logged_model(client: MlflowClient, write: Write, facts: dict[str, Any]) -> 
 
     run, name = client.get_run(write.run_id), write.details["name"]
     tags = {
-        KIND_TAG: str(facts.get("kind", "")), DIGEST_TAG: sha256_of_file(write.files["bundle"] / SPEC),
+        MODEL_KIND: str(facts.get("kind", "")), BUNDLE_DIGEST_TAG: sha256_of_file(write.files["bundle"] / SPEC),
         CODE_TAG: code_name(write.files["package"]),
     }
     known = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{write.run_id}'")

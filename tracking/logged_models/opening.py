@@ -21,8 +21,9 @@ from core.environment import chosen_device
 from core.errors import BundleError, InputError, ReviewLMError
 from tracking.client import ABSENT, database_file, error_code
 from tracking.registry.registry import Registry, bundle_in
-from tracking.registry.versions import CHALLENGER, CHAMPION, MODEL_URI, PREVIOUS, SCHEME, Reference, Version
+from tracking.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, SCHEME, Reference, Version
 from tracking.runs.runs import Tracker
+from tracking.tags import MODEL_URI_TAG
 
 if TYPE_CHECKING:
     from models.bundles.bundle import Bundle
@@ -205,7 +206,7 @@ def _read_directly(tracker: Tracker, file: Path, reference: Reference) -> Found 
         log.debug("asking MLflow for %s: %s", reference, error)
         return None
     made = datetime.fromtimestamp(created / 1000, UTC)
-    source = tags.get(MODEL_URI) or address
+    source = tags.get(MODEL_URI_TAG) or address
     version = Version(number, run_id or "", tags, source, aliases, made, description or "", reference.name)
     return Found(version, folder) if folder else None
 

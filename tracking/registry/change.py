@@ -24,8 +24,9 @@ from core.errors import ReviewLMError, TrackingUnavailable
 from tracking.client import ABSENT, error_code
 from tracking.registry.events import ABANDONED, ADOPTED, GATE, MANUAL, DecisionLog, Event, upsert
 from tracking.registry.standing import CARRIED_OUT, OVERTAKEN, PENDING, Standing, replay
-from tracking.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, RULE, SINCE, Version, version_of
+from tracking.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, Version, version_of
 from tracking.runs.runs import Tracker
+from tracking.tags import RULE, SINCE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

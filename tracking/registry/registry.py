@@ -22,14 +22,10 @@ from tracking.registry.change import ChampionChanged, Change, aliases_of, exclus
 from tracking.registry.events import GATE, MANUAL, ROLLBACK, DecisionLog, Event, author, same_decision
 from tracking.registry.standing import OVERTAKEN, replay
 from tracking.registry.versions import (
-    BY_HAND,
     CHALLENGER,
     CHAMPION,
     DESCRIPTION_LENGTH,
-    MODEL_URI,
-    OUTCOME,
     PREVIOUS,
-    REASON,
     REFUSED,
     Version,
     outcome_tags,
@@ -38,12 +34,12 @@ from tracking.registry.versions import (
 )
 from tracking.runs.params import shorten
 from tracking.runs.runs import Tracker
+from tracking.tags import BY_HAND_WHO, BY_HAND_WHY, MODEL_URI_TAG, MODEL_VERSIONS, OUTCOME, REASON
 
 __all__ = [
     "CHALLENGER", "CHAMPION", "PREVIOUS", "ChampionChanged", "Registry", "Version", "bundle_in", "outcome_tags",
 ]
 log = logging.getLogger(__name__)
-MODEL_VERSIONS = "mlflow.modelVersions"  # the UI uses this tag to link a logged model to its versions
 
 
 class Registry:
@@ -84,7 +80,7 @@ class Registry:
         """Create a version from the model's folder: MLflow would look up `models:/m-…` in its process-wide store."""
         with self.tracker.reaching() as client:
             created = client.create_model_version(
-                self.name, model.artifact_location, run_id, version_tags({**tags, MODEL_URI: model_uri}),
+                self.name, model.artifact_location, run_id, version_tags({**tags, MODEL_URI_TAG: model_uri}),
                 description=shorten(description, DESCRIPTION_LENGTH), model_id=model.model_id,
             )
         return int(created.version)
@@ -207,7 +203,7 @@ class Registry:
         if self._aliases().get(CHAMPION) == version:
             return None
         who = who or author()
-        tags = {f"{BY_HAND}why": why, f"{BY_HAND}who": who} if why else {}
+        tags = {BY_HAND_WHY: why, BY_HAND_WHO: who} if why else {}
         return self._decide(Event(MANUAL, True, version, expected_champion, why, who, tags=version_tags(tags)))
 
     def require_promotable(self, version: int, force: bool = False) -> None:

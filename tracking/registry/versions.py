@@ -14,16 +14,13 @@ from core.errors import ConfigError
 from core.lineage.family import FAMILY_TAG
 from models.names import require_name
 from tracking.runs.params import legal_name, shorten
+from tracking.tags import MODEL_KIND, MODEL_URI_TAG, OUTCOME, REASON, RULE
 
 if TYPE_CHECKING:
     from evaluation.gate.decision import Decision
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
-OUTCOME, REASON, RULE = "gate/outcome", "gate/reason", "gate/rule/"
 PROMOTED, REFUSED = "promoted", "refused"
-SINCE = "champion/since"
-BY_HAND = "by_hand/"
-MODEL_URI = "reviewlm.model_uri"  # MLflow's database does not store the logged model of a version
 TAG_LENGTH, DESCRIPTION_LENGTH = 5000, 5000
 REFERENCE = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[\w-]{1,255})|/(?P<version>\d{1,9}))")
 SCHEME = "models:/"
@@ -46,7 +43,7 @@ class Version:
         """Return the row for a list of versions, as JSON values."""
         return {
             "version": self.version, "aliases": ", ".join(self.aliases), "outcome": self.tags.get(OUTCOME, ""),
-            "reason": self.tags.get(REASON, ""), "kind": self.tags.get("kind", ""),
+            "reason": self.tags.get(REASON, ""), "kind": self.tags.get(MODEL_KIND, ""),
             "family": self.tags.get(FAMILY_TAG, ""),
             "created": self.created.isoformat(timespec="seconds"), "run_id": self.run_id,
         }
@@ -97,7 +94,7 @@ def version_of(entry: Any, aliases: Mapping[str, int]) -> Version:
     names = tuple(sorted(name for name, target in aliases.items() if target == number))
     tags = dict(entry.tags)
     created = datetime.fromtimestamp(entry.creation_timestamp / 1000, UTC)
-    source = tags.get(MODEL_URI) or str(entry.source)
+    source = tags.get(MODEL_URI_TAG) or str(entry.source)  # MLflow's database does not store the logged model
     return Version(number, entry.run_id or "", tags, source, names, created, entry.description or "", entry.name)
 
 

@@ -16,8 +16,9 @@ from core.errors import ReviewLMError
 from core.processes.identity import is_gone
 from core.processes.leftovers import is_held
 from tracking.logged_models.opening import tracker_at
-from tracking.runs.open_runs import PROCESS, marks_of
-from tracking.runs.runs import NOTE, Tracker
+from tracking.runs.open_runs import marks_of
+from tracking.runs.runs import Tracker
+from tracking.tags import NOTE, PROCESS
 
 log = logging.getLogger(__name__)
 

@@ -19,12 +19,11 @@ from core.errors import ReviewLMError
 from core.processes import interrupts
 from core.processes.identity import this_process
 from core.processes.leftovers import hold
+from tracking.tags import NOTE, PROCESS
 
 if TYPE_CHECKING:
     from tracking.runs.runs import Tracker
 
-PROCESS = "reviewlm.process"
-NOTE = "mlflow.note.content"
 STARTING_SECONDS = 1.0
 """Seconds that an interrupt waits for a run that another thread is starting."""
 _lock = threading.Lock()

@@ -21,14 +21,13 @@ from tracking.runs import delivery, open_runs
 from tracking.runs.outbox import Outbox, Write
 from tracking.runs.params import TAG_LENGTH, flatten, legal_name, shorten
 from tracking.runs.writes import table_texts
+from tracking.tags import COMMIT, FLOW_RUN, FLOW_RUN_URL, NOTE, PARENT, SOURCE_NAME, SOURCE_TYPE, USER
 
 if TYPE_CHECKING:
     import polars as pl
     from matplotlib.figure import Figure
 
 log = logging.getLogger(__name__)
-PARENT, NOTE, COMMIT = "mlflow.parentRunId", "mlflow.note.content", "mlflow.source.git.commit"
-FLOW_RUN, FLOW_RUN_URL = "prefect.flow_run_id", "prefect.flow_run_url"
 TRAINING_VIEW = "workflowType=machine_learning"
 """Query of a link. Without it the UI opens pages about agents and traces."""
 DIGEST_LENGTH = 36
@@ -91,7 +90,7 @@ class Tracker(Connection):
         *unless* is the tag, its value and the status of a run that this one would repeat. If the start was queued and
         such a run exists when it is sent, no new run is created.
         """
-        own = {"mlflow.user": _user(), "mlflow.source.name": "reviewlm", "mlflow.source.type": "PROJECT"}
+        own = {USER: _user(), SOURCE_NAME: "reviewlm", SOURCE_TYPE: "PROJECT"}
         own |= open_runs.process_tags()
         if parent_run_id:
             own[PARENT] = parent_run_id

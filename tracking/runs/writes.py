@@ -17,6 +17,7 @@ from core.errors import ReviewLMError
 from evaluation.reports.spreadsheet import csv_text
 from tracking.runs.journal import Point, read_journal
 from tracking.runs.outbox import Write
+from tracking.tags import DATASET_USE, KEY, LOGGED_TABLES, MODEL_URI_TAG
 
 if TYPE_CHECKING:
     import polars as pl
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
     from tracking.runs.runs import Tracker
 
-KEY, MODEL_URI_TAG = "reviewlm.key", "reviewlm.model_uri"
-LOGGED_TABLES = "mlflow.loggedArtifacts"
 METRICS_PER_BATCH, PER_BATCH = 1000, 100
 
 
@@ -188,7 +187,7 @@ def _datasets(tracker: Tracker, write: Write, again: bool) -> None:
     inputs = [
         DatasetInput(
             Dataset(name=entry["name"], digest=entry["digest"], source_type="local", **entry["facts"]),
-            [InputTag("mlflow.data.context", entry["context"])],
+            [InputTag(DATASET_USE, entry["context"])],
         )
         for entry in write.details["datasets"]
     ]
