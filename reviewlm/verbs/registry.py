@@ -194,7 +194,7 @@ def _decided(registry: Registry, decide: Callable[[], Event | None], again: str)
     that repeats it (*again*) without undoing it.
     """
     from tracking.registry.change import Unfinished
-    from tracking.registry.standing import CARRIED_OUT, PENDING
+    from tracking.registry.state import CARRIED_OUT, PENDING
 
     try:
         event, state = decide(), CARRIED_OUT
@@ -206,7 +206,7 @@ def _decided(registry: Registry, decide: Callable[[], Event | None], again: str)
             error.what, where=error.where, value=error.value, cause=error.cause, remedy=f"{error.remedy}; {again}"
         ) from error
     if event is None:
-        return _standing(registry)
+        return _newest_decision(registry)
     told = event.as_row(state)
     return {
         "champion_version": event.version, "previous_version": event.against,
@@ -214,7 +214,7 @@ def _decided(registry: Registry, decide: Callable[[], Event | None], again: str)
     }
 
 
-def _standing(registry: Registry) -> dict[str, Any]:
+def _newest_decision(registry: Registry) -> dict[str, Any]:
     """Return the result of the newest decision, if none was made now."""
     from tracking.registry.registry import CHAMPION, PREVIOUS
 

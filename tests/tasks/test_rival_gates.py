@@ -12,7 +12,7 @@ from core.errors import ReviewLMError
 from tasks.promotion.rejudge import ATTEMPTS, retry_on_champion_change
 from tracking.registry.events import complaints
 from tracking.registry.registry import ChampionChanged, Registry
-from tracking.registry.standing import OVERTAKEN
+from tracking.registry.state import OVERTAKEN
 
 FIRST, GOOD, BETTER = 1, 2, 3
 

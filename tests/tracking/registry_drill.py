@@ -13,7 +13,7 @@ from typing import Any
 
 from tracking.registry.events import CARRIED_OUT
 from tracking.registry.registry import Registry
-from tracking.registry.standing import replay
+from tracking.registry.state import fold_events
 from tracking.runs.runs import Tracker
 from tracking.tags import SINCE
 
@@ -91,7 +91,7 @@ def state(registry: Registry) -> list[Any]:
         for one in registry.versions()
     ]
     events = registry.events()
-    states = replay(events).states
+    states = fold_events(events).states
     return [versions, [(one.action, one.version, one.against, states[one.number]) for one in events]]
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from core.errors import ReviewLMError
 from tracking.registry.events import ABANDONED, ADOPTED, GATE, MANUAL, ROLLBACK, Event, complaints
 from tracking.registry.registry import CHAMPION, PREVIOUS, ChampionChanged, Registry
-from tracking.registry.standing import CARRIED_OUT, OVERTAKEN, PENDING, REPEATED, replay
+from tracking.registry.state import CARRIED_OUT, OVERTAKEN, PENDING, REPEATED, fold_events
 from tracking.runs.runs import Tracker
 
 LOG = "reviewlm-decisions"
@@ -42,34 +42,35 @@ def event(number: int, version: int, against: int | None, action: str = GATE, **
 
 
 def test_each_promotion_makes_the_champion_before_it_the_previous_one():
-    standing = replay([event(1, 1, None), event(2, 2, 1), event(3, 3, 2, MANUAL), event(4, 2, 3, ROLLBACK)])
-    assert (standing.champion, standing.previous, standing.newest) == (2, 3, 4)
-    assert standing.crowned == (1, 2, 3)
+    state = fold_events([event(1, 1, None), event(2, 2, 1), event(3, 3, 2, MANUAL), event(4, 2, 3, ROLLBACK)])
+    assert (state.champion, state.previous, state.newest) == (2, 3, 4)
+    assert state.past_champions == (1, 2, 3)
 
 
 def test_of_two_promotions_against_the_same_champion_the_first_in_the_log_counts():
-    standing = replay([event(1, 1, None), event(2, 2, 1), event(3, 3, 1)])
-    assert (standing.champion, standing.previous) == (2, 1)
-    assert standing.states == {1: CARRIED_OUT, 2: CARRIED_OUT, 3: OVERTAKEN}
+    state = fold_events([event(1, 1, None), event(2, 2, 1), event(3, 3, 1)])
+    assert (state.champion, state.previous) == (2, 1)
+    assert state.states == {1: CARRIED_OUT, 2: CARRIED_OUT, 3: OVERTAKEN}
 
 
 def test_an_event_that_was_sent_twice_counts_once():
     sent = event(2, 2, 1)
-    standing = replay([event(1, 1, None), sent, event(3, 3, 2), replace(sent, number=4, against=3)])
-    assert (standing.champion, standing.states[2], standing.states[4]) == (3, CARRIED_OUT, REPEATED)
+    state = fold_events([event(1, 1, None), sent, event(3, 3, 2), replace(sent, number=4, against=3)])
+    assert (state.champion, state.states[2], state.states[4]) == (3, CARRIED_OUT, REPEATED)
 
 
 def test_a_refusal_and_an_abandoned_event_move_nothing():
     refused = replace(event(2, 2, 1), promote=False, carried_out="")
-    standing = replay([event(1, 1, None), refused, event(3, 3, 1, carried_out=f"{ABANDONED}: version 3 is gone")])
-    assert (standing.champion, standing.states[2], standing.states[3]) == (1, PENDING, ABANDONED)
+    state = fold_events([event(1, 1, None), refused, event(3, 3, 1, carried_out=f"{ABANDONED}: version 3 is gone")])
+    assert (state.champion, state.states[2], state.states[3]) == (1, PENDING, ABANDONED)
 
 
 def test_an_adopted_standing_counts_unless_somebody_promoted_before_it_was_written():
     found = event(2, 7, 1, ADOPTED, promote=False, previous=4)
-    assert (replay([event(1, 1, None), found]).champion, replay([event(1, 1, None), found]).previous) == (7, 4)
+    adopted = fold_events([event(1, 1, None), found])
+    assert (adopted.champion, adopted.previous) == (7, 4)
     late = [event(1, 1, None), event(2, 2, 1), replace(found, number=3)]
-    assert (replay(late).champion, replay(late).states[3]) == (2, OVERTAKEN)
+    assert (fold_events(late).champion, fold_events(late).states[3]) == (2, OVERTAKEN)
 
 
 moves = st.lists(st.tuples(st.integers(1, 4), st.one_of(st.none(), st.integers(1, 4)), st.booleans()), max_size=12)
@@ -84,13 +85,13 @@ def test_whatever_is_written_the_champion_moves_only_from_the_one_that_was_named
     ]
     before = None
     for end in range(1, len(events) + 1):
-        standing, newest = replay(events[:end]), events[end - 1]
-        if standing.champion != before:
+        state, newest = fold_events(events[:end]), events[end - 1]
+        if state.champion != before:
             assert newest.promote
-            assert (newest.version, newest.against) == (standing.champion, before)
-            assert standing.previous == before
-        before = standing.champion
-    assert replay(reversed(events)) == replay(events)
+            assert (newest.version, newest.against) == (state.champion, before)
+            assert state.previous == before
+        before = state.champion
+    assert fold_events(reversed(events)) == fold_events(events)
 
 
 def test_the_log_tells_who_decided_what_against_whom_and_why(names: Names):

@@ -124,7 +124,7 @@ def test_a_process_that_is_killed_before_any_write_leaves_a_champion_and_the_nex
         assert drill.champion() in (CHAMPION, AFTERWARDS[operation])
         seen.add(carried_out(drill.registry))
         with exclusive_change(drill.registry.tracker, "reviewlm") as change:
-            assert change.aliases["champion"] == change.standing.champion
+            assert change.aliases["champion"] == change.state.champion
         assert carried_out(drill.registry)
         assert state(drill.registry) in (before, whole), f"write {number} {writes[number - 1]}"
         if state(drill.registry) == before:

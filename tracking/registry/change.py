@@ -5,7 +5,7 @@ from the log. Every step of `carry_out` may be repeated. If a process was killed
 of the registry finishes its work. The alias `champion` is set last, so it always points to the old or the new champion.
 
 On one machine, a file lock allows one change at a time. Between machines, the order of the log decides (see
-`standing.replay`). One gap remains: a process may pause between reading the log and writing an alias, and then
+`state.fold_events`). One gap remains: a process may pause between reading the log and writing an alias, and then
 overwrite a newer alias from another machine. It reads the log again after the write and corrects the alias. If it is
 killed before that, the alias stays wrong until a user changes it; the next change records it in the log as moved.
 """
@@ -15,21 +15,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
-from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
 from core.errors import ReviewLMError, TrackingUnavailable
 from tracking.client import ABSENT, error_code
 from tracking.registry.events import ABANDONED, ADOPTED, GATE, MANUAL, DecisionLog, Event, upsert
-from tracking.registry.standing import CARRIED_OUT, OVERTAKEN, PENDING, Standing, replay
+from tracking.registry.state import CARRIED_OUT, OVERTAKEN, PENDING, RegistryState, fold_events
 from tracking.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, Version, version_of
 from tracking.runs.runs import Tracker
 from tracking.tags import RULE, SINCE
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
 
 log = logging.getLogger(__name__)
 LOOKS = 5
@@ -59,44 +54,46 @@ class Unfinished(TrackingUnavailable):
 class Change:
     """The decision log and the aliases of one model, while this process may change them.
 
-    `standing` and `aliases` are the state at the last read. `finished` holds the events of other processes that this
-    one has completed.
+    `state` and `aliases` are those of the last read.
     """
 
     def __init__(self, tracker: Tracker, name: str) -> None:
         self.tracker, self.name, self.log = tracker, name, DecisionLog(tracker, name)
         self.events: list[Event] = []
-        self.standing = Standing()
+        self.state = RegistryState()
         self.aliases: dict[str, int] = {}
-        self.finished: list[Event] = []
+        self._found_pending: list[Event] = []
 
     def begin(self) -> None:
         """Finish interrupted changes of other processes, and record in the log if aliases were moved by other means."""
         self._look()
-        left = [event for event in self.events if self.standing.states[event.number] == PENDING]
-        self.carry_out()
-        self.finished += [event for event in left if self.standing.states[event.number] == CARRIED_OUT]
-        if self._as_decided():
-            return
-        before = self.events
-        self._look()
-        if self.events != before:  # another machine changed the log between our two reads
-            self.begin()
-            return
+        seen = None
+        while self.events != seen:  # until two reads of the log agree: no other machine is changing it
+            self._found_pending += self._pending()
+            self.carry_out()
+            if self._as_decided():
+                return
+            seen = self.events
+            self._look()
         champion, previous = self.aliases.get(CHAMPION), self.aliases.get(PREVIOUS)
         why = "the log begins here" if not self.events else "an alias was set by other means than reviewlm"
         found = Event(
-            ADOPTED, False, champion or 0, self.standing.champion, why, who="unknown", previous=previous,
+            ADOPTED, False, champion or 0, self.state.champion, why, who="unknown", previous=previous,
             carried_out="found so",
         )
         self.log.append(found, self.events)
         self._look()
 
+    @property
+    def finished(self) -> list[Event]:
+        """The events of interrupted processes that this one has carried out."""
+        return [event for event in self._found_pending if self.state.states.get(event.number) == CARRIED_OUT]
+
     def decide(self, event: Event) -> Event:
         """Write an event to the log, which makes the decision valid, and carry it out.
 
         Returns:
-            The event as written in the log; `standing.states` shows whether it counts.
+            The event as written in the log; `state.states` shows whether it counts.
 
         Raises:
             Unfinished: MLflow stopped answering after the event was written.
@@ -110,7 +107,7 @@ class Change:
                 self.carry_out()
                 break
             except TrackingUnavailable as error:
-                if last and self.standing.states.get(event.number) != OVERTAKEN:
+                if last and self.state.states.get(event.number) != OVERTAKEN:
                     raise Unfinished(event, self.name, error) from error
                 log.warning("event %d of %s is decided, but MLflow did not answer: %s", event.number, self.name,
                             error.what)
@@ -120,17 +117,16 @@ class Change:
         """Update aliases, tags and descriptions to the state of the log."""
         wrote = False
         for _ in range(LOOKS):
-            pending = [event for event in self.events if self.standing.states[event.number] == PENDING]
-            if not pending and (not wrote or self.aliases.get(CHAMPION) == self.standing.champion):
+            pending = self._pending()
+            if not pending and (not wrote or self.aliases.get(CHAMPION) == self.state.champion):
                 return
-            given_up = {event.number for event in pending if not self._note(event)}
-            if not given_up:
+            gone = [event for event in pending if not self._note(event)]
+            for event in gone:
+                self.log.mark(event, f"{ABANDONED}: version {event.version} is gone")
+            if not gone:  # otherwise the champion may be another one than the log said
                 self._point()
                 wrote = True
-            for event in pending:
-                if event.number in given_up:
-                    self.log.mark(event, f"{ABANDONED}: version {event.version} is gone")
-                elif not given_up:
+                for event in pending:
                     self.log.mark(event)
             self._look()  # another machine may have decided in the meantime, so that our aliases are outdated
         raise TrackingUnavailable(
@@ -140,30 +136,33 @@ class Change:
 
     def _look(self) -> None:
         self.events = self.log.read()
-        self.standing = replay(self.events)
+        self.state = fold_events(self.events)
         self.aliases = aliases_of(self.tracker, self.name)
+
+    def _pending(self) -> list[Event]:
+        return [event for event in self.events if self.state.states[event.number] == PENDING]
 
     def _as_decided(self) -> bool:
         shown = (self.aliases.get(CHAMPION), self.aliases.get(PREVIOUS))
-        return shown == (self.standing.champion, self.standing.previous)
+        return shown == (self.state.champion, self.state.previous)
 
     def _point(self) -> None:
         """Set the aliases, `champion` last; a deleted version does not get the alias `previous`."""
-        before = self.standing.previous
+        before = self.state.previous
         if before is not None and self.aliases.get(PREVIOUS) != before and self._version(before) is None:
             before = None
         self.set_alias(PREVIOUS, before)
-        self.set_alias(CHAMPION, self.standing.champion)
+        self.set_alias(CHAMPION, self.state.champion)
 
     def set_alias(self, alias: str, version: int | None) -> None:
         """Point an alias at a version, or delete it."""
         if self.aliases.get(alias) == version:
             return
         if version is None:
-            upsert(self.tracker, lambda client: client.delete_registered_model_alias(self.name, alias))
+            upsert(self.tracker, "delete_registered_model_alias", self.name, alias)
             del self.aliases[alias]
         else:
-            upsert(self.tracker, lambda client: client.set_registered_model_alias(self.name, alias, str(version)))
+            upsert(self.tracker, "set_registered_model_alias", self.name, alias, str(version))
             self.aliases[alias] = version
 
     def _note(self, event: Event) -> bool:
@@ -172,17 +171,17 @@ class Change:
             return True
         if (version := self._version(event.version)) is None:
             return False
-        crowned = event.promote and self.aliases.get(CHAMPION) != event.version
-        tags = {**event.tags, **({SINCE: event.when.isoformat(timespec="seconds")} if crowned else {})}
+        promoted = event.promote and self.aliases.get(CHAMPION) != event.version
+        tags = {**event.tags, **({SINCE: event.when.isoformat(timespec="seconds")} if promoted else {})}
         gone = [name for name in version.tags if event.action == GATE and name.startswith(RULE) and name not in tags]
         number = str(event.version)
         if event.action == GATE and version.description != event.report:
-            upsert(self.tracker, lambda client: client.update_model_version(self.name, number, event.report))
+            upsert(self.tracker, "update_model_version", self.name, number, event.report)
         for name, value in tags.items():
             if version.tags.get(name) != value:
-                upsert(self.tracker, partial(_set_tag, self.name, number, name, value))
+                upsert(self.tracker, "set_model_version_tag", self.name, number, name, value)
         for name in gone:  # rules of an earlier decision that are not part of this one
-            upsert(self.tracker, partial(_delete_tag, self.name, number, name))
+            upsert(self.tracker, "delete_model_version_tag", self.name, number, name)
         if event.action in (GATE, MANUAL) and self.aliases.get(CHALLENGER) == event.version:
             self.set_alias(CHALLENGER, None)
         return True
@@ -202,14 +201,6 @@ class Change:
             if error_code(error) in ABSENT:
                 return None
             raise
-
-
-def _set_tag(model: str, version: str, name: str, value: str, client: MlflowClient) -> None:
-    client.set_model_version_tag(model, version, name, value)
-
-
-def _delete_tag(model: str, version: str, name: str, client: MlflowClient) -> None:
-    client.delete_model_version_tag(model, version, name)
 
 
 @contextmanager

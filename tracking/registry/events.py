@@ -14,25 +14,24 @@ import hashlib
 import json
 import socket
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from core.errors import ReviewLMError, TrackingUnavailable
 from tracking.client import PRESENT, error_code
-from tracking.registry.versions import DESCRIPTION_LENGTH, version_tags
+from tracking.registry.versions import DESCRIPTION_LENGTH, entries_of, version_tags
 from tracking.runs.params import shorten
 from tracking.runs.runs import Tracker
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
 
 GATE, MANUAL, ROLLBACK, ADOPTED = "gate", "manual", "rollback", "adopted"
 SOURCE = "reviewlm:/decision"  # MLflow requires an address of files for each version, but events have no files
 OWN, CARRIED_OUT = "event/", "event/carried_out"
 ABANDONED = "abandoned"
 WHY_LENGTH = 2000
+DECIDED = ("action", "promote", "version", "against", "why", "run_id", "previous")
+"""Fields that make up the decision, beside the tags and the report."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ class Event:
         return words.get(self.action, gate)
 
     def as_row(self, state: str) -> dict[str, Any]:
-        """Return the row for a list of decisions, as JSON values; *state* as in `standing.Standing.states`."""
+        """Return the row for a list of decisions, as JSON values; *state* as in `state.RegistryState.states`."""
         return {
             "event": self.number, "when": self.when.isoformat(timespec="seconds"), "who": self.who,
             "decision": self.outcome, "version": self.version or None, "against": self.against, "why": self.why,
@@ -92,11 +91,7 @@ class Event:
 
     def content(self) -> dict[str, Any]:
         """Return the fields that are equal if the same decision is written twice."""
-        return {
-            "action": self.action, "promote": self.promote, "version": self.version, "against": self.against,
-            "why": self.why, "run_id": self.run_id, "previous": self.previous, "tags": dict(self.tags),
-            "report": self.report,
-        }
+        return {**{name: getattr(self, name) for name in DECIDED}, "tags": dict(self.tags), "report": self.report}
 
     def computed_digest(self) -> str:
         """Return the digest of the event's current content."""
@@ -112,15 +107,7 @@ class DecisionLog:
 
     def read(self) -> list[Event]:
         """Return all events in the order in which they were written."""
-        found, token = [], None
-        with self.tracker.reaching() as client:
-            while True:
-                page = client.search_model_versions(
-                    f"name = '{self.name}'", max_results=1000, order_by=["version_number ASC"], page_token=token
-                )
-                found += [_event_of(entry) for entry in page]
-                if not (token := page.token):
-                    return sorted(found, key=lambda event: event.number)
+        return sorted(map(_event_of, entries_of(self.tracker, self.name)), key=lambda event: event.number)
 
     def append(self, event: Event, seen: Iterable[Event]) -> Event:
         """Append an event to the log, and return it with its number.
@@ -134,15 +121,14 @@ class DecisionLog:
         newest = max(seen, key=lambda known: known.number, default=None)
         event = _storable(event, f"{newest.number} {newest.digest}" if newest else "")
         try:
-            number, when = self._create(event)
+            return self._create(event)
         except TrackingUnavailable:
             arrived = [known for known in self.read() if known.key == event.key]
             if not arrived:
                 raise
             return arrived[0]
-        return replace(event, number=number, when=when)
 
-    def _create(self, event: Event) -> tuple[int, datetime]:
+    def _create(self, event: Event) -> Event:
         said = f"{event.outcome}: version {event.version or 'none'}, by {event.who}: {event.why}"
         text = event.report if event.action == GATE else said
         with self.tracker.reaching() as client:
@@ -152,7 +138,7 @@ class DecisionLog:
                 self.name, SOURCE, tags={**event.tags, **_own_tags(event)},
                 description=shorten(text, DESCRIPTION_LENGTH), await_creation_for=0,
             )
-        return int(made.version), _time(made)
+        return replace(event, number=int(made.version), when=_time(made))
 
     def _create_log(self) -> None:
         try:
@@ -165,12 +151,11 @@ class DecisionLog:
     def mark(self, event: Event, how: str = "") -> None:
         """Mark an event as carried out, or as given up (*how*); nothing else is ever added to an event."""
         said = how or datetime.now(UTC).isoformat(timespec="seconds")
-        number = str(event.number)
-        upsert(self.tracker, lambda client: client.set_model_version_tag(self.name, number, CARRIED_OUT, said))
+        upsert(self.tracker, "set_model_version_tag", self.name, str(event.number), CARRIED_OUT, said)
 
 
-def upsert(tracker: Tracker, write: Callable[[MlflowClient], object]) -> None:
-    """Set or delete an alias, tag or text; try again after a conflict with another machine.
+def upsert(tracker: Tracker, method: str, *arguments: str) -> None:
+    """Set or delete an alias, tag or text by a method of the client; try again after a conflict with another machine.
 
     MLflow checks whether an entry exists and then inserts it. If two machines do this at the same time, the slower one
     gets a conflict, and finds the entry on its second try.
@@ -178,7 +163,7 @@ def upsert(tracker: Tracker, write: Callable[[MlflowClient], object]) -> None:
     for last in (False, True):
         try:
             with tracker.reaching() as client:
-                write(client)
+                getattr(client, method)(*arguments)
             return
         except ReviewLMError as error:
             if last or "unique constraint" not in error.cause.lower():
@@ -234,8 +219,7 @@ def _storable(event: Event, after: str) -> Event:
 
 
 def _own_tags(event: Event) -> dict[str, str]:
-    names = ("action", "promote", "version", "against", "why", "who", "run_id", "previous", "key", "after", "digest")
-    values = {f"{OWN}{name}": getattr(event, name) for name in names}
+    values = {f"{OWN}{name}": getattr(event, name) for name in (*DECIDED, "who", "key", "after", "digest")}
     tags = {name: str(value) for name, value in values.items() if value not in (None, "")}
     return {**tags, CARRIED_OUT: event.carried_out} if event.carried_out else tags
 

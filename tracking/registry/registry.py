@@ -1,7 +1,7 @@
 """Register versions of a model, and carry out promotions, refusals and rollbacks.
 
 Aliases show the role of a version: `challenger` from registration to decision, `champion` for the version in use,
-`previous` for the champion before it. They follow the decision log (`tracking/registry/events.py`, `standing.py`).
+`previous` for the champion before it. They follow the decision log (`tracking/registry/events.py`, `state.py`).
 `tracking/registry/change.py` turns a decision into aliases and tags, also after an interruption. The gate does not read
 scores from the registry: it scores both models itself.
 """
@@ -20,7 +20,7 @@ from tracking.logged_models.bundles import bundle_in, download
 from tracking.logged_models.export import BUNDLE_PATH
 from tracking.registry.change import ChampionChanged, Change, aliases_of, exclusive_change
 from tracking.registry.events import GATE, MANUAL, ROLLBACK, DecisionLog, Event, author, same_decision
-from tracking.registry.standing import OVERTAKEN, replay
+from tracking.registry.state import OVERTAKEN, fold_events
 from tracking.registry.versions import (
     CHALLENGER,
     CHAMPION,
@@ -28,6 +28,7 @@ from tracking.registry.versions import (
     PREVIOUS,
     REFUSED,
     Version,
+    entries_of,
     outcome_tags,
     version_of,
     version_tags,
@@ -123,18 +124,14 @@ class Registry:
     def decisions(self) -> list[dict[str, Any]]:
         """Return one row per event of the decision log, the newest first; its state shows whether it counts."""
         events = self.events()
-        states = replay(events).states
+        states = fold_events(events).states
         return [event.as_row(states[event.number]) for event in reversed(events)]
 
     def versions(self) -> list[Version]:
         """Return all versions, the newest first; an empty list if the model does not exist."""
-        aliases, found, token = self._aliases(), [], None
-        with self.tracker.reaching() as client:
-            while True:
-                page = client.search_model_versions(f"name = '{self.name}'", max_results=1000, page_token=token)
-                found += [version_of(entry, aliases) for entry in page]
-                if not (token := page.token):
-                    return sorted(found, key=lambda version: -version.version)
+        aliases = self._aliases()
+        found = [version_of(entry, aliases) for entry in entries_of(self.tracker, self.name)]
+        return sorted(found, key=lambda version: -version.version)
 
     def _aliases(self) -> dict[str, int]:
         return aliases_of(self.tracker, self.name)
@@ -234,7 +231,7 @@ class Registry:
         """
         with exclusive_change(self.tracker, self.name) as change:
             target = self._former_champion(change, to)
-            champion = change.standing.champion
+            champion = change.state.champion
             event = self._enter(change, Event(ROLLBACK, True, target, against or champion, why, who))
         log.info("version %d of %s is champion again (was %s)", target, self.name, champion)
         return event
@@ -247,26 +244,26 @@ class Registry:
     def champions(self) -> list[Version]:
         """Return all current and former champions that still exist, the earliest first."""
         with exclusive_change(self.tracker, self.name) as change:
-            crowned = change.standing.crowned
+            past_champions = change.state.past_champions
         there = {version.version: version for version in self.versions()}
-        return [there[number] for number in crowned if number in there]
+        return [there[number] for number in past_champions if number in there]
 
     def _former_champion(self, change: Change, to: int | None) -> int:
-        standing = change.standing
+        state = change.state
         if to is None and (late := [event for event in change.finished if event.action == ROLLBACK]):
             raise ReviewLMError(
                 f"A rollback to version {late[-1].version} was interrupted and has been completed only now",
                 where=f"models:/{self.name}", value=f"event {late[-1].number}",
                 remedy="if you wanted that, nothing more is needed; `--to N` goes back to another former champion",
             )
-        target = standing.previous if to is None else to
-        if target is None or target == standing.champion:
+        target = state.previous if to is None else to
+        if target is None or target == state.champion:
             raise ReviewLMError(
                 f"{self.name} has no previous champion to go back to" if to is None else
                 f"Version {to} is the champion already", where=f"models:/{self.name}",
             )
-        if target not in standing.crowned:
-            known = ", ".join(map(str, standing.crowned)) or "none"
+        if target not in state.past_champions:
+            known = ", ".join(map(str, state.past_champions)) or "none"
             raise ReviewLMError(
                 f"Version {to} of {self.name} was never champion", value=to, cause=f"champions so far: {known}",
                 remedy="make it champion with `reviewlm promote --version N --why TEXT`",
@@ -277,17 +274,17 @@ class Registry:
         """Write a decision to the log and carry it out, unless this was done before and only the answer was lost."""
         with exclusive_change(self.tracker, self.name) as change:
             known = same_decision(change.events, event)
-            if known is None or change.standing.states[known.number] == OVERTAKEN:
+            if known is None or change.state.states[known.number] == OVERTAKEN:
                 return self._enter(change, event)
             return known
 
     def _enter(self, change: Change, event: Event) -> Event:
-        champion = change.standing.champion
+        champion = change.state.champion
         if not event.promote or champion in (event.against, event.version):
             event = change.decide(event)
-            if change.standing.states[event.number] != OVERTAKEN:
+            if change.state.states[event.number] != OVERTAKEN:
                 return event
-            champion = change.standing.champion
+            champion = change.state.champion
         raise ChampionChanged(
             "Another version became champion meanwhile; nothing was changed", where=f"models:/{self.name}@champion",
             value=f"version {champion}, expected {event.against or 'none'}", remedy="run the promotion again",

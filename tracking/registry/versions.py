@@ -18,6 +18,7 @@ from tracking.tags import MODEL_KIND, MODEL_URI_TAG, OUTCOME, REASON, RULE
 
 if TYPE_CHECKING:
     from evaluation.gate.decision import Decision
+    from tracking.connection import Connection
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 PROMOTED, REFUSED = "promoted", "refused"
@@ -96,6 +97,20 @@ def version_of(entry: Any, aliases: Mapping[str, int]) -> Version:
     created = datetime.fromtimestamp(entry.creation_timestamp / 1000, UTC)
     source = tags.get(MODEL_URI_TAG) or str(entry.source)  # MLflow's database does not store the logged model
     return Version(number, entry.run_id or "", tags, source, names, created, entry.description or "", entry.name)
+
+
+def entries_of(tracker: Connection, name: str) -> list[Any]:
+    """Return MLflow's entries of all versions of a registered model; an empty list if it does not exist."""
+    found: list[Any] = []
+    token = None
+    with tracker.reaching() as client:
+        while True:
+            page = client.search_model_versions(
+                f"name = '{name}'", max_results=1000, order_by=["version_number ASC"], page_token=token
+            )
+            found += page
+            if not (token := page.token):
+                return found
 
 
 def local_folder(address: str) -> Path | None:

@@ -14,7 +14,7 @@ CARRIED_OUT, PENDING, OVERTAKEN, REPEATED = "carried out", "pending", "overtaken
 
 
 @dataclass(frozen=True)
-class Standing:
+class RegistryState:
     """State of the registry after all events of the decision log.
 
     Args:
@@ -25,17 +25,17 @@ class Standing:
             tags do not show it yet. OVERTAKEN: void, because another version had become champion before it was
             written. ABANDONED: void, because its version was deleted before it could be carried out. REPEATED: void,
             because it is an earlier event that was sent again.
-        crowned: All versions that were champion at any time, in the order in which they first became champion.
+        past_champions: All versions that were champion at any time, in the order in which they first became champion.
     """
 
     champion: int | None = None
     previous: int | None = None
     newest: int = 0
     states: Mapping[int, str] = field(default_factory=dict, hash=False)
-    crowned: tuple[int, ...] = ()
+    past_champions: tuple[int, ...] = ()
 
 
-def replay(events: Iterable[Event]) -> Standing:
+def fold_events(events: Iterable[Event]) -> RegistryState:
     """Apply the events in the order of their numbers, and return the resulting state.
 
     This is a compare-and-set: a promotion counts only if the champion that it was decided against is still champion at
@@ -44,7 +44,7 @@ def replay(events: Iterable[Event]) -> Standing:
     """
     champion, previous, newest = None, None, 0
     states: dict[int, str] = {}
-    crowned: dict[int, None] = {}
+    past_champions: dict[int, None] = {}
     keys: set[str] = set()
     for event in sorted(events, key=lambda one: one.number):
         newest = event.number
@@ -58,10 +58,10 @@ def replay(events: Iterable[Event]) -> Standing:
             states[event.number] = CARRIED_OUT if event.carried_out else PENDING
             if event.action == ADOPTED:
                 champion, previous = event.version or None, event.previous
-                crowned |= {} if previous is None or previous in crowned else {previous: None}
+                past_champions |= {} if previous is None or previous in past_champions else {previous: None}
             elif event.promote and event.version != champion:
                 champion, previous = event.version, champion
             if champion is not None:
-                crowned.setdefault(champion)
+                past_champions.setdefault(champion)
         keys.add(event.key)
-    return Standing(champion, previous, newest, states, tuple(crowned))
+    return RegistryState(champion, previous, newest, states, tuple(past_champions))
