@@ -74,7 +74,7 @@ def flush(preset: Preset = "small", set: Set = None, json: Json = False) -> None
 
     queues = outboxes(config.home / "outbox")
     for outbox in queues:
-        Tracker(outbox.uri, outbox.experiment, config.home / "mlartifacts").flush()
+        Tracker(outbox.uri, outbox.experiment, config.home / "mlartifacts").sync()
     _show([_row(outbox) for outbox in queues], json)
 
 

@@ -32,7 +32,7 @@ from tasks.stage import stage
 from tasks.tracking.parameters import parameters_of
 from tasks.tracking.track import JOURNAL, ended_on_error, prefect_tags, tracker_of
 from tracking.registry.change import ChampionChanged
-from tracking.runs.reopen import reopen_run
+from tracking.runs.open_runs import reopen_run
 from tracking.runs.runs import Tracker
 from tracking.tags import NOTE, START_TAG, SWEEP_BEST, SWEEP_STATE, SWEEP_TRIAL
 

@@ -2,7 +2,7 @@
 
 MLflow is a view of the store. Only three things are read back: the id of the run that describes a fit, the registry's
 aliases, and the bundles of registered versions. So MLflow may be unreachable for a while; writes wait on this disk
-(`tracking/runs/delivery.py`). A flow needs MLflow at its start, to detect a wrong address, and for the registry.
+(`tracking/runs/sync.py`). A flow needs MLflow at its start, to detect a wrong address, and for the registry.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from tracking.logged_models.export import log_bundle
 from tracking.logged_models.opening import about, tracker_at
 from tracking.registry.registry import CHAMPION, Registry
 from tracking.runs.abandoned import end_abandoned
-from tracking.runs.reopen import reopen_run
+from tracking.runs.open_runs import reopen_run
 from tracking.runs.runs import Tracker, run_tags
 
 log = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ def parent_run(config: RunConfig, name: str, known: str = "") -> Iterator[str]:
         yield run_id
     add_to_description(tracker, run_id, prefect_link())
     tracker.end_run(run_id, "FINISHED")
-    if left := tracker.flush():
+    if left := tracker.sync():
         log.warning("%d writes to MLflow are queued; the next run or `reviewlm tracking flush` sends them", left)
 
 

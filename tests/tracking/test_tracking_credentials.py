@@ -14,7 +14,7 @@ import requests
 
 from core.errors import NotAuthorized, ReviewLMError, TrackingUnavailable
 from tracking.client import reaching
-from tracking.runs import delivery, outbox
+from tracking.runs import outbox, sync
 from tracking.runs.outbox import Write
 from tracking.runs.runs import Tracker
 
@@ -79,7 +79,7 @@ def test_wrong_credentials_are_not_waited_for(door: Door, tracker: Tracker, stat
         pytest.fail("it waits")
 
     with pytest.raises(NotAuthorized, match="MLFLOW_TRACKING_PASSWORD") as caught:
-        delivery.wait_for(tracker, 120.0, sleep)
+        sync.wait_for(tracker, 120.0, sleep)
     assert caught.value.exit_code == 8
     assert len(door.asked) == 1
 
@@ -91,9 +91,9 @@ def test_a_question_is_put_once(door: Door, tracker: Tracker) -> None:
 
 
 def test_what_is_written_while_the_credentials_are_wrong_waits_for_better_ones(tracker: Tracker) -> None:
-    assert tracker.start_run("one").startswith(delivery.PENDING)
-    for _ in range(2 * delivery.HOPELESS):
-        assert tracker.flush() == 1
+    assert tracker.start_run("one").startswith(sync.PENDING)
+    for _ in range(2 * sync.HOPELESS):
+        assert tracker.sync() == 1
     assert tracker.outbox.refused() == []
     first = tracker.outbox.first()
     assert first is not None
@@ -103,11 +103,11 @@ def test_what_is_written_while_the_credentials_are_wrong_waits_for_better_ones(t
 def test_a_server_that_fails_is_away_and_waited_for(
     door: Door, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery, "WAIT_PAUSE", 0.0)
+    monkeypatch.setattr(sync, "WAIT_PAUSE", 0.0)
     door.status, door.body = 503, "<html>Service Unavailable</html>"
     waited: list[float] = []
     with pytest.raises(TrackingUnavailable) as caught:
-        delivery.wait_for(tracker, 0.2, waited.append)
+        sync.wait_for(tracker, 0.2, waited.append)
     assert not isinstance(caught.value, NotAuthorized)
     assert waited
 

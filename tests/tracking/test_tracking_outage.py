@@ -17,7 +17,7 @@ from written_runs import state, write_runs
 
 from core.errors import BundleError, Damaged, ReviewLMError, TrackingUnavailable
 from tracking.logged_models.export import log_bundle
-from tracking.runs import delivery, outbox
+from tracking.runs import outbox, sync
 from tracking.runs.outbox import Outbox, Write, outboxes
 from tracking.runs.runs import Tracker
 
@@ -102,7 +102,7 @@ def test_wherever_the_line_is_cut_everything_is_there_once_in_the_end(
         line = line_of(tracker, cut=cut, length=1 + cut % 3, arrives=arrives)
         write_runs(tracker, pieces)
         line.cut = ALWAYS
-        assert tracker.flush() == 0
+        assert tracker.sync() == 0
         assert state(tracker, tracker.artifact_root) == expected, f"request {cut}"
         assert tracker.outbox.refused() == []
 
@@ -136,7 +136,7 @@ def test_a_finished_run_of_the_same_fit_is_not_described_a_second_time(tracker: 
     again = tracker.start_run("kn5", {"reviewlm.fit": "d1"}, unless=("reviewlm.fit", "d1", "FINISHED"))
     assert again.startswith("pending-")
     tracker._client = None
-    assert tracker.flush() == 0
+    assert tracker.sync() == 0
     assert tracker.known_id(again) == first
     assert len(tracker.client.search_runs([tracker.experiment_id])) == 1
 
@@ -170,7 +170,7 @@ def test_what_mlflow_refuses_does_not_hold_up_what_comes_after(tracker: Tracker,
     tracker.log_params(run_id, {"order": 6})
     tracker.set_tags(run_id, {"after": "yes"})
     tracker._client = None
-    assert tracker.flush() == 0
+    assert tracker.sync() == 0
     assert tracker.tag(run_id, "after") == "yes"
     [refused] = tracker.outbox.refused()
     assert (refused["kind"], refused["run_id"]) == ("params", run_id)
@@ -191,8 +191,8 @@ def test_a_write_that_always_fails_while_mlflow_answers_others_is_put_aside(
 
     tracker._client = None
     monkeypatch.setattr(tracker.client, "log_text", broken)
-    for _ in range(delivery.HOPELESS + 1):
-        tracker.flush()
+    for _ in range(sync.HOPELESS + 1):
+        tracker.sync()
     assert tracker.outbox.waiting() == 0
     assert [entry["kind"] for entry in tracker.outbox.refused()] == ["text"]
     assert tracker.tag(run_id, "after") == "yes"
@@ -209,7 +209,7 @@ def test_whoever_needs_mlflow_waits_until_it_answers_and_has_everything(tracker:
         if len(naps) == 3:
             line.cut = ALWAYS
 
-    delivery.wait_for(tracker, 60, back_after_three)
+    sync.wait_for(tracker, 60, back_after_three)
     assert len(naps) == 3
     assert tracker.tag(run_id, "t") == "1"
 
@@ -217,7 +217,7 @@ def test_whoever_needs_mlflow_waits_until_it_answers_and_has_everything(tracker:
 def test_nobody_waits_longer_than_asked_for(tracker: Tracker):
     line_of(tracker, cut=0, length=ALWAYS)
     with pytest.raises(TrackingUnavailable):
-        delivery.wait_for(tracker, 0, lambda seconds: pytest.fail("slept"))
+        sync.wait_for(tracker, 0, lambda seconds: pytest.fail("slept"))
 
 
 def test_a_store_that_did_not_answer_is_left_alone_for_a_while(tracker: Tracker, monkeypatch: pytest.MonkeyPatch):
@@ -228,7 +228,7 @@ def test_a_store_that_did_not_answer_is_left_alone_for_a_while(tracker: Tracker,
         tracker.set_tags(run_id, {"t": str(number)})
     assert len(line.requests) == 1
     line.cut = ALWAYS
-    assert tracker.flush() == 0  # who asks for it need not wait
+    assert tracker.sync() == 0  # who asks for it need not wait
     assert tracker.tag(run_id, "t") == "4"
 
 
@@ -238,7 +238,7 @@ def test_what_is_written_once_mlflow_was_waited_for_does_not_wait(
     monkeypatch.setattr(outbox, "PAUSES", (60.0,))
     tracker.outbox.pause()
     tracker.wait()
-    assert not tracker.start_run("one").startswith(delivery.PENDING)
+    assert not tracker.start_run("one").startswith(sync.PENDING)
 
 
 def test_threads_and_processes_share_a_queue(tmp_path: Path):
@@ -278,8 +278,13 @@ def test_a_damaged_queue_is_named_by_whoever_looks_into_it(tmp_path: Path, conte
 
 def copy_and_die(root: Path, source: Path) -> None:
     """In a process of its own: be killed between the copies of a write and its place in the queue."""
-    queue = Outbox(root, "http://mlflow:5000", "reviewlm")
-    queue._insert = lambda write, files: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
+    queue, copy = Outbox(root, "http://mlflow:5000", "reviewlm"), outbox._copy
+
+    def copy_and_kill(source: Path, target: Path, shared: bool) -> None:
+        copy(source, target, shared)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    outbox._copy = copy_and_kill
     queue.put(Write("artifacts", "r", {}, {"folder": source}))
 
 
@@ -307,13 +312,13 @@ def test_copies_that_are_just_being_made_are_nobodys_leftovers(
 ) -> None:
     queue = Outbox(tmp_path / "outbox", "http://mlflow:5000", "reviewlm")
     queue.put(Write("tags", "r", {}))
-    insert = queue._insert
+    copy = outbox._copy
 
-    def others_look_first(write: Write, files: str) -> None:
+    def others_look_first(source: Path, target: Path, shared: bool) -> None:
+        copy(source, target, shared)
         assert Outbox(tmp_path / "outbox", "http://mlflow:5000", "reviewlm").waiting() == 1
-        insert(write, files)
 
-    monkeypatch.setattr(queue, "_insert", others_look_first)
+    monkeypatch.setattr(outbox, "_copy", others_look_first)
     queue.put(Write("artifacts", "r", {}, {"folder": pieces / "docs"}))
     first = queue.first()
     assert first is not None

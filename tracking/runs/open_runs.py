@@ -19,6 +19,7 @@ from core.errors import ReviewLMError
 from core.processes import interrupts
 from core.processes.identity import this_process
 from core.processes.leftovers import hold
+from tracking.client import ABSENT, error_code
 from tracking.tags import NOTE, PROCESS
 
 if TYPE_CHECKING:
@@ -56,6 +57,28 @@ def opened(tracker: Tracker, run_id: str) -> None:
                 if (descriptor := hold(file)) is not None:
                     _marks[folder] = file, descriptor
     interrupts.at_interrupt(end_for_good)
+
+
+def reopen_run(tracker: Tracker, run_id: str) -> bool:
+    """Set the run of an earlier process back to RUNNING; return False if it does not exist or is marked as deleted.
+
+    Raises:
+        TrackingUnavailable: MLflow does not answer.
+    """
+    known = tracker.known_id(run_id)
+    with starting():
+        try:
+            with tracker.reaching() as client:
+                if client.get_run(known).info.lifecycle_stage == "deleted":
+                    return False
+                client.update_run(known, status="RUNNING")
+        except ReviewLMError as error:
+            if error_code(error) in ABSENT:
+                return False
+            raise
+        tracker.set_tags(run_id, process_tags())
+        opened(tracker, run_id)
+    return True
 
 
 def ended(tracker: Tracker, run_id: str) -> None:

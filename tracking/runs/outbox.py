@@ -1,7 +1,9 @@
-"""Queue writes on this disk, in their order, until MLflow answers again.
+"""Keep the writes that MLflow does not have yet on this disk, in their order.
 
-Each store and experiment has a queue in SQLite. It outlives the process: the next process that writes sends the queued
-writes first. Files of a write are copied to the queue's folder, because the originals may be deleted before it is sent.
+Each store and experiment has a SQLite file in the home folder. It outlives the process: the next process that writes
+sends the queued writes first. Files of a write are copied next to it, because the originals may be deleted before it is
+sent. A write and its copies are added in one transaction; copies of a killed process, which no write names, are deleted
+by the next one.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import AcquireReturnProxy, FileLock, Timeout
+from filelock import FileLock
 
 from core.errors import ArtifactError, Damaged, disk_errors
 
@@ -38,6 +40,8 @@ BROKEN = ("not a database", "malformed", "no such table", "no such column")
 """SQLite's messages for a file that does not hold a valid queue."""
 PAUSES = (5.0, 10.0, 30.0, 60.0)
 """Seconds between attempts to reach a store that did not answer: each attempt makes the user wait."""
+LOCKED = 600.0
+"""Seconds to wait for a process that adds a write: where the disk has no hard links, it copies a model meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,6 @@ class Outbox:
         key = hashlib.sha256(f"{uri}\n{experiment}".encode()).hexdigest()[:12]
         self.folder = Path(root) / key
         self.lock = FileLock(self.folder / "sending.lock", thread_local=False)
-        self._tidied = False
 
     @property
     def exists(self) -> bool:
@@ -91,93 +94,64 @@ class Outbox:
 
     def waiting(self) -> int:
         """Return the number of queued writes."""
-        if not self.exists:
-            return 0
-        with self._open() as database:
-            return int(database.execute("SELECT COUNT(*) FROM writes").fetchone()[0])
+        return len(self._read("SELECT number FROM writes"))
 
     def put(self, write: Write) -> None:
         """Append a write, with copies of its files."""
-        if not write.files:
-            self._insert(write, "")
-            return
-        with disk_errors(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-        self._tidy_once()
-        folder = self.folder / FILES / uuid.uuid4().hex
-        with self._copying():
+        name = uuid.uuid4().hex if write.files else ""
+        row = (write.kind, write.run_id, json.dumps(write.details), name)
+        with self._changing() as database:
+            database.execute("INSERT INTO writes (kind, run_id, details, files) VALUES (?, ?, ?, ?)", row)
             try:
                 with disk_errors(self.folder):
-                    folder.mkdir(parents=True)
-                    for name, source in write.files.items():
-                        _copy(source, folder / name, shared=name == "bundle")
-                self._insert(write, folder.name)
+                    for file, source in write.files.items():
+                        _copy(source, self.folder / FILES / name / file, shared=file == "bundle")
             except BaseException:
-                shutil.rmtree(folder, ignore_errors=True)
+                if name:
+                    shutil.rmtree(self.folder / FILES / name, ignore_errors=True)
                 raise
 
-    def _insert(self, write: Write, files: str) -> None:
-        details = json.dumps(write.details)
-        with self._open() as database:
-            database.execute(
-                "INSERT INTO writes (kind, run_id, details, files) VALUES (?, ?, ?, ?)",
-                (write.kind, write.run_id, details, files),
-            )
-
     def first(self) -> Waiting | None:
-        """Return the next write, or None if the queue is empty."""
+        """Return the next write and count this attempt to send it; return None if the queue is empty."""
         if not self.exists:
             return None
-        with self._open() as database:
+        with self._changing() as database:
             row = database.execute("SELECT * FROM writes ORDER BY number LIMIT 1").fetchone()
+            database.execute("UPDATE writes SET tries = tries + 1 WHERE number = ?", row[:1] if row else (0,))
         if row is None:
             return None
         number, kind, run_id, details, files, tries = row
-        folder = self.folder / FILES / files if files else None
-        paths = {path.name: path for path in sorted(folder.iterdir())} if folder and folder.is_dir() else {}
+        folder = self.folder / FILES / files
+        paths = {path.name: path for path in sorted(folder.iterdir())} if files and folder.is_dir() else {}
         return Waiting(number, tries, Write(kind, run_id, json.loads(details), paths))
-
-    def try_again(self, waiting: Waiting) -> None:
-        """Count one more attempt to send a write; call it before sending."""
-        with self._open() as database:
-            database.execute("UPDATE writes SET tries = tries + 1 WHERE number = ?", (waiting.number,))
 
     def sent(self, waiting: Waiting, run_id: str | None = None) -> None:
         """Remove a sent write; if it started a run, store the id that MLflow gave the run."""
-        with self._open() as database:
+        with self._changing() as database:
             if run_id:
                 database.execute("INSERT OR REPLACE INTO runs VALUES (?, ?)", (waiting.write.run_id, run_id))
             database.execute("DELETE FROM writes WHERE number = ?", (waiting.number,))
-        self._drop_files(waiting)
 
     def refuse(self, waiting: Waiting, reason: str) -> None:
         """Remove a write that MLflow will never accept, and keep a record of it for the user."""
         write = waiting.write
-        with self._open() as database:
+        with self._changing() as database:
             values = (write.kind, write.run_id, json.dumps(write.details)[:10_000], reason, time.time())
             database.execute("INSERT INTO refused VALUES (?, ?, ?, ?, ?)", values)
             database.execute("DELETE FROM writes WHERE number = ?", (waiting.number,))
-        self._drop_files(waiting)
 
     def refused(self) -> list[dict[str, Any]]:
         """Return kind, run_id and reason of the refused writes."""
-        if not self.exists:
-            return []
-        with self._open() as database:
-            rows = database.execute("SELECT kind, run_id, reason FROM refused ORDER BY time").fetchall()
+        rows = self._read("SELECT kind, run_id, reason FROM refused ORDER BY time")
         return [dict(zip(("kind", "run_id", "reason"), row, strict=True)) for row in rows]
 
     def known_as(self, local: str) -> str | None:
         """Return MLflow's id of a run with a local name, or None if MLflow has not received the run yet."""
-        if not self.exists:
-            return None
-        with self._open() as database:
-            row = database.execute("SELECT run_id FROM runs WHERE local = ?", (local,)).fetchone()
-        return str(row[0]) if row else None
+        return next((str(run_id) for (run_id,) in self._read("SELECT run_id FROM runs WHERE local = ?", local)), None)
 
     def pause(self) -> float:
         """Record that the store did not answer, and return the number of seconds until the next attempt."""
-        with self._open() as database:
+        with self._changing() as database:
             row = database.execute("SELECT failures FROM pause").fetchone()
             failures = (row[0] if row else 0) + 1
             seconds = PAUSES[min(failures, len(PAUSES)) - 1]
@@ -187,57 +161,42 @@ class Outbox:
 
     def resume(self) -> None:
         """Record that the store answers."""
-        with self._open() as database:
+        with self._changing() as database:
             database.execute("DELETE FROM pause")
 
     def paused(self) -> bool:
         """Return whether the next attempt must still wait because the store did not answer."""
+        now = time.time()  # no pause ends later than the longest one: the clock may have been set back
+        return any(now < until < now + PAUSES[-1] + 1 for (until,) in self._read("SELECT until FROM pause"))
+
+    def _read(self, query: str, *values: str) -> list[tuple[Any, ...]]:
+        """Return the rows of a query; none if nothing was ever queued."""
         if not self.exists:
-            return False
-        with self._open() as database:
-            row = database.execute("SELECT until FROM pause").fetchone()
-        return bool(row and time.time() < row[0] < time.time() + PAUSES[-1] + 1)  # the clock may have been set back
-
-    def _drop_files(self, waiting: Waiting) -> None:
-        for path in waiting.write.files.values():
-            shutil.rmtree(path.parent, ignore_errors=True)
-
-    def _copying(self, timeout: float = -1) -> AcquireReturnProxy:
-        """Hold the lock for copying files that no write names yet; the system releases it if the process ends."""
-        return FileLock(self.folder / "copying.lock").acquire(timeout=timeout)
-
-    def _tidy_once(self) -> None:
-        """Delete copies of a process that was killed before its write was in the queue; once per object."""
-        if self._tidied:
-            return
-        self._tidied = True
-        try:
-            with self._copying(timeout=0), self._open() as database:
-                named = {name for (name,) in database.execute("SELECT files FROM writes")}
-                for folder in (self.folder / FILES).glob("*"):
-                    if folder.name not in named:
-                        shutil.rmtree(folder, ignore_errors=True)
-        except Timeout:  # another process is copying: a later process deletes them
-            return
+            return []
+        file = self.folder / FILE
+        with _naming(file), closing(sqlite3.connect(file, timeout=LOCKED)) as database:
+            return database.execute(query, values).fetchall()
 
     @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        """Yield the database in one transaction, on a separate connection: safe for several threads and processes."""
+    def _changing(self) -> Iterator[sqlite3.Connection]:
+        """Yield the database in a transaction that one thread of one process can have at a time."""
         file = self.folder / FILE
-        try:
-            if not file.exists():
-                self._create(file)
-            self._tidy_once()
-            with closing(sqlite3.connect(file, timeout=60)) as database, database:
+        if not file.exists():
+            self._create(file)
+        with _naming(file), closing(sqlite3.connect(file, timeout=LOCKED)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            with database:
+                named = {name for (name,) in database.execute("SELECT files FROM writes")}
+                for copies in (self.folder / FILES).glob("*"):
+                    if copies.name not in named:  # of a sent write, or of a process that was killed before it added one
+                        shutil.rmtree(copies, ignore_errors=True)
                 yield database
-        except sqlite3.Error as error:
-            raise _queue_error(file, error) from error
 
     def _create(self, file: Path) -> None:
         """Create the database under another name and rename it, so that the file never exists without its tables."""
         with disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.folder / "creating.lock"):
+        with FileLock(self.folder / "creating.lock"), _naming(file):
             if file.exists():
                 return
             unfinished = file.with_suffix(".new")
@@ -257,31 +216,32 @@ def outboxes(root: Path) -> list[Outbox]:
     """
     found = []
     for file in sorted(Path(root).glob(f"*/{FILE}")):
-        try:
-            with closing(sqlite3.connect(file)) as database:
-                row = database.execute("SELECT uri, experiment FROM about").fetchone()
-        except sqlite3.Error as error:
-            raise _queue_error(file, error) from error
-        if row:
-            found.append(Outbox(root, *row))
+        with _naming(file), closing(sqlite3.connect(file)) as database:
+            found += [Outbox(root, *row) for row in database.execute("SELECT uri, experiment FROM about LIMIT 1")]
     return found
 
 
-def _queue_error(file: Path, error: sqlite3.Error) -> ArtifactError:
-    if any(words in str(error) for words in BROKEN):
-        return Damaged(
-            "The queue of writes to MLflow is damaged", where=file, cause=str(error),
-            remedy=f"move the folder {file.parent.name} away: its writes can no longer be sent",
-        )
-    return ArtifactError(
-        "Writes to MLflow cannot be queued", where=file, cause=str(error),
-        remedy="free some space, or move the home folder with REVIEWLM_HOME",
-    )
+@contextmanager
+def _naming(file: Path) -> Iterator[None]:
+    """Convert SQLite's errors into the project's errors, with the file of the queue."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        if any(words in str(error) for words in BROKEN):
+            raise Damaged(
+                "The queue of writes to MLflow is damaged", where=file, cause=str(error),
+                remedy=f"move the folder {file.parent.name} away: its writes can no longer be sent",
+            ) from error
+        raise ArtifactError(
+            "Writes to MLflow cannot be queued", where=file, cause=str(error),
+            remedy="free some space, or move the home folder with REVIEWLM_HOME",
+        ) from error
 
 
 def _copy(source: Path, target: Path, shared: bool) -> None:
     """Copy a file or folder; with *shared*, use hard links if possible, for files that never change."""
     how = link_or_copy if shared else shutil.copyfile
+    target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
         shutil.copytree(source, target, copy_function=how)
     else:

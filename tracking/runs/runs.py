@@ -1,7 +1,7 @@
 """Write MLflow runs, which show what the pipeline did; the pipeline never reads its own state from them.
 
 A flow run is a parent run, and the fit of each model is a child run. Prefect and MLflow link to each other. If MLflow
-does not answer, writes are queued on this disk (`tracking/runs/delivery.py`).
+does not answer, writes are queued on this disk (`tracking/runs/sync.py`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.errors import ReviewLMError, TrackingUnavailable
 from tracking.connection import Connection
-from tracking.runs import delivery, open_runs
+from tracking.runs import open_runs, sync
 from tracking.runs.outbox import Outbox, Write
 from tracking.runs.params import TAG_LENGTH, flatten, legal_name, shorten
 from tracking.runs.writes import table_texts
@@ -53,22 +53,22 @@ class Tracker(Connection):
 
     def _connect(self) -> None:
         super()._connect()
-        self.sent_steps: dict[tuple[str, str], set[int]] = {}
+        self.sent_steps: dict[str, dict[str, set[int]]] = {}
         self.outbox = Outbox(self.artifact_root.parent / "outbox", self.uri, self.experiment)
 
     def wait(self, seconds: float = 0.0) -> None:
         """Wait until MLflow answers and has all queued writes; raise TrackingUnavailable after *seconds*."""
-        delivery.wait_for(self, seconds)
+        sync.wait_for(self, seconds)
 
-    def flush(self) -> int:
+    def sync(self) -> int:
         """Send the queued writes, and return how many remain."""
         with self._lock:
-            return delivery.flush(self)
+            return sync.sync(self)
 
-    def write(self, write: Write) -> str | None:
-        """Send a write or queue it; see `tracking.runs.delivery.deliver`."""
+    def write(self, write: Write, keep: bool = True) -> str | None:
+        """Send a write or queue it; see `tracking.runs.sync.deliver`."""
         with self._lock:
-            return delivery.deliver(self, write)
+            return sync.deliver(self, write, keep)
 
     def known_id(self, run_id: str) -> str:
         """Return MLflow's id of a run that may have been started while MLflow did not answer.
@@ -77,7 +77,7 @@ class Tracker(Connection):
             TrackingUnavailable: MLflow has not received the run yet.
         """
         try:
-            return delivery.real_id(self.outbox, run_id)
+            return sync.real_id(self.outbox, run_id)
         except ReviewLMError as error:
             raise TrackingUnavailable("MLflow does not know this run yet", where=self.shown, value=run_id) from error
 
@@ -95,7 +95,7 @@ class Tracker(Connection):
         if parent_run_id:
             own[PARENT] = parent_run_id
         details = {"name": name, "tags": {**own, **_tags(tags or {})}, "time": _now(), "unless": unless}
-        local = delivery.new_run()
+        local = sync.new_run()
         with open_runs.starting():
             run_id = self.write(Write("start", local, details)) or local
             open_runs.opened(self, run_id)
@@ -173,10 +173,7 @@ class Tracker(Connection):
             TrackingUnavailable: MLflow does not answer (only with *settled*).
         """
         write = Write("journal", run_id, {"settled": settled, "time": time.time()}, {"journal": Path(journal)})
-        if settled:
-            with self._lock:
-                return delivery.deliver_now(self, write)
-        return int(self.write(write) or 0)
+        return int(self.write(write, keep=not settled) or 0)
 
     def log_figure(self, run_id: str, figure: Figure, file: str) -> None:
         """Save a matplotlib figure as an image under the run, e.g. "plots/loss.png"."""

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     from tracking.runs.runs import Tracker
 
-METRICS_PER_BATCH, PER_BATCH = 1000, 100
+PER_BATCH = {"metrics": 1000, "params": 100, "tags": 100}
 
 
 def send(tracker: Tracker, write: Write, again: bool = False) -> str | None:
@@ -67,19 +66,13 @@ def _end(tracker: Tracker, write: Write, again: bool) -> None:
 def _tags(tracker: Tracker, write: Write, again: bool) -> None:
     from mlflow.entities import RunTag
 
-    tags = [RunTag(key, value) for key, value in write.details["tags"].items()]
-    with tracker.reaching() as client:
-        for batch in _batches(tags, PER_BATCH):
-            client.log_batch(write.run_id, tags=batch)
+    _log(tracker, write.run_id, "tags", [RunTag(key, value) for key, value in write.details["tags"].items()])
 
 
 def _params(tracker: Tracker, write: Write, again: bool) -> None:
     from mlflow.entities import Param
 
-    params = [Param(key, value) for key, value in write.details["params"].items()]
-    with tracker.reaching() as client:
-        for batch in _batches(params, PER_BATCH):
-            client.log_batch(write.run_id, params=batch)
+    _log(tracker, write.run_id, "params", [Param(key, value) for key, value in write.details["params"].items()])
 
 
 def _metrics(tracker: Tracker, write: Write, again: bool) -> None:
@@ -91,8 +84,7 @@ def _metrics(tracker: Tracker, write: Write, again: bool) -> None:
         new = [point for point in points if not _same(known.get((point.name, point.step)), point.value)]
         model = data.tags.get(MODEL_URI_TAG, "").removeprefix("models:/") if dataset else ""
         tied = {"model_id": model, "dataset_name": dataset[0], "dataset_digest": dataset[1]} if model else {}
-        for batch in _batches([_metric(point, 0.0, **tied) for point in new], METRICS_PER_BATCH):
-            client.log_batch(write.run_id, metrics=batch)
+    _log(tracker, write.run_id, "metrics", [_metric(point, 0.0, **tied) for point in new])
 
 
 def _known_values(
@@ -118,38 +110,21 @@ def _journal(tracker: Tracker, write: Write, again: bool) -> str:
 
     Each tracker asks MLflow once for the steps of a metric and remembers them; after a failure it asks again.
     """
-    points = read_journal(write.files["journal"], write.details["settled"])
-    run_id, names = write.run_id, {point.name for point in points}
-    if again:
-        _forget(tracker, run_id, names)
-    try:
-        _ask_for_points(tracker, run_id, names)
-        new = [point for point in points if point.step not in tracker.sent_steps[run_id, point.name]]
+    run_id, points = write.run_id, read_journal(write.files["journal"], write.details["settled"])
+    steps = tracker.sent_steps.pop(run_id, {})
+    steps = {} if again else steps
+    if unknown := {point.name for point in points} - set(steps):
         with tracker.reaching() as client:
-            for batch in _batches([_metric(point, write.details["time"]) for point in new], METRICS_PER_BATCH):
-                client.log_batch(run_id, metrics=batch)
-    except Exception:
-        _forget(tracker, run_id, names)
-        raise
+            known = client.get_run(run_id).data.metrics
+            for name in unknown:
+                history = client.get_metric_history(run_id, name) if name in known else ()
+                steps[name] = {point.step for point in history}
+    new = [point for point in points if point.step not in steps[point.name]]
+    _log(tracker, run_id, "metrics", [_metric(point, write.details["time"]) for point in new])
     for point in new:
-        tracker.sent_steps[run_id, point.name].add(point.step)
+        steps[point.name].add(point.step)
+    tracker.sent_steps[run_id] = steps
     return str(len(new))
-
-
-def _ask_for_points(tracker: Tracker, run_id: str, names: set[str]) -> None:
-    unknown = {name for name in names if (run_id, name) not in tracker.sent_steps}
-    if not unknown:
-        return
-    with tracker.reaching() as client:
-        known = client.get_run(run_id).data.metrics
-        for name in unknown:
-            history = client.get_metric_history(run_id, name) if name in known else ()
-            tracker.sent_steps[run_id, name] = {point.step for point in history}
-
-
-def _forget(tracker: Tracker, run_id: str, names: set[str]) -> None:
-    for name in names:
-        tracker.sent_steps.pop((run_id, name), None)
 
 
 def _text(tracker: Tracker, write: Write, again: bool) -> None:
@@ -160,11 +135,9 @@ def _text(tracker: Tracker, write: Write, again: bool) -> None:
 def _table(tracker: Tracker, write: Write, again: bool) -> None:
     """Write a table as JSON, which the UI shows as a table, and as CSV in the same folder."""
     details = write.details
-    path = Path(details["file"])
-    with tempfile.TemporaryDirectory() as folder, tracker.reaching() as client:
-        (Path(folder) / path.name).write_text(details["json"], encoding="utf-8")
-        (Path(folder) / path.with_suffix(".csv").name).write_text(details["csv"], encoding="utf-8")
-        client.log_artifacts(write.run_id, folder, str(path.parent) if path.parent.name else None)
+    with tracker.reaching() as client:
+        client.log_text(write.run_id, details["json"], details["file"])
+        client.log_text(write.run_id, details["csv"], Path(details["file"]).with_suffix(".csv").as_posix())
         known = json.loads(client.get_run(write.run_id).data.tags.get(LOGGED_TABLES, "[]"))
         entry = {"path": details["file"], "type": "table"}
         if entry not in known:
@@ -225,6 +198,10 @@ def _metric(point: Point, time: float, **tied: str) -> Metric:
     return Metric(point.name, point.value, int((point.time or time) * 1000), point.step, **tied)
 
 
-def _batches(entries: list[Any], size: int) -> Iterator[list[Any]]:
-    for start in range(0, len(entries), size):
-        yield entries[start : start + size]
+def _log(tracker: Tracker, run_id: str, kind: str, entries: list[Any]) -> None:
+    """Log tags, params or metrics in as few requests as MLflow allows."""
+    size = PER_BATCH[kind]
+    with tracker.reaching() as client:
+        for start in range(0, len(entries), size):
+            batch: dict[str, Any] = {kind: entries[start : start + size]}
+            client.log_batch(run_id, **batch)
