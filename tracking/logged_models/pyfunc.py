@@ -16,6 +16,8 @@ In `nats`, `bits_per_byte` and `perplexity` these words cost almost nothing.
 
 Each answer also holds its `text`; `bundle`, the first digits of the digest that the registered version has as a tag;
 and `warnings` if the request has a rating or a script that the model did not see in training.
+MLflow drops a parameter or column that the signature does not declare, e.g. a misspelt `temprature`, and only logs a
+warning. It does so before it calls the model, so the model cannot refuse it.
 An answer never depends on other rows: each row starts from the same seed and a new hidden state, with an empty cache if
 the model has one.
 """
@@ -23,7 +25,6 @@ the model has one.
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -32,7 +33,7 @@ from typing import Any
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
-from mlflow.pyfunc import PyFuncModel, PythonModel, PythonModelContext
+from mlflow.pyfunc import PythonModel, PythonModelContext
 
 COLUMN, DIGITS = "text", 12
 SAMPLING = ("n", "stars", "temperature", "top_k", "top_p", "max_tokens", "seed")
@@ -61,14 +62,12 @@ class ReviewModel(PythonModel):
         Args:
             context: Not used; MLflow passes it by this name.
             model_input: A table with the column `text`.
-            params: See `DEFAULTS`. An unknown name is an error, and so is a value out of range.
+            params: See `DEFAULTS`. A value out of range is an error. MLflow removes names that the signature does not
+                declare before it calls this method, and logs a warning.
 
         Returns:
             One dictionary per row.
         """
-        data, given = _as_given(model_input, params)
-        _refuse("parameter", set(given or {}) - set(DEFAULTS), DEFAULTS)
-        _refuse("column", set(getattr(data, "columns", ())) - {COLUMN}, [COLUMN])
         options = {**DEFAULTS, **(params or {})}
         answers = {"generate": self._generate, "suggest": self._suggest, "score": self._score}
         if options["task"] not in answers:
@@ -103,26 +102,6 @@ class ReviewModel(PythonModel):
             "perplexity": math.exp(min(score.nats / score.tokens, 700.0)),
             "per_token": [{"token": token, "nats": float(nats)} for token, nats in score.per_token],
         }
-
-
-def _as_given(model_input: Any, params: dict[str, Any] | None) -> tuple[Any, dict[str, Any] | None]:
-    """Return data and parameters as the user gave them.
-
-    Before it calls `predict`, MLflow drops names that the signature does not declare, and only logs a warning. So a
-    misspelt `temperature` would have no effect. The original arguments are still in the frame of the caller,
-    `PyFuncModel.predict`. If that frame is not found (another MLflow version), dropped names are not detected.
-    """
-    frame = sys._getframe(1)
-    while frame is not None:
-        if frame.f_code.co_name == "predict" and isinstance(frame.f_locals.get("self"), PyFuncModel):
-            return frame.f_locals.get("data", model_input), frame.f_locals.get("params", params)
-        frame = frame.f_back  # type: ignore[assignment]
-    return model_input, params
-
-
-def _refuse(what: str, unknown: set[Any], known: Any) -> None:
-    if unknown:
-        raise _bad(f"unknown {what} {', '.join(sorted(map(repr, unknown)))}; there are: {', '.join(known)}")
 
 
 def _texts(model_input: Any) -> list[str]:
