@@ -20,14 +20,15 @@ help:
 demo: install
 	@$(BIN)/reviewlm demo
 
-PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# Some containers switch off cached bytecode: each worker would rewrite the assertions of all test files again.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: install
 	@$(PYTEST) -m "not long"
 
 # The numeric rooms once more under smaller instruction sets: no result may depend on what the compiler picks.
 test-all: install
-	@$(PYTEST)
+	@$(PYTEST) --hypothesis-profile=nightly
 	@$(BIN)/python tests/instruction_sets.py avx512_bf16 avx512 avx2 sse4
 
 GX ?= 1.23.2

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from core.environment import prepare_environment
+from tests.examples import register_profiles
 
 ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+register_profiles()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -34,6 +37,22 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home folder for one test."""
     monkeypatch.setenv("REVIEWLM_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
+
+
+@pytest.fixture(scope="session")
+def template_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home folder with an empty MLflow database, to be copied: creating the tables takes seconds."""
+    from tracking.client import open_client
+
+    folder = tmp_path_factory.mktemp("template")
+    open_client(f"sqlite:///{folder / 'mlflow.db'}")
+    return folder
+
+
+@pytest.fixture
+def migrated_home(own_home: Path, template_home: Path) -> Path:
+    """A home folder for one test, with an empty MLflow database in it."""
+    return Path(shutil.copytree(template_home, own_home))
 
 
 @pytest.fixture(scope="session")

@@ -76,7 +76,8 @@ def run(name: str, arguments: list[str]) -> tuple[bool, str]:
     """Run the numeric tests under one set; return whether they passed, and pytest's last line."""
     chosen = SETS[name]
     environment = os.environ | (chosen.variables() if chosen else {})
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(arguments or ROOMS)]
+    options = ["-q", "-p", "no:cacheprovider", "--hypothesis-profile=nightly"]
+    command = [sys.executable, "-m", "pytest", *options, *(arguments or ROOMS)]
     ran = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=False)
     lines = ran.stdout.strip().splitlines() or ["no output"]
     print("\n".join(line for line in lines if line.startswith(("FAILED", "ERROR"))), flush=True)

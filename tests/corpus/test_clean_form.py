@@ -1,13 +1,14 @@
 """The polars form of the normal form equals the Python form on any string."""
 
 import polars as pl
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from corpus.cleaning.normalise import count_masks, normalise
 from models.text.normal_form import BREAKS, ESCAPES, REPAIR, NormalForm
 from models.text.personal_data import MASKS, MASKS_BEFORE
 from models.text.rules import CHARACTERS, LAYOUT
+from tests.examples import examples
 
 PIECES = [
     *"&#;@._-+ \n\t\r\x00\x1c\x85()1234567890axKſ<>\"',]",
@@ -28,7 +29,7 @@ forms = st.builds(NormalForm, *[st.booleans()] * 4, edition=st.sampled_from([1, 
 
 
 @given(st.lists(text, max_size=8), forms)
-@settings(max_examples=500, deadline=None)
+@examples(500)
 def test_polars_and_python_agree_on_any_texts(texts, form):
     assert normalise(pl.Series(texts, dtype=pl.String), form).to_list() == [form.apply(t) for t in texts]
 

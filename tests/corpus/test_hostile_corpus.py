@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from hostile_files import HOSTILE, LINES, Hostile
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from review_files import json_lines, review
 
@@ -17,6 +17,7 @@ from core.config.run_config import SourceConfig
 from core.errors import InputError, ReviewLMError
 from corpus.ingestion.ingest import ingest, iter_parts
 from corpus.reading.sources import expand_inputs
+from tests.examples import examples
 
 
 def ingested(folder: Path, case: Hostile) -> tuple[dict, pl.DataFrame, pl.DataFrame]:
@@ -78,7 +79,7 @@ lines = st.lists(
 
 
 @given(lines, st.integers(0, 3))
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_of_any_lines_each_is_a_row_or_in_quarantine_or_a_declared_duplicate(lines, part_rows):
     content = b"\n".join(lines)
     records = sum(1 for one in lines if one.removeprefix(b"\xef\xbb\xbf").strip())

@@ -7,7 +7,7 @@ import numpy as np
 import orjson
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from review_lines import line
 
@@ -20,6 +20,7 @@ from corpus.ingestion.repeats import find_repeats
 from corpus.ingestion.settle import DATASET_FILE, assemble
 from corpus.reading.sources import Listed, expand_inputs, identify, originals, source_names
 from corpus.schema import COLUMNS
+from tests.examples import examples
 
 CONFIG = SourceConfig(part_rows=5)
 
@@ -82,7 +83,7 @@ class TestNames:
         assert list(source_names(["in", "in/x.jsonl", tmp_path / "in" / "*.jsonl"]).values()) == ["x.jsonl"]
 
     @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("ab"), st.sampled_from("xyz")), min_size=1))
-    @settings(max_examples=30, deadline=None)
+    @examples(30)
     def test_names_are_unique_whatever_is_given(self, tmp_path_factory, places):
         folder = tmp_path_factory.mktemp("names")
         files = [folder / a / b / f"{name}.jsonl" for a, b, name in places]
@@ -188,7 +189,7 @@ class TestRepeatedIds:
         st.lists(st.lists(st.tuples(st.integers(0, 12), st.sampled_from(["", "2001", "2002"]), st.sampled_from("xy")))),
         st.sampled_from([1, 3, 1000]), st.sampled_from([1, 4, 1000]),
     )
-    @settings(max_examples=60, deadline=None)
+    @examples(60)
     def test_the_bounded_search_equals_brute_force(self, tmp_path_factory, parts, at_once, fetched):
         folder = tmp_path_factory.mktemp("parts")
         rows, paths = [], []
@@ -284,7 +285,7 @@ def test_files_of_which_none_is_good_end_in_an_error(tmp_path):
 
 
 @given(st.lists(st.binary(min_size=1, max_size=3), max_size=12), st.integers(0, 12), st.randoms())
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_the_content_hash_is_that_of_a_multiset(texts, cut, draw):
     rows = [{"review_id": f"r{index}", "text": text.decode("latin-1")} for index, text in enumerate(texts)]
     frame = pl.DataFrame(rows, schema={"review_id": pl.String, "text": pl.String})

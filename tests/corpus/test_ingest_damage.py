@@ -4,18 +4,19 @@ import contextlib
 import tempfile
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from review_files import FILES, ingested
 
 from core.errors import ReviewLMError
+from tests.examples import examples
 
 damage = st.tuples(st.sampled_from(["put", "cut", "end", "again"]), st.floats(0, 1), st.sampled_from(
     [b'"', b"\n", b"\x00", b"\xff", b"{", b",", b"\\", b"\xef\xbb\xbf", b"\n\n"]), st.integers(1, 60))
 
 
 @given(st.sampled_from(sorted(FILES)), st.lists(damage, min_size=1, max_size=3))
-@settings(max_examples=80, deadline=None)
+@examples(80)
 def test_a_damaged_file_ends_in_our_error_or_in_a_full_account(name, damages):
     content = FILES[name]
     for kind, share, sign, length in damages:

@@ -6,12 +6,13 @@ import io
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import MissingColumn, Unreadable
 from corpus.reading.arrays import read_array
 from corpus.schema import Limits
+from tests.examples import examples
 
 
 def read(content: bytes, **limits: int) -> tuple[list[str], list[tuple]]:
@@ -34,7 +35,7 @@ records = st.lists(
 
 
 @given(records, st.integers(1, 200), st.sampled_from([None, 0, 3]), st.booleans())
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_any_array_gives_its_texts_whatever_the_block_size(values, block_bytes, indent, ascii_only):
     content = json.dumps(values, indent=indent, ensure_ascii=ascii_only).encode()
     texts, bad = read(content, block_bytes=block_bytes)

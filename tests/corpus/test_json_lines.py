@@ -7,13 +7,14 @@ from collections import Counter
 import orjson
 import polars as pl
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from review_lines import BAD_LINES, GOOD, line
 
 from core.errors import MissingColumn
 from corpus.reading.jsonlines import Stretch, parse, read_json_lines
 from corpus.schema import COLUMNS, Limits
+from tests.examples import examples
 
 LIMITS = Limits(max_chars=1000, max_record_bytes=3000)
 VOTES = {"useful": 1, "funny": 2, "cool": 3}
@@ -79,7 +80,7 @@ def test_the_unusual_lines_give_what_they_always_gave():
 
 
 @given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=6), st.booleans())
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_a_line_gives_the_same_among_any_others(lines, final):
     assert agree(b"\n".join(lines) + (b"\n" if final else b""))
 
@@ -100,7 +101,7 @@ PLAIN = [
 
 @given(st.lists(DAMAGE, min_size=1, max_size=4))
 @example([(len(PLAIN[0]), "delete", 0)])
-@settings(max_examples=600, deadline=None)
+@examples(600)
 def test_any_damaged_byte_is_seen(damage):
     block = bytearray(b"\n".join(PLAIN))
     for place, way, value in damage:
@@ -118,7 +119,7 @@ def test_any_damaged_byte_is_seen(damage):
     st.none() | st.booleans() | st.integers(-(10**7), 10**7) | st.floats(allow_nan=False) | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2), max_leaves=3),
     st.sampled_from([*GOOD, "votes", "other"]), st.permutations(list(GOOD)), st.booleans())
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_any_value_in_any_field_and_order(value, name, order, spaced):
     record = {field: GOOD[field] for field in order} | {name: value}
     written = orjson.dumps(record)

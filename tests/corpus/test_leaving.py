@@ -2,11 +2,12 @@
 
 import numpy as np
 import polars as pl
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from corpus.duplicates.keys import REASONS, ExactDuplicates, hash_texts
 from corpus.splitting.split import SPLITS
+from tests.examples import examples
 
 RANK = {name: rank for rank, name in enumerate(SPLITS)}
 
@@ -125,7 +126,7 @@ def tables(draw):
 
 
 @given(tables())
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_reviews_leave_as_the_rule_says(table):
     rows, near = table
     found = repeats(rows)

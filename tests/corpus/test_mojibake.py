@@ -6,12 +6,13 @@ import unicodedata
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sentences import SENTENCES
 
 from models.text.mojibake import EXPECTED, HINT, repair
 from models.text.normal_form import NormalForm
+from tests.examples import examples
 
 BARE = NormalForm(mask_personal_data=False, restore_breaks=False)
 EUROPEAN = ("en", "es", "fr", "de", "it", "pt", "nl", "pl", "sv", "ru")
@@ -73,7 +74,7 @@ def test_good_text_is_left_alone(text):
 
 
 @given(st.text(string.printable + "éñüßÀÉÑÜ’“”–—…°", max_size=40))
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_what_was_written_survives_one_wrong_reading(text):
     clean = BARE.apply(text)
     assert BARE.apply(damaged(clean)) == BARE.apply(clean)
@@ -83,7 +84,7 @@ halves = st.sampled_from([*"ÃÂâ€™œ\x9dðŸ˜€é©ƒ\u00a0\u00ad\u0303a
 
 
 @given(st.lists(halves, max_size=12).map("".join))
-@settings(max_examples=500, deadline=None)
+@examples(500)
 def test_a_second_repair_changes_nothing_and_without_a_hint_nor_does_the_first(text):
     assert repair(repair(text)) == repair(text)
     assert re.search(HINT, text) or repair(text) == text

@@ -5,7 +5,7 @@ from itertools import combinations, pairwise
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.config.run_config import DuplicatesConfig
@@ -14,6 +14,7 @@ from corpus.duplicates.banding import Bands, Sketch, buckets
 from corpus.duplicates.dedupe import PAIRS, NearDuplicates
 from corpus.duplicates.shingles import Fingerprints, bytes_of, slices, word_form
 from corpus.synthetic.grammar import write_review
+from tests.examples import examples
 
 CONFIG = DuplicatesConfig()
 TEST, VALIDATION, TRAIN = 0, 1, 2
@@ -269,7 +270,7 @@ def test_pairs_are_those_of_brute_force(similarity, shingle, tmp_path):
         assert value == pytest.approx(expected[pair], abs=1e-6)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(texts=st.lists(some_words, min_size=2, max_size=25), batch=st.integers(1, 25), seed=st.integers(0, 99))
 def test_nothing_is_found_but_near_duplicates_in_whatever_order_and_batches(texts, batch, seed, tmp_path_factory):
     config = DuplicatesConfig(similarity=0.6, shingle=2)

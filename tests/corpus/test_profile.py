@@ -29,6 +29,7 @@ from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from models.tokens.words import FIRST, cut, folded
+from tests.examples import examples
 
 SIDES = ("train", "validation", "test")
 
@@ -137,7 +138,7 @@ parts_of = st.lists(st.integers(0, 3), min_size=24, max_size=24)
 SMALL = reviews(24, seed=3)
 
 
-@settings(deadline=None, max_examples=15)
+@examples(15)
 @given(parts_of, st.randoms())
 def test_the_merge_of_any_parts_in_any_order_is_the_whole(which, random):
     parts = [SMALL.filter(pl.Series(which) == part) for part in range(4)]

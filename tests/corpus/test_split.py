@@ -4,11 +4,12 @@ import hashlib
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.config.run_config import SplitConfig
 from corpus.splitting.split import SPLITS, assign, places
+from tests.examples import examples
 
 IDS = pl.Series([f"id-{number}" for number in range(20_000)])
 
@@ -43,7 +44,7 @@ def test_another_salt_draws_another_split():
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=9), unique=True, max_size=30), st.data())
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_each_review_has_one_side_that_no_other_review_changes(ids, data):
     whole = dict(zip(ids, assign(pl.Series(ids, dtype=pl.String), SplitConfig()), strict=True))
     some = data.draw(st.lists(st.sampled_from(ids), unique=True)) if ids else []

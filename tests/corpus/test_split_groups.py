@@ -7,7 +7,7 @@ from math import sqrt
 import orjson
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -18,6 +18,8 @@ from corpus.ingestion.ingest import ingest
 from corpus.schema import COLUMNS
 from corpus.splitting.grouping import Grouping, Keys, months_of
 from corpus.splitting.split import SPLITS, assign, places, ranks
+from tests.examples import examples
+from tests.long_cases import long_but
 
 FROZEN = SplitConfig(by="month", validation_from="2018-03-01", test_from="2018-05-01")
 CONFIGS = {"review": SplitConfig(), "user": SplitConfig(by="user"), "business": SplitConfig(by="business"),
@@ -101,7 +103,7 @@ def test_dates_from_the_data_reach_the_shares_in_whole_months_and_the_log_says_h
 
 
 @given(st.lists(st.integers(1, 40), min_size=3, max_size=15), st.floats(0.01, 0.49), st.floats(0.01, 0.49))
-@settings(max_examples=50, deadline=None)
+@examples(50)
 def test_the_fewest_latest_months_that_reach_the_share_are_taken(tmp_path_factory, sizes, test, validation):
     folder = tmp_path_factory.mktemp("months")
     months = [date(2010 + index // 12, index % 12 + 1, 1) for index in range(len(sizes))]
@@ -159,7 +161,7 @@ reviews = st.lists(
 
 @pytest.mark.parametrize("by", list(CONFIGS))
 @given(reviews, st.data())
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_more_reviews_move_none_and_no_key_stands_on_two_sides(tmp_path_factory, by, frame, data):
     folder = tmp_path_factory.getbasetemp() / "one"
     if not folder.exists():
@@ -193,7 +195,7 @@ def test_shares_of_the_keys_are_right_within_binomial_noise(tmp_path, by, valida
         assert abs(found.count(split) - keys * share) < 4 * sqrt(keys * share * (1 - share))
 
 
-@pytest.mark.parametrize("by", list(CONFIGS))
+@pytest.mark.parametrize("by", long_but(CONFIGS, {"user"}))
 def test_order_and_parts_of_the_input_change_no_byte(tmp_path, by, monkeypatch):
     monkeypatch.setattr("corpus.cleaning.clean_table.ROW_GROUP", 70)
     records = [record(number, text=f"text {number % 350}, as said before") for number in range(500)]

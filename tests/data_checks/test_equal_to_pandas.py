@@ -7,7 +7,7 @@ from functools import cache
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given
 from hypothesis import strategies as st
 from review_tables import planted, varied_reviews
 
@@ -20,6 +20,7 @@ from data_checks.metrics.tables import Table
 from data_checks.metrics.texts import MEASURES
 from data_checks.suites.case import COLUMNS, Case
 from data_checks.suites.expectations import ROWS
+from tests.examples import examples
 
 QUANTILES = {"quantiles": [0.1, 0.5, 0.9], "value_ranges": [[-2, 1], [0, 2], [None, 3]]}
 
@@ -119,8 +120,7 @@ def assert_equal(table, expectations, rows, measures=None):
         assert ours == theirs, (type(expectation).__name__, expectation.configuration.kwargs, table.to_dicts()[:12])
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True,
-          phases=[Phase.generate])
+@examples(6, suppress_health_check=[HealthCheck.too_slow], derandomize=True, phases=[Phase.generate])
 @given(rows=st.lists(ROW, min_size=1, max_size=12), chunk=st.integers(1, 5))
 def test_any_small_table_gets_the_same_results(rows, chunk):
     table = pl.DataFrame(rows, schema=SCHEMA)
@@ -172,7 +172,7 @@ def test_the_suites_judge_good_and_corrupted_tables_as_on_pandas(stage):
         assert_equal(broken, expectations, 64, MEASURES)
 
 
-@settings(max_examples=12, deadline=None, derandomize=True, phases=[Phase.generate])
+@examples(12, derandomize=True, phases=[Phase.generate])
 @given(rows=st.lists(ROW, max_size=30), chunk=st.sampled_from([1, 3, 7]))
 def test_chunks_do_not_change_a_result(rows, chunk):
     table = Table.of(pl.DataFrame(rows, schema=SCHEMA))
@@ -180,7 +180,7 @@ def test_chunks_do_not_change_a_result(rows, chunk):
     assert [compared(one) for one in whole] == [compared(one) for one in parts]
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@examples(100, derandomize=True)
 @given(text=st.text(alphabet="ab\n \x1cé1_-", max_size=8))
 @pytest.mark.parametrize(
     "pattern", [r"^a|b$", r"[^ab]{2,3}", r"(a|b1)+?\Z", r"a.b", r"(.)\1", r"\w\s", r"(?i)A", r"a(?=b)", r"\d{2}", "",

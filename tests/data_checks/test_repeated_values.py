@@ -1,7 +1,7 @@
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import Unreadable
@@ -10,6 +10,7 @@ from data_checks.metrics.measure import MetricError, measure
 from data_checks.metrics.metrics import total
 from data_checks.metrics.repeated import distinct_count, straddling
 from data_checks.metrics.tables import Measure, Table
+from tests.examples import examples
 
 VALUES = st.lists(st.one_of(st.none(), st.sampled_from("abcdefgh")), max_size=30)
 
@@ -19,7 +20,7 @@ def found(values, rows=4):
     return measure(table, {"r": repeated.repeated("v", pl.col("v"), pl.col("v"))}, rows)["r"]
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@examples(60, derandomize=True)
 @given(values=VALUES)
 def test_repeated_rows_are_those_that_counting_finds(values):
     counts = {value: values.count(value) for value in values if value is not None}
@@ -47,7 +48,7 @@ def test_values_of_one_hash_are_told_apart(monkeypatch):
     assert measure(split, {"s": straddling("v", "s", ["train", "test"])}, 2)["s"] == 0
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@examples(40, derandomize=True)
 @given(values=VALUES, seed=st.integers(0, 9))
 def test_straddling_values_are_those_that_counting_finds(values, seed):
     groups = np.random.default_rng(seed).choice(["train", "validation", "test", "other"], len(values)).tolist()

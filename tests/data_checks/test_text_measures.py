@@ -5,12 +5,13 @@ import re
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from data_checks.metrics.texts import MOJIBAKE, SHORTEST_RUN, runs_of
 from data_checks.suites.case import INVISIBLE
 from models.text.normal_form import NormalForm
+from tests.examples import examples
 
 PIECES = st.sampled_from([
     "a", "b", "ab", " ", "  ", "\n", "é", "🔥", "a" * 8, "🔥" * 9, "ab ab ab", "x" * 70, "-" * 30,
@@ -34,7 +35,7 @@ def characters_by_hand(text):
     return longest if longest >= SHORTEST_RUN else 1
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@examples(200, derandomize=True)
 @given(texts=TEXTS)
 def test_runs_are_those_found_by_hand(texts):
     column = pl.Series("text", texts, pl.String)

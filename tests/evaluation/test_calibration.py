@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
@@ -20,6 +20,7 @@ from evaluation.scoring.calibration import (
     reliability,
     tempered,
 )
+from tests.examples import examples
 
 
 def honest(positions, entries, seed=0, spread=2.0):
@@ -84,7 +85,7 @@ def test_what_a_model_that_means_what_it_says_could_gain_is_taken_for_chance():
     assert values == [1.0] * 30
 
 
-@settings(deadline=None, max_examples=40)
+@examples(40)
 @given(st.integers(0, 10_000), st.integers(2, 30), st.sampled_from([0.3, 1.0, 3.0]))
 def test_the_temperature_is_the_minimum_that_a_search_finds_and_never_worse_than_one(seed, entries, factor):
     draw = np.random.default_rng(seed)

@@ -8,12 +8,13 @@ from math import exp, log
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ks_2samp
 
 from evaluation.writing.diversity import distinct, length_distance, repetition, self_bleu, self_overlap
 from evaluation.writing.word_stream import word_stream
+from tests.examples import examples
 
 TEXTS = st.lists(st.lists(st.sampled_from(list("abcd")), max_size=14), min_size=1, max_size=6)
 
@@ -40,7 +41,7 @@ def bleu_by_hand(text, others):
 
 
 @given(TEXTS)
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_all_figures_are_those_of_their_definitions(texts):
     stream, four = stream_of(texts), [grams(text, 4) for text in texts]
     for n in (1, 2, 3):

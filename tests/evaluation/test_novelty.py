@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from corpus.duplicates.shingles import mix
@@ -19,6 +19,7 @@ from evaluation.writing.word_stream import (
     word_stream,
     write_word_stream,
 )
+from tests.examples import examples
 
 
 def stream_of(texts):
@@ -41,7 +42,7 @@ VARIED = st.lists(st.text("abcde", max_size=25), min_size=1, max_size=6)
 
 
 @given(samples=st.one_of(TEXTS, VARIED), training=st.one_of(TEXTS, VARIED), block=st.integers(1, 60))
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_shares_and_longest_spans_are_those_that_are_counted_by_hand(samples, training, block):
     found = overlap(stream_of(samples), stream_of(training), block)
     for n in range(1, ORDERS + 1):
@@ -88,7 +89,7 @@ def test_copied_spans_name_text_and_review_and_the_longest_comes_first():
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=40), max_size=8))
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_equal_words_have_equal_fingerprints_and_others_have_not(texts):
     series = pl.Series(texts, dtype=pl.String)
     stream, pieces = word_stream(series), pieces_of(series).to_list()
@@ -134,7 +135,7 @@ def test_texts_cut_at_so_many_words_are_their_first_words(texts, words):
 
 
 @given(samples=st.one_of(TEXTS, VARIED), training=st.one_of(TEXTS, VARIED))
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_a_passage_is_eight_words_or_a_whole_text_that_is_shorter(samples, training):
     known = {each for text in training for each in stretches(text, PASSAGE)}
     longer = [each in known for text in samples for each in stretches(text, PASSAGE)]

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from corpus.synthetic.automaton import Automaton, Domain
@@ -28,6 +28,7 @@ from models.specs import VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import EOS, GIVEN, Vocabulary
+from tests.examples import examples
 
 UNITS = {"word": 200, "char": 400, "bpe": 400, "unigram": 400}
 PER_TEXT = ("bits_per_byte", "open_bits_per_byte", "byte_perplexity", "word_perplexity")
@@ -141,7 +142,7 @@ def test_the_grammar_has_a_text_with_two_derivations_and_the_forward_algorithm_s
         assert forward.log_probability(text, {}) == pytest.approx(math.log(probability), abs=1e-12)
 
 
-@settings(max_examples=8, deadline=None)
+@examples(8)
 @given(
     st.tuples(*[st.integers(1, 9)] * 3),
     st.tuples(*[st.integers(1, 9)] * 3),

@@ -4,12 +4,13 @@ import json
 from unittest.mock import patch
 
 import numpy as np
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 import models.tokens.bpe as ours
 from models.tokens.units import BYTE_OF
+from tests.examples import examples
 
 NAMES = ["<unk>", *sorted(BYTE_OF)]
 ALPHABET = np.zeros(256, np.int32)
@@ -35,7 +36,7 @@ def learned_by_the_package(words, entries, least):
     return json.loads(tokenizer.to_str())["model"]["merges"]
 
 
-@settings(deadline=None, max_examples=200)
+@examples(200)
 @given(
     st.dictionaries(st.text("abcé", min_size=1, max_size=12), st.integers(1, 5), min_size=1, max_size=12),
     st.integers(1, 40), st.integers(1, 3), st.sampled_from([1, 2, 5, 1000]), st.sampled_from([1, 7, 1000]),

@@ -6,7 +6,7 @@ from unittest.mock import patch
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from small_vocabularies import ANY_TEXT, TRAIN, train
 from tokenizers import Regex, pre_tokenizers
@@ -14,6 +14,7 @@ from tokenizers import Regex, pre_tokenizers
 import models.tokens.pieces
 from models.tokens.pieces import SPLIT, count_pieces
 from models.tokens.words import FIRST
+from tests.examples import examples
 
 ODD = st.text("aB1é' \n\t\r\u00a0\u2028\u3000\u180e\u200b\u0301.,!?s…👍", max_size=80)
 TEXTS = st.lists(st.one_of(ANY_TEXT, ODD), max_size=6)
@@ -25,7 +26,7 @@ def by_the_tokenizer(vocabulary, texts):
 
 
 @pytest.mark.parametrize("unit", ["bpe", "unigram"])
-@settings(deadline=None, max_examples=200)
+@examples(200)
 @given(texts=TEXTS)
 @example(texts=["\n\n's  it's\n 're \n\n", "", "  ", "a \t b\n\n\nThe end. \n"])
 @example(texts=["\u00a0\u00a0x \u3000y", " \u2028's", "word\u180e \u180eword", "'ſ 'S 's"])
@@ -90,7 +91,7 @@ def test_both_engines_mean_the_same_characters(kind):
     assert characters.str.contains(kind).to_list() == theirs
 
 
-@settings(deadline=None, max_examples=200)
+@examples(200)
 @given(texts=TEXTS)
 def test_pieces_are_counted_as_the_package_cuts_them(texts):
     cutter = pre_tokenizers.Split(Regex(SPLIT), "isolated")

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 from table_lm import HistoryLM, TableLM, TableSpec, always_ends
@@ -17,6 +17,7 @@ from models.sampling import BATCH, filter_logp, generate, pick, suggest
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import BOS, EOS, GIVEN, STARS, UNK, Vocabulary
+from tests.examples import examples
 
 TEXTS = ["The soup was great, so we went back.", "In Phoenix the staff was slow.", "We went to Phoenix! Great pizza"]
 
@@ -65,7 +66,7 @@ def brute_force(p_V, temperature, top_k, top_p):
     return p_V / p_V.sum()
 
 
-@settings(deadline=None, max_examples=300)
+@examples(300)
 @given(
     weights=st.lists(st.integers(0, 8), min_size=2, max_size=12).filter(any),
     temperature=st.sampled_from([0.3, 0.7, 1.0, 2.5]),

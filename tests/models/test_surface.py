@@ -9,7 +9,7 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.base import ModelError
@@ -18,6 +18,7 @@ from models.text.normal_form import NormalForm
 from models.tokens.shapes import CAPITAL, CAPITALS, CASELESS, LOWER, OTHER, SPELT, USUAL, shape_of
 from models.tokens.surface import BYTE_NATS, SAMPLE_TEXTS, Sample
 from models.tokens.vocabulary import Vocabulary
+from tests.examples import examples
 
 TEXTS = [
     "The food at McDonald's was good. I liked it (really)!", "We went to Phoenix, and it was GREAT. The end.",
@@ -165,7 +166,7 @@ def test_shapes_are_functions_of_the_folded_piece():
     assert shape_of(" !", "!", "!") == (CASELESS, -1)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.lists(st.text(max_size=8), min_size=1, max_size=30), st.randoms(use_true_random=False))
 def test_the_sample_is_the_same_in_any_order(texts, random):
     one, other = Sample(), Sample()

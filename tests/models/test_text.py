@@ -1,11 +1,12 @@
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.base import ModelError
 from models.text.normal_form import NormalForm
+from tests.examples import examples
 
 PIECES = [
     *"&#;@._-+ \n\t\r\x00()1234567890ax<>\"',]",
@@ -71,14 +72,14 @@ def test_each_option_switches_off_its_rules_only():
 
 
 @given(dirty, forms)
-@settings(max_examples=600, deadline=None)
+@examples(600)
 def test_applying_it_twice_changes_nothing_more(text, form):
     once = form.apply(text)
     assert form.apply(once) == once
 
 
 @given(dirty)
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_the_result_is_valid_text_without_invisible_characters(text):
     result = NormalForm().apply(text)
     result.encode("utf-8")

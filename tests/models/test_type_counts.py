@@ -11,9 +11,10 @@ from small_vocabularies import ANY_TEXT
 
 import models.tokens.type_counts
 from models.tokens.type_counts import CharacterCounts, TypeCounts, batched
+from tests.examples import examples
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(st.lists(st.lists(st.text("abc", max_size=3), max_size=20), max_size=12), st.sampled_from([1, 4, 1000]))
 def test_each_string_has_its_whole_count_in_one_row(batches, rows):
     with pytest.MonkeyPatch.context() as patch, TypeCounts("word", ["count"]) as counts:

@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from small_vocabularies import ANY_TEXT, LOSSLESS, TRAIN, UNITS, train
 
@@ -12,6 +12,7 @@ from models.base import ModelError
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import BOS, EOS, GIVEN, STARS, UNK, Vocabulary
 from models.tokens.words import FIRST
+from tests.examples import examples
 
 
 @pytest.fixture(params=list(UNITS))
@@ -132,7 +133,7 @@ def test_a_missing_file_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("unit", LOSSLESS)
-@settings(deadline=None, max_examples=150)
+@examples(150)
 @given(text=st.one_of(ANY_TEXT, st.text(" \n\t'a<0x41>▁Ġé☕🍕", max_size=40)))
 def test_lossless_units_give_any_text_back(unit, vocabularies, text):
     ids = vocabularies[unit].encode(text)

@@ -5,7 +5,7 @@ from collections import Counter
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from small_vocabularies import ANY_TEXT, TRAIN, train
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
@@ -15,6 +15,7 @@ from models.text.personal_data import MASKS
 from models.tokens.spelling import Spelling
 from models.tokens.vocabulary import UNK
 from models.tokens.words import FIRST, PATTERN, cut
+from tests.examples import examples
 
 
 def spelling_of(words):
@@ -77,7 +78,7 @@ def test_what_masking_writes_is_one_word_that_comes_back_and_is_never_suggested(
     assert not vocabulary.word_start_V[whole]
 
 
-@settings(deadline=None, max_examples=200)
+@examples(200)
 @given(st.one_of(ANY_TEXT, st.text("aB'’.,:;-!?()$ \n1½é_mailurl<3\"“”", max_size=60)))
 def test_words_agree_with_the_tokenizers_package(vocabularies, text):
     vocabulary = vocabularies["word"]

@@ -8,10 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import ReviewLMError
+from tests.examples import examples
 from tracking.registry.events import ABANDONED, ADOPTED, GATE, MANUAL, ROLLBACK, Event, complaints
 from tracking.registry.registry import CHAMPION, PREVIOUS, ChampionChanged, Registry
 from tracking.registry.state import CARRIED_OUT, OVERTAKEN, PENDING, REPEATED, fold_events
@@ -77,7 +78,7 @@ moves = st.lists(st.tuples(st.integers(1, 4), st.one_of(st.none(), st.integers(1
 
 
 @given(moves)
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_whatever_is_written_the_champion_moves_only_from_the_one_that_was_named(decided: list[Any]):
     events = [
         replace(event(number, version, against), promote=promote)

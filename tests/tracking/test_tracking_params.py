@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.specs import NGramSpec, RecurrentSpec
+from tests.examples import examples
 from tracking.runs.journal import read_journal
 from tracking.runs.params import PARAM_LENGTH, flatten, legal_name, shorten
 
@@ -44,7 +45,7 @@ def test_a_value_at_the_limit_is_left_alone():
     assert shorten("x" * 100, 100) == "x" * 100
 
 
-@settings(deadline=None, max_examples=200)
+@examples(200)
 @given(st.text() | st.text(alphabet="a./@ "))
 def test_every_name_becomes_one_that_mlflow_takes(name: str):
     from mlflow.utils.validation import _validate_metric_name

@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mixture_tables import SIZE, WORDS, Stream, documents, table_part
 from table_lm import TableLM
@@ -21,6 +21,7 @@ from models.sampling import generate, suggest
 from models.specs import CacheSpec, VocabularySpec, spec_from_dict, to_dict
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import BOS, GIVEN, Vocabulary
+from tests.examples import examples
 
 TOKENS = st.sampled_from([BOS, 4, 7, 2, 9, 10, 9, 11, 0])
 STREAMS = st.lists(TOKENS, min_size=1, max_size=24).map(lambda ids: [BOS, *ids])
@@ -64,7 +65,7 @@ def by_hand(model, before):
 
 
 @given(STREAMS, st.integers(1, 3), st.integers(3, 9), st.booleans(), st.integers(0, 50))
-@settings(deadline=None, max_examples=80)
+@examples(80)
 def test_step_and_score_are_the_formula_and_sum_to_one(ids, order, window, across, seed):
     model = cache(seed, order, window, across)
     nats_1T, _ = model.score(np.array([ids]), model.start(1))
@@ -81,7 +82,7 @@ def test_step_and_score_are_the_formula_and_sum_to_one(ids, order, window, acros
 
 
 @given(STREAMS, st.lists(st.integers(0, 24), max_size=3), st.booleans())
-@settings(deadline=None, max_examples=40)
+@examples(40)
 def test_a_text_may_be_cut_anywhere(ids, cuts, across):
     model = cache(1, 2, 5, across)
     whole, _ = model.score(np.array([ids]), model.start(1))

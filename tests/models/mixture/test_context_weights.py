@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mixture_tables import SIZE, Stream, documents, table_part
 
@@ -22,6 +22,7 @@ from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.specs import CacheSpec, MixtureSpec, NGramSpec
 from models.tokens.vocabulary import BOS, GIVEN
+from tests.examples import examples
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +90,7 @@ def test_streams_side_by_side_are_looked_up_as_each_alone(ngram):
 
 
 @given(st.integers(0, 500), st.integers(2, 3), st.integers(0, 4))
-@settings(deadline=None, max_examples=25)
+@examples(25)
 def test_the_gradient_is_that_of_differences(seed, parts, features):
     draw = np.random.default_rng(seed)
     x_TF, nats_TP = draw.normal(size=(12, features)), draw.exponential(3, (12, parts))
@@ -107,7 +108,7 @@ def test_the_gradient_is_that_of_differences(seed, parts, features):
 
 
 @given(st.integers(0, 500))
-@settings(deadline=None, max_examples=20)
+@examples(20)
 def test_weights_by_context_are_on_their_text_no_worse_than_fixed_ones(seed):
     draw = np.random.default_rng(seed)
     nats_TP, features_TF = draw.exponential(3, (80, 2)), draw.normal(size=(80, 5))

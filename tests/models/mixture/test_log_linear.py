@@ -7,10 +7,11 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.mixture.log_linear import fit_exponents, log_normaliser, log_scores, slope
+from tests.examples import examples
 
 
 def distributions(seed, parts=2, positions=30, words=8):
@@ -32,7 +33,7 @@ def brute_force(logp_PNV, targets_N, exponents_P):
 
 
 @given(st.integers(0, 1000), st.lists(st.floats(-1.5, 2.5), min_size=2, max_size=3))
-@settings(deadline=None, max_examples=25)
+@examples(25)
 def test_gradient_and_curvature_are_those_of_differences(seed, exponents):
     logp_PNV, targets_N = distributions(seed, len(exponents), positions=6, words=5)
     at_P = np.array(exponents)
@@ -46,7 +47,7 @@ def test_gradient_and_curvature_are_those_of_differences(seed, exponents):
 
 
 @given(st.integers(0, 1000))
-@settings(deadline=None, max_examples=20)
+@examples(20)
 def test_it_sums_to_one_and_is_on_its_text_no_worse_than_any_part(seed):
     logp_PNV, targets_N = distributions(seed, 3)
     exponents_P, _ = fit_exponents(logp_PNV, targets_N, np.full(3, 1 / 3))

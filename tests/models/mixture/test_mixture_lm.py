@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mixture_tables import SIZE, WORDS, Stream, documents, table_part
 
@@ -21,6 +21,7 @@ from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.specs import MixtureSpec, NGramSpec
 from models.tokens.vocabulary import BOS, EOS, GIVEN
+from tests.examples import examples
 
 IDS = np.array([[BOS, 5, 9, 10, 2, BOS, 4, 13, 9, 9], [BOS, 8, 11, 0, 9, 12, 2, BOS, 3, 10]])
 WEIGHTS = np.array([0.2, 0.5, 0.3])
@@ -57,7 +58,7 @@ def by_hand(mixture, ids_T):
 
 
 @given(st.integers(0, 300), st.sampled_from([linear, log_linear]))
-@settings(deadline=None, max_examples=20)
+@examples(20)
 def test_step_and_score_are_the_formula(seed, make):
     mixture = make(seed)
     nats_BT, _ = mixture.score(IDS, mixture.start(2))
@@ -72,7 +73,7 @@ def test_step_and_score_are_the_formula(seed, make):
 
 
 @given(st.integers(0, 300), st.lists(st.integers(0, 10), max_size=4), st.sampled_from([linear, log_linear]))
-@settings(deadline=None, max_examples=30)
+@examples(30)
 def test_a_text_may_be_cut_anywhere(seed, cuts, make):
     mixture = make(seed)
     whole, _ = mixture.score(IDS, mixture.start(2))

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -13,6 +13,7 @@ from models.neural.optimization.averaging import NonMonotonicTrigger, WeightAver
 from models.neural.recurrent import RecurrentNetwork
 from models.neural.training.state import TrainingState
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
+from tests.examples import examples
 
 
 def parameters_of(seed=0, dtype=torch.float64):
@@ -150,7 +151,7 @@ def test_it_fires_once_where_a_measurement_is_above_the_lowest_of_those_more_tha
     assert fired_at([1, 2, 2, 2, 2, 2, 2], 5) == [6]  # the earliest: measurement n + 2
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(st.floats(0, 10), max_size=25), st.integers(1, 6), st.integers(0, 25))
 def test_it_is_the_condition_written_out_and_its_state_passes_through_json(measured, patience, cut):
     expected = next(

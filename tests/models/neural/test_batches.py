@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from made_streams import stream_of, walks
 from scipy import stats
@@ -13,6 +13,7 @@ from models.batches import LONGER, ReviewBatches, TBPTTBatches, count_updates, m
 from models.specs import TrainingSpec
 from models.streams import unigram_counts
 from models.tokens.vocabulary import BOS, EOS, GIVEN
+from tests.examples import examples
 
 V = 20
 STREAM = walks(50, V, 3, length=6)
@@ -133,7 +134,7 @@ def test_an_epoch_goes_on_from_any_window(kind, random):
             assert np.array_equal(found.y_BT, expected.y_BT)
 
 
-@settings(deadline=None, max_examples=40)
+@examples(40)
 @given(
     st.sampled_from(KINDS), st.integers(1, 30), st.integers(1, 9), st.integers(1, 9), st.integers(1, 40), st.booleans()
 )

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from course import bptt
+from tests.examples import examples
 
 N, E, H, T = 11, 4, 6, 8
 
@@ -34,7 +35,7 @@ def autograd_of(model, words, targets, h0):
     return loss.item(), {name: leaf.grad.numpy() for name, leaf in leaves.items()}, start.grad.numpy()
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(st.integers(0, 2**32 - 1))
 def test_gradients_through_eight_steps_equal_autograd(seed):
     rng = np.random.default_rng(seed)

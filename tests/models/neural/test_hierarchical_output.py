@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -17,6 +17,7 @@ from models.neural.output.huffman import huffman_tree, tree_levels, tree_paths
 from models.neural.recurrent import RecurrentLM
 from models.specs import ObjectiveSpec, RecurrentSpec
 from models.tokens.vocabulary import GIVEN
+from tests.examples import examples
 from tests.models.neural.fresh_gradients import gradcheck_loss
 
 V, E, N = 30, 5, 24
@@ -62,7 +63,7 @@ def test_the_text_book_tree():
     assert tree.tolist() == [[4 + 1, 3], [4 + 2, 2], [0, 1]]  # from the root; the more frequent child first
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(COUNTS_OF_WORDS)
 def test_no_prefix_code_is_shorter(counts):
     lengths = code_lengths(huffman_tree(np.array(counts)))
@@ -70,7 +71,7 @@ def test_no_prefix_code_is_shorter(counts):
     assert int((lengths * counts).sum()) == least_cost(counts)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(COUNTS_OF_WORDS.filter(any))
 def test_the_mean_code_length_is_between_the_entropy_and_one_more(counts):
     share = np.array(counts) / sum(counts)
@@ -114,7 +115,7 @@ def test_only_nodes_on_the_path_of_the_targets_get_a_gradient():
     assert np.array_equal((layer.bias.grad != 0).numpy(), on_path)
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(st.lists(st.integers(0, 50), min_size=len(GIVEN) + 3, max_size=40), st.integers(0, 1_000))
 def test_the_probabilities_of_all_words_sum_to_one(counts, seed):
     layer = layer_of(np.array(counts), seed=seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from test_neural_lm import SPECS, V, make
@@ -18,6 +18,7 @@ from models.neural.adaptive.neural_cache import NeuralCacheLM, mixed_with_one_we
 from models.specs import CacheSpec, NeuralCacheSpec, NGramSpec, spec_from_dict, to_dict
 from models.tokens.vocabulary import BOS
 from models.tokens.vocabulary import GIVEN as GIVEN_IDS
+from tests.examples import examples
 
 LAMBDA = 0.3
 TEXT = np.random.default_rng(3).choice([1, 8, 9, 10, 11, 12, 13, 2], (3, 40), p=[0.04, 0.06, *[0.15] * 6])
@@ -105,7 +106,7 @@ def test_stepping_says_what_scoring_says_and_sums_to_one():
 
 
 @given(st.lists(st.integers(0, 40), max_size=4).map(sorted), st.booleans())
-@settings(deadline=None, max_examples=25)
+@examples(25)
 def test_text_may_be_cut_anywhere(cuts, across):
     model = cached(Part("lstm", SPECS["lstm"], make("lstm")), across=across)
     state, pieces = model.start(3), []

@@ -7,7 +7,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -18,6 +18,7 @@ from models.neural.training.checkpoint import Checkpoints, fill_optimizer, optim
 from models.neural.training.spec import Optimizer
 from models.options import as_written, without_inapplicable
 from models.specs import TrainingSpec
+from tests.examples import examples
 
 ALL = get_args(Optimizer)
 RATE = {"adagrad": 0.1, "rmsprop": 0.02, "adadelta": 1.0, "adam": 0.02, "adam_simplified": 0.02, "adamw": 0.02}
@@ -179,7 +180,7 @@ def test_momentum_adds_up_to_one_over_one_minus_gamma_where_the_gradient_stays()
     assert before - weight.item() == pytest.approx(0.1 / (1 - 0.8))
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=6), st.floats(1e-12, 1e-1), st.booleans())
 def test_epsilon_inside_the_root_makes_a_step_longer_within_the_documented_bound(gradients, eps, forgets):
     """AdaGrad and RMSprop, one weight, the papers' form √(v + ε²) beside the one here, √v + ε."""

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
@@ -20,6 +20,7 @@ from models.neural.output.cross_entropy import level_nats, softmax_nats
 from models.neural.recurrent import RecurrentLM
 from models.specs import ObjectiveSpec, RecurrentSpec
 from models.tokens.vocabulary import EOS, UNK
+from tests.examples import examples
 
 V, E, N, HEAD = 40, 6, 23, 7
 PREDICTED = [i for i in range(V) if i not in GIVEN]
@@ -247,7 +248,7 @@ def test_huge_logits_give_finite_numbers_equal_to_the_naive_form_in_extended_pre
         np.testing.assert_allclose(nats_N.numpy(), exact, rtol=3e-7, atol=3e-6)
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(st.lists(st.floats(-80, 80, width=32), min_size=1, max_size=12), st.floats(-200, 200, width=32), st.data())
 def test_adding_a_constant_to_all_logits_changes_nothing(row, constant, data):
     logits_1C, right = torch.tensor([row], dtype=torch.float64), data.draw(st.integers(0, len(row) - 1))

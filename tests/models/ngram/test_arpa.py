@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.base import ModelError
@@ -27,6 +27,7 @@ from models.ngram.lm import NGramLM
 from models.ngram.tables import Tables
 from models.specs import NGramSpec
 from models.tokens.vocabulary import GIVEN
+from tests.examples import examples
 
 LINES = ["a b", "a b c", "b", "", "c a b"]
 
@@ -60,7 +61,7 @@ def test_a_written_model_comes_back_with_float32_values_and_is_then_the_same_for
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted({name, "again.arpa"})
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(values=st.lists(st.floats(-99, 0, width=32), min_size=2, max_size=2))
 def test_any_float32_is_written_so_that_it_comes_back_exactly(values, tmp_path_factory):
     p, weight = np.array(values, np.float32).astype(np.float64) * LN10

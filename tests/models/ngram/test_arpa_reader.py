@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.base import ModelError
@@ -17,6 +17,7 @@ from models.ngram.lines.line_lm import LineLM
 from models.ngram.lines.text_corpus import BEGIN
 from models.ngram.lines.text_files import fit_text
 from models.ngram.tables import Tables
+from tests.examples import examples
 
 SRILM = """
 \\data\\
@@ -248,7 +249,7 @@ def test_a_missing_or_cut_off_file_is_an_error_with_its_name(tmp_path):
         read_arpa(written(tmp_path, packed[: len(packed) // 2], "cut.gz"))
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(cut=st.integers(0, len(SRILM) - 6))
 def test_a_file_that_ends_early_is_never_read_as_whole(cut, tmp_path_factory):
     with pytest.raises(ModelError, match="line"):
@@ -265,7 +266,7 @@ def test_files_are_read_the_same_in_blocks_of_any_size(monkeypatch, golden_folde
         assert same_words == words
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(at=st.integers(0, len(SRILM) - 1), put=st.sampled_from(["", "\t", "\n", "x", "-", "9", "\\", " ", "\x00", "é"]))
 def test_a_file_with_one_wrong_sign_is_read_or_refused_never_anything_else(at, put, tmp_path_factory):
     path = written(tmp_path_factory.getbasetemp(), SRILM[:at] + put + SRILM[at + 1 :], "wrong.arpa")

@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.base import ModelError
@@ -14,6 +14,7 @@ from models.ngram.counting.counts import count_ngrams, unseen_share
 from models.ngram.lines.text_corpus import LineCorpus
 from models.ngram.lookup import NONE, find
 from models.tokens.vocabulary import GIVEN
+from tests.examples import examples
 
 V = 16
 WORD = st.sampled_from([0, 9, 9, 10, 11, 15])
@@ -27,7 +28,7 @@ def windows(documents: list[list[int]], order: int) -> Counter:
     return Counter(gram for gram in found if gram[-1] not in GIVEN)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(documents=CORPUS, order=st.integers(1, 5))
 def test_counts_equal_a_counter_of_windows(documents, order, stream_of):
     counts = count_ngrams(stream_of(documents), order, V, GIVEN)
@@ -36,7 +37,7 @@ def test_counts_equal_a_counter_of_windows(documents, order, stream_of):
         assert {tuple(gram): count for gram, count in rows if count} == windows(documents, k)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(documents=CORPUS)
 def test_each_order_counts_every_position_with_enough_history_once(documents, stream_of):
     counts = count_ngrams(stream_of(documents), 4, V, GIVEN)
@@ -45,7 +46,7 @@ def test_each_order_counts_every_position_with_enough_history_once(documents, st
         assert counts.orders[k - 1].raw_M.sum() == positions
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(documents=CORPUS)
 def test_suffix_links_lead_to_the_ngram_without_its_first_word_and_begins_are_marked(documents, stream_of):
     counts = count_ngrams(stream_of(documents), 4, V, GIVEN)
@@ -57,7 +58,7 @@ def test_suffix_links_lead_to_the_ngram_without_its_first_word_and_begins_are_ma
         assert (np.diff(entry.keys_M) > 0).all()
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(documents=CORPUS, order=st.integers(2, 4))
 def test_the_ngram_left_open_is_the_greatest_one_read_backwards(documents, order, stream_of):
     padded = [[d[1]] * (order - 1) + d[1:] for d in documents]
@@ -73,7 +74,7 @@ def test_the_ngram_left_open_is_the_greatest_one_read_backwards(documents, order
             assert max(full)[k - 1] in GIVEN  # it begins its document before this order
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(documents=CORPUS, gram=st.lists(st.integers(0, V - 1), min_size=1, max_size=4))
 def test_one_ngram_can_be_asked_for(documents, gram, stream_of):
     counts = count_ngrams(stream_of(documents), 4, V, GIVEN)
@@ -101,7 +102,7 @@ def test_the_share_of_unseen_ngrams_is_that_of_a_set_of_ngrams_and_rises_with_th
     assert shares[1] < shares[2] < shares[3] < shares[4]
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(train=CORPUS, held_out=CORPUS.filter(len))
 def test_unseen_shares_never_fall_with_the_order(train, held_out, stream_of):
     shares = list(unseen_share(count_ngrams(stream_of(train), 5, V, GIVEN), stream_of(held_out)).values())

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from odd_corpora import ODD, V
 
@@ -19,6 +19,7 @@ from models.ngram.lm import NGramLM, NGramState
 from models.ngram.measure import score_chunks
 from models.specs import NGramSpec
 from models.tokens.vocabulary import BOS, EOS, GIVEN
+from tests.examples import examples
 
 IDS = st.integers(0, V - 1)
 ROWS = st.lists(st.lists(IDS, min_size=9, max_size=9), min_size=1, max_size=4).map(np.array)
@@ -39,7 +40,7 @@ def test_it_is_a_language_model_with_states(models):
     assert models[3].vocabulary_size == V
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(ids_BT=ROWS, order=st.sampled_from([1, 2, 3, 5]))
 def test_every_context_s_distribution_sums_to_one_and_gives_every_predictable_token_a_share(ids_BT, order, models):
     _, state = models[order].score(ids_BT, models[order].start(len(ids_BT)))
@@ -49,7 +50,7 @@ def test_every_context_s_distribution_sums_to_one_and_gives_every_predictable_to
     assert (np.delete(p_BV, sorted(GIVEN), axis=1) > 0).all()
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(ids_BT=ROWS, order=st.sampled_from([1, 2, 3, 5]))
 def test_score_equals_repeated_steps(ids_BT, order, models):
     model = models[order]
@@ -65,7 +66,7 @@ def test_score_equals_repeated_steps(ids_BT, order, models):
     assert np.array_equal(state.context_BK, end.context_BK)
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(ids_BT=ROWS, cut=st.integers(0, 9), order=st.sampled_from([1, 2, 3, 5]))
 def test_chunks_may_be_cut_anywhere_and_streams_do_not_see_each_other(ids_BT, cut, order, models):
     model = models[order]
@@ -95,7 +96,7 @@ def test_only_the_last_n_minus_1_words_matter(order, models):
         assert other != scores[0]
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(ids_BT=ROWS, place=st.integers(0, 8), token=IDS)
 def test_changing_a_later_token_never_changes_an_earlier_probability(ids_BT, place, token, models):
     changed = ids_BT.copy()

@@ -7,13 +7,14 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.ngram.smoothing.estimate import order_discounts
 from models.tokens.vocabulary import GIVEN
+from tests.examples import examples
 
 V = 14
 FALLBACK = (Fraction(1, 2), Fraction(1), Fraction(3, 2))
@@ -78,7 +79,7 @@ def state_after(model: NGramLM, ids: list[int]):
 
 
 @pytest.mark.parametrize("smoothing", SMOOTHINGS)
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(documents=CORPUS, order=st.integers(1, 4), history=st.lists(WORD, max_size=5), begun=st.booleans())
 def test_every_next_token_probability_is_the_definition_s(documents, order, history, begun, smoothing, stream_of):
     model, oracle = packed(documents, stream_of, order, smoothing), Oracle(documents, order, smoothing)

@@ -9,7 +9,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from odd_corpora import ODD, V
 
@@ -23,6 +23,7 @@ from models.ngram.smoothing.kneser_ney import SMOOTHINGS
 from models.ngram.smoothing.methods import METHODS, SCORES_ONLY, estimate, figures
 from models.specs import NGramSpec, Smoothing, spec_from_dict
 from models.tokens.vocabulary import GIVEN
+from tests.examples import examples
 
 PROBABILITIES = sorted(METHODS.keys() - SCORES_ONLY)
 SMOOTHED = sorted(set(PROBABILITIES) - {"maximum_likelihood"})
@@ -49,7 +50,7 @@ def test_the_specification_lists_the_methods_and_refuses_others_with_the_list():
 
 
 @pytest.mark.parametrize("method", PROBABILITIES)
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     documents=CORPUS, order=st.integers(1, 6), contexts=st.lists(CONTEXT, min_size=1, max_size=12), exact=st.booleans()
 )
@@ -176,7 +177,7 @@ def test_em_finds_the_weights_that_no_other_weights_beat(stream_of, reviews_of):
             assert objective(changed, orders, counts.predictable) < best
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(train=CORPUS, held_out=CORPUS)
 def test_every_round_of_em_makes_held_out_text_more_probable(train, held_out, stream_of):
     counts = count_ngrams(stream_of(train), 3, V, GIVEN)
@@ -207,7 +208,7 @@ def test_the_k_chosen_is_the_best_of_the_grid(order, stream_of, reviews_of):
     assert perplexity(NGramLM.from_counts(counts, "add_k", held_out=held_out), held_out) == by_k[chosen]
 
 
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(train=CORPUS, held_out=st.lists(DOCUMENT, min_size=1, max_size=4))
 def test_evidence_is_what_the_counts_say_of_each_token(train, held_out, stream_of):
     counts = count_ngrams(stream_of(train), 3, V, GIVEN)

@@ -7,12 +7,13 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.tokens.vocabulary import GIVEN
+from tests.examples import examples
 
 V = 14
 WORDS = V - len(GIVEN)
@@ -141,7 +142,7 @@ def next_after(documents, context, method, order, stream_of) -> np.ndarray:
 
 
 @pytest.mark.parametrize("method", list(METHODS))
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(documents=CORPUS, order=st.integers(1, 4), history=st.lists(WORD, max_size=5), begun=st.booleans())
 def test_every_next_token_probability_is_the_definition_s(documents, order, history, begun, method, stream_of):
     context = ([1, 8] if begun else []) + history

@@ -13,7 +13,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from models.base import ModelError
@@ -28,11 +28,13 @@ from models.ngram.tables import Tables
 from models.specs import NGramSpec, Smoothing
 from models.threads import allowed_threads, ordered
 from models.tokens.vocabulary import GIVEN
+from tests.examples import examples
+from tests.long_cases import long_but
 
 V = 16
 WORD = st.sampled_from([0, 9, 9, 10, 11, 15])
 DOCUMENT = st.builds(lambda stars, words: [1, stars, *words, 2], st.integers(3, 8), st.lists(WORD, max_size=12))
-FREELY = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FREELY = examples(40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 AMPLE = 1 << 40
 
 
@@ -148,7 +150,8 @@ print(int(mark.split()[1]) << 10)
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell the most memory held")
 @pytest.mark.parametrize(
-    ("smoothing", "prune"), [("modified_kneser_ney", ()), ("modified_kneser_ney", (0, 0, 1)), ("katz", (0, 1))]
+    ("smoothing", "prune"),
+    long_but([("modified_kneser_ney", ()), ("modified_kneser_ney", (0, 0, 1)), ("katz", (0, 1))], [("katz", (0, 1))]),
 )
 def test_a_process_keeps_within_its_limit_where_it_would_take_more(smoothing, prune, tmp_path):
     peaks = {}

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.base import ModelError
@@ -16,6 +16,7 @@ from models.ngram.lines.line_lm import LineLM
 from models.ngram.lookup import NONE, Followers
 from models.ngram.smoothing.kneser_ney import estimate
 from models.ngram.tables import Tables, _some
+from tests.examples import examples
 
 LISTED = st.sets(st.tuples(st.integers(0, 6), st.integers(0, 11)), max_size=50)
 
@@ -28,7 +29,7 @@ def tables(golden_text) -> Tables:
 
 
 @pytest.mark.parametrize("vocabulary_size", [12, 1 << 16, 1 << 20])
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(listed=LISTED)
 def test_every_listed_ngram_is_found_at_its_row_and_no_other_however_many_are_asked(listed, vocabulary_size):
     rows = {pair: row for row, pair in enumerate(sorted(listed))}

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.ngram.counting import windows as machinery
@@ -14,6 +14,7 @@ from models.ngram.counting.array_allocator import Shelf
 from models.ngram.counting.window_counts import sort_windows
 from models.ngram.counting.windows import Text, shard_words
 from models.ngram.engine import Threads
+from tests.examples import examples
 
 V = 12
 DOCUMENTS = st.lists(st.lists(st.sampled_from([0, 3, 3, 4, 11]), max_size=8).map(lambda words: [1, *words, 2]))
@@ -25,7 +26,7 @@ def text_of(documents: list[list[int]], order: int) -> Text:
 
 
 @pytest.mark.parametrize("bits", [64, 24, 14])
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     documents=DOCUMENTS, order=st.integers(2, 5), most=st.sampled_from([1, 5, 1000]), threads=st.sampled_from([1, 2])
 )

@@ -7,7 +7,7 @@ from math import exp, log
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from models.base import ModelError
@@ -20,6 +20,7 @@ from models.ngram.pruning.relative_entropy import observed_history, perplexity_c
 from models.ngram.smoothing.kneser_ney import estimate
 from models.ngram.tables import Tables
 from models.specs import NGramSpec
+from tests.examples import examples
 
 LINES = st.lists(st.lists(st.sampled_from("aaabbcde"), max_size=6).map(" ".join), min_size=1, max_size=14)
 NORMALISED = ("modified_kneser_ney", "kneser_ney", "witten_bell", "absolute_discounting", "katz")
@@ -86,7 +87,7 @@ class Oracle:
         return self.history(context, begin) * sum(before[w] * log(before[w] / after[w]) for w in self.words)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(lines=LINES, order=st.integers(2, 4))
 def test_the_price_of_an_ngram_is_the_divergence_summed_over_all_words(lines, order):
     tables = unpruned(lines, order)
@@ -107,7 +108,7 @@ def sums(tables: Tables, rng: np.random.Generator) -> np.ndarray:
     return np.exp(model.distribution(model.read(contexts, model.start(60)))).sum(axis=1)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(lines=LINES, order=st.integers(1, 4), threshold=st.sampled_from([1e-6, 1e-3, 1e-2, 1e9]))
 def test_a_model_pruned_by_entropy_still_sums_to_1_and_keeps_contexts_and_suffixes(lines, order, threshold):
     tables = unpruned(lines, order)
@@ -120,7 +121,7 @@ def test_a_model_pruned_by_entropy_still_sums_to_1_and_keeps_contexts_and_suffix
         assert [len(logp) for logp in pruned.logp] == [tables.vocabulary_size] + [0] * (order - 1)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(lines=LINES, order=st.integers(2, 4), threshold=st.sampled_from([1e-4, 1e-3, 3e-3, 1e-2]))
 def test_what_is_dropped_costs_less_than_the_threshold_or_leads_to_nothing_that_is_kept(lines, order, threshold):
     tables = unpruned(lines, order)
@@ -148,7 +149,7 @@ def test_context_probabilities_are_how_often_a_context_was_seen():
     assert np.exp([seen[0][1], seen[0][a], seen[1][counts.row((a, b))]]) == pytest.approx([3 / 9, 3 / 9, 2 / 9])
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(lines=LINES, order=st.integers(1, 4), prune=st.lists(st.integers(0, 3), max_size=4).map(sorted))
 def test_ngrams_that_occur_more_often_than_the_threshold_stay_and_the_model_sums_to_1(lines, order, prune):
     prune = prune[:order]

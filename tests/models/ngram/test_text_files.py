@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pyarrow
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.base import LanguageModel, ModelError
@@ -21,6 +21,7 @@ from models.ngram.lines.text_corpus import MARKS, LineCorpus
 from models.ngram.lines.text_files import fit_text, score_text
 from models.ngram.lines.text_source import opened
 from models.threads import ordered
+from tests.examples import examples
 
 TEXT = "the lamp shines\n\n the\tlamp  leaks\r\nnobody thinks \x00 so\n"
 PACKED = {
@@ -82,7 +83,7 @@ def held(path):
     return sum(os.path.realpath(f"/proc/self/fd/{fd}") == str(path.resolve()) for fd in os.listdir("/proc/self/fd"))
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(text=GARBLED, block=st.sampled_from([1, 3, 1000]))
 def test_any_text_is_read_as_by_hand_in_blocks_of_any_size(text, block, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "garbled"
