@@ -124,6 +124,7 @@ def test_an_unknown_name_is_refused(capsys):
     assert "perpetual motion" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_a_wrong_discount_is_noticed_end_to_end():
     """Equation 26 of Chen and Goodman with j in place of j + 1, in a copy; the tree itself stays as it is."""
     (one,) = (entry for entry in ENTRIES if entry.name == "three discounts")

@@ -20,7 +20,7 @@ def test_made_up_tokens_are_all_scored_but_the_given_ones() -> None:
     assert len(stream.ids) == stream.tokens + 2 * len(stream)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ranks_train_one_model_and_fits_at_once_as_many_as_there_are() -> None:
     ranks = together(TINY, 2, 1, 2, 8)
     fits = together(TINY, 2, 1, 1, 8)

@@ -34,6 +34,7 @@ def lines() -> LineText:
     )
 
 
+@pytest.mark.long
 def test_network_5_gram_and_mixture_are_compared_on_all_test_tokens(tmp_path: Path) -> None:
     text = lines()
     (model,), numbers = train_side_by_side(text, False, SPEC, tmp_path, members=1, threads=1)
@@ -45,6 +46,7 @@ def test_network_5_gram_and_mixture_are_compared_on_all_test_tokens(tmp_path: Pa
     assert trained == pytest.approx(2 * text.reviews("train").tokens, rel=0.1)
 
 
+@pytest.mark.long
 def test_members_differ_in_their_seeds_alone_and_go_on_where_they_are_done(tmp_path: Path) -> None:
     text = lines()
     models, numbers = train_side_by_side(text, True, SPEC, tmp_path, members=2, threads=1)
@@ -57,6 +59,7 @@ def test_members_differ_in_their_seeds_alone_and_go_on_where_they_are_done(tmp_p
     assert "training of all" not in told, "the seconds of a start that found all done are not those of the training"
 
 
+@pytest.mark.long
 def test_a_training_that_fails_is_named(tmp_path: Path) -> None:
     (tmp_path / "member-2").write_text("where a folder should be")
     with pytest.raises(SystemExit, match="member-2 failed, for the reason above"):

@@ -84,7 +84,7 @@ def test_workers_of_a_process_pool_end_with_it_too() -> None:
     assert psutil.wait_procs(family, timeout=20)[1] == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_prefects_private_server_ends_with_a_killed_run_and_the_terminal_cannot_reach_it(tmp_path: Path) -> None:
     code = (
         "from pathlib import Path; from core.environment import prepare_environment\n"

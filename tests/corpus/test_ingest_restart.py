@@ -88,6 +88,7 @@ def test_a_run_killed_at_any_write_ends_in_the_same_bytes(inputs, tmp_path, monk
         pytest.fail("the ingestion writes more often than the test expects")
 
 
+@pytest.mark.long
 def test_a_killed_run_that_spilt_bad_records_ends_in_the_same_bytes(inputs, tmp_path, monkeypatch):
     monkeypatch.setattr("corpus.ingestion.part_writer.BAD_BYTES", 300)
     monkeypatch.setattr("corpus.ingestion.part_writer.PART_BYTES", 4000)
@@ -186,6 +187,7 @@ def test_the_size_of_parts_changes_no_row(inputs, tmp_path, part_rows):
     assert max(rows) <= part_rows
 
 
+@pytest.mark.long
 def test_processes_killed_at_random_moments_end_in_the_same_bytes(inputs, tmp_path):
     program = (
         "import sys; from pathlib import Path; import corpus.ingestion.ingest as i\n"

@@ -15,6 +15,8 @@ import orjson
 import pytest
 from drilled_stages import run
 
+from tests.long_cases import long_but
+
 STORES = 5
 MOMENTS = 2
 STAGES = ("read", "ingest", "prepare", "vocabulary", "tokens")
@@ -96,7 +98,7 @@ def test_the_drill_covers_every_stage(undisturbed):
     assert built == {"read": 2, "ingest": 1, "prepare": 1, "vocabulary": 2, "tokens": 4}
 
 
-@pytest.mark.parametrize("store", range(STORES))
+@pytest.mark.parametrize("store", long_but(range(STORES), {0}))
 def test_a_run_killed_at_touches_of_files_is_completed_to_the_same_bytes(start, inputs, undisturbed, tmp_path, store):
     expected, counts, _ = undisturbed
     for fatal in points(counts, store):
@@ -109,7 +111,7 @@ def test_a_run_killed_at_touches_of_files_is_completed_to_the_same_bytes(start, 
     assert contents(tmp_path) == expected
 
 
-@pytest.mark.parametrize("moment", range(MOMENTS))
+@pytest.mark.parametrize("moment", long_but(range(MOMENTS), {0}))
 def test_a_run_killed_at_moments_is_completed_to_the_same_bytes(start, inputs, undisturbed, tmp_path, moment):
     expected, _, seconds = undisturbed
     for share in random.Random(moment).choices(range(10, 60), k=2):

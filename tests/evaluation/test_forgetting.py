@@ -96,6 +96,7 @@ def test_the_loss_is_the_share_of_bits_on_top_of_the_champions():
     assert decision.figures["champion's reviews, loss"] == pytest.approx(0.07)
 
 
+@pytest.mark.long
 def test_a_loss_of_just_the_limit_is_refused_as_rarely_as_the_policy_allows_and_a_larger_one_nearly_always():
     """Of 200 pairs 2.5 % is 5, give or take 2.2: 300 reviews, 12 % noise a review. A loss of 5 % is 4 above the limit.
 

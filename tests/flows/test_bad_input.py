@@ -102,9 +102,9 @@ def csv_without_text(folder: Path) -> Path:
     ("make", "said"),
     [
         (empty_file, "empty.jsonl"),
-        (folder_without_reviews, "nothing"),
+        pytest.param(folder_without_reviews, "nothing", marks=pytest.mark.long),
         (truncated_gzip, "cut.jsonl.gz"),
-        (csv_without_text, "text"),
+        pytest.param(csv_without_text, "text", marks=pytest.mark.long),
     ],
 )
 def test_input_that_cannot_be_used_is_named_and_nothing_is_left_that_looks_whole(
@@ -132,12 +132,14 @@ def test_a_million_character_review_latin_1_bytes_and_stars_of_five_go_to_the_qu
     assert b"Caf\xe9" in quarantine["raw"][2]
 
 
+@pytest.mark.long
 def test_three_reviews_in_all_are_too_few_to_split_and_the_error_says_so(
     reviewlm: Callable[..., Done], tmp_path: Path
 ) -> None:
     assert_refused(reviewlm("run", write_lines(tmp_path / "three.jsonl", reviews(3))), 3, "split")
 
 
+@pytest.mark.long
 def test_identical_reviews_leave_nothing_to_test_on_and_the_error_says_so(
     reviewlm: Callable[..., Done], tmp_path: Path
 ) -> None:

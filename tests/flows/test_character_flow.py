@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 TINY = str(Path(__file__).with_name("tiny_characters.toml"))
 NAMES = ["kn5", "lstm", "char-rnn", "char-lstm"]
 SMALLER = (

@@ -19,7 +19,7 @@ from models.bundles.bundle import load_bundle
 from models.neural.training.training_metrics import MEASURED
 from models.sampling import generate
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 KILLED = str(Path(__file__).with_name("killed.toml"))
 CLOCK = {"fit/seconds", "fit/cpu_seconds", *MEASURED, *(f"fit/{name}" for name in MEASURED)}
 

@@ -120,6 +120,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.long
 def test_the_server_of_a_single_command_is_closed_to_pages_and_open_to_its_flow(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     done = subprocess.run([sys.executable, "-c", ALONE, str(tmp_path)], env=environment, capture_output=True, text=True)

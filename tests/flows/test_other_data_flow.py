@@ -16,7 +16,7 @@ from core.config.presets import load_config
 from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL
 from corpus.synthetic.synth import write_reviews
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 BIGRAM = str(Path(__file__).with_name("bigram.toml"))
 COLOURS = ("Red", "Blue", "Green", "Coral", "Ivory", "Slate", "Amber", "Plum", "Teal", "Sand")
 KINDS = ("Sunset", "Harbor", "Meadow", "Winter", "Desert", "Garden", "Velvet", "Stone", "River", "Morning")

@@ -12,7 +12,7 @@ from models.bundles.bundle import load_bundle
 from tasks.fitting.fit_process import run_job
 from tasks.fitting.job import FitJob
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 PRESET = str(Path(__file__).with_name("killed.toml"))
 
 

@@ -103,6 +103,7 @@ def test_the_record_leads_from_the_grammar_to_the_bundle_and_its_scores(register
     assert {"torch", "polars"} <= fit.environment["libraries"].keys()
 
 
+@pytest.mark.long
 def test_made_again_in_another_folder_every_byte_is_equal(registered: Registered, tmp_path: Path) -> None:
     before = sorted(registered.home.glob("store/*/*"))
     result = again(registered, registered.record, tmp_path)

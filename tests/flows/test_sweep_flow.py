@@ -81,6 +81,7 @@ def runs_of(home: Path) -> dict[str, Any]:
     return {run.info.run_name: run for run in found}
 
 
+@pytest.mark.long
 def test_trials_end_as_they_deserve_and_failures_do_not_end_the_sweep(swept: Swept) -> None:
     rates = {row["trial"]: (row["state"], row["training.learning_rate"]) for row in swept.result["trials"]}
     assert sorted(rates.values()) == [("complete", 0.02), ("complete", 0.02), ("failed", 1e30), ("pruned", 1e-5)]
@@ -90,6 +91,7 @@ def test_trials_end_as_they_deserve_and_failures_do_not_end_the_sweep(swept: Swe
     assert pruned["perplexity"] is None
 
 
+@pytest.mark.long
 def test_the_sweep_is_one_run_in_mlflow_with_one_child_per_fit_and_none_left_running(swept: Swept) -> None:
     runs = runs_of(swept.home)
     seeds = {f"trial {swept.result['winner']['trial']} seed {seed}" for seed in (2, 3)}
@@ -105,6 +107,7 @@ def test_the_sweep_is_one_run_in_mlflow_with_one_child_per_fit_and_none_left_run
     assert marked == [swept.result["winner"]["mlflow_run_id"]]
 
 
+@pytest.mark.long
 def test_the_killed_trials_run_has_parameters_and_one_point_per_step(swept: Swept) -> None:
     from mlflow import MlflowClient
 
@@ -118,12 +121,14 @@ def test_the_killed_trials_run_has_parameters_and_one_point_per_step(swept: Swep
     assert len(steps) == len(set(steps)) == 3
 
 
+@pytest.mark.long
 def test_equal_trials_are_fitted_once_and_nothing_of_pruned_or_failed_ones_is_kept(swept: Swept) -> None:
     fits = list((swept.home / "store" / "fit").iterdir())
     assert len(fits) == 1 + 2  # the rate that learns, and its two fresh seeds
     assert not [path for path in swept.home.glob("store/.work/*/**/*") if path.is_file()]
 
 
+@pytest.mark.long
 def test_the_winner_has_an_interval_from_seeds_that_the_search_has_not_seen(swept: Swept) -> None:
     winner = swept.result["winner"]
     assert winner["values"] == {"training.learning_rate": 0.02}
@@ -132,6 +137,7 @@ def test_the_winner_has_an_interval_from_seeds_that_the_search_has_not_seen(swep
     assert swept.result["toml"] == "[models.training]\nlearning_rate = 0.02"
 
 
+@pytest.mark.long
 def test_figures_and_tables_are_in_mlflow(swept: Swept) -> None:
     from mlflow import MlflowClient
 
@@ -142,6 +148,7 @@ def test_figures_and_tables_are_in_mlflow(swept: Swept) -> None:
     assert [point.step for point in client.get_metric_history(run_id, "trial/validation_nats")]
 
 
+@pytest.mark.long
 def test_a_rerun_fits_nothing_and_says_the_same(swept: Swept) -> None:
     from flows.sweep import sweep
 
@@ -157,6 +164,7 @@ def test_a_rerun_fits_nothing_and_says_the_same(swept: Swept) -> None:
     assert len(list((swept.home / "store" / "fit").iterdir())) == 3
 
 
+@pytest.mark.long
 def test_the_winners_overrides_take_the_fit_from_the_store_and_log_its_model(swept: Swept) -> None:
     from core.config.presets import load_config
     from flows.partial import train_only
@@ -166,6 +174,20 @@ def test_the_winners_overrides_take_the_fit_from_the_store_and_log_its_model(swe
     assert [model["reused"] for model in trained["models"]] == [True]
     run = runs_of(swept.home)["lstm"]
     assert tracker_of(load_config(ONE)).tag(run.info.run_id, "reviewlm.model_uri")
+
+
+def test_a_sweep_of_one_trial_names_the_winner_and_is_a_run_in_mlflow(prefect_server: None, own_home: Path) -> None:
+    from flows.sweep import sweep
+
+    space = 'sweep.space={"training.learning_rate" = "0.02|0.03"}'
+    short = sweep(ONE, None, [*SETTINGS, "sweep.trials=1", "sweep.seeds=0", space])
+    [row] = short["trials"]
+    assert row["state"] == "complete"
+    assert short["winner"]["values"] == {"training.learning_rate": row["training.learning_rate"]}
+    runs = runs_of(own_home)
+    assert len(runs) == 2
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    assert runs["sweep"].info.run_id == short["mlflow_run_id"]
 
 
 @pytest.mark.parametrize(

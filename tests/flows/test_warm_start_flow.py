@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 ONE = str(Path(__file__).with_name("one.toml"))
 WARM = ["models.0.training.start=champion", "models.0.training.epochs=0.2"]
 

@@ -18,6 +18,7 @@ from models.neural.recurrent import RecurrentLM
 from models.ngram.lines.line_lm import LineLM
 from models.specs import spec_from_dict
 from models.tokens.vocabulary import Vocabulary
+from tests.long_cases import long_but
 
 WRONG = [None, True, -1, 0.5, 10**30, 1e308, "x", "", [], [None], {}, {"kind": "lstm"}, "../../etc/passwd", "\ud800"]
 DEEP = "[" * 100_000 + "]" * 100_000
@@ -32,7 +33,7 @@ def bundles(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(params=["ngram", "lstm", "cache"])
+@pytest.fixture(params=long_but(["ngram", "lstm", "cache"], {"lstm"}))
 def bundle(bundles, tmp_path, request):
     shutil.copytree(bundles / request.param, tmp_path / "bundle")
     return tmp_path / "bundle"

@@ -66,7 +66,7 @@ def test_errors_have_their_exit_code_and_no_traceback(
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_flow_that_fails_ends_in_one_message_and_prints_no_traceback_of_any_library(tmp_path: Path) -> None:
     empty = tmp_path / "empty.jsonl"
     empty.touch()

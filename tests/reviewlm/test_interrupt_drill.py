@@ -78,7 +78,7 @@ def runs(*words: str) -> Callable[[Terminal], bool]:
     return lambda terminal: any(set(words) <= set(process.cmdline()) for process in terminal.processes())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ctrl_c_while_the_server_starts_and_during_a_fit(tmp_path: Path) -> None:
     home = tmp_path / "home"
     with started(home, "none", False, *RUN) as (terminal, _):

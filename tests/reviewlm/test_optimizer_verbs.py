@@ -194,7 +194,7 @@ def test_a_rule_that_is_nearly_one_is_named() -> None:
     assert "adam" in refused("optimizers", "--rules", "adamm").remedy
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_both_flows_run_from_a_configuration_alone(prefect_server: None, own_home: Path, tmp_path: Path) -> None:
     from flows.lr_find import lr_find
     from flows.optimizers import optimizers as compare

@@ -26,7 +26,7 @@ def built(config, stage, digest, make):
 
 
 @pytest.fixture
-def config(own_home) -> RunConfig:
+def config(migrated_home) -> RunConfig:
     spec = VocabularySpec(unit="word", size=500, min_count=1)
     return RunConfig(vocabulary={"word": spec, "char": VocabularySpec(unit="char")})
 

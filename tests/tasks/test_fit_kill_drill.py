@@ -21,7 +21,11 @@ from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec, VocabularyS
 from models.streams import write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
+<<<<<<< HEAD
 from tasks.fitting.job import FitJob
+=======
+from tests.long_cases import long_but
+>>>>>>> b0f1e46 (Move drills and near-equal cases to make test-all)
 from tracking.client import open_client
 from tracking.runs.runs import Tracker
 
@@ -145,7 +149,7 @@ def test_the_drill_is_long_enough_and_of_every_kind(undisturbed):
     assert journal
 
 
-@pytest.mark.parametrize("store", range(STORES))
+@pytest.mark.parametrize("store", long_but(range(STORES), {0, 1}))
 def test_a_killed_fit_ends_as_if_nothing_had_happened(start, job, tracker, undisturbed, tmp_path, store):
     """In every other store there are restart points at evaluations only; MLflow is told after every death."""
     expected, metrics, counts = undisturbed

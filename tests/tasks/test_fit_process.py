@@ -77,6 +77,7 @@ def test_equal_fits_give_equal_bundles(data: Path, tmp_path: Path) -> None:
     assert len(digests) == 1
 
 
+@pytest.mark.long
 def test_a_fit_with_a_dask_cluster_of_its_own_gives_the_very_bundle_and_leaves_nothing_behind(
     data: Path, tmp_path: Path
 ) -> None:
@@ -113,6 +114,7 @@ def test_a_killed_fit_is_an_error_with_a_cause_and_a_remedy(data: Path, tmp_path
         run_job(job(data, tmp_path / "work", long_fit()), kill_at_first_news)
 
 
+@pytest.mark.long
 def test_no_fit_outlives_the_process_that_wanted_it(data: Path, tmp_path: Path) -> None:
     file = tmp_path / "job.json"
     file.write_text(job(data, tmp_path / "work", long_fit()).to_json())

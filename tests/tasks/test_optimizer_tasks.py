@@ -57,7 +57,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
 
 
 @pytest.fixture
-def config(own_home: Path) -> RunConfig:
+def config(migrated_home: Path) -> RunConfig:
     models: list[dict[str, Any]] = [{"kind": "ngram", "name": "kn5"}, {"kind": "gru", "name": "gru"}]
     return parse_config({"models": models, "baseline": "kn5", "execution": {"device": "cpu", "threads": 1}})
 

@@ -199,7 +199,7 @@ def workers() -> list[psutil.Process]:
     return sorted(found, key=lambda child: child.environ()["RANK"])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_fit_killed_in_one_rank_and_then_in_all_ends_as_if_nothing_had_happened(data: Path, tmp_path: Path) -> None:
     undisturbed = run_job(job(data, tmp_path / "undisturbed", short_fit(), ranks=2), silent)
     disturbed = job(data, tmp_path / "killed", short_fit(), ranks=2)
@@ -241,7 +241,7 @@ def test_no_rank_outlives_the_process_that_wanted_the_fit(data: Path, tmp_path: 
     assert psutil.wait_procs(found, timeout=20)[1] == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_torchrun_can_start_the_ranks_too(data: Path, tmp_path: Path) -> None:
     file = tmp_path / "job.json"
     file.write_text(job(data, tmp_path / "work", short_fit()).to_json())

@@ -97,7 +97,7 @@ class Shop:
 
 
 @pytest.fixture
-def shop(own_home: Path, tmp_path: Path) -> Shop:
+def shop(migrated_home: Path, tmp_path: Path) -> Shop:
     return Shop(tmp_path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import shutil
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,8 @@ def test_any_other_error_is_not_judged_again():
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Registry:
+def registry(tmp_path: Path, template_home: Path) -> Registry:
+    shutil.copy(template_home / "mlflow.db", tmp_path)
     registry = opened(tmp_path, "one")
     registry.tracker.client.create_registered_model("reviewlm")
     for _ in range(3):
@@ -57,7 +59,13 @@ def registry(tmp_path: Path) -> Registry:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("machines", [("one", "one"), ("one", "two")], ids=["one lock", "no lock in common"])
+@pytest.mark.parametrize(
+    "machines",
+    [
+        pytest.param(("one", "one"), id="one lock"),
+        pytest.param(("one", "two"), id="no lock in common", marks=pytest.mark.long),
+    ],
+)
 def test_two_gates_in_two_processes_make_one_decision_each_and_the_better_challenger_is_champion(
     registry: Registry, tmp_path: Path, machines: tuple[str, str]
 ):

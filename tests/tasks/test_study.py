@@ -83,6 +83,7 @@ with study.joined():
 """
 
 
+@pytest.mark.long
 def test_a_trial_of_a_killed_process_is_asked_for_again_and_then_all_is_as_if_nothing_had_happened(
     tmp_path: Path,
 ) -> None:

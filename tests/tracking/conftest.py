@@ -1,4 +1,4 @@
-"""One migrated MLflow database per session (creating it takes seconds), copied for every test; stand-ins."""
+"""Stores with a copy of the migrated MLflow database, and stand-ins of `models` and of its bundles."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from mlflow_servers import Served
 
-from tracking.client import open_client
 from tracking.logged_models import export
 from tracking.logged_models.export import log_bundle
 from tracking.registry.registry import Registry
@@ -107,13 +106,6 @@ def write_bundle(folder: Path, word: str) -> Path:
 def stand_in() -> SimpleNamespace:
     """`package(folder, version)` and `bundle(folder, word)` write stand-ins of `models` and of its bundles."""
     return SimpleNamespace(package=write_package, bundle=write_bundle)
-
-
-@pytest.fixture(scope="session")
-def template_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("template")
-    open_client(f"sqlite:///{home / 'mlflow.db'}")
-    return home
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from registry_drill import (
 )
 
 from core.errors import TrackingUnavailable
+from tests.long_cases import long_but
 from tracking.registry.change import exclusive_change
 from tracking.registry.registry import ChampionChanged, Registry
 
@@ -55,7 +56,7 @@ def undisturbed(drill: Home, operation: str) -> tuple[list[str], list[Any]]:
     return proxy.calls, whole
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("operation", long_but(OPERATIONS, {"gate promotes"}))
 def test_after_a_fault_at_any_call_all_is_as_before_or_whole_and_a_rerun_succeeds(drill: Home, operation: str):
     before = state(drill.registry)
     calls, whole = undisturbed(drill, operation)
@@ -82,7 +83,7 @@ def without_undecided(found: list[Any], whole: list[Any]) -> list[Any]:
     return [found[0][1:], found[1]] if left else found
 
 
-@pytest.mark.parametrize("operation", ["gate promotes", "rollback"])
+@pytest.mark.parametrize("operation", long_but(["gate promotes", "rollback"], {"rollback"}))
 def test_when_the_server_goes_away_at_any_call_the_next_change_finishes_what_was_decided(drill: Home, operation: str):
     before = state(drill.registry)
     calls, whole = undisturbed(drill, operation)
@@ -102,7 +103,7 @@ def test_when_the_server_goes_away_at_any_call_the_next_change_finishes_what_was
     assert finished == [number > decided for number in range(1, len(calls) + 1)]
 
 
-@pytest.mark.parametrize("operation", ["gate promotes", "rollback"])
+@pytest.mark.parametrize("operation", long_but(["gate promotes", "rollback"], {"rollback"}))
 def test_a_process_that_is_killed_before_any_write_leaves_a_champion_and_the_next_change_heals(
     drill: Home, operation: str
 ):

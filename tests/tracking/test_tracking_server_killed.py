@@ -19,7 +19,7 @@ from tracking.registry.registry import Registry
 from tracking.runs import outbox
 from tracking.runs.runs import Tracker
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture

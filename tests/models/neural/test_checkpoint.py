@@ -26,6 +26,7 @@ from models.neural.training.trainer import CHECKPOINTS, train
 from models.neural.training.training_metrics import MEASURED
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
+from tests.long_cases import long_but
 
 V = 30
 TRAINING = TrainingSpec(
@@ -104,7 +105,7 @@ def test_two_undisturbed_trainings_are_equal(tmp_path, undisturbed):
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1e9], ids=["checkpoint at every update", "at evaluations only"])
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", long_but(range(6), {0}))
 def test_a_training_killed_several_times_ends_as_if_nothing_had_happened(
     tmp_path, undisturbed, monkeypatch, seed, seconds
 ):
@@ -140,7 +141,7 @@ def test_a_kill_right_at_the_border_of_two_epochs(tmp_path, undisturbed, monkeyp
     assert_same_as(undisturbed, tmp_path, *run(tmp_path))
 
 
-@pytest.mark.parametrize("rename", range(1, 10))
+@pytest.mark.parametrize("rename", long_but(range(1, 10), {1, 6}))
 def test_a_kill_while_a_checkpoint_is_written(tmp_path, undisturbed, monkeypatch, rename):
     """Between any two renames of files, so also with tensors but without their description."""
     monkeypatch.setattr(checkpointing, "CHECKPOINT_SECONDS", 0.0)
@@ -176,7 +177,7 @@ RECIPES = {
 }
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", long_but(RECIPES, {"averaged weights", "momentum"}))
 def test_whatever_the_recipe_remembers_survives_kills(tmp_path, recipe, monkeypatch):
     """Killed three times, the last time in the second epoch; restart points are both of evaluations and in between."""
     training = replace(TRAINING, **RECIPES[recipe])
@@ -352,7 +353,7 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("damage", long_but(DAMAGE, {"a flipped bit in the tensors", "no journal"}))
 def test_a_damaged_checkpoint_is_found_and_the_one_before_is_used(tmp_path, undisturbed, damage, caplog):
     kill(tmp_path, undisturbed[1]["updates"] * 3 // 4)
     assert len(list((tmp_path / CHECKPOINTS).glob("*.json"))) == 2

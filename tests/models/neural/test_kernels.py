@@ -50,6 +50,7 @@ def test_without_instructions_for_bfloat16_a_processor_trains_in_float32(
     assert not all(torch.equal(one, other) for one, other in zip(found[True], exact, strict=True))
 
 
+@pytest.mark.long
 def test_a_processor_whose_onednn_refuses_bfloat16_can_train_and_is_said_to_be_one() -> None:
     # The products of the layers themselves are tried, too: whoever calls them with bfloat16 gets it.
     ran = in_a_fresh_process(

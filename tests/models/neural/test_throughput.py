@@ -101,6 +101,7 @@ def test_share_is_operations_made_over_operations_possible(monkeypatch: pytest.M
     assert course.machine_figures({}, highest)["product_peak_share"] == 0.25
 
 
+@pytest.mark.long
 def test_the_most_memory_held_does_not_fall_when_memory_is_given_back() -> None:
     """The kernel counts pages in batches, so a reading may be a little below an earlier one."""
     before = peak_resident()

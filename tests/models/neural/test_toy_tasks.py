@@ -110,6 +110,7 @@ def test_an_lstm_learns_to_add_pairs_that_it_has_never_seen():
     assert measure(learned.network, task.examples(long)).exact >= 0.95
 
 
+@pytest.mark.long
 def test_recall_over_a_lag_is_learned_with_open_gates_and_not_by_a_tanh_network():
     task, updates = Recall(lag=40), 400
     exact = {

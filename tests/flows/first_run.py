@@ -1,0 +1,54 @@
+"""A home folder in which the tiny preset ran once, and ways to run it again and to look at what it left."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+TINY = str(Path(__file__).with_name("tiny.toml"))
+
+
+@dataclass
+class Ran:
+    """A home folder in which the pipeline ran once, and what the flow returned."""
+
+    home: Path
+    result: dict[str, Any]
+
+    def again(self, *overrides: str, input: list[str] | None = None) -> dict[str, Any]:
+        return run_in(self.home, *overrides, input=input)
+
+
+def run_in(home: Path, *overrides: str, input: list[str] | None = None) -> dict[str, Any]:
+    from flows.retrain import retrain
+
+    before = os.environ["REVIEWLM_HOME"]
+    os.environ["REVIEWLM_HOME"] = str(home)
+    try:
+        return retrain(TINY, input, list(overrides))
+    finally:
+        os.environ["REVIEWLM_HOME"] = before
+
+
+def mlflow_client(ran: Ran) -> Any:
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{ran.home / 'mlflow.db'}"
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def artifacts_of(client: Any, run_id: str) -> set[str]:
+    """Return the paths of all artifacts of a run. The run is looked up once: with each folder it takes seconds."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    repository = get_artifact_repository(client.get_run(run_id).info.artifact_uri)
+
+    def below(path: str | None) -> set[str]:
+        found = set()
+        for entry in repository.list_artifacts(path):
+            found |= below(entry.path) if entry.is_dir else {entry.path}
+        return found
+
+    return below(None)
