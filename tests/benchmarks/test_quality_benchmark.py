@@ -96,6 +96,7 @@ def test_the_mean_of_all_is_that_of_probabilities() -> None:
     assert len(token_nats(Fixed(0.5), stream)) == stream.tokens  # type: ignore[arg-type]
 
 
+@pytest.mark.long
 def test_nats_in_lanes_are_those_of_each_lane_by_itself_however_they_are_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

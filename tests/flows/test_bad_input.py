@@ -147,6 +147,7 @@ def test_identical_reviews_leave_nothing_to_test_on_and_the_error_says_so(
     assert_refused(reviewlm("run", write_lines(tmp_path / "same.jsonl", same)), 3, "split")
 
 
+@pytest.mark.long
 def test_a_store_that_cannot_be_written_is_named(reviewlm: Callable[..., Done], tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()

@@ -210,6 +210,7 @@ def test_new_reviews_that_differ_are_drift_once_and_an_event_and_in_mlflow(
     assert "drift/drift.html" in {file.path for file in mlflow_client(ran).list_artifacts(runs[0].info.run_id, "drift")}
 
 
+@pytest.mark.long
 def test_the_champion_is_scored_again_month_by_month_and_on_a_frozen_set(
     ran: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -278,6 +279,7 @@ def test_a_mixture_holds_its_parts_and_says_which_they_were(ran: Ran) -> None:
     assert found["mix"] <= min(found["kn2"], found["lstm"])
 
 
+@pytest.mark.long
 def test_a_logged_mixture_answers_a_stranger(ran: Ran) -> None:
     from tasks.tracking.track import tracker_of
     from tracking.logged_models.export import smoke_test

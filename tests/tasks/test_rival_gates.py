@@ -49,7 +49,7 @@ def test_any_other_error_is_not_judged_again():
 
 @pytest.fixture
 def registry(tmp_path: Path, template_home: Path) -> Registry:
-    shutil.copy(template_home / "mlflow.db", tmp_path)
+    shutil.copytree(template_home, tmp_path, dirs_exist_ok=True)
     registry = opened(tmp_path, "one")
     registry.tracker.client.create_registered_model("reviewlm")
     for _ in range(3):

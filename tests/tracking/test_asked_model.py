@@ -17,6 +17,7 @@ from core.config.run_config import RunConfig
 from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL
 from core.errors import BundleError, ConfigError
 from reviewlm.cli import app
+from tests.long_cases import long_but
 from tracking.logged_models import opening
 from tracking.logged_models.export import log_bundle
 from tracking.logged_models.opening import about, locate, open_version
@@ -123,6 +124,7 @@ def test_the_verbs_name_the_model_that_answered_and_take_another_by_name(home: H
     assert answered("history", "--model", DEMO_MODEL)["model"] == DEMO_MODEL
 
 
+@pytest.mark.long
 def test_a_rollback_touches_the_model_that_was_named_alone(home: Home) -> None:
     for name in (OWN_MODEL, DEMO_MODEL):
         home.register(name)
@@ -161,7 +163,7 @@ def test_the_demo_s_printed_next_step_asks_the_demo_s_model_also_beside_one_of_o
     assert answered(*command[1:])["model"] == DEMO_MODEL
 
 
-@pytest.mark.parametrize("way", ["database", "MLflow"])
+@pytest.mark.parametrize("way", long_but(["database", "MLflow"], {"MLflow"}))
 def test_versions_that_were_deleted_in_mlflow_are_registered_no_more(
     home: Home, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:

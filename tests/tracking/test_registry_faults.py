@@ -56,7 +56,7 @@ def undisturbed(drill: Home, operation: str) -> tuple[list[str], list[Any]]:
     return proxy.calls, whole
 
 
-@pytest.mark.parametrize("operation", long_but(OPERATIONS, {"gate promotes"}))
+@pytest.mark.parametrize("operation", long_but(OPERATIONS, {"rollback"}))
 def test_after_a_fault_at_any_call_all_is_as_before_or_whole_and_a_rerun_succeeds(drill: Home, operation: str):
     before = state(drill.registry)
     calls, whole = undisturbed(drill, operation)

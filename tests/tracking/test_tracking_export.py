@@ -127,6 +127,7 @@ def test_a_model_that_could_not_be_saved_is_marked_as_failed(store, monkeypatch:
     assert [str(model.status) for model in found] == ["FAILED"]
 
 
+@pytest.mark.long
 def test_two_versions_and_a_host_with_its_own_models_run_their_own_code(store, tmp_path: Path):
     for code in ("one", "two"):
         store.registry.register(store.model("w", code), store.run_id)

@@ -277,6 +277,7 @@ def _log_some(tracker: Tracker, number: int) -> None:
         tracker.log_metrics(run_id, {"n": step}, step)
 
 
+@pytest.mark.long
 def test_processes_create_and_share_a_new_database(tmp_path: Path):
     tracker = Tracker(f"sqlite:///{tmp_path / 'mlflow.db'}", "reviewlm", tmp_path / "mlartifacts")
     context = multiprocessing.get_context("spawn")

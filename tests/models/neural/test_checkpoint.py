@@ -118,6 +118,7 @@ def test_a_training_killed_several_times_ends_as_if_nothing_had_happened(
     assert_same_as(undisturbed, tmp_path, *run(tmp_path))
 
 
+@pytest.mark.long
 def test_the_best_state_of_before_the_kill_is_not_forgotten(tmp_path, monkeypatch):
     """A training that over-fits: its best state is an early one, the kill comes late."""
     training = replace(TRAINING, epochs=30, evaluations=10, learning_rate=4e-2, warmup=0.0, final_rate=1.0)
