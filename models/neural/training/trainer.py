@@ -24,7 +24,7 @@ from ...specs import TrainingSpec
 from ..network import Network
 from ..parallel.data_parallel import joined
 from .callbacks.after_validation import BestWeights, Plateau, StartAveraging
-from .callbacks.callback import Callback, Measured
+from .callbacks.callback import Callback, ValidationResult
 from .callbacks.checkpointing import BackOff, Checkpointing
 from .callbacks.reporting import Curves, ProgressReport
 from .checkpoint import Checkpoints, Journal
@@ -142,7 +142,7 @@ def _loop(
         callback.on_end()
 
 
-def _evaluate(state: TrainingState, held_out: TokenStream, limit: int) -> Measured:
+def _evaluate(state: TrainingState, held_out: TokenStream, limit: int) -> ValidationResult:
     """Measure on validation, with the averaged weights if there is an average.
 
     Raises:
@@ -157,4 +157,4 @@ def _evaluate(state: TrainingState, held_out: TokenStream, limit: int) -> Measur
     if not over_fits and min(nats, metrics.best_nats) > guess + HOPELESS:
         raise Divergence(f"validation loss {nats:.4g} nats per token, where guessing costs {guess:.4g}")
     metrics.validation_nats = nats
-    return Measured(nats, nats < metrics.best_nats, nats < min(metrics.best_nats, guess) + HOPELESS)
+    return ValidationResult(nats, nats < metrics.best_nats, nats < min(metrics.best_nats, guess) + HOPELESS)

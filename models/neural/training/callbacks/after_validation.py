@@ -6,7 +6,7 @@ import logging
 
 from ...optimization.schedule import PLATEAU_FACTOR
 from ..checkpoint import fill_network, network_tensors
-from .callback import Callback, Measured
+from .callback import Callback, ValidationResult
 
 log = logging.getLogger(__name__)
 
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 class BestWeights(Callback):
     """Keep the best weights (averaged ones if there is an average), and leave them in the network at the end."""
 
-    def on_validation(self, measured: Measured) -> None:
+    def on_validation(self, measured: ValidationResult) -> None:
         """Keep the weights if they are the best so far."""
         if measured.improved:
             with self.state.averaged():
@@ -31,7 +31,7 @@ class BestWeights(Callback):
 class Plateau(Callback):
     """Lower the learning rate of the schedule "plateau" after an evaluation without improvement."""
 
-    def on_validation(self, measured: Measured) -> None:
+    def on_validation(self, measured: ValidationResult) -> None:
         """Multiply the rate by `PLATEAU_FACTOR` unless the evaluation is the best so far."""
         if self.state.training.schedule == "plateau" and not measured.improved:
             self.state.metrics.plateau *= PLATEAU_FACTOR
@@ -40,7 +40,7 @@ class Plateau(Callback):
 class StartAveraging(Callback):
     """Start the average of "nt_asgd" when validation no longer improves; see `NonMonotonicTrigger`."""
 
-    def on_validation(self, measured: Measured) -> None:
+    def on_validation(self, measured: ValidationResult) -> None:
         """Show the measurement to the trigger."""
         if self.state.trigger is not None and self.state.trigger.observe(measured.nats):
             log.info("the validation loss no longer improves: averaging the weights from here on")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Measured:
+class ValidationResult:
     """The result of one evaluation on held-out reviews.
 
     Args:
@@ -43,7 +43,7 @@ class Callback:
     def on_update(self, window: Window) -> None:
         """Act after an update by *window*."""
 
-    def on_validation(self, measured: Measured) -> None:
+    def on_validation(self, measured: ValidationResult) -> None:
         """Act after an evaluation, which follows the update."""
 
     def on_window_end(self) -> None:

@@ -11,7 +11,7 @@ from ..checkpoint import Checkpoint, Checkpoints, Journal
 from ..determinism import announcement, determinism_class, in_words
 from ..state import TrainingState
 from ..step import Divergence
-from .callback import Callback, Measured
+from .callback import Callback, ValidationResult
 
 CHECKPOINT_SECONDS = 60.0
 """A checkpoint is also written when this time has passed; does not change the result."""
@@ -48,7 +48,7 @@ class Checkpointing(Callback):
             self._cut(0)
             self.save(good=True)
 
-    def on_validation(self, measured: Measured) -> None:
+    def on_validation(self, measured: ValidationResult) -> None:
         """Save; this callback comes after those that change the state."""
         self.save(measured.good)
 

@@ -11,7 +11,7 @@ from ..checkpoint import SETTLED, Journal
 from ..state import TrainingState
 from ..throughput import Meter
 from ..training_metrics import perplexity
-from .callback import Callback, Measured
+from .callback import Callback, ValidationResult
 
 if TYPE_CHECKING:
     from ....batches import Window
@@ -43,7 +43,7 @@ class Curves(Callback):
         if last or window.index + 1 == window.of:
             self.write(metrics.norm_figures() | self.machine_figures())
 
-    def on_validation(self, measured: Measured) -> None:
+    def on_validation(self, measured: ValidationResult) -> None:
         """Write the measurement, and whether a divergence may still remove the lines before it."""
         nats = measured.nats
         self.write({"validation/nats": nats, "validation/perplexity": perplexity(nats), SETTLED: measured.good})
@@ -61,7 +61,7 @@ class ProgressReport(Callback):
         self.total_tokens, self.report = total_tokens, report
         self.reported, self.due = time.monotonic(), False
 
-    def on_validation(self, measured: Measured) -> None:
+    def on_validation(self, measured: ValidationResult) -> None:
         """Report at the end of this window."""
         self.due = True
 
