@@ -21,11 +21,8 @@ from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec, VocabularyS
 from models.streams import write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
-<<<<<<< HEAD
 from tasks.fitting.job import FitJob
-=======
 from tests.long_cases import long_but
->>>>>>> b0f1e46 (Move drills and near-equal cases to make test-all)
 from tracking.client import open_client
 from tracking.runs.runs import Tracker
 
