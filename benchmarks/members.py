@@ -29,7 +29,7 @@ from models.neural.training import trainer
 from models.neural.training.training_metrics import perplexity
 from models.specs import RecurrentSpec
 from models.streams import TokenStream, unigram_counts
-from models.tokens.vocabulary import BOS, GIVEN
+from models.tokens.vocabulary import BOS, CONTEXT_IDS
 from tasks.fitting.fit_process import environment_of
 
 WHILE_TRAINING = 60
@@ -165,7 +165,7 @@ def token_nats(model: LanguageModel, stream: TokenStream) -> np.ndarray:
         some_BT = ids_BT[:, begin : begin + CHUNK]
         nats_BT, state = model.score(some_BT, state)
         parts.append(nats_BT)
-    return np.concatenate(parts, 1)[~np.isin(ids_BT, sorted(GIVEN))]
+    return np.concatenate(parts, 1)[~np.isin(ids_BT, sorted(CONTEXT_IDS))]
 
 
 def perplexities(models: Sequence[LanguageModel], stream: TokenStream) -> dict[str, float]:

@@ -35,13 +35,13 @@ from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.specs import MixtureSpec, NGramSpec, RecurrentSpec
 from models.streams import TokenStream
-from models.tokens.vocabulary import BOS, EOS, GIVEN
+from models.tokens.vocabulary import BOS, CONTEXT_IDS, EOS
 
 GOAL = 1.2
 SIZES = {"demo": (256, 128), "small": (640, 384)}
 """Hidden size and embedding size of the presets' networks."""
 VOCABULARY = 12_000
-FIRST_WORD = max(*GIVEN, EOS) + 1
+FIRST_WORD = max(*CONTEXT_IDS, EOS) + 1
 LOG_LINEAR_TOKENS = 11_250
 """Number of test tokens for the log-linear mixture, which needs a whole distribution for each token."""
 
@@ -59,7 +59,7 @@ class MadeUp:
         for t in range(1, 100):
             after_R = FIRST_WORD + words_RT[:, t - 1] * 7919 % 997
             words_RT[:, t] = np.where(named_RT[:, t], after_R, words_RT[:, t])
-        begin_R2, end_R1 = np.tile([BOS, min(GIVEN - {BOS})], (reviews, 1)), np.full((reviews, 1), EOS)
+        begin_R2, end_R1 = np.tile([BOS, min(CONTEXT_IDS - {BOS})], (reviews, 1)), np.full((reviews, 1), EOS)
         self.ids = np.concatenate([begin_R2, np.minimum(words_RT, VOCABULARY - 1), end_R1], 1).ravel().astype(np.uint16)
         self.offsets = np.arange(reviews + 1) * 103
 
@@ -84,7 +84,7 @@ def step_times(bundle: Path | None, text: Path | None, preset: str, streams: int
         kn5, ids_N = load_bundle(bundle).model, np.asarray(TokenStream.open(text or bundle).ids).astype(np.int64)
     else:
         made = MadeUp(10_000)
-        kn5, ids_N = NGramLM.from_counts(count_ngrams(made, 5, VOCABULARY, GIVEN)), made.ids.astype(np.int64)
+        kn5, ids_N = NGramLM.from_counts(count_ngrams(made, 5, VOCABULARY, CONTEXT_IDS)), made.ids.astype(np.int64)
     lstm = untrained(preset, kn5.vocabulary_size)
     parts = [Part("kn5", NGramSpec(order=5), kn5), Part("lstm", lstm.spec, lstm)]
     models: dict[str, LanguageModel] = {

@@ -42,7 +42,7 @@ from models.sampling import generate
 from models.specs import NGramSpec, VocabularySpec, model_class
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import BOS, GIVEN, Vocabulary
+from models.tokens.vocabulary import BOS, CONTEXT_IDS, Vocabulary
 
 SHARE = 0.02
 TEXTS_AT_ONCE = 8
@@ -135,7 +135,7 @@ def curvature(bundle: Bundle, stream: TokenStream) -> np.ndarray:
         wanted_BT = np.zeros((len(rows), width), bool)
         for place, row in enumerate(rows):
             ids = np.asarray(stream.ids[offsets[row] : offsets[row + 1]], np.int64)
-            ids_BT[place, : len(ids)], wanted_BT[place, : len(ids)] = ids, ~np.isin(ids, list(GIVEN))
+            ids_BT[place, : len(ids)], wanted_BT[place, : len(ids)] = ids, ~np.isin(ids, list(CONTEXT_IDS))
         for found in predictions(bundle.model, ids_BT, wanted_BT):
             logp_NV = found.logp_NV.astype(np.float64)
             p_NV = np.exp(logp_NV)

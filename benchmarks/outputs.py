@@ -25,7 +25,7 @@ import torch
 from benchmarks.harness import Report, arguments, finish, measure, say
 from benchmarks.small_text import ask_for_reviews, opened, prepare
 from models.base import FitContext
-from models.neural.output import GIVEN
+from models.neural.output import CONTEXT_IDS
 from models.neural.recurrent import RecurrentLM
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
@@ -72,7 +72,7 @@ def output_ms(spec: RecurrentSpec, counts_V: np.ndarray) -> float:
     """Return the CPU milliseconds of loss and gradients of the output layer alone, for one window of all streams."""
     torch.manual_seed(1)
     network = RecurrentLM.build(spec, torch.from_numpy(counts_V)).train()
-    share_V = np.where(np.isin(np.arange(len(counts_V)), GIVEN), 0, counts_V / counts_V.sum())
+    share_V = np.where(np.isin(np.arange(len(counts_V)), CONTEXT_IDS), 0, counts_V / counts_V.sum())
     positions = spec.training.batch * spec.training.bptt_len
     drawn = np.random.default_rng(1).choice(len(counts_V), positions, p=share_V / share_V.sum())
     targets_N = torch.from_numpy(drawn)

@@ -93,7 +93,7 @@ def together(spec: RecurrentSpec, processes: int, threads: int, ranks: int, upda
             work = Path(folder) / str(0 if ranks > 1 else number)
             work.mkdir(exist_ok=True)
             where = {"work": work, "rank": number if ranks > 1 else 0, "ranks": ranks}
-            where["meeting"] = f"file://{folder}/meeting"
+            where["init_method"] = f"file://{folder}/meeting"
             workers.append(spawn.Process(target=fit, args=(number, threads, where, spec, updates, done)))
             workers[-1].start()
         try:

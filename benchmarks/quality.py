@@ -44,7 +44,7 @@ from models.specs import (
     TrainingSpec,
 )
 from models.streams import TokenStream
-from models.tokens.vocabulary import GIVEN
+from models.tokens.vocabulary import CONTEXT_IDS
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def fresh_perplexity(model: RecurrentLM, stream: TokenStream) -> float:
 def beside_kneser_ney(lines: LineText, model: RecurrentLM, work: Path) -> dict[str, dict[str, Any]]:
     """Return perplexities of the network, a modified Kneser–Ney 5-gram and their gated mixture on the test reviews."""
     streams = streams_of(lines, continuous=False)
-    kn5 = NGramLM.from_counts(count_ngrams(streams["train"], 5, lines.size, GIVEN))
+    kn5 = NGramLM.from_counts(count_ngrams(streams["train"], 5, lines.size, CONTEXT_IDS))
     parts = [Part("kn5", NGramSpec(order=5), kn5), Part("lstm", model.spec, model)]
     spec = MixtureSpec(parts=("kn5", "lstm"), method="gated")
     (aside := work / "mixture").mkdir(exist_ok=True)  # not the network's folder, whose journal would be restarted

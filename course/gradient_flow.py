@@ -42,7 +42,7 @@ from models.neural.network import STREAMS, Network, NetworkState
 from models.neural.output import NOT_SCORED
 from models.neural.recurrent import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
-from models.tokens.vocabulary import GIVEN
+from models.tokens.vocabulary import CONTEXT_IDS
 
 if TYPE_CHECKING:
     from models.streams import TokenStream
@@ -165,7 +165,7 @@ def _norms(network: Network, features_BE: Tensor, following_B: Tensor, past: Seq
         following_B: The tokens that follow.
         past: The memory passed on at i − 1, i − 2, … i − D.
     """
-    given_B = torch.isin(following_B, torch.tensor(sorted(GIVEN)))
+    given_B = torch.isin(following_B, torch.tensor(sorted(CONTEXT_IDS)))
     nats, _ = network.output.loss(features_BE, following_B.masked_fill(given_B, NOT_SCORED), "float32")
     flat = [tensor for memory in past for tensor in memory]
     gradients = torch.autograd.grad(nats, flat, retain_graph=True, allow_unused=True, materialize_grads=True)

@@ -29,9 +29,9 @@ import numpy as np
 
 from models.base import ModelError
 from models.neural.output import NOT_SCORED
-from models.tokens.vocabulary import GIVEN
+from models.tokens.vocabulary import CONTEXT_IDS
 
-FIRST = max(GIVEN) + 1
+FIRST = max(CONTEXT_IDS) + 1
 """The first token id that is free for symbols: those below are special in every vocabulary."""
 BITS = range(3, 16)
 

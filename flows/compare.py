@@ -8,7 +8,7 @@ from prefect import flow
 
 from flows.ingest import recorded_or_read
 from flows.prepare import prepare
-from tasks.evaluation.pair import compare_two, describe_pair, write_markdown
+from tasks.evaluation.compare_two import compare_two, describe_pair, write_markdown
 from tasks.lineage.about_version import settings_of
 from tasks.tracking.track import parent_run
 

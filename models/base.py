@@ -132,8 +132,8 @@ class FitProgress:
 class FitContext:
     """Where and how to fit a model.
 
-    Only `parts` and `start` may change the result beyond rounding. Exception: with dropout, another number of ranks
-    draws other dropout masks.
+    Only `parts` and `init_weights` may change the result beyond rounding. Exception: with dropout, another number of
+    ranks draws other dropout masks.
 
     Args:
         work: The stage's work folder. It survives a crash: checkpoints and `metrics.jsonl` are in it.
@@ -142,11 +142,11 @@ class FitContext:
         report: Function called from time to time with the progress, for terminal and tracking.
         parts: Bundles of the fitted models that this model combines, by name (`spec.parts`).
         engine: Executor of the shards of an n-gram fit; None for threads of this process.
-        start: Folder of the weights that a neural fit starts from (`models/neural/training/warm_start.py`); None for
-            new random weights.
+        init_weights: Folder of the weights that a neural fit starts from (`models/neural/training/warm_start.py`); None
+            for new random weights.
         rank: Number, from 0, of this process among the processes that train one network together.
         ranks: Number of these processes.
-        meeting: Address of their process group; "env://" as torchrun sets it.
+        init_method: Address of their process group; "env://" as torchrun sets it.
     """
 
     work: Path
@@ -155,10 +155,10 @@ class FitContext:
     report: Callable[[FitProgress], None] = lambda progress: None
     parts: Mapping[str, Path] = field(default_factory=dict)
     engine: Engine | None = None
-    start: Path | None = None
+    init_weights: Path | None = None
     rank: int = 0
     ranks: int = 1
-    meeting: str = "env://"
+    init_method: str = "env://"
 
 
 def journal(context: FitContext, tokens: int, figures: Mapping[str, float]) -> None:

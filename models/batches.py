@@ -18,7 +18,7 @@ import numpy as np
 
 from .specs import TrainingSpec
 from .streams import TokenStream
-from .tokens.vocabulary import BOS, EOS, GIVEN
+from .tokens.vocabulary import BOS, CONTEXT_IDS, EOS
 
 CHUNK = 1 << 22
 """Maximum number of tokens read from the stream at a time."""
@@ -80,7 +80,7 @@ class TBPTTBatches:
         self._stream, self._batch, self._window, self._seed = stream, batch, window, seed
         self._random = random_window
         masked = np.arange(stream.vocabulary_size, dtype=np.int64)
-        masked[sorted(GIVEN)] = NOT_SCORED
+        masked[sorted(CONTEXT_IDS)] = NOT_SCORED
         self._target_V = masked
 
     def windows(self, epochs: int) -> np.ndarray:

@@ -14,7 +14,7 @@ import torch
 from .base import LanguageModel, ModelError
 from .bundles.bundle import Bundle, require_stars
 from .suggestions import Suggestions, suggest
-from .tokens.vocabulary import EOS, GIVEN, UNK, Vocabulary, page
+from .tokens.vocabulary import CONTEXT_IDS, EOS, UNK, Vocabulary, page
 
 __all__ = ["Suggestions", "filter_logp", "generate", "pick", "stream", "suggest"]
 
@@ -101,7 +101,7 @@ def _tokens(
     keys = [[seed, i, k, crc32(prompt.encode())] for i, k in zip(numbers, ratings, strict=True)]
     uniforms_BT = np.array([np.random.default_rng(key).random(max_tokens) for key in keys])
     logp_BV, state = _read(bundle, [[*bundle.vocabulary.prefix(k), *context] for k in ratings])
-    yield from write_tokens(bundle.model, logp_BV, state, uniforms_BT, filters, {UNK, *GIVEN})
+    yield from write_tokens(bundle.model, logp_BV, state, uniforms_BT, filters, {UNK, *CONTEXT_IDS})
 
 
 def write_tokens(

@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 
 from .base import ModelError, sha256_of, stored
-from .tokens.vocabulary import GIVEN, EncodedDocuments, Vocabulary
+from .tokens.vocabulary import CONTEXT_IDS, EncodedDocuments, Vocabulary
 
 log = logging.getLogger(__name__)
 
@@ -211,7 +211,7 @@ def unigram_counts(stream: TokenStream, size: int) -> np.ndarray:
     counts = np.zeros(size, np.int64)
     for start in range(0, len(stream.ids), CHUNK):
         counts += np.bincount(stream.ids[start : start + CHUNK], minlength=size)
-    counts[sorted(GIVEN)] = 0
+    counts[sorted(CONTEXT_IDS)] = 0
     return counts
 
 

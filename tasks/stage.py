@@ -116,10 +116,10 @@ def stages_of_this_run() -> list[tuple[str, bool]]:
 
 
 @overload
-def finished(built: Built) -> Artifact: ...
+def as_task_state(built: Built) -> Artifact: ...
 @overload
-def finished(built: Built, result: R) -> R: ...
-def finished(built: Built, result: Any = None) -> Any:
+def as_task_state(built: Built, result: R) -> R: ...
+def as_task_state(built: Built, result: Any = None) -> Any:
     """Return *result*, or the artifact, as a stage's result; wrap a reused one in the state "Reused" for the UI."""
     result = built.artifact if result is None else result
     if not built.reused:

@@ -16,7 +16,7 @@ from models.ngram.lines.line_lm import LineLM
 from models.ngram.lm import NGramLM
 from models.specs import CacheSpec, NGramSpec, ObjectiveSpec, RecurrentSpec, VocabularySpec
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import GIVEN, Vocabulary
+from models.tokens.vocabulary import CONTEXT_IDS, Vocabulary
 
 TEXTS = [
     "The food was great, and I loved it! We'll be back.",
@@ -57,7 +57,7 @@ def save_models(folder: Path) -> None:
     """Write one folder for each of `KINDS`; the last is a line model, the others are bundles."""
     word, char = (_vocabulary(unit) for unit in ("word", "char"))
     spec = NGramSpec(order=3)
-    counts = count_ngrams(_documents(word), spec.order, word.size, GIVEN)
+    counts = count_ngrams(_documents(word), spec.order, word.size, CONTEXT_IDS)
     save_bundle(folder / "ngram", spec, word, NGramLM.from_counts(counts), PROBES, {"note": 1})
     save_bundle(folder / "lstm", *_network(char), PROBES, {"note": 1})
     inner = load_bundle(folder / "ngram")

@@ -2,7 +2,7 @@
 
 Rows are ordered by split, and within a split by their place (see `corpus.splitting.split`). This is like a shuffle, but
 the same for any order of the input. Memory holds only a batch for each thread, one slice of the order, and a few
-numbers per review (`corpus.duplicates.keys`, `corpus.cleaning.slices`).
+numbers per review (`corpus.duplicates.keys`, `corpus.cleaning.external_sort`).
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from core.environment import available_cores
 from core.errors import CheckFailed, EmptyInput, disk_errors
 from corpus.cleaning.business import read_businesses
 from corpus.cleaning.clean_table import ROWS, write_clean, write_copies
+from corpus.cleaning.external_sort import Slices
 from corpus.cleaning.language import in_languages
 from corpus.cleaning.normalise import count_masks, normalise
-from corpus.cleaning.slices import Slices
 from corpus.duplicates.dedupe import NearDuplicates
 from corpus.duplicates.keys import ExactDuplicates, hash_texts
 from corpus.ingestion.ingest import iter_parts

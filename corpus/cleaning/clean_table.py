@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from corpus.cleaning.business import BUSINESS, Businesses
-from corpus.cleaning.slices import regrouped
+from corpus.cleaning.external_sort import regrouped
 from corpus.splitting.grouping import Keys
 from corpus.splitting.split import SPLITS
 

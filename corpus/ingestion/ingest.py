@@ -1,7 +1,7 @@
 """Read records of any input into typed Parquet parts and a quarantine, file by file, restartable after each part.
 
 `read_source` reads one file, part by part (`corpus.ingestion.part_writer`). A reading that was killed continues after
-the last complete part, and the result has the same bytes as without the interruption. `corpus.ingestion.settle` then
+the last complete part, and the result has the same bytes as without the interruption. `build_dataset` then
 builds one data set from all files.
 """
 
@@ -23,6 +23,7 @@ import polars as pl
 from core.config.run_config import SourceConfig
 from core.errors import InputError, disk_errors
 from core.processes.memory import kept_memory
+from corpus.ingestion.build_dataset import DATASET_FILE, assemble
 from corpus.ingestion.part_writer import PartWriter, described_parts, read_json, saved_quarantine
 from corpus.ingestion.parts import (
     PARTS,
@@ -33,7 +34,6 @@ from corpus.ingestion.parts import (
     spread,
     write_whole,
 )
-from corpus.ingestion.settle import DATASET_FILE, assemble
 from corpus.reading.readers import Progress, read
 from corpus.reading.sources import Source, cause_of, identify, originals, source_names
 from corpus.schema import Limits
@@ -70,7 +70,7 @@ def ingest(
         report: Called with the progress after each block.
 
     Returns:
-        Facts, see `corpus.ingestion.settle.assemble`.
+        Facts, see `corpus.ingestion.build_dataset.assemble`.
 
     Raises:
         EmptyInput: There are no records, or all of them are bad.

@@ -21,6 +21,7 @@ from filelock import FileLock
 
 from core.errors import Damaged, EmptyInput, disk_errors
 from core.store import sha256_of_file
+from corpus.ingestion.build_dataset import assemble
 from corpus.ingestion.parts import (
     PARTS,
     QUARANTINE_FILE,
@@ -37,7 +38,6 @@ from corpus.ingestion.parts import (
     spread,
     write_whole,
 )
-from corpus.ingestion.settle import assemble
 from corpus.quarantine.reread import PLACE, Mended, read_again, read_mended
 from corpus.reading.sources import Listed, originals
 from corpus.schema import COLUMNS, Limits
@@ -161,7 +161,7 @@ def assemble_with(
     folder: Path, sources: Sequence[Listed], readings: Mapping[str, SourceReading],
     replays: Mapping[str, Sequence[Path]],
 ) -> dict[str, Any]:
-    """Build a data set like `corpus.ingestion.settle.assemble`, including the replayed records.
+    """Build a data set like `corpus.ingestion.build_dataset.assemble`, including the replayed records.
 
     Args:
         folder: Output folder.

@@ -27,7 +27,7 @@ from models.neural.adaptive.neural_cache import NeuralCacheLM
 from models.ngram.lines.text_source import opened
 from models.specs import DynamicSpec, NeuralCacheSpec
 from models.streams import TokenStream, write_stream
-from models.tokens.vocabulary import GIVEN
+from models.tokens.vocabulary import CONTEXT_IDS
 
 if TYPE_CHECKING:
     from models.bundles.bundle import Bundle
@@ -178,7 +178,7 @@ def continuous_nats(model: LanguageModel, stream: TokenStream) -> StreamSums:
             nats_1T, state = model.score(ids_1T, state)
             static_1T = nats_1T
         nats, static = nats + float(nats_1T.sum()), static + float(static_1T.sum())
-        tokens += int((~np.isin(ids_1T, sorted(GIVEN))).sum())
+        tokens += int((~np.isin(ids_1T, sorted(CONTEXT_IDS))).sum())
     if not tokens:
         raise InputError("The text has no token to predict", where=stream.folder)
     return StreamSums(tokens, nats, static)

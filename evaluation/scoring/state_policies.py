@@ -23,7 +23,7 @@ import numpy as np
 from core.errors import InputError, ReviewLMError
 from evaluation.scoring.continuous import continuous_nats
 from evaluation.scoring.score import TOKENS_PER_BATCH, score_stream
-from models.tokens.vocabulary import GIVEN
+from models.tokens.vocabulary import CONTEXT_IDS
 
 if TYPE_CHECKING:
     from models.base import LanguageModel
@@ -100,7 +100,7 @@ def sliding_nats(model: LanguageModel, stream: TokenStream, window: int, stride:
     """
     if not 1 <= stride < window:
         raise InputError("The stride must be between 1 and the window", value=f"window {window}, stride {stride}")
-    given, tokens, nats = sorted(GIVEN), 0, 0.0
+    given, tokens, nats = sorted(CONTEXT_IDS), 0, 0.0
     for ids_BT, first in _windows(stream.ids, window, stride):
         nats_BT, _ = model.score(ids_BT, model.start(len(ids_BT)))
         tokens += int((~np.isin(ids_BT[:, first:], given)).sum())

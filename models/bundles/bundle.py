@@ -19,7 +19,7 @@ import numpy as np
 
 from ..base import INTERFACE, LanguageModel, ModelError, sha256_of, stored
 from ..specs import ModelSpec, model_class, spec_from_dict, to_dict
-from ..tokens.vocabulary import FILE, GIVEN, UNK, Vocabulary
+from ..tokens.vocabulary import CONTEXT_IDS, FILE, UNK, Vocabulary
 from .bundle_form import NAMES, require_form
 
 FORMAT = 1
@@ -92,7 +92,8 @@ class Bundle:
         encoded = self.vocabulary.encode_documents([clean], [stars or 0])
         stream = encoded.ids.astype(np.int64)
         nats = self.model.score(stream[None, :], self.model.start(1))[0][0]
-        scored = [(int(token), float(nat)) for token, nat in zip(stream, nats, strict=True) if int(token) not in GIVEN]
+        every = zip(map(int, stream), map(float, nats), strict=True)
+        scored = [(token, nat) for token, nat in every if token not in CONTEXT_IDS]
         return TextScore(
             tokens=len(scored),
             bytes=len(clean.encode()) + 1,

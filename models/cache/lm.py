@@ -36,7 +36,7 @@ from ..mixture.spec import CacheSpec
 from ..mixture.tuning import TuningBatch, batches
 from ..mixture.weights import ROUNDS, em, mixed_nats
 from ..streams import TokenStream
-from ..tokens.vocabulary import BOS, GIVEN, Vocabulary
+from ..tokens.vocabulary import BOS, CONTEXT_IDS, Vocabulary
 from .counts import NONE, counts, levels
 
 FACTS = "cache.json"
@@ -86,7 +86,7 @@ class CacheLM:
         self.spec, self.part, self.model = spec, part, part.model
         self.weights_RP = np.asarray(weights_RP, np.float64)
         self.vocabulary_size = self.model.vocabulary_size
-        self._given = sorted(GIVEN)
+        self._given = sorted(CONTEXT_IDS)
 
     @property
     def parts(self) -> tuple[Part, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ..base import FitContext, FitResult, LanguageModel, ModelError
-from ..tokens.vocabulary import GIVEN
+from ..tokens.vocabulary import CONTEXT_IDS
 from . import log_linear
 from .context import ngram_models
 from .context_weights import STEPS, ContextWeights, fit_context_weights
@@ -150,11 +150,11 @@ def _distributions(
     Raises:
         ModelError: kind "input": there is no held-out token, or a part gives a word probability 0.
     """
-    predicted = torch.tensor([token for token in range(models[0].vocabulary_size) if token not in GIVEN])
+    predicted = torch.tensor([token for token in range(models[0].vocabulary_size) if token not in CONTEXT_IDS])
     column_V = torch.full((models[0].vocabulary_size,), -1).scatter(0, predicted, torch.arange(len(predicted)))
     windows = list(_windows(validation, positions))
     targets_N = np.concatenate([np.zeros(0, np.int64), *(ids_T[begin:end] for ids_T, begin, end in windows)])
-    targets_N = targets_N[~np.isin(targets_N, sorted(GIVEN))]
+    targets_N = targets_N[~np.isin(targets_N, sorted(CONTEXT_IDS))]
     if not len(targets_N):
         raise ModelError(NO_TOKEN, "input")
     logp_PNV, at = torch.empty(len(models), len(targets_N), len(predicted)), 0
@@ -164,7 +164,7 @@ def _distributions(
         for t in range(begin, end):
             pairs = [model.step(ids_T[t - 1 : t], own) for model, own in zip(models, states, strict=True)]
             states = [after for _, after in pairs]
-            if ids_T[t] in GIVEN:
+            if ids_T[t] in CONTEXT_IDS:
                 continue
             for i, (logp_1V, _) in enumerate(pairs):
                 logp_PNV[i, at] = logp_1V.cpu()[0, predicted]

@@ -20,7 +20,7 @@ import torch
 
 from ..base import FitContext, FitResult, ModelError
 from ..streams import TokenStream
-from ..tokens.vocabulary import GIVEN, Vocabulary
+from ..tokens.vocabulary import CONTEXT_IDS, Vocabulary
 from .attribution import Attribution, attribution_of
 from .parts import Part, load_parts, open_parts, read_facts, save_parts, write_facts
 from .spec import MixtureSpec
@@ -183,14 +183,14 @@ class LinearMixture(MixtureLM):
         """Read T tokens of each stream; see `LanguageModel.score`. Cost: the parts' scores."""
         nats_BTP, states = self._read(ids_BT, state)
         nats_BT = mixed_nats(nats_BTP, self.weighting.before(ids_BT, state.parts))
-        nats_BT[np.isin(ids_BT, sorted(GIVEN))] = 0.0
+        nats_BT[np.isin(ids_BT, sorted(CONTEXT_IDS))] = 0.0
         return nats_BT, MixtureState(states)
 
     def attribute(self, ids_BT: np.ndarray, state: MixtureState) -> tuple[Attribution, MixtureState]:
         """Score tokens and return the contribution of each part to each; see `mixture/attribution.py`."""
         nats_BTP, states = self._read(ids_BT, state)
         log_weights_BTP = self.weighting.before(ids_BT, state.parts)
-        given_BT = np.isin(ids_BT, sorted(GIVEN))
+        given_BT = np.isin(ids_BT, sorted(CONTEXT_IDS))
         return attribution_of(self.names, nats_BTP, log_weights_BTP, given_BT), MixtureState(states)
 
     def facts(self) -> dict[str, Any]:

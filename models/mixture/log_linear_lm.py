@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..tokens.vocabulary import GIVEN
+from ..tokens.vocabulary import CONTEXT_IDS
 from .attribution import Attribution
 from .lm import MixtureLM, MixtureState
 from .log_linear import log_normaliser, log_scores
@@ -37,7 +37,7 @@ class LogLinearMixture(MixtureLM):
         super().__init__(parts)
         self.exponents_P = np.asarray(exponents_P, np.float64)
         self._first_log_z: float | None = None
-        self._given = sorted(GIVEN)
+        self._given = sorted(CONTEXT_IDS)
 
     def start(self, batch: int) -> MixtureState:
         """Return the state of *batch* streams before their first token; its log Z is not known (NaN)."""
@@ -91,7 +91,7 @@ class LogLinearMixture(MixtureLM):
     def _before_the_first(self) -> float:
         """Return log Z of the first token of a stream."""
         if self._first_log_z is None:
-            words = np.array([token for token in range(self.vocabulary_size) if token not in GIVEN])
+            words = np.array([token for token in range(self.vocabulary_size) if token not in CONTEXT_IDS])
             nats_VP, _ = self._read(words[:, None], self.start(len(words)))
             logp_PNV = torch.from_numpy(-nats_VP[:, 0].T[:, None].copy())
             self._first_log_z = float(log_normaliser(logp_PNV, self.exponents_P)[0])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ..base import LanguageModel, ModelError
-from ..tokens.vocabulary import BOS, GIVEN
+from ..tokens.vocabulary import BOS, CONTEXT_IDS
 
 if TYPE_CHECKING:
     from ..streams import TokenStream
@@ -33,7 +33,7 @@ def batches(stream: TokenStream, limit: int, positions: int = POSITIONS) -> Iter
     """
     lengths_D = np.diff(np.asarray(stream.offsets))
     count = len(lengths_D)
-    if not count or np.isin(stream.ids, sorted(GIVEN)).all():
+    if not count or np.isin(stream.ids, sorted(CONTEXT_IDS)).all():
         raise ModelError(NO_TOKEN, "input")
     if (total := int(lengths_D.sum())) > limit:
         count = max(1, count * limit // total)
@@ -50,7 +50,7 @@ def _padded(documents: Sequence[np.ndarray]) -> TuningBatch:
     ids_BT = np.full((len(documents), max(map(len, documents))), BOS, np.int64)
     for row_T, document in zip(ids_BT, documents, strict=True):
         row_T[: len(document)] = document
-    return TuningBatch(ids_BT, ~np.isin(ids_BT, sorted(GIVEN)))
+    return TuningBatch(ids_BT, ~np.isin(ids_BT, sorted(CONTEXT_IDS)))
 
 
 def token_nats(parts: Sequence[LanguageModel], batch: TuningBatch) -> np.ndarray:

@@ -28,7 +28,7 @@ from ..specs import NPLMSpec, RecurrentSpec
 from .device import require_device
 from .network import Network, NetworkState, join, take
 from .out_of_memory import first_line, is_out_of_memory
-from .output import GIVEN, NOT_SCORED
+from .output import CONTEXT_IDS, NOT_SCORED
 from .training.checkpoint import fill_network, stored_once
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class NeuralLM:
             return np.zeros(ids_BT.shape), state.features_BE[:, None][:, :0], state
         read_BT = self.ids_tensor(ids_BT)
         before_BTE, state = self._features(read_BT, state)
-        given_BT = torch.isin(read_BT, torch.tensor(GIVEN, device=self.device))
+        given_BT = torch.isin(read_BT, torch.tensor(CONTEXT_IDS, device=self.device))
         targets_N = read_BT.masked_fill(given_BT, NOT_SCORED).flatten()
         nats_N = self.network.output.nats(before_BTE.flatten(0, 1), targets_N)
         return nats_N.view_as(read_BT).double().cpu().numpy(), before_BTE, state
@@ -182,7 +182,7 @@ class NeuralLM:
 
         Raises:
             ModelError: kind "diverged" or "memory"; "input" where the streams belong to another vocabulary, or the
-                device does not exist; "bundle" where the weights in `context.start` cannot be read or do not fit.
+                device does not exist; "bundle" where `context.init_weights` cannot be read or does not fit.
         """
         from ..streams import unigram_counts
         from .training.trainer import train as run
@@ -194,8 +194,8 @@ class NeuralLM:
         with limited_threads(context.threads), out_of_memory(spec, context.device), torch.random.fork_rng(devices=[]):
             torch.manual_seed(spec.training.seed)
             network = cls.build(spec, counts_V)
-            if context.start is not None:
-                _fill(network, context.start)
+            if context.init_weights is not None:
+                _fill(network, context.init_weights)
             network = network.to(context.device)
             result = run(network, train, validation, spec.training, context)
         summary = {"parameters": sum(parameter.numel() for parameter in network.parameters()), **result.summary}

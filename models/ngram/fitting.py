@@ -11,7 +11,7 @@ import numpy as np
 
 from ..base import ModelError
 from ..specs import NGramSpec
-from .counting.array_allocator import Shelf
+from .counting.array_allocator import ArrayAllocator
 from .counting.counts import Documents, NGramCounts
 from .counting.memory import require_memory
 from .engine import Engine
@@ -81,7 +81,7 @@ def fit_tables(
     kept = _kept(counts, prune, allowed_V)
     if entropy:
         ngrams = sum(int(np.count_nonzero(kept_M)) for kept_M in kept) if kept else sum(map(len, counts.orders))
-        require_memory(counts.shelf.limit, ENTROPY_BYTES * ngrams, "pruning by entropy")
+        require_memory(counts.allocator.limit, ENTROPY_BYTES * ngrams, "pruning by entropy")
     if spec.smoothing in SMOOTHINGS:
         made = kneser_ney(
             counts, spec.smoothing, spec.kenlm_exact, spec.fallback, kept, padded_vocabulary,
@@ -93,15 +93,15 @@ def fit_tables(
     if kept is not None:
         suffix = [entry.suffix_M for entry in counts.orders[1:]]
         if spec.smoothing in SMOOTHINGS or spec.smoothing in SCORES_ONLY:
-            tables, ids = keep(tables, kept, suffix, counts.shelf)
+            tables, ids = keep(tables, kept, suffix, counts.allocator)
         else:
-            tables = drop(tables, kept, suffix, counts.shelf)
+            tables = drop(tables, kept, suffix, counts.allocator)
     if entropy:
         history = observed_history(counts)
         if kept is not None:
             history = [log_p[kept_M] for log_p, kept_M in zip(history, kept, strict=False)]
         tables = prune_by_entropy(tables, entropy, history)
-    return FittedTables(_rounded(tables, precision, counts.shelf), ids, made)
+    return FittedTables(_rounded(tables, precision, counts.allocator), ids, made)
 
 
 def make_spec(**options: Any) -> NGramSpec:
@@ -152,20 +152,20 @@ def _kept(
     return kept
 
 
-def _rounded(tables: Tables, precision: Precision, shelf: Shelf) -> Tables:
+def _rounded(tables: Tables, precision: Precision, allocator: ArrayAllocator) -> Tables:
     """Return the tables with numbers of this precision, converted block by block if they are in temporary files."""
-    if shelf.folder is None or tables.precision == precision:
+    if allocator.folder is None or tables.precision == precision:
         return tables.to(precision)
     return replace(
         tables,
-        logp=tuple(_as(array, FLOATS[precision], shelf) for array in tables.logp),
-        backoff=tuple(_as(array, FLOATS[precision], shelf) for array in tables.backoff),
+        logp=tuple(_as(array, FLOATS[precision], allocator) for array in tables.logp),
+        backoff=tuple(_as(array, FLOATS[precision], allocator) for array in tables.backoff),
     )
 
 
-def _as(array: np.ndarray, kind: type, shelf: Shelf) -> np.ndarray:
-    rounded = shelf.empty(len(array), kind)
+def _as(array: np.ndarray, kind: type, allocator: ArrayAllocator) -> np.ndarray:
+    rounded = allocator.empty(len(array), kind)
     for part in pieces(array):
         rounded[part] = array[part]
-        shelf.release()
+        allocator.release()
     return rounded

@@ -227,12 +227,12 @@ class NGramLM:
         without probabilities (stupid back-off) has no nats and no perplexity. Methods of `smoothing.methods.TUNED`
         choose their parameters on *validation*, so their perplexity there is slightly too low.
         """
-        from ..tokens.vocabulary import GIVEN  # only here: without tokenizers, models of lines start earlier
+        from ..tokens.vocabulary import CONTEXT_IDS  # only here: without tokenizers, models of lines start earlier
 
         train.require(vocabulary)
         validation.require(vocabulary)
         began = time.perf_counter()
-        counts = count_ngrams(train, spec.order, vocabulary.size, GIVEN, engine=context.engine)
+        counts = count_ngrams(train, spec.order, vocabulary.size, CONTEXT_IDS, engine=context.engine)
         tables, _, made = fit_tables(counts, spec, spec.prune, spec.entropy, validation, engine=context.engine)
         model = cls(tables, spec.smoothing not in SCORES_ONLY)
         seconds = time.perf_counter() - began

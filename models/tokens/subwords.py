@@ -16,9 +16,9 @@ import polars as pl
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from .bpe import learn_merges
-from .pieces import SPLIT, count_pieces
+from .pretokenizer import SPLIT, count_pieces
+from .subword_codecs import BYTE_OF, SPARE, UNKNOWN, SubwordUnit, require_room, spare_bytes
 from .type_counts import CharacterCounts, TypeCounts, batched
-from .units import BYTE_OF, SPARE, UNKNOWN, SubwordUnit, require_room, spare_bytes
 from .words import FIRST
 
 BPE_TYPES = 500_000

@@ -21,14 +21,14 @@ import polars as pl
 from ..base import ModelError, stored
 from ..specs import VocabularySpec
 from ..text.normal_form import NormalForm
+from .subword_codecs import CharUnit, SubwordUnit
 from .subwords import train_bpe, train_unigram
-from .units import CharUnit, SubwordUnit
 from .words import FIRST, WordUnit
 
 UNK, BOS, EOS = 0, 1, 2
 STARS = (3, 4, 5, 6, 7, 8)
 """`STARS[k]` is the second token of a review with k stars; k = 0: rating unknown."""
-GIVEN = frozenset((BOS, *STARS))
+CONTEXT_IDS = frozenset((BOS, *STARS))
 """Ids that are given, never predicted: probability 0 in every model."""
 SPECIAL = ("<unk>", "<bos>", "<eos>", *(f"<stars_{k}>" for k in range(6)))
 BOUNDARY_POLICY = "review: <bos> <stars_k> text <eos>; scored: text and <eos>"

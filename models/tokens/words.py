@@ -17,10 +17,10 @@ import polars as pl
 
 from ..base import ModelError
 from ..text.personal_data import MASKS
+from .detokenizer import NO_SENTENCE_END, Writer, is_word
 from .spelling import Spelling
 from .surface import Sample, Surface, SurfacePieces, read
 from .type_counts import CharacterCounts, TypeCounts, batched
-from .writing import NO_SENTENCE_END, Writer, is_word
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Any
 from core.config.run_config import RunConfig
 from core.store import Artifact
 from corpus.synthetic.canaries import choose_canaries
-from tasks.stage import finished, run_stage, show_facts, stage
+from tasks.stage import as_task_state, run_stage, show_facts, stage
 
 CANARIES_VERSION = 1
 CANARIES_INPUT = "canaries"
@@ -29,4 +29,4 @@ def choose(config: RunConfig, clean: Artifact) -> Artifact:
     built = run_stage(config, "canaries", CANARIES_VERSION, options, {"clean": clean.digest}, make, "for the audit")
     note = "Planted among the training reviews, see docs/memorisation.md."
     show_facts("canaries", built.artifact, built.reused, note)
-    return finished(built)
+    return as_task_state(built)

@@ -14,7 +14,7 @@ from corpus.profiling.profile import take_survey
 from corpus.splitting.split import SPLITS, iter_split
 from evaluation.reports.card import MARKDOWN, Origin, draw
 from tasks.progress import progress
-from tasks.stage import finished, run_stage, show_markdown, show_table, stage
+from tasks.stage import as_task_state, run_stage, show_markdown, show_table, stage
 from tasks.tracking.track import tracker_of, tracking_was_away
 from tracking.tags import CARD_TAG
 
@@ -47,7 +47,7 @@ def describe_data(config: RunConfig, dataset: Artifact, clean: Artifact) -> Arti
     built = run_stage(config, "card", CARD_VERSION, {"synthetic": synthetic}, digests, make, "of the clean reviews")
     page = (built.artifact.folder / MARKDOWN).read_text(encoding="utf-8")
     show_markdown("data-card", page, f"With figures and samples: `{built.artifact.folder}`")
-    return finished(built)
+    return as_task_state(built)
 
 
 def _reviews(folder: Path, report: Any) -> Iterator[pl.DataFrame]:

@@ -30,7 +30,7 @@ from models.bundles.bundle import Bundle, load_bundle
 from models.streams import TokenStream, write_stream
 from tasks.fitting.fit import bundle_digest, device_of
 from tasks.progress import progress
-from tasks.stage import finished, run_stage, show_markdown, stage, store_of
+from tasks.stage import as_task_state, run_stage, show_markdown, stage, store_of
 from tasks.tracking.track import registry_of, tracker_of
 from tracking.registry.registry import CHAMPION, Version
 from tracking.tags import DATA_TAG, DRIFT_TAG
@@ -96,7 +96,7 @@ def measure_drift(config: RunConfig, dataset: Artifact, parent_run_id: str, anno
         log.info("drift: %s", error)
         return None
     _tell(config, built.artifact, version, parent_run_id, announce=announce and not built.reused)
-    return finished(built)
+    return as_task_state(built)
 
 
 def known_ids(store: Store, known: Artifact) -> np.ndarray:

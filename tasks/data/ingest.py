@@ -23,7 +23,7 @@ from corpus.quarantine.replay import assemble_with, replay, replays_of
 from corpus.reading.sources import Listed, Source, identify, originals, source_names
 from corpus.synthetic.synth import write_reviews
 from tasks.progress import Report, progress
-from tasks.stage import finished, run_stage, show_facts, stage, store_of
+from tasks.stage import as_task_state, run_stage, show_facts, stage, store_of
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def synthesise(config: RunConfig) -> Artifact:
 
     built = run_stage(config, "synthesise", SYNTH_VERSION, options.model_dump(mode="json"), {}, make, "embedded corpus")
     show_facts("synthesise", built.artifact, built.reused, "A synthetic corpus: no input was given.")
-    return finished(built)
+    return as_task_state(built)
 
 
 @stage("ingest")
@@ -62,7 +62,7 @@ def ingest_files(config: RunConfig, synthetic: Artifact | None = None) -> Artifa
     read = _read_all(config, originals(sources))
     readings = {digest: built.artifact for digest, built in read.items()}
     new = [built.artifact.facts["name"] for built in read.values() if not built.reused]
-    return finished(make_data_set(config, sources, readings, new))
+    return as_task_state(make_data_set(config, sources, readings, new))
 
 
 def _read_all(config: RunConfig, sources: Mapping[str, Source]) -> dict[str, Built]:
@@ -147,7 +147,7 @@ def replay_quarantine(config: RunConfig, dataset: Artifact, fixed: Path | None =
         limits_of(config.source), fixed, {digest: _path_now(store, artifact) for digest, artifact in read.items()},
     )
     log.info("%d records were replayed from quarantine, %d remain", facts["replayed"], facts["left"])
-    return finished(make_data_set(config, sources, read, []))
+    return as_task_state(make_data_set(config, sources, read, []))
 
 
 def _path_now(store: Store, read: Artifact) -> Path:

@@ -26,7 +26,7 @@ from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from tasks.data.canaries import CANARIES_INPUT
 from tasks.progress import progress
-from tasks.stage import finished, run_stage, show_facts, show_markdown, stage
+from tasks.stage import as_task_state, run_stage, show_facts, show_markdown, stage
 
 CHECK_VERSION = 4
 PREPARE_VERSION = 5
@@ -77,7 +77,7 @@ def check_table(config: RunConfig, stage: str, subject: Artifact, name: str = ""
     report = read_report(built.artifact)
     show_markdown(f"check-{label}", report.to_markdown() + f"\n\nData Docs: `{report.report_path}`")
     report.require()
-    return finished(built)
+    return as_task_state(built)
 
 
 def read_report(artifact: Artifact) -> CheckReport:
@@ -118,7 +118,7 @@ def clean_and_split(config: RunConfig, dataset: Artifact) -> Artifact:
 
     built = run_stage(config, "prepare", PREPARE_VERSION, options, inputs, make, "clean text and split")
     show_facts("prepare", built.artifact, built.reused)
-    return finished(built)
+    return as_task_state(built)
 
 
 def _digest_of(business: Path) -> str:
@@ -150,7 +150,7 @@ def train_vocabulary(config: RunConfig, name: str, clean: Artifact, kept: Path |
     inputs = {"kept": Vocabulary.load(kept).digest} if kept else {"clean": clean.digest}
     built = run_stage(config, "vocabulary", VOCABULARY_VERSION, options, inputs, make, name)
     show_facts(f"vocabulary-{name}", built.artifact, built.reused)
-    return finished(built)
+    return as_task_state(built)
 
 
 @stage("tokens")
@@ -174,7 +174,7 @@ def tokenize(
     inputs |= {CANARIES_INPUT: canaries.digest} if canaries else {}
     built = run_stage(config, "tokens", TOKENS_VERSION, {"split": split}, inputs, make, f"{label} {split}")
     show_facts(f"tokens-{label}-{split}", built.artifact, built.reused)
-    return finished(built)
+    return as_task_state(built)
 
 
 def _counted(batches: Iterator[pl.DataFrame], report: Any) -> Iterator[pl.DataFrame]:

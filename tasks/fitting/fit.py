@@ -20,12 +20,12 @@ from core.store import Artifact, Built, Store, sha256_of_file
 from models.bundles.bundle import SPEC
 from models.specs import ModelSpec, identity, parts_of
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
-from tasks.fitting.distributed import FOLDER
+from tasks.fitting.dask_engine import FOLDER
 from tasks.fitting.fit_process import run_job
 from tasks.fitting.job import BUNDLE_FOLDER, FitJob
 from tasks.fitting.warm_start import INPUT, Start, starting_point
 from tasks.progress import Report, progress
-from tasks.stage import finished, run_stage, show_facts, stage, store_of
+from tasks.stage import as_task_state, run_stage, show_facts, stage, store_of
 from tasks.tracking.track import JOURNAL, open_model_run
 from tracking.tags import START_TAG
 
@@ -84,7 +84,7 @@ def fit(
     if plan.start.note and not run.known:
         run.tracker.set_tags(run.run_id, {START_TAG: plan.start.note})
     show_facts(f"fit-{spec.name}", built.artifact, built.reused, f"MLflow run: {run.link}")
-    return finished(built, Fitted(spec, built.artifact, run.run_id, built.reused))
+    return as_task_state(built, Fitted(spec, built.artifact, run.run_id, built.reused))
 
 
 def plan_fit(
@@ -126,7 +126,7 @@ def build_fit(
             facts={"fit_digest": digest, "clean_digest": prepared.clean.digest, **lineage},
             device=device_of(config), ranks=ranks, threads=max(1, threads_of(config) // ranks),
             parts={name: part.bundle for name, part in (parts or {}).items()},
-            dask=_dask_of(config, spec), start=plan.start.folder,
+            dask=_dask_of(config, spec), init_weights=plan.start.folder,
             system_metrics_seconds=config.execution.system_metrics_seconds,
         )
         with gpu_slot(device_of(config)), progress(spec.name, 1, "tokens") as report:

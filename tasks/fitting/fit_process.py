@@ -69,7 +69,7 @@ def run_job(job: FitJob, report: Callable[[dict[str, Any]], None]) -> dict[str, 
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "job.json"
-        file.write_text(replace(job, meeting=f"file://{folder}/meeting").to_json(), encoding="utf-8")
+        file.write_text(replace(job, init_method=f"file://{folder}/meeting").to_json(), encoding="utf-8")
         with _started(job, file) as ranks, _watched(job, ranks):
             failed = _listen(ranks, report)
         if failed is not None:

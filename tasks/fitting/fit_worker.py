@@ -30,7 +30,7 @@ from models.bundles.bundle import save_bundle
 from models.specs import ModelSpec, model_class
 from models.streams import TokenStream, stars_prior
 from models.tokens.vocabulary import Vocabulary
-from tasks.fitting.distributed import DaskEngine, dask_engine
+from tasks.fitting.dask_engine import DaskEngine, dask_engine
 from tasks.fitting.job import FitJob
 
 PROBES = (
@@ -49,9 +49,9 @@ def run(job: FitJob) -> dict[str, float]:
     spec, vocabulary = job.spec, Vocabulary.load(job.vocabulary)
     train, validation = TokenStream.open(job.train), TokenStream.open(job.validation)
     with _engine(job) as engine:
-        context = FitContext(job.work, job.device, job.threads, _report, job.parts, engine, job.start)
+        context = FitContext(job.work, job.device, job.threads, _report, job.parts, engine, job.init_weights)
         if ranks_of_environment() > 1:
-            context = _among_others(context, spec, job.meeting)
+            context = _among_others(context, spec, job.init_method)
         result = model_class(spec.kind).fit(spec, vocabulary, train, validation, context)
     if context.rank:
         return {}
@@ -66,7 +66,7 @@ def ranks_of_environment() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def _among_others(context: FitContext, spec: ModelSpec, meeting: str) -> FitContext:
+def _among_others(context: FitContext, spec: ModelSpec, init_method: str) -> FitContext:
     """Return the fit context of this rank.
 
     Raises:
@@ -80,7 +80,7 @@ def _among_others(context: FitContext, spec: ModelSpec, meeting: str) -> FitCont
 
     rank, ranks = int(os.environ["RANK"]), ranks_of_environment()
     device = own_device(context.device, int(os.environ.get("LOCAL_RANK", rank)), ranks)
-    return replace(context, device=device, rank=rank, ranks=ranks, meeting=meeting)
+    return replace(context, device=device, rank=rank, ranks=ranks, init_method=init_method)
 
 
 def _engine(job: FitJob) -> AbstractContextManager[DaskEngine | None]:

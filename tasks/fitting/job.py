@@ -29,9 +29,9 @@ class FitJob:
         ranks: Number of processes that train the model together.
         parts: Bundles of the fitted parts of a mixture, by name.
         dask: Address of the Dask scheduler that counts n-grams, "" for a local cluster, None for no Dask.
-        start: Bundle that the fit starts from (warm start).
+        init_weights: Bundle that the fit starts from (warm start).
         system_metrics_seconds: Seconds between two samples of the resource use; 0: take none.
-        meeting: Address where the ranks meet ("init_method" of torch.distributed).
+        init_method: Address where the ranks meet ("init_method" of torch.distributed).
     """
 
     spec: ModelSpec
@@ -45,9 +45,9 @@ class FitJob:
     ranks: int = 1
     parts: Mapping[str, Path] = field(default_factory=dict)
     dask: str | None = None
-    start: Path | None = None
+    init_weights: Path | None = None
     system_metrics_seconds: float = 0.0
-    meeting: str = "env://"
+    init_method: str = "env://"
 
     @property
     def bundle(self) -> Path:
@@ -64,5 +64,6 @@ class FitJob:
         values = json.loads(text)
         paths = {name: Path(values[name]) for name in ("vocabulary", "train", "validation", "work")}
         parts = {name: Path(folder) for name, folder in values["parts"].items()}
-        start = None if values["start"] is None else Path(values["start"])
-        return cls(**{**values, **paths, "spec": spec_from_dict(values["spec"]), "parts": parts, "start": start})
+        weights = None if values["init_weights"] is None else Path(values["init_weights"])
+        read = {"spec": spec_from_dict(values["spec"]), "parts": parts, "init_weights": weights}
+        return cls(**{**values, **paths, **read})

@@ -10,11 +10,11 @@ from models.mixture.context import matched_before
 from models.mixture.tuning import batches
 from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
-from models.tokens.vocabulary import EOS, GIVEN
+from models.tokens.vocabulary import CONTEXT_IDS, EOS
 
 
 def test_contexts_of_every_length_are_known_in_text_that_was_not_trained_on() -> None:
-    model = NGramLM.from_counts(count_ngrams(MadeUp(500), 5, VOCABULARY, GIVEN))
+    model = NGramLM.from_counts(count_ngrams(MadeUp(500), 5, VOCABULARY, CONTEXT_IDS))
     batch = next(iter(batches(MadeUp(20, seed=2), 10_000)))
     known = matched_before(model, batch.ids_BT, model.start(len(batch.ids_BT))).length[batch.scored_BT]
     assert {1, 2, 3, 4} <= set(known.tolist())

@@ -17,7 +17,7 @@ import benchmarks.quality as benchmark
 from benchmarks.line_text import LineText
 from benchmarks.members import perplexities, token_nats, train_side_by_side
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
-from models.tokens.vocabulary import GIVEN
+from models.tokens.vocabulary import CONTEXT_IDS
 
 SPEC = RecurrentSpec(
     hidden=16, embedding=16, objective=ObjectiveSpec(head=4), training=TrainingSpec(epochs=2, batch=4, bptt_len=10)
@@ -86,7 +86,7 @@ class Fixed:
         return batch
 
     def score(self, ids_BT: np.ndarray, state: int) -> tuple[np.ndarray, int]:
-        return np.where(np.isin(ids_BT, sorted(GIVEN)), 0.0, self.nats), state
+        return np.where(np.isin(ids_BT, sorted(CONTEXT_IDS)), 0.0, self.nats), state
 
 
 def test_the_mean_of_all_is_that_of_probabilities() -> None:

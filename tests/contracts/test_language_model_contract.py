@@ -34,7 +34,7 @@ from models.specs import (
 )
 from models.streams import TokenStream, stars_prior, write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import BOS, EOS, GIVEN, STARS, Vocabulary
+from models.tokens.vocabulary import BOS, CONTEXT_IDS, EOS, STARS, Vocabulary
 
 TRAINING = TrainingSpec(epochs=2, batch=4, bptt_len=12, precision="float32", evaluations=2, learning_rate=1e-2)
 SOFTMAX, TWO_LEVEL = ObjectiveSpec(output="softmax"), ObjectiveSpec(output="two_level", head=12)
@@ -160,10 +160,10 @@ def test_the_next_token_sums_to_one_and_given_tokens_are_impossible(model, ids_B
         logp_BV, state = model.step(ids_BT[:, t], state)
         assert logp_BV.shape == (len(ids_BT), model.vocabulary_size)
         assert logp_BV.dtype == torch.float32
-        assert torch.isneginf(logp_BV[:, sorted(GIVEN)]).all()
+        assert torch.isneginf(logp_BV[:, sorted(CONTEXT_IDS)]).all()
         total = logp_BV.double().exp().sum(1)
         assert total.tolist() == pytest.approx([1.0] * len(ids_BT), abs=2e-5)
-        others = [token for token in range(model.vocabulary_size) if token not in GIVEN]
+        others = [token for token in range(model.vocabulary_size) if token not in CONTEXT_IDS]
         assert torch.isfinite(logp_BV[:, others]).all()
 
 
@@ -176,12 +176,12 @@ def test_score_equals_repeated_step(model, ids_BT):
         logp_BV, state = model.step(ids_BT[:, t], state)
         following = ids_BT[:, t + 1]
         expected = -logp_BV.numpy()[np.arange(len(following)), following]
-        scored = ~np.isin(following, sorted(GIVEN))
+        scored = ~np.isin(following, sorted(CONTEXT_IDS))
         assert nats_BT[scored, t + 1] == pytest.approx(expected[scored], rel=1e-4, abs=1e-5)
 
 
 def test_distributions_of_many_positions_are_those_of_the_steps(model, ids_BT):
-    wanted_BT = ~np.isin(ids_BT, sorted(GIVEN))
+    wanted_BT = ~np.isin(ids_BT, sorted(CONTEXT_IDS))
     wanted_BT[0, 20:] = wanted_BT[1, 5] = False
     found = {}
     for part in predictions(model, ids_BT, wanted_BT):
@@ -197,7 +197,7 @@ def test_distributions_of_many_positions_are_those_of_the_steps(model, ids_BT):
 
 def test_given_tokens_cost_nothing(model, ids_BT):
     nats_BT, _ = model.score(ids_BT, model.start(len(ids_BT)))
-    given = np.isin(ids_BT, sorted(GIVEN))
+    given = np.isin(ids_BT, sorted(CONTEXT_IDS))
     assert (nats_BT[given] == 0).all()
     assert (nats_BT[~given] > 0).all()
 
@@ -301,7 +301,7 @@ def test_fitting_twice_gives_the_same_model(model, name, data, ids_BT, tmp_path)
 def test_fitting_learns_something(model, data):
     stream = data[2]
     nats = [model.score(stream.document(i)[None].astype(np.int64), model.start(1))[0].sum() for i in range(len(stream))]
-    uniform = np.log(model.vocabulary_size - len(GIVEN))
+    uniform = np.log(model.vocabulary_size - len(CONTEXT_IDS))
     assert sum(nats) / stream.tokens < 0.95 * uniform
 
 
@@ -313,9 +313,9 @@ def test_100_000_samples_have_the_frequencies_of_the_model(model):
     drawn = np.bincount(pick(filter_logp(logp_BV), draw.random(samples)), minlength=model.vocabulary_size)
     nats_V = [last_token_nats(model, [BOS, STARS[4]], token) for token in range(model.vocabulary_size)]
     expected = samples * np.exp(-np.array(nats_V))
-    expected[sorted(GIVEN)] = 0
+    expected[sorted(CONTEXT_IDS)] = 0
     often = expected >= 5  # what the test's theory asks for
-    assert drawn[sorted(GIVEN)].sum() == 0
+    assert drawn[sorted(CONTEXT_IDS)].sum() == 0
     assert drawn[~often].sum() < 0.005 * samples
     assert chisquare(drawn[often], expected[often], sum_check=False).pvalue > 1e-3
     assert chisquare(drawn[often], np.roll(expected[often], 1), sum_check=False).pvalue < 1e-9

@@ -14,10 +14,10 @@ from review_lines import line
 import corpus.ingestion.repeats
 from core.config.run_config import SourceConfig
 from core.errors import EmptyInput, Unreadable
+from corpus.ingestion.build_dataset import DATASET_FILE, assemble
 from corpus.ingestion.ingest import ingest, iter_parts, read_source
 from corpus.ingestion.parts import added, describe
 from corpus.ingestion.repeats import find_repeats
-from corpus.ingestion.settle import DATASET_FILE, assemble
 from corpus.reading.sources import Listed, expand_inputs, identify, originals, source_names
 from corpus.schema import COLUMNS
 from tests.examples import examples

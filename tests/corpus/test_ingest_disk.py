@@ -14,9 +14,9 @@ from core.config.run_config import SourceConfig
 from core.content_check import ContentCheck
 from core.errors import NotWritable, StoreFull, Unreadable
 from core.store import Store
+from corpus.ingestion.build_dataset import DATASET_FILE, assemble
 from corpus.ingestion.ingest import ingest, iter_parts, read_source
 from corpus.ingestion.parts import SourceReading
-from corpus.ingestion.settle import DATASET_FILE, assemble
 from corpus.reading.sources import identify
 
 CONFIG = SourceConfig(part_rows=50)

@@ -14,10 +14,10 @@ import polars as pl
 import pytest
 
 from core.config.run_config import SourceConfig
-from corpus.ingestion import parts, settle
+from corpus.ingestion import build_dataset, parts
+from corpus.ingestion.build_dataset import DATASET_FILE
 from corpus.ingestion.ingest import ingest, iter_parts
 from corpus.ingestion.part_writer import PartWriter
-from corpus.ingestion.settle import DATASET_FILE
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = SourceConfig(part_rows=40)
@@ -63,7 +63,7 @@ def killed_after(monkeypatch, writes):
             raise Killed
         whole(path, content)
 
-    for module in ("corpus.ingestion.ingest", "corpus.ingestion.part_writer", "corpus.ingestion.settle"):
+    for module in ("corpus.ingestion.ingest", "corpus.ingestion.part_writer", "corpus.ingestion.build_dataset"):
         monkeypatch.setattr(f"{module}.write_whole", write)
 
 
@@ -151,7 +151,7 @@ def test_finished_parts_are_not_read_again(inputs, tmp_path, monkeypatch):
     before = {path: path.stat().st_ino for path in written}
     assert len(before) > 3
     kept = {}
-    original = settle.assemble
+    original = build_dataset.assemble
     monkeypatch.setattr("corpus.ingestion.ingest.assemble", lambda folder, sources, readings: (
         kept.update({path: path.stat().st_ino for path in before}), original(folder, sources, readings))[1])
     ingest(inputs, tmp_path / "out", CONFIG)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from models.tokens.vocabulary import GIVEN
+from models.tokens.vocabulary import CONTEXT_IDS
 
 
 @dataclass
@@ -35,19 +35,19 @@ class BigramLM:
     def score(self, ids_BT, state):
         before_BT = np.concatenate([state.ids_B[:, None], ids_BT[:, :-1]], axis=1)
         nats_BT = -self.logp_VV[before_BT, ids_BT]
-        nats_BT[np.isin(ids_BT, list(GIVEN))] = 0.0
+        nats_BT[np.isin(ids_BT, list(CONTEXT_IDS))] = 0.0
         return nats_BT, PreviousToken(ids_BT[:, -1])
 
 
 def random_table(size, seed=0):
     logits = np.random.default_rng(seed).normal(size=(size, size))
-    logits[:, list(GIVEN)] = -np.inf
+    logits[:, list(CONTEXT_IDS)] = -np.inf
     return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
 
 
 def uniform_table(size):
-    logp = np.full((size, size), -np.log(size - len(GIVEN)))
-    logp[:, list(GIVEN)] = -np.inf
+    logp = np.full((size, size), -np.log(size - len(CONTEXT_IDS)))
+    logp[:, list(CONTEXT_IDS)] = -np.inf
     return logp
 
 

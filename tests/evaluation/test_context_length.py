@@ -10,11 +10,11 @@ from evaluation.probing.context_length import SCHEMA, context_curve, keeps_ratin
 from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.streams import TokenStream, write_stream
-from models.tokens.vocabulary import GIVEN
+from models.tokens.vocabulary import CONTEXT_IDS
 
 
 def ngram(vocabulary, stream, order):
-    model = NGramLM.from_counts(count_ngrams(stream, order, vocabulary.size, GIVEN))
+    model = NGramLM.from_counts(count_ngrams(stream, order, vocabulary.size, CONTEXT_IDS))
     return SimpleNamespace(vocabulary=vocabulary, model=model, spec=SimpleNamespace(kind="ngram"))
 
 
@@ -32,7 +32,7 @@ def test_a_trigram_model_needs_two_tokens(vocabulary, stream):
 
 def test_a_uniform_model_needs_as_little_as_was_tried(uniform_bundle, stream):
     curve, effective = context_curve(uniform_bundle, stream, (2, 5), 50, seed=1)
-    entries = uniform_bundle.vocabulary.size - len(GIVEN)
+    entries = uniform_bundle.vocabulary.size - len(CONTEXT_IDS)
     assert curve["nats_per_token"].to_list() == pytest.approx([log(entries)] * 3)
     assert effective == 2
 

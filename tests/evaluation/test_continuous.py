@@ -20,7 +20,7 @@ from models.neural.recurrent import RecurrentLM
 from models.specs import DynamicSpec, NeuralCacheSpec, NGramSpec, ObjectiveSpec, RecurrentSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import GIVEN, Vocabulary
+from models.tokens.vocabulary import CONTEXT_IDS, Vocabulary
 from reviewlm.cli import app
 
 WORDS = ["soup", "pizza", "staff", "taco", "place", "patio", "music", "waiter", "menu", "bread", "salad", "wine"]
@@ -96,7 +96,7 @@ def test_the_test_text_has_no_say_in_what_is_chosen(work):
 def test_every_token_that_is_not_given_is_scored_once(work):
     bundle, _, test = opened(work)
     sums = continuous_nats(bundle.model, test)
-    assert sums.tokens == test.tokens == int((~np.isin(test.ids, sorted(GIVEN))).sum())
+    assert sums.tokens == test.tokens == int((~np.isin(test.ids, sorted(CONTEXT_IDS))).sum())
 
 
 def test_a_text_file_packed_or_not_is_read_as_its_lines(work, tmp_path):

@@ -9,7 +9,7 @@ from core.errors import ReviewLMError
 from evaluation.scoring.metrics import Figures, figures_of, figures_of_bundle, policies, star_slices
 from evaluation.scoring.score import score_stream
 from evaluation.statistics.comparison import METRICS, comparable, comparison_table
-from models.tokens.vocabulary import BOUNDARY_POLICY, GIVEN
+from models.tokens.vocabulary import BOUNDARY_POLICY, CONTEXT_IDS
 
 LN2 = math.log(2)
 
@@ -36,7 +36,7 @@ def figures(nats=100.0, vocabulary="a", boundary="b", spelling=0.0, bytes_=300):
 
 def test_a_uniform_model_has_the_perplexity_of_its_entries(uniform_bundle, stream, vocabulary):
     found = figures_of_bundle(score_stream(uniform_bundle, stream), uniform_bundle)
-    assert found.perplexity == pytest.approx(vocabulary.size - len(GIVEN), rel=1e-12)
+    assert found.perplexity == pytest.approx(vocabulary.size - len(CONTEXT_IDS), rel=1e-12)
 
 
 def test_product_two_power_and_exponential_forms_agree():

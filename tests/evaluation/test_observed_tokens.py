@@ -17,7 +17,7 @@ from models.neural.recurrent import RecurrentLM
 from models.specs import ObjectiveSpec, RecurrentSpec, VocabularySpec
 from models.streams import TokenStream, unigram_counts, write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import EOS, GIVEN, UNK, Vocabulary
+from models.tokens.vocabulary import CONTEXT_IDS, EOS, UNK, Vocabulary
 
 
 def observed(bundle, stream, folder, reviews=None, **options):
@@ -46,10 +46,10 @@ def by_hand(bundle, stream, rows):
     found = []
     for row in rows:
         for before, token in itertools.pairwise(stream.document(row).astype(int)):
-            if token in GIVEN:
+            if token in CONTEXT_IDS:
                 continue
             logp = bundle.model.logp_VV[before]
-            order = sorted(set(range(len(logp))) - GIVEN, key=lambda entry: (-np.float32(logp[entry]), entry))
+            order = sorted(set(range(len(logp))) - CONTEXT_IDS, key=lambda entry: (-np.float32(logp[entry]), entry))
             offered = [entry for entry in order if entry != UNK]
             p = np.exp(logp[order])
             suggestion = offered.index(token) + 1 if token in offered else None
@@ -109,10 +109,10 @@ def test_batches_change_nothing(network, stream, tmp_path, tokens_per_batch):
 
 def test_a_uniform_model_has_the_entropy_of_all_entries_and_ranks_by_id(uniform_bundle, stream, tmp_path):
     _, rows = observed(uniform_bundle, stream, tmp_path)
-    entries = uniform_bundle.vocabulary.size - len(GIVEN)
+    entries = uniform_bundle.vocabulary.size - len(CONTEXT_IDS)
     np.testing.assert_allclose(rows["entropy"], math.log(entries), rtol=1e-6)
     np.testing.assert_allclose(rows["confidence"], 1 / entries, rtol=1e-6)
-    ids = sorted(set(range(uniform_bundle.vocabulary.size)) - GIVEN)
+    ids = sorted(set(range(uniform_bundle.vocabulary.size)) - CONTEXT_IDS)
     assert rows["rank"].to_list() == [ids.index(token) + 1 for token in rows["id"]]
 
 
@@ -159,7 +159,7 @@ def test_a_temperature_is_fitted_on_possible_tokens_of_a_bounded_number(bundle, 
 def test_a_model_sharpened_by_a_factor_is_repaired_on_text_of_its_own(vocabulary, make_bundle, tmp_path):
     """Reviews are drawn from a table; the model is that table sharpened by 2, so T = 2 gives the table back."""
     table = np.random.default_rng(4).normal(size=(vocabulary.size, vocabulary.size))
-    table[:, [UNK, *GIVEN]] = -np.inf
+    table[:, [UNK, *CONTEXT_IDS]] = -np.inf
     table -= np.log(np.exp(table).sum(1, keepdims=True))
     draw, texts = np.random.default_rng(0), []
     while len(texts) < 300:
@@ -193,7 +193,7 @@ def knows_the_text(vocabulary, text):
     """A table in which each word of a text (all different) is certain after the one before."""
     logp = np.full((vocabulary.size, vocabulary.size), -np.inf)
     ids = vocabulary.encode(text)
-    for star in GIVEN:
+    for star in CONTEXT_IDS:
         logp[star, ids[0]] = 0.0
     for before, after in zip(ids, [*ids[1:], EOS], strict=True):
         logp[before, after] = 0.0

@@ -27,7 +27,7 @@ from evaluation.statistics.intervals import ComparedScores, flagged_below_floor
 from models.specs import VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import EOS, GIVEN, Vocabulary
+from models.tokens.vocabulary import CONTEXT_IDS, EOS, Vocabulary
 from tests.examples import examples
 
 UNITS = {"word": 200, "char": 400, "bpe": 400, "unigram": 400}
@@ -84,7 +84,7 @@ class PrefixLM:
     def score(self, ids_BT, state):
         nats_BT, state = np.zeros(ids_BT.shape), list(state)
         for (row, t), token in np.ndenumerate(ids_BT):
-            if int(token) not in GIVEN:
+            if int(token) not in CONTEXT_IDS:
                 longer = (*state[row], int(token))
                 nats_BT[row, t] = -math.log(self.mass[longer] / self.mass[state[row]])
                 state[row] = longer

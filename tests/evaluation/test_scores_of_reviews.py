@@ -12,12 +12,12 @@ from models.base import ModelError
 from models.specs import VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import GIVEN, Vocabulary
+from models.tokens.vocabulary import CONTEXT_IDS, Vocabulary
 
 
 def nats_by_hand(bundle, ids):
     before = np.concatenate([[0], ids[:-1]])
-    return sum(-bundle.model.logp_VV[b, i] for b, i in zip(before, ids, strict=True) if int(i) not in GIVEN)
+    return sum(-bundle.model.logp_VV[b, i] for b, i in zip(before, ids, strict=True) if int(i) not in CONTEXT_IDS)
 
 
 def test_each_review_gets_the_nats_of_its_own_tokens_in_the_order_of_the_stream(bundle, stream, reviews):

@@ -10,7 +10,7 @@ from evaluation.scoring.score import score_stream
 from evaluation.scoring.state_policies import PolicyFigure, sliding_nats, state_policies
 from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
-from models.tokens.vocabulary import GIVEN
+from models.tokens.vocabulary import CONTEXT_IDS
 
 
 class LastTokensLM:
@@ -18,7 +18,7 @@ class LastTokensLM:
 
     def __init__(self, size):
         logits = np.random.default_rng(2).normal(size=(size, size))
-        logits[:, sorted(GIVEN)] = -np.inf
+        logits[:, sorted(CONTEXT_IDS)] = -np.inf
         self.logp_VV, self.vocabulary_size = logits - np.log(np.exp(logits).sum(1, keepdims=True)), size
 
     def start(self, batch):
@@ -28,7 +28,7 @@ class LastTokensLM:
         after_BT = (state[:, None] + np.cumsum(ids_BT + 1, axis=1)) % self.vocabulary_size
         before_BT = np.concatenate([state[:, None], after_BT[:, :-1]], 1)
         nats_BT = -self.logp_VV[before_BT, ids_BT]
-        return np.where(np.isin(ids_BT, sorted(GIVEN)), 0.0, nats_BT), after_BT[:, -1]
+        return np.where(np.isin(ids_BT, sorted(CONTEXT_IDS)), 0.0, nats_BT), after_BT[:, -1]
 
     def nats(self, context, token):
         return -self.logp_VV[int((np.asarray(context) + 1).sum()) % self.vocabulary_size, token]
@@ -40,7 +40,7 @@ def remembering(vocabulary):
 
 
 def scored_positions(ids):
-    return [at for at, token in enumerate(ids) if int(token) not in GIVEN]
+    return [at for at, token in enumerate(ids) if int(token) not in CONTEXT_IDS]
 
 
 def test_reset_is_the_score_of_the_run_and_carry_reads_all_that_came_before(remembering, stream):
@@ -67,7 +67,7 @@ def test_a_sliding_window_gives_each_token_the_tokens_that_it_holds(remembering,
 
 
 def test_an_n_gram_model_says_the_same_under_every_policy(vocabulary, stream):
-    model = NGramLM.from_counts(count_ngrams(stream, 3, vocabulary.size, GIVEN))
+    model = NGramLM.from_counts(count_ngrams(stream, 3, vocabulary.size, CONTEXT_IDS))
     found = state_policies(SimpleNamespace(vocabulary=vocabulary, model=model), stream, window=6, stride=4)
     assert [figure.policy for figure in found] == ["reset", "carry", "sliding 6/4"]
     assert [figure.nats for figure in found] == pytest.approx([found[0].nats] * 3, rel=1e-12)

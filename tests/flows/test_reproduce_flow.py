@@ -97,7 +97,7 @@ def test_the_record_leads_from_the_grammar_to_the_bundle_and_its_scores(register
         "score": 2, "samples": 1,
     }  # fmt: skip
     assert registered.record.sources == ()  # the embedded corpus is made by a stage, of its options and seed
-    assert registered.record.configuration == registered.config.model_dump(mode="json")
+    assert registered.record.configuration == registered.config.model_dump(mode="json", by_alias=True)
     fit = registered.record.step(registered.record.fit)
     assert (fit.facts["name"], fit.environment["execution"]["threads"]) == ("mix", 1)
     assert {"torch", "polars"} <= fit.environment["libraries"].keys()

@@ -10,7 +10,7 @@ import torch
 from models.base import FitResult
 from models.options import options
 from models.specs import TrainingSpec
-from models.tokens.vocabulary import EOS, GIVEN
+from models.tokens.vocabulary import CONTEXT_IDS, EOS
 
 
 @options
@@ -48,7 +48,7 @@ class TableLM:
     @classmethod
     def normalised(cls, weights: np.ndarray) -> TableLM:
         weights = weights.copy()
-        weights[:, sorted(GIVEN)] = 0
+        weights[:, sorted(CONTEXT_IDS)] = 0
         return cls(weights / weights.sum(1, keepdims=True))
 
     @classmethod
@@ -72,7 +72,7 @@ class TableLM:
 
     def score(self, ids_BT, state):
         before = np.concatenate([state.last_B[:, None], ids_BT[:, :-1]], 1)
-        given = np.isin(ids_BT, sorted(GIVEN))
+        given = np.isin(ids_BT, sorted(CONTEXT_IDS))
         with np.errstate(divide="ignore"):
             nats = -np.log(np.where(given, 1.0, self.p_VV[before, ids_BT]))
         return nats, TableState(ids_BT[:, -1] if ids_BT.shape[1] else state.last_B)
@@ -101,7 +101,7 @@ class HistoryLM(TableLM):
     def score(self, ids_BT, state):
         nats_BT = np.zeros(ids_BT.shape)
         for t, ids_B in enumerate(np.asarray(ids_BT).T):
-            scored = ~np.isin(ids_B, sorted(GIVEN))
+            scored = ~np.isin(ids_B, sorted(CONTEXT_IDS))
             nats_BT[scored, t] = -np.log(self.p_VV[state.last_B[scored], ids_B[scored]])
             state = TableState(self._next(state.last_B, ids_B))
         return nats_BT, state

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 import models.tokens.bpe as ours
-from models.tokens.units import BYTE_OF
+from models.tokens.subword_codecs import BYTE_OF
 from tests.examples import examples
 
 NAMES = ["<unk>", *sorted(BYTE_OF)]

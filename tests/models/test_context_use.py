@@ -12,7 +12,7 @@ from models.base import ModelError
 from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.streams import TokenStream
-from models.tokens.vocabulary import BOS, EOS, GIVEN, STARS
+from models.tokens.vocabulary import BOS, CONTEXT_IDS, EOS, STARS
 
 SIZE = 20
 
@@ -67,7 +67,7 @@ def test_a_bigram_table_needs_one_token_and_says_the_same_from_any_context():
 
 def test_an_ngram_model_is_flat_from_its_order_on_without_torch_or_rating():
     stream = random_stream(60)
-    model = NGramLM.from_counts(count_ngrams(stream, 3, SIZE, GIVEN))
+    model = NGramLM.from_counts(count_ngrams(stream, 3, SIZE, CONTEXT_IDS))
     one, two, five, full = context_use(model, stream, (1, 2, 5), 300, keep_rating=False).rows
     assert one.perplexity > 1.1 * two.perplexity
     assert two.perplexity == pytest.approx(five.perplexity) == pytest.approx(full.perplexity)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from small_vocabularies import ANY_TEXT, TRAIN, train
 from tokenizers import Regex, pre_tokenizers
 
-import models.tokens.pieces
-from models.tokens.pieces import SPLIT, count_pieces
+import models.tokens.pretokenizer
+from models.tokens.pretokenizer import SPLIT, count_pieces
 from models.tokens.words import FIRST
 from tests.examples import examples
 
@@ -31,15 +31,15 @@ def by_the_tokenizer(vocabulary, texts):
 @example(texts=["\n\n's  it's\n 're \n\n", "", "  ", "a \t b\n\n\nThe end. \n"])
 @example(texts=["\u00a0\u00a0x \u3000y", " \u2028's", "word\u180e \u180eword", "'ſ 'S 's"])
 def test_ids_are_those_of_the_tokenizer_for_any_text(unit, vocabularies, texts):
-    with patch.object(models.tokens.pieces, "FEW", -1):  # never the short way
+    with patch.object(models.tokens.pretokenizer, "FEW", -1):  # never the short way
         found = vocabularies[unit].encode_batch(texts)
     assert [ids.tolist() for ids in found] == by_the_tokenizer(vocabularies[unit], texts)
 
 
 @pytest.mark.parametrize("unit", ["bpe", "unigram"])
 def test_forgetting_between_batches_changes_no_id(unit, monkeypatch):
-    monkeypatch.setattr(models.tokens.pieces, "FEW", -1)
-    monkeypatch.setattr(models.tokens.pieces, "TYPES", 20)
+    monkeypatch.setattr(models.tokens.pretokenizer, "FEW", -1)
+    monkeypatch.setattr(models.tokens.pretokenizer, "TYPES", 20)
     vocabulary = train(unit)
     for size in (1, 2, 5, 21):
         for start in range(0, len(TRAIN), size):
@@ -48,15 +48,15 @@ def test_forgetting_between_batches_changes_no_id(unit, monkeypatch):
 
 
 def test_each_distinct_piece_is_handed_to_the_tokenizer_once(vocabularies, monkeypatch):
-    monkeypatch.setattr(models.tokens.pieces, "FEW", -1)
-    seen, encode = [], models.tokens.pieces._ids
+    monkeypatch.setattr(models.tokens.pretokenizer, "FEW", -1)
+    seen, encode = [], models.tokens.pretokenizer._ids
 
     def recorded(tokenizer, texts):
         seen.extend(piece for text in texts for piece in (text.split("\n") if text.endswith("\n") else [text]) if piece)
         return encode(tokenizer, texts)
 
-    monkeypatch.setattr(models.tokens.pieces, "_ids", recorded)
-    encoder = models.tokens.pieces.PieceEncoder(vocabularies["bpe"]._unit._tokenizer)
+    monkeypatch.setattr(models.tokens.pretokenizer, "_ids", recorded)
+    encoder = models.tokens.pretokenizer.PieceEncoder(vocabularies["bpe"]._unit._tokenizer)
     for texts in (["the food the food", "food"], ["the soup", "food  the"]):
         encoder(pl.Series(texts))
     assert sorted(seen) == sorted({"the", " food", " the", "food", " soup", "  the"})
@@ -65,8 +65,8 @@ def test_each_distinct_piece_is_handed_to_the_tokenizer_once(vocabularies, monke
 @pytest.mark.parametrize("lines", [1, 2, 500])
 @pytest.mark.parametrize("unit", ["bpe", "unigram"])
 def test_pieces_keep_apart_however_many_are_encoded_together(unit, lines, vocabularies, monkeypatch):
-    monkeypatch.setattr(models.tokens.pieces, "FEW", -1)
-    monkeypatch.setattr(models.tokens.pieces, "LINES", lines)
+    monkeypatch.setattr(models.tokens.pretokenizer, "FEW", -1)
+    monkeypatch.setattr(models.tokens.pretokenizer, "LINES", lines)
     texts = [*TRAIN, "新しい zebra", "\n", "\t", "x\n\ny\tz"]
     vocabulary = train(unit)
     assert [ids.tolist() for ids in vocabulary.encode_batch(texts)] == by_the_tokenizer(vocabulary, texts)

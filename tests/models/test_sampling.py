@@ -16,7 +16,7 @@ from models.bundles.bundle import Bundle
 from models.sampling import BATCH, filter_logp, generate, pick, suggest
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import BOS, EOS, GIVEN, STARS, UNK, Vocabulary
+from models.tokens.vocabulary import BOS, CONTEXT_IDS, EOS, STARS, UNK, Vocabulary
 from tests.examples import examples
 
 TEXTS = ["The soup was great, so we went back.", "In Phoenix the staff was slow.", "We went to Phoenix! Great pizza"]
@@ -394,7 +394,7 @@ def test_greedy_text_follows_from_pairs_of_tokens(bundle):
     ids = [STARS[5], *bundle.vocabulary.encode(text)]
     for a, b in pairwise(ids):
         p_V = bundle.model.p_VV[a].copy()
-        p_V[sorted({UNK, *GIVEN})] = 0
+        p_V[sorted({UNK, *CONTEXT_IDS})] = 0
         assert p_V.argmax() == b
     assert BOS not in ids
 

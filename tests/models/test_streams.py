@@ -10,7 +10,7 @@ from models.base import ModelError
 from models.specs import VocabularySpec
 from models.streams import TokenStream, stars_prior, unigram_counts, write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import BOS, EOS, GIVEN, STARS, Vocabulary
+from models.tokens.vocabulary import BOS, CONTEXT_IDS, EOS, STARS, Vocabulary
 
 WORDS = ["soup", "pizza", "staff", "great", "bad", "the", "was", "zebra"]
 
@@ -163,7 +163,7 @@ def test_unigram_counts_leave_given_tokens_out(written, vocabulary):
     assert counts.dtype == np.int64
     assert counts.sum() == stream.tokens
     assert counts[EOS] == len(stream)
-    assert all(counts[i] == 0 for i in GIVEN)
+    assert all(counts[i] == 0 for i in CONTEXT_IDS)
     assert counts[9] == sum((document == 9).sum() for document in map(stream.document, range(50)))
 
 

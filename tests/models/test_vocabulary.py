@@ -10,7 +10,7 @@ from small_vocabularies import ANY_TEXT, LOSSLESS, TRAIN, UNITS, train
 
 from models.base import ModelError
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import BOS, EOS, GIVEN, STARS, UNK, Vocabulary
+from models.tokens.vocabulary import BOS, CONTEXT_IDS, EOS, STARS, UNK, Vocabulary
 from models.tokens.words import FIRST
 from tests.examples import examples
 
@@ -22,7 +22,7 @@ def vocabulary(request, vocabularies):
 
 def test_special_ids_are_fixed():
     assert (UNK, BOS, EOS, STARS, FIRST) == (0, 1, 2, (3, 4, 5, 6, 7, 8), 9)
-    assert {1, 3, 4, 5, 6, 7, 8} == GIVEN
+    assert {1, 3, 4, 5, 6, 7, 8} == CONTEXT_IDS
 
 
 def test_ids_fit_the_vocabulary_and_are_never_special(vocabulary):

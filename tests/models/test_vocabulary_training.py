@@ -19,7 +19,7 @@ from tokenizers import models as models_of_package
 import models.tokens.subwords
 import models.tokens.type_counts
 from models.text.normal_form import NormalForm
-from models.tokens.pieces import SPLIT
+from models.tokens.pretokenizer import SPLIT
 from models.tokens.vocabulary import Vocabulary
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -37,7 +37,7 @@ from models.specs import (
 )
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import GIVEN, Vocabulary
+from models.tokens.vocabulary import CONTEXT_IDS, Vocabulary
 from reviewlm.cli import app
 from reviewlm.findings import hand_over
 from reviewlm.fitted import FittedModel, recurrent_networks
@@ -100,7 +100,7 @@ def fitted(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(1)
     network = RecurrentLM.build(RNN, torch.ones(vocabulary.size, dtype=torch.int64))
     models: list[tuple[Any, Any]] = [
-        (KN, NGramLM.from_counts(count_ngrams(stream, 2, vocabulary.size, GIVEN))),
+        (KN, NGramLM.from_counts(count_ngrams(stream, 2, vocabulary.size, CONTEXT_IDS))),
         (RNN, RecurrentLM(RNN, network, vocabulary.size)),
     ]
     inputs = {split: tokens[split].digest for split in ("train", "validation")}

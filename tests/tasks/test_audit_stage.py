@@ -22,7 +22,7 @@ from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.specs import NGramSpec
 from models.streams import TokenStream
-from models.tokens.vocabulary import GIVEN, Vocabulary
+from models.tokens.vocabulary import CONTEXT_IDS, Vocabulary
 from tasks.data.canaries import choose
 from tasks.data.prepare import VOCABULARY_FILE, Prepared, tokenize, train_vocabulary
 from tasks.evaluation.audit import audit_bundle, figures_of_audit, log_audit, reference_of
@@ -78,7 +78,7 @@ def bundle(prepared: Prepared, tmp_path: Path) -> Path:
     """An n-gram model of the training stream."""
     vocabulary = Vocabulary.load(prepared.vocabularies["word"].folder / VOCABULARY_FILE)
     stream = TokenStream.open(prepared.tokens["word"]["train"].folder)
-    model = NGramLM.from_counts(count_ngrams(stream, 3, vocabulary.size, GIVEN))
+    model = NGramLM.from_counts(count_ngrams(stream, 3, vocabulary.size, CONTEXT_IDS))
     save_bundle(tmp_path / "bundle", NGramSpec(order=3), vocabulary, model, [("bar bas", 5)], {})
     return tmp_path / "bundle"
 

@@ -12,8 +12,8 @@ import pytest
 
 from core.config.presets import load_config
 from core.errors import ConfigError
-from tasks.evaluation import pair
-from tasks.evaluation.pair import compare_two, side_of, write_markdown
+from tasks.evaluation import compare_two as comparison
+from tasks.evaluation.compare_two import compare_two, side_of, write_markdown
 
 TINY = Path(__file__).parent.parent / "flows" / "tiny.toml"
 LABELS = {"unit": "word", "vocabulary": "v1", "boundary": "eos", "adaptation": "static"}
@@ -55,9 +55,9 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         frame = pl.DataFrame({"stars": [5], "number": [0], "text": [word(folder)], "seed": [1]})
         return built(folder, "samples", frame, {})
 
-    monkeypatch.setattr(pair, "tokens_for", lambda config, folder, prepared: None)
-    monkeypatch.setattr(pair, "score_bundle", score)
-    monkeypatch.setattr(pair, "draw_samples", write)
+    monkeypatch.setattr(comparison, "tokens_for", lambda config, folder, prepared: None)
+    monkeypatch.setattr(comparison, "score_bundle", score)
+    monkeypatch.setattr(comparison, "draw_samples", write)
 
 
 @pytest.mark.usefixtures("light_models", "measured")
@@ -98,7 +98,7 @@ def test_mlflow_gets_every_table_and_the_document(
 ):
     documents = pl.DataFrame({"review_id": [f"r{n}" for n in range(40)], "date": ["2024-01-01"] * 40,
                               "categories": ["Food"] * 40}).with_columns(pl.col("date").str.to_date())  # fmt: skip
-    monkeypatch.setattr(pair, "documents_of", lambda clean: documents)
+    monkeypatch.setattr(comparison, "documents_of", lambda clean: documents)
     store.version("w1"), store.version("w2")
     run_id = store.tracker.start_run("compare 1 2")
     found = compare_two.fn(config, prepared, "1", "2", run_id)

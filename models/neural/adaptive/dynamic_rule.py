@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from ...base import ModelError
 from ..network import Network, detach
-from ..output import GIVEN, NOT_SCORED
+from ..output import CONTEXT_IDS, NOT_SCORED
 
 if TYPE_CHECKING:
     from ...streams import TokenStream
@@ -146,7 +146,7 @@ def _dense(parameter: nn.Parameter) -> Tensor:
 
 def targets_of(ids: Tensor) -> Tensor:
     """Return the ids, with −1 for those that are given and never predicted."""
-    return ids.masked_fill(torch.isin(ids, torch.tensor(GIVEN, device=ids.device)), NOT_SCORED)
+    return ids.masked_fill(torch.isin(ids, torch.tensor(CONTEXT_IDS, device=ids.device)), NOT_SCORED)
 
 
 def root_mean_squares(network: Network, train: TokenStream, segment: int, tokens: int) -> Weights:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...tokens.vocabulary import BOS, GIVEN
+from ...tokens.vocabulary import BOS, CONTEXT_IDS
 from ..lm import NeuralLM
 from ..network import NetworkState, detach
 from .dynamic_rule import DynamicRule, Weights, differentiable, gradients_of, targets_of, twin, use
@@ -173,7 +173,7 @@ class StreamReader:
     @torch.no_grad()
     def _first_nats(self, ids_1: np.ndarray) -> np.ndarray:
         """Return −log p of the first token of a stream, which the output biases alone predict."""
-        if ids_1[0] in GIVEN:
+        if ids_1[0] in CONTEXT_IDS:
             return np.zeros(1)
         use(self.network, self.rule.static)
         nothing_1E = torch.zeros_like(self.network.output.weight[:1])

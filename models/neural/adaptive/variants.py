@@ -10,7 +10,7 @@ import numpy as np
 from ...base import ModelError
 from ...mixture.parts import Part
 from ...mixture.tuning import NO_TOKEN, TuningBatch, batches
-from ...tokens.vocabulary import GIVEN
+from ...tokens.vocabulary import CONTEXT_IDS
 
 if TYPE_CHECKING:
     from ...streams import TokenStream
@@ -52,7 +52,7 @@ def held_out(stream: TokenStream, limit: int, continuous: bool, lanes: int = 1) 
     ids = np.asarray(stream.ids[:limit], np.int64)
     count = max(1, min(lanes, len(ids) // SHORTEST))
     ids_BT = ids[: len(ids) // count * count].reshape(count, -1)
-    scored_BT = ~np.isin(ids_BT, sorted(GIVEN))
+    scored_BT = ~np.isin(ids_BT, sorted(CONTEXT_IDS))
     if not scored_BT.any():
         raise ModelError(NO_TOKEN, "input")
     yield TuningBatch(ids_BT, scored_BT)

@@ -7,7 +7,7 @@ Evaluation is always exactly normalised. Loss and gradient are computed together
 
 from .adaptive import AdaptiveOutput as AdaptiveOutput
 from .adaptive import TwoLevelOutput as TwoLevelOutput
-from .base import GIVEN as GIVEN
+from .base import CONTEXT_IDS as CONTEXT_IDS
 from .base import NOT_SCORED as NOT_SCORED
 from .base import OutputLayer as OutputLayer
 from .base import Precision as Precision

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ...base import ModelError
-from ...tokens.vocabulary import GIVEN as GIVEN_IDS
+from ...tokens.vocabulary import CONTEXT_IDS as GIVEN_IDS
 from .cross_entropy import Gradients, in_format
 
-GIVEN = tuple(sorted(GIVEN_IDS))
+CONTEXT_IDS = tuple(sorted(GIVEN_IDS))
 """Ids of `<bos>` and the stars: read, never predicted, probability exactly 0 in every model."""
 
 NOT_SCORED = -1
@@ -73,7 +73,7 @@ class OutputLayer(nn.Module):
         self.bias = nn.Parameter(bias)
         self.entries, self.chunk = entries, chunk
         given_V = torch.zeros(entries, dtype=torch.bool, device=weight.device)
-        given_V[[i for i in GIVEN if i < entries]] = True
+        given_V[[i for i in CONTEXT_IDS if i < entries]] = True
         self.register_buffer("given_V", given_V, persistent=False)
 
     @property

@@ -14,7 +14,7 @@ from ...base import ModelError
 from ...specs import ObjectiveSpec
 from ...tokens.vocabulary import EOS, UNK
 from .adaptive import AdaptiveOutput, TwoLevelOutput
-from .base import GIVEN, OutputLayer
+from .base import CONTEXT_IDS, OutputLayer
 from .hierarchical import HierarchicalOutput
 from .sampled import NCEOutput, SampledSoftmaxOutput
 from .single import SoftmaxOutput
@@ -44,7 +44,7 @@ def build_output(
         raise ModelError(f"{tuple(counts_V.shape)} unigram counts for {weight.shape[0]} output rows", "input")
     if objective.output == "hierarchical":
         return HierarchicalOutput(weight, counts_V, objective.chunk)
-    predicted = torch.tensor([i for i in range(len(counts_V)) if i not in GIVEN])
+    predicted = torch.tensor([i for i in range(len(counts_V)) if i not in CONTEXT_IDS])
     share_V = (counts_V + 0.5) / (counts_V[predicted] + 0.5).sum()
     bias_V = share_V.log().to(weight)
     if objective.estimator != "exact":

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...base import ModelError
-from .base import GIVEN, OutputLayer
+from .base import CONTEXT_IDS, OutputLayer
 from .cross_entropy import Gradients
 from .huffman import huffman_tree, tree_levels, tree_paths
 
@@ -52,7 +52,7 @@ class HierarchicalOutput(OutputLayer):
     _levels: list[slice]
 
     def __init__(self, rows: Tensor, counts_V: Tensor, chunk: int) -> None:
-        counts_P = counts_V[[i for i in range(len(counts_V)) if i not in GIVEN]]
+        counts_P = counts_V[[i for i in range(len(counts_V)) if i not in CONTEXT_IDS]]
         if len(counts_P) < 2:
             raise ModelError(f"{len(counts_P)} entries can be predicted; a tree of choices needs two", "input")
         children = torch.from_numpy(huffman_tree(counts_P.numpy()))

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .base import GIVEN
+from .base import CONTEXT_IDS
 from .cross_entropy import Gradients, in_format, softmax_nats
 from .single import SoftmaxOutput
 
@@ -73,7 +73,7 @@ class _EstimatedOutput(SoftmaxOutput):
         self.samples = samples
         self._shares, self._shared = False, None
         power_V = counts_V.double().clamp_min(1) ** NOISE_POWER
-        power_V[[i for i in GIVEN if i < len(power_V)]] = 0
+        power_V[[i for i in CONTEXT_IDS if i < len(power_V)]] = 0
         noise_V = (power_V / power_V.sum()).to(weight.device)
         self.register_buffer("noise_V", noise_V, persistent=False)
         self.register_buffer("cumulative_V", noise_V.cumsum(0), persistent=False)

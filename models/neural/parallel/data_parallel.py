@@ -186,7 +186,7 @@ def joined(context: FitContext, parameters: Sequence[nn.Parameter], batch: int) 
     try:
         distributed.init_process_group(
             "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
-            init_method=context.meeting, rank=context.rank, world_size=context.ranks,
+            init_method=context.init_method, rank=context.rank, world_size=context.ranks,
         )  # fmt: skip
     except RuntimeError as error:
         raise ModelError(f"Rank {context.rank} of {context.ranks} cannot reach the others: {error}", PEER) from error

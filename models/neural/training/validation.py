@@ -12,7 +12,7 @@ import torch
 
 from ..network import Network
 from ..out_of_memory import first_line, is_out_of_memory
-from ..output import GIVEN, NOT_SCORED
+from ..output import CONTEXT_IDS, NOT_SCORED
 from ..parallel.data_parallel import Ranks
 
 if TYPE_CHECKING:
@@ -130,5 +130,5 @@ def _padded(documents: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     x_BT, y_BT = np.zeros(shape, np.int64), np.full(shape, NOT_SCORED, np.int64)
     for row, document in enumerate(documents):
         x_BT[row, : len(document) - 1] = document[:-1]
-        y_BT[row, : len(document) - 1] = np.where(np.isin(document[1:], GIVEN), NOT_SCORED, document[1:])
+        y_BT[row, : len(document) - 1] = np.where(np.isin(document[1:], CONTEXT_IDS), NOT_SCORED, document[1:])
     return x_BT, y_BT

@@ -21,7 +21,7 @@ from ...base import ModelError
 _BLOCK = 1 << 20
 
 
-class Shelf:
+class ArrayAllocator:
     """An allocator of arrays.
 
     Args:
@@ -62,7 +62,7 @@ class Shelf:
             mapped.madvise(mmap.MADV_DONTNEED)
 
 
-IN_MEMORY = Shelf()
+IN_MEMORY = ArrayAllocator()
 
 
 class _Map(mmap.mmap):
@@ -101,7 +101,7 @@ def save_array(path: Path, array: np.ndarray, dtype: Any = None) -> None:
 
 
 def let_go(array: np.ndarray) -> None:
-    """Free the memory of an array in a file of a `Shelf`; without effect on any other array."""
+    """Free the memory of an array in a file of an `ArrayAllocator`; without effect on any other array."""
     mapped = array.base
     while isinstance(mapped, np.ndarray | memoryview):
         mapped = mapped.base if isinstance(mapped, np.ndarray) else mapped.obj

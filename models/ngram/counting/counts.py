@@ -21,7 +21,7 @@ import numpy as np
 from ...base import ModelError
 from ..engine import Engine, Threads
 from ..lookup import NONE, Followers, follow
-from .array_allocator import Shelf
+from .array_allocator import ArrayAllocator
 from .memory import memory_plan
 from .window_counts import SortedWindows, count_order, sort_windows
 from .windows import Text
@@ -72,12 +72,12 @@ class OrderCounts:
 
 @dataclass(frozen=True)
 class NGramCounts:
-    """The counts of all orders 1 … N; `orders[k - 1]` is order k; *shelf* is the allocator of their arrays."""
+    """The counts of all orders 1 … N; `orders[k - 1]` is order k; *allocator* is the allocator of their arrays."""
 
     orders: tuple[OrderCounts, ...]
     vocabulary_size: int
     given: tuple[int, ...]
-    shelf: Shelf = field(default_factory=Shelf, repr=False, compare=False)
+    allocator: ArrayAllocator = field(default_factory=ArrayAllocator, repr=False, compare=False)
 
     @property
     def order(self) -> int:
@@ -179,15 +179,16 @@ def count_ngrams(
         del begin_T
         plan = memory_plan(len(ids_T), int(orders[0].raw_M.max(initial=0)), memory_limit, folder, threads)
         engine = engine or Threads(plan.threads)
-        windows = sort_windows(text, plan.windows, engine, plan.shelf)
-        longer = _longer(windows, ids_T, last, engine, plan.shelf)
+        windows = sort_windows(text, plan.windows, engine, plan.allocator)
+        longer = _longer(windows, ids_T, last, engine, plan.allocator)
         del ids_T, text
         orders += longer
-    return NGramCounts(tuple(orders), vocabulary_size, tuple(sorted(given)), plan.shelf if order > 1 else Shelf())
+    allocator = plan.allocator if order > 1 else ArrayAllocator()
+    return NGramCounts(tuple(orders), vocabulary_size, tuple(sorted(given)), allocator)
 
 
 def _longer(
-    windows: SortedWindows, row_T: np.ndarray, last: int, engine: Engine, shelf: Shelf
+    windows: SortedWindows, row_T: np.ndarray, last: int, engine: Engine, allocator: ArrayAllocator
 ) -> Iterator[OrderCounts]:
     """Count orders 2 … N.
 
@@ -197,7 +198,7 @@ def _longer(
     """
     for order in range(2, windows.text.order + 1):
         longer_T = np.empty_like(row_T) if order < windows.text.order else None
-        found = count_order(windows, order, row_T, longer_T, engine, shelf)
+        found = count_order(windows, order, row_T, longer_T, engine, allocator)
         start, open_row = last - order + 1, NONE
         if last != NONE and start >= 0 and windows.text.length_T[start] >= order:
             word = windows.text.code_T[last : last + 1] - 1

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from ...base import ModelError
 from ...threads import THREADS
-from .array_allocator import Shelf
+from .array_allocator import ArrayAllocator
 
 BYTES_PER_TOKEN = 12
 BYTES_PER_OCCURRENCE = 45
@@ -41,12 +41,12 @@ class MemoryPlan:
     Args:
         windows: Number of windows sorted at a time.
         threads: Number of shards processed at the same time.
-        shelf: Allocator of arrays with one entry per n-gram or window.
+        allocator: Allocator of arrays with one entry per n-gram or window.
     """
 
     windows: int
     threads: int
-    shelf: Shelf
+    allocator: ArrayAllocator
 
 
 def memory_plan(
@@ -67,7 +67,7 @@ def memory_plan(
     threads = threads or THREADS
     give_back()
     if limit is None:
-        return MemoryPlan(MOST_WINDOWS, threads, Shelf())
+        return MemoryPlan(MOST_WINDOWS, threads, ArrayAllocator())
     standing = resident() + BYTES_PER_TOKEN * tokens + BYTES_PER_OCCURRENCE * most_frequent
     least = standing + FEWEST_WINDOWS * BYTES_PER_WINDOW
     if least > limit:
@@ -78,8 +78,8 @@ def memory_plan(
         )
     room = (limit - standing) // BYTES_PER_WINDOW
     windows = min(MOST_WINDOWS, room)
-    shelf = Shelf(Path(tempfile.gettempdir()) if folder is None else folder, limit)
-    return MemoryPlan(windows, min(threads, room // windows), shelf)
+    allocator = ArrayAllocator(Path(tempfile.gettempdir()) if folder is None else folder, limit)
+    return MemoryPlan(windows, min(threads, room // windows), allocator)
 
 
 def require_memory(limit: int | None, needed: int, what: str) -> None:

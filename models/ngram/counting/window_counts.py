@@ -15,7 +15,7 @@ import numpy as np
 
 from ..engine import Engine
 from ..lookup import Followers, row_type, word_type
-from .array_allocator import Shelf
+from .array_allocator import ArrayAllocator
 from .windows import Text, deal, first_words, shard_words, sort_shard
 
 
@@ -107,15 +107,15 @@ class WindowRows(NamedTuple):
     begins_M: np.ndarray
 
 
-def sort_windows(text: Text, most: int, engine: Engine, shelf: Shelf) -> SortedWindows:
+def sort_windows(text: Text, most: int, engine: Engine, allocator: ArrayAllocator) -> SortedWindows:
     """Sort all windows of a text, in shards of at most *most* windows each (more if one first word has more)."""
     text = replace(text, code_T=engine.share(text.code_T), length_T=engine.share(text.length_T))
     windows_V = first_words(text)
     edges = shard_words(windows_V, most)
     first_V = np.append(0, np.cumsum(windows_V))
     first_S = first_V[edges]
-    start_W = shelf.empty(int(first_S[-1]), np.int32)
-    shared_W, length_W = (shelf.empty(len(start_W), np.uint8) for _ in range(2))
+    start_W = allocator.empty(int(first_S[-1]), np.int32)
+    shared_W, length_W = (allocator.empty(len(start_W), np.uint8) for _ in range(2))
     deal(text, edges, first_S, start_W)
     rows_NS = np.zeros((text.order, len(edges)), np.int64)
     rows_NS[0] = edges
@@ -124,7 +124,7 @@ def sort_windows(text: Text, most: int, engine: Engine, shelf: Shelf) -> SortedW
         part = slice(int(first_S[number]), int(first_S[number + 1]))
         start_W[part], shared_W[part], length_W[part] = found[:3]
         rows_NS[1:, number + 1] = found.ngrams
-        shelf.release()
+        allocator.release()
 
     engine.each(partial(sort_part, text, engine.share(start_W), first_S, most), place, len(edges) - 1)
     np.cumsum(rows_NS[1:], axis=1, out=rows_NS[1:])
@@ -147,7 +147,8 @@ def _new(shared_P: np.ndarray, length_P: np.ndarray, order: int) -> np.ndarray:
 
 
 def count_order(
-    windows: SortedWindows, order: int, row_T: np.ndarray, longer_T: np.ndarray | None, engine: Engine, shelf: Shelf
+    windows: SortedWindows, order: int, row_T: np.ndarray, longer_T: np.ndarray | None, engine: Engine,
+    allocator: ArrayAllocator,
 ) -> WindowRows:
     """Count the n-grams of one order.
 
@@ -158,9 +159,10 @@ def count_order(
     rows, contexts = windows.ngrams(order), windows.ngrams(order - 1)
     found = WindowRows(
         Followers(
-            shelf.empty(rows, word_type(windows.text.vocabulary_size)), shelf.empty(contexts + 1, row_type(rows))
+            allocator.empty(rows, word_type(windows.text.vocabulary_size)),
+            allocator.empty(contexts + 1, row_type(rows))
         ),
-        shelf.empty(rows, np.int32), shelf.empty(rows, np.int32), shelf.empty(rows, bool),
+        allocator.empty(rows, np.int32), allocator.empty(rows, np.int32), allocator.empty(rows, bool),
     )  # fmt: skip
     found.followers.first_C[-1] = rows
 
@@ -174,7 +176,7 @@ def count_order(
             all_M[here:there] = part_M
         if longer_T is not None:
             longer_T[windows.shard(number).start_P] = row_P  # rows of windows that are too short are never read
-        shelf.release()
+        allocator.release()
 
     work = partial(count_part, windows, order, engine.share(row_T), longer_T is not None)
     engine.each(work, place, windows.shards)

@@ -24,7 +24,7 @@ from itertools import pairwise
 import numpy as np
 
 from ...base import ModelError
-from ..counting.array_allocator import IN_MEMORY, Shelf
+from ..counting.array_allocator import IN_MEMORY, ArrayAllocator
 from ..counting.counts import NGramCounts
 from ..lookup import Followers, row_type, word_type
 from ..smoothing.by_context import contexts_in_blocks, continuations, pieces
@@ -63,7 +63,7 @@ def kept_by_count(
     kept = []
     for order, threshold in enumerate(thresholds(prune, counts.order), start=1):
         raw_M = counts.orders[order - 1].raw_M
-        kept_M = counts.shelf.empty(len(raw_M), bool)
+        kept_M = counts.allocator.empty(len(raw_M), bool)
         for part in pieces(raw_M):
             kept_M[part] = raw_M[part] > threshold if threshold else True
         kept.append(kept_M)
@@ -85,7 +85,7 @@ def kept_by_words(
     kept = [allowed_V]
     for entry in counts.orders[1:]:
         assert entry.followers is not None  # order 2 and up
-        kept_M = counts.shelf.empty(len(entry), bool)
+        kept_M = counts.allocator.empty(len(entry), bool)
         for contexts in contexts_in_blocks(entry.followers):
             span, context_P = continuations(entry.followers, contexts)
             kept_M[span] = kept[-1][contexts].take(context_P) & allowed_V.take(entry.followers.word_M[span])
@@ -94,7 +94,7 @@ def kept_by_words(
 
 
 def keep(
-    tables: Tables, kept: Sequence[np.ndarray], suffix: Sequence[np.ndarray], shelf: Shelf = IN_MEMORY
+    tables: Tables, kept: Sequence[np.ndarray], suffix: Sequence[np.ndarray], allocator: ArrayAllocator = IN_MEMORY
 ) -> tuple[Tables, np.ndarray]:
     """Remove the n-grams that are not kept; probabilities and back-off weights do not change.
 
@@ -103,7 +103,7 @@ def keep(
     Args:
         kept: Per order, (M,) bool.
         suffix: Suffix rows of orders 2 … N, see `links`.
-        shelf: Allocator of the smaller tables.
+        allocator: Allocator of the smaller tables.
 
     Returns:
         The smaller tables, and the old id of each new id.
@@ -120,15 +120,15 @@ def keep(
             kept_P = kept[order - 1][part]
             if not (below.take(suffix_M[part][kept_P]).all() and kept[0].take(tables.words(order)[part][kept_P]).all()):
                 raise ModelError(ORPHAN.format(order), kind="input")
-            shelf.release()
-        followers.append(_fewer(tables.followers[order - 2], below, kept[order - 1], new_V, len(ids), shelf))
+            allocator.release()
+        followers.append(_fewer(tables.followers[order - 2], below, kept[order - 1], new_V, len(ids), allocator))
         if followers[-1] is None:
             raise ModelError(ORPHAN.format(order), kind="input")
-        shelf.release()
+        allocator.release()
     smaller = Tables(
         tuple(one for one in followers if one is not None),
-        logp=tuple(_taken(logp, mask, shelf) for logp, mask in zip(tables.logp, kept, strict=True)),
-        backoff=tuple(_taken(backoff, mask, shelf) for backoff, mask in zip(tables.backoff, kept, strict=False)),
+        logp=tuple(_taken(logp, mask, allocator) for logp, mask in zip(tables.logp, kept, strict=True)),
+        backoff=tuple(_taken(backoff, mask, allocator) for backoff, mask in zip(tables.backoff, kept, strict=False)),
         vocabulary_size=len(ids),
         given=tuple(int(new_V[token]) for token in tables.given),
     )
@@ -136,12 +136,13 @@ def keep(
 
 
 def _fewer(
-    followers: Followers, below: np.ndarray, kept_M: np.ndarray, new_V: np.ndarray, words: int, shelf: Shelf
+    followers: Followers, below: np.ndarray, kept_M: np.ndarray, new_V: np.ndarray, words: int,
+    allocator: ArrayAllocator,
 ) -> Followers | None:
     """Remove contexts (not *below*) and n-grams that are not kept, by blocks; None if a kept one loses its context."""
     rows = int(np.count_nonzero(kept_M))
-    word_M = shelf.empty(rows, word_type(words))
-    first_C = shelf.empty(int(np.count_nonzero(below)) + 1, row_type(rows))
+    word_M = allocator.empty(rows, word_type(words))
+    first_C = allocator.empty(int(np.count_nonzero(below)) + 1, row_type(rows))
     row = context = 0
     for contexts in contexts_in_blocks(followers):
         span, context_P = continuations(followers, contexts)
@@ -154,23 +155,23 @@ def _fewer(
         words_B = new_V.take(followers.word_M[span][kept_P])
         word_M[row : row + len(words_B)] = words_B
         row, context = row + len(words_B), context + len(first_B)
-        shelf.release()
+        allocator.release()
     first_C[-1] = rows
     return Followers(word_M, first_C)
 
 
-def _taken(values_M: np.ndarray, kept_M: np.ndarray, shelf: Shelf) -> np.ndarray:
-    taken, at = shelf.empty(int(np.count_nonzero(kept_M)), values_M.dtype), 0
+def _taken(values_M: np.ndarray, kept_M: np.ndarray, allocator: ArrayAllocator) -> np.ndarray:
+    taken, at = allocator.empty(int(np.count_nonzero(kept_M)), values_M.dtype), 0
     for part in pieces(values_M):
         values_B = values_M[part][kept_M[part]]
         taken[at : at + len(values_B)] = values_B
         at += len(values_B)
-        shelf.release()
+        allocator.release()
     return taken
 
 
 def drop(
-    tables: Tables, kept: Sequence[np.ndarray], suffix: Sequence[np.ndarray], shelf: Shelf = IN_MEMORY
+    tables: Tables, kept: Sequence[np.ndarray], suffix: Sequence[np.ndarray], allocator: ArrayAllocator = IN_MEMORY
 ) -> Tables:
     """Remove the n-grams that are not kept and compute the changed back-off weights again; unigrams must stay.
 
@@ -184,11 +185,11 @@ def drop(
         raise ModelError("unigrams cannot be dropped from a finished model", kind="input")
     backoff = []
     for order, suffix_M in enumerate(suffix, start=2):
-        backoff.append(shelf.empty(len(tables.backoff[order - 2]), tables.backoff[order - 2].dtype))
+        backoff.append(allocator.empty(len(tables.backoff[order - 2]), tables.backoff[order - 2].dtype))
         for contexts in contexts_in_blocks(tables.followers[order - 2]):
             backoff[-1][contexts] = _weights(tables, order, contexts, suffix_M, kept[order - 1])
-            shelf.release()
-    return keep(replace(tables, backoff=tuple(backoff)), kept, suffix, shelf)[0]
+            allocator.release()
+    return keep(replace(tables, backoff=tuple(backoff)), kept, suffix, allocator)[0]
 
 
 def _weights(tables: Tables, order: int, contexts: slice, suffix_M: np.ndarray, kept_M: np.ndarray) -> np.ndarray:

@@ -62,7 +62,7 @@ def estimate_order(
     """
     entry, kind = counts.orders[order - 1], np.float32 if precision == "single" else np.float64
     followers, contexts = entry.followers, 1 if entry.followers is None else len(p_below)
-    logp_M, log_gamma = counts.shelf.empty(len(entry), kind), counts.shelf.empty(contexts, kind)
+    logp_M, log_gamma = counts.allocator.empty(len(entry), kind), counts.allocator.empty(contexts, kind)
     p_M = np.empty(len(entry) if order < counts.order else 0, kind)
     edges = np.array([0, 1]) if followers is None else context_blocks(followers.first_C, NGRAMS)
 
@@ -75,7 +75,7 @@ def estimate_order(
         with np.errstate(divide="ignore"):
             logp_M[rows] = np.minimum(np.log(p_P), 0.0)
             log_gamma[part] = np.log(gamma_C)
-        counts.shelf.release()
+        counts.allocator.release()
 
     step = partial(_of_shard, followers, entry.suffix_M, p_below, edges, work)
     engine.each(step, place, len(edges) - 1)

@@ -125,7 +125,7 @@ def adjusted_counts(counts: NGramCounts, order: int) -> np.ndarray:
     for part in pieces(suffix_M):
         suffix_B = suffix_M[part].astype(np.intp)
         np.add.at(adjusted_M, suffix_B, np.ones(len(suffix_B), np.int32))
-    counts.shelf.release()
+    counts.allocator.release()
     np.copyto(adjusted_M, entry.raw_M, where=entry.begins_M)
     return adjusted_M
 

@@ -6,10 +6,10 @@ import numpy as np
 from table_lm import HistoryLM, TableLM, TableSpec
 
 from models.mixture.parts import Part
-from models.tokens.vocabulary import BOS, GIVEN
+from models.tokens.vocabulary import BOS, CONTEXT_IDS
 
 SIZE = 14
-WORDS = [token for token in range(SIZE) if token not in GIVEN]
+WORDS = [token for token in range(SIZE) if token not in CONTEXT_IDS]
 
 
 def table_part(seed: int, name: str = "", history: bool = False, sharpness: float = 1.5) -> Part:

@@ -20,7 +20,7 @@ from models.mixture.weights import em
 from models.sampling import generate, suggest
 from models.specs import CacheSpec, VocabularySpec, spec_from_dict, to_dict
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import BOS, GIVEN, Vocabulary
+from models.tokens.vocabulary import BOS, CONTEXT_IDS, Vocabulary
 from tests.examples import examples
 
 TOKENS = st.sampled_from([BOS, 4, 7, 2, 9, 10, 9, 11, 0])
@@ -39,7 +39,7 @@ def by_hand(model, before):
     for token in before:
         if token == BOS and not spec.across:
             remembered = []
-        elif token == BOS or token in GIVEN:
+        elif token == BOS or token in CONTEXT_IDS:
             remembered.append(None)
         else:
             remembered.append(token)
@@ -75,7 +75,7 @@ def test_step_and_score_are_the_formula_and_sum_to_one(ids, order, window, acros
         expected_V = by_hand(model, ids[: t + 1])
         assert expected_V.sum() == pytest.approx(1.0)
         assert logp_BV[0].exp().numpy() == pytest.approx(expected_V, rel=1e-4, abs=1e-8)
-        if ids[t + 1] not in GIVEN:
+        if ids[t + 1] not in CONTEXT_IDS:
             assert nats_1T[0, t + 1] == pytest.approx(-np.log(expected_V[ids[t + 1]]), rel=1e-6)
         else:
             assert nats_1T[0, t + 1] == 0

@@ -21,7 +21,7 @@ from models.mixture.weights import em, mixed_nats
 from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.specs import CacheSpec, MixtureSpec, NGramSpec
-from models.tokens.vocabulary import BOS, GIVEN
+from models.tokens.vocabulary import BOS, CONTEXT_IDS
 from tests.examples import examples
 
 
@@ -32,7 +32,7 @@ def texts():
 
 @pytest.fixture(scope="module")
 def ngram(texts):
-    counts = count_ngrams(Stream(texts), 4, SIZE, GIVEN)
+    counts = count_ngrams(Stream(texts), 4, SIZE, CONTEXT_IDS)
     return Part("kn4", NGramSpec(order=4), NGramLM.from_counts(counts))
 
 
@@ -43,11 +43,11 @@ def searched(texts, before):
     """
     for length in range(min(3, len(before)), 0, -1):
         end = before[len(before) - length :]
-        if GIVEN.intersection(end[1:]):
+        if CONTEXT_IDS.intersection(end[1:]):
             continue
         ways = {
             text[i + length] for text in texts for i in range(len(text) - length) if text[i : i + length] == end
-        } - GIVEN
+        } - CONTEXT_IDS
         if ways:
             return length, len(ways)
     return 0, 0
@@ -59,7 +59,7 @@ def test_the_longest_known_context_is_that_of_a_search(ngram, texts):
         ids_1T = np.array([review])
         found = matched_before(ngram.model, ids_1T, ngram.model.start(1))
         expected = [searched(texts, review[:t]) for t in range(len(review))]
-        scored = [t for t, token in enumerate(review) if token not in GIVEN]
+        scored = [t for t, token in enumerate(review) if token not in CONTEXT_IDS]
         assert [(found.length[0, t], found.followers[0, t]) for t in scored] == [expected[t] for t in scored]
 
 
@@ -202,7 +202,7 @@ def test_weights_of_other_parts_are_a_damaged_bundle(ngram):
 
 def test_a_part_that_leaves_nothing_to_other_words_is_no_obstacle(texts, ngram, tmp_path):
     """Maximum likelihood: log γ is −∞ wherever a context is known."""
-    model = NGramLM.from_counts(count_ngrams(Stream(texts), 3, SIZE, GIVEN), "maximum_likelihood")
+    model = NGramLM.from_counts(count_ngrams(Stream(texts), 3, SIZE, CONTEXT_IDS), "maximum_likelihood")
     parts = [Part("ml3", NGramSpec(order=3, smoothing="maximum_likelihood"), model), ngram]
     result = fit_mixture(
         MixtureSpec(parts=("ml3", "kn4"), method="gated"), parts, Stream(documents(30, 2)), FitContext(tmp_path)

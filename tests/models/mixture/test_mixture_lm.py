@@ -20,7 +20,7 @@ from models.mixture.weights import mixed_nats
 from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.specs import MixtureSpec, NGramSpec
-from models.tokens.vocabulary import BOS, EOS, GIVEN
+from models.tokens.vocabulary import BOS, CONTEXT_IDS, EOS
 from tests.examples import examples
 
 IDS = np.array([[BOS, 5, 9, 10, 2, BOS, 4, 13, 9, 9], [BOS, 8, 11, 0, 9, 12, 2, BOS, 3, 10]])
@@ -68,7 +68,7 @@ def test_step_and_score_are_the_formula(seed, make):
         logp_BV, state = mixture.step(IDS[:, t], state)
         for b in range(2):
             assert logp_BV[b].exp().numpy() == pytest.approx(expected[b][t], rel=1e-4, abs=1e-9)
-            if IDS[b, t + 1] not in GIVEN:
+            if IDS[b, t + 1] not in CONTEXT_IDS:
                 assert nats_BT[b, t + 1] == pytest.approx(-np.log(expected[b][t, IDS[b, t + 1]]), rel=1e-5)
 
 
@@ -92,7 +92,7 @@ def test_contributions_sum_to_the_log_probability(make):
     assert found.names == ("table0", "table1", "table2")
     assert found.nats_BT.tolist() == nats_BT.tolist()
     assert found.contribution_BTP.sum(-1) + found.normaliser_BT == pytest.approx(-nats_BT, rel=1e-12, abs=1e-12)
-    given_BT = np.isin(IDS, sorted(GIVEN))
+    given_BT = np.isin(IDS, sorted(CONTEXT_IDS))
     assert not found.contribution_BTP[given_BT].any()
     if make is linear:
         expected = WEIGHTS * np.exp(-found.part_nats_BTP) * np.exp(nats_BT)[..., None]
@@ -148,12 +148,12 @@ def test_parts_of_different_vocabularies_are_refused():
 @pytest.mark.parametrize("method", ["linear", "gated", "log_linear"])
 def test_weights_are_tuned_on_the_held_out_text_and_beat_each_part_there(method, tmp_path):
     texts, held_out = documents(80, 1), Stream(documents(40, 2))
-    ngram = NGramLM.from_counts(count_ngrams(Stream(texts), 3, SIZE, GIVEN))
+    ngram = NGramLM.from_counts(count_ngrams(Stream(texts), 3, SIZE, CONTEXT_IDS))
     parts = [Part("kn", NGramSpec(order=3), ngram), table_part(5, sharpness=0.4)]
     spec = MixtureSpec(parts=("kn", "table5"), method=method)
     result = fit_mixture(spec, parts, held_out, FitContext(tmp_path))
     summary = result.summary
-    scored = sum(int((~np.isin(held_out.document(i), sorted(GIVEN))).sum()) for i in range(40))
+    scored = sum(int((~np.isin(held_out.document(i), sorted(CONTEXT_IDS))).sum()) for i in range(40))
     assert summary["tokens"] == scored
     nats = [result.model.score(held_out.document(i)[None].astype(int), result.model.start(1))[0] for i in range(40)]
     assert summary["validation/nats"] == pytest.approx(sum(n.sum() for n in nats) / scored, rel=1e-6)
@@ -178,7 +178,7 @@ def test_weights_are_tuned_on_the_held_out_text_and_beat_each_part_there(method,
 def test_rounds_that_were_too_few_are_told(method, tmp_path, monkeypatch):
     for limit in ("weights.ROUNDS", "fitting.ROUNDS", "context_weights.STEPS", "fitting.STEPS", "log_linear.STEPS"):
         monkeypatch.setattr(f"models.mixture.{limit}", 1)
-    ngram = NGramLM.from_counts(count_ngrams(Stream(documents(80, 1)), 3, SIZE, GIVEN))
+    ngram = NGramLM.from_counts(count_ngrams(Stream(documents(80, 1)), 3, SIZE, CONTEXT_IDS))
     parts = [Part("kn", NGramSpec(order=3), ngram), table_part(5, sharpness=0.4)]
     spec = MixtureSpec(parts=("kn", "table5"), method=method)
     summary = fit_mixture(spec, parts, Stream(documents(40, 2)), FitContext(tmp_path)).summary
@@ -231,7 +231,7 @@ def test_without_held_out_tokens_there_is_nothing_to_tune_on(held_out, tmp_path)
 
 def test_gains_are_told_apart_by_known_context():
     texts, test = documents(80, 1), Stream(documents(30, 3))
-    ngram = NGramLM.from_counts(count_ngrams(Stream(texts), 3, SIZE, GIVEN))
+    ngram = NGramLM.from_counts(count_ngrams(Stream(texts), 3, SIZE, CONTEXT_IDS))
     parts = [Part("kn", NGramSpec(order=3), ngram), table_part(5, sharpness=0.4)]
     table = gain_table(LinearMixture(parts, Fixed(np.array([0.5, 0.5]))), test)
     whole, groups = table.row(-1, named=True), table.head(-1)

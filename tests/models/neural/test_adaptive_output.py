@@ -10,11 +10,11 @@ from torch import nn
 from models.neural.output import AdaptiveOutput, SoftmaxOutput, TwoLevelOutput, build_output
 from models.neural.recurrent import RecurrentLM
 from models.specs import ObjectiveSpec, RecurrentSpec
-from models.tokens.vocabulary import GIVEN
+from models.tokens.vocabulary import CONTEXT_IDS
 from tests.models.neural.fresh_gradients import gradcheck_loss
 
 V, E, N, HEAD, CUTS = 47, 12, 30, 9, (18, 29)
-PREDICTED = [i for i in range(V) if i not in GIVEN]
+PREDICTED = [i for i in range(V) if i not in CONTEXT_IDS]
 COUNTS = np.random.default_rng(2).permutation(V) * 2 + 1
 
 

@@ -12,7 +12,7 @@ from scipy import stats
 from models.batches import LONGER, ReviewBatches, TBPTTBatches, count_updates, make_batches, window_lengths
 from models.specs import TrainingSpec
 from models.streams import unigram_counts
-from models.tokens.vocabulary import BOS, EOS, GIVEN
+from models.tokens.vocabulary import BOS, CONTEXT_IDS, EOS
 from tests.examples import examples
 
 V = 20
@@ -46,7 +46,7 @@ def test_every_scored_token_is_a_target_exactly_once(kind, batch, window, random
             assert len(w.x_BT) == batch
             assert random or w.x_BT.shape[1] == window
             assert w.x_BT.dtype == w.y_BT.dtype == np.int64
-            assert not np.isin(w.y_BT, sorted(GIVEN)).any()
+            assert not np.isin(w.y_BT, sorted(CONTEXT_IDS)).any()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -66,7 +66,7 @@ def test_windows_are_those_of_the_whole_epoch_written_out(batch, window, chunk, 
     lane = -(-(len(STREAM.ids) - 1) // batch)
     epoch = np.full(lane * batch + 1, BOS)
     epoch[: len(STREAM.ids)] = np.concatenate([STREAM.document(i) for i in order])
-    targets = np.where(np.isin(epoch, sorted(GIVEN)), -1, epoch)[1:].reshape(batch, lane)
+    targets = np.where(np.isin(epoch, sorted(CONTEXT_IDS)), -1, epoch)[1:].reshape(batch, lane)
     for w in TBPTTBatches(STREAM, batch, window, seed=9).epoch(2):
         here = slice(w.index * window, min((w.index + 1) * window, lane))
         width = here.stop - here.start

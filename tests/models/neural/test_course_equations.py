@@ -35,7 +35,7 @@ from models.neural.nplm import NPLMNetwork
 from models.neural.recurrent import RecurrentNetwork
 from models.neural.training import trainer
 from models.specs import KINDS, NPLMSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec, model_class
-from models.tokens.vocabulary import GIVEN
+from models.tokens.vocabulary import CONTEXT_IDS
 
 V, E, H, B, T = 17, 4, 6, 3, 8
 SOFTMAX = ObjectiveSpec(output="softmax")
@@ -336,7 +336,7 @@ def test_D2_the_exponential_keeps_the_order_of_the_scores_and_makes_them_shares(
     """
     output = network_of().output
     h = random(20, output.weight.shape[1], seed=3)
-    possible = [word for word in range(V) if word not in GIVEN]
+    possible = [word for word in range(V) if word not in CONTEXT_IDS]
     scores = (h @ output.weight.T + output.bias)[:, possible]
     p = output.logp(h)[:, possible].exp()
     assert ((p > 0) & (p < 1)).all()

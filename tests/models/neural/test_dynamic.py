@@ -30,7 +30,7 @@ from models.neural.adaptive.dynamic_rule import (
 from models.neural.recurrent import RecurrentLM
 from models.specs import DynamicSpec, NGramSpec, ObjectiveSpec, RecurrentSpec, spec_from_dict, to_dict
 from models.tokens.vocabulary import BOS
-from models.tokens.vocabulary import GIVEN as GIVEN_IDS
+from models.tokens.vocabulary import CONTEXT_IDS as GIVEN_IDS
 
 TEXT = np.random.default_rng(4).integers(9, V, (3, 26))
 TEXT[:, 0], TEXT[:, 1], TEXT[1, 11], TEXT[2, 20:] = BOS, 8, BOS, BOS

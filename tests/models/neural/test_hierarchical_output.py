@@ -16,12 +16,12 @@ from models.neural.output import HierarchicalOutput, build_output
 from models.neural.output.huffman import huffman_tree, tree_levels, tree_paths
 from models.neural.recurrent import RecurrentLM
 from models.specs import ObjectiveSpec, RecurrentSpec
-from models.tokens.vocabulary import GIVEN
+from models.tokens.vocabulary import CONTEXT_IDS
 from tests.examples import examples
 from tests.models.neural.fresh_gradients import gradcheck_loss
 
 V, E, N = 30, 5, 24
-PREDICTED = [i for i in range(V) if i not in GIVEN]
+PREDICTED = [i for i in range(V) if i not in CONTEXT_IDS]
 COUNTS = np.random.default_rng(5).permutation(V) ** 2
 COUNTS_OF_WORDS = st.lists(st.integers(0, 1_000), min_size=2, max_size=60)
 
@@ -116,13 +116,13 @@ def test_only_nodes_on_the_path_of_the_targets_get_a_gradient():
 
 
 @examples(25)
-@given(st.lists(st.integers(0, 50), min_size=len(GIVEN) + 3, max_size=40), st.integers(0, 1_000))
+@given(st.lists(st.integers(0, 50), min_size=len(CONTEXT_IDS) + 3, max_size=40), st.integers(0, 1_000))
 def test_the_probabilities_of_all_words_sum_to_one(counts, seed):
     layer = layer_of(np.array(counts), seed=seed)
     features_NE = torch.randn(4, E, dtype=torch.float64) * 5
     p_NV = layer.logp(features_NE).double().exp()
     torch.testing.assert_close(p_NV.sum(1), torch.ones(4, dtype=torch.float64), rtol=0, atol=1e-6)
-    assert (p_NV[:, list(GIVEN)] == 0).all()
+    assert (p_NV[:, list(CONTEXT_IDS)] == 0).all()
 
 
 def test_the_hand_written_gradient_is_that_of_differences():

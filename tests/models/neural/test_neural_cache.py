@@ -17,7 +17,7 @@ from models.neural.adaptive import cache_scores
 from models.neural.adaptive.neural_cache import NeuralCacheLM, mixed_with_one_weight
 from models.specs import CacheSpec, NeuralCacheSpec, NGramSpec, spec_from_dict, to_dict
 from models.tokens.vocabulary import BOS
-from models.tokens.vocabulary import GIVEN as GIVEN_IDS
+from models.tokens.vocabulary import CONTEXT_IDS as GIVEN_IDS
 from tests.examples import examples
 
 LAMBDA = 0.3

@@ -12,7 +12,7 @@ from models.neural import lm
 from models.specs import NPLMSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec, model_class
 
 V, BOS, EOS, STAR, B, T = 40, 1, 2, 8, 4, 13
-GIVEN = [1, 3, 4, 5, 6, 7, 8]
+CONTEXT_IDS = [1, 3, 4, 5, 6, 7, 8]
 OUTPUTS = {"softmax": ObjectiveSpec(output="softmax"), "two_level": ObjectiveSpec(head=6, chunk=5)}
 SPECS = {
     "rnn": RecurrentSpec(kind="rnn", hidden=9, embedding=6),
@@ -66,8 +66,8 @@ def test_probabilities_sum_to_one_and_given_tokens_have_none(model):
     assert logp.shape == (B, V)
     assert logp.dtype == torch.float32
     torch.testing.assert_close(logp.exp().sum(1), torch.ones(B))
-    assert (logp[:, GIVEN] == -torch.inf).all()
-    assert torch.isfinite(logp[:, [i for i in range(V) if i not in GIVEN]]).all()
+    assert (logp[:, CONTEXT_IDS] == -torch.inf).all()
+    assert torch.isfinite(logp[:, [i for i in range(V) if i not in CONTEXT_IDS]]).all()
 
 
 def test_score_equals_repeated_step(model):
@@ -89,7 +89,7 @@ def test_given_tokens_cost_nothing_and_all_others_something(model):
 
 def test_the_first_token_of_a_stream_has_a_price_too_when_it_is_a_word(model):
     """Before anything was read the features are 0: the output biases alone, which still sum to one."""
-    every = np.array([[i] for i in range(V) if i not in GIVEN])
+    every = np.array([[i] for i in range(V) if i not in CONTEXT_IDS])
     assert np.exp(-score(model, every)).sum() == pytest.approx(1, abs=1e-5)
 
 

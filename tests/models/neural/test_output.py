@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from models.base import ModelError
-from models.neural.output import GIVEN, HierarchicalOutput, SoftmaxOutput, TwoLevelOutput, build_output
+from models.neural.output import CONTEXT_IDS, HierarchicalOutput, SoftmaxOutput, TwoLevelOutput, build_output
 from models.neural.output.cross_entropy import level_nats, softmax_nats
 from models.neural.recurrent import RecurrentLM
 from models.specs import ObjectiveSpec, RecurrentSpec
@@ -23,7 +23,7 @@ from models.tokens.vocabulary import EOS, UNK
 from tests.examples import examples
 
 V, E, N, HEAD = 40, 6, 23, 7
-PREDICTED = [i for i in range(V) if i not in GIVEN]
+PREDICTED = [i for i in range(V) if i not in CONTEXT_IDS]
 SORTED = np.concatenate([[45, 0, 50], np.zeros(6, int), np.arange(40, 40 - (V - 9), -1)])
 """Frequencies that fall with the id, as in a word vocabulary: the tail is a plain range of ids."""
 MIXED = np.random.default_rng(1).permutation(V) * 3
@@ -119,7 +119,7 @@ def test_probabilities_sum_to_one_and_the_given_ids_have_exactly_none(kind):
     layer, (features_NE, _) = layer_of(kind), batch()
     p_NV = layer.logp(features_NE).double().exp()
     torch.testing.assert_close(p_NV.sum(1), torch.ones(N, dtype=torch.float64), rtol=0, atol=1e-6)
-    assert (p_NV[:, list(GIVEN)] == 0).all()
+    assert (p_NV[:, list(CONTEXT_IDS)] == 0).all()
     assert (p_NV[:, PREDICTED] > 0).all()
 
 
@@ -208,7 +208,7 @@ def test_a_batch_of_one_level_only_has_the_right_gradient(level):
         torch.testing.assert_close(own, automatic, rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize("target", GIVEN)
+@pytest.mark.parametrize("target", CONTEXT_IDS)
 def test_a_given_id_as_target_is_refused(kind, target):
     layer, (features_NE, targets_N) = layer_of(kind), batch()
     targets_N[3] = target
@@ -222,8 +222,8 @@ def test_a_given_id_as_target_is_refused(kind, target):
 def test_given_rows_of_the_output_get_no_gradient(kind):
     layer, (features_NE, targets_N) = layer_of(kind), batch()
     layer.loss(features_NE, targets_N)[0].backward()
-    assert (layer.weight.grad[list(GIVEN)] == 0).all()
-    assert (layer.bias.grad[list(GIVEN)] == 0).all()
+    assert (layer.weight.grad[list(CONTEXT_IDS)] == 0).all()
+    assert (layer.bias.grad[list(CONTEXT_IDS)] == 0).all()
 
 
 def exact_nats(logits, right):

@@ -238,8 +238,8 @@ def test_the_file_of_the_shared_memory_is_gone_once_all_are_there(monkeypatch, t
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
 def test_every_row_becomes_the_sum_of_all(tmp_path, size):
     """Ranks as threads, that meet at a barrier; more ranks than parts can be equal."""
-    path, meeting = tmp_path / "memory", threading.Barrier(size)
-    views = [shared_sum.SharedSum(str(path), rank, size, 7, meeting.wait) for rank in range(size)]
+    path, init_method = tmp_path / "memory", threading.Barrier(size)
+    views = [shared_sum.SharedSum(str(path), rank, size, 7, init_method.wait) for rank in range(size)]
     for turn in range(2):
         for rank, view in enumerate(views):
             view.own_N.copy_(torch.arange(7.0) * (rank + 1) + turn)

@@ -15,12 +15,12 @@ from models.neural.output import SoftmaxOutput, build_output
 from models.neural.recurrent import RecurrentLM
 from models.neural.training.trainer import train
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
-from models.tokens.vocabulary import GIVEN
+from models.tokens.vocabulary import CONTEXT_IDS
 from tests.models.neural.fresh_gradients import gradcheck_loss
 from tests.models.neural.made_streams import walks
 
 V, E, N = 40, 6, 25
-PREDICTED = [i for i in range(V) if i not in GIVEN]
+PREDICTED = [i for i in range(V) if i not in CONTEXT_IDS]
 COUNTS = np.random.default_rng(3).permutation(V) * 5 + 1
 ESTIMATORS = ["sampled", "nce"]
 
@@ -59,7 +59,7 @@ def test_draws_follow_the_counts_to_the_three_quarters():
     layer, draws = layer_of("sampled"), 40_000
     torch.manual_seed(5)
     seen_V = np.bincount(layer.draw(draws), minlength=V)
-    assert not seen_V[list(GIVEN)].any()
+    assert not seen_V[list(CONTEXT_IDS)].any()
     expected_P = COUNTS[PREDICTED] ** 0.75
     expected_P *= draws / expected_P.sum()
     assert stats.chisquare(seen_V[PREDICTED], expected_P).pvalue > 1e-3

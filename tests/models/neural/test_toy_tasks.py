@@ -11,7 +11,7 @@ from course.toy_training import CASES, ToyCase, learn, measure, toy_spec
 from models.base import ModelError
 from models.neural.output import NOT_SCORED
 from models.specs import RecurrentSpec
-from models.tokens.vocabulary import GIVEN
+from models.tokens.vocabulary import CONTEXT_IDS
 
 
 def number_of(bits_BT):
@@ -79,7 +79,7 @@ def test_what_is_asked_for_was_read_exactly_one_lag_before(lag, length, symbols,
     assert not np.isin(ids[:, length:], np.unique(ids[:, :length])).any(), "the answer is nowhere else"
     assert len(np.unique(ids[:, lag:])) == 1, "the question is always the same"
     assert max(ids.max(), targets.max()) < Recall(lag, length, symbols, distractors).entries
-    assert not np.isin(ids, sorted(GIVEN)).any()
+    assert not np.isin(ids, sorted(CONTEXT_IDS)).any()
 
 
 def test_held_out_examples_are_always_the_same_ones():

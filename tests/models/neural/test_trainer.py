@@ -13,7 +13,7 @@ from made_trainings import SPEC, TRAIN, TRAINING, VALIDATION, V, curve, journal,
 
 from models.base import ModelError
 from models.neural.optimization.optimizers import make_optimizer
-from models.neural.output import GIVEN
+from models.neural.output import CONTEXT_IDS
 from models.neural.recurrent import RecurrentNetwork
 from models.neural.training import trainer
 from models.neural.training.callbacks import reporting
@@ -41,7 +41,7 @@ def plain_nats(network, stream):
         ids = torch.from_numpy(stream.document(i).astype(np.int64))
         logp = network.output.logp(network(ids[None, :-1], network.start(1, "cpu"))[0][0]).double()
         for position, target in enumerate(ids[1:].tolist()):
-            if target not in GIVEN:
+            if target not in CONTEXT_IDS:
                 nats, tokens = nats - logp[position, target].item(), tokens + 1
     return nats / tokens, tokens
 

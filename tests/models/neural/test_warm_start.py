@@ -136,7 +136,7 @@ def test_weights_that_do_not_fit_are_refused_by_name(old, tmp_path):
 
 
 def fit(spec, vocabulary, train, validation, work, start=None):
-    return model_class(spec.kind).fit(spec, vocabulary, train, validation, FitContext(work=work, start=start))
+    return model_class(spec.kind).fit(spec, vocabulary, train, validation, FitContext(work=work, init_weights=start))
 
 
 def curve(work):

@@ -78,7 +78,7 @@ def run_case(case, folder, rank=0, ranks=1):
     work.mkdir(exist_ok=True, parents=True)
     network, recipe = network_for(case, rank, ranks), RECIPES[case]
     shared_sum.MEMORY = Path("/nowhere" if case == "through sockets" else "/dev/shm")
-    context = FitContext(work, rank=rank, ranks=ranks, meeting=f"file://{folder}/meeting {case}")
+    context = FitContext(work, rank=rank, ranks=ranks, init_method=f"file://{folder}/meeting {case}")
     try:
         summary = dict(train(network, LOPSIDED if case == "unscored" else TRAIN, VALIDATION, recipe, context).summary)
     except Killed:

@@ -26,7 +26,7 @@ from models.ngram.lines.text_files import fit_lines
 from models.ngram.lm import NGramLM
 from models.ngram.tables import Tables
 from models.specs import NGramSpec
-from models.tokens.vocabulary import GIVEN
+from models.tokens.vocabulary import CONTEXT_IDS
 from tests.examples import examples
 
 LINES = ["a b", "a b c", "b", "", "c a b"]
@@ -173,14 +173,14 @@ def test_a_model_of_reviews_is_written_with_its_star_tokens_and_scores_the_same(
         def token(self, token: int) -> str:
             return f"<stars_{token - 3}>" if 3 <= token < 9 else names[token]
 
-    model = NGramLM.from_counts(count_ngrams(stream_of(documents), 3, 31, GIVEN))
+    model = NGramLM.from_counts(count_ngrams(stream_of(documents), 3, 31, CONTEXT_IDS))
     words = arpa_words(Named())
     assert words[9] == "two\\swords"
     assert words[29:] == ("w10\\29", "line\\nbreak")
     write_arpa(tmp_path / "reviews.arpa", model.tables, words)
     assert (tmp_path / "reviews.arpa").read_text().startswith("# given: <stars_0> <stars_1>")
     back = LineLM.from_arpa(tmp_path / "reviews.arpa")
-    assert set(back.tables.given) == GIVEN
+    assert set(back.tables.given) == CONTEXT_IDS
     for document in documents[:20]:
         line = " ".join(words[token] for token in document[1:-1])
         expected, _ = model.score(np.array([document]), model.start(1))

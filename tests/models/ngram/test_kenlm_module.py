@@ -20,7 +20,7 @@ from models.ngram.lines.text_corpus import UNK, LineCorpus
 from models.ngram.lines.text_files import fit_lines
 from models.ngram.lm import NGramLM
 from models.specs import NGramSpec
-from models.tokens.vocabulary import GIVEN
+from models.tokens.vocabulary import CONTEXT_IDS
 
 SCORES = """
 import json, sys
@@ -67,7 +67,7 @@ def test_it_reads_our_file_and_scores_every_word_as_we_do(name, prune, golden_te
 def test_a_review_written_with_its_star_token_costs_what_it_costs_here(stream_of, reviews_of, tmp_path, by_kenlm):
     documents = reviews_of(60, 30, 5)
     words = ["<unk>", "<s>", "</s>", *(f"<stars_{k}>" for k in range(6)), *(f"w{n}" for n in range(9, 30))]
-    model = NGramLM.from_counts(count_ngrams(stream_of(documents), 3, 30, GIVEN))
+    model = NGramLM.from_counts(count_ngrams(stream_of(documents), 3, 30, CONTEXT_IDS))
     write_arpa(tmp_path / "reviews.arpa", model.tables, words)
     lines = [" ".join(words[token] for token in document[1:-1]) for document in documents[:20]]
     for document, scored in zip(documents, by_kenlm(tmp_path / "reviews.arpa", lines), strict=False):

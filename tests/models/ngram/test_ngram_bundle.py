@@ -16,7 +16,7 @@ from models.sampling import generate, pick, suggest
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import GIVEN, Vocabulary
+from models.tokens.vocabulary import CONTEXT_IDS, Vocabulary
 
 DISHES = ["soup", "bread", "tea", "cake", "salad", "rice"]
 TEXTS = [f"The {dish} was {word}. We {deed} the {dish} here." for dish in DISHES for word in ("good", "cold")
@@ -64,7 +64,7 @@ def test_the_model_refuses_a_stream_of_another_vocabulary(pieces, tmp_path):
 
 def test_100_000_samples_have_the_frequencies_of_the_model(stream_of, reviews_of):
     size = 16
-    model = NGramLM.from_counts(count_ngrams(stream_of(reviews_of(200, size, 6)), 3, size, GIVEN))
+    model = NGramLM.from_counts(count_ngrams(stream_of(reviews_of(200, size, 6)), 3, size, CONTEXT_IDS))
     draw, samples = np.random.default_rng(11), 100_000
     start = model.score(np.array([[1]]), model.start(1))[1].take([0] * samples)
     logp_BV, state = model.step(np.full(samples, 8), start)
@@ -77,7 +77,7 @@ def test_100_000_samples_have_the_frequencies_of_the_model(stream_of, reviews_of
     observed = np.bincount(first_B * size + second_B, minlength=size * size)
     assert observed[expected == 0].sum() == 0
     possible = expected > 0
-    assert possible.sum() == (size - len(GIVEN)) ** 2
+    assert possible.sum() == (size - len(CONTEXT_IDS)) ** 2
     assert expected[possible].min() >= 5  # what the test's theory asks for
     assert chisquare(observed[possible], expected[possible], sum_check=False).pvalue > 1e-3
 

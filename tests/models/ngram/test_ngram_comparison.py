@@ -12,7 +12,7 @@ from models.ngram.comparison import ALL, TextPart, compare
 from models.ngram.counting.counts import count_ngrams, unseen_share
 from models.ngram.lm import NGramLM
 from models.ngram.measure import score_chunks
-from models.tokens.vocabulary import GIVEN
+from models.tokens.vocabulary import CONTEXT_IDS
 
 V = 40
 
@@ -25,13 +25,13 @@ def streams(stream_of, reviews_of):
 def test_there_is_a_row_for_every_amount_order_and_method_with_that_model_s_figures(streams):
     train, validation, test = streams
     reported = []
-    rows = compare(train, validation, test, V, GIVEN, orders=(1, 3), every=(4, 1), report=reported.append)
+    rows = compare(train, validation, test, V, CONTEXT_IDS, orders=(1, 3), every=(4, 1), report=reported.append)
     wanted = [(every, order, method) for every in (4, 1) for order in (1, 3) for method in ALL]
     assert [(row.every, row.order, row.method) for row in rows] == wanted
     assert rows == reported
-    scored = ~np.isin(test.ids, sorted(GIVEN))
+    scored = ~np.isin(test.ids, sorted(CONTEXT_IDS))
     for row in rows:
-        counts = count_ngrams(TextPart.of(train, row.every), row.order, V, GIVEN)
+        counts = count_ngrams(TextPart.of(train, row.every), row.order, V, CONTEXT_IDS)
         assert row.tokens == counts.orders[0].raw_M.sum()
         assert row.ngrams == sum((entry.raw_M > 0).sum() for entry in counts.orders)
         assert row.unseen_share == unseen_share(counts, test)[row.order]
@@ -57,12 +57,12 @@ def test_parts_are_documents_spread_over_the_stream_and_part_of_larger_parts(str
 
 
 def test_without_a_test_stream_the_rows_say_that_they_were_measured_on_validation(streams):
-    [row] = compare(streams[0], streams[1], None, V, GIVEN, methods=["witten_bell"], orders=[2])
+    [row] = compare(streams[0], streams[1], None, V, CONTEXT_IDS, methods=["witten_bell"], orders=[2])
     assert row.measured_on == "validation"
 
 
 @pytest.mark.parametrize("wrong", [{"methods": ["good_turing"]}, {"orders": [7]}, {"every": [0]}])
 def test_what_does_not_exist_is_refused_before_any_work(wrong, streams):
     with pytest.raises(ModelError, match=r"good_turing|order is 7|every is") as caught:
-        compare(*streams, V, GIVEN, **wrong)
+        compare(*streams, V, CONTEXT_IDS, **wrong)
     assert caught.value.kind == "input"

@@ -13,7 +13,7 @@ from models.base import ModelError
 from models.ngram.counting.counts import count_ngrams, unseen_share
 from models.ngram.lines.text_corpus import LineCorpus
 from models.ngram.lookup import NONE, find
-from models.tokens.vocabulary import GIVEN
+from models.tokens.vocabulary import CONTEXT_IDS
 from tests.examples import examples
 
 V = 16
@@ -25,13 +25,13 @@ CORPUS = st.lists(DOCUMENT, max_size=15)
 def windows(documents: list[list[int]], order: int) -> Counter:
     """Every window of a document after <bos>; at order 1 without the begin token, which is not predicted."""
     found = (tuple(d[i : i + order]) for d in documents for i in range(1, len(d) - order + 1))
-    return Counter(gram for gram in found if gram[-1] not in GIVEN)
+    return Counter(gram for gram in found if gram[-1] not in CONTEXT_IDS)
 
 
 @examples(60)
 @given(documents=CORPUS, order=st.integers(1, 5))
 def test_counts_equal_a_counter_of_windows(documents, order, stream_of):
-    counts = count_ngrams(stream_of(documents), order, V, GIVEN)
+    counts = count_ngrams(stream_of(documents), order, V, CONTEXT_IDS)
     for k in range(1, order + 1):
         rows = zip(counts.words(k).tolist(), counts.orders[k - 1].raw_M.tolist(), strict=True)
         assert {tuple(gram): count for gram, count in rows if count} == windows(documents, k)
@@ -40,7 +40,7 @@ def test_counts_equal_a_counter_of_windows(documents, order, stream_of):
 @examples(40)
 @given(documents=CORPUS)
 def test_each_order_counts_every_position_with_enough_history_once(documents, stream_of):
-    counts = count_ngrams(stream_of(documents), 4, V, GIVEN)
+    counts = count_ngrams(stream_of(documents), 4, V, CONTEXT_IDS)
     for k in range(1, 5):
         positions = sum(max(0, len(d) - 1 - max(k - 1, 1)) for d in documents)
         assert counts.orders[k - 1].raw_M.sum() == positions
@@ -49,12 +49,12 @@ def test_each_order_counts_every_position_with_enough_history_once(documents, st
 @examples(40)
 @given(documents=CORPUS)
 def test_suffix_links_lead_to_the_ngram_without_its_first_word_and_begins_are_marked(documents, stream_of):
-    counts = count_ngrams(stream_of(documents), 4, V, GIVEN)
+    counts = count_ngrams(stream_of(documents), 4, V, CONTEXT_IDS)
     for k in range(2, 5):
         entry, words = counts.orders[k - 1], counts.words(k)
         assert np.array_equal(counts.words(k - 1)[entry.suffix_M], words[:, 1:])
         assert np.array_equal(counts.words(k - 1)[counts.context(k)], words[:, :-1])
-        assert entry.begins_M.tolist() == [gram[0] in GIVEN for gram in words.tolist()]
+        assert entry.begins_M.tolist() == [gram[0] in CONTEXT_IDS for gram in words.tolist()]
         assert (np.diff(entry.keys_M) > 0).all()
 
 
@@ -63,7 +63,7 @@ def test_suffix_links_lead_to_the_ngram_without_its_first_word_and_begins_are_ma
 def test_the_ngram_left_open_is_the_greatest_one_read_backwards(documents, order, stream_of):
     padded = [[d[1]] * (order - 1) + d[1:] for d in documents]
     full = [tuple(d[i : i + order][::-1]) for d in padded for i in range(1, len(d) - order + 1)]
-    counts = count_ngrams(stream_of(documents), order, V, GIVEN)
+    counts = count_ngrams(stream_of(documents), order, V, CONTEXT_IDS)
     for k in range(1, order + 1):
         row = counts.orders[k - 1].open_row
         if not full:
@@ -71,13 +71,13 @@ def test_the_ngram_left_open_is_the_greatest_one_read_backwards(documents, order
         elif row != NONE:
             assert tuple(counts.words(k)[row].tolist()[::-1]) == max(full)[:k]
         else:
-            assert max(full)[k - 1] in GIVEN  # it begins its document before this order
+            assert max(full)[k - 1] in CONTEXT_IDS  # it begins its document before this order
 
 
 @examples(40)
 @given(documents=CORPUS, gram=st.lists(st.integers(0, V - 1), min_size=1, max_size=4))
 def test_one_ngram_can_be_asked_for(documents, gram, stream_of):
-    counts = count_ngrams(stream_of(documents), 4, V, GIVEN)
+    counts = count_ngrams(stream_of(documents), 4, V, CONTEXT_IDS)
     assert counts.count(gram) == windows(documents, len(gram))[tuple(gram)]
 
 
@@ -92,7 +92,7 @@ def test_find_returns_the_row_or_none(queries):
 
 def test_the_share_of_unseen_ngrams_is_that_of_a_set_of_ngrams_and_rises_with_the_order(stream_of, reviews_of):
     train, held_out = reviews_of(80, V, 1), reviews_of(30, V, 2)
-    shares = unseen_share(count_ngrams(stream_of(train), 4, V, GIVEN), stream_of(held_out))
+    shares = unseen_share(count_ngrams(stream_of(train), 4, V, CONTEXT_IDS), stream_of(held_out))
     tokens = [(d[1:i], d[i]) for d in held_out for i in range(2, len(d))]
     for k in range(1, 5):
         seen = {j: windows(train, j) for j in range(1, k + 1)}
@@ -105,7 +105,7 @@ def test_the_share_of_unseen_ngrams_is_that_of_a_set_of_ngrams_and_rises_with_th
 @examples(40)
 @given(train=CORPUS, held_out=CORPUS.filter(len))
 def test_unseen_shares_never_fall_with_the_order(train, held_out, stream_of):
-    shares = list(unseen_share(count_ngrams(stream_of(train), 5, V, GIVEN), stream_of(held_out)).values())
+    shares = list(unseen_share(count_ngrams(stream_of(train), 5, V, CONTEXT_IDS), stream_of(held_out)).values())
     assert shares == sorted(shares)
 
 
@@ -120,7 +120,7 @@ def test_unseen_shares_never_fall_with_the_order(train, held_out, stream_of):
 )
 def test_input_that_cannot_be_counted_is_refused_with_a_reason(documents, order, message, stream_of):
     with pytest.raises(ModelError, match=message) as caught:
-        count_ngrams(stream_of(documents), order, V, GIVEN)
+        count_ngrams(stream_of(documents), order, V, CONTEXT_IDS)
     assert caught.value.kind == "input"
 
 

@@ -18,7 +18,7 @@ from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM, NGramState
 from models.ngram.measure import score_chunks
 from models.specs import NGramSpec
-from models.tokens.vocabulary import BOS, EOS, GIVEN
+from models.tokens.vocabulary import BOS, CONTEXT_IDS, EOS
 from tests.examples import examples
 
 IDS = st.integers(0, V - 1)
@@ -26,7 +26,7 @@ ROWS = st.lists(st.lists(IDS, min_size=9, max_size=9), min_size=1, max_size=4).m
 
 
 def fitted(documents, order, stream_of, **options) -> NGramLM:
-    return NGramLM.from_counts(count_ngrams(stream_of(documents), order, V, GIVEN), **options)
+    return NGramLM.from_counts(count_ngrams(stream_of(documents), order, V, CONTEXT_IDS), **options)
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +46,8 @@ def test_every_context_s_distribution_sums_to_one_and_gives_every_predictable_to
     _, state = models[order].score(ids_BT, models[order].start(len(ids_BT)))
     p_BV = np.exp(models[order].distribution(state))
     assert np.abs(p_BV.sum(axis=1) - 1).max() < 1e-12
-    assert (p_BV[:, sorted(GIVEN)] == 0).all()
-    assert (np.delete(p_BV, sorted(GIVEN), axis=1) > 0).all()
+    assert (p_BV[:, sorted(CONTEXT_IDS)] == 0).all()
+    assert (np.delete(p_BV, sorted(CONTEXT_IDS), axis=1) > 0).all()
 
 
 @examples(50)
@@ -58,7 +58,7 @@ def test_score_equals_repeated_steps(ids_BT, order, models):
     state = model.start(len(ids_BT))
     logp_BV = model.distribution(state, np.float32)
     for place in range(ids_BT.shape[1]):
-        scored = ~np.isin(ids_BT[:, place], sorted(GIVEN))
+        scored = ~np.isin(ids_BT[:, place], sorted(CONTEXT_IDS))
         expected = -logp_BV[np.arange(len(ids_BT)), ids_BT[:, place]]
         assert nats_BT[:, place] == pytest.approx(np.where(scored, expected, 0.0), rel=1e-6)
         logp, state = model.step(ids_BT[:, place], state)
@@ -127,7 +127,7 @@ def test_a_stream_scored_in_one_row_gives_the_numbers_of_its_documents(models, s
 
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_all_texts_up_to_a_length_and_the_unfinished_mass_sum_to_one(order, stream_of):
-    counts = count_ngrams(stream_of([[1, 3, 9, 2], [1, 4, 9, 10, 2], [1, 3, 0, 2]]), order, 11, GIVEN)
+    counts = count_ngrams(stream_of([[1, 3, 9, 2], [1, 4, 9, 10, 2], [1, 3, 0, 2]]), order, 11, CONTEXT_IDS)
     model, words, longest = NGramLM.from_counts(counts), (0, 9, 10), 4
     bodies = [body for n in range(longest + 1) for body in itertools.product(words, repeat=n)]
     ends = [[*body, EOS] for body in bodies] + [list(body) for body in itertools.product(words, repeat=longest + 1)]
@@ -147,7 +147,7 @@ def test_perplexity_as_a_product_as_a_power_of_two_and_as_exp_agree(models):
 def test_without_any_text_the_model_is_uniform_and_its_perplexity_the_number_of_choices(order, stream_of):
     model = fitted([], order, stream_of)
     nats, _ = model.score(np.array([[1, 8, 9, 10, 0, 2]]), model.start(1))
-    assert np.exp(nats[0, 2:]).tolist() == pytest.approx([V - len(GIVEN)] * 4, rel=1e-12)
+    assert np.exp(nats[0, 2:]).tolist() == pytest.approx([V - len(CONTEXT_IDS)] * 4, rel=1e-12)
 
 
 @pytest.mark.parametrize("documents", ODD.values(), ids=ODD.keys())
@@ -158,7 +158,7 @@ def test_small_and_odd_corpora_give_a_distribution_and_never_raise(documents, sm
     rows = np.array([[1, 3, 9, 10, 9], [1, 8, 9, 9, 9], [0, 0, 0, 0, 0], [2, 2, 23, 1, 5]])
     p_BV = np.exp(model.distribution(model.score(rows, model.start(4))[1]))
     assert np.abs(p_BV.sum(axis=1) - 1).max() < 1e-9
-    assert (np.delete(p_BV, sorted(GIVEN), axis=1) > 0).all()
+    assert (np.delete(p_BV, sorted(CONTEXT_IDS), axis=1) > 0).all()
 
 
 @pytest.mark.parametrize("order", [1, 2, 5])
@@ -224,7 +224,7 @@ def test_fit_measures_itself_and_leaves_one_line_in_the_journal(stream_of, revie
         result = NGramLM.fit(NGramSpec(order=3), SimpleNamespace(size=V), train, validation, context)
     summary = result.summary
     nats = np.concatenate(list(score_chunks(result.model, validation.ids)))
-    tokens = int((~np.isin(validation.ids, sorted(GIVEN))).sum())
+    tokens = int((~np.isin(validation.ids, sorted(CONTEXT_IDS))).sum())
     assert summary["validation/perplexity"] == pytest.approx(math.exp(nats.sum() / tokens), rel=1e-12)
     assert summary["validation/tokens"] == tokens
     assert summary["fallback_orders"] == sum(summary[f"fallback/{k}"] for k in (1, 2, 3))

@@ -15,14 +15,14 @@ from models.base import FitContext, ModelError
 from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.specs import NGramSpec
-from models.tokens.vocabulary import GIVEN
+from models.tokens.vocabulary import CONTEXT_IDS
 
 V = 20
 STUDENTS, OPENED, THEIR, BOOKS, EXAMS, MINDS = range(9, 15)
 
 
 def model_of(documents, order, stream_of) -> MaximumLikelihood:
-    return MaximumLikelihood(count_ngrams(stream_of(documents), order, V, GIVEN))
+    return MaximumLikelihood(count_ngrams(stream_of(documents), order, V, CONTEXT_IDS))
 
 
 def test_the_worked_example_of_the_lecture_1000_400_100(stream_of):
@@ -41,7 +41,7 @@ def test_a_trigram_is_the_ratio_of_its_count_and_its_context_s(stream_of, review
     words = model.counts.words(3).tolist()
     assert len(words) > 50
     for u, v, w in words:
-        if u not in GIVEN:
+        if u not in CONTEXT_IDS:
             assert model.probability(w, (u, v)) == Fraction(model.counts.count((u, v, w)), model.counts.count((u, v)))
 
 
@@ -74,7 +74,7 @@ def test_an_unseen_context_has_no_estimate(stream_of):
 def test_the_worked_example_as_a_language_model(stream_of):
     followers = [BOOKS] * 400 + [EXAMS] * 100 + [MINDS] * 500
     documents = [[1, 3, STUDENTS, OPENED, THEIR, word, 2] for word in followers]
-    lm = NGramLM.from_counts(count_ngrams(stream_of(documents), 4, V, GIVEN), "maximum_likelihood")
+    lm = NGramLM.from_counts(count_ngrams(stream_of(documents), 4, V, CONTEXT_IDS), "maximum_likelihood")
     p_V = np.exp(lm.distribution(lm.read(np.array([[1, 3, STUDENTS, OPENED, THEIR]]), lm.start(1))))[0]
     assert p_V[[BOOKS, EXAMS, MINDS]] == pytest.approx([0.4, 0.1, 0.5], rel=1e-14)
     assert p_V.sum() == pytest.approx(1, abs=1e-14)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.ngram.smoothing.estimate import order_discounts
-from models.tokens.vocabulary import GIVEN
+from models.tokens.vocabulary import CONTEXT_IDS
 from tests.examples import examples
 
 V = 14
@@ -29,14 +29,14 @@ class Oracle:
 
     def __init__(self, documents: list[list[int]], order: int, smoothing: str) -> None:
         grams = [tuple(d[i : i + k]) for d in documents for k in range(1, order + 2) for i in range(1, len(d) - k + 1)]
-        raw = Counter(gram for gram in grams if gram[-1] not in GIVEN)
+        raw = Counter(gram for gram in grams if gram[-1] not in CONTEXT_IDS)
         before: dict[tuple, set] = {}
         for gram in raw:
             before.setdefault(gram[1:], set()).add(gram[0])
         self.order, self.adjusted, self.discount = order, {}, {}
         for gram, count in raw.items():
             if len(gram) <= order:
-                whole = len(gram) == order or gram[0] in GIVEN
+                whole = len(gram) == order or gram[0] in CONTEXT_IDS
                 self.adjusted[gram] = count if whole else len(before.get(gram, ()))
         for k in range(1, order + 1):
             n = Counter(a for gram, a in self.adjusted.items() if len(gram) == k)
@@ -58,7 +58,7 @@ class Oracle:
         """Return p(word | context), the context cut to what the model sees."""
         context = context[max(0, len(context) - self.order + 1) :]
         followers = {gram[-1]: a for gram, a in self.adjusted.items() if gram[:-1] == context}
-        uniform = Fraction(0 if word in GIVEN else 1, V - len(GIVEN))
+        uniform = Fraction(0 if word in CONTEXT_IDS else 1, V - len(CONTEXT_IDS))
         lower = self.p(word, context[1:]) if context else uniform
         total = sum(followers.values())
         if total == 0:
@@ -70,7 +70,7 @@ class Oracle:
 
 
 def packed(documents: list[list[int]], stream_of, order: int, smoothing: str) -> NGramLM:
-    counts = count_ngrams(stream_of(documents), order, V, GIVEN)
+    counts = count_ngrams(stream_of(documents), order, V, CONTEXT_IDS)
     return NGramLM.from_counts(counts, smoothing, kenlm_exact=False, fallback=[float(d) for d in FALLBACK])
 
 

@@ -14,7 +14,7 @@ from models.ngram.counting.counts import count_ngrams
 from models.ngram.fitting import fit_tables
 from models.ngram.lm import NGramLM
 from models.specs import NGramSpec, RecurrentSpec, identity, spec_from_dict, to_dict
-from models.tokens.vocabulary import GIVEN
+from models.tokens.vocabulary import CONTEXT_IDS
 
 V = 30
 OLD_OPTIONS = {
@@ -38,7 +38,7 @@ def test_a_fit_prunes_as_its_spec_says_and_its_figures_are_of_what_is_left(smoot
     if smoothing == "stupid_backoff" and "entropy" in pruning:
         return
     result = fitted(streams, tmp_path, order=3, smoothing=smoothing, **pruning)
-    counts = count_ngrams(streams[0], 3, V, GIVEN)
+    counts = count_ngrams(streams[0], 3, V, CONTEXT_IDS)
     found, summary = result.model.tables, result.summary
     assert len(found.logp[0]) == V
     assert summary["pruned/1"] == 0
@@ -57,7 +57,7 @@ def test_a_fit_prunes_as_its_spec_says_and_its_figures_are_of_what_is_left(smoot
 
 
 def test_from_counts_prunes_as_the_fitting_function_does(streams):
-    counts = count_ngrams(streams[0], 3, V, GIVEN)
+    counts = count_ngrams(streams[0], 3, V, CONTEXT_IDS)
     ours = NGramLM.from_counts(counts, prune=(0, 0, 1), entropy=1e-4).tables
     theirs = fit_tables(counts, NGramSpec(order=3), (0, 0, 1), 1e-4).tables
     assert [keys.tolist() for keys in ours.keys] == [keys.tolist() for keys in theirs.keys]
@@ -85,7 +85,7 @@ def test_without_pruning_nothing_was_pruned(streams, tmp_path):
 def test_thresholds_that_make_no_sense_are_refused_with_what_is_allowed(options, complaint, streams):
     with pytest.raises(ValueError, match=complaint):
         NGramSpec(**options)
-    counts = count_ngrams(streams[0], options.pop("order", 3), V, GIVEN)
+    counts = count_ngrams(streams[0], options.pop("order", 3), V, CONTEXT_IDS)
     with pytest.raises(ModelError, match=complaint) as caught:
         NGramLM.from_counts(counts, **options)
     assert caught.value.kind == "input"

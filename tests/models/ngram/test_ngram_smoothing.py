@@ -22,7 +22,7 @@ from models.ngram.smoothing.held_out import evidence
 from models.ngram.smoothing.kneser_ney import SMOOTHINGS
 from models.ngram.smoothing.methods import METHODS, SCORES_ONLY, estimate, figures
 from models.specs import NGramSpec, Smoothing, spec_from_dict
-from models.tokens.vocabulary import GIVEN
+from models.tokens.vocabulary import CONTEXT_IDS
 from tests.examples import examples
 
 PROBABILITIES = sorted(METHODS.keys() - SCORES_ONLY)
@@ -39,7 +39,7 @@ def _quiet(caplog):
 
 
 def fitted(documents, order, method, stream_of, held_out=(), **options) -> NGramLM:
-    counts = count_ngrams(stream_of(documents), order, V, GIVEN)
+    counts = count_ngrams(stream_of(documents), order, V, CONTEXT_IDS)
     return NGramLM.from_counts(counts, method, held_out=stream_of(held_out), **options)
 
 
@@ -61,9 +61,9 @@ def test_every_context_s_distribution_sums_to_one(documents, order, contexts, ex
     rows = np.array(contexts + seen)
     p_BV = np.exp(model.distribution(model.read(rows, model.start(len(rows)))))
     assert np.abs(p_BV.sum(axis=1) - 1).max() < 1e-9
-    assert (p_BV[:, sorted(GIVEN)] == 0).all()
+    assert (p_BV[:, sorted(CONTEXT_IDS)] == 0).all()
     if method != "maximum_likelihood" and not exact:  # lmplz's discounts may be 0
-        assert (np.delete(p_BV, sorted(GIVEN), axis=1) > 0).all()
+        assert (np.delete(p_BV, sorted(CONTEXT_IDS), axis=1) > 0).all()
 
 
 @pytest.mark.parametrize("documents", ODD.values(), ids=ODD.keys())
@@ -77,7 +77,7 @@ def test_small_and_odd_corpora_never_raise(documents, method, order, stream_of):
     if method in PROBABILITIES:
         assert np.abs(p_BV.sum(axis=1) - 1).max() < 1e-6
     if method in SMOOTHED:
-        assert (np.delete(p_BV, sorted(GIVEN), axis=1) > 0).all()
+        assert (np.delete(p_BV, sorted(CONTEXT_IDS), axis=1) > 0).all()
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_small_and_odd_corpora_never_raise(documents, method, order, stream_of):
 )  # fmt: skip
 def test_the_fallback_taken_is_named_per_order(method, name, stream_of, caplog):
     caplog.set_level(logging.WARNING, logger="models.ngram")
-    counts = count_ngrams(stream_of([[1, 3, 9, 10, 2]]), 3, V, GIVEN)
+    counts = count_ngrams(stream_of([[1, 3, 9, 10, 2]]), 3, V, CONTEXT_IDS)
     found = figures(counts, estimate(counts, NGramSpec(order=3, smoothing=method), stream_of([])))
     named = {key.rsplit("/", 1)[1] for key in found if key.startswith("fallback/") and key.count("/") == 2}
     assert named == ({name} if name else set())
@@ -100,7 +100,7 @@ def test_the_fallback_taken_is_named_per_order(method, name, stream_of, caplog):
 
 
 def test_a_corpus_that_determines_the_parameters_takes_no_fallback(stream_of, reviews_of):
-    counts = count_ngrams(stream_of(reviews_of(1500, 400, 4)), 2, 400, GIVEN)
+    counts = count_ngrams(stream_of(reviews_of(1500, 400, 4)), 2, 400, CONTEXT_IDS)
     for method in METHODS:
         found = figures(
             counts, estimate(counts, NGramSpec(order=2, smoothing=method), stream_of(reviews_of(9, 400, 5)))
@@ -120,7 +120,7 @@ def test_a_corpus_that_determines_the_parameters_takes_no_fallback(stream_of, re
 )  # fmt: skip
 def test_parameters_can_be_given(method, options, other, stream_of, reviews_of):
     documents, size = ([[1, 3, 9, 10, 2]] * 2, V) if "fallback" in options else (reviews_of(1500, 400, 4), 400)
-    counts = count_ngrams(stream_of(documents), 2, size, GIVEN)
+    counts = count_ngrams(stream_of(documents), 2, size, CONTEXT_IDS)
     first, second = (NGramLM.from_counts(counts, method, **chosen).tables for chosen in (options, other))
     pairs = zip(first.logp + first.backoff, second.logp + second.backoff, strict=True)
     assert any(not np.array_equal(a, b) for a, b in pairs)
@@ -155,7 +155,7 @@ def test_a_specification_survives_json():
 
 def perplexity(model: NGramLM, stream) -> float:
     nats = np.concatenate(list(score_chunks(model, stream.ids)))
-    return math.exp(nats.sum() / (~np.isin(stream.ids, sorted(GIVEN))).sum())
+    return math.exp(nats.sum() / (~np.isin(stream.ids, sorted(CONTEXT_IDS))).sum())
 
 
 def objective(weights, orders, predictable) -> float:
@@ -167,7 +167,7 @@ def objective(weights, orders, predictable) -> float:
 
 
 def test_em_finds_the_weights_that_no_other_weights_beat(stream_of, reviews_of):
-    counts = count_ngrams(stream_of(reviews_of(200, V, 1)), 3, V, GIVEN)
+    counts = count_ngrams(stream_of(reviews_of(200, V, 1)), 3, V, CONTEXT_IDS)
     orders = evidence(counts, stream_of(reviews_of(300, V, 2)))
     weights = jelinek_mercer.tune(orders, counts.predictable)
     best = objective(weights, orders, counts.predictable)
@@ -180,7 +180,7 @@ def test_em_finds_the_weights_that_no_other_weights_beat(stream_of, reviews_of):
 @examples(25)
 @given(train=CORPUS, held_out=CORPUS)
 def test_every_round_of_em_makes_held_out_text_more_probable(train, held_out, stream_of):
-    counts = count_ngrams(stream_of(train), 3, V, GIVEN)
+    counts = count_ngrams(stream_of(train), 3, V, CONTEXT_IDS)
     orders = evidence(counts, stream_of(held_out))
     ratio, seen = [one.maximum_likelihood_T for one in orders], [one.seen_T for one in orders]
     weights = [0.5] * 3
@@ -192,15 +192,15 @@ def test_every_round_of_em_makes_held_out_text_more_probable(train, held_out, st
 
 def test_one_order_s_weight_has_a_closed_form_where_its_words_are_unseen_or_certain(stream_of):
     # p(9) = λ + (1 − λ) / V', p(10) = (1 − λ) / V': of 30 nines and 10 tens the best λ solves p(9) = 3/4
-    train, predictable = [[1, 3, *[9] * 5]], V - len(GIVEN)
-    counts = count_ngrams(stream_of(train), 1, V, GIVEN)
+    train, predictable = [[1, 3, *[9] * 5]], V - len(CONTEXT_IDS)
+    counts = count_ngrams(stream_of(train), 1, V, CONTEXT_IDS)
     [weight] = jelinek_mercer.tune(evidence(counts, stream_of([[1, 3, *[9] * 30_000, *[10] * 10_000]])), predictable)
     assert weight + (1 - weight) / predictable == pytest.approx(3 / 4, abs=1e-4)
 
 
 @pytest.mark.parametrize("order", [1, 3])
 def test_the_k_chosen_is_the_best_of_the_grid(order, stream_of, reviews_of):
-    counts = count_ngrams(stream_of(reviews_of(200, V, 1)), order, V, GIVEN)
+    counts = count_ngrams(stream_of(reviews_of(200, V, 1)), order, V, CONTEXT_IDS)
     held_out = stream_of(reviews_of(60, V, 2))
     by_k = {k: perplexity(NGramLM.from_counts(counts, "add_k", k=k), held_out) for k in add_k.GRID}
     chosen = add_k.estimate(counts, held_out=held_out).facts["k"]
@@ -211,7 +211,7 @@ def test_the_k_chosen_is_the_best_of_the_grid(order, stream_of, reviews_of):
 @examples(15)
 @given(train=CORPUS, held_out=st.lists(DOCUMENT, min_size=1, max_size=4))
 def test_evidence_is_what_the_counts_say_of_each_token(train, held_out, stream_of):
-    counts = count_ngrams(stream_of(train), 3, V, GIVEN)
+    counts = count_ngrams(stream_of(train), 3, V, CONTEXT_IDS)
     tokens = [(document[1:i], document[i]) for document in held_out for i in range(2, len(document))]
     for order, found in enumerate(evidence(counts, stream_of(held_out)), start=1):
         contexts = [h[len(h) - order + 1 :] if len(h) >= order - 1 else None for h, _ in tokens]
@@ -222,7 +222,7 @@ def test_evidence_is_what_the_counts_say_of_each_token(train, held_out, stream_o
 
 
 def test_held_out_text_of_another_vocabulary_is_refused(stream_of):
-    counts = count_ngrams(stream_of([[1, 3, 9, 2]]), 2, V, GIVEN)
+    counts = count_ngrams(stream_of([[1, 3, 9, 2]]), 2, V, CONTEXT_IDS)
     with pytest.raises(ModelError, match="vocabulary"):
         evidence(counts, stream_of([[1, 3, V, 2]]))
 
@@ -251,9 +251,9 @@ def test_katz_hands_what_it_took_to_unseen_words_in_the_shorter_contexts_proport
     draw = np.random.default_rng(1)
     words = [np.minimum(8 + draw.zipf(1.5, 9), 17).tolist() for _ in range(60)]
     documents = stream_of([[1, 3, *some, 2] for some in words])
-    one, two = (NGramLM.from_counts(count_ngrams(documents, n, 18, GIVEN), "katz", cut=2) for n in (1, 2))
+    one, two = (NGramLM.from_counts(count_ngrams(documents, n, 18, CONTEXT_IDS), "katz", cut=2) for n in (1, 2))
     below_V = np.exp(one.distribution(one.start(1)))[0]
-    possible = np.array([token not in GIVEN for token in range(18)])
+    possible = np.array([token not in CONTEXT_IDS for token in range(18)])
     told = 0
     for context in range(9, 17):
         p_V = np.exp(two.distribution(two.read(np.array([[context]]), two.start(1))))[0]

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
-from models.tokens.vocabulary import GIVEN
+from models.tokens.vocabulary import CONTEXT_IDS
 from tests.examples import examples
 
 V = 14
-WORDS = V - len(GIVEN)
+WORDS = V - len(CONTEXT_IDS)
 HALF = Fraction(1, 2)
 WEIGHTS = [Fraction(99, 100), Fraction(4, 5), Fraction(1, 2), Fraction(1, 4)]
 WORD = st.sampled_from([0, 9, 9, 9, 9, 10, 10, 11, 12])
@@ -29,7 +29,7 @@ class Oracle:
 
     def __init__(self, documents: list[list[int]], order: int) -> None:
         grams = (tuple(d[i : i + k]) for d in documents for k in range(1, order + 1) for i in range(1, len(d) - k + 1))
-        self.order, self.count = order, Counter(gram for gram in grams if gram[-1] not in GIVEN)
+        self.order, self.count = order, Counter(gram for gram in grams if gram[-1] not in CONTEXT_IDS)
 
     def p(self, word: int, context: tuple[int, ...]) -> Fraction:
         context = context[max(0, len(context) - self.order + 1) :]
@@ -39,7 +39,7 @@ class Oracle:
         return self.known(word, context, followers, Fraction(sum(followers.values())))
 
     def shorter(self, word: int, context: tuple[int, ...]) -> Fraction:
-        return self.p(word, context[1:]) if context else Fraction(0 if word in GIVEN else 1, WORDS)
+        return self.p(word, context[1:]) if context else Fraction(0 if word in CONTEXT_IDS else 1, WORDS)
 
     def n(self, order: int, r: int) -> int:
         return sum(c == r for gram, c in self.count.items() if len(gram) == order)
@@ -80,11 +80,11 @@ class AddK(Oracle):
         super().__init__([[1, *[d[1]] * max(order - 1, 1), *d[2:]] for d in documents], order)
 
     def p(self, word, context):
-        if context and context[0] in GIVEN:
+        if context and context[0] in CONTEXT_IDS:
             context = (context[0],) * self.order + context
         window = context[len(context) - self.order + 1 :] if len(context) >= self.order - 1 else None
         followers = {gram[-1]: c for gram, c in self.count.items() if gram[:-1] == window}
-        return 0 if word in GIVEN else (followers.get(word, 0) + HALF) / (sum(followers.values()) + HALF * WORDS)
+        return 0 if word in CONTEXT_IDS else (followers.get(word, 0) + HALF) / (sum(followers.values()) + HALF * WORDS)
 
 
 class StupidBackoff(Oracle):
@@ -135,7 +135,7 @@ METHODS = {
 
 
 def next_after(documents, context, method, order, stream_of) -> np.ndarray:
-    counts = count_ngrams(stream_of(documents), order, V, GIVEN)
+    counts = count_ngrams(stream_of(documents), order, V, CONTEXT_IDS)
     model = NGramLM.from_counts(counts, method, **METHODS[method][1](order))
     state = model.read(np.array(context, np.int64)[None], model.start(1))
     return np.exp(model._next(state, np.float64))[0]

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from models.ngram.counting import array_allocator as shelf
+from models.ngram.counting import array_allocator as allocator
 from models.ngram.counting import memory
 from models.ngram.counting.counts import count_ngrams
 from models.ngram.counting.memory import memory_plan, resident
@@ -27,7 +27,7 @@ from models.ngram.smoothing import by_context
 from models.ngram.tables import Tables
 from models.specs import NGramSpec, Smoothing
 from models.threads import allowed_threads, ordered
-from models.tokens.vocabulary import GIVEN
+from models.tokens.vocabulary import CONTEXT_IDS
 from tests.examples import examples
 from tests.long_cases import long_but
 
@@ -53,11 +53,11 @@ def test_tables_made_in_files_and_small_pieces_are_bit_equal_to_those_made_in_me
 ):
     text, spec, prune = stream_of(documents), NGramSpec(order=order, smoothing=smoothing), prune[:order]
     options = {"precision": precision, "held_out": stream_of(documents[:3])}
-    whole = fit_tables(count_ngrams(text, order, V, GIVEN), spec, prune, **options).tables
+    whole = fit_tables(count_ngrams(text, order, V, CONTEXT_IDS), spec, prune, **options).tables
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memory, "MOST_WINDOWS", pieces)
         patch.setattr(by_context, "NGRAMS", pieces)
-        counts = count_ngrams(text, order, V, GIVEN, AMPLE, tmp_path, threads)
+        counts = count_ngrams(text, order, V, CONTEXT_IDS, AMPLE, tmp_path, threads)
         spilled = fit_tables(counts, spec, prune, engine=Threads(threads), **options).tables
     spilled.save(tmp_path / "model")
     for made in (spilled, Tables.load(tmp_path / "model")):
@@ -68,8 +68,8 @@ def test_tables_made_in_files_and_small_pieces_are_bit_equal_to_those_made_in_me
 
 
 def test_saving_piecewise_writes_the_files_that_numpy_writes(stream_of, reviews_of, tmp_path, monkeypatch):
-    monkeypatch.setattr(shelf, "_BLOCK", 7)
-    tables = fit_tables(count_ngrams(stream_of(reviews_of(50, V, 1)), 3, V, GIVEN), NGramSpec(order=3)).tables
+    monkeypatch.setattr(allocator, "_BLOCK", 7)
+    tables = fit_tables(count_ngrams(stream_of(reviews_of(50, V, 1)), 3, V, CONTEXT_IDS), NGramSpec(order=3)).tables
     tables.save(tmp_path, "single")
     for name, array in tables.to("single").arrays().items():
         expected = io.BytesIO()
@@ -100,9 +100,9 @@ def test_a_folder_without_room_is_an_error_that_says_what_to_do(broken, stream_o
         def no_room(file: int, size: int) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        monkeypatch.setattr(shelf, "_reserve", no_room)
+        monkeypatch.setattr(allocator, "_reserve", no_room)
     with pytest.raises(ModelError, match=r"temporary files in .*folder with more room") as caught:
-        count_ngrams(stream_of(reviews_of(20, V, 1)), 3, V, GIVEN, AMPLE, folder)
+        count_ngrams(stream_of(reviews_of(20, V, 1)), 3, V, CONTEXT_IDS, AMPLE, folder)
     assert caught.value.kind == "disk"
     assert list(tmp_path.iterdir()) == []
 
@@ -113,12 +113,12 @@ def test_files_are_gone_after_an_error_in_the_middle(stream_of, reviews_of, tmp_
 
     monkeypatch.setattr("models.ngram.counting.window_counts.count_shard", fail)
     with pytest.raises(RuntimeError, match="in the middle"):
-        count_ngrams(stream_of(reviews_of(20, V, 1)), 3, V, GIVEN, AMPLE, tmp_path)
+        count_ngrams(stream_of(reviews_of(20, V, 1)), 3, V, CONTEXT_IDS, AMPLE, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_take_the_model_is_an_error_and_has_no_halves(stream_of, reviews_of, tmp_path):
-    tables = fit_tables(count_ngrams(stream_of(reviews_of(20, V, 1)), 2, V, GIVEN), NGramSpec(order=2)).tables
+    tables = fit_tables(count_ngrams(stream_of(reviews_of(20, V, 1)), 2, V, CONTEXT_IDS), NGramSpec(order=2)).tables
     (tmp_path / "words_2.npy").mkdir()
     with pytest.raises(ModelError, match="cannot be written"):
         tables.save(tmp_path)
@@ -171,11 +171,11 @@ def test_entropy_pruning_that_does_not_fit_into_the_limit_is_refused_with_what_i
     stream_of, reviews_of, tmp_path
 ):
     text, spec = stream_of(reviews_of(50, V, 1)), NGramSpec(order=3)
-    expected = fit_tables(count_ngrams(text, 3, V, GIVEN), spec, entropy=1e-4).tables
-    ample = fit_tables(count_ngrams(text, 3, V, GIVEN, AMPLE, tmp_path), spec, entropy=1e-4).tables
+    expected = fit_tables(count_ngrams(text, 3, V, CONTEXT_IDS), spec, entropy=1e-4).tables
+    ample = fit_tables(count_ngrams(text, 3, V, CONTEXT_IDS, AMPLE, tmp_path), spec, entropy=1e-4).tables
     assert all(np.array_equal(array, ample.arrays()[name]) for name, array in expected.arrays().items())
-    counts = count_ngrams(text, 3, V, GIVEN, AMPLE, tmp_path)
-    counts.shelf.limit = resident()
+    counts = count_ngrams(text, 3, V, CONTEXT_IDS, AMPLE, tmp_path)
+    counts.allocator.limit = resident()
     with pytest.raises(
         ModelError, match=r"pruning by entropy takes some [\d,]+ MiB, .* beyond the memory limit"
     ) as caught:

@@ -14,7 +14,7 @@ from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.ngram.measure import measure
 from models.specs import NGramSpec
-from models.tokens.vocabulary import EOS, GIVEN
+from models.tokens.vocabulary import CONTEXT_IDS, EOS
 
 V = 14
 SOUP, BREAD, TEA, GOOD, COLD = range(9, 14)
@@ -23,7 +23,7 @@ REVIEWS = [[1, 3, SOUP, GOOD, EOS]] * 6 + [[1, 3, BREAD, COLD, EOS]] * 3 + [[1, 
 
 @pytest.fixture(scope="module")
 def model(stream_of) -> NGramLM:
-    return NGramLM.from_counts(count_ngrams(stream_of(REVIEWS), 3, V, GIVEN), "stupid_backoff")
+    return NGramLM.from_counts(count_ngrams(stream_of(REVIEWS), 3, V, CONTEXT_IDS), "stupid_backoff")
 
 
 def scores_after(model: NGramLM, ids: list[int]) -> np.ndarray:
@@ -38,7 +38,7 @@ def test_scores_are_relative_frequencies_with_a_penalty_for_every_word_dropped(m
     assert scores[EOS] == pytest.approx(0.4 * 0.4 * 11 / tokens, rel=1e-6)
     assert scores[BREAD] == pytest.approx(0.4 * 0.4 * 3 / tokens, rel=1e-6)
     assert scores[TEA] == 0
-    assert (scores[sorted(GIVEN)] == 0).all()
+    assert (scores[sorted(CONTEXT_IDS)] == 0).all()
     assert scores.sum() > 1
 
 
@@ -52,7 +52,7 @@ def test_nats_distributions_and_perplexities_are_refused_with_the_reason(model):
     for ask in (
         lambda: model.score(ids, model.start(1)),
         lambda: model.distribution(model.start(1)),
-        lambda: measure(model, ids[0], GIVEN),
+        lambda: measure(model, ids[0], CONTEXT_IDS),
     ):
         with pytest.raises(ModelError, match=r"scores, not probabilities.*no perplexity") as caught:
             ask()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.ngram.counting import windows as machinery
-from models.ngram.counting.array_allocator import Shelf
+from models.ngram.counting.array_allocator import ArrayAllocator
 from models.ngram.counting.window_counts import sort_windows
 from models.ngram.counting.windows import Text, shard_words
 from models.ngram.engine import Threads
@@ -33,7 +33,7 @@ def text_of(documents: list[list[int]], order: int) -> Text:
 def test_windows_come_in_the_order_of_their_words_with_what_they_share(documents, order, most, threads, bits):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(machinery, "WORD_BITS", bits)
-        sorted_windows = sort_windows(text_of(documents, order), most, Threads(threads), Shelf())
+        sorted_windows = sort_windows(text_of(documents, order), most, Threads(threads), ArrayAllocator())
     flat = [(document[i : i + order], start + i) for start, document in starts(documents) for i in range(len(document))]
     expected = sorted((window, start) for window, start in flat if len(window) > 1)
     assert sorted_windows.start_W.tolist() == [start for _, start in expected]

@@ -25,8 +25,8 @@ from models.ngram.fitting import fit_tables
 from models.ngram.smoothing import by_context
 from models.ngram.tables import Tables
 from models.specs import NGramSpec
-from tasks.fitting import distributed as machinery
-from tasks.fitting.distributed import DaskEngine, dask_engine
+from tasks.fitting import dask_engine as machinery
+from tasks.fitting.dask_engine import DaskEngine, dask_engine
 
 pytest.importorskip("prefect_dask", reason="Dask is not installed: pip install 'reviewlm[dask]'")
 

@@ -16,7 +16,7 @@ import polars as pl
 from tokenizers import Tokenizer
 
 from ..base import ModelError
-from .pieces import PieceEncoder, gathered, joined
+from .pretokenizer import PieceEncoder, gathered, joined
 from .type_counts import CharacterCounts, batched
 from .words import FIRST
 
