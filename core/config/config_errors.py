@@ -1,4 +1,4 @@
-"""Turn pydantic's validation errors into errors that name the setting as it is written, with a remedy.
+"""Turn pydantic's validation errors into errors that name the setting as the user wrote it, and say how to fix it.
 
 For an unknown setting, the remedy suggests the nearest one of the same section. If the setting belongs to another
 section, the remedy names that section.

@@ -1,4 +1,4 @@
-"""Guard the standard streams: with --json, standard output is JSON only, and a closed reader is no defect.
+"""Keep standard output pure JSON with --json, and end quietly when the program that reads a pipe has gone.
 
 Not only this program but also libraries and child processes write to file descriptor 1. With --json, the descriptor
 itself is therefore redirected to standard error. The one JSON document is written to a private copy of the original

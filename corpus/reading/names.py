@@ -1,4 +1,4 @@
-"""Decide by a file's name whether to read it, and how the column `source` names it."""
+"""Decide by a file's name whether to read it, and which name its reviews get in the column `source`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Check that no text is in two splits, and write the result as the leak certificate.
+"""Check that no text, nor a near-duplicate of it, is in two splits, and record the result in a "leak certificate".
 
 The check reads clean.parquet itself, independent of the filters that ran before. The certificate is bound to that file:
 it holds a digest of the texts of each split, and of the test reviews on which models are scored. `verify` computes all

@@ -1,4 +1,6 @@
-"""Compile templates to a weighted automaton with registers: a flat table that both samples and scores texts.
+"""Compile sentence templates to a state machine that writes random texts and computes the probability of any text.
+
+It is a weighted automaton with registers (its variables), kept as one flat table.
 
 A grammar is a dictionary of rules over variables. A rule is a template, a list of templates (`(weight, template)` or
 a plain string of weight 1), or `By(variable, {value: rule})`. Inside a template:

@@ -1,4 +1,7 @@
-"""Measure the perplexity of a text as one continuous stream: static, with a continuous cache, under dynamic evaluation.
+"""Measure perplexity on a text read as one stream, for models that stay fixed or adapt to it while they read.
+
+Two kinds of adaptation are measured beside the fixed ("static") model: a cache of recent words, and "dynamic
+evaluation", which goes on training on the text after it has scored it.
 
 The literature measures adaptive models in this way: one stream, read once in the order of the text, with the state
 carried from sentence to sentence and from document to document. Such figures are lower than those of reviews that are

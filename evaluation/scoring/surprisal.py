@@ -1,4 +1,4 @@
-"""Describe the surprisal of sample reviews, token by token: the heat map of the report.
+"""Compute how surprising a model finds each token of sample reviews, for the heat map of the report.
 
 A token has one of five levels by its bits, −log2 of the probability that the model gave it. A level is shown by a tint
 and by the thickness of the line below the token, so that it can be read without colours and on paper. The tooltip of a

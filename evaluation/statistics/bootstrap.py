@@ -1,4 +1,4 @@
-"""Estimate confidence intervals of figures, and of differences between models, by a bootstrap over reviews.
+"""Estimate confidence intervals of metrics, and of differences between models, by resampling reviews (bootstrap).
 
 A figure is a function of sums over reviews (nats, tokens, bytes …), so reviews are drawn with replacement and the
 figure is computed again for each draw (Efron and Tibshirani 1993, chapters 6 and 13; for language models Koehn 2004).

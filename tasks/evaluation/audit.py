@@ -1,4 +1,4 @@
-"""Run the audit stage of a model and log it to MLflow; the audit itself is in `evaluation/writing/audit.py`."""
+"""Run the audit stage: let a model write reviews, check them for copied text, and log the results to MLflow."""
 
 from __future__ import annotations
 

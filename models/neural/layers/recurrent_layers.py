@@ -1,4 +1,4 @@
-"""Create and run recurrent layers, torch.nn's fused ones and our own, through one call that takes the weights.
+"""Create recurrent layers, of torch.nn or from our own cells, and run one on a window with given weights.
 
 A layer holds the parameters; the weights it computes with are an argument. So weights can be changed for one window
 (`dropout.drop_weights`) without changing the parameters that an optimiser and a checkpoint see.

@@ -1,4 +1,4 @@
-"""Read ARPA files of any toolkit (KenLM, SRILM, IRSTLM, CMU) into tables.
+"""Read n-gram models from ARPA files, the text format of KenLM, SRILM, IRSTLM and CMU, into tables of n-grams.
 
 Differences between toolkits: a byte-order mark or text before `\\data\\`; spaces for tabs, several of them, carriage
 returns; missing back-off weights; `<UNK>` for `<unk>` (if a file has both, the later one counts, as in KenLM); neither
