@@ -86,7 +86,7 @@ def explain(spec: Any, error: Mapping[str, Any], show: Callable[[Any], str] = re
     """
     kind, place = error["type"], ".".join(map(str, error["loc"]))
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"{spec.__name__} has no option {place!r}"
+        return f"{spec.__name__} has no option {place!r} in this version"
     field, depth = field_at(spec, error["loc"])
     if field is None or kind == "value_error" or kind.startswith("union_tag"):
         return str(error["msg"]).removeprefix("Value error, ")

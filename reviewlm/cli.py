@@ -57,6 +57,7 @@ app.add_typer(sweep.app)
 app.add_typer(ngram.app, name="ngram")
 app.add_typer(toy.app, name="toy")
 app.add_typer(config.app)
+app.add_typer(config.config_app, name="config")
 app.add_typer(operate.tracking_app, name="tracking")
 app.add_typer(operate.ui_app, name="ui")
 

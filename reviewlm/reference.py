@@ -8,21 +8,14 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin
 
-from pydantic.fields import FieldInfo
-
-from core.config.run_config import RunConfig
-from core.config.section import Section
 from models.allowed import allowed_values, range_in_words
-from models.options import FIRST_RELEASE, OnlyWith, Since
-from models.specs import KINDS, VocabularySpec
+from reviewlm.described_settings import tables
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
-FIXED = {"kind": "Kind of the model."}
 ROOT = "reviewlm"
 EXAMPLE = re.compile(r"^ +(reviewlm .*)$", re.MULTILINE)
 
@@ -33,106 +26,18 @@ def settings_page() -> str:
         "# Settings", "",
         "Every setting of a preset (TOML) and of `--set section.name=value`. Made from the code by",
         "`python -m reviewlm.reference`; do not edit. *since* is the first release with the setting.", "",
-        *_section("", RunConfig, ("vocabulary", "models")),
-        *_dataclass("vocabulary.NAME", VocabularySpec),
-    ]
-    kinds: dict[type, list[str]] = {}
-    for kind, (spec, _) in KINDS.items():
-        kinds.setdefault(spec, []).append(kind)
-    shown: set[type] = set()
-    for spec, names in kinds.items():
-        lines += _dataclass(f"models.NAME with kind {', '.join(names)}", spec, "models.NAME", shown)
+    ]  # fmt: skip
+    for table in tables():
+        lines += [f"## {table.title}", "", table.text, ""]
+        lines += ["| setting | default | values and range | since | meaning |", "|---|---|---|---|---|"]
+        for one in table.settings:
+            lines.append(_row(f"`{one.name}`", f"`{one.default}`", one.values, one.since, one.meaning))
+        lines.append("")
     return "\n".join(lines).rstrip("\n") + "\n"
-
-
-def _section(prefix: str, section: type[Section], left_out: Iterable[str] = ()) -> Iterator[str]:
-    """Yield the table of a section, then those of the sections in it."""
-    meanings = _meanings(section)
-    inner = {name: field for name, field in section.model_fields.items() if _is_section(field.annotation)}
-    yield from _heading(prefix or "Top level", section)
-    shown = [name for name in section.model_fields if name not in inner and name not in left_out]
-    yield from _table(section, shown, meanings)
-    for name, field in inner.items():
-        yield from _section(f"{prefix}.{name}" if prefix else name, field.annotation)  # type: ignore[arg-type]
-
-
-def _dataclass(title: str, spec: type, prefix: str = "", shown: set[type] | None = None) -> Iterator[str]:
-    """Yield the table of a model's options, then those of its sections that were not shown yet."""
-    shown = set() if shown is None else shown
-    hints, meanings = get_type_hints(spec), FIXED | _meanings(spec)
-    inner: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
-    yield from _heading(title, spec)
-    yield from _table(spec, [entry.name for entry in fields(spec) if entry.name not in inner], meanings)
-    for name, section in inner.items():
-        if section not in shown:
-            shown.add(section)
-            yield from _dataclass(f"{prefix or title}.{name}", section, shown=shown)
-
-
-def _heading(title: str, described: type) -> list[str]:
-    text = inspect.cleandoc(described.__doc__ or "")
-    return [f"## {title}", "", re.split(r"\n(?:Attributes|Args):\n", text)[0].strip(), ""]
-
-
-def _table(described: Any, names: Iterable[str], meanings: Mapping[str, str]) -> Iterator[str]:
-    """Yield one row per option of a section or a model: default, values and range, first release, meaning."""
-    yield from ("| setting | default | values and range | since | meaning |", "|---|---|---|---|---|")
-    for name in names:
-        field = described.__pydantic_fields__[name]
-        default = f"`{_written(field.get_default(call_default_factory=True))}`"
-        effect = next((f" Only takes effect {mark}." for mark in field.metadata if isinstance(mark, OnlyWith)), "")
-        yield _row(f"`{name}`", default, _values(field.annotation, field.metadata), since(field),
-                   meanings.get(name, "") + effect)  # fmt: skip
-    yield ""
-
-
-def since(field: FieldInfo) -> str:
-    """Return the first release that has an option."""
-    return next((mark.version for mark in field.metadata if isinstance(mark, Since)), FIRST_RELEASE)
 
 
 def _row(*cells: str) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
-
-
-def _meanings(described: type) -> dict[str, str]:
-    """Return what a docstring says of each attribute in its section "Attributes" or "Args"."""
-    text = inspect.cleandoc(described.__doc__ or "")
-    found: dict[str, str] = {}
-    name = ""
-    for line in "\n".join(re.split(r"\n(?:Attributes|Args):\n", text)[1:]).split("\n"):
-        if entry := re.match(r" {4}(\w+(?:, \w+)*): (.*)", line):
-            name = entry[1]
-            found |= dict.fromkeys(name.split(", "), entry[2])
-        elif name and line.startswith(" " * 8):
-            found |= {one: f"{found[one]} {line.strip()}" for one in name.split(", ")}
-        else:
-            name = ""
-    return found
-
-
-def _is_section(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Section)
-
-
-def _values(kind: Any, metadata: Iterable[Any]) -> str:
-    """Say what values a type has, and their range."""
-    return "; ".join(filter(None, allowed_values(kind, metadata)))
-
-
-def _written(value: Any) -> str:
-    """Return a value as a preset writes it."""
-    if value is None:
-        return '"none"'
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return f'"{value}"'
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_written, value))}]"
-    if isinstance(value, float):
-        return f"{value:g}"
-    return str(value)
 
 
 def cli_page() -> str:

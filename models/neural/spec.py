@@ -67,10 +67,10 @@ class RecurrentSpec:
         kind: The cell: "rnn" (Elman), "gru" or "lstm".
         name: Shown in tables; not part of the model's identity.
         vocabulary: Name of the vocabulary in the configuration.
-        layers: L.
-        hidden: H.
-        embedding: E. Where it differs from H, a linear layer projects H to E before the tied output; an untied
-            output has rows of size H.
+        layers: Number of recurrent layers (L).
+        hidden: Units of each recurrent layer (H).
+        embedding: Size of the word embeddings (E). Where it differs from H, a linear layer projects H to E before the
+            tied output; an untied output has rows of size H.
         nonlinearity: For the "rnn" kind; the other kinds have no choice.
         cells: "fused" uses torch.nn's layer, or, for training in bf16 on the CPU, the layers of
             `models/neural/fused/`; "own" uses the equations of `models/neural/layers/cells.py`. The results are equal
@@ -83,7 +83,7 @@ class RecurrentSpec:
         remind: Add the embedding of the review's star token to every input, so that the model does not lose the wanted
             rating along a review. False leaves the star token to the recurrent memory alone.
         objective: Output layer and loss.
-        training: Optimisation.
+        training: How the network is trained.
         form: For the "gru" kind: "cudnn" applies the reset gate after the matrix product with the state, "cho" before
             it (Cho et al. 2014, the form of most text books; needs cells "own").
         embedding_dropout: Share of the vocabulary whose embedding is zeroed in a window (Gal & Ghahramani 2016).
@@ -153,8 +153,8 @@ class NPLMSpec:
         name: Shown in tables; not part of the model's identity.
         vocabulary: Name of the vocabulary in the configuration.
         context: Words of context (the order minus one).
-        embedding: E.
-        hidden: H.
+        embedding: Size of the word embeddings (E).
+        hidden: Units of the hidden layer (H).
         direct: Keep the direct connection W from the words' features to the output.
         dropout: On the hidden layer.
         objective: Output layer and loss.

@@ -1,13 +1,27 @@
-"""Define the commands that show what can be configured."""
+"""Define the commands that show what can be configured: presets, and settings with their values and meaning."""
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
 
+from core.errors import ConfigError
 from reviewlm import terminal
-from reviewlm.options import Json
+from reviewlm.options import Json, Preset, Set
+
+if TYPE_CHECKING:
+    from core.config.run_config import RunConfig
+    from reviewlm.described_settings import Setting
 
 app = typer.Typer()
+config_app = typer.Typer(no_args_is_help=True, help="Show settings: their values, defaults, ranges and meaning.")
+NAMED = ("models", "vocabulary")
+"""Parts of the configuration that hold several entries, each under its name."""
+IDENTITY = ("kind", "name", "preset")
+"""Settings that say what an entry is; they have no usual value."""
 
 
 @app.command()
@@ -22,3 +36,87 @@ def presets(json: Json = False) -> None:
     ]
     terminal.show_rows(rows, f"Presets in {PRESETS}")
     terminal.last_line({"presets": rows}, json)
+
+
+@config_app.command("show")
+def show(
+    part: Annotated[str, typer.Argument(help="Only settings whose name contains this. Default: all.")] = "",
+    changed: Annotated[bool, typer.Option("--changed", help="Only settings that differ from their default.")] = False,
+    preset: Preset = "small", set: Set = None, json: Json = False,
+) -> None:
+    """Show the values of all settings of a preset, after --set; those that differ from their default have a mark."""
+    config = _loaded(preset, set)
+    rows = [row for row in _rows(config) if part in row["setting"] and (row["changed"] or not changed)]
+    for row in rows:
+        terminal.say(f"{'*' if row['changed'] else ' '} {row['setting']} = {row['value']}")
+    terminal.say(f"{len(rows)} settings; * differs from its default")
+    terminal.last_line({"preset": preset, "settings": rows}, json)
+
+
+@config_app.command("list")
+def list_settings(
+    word: Annotated[str, typer.Argument(help="Only settings with this word in name or meaning. Default: all.")] = "",
+    preset: Preset = "small", set: Set = None, json: Json = False,
+) -> None:
+    """List settings with the beginning of their meaning; `config explain SETTING` shows all of it."""
+    rows = [
+        {"setting": key, "default": one.default, "meaning": one.meaning}
+        for key, one, _ in _described(_loaded(preset, set))
+        if word.lower() in f"{key} {one.meaning}".lower()
+    ]
+    terminal.show_rows([{**row, "meaning": row["meaning"].split(". ")[0]} for row in rows])
+    terminal.last_line({"settings": rows}, json)
+
+
+@config_app.command("explain")
+def explain(
+    setting: Annotated[str, typer.Argument(help="Name as in --set, such as promotion.confidence, models.lstm.hidden.")],
+    preset: Preset = "small", set: Set = None, json: Json = False,
+) -> None:
+    """Explain one setting: its value in the preset, its default, its values and range, and what it is for."""
+    found = {key: (one, value) for key, one, value in _described(_loaded(preset, set))}
+    if setting not in found:
+        inside = [key for key in found if key.rpartition(".")[2] == setting.rpartition(".")[2]]
+        near = inside or difflib.get_close_matches(setting, found, n=3)
+        remedy = f"did you mean {' or '.join(near[:6])}?" if near else "see `reviewlm config list`"
+        raise ConfigError("There is no such setting", where=setting, remedy=remedy)
+    one, value = found[setting]
+    facts = {"setting": setting, "value": value, "default": one.default, "values": one.values, "since": one.since}
+    terminal.show_facts(facts)
+    terminal.say(f"\n{one.meaning}")
+    terminal.last_line({**facts, "preset": preset, "meaning": one.meaning}, json)
+
+
+def _loaded(preset: str, overrides: list[str] | None) -> RunConfig:
+    from core.config.presets import load_config
+
+    return load_config(preset, overrides or [])
+
+
+def _rows(config: RunConfig) -> list[dict[str, Any]]:
+    return [
+        {"setting": key, "value": value, "changed": value != one.default and one.name not in IDENTITY}
+        for key, one, value in _described(config)
+    ]
+
+
+def _described(config: RunConfig) -> Iterator[tuple[str, Setting, str]]:
+    """Yield name, description and value of every setting, each as `--set` writes it."""
+    from reviewlm.described_settings import tables, written
+
+    by_class = {table.described: table.settings for table in tables()}
+
+    def of(prefix: str, part: Any) -> Iterator[tuple[str, Setting, str]]:
+        settings = {one.name: one for one in by_class[type(part)]}
+        for name in type(part).__pydantic_fields__:
+            value = getattr(part, name)
+            if name in settings:
+                yield f"{prefix}{name}", settings[name], written(value)
+            elif name not in NAMED:
+                yield from of(f"{prefix}{name}.", value)
+
+    yield from of("", config)
+    for name, vocabulary in config.vocabulary.items():
+        yield from of(f"vocabulary.{name}.", vocabulary)
+    for model in config.models:
+        yield from of(f"models.{model.name}.", model)

@@ -35,9 +35,9 @@ class LabellingSpec:
         bidirectional: Read from the end too (Schuster & Paliwal 1997); the features are then 2 H. A language model must
             not do that; a classifier or tagger sees the whole text in any case.
         kind: The cell, one of those of `RecurrentSpec`.
-        layers: L.
-        hidden: H, of each direction.
-        embedding: E.
+        layers: Number of recurrent layers (L).
+        hidden: Units of each layer and direction (H).
+        embedding: Size of the word embeddings (E).
         dropout: On embeddings, between layers, and on the features that enter the head.
         cells: "fused" or "own", as in `RecurrentSpec`; so are the next five options.
         nonlinearity: For the "rnn" kind.
