@@ -22,6 +22,7 @@ def found(tmp_path_factory):
     return json.loads(run.stdout.splitlines()[-1])
 
 
+@pytest.mark.long
 def test_the_last_line_is_the_agreed_object(found):
     assert set(found) == {"machine", "versions", "command", "measurements", "ratios"}
     assert set(found["measurements"]) >= OURS

@@ -35,6 +35,7 @@ from models.specs import (
 from models.streams import TokenStream, stars_prior, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import BOS, CONTEXT_IDS, EOS, STARS, Vocabulary
+from tests.long_cases import long_but
 
 TRAINING = TrainingSpec(epochs=2, batch=4, bptt_len=12, precision="float32", evaluations=2, learning_rate=1e-2)
 SOFTMAX, TWO_LEVEL = ObjectiveSpec(output="softmax"), ObjectiveSpec(output="two_level", head=12)
@@ -70,6 +71,8 @@ WINDOW = {"ngram-1": 0, "ngram-3": 2, "ngram-kn": 2, "nplm": 2, "nplm-two-level"
 WINDOW |= {"mixture-gated": 2}
 WINDOW |= {"ngram-add-k": 1, "ngram-jm": 2, "ngram-wb": 2, "ngram-absolute": 2, "ngram-katz": 2}
 """How many tokens back a kind with a fixed window looks; the others look back without end."""
+QUICK = {"table", "ngram-3", "lstm", "nplm-two-level", "mixture", "cache", "neural-cache", "dynamic"}
+"""One of each kind; `make test-all` repeats the two slowest rules with the others."""
 NOUNS = ["soup", "pizza", "staff", "taco", "place", "patio", "music", "waiter", "menu", "bread"]
 QUALITIES = ["great", "bad", "cold", "slow", "cheap", "fresh", "loud", "warm"]
 
@@ -293,6 +296,7 @@ def test_a_bundle_answers_the_same(model, name, data, tmp_path, monkeypatch):
     assert bundle.score_text(text, 2).nats == pytest.approx(nats.sum(), rel=1e-6)
 
 
+@pytest.mark.parametrize("name", long_but(SPECS, QUICK), indirect=True)
 def test_fitting_twice_gives_the_same_model(model, name, data, ids_BT, tmp_path):
     again = fit(SPECS[name], data, tmp_path / "work")
     assert again.score(ids_BT, again.start(3))[0] == pytest.approx(model.score(ids_BT, model.start(3))[0], rel=1e-6)
@@ -305,6 +309,7 @@ def test_fitting_learns_something(model, data):
     assert sum(nats) / stream.tokens < 0.95 * uniform
 
 
+@pytest.mark.parametrize("name", long_but(SPECS, QUICK), indirect=True)
 def test_100_000_samples_have_the_frequencies_of_the_model(model):
     """The one sampler draws from a network as from a table of counts: chi-square against the model's own scores."""
     draw, samples = np.random.default_rng(11), 100_000

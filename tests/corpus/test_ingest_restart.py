@@ -18,6 +18,7 @@ from corpus.ingestion import build_dataset, parts
 from corpus.ingestion.build_dataset import DATASET_FILE
 from corpus.ingestion.ingest import ingest, iter_parts
 from corpus.ingestion.part_writer import PartWriter
+from tests.long_cases import long_but
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = SourceConfig(part_rows=40)
@@ -177,7 +178,7 @@ def without_parts(facts):
     return {**facts, "parts": 0, "settings": {}, "sources": sources}
 
 
-@pytest.mark.parametrize("part_rows", [3, 40, 10_000])
+@pytest.mark.parametrize("part_rows", long_but([3, 40, 10_000], {40}))
 def test_the_size_of_parts_changes_no_row(inputs, tmp_path, part_rows):
     facts = ingest(inputs, tmp_path / "out", SourceConfig(part_rows=part_rows))
     other = ingest(inputs, tmp_path / "other", CONFIG)

@@ -209,7 +209,7 @@ def test_order_and_parts_of_the_input_change_no_byte(tmp_path, by, monkeypatch):
     assert two[0] == one[0]
 
 
-@pytest.mark.parametrize("by", list(CONFIGS))
+@pytest.mark.parametrize("by", long_but(CONFIGS, {"user"}))
 def test_more_data_moves_no_prepared_review(tmp_path, by):
     _, before = prepared(tmp_path / "before", RECORDS[:300] + RECORDS[450:], CONFIGS[by])
     _, after = prepared(tmp_path / "after", RECORDS, CONFIGS[by])

@@ -261,7 +261,13 @@ COMPARE = ("compare", "--text", TRAIN, "--held-out", HELD_OUT, "--orders", "1", 
 
 
 @pytest.mark.parametrize(
-    "verb", [(*FIT, "--arpa=m.arpa"), (*FIT, "--arpa=m.arpa.gz"), (*FIT, "--binary=m"), (*COMPARE, "--out=figures")]
+    "verb",
+    [
+        (*FIT, "--arpa=m.arpa"),
+        pytest.param((*FIT, "--arpa=m.arpa.gz"), marks=pytest.mark.long),
+        pytest.param((*FIT, "--binary=m"), marks=pytest.mark.long),
+        pytest.param((*COMPARE, "--out=figures"), marks=pytest.mark.long),
+    ],
 )
 def test_a_full_disk_has_one_exit_code_and_advice_that_helps(
     verb: tuple[str, ...], tmp_path: Path, own_home: Path

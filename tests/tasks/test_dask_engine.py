@@ -147,6 +147,7 @@ class Killing:
         self.engine.each(work, placed, shards)
 
 
+@pytest.mark.long
 def test_when_a_worker_is_killed_in_the_middle_others_do_its_shards_and_the_tables_are_the_same(engine):
     text, spec = zipf(50_000, 2_000), NGramSpec(order=3)
     killing = Killing(engine)

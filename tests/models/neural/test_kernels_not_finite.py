@@ -16,6 +16,7 @@ from torch import Tensor
 
 from models.neural.fused import kernels
 from models.neural.fused.kernels import load, store, view
+from tests.long_cases import long_but
 
 H = 37
 """No multiple of a vector. There is a row for each unit, in which that unit alone is not finite."""
@@ -116,7 +117,7 @@ def assert_same_places(found: Tensor, wanted: Tensor, *kinds: Callable[[Tensor],
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("special", SPECIALS, ids=str)
-@pytest.mark.parametrize("kind", STEPS)
+@pytest.mark.parametrize("kind", long_but(STEPS, {"lstm"}))
 def test_what_is_not_finite_goes_forward_as_in_the_equations(kind: str, special: float, dtype: torch.dtype) -> None:
     equations, gates, states = STEPS[kind]
     for name, gate in [("a", gate) for gate in range(gates)] + [(state, 0) for state in states]:
@@ -129,7 +130,7 @@ def test_what_is_not_finite_goes_forward_as_in_the_equations(kind: str, special:
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("special", SPECIALS, ids=str)
-@pytest.mark.parametrize("kind", STEPS)
+@pytest.mark.parametrize("kind", long_but(STEPS, {"lstm"}))
 def test_a_gradient_that_is_not_finite_goes_back_as_in_the_equations(
     kind: str, special: float, dtype: torch.dtype
 ) -> None:

@@ -14,6 +14,7 @@ from models.specs import NGramSpec, NPLMSpec, ObjectiveSpec, RecurrentSpec, Trai
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
+from tests.long_cases import long_but
 
 TRAINING = TrainingSpec(epochs=10, batch=4, bptt_len=12, learning_rate=2e-2, precision="float32", evaluations=3, seed=3)
 SMALL = {"dropout": 0.0, "training": TRAINING, "objective": ObjectiveSpec(output="softmax")}
@@ -65,7 +66,7 @@ def perplexity(model, stream):
     return math.exp(sum(nats) / stream.tokens)
 
 
-@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("name", long_but(SPECS, {"lstm"}))
 def test_a_fitted_model_has_learnt_the_language(name, data, tmp_path):
     """Only the animals (1 of 4) and their number (1 to 3) are open; who reads two words only misses the sounds too."""
     result, validation = fit(SPECS[name], data, tmp_path), data[2]

@@ -13,6 +13,7 @@ from models.neural.lm import out_of_memory
 from models.neural.out_of_memory import is_out_of_memory
 from models.neural.training.step import TrainingStep
 from models.neural.training.validation import validation_nats
+from tests.long_cases import long_but
 
 GPU = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 CPU = RuntimeError(
@@ -47,7 +48,7 @@ def bits(network):
 
 
 @pytest.mark.parametrize("error", [GPU, CPU, MemoryError()], ids=["GPU", "processor", "Python"])
-@pytest.mark.parametrize(("streams", "micro_batch"), [(4, 4), (3, 2), (1, 1)])
+@pytest.mark.parametrize(("streams", "micro_batch"), long_but([(4, 4), (3, 2), (1, 1)], [(3, 2)]))
 def test_the_update_is_repeated_with_half_as_many_streams_and_the_draws_it_began_with(
     tmp_path, error, streams, micro_batch, caplog
 ):
