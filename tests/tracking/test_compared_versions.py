@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from core.config.presets import load_config
 from core.errors import ConfigError
+from evaluation.scoring.metrics import figures_of
 from tasks.evaluation import compare_two as comparison
 from tasks.evaluation.compare_two import compare_two, side_of, write_markdown
 
@@ -49,7 +51,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         rows = pl.DataFrame({"review_id": [f"r{n}" for n in range(40)], "nats": nats}).with_columns(
             pl.lit(value).alias(name) for name, value in same.items()
         )
-        return built(folder, "scores", rows, {**LABELS, "score_seconds": 2.0, "tokens": 400})
+        return built(folder, "scores", rows, {**asdict(figures_of(rows, **LABELS)), "score_seconds": 2.0})
 
     def write(config: Any, folder: Path, label: str) -> Any:
         frame = pl.DataFrame({"stars": [5], "number": [0], "text": [word(folder)], "seed": [1]})
