@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from core.errors import ConfigError
 from models.options import old_names
 from models.specs import TrainingSpec
 
 log = logging.getLogger(__name__)
 OLD = old_names(TrainingSpec)
 SECTION = "training"
+OLD_CHOICES = {"stream": "true", "review": "false"}
+"""The choices of `training.carry` in the space of a sweep, and those of `training.stateful`."""
 
 
 def rename_options(options: Mapping[str, Any], where: object = None) -> None:
@@ -24,6 +28,9 @@ def rename_options(options: Mapping[str, Any], where: object = None) -> None:
     Args:
         options: Settings as a preset or a record has them.
         where: File or option that has the settings, for one line about each old name; None says nothing.
+
+    Raises:
+        ConfigError: A file has both names of one option.
     """
     models = options.get("models")
     for model in models if isinstance(models, list) else []:
@@ -31,6 +38,9 @@ def rename_options(options: Mapping[str, Any], where: object = None) -> None:
         if not isinstance(section, dict):
             continue
         for old in OLD.keys() & section.keys():
+            if isinstance(where, Path) and OLD[old] in section:
+                what = f"'{old}' is the old name of '{OLD[old]}', and the preset sets both"
+                raise ConfigError(what, where=where, remedy=f"remove '{old}'")
             section[OLD[old]] = section.pop(old)
             tell(old, where)
 

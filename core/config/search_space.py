@@ -19,7 +19,7 @@ from itertools import product
 from math import isfinite
 from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
-from core.config.old_names import new_name
+from core.config.old_names import OLD_CHOICES, new_name
 from core.errors import ConfigError
 from models.specs import ModelSpec, as_written, inapplicable, without_inapplicable
 
@@ -242,7 +242,7 @@ def _value(kinds: set[Any], text: str) -> Value:
     words = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
     if text in words:
         return text
-    if bool in kinds and text in ("true", "false"):
+    if bool in kinds and (text := OLD_CHOICES.get(text, text)) in ("true", "false"):
         return text == "true"
     if {int, float} & kinds:
         whole = float not in kinds

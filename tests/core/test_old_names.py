@@ -10,7 +10,8 @@ import pytest
 
 from core.config.old_names import OLD
 from core.config.presets import change_config, load_config
-from core.config.search_space import parse_space
+from core.config.search_space import Choice, parse_space
+from core.errors import ConfigError
 from models.options import stored
 from models.specs import RecurrentSpec, TrainingSpec, identity, spec_from_dict
 
@@ -82,6 +83,15 @@ def test_both_names_at_once_are_refused() -> None:
         TrainingSpec(**{"window": 5, "bptt_len": 6})  # type: ignore[arg-type]
 
 
+def test_a_preset_with_both_names_is_refused(tmp_path: Path) -> None:
+    preset = tmp_path / "mine.toml"
+    preset.write_text('[[models]]\nkind = "lstm"\n[models.training]\nwindow = 20\nbptt_len = 30\n')
+    with pytest.raises(ConfigError, match="'window' is the old name of 'bptt_len', and the preset sets both"):
+        load_config(str(preset))
+
+
 def test_the_space_of_a_sweep_may_have_an_old_name() -> None:
     assert list(parse_space(RecurrentSpec(), {"training": {"window": "20..50"}})) == ["training.bptt_len"]
     assert list(parse_space(RecurrentSpec(), {"training.window": "20..50"})) == ["training.bptt_len"]
+    for carry in ("stream|review", ["stream", "review"]):
+        assert parse_space(RecurrentSpec(), {"training.carry": carry}) == {"training.stateful": Choice((True, False))}
