@@ -91,7 +91,7 @@ def load(
     Raises:
         ReviewLMError: There is no such model or folder, or it cannot be opened.
     """
-    if isinstance(model, Path) or "\\" in model or Path(model).is_dir():
+    if isinstance(model, Path) or "\\" in model or ("/" in model and Path(model).is_dir()):
         from reviewlm.fitted import open_folder
 
         bundle = open_folder(Path(model))

@@ -56,6 +56,10 @@ def test_a_setting_is_explained_with_range_default_and_meaning() -> None:
     assert len(one["meaning"].split()) >= 5
 
 
+def test_a_setting_is_explained_under_its_old_name() -> None:
+    assert told("explain", "models.lstm.training.window")["setting"] == "models.lstm.training.bptt_len"
+
+
 def test_an_unknown_setting_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match="no such setting") as raised:
         CliRunner().invoke(app, ["config", "explain", "confidence"], catch_exceptions=False)

@@ -51,7 +51,11 @@ def test_a_bundle_is_opened_from_its_folder_and_answers_as_the_models_do(folder:
     assert math.isclose(lm.score(TEXTS[0], 4).nats, lm.bundle.score_text(TEXTS[0], 4).nats)
 
 
-def test_a_registered_version_is_opened_by_its_alias(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_registered_version_is_opened_by_its_alias(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "champion").mkdir()  # no path, as it has no separator
+    monkeypatch.chdir(tmp_path)
     bundle, asked = reviewlm.load(folder).bundle, []
     version = SimpleNamespace(name="reviewlm", version="3")
     monkeypatch.setattr(loaded_model, "configured", lambda preset, settings: SimpleNamespace(preset=preset))

@@ -44,6 +44,7 @@ class Rule(torch.optim.Optimizer):
 
     Raises:
         ValueError: A negative rate, decay or constant.
+        TypeError: The rule has no such constant.
 
     Attributes:
         constants: The rule's constants with their usual values.
@@ -52,6 +53,8 @@ class Rule(torch.optim.Optimizer):
     constants: ClassVar[Mapping[str, float]] = {}
 
     def __init__(self, parameters: Iterable[Any], lr: float, weight_decay: float = 0.0, **constants: float) -> None:
+        if unknown := constants.keys() - self.constants.keys():
+            raise TypeError(f"{type(self).__name__} has no constant {', '.join(sorted(unknown))}")
         chosen = {"lr": lr, "weight_decay": weight_decay, **self.constants, **constants}
         for name, value in chosen.items():
             if not value >= 0:

@@ -304,6 +304,11 @@ def test_negative_constants_are_refused_by_name(constant, value):
         rules.Momentum(Parts().parameters(), **{"lr": 0.1, constant: value})
 
 
+def test_a_constant_that_a_rule_does_not_have_is_refused() -> None:
+    with pytest.raises(TypeError, match="RMSprop has no constant momentum"):
+        rules.RMSprop(Parts().parameters(), lr=0.1, momentum=0.5)
+
+
 # --- full, mini and single batches
 
 
