@@ -51,7 +51,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     return SimpleNamespace(stream=folder / "stream", vocabulary=vocabulary, bundles=bundles)
 
 
-class ArrayAllocator:
+class Shelf:
     """A registry whose versions are folders."""
 
     def __init__(self, folder: Path, tags: dict[str, str]) -> None:
@@ -99,7 +99,7 @@ def bench(made: SimpleNamespace, own_home: Path, tmp_path: Path, monkeypatch: py
     shelf = tmp_path / "shelf"
     shutil.copytree(made.bundles[2], shelf / "artifacts" / "bundle")
     tags = {BUNDLE_TAG: bundle_digest(made.bundles[2])}
-    monkeypatch.setattr("tasks.promotion.score_now.registry_of", lambda config: ArrayAllocator(shelf, tags))
+    monkeypatch.setattr("tasks.promotion.score_now.registry_of", lambda config: Shelf(shelf, tags))
     config = load_config("small", ["execution.device=cpu"])
     tokens = Artifact("tokens", "t1", str(made.stream), {"facts": {}})
     vocabulary = Artifact("vocabulary", "v1", "", {"facts": {"vocabulary_digest": made.vocabulary.digest}})
