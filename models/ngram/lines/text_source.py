@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import gzip
+import io
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, NoReturn, cast
+from typing import IO, Any, NoReturn, cast
 
 from ...base import ModelError
 
 BLOCK = 1 << 25
+_MAGIC = 4
 
 
 @contextmanager
@@ -24,15 +26,36 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
     """
     with ExitStack() as stack:
         raw = stack.enter_context(path.open("rb"))
-        magic = raw.peek(4)  # reads no further in a pipe
-        if magic.startswith(b"\x1f\x8b"):
+        magic = raw.read(_MAGIC)
+        if raw.seekable():
+            raw.seek(0)
+        else:
+            raw = stack.enter_context(io.BufferedReader(_FromBegin(magic, raw)))
+        if magic[:2] == b"\x1f\x8b":
             yield cast("IO[bytes]", stack.enter_context(gzip.GzipFile(fileobj=raw, mode="rb")))
-        elif magic.startswith(b"\x28\xb5\x2f\xfd"):
+        elif magic == b"\x28\xb5\x2f\xfd":
             import pyarrow  # only here: only zstandard needs it, until Python 3.14
 
             yield stack.enter_context(pyarrow.CompressedInputStream(raw, "zstd"))
         else:
             yield raw
+
+
+class _FromBegin(io.RawIOBase):
+    """A pipe whose first bytes have already been read."""
+
+    def __init__(self, read: bytes, rest: IO[bytes]) -> None:
+        self._read, self._rest = read, rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        piece = self._read[: len(view)] or self._rest.read(len(view))
+        self._read = self._read[len(piece) :]
+        view[: len(piece)] = piece
+        return len(piece)
 
 
 @dataclass
