@@ -31,7 +31,6 @@ from tasks.tracking.track import registry_of, tracking_was_away
 from tracking.registry.registry import CHAMPION, Version
 from tracking.tags import BUNDLE_TAG, DATA_TAG
 
-"""Tag of a registered version: the digest of its bundle at registration."""
 log = logging.getLogger(__name__)
 
 
@@ -181,12 +180,18 @@ def tokens_for(config: RunConfig, bundle: Path, prepared: Prepared) -> Artifact:
 def score_challenger(config: RunConfig, prepared: Prepared, challenger: Measured, version: int | None) -> Scored:
     """Score the registered challenger, because the registered bundle is served, not the fit that it was copied from.
 
-    Scores of this run are not computed a second time: the registered copy has to open and to have the same digest. A
-    bundle that does not open is not an error here: return the stored scores with the problem; the gate refuses it.
+    Scores of this run are not computed a second time: they must be unchanged in the store, and the registered copy has
+    to open and to have the same digest. A bundle that does not open is not an error here: return the stored scores with
+    the problem; the gate refuses it.
+
+    Raises:
+        Damaged: Scores of this run have changed since they were stored.
     """
     if version is None:
         return Scored(scores_of(challenger.test))
     tokens = prepared.tokens[challenger.fitted.spec.vocabulary]["test"]
+    if challenger.fresh:
+        store_of(config).verify(challenger.test)  # other fits may have taken hours since it was written
     try:
         folder = registry_of(config).bundle_folder(version)
         _as_registered(folder, bundle_digest(challenger.fitted.bundle))

@@ -173,6 +173,10 @@ def test_a_challenger_scored_in_this_run_is_opened_but_not_scored_again(
     bench.damage()
     broken = score_challenger.fn(bench.config, bench.prepared, bench.challenger, 5)
     assert broken.problem.startswith("the registered challenger, version 5, cannot be scored: ")
+    file = bench.challenger.test.folder / "scores.parquet"
+    pl.read_parquet(file).with_columns(pl.col("nats") * 0.8).write_parquet(file)
+    with pytest.raises(Damaged):
+        score_challenger.fn(bench.config, bench.prepared, bench.challenger, 5)
 
 
 def test_scores_that_were_written_to_the_store_by_hand_differ_from_those_of_now(bench: Bench, tmp_path: Path) -> None:
