@@ -69,12 +69,17 @@ def killed_after(monkeypatch, writes):
 
 
 def test_a_run_killed_at_any_write_ends_in_the_same_bytes(inputs, tmp_path, monkeypatch):
+    kill_and_go_on(inputs, tmp_path, monkeypatch, 5)
+
+
+def kill_and_go_on(inputs, tmp_path, monkeypatch, every):
+    """Kill runs after 0, *every*, 2 × *every* … writes: no multiple of a part's three writes, to meet all kinds."""
     facts = ingest(inputs, tmp_path / "whole", CONFIG)
     expected = digest(tmp_path / "whole")
     assert facts["records"] == 700
     assert facts["parts"] > 10
     assert min(facts["duplicates"], facts["quarantined"]) > 10
-    for writes in range(0, 200, 5):  # five and the three writes of a part have no common divisor: all kinds are met
+    for writes in range(0, 200, every):
         folder = tmp_path / f"killed{writes}"
         with monkeypatch.context() as patch:
             killed_after(patch, writes)
@@ -89,11 +94,11 @@ def test_a_run_killed_at_any_write_ends_in_the_same_bytes(inputs, tmp_path, monk
         pytest.fail("the ingestion writes more often than the test expects")
 
 
-@pytest.mark.long
-def test_a_killed_run_that_spilt_bad_records_ends_in_the_same_bytes(inputs, tmp_path, monkeypatch):
+@pytest.mark.parametrize("every", long_but([5, 38], {38}))
+def test_a_killed_run_that_spilt_bad_records_ends_in_the_same_bytes(inputs, tmp_path, monkeypatch, every):
     monkeypatch.setattr("corpus.ingestion.part_writer.BAD_BYTES", 300)
     monkeypatch.setattr("corpus.ingestion.part_writer.PART_BYTES", 4000)
-    test_a_run_killed_at_any_write_ends_in_the_same_bytes(inputs, tmp_path, monkeypatch)
+    kill_and_go_on(inputs, tmp_path, monkeypatch, every)
     assert max(part.height for part in iter_parts(tmp_path / "whole")) < CONFIG.part_rows
 
 

@@ -103,6 +103,18 @@ def test_a_trial_of_a_killed_process_is_asked_for_again_and_then_all_is_as_if_no
     assert told[0] == told[1]
 
 
+def test_a_trial_of_a_process_that_is_gone_is_asked_for_again(tmp_path: Path) -> None:
+    gone, study = (Study(tmp_path, options(trials=1), SPACE) for _ in range(2))
+    first = gone.ask()
+    assert first is not None
+    first.describe("the run in MLflow")  # and it dies: nobody holds the lock of its owner's file
+    with study.joined():
+        again = study.ask()
+        assert again is not None
+        assert (again.values, again.run_id) == (first.values, "the run in MLflow")
+        assert study.ask() is None
+
+
 def test_a_trial_of_a_living_process_is_left_to_it(tmp_path: Path) -> None:
     mine, other = (Study(tmp_path, options(trials=2), SPACE) for _ in range(2))
     with other.joined():
