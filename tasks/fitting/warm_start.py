@@ -30,7 +30,6 @@ from tracking.registry.registry import CHAMPION, Version
 
 INPUT = "start"
 """Name of the start weights among the inputs of a fit."""
-"""Tag of an MLflow run with the starting point of its fit."""
 WEIGHTS_FILE = f"bundle/{WEIGHTS}"
 log = logging.getLogger(__name__)
 

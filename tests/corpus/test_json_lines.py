@@ -102,7 +102,7 @@ PLAIN = [
 @given(st.lists(DAMAGE, min_size=1, max_size=4))
 @example([(len(PLAIN[0]), "delete", 0)])
 @examples(600)
-def test_any_damaged_byte_is_seen(damage):
+def test_a_damaged_byte_changes_no_other_line(damage):
     block = bytearray(b"\n".join(PLAIN))
     for place, way, value in damage:
         at = place % len(block)

@@ -23,7 +23,7 @@ from tasks.stage import run_stage
 
 
 @pytest.fixture(autouse=True)
-def allocator(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path | None]:
+def registered(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path | None]:
     """Bundles of the registered versions, None of one whose files are gone."""
     folders: list[Path | None] = []
 
@@ -127,14 +127,14 @@ def test_data_that_have_left_the_store_are_said_to_be_gone(today: Artifact) -> N
 
 
 def test_a_fit_that_has_left_the_store_is_looked_up_among_the_registered_versions(
-    today: Artifact, allocator: list[Path | None], tmp_path: Path
+    today: Artifact, registered: list[Path | None], tmp_path: Path
 ) -> None:
     first = fitted("first", prepared("another salt", train=["d"]))
     challenger = fitted("second", today, start=first)
-    allocator += [None, first.rename(tmp_path / "registered")]
+    registered += [None, first.rename(tmp_path / "registered")]
     forget(first.parent)
     assert "(d)" in look_back(RunConfig(), today, challenger).detail
-    allocator.pop()
+    registered.pop()
     past = look_back(RunConfig(), today, challenger)
     assert not past.clean
     assert "how its start weights" in past.detail

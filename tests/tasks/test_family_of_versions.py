@@ -48,8 +48,8 @@ def test_a_run_is_told_before_it_trains(
     """The preset has no input: its data are the embedded corpus. No family means an unknown one, None no champion."""
     champion = None if family is None else version(**({"family": family} if family else {}))
     (tmp_path / "spec.json").write_text("{}")
-    allocator = SimpleNamespace(name="reviewlm", alias=lambda name: champion, bundle_folder=lambda version: tmp_path)
-    monkeypatch.setattr("tasks.data.family.registry_of", lambda config: allocator)
+    registry = SimpleNamespace(name="reviewlm", alias=lambda name: champion, bundle_folder=lambda version: tmp_path)
+    monkeypatch.setattr("tasks.data.family.registry_of", lambda config: registry)
     with caplog.at_level(logging.WARNING):
         warn_of_other_family(load_config("small", list(overrides)))
     assert ("the gate will refuse this run's models" in caplog.text) is warned
