@@ -238,6 +238,11 @@ def test_a_decision_survives_json():
         assert Decision.from_json(decision.to_json()) == decision
 
 
+def test_equal_evidence_gives_an_equal_decision_also_if_all_slices_gain_the_same():
+    """Then the last digits of sums decide which slice is named as the worst."""
+    assert len({judge(challenger=scores(0.9), resamples=50).to_json() for _ in range(40)}) == 1
+
+
 def test_markdown_and_json_say_the_same():
     decision = judge()
     values = json.loads(decision.to_json())

@@ -69,13 +69,15 @@ def slice_losses(case: GateCase) -> pl.DataFrame:
     members = [_members(case, rows, dimension) for dimension in case.policy.slice_dimensions]
     if not members:
         return pl.DataFrame(schema={"dimension": pl.String, "slice": pl.String, "loss": pl.Float64})
-    paired = pl.concat(members).join(rows.select("review_id", "ours", "theirs", "group"), on="review_id")
+    # In the order of the rows, because the order of a sum changes its last digits, and equal slices are sorted by them.
+    scored = rows.select("review_id", "ours", "theirs", "group")
+    paired = pl.concat(members).join(scored, on="review_id", maintain_order="left")
     residual = pl.col("ours") - pl.col("ours").sum().over(KEYS) / pl.col("theirs").sum().over(KEYS) * pl.col("theirs")
     count = pl.col("groups")
     table = (
         paired.with_columns(residual=residual)
-        .group_by(*KEYS, "group").agg(pl.col("ours", "theirs", "residual").sum(), reviews=pl.len())
-        .group_by(KEYS)
+        .group_by(*KEYS, "group", maintain_order=True).agg(pl.col("ours", "theirs", "residual").sum(), reviews=pl.len())
+        .group_by(KEYS, maintain_order=True)
         .agg(pl.col("ours", "theirs", "reviews").sum(), (pl.col("residual") ** 2).sum(), groups=pl.len())
         .filter(pl.col("reviews") >= case.policy.min_slice_reviews)
         .with_columns(loss=pl.col("ours") / pl.col("theirs") - 1)
