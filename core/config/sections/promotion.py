@@ -37,9 +37,9 @@ class PromotionConfig(Section):
     Attributes:
         model_name: Name of the registered model, without quotes, slashes, colons and @. "reviewlm-demo" is reserved for
             the embedded corpus: with files as input, it is read as "reviewlm".
-        rescore: Score both models again at the gate, from the bundles as they are registered now. Otherwise, scores of
-            the same bundle on the same tokens are taken from the store, after their files are checked against their
-            SHA-256.
+        rescore: Score both models for the decision, from the bundles as they are registered now; a model that this run
+            has scored is only opened again. Otherwise, scores of the same bundle on the same tokens are taken from the
+            store, after their files are checked against their SHA-256.
         replace_lost_champion: Let a challenger pass if the champion's bundle is gone or damaged, as if there were no
             champion. Otherwise nothing is promoted until there is a champion that can be measured.
         min_relative_gain: Minimum gain over the champion, as a share of the champion's bits. The lower end of the
