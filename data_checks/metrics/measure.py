@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from core.errors import Unreadable
 from data_checks.metrics.metrics import ROW, Metric
 from data_checks.metrics.tables import Table
 
@@ -59,9 +60,11 @@ def measure(
 
 
 def guarded(step: Callable[..., Any], *arguments: Any) -> Any:
-    """Return the result of a function, or `MetricError` if it raises an exception."""
+    """Return the result of a function, or `MetricError` if it raises an exception, unless the table is unreadable."""
     try:
         return step(*arguments)
+    except Unreadable:
+        raise
     except Exception as error:
         return MetricError(error)
 

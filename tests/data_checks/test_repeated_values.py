@@ -114,3 +114,11 @@ def test_what_cannot_be_read_is_named(tmp_path):
     (tmp_path / "part-0.parquet").write_bytes(b"no parquet")
     with pytest.raises(Unreadable, match=r"part-0\.parquet"):
         _ = Table.of(folder).schema
+
+
+def test_a_table_that_can_no_longer_be_read_in_a_further_pass_is_named_and_no_broken_metric(tmp_path):
+    folder = parts(tmp_path, pl.DataFrame({"v": ["a", "a"]}))
+    table = Table.of(folder)
+    with pytest.raises(Unreadable, match=r"part-0\.parquet"):
+        measure(table, {"r": repeated.repeated("v", pl.col("v"), pl.col("v"))}, 9,
+                lambda *_: (tmp_path / "part-0.parquet").write_bytes(b"no parquet"))
