@@ -22,7 +22,7 @@ import polars as pl
 from core.errors import EmptyInput, InputError, MissingColumn, Unreadable
 from corpus.archives.packed import BUFFER, DAMAGED, Unpacked, library, unpacker_of
 from corpus.archives.tar_members import tar_members
-from corpus.reading.delimited import next_line
+from corpus.reading.long_lines import next_line
 from corpus.schema import Limits
 
 log = logging.getLogger(__name__)
