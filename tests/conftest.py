@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,14 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home folder for one test."""
     monkeypatch.setenv("REVIEWLM_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
+
+
+def pytest_runtest_setup() -> None:
+    """Remove the stand-in for Databricks that MLflow leaves among the modules where two threads log a model at once.
+
+    It has every attribute, and hypothesis, which looks for constants in all modules, cannot read its file name.
+    """
+    sys.modules.pop("dbutils", None)
 
 
 @pytest.fixture(scope="session")

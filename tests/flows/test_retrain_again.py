@@ -54,32 +54,6 @@ def test_a_mixture_is_fitted_anew_only_where_a_part_has_changed(ran: Ran) -> Non
     }
 
 
-def flip_a_byte(file: Path) -> None:
-    raw = bytearray(file.read_bytes())
-    raw[len(raw) // 2] ^= 1
-    file.write_bytes(raw)
-
-
-def test_damage_in_every_stage_is_mended_and_the_run_comes_out_the_same(ran: Ran) -> None:
-    before = ran.again()
-    damaged = set()
-    for stage in sorted((ran.home / "store").glob("[!.]*")):
-        for folder in stage.iterdir():
-            files = [path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json"]
-            if files:
-                flip_a_byte(max(files, key=lambda path: path.stat().st_size))
-                damaged.add(stage.name)
-    assert {"read", "ingest", "prepare", "tokens", "vocabulary", "fit", "score", "audit"} <= damaged
-    again = ran.again()
-    for now, then in zip(again["models"], before["models"], strict=True):
-        assert now["name"] == then["name"]
-        assert now["test"]["nats"] == pytest.approx(then["test"]["nats"], rel=1e-6)
-    assert again["floor"] == before["floor"]
-    aside = {path.name.split("-")[0] for path in (ran.home / "store" / ".aside").iterdir()}
-    assert {"read", "ingest", "prepare", "tokens", "fit", "score"} <= aside
-    assert set(ran.again("execution.verify=true")["reused"]) >= aside
-
-
 def test_a_copied_home_goes_on_by_itself(ran: Ran, tmp_path: Path) -> None:
     import hashlib
     import shutil
@@ -114,3 +88,29 @@ def test_a_copied_home_goes_on_by_itself(ran: Ran, tmp_path: Path) -> None:
         assert not ran.home.exists()
     finally:
         away.rename(ran.home)
+
+
+def flip_a_byte(file: Path) -> None:
+    raw = bytearray(file.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    file.write_bytes(raw)
+
+
+def test_damage_in_every_stage_is_mended_and_the_run_comes_out_the_same(ran: Ran) -> None:
+    before = ran.again()
+    damaged = set()
+    for stage in sorted((ran.home / "store").glob("[!.]*")):
+        for folder in stage.iterdir():
+            files = [path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json"]
+            if files:
+                flip_a_byte(max(files, key=lambda path: path.stat().st_size))
+                damaged.add(stage.name)
+    assert {"read", "ingest", "prepare", "tokens", "vocabulary", "fit", "score", "audit"} <= damaged
+    again = ran.again()
+    for now, then in zip(again["models"], before["models"], strict=True):
+        assert now["name"] == then["name"]
+        assert now["test"]["nats"] == pytest.approx(then["test"]["nats"], rel=1e-6)
+    assert again["floor"] == before["floor"]
+    aside = {path.name.split("-")[0] for path in (ran.home / "store" / ".aside").iterdir()}
+    assert {"read", "ingest", "prepare", "tokens", "fit", "score"} <= aside
+    assert set(ran.again("execution.verify=true")["reused"]) >= aside
