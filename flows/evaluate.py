@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from core.config.run_config import RunConfig
-from flows.workers import on_workers
+from flows.server.workers import on_workers
 from tasks.data.prepare import Prepared
 from tasks.evaluation.compare import Evaluated, compare_models
 from tasks.evaluation.evaluate import measure, score

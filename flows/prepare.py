@@ -6,7 +6,7 @@ from prefect import flow
 
 from core.config.run_config import RunConfig
 from core.store import Artifact
-from flows.workers import on_workers
+from flows.server.workers import on_workers
 from tasks.data.canaries import choose
 from tasks.data.card import describe_data
 from tasks.data.prepare import (

@@ -6,7 +6,7 @@ from prefect import flow
 from prefect.futures import PrefectFuture, as_completed
 
 from core.config.run_config import RunConfig
-from flows.workers import on_workers
+from flows.server.workers import on_workers
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit import Fitted, fit, fitted_parts, relative_cost
 from tasks.fitting.fit_process import interruptible_fits

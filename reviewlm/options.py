@@ -54,8 +54,10 @@ TopP = Annotated[
 ]
 Stars = Annotated[int | None, typer.Option("--stars", min=0, max=5, help="Rating. Default: as in the data.")]
 Result = TypeVar("Result")
-WHOLE_FLOWS = ("retrain", "compare", "drift", "lr_find", "optimizers", "reproduce", "rescore", "sweep", "scaling")
-"""Flows with their own module; the others stop early and are in `flows/partial.py`."""
+WHOLE_FLOWS = {name: f"flows.{name}" for name in ("retrain", "compare", "drift", "reproduce", "rescore")} | {
+    name: f"flows.search.{name}" for name in ("lr_find", "optimizers", "scaling", "sweep")
+}
+"""Flows with a module of their own; the others stop early and are in `flows/partial.py`."""
 WITHOUT_TRACKING = ("ingest_only", "prepare_only", "replay_only")
 NeuralModel = Annotated[
     str, typer.Option("--model", help="Name of a neural model of the preset. Required if it has several.")
@@ -169,10 +171,10 @@ def run_version_flow(
 def _run(name: str, kept: str, preset: str, *given: Any, **arguments: Any) -> dict[str, Any]:
     logging.getLogger(__name__).info("starting; a temporary Prefect server needs some seconds to get ready")
     with interrupts.resumable(kept), reaching_prefect():
-        module = import_module(f"flows.{name}" if name in WHOLE_FLOWS else "flows.partial")
+        module = import_module(WHOLE_FLOWS.get(name, "flows.partial"))
         chosen: Callable[..., dict[str, Any]] = getattr(module, name)
-        import_module("flows.private_server").prepare_private_server()
-        own_runs = import_module("flows.own_runs")
+        import_module("flows.server.private_server").prepare_private_server()
+        own_runs = import_module("flows.server.own_runs")
         own_runs.end_left_runs()
         with own_runs.ended_with_process():
             return chosen(preset, *given, **arguments)

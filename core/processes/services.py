@@ -100,7 +100,7 @@ def start(home: Path) -> dict[str, str]:
     before = set(services)
     try:
         if "prefect" not in services:
-            _serve(home, services, "prefect", "flows.prefect_server", PREFECT_PORT, "/api/health")
+            _serve(home, services, "prefect", "flows.server.prefect_server", PREFECT_PORT, "/api/health")
         if "mlflow" not in services:
             _serve(home, services, "mlflow", "tracking.mlflow_server", MLFLOW_PORT, "/health")
         api = services["prefect"].address + "/api"

@@ -89,7 +89,7 @@ def test_prefects_private_server_ends_with_a_killed_run_and_the_terminal_cannot_
     code = (
         "from pathlib import Path; from core.environment import prepare_environment\n"
         f"prepare_environment(Path({str(tmp_path)!r}))\n"
-        "from flows.private_server import prepare_private_server; prepare_private_server()\n"
+        "from flows.server.private_server import prepare_private_server; prepare_private_server()\n"
         "from prefect.server.api.server import SubprocessASGIServer; import time\n"
         "SubprocessASGIServer().start(); print('ready', flush=True); time.sleep(600)"
     )

@@ -29,7 +29,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, di
     before = {name: os.environ.pop(name, None) for name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING")}
     os.environ["PREFECT_HOME"], prefect_home = str(home / "prefect"), os.environ["PREFECT_HOME"]
     try:
-        services._serve(home, started, "prefect", "flows.prefect_server", 4300, "/api/health")
+        services._serve(home, started, "prefect", "flows.server.prefect_server", 4300, "/api/health")
         services._serve(home, started, "mlflow", "tracking.mlflow_server", 5100, "/health")
         yield home, {name: int(service.address.rpartition(":")[2]) for name, service in started.items()}
     finally:
@@ -93,7 +93,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from core.environment import prepare_environment
 prepare_environment(Path(sys.argv[1]))
-from flows.private_server import lock_private_server
+from flows.server.private_server import lock_private_server
 lock_private_server()
 from prefect import flow, task
 from prefect.client.orchestration import get_client

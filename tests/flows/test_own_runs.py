@@ -11,7 +11,7 @@ from prefect.client.orchestration import get_client
 from prefect.states import Completed, Running, State
 
 from core.processes.identity import this_machine, this_process
-from flows.own_runs import PREFIX, end_left_runs, end_runs, ended_with_process
+from flows.server.own_runs import PREFIX, end_left_runs, end_runs, ended_with_process
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ import pytest
 from prefect import flow
 
 from core.store import Artifact, Built
-from flows.workers import on_workers
+from flows.server.workers import on_workers
 from tasks.stage import as_task_state, stage
 
 pytestmark = pytest.mark.slow

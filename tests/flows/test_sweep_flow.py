@@ -37,7 +37,7 @@ class Swept:
 
 @pytest.fixture(scope="module")
 def swept(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    from flows.sweep import sweep
+    from flows.search.sweep import sweep
 
     home = tmp_path_factory.mktemp("sweep")
     before = os.environ["REVIEWLM_HOME"]
@@ -150,7 +150,7 @@ def test_figures_and_tables_are_in_mlflow(swept: Swept) -> None:
 
 @pytest.mark.long
 def test_a_rerun_fits_nothing_and_says_the_same(swept: Swept) -> None:
-    from flows.sweep import sweep
+    from flows.search.sweep import sweep
 
     before = runs_of(swept.home)
     again = sweep(ONE, None, OVERRIDES)
@@ -177,7 +177,7 @@ def test_the_winners_overrides_take_the_fit_from_the_store_and_log_its_model(swe
 
 
 def test_a_sweep_of_one_trial_names_the_winner_and_is_a_run_in_mlflow(prefect_server: None, own_home: Path) -> None:
-    from flows.sweep import sweep
+    from flows.search.sweep import sweep
 
     space = 'sweep.space={"training.learning_rate" = "0.02|0.03"}'
     short = sweep(ONE, None, [*SETTINGS, "sweep.trials=1", "sweep.seeds=0", space])
@@ -201,7 +201,7 @@ def test_a_sweep_of_one_trial_names_the_winner_and_is_a_run_in_mlflow(prefect_se
 def test_a_wrong_sweep_is_refused_before_any_work(
     prefect_server: None, own_home: Path, overrides: list[str], said: str
 ) -> None:
-    from flows.sweep import sweep
+    from flows.search.sweep import sweep
 
     with pytest.raises(ConfigError, match=said):
         sweep(ONE, None, overrides)

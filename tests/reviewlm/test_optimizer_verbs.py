@@ -196,8 +196,8 @@ def test_a_rule_that_is_nearly_one_is_named() -> None:
 
 @pytest.mark.long
 def test_both_flows_run_from_a_configuration_alone(prefect_server: None, own_home: Path, tmp_path: Path) -> None:
-    from flows.lr_find import lr_find
-    from flows.optimizers import optimizers as compare
+    from flows.search.lr_find import lr_find
+    from flows.search.optimizers import optimizers as compare
 
     found = lr_find(TINY, None, [], model="lstm", out=str(tmp_path / "rates"), lowest=1e-4, highest=10.0, updates=40)
     assert (tmp_path / "rates" / "lr_find.png").is_file()

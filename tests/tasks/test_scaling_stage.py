@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-import flows.scaling
+import flows.search.scaling
 import tasks.search.scaling
 from core.config.presets import parse_config
 from core.config.run_config import RunConfig
@@ -173,15 +173,15 @@ def test_the_prediction_comes_before_the_whole_fit_begins(
 
     plan = plan_scaling(config(whole=whole))
     artifact = predict.fn(plan, prepared(), finished(plan), "run")
-    monkeypatch.setattr(flows.scaling, "resolve", lambda *about: plan.config)
-    monkeypatch.setattr(flows.scaling, "ingest", lambda config: None)
-    monkeypatch.setattr(flows.scaling, "prepare", lambda config, dataset: prepared())
-    monkeypatch.setattr(flows.scaling, "parent_run", parent_run)
+    monkeypatch.setattr(flows.search.scaling, "resolve", lambda *about: plan.config)
+    monkeypatch.setattr(flows.search.scaling, "ingest", lambda config: None)
+    monkeypatch.setattr(flows.search.scaling, "prepare", lambda config, dataset: prepared())
+    monkeypatch.setattr(flows.search.scaling, "parent_run", parent_run)
     fits = SimpleNamespace(with_options=lambda **about: lambda *these: (done.append("small"), finished(plan))[1])
-    monkeypatch.setattr(flows.scaling, "fit_small_ones", fits)
-    monkeypatch.setattr(flows.scaling, "predict", stand_in("predict", artifact))
-    monkeypatch.setattr(flows.scaling, "fit", stand_in("fit", None))
-    monkeypatch.setattr(flows.scaling, "check_prediction", stand_in("check", None))
-    result = flows.scaling.scaling.fn("small")
+    monkeypatch.setattr(flows.search.scaling, "fit_small_ones", fits)
+    monkeypatch.setattr(flows.search.scaling, "predict", stand_in("predict", artifact))
+    monkeypatch.setattr(flows.search.scaling, "fit", stand_in("fit", None))
+    monkeypatch.setattr(flows.search.scaling, "check_prediction", stand_in("check", None))
+    result = flows.search.scaling.scaling.fn("small")
     assert done == order
     assert result["prediction"]["low"] < result["prediction"]["nats"] < result["prediction"]["high"]

@@ -9,7 +9,7 @@ from prefect import flow
 from flows.ingest import ingest
 from flows.prepare import prepare
 from flows.retrain import resolve
-from flows.workers import on_workers
+from flows.server.workers import on_workers
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit import fit
 from tasks.fitting.fit_process import interruptible_fits
