@@ -63,10 +63,10 @@ class ModelEvidence:
 
     Args:
         digest: Digest of its bundle.
-        rows: Rows of `evaluation.scoring.score.score_stream`, scored for this decision; None if the model cannot be
+        rows: Rows of `evaluation.scoring.score.score_stream`, scored in this run; None if the model cannot be
             measured.
         test: Digest of the test reviews that it was scored on.
-        problem: Why it could not be scored for this decision (its files are missing or damaged); empty if it was.
+        problem: Why it could not be scored in this run (its files are missing or damaged); empty if it was.
         family: The data that it was trained on.
         departure: Largest relative difference, over reviews, between the nats of `rows` and those that the store has of
             the same bundle on the same tokens; None if the rows are the stored ones.

@@ -2,7 +2,7 @@
 
 This is a pure function; the caller moves the alias.
 
-A challenger becomes champion only if no rule fails. Both models must have been scored for this decision, on the same
+A challenger becomes champion only if no rule fails. Both models must have been scored in this run, on the same
 frozen test reviews. They are compared by open bits per byte: a vocabulary cannot improve this figure by replacing words
 with `<unk>` or by folding case (`models/tokens/surface.py` computes the price of the folded text). A tie keeps the
 champion. A figure that is not a number never promotes. Missing evidence counts against the challenger. The rules are in

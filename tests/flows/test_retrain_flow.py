@@ -98,7 +98,7 @@ def test_the_version_carries_outcome_and_reasons(ran: Ran) -> None:
     assert "| rule |" in version.description
     rules = {name for name in version.tags if name.startswith("gate/rule/")}
     assert len(rules) == len(RULES)
-    assert version.tags["gate/rule/scored now"].startswith("passed: challenger scored for this decision")
+    assert version.tags["gate/rule/scored now"].startswith("passed: challenger scored in this run")
     assert version.tags["gate/rule/novelty"].startswith("passed: ")
     assert version.tags["gate/challenger scored"]
     assert version.tags["family"] == "synthetic"

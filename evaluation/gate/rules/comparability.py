@@ -43,7 +43,7 @@ def champion_at_hand(case: GateCase) -> RuleOutcome:
 
 
 def scored_now(case: GateCase) -> RuleOutcome:
-    """Refuse figures that were not computed for this decision, or that differ from those in the store."""
+    """Refuse figures that were not computed in this run, or that differ from those in the store."""
     name, evidence = "scored now", case.evidence
     if case.identical:
         return RuleOutcome(name, None, "the challenger is the champion, so it was not scored again")
@@ -59,7 +59,7 @@ def scored_now(case: GateCase) -> RuleOutcome:
         return RuleOutcome(name, None if allowed else False, f"{detail}; the policy allows it" if allowed else detail)
     worst = max(departures, key=lambda who: _or_infinite(departures[who]))
     departure = _or_infinite(departures[worst])
-    detail = f"{' and '.join(departures)} scored for this decision; "
+    detail = f"{' and '.join(departures)} scored in this run; "
     detail += f"the {worst}'s scores differ from the stored ones by at most {departure:.1e} of a review's nats"
     return RuleOutcome(name, departure <= DEPARTURE, detail, departure, DEPARTURE)
 
