@@ -68,37 +68,45 @@ def killed_after(monkeypatch, writes):
         monkeypatch.setattr(f"{module}.write_whole", write)
 
 
-def test_a_run_killed_at_any_write_ends_in_the_same_bytes(inputs, tmp_path, monkeypatch):
-    kill_and_go_on(inputs, tmp_path, monkeypatch, 5)
+def resumed_after_kills(inputs, tmp_path, monkeypatch, every):
+    """Kill runs after 0, *every*, 2 × *every* … writes and resume each; yield its facts and the digest of its files.
 
-
-def kill_and_go_on(inputs, tmp_path, monkeypatch, every):
-    """Kill runs after 0, *every*, 2 × *every* … writes: no multiple of a part's three writes, to meet all kinds."""
-    facts = ingest(inputs, tmp_path / "whole", CONFIG)
-    expected = digest(tmp_path / "whole")
-    assert facts["records"] == 700
-    assert facts["parts"] > 10
-    assert min(facts["duplicates"], facts["quarantined"]) > 10
+    *every* is no multiple of a part's three writes, so that all kinds of writes are met.
+    """
     for writes in range(0, 200, every):
         folder = tmp_path / f"killed{writes}"
         with monkeypatch.context() as patch:
             killed_after(patch, writes)
             try:
                 ingest(inputs, folder, CONFIG)
-                break
+                return
             except Killed:
                 assert not (folder / DATASET_FILE).exists()
-        assert ingest(inputs, folder, CONFIG) == facts
-        assert digest(folder) == expected
-    else:
-        pytest.fail("the ingestion writes more often than the test expects")
+        yield ingest(inputs, folder, CONFIG), digest(folder)
+    pytest.fail("the ingestion writes more often than the test expects")
+
+
+def test_a_run_killed_at_any_write_ends_in_the_same_bytes(inputs, tmp_path, monkeypatch):
+    facts = ingest(inputs, tmp_path / "whole", CONFIG)
+    assert facts["records"] == 700
+    assert facts["parts"] > 10
+    assert min(facts["duplicates"], facts["quarantined"]) > 10
+    resumed = list(resumed_after_kills(inputs, tmp_path, monkeypatch, 5))
+    assert len(resumed) > 5
+    assert all(one == (facts, digest(tmp_path / "whole")) for one in resumed)
 
 
 @pytest.mark.parametrize("every", long_but([5, 38], {38}))
 def test_a_killed_run_that_spilt_bad_records_ends_in_the_same_bytes(inputs, tmp_path, monkeypatch, every):
     monkeypatch.setattr("corpus.ingestion.part_writer.BAD_BYTES", 300)
     monkeypatch.setattr("corpus.ingestion.part_writer.PART_BYTES", 4000)
-    kill_and_go_on(inputs, tmp_path, monkeypatch, every)
+    facts = ingest(inputs, tmp_path / "whole", CONFIG)
+    assert facts["records"] == 700
+    assert facts["parts"] > 10
+    assert min(facts["duplicates"], facts["quarantined"]) > 10
+    resumed = list(resumed_after_kills(inputs, tmp_path, monkeypatch, every))
+    assert len(resumed) > 1
+    assert all(one == (facts, digest(tmp_path / "whole")) for one in resumed)
     assert max(part.height for part in iter_parts(tmp_path / "whole")) < CONFIG.part_rows
 
 
