@@ -13,7 +13,7 @@ from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar, cast, overload
+from typing import Any, ParamSpec, TypeVar, cast
 
 from prefect import State, Task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
@@ -115,16 +115,17 @@ def stages_of_this_run() -> list[tuple[str, bool]]:
     return list(_stages.get() or [])
 
 
-@overload
-def as_task_state(built: Built) -> Artifact: ...
-@overload
-def as_task_state(built: Built, result: R) -> R: ...
-def as_task_state(built: Built, result: Any = None) -> Any:
-    """Return *result*, or the artifact, as a stage's result; wrap a reused one in the state "Reused" for the UI."""
-    result = built.artifact if result is None else result
+def as_task_state(built: Built) -> Artifact:
+    """Return the artifact as a stage's result; wrap a reused one in the state "Reused" for the UI."""
+    return result_as_task_state(built, built.artifact)
+
+
+def result_as_task_state(built: Built, result: R) -> R:
+    """Return *result* as a stage's result; wrap that of a reused artifact in the state "Reused" for the UI."""
     if not built.reused:
         return result
-    return Completed(name="Reused", message=f"{built.artifact.digest} was there already", data=result)
+    reused: Any = Completed(name="Reused", message=f"{built.artifact.digest} was there already", data=result)
+    return reused  # type: ignore[no-any-return]
 
 
 def show_table(key: str, rows: Sequence[Mapping[str, Any]], description: str) -> None:

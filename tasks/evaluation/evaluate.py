@@ -21,7 +21,7 @@ from tasks.evaluation.audit import audit_bundle, log_audit
 from tasks.evaluation.observe import CONTEXT_FILE, RELIABILITY_FILE, observe_bundle
 from tasks.fitting.fit import Fitted, bundle_digest, device_of
 from tasks.progress import progress
-from tasks.stage import as_task_state, run_stage, stage
+from tasks.stage import result_as_task_state, run_stage, stage
 from tasks.tracking.track import model_note, tracker_of
 from tracking.runs.runs import Tracker
 from tracking.tags import ADAPTATION, MEASURED_TAG, NOTE
@@ -61,7 +61,7 @@ def score(config: RunConfig, fitted: Fitted, prepared: Prepared) -> tuple[Built,
     with converted_errors(name):
         test = score_bundle(config, fitted.bundle, tokens["test"], f"{name} test")
         validation = score_bundle(config, fitted.bundle, tokens["validation"], f"{name} validation")
-    return as_task_state(Built(test.artifact, test.reused and validation.reused), (test, validation))
+    return result_as_task_state(Built(test.artifact, test.reused and validation.reused), (test, validation))
 
 
 @stage("measure", run_name="measure {fitted.spec.name}")
@@ -82,7 +82,7 @@ def measure(config: RunConfig, fitted: Fitted, scores: tuple[Built, Built], prep
     artifacts = (test.artifact, validation.artifact, samples.artifact, observed.artifact, audit.artifact)
     measured = Measured(fitted, *artifacts, checks, fresh=not test.reused)
     _log_once(tracker_of(config), measured)
-    return as_task_state(Built(test.artifact, all(built.reused for built in parts)), measured)
+    return result_as_task_state(Built(test.artifact, all(built.reused for built in parts)), measured)
 
 
 def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label: str) -> Built:

@@ -25,7 +25,7 @@ from tasks.fitting.fit_process import run_job
 from tasks.fitting.job import BUNDLE_FOLDER, FitJob
 from tasks.fitting.warm_start import INPUT, Start, starting_point
 from tasks.progress import Report, progress
-from tasks.stage import as_task_state, run_stage, show_facts, stage, store_of
+from tasks.stage import result_as_task_state, run_stage, show_facts, stage, store_of
 from tasks.tracking.track import JOURNAL, open_model_run
 from tracking.tags import START_TAG
 
@@ -84,7 +84,7 @@ def fit(
     if plan.start.note and not run.known:
         run.tracker.set_tags(run.run_id, {START_TAG: plan.start.note})
     show_facts(f"fit-{spec.name}", built.artifact, built.reused, f"MLflow run: {run.link}")
-    return as_task_state(built, Fitted(spec, built.artifact, run.run_id, built.reused))
+    return result_as_task_state(built, Fitted(spec, built.artifact, run.run_id, built.reused))
 
 
 def plan_fit(

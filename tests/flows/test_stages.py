@@ -10,7 +10,7 @@ from prefect import flow
 
 from core.store import Artifact, Built
 from flows.server.workers import on_workers
-from tasks.stage import as_task_state, stage
+from tasks.stage import result_as_task_state, stage
 
 pytestmark = pytest.mark.slow
 BUILT = Artifact("score", "abc", "somewhere", {})
@@ -21,7 +21,7 @@ _both = threading.Barrier(2)
 
 @stage("score", run_name="score {number}")
 def score(number: int, reused: bool) -> tuple[int, Path]:
-    return as_task_state(Built(BUILT, reused), (number, Path("x")))
+    return result_as_task_state(Built(BUILT, reused), (number, Path("x")))
 
 
 @stage("measure")

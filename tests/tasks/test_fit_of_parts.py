@@ -37,7 +37,7 @@ def fit_all(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tu
     monkeypatch.setattr(tasks.fitting.fit, "run_job", run_job)
     monkeypatch.setattr(tasks.fitting.fit, "open_model_run", lambda *args: nullcontext(run))
     monkeypatch.setattr(tasks.fitting.fit, "show_facts", lambda *args: None)
-    monkeypatch.setattr(tasks.fitting.fit, "as_task_state", lambda built, value: value)
+    monkeypatch.setattr(tasks.fitting.fit, "result_as_task_state", lambda built, value: value)
     stream = SimpleNamespace(digest="data", folder=own_home)
     prepared = SimpleNamespace(
         tokens={"word": {"train": stream, "validation": stream}}, vocabularies={"word": stream}, clean=stream
