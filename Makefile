@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 help:
 	@echo "make demo       install, run the whole pipeline on the embedded corpus, show what it made"
 	@echo "make test       install, run the test suite"
-	@echo "make test-all   the same with the long drills (marker long)"
+	@echo "make test-all   the same with the long drills, all random examples, and smaller instruction sets"
 	@echo "make test-gx    the tests of the data checks with another release of Great Expectations (GX=1.23.2)"
 	@echo "make ui         Prefect server, MLflow UI and a worker in the background"
 	@echo "make down       stop what make ui started"
