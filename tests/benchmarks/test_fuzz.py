@@ -124,6 +124,7 @@ def test_a_record_that_is_not_accounted_for_is_a_finding(tmp_path):
     assert "3 records, 2 accounted for" in answer["error"]
 
 
+@pytest.mark.long
 def test_a_worker_that_dies_or_hangs_is_a_finding_and_the_next_case_is_done(tmp_path):
     with Supervisor(tmp_path, cpu_seconds=60) as supervisor:
         first = supervisor.run({"target": "replay", "seed": 1})
@@ -136,6 +137,7 @@ def test_a_worker_that_dies_or_hangs_is_a_finding_and_the_next_case_is_done(tmp_
         assert supervisor.run({"target": "replay", "seed": 1, "times": 500})["key"] == "too slow"
 
 
+@pytest.mark.long
 def test_a_saved_finding_is_done_again(tmp_path):
     (tmp_path / "settings-1").mkdir()
     (tmp_path / "settings-1" / "preset.toml").write_text("seed = 3")

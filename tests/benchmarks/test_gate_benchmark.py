@@ -111,6 +111,7 @@ def test_the_best_of_nine_equals_is_no_luckier_if_it_was_chosen_on_validation():
     assert honest["promoted"] <= peeking["promoted"]
 
 
+@pytest.mark.long
 def test_a_gate_without_the_allowance_for_long_reviews_would_be_found_out(monkeypatch):
     """With intervals as if all reviews were alike, of 30 reviews far more than 2.5 % are promoted."""
     honest = promoted(WORLDS[0], 30, 0.0, 1_500, seed=2, ends=ends_before)

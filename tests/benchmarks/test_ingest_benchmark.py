@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.long
 ROOT = Path(__file__).resolve().parents[2]
 OURS = {"ours", "ours_clean", "ingest"}
 
@@ -22,7 +23,6 @@ def found(tmp_path_factory):
     return json.loads(run.stdout.splitlines()[-1])
 
 
-@pytest.mark.long
 def test_the_last_line_is_the_agreed_object(found):
     assert set(found) == {"machine", "versions", "command", "measurements", "ratios"}
     assert set(found["measurements"]) >= OURS

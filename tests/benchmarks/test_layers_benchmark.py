@@ -9,12 +9,12 @@ from torch import nn
 import benchmarks.layers as benchmark
 from models.neural.layers.cells import CELLS
 from models.neural.layers.recurrent_layers import make_layer
-from tests.long_cases import long_but
 
+pytestmark = pytest.mark.long
 SIZE = 2, 3, 4
 
 
-@pytest.mark.parametrize("name", long_but(benchmark.LAYERS, {"lstm"}))
+@pytest.mark.parametrize("name", benchmark.LAYERS)
 def test_both_sides_read_the_same_window_with_the_same_weights_by_different_layers(name: str) -> None:
     kind, nonlinearity = benchmark.LAYERS[name]
     torch.manual_seed(0)

@@ -27,6 +27,7 @@ def test_every_entry_names_code_that_stands_once_in_its_file():
     assert [one.name for one in ENTRIES if one.times_found() != 1] == []
 
 
+@pytest.mark.long
 def test_every_entry_names_a_test_that_exists():
     assert [one.name for one in ENTRIES if not one.test_exists()] == []
 
@@ -43,6 +44,7 @@ def test_no_row_with_a_formula_is_without_an_error():
     assert {one.row for one in ENTRIES} == {*FORMULAS.split()}
 
 
+@pytest.mark.long
 def test_the_page_shows_the_table_as_it_is():
     page = (ROOT / "docs" / "equations.md").read_text(encoding="utf-8")
     assert proofs(ENTRIES) in page, "put in what `python -m benchmarks.mutations --table` prints"

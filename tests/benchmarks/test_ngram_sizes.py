@@ -30,6 +30,7 @@ def test_a_row_has_size_opening_time_and_cost_of_a_token(single: Path) -> None:
         assert row["us_per_token"] > 0
 
 
+@pytest.mark.long
 def test_models_that_disagree_end_the_benchmark(single: Path, tmp_path: Path) -> None:
     fit_text(DATA / "train.txt", 1, binary=tmp_path / "other")
     with pytest.raises(SystemExit, match="held-out"):

@@ -9,10 +9,8 @@ import pytest
 
 from benchmarks.published import TABLE, Demo, Published, published
 from core.store import sha256_of_file
-from tests.long_cases import long_but
 
 FIGURES = published()
-QUICK = [figure for figure in FIGURES if figure.name != "floor"]
 REMEDY = "see `python -m benchmarks.published`; if the change is meant, correct the page and docs/figures.toml"
 
 
@@ -27,8 +25,8 @@ def test_the_demos_corpus_has_the_published_hash(demo: Demo) -> None:
     assert {figure.seed for figure in FIGURES} == {demo.config.seed}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("figure", long_but(FIGURES, QUICK), ids=lambda figure: figure.name)
+@pytest.mark.long
+@pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.name)
 def test_a_published_figure_is_found_again(demo: Demo, figure: Published) -> None:
     found = demo.value(figure.name)
     assert figure.holds(found), f"{figure.name} is {found!r}, published is {figure.value!r}; {REMEDY}"

@@ -14,6 +14,7 @@ import pytest
 
 from core.processes import children
 from core.processes.children import end_child, run_child, start_child
+from tests.long_cases import long_but
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SLEEPER = "import subprocess, sys, time\nprint('ready', flush=True)\ntime.sleep(600)\n"
@@ -37,7 +38,7 @@ def parent_of(code: str) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
     return parent, psutil.Process(parent.pid).children(recursive=True)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", long_but([signal.SIGKILL, signal.SIGTERM, signal.SIGHUP], {signal.SIGKILL}))
 def test_a_child_ends_with_its_parent_whatever_ends_that(program: Path, number: int) -> None:
     code = (
         "import subprocess, sys, time; from core.processes.children import start_child\n"

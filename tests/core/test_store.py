@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from core.errors import ArtifactError, Damaged, NotWritable, StoreFull
 from core.store import MANIFEST, Store, canonical
+from tests.long_cases import long_but
 
 
 def write_hello(work: Path) -> dict[str, int]:
@@ -186,7 +187,7 @@ def content(root: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in files if path.name != MANIFEST}
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", long_but(range(3), {0}))
 def test_kill_nine_at_any_moment_then_a_rerun_gives_the_undisturbed_bytes(tmp_path: Path, seed: int) -> None:
     import random
     import time

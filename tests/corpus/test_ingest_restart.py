@@ -86,6 +86,7 @@ def resumed_after_kills(inputs, tmp_path, monkeypatch, every):
     pytest.fail("the ingestion writes more often than the test expects")
 
 
+@pytest.mark.long
 def test_a_run_killed_at_any_write_ends_in_the_same_bytes(inputs, tmp_path, monkeypatch):
     facts = ingest(inputs, tmp_path / "whole", CONFIG)
     assert facts["records"] == 700

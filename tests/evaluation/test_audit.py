@@ -103,6 +103,7 @@ def audited(fitted, regular, reference, canaries, tmp_path_factory):
     return found
 
 
+@pytest.mark.long
 def test_a_model_that_was_trained_far_too_long_copies_and_is_told_by_every_figure(audited):
     (regular, _), (overtrained, _) = audited["regular"], audited["overtrained"]
     assert overtrained["copied_8"] > 0.2 > 0.01 > regular["copied_8"]

@@ -60,6 +60,7 @@ def test_reviews_of_the_same_source_are_not_flagged() -> None:
     assert "no drift" in flagged_sentence(report)
 
 
+@pytest.mark.long
 def test_the_false_alarm_rate_is_at_most_the_nominal_one_and_a_point() -> None:
     """Without limits, chance alone decides: 10 % nominal over all six figures, 120 batches of the same source."""
     config = DriftConfig(

@@ -30,6 +30,7 @@ def test_the_unit_of_size_does_not_matter() -> None:
     assert tokens.law(1e6) == pytest.approx(thousands.law(1e3))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seeds", long_but([1, 2], {2}))
 def test_intervals_of_80_percent_hold_between_70_and_90_percent_of_the_time(seeds: int) -> None:
     """Learning curves with known E, A, α and noise, drawn anew each time; the whole fit is 4 times the largest."""

@@ -65,6 +65,7 @@ def test_of_a_share_the_unseen_group_gives_the_exact_bound(bad):
     assert one.estimate + high == pytest.approx(beta.ppf(0.975, bad + 1, 40 - bad), abs=0.004)
 
 
+@pytest.mark.long
 def test_what_was_not_seen_widens_the_interval_of_few_reviews_and_hardly_that_of_many():
     """All reviews agree: the bound is the weight of one among n + 1, which is below 1 − 0.025^(1/n) in 97.5 %."""
     for reviews in (30, 300, 3_000):

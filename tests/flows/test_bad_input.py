@@ -171,6 +171,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(folder)], check=False)
 
 
+@pytest.mark.long
 def test_a_full_disk_is_an_error_of_the_store_and_the_previous_data_set_stays_whole(
     reviewlm: Callable[..., Done], tmp_path: Path, small_disk: Path
 ) -> None:

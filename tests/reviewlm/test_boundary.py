@@ -22,6 +22,7 @@ from core.processes import interrupts
 from core.processes.out_of_memory import is_out_of_memory
 from reviewlm import terminal
 from reviewlm.boundary import run_verb
+from tests.long_cases import long_but
 
 
 class PanicException(BaseException):
@@ -247,7 +248,9 @@ def call(redirection: str, home: Path, arguments: str) -> subprocess.CompletedPr
     return subprocess.run(["bash", "-c", line], env=environment, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("arguments", ["tracking waiting", "tracking waiting --json", "--help"])
+@pytest.mark.parametrize(
+    "arguments", long_but(["tracking waiting", "tracking waiting --json", "--help"], {"tracking waiting --json"})
+)
 def test_a_full_or_closed_standard_output_ends_quietly(arguments: str, tmp_path: Path) -> None:
     full = call(">/dev/full", tmp_path, arguments)
     assert full.returncode == 5

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.long_cases import long_but
+
 
 def reviewlm(*arguments: str, home: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
     import os
@@ -47,15 +49,22 @@ def test_synth_prints_its_facts_as_json_and_is_the_same_for_the_same_seed(tmp_pa
 
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
-    [
-        (("run", "--set", "models.1.hiden=3"), 2, "did you mean 'hidden'"),
-        (("run", "--preset", "smal"), 2, "did you mean 'small'"),
-        (("run", "--nonsense"), 2, "No such option"),
-        (("generate",), 7, "no champion"),
-        (("suggest", "the food was"), 7, "no champion"),
-        (("score", "/no/such/file"), 3, "cannot be read"),
-        (("generate", "--stars", "7"), 2, "stars"),
-    ],
+    long_but(
+        [
+            (("run", "--set", "models.1.hiden=3"), 2, "did you mean 'hidden'"),
+            (("run", "--preset", "smal"), 2, "did you mean 'small'"),
+            (("run", "--nonsense"), 2, "No such option"),
+            (("generate",), 7, "no champion"),
+            (("suggest", "the food was"), 7, "no champion"),
+            (("score", "/no/such/file"), 3, "cannot be read"),
+            (("generate", "--stars", "7"), 2, "stars"),
+        ],
+        {
+            (("run", "--set", "models.1.hiden=3"), 2, "did you mean 'hidden'"),
+            (("generate",), 7, "no champion"),
+            (("score", "/no/such/file"), 3, "cannot be read"),
+        },
+    ),
 )
 def test_errors_have_their_exit_code_and_no_traceback(
     tmp_path: Path, arguments: tuple[str, ...], code: int, said: str

@@ -226,6 +226,7 @@ def test_a_fit_killed_in_one_rank_and_then_in_all_ends_as_if_nothing_had_happene
     assert summary["tokens"] == undisturbed["tokens"]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_no_rank_outlives_the_process_that_wanted_the_fit(data: Path, tmp_path: Path) -> None:
     file = tmp_path / "job.json"

@@ -76,6 +76,7 @@ def fitted(folder: Path) -> Path:
     return folder / "bundle"
 
 
+@pytest.mark.long
 def test_a_stranger_gets_the_same_answers_without_our_code(tracker: Tracker, tmp_path: Path):
     environment = {**os.environ, "MLFLOW_TRACKING_URI": tracker.uri, "PYTHONPATH": ""}
     done = subprocess.run(

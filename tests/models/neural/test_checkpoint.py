@@ -178,7 +178,7 @@ RECIPES = {
 }
 
 
-@pytest.mark.parametrize("recipe", long_but(RECIPES, {"averaged weights", "momentum"}))
+@pytest.mark.parametrize("recipe", long_but(RECIPES, {"averaged weights"}))
 def test_whatever_the_recipe_remembers_survives_kills(tmp_path, recipe, monkeypatch):
     """Killed three times, the last time in the second epoch; restart points are both of evaluations and in between."""
     training = replace(TRAINING, **RECIPES[recipe])
@@ -199,7 +199,7 @@ def test_whatever_the_recipe_remembers_survives_kills(tmp_path, recipe, monkeypa
     assert journal(tmp_path / "killed") == journal(tmp_path / "plain")
 
 
-@pytest.mark.parametrize("factor", [float("inf"), 30.0], ids=["not finite", "spike"])
+@pytest.mark.parametrize("factor", long_but([float("inf"), 30.0], {30.0}), ids=["not finite", "spike"])
 def test_a_divergence_on_the_way_does_not_spoil_the_resume(tmp_path, undisturbed, monkeypatch, factor):
     """At the full rate the 30th update spoils a weight matrix; one of two such trainings is killed after that."""
     step, full_rate = torch.optim.AdamW.step, learning_rate(TRAINING, 29, undisturbed[1]["updates"])

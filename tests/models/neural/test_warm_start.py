@@ -144,6 +144,7 @@ def curve(work):
     return [(line["step"], line["validation/nats"]) for line in lines if "validation/nats" in line]
 
 
+@pytest.mark.long
 def test_on_new_data_the_champions_weights_reach_the_cold_result_with_a_third_of_the_tokens(old, tmp_path):
     vocabulary, bundles = old
     train = stream(tmp_path / "train", vocabulary, reviews(250, 3, PRAISE_NOW))
