@@ -70,8 +70,8 @@ class Recipe:
 
 RECIPES = {
     "ptb": Recipe("Penn Treebank", 76.0, True, 2, 1, RecurrentSpec(
-        layers=2, hidden=640, embedding=512, remind=False, objective=ObjectiveSpec(head=1_000), variational=True,
-        dropout=0.3, input_dropout=0.4, output_dropout=0.45, embedding_dropout=0.05, weight_drop=0.25,
+        layers=2, hidden=640, embedding=512, condition_on_stars=False, objective=ObjectiveSpec(head=1_000),
+        variational=True, dropout=0.3, input_dropout=0.4, output_dropout=0.45, embedding_dropout=0.05, weight_drop=0.25,
         training=TrainingSpec(
             epochs=18, batch=32, bptt_len=35, learning_rate=2.5e-3, weight_decay=0.05, evaluations=8,
             state_reset_prob=0.0, activation_penalty=1.0, temporal_penalty=0.5,

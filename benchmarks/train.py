@@ -48,8 +48,8 @@ from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
 
 SHORT = RecurrentSpec(
-    kind="gru", name="gru", hidden=320, embedding=256, dropout=0.0, remind=False, objective=ObjectiveSpec(head=500),
-    training=TrainingSpec(
+    kind="gru", name="gru", hidden=320, embedding=256, dropout=0.0, condition_on_stars=False,
+    objective=ObjectiveSpec(head=500), training=TrainingSpec(
         batch=24, bptt_len=25, learning_rate=2e-2, weight_decay=0.1, beta1=0.8, beta2=0.95, clip=0.5,
         schedule="linear", final_rate=0.0, evaluations=1, state_reset_prob=0.0,
     ),
@@ -196,7 +196,8 @@ def compare(
 def comparable(lines: LineText, hidden: int, batch: int, threads: int, seconds: float) -> dict[str, float]:
     """Return the speed of a two-layer network of the peer's size, from about *seconds* seconds of training."""
     spec = RecurrentSpec(
-        layers=2, hidden=hidden, embedding=hidden, dropout=0.2, remind=False, objective=ObjectiveSpec(head=HEAD),
+        layers=2, hidden=hidden, embedding=hidden, dropout=0.2, condition_on_stars=False,
+        objective=ObjectiveSpec(head=HEAD),
         training=TrainingSpec(batch=batch, bptt_len=35, evaluations=1, state_reset_prob=0.0, epochs=0.02),
     )  # fmt: skip
     lines = LineText({**lines.lines, "valid": lines.lines["valid"][:200]}, lines.words)

@@ -98,7 +98,7 @@ def toy_spec(case: ToyCase, hidden: int = 64, batch: int = 32, seed: int = 1) ->
         batch=batch, learning_rate=case.learning_rate, weight_decay=0.0, precision="float32", seed=seed
     )
     small = replace(case.cell, hidden=hidden, embedding=hidden, dropout=0.0, training=training)
-    return replace(small, tied=False, remind=False, objective=ObjectiveSpec(output="softmax"))
+    return replace(small, tied=False, condition_on_stars=False, objective=ObjectiveSpec(output="softmax"))
 
 
 def learn(

@@ -240,14 +240,14 @@ def _choice(kind: Any, text: str) -> Choice:
 def _value(kinds: set[Any], text: str) -> Value:
     """Return one choice with the type of its option."""
     words = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
-    if text in words:
-        return text
-    if bool in kinds and (text := OLD_CHOICES.get(text, text)) in ("true", "false"):
-        return text == "true"
+    allowed = words or (["true", "false"] if bool in kinds else [])
+    if text not in allowed and OLD_CHOICES.get(text) in allowed:
+        text = OLD_CHOICES[text]
+    if text in allowed:
+        return text if text in words else text == "true"
     if {int, float} & kinds:
         whole = float not in kinds
         return int(_number(text, True)) if whole else _number(text, False)
-    allowed = words or (["true", "false"] if bool in kinds else [])
     if not allowed:
         raise ValueError("this option is a list, which cannot be searched")
     near = difflib.get_close_matches(text, allowed, n=1)

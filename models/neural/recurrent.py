@@ -1,7 +1,7 @@
 """Build recurrent language models (Mikolov et al. 2010): embedding, L recurrent layers, softmax tied to the embedding.
 
     x_t = C[w_t]                              look-up, the same as the one-hot vector times C
-    x_t = C[w_t] + C[s]                       with `remind`: s is the star token read last
+    x_t = C[w_t] + C[s]                       with `condition_on_stars`: s is the star token read last
     h_t^1 = cell(x_t, h_{t−1}^1), h_t^l = cell(h_t^{l−1}, h_{t−1}^l)
     y_t = P h_t^L                             only where H differs from E and the output is tied
     p(w_{t+1} | w_1 … w_t) = softmax(C y_t + b)
@@ -33,8 +33,8 @@ from .output import build_output
 class RecurrentNetwork(Network):
     """Embedding, L recurrent layers with dropout around each, projection where needed, output layer.
 
-    The layers have parameters of the same names and shapes for `spec.cells` "own" and "fused". So weights trained with
-    one load into the other and give the same numbers.
+    The layers have parameters of the same names and shapes for `spec.cells` "reference" and "fused". So weights trained
+    with one load into the other and give the same numbers.
 
     Args:
         spec: Architecture, objective and number format.
@@ -66,7 +66,7 @@ class RecurrentNetwork(Network):
             )
             for size in sizes
         )
-        self.remind = spec.remind
+        self.condition_on_stars = spec.condition_on_stars
         self.forgets = not spec.training.stateful
         self.input_dropout = Dropout(_given(spec.input_dropout, spec.dropout), spec.variational)
         self.dropout = Dropout(spec.dropout, spec.variational)
@@ -129,14 +129,14 @@ class RecurrentNetwork(Network):
         return None if bool(keep_BT.all()) else keep_BT
 
     def _inputs(self, ids_BT: Tensor, stars_BT: Tensor) -> Tensor:
-        """Return the embeddings of the words, plus those of the stars with `remind`; some words may be dropped."""
+        """Return the embeddings of the words, plus the stars' with `condition_on_stars`; some words may be dropped."""
         # One look-up for both: its backward pass writes a gradient matrix of all V rows.
-        ids_2BT = torch.stack([ids_BT, stars_BT]) if self.remind else ids_BT[None]
+        ids_2BT = torch.stack([ids_BT, stars_BT]) if self.condition_on_stars else ids_BT[None]
         x_2BTE = self.embedding(ids_2BT)
         mask_V1 = word_mask(self.embedding.weight, self.embedding_dropout) if self.training else None
         if mask_V1 is not None:
             x_2BTE = x_2BTE * mask_V1[ids_2BT]
-        return x_2BTE[0] + x_2BTE[1] * (stars_BT > STARS[0])[..., None] if self.remind else x_2BTE[0]
+        return x_2BTE[0] + x_2BTE[1] * (stars_BT > STARS[0])[..., None] if self.condition_on_stars else x_2BTE[0]
 
 
 def _given(value: float | None, otherwise: float) -> float:

@@ -10,7 +10,7 @@ from dataclasses import field
 from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, PlainSerializer
 
 from ..options import MOST, Count, Name, Number, OnlyWith, OrNone, ShareBelowOne, Since, Unused, Whole, options, require
 from .training.spec import TrainingSpec as TrainingSpec
@@ -19,6 +19,12 @@ WIDEST = 65_536
 """Largest size of a layer: beyond it a single matrix product would not fit any machine."""
 Width = Annotated[Whole, Field(ge=1, le=WIDEST)]
 Entries = Annotated[Whole, Field(ge=1, le=10_000_000)]
+Cells = Annotated[
+    Literal["fused", "reference"],
+    BeforeValidator(lambda value: "reference" if value == "own" else value),
+    PlainSerializer(lambda cells, form: "own" if form.by_alias and cells == "reference" else cells),
+]
+"""How a recurrent layer is computed. Stored models have the old name "own" of "reference"."""
 
 
 @options
@@ -73,24 +79,24 @@ class RecurrentSpec:
             tied output; an untied output has rows of size H.
         nonlinearity: For the "rnn" kind; the other kinds have no choice.
         cells: "fused" uses torch.nn's layer, or, for training in bf16 on the CPU, the layers of
-            `models/neural/fused/`; "own" uses the equations of `models/neural/layers/cells.py`. The results are equal
-            up to rounding.
+            `models/neural/fused/`; "reference" uses the equations of `models/neural/layers/cells.py`. The results are
+            equal up to rounding.
         tied: Output rows are the embedding's rows.
         dropout: On embeddings, between layers and on the output of the last layer.
         variational: Use one dropout mask for all positions of a window instead of one per position. A window that is
             read in pieces gets a new mask for each piece (`models/neural/layers/dropout.py`). So do the other masks
             below that are drawn per window.
-        remind: Add the embedding of the review's star token to every input, so that the model does not lose the wanted
-            rating along a review. False leaves the star token to the recurrent memory alone.
+        condition_on_stars: Add the embedding of the review's star token to every input, so that the model does not lose
+            the wanted rating along a review. False leaves the star token to the recurrent memory alone.
         objective: Output layer and loss.
         training: How the network is trained.
         form: For the "gru" kind: "cudnn" applies the reset gate after the matrix product with the state, "cho" before
-            it (Cho et al. 2014, the form of most text books; needs cells "own").
+            it (Cho et al. 2014, the form of most text books; needs cells "reference").
         embedding_dropout: Share of the vocabulary whose embedding is zeroed in a window (Gal & Ghahramani 2016).
         input_dropout: On the embeddings that enter the first layer; None uses `dropout`.
         output_dropout: On the last layer's output; None uses `dropout`.
         weight_drop: Share of the recurrent weights zeroed in a window (DropConnect; Merity et al. 2017).
-        layer_norm: Normalise the gates' inputs (Ba, Kiros & Hinton 2016; needs cells "own").
+        layer_norm: Normalise the gates' inputs (Ba, Kiros & Hinton 2016; needs cells "reference").
         forget_bias: Initial bias of the forget gate of the "lstm" kind.
         recurrent_start: Initial recurrent matrix of each gate. "usual": uniform in ±1/√H, but the identity for the relu
             network. "uniform": uniform for the relu network too. "orthogonal": keeps lengths (Saxe, McClelland &
@@ -106,11 +112,11 @@ class RecurrentSpec:
     hidden: Width = 320
     embedding: Width = 256
     nonlinearity: Literal["tanh", "relu", "sigmoid", "arctan"] = "tanh"
-    cells: Literal["fused", "own"] = "fused"
+    cells: Cells = "fused"
     tied: bool = True
     dropout: ShareBelowOne = 0.1
     variational: bool = False
-    remind: bool = True
+    condition_on_stars: Annotated[bool, Field(alias="remind")] = True
     objective: ObjectiveSpec = field(default_factory=ObjectiveSpec)
     training: TrainingSpec = field(default_factory=TrainingSpec)
     form: Annotated[Literal["cudnn", "cho"], Since("0.1.0")] = "cudnn"
@@ -128,16 +134,17 @@ class RecurrentSpec:
     def __post_init__(self) -> None:
         seen = "false for a language model: a network that also reads from the end sees the words it is to predict"
         require(not self.bidirectional, "bidirectional", self.bidirectional, seen)
-        own = self.cells == "own"
-        needs_own = "left as it is, or cells = 'own': torch's fused layers cannot do that"
+        reference = self.cells == "reference"
+        needs_reference = "left as it is, or cells = 'reference': torch's fused layers cannot do that"
         words = self.objective.output != "hierarchical" or not self.tied
         require(words, "tied", self.tied, "false with the hierarchical output, whose rows are choices and not words")
-        possible = self.form == "cudnn" or (own and self.kind == "gru")
-        require(possible, "form", self.form, "'cudnn', or a GRU of own cells")
-        require(own or not self.layer_norm, "layer_norm", self.layer_norm, needs_own)
+        possible = self.form == "cudnn" or (reference and self.kind == "gru")
+        require(possible, "form", self.form, "'cudnn', or a GRU with cells = 'reference'")
+        require(reference or not self.layer_norm, "layer_norm", self.layer_norm, needs_reference)
         choice = self.kind == "rnn" or self.nonlinearity == "tanh"
         require(choice, "nonlinearity", self.nonlinearity, "'tanh' but for the kind 'rnn': LSTM and GRU have no choice")
-        require(own or self.nonlinearity in ("tanh", "relu"), "nonlinearity", self.nonlinearity, needs_own)
+        usual = reference or self.nonlinearity in ("tanh", "relu")
+        require(usual, "nonlinearity", self.nonlinearity, needs_reference)
         gate = self.forget_bias == 1 or self.kind == "lstm"
         require(gate, "forget_bias", self.forget_bias, "1 but for the kind 'lstm': no other has that gate")
         kept = self.kind == "rnn" or self.recurrent_start != "identity"

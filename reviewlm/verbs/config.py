@@ -74,11 +74,12 @@ def explain(
     preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
     """Explain one setting: its value in the preset, its default, its values and range, and what it is for."""
-    from core.config.old_names import SECTION, new_name
+    from core.config.old_names import new_name
 
     found = {key: (one, value) for key, one, value in _described(_loaded(preset, set))}
-    model, section, option = setting.rpartition(f"{SECTION}.")
-    setting = model + new_name(section + option, "config explain")
+    if setting.startswith("models.") and setting.count(".") >= 2:
+        models, model, option = setting.split(".", 2)
+        setting = f"{models}.{model}.{new_name(option, 'config explain')}"
     if setting not in found:
         inside = [key for key in found if key.rpartition(".")[2] == setting.rpartition(".")[2]]
         near = inside or difflib.get_close_matches(setting, found, n=3)

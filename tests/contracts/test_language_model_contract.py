@@ -53,7 +53,7 @@ SPECS = {
     "rnn": RecurrentSpec(kind="rnn", objective=SOFTMAX, **SMALL),
     "gru": RecurrentSpec(kind="gru", objective=TWO_LEVEL, **SMALL),
     "lstm": RecurrentSpec(kind="lstm", objective=TWO_LEVEL, **SMALL),
-    "lstm-own": RecurrentSpec(kind="lstm", cells="own", objective=SOFTMAX, **{**SMALL, "embedding": 6}),
+    "lstm-own": RecurrentSpec(kind="lstm", cells="reference", objective=SOFTMAX, **{**SMALL, "embedding": 6}),
     "lstm-untied": RecurrentSpec(kind="lstm", layers=2, tied=False, objective=SOFTMAX, **SMALL),
     "nplm": NPLMSpec(context=2, objective=SOFTMAX, **SMALL),
     "nplm-two-level": NPLMSpec(context=3, direct=False, objective=TWO_LEVEL, **SMALL),

@@ -39,7 +39,7 @@ def test_C19_options_that_only_one_side_has_are_such_that_the_other_side_does_th
     for spec in recurrent:
         assert isinstance(spec, RecurrentSpec)
         named = {"kind", "name", "vocabulary", "embedding", "hidden", "dropout", "objective", "training"}
-        plain = RecurrentSpec(kind=spec.kind, layers=1, tied=False, remind=False)
+        plain = RecurrentSpec(kind=spec.kind, layers=1, tied=False, condition_on_stars=False)
         own = {one.name for one in fields(RecurrentSpec)} - named
         assert {name: getattr(spec, name) for name in own} == {name: getattr(plain, name) for name in own}
 

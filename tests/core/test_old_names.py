@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +18,29 @@ from models.options import stored
 from models.specs import RecurrentSpec, TrainingSpec, identity, spec_from_dict
 
 TABLE = {
-    "window": "bptt_len", "backprop": "bptt_grad_len", "carry": "stateful", "reset": "state_reset_prob",
-    "spike": "loss_spike_threshold",
+    "training.window": "training.bptt_len", "training.backprop": "training.bptt_grad_len",
+    "training.carry": "training.stateful", "training.reset": "training.state_reset_prob",
+    "training.spike": "training.loss_spike_threshold", "remind": "condition_on_stars",
 }  # fmt: skip
 VALUES: dict[str, tuple[Any, Any]] = {
-    "window": (20, 20), "backprop": (90, 90), "carry": ("review", False), "reset": (0.5, 0.5), "spike": (3.0, 3.0),
+    "training.window": (20, 20), "training.backprop": (90, 90), "training.carry": ("review", False),
+    "training.reset": (0.5, 0.5), "training.spike": (3.0, 3.0), "remind": (False, False),
 }  # fmt: skip
 """By old name: a value as it was written, and the value of the option today."""
 
 
-def trained(config: Any) -> TrainingSpec:
+def recurrent(config: Any) -> RecurrentSpec:
     (spec,) = [one for one in config.models if isinstance(one, RecurrentSpec)]
-    return spec.training
+    return spec
+
+
+def value_of(spec: Any, option: str) -> Any:
+    return attrgetter(TABLE[option])(spec)
+
+
+def nested(option: str, value: Any) -> dict[str, Any]:
+    section, _, name = option.rpartition(".")
+    return {section: {name: value}} if section else {name: value}
 
 
 def test_the_table_of_old_names() -> None:
@@ -39,17 +52,19 @@ def test_an_override_and_a_preset_may_have_the_old_name_and_one_line_says_so(
     old: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     written, value = VALUES[old]
-    text = f'"{written}"' if isinstance(written, str) else str(written)
+    text = json.dumps(written)
+    section, _, name = old.rpartition(".")
     preset = tmp_path / "mine.toml"
-    preset.write_text(f'[[models]]\nkind = "ngram"\n[[models]]\nkind = "lstm"\n[models.training]\n{old} = {text}\n')
+    header = f"[models.{section}]\n" if section else ""
+    preset.write_text(f'[[models]]\nkind = "ngram"\n[[models]]\nkind = "lstm"\n{header}{name} = {text}\n')
     for where, load in (
-        ("--set", lambda: load_config("small", [f"models.lstm.training.{old}={text}"])),
+        ("--set", lambda: load_config("small", [f"models.lstm.{old}={text}"])),
         (str(preset), lambda: load_config(str(preset))),
     ):
         caplog.clear()
         with caplog.at_level(logging.WARNING):
-            assert getattr(trained(load()), TABLE[old]) == value
-        said = f"{where}: training.{old} is now called training.{TABLE[old]}; please rename it"
+            assert value_of(recurrent(load()), old) == value
+        said = f"{where}: {old} is now called {TABLE[old]}; please rename it"
         assert [record.getMessage() for record in caplog.records] == [said]
 
 
@@ -58,24 +73,36 @@ def test_a_record_and_a_stored_model_may_have_the_old_name_without_a_word(
     old: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     written, value = VALUES[old]
+    section, _, name = old.rpartition(".")
     recorded = load_config("small").model_dump(mode="json", by_alias=True)
     (spec,) = [one for one in recorded["models"] if one["kind"] == "lstm"]
-    spec["training"][old] = written
+    (spec[section] if section else spec)[name] = written
     with caplog.at_level(logging.WARNING):
-        assert getattr(trained(change_config(recorded)), TABLE[old]) == value
-        stored_spec: Any = spec_from_dict({"kind": "lstm", "training": {old: written}} | {"name": "lstm"})
-    assert getattr(stored_spec.training, TABLE[old]) == value
+        assert value_of(recurrent(change_config(recorded)), old) == value
+        stored_spec: Any = spec_from_dict({"kind": "lstm", "name": "lstm", **nested(old, written)})
+    assert value_of(stored_spec, old) == value
     assert not caplog.records
-    assert identity(stored_spec)["training"][old] == written
+    kept = identity(stored_spec)
+    assert (kept[section] if section else kept)[name] == written
     assert spec_from_dict(stored(stored_spec)) == stored_spec
+
+
+def test_the_old_choice_of_cells_is_read_and_kept_in_digests(tmp_path: Path) -> None:
+    spec: Any = spec_from_dict({"kind": "gru", "name": "gru", "cells": "own", "form": "cho"})
+    assert spec.cells == "reference"
+    assert spec == RecurrentSpec(kind="gru", name="gru", cells="reference", form="cho")
+    assert identity(spec)["cells"] == "own"
+    assert parse_space(RecurrentSpec(), {"cells": "fused|own"}) == {"cells": Choice(("fused", "reference"))}
+    (fused,) = [one for one in load_config("small", ["models.lstm.cells=own"]).models if one.name == "lstm"]
+    assert fused.cells == "reference"  # type: ignore[union-attr]
 
 
 def test_a_new_name_overrides_an_old_one_of_a_record_and_of_a_preset(tmp_path: Path) -> None:
     recorded = load_config("small").model_dump(mode="json", by_alias=True)
-    assert trained(change_config(recorded, ["models.lstm.training.bptt_len=7"])).bptt_len == 7
+    assert recurrent(change_config(recorded, ["models.lstm.training.bptt_len=7"])).training.bptt_len == 7
     preset = tmp_path / "mine.toml"
     preset.write_text('[[models]]\nkind = "ngram"\n[[models]]\nkind = "lstm"\n[models.training]\nwindow = 20\n')
-    assert trained(load_config(str(preset), ["models.lstm.training.bptt_len=7"])).bptt_len == 7
+    assert recurrent(load_config(str(preset), ["models.lstm.training.bptt_len=7"])).training.bptt_len == 7
 
 
 def test_both_names_at_once_are_refused() -> None:

@@ -15,8 +15,9 @@ from models.specs import KINDS, NGramSpec, ObjectiveSpec, RecurrentSpec, Trainin
 
 NEEDED: dict[str, dict[str, Any]] = {"mixture": {"parts": ("a", "b")}}
 EVERYTHING = RecurrentSpec(
-    kind="rnn", nonlinearity="relu", cells="own", tied=False, variational=True, remind=False, embedding_dropout=0.1,
-    input_dropout=0.2, output_dropout=0.3, weight_drop=0.4, layer_norm=True, recurrent_start="identity",
+    kind="rnn", nonlinearity="relu", cells="reference", tied=False, variational=True, condition_on_stars=False,
+    embedding_dropout=0.1, input_dropout=0.2, output_dropout=0.3, weight_drop=0.4,
+    layer_norm=True, recurrent_start="identity",
     objective=ObjectiveSpec("adaptive", head=500, chunk=7, cutoffs=(600, 700), shrink=2.0),
     training=TrainingSpec(
         2.0, 8, 20, 40, optimizer="momentum", momentum=0.5, l2=0.1, schedule="linear", clip=None, clip_value=0.5,

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from ...options import Count, Number, ShareBelowOne, Unused, options, require, stored
 from ...specs import KINDS, RecurrentSpec, TrainingSpec
+from ..spec import Cells
 
 Loss = Literal["cross_entropy", "hinge", "hinge_sum", "squared_error", "zero_one"]
 """Names of the training losses; the formulas are in `losses.py`."""
@@ -39,10 +40,10 @@ class LabellingSpec:
         hidden: Units of each layer and direction (H).
         embedding: Size of the word embeddings (E).
         dropout: On embeddings, between layers, and on the features that enter the head.
-        cells: "fused" or "own", as in `RecurrentSpec`; so are the next five options.
+        cells: "fused" or "reference", as in `RecurrentSpec`; so are the next five options.
         nonlinearity: For the "rnn" kind.
         form: For the "gru" kind.
-        layer_norm: Needs cells "own".
+        layer_norm: Needs cells "reference".
         forget_bias: For the "lstm" kind.
         recurrent_start: Initial recurrent matrices.
         training: Optimisation; `batch` counts sequences, `epochs` passes over them. Options that only make sense for
@@ -61,7 +62,7 @@ class LabellingSpec:
     hidden: Count = 128
     embedding: Count = 128
     dropout: ShareBelowOne = 0.1
-    cells: Literal["fused", "own"] = "fused"
+    cells: Cells = "fused"
     nonlinearity: Literal["tanh", "relu", "sigmoid", "arctan"] = "tanh"
     form: Literal["cudnn", "cho"] = "cudnn"
     layer_norm: bool = False

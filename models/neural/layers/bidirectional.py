@@ -30,7 +30,7 @@ class BidirectionalEncoder(nn.Module):
         inputs: E.
         hidden: H of each direction; the outputs have 2 H entries.
         layers: L.
-        cells: "fused" or "own".
+        cells: "fused" or "reference".
         dropout: On the outputs of all layers except the last, while training; in [0, 1).
         options: Further options of `make_layer`.
 

@@ -159,7 +159,7 @@ class Cell:
         step: One step, called like the functions above.
         gates: Gates whose rows are stacked.
         states: Number of state tensors.
-        fused: The layer of torch.nn that computes the same; None if there is none: then only cells "own" work.
+        fused: The layer of torch.nn that computes the same; None if there is none: then only cells "reference" work.
         normed: Numbers of gates that `layer_norm.py` normalises together, in the order of their rows; () normalises
             no product, only the argument of f.
         squash: Whether `step` takes an f, with a normalisation right before it.

@@ -68,18 +68,18 @@ def make_layer(
         kind: "rnn", "gru" or "lstm", or another one of `CELLS`.
         inputs: E.
         hidden: H.
-        cells: "own" or "fused".
+        cells: "reference" or "fused".
         nonlinearity: For the "rnn" kind.
-        form: For the "gru" kind; "cho" needs cells "own".
+        form: For the "gru" kind; "cho" needs cells "reference".
         forget_bias: For the "lstm" kind: initial b_if + b_hf.
-        layer_norm: See `layer_norm.py`; needs cells "own".
+        layer_norm: See `layer_norm.py`; needs cells "reference".
         start: Initial recurrent matrices; a key of `STARTS`.
 
     Raises:
         ValueError: torch has no such fused layer.
     """
     name = cell_name(kind, form)
-    if cells == "own":
+    if cells == "reference":
         layer: nn.Module = (NormedLayer if layer_norm else OwnLayer)(name, inputs, hidden, nonlinearity)
     else:
         layer = _fused(name, inputs, hidden, nonlinearity, layer_norm)
@@ -101,7 +101,7 @@ def _fused(name: str, inputs: int, hidden: int, nonlinearity: str, layer_norm: b
     make = CELLS[name].fused
     if make is None or layer_norm or nonlinearity not in ("tanh", "relu"):
         asked = f"{name!r}, nonlinearity {nonlinearity!r}, layer_norm {layer_norm}"
-        raise ValueError(f"torch has no fused layer for the cell {asked}: that needs cells = 'own'")
+        raise ValueError(f"torch has no fused layer for the cell {asked}: that needs cells = 'reference'")
     options: dict[str, Any] = {"nonlinearity": nonlinearity} if name == "rnn" else {}
     return make(inputs, hidden, batch_first=True, **options)
 

@@ -39,7 +39,7 @@ def torchs(kind, encoder, layers):
     return reference
 
 
-@pytest.mark.parametrize("cells", ["own", "fused"])
+@pytest.mark.parametrize("cells", ["reference", "fused"])
 @pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
 @pytest.mark.parametrize("layers", [1, 2])
 def test_outputs_and_summary_equal_torchs_bidirectional_layer_on_packed_sequences(kind, layers, cells):
@@ -53,7 +53,7 @@ def test_outputs_and_summary_equal_torchs_bidirectional_layer_on_packed_sequence
     torch.testing.assert_close(summary, torch.cat([h[-2], h[-1]], -1), atol=1e-12, rtol=1e-12)
 
 
-@pytest.mark.parametrize("options", [{"kind": "lstm"}, {"kind": "gru", "cells": "own", "form": "cho"}])
+@pytest.mark.parametrize("options", [{"kind": "lstm"}, {"kind": "gru", "cells": "reference", "form": "cho"}])
 def test_padding_never_changes_a_result_or_gets_a_gradient(options):
     encoder, x = make(**options), random_inputs().requires_grad_()
     outputs, summary = encoder(x, LENGTHS)
@@ -126,7 +126,7 @@ def test_leak_a_bidirectional_encoders_next_word_loss_collapses_on_text_that_nob
     parameters = [*embedding.parameters(), *encoder.parameters(), *output.parameters()]
     leaked = trained_loss(lambda rows: encoder(embedding(rows), lengths)[0], parameters, output, ids)
     spec = RecurrentSpec(
-        kind="gru", hidden=24, embedding=16, tied=False, remind=False, dropout=0.0,
+        kind="gru", hidden=24, embedding=16, tied=False, condition_on_stars=False, dropout=0.0,
         objective=ObjectiveSpec("softmax"), training=TrainingSpec(precision="float32"),
     )  # fmt: skip
     network, own = RecurrentNetwork(spec, torch.ones(size)), nn.Linear(24, size)

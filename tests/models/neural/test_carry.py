@@ -13,11 +13,11 @@ KINDS = {
     "rnn": {"kind": "rnn"},
     "relu": {"kind": "rnn", "nonlinearity": "relu"},
     "gru": {"kind": "gru"},
-    "gru-cho": {"kind": "gru", "form": "cho", "cells": "own"},
+    "gru-cho": {"kind": "gru", "form": "cho", "cells": "reference"},
     "lstm": {"kind": "lstm"},
-    "lstm-own": {"kind": "lstm", "cells": "own"},
-    "lstm-normed": {"kind": "lstm", "cells": "own", "layer_norm": True},
-    "lstm-not-reminded": {"kind": "lstm", "remind": False},
+    "lstm-own": {"kind": "lstm", "cells": "reference"},
+    "lstm-normed": {"kind": "lstm", "cells": "reference", "layer_norm": True},
+    "lstm-not-reminded": {"kind": "lstm", "condition_on_stars": False},
 }
 
 

@@ -48,7 +48,8 @@ def random(*shape, seed=0):
 
 def network_of(kind="rnn", **options):
     torch.manual_seed(1)
-    defaults = {"hidden": H, "embedding": E, "dropout": 0.0, "remind": False, "tied": False, "cells": "own"}
+    still = {"dropout": 0.0, "condition_on_stars": False, "tied": False, "cells": "reference"}
+    defaults = {"hidden": H, "embedding": E, **still}
     spec = RecurrentSpec(kind=kind, objective=SOFTMAX, training=FLOAT32, **(defaults | options))
     network = RecurrentNetwork(spec, torch.ones(V)).double()
     with torch.no_grad():
@@ -267,8 +268,9 @@ def test_C17_another_variant_is_one_entry_of_the_register(layer_norm, monkeypatc
     """R 67–70, "many others": such a cell is trained by the trainer as it is, plain and normalised."""
     monkeypatch.setitem(CELLS, "minimal", Cell(minimal_gated_cell, 2, 1, None, normed=(1, 1), candidate=True))
     torch.manual_seed(1)
-    options = {"hidden": 16, "embedding": 8, "dropout": 0.0, "remind": False, "tied": False}
-    spec = RecurrentSpec(kind="gru", cells="own", layer_norm=layer_norm, objective=SOFTMAX, training=SHORT, **options)
+    options = {"hidden": 16, "embedding": 8, "dropout": 0.0, "condition_on_stars": False, "tied": False}
+    options |= {"cells": "reference", "layer_norm": layer_norm}
+    spec = RecurrentSpec(kind="gru", objective=SOFTMAX, training=SHORT, **options)
     object.__setattr__(spec, "kind", "minimal")  # the name that a new cell would add to the option's type
     network = RecurrentNetwork(spec, torch.ones(14))
     assert network.layers[0].weight_hh_l0.shape == (32, 16)
@@ -305,9 +307,9 @@ def test_C19_feed_forward_and_recurrent_models_differ_in_the_layer_of_features_a
     common = {"embedding": 8, "hidden": 16, "dropout": 0.0, "objective": SOFTMAX, "training": SHORT}
     specs = {
         "nplm": NPLMSpec(context=2, direct=False, **common),
-        "rnn": RecurrentSpec(kind="rnn", tied=False, remind=False, **common),
-        "gru": RecurrentSpec(kind="gru", tied=False, remind=False, **common),
-        "lstm": RecurrentSpec(kind="lstm", tied=False, remind=False, **common),
+        "rnn": RecurrentSpec(kind="rnn", tied=False, condition_on_stars=False, **common),
+        "gru": RecurrentSpec(kind="gru", tied=False, condition_on_stars=False, **common),
+        "lstm": RecurrentSpec(kind="lstm", tied=False, condition_on_stars=False, **common),
     }
     summaries, outputs = {}, {}
     for kind, spec in specs.items():

@@ -14,7 +14,7 @@ from models.tokens.vocabulary import STARS
 
 V, B, T = 40, 3, 14
 FLOAT32 = TrainingSpec(precision="float32")
-KINDS = [("rnn", "own"), ("rnn", "fused"), ("gru", "own"), ("gru", "fused"), ("lstm", "own"), ("lstm", "fused")]
+KINDS = [(kind, cells) for kind in ("rnn", "gru", "lstm") for cells in ("reference", "fused")]
 VARIANTS = {
     "plain": {"dropout": 0.5},
     "locked": {"dropout": 0.5, "variational": True},
@@ -63,7 +63,7 @@ def test_every_variant_acts_in_training_and_leaves_no_trace_in_evaluation(varian
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
 def test_fused_and_own_cells_get_the_same_masks_from_the_same_seed(kind, variant):
-    own, fused = (make(kind, cells=cells, layers=2, **VARIANTS[variant]).double() for cells in ("own", "fused"))
+    own, fused = (make(kind, cells=cells, layers=2, **VARIANTS[variant]).double() for cells in ("reference", "fused"))
     own.load_state_dict(fused.state_dict())
     ids, gradients = random_ids(B, T), []
     for network in (own, fused):
@@ -83,7 +83,7 @@ def test_each_place_has_its_own_share_and_takes_the_common_one_where_none_is_giv
 
 
 def test_a_dropped_word_is_dropped_wherever_it_stands_and_the_others_are_scaled():
-    network = make(embedding_dropout=0.5, remind=False)
+    network = make(embedding_dropout=0.5, condition_on_stars=False)
     ids = torch.arange(9, V).repeat(B, 2)  # every word twice in every stream
     torch.manual_seed(4)
     x_BTE = network._inputs(ids, torch.zeros_like(ids))
@@ -124,7 +124,7 @@ def test_dropped_weights_are_the_recurrent_ones_in_the_asked_share_and_scaled(p)
     torch.testing.assert_close(dropped["weight_hh_l0"], weights["weight_hh_l0"] * kept / (1 - p), rtol=1e-4, atol=0)
 
 
-@pytest.mark.parametrize("cells", ["own", "fused"])
+@pytest.mark.parametrize("cells", ["reference", "fused"])
 def test_one_mask_of_weights_serves_a_whole_window_and_every_layer_has_its_own(cells):
     """The window computed again with the very weights that the mask leaves, without any drop."""
     network = make("gru", cells=cells, layers=2, weight_drop=0.5)

@@ -99,7 +99,7 @@ def test_a_tanh_network_at_rest_is_linear_and_follows_the_same_law():
     assert flow.decay(first=20).half_length == pytest.approx(math.log(2) / -math.log(0.9), rel=0.05)
 
 
-@pytest.mark.parametrize("cells", ["own", "fused"])
+@pytest.mark.parametrize("cells", ["reference", "fused"])
 @pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
 def test_gradients_equal_numeric_differences_of_the_loss(kind, cells):
     network, ids = make(kind, hidden=4, embedding=3, layers=2, cells=cells), torch.from_numpy(random_ids(1, 6))

@@ -46,7 +46,7 @@ def test_margins_and_numbers_are_not_called_probabilities():
         {},
         {"loss": "hinge", "bidirectional": True, "layers": 2},
         {"loss": "squared_error", "labels": ()},
-        {"kind": "gru", "cells": "own", "form": "cho", "layer_norm": True, "task": "tagging"},
+        {"kind": "gru", "cells": "reference", "form": "cho", "layer_norm": True, "task": "tagging"},
     ],
 )
 def test_what_is_opened_answers_as_what_was_kept(options, tmp_path):

@@ -16,11 +16,11 @@ LAYERS = {
     "rnn-relu": {"kind": "rnn", "cells": "fused", "nonlinearity": "relu"},
     "gru": {"kind": "gru", "cells": "fused"},
     "lstm": {"kind": "lstm", "cells": "fused"},
-    "rnn-own": {"kind": "rnn", "cells": "own", "nonlinearity": "arctan"},
-    "gru-own": {"kind": "gru", "cells": "own"},
-    "gru-cho": {"kind": "gru", "cells": "own", "form": "cho"},
-    "lstm-own": {"kind": "lstm", "cells": "own"},
-    "lstm-normed": {"kind": "lstm", "cells": "own", "layer_norm": True},
+    "rnn-own": {"kind": "rnn", "cells": "reference", "nonlinearity": "arctan"},
+    "gru-own": {"kind": "gru", "cells": "reference"},
+    "gru-cho": {"kind": "gru", "cells": "reference", "form": "cho"},
+    "lstm-own": {"kind": "lstm", "cells": "reference"},
+    "lstm-normed": {"kind": "lstm", "cells": "reference", "layer_norm": True},
 }
 FUSED = [name for name, options in LAYERS.items() if options["cells"] == "fused"]
 
@@ -147,7 +147,7 @@ def test_an_orthogonal_start_keeps_lengths_over_many_steps_and_a_uniform_one_doe
     lengths = {}
     for start in ("uniform", "orthogonal"):
         torch.manual_seed(3)
-        layer = make_layer("rnn", E, H, "own", start=start).double()
+        layer = make_layer("rnn", E, H, "reference", start=start).double()
         weights = {**weights_of(layer), "bias_ih_l0": torch.zeros(H).double(), "bias_hh_l0": torch.zeros(H).double()}
         before = 1e-6 * torch.randn(1, H, dtype=torch.float64)
         h_BTH, _ = run_layer(layer, weights, torch.zeros(1, 50, E, dtype=torch.float64), (before,))
@@ -177,5 +177,5 @@ def test_models_of_before_keep_their_identity():
     [{"kind": "gru", "form": "cho"}, {"kind": "lstm", "layer_norm": True}, {"kind": "rnn", "nonlinearity": "arctan"}],
 )
 def test_what_torch_has_no_fused_layer_for_is_refused(options):
-    with pytest.raises(ValueError, match="own"):
+    with pytest.raises(ValueError, match="reference"):
         make_layer(inputs=E, hidden=H, cells="fused", **options)

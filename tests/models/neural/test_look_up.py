@@ -15,9 +15,10 @@ from models.specs import ObjectiveSpec, RecurrentSpec
 V, STAR = 60, 5
 
 
-def network_of(remind: bool) -> RecurrentNetwork:
+def network_of(stars: bool) -> RecurrentNetwork:
     torch.manual_seed(0)
-    spec = RecurrentSpec(hidden=8, embedding=6, dropout=0.0, remind=remind, objective=ObjectiveSpec(head=10))
+    small = {"hidden": 8, "embedding": 6, "dropout": 0.0}
+    spec = RecurrentSpec(**small, condition_on_stars=stars, objective=ObjectiveSpec(head=10))
     return RecurrentNetwork(spec, torch.arange(V) + 1).train()
 
 
@@ -50,11 +51,11 @@ def test_without_any_other_use_of_the_weight_the_gradient_is_that_of_the_rows() 
     assert network.embedding.weight.grad[3].tolist() == [2] * 6
 
 
-@pytest.mark.parametrize("remind", [True, False])
-def test_a_tied_network_that_trains_in_bf16_gets_the_gradients_of_torchs_look_up(remind: bool) -> None:
+@pytest.mark.parametrize("condition_on_stars", [True, False])
+def test_a_tied_network_that_trains_in_bf16_gets_the_gradients_of_torchs_look_up(condition_on_stars: bool) -> None:
     found = {}
     for one_hot in (True, False):
-        network = network_of(remind)
+        network = network_of(condition_on_stars)
         if one_hot:
             weight = network.embedding.weight
             network.embedding.forward = partial(by_one_hot, weight=weight)  # type: ignore[method-assign]

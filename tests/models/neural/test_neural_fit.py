@@ -20,8 +20,10 @@ TRAINING = TrainingSpec(epochs=10, batch=4, bptt_len=12, learning_rate=2e-2, pre
 SMALL = {"dropout": 0.0, "training": TRAINING, "objective": ObjectiveSpec(output="softmax")}
 SPECS = {
     # Ratings say nothing in this language: being reminded of them only slows so small a network down.
-    "rnn": RecurrentSpec(kind="rnn", hidden=16, embedding=8, remind=False, **SMALL),
-    "rnn-relu": RecurrentSpec(kind="rnn", hidden=16, embedding=8, remind=False, nonlinearity="relu", **SMALL),
+    "rnn": RecurrentSpec(kind="rnn", hidden=16, embedding=8, condition_on_stars=False, **SMALL),
+    "rnn-relu": RecurrentSpec(
+        kind="rnn", hidden=16, embedding=8, condition_on_stars=False, nonlinearity="relu", **SMALL,
+    ),
     "gru": RecurrentSpec(kind="gru", hidden=16, embedding=8, **SMALL),
     "lstm": RecurrentSpec(kind="lstm", hidden=16, embedding=8, **SMALL),
     "nplm": NPLMSpec(context=4, hidden=16, embedding=8, **SMALL),
@@ -119,7 +121,7 @@ def test_fitting_leaves_the_programs_random_stream_and_thread_count_alone(data, 
 
 def test_own_and_fused_cells_train_to_the_same_model(data, tmp_path):
     quick = replace(SPECS["lstm"], layers=2, training=replace(TRAINING, epochs=1))
-    models = [fit(replace(quick, cells=cells), data, tmp_path / cells).model for cells in ("own", "fused")]
+    models = [fit(replace(quick, cells=cells), data, tmp_path / cells).model for cells in ("reference", "fused")]
     ids = data[2].document(0)[None]
     prices = [model.score(ids, model.start(1))[0] for model in models]
     np.testing.assert_allclose(*prices, rtol=1e-3, atol=1e-4)

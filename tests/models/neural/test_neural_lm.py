@@ -17,10 +17,10 @@ OUTPUTS = {"softmax": ObjectiveSpec(output="softmax"), "two_level": ObjectiveSpe
 SPECS = {
     "rnn": RecurrentSpec(kind="rnn", hidden=9, embedding=6),
     "rnn-relu": RecurrentSpec(kind="rnn", hidden=9, embedding=6, nonlinearity="relu"),
-    "gru-own": RecurrentSpec(kind="gru", hidden=9, embedding=6, layers=2, cells="own"),
-    "gru-cho": RecurrentSpec(kind="gru", hidden=9, embedding=6, cells="own", form="cho"),
+    "gru-own": RecurrentSpec(kind="gru", hidden=9, embedding=6, layers=2, cells="reference"),
+    "gru-cho": RecurrentSpec(kind="gru", hidden=9, embedding=6, cells="reference", form="cho"),
     "lstm": RecurrentSpec(kind="lstm", hidden=9, embedding=6, layers=2),
-    "lstm-normed": RecurrentSpec(kind="lstm", hidden=9, embedding=6, cells="own", layer_norm=True),
+    "lstm-normed": RecurrentSpec(kind="lstm", hidden=9, embedding=6, cells="reference", layer_norm=True),
     "lstm-untied": RecurrentSpec(kind="lstm", hidden=9, embedding=6, tied=False, objective=OUTPUTS["softmax"]),
     "lstm-two-level": RecurrentSpec(kind="lstm", hidden=9, embedding=6, objective=OUTPUTS["two_level"]),
     "nplm": NPLMSpec(context=3, embedding=5, hidden=7, objective=OUTPUTS["two_level"]),
@@ -184,7 +184,7 @@ def test_shared_weights_are_saved_once_and_shared_again_when_loaded(tmp_path):
 def test_a_bundle_trained_fused_loads_with_own_cells(tmp_path):
     model = make("lstm")
     model.save(tmp_path)
-    own = RecurrentSpec(kind="lstm", hidden=9, embedding=6, layers=2, cells="own")
+    own = RecurrentSpec(kind="lstm", hidden=9, embedding=6, layers=2, cells="reference")
     again = type(model).load(tmp_path, own, SimpleNamespace(size=V))
     np.testing.assert_allclose(score(again, documents()), score(model, documents()), atol=1e-5)
 

@@ -39,7 +39,7 @@ class Killed(BaseException):
 # --- training
 
 
-@pytest.mark.parametrize("cells", ["fused", "own"])
+@pytest.mark.parametrize("cells", ["fused", "reference"])
 @pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
 def test_a_training_in_float32_is_that_of_the_processor(tmp_path, kind, cells):
     spec = replace(STILL, kind=kind, cells=cells)
@@ -162,7 +162,7 @@ def test_where_memory_does_not_suffice_validation_reads_fewer_positions_at_a_tim
 # --- scoring
 
 
-@pytest.mark.parametrize("cells", ["fused", "own"])
+@pytest.mark.parametrize("cells", ["fused", "reference"])
 @pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
 def test_scores_are_those_of_the_processor_in_any_batch_and_however_a_text_is_cut(tmp_path, kind, cells):
     """To 1e-5; products rounded to TF32 would differ by 1e-4 and more."""

@@ -38,7 +38,7 @@ def weights_of(layer):
     return dict(layer.named_parameters())
 
 
-@pytest.mark.parametrize("cells", ["own", "fused"])
+@pytest.mark.parametrize("cells", ["reference", "fused"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_chunks_with_carried_state_give_the_features_of_one_go(kind, cells):
     network = make(kind, layers=2, cells=cells).eval()
@@ -56,7 +56,7 @@ def test_chunks_with_carried_state_give_the_features_of_one_go(kind, cells):
 @pytest.mark.parametrize(("kind", "nonlinearity"), [*[(kind, "tanh") for kind in KINDS], ("rnn", "relu")])
 def test_weights_trained_fused_load_into_own_cells_and_give_the_same_numbers(kind, nonlinearity):
     fused = make(kind, layers=2, cells="fused", nonlinearity=nonlinearity)
-    own = make(kind, seed=2, layers=2, cells="own", nonlinearity=nonlinearity)
+    own = make(kind, seed=2, layers=2, cells="reference", nonlinearity=nonlinearity)
     own.load_state_dict(fused.state_dict())
     ids, targets, losses = random_ids(B, T), random_ids(B * T), []
     for network in (fused, own):
@@ -69,7 +69,7 @@ def test_weights_trained_fused_load_into_own_cells_and_give_the_same_numbers(kin
         assert torch.allclose(ours.grad, theirs.grad, atol=1e-6, rtol=1e-4), name
 
 
-@pytest.mark.parametrize("cells", ["own", "fused"])
+@pytest.mark.parametrize("cells", ["reference", "fused"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_many_layers_equal_torchs_many_layers(kind, cells):
     """Layer i feeds layer i + 1: the stack is torch.nn's layer with num_layers = 3."""
@@ -172,7 +172,7 @@ def test_initial_weights_follow_from_the_seed():
     assert not torch.equal(first.embedding.weight, other.embedding.weight)
 
 
-@pytest.mark.parametrize("cells", ["own", "fused"])
+@pytest.mark.parametrize("cells", ["reference", "fused"])
 def test_lstm_starts_with_a_forget_bias_of_one(cells):
     for layer in make(layers=2, cells=cells).layers:
         forget = slice(12, 24)
@@ -180,7 +180,7 @@ def test_lstm_starts_with_a_forget_bias_of_one(cells):
         assert (layer.bias_ih_l0[:12] + layer.bias_hh_l0[:12]).abs().max() < 0.6
 
 
-@pytest.mark.parametrize("cells", ["own", "fused"])
+@pytest.mark.parametrize("cells", ["reference", "fused"])
 def test_relu_network_starts_from_the_identity(cells):
     layer = make("rnn", nonlinearity="relu", cells=cells).layers[0]
     assert torch.equal(layer.weight_hh_l0, torch.eye(12))
@@ -210,7 +210,7 @@ def test_the_star_token_read_last_is_added_to_every_input_of_its_review():
 
     Where a stream goes on from review to review, `<bos>` is still read with the star token of the review before it.
     """
-    network, plain = make("gru"), make("gru", remind=False)
+    network, plain = make("gru"), make("gru", condition_on_stars=False)
     plain.load_state_dict(network.state_dict())
     ids = torch.tensor([[BOS, STARS[1], 20, 21, 2, BOS, STARS[4], 30, 31, 32]])
     star = torch.tensor([[0, 4, 4, 4, 4, 4, 7, 7, 7, 7]])
@@ -222,7 +222,7 @@ def test_the_star_token_read_last_is_added_to_every_input_of_its_review():
 
 
 def test_an_unknown_rating_reminds_of_nothing():
-    network, plain = make("lstm"), make("lstm", remind=False)
+    network, plain = make("lstm"), make("lstm", condition_on_stars=False)
     plain.load_state_dict(network.state_dict())
     ids = torch.cat([torch.tensor([[BOS, STARS[0]]]), random_ids(1, T)], 1)
     features = [net(ids, net.start(1, "cpu"))[0] for net in (network, plain)]
@@ -239,7 +239,7 @@ def test_the_reminder_reaches_a_window_that_starts_in_the_middle_of_a_review():
 
 
 def test_gradients_of_the_whole_network_pass_the_numeric_check():
-    network = make("lstm", layers=2, hidden=4, embedding=3, cells="own").double()
+    network = make("lstm", layers=2, hidden=4, embedding=3, cells="reference").double()
     ids = random_ids(2, 3)
     names = [name for name, _ in network.named_parameters() if not name.startswith("output.")]
 
@@ -256,8 +256,8 @@ def test_gradients_of_the_whole_network_pass_the_numeric_check():
     "options",
     [
         *[{"kind": kind} for kind in KINDS],
-        {"kind": "gru", "cells": "own", "form": "cho"},
-        {"kind": "lstm", "cells": "own", "layer_norm": True},
+        {"kind": "gru", "cells": "reference", "form": "cho"},
+        {"kind": "lstm", "cells": "reference", "layer_norm": True},
     ],
     ids=[*KINDS, "gru-cho", "lstm-normed"],
 )
@@ -282,12 +282,12 @@ def test_bf16_holds_in_training_only_and_stays_close(options):
     ("options", "reason"),
     [
         ({"bidirectional": True}, "sees the words"),
-        ({"layer_norm": True}, "cells = 'own'"),
-        ({"kind": "rnn", "nonlinearity": "sigmoid"}, "cells = 'own'"),
-        ({"kind": "gru", "form": "cho"}, "own cells"),
-        ({"kind": "lstm", "form": "cho", "cells": "own"}, "a GRU"),
+        ({"layer_norm": True}, "cells = 'reference'"),
+        ({"kind": "rnn", "nonlinearity": "sigmoid"}, "cells = 'reference'"),
+        ({"kind": "gru", "form": "cho"}, "cells = 'reference'"),
+        ({"kind": "lstm", "form": "cho", "cells": "reference"}, "a GRU"),
         ({"kind": "lstm", "nonlinearity": "relu"}, "have no choice"),
-        ({"kind": "gru", "nonlinearity": "arctan", "cells": "own"}, "have no choice"),
+        ({"kind": "gru", "nonlinearity": "arctan", "cells": "reference"}, "have no choice"),
         ({"kind": "gru", "forget_bias": 3.0}, "no other has that gate"),
         ({"kind": "lstm", "forget_bias": float("nan")}, "finite"),
     ],

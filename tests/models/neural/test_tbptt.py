@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 def make(kind="lstm", layers=1):
     torch.manual_seed(2)
     spec = RecurrentSpec(
-        kind=kind, hidden=5, embedding=4, layers=layers, dropout=0.0, cells="own",
+        kind=kind, hidden=5, embedding=4, layers=layers, dropout=0.0, cells="reference",
         objective=ObjectiveSpec("softmax"), training=TrainingSpec(precision="float32"),
     )
     network = RecurrentNetwork(spec, torch.ones(V)).double()

@@ -103,7 +103,7 @@ def test_an_option_without_a_part_in_the_network_stands_in_no_way(old, tmp_path)
     [
         ("lstm", {"hidden": 17}, "hidden 16 instead of 17"),
         ("mix", {"kind": "gru"}, "kind lstm instead of gru"),
-        ("lstm", {"remind": False}, "remind True instead of False"),
+        ("lstm", {"condition_on_stars": False}, "condition_on_stars True instead of False"),
         ("lstm", {"objective": ObjectiveSpec(output="two_level")}, "objective.output softmax instead of two_level"),
         ("bigram", {}, "no neural network"),
     ],
