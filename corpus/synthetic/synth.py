@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from functools import lru_cache
 from itertools import islice
-from multiprocessing import active_children, get_context
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -178,9 +178,7 @@ def _chunks(
                 with deaf_to_the_terminal():
                     waiting += [pool.submit(make_chunk, *job) for job in islice(rest, 1)]
         finally:
-            if waiting:  # the caller stopped early: do not wait for chunks that nobody will read
-                for process in active_children():
-                    process.kill()
+            pool.shutdown(cancel_futures=True)  # if the caller stopped early, only the running chunks are waited for
 
 
 def _uniforms(draw: np.random.Generator) -> Iterator[float]:

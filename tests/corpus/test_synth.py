@@ -4,8 +4,10 @@ import hashlib
 import json
 import subprocess
 import sys
+import time
 from collections import Counter
 from datetime import datetime
+from multiprocessing import active_children, get_context
 
 import pytest
 
@@ -141,3 +143,18 @@ def test_a_disk_that_cannot_be_written_is_said_in_words(tmp_path, monkeypatch):
     monkeypatch.setattr("core.output.tempfile.TemporaryFile", refuse)
     with pytest.raises(NotWritable):
         synth.write_reviews(tmp_path / "x", 10, 1)
+
+
+@pytest.mark.long
+def test_a_caller_that_stops_early_ends_the_workers_of_its_own_pool_alone() -> None:
+    other = get_context("spawn").Process(target=time.sleep, args=(600,))
+    other.start()
+    try:
+        chunks = synth._chunks(20 * synth.CHUNK, seed=1, malformed=0.0, duplicates=0.0, workers=2)
+        next(chunks)
+        assert len(active_children()) == 3
+        chunks.close()
+        assert active_children() == [other]
+    finally:
+        other.kill()
+        other.join()
