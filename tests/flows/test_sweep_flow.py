@@ -176,7 +176,9 @@ def test_the_winners_overrides_take_the_fit_from_the_store_and_log_its_model(swe
     assert tracker_of(load_config(ONE)).tag(run.info.run_id, "reviewlm.model_uri")
 
 
-def test_a_sweep_of_one_trial_names_the_winner_and_is_a_run_in_mlflow(prefect_server: None, own_home: Path) -> None:
+def test_a_sweep_of_one_trial_names_the_winner_and_is_a_run_in_mlflow(
+    prefect_server: None, migrated_home: Path
+) -> None:
     from flows.search.sweep import sweep
 
     space = 'sweep.space={"training.learning_rate" = "0.02|0.03"}'
@@ -184,7 +186,7 @@ def test_a_sweep_of_one_trial_names_the_winner_and_is_a_run_in_mlflow(prefect_se
     [row] = short["trials"]
     assert row["state"] == "complete"
     assert short["winner"]["values"] == {"training.learning_rate": row["training.learning_rate"]}
-    runs = runs_of(own_home)
+    runs = runs_of(migrated_home)
     assert len(runs) == 2
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     assert runs["sweep"].info.run_id == short["mlflow_run_id"]
