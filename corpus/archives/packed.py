@@ -10,7 +10,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, Any, cast
 
 import polars as pl
@@ -50,6 +50,22 @@ def library() -> Iterator[None]:
 def unpacker_of(head: bytes) -> Callable[[IO[bytes]], IO[bytes]] | None:
     """Return the function that unpacks a stream with these first bytes, or None if it is not compressed."""
     return next((unpacker for magic, unpacker in _UNPACKERS.items() if head.startswith(magic)), None)
+
+
+@contextmanager
+def opened(unpacker: Callable[[IO[bytes]], IO[bytes]], stream: IO[bytes]) -> Iterator[IO[bytes]]:
+    """Yield the stream that an unpacker makes, and close it afterwards.
+
+    A stream of pyarrow must not be left to garbage collection: it calls Python code to close itself, and if that
+    happens at the limit of recursion, pyarrow ends the process with a segmentation fault.
+    """
+    with library():
+        content = unpacker(stream)
+    try:
+        yield content
+    finally:
+        with suppress(Exception):  # an error of damaged content has been raised by reading it
+            content.close()
 
 
 class Unpacked(io.RawIOBase):

@@ -11,7 +11,7 @@ import itertools
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
@@ -20,7 +20,7 @@ import orjson
 import polars as pl
 
 from core.errors import EmptyInput, InputError, MissingColumn, Unreadable
-from corpus.archives.packed import BUFFER, DAMAGED, Unpacked, library, unpacker_of
+from corpus.archives.packed import BUFFER, DAMAGED, Unpacked, library, opened, unpacker_of
 from corpus.archives.tar_members import tar_members
 from corpus.reading.long_lines import next_line
 from corpus.schema import Limits
@@ -113,10 +113,10 @@ _REMEDY = "name Yelp's yelp_academic_dataset_business.json (source.business), or
 def _opened(path: Path, limits: Limits) -> Iterator[io.BufferedReader]:
     """Open the content of a file, packed or not, and convert errors of the unpacking libraries to ours."""
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as file, ExitStack() as streams:
             room = limits.room(os.fstat(file.fileno()).st_size)
             with library():
-                stream = _unpacked(file, path, limits, room)
+                stream = _unpacked(file, path, limits, room, streams)
             yield stream
     except InputError:
         raise
@@ -131,11 +131,14 @@ def _opened(path: Path, limits: Limits) -> Iterator[io.BufferedReader]:
         ) from error
 
 
-def _unpacked(stream: io.BufferedReader, path: Path, limits: Limits, room: int) -> io.BufferedReader:
+def _unpacked(
+    stream: io.BufferedReader, path: Path, limits: Limits, room: int, streams: ExitStack
+) -> io.BufferedReader:
     for _ in range(LAYERS):
         head = stream.peek(512)
         if unpacker := unpacker_of(head):
-            stream = io.BufferedReader(Unpacked(unpacker(stream), path.name, limits, room), BUFFER)
+            content = streams.enter_context(opened(unpacker, stream))
+            stream = io.BufferedReader(Unpacked(content, path.name, limits, room), BUFFER)
         elif head[257:262] == b"ustar":
             stream = _member(stream, path)
         else:

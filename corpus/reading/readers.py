@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from core.errors import EmptyInput, InputError, Unreadable
-from corpus.archives.packed import BUFFER, DAMAGED, Unpacked, library, unpacker_of
+from corpus.archives.packed import BUFFER, DAMAGED, Unpacked, library, opened, unpacker_of
 from corpus.archives.seekable import seekable
 from corpus.archives.tar_members import tar_members
 from corpus.reading.formats import read_stream
@@ -119,7 +119,8 @@ def _unpack(file: IO[bytes] | io.RawIOBase, place: _Place) -> Iterator[Block]:
     stream = file if isinstance(file, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, file), BUFFER)
     head = stream.peek(512)
     if unpacker := unpacker_of(head):
-        yield from _unpack(Unpacked(unpacker(stream), place.name, place.limits, place.room), place.inside())
+        with opened(unpacker, stream) as content:
+            yield from _unpack(Unpacked(content, place.name, place.limits, place.room), place.inside())
     elif head[257:262] == b"ustar":
         yield from _tar(stream, place)
     elif head.startswith(b"PK\x03\x04"):

@@ -7,11 +7,14 @@ import io
 import tarfile
 import warnings
 import zipfile
+from contextlib import nullcontext
 from pathlib import Path
+from typing import ClassVar
 
 import polars as pl
+import pyarrow
 import pytest
-from review_files import json_lines, review
+from review_files import json_lines, review, zstd
 
 from core.config.run_config import SourceConfig
 from core.errors import Unreadable
@@ -136,3 +139,33 @@ def test_hidden_and_unfinished_files_are_not_read(name):
 @pytest.mark.parametrize("name", ["./a/reviews.json", "../reviews.csv", "reviews.json.1", "reviews.json.bz2"])
 def test_other_files_are_read_or_complained_about(name):
     assert looks_like_data(name)
+
+
+class Watched(pyarrow.CompressedInputStream):
+    """Streams of pyarrow, all of which are kept."""
+
+    made: ClassVar[list[Watched]] = []
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*arguments)
+        self.made.append(self)
+
+
+@pytest.mark.parametrize(
+    ("content", "fine"),
+    [
+        (zstd(reviews(0, 9)), True),
+        (zstd(zstd(tar_of(("review.json", reviews(0, 9))))), True),
+        (zstd(reviews(0, 9))[:-9], False),
+        (zstd(b"\0" * (80 << 20)), False),
+    ],
+    ids=["whole", "twice packed", "cut off", "too large"],
+)
+def test_no_stream_of_pyarrow_is_left_to_garbage_collection(tmp_path, monkeypatch, content, fine):
+    """Collected at the limit of recursion, it ends the process: `python -m benchmarks.fuzz` found it."""
+    monkeypatch.setattr(pyarrow, "CompressedInputStream", Watched)
+    monkeypatch.setattr(Watched, "made", [])
+    with nullcontext() if fine else pytest.raises(Unreadable):
+        ingested(tmp_path, "reviews.zst", content)
+    assert Watched.made
+    assert all(stream.closed for stream in Watched.made)
