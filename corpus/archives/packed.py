@@ -37,8 +37,10 @@ def library() -> Iterator[None]:
     """Convert any error of an unpacking library to `Damage`; wrap calls of libraries only, never our own code."""
     try:
         yield
-    except (InputError, MemoryError):
+    except InputError:
         raise
+    except MemoryError as error:  # the head of an LZMA stream may ask for a dictionary of 4 GiB
+        raise Damage("to unpack it takes more memory than there is") from error
     except OSError as error:
         if error.filename is not None:
             raise  # an error of the disk, not of the content

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import lzma
 import tarfile
 import warnings
 import zipfile
@@ -169,3 +170,13 @@ def test_no_stream_of_pyarrow_is_left_to_garbage_collection(tmp_path, monkeypatc
         ingested(tmp_path, "reviews.zst", content)
     assert Watched.made
     assert all(stream.closed for stream in Watched.made)
+
+
+def test_a_head_that_asks_for_too_large_a_dictionary_is_damage_of_the_file(tmp_path, monkeypatch):
+    def greedy(*arguments: object, **options: object) -> None:
+        raise MemoryError
+
+    content = zip_of(("review.json", reviews(0, 9)), method=zipfile.ZIP_LZMA)
+    monkeypatch.setattr(lzma, "LZMADecompressor", greedy)
+    with pytest.raises(Unreadable, match="more memory than there is"):
+        ingested(tmp_path, "reviews.zip", content)
