@@ -53,7 +53,8 @@ def _panel(axes: Axes, name: str, table: pl.DataFrame, facts: Mapping[str, Any],
     axes.plot(table["mean_probability"], table["mean_accuracy"], color=style["color"], linewidth=1.4)
     counts = table["count"].to_numpy()
     areas = 8 + LARGEST * counts / max(1, counts.max(initial=1))
-    axes.scatter(table["mean_probability"], table["mean_accuracy"], areas, color=style["color"], alpha=0.8, zorder=3)
+    axes.scatter(table["mean_probability"], table["mean_accuracy"], areas, color=style["color"], marker=style["marker"],
+                 alpha=0.8, zorder=3)  # fmt: skip
     axes.set_xlim(-0.04, 1.04)
     axes.set_ylim(-0.04, 1.04)
     axes.set_aspect("equal")
@@ -62,4 +63,4 @@ def _panel(axes: Axes, name: str, table: pl.DataFrame, facts: Mapping[str, Any],
         axis.set_ticks([0, 0.5, 1])
     known = [f"ECE {facts['ece']:.3f}"] if facts.get("ece") is not None else []
     known += [f"T = {facts['temperature']:.2f}"] if facts.get("temperature") is not None else []
-    axes.set_title("\n".join([name, ", ".join(known)]).strip(), fontsize=10)
+    axes.set_title("\n".join([name, ", ".join(known)]).strip())

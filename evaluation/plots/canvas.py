@@ -1,7 +1,7 @@
 """Provide the common parts of all figures: an empty canvas, distinguishable colours, and readable axes.
 
-Matplotlib's objects are used without its global state, so that several flows can draw in one process. The colours are
-those of Okabe and Ito (2008), which colour-blind readers can distinguish.
+Matplotlib's objects are used without its global state, so that several flows can draw in one process; only the sizes of
+the texts are set once for the process.
 """
 
 from __future__ import annotations
@@ -9,17 +9,39 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import matplotlib
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from core.visible import visible
 
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+PALETTE = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#A500FF", "#000000",
+    "#3C0F3C", "#690000", "#B4B469", "#9678FF", "#3C0096", "#4B5A5A", "#875A2D", "#870F78",
+)  # fmt: skip
+"""The first six and black are those of Okabe and Ito (2008). The others were searched: any two of the sixteen are at
+least 16 apart in CIELAB, as seen with full colour vision and by protanopes, deuteranopes and tritanopes (Machado et al.
+2009); `tests/evaluation/test_report_figures.py` measures it."""
 GREY, PALE = "#595959", "#E3E3E3"
-MARKERS = "os^DvPX*"
+MARKERS: tuple[Any, ...] = (
+    "o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "d", (4, 1, 0), "p", (3, 1, 0), (8, 1, 0), (4, 1, 45),
+)  # fmt: skip
+"""Shapes that can be filled; a tuple is a star with so many points, turned by so many degrees."""
 DASHES = ("-", "--", ":", "-.")
+WIDTH = 9.0
+"""Inches of every figure of the report, so that its texts have one size on the page."""
+SMALL, LARGE = 9.0, 11.0
+"""Points of the texts in a figure: SMALL within the axes, LARGE for titles."""
+matplotlib.rcParams.update({
+    "font.size": SMALL, "axes.labelsize": SMALL, "xtick.labelsize": SMALL, "ytick.labelsize": SMALL,
+    "legend.fontsize": SMALL, "legend.title_fontsize": SMALL, "axes.titlesize": LARGE, "figure.titlesize": LARGE,
+})  # fmt: skip
+
+CASING = [withStroke(linewidth=3.0, foreground="white")]
+"""Shows a dark line also on a dark bar."""
 
 
 def canvas(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple[Figure, Any]:
@@ -35,9 +57,10 @@ def canvas(width: float, height: float, columns: int = 1, rows: int = 1) -> tupl
 
 
 def styles_of(names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return colour, marker and line of each model, by the order of *names*; different for up to 28 models.
+    """Return colour, marker and line of each model, by the order of *names*.
 
-    Figures of one report get the same names, so that a model looks the same in all of them.
+    Up to 16 models differ in colour and in marker, up to 64 in one of the three. Figures of one report get the same
+    names, so that a model looks the same in all of them.
     """
     return {
         name: {

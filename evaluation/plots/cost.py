@@ -10,7 +10,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from evaluation.plots.canvas import GREY, canvas, plain_log_ticks
+from evaluation.plots.canvas import GREY, WIDTH, canvas, plain_log_ticks
 from evaluation.statistics.floor import Floor
 from evaluation.statistics.pareto import PARETO, pareto_front
 
@@ -51,7 +51,7 @@ def pareto_figure(table: pl.DataFrame, styles: Mapping[str, Mapping[str, Any]], 
         floor: Floor of the embedded corpus, if the test text is from it.
     """
     shown, front = known_costs(table), on_front(table)
-    figure, panels = canvas(8.0, 0.9 + 3.2 * max(1, len(shown)), rows=max(1, len(shown)))
+    figure, panels = canvas(WIDTH, 0.9 + 3.2 * max(1, len(shown)), rows=max(1, len(shown)))
     for axes, cost in zip([panels] if len(shown) < 2 else panels, shown, strict=False):
         rows = [row for row in table.to_dicts() if _placed(row, cost)]
         _points(axes, rows, cost, front, styles)
@@ -62,7 +62,7 @@ def pareto_figure(table: pl.DataFrame, styles: Mapping[str, Mapping[str, Any]], 
         plain_log_ticks(axes.xaxis)
         axes.set_xlabel(LABELS[cost])
         axes.set_ylabel("bits per byte")
-        axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.suptitle("Quality against cost; lower left is better, filled: not beaten in all of these at once")
     return figure
 
@@ -80,7 +80,7 @@ def _points(
         axes.plot(*place, marker=style["marker"], color=style["color"], markersize=9, markerfacecolor=face,
                   markeredgewidth=1.8, linestyle="none", label=row["model"])  # fmt: skip
         if far:
-            axes.annotate(f"↑ {row[QUALITY]:.2f}", place, (9, 0), textcoords="offset points", va="center", fontsize=9)
+            axes.annotate(f"↑ {row[QUALITY]:.2f}", place, (9, 0), textcoords="offset points", va="center")
     best, xs, ys = top, [], []
     for row in sorted(rows, key=lambda row: (row[cost], row[QUALITY])):
         if row[QUALITY] < best:

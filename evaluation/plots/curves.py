@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from evaluation.plots.canvas import GREY, PALETTE, canvas, plain_log_ticks, styles_of, thousands
+from evaluation.plots.canvas import CASING, GREY, PALETTE, WIDTH, canvas, plain_log_ticks, styles_of, thousands
 from evaluation.statistics.floor import Floor
 from models.adaptation import STATIC
 
@@ -44,7 +45,7 @@ def loss_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Figur
             `validation/perplexity` if they were measured. A model with a single point (a count-based one) becomes a
             horizontal line. Points that are not finite are left out; if all points of a model are, the legend says so.
     """
-    figure, axes = canvas(8.6, 5.0)
+    figure, axes = canvas(WIDTH, 5.0)
     for name, style in styles_of(list(histories)).items():
         history = histories[name]
         axes.plot(*_series(history, "train/perplexity"), color=style["color"], alpha=0.35, linewidth=1.0)
@@ -68,31 +69,36 @@ def loss_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Figur
     axes.set_title("Validation perplexity (marked) and training perplexity (pale)")
     if axes.get_legend_handles_labels()[1]:
         beside = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if len(histories) > 4 else {}
-        axes.legend(frameon=False, title="validation", alignment="left", fontsize=9, **beside)
+        axes.legend(frameon=False, title="validation", alignment="left", **beside)
     return figure
 
 
-def perplexity_bars(table: pl.DataFrame, floor: Floor | None = None, baseline: str = "") -> Figure:
+def perplexity_bars(
+    table: pl.DataFrame, floor: Floor | None = None, baseline: str = "", styles: Mapping[str, Mapping[str, Any]] = {},
+) -> Figure:  # fmt: skip
     """Draw test perplexity per token and bits per byte of every model, best first.
 
-    Perplexities per token compare models of one vocabulary only, so their bars are grouped by vocabulary. Bits per byte
+    Perplexities per token compare models of one vocabulary only, so lines part their bars by vocabulary. Bits per byte
     compare all models, and the floor is shown there only. Models that adapt to the text they read are drawn below the
-    static ones and hatched, because the two groups cannot be compared.
+    static ones and hatched, with a line between, because the two groups cannot be compared.
 
     Args:
         table: `evaluation.statistics.comparison.comparison_table`; if it has columns `*_lo` and `*_hi`, bars have
             intervals.
         floor: Floor of the embedded corpus, if the test text is from it.
         baseline: Name of the model that the dashed line marks.
+        styles: See `evaluation.plots.canvas.styles_of`; by default, by the order of the table.
     """
-    figure, (left, right) = canvas(11.5, 1.9 + 0.55 * len(table), columns=2)
+    figure, (left, right) = canvas(WIDTH, 1.9 + 0.55 * len(table), columns=2)
     vocabularies = table.sort("open_bits_per_byte")["vocabulary"].unique(maintain_order=True).to_list()
-    colours = {vocabulary: PALETTE[number % len(PALETTE)] for number, vocabulary in enumerate(vocabularies)}
+    styles = styles or styles_of(table["model"].to_list())
     grouped = table.with_columns(group=pl.col("vocabulary").replace_strict(vocabularies, range(len(vocabularies))))
     adapts = pl.col("adaptation") != STATIC  # these bars are below the others
-    _bars(left, grouped.sort(adapts, "group", "perplexity"), "perplexity", colours, "{:.4g}")
-    _bars(right, table.sort(adapts, "open_bits_per_byte"), "open_bits_per_byte", colours, "{:.3f}")
-    one = "" if len(vocabularies) == 1 else "\ncompare bars of one colour only (one vocabulary)"
+    _bars(left, grouped.sort(adapts, "group", "perplexity"), "perplexity", styles, "{:.4g}")
+    _bars(right, table.sort(adapts, "open_bits_per_byte"), "open_bits_per_byte", styles, "{:.3f}")
+    _part(left, grouped.sort(adapts, "group", "perplexity").select(adapts, "group"))
+    _part(right, table.sort(adapts, "open_bits_per_byte").select(adapts))
+    one = "" if len(vocabularies) == 1 else "\ncompare bars between two lines only (one vocabulary)"
     # Log axis from 1, the lowest possible perplexity: a unigram and a network differ by a factor of a hundred.
     left.set_xlim(1, 2 * max((value for value in table["perplexity"].to_list() if value < math.inf), default=5.0))
     left.set_xscale("log")
@@ -111,7 +117,7 @@ def star_bars(slices: Mapping[str, pl.DataFrame]) -> Figure:
     Args:
         slices: Per model `evaluation.scoring.metrics.star_slices`, all of the same reviews.
     """
-    figure, axes = canvas(9.0, 4.6)
+    figure, axes = canvas(WIDTH, 4.6)
     stars = sorted({star for table in slices.values() for star in table["stars"]})
     reviews: dict[int, int] = {}
     width = 0.8 / max(1, len(slices))
@@ -124,7 +130,7 @@ def star_bars(slices: Mapping[str, pl.DataFrame]) -> Figure:
         bars = axes.bar(left, drawn, width * 0.92, color=PALETTE[number % len(PALETTE)], label=name)
         if len(slices) <= 4 or drawn != heights:
             labels = [_number(height, "{:.2f}") for height in heights]
-            axes.bar_label(bars, labels, padding=2, fontsize=8)
+            axes.bar_label(bars, labels, padding=2)
     axes.set_xticks(range(len(stars)), [f"{_star_name(star)}\n{_count(reviews[star])} reviews" for star in stars])
     axes.set_ylabel("bits per byte of text,\nunknown words spelt out")
     axes.set_title("Bits per byte by star rating; lower is better")
@@ -148,20 +154,21 @@ def _finite(steps: Sequence[float], values: Sequence[float]) -> tuple[list[float
     return [step for step, _ in points], [value for _, value in points]
 
 
-def _bars(axes: Axes, table: pl.DataFrame, column: str, colours: Mapping[str, str], form: str) -> None:
+def _bars(axes: Axes, table: pl.DataFrame, column: str, styles: Mapping[str, Mapping[str, Any]], form: str) -> None:
     """Draw one horizontal bar per row, the first on top, with its value on a patch that hides the lines behind it."""
     rows = table.reverse().to_dicts()
     values = [row[column] for row in rows]
     drawn = [value if math.isfinite(value) else float(column == "perplexity") for value in values]
     hatches = ["" if row.get("adaptation", STATIC) == STATIC else "///" for row in rows]
-    axes.barh(range(len(rows)), drawn, color=[colours[row["vocabulary"]] for row in rows], height=0.62, hatch=hatches,
-              edgecolor="white", linewidth=0)  # fmt: skip
+    axes.barh(range(len(rows)), drawn, color=[styles[row["model"]]["color"] for row in rows], height=0.62,
+              hatch=hatches, edgecolor="white", linewidth=0)  # fmt: skip
     patch = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
     for place, (row, value, end) in enumerate(zip(rows, values, drawn, strict=True)):
         if (span := _interval(row, column)) is not None:
-            axes.plot(span, [place, place], color="#000000", marker="|", markersize=7, linewidth=1.3, zorder=3)
+            axes.plot(span, [place, place], color="#000000", marker="|", markersize=7, linewidth=1.3, zorder=3,
+                      path_effects=CASING)  # fmt: skip
             end = span[1]
-        axes.annotate(_number(value, form), (end, place), (6, 0), textcoords="offset points", va="center", fontsize=9,
+        axes.annotate(_number(value, form), (end, place), (6, 0), textcoords="offset points", va="center",
                       bbox=patch)  # fmt: skip
     adapts = [f"\n{way}" if (way := row.get("adaptation", STATIC)) != STATIC else "" for row in rows]
     names = [f"{row['model']} ({row['unit']})" if row["unit"] else row["model"] for row in rows]
@@ -169,6 +176,14 @@ def _bars(axes: Axes, table: pl.DataFrame, column: str, colours: Mapping[str, st
     axes.set_yticks(range(len(rows)), names)
     axes.tick_params(axis="y", length=0)
     axes.margins(x=0.14)
+
+
+def _part(axes: Axes, groups: pl.DataFrame) -> None:
+    """Draw a line between neighbouring bars that cannot be compared; *groups* has one row per bar, the first on top."""
+    rows = groups.rows()
+    for place, (above, below) in enumerate(pairwise(rows)):
+        if above != below:
+            axes.axhline(len(rows) - 1.5 - place, color=GREY, linewidth=1.0)
 
 
 def _interval(row: Mapping[str, Any], column: str) -> list[float] | None:
@@ -194,9 +209,9 @@ def _mark(axes: Axes, table: pl.DataFrame, floor: Floor | None, baseline: str) -
     if floor is not None:
         lines[f"floor {floor.bits_per_byte:.3f}: no model can be below"] = (floor.bits_per_byte, "-", "#000000")
     for label, (place, style, colour) in lines.items():
-        axes.axvline(place, linestyle=style, color=colour, linewidth=1.4, label=label, zorder=2)
+        axes.axvline(place, linestyle=style, color=colour, linewidth=1.4, label=label, zorder=2, path_effects=CASING)
     if lines:
-        axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=9)
+        axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
 
 
 def _count(number: Any) -> str:

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from evaluation.plots.canvas import GREY, PALE, PALETTE, canvas, ticks_at
+from evaluation.plots.canvas import GREY, PALE, PALETTE, WIDTH, canvas, ticks_at
 from evaluation.statistics.slice_table import worst_slices
 
 OF_TOKENS = ("frequency", "position", "after_oov")
@@ -51,6 +51,20 @@ PANELS = (
 """Rules of `evaluation.statistics.slice_table.worst_slices`, the column that each rule uses, and its axis label."""
 
 
+def spoken(dimension: str, labels: Sequence[str]) -> tuple[str, str]:
+    """Return the words of a dimension for a title and for an axis; small months are merged into years."""
+    title, axis = TITLES.get(dimension, f"by {dimension}"), AXES.get(dimension, dimension)
+    if dimension == "month" and all(len(label) == len("2019") for label in labels):
+        return title.replace("month", "year"), axis.replace("month", "year")
+    return title, axis
+
+
+def slice_name(row: Mapping[str, Any], between: str = " ") -> str:
+    """Return the name of a slice with its dimension: "year 2019", "after oov unknown word"."""
+    dimension = "year" if spoken(row["dimension"], [row["slice"]])[0] == "by year" else row["dimension"]
+    return f"{dimension.replace('_', ' ')}{between}{row['slice']}"
+
+
 def slice_figure(
     slices: pl.DataFrame, dimension: str, vocabularies: Mapping[str, str], styles: Mapping[str, Mapping[str, Any]]
 ) -> Figure:
@@ -67,14 +81,15 @@ def slice_figure(
     groups = list(dict.fromkeys(vocabularies[name] for name in known["model"].unique(maintain_order=True)))
     if not tokens:
         groups = ["all"]
-    figure, panels = canvas(8.0, 1.0 + 3.3 * max(1, len(groups)), rows=max(1, len(groups)))
+    figure, panels = canvas(WIDTH, 1.0 + 3.3 * max(1, len(groups)), rows=max(1, len(groups)))
     for axes, group in zip([panels] if len(groups) < 2 else panels, groups, strict=False):
         own = [name for name, vocabulary in vocabularies.items() if vocabulary == group or not tokens]
         _panel(axes, known.filter(pl.col("model").is_in(own)), dimension, styles)
         if len(groups) > 1:
-            axes.set_title(f"vocabulary: {group}", fontsize=10)
+            axes.set_title(f"vocabulary: {group}")
     what = "Bits per token" if tokens else "Bits per byte"
-    figure.suptitle(f"{what} {TITLES.get(dimension, f'by {dimension}')}; lower is better, with intervals")
+    title, _ = spoken(dimension, known["slice"].unique().to_list())
+    figure.suptitle(f"{what} {title}; lower is better, with intervals")
     return figure
 
 
@@ -102,7 +117,7 @@ def _panel(axes: Axes, slices: pl.DataFrame, dimension: str, styles: Mapping[str
     _name_places(axes, slices, labels, dimension)
     axes.set_ylabel("bits per token" if dimension in OF_TOKENS else "bits per byte of text,\nunknown words spelt out")
     if names:
-        axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def _labels(slices: pl.DataFrame, dimension: str) -> list[str]:
@@ -123,28 +138,31 @@ def _name_places(axes: Axes, slices: pl.DataFrame, labels: Sequence[str], dimens
     if step == 1 and not long:
         shown = [f"{label}\n{short(sizes[label])}" for label in shown]
     ticks_at(axes.xaxis, range(0, len(labels), step), shown)
-    axes.tick_params(axis="x", labelsize=9)
     if long:
         axes.tick_params(axis="x", rotation=35)
         for label in axes.get_xticklabels():
             label.set_horizontalalignment("right")
     axes.set_xlim(-0.6, max(1, len(labels)) - 0.4)
     below = "" if step > 1 or long else f"; below: number of {size}"
-    axes.set_xlabel(AXES.get(dimension, dimension) + below)
+    axes.set_xlabel(spoken(dimension, labels)[1] + below)
 
 
-def worst_slices_figure(slices: pl.DataFrame, model: str, baseline: str) -> Figure:
+def worst_slices_figure(
+    slices: pl.DataFrame, model: str, baseline: str, styles: Mapping[str, Mapping[str, Any]] = {}
+) -> Figure:
     """Draw the worst slices of a model as points with intervals, the worst on top.
 
     One panel shows the slices farthest above the model's own figure of all reviews, one the slices with the least gain
-    over the baseline. Diamonds mark slices that are worse than the baseline beyond noise, corrected for all slices
-    examined.
+    over the baseline. Filled diamonds mark slices that are worse than the baseline beyond noise, corrected for all
+    slices examined.
 
     Args:
         slices: `evaluation.statistics.slice_table.SLICES`.
         model: Name of the model.
         baseline: Name of the model that gain is measured against.
+        styles: See `evaluation.plots.canvas.styles_of`.
     """
+    colour = styles.get(model, {}).get("color", PALETTE[0])
     worst = worst_slices(slices, baseline).filter(pl.col("model") == model)
     panels = [
         (relative_to, column, words)
@@ -152,25 +170,25 @@ def worst_slices_figure(slices: pl.DataFrame, model: str, baseline: str) -> Figu
         if (worst["relative_to"] == relative_to).any()
     ]
     most = [len(worst.filter(pl.col("relative_to") == relative_to)) for relative_to, _, _ in panels]
-    figure, drawn = canvas(8.0, 1.4 + sum(0.9 + 0.3 * rows for rows in most), rows=max(1, len(panels)))
+    figure, drawn = canvas(WIDTH, 1.4 + sum(0.9 + 0.3 * rows for rows in most), rows=max(1, len(panels)))
     for axes, (relative_to, column, words) in zip([drawn] if len(panels) < 2 else drawn, panels, strict=False):
         rows = worst.filter(pl.col("relative_to") == relative_to).sort("rank", descending=True).to_dicts()
-        _dots(axes, rows, column)
+        _dots(axes, rows, column, colour)
         axes.set_xlabel(words.format(baseline=baseline or "the baseline"))
     figure.suptitle(f"Where {model} is weakest, among the slices that were looked at")
     if model != baseline:
-        figure.legend(*_unique_labels(figure), frameon=False, fontsize=9, loc="outside lower center", ncols=2)
+        figure.legend(*_unique_labels(figure), frameon=False, loc="outside lower center", ncols=2)
     return figure
 
 
-def _dots(axes: Axes, rows: Sequence[Mapping[str, Any]], column: str) -> None:
+def _dots(axes: Axes, rows: Sequence[Mapping[str, Any]], column: str, colour: str) -> None:
     """Draw one row per slice as a share of a figure; dashed line: 0; "infinite" is written instead of a point."""
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x", color=PALE, linewidth=0.8)
     axes.axvline(0, color=GREY, linestyle="--", linewidth=1.3)
-    for worse, colour, marker, label in (
-        (False, PALETTE[0], "o", "not surely worse than the baseline"),
-        (True, PALETTE[1], "D", "surely worse than the baseline"),
+    for worse, face, marker, label in (
+        (False, "white", "o", "not surely worse than the baseline"),
+        (True, colour, "D", "surely worse than the baseline"),
     ):
         finite = [(place, row) for place, row in enumerate(rows) if _finite(row[column])]
         some = [(place, row) for place, row in finite if bool(row["surely_worse"]) == worse]
@@ -178,10 +196,10 @@ def _dots(axes: Axes, rows: Sequence[Mapping[str, Any]], column: str) -> None:
             shares, places = [row[column] for _, row in some], [place for place, _ in some]
             bars = _whiskers([row for _, row in some], column, f"{column}_lo", f"{column}_hi")
             axes.errorbar(shares, places, None, bars, linestyle="none", marker=marker, color=colour, markersize=7,
-                          capsize=3, label=label)  # fmt: skip
+                          markerfacecolor=face, capsize=3, label=label)  # fmt: skip
     for place in (place for place, row in enumerate(rows) if not _finite(row[column])):
-        axes.annotate("infinite", (0, place), (6, 0), textcoords="offset points", va="center", fontsize=9)
-    names = [f"{row['dimension']}: {row['slice']} ({short(row['reviews'])} reviews)".replace("_", " ") for row in rows]
+        axes.annotate("infinite", (0, place), (6, 0), textcoords="offset points", va="center")
+    names = [f"{slice_name(row, ': ')} ({short(row['reviews'])} reviews)" for row in rows]
     ticks_at(axes.yaxis, range(len(rows)), names)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(-0.7, max(1, len(rows)) - 0.3)

@@ -10,7 +10,7 @@ import polars as pl
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from evaluation.plots.canvas import GREY, canvas, ticks_at
+from evaluation.plots.canvas import GREY, WIDTH, canvas, ticks_at
 from evaluation.scoring.metrics import LN2
 
 CLASSES = 10
@@ -24,7 +24,7 @@ def rank_figure(tokens: Mapping[str, pl.DataFrame], styles: Mapping[str, Mapping
         tokens: By model, with the column rank (1 best, null: probability 0).
         styles: See `evaluation.plots.canvas.styles_of`.
     """
-    figure, axes = canvas(8.0, 4.6)
+    figure, axes = canvas(WIDTH, 4.6)
     for name, table in tokens.items():
         rank_N = table["rank"].drop_nulls().to_numpy()
         ks = _one_two_five(int(rank_N.max(initial=1)))
@@ -39,7 +39,7 @@ def rank_figure(tokens: Mapping[str, pl.DataFrame], styles: Mapping[str, Mapping
     axes.set_ylabel("share of tokens among the k likeliest")
     axes.set_title("How far down the list the token that came stands; higher is better")
     if tokens:
-        axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
@@ -84,7 +84,7 @@ def certainty_figure(tokens: Mapping[str, pl.DataFrame], styles: Mapping[str, Ma
         tokens: By model.
         styles: See `evaluation.plots.canvas.styles_of`.
     """
-    figure, axes = canvas(8.0, 4.8)
+    figure, axes = canvas(WIDTH, 4.8)
     tables = {name: certainty_table(table) for name, table in tokens.items()}
     ends = [value for table in tables.values() for value in (*table["entropy"], *table["surprisal"])]
     most = max(ends, default=1.0)
@@ -94,7 +94,7 @@ def certainty_figure(tokens: Mapping[str, pl.DataFrame], styles: Mapping[str, Ma
     axes.set_xlabel("bits that the model expected to need (entropy of its prediction)")
     axes.set_ylabel("bits that it needed")
     axes.set_title(f"Certainty, in {CLASSES} classes of equally many tokens")
-    axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
@@ -109,7 +109,7 @@ def context_curves(
         effective: Effective context length of each model, if it is known; marked by a ring.
         styles: See `evaluation.plots.canvas.styles_of`.
     """
-    figure, axes = canvas(8.0, 4.8)
+    figure, axes = canvas(WIDTH, 4.8)
     longest = max((kept for table in contexts.values() for kept in table["kept"].drop_nulls()), default=1)
     ticks: dict[float, str] = {}
     for name, table in contexts.items():
@@ -130,5 +130,5 @@ def context_curves(
     axes.set_ylabel("bits per token")
     axes.set_title("What the context is worth; lower is better, ringed: the effective context")
     if contexts:
-        axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

@@ -10,7 +10,7 @@ import polars as pl
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from evaluation.plots.canvas import GREY, canvas, ticks_at
+from evaluation.plots.canvas import GREY, WIDTH, canvas, ticks_at
 
 NEVER_PLANTED = 0.95
 """Share of never planted texts below the dashed line of `exposure_figure`."""
@@ -23,13 +23,13 @@ def novelty_figure(curves: Mapping[str, pl.DataFrame], styles: Mapping[str, Mapp
         curves: By model, with the columns n, samples and real (shares; null if there is no n-gram).
         styles: See `evaluation.plots.canvas.styles_of`.
     """
-    figure, axes = canvas(8.0, 4.6)
+    figure, axes = canvas(WIDTH, 4.6)
     real: dict[int, float] = {}
     for name, table in curves.items():
         known = table.drop_nulls("samples")
         axes.plot(known["n"], known["samples"], **styles[name], markersize=5, linewidth=1.6, label=name)
         real |= dict(table.drop_nulls("real").select("n", "real").iter_rows())
-    axes.plot(list(real), list(real.values()), color="#000000", linestyle="--", linewidth=2.2, label="held-out reviews")
+    axes.plot(list(real), list(real.values()), color=GREY, linestyle="--", linewidth=2.6, label="held-out reviews")
     lengths = sorted({n for table in curves.values() for n in table["n"].to_list()})
     ticks_at(axes.xaxis, lengths, [f"{n}" for n in lengths])
     axes.set_ylim(-0.02, 1.03)
@@ -37,7 +37,7 @@ def novelty_figure(curves: Mapping[str, pl.DataFrame], styles: Mapping[str, Mapp
     axes.set_xlabel("n: words in a row")
     axes.set_ylabel("share found in the training text")
     axes.set_title("How much of what is written was read before")
-    axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
@@ -56,7 +56,7 @@ def exposure_figure(
         styles: See `evaluation.plots.canvas.styles_of`.
         limit: The largest exposure that the ranking can show, if it is known: the dotted line.
     """
-    figure, axes = canvas(8.0, 4.6)
+    figure, axes = canvas(WIDTH, 4.6)
     known = {name: table.drop_nulls("exposure") for name, table in exposures.items()}
     copies = sorted({count for table in known.values() for count in table["copies"].to_list()})
     places = {count: place for place, count in enumerate(copies)}
@@ -78,5 +78,5 @@ def exposure_figure(
     axes.set_xlabel("how often the canary was planted in the training text")
     axes.set_ylabel("exposure in bits")
     axes.set_title("Planted secrets: exposure of each, and the mean (bar)")
-    axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

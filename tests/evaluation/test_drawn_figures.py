@@ -2,8 +2,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from matplotlib.colors import to_hex
 
 from evaluation.plots import curves as figures
+from evaluation.plots.canvas import styles_of
 from evaluation.scoring.metrics import Figures
 from evaluation.statistics.comparison import comparison_table
 from evaluation.statistics.floor import Floor
@@ -43,10 +45,17 @@ def test_bits_per_byte_are_ordered_best_first_with_floor_and_baseline(table):
 def test_perplexities_are_grouped_by_vocabulary_and_have_no_floor(table):
     left, _ = figures.perplexity_bars(table, FLOOR, "kn5").axes
     assert names_of(left) == ["lstm (word)", "kn5 (word)", "chars (char)"]
-    assert "one colour only" in left.get_xlabel()
+    assert "between two lines only" in left.get_xlabel()
     assert not any("floor" in text for text in texts_of(left))
-    colours = [bar.get_facecolor() for bar in left.patches]
-    assert colours[1] == colours[2] != colours[0]
+    (parting,) = [line for line in left.lines if list(line.get_xdata()) == [0, 1]]
+    assert parting.get_ydata()[0] == 0.5  # above the lowest bar
+
+
+def test_each_bar_has_the_colour_that_its_model_has_in_every_figure(table):
+    styles = styles_of(["kn5", "lstm", "chars"])
+    for axes in figures.perplexity_bars(table, FLOOR, "kn5", styles).axes:
+        drawn = [to_hex(bar.get_facecolor()).upper() for bar in axes.patches][::-1]  # from top to bottom
+        assert drawn == [styles[name.split()[0]]["color"] for name in names_of(axes)]
 
 
 def test_the_title_says_what_was_tested_on(table):

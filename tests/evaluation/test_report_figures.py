@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from itertools import combinations
 
+import numpy as np
 import polars as pl
 import pytest
 from made_results import LEVELS, made_results, made_table
+from matplotlib.colors import to_rgb
 
 from evaluation.plots import (
     calibration as calibration_figures,
@@ -23,12 +26,19 @@ from evaluation.plots import (
 from evaluation.plots import (
     writing as writing_figures,
 )
-from evaluation.plots.canvas import styles_of
+from evaluation.plots.canvas import PALETTE, styles_of
 from evaluation.plots.curves import perplexity_bars
 from evaluation.statistics.floor import Floor
 
 RUN = made_results()
 STYLES = styles_of(list(LEVELS))
+MACHADO = {
+    "full": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+"""From light to light as it is seen, after Machado, Oliveira and Fernandes (2009), severity 1."""
 
 
 def legend_of(axes):
@@ -47,9 +57,23 @@ def curve_of(axes, label):
     return list(line.get_xdata()), list(line.get_ydata())
 
 
-def test_no_two_of_28_models_look_alike():
-    looks = {tuple(style.values()) for style in styles_of([f"m{n}" for n in range(28)]).values()}
-    assert len(looks) == 28
+def test_sixteen_models_differ_in_colour_and_in_marker_and_64_in_one_of_three():
+    looks = list(styles_of([f"m{n}" for n in range(64)]).values())
+    assert len({tuple(look.values()) for look in looks}) == 64
+    assert len({look["color"] for look in looks[:16]}) == len({look["marker"] for look in looks[:16]}) == 16
+
+
+@pytest.mark.parametrize("sight", MACHADO)
+def test_any_two_of_the_sixteen_colours_can_be_told_apart_with_every_kind_of_sight(sight):
+    """At least 16 apart in CIELAB; a difference of 2.3 is just noticeable side by side."""
+    coded = np.array([to_rgb(colour) for colour in PALETTE])
+    light = np.where(coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(light @ np.array(MACHADO[sight]).T, 0, 1)
+    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    xyz = seen @ np.array(to_xyz).T / [0.9505, 1.0, 1.089]
+    root = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    lab = np.stack([116 * root[:, 1] - 16, 500 * (root[:, 0] - root[:, 1]), 200 * (root[:, 1] - root[:, 2])], 1)
+    assert min(math.dist(one, other) for one, other in combinations(lab, 2)) > 16
 
 
 def test_bars_have_the_ends_of_their_intervals_and_labels_beyond_them():
@@ -150,6 +174,15 @@ def test_a_slice_that_is_infinite_stands_on_top_and_has_a_word_for_its_point():
     for axes in (above, gains):
         assert ticks_of(axes.yaxis)[-1].startswith("stars: 3 (")
         assert [(text.get_text(), text.xy[1]) for text in axes.texts] == [("infinite", len(ticks_of(axes.yaxis)) - 1)]
+
+
+def test_small_months_that_were_merged_into_years_are_called_years():
+    years = RUN.slices.filter(pl.col("dimension") == "month").with_columns(pl.col("slice").str.head(4))
+    figure = slice_figures.slice_figure(years.unique(["model", "slice"]), "month", {"kn5": "word"}, STYLES)
+    assert "by year" in figure.get_suptitle()
+    assert figure.axes[0].get_xlabel().startswith("year of the review")
+    assert slice_figures.slice_name({"dimension": "month", "slice": "2020"}) == "year 2020"
+    assert slice_figures.slice_name({"dimension": "month", "slice": "2020-03"}) == "month 2020-03"
 
 
 def test_the_baseline_itself_is_not_held_against_itself():
