@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 GROUPS = {
     "Run the pipeline": ("demo", "run", "ingest", "prepare", "train", "evaluate", "sweep"),
-    "Look at results": ("compare", "history", "lineage", "reproduce", "rescore", "drift"),
+    "Look at results": ("compare", "reports", "history", "lineage", "reproduce", "rescore", "drift"),
     "Use a model": ("generate", "suggest", "score", "promote", "rollback"),
     "Work with data": ("checks", "quarantine", "synth"),
     "Operate": ("ui", "tracking"),
@@ -33,6 +33,7 @@ EXAMPLES = {
     "evaluate": ("evaluate --input reviews.json",),
     "sweep": ("sweep --model lstm --trials 20",),
     "compare": ("compare champion previous", "compare 3 4 --json"),
+    "reports": ("reports --open",),
     "history": ("history",),
     "lineage": ("lineage champion",),
     "reproduce": ("reproduce champion",),

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
 import io
 from collections.abc import Collection, Mapping, Sequence
@@ -17,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
@@ -71,6 +72,23 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Link:
+    """A link that leads out of the page; an address that is neither a web page nor a file beside the page is dropped.
+
+    Links in a list stand in one line.
+    """
+
+    text: str
+    address: str
+
+    @property
+    def safe(self) -> str:
+        """The address; "" for one that a browser would run or that names no place, e.g. `javascript:`."""
+        known = self.address.startswith(("http://", "https://")) or ":" not in self.address.partition("/")[0]
+        return self.address if known and not self.address.startswith("//") else ""
+
+
+@dataclass(frozen=True)
 class PageTable:
     """Rows of texts and numbers under a header.
 
@@ -119,7 +137,7 @@ class PageSection:
 
 Part: TypeAlias = (
     str | PageText | Code | Quote | Picture | PageTable | PageSection | HeatMap
-    | Sequence[str] | Sequence[PageTable] | Sequence[Quote]
+    | Sequence[str] | Sequence[PageTable] | Sequence[Quote] | Sequence[Link]
 )
 """What a section holds. A string is a paragraph; strings in a list are its points; tables in a list stand side by side,
 and so do quotations."""
@@ -141,7 +159,7 @@ class Page:
 
     def to_html(self) -> str:
         """Return one page with embedded pictures, for screens of any width and for paper."""
-        return _template().render(page=self)
+        return rendered("page.html", page=self)
 
     def to_markdown(self) -> str:
         """Return the page without pictures and quotations; sections that hold nothing else are left out."""
@@ -191,13 +209,29 @@ def escape(value: Any) -> Markup:
     return value if isinstance(value, Markup) else Markup(html.escape(visible(as_text(value))))
 
 
+def rendered(template: str, **values: Any) -> str:
+    """Return a page made from a file of `templates/`; `escape` is applied to whatever it prints."""
+    return _environment().get_template(template).render(**values)
+
+
 @cache
-def _template() -> Template:
-    """Load the template of all pages; `escape` is applied to whatever it prints."""
+def _script(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _hash_of_script(name: str) -> str:
+    """Return what a page's security policy calls the one script that may run in it."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(_script(name).encode()).digest()).decode()}"
+
+
+@cache
+def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, finalize=escape, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
     environment.filters["kind"] = lambda part: type(part).__name__
+    environment.filters["script"] = lambda name: Markup(_script(name))
+    environment.filters["hash_of_script"] = _hash_of_script
     environment.globals |= {"tints": TINTS, "legend": LEGEND}
-    return environment.get_template("page.html")
+    return environment

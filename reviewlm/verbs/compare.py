@@ -1,14 +1,24 @@
-"""Define the command that compares two models."""
+"""Define the commands that compare two models, and that show all runs on one page."""
 
 from __future__ import annotations
 
+import webbrowser
 from typing import Annotated, Any
 
 import typer
 
 from reviewlm import terminal
 from reviewlm.early_checks import require_data_of, require_versions_or_models
-from reviewlm.options import Json, Set, VersionInput, VersionPreset, run_version_flow, settings_of_versions
+from reviewlm.options import (
+    Json,
+    Preset,
+    Set,
+    VersionInput,
+    VersionPreset,
+    configured,
+    run_version_flow,
+    settings_of_versions,
+)
 
 app = typer.Typer()
 MODEL = "Number or alias of a registered version, or the name of a fitted model."
@@ -30,6 +40,27 @@ def compare(
     result = run_version_flow("compare", chosen, preset, input, set or [], first=first, second=second)
     _show(result)
     terminal.last_line(result, json)
+
+
+@app.command()
+def reports(
+    open: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    preset: Preset = "small", set: Set = None, json: Json = False,
+) -> None:  # fmt: skip
+    """Write one page with all runs: list, filter, sort, and compare two. It needs no server.
+
+    The page is also written at the end of every run.
+    """
+    from evaluation.reports.all_runs import write_all_runs
+    from evaluation.reports.run_record import REPORTS
+
+    page, count = write_all_runs(configured(preset, set).home / REPORTS)
+    terminal.say(f"{count} run{'' if count == 1 else 's'}: {page}")
+    if not count:
+        terminal.say("`reviewlm run` and `reviewlm evaluate` write a report at their end.")
+    if open and not webbrowser.open(page.resolve().as_uri()):
+        terminal.say("No browser was found: open the page by hand.")
+    terminal.last_line({"runs": count, "page": str(page)}, json)
 
 
 def _show(result: dict[str, Any]) -> None:

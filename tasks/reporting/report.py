@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Sequence
@@ -13,12 +14,15 @@ from prefect.context import TaskRunContext
 
 from core.config.run_config import RunConfig
 from core.errors import disk_errors
+from core.output import write_output
 from core.processes.interrupts import during
 from core.store import Artifact
+from evaluation.reports.all_runs import write_all_runs
 from evaluation.reports.model_card import CARD_FILE, model_card
 from evaluation.reports.report import report
 from evaluation.reports.report_pictures import Drawing, pictures_of
 from evaluation.reports.report_words import headline
+from evaluation.reports.run_record import RECORD_FILE, REPORT_FILE, REPORTS, record_of
 from evaluation.reports.run_results import RunResults
 from tasks.data.prepare import Prepared
 from tasks.evaluation.compare import Evaluated
@@ -28,7 +32,7 @@ from tasks.stage import stage
 from tasks.tracking.track import tracker_of, tracking_was_away
 
 log = logging.getLogger(__name__)
-REPORTS, LATEST, REPORT_FILE, FIGURES = "reports", "latest", "report.html", "figures"
+LATEST, FIGURES = "latest", "figures"
 
 
 def make_report(
@@ -54,7 +58,10 @@ def write_report(
     config: RunConfig, dataset: Artifact, prepared: Prepared, evaluated: Evaluated, promotion: Promotion | None,
     run_id: str,
 ) -> str:  # fmt: skip
-    """Write `reports/<run>/report.html` and its figures, log both to the flow's MLflow run, and link it in Prefect."""
+    """Write `reports/<run>/report.html` and its figures, log both to the flow's MLflow run, and link it in Prefect.
+
+    The page of all runs is written again.
+    """
     results = results_of(config, dataset, prepared, evaluated, promotion, run_id)
     pictures = pictures_of(results)
     file = write_files(results, pictures, config.home / REPORTS, run_id)
@@ -62,9 +69,10 @@ def write_report(
     tracker.log_text(run_id, file.read_text(encoding="utf-8"), REPORT_FILE)
     tracker.log_folder(run_id, file.parent / FIGURES, "plots")
     if results.version is not None:
-        tracker.log_text(
-            evaluated.named(results.winner).fitted.run_id, model_card(results, config.promotion.model_name), CARD_FILE
-        )
+        card = model_card(results, config.promotion.model_name)
+        write_output(file.with_name(CARD_FILE), card)
+        tracker.log_text(evaluated.named(results.winner).fitted.run_id, card, CARD_FILE)
+    write_all_runs(config.home / REPORTS)
     if TaskRunContext.get() is not None:
         create_link_artifact(link=file.as_uri(), link_text=headline(results), key="report")
     log.info("report: %s (%.1f MB)", file, file.stat().st_size / 1e6)
@@ -85,6 +93,7 @@ def write_files(results: RunResults, pictures: Sequence[Drawing], folder: Path, 
         unfinished = place / f".{REPORT_FILE}.{os.getpid()}"
         unfinished.write_text(report(results, pictures), encoding="utf-8")
         unfinished.replace(place / REPORT_FILE)
+        write_output(place / RECORD_FILE, json.dumps(record_of(results), indent=1, ensure_ascii=False) + "\n")
     _point_to(folder, name)
     return place / REPORT_FILE
 

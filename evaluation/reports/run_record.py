@@ -1,0 +1,128 @@
+"""Record a run as JSON beside its report, and show what changed between two runs.
+
+`run.json` holds what a comparison of runs needs: settings, data, the figures of all models, a few samples. The report
+compares a run with the run that made the champion; the page of all runs (`evaluation/reports/all_runs.py`) any two.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from evaluation.gate.decision import rounded
+from evaluation.reports.report_words import headline
+from evaluation.reports.run_results import RunResults
+
+REPORTS, RECORD_FILE, REPORT_FILE = "reports", "run.json", "report.html"
+FORMAT = 1
+SAMPLES = 3
+FIGURES = {
+    "open_bits_per_byte": "bits per byte", "perplexity": "perplexity", "word_perplexity": "perplexity per word",
+    "hit@1": "hit@1", "parameters": "parameters", "megabytes": "size in MB", "fit_seconds": "fitted in s",
+    "tokens_per_second": "scored tokens/s",
+}  # fmt: skip
+"""Columns of the comparison table that are compared between runs, and their names on a page."""
+RECORDED = (*FIGURES, "open_bits_per_byte_lo", "open_bits_per_byte_hi", "gain")
+OWN = ("execution.", "preset")
+"""Settings that belong to the machine or only name others: a difference in them changes no result."""
+
+
+def record_of(results: RunResults) -> dict[str, Any]:
+    """Return the record of a run as JSON values."""
+    winner, decision = results.model(results.winner), results.decision
+    observed = {model.name: model.observed for model in results.models}
+    rows = [{**observed.get(row["model"], {}), **row} for row in results.table.to_dicts()]
+    return {
+        "format": FORMAT, "run": dict(results.run), "headline": headline(results), "winner": results.winner,
+        "bundle": winner.digests.get("bundle", ""), "baseline": results.baseline, "version": results.version,
+        "promoted": None if decision is None else decision.promote,
+        "outcome": "only evaluated" if decision is None else decision.headline,
+        "settings": flat(json.loads(results.config)) if results.config else {},
+        "data": {name: str(value) for name, value in results.data.items()}, "digests": dict(results.digests),
+        "models": [
+            {"model": row["model"], "unit": row.get("unit", ""), "adaptation": row.get("adaptation", ""),
+             "reviews": row["reviews"], **{name: _number(row.get(name)) for name in RECORDED}}
+            for row in rows
+        ],
+        "samples": [{"stars": stars, "text": text} for stars, text in samples_of(results)],
+    }  # fmt: skip
+
+
+def samples_of(results: RunResults, number: int = SAMPLES) -> list[tuple[int | None, str]]:
+    """Return a few of the winner's samples as (stars, text): of different ratings, as long as there are any."""
+    frame = results.model(results.winner).samples
+    rows = [] if frame is None else frame.select("stars", "text").rows()
+    first = {stars: (stars, text) for stars, text in reversed(rows)}
+    one_each = [first[stars] for stars in dict.fromkeys(stars for stars, _ in rows)]
+    spread = [one_each[round(place * (len(one_each) - 1) / max(1, number - 1))] for place in range(number)] if (
+        len(one_each) > number
+    ) else one_each  # fmt: skip
+    return [*spread, *(row for row in rows if row not in spread)][:number]
+
+
+def read_records(reports: Path) -> dict[str, dict[str, Any]]:
+    """Return the records in the folders of *reports* by the name of the folder, the newest first.
+
+    A report of an earlier version has no record, and a file may be damaged: such a folder has only its name here.
+    """
+    folders = [path.parent for path in reports.glob(f"*/{REPORT_FILE}") if not path.parent.is_symlink()]
+    folders.sort(key=lambda folder: (folder / REPORT_FILE).stat().st_mtime, reverse=True)
+    return {folder.name: _read(folder / RECORD_FILE) for folder in folders}
+
+
+def run_of_bundle(reports: Path, digest: str, but: str = "") -> dict[str, Any] | None:
+    """Return the record of the run whose winner is this bundle, with its folder's name as "folder"; else None.
+
+    Of several, it is the newest that promoted the bundle, else the newest. *but* is the folder of the run that asks.
+    """
+    records = read_records(reports).items()
+    made = [{**one, "folder": name} for name, one in records if name != but and one.get("bundle") == digest != ""]
+    return max(made, key=lambda record: record["promoted"] is True, default=None)
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return nested settings as dotted names and JSON texts; an entry of a list of models is called by its name."""
+    found: dict[str, str] = {}
+    for name, value in values.items():
+        if isinstance(value, list) and value and all(isinstance(one, Mapping) and "name" in one for one in value):
+            value = {str(one["name"]): one for one in value}
+        if isinstance(value, Mapping) and value:
+            found |= flat(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return found
+
+
+def differences(then: Mapping[str, str], now: Mapping[str, str], ignored: Sequence[str] = ()) -> list[dict[str, str]]:
+    """Return the names whose values differ, with both values; "–" for none."""
+    names = [name for name in {**then, **now} if not name.startswith(tuple(ignored))]
+    return [
+        {"what": name, "then": then.get(name, "–"), "now": now.get(name, "–")}
+        for name in names if then.get(name) != now.get(name)
+    ]  # fmt: skip
+
+
+def changed_figures(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, float, float]]:
+    """Yield name, earlier and present value of each figure of the two winners that both records have."""
+    before, after = (
+        next((row for row in record["models"] if row["model"] == record["winner"]), {}) for record in (then, now)
+    )
+    for column, name in FIGURES.items():
+        if before.get(column) is not None and after.get(column) is not None:
+            yield name, before[column], after[column]
+
+
+def _number(value: Any) -> float | None:
+    """Return a finite number, as JSON needs it; None for any other."""
+    return rounded(float(value)) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    whole = isinstance(record, dict) and record.get("format") == FORMAT
+    return record if whole else {}
