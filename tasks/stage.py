@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
@@ -36,6 +37,7 @@ RETRY_DELAYS = [2.0, 10.0]
 log = logging.getLogger(__name__)
 
 _stages: ContextVar[list[tuple[str, bool]] | None] = ContextVar("stages", default=None)
+_started: ContextVar[datetime | None] = ContextVar("started", default=None)
 
 WHOLE_DATA = frozenset({"ingest", "check", "prepare", "card", "canaries", "vocabulary", "tokens", "reference"})
 """Stages that process all reviews in batches of columns in this process; freed memory is returned during them."""
@@ -113,6 +115,16 @@ def recorded_stages() -> Iterator[None]:
 def stages_of_this_run() -> list[tuple[str, bool]]:
     """Return (stage, reused) for every artifact requested since `recorded_stages` began."""
     return list(_stages.get() or [])
+
+
+def mark_start() -> None:
+    """Note that the run of the current flow begins now."""
+    _started.set(datetime.now(UTC))
+
+
+def started() -> datetime | None:
+    """Return when the run of the current flow began; None outside a run."""
+    return _started.get()
 
 
 def as_task_state(built: Built) -> Artifact:

@@ -74,8 +74,9 @@ def _pieces(readings: Sequence[TokenSurprisals], review_ids: Sequence[str]) -> I
             line, column = line + 1, 0
             for token in passage.tokens:
                 text = "".join(token.lines)
+                column += len(token.before) if column else 0
                 if column and column + len(text) > COLUMNS:
                     line, column = line + 1, 0
                 yield Piece(line, column, text, token.level)
-                column += len(text) + len(passage.between)
+                column += len(text)
             line += 2

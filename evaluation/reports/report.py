@@ -11,9 +11,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from evaluation.reports import report_tables as tables
-from evaluation.reports.document import Code, Page, PageSection, PageTable, PageText, Part, Quote
-from evaluation.reports.report_pictures import AUDIT, CALIBRATION, CURVES, MODELS, SLICES, TOKENS, Drawing, readings_of
+from evaluation.reports.document import Code, Link, Page, PageSection, PageTable, PageText, Part, Quote
+from evaluation.reports.report_pictures import (
+    AUDIT,
+    CALIBRATION,
+    CURVES,
+    MODELS,
+    RESULT,
+    SLICES,
+    TOKENS,
+    Drawing,
+    readings_of,
+)
 from evaluation.reports.report_words import headline
+from evaluation.reports.run_record import OWN as OF_THE_MACHINE
+from evaluation.reports.run_record import REPORT_FILE, differences, record_of, samples_of
 from evaluation.reports.run_results import RunResults
 from evaluation.scoring.surprisal import heat_map
 
@@ -23,17 +35,30 @@ ABOUT_HEAT = (
 )
 NO_FLOOR = "No floor: only of the embedded corpus the least possible figure is known."
 NO_AUDIT = "No audit was made: what the models write was not held against the training text."
+ALL_PASSED = "No rule failed, and none passed narrowly."
+OTHER_REVIEWS = "The two runs have other test reviews, so these figures do not compare the models; the gate's do."
 
 
 def report(results: RunResults, drawings: Sequence[Drawing]) -> str:
-    """Return the whole page.
+    """Return the whole page: first the result, then the reasons for it.
 
     *drawings* are those of `evaluation.reports.report_pictures.pictures_of`.
     """
-    kind = "" if results.decision is None else "good" if results.decision.promote else "bad"
     lead = " · ".join(f"{name}: {value}" for name, value in results.run.items())
     sections = [section for section in _sections(results, drawings) if section.parts]
-    return Page("Report of a run", lead, (), sections, [PageText(headline(results), kind)], "report").to_html()
+    return Page("Report of a run", lead, (), sections, list(_result(results, drawings)), "report").to_html()
+
+
+def _result(results: RunResults, drawings: Sequence[Drawing]) -> Iterator[Part]:
+    """Yield what most readers want: who won, one table, one figure, three samples, and links to everything else."""
+    yield PageText(headline(results), "" if results.decision is None else "good" if results.decision.promote else "bad")
+    if results.links:
+        yield [Link(name, address) for name, address in results.links.items()]
+    yield PageTable.of(tables.result(results), tables.about_result(results))
+    yield from (one.picture for one in drawings if one.section == RESULT)
+    if samples := samples_of(results):
+        yield PageText(f"Reviews that {results.winner} wrote", "heading")
+        yield [Quote(text, _stars(stars)) for stars, text in samples]
 
 
 def _sections(results: RunResults, drawings: Sequence[Drawing]) -> Iterator[PageSection]:
@@ -42,7 +67,8 @@ def _sections(results: RunResults, drawings: Sequence[Drawing]) -> Iterator[Page
     def drawn(where: str, otherwise: str = "") -> list[Part]:
         return [one.picture for one in drawings if one.section == where] or [otherwise]
 
-    yield PageSection("The gate's decision", list(_decision(results)), "decision")
+    yield PageSection("Why: the gate's decision", list(_decision(results)), "decision")
+    yield PageSection("What changed since the champion's run", list(_changes(results)), "changes")
     yield PageSection("Models beside each other", [
         *_compared(results), *drawn(MODELS), *([NO_FLOOR] if results.floor is None else []),
     ], "models")  # fmt: skip
@@ -59,20 +85,46 @@ def _sections(results: RunResults, drawings: Sequence[Drawing]) -> Iterator[Page
     audit = [PageTable.of(rows), *drawn(AUDIT)] if rows else [NO_AUDIT]
     yield PageSection("Audit of what is written and remembered", audit, "audit")
     yield PageSection("Data and lineage", [
-        PageTable.facts(results.data), PageText("Digests", "heading"),
-        PageTable.facts(tables.digests(results), ("of", "digest")),
+        PageTable.facts(results.data), PageSection("Digests", [
+            PageTable.facts(tables.digests(results), ("of", "digest")),
+        ]),
     ], "data")  # fmt: skip
     yield PageSection("What the figures mean", [PageTable.of(tables.policies(results))], "policies")
     yield PageSection("To get it again", list(_again(results)), "again")
 
 
 def _decision(results: RunResults) -> Iterator[Part]:
-    if results.decision is None:
+    decision = results.decision
+    if decision is None:
         yield "The gate was not asked: this run only evaluates."
         return
-    yield PageText(results.decision.headline, "good" if results.decision.promote else "bad")
-    yield from (f"Warning: {what}." for what in results.decision.warnings)
-    yield PageTable.of(tables.rules(results.decision))
+    yield PageText(decision.headline, "good" if decision.promote else "bad")
+    yield from (f"Warning: {what}." for what in decision.warnings)
+    close = tables.rules(decision, close=True)
+    yield PageTable.of(close, "Rules that failed, or passed narrowly") if close else ALL_PASSED
+    yield PageSection(tables.count_of_rules(decision), [PageTable.of(tables.rules(decision))])
+
+
+def _changes(results: RunResults) -> Iterator[Part]:
+    """Yield the differences of settings, data and figures to the run that made the champion."""
+    if results.decision is None:
+        return
+    if results.decision.champion is None:
+        yield "There was no champion before this run."
+        return
+    then, now = results.before, record_of(results)
+    if then is None:
+        yield "The run that made the champion has no record beside its report in this home."
+        return
+    made = then["run"].get("started", then["folder"])
+    yield [Link(f"The champion's run: {then['winner']}, {made}", f"../{then['folder']}/{REPORT_FILE}")]
+    settings = differences(then["settings"], now["settings"], OF_THE_MACHINE)
+    data = differences({**then["data"], **then["digests"]}, {**now["data"], **now["digests"]}, ("comparison",))
+    yield PageTable.of(settings, "Settings") if settings else "The settings are the same."
+    yield PageTable.of(data, "Data") if data else "The data are the same."
+    yield PageTable.of(tables.changed(then, now), f"Figures of {then['winner']}, then, and {now['winner']}, now")
+    if then["digests"].get("test reviews") != now["digests"].get("test reviews"):
+        yield OTHER_REVIEWS
 
 
 def _compared(results: RunResults) -> Iterator[Part]:
@@ -91,12 +143,9 @@ def _compared(results: RunResults) -> Iterator[Part]:
 def _samples(results: RunResults) -> Iterator[Part]:
     for model in sorted(results.models, key=lambda model: model.name != results.winner):
         rows = [] if model.samples is None else model.samples.to_dicts()
-        quotes = [Quote(f"{_stars(row['stars'])}\n{row['text']}") for row in rows]
-        if quotes and model.name == results.winner:
-            yield f"Written by {model.name}, for the rating above each:"
-            yield from quotes
-        elif quotes:
-            yield PageSection(f"Written by {model.name}", quotes)
+        quotes = [Quote(row["text"], _stars(row["stars"])) for row in rows]
+        if quotes:
+            yield PageSection(f"Written by {model.name}, for the rating above each", [quotes])
 
 
 def _stars(stars: int | None) -> str:

@@ -27,7 +27,8 @@ from evaluation.statistics.comparison import baseline_of
 
 SHOWN = 6
 """Maximum number of models in one figure, so that they do not hide each other; curves, bars and costs show all."""
-CURVES, MODELS, SLICES, TOKENS, CALIBRATION, AUDIT = "curves", "models", "slices", "tokens", "calibration", "audit"
+RESULT, CURVES, MODELS, SLICES = "result", "curves", "models", "slices"
+TOKENS, CALIBRATION, AUDIT = "tokens", "calibration", "audit"
 """Sections of the report that have figures."""
 NOT_ON_THE_PAGE = ""
 """Section of a figure that the page shows as text."""
@@ -88,9 +89,10 @@ def readings_of(results: RunResults) -> tuple[list[TokenSurprisals], list[str]]:
 
 def _of_models(results: RunResults) -> Iterator[Drawing]:
     yield Drawing(
-        "perplexity_by_model", MODELS, perplexity_bars(results.table, results.floor, results.baseline),
-        "Left: perplexities, to be compared within one colour (one vocabulary). Right: bits per byte of the same text, "
-        "which compare all models; shorter is better.",
+        "perplexity_by_model", RESULT,
+        perplexity_bars(results.table, results.floor, results.baseline, _styles(results)),
+        "Left: perplexities, which compare models of one vocabulary. Right: bits per byte of the same text, which "
+        "compare all models. Shorter is better. Models on the two sides of a line do not compare.",
         words.said_of_bars(results),
     )  # fmt: skip
     if known_costs(results.table):
@@ -119,7 +121,7 @@ def _of_slices(results: RunResults) -> Iterator[Drawing]:
     if said := words.said_of_worst(results):
         base = baseline_of(results.against, results.winner)
         yield Drawing(
-            "worst_slices", SLICES, worst_slices_figure(results.slices, results.winner, base),
+            "worst_slices", SLICES, worst_slices_figure(results.slices, results.winner, base, styles),
             f"The slices in which {results.winner} does worst, by two measures, the worst on top; whiskers: bootstrap "
             "intervals.",
             said,

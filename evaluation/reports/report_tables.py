@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from evaluation.gate.decision import Decision
+from evaluation.gate.decision import Decision, RuleOutcome
 from evaluation.reports.document import Amount
 from evaluation.reports.report_words import BITS, amount, with_interval
+from evaluation.reports.run_record import changed_figures
 from evaluation.reports.run_results import RunResults
 from models.adaptation import STATIC
 
@@ -21,13 +23,16 @@ ABOUT_MODELS = (
 MODEL_COLUMNS: Mapping[str, Callable[[Row], str]] = {
     "bits per byte": lambda row: with_interval(row, BITS, below=True),
     "above the floor": lambda row: with_interval(row, "gap", 3, below=True),
-    "gain": lambda row: _share_with_interval(row, "gain"),
+    "gain": lambda row: "–" if row.get("baseline") == row["model"] else _share_with_interval(row, "gain"),
     "perplexity": lambda row: with_interval(row, "perplexity", below=True),
     "per word": lambda row: with_interval(row, "word_perplexity", below=True),
     "unknown": lambda row: _share(row.get("oov_share")),
     "hit@1": lambda row: _share(row.get("hit@1")),
     "impossible": lambda row: f"{row['impossible']:,} reviews" if row.get("impossible") else "–",
 }
+RESULT_COLUMNS = ("bits per byte", "gain", "perplexity", "hit@1")
+NEAR = 0.1
+"""Share of its limit by which a rule passes narrowly."""
 COST_COLUMNS: Mapping[str, Callable[[Row], str]] = {
     "parameters": lambda row: amount(row.get("parameters")),
     "MB": lambda row: amount(row.get("megabytes"), 3),
@@ -115,15 +120,55 @@ def _named(row: Row) -> str:
     return f"{row['model']}{unit}" + ("" if way == STATIC else f", {way}")
 
 
-def rules(decision: Decision) -> list[Row]:
-    """Return one row per rule of the gate, failed rules first."""
+def result(results: RunResults) -> list[Row]:
+    """Return the few figures that most readers want, the models that the winner can be compared with first."""
+    adapts = _adapts(results.row(results.winner))
+    rows = models(results, adapting=adapts) + models(results, adapting=not adapts)
+    return [{name: row[name] for name in ("model", *RESULT_COLUMNS) if name in row} for row in rows]
+
+
+def about_result(results: RunResults) -> str:
+    """Return the caption of `result`."""
+    rows = results.table.to_dicts()
+    bases = ", ".join(dict.fromkeys(base for row in rows if (base := row.get("baseline") or results.baseline)))
+    against = f"; gain: bits saved over {bases}" if bases else ""
+    both = len({_adapts(row) for row in rows}) > 1
+    apart = "; models that adapt to what they read compare among themselves only" if both else ""
+    return f"{rows[0]['reviews']:,} test reviews, best first{against}{apart}"
+
+
+def rules(decision: Decision, close: bool = False) -> list[Row]:
+    """Return one row per rule of the gate, failed rules first; with *close*, only those that failed or nearly did."""
     order = {False: 0, True: 1, None: 2}
     named = zip(decision.rules, decision.rows(), strict=True)
-    rows = [row for _, row in sorted(named, key=lambda pair: order[pair[0].passed])]
+    wanted = [pair for pair in named if not close or pair[0].passed is False or _is_near(pair[0])]
+    rows = [row for _, row in sorted(wanted, key=lambda pair: order[pair[0].passed])]
     return [
         {"rule": name, "outcome": outcome, "value": Amount(value), "limit": Amount(limit), "why": why}
         for name, outcome, value, limit, why in rows
     ]
+
+
+def count_of_rules(decision: Decision) -> str:
+    """Return how many rules there are, by outcome: "All 25 rules: 14 passed, 11 not applicable"."""
+    found = Counter(rule.outcome for rule in decision.rules)
+    return f"All {len(decision.rules)} rules: {', '.join(f'{count} {outcome}' for outcome, count in found.items())}"
+
+
+def _is_near(rule: RuleOutcome) -> bool:
+    """Return whether a rule passed by less than `NEAR` of its limit; a limit of 0 is one of shares."""
+    if not rule.passed or rule.value is None or rule.limit is None:
+        return False
+    return bool(rule.value or rule.limit) and abs(rule.value - rule.limit) <= NEAR * (abs(rule.limit) or 0.1)
+
+
+def changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[Row]:
+    """Return one row per figure of two records (`evaluation.reports.run_record`), with its change."""
+    return [
+        {"figure": name, "then": Amount(amount(before)), "now": Amount(amount(after)),
+         "change": Amount(f"{(after - before) / abs(before):+.1%}" if before else "–")}
+        for name, before, after in changed_figures(then, now)
+    ]  # fmt: skip
 
 
 def audit(results: RunResults) -> list[Row]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from evaluation.plots.slices import OF_TOKENS
+from evaluation.plots.slices import OF_TOKENS, slice_name
 from evaluation.reports.run_results import ModelResults, RunResults
 from evaluation.scoring.metrics import LN2
 from evaluation.statistics.comparison import baseline_of
@@ -76,16 +76,34 @@ def said_of_curves(results: RunResults) -> str:
     """Return where each vocabulary's lowest validation perplexity was reached."""
     best: dict[str, tuple[float, str, float]] = {}
     for model in results.models:
+        before = sum(_tokens_read(results, part) for part in model.parts)
         points = [
-            (line["validation/perplexity"], model.name, line["step"])
+            (line["validation/perplexity"], model.name, line["step"] + before)
             for line in model.curve
             if math.isfinite(line.get("validation/perplexity", math.nan))
         ]
         if points:
             best[model.vocabulary] = min([*points, *([best[model.vocabulary]] if model.vocabulary in best else [])])
-    said = [f"{name} with {amount(value)} after {step:,.0f} tokens" for value, name, step in best.values()]
+    said = [
+        f"{name} with {amount(value)} after {step:,.0f} tokens{_of_parts(results, name)}"
+        for value, name, step in best.values()
+    ]
     each = " (one for each vocabulary)" if len(said) > 1 else ""
     return f"Lowest validation perplexity{each}: {'; '.join(said)}." if said else ""
+
+
+def _tokens_read(results: RunResults, name: str) -> float:
+    """Return the tokens that the fit of a model and the fits of its parts have read, repeats included."""
+    model = next((model for model in results.models if model.name == name), None)
+    if model is None:
+        return 0
+    own = max((line["step"] for line in model.curve if "step" in line), default=0)
+    return own + sum(_tokens_read(results, part) for part in model.parts)
+
+
+def _of_parts(results: RunResults, name: str) -> str:
+    parts = results.model(name).parts
+    return f", those of its part{'s' * (len(parts) > 1)} {' and '.join(parts)} included" if parts else ""
 
 
 def said_of_bars(results: RunResults) -> str:
@@ -128,16 +146,18 @@ def said_of_worst(results: RunResults) -> str:
     if not len(worst):
         return ""
     row = worst.row(0, named=True)
-    far = "infinite" if row["excess"] is None else f"{row['excess']:.0%} above all reviews"
-    said = f"Worst: {_named(row)}, {far}."
-    lost = [_named(row) for row in own.filter(pl.col("surely_worse")).to_dicts()]
+    far = "infinite" if row["excess"] is None else beside_all(row["excess"])
+    said = f"Worst: {slice_name(row)}, {far}."
+    lost = [slice_name(row) for row in own.filter(pl.col("surely_worse")).to_dicts()]
     where = f"in {'; '.join(lost)}" if lost else "in no slice"
     against = f" Of {len(own)} slices it is surely worse than {base} {where}."
     return said + (against if base not in ("", results.winner) else "")
 
 
-def _named(row: Mapping[str, Any]) -> str:
-    return f"{row['dimension'].replace('_', ' ')} {row['slice']}"
+def beside_all(excess: float) -> str:
+    """Return how far a slice is from the model's figure of all reviews: "9% above all reviews"."""
+    share = f"{abs(excess):.0%}"
+    return "as all reviews" if share == "0%" else f"{share} {'above' if excess > 0 else 'below'} all reviews"
 
 
 def said_of_ranks(models: Sequence[ModelResults], winner: str) -> str:

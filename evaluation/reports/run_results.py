@@ -38,6 +38,7 @@ class ModelResults:
         audit: Figures of its generated and memorised text; those of held-out reviews have the prefix `real_`.
         novelty: Share of n-grams that occur in the training text: n, samples, real.
         exposure: Exposure of each canary: copies, exposure.
+        parts: Names of the models that it is built on.
         policies: Policies without which its figures cannot be interpreted.
         digests: Digests of its fit, its bundle, its scores.
     """
@@ -56,6 +57,7 @@ class ModelResults:
     audit: Mapping[str, Any] = field(default_factory=dict)
     novelty: pl.DataFrame | None = None
     exposure: pl.DataFrame | None = None
+    parts: Sequence[str] = ()
     policies: Mapping[str, str] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
 
@@ -77,9 +79,12 @@ class RunResults:
         champion: Version that is champion after the run.
         data: Facts about the reviews, by name: numbers, dates, languages, licence.
         digests: Digests of the data, by stage.
-        run: Identification of the run: MLflow run, preset, commit, time.
+        run: Identification of the run: preset, start, duration, commit, MLflow run.
         config: The whole configuration, as text.
         commands: Commands that repeat the run, line by line.
+        links: Pages about the run, by name: address, or path from the folder of the report.
+        before: Record of the run that made the champion (`evaluation.reports.run_record.record_of`); None if it is not
+            known or there was no champion.
     """
 
     models: Sequence[ModelResults]
@@ -97,6 +102,8 @@ class RunResults:
     run: Mapping[str, str] = field(default_factory=dict)
     config: str = ""
     commands: Sequence[str] = ()
+    links: Mapping[str, str] = field(default_factory=dict)
+    before: Mapping[str, Any] | None = None
 
     def model(self, name: str) -> ModelResults:
         """Return the results of a model; KeyError if there is none of that name."""

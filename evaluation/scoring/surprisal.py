@@ -15,6 +15,8 @@ from typing import Any
 import polars as pl
 
 from evaluation.scoring.metrics import LN2
+from models.tokens.detokenizer import Writer
+from models.tokens.vocabulary import UNK
 
 EDGES = (1.0, 3.0, 6.0, 10.0)
 """Bits at which the next level begins."""
@@ -30,7 +32,7 @@ class TokenSurprisals:
 
     Args:
         model: Name of the model.
-        unit: Unit of its vocabulary; words are shown with spaces between them.
+        unit: Unit of its vocabulary; words are shown with the spaces of written text ("in-law", "$18").
         tokens: Columns review_id, position, token, nats and rank.
     """
 
@@ -41,21 +43,21 @@ class TokenSurprisals:
 
 @dataclass(frozen=True)
 class Token:
-    """A token as lines of text, its level, and its tooltip."""
+    """A token as lines of text, its level, its tooltip, and the space before it."""
 
     lines: Sequence[str]
     level: int
     said: str
+    before: str = ""
 
 
 @dataclass(frozen=True)
 class Passage:
-    """The tokens of a review as one model expected them, what they cost it, and the text between two of them."""
+    """The tokens of a review as one model expected them, and what they cost it."""
 
     model: str
     cost: str
     tokens: Sequence[Token]
-    between: str
 
 
 @dataclass(frozen=True)
@@ -106,15 +108,22 @@ def heat_map(readings: Sequence[TokenSurprisals], review_ids: Sequence[str]) -> 
 def _passage(reading: TokenSurprisals, rows: Sequence[Mapping[str, Any]]) -> Passage:
     bits = sum(row["nats"] for row in rows) / LN2
     cost = f"{bits:,.0f} bits, {bits / len(rows):.2f} a token" if math.isfinite(bits) else "called impossible"
-    between = " " if reading.unit == "word" else ""
-    return Passage(reading.model, cost, [_token(row, reading.unit) for row in rows], between)
+    writer = Writer({}, fold=False) if reading.unit == "word" else None
+    return Passage(reading.model, cost, [_token(row, reading.unit, writer) for row in rows])
 
 
-def _token(row: Mapping[str, Any], unit: str) -> Token:
+def _token(row: Mapping[str, Any], unit: str, writer: Writer | None) -> Token:
     lines = shown(row["token"], unit).replace("↵", "↵\n").split("\n")
     bits = row["nats"] / LN2
     rank = "never suggested" if row["rank"] is None else f"rank {row['rank']:,}"
-    return Token(lines, level_of(bits), f"p = {_probability(row['nats'])}, {rank}, {bits:.1f} bits")
+    said = f"p = {_probability(row['nats'])}, {rank}, {bits:.1f} bits"
+    return Token(lines, level_of(bits), said, _space_before(row["token"], writer) if writer else "")
+
+
+def _space_before(token: str, writer: Writer) -> str:
+    """Return the space that written text has before a token of words: none in "in-law" and before a full stop."""
+    piece = "word" if token in (END, UNK) else token
+    return " " if piece and writer.write(piece).startswith(" ") and not piece.isspace() else ""
 
 
 def shown(token: str, unit: str) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import polars as pl
 
@@ -14,21 +17,28 @@ from core.config.run_config import RunConfig
 from core.errors import without_password
 from core.store import Artifact
 from evaluation.plots.curves import journal_lines
+from evaluation.reports.all_runs import ALL_RUNS_FILE
+from evaluation.reports.card import HTML as DATA_CARD
+from evaluation.reports.model_card import CARD_FILE
+from evaluation.reports.run_record import REPORTS, run_of_bundle
 from evaluation.reports.run_results import ModelResults, RunResults
 from evaluation.statistics.floor import Floor
 from evaluation.writing.audit import EXPOSURE_FILE, NOVELTY_FILE
-from tasks.data.prepare import Prepared
+from models.specs import parts_of
+from tasks.data.prepare import Prepared, read_report
 from tasks.evaluation.compare import Evaluated
 from tasks.evaluation.evaluate import FIGURES_FILE, SAMPLES_FILE, Measured
 from tasks.evaluation.observe import CONTEXT_FILE, RELIABILITY_FILE, TOKEN_SCORES_FILE
 from tasks.fitting.fit import bundle_digest
 from tasks.promotion.choose import best_allowed
 from tasks.promotion.promote import Promotion
-from tasks.stage import git_commit
-from tasks.tracking.track import JOURNAL
+from tasks.stage import git_commit, started
+from tasks.tracking.track import JOURNAL, prefect_tags, tracker_of
+from tracking import tags as tag
 
 COUNTS = {"records": "records read", "rows": "reviews in the data set", "quarantined": "records in quarantine",
           "duplicates": "repeated reviews left out"}  # fmt: skip
+MINUTE = "%Y-%m-%d %H:%M UTC"
 
 
 def results_of(
@@ -61,6 +71,9 @@ def results_of(
         data=_data(config, dataset, prepared),
         digests=_digests(dataset, prepared, evaluated),
         run=_run(config, run_id),
+        links=_links(config, prepared, run_id, promotion),
+        before=run_of_bundle(config.home / REPORTS, promotion.decision.champion, run_id)
+        if promotion and promotion.decision.champion else None,
         config=without_password(config.model_dump_json(indent=2)),
         commands=_commands(config, promotion),
     )
@@ -75,7 +88,8 @@ def _model(model: Measured) -> ModelResults:
         samples=_table(model.samples, SAMPLES_FILE), tokens=_table(observed, TOKEN_SCORES_FILE),
         reliability=_table(observed, RELIABILITY_FILE), context=_table(observed, CONTEXT_FILE),
         observed=observed.facts, audit=audited.facts, novelty=_table(audited, NOVELTY_FILE),
-        exposure=_table(audited, EXPOSURE_FILE), policies=figures["policies"],
+        exposure=_table(audited, EXPOSURE_FILE), parts=parts_of(model.fitted.spec),
+        policies=figures["policies"],
         digests={"fit": model.fitted.artifact.digest, "bundle": bundle_digest(model.fitted.bundle),
                  "scores": model.test.digest},
     )  # fmt: skip
@@ -114,9 +128,33 @@ def _digests(dataset: Artifact, prepared: Prepared, evaluated: Evaluated) -> dic
 
 
 def _run(config: RunConfig, run_id: str) -> dict[str, str]:
-    made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    commit = git_commit()
-    return {"MLflow run": run_id, "preset": config.preset, **({"commit": commit[:12]} if commit else {}), "made": made}
+    commit, begun, now = git_commit(), started(), datetime.now(UTC)
+    when = {"started": begun.strftime(MINUTE), "took": _duration((now - begun).total_seconds())} if begun else {
+        "made": now.strftime(MINUTE)
+    }  # fmt: skip
+    return {
+        "preset": config.preset, **when, **({"commit": commit[:12]} if commit else {}), "MLflow run": run_id,
+    }  # fmt: skip
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _links(config: RunConfig, prepared: Prepared, run_id: str, promotion: Promotion | None) -> dict[str, str]:
+    """Return the pages about a run: those of servers by address, files of the home by their path from the report."""
+    place = config.home / REPORTS / run_id
+    files = {"data card": prepared.card.folder / DATA_CARD}
+    files |= {f"Data Docs of the {artifact.facts['suite']} data": Path(read_report(artifact).report_path)
+              for artifact in prepared.checks if artifact.facts["suite"] in ("raw", "clean")}  # fmt: skip
+    near = {name: quote(os.path.relpath(file, place)) for name, file in files.items()}
+    if promotion and promotion.version is not None:
+        near["model card"] = CARD_FILE
+    flow_run = prefect_tags().get(tag.FLOW_RUN_URL, "")
+    links = {"MLflow": tracker_of(config).link(run_id), **({"Prefect": flow_run} if flow_run else {}), **near}
+    return {**links, "all runs": f"../{ALL_RUNS_FILE}"}
 
 
 def _commands(config: RunConfig, promotion: Promotion | None) -> tuple[str, ...]:

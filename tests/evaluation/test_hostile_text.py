@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import hashlib
 import io
+import json
 import logging
 import re
 from dataclasses import replace
@@ -22,10 +25,12 @@ from data_checks.report import CheckReport, ExpectationResult
 from evaluation.drift.figures import drift_page
 from evaluation.drift.odd_reviews import odd_markdown
 from evaluation.drift.report import DriftReport, Figure
+from evaluation.reports.all_runs import all_runs_page
 from evaluation.reports.document import Code, Page, PageSection, PageTable, PageText, Picture, Quote, escape, png
 from evaluation.reports.model_card import model_card
 from evaluation.reports.report import report
 from evaluation.reports.report_pictures import pictures_of
+from evaluation.reports.run_record import record_of
 from evaluation.reports.spreadsheet import as_text, csv_text
 from evaluation.scoring.surprisal import TokenSurprisals, heat_map
 from evaluation.statistics.paired import Pair
@@ -76,7 +81,9 @@ def assert_harmless(page: str) -> Elements:
         assert not [name for name in attributes if name.startswith("on")], (tag, attributes)
         for name in ("src", "href", "action", "data"):
             address = attributes.get(name) or "#"
-            assert address.startswith(("#", "data:image/png;base64,")), (tag, address)
+            beside = tag == "a" and ":" not in address.partition("/")[0] and not address.startswith("//")
+            web = tag == "a" and address.startswith(("http://", "https://"))
+            assert beside or web or address.startswith(("#", "data:image/png;base64,")), (tag, address)
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200b\ufeff]", page)
     return found
 
@@ -119,14 +126,16 @@ def hostile_run():
         samples = pl.DataFrame({"stars": [1] * len(HOSTILE), "number": range(len(HOSTILE)), "text": HOSTILE})
         models.append(replace(model, tokens=tokens, samples=samples, digests={ALL: ALL}, policies={ALL: ALL}))
     rules = tuple(replace(rule, name=ALL, detail=ALL) for rule in made_decision().rules)
+    before = {"run": {"started": ALL}, "winner": ALL, "folder": ALL, "settings": {ALL: "1"}, "data": {ALL: "1"},
+              "digests": {}, "models": [], "headline": ALL}  # fmt: skip
     slices = results.slices.with_columns(
         slice=pl.when(pl.col("dimension") == "category").then(pl.format("{} {}", pl.col("slice"), pl.lit(ALL)))
         .otherwise("slice")
     )
     return replace(
         results, models=tuple(models), slices=slices, decision=replace(made_decision(), rules=rules, reason=ALL),
-        data={"licence": ALL, ALL: ALL, "personal data": ALL}, digests={ALL: ALL}, run={ALL: ALL}, config=ALL,
-        commands=(ALL,),
+        data={"licence": ALL, ALL: ALL, "personal data": ALL}, digests={ALL: ALL}, run={ALL: ALL},
+        config=json.dumps({ALL: ALL}), commands=(ALL,), links={text: text for text in HOSTILE}, before=before,
     )  # fmt: skip
 
 
@@ -134,6 +143,23 @@ def test_the_report_of_a_run_holds_hostile_text_as_text():
     results = hostile_run()
     found = assert_harmless(report(results, pictures_of(results)))
     assert "<script>alert(1)</script>" in found.text
+
+
+def test_the_page_of_all_runs_holds_hostile_text_as_text_and_lets_only_its_own_script_run(tmp_path):
+    record = record_of(hostile_run())
+    page = all_runs_page({ALL: record, "earlier": {}})
+    data = re.search(r'<script type="application/json" id="runs">(.*?)</script>', page, re.DOTALL)
+    (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    assert json.loads(data[1])["runs"][0]["samples"][0]["text"] == terminal.visible(HOSTILE[0])
+    assert "innerHTML" not in script
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'" in page
+    bare = page.replace(data[0], "").replace(script, "")
+    assert bare.count("<script>") == 1
+    addresses = [attributes["href"] for tag, attributes in Elements(bare).tags if tag == "a"]
+    assert [address.count("/") for address in addresses] == [1, 1]
+    assert not any(address.startswith(("javascript", "http", "/")) for address in addresses)
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200b\ufeff]", page)
 
 
 def test_the_model_card_and_the_decision_hold_it_as_text():

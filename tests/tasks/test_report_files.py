@@ -38,7 +38,7 @@ def test_the_newest_report_is_what_latest_points_to(tmp_path: Path, results: Run
     assert "bars" in first.read_text()
     assert (tmp_path / "run-1" / "figures" / "bars.png").stat().st_size > 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", "run-1", "run-2"]
-    assert sorted(path.name for path in (tmp_path / "run-2").iterdir()) == ["figures", "report.html"]
+    assert sorted(path.name for path in (tmp_path / "run-2").iterdir()) == ["figures", "report.html", "run.json"]
 
 
 def test_a_run_that_is_resumed_replaces_its_report(tmp_path: Path, results: RunResults, picture: Drawing) -> None:
