@@ -1,7 +1,7 @@
 """Provide the common parts of all figures: an empty canvas, distinguishable colours, and readable axes.
 
-Matplotlib's objects are used without its global state, so that several flows can draw in one process; only the sizes of
-the texts are set once for the process.
+Matplotlib's objects are used without its global state, so that several flows can draw in one process; only the form
+of the texts is set once for the process.
 """
 
 from __future__ import annotations
@@ -25,6 +25,11 @@ PALETTE = (
 """The first six and black are those of Okabe and Ito (2008). The others were searched: any two of the sixteen are at
 least 16 apart in CIELAB, as seen with full colour vision and by protanopes, deuteranopes and tritanopes (Machado et al.
 2009); `tests/evaluation/test_report_figures.py` measures it."""
+ON_DARK = (
+    "#0069C3", "#D23C0F", "#B4FFC3", "#FF6996", "#FFF000", "#0FC3FF", "#965A87", "#F0FFFF",
+    "#D278D2", "#A55A3C", "#87C300", "#A500F0", "#B469FF", "#787869", "#FFC369", "#D2B4D2",
+)  # fmt: skip
+"""The same colours for a dark page, of like hues; as far apart."""
 GREY, PALE = "#595959", "#E3E3E3"
 MARKERS: tuple[Any, ...] = (
     "o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "d", (4, 1, 0), "p", (3, 1, 0), (8, 1, 0), (4, 1, 45),
@@ -37,10 +42,11 @@ SMALL, LARGE = 9.0, 11.0
 """Points of the texts in a figure: SMALL within the axes, LARGE for titles."""
 matplotlib.rcParams.update({
     "font.size": SMALL, "axes.labelsize": SMALL, "xtick.labelsize": SMALL, "ytick.labelsize": SMALL,
+    "svg.fonttype": "none", "svg.hashsalt": "reviewlm",  # text stays text; equal figures give equal ids
     "legend.fontsize": SMALL, "legend.title_fontsize": SMALL, "axes.titlesize": LARGE, "figure.titlesize": LARGE,
 })  # fmt: skip
 
-CASING = [withStroke(linewidth=3.0, foreground="white")]
+CASING = [withStroke(linewidth=2.4, foreground="white")]
 """Shows a dark line also on a dark bar."""
 
 
@@ -98,6 +104,9 @@ def plain_log_ticks(axis: Axis) -> None:
 
 
 def ticks_at(axis: Axis, places: Sequence[float], labels: Sequence[str]) -> None:
-    """Label these places of an axis and no others; a log axis would add its default labels."""
+    """Label these places of an axis and no others, also in tooltips; a log axis would add its default labels."""
+    if axis.axis_name == "x" and places:
+        near = dict(zip(places, labels, strict=True))
+        axis.axes.fmt_xdata = lambda x: near[min(near, key=lambda place: abs(place - x))].replace("\n", ", ")
     axis.set_ticks(list(places), [literal(label) for label in labels])
     axis.set_minor_locator(NullLocator())

@@ -142,6 +142,7 @@ def _name_places(axes: Axes, slices: pl.DataFrame, labels: Sequence[str], dimens
         axes.tick_params(axis="x", rotation=35)
         for label in axes.get_xticklabels():
             label.set_horizontalalignment("right")
+    axes.fmt_xdata = lambda x: f"{labels[round(x)]} ({short(sizes[labels[round(x)]])} {size})"
     axes.set_xlim(-0.6, max(1, len(labels)) - 0.4)
     below = "" if step > 1 or long else f"; below: number of {size}"
     axes.set_xlabel(spoken(dimension, labels)[1] + below)

@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 
 from core.markdown import literal, table_row
 from core.visible import visible
+from evaluation.plots.canvas import ON_DARK, PALETTE
 from evaluation.scoring.surprisal import LEGEND, TINTS, HeatMap
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -59,11 +60,15 @@ class Quote:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG image, its text for screen readers, and a caption below it."""
+    """A PNG image, its text for screen readers, and a caption below it.
+
+    *svg* is shown instead of the image (`evaluation.plots.svg.svg_of`). It is not escaped.
+    """
 
     png: bytes
     alt: str
     caption: str = ""
+    svg: str = ""
 
     @property
     def base64(self) -> str:
@@ -230,8 +235,10 @@ def _environment() -> Environment:
         loader=FileSystemLoader(TEMPLATES), autoescape=True, finalize=escape, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
+    environment.policies["json.dumps_kwargs"] = {}  # the order of the names is that of the page
     environment.filters["kind"] = lambda part: type(part).__name__
     environment.filters["script"] = lambda name: Markup(_script(name))
     environment.filters["hash_of_script"] = _hash_of_script
-    environment.globals |= {"tints": TINTS, "legend": LEGEND}
+    environment.filters["drawing"] = lambda picture: Markup(picture.svg)
+    environment.globals |= {"tints": TINTS, "legend": LEGEND, "palette": PALETTE, "on_dark": ON_DARK}
     return environment

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +17,7 @@ from evaluation.plots.cost import known_costs, on_front, pareto_figure
 from evaluation.plots.curves import loss_curves, perplexity_bars
 from evaluation.plots.slices import OF_TOKENS, slice_figure, worst_slices_figure
 from evaluation.plots.surprisal import surprisal_figure
+from evaluation.plots.svg import svg_of
 from evaluation.plots.tokens import certainty_figure, context_curves, rank_figure
 from evaluation.plots.writing import exposure_figure, novelty_figure
 from evaluation.reports import report_words as words
@@ -50,6 +51,7 @@ class Drawing:
         figure: The figure.
         reading: How to read it.
         finding: Its finding for this run; empty if there is none.
+        styles: Colour, marker and line of each model in it.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Drawing:
     figure: Figure
     reading: str
     finding: str = ""
+    styles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @cached_property
     def png(self) -> bytes:
@@ -67,13 +70,14 @@ class Drawing:
     def picture(self) -> Picture:
         """The figure as part of a page."""
         alt = f"Figure {self.name.replace('_', ' ')}. {self.finding or self.reading}"
-        return Picture(self.png, alt, " ".join(filter(None, (self.reading, self.finding))))
+        caption = " ".join(filter(None, (self.reading, self.finding)))
+        return Picture(b"", alt, caption, svg_of(self.figure, self.name, self.styles, alt))
 
 
 def pictures_of(results: RunResults) -> list[Drawing]:
     """Draw every figure for which the run has data."""
     draws = (_of_models, _of_slices, _of_tokens, _of_reviews, _of_writing)
-    return [drawing for draw in draws for drawing in draw(results)]
+    return [replace(drawing, styles=_styles(results)) for draw in draws for drawing in draw(results)]
 
 
 def readings_of(results: RunResults) -> tuple[list[TokenSurprisals], list[str]]:

@@ -48,14 +48,18 @@ function compare() {
   const pair = chosen.map((place) => runs[place]);
   make(compared, "h2", "Two runs beside each other");
   const [a, b] = pair;
-  const heads = pair.map((run, place) => `${"AB"[place]}: ${run.run.started || run.run.made}, ${run.winner}`);
-  pair.forEach((run, place) => make(compared, "p", `${"AB"[place]}: ${run.headline}`));
+  const heads = ["A", "B"];
+  pair.forEach((run, place) => make(compared, "p", `${heads[place]}, ${run.run.started || run.run.made}: ${run.headline}`));
   table("Figures of the two winners", ["figure", ...heads, "B against A"], Object.entries(figures).map(([key, name]) => {
     const [then, now] = [winner(a)[key], winner(b)[key]];
     const known = typeof then === "number" && typeof now === "number" && then !== 0;
     const share = known ? 100 * (now - then) / Math.abs(then) : 0;
     return [name, shown(then), shown(now), known ? `${share > 0 ? "+" : ""}${share.toFixed(1)} %` : "–"];
   }));
+  const bits = (run, name) => run.models.find((model) => model.model === name)?.open_bits_per_byte;
+  const names = [...new Set(pair.flatMap((run) => run.models.map((model) => model.model)))];
+  table("Bits per byte of all models", ["model", ...heads],
+    names.map((name) => [name, ...pair.map((run) => shown(bits(run, name)))]));
   const settings = differing(a.settings, b.settings);
   if (settings.length) table("Settings that differ", ["setting", ...heads], settings);
   else make(compared, "p", "The settings are the same.");
