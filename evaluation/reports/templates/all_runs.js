@@ -54,7 +54,7 @@ function compare() {
     const [then, now] = [winner(a)[key], winner(b)[key]];
     const known = typeof then === "number" && typeof now === "number" && then !== 0;
     const share = known ? 100 * (now - then) / Math.abs(then) : 0;
-    return [name, shown(then), shown(now), known ? `${share > 0 ? "+" : ""}${share.toFixed(1)} %` : "–"];
+    return [name, shown(then), shown(now), known ? `${share > 0 ? "+" : ""}${share.toFixed(1)}%` : "–"];
   }));
   const bits = (run, name) => run.models.find((model) => model.model === name)?.open_bits_per_byte;
   const names = [...new Set(pair.flatMap((run) => run.models.map((model) => model.model)))];
