@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
-from matplotlib.axis import Axis
+from matplotlib.axis import Axis, XAxis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
@@ -19,10 +19,10 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from core.visible import visible
 
 PALETTE = (
-    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#A500FF", "#000000",
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#A500FF", "#101010",
     "#3C0F3C", "#690000", "#B4B469", "#9678FF", "#3C0096", "#4B5A5A", "#875A2D", "#870F78",
 )  # fmt: skip
-"""The first six and black are those of Okabe and Ito (2008). The others were searched: any two of the sixteen are at
+"""The first six are those of Okabe and Ito (2008). The others were searched; none is the black of axes. Any two are at
 least 16 apart in CIELAB, as seen with full colour vision and by protanopes, deuteranopes and tritanopes (Machado et al.
 2009); `tests/evaluation/test_report_figures.py` measures it."""
 ON_DARK = (
@@ -105,7 +105,7 @@ def plain_log_ticks(axis: Axis) -> None:
 
 def ticks_at(axis: Axis, places: Sequence[float], labels: Sequence[str]) -> None:
     """Label these places of an axis and no others, also in tooltips; a log axis would add its default labels."""
-    if axis.axis_name == "x" and places:
+    if isinstance(axis, XAxis) and places:
         near = dict(zip(places, labels, strict=True))
         axis.axes.fmt_xdata = lambda x: near[min(near, key=lambda place: abs(place - x))].replace("\n", ", ")
     axis.set_ticks(list(places), [literal(label) for label in labels])

@@ -91,7 +91,7 @@ def _colour(artist: Artist) -> str:
     """Return the colour of a line, a collection or a bar; "" of anything else."""
     if isinstance(artist, Line2D):
         return to_hex(artist.get_color())
-    colours = artist.get_edgecolor() if isinstance(artist, Collection) else ()
+    colours: Any = artist.get_edgecolor() if isinstance(artist, Collection) else ()
     if isinstance(artist, Collection) and not len(colours):
         colours = artist.get_facecolor()
     if isinstance(artist, Rectangle):

@@ -15,7 +15,7 @@ from core.output import write_output
 from core.visible import visible
 from evaluation.reports.document import rendered
 from evaluation.reports.report_words import BITS, amount
-from evaluation.reports.run_record import FIGURES, OWN, REPORT_FILE, read_records
+from evaluation.reports.run_record import FIGURES, OWN, REPORT_FILE, read_records, winner_of
 
 ALL_RUNS_FILE = "index.html"
 COLUMNS = ("started", "preset", "winner", "bits per byte", "gain", "perplexity", "test reviews", "outcome", "took")
@@ -49,8 +49,8 @@ def _cells(name: str, record: Mapping[str, Any]) -> list[tuple[str, float | None
     if not record:
         known = {"started": name, "outcome": "made by an earlier version"}
         return [(known.get(column, "–"), None) for column in COLUMNS]
-    winner = next(row for row in record["models"] if row["model"] == record["winner"])
-    run, gain = record["run"], winner.get("gain")
+    run, winner = record["run"], winner_of(record)
+    gain = winner.get("gain")
     return [
         (run.get("started") or run.get("made", name), None), (run.get("preset", "–"), None), (record["winner"], None),
         (amount(winner[BITS]), winner[BITS]), ("–" if gain is None else f"{gain:.1%}", gain),

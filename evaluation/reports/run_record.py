@@ -104,11 +104,14 @@ def differences(then: Mapping[str, str], now: Mapping[str, str], ignored: Sequen
     ]  # fmt: skip
 
 
+def winner_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the figures of the winner of a record."""
+    return next((dict(row) for row in record["models"] if row["model"] == record["winner"]), {})
+
+
 def changed_figures(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, float, float]]:
     """Yield name, earlier and present value of each figure of the two winners that both records have."""
-    before, after = (
-        next((row for row in record["models"] if row["model"] == record["winner"]), {}) for record in (then, now)
-    )
+    before, after = winner_of(then), winner_of(now)
     for column, name in FIGURES.items():
         if before.get(column) is not None and after.get(column) is not None:
             yield name, before[column], after[column]

@@ -54,6 +54,15 @@ def test_what_belongs_to_a_model_and_its_name_in_the_legend_carry_its_number(tex
     assert STYLES["kn5"]["color"].lower() not in text
 
 
+def test_axes_belong_to_no_model():
+    styles = styles_of([f"m{number}" for number in range(16)])
+    figure, axes = canvas(4, 3)
+    axes.plot([1, 2], [1, 2], **styles["m0"])
+    axes.axhline(1.5, color="#000000")
+    marked = [name for name in classes(read(svg_of(figure, "axes", styles, ""))) if name != "hit"]
+    assert marked == ["m0"]
+
+
 def test_each_point_tells_its_model_and_both_values(text):
     own = RUN.slices.filter((pl.col("dimension") == "stars") & (pl.col("model") == "kn5")).row(1, named=True)
     said = tooltips(read(text))
