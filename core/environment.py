@@ -71,7 +71,7 @@ def prepare_environment(home: Path, group: bool = False) -> None:
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
     for room in ROOMS:
-        logging.getLogger(room).setLevel(logging.INFO)
+        logging.getLogger(room).setLevel(logging.DEBUG)
 
 
 def numpy_features() -> dict[str, str]:

@@ -96,7 +96,8 @@ class CheckReport:
         for result in self.results:
             if not result.passed and result.severity != CRITICAL:
                 level = logging.WARNING if result.severity == WARNING else logging.INFO
-                log.log(level, "%s: %s", self.stage, result.sentence)
+                page = f". Details: {self.report_path}" if self.report_path else ""
+                log.log(level, "%s: %s%s", self.stage, result.sentence, page)
         if self.failed:
             raise CheckFailed(
                 "; ".join(result.sentence for result in self.failed), report=self.report_path,

@@ -10,13 +10,15 @@ from tasks.data.prepare import Prepared
 from tasks.evaluation.compare import Evaluated, compare_models
 from tasks.evaluation.evaluate import measure, score
 from tasks.fitting.fit import Fitted, device_of
+from tasks.stage import step
 
 
 def evaluate(config: RunConfig, prepared: Prepared, fitted: list[Fitted], parent_run_id: str) -> Evaluated:
     """Return the measured models in the order of *fitted*, with comparison table, grammar floor and samples."""
     # On a GPU, measure one model at a time: a second one would need memory of its own.
     workers = 1 if device_of(config) == "cuda" else config.execution.workers
-    return on_workers(measure_models, workers)(config, prepared, fitted, parent_run_id)
+    with step("evaluate", f"score, sample and audit {len(fitted)} models, then compare them"):
+        return on_workers(measure_models, workers)(config, prepared, fitted, parent_run_id)
 
 
 @flow(name="evaluate", persist_result=False)

@@ -11,15 +11,16 @@ from core.store import Artifact
 from tasks.data.ingest import ingest_files, replay_quarantine, synthesise
 from tasks.data.prepare import check_table
 from tasks.lineage.about_version import VersionSettings
-from tasks.stage import store_of
+from tasks.stage import step, store_of
 
 
 @flow(name="ingest", persist_result=False)
 def ingest(config: RunConfig) -> Artifact:
     """Return the data set. A critical finding of the suite "raw" stops the run here, before any training."""
-    dataset = ingest_files(config, None if config.source.input else synthesise(config))
-    check_table(config, "raw", dataset)
-    return dataset
+    with step("ingest", "read and check the reviews"):
+        dataset = ingest_files(config, None if config.source.input else synthesise(config))
+        check_table(config, "raw", dataset)
+        return dataset
 
 
 def recorded_or_read(chosen: VersionSettings) -> Artifact:

@@ -20,11 +20,13 @@ from tasks.data.prepare import (
     vocabularies_in_use,
 )
 from tasks.fitting.warm_start import champion_vocabulary
+from tasks.stage import step
 
 
 def prepare(config: RunConfig, dataset: Artifact) -> Prepared:
     """Return all data that the models are fitted and measured on, each part checked."""
-    return on_workers(prepare_data, config.execution.workers)(config, dataset)
+    with step("prepare", "clean, split and tokenize the reviews"):
+        return on_workers(prepare_data, config.execution.workers)(config, dataset)
 
 
 @flow(name="prepare", persist_result=False)

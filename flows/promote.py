@@ -13,6 +13,7 @@ from tasks.promotion.choose import choose_challenger
 from tasks.promotion.promote import Promotion, decide, register
 from tasks.promotion.rejudge import retry_on_champion_change
 from tasks.promotion.score_now import score_challenger, score_champion
+from tasks.stage import step
 
 
 @flow(name="promote", persist_result=False)
@@ -20,6 +21,13 @@ def promote(
     config: RunConfig, prepared: Prepared, evaluated: Evaluated, parent_run_id: str, drift: Artifact | None = None
 ) -> Promotion:
     """Register the challenger, run the gate and return the decision. A refused promotion is not an error."""
+    with step("promote", "choose the challenger and run the gate"):
+        return _promoted(config, prepared, evaluated, parent_run_id, drift)
+
+
+def _promoted(
+    config: RunConfig, prepared: Prepared, evaluated: Evaluated, parent_run_id: str, drift: Artifact | None
+) -> Promotion:
     challenger = choose_challenger(config, prepared, evaluated)
     registered: int | None = None
 

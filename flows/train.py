@@ -10,6 +10,7 @@ from flows.server.workers import on_workers
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit import Fitted, fit, fitted_parts, relative_cost
 from tasks.fitting.fit_process import interruptible_fits
+from tasks.stage import step
 from tasks.tracking.track import log_inputs
 
 
@@ -37,5 +38,6 @@ def fit_models(config: RunConfig, prepared: Prepared, parent_run_id: str) -> lis
 
 def train(config: RunConfig, prepared: Prepared, parent_run_id: str) -> list[Fitted]:
     """Fit the models in parallel, one per worker of the configuration."""
-    log_inputs(config, prepared, parent_run_id)
-    return on_workers(fit_models, config.execution.workers)(config, prepared, parent_run_id)
+    with step("train", f"fit {len(config.models)} models, at most {config.execution.workers} at a time"):
+        log_inputs(config, prepared, parent_run_id)
+        return on_workers(fit_models, config.execution.workers)(config, prepared, parent_run_id)

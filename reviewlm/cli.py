@@ -91,7 +91,7 @@ def _run() -> None:
     try:
         code = run_verb(lambda: command()(standalone_mode=False), sys.argv[1:])
     except (typer.Abort, KeyboardInterrupt):
-        logging.getLogger(__name__).warning("interrupted")
+        logging.getLogger(__name__).info("interrupted")
         code = 130
     if code:
         sys.exit(code)

@@ -216,7 +216,7 @@ def _of_preset(config: RunConfig, wanted: Sequence[ModelSpec], clean: str) -> li
         if found := next((fit for fit in equal if not clean or _reviews(store, fit) == clean), None):
             fits[spec.name] = found
         else:
-            log.warning("'%s' is left out: it is not in the store yet", spec.name)
+            log.warning("'%s' is left out: it is not in the store yet; `reviewlm train` fits it", spec.name)
     if not fits:
         raise ArtifactError(
             "No model of this configuration is in the store", where=store.root,
@@ -225,7 +225,7 @@ def _of_preset(config: RunConfig, wanted: Sequence[ModelSpec], clean: str) -> li
     newest = max(fits.values(), key=lambda fit: float(fit.manifest.get("created", 0.0)))
     same = {name: fit for name, fit in fits.items() if _reviews(store, fit) == _reviews(store, newest)}
     for name in fits.keys() - same.keys():
-        log.warning("'%s' is left out: its newest fit was trained on other reviews", name)
+        log.warning("'%s' is left out: its newest fit was trained on other reviews; run `reviewlm train`", name)
     for fit in same.values():
         store.check(fit)
     return [FittedModel(name, _open(fit.folder / BUNDLE), fit) for name, fit in same.items()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -14,6 +15,7 @@ from core.model_errors import converted_errors
 from core.processes import interrupts
 from reviewlm import terminal
 from reviewlm.early_checks import require_device, require_input
+from reviewlm.shown.stages import show_stages
 
 if TYPE_CHECKING:
     from core.config.run_config import RunConfig
@@ -46,6 +48,10 @@ Rebuild = Annotated[
     list[str] | None, typer.Option("--rebuild", metavar="STAGE", help="Stage to build again. May be repeated.")
 ]
 Verify = Annotated[bool, typer.Option("--verify", help="Check every stored result completely before it is used.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", callback=terminal.show_details, help="Show a line for every stage.")
+]
+Open = Annotated[bool, typer.Option("--open", help="Open the report in the browser at the end.")]
 Temperature = Annotated[
     float, typer.Option("--temperature", min=0, help="Below 1, likely words become likelier; 0: always the likeliest.")
 ]
@@ -169,6 +175,7 @@ def run_version_flow(
 
 
 def _run(name: str, kept: str, preset: str, *given: Any, **arguments: Any) -> dict[str, Any]:
+    started = time.monotonic()
     logging.getLogger(__name__).info("starting; a temporary Prefect server needs some seconds to get ready")
     with interrupts.resumable(kept), reaching_prefect():
         module = import_module(WHOLE_FLOWS.get(name, "flows.partial"))
@@ -176,8 +183,10 @@ def _run(name: str, kept: str, preset: str, *given: Any, **arguments: Any) -> di
         import_module("flows.server.private_server").prepare_private_server()
         own_runs = import_module("flows.server.own_runs")
         own_runs.end_left_runs()
-        with own_runs.ended_with_process():
-            return chosen(preset, *given, **arguments)
+        with own_runs.ended_with_process(), import_module("tasks.stage").recorded_stages() as record:
+            result = chosen(preset, *given, **arguments)
+    show_stages(record, time.monotonic() - started)
+    return result
 
 
 def opened(config: RunConfig, reference: str) -> tuple[Bundle, Version]:

@@ -1,4 +1,9 @@
-"""Report progress of long stages: a live bar on a terminal, otherwise log lines; also a Prefect progress artifact."""
+"""Report progress of long stages: a live bar on a terminal, otherwise log lines; also a Prefect progress artifact.
+
+Each running stage has one line on a terminal, with the same columns for all: name, bar, share, remaining time, speed,
+perplexity. The columns have fixed widths that fit 80 columns; the bar takes what a wider terminal has left. A log line
+comes after ten seconds; later a line needs a tenth of the time so far, so that a fit of two hours writes some sixty.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +14,28 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.context import TaskRunContext
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Column
 
 log = logging.getLogger(__name__)
 
-LINE_SECONDS = 10.0
+LINE_SECONDS, MOST_LINE_SECONDS, LINE_SHARE = 10.0, 300.0, 0.1
+"""Seconds between two log lines: this share of the time so far, within these limits."""
 ARTIFACT_SECONDS = 5.0
 EARLY_SHARE, EARLY_SECONDS = 0.01, 30.0
 """Below both limits no remaining time is shown: the first step compiles and warms up, so it would mislead."""
 TOLD_ELSEWHERE = ("seconds_left", "tokens_per_second")
+COLUMNS = {"name": 12, "share": 5, "left": 11, "speed": 18, "perplexity": 22}
+"""Width of each column beside the bar, in the order of the line; the bar is between name and share."""
+SPARE = ("speed", "perplexity")
+"""Columns that a terminal of less than 80 columns does without, the first one first."""
+LEAST_BAR, MOST_BAR = 7, 40
 Report = Callable[..., None]
 
 _lock = threading.Lock()
@@ -41,12 +54,12 @@ def progress(label: str, total: int, unit: str) -> Iterator[Report]:
     """
     line = _Line(label, max(total, 1), unit)
     with _terminal() as bars:
-        bar = bars.add_task(label, total=max(total, 1), figures="") if bars else None
+        bar = bars.add_task(label, total=max(total, 1), **line.columns(0, {})) if bars else None
 
         def report(done: int, figures: Mapping[str, float] | None = None, total: int | None = None) -> None:
             line.total = total or line.total
             if bars is not None and bar is not None:
-                bars.update(bar, completed=done, total=line.total, figures=line.figures(done, figures or {}))
+                bars.update(bar, completed=done, total=line.total, **line.columns(done, figures or {}))
             line.tell(done, figures or {}, to_log=bars is None)
 
         try:
@@ -65,12 +78,7 @@ def _terminal() -> Iterator[Progress | None]:
         return
     with _lock:
         if _bars is None:
-            columns = (
-                TextColumn("{task.description:<12}", markup=False), BarColumn(bar_width=24),
-                TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn(), TimeRemainingColumn(),
-                TextColumn("{task.fields[figures]}", markup=False),
-            )
-            _bars = Progress(*columns, console=Console(stderr=True), transient=True)
+            _bars = live_display(Console(stderr=True))
             _bars.start()
         _users += 1
         bars = _bars
@@ -84,6 +92,26 @@ def _terminal() -> Iterator[Progress | None]:
                 _bars = None
 
 
+def live_display(console: Console) -> Progress:
+    """Return the display of all running stages, in the columns of `COLUMNS`."""
+    widths, spare = dict(COLUMNS), list(SPARE)
+    while (room := console.width - sum(widths.values()) - len(widths)) < LEAST_BAR and spare:
+        del widths[spare.pop(0)]
+    fields = {
+        "name": "{task.description}", "share": "{task.percentage:>3.0f} %", "left": "{task.fields[left]}",
+        "speed": "{task.fields[speed]}", "perplexity": "{task.fields[perplexity]}",
+    }  # fmt: skip
+    texts = [
+        TextColumn(
+            fields[name], markup=False, justify="right" if name in ("left", "speed") else "left",
+            table_column=Column(width=width, no_wrap=True, overflow="ellipsis"),
+        )
+        for name, width in widths.items()
+    ]
+    bar = BarColumn(bar_width=max(LEAST_BAR, min(MOST_BAR, room)))
+    return Progress(texts[0], bar, *texts[1:], console=console, transient=True)
+
+
 class _Line:
     """Progress as log lines and as a Prefect progress artifact, each at most once per interval."""
 
@@ -95,7 +123,8 @@ class _Line:
     def tell(self, done: int, figures: Mapping[str, float], to_log: bool) -> None:
         now = time.monotonic()
         share = min(100.0, 100 * done / self.total)
-        if to_log and now - self.logged >= LINE_SECONDS:
+        between = min(MOST_LINE_SECONDS, max(LINE_SECONDS, LINE_SHARE * (now - self.started)))
+        if to_log and now - self.logged >= between:
             self.logged = now
             log.info("%s %.0f %%, %s", self.label, share, self.news(done, figures))
         if now - self.shown >= ARTIFACT_SECONDS and TaskRunContext.get() is not None:
@@ -104,16 +133,25 @@ class _Line:
 
     def news(self, done: int, figures: Mapping[str, float]) -> str:
         """Return speed, remaining time and figures as text."""
-        speed = self._speed(done, figures)
-        if done < EARLY_SHARE * self.total and self._elapsed() < EARLY_SECONDS:
-            return f"{speed}{_show(figures)}"
-        left = self._elapsed() * max(0, self.total - done) / max(done, 1)
-        left = figures.get("seconds_left", left)  # a resumed trainer gives a better estimate
-        return f"{speed}, {_duration(left)} left{_show(figures)}"
+        left = self._left(done, figures)
+        return self._speed(done, figures) + ("" if left is None else f", {duration(left)} left") + _show(figures)
 
-    def figures(self, done: int, figures: Mapping[str, float]) -> str:
-        """Return speed and figures as text; the bar shows the rest."""
-        return self._speed(done, figures) + _show(figures)
+    def columns(self, done: int, figures: Mapping[str, float]) -> dict[str, str]:
+        """Return remaining time, speed and perplexity as the text of their columns; the bar shows the rest."""
+        left = self._left(done, figures)
+        known = {"ppl": figures.get("perplexity"), "val": figures.get("validation_perplexity")}
+        return {
+            "left": "" if left is None else f"ETA {str(timedelta(seconds=round(left))).removeprefix('0:')}",
+            "speed": self._speed(done, figures).partition(" (")[0] if done else "",
+            "perplexity": ", ".join(f"{name} {_short(value)}" for name, value in known.items() if value is not None),
+        }
+
+    def _left(self, done: int, figures: Mapping[str, float]) -> float | None:
+        """Return the remaining seconds; None while they are not known well enough."""
+        if not done or (done < EARLY_SHARE * self.total and self._elapsed() < EARLY_SECONDS):
+            return None
+        # A resumed trainer gives a better estimate.
+        return figures.get("seconds_left", self._elapsed() * max(0, self.total - done) / max(done, 1))
 
     def _elapsed(self) -> float:
         return max(time.monotonic() - self.started, 1e-9)
@@ -137,7 +175,7 @@ class _Line:
             log.debug("progress of %s is not shown in Prefect: %s", self.label, error)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Return seconds as text: "45 s", "3 min 20 s" or "2 h 5 min"."""
     whole = round(seconds)
     if whole < 60:
@@ -153,5 +191,10 @@ def slug(key: str) -> str:
 
 def _show(figures: Mapping[str, float]) -> str:
     known = {name.replace("_", " "): value for name, value in figures.items() if name not in TOLD_ELSEWHERE}
-    parts = [f"{name} {value:,.0f}" if abs(value) >= 1000 else f"{name} {value:.4g}" for name, value in known.items()]
-    return "; " + ", ".join(parts) if parts else ""
+    if known.get("best perplexity") == known.get("validation perplexity"):
+        known.pop("best perplexity", None)
+    return "; " + ", ".join(f"{name} {_short(value)}" for name, value in known.items()) if known else ""
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

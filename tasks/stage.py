@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -36,8 +38,29 @@ RETRY_DELAYS = [2.0, 10.0]
 """Seconds before each retry of a stage that may be retried."""
 log = logging.getLogger(__name__)
 
-_stages: ContextVar[list[tuple[str, bool]] | None] = ContextVar("stages", default=None)
-_started: ContextVar[datetime | None] = ContextVar("started", default=None)
+
+@dataclass(frozen=True)
+class StageRun:
+    """One request for an artifact: its stage and label, the step of the run, and the seconds of a build."""
+
+    stage: str
+    label: str
+    step: str
+    reused: bool
+    seconds: float
+
+
+@dataclass
+class RunRecord:
+    """Stages requested so far, the seconds of each step of the run, and when the run began."""
+
+    stages: list[StageRun] = field(default_factory=list)
+    steps: dict[str, float] = field(default_factory=dict)
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+_record: ContextVar[RunRecord | None] = ContextVar("record", default=None)
+_step: ContextVar[str] = ContextVar("step", default="")
 
 WHOLE_DATA = frozenset({"ingest", "check", "prepare", "card", "canaries", "vocabulary", "tokens", "reference"})
 """Stages that process all reviews in batches of columns in this process; freed memory is returned during them."""
@@ -94,37 +117,52 @@ def run_stage(
             stage, version, options, inputs, make,
             environment=environment, rebuild=stage in config.execution.rebuild, resumable=resumable,
         )
-    if (record := _stages.get()) is not None:
-        record.append((stage, built.reused))
-    seconds = built.artifact.manifest.get("seconds", 0)
-    how = "already finished" if built.reused else f"{seconds:.1f} s"
-    log.info("%-10s %-24s %s", stage, label or "-", how)
+    seconds = 0.0 if built.reused else float(built.artifact.manifest.get("seconds", 0))
+    if (record := _record.get()) is not None:
+        record.stages.append(StageRun(stage, label, _step.get(), built.reused, seconds))
+    log.debug("%-10s %-24s %s", stage, label or "-", "already finished" if built.reused else f"{seconds:.1f} s")
     return built
 
 
 @contextmanager
-def recorded_stages() -> Iterator[None]:
-    """Record which stages are built or reused within this block, for `stages_of_this_run`."""
-    token = _stages.set([])
+def recorded_stages() -> Iterator[RunRecord]:
+    """Record which stages are built or reused within this block; a block within it goes on with its record."""
+    record = _record.get() or RunRecord()
+    token = _record.set(record)
+    try:
+        yield record
+    finally:
+        _record.reset(token)
+
+
+@contextmanager
+def step(name: str, work: str) -> Iterator[None]:
+    """Show and time one step of a run: the stages requested within this block belong to it.
+
+    Args:
+        name: Name of the step.
+        work: What it does, for the log: "clean, split and tokenize the reviews".
+    """
+    log.info("%-8s %s", name, work)
+    started, token = time.monotonic(), _step.set(name)
     try:
         yield
     finally:
-        _stages.reset(token)
+        _step.reset(token)
+        if (record := _record.get()) is not None:
+            record.steps[name] = record.steps.get(name, 0.0) + time.monotonic() - started
 
 
 def stages_of_this_run() -> list[tuple[str, bool]]:
     """Return (stage, reused) for every artifact requested since `recorded_stages` began."""
-    return list(_stages.get() or [])
-
-
-def mark_start() -> None:
-    """Note that the run of the current flow begins now."""
-    _started.set(datetime.now(UTC))
+    record = _record.get()
+    return [(one.stage, one.reused) for one in record.stages] if record else []
 
 
 def started() -> datetime | None:
-    """Return when the run of the current flow began; None outside a run."""
-    return _started.get()
+    """Return when the current run began; None outside of `recorded_stages`."""
+    record = _record.get()
+    return record.started if record else None
 
 
 def as_task_state(built: Built) -> Artifact:

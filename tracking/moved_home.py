@@ -78,7 +78,7 @@ def _mend(home: Path, former: Path) -> None:
     with suppress(ArtifactError):  # a damaged queue is reported when its writes are sent
         _take_outbox(home, former, copied)
     _leave_services(home, copied)
-    log.warning(
+    log.info(
         "this home folder was %s from %s: %d addresses in %s were updated%s",
         "copied" if copied else "moved", former, changed, DATABASE, f" (backup: {backup})" if backup else "",
     )

@@ -87,7 +87,8 @@ def tar_members(
         while (member := members.next()) is not None:
             members.members.clear()  # type: ignore[attr-defined]  # otherwise it keeps all headers in memory
             if (member.issym() or member.islnk()) and wanted(member.name):
-                log.warning("%s: %s is a link, which is not followed", archive, printable(member.name))
+                log.warning("%s: %s is a link, which is not followed; put the file itself into the archive",
+                            archive, printable(member.name))  # fmt: skip
             if not member.isfile():
                 continue
             found.append(member.name)

@@ -100,7 +100,7 @@ def read_businesses(path: Path, limits: Limits | None = None) -> Businesses:
     result = Businesses(table, named.height - table.height, found.height - named.height)
     if result.repeated or result.without_id:
         log.warning(
-            "%s: %d repeated business ids (the last one is used), %d records without an id",
+            "%s: %d repeated business ids (the last one is used), %d records without an id; correct the file",
             path.name, result.repeated, result.without_id,
         )
     return result

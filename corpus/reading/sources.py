@@ -132,7 +132,7 @@ def _files_below(folder: Path) -> list[Path]:
     found: list[Path] = []
     for place, folders, files in os.walk(folder, onerror=_raise):
         for linked in (path for name in folders if (path := Path(place, name)).is_symlink()):
-            log.warning("%s is a link to a folder, which is not followed", linked)
+            log.warning("%s is a link to a folder, which is not followed; name it with an --input of its own", linked)
         found += [Path(place, name) for name in files]
     return sorted(path for path in found if path.is_file())
 

@@ -157,7 +157,8 @@ class Grouping:
         """Return the rule and, for a split by month, the dates with their names in the settings."""
         if without_key:
             fate = "are for training" if self.months else "are split by their review_id"
-            log.warning("%d reviews have no %s to split by; they %s", without_key, KEYS[self.config.by], fate)
+            log.warning("%d reviews have no %s to split by; they %s. Add it to the file, or choose another split.by",
+                        without_key, KEYS[self.config.by], fate)  # fmt: skip
         facts: dict[str, Any] = {"by": self.config.by, "without_key": without_key}
         if self.months:
             facts["validation_from"] = self.months.validation_from.isoformat()

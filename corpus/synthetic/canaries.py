@@ -165,7 +165,7 @@ def choose_canaries(clean_folder: Path, config: AuditConfig) -> Canaries:
     elif not copies:
         why = f"{config.max_canary_share:.2%} of {reviews} training reviews are {allowed}: too few for one canary"
     if why:
-        log.warning("no canary was planted: %s", why)
+        log.warning("no canary was planted: %s. Give more reviews, or set audit.canaries=0", why)
         copies = []
     texts = _distinct(np.random.default_rng([config.seed, PLANTING]), words, config.canary_words, len(copies))
     return Canaries(tuple(words), config.canary_words, stars, tuple(texts), tuple(copies), config.seed, reviews, why)

@@ -63,7 +63,8 @@ def cudnn_has_bf16(mode: str, device: torch.device) -> bool:
     """
     if _runs_in_bf16(mode, device):
         return True
-    log.warning("cuDNN has no recurrent layers in bfloat16 here (%s): they train in float32", mode)
+    log.warning("cuDNN has no recurrent layers in bfloat16 here (%s): they train in float32. Set training.precision="
+                "float32", mode)  # fmt: skip
     return False
 
 

@@ -13,6 +13,7 @@ from reviewlm.options import (
     Json,
     Preset,
     Set,
+    Verbose,
     VersionInput,
     VersionPreset,
     configured,
@@ -28,7 +29,8 @@ MODEL = "Number or alias of a registered version, or the name of a fitted model.
 def compare(
     first: Annotated[str, typer.Argument(help=MODEL)],
     second: Annotated[str, typer.Argument(help=MODEL)],
-    input: VersionInput = None, preset: VersionPreset = "", set: Set = None, json: Json = False,
+    input: VersionInput = None, preset: VersionPreset = "", set: Set = None,
+    verbose: Verbose = False, json: Json = False,
 ) -> None:  # fmt: skip
     """Compare two models on the same test reviews: figures, slices, samples, cost.
 

@@ -16,6 +16,7 @@ from reviewlm.options import (
     Preset,
     Rebuild,
     Set,
+    Verbose,
     Verify,
     VersionInput,
     VersionPreset,
@@ -95,7 +96,8 @@ def quarantine_replay(
     fixed: Annotated[
         Path | None, typer.Option("--fixed", help="The corrected file. Default: the records as they are.")
     ] = None,
-    input: VersionInput = None, preset: VersionPreset = "", set: Set = None, json: Json = False,
+    input: VersionInput = None, preset: VersionPreset = "", set: Set = None,
+    verbose: Verbose = False, json: Json = False,
 ) -> None:
     """Read quarantined records again, with other settings or corrected, and add those that are now valid."""
     if fixed is not None:
@@ -168,7 +170,7 @@ def checks_run(
 @app.command()
 def drift(
     input: VersionInput = None, preset: VersionPreset = "", set: Set = None, rebuild: Rebuild = None,
-    verify: Verify = False, json: Json = False,
+    verify: Verify = False, verbose: Verbose = False, json: Json = False,
 ) -> None:
     """Compare new reviews with those that the champion knows; drift is also sent as an event.
 

@@ -11,7 +11,7 @@ import typer
 from core.errors import ConfigError, NotReproduced
 from core.output import require_folder
 from reviewlm import terminal
-from reviewlm.options import Input, Json, Preset, Set, configured, run_flow
+from reviewlm.options import Input, Json, Preset, Set, Verbose, configured, run_flow
 
 if TYPE_CHECKING:
     from core.config.run_config import RunConfig
@@ -71,7 +71,7 @@ def reproduce(
     tolerance: Annotated[
         float, typer.Option("--tolerance", min=0, help="Relative tolerance of figures. Only used on another platform.")
     ] = 0.01,
-    preset: Preset = "small", set: Set = None, json: Json = False,
+    preset: Preset = "small", set: Set = None, verbose: Verbose = False, json: Json = False,
 ) -> None:
     """Make a version again from its raw files and compare every byte; name the first stage that differs."""
     def check(config: RunConfig) -> None:

@@ -16,7 +16,7 @@ from core.errors import ConfigError
 from core.output import require_folder
 from reviewlm import terminal
 from reviewlm.findings import Track
-from reviewlm.options import Input, Json, NeuralModel, Preset, Set, run_flow
+from reviewlm.options import Input, Json, NeuralModel, Preset, Set, Verbose, run_flow
 
 if TYPE_CHECKING:
     from core.config.run_config import RunConfig
@@ -39,6 +39,7 @@ def lr_find(
     input: Input = None,
     preset: Preset = "small",
     set: Set = None,
+    verbose: Verbose = False,
     json: Json = False,
 ) -> None:
     """Find a learning rate: raise it in a short training and find where the loss explodes."""
@@ -85,6 +86,7 @@ def optimizers(
     input: Input = None,
     preset: Preset = "small",
     set: Set = None,
+    verbose: Verbose = False,
     json: Json = False,
 ) -> None:
     """Compare optimisers on one small model and the same data, each at its own rate, in a table and pictures."""

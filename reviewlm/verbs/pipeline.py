@@ -5,7 +5,21 @@ from __future__ import annotations
 import typer
 
 from reviewlm import terminal
-from reviewlm.options import Input, Json, Preset, Rebuild, Set, Verify, configured, opened, run_flow, with_rebuild
+from reviewlm.options import (
+    Input,
+    Json,
+    Open,
+    Preset,
+    Rebuild,
+    Set,
+    Verbose,
+    Verify,
+    configured,
+    opened,
+    run_flow,
+    with_rebuild,
+)
+from reviewlm.shown import results
 
 app = typer.Typer()
 
@@ -13,19 +27,23 @@ app = typer.Typer()
 @app.command()
 def run(
     input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, verify: Verify = False,
-    json: Json = False,
+    verbose: Verbose = False, open: Open = False, json: Json = False,
 ) -> None:
     """Run the whole pipeline, from reviews to a registered model. Without --input: on the embedded corpus."""
     result = run_flow("retrain", preset, input, with_rebuild(set, rebuild, verify))
-    terminal.show_run(result)
+    results.show_run(result)
+    results.show_report(result, open)
     terminal.last_line(result, json)
 
 
 @app.command()
-def demo(set: Set = None, rebuild: Rebuild = None, verify: Verify = False, json: Json = False) -> None:
+def demo(
+    set: Set = None, rebuild: Rebuild = None, verify: Verify = False, verbose: Verbose = False, open: Open = False,
+    json: Json = False,
+) -> None:
     """Run the pipeline on the embedded corpus, then show reviews and next words of the champion."""
     result = run_flow("retrain", "demo", None, with_rebuild(set, rebuild, verify))
-    terminal.show_run(result)
+    results.show_run(result)
     config = configured("demo", set)
     bundle, version = opened(config, "champion")
     from models.sampling import generate as sample
@@ -40,15 +58,15 @@ def demo(set: Set = None, rebuild: Rebuild = None, verify: Verify = False, json:
         terminal.show_review(stars, text)
     prompt = options.prompts[0]
     terminal.show_suggestions(prompt, next_words(bundle, prompt, options.suggestions))
-    terminal.show_next_steps(version.name, version.version)
-    terminal.show_report(result)
+    results.show_next_steps(version.name, version.version)
+    results.show_report(result, open)
     terminal.last_line(result, json)
 
 
 @app.command()
 def ingest(
     input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, verify: Verify = False,
-    json: Json = False,
+    verbose: Verbose = False, json: Json = False,
 ) -> None:
     """Read and check reviews; bad records go to the quarantine."""
     terminal.show_facts(result := run_flow("ingest_only", preset, input, with_rebuild(set, rebuild, verify)))
@@ -58,7 +76,7 @@ def ingest(
 @app.command()
 def prepare(
     input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, verify: Verify = False,
-    json: Json = False,
+    verbose: Verbose = False, json: Json = False,
 ) -> None:
     """Run the pipeline up to the token streams: clean text, splits, vocabularies."""
     terminal.show_facts(result := run_flow("prepare_only", preset, input, with_rebuild(set, rebuild, verify)))
@@ -68,7 +86,7 @@ def prepare(
 @app.command()
 def train(
     input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, verify: Verify = False,
-    json: Json = False,
+    verbose: Verbose = False, json: Json = False,
 ) -> None:
     """Run the pipeline up to the fitted models."""
     terminal.show_facts(result := run_flow("train_only", preset, input, with_rebuild(set, rebuild, verify)))
@@ -78,9 +96,9 @@ def train(
 @app.command()
 def evaluate(
     input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, verify: Verify = False,
-    json: Json = False,
+    verbose: Verbose = False, open: Open = False, json: Json = False,
 ) -> None:
     """Run the pipeline up to the table that compares the models; the registry is not changed."""
-    terminal.show_models(result := run_flow("evaluate_only", preset, input, with_rebuild(set, rebuild, verify)))
-    terminal.show_report(result)
+    results.show_models(result := run_flow("evaluate_only", preset, input, with_rebuild(set, rebuild, verify)))
+    results.show_report(result, open)
     terminal.last_line(result, json)

@@ -16,6 +16,7 @@ from reviewlm.options import (
     Preset,
     RegisteredModel,
     Set,
+    Verbose,
     VersionInput,
     VersionPreset,
     configured,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from core.config.run_config import RunConfig
     from tracking.registry.events import Event
     from tracking.registry.registry import Registry
+from reviewlm.shown import results
 
 app = typer.Typer()
 Why = Annotated[str, typer.Option("--why", help="The reason, for the decision log.")]
@@ -39,7 +41,8 @@ def promote(
     why: Why = "", who: Who = "",
     force: Annotated[bool, typer.Option("--force", help="Promote it although the gate has refused it.")] = False,
     model: RegisteredModel = "",
-    input: VersionInput = None, preset: VersionPreset = "", set: Set = None, json: Json = False,
+    input: VersionInput = None, preset: VersionPreset = "", set: Set = None,
+    verbose: Verbose = False, json: Json = False,
 ) -> None:
     """Compare the best model of a configuration with the champion and promote it if it passes the gate.
 
@@ -57,7 +60,8 @@ def promote(
     else:
         chosen = settings_of_versions(["champion"], preset, input, set)
         require_input(chosen.config)
-        terminal.show_run(result := run_version_flow("promote_only", chosen, preset, input, set or []))
+        results.show_run(result := run_version_flow("promote_only", chosen, preset, input, set or []))
+        results.show_report(result)
     terminal.last_line(result, json)
 
 
@@ -105,7 +109,8 @@ def history(
 @app.command()
 def rescore(
     all: Annotated[bool, typer.Option("--all", help="Also score all former champions.")] = False,
-    input: VersionInput = None, preset: VersionPreset = "", set: Set = None, json: Json = False,
+    input: VersionInput = None, preset: VersionPreset = "", set: Set = None,
+    verbose: Verbose = False, json: Json = False,
 ) -> None:
     """Score the champion on each month's new reviews and on the frozen benchmark set, to see if it gets worse.
 

@@ -9,7 +9,7 @@ import typer
 
 from core.errors import ConfigError
 from reviewlm import terminal
-from reviewlm.options import Input, Json, NeuralModel, Preset, Set, run_flow
+from reviewlm.options import Input, Json, NeuralModel, Preset, Set, Verbose, run_flow
 
 if TYPE_CHECKING:
     from core.config.run_config import RunConfig
@@ -28,7 +28,7 @@ def sweep(
     trials: Annotated[int | None, typer.Option("--trials", min=1, help="Total, including earlier runs.")] = None,
     seeds: Annotated[int | None, typer.Option("--seeds", min=0, help="Fresh seeds for each finalist.")] = None,
     finalists: Annotated[int | None, typer.Option("--finalists", min=1, help="Best trials to fit again.")] = None,
-    input: Input = None, preset: Preset = "small", set: Set = None, json: Json = False,
+    input: Input = None, preset: Preset = "small", set: Set = None, verbose: Verbose = False, json: Json = False,
 ) -> None:
     """Search a model's options. --space replaces the preset's; a rerun continues where the last one stopped."""
     told = {"model": model or None, "trials": trials, "seeds": seeds, "finalists": finalists}
@@ -44,7 +44,7 @@ def sweep(
 def scaling(
     model: NeuralModel = "",
     predict_only: Annotated[bool, typer.Option("--predict-only", help="Do not fit the whole model.")] = False,
-    input: Input = None, preset: Preset = "small", set: Set = None, json: Json = False,
+    input: Input = None, preset: Preset = "small", set: Set = None, verbose: Verbose = False, json: Json = False,
 ) -> None:
     """Predict the validation loss of a model's whole fit from small fits, then fit it and compare."""
     chosen = [f"scaling.model={model}"] if model else []

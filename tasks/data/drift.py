@@ -138,7 +138,10 @@ def _data_of(config: RunConfig, version: Version | None) -> Artifact | None:
     digest = version.tags.get(DATA_TAG, "")
     known = store_of(config).find_usable("prepare", digest) if digest else None
     if known is None:
-        log.warning("drift: the data of champion v%s (%s) are not in this store", version.version, digest or "unknown")
+        log.warning(
+            "drift: the data of champion v%s (%s) are not in this store; `reviewlm prepare` with its files makes them",
+            version.version, digest or "unknown",
+        )  # fmt: skip
     return known
 
 

@@ -77,7 +77,7 @@ def compare(config: RunConfig, prepared: Prepared, measured: Sequence[Measured])
         log.warning(
             "'%s' needs fewer bits than the grammar that wrote the reviews, beyond noise: either its figures leave "
             "out some of the text (as with an earlier version's vocabulary that folds case), or its probabilities do "
-            "not sum to 1",
+            "not sum to 1. Do not use its figures",
             name,
         )
     facts = floor.facts if floor.facts.get("explained") else None

@@ -79,7 +79,10 @@ def rescore_version(config: RunConfig, dataset: Artifact, version: Version) -> A
     digest = version.tags.get(DATA_TAG, "")
     known = store_of(config).find_usable("prepare", digest) if digest else None
     if known is None:
-        log.warning("rescore: the data of version %d (%s) are not in this store", version.version, digest or "unknown")
+        log.warning(
+            "rescore: the data of version %d (%s) are not in this store; `reviewlm prepare` with its files makes them",
+            version.version, digest or "unknown",
+        )  # fmt: skip
         return None
     try:
         folder = registry_of(config).bundle_folder(version)

@@ -24,7 +24,7 @@ from tasks.fitting.dask_engine import FOLDER
 from tasks.fitting.fit_process import run_job
 from tasks.fitting.job import BUNDLE_FOLDER, FitJob
 from tasks.fitting.warm_start import INPUT, Start, starting_point
-from tasks.progress import Report, progress
+from tasks.progress import Report, duration, progress
 from tasks.stage import result_as_task_state, run_stage, show_facts, stage, store_of
 from tasks.tracking.track import JOURNAL, open_model_run
 from tracking.tags import START_TAG
@@ -83,8 +83,18 @@ def fit(
         run.complete(built.artifact, BUNDLE_FOLDER)
     if plan.start.note and not run.known:
         run.tracker.set_tags(run.run_id, {START_TAG: plan.start.note})
+    if not built.reused:
+        log.info("fitted   %s", _in_words(built.artifact))
     show_facts(f"fit-{spec.name}", built.artifact, built.reused, f"MLflow run: {run.link}")
     return result_as_task_state(built, Fitted(spec, built.artifact, run.run_id, built.reused))
+
+
+def _in_words(artifact: Artifact) -> str:
+    """Return name, time and validation perplexity of a fit, as far as it measured one."""
+    facts, summary = artifact.facts, artifact.facts["summary"]
+    perplexity = summary.get("validation_perplexity", summary.get("validation/perplexity"))
+    found = "" if perplexity is None else f", validation perplexity {perplexity:,.4g}"
+    return f"{facts['name']} in {duration(artifact.manifest['seconds'])}{found}"
 
 
 def plan_fit(

@@ -109,7 +109,7 @@ def main() -> int:
     """Run the job named on the command line; return exit code 0, or 6 with the error as the last line of output."""
     if os.environ.get("RANK", "0") == "0":  # other ranks would log the same
         logging.getLogger("models").addHandler(_LogToParent())
-        logging.getLogger("models").setLevel(logging.INFO)
+        logging.getLogger("models").setLevel(logging.DEBUG)
     try:
         _say({"summary": run(FitJob.from_json(Path(sys.argv[1]).read_text(encoding="utf-8")))})
     except ModelError as error:

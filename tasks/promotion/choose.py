@@ -39,9 +39,10 @@ def choose_challenger(config: RunConfig, prepared: Prepared, evaluated: Evaluate
         if not (reason := hopeless(config, prepared, model, champion)):
             log.info("challenger is '%s', the best on validation of %d models that can pass", model.name, len(ranked))
             return model
-        log.warning("'%s' is skipped: %s", model.name, reason)
+        log.info("'%s' is skipped: %s", model.name, reason)
     log.warning(
-        "challenger is '%s', the best of %d models on validation, although none can pass", ranked[0].name, len(ranked)
+        "challenger is '%s', the best of %d models on validation, although none can pass; the gate's reasons follow",
+        ranked[0].name, len(ranked),
     )
     return ranked[0]
 

@@ -28,7 +28,7 @@ from tasks.data.prepare import Prepared
 from tasks.evaluation.compare import Evaluated
 from tasks.promotion.promote import Promotion
 from tasks.reporting.run_results import results_of
-from tasks.stage import stage
+from tasks.stage import stage, step
 from tasks.tracking.track import tracker_of, tracking_was_away
 
 log = logging.getLogger(__name__)
@@ -44,11 +44,12 @@ def make_report(
     If writing fails, log a warning with the reason and return an empty path: the models are scored and the champion is
     chosen, so the run must not fail.
     """
-    future = write_report.submit(config, dataset, prepared, evaluated, promotion, run_id)
-    future.wait()
+    with step("report", "draw the figures and write the page"):
+        future = write_report.submit(config, dataset, prepared, evaluated, promotion, run_id)
+        future.wait()
     if future.state.is_completed():
         return str(future.result())
-    log.warning("there is no report of this run: %s", future.state.message)
+    log.warning("there is no report of this run: %s. `reviewlm evaluate` writes another", future.state.message)
     return ""
 
 
@@ -75,7 +76,7 @@ def write_report(
     write_all_runs(config.home / REPORTS)
     if TaskRunContext.get() is not None:
         create_link_artifact(link=file.as_uri(), link_text=headline(results), key="report")
-    log.info("report: %s (%.1f MB)", file, file.stat().st_size / 1e6)
+    log.debug("report: %s (%.1f MB)", file, file.stat().st_size / 1e6)
     return str(file)
 
 

@@ -28,7 +28,7 @@ from models.specs import ModelSpec, parts_of
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit_process import interrupted
 from tasks.fitting.resources import SYSTEM_JOURNAL
-from tasks.stage import git_commit, mark_start
+from tasks.stage import git_commit
 from tasks.tracking.parameters import parameters_of
 from tracking import tags as tag
 from tracking.logged_models.bundles import has_bundle
@@ -115,7 +115,6 @@ def parent_run(config: RunConfig, name: str, known: str = "") -> Iterator[str]:
     else:
         run_id = tracker.start_run(name, tags, None)
     _link_from_prefect(tracker, run_id)
-    mark_start()
     with ended_on_error(tracker, run_id):
         tracker.log_params(run_id, {"preset": config.preset, "seed": config.seed, "models": len(config.models)})
         tracker.log_text(run_id, config.model_dump_json(indent=2), "config.json")

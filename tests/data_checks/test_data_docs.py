@@ -127,7 +127,8 @@ def test_a_warning_is_logged_and_does_not_stop(caplog):
     with caplog.at_level(logging.INFO):
         assert report.require() is report
     assert [(entry.levelname, entry.message) for entry in caplog.records] == [
-        ("WARNING", "raw: Stars are 1 to 5 (observed: 9)"), ("INFO", "raw: For the record"),
+        ("WARNING", "raw: Stars are 1 to 5 (observed: 9). Details: docs/index.html"),
+        ("INFO", "raw: For the record. Details: docs/index.html"),
     ]
     assert report.warnings == (result("warning"),)
     assert "warning: Stars are 1 to 5" in report.summary

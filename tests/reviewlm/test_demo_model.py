@@ -11,7 +11,7 @@ from core.config.presets import load_config, preset_names
 from core.config.run_config import RunConfig
 from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL
 from flows.retrain import resolve
-from reviewlm.terminal import show_next_steps
+from reviewlm.shown.results import show_next_steps
 
 DEMOS = {"ablation", "characters", "demo"}
 

@@ -1,13 +1,194 @@
-"""What a person sees: tables that fit the terminal and leave nothing out."""
+"""What a person sees on a terminal, in a file and in a pipe: nothing is cut, and no word is broken."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 from reviewlm import terminal
+from reviewlm.shown import layout, results
+from reviewlm.shown.layout import fitted, wrapped
+from reviewlm.shown.stages import show_stages
+from tasks.stage import RunRecord, StageRun
+
+SENTENCE = "Floor: 0.2602 bits/byte. The exact cost of these test reviews to the grammar that wrote them."
 
 
-def test_a_cell_that_is_too_long_is_folded_and_not_cut(capsys, monkeypatch):
-    monkeypatch.setattr(terminal, "RESULT_WIDTH", 30)
+@pytest.fixture
+def columns(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a function that gives standard output a terminal of so many columns."""
+
+    def of(number: int) -> None:
+        monkeypatch.setenv("COLUMNS", str(number))
+        monkeypatch.setenv("TERM", "dumb")  # no colours
+        monkeypatch.setattr(layout, "_columns_of", lambda stream: number)
+        monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+
+    return of
+
+
+@pytest.mark.parametrize("number", [40, 80, 120])
+def test_a_sentence_is_wrapped_between_words(number: int, columns: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    columns(number)
+    terminal.say(SENTENCE)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= number
+    assert " ".join(line.strip() for line in lines) == SENTENCE
+
+
+def test_a_sentence_in_a_pipe_or_file_stays_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.say(SENTENCE * 3)
+    assert capsys.readouterr().out == SENTENCE * 3 + "\n"
+
+
+def test_a_command_is_never_broken_because_users_copy_it(columns: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    columns(60)
+    results.show_next_steps("reviewlm-demo", 1)
+    shown = capsys.readouterr().out
+    assert "  .venv/bin/reviewlm generate --model reviewlm-demo --stars 2\n" in shown
+    assert "      write a review with this champion\n" in shown
+
+
+def test_continued_lines_keep_indentation_and_the_branches_of_a_tree() -> None:
+    assert wrapped("    four words of text here", 24) == "    four words of text\n    here"
+    assert wrapped("├─ one two three four five six", 26) == "├─ one two three four five\n│  six"
+    assert wrapped("└─ one two three four five six", 26, 2) == "└─ one two three four five\n     six"
+
+
+@pytest.mark.parametrize("number", [80, 100, 120])
+def test_words_of_a_sample_are_not_broken(number: int, columns: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    columns(number)
+    review = "Nobody makes the chicken tikka masala like this place. " * 5 + "a-word-" * 12 + "x"
+    terminal.show_review(5, review)
+    shown = capsys.readouterr().out
+    assert shown.split()[1:] == review.split()
+    assert all(len(line) <= number or " " not in line.strip() for line in shown.splitlines())
+
+
+def row(**cells: Any) -> dict[str, str]:
+    return {name.replace("_", " "): str(value) for name, value in cells.items()}
+
+
+WIDE = [row(model="kn5+lstm", open_bits="0.471 ±0.011", per_word="5.788", oov="516")]
+"""Widths of the cells: 8, 12, 8 (5 with a broken heading) and 3; lines and padding take 13."""
+
+
+@pytest.mark.parametrize(
+    ("number", "widths", "left_out"),
+    [
+        (44, (8, 12, 8, 3), ()),
+        (43, (8, 12, 7, 3), ()),  # the heading "per word" takes two lines
+        (41, (8, 12, 5, 3), ()),
+        (40, (8, 12, 8), ("oov",)),
+        (32, (8, 12), ("oov", "per word")),
+        (26, None, ()),  # neither is spare: each row becomes a list
+    ],
+)
+def test_a_narrow_table_folds_headings_then_leaves_out_columns_in_order_then_becomes_a_list(
+    number: int, widths: tuple[int, ...] | None, left_out: tuple[str, ...]
+) -> None:
+    table = fitted(WIDE, ("oov", "per word"), number)
+    assert (tuple(table.columns.values()) if table.columns else None, table.left_out) == (widths, left_out)
+
+
+@pytest.mark.parametrize(("number", "left_out"), [(80, "oov, unit, hit@1"), (100, ""), (120, "")])
+def test_the_table_of_models_fits_common_terminals_and_says_what_it_leaves_out(
+    number: int, left_out: str, columns: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns(number)
+    test = {
+        "perplexity": 294.5, "word_perplexity": 1075.1, "open_bits_per_byte": 1.874, "open_bits_per_byte_lo": 1.864,
+        "open_bits_per_byte_hi": 1.884, "gap": 1.614, "gap_lo": 1.604, "gap_hi": 1.624, "gain": -2.183, "hit@1": 0.0924,
+        "oov": 516,
+    }  # fmt: skip
+    models = [{"name": name, "unit": "word", "test": test} for name in ("kn5+lstm", "unigram")]
+    floor = {"bits_per_byte": 0.26, "statement": "No model can need less."}
+    results.show_models({"models": models, "baseline": "kn5", "floor": floor})
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= number
+    for whole in ("kn5+lstm", "unigram", "1.874 ±0.010", "+218.3%"):
+        assert whole in shown
+    assert (f"Left out, because the terminal has {number} columns: {left_out}." in shown) == bool(left_out)
+
+
+def test_a_table_without_spare_columns_becomes_a_list_whose_names_are_whole(
+    columns: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns(30)
     names = [f"a-mixture-with-a-long-name-{last}" for last in "xy"]
     terminal.show_rows([{"model": name, "perplexity": 1_234.5, "seconds": 2} for name in names])
-    lines = capsys.readouterr().out.splitlines()
-    assert max(map(len, lines)) <= 30
-    first = "".join(line.split("│")[1].strip() for line in lines if line.startswith("│"))
-    assert first == "".join(names)
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in names)
+    assert shown.count("perplexity  1,234.5") == 2
+
+
+def test_warnings_begin_with_their_name_and_other_messages_with_the_time(
+    capsys: pytest.CaptureFixture[str]
+) -> None:
+    logger = logging.getLogger("shown")
+    terminal.log_to_stderr(["shown"])
+    logger.warning("'lstm' is left out; run `reviewlm train`")
+    logger.info("reading")
+    logger.debug("score lstm 0.5 s")
+    terminal.show_details(True)
+    logger.debug("score kn5 0.1 s")
+    logger.handlers.clear()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "warning: 'lstm' is left out; run `reviewlm train`"
+    assert [line.partition("  ")[2] for line in lines[1:]] == ["reading", "score kn5 0.1 s"]
+
+
+def recorded(*runs: tuple[str, str, str, bool, float], steps: Mapping[str, float]) -> RunRecord:
+    return RunRecord([StageRun(*one) for one in runs], dict(steps))
+
+
+def test_a_run_that_built_nothing_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    stages = [("read", "a", "ingest", True, 0.0), ("fit", "lstm", "train", True, 0.0)]
+    show_stages(recorded(*stages, steps={"ingest": 1.0, "train": 2.0}), 24.2)
+    assert capsys.readouterr().out == "2 of 2 stages re-used, 24 s\n"
+
+
+def test_a_run_that_built_something_is_a_tree_of_its_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    stages = [
+        ("read", "a", "ingest", True, 0.0), ("fit", "kn5", "train", False, 1.04), ("fit", "lstm", "train", False, 52.1),
+        ("score", "kn5 test", "evaluate", False, 0.5), ("score", "lstm test", "evaluate", False, 0.25),
+    ]  # fmt: skip
+    show_stages(recorded(*stages, steps={"ingest": 1.0, "train": 55.0, "evaluate": 4.0}), 75.0)
+    assert capsys.readouterr().out.splitlines() == [
+        "1 of 3 stages re-used, 1 min 15 s",
+        "├─ ingest             1 s  1 re-used",
+        "├─ train             55 s  kn5 1.0 s, lstm 52 s",
+        "├─ evaluate           4 s  score ×2 0.8 s",
+        "└─ other             15 s  libraries and servers start, MLflow is written",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("display", "opens", "shown"), [(":0", True, ""), (":0", False, "not opened"), ("", True, "no display")]
+)
+def test_a_report_is_opened_in_a_window_or_one_line_says_why_not(
+    display: str, opens: bool, shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    asked: list[str] = []
+    for name in ("WAYLAND_DISPLAY", "BROWSER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DISPLAY", display)
+    monkeypatch.setattr(results.sys, "platform", "linux")
+    monkeypatch.setattr(results.webbrowser, "open", lambda address: asked.append(address) or opens)
+    page = tmp_path / "report.html"
+    results.show_report({"report": str(page)}, to_open=True)
+    out = capsys.readouterr().out
+    assert out.startswith(f"Report: {page}\n")
+    assert shown in out
+    assert len(out.splitlines()) == 1 + bool(shown)
+    assert asked == ([page.as_uri()] if display else [])
+
+
+def test_a_stream_that_is_no_terminal_gets_whole_lines() -> None:
+    assert layout.for_stream(SENTENCE * 3, io.StringIO()) == SENTENCE * 3

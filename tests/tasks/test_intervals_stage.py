@@ -19,6 +19,7 @@ from corpus.cleaning.clean_table import CLEAN
 from evaluation.scoring.metrics import LN2, figures_of
 from models.specs import MixtureSpec, NGramSpec
 from reviewlm import terminal
+from reviewlm.shown import results
 from tasks.data.prepare import Prepared
 from tasks.evaluation.compare import Evaluated, _log_comparison, _log_to_model, compare_models
 from tasks.evaluation.cost import costs_of
@@ -257,7 +258,7 @@ def test_the_json_has_all_and_the_terminal_fits_a_hundred_columns(
     assert {"perplexity_lo", "gap", "gap_hi", "megabytes", "pareto", "ece", "gain_lo"} <= test.keys()
     assert found["slices"]["looked_at"]["stars"] == 5
     assert {row["model"] for row in found["slices"]["worst"]} == set(MODELS)
-    terminal.show_models(found)
+    results.show_models(found)
     terminal.last_line(found, True)
     *shown, last = capsys.readouterr().out.splitlines()
     assert json.loads(last)["models"][1]["test"]["gap"] == pytest.approx(test["gap"])
@@ -275,7 +276,7 @@ def test_what_may_be_luck_and_what_is_below_the_floor_is_marked(capsys: pytest.C
     figures |= {"open_bits_per_byte_lo": 0.9, "open_bits_per_byte_hi": 1.1}
     model = {"name": "lstm", "unit": "word", "test": figures}
     floor = {"bits_per_byte": 1.1, "statement": "Nothing is below."}
-    terminal.show_models({"models": [model], "baseline": "kn5", "floor": floor})
+    results.show_models({"models": [model], "baseline": "kn5", "floor": floor})
     out = capsys.readouterr().out
     assert "≈-1.0%" in out
     assert "±0.100" in out

@@ -94,7 +94,8 @@ def asked_model(config: RunConfig, tracker: Tracker) -> str:
     name = config.promotion.model_name
     if name != OWN_MODEL or registered(tracker, name) or not registered(tracker, DEMO_MODEL):
         return name
-    log.warning("no model of yours is registered as '%s' yet: using the demo's, '%s'", name, DEMO_MODEL)
+    log.warning("no model of yours is registered as '%s' yet: using the demo's, '%s'. `reviewlm run --input "
+                "FILES` makes yours", name, DEMO_MODEL)  # fmt: skip
     return DEMO_MODEL
 
 

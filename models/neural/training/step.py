@@ -94,7 +94,7 @@ class TrainingStep:
         self.record({"micro_batch": metrics.micro_batch})
         log.warning(
             "not enough memory (%s): from now on %d streams are read at a time; the result changes only by rounding "
-            "and dropout draws", said, metrics.micro_batch
+            "and dropout draws. A smaller training.batch avoids this", said, metrics.micro_batch
         )
 
     def apply(self, sums: Sums, streams: int, positions: int) -> None:

@@ -141,7 +141,8 @@ def _encoded(blocks: Iterable[tuple[int, bytes]], words: Iterable[str] | None, m
     parts, warned = [np.array([BEGIN], np.int32)], False
     for block in ordered(_tokens, blocks):
         if block.damaged and not warned:
-            logger.warning("%s %d: not UTF-8; such bytes are replaced from here on", place, block.damaged)
+            logger.warning("%s %d: not UTF-8; such bytes are replaced from here on. Convert the file to UTF-8",
+                           place, block.damaged)  # fmt: skip
             warned = True
         if words is None:
             for word in block.words_U:

@@ -90,8 +90,10 @@ def estimate(
         n = counts_of_counts(counts, order, adjusted_M, kenlm_exact)
         found = order_discounts(n, smoothing, fallback, kenlm_exact)
         if found.fallback:
-            logger.warning("order %d: counts of counts %s do not determine the discounts; using %s",
-                           order, n, found.values[1:])  # fmt: skip
+            # A vocabulary with a least count has no word seen once, so this is no surprise in unigrams.
+            level = logging.DEBUG if counts.order == 1 and not n[0] else logging.WARNING
+            logger.log(level, "order %d: counts of counts %s do not determine the discounts; using %s. Give more text, "
+                       "or set the model's fallback", order, n, found.values[1:])  # fmt: skip
         work = partial(_of_block, adjusted_M=adjusted_M, discounts=found, kept_M=kept_M)
         logp_M, p_below, log_gamma = estimate_order(counts, order, p_below, work, engine or Threads(), precision)
         logp.append(logp_M)

@@ -42,7 +42,7 @@ def test_equal_bits_are_announced_on_the_processor_only(gpu):
 
 
 def test_a_training_announces_its_class_once_when_it_starts_and_when_it_goes_on(tmp_path, caplog):
-    caplog.set_level(logging.INFO, "models")
+    caplog.set_level(logging.DEBUG, "models")
     for times in (1, 2):
         run(tmp_path)
         lines = [line for line in caplog.messages if line.startswith("determinism class")]

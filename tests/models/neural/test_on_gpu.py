@@ -97,7 +97,7 @@ def test_an_exploding_batch_is_clipped_and_survived_in_bf16(tmp_path):
 
 def test_a_training_that_is_killed_goes_on_to_the_same_weights_up_to_rounding(tmp_path, monkeypatch, caplog):
     """With dropout: the checkpoint holds the GPU's random stream too."""
-    caplog.set_level("INFO", "models")
+    caplog.set_level("DEBUG", "models")
     undisturbed, expected = run(tmp_path / "undisturbed", network_of().to(GPU))
     assert "determinism class: none on a GPU" in caplog.text
     update = TrainingStep.__call__

@@ -39,7 +39,7 @@ class Checkpointing(Callback):
 
     def on_start(self) -> None:
         """Resume from the newest checkpoint, or write the first one."""
-        log.info("%s", announcement(self._class()))
+        log.debug("%s", announcement(self._class()))
         if found := self.load():
             self.restore(found)
             self._compare_class(found.facts["class"])
@@ -121,7 +121,8 @@ class BackOff(Callback):
                 f"than that, or training.clip (now {training.clip}) lower",
                 "diverged",
             )
-        log.warning("%s; back to the last good state with half the learning rate", error)
+        log.warning("%s; back to the last good state with half the learning rate. If this happens again, set "
+                    "training.learning_rate (now %g) lower", error, training.learning_rate)  # fmt: skip
         self.checkpointing.restore(found)
         metrics = self.state.metrics
         metrics.divergences, metrics.rate_factor = times, 0.5**times

@@ -1,0 +1,1 @@
+"""Show results in a terminal: text and tables that fit its width, models, stages and reports."""

@@ -1,0 +1,160 @@
+"""Show the models, the decision and the report of a run."""
+
+from __future__ import annotations
+
+import os
+import sys
+import webbrowser
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from reviewlm import terminal
+from reviewlm.shown.layout import cell, for_stdout
+
+STATIC_TITLE = "Test reviews, every token and the end of each review scored once (lower is better)"
+ADAPTING_TITLE = "Models that adapt to the review they are measured on: do not compare them with the table above"
+SPARE = ("oov", "unit", "hit@1", "per word", "over the floor")
+"""Columns of the table of models that a narrow terminal does without, the first ones first."""
+
+
+def show_models(result: Mapping[str, Any]) -> None:
+    """Write the tables of static and adapting models, the floor, and the worst slices of the best model."""
+    models = sorted(result["models"], key=lambda model: (_adapts(model), _bits(model)))
+    base, floor = result.get("baseline", ""), result.get("floor")
+    _show_compared([model for model in models if not _adapts(model)], base, floor, STATIC_TITLE)
+    if adapting := [model for model in models if _adapts(model)]:
+        _show_compared(adapting, base, floor, ADAPTING_TITLE)
+    for model in models:
+        if impossible := model["test"].get("impossible"):
+            reviews = f"{impossible} of {model['test']['reviews']} test reviews"
+            terminal.say(f"{model['name']} calls {reviews} impossible (probability 0): its perplexity is infinite.")
+        if (adaptation := model.get("adaptation", "static")) != "static":
+            terminal.say(f"{model['name']} adapts to the text it is measured on ({adaptation}): not a static figure.")
+        if model["test"].get("below_floor"):
+            wrong = "its figures leave out text or are wrong; do not use them"
+            terminal.show_warnings([f"{model['name']} is below the floor beyond noise: {wrong}"])
+    if floor:
+        terminal.say(f"Floor: {floor['bits_per_byte']:.4f} bits/byte. {floor['statement']}")
+    if models and (slices := result.get("slices")):
+        _say_worst_slices(models[0]["name"], slices, models[0].get("baseline", base))
+
+
+def _show_compared(models: Sequence[Mapping[str, Any]], baseline: str, floor: Any, title: str) -> None:
+    """Write one table of comparable models, with their own baseline."""
+    if not models:
+        return
+    base = models[0].get("baseline", baseline)
+    rows = [_row_of_model(model, base, floor) for model in models]
+    several = len({model["unit"] for model in models}) > 1
+    terminal.show_rows(rows, title, [name for name in SPARE if not (several and name == "unit")])
+    if any("±" in str(value) for row in rows for value in row.values()):
+        luck = f"; ≈: the difference to {base} may be chance" if base else ""
+        terminal.say(f"±: half of the confidence interval over reviews{luck}")
+    if baseline and not base:
+        kind = "variant of it that adapts" if _adapts(models[0]) else "static variant of it"
+        terminal.say(f"No baseline for this table: '{baseline}' cannot be compared with it, and the run has no {kind}.")
+
+
+def _adapts(model: Mapping[str, Any]) -> bool:
+    return bool(model.get("adaptation", "static") != "static")
+
+
+def _bits(model: Mapping[str, Any]) -> float:
+    return _or_infinite(model["test"]["open_bits_per_byte"])
+
+
+def _row_of_model(model: Mapping[str, Any], baseline: str, floor: Any) -> dict[str, Any]:
+    test = model["test"]
+    row = {
+        "model": model["name"], "unit": model["unit"], "perplexity": test["perplexity"],
+        "per word": test["word_perplexity"], "open bits/byte": with_interval(test, "open_bits_per_byte"),
+    }
+    if floor:
+        row["over the floor"] = with_interval(test, "gap")
+    if baseline:
+        row[f"vs {baseline}"] = _change(test)
+    return {**row, "hit@1": test.get("hit@1"), "oov": test.get("oov")}
+
+
+def with_interval(figures: Mapping[str, Any], name: str) -> str:
+    """Return a figure with half the width of its confidence interval, "1.234 ±0.012"; without it if there is none."""
+    value, low, high = (figures.get(key) for key in (name, f"{name}_lo", f"{name}_hi"))
+    shown = cell(value if value is None else float(value))
+    return shown if value is None or low is None or high is None else f"{value:.3f} ±{(high - low) / 2:.3f}"
+
+
+def _change(test: Mapping[str, Any]) -> str:
+    """Return the gain over the baseline as a change of bits per byte: negative is better."""
+    gain, low, high = (test.get(name) for name in ("gain", "gain_lo", "gain_hi"))
+    if not gain:
+        return "–"
+    maybe = "≈" if low is not None and high is not None and low <= 0 <= high else ""
+    return f"{maybe}{-gain:+.1%}"
+
+
+def _say_worst_slices(name: str, slices: Mapping[str, Any], baseline: str) -> None:
+    """Write the slices with the largest excess over the model's overall figure, and those worse than the baseline."""
+    own = [row for row in slices["worst"] if row["model"] == name]
+    hard = [row for row in own if row["relative_to"] == "whole"][:3]
+    if hard:
+        far = ["infinite" if row["excess"] is None else f"{row['excess']:+.1%}" for row in hard]
+        said = ", ".join(f"{row['dimension']} {row['slice']} {how}" for row, how in zip(hard, far, strict=True))
+        terminal.say(f"Hardest for {name} of {hard[0]['looked_at']} slices, relative to all reviews: {said}.")
+    worse = [row for row in own if row["relative_to"] == "baseline" and row["surely_worse"]]
+    if worse:
+        said = ", ".join(f"{row['dimension']} {row['slice']} ({-row['gain']:+.1%})" for row in worse)
+        terminal.say(f"Surely worse than {baseline} in {said}; {worse[0]['looked_at']} slices were compared.")
+
+
+def _or_infinite(value: float | None) -> float:
+    return value if value is not None and isfinite(value) else float("inf")
+
+
+def show_run(result: Mapping[str, Any]) -> None:
+    """Write the result of a whole run, without its report."""
+    show_models(result)
+    for sentence in result.get("hints", ()):
+        terminal.say(f"Hint: {sentence}")
+    verdict = "promoted to @champion" if result["promoted"] else "not promoted"
+    terminal.say(f"Challenger '{result['challenger']}' {verdict}: {result['reason']}")
+    terminal.say(f"Champion: version {result['champion_version']}. MLflow run: {result['mlflow_run_id']}")
+
+
+def show_report(result: Mapping[str, Any], to_open: bool = False) -> None:
+    """Write the path of the page with all figures, if there is one.
+
+    Args:
+        result: Result of the run.
+        to_open: Also open the page in the user's browser.
+    """
+    if not (path := result.get("report")):
+        return
+    terminal.say(f"Report: {path}", whole=True)
+    if to_open and not _opened(Path(path)):
+        terminal.say("It was not opened: this machine has no display or no browser. Open the file yourself.")
+
+
+def _opened(page: Path) -> bool:
+    """Open a page in a browser with a window, and return whether there is one; a browser of text would block."""
+    windows = sys.platform in ("darwin", "win32") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))
+    try:
+        return windows and webbrowser.open(page.as_uri())
+    except (webbrowser.Error, OSError):
+        return False
+
+
+def show_next_steps(name: str, version: int) -> None:
+    """Write the commands to try next."""
+    steps = {
+        "make ui": "compare the runs in MLflow, start runs from Prefect",
+        f".venv/bin/reviewlm generate --model {name} --stars 2": "write a review with this champion",
+        ".venv/bin/reviewlm run --input YOUR_FILES": "train a separate model on your own reviews",
+    }
+    terminal.say(f"\nThe model is registered: models:/{name}@champion is version {version}. Next:")
+    longest = max(map(len, steps))
+    lines = [f"  {command:<{longest}}  {what}" for command, what in steps.items()]
+    if any(for_stdout(line) != line for line in lines):  # too wide for the terminal
+        lines = [f"  {command}\n      {what}" for command, what in steps.items()]
+    terminal.say("\n".join(lines), whole=True)
