@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
+from contextvars import copy_context
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -178,11 +180,13 @@ def _run(name: str, kept: str, preset: str, *given: Any, **arguments: Any) -> di
     started = time.monotonic()
     logging.getLogger(__name__).info("starting; a temporary Prefect server needs some seconds to get ready")
     with interrupts.resumable(kept), reaching_prefect():
-        module = import_module(WHOLE_FLOWS.get(name, "flows.partial"))
-        chosen: Callable[..., dict[str, Any]] = getattr(module, name)
         import_module("flows.server.private_server").prepare_private_server()
         own_runs = import_module("flows.server.own_runs")
-        own_runs.end_left_runs()
+        # The first question to Prefect starts its server, which takes as long as the imports.
+        asking = threading.Thread(target=copy_context().run, args=(own_runs.end_left_runs,), daemon=True)
+        asking.start()
+        chosen: Callable[..., dict[str, Any]] = getattr(import_module(WHOLE_FLOWS.get(name, "flows.partial")), name)
+        asking.join()
         with own_runs.ended_with_process(), import_module("tasks.stage").recorded_stages() as record:
             result = chosen(preset, *given, **arguments)
     show_stages(record, time.monotonic() - started)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from corpus.duplicates.shingles import SLICE_BYTES, Fingerprints
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,8 @@ class Comparison:
         bounds = np.concatenate([[0], np.cumsum(np.array(end) - np.array(begin))])
         fingerprints, shingle_offsets = self._fingerprints.of(data, bounds)
         shingles, column = np.unique(fingerprints, return_inverse=True)
+        from scipy.sparse import csr_array  # here, because the import takes a third of a second
+
         sets = csr_array((np.ones(len(column), np.int32), column, shingle_offsets), (len(texts), len(shingles)))
         sets.sum_duplicates()
         sets.data[:] = 1

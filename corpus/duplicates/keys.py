@@ -10,8 +10,6 @@ import hashlib
 
 import numpy as np
 import polars as pl
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from corpus.splitting.split import SPLITS
 
@@ -107,6 +105,9 @@ class ExactDuplicates:
         edges = np.concatenate([np.stack([exact, self.first[exact]]), self._within], axis=1)
         members, place = np.unique(edges, return_inverse=True)
         left, right = place.reshape(edges.shape)
+        from scipy.sparse import coo_array  # here, because the import takes a third of a second
+        from scipy.sparse.csgraph import connected_components
+
         graph = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(len(members),) * 2)
         group = connected_components(graph, directed=False)[1] if len(members) else np.zeros(0)
         row = np.cumsum(self.code == STAYS)[members] - 1

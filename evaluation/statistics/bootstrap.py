@@ -21,8 +21,6 @@ from math import sqrt
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
-from scipy.stats import t as student
 
 MAX_UNITS = 4_000
 """Maximum number of units to draw. Above this number of groups, random sets of equally many groups are drawn instead of
@@ -164,6 +162,9 @@ def expanded_tail(confidence: float, units: int) -> float:
     tail = (1 - confidence) / 2
     if units < 2:
         return tail
+    from scipy.stats import norm  # here, because the import takes half a second
+    from scipy.stats import t as student
+
     return float(norm.cdf(sqrt(units / (units - 1)) * student.ppf(tail, units - 1)))
 
 

@@ -15,8 +15,6 @@ import math
 
 import numpy as np
 import polars as pl
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 GROUP = "group"
 """Name of the column."""
@@ -41,6 +39,9 @@ def united(*keys: pl.Series) -> pl.Series:
         pairs.append(np.stack([np.flatnonzero(known), nodes + number_N]))
         nodes += int(number_N.max(initial=-1)) + 1
     row_E, column_E = np.concatenate(pairs, axis=1)
+    from scipy.sparse import coo_array  # here, because the import takes a third of a second
+    from scipy.sparse.csgraph import connected_components
+
     graph = coo_array((np.ones(len(row_E), np.int8), (row_E, column_E)), shape=(nodes, nodes))
     label_N = connected_components(graph, directed=False)[1]
     return pl.Series(GROUP, np.unique(label_N[:reviews], return_inverse=True)[1].astype(np.int64))

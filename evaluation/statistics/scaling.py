@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student
 
 EXPONENTS = np.linspace(0.05, 1.2, 116)
 """Grid of α. Measured exponents of language models are 0.05 to 0.5; those of small fits, which still learn quickly, are
@@ -122,6 +121,8 @@ def _require(sizes_N: np.ndarray, losses_N: np.ndarray, size: float) -> None:
 
 def _speeds_up(logs_N: np.ndarray, losses_N: np.ndarray) -> bool:
     """Return whether loss against log D bends downwards beyond chance (one-sided 1 %); scaling laws bend upwards."""
+    from scipy.stats import t as student  # here, because the import takes half a second
+
     x_N3 = np.stack([np.ones_like(logs_N), logs_N, (logs_N - logs_N.mean()) ** 2], 1)
     freedom = len(losses_N) - 3
     inverse_33 = np.linalg.inv(x_N3.T @ x_N3)

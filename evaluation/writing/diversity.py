@@ -14,7 +14,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.stats import ks_2samp
 
 from evaluation.writing.word_stream import WordStream, ngrams
 
@@ -107,6 +106,8 @@ def length_distance(ours: WordStream, theirs: WordStream, most: int) -> tuple[fl
 
     Lengths are cut off at *most* on both sides, because the samples are: all longer texts count as equally long.
     """
+    from scipy.stats import ks_2samp  # here, because the import takes half a second
+
     cut = [np.minimum(texts.lengths_D, most) for texts in (ours, theirs)]
     found: Any = ks_2samp(*cut)
     return float(found.statistic), float(found.pvalue)

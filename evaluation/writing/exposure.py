@@ -28,9 +28,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-from scipy.integrate import quad
-from scipy.special import log_ndtr
-from scipy.stats import ks_1samp, ks_2samp, norm, skewnorm
 
 from corpus.synthetic.canaries import Canaries, as_reviews
 from evaluation.scoring.score import score_stream
@@ -166,6 +163,8 @@ def follow_theory(controls_C: np.ndarray, candidates_R: np.ndarray) -> tuple[flo
     mean 1/ln 2. All ranks are taken among the same candidates, so they are not independent; therefore the two-sample
     test is used.
     """
+    from scipy.stats import ks_2samp  # here, because the import takes half a second
+
     found: Any = ks_2samp(controls_C, candidates_R)
     return float(found.statistic), float(found.pvalue)
 
@@ -198,11 +197,16 @@ class SkewNormal:
         delta = np.sign(skew) * sqrt(pi / 2 * size / (size + ((4 - pi) / 2) ** (2 / 3)))
         scale = deviation / sqrt(1 - 2 * delta**2 / pi)
         location, shape = mean - scale * delta * sqrt(2 / pi), float(delta / sqrt(1 - delta**2))
+        from scipy.stats import ks_1samp, skewnorm
+
         tested: Any = ks_1samp(values_R, skewnorm(shape, location, scale).cdf)
         return cls(location, scale, shape, float(tested.statistic))
 
     def bits_below(self, x: float) -> float:
         """Return −log2 of the probability of a value of at most x; also precise far out in the tail."""
+        from scipy.integrate import quad
+        from scipy.stats import skewnorm
+
         z = (x - self.location) / self.scale
         if (share := float(skewnorm.cdf(z, self.shape))) > WITHIN:
             return -math.log2(share)
@@ -213,4 +217,7 @@ class SkewNormal:
         return float(-(start + np.log(area * width)) / LN2)
 
     def _log_density(self, z: float) -> float:
+        from scipy.special import log_ndtr
+        from scipy.stats import norm
+
         return float(LN2 + norm.logpdf(z) + log_ndtr(self.shape * z))

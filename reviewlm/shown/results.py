@@ -133,7 +133,7 @@ def show_report(result: Mapping[str, Any], to_open: bool = False) -> None:
         return
     terminal.say(f"Report: {path}", whole=True)
     if to_open and not _opened(Path(path)):
-        terminal.say("It was not opened: this machine has no display or no browser. Open the file yourself.")
+        terminal.say("Not opened: this machine has no display. Open the file yourself.")
 
 
 def _opened(page: Path) -> bool:

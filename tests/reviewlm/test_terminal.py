@@ -169,7 +169,7 @@ def test_a_run_that_built_something_is_a_tree_of_its_steps(capsys: pytest.Captur
 
 
 @pytest.mark.parametrize(
-    ("display", "opens", "shown"), [(":0", True, ""), (":0", False, "not opened"), ("", True, "no display")]
+    ("display", "opens", "shown"), [(":0", True, ""), (":0", False, "Not opened"), ("", True, "no display")]
 )
 def test_a_report_is_opened_in_a_window_or_one_line_says_why_not(
     display: str, opens: bool, shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,

@@ -18,7 +18,6 @@ from itertools import pairwise
 
 import numpy as np
 import polars as pl
-from scipy.stats import t as student
 
 from evaluation.gate.decision import RuleOutcome
 from evaluation.gate.rules.case import GateCase, change, open_nats
@@ -84,6 +83,8 @@ def slice_losses(case: GateCase) -> pl.DataFrame:
         .with_columns(error=(count / (count - 1) * pl.col("residual")).sqrt() / pl.col("theirs"))
         .with_columns(error=pl.when(count > 1).then("error").otherwise(math.inf))  # one group: unknown
     )  # fmt: skip
+    from scipy.stats import t as student  # here, because the import takes half a second
+
     tail = (1 - case.policy.confidence) / 2 / max(1, table.height)
     critical = pl.Series(student.ppf(1 - tail, np.maximum(table["groups"].to_numpy() - 1, 1)))
     table = table.with_columns(surely=pl.col("loss") - critical * pl.col("error"))
