@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from core.errors import TrackingUnavailable, disk_errors
-from core.owner_only import restrict
+from core.owner_only import make_private, restrict
 
 ROOMS = ("reviewlm", "core", "course", "corpus", "models", "evaluation", "data_checks", "tracking", "tasks", "flows")
 HOME_VARIABLE = "REVIEWLM_HOME"
@@ -50,6 +50,7 @@ def prepare_environment(home: Path, group: bool = False) -> None:
         StoreFull, NotWritable: The home folder cannot be created.
     """
     with disk_errors(home):
+        make_private(group)
         (home / "prefect").mkdir(parents=True, exist_ok=True)
         restrict(home, group)
     defaults = {

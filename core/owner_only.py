@@ -24,6 +24,11 @@ OURS = frozenset({
 log = logging.getLogger(__name__)
 
 
+def make_private(group: bool = False) -> None:
+    """Let only the owner, or with *group* also the group, use all files and folders that this process makes."""
+    os.umask(0o007 if group else 0o077)
+
+
 def restrict(home: Path, group: bool = False) -> None:
     """Let only the owner read and write the home folder and all files made from now on.
 
@@ -31,7 +36,7 @@ def restrict(home: Path, group: bool = False) -> None:
         home: The folder; it must exist.
         group: Give the folder's group the same rights as the owner.
     """
-    os.umask(0o007 if group else 0o077)
+    make_private(group)
     entries = sorted(home.iterdir())
     mine = [path for path in entries if path.name in OURS and path.name not in PRIVATE]
     changed = sum(_mend(path, group) for path in mine)

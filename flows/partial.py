@@ -17,7 +17,13 @@ from flows.retrain import resolve, run_pipeline
 from flows.train import train
 from tasks.lineage.about_version import CHAMPION, quarantined, settings_of
 from tasks.reporting.report import make_report
-from tasks.reporting.summary import describe_dataset, describe_evaluated, describe_fitted, describe_prepared
+from tasks.reporting.summary import (
+    describe_dataset,
+    describe_evaluated,
+    describe_fitted,
+    describe_prepared,
+    hints_of,
+)
 from tasks.tracking.track import parent_run
 
 Arguments = list[str] | None
@@ -62,7 +68,8 @@ def evaluate_only(preset: str = "small", input: Arguments = None, overrides: Arg
         prepared = prepare(config, dataset)
         evaluated = evaluate(config, prepared, train(config, prepared, run_id), run_id)
         report = make_report(config, dataset, prepared, evaluated, None, run_id)
-        return describe_evaluated(config, evaluated, run_id, report)
+        found = describe_evaluated(config, evaluated, run_id, report)
+        return {**found, "hints": hints_of(prepared, evaluated)}
 
 
 @flow(name="promote-only", persist_result=False)

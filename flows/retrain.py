@@ -53,4 +53,4 @@ def run_pipeline(config: RunConfig) -> RunSummary:
         evaluated = evaluate(config, prepared, fitted, run_id)
         promotion = promote(config, prepared, evaluated, run_id, drift)
         report = make_report(config, dataset, prepared, evaluated, promotion, run_id)
-        return summarise(config, evaluated, promotion, run_id, report)
+        return summarise(config, prepared, evaluated, promotion, run_id, report)

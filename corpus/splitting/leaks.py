@@ -59,7 +59,7 @@ def certify(
         StoreFull, NotWritable: The disk is full or not writable.
     """
     with disk_errors(folder):
-        log.info("searching for texts that are in two splits")
+        log.debug("searching for texts that are in two splits")
         (folder / CERTIFICATE_FILE).unlink(missing_ok=True)
         texts = _Texts(folder / "clean.parquet")
         work = folder / "leaks.work"

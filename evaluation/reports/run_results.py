@@ -85,6 +85,7 @@ class RunResults:
         links: Pages about the run, by name: address, or path from the folder of the report.
         before: Record of the run that made the champion (`evaluation.reports.run_record.record_of`); None if it is not
             known or there was no champion.
+        hints: Sentences about too little or too much training (`evaluation.statistics.training_hints`).
     """
 
     models: Sequence[ModelResults]
@@ -104,6 +105,7 @@ class RunResults:
     commands: Sequence[str] = ()
     links: Mapping[str, str] = field(default_factory=dict)
     before: Mapping[str, Any] | None = None
+    hints: Sequence[str] = ()
 
     def model(self, name: str) -> ModelResults:
         """Return the results of a model; KeyError if there is none of that name."""

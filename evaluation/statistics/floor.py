@@ -75,7 +75,7 @@ def judged_reviews(reviews: pl.DataFrame) -> pl.DataFrame | None:
         if missed > (1 - MIN_EXPLAINED) * len(reviews):
             log.info("no floor: the grammar explains %d of the first %d reviews", len(nats) - missed, len(nats))
             return None
-    log.info("floor: the grammar explains %d of %d reviews", len(nats) - missed, len(nats))
+    log.debug("floor: the grammar explains %d of %d reviews", len(nats) - missed, len(nats))
     judged = reviews.select("review_id", "bytes", nats=pl.Series(nats, dtype=pl.Float64)).cast(JUDGED)
     return judged if len(judged) else None
 

@@ -39,6 +39,8 @@ def show_models(result: Mapping[str, Any]) -> None:
         terminal.say(f"Floor: {floor['bits_per_byte']:.4f} bits/byte. {floor['statement']}")
     if models and (slices := result.get("slices")):
         _say_worst_slices(models[0]["name"], slices, models[0].get("baseline", base))
+    if hints := result.get("hints"):
+        terminal.say(f"Hint: {' '.join(hints)}")
 
 
 def _show_compared(models: Sequence[Mapping[str, Any]], baseline: str, floor: Any, title: str) -> None:
@@ -115,8 +117,6 @@ def _or_infinite(value: float | None) -> float:
 def show_run(result: Mapping[str, Any]) -> None:
     """Write the result of a whole run, without its report."""
     show_models(result)
-    for sentence in result.get("hints", ()):
-        terminal.say(f"Hint: {sentence}")
     verdict = "promoted to @champion" if result["promoted"] else "not promoted"
     terminal.say(f"Challenger '{result['challenger']}' {verdict}: {result['reason']}")
     terminal.say(f"Champion: version {result['champion_version']}. MLflow run: {result['mlflow_run_id']}")

@@ -11,6 +11,8 @@ from reviewlm.shown.layout import for_stdout
 if TYPE_CHECKING:
     from tasks.stage import RunRecord, StageRun
 
+TOGETHER = "\u00a0"
+"""Space where no line break may be."""
 NAMED = frozenset({"fit"})
 """Stages of which each one is shown by its label, not their sum."""
 
@@ -39,7 +41,8 @@ def show_stages(record: RunRecord, seconds: float) -> None:
     for place, (name, took, parts) in enumerate(rows):
         branch = "└─" if place == len(rows) - 1 else "├─"
         head = f"{branch} {name:<9} {duration(took):>12}  "
-        terminal.say(for_stdout(head + parts, len(head) - len(branch) - 1), whole=True)
+        line = for_stdout((head + parts).rstrip(), len(head) - len(branch) - 1)
+        terminal.say(line.replace(TOGETHER, " "), whole=True)
 
 
 def _parts(stages: Sequence[StageRun], step: str) -> str:
@@ -57,7 +60,7 @@ def _parts(stages: Sequence[StageRun], step: str) -> str:
     ]
     if reused := sum(one.reused for one in own):
         parts.append(f"{reused} re-used")
-    return ", ".join(parts)
+    return ", ".join(part.replace(" ", TOGETHER) for part in parts)
 
 
 def _short(seconds: float) -> str:

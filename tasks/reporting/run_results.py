@@ -32,6 +32,7 @@ from tasks.evaluation.observe import CONTEXT_FILE, RELIABILITY_FILE, TOKEN_SCORE
 from tasks.fitting.fit import bundle_digest
 from tasks.promotion.choose import best_allowed
 from tasks.promotion.promote import Promotion
+from tasks.reporting.summary import hints_of
 from tasks.stage import git_commit, started
 from tasks.tracking.track import JOURNAL, prefect_tags, tracker_of
 from tracking import tags as tag
@@ -76,6 +77,7 @@ def results_of(
         if promotion and promotion.decision.champion else None,
         config=without_password(config.model_dump_json(indent=2)),
         commands=_commands(config, promotion),
+        hints=hints_of(prepared, evaluated),
     )
 
 

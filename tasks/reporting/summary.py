@@ -8,12 +8,15 @@ from typing import Any
 
 from core.config.run_config import RunConfig
 from core.store import Artifact
+from evaluation.plots.curves import journal_lines
+from evaluation.statistics.training_hints import Training, training_hints
 from tasks.data.prepare import Prepared
 from tasks.evaluation.compare import Evaluated
 from tasks.evaluation.evaluate import Measured
 from tasks.fitting.fit import Fitted
 from tasks.promotion.promote import Promotion
 from tasks.stage import flat, stages_of_this_run
+from tasks.tracking.track import JOURNAL
 
 FLOOR_STATEMENT = (
     "The exact cost of these test reviews to the grammar that wrote them: no model can need less on average."
@@ -48,6 +51,7 @@ class RunSummary:
     stages: int
     mlflow_run_id: str
     report: str
+    hints: list[str]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values."""
@@ -55,7 +59,7 @@ class RunSummary:
 
 
 def summarise(
-    config: RunConfig, evaluated: Evaluated, promotion: Promotion, run_id: str, report: str = ""
+    config: RunConfig, prepared: Prepared, evaluated: Evaluated, promotion: Promotion, run_id: str, report: str = ""
 ) -> RunSummary:
     """Return the summary of a whole run; *report* is the path of its report, empty if there is none."""
     stages = stages_of_this_run()
@@ -70,7 +74,18 @@ def summarise(
         stages=len({stage for stage, _ in stages}),
         mlflow_run_id=run_id,
         report=report,
+        hints=hints_of(prepared, evaluated),
     )
+
+
+def hints_of(prepared: Prepared, evaluated: Evaluated) -> list[str]:
+    """Return what the learning curves say about too little or too much training (`training_hints`)."""
+    trainings = [
+        Training(model.name, spec.training.epochs, journal_lines(model.fitted.artifact.folder / JOURNAL))
+        for model in evaluated.models if hasattr(spec := model.fitted.spec, "training")
+    ]  # fmt: skip
+    reviews = int(prepared.clean.facts["splits"]["train"]["reviews"])
+    return training_hints(trainings, evaluated.comparison.table.to_dicts(), reviews)
 
 
 def describe_evaluated(config: RunConfig, evaluated: Evaluated, run_id: str, report: str) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def test_a_model_that_folds_case_is_passed_over_where_the_champion_does_not(
     run.champion = run.bundle("champion")
     run.model("folding", 1.8, folds=True)
     run.model("honest", 1.9)
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         assert run.chosen().name == "honest"
     assert "'folding' is skipped: the challenger's figures leave out case and spacing" in caplog.text
     [note] = run.notes(run.models[1], run.champion)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from tasks import progress as room
-from tasks.progress import progress
+from tasks.progress import COLUMNS, live_display, progress
 
 
 @pytest.fixture
@@ -81,3 +85,52 @@ def test_a_prefect_that_is_away_ends_no_work(
         clock[0] = 60.0
         report(5)
     assert "nobody there" in caplog.records[-1].message
+
+
+LSTM = {
+    "perplexity": 3.571, "validation_perplexity": 3.694, "best_perplexity": 3.694, "tokens_per_second": 33_802.0,
+    "seconds_left": 3_900.0,
+}  # fmt: skip
+
+
+def shown(columns: int, label: str, done: int, total: int, figures: Mapping[str, float]) -> str:
+    """Return the line of one running stage on a terminal of so many columns."""
+    display = live_display(Console(width=columns, height=25, file=io.StringIO()))
+    line = room._Line(label, total, "tokens")
+    display.add_task(label, total=total, completed=done, **line.columns(done, figures))
+    with display.console.capture() as capture:
+        display.console.print(display.make_tasks_table(display.tasks))
+    return capture.get().rstrip("\n")
+
+
+@pytest.mark.parametrize("columns", [80, 100, 120, 200])
+def test_the_line_of_a_fit_has_bar_share_remaining_time_speed_and_perplexity_in_fixed_columns(
+    columns: int, clock: list[float]
+) -> None:
+    line = shown(columns, "lstm", 880, 1_000, LSTM)
+    assert len(line) <= columns
+    assert re.fullmatch(
+        r"lstm +━+╸?╺?━* +88 % +ETA 1:05:00 +33,802 tokens/s +ppl 3\.571, val 3\.694 *", line
+    )
+    early = shown(columns, "kn5+lstm with a long name", 300, 1_000, {"tokens_per_second": 1_234_567.0})
+    assert early.index("%") == line.index("%")
+    assert early.index("tokens/s") == line.index("tokens/s")
+
+
+def test_a_terminal_below_80_columns_does_without_speed_and_then_without_perplexity(clock: list[float]) -> None:
+    assert ["tokens/s" in shown(columns, "lstm", 880, 1_000, LSTM) for columns in (80, 79, 60)] == [True, False, False]
+    assert ["ppl" in shown(columns, "lstm", 880, 1_000, LSTM) for columns in (79, 62, 50)] == [True, True, False]
+    assert all("ETA 1:05:00" in shown(columns, "lstm", 880, 1_000, LSTM) for columns in (80, 60, 50))
+    assert sum(COLUMNS.values()) + len(COLUMNS) + room.LEAST_BAR == 80
+
+
+def test_a_long_fit_writes_ever_fewer_lines_and_none_moves_the_cursor(
+    clock: list[float], caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with caplog.at_level(logging.INFO, "tasks.progress"), progress("lstm", 7_200, "tokens") as report:
+        for second in range(7_200):
+            clock[0] = float(second)
+            report(second, LSTM)
+    assert 30 < len(caplog.records) < 80
+    assert capsys.readouterr().err == ""
+    assert caplog.records[-1].message.endswith("; perplexity 3.571, validation perplexity 3.694")

@@ -83,7 +83,7 @@ def _has_tail(objective: ObjectiveSpec, entries: int, predicted: int) -> bool:
     if tail >= max(2, objective.head // 4):
         return True
     kind = objective.output.replace("_", "-")
-    log.info("%s softmax: %d entries leave a tail of %d beside a head of %d; one softmax is used instead",
+    log.debug("%s softmax: %d entries leave a tail of %d beside a head of %d; one softmax is used instead",
              kind, entries, max(0, tail), objective.head)  # fmt: skip
     return False
 
@@ -92,5 +92,5 @@ def _cuts(objective: ObjectiveSpec, predicted: int) -> Sequence[int]:
     """Return the ranks where the tails begin, and the end; cutoffs beyond the vocabulary are dropped and logged."""
     beyond = [cut for cut in objective.cutoffs if cut >= predicted]
     if beyond:
-        log.info("adaptive softmax: %d entries are predicted; cutoffs %s are left out", predicted, beyond)
+        log.debug("adaptive softmax: %d entries are predicted; cutoffs %s are left out", predicted, beyond)
     return (objective.head, *[cut for cut in objective.cutoffs if cut < predicted], predicted)

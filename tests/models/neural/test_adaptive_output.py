@@ -121,14 +121,14 @@ def test_one_tail_of_whole_features_is_the_two_level_softmax():
 
 def test_cutoffs_beyond_the_vocabulary_are_left_out_and_said_so(caplog):
     objective = ObjectiveSpec("adaptive", HEAD, cutoffs=(20, len(PREDICTED), 1_000))
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG):
         layer = build_output(objective, nn.Parameter(torch.randn(V, E)), COUNTS)
     assert layer.cuts == (HEAD, 20, len(PREDICTED))
     assert f"cutoffs [{len(PREDICTED)}, 1000] are left out" in caplog.text
 
 
 def test_a_vocabulary_hardly_larger_than_the_head_gets_one_softmax(caplog):
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG):
         layer = build_output(ObjectiveSpec("adaptive", V, cutoffs=(V + 9,)), nn.Parameter(torch.randn(V, E)), COUNTS)
     assert isinstance(layer, SoftmaxOutput)
     assert "adaptive softmax" in caplog.text

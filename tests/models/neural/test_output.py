@@ -397,7 +397,7 @@ def test_a_saved_model_is_loaded_without_the_counts_it_was_made_with(kind, tied,
 
 @pytest.mark.parametrize(("head", "levels"), [(V, 1), (V - 7, 1), (V - 8, 1), (V - 12, 1), (20, 2), (1, 2)])
 def test_a_vocabulary_hardly_larger_than_the_head_gets_one_softmax(head, levels, caplog):
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG):
         layer = build_output(ObjectiveSpec(head=head), nn.Parameter(torch.randn(V, E)), MIXED)
     assert isinstance(layer, TwoLevelOutput if levels == 2 else SoftmaxOutput)
     assert ("one softmax is used instead" in caplog.text) == (levels == 1)
