@@ -136,7 +136,7 @@ class _Line:
         left = self._left(done, figures)
         return self._speed(done, figures) + ("" if left is None else f", {duration(left)} left") + _show(figures)
 
-    def columns(self, done: int, figures: Mapping[str, float]) -> dict[str, str]:
+    def columns(self, done: int, figures: Mapping[str, float]) -> dict[str, Any]:
         """Return remaining time, speed and perplexity as the text of their columns; the bar shows the rest."""
         left = self._left(done, figures)
         known = {"ppl": figures.get("perplexity"), "val": figures.get("validation_perplexity")}

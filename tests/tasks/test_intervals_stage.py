@@ -277,7 +277,7 @@ def test_what_may_be_luck_and_what_is_below_the_floor_is_marked(capsys: pytest.C
     model = {"name": "lstm", "unit": "word", "test": figures}
     floor = {"bits_per_byte": 1.1, "statement": "Nothing is below."}
     results.show_models({"models": [model], "baseline": "kn5", "floor": floor})
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
     assert "≈-1.0%" in out
     assert "±0.100" in out
-    assert "Warning: lstm is below the floor beyond noise" in out
+    assert err.startswith("warning: lstm is below the floor beyond noise")
