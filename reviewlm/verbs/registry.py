@@ -99,8 +99,8 @@ def history(
 
     events, versions, damage = registry.decisions(), registry.version_rows(), complaints(registry.events())
     shown = [{name: value for name, value in row.items() if name != "run_id"} for row in events]
-    terminal.show_rows(shown, f"Decisions about {registry.name}, the newest first")
-    terminal.show_rows(versions, f"Versions of {registry.name}")
+    terminal.show_rows(shown, f"Decisions about {registry.name}, the newest first", ("state", "who", "against"))
+    terminal.show_rows(versions, f"Versions of {registry.name}", ("run_id", "kind", "family", "created"))
     for sentence in damage:
         terminal.say(f"The decision log was tampered with: {sentence}.")
     terminal.last_line({"model": registry.name, "versions": versions, "events": events, "damage": damage}, json)

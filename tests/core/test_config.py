@@ -20,6 +20,11 @@ def test_every_preset_is_valid_and_survives_json(name: str) -> None:
     assert RunConfig.model_validate_json(config.model_dump_json()) == config
 
 
+def test_the_schema_that_prefect_makes_of_a_configuration_for_every_flow_is_short() -> None:
+    """Of all settings it took 0.2 CPU seconds for each of six flows, at every start."""
+    assert RunConfig.model_json_schema() == {"type": "object", "title": "RunConfig"}
+
+
 def test_the_presets_that_the_readme_names_are_there() -> None:
     assert {"demo", "small", "full", "gpu"} <= set(preset_names())
 

@@ -14,7 +14,7 @@ from reviewlm import terminal
 from reviewlm.shown import layout, results
 from reviewlm.shown.layout import fitted, wrapped
 from reviewlm.shown.stages import show_stages
-from tasks.stage import RunRecord, StageRun
+from tasks.stage import RunRecord, StageRun, recorded_stages, step
 
 SENTENCE = "Floor: 0.2602 bits/byte. The exact cost of these test reviews to the grammar that wrote them."
 
@@ -166,6 +166,18 @@ def test_a_run_that_built_something_is_a_tree_of_its_steps(capsys: pytest.Captur
         "├─ evaluate           4 s  score ×2 0.8 s",
         "└─ other             15 s  libraries and servers start, MLflow is written",
     ]
+
+
+def test_the_steps_of_a_run_are_told_at_their_start_and_timed(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "tasks.stage"), recorded_stages() as record:
+        with recorded_stages() as inner, step("ingest", "read the reviews"):
+            pass
+        with step("train", "fit 2 models"):
+            pass
+    assert caplog.messages == ["ingest   read the reviews", "train    fit 2 models"]
+    assert inner is record  # a flow within a command goes on with the command's record
+    assert list(record.steps) == ["ingest", "train"]
+    assert all(seconds >= 0 for seconds in record.steps.values())
 
 
 @pytest.mark.parametrize(
