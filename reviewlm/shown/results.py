@@ -132,17 +132,19 @@ def show_report(result: Mapping[str, Any], to_open: bool = False) -> None:
     if not (path := result.get("report")):
         return
     terminal.say(f"Report: {path}", whole=True)
-    if to_open and not _opened(Path(path)):
-        terminal.say("Not opened: this machine has no display. Open the file yourself.")
+    if to_open:
+        open_page(Path(path))
 
 
-def _opened(page: Path) -> bool:
-    """Open a page in a browser with a window, and return whether there is one; a browser of text would block."""
+def open_page(page: Path) -> None:
+    """Open a page in a browser with a window; say so if there is none, because a browser of text would block."""
     windows = sys.platform in ("darwin", "win32") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))
     try:
-        return windows and webbrowser.open(page.as_uri())
+        opened = windows and webbrowser.open(page.resolve().as_uri())
     except (webbrowser.Error, OSError):
-        return False
+        opened = False
+    if not opened:
+        terminal.say("Not opened: this machine has no display. Open the file yourself.")
 
 
 def show_next_steps(name: str, version: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import webbrowser
 from typing import Annotated, Any
 
 import typer
@@ -20,6 +19,7 @@ from reviewlm.options import (
     run_version_flow,
     settings_of_versions,
 )
+from reviewlm.shown.results import open_page
 
 app = typer.Typer()
 MODEL = "Number or alias of a registered version, or the name of a fitted model."
@@ -60,8 +60,8 @@ def reports(
     terminal.say(f"{count} run{'' if count == 1 else 's'}: {page}")
     if not count:
         terminal.say("`reviewlm run` and `reviewlm evaluate` write a report at their end.")
-    if open and not webbrowser.open(page.resolve().as_uri()):
-        terminal.say("No browser was found: open the page by hand.")
+    if open:
+        open_page(page)
     terminal.last_line({"runs": count, "page": str(page)}, json)
 
 
