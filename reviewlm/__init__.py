@@ -6,16 +6,20 @@
     lm.generate(n=2, stars=5)
     lm.suggest("the food was")
     lm.score("great tacos").open_bits_per_byte
+
+    reviewlm.ngram.fit(["the soup was cold", "the pizza was great"], order=3)    # no pipeline, no registry
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from reviewlm import ngram
     from reviewlm.loaded_model import LoadedModel, load
 
-__all__ = ["LoadedModel", "__version__", "load"]
+__all__ = ["LoadedModel", "__version__", "load", "ngram"]
 __version__ = "0.1.0"
 
 
@@ -25,4 +29,6 @@ def __getattr__(name: str) -> Any:
         from reviewlm import loaded_model
 
         return getattr(loaded_model, name)
+    if name == "ngram":
+        return import_module("reviewlm.ngram")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

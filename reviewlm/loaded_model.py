@@ -1,4 +1,4 @@
-"""Open a registered model in Python: write reviews, suggest next words, score texts."""
+"""Use a fitted model in Python: write reviews, suggest next words, score texts; open and save it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from models.bundles.bundle import Bundle, TextScore
     from models.suggestions import Suggestions
 
+PROBES = (
+    ("The food was great and the staff were very friendly.", 5),
+    ("We waited an hour and the server was rude!", 1),
+)
+"""Texts and stars whose scores are stored with a saved model and computed again when it is opened."""
+
 
 @dataclass(frozen=True)
 class LoadedModel:
@@ -22,7 +28,7 @@ class LoadedModel:
 
     Args:
         name: Name of the registered model, or of the model in a bundle.
-        version: Number of the registered version; None for a bundle.
+        version: Number of the registered version; None for a bundle and for a model fitted in this process.
         bundle: Model and vocabulary.
     """
 
@@ -73,6 +79,32 @@ class LoadedModel:
     def score(self, text: str, stars: int | None = None) -> TextScore:
         """Return the scores of a text; compare texts and models by `open_bits_per_byte`."""
         return checked(lambda: self.bundle.score_text(text, stars))
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model as a bundle, a folder of data that `load` opens; an older bundle there is replaced.
+
+        Raises:
+            ReviewLMError: The folder holds other files or cannot be written.
+        """
+        checked(lambda: _save(self.bundle, Path(folder)))
+
+
+def _save(bundle: Bundle, folder: Path) -> None:
+    from models.atomic_files import new_folder
+    from models.bundles.bundle import save_bundle
+
+    facts = {**bundle.facts, "stars_prior": bundle.stars_prior}
+    with new_folder(folder, _require_bundle) as new:
+        save_bundle(new, bundle.spec, bundle.vocabulary, bundle.model, PROBES, facts)
+
+
+def _require_bundle(folder: Path) -> None:
+    """Raise ModelError unless the folder does not exist, is empty, or is a bundle."""
+    from models.base import ModelError
+    from models.bundles.bundle import SPEC
+
+    if folder.exists() and not (folder.is_dir() and ((folder / SPEC).is_file() or not any(folder.iterdir()))):
+        raise ModelError(f"{folder} holds something else than a bundle; name another folder", "input")
 
 
 def load(

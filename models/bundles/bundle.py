@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import inf, isfinite, isnan, log
+from math import exp, inf, isfinite, isnan, log
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,11 @@ class TextScore:
     def bits_per_byte(self) -> float:
         """Bits per byte of text with `<unk>` as one token: too low for a text with many unknown words."""
         return self.nats / self.bytes / log(2)
+
+    @property
+    def perplexity(self) -> float:
+        """Perplexity per token, the end of the text included; compare only models of the same vocabulary by it."""
+        return exp(self.nats / self.tokens)
 
 
 @dataclass(frozen=True)

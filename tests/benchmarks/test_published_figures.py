@@ -5,10 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
 
+import reviewlm
 from benchmarks.published import TABLE, Demo, Published, published
 from core.store import sha256_of_file
+from corpus.splitting.split import iter_split
+from evaluation.scoring.metrics import figures_of_bundle
+from evaluation.scoring.score import score_stream
 
 FIGURES = published()
 REMEDY = "see `python -m benchmarks.published`; if the change is meant, correct the page and docs/figures.toml"
@@ -30,6 +35,19 @@ def test_the_demos_corpus_has_the_published_hash(demo: Demo) -> None:
 def test_a_published_figure_is_found_again(demo: Demo, figure: Published) -> None:
     found = demo.value(figure.name)
     assert figure.holds(found), f"{figure.name} is {found!r}, published is {figure.value!r}; {REMEDY}"
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_the_python_door_fits_the_published_model(demo: Demo) -> None:
+    """`reviewlm.ngram.fit` on the demo's training reviews gives the perplexity in the README."""
+    train = pl.concat(iter_split(demo.clean, "train"))
+    options = demo.config.vocabulary["word"]
+    lm = reviewlm.ngram.fit(
+        train["text"], stars=train["stars"], min_count=options.min_count, vocabulary_size=options.size
+    )
+    found = figures_of_bundle(score_stream(lm.bundle, demo.stream("test")), lm.bundle).perplexity
+    assert next(figure for figure in FIGURES if figure.name == "kn5.perplexity").holds(found)
 
 
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.name)

@@ -1,0 +1,175 @@
+"""Fit n-gram models of texts in Python, without a pipeline.
+
+    import reviewlm
+
+    lm = reviewlm.ngram.fit(["The soup was cold.", "The pizza was great!"], order=3)
+    lm.suggest("The pizza was")
+    lm.save("models/kn3")
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from itertools import repeat, zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from core.errors import ConfigError, EmptyInput, Unreadable
+from reviewlm.loaded_model import LoadedModel
+from reviewlm.options import checked
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from models.specs import NGramSpec, Smoothing
+    from models.tokens.vocabulary import Vocabulary
+
+__all__ = ["fit"]
+log = logging.getLogger(__name__)
+Unit = Literal["word", "bpe", "unigram", "char"]
+
+
+class _Reviews(NamedTuple):
+    """Texts in normal form, and their star ratings (0: unknown)."""
+
+    texts: list[str]
+    stars: list[int]
+
+
+def fit(
+    text: str | Path | Iterable[str], order: int = 5, smoothing: Smoothing = "modified_kneser_ney", unit: Unit = "word",
+    *, stars: Iterable[int | None] | None = None, held_out: str | Path | Iterable[str] | None = None,
+    min_count: int = 1, vocabulary_size: int = 20_000, lowercase: bool = True, name: str = "ngram", **options: Any,
+) -> LoadedModel:  # fmt: skip
+    """Fit an n-gram model of texts and return it, ready for use.
+
+    The texts are brought into the pipeline's normal form and tokenised as there. They are kept in memory; duplicates
+    stay. The same texts, stars and options give the numbers of a model that the pipeline fits.
+
+    Args:
+        text: The texts; or the path of a file, folder or glob with reviews in any format that `reviewlm run --input`
+            reads (a .txt file has one text per line), with their star ratings.
+        order: N, the longest n-gram, 1 to 6.
+        smoothing: The method of discounting, see the setting `models.NAME.smoothing`.
+        unit: What a token is: "word", "bpe", "unigram" or "char".
+        stars: Rating of each text, 1 to 5; None or 0: unknown. Default: those of the file, or unknown.
+        held_out: Other texts, for methods that choose parameters on them ("add_k", "jelinek_mercer").
+        min_count: Words seen less often become the unknown word.
+        vocabulary_size: Maximum number of entries, special tokens included.
+        lowercase: Fold case for modelling (words only); generated text has the usual case of each word.
+        name: Name of the model.
+        options: Further options of an n-gram model, such as `prune=(0, 0, 1)`, `entropy=1e-8`, `discounts=(0.7, 0.8)`;
+            see `models.NAME with kind ngram` in the reference of settings.
+
+    Raises:
+        ReviewLMError: There is no text, a file cannot be read, or an option is unknown or out of its range.
+    """
+    from models.specs import VocabularySpec
+    from models.text.normal_form import NormalForm
+    from models.tokens.vocabulary import Vocabulary
+
+    spec, form = _spec({"order": order, "smoothing": smoothing, "name": name, **options}, held_out), NormalForm()
+    units = _made(
+        VocabularySpec, {"unit": unit, "size": vocabulary_size, "min_count": min_count, "lowercase": lowercase}
+    )
+    train = _reviews(text, stars, form.apply)
+    other = None if held_out is None else _reviews(held_out, None, form.apply)
+    return checked(lambda: _fitted(spec, Vocabulary.train(train.texts, units, form), train, other))
+
+
+def _fitted(spec: NGramSpec, vocabulary: Vocabulary, train: _Reviews, held_out: _Reviews | None) -> LoadedModel:
+    """Count and estimate, as the stage *fit* of the pipeline does."""
+    from models.bundles.bundle import Bundle
+    from models.ngram.counting.counts import count_ngrams
+    from models.ngram.fitting import fit_tables
+    from models.ngram.lm import NGramLM
+    from models.tokens.vocabulary import CONTEXT_IDS
+
+    def encoded(reviews: _Reviews) -> Any:
+        return vocabulary.encode_documents(reviews.texts, reviews.stars, whole=False)
+
+    counts = count_ngrams(encoded(train), spec.order, vocabulary.size, CONTEXT_IDS)
+    other = encoded(held_out) if held_out else None
+    tables = fit_tables(counts, spec, spec.prune, spec.entropy, other).tables
+    shares = tuple(train.stars.count(rating) / len(train.stars) for rating in range(6))
+    facts = {"documents": len(train.texts), "ngrams": [len(logp) for logp in tables.logp]}
+    return LoadedModel(spec.name, None, Bundle(spec, vocabulary, NGramLM(tables), facts, stars_prior=shares))
+
+
+def _spec(options: dict[str, Any], held_out: object) -> NGramSpec:
+    """Return the options of the model; refuse scores, and a method that needs held-out text where there is none."""
+    from models.ngram.smoothing.methods import SCORES_ONLY, tunes
+    from models.specs import NGramSpec
+
+    spec: NGramSpec = _made(NGramSpec, options)
+    if spec.smoothing in SCORES_ONLY:
+        raise ConfigError(
+            f"{spec.smoothing} gives scores, not probabilities: there is no perplexity", where="smoothing",
+            remedy="`reviewlm ngram fit` fits it on lines of text, for ranking next words",
+        )
+    if tunes(spec) and held_out is None:
+        raise ConfigError(
+            f"{spec.smoothing} chooses its parameters on held-out text", where="held_out", remedy="give held_out=TEXTS"
+        )
+    return spec
+
+
+def _made(kind: type, options: dict[str, Any]) -> Any:
+    try:
+        return kind(**options)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"An option is not valid: {error}", remedy="help(reviewlm.ngram.fit)") from error
+
+
+def _reviews(text: str | Path | Iterable[str], stars: Iterable[int | None] | None, normal_form: Any) -> _Reviews:
+    """Return the texts that are not empty in normal form."""
+    if isinstance(text, str | Path):
+        if stars is not None:
+            raise ConfigError("Stars are for a list of texts; a file has its own", where="stars")
+        pairs: Iterable[tuple[str, int]] = _of_files(text)
+    else:
+        pairs = _of_list(text, stars)
+    clean = [(found, rating) for found, rating in ((normal_form(one), rating) for one, rating in pairs) if found]
+    if not clean:
+        raise EmptyInput("There is no text to learn from", where=text if isinstance(text, str | Path) else "text")
+    return _Reviews(*map(list, zip(*clean, strict=True)))
+
+
+def _of_list(texts: Iterable[str], stars: Iterable[int | None] | None) -> Iterator[tuple[str, int]]:
+    from models.bundles.bundle import require_stars
+
+    missing: Any = object()
+    pairs: Iterable[Any] = zip(texts, repeat(None)) if stars is None else zip_longest(texts, stars, fillvalue=missing)
+    for number, (text, rating) in enumerate(pairs):
+        if missing in (text, rating):
+            raise ConfigError("There must be as many stars as texts", where="stars", value=f"one ends after {number}")
+        if not isinstance(text, str):
+            raise ConfigError("A text must be a string", where=f"text {number}", value=type(text).__name__)
+        checked(lambda: require_stars(rating))  # noqa: B023 (called at once)
+        yield text, rating or 0
+
+
+def _of_files(path: str | Path) -> Iterator[tuple[str, int]]:
+    """Yield text and stars of the records of files; those that cannot be used are counted in a warning."""
+    from corpus.reading.readers import Progress, read
+    from corpus.reading.sources import source_names
+    from corpus.schema import Limits
+
+    try:
+        files = source_names([path])
+    except Unreadable as error:
+        remedy = f"{error.remedy}; texts themselves are given as a list, also a single one"
+        raise Unreadable(error.what, where=error.where, cause=error.cause, remedy=remedy) from error
+    bad = 0
+    for file, name in files.items():
+        for block in read(file, name, Limits(), Progress()):
+            bad += block.bad.height
+            yield from zip(block.good["text"], _whole_stars(block.good["stars"]), strict=True)
+    if bad:
+        log.warning("%s: %d records cannot be used; `reviewlm ingest` lists them with the reasons", path, bad)
+
+
+def _whole_stars(stars: pl.Series) -> list[int]:
+    """Return ratings as the pipeline does: 0 where the rating is not a whole number from 1 to 5."""
+    return [int(rating) if rating in (1, 2, 3, 4, 5) else 0 for rating in stars]

@@ -1,0 +1,116 @@
+"""`reviewlm.ngram.fit` gives the model that the pipeline's stage fits on the same texts, ready for use."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from math import exp, isclose
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+import reviewlm
+from core.errors import ConfigError, EmptyInput, InputError, Unreadable
+from models.base import FitContext
+from models.ngram.lm import NGramLM
+from models.specs import NGramSpec, VocabularySpec
+from models.streams import TokenStream, write_stream
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import Vocabulary
+
+FOODS, TASTES = ("pizza", "soup", "salad"), ("good", "cold", "great")
+TEXTS = [f"The {food} was {taste}." for food in FOODS for taste in TASTES]
+STARS = [4, 1, 5] * 3
+
+
+def fitted_by_the_stage(folder: Path, order: int) -> tuple[Vocabulary, NGramLM]:
+    """Fit through vocabulary, token stream and `NGramLM.fit`, as the stages of the pipeline do."""
+    vocabulary = Vocabulary.train(TEXTS, VocabularySpec(min_count=1), NormalForm())
+    frame = pl.DataFrame({"review_id": TEXTS, "text": TEXTS, "stars": STARS}, schema_overrides={"stars": pl.Int8})
+    write_stream(folder, vocabulary, [frame.with_columns(bytes=pl.col("text").str.len_bytes().cast(pl.Int64) + 1)])
+    stream = TokenStream.open(folder)
+    return vocabulary, NGramLM.fit(NGramSpec(order=order), vocabulary, stream, stream, FitContext(folder)).model
+
+
+@pytest.mark.parametrize("order", [1, 3])
+def test_it_gives_the_numbers_of_the_pipelines_fit(tmp_path: Path, order: int) -> None:
+    vocabulary, model = fitted_by_the_stage(tmp_path, order)
+    lm = reviewlm.ngram.fit(TEXTS, order=order, stars=STARS)
+    assert lm.bundle.vocabulary.digest == vocabulary.digest
+    for text, stars in (("The soup was great.", 5), ("Great zxqv was the soup", 0)):
+        ids = vocabulary.encode_documents([text], [stars]).ids[None].astype("int64")
+        nats = float(model.score(ids, model.start(1))[0].sum())
+        found = lm.score(text, stars)
+        assert isclose(found.nats, nats, rel_tol=1e-12)
+        assert isclose(found.perplexity, exp(nats / found.tokens), rel_tol=1e-12)
+
+
+def test_maximum_likelihood_gives_the_relative_frequencies() -> None:
+    """After "the", one of three foods in three of nine texts each; a fit by hand."""
+    lm = reviewlm.ngram.fit(TEXTS, order=2, smoothing="maximum_likelihood")
+    assert lm.suggest("The", k=3).words == [(food, pytest.approx(1 / 3)) for food in sorted(FOODS)]
+    assert lm.score("The soup was cold.").perplexity == pytest.approx((3 * 3) ** (1 / 6))  # 6 tokens with the end
+
+
+def test_it_answers_with_all_methods_of_a_loaded_model() -> None:
+    lm = reviewlm.ngram.fit(TEXTS, order=3, stars=STARS, name="kn3")
+    assert (lm.name, lm.version) == ("kn3", None)
+    assert set(lm.generate(9, temperature=0, prompt="The soup was")) <= set(TEXTS)
+    assert "".join(lm.stream(stars=5, seed=3)) == lm.generate(1, stars=5, seed=3)[0]
+    assert lm.bundle.stars_prior == pytest.approx((0, 1 / 3, 0, 0, 1 / 3, 1 / 3))
+
+
+def test_a_saved_model_is_opened_by_load_and_replaces_only_models(tmp_path: Path) -> None:
+    lm = reviewlm.ngram.fit(TEXTS, order=2, stars=STARS)
+    for _ in range(2):
+        lm.save(tmp_path / "models" / "kn2")
+    again = reviewlm.load(tmp_path / "models" / "kn2")
+    assert (again.name, again.bundle.stars_prior) == (lm.name, lm.bundle.stars_prior)
+    assert again.score(TEXTS[0], 4) == lm.score(TEXTS[0], 4)
+    with pytest.raises(InputError, match="something else"):
+        lm.save(tmp_path / "models")
+    assert [path.name for path in tmp_path.iterdir()] == ["models"]
+
+
+def test_a_path_is_read_in_any_format_of_the_pipeline_with_its_stars(tmp_path: Path) -> None:
+    lines = [json.dumps({"text": text, "stars": stars}) for text, stars in zip(TEXTS, STARS, strict=True)]
+    with gzip.open(tmp_path / "reviews.jsonl.gz", "wt") as file:
+        file.write("\n".join([*lines, "no record"]))
+    (tmp_path / "reviews.txt").write_text("\n".join(TEXTS))
+    by_list = reviewlm.ngram.fit(iter(TEXTS), stars=STARS)
+    assert reviewlm.ngram.fit(tmp_path / "reviews.jsonl.gz").score(TEXTS[0], 4) == by_list.score(TEXTS[0], 4)
+    by_lines = reviewlm.ngram.fit(str(tmp_path / "reviews.txt"))
+    assert by_lines.score(TEXTS[0]) == reviewlm.ngram.fit(TEXTS).score(TEXTS[0])
+
+
+@pytest.mark.parametrize("unit", ["word", "bpe", "unigram", "char"])
+def test_every_unit_can_be_used(unit: str) -> None:
+    lm = reviewlm.ngram.fit(TEXTS, unit=unit, vocabulary_size=400)
+    assert lm.score(TEXTS[0]).open_bits_per_byte < lm.score("zxqv blorf gneep").open_bits_per_byte
+    assert isinstance(lm.generate(1)[0], str)
+
+
+def test_methods_that_tune_use_the_held_out_texts() -> None:
+    with pytest.raises(ConfigError, match="held-out"):
+        reviewlm.ngram.fit(TEXTS, smoothing="jelinek_mercer")
+    lm = reviewlm.ngram.fit(TEXTS, order=2, smoothing="jelinek_mercer", held_out=["The soup was great."])
+    assert lm.score("The soup was great.").perplexity < 3
+
+
+def test_mistakes_are_errors_of_the_project(tmp_path: Path) -> None:
+    for error, match, arguments in (
+        (EmptyInput, "no text", {"text": ["", " \n"]}),
+        (Unreadable, "as a list", {"text": "The soup was good."}),
+        (ConfigError, "string", {"text": [None]}),
+        (ConfigError, "as many stars", {"text": TEXTS, "stars": [1, 2]}),
+        (InputError, "stars is 7", {"text": TEXTS, "stars": [7] * 9}),
+        (ConfigError, "a file has its own", {"text": tmp_path, "stars": [1]}),
+        (ConfigError, "order", {"text": TEXTS, "order": 9}),
+        (ConfigError, "discount", {"text": TEXTS, "discount": 0.7}),
+        (ConfigError, "smoothing", {"text": TEXTS, "smoothing": "good_turing"}),
+        (ConfigError, "no perplexity", {"text": TEXTS, "smoothing": "stupid_backoff"}),
+        (InputError, "at least 5 times", {"text": ["one two three"], "min_count": 5}),
+    ):
+        with pytest.raises(error, match=match):
+            reviewlm.ngram.fit(**arguments)
