@@ -1,4 +1,6 @@
-"""Simulate how often the confidence intervals of the evaluation contain the true figure (`docs/uncertainty.md`).
+"""Simulate how often the confidence intervals of the evaluation contain the true figure.
+
+The figures are in `docs/concepts/evaluation/uncertainty.md`.
 
     python -m benchmarks.coverage --quick
     python -m benchmarks.coverage --write

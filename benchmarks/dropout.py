@@ -1,4 +1,6 @@
-"""Measure the effect of each kind of dropout on a small network and a small text (table in `docs/training.md`).
+"""Measure the effect of each kind of dropout on a small network and a small text.
+
+The table is in `docs/concepts/models/training.md`.
 
     python -m benchmarks.dropout --quick
     python -m benchmarks.dropout --source kaggle_yelp_10k.csv.gz --write

@@ -1,4 +1,6 @@
-"""Measure the overhead of the score stage over the model's own work, and its memory (figures in `docs/evaluation.md`).
+"""Measure the overhead of the score stage over the model's own work, and its memory.
+
+The figures are in `docs/concepts/evaluation/evaluation.md`.
 
     python -m benchmarks.evaluate --quick
     python -m benchmarks.evaluate --source kaggle_yelp_10k.csv.gz --reviews 10000 --write

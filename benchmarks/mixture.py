@@ -1,4 +1,6 @@
-"""Measure the cost of a mixture per step, compared with its network, and its gain (tables in `docs/mixtures.md`).
+"""Measure the cost of a mixture per step, compared with its network, and its gain.
+
+The tables are in `docs/concepts/models/mixtures.md`.
 
     python -m benchmarks.mixture --quick
     python -m benchmarks.mixture --kn5 BUNDLE --lstm BUNDLE --validation TOKENS --test TOKENS --write

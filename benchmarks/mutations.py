@@ -1,4 +1,6 @@
-"""Check that a test fails when a formula of the course is wrong, one error at a time (table in `docs/equations.md`).
+"""Check that a test fails when a formula of the course is wrong, one error at a time.
+
+The table is in `docs/concepts/models/equations.md`.
 
     python -m benchmarks.mutations --list
     python -m benchmarks.mutations --only "lstm keep" --only C12
@@ -125,7 +127,7 @@ def mutations(table: Path = TABLE) -> list[Mutation]:
 
 
 def proofs(entries: Sequence[Mutation]) -> str:
-    """Return the table of `docs/equations.md`: formula, its place in the code, its test, the error that was caught."""
+    """Return the table of the page of equations: formula, its place in the code, its test, the error that was caught."""
     lines = ["| row | formula | code | test | error that it catches |", "|---|---|---|---|---|"]
     for one in sorted(entries, key=lambda one: (one.row[0], int(one.row[1:]))):
         path, _, node = one.test.partition("::")
@@ -221,7 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--only", action="append", metavar="NAME", help="a name or a row; may be given several times")
     parser.add_argument("--list", action="store_true", help="show rows, names and tests, run nothing")
-    parser.add_argument("--table", action="store_true", help="print the table of docs/equations.md, run nothing")
+    parser.add_argument("--table", action="store_true", help="print the table of the page of equations, run nothing")
     parser.add_argument("--json", action="store_true", help="the last line of standard output is one JSON object")
     parser.add_argument("--write", action="store_true", help="write benchmarks/results/DATE-mutations.md")
     args = parser.parse_args(arguments)
@@ -252,7 +254,10 @@ def _report(chosen: Sequence[Mutation], found: dict[str, tuple[Outcome, float]])
     return Report(
         "mutations", "Errors made on purpose in the formulas of the course, and whether the tests notice them", rows,
         {"mutations.killed": share}, packages=["torch", "numpy", "pytest", "hypothesis"],
-        notes=["Formulas and tests: docs/equations.md. Seconds are those of one test in a process of its own."],
+        notes=[
+            "Formulas and tests: docs/concepts/models/equations.md.",
+            "Seconds are those of one test in a process of its own.",
+        ],
     )  # fmt: skip
 
 

@@ -1,4 +1,6 @@
-"""Measure a word layer with one-hot features and with an embedding look-up (table in `docs/outputs.md`).
+"""Measure a word layer with one-hot features and with an embedding look-up.
+
+The table is in `docs/concepts/models/outputs.md`.
 
     python -m benchmarks.one_hot
     python -m benchmarks.one_hot --write

@@ -1,4 +1,6 @@
-"""Measure the cost and the perplexity of each output layer (table in `docs/outputs.md`).
+"""Measure the cost and the perplexity of each output layer.
+
+The table is in `docs/concepts/models/outputs.md`.
 
     python -m benchmarks.outputs --quick
     python -m benchmarks.outputs --source kaggle_yelp_10k.csv.gz --write

@@ -1,4 +1,6 @@
-"""Compare ways to train on all cores, in words per second of wall time (table in `docs/parallel.md`).
+"""Compare ways to train on all cores, in words per second of wall time.
+
+The table is in `docs/concepts/models/parallel.md`.
 
     python -m benchmarks.parallel --quick
     python -m benchmarks.parallel --write

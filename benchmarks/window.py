@@ -1,4 +1,6 @@
-"""Compare n-gram counts and a network on the same window of four words (table in `docs/memory.md`).
+"""Compare n-gram counts and a network on the same window of four words.
+
+The table is in `docs/concepts/models/memory.md`.
 
     python -m benchmarks.window --quick
     python -m benchmarks.window --source kaggle_yelp_10k.csv.gz --write

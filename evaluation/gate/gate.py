@@ -6,7 +6,7 @@ A challenger becomes champion only if no rule fails. Both models must have been 
 frozen test reviews. They are compared by open bits per byte: a vocabulary cannot improve this figure by replacing words
 with `<unk>` or by folding case (`models/tokens/surface.py` computes the price of the folded text). A tie keeps the
 champion. A figure that is not a number never promotes. Missing evidence counts against the challenger. The rules are in
-`evaluation/gate/rules/`; docs/promotion.md explains their purpose and how often they err.
+`evaluation/gate/rules/`; docs/concepts/registry/promotion.md explains their purpose and how often they err.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     drawings = pictures_of(results)
     Path("report.html").write_text(report(results, drawings), encoding="utf-8")
 
-For results that a run did not measure, the page shows a short remark instead. See `docs/report.md`.
+For results that a run did not measure, the page shows a short remark instead. See `docs/concepts/evaluation/report.md`.
 """
 
 from __future__ import annotations

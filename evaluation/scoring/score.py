@@ -55,7 +55,7 @@ def score_stream(
     """Score every review of a stream.
 
     Texts are read from the memory-mapped stream batch by batch. Only the rows of the result grow with the number of
-    reviews (`docs/evaluation.md` has the bytes).
+    reviews (`docs/concepts/evaluation/evaluation.md` has the bytes).
 
     Args:
         bundle: Model and vocabulary.

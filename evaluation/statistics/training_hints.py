@@ -1,7 +1,7 @@
 """Say whether the best neural model of a run was trained too little or too much, and what would help.
 
 The rule reads the model's learning curve (nats per token on validation and training reviews) and its gain over the
-baseline, usually an n-gram model, on the test reviews (docs/training.md, "Trained too little or too much"). It says
+baseline, usually an n-gram model, on the test reviews (docs/concepts/models/training.md, "Trained too little or too much"). It says
 nothing where the evidence is thin: with fewer than three evaluations, or where nothing below applies.
 
     end         loss on validation at the last evaluation

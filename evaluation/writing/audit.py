@@ -58,7 +58,8 @@ def audit(
         report: Called with the number of samples written.
 
     Returns:
-        Facts, None if one does not apply. See docs/memorisation.md; `real_…` is the same fact of held-out reviews.
+        Facts, None if one does not apply. See docs/concepts/evaluation/memorisation.md; `real_…` is the same fact of
+        held-out reviews.
     """
     samples = draw_samples(bundle, config, tokens_per_word, report)
     samples.write_parquet(folder / SAMPLES_FILE)

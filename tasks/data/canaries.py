@@ -27,6 +27,6 @@ def choose(config: RunConfig, clean: Artifact) -> Artifact:
 
     options = config.audit.model_dump(mode="json", include=OPTIONS)
     built = run_stage(config, "canaries", CANARIES_VERSION, options, {"clean": clean.digest}, make, "for the audit")
-    note = "Planted among the training reviews, see docs/memorisation.md."
+    note = "Planted among the training reviews, see docs/concepts/evaluation/memorisation.md."
     show_facts("canaries", built.artifact, built.reused, note)
     return as_task_state(built)

@@ -185,7 +185,7 @@ def test_every_rule_is_in_the_decision_once_and_under_its_own_name():
 
 
 def test_the_page_about_the_gate_has_every_rule_and_every_field_of_the_policy():
-    page = (Path(__file__).parents[2] / "docs" / "promotion.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs/concepts/registry/promotion.md").read_text(encoding="utf-8")
     assert [each.name for each in judge().rules if f"| {each.name} |" not in page] == []
     fields = set(PromotionConfig.model_fields) - {"model_name"}
     assert [field for field in sorted(fields) if f"`{field}`" not in page] == []

@@ -227,7 +227,7 @@ def exposed(once, most, highest=13.3, **changes):
 
 
 def test_a_network_that_knows_all_canaries_fails_by_default_and_one_lucky_canary_does_not():
-    """The figures of docs/memorisation.md: regular networks, and one that was trained six times as long."""
+    """The figures of docs/concepts/evaluation/memorisation.md: regular networks, and one trained six times as long."""
     for once, most in ((5.8, 8.1), (3.5, 6.7), (4.0, 9.97)):
         assert exposed(once, most).passed
     found = exposed(13.3, 13.3)

@@ -31,8 +31,8 @@ SliceDimension = Literal["stars", "length", "month", "category"]
 class PromotionConfig(Section):
     """Policy of the gate: a challenger must beat the champion on the same frozen test reviews, in bits per byte.
 
-    docs/promotion.md lists the rule of each field and the reason for its default. A limit that is a number requires its
-    evidence: if that is missing, the rule fails.
+    docs/concepts/registry/promotion.md lists the rule of each field and the reason for its default. A limit that is a
+    number requires its evidence: if that is missing, the rule fails.
 
     Attributes:
         model_name: Name of the registered model, without quotes, slashes, colons and @. "reviewlm-demo" is reserved for
@@ -71,7 +71,7 @@ class PromotionConfig(Section):
         max_copied_span: Longest passage copied from training, in words, unless real reviews have longer ones.
         max_exposure: Exposure of a planted canary, in bits (Carlini et al. 2019). A number is the maximum for any
             canary of any model. "auto" judges only networks, by the mean of the canaries planted once
-            (docs/memorisation.md).
+            (docs/concepts/evaluation/memorisation.md).
         max_private_patterns: Maximum number of passages in samples that look like personal data, beyond those of real
             reviews.
         max_latency_ms: Time within which 95 % of the suggestions must arrive, in the process of the smoke test.

@@ -1,7 +1,7 @@
 """Define the rules of the gate, in the order in which they are applied and shown.
 
 A rule is a function from a `GateCase` to a `RuleOutcome`. To add a rule, write a function in one of these modules, and
-add a line here, its limit in `core/config/sections/promotion.py` and its row in docs/promotion.md.
+add a line here, its limit in `core/config/sections/promotion.py` and its row in docs/concepts/registry/promotion.md.
 """
 
 from __future__ import annotations

@@ -12,8 +12,9 @@ from evaluation.gate.rules.case import GateCase, at_most
 NOT_AUDITED = "the texts that the model writes were not audited"
 NO_CANARIES = "no canaries were planted in the training data"
 MEAN_EXPOSURE = 8.0
-"""Maximum mean exposure, in bits, of a network's canaries that were planted once. docs/memorisation.md has the values
-of regular and overtrained networks; by chance alone it is 1.44.
+"""Maximum mean exposure, in bits, of a network's canaries that were planted once.
+
+docs/concepts/evaluation/memorisation.md has the values of regular and overtrained networks; by chance alone it is 1.44.
 """
 
 

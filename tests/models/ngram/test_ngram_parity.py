@@ -198,7 +198,7 @@ def test_texts_are_read_as_the_table_of_differences_in_the_documentation_says(tm
     assert (len(corpus), (corpus.ids == END).sum()) == (3, 3)  # lmplz counts two
     counts = count_ngrams(corpus, 2, len(corpus.words), GIVEN_OF_LINES)
     assert counts.count((corpus.words.index("a"), END)) == 1
-    table = (Path(__file__).parents[3] / "docs/ngram.md").read_text(encoding="utf-8")
+    table = (Path(__file__).parents[3] / "docs/concepts/models/ngram.md").read_text(encoding="utf-8")
     assert all(f"| {row} |" in table for row in ("a last line without its newline", "`\\v` and `\\f`", "NUL"))
 
 
