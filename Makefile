@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all test-gx lint ui down clean install help
+.PHONY: demo test test-all test-gx docs lint ui down clean install help
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make test-gx    the tests of the data checks with another release of Great Expectations (GX=1.23.2)"
 	@echo "make ui         Prefect server, MLflow UI and a worker in the background"
 	@echo "make down       stop what make ui started"
+	@echo "make docs       the documentation as a site in build/docs, to be opened from there"
 	@echo "make lint       ruff and mypy"
 	@echo "make clean      delete .venv (the store in .reviewlm stays)"
 
@@ -38,6 +39,15 @@ test-gx: install
 	@$(BIN)/python -m pip install --quiet --no-deps --target build/gx \
 	  $(patsubst %,'%',great-expectations==$(GX))
 	@PYTHONPATH=build/gx:. $(PYTEST) tests/data_checks
+
+# Sphinx and what it needs, beside the rest. A dead link or a page in no list is an error.
+docs: $(VENV)/.ready-docs
+	@$(BIN)/python -m sphinx -q -W --keep-going -d build/doctrees docs build/docs
+	@echo "build/docs/index.html"
+
+$(VENV)/.ready-docs: $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@
 
 lint: install
 	$(BIN)/ruff check .

@@ -127,7 +127,7 @@ def mutations(table: Path = TABLE) -> list[Mutation]:
 
 
 def proofs(entries: Sequence[Mutation]) -> str:
-    """Return the table of the page of equations: formula, its place in the code, its test, the error that was caught."""
+    """Return the table of the page of equations: formula, its place in the code, its test, the error it catches."""
     lines = ["| row | formula | code | test | error that it catches |", "|---|---|---|---|---|"]
     for one in sorted(entries, key=lambda one: (one.row[0], int(one.row[1:]))):
         path, _, node = one.test.partition("::")

@@ -113,8 +113,8 @@ def load(
     """Open a registered model, or the bundle in a folder.
 
     Args:
-        model: Alias or number of a version ("champion", "3"), NAME of a registered model, NAME@ALIAS, NAME/3; or the
-            folder of a bundle, as a path with a separator.
+        model: Alias or number of a version ("champion", "3"), `NAME` of a registered model, `NAME@ALIAS`, `NAME/3`; or
+            the folder of a bundle, as a path with a separator.
         home: Home folder with the registry, for this process from now on. Default: `REVIEWLM_HOME`, else that of the
             preset.
         preset: A preset of `config/`, or the path of a TOML file; it names the registered model.
