@@ -49,6 +49,7 @@ class Published:
     data_sha256: str
     seed: int
     commit: str
+    date: str
     value: float
     tolerance: float
 

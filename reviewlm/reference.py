@@ -53,7 +53,7 @@ def _commands(path: str, command: Any) -> Iterator[str]:
     if path != ROOT:
         yield from (f"## {path}", "", inspect.cleandoc(command.help or ""), "")
         if command.epilog:
-            yield from ("```sh", *EXAMPLE.findall(command.epilog), "```", "")
+            yield from ("```sh parsed", *EXAMPLE.findall(command.epilog), "```", "")
     if not inside:
         options = [option for option in command.params if option.name != "help"]
         if options:

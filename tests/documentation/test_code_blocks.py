@@ -1,0 +1,196 @@
+"""Every code block of README and docs says how it is checked, and what it shows can be typed."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import json
+import re
+import subprocess
+import tomllib
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.main import get_command
+
+from core.config.neural_choice import chosen_model
+from core.config.presets import PRESETS, load_config, parse_config
+from reviewlm.cli import app
+from tests.documentation.code_blocks import PAGES, ROOT, WAYS, Block, Command, blocks, commands
+from tests.long_cases import long_but
+
+EVERY = blocks()
+SHELL = [block for block in EVERY if block.language == "sh"]
+COMMANDS = [(block, command) for block in SHELL for command in commands(block.text)]
+UNCHECKED = {
+    "cat", "createdb", "curl", "dask", "export", "git", "jupyter", "mkdir", "mlflow", "source", "tar", "torchrun",
+}
+"""Programs of others whose arguments are not checked here; those of MLflow are, by a test marked `long`."""
+TYPED = re.compile(r"^ {4,}(\.venv/|reviewlm |python3? |make |pip |mlflow |prefect |curl )")
+
+
+def of(language: str, *ways: str) -> list[Block]:
+    return [block for block in EVERY if block.language == language and block.way in ways]
+
+
+def test_every_block_says_how_it_is_checked() -> None:
+    assert [str(block) for block in EVERY if block.way not in WAYS.get(block.language, ())] == []
+    assert len(EVERY) >= 110
+    assert len(of("sh", "run")) >= 10
+
+
+def test_no_command_hides_in_an_indented_block() -> None:
+    hidden = []
+    for page in PAGES:
+        text = re.sub(r"^( *```).*?^ *```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+        hidden += [f"{page.name}: {line}" for line in text.splitlines() if TYPED.match(line)]
+    assert hidden == []
+
+
+def test_the_shell_understands_every_block() -> None:
+    for block in SHELL:
+        done = subprocess.run(["bash", "-n"], input=block.text, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{block}: {done.stderr}"
+
+
+def understood(words: list[str]) -> dict[str, Any]:
+    """Parse a command of ours without running it; return its parameters."""
+    command, context = get_command(app), None
+    while hasattr(command, "commands"):
+        name, *words = words
+        context = command.make_context("reviewlm", [name], parent=context, resilient_parsing=True)
+        command = command.commands[name]
+    return dict(command.make_context("verb", words, parent=context).params)
+
+
+def require_ours(words: list[str]) -> None:
+    parameters = understood(words)
+    preset = parameters.get("preset")
+    if preset and (PRESETS / f"{preset}.toml").is_file():
+        config = load_config(preset, parameters.get("set") or [])
+        if words[0] in ("sweep", "scaling", "lr-find", "optimizers"):
+            assert chosen_model(config, parameters["model"])[1].name in {spec.name for spec in config.models}
+    assert all(name.isidentifier() for name in parameters), "parsed into the verb's parameters"
+
+
+def require_target(words: list[str]) -> None:
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {word for word in words if "=" not in word} <= set(targets)
+
+
+def require_module(words: list[str]) -> None:
+    """The module exists; where it is ours, so do its options."""
+    flag, module, *rest = words
+    found = find_spec(module)
+    assert flag == "-m"
+    assert found is not None
+    if Path(str(found.origin)).is_relative_to(ROOT / "benchmarks"):
+        text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "benchmarks").rglob("*.py"))
+        assert [word for word in rest if word.startswith("--") and f'"{word}"' not in text] == []
+
+
+def require_deployment(words: list[str]) -> None:
+    assert words[:2] == ["deployment", "run"]
+    flow, _, name = words[2].partition("/")
+    every = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+    module, function = next(one["entrypoint"] for one in every if one["name"] == name).rsplit(".", 1)
+    text = (ROOT / module.replace(".", "/")).with_suffix(".py").read_text(encoding="utf-8")
+    assert re.search(rf'@flow\(name="{flow}"[^\n]*\)\ndef {function}\(', text)
+
+
+def require_extras(words: list[str]) -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert words[0] == "install"
+    for word in words:
+        if named := re.fullmatch(r"(?:\.|reviewlm)\[([\w,]+)\]", word):
+            assert set(named[1].split(",")) <= set(extras)
+
+
+KNOWN = {
+    "reviewlm": require_ours, "make": require_target, "python": require_module, "prefect": require_deployment,
+    "pip": require_extras,
+}
+
+
+@pytest.mark.parametrize(("block", "command"), COMMANDS, ids=[f"{b}-{' '.join(c.words)[:40]}" for b, c in COMMANDS])
+def test_a_documented_command_can_be_typed(block: Block, command: Command) -> None:
+    program, *words = command.words
+    name = Path(program).name
+    assert program in (name, f".venv/bin/{name}")
+    if name in KNOWN and block.way != "fails":
+        KNOWN[name](words)
+    else:
+        assert name in {*UNCHECKED, *KNOWN}
+    if command.file.endswith(".toml"):
+        require_preset(tomllib.loads(command.stdin))
+
+
+@pytest.mark.long
+def test_mlflow_understands_the_commands_that_name_it() -> None:
+    from mlflow.cli import cli
+
+    named = [command.words[1:] for _, command in COMMANDS if Path(command.words[0]).name == "mlflow"]
+    assert len(named) >= 4
+    for words in named:
+        group: Any = cli
+        while hasattr(group, "commands"):
+            name, *words = words
+            group = group.commands[name]
+        group.make_context("mlflow", words)
+
+
+def require_preset(options: dict[str, Any]) -> None:
+    """Validate a preset, or a part of one, which is merged into the preset `demo`."""
+    parent = load_config(options.pop("extends", "demo")).model_dump(mode="json")
+    models = options.pop("models", [])
+    if isinstance(models, dict):  # [models.training] alone: a part of a model
+        models = [{"kind": "lstm", "name": "another", **models}]
+    merged = {**parent, **{name: _merged(parent.get(name), value) for name, value in options.items()}}
+    named = {model["name"]: model for model in models}
+    kept = [] if "baseline" in options else [named.pop(one["name"], one) for one in parent["models"]]
+    parse_config({**merged, "models": [*kept, *named.values()]})
+
+
+def _merged(old: Any, new: Any) -> Any:
+    return {**old, **new} if isinstance(old, dict) and isinstance(new, dict) else new
+
+
+@pytest.mark.parametrize("block", of("toml", "preset"), ids=str)
+def test_the_settings_of_a_block_exist_and_are_in_range(block: Block) -> None:
+    require_preset(tomllib.loads(block.text))
+
+
+@pytest.mark.parametrize("block", of("json", "output"), ids=str)
+def test_json_is_json(block: Block) -> None:
+    json.loads(block.text)
+
+
+@pytest.mark.parametrize("block", of("python", "parsed", "run"), ids=str)
+def test_what_python_blocks_import_exists(block: Block) -> None:
+    source = block.text
+    if ">>>" in source:
+        source = "".join(example.source for example in doctest.DocTestParser().get_examples(source))
+    for node in ast.walk(compile(source, str(block), "exec", ast.PyCF_ONLY_AST)):
+        if isinstance(node, ast.ImportFrom):
+            module = import_module(str(node.module))
+            assert [alias.name for alias in node.names if not hasattr(module, alias.name)] == []
+        elif isinstance(node, ast.Import):
+            assert all(find_spec(alias.name) for alias in node.names)
+
+
+NO_HOME = [block for block in of("python", "run") if "load(\"champion\")" not in block.text]
+QUICK = [block for block in NO_HOME if "models.neural" not in block.text]
+
+
+@pytest.mark.parametrize("block", long_but(NO_HOME, QUICK), ids=str)
+def test_python_blocks_that_need_no_home_run(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    if ">>>" in block.text:
+        test = doctest.DocTestParser().get_doctest(block.text, {}, str(block), None, None)
+        assert doctest.DocTestRunner().run(test).failed == 0
+    else:
+        exec(compile(block.text, str(block), "exec"), {})

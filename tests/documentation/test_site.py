@@ -1,0 +1,55 @@
+"""The pages are a site that needs no network, and what they say about exit codes is true."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from core import errors
+from tests.documentation.code_blocks import ROOT
+
+DOCS = ROOT / "docs"
+
+
+def test_folders_of_pages_stay_small() -> None:
+    folders = {path.parent for path in DOCS.rglob("*.md")}
+    sizes = {folder.relative_to(ROOT).as_posix(): len([*folder.glob("*.md")]) for folder in folders}
+    assert {name: size for name, size in sizes.items() if size > 14} == {}
+
+
+def test_the_page_of_exit_codes_has_every_error_with_its_code() -> None:
+    said = {}
+    page = (DOCS / "reference/json.md").read_text(encoding="utf-8")
+    for code, main, also in re.findall(r"^\| ([\d, ]+) \| (.*?) \| (.*?) ?\|$", page, re.MULTILINE):
+        said |= dict.fromkeys(re.findall(r"`(\w+)`", main + also), code)
+    known = (kind for kind in vars(errors).values() if isinstance(kind, type))
+    kinds = [kind for kind in known if issubclass(kind, errors.ReviewLMError)]
+    assert {kind.__name__: str(kind.exit_code) for kind in kinds} == said
+
+
+@pytest.mark.long
+@pytest.mark.slow
+def test_the_site_is_built_without_a_warning_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
+    for name in ("sphinx", "furo", "myst_nb"):
+        pytest.importorskip(name, reason="pip install -e '.[docs]'")
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-d", str(tmp_path / "trees"), str(DOCS)]
+    done = subprocess.run([*command, str(tmp_path / "site")], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    pages = [*(tmp_path / "site").rglob("*.html")]
+    assert len(pages) > 45
+    loads = re.compile(r'<(?:script|img|iframe|link)\b[^>]*(?:src|href)="(?:https?:)?//')
+    assert [page.name for page in pages if loads.search(page.read_text(encoding="utf-8"))] == []
+    assert "perplex" in (tmp_path / "site" / "searchindex.js").read_text(encoding="utf-8")
+
+
+def test_no_formula_is_both_proved_and_not_there() -> None:
+    page = (DOCS / "concepts/models/equations.md").read_text(encoding="utf-8")
+    proved, _, absent = page.partition("## Not there")
+    rows = re.findall(r"^\| ([ABCDX]\d+) \|", proved, re.MULTILINE)
+    named = re.findall(r"[ABCDX]\d+", " ".join(re.findall(r"^\| ([^|]*) \|", absent, re.MULTILINE)))
+    assert len(rows) > 100
+    assert set(rows) & set(named) == {"A14"}  # unknown words are there, pretrained vectors are not
