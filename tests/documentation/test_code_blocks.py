@@ -27,7 +27,8 @@ EVERY = blocks()
 SHELL = [block for block in EVERY if block.language == "sh"]
 COMMANDS = [(block, command) for block in SHELL for command in commands(block.text)]
 UNCHECKED = {
-    "cat", "createdb", "curl", "dask", "export", "git", "jupyter", "mkdir", "mlflow", "source", "tar", "torchrun",
+    "cat", "createdb", "curl", "dask", "export", "git", "install", "jupyter", "mkdir", "mlflow", "source", "tar",
+    "torchrun",
 }
 """Programs of others whose arguments are not checked here; those of MLflow are, by a test marked `long`."""
 TYPED = re.compile(r"^ {4,}(\.venv/|reviewlm |python3? |make |pip |mlflow |prefect |curl )")
