@@ -42,7 +42,7 @@ test-gx: install
 
 # Sphinx and what it needs, beside the rest. A dead link or a page in no list is an error.
 docs: $(VENV)/.ready-docs
-	@$(BIN)/python -m sphinx -q -W --keep-going -d build/doctrees docs build/docs
+	@$(BIN)/python -m sphinx -q -a -E -W --keep-going -d build/doctrees docs build/docs
 	@echo "build/docs/index.html"
 
 $(VENV)/.ready-docs: $(READY)

@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import tomllib
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -58,9 +59,14 @@ def test_the_shell_understands_every_block() -> None:
         assert done.returncode == 0, f"{block}: {done.stderr}"
 
 
+@cache
+def whole_command_line() -> Any:
+    return get_command(app)
+
+
 def understood(words: list[str]) -> dict[str, Any]:
     """Parse a command of ours without running it; return its parameters."""
-    command, context = get_command(app), None
+    command, context = whole_command_line(), None
     while hasattr(command, "commands"):
         name, *words = words
         context = command.make_context("reviewlm", [name], parent=context, resilient_parsing=True)

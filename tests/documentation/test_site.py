@@ -13,12 +13,21 @@ from core import errors
 from tests.documentation.code_blocks import ROOT
 
 DOCS = ROOT / "docs"
+PAGE = re.compile(r"(?<![\w/.])docs/[\w/]+\.md\b")
 
 
 def test_folders_of_pages_stay_small() -> None:
     folders = {path.parent for path in DOCS.rglob("*.md")}
     sizes = {folder.relative_to(ROOT).as_posix(): len([*folder.glob("*.md")]) for folder in folders}
     assert {name: size for name, size in sizes.items() if size > 14} == {}
+
+
+def test_pages_that_code_and_pages_name_exist() -> None:
+    rooms = [path for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith((".", "build"))]
+    files = [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(path for room in rooms for path in room.rglob("*.py"))]
+    named = {(name, file) for file in files for name in PAGE.findall(file.read_text(encoding="utf-8"))}
+    assert len(named) > 40
+    assert sorted(f"{file.relative_to(ROOT)}: {name}" for name, file in named if not (ROOT / name).exists()) == []
 
 
 def test_the_page_of_exit_codes_has_every_error_with_its_code() -> None:
