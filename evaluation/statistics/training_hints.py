@@ -1,8 +1,9 @@
 """Say whether the best neural model of a run was trained too little or too much, and what would help.
 
 The rule reads the model's learning curve (nats per token on validation and training reviews) and its gain over the
-baseline, usually an n-gram model, on the test reviews (docs/concepts/models/training.md, "Trained too little or too much"). It says
-nothing where the evidence is thin: with fewer than three evaluations, or where nothing below applies.
+baseline, usually an n-gram model, on the test reviews ("Trained too little or too much" in
+docs/concepts/models/training.md). It says nothing where the evidence is thin: with fewer than three evaluations, or
+where nothing below applies.
 
     end         loss on validation at the last evaluation
     rise        end − lowest loss on validation
