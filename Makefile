@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all test-gx docs lint ui down clean install help
+.PHONY: demo test test-all test-gx docs tutorials lint ui down clean install help
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make ui         Prefect server, MLflow UI and a worker in the background"
 	@echo "make down       stop what make ui started"
 	@echo "make docs       the documentation as a site in build/docs, to be opened from there"
+	@echo "make tutorials  execute the notebooks of docs/tutorials and store their output in them"
 	@echo "make lint       ruff and mypy"
 	@echo "make clean      delete .venv (the store in .reviewlm stays)"
 
@@ -48,6 +49,9 @@ docs: $(VENV)/.ready-docs
 $(VENV)/.ready-docs: $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	@touch $@
+# About three minutes of one core; the output changes where code, packages or the processor do.
+tutorials: $(VENV)/.ready-docs
+	@$(BIN)/python docs/tutorials/execute.py
 
 lint: install
 	$(BIN)/ruff check .
