@@ -49,6 +49,7 @@ docs: $(VENV)/.ready-docs
 $(VENV)/.ready-docs: $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	@touch $@
+
 # About three minutes of one core; the output changes where code, packages or the processor do.
 tutorials: $(VENV)/.ready-docs
 	@$(BIN)/python docs/tutorials/execute.py
