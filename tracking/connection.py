@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from core.errors import NotAuthorized, ReviewLMError, TrackingUnavailable, without_password
+from core.processes.ports import address_of
 from tracking.client import PRESENT, database_file, error_code, open_client, reaching
 from tracking.moved_home import DATABASE, mend_moved_home
 from tracking.tags import EXPERIMENT_KIND
@@ -18,7 +19,9 @@ from tracking.tags import EXPERIMENT_KIND
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-DEFAULT_UI, UI_VARIABLE = "http://127.0.0.1:5000", "REVIEWLM_MLFLOW_URL"
+UI_VARIABLE = "REVIEWLM_MLFLOW_URL"
+TRAINING_VIEW = "workflowType=machine_learning"
+"""Query of a link. Without it the UI opens pages about agents and traces."""
 TRAINING = "custom_model_development"
 """Kind of the experiment. Without it the UI guesses, and shows models as agent versions, with traces and judges."""
 READ_PAUSES = (0.5, 2.0)
@@ -34,14 +37,13 @@ class Connection:
         experiment: Created if it does not exist.
         artifact_root: Artifact folder of a store without a server. Its parent folder also holds the registry's lock and
             the queued writes.
-        ui: Address of the MLflow UI for links. If empty: REVIEWLM_MLFLOW_URL, else the server itself, else port 5000 of
-            this machine.
+        ui: Address of the MLflow UI for links. If empty: REVIEWLM_MLFLOW_URL, else the server itself, else the address
+            that `ui start` gives it in this home folder.
     """
 
     def __init__(self, uri: str, experiment: str, artifact_root: Path, ui: str = "") -> None:
         self.uri, self.experiment, self.artifact_root = uri, experiment, Path(artifact_root).absolute()
-        served = uri if uri.startswith("http") else DEFAULT_UI
-        self.ui = (ui or os.environ.get(UI_VARIABLE) or served).rstrip("/")
+        self._ui = ui
         self._connect()
 
     def _connect(self) -> None:
@@ -50,11 +52,22 @@ class Connection:
         self._lock = threading.RLock()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"uri": self.uri, "experiment": self.experiment, "artifact_root": self.artifact_root, "ui": self.ui}
+        return {"uri": self.uri, "experiment": self.experiment, "artifact_root": self.artifact_root, "_ui": self._ui}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._connect()
+
+    @property
+    def ui(self) -> str:
+        """Address of the MLflow UI, for links."""
+        named = self._ui or os.environ.get(UI_VARIABLE) or (self.uri if self.uri.startswith("http") else "")
+        return (named or address_of(self.artifact_root.parent, "mlflow")).rstrip("/")
+
+    @property
+    def runs_page(self) -> str:
+        """Address of the page with the runs of the experiment."""
+        return f"{self.ui}/#/experiments/{self.experiment_id}/runs?{TRAINING_VIEW}"
 
     @property
     def shown(self) -> str:

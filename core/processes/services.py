@@ -12,13 +12,12 @@ from __future__ import annotations
 import json
 import logging
 import os
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Collection, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -31,9 +30,15 @@ from core.output import write_output
 from core.processes.identity import this_machine
 from core.processes.interrupts import pending
 from core.processes.leftovers import lasting_environment
+from core.processes.ports import DEFAULT_PORTS, free_port, keep_ports, kept_ports
 
 STATE = "services.json"
-PREFECT_PORT, MLFLOW_PORT = 4200, 5000
+SERVERS = {
+    "prefect": ("Prefect server", "flows.server.prefect_server", "/api/health"),
+    "mlflow": ("MLflow server", "tracking.mlflow_server", "/health"),
+}
+"""Name, application and page that tells when it is ready, of each web server."""
+Report = Callable[[str, float, str], object]
 HEALTHY_SECONDS = 120.0
 STOP_SECONDS = 20.0
 INTERRUPTED_SECONDS = 0.5
@@ -89,8 +94,12 @@ def _remembered(home: Path) -> list[Service]:
         ) from error
 
 
-def start(home: Path) -> dict[str, str]:
+def start(home: Path, report: Report = lambda step, seconds, note: None) -> dict[str, str]:
     """Start the services that do not run yet, set up pools, limits and deployments, and return the addresses.
+
+    Args:
+        home: Home folder of the services.
+        report: Called after each step with its name, its seconds, and a note about it.
 
     Raises:
         ReviewLMError: A service does not answer in time; its log file is named and everything started here is stopped.
@@ -99,28 +108,31 @@ def start(home: Path) -> dict[str, str]:
     services = {service.name: service for service in running(home)}
     before = set(services)
     try:
-        if "prefect" not in services:
-            _serve(home, services, "prefect", "flows.server.prefect_server", PREFECT_PORT, "/api/health")
-        if "mlflow" not in services:
-            _serve(home, services, "mlflow", "tracking.mlflow_server", MLFLOW_PORT, "/health")
+        for name, (title, module, health) in SERVERS.items():
+            with _timed(report, title) as note:
+                note += [services[name].address + ", runs already"] if name in services else [
+                    _serve(home, services, name, module, health)]
         api = services["prefect"].address + "/api"
         addresses = {"PREFECT_API_URL": api, "REVIEWLM_MLFLOW_URL": services["mlflow"].address}
         # The page of a run in Prefect shows our log messages; on a terminal, the command line shows them itself.
         known = {**addresses, **prefect_client(credentials_of(home))}
         environment = {**os.environ, **known, "REVIEWLM_PROJECT": str(PROJECT), "PREFECT_LOGGING_LEVEL": "INFO"}
         environment.pop("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", None)
-        _deploy(environment)
+        with _timed(report, "pools, limits and deployments"):
+            _deploy(environment)
         for pool in POOLS if chosen_device("auto") == "cuda" else POOLS[:1]:
             if f"worker-{pool}" not in services:
                 command = ["prefect", "worker", "start", "--pool", pool, "--name", f"reviewlm-{pool}"]
-                _launch(home, services, f"worker-{pool}", command, environment=environment)
+                with _timed(report, f"worker of {pool}"):
+                    _launch(home, services, f"worker-{pool}", command, environment=environment)
     except BaseException:
         stop(home, keep=before)
         raise
     return {
         "Prefect": services["prefect"].address, "MLflow": services["mlflow"].address,
         "password": "`reviewlm ui password` shows it",
-        "workers": ", ".join(name for name in services if name.startswith("worker-")), "stop": "make down",
+        "workers": ", ".join(name for name in services if name.startswith("worker-")), "logs": str(home / "logs"),
+        "stop": "make down",
     }
 
 
@@ -181,11 +193,15 @@ def stop(home: Path, keep: Collection[str] = ()) -> list[str]:
     return stopped
 
 
-def _serve(
-    home: Path, services: dict[str, Service], name: str, module: str, wanted_port: int, health: str
-) -> None:
-    """Start a web server on the loopback address: the application of *module*, behind `core/web_guard.py`."""
-    port = _free_port(wanted_port)
+def _serve(home: Path, services: dict[str, Service], name: str, module: str, health: str) -> str:
+    """Start a web server on the loopback address: the application of *module*, behind `core/web_guard.py`.
+
+    Return its address, with a note if it could not get the wanted port.
+    """
+    known = kept_ports(home)
+    wanted = known.get(name, DEFAULT_PORTS[name])
+    port = free_port(wanted)
+    keep_ports(home, {**known, name: port})
     address = f"http://127.0.0.1:{port}"
     environment = {**os.environ, "REVIEWLM_HOME": str(home)}
     if name == "prefect":
@@ -196,6 +212,18 @@ def _serve(
         "--lifespan", "on", "--log-level", "warning", "--no-access-log", "--no-proxy-headers", "--no-server-header",
     ]
     _launch(home, services, name, command, address, health, environment)
+    if port == wanted:
+        return address
+    earlier = "; links of earlier runs lead to that port" if name in known else ""
+    return f"{address}, because another program uses port {wanted}{earlier}"
+
+
+@contextmanager
+def _timed(report: Report, step: str) -> Iterator[list[str]]:
+    """Report a step and its seconds when the block ends; the block may add notes to the list."""
+    began, notes = time.monotonic(), list[str]()
+    yield notes
+    report(step, time.monotonic() - began, "; ".join(notes))
 
 
 def _launch(
@@ -254,16 +282,6 @@ def _prefect(environment: dict[str, str], *arguments: str, required: bool = True
             f"`prefect {' '.join(arguments)}` failed", cause="\n".join((done.stdout + done.stderr).splitlines()[-8:])
         )
     return done.returncode
-
-
-def _free_port(wanted: int) -> int:
-    """Return *wanted*, or the next free port."""
-    for port in range(wanted, wanted + 100):
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):  # on POSIX it sets SO_REUSEADDR
-            return port
-    raise ReviewLMError(
-        f"No free port from {wanted} to {wanted + 99}", remedy="stop a program that uses one of these ports"
-    )
 
 
 def _process(service: Service) -> psutil.Process | None:

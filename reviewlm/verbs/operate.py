@@ -20,15 +20,25 @@ def ui_start(preset: Preset = "small", set: Set = None, json: Json = False) -> N
     """Start Prefect server, MLflow UI and workers, create pools and limits, deploy, and print the addresses."""
     from core.processes import services
     from tracking.client import require_whole
+    from tracking.logged_models.opening import tracker_at
     from tracking.moved_home import DATABASE
 
     config = configured(preset, set)
     require_whole(f"sqlite:///{config.home / DATABASE}")
-    terminal.show_facts(result := services.start(config.home))
+    terminal.say("Starting the servers; the first start takes about a minute …")
+    result = services.start(config.home, _show_step)
+    result["runs"] = tracker_at(config).runs_page
+    terminal.say()
+    terminal.show_facts(result)
+    terminal.say(f"\nOpen the runs: {result['runs']}")
     if sys.stdout.isatty() and not json:  # a password must not end up in a file or a log
         terminal.say()
         terminal.show_facts(_login(config.home))
     terminal.last_line(result, json)
+
+
+def _show_step(step: str, seconds: float, note: str) -> None:
+    terminal.say(f"{seconds:6.1f} s  {step}{f': {note}' if note else ''}")
 
 
 @ui_app.command("password")

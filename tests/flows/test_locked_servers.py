@@ -15,6 +15,7 @@ import pytest
 
 from core.credentials import credentials_of, password_of
 from core.processes import services
+from core.processes.ports import keep_ports
 
 pytestmark = pytest.mark.slow
 EVIL = "http://evil.example"
@@ -29,8 +30,9 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, di
     before = {name: os.environ.pop(name, None) for name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING")}
     os.environ["PREFECT_HOME"], prefect_home = str(home / "prefect"), os.environ["PREFECT_HOME"]
     try:
-        services._serve(home, started, "prefect", "flows.server.prefect_server", 4300, "/api/health")
-        services._serve(home, started, "mlflow", "tracking.mlflow_server", 5100, "/health")
+        keep_ports(home, {"prefect": 4300, "mlflow": 5100})
+        for name, (_, module, health) in services.SERVERS.items():
+            services._serve(home, started, name, module, health)
         yield home, {name: int(service.address.rpartition(":")[2]) for name, service in started.items()}
     finally:
         services.stop(home)

@@ -17,6 +17,7 @@ import polars as pl
 import pytest
 
 from core.errors import Damaged, NotWritable, ReviewLMError, StoreFull, TrackingUnavailable
+from core.processes.ports import address_of
 from tracking.runs.runs import Tracker, run_tags
 
 
@@ -49,7 +50,7 @@ def test_prefect_and_mlflow_find_each_other_in_one_step(tracker: Tracker):
     assert tracker.tag(run_id, "prefect.flow_run_url").endswith("flow-1")
     assert tracker.tag(run_id, "mlflow.source.git.commit") == "abc123"
     assert tracker.tag(run_id, "mlflow.note.content") == "**why**"
-    page = f"http://127.0.0.1:5000/#/experiments/{tracker.experiment_id}/runs/{run_id}"
+    page = f"{address_of(tracker.artifact_root.parent, 'mlflow')}/#/experiments/{tracker.experiment_id}/runs/{run_id}"
     assert tracker.link(run_id) == f"{page}?workflowType=machine_learning"
 
 

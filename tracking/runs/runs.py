@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import ReviewLMError, TrackingUnavailable
-from tracking.connection import Connection
+from tracking.connection import TRAINING_VIEW, Connection
 from tracking.runs import open_runs, sync
 from tracking.runs.outbox import Outbox, Write
 from tracking.runs.params import TAG_LENGTH, flatten, legal_name, shorten
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 log = logging.getLogger(__name__)
-TRAINING_VIEW = "workflowType=machine_learning"
-"""Query of a link. Without it the UI opens pages about agents and traces."""
 DIGEST_LENGTH = 36
 """Number of characters of a digest that MLflow keeps."""
 

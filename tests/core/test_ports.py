@@ -1,0 +1,87 @@
+"""A home keeps the ports of its pages, and `ui start` says what it does and which ports it took."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.processes import services
+from core.processes.ports import FILE, address_of, free_port, keep_ports, kept_ports
+
+Step = tuple[str, float, str]
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port that another program uses."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Names and addresses of the services that would be started; no process is."""
+    found: dict[str, str] = {}
+
+    def launch(home: Path, known: dict[str, Any], name: str, command: list[str], address: str = "", *more: Any,
+               **environment: Any) -> None:
+        found[name] = address
+        known[name] = services.Service(name, 1, 1.0, address)
+
+    monkeypatch.setattr(services, "_launch", launch)
+    monkeypatch.setattr(services, "_deploy", lambda environment: None)
+    monkeypatch.setattr(services, "chosen_device", lambda wanted: "cpu")
+    return found
+
+
+def started(home: Path) -> tuple[dict[str, str], list[Step]]:
+    steps: list[Step] = []
+    return services.start(home, lambda *step: steps.append(step)), steps
+
+
+def test_a_link_leads_to_the_port_that_the_home_gets_when_its_pages_start(
+    tmp_path: Path, taken: int, launched: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(services.DEFAULT_PORTS, "mlflow", taken)
+    before = address_of(tmp_path, "mlflow")
+    assert before != f"http://127.0.0.1:{taken}", "another program answers there"
+    started(tmp_path)
+    assert launched["mlflow"] == before == address_of(tmp_path, "mlflow")
+
+
+def test_a_link_of_a_home_without_folder_or_with_a_damaged_file_is_still_a_link(tmp_path: Path) -> None:
+    assert address_of(tmp_path / "none", "prefect").startswith("http://127.0.0.1:")
+    assert not (tmp_path / "none").exists()
+    (tmp_path / FILE).write_text('["no ports"]')
+    assert kept_ports(tmp_path) == {}
+    assert address_of(tmp_path, "prefect").startswith("http://127.0.0.1:")
+
+
+def test_starting_tells_each_step_its_seconds_and_the_addresses(tmp_path: Path, launched: dict[str, str]) -> None:
+    result, steps = started(tmp_path)
+    assert [name for name, *_ in steps] == [
+        "Prefect server", "MLflow server", "pools, limits and deployments", "worker of cpu-pool"
+    ]
+    assert all(0 <= seconds < 60 for _, seconds, _ in steps)
+    assert [note.split(",")[0] for *_, note in steps[:2]] == [launched["prefect"], launched["mlflow"]]
+    assert result["logs"] == str(tmp_path / "logs")
+
+
+def test_another_port_than_the_default_or_the_kept_one_is_told_with_its_consequence(
+    tmp_path: Path, taken: int, launched: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(services.DEFAULT_PORTS, "prefect", taken)
+    keep_ports(tmp_path, {"mlflow": taken})
+    _, steps = started(tmp_path)
+    prefect, mlflow = (note for *_, note in steps[:2])
+    assert prefect == f"{launched['prefect']}, because another program uses port {taken}"
+    assert mlflow.endswith(f"another program uses port {taken}; links of earlier runs lead to that port")
+    assert kept_ports(tmp_path)["mlflow"] != taken
+
+
+def test_a_port_is_free_or_the_next_one_is_taken(taken: int) -> None:
+    assert free_port(taken) > taken
