@@ -1,7 +1,19 @@
-"""List the tags of MLflow runs, registered versions and registered models, each under one name.
+"""List the tags of MLflow runs, registered versions and registered models, and choose those that MLflow's pages show.
 
 Tags that are part of a record of `core` (the digest of the lineage, the family of the data) are defined there.
+
+A page with forty tags hides the few that a person looks for. So MLflow stores the tags that only code reads in forms
+that its pages leave out: on a run under the prefix "mlflow.", on a version (whose list of versions shows that prefix
+too) together as JSON in one tag. All other code uses the plain names, and also finds tags that earlier releases stored
+under them.
 """
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from core.lineage.family import FAMILY_TAG
 
 # Tags that MLflow's own pages show or read.
 PARENT, NOTE, COMMIT = "mlflow.parentRunId", "mlflow.note.content", "mlflow.source.git.commit"
@@ -17,13 +29,15 @@ FLOW_RUN, FLOW_RUN_URL, FLOW_RUN_NAME = "prefect.flow_run_id", "prefect.flow_run
 # Runs: their writer, and what they describe.
 KEY, PROCESS = "reviewlm.key", "reviewlm.process"
 PRESET, KIND, UNIT, ADAPTATION = "reviewlm.preset", "reviewlm.kind", "reviewlm.unit", "reviewlm.adaptation"
+FLOW, RUN_DATA = "reviewlm.flow", "reviewlm.data"
+"""Name of the flow of a parent run, and its data in words."""
 CHILD = "reviewlm.child."
 """Prefix of a tag of the parent run: the id of the run of a model, by the model's name."""
 FIT_TAG, START_TAG, MODEL_URI_TAG = "reviewlm.fit", "reviewlm.start", "reviewlm.model_uri"
 """Digest of a fit, the model that it started from, and the address of its logged model (also a tag of versions)."""
 CARD_TAG, COMPARED_TAG, MEASURED_TAG = "reviewlm.card", "reviewlm.compared", "reviewlm.measured"
 """Digests of the results that a run holds already."""
-BELOW_TAG, DRIFT_TAG, DECAY_TAG, CHECKS = "reviewlm.below_floor", "drift", "decay", "checks."
+BELOW_TAG, DRIFT_TAG, DECAY_TAG, CHECKS = "reviewlm.below_floor", "drift", "decay", "checks"
 COMPARE_A, COMPARE_B = "compare.a", "compare.b"
 SWEEP_STATE, SWEEP_TRIAL, SWEEP_BEST, SWEEP_WINNER = "sweep.state", "sweep.trial", "sweep.best", "sweep.winner"
 
@@ -39,3 +53,45 @@ BY_HAND_WHY, BY_HAND_WHO = "by_hand/why", "by_hand/who"
 
 # The registered model.
 BENCHMARK_DIGEST, BENCHMARK_RUN, BENCHMARK_SOURCE = "benchmark/digest", "benchmark/run", "benchmark/source"
+
+HIDDEN = "mlflow.reviewlm."
+"""Prefix of the tags of a run that only code reads; MLflow's pages show no tag that begins with "mlflow."."""
+BOOKKEEPING = frozenset({
+    KEY, PROCESS, FIT_TAG, MODEL_URI_TAG, CARD_TAG, COMPARED_TAG, MEASURED_TAG, FLOW_RUN_URL, FLOW_RUN_NAME,
+})  # fmt: skip
+PACKED = "mlflow.reviewlm"
+"""Tag of a version with all tags that are not shown, as JSON."""
+SHOWN = frozenset({MODEL_KIND, MODEL_NAME, FAMILY_TAG, OUTCOME, REASON, SINCE, BY_HAND_WHY, BY_HAND_WHO})
+"""Tags of a version that MLflow's pages show."""
+
+
+def stored_name(name: str) -> str:
+    """Return the name under which MLflow stores a tag of a run."""
+    return HIDDEN + name.removeprefix("reviewlm.") if name in BOOKKEEPING or name.startswith(CHILD) else name
+
+
+def names_of(name: str) -> tuple[str, ...]:
+    """Return the names under which a run may have a tag: the one that is written now, and that of earlier releases."""
+    return tuple(dict.fromkeys((stored_name(name), name)))
+
+
+def value_of(tags: Mapping[str, str], name: str) -> str:
+    """Return the value of a run's tag from the tags that MLflow stores, or "" if the run does not have it."""
+    return next((tags[known] for known in names_of(name) if known in tags), "")
+
+
+def packed(tags: Mapping[str, str], shown: frozenset[str] = SHOWN) -> dict[str, str]:
+    """Return tags of a version as MLflow stores them: those that are shown, and one tag with all others."""
+    rest = {name: value for name, value in tags.items() if name not in shown}
+    seen = {name: value for name, value in tags.items() if name in shown}
+    return {**seen, PACKED: json.dumps(rest, sort_keys=True, ensure_ascii=False)} if rest else seen
+
+
+def unpacked(stored: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags of a version from those that MLflow stores; a damaged tag of all others counts as none."""
+    plain = {name: value for name, value in stored.items() if name != PACKED}
+    try:
+        rest = json.loads(stored.get(PACKED, "{}"))
+        return {**plain, **{str(name): str(value) for name, value in rest.items()}}
+    except (ValueError, AttributeError):
+        return plain

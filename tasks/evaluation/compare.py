@@ -119,10 +119,16 @@ def _draw_stars(tracker: Tracker, measured: list[Measured], run_id: str) -> None
 
 
 def _log_documents(config: RunConfig, checks: list[Artifact], run_id: str) -> None:
-    """Copy the Data Docs of the checks into the run, and tag the run with their results."""
+    """Copy the Data Docs of the checks into the run, with a table of their results, and tag the run with the sum."""
     tracker = tracker_of(config)
+    rows = []
     for artifact in checks:
-        report = read_report(artifact)
-        label = artifact.manifest["options"]["label"]
+        report, label = read_report(artifact), artifact.manifest["options"]["label"]
         tracker.log_folder(run_id, artifact.folder / "docs", f"data_docs/{label}")
-        tracker.set_tags(run_id, {f"{CHECKS}{label}": report.summary})
+        rows.append({"checked": label, "passed": report.passed, "result": report.summary,
+                     "page": f"data_docs/{label}/index.html"})
+    failed = [row["checked"] for row in rows if not row["passed"]]
+    said = f"{len(rows)} checks, " + (f"failed: {', '.join(failed)}" if failed else "no critical expectation failed")
+    tracker.log_table(run_id, pl.DataFrame(rows, schema={"checked": pl.String, "passed": pl.Boolean,
+                                                         "result": pl.String, "page": pl.String}), "checks.json")
+    tracker.set_tags(run_id, {CHECKS: said})

@@ -83,7 +83,7 @@ def test_X2_every_model_has_its_figures_on_the_same_bytes(models: dict[str, Any]
 
 def test_every_model_has_written_and_its_figures_are_in_mlflow(own: Path, models: dict[str, Any]) -> None:
     for name, model in models.items():
-        for metric in ("test/open_bits_per_byte", "test/perplexity", "observed/hit_at_1"):
+        for metric in ("test/open_bits_per_byte", "test/perplexity", "x_observed/hit_at_1"):
             assert len(logged(own, model, metric)) == 1, (name, metric)
     samples = [pl.read_parquet(file) for file in (own / "store" / "samples").glob("*/samples.parquet")]
     assert len(samples) == len(NAMES)

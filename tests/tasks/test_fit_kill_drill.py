@@ -24,6 +24,7 @@ from models.tokens.vocabulary import Vocabulary
 from tasks.fitting.job import FitJob
 from tests.long_cases import long_but
 from tracking.client import open_client
+from tracking.runs.params import own_metric_name
 from tracking.runs.runs import Tracker
 
 STORES, KILLS = 5, 4
@@ -91,7 +92,7 @@ def history(tracker, run_id):
     client = open_client(tracker.uri)
     return {
         name: [(point.step, point.value) for point in client.get_metric_history(run_id, name)]
-        for name in client.get_run(run_id).data.metrics if name not in CLOCK
+        for name in client.get_run(run_id).data.metrics if own_metric_name(name) not in CLOCK
     }
 
 

@@ -26,7 +26,7 @@ from tracking.registry.registry import Registry
 from tracking.runs.abandoned import end_abandoned
 from tracking.runs.open_runs import process_tags
 from tracking.runs.runs import Tracker
-from tracking.tags import FIT_TAG, MODEL_URI_TAG, PROCESS
+from tracking.tags import FIT_TAG, MODEL_URI_TAG, PROCESS, value_of
 
 TINY = Path(__file__).parent.parent / "flows" / "tiny.toml"
 SPEC = spec_from_dict({"kind": "ngram", "name": "kn2", "order": 2})
@@ -81,7 +81,7 @@ def write_model_run(config: Any, prepared: Any, fitted: Any, parent: str, there:
 
 def runs(tracker: Tracker, **wanted: str) -> list[Any]:
     found = tracker.client.search_runs([tracker.experiment_id])
-    return [run for run in found if all(run.data.tags.get(name) == value for name, value in wanted.items())]
+    return [run for run in found if all(value_of(run.data.tags, name) == value for name, value in wanted.items())]
 
 
 def test_a_fit_has_its_curves_its_data_its_model_and_tags_to_choose_by(
@@ -95,7 +95,7 @@ def test_a_fit_has_its_curves_its_data_its_model_and_tags_to_choose_by(
     assert {name: run.data.tags[f"reviewlm.{name}"] for name in ("kind", "unit", "preset")} == {
         "kind": "ngram", "unit": "word", "preset": config.preset,
     }
-    assert above.data.tags["reviewlm.child.kn2"] == run_id
+    assert value_of(above.data.tags, "reviewlm.child.kn2") == run_id
     assert sorted(entry.dataset.name for entry in run.inputs.dataset_inputs) == [
         "word-test", "word-train", "word-validation",
     ]
@@ -105,10 +105,10 @@ def test_a_fit_has_its_curves_its_data_its_model_and_tags_to_choose_by(
     assert len(tracker.client.get_metric_history(run_id, "train/nats")) == 20
     cpu = tracker.client.get_metric_history(run_id, "system/cpu_utilization_percentage")
     assert [(point.step, point.value) for point in cpu] == [(15, 50.0), (30, 50.0)]
-    assert run.data.metrics["fit/parameters"] == 10
+    assert run.data.metrics["x_fit/parameters"] == 10
     model = tracker.client.get_logged_model(run.outputs.model_outputs[0].model_id)
     assert (model.name, str(model.status)) == ("kn2", "READY")
-    assert run.data.tags["reviewlm.model_uri"] == f"models:/{run.outputs.model_outputs[0].model_id}"
+    assert value_of(run.data.tags, "reviewlm.model_uri") == f"models:/{run.outputs.model_outputs[0].model_id}"
 
 
 def test_a_model_run_needs_few_requests_however_long_its_curves(

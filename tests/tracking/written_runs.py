@@ -9,6 +9,7 @@ import polars as pl
 
 from tracking.logged_models.export import log_bundle
 from tracking.runs.runs import Tracker
+from tracking.tags import KEY, stored_name
 
 
 def write_runs(tracker: Tracker, pieces: Path) -> None:
@@ -42,7 +43,7 @@ def state(tracker: Tracker, kept: Path) -> dict[str, Any]:
         root = kept / run.info.run_id / "artifacts"
         found[run.info.run_name] = {
             "status": run.info.status, "params": run.data.params,
-            "tags": {k: names.get(v, v) for k, v in run.data.tags.items() if k not in ("reviewlm.key",)},
+            "tags": {k: names.get(v, v) for k, v in run.data.tags.items() if k != stored_name(KEY)},
             "points": {
                 name: [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, name)]
                 for name in run.data.metrics

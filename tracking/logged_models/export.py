@@ -30,7 +30,7 @@ from core.store import sha256_of_file
 from tracking.runs.outbox import Write, link_or_copy
 from tracking.runs.params import flatten
 from tracking.runs.runs import Tracker
-from tracking.tags import BUNDLE_DIGEST_TAG, CODE_TAG, MODEL_KIND, MODEL_URI_TAG
+from tracking.tags import BUNDLE_DIGEST_TAG, CODE_TAG, MODEL_KIND, MODEL_URI_TAG, stored_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -99,7 +99,7 @@ def send_model(tracker: Tracker, write: Write) -> str:
                 raise
             client.finalize_logged_model(logged.model_id, "READY")
         uri = f"models:/{logged.model_id}"
-        client.set_tag(run_id, MODEL_URI_TAG, uri)
+        client.set_tag(run_id, stored_name(MODEL_URI_TAG), uri)
     return uri
 
 

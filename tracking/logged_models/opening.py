@@ -23,7 +23,7 @@ from tracking.client import ABSENT, database_file, error_code
 from tracking.registry.registry import Registry, bundle_in
 from tracking.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, SCHEME, Reference, Version
 from tracking.runs.runs import Tracker
-from tracking.tags import MODEL_URI_TAG
+from tracking.tags import MODEL_URI_TAG, unpacked
 
 if TYPE_CHECKING:
     from models.bundles.bundle import Bundle
@@ -200,7 +200,7 @@ def _read_directly(tracker: Tracker, file: Path, reference: Reference) -> Found 
     try:
         with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
             [(number, run_id, created, description, address)] = connection.execute(FIND, _key(reference)).fetchall()
-            tags = dict(connection.execute(TAGS, (reference.name, number)).fetchall())
+            tags = unpacked(dict(connection.execute(TAGS, (reference.name, number)).fetchall()))
             aliases = tuple(alias for (alias,) in connection.execute(ALIASES, (reference.name, number)).fetchall())
         folder = bundle_in(tracker, address)
     except (sqlite3.Error, ValueError, BundleError) as error:

@@ -13,8 +13,9 @@ killed before that, the alias stays wrong until a user changes it; the next chan
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from filelock import FileLock
 
@@ -22,9 +23,9 @@ from core.errors import ReviewLMError, TrackingUnavailable
 from tracking.client import ABSENT, error_code
 from tracking.registry.events import ABANDONED, ADOPTED, GATE, MANUAL, DecisionLog, Event, upsert
 from tracking.registry.state import CARRIED_OUT, OVERTAKEN, PENDING, RegistryState, fold_events
-from tracking.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, Version, version_of
+from tracking.registry.versions import CHALLENGER, CHAMPION, PREVIOUS
 from tracking.runs.runs import Tracker
-from tracking.tags import RULE, SINCE
+from tracking.tags import PACKED, RULE, SHOWN, SINCE, packed, unpacked
 
 log = logging.getLogger(__name__)
 LOOKS = 5
@@ -149,7 +150,7 @@ class Change:
     def _point(self) -> None:
         """Set the aliases, `champion` last; a deleted version does not get the alias `previous`."""
         before = self.state.previous
-        if before is not None and self.aliases.get(PREVIOUS) != before and self._version(before) is None:
+        if before is not None and self.aliases.get(PREVIOUS) != before and self._entry(before) is None:
             before = None
         self.set_alias(PREVIOUS, before)
         self.set_alias(CHAMPION, self.state.champion)
@@ -169,19 +170,14 @@ class Change:
         """Write an event's tags and report to its version; return False if the version was deleted."""
         if event.action == ADOPTED or self._said_later(event):
             return True
-        if (version := self._version(event.version)) is None:
+        if (entry := self._entry(event.version)) is None:
             return False
         promoted = event.promote and self.aliases.get(CHAMPION) != event.version
         tags = {**event.tags, **({SINCE: event.when.isoformat(timespec="seconds")} if promoted else {})}
-        gone = [name for name in version.tags if event.action == GATE and name.startswith(RULE) and name not in tags]
-        number = str(event.version)
-        if event.action == GATE and version.description != event.report:
-            upsert(self.tracker, "update_model_version", self.name, number, event.report)
-        for name, value in tags.items():
-            if version.tags.get(name) != value:
-                upsert(self.tracker, "set_model_version_tag", self.name, number, name, value)
-        for name in gone:  # rules of an earlier decision that are not part of this one
-            upsert(self.tracker, "delete_model_version_tag", self.name, number, name)
+        rules = [name for name in unpacked(entry.tags) if event.action == GATE and name.startswith(RULE)]
+        if event.action == GATE and (entry.description or "") != event.report:
+            upsert(self.tracker, "update_model_version", self.name, str(event.version), event.report)
+        retag(self.tracker, entry, tags, [name for name in rules if name not in tags])  # rules of an earlier decision
         if event.action in (GATE, MANUAL) and self.aliases.get(CHALLENGER) == event.version:
             self.set_alias(CHALLENGER, None)
         return True
@@ -193,14 +189,37 @@ class Change:
             for other in self.events
         )
 
-    def _version(self, number: int) -> Version | None:
+    def _entry(self, number: int) -> Any:
+        """Return MLflow's entry of a version; None if the version was deleted."""
         try:
             with self.tracker.reaching() as client:
-                return version_of(client.get_model_version(self.name, str(number)), self.aliases)
+                return client.get_model_version(self.name, str(number))
         except ReviewLMError as error:
             if error_code(error) in ABSENT:
                 return None
             raise
+
+
+def retag(tracker: Tracker, entry: Any, tags: Mapping[str, str], gone: Collection[str] = ()) -> None:
+    """Set tags of a version and delete others, in as few writes as possible; see `tracking.tags.packed`.
+
+    Args:
+        tracker: Tracker of the store.
+        entry: MLflow's entry of the version.
+        tags: Tags to set.
+        gone: Names of tags to delete.
+    """
+    stored = dict(entry.tags)
+    others = unpacked({PACKED: stored.get(PACKED, "{}")})
+    wanted = packed({**{name: value for name, value in others.items() if name not in gone}, **tags})
+    if PACKED in stored:
+        wanted.setdefault(PACKED, "{}")
+    for name, value in wanted.items():
+        if stored.get(name) != value:
+            upsert(tracker, "set_model_version_tag", entry.name, str(entry.version), name, value)
+    for name in stored:  # also a tag that an earlier release showed and that is now among the others
+        if name in gone or (name in tags and name not in SHOWN):
+            upsert(tracker, "delete_model_version_tag", entry.name, str(entry.version), name)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from tracking.client import PRESENT, error_code
 from tracking.registry.versions import DESCRIPTION_LENGTH, entries_of, version_tags
 from tracking.runs.params import shorten
 from tracking.runs.runs import Tracker
+from tracking.tags import OUTCOME, packed, unpacked
 
 GATE, MANUAL, ROLLBACK, ADOPTED = "gate", "manual", "rollback", "adopted"
 SOURCE = "reviewlm:/decision"  # MLflow requires an address of files for each version, but events have no files
@@ -32,6 +33,10 @@ ABANDONED = "abandoned"
 WHY_LENGTH = 2000
 DECIDED = ("action", "promote", "version", "against", "why", "run_id", "previous")
 """Fields that make up the decision, beside the tags and the report."""
+SHOWN_IN_LOG = frozenset(
+    {OUTCOME, CARRIED_OUT, *(f"{OWN}{name}" for name in ("action", "version", "promote", "who", "why"))}
+)
+"""Tags of an event that MLflow's pages show."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +140,7 @@ class DecisionLog:
             if event.after == "":
                 self._create_log()
             made = client.create_model_version(
-                self.name, SOURCE, tags={**event.tags, **_own_tags(event)},
+                self.name, SOURCE, tags=packed({**event.tags, **_own_tags(event)}, SHOWN_IN_LOG),
                 description=shorten(text, DESCRIPTION_LENGTH), await_creation_for=0,
             )
         return replace(event, number=int(made.version), when=_time(made))
@@ -225,8 +230,9 @@ def _own_tags(event: Event) -> dict[str, str]:
 
 
 def _event_of(entry: Any) -> Event:
-    own = {name.removeprefix(OWN): value for name, value in entry.tags.items() if name.startswith(OWN)}
-    given = {name: value for name, value in entry.tags.items() if not name.startswith(OWN)}
+    tags = unpacked(entry.tags)
+    own = {name.removeprefix(OWN): value for name, value in tags.items() if name.startswith(OWN)}
+    given = {name: value for name, value in tags.items() if not name.startswith(OWN)}
     numbers = {name: _number(own.get(name, "")) for name in ("version", "against", "previous")}
     texts = {name: own.get(name, "") for name in ("action", "why", "who", "run_id", "key", "after", "digest")}
     return Event(

@@ -35,7 +35,7 @@ from tracking.registry.versions import (
 )
 from tracking.runs.params import shorten
 from tracking.runs.runs import Tracker
-from tracking.tags import BY_HAND_WHO, BY_HAND_WHY, MODEL_URI_TAG, MODEL_VERSIONS, OUTCOME, REASON
+from tracking.tags import BY_HAND_WHO, BY_HAND_WHY, MODEL_URI_TAG, MODEL_VERSIONS, OUTCOME, REASON, packed
 
 __all__ = [
     "CHALLENGER", "CHAMPION", "PREVIOUS", "ChampionChanged", "Registry", "Version", "bundle_in", "outcome_tags",
@@ -81,7 +81,7 @@ class Registry:
         """Create a version from the model's folder: MLflow would look up `models:/m-…` in its process-wide store."""
         with self.tracker.reaching() as client:
             created = client.create_model_version(
-                self.name, model.artifact_location, run_id, version_tags({**tags, MODEL_URI_TAG: model_uri}),
+                self.name, model.artifact_location, run_id, packed(version_tags({**tags, MODEL_URI_TAG: model_uri})),
                 description=shorten(description, DESCRIPTION_LENGTH), model_id=model.model_id,
             )
         return int(created.version)

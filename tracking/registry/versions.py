@@ -14,7 +14,7 @@ from core.errors import ConfigError
 from core.lineage.family import FAMILY_TAG
 from models.names import require_name
 from tracking.runs.params import legal_name, shorten
-from tracking.tags import MODEL_KIND, MODEL_URI_TAG, OUTCOME, REASON, RULE
+from tracking.tags import MODEL_KIND, MODEL_URI_TAG, OUTCOME, REASON, RULE, unpacked
 
 if TYPE_CHECKING:
     from evaluation.gate.decision import Decision
@@ -93,7 +93,7 @@ def version_of(entry: Any, aliases: Mapping[str, int]) -> Version:
     """Convert MLflow's `ModelVersion`."""
     number = int(entry.version)
     names = tuple(sorted(name for name, target in aliases.items() if target == number))
-    tags = dict(entry.tags)
+    tags = unpacked(entry.tags)
     created = datetime.fromtimestamp(entry.creation_timestamp / 1000, UTC)
     source = tags.get(MODEL_URI_TAG) or str(entry.source)  # MLflow's database does not store the logged model
     return Version(number, entry.run_id or "", tags, source, names, created, entry.description or "", entry.name)

@@ -18,7 +18,7 @@ from core.processes.leftovers import is_held
 from tracking.logged_models.opening import tracker_at
 from tracking.runs.open_runs import marks_of
 from tracking.runs.runs import Tracker
-from tracking.tags import NOTE, PROCESS
+from tracking.tags import NOTE, PROCESS, names_of
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +29,11 @@ def end_abandoned(tracker: Tracker) -> list[str]:
     Raises:
         TrackingUnavailable: MLflow does not answer.
     """
-    where = f"attributes.status = 'RUNNING' and tags.`{PROCESS}` LIKE '{socket.gethostname()} %'"
-    runs = tracker.ask(lambda client: client.search_runs([tracker.experiment_id], where, max_results=1000))
-    ended = [str(run.info.run_id) for run in runs if is_gone(run.data.tags[PROCESS])]
+    ended = []
+    for name in names_of(PROCESS):
+        where = f"attributes.status = 'RUNNING' and tags.`{name}` LIKE '{socket.gethostname()} %'"
+        runs = tracker.search(where, most=1000)
+        ended += [str(run.info.run_id) for run in runs if is_gone(run.data.tags[name])]
     for run_id in ended:
         tracker.set_tags(run_id, {NOTE: "Killed: the process that wrote this run is gone"})
         tracker.end_run(run_id, "KILLED")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tracking.runs.params import legal_name
+from tracking.runs.params import metric_name
 
 log = logging.getLogger(__name__)
 NOT_METRICS = frozenset({"step", "time"})
@@ -57,7 +57,7 @@ def _points(path: Path, settled: bool) -> Iterator[Point]:
         time = entry.get("time", 0.0)
         for name, value in entry.items():
             if name not in NOT_METRICS and isinstance(value, int | float) and not isinstance(value, bool):
-                yield Point(legal_name(name), float(value), step, float(time) if _is_time(time) else 0.0)
+                yield Point(metric_name(name), float(value), step, float(time) if _is_time(time) else 0.0)
 
 
 def _is_time(value: object) -> bool:

@@ -9,6 +9,13 @@ from dataclasses import asdict, is_dataclass
 from typing import Any
 
 PARAM_LENGTH, TAG_LENGTH, NAME_LENGTH = 6000, 8000, 250
+DETAILS = "x_"
+"""Prefix of the groups of metrics that MLflow's chart page is to show after all others: it sorts them by name."""
+GROUPS = {
+    **{group: f"{DETAILS}{group}" for group in ("audit", "cost", "final_validation", "fit", "observed")},
+    "gradient_norm": "training/gradient_norm", "step_seconds": "training/step_seconds",
+}  # fmt: skip
+"""Groups of metrics whose name would put them above "test", "train" and "validation", and the group in MLflow."""
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -57,3 +64,17 @@ def legal_name(name: str) -> str:
     """Return *name* with only the characters and path components that MLflow allows; "hit@1" becomes "hit_at_1"."""
     name = re.sub(r"[^\w\-. /:]", "_", name.replace("@", "_at_"))[:NAME_LENGTH]
     return "/".join(step for step in name.split("/") if step.strip(".")).lstrip(".") or "_"
+
+
+def metric_name(name: str) -> str:
+    """Return the name of a metric in MLflow: legal, and in a group that its chart page shows at the right place."""
+    group, slash, rest = legal_name(name).partition("/")
+    return f"{GROUPS.get(group, group)}/{rest}" if slash else group
+
+
+def own_metric_name(stored: str) -> str:
+    """Return our name of a metric from its name in MLflow; earlier releases stored all metrics under our names."""
+    for ours, shown in GROUPS.items():
+        if stored.startswith(f"{shown}/"):
+            return ours + stored.removeprefix(shown)
+    return stored

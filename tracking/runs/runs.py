@@ -19,13 +19,26 @@ from core.errors import ReviewLMError, TrackingUnavailable
 from tracking.connection import TRAINING_VIEW, Connection
 from tracking.runs import open_runs, sync
 from tracking.runs.outbox import Outbox, Write
-from tracking.runs.params import TAG_LENGTH, flatten, legal_name, shorten
+from tracking.runs.params import TAG_LENGTH, flatten, legal_name, metric_name, own_metric_name, shorten
 from tracking.runs.writes import table_texts
-from tracking.tags import COMMIT, FLOW_RUN, FLOW_RUN_URL, NOTE, PARENT, SOURCE_NAME, SOURCE_TYPE, USER
+from tracking.tags import (
+    COMMIT,
+    FLOW_RUN,
+    FLOW_RUN_URL,
+    NOTE,
+    PARENT,
+    SOURCE_NAME,
+    SOURCE_TYPE,
+    USER,
+    names_of,
+    stored_name,
+    value_of,
+)
 
 if TYPE_CHECKING:
     import polars as pl
     from matplotlib.figure import Figure
+    from mlflow.entities import Run
 
 log = logging.getLogger(__name__)
 DIGEST_LENGTH = 36
@@ -92,7 +105,7 @@ class Tracker(Connection):
         own |= open_runs.process_tags()
         if parent_run_id:
             own[PARENT] = parent_run_id
-        details = {"name": name, "tags": {**own, **_tags(tags or {})}, "time": _now(), "unless": unless}
+        details = {"name": name, "tags": _tags({**own, **(tags or {})}), "time": _now(), "unless": unless}
         local = sync.new_run()
         with open_runs.starting():
             run_id = self.write(Write("start", local, details)) or local
@@ -111,7 +124,7 @@ class Tracker(Connection):
     def tag(self, run_id: str, name: str) -> str:
         """Return the value of a run's tag, or "" if the run does not have it."""
         known = self.known_id(run_id)
-        return str(self.ask(lambda client: client.get_run(known).data.tags.get(legal_name(name), "")))
+        return value_of(self.ask(lambda client: client.get_run(known).data.tags), legal_name(name))
 
     def has_tag(self, run_id: str, name: str, value: str) -> bool:
         """Return whether a run has a tag with this value; False also while MLflow does not answer.
@@ -124,9 +137,10 @@ class Tracker(Connection):
             return False
 
     def metrics(self, run_id: str) -> dict[str, float]:
-        """Return the last value of each of a run's metrics."""
+        """Return the last value of each of a run's metrics, under our names (`tracking.runs.params.metric_name`)."""
         known = self.known_id(run_id)
-        return dict(self.ask(lambda client: client.get_run(known).data.metrics))
+        stored = self.ask(lambda client: client.get_run(known).data.metrics)
+        return {own_metric_name(name): value for name, value in stored.items()}
 
     def log_params(self, run_id: str, nested: Mapping[str, Any]) -> None:
         """Log nested settings as dotted parameters (see `tracking.runs.params.flatten`).
@@ -156,7 +170,7 @@ class Tracker(Connection):
     ) -> None:
         """Log many points (name, value, step) in as few requests as MLflow allows."""
         now = time.time()
-        stamped = [[legal_name(name), float(value), step, now] for name, value, step in points]
+        stamped = [[metric_name(name), float(value), step, now] for name, value, step in points]
         tied = [dataset[0], dataset[1][:DIGEST_LENGTH]] if dataset else None
         if stamped:
             self.write(Write("metrics", run_id, {"points": stamped, "dataset": tied}))
@@ -220,13 +234,17 @@ class Tracker(Connection):
         """Return the id of the newest run with this tag (and status, e.g. "FINISHED"), or None if there is none."""
         wanted = f" and attributes.status = '{status}'" if status else ""
         quote = '"' if "'" in value else "'"  # MLflow's filter language has no escape character
-        found = self.ask(
-            lambda client: client.search_runs(
-                [self.experiment_id], f"tags.`{tag}` = {quote}{value}{quote}{wanted}", max_results=1,
-                order_by=["attributes.start_time DESC"],
-            )
-        )
-        return str(found[0].info.run_id) if found else None
+        for name in names_of(tag):
+            where = f"tags.`{name}` = {quote}{value}{quote}{wanted}"
+            if found := self.search(where, most=1):
+                return str(found[0].info.run_id)
+        return None
+
+    def search(self, where: str, most: int) -> list[Run]:
+        """Return the newest runs of the experiment that a filter of MLflow selects."""
+        order = ["attributes.start_time DESC"]
+        return list(self.ask(lambda client: client.search_runs(
+            [self.experiment_id], where, max_results=most, order_by=order)))
 
 
 def _user() -> str:
@@ -241,4 +259,4 @@ def _now() -> int:
 
 
 def _tags(tags: Mapping[str, Any]) -> dict[str, str]:
-    return {legal_name(name): shorten(str(value), TAG_LENGTH) for name, value in tags.items()}
+    return {stored_name(legal_name(name)): shorten(str(value), TAG_LENGTH) for name, value in tags.items()}

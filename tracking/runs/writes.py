@@ -16,7 +16,7 @@ from core.errors import ReviewLMError
 from evaluation.reports.spreadsheet import csv_text
 from tracking.runs.journal import Point, read_journal
 from tracking.runs.outbox import Write
-from tracking.tags import DATASET_USE, KEY, LOGGED_TABLES, MODEL_URI_TAG
+from tracking.tags import DATASET_USE, KEY, LOGGED_TABLES, MODEL_URI_TAG, stored_name, value_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -53,7 +53,7 @@ def _start(tracker: Tracker, write: Write, again: bool) -> str:
     with tracker.reaching() as client:
         run = client.create_run(
             tracker.experiment_id, start_time=details["time"], run_name=details["name"],
-            tags={**details["tags"], KEY: write.run_id},
+            tags={**details["tags"], stored_name(KEY): write.run_id},
         )
     return str(run.info.run_id)
 
@@ -82,7 +82,7 @@ def _metrics(tracker: Tracker, write: Write, again: bool) -> None:
         data = client.get_run(write.run_id).data
         known = _known_values(client, write.run_id, data.metrics, points)
         new = [point for point in points if not _same(known.get((point.name, point.step)), point.value)]
-        model = data.tags.get(MODEL_URI_TAG, "").removeprefix("models:/") if dataset else ""
+        model = value_of(data.tags, MODEL_URI_TAG).removeprefix("models:/") if dataset else ""
         tied = {"model_id": model, "dataset_name": dataset[0], "dataset_digest": dataset[1]} if model else {}
     _log(tracker, write.run_id, "metrics", [_metric(point, 0.0, **tied) for point in new])
 

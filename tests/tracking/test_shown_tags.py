@@ -1,0 +1,112 @@
+"""MLflow's pages show at most eight tags of a run or version; code finds all tags, also those of earlier releases."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tracking.registry.registry import Registry
+from tracking.runs.params import metric_name, own_metric_name
+from tracking.runs.runs import Tracker
+from tracking.tags import FIT_TAG, MODEL_URI_TAG, PACKED, PROCESS, packed, unpacked
+
+AT_MOST = 8
+RULES = {f"gate/rule/{number}": "passed: yes" for number in range(25)}
+
+
+def in_view(tags: dict[str, str]) -> list[str]:
+    """Return the tags that MLflow's pages show: its lists of versions also show those that begin with "mlflow."."""
+    return [name for name in tags if not name.startswith("mlflow.")]
+
+
+def made_version(tracker: Tracker, tags: dict[str, str]) -> Registry:
+    tracker.client.create_registered_model("reviewlm")
+    tracker.client.create_model_version("reviewlm", "none:/", tags=tags, await_creation_for=0)
+    return Registry(tracker, "reviewlm")
+
+
+def test_the_page_of_a_run_shows_no_tag_that_only_code_reads(tracker: Tracker) -> None:
+    children = {f"reviewlm.child.model {number}": "run" for number in range(9)}
+    about = {"reviewlm.preset": "demo", "reviewlm.kind": "lstm", "prefect.flow_run_id": "f"}
+    hidden = {"reviewlm.fit": "d1", "reviewlm.measured": "d2", "reviewlm.model_uri": "models:/m-1"}
+    run_id = tracker.start_run("retrain", {**children, **about, **hidden})
+    assert sorted(in_view(tracker.client.get_run(run_id).data.tags)) == sorted(about)
+    for name, value in {**children, **about, **hidden}.items():
+        assert tracker.tag(run_id, name) == value
+
+
+def test_the_tags_of_a_run_of_an_earlier_release_are_found(tracker: Tracker) -> None:
+    client = tracker.client
+    old = client.create_run(tracker.experiment_id, tags={FIT_TAG: "d1", MODEL_URI_TAG: "models:/m-1"}).info.run_id
+    assert tracker.find_run(FIT_TAG, "d1") == old
+    assert tracker.tag(old, MODEL_URI_TAG) == "models:/m-1"
+    new = tracker.start_run("kn5", {FIT_TAG: "d1"})
+    assert tracker.find_run(FIT_TAG, "d1") == new
+
+
+def test_an_unfinished_run_of_an_earlier_release_is_ended(tracker: Tracker) -> None:
+    from core.processes.identity import this_machine
+    from tracking.runs.abandoned import end_abandoned
+
+    gone = {PROCESS: f"{this_machine()} 1 1"}
+    old = tracker.client.create_run(tracker.experiment_id, tags=gone).info.run_id
+    assert end_abandoned(tracker) == [old]
+
+
+def test_the_page_of_a_version_shows_the_decision_and_not_each_rule(tracker: Tracker) -> None:
+    registry = made_version(tracker, {})
+    registry.settle(1, None, True, "**yes**", {"gate/outcome": "promoted", "gate/reason": "better", **RULES})
+    stored = tracker.client.get_model_version("reviewlm", "1").tags
+    assert sorted(in_view(stored)) == ["champion/since", "gate/outcome", "gate/reason"]
+    assert len(stored) <= AT_MOST
+    assert RULES.items() <= registry.version(1).tags.items()
+
+
+def test_the_page_of_a_decision_in_the_log_shows_few_tags_and_its_event_is_whole(tracker: Tracker) -> None:
+    registry = made_version(tracker, {})
+    registry.settle(1, None, True, "**yes**", {"gate/outcome": "promoted", "gate/reason": "better", **RULES})
+    [event] = registry.events()
+    assert event.tags == {"gate/outcome": "promoted", "gate/reason": "better", **RULES}
+    assert event.computed_digest() == event.digest
+    assert len(tracker.client.get_model_version("reviewlm-decisions", "1").tags) <= AT_MOST
+
+
+def test_a_version_of_an_earlier_release_keeps_its_tags_and_a_new_decision_replaces_its_rules(tracker: Tracker) -> None:
+    before = {"bundle": "b" * 64, "kind": "mixture", "gate/rule/old": "failed: no", "gate/rule/1": "failed: no"}
+    registry = made_version(tracker, before)
+    assert registry.version(1).tags == before
+    registry.settle(1, None, True, "**yes**", {"gate/outcome": "promoted", **RULES})
+    tags = registry.version(1).tags
+    assert (tags["bundle"], tags["kind"], tags["gate/rule/1"]) == ("b" * 64, "mixture", "passed: yes")
+    assert "gate/rule/old" not in tags
+    assert not any(name.startswith("gate/rule/") for name in tracker.client.get_model_version("reviewlm", "1").tags)
+
+
+def test_packed_tags_come_back_and_a_damaged_tag_hides_no_other() -> None:
+    tags: dict[str, Any] = {"kind": "ngram", "bundle": "b", "gate/rule/é": 'passed: "1"'}
+    stored = packed(tags)
+    assert sorted(stored) == ["kind", PACKED]
+    assert unpacked(stored) == tags
+    assert unpacked({"kind": "ngram", PACKED: "{no JSON"}) == unpacked({"kind": "ngram", PACKED: "[1]"}) == {
+        "kind": "ngram"
+    }
+    assert json.loads(stored[PACKED]) == {"bundle": "b", "gate/rule/é": 'passed: "1"'}
+
+
+def test_the_chart_page_shows_test_figures_and_curves_before_all_other_groups() -> None:
+    """It sorts the groups by name, with those of no group last."""
+    logged = ("audit/novelty", "cost/megabytes", "final_validation/nats", "fit/ngrams/1", "gradient_norm/p50",
+              "observed/hit@1", "step_seconds/p90", "test/perplexity", "test/stars_1/nats", "train/nats",
+              "validation/nats", "learning_rate")  # fmt: skip
+    stored = [metric_name(name) for name in logged]
+    groups = sorted({name.rpartition("/")[0] for name in stored} - {""})
+    first = ["test", "test/stars_1", "train", "training/gradient_norm", "training/step_seconds", "validation"]
+    assert groups[: len(first)] == first
+    assert [own_metric_name(name) for name in stored] == [name.replace("@", "_at_") for name in logged]
+
+
+def test_metrics_are_read_under_our_names_also_from_runs_of_earlier_releases(tracker: Tracker) -> None:
+    run_id = tracker.start_run("lstm")
+    tracker.client.log_metric(run_id, "cost/seconds", 1.0)
+    tracker.log_metrics(run_id, {"cost/megabytes": 2.0, "test/nats": 3.0})
+    assert tracker.metrics(run_id) == {"cost/seconds": 1.0, "cost/megabytes": 2.0, "test/nats": 3.0}
