@@ -18,7 +18,7 @@ from tasks.data.drift import measure_drift
 from tasks.data.family import warn_of_other_family
 from tasks.reporting.report import make_report
 from tasks.reporting.summary import RunSummary, summarise
-from tasks.stage import recorded_stages
+from tasks.stage import describe_flow_run, recorded_stages
 from tasks.tracking.track import parent_run
 
 
@@ -37,8 +37,10 @@ def retrain(
 
 
 def resolve(preset: str, input: list[str] | None, overrides: list[str] | None) -> RunConfig:
-    """Return the configuration that a flow's parameters describe."""
-    return load_config(preset, overrides or []).with_input(input or [])
+    """Return the configuration that a flow's parameters describe, and name the flow run after it."""
+    config = load_config(preset, overrides or []).with_input(input or [])
+    describe_flow_run(config)
+    return config
 
 
 def run_pipeline(config: RunConfig) -> RunSummary:

@@ -10,7 +10,7 @@ import logging
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,7 +21,8 @@ from typing import Any, ParamSpec, TypeVar, cast
 from prefect import State, Task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.context import TaskRunContext
+from prefect.client.orchestration import get_client
+from prefect.context import FlowRunContext, TaskRunContext
 from prefect.states import Completed
 
 from core.config.run_config import RunConfig
@@ -176,6 +177,19 @@ def result_as_task_state(built: Built, result: R) -> R:
         return result
     reused: Any = Completed(name="Reused", message=f"{built.artifact.digest} was there already", data=result)
     return reused  # type: ignore[no-any-return]
+
+
+def describe_flow_run(config: RunConfig) -> None:
+    """Give the current flow run in Prefect a name and tags that say preset and data; outside a flow do nothing."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return
+    run = context.flow_run
+    name = f"{context.flow.name if context.flow else 'flow'}, {config.title}"
+    if run.name != name:
+        run.name, run.tags = name, sorted({*run.tags, f"preset: {config.preset}", f"data: {config.source.title}"})
+        with suppress(Exception), get_client(sync_client=True) as client:  # a name is no reason to fail
+            client.update_flow_run(run.id, name=run.name, tags=run.tags)
 
 
 def show_table(key: str, rows: Sequence[Mapping[str, Any]], description: str) -> None:

@@ -174,6 +174,11 @@ class RunConfig(Section):
         return self.model_copy(update={"promotion": self.promotion.model_copy(update={"model_name": model_name})})
 
     @property
+    def title(self) -> str:
+        """Preset and data in a few words, for the names of runs: "demo, embedded corpus"."""
+        return f"{Path(self.preset).stem}, {self.source.title}"
+
+    @property
     def home(self) -> Path:
         """The folder of store, tracking database and Prefect's state; `REVIEWLM_HOME` wins over the setting."""
         return home_folder(self.execution.home)

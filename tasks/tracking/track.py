@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from prefect.settings import PREFECT_UI_URL
 from prefect.states import State
 
 from core.config.run_config import RunConfig
+from core.environment import home_folder
 from core.errors import CheckFailed, NotAuthorized, ReviewLMError, TrackingUnavailable
+from core.processes.ports import address_of
 from core.store import Artifact
 from evaluation.scoring.metrics import Figures
 from models.adaptation import STATIC
@@ -28,7 +31,7 @@ from models.specs import ModelSpec, parts_of
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit_process import interrupted
 from tasks.fitting.resources import SYSTEM_JOURNAL
-from tasks.stage import git_commit
+from tasks.stage import describe_flow_run, git_commit
 from tasks.tracking.parameters import parameters_of
 from tracking import tags as tag
 from tracking.logged_models.bundles import has_bundle
@@ -76,7 +79,7 @@ def prefect_tags() -> dict[str, str]:
     if context is None or context.flow_run is None:
         return {}
     run = context.flow_run
-    base = PREFECT_UI_URL.value() or "http://127.0.0.1:4200"
+    base = PREFECT_UI_URL.value() or address_of(home_folder(), "prefect")
     return {**run_tags(str(run.id), f"{base}/runs/flow-run/{run.id}"), tag.FLOW_RUN_NAME: run.name}
 
 
@@ -99,7 +102,8 @@ def prefect_link() -> str:
 def parent_run(config: RunConfig, name: str, known: str = "") -> Iterator[str]:
     """Open the MLflow run of a flow run. It ends as FINISHED, or as FAILED or KILLED with the error in its description.
 
-    *known* is the run of an earlier flow run; it is reopened if it still exists.
+    Its name in MLflow says flow, preset, data and the time of its start. *known* is the run of an earlier flow run; it
+    is reopened if it still exists.
 
     Raises:
         TrackingUnavailable: MLflow does not answer within `execution.tracking_patience` seconds.
@@ -107,13 +111,15 @@ def parent_run(config: RunConfig, name: str, known: str = "") -> Iterator[str]:
     tracker = tracker_of(config)
     tracker.wait(config.execution.tracking_patience)  # detect a wrong address now, not after hours of work
     end_abandoned(tracker)
-    about = {tag.PRESET: config.preset}
+    describe_flow_run(config)
+    about = {tag.PRESET: config.preset, tag.FLOW: name, tag.RUN_DATA: config.source.title}
     tags = {**prefect_tags(), **run_tags(git_commit=git_commit(), description=prefect_link()), **about}
     run_id = known if known and reopen_run(tracker, known) else ""
     if run_id:
         tracker.set_tags(run_id, about)
     else:
-        run_id = tracker.start_run(name, tags, None)
+        began = datetime.now().strftime("%Y-%m-%d %H:%M")
+        run_id = tracker.start_run(f"{name}, {config.title}, {began}", tags, None)
     _link_from_prefect(tracker, run_id)
     with ended_on_error(tracker, run_id):
         tracker.log_params(run_id, {"preset": config.preset, "seed": config.seed, "models": len(config.models)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -51,3 +52,9 @@ class SourceConfig(Section):
     max_record_bytes: Annotated[Whole, Field(ge=1_000, le=1 << 30)] = 8 << 20
     max_expansion: Annotated[Number, Field(ge=2, le=1_000_000)] = 200.0
     part_rows: Annotated[Whole, Field(ge=1, le=10_000_000)] = 100_000
+
+    @property
+    def title(self) -> str:
+        """The data in a few words, for the names of runs: "embedded corpus", "yelp.csv", "a.json and 2 more"."""
+        names = [Path(name).name or name for name in self.input]
+        return (names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")) if names else "embedded corpus"
