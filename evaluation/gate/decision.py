@@ -11,6 +11,8 @@ from core.markdown import literal, table_row
 
 DIGITS = 9
 """Significant digits of a stored figure, so that a decision is the same text on every machine."""
+FIGURES = ("open bits per byte", "bits per byte")
+"""Figures that both models have, as `Decision.figures` names them after the model."""
 MARKS = {True: "passed", False: "failed", None: "not applicable"}
 
 
@@ -90,11 +92,17 @@ class Decision:
         return cls(**{**values, "rules": rules, **told})
 
     def to_markdown(self) -> str:
-        """Return a heading, the table of rules and the compared models, as Markdown."""
+        """Return the verdict, the figures of both models, the table of rules and the evidence, as Markdown.
+
+        Failed rules are first in the table, and those that do not apply last.
+        """
         table = ["| rule | outcome | value | limit | why |", "|---|---|---:|---:|---|"]
-        table += map(table_row, self.rows())
-        facts = [f"- {literal(line)}" for line in self._facts()]
-        return "\n".join([f"### {literal(self.headline)}", "", *table, "", *facts, ""])
+        order = list(MARKS.values())
+        table += map(table_row, sorted(self.rows(), key=lambda row: (row[1] != MARKS[False], order.index(row[1]))))
+        notes, facts = ([f"- {literal(line)}" for line in lines] for lines in (self._notes(), self._facts()))
+        return "\n".join([
+            f"### {literal(self.headline)}", "", *self._compared(), *notes, "", *table, "", "Evidence:", "", *facts, "",
+        ])  # fmt: skip
 
     @property
     def headline(self) -> str:
@@ -105,16 +113,30 @@ class Decision:
         """Return one row per rule: name, outcome, value, limit, why."""
         return [[rule.name, rule.outcome, shown(rule.value), shown(rule.limit), rule.detail] for rule in self.rules]
 
-    def _facts(self) -> Iterator[str]:
+    def _compared(self) -> list[str]:
+        """Return the figures that both models have as a table: one row per figure, one column per model."""
+        named = [name.rpartition(", ") for name in self.figures if name.endswith(FIGURES)]
+        if not named:
+            return []
+        models = list(dict.fromkeys(model for model, _, _ in named))
+        figures = list(dict.fromkeys(figure for _, _, figure in named))
+        rows = [[name, *(shown(self.figures.get(f"{model}, {name}")) for model in models)] for name in figures]
+        rule = f"|---|{'---:|' * len(models)}"
+        return [table_row(["lower is better", *models]), rule, *map(table_row, rows), ""]
+
+    def _notes(self) -> Iterator[str]:
         yield from (f"warning: {what}" for what in self.warnings)
+        yield from (f"passed over: {why}" for why in self.passed_over)
+        other = {name: value for name, value in self.figures.items() if not name.endswith(FIGURES)}
+        yield from (f"{name}: {shown(value)}" for name, value in sorted(other.items()))
+
+    def _facts(self) -> Iterator[str]:
         yield f"challenger: {self.challenger}"
         yield f"champion: {self.champion or 'none yet'}"
         yield f"test set: {self.test_set}"
         if self.challenger_scores:
             yield f"scores: challenger {self.challenger_scores[:16]}, champion {(self.champion_scores or 'none')[:16]}"
         yield f"metric: {self.metric}"
-        yield from (f"passed over: {why}" for why in self.passed_over)
-        yield from (f"{name}: {shown(value)}" for name, value in sorted(self.figures.items()))
 
 
 def rounded(value: float | None) -> float | None:

@@ -9,6 +9,7 @@ from prefect.concurrency.sync import concurrency
 
 from core.config.run_config import RunConfig
 from core.lineage.record import LINEAGE_TAG
+from core.markdown import literal
 from core.processes.interrupts import during
 from core.store import Artifact
 from corpus.splitting.certificate import CERTIFICATE_FILE
@@ -84,7 +85,8 @@ def decide(
     tracker = tracker_of(config)
     if version is not None:
         expected = champion.version if champion else None
-        described = f"{pointer(tracker.link(challenger.fitted.run_id))}\n\n{decision.to_markdown()}"
+        link = tracker.link(challenger.fitted.run_id)
+        described = described_version(config, challenger, decision.to_markdown(), link)
         with concurrency("promotion", occupy=1):
             registry_of(config).settle(
                 version, expected, decision.promote, described,
@@ -98,6 +100,13 @@ def decide(
     show_markdown("gate", decision.to_markdown(), decision.headline)
     now = registry_of(config).alias(CHAMPION)
     return Promotion(challenger.name, version, now.version if now else None, decision)
+
+
+def described_version(config: RunConfig, challenger: Measured, decision: str, run_link: str) -> str:
+    """Return the description of a version in MLflow: what it is, and what was decided about it."""
+    spec = challenger.fitted.spec
+    made = f"Model **{literal(spec.name)}** ({spec.kind}), preset and data: {literal(config.title)}."
+    return f"{made} {pointer(run_link)}\n\n{decision}"
 
 
 def _when(scored: Scored, champion: Champion | None) -> dict[str, str]:

@@ -1,12 +1,13 @@
 import json
 import math
+from dataclasses import replace
 
 import polars as pl
 import pytest
 from challengers import FIRST, assert_refused_by, judge, rule, scores
 
 from core.config.sections.promotion import PromotionConfig
-from evaluation.gate.decision import Decision
+from evaluation.gate.decision import Decision, RuleOutcome
 
 
 def test_a_better_challenger_is_promoted():
@@ -254,3 +255,25 @@ def test_markdown_and_json_say_the_same():
     for digest in ("new", "old", "test1"):
         assert digest in shown
     assert (values["challenger"], values["champion"], values["test_set"]) == ("new", "old", "test1")
+
+
+def test_markdown_begins_with_the_verdict_and_the_figures_of_both_models_side_by_side():
+    decision = replace(judge(), figures={
+        "challenger, open bits per byte": 0.5, "challenger, bits per byte": 0.4, "champion, open bits per byte": 0.75,
+        "test reviews": 680.0,
+    })  # fmt: skip
+    shown = decision.to_markdown().splitlines()
+    assert shown[0] == f"### {decision.headline}"
+    assert shown[2:6] == [
+        "| lower is better | challenger | champion |", "|---|---:|---:|", "| open bits per byte | 0.5 | 0.75 |",
+        "| bits per byte | 0.4 | – |",
+    ]
+    assert "- test reviews: 680" in shown
+    assert "| lower is better" not in replace(decision, figures={}).to_markdown()
+
+
+def test_in_the_table_of_markdown_failed_rules_are_first_and_those_that_do_not_apply_last():
+    rules = tuple(RuleOutcome(name, passed, "why") for name, passed in (("a", None), ("b", True), ("c", False)))
+    shown = replace(judge(), rules=rules, figures={}).to_markdown()
+    rows = [line for line in shown.splitlines() if line.endswith("| why |")][1:]
+    assert [row.split(" | ")[0] for row in rows] == ["| c", "| b", "| a"]
