@@ -2,27 +2,34 @@
 
 Nothing in this module depends on reviews. Polars measures what the expectations ask for, chunk by chunk, and Great
 Expectations' own classes judge it (`data_checks/gx.py`). So verdicts and result objects are the same as on pandas, and
-its stores, pages, checkpoints and actions accept them.
+its stores, checkpoints and actions accept them. The page is our own (`data_checks/docs/page.py`).
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 import uuid
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from core.errors import ConfigError
 from data_checks import gx
+from data_checks.docs.page import CheckedTable, CheckPage, Finding, as_options
 from data_checks.metrics.measure import MetricError, Report, guarded, measure
 from data_checks.metrics.metrics import KEPT, Metric
 from data_checks.metrics.tables import CHUNK_ROWS, Table
 from data_checks.report import ExpectationResult
 
-PAGES = ("expectations", "validations")
+PAGE, RESULTS = "index.html", "validation.json"
+"""The page of a check, and its results in Great Expectations' own form."""
+EARLIER = ("expectations", "validations", "static")
+"""Folders of the pages that earlier releases wrote."""
 MARKER = ".reviewlm-data-docs"
 """Empty file in each folder of Data Docs that `publish` made: the pages in such a folder may be replaced."""
 EXAMPLES = 5
@@ -98,32 +105,37 @@ def validate(
     return Validated(batch, results, {name: measured[name] for name in batch.extra_metrics})
 
 
-def publish(validated: Sequence[Validated], docs_folder: Path, name: str) -> Outcome:
+def publish(
+    validated: Sequence[Validated], docs_folder: Path, name: str, advice: Sequence[str] = (),
+    about: Mapping[str, str] = MappingProxyType({}),
+) -> Outcome:
     """Write the Data Docs of validated batches, and return the results as plain values.
 
     Args:
         validated: At least one batch.
-        docs_folder: Folder for index.html and its pages; an earlier report in it is replaced.
+        docs_folder: Folder for index.html and validation.json; an earlier report in it is replaced.
         name: Name of the run, as the Data Docs show it.
+        advice: What a reader can do if an expectation failed, in sentences; commands between backticks.
+        about: Facts that tell the reader what was checked, e.g. the name of the suite.
 
     Raises:
         ConfigError: The folder holds other files.
     """
-    with gx.lock, gx.quiet():
-        _empty(docs_folder)
-        context = gx.new_context(docs_folder)
-        for each in validated:
-            gx.store(context, each.batch.expectations, suite_result(each, name))
-        gx.write_pages(context)
-    _drop_unused(docs_folder)
-    results, broken = [], []
+    _empty(docs_folder)
+    whole = [suite_result(each, name) for each in validated]
+    findings, broken = [], []
     for each in validated:
         for expectation, validation in zip(each.batch.expectations, each.results, strict=True):
             if error := gx.exception_in(validation.exception_info):
-                broken.append(f"{expectation.description} ({error})")
+                broken.append((str(expectation.description), error))
             else:
-                results.append(_translated(expectation, validation))
-    return Outcome(tuple(results), tuple(broken))
+                findings.append(_finding(each.batch, expectation, validation))
+    tables = [CheckedTable(one.batch.name, one.batch.table.height, tuple(one.batch.table.schema)) for one in validated]
+    page = CheckPage(name, datetime.now(UTC), gx.release(), tables, findings, broken, advice, about)
+    (docs_folder / PAGE).write_text(page.to_html(), encoding="utf-8")
+    written = json.dumps([result.to_json_dict() for result in whole], indent=1, default=str)
+    (docs_folder / RESULTS).write_text(written, encoding="utf-8")
+    return Outcome(tuple(one.result for one in findings), tuple(f"{words} ({error})" for words, error in broken))
 
 
 def run(batches: Sequence[Batch], docs_folder: Path, name: str, rows: int = CHUNK_ROWS) -> Outcome:
@@ -155,18 +167,26 @@ def _empty(docs_folder: Path) -> None:
     require_docs_folder(docs_folder)
     docs_folder.mkdir(parents=True, exist_ok=True)
     (docs_folder / MARKER).touch()
-    for part in (*PAGES, "static"):
+    for part in EARLIER:
         shutil.rmtree(docs_folder / part, ignore_errors=True)
-    (docs_folder / "index.html").unlink(missing_ok=True)
+    for file in (PAGE, RESULTS):
+        (docs_folder / file).unlink(missing_ok=True)
 
 
-def _drop_unused(docs_folder: Path) -> None:
-    """Delete files that no page refers to: 4 MB of videos and fonts beside 50 KB of pages in every check."""
-    ours = (docs_folder.glob("index.html"), *((docs_folder / part).rglob("*.html") for part in PAGES))
-    pages = "".join(page.read_text(encoding="utf-8") for page in chain(*ours))
-    for file in (docs_folder / "static").rglob("*"):
-        if file.is_file() and file.name not in pages:
-            file.unlink()
+def _finding(batch: Batch, expectation: Any, validation: Any) -> Finding:
+    options, found = validation.expectation_config.kwargs, validation.result
+    columns = [str(options[key]) for key in ("column", "column_A", "column_B") if key in options]
+    columns += map(str, options.get("column_list", ()))
+    rows = ""
+    if "element_count" in found:
+        share = found["unexpected_count"] / max(1, found["element_count"])
+        rows = f"{found['unexpected_count']:,} of {found['element_count']:,} ({share:.2%})"
+    return Finding(
+        _translated(expectation, validation), batch.name, str(expectation.description), ", ".join(columns),
+        as_options(options), rows,
+        tuple(dict.fromkeys(_shown(value) for value in found.get("partial_unexpected_list", ()))),
+        not batch.table.private.isdisjoint(columns),
+    )
 
 
 def _translated(expectation: Any, validation: Any) -> ExpectationResult:

@@ -1,4 +1,4 @@
-"""Use Great Expectations: ask an expectation for its metrics, let it judge their values, write the Data Docs.
+"""Use Great Expectations: ask an expectation for its metrics, and let it judge their values.
 
 This is the only module that knows the package, and it uses as little of it as possible. Of a class of expectations it
 needs two methods, `get_validation_dependencies` and `metrics_validate`: between them polars measures all metrics in one
@@ -6,8 +6,8 @@ pass. An execution engine of our own, run by the package, would need more of its
 metrics, its retries) and read the table once per layer of that graph: three times for the suite "raw".
 `tests/data_checks/test_gx_contract.py` lists all names that are used, and `make test-gx` runs it with another release.
 
-Great Expectations takes over two seconds to import, so it is imported inside functions. Its context is kept in memory:
-only the Data Docs are written to the disk. The context is a global variable of that package, hence the lock.
+Great Expectations takes over two seconds to import, so it is imported inside functions. Its context is a global
+variable of that package, hence the lock.
 """
 
 from __future__ import annotations
@@ -19,15 +19,12 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from core.errors import ReviewLMError
-from data_checks.escaping import escaped, escaped_words
 from data_checks.metrics.measure import MetricError
 from data_checks.metrics.translation import MetricRequest
 
-SITE = "docs"
 lock = threading.Lock()
 """Held while the context is used."""
 
@@ -40,6 +37,11 @@ def great_expectations() -> Any:
         import great_expectations
         import great_expectations.expectations
     return great_expectations
+
+
+def release() -> str:
+    """Return the version of the package."""
+    return str(great_expectations().__version__)
 
 
 def expect() -> Any:
@@ -172,48 +174,13 @@ def suite_result(name: str, run: str, rows: int, columns: Sequence[str], results
             "success_percent": held / len(results) * 100 if results else None,
         },
         meta={
-            "great_expectations_version": great_expectations().__version__, "run_id": identifier,
+            "great_expectations_version": release(), "run_id": identifier,
             "validation_time": identifier.run_time,
             "batch_spec": {"data_asset_name": name, "rows": f"{rows:,}", "columns": ", ".join(columns)},
             "batch_markers": {},
             "active_batch_definition": {"datasource_name": "polars", "data_asset_name": name},
         },
     )
-
-
-def new_context(docs_folder: Path) -> Any:
-    """Return a context in memory that writes its Data Docs to a folder."""
-    context = great_expectations().get_context(mode="ephemeral")
-    context.delete_data_docs_site("local_site")
-    store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs_folder.absolute())}
-    index = {"class_name": "DefaultSiteIndexBuilder"}
-    site: Any = {"class_name": "SiteBuilder", "store_backend": store, "site_index_builder": index}
-    context.add_data_docs_site(SITE, site | {"show_how_to_buttons": False})
-    return context
-
-
-def store(context: Any, expectations: Sequence[Any], result: Any) -> None:
-    """Add a suite and its `suite_result` to the stores of a context that the pages are built from."""
-    from great_expectations.data_context.types.resource_identifiers import (
-        ExpectationSuiteIdentifier,
-        ValidationResultIdentifier,
-    )
-
-    suite = great_expectations().ExpectationSuite(name=result.suite_name)
-    suite.expectations = [escaped_words(each) for each in expectations]
-    context.suites.add(suite)
-    result.results = [escaped(each) for each in result.results]
-    identifier = ExpectationSuiteIdentifier(name=suite.name)
-    context.validation_results_store.store_validation_results(
-        suite_validation_result=result, expectation_suite_identifier=identifier,
-        suite_validation_result_identifier=ValidationResultIdentifier(
-            batch_identifier=result.batch_id, expectation_suite_identifier=identifier, run_id=result.meta["run_id"]),
-    )
-
-
-def write_pages(context: Any) -> None:
-    """Write the Data Docs of all results in the stores of a context."""
-    context.build_data_docs(site_names=[SITE])
 
 
 def validate_on_pandas(frame: Any, expectations: Sequence[Any], result_format: Mapping[str, Any]) -> list[Any]:

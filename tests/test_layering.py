@@ -30,7 +30,7 @@ HOMES = {
     "fastapi": {"serving"},
     "torch": {"models", "course"},
     "optuna": {"tasks"},
-    "jinja2": {"evaluation"},
+    "jinja2": {"evaluation", "data_checks"},
 }
 """By framework, the rooms that may import it."""
 MOST_MODULES = 14

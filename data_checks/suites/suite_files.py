@@ -13,7 +13,7 @@ import polars as pl
 from core.errors import ConfigError
 from core.output import write_output
 from data_checks import gx
-from data_checks.engine import SUMMARY, Batch, publish, require_docs_folder, validate
+from data_checks.engine import PAGE, SUMMARY, Batch, publish, require_docs_folder, validate
 from data_checks.metrics.measure import Report
 from data_checks.metrics.tables import CHUNK_ROWS, Table
 from data_checks.metrics.texts import MEASURES
@@ -22,7 +22,6 @@ from data_checks.suites.case import columns_expected
 from models.names import as_name, require_name
 
 FORMAT = 1
-PAGE = "index.html"
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,9 @@ def check_with(
         frame = pl.DataFrame({"column": list(suite.columns), "type": found}, schema_overrides={"column": pl.String})
         batches.insert(0, Batch(f"{suite.name} columns", Table.of(frame), [columns_expected(suite.columns)]))
     validated = [validate(batch, rows, report if batch is batches[-1] else None) for batch in batches]
-    outcome = publish([each for each in validated if each.batch.expectations], docs_folder, as_name(name, suite.name))
+    advice = [f"If the data are as they should be, change the limit of the expectation in the suite, {file}."]
+    wanted = [each for each in validated if each.batch.expectations]
+    outcome = publish(wanted, docs_folder, as_name(name, suite.name), advice, {"Suite": suite.name})
     critical = any(not result.passed and result.severity == CRITICAL for result in outcome.results)
     page = Path(docs_folder.name) / PAGE
     passed = not critical and not outcome.broken

@@ -15,7 +15,7 @@ import polars as pl
 
 from core.config.run_config import ChecksConfig
 from core.errors import ReviewLMError
-from data_checks.engine import Batch, Validated, publish, validate
+from data_checks.engine import PAGE, Batch, Validated, publish, validate
 from data_checks.metrics.measure import MetricError, Report
 from data_checks.metrics.tables import Table
 from data_checks.metrics.texts import MEASURES
@@ -27,7 +27,14 @@ from models.tokens.vocabulary import UNK
 
 __all__ = ["CheckReport", "ExpectationResult", "check", "token_table"]
 
-PAGE = "index.html"
+ADVICE = {
+    "raw": ("`reviewlm quarantine show` lists the records that could not be read, with reason, source and line.",),
+}
+"""What a reader can do if an expectation on the table of a stage failed."""
+LIMITS = (
+    "If the data are as they should be, change a limit: `reviewlm config list checks` lists them, and "
+    "`--set checks.NAME=VALUE` sets one. All other limits are in data_checks/suites/expectations.py."
+)
 
 
 def check(
@@ -38,6 +45,7 @@ def check(
     name: str,
     facts: Mapping[str, Any] | None = None,
     report: Report | None = None,
+    data: str = "",
 ) -> CheckReport:
     """Validate a table against the suite of its stage and write the Data Docs.
 
@@ -51,6 +59,7 @@ def check(
         facts: Numbers that the stage reported about its result. "raw" needs `rows` and `quarantined`. "tokens" of a
             table needs those of `token_table`.
         report: Called with the number of rows done and the total.
+        data: Which data the table was made from, for the page.
 
     Raises:
         models.base.ModelError: The folder of a token stream cannot be opened.
@@ -68,7 +77,8 @@ def check(
     with_columns = validate(_columns(stage, types))
     rows = validate(_rows(case), limits.chunk_rows, report)
     judged = [with_columns, rows, *_whole(case, rows.extra)]
-    outcome = publish([each for each in judged if each.batch.expectations], docs_folder, name)
+    wanted = [each for each in judged if each.batch.expectations]
+    outcome = publish(wanted, docs_folder, name, [*ADVICE.get(stage, ()), LIMITS], {"Suite": stage, "Data": data})
     critical = any(not result.passed and result.severity == CRITICAL for result in outcome.results)
     page = Path(docs_folder.name) / PAGE
     return CheckReport(stage, name, not critical and not outcome.broken, outcome.results, page, outcome.broken)

@@ -28,7 +28,7 @@ from tasks.data.canaries import CANARIES_INPUT
 from tasks.progress import progress
 from tasks.stage import as_task_state, run_stage, show_facts, show_markdown, stage
 
-CHECK_VERSION = 4
+CHECK_VERSION = 5
 PREPARE_VERSION = 5
 VOCABULARY_VERSION = 4
 TOKENS_VERSION = 4
@@ -62,6 +62,7 @@ def check_table(config: RunConfig, stage: str, subject: Artifact, name: str = ""
             report = check(
                 stage, _checked_table(stage, subject), config.checks, work / "docs", label, subject.facts,
                 report=lambda done, total: tell(done, total=total),
+                data=f"{config.source.title} (stage {subject.stage}, digest {subject.digest})",
             )
         if report.broken:
             report.located(work).require()  # raises, so that a check that could not run is not stored

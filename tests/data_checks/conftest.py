@@ -2,8 +2,6 @@ import sys
 
 import pytest
 
-from data_checks import gx
-
 AT_COLLECTION = pytest.StashKey[frozenset[str]]()
 
 
@@ -15,10 +13,3 @@ def pytest_collection_finish(session):
 def modules_at_collection(request):
     """Modules that were imported when all tests of this run were collected, and none had run."""
     return request.config.stash[AT_COLLECTION]
-
-
-@pytest.fixture
-def without_pages(monkeypatch):
-    """Spare the time that the pages take: `test_data_docs.py` looks at those."""
-    for step in ("new_context", "store", "write_pages"):
-        monkeypatch.setattr(gx, step, lambda *_: None)

@@ -1,5 +1,10 @@
+import html
+import json
 import logging
 import os
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -7,7 +12,7 @@ import pytest
 
 from core.config.run_config import ChecksConfig
 from core.errors import CheckFailed, ConfigError, ReviewLMError
-from data_checks import gx
+from data_checks.docs.page import CheckedTable, CheckPage, Finding
 from data_checks.engine import MARKER, Batch, run
 from data_checks.gx import exception_in, expect
 from data_checks.metrics.tables import Table
@@ -28,6 +33,12 @@ def table(stars=5):
 
 def reported(folder, stars=5, name="clean"):
     return check("clean", table(stars), ChecksConfig(), folder / "docs", name)
+
+
+def text_of(page: Path) -> str:
+    """Return the words of a page without its tags and styles."""
+    body = page.read_text(encoding="utf-8").split("</head>")[1]
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", body)).split())
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +65,7 @@ def made_of(*results, broken=()):
     return CheckReport("raw", "example", passed, results, Path("docs/index.html"), broken)
 
 
-def test_the_pages_are_whole_and_lie_in_their_folder_alone(failed):
+def test_the_page_is_whole_and_lies_in_its_folder_alone(failed):
     folder, report = failed
     page = (folder / report.report_path).read_text(encoding="utf-8")
     assert "the clean table" in page
@@ -62,32 +73,86 @@ def test_the_pages_are_whole_and_lie_in_their_folder_alone(failed):
     assert list((folder / "elsewhere").iterdir()) == [], "nothing is left in the working directory"
 
 
-def test_the_pages_speak_the_same_words_as_the_report(failed):
+def test_the_page_speaks_the_same_words_as_the_report(failed):
     folder, report = failed
-    pages = "".join(path.read_text(encoding="utf-8") for path in (folder / "docs" / "validations").rglob("*.html"))
-    for each in report.failed:
-        assert each.sentence.split(" (observed")[0].split(" (the value")[0] in pages
+    page = (folder / report.report_path).read_text(encoding="utf-8")
+    for each in report.results:
+        assert html.escape(each.sentence.split(" (observed")[0]) in page
 
 
-def test_the_pages_never_quote_a_review(failed):
+def test_neither_page_nor_results_quote_a_review(failed):
     folder, _ = failed
-    assert all(SECRET not in path.read_text(encoding="utf-8") for path in (folder / "docs").rglob("*.html"))
+    for name in ("index.html", "validation.json"):
+        assert SECRET not in (folder / "docs" / name).read_text(encoding="utf-8")
 
 
-def test_beside_the_pages_lies_only_what_they_refer_to(failed):
-    """Great Expectations copies 4 MB of films and fonts to each report, of which the pages show none."""
+def test_the_page_needs_no_script_and_no_other_file_and_no_network(failed):
+    """Great Expectations' own pages load their styles and scripts from other hosts: blank without a network."""
     docs = failed[0] / "docs"
-    pages = "".join(path.read_text(encoding="utf-8") for path in docs.rglob("*.html"))
-    beside = [path for path in docs.rglob("*") if path.is_file() and path.suffix != ".html" and path.name != MARKER]
-    assert beside
-    assert all(path.name in pages for path in beside)
-    assert sum(path.stat().st_size for path in docs.rglob("*")) < 1_000_000
+    assert {path.name for path in docs.iterdir()} == {"index.html", "validation.json", MARKER}
+    page = (docs / "index.html").read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert re.findall(r"""(?:src|href)\s*=\s*["']?([^"'>]*)|url\(|@import|https?:""", page) == ["validation.json"]
 
 
-def test_an_earlier_report_is_replaced(tmp_path):
+def test_the_page_says_what_was_checked_when_and_what_failed_on_how_many_rows_with_examples(failed):
+    text = text_of(failed[0] / "docs" / "index.html")
+    assert "Failed: 2 of 19 expectations do not hold (critical: 2)." in text
+    assert re.search(r"Checked \d{4}-\d\d-\d\d \d\d:\d\d UTC", text)
+    assert "Suite clean" in text
+    assert "clean rows: 2 rows (columns: review_id, text, stars, bytes, split" in text
+    critical = text[text.index("critical: Stars are 1 to 5"):]
+    assert critical.index("Column stars Rows that fail 2 of 2 (100.00%) Examples 9") < 120
+    assert "expect_column_values_to_be_between" in critical
+    assert "max_value = 5" in critical
+
+
+def test_the_page_says_what_to_do_about_what_failed_and_nothing_if_all_holds(failed, tmp_path):
+    text = text_of(failed[0] / "docs" / "index.html")
+    assert "What to do A failed critical expectation stops a run" in text
+    assert "--set checks.NAME=VALUE sets one" in text
+    third = table().head(1).with_columns(split=pl.lit("validation"), text=pl.lit("c"), review_id=pl.lit("c"))
+    fourth = third.with_columns(split=pl.lit("train"), text=pl.lit("d"), review_id=pl.lit("d"))
+    check("clean", pl.concat([table(), third, fourth]), ChecksConfig(), tmp_path / "docs", "whole")
+    passed = text_of(tmp_path / "docs" / "index.html")
+    assert "Passed: all 19 expectations hold." in passed
+    assert "What to do" not in passed
+    assert "What failed" not in passed
+
+
+def test_severe_failures_come_first_and_lengths_stand_for_a_private_text():
+    def one(severity, sentence, private=False):
+        told = result(severity, sentence=sentence)
+        return Finding(told, "t", sentence, "text", "", "1 of 2 (50.00%)", ("31",), private)
+
+    page = CheckPage("t", datetime(2026, 11, 21, tzinfo=UTC), "1", [CheckedTable("t", 2, ("text",))],
+                     [one("info", "C"), one("warning", "B", True), one("critical", "A")])
+    assert [finding.sentence for finding in page.failed] == ["A", "B", "C"]
+    said = page.to_html()
+    assert said.count("the values of this column are not quoted") == 1
+    mild = replace(page, findings=page.findings[:2])
+    assert mild.verdict == "Passed: 2 of 2 expectations do not hold (warning: 1, info: 1)."
+    assert replace(mild, broken=[("D", "no such column")]).verdict == (
+        "Failed: 2 of 3 expectations do not hold (warning: 1, info: 1); 1 of 3 could not be evaluated."
+    )
+
+
+def test_the_results_lie_beside_the_page_in_the_form_of_great_expectations(failed):
+    from great_expectations.core.expectation_validation_result import expectationSuiteValidationResultSchema
+
+    written = json.loads((failed[0] / "docs" / "validation.json").read_text(encoding="utf-8"))
+    read = [expectationSuiteValidationResultSchema.load(each) for each in written]
+    assert [each.suite_name for each in read] == ["clean columns", "clean rows", "clean whole"]
+    assert [each.success for each in read] == [True, False, False]
+
+
+def test_an_earlier_report_is_replaced_also_that_of_an_earlier_release(tmp_path):
+    for folder in ("validations", "expectations", "static"):
+        (tmp_path / "docs" / folder).mkdir(parents=True)
+    (tmp_path / "docs" / MARKER).touch()
     for name in ("first", "second"):
         reported(tmp_path, name=name)
-    assert len(list((tmp_path / "docs" / "validations").rglob("*.html"))) == 3
+    assert {path.name for path in (tmp_path / "docs").iterdir()} == {"index.html", "validation.json", MARKER}
     assert "first" not in (tmp_path / "docs" / "index.html").read_text(encoding="utf-8")
 
 
@@ -182,8 +247,7 @@ def test_a_broken_check_is_an_error_of_ours_and_never_bad_data(tmp_path, monkeyp
     assert not isinstance(caught.value, CheckFailed)
 
 
-def test_results_keep_the_order_of_the_suite(tmp_path, monkeypatch):
-    monkeypatch.setattr(gx, "write_pages", lambda context: None)
+def test_results_keep_the_order_of_the_suite(tmp_path):
     words = ["last letter", "first letter", "any letter"]
     batch = Batch("t", Table.of(table()), [
         expect().ExpectColumnMaxToBeBetween(column="bytes", max_value=1, description=words[0]),

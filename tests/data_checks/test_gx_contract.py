@@ -22,10 +22,6 @@ IMPORTED = {
     },
     "great_expectations.core.run_identifier": {"RunIdentifier": ("run_name", "run_time")},
     "great_expectations.data_context.types.base": {"ProgressBarsConfig": ("globally",)},
-    "great_expectations.data_context.types.resource_identifiers": {
-        "ExpectationSuiteIdentifier": ("name",),
-        "ValidationResultIdentifier": ("expectation_suite_identifier", "run_id", "batch_identifier"),
-    },
     "great_expectations.expectations.expectation_configuration": {
         "ExpectationConfiguration": ("type", "kwargs", "severity", "description"),
     },
@@ -35,13 +31,7 @@ IMPORTED = {
 """Names that `data_checks/gx.py` imports from modules of the package, with the arguments that it gives them."""
 CALLED = {
     "great_expectations": ("get_context", "ExpectationSuite", "expectations", "__version__"),
-    "great_expectations.data_context:EphemeralDataContext": (
-        "add_data_docs_site", "delete_data_docs_site", "build_data_docs", "suites", "data_sources", "variables",
-        "validation_results_store",
-    ),
-    "great_expectations.data_context.store.validation_results_store:ValidationResultsStore": (
-        "store_validation_results",
-    ),
+    "great_expectations.data_context:EphemeralDataContext": ("suites", "data_sources", "variables"),
     "great_expectations.expectations.expectation_configuration:ExpectationConfiguration": (
         "to_domain_obj", "to_json_dict",
     ),

@@ -31,7 +31,6 @@ def report(folder, **limits):
     return CheckReport("raw", "numbers", not critical, outcome.results, folder / "docs/index.html", outcome.broken)
 
 
-@pytest.mark.usefixtures("without_pages")
 @pytest.mark.parametrize(
     ("limits", "blocks", "logged"),
     [

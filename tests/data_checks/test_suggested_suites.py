@@ -33,7 +33,6 @@ CORRUPTIONS = {
 }
 
 
-pytestmark = pytest.mark.usefixtures("without_pages")
 
 
 @pytest.fixture(scope="module")

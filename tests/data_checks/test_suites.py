@@ -160,7 +160,6 @@ SEVERITY = {
 }
 
 
-pytestmark = pytest.mark.usefixtures("without_pages")
 
 
 def hold(stage, folder, frame=None, **facts):

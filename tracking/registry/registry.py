@@ -25,6 +25,7 @@ from tracking.registry.versions import (
     CHALLENGER,
     CHAMPION,
     DESCRIPTION_LENGTH,
+    MODEL_DESCRIPTION,
     PREVIOUS,
     REFUSED,
     Version,
@@ -41,17 +42,6 @@ __all__ = [
     "CHALLENGER", "CHAMPION", "PREVIOUS", "ChampionChanged", "Registry", "Version", "bundle_in", "outcome_tags",
 ]
 log = logging.getLogger(__name__)
-DESCRIPTION = """Language models of reviews, registered by ReviewLM.
-
-| alias | version |
-|---|---|
-| @champion | in use: `reviewlm generate --model {name}` loads it |
-| @challenger | newest, not decided yet |
-| @previous | champion before; `reviewlm rollback --model {name} --why TEXT` goes back to it |
-
-The description of a version says what the promotion gate decided about it, by which figures and rules.
-`reviewlm history --model {name}` lists all decisions; they are kept in the model `{name}-decisions`.
-"""
 
 
 class Registry:
@@ -81,7 +71,7 @@ class Registry:
     def _create_model(self) -> None:
         try:
             with self.tracker.reaching() as client:
-                client.create_registered_model(self.name, description=DESCRIPTION.format(name=self.name))
+                client.create_registered_model(self.name, description=MODEL_DESCRIPTION.format(name=self.name))
         except ReviewLMError as error:
             if error_code(error) not in PRESENT:
                 raise

@@ -25,6 +25,18 @@ PROMOTED, REFUSED = "promoted", "refused"
 TAG_LENGTH, DESCRIPTION_LENGTH = 5000, 5000
 REFERENCE = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[\w-]{1,255})|/(?P<version>\d{1,9}))")
 SCHEME = "models:/"
+MODEL_DESCRIPTION = """Language models of reviews, registered by ReviewLM.
+
+| alias | version |
+|---|---|
+| @champion | in use: `reviewlm generate --model {name}` loads it |
+| @challenger | newest, not decided yet |
+| @previous | champion before; `reviewlm rollback --model {name} --why TEXT` goes back to it |
+
+The description of a version says what the promotion gate decided about it, by which figures and rules.
+`reviewlm history --model {name}` lists all decisions; they are kept in the model `{name}-decisions`.
+"""
+"""Description of a registered model in MLflow, for its name."""
 
 
 @dataclass(frozen=True)
