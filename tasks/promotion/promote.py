@@ -105,7 +105,7 @@ def decide(
 def described_version(config: RunConfig, challenger: Measured, decision: str, run_link: str) -> str:
     """Return the description of a version in MLflow: what it is, and what was decided about it."""
     spec = challenger.fitted.spec
-    made = f"Model **{literal(spec.name)}** ({spec.kind}), preset and data: {literal(config.title)}."
+    made = f"{literal(spec.name)} ({spec.kind}), made with preset and data: {literal(config.title)}."
     return f"{made} {pointer(run_link)}\n\n{decision}"
 
 

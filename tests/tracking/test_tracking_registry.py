@@ -55,7 +55,7 @@ def test_a_registered_model_is_the_challenger(store):
 def test_the_registered_model_says_what_its_aliases_mean_and_where_the_decisions_are(store):
     store.version("a")
     said = store.tracker.client.get_registered_model("reviewlm").description
-    assert all(f"| @{alias} |" in said for alias in (CHALLENGER, CHAMPION, PREVIOUS))
+    assert all(f"| `@{alias}` |" in said for alias in (CHALLENGER, CHAMPION, PREVIOUS))
     assert "`reviewlm history --model reviewlm`" in said
     assert "`reviewlm-decisions`" in said
 

@@ -29,9 +29,9 @@ MODEL_DESCRIPTION = """Language models of reviews, registered by ReviewLM.
 
 | alias | version |
 |---|---|
-| @champion | in use: `reviewlm generate --model {name}` loads it |
-| @challenger | newest, not decided yet |
-| @previous | champion before; `reviewlm rollback --model {name} --why TEXT` goes back to it |
+| `@champion` | in use: `reviewlm generate --model {name}` loads it |
+| `@challenger` | newest, not decided yet |
+| `@previous` | champion before; `reviewlm rollback --model {name} --why TEXT` goes back to it |
 
 The description of a version says what the promotion gate decided about it, by which figures and rules.
 `reviewlm history --model {name}` lists all decisions; they are kept in the model `{name}-decisions`.
