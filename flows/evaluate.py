@@ -21,7 +21,7 @@ def evaluate(config: RunConfig, prepared: Prepared, fitted: list[Fitted], parent
         return on_workers(measure_models, workers)(config, prepared, fitted, parent_run_id)
 
 
-@flow(name="evaluate", flow_run_name="evaluate, {config.title}", persist_result=False)
+@flow(name="evaluate", flow_run_name="{config.title}", persist_result=False)
 def measure_models(config: RunConfig, prepared: Prepared, fitted: list[Fitted], parent_run_id: str) -> Evaluated:
     """Score one model after the other, because their speeds are compared; then measure the rest in parallel."""
     scores = [score(config, model, prepared) for model in fitted]

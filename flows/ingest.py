@@ -14,7 +14,7 @@ from tasks.lineage.about_version import VersionSettings
 from tasks.stage import step, store_of
 
 
-@flow(name="ingest", flow_run_name="ingest, {config.title}", persist_result=False)
+@flow(name="ingest", flow_run_name="{config.title}", persist_result=False)
 def ingest(config: RunConfig) -> Artifact:
     """Return the data set. A critical finding of the suite "raw" stops the run here, before any training."""
     with step("ingest", "read and check the reviews"):
@@ -29,7 +29,7 @@ def recorded_or_read(chosen: VersionSettings) -> Artifact:
     return ingest(chosen.config) if known is None else known
 
 
-@flow(name="replay", flow_run_name="replay, {config.title}", persist_result=False)
+@flow(name="replay", flow_run_name="{config.title}", persist_result=False)
 def replay(config: RunConfig, quarantined: Artifact, fixed: Path | None = None) -> Artifact:
     """Return the data set with the records recovered from its quarantine (see `corpus.quarantine.replay`)."""
     dataset = replay_quarantine(config, quarantined, fixed)

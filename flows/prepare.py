@@ -29,7 +29,7 @@ def prepare(config: RunConfig, dataset: Artifact) -> Prepared:
         return on_workers(prepare_data, config.execution.workers)(config, dataset)
 
 
-@flow(name="prepare", flow_run_name="prepare, {config.title}", persist_result=False)
+@flow(name="prepare", flow_run_name="{config.title}", persist_result=False)
 def prepare_data(config: RunConfig, dataset: Artifact) -> Prepared:
     """Clean and check the data; then draw the data card beside the vocabularies, token streams and their checks."""
     clean = clean_and_split(config, dataset)

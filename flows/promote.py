@@ -16,7 +16,7 @@ from tasks.promotion.score_now import score_challenger, score_champion
 from tasks.stage import step
 
 
-@flow(name="promote", flow_run_name="promote, {config.title}", persist_result=False)
+@flow(name="promote", flow_run_name="{config.title}", persist_result=False)
 def promote(
     config: RunConfig, prepared: Prepared, evaluated: Evaluated, parent_run_id: str, drift: Artifact | None = None
 ) -> Promotion:

@@ -14,7 +14,7 @@ from tasks.stage import step
 from tasks.tracking.track import log_inputs
 
 
-@flow(name="fit-models", flow_run_name="fit-models, {config.title}", persist_result=False)
+@flow(name="fit-models", flow_run_name="{config.title}", persist_result=False)
 def fit_models(config: RunConfig, prepared: Prepared, parent_run_id: str) -> list[Fitted]:
     """Return the fitted models in the configuration's order.
 

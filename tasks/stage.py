@@ -185,9 +185,9 @@ def describe_flow_run(config: RunConfig) -> None:
     if context is None or context.flow_run is None:
         return
     run = context.flow_run
-    name = f"{context.flow.name if context.flow else 'flow'}, {config.title}"
-    if run.name != name:
-        run.name, run.tags = name, sorted({*run.tags, f"preset: {config.preset}", f"data: {config.source.title}"})
+    if run.name != config.title:
+        run.name = config.title
+        run.tags = sorted({*run.tags, f"preset: {config.preset}", f"data: {config.source.title}"})
         with suppress(Exception), get_client(sync_client=True) as client:  # a name is no reason to fail
             client.update_flow_run(run.id, name=run.name, tags=run.tags)
 

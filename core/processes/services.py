@@ -38,7 +38,7 @@ SERVERS = {
     "mlflow": ("MLflow server", "tracking.mlflow_server", "/health"),
 }
 """Name, application and page that tells when it is ready, of each web server."""
-Report = Callable[[str, float, str], object]
+Report = Callable[[str, float | None, str], object]
 HEALTHY_SECONDS = 120.0
 STOP_SECONDS = 20.0
 INTERRUPTED_SECONDS = 0.5
@@ -99,7 +99,7 @@ def start(home: Path, report: Report = lambda step, seconds, note: None) -> dict
 
     Args:
         home: Home folder of the services.
-        report: Called after each step with its name, its seconds, and a note about it.
+        report: Called with the name of each step, before it without seconds, and after it with its seconds and a note.
 
     Raises:
         ReviewLMError: A service does not answer in time; its log file is named and everything started here is stopped.
@@ -220,8 +220,9 @@ def _serve(home: Path, services: dict[str, Service], name: str, module: str, hea
 
 @contextmanager
 def _timed(report: Report, step: str) -> Iterator[list[str]]:
-    """Report a step and its seconds when the block ends; the block may add notes to the list."""
+    """Report a step when the block begins, and its seconds when it ends; the block may add notes to the list."""
     began, notes = time.monotonic(), list[str]()
+    report(step, None, "")
     yield notes
     report(step, time.monotonic() - began, "; ".join(notes))
 

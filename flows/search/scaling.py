@@ -54,7 +54,7 @@ def scaling(
     }
 
 
-@flow(name="fit-small-ones", flow_run_name="fit-small-ones, {plan.config.title}", persist_result=False)
+@flow(name="fit-small-ones", flow_run_name="{plan.config.title}", persist_result=False)
 def fit_small_ones(plan: ScalingPlan, prepared: Prepared, parent_run_id: str) -> list[SmallFit]:
     """Fit all small models in parallel, one per worker of the configuration."""
     with interruptible_fits():

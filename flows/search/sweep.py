@@ -61,7 +61,7 @@ def sweep(
             return summarise_sweep(plan, study, finalists, run_id)
 
 
-@flow(name="fit-trials", flow_run_name="fit-trials, {plan.config.title}", persist_result=False)
+@flow(name="fit-trials", flow_run_name="{plan.config.title}", persist_result=False)
 def fit_trials(plan: SweepPlan, prepared: Prepared, study: Study, parent_run_id: str) -> None:
     """Fit trials in parallel, one per worker of the configuration, until the study has the wanted number."""
     running: list[PrefectFuture[Any]] = []
@@ -82,7 +82,7 @@ def fit_trials(plan: SweepPlan, prepared: Prepared, study: Study, parent_run_id:
                     return
 
 
-@flow(name="fit-finalists", flow_run_name="fit-finalists, {plan.config.title}", persist_result=False)
+@flow(name="fit-finalists", flow_run_name="{plan.config.title}", persist_result=False)
 def fit_finalists(plan: SweepPlan, prepared: Prepared, study: Study, parent_run_id: str) -> list[Finalist]:
     """Fit the best trials again with seeds that the search has not used."""
     best, confidence = finalists_of(plan, study), plan.config.sweep.confidence

@@ -120,6 +120,8 @@ def show_run(result: Mapping[str, Any]) -> None:
     verdict = "promoted to @champion" if result["promoted"] else "not promoted"
     terminal.say(f"Challenger '{result['challenger']}' {verdict}: {result['reason']}")
     terminal.say(f"Champion: version {result['champion_version']}. MLflow run: {result['mlflow_run_id']}")
+    if page := result.get("mlflow_page"):
+        terminal.say(f"Page of the run, after `make ui`: {page}", whole=True)
 
 
 def show_report(result: Mapping[str, Any], to_open: bool = False) -> None:

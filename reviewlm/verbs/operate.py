@@ -25,20 +25,22 @@ def ui_start(preset: Preset = "small", set: Set = None, json: Json = False) -> N
 
     config = configured(preset, set)
     require_whole(f"sqlite:///{config.home / DATABASE}")
-    terminal.say("Starting the servers; the first start takes about a minute …")
+    terminal.say("Starting the pages; the first start takes about a minute.")
     result = services.start(config.home, _show_step)
-    result["runs"] = tracker_at(config).runs_page
+    runs = tracker_at(config).runs_page
     terminal.say()
     terminal.show_facts(result)
-    terminal.say(f"\nOpen the runs: {result['runs']}")
+    terminal.say(f"\nOpen the runs in MLflow: {runs}")
     if sys.stdout.isatty() and not json:  # a password must not end up in a file or a log
         terminal.say()
         terminal.show_facts(_login(config.home))
-    terminal.last_line(result, json)
+    terminal.last_line({**result, "runs": runs}, json)
 
 
-def _show_step(step: str, seconds: float, note: str) -> None:
-    terminal.say(f"{seconds:6.1f} s  {step}{f': {note}' if note else ''}")
+def _show_step(step: str, seconds: float | None, note: str) -> None:
+    """Write the name of a step when it begins, and the rest of the line when it ends."""
+    sys.stdout.write(f"  {step} … " if seconds is None else f"{seconds:.1f} s{f', {note}' if note else ''}\n")
+    sys.stdout.flush()
 
 
 @ui_app.command("password")

@@ -14,6 +14,7 @@ from prefect.context import TaskRunContext
 
 from core.config.run_config import RunConfig
 from core.errors import disk_errors
+from core.markdown import code
 from core.output import write_output
 from core.processes.interrupts import during
 from core.store import Artifact
@@ -75,7 +76,9 @@ def write_report(
         tracker.log_text(evaluated.named(results.winner).fitted.run_id, card, CARD_FILE)
     write_all_runs(config.home / REPORTS)
     if TaskRunContext.get() is not None:
-        create_link_artifact(link=file.as_uri(), link_text=headline(results), key="report")
+        link = tracker.link(run_id, REPORT_FILE)  # a browser opens no file from a page of Prefect
+        where = f"File: {code(str(file))}"
+        create_link_artifact(link=link, link_text=headline(results), key="report", description=where)
     log.debug("report: %s (%.1f MB)", file, file.stat().st_size / 1e6)
     return str(file)
 

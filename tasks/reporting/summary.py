@@ -16,7 +16,7 @@ from tasks.evaluation.evaluate import Measured
 from tasks.fitting.fit import Fitted
 from tasks.promotion.promote import Promotion
 from tasks.stage import flat, stages_of_this_run
-from tasks.tracking.track import JOURNAL
+from tasks.tracking.track import JOURNAL, tracker_of
 
 FLOOR_STATEMENT = (
     "The exact cost of these test reviews to the grammar that wrote them: no model can need less on average."
@@ -52,6 +52,7 @@ class RunSummary:
     mlflow_run_id: str
     report: str
     hints: list[str]
+    mlflow_page: str
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values."""
@@ -61,7 +62,10 @@ class RunSummary:
 def summarise(
     config: RunConfig, prepared: Prepared, evaluated: Evaluated, promotion: Promotion, run_id: str, report: str = ""
 ) -> RunSummary:
-    """Return the summary of a whole run; *report* is the path of its report, empty if there is none."""
+    """Return the summary of a whole run; *report* is the path of its report, empty if there is none.
+
+    The page of the run in MLflow opens while `reviewlm ui start` runs.
+    """
     stages = stages_of_this_run()
     return RunSummary(
         **_compared(config, evaluated),
@@ -75,6 +79,7 @@ def summarise(
         mlflow_run_id=run_id,
         report=report,
         hints=hints_of(prepared, evaluated),
+        mlflow_page=tracker_of(config).link(run_id),
     )
 
 

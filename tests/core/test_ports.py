@@ -12,7 +12,7 @@ import pytest
 from core.processes import services
 from core.processes.ports import FILE, address_of, free_port, keep_ports, kept_ports
 
-Step = tuple[str, float, str]
+Step = tuple[str, float | None, str]
 
 
 @pytest.fixture
@@ -40,7 +40,9 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 def started(home: Path) -> tuple[dict[str, str], list[Step]]:
     steps: list[Step] = []
-    return services.start(home, lambda *step: steps.append(step)), steps
+    result = services.start(home, lambda *step: steps.append(step))
+    assert [name for name, seconds, _ in steps[::2] if seconds is None] == [name for name, *_ in steps[1::2]]
+    return result, steps[1::2]
 
 
 def test_a_link_leads_to_the_port_that_the_home_gets_when_its_pages_start(
@@ -66,7 +68,7 @@ def test_starting_tells_each_step_its_seconds_and_the_addresses(tmp_path: Path, 
     assert [name for name, *_ in steps] == [
         "Prefect server", "MLflow server", "pools, limits and deployments", "worker of cpu-pool"
     ]
-    assert all(0 <= seconds < 60 for _, seconds, _ in steps)
+    assert all(seconds is not None and 0 <= seconds < 60 for _, seconds, _ in steps)
     assert [note.split(",")[0] for *_, note in steps[:2]] == [launched["prefect"], launched["mlflow"]]
     assert result["logs"] == str(tmp_path / "logs")
 

@@ -63,7 +63,7 @@ def named() -> None:
     part(resolve("demo", ["data/yelp.csv", "more.json"], None))
 
 
-@flow(name="part", flow_run_name="part, {config.title}", persist_result=False)
+@flow(name="part", flow_run_name="{config.title}", persist_result=False)
 def part(config: RunConfig) -> None:
     resolve("small", None, None)
 
@@ -73,7 +73,7 @@ def test_a_flow_run_says_its_preset_and_its_data_in_its_name_and_tags(prefect_se
         state = named(return_state=True)
     with get_client(sync_client=True) as client:
         run = client.read_flow_run(state.state_details.flow_run_id)
-    assert run.name == "named, demo, yelp.csv and 1 more"
+    assert run.name == "demo, yelp.csv and 1 more"
     assert {"preset: demo", "data: yelp.csv and 1 more", f"{PREFIX}{this_process()}"} <= set(run.tags)
 
 

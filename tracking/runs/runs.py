@@ -223,10 +223,14 @@ class Tracker(Connection):
         ]
         self.write(Write("datasets", run_id, {"datasets": described}))
 
-    def link(self, run_id: str) -> str:
-        """Return the address of a run in the MLflow UI, or of the UI itself while MLflow does not know the run."""
+    def link(self, run_id: str, file: str = "") -> str:
+        """Return the address of a run in the MLflow UI, or of the UI itself while MLflow does not know the run.
+
+        With *file*, the page shows that file of the run.
+        """
+        page = f"/artifacts/{file}" if file else ""
         try:
-            return f"{self.ui}/#/experiments/{self.experiment_id}/runs/{self.known_id(run_id)}?{TRAINING_VIEW}"
+            return f"{self.ui}/#/experiments/{self.experiment_id}/runs/{self.known_id(run_id)}{page}?{TRAINING_VIEW}"
         except TrackingUnavailable:
             return self.ui
 
