@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import typer
 
+from core.errors import ReviewLMError
 from reviewlm import terminal
 from reviewlm.options import Json, Preset, Set, configured
 
@@ -27,10 +29,11 @@ def ui_start(preset: Preset = "small", set: Set = None, json: Json = False) -> N
     require_whole(f"sqlite:///{config.home / DATABASE}")
     terminal.say("Starting the pages; the first start takes about a minute.")
     result = services.start(config.home, _show_step)
-    runs = tracker_at(config).runs_page
+    runs = result["MLflow"]
+    with suppress(ReviewLMError):  # another tracking server that is away is no reason to fail
+        runs = tracker_at(config).runs_page
     terminal.say()
-    terminal.show_facts(result)
-    terminal.say(f"\nOpen the runs in MLflow: {runs}")
+    terminal.show_facts({**result, "MLflow": runs})  # its address alone opens a welcome page
     if sys.stdout.isatty() and not json:  # a password must not end up in a file or a log
         terminal.say()
         terminal.show_facts(_login(config.home))

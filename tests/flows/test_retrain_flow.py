@@ -53,6 +53,8 @@ def test_mlflow_has_a_parent_with_one_child_per_model_and_links_to_prefect(ran: 
     parent = client.get_run(ran.result["mlflow_run_id"])
     assert parent.info.status == "FINISHED"
     assert parent.data.tags["prefect.flow_run_id"]
+    assert parent.data.tags["checks"].endswith("checks, no critical expectation failed")
+    assert len([name for name in parent.data.tags if not name.startswith("mlflow.")]) <= 8
     children = client.search_runs(
         [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
     )
@@ -84,7 +86,7 @@ def test_figures_data_docs_samples_tokenizer_and_decision_are_in_mlflow(ran: Ran
     client = mlflow_client(ran)
     parent = artifacts_of(client, ran.result["mlflow_run_id"])
     assert {"plots/loss_curves.png", "plots/perplexity_by_model.png", "plots/bits_per_byte_by_stars.png"} <= parent
-    assert {"decision.json", "decision.md", "models.json", "config.json"} <= parent
+    assert {"decision.json", "decision.md", "models.json", "config.json", "checks.json"} <= parent
     assert any(path.startswith("data_docs/raw/") and path.endswith("index.html") for path in parent)
     child = artifacts_of(client, ran.result["models"][1]["mlflow_run_id"])
     assert {"samples.json", "suggestions.json", "per_star.json", "tokenizer/vocabulary.json", "figures.json"} <= child

@@ -91,7 +91,7 @@ def history(tracker, run_id):
     """All points of all metrics in MLflow but those of the clock."""
     client = open_client(tracker.uri)
     return {
-        name: [(point.step, point.value) for point in client.get_metric_history(run_id, name)]
+        own_metric_name(name): [(point.step, point.value) for point in client.get_metric_history(run_id, name)]
         for name in client.get_run(run_id).data.metrics if own_metric_name(name) not in CLOCK
     }
 

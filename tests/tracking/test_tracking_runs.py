@@ -52,6 +52,8 @@ def test_prefect_and_mlflow_find_each_other_in_one_step(tracker: Tracker):
     assert tracker.tag(run_id, "mlflow.note.content") == "**why**"
     page = f"{address_of(tracker.artifact_root.parent, 'mlflow')}/#/experiments/{tracker.experiment_id}/runs/{run_id}"
     assert tracker.link(run_id) == f"{page}?workflowType=machine_learning"
+    assert tracker.link(run_id, "report.html") == f"{page}/artifacts/report.html?workflowType=machine_learning"
+    assert tracker.runs_page == f"{page.rpartition('/')[0]}?workflowType=machine_learning"
 
 
 def test_links_follow_the_setting_and_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

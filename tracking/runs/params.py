@@ -69,7 +69,7 @@ def legal_name(name: str) -> str:
 def metric_name(name: str) -> str:
     """Return the name of a metric in MLflow: legal, and in a group that its chart page shows at the right place."""
     group, slash, rest = legal_name(name).partition("/")
-    return f"{GROUPS.get(group, group)}/{rest}" if slash else group
+    return f"{GROUPS.get(group, group)}/{rest}"[:NAME_LENGTH] if slash else group
 
 
 def own_metric_name(stored: str) -> str:

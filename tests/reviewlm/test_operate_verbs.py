@@ -1,0 +1,52 @@
+"""`ui start` names each step, and leads to the runs in MLflow, not to its welcome page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from core.processes import services
+from reviewlm.cli import app
+
+RUNS = "http://127.0.0.1:5077/#/experiments/{}/runs?workflowType=machine_learning"
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch, migrated_home: Path) -> Path:
+    """A home folder whose services are only said to be started."""
+    def start(home: Path, report: services.Report) -> dict[str, str]:
+        report("MLflow server", None, "")
+        report("MLflow server", 2.5, "http://127.0.0.1:5077, because another program uses port 5000")
+        return {"Prefect": "http://127.0.0.1:4277", "MLflow": "http://127.0.0.1:5077", "logs": str(home / "logs")}
+
+    monkeypatch.setenv("REVIEWLM_MLFLOW_URL", "http://127.0.0.1:5077")
+    monkeypatch.setattr(services, "start", start)
+    return migrated_home
+
+
+def ui_start(*options: str) -> list[str]:
+    done = CliRunner().invoke(app, ["ui", "start", *options], catch_exceptions=False)
+    assert done.exit_code == 0
+    return done.stdout.splitlines()
+
+
+def test_each_step_is_one_line_and_the_address_shown_is_that_of_the_runs(started: Path) -> None:
+    lines = ui_start()
+    step = "  MLflow server … 2.5 s, http://127.0.0.1:5077, because another program uses port 5000"
+    assert step in lines
+    assert [line.split() for line in lines if line.startswith("MLflow")] == [["MLflow", RUNS.format(1)]]
+    assert any(line.startswith("logs") for line in lines)
+
+
+def test_the_json_has_the_address_of_the_server_and_that_of_the_runs(started: Path) -> None:
+    found: dict[str, Any] = json.loads(ui_start("--json")[-1])
+    assert (found["MLflow"], found["runs"]) == ("http://127.0.0.1:5077", RUNS.format(1))
+
+
+def test_a_tracking_server_that_is_away_does_not_stop_the_pages(started: Path) -> None:
+    lines = ui_start("--set", "execution.tracking_uri=http://127.0.0.1:9")
+    assert ["MLflow", "http://127.0.0.1:5077"] in [line.split() for line in lines]
