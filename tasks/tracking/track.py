@@ -23,6 +23,7 @@ from prefect.states import State
 from core.config.run_config import RunConfig
 from core.environment import home_folder
 from core.errors import CheckFailed, NotAuthorized, ReviewLMError, TrackingUnavailable
+from core.markdown import literal
 from core.processes.ports import address_of
 from core.store import Artifact
 from evaluation.scoring.metrics import Figures
@@ -95,7 +96,7 @@ def tracking_was_away(task: Any, run: Any, state: State[Any]) -> bool:
 def prefect_link() -> str:
     """Return a Markdown link to the Prefect flow run, for a run's description; empty outside a flow."""
     tags = prefect_tags()
-    return f"[Prefect run {tags[tag.FLOW_RUN_NAME]}]({tags[tag.FLOW_RUN_URL]})" if tags else ""
+    return f"[Prefect run {literal(tags[tag.FLOW_RUN_NAME])}]({tags[tag.FLOW_RUN_URL]})" if tags else ""
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from core.config.run_config import RunConfig
 from core.processes.identity import this_machine, this_process
 from flows.retrain import resolve
 from flows.server.own_runs import PREFIX, end_left_runs, end_runs, ended_with_process
+from tasks.tracking.track import prefect_link
 
 pytestmark = pytest.mark.slow
 
@@ -75,6 +76,18 @@ def test_a_flow_run_says_its_preset_and_its_data_in_its_name_and_tags(prefect_se
         run = client.read_flow_run(state.state_details.flow_run_id)
     assert run.name == "demo, yelp.csv and 1 more"
     assert {"preset: demo", "data: yelp.csv and 1 more", f"{PREFIX}{this_process()}"} <= set(run.tags)
+
+
+@flow(name="linked", persist_result=False)
+def linked() -> str:
+    resolve("demo", ["a](www.evil.example).csv"], None)
+    return prefect_link()
+
+
+def test_the_name_of_a_file_is_text_in_the_link_from_mlflow(prefect_server: None) -> None:
+    link = linked().replace("\\]", "")
+    assert link.startswith("[Prefect run demo, a(")
+    assert link.count("](") == 1
 
 
 def test_a_configuration_names_its_data_in_a_few_words() -> None:
