@@ -33,7 +33,8 @@ def ui_start(preset: Preset = "small", set: Set = None, json: Json = False) -> N
     with suppress(ReviewLMError):  # another tracking server that is away is no reason to fail
         runs = tracker_at(config).runs_page
     terminal.say()
-    terminal.show_facts({**result, "MLflow": runs})  # its address alone opens a welcome page
+    terminal.show_facts({name: value for name, value in result.items() if name != "MLflow"})
+    terminal.say(f"\nOpen the runs in MLflow: {runs}", whole=True)  # its address alone opens a welcome page
     if sys.stdout.isatty() and not json:  # a password must not end up in a file or a log
         terminal.say()
         terminal.show_facts(_login(config.home))
