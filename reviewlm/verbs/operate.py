@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from core.errors import ReviewLMError
 from reviewlm import terminal
 from reviewlm.options import Json, Preset, Set, configured
 
@@ -22,16 +20,14 @@ def ui_start(preset: Preset = "small", set: Set = None, json: Json = False) -> N
     """Start Prefect server, MLflow UI and workers, create pools and limits, deploy, and print the addresses."""
     from core.processes import services
     from tracking.client import require_whole
-    from tracking.logged_models.opening import tracker_at
-    from tracking.moved_home import DATABASE
+    from tracking.moved_home import ARTIFACTS, DATABASE
+    from tracking.runs.runs import Tracker
 
     config = configured(preset, set)
-    require_whole(f"sqlite:///{config.home / DATABASE}")
+    require_whole(database := f"sqlite:///{config.home / DATABASE}")
     terminal.say("Starting the pages; the first start takes about a minute.")
     result = services.start(config.home, _show_step)
-    runs = result["MLflow"]
-    with suppress(ReviewLMError):  # another tracking server that is away is no reason to fail
-        runs = tracker_at(config).runs_page
+    runs = Tracker(database, config.execution.experiment, config.home / ARTIFACTS, ui=result["MLflow"]).runs_page
     terminal.say()
     terminal.show_facts({name: value for name, value in result.items() if name != "MLflow"})
     terminal.say(f"\nOpen the runs in MLflow: {runs}", whole=True)  # its address alone opens a welcome page
