@@ -20,6 +20,7 @@ from typer.main import get_command
 
 from core.config.neural_choice import chosen_model
 from core.config.presets import PRESETS, load_config, parse_config
+from core.config.run_config import RunConfig
 from reviewlm.cli import app
 from tests.documentation.code_blocks import PAGES, ROOT, WAYS, Block, Command, blocks, commands
 from tests.long_cases import long_but
@@ -133,7 +134,7 @@ def test_a_documented_command_can_be_typed(block: Block, command: Command) -> No
     else:
         assert name in {*UNCHECKED, *KNOWN}
     if command.file.endswith(".toml"):
-        require_preset(tomllib.loads(command.stdin))
+        preset_of(tomllib.loads(command.stdin))
 
 
 @pytest.mark.long
@@ -150,8 +151,8 @@ def test_mlflow_understands_the_commands_that_name_it() -> None:
         group.make_context("mlflow", words)
 
 
-def require_preset(options: dict[str, Any]) -> None:
-    """Validate a preset, or a part of one, which is merged into the preset `demo`."""
+def preset_of(options: dict[str, Any]) -> RunConfig:
+    """Return the configuration of a preset, or of a part of one, which is merged into the preset `demo`."""
     parent = load_config(options.pop("extends", "demo")).model_dump(mode="json")
     models = options.pop("models", [])
     if isinstance(models, dict):  # [models.training] alone: a part of a model
@@ -159,7 +160,7 @@ def require_preset(options: dict[str, Any]) -> None:
     merged = {**parent, **{name: _merged(parent.get(name), value) for name, value in options.items()}}
     named = {model["name"]: model for model in models}
     kept = [] if "baseline" in options else [named.pop(one["name"], one) for one in parent["models"]]
-    parse_config({**merged, "models": [*kept, *named.values()]})
+    return parse_config({**merged, "models": [*kept, *named.values()]})
 
 
 def _merged(old: Any, new: Any) -> Any:
@@ -168,12 +169,12 @@ def _merged(old: Any, new: Any) -> Any:
 
 @pytest.mark.parametrize("block", of("toml", "preset"), ids=str)
 def test_the_settings_of_a_block_exist_and_are_in_range(block: Block) -> None:
-    require_preset(tomllib.loads(block.text))
+    assert preset_of(tomllib.loads(block.text)).models
 
 
 @pytest.mark.parametrize("block", of("json", "output"), ids=str)
 def test_json_is_json(block: Block) -> None:
-    json.loads(block.text)
+    assert json.loads(block.text)
 
 
 @pytest.mark.parametrize("block", of("python", "parsed", "run"), ids=str)

@@ -66,4 +66,6 @@ def test_a_shell_block_succeeds(block: Block, project: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize("block", PYTHON, ids=str)
 def test_a_python_block_about_the_champion_succeeds(block: Block, project: Path) -> None:
-    exec(compile(block.text, str(block), "exec"), {})
+    names: dict[str, object] = {}
+    exec(compile(block.text, str(block), "exec"), names)
+    assert names.keys() - {"__builtins__"}, "the block defines nothing: it may not have run"
