@@ -96,7 +96,9 @@ def test_a_static_model_is_not_put_in_the_shade_by_one_that_adapts():
     assert pareto_front(rows) == [True, False, True, False]
 
 
-def test_the_command_line_shows_two_tables_each_with_its_baseline(capsys):
+def test_the_command_line_shows_two_tables_each_with_its_baseline(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")  # wide enough for headings that are not folded
+
     def model(name, adaptation, baseline, gain):
         test = {"perplexity": 9.0, "word_perplexity": 9.0, "bits_per_byte": 1.0, "open_bits_per_byte": 0.8,
                 "gain": gain, "reviews": 1}  # fmt: skip

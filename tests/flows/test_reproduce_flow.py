@@ -185,6 +185,7 @@ def test_a_flipped_byte_of_the_tokens_is_found_by_verify_and_a_changed_tag_befor
     from core.lineage.check import require_whole, verify
     from tasks.lineage.gather import recorded_version
     from tasks.tracking.track import registry_of
+    from tracking.tags import PACKED, packed, unpacked
 
     store = shutil.copytree(registered.home / "store", tmp_path / "store")
     assert verify(registered.record, store, registered.bundle, registered.record.root) == []
@@ -196,9 +197,11 @@ def test_a_flipped_byte_of_the_tokens_is_found_by_verify_and_a_changed_tag_befor
 
     registry = registry_of(registered.config)
     with registry.tracker.reaching() as client:
-        client.set_model_version_tag(registry.name, "1", LINEAGE_TAG, "another")
+        stored = client.get_model_version(registry.name, "1").tags
+        changed = packed({**unpacked(stored), LINEAGE_TAG: "another"})
+        client.set_model_version_tag(registry.name, "1", PACKED, changed[PACKED])
         try:
             with pytest.raises(Damaged, match="differs from the one that it was registered with"):
                 recorded_version(registered.config, "1")
         finally:
-            client.set_model_version_tag(registry.name, "1", LINEAGE_TAG, registered.record.root)
+            client.set_model_version_tag(registry.name, "1", PACKED, stored[PACKED])

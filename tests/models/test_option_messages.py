@@ -16,7 +16,7 @@ from models.specs import DynamicSpec, NGramSpec, RecurrentSpec, TrainingSpec, Vo
         (RecurrentSpec, {"hidden": 0}, "hidden is 0; it must be at least 1 and at most 65,536"),
         (RecurrentSpec, {"hidden": 10**5000}, "hidden is far too large; it must be a whole number"),
         (RecurrentSpec, {"hidden": 1.5}, "hidden is 1.5; it must be a whole number"),
-        (RecurrentSpec, {"cells": "old"}, "cells is 'old'; it must be one of fused, own"),
+        (RecurrentSpec, {"cells": "old"}, "cells is 'old'; it must be one of fused, reference"),
         (RecurrentSpec, {"hiden": 3}, "RecurrentSpec has no option 'hiden' in this version"),
         (RecurrentSpec, {"training": 3}, "training is 3; it must be a section of options"),
         (RecurrentSpec, {"training": {"batch": 0}},

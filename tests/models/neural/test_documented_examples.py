@@ -5,7 +5,7 @@ from __future__ import annotations
 import doctest
 from pathlib import Path
 
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "training.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "concepts" / "models" / "training.md"
 
 
 def test_the_worked_example_of_automatic_differentiation_gives_27_and_4_and_a_half() -> None:

@@ -151,8 +151,8 @@ def test_a_training_that_diverges_says_so():
 
 
 def test_the_example_of_the_documentation_gives_what_it_says(tmp_path, monkeypatch):
-    page = Path(__file__).resolve().parents[3] / "docs" / "labelling.md"
-    (example,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    page = Path(__file__).resolve().parents[3] / "docs" / "concepts" / "models" / "labelling.md"
+    (example,) = re.findall(r"```python run\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     exec(example, names)
