@@ -19,6 +19,7 @@ from models.neural.optimization.comparison import ALL, GRID
 from reviewlm import options
 from reviewlm.cli import app
 from reviewlm.verbs import optimizers
+from tasks.stage import recorded_stages
 
 TINY = str(Path(__file__).parents[1] / "flows" / "tiny.toml")
 
@@ -155,7 +156,7 @@ def test_who_interrupts_is_told_what_is_kept(own_home: Path, monkeypatch: pytest
 
     flows = SimpleNamespace(
         lr_find=flow, sweep=flow, prepare_private_server=lambda: None, end_left_runs=lambda: None,
-        ended_with_process=nullcontext,
+        ended_with_process=nullcontext, recorded_stages=recorded_stages,
     )
     monkeypatch.setattr(options, "import_module", lambda name: flows)
     options.run_flow("sweep", TINY, None, [])
