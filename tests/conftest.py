@@ -40,9 +40,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class FlowsTogether(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            own_server = nodeid.startswith("tests/flows/test_locked_servers.py")
-            flows = nodeid.startswith("tests/flows/") and not own_server
-            return "flows" if flows else super()._split_scope(nodeid)
+            return "flows" if nodeid.startswith("tests/flows/") else super()._split_scope(nodeid)
 
     return FlowsTogether(config, log)
 

@@ -17,7 +17,7 @@ from core.credentials import credentials_of, password_of
 from core.processes import services
 from core.processes.ports import keep_ports
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]  # tests/core/test_web_guard.py checks the guard itself
 EVIL = "http://evil.example"
 READ = {"prefect": ("POST", "/api/flow_runs/filter", b'{"limit": 1}'),
         "mlflow": ("POST", "/api/2.0/mlflow/experiments/search", b'{"max_results": 1}')}
@@ -122,7 +122,6 @@ print(json.dumps(found))
 """
 
 
-@pytest.mark.long
 def test_the_server_of_a_single_command_is_closed_to_pages_and_open_to_its_flow(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     done = subprocess.run([sys.executable, "-c", ALONE, str(tmp_path)], env=environment, capture_output=True, text=True)

@@ -22,11 +22,11 @@ from models.streams import write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from tasks.fitting.job import FitJob
-from tests.long_cases import long_but
 from tracking.client import open_client
 from tracking.runs.params import own_metric_name
 from tracking.runs.runs import Tracker
 
+pytestmark = pytest.mark.long  # one kill -9 of a fit is in tests/models/neural/test_checkpoint.py
 STORES, KILLS = 5, 4
 PRELOAD = [
     "tasks.fitting.fit_worker", "models.neural.recurrent", "models.neural.training.trainer", "torch._dynamo",
@@ -147,7 +147,7 @@ def test_the_drill_is_long_enough_and_of_every_kind(undisturbed):
     assert journal
 
 
-@pytest.mark.parametrize("store", long_but(range(STORES), {0}))
+@pytest.mark.parametrize("store", range(STORES))
 def test_a_killed_fit_ends_as_if_nothing_had_happened(start, job, tracker, undisturbed, tmp_path, store):
     """In every other store there are restart points at evaluations only; MLflow is told after every death."""
     expected, metrics, counts = undisturbed

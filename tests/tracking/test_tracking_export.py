@@ -245,6 +245,7 @@ def test_a_wrong_row_is_refused_as_the_callers_mistake(model: Any, row: dict[str
     assert caught.value.get_http_status_code() == 400
 
 
+@pytest.mark.long
 def test_the_smoke_test_fails_a_model_that_does_not_and_says_why(store):
     uri = store.model("a")
     [sampling] = (store.tracker.artifact_root / "models").rglob("sampling.py")
