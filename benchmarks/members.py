@@ -1,4 +1,4 @@
-"""Train networks of one recipe side by side, each in its own process, and average their probabilities.
+"""Train the ensemble of `benchmarks.quality`: networks that differ in their seeds, one process each; average them.
 
 Two networks on two cores share nothing, so neither waits for the other. They differ only in their seeds, so they
 overfit in different ways. Probabilities are averaged, not their logarithms, so the mean sums to one.

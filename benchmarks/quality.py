@@ -1,4 +1,4 @@
-"""Measure the perplexity of the neural models on texts with known figures, within an hour on two cores.
+"""Measure the perplexity of neural models on Penn Treebank and the Chicago reviews, within an hour on two cores.
 
     python -m benchmarks.quality ptb --data DATA --work FOLDER
     python -m benchmarks.quality chicago --data DATA --work FOLDER

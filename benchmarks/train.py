@@ -1,4 +1,4 @@
-"""Compare training with PyTorch's word_language_model: time to its perplexity, tokens per second, use of the CPU.
+"""Compare training speed with PyTorch's word_language_model: time to equal its perplexity, tokens per second, CPU.
 
     python -m benchmarks.train --data DATA --peer PEERS --quick
     python -m benchmarks.train --data DATA --peer PEERS --write            (90 CPU seconds of the peer, and 20 by batch)

@@ -1,1 +1,1 @@
-"""Apply random damage to all data from outside the program; `python -m benchmarks.fuzz --minutes 120 --seed 1`."""
+"""Fuzz all code that reads files, settings or requests; `python -m benchmarks.fuzz --minutes 120 --seed 1`."""

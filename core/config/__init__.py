@@ -1,1 +1,1 @@
-"""The configuration of a run: its sections, presets and search space."""
+"""Define and load the configuration of a run: its sections, its presets, and the search space of a sweep."""

@@ -1,4 +1,4 @@
-"""Define the base class of all sections of the configuration."""
+"""Define the base class of configuration sections: immutable, without unknown keys or infinite numbers."""
 
 from __future__ import annotations
 
