@@ -60,7 +60,10 @@ Temperature = Annotated[
 TopP = Annotated[
     float, typer.Option("--top-p", min=0, max=1, help="Use only the likeliest words, up to this total probability.")
 ]
-Stars = Annotated[int | None, typer.Option("--stars", min=0, max=5, help="Rating. Default: as in the data.")]
+Stars = Annotated[int | None, typer.Option(
+    "--stars", min=0, max=5,
+    help="Star rating of the review, 0 for unknown. Default: weighted as in the training data.",
+)]
 Result = TypeVar("Result")
 WHOLE_FLOWS = {name: f"flows.{name}" for name in ("retrain", "compare", "drift", "reproduce", "rescore")} | {
     name: f"flows.search.{name}" for name in ("lr_find", "optimizers", "scaling", "sweep")

@@ -82,7 +82,7 @@ class RecurrentSpec:
             `models/neural/fused/`; "reference" uses the equations of `models/neural/layers/cells.py`. The results are
             equal up to rounding.
         tied: Output rows are the embedding's rows.
-        dropout: On embeddings, between layers and on the output of the last layer.
+        dropout: Dropout on embeddings, between layers and on the output of the last layer.
         variational: Use one dropout mask for all positions of a window instead of one per position. A window that is
             read in pieces gets a new mask for each piece (`models/neural/layers/dropout.py`). So do the other masks
             below that are drawn per window.
@@ -93,8 +93,8 @@ class RecurrentSpec:
         form: For the "gru" kind: "cudnn" applies the reset gate after the matrix product with the state, "cho" before
             it (Cho et al. 2014, the form of most text books; needs cells "reference").
         embedding_dropout: Share of the vocabulary whose embedding is zeroed in a window (Gal & Ghahramani 2016).
-        input_dropout: On the embeddings that enter the first layer; None uses `dropout`.
-        output_dropout: On the last layer's output; None uses `dropout`.
+        input_dropout: Dropout on the embeddings that enter the first layer; "none" uses `dropout`.
+        output_dropout: Dropout on the last layer's output; "none" uses `dropout`.
         weight_drop: Share of the recurrent weights zeroed in a window (DropConnect; Merity et al. 2017).
         layer_norm: Normalise the gates' inputs (Ba, Kiros & Hinton 2016; needs cells "reference").
         forget_bias: Initial bias of the forget gate of the "lstm" kind.

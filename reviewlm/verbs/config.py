@@ -87,7 +87,8 @@ def explain(
         raise ConfigError("There is no such setting", where=setting, remedy=remedy)
     one, value = found[setting]
     facts = {"setting": setting, "value": value, "default": one.default, "values": one.values, "since": one.since}
-    terminal.show_facts(facts)
+    shown = f"{facts['value']}  (preset {preset}{', --set' if set else ''})"
+    terminal.show_facts({**facts, "value": shown})
     terminal.say(f"\n{one.meaning}")
     terminal.last_line({**facts, "preset": preset, "meaning": one.meaning}, json)
 

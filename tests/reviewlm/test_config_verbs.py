@@ -56,6 +56,11 @@ def test_a_setting_is_explained_with_range_default_and_meaning() -> None:
     assert len(one["meaning"].split()) >= 5
 
 
+def test_the_value_of_a_setting_is_shown_with_its_preset() -> None:
+    done = CliRunner().invoke(app, ["config", "explain", "models.lstm.hidden", "--preset", "demo"])
+    assert "value    256  (preset demo)" in done.stdout
+
+
 def test_a_setting_is_explained_under_its_old_name() -> None:
     assert told("explain", "models.lstm.training.window")["setting"] == "models.lstm.training.bptt_len"
 
