@@ -79,7 +79,7 @@ def _raw_whole(case: Case, extra: Extra) -> tuple[dict[str, Any], list[Any]]:
             column="lost", min_value=0, max_value=0, description=f"All {rows:,} reviews read are in the table"),
         gx.ExpectColumnMaxToBeBetween(
             column="quarantined", max_value=limit,
-            description=f"At most {limit:.1%} of the records are in quarantine (the value is the share)"),
+            description=f"At most {limit:.1%} of the records are in quarantine"),
     ]
 
 

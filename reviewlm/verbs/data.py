@@ -62,7 +62,7 @@ def synth(
 def quarantine_show(
     input: VersionInput = None, preset: VersionPreset = "", set: Set = None, json: Json = False
 ) -> None:
-    """Summarise the records that could not be ingested, with an example of each reason.
+    """Count the rejected records by reason, with an example.
 
     Without --input: of the champion's data, or of the only data set if there is no champion.
     """
@@ -82,7 +82,10 @@ def quarantine_export(
     ] = None,
     input: VersionInput = None, preset: VersionPreset = "", set: Set = None, json: Json = False,
 ) -> None:
-    """Write the records of `quarantine show` to a file in which the field `raw` can be corrected."""
+    """Write rejected records to a file for correction.
+
+    Correct the field `raw` of its lines, then run `reviewlm quarantine replay --fixed FILE`.
+    """
     require_output(out)
     told, file = _quarantine(preset, input, set)
     from corpus.quarantine.records import export
@@ -99,7 +102,10 @@ def quarantine_replay(
     input: VersionInput = None, preset: VersionPreset = "", set: Set = None,
     verbose: Verbose = False, json: Json = False,
 ) -> None:
-    """Read quarantined records again, with other settings or corrected, and add those that are now valid."""
+    """Read rejected records again and add the valid ones.
+
+    They are read with other settings (--set), or after correction (--fixed).
+    """
     if fixed is not None:
         require_file(fixed, "--fixed")
     chosen, _ = _quarantined(preset, input, set)
