@@ -24,6 +24,7 @@ from made_registry import register
 MISTAKES: list[tuple[list[str], int, str]] = [
     (["compare", "champion", "99"], 2, "There is no version 99"),
     (["compare", "champion", "nobody"], 2, "'nobody' is neither an alias"),
+    (["compare", "champion", "previous"], 2, "no other version was champion before"),
     (["compare", "champion", "kn5", "--input", "nosuch.csv"], 3, "nosuch.csv"),
     (["compare", "champion", "kn5", "--set", "models.lsmt.hidden=3"], 2, "did you mean 'lstm'?"),
     (["drift"], 2, "no new reviews"),

@@ -12,6 +12,7 @@ import sqlite3
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,9 +95,15 @@ def asked_model(config: RunConfig, tracker: Tracker) -> str:
     name = config.promotion.model_name
     if name != OWN_MODEL or registered(tracker, name) or not registered(tracker, DEMO_MODEL):
         return name
+    _warn_of_demo(tracker.uri, name)
+    return DEMO_MODEL
+
+
+@cache
+def _warn_of_demo(uri: str, name: str) -> None:
+    """Log once per registry and process that the demo's model is used; a command asks for its name several times."""
     log.warning("no model of yours is registered as '%s' yet: using the demo's, '%s'. `reviewlm run --input "
                 "FILES` makes yours", name, DEMO_MODEL)  # fmt: skip
-    return DEMO_MODEL
 
 
 def about(config: RunConfig, reference: str) -> RunConfig:

@@ -19,7 +19,7 @@ from core.errors import ConfigError, ReviewLMError
 from core.lineage.record import Lineage
 from tracking.logged_models.opening import Found, asked_model, find_version, locate, tracker_at, versions_of
 from tracking.registry.lineage import record_of
-from tracking.registry.versions import CHAMPION, Reference
+from tracking.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, Reference
 
 WHERE = ("execution.", "promotion.model_name")
 """Prefixes of the settings that locate the registry and the model in it."""
@@ -118,9 +118,15 @@ def no_such_model(config: RunConfig, reference: str) -> ConfigError:
         return ConfigError(
             f"There is no version {reference}", where=name, remedy=f"one of {numbers}; see `reviewlm history`"
         )
+    if reference in (PREVIOUS, CHALLENGER, CHAMPION):
+        return ConfigError(
+            f"No version of '{name}' has the alias '{reference}'", value=reference,
+            cause="no other version was champion before" if reference == PREVIOUS else "",
+            remedy=f"a version's number ({numbers}), or the name of a fitted model; see `reviewlm history`",
+        )
     return ConfigError(
         f"'{reference}' is neither an alias of a registered version nor a model of this configuration", value=reference,
-        remedy=f"a version's number ({numbers}), an alias (champion, previous …), or one of "
+        remedy=f"a version's number ({numbers}), an alias (see `reviewlm history`), or one of "
         f"{', '.join(spec.name for spec in config.models)}",
     )
 
