@@ -181,6 +181,9 @@ def read_texts(file: str) -> list[str]:
     """
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise Unreadable("There is no such file", where=file, remedy="check the spelling and the working directory, or "
+                         "write the texts to standard input and give '-'") from error  # fmt: skip
     except (OSError, UnicodeDecodeError) as error:
         raise Unreadable("The file cannot be read as UTF-8 text", where=file, cause=str(error)) from error
     lines = [line for line in text.split("\n") if line.strip()]  # splitlines() also cuts at U+2028 etc. in texts

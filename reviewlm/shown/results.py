@@ -52,8 +52,9 @@ def _show_compared(models: Sequence[Mapping[str, Any]], baseline: str, floor: An
     several = len({model["unit"] for model in models}) > 1
     terminal.show_rows(rows, title, [name for name in SPARE if not (several and name == "unit")])
     if any("±" in str(value) for row in rows for value in row.values()):
-        luck = f"; ≈: the difference to {base} may be chance" if base else ""
-        terminal.say(f"±: half of the confidence interval over reviews{luck}")
+        change = f"; vs {base}: change of open bits/byte" if base else ""
+        luck = ", ≈ if it may be chance" if any("≈" in str(value) for row in rows for value in row.values()) else ""
+        terminal.say(f"±: half of the confidence interval over reviews{change}{luck}")
     if baseline and not base:
         kind = "variant of it that adapts" if _adapts(models[0]) else "static variant of it"
         terminal.say(f"No baseline for this table: '{baseline}' cannot be compared with it, and the run has no {kind}.")

@@ -108,5 +108,8 @@ def _show_scores(result: Mapping[str, Any]) -> None:
     """Write the totals of scored texts, and explain what the closed figure leaves out."""
     terminal.show_facts(result)
     if result["oov"]:
-        terminal.say(f"bits_per_byte counts the {result['oov']:,} unknown words as <unk>, which costs almost nothing. "
-                     "open_bits_per_byte includes the cost of their letters: compare texts and models by it.")
+        words = "unknown word" if result["oov"] == 1 else f"{result['oov']:,} unknown words"
+        terminal.say(f"bits_per_byte counts the {words} as <unk>, which costs almost nothing. open_bits_per_byte "
+                     "includes the cost of spelling: compare texts and models by it.")
+    if result["spelling_nats"]:
+        terminal.say("spelling_nats: the cost of what the tokens leave out (letters of unknown words, case, spaces).")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -98,12 +98,23 @@ def history(
     from tracking.registry.events import complaints
 
     events, versions, damage = registry.decisions(), registry.version_rows(), complaints(registry.events())
-    shown = [{name: value for name, value in row.items() if name != "run_id"} for row in events]
-    terminal.show_rows(shown, f"Decisions about {registry.name}, the newest first", ("state", "who", "against"))
-    terminal.show_rows(versions, f"Versions of {registry.name}", ("run_id", "kind", "family", "created"))
+    shown = [{name: value for name, value in row.items() if name != "run_id"} for row in _to_the_minute(events)]
+    terminal.show_rows(shown, f"Decisions about {registry.name}, the newest first", ("state", "against", "who"))
+    terminal.show_rows(
+        _to_the_minute(versions), f"Versions of {registry.name}", ("run_id", "kind", "family", "created (UTC)")
+    )
     for sentence in damage:
         terminal.say(f"The decision log was tampered with: {sentence}.")
     terminal.last_line({"model": registry.name, "versions": versions, "events": events, "damage": damage}, json)
+
+
+def _to_the_minute(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Shorten ISO times in UTC to the minute, so that a narrow terminal has room for the columns beside them."""
+    return [
+        {f"{name} (UTC)" if name in ("when", "created") else name:
+         value[:16].replace("T", " ") if name in ("when", "created") else value for name, value in row.items()}
+        for row in rows
+    ]  # fmt: skip
 
 
 @app.command()

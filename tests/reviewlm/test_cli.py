@@ -56,13 +56,13 @@ def test_synth_prints_its_facts_as_json_and_is_the_same_for_the_same_seed(tmp_pa
             (("run", "--nonsense"), 2, "No such option"),
             (("generate",), 7, "no champion"),
             (("suggest", "the food was"), 7, "no champion"),
-            (("score", "/no/such/file"), 3, "cannot be read"),
+            (("score", "/no/such/file"), 3, "There is no such file"),
             (("generate", "--stars", "7"), 2, "stars"),
         ],
         {
             (("run", "--set", "models.1.hiden=3"), 2, "did you mean 'hidden'"),
             (("generate",), 7, "no champion"),
-            (("score", "/no/such/file"), 3, "cannot be read"),
+            (("score", "/no/such/file"), 3, "There is no such file"),
         },
     ),
 )

@@ -111,7 +111,8 @@ def test_the_table_of_models_fits_common_terminals_and_says_what_it_leaves_out(
     results.show_models({"models": models, "baseline": "kn5", "floor": floor})
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines())) <= number
-    for whole in ("kn5+lstm", "unigram", "1.874 ±0.010", "+218.3%"):
+    assert "≈" not in shown, "the sign is explained only where it is shown"
+    for whole in ("kn5+lstm", "unigram", "1.874 ±0.010", "+218.3%", "vs kn5: change of open"):
         assert whole in shown
     assert (f"Left out, because the terminal has {number} columns: {left_out}." in shown) == bool(left_out)
 

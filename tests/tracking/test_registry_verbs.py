@@ -190,6 +190,8 @@ def test_history_tells_decisions_and_versions_and_notices_a_changed_one(shop: Sh
         (3, "", "refused"), (2, "champion", "promoted"), (1, "previous", "promoted"),
     ]
     assert told["damage"] == []
+    when = told["events"][0]["when"]
+    assert (len(when), when[-6:]) == (25, "+00:00"), "JSON keeps the seconds and the time zone"
     shop.registry.tracker.client.delete_model_version("reviewlm-decisions", "2")
     assert shop.json("history")["damage"] == ["event 2 is gone"]
     assert "tampered with: event 2 is gone" in shop.run("history").stdout
