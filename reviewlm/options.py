@@ -62,7 +62,7 @@ TopP = Annotated[
 ]
 Stars = Annotated[int | None, typer.Option(
     "--stars", min=0, max=5,
-    help="Star rating of the review, 0 for unknown. Default: weighted as in the training data.",
+    help="Star rating, 0: unknown. Default: `generate` draws it as in the training data, others take 0.",
 )]
 Result = TypeVar("Result")
 WHOLE_FLOWS = {name: f"flows.{name}" for name in ("retrain", "compare", "drift", "reproduce", "rescore")} | {

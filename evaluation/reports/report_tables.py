@@ -17,8 +17,8 @@ from models.adaptation import STATIC
 Row = dict[str, Any]
 ABOUT_MODELS = (
     "On the test reviews, best first; every token and the end of each review scored once. In brackets: {confidence} "
-    "bootstrap intervals. Bits per byte (unknown words spelt out, folded case and spaces paid for) compare all models, "
-    "perplexities only models of one vocabulary."
+    "bootstrap intervals. Bits per byte are open here (unknown words spelt out, folded case and spaces paid for) and "
+    "compare all models, perplexities only models of one vocabulary."
 )
 MODEL_COLUMNS: Mapping[str, Callable[[Row], str]] = {
     "bits per byte": lambda row: with_interval(row, BITS, below=True),

@@ -46,6 +46,7 @@ def lineage(
     aliases = ", ".join(found.version.aliases)
     terminal.say(f"version {found.version.version}{f' ({aliases})' if aliases else ''}: {record.model}, {record.kind}")
     terminal.say(f"bundle {record.bundle}\nroot   {record.root}")
+    terminal.say("Stage or source, its digest, hash of its content, size, when (UTC), duration, commit of the code:")
     for line in tree_lines(record, {finding.key: finding.state for finding in findings}):
         terminal.say(line)
     for finding in findings:
