@@ -114,8 +114,10 @@ def fitted(rows: Sequence[Mapping[str, str]], spare: Sequence[str], columns: int
         del least[left_out[-1]]
     if room < 0:
         return Table(None)
-    for name in sorted(least, key=lambda name: natural[name] - least[name]):  # the most columns without a line break
-        more = min(room, natural[name] - least[name])
+    missing = {name: natural[name] - least[name] for name in least}
+    for name in sorted(missing, key=lambda name: missing[name]):  # the most columns without a line break
+        all_fit = sum(missing.values()) <= room
+        more = min(missing.pop(name), room if all_fit or not missing else room // 2)  # leave half to wider columns
         least[name], room = least[name] + more, room - more
     return Table(least, tuple(left_out))
 

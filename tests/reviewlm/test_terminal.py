@@ -117,6 +117,14 @@ def test_the_table_of_models_fits_common_terminals_and_says_what_it_leaves_out(
     assert (f"Left out, because the terminal has {number} columns: {left_out}." in shown) == bool(left_out)
 
 
+def test_two_wide_columns_share_the_room_so_that_neither_becomes_a_column_of_single_words() -> None:
+    rows = [{"purpose": "word " * 40, "models": "lstm, " * 12}]
+    table = fitted(rows, (), 80)
+    assert table.columns is not None
+    assert sum(table.columns.values()) + 2 * 3 + 1 == 80
+    assert min(table.columns.values()) >= 30
+
+
 def test_a_table_without_spare_columns_becomes_a_list_whose_names_are_whole(
     columns: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
