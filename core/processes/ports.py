@@ -16,6 +16,8 @@ from core.output import write_output
 
 FILE = "ports.json"
 DEFAULT_PORTS = {"prefect": 4200, "mlflow": 5000}
+PORTS = range(1024, 65_536)
+"""Ports that a program of a user may take."""
 
 
 def address_of(home: Path, name: str) -> str:
@@ -25,8 +27,9 @@ def address_of(home: Path, name: str) -> str:
     """
     ports = kept_ports(home)
     if name not in ports:
-        ports[name] = free_port(DEFAULT_PORTS[name])
-        with suppress(OSError, ReviewLMError):  # a home that is read-only: only the link is at stake
+        ports[name] = DEFAULT_PORTS[name]
+        with suppress(OSError, ReviewLMError):  # no free port, or a home that is read-only: only the link is at stake
+            ports[name] = free_port(DEFAULT_PORTS[name])
             keep_ports(home, ports)
     return f"http://127.0.0.1:{ports[name]}"
 
@@ -35,7 +38,7 @@ def kept_ports(home: Path) -> dict[str, int]:
     """Return the ports of this home by service; none for a service that was never started or linked to."""
     with suppress(OSError, ValueError, AttributeError):
         kept = json.loads((home / FILE).read_text(encoding="utf-8"))
-        return {name: port for name in DEFAULT_PORTS if isinstance(port := kept.get(name), int)}
+        return {name: kept[name] for name in DEFAULT_PORTS if kept.get(name) in PORTS}
     return {}
 
 
@@ -47,7 +50,7 @@ def keep_ports(home: Path, ports: Mapping[str, int]) -> None:
 
 def free_port(wanted: int) -> int:
     """Return *wanted*, or the next port that no other program uses."""
-    for port in range(wanted, wanted + 100):
+    for port in range(wanted, min(wanted + 100, PORTS.stop)):
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):  # on POSIX it sets SO_REUSEADDR
             return port
     raise ReviewLMError(

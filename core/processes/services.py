@@ -223,8 +223,13 @@ def _timed(report: Report, step: str) -> Iterator[list[str]]:
     """Report a step when the block begins, and its seconds when it ends; the block may add notes to the list."""
     began, notes = time.monotonic(), list[str]()
     report(step, None, "")
-    yield notes
-    report(step, time.monotonic() - began, "; ".join(notes))
+    try:
+        yield notes
+    except BaseException:
+        notes.append("failed")
+        raise
+    finally:
+        report(step, time.monotonic() - began, "; ".join(notes))
 
 
 def _launch(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from core.errors import ReviewLMError
 from core.processes import services
 from core.processes.ports import FILE, address_of, free_port, keep_ports, kept_ports
 
@@ -58,9 +59,21 @@ def test_a_link_leads_to_the_port_that_the_home_gets_when_its_pages_start(
 def test_a_link_of_a_home_without_folder_or_with_a_damaged_file_is_still_a_link(tmp_path: Path) -> None:
     assert address_of(tmp_path / "none", "prefect").startswith("http://127.0.0.1:")
     assert not (tmp_path / "none").exists()
-    (tmp_path / FILE).write_text('["no ports"]')
-    assert kept_ports(tmp_path) == {}
+    for damaged in ('["no ports"]', '{"prefect": 99999, "mlflow": "5000"}'):
+        (tmp_path / FILE).write_text(damaged)
+        assert kept_ports(tmp_path) == {}
     assert address_of(tmp_path, "prefect").startswith("http://127.0.0.1:")
+
+
+def test_a_machine_without_a_free_port_has_links_to_the_default_port(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*address: Any) -> None:
+        raise PermissionError("no sockets here")
+
+    monkeypatch.setattr(socket, "create_server", refuse)
+    assert address_of(tmp_path, "mlflow") == f"http://127.0.0.1:{services.DEFAULT_PORTS['mlflow']}"
+    assert kept_ports(tmp_path) == {}
 
 
 def test_starting_tells_each_step_its_seconds_and_the_addresses(tmp_path: Path, launched: dict[str, str]) -> None:
@@ -83,6 +96,20 @@ def test_another_port_than_the_default_or_the_kept_one_is_told_with_its_conseque
     assert prefect == f"{launched['prefect']}, because another program uses port {taken}"
     assert mlflow.endswith(f"another program uses port {taken}; links of earlier runs lead to that port")
     assert kept_ports(tmp_path)["mlflow"] != taken
+
+
+def test_a_step_that_fails_ends_its_line(
+    tmp_path: Path, launched: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(environment: dict[str, str]) -> None:
+        raise ReviewLMError("Prefect does not answer")
+
+    monkeypatch.setattr(services, "_deploy", fail)
+    steps: list[Step] = []
+    with pytest.raises(ReviewLMError):
+        services.start(tmp_path, lambda *step: steps.append(step))
+    (name, seconds, note) = steps[-1]
+    assert (name, seconds is not None, note) == ("pools, limits and deployments", True, "failed")
 
 
 def test_a_port_is_free_or_the_next_one_is_taken(taken: int) -> None:
