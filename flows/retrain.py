@@ -18,7 +18,7 @@ from tasks.data.drift import measure_drift
 from tasks.data.family import warn_of_other_family
 from tasks.reporting.report import make_report
 from tasks.reporting.summary import RunSummary, summarise
-from tasks.stage import describe_flow_run, recorded_stages
+from tasks.stage import describe_flow_run
 from tasks.tracking.track import parent_run
 
 
@@ -45,7 +45,7 @@ def resolve(preset: str, input: list[str] | None, overrides: list[str] | None) -
 
 def run_pipeline(config: RunConfig) -> RunSummary:
     """Run all stages under one MLflow parent run."""
-    with recorded_stages(), parent_run(config, "retrain") as run_id:
+    with parent_run(config, "retrain") as run_id:
         warn_of_other_family(config)
         dataset = ingest(config)
         drift = measure_drift(config, dataset, run_id)  # for the user; the gate only records it

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
+from datetime import UTC, datetime
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -180,7 +181,7 @@ def run_version_flow(
 
 
 def _run(name: str, kept: str, preset: str, *given: Any, **arguments: Any) -> dict[str, Any]:
-    started = time.monotonic()
+    begun, clock = datetime.now(UTC), time.monotonic()
     logging.getLogger(__name__).info("starting; a temporary Prefect server needs some seconds to get ready")
     with interrupts.resumable(kept), reaching_prefect():
         import_module("flows.server.private_server").prepare_private_server()
@@ -190,9 +191,9 @@ def _run(name: str, kept: str, preset: str, *given: Any, **arguments: Any) -> di
         asking.start()
         chosen: Callable[..., dict[str, Any]] = getattr(import_module(WHOLE_FLOWS.get(name, "flows.partial")), name)
         asking.join()
-        with own_runs.ended_with_process(), import_module("tasks.stage").recorded_stages() as record:
+        with own_runs.ended_with_process(), import_module("tasks.stage").recorded_stages(begun) as record:
             result = chosen(preset, *given, **arguments)
-    show_stages(record, time.monotonic() - started)
+    show_stages(record, time.monotonic() - clock)
     return result
 
 

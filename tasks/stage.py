@@ -37,6 +37,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 RETRY_DELAYS = [2.0, 10.0]
 """Seconds before each retry of a stage that may be retried."""
+MINUTE = "%Y-%m-%d %H:%M UTC"
+"""How reports and MLflow write the time at which a run began."""
 log = logging.getLogger(__name__)
 
 
@@ -126,9 +128,12 @@ def run_stage(
 
 
 @contextmanager
-def recorded_stages() -> Iterator[RunRecord]:
-    """Record which stages are built or reused within this block; a block within it goes on with its record."""
-    record = _record.get() or RunRecord()
+def recorded_stages(begun: datetime | None = None) -> Iterator[RunRecord]:
+    """Record which stages are built or reused within this block; a block within it goes on with its record.
+
+    *begun* is when the run began, if that was before this block.
+    """
+    record = _record.get() or RunRecord(started=begun or datetime.now(UTC))
     token = _record.set(record)
     try:
         yield record
@@ -160,10 +165,10 @@ def stages_of_this_run() -> list[tuple[str, bool]]:
     return [(one.stage, one.reused) for one in record.stages] if record else []
 
 
-def started() -> datetime | None:
-    """Return when the current run began; None outside of `recorded_stages`."""
+def started() -> datetime:
+    """Return when the current run began (UTC); outside of `recorded_stages`, now."""
     record = _record.get()
-    return record.started if record else None
+    return record.started if record else datetime.now(UTC)
 
 
 def as_task_state(built: Built) -> Artifact:

@@ -52,7 +52,7 @@ def _cells(name: str, record: Mapping[str, Any]) -> list[tuple[str, float | None
     run, winner = record["run"], winner_of(record)
     gain = winner.get("gain")
     return [
-        (run.get("started") or run.get("made", name), None), (run.get("preset", "–"), None), (record["winner"], None),
+        (run.get("started", name), None), (run.get("preset", "–"), None), (record["winner"], None),
         (amount(winner[BITS]), winner[BITS]), ("–" if gain is None else f"{gain:.1%}", gain),
         (amount(winner["perplexity"]), winner["perplexity"]), (f"{winner['reviews']:,}", winner["reviews"]),
         (record["outcome"], None), (run.get("took", "–"), None),

@@ -30,16 +30,16 @@ from tasks.evaluation.compare import Evaluated
 from tasks.evaluation.evaluate import FIGURES_FILE, SAMPLES_FILE, Measured
 from tasks.evaluation.observe import CONTEXT_FILE, RELIABILITY_FILE, TOKEN_SCORES_FILE
 from tasks.fitting.fit import bundle_digest
+from tasks.progress import duration
 from tasks.promotion.choose import best_allowed
 from tasks.promotion.promote import Promotion
 from tasks.reporting.summary import hints_of
-from tasks.stage import git_commit, started
+from tasks.stage import MINUTE, git_commit, started
 from tasks.tracking.track import JOURNAL, prefect_tags, tracker_of
 from tracking import tags as tag
 
 COUNTS = {"records": "records read", "rows": "reviews in the data set", "quarantined": "records in quarantine",
           "duplicates": "repeated reviews left out"}  # fmt: skip
-MINUTE = "%Y-%m-%d %H:%M UTC"
 
 
 def results_of(
@@ -130,19 +130,12 @@ def _digests(dataset: Artifact, prepared: Prepared, evaluated: Evaluated) -> dic
 
 
 def _run(config: RunConfig, run_id: str) -> dict[str, str]:
-    commit, begun, now = git_commit(), started(), datetime.now(UTC)
-    when = {"started": begun.strftime(MINUTE), "took": _duration((now - begun).total_seconds())} if begun else {
-        "made": now.strftime(MINUTE)
-    }  # fmt: skip
+    commit, begun = git_commit(), started()
+    took = duration((datetime.now(UTC) - begun).total_seconds())
     return {
-        "preset": config.preset, **when, **({"commit": commit[:12]} if commit else {}), "MLflow run": run_id,
+        "preset": config.preset, "started": f"{begun:{MINUTE}}", "took": took,
+        **({"commit": commit[:12]} if commit else {}), "MLflow run": run_id,
     }  # fmt: skip
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def _links(config: RunConfig, prepared: Prepared, run_id: str, promotion: Promotion | None) -> dict[str, str]:

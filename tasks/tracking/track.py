@@ -11,7 +11,6 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ from models.specs import ModelSpec, parts_of
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit_process import interrupted
 from tasks.fitting.resources import SYSTEM_JOURNAL
-from tasks.stage import describe_flow_run, git_commit
+from tasks.stage import MINUTE, describe_flow_run, git_commit, recorded_stages, started
 from tasks.tracking.parameters import parameters_of
 from tracking import tags as tag
 from tracking.logged_models.bundles import has_bundle
@@ -109,7 +108,7 @@ def parent_run(config: RunConfig, name: str, known: str = "") -> Iterator[str]:
     Raises:
         TrackingUnavailable: MLflow does not answer within `execution.tracking_patience` seconds.
     """
-    tracker = tracker_of(config)
+    tracker, begun = tracker_of(config), started()
     tracker.wait(config.execution.tracking_patience)  # detect a wrong address now, not after hours of work
     end_abandoned(tracker)
     describe_flow_run(config)
@@ -119,10 +118,9 @@ def parent_run(config: RunConfig, name: str, known: str = "") -> Iterator[str]:
     if run_id:
         tracker.set_tags(run_id, about)
     else:
-        began = datetime.now().strftime("%Y-%m-%d %H:%M")
-        run_id = tracker.start_run(f"{name}, {config.title}, {began}", tags, None)
+        run_id = tracker.start_run(f"{name}, {config.title}, {begun:{MINUTE}}", tags, None)
     _link_from_prefect(tracker, run_id)
-    with ended_on_error(tracker, run_id):
+    with recorded_stages(begun), ended_on_error(tracker, run_id):
         tracker.log_params(run_id, {"preset": config.preset, "seed": config.seed, "models": len(config.models)})
         tracker.log_text(run_id, config.model_dump_json(indent=2), "config.json")
         yield run_id

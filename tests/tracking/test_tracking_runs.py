@@ -222,10 +222,11 @@ def test_a_data_set_is_recorded_with_our_digest_and_its_columns(tracker: Tracker
 
 
 def test_tags_that_are_too_long_are_cut_and_end_states_arrive(tracker: Tracker):
-    run_id = tracker.start_run("a")
+    run_id = tracker.start_run("a" * 300)  # PostgreSQL refuses more than 250
     tracker.set_tags(run_id, {"reason": "x" * 9000, "n": 3})
     tracker.end_run(run_id, "FAILED")
     run = tracker.client.get_run(run_id)
+    assert len(run.info.run_name) == 250
     assert run.data.tags["reason"].endswith("(shortened, 9000 characters)")
     assert run.data.tags["n"] == "3"
     assert run.info.status == "FAILED"

@@ -19,7 +19,7 @@ from core.errors import ReviewLMError, TrackingUnavailable
 from tracking.connection import TRAINING_VIEW, Connection
 from tracking.runs import open_runs, sync
 from tracking.runs.outbox import Outbox, Write
-from tracking.runs.params import TAG_LENGTH, flatten, legal_name, metric_name, own_metric_name, shorten
+from tracking.runs.params import NAME_LENGTH, TAG_LENGTH, flatten, legal_name, metric_name, own_metric_name, shorten
 from tracking.runs.writes import table_texts
 from tracking.tags import (
     COMMIT,
@@ -105,7 +105,8 @@ class Tracker(Connection):
         own |= open_runs.process_tags()
         if parent_run_id:
             own[PARENT] = parent_run_id
-        details = {"name": name, "tags": _tags({**own, **(tags or {})}), "time": _now(), "unless": unless}
+        own |= tags or {}
+        details = {"name": shorten(name, NAME_LENGTH), "tags": _tags(own), "time": _now(), "unless": unless}
         local = sync.new_run()
         with open_runs.starting():
             run_id = self.write(Write("start", local, details)) or local

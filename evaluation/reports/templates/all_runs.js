@@ -49,7 +49,7 @@ function compare() {
   make(compared, "h2", "Two runs beside each other");
   const [a, b] = pair;
   const heads = ["A", "B"];
-  pair.forEach((run, place) => make(compared, "p", `${heads[place]}, ${run.run.started || run.run.made}: ${run.headline}`));
+  pair.forEach((run, place) => make(compared, "p", `${heads[place]}, ${run.run.started}: ${run.headline}`));
   table("Figures of the two winners", ["figure", ...heads, "B against A"], Object.entries(figures).map(([key, name]) => {
     const [then, now] = [winner(a)[key], winner(b)[key]];
     const known = typeof then === "number" && typeof now === "number" && then !== 0;
