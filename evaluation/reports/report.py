@@ -56,6 +56,8 @@ def _result(results: RunResults, drawings: Sequence[Drawing]) -> Iterator[Part]:
         yield [Link(name, address) for name, address in results.links.items()]
     yield PageTable.of(tables.result(results), tables.about_result(results))
     yield from (one.picture for one in drawings if one.section == RESULT)
+    if results.hints:
+        yield f"Hint: {' '.join(results.hints)}"
     if samples := samples_of(results):
         yield PageText(f"Reviews that {results.winner} wrote", "heading")
         yield [Quote(text, _stars(stars)) for stars, text in samples]

@@ -95,6 +95,14 @@ def test_links_lead_to_the_pages_about_the_run_and_run_nothing():
     assert all(name in " ".join(read.text) for name in links)
 
 
+def test_a_hint_on_the_training_is_on_the_page_as_on_the_terminal():
+    hints = ["lstm is under-trained.", "More passes (<b>) would help."]
+    assert "<p>Hint: lstm is under-trained. More passes (&lt;b&gt;) would help.</p>" in report(
+        made_results(hints=hints), []
+    )
+    assert "Hint:" not in report(made_results(), [])
+
+
 def test_every_figure_has_words_for_those_who_cannot_see_it(read, pictures):
     images = read.all("svg")
     assert len(images) == sum(bool(picture.section) for picture in pictures)
