@@ -6,6 +6,7 @@ title of the window, or reverse the reading direction so that a line seems to sa
 
 from __future__ import annotations
 
+import html
 import re
 
 _UNSEEN = re.compile(
@@ -18,6 +19,11 @@ _UNSEEN = re.compile(
 def visible(text: str) -> str:
     """Return the text with an escape for every character that a terminal obeys instead of showing it."""
     return _UNSEEN.sub(lambda found: _escape(ord(found[0])), text)
+
+
+def as_html(text: str) -> str:
+    """Return the visible text escaped for HTML, also for quoted attributes."""
+    return html.escape(visible(text))
 
 
 def _escape(code: int) -> str:

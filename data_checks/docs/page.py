@@ -6,7 +6,6 @@ network. It also spreads one check over four pages, and does not escape values o
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from core.visible import visible
+from core.visible import as_html
 from data_checks.report import CRITICAL, INFO, WARNING, ExpectationResult
 
 MEANINGS = {
@@ -127,7 +126,7 @@ def as_options(options: Mapping[str, Any]) -> str:
 
 def _escape(value: Any) -> Markup:
     """Return a value escaped for HTML; direction and control characters become visible."""
-    return value if isinstance(value, Markup) else Markup(html.escape(visible(str(value))))
+    return value if isinstance(value, Markup) else Markup(as_html(str(value)))
 
 
 @cache

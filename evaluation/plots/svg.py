@@ -7,7 +7,6 @@ drawings in the fourth colour, `key` its name in a legend, `hit` an invisible ci
 
 from __future__ import annotations
 
-import html
 import io
 import re
 from collections.abc import Iterator, Mapping
@@ -22,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from core.visible import visible
+from core.visible import as_html
 from evaluation.plots.canvas import GREY, PALE, PALETTE
 
 INK = {"#000000": "var(--text)", "#ffffff": "var(--page)", GREY: "var(--soft)", PALE: "var(--line)",
@@ -31,6 +30,7 @@ INK = {"#000000": "var(--text)", "#ffffff": "var(--page)", GREY: "var(--soft)", 
 MOST_POINTS = 60
 """Maximum number of points of a line that tell their values; curves of many hundred points would fill the page."""
 RADIUS = 5
+COLOUR = re.compile(r"#[0-9a-f]{6}\b")
 
 Styles = Mapping[str, Mapping[str, Any]]
 
@@ -51,7 +51,7 @@ def svg_of(figure: Figure, name: str, styles: Styles, alt: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text[text.index("<svg") :], flags=re.DOTALL)
     width, height = (72 * inches for inches in figure.get_size_inches())
     head = (
-        f'<svg role="img" aria-label="{html.escape(visible(alt))}" viewBox="0 0 {width:g} {height:g}" '
+        f'<svg role="img" aria-label="{as_html(alt)}" viewBox="0 0 {width:g} {height:g}" '
         f'style="width: {width:g}pt">'
     )
     text = re.sub(r"<svg[^>]*>", lambda _: head, text, count=1)
@@ -59,7 +59,7 @@ def svg_of(figure: Figure, name: str, styles: Styles, alt: str) -> str:
     text = re.sub(r'<g id="(m\d+|key m\d+)\.\d+">', r'<g class="\1">', text)
     text = re.sub(r'(?<= id=")|(?<=url\(#)', f"{place}-", text)
     text = re.sub(r'xlink:href="#', f'href="#{place}-', text)
-    text = re.sub(r"#[0-9a-fA-F]{6}\b", lambda found: _of_page(found[0]), text)
+    text = re.sub(r'style="[^"<>]*"', lambda style: COLOUR.sub(lambda found: _of_page(found[0]), style[0]), text)
     return text.strip().removesuffix("</svg>") + "".join(_hits(figure)) + "</svg>"
 
 
@@ -108,7 +108,7 @@ def _hits(figure: Figure) -> Iterator[str]:
             circles = []
             for x, y, said in points:
                 across, up = axes.transData.transform((x, y)) * 72 / figure.dpi
-                told = html.escape(visible(f"{label}\n{said}" if label else said))
+                told = as_html(f"{label}\n{said}" if label else said)
                 circles.append(f'<circle class="hit" cx="{across:.1f}" cy="{height - up:.1f}" r="{RADIUS}">'
                                f"<title>{told}</title></circle>")  # fmt: skip
             yield f'<g class="{name}">{"".join(circles)}</g>' if circles else ""

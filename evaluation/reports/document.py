@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import html
 import io
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from core.markdown import literal, table_row
-from core.visible import visible
+from core.visible import as_html
 from evaluation.plots.canvas import ON_DARK, PALETTE
 from evaluation.scoring.surprisal import LEGEND, TINTS, HeatMap
 
@@ -211,7 +210,7 @@ def _is_number(value: Any) -> bool:
 
 def escape(value: Any) -> Markup:
     """Return a value escaped for HTML, also for quoted attributes; direction and control characters become visible."""
-    return value if isinstance(value, Markup) else Markup(html.escape(visible(as_text(value))))
+    return value if isinstance(value, Markup) else Markup(as_html(as_text(value)))
 
 
 def rendered(template: str, **values: Any) -> str:
