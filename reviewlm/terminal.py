@@ -44,7 +44,7 @@ class _Plain(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
-        if (record.levelno or 0) >= logging.WARNING:
+        if record.levelno >= logging.WARNING:
             return for_stream(visible(WARNING + record.getMessage()), sys.stderr, len(WARNING))
         return for_stream(visible(super().format(record)), sys.stderr, len("00:00:00  "))
 

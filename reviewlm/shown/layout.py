@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import stat
 import sys
 import textwrap
@@ -31,12 +30,7 @@ BETWEEN, AROUND = 3, 1
 
 def width() -> int:
     """Return the columns of the terminal, of standard error's if standard output is a pipe, else `RESULT_WIDTH`."""
-    named = os.environ.get("COLUMNS", "")
-    if named.isdigit() and int(named):
-        return int(named)
-    if sys.stdout.isatty() or (_is_pipe(sys.stdout) and sys.stderr.isatty()):
-        return shutil.get_terminal_size().columns if sys.stdout.isatty() else _columns_of(sys.stderr)
-    return RESULT_WIDTH
+    return _columns_of(sys.stderr if _is_pipe(sys.stdout) else sys.stdout)
 
 
 def _is_pipe(stream: TextIO) -> bool:
@@ -46,6 +40,9 @@ def _is_pipe(stream: TextIO) -> bool:
 
 
 def _columns_of(stream: TextIO) -> int:
+    named = os.environ.get("COLUMNS", "")
+    if named.isdigit() and int(named):
+        return int(named)
     with suppress(OSError, ValueError):
         return os.get_terminal_size(stream.fileno()).columns or RESULT_WIDTH
     return RESULT_WIDTH

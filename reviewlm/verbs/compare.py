@@ -57,7 +57,7 @@ def reports(
     from evaluation.reports.run_record import REPORTS
 
     page, count = write_all_runs(configured(preset, set).home / REPORTS)
-    terminal.say(f"{count} run{'' if count == 1 else 's'}: {page}")
+    terminal.say(f"{count} run{'' if count == 1 else 's'}: {page}", whole=True)
     if not count:
         terminal.say("`reviewlm run` and `reviewlm evaluate` write a report at their end.")
     if open:

@@ -271,7 +271,7 @@ def test_a_terminal_obeys_nothing_that_a_text_holds(capsys):
     handler = logging.StreamHandler(stream := io.StringIO())
     terminal.log_to_stderr(["hostile"])
     handler.setFormatter(logging.getLogger("hostile").handlers[0].formatter)
-    handler.handle(logging.makeLogRecord({"msg": "%s", "args": (ALL,)}))
+    handler.handle(logging.makeLogRecord({"levelno": logging.INFO, "msg": "%s", "args": (ALL,)}))
     logging.getLogger("hostile").handlers.clear()
     out, err = capsys.readouterr()
     for written in (out, err, stream.getvalue()):
