@@ -222,12 +222,17 @@ def retag(tracker: Tracker, entry: Any, tags: Mapping[str, str], gone: Collectio
             upsert(tracker, "delete_model_version_tag", entry.name, str(entry.version), name)
 
 
+def registry_lock(tracker: Tracker) -> FileLock:
+    """Return the lock that orders the changes of the registry on this machine; it may not be taken twice."""
+    home = tracker.artifact_root.parent
+    home.mkdir(parents=True, exist_ok=True)
+    return FileLock(home / "registry.lock")
+
+
 @contextmanager
 def exclusive_change(tracker: Tracker, name: str) -> Iterator[Change]:
     """Hold the registry's lock on this machine, and yield a change that starts from the state of the log."""
-    lock = tracker.artifact_root.parent / "registry.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(lock):
+    with registry_lock(tracker):
         change = Change(tracker, name)
         change.begin()
         yield change

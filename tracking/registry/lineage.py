@@ -9,7 +9,7 @@ from pathlib import Path
 from core.config.run_config import RunConfig
 from core.lineage.record import LINEAGE_FILE, Lineage
 from tracking.logged_models.opening import Found, find_version, locate, nothing_registered
-from tracking.registry.change import retag
+from tracking.registry.change import registry_lock, retag
 from tracking.registry.registry import Registry
 from tracking.registry.versions import Reference, version_tags
 from tracking.runs.runs import Tracker
@@ -43,11 +43,12 @@ def record_of(bundle: Path) -> Lineage | None:
 
 def tag_version(registry: Registry, number: int, tags: Mapping[str, str]) -> None:
     """Set those tags of a version that it does not have yet with these values."""
-    with registry.tracker.reaching() as client:
-        entry = client.get_model_version(registry.name, str(number))
-    known = unpacked(entry.tags)
-    if wanted := {name: value for name, value in version_tags(tags).items() if known.get(name) != value}:
-        retag(registry.tracker, entry, wanted)
+    with registry_lock(registry.tracker):  # the packed tag is read and written whole
+        with registry.tracker.reaching() as client:
+            entry = client.get_model_version(registry.name, str(number))
+        known = unpacked(entry.tags)
+        if wanted := {name: value for name, value in version_tags(tags).items() if known.get(name) != value}:
+            retag(registry.tracker, entry, wanted)
 
 
 def attach(tracker: Tracker, model_uri: str, lineage: Lineage) -> None:
