@@ -259,3 +259,16 @@ def test_a_recorded_configuration_is_changed_by_overrides_and_by_nothing_else() 
     assert (other.models[5].hidden, other.models[4]) == (16, load_config("demo", ["seed=5"]).models[4])  # type: ignore[union-attr]
     assert (other.seed, other.evaluation.seed, other.audit.seed, other.source.synthetic.seed) == (5, 9, 5, 5)
     assert recorded == config.model_dump(mode="json")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ([], "embedded corpus"), (["/data/yelp.csv"], "yelp.csv"), (["a.json", "b", "c"], "a.json and 2 more"),
+        (["caf\udce9.csv"], "caf\\udce9.csv"),
+    ],
+)  # fmt: skip
+def test_the_data_of_a_run_in_words_can_be_sent_to_a_server_and_shown(inputs: list[str], words: str) -> None:
+    config = load_config("demo").with_input(inputs)
+    assert config.title == f"demo, {words}"
+    assert config.title.encode()

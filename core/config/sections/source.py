@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 
 from core.config.family_name import checked_name
 from core.config.section import Line, Section
+from core.visible import visible
 from models.options import Number, Seed, Whole
 
 
@@ -56,5 +57,5 @@ class SourceConfig(Section):
     @property
     def title(self) -> str:
         """The data in a few words, for the names of runs: "embedded corpus", "yelp.csv", "a.json and 2 more"."""
-        names = [Path(name).name or name for name in self.input]
+        names = [visible(Path(name).name or name) for name in self.input]
         return (names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")) if names else "embedded corpus"
