@@ -96,7 +96,8 @@ def _of_models(results: RunResults) -> Iterator[Drawing]:
         "perplexity_by_model", RESULT,
         perplexity_bars(results.table, results.floor, results.baseline, _styles(results)),
         "Left: perplexities, which compare models of one vocabulary. Right: bits per byte of the same text, which "
-        "compare all models. Shorter is better. Models on the two sides of a line do not compare.",
+        "compare models of all vocabularies. Shorter is better. Models above and below a horizontal line do not "
+        "compare.",
         words.said_of_bars(results),
     )  # fmt: skip
     if known_costs(results.table):

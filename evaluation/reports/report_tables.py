@@ -134,7 +134,9 @@ def about_result(results: RunResults) -> str:
     against = f"; gain: bits saved over {bases}" if bases else ""
     both = len({_adapts(row) for row in rows}) > 1
     apart = "; models that adapt to what they read compare among themselves only" if both else ""
-    return f"{rows[0]['reviews']:,} test reviews, best first{against}{apart}"
+    several = len({row["vocabulary"] for row in rows}) > 1
+    within = "; perplexities compare models of one vocabulary only" if several else ""
+    return f"{rows[0]['reviews']:,} test reviews, best first{against}{within}{apart}"
 
 
 def rules(decision: Decision, close: bool = False) -> list[Row]:

@@ -103,6 +103,12 @@ def test_a_hint_on_the_training_is_on_the_page_as_on_the_terminal():
     assert "Hint:" not in report(made_results(), [])
 
 
+def test_the_table_of_the_result_says_that_perplexities_of_two_vocabularies_do_not_compare(results):
+    within = "perplexities compare models of one vocabulary only"
+    assert within in report_tables.about_result(results)
+    assert within not in report_tables.about_result(replace(results, table=results.table.filter(unit="word")))
+
+
 def test_every_figure_has_words_for_those_who_cannot_see_it(read, pictures):
     images = read.all("svg")
     assert len(images) == sum(bool(picture.section) for picture in pictures)
