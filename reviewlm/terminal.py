@@ -132,7 +132,7 @@ def show_rows(rows: Sequence[Mapping[str, Any]], title: str = "", spare: Sequenc
         return
     _draw(rows[0], shown, table.columns)
     if table.left_out:
-        say(f"Left out, because the terminal has {width()} columns: {', '.join(table.left_out)}.")
+        say(f"Left out of lines with {width()} columns: {', '.join(table.left_out)}.")
 
 
 def _draw(first: Mapping[str, Any], shown: Sequence[Mapping[str, str]], columns: Mapping[str, int]) -> None:

@@ -114,7 +114,7 @@ def test_the_table_of_models_fits_common_terminals_and_says_what_it_leaves_out(
     assert "≈" not in shown, "the sign is explained only where it is shown"
     for whole in ("kn5+lstm", "unigram", "1.874 ±0.010", "+218.3%", "vs kn5: change of open"):
         assert whole in shown
-    assert (f"Left out, because the terminal has {number} columns: {left_out}." in shown) == bool(left_out)
+    assert (f"Left out of lines with {number} columns: {left_out}." in shown) == bool(left_out)
 
 
 def test_two_wide_columns_share_the_room_so_that_neither_becomes_a_column_of_single_words() -> None:
