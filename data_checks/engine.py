@@ -20,7 +20,7 @@ from typing import Any
 
 from core.errors import ConfigError
 from data_checks import gx
-from data_checks.docs.page import CheckedTable, CheckPage, Finding, as_options
+from data_checks.docs.page import CheckedTable, CheckPage, ShownResult, as_options
 from data_checks.metrics.measure import MetricError, Report, guarded, measure
 from data_checks.metrics.metrics import KEPT, Metric
 from data_checks.metrics.tables import CHUNK_ROWS, Table
@@ -173,7 +173,7 @@ def _empty(docs_folder: Path) -> None:
         (docs_folder / file).unlink(missing_ok=True)
 
 
-def _finding(batch: Batch, expectation: Any, validation: Any) -> Finding:
+def _finding(batch: Batch, expectation: Any, validation: Any) -> ShownResult:
     options, found = validation.expectation_config.kwargs, validation.result
     columns = [str(options[key]) for key in ("column", "column_A", "column_B") if key in options]
     columns += map(str, options.get("column_list", ()))
@@ -181,7 +181,7 @@ def _finding(batch: Batch, expectation: Any, validation: Any) -> Finding:
     if "element_count" in found:
         share = found["unexpected_count"] / max(1, found["element_count"])
         rows = f"{found['unexpected_count']:,} of {found['element_count']:,} ({share:.2%})"
-    return Finding(
+    return ShownResult(
         _translated(expectation, validation), batch.name, str(expectation.description), ", ".join(columns),
         as_options(options), rows,
         tuple(dict.fromkeys(_shown(value) for value in found.get("partial_unexpected_list", ()))),

@@ -43,7 +43,7 @@ class CheckedTable:
 
 
 @dataclass(frozen=True)
-class Finding:
+class ShownResult:
     """The result of one expectation, as the page shows it.
 
     Args:
@@ -78,13 +78,13 @@ class CheckPage:
     when: datetime
     release: str
     tables: Sequence[CheckedTable]
-    findings: Sequence[Finding]
+    findings: Sequence[ShownResult]
     broken: Sequence[tuple[str, str]] = ()
     advice: Sequence[str] = ()
     about: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def failed(self) -> list[Finding]:
+    def failed(self) -> list[ShownResult]:
         """Findings that failed, the most severe first."""
         failed = [finding for finding in self.findings if not finding.result.passed]
         return sorted(failed, key=lambda finding: list(MEANINGS).index(finding.result.severity))

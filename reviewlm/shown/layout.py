@@ -81,7 +81,7 @@ def _wrapped_line(line: str, columns: int, indent: int) -> str:
 
 
 @dataclass(frozen=True)
-class Table:
+class FittedTable:
     """Table that was fitted into a width.
 
     Args:
@@ -93,7 +93,7 @@ class Table:
     left_out: tuple[str, ...] = ()
 
 
-def fitted(rows: Sequence[Mapping[str, str]], spare: Sequence[str], columns: int) -> Table:
+def fitted(rows: Sequence[Mapping[str, str]], spare: Sequence[str], columns: int) -> FittedTable:
     """Fit rows into a width.
 
     Args:
@@ -110,13 +110,13 @@ def fitted(rows: Sequence[Mapping[str, str]], spare: Sequence[str], columns: int
         left_out.append(waiting.pop(0))
         del least[left_out[-1]]
     if room < 0:
-        return Table(None)
+        return FittedTable(None)
     missing = {name: natural[name] - least[name] for name in least}
     for name in sorted(missing, key=lambda name: missing[name]):  # the most columns without a line break
         all_fit = sum(missing.values()) <= room
         more = min(missing.pop(name), room if all_fit or not missing else room // 2)  # leave half to wider columns
         least[name], room = least[name] + more, room - more
-    return Table(least, tuple(left_out))
+    return FittedTable(least, tuple(left_out))
 
 
 def _longest_word(cell: str) -> int:

@@ -12,7 +12,7 @@ import pytest
 
 from core.config.run_config import ChecksConfig
 from core.errors import CheckFailed, ConfigError, ReviewLMError
-from data_checks.docs.page import CheckedTable, CheckPage, Finding
+from data_checks.docs.page import CheckedTable, CheckPage, ShownResult
 from data_checks.engine import MARKER, Batch, run
 from data_checks.gx import exception_in, expect
 from data_checks.metrics.tables import Table
@@ -123,7 +123,7 @@ def test_the_page_says_what_to_do_about_what_failed_and_nothing_if_all_holds(fai
 def test_severe_failures_come_first_and_lengths_stand_for_a_private_text():
     def one(severity, sentence, private=False):
         told = result(severity, sentence=sentence)
-        return Finding(told, "t", sentence, "text", "", "1 of 2 (50.00%)", ("31",), private)
+        return ShownResult(told, "t", sentence, "text", "", "1 of 2 (50.00%)", ("31",), private)
 
     page = CheckPage("t", datetime(2026, 11, 21, tzinfo=UTC), "1", [CheckedTable("t", 2, ("text",))],
                      [one("info", "C"), one("warning", "B", True), one("critical", "A")])
