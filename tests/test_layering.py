@@ -46,11 +46,16 @@ def module_of(path: Path) -> str:
 
 
 @cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
 def imports_of(path: Path) -> tuple[tuple[str, int, bool], ...]:
     """Return module, line, and whether it is imported as soon as the file is; relative ones by their whole names."""
     own = module_of(path).split(".")
     package = own if path.name == "__init__.py" else own[:-1]
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = tree_of(path)
     late = {id(node) for deferred in ast.walk(tree) if _is_deferred(deferred) for node in ast.walk(deferred)}
     found = []
     for node in ast.walk(tree):
@@ -111,11 +116,20 @@ def test_models_import_themselves_only_relatively_so_that_a_vendored_copy_works(
     absolute = [
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for path in (ROOT / "models").rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(tree_of(path))
         if (isinstance(node, ast.ImportFrom) and not node.level and (node.module or "").split(".")[0] in BELOW)
         or (isinstance(node, ast.Import) and any(alias.name.split(".")[0] in BELOW for alias in node.names))
     ]
     assert absolute == []
+
+
+def test_the_name_of_a_class_means_the_same_in_all_rooms() -> None:
+    places: dict[str, list[str]] = {}
+    for path in files():
+        for node in tree_of(path).body:
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(module_of(path))
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
 
 
 def test_folders_and_modules_stay_small_and_names_say_what_they_hold() -> None:
