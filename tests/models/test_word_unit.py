@@ -2,10 +2,12 @@
 
 import math
 from collections import Counter
+from itertools import pairwise
+from unicodedata import category
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from small_vocabularies import ANY_TEXT, TRAIN, train
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
@@ -60,6 +62,7 @@ def test_no_frequent_word_at_all_is_refused():
         ("great.I went", ["great", ".", "I", "went"]),
         ("café 👍🏽 ½ off 5%", ["café", " 👍", "🏽", "½", "off", "5", "%"]),
         ("<eos> <3 a&b", ["<", "eos", ">", " <3", "a", "&", "b"]),
+        ("A.A¼", ["A.A", "¼"]),
     ],
 )
 def test_text_is_cut_into_pieces(text, pieces):
@@ -78,9 +81,16 @@ def test_what_masking_writes_is_one_word_that_comes_back_and_is_never_suggested(
     assert not vocabulary.word_start_V[whole]
 
 
+def touches_a_fraction(text: str) -> bool:
+    """Whether a letter stands beside a number that is no digit (½, ², Ⅷ): a word's end for us, not for the package."""
+    pairs = [{category(one) for one in pair} for pair in pairwise(text)]
+    return any(pair & {"No", "Nl"} and any(kind[0] == "L" for kind in pair) for pair in pairs)
+
+
 @examples(200)
 @given(st.one_of(ANY_TEXT, st.text("aB'’.,:;-!?()$ \n1½é_mailurl<3\"“”", max_size=60)))
 def test_words_agree_with_the_tokenizers_package(vocabularies, text):
+    assume(not touches_a_fraction(text))
     vocabulary = vocabularies["word"]
     words = {vocabulary.token(i): i for i in range(FIRST, vocabulary.size)}
     oracle = Tokenizer(models.WordLevel({"<unk>": 0, **words}, unk_token="<unk>"))
