@@ -6,14 +6,13 @@ import gzip
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
+
+from tests.command_line import Done, call
 
 pytestmark = pytest.mark.slow
 TINY = str(Path(__file__).with_name("tiny.toml"))
@@ -32,40 +31,17 @@ def write_lines(path: Path, rows: list[dict[str, object]]) -> Path:
     return path
 
 
-@dataclass
-class Done:
-    """What a call of the command line left."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        return json.loads(self.out.strip().splitlines()[-1])
-
-
 @pytest.fixture
 def reviewlm(
     prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., Done]:
     """The command line in this process, against the test server: `reviewlm(verb, input, home)`."""
 
-    def call(verb: str, input: Path, home: Path = tmp_path / "home") -> Done:
-        from reviewlm.cli import main
-
+    def ask(verb: str, input: Path, home: Path = tmp_path / "home") -> Done:
         monkeypatch.setenv("REVIEWLM_HOME", str(home))
-        monkeypatch.setattr(sys, "argv", ["reviewlm", verb, "--preset", TINY, "--json", "--input", str(input)])
-        capfd.readouterr()
-        code = 0
-        try:
-            main()
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        captured = capfd.readouterr()
-        return Done(code, captured.out, captured.err)
+        return call(monkeypatch, capfd, verb, "--preset", TINY, "--json", "--input", input)
 
-    return call
+    return ask
 
 
 def assert_refused(done: Done, code: int, *said: str) -> None:

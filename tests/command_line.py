@@ -1,0 +1,38 @@
+"""Call the command line in the test's process: a child would import all frameworks first."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+
+@dataclass
+class Done:
+    """Exit code and output of a call."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The JSON object in the last line of standard output."""
+        return json.loads(self.out.strip().splitlines()[-1])
+
+
+def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *arguments: object) -> Done:
+    """Run `reviewlm` with these arguments."""
+    from reviewlm.cli import main
+
+    monkeypatch.setattr(sys, "argv", ["reviewlm", *map(str, arguments)])
+    capfd.readouterr()
+    code = 0
+    try:
+        main()
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    return Done(code, *capfd.readouterr())
