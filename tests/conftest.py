@@ -6,6 +6,8 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that hold slow tests: a file is one process's work, and the last keeps the others idle."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    """Import this process's share of the test files first, where several processes collect the whole suite.
+
+    In a new clone, the first process that imports a file rewrites its assertions and stores the result for the others.
+    In the same order, all processes would rewrite all files at the same time: 13 seconds of each.
+    """
+    worker = getattr(session.config, "workerinput", None)
+    if worker is None or session.config.args != session.config.getini("testpaths"):
+        return
+    number = int(worker["workerid"].removeprefix("gw"))
+    for file in sorted((ROOT / "tests").rglob("test_*.py"))[number :: worker["workercount"]]:
+        if str(file.parent) not in sys.path:
+            sys.path.insert(0, str(file.parent))  # as pytest does
+        with suppress(Exception, pytest.skip.Exception):  # collection imports it again and reports
+            import_module(file.stem)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -74,6 +74,7 @@ def test_equal_challengers_are_promoted_about_as_rarely_as_stated():
     assert promoted(WORLDS[0], 150, 0.0, 1_500, seed=2) <= most(1_500)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("share_worse", "loss", "reviews", "before"),
     [(0.02, 0.49, 30, 0.35), (0.02, 0.49, 100, 0.12), (0.05, 0.19, 30, 0.12), (0.02, 1.0, 100, 0.12),

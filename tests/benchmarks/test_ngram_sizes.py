@@ -20,6 +20,7 @@ def single(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "3"
 
 
+@pytest.mark.long
 def test_a_row_has_size_opening_time_and_cost_of_a_token(single: Path) -> None:
     double = ours_in_double(single)
     rows = sizes({"single": single, "double": double}, DATA / "held_out.txt", None, 1, 1)

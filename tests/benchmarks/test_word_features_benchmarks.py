@@ -1,6 +1,7 @@
 """The benchmarks of what a window of words is worth, and of one-hot against dense features, in small."""
 
 import numpy as np
+import pytest
 
 from benchmarks import one_hot, window
 
@@ -15,6 +16,7 @@ def test_both_models_see_the_same_four_words():
     assert window.nplm(3).context == window.ORDER - 1 == 4
 
 
+@pytest.mark.long
 def test_bytes_are_those_of_the_matrices():
     row = one_hot.measured(30)
     features = 4 * one_hot.POSITIONS * one_hot.FEATURES

@@ -15,6 +15,7 @@ from core.errors import MissingColumn
 from corpus.reading.jsonlines import Stretch, parse, read_json_lines
 from corpus.schema import COLUMNS, Limits
 from tests.examples import examples
+from tests.long_cases import long_but
 
 LIMITS = Limits(max_chars=1000, max_record_bytes=3000)
 VOTES = {"useful": 1, "funny": 2, "cool": 3}
@@ -158,7 +159,7 @@ def read(content, **limits):
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-@pytest.mark.parametrize("block_bytes", [1, 100, 1000, 1 << 20])
+@pytest.mark.parametrize("block_bytes", long_but([1, 100, 1000, 1 << 20], [100]))
 def test_blocks_of_any_size_and_any_number_of_threads_give_the_same(workers, block_bytes):
     pieces = [piece for piece in PIECES if b"\n" not in piece]
     content = b"\n".join([line(), *pieces, line()]) + b"\n"

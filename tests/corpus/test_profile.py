@@ -30,6 +30,7 @@ from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from models.tokens.words import FIRST, cut, folded
 from tests.examples import examples
+from tests.long_cases import long_but
 
 SIDES = ("train", "validation", "test")
 
@@ -110,7 +111,7 @@ def test_reviews_are_counted_as_by_hand():
         assert sum(summary.classes.values()) == len(text)
 
 
-@pytest.mark.parametrize("held", [1, 40, 300])
+@pytest.mark.parametrize("held", long_but([1, 40, 300], [40]))
 def test_what_was_spilled_to_the_disk_is_counted_the_same(tmp_path, monkeypatch, held):
     kept = counted(FRAME)
     monkeypatch.setattr("models.tokens.type_counts.ROWS", held)

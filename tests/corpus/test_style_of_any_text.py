@@ -22,6 +22,7 @@ from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
+from tests.long_cases import long_but
 
 THINGS = ["bread", "soup", "rice", "cake", "fish", "corn"]
 MANNERS = ["slowly", "gently", "twice", "again"]
@@ -85,7 +86,7 @@ def nats(bundle: Bundle, texts: list[str]) -> np.ndarray:
     return np.array([bundle.score_text(text).nats for text in texts])
 
 
-@pytest.mark.parametrize("own", STYLES)
+@pytest.mark.parametrize("own", long_but(STYLES, [next(iter(STYLES))]))
 def test_held_out_lines_cost_the_model_of_their_own_style_least(learnt: dict[str, Learnt], own: str) -> None:
     (other,) = set(STYLES) - {own}
     texts = learnt[own].held_out
@@ -93,6 +94,7 @@ def test_held_out_lines_cost_the_model_of_their_own_style_least(learnt: dict[str
     assert (nats(learnt[own].writer, texts) < nats(learnt[other].writer, texts)).all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("own", STYLES)
 def test_what_a_model_writes_is_taken_for_its_own_style(learnt: dict[str, Learnt], own: str) -> None:
     """The judges have read other lines than the writers, and fewer words at a time; "Rice ." has no style."""

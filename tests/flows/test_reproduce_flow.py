@@ -32,11 +32,11 @@ class Registered:
 
 
 @pytest.fixture(scope="module")
-def registered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registered]:
+def registered(tmp_path_factory: pytest.TempPathFactory, template_home: Path) -> Iterator[Registered]:
     from core.config.presets import load_config
     from tasks.lineage.gather import recorded_version
 
-    home = tmp_path_factory.mktemp("reproduced")
+    home = Path(shutil.copytree(template_home, tmp_path_factory.mktemp("reproduced") / "home"))
     with other_home(home):
         config = load_config(PRESET)
         register_mixture(config)
@@ -120,6 +120,7 @@ def test_made_again_in_another_folder_every_byte_is_equal(registered: Registered
     assert len(now) == 3
 
 
+@pytest.mark.long
 def test_the_flow_finds_the_version_makes_it_again_and_registers_nothing(
     prefect_server: None, registered: Registered, tmp_path: Path
 ) -> None:

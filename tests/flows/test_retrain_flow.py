@@ -252,6 +252,7 @@ def test_a_comparison_takes_data_and_settings_from_the_version_and_not_from_a_de
     assert sorted((ran.home / "store" / "synthesise").iterdir()) == made, "no other reviews were written"
 
 
+@pytest.mark.long
 def test_without_files_the_months_are_those_of_the_champions_own_data(
     ran: Ran, monkeypatch: pytest.MonkeyPatch
 ) -> None:

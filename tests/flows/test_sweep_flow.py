@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,10 +37,10 @@ class Swept:
 
 
 @pytest.fixture(scope="module")
-def swept(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def swept(prefect_server: None, tmp_path_factory: pytest.TempPathFactory, template_home: Path) -> Any:
     from flows.search.sweep import sweep
 
-    home = tmp_path_factory.mktemp("sweep")
+    home = Path(shutil.copytree(template_home, tmp_path_factory.mktemp("sweep") / "home"))
     before = os.environ["REVIEWLM_HOME"]
     os.environ["REVIEWLM_HOME"] = str(home)
     try:

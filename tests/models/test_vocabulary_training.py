@@ -21,11 +21,12 @@ import models.tokens.type_counts
 from models.text.normal_form import NormalForm
 from models.tokens.pretokenizer import SPLIT
 from models.tokens.vocabulary import Vocabulary
+from tests.long_cases import long_but
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("threads", ["1", "2", "8"])
+@pytest.mark.parametrize("threads", long_but(["1", "2", "8"], ["2"]))
 def test_training_gives_the_same_bytes_in_any_process_with_any_threads_in_any_order(threads, vocabularies):
     mixed = random.Random(threads).sample(TRAIN, len(TRAIN))
     script = (

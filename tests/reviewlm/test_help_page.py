@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from core.config.presets import load_config, preset_names
 from reviewlm import __version__, cli
 from reviewlm.help_page import EXAMPLES, GROUPS, first_sentence
+from tests.long_cases import long_but
 
 
 def commands(command: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -47,7 +48,7 @@ def test_an_example_can_be_typed(path: str, line: str) -> None:
         load_config(context.params["preset"], context.params["set"])
 
 
-@pytest.mark.parametrize("columns", [60, 80, 120])
+@pytest.mark.parametrize("columns", long_but([60, 80, 120], [80]))
 def test_the_help_page_shows_whole_first_sentences_within_the_width_of_the_terminal(
     columns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -229,6 +229,7 @@ def test_probes_are_asked_and_skipped_where_words_are_unknown(at_home: tuple[str
     }
 
 
+@pytest.mark.long
 def test_the_probability_of_the_right_word_is_logged_by_distance(at_home: tuple[str, ...]) -> None:
     found = run("probe", *at_home, "--track")
     from core.config.presets import load_config
@@ -246,12 +247,14 @@ def test_the_probability_of_the_right_word_is_logged_by_distance(at_home: tuple[
     assert {"probes_probability.json", "probes_nats.json"} <= files
 
 
+@pytest.mark.long
 def test_probes_of_the_grammar_are_drawn_by_seed(at_home: tuple[str, ...]) -> None:
     found = [run("probe", *at_home, "--probes", "grammar", "--reviews", 5, "--seed", seed) for seed in (1, 1, 2)]
     assert found[0] == found[1]
     assert found[0] != found[2]
 
 
+@pytest.mark.long
 def test_addition_is_taught_and_measured_by_the_length_of_the_carry(own_home: Path, tmp_path: Path) -> None:
     options = ("--hidden", 32, "--batch", 64, "--updates", 400, "--out", tmp_path)
     found = run("toy", "addition", "--bits", 4, "--networks", "gru, lstm forget 1", *options)

@@ -167,6 +167,7 @@ def _die(array: np.ndarray, shard: int) -> int:
     return shard
 
 
+@pytest.mark.long
 def test_a_shard_that_kills_its_workers_ends_the_fit_with_a_sentence_and_a_rerun_works(cluster, tmp_path):
     cluster.scheduler.allowed_failures = 0
     placed: list[int] = []
@@ -211,6 +212,7 @@ def test_where_dask_is_not_installed_the_error_says_what_to_install(tmp_path, mo
         pass
 
 
+@pytest.mark.long
 def test_a_cluster_of_this_machine_takes_work_from_this_process_alone(tmp_path: Path) -> None:
     """Whoever may send it a step may run code as its owner: another user of the machine could."""
     with dask_engine("", 1, tmp_path) as own:

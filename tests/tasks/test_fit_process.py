@@ -97,6 +97,7 @@ def test_only_n_gram_fits_ask_for_dask_and_only_where_it_is_configured() -> None
     assert _dask_of(found, RecurrentSpec()) is None
 
 
+@pytest.mark.long
 def test_a_model_error_comes_back_as_the_branch_it_belongs_to(data: Path, tmp_path: Path) -> None:
     training = TrainingSpec(learning_rate=1e30, clip=None, precision="float32", batch=2, bptt_len=8, epochs=50)
     spec = RecurrentSpec(hidden=8, embedding=8, training=training)

@@ -134,6 +134,7 @@ def test_a_process_that_is_killed_before_any_write_leaves_a_champion_and_the_nex
     assert seen == {True, False}  # some were killed before they had decided, some after
 
 
+@pytest.mark.long
 def test_another_machine_that_promotes_at_any_call_leads_to_one_champion_and_one_refused_promotion(drill: Home):
     """The other machine shares no lock with this one: only the order of the decision log decides."""
     drill.registry.tracker.client.create_model_version("reviewlm", "none:/", await_creation_for=0)

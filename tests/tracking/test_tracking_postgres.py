@@ -76,6 +76,7 @@ def cluster() -> Iterator[Cluster]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("light_models")
 def test_a_database_that_is_stopped_and_back_has_everything_once(
     cluster: Cluster, tmp_path: Path, pieces: Path, tracker: Tracker, monkeypatch: pytest.MonkeyPatch

@@ -34,6 +34,7 @@ def address(store_home: Path, tmp_path: Path, started: Started) -> Iterator[str]
         yield address
 
 
+@pytest.mark.long
 def test_everything_works_through_a_server(address: str, tmp_path: Path, stand_in: Any):
     tracker = Tracker(address, "reviewlm", tmp_path / "home" / "mlartifacts")
     run_id = tracker.start_run("fit", {"reviewlm.fit": "d1"})

@@ -116,6 +116,7 @@ def trained_loss(features_of, parameters, output, ids_BT, steps=150):
     return loss.item()
 
 
+@pytest.mark.long
 def test_leak_a_bidirectional_encoders_next_word_loss_collapses_on_text_that_nobody_can_predict():
     """The text is noise, new in every step: log 20 = 3.0 nats is the least that a model can honestly reach."""
     torch.manual_seed(4)

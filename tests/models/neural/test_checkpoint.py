@@ -313,6 +313,7 @@ def test_two_trainings_of_one_class_have_weights_of_one_checksum_and_say_which_c
     assert len(found) == 1
 
 
+@pytest.mark.long
 def test_going_on_with_another_number_of_threads_is_announced(tmp_path, undisturbed, caplog):
     kill(tmp_path, undisturbed[1]["updates"] * 3 // 4)
     threads = torch.get_num_threads()

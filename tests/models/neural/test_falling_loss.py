@@ -26,6 +26,7 @@ from models.neural.training.step import TrainingStep
 from models.neural.training.trainer import train
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.tokens.vocabulary import UNK
+from tests.long_cases import long_but
 
 PLAIN_STEPS = TrainingSpec(
     optimizer="sgd", weight_decay=0.0, clip=None, warmup=0.0, state_reset_prob=0.0, precision="float32", evaluations=1
@@ -109,7 +110,7 @@ class BiasOnly(RecurrentNetwork):
 
 @pytest.mark.parametrize(
     ("batch", "window", "epochs", "rate", "tolerance"),
-    [(1, 1, 30, 0.3, 0.01), (2, 4, 100, 0.5, 0.003), (1, 64, 400, 2.0, 1e-4)],
+    long_but([(1, 1, 30, 0.3, 0.01), (2, 4, 100, 0.5, 0.003), (1, 64, 400, 2.0, 1e-4)], [(2, 4, 100, 0.5, 0.003)]),
     ids=["one token", "eight tokens", "the whole text"],
 )
 def test_batches_of_one_some_and_all_tokens_reach_the_optimum_of_a_convex_problem(

@@ -65,6 +65,7 @@ def test_a_processor_whose_onednn_refuses_bfloat16_can_train_and_is_said_to_be_o
     assert ran.stdout.split() == ["torch.bfloat16", str(not refused)]
 
 
+@pytest.mark.long
 def test_a_recurrent_model_that_is_only_asked_needs_no_numba() -> None:
     ran = in_a_fresh_process(
         "import sys; sys.modules['numba'] = None;"

@@ -16,17 +16,21 @@ from models.neural.labelling.labelled_sequences import LabelledSequences
 from models.neural.labelling.labeller import Labeller
 from models.neural.labelling.network import LabellingNetwork
 from models.neural.optimization.optimizers import make_optimizer
+from tests.long_cases import long_but
 
 
 @pytest.mark.parametrize(
     ("loss", "labels", "bidirectional", "kind"),
-    [
-        ("cross_entropy", 2, False, "lstm"),
-        ("cross_entropy", 3, True, "rnn"),
-        ("hinge", 2, True, "gru"),
-        ("hinge", 3, False, "gru"),
-        ("hinge_sum", 3, True, "lstm"),
-    ],
+    long_but(
+        [
+            ("cross_entropy", 2, False, "lstm"),
+            ("cross_entropy", 3, True, "rnn"),
+            ("hinge", 2, True, "gru"),
+            ("hinge", 3, False, "gru"),
+            ("hinge_sum", 3, True, "lstm"),
+        ],
+        [("cross_entropy", 3, True, "rnn"), ("hinge", 3, False, "gru")],
+    ),
 )
 def test_a_classifier_learns_which_word_anywhere_decides(loss, labels, bidirectional, kind):
     names = ("negative", "neutral", "positive")[:labels]
@@ -63,6 +67,7 @@ def test_tags_that_need_only_the_past_are_learned_from_the_beginning_with_a_marg
     assert model.measure(switched(300, 3))["error_rate"] <= 0.01
 
 
+@pytest.mark.long
 def test_stars_are_learned_as_a_number_by_squared_error():
     """A word anywhere says 1 to 5 stars; who answers the mean is off by √2 on average."""
     train, validation, test = (reviews(count, 5, seed) for count, seed in ((2_500, 1), (200, 2), (400, 3)))
@@ -88,6 +93,7 @@ def test_equal_seeds_give_equal_weights_other_seeds_others_and_torchs_random_str
     assert not np.array_equal(one.scores(data.sequences), other.scores(data.sequences))
 
 
+@pytest.mark.long
 def test_training_in_bf16_learns_as_well():
     spec = replace(SMALL, bidirectional=True, training=replace(TRAINING, precision="bf16"))
     train, test = reviews(1_500, 2, 1), reviews(300, 2, 3)

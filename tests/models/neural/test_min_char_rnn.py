@@ -10,6 +10,7 @@ import torch
 from course import bptt, min_char_rnn
 from course.min_char_rnn import Adagrad, CharacterModel, clip_entries, train
 from models.base import ModelError
+from tests.long_cases import long_but
 
 VERSE = "the owl and the pussycat went to sea in a beautiful pea-green boat. "
 TEXTS = {"verse": VERSE * 3, "digits": "31415926535897932384626433832795028841971" * 3, "signs": "★☆ é→ü ★★ →☆ " * 8}
@@ -51,7 +52,7 @@ def test_gradients_over_a_window_of_25_equal_autograds(text):
         np.testing.assert_allclose(getattr(gradients, name), value, rtol=1e-10, atol=1e-10, err_msg=name)
 
 
-@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+@pytest.mark.parametrize("text", long_but(TEXTS.values(), [next(iter(TEXTS.values()))]), ids=TEXTS)
 def test_the_smoothed_loss_begins_at_that_of_guessing_and_falls_on_any_text(text):
     model = CharacterModel(text, hidden=30)
     nats = [progress.nats for progress in itertools.islice(train(model, text), 1_000)]

@@ -45,6 +45,7 @@ def found(tmp_path_factory):
     return result
 
 
+@pytest.mark.long
 def test_every_rule_has_rates_to_try_and_some_trial_is_the_best_of_each(found):
     assert set(GRID) == set(ALL)
     assert [trial.final for trial in found.best] == sorted(trial.final for trial in found.best)

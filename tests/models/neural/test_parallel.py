@@ -22,21 +22,31 @@ from models.neural.parallel.data_parallel import Group, Ranks, joined, own_devic
 from models.neural.training.checkpoint import Checkpoints
 from models.neural.training.trainer import CHECKPOINTS
 from models.neural.training.training_metrics import MEASURED
+from tests.long_cases import long_but
 
 ROOT = Path(__file__).resolve().parents[3]
 SAME = ["even", "through sockets", "uneven", "unscored", "nan", "memory"]
+FAST = ["even"]
 CURVES = ["train/nats", "gradient_norm", "validation/nats", "learning_rate"]
 
 
 @pytest.fixture(scope="module")
-def by_two(tmp_path_factory):
-    """The folder of all cases, trained by the same two processes one after another."""
+def cases(request):
+    """All cases, or those of the fast run where only its tests are selected."""
+    here = [item for item in request.session.items if item.path == request.path]
+    return SAME if any(item.get_closest_marker("long") for item in here) else FAST
+
+
+@pytest.fixture(scope="module")
+def by_two(tmp_path_factory, cases):
+    """The folder of the cases, trained by the same two processes one after another."""
     folder = tmp_path_factory.mktemp("two")
+    trained = RECIPES if cases == SAME else cases
     script, environment = Path(__file__).with_name("trained_by_ranks.py"), {**os.environ, "PYTHONPATH": str(ROOT)}
     environment |= {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     ranks = [
         subprocess.Popen(
-            [sys.executable, str(script), str(rank), "2", str(folder), *RECIPES], env=environment, cwd=ROOT,
+            [sys.executable, str(script), str(rank), "2", str(folder), *trained], env=environment, cwd=ROOT,
             stderr=subprocess.PIPE, text=True,
         )
         for rank in range(2)
@@ -47,16 +57,16 @@ def by_two(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def by_one(tmp_path_factory):
+def by_one(tmp_path_factory, cases):
     folder = tmp_path_factory.mktemp("one")
-    return folder, {case: run_case(case, folder) for case in SAME}
+    return folder, {case: run_case(case, folder) for case in cases}
 
 
 def found(folder, case, rank=0):
     return json.loads((folder / f"{case}.{rank}.json").read_text())
 
 
-@pytest.mark.parametrize("case", SAME)
+@pytest.mark.parametrize("case", long_but(SAME, FAST))
 def test_the_curves_are_those_of_one_process_with_the_same_batch(by_one, by_two, case):
     folder, summaries = by_one
     for name in CURVES:
@@ -70,7 +80,7 @@ def test_the_curves_are_those_of_one_process_with_the_same_batch(by_one, by_two,
     assert summary["divergences"] == expected["divergences"] == (case == "nan")
 
 
-@pytest.mark.parametrize("case", RECIPES)
+@pytest.mark.parametrize("case", long_but(RECIPES, FAST))
 def test_all_ranks_end_with_the_very_same_weights_and_figures(by_two, case):
     one, two = (found(by_two, case, rank) for rank in range(2))
     if "killed" in one:
@@ -88,11 +98,13 @@ def test_one_rank_really_has_windows_without_a_scored_token():
     assert all((window.y_BT >= 0).any() for window in windows)
 
 
+@pytest.mark.long
 def test_memory_that_does_not_suffice_on_one_rank_makes_all_read_fewer_streams_at_a_time(by_two):
     assert curve(by_two / "memory", "micro_batch") == [2, 1]  # of the four streams that a rank has
     assert found(by_two, "memory")["summary"]["micro_batch"] == 1
 
 
+@pytest.mark.long
 def test_killed_trainings_go_on_with_every_ranks_lanes_and_draws_of_dropout(by_two):
     """The bits of an undisturbed training by as many ranks: rows, moments and both random streams came back."""
     assert found(by_two, "killed") == {"killed": True}
@@ -102,6 +114,7 @@ def test_killed_trainings_go_on_with_every_ranks_lanes_and_draws_of_dropout(by_t
         assert curve(by_two / "killed", name) == curve(by_two / "dropout", name)
 
 
+@pytest.mark.long
 def test_each_rank_draws_dropout_of_its_own_and_the_checkpoint_has_both_streams(by_two):
     """Both have two rows: streams that began alike would stand at the same place."""
     latest = Checkpoints(by_two / "dropout" / CHECKPOINTS).load()
@@ -110,6 +123,7 @@ def test_each_rank_draws_dropout_of_its_own_and_the_checkpoint_has_both_streams(
     assert len(latest.tensors["memory/past"]) == RECIPES["dropout"].batch
 
 
+@pytest.mark.long
 def test_what_two_ranks_began_one_can_end(by_one, by_two, caplog):
     """Without dropout it is the same training; the lanes of both are in the checkpoint."""
     assert found(by_two, "left to one") == {"killed": True}

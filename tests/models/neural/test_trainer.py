@@ -97,6 +97,7 @@ def test_evaluations_cost_a_small_share_of_the_training():
 # --- a whole training
 
 
+@pytest.mark.long
 def test_a_small_network_learns_the_walk_in_bf16_with_two_levels(tmp_path):
     """From each token one of two follows: a bigram model pays log 2 per step and a little for both ends."""
     training = replace(TRAINING, epochs=12, precision="bf16", learning_rate=3e-2)

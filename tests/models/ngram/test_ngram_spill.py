@@ -148,6 +148,7 @@ print(int(mark.split()[1]) << 10)
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell the most memory held")
 @pytest.mark.parametrize(
     ("smoothing", "prune"),
