@@ -27,6 +27,7 @@ TABLE_COLUMNS = (
     "open_bits_per_byte", "open_bits_per_byte_lo", "open_bits_per_byte_hi", "gap", "gap_lo", "gap_hi", "below_floor",
     "impossible", "gain", "gain_lo", "gain_hi", "megabytes", "tokens_per_second", "pareto",
 )
+SIDE_BY_SIDE = ("open_bits_per_byte", "perplexity")
 
 
 @dataclass(frozen=True)
@@ -71,15 +72,19 @@ def compare_models(config: RunConfig, prepared: Prepared, measured: list[Measure
 
 
 def _log_comparison(tracker: Tracker, comparison: ModelComparison, run_id: str) -> None:
-    """Log the tables to the flow's run, and all figures of all models in one batch."""
+    """Log the tables to the flow's run, and all figures of all models in one batch.
+
+    Each of the two figures that decide is a group with all models, which MLflow's chart page shows side by side.
+    """
     tables = {"models": comparison.table, "differences": comparison.differences, "slices": comparison.slices,
               "worst_slices": comparison.worst}  # fmt: skip
     for name, table in tables.items():
         tracker.log_table(run_id, table, f"{name}.json")
     rows = comparison.table.to_dicts()
-    tracker.log_metrics(
-        run_id, {f"{row['model']}/{name}": value for row in rows for name, value in numbers_of(row).items()}
-    )
+    tracker.log_metrics(run_id, {
+        f"{name}/{row['model']}" if name in SIDE_BY_SIDE else f"models/{row['model']}/{name}": value
+        for row in rows for name, value in numbers_of(row).items()
+    })  # fmt: skip
     tracker.set_tags(run_id, {BELOW_TAG: ", ".join(comparison.artifact.facts["below_floor"]) or "none"})
 
 

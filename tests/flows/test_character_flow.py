@@ -50,7 +50,7 @@ def logged(own: Path, model: dict[str, Any], metric: str) -> list[float]:
 
 
 def test_X1_the_smoothed_training_loss_falls_from_quarter_to_quarter(own: Path, models: dict[str, Any]) -> None:
-    nats = logged(own, models["char-rnn"], "train/nats")
+    nats = logged(own, models["char-rnn"], "curves/train_nats")
     assert len(nats) >= 100, "a curve, not some points"
     first, second, third, last = (float(np.mean(part)) for part in np.array_split(nats, 4))
     assert first > second > third > last
@@ -60,7 +60,7 @@ def test_X1_the_smoothed_training_loss_falls_from_quarter_to_quarter(own: Path, 
 def test_X1_it_has_learnt_more_than_how_frequent_characters_are(own: Path, models: dict[str, Any]) -> None:
     frequencies_alone = 4.1 * math.log(2)  # nats per character of English text
     assert math.log(models["char-rnn"]["validation"]["perplexity"]) < frequencies_alone - 0.3
-    validation = logged(own, models["char-rnn"], "validation/nats")
+    validation = logged(own, models["char-rnn"], "curves/validation_nats")
     assert len(validation) == 2
     assert validation[1] < validation[0]
 

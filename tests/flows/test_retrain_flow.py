@@ -62,11 +62,11 @@ def test_mlflow_has_a_parent_with_one_child_per_model_and_links_to_prefect(ran: 
     for run in children:
         sections = {name.split(".")[0] for name in run.data.params}
         assert {"data", "architecture", "objective", "optimiser"} - sections <= {"optimiser"}
-        wanted = {"perplexity", "tokens", "oov", "open_bits_per_byte"}
-        assert {f"test/{name}" for name in wanted} <= run.data.metrics.keys()
+        wanted = {"test/perplexity", "x_test/tokens", "x_test/oov", "test/open_bits_per_byte"}
+        assert wanted <= run.data.metrics.keys()
         observed = {"reviews", "nll", "ece", "hit_at_1", "hit_at_3", "hit_at_5", "hit_at_5_lo"}
         assert {f"x_observed/{name}" for name in observed} <= run.data.metrics.keys()
-        assert not {f"test/{name}" for name in observed - {"reviews"}} & run.data.metrics.keys()
+        assert not {f"x_test/{name}" for name in observed - {"reviews"}} & run.data.metrics.keys()
         assert ("test/bits_per_character" in run.data.metrics) == (run.info.run_name == "gru-char")
         assert run.data.tags["prefect.flow_run_id"]
         names = {dataset.dataset.name for dataset in run.inputs.dataset_inputs}
@@ -76,7 +76,7 @@ def test_mlflow_has_a_parent_with_one_child_per_model_and_links_to_prefect(ran: 
 def test_metrics_have_one_point_per_step(ran: Ran) -> None:
     client = mlflow_client(ran)
     lstm = next(model for model in ran.result["models"] if model["name"] == "lstm")
-    history = client.get_metric_history(lstm["mlflow_run_id"], "validation/perplexity")
+    history = client.get_metric_history(lstm["mlflow_run_id"], "curves/validation_perplexity")
     steps = [point.step for point in history]
     assert len(steps) == 2
     assert len(set(steps)) == 2

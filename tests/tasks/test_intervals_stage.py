@@ -21,7 +21,7 @@ from models.specs import MixtureSpec, NGramSpec
 from reviewlm import terminal
 from reviewlm.shown import results
 from tasks.data.prepare import Prepared
-from tasks.evaluation.compare import Evaluated, _log_comparison, _log_to_model, compare_models
+from tasks.evaluation.compare import SIDE_BY_SIDE, Evaluated, _log_comparison, _log_to_model, compare_models
 from tasks.evaluation.cost import costs_of
 from tasks.evaluation.evaluate import Measured
 from tasks.evaluation.intervals import ModelComparison, compare
@@ -216,7 +216,9 @@ def test_mlflow_gets_x_and_x_lo_and_x_hi_in_one_batch(comparison: ModelCompariso
     assert run_id == "parent"
     for model in MODELS:
         for figure in ("perplexity", "word_perplexity", "open_bits_per_byte", "gain", "gap", "hit@1"):
-            low, value, high = (metrics[f"{model}/{figure}{end}"] for end in ("_lo", "", "_hi"))
+            detail = f"models/{model}/{figure}"
+            low, high = metrics[f"{detail}_lo"], metrics[f"{detail}_hi"]
+            value = metrics[f"{figure}/{model}" if figure in SIDE_BY_SIDE else detail]
             assert low <= value <= high
     assert set(tracker.tables) == {"models.json", "differences.json", "slices.json", "worst_slices.json"}
     assert tracker.tags["parent", "reviewlm.below_floor"] == "none"

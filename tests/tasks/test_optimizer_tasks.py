@@ -93,7 +93,7 @@ def test_a_range_test_can_be_a_run_with_its_losses_and_its_picture(
     assert (run.info.status, run.data.tags["reviewlm.kind"]) == ("FINISHED", "lr-find")
     assert run.data.metrics["suggestion"] == found["suggestion"]
     written = json.loads((tmp_path / "lr_find.json").read_text())
-    assert [point.value for point in client.get_metric_history(run.info.run_id, "train/nats")] == written["nats"]
+    assert [point.value for point in client.get_metric_history(run.info.run_id, "curves/train_nats")] == written["nats"]
     assert {"lr_find.json", "plots"} <= {file.path for file in client.list_artifacts(run.info.run_id)}
 
 
@@ -189,7 +189,7 @@ def test_a_comparison_is_written_and_every_trial_is_a_run_below_one_parent(
     )  # fmt: skip
     assert {child.info.run_name for child in children} == {"adamw 0.01", "adamw 0.03", "gd 1"}
     one = next(child for child in children if child.info.run_name == "adamw 0.03")
-    history = client.get_metric_history(one.info.run_id, "validation/nats")
+    history = client.get_metric_history(one.info.run_id, "curves/validation_nats")
     trial = found["trials"][1]
     assert [(metric.step, metric.value) for metric in history] == list(zip(trial["tokens"], trial["nats"], strict=True))
     assert {"optimizers.json", "comparison.json", "plots"} <= {

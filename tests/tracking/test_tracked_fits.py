@@ -105,7 +105,7 @@ def test_a_fit_has_its_curves_its_data_its_model_and_tags_to_choose_by(
     assert {entry.dataset.name: entry.dataset.digest for entry in above.inputs.dataset_inputs} == {
         "reviews": prepared.clean.digest, **{f"word-{name}": s.digest for name, s in prepared.tokens["word"].items()},
     }
-    assert len(tracker.client.get_metric_history(run_id, "train/nats")) == 20
+    assert len(tracker.client.get_metric_history(run_id, "curves/train_nats")) == 20
     cpu = tracker.client.get_metric_history(run_id, "system/cpu_utilization_percentage")
     assert [(point.step, point.value) for point in cpu] == [(15, 50.0), (30, 50.0)]
     assert run.data.metrics["x_fit/parameters"] == 10
@@ -148,7 +148,7 @@ def test_the_run_of_a_killed_fit_goes_on_with_the_fit_and_has_each_point_once(
         assert write_model_run(config, prepared, fitted, parent) == killed
     [run] = runs(tracker, **{FIT_TAG: "d1"})
     assert (run.info.status, run.data.tags["mlflow.parentRunId"]) == ("FINISHED", parent)
-    steps = [point.step for point in tracker.client.get_metric_history(killed, "train/nats")]
+    steps = [point.step for point in tracker.client.get_metric_history(killed, "curves/train_nats")]
     assert steps == list(range(1, 21))
 
 

@@ -77,7 +77,7 @@ def write(path: Path, *lines: dict[str, object] | str) -> Path:
 def test_a_journal_gives_one_point_per_name_and_step(tmp_path: Path):
     journal = write(tmp_path / "m", {"step": 10, "train/nats": 2.0, "rate": 0.1}, {"step": 20, "train/nats": 1})
     found = {(point.name, point.step): point.value for point in read_journal(journal)}
-    assert found == {("train/nats", 10): 2.0, ("rate", 10): 0.1, ("train/nats", 20): 1.0}
+    assert found == {("curves/train_nats", 10): 2.0, ("rate", 10): 0.1, ("curves/train_nats", 20): 1.0}
 
 
 def test_a_step_written_again_after_a_resume_counts_once_with_its_last_value(tmp_path: Path):

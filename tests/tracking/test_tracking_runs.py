@@ -94,7 +94,7 @@ def test_a_parameter_that_changes_is_refused(tracker: Tracker):
 def test_metrics_arrive_with_step_and_legal_names(tracker: Tracker):
     run_id = tracker.start_run("a")
     tracker.log_metrics(run_id, {"test/bits_per_byte": 1.25, "hit@1": 0.5}, step=7)
-    assert history(tracker, run_id, "test/bits_per_byte") == [(7, 1.25)]
+    assert history(tracker, run_id, "x_test/bits_per_byte") == [(7, 1.25)]
     assert history(tracker, run_id, "hit_at_1") == [(7, 0.5)]
 
 
@@ -102,7 +102,7 @@ def test_a_figure_logged_again_is_there_once_and_a_new_value_is_the_latest(track
     run_id = tracker.start_run("a")
     for value in (1.0, 1.0 + 1e-15, 2.0, 2.0, 1.0):
         tracker.log_metrics(run_id, {"test/nats": value})
-    assert [value for _, value in history(tracker, run_id, "test/nats")] == [1.0, 2.0, 1.0]
+    assert [value for _, value in history(tracker, run_id, "x_test/nats")] == [1.0, 2.0, 1.0]
     assert tracker.metrics(run_id) == {"test/nats": 1.0}
     for _ in range(2):
         tracker.log_curves(run_id, [("curve", 0.5, 0), ("curve", 0.25, 10), ("curve", float("nan"), 20)])
@@ -143,8 +143,8 @@ def test_what_a_divergence_may_take_back_is_not_forwarded_before_it_is_settled(t
     append(journal, 4)
     assert tracker.log_journal(run_id, journal, settled=True) == 0
     assert tracker.log_journal(run_id, journal) == 2
-    assert history(tracker, run_id, "train/nats") == [(1, 0.1), (2, 0.2), (4, 0.4)]
-    assert history(tracker, run_id, "validation/nats") == [(2, 0.5)]
+    assert history(tracker, run_id, "curves/train_nats") == [(1, 0.1), (2, 0.2), (4, 0.4)]
+    assert history(tracker, run_id, "curves/validation_nats") == [(2, 0.5)]
 
 
 def test_a_request_that_arrived_but_was_not_answered_is_not_sent_twice(
@@ -163,7 +163,7 @@ def test_a_request_that_arrived_but_was_not_answered_is_not_sent_twice(
         tracker.log_journal(run_id, journal)
     monkeypatch.undo()
     assert tracker.log_journal(run_id, journal) == 200  # the first batch of 1000 of the 1200 points had arrived
-    assert [step for step, _ in history(tracker, run_id, "train/nats")] == list(range(600))
+    assert [step for step, _ in history(tracker, run_id, "curves/train_nats")] == list(range(600))
 
 
 def test_a_table_can_be_read_back_and_logging_it_again_replaces_it(tracker: Tracker):

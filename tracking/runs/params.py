@@ -9,13 +9,24 @@ from dataclasses import asdict, is_dataclass
 from typing import Any
 
 PARAM_LENGTH, TAG_LENGTH, NAME_LENGTH = 6000, 8000, 250
-DETAILS = "x_"
-"""Prefix of the groups of metrics that MLflow's chart page is to show after all others: it sorts them by name."""
-GROUPS = {
-    **{group: f"{DETAILS}{group}" for group in ("audit", "cost", "final_validation", "fit", "observed")},
-    "gradient_norm": "training/gradient_norm", "step_seconds": "training/step_seconds",
+DECIDING = (
+    "open_bits_per_byte", "perplexity", "word_perplexity", "bits_per_character", "gain", "gap",
+    "zero_probability_events",
+)  # fmt: skip
+"""Figures of the test reviews that a reader decides by; all others are details."""
+CURVES_OF_TRAINING = (
+    "clipped_share", "gradient_norm", "learning_rate", "peak_memory_megabytes", "product_peak_share",
+    "tokens_per_second",
+)  # fmt: skip
+SHOWN = {
+    "train/": "curves/train_", "validation/": "curves/validation_",
+    **{f"test/{figure}": f"test/{figure}" for figure in DECIDING}, "test/": "x_test/",
+    **{name: f"training/{name}" for name in CURVES_OF_TRAINING},
+    "gradient_norm/": "training/gradient_norm/", "step_seconds/": "training/step_seconds/",
+    **{f"{group}/": f"x_{group}/" for group in ("audit", "cost", "final_validation", "fit", "models", "observed")},
 }  # fmt: skip
-"""Groups of metrics whose name would put them above "test", "train" and "validation", and the group in MLflow."""
+"""Our names of metrics (whole, or the beginning up to a slash), and the names in MLflow. Its chart page makes a section
+of each group and sorts the sections by name: learning curves, deciding figures, course of training, then details."""
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -68,13 +79,17 @@ def legal_name(name: str) -> str:
 
 def metric_name(name: str) -> str:
     """Return the name of a metric in MLflow: legal, and in a group that its chart page shows at the right place."""
-    group, slash, rest = legal_name(name).partition("/")
-    return f"{GROUPS.get(group, group)}/{rest}"[:NAME_LENGTH] if slash else group
+    return _renamed(legal_name(name), SHOWN)[:NAME_LENGTH]
 
 
 def own_metric_name(stored: str) -> str:
     """Return our name of a metric from its name in MLflow; earlier releases stored all metrics under our names."""
-    for ours, shown in GROUPS.items():
-        if stored.startswith(f"{shown}/"):
-            return ours + stored.removeprefix(shown)
-    return stored
+    return _renamed(stored, {shown: ours for ours, shown in SHOWN.items()})
+
+
+def _renamed(name: str, names: Mapping[str, str]) -> str:
+    """Replace the first entry of *names* that is the whole name or a beginning of it that ends its group."""
+    for old, new in names.items():
+        if name == old or (old.endswith(("/", "_")) and name.startswith(old)):
+            return new + name.removeprefix(old)
+    return name
