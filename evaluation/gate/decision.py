@@ -13,6 +13,17 @@ DIGITS = 9
 """Significant digits of a stored figure, so that a decision is the same text on every machine."""
 FIGURES = ("open bits per byte", "bits per byte")
 """Figures that both models have, as `Decision.figures` names them after the model."""
+SHARE = "%"
+UNITS = {
+    "scored now": SHARE, "enough reviews": "groups", "not below the floor": "bits/byte", "latency": "ms", "size": "MB",
+    "better than the baseline": SHARE, "better than the champion": SHARE, "surely better": SHARE,
+    "no slice worse": SHARE, "no forgetting": SHARE, "novelty": SHARE, "copied span": "words", "exposure": "bits",
+    "private patterns": "passages",
+    "gain": SHARE, "gain, lower end": SHARE, "gain, upper end": SHARE, "gain, confidence": SHARE,
+    "champion's reviews, loss": SHARE, "champion's reviews, loss, lower end": SHARE,
+    "champion's reviews, loss, upper end": SHARE, "difference": "bits/byte",
+}  # fmt: skip
+"""Units of the values and limits of rules and of `Decision.figures`. Shares are stored as such and shown in percent."""
 MARKS = {True: "passed", False: "failed", None: "not applicable"}
 
 
@@ -110,8 +121,11 @@ class Decision:
         return f"{'Promoted' if self.promote else 'Not promoted'}: {self.reason}"
 
     def rows(self) -> list[list[str]]:
-        """Return one row per rule: name, outcome, value, limit, why."""
-        return [[rule.name, rule.outcome, shown(rule.value), shown(rule.limit), rule.detail] for rule in self.rules]
+        """Return one row per rule: name, outcome, value and limit with their unit, why."""
+        return [
+            [rule.name, rule.outcome, *(shown(one, UNITS.get(rule.name, "")) for one in (rule.value, rule.limit)),
+             rule.detail] for rule in self.rules
+        ]  # fmt: skip
 
     def _compared(self) -> list[str]:
         """Return the figures that both models have as a table: one row per figure, one column per model."""
@@ -128,7 +142,7 @@ class Decision:
         yield from (f"warning: {what}" for what in self.warnings)
         yield from (f"passed over: {why}" for why in self.passed_over)
         other = {name: value for name, value in self.figures.items() if not name.endswith(FIGURES)}
-        yield from (f"{name}: {shown(value)}" for name, value in sorted(other.items()))
+        yield from (f"{name}: {shown(value, UNITS.get(name, ''))}" for name, value in sorted(other.items()))
 
     def _facts(self) -> Iterator[str]:
         yield f"challenger: {self.challenger}"
@@ -144,6 +158,12 @@ def rounded(value: float | None) -> float | None:
     return float(f"{value:.{DIGITS}g}") if value is not None and math.isfinite(value) else None
 
 
-def shown(value: float | None) -> str:
-    """Return a figure as text for tables."""
-    return "–" if value is None else f"{value:.6g}"
+def shown(value: float | None, unit: str = "") -> str:
+    """Return a figure as text for tables, with its unit."""
+    if value is None:
+        return "–"
+    if unit == SHARE:
+        return f"{100 * value:.4g}%"
+    if not unit:
+        return f"{value:.6g}"
+    return f"{value:,.0f} {unit}" if float(value).is_integer() or abs(value) >= 1000 else f"{value:.4g} {unit}"

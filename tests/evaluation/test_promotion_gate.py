@@ -7,7 +7,7 @@ import pytest
 from challengers import FIRST, assert_refused_by, judge, rule, scores
 
 from core.config.sections.promotion import PromotionConfig
-from evaluation.gate.decision import Decision, RuleOutcome
+from evaluation.gate.decision import UNITS, Decision, RuleOutcome
 
 
 def test_a_better_challenger_is_promoted():
@@ -270,6 +270,20 @@ def test_markdown_begins_with_the_verdict_and_the_figures_of_both_models_side_by
     ]
     assert "- test reviews: 680" in shown
     assert "| lower is better" not in replace(decision, figures={}).to_markdown()
+
+
+def test_values_and_limits_are_shown_with_their_unit():
+    known = (("size", 11.8534, None), ("latency", 19.151, 1000), ("surely better", 0.190986, 0.0),
+             ("novelty", 1.01506, 0.5), ("not below the floor", 0.222757, 0.0), ("enough reviews", 26722, 30))
+    rules = tuple(RuleOutcome(name, True, "why", value, limit) for name, value, limit in known)
+    shown = replace(judge(), rules=rules, figures={"gain": -0.0123, "difference": 0.00456})
+    assert [row[2:4] for row in shown.rows()] == [
+        ["11.85 MB", "–"], ["19.15 ms", "1,000 ms"], ["19.1%", "0%"], ["101.5%", "50%"],
+        ["0.2228 bits/byte", "0 bits/byte"], ["26,722 groups", "30 groups"],
+    ]
+    assert "- gain: -1.23%" in shown.to_markdown()
+    assert "- difference: 0.00456 bits/byte" in shown.to_markdown()
+    assert {rule.name for rule in judge().rules if rule.value is not None or rule.limit is not None} <= UNITS.keys()
 
 
 def test_in_the_table_of_markdown_failed_rules_are_first_and_those_that_do_not_apply_last():

@@ -60,7 +60,8 @@ def scored_now(case: GateCase) -> RuleOutcome:
     worst = max(departures, key=lambda who: _or_infinite(departures[who]))
     departure = _or_infinite(departures[worst])
     detail = f"{' and '.join(departures)} scored in this run; "
-    detail += f"the {worst}'s scores differ from the stored ones by at most {departure:.1e} of a review's nats"
+    detail += f"the {worst}'s scores differ from the stored ones by at most {departure:.1e} of a review's nats" \
+        if departure else "all scores equal the stored ones"
     return RuleOutcome(name, departure <= DEPARTURE, detail, departure, DEPARTURE)
 
 
