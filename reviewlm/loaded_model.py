@@ -71,13 +71,19 @@ class LoadedModel:
             yield piece
 
     def suggest(self, prompt: str, k: int = 5, stars: int | None = None) -> Suggestions:
-        """Return the k most probable next whole words with their probabilities, and the remaining probability."""
+        """Return the k most probable next whole words with their probabilities, and the remaining probability.
+
+        Without *stars*, they are an average over the ratings of the training reviews (`models.suggestions.suggest`).
+        """
         from models.suggestions import suggest
 
         return checked(lambda: suggest(self.bundle, prompt, k, stars))
 
     def score(self, text: str, stars: int | None = None) -> TextScore:
-        """Return the scores of a text; compare texts and models by `open_bits_per_byte`."""
+        """Return the scores of a text; compare texts and models by `open_bits_per_byte`.
+
+        Without *stars*, its probability is the average over the ratings of the training reviews.
+        """
         return checked(lambda: self.bundle.score_text(text, stars))
 
     def save(self, folder: str | Path) -> None:

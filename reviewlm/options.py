@@ -63,7 +63,7 @@ TopP = Annotated[
 ]
 Stars = Annotated[int | None, typer.Option(
     "--stars", min=0, max=5,
-    help="Star rating, 0: unknown. Default: `generate` draws it as in the training data, others take 0.",
+    help="Star rating, 0: a review without one. Default: `generate` draws it as in the training data, others average.",
 )]
 Result = TypeVar("Result")
 WHOLE_FLOWS = {name: f"flows.{name}" for name in ("retrain", "compare", "drift", "reproduce", "rescore")} | {

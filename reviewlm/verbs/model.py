@@ -12,7 +12,7 @@ from reviewlm import terminal
 from reviewlm.options import Json, Model, Preset, Set, Stars, Temperature, TopP, checked, configured, opened
 
 if TYPE_CHECKING:
-    from models.bundles.bundle import TextScore
+    from models.bundles.bundle import Bundle, TextScore
     from tracking.registry.versions import Version
 
 app = typer.Typer()
@@ -58,7 +58,8 @@ def suggest(
     terminal.show_warnings(warnings := unseen_warnings(bundle, prompt, stars))
     terminal.show_suggestions(prompt, found)
     words = [{"word": word, "probability": probability} for word, probability in found.words]
-    terminal.last_line({**_which(version), "words": words, "rest": found.rest, "warnings": warnings}, json)
+    read = {"ratings": _ratings(bundle, stars), "warnings": warnings}
+    terminal.last_line({**_which(version), "words": words, "rest": found.rest, **read}, json)
 
 
 @app.command()
@@ -75,7 +76,16 @@ def score(
 
     terminal.show_warnings(warnings := unseen_warnings(bundle, "\n".join(texts), stars))
     _show_scores(result)
-    terminal.last_line({**_which(version), **result, "warnings": warnings}, json)
+    terminal.last_line({**_which(version), **result, "ratings": _ratings(bundle, stars), "warnings": warnings}, json)
+
+
+def _ratings(bundle: Bundle, stars: int | None) -> list[int]:
+    """Return the ratings with which the model read the text, and say so if there are several."""
+    ratings, _ = bundle.ratings(stars)
+    if len(ratings) > 1:
+        seen = ", ".join(map(str, ratings))
+        terminal.say(f"Averaged over the ratings of the training reviews ({seen} stars), because --stars gives none.")
+    return ratings
 
 
 def _which(version: Version) -> dict[str, Any]:

@@ -1,0 +1,92 @@
+"""Without a rating, a text is read with every rating of the training reviews, as often as each was there."""
+
+from math import exp, inf, log
+
+import numpy as np
+import pytest
+from table_lm import HistoryLM, TableLM, TableSpec
+
+from models.bundles.bundle import Bundle, mixed_nats
+from models.specs import VocabularySpec
+from models.suggestions import suggest
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import EOS, Vocabulary
+
+TEXTS = ["so so it is so", "it is to so its"] * 2
+PRIOR = (0, 0.1, 0.2, 0.3, 0.4, 0)
+SEEN = [rating for rating, share in enumerate(PRIOR) if share]
+
+
+def bundle_of(unit: str = "word", prior: tuple[float, ...] = PRIOR) -> Bundle:
+    """A model whose every prediction depends on all tokens before it, the rating included."""
+    vocabulary = Vocabulary.train(TEXTS, VocabularySpec(unit=unit, size=300, min_count=1), NormalForm())
+    names = [vocabulary.token(i) if i > 8 else "" for i in range(vocabulary.size)]
+    usual = np.array([1.0 if name and set(name) <= set("soit ") else 1e-9 for name in names])
+    usual[EOS], usual[[i for i, name in enumerate(names) if name == " "]] = 4.0, 12.0  # short words, few spellings
+    table = HistoryLM.random(vocabulary.size, 1, 1.5).p_VV * usual
+    return Bundle(TableSpec(), vocabulary, HistoryLM.normalised(table), stars_prior=prior)
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return bundle_of()
+
+
+def test_the_probability_of_a_text_is_the_average_over_the_ratings(bundle: Bundle) -> None:
+    for text in ("it is so", "so", ""):
+        expected = sum(PRIOR[rating] * exp(-bundle.score_text(text, rating).nats) for rating in SEEN)
+        found = bundle.score_text(text)
+        assert exp(-found.nats) == pytest.approx(expected)
+        assert found.nats == pytest.approx(sum(nats for _, nats in found.per_token))
+        assert found.tokens == bundle.score_text(text, 2).tokens
+
+
+def test_each_token_is_predicted_with_what_the_text_so_far_says_about_the_rating(bundle: Bundle) -> None:
+    tokens = {rating: bundle.score_text("it is so", rating).per_token for rating in SEEN}
+    before = {rating: PRIOR[rating] for rating in SEEN}
+    for position, (_, nats) in enumerate(bundle.score_text("it is so").per_token):
+        after = {rating: before[rating] * exp(-tokens[rating][position][1]) for rating in SEEN}
+        assert nats == pytest.approx(-log(sum(after.values()) / sum(before.values())))
+        before = after
+
+
+@pytest.mark.parametrize("unit", ["word", "char"])
+@pytest.mark.parametrize("prompt", ["it is", ""])
+def test_suggestions_are_averaged_over_the_ratings_that_explain_the_prompt(unit: str, prompt: str) -> None:
+    """By Bayes' rule: share of a rating × probability of the prompt with it, over their sum."""
+    model = bundle_of(unit)
+    weights = {rating: PRIOR[rating] * exp(-sum(nats for _, nats in model.score_text(prompt, rating).per_token[:-1]))
+               for rating in SEEN}  # fmt: skip
+    asked = {rating: dict(suggest(model, prompt, 20, rating).words) for rating in SEEN}
+    found = suggest(model, prompt, 2)
+    for word, probability in found.words:
+        mixed = sum(weights[rating] * asked[rating].get(word, 0.0) for rating in SEEN) / sum(weights.values())
+        # The search over spellings gives lower bounds: a longer search finds a little more.
+        assert probability == pytest.approx(mixed, rel=1e-6 if unit == "word" else 0.02)
+    assert sum(probability for _, probability in found.words) + found.rest == pytest.approx(1)
+
+
+def test_ratings_that_no_training_review_had_have_no_part(bundle: Bundle) -> None:
+    assert bundle.ratings(None)[0] == SEEN
+    assert bundle.ratings(0)[0] == [0], "a review without a rating, asked for"
+    for prior, only in (((0, 0, 0, 1.0, 0, 0), 3), ((1.0, 0, 0, 0, 0, 0), 0), ((0.0,) * 6, 0)):
+        one = bundle_of(prior=prior)
+        assert one.score_text("it is so") == one.score_text("it is so", only)
+        assert suggest(one, "it is") == suggest(one, "it is", stars=only)
+
+
+def test_a_text_that_a_rating_forbids_counts_with_the_others_only() -> None:
+    nats_RT = np.array([[1.0, inf, 1.0], [2.0, 3.0, 4.0]])
+    nats_T, after_R = mixed_nats(nats_RT, np.array([0.5, 0.5]))
+    assert nats_T.sum() == pytest.approx(9 - log(0.5))
+    assert after_R == pytest.approx([0, 1])
+    impossible_T, after_R = mixed_nats(np.full((2, 3), inf), np.array([0.25, 0.75]))
+    assert impossible_T.tolist() == [inf] * 3
+    assert after_R == pytest.approx([0.25, 0.75])
+
+
+def test_a_model_that_gives_a_word_probability_0_whatever_the_rating_says_so(bundle: Bundle) -> None:
+    weights = TableLM.random(bundle.vocabulary.size).p_VV.copy()
+    weights[:, bundle.vocabulary.encode("so")[0]] = 0
+    model = Bundle(TableSpec(), bundle.vocabulary, TableLM.normalised(weights), stars_prior=PRIOR)
+    assert model.score_text("it is so").nats == inf
