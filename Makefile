@@ -25,36 +25,41 @@ demo: install
 # Some containers switch off cached bytecode: each worker would rewrite the assertions of all test files again.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-test: install
+test: $(READY)-dev
 	@$(PYTEST) -m "not long"
 
 # The numeric rooms once more under smaller instruction sets: no result may depend on what the compiler picks.
-test-all: install
+test-all: $(READY)-dev
 	@$(PYTEST) --hypothesis-profile=nightly
 	@$(BIN)/python tests/instruction_sets.py avx512_bf16 avx512 avx2 sse4
 
 GX ?= 1.23.2
 # An older release may need older packages beside it: make test-gx GX="1.18.2 marshmallow<4".
-test-gx: install
+test-gx: $(READY)-dev
 	@rm -rf build/gx
 	@$(BIN)/python -m pip install --quiet --no-deps --target build/gx \
 	  $(patsubst %,'%',great-expectations==$(GX))
 	@PYTHONPATH=build/gx:. $(PYTEST) tests/data_checks
 
 # Sphinx and what it needs, beside the rest. A dead link or a page in no list is an error.
-docs: $(VENV)/.ready-docs
+docs: $(READY)-docs
 	@$(BIN)/python -m sphinx -q -a -E -W --keep-going -d build/doctrees docs build/docs
 	@echo "build/docs/index.html"
 
-$(VENV)/.ready-docs: $(READY)
+# What tests, docs and lint need beside the rest, so that a demo does not wait for it.
+$(READY)-dev: $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,dask]'
+	@touch $@
+
+$(READY)-docs: $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	@touch $@
 
 # About three minutes of one core; the output changes where code, packages or the processor do.
-tutorials: $(VENV)/.ready-docs
+tutorials: $(READY)-docs
 	@$(BIN)/python docs/tutorials/execute.py
 
-lint: install
+lint: $(READY)-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
@@ -75,6 +80,6 @@ $(READY): constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "$$($(PYTHON) --version) is too old: ReviewLM needs 3.11 or newer. Try: make PYTHON=python3.11 demo"; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	@echo "Installing the pinned dependencies into $(VENV) (about 2 GB, once) …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,dask]'
+	@echo "Installing the pinned dependencies into $(VENV) (about 2 GB, once, some minutes) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	@touch $(READY)
