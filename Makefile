@@ -74,12 +74,14 @@ clean:
 
 install: $(READY)
 
-# The marker is written last: an interrupted installation is simply taken up again.
+# The marker is written last: an interrupted installation is simply taken up again. pip compiles modules on one core,
+# which is half of its time; compileall uses all. Some packages hold templates that do not compile.
 $(READY): constraints.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "No python3 found: ReviewLM needs Python 3.11 or newer."; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "$$($(PYTHON) --version) is too old: ReviewLM needs 3.11 or newer. Try: make PYTHON=python3.11 demo"; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@echo "Installing the pinned dependencies into $(VENV) (about 2 GB, once, some minutes) …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e .
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	@touch $(READY)
