@@ -30,7 +30,7 @@ LINE_SECONDS, MOST_LINE_SECONDS, LINE_SHARE = 10.0, 300.0, 0.1
 ARTIFACT_SECONDS = 5.0
 EARLY_SHARE, EARLY_SECONDS = 0.01, 30.0
 """Below both limits no remaining time is shown: the first step compiles and warms up, so it would mislead."""
-TOLD_ELSEWHERE = ("seconds_left", "tokens_per_second")
+TOLD_ELSEWHERE = ("seconds_left", "tokens_per_second", "validation/nats")  # the last: beside its perplexity
 COLUMNS = {"name": 12, "share": 5, "left": 11, "speed": 18, "perplexity": 22}
 """Width of each column beside the bar, in the order of the line; the bar is between name and share."""
 SPARE = ("speed", "perplexity")
@@ -139,7 +139,8 @@ class _Line:
     def columns(self, done: int, figures: Mapping[str, float]) -> dict[str, Any]:
         """Return remaining time, speed and perplexity as the text of their columns; the bar shows the rest."""
         left = self._left(done, figures)
-        known = {"ppl": figures.get("perplexity"), "val": figures.get("validation_perplexity")}
+        validation = figures.get("validation_perplexity", figures.get("validation/perplexity"))
+        known = {"ppl": figures.get("perplexity"), "val": validation}
         return {
             "left": "" if left is None else f"ETA {str(timedelta(seconds=round(left))).removeprefix('0:')}",
             "speed": self._speed(done, figures).partition(" (")[0] if done else "",
@@ -190,7 +191,8 @@ def slug(key: str) -> str:
 
 
 def _show(figures: Mapping[str, float]) -> str:
-    known = {name.replace("_", " "): value for name, value in figures.items() if name not in TOLD_ELSEWHERE}
+    own = {name: value for name, value in figures.items() if name not in TOLD_ELSEWHERE}
+    known = {re.sub("[_/]", " ", name): value for name, value in own.items()}
     if known.get("best perplexity") == known.get("validation perplexity"):
         known.pop("best perplexity", None)
     return "; " + ", ".join(f"{name} {_short(value)}" for name, value in known.items()) if known else ""
