@@ -80,8 +80,10 @@ class CheckReport:
         """Return the report with the full path of its page; *folder* is the parent of the documentation folder."""
         return replace(self, report_path=folder / self.report_path)
 
-    def require(self) -> CheckReport:
+    def require(self, label: str = "") -> CheckReport:
         """Return the report if the data may be used; log failed expectations that are not critical.
+
+        *label* names the checked data in the log, e.g. "samples lstm"; default: the stage.
 
         Raises:
             ReviewLMError: An expectation could not be evaluated, which says nothing about the data.
@@ -97,7 +99,7 @@ class CheckReport:
             if not result.passed and result.severity != CRITICAL:
                 level = logging.WARNING if result.severity == WARNING else logging.INFO
                 page = f". Details: {self.report_path}" if self.report_path else ""
-                log.log(level, "%s: %s%s", self.stage, result.sentence, page)
+                log.log(level, "%s: %s%s", label or self.stage, result.sentence, page)
         if self.failed:
             raise CheckFailed(
                 "; ".join(result.sentence for result in self.failed), report=self.report_path,

@@ -77,7 +77,7 @@ def check_table(config: RunConfig, stage: str, subject: Artifact, name: str = ""
     built = run_stage(config, "check", CHECK_VERSION, options, {"subject": subject.digest}, make, label)
     report = read_report(built.artifact)
     show_markdown(f"check-{label}", report.to_markdown() + f"\n\nData Docs: `{report.report_path}`")
-    report.require()
+    report.require(label)
     return as_task_state(built)
 
 
