@@ -63,8 +63,10 @@ class Drawing:
 
     @cached_property
     def png(self) -> bytes:
-        """The figure as a PNG image."""
-        return png(self.figure)
+        """The figure as a PNG image. Its layout, a third of the time of drawing, is computed here and then kept."""
+        image = png(self.figure)
+        self.figure.set_layout_engine("none")
+        return image
 
     @property
     def picture(self) -> Picture:
