@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+
 from prefect import flow
 from prefect.futures import PrefectFuture, as_completed
 
 from core.config.run_config import RunConfig
 from flows.server.workers import on_workers
 from tasks.data.prepare import Prepared
+from tasks.evaluation.intervals import estimate_floor
 from tasks.fitting.fit import Fitted, fit, fitted_parts, relative_cost
 from tasks.fitting.fit_process import interruptible_fits
 from tasks.stage import step
@@ -37,7 +41,14 @@ def fit_models(config: RunConfig, prepared: Prepared, parent_run_id: str) -> lis
 
 
 def train(config: RunConfig, prepared: Prepared, parent_run_id: str) -> list[Fitted]:
-    """Fit the models in parallel, one per worker of the configuration."""
+    """Fit the models in parallel, one per worker of the configuration.
+
+    The floor of the evaluation is estimated meanwhile: it is Python code of seconds, and this process only waits.
+    """
     with step("train", f"fit {len(config.models)} models, at most {config.execution.workers} at a time"):
         log_inputs(config, prepared, parent_run_id)
-        return on_workers(fit_models, config.execution.workers)(config, prepared, parent_run_id)
+        with ThreadPoolExecutor(1, thread_name_prefix="floor") as beside:
+            floor = beside.submit(copy_context().run, estimate_floor, config, prepared)
+            fitted = on_workers(fit_models, config.execution.workers)(config, prepared, parent_run_id)
+            floor.result()
+        return fitted
