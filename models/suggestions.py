@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from .base import ModelError
-from .bundles.bundle import Bundle, mixed_nats
+from .base import LanguageModel, ModelError
+from .bundles.bundle import Bundle
 from .tokens.vocabulary import Vocabulary, page
 
 WIDTH = 16
@@ -51,23 +51,19 @@ def suggest(bundle: Bundle, prompt: str, k: int = 5, stars: int | None = None) -
     Raises:
         ModelError: kind "input": k is below 1, or the rating is not valid.
     """
-    ratings, shares_R = bundle.ratings(stars)
+    model, prefix = bundle.reader(stars)
     if not isinstance(k, int) or k < 1:
         raise ModelError(f"k is {k!r}; it must be a whole number of at least 1", "input")
     vocabulary = bundle.vocabulary
     clean = page(vocabulary, prompt)
-    encoded = vocabulary.encode(clean)
-    ids_RT = np.array([[*vocabulary.prefix(rating), *encoded] for rating in ratings], np.int64)
-    nats_RT, state = bundle.model.score(ids_RT[:, :-1], bundle.model.start(len(ratings)))
-    if len(ratings) > 1:
-        last_R1 = bundle.model.score(ids_RT[:, -1:], state)[0]
-        shares_R = mixed_nats(np.hstack([nats_RT, last_R1]), shares_R)[1]
-    logp_RV, state = bundle.model.step(ids_RT[:, -1], state)
+    ids = np.array([[*prefix, *vocabulary.encode(clean)]], np.int64)
+    state = model.score(ids[:, :-1], model.start(1))[1]
+    logp_BV, state = model.step(ids[:, -1], state)
     if vocabulary.lossless:
         begun = not clean or clean[-1] == "\n" or clean[-1] in OPENERS
-        found = _Search(bundle, k).run(_probabilities(logp_RV), shares_R, state, begun)
+        found = _Search(model, vocabulary, k).run(_probabilities(logp_BV)[0], state, begun)
     else:
-        found = _whole_words(vocabulary, shares_R @ _probabilities(logp_RV), prompt, k)
+        found = _whole_words(vocabulary, _probabilities(logp_BV)[0], prompt, k)
     best = heapq.nsmallest(k, found.items(), key=lambda item: (-item[1], item[0]))
     return Suggestions(best, max(0.0, 1.0 - sum(probability for _, probability in best)))
 
@@ -87,17 +83,15 @@ def _whole_words(vocabulary: Vocabulary, p_V: np.ndarray, prompt: str, k: int) -
 
 
 class _Beginning(NamedTuple):
-    """A beginning of a word, and the state of the model before its last token, once for each of R ratings."""
+    """A beginning of a word, and the state of the model before its last token."""
 
     cost: float
     """−log of its probability: the heap gives the most probable first."""
     number: int
     ids: tuple[int, ...]
     begun: bool
-    shares_R: np.ndarray
-    """Share of each rating, given the prompt and the tokens."""
     state: Any
-    rows: range
+    row: int
 
 
 @dataclass
@@ -108,15 +102,16 @@ class _Search:
     The word ends where the model continues with any other entry.
     """
 
-    bundle: Bundle
+    model: LanguageModel
+    vocabulary: Vocabulary
     k: int
     words: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     heap: list[_Beginning] = field(default_factory=list)
     numbers: Any = field(default_factory=count)
 
-    def run(self, p_RV: np.ndarray, shares_R: np.ndarray, state: Any, begun: bool) -> dict[str, float]:
-        """Return each word found → its probability, given the distributions after the prompt, one for each rating."""
-        self._push(0.0, (), p_RV, shares_R, state, range(len(p_RV)), begun)
+    def run(self, p_V: np.ndarray, state: Any, begun: bool) -> dict[str, float]:
+        """Return each word found → its probability, given the distribution after the prompt."""
+        self._push(0.0, (), p_V, state, 0, begun)
         for _ in range(ROUNDS):
             best = [heapq.heappop(self.heap) for _ in range(min(WIDTH, len(self.heap)))]
             # A word cannot be more probable than its beginning.
@@ -130,33 +125,28 @@ class _Search:
         return best[-1] if len(best) == self.k else 0.0
 
     def _expand(self, best: Sequence[_Beginning]) -> None:
-        vocabulary = self.bundle.vocabulary
-        states = [node.state.take(node.rows) for node in best]
-        last = np.array([node.ids[-1] for node in best for _ in node.rows], np.int64)
-        logp_BV, state = self.bundle.model.step(last, type(states[0]).join(states))
-        p_BV, size = _probabilities(logp_BV), len(best[0].rows)
-        for row, node in enumerate(best):
-            rows = range(row * size, (row + 1) * size)
-            p_RV = p_BV[rows.start : rows.stop]
+        vocabulary = self.vocabulary
+        states = [node.state.take([node.row]) for node in best]
+        last = np.array([node.ids[-1] for node in best], np.int64)
+        logp_BV, state = self.model.step(last, type(states[0]).join(states))
+        for row, (node, p_V) in enumerate(zip(best, _probabilities(logp_BV), strict=True)):
             if node.begun:
                 word = vocabulary.decode(node.ids).strip()
                 if any(char.isalnum() for char in word):
-                    ends = float((node.shares_R @ p_RV)[~vocabulary.word_part_V].sum())
-                    self.words[word] += exp(-node.cost) * ends
-            self._push(node.cost, node.ids, p_RV, node.shares_R, state, rows, begun=True)
+                    self.words[word] += exp(-node.cost) * float(p_V[~vocabulary.word_part_V].sum())
+            self._push(node.cost, node.ids, p_V, state, row, begun=True)
 
     def _push(
-        self, cost: float, ids: tuple[int, ...], p_RV: np.ndarray, shares_R: np.ndarray, state: Any, rows: range,
-        begun: bool,
-    ) -> None:  # fmt: skip
+        self, cost: float, ids: tuple[int, ...], p_V: np.ndarray, state: Any, row: int, begun: bool
+    ) -> None:
         """Put the continuations of a beginning on the heap; *begun*: the space before the word is already written."""
-        vocabulary, p_V = self.bundle.vocabulary, shares_R @ p_RV
+        vocabulary = self.vocabulary
         mask = vocabulary.word_part_V if begun else vocabulary.word_start_V | vocabulary.space_V
         tokens = np.flatnonzero(mask & (p_V > 0))
         for token in tokens[np.argsort(-p_V[tokens], kind="stable")][:FAN]:
             child = cost - float(np.log(p_V[token]))
             if exp(-child) > self._kth():
                 started = begun or not vocabulary.space_V[token]
-                told_R = shares_R * p_RV[:, token] / p_V[token]
-                node = _Beginning(child, next(self.numbers), (*ids, int(token)), started, told_R, state, rows)
-                heapq.heappush(self.heap, node)
+                heapq.heappush(
+                    self.heap, _Beginning(child, next(self.numbers), (*ids, int(token)), started, state, row)
+                )

@@ -19,15 +19,14 @@ import numpy as np
 
 from ..base import INTERFACE, LanguageModel, ModelError, sha256_of, stored
 from ..specs import ModelSpec, model_class, spec_from_dict, to_dict
-from ..tokens.vocabulary import CONTEXT_IDS, FILE, UNK, Vocabulary
+from ..tokens.vocabulary import BOS, CONTEXT_IDS, FILE, UNK, Vocabulary
+from .any_rating import AnyRating
 from .bundle_form import NAMES, require_form
 
 FORMAT = 1
 SPEC = "spec.json"
 PROBE_TOLERANCE = 1e-3
 """Relative tolerance. Rounding differs between machines (bf16 keeps 8 bits); a changed rule changes the nats more."""
-IMPOSSIBLE = 1e6
-"""Nats that a token of probability 0 counts in the comparison of ratings."""
 EQUAL_STARS = (0.0, 0.2, 0.2, 0.2, 0.2, 0.2)
 
 
@@ -88,35 +87,42 @@ class Bundle:
     digest: str = ""
     stars_prior: tuple[float, ...] = EQUAL_STARS
 
-    def ratings(self, stars: int | None) -> tuple[list[int], np.ndarray]:
-        """Return the ratings (R,) that a text is read with, and their shares: *stars*, or all of the training reviews.
-
-        A model reads a rating before the text. The token of an unknown rating says nothing to a model whose training
-        reviews all had one, so a text without a rating is read with each of them.
+    def ratings(self, stars: int | None) -> list[int]:
+        """Return the ratings that a text is read with: *stars*, or without one all of the training reviews.
 
         Raises:
             ModelError: kind "input": *stars* is not None and not a whole number from 0 to 5.
         """
         require_stars(stars)
-        seen = [rating for rating, share in enumerate(self.stars_prior) if share > 0] if stars is None else [stars]
-        shares_R = np.array([self.stars_prior[rating] for rating in seen] if len(seen) > 1 else [1.0])
-        return seen or [0], shares_R / shares_R.sum()
+        seen = [rating for rating, share in enumerate(self.stars_prior) if share > 0]
+        return [stars] if stars is not None else seen or [0]
 
-    def score_text(self, text: str, stars: int | None = None) -> TextScore:
-        """Return the scores of one text, which is first brought into normal form and read from the start state.
-
-        Without a rating, p(text) is Σ share(rating) · p(text | rating) over the ratings of the training reviews.
+    def reader(self, stars: int | None) -> tuple[LanguageModel, list[int]]:
+        """Return the model that reads a text of this rating or of any, and the tokens before the text's own.
 
         Raises:
             ModelError: kind "input": *stars* is not None and not a whole number from 0 to 5.
         """
-        ratings, shares_R = self.ratings(stars)
+        ratings = self.ratings(stars)
+        if len(ratings) == 1:
+            return self.model, self.vocabulary.prefix(ratings[0])
+        shares_R = np.array([self.stars_prior[rating] for rating in ratings])
+        return AnyRating(self.model, ratings, shares_R / shares_R.sum()), [BOS]
+
+    def score_text(self, text: str, stars: int | None = None) -> TextScore:
+        """Return the scores of one text, which is first brought into normal form and read from the start state.
+
+        Without a rating, its probability is the average over the ratings of the training reviews (`any_rating.py`).
+
+        Raises:
+            ModelError: kind "input": *stars* is not None and not a whole number from 0 to 5.
+        """
+        model, prefix = self.reader(stars)
         clean = self.vocabulary.normal_form.apply(text)
-        encoded = self.vocabulary.encode_documents([clean] * len(ratings), ratings)
-        ids_RT = encoded.ids.astype(np.int64).reshape(len(ratings), -1)
-        nats_RT = self.model.score(ids_RT, self.model.start(len(ratings)))[0]
-        nats = nats_RT[0] if len(ratings) == 1 else mixed_nats(nats_RT, shares_R)[0]
-        every = zip(map(int, ids_RT[0]), map(float, nats), strict=True)
+        encoded = self.vocabulary.encode_documents([clean], [stars or 0])
+        stream = np.array([*prefix, *(token for token in encoded.ids.tolist() if token not in CONTEXT_IDS)], np.int64)
+        nats = model.score(stream[None, :], model.start(1))[0][0]
+        every = zip(map(int, stream), map(float, nats), strict=True)
         scored = [(token, nat) for token, nat in every if token not in CONTEXT_IDS]
         return TextScore(
             tokens=len(scored),
@@ -126,18 +132,6 @@ class Bundle:
             per_token=[(self.vocabulary.token(token), nat) for token, nat in scored],
             spelling_nats=float(encoded.spelling_nats[0]),
         )
-
-
-def mixed_nats(nats_RT: np.ndarray, shares_R: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return −log p (T,) of each token of a text that is read with R ratings, and each rating's share after the text.
-
-    A rating's share in the prediction of a token is its probability given the tokens before: Bayes' rule. The nats sum
-    to −log of the average probability of the whole text.
-    """
-    read_RT = np.cumsum(np.minimum(nats_RT, IMPOSSIBLE), axis=1)  # finite: after a token that no rating allows too
-    logp_RT = np.log(shares_R)[:, None] - np.pad(read_RT, ((0, 0), (1, 0)))
-    logp_RT -= np.logaddexp.reduce(logp_RT, axis=0)
-    return -np.logaddexp.reduce(logp_RT[:, :-1] - nats_RT, axis=0), np.exp(logp_RT[:, -1])
 
 
 def require_stars(stars: int | None) -> None:

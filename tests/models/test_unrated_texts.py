@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from table_lm import HistoryLM, TableLM, TableSpec
 
-from models.bundles.bundle import Bundle, mixed_nats
+from models.bundles.any_rating import AnyRating
+from models.bundles.bundle import Bundle
 from models.specs import VocabularySpec
 from models.suggestions import suggest
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import EOS, Vocabulary
+from models.tokens.vocabulary import BOS, EOS, STARS, Vocabulary
 
 TEXTS = ["so so it is so", "it is to so its"] * 2
 PRIOR = (0, 0.1, 0.2, 0.3, 0.4, 0)
@@ -67,22 +68,40 @@ def test_suggestions_are_averaged_over_the_ratings_that_explain_the_prompt(unit:
 
 
 def test_ratings_that_no_training_review_had_have_no_part(bundle: Bundle) -> None:
-    assert bundle.ratings(None)[0] == SEEN
-    assert bundle.ratings(0)[0] == [0], "a review without a rating, asked for"
+    assert bundle.ratings(None) == SEEN
+    assert bundle.ratings(0) == [0], "a review without a rating, asked for"
     for prior, only in (((0, 0, 0, 1.0, 0, 0), 3), ((1.0, 0, 0, 0, 0, 0), 0), ((0.0,) * 6, 0)):
         one = bundle_of(prior=prior)
         assert one.score_text("it is so") == one.score_text("it is so", only)
         assert suggest(one, "it is") == suggest(one, "it is", stars=only)
 
 
-def test_a_text_that_a_rating_forbids_counts_with_the_others_only() -> None:
-    nats_RT = np.array([[1.0, inf, 1.0], [2.0, 3.0, 4.0]])
-    nats_T, after_R = mixed_nats(nats_RT, np.array([0.5, 0.5]))
-    assert nats_T.sum() == pytest.approx(9 - log(0.5))
-    assert after_R == pytest.approx([0, 1])
-    impossible_T, after_R = mixed_nats(np.full((2, 3), inf), np.array([0.25, 0.75]))
-    assert impossible_T.tolist() == [inf] * 3
-    assert after_R == pytest.approx([0.25, 0.75])
+def test_a_text_that_a_rating_forbids_counts_with_the_others_only(bundle: Bundle) -> None:
+    so, it = (int(bundle.vocabulary.encode(word)[0]) for word in ("so", "it"))
+    weights = TableLM.random(bundle.vocabulary.size).p_VV.copy()
+    weights[STARS[1], so] = 0
+    model = TableLM.normalised(weights)
+    both = AnyRating(model, [1, 2], np.array([0.5, 0.5]))
+    state = both.score(np.array([[BOS, so]]), both.start(1))[1]
+    assert np.exp(state.logp_BR) == pytest.approx(np.array([[0.0, 1.0]]))
+    weights[STARS[2], so] = 0
+    neither = AnyRating(TableLM.normalised(weights), [1, 2], np.array([0.25, 0.75]))
+    nats_BT, state = neither.score(np.array([[BOS, so, it]]), neither.start(1))
+    assert nats_BT[0, 1] == inf
+    assert np.exp(state.logp_BR) == pytest.approx(np.array([[0.25, 0.75]]))
+
+
+def test_steps_in_any_batch_give_the_numbers_of_whole_texts(bundle: Bundle) -> None:
+    """Each token stepped in a joined and reordered batch, beside scoring the text at once."""
+    model, prefix = bundle.reader(None)
+    texts = [np.array([*prefix, *bundle.vocabulary.encode(text), EOS]) for text in ("it is so", "so so it")]
+    state = type(first := model.start(1)).join([first, model.start(1)]).take([1, 0])
+    ids_BT = np.stack(texts)
+    nats_BT = model.score(ids_BT, model.start(2))[0]
+    for position in range(ids_BT.shape[1] - 1):
+        logp_BV, state = model.step(ids_BT[:, position], state)
+        assert logp_BV.exp().sum(1).tolist() == pytest.approx([1, 1])
+        assert -logp_BV[[0, 1], ids_BT[:, position + 1]].numpy() == pytest.approx(nats_BT[:, position + 1], rel=1e-5)
 
 
 def test_a_model_that_gives_a_word_probability_0_whatever_the_rating_says_so(bundle: Bundle) -> None:
