@@ -13,7 +13,7 @@ from reviewlm.options import checked, configured, opened
 
 if TYPE_CHECKING:
     from models.bundles.bundle import Bundle, TextScore
-    from models.suggestions import Suggestions
+    from models.completion.suggestions import Suggestions
 
 PROBES = (
     ("The food was great and the staff were very friendly.", 5),
@@ -83,11 +83,20 @@ class LoadedModel:
         while (piece := checked(lambda: next(pieces, None))) is not None:
             yield piece
 
-    def suggest(self, prompt: str, k: int = 5, stars: int | None = None) -> Suggestions:
-        """Return the k most probable next whole words with their probabilities, and the remaining probability."""
-        from models.suggestions import suggest
+    def suggest(self, prompt: str, k: int = 5, stars: int | None = None, both: bool = False) -> Suggestions:
+        """Return the k most probable words to write next with their probabilities, and the remaining probability.
 
-        return checked(lambda: suggest(self.bundle, prompt, k, stars))
+        "the food was gre" gets completions of "gre", "the food was" next words. A space at the end finishes a word.
+
+        Args:
+            prompt: The text so far.
+            k: Maximum number of words.
+            stars: Rating of the review; None or 0: unknown.
+            both: If the text ends in a word, also return its completions, or the next words, as `otherwise`.
+        """
+        from models.completion.suggestions import suggest
+
+        return checked(lambda: suggest(self.bundle, prompt, k, stars, both))
 
     def score(self, text: str, stars: int | None = None) -> TextScore:
         """Return the scores of a text; compare texts and models by `open_bits_per_byte`."""

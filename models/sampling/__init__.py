@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..suggestions import Suggestions, suggest
+from ..completion.suggestions import Suggestions, suggest
 from .filters import filter_logp, pick
 from .generation import generate, stream
 from .options import Sampling

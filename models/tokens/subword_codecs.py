@@ -51,6 +51,13 @@ class LosslessUnit:
         decoder = getincrementaldecoder("utf-8")("ignore")
         return lambda token: decoder.decode(self._entries[token - FIRST]) if token >= FIRST else ""
 
+    def place(self, before: str) -> None:
+        """Return None: an entry adds the same text after any other."""
+
+    def texts_after(self, before: str) -> list[bytes]:
+        """Return the text that each entry adds."""
+        return self._entries
+
     def entry(self, token: int) -> bytes:
         """Return the bytes of the entry."""
         return self._entries[token - FIRST]
@@ -67,6 +74,10 @@ class LosslessUnit:
     def encode_batch(self, texts: Sequence[str] | pl.Series) -> tuple[np.ndarray, np.ndarray]:
         """Return the ids of all texts, one after another (int32), and the number of ids of each text (int64)."""
         raise NotImplementedError
+
+    def encode(self, text: str) -> np.ndarray:
+        """Return the ids (int32) of one text."""
+        return self.encode_batch([text])[0]
 
     def encode_priced(
         self, texts: Sequence[str] | pl.Series, whole: bool = True

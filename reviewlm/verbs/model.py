@@ -13,6 +13,7 @@ from reviewlm.options import Json, Model, Preset, Set, Stars, Temperature, TopP,
 
 if TYPE_CHECKING:
     from models.bundles.bundle import TextScore
+    from models.completion.suggestions import Suggestions
     from tracking.registry.versions import Version
 
 app = typer.Typer()
@@ -68,16 +69,19 @@ def suggest(
     stars: Stars = None,
     model: Model = "champion", preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
-    """Suggest the next whole words, with their probabilities."""
+    """Suggest the next words, or the completions of the word being typed, with their probabilities.
+
+    "the food was gre" is completed; a known word at the end, as in "the food was", counts as finished. A space at the
+    end always finishes the word.
+    """
     bundle, version = opened(configured(preset, set), model)
     from models.bundles.unseen import unseen_warnings
-    from models.sampling import suggest as next_words
+    from models.completion.suggestions import suggest as likely_words
 
-    found = checked(lambda: next_words(bundle, prompt, k, stars))
+    found = checked(lambda: likely_words(bundle, prompt, k, stars, both=True))
     terminal.show_warnings(warnings := unseen_warnings(bundle, prompt, stars))
     terminal.show_suggestions(prompt, found)
-    words = [{"word": word, "probability": probability} for word, probability in found.words]
-    terminal.last_line({**_which(version), "words": words, "rest": found.rest, "warnings": warnings}, json)
+    terminal.last_line({**_which(version), **_as_json(found), "warnings": warnings}, json)
 
 
 @app.command()
@@ -95,6 +99,13 @@ def score(
     terminal.show_warnings(warnings := unseen_warnings(bundle, "\n".join(texts), stars))
     _show_scores(result)
     terminal.last_line({**_which(version), **result, "warnings": warnings}, json)
+
+
+def _as_json(found: Suggestions) -> dict[str, Any]:
+    words = [{"word": word, "probability": probability} for word, probability in found.words]
+    otherwise = found.otherwise and _as_json(found.otherwise)
+    return {"words": words, "rest": found.rest, "typed": found.typed, "finished": found.finished,
+            "otherwise": otherwise}
 
 
 def _which(version: Version) -> dict[str, Any]:

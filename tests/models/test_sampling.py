@@ -334,11 +334,6 @@ def test_more_words_than_there_are_leave_what_is_no_word(bundle):
     assert len(found.words) == len({word for word, _ in found.words}) < bundle.vocabulary.size
 
 
-def test_a_space_after_the_prompt_makes_no_difference(bundle):
-    for model in (bundle, bundle_of("bpe"), bundle_of("char", sharpness=2)):
-        assert suggest(model, "The soup was ") == suggest(model, "The soup was")
-
-
 def spelled(bundle, prompt, begun, depth):
     """Sum the probability of every token sequence of at most *depth* tokens that spells a word."""
     vocabulary, p_VV = bundle.vocabulary, bundle.model.p_VV
@@ -375,6 +370,9 @@ def test_words_of_parts_have_the_probability_of_all_their_spellings(unit, prompt
     model = with_table(model, model.model.p_VV * usual)
     found = suggest(model, prompt, k=4)
     expected = spelled(model, prompt, begun=prompt != "so so", depth=7)
+    if prompt == "so so":  # the last word is finished
+        ends = 1 - model.model.p_VV[model.vocabulary.encode(prompt)[-1], model.vocabulary.word_part_V].sum()
+        expected = {word: p / ends for word, p in expected.items()}
     best = sorted(expected.values(), reverse=True)[:4]
     assert len(found.words) == 4
     assert sum(p for _, p in found.words) + found.rest == pytest.approx(1, abs=1e-6)

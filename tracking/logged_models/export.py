@@ -196,7 +196,7 @@ def signature() -> ModelSignature:
         ("bundle", string), ("texts", Array(string)), ("words", Array(word)), ("rest", double), ("tokens", long),
         ("bytes", long), ("nats", double), ("oov", long), ("perplexity", double), ("bits_per_byte", double),
         ("per_token", Array(token)), ("warnings", Array(string)), ("open_bits_per_byte", double),
-        ("spelling_nats", double),
+        ("spelling_nats", double), ("typed", string), ("finished", double),
     ]
     kinds = {str: string, float: double, int: long, type(None): long, list: string}
     params = [

@@ -6,7 +6,8 @@ the copy of `models/` that is part of the model, under a name with its digest (s
 The input has one column, `text`; each row gets one answer. The parameter `task` selects the kind of answer:
 
     generate  `text` is the beginning of a review ("" for none)   → {"texts": n whole reviews}
-    suggest   `text` is the text typed so far                     → {"words": [{"word", "probability"}], "rest"}
+    suggest   `text` is the text typed so far                     → {"words": [{"word", "probability"}], "rest",
+                                                                     "typed", "finished"}
     score     `text` is a whole review                            → {"open_bits_per_byte", "bits_per_byte", "oov",
                                                                      "tokens", "bytes", "nats", "spelling_nats",
                                                                      "perplexity", "per_token": [{"token", "nats"}]}
@@ -95,7 +96,7 @@ class ReviewModel(PythonModel):
     def _suggest(self, text: str, options: dict[str, Any]) -> dict[str, Any]:
         found = self._sampling.suggest(self._bundle, text, k=options["k"], stars=options["stars"])
         words = [{"word": word, "probability": float(probability)} for word, probability in found.words]
-        return {"words": words, "rest": float(found.rest)}
+        return {"words": words, "rest": float(found.rest), "typed": found.typed, "finished": float(found.finished)}
 
     def _score(self, text: str, options: dict[str, Any]) -> dict[str, Any]:
         score = self._bundle.score_text(text, stars=options["stars"])
