@@ -60,14 +60,16 @@ class Texts:
 
     Args:
         vocabulary: Any vocabulary.
+
+    Attributes:
+        word_end: Probability that an unknown word ends after a character; known after `letters(None)`.
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
         self._indexes: dict[Hashable, EntryIndex] = {}
         self._letters: dict[Hashable, tuple[EntryIndex, np.ndarray]] = {}
-        words = vocabulary.word_unit
-        self.word_end = exp(-words.spelling.end) if words else 0.0
+        self.word_end = 0.0
 
     def after(self, text: str) -> EntryIndex:
         """Return the entries as they continue a text."""
@@ -93,7 +95,11 @@ class Texts:
             written = [words.page_after(text).shown(char) for char in chars] if words and text is not None else chars
             index = EntryIndex([each.encode() for each in written], range(len(chars)))
             p_E = np.array([exp(-nats[chars[number]]) for number in index.ids_E])
-            self._letters[place] = index, np.concatenate([[0.0], np.cumsum(p_E)])
+            # Characters that cannot be in a word leave no gap: the others are as much more probable.
+            end = exp(-words.spelling.end) if words and text is None else 0.0
+            whole = p_E.sum() + end or 1.0
+            self._letters[place] = index, np.concatenate([[0.0], np.cumsum(p_E / whole)])
+            self.word_end = end / whole if text is None else self.word_end
         return self._letters[place]
 
 
