@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from math import exp, log
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,7 +11,6 @@ from reviewlm import terminal
 from reviewlm.options import Json, Model, Preset, Set, Stars, Temperature, TopP, checked, configured, opened
 
 if TYPE_CHECKING:
-    from models.bundles.bundle import TextScore
     from models.completion.suggestions import Suggestions
     from tracking.registry.versions import Version
 
@@ -93,8 +91,10 @@ def score(
     """Score texts with the champion, in open bits per byte; each text starts from the fresh state."""
     texts = terminal.read_texts(file)
     bundle, version = opened(configured(preset, set), model)
-    result = checked(lambda: _sum_of_scores([bundle.score_text(text, stars) for text in texts]))
+    from models.bundles.score_sums import sum_of_scores
     from models.bundles.unseen import unseen_warnings
+
+    result = checked(lambda: sum_of_scores([bundle.score_text(text, stars) for text in texts]))
 
     terminal.show_warnings(warnings := unseen_warnings(bundle, "\n".join(texts), stars))
     _show_scores(result)
@@ -111,27 +111,6 @@ def _as_json(found: Suggestions) -> dict[str, Any]:
 def _which(version: Version) -> dict[str, Any]:
     """Return name and version of the model that answered."""
     return {"model": version.name, "version": version.version}
-
-
-def _sum_of_scores(scores: Sequence[TextScore]) -> dict[str, Any]:
-    """Return the totals over texts: perplexity per token and bits per byte of UTF-8, with the ends of texts included.
-
-    Compare by the first figure: in `bits_per_byte` and `perplexity`, out-of-vocabulary words cost almost nothing.
-    """
-    nats, tokens = sum(score.nats for score in scores), sum(score.tokens for score in scores)
-    size = sum(score.bytes for score in scores)
-    spelling, oov = sum(score.spelling_nats for score in scores), sum(score.oov for score in scores)
-    return {
-        "open_bits_per_byte": (nats + spelling) / size / log(2), "bits_per_byte": nats / size / log(2), "oov": oov,
-        "texts": len(scores), "tokens": tokens, "bytes": size, "nats": nats, "spelling_nats": spelling,
-        "perplexity": exp(nats / tokens),
-        "scores": [
-            {"open_bits_per_byte": score.open_bits_per_byte, "bits_per_byte": score.bits_per_byte, "oov": score.oov,
-             "nats": score.nats, "spelling_nats": score.spelling_nats, "tokens": score.tokens, "bytes": score.bytes,
-             "per_token": score.per_token}
-            for score in scores
-        ],
-    }
 
 
 def _show_scores(result: Mapping[str, Any]) -> None:
