@@ -13,9 +13,9 @@ from typer.core import TyperGroup
 GROUPS = {
     "Run the pipeline": ("demo", "run", "ingest", "prepare", "train", "evaluate", "sweep"),
     "Look at results": ("compare", "reports", "history", "lineage", "reproduce", "rescore", "drift"),
-    "Use a model": ("generate", "suggest", "score", "promote", "rollback"),
+    "Use a model": ("generate", "suggest", "score", "serve", "promote", "rollback"),
     "Work with data": ("checks", "quarantine", "synth"),
-    "Operate": ("ui", "tracking"),
+    "Operate": ("ui", "tracking", "tokens"),
     "Configure": ("presets", "config"),
     "Learn and experiment": (
         "ngram", "adapt", "lr-find", "optimizers", "scaling", "gradient-flow", "context-use", "state-carry", "probe",
@@ -42,6 +42,10 @@ EXAMPLES = {
     "generate": ("generate --stars 2 --n 3", 'generate --prompt "the tacos" --temperature 0.6'),
     "suggest": ('suggest "the food was"',),
     "score": ("score texts.txt", "score - --json"),
+    "serve": ("serve", "serve --host 0.0.0.0 --port 8000 --workers 2"),
+    "tokens add": ("tokens add dashboard",),
+    "tokens list": ("tokens list",),
+    "tokens remove": ("tokens remove dashboard",),
     "promote": ("promote", 'promote --version 3 --why "agreed in review"'),
     "rollback": ("rollback", "rollback --to 2"),
     "checks suggest": ("checks suggest --table reviews.parquet --out suite.json",),
