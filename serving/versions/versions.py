@@ -28,6 +28,8 @@ RETRY_SECONDS = 60.0
 """Time after which a refused version is tried again: the disk may have been full, or the memory short."""
 IDLE_SECONDS = 600.0
 """Time after which a version is closed that is neither champion nor challenger and that nobody asks for."""
+CLOSE_SECONDS = 5.0
+"""Time within which the thread of an engine that nobody uses must end."""
 log = logging.getLogger(__name__)
 
 
@@ -258,7 +260,7 @@ class Versions:
             for one in closed:
                 del self._open[one.number]
         for one in closed:
-            one.engine.close(0)
+            one.engine.close(CLOSE_SECONDS)
             self.metrics.versions.labels("closed").inc()
             log.info("%s is closed", one.id)
 
