@@ -33,7 +33,9 @@ def served(app: Any) -> Iterator[str]:
 
 
 @contextmanager
-def answering(source: MadeSource, tokens: AccessTokens | None = None, **settings: object) -> Iterator[tuple[str, Versions]]:
+def answering(
+    source: MadeSource, tokens: AccessTokens | None = None, **settings: object
+) -> Iterator[tuple[str, Versions]]:
     """Serve the versions of a source with these settings; give the address and the versions."""
     with running(made_versions(source, **settings)) as versions:
         app = create_app(versions, versions.settings, versions.metrics, tokens)

@@ -143,7 +143,7 @@ def test_a_version_has_several_names(name: str | None, number: int) -> None:
         assert versions.number_of(name) == number
 
 
-@pytest.mark.parametrize("name", ["gpt-4", "reviewlm@nobody", "reviewlm/4", "0", "-1", "٣", "9" * 5000, "reviewlm@", "/1"])
+@pytest.mark.parametrize("name", ["gpt-4", "reviewlm@nobody", "reviewlm/4", "0", "-1", "٣", "9" * 5_000, "reviewlm@"])
 def test_a_name_of_nothing_is_refused_with_the_names_that_there_are(name: str) -> None:
     source = MadeSource(champion=1, challenger=2)
     with running(made_versions(source)) as versions, pytest.raises(UnknownVersion, match="reviewlm@champion"):
