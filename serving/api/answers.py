@@ -42,9 +42,7 @@ def described(schema: type[BaseModel] | None, summary: str, event_stream: bool =
     errors = {status: {"description": said, "content": {JSON: {"schema": ERROR}}} for status, said in ERRORS.items()}
     extra: dict[str, Any] = {}
     if schema is not None:
-        inside = schema.model_json_schema(ref_template="#/components/schemas/{model}")
-        inside.pop("$defs", None)
-        extra["requestBody"] = {"required": True, "content": {JSON: {"schema": inside}}}
+        extra["requestBody"] = {"required": True, "content": {JSON: {"schema": schema.model_json_schema()}}}
     return {
         "summary": summary, "openapi_extra": extra, "response_model": None,
         "responses": {200: {"description": "The answer.", "content": content}, **errors},

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import FastAPI, Request, Response
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from core.access_tokens import AccessTokens
@@ -15,7 +12,6 @@ from serving.api.access import Access, is_loopback
 from serving.api.answers import JSON
 from serving.api.door import Door
 from serving.api.errors import KNOWN, ApiError, as_api_error, defect
-from serving.api.schemas import StreamOptions
 from serving.api.work import Services
 from serving.metrics import Metrics
 from serving.versions.shadow import Shadow
@@ -41,7 +37,6 @@ def create_app(versions: Versions, settings: ServingConfig, metrics: Metrics, to
         app.include_router(module.router)
     for kind in (*KNOWN, HTTPException, Exception):
         app.add_exception_handler(kind, _told)
-    _describe(app, (StreamOptions,))
     hosts = settings.hosts if settings.hosts or is_loopback(settings.host) else None
     access = Access(hosts, tokens, settings.requests_per_minute)
     return Door(app, access, metrics, settings.max_body_kilobytes * 1_000, settings.request_seconds)
@@ -57,10 +52,3 @@ async def _told(request: Request, error: Exception) -> Response:
     refusal = known or defect()
     Services.of(request).metrics.refused.labels(refusal.code).inc()
     return Response(refusal.body(), refusal.status, refusal.headers, JSON)
-
-
-def _describe(app: FastAPI, shared: tuple[type[BaseModel], ...]) -> None:
-    """Add the schemas to OpenAPI that those of the bodies refer to."""
-    whole: dict[str, Any] = app.openapi()
-    schemas = whole.setdefault("components", {}).setdefault("schemas", {})
-    schemas.update({schema.__name__: schema.model_json_schema() for schema in shared})

@@ -99,7 +99,7 @@ class CompletionRequest(Request):
     """Texts for each prompt."""
     stream: bool = False
     """Send the text piece by piece, as server-sent events that end with [DONE]."""
-    stream_options: StreamOptions = StreamOptions()
+    stream_options: Annotated[StreamOptions, WithJsonSchema(StreamOptions.model_json_schema())] = StreamOptions()
     """Options of a stream."""
     logprobs: NotNegative | None = None
     """Send each token's log-probability, and those of this number of likeliest tokens."""

@@ -39,7 +39,7 @@ def test_the_names_of_this_machine_are_answered(local: object, host: str) -> Non
     assert answer(local, Host=host).status_code == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "10.0.0.1", ""])
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "10.0.0.1", ""])
 def test_another_host_is_refused(local: object, host: str) -> None:
     assert answer(local, Host=host).status_code == 403
 
