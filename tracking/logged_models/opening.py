@@ -202,6 +202,8 @@ def contents_of(tracker: Tracker, name: str) -> tuple[dict[str, int], dict[int, 
         TrackingUnavailable: The registry cannot be read.
     """
     if file := database_file(tracker.uri):
+        if not file.exists():
+            return {}, {}
         aliases, created = (_rows(file, query, (name,)) for query in (ALL_ALIASES, CREATED))
         if aliases is None or created is None:
             raise TrackingUnavailable("The registry cannot be read", where=file)
