@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import count
 from math import exp
+from typing import Any
 
 import numpy as np
 
@@ -48,6 +49,14 @@ class Suggestions:
     typed: str = ""
     finished: float = 1.0
     otherwise: Suggestions | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the suggestions as JSON values, as the command line and the server show them."""
+        return {
+            "words": [{"word": word, "probability": probability} for word, probability in self.words],
+            "rest": self.rest, "typed": self.typed, "finished": self.finished,
+            "otherwise": self.otherwise and self.otherwise.as_json(),
+        }
 
 
 def suggest(

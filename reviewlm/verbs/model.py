@@ -11,7 +11,6 @@ from reviewlm import terminal
 from reviewlm.options import Json, Model, Preset, Set, Stars, Temperature, TopP, checked, configured, opened
 
 if TYPE_CHECKING:
-    from models.completion.suggestions import Suggestions
     from tracking.registry.versions import Version
 
 app = typer.Typer()
@@ -79,7 +78,7 @@ def suggest(
     found = checked(lambda: likely_words(bundle, prompt, k, stars, both=True))
     terminal.show_warnings(warnings := unseen_warnings(bundle, prompt, stars))
     terminal.show_suggestions(prompt, found)
-    terminal.last_line({**_which(version), **_as_json(found), "warnings": warnings}, json)
+    terminal.last_line({**_which(version), **found.as_json(), "warnings": warnings}, json)
 
 
 @app.command()
@@ -99,13 +98,6 @@ def score(
     terminal.show_warnings(warnings := unseen_warnings(bundle, "\n".join(texts), stars))
     _show_scores(result)
     terminal.last_line({**_which(version), **result, "warnings": warnings}, json)
-
-
-def _as_json(found: Suggestions) -> dict[str, Any]:
-    words = [{"word": word, "probability": probability} for word, probability in found.words]
-    otherwise = found.otherwise and _as_json(found.otherwise)
-    return {"words": words, "rest": found.rest, "typed": found.typed, "finished": found.finished,
-            "otherwise": otherwise}
 
 
 def _which(version: Version) -> dict[str, Any]:

@@ -146,6 +146,8 @@ class SuggestRequest(Request):
     """Words to suggest."""
     stars: Stars | None = None
     """Star rating of the review; 0 or left out: unknown."""
+    both: bool = True
+    """If the text ends in a word, also answer for the other reading of it, as `otherwise`."""
 
 
 class ScoreRequest(Request):
