@@ -36,7 +36,6 @@ from reviewlm.verbs import (
     optimizers,
     pipeline,
     registry,
-    serve,
     sweep,
     toy,
 )
@@ -50,7 +49,7 @@ app.add_typer(data.app)
 app.add_typer(compare.app)
 app.add_typer(model.app)
 app.add_typer(registry.app)
-app.add_typer(serve.app)
+app.add_typer(operate.app)
 app.add_typer(lineage.app)
 app.add_typer(adapt.app)
 app.add_typer(memory.app)
@@ -60,7 +59,7 @@ app.add_typer(ngram.app, name="ngram")
 app.add_typer(toy.app, name="toy")
 app.add_typer(config.app)
 app.add_typer(config.config_app, name="config")
-app.add_typer(serve.tokens_app, name="tokens")
+app.add_typer(operate.tokens_app, name="tokens")
 app.add_typer(operate.tracking_app, name="tracking")
 app.add_typer(operate.ui_app, name="ui")
 

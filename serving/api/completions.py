@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from time import perf_counter
@@ -176,7 +176,7 @@ class _Events(StreamingResponse):
             await self._writing.__aexit__(None, None, None)
 
 
-async def _merged(tickets: Sequence[Ticket]) -> AsyncIterator[tuple[int, Piece]]:
+async def _merged(tickets: Sequence[Ticket]) -> AsyncGenerator[tuple[int, Piece], None]:
     """Yield the pieces of all texts with the index of their text, as they come."""
     if len(tickets) == 1:
         async for piece in tickets[0]:
@@ -196,13 +196,13 @@ async def _merged(tickets: Sequence[Ticket]) -> AsyncIterator[tuple[int, Piece]]
     try:
         left = len(tickets)
         while left:
-            index, piece = await queue.get()
-            if isinstance(piece, BaseException):
-                raise piece
-            if piece is None:
+            index, found = await queue.get()
+            if isinstance(found, BaseException):
+                raise found
+            if found is None:
                 left -= 1
             else:
-                yield index, piece
+                yield index, found
     finally:
         for reader in readers:
             reader.cancel()
