@@ -28,6 +28,8 @@ from serving.versions.open_version import OpenVersion
 router = APIRouter()
 log = logging.getLogger(__name__)
 DONE = b"data: [DONE]\n\n"
+LATE = 1.0
+"""Seconds beyond its time in which an answer can still say that its time is over."""
 
 
 @router.post("/v1/completions", **described(CompletionRequest, "Write reviews.", event_stream=True))
@@ -41,7 +43,7 @@ async def completions(request: Request) -> Response:
         return await while_connected(request, services.seconds_left(request), _whole(request, services, asked))
     writing = _writing(request, services, asked)
     work = await writing.__aenter__()  # refusals come before the answer begins
-    return _Events(_events(services, request, work), writing)
+    return _Events(_events(services, request, work), writing, services.seconds_left(request) + LATE)
 
 
 def _require_limits(services: Services, asked: CompletionRequest) -> None:
@@ -163,15 +165,17 @@ class _Events(StreamingResponse):
     Args:
         events: The events.
         writing: The context of the texts, which ends with the answer.
+        seconds: Time after which the answer is cut off, because its client does not read it.
     """
 
-    def __init__(self, events: AsyncIterator[bytes], writing: Any) -> None:
+    def __init__(self, events: AsyncIterator[bytes], writing: Any, seconds: float) -> None:
         super().__init__(events, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
-        self._writing = writing
+        self._writing, self._seconds = writing, seconds
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         try:
-            await super().__call__(scope, receive, send)
+            async with asyncio.timeout(self._seconds):
+                await super().__call__(scope, receive, send)
         finally:
             await self._writing.__aexit__(None, None, None)
 

@@ -89,8 +89,8 @@ class CompletionRequest(Request):
 
     prompt: Texts = Field(default_factory=lambda: [""])
     """Beginning of the review, which is kept unchanged; or several beginnings."""
-    max_tokens: Count = 300
-    """Longest continuation, in tokens."""
+    max_tokens: NotNegative = 300
+    """Longest continuation, in tokens; 0 with `echo` and `logprobs` only scores the prompt."""
     temperature: Annotated[float, Field(ge=0, le=MOST)] = 0.8
     """Below 1, likely words become likelier; 0: always the likeliest."""
     top_p: ShareAboveZero = 0.95

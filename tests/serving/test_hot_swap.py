@@ -15,15 +15,15 @@ from served import answering
 
 from core.errors import BundleError
 
-SIZES = [(300, 5, 16), pytest.param(6_000, 8, 64, marks=pytest.mark.long)]
+SIZES = [(200, 5, 16), pytest.param(6_000, 8, 64, marks=pytest.mark.long)]
 """Requests, swaps that succeed, users at the same time."""
 
 
 class Client:
     """One of many users: asks again and again, for texts, streams, words and scores, until it is told to stop."""
 
-    def __init__(self, address: str, seed: int) -> None:
-        self.http = httpx.AsyncClient(base_url=address, timeout=60)
+    def __init__(self, http: httpx.AsyncClient, seed: int) -> None:
+        self.http = http
         self.random, self.answers, self.failures = random.Random(seed), Counter(), []
 
     async def ask(self) -> None:
@@ -76,15 +76,17 @@ class Client:
 
 
 async def load(address: str, requests: int, users: int) -> tuple[Counter, list[str]]:
-    clients, left = [Client(address, seed) for seed in range(users)], [requests]
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=users)
+    http = httpx.AsyncClient(base_url=address, timeout=60, limits=limits)
+    clients, left = [Client(http, seed) for seed in range(users)], [requests]
 
     async def use(client: Client) -> None:
         while left[0] > 0:
             left[0] -= 1
             await client.ask()
-        await client.http.aclose()
 
-    await asyncio.gather(*map(use, clients))
+    async with http:
+        await asyncio.gather(*map(use, clients))
     answers = sum((client.answers for client in clients), Counter())
     return answers, [failure for client in clients for failure in client.failures]
 
