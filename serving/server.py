@@ -25,8 +25,8 @@ from serving.versions.source import RegistrySource
 from serving.versions.versions import Versions
 
 BACKLOG = 2_048
-KEEP_ALIVE = 15
-"""Seconds for which an idle connection stays open."""
+KEEP_ALIVE = 75
+"""Seconds for which an idle connection stays open: longer than proxies keep theirs (60), so that they close it first."""
 log = logging.getLogger(__name__)
 
 

@@ -13,13 +13,15 @@ from made_versions import MadeSource, made_versions, running
 
 from core.access_tokens import AccessTokens
 from serving.api.app import create_app
+from serving.server import KEEP_ALIVE
 from serving.versions.versions import Versions
 
 
 @contextmanager
 def served(app: Any) -> Iterator[str]:
     """Serve an application in a thread and give its address."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False, ws="none", lifespan="off"))
+    options = {"log_config": None, "access_log": False, "ws": "none", "lifespan": "off"}
+    server = uvicorn.Server(uvicorn.Config(app, port=0, timeout_keep_alive=KEEP_ALIVE, **options))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
