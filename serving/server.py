@@ -26,7 +26,7 @@ from serving.versions.versions import Versions
 
 BACKLOG = 2_048
 KEEP_ALIVE = 75
-"""Seconds for which an idle connection stays open: longer than proxies keep theirs (60), so that they close it first."""
+"""Seconds for which an idle connection stays open: more than the 60 of usual proxies, so that they close it first."""
 log = logging.getLogger(__name__)
 
 

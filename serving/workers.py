@@ -50,24 +50,28 @@ def share(
     """
     reading, writing = os.pipe()
     listener.set_inheritable(True)
-    stopping = Event()
+    stopping, begun = Event(), Event()
     with tempfile.TemporaryDirectory() as figures, os.fdopen(reading, encoding="utf-8") as said:
         pool = _Pool(command, (listener.fileno(), writing), Path(figures))
         try:
             with interrupts.drained(stopping.set, drain):
-                pool.start(count)
-                Thread(target=_listen, args=(said, ready), daemon=True).start()
+                pool.start(1)  # the others start when it answers: if it cannot, one message is enough
+                Thread(target=_listen, args=(said, ready, begun), daemon=True).start()
                 while not stopping.wait(LOOK):
                     pool.mend()
+                    if begun.is_set():
+                        pool.start(count - len(pool))
                 pool.stop(drain)
         finally:
             pool.kill()
             os.close(writing)
 
 
-def _listen(said: IO[str], ready: Callable[[dict[str, Any]], None]) -> None:
+def _listen(said: IO[str], ready: Callable[[dict[str, Any]], None], begun: Event) -> None:
     with suppress(ValueError, OSError):
-        ready(json.loads(said.readline()))
+        told = json.loads(said.readline())
+        begun.set()
+        ready(told)
         while said.readline():
             pass
 
@@ -80,6 +84,9 @@ class _Pool:
         self._inherited, self._figures = inherited, figures
         self._workers: list[subprocess.Popen[Any]] = []
         self._crashes: deque[float] = deque(maxlen=CRASHES)
+
+    def __len__(self) -> int:
+        return len(self._workers)
 
     def start(self, count: int) -> None:
         """Start workers."""
@@ -95,10 +102,9 @@ class _Pool:
                 file.unlink()
             self._crashes.append(now := time.monotonic())
             if worker.returncode in range(1, 70) or (len(self._crashes) == CRASHES and now - self._crashes[0] < WITHIN):
-                raise WorkerFailed(
-                    f"A worker process ended with code {worker.returncode}", cause="its message is above",
-                    remedy="`--workers 1` shows it alone",
-                )
+                failed = WorkerFailed("A worker process failed", cause="its message is above")
+                failed.exit_code = max(1, worker.returncode)
+                raise failed
             log.warning("a worker process ended with code %d; starting another one", worker.returncode)
             self.start(1)
 

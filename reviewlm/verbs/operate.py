@@ -18,6 +18,7 @@ from reviewlm.options import Json, Preset, RegisteredModel, Set, checked, config
 
 if TYPE_CHECKING:
     from core.config.run_config import RunConfig
+    from serving.versions.open_version import OpenVersion
 
 app = typer.Typer()
 ui_app = typer.Typer(no_args_is_help=True, help="Start and stop the Prefect server, the MLflow UI and a worker.")
@@ -164,10 +165,11 @@ def _serve_as_worker(config: RunConfig, inherited: str) -> None:
 
     interrupts.leave_silently()
     listener, pipe = map(int, inherited.split(","))
-    server.serve(
-        config, socket.socket(fileno=listener),
-        lambda version: os.write(pipe, f"{json_text.dumps({'model': version.id})}\n".encode()),
-    )
+
+    def ready(version: OpenVersion) -> None:
+        os.write(pipe, f"{json_text.dumps({'model': version.id})}\n".encode())
+
+    server.serve(config, socket.socket(fileno=listener), ready)
 
 
 def _show_address(address: str, told: dict[str, Any], config: RunConfig, json: bool) -> None:

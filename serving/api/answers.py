@@ -31,7 +31,7 @@ ERRORS = {
 
 def as_json(values: Any, status: int = 200) -> Response:
     """Return an answer in JSON; numbers that are not finite become null."""
-    return Response(orjson.dumps(values), status, media_type=JSON)
+    return Response(orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY), status, media_type=JSON)
 
 
 def described(schema: type[BaseModel] | None, summary: str, event_stream: bool = False) -> dict[str, Any]:

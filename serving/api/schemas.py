@@ -150,6 +150,19 @@ class SuggestRequest(Request):
     """If the text ends in a word, also answer for the other reading of it, as `otherwise`."""
 
 
+class IntervalsRequest(Request):
+    """The text so far, whose next characters share an interval (Dasher)."""
+
+    prompt: str
+    """The text so far."""
+    stars: Stars | None = None
+    """Star rating of the review; 0 or left out: unknown."""
+    other: bool = False
+    """Divide the interval of the characters beyond ASCII."""
+    smallest: Annotated[float, Field(ge=0.001, le=1)] = 1.0
+    """Intervals of at least this size are divided too."""
+
+
 class ScoreRequest(Request):
     """Whole reviews to be scored."""
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 import random
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from math import isfinite
 from math import log as ln
 from threading import BoundedSemaphore
 
@@ -20,6 +22,8 @@ from tracking.registry.versions import CHALLENGER
 WAITING = 64
 """Texts that wait; more are left out."""
 SECONDS = 30.0
+POINTS = frozenset(round(1.25**power) for power in range(10, 100))
+"""Numbers of texts after which the figures go to MLflow: about ten points for each factor of ten, from 9 texts on."""
 log = logging.getLogger(__name__)
 
 
@@ -35,6 +39,7 @@ class Shadow:
     def __init__(self, versions: Versions, share: float, metrics: Metrics) -> None:
         self._versions, self._share, self._metrics = versions, share, metrics
         self._free = BoundedSemaphore(WAITING)
+        self._pair, self._sums = (0, 0), _Sums()
         self._thread = ThreadPoolExecutor(1, "shadow")
 
     def offer(self, text: str, stars: int | None, whole: bool) -> None:
@@ -59,20 +64,47 @@ class Shadow:
                 self._versions.using(self._versions.champion.number) as old,
                 self._versions.using(challenger) as new,
             ):
-                if old is None or new is None or old is new:
-                    return
-                each = (("champion", old), ("challenger", new))
-                bits = {role: _open_bits(one, text, stars, whole) for role, one in each}
-                pair = (str(old.number), str(new.number))
-                self._metrics.shadow_texts.labels(*pair).inc()
-                self._metrics.shadow_bytes.labels(*pair).inc(len(text.encode()) + whole)
-                for role, value in bits.items():
-                    self._metrics.shadow_bits.labels(*pair, role).inc(value)
+                if old is not None and new is not None and old is not new:
+                    bits = tuple(_open_bits(one, text, stars, whole) for one in (old, new))
+                    if not all(map(isfinite, bits)):
+                        raise ValueError("a model gives the text no probability")
+                    self._count((old.number, new.number), len(text.encode()) + whole, *bits)
         except Exception as error:
             self._metrics.shadow_left_out.inc()
             log.debug("a text was not scored in the shadow: %s", error)
         finally:
             self._free.release()
+
+    def _count(self, pair: tuple[int, int], size: int, champion: float, challenger: float) -> None:
+        labels = tuple(map(str, pair))
+        self._metrics.shadow_texts.labels(*labels).inc()
+        self._metrics.shadow_bytes.labels(*labels).inc(size)
+        self._metrics.shadow_bits.labels(*labels, "champion").inc(champion)
+        self._metrics.shadow_bits.labels(*labels, "challenger").inc(challenger)
+        if pair != self._pair:
+            self._pair, self._sums = pair, _Sums()
+        sums = self._sums
+        sums.texts, sums.bytes = sums.texts + 1, sums.bytes + size
+        sums.champion, sums.challenger = sums.champion + champion, sums.challenger + challenger
+        if sums.texts in POINTS:
+            self._versions.source.record(pair[1], sums.figures(), sums.texts)
+
+
+@dataclass
+class _Sums:
+    """Sums over the texts of one champion and one challenger."""
+
+    texts: int = 0
+    bytes: int = 0
+    champion: float = 0.0
+    challenger: float = 0.0
+
+    def figures(self) -> dict[str, float]:
+        """Return both models' bits per byte."""
+        return {
+            "shadow/open_bits_per_byte": self.challenger / self.bytes,
+            "shadow/champion_open_bits_per_byte": self.champion / self.bytes,
+        }
 
 
 def _open_bits(version: OpenVersion, text: str, stars: int | None, whole: bool) -> float:

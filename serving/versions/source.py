@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from core.config.run_config import RunConfig
 from core.environment import chosen_device
-from tracking.logged_models.opening import asked_model, contents_of, open_champion, tracker_at
-from tracking.registry.versions import SCHEME
+from tracking.logged_models.opening import asked_model, contents_of, find_version, open_champion, tracker_at
+from tracking.registry.versions import SCHEME, Reference
 
 if TYPE_CHECKING:
     from models.bundles.bundle import Bundle
@@ -35,6 +35,10 @@ class VersionSource(Protocol):
 
     def open(self, number: int) -> Bundle:
         """Open a version's bundle and check its files and probe texts; raise any exception if it cannot be used."""
+        ...
+
+    def record(self, number: int, figures: Mapping[str, float], step: int) -> None:
+        """Keep figures of a version, for people."""
         ...
 
 
@@ -65,3 +69,9 @@ class RegistrySource:
             BundleError, InputError, TrackingUnavailable: As `open_champion`.
         """
         return open_champion(self._tracker, f"{SCHEME}{self.name}/{number}", self._device)[0]
+
+    def record(self, number: int, figures: Mapping[str, float], step: int) -> None:
+        """Write figures to the MLflow run of a version; if MLflow does not answer, they are sent later."""
+        found = find_version(self._tracker, Reference(self.name, version=number))
+        if found is not None and found.version.run_id:
+            self._tracker.log_metrics(found.version.run_id, figures, step)

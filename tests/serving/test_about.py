@@ -121,6 +121,22 @@ def test_the_challenger_scores_what_users_sent_beside_the_champion(app: object, 
         assert math.isclose(found, wanted, rel_tol=1e-6)
 
 
+def test_the_figures_of_the_shadow_go_to_the_run_of_the_challenger(
+    app: object, source: MadeSource, versions: Versions
+) -> None:
+    versions.look()
+    texts = [f"The {food_of(2)} was good."] * 12
+    assert ask(app, "POST", "/score", json={"texts": texts, "stars": 5}).status_code == 200
+    app.app.state.services.shadow._thread.shutdown(wait=True)
+    by_role = [next(one for one in versions.open_versions() if one.number == number).bundle for number in (2, 1)]
+    wanted = [bundle.score_text(texts[0], 5).open_bits_per_byte for bundle in by_role]
+    assert [(number, step) for number, _, step in source.recorded] == [(2, 9), (2, 12)]
+    figures = source.recorded[0][1]
+    assert set(figures) == {"shadow/open_bits_per_byte", "shadow/champion_open_bits_per_byte"}
+    assert all(map(math.isclose, figures.values(), wanted))
+    assert wanted[0] < wanted[1]
+
+
 def test_of_a_prompt_the_end_is_not_scored(app: object, versions: Versions) -> None:
     versions.look()
     prompt = f"The {food_of(1)} was"
@@ -136,7 +152,8 @@ def test_of_a_prompt_the_end_is_not_scored(app: object, versions: Versions) -> N
 def test_the_description_of_the_interface_names_every_parameter_with_its_default(app: object) -> None:
     told = ask(app, "GET", "/openapi.json").json()
     assert set(told["paths"]) == {
-        "/v1/completions", "/suggest", "/score", "/v1/models", "/v1/models/{model}", "/healthz", "/readyz", "/metrics",
+        "/v1/completions", "/suggest", "/intervals", "/score", "/v1/models", "/v1/models/{model}", "/healthz",
+        "/readyz", "/metrics",
     }  # fmt: skip
     body = told["paths"]["/v1/completions"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert body["properties"]["temperature"]["default"] == 0.8

@@ -10,7 +10,7 @@ import pytest
 from made_versions import MadeSource
 from served import answering
 
-COMPLETIONS, SUGGEST, SCORE = "/v1/completions", "/suggest", "/score"
+COMPLETIONS, SUGGEST, SCORE, INTERVALS = "/v1/completions", "/suggest", "/score", "/intervals"
 LONG = "x" * 20_001
 
 
@@ -115,6 +115,9 @@ WRONG_VALUES: list[tuple[str, dict[str, object], str]] = [
     (SUGGEST, {"prompt": "the", "k": "5"}, "k is '5'"),
     (SUGGEST, {"prompt": "the", "stars": 9}, "stars is 9"),
     (SUGGEST, {"prompt": "the", "temperature": 1}, "unknown parameter 'temperature'"),
+    (INTERVALS, {}, "prompt is missing"),
+    (INTERVALS, {"prompt": "the", "smallest": 0}, "smallest is 0; it must be at least 0.001"),
+    (INTERVALS, {"prompt": "the", "other": 1}, "other is 1"),
     (SCORE, {}, "texts is missing"),
     (SCORE, {"texts": []}, "texts is []"),
     (SCORE, {"texts": None}, "texts is None"),

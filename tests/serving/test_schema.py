@@ -9,7 +9,10 @@ from made_versions import MadeSource, made_versions, running
 from serving.api.app import create_app
 from tests.examples import examples
 
-OPERATIONS = ("POST /v1/completions", "POST /suggest", "POST /score", "GET /v1/models", "GET /v1/models/{model}")
+OPERATIONS = (
+    "POST /v1/completions", "POST /suggest", "POST /intervals", "POST /score", "GET /v1/models",
+    "GET /v1/models/{model}",
+)  # fmt: skip
 
 
 @pytest.mark.long

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Iterator
+from dataclasses import asdict
 
 import httpx
 import pytest
 from made_versions import MadeSource, bundle_of, food_of
 from served import answering
 
+from models.completion.dasher import intervals
 from models.completion.suggestions import suggest
 from reviewlm.verbs import model as verbs
 from serving.api.schemas import CompletionRequest, ScoreRequest, SuggestRequest
@@ -31,6 +34,17 @@ def test_words_and_completions_are_those_of_the_models(client: httpx.Client, pro
 def test_the_word_being_typed_is_completed(client: httpx.Client) -> None:
     told = client.post("/suggest", json={"prompt": f"The {food_of(1)[:3]}"}).json()
     assert (told["typed"], told["words"][0]["word"]) == (food_of(1)[:3], food_of(1))
+
+
+@pytest.mark.parametrize("options", [{}, {"smallest": 0.2}, {"other": True}])
+def test_the_intervals_of_the_next_characters_are_those_of_the_models(
+    client: httpx.Client, options: dict[str, object]
+) -> None:
+    told = client.post("/intervals", json={"prompt": "The pi", "stars": 5, **options}).json()
+    wanted = [asdict(one) for one in intervals(bundle_of(1), "The pi", 5, **options)]
+    assert told == {"model": "reviewlm/1", "intervals": wanted, "warnings": []}
+    if wanted:
+        assert math.isclose(sum(one["probability"] for one in told["intervals"]), 1)
 
 
 def test_a_rating_and_a_script_that_were_never_seen_are_told(client: httpx.Client) -> None:
