@@ -39,7 +39,10 @@ EXAMPLES = {
     "reproduce": ("reproduce champion",),
     "rescore": ("rescore --all",),
     "drift": ("drift --input new_reviews.json",),
-    "generate": ("generate --stars 2 --n 3", 'generate --prompt "the tacos" --temperature 0.6'),
+    "generate": (
+        "generate --stars 2 --n 3", 'generate --prompt "the tacos" --temperature 0.6',
+        'generate --stars 5 --beam 5 --require latte --require "sweet potato fries"',
+    ),
     "suggest": ('suggest "the food was"',),
     "score": ("score texts.txt", "score - --json"),
     "serve": ("serve", "serve --host 0.0.0.0 --port 8000 --workers 2"),

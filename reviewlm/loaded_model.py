@@ -13,6 +13,7 @@ from reviewlm.options import checked, configured, opened
 
 if TYPE_CHECKING:
     from models.bundles.bundle import Bundle, TextScore
+    from models.completion.beam import FoundText
     from models.completion.suggestions import Suggestions
 
 PROBES = (
@@ -82,6 +83,27 @@ class LoadedModel:
         )
         while (piece := checked(lambda: next(pieces, None))) is not None:
             yield piece
+
+    def search(
+        self, width: int = 5, n: int = 1, stars: int | None = None, prompt: str = "", require: Sequence[str] = (),
+        max_tokens: int = 300,
+    ) -> list[FoundText]:  # fmt: skip
+        """Return the n likeliest reviews that beam search finds; same arguments as `reviewlm generate --beam`.
+
+        Args:
+            width: Beginnings that are kept at each step.
+            n: Number of reviews, at most *width*.
+            stars: Rating 1 to 5; None or 0: unknown.
+            prompt: Beginning of the reviews, which is kept unchanged.
+            require: Words that each review must contain.
+            max_tokens: Longest review, in tokens.
+
+        Raises:
+            ReviewLMError: An argument is out of its range, or a required word is unknown.
+        """
+        from models.completion.beam import beam_search
+
+        return checked(lambda: beam_search(self.bundle, width, n, stars, prompt, require, max_tokens))
 
     def suggest(self, prompt: str, k: int = 5, stars: int | None = None, both: bool = False) -> Suggestions:
         """Return the k most probable words to write next with their probabilities, and the remaining probability.

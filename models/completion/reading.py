@@ -50,7 +50,7 @@ class PrefixReader:
     """
 
     def __init__(self, model: LanguageModel, read: Read | None = None) -> None:
-        self._model, self._read = model, read or self._from_start
+        self._model, self._read = model, read or from_start(model)
         self._known: dict[Ids, PrefixReading] = {}
 
     def __call__(self, prefixes: Sequence[Ids]) -> list[PrefixReading]:
@@ -74,7 +74,13 @@ class PrefixReader:
         for row, ids in enumerate(prefixes):
             self._known[ids] = PrefixReading(p_BV[row], state, row)
 
-    def _from_start(self, ids: list[int]) -> tuple[torch.Tensor, Any]:
+
+def from_start(model: LanguageModel) -> Read:
+    """Return a function that reads a prefix from the start state."""
+    from ..sampling.batch import read_prefix  # here, because sampling offers the suggestions too
+
+    def read(ids: list[int]) -> tuple[torch.Tensor, Any]:
         ids_1T = np.array([ids], np.int64)
-        state = self._model.score(ids_1T[:, :-1], self._model.start(1))[1]
-        return self._model.step(ids_1T[:, -1], state)
+        return model.step(ids_1T[:, -1], read_prefix(model, ids_1T[:, :-1], model.start(1)))
+
+    return read

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from reviewlm import terminal
-from reviewlm.options import Json, Model, Preset, Set, Stars, Temperature, TopP, checked, configured, opened
+from reviewlm.options import (
+    Json,
+    Model,
+    Preset,
+    Set,
+    Stars,
+    Temperature,
+    TopP,
+    checked,
+    configured,
+    is_given,
+    opened,
+)
 
 if TYPE_CHECKING:
     from tracking.registry.versions import Version
@@ -16,9 +28,15 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 
+SAMPLING = (
+    "seed", "temperature", "top_k", "top_p", "min_p", "typical_p", "repetition_penalty", "no_repeat_ngram_size", "stop",
+)
+"""Options of `generate` about drawing at random, which have no effect with --beam."""
+
+
 @app.command()
 def generate(
-    stars: Stars = None,
+    context: typer.Context, stars: Stars = None,
     n: Annotated[int, typer.Option("--n", min=1, help="Reviews to write.")] = 1,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random draw.")] = 1,
     prompt: Annotated[str, typer.Option("--prompt", help="Beginning of the review, which is kept unchanged.")] = "",
@@ -42,21 +60,45 @@ def generate(
     stop: Annotated[list[str] | None, typer.Option(
         "--stop", metavar="TEXT", help="End a review before this text. May be repeated.",
     )] = None,
+    beam: Annotated[int, typer.Option(
+        "--beam", min=0, help="Search for the likeliest review, keeping this many beginnings; 0: draw at random.",
+    )] = 0,
+    require: Annotated[list[str] | None, typer.Option(
+        "--require", metavar="WORD", help="With --beam: word that the review must contain. May be repeated.",
+    )] = None,
     model: Model = "champion", preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
-    """Write reviews with the registered champion."""
+    """Write reviews with the registered champion: drawn at random, or the likeliest ones (--beam)."""
+    _require_effect(context, beam, require or [], n)
     bundle, version = opened(configured(preset, set), model)
     from models.bundles.unseen import unseen_warnings
+    from models.completion.beam import beam_search
     from models.sampling import generate as sample
 
-    texts = checked(lambda: sample(
-        bundle, n, stars, prompt, temperature, top_k, top_p, max_tokens, seed, min_p, typical_p, repetition_penalty,
-        no_repeat_ngram_size, stop or (),
-    ))
+    if beam:
+        found = checked(lambda: beam_search(bundle, beam, n, stars, prompt, require or [], max_tokens))
+        texts, facts = [each.text for each in found], {"logp": [each.logp for each in found]}
+    else:
+        texts, facts = checked(lambda: sample(
+            bundle, n, stars, prompt, temperature, top_k, top_p, max_tokens, seed, min_p, typical_p, repetition_penalty,
+            no_repeat_ngram_size, stop or (),
+        )), {}
     terminal.show_warnings(warnings := unseen_warnings(bundle, prompt, stars))
     for text in texts:
         terminal.show_review(stars, text)
-    terminal.last_line({**_which(version), "texts": texts, "warnings": warnings}, json)
+    terminal.last_line({**_which(version), "texts": texts, **facts, "warnings": warnings}, json)
+
+
+def _require_effect(context: typer.Context, beam: int, require: Sequence[str], n: int) -> None:
+    """Raise BadParameter if an option has no effect beside the others."""
+    if require and not beam:
+        raise typer.BadParameter("it needs --beam, e.g. --beam 5", param_hint="--require")
+    if beam and n > beam:
+        raise typer.BadParameter(f"a beam of {beam} finds at most {beam} reviews", param_hint="--n")
+    given = [name for name in SAMPLING if is_given(context, name)]
+    if beam and given:
+        raise typer.BadParameter("it has no effect with --beam, which draws nothing at random",
+                                 param_hint="--" + given[0].replace("_", "-"))  # fmt: skip
 
 
 @app.command()

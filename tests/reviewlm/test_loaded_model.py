@@ -18,6 +18,7 @@ from models.ngram.lm import NGramLM
 from models.sampling import generate
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
+from models.completion.beam import beam_search
 from models.completion.suggestions import suggest
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
@@ -47,6 +48,8 @@ def test_a_bundle_is_opened_from_its_folder_and_answers_as_the_models_do(folder:
     assert lm.generate(2, stars=4, seed=3) == generate(lm.bundle, 2, 4, "", 0.8, 0, 0.95, 300, 3)
     assert "".join(lm.stream(stars=4, seed=3)) == lm.generate(1, stars=4, seed=3)[0]
     assert lm.suggest("The", 3) == suggest(lm.bundle, "The", 3)
+    assert lm.suggest("The", 3, both=True) == suggest(lm.bundle, "The", 3, both=True)
+    assert lm.search(3, max_tokens=8) == beam_search(lm.bundle, 3, max_tokens=8)
     assert lm.score(TEXTS[0]).open_bits_per_byte < lm.score("zxqv blorf gneep").open_bits_per_byte
     assert math.isclose(lm.score(TEXTS[0], 4).nats, lm.bundle.score_text(TEXTS[0], 4).nats)
 
