@@ -136,7 +136,7 @@ def _located(
         run = ("\n" * min(breaks, 2) or " " * bool(blank)) + ("" if run.isspace() else run)
     else:
         run = run.lstrip()
-    straight = run.translate(str.maketrans(STRAIGHT))
+    straight = run.translate({ord(sign): plain for sign, plain in STRAIGHT.items()})
     for written in dict.fromkeys((run, straight, straight.lower(), straight.capitalize())):
         ways = _after(vocabulary, reader, context, stars)
         node = ways.descend(written.encode("utf-8", "ignore"))

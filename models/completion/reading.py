@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..base import LanguageModel
+from ..base import LanguageModel, read_on
 
 Ids = tuple[int, ...]
 Read = Callable[[list[int]], tuple[torch.Tensor, Any]]
@@ -77,10 +77,9 @@ class PrefixReader:
 
 def from_start(model: LanguageModel) -> Read:
     """Return a function that reads a prefix from the start state."""
-    from ..sampling.batch import read_prefix  # here, because sampling offers the suggestions too
 
     def read(ids: list[int]) -> tuple[torch.Tensor, Any]:
         ids_1T = np.array([ids], np.int64)
-        return model.step(ids_1T[:, -1], read_prefix(model, ids_1T[:, :-1], model.start(1)))
+        return model.step(ids_1T[:, -1], read_on(model, ids_1T[:, :-1], model.start(1)))
 
     return read

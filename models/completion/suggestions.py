@@ -40,6 +40,7 @@ class Suggestions:
         rest: Probability of all that is not listed.
         typed: The characters at the end of the text with which all of the words begin; accepting a word replaces them.
             Empty: the words come after the text.
+        space: What to write before a word when it is accepted: a space, or nothing.
         finished: Probability that the word at the end of the text is finished; 1 if the text ends with something else.
         otherwise: The suggestions if the text is read the other way; only if they were requested.
     """
@@ -47,6 +48,7 @@ class Suggestions:
     words: list[tuple[str, float]]
     rest: float
     typed: str = ""
+    space: str = ""
     finished: float = 1.0
     otherwise: Suggestions | None = None
 
@@ -54,7 +56,7 @@ class Suggestions:
         """Return the suggestions as JSON values, as the command line and the server show them."""
         return {
             "words": [{"word": word, "probability": probability} for word, probability in self.words],
-            "rest": self.rest, "typed": self.typed, "finished": self.finished,
+            "rest": self.rest, "typed": self.typed, "space": self.space, "finished": self.finished,
             "otherwise": self.otherwise and self.otherwise.as_json(),
         }
 
@@ -133,8 +135,13 @@ def _divided(bundle: Bundle, prompt: str, k: int, stars: int | None) -> Typed:
 def _next(bundle: Bundle, typed: Typed, k: int, reader: PrefixReader, marks: bool = False) -> Suggestions:
     if unit := bundle.vocabulary.word_unit:
         p_V = reader([typed.ids])[0].p_V
-        return _best(k, *_whole_words(bundle.vocabulary, unit, p_V, typed, k, marks))
-    return _best(k, *_spelled_words(bundle.vocabulary, typed, k, reader))
+        found = _best(k, *_whole_words(bundle.vocabulary, unit, p_V, typed, k, marks))
+        low, high = texts_of(bundle.vocabulary).after(typed.text).range(b" ")
+        begun = low == high
+    else:
+        found = _best(k, *_spelled_words(bundle.vocabulary, typed, k, reader))
+        begun = typed.begun
+    return replace(found, space="" if typed.spaced or begun else " ")
 
 
 def _best(k: int, found: dict[str, float], whole: float) -> Suggestions:
@@ -173,7 +180,7 @@ def _completions(bundle: Bundle, typed: Typed, k: int, reader: PrefixReader) -> 
     ways = Spellings(vocabulary, reader, typed.context, typed.before)
     node = ways.descend(typed.characters)
     if node is None:
-        return Suggestions([], 1.0, typed.word, 0.0)
+        return Suggestions([], 1.0, typed.word, finished=0.0)
     ways.extend([node])
     found = _best(k, _search(ways, node, k), node.mass)
     return replace(found, typed=typed.word, finished=min(1.0, ways.finished(node) / node.mass))

@@ -124,6 +124,28 @@ def suggest(
 
 
 @app.command()
+def write(
+    stars: Stars = None,
+    k: Annotated[int, typer.Option("--k", min=1, max=9, help="Words to show.")] = 5,
+    model: Model = "champion", preset: Preset = "small", set: Set = None, json: Json = False,
+) -> None:
+    """Write a review at the terminal while the model suggests words, and see how many keys that saves."""
+    from reviewlm.shown.writing import require_terminal, write_review
+
+    require_terminal()
+    bundle, version = opened(configured(preset, set), model)
+    from models.bundles.unseen import unseen_warnings
+
+    terminal.show_warnings(warnings := unseen_warnings(bundle, "", stars))
+    written = write_review(bundle, f"{version.name} version {version.version}", stars, k)
+    terminal.say(written.text)
+    terminal.say(written.summary())
+    facts = {"text": written.text, "keys": written.keys, "characters": len(written.text),
+             "keystroke_savings": written.savings}  # fmt: skip
+    terminal.last_line({**_which(version), **facts, "warnings": warnings}, json)
+
+
+@app.command()
 def score(
     file: Annotated[str, typer.Argument(help="File with one text per line; '-' reads standard input.")],
     stars: Stars = None,

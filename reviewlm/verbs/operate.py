@@ -178,7 +178,8 @@ def _show_address(address: str, told: dict[str, Any], config: RunConfig, json: b
         standard_streams.answer_now({"address": address, "workers": config.serving.workers, **told})
     terminal.say(f"Serving {told['model']}, the champion, at {address}")
     body = """'{"prompt": "the food was"}'"""
-    terminal.say(f"Try: curl -s {address}/suggest -H 'Content-Type: application/json' -d {body}", whole=True)
+    terminal.say(f"Open {address}/ in a browser to try it.")
+    terminal.say(f"Or: curl -s {address}/suggest -H 'Content-Type: application/json' -d {body}", whole=True)
     terminal.say("Ctrl-C ends it; a promotion or a rollback changes the champion without a restart.")
 
 

@@ -14,12 +14,12 @@ import reviewlm
 from core.errors import BundleError, ReviewLMError
 from models.base import FitContext
 from models.bundles.bundle import save_bundle
+from models.completion.beam import beam_search
+from models.completion.suggestions import suggest
 from models.ngram.lm import NGramLM
 from models.sampling import generate
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
-from models.completion.beam import beam_search
-from models.completion.suggestions import suggest
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from reviewlm import loaded_model
