@@ -97,7 +97,7 @@ class Texts:
             p_E = np.array([exp(-nats[chars[number]]) for number in index.ids_E])
             # Characters that cannot be in a word leave no gap: the others are as much more probable.
             end = exp(-words.spelling.end) if words and text is None else 0.0
-            whole = p_E.sum() + end or 1.0
+            whole = float(p_E.sum()) + end or 1.0
             self._letters[place] = index, np.concatenate([[0.0], np.cumsum(p_E / whole)])
             self.word_end = end / whole if text is None else self.word_end
         return self._letters[place]

@@ -11,8 +11,10 @@ from core.access_tokens import AccessTokens
 from core.web_guard import Message, foreign, header
 from serving.api.errors import ApiError
 
-OPEN = frozenset({"/healthz", "/readyz"})
-"""Paths that need no token: whoever starts and stops servers asks them."""
+OPEN = frozenset({"/healthz", "/readyz", "/"})
+"""Paths that need no token: whoever starts and stops servers asks them; the page asks for a token itself."""
+PAGE = "/page/"
+"""Beginning of the paths of the page's files, which hold nothing secret."""
 LOOPBACK = frozenset({b"127.0.0.1", b"localhost", b"[::1]"})
 
 
@@ -46,7 +48,7 @@ class Access:
         """Raise ApiError if a request is refused."""
         if reason := foreign(scope, self._is_own):
             raise ApiError(403, reason, "foreign_request")
-        if self._tokens is None or scope["path"] in OPEN:
+        if self._tokens is None or scope["path"] in OPEN or scope["path"].startswith(PAGE):
             return
         self._tokens.refresh()
         scheme, _, token = b"".join(header(scope, b"authorization")).partition(b" ")

@@ -7,13 +7,14 @@ from starlette.exceptions import HTTPException
 
 from core.access_tokens import AccessTokens
 from core.config.sections.serving import ServingConfig
-from serving.api import about, completions, score, suggest
+from serving.api import about, card, completions, score, suggest
 from serving.api.access import Access, is_loopback
 from serving.api.answers import JSON
 from serving.api.door import Door
 from serving.api.errors import KNOWN, ApiError, as_api_error, defect
 from serving.api.work import Services
 from serving.metrics import Metrics
+from serving.page import routes as page
 from serving.versions.shadow import Shadow
 from serving.versions.versions import Versions
 
@@ -33,7 +34,7 @@ def create_app(versions: Versions, settings: ServingConfig, metrics: Metrics, to
     """
     app = FastAPI(title=TITLE, description=ABOUT, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.services = Services(versions, settings, metrics, Shadow(versions, settings.shadow_share, metrics))
-    for module in (completions, suggest, score, about):
+    for module in (completions, suggest, score, about, card, page):
         app.include_router(module.router)
     for kind in (*KNOWN, HTTPException, Exception):
         app.add_exception_handler(kind, _told)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from core.config.run_config import RunConfig
 from core.environment import chosen_device
 from tracking.logged_models.opening import asked_model, contents_of, find_version, open_champion, tracker_at
+from tracking.registry.card import recorded_card
 from tracking.registry.versions import SCHEME, Reference
 
 if TYPE_CHECKING:
@@ -39,6 +40,10 @@ class VersionSource(Protocol):
 
     def record(self, number: int, figures: Mapping[str, float], step: int) -> None:
         """Keep figures of a version, for people."""
+        ...
+
+    def card(self, number: int) -> dict[str, Any]:
+        """Return what is recorded about a version as JSON values: `verdict`, `rules`, `figures`, `history`."""
         ...
 
 
@@ -75,3 +80,11 @@ class RegistrySource:
         found = find_version(self._tracker, Reference(self.name, version=number))
         if found is not None and found.version.run_id:
             self._tracker.log_metrics(found.version.run_id, figures, step)
+
+    def card(self, number: int) -> dict[str, Any]:
+        """Return the verdict of the gate with its rules and figures, and the decisions about all versions.
+
+        Raises:
+            TrackingUnavailable: The registry cannot be read.
+        """
+        return recorded_card(self._tracker, self.name, number)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -79,6 +80,9 @@ class MadeSource:
         if number in self.broken:
             raise self.broken[number]
         return replace(self.make(number))
+
+    def card(self, number: int) -> dict[str, Any]:
+        return {"verdict": f"version {number}", "rules": [], "figures": [], "history": []}
 
 
 def made_versions(source: MadeSource, **settings: object) -> Versions:

@@ -40,6 +40,7 @@ def model(request):
 )  # fmt: skip
 def test_intervals_fill_the_interval_of_the_text(model, text):
     found = intervals(model, text, stars=3)
+    assert all(type(each.probability) is float for each in found), "NumPy's numbers are no JSON"
     assert sum(each.probability for each in found) == pytest.approx(1, abs=1e-12)
     assert len({(each.kind, each.symbol) for each in found}) == len(found)
     if any(each.kind == "other" for each in found):
