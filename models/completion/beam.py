@@ -13,7 +13,7 @@ so they are short and general; to get typical texts, sample.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from math import exp, inf
 from typing import Any, NamedTuple
@@ -102,6 +102,22 @@ def beam_search(
         ModelError: kind "input": an argument is out of its range, a required word is unknown to the vocabulary, or
             *max_tokens* is too small for the required words.
     """
+    steps = beam_steps(bundle, width, n, stars, prompt, require, max_tokens, length_penalty, read)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            return list(done.value)
+
+
+def beam_steps(
+    bundle: Bundle, width: int = 5, n: int = 1, stars: int | None = None, prompt: str = "", require: Sequence[str] = (),
+    max_tokens: int = 200, length_penalty: float = 1.0, read: Read | None = None,
+) -> Generator[None, None, list[FoundText]]:  # fmt: skip
+    """Search as `beam_search` does and return the texts; yield after each step, so that a server can do others' work.
+
+    Args: as for `beam_search`.
+    """
     require_stars(stars)
     for name, value in (("width", width), ("n", n), ("max_tokens", max_tokens)):
         require_whole(name, value, 1)
@@ -112,7 +128,7 @@ def beam_search(
     required = _required(bundle.vocabulary, require)
     search = _Search(bundle, width, n, prompt, required, max_tokens, length_penalty)
     ids = [*bundle.vocabulary.prefix(stars), *bundle.vocabulary.encode(page(bundle.vocabulary, prompt)).tolist()]
-    return search.run(*(read or from_start(bundle.model))(ids))
+    return (yield from search.run(*(read or from_start(bundle.model))(ids)))
 
 
 def _required(vocabulary: Vocabulary, words: Sequence[str]) -> list[tuple[re.Pattern[str], tuple[int, ...]]]:
@@ -146,8 +162,8 @@ class _Search:
         lossless = bundle.vocabulary.lossless
         self._parts_V = bundle.vocabulary.word_part_V if lossless else np.zeros(bundle.vocabulary.size, bool)
 
-    def run(self, logp_1V: torch.Tensor, state: Any) -> list[FoundText]:
-        """Return the best texts, given the distribution after the prompt and the state there."""
+    def run(self, logp_1V: torch.Tensor, state: Any) -> Generator[None, None, list[FoundText]]:
+        """Return the best texts, given the distribution after the prompt and the state there; yield after each step."""
         live = [_Beginning(0.0, (), 0, not self._required, self._met((), frozenset()))]
         logp_BV = logp_1V
         for position in range(1, self._max_tokens + 1):
@@ -158,6 +174,7 @@ class _Search:
             if position < self._max_tokens:
                 rows = [choice.parent.row for choice in kept]
                 logp_BV, state = self._bundle.model.step(np.array([each.ids[-1] for each in live]), state.take(rows))
+            yield
         else:
             for each in live:
                 if self._is_complete(each):

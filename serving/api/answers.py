@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import secrets
+import time
 from typing import Any
 
 import orjson
 from fastapi import Response
 from pydantic import BaseModel
+
+from serving.versions.open_version import OpenVersion
 
 JSON = "application/json"
 ERROR: dict[str, Any] = {
@@ -32,6 +36,14 @@ ERRORS = {
 def as_json(values: Any, status: int = 200) -> Response:
     """Return an answer in JSON; numbers that are not finite become null."""
     return Response(orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY), status, media_type=JSON)
+
+
+def head_of(version: OpenVersion) -> dict[str, Any]:
+    """Return what a completion, and each event of a streamed one, begins with."""
+    return {
+        "id": f"cmpl-{secrets.token_hex(12)}", "object": "text_completion", "created": int(time.time()),
+        "model": version.id, "system_fingerprint": version.fingerprint,
+    }  # fmt: skip
 
 
 def described(schema: type[BaseModel] | None, summary: str, event_stream: bool = False) -> dict[str, Any]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -17,7 +15,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
 from models.sampling import Sampling
-from serving.api.answers import as_json, described
+from serving.api.answers import as_json, described, head_of
+from serving.api.beam import searched
 from serving.api.errors import ApiError, as_api_error, defect
 from serving.api.schemas import CompletionRequest
 from serving.api.work import Services, read_body, warnings_of, while_connected
@@ -39,6 +38,8 @@ async def completions(request: Request) -> Response:
     _require_limits(services, asked)
     for prompt in asked.prompt:
         services.shadow.offer(prompt, asked.stars, whole=False)
+    if asked.beam:
+        return await while_connected(request, services.seconds_left(request), searched(request, services, asked))
     if not asked.stream:
         return await while_connected(request, services.seconds_left(request), _whole(request, services, asked))
     writing = _writing(request, services, asked)
@@ -75,15 +76,7 @@ class _Work:
     version: OpenVersion
     tickets: Sequence[Ticket]
     warnings: list[str]
-    id: str
-    created: int
-
-    def head(self) -> dict[str, Any]:
-        """Return what an answer and each event begin with."""
-        return {
-            "id": self.id, "object": "text_completion", "created": self.created, "model": self.version.id,
-            "system_fingerprint": self.version.fingerprint,
-        }  # fmt: skip
+    head: dict[str, Any]
 
 
 @asynccontextmanager
@@ -95,7 +88,7 @@ async def _writing(request: Request, services: Services, asked: CompletionReques
             for generation in _generations(asked, services.seconds_left(request)):
                 tickets.append(version.engine.submit(generation))
             warnings = warnings_of(version, asked.prompt, asked.stars)
-            yield _Work(asked, version, tickets, warnings, f"cmpl-{secrets.token_hex(12)}", int(time.time()))
+            yield _Work(asked, version, tickets, warnings, head_of(version))
         finally:
             for ticket in tickets:
                 ticket.cancel()
@@ -127,12 +120,12 @@ async def _whole(request: Request, services: Services, asked: CompletionRequest)
                     first = False
                 whole[index] = whole[index].and_then(piece)
     choices = [_choice(index, piece, asked.logprobs) for index, piece in enumerate(whole)]
-    return as_json({**work.head(), "choices": choices, "usage": _usage(whole, asked.n), "warnings": work.warnings})
+    return as_json({**work.head, "choices": choices, "usage": _usage(whole, asked.n), "warnings": work.warnings})
 
 
 async def _events(services: Services, request: Request, work: _Work) -> AsyncIterator[bytes]:
     """Yield the events of a stream; an error that comes too late for a status becomes an event."""
-    head, usage = work.head(), work.asked.stream_options.include_usage
+    head, usage = work.head, work.asked.stream_options.include_usage
     last: dict[int, Piece] = {}
     extra: dict[str, Any] = {"warnings": work.warnings} if work.warnings else {}
     first = True
@@ -154,7 +147,7 @@ async def _events(services: Services, request: Request, work: _Work) -> AsyncIte
     except Exception as error:
         refusal = as_api_error(error)
         if refusal is None:
-            log.exception("completion %s failed", work.id)
+            log.exception("completion %s failed", head["id"])
         services.metrics.refused.labels((refusal or defect()).code).inc()
         yield b"data: " + (refusal or defect()).body() + b"\n\n"
 

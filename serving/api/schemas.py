@@ -84,6 +84,13 @@ class StreamOptions(BaseModel):
     """Has no effect."""
 
 
+AT_RANDOM = (
+    "temperature", "top_p", "seed", "top_k", "min_p", "typical_p", "repetition_penalty", "no_repeat_ngram_size", "stop",
+    "logprobs", "stream",
+)  # fmt: skip
+"""Parameters of a completion that have no effect with `beam`."""
+
+
 class CompletionRequest(Request):
     """OpenAI's parameters of a completion, and our extensions from `stars` on."""
 
@@ -129,11 +136,28 @@ class CompletionRequest(Request):
     """Above 1, tokens that the text already has become less likely."""
     no_repeat_ngram_size: NotNegative = 0
     """No sequence of this many tokens occurs twice; 0: no limit."""
+    beam: Annotated[int, Field(ge=0, le=100)] = 0
+    """Search for the likeliest texts, keeping this many beginnings, at least n; 0: draw at random."""
+    require: Texts = Field(default_factory=list)
+    """With `beam`: words that each text must contain."""
 
     @model_validator(mode="after")
     def _best_is_all(self) -> CompletionRequest:
         if self.best_of not in (None, self.n):
             raise _refused(f"best_of is {self.best_of}; it must equal n ({self.n}), because texts are not ranked")
+        return self
+
+    @model_validator(mode="after")
+    def _beam_draws_nothing(self) -> CompletionRequest:
+        if not self.beam:
+            if self.require:
+                raise _refused("require only takes effect with beam")
+            return self
+        usual = type(self)()
+        if idle := [name for name in AT_RANDOM if getattr(self, name) != getattr(usual, name)]:
+            raise _refused(f"{idle[0]} has no effect with beam; leave it out")
+        if self.n > self.beam:
+            raise _refused(f"n is {self.n}; with beam {self.beam} it must be at most {self.beam}")
         return self
 
 

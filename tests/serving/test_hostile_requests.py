@@ -95,6 +95,13 @@ WRONG_VALUES: list[tuple[str, dict[str, object], str]] = [
     (COMPLETIONS, {"stream": True, "n": 0}, "n is 0"),
     (COMPLETIONS, {"stream_options": []}, "stream_options is []"),
     (COMPLETIONS, {"stream_options": {"usage": True}}, "unknown parameter 'stream_options.usage'"),
+    (COMPLETIONS, {"beam": -1}, "beam is -1"),
+    (COMPLETIONS, {"beam": 101}, "beam is 101"),
+    (COMPLETIONS, {"beam": 2, "n": 3}, "n is 3; with beam 2 it must be at most 2"),
+    (COMPLETIONS, {"beam": 2, "stream": True}, "stream has no effect with beam"),
+    (COMPLETIONS, {"require": ["good"]}, "require only takes effect with beam"),
+    (COMPLETIONS, {"beam": 2, "require": "zxqv"}, "the model does not know the required word 'zxqv'"),
+    (COMPLETIONS, {"beam": 2, "max_tokens": 0}, "max_tokens is 0"),
     (COMPLETIONS, {"best_of": 3}, "best_of is 3; it must equal n (1)"),
     (COMPLETIONS, {"frequency_penalty": 0.5}, "frequency_penalty is 0.5; it must be 0; use repetition_penalty"),
     (COMPLETIONS, {"presence_penalty": -2}, "presence_penalty is -2"),
@@ -197,7 +204,8 @@ def test_another_content_type_is_refused(client: httpx.Client, kind: str | None)
 
 @pytest.mark.parametrize(("method", "path", "status"), [
     ("GET", COMPLETIONS, 405), ("PUT", SUGGEST, 405), ("DELETE", SCORE, 405), ("POST", "/metrics", 405),
-    ("GET", "/", 404), ("POST", "/v1/chat/completions", 404), ("GET", "/v1/models/gpt-4", 404), ("GET", "/%00", 404),
+    ("POST", "/", 405), ("GET", "/page/nothing.js", 404), ("GET", "/page/..%2f..%2froutes.py", 404),
+    ("POST", "/v1/chat/completions", 404), ("GET", "/v1/models/gpt-4", 404), ("GET", "/%00", 404),
     ("GET", "/..%2f..%2fetc/passwd", 404), ("GET", "/docs", 404), ("OPTIONS", COMPLETIONS, 405),
     ("GET", "/x" * 2_000, 404),
 ])  # fmt: skip

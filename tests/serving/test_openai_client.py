@@ -10,6 +10,7 @@ from made_versions import MadeSource, bundle_of, food_of
 from served import answering
 
 from core.access_tokens import AccessTokens, add_token
+from models.completion.beam import beam_search
 from models.sampling import generate
 
 OURS = {"stars": 5, "top_k": 3, "min_p": 0.0, "typical_p": 1.0, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0}
@@ -76,6 +77,20 @@ def test_log_probabilities_and_echo_have_openais_form(client: openai.OpenAI) -> 
     assert all(logprob is None or logprob <= 0 for logprob in told.token_logprobs)
     text = made.choices[0].text
     assert all(text[at:].startswith(token) for at, token in zip(told.text_offset, told.tokens, strict=True))
+
+
+def test_beam_search_finds_the_likeliest_texts_with_the_words_required(client: openai.OpenAI) -> None:
+    extra = {"beam": 4, "require": ["friendly"], "stars": 5}
+    made = client.completions.create(model="", prompt="The", n=2, max_tokens=20, echo=True, extra_body=extra)
+    wanted = beam_search(bundle_of(1), 4, 2, 5, "The", ["friendly"], 20)
+    assert [choice.text for choice in made.choices] == [found.text for found in wanted]
+    assert all("friendly" in choice.text for choice in made.choices)
+    assert made.usage is not None
+    assert made.usage.completion_tokens == sum(found.tokens + found.ended for found in wanted)
+    with pytest.raises(openai.BadRequestError, match="temperature has no effect with beam"):
+        client.completions.create(model="", prompt="The", temperature=1, extra_body=extra)
+    with pytest.raises(openai.BadRequestError, match="does not know the required word"):
+        client.completions.create(model="", prompt="The", extra_body={"beam": 2, "require": ["zxqv"]})
 
 
 def test_a_stop_string_ends_the_text_before_it(client: openai.OpenAI) -> None:
