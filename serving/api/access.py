@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 from collections.abc import Callable, Collection
 from math import ceil
 from time import monotonic
 
 from core.access_tokens import AccessTokens
+from core.errors import Unreadable
 from core.web_guard import Message, foreign, header
 from serving.api.errors import ApiError
 
@@ -15,6 +17,7 @@ OPEN = frozenset({"/healthz", "/readyz", "/"})
 """Paths that need no token: whoever starts and stops servers asks them; the page asks for a token itself."""
 PAGE = "/page/"
 """Beginning of the paths of the page's files, which hold nothing secret."""
+log = logging.getLogger(__name__)
 LOOPBACK = frozenset({b"127.0.0.1", b"localhost", b"[::1]"})
 
 
@@ -50,7 +53,11 @@ class Access:
             raise ApiError(403, reason, "foreign_request")
         if self._tokens is None or scope["path"] in OPEN or scope["path"].startswith(PAGE):
             return
-        self._tokens.refresh()
+        try:
+            self._tokens.refresh()
+        except Unreadable as error:
+            log.error("nobody is answered: %s", error.what)
+            raise ApiError(503, "the access tokens cannot be read", "tokens_unreadable") from error
         scheme, _, token = b"".join(header(scope, b"authorization")).partition(b" ")
         name = self._tokens.name_of(token.strip().decode("latin-1")) if scheme.lower() == b"bearer" else None
         if name is None:

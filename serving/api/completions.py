@@ -169,6 +169,8 @@ class _Events(StreamingResponse):
         try:
             async with asyncio.timeout(self._seconds):
                 await super().__call__(scope, receive, send)
+        except TimeoutError:
+            log.info("a client that does not read its answer is cut off")
         finally:
             await self._writing.__aexit__(None, None, None)
 

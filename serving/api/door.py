@@ -14,7 +14,7 @@ from typing import Any
 
 from core.web_guard import Application, Message, Receive, Send, header
 from serving.api.access import Access
-from serving.api.errors import ApiError
+from serving.api.errors import ApiError, defect
 from serving.metrics import Metrics
 
 HEADERS = (
@@ -61,8 +61,10 @@ class Door:
             await self.app(scope, await self._bounded(scope, receive), answer.send)
         except ApiError as error:
             await self._refuse(answer, error)
-        except Exception:  # the application has answered it already
+        except Exception:
             log.exception("request %s (%s %s) failed", answer.id, scope["method"], scope["path"])
+            if not answer.status:
+                await self._refuse(answer, defect())
         finally:
             route = getattr(scope.get("route"), "path", "other")
             self.metrics.requests.labels(route, str(answer.status or 499)).inc()

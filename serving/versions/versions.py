@@ -235,8 +235,13 @@ class Versions:
                 log.warning("the registry cannot be read, the champion goes on: %s", error)
             self.registry_error = _reason(error)
         else:
+            named = set(contents.aliases.values())
             with self._lock:
                 self._contents = contents
+                self._refused = {
+                    number: one for number, one in self._refused.items()
+                    if number in named or monotonic() - one.clock < RETRY_SECONDS
+                }  # fmt: skip
             if self.registry_error:
                 log.info("the registry can be read again")
             self.registry_error = ""

@@ -97,6 +97,27 @@ def test_a_token_is_needed_except_for_the_probes(versions, tmp_path: Path) -> No
     assert answer(app, Authorization=f"Bearer {other}").status_code == 200
 
 
+def test_without_the_file_of_tokens_nobody_is_answered(versions, tmp_path: Path) -> None:
+    file = tmp_path / "tokens.json"
+    token = add_token(file, "dashboard")
+    app = create_app(versions, versions.settings, versions.metrics, AccessTokens(file))
+    for spoil in (lambda: file.write_text("{"), file.unlink):
+        spoil()
+        told = answer(app, Authorization=f"Bearer {token}")
+        assert (told.status_code, told.json()["error"]["code"]) == (503, "tokens_unreadable")
+    assert answer(app, "/healthz").status_code == 200
+
+
+def test_a_defect_is_told_in_the_same_form_without_its_traceback(versions, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = create_app(versions, versions.settings, versions.metrics, None)
+    monkeypatch.setattr(versions, "contents", lambda: 1 / 0)
+    told = answer(app)
+    assert (told.status_code, told.json()["error"]["code"]) == (500, "internal_error")
+    assert "ZeroDivision" not in told.text
+    monkeypatch.setattr(app.access, "require", lambda scope: 1 / 0)
+    assert answer(app).json()["error"]["type"] == "server_error"
+
+
 def test_a_token_has_its_requests_per_minute_and_they_come_back(tmp_path: Path) -> None:
     file, now = tmp_path / "tokens.json", [0.0]
     tokens = {name: add_token(file, name) for name in ("a", "b")}

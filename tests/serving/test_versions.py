@@ -89,6 +89,19 @@ def test_a_refused_version_is_tried_again_only_after_a_while(monkeypatch: pytest
         assert versions.refusals() == []
 
 
+def test_a_refusal_is_forgotten_after_a_while_if_no_alias_names_the_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = MadeSource(champion=1)
+    with running(made_versions(source)) as versions:
+        source.aliases, source.count, source.broken = {"champion": 2}, 2, {2: OSError("disk full")}
+        versions.look()
+        source.aliases = {"champion": 1}
+        versions.look()
+        assert [one.number for one in versions.refusals()] == [2]
+        monkeypatch.setattr(module, "RETRY_SECONDS", 0.0)
+        versions.look()
+        assert versions.refusals() == []
+
+
 def test_a_model_without_finite_probabilities_is_refused() -> None:
     class Broken:
         def __init__(self, model):
