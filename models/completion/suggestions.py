@@ -26,9 +26,14 @@ WIDTH = 16
 """Beginnings of words that the model extends in one batch."""
 ROUNDS = 64
 """Maximum number of search steps; words not found by then are part of `rest`."""
-FINISHED = 0.01
-"""A known word at the end of a text counts as finished if that is at least so probable. The limit is low, because a
-caller who gives a text without a space at its end usually means whole words, also where the model expects others."""
+LEAST = 1e-5
+"""Words of parts less probable than this, relative to all that the typed characters allow, are not looked for."""
+LETTERS = np.array([byte >= 128 or chr(byte).isalnum() or chr(byte) == "'" for byte in range(256)])
+"""Bytes that may be in a word."""
+FINISHED, FINISHED_SUBWORDS = 0.01, 0.1
+"""A known word at the end of a text counts as finished if that is at least so probable. The limits are low, because a
+caller who gives a text without a space at its end usually means whole words, also where the model expects others. A
+subword vocabulary knows no words, so its limit is higher."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,8 @@ def suggest(
     - "the food was gre" ends in the middle of a word: the suggestions are its completions (`typed` is "gre"), with
       P(word | the text before it, the word begins with "gre").
     - "the food was" ends with a known word: the suggestions are next words, given that this word is finished. The
-      probability that it is, and not the beginning of "wasn't", is `finished`; below `FINISHED`, it is completed.
+      probability that it is, and not the beginning of "wasn't", is `finished`. If it is below `FINISHED`, the word is
+      completed.
     - "the food was ": the space finishes the word. The suggestions are next words, given that one begins here, so they
       are a little more probable than without the space: no comma or full stop can follow.
 
@@ -93,15 +99,17 @@ def suggest(
     if not typed.word:
         return _next(bundle, typed, k, reader)
     complete = _completions(bundle, typed, k, reader)
-    if complete.finished < FINISHED or not _is_known(bundle.vocabulary, typed.word):
+    if not _is_whole(bundle.vocabulary, typed.word, complete.finished):
         return replace(complete, otherwise=_next(bundle, typed, k, reader)) if both else complete
     following = replace(_next(bundle, typed, k, reader), finished=complete.finished)
     return replace(following, otherwise=complete) if both else following
 
 
-def _is_known(vocabulary: Vocabulary, word: str) -> bool:
-    """Return whether a word is an entry; a subword vocabulary knows all words."""
-    return vocabulary.word_unit is None or bool((vocabulary.encode(word) != UNK).all())
+def _is_whole(vocabulary: Vocabulary, word: str, finished: float) -> bool:
+    """Return whether a word counts as finished, which has this probability."""
+    if vocabulary.word_unit is None:
+        return finished >= FINISHED_SUBWORDS
+    return finished >= FINISHED and bool((vocabulary.encode(word) != UNK).all())
 
 
 def next_words(
@@ -233,7 +241,7 @@ def _search(ways: Spellings, start: Node, k: int) -> dict[str, float]:
     numbers, heap = count(), [(-start.mass, 0, start, -1)]
     for _ in range(ROUNDS):
         best = heapq.nlargest(k, words.values())
-        least = best[-1] if len(best) == k else 0.0
+        least = max(LEAST * start.mass, best[-1] if len(best) == k else 0.0)
         taken = [heapq.heappop(heap) for _ in range(min(WIDTH, len(heap)))]
         nodes = [node if byte < 0 else ways.child(node, byte) for mass, _, node, byte in taken if -mass > least]
         kept = [node for node in nodes if node is not None]
@@ -252,11 +260,7 @@ def _search(ways: Spellings, start: Node, k: int) -> dict[str, float]:
 def _longer(ways: Spellings, node: Node, least: float) -> Iterator[tuple[float, int]]:
     """Yield the bytes that continue a word, with the probabilities of the longer beginnings above *least*."""
     mass_C = ways.next_bytes(node)
-    for byte in np.flatnonzero(mass_C > least).tolist():
-        if byte < 128:
-            fits = chr(byte).isalnum() or byte == ord("'")
-        else:
-            last = (node.text + bytes([byte])).decode("utf-8", "ignore")[-1:]
-            fits = last.isalnum() or last in "'’ " or not node.text
-        if fits:
+    for byte in np.flatnonzero((mass_C > least) & LETTERS).tolist():
+        last = "" if byte < 128 else (node.text + bytes([byte])).decode("utf-8", "ignore")[-1:]
+        if not last or last.isalnum() or last in "'’ ":
             yield float(mass_C[byte]), byte
