@@ -180,7 +180,7 @@ def _show_address(address: str, told: dict[str, Any], config: RunConfig, json: b
     body = """'{"prompt": "the food was"}'"""
     terminal.say(f"Open {address}/ in a browser to try it.")
     terminal.say(f"Or: curl -s {address}/suggest -H 'Content-Type: application/json' -d {body}", whole=True)
-    terminal.say("Ctrl-C ends it; a promotion or a rollback changes the champion without a restart.")
+    terminal.say("Ctrl-C ends it. It follows promotions and rollbacks by itself.")
 
 
 @tokens_app.command("add")
