@@ -104,6 +104,7 @@ def _generations(asked: CompletionRequest, seconds: float) -> list[Generation]:
         Generation(
             prompt=prompt, stars=asked.stars, number=number, max_tokens=asked.max_tokens, sampling=sampling,
             seed=asked.seed, stop=tuple(asked.stop), logprobs=asked.logprobs, echo=asked.echo, seconds=seconds,
+            exact=asked.exact,
         )
         for prompt in asked.prompt for number in range(asked.n)
     ]  # fmt: skip

@@ -86,7 +86,7 @@ class StreamOptions(BaseModel):
 
 AT_RANDOM = (
     "temperature", "top_p", "seed", "top_k", "min_p", "typical_p", "repetition_penalty", "no_repeat_ngram_size", "stop",
-    "logprobs", "stream",
+    "logprobs", "stream", "exact",
 )  # fmt: skip
 """Parameters of a completion that have no effect with `beam`."""
 
@@ -136,6 +136,8 @@ class CompletionRequest(Request):
     """Above 1, tokens that the text already has become less likely."""
     no_repeat_ngram_size: NotNegative = 0
     """No sequence of this many tokens occurs twice; 0: no limit."""
+    exact: bool = True
+    """False permits the faster numbers of a server with `serving.numbers=int8`: other texts, as good as these."""
     beam: Annotated[int, Field(ge=0, le=100)] = 0
     """Search for the likeliest texts, keeping this many beginnings, at least n; 0: draw at random."""
     require: Texts = Field(default_factory=list)

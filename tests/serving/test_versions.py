@@ -7,10 +7,11 @@ import asyncio
 import pytest
 from made_versions import MadeSource, bundle_of, food_of, made_versions, running
 
+from core.config.sections.serving import ServingConfig
 from core.errors import BundleError, TrackingUnavailable
 from serving.engine.requests import Generation
 from serving.versions import versions as module
-from serving.versions.open_version import OpenVersion, UnusableVersion
+from serving.versions.open_version import OpenVersion, UnusableVersion, engine_limits
 from serving.versions.versions import UnknownVersion, Versions
 
 
@@ -196,3 +197,11 @@ def test_a_version_unused_for_long_is_closed(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(module, "IDLE_SECONDS", -1.0)
         versions.look()
         assert [one.number for one in versions.open_versions()] == [1]
+
+
+def test_the_settings_reach_the_engine() -> None:
+    settings = {"max_streams": 3, "max_waiting": 5, "cache_megabytes": 7, "cache_seconds": 9.0, "numbers": "int8"}
+    limits = engine_limits(ServingConfig.model_validate({**settings, "threads": 2}))
+    assert (limits.live, limits.queue, limits.cache_megabytes, limits.cache_seconds) == (3, 5, 7, 9.0)
+    assert (limits.numbers, limits.threads) == ("int8", 2)
+    assert engine_limits(ServingConfig(workers=256)).threads == 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -32,6 +32,8 @@ class ServingConfig(Section):
         cache_megabytes: Memory for the states of texts that were read before, by which typing on is cheap.
         cache_seconds: Time after which an unused state is dropped.
         threads: Threads of the model; 0: the cores are divided among the workers.
+        numbers: Number format of texts whose request says `exact: false`. "int8" is faster; it is used only where the
+            model's bits per byte rise by at most 0.5 %. All other texts are computed in float32.
         request_seconds: Time within which a request must be answered, waiting included.
         drain_seconds: Time that requests in progress get to finish when the server is ended.
         max_body_kilobytes: Largest request body, in thousands of bytes.
@@ -59,6 +61,7 @@ class ServingConfig(Section):
     cache_megabytes: Annotated[Whole, Field(ge=0, le=1_000_000)] = 256
     cache_seconds: Seconds = 600.0
     threads: Annotated[Whole, Field(ge=0, le=4_096)] = 0
+    numbers: Literal["float32", "int8"] = "float32"
     request_seconds: Seconds = 120.0
     drain_seconds: Annotated[Number, Field(ge=0, le=3_600)] = 25.0
     max_body_kilobytes: Most = 1_000
