@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from models.base import LanguageModel
 from models.bundles.bundle import Bundle, TextScore
 from models.mixture.attribution import Attribution
 from models.tokens.vocabulary import BOS, CONTEXT_IDS, UNK, EncodedDocuments
 from serving.engine.engine import EngineContext
 
+GIVEN = sorted(CONTEXT_IDS)
 SLICE = 512
 """Positions of a slice, padding included."""
 
@@ -46,8 +48,9 @@ class Scoring:
     """
 
     def __init__(self, texts: Sequence[str], stars: int | None, attribution: bool = False) -> None:
-        self._texts, self._stars, self._attribution = texts, stars or 0, attribution
+        self._texts, self._stars, self._attribution = texts, stars, attribution
         self._encoded: EncodedDocuments | None = None
+        self._ids: list[np.ndarray] = []
         self._waiting: list[list[int]] = []
         self._batch: _Batch | None = None
         self._found: dict[int, ScoredText] = {}
@@ -62,8 +65,8 @@ class Scoring:
         if self._encoded is None:
             self._encode(context.bundle)
             return True
-        batch = self._batch = self._batch or self._begun(context.bundle)
-        self._read(context.bundle, batch)
+        batch = self._batch = self._batch or self._begun()
+        self._read(batch)
         if batch.read == batch.ids_BT.shape[1]:
             self._finish(context.bundle, batch)
             self._batch = None
@@ -72,32 +75,33 @@ class Scoring:
     def _encode(self, bundle: Bundle) -> None:
         apply = bundle.vocabulary.normal_form.apply
         self._clean = [apply(text) for text in self._texts]
-        self._encoded = bundle.vocabulary.encode_documents(self._clean, [self._stars] * len(self._clean))
-        lengths_D = np.diff(self._encoded.offsets)
-        order, start = np.argsort(-lengths_D, kind="stable").tolist(), 0
+        self._encoded = bundle.vocabulary.encode_documents(self._clean, [self._stars or 0] * len(self._clean))
+        self._model, prefix = _reader(bundle, self._stars)
+        for ids in np.split(self._encoded.ids, self._encoded.offsets[1:-1]):
+            self._ids.append(np.array([*prefix, *ids[~np.isin(ids, GIVEN)].tolist()], np.int64))
+        order, start = sorted(range(len(self._ids)), key=lambda row: -len(self._ids[row])), 0
         while start < len(order):
-            count = max(1, SLICE // max(1, int(lengths_D[order[start]])))
+            count = max(1, SLICE // len(self._ids[order[start]]))
             self._waiting.append(order[start : start + count])
             start += count
 
-    def _begun(self, bundle: Bundle) -> _Batch:
-        assert self._encoded is not None
+    def _begun(self) -> _Batch:
         rows = self._waiting.pop(0)
-        each = [self._encoded.ids[self._encoded.offsets[row] : self._encoded.offsets[row + 1]] for row in rows]
+        each = [self._ids[row] for row in rows]
         ids_BT = np.full((len(rows), max(map(len, each))), BOS, np.int64)
         for row_T, ids in zip(ids_BT, each, strict=True):
             row_T[: len(ids)] = ids
-        return _Batch(rows, ids_BT, bundle.model.start(len(rows)), 0, [], [])
+        return _Batch(rows, ids_BT, self._model.start(len(rows)), 0, [], [])
 
-    def _read(self, bundle: Bundle, batch: _Batch) -> None:
+    def _read(self, batch: _Batch) -> None:
         width = max(1, SLICE // len(batch.rows))
         ids_BT = batch.ids_BT[:, batch.read : batch.read + width]
-        if self._attribution and hasattr(bundle.model, "attribute"):
-            parts, batch.state = bundle.model.attribute(ids_BT, batch.state)
+        if self._attribution and hasattr(self._model, "attribute"):
+            parts, batch.state = self._model.attribute(ids_BT, batch.state)
             batch.parts.append(parts)
             batch.nats.append(parts.nats_BT)
         else:
-            nats_BT, batch.state = bundle.model.score(ids_BT, batch.state)
+            nats_BT, batch.state = self._model.score(ids_BT, batch.state)
             batch.nats.append(nats_BT)
         batch.read += ids_BT.shape[1]
 
@@ -105,9 +109,8 @@ class Scoring:
         assert self._encoded is not None
         nats_BT = np.concatenate(batch.nats, 1)
         for place, row in enumerate(batch.rows):
-            length = int(self._encoded.offsets[row + 1] - self._encoded.offsets[row])
-            ids_T = batch.ids_BT[place, :length]
-            kept_N = np.flatnonzero(~np.isin(ids_T, sorted(CONTEXT_IDS)))
+            ids_T = self._ids[row]
+            kept_N = np.flatnonzero(~np.isin(ids_T, GIVEN))
             nats_N = nats_BT[place, kept_N]
             score = TextScore(
                 tokens=len(kept_N), bytes=len(self._clean[row].encode()) + 1, nats=float(sum(map(float, nats_N))),
@@ -119,6 +122,11 @@ class Scoring:
                 spelling_nats=float(self._encoded.spelling_nats[row]),
             )  # fmt: skip
             self._found[row] = ScoredText(score, _attribution(batch.parts, place, kept_N) if batch.parts else None)
+
+
+def _reader(bundle: Bundle, stars: int | None) -> tuple[LanguageModel, list[int]]:
+    """Return the model that reads texts of this rating, and the tokens before a text's own."""
+    return bundle.model, bundle.vocabulary.prefix(stars)
 
 
 def _attribution(parts: Sequence[Attribution], row: int, kept_N: np.ndarray) -> dict[str, Any]:
