@@ -201,12 +201,13 @@ def test_a_worker_that_is_killed_is_started_again_and_the_figures_are_of_all(own
     version(own_home, 1, "champion")
     started = Process(own_home, "--workers", "2")
     try:
+        until(lambda: len(psutil.Process(started.process.pid).children()) == 2)
         children = psutil.Process(started.process.pid).children()
-        assert len(children) == 2
         until(lambda: started.client.get("/healthz").status_code == 200)
         children[0].kill()
         until(lambda: bool(set(psutil.Process(started.process.pid).children()) - set(children)))
-        answered = [httpx.post(f"{started.told['address']}/suggest", json={"prompt": "The"}) for _ in range(30)]
+        address = f"{started.told['address']}/suggest"  # requests wait while no worker is ready
+        answered = [httpx.post(address, json={"prompt": "The"}, timeout=60) for _ in range(30)]
         assert {answer.status_code for answer in answered} == {200}
         figures = httpx.get(f"{started.told['address']}/metrics").text
         assert 'reviewlm_requests_total{route="/suggest",status="200"} 30.0' in figures
