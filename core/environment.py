@@ -16,7 +16,8 @@ from pathlib import Path
 from core.errors import TrackingUnavailable, disk_errors
 from core.owner_only import make_private, restrict
 
-ROOMS = ("reviewlm", "core", "course", "corpus", "models", "evaluation", "data_checks", "tracking", "tasks", "flows")
+ROOMS = ("reviewlm", "core", "course", "corpus", "models", "evaluation", "data_checks", "tracking", "tasks", "flows",
+         "serving")
 HOME_VARIABLE = "REVIEWLM_HOME"
 
 

@@ -47,13 +47,8 @@ class Guard:
             await _refuse(send, status, reason)
 
     def _verdict(self, scope: Message) -> tuple[int, str]:
-        hosts, origins = _values(scope, b"host"), _values(scope, b"origin")
-        if len(hosts) != 1 or hosts[0] not in _own_hosts(scope):
-            return 403, "This server does not answer to that Host name."
-        if any(origin not in (b"http://" + hosts[0], b"https://" + hosts[0]) for origin in origins):
-            return 403, "Requests from other web pages are refused."
-        if _from_another_page(scope):
-            return 403, "Requests from other web pages are refused."
+        if reason := foreign(scope, _own_hosts(scope).__contains__):
+            return 403, reason
         if self._token and not self._knows_password(scope):
             return 401, "The password is needed; `reviewlm ui password` shows it."
         return 200, ""
@@ -61,11 +56,27 @@ class Guard:
     def _knows_password(self, scope: Message) -> bool:
         if scope["type"] == "http" and scope["method"] in ("GET", "HEAD") and scope["path"] == HEALTH:
             return True
-        scheme, _, token = b"".join(_values(scope, b"authorization")).partition(b" ")
+        scheme, _, token = b"".join(header(scope, b"authorization")).partition(b" ")
         return scheme.lower() == b"basic" and hmac.compare_digest(token.strip(), self._token)
 
 
-def _values(scope: Message, name: bytes) -> list[bytes]:
+def foreign(scope: Message, own_host: Callable[[bytes], bool]) -> str:
+    """Return why a request is refused that another web page may have caused, or "" if it is not refused.
+
+    Args:
+        scope: Scope of the request (ASGI).
+        own_host: Whether a value of the Host header, in lower case, is one of this server's.
+    """
+    hosts, origins = header(scope, b"host"), header(scope, b"origin")
+    if len(hosts) != 1 or not own_host(hosts[0]):
+        return "This server does not answer to that Host name."
+    if any(origin not in (b"http://" + hosts[0], b"https://" + hosts[0]) for origin in origins):
+        return "Requests from other web pages are refused."
+    return "Requests from other web pages are refused." if _from_another_page(scope) else ""
+
+
+def header(scope: Message, name: bytes) -> list[bytes]:
+    """Return the values of a header, "host" in lower case."""
     return [value.lower() if name == b"host" else value for key, value in scope["headers"] if key.lower() == name]
 
 
@@ -79,9 +90,9 @@ def _own_hosts(scope: Message) -> set[bytes]:
 
 def _from_another_page(scope: Message) -> bool:
     """Return whether the browser reports a page of another site as the sender; following a link is allowed."""
-    if not any(site in FOREIGN for site in _values(scope, b"sec-fetch-site")):
+    if not any(site in FOREIGN for site in header(scope, b"sec-fetch-site")):
         return False
-    clicked = _values(scope, b"sec-fetch-mode") == [b"navigate"] and _values(scope, b"sec-fetch-dest") == [b"document"]
+    clicked = header(scope, b"sec-fetch-mode") == [b"navigate"] and header(scope, b"sec-fetch-dest") == [b"document"]
     return not (clicked and scope.get("method") in ("GET", "HEAD"))
 
 

@@ -19,7 +19,7 @@ import numpy as np
 if TYPE_CHECKING:  # n-gram models do not need torch, and it takes seconds to import
     import torch
 
-    from .ngram.engine import Engine
+    from .ngram.engine import ShardEngine
 
 INTERFACE = 1
 """Version of the protocol below. A bundle with a newer number is refused."""
@@ -119,6 +119,16 @@ class LanguageModel(Protocol):
         ...
 
 
+def read_on(model: Any, ids_BT: np.ndarray, state: Any) -> Any:
+    """Return the state after reading T tokens of each stream.
+
+    A model may have a method `advance` that reads without scoring. Then the state does not depend on the batch nor on
+    where the text is cut, to the bit; with `score` it does not but for rounding.
+    """
+    advance = getattr(model, "advance", None)
+    return model.score(ids_BT, state)[1] if advance is None else advance(ids_BT, state)
+
+
 @dataclass(frozen=True)
 class FitProgress:
     """A progress report of a fit: `step` and `total` in tokens, figures by name."""
@@ -154,7 +164,7 @@ class FitContext:
     threads: int = 1
     report: Callable[[FitProgress], None] = lambda progress: None
     parts: Mapping[str, Path] = field(default_factory=dict)
-    engine: Engine | None = None
+    engine: ShardEngine | None = None
     init_weights: Path | None = None
     rank: int = 0
     ranks: int = 1

@@ -13,7 +13,8 @@ from reviewlm.options import checked, configured, opened
 
 if TYPE_CHECKING:
     from models.bundles.bundle import Bundle, TextScore
-    from models.suggestions import Suggestions
+    from models.completion.beam import FoundText
+    from models.completion.suggestions import Suggestions
 
 PROBES = (
     ("The food was great and the staff were very friendly.", 5),
@@ -38,7 +39,8 @@ class LoadedModel:
 
     def generate(
         self, n: int = 1, stars: int | None = None, prompt: str = "", temperature: float = 0.8, top_k: int = 0,
-        top_p: float = 0.95, max_tokens: int = 300, seed: int = 1,
+        top_p: float = 0.95, max_tokens: int = 300, seed: int = 1, min_p: float = 0.0, typical_p: float = 1.0,
+        repetition_penalty: float = 1.0, no_repeat_ngram_size: int = 0, stop: Sequence[str] = (),
     ) -> list[str]:  # fmt: skip
         """Return n whole reviews; same arguments, same reviews as `reviewlm generate`.
 
@@ -51,33 +53,72 @@ class LoadedModel:
             top_p: Use only the likeliest words, up to this total probability.
             max_tokens: Longest review, in tokens.
             seed: Seed of the random draw.
+            min_p: Use only words at least this share as likely as the likeliest; 0: all.
+            typical_p: Use only the words whose surprise is nearest to the expected one, up to this total probability.
+            repetition_penalty: Above 1, words that the text already has become less likely.
+            no_repeat_ngram_size: No sequence of this many tokens occurs twice; 0: no limit.
+            stop: A review ends before the first of these strings.
 
         Raises:
             ReviewLMError: An argument is out of its range.
         """
         from models.sampling import generate
 
-        return checked(lambda: generate(self.bundle, n, stars, prompt, temperature, top_k, top_p, max_tokens, seed))
+        return checked(lambda: generate(
+            self.bundle, n, stars, prompt, temperature, top_k, top_p, max_tokens, seed, min_p, typical_p,
+            repetition_penalty, no_repeat_ngram_size, stop,
+        ))
 
     def stream(
         self, stars: int | None = None, prompt: str = "", temperature: float = 0.8, top_k: int = 0,
-        top_p: float = 0.95, max_tokens: int = 300, seed: int = 1,
+        top_p: float = 0.95, max_tokens: int = 300, seed: int = 1, min_p: float = 0.0, typical_p: float = 1.0,
+        repetition_penalty: float = 1.0, no_repeat_ngram_size: int = 0, stop: Sequence[str] = (),
     ) -> Iterator[str]:  # fmt: skip
         """Yield one review piece by piece, as it is written; arguments and text are those of `generate`."""
         from models.sampling import stream
 
-        pieces = stream(self.bundle, stars, prompt, temperature, top_k, top_p, max_tokens, seed)
+        pieces = stream(
+            self.bundle, stars, prompt, temperature, top_k, top_p, max_tokens, seed, min_p, typical_p,
+            repetition_penalty, no_repeat_ngram_size, stop,
+        )
         while (piece := checked(lambda: next(pieces, None))) is not None:
             yield piece
 
-    def suggest(self, prompt: str, k: int = 5, stars: int | None = None) -> Suggestions:
-        """Return the k most probable next whole words with their probabilities, and the remaining probability.
+    def search(
+        self, width: int = 5, n: int = 1, stars: int | None = None, prompt: str = "", require: Sequence[str] = (),
+        max_tokens: int = 300,
+    ) -> list[FoundText]:  # fmt: skip
+        """Return the n likeliest reviews that beam search finds; same arguments as `reviewlm generate --beam`.
 
-        Without *stars*, they are an average over the ratings of the training reviews (`models.suggestions.suggest`).
+        Args:
+            width: Beginnings that are kept at each step.
+            n: Number of reviews, at most *width*.
+            stars: Rating 1 to 5, 0: a review without one; None: any.
+            prompt: Beginning of the reviews, which is kept unchanged.
+            require: Words that each review must contain.
+            max_tokens: Longest review, in tokens.
+
+        Raises:
+            ReviewLMError: An argument is out of its range, or a required word is unknown.
         """
-        from models.suggestions import suggest
+        from models.completion.beam import beam_search
 
-        return checked(lambda: suggest(self.bundle, prompt, k, stars))
+        return checked(lambda: beam_search(self.bundle, width, n, stars, prompt, require, max_tokens))
+
+    def suggest(self, prompt: str, k: int = 5, stars: int | None = None, both: bool = False) -> Suggestions:
+        """Return the k most probable words to write next with their probabilities, and the remaining probability.
+
+        "the food was gre" gets completions of "gre", "the food was" next words. A space at the end finishes a word.
+
+        Args:
+            prompt: The text so far.
+            k: Maximum number of words.
+            stars: Rating of the review, 0: without one; None: the average over those of the training reviews.
+            both: If the text ends in a word, also return its completions, or the next words, as `otherwise`.
+        """
+        from models.completion.suggestions import suggest
+
+        return checked(lambda: suggest(self.bundle, prompt, k, stars, both))
 
     def score(self, text: str, stars: int | None = None) -> TextScore:
         """Return the scores of a text; compare texts and models by `open_bits_per_byte`.

@@ -197,6 +197,12 @@ def _run(name: str, kept: str, preset: str, *given: Any, **arguments: Any) -> di
     return result
 
 
+def is_given(context: typer.Context, name: str) -> bool:
+    """Return whether an option is on the command line."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def opened(config: RunConfig, reference: str) -> tuple[Bundle, Version]:
     """Return a registered version's bundle, and the version."""
     from tracking.logged_models.opening import open_version

@@ -55,7 +55,8 @@ def _commands(path: str, command: Any) -> Iterator[str]:
         if command.epilog:
             yield from ("```sh parsed", *EXAMPLE.findall(command.epilog), "```", "")
     if not inside:
-        options = [option for option in command.params if option.name != "help"]
+        shown = [option for option in command.params if not getattr(option, "hidden", False)]
+        options = [option for option in shown if option.name != "help"]
         if options:
             yield from ("| option | default | values | meaning |", "|---|---|---|---|")
             yield from map(_option, options)

@@ -167,9 +167,10 @@ def show_review(stars: int | None, text: str) -> None:
 
 
 def show_suggestions(prompt: str, suggestions: Any) -> None:
-    """Write the suggested next words with their probabilities."""
-    words = ", ".join(f"{word} {probability:.1%}" for word, probability in suggestions.words)
-    say(f"\n“{prompt} …”  →  {words}  (all else {suggestions.rest:.1%})")
+    """Write the suggested next words, or completions, with their probabilities."""
+    words = ", ".join(f"{word} {probability:.1%}" for word, probability in suggestions.words) or "no known word"
+    text = f"{prompt}…" if suggestions.typed else f"{prompt.rstrip(' ')} …"
+    say(f"\n“{text}”  →  {words}  (all else {suggestions.rest:.1%})")
 
 
 def read_texts(file: str) -> list[str]:

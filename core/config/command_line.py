@@ -12,12 +12,12 @@ from core.config.run_config import RunConfig
 from core.errors import ConfigError
 from models.options import NONE
 
-APART = {"preset", "execution"}
-"""Parts of a configuration that change no result: where and how to run."""
+APART = {"preset", "execution", "serving"}
+"""Parts of a configuration that change no result: where and how to run and to serve."""
 
 
 def command_line(config: RunConfig, verb: str = "run") -> str | None:
-    """Return `reviewlm run --preset … --input … --set …` for a configuration, without its section `execution`.
+    """Return `reviewlm run --preset … --input … --set …` for a configuration, without those sections.
 
     Returns:
         The command line, or None if there is none: the preset does not exist any more, or a change cannot be written as

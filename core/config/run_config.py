@@ -1,7 +1,7 @@
 """Define the configuration of a run: typed sections with their ranges, and checks across sections.
 
 `core/config/presets.py` reads presets and overrides. Each stage's module in `tasks/` chooses the settings that count
-for the stage's digest. The section `execution` counts for none.
+for the stage's digest. The sections `execution` and `serving` count for none.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from core.config.sections.execution import ExecutionConfig as ExecutionConfig
 from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL
 from core.config.sections.promotion import PromotionConfig as PromotionConfig
 from core.config.sections.rescore import RescoreConfig
+from core.config.sections.serving import ServingConfig
 from core.config.sections.source import SourceConfig as SourceConfig
 from core.config.sections.source import SyntheticConfig as SyntheticConfig
 from core.config.sections.sweep import ScalingConfig, SweepConfig
@@ -79,6 +80,7 @@ class RunConfig(Section):
     sweep: SweepConfig = SweepConfig()
     scaling: ScalingConfig = ScalingConfig()
     execution: ExecutionConfig = ExecutionConfig()
+    serving: ServingConfig = ServingConfig()
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:

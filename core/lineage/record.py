@@ -20,6 +20,8 @@ from core.store import Artifact
 FORMAT = 1
 LINEAGE_FILE = "lineage.json"
 CHECKSUM = "checksum"
+APART = ("execution", "serving")
+"""Sections of the configuration that change no result."""
 LINEAGE_TAG = "lineage"
 """Tag of a registered version: the root of its chain."""
 PRODUCT = {"fit": "bundle/"}
@@ -164,10 +166,10 @@ class Lineage:
     def root(self) -> str:
         """The link of the whole version: of all steps, the hashes of the sources, the bundle, and the configuration.
 
-        The section `execution`, the working folder, times and durations are not part of it.
+        The sections `execution` and `serving`, the working folder, times and durations are not part of it.
         """
         sources = sorted((source.kind, source.name, source.sha256) for source in self.sources)
-        chosen = {name: section for name, section in self.configuration.items() if name != "execution"}
+        chosen = {name: section for name, section in self.configuration.items() if name not in APART}
         about = {"format": FORMAT, "model": self.model, "kind": self.kind, "bundle": self.bundle, "fit": self.fit}
         return _sha256({**about, "links": self.links(), "sources": sources, "configuration": to_json(chosen)})
 

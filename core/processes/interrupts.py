@@ -6,6 +6,7 @@ the store, and every stage survives kill -9. So a separate thread receives the s
 registered clean-ups run for some seconds, kills the children and ends the process. A second Ctrl-C ends it at once.
 
 A command that is not a run is unwound (KeyboardInterrupt) within the same time, so that it can remove unfinished files.
+A server is told to stop, and gets more time to finish the requests in progress.
 """
 
 from __future__ import annotations
@@ -42,6 +43,9 @@ class _Process:
         self.unwinding = False
         self.resumable = 0
         self.hint = ""
+        self.stop: Callable[[], object] | None = None
+        self.draining = 0.0
+        self.silent = False
         self.doing: list[str] = []
         self.last = ""
         self.clean_ups: list[Callable[[], object]] = []
@@ -92,6 +96,24 @@ def resumable(hint: str) -> Iterator[None]:
 
 
 @contextmanager
+def drained(stop: Callable[[], object], seconds: float) -> Iterator[None]:
+    """Mark the work of a server: a signal calls *stop*, and the block gets *seconds* to end by itself.
+
+    A second Ctrl-C ends the process at once.
+    """
+    _process.stop, _process.draining = stop, seconds
+    try:
+        yield
+    finally:
+        _process.stop = None
+
+
+def leave_silently() -> None:
+    """Print no line when this process is ended: the process that started it does."""
+    _process.silent = True
+
+
+@contextmanager
 def during(what: str) -> Iterator[None]:
     """Name the current work, for the line that an interrupt prints. Several threads may work at the same time."""
     with _process.lock:
@@ -129,7 +151,7 @@ def _watch(reading: int, numbers: frozenset[int]) -> None:
 
 
 def _in_main_thread(number: int, frame: object) -> None:
-    if _process.resumable:
+    if _process.resumable or _process.stop is not None:
         return  # `_watch` hears of it too
     _begin(number)
     _process.said.wait(2 * SAYING)  # the line and the JSON come before anything is closed
@@ -149,6 +171,8 @@ def _begin(number: int) -> None:
 
 def _line(number: int, doing: list[str], last: str) -> str:
     said = SAID[signal.Signals(number).name]
+    if _process.stop is not None:
+        return f"{said}; finishing the requests in progress, for at most {_process.draining:g} s"
     if not _process.resumable:
         return said
     when = f"during {', '.join(doing)}" if doing else f"after {last}" if last else "during start-up"
@@ -168,7 +192,8 @@ def _say(line: str) -> None:
     """Write the line, then discard all later output: log lines of threads that lose their servers, and of libraries."""
     with suppress(OSError):
         before = CLEAR_LINE if os.isatty(2) else ""
-        os.write(2, f"{before}{line}\n".encode(getattr(sys.stderr, "encoding", None) or "utf-8", "replace"))
+        if not _process.silent:
+            os.write(2, f"{before}{line}\n".encode(getattr(sys.stderr, "encoding", None) or "utf-8", "replace"))
     with suppress(OSError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for stream in (1, 2):
@@ -178,7 +203,10 @@ def _say(line: str) -> None:
 def _end(number: int, line: str) -> None:
     _within(SAYING, lambda: _tell(number, line))
     _process.said.set()
-    if _process.resumable:
+    if (stop := _process.stop) is not None:
+        _within(GRACE, stop)
+        time.sleep(_process.draining + GRACE)  # time for the block to end and for the main thread to leave `watched`
+    elif _process.resumable:
         _within(GRACE, _clean_up)
     else:
         # The main thread may wait in a call that continues after the handler of polars (SIGINT). SIGTERM goes to

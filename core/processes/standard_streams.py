@@ -108,6 +108,16 @@ def end_with(error: Mapping[str, Any]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), kept)
 
 
+def answer_now(result: Mapping[str, Any]) -> None:
+    """Write the JSON document now, for a command that goes on until it is ended; nothing is written after it."""
+    global _kept
+    if (kept := _kept) is None:
+        return
+    _kept = None
+    with _told_of_output():
+        _write_all(kept, as_json_line(result).encode("ascii"))
+
+
 def discard_output() -> None:
     """Discard buffered output: Python would try to write it again at exit, and report the failure."""
     null = os.open(os.devnull, os.O_WRONLY)

@@ -9,9 +9,10 @@ full:
     keystroke savings = keys spared / bytes of the texts                       1 − keys with suggestions / keys without
 
 K. Trnka and K. McCoy (2008), "Evaluating word prediction: framing keystroke savings", ACL. Here a pick costs one key,
-and the space before the word is included. For parts of words the figure is a lower bound: a real keyboard would show
-the words that begin with these parts, and the simulated typist follows the single way in which the vocabulary cuts the
-text.
+and the space before the word is included. With a word vocabulary, the keyboard shows what
+`next_words` and `completions` of `models/completion/suggestions.py` return, so typing with these saves the same keys
+(but for marks of several characters, which are not completed). For parts of words the figure is a lower bound: those
+functions suggest whole words, and the simulated typist follows the single way in which the vocabulary cuts the text.
 
 Shapes: N positions, V vocabulary entries, P lengths of the typed part.
 """

@@ -62,6 +62,18 @@ class Writer:
         self._last = piece.strip(" ")
         return text
 
+    @property
+    def place(self) -> tuple[bool, bool, bool]:
+        """All that the text of the next piece depends on."""
+        return self._joined, self._starts, self._last in CURRENCY
+
+    def shown(self, piece: str) -> str:
+        """Return the text that a piece would add, without writing it."""
+        before = self._last, self._joined, self._starts
+        text = self.write(piece)
+        self._last, self._joined, self._starts = before
+        return text
+
     def _joins(self, word: str) -> bool:
         return self._joined or (self._last in CURRENCY and word[0].isnumeric())
 

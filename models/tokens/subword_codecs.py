@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Container, Iterable, Mapping, Sequence
+from codecs import getincrementaldecoder
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,18 @@ class LosslessUnit:
         raw = b"".join(self._entries[i - FIRST] for i in ids if i >= FIRST)
         return raw.decode("utf-8", "ignore")
 
+    def writer(self, before: str = "") -> Callable[[int], str]:
+        """Return a function that takes the ids of a text one by one, and returns the characters that each completes."""
+        decoder = getincrementaldecoder("utf-8")("ignore")
+        return lambda token: decoder.decode(self._entries[token - FIRST]) if token >= FIRST else ""
+
+    def place(self, before: str) -> None:
+        """Return None: an entry adds the same text after any other."""
+
+    def texts_after(self, before: str) -> list[bytes]:
+        """Return the text that each entry adds."""
+        return self._entries
+
     def entry(self, token: int) -> bytes:
         """Return the bytes of the entry."""
         return self._entries[token - FIRST]
@@ -61,6 +74,10 @@ class LosslessUnit:
     def encode_batch(self, texts: Sequence[str] | pl.Series) -> tuple[np.ndarray, np.ndarray]:
         """Return the ids of all texts, one after another (int32), and the number of ids of each text (int64)."""
         raise NotImplementedError
+
+    def encode(self, text: str) -> np.ndarray:
+        """Return the ids (int32) of one text."""
+        return self.encode_batch([text])[0]
 
     def encode_priced(
         self, texts: Sequence[str] | pl.Series, whole: bool = True

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -115,7 +115,7 @@ class Vocabulary:
 
     def encode(self, text: str) -> np.ndarray:
         """Return the ids (int32) of a text in normal form, without special tokens at its begin and end."""
-        return self._unit.encode_batch([text])[0]
+        return self._unit.encode(text)
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Return the ids of each text, as `encode` does."""
@@ -167,6 +167,21 @@ class Vocabulary:
         """
         return self._unit.decode((int(i) for i in ids), before)
 
+    def writer(self, before: str = "") -> Callable[[int], str]:
+        """Return a function that takes the ids of a text one by one, and returns what each adds to the text.
+
+        All that it returns for some ids is `decode(ids, before)`.
+        """
+        return self._unit.writer(before)
+
+    def place(self, before: str) -> Hashable:
+        """Return all of a text that spacing and capitals of the next entry depend on; None for lossless units."""
+        return self._unit.place(before)
+
+    def texts_after(self, before: str) -> list[bytes]:
+        """Return the text (UTF-8) that each entry that is not a special token would add to *before*, in order."""
+        return self._unit.texts_after(before)
+
     def token(self, token: int) -> str:
         """Return the name of one entry, for tables."""
         return SPECIAL[token] if token < FIRST else self._unit.piece(int(token))
@@ -174,6 +189,11 @@ class Vocabulary:
     def entry(self, token: int) -> bytes:
         """Return the UTF-8 bytes of one entry that is not a special token; they may be part of a character."""
         return self._unit.entry(int(token))
+
+    @property
+    def word_unit(self) -> WordUnit | None:
+        """The rules of words, None for parts of words and characters."""
+        return self._unit if isinstance(self._unit, WordUnit) else None
 
     @cached_property
     def word_start_V(self) -> np.ndarray:

@@ -7,8 +7,7 @@ text and encoding other text always agree, and the spelling of an unknown word i
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,33 +15,15 @@ import numpy as np
 import polars as pl
 
 from ..base import ModelError
-from ..text.personal_data import MASKS
 from .detokenizer import NO_SENTENCE_END, Writer, is_word
 from .spelling import Spelling
 from .surface import Sample, Surface, SurfacePieces, read
 from .type_counts import CharacterCounts, TypeCounts, batched
+from .word_pieces import PATTERN, cut, folded, pieces_of, written_pieces
 
+__all__ = ["FIRST", "PATTERN", "WordUnit", "Words", "count_pieces", "cut", "folded", "usual_case"]
 log = logging.getLogger(__name__)
 
-PLACEHOLDERS = sorted({step.replacement for step in MASKS})
-"""Placeholders of the normal form for personal data; each is one word."""
-PATTERN = "|".join(
-    (
-        rf"(?i:{'|'.join(PLACEHOLDERS)})",
-        r"(?i:[\p{L}\p{N}]+\.(?:com|net|org)\b)",
-        r"\b[Ww]/(?:[Oo]\b)?",  # w/ friends, w/o ice
-        r"\b\p{L}(?:\.\p{L}\b)+\.?",  # a.m., U.S.
-        r"[\p{L}\p{M}][\p{L}\p{M}\p{N}]*(?:'[\p{L}\p{M}]+)*",  # don't, y'all'll
-        r"\p{N}+\p{L}*",  # 12, 90s, 2nd, 10am
-        r"\n{1,2}",
-        r" ?[:;=]-?(?:[()]|[DdPp]\b)| ?<3",  # emoticons
-        r" ?[.,:]\p{N}+\p{L}*",  # the rest of 12.95, 1,000 and 7:30pm
-        r" ?\.{2,3}| ?!{2,3}| ?\?{2,3}| ?-{2,3}",
-        r" ?[^\s\p{L}\p{M}\p{N}_]|_",  # a space taken with "_" would hide the `_url_` after it
-    )
-)
-"""Pieces of a text; only white space matches no alternative. Punctuation includes the space before it."""
-STRAIGHT = {"’": "'", "‘": "'", "“": '"', "”": '"'}
 FEW = 5_000
 """Number of pieces below which a dictionary is faster than casting a column, which hashes the whole vocabulary."""
 FIRST = 9
@@ -108,6 +89,10 @@ class WordUnit:
         ids, lengths, _ = self._encode(cut(folded(texts, self._fold)))
         return ids, lengths
 
+    def encode(self, text: str) -> np.ndarray:
+        """Return the ids (int32) of one text."""
+        return np.array([self._ids.get(piece, 0) for piece in pieces_of(text, self._fold)], np.int32)
+
     def encode_priced(
         self, texts: Sequence[str] | pl.Series, whole: bool = True
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -130,7 +115,8 @@ class WordUnit:
     def _read(self, texts: pl.Series, lists: pl.Series, symbols: Sequence[str] = ()) -> SurfacePieces:
         """Return the input of the prices in `models/tokens/surface.py`; *lists*: pieces of the texts as looked up."""
         straight = folded(texts, False)
-        return read(_written(straight, lists), lists, straight, self._fold, self._casing, self._ids.keys(), symbols)
+        pieces = written_pieces(straight, lists)
+        return read(pieces, lists, straight, self._fold, self._casing, self._ids.keys(), symbols)
 
     def _encode(self, lists: pl.Series) -> tuple[np.ndarray, np.ndarray, pl.Series]:
         lengths = lists.list.len().cast(pl.Int64).to_numpy()
@@ -142,9 +128,27 @@ class WordUnit:
 
     def decode(self, ids: Iterable[int], before: str = "") -> str:
         """Return the text that continues *before*; special tokens are left out."""
+        return "".join(map(self.writer(before), ids))
+
+    def writer(self, before: str = "") -> Callable[[int], str]:
+        """Return a function that takes the ids of a text one by one, and returns what each adds to the text."""
+        writer = self.page_after(before)
+        return lambda token: writer.write(self._words[token - FIRST]) if token >= FIRST else ""
+
+    def page_after(self, before: str) -> Writer:
+        """Return a writer that continues a text."""
         writer = Writer(self._casing, self._fold)
-        writer.read(_end_of_page(before[-200:], self._fold), spaced=before[-1:].isspace())
-        return "".join(writer.write(self._words[i - FIRST]) for i in ids if i >= FIRST)
+        writer.read(pieces_of(before[-200:], self._fold), spaced=before[-1:].isspace())
+        return writer
+
+    def place(self, before: str) -> Hashable:
+        """Return all of a text that spacing and capitals of the next word depend on."""
+        return self.page_after(before).place
+
+    def texts_after(self, before: str) -> list[bytes]:
+        """Return the text that each word would add to *before*."""
+        writer = self.page_after(before)
+        return [writer.shown(word).encode() for word in self._words]
 
     def entry(self, token: int) -> bytes:
         """Return the entry as it is in the vocabulary, in UTF-8."""
@@ -169,51 +173,6 @@ class WordUnit:
             raise ValueError("'casing' must be an object: words and their usual forms")
         surface = Surface.from_dict(values["surface"]) if "surface" in values else None
         return cls(words, fold, casing, Spelling.from_dict(values["spelling"]), surface)
-
-
-def folded(texts: Sequence[str] | pl.Series, fold: bool) -> pl.Series:
-    """Return the texts with straight quotes, and in lower case if *fold* is set."""
-    straight = pl.Series("text", texts, dtype=pl.String).str.replace_many(list(STRAIGHT), list(STRAIGHT.values()))
-    return straight.str.to_lowercase() if fold else straight
-
-
-def cut(texts: pl.Series) -> pl.Series:
-    """Return the list of pieces of each text."""
-    return texts.str.extract_all(PATTERN)
-
-
-def _written(texts: pl.Series, folded_lists: pl.Series) -> pl.Series:
-    """Return the list of pieces of each text as they are written, each with the space before it, if there is one.
-
-    Folding can move a cut, since "İ" becomes two signs: such a text is cut where the folded one is.
-    """
-    lists = texts.str.extract_all(f" ?(?:{PATTERN})")
-    moved = lists.list.len() != folded_lists.list.len()
-    if not moved.any():
-        return lists
-    rows = zip(moved, texts, folded_lists, strict=True)
-    again = [_cut_as(text, pieces) if other else None for other, text, pieces in rows]
-    return lists.zip_with(~moved, pl.Series(again, dtype=pl.List(pl.String)))
-
-
-def _cut_as(text: str, pieces: Sequence[str]) -> list[str]:
-    """Return the pieces of a text whose folded pieces are these; fewer where one of its signs belongs to two."""
-    found, place = [], 0
-    for piece in pieces:
-        start = place
-        place += text[place : place + 1] == " " and piece[0] != " "
-        length = 0
-        while length < len(piece) and place < len(text):
-            length += len(text[place].lower())
-            place += 1
-        found.append(text[start:place])
-    return [piece for piece in found if piece.strip(" ")]
-
-
-@lru_cache(maxsize=64)
-def _end_of_page(text: str, fold: bool) -> tuple[str, ...]:
-    """Return the last pieces of a prompt, which decide spacing, quotes and sentence start. Cached for many texts."""
-    return tuple(cut(folded([text], fold))[0])
 
 
 class Words:

@@ -15,7 +15,7 @@ from core.output import require_folder
 from reviewlm.findings import Finding, Out, Track, TrackPreset, TrackSet, hand_over, tracked_at
 from reviewlm.fitted import open_folder
 from reviewlm.ngram_values import whole_numbers
-from reviewlm.options import Json
+from reviewlm.options import Json, is_given
 
 log = logging.getLogger(__name__)
 app = typer.Typer()
@@ -100,17 +100,12 @@ def _refuse_idle(context: typer.Context, variants: list[str], rule: str) -> None
         ConfigError: The option belongs to a variant that is not measured, or names training text that is not read.
     """
     for variant, names in PARTS.items():
-        given = [name for name in names if _is_given(context, name)]
+        given = [name for name in names if is_given(context, name)]
         if given and variant not in variants:
             raise ConfigError(f"This option belongs to the variant '{variant}', which is not measured", value=variants,
                               where=f"--{given[0].replace('_', '-')}", remedy="leave it out")  # fmt: skip
-    if rule == "sgd" and _is_given(context, "train"):
+    if rule == "sgd" and is_given(context, "train"):
         raise ConfigError("The rule 'sgd' does not use a training text", where="--train", remedy="leave it out")
-
-
-def _is_given(context: typer.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
 
 
 def _variants(given: str) -> list[str]:

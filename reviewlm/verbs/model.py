@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import exp, log
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from reviewlm import terminal
-from reviewlm.options import Json, Model, Preset, Set, Stars, Temperature, TopP, checked, configured, opened
+from reviewlm.options import (
+    Json,
+    Model,
+    Preset,
+    Set,
+    Stars,
+    Temperature,
+    TopP,
+    checked,
+    configured,
+    is_given,
+    opened,
+)
 
 if TYPE_CHECKING:
-    from models.bundles.bundle import Bundle, TextScore
+    from models.bundles.bundle import Bundle
     from tracking.registry.versions import Version
 
 app = typer.Typer()
 
 
+SAMPLING = (
+    "seed", "temperature", "top_k", "top_p", "min_p", "typical_p", "repetition_penalty", "no_repeat_ngram_size", "stop",
+)
+"""Options of `generate` about drawing at random, which have no effect with --beam."""
+
+
 @app.command()
 def generate(
-    stars: Stars = None,
+    context: typer.Context, stars: Stars = None,
     n: Annotated[int, typer.Option("--n", min=1, help="Reviews to write.")] = 1,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random draw.")] = 1,
     prompt: Annotated[str, typer.Option("--prompt", help="Beginning of the review, which is kept unchanged.")] = "",
@@ -28,18 +45,61 @@ def generate(
     top_k: Annotated[int, typer.Option("--top-k", min=0, help="Number of likeliest words to sample from; 0: all.")] = 0,
     top_p: TopP = 0.95,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest review, in tokens.")] = 300,
+    min_p: Annotated[float, typer.Option(
+        "--min-p", min=0, max=1, help="Use only words at least this share as likely as the likeliest; 0: all.",
+    )] = 0.0,
+    typical_p: Annotated[float, typer.Option(
+        "--typical-p", min=0, max=1,
+        help="Use only the words whose surprise is nearest to the expected one, up to this total probability; 1: all.",
+    )] = 1.0,
+    repetition_penalty: Annotated[float, typer.Option(
+        "--repetition-penalty", min=0, help="Above 1, words that the text already has become less likely.",
+    )] = 1.0,
+    no_repeat_ngram_size: Annotated[int, typer.Option(
+        "--no-repeat-ngram-size", min=0, help="No sequence of this many tokens occurs twice; 0: no limit.",
+    )] = 0,
+    stop: Annotated[list[str] | None, typer.Option(
+        "--stop", metavar="TEXT", help="End a review before this text. May be repeated.",
+    )] = None,
+    beam: Annotated[int, typer.Option(
+        "--beam", min=0, help="Search for the likeliest review, keeping this many beginnings; 0: draw at random.",
+    )] = 0,
+    require: Annotated[list[str] | None, typer.Option(
+        "--require", metavar="WORD", help="With --beam: word that the review must contain. May be repeated.",
+    )] = None,
     model: Model = "champion", preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
-    """Write reviews with the registered champion."""
+    """Write reviews with the registered champion: drawn at random, or the likeliest ones (--beam)."""
+    _require_effect(context, beam, require or [], n)
     bundle, version = opened(configured(preset, set), model)
     from models.bundles.unseen import unseen_warnings
+    from models.completion.beam import beam_search
     from models.sampling import generate as sample
 
-    texts = checked(lambda: sample(bundle, n, stars, prompt, temperature, top_k, top_p, max_tokens, seed))
+    if beam:
+        found = checked(lambda: beam_search(bundle, beam, n, stars, prompt, require or [], max_tokens))
+        texts, facts = [each.text for each in found], {"logp": [each.logp for each in found]}
+    else:
+        texts, facts = checked(lambda: sample(
+            bundle, n, stars, prompt, temperature, top_k, top_p, max_tokens, seed, min_p, typical_p, repetition_penalty,
+            no_repeat_ngram_size, stop or (),
+        )), {}
     terminal.show_warnings(warnings := unseen_warnings(bundle, prompt, stars))
     for text in texts:
         terminal.show_review(stars, text)
-    terminal.last_line({**_which(version), "texts": texts, "warnings": warnings}, json)
+    terminal.last_line({**_which(version), "texts": texts, **facts, "warnings": warnings}, json)
+
+
+def _require_effect(context: typer.Context, beam: int, require: Sequence[str], n: int) -> None:
+    """Raise BadParameter if an option has no effect beside the others."""
+    if require and not beam:
+        raise typer.BadParameter("it needs --beam, e.g. --beam 5", param_hint="--require")
+    if beam and n > beam:
+        raise typer.BadParameter(f"a beam of {beam} finds at most {beam} reviews", param_hint="--n")
+    given = [name for name in SAMPLING if is_given(context, name)]
+    if beam and given:
+        raise typer.BadParameter("it has no effect with --beam, which draws nothing at random",
+                                 param_hint="--" + given[0].replace("_", "-"))  # fmt: skip
 
 
 @app.command()
@@ -49,17 +109,42 @@ def suggest(
     stars: Stars = None,
     model: Model = "champion", preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
-    """Suggest the next whole words, with their probabilities."""
+    """Suggest the next words, or the completions of the word being typed, with their probabilities.
+
+    "the food was gre" is completed; a known word at the end, as in "the food was", counts as finished. A space at the
+    end always finishes the word.
+    """
     bundle, version = opened(configured(preset, set), model)
     from models.bundles.unseen import unseen_warnings
-    from models.sampling import suggest as next_words
+    from models.completion.suggestions import suggest as likely_words
 
-    found = checked(lambda: next_words(bundle, prompt, k, stars))
+    found = checked(lambda: likely_words(bundle, prompt, k, stars, both=True))
     terminal.show_warnings(warnings := unseen_warnings(bundle, prompt, stars))
     terminal.show_suggestions(prompt, found)
-    words = [{"word": word, "probability": probability} for word, probability in found.words]
     read = {"ratings": _ratings(bundle, stars), "warnings": warnings}
-    terminal.last_line({**_which(version), "words": words, "rest": found.rest, **read}, json)
+    terminal.last_line({**_which(version), **found.as_json(), **read}, json)
+
+
+@app.command()
+def write(
+    stars: Stars = None,
+    k: Annotated[int, typer.Option("--k", min=1, max=9, help="Words to show.")] = 5,
+    model: Model = "champion", preset: Preset = "small", set: Set = None, json: Json = False,
+) -> None:
+    """Write a review at the terminal while the model suggests words, and see how many keys that saves."""
+    from reviewlm.shown.writing import require_terminal, write_review
+
+    require_terminal()
+    bundle, version = opened(configured(preset, set), model)
+    from models.bundles.unseen import unseen_warnings
+
+    terminal.show_warnings(warnings := unseen_warnings(bundle, "", stars))
+    written = write_review(bundle, f"{version.name} version {version.version}", stars, k)
+    terminal.say(written.text)
+    terminal.say(written.summary())
+    facts = {"text": written.text, "keys": written.keys, "characters": len(written.text),
+             "keystroke_savings": written.savings}  # fmt: skip
+    terminal.last_line({**_which(version), **facts, "warnings": warnings}, json)
 
 
 @app.command()
@@ -71,8 +156,10 @@ def score(
     """Score texts with the champion, in open bits per byte; each text starts from the fresh state."""
     texts = terminal.read_texts(file)
     bundle, version = opened(configured(preset, set), model)
-    result = checked(lambda: _sum_of_scores([bundle.score_text(text, stars) for text in texts]))
+    from models.bundles.score_sums import sum_of_scores
     from models.bundles.unseen import unseen_warnings
+
+    result = checked(lambda: sum_of_scores([bundle.score_text(text, stars) for text in texts]))
 
     terminal.show_warnings(warnings := unseen_warnings(bundle, "\n".join(texts), stars))
     _show_scores(result)
@@ -81,7 +168,7 @@ def score(
 
 def _ratings(bundle: Bundle, stars: int | None) -> list[int]:
     """Return the ratings with which the model read the text, and say so if there are several."""
-    ratings, _ = bundle.ratings(stars)
+    ratings = bundle.ratings(stars)
     if len(ratings) > 1:
         seen = ", ".join(map(str, ratings))
         terminal.say(f"Averaged over the ratings of the training reviews ({seen} stars), because --stars gives none.")
@@ -91,27 +178,6 @@ def _ratings(bundle: Bundle, stars: int | None) -> list[int]:
 def _which(version: Version) -> dict[str, Any]:
     """Return name and version of the model that answered."""
     return {"model": version.name, "version": version.version}
-
-
-def _sum_of_scores(scores: Sequence[TextScore]) -> dict[str, Any]:
-    """Return the totals over texts: perplexity per token and bits per byte of UTF-8, with the ends of texts included.
-
-    Compare by the first figure: in `bits_per_byte` and `perplexity`, out-of-vocabulary words cost almost nothing.
-    """
-    nats, tokens = sum(score.nats for score in scores), sum(score.tokens for score in scores)
-    size = sum(score.bytes for score in scores)
-    spelling, oov = sum(score.spelling_nats for score in scores), sum(score.oov for score in scores)
-    return {
-        "open_bits_per_byte": (nats + spelling) / size / log(2), "bits_per_byte": nats / size / log(2), "oov": oov,
-        "texts": len(scores), "tokens": tokens, "bytes": size, "nats": nats, "spelling_nats": spelling,
-        "perplexity": exp(nats / tokens),
-        "scores": [
-            {"open_bits_per_byte": score.open_bits_per_byte, "bits_per_byte": score.bits_per_byte, "oov": score.oov,
-             "nats": score.nats, "spelling_nats": score.spelling_nats, "tokens": score.tokens, "bytes": score.bytes,
-             "per_token": score.per_token}
-            for score in scores
-        ],
-    }
 
 
 def _show_scores(result: Mapping[str, Any]) -> None:

@@ -1,18 +1,30 @@
-"""Define the commands that start and stop the web pages, and send what still waits for MLflow."""
+"""Define the commands that serve a model, start and stop the web pages, and send what still waits for MLflow."""
 
 from __future__ import annotations
 
+import json as json_text
+import os
+import socket
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from core.processes import interrupts, standard_streams
 from reviewlm import terminal
-from reviewlm.options import Json, Preset, Set, configured
+from reviewlm.early_checks import require_device
+from reviewlm.options import Json, Preset, RegisteredModel, Set, checked, configured
 
+if TYPE_CHECKING:
+    from core.config.run_config import RunConfig
+    from serving.versions.open_version import OpenVersion
+
+app = typer.Typer()
 ui_app = typer.Typer(no_args_is_help=True, help="Start and stop the Prefect server, the MLflow UI and a worker.")
 tracking_app = typer.Typer(no_args_is_help=True, help="Show and send writes that are queued for MLflow.")
+tokens_app = typer.Typer(no_args_is_help=True, help="Make, list and remove access tokens of `reviewlm serve`.")
+Name = Annotated[str, typer.Argument(help="Name of the token: who or what uses it.")]
 
 
 @ui_app.command("start")
@@ -102,3 +114,102 @@ def _row(outbox: Any) -> dict[str, Any]:
 def _show(rows: list[dict[str, Any]], json: bool) -> None:
     terminal.show_rows(rows)
     terminal.last_line({"waiting": sum(row["waiting"] for row in rows), "stores": rows}, json)
+
+
+@app.command()
+def serve(
+    host: Annotated[
+        str | None, typer.Option("--host", help="Address to listen on. Default: this machine only.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", min=0, max=65_535, help="Port; 0: any free one. Default: 8000.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, max=256, help="Processes that share the port. Default: 1.")
+    ] = None,
+    without_tokens: Annotated[
+        bool, typer.Option("--without-tokens", help="Answer everyone, also on an address that others can reach.")
+    ] = False,
+    inherited: Annotated[str, typer.Option("--inherited", hidden=True, help="Of a worker: socket and pipe.")] = "",
+    model: RegisteredModel = "", preset: Preset = "small", set: Set = None, json: Json = False,
+) -> None:
+    """Serve the champion over HTTP: OpenAI's completions, suggestions, scores. Follows promotions and rollbacks."""
+    given = [f"serving.{name}={value}" for name, value in (("host", host), ("port", port), ("workers", workers))
+             if value is not None]  # fmt: skip
+    overrides = [*(set or []), *given, *([f"promotion.model_name={model}"] if model else [])]
+    config = configured(preset, overrides)
+    require_device(config, checked)
+    from serving import server
+    from serving.workers import share
+
+    server.require_safe(config, without_tokens)
+    if inherited:
+        _serve_as_worker(config, inherited)
+        return
+    listener = server.listening(config)
+    address = server.address_of(listener)
+    if config.serving.workers == 1:
+        server.serve(config, listener, lambda version: _show_address(address, {"model": version.id}, config, json))
+        return
+    sets = [word for override in overrides for word in ("--set", override)]
+    command = ["-m", "reviewlm.cli", "serve", "--preset", preset, *sets, *(["--without-tokens"] * without_tokens)]
+    share(
+        command, config.serving.workers, listener, config.serving.drain_seconds,
+        lambda told: _show_address(address, told, config, json),
+    )
+
+
+def _serve_as_worker(config: RunConfig, inherited: str) -> None:
+    """Answer as one of several workers."""
+    from serving import server
+
+    interrupts.leave_silently()
+    listener, pipe = map(int, inherited.split(","))
+
+    def ready(version: OpenVersion) -> None:
+        os.write(pipe, f"{json_text.dumps({'model': version.id})}\n".encode())
+
+    server.serve(config, socket.socket(fileno=listener), ready)
+
+
+def _show_address(address: str, told: dict[str, Any], config: RunConfig, json: bool) -> None:
+    """Say where the model answers, and how to ask it."""
+    if json:
+        standard_streams.answer_now({"address": address, "workers": config.serving.workers, **told})
+    terminal.say(f"Serving {told['model']}, the champion, at {address}")
+    body = """'{"prompt": "the food was"}'"""
+    terminal.say(f"Open {address}/ in a browser to try it.")
+    terminal.say(f"Or: curl -s {address}/suggest -H 'Content-Type: application/json' -d {body}", whole=True)
+    terminal.say("Ctrl-C ends it. It follows promotions and rollbacks by itself.")
+
+
+@tokens_app.command("add")
+def tokens_add(name: Name, preset: Preset = "small", set: Set = None, json: Json = False) -> None:
+    """Make a token and show it, this once: only its hash is kept. From then on the server needs a token."""
+    from core.access_tokens import FILE, add_token
+
+    file = configured(preset, set).home / FILE
+    token = add_token(file, name)
+    terminal.say(f"Token of {name}, which is not shown again:")
+    terminal.say(token, whole=True)
+    terminal.last_line({"name": name, "token": token, "file": str(file)}, json)
+
+
+@tokens_app.command("list")
+def tokens_list(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
+    """List the names of the tokens."""
+    from core.access_tokens import FILE, list_tokens
+
+    rows = list_tokens(configured(preset, set).home / FILE)
+    terminal.show_rows(rows)
+    terminal.last_line({"tokens": rows}, json)
+
+
+@tokens_app.command("remove")
+def tokens_remove(name: Name, preset: Preset = "small", set: Set = None, json: Json = False) -> None:
+    """Remove a token; a running server refuses it at once."""
+    from core.access_tokens import FILE, remove_token
+
+    remove_token(configured(preset, set).home / FILE, name)
+    terminal.say(f"The token of {name} is removed.")
+    terminal.last_line({"removed": name}, json)

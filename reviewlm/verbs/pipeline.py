@@ -46,8 +46,8 @@ def demo(
     results.show_run(result)
     config = configured("demo", set)
     bundle, version = opened(config, "champion")
+    from models.completion.suggestions import next_words
     from models.sampling import generate as sample
-    from models.sampling import suggest as next_words
 
     options = config.evaluation
     for stars in (1, 3, 5):

@@ -14,7 +14,8 @@ from core.store import Artifact, Built
 from evaluation.scoring.metrics import Figures, star_slices
 from evaluation.scoring.score import FIGURES_FILE, SCORES_FILE, drawn_reviews, record_scores
 from models.bundles.bundle import load_bundle
-from models.sampling import generate, suggest
+from models.completion.suggestions import next_words
+from models.sampling import generate
 from models.streams import TokenStream
 from tasks.data.prepare import Prepared, check_table
 from tasks.evaluation.audit import audit_bundle, log_audit
@@ -117,7 +118,7 @@ def draw_samples(config: RunConfig, bundle_folder: Path, label: str) -> Built:
         words = [
             {"prompt": prompt, "word": word, "probability": probability}
             for prompt in chosen.prompts
-            for word, probability in suggest(bundle, prompt, chosen.suggestions).words
+            for word, probability in next_words(bundle, prompt, chosen.suggestions).words
         ]
         schema = {"prompt": pl.String, "word": pl.String, "probability": pl.Float64}
         pl.DataFrame(words, schema=schema).write_parquet(work / SUGGESTIONS_FILE)

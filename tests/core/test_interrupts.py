@@ -38,6 +38,20 @@ def test_a_signal_while_the_main_thread_notes_what_it_does_ends_the_process(resu
     assert ended(code, resumable) == 128 + signal.SIGTERM
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
+def test_a_server_is_told_to_stop_and_gets_its_time(number: int) -> None:
+    code = (
+        "    import threading\n"
+        "    told, begun = threading.Event(), time.monotonic()\n"
+        "    with interrupts.drained(told.set, 20):\n"
+        f"        os.kill(os.getpid(), {int(number)})\n"
+        "        assert told.wait(5)\n"
+        "        time.sleep(3.5)\n"  # longer than any other command gets
+        "    open('/dev/stderr', 'w').close()\n"
+    )
+    assert ended(code, False) == 128 + number
+
+
 @pytest.mark.parametrize("resumable", [True, False])
 def test_a_standard_error_that_nobody_reads_holds_no_process_back(resumable: bool) -> None:
     reading, writing = os.pipe()

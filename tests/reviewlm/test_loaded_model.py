@@ -14,11 +14,12 @@ import reviewlm
 from core.errors import BundleError, ReviewLMError
 from models.base import FitContext
 from models.bundles.bundle import save_bundle
+from models.completion.beam import beam_search
+from models.completion.suggestions import suggest
 from models.ngram.lm import NGramLM
 from models.sampling import generate
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
-from models.suggestions import suggest
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from reviewlm import loaded_model
@@ -47,6 +48,8 @@ def test_a_bundle_is_opened_from_its_folder_and_answers_as_the_models_do(folder:
     assert lm.generate(2, stars=4, seed=3) == generate(lm.bundle, 2, 4, "", 0.8, 0, 0.95, 300, 3)
     assert "".join(lm.stream(stars=4, seed=3)) == lm.generate(1, stars=4, seed=3)[0]
     assert lm.suggest("The", 3) == suggest(lm.bundle, "The", 3)
+    assert lm.suggest("The", 3, both=True) == suggest(lm.bundle, "The", 3, both=True)
+    assert lm.search(3, max_tokens=8) == beam_search(lm.bundle, 3, max_tokens=8)
     assert lm.score(TEXTS[0]).open_bits_per_byte < lm.score("zxqv blorf gneep").open_bits_per_byte
     assert math.isclose(lm.score(TEXTS[0], 4).nats, lm.bundle.score_text(TEXTS[0], 4).nats)
 
@@ -83,3 +86,15 @@ def test_importing_the_package_loads_no_heavy_library() -> None:
     heavy = ("torch", "mlflow", "prefect", "polars", "typer")
     code = f"import sys, reviewlm; print([name for name in {heavy} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_all_sampling_options_can_be_given(folder: Path) -> None:
+    lm = reviewlm.load(folder)
+    texts = lm.generate(
+        3, 4, max_tokens=30, min_p=0.01, typical_p=0.95, repetition_penalty=1.2, no_repeat_ngram_size=3, stop=["."]
+    )
+    assert texts == generate(lm.bundle, 3, 4, "", 0.8, 0, 0.95, 30, 1, 0.01, 0.95, 1.2, 3, ["."])
+    streamed = lm.stream(
+        4, max_tokens=30, min_p=0.01, typical_p=0.95, repetition_penalty=1.2, no_repeat_ngram_size=3, stop=["."]
+    )
+    assert "".join(streamed) == texts[0]

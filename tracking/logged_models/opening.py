@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from core.config.run_config import RunConfig
 from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL
 from core.environment import chosen_device
-from core.errors import BundleError, InputError, ReviewLMError
+from core.errors import BundleError, InputError, ReviewLMError, TrackingUnavailable
 from tracking.client import ABSENT, database_file, error_code
 from tracking.registry.registry import Registry, bundle_in
 from tracking.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, SCHEME, Reference, Version
@@ -41,6 +41,8 @@ FIND = f"""
 TAGS = "SELECT key, value FROM model_version_tags WHERE name = ? AND version = ?"
 NUMBERS = f"SELECT version FROM model_versions WHERE name = ? AND {EXISTS}"
 ANY = f"SELECT 1 FROM model_versions WHERE name = ? AND {EXISTS} LIMIT 1"
+ALL_ALIASES = "SELECT alias, version FROM registered_model_aliases WHERE name = ?"
+CREATED = f"SELECT version, creation_time FROM model_versions WHERE name = ? AND {EXISTS}"
 ALIASES = "SELECT alias FROM registered_model_aliases WHERE name = ? AND version = ? ORDER BY alias"
 
 
@@ -189,6 +191,29 @@ def versions_of(tracker: Tracker, name: str) -> list[int]:
     if file := database_file(tracker.uri):
         return sorted(number for (number,) in _rows(file, NUMBERS, (name,)) or [])
     return sorted(version.version for version in Registry(tracker, name).versions())
+
+
+def contents_of(tracker: Tracker, name: str) -> tuple[dict[str, int], dict[int, datetime]]:
+    """Return a registered model's aliases, and its versions with the times when they were registered.
+
+    Cheap with the default local database, so that a server may ask every second.
+
+    Raises:
+        TrackingUnavailable: The registry cannot be read.
+    """
+    if file := database_file(tracker.uri):
+        if not file.exists():
+            return {}, {}
+        aliases, created = (_rows(file, query, (name,)) for query in (ALL_ALIASES, CREATED))
+        if aliases is None or created is None:
+            raise TrackingUnavailable("The registry cannot be read", where=file)
+        there = {int(number): datetime.fromtimestamp(time / 1000, UTC) for number, time in created}
+        return {alias: int(number) for alias, number in aliases if int(number) in there}, there
+    versions = Registry(tracker, name).versions()
+    return (
+        {alias: one.version for one in versions for alias in one.aliases},
+        {one.version: one.created for one in versions},
+    )
 
 
 def _rows(file: Path, query: str, values: Any) -> list[Any] | None:

@@ -6,7 +6,8 @@ the copy of `models/` that is part of the model, under a name with its digest (s
 The input has one column, `text`; each row gets one answer. The parameter `task` selects the kind of answer:
 
     generate  `text` is the beginning of a review ("" for none)   → {"texts": n whole reviews}
-    suggest   `text` is the text typed so far                     → {"words": [{"word", "probability"}], "rest"}
+    suggest   `text` is the text typed so far                     → {"words": [{"word", "probability"}], "rest",
+                                                                     "typed", "finished"}
     score     `text` is a whole review                            → {"open_bits_per_byte", "bits_per_byte", "oov",
                                                                      "tokens", "bytes", "nats", "spelling_nats",
                                                                      "perplexity", "per_token": [{"token", "nats"}]}
@@ -36,10 +37,14 @@ from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 COLUMN, DIGITS = "text", 12
-SAMPLING = ("n", "stars", "temperature", "top_k", "top_p", "max_tokens", "seed")
+SAMPLING = (
+    "n", "stars", "temperature", "top_k", "top_p", "max_tokens", "seed", "min_p", "typical_p", "repetition_penalty",
+    "no_repeat_ngram_size", "stop",
+)
 DEFAULTS: dict[str, Any] = {
     "task": "generate", "stars": None, "n": 1, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "max_tokens": 200,
-    "seed": 0, "k": 5,
+    "seed": 0, "k": 5, "min_p": 0.0, "typical_p": 1.0, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0,
+    "stop": [],
 }
 
 
@@ -91,7 +96,7 @@ class ReviewModel(PythonModel):
     def _suggest(self, text: str, options: dict[str, Any]) -> dict[str, Any]:
         found = self._sampling.suggest(self._bundle, text, k=options["k"], stars=options["stars"])
         words = [{"word": word, "probability": float(probability)} for word, probability in found.words]
-        return {"words": words, "rest": float(found.rest)}
+        return {"words": words, "rest": float(found.rest), "typed": found.typed, "finished": float(found.finished)}
 
     def _score(self, text: str, options: dict[str, Any]) -> dict[str, Any]:
         score = self._bundle.score_text(text, stars=options["stars"])

@@ -1,0 +1,76 @@
+"""Define the settings of the server that answers with a registered model: `reviewlm serve`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from core.config.section import Line, Section
+from models.options import Number, Share, Whole
+
+Seconds = Annotated[Number, Field(gt=0, le=86_400)]
+Most = Annotated[Whole, Field(ge=1, le=1_000_000)]
+
+
+class ServingConfig(Section):
+    """Settings of the server: where it listens, how much it takes on, which versions it keeps open.
+
+    Every limit holds for each worker process by itself. A request beyond a limit is refused with a sentence that names
+    the limit; requests in progress are not disturbed.
+
+    Attributes:
+        host: Address to listen on. Beyond this machine, a token file is needed.
+        port: Port to listen on; 0: any free one.
+        workers: Processes that share the port. Each opens the model by itself.
+        hosts: Further values of the Host header that are answered, e.g. "reviews.example.org"; the names of this
+            machine always are. Empty: if the server listens beyond this machine, all are.
+        tokens: File of access tokens (`reviewlm tokens`); empty: everyone who reaches the port is answered.
+        requests_per_minute: Requests per token and minute; 0: no limit.
+        max_streams: Texts that are generated at the same time.
+        max_waiting: Texts that wait for their turn; further requests are refused with status 429.
+        cache_megabytes: Memory for the states of texts that were read before, by which typing on is cheap.
+        cache_seconds: Time after which an unused state is dropped.
+        threads: Threads of the model; 0: the cores are divided among the workers.
+        numbers: Number format of texts whose request says `exact: false`. "int8" is faster; it is used only where the
+            model's bits per byte rise by at most 0.5 %. All other texts are computed in float32.
+        request_seconds: Time within which a request must be answered, waiting included.
+        drain_seconds: Time that requests in progress get to finish when the server is ended.
+        max_body_kilobytes: Largest request body, in thousands of bytes.
+        max_prompt_characters: Longest prompt or text.
+        max_tokens: Largest `max_tokens` that a request may ask for.
+        max_choices: Most texts that one request may ask for: `n` times the number of prompts.
+        max_texts: Most texts that one request to `/score` may hold.
+        max_stops: Most stop strings of a request.
+        max_logprobs: Most alternatives to each token (`logprobs`).
+        max_versions: Versions that are open at the same time, besides champion and challenger; the one unused for
+            longest is closed.
+        poll_seconds: Time between two looks at the registry, for a new champion or challenger.
+        shadow_share: Share of the texts sent to `/score` and of the prompts sent to `/v1/completions` that the
+            challenger scores too, for the figures of `/metrics`; 0: the challenger is only opened when it is asked for.
+    """
+
+    host: Annotated[Line, Field(min_length=1)] = "127.0.0.1"
+    port: Annotated[Whole, Field(ge=0, le=65_535)] = 8000
+    workers: Annotated[Whole, Field(ge=1, le=256)] = 1
+    hosts: tuple[Line, ...] = ()
+    tokens: Line = ""
+    requests_per_minute: Annotated[Whole, Field(ge=0, le=10_000_000)] = 0
+    max_streams: Most = 64
+    max_waiting: Annotated[Whole, Field(ge=0, le=1_000_000)] = 256
+    cache_megabytes: Annotated[Whole, Field(ge=0, le=1_000_000)] = 256
+    cache_seconds: Seconds = 600.0
+    threads: Annotated[Whole, Field(ge=0, le=4_096)] = 0
+    numbers: Literal["float32", "int8"] = "float32"
+    request_seconds: Seconds = 120.0
+    drain_seconds: Annotated[Number, Field(ge=0, le=3_600)] = 25.0
+    max_body_kilobytes: Most = 1_000
+    max_prompt_characters: Most = 20_000
+    max_tokens: Most = 4_096
+    max_choices: Most = 128
+    max_texts: Most = 256
+    max_stops: Most = 16
+    max_logprobs: Annotated[Whole, Field(ge=0, le=1_000)] = 20
+    max_versions: Annotated[Whole, Field(ge=0, le=100)] = 2
+    poll_seconds: Seconds = 2.0
+    shadow_share: Share = 0.0

@@ -1,0 +1,269 @@
+"""Search for the most probable texts: beam search, and beam search with words that the text must contain.
+
+Without required words, each step keeps the most probable beginnings. The greedy text is always among them, so the
+result is at least as probable as that. With required words, beginnings compete only with those that contain as much of
+the words, as in grid beam search (C. Hokamp and Q. Liu (2017), "Lexically constrained decoding for sequence generation
+using grid beam search", ACL); otherwise a beginning with an improbable word would never be kept.
+
+The most probable text of a model of reviews is often the empty one: each token makes a text less probable. So texts are
+ranked by their log-probability per token, unless `length_penalty` says otherwise (as in the transformers package). Even
+so they are short and general; to get typical texts, sample.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from math import exp, inf
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from ..base import LanguageModel, ModelError
+from ..bundles.bundle import Bundle
+from ..sampling.options import require_whole
+from ..sampling.written_text import WrittenText
+from ..tokens.vocabulary import CONTEXT_IDS, EOS, UNK, Vocabulary, page
+from .reading import Read, from_start
+
+NEVER = sorted({UNK, *CONTEXT_IDS})
+TAIL = 24
+"""Tokens at the end of a text in which required words are looked for."""
+
+
+@dataclass(frozen=True)
+class FoundText:
+    """A text that beam search found.
+
+    Args:
+        text: The prompt and what follows it.
+        logp: Log-probability, in nats, of what follows the prompt, its end included if it ended.
+        ended: Whether the review ended; otherwise it is cut at the maximum length.
+        tokens: Number of tokens after the prompt.
+    """
+
+    text: str
+    logp: float
+    ended: bool
+    tokens: int
+
+    @property
+    def perplexity(self) -> float:
+        """Perplexity per token after the prompt."""
+        return exp(-self.logp / max(self.tokens + self.ended, 1))
+
+
+class _Beginning(NamedTuple):
+    """A text that may be continued.
+
+    `met`: the required words that it contains; `doing`: the word that is being written, and how many of its tokens are.
+    A word of a subword vocabulary that is written in full still needs a token that does not continue it.
+    """
+
+    logp: float
+    ids: tuple[int, ...]
+    row: int
+    greedy: bool
+    met: frozenset[int] = frozenset()
+    doing: tuple[int, int] | None = None
+
+
+class _Choice(NamedTuple):
+    """A beginning and a token that may follow."""
+
+    logp: float
+    parent: _Beginning
+    token: int
+    doing: tuple[int, int] | None = None
+    greedy: bool = False
+
+
+def beam_search(
+    bundle: Bundle, width: int = 5, n: int = 1, stars: int | None = None, prompt: str = "", require: Sequence[str] = (),
+    max_tokens: int = 200, length_penalty: float = 1.0, read: Read | None = None,
+) -> list[FoundText]:  # fmt: skip
+    """Return the n most probable texts found, the best first.
+
+    Args:
+        bundle: Model and vocabulary.
+        width: Beginnings that are kept at each step; with required words at least one for each of their tokens.
+        n: Number of texts, at most *width*.
+        stars: Rating of the review; 0: a review without one; None: any.
+        prompt: The beginning of each text, unchanged.
+        require: Words, or sequences of words, that each text must contain as whole words, in any case. Words of the
+            prompt count.
+        max_tokens: Maximum number of tokens after the prompt.
+        length_penalty: Texts are ranked by log-probability / tokens ** length_penalty; 0: by their log-probability.
+        read: Reads a prefix, e.g. with a server's cache of states; default: from the start.
+
+    Raises:
+        ModelError: kind "input": an argument is out of its range, a required word is unknown to the vocabulary, or
+            *max_tokens* is too small for the required words.
+    """
+    steps = beam_steps(bundle, width, n, stars, prompt, require, max_tokens, length_penalty, read)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            return list(done.value)
+
+
+def beam_steps(
+    bundle: Bundle, width: int = 5, n: int = 1, stars: int | None = None, prompt: str = "", require: Sequence[str] = (),
+    max_tokens: int = 200, length_penalty: float = 1.0, read: Read | None = None,
+) -> Generator[None, None, list[FoundText]]:  # fmt: skip
+    """Search as `beam_search` does and return the texts; yield after each step, so that a server can do others' work.
+
+    Args: as for `beam_search`.
+    """
+    model, prefix = bundle.reader(stars)
+    for name, value in (("width", width), ("n", n), ("max_tokens", max_tokens)):
+        require_whole(name, value, 1)
+    if n > width:
+        raise ModelError(f"n is {n!r}; it must be at most the width of the beam, {width}", "input")
+    if not (isinstance(length_penalty, int | float) and 0 <= length_penalty <= 10):
+        raise ModelError(f"length_penalty is {length_penalty!r}; it must be between 0 and 10", "input")
+    required = _required(bundle.vocabulary, require)
+    search = _Search(model, bundle.vocabulary, width, n, prompt, required, max_tokens, length_penalty)
+    ids = [*prefix, *bundle.vocabulary.encode(page(bundle.vocabulary, prompt)).tolist()]
+    return (yield from search.run(*(read or from_start)(ids, model)))
+
+
+def _required(vocabulary: Vocabulary, words: Sequence[str]) -> list[tuple[re.Pattern[str], tuple[int, ...]]]:
+    """Return what finds each required word in a text, and the tokens that write it."""
+    found = []
+    for word in dict.fromkeys(words):
+        clean = vocabulary.normal_form.apply(word)
+        ids = tuple(vocabulary.encode(" " + clean if vocabulary.lossless else clean).tolist())
+        if not any(char.isalnum() for char in clean):
+            raise ModelError(f"the required word {word!r} has no letter or digit", "input")
+        if UNK in ids:
+            raise ModelError(f"the model does not know the required word {word!r}; it cannot write it", "input")
+        found.append((re.compile(rf"(?<!\w){re.escape(clean)}(?!['’]?\w)", re.IGNORECASE), ids))
+    return found
+
+
+class _Search:
+    """One search; see `beam_search` for the arguments."""
+
+    def __init__(
+        self, model: LanguageModel, vocabulary: Vocabulary, width: int, n: int, prompt: str,
+        required: list[tuple[re.Pattern[str], tuple[int, ...]]], max_tokens: int, length_penalty: float,
+    ) -> None:  # fmt: skip
+        self._length_penalty = length_penalty
+        self._model, self._vocabulary, self._width, self._n, self._prompt = model, vocabulary, width, n, prompt
+        self._required, self._max_tokens = required, max_tokens
+        self._needed = sum(len(ids) for _, ids in required)
+        if self._needed > max_tokens:
+            raise ModelError(f"max_tokens is {max_tokens}; the required words alone are {self._needed} tokens", "input")
+        self._ended: list[tuple[float, tuple[int, ...], bool]] = []
+        lossless = vocabulary.lossless
+        self._parts_V = vocabulary.word_part_V if lossless else np.zeros(vocabulary.size, bool)
+
+    def run(self, logp_1V: torch.Tensor, state: Any) -> Generator[None, None, list[FoundText]]:
+        """Return the best texts, given the distribution after the prompt and the state there; yield after each step."""
+        live = [_Beginning(0.0, (), 0, not self._required, self._met((), frozenset()))]
+        logp_BV = logp_1V
+        for position in range(1, self._max_tokens + 1):
+            kept = self._kept(list(self._choices(live, logp_BV, self._max_tokens - position)))
+            live = [self._longer(choice, row) for row, choice in enumerate(kept)]
+            if not live or self._is_decided(live):
+                break
+            if position < self._max_tokens:
+                rows = [choice.parent.row for choice in kept]
+                logp_BV, state = self._model.step(np.array([each.ids[-1] for each in live]), state.take(rows))
+            yield
+        else:
+            for each in live:
+                if self._is_complete(each):
+                    self._ended.append((each.logp, each.ids, False))
+        best = sorted(self._ended, key=lambda found: -self._rank(found[0], len(found[1]) + found[2]))[: self._n]
+        return [FoundText(self._text(ids), logp, ended, len(ids)) for logp, ids, ended in best]
+
+    def _choices(self, live: Sequence[_Beginning], logp_BV: torch.Tensor, left: int) -> Iterator[_Choice]:
+        """Yield continuations of all beginnings, and keep the texts that end here; *left*: tokens after this one."""
+        logp_BV = logp_BV.to("cpu", torch.float64, copy=True)
+        logp_BV[:, NEVER] = -inf
+        for parent in live:
+            logp_V = logp_BV[parent.row].numpy()
+            if self._is_complete(parent) and logp_V[EOS] > -inf:
+                self._ended.append((parent.logp + float(logp_V[EOS]), parent.ids, True))
+            likeliest = int(logp_V.argmax())
+            logp_V[EOS] = -inf
+            needed = self._needed - self._written(parent.met, parent.doing)
+            for token, doing in self._tokens(parent, logp_V):
+                total = parent.logp + float(logp_V[token])
+                still = needed - (doing is not None)
+                if total > -inf and still <= left:
+                    yield _Choice(total, parent, token, doing, parent.greedy and token == likeliest)
+
+    def _tokens(self, parent: _Beginning, logp_V: np.ndarray) -> Iterator[tuple[int, tuple[int, int] | None]]:
+        """Yield the tokens to try after a beginning, and which token of which required word each is."""
+        if parent.doing is not None:
+            word, done = parent.doing
+            if done < len(self._required[word][1]):
+                yield self._required[word][1][done], (word, done + 1)
+                return
+            logp_V = np.where(self._parts_V, -inf, logp_V)
+        width = min(2 * self._width, int((logp_V > -inf).sum()))
+        for token in np.argpartition(-logp_V, width - 1)[:width].tolist() if width else []:
+            yield token, None
+        for word, (_, ids) in enumerate(self._required):
+            if word not in self._complete(parent):
+                yield ids[0], (word, 1)
+
+    def _kept(self, choices: Sequence[_Choice]) -> list[_Choice]:
+        """Return the best continuations: of each amount of required words its share, else of all."""
+        ranked = sorted(choices, key=lambda choice: (-choice.logp, choice.parent.row, choice.token))
+        if not self._required:
+            return ranked[: self._width] + [choice for choice in ranked[self._width :] if choice.greedy]
+        banks: dict[int, list[_Choice]] = {}
+        for choice in ranked:
+            banks.setdefault(self._written(self._complete(choice.parent), choice.doing), []).append(choice)
+        share = max(1, self._width // max(len(banks), 1))
+        kept = [choice for bank in banks.values() for choice in bank[:share]]
+        rest = [choice for bank in banks.values() for choice in bank[share:]]
+        return kept + sorted(rest, key=lambda choice: -choice.logp)[: max(0, self._width - len(kept))]
+
+    def _written(self, met: frozenset[int], doing: tuple[int, int] | None) -> int:
+        return sum(len(self._required[word][1]) for word in met) + (doing[1] if doing else 0)
+
+    def _longer(self, choice: _Choice, row: int) -> _Beginning:
+        ids, doing = (*choice.parent.ids, choice.token), choice.doing
+        met = self._met(ids, self._complete(choice.parent))
+        if doing and doing[0] in met:
+            doing = None
+        return _Beginning(choice.logp, ids, row, choice.greedy, met, doing)
+
+    def _complete(self, beginning: _Beginning) -> frozenset[int]:
+        """Return the required words that a text contains if it ends here, or goes on with another word."""
+        doing = beginning.doing
+        whole = doing is not None and doing[1] == len(self._required[doing[0]][1])
+        return beginning.met | {doing[0]} if doing is not None and whole else beginning.met
+
+    def _is_complete(self, beginning: _Beginning) -> bool:
+        return len(self._complete(beginning)) == len(self._required)
+
+    def _met(self, ids: tuple[int, ...], before: frozenset[int]) -> frozenset[int]:
+        """Return the required words that a text contains however it goes on; *before*: those without its last token."""
+        if len(before) == len(self._required):
+            return before
+        text = self._text(ids) if len(ids) <= TAIL else self._vocabulary.decode(ids[-TAIL:], "x")
+        last = len(text) - self._vocabulary.lossless
+        ends = [[match.end() for match in pattern.finditer(text)] for pattern, _ in self._required]
+        return before | {word for word, places in enumerate(ends) if min(places, default=len(text) + 1) <= last}
+
+    def _is_decided(self, live: Sequence[_Beginning]) -> bool:
+        """Return whether no beginning ranks above the texts found; with a penalty of 0, none can ever do so."""
+        best = sorted((self._rank(logp, len(ids) + ended) for logp, ids, ended in self._ended), reverse=True)[: self._n]
+        beginnings = max(self._rank(each.logp, len(each.ids)) for each in live)
+        return len(best) == self._n and best[-1] >= beginnings and not any(each.greedy for each in live)
+
+    def _rank(self, logp: float, tokens: int) -> float:
+        return logp / max(tokens, 1) ** self._length_penalty
+
+    def _text(self, ids: tuple[int, ...]) -> str:
+        written = WrittenText(self._vocabulary, self._prompt)
+        return self._prompt + "".join(map(written.add, ids)) + written.end()

@@ -1,0 +1,109 @@
+"""Index the entries of a vocabulary by the text that they add, so that all that begin alike are a range."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Hashable, Sequence
+from functools import lru_cache
+from math import exp
+
+import numpy as np
+
+from ..tokens.vocabulary import Vocabulary
+from ..tokens.words import FIRST
+
+
+class EntryIndex:
+    """Entries sorted by their text in UTF-8.
+
+    Args:
+        texts: Text of each entry, not empty.
+        ids: Number of each entry.
+
+    Attributes:
+        texts: The texts, sorted.
+        ids_E: Their numbers.
+    """
+
+    def __init__(self, texts: Sequence[bytes], ids: Sequence[int]) -> None:
+        order = sorted(range(len(texts)), key=texts.__getitem__)
+        self.texts = [texts[place] for place in order]
+        self.ids_E = np.array([ids[place] for place in order], np.int64)
+        self.range = lru_cache(maxsize=1 << 16)(self._range)
+        self.split = lru_cache(maxsize=1 << 14)(self._split)
+
+    def _range(self, beginning: bytes) -> tuple[int, int]:
+        """Return the range of the entries that begin so."""
+        low, length = bisect_left(self.texts, beginning), len(beginning)
+        return low, bisect_right(self.texts, beginning, lo=low, key=lambda text: text[:length])
+
+    def same(self, text: bytes) -> range:
+        """Return the range of the entries that are this text."""
+        return range(bisect_left(self.texts, text), bisect_right(self.texts, text))
+
+    def _split(self, beginning: bytes) -> tuple[np.ndarray, np.ndarray]:
+        """Return the bytes that follow this beginning in longer entries (G), and the bounds of their ranges (G + 1)."""
+        high, depth = self.range(beginning)[1], len(beginning)
+        low = self.same(beginning).stop
+        next_E = np.array([text[depth] for text in self.texts[low:high]], np.uint8)
+        firsts = np.flatnonzero(np.diff(next_E, prepend=-1)) if len(next_E) else np.zeros(0, np.int64)
+        return next_E[firsts], np.concatenate([low + firsts, [high]]).astype(np.int64)
+
+    def fits(self, text: bytes) -> bool:
+        """Return whether an entry begins with this text, or this text with an entry."""
+        low, high = self.range(text)
+        return high > low or any(self.same(text[:end]) for end in range(1, len(text)))
+
+
+class Texts:
+    """The indexes of one vocabulary. Words look different after a space or at the start of a sentence.
+
+    Args:
+        vocabulary: Any vocabulary.
+
+    Attributes:
+        word_end: Probability that an unknown word ends after a character; known after `letters(None)`.
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._indexes: dict[Hashable, EntryIndex] = {}
+        self._letters: dict[Hashable, tuple[EntryIndex, np.ndarray]] = {}
+        self.word_end = 0.0
+
+    def after(self, text: str) -> EntryIndex:
+        """Return the entries as they continue a text."""
+        place = self._vocabulary.place(text)
+        if place not in self._indexes:
+            texts = self._vocabulary.texts_after(text)
+            self._indexes[place] = EntryIndex(texts, range(FIRST, FIRST + len(texts)))
+        return self._indexes[place]
+
+    def letters(self, text: str | None) -> tuple[EntryIndex, np.ndarray]:
+        """Return the characters of which unknown words are spelled, and their cumulative probabilities (E + 1).
+
+        Lossless vocabularies know every word, so they have none.
+
+        Args:
+            text: The text before the first character of a word; None: a later character.
+        """
+        words = self._vocabulary.word_unit
+        place = words and text is not None and words.place(text)
+        if place not in self._letters:
+            nats = words.spelling.characters if words else {}
+            chars = sorted(char for char in nats if (char.isalnum() if text is not None else not char.isspace()))
+            written = [words.page_after(text).shown(char) for char in chars] if words and text is not None else chars
+            index = EntryIndex([each.encode() for each in written], range(len(chars)))
+            p_E = np.array([exp(-nats[chars[number]]) for number in index.ids_E])
+            # Characters that cannot be in a word leave no gap: the others are as much more probable.
+            end = exp(-words.spelling.end) if words and text is None else 0.0
+            whole = float(p_E.sum()) + end or 1.0
+            self._letters[place] = index, np.concatenate([[0.0], np.cumsum(p_E / whole)])
+            self.word_end = end / whole if text is None else self.word_end
+        return self._letters[place]
+
+
+@lru_cache(maxsize=8)
+def texts_of(vocabulary: Vocabulary) -> Texts:
+    """Return the indexes of a vocabulary, the same for each call: building one takes some hundredths of a second."""
+    return Texts(vocabulary)

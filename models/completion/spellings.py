@@ -1,0 +1,166 @@
+"""Compute the exact probability that a text goes on with given characters, over all ways to cut them into tokens.
+
+A model predicts tokens, a typist writes characters. The characters "gre" may be the beginning of the token " great", or
+of " gr" and "eat". Their probability is the sum over all token sequences that cover them: each token but the last ends
+within the characters, and the last one reaches their end or beyond. So only the token sequences that end within the
+characters are stepped through the model. All tokens that begin with the characters left over are one range of a sorted
+index, and their probability is the difference of two cumulative sums. (T. Vieira et al. (2024), "From language models
+over tokens to language models over characters".)
+
+An unknown word of a word vocabulary is spelled by the unigram of characters that also prices it in open figures.
+
+Text is handled as UTF-8 bytes, because a token may end within a character.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..tokens.vocabulary import EOS, UNK, Vocabulary
+from .entries import EntryIndex, texts_of
+from .reading import Ids, PrefixReader
+
+LEAST = 1e-8
+"""Token sequences below this share of all that spell the same characters are left out: an error of less than 1e-6."""
+
+
+@dataclass(frozen=True)
+class TokenSource:
+    """Entries that may come next after some tokens, with their probabilities.
+
+    Args:
+        weight: Probability of these tokens.
+        index: The entries.
+        sums_E: Their cumulative probabilities.
+        start: Length of the text where they begin.
+        ids: The tokens; None: the entries are characters of an unknown word.
+        word: The tokens before the unknown word.
+    """
+
+    weight: float
+    index: EntryIndex
+    sums_E: np.ndarray
+    start: int
+    ids: Ids | None
+    word: Ids = ()
+
+    def between(self, low: int, high: int) -> float:
+        """Return the probability of a range of entries."""
+        return self.weight * float(self.sums_E[high] - self.sums_E[low])
+
+
+@dataclass
+class Node:
+    """All token sequences that cover a text.
+
+    Attributes:
+        text: The characters so far.
+        mass: Their probability.
+        sources: The entries that go beyond the text.
+        ended: The token sequences that end with the text, with their probabilities; not yet read by the model.
+        read: Those that are read.
+    """
+
+    text: bytes
+    mass: float
+    sources: list[TokenSource] = field(default_factory=list)
+    ended: list[tuple[Ids, float]] = field(default_factory=list)
+    read: list[tuple[Ids, float]] = field(default_factory=list)
+
+
+class Spellings:
+    """The ways in which a text may go on, character by character.
+
+    Args:
+        vocabulary: Vocabulary of the model.
+        reader: Reads token sequences.
+        context: Tokens of the text so far, special tokens included.
+        before: The text so far.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, reader: PrefixReader, context: Ids, before: str) -> None:
+        self._vocabulary, self._reader, self._before = vocabulary, reader, before
+        self._texts = texts_of(vocabulary)
+        self.root = Node(b"", 1.0, ended=[(context, 1.0)])
+
+    def descend(self, text: bytes) -> Node | None:
+        """Return the node of a text, or None if no token sequence covers it."""
+        node = self.root
+        for depth in range(len(text)):
+            self.extend([node], text[depth:])
+            found = self.child(node, text[depth])
+            if found is None:
+                return None
+            node = found
+        return node
+
+    def extend(self, nodes: Iterable[Node], rest: bytes = b"") -> None:
+        """Let the model read the token sequences that end at some nodes, in one batch.
+
+        Args:
+            nodes: The nodes.
+            rest: Only those that may continue with this text.
+        """
+        wanted = []
+        for node in nodes:
+            if not node.ended:
+                continue
+            text = self._before + node.text.decode("utf-8", "ignore")
+            index, letters = self._texts.after(text), self._texts.letters(text)
+            if not rest or index.fits(rest) or letters[0].fits(rest):
+                wanted += [(node, ids, weight, index, letters) for ids, weight in node.ended]
+                node.read, node.ended = node.read + node.ended, []
+        readings = self._reader([ids for _, ids, *_ in wanted])
+        for (node, ids, weight, index, letters), reading in zip(wanted, readings, strict=True):
+            node.sources.append(TokenSource(weight, index, reading.sums(index.ids_E), len(node.text), ids))
+            unknown = TokenSource(weight * float(reading.p_V[UNK]), *letters, len(node.text), None, (*ids, UNK))
+            node.sources.append(unknown)
+
+    def next_bytes(self, node: Node) -> np.ndarray:
+        """Return the probability of the text followed by each of the 256 bytes; the node must be extended."""
+        mass_C = np.zeros(256)
+        for source in node.sources:
+            bytes_G, bounds = source.index.split(node.text[source.start :])
+            mass_C[bytes_G] += source.weight * np.diff(source.sums_E[bounds])
+        return mass_C
+
+    def ends(self, node: Node) -> float:
+        """Return the probability that the review ends after the text; the node must be extended."""
+        readings = self._reader([ids for ids, _ in node.read])
+        return sum(weight * float(reading.p_V[EOS]) for (_, weight), reading in zip(node.read, readings, strict=True))
+
+    def finished(self, node: Node) -> float:
+        """Return the probability that the word at the end of the text is finished; the node must be extended."""
+        parts_V = self._vocabulary.word_part_V
+        readings = self._reader([ids for ids, _ in node.read])
+        after = zip(node.read, readings, strict=True)
+        return sum(weight * float(1 - reading.p_V[parts_V].sum()) for (_, weight), reading in after)
+
+    def child(self, node: Node, byte: int) -> Node | None:
+        """Return the node of the text and one more byte, or None if no token sequence covers it."""
+        text = node.text + bytes([byte])
+        found = Node(text, 0.0)
+        for source in node.sources:
+            rest = text[source.start :]
+            low, high = source.index.range(rest)
+            if (mass := source.between(low, high) if high > low else 0.0) > 0:
+                found.mass += mass
+                found.sources.append(source)
+        for source in list(found.sources):
+            for place in source.index.same(text[source.start :]):
+                self._end(found, source, int(source.index.ids_E[place]), source.between(place, place + 1))
+        return found if found.mass > 0 else None
+
+    def _end(self, node: Node, source: TokenSource, entry: int, weight: float) -> None:
+        """Add a token sequence, or an unknown word, that ends at a node."""
+        if weight <= LEAST * node.mass:
+            return
+        if source.ids is not None:
+            node.ended.append(((*source.ids, entry), weight))
+            return
+        letters, sums_E = self._texts.letters(None)
+        node.sources.append(TokenSource(weight, letters, sums_E, len(node.text), None, source.word))
+        node.ended.append((source.word, weight * self._texts.word_end))

@@ -1,0 +1,269 @@
+"""Suggest the next words of a text, or the completions of the word being typed, with exact probabilities."""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import count
+from math import exp
+from typing import Any
+
+import numpy as np
+
+from ..base import ModelError
+from ..bundles.bundle import Bundle
+from ..tokens.vocabulary import UNK, Vocabulary
+from ..tokens.word_pieces import pieces_of
+from ..tokens.words import FIRST, WordUnit
+from .entries import texts_of
+from .reading import PrefixReader, Read
+from .spellings import Node, Spellings
+from .typed import Typed, divide, words_of
+
+WIDTH = 16
+"""Beginnings of words that the model extends in one batch."""
+ROUNDS = 64
+"""Maximum number of search steps; words not found by then are part of `rest`."""
+LEAST = 1e-5
+"""Words of parts less probable than this, relative to all that the typed characters allow, are not looked for."""
+LETTERS = np.array([byte >= 128 or chr(byte).isalnum() or chr(byte) == "'" for byte in range(256)])
+"""Bytes that may be in a word."""
+FINISHED, FINISHED_SUBWORDS = 0.01, 0.1
+"""A known word at the end of a text counts as finished if that is at least so probable. The limits are low, because a
+caller who gives a text without a space at its end usually means whole words, also where the model expects others. A
+subword vocabulary knows no words, so its limit is higher."""
+
+
+@dataclass(frozen=True)
+class Suggestions:
+    """Words that may come next, with their probabilities, most probable first, and the remaining probability.
+
+    Args:
+        words: Words and probabilities; with `rest` they sum to 1.
+        rest: Probability of all that is not listed.
+        typed: The characters at the end of the text with which all of the words begin; accepting a word replaces them.
+            Empty: the words come after the text.
+        space: What to write before a word when it is accepted: a space, or nothing.
+        finished: Probability that the word at the end of the text is finished; 1 if the text ends with something else.
+        otherwise: The suggestions if the text is read the other way; only if they were requested.
+    """
+
+    words: list[tuple[str, float]]
+    rest: float
+    typed: str = ""
+    space: str = ""
+    finished: float = 1.0
+    otherwise: Suggestions | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the suggestions as JSON values, as the command line and the server show them."""
+        return {
+            "words": [{"word": word, "probability": probability} for word, probability in self.words],
+            "rest": self.rest, "typed": self.typed, "space": self.space, "finished": self.finished,
+            "otherwise": self.otherwise and self.otherwise.as_json(),
+        }
+
+
+def suggest(
+    bundle: Bundle, prompt: str, k: int = 5, stars: int | None = None, both: bool = False, read: Read | None = None
+) -> Suggestions:
+    """Return the k most probable words to write next, given exactly the characters that are typed.
+
+    - "the food was gre" ends in the middle of a word: the suggestions are its completions (`typed` is "gre"), with
+      P(word | the text before it, the word begins with "gre").
+    - "the food was" ends with a known word: the suggestions are next words, given that this word is finished. The
+      probability that it is, and not the beginning of "wasn't", is `finished`. If it is below `FINISHED`, the word is
+      completed.
+    - "the food was ": the space finishes the word. The suggestions are next words, given that one begins here, so they
+      are a little more probable than without the space: no comma or full stop can follow.
+
+    With a word vocabulary, the probabilities are the model's own. Upper and lower case are equal if the vocabulary
+    folds case, and a suggestion has the usual case of its word. With a subword vocabulary, the probability of a word is
+    the sum over all ways to cut it into tokens, followed by a token that does not continue the word. Punctuation, line
+    breaks, the end of the review and unknown words count as `rest`, so an unknown beginning gets no words and a rest of
+    1.
+
+    Args:
+        prompt: The text so far.
+        k: Maximum number of words.
+        stars: Rating of the review; 0: a review without one; None: any, the average over those of the training reviews.
+        both: If the text ends in a word, also return the other suggestions as `otherwise`: completions or next words.
+        read: Reads a prefix, e.g. with a server's cache of states; default: from the start.
+
+    Raises:
+        ModelError: kind "input": k is below 1, or the rating is not valid.
+    """
+    typed, reader = _divided(bundle, prompt, k, stars, read)
+    if not typed.word:
+        return _next(bundle, typed, k, reader)
+    complete = _completions(bundle, typed, k, reader)
+    if not _is_whole(bundle.vocabulary, typed.word, complete.finished):
+        return replace(complete, otherwise=_next(bundle, typed, k, reader)) if both else complete
+    following = replace(_next(bundle, typed, k, reader), finished=complete.finished)
+    return replace(following, otherwise=complete) if both else following
+
+
+def _is_whole(vocabulary: Vocabulary, word: str, finished: float) -> bool:
+    """Return whether a word counts as finished, which has this probability."""
+    if vocabulary.word_unit is None:
+        return finished >= FINISHED_SUBWORDS
+    return finished >= FINISHED and bool((vocabulary.encode(word) != UNK).all())
+
+
+def next_words(
+    bundle: Bundle, prompt: str, k: int = 5, stars: int | None = None, marks: bool = False, read: Read | None = None
+) -> Suggestions:
+    """Return the k most probable next words after *prompt*, given that the word at its end is finished.
+
+    Args: as for `suggest`; marks: a word vocabulary also suggests punctuation marks and line breaks.
+    """
+    typed, reader = _divided(bundle, prompt, k, stars, read)
+    return _next(bundle, typed, k, reader, marks)
+
+
+def completions(
+    bundle: Bundle, prompt: str, k: int = 5, stars: int | None = None, read: Read | None = None
+) -> Suggestions:
+    """Return the k most probable words that begin with the word at the end of *prompt*; the word itself is one of them.
+
+    Without a word at its end, these are the next words. Args: as for `suggest`.
+    """
+    typed, reader = _divided(bundle, prompt, k, stars, read)
+    return _completions(bundle, typed, k, reader) if typed.word else _next(bundle, typed, k, reader)
+
+
+def _divided(
+    bundle: Bundle, prompt: str, k: int, stars: int | None, read: Read | None
+) -> tuple[Typed, PrefixReader]:
+    model, prefix = bundle.reader(stars)
+    if not isinstance(k, int) or k < 1:
+        raise ModelError(f"k is {k!r}; it must be a whole number of at least 1", "input")
+    return divide(bundle.vocabulary, prompt, tuple(prefix)), PrefixReader(model, read)
+
+
+def _next(bundle: Bundle, typed: Typed, k: int, reader: PrefixReader, marks: bool = False) -> Suggestions:
+    if unit := bundle.vocabulary.word_unit:
+        p_V = reader([typed.ids])[0].p_V
+        found = _best(k, *_whole_words(bundle.vocabulary, unit, p_V, typed, k, marks))
+        low, high = texts_of(bundle.vocabulary).after(typed.text).range(b" ")
+        begun = low == high
+    else:
+        found = _best(k, *_spelled_words(bundle.vocabulary, typed, k, reader))
+        begun = typed.begun
+    return replace(found, space="" if typed.spaced or begun else " ")
+
+
+def _best(k: int, found: dict[str, float], whole: float) -> Suggestions:
+    """Return the k best words, relative to the probability of all that the typed characters allow."""
+    ranked = heapq.nsmallest(k, found.items(), key=lambda item: (-item[1], item[0]))
+    best = [(word, min(1.0, p / whole)) for word, p in ranked] if whole > 0 else []
+    return Suggestions(best, max(0.0, 1.0 - sum(probability for _, probability in best)))
+
+
+def _whole_words(
+    vocabulary: Vocabulary, unit: WordUnit, p_V: np.ndarray, typed: Typed, k: int, marks: bool
+) -> tuple[dict[str, float], float]:
+    """Return displayed word → probability, and the probability of all that may follow the text."""
+    allowed_V = vocabulary.word_start_V if not marks else np.arange(vocabulary.size) >= FIRST
+    whole, index = 1.0, texts_of(vocabulary).after(typed.text)
+    low, high = index.range(b" ")
+    if typed.spaced and high > low:
+        spaced_V = np.zeros(vocabulary.size, bool)
+        spaced_V[index.ids_E[low:high]] = True
+        allowed_V = allowed_V & spaced_V
+        whole = float(p_V[spaced_V].sum() + p_V[UNK])
+    candidates = np.flatnonzero(allowed_V)
+    ranked = candidates[np.argsort(-p_V[candidates], kind="stable")]
+    writer = unit.page_after(typed.text)
+    found: defaultdict[str, float] = defaultdict(float)  # entries that look the same in text are one word
+    for token in ranked[: 2 * k]:
+        shown = writer.shown(vocabulary.token(token))
+        found[shown.strip() or shown] += float(p_V[token])
+    return found, whole
+
+
+def _completions(bundle: Bundle, typed: Typed, k: int, reader: PrefixReader) -> Suggestions:
+    vocabulary = bundle.vocabulary
+    if vocabulary.word_unit:
+        return _known_words(vocabulary, vocabulary.word_unit, reader([typed.context])[0].p_V, typed, k)
+    ways = Spellings(vocabulary, reader, typed.context, typed.before)
+    node = ways.descend(typed.characters)
+    if node is None:
+        return Suggestions([], 1.0, typed.word, finished=0.0)
+    ways.extend([node])
+    found = _best(k, _search(ways, node, k), node.mass)
+    return replace(found, typed=typed.word, finished=min(1.0, ways.finished(node) / node.mass))
+
+
+def _known_words(vocabulary: Vocabulary, unit: WordUnit, p_V: np.ndarray, typed: Typed, k: int) -> Suggestions:
+    """Return the words that begin with the typed one; the rest is the probability of unknown words that do."""
+    beginning = "".join(pieces_of(typed.word, vocabulary.spec.lowercase))
+    ids = words_of(vocabulary).beginning_with(beginning)
+    unknown = float(p_V[UNK]) * exp(unit.spelling.end - unit.spelling.nats(beginning))
+    finished = unknown * exp(-unit.spelling.end)
+    finished += sum(float(p_V[token]) for token in ids[:1] if vocabulary.token(token) == beginning)
+    writer = unit.page_after(typed.text[: len(typed.text) - len(typed.word)])
+    found: defaultdict[str, float] = defaultdict(float)
+    for token in ids[np.argsort(-p_V[ids], kind="stable")][: 2 * k]:
+        word = vocabulary.token(token)
+        found[_in_case(writer.shown(word).strip(), word, typed.word, beginning)] += float(p_V[token])
+    whole = float(p_V[ids].sum()) + unknown
+    return replace(_best(k, found, whole), typed=typed.word, finished=finished / whole if whole > 0 else 0.0)
+
+
+def _in_case(usual: str, word: str, typed: str, beginning: str) -> str:
+    """Return a word with its usual capitals, or with those that the typist uses."""
+    if typed == typed.lower() or usual.startswith(typed):
+        return usual
+    rest = word[len(beginning) :]
+    return typed + (rest.upper() if len(typed) > 1 and typed == typed.upper() else rest)
+
+
+def _spelled_words(
+    vocabulary: Vocabulary, typed: Typed, k: int, reader: PrefixReader
+) -> tuple[dict[str, float], float]:
+    """Return word → probability, and the probability that a new word or mark follows, for a subword vocabulary."""
+    ways = Spellings(vocabulary, reader, typed.ids, typed.text)
+    ways.extend([ways.root])
+    whole = ways.finished(ways.root) if typed.word else 1.0
+    start = ways.root if typed.begun and not typed.spaced else ways.child(ways.root, ord(" "))
+    if start is None:
+        return {}, whole
+    return _search(ways, start, k), start.mass if typed.spaced else whole
+
+
+def _search(ways: Spellings, start: Node, k: int) -> dict[str, float]:
+    """Return the most probable words that continue a node, by best-first search over characters.
+
+    A word cannot be more probable than its beginning, so the search ends when k words are found that are more probable
+    than all beginnings that are left.
+    """
+    words: dict[str, float] = {}
+    numbers, heap = count(), [(-start.mass, 0, start, -1)]
+    for _ in range(ROUNDS):
+        best = heapq.nlargest(k, words.values())
+        least = max(LEAST * start.mass, best[-1] if len(best) == k else 0.0)
+        taken = [heapq.heappop(heap) for _ in range(min(WIDTH, len(heap)))]
+        nodes = [node if byte < 0 else ways.child(node, byte) for mass, _, node, byte in taken if -mass > least]
+        kept = [node for node in nodes if node is not None]
+        if not kept:
+            break
+        ways.extend(kept)
+        for node in kept:
+            word = node.text.decode("utf-8", "ignore").strip()
+            if any(char.isalnum() for char in word) and (p := ways.finished(node)) > 0:
+                words[word] = p
+            for mass, byte in _longer(ways, node, least):
+                heapq.heappush(heap, (-mass, next(numbers), node, byte))
+    return words
+
+
+def _longer(ways: Spellings, node: Node, least: float) -> Iterator[tuple[float, int]]:
+    """Yield the bytes that continue a word, with the probabilities of the longer beginnings above *least*."""
+    mass_C = ways.next_bytes(node)
+    for byte in np.flatnonzero((mass_C > least) & LETTERS).tolist():
+        last = "" if byte < 128 else (node.text + bytes([byte])).decode("utf-8", "ignore")[-1:]
+        if not last or last.isalnum() or last in "'’ ":
+            yield float(mass_C[byte]), byte

@@ -1,0 +1,115 @@
+"""Divide a text into its context and the word at its end that is being typed."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+
+from ..tokens.detokenizer import is_word
+from ..tokens.vocabulary import Vocabulary, page
+from ..tokens.word_pieces import pieces_of
+from .reading import Ids
+
+OPENERS = "([{“‘«"
+WORD = re.compile(r"[^\W_](?:[^\W_]|[\u0300-\u036f'’])*$")
+"""A word at the end of a text: letters and digits, with apostrophes after the first of them."""
+
+
+@dataclass(frozen=True)
+class Typed:
+    """A text in normal form, divided.
+
+    Args:
+        text: The whole text.
+        word: The word at its end, "" if the text ends with a space, a mark or nothing.
+        spaced: Whether a space ends the text, so that no mark can follow directly.
+        ids: Tokens of the whole text, special tokens included.
+        context: Tokens of the text before the word.
+    """
+
+    text: str
+    word: str
+    spaced: bool
+    ids: Ids
+    context: Ids
+
+    @property
+    def before(self) -> str:
+        """The text before the word, without the space between them."""
+        return self.text[: len(self.text) - len(self.word)].removesuffix(" ")
+
+    @property
+    def characters(self) -> bytes:
+        """The word with the space before it, as the characters that follow the context."""
+        return self.text[len(self.before) :].encode()
+
+    @property
+    def begun(self) -> bool:
+        """Whether the next word follows without a space."""
+        return not self.text or self.text[-1] == "\n" or self.text[-1] in OPENERS
+
+
+def divide(vocabulary: Vocabulary, prompt: str, prefix: Ids) -> Typed:
+    """Bring a prompt into normal form and divide it.
+
+    Args:
+        vocabulary: Its rules say what a word is.
+        prompt: The text so far.
+        prefix: Tokens before those of the text.
+    """
+    text = page(vocabulary, prompt)
+    tokens = tuple(vocabulary.encode(text).tolist())
+    word, unread = "", 0
+    if not prompt[-1:].isspace():
+        word, unread = _last_word(vocabulary, text)
+    if unread or not word:
+        context = tokens[: len(tokens) - unread]
+    else:
+        context = tuple(vocabulary.encode(text[: -len(word)].removesuffix(" ")).tolist())
+    blank = prompt[len(prompt.rstrip()) :]
+    return Typed(text, word, bool(text and blank) and "\n" not in blank, prefix + tokens, prefix + context)
+
+
+def _last_word(vocabulary: Vocabulary, text: str) -> tuple[str, int]:
+    """Return the word at the end of a text, and how many tokens it has (0: to be found by encoding the rest)."""
+    if vocabulary.word_unit is None:
+        found = WORD.search(text)
+        return (found[0], 0) if found else ("", 0)
+    pieces = pieces_of(text, vocabulary.spec.lowercase)
+    for count in (1, 2):  # an apostrophe after letters may belong to the word: "don'"
+        if len(pieces) >= count and (count == 1 or pieces[-1] == "'") and is_word(pieces[-count]):
+            length = sum(map(len, pieces[-count:]))
+            return (text[-length:], count) if pieces[-count][0] != "_" else ("", 0)
+    return "", 0
+
+
+class WordList:
+    """The words of a word vocabulary by their beginnings.
+
+    Args:
+        vocabulary: A vocabulary of words.
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+
+    @cached_property
+    def _sorted(self) -> tuple[list[str], np.ndarray]:
+        named = sorted((self._vocabulary.token(int(i)), int(i)) for i in np.flatnonzero(self._vocabulary.word_start_V))
+        return [word for word, _ in named], np.array([i for _, i in named], np.int64)
+
+    def beginning_with(self, beginning: str) -> np.ndarray:
+        """Return the ids of the words that begin so, shorter and longer ones."""
+        words, ids = self._sorted
+        low = bisect_left(words, beginning)
+        return ids[low : bisect_right(words, beginning, lo=low, key=lambda word: word[: len(beginning)])]
+
+
+@lru_cache(maxsize=8)
+def words_of(vocabulary: Vocabulary) -> WordList:
+    """Return the words of a vocabulary by their beginnings, the same list for each call."""
+    return WordList(vocabulary)

@@ -1,0 +1,125 @@
+"""Generate whole reviews by sampling from any language model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..base import read_on
+from ..bundles.bundle import Bundle
+from ..tokens.vocabulary import EOS
+from .batch import SampledText, TextBatch, prefix_of, rating_of, uniforms_of
+from .options import Sampling, require_whole
+from .written_text import WrittenText
+
+BATCH = 64
+"""Texts generated in one batch."""
+
+
+def generate(
+    bundle: Bundle,
+    n: int = 1,
+    stars: int | None = None,
+    prompt: str = "",
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    max_tokens: int = 200,
+    seed: int = 0,
+    min_p: float = 0.0,
+    typical_p: float = 1.0,
+    repetition_penalty: float = 1.0,
+    no_repeat_ngram_size: int = 0,
+    stop: Sequence[str] = (),
+) -> list[str]:
+    """Return n whole reviews, each up to its end or *max_tokens* tokens.
+
+    Text i depends only on `(seed, i)`, its rating and the prompt. It does not depend on n or on the rest of its batch.
+
+    Args:
+        n: Number of texts.
+        stars: Rating 0 (unknown) to 5; None draws one for each text from the shares of the training reviews.
+        prompt: The beginning of each text, unchanged.
+        max_tokens: Maximum number of tokens after the prompt.
+        seed: Seed of the random streams.
+        stop: Strings that end a text; it ends before the first of them.
+        temperature, top_k, top_p, min_p, typical_p, repetition_penalty, no_repeat_ngram_size: See `Sampling`.
+
+    Raises:
+        ModelError: kind "input": a parameter is out of its range.
+    """
+    require_whole("n", n, 1)
+    sampling = Sampling(temperature, top_k, top_p, min_p, typical_p, repetition_penalty, no_repeat_ngram_size)
+    texts: list[str] = []
+    for first in range(0, n, BATCH):
+        numbers = range(first, min(n, first + BATCH))
+        written = [""] * len(numbers)
+        for row, piece in _pieces(bundle, numbers, stars, prompt, sampling, max_tokens, seed, stop):
+            written[row] += piece
+        texts += [prompt + text for text in written]
+    return texts
+
+
+def stream(
+    bundle: Bundle, stars: int | None = None, prompt: str = "", temperature: float = 1.0, top_k: int = 0,
+    top_p: float = 1.0, max_tokens: int = 200, seed: int = 0, min_p: float = 0.0, typical_p: float = 1.0,
+    repetition_penalty: float = 1.0, no_repeat_ngram_size: int = 0, stop: Sequence[str] = (),
+) -> Iterator[str]:  # fmt: skip
+    """Yield the text of `generate` with n = 1 piece by piece, as it is written; the pieces together are that text.
+
+    A piece is held back while it may become a stop string.
+
+    Args: as for `generate`.
+    """
+    sampling = Sampling(temperature, top_k, top_p, min_p, typical_p, repetition_penalty, no_repeat_ngram_size)
+    pieces = _pieces(bundle, range(1), stars, prompt, sampling, max_tokens, seed, stop)
+    if prompt:
+        yield prompt
+    yield from (piece for _, piece in pieces if piece)
+
+
+@dataclass(kw_only=True)
+class _Writing(SampledText):
+    """A text of `generate`, its place in the answer, and its writer."""
+
+    row: int
+    written: WrittenText
+
+
+def _pieces(
+    bundle: Bundle, numbers: range, stars: int | None, prompt: str, sampling: Sampling, max_tokens: int, seed: int,
+    stop: Sequence[str],
+) -> Iterator[tuple[int, str]]:  # fmt: skip
+    """Yield row and next piece of the texts with these numbers, position by position."""
+    require_whole("max_tokens", max_tokens, 1)
+    require_whole("seed", seed, 0)
+    ratings = [rating_of(bundle, stars, seed, number) for number in numbers]
+    prefixes = [prefix_of(bundle, prompt, rating) for rating in ratings]
+    batch: TextBatch[_Writing] = TextBatch(bundle.model.step)
+    texts = [
+        _Writing(
+            sampling, uniforms_of(seed, number, rating, prompt), prefix[2:],
+            row=row, written=WrittenText(bundle.vocabulary, prompt, stop),
+        )
+        for row, (number, rating, prefix) in enumerate(zip(numbers, ratings, prefixes, strict=True))
+    ]  # fmt: skip
+    batch.join(texts, *_read(bundle, prefixes))
+    for text, token in batch.write(max_tokens):
+        if token != EOS:
+            yield text.row, text.written.add(token)
+            text.ended = text.written.stopped
+    for text in texts:
+        yield text.row, text.written.end()
+
+
+def _read(bundle: Bundle, prefixes: list[list[int]]) -> tuple[torch.Tensor, object]:
+    """Read prefixes of one length, equal ones only once; return the distributions of the next token and the state."""
+    distinct = sorted(set(map(tuple, prefixes)))
+    ids_BT = np.array(distinct, np.int64)
+    state = read_on(bundle.model, ids_BT[:, :-1], bundle.model.start(len(distinct)))
+    logp_BV, state = bundle.model.step(ids_BT[:, -1], state)
+    rows = [distinct.index(tuple(prefix)) for prefix in prefixes]
+    return logp_BV[rows], state.take(rows)

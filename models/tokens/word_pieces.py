@@ -1,0 +1,76 @@
+"""Cut a text into words, numbers, punctuation and line breaks by one regular expression of polars."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import polars as pl
+
+from ..text.personal_data import MASKS
+
+PLACEHOLDERS = sorted({step.replacement for step in MASKS})
+"""Placeholders of the normal form for personal data; each is one word."""
+PATTERN = "|".join(
+    (
+        rf"(?i:{'|'.join(PLACEHOLDERS)})",
+        r"(?i:[\p{L}\p{N}]+\.(?:com|net|org)\b)",
+        r"\b[Ww]/(?:[Oo]\b)?",  # w/ friends, w/o ice
+        r"\b\p{L}(?:\.\p{L}\b)+\.?",  # a.m., U.S.
+        r"[\p{L}\p{M}][\p{L}\p{M}\p{N}]*(?:'[\p{L}\p{M}]+)*",  # don't, y'all'll
+        r"\p{N}+\p{L}*",  # 12, 90s, 2nd, 10am
+        r"\n{1,2}",
+        r" ?[:;=]-?(?:[()]|[DdPp]\b)| ?<3",  # emoticons
+        r" ?[.,:]\p{N}+\p{L}*",  # the rest of 12.95, 1,000 and 7:30pm
+        r" ?\.{2,3}| ?!{2,3}| ?\?{2,3}| ?-{2,3}",
+        r" ?[^\s\p{L}\p{M}\p{N}_]|_",  # a space taken with "_" would hide the `_url_` after it
+    )
+)
+"""Pieces of a text; only white space matches no alternative. Punctuation includes the space before it."""
+STRAIGHT = {"’": "'", "‘": "'", "“": '"', "”": '"'}
+
+
+def folded(texts: Sequence[str] | pl.Series, fold: bool) -> pl.Series:
+    """Return the texts with straight quotes, and in lower case if *fold* is set."""
+    straight = pl.Series("text", texts, dtype=pl.String).str.replace_many(list(STRAIGHT), list(STRAIGHT.values()))
+    return straight.str.to_lowercase() if fold else straight
+
+
+def cut(texts: pl.Series) -> pl.Series:
+    """Return the list of pieces of each text."""
+    return texts.str.extract_all(PATTERN)
+
+
+def written_pieces(texts: pl.Series, folded_lists: pl.Series) -> pl.Series:
+    """Return the list of pieces of each text as they are written, each with the space before it, if there is one.
+
+    Folding can move a cut, since "İ" becomes two signs: such a text is cut where the folded one is.
+    """
+    lists = texts.str.extract_all(f" ?(?:{PATTERN})")
+    moved = lists.list.len() != folded_lists.list.len()
+    if not moved.any():
+        return lists
+    rows = zip(moved, texts, folded_lists, strict=True)
+    again = [_cut_as(text, pieces) if other else None for other, text, pieces in rows]
+    return lists.zip_with(~moved, pl.Series(again, dtype=pl.List(pl.String)))
+
+
+def _cut_as(text: str, pieces: Sequence[str]) -> list[str]:
+    """Return the pieces of a text whose folded pieces are these; fewer where one of its signs belongs to two."""
+    found, place = [], 0
+    for piece in pieces:
+        start = place
+        place += text[place : place + 1] == " " and piece[0] != " "
+        length = 0
+        while length < len(piece) and place < len(text):
+            length += len(text[place].lower())
+            place += 1
+        found.append(text[start:place])
+    return [piece for piece in found if piece.strip(" ")]
+
+
+@lru_cache(maxsize=256)
+def pieces_of(text: str, fold: bool) -> tuple[str, ...]:
+    """Return the pieces of one text, in one call of polars. Cached, since a text is typed character by character."""
+    straight = pl.lit(text).str.replace_many(list(STRAIGHT), list(STRAIGHT.values()))
+    return tuple(pl.select((straight.str.to_lowercase() if fold else straight).str.extract_all(PATTERN)).item())

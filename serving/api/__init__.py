@@ -1,0 +1,1 @@
+"""Answer HTTP requests: OpenAI's completions, suggestions, scores, models, health and metrics."""

@@ -1,0 +1,78 @@
+"""Answer what can be asked about the server: models, health, readiness, metrics."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from serving.api.answers import as_json, described
+from serving.api.errors import ApiError
+from serving.api.work import Services
+from serving.versions.source import Contents
+
+router = APIRouter()
+
+
+@router.get("/v1/models", **described(None, "List the aliases and versions of the model."))
+async def models(request: Request) -> Response:
+    """Return the aliases first, then all versions, the newest first."""
+    versions = Services.of(request).versions
+    contents = versions.contents()
+    names = [(f"{versions.name}@{alias}", number) for alias, number in sorted(contents.aliases.items())]
+    names += [(f"{versions.name}/{number}", number) for number in sorted(contents.created, reverse=True)]
+    return as_json({"object": "list", "data": [_model(versions.name, id, number, contents) for id, number in names]})
+
+
+@router.get("/v1/models/{model:path}", **described(None, "Describe an alias or a version."))
+async def model(request: Request, model: str) -> Response:
+    """Return which version a name stands for."""
+    versions = Services.of(request).versions
+    return as_json(_model(versions.name, model, versions.number_of(model), versions.contents()))
+
+
+def _model(name: str, id: str, number: int, contents: Contents) -> dict[str, Any]:
+    created: datetime = contents.created[number]
+    aliases = sorted(alias for alias, target in contents.aliases.items() if target == number)
+    return {
+        "id": id, "object": "model", "created": int(created.timestamp()), "owned_by": "reviewlm",
+        "version": f"{name}/{number}", "aliases": aliases,
+    }  # fmt: skip
+
+
+@router.get("/healthz", **described(None, "Say whether the process works; if not, it must be started again."))
+async def healthz(request: Request) -> Response:
+    """Answer 503 if the thread of an engine has ended."""
+    dead = [one.id for one in Services.of(request).versions.open_versions() if not one.engine.figures().alive]
+    if dead:
+        raise ApiError(503, f"the engine of {', '.join(dead)} has ended", "engine_ended")
+    return as_json({"status": "ok"})
+
+
+@router.get("/readyz", **described(None, "Say whether requests should be sent here, and which versions are refused."))
+async def readyz(request: Request) -> Response:
+    """Answer 503 while the server is being ended, or if the champion's engine has ended."""
+    versions = Services.of(request).versions
+    champion = versions.champion
+    alive = champion.engine.figures().alive
+    status = "ending" if versions.draining else "ready" if alive else "engine ended"
+    told = {
+        "status": status, "champion": champion.id, "since": champion.opened.isoformat(timespec="seconds"),
+        "open": sorted(one.id for one in versions.open_versions()),
+        "refused": [
+            {"version": f"{versions.name}/{one.number}", "why": one.why, "when": one.when.isoformat(timespec="seconds")}
+            for one in versions.refusals()
+        ],
+        "registry": versions.registry_error or "ok",
+    }  # fmt: skip
+    return as_json(told, 200 if status == "ready" else 503)
+
+
+@router.get("/metrics", **described(None, "Figures in Prometheus' text format."))
+async def metrics(request: Request) -> Response:
+    """Return the figures of this process, or of all workers."""
+    services = Services.of(request)
+    versions = services.versions
+    services.metrics.observe({one.number: one.engine.figures() for one in versions.open_versions()})
+    return Response(services.metrics.text(), media_type=services.metrics.content_type)

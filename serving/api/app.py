@@ -1,0 +1,55 @@
+"""Put the application together: routes, checks of every request, errors in one shape."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+
+from core.access_tokens import AccessTokens
+from core.config.sections.serving import ServingConfig
+from serving.api import about, card, completions, score, suggest
+from serving.api.access import Access, is_loopback
+from serving.api.answers import JSON
+from serving.api.door import Door
+from serving.api.errors import KNOWN, ApiError, as_api_error, defect
+from serving.api.work import Services
+from serving.metrics import Metrics
+from serving.page import routes as page
+from serving.versions.shadow import Shadow
+from serving.versions.versions import Versions
+
+TITLE = "ReviewLM"
+ABOUT = "Generate, complete and score reviews with a registered language model."
+SAID = {404: "there is no such address; /openapi.json lists all", 405: "this address does not take that method"}
+
+
+def create_app(versions: Versions, settings: ServingConfig, metrics: Metrics, tokens: AccessTokens | None) -> Door:
+    """Return the application that answers with these versions.
+
+    Args:
+        versions: The open versions; started by the caller.
+        settings: Limits.
+        metrics: What is counted.
+        tokens: Access tokens; None: everyone is answered.
+    """
+    app = FastAPI(title=TITLE, description=ABOUT, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app.state.services = Services(versions, settings, metrics, Shadow(versions, settings.shadow_share, metrics))
+    for module in (completions, suggest, score, about, card, page):
+        app.include_router(module.router)
+    for kind in (*KNOWN, HTTPException, Exception):
+        app.add_exception_handler(kind, _told)
+    hosts = settings.hosts if settings.hosts or is_loopback(settings.host) else None
+    access = Access(hosts, tokens, settings.requests_per_minute)
+    return Door(app, access, metrics, settings.max_body_kilobytes * 1_000, settings.request_seconds)
+
+
+async def _told(request: Request, error: Exception) -> Response:
+    """Return the answer for an exception; `Door` logs the traceback of a defect."""
+    if isinstance(error, HTTPException):  # the framework's own: 404, 405
+        said = SAID.get(error.status_code, str(error.detail))
+        known: ApiError | None = ApiError(error.status_code, said, "not_found", None, error.headers)
+    else:
+        known = as_api_error(error)
+    refusal = known or defect()
+    Services.of(request).metrics.refused.labels(refusal.code).inc()
+    return Response(refusal.body(), refusal.status, refusal.headers, JSON)

@@ -1,0 +1,232 @@
+"""Answer `POST /v1/completions` in OpenAI's shape, at once or as server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import StreamingResponse
+
+from models.sampling import Sampling
+from serving.api.answers import as_json, described, head_of
+from serving.api.beam import searched
+from serving.api.errors import ApiError, as_api_error, defect
+from serving.api.schemas import CompletionRequest
+from serving.api.work import Services, read_body, warnings_of, while_connected
+from serving.engine.requests import Generation, Piece, TokenLogprob
+from serving.engine.ticket import Ticket
+from serving.versions.open_version import OpenVersion
+
+router = APIRouter()
+log = logging.getLogger(__name__)
+DONE = b"data: [DONE]\n\n"
+LATE = 1.0
+"""Seconds beyond its time in which an answer can still say that its time is over."""
+
+
+@router.post("/v1/completions", **described(CompletionRequest, "Write reviews.", event_stream=True))
+async def completions(request: Request) -> Response:
+    """Write texts that continue one prompt or several."""
+    services, asked = Services.of(request), await read_body(request, CompletionRequest)
+    _require_limits(services, asked)
+    for prompt in asked.prompt:
+        services.shadow.offer(prompt, asked.stars, whole=False)
+    if asked.beam:
+        return await while_connected(request, services.seconds_left(request), searched(request, services, asked))
+    if not asked.stream:
+        return await while_connected(request, services.seconds_left(request), _whole(request, services, asked))
+    writing = _writing(request, services, asked)
+    work = await writing.__aenter__()  # refusals come before the answer begins
+    return _Events(_events(services, request, work), writing, services.seconds_left(request) + LATE)
+
+
+def _require_limits(services: Services, asked: CompletionRequest) -> None:
+    """Refuse what is beyond the limits of this server."""
+    settings = services.settings
+    numbers = (
+        ("max_tokens", asked.max_tokens, settings.max_tokens), ("stop", len(asked.stop), settings.max_stops),
+        ("logprobs", asked.logprobs or 0, settings.max_logprobs),
+        ("n", asked.n * len(asked.prompt), settings.max_choices),
+    )  # fmt: skip
+    for name, value, limit in numbers:
+        if value > limit:
+            said = {"stop": "strings", "n": "texts in all"}.get(name, "")
+            verb = "has" if name == "stop" else "asks for" if name == "n" else "is"
+            message = f"{name} {verb} {value:,} {said}".rstrip() + f"; this server allows at most {limit:,}"
+            raise ApiError(400, message, "too_many", name)
+    if "" in asked.stop:
+        raise ApiError(400, "stop holds an empty string; each needs one character or more", "invalid_value", "stop")
+    services.require_length("prompt", asked.prompt)
+    if asked.stop:
+        services.require_length("stop", asked.stop)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """The texts of one request, being written."""
+
+    asked: CompletionRequest
+    version: OpenVersion
+    tickets: Sequence[Ticket]
+    warnings: list[str]
+    head: dict[str, Any]
+
+
+@asynccontextmanager
+async def _writing(request: Request, services: Services, asked: CompletionRequest) -> AsyncIterator[_Work]:
+    """Lease the version and submit all texts; whatever still runs at the end of the block is cancelled."""
+    async with services.leased(request, asked.model) as version:
+        tickets: list[Ticket] = []
+        try:
+            for generation in _generations(asked, services.seconds_left(request)):
+                tickets.append(version.engine.submit(generation))
+            warnings = warnings_of(version, asked.prompt, asked.stars)
+            yield _Work(asked, version, tickets, warnings, head_of(version))
+        finally:
+            for ticket in tickets:
+                ticket.cancel()
+
+
+def _generations(asked: CompletionRequest, seconds: float) -> list[Generation]:
+    sampling = Sampling(
+        temperature=asked.temperature, top_k=asked.top_k, top_p=asked.top_p, min_p=asked.min_p,
+        typical_p=asked.typical_p, repetition_penalty=asked.repetition_penalty,
+        no_repeat_ngram_size=asked.no_repeat_ngram_size,
+    )  # fmt: skip
+    return [
+        Generation(
+            prompt=prompt, stars=asked.stars, number=number, max_tokens=asked.max_tokens, sampling=sampling,
+            seed=asked.seed, stop=tuple(asked.stop), logprobs=asked.logprobs, echo=asked.echo, seconds=seconds,
+            exact=asked.exact,
+        )
+        for prompt in asked.prompt for number in range(asked.n)
+    ]  # fmt: skip
+
+
+async def _whole(request: Request, services: Services, asked: CompletionRequest) -> Response:
+    async with _writing(request, services, asked) as work:
+        whole = [Piece("") for _ in work.tickets]
+        first = True
+        async with aclosing(_merged(work.tickets)) as pieces:
+            async for index, piece in pieces:
+                if first:
+                    services.metrics.first_token.observe(perf_counter() - request.scope["started"])
+                    first = False
+                whole[index] = whole[index].and_then(piece)
+    choices = [_choice(index, piece, asked.logprobs) for index, piece in enumerate(whole)]
+    return as_json({**work.head, "choices": choices, "usage": _usage(whole, asked.n), "warnings": work.warnings})
+
+
+async def _events(services: Services, request: Request, work: _Work) -> AsyncIterator[bytes]:
+    """Yield the events of a stream; an error that comes too late for a status becomes an event."""
+    head, usage = work.head, work.asked.stream_options.include_usage
+    last: dict[int, Piece] = {}
+    extra: dict[str, Any] = {"warnings": work.warnings} if work.warnings else {}
+    first = True
+    try:
+        async with aclosing(_merged(work.tickets)) as pieces:
+            async for index, piece in pieces:
+                if first:
+                    services.metrics.first_token.observe(perf_counter() - request.scope["started"])
+                    first = False
+                if piece.finish is not None:
+                    last[index] = piece
+                if piece.text or piece.tokens or piece.finish:
+                    choice = _choice(index, piece, work.asked.logprobs)
+                    yield _event({**head, "choices": [choice], **({"usage": None} if usage else {}), **extra})
+                    extra = {}
+        if usage:
+            yield _event({**head, "choices": [], "usage": _usage(list(last.values()), work.asked.n)})
+        yield DONE
+    except Exception as error:
+        refusal = as_api_error(error)
+        if refusal is None:
+            log.exception("completion %s failed", head["id"])
+        services.metrics.refused.labels((refusal or defect()).code).inc()
+        yield b"data: " + (refusal or defect()).body() + b"\n\n"
+
+
+class _Events(StreamingResponse):
+    """A stream of events that frees the texts' places as soon as its client leaves.
+
+    Args:
+        events: The events.
+        writing: The context of the texts, which ends with the answer.
+        seconds: Time after which the answer is cut off, because its client does not read it.
+    """
+
+    def __init__(self, events: AsyncIterator[bytes], writing: Any, seconds: float) -> None:
+        super().__init__(events, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
+        self._writing, self._seconds = writing, seconds
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            async with asyncio.timeout(self._seconds):
+                await super().__call__(scope, receive, send)
+        except TimeoutError:
+            log.info("a client that does not read its answer is cut off")
+        finally:
+            await self._writing.__aexit__(None, None, None)
+
+
+async def _merged(tickets: Sequence[Ticket]) -> AsyncGenerator[tuple[int, Piece], None]:
+    """Yield the pieces of all texts with the index of their text, as they come."""
+    if len(tickets) == 1:
+        async for piece in tickets[0]:
+            yield 0, piece
+        return
+    queue: asyncio.Queue[tuple[int, Piece | BaseException | None]] = asyncio.Queue(len(tickets))
+
+    async def read(index: int, ticket: Ticket) -> None:
+        try:
+            async for piece in ticket:
+                await queue.put((index, piece))
+            await queue.put((index, None))
+        except Exception as error:
+            await queue.put((index, error))
+
+    readers = [asyncio.create_task(read(index, ticket)) for index, ticket in enumerate(tickets)]
+    try:
+        left = len(tickets)
+        while left:
+            index, found = await queue.get()
+            if isinstance(found, BaseException):
+                raise found
+            if found is None:
+                left -= 1
+            else:
+                yield index, found
+    finally:
+        for reader in readers:
+            reader.cancel()
+
+
+def _choice(index: int, piece: Piece, logprobs: int | None) -> dict[str, Any]:
+    told = None if logprobs is None else _logprobs(piece.tokens)
+    return {"text": piece.text, "index": index, "logprobs": told, "finish_reason": piece.finish}
+
+
+def _logprobs(tokens: Sequence[TokenLogprob]) -> dict[str, Any]:
+    tops: list[Mapping[str, float]] = [dict(token.top) for token in tokens]
+    return {
+        "tokens": [token.text for token in tokens], "token_logprobs": [token.logprob for token in tokens],
+        "top_logprobs": tops, "text_offset": [token.offset for token in tokens],
+    }  # fmt: skip
+
+
+def _usage(whole: Sequence[Piece], n: int) -> dict[str, int]:
+    """Return the numbers of tokens; a prompt counts once, however many texts continue it."""
+    prompt = sum(piece.prompt_tokens for piece in whole) // n
+    completion = sum(piece.completion_tokens for piece in whole)
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+
+def _event(values: Any) -> bytes:
+    return b"data: " + orjson.dumps(values) + b"\n\n"

@@ -1,0 +1,139 @@
+"""Take every request in: refuse what is not answered, read the body within bounds, answer errors in one shape (ASGI).
+
+It wraps the whole application, so that a refused request reaches nothing behind it, and no exception leaves a
+traceback in an answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from time import perf_counter
+from typing import Any
+
+from core.web_guard import Application, Message, Receive, Send, header
+from serving.api.access import Access
+from serving.api.errors import ApiError, defect
+from serving.metrics import Metrics
+
+HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
+)
+"""Headers of every answer that does not set them itself. An answer is never a page that may load or run anything."""
+log = logging.getLogger(__name__)
+
+
+class Door:
+    """The application behind its checks.
+
+    Args:
+        app: The application; a request's `scope["started"]` is the time when it came.
+        access: Who is answered.
+        metrics: What is counted.
+        most_bytes: Largest body.
+        seconds: Time within which a body must have arrived.
+    """
+
+    def __init__(
+        self, app: Application, access: Access, metrics: Metrics, most_bytes: int, seconds: float
+    ) -> None:
+        self.app, self.access, self.metrics = app, access, metrics
+        self.most_bytes, self.seconds = most_bytes, seconds
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer a request (ASGI 3)."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008, "reason": "there are no web sockets here"})
+        else:
+            await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:
+        started = scope["started"] = perf_counter()
+        answer = _Answer(send, secrets.token_hex(12))
+        try:
+            self.access.require(scope)
+            await self.app(scope, await self._bounded(scope, receive), answer.send)
+        except ApiError as error:
+            await self._refuse(answer, error)
+        except Exception:
+            log.exception("request %s (%s %s) failed", answer.id, scope["method"], scope["path"])
+            if not answer.status:
+                await self._refuse(answer, defect())
+        finally:
+            route = getattr(scope.get("route"), "path", "other")
+            self.metrics.requests.labels(route, str(answer.status or 499)).inc()
+            self.metrics.seconds.labels(route).observe(perf_counter() - started)
+
+    async def _refuse(self, answer: _Answer, error: ApiError) -> None:
+        """Refuse a request before the application sees it; the rest of its body is not read."""
+        self.metrics.refused.labels(error.code).inc()
+        body = error.body()
+        headers = {"content-type": "application/json", "content-length": str(len(body)), **error.headers}
+        if error.status in (408, 413):
+            headers["connection"] = "close"
+        raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
+        await answer.send({"type": "http.response.start", "status": error.status, "headers": raw})
+        await answer.send({"type": "http.response.body", "body": body})
+
+    async def _bounded(self, scope: Message, receive: Receive) -> Receive:
+        """Read the whole body, and return a `receive` that gives it and then tells when the client leaves."""
+        if scope["method"] in ("GET", "HEAD", "OPTIONS"):
+            return receive
+        said = b"".join(header(scope, b"content-length"))
+        if said.isdigit() and int(said) > self.most_bytes:
+            raise self._too_large()
+        try:
+            async with asyncio.timeout(self.seconds):
+                body = await self._body(receive)
+        except TimeoutError:
+            message = f"the body did not arrive within {self.seconds:g} s"
+            raise ApiError(408, message, "body_too_slow") from None
+        given = False
+
+        async def again() -> Message:
+            nonlocal given
+            if given:
+                return await receive()
+            given = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        return again
+
+    async def _body(self, receive: Receive) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ApiError(499, "the client left", "client_left")
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > self.most_bytes:
+                raise self._too_large()
+            if not message.get("more_body", False):
+                return b"".join(parts)
+
+    def _too_large(self) -> ApiError:
+        return ApiError(413, f"the body has more than {self.most_bytes:,} bytes, the limit of this server", "too_large")
+
+
+class _Answer:
+    """Sends an answer with the headers of all answers, and remembers its status (0: not begun)."""
+
+    def __init__(self, send: Send, id: str) -> None:
+        self._send, self.id, self.status = send, id, 0
+
+    async def send(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            own = list(message.get("headers", ()))
+            there = {name.lower() for name, _ in own}
+            added = [(b"x-request-id", self.id.encode()), *(pair for pair in HEADERS if pair[0] not in there)]
+            message = {**message, "headers": [*own, *added]}
+        await self._send(message)

@@ -1,0 +1,200 @@
+"""Define what the requests take; unknown parameters, other types and numbers that are not finite are errors.
+
+The defaults are those of `reviewlm generate`, `suggest` and `score`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
+
+from models.options import MOST, MOST_WHOLE
+from serving.api.errors import REFUSED
+
+
+def _refused(message: str) -> PydanticCustomError:
+    """Return a pydantic error whose message is shown as it is."""
+    return PydanticCustomError(REFUSED, "{message}", {"message": message})  # type: ignore[arg-type]
+
+
+def _texts(value: Any) -> Any:
+    """Return one text or several as a list."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, list) and value and all(isinstance(one, str) for one in value):
+        return value
+    if isinstance(value, list) and value and all(isinstance(one, int | list) for one in value):
+        raise _refused("it must be a text or a list of texts; token ids are not supported")
+    raise _refused("it must be a text or a list of one or more texts")
+
+
+def _only_zero(value: Any) -> Any:
+    if value != 0 or isinstance(value, bool):
+        raise _refused("it must be 0; use repetition_penalty")
+    return 0.0
+
+
+TEXTS_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
+Texts = Annotated[list[str], BeforeValidator(_texts), WithJsonSchema(TEXTS_SCHEMA)]
+Count = Annotated[int, Field(ge=1, le=MOST_WHOLE)]
+NotNegative = Annotated[int, Field(ge=0, le=MOST_WHOLE)]
+Share = Annotated[float, Field(ge=0, le=1)]
+ShareAboveZero = Annotated[float, Field(gt=0, le=1)]
+Stars = Annotated[int, Field(ge=0, le=5)]
+Zero = Annotated[float, BeforeValidator(_only_zero), WithJsonSchema({"const": 0})]
+
+
+def _nullable(schema: dict[str, Any]) -> None:
+    """State in a JSON schema that a parameter with a default may be null, which means the default."""
+    for name, each in schema.get("properties", {}).items():
+        if name not in schema.get("required", ()):
+            said = {key: each.pop(key) for key in ("default", "title", "description") if key in each}
+            schema["properties"][name] = {"anyOf": [each, {"type": "null"}], **said}
+
+
+class Request(BaseModel):
+    """Base of all requests: which version answers, and what holds for every parameter."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, allow_inf_nan=False, json_schema_extra=_nullable, use_attribute_docstrings=True
+    )
+
+    model: str = ""
+    """Which version answers: NAME, NAME@ALIAS, NAME/3, an alias or a number. Default: the champion."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_left_out(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        optional = {name for name, field in cls.model_fields.items() if not field.is_required()}
+        return {name: value for name, value in values.items() if value is not None or name not in optional}
+
+
+class StreamOptions(BaseModel):
+    """Options of a stream."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
+
+    include_usage: bool = False
+    """End with an event that has the numbers of tokens."""
+    include_obfuscation: bool = False
+    """Has no effect."""
+
+
+AT_RANDOM = (
+    "temperature", "top_p", "seed", "top_k", "min_p", "typical_p", "repetition_penalty", "no_repeat_ngram_size", "stop",
+    "logprobs", "stream", "exact",
+)  # fmt: skip
+"""Parameters of a completion that have no effect with `beam`."""
+
+
+class CompletionRequest(Request):
+    """OpenAI's parameters of a completion, and our extensions from `stars` on."""
+
+    prompt: Texts = Field(default_factory=lambda: [""])
+    """Beginning of the review, which is kept unchanged; or several beginnings."""
+    max_tokens: NotNegative = 300
+    """Longest continuation, in tokens; 0 with `echo` and `logprobs` only scores the prompt."""
+    temperature: Annotated[float, Field(ge=0, le=MOST)] = 0.8
+    """Below 1, likely words become likelier; 0: always the likeliest."""
+    top_p: ShareAboveZero = 0.95
+    """Only the likeliest tokens, up to this total probability."""
+    n: Count = 1
+    """Texts for each prompt."""
+    stream: bool = False
+    """Send the text piece by piece, as server-sent events that end with [DONE]."""
+    stream_options: Annotated[StreamOptions, WithJsonSchema(StreamOptions.model_json_schema())] = StreamOptions()
+    """Options of a stream."""
+    logprobs: NotNegative | None = None
+    """Send each token's log-probability, and those of this number of likeliest tokens."""
+    echo: bool = False
+    """Begin each text with its prompt."""
+    stop: Texts = Field(default_factory=list)
+    """Strings before which a text ends."""
+    seed: NotNegative = 1
+    """Seed of the random draw: the same request gives the same text."""
+    user: str = ""
+    """Not used and not stored."""
+    best_of: Count | None = None
+    """Accepted if it equals n."""
+    frequency_penalty: Zero = 0.0
+    """Accepted if it is 0; use repetition_penalty."""
+    presence_penalty: Zero = 0.0
+    """Accepted if it is 0; use repetition_penalty."""
+    stars: Stars | None = None
+    """Star rating of the review, 0: unknown. Default: drawn as in the training data."""
+    top_k: NotNegative = 0
+    """Number of likeliest tokens to sample from; 0: all."""
+    min_p: Share = 0.0
+    """Only tokens at least this share as probable as the likeliest."""
+    typical_p: ShareAboveZero = 1.0
+    """Only tokens of typical information, up to this total probability."""
+    repetition_penalty: Annotated[float, Field(gt=0, le=MOST)] = 1.0
+    """Above 1, tokens that the text already has become less likely."""
+    no_repeat_ngram_size: NotNegative = 0
+    """No sequence of this many tokens occurs twice; 0: no limit."""
+    exact: bool = True
+    """False permits the faster numbers of a server with `serving.numbers=int8`: other texts, as good as these."""
+    beam: Annotated[int, Field(ge=0, le=100)] = 0
+    """Search for the likeliest texts, keeping this many beginnings, at least n; 0: draw at random."""
+    require: Texts = Field(default_factory=list)
+    """With `beam`: words that each text must contain."""
+
+    @model_validator(mode="after")
+    def _best_is_all(self) -> CompletionRequest:
+        if self.best_of not in (None, self.n):
+            raise _refused(f"best_of is {self.best_of}; it must equal n ({self.n}), because texts are not ranked")
+        return self
+
+    @model_validator(mode="after")
+    def _beam_draws_nothing(self) -> CompletionRequest:
+        if not self.beam:
+            if self.require:
+                raise _refused("require only takes effect with beam")
+            return self
+        usual = type(self)()
+        if idle := [name for name in AT_RANDOM if getattr(self, name) != getattr(usual, name)]:
+            raise _refused(f"{idle[0]} has no effect with beam; leave it out")
+        if self.n > self.beam:
+            raise _refused(f"n is {self.n}; with beam {self.beam} it must be at most {self.beam}")
+        return self
+
+
+class SuggestRequest(Request):
+    """The text so far, for which words are suggested."""
+
+    prompt: str
+    """The text so far."""
+    k: Annotated[int, Field(ge=1, le=100)] = 5
+    """Words to suggest."""
+    stars: Stars | None = None
+    """Star rating of the review; 0 or left out: unknown."""
+    both: bool = True
+    """If the text ends in a word, also answer for the other reading of it, as `otherwise`."""
+
+
+class IntervalsRequest(Request):
+    """The text so far, whose next characters share an interval (Dasher)."""
+
+    prompt: str
+    """The text so far."""
+    stars: Stars | None = None
+    """Star rating of the review; 0 or left out: unknown."""
+    other: bool = False
+    """Divide the interval of the characters beyond ASCII."""
+    smallest: Annotated[float, Field(ge=0.001, le=1)] = 1.0
+    """Intervals of at least this size are divided too."""
+
+
+class ScoreRequest(Request):
+    """Whole reviews to be scored."""
+
+    texts: Texts
+    """One review or several."""
+    stars: Stars | None = None
+    """Star rating of the reviews; 0 or left out: unknown."""
+    attribution: bool = False
+    """Also say which part of a mixture predicted each token."""

@@ -1,0 +1,45 @@
+"""Answer `POST /score`: how probable whole reviews are, equal to the offline evaluation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from models.bundles.score_sums import sum_of_scores
+from serving.api.answers import as_json, described
+from serving.api.errors import ApiError
+from serving.api.schemas import ScoreRequest
+from serving.api.work import Services, read_body, warnings_of, while_connected
+from serving.scoring import Scoring
+
+router = APIRouter()
+
+
+@router.post("/score", **described(ScoreRequest, "Score whole reviews, in open bits per byte first."))
+async def score(request: Request) -> Response:
+    """Return the totals of all texts, and the scores of each with its tokens."""
+    services, asked = Services.of(request), await read_body(request, ScoreRequest)
+    if len(asked.texts) > services.settings.max_texts:
+        limit = services.settings.max_texts
+        message = f"texts has {len(asked.texts):,} texts; it must have at most {limit:,}"
+        raise ApiError(400, message, "too_many", "texts")
+    services.require_length("texts", asked.texts)
+    return await while_connected(request, services.seconds_left(request), _scored(request, services, asked))
+
+
+async def _scored(request: Request, services: Services, asked: ScoreRequest) -> Response:
+    async with services.leased(request, asked.model) as version:
+        scoring = Scoring(asked.texts, asked.stars, asked.attribution)
+        while await services.run(version, scoring.advance):
+            pass
+        warnings = warnings_of(version, asked.texts, asked.stars)
+    if asked.attribution and scoring.scored[0].attribution is None:
+        warnings.append(f"{version.id} is no mixture that reads texts of this rating: there is no attribution.")
+    sums: dict[str, Any] = sum_of_scores([one.score for one in scoring.scored])
+    for each, one in zip(sums["scores"], scoring.scored, strict=True):
+        if asked.attribution:
+            each["attribution"] = one.attribution
+    for text in asked.texts:
+        services.shadow.offer(text, asked.stars, whole=True)
+    return as_json({"model": version.id, **sums, "warnings": warnings})

@@ -1,0 +1,117 @@
+"""Run the work of a request: within its time, with a bounded number of jobs, and no longer than its client stays."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, TypeVar, cast
+
+import orjson
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+
+from core.config.sections.serving import ServingConfig
+from models.bundles.unseen import unseen_warnings
+from serving.api.errors import ApiError, busy, invalid
+from serving.engine.engine import EngineContext
+from serving.metrics import Metrics
+from serving.versions.open_version import OpenVersion
+from serving.versions.shadow import Shadow
+from serving.versions.versions import Versions
+
+Result = TypeVar("Result")
+Body = TypeVar("Body", bound=BaseModel)
+JSON_BODY = "application/json"
+
+
+@dataclass
+class Services:
+    """What the routes work with; `of` finds it."""
+
+    versions: Versions
+    settings: ServingConfig
+    metrics: Metrics
+    shadow: Shadow
+    jobs: int = field(default=0)
+
+    @classmethod
+    def of(cls, request: Request) -> Services:
+        """Return the services of the application that a request was sent to."""
+        return cast(Services, request.app.state.services)
+
+    def seconds_left(self, request: Request) -> float:
+        """Return the seconds in which a request must be answered."""
+        return max(0.001, self.settings.request_seconds - (perf_counter() - request.scope["started"]))
+
+    @asynccontextmanager
+    async def leased(self, request: Request, reference: str) -> AsyncIterator[OpenVersion]:
+        """Give the version that a request names; it stays open within the block."""
+        async with asyncio.timeout(self.seconds_left(request)):
+            version = await self.versions.lease(reference)
+        try:
+            yield version
+        finally:
+            self.versions.release(version)
+
+    async def run(self, version: OpenVersion, job: Callable[[EngineContext], Result]) -> Result:
+        """Run a job in a version's engine; refuse it if too many wait."""
+        if self.jobs > self.settings.max_waiting:
+            raise busy(1.0)
+        self.jobs += 1
+        try:
+            return await asyncio.wrap_future(version.engine.run(job))
+        finally:
+            self.jobs -= 1
+
+    def require_length(self, name: str, texts: list[str]) -> None:
+        """Refuse a text that is too long."""
+        limit = self.settings.max_prompt_characters
+        if (longest := max(map(len, texts))) > limit:
+            raise ApiError(
+                400, f"{name} has {longest:,} characters; it must have at most {limit:,}", "too_long", name
+            )
+
+
+async def read_body(request: Request, schema: type[Body]) -> Body:
+    """Return the body of a request, checked."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != JSON_BODY:
+        raise ApiError(415, f"the Content-Type is {kind[:80]!r}; it must be {JSON_BODY}", "wrong_content_type")
+    try:
+        values = orjson.loads(await request.body())
+    except orjson.JSONDecodeError as error:
+        said = str(error).replace("str is not valid UTF-8: surrogates not allowed", "it is not valid UTF-8")
+        raise ApiError(400, f"the body is not valid JSON: {said}", "invalid_json") from error
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        raise invalid(schema, error.errors(include_url=False)) from error
+
+
+async def while_connected(request: Request, seconds: float, work: Coroutine[Any, Any, Result]) -> Result:
+    """Return the result of *work*, which is cancelled when the client leaves or the time is over."""
+    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_left(request))
+    try:
+        async with asyncio.timeout(seconds):
+            await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ApiError(499, "the client left", "client_left")
+        return task.result()
+    finally:
+        gone.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.wait((task,))
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def warnings_of(version: OpenVersion, texts: list[str], stars: int | None) -> list[str]:
+    """Return warnings about a rating or a script that the version has never seen."""
+    return unseen_warnings(version.bundle, "\n".join(texts), stars)

@@ -1,0 +1,92 @@
+"""Count what the server does, for Prometheus.
+
+Where several worker processes share the port, each writes its figures into the folder that PROMETHEUS_MULTIPROC_DIR
+names, and whichever worker is asked adds them up.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from serving.engine.requests import EngineFigures
+
+FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+COUNTS = ("steps", "tokens", "prefill_tokens", "cached_tokens", "jobs", "step_seconds", "busy_seconds")
+GAUGES = ("live", "queued", "cache_bytes", "cache_entries")
+MEANINGS = {
+    "steps": "Steps of the model, each one token of every text of a group.", "tokens": "Tokens generated.",
+    "prefill_tokens": "Prompt tokens read by the model.",
+    "cached_tokens": "Prompt tokens that a saved state made it unnecessary to read.",
+    "jobs": "Suggestions and scores done.", "step_seconds": "Seconds spent in steps.",
+    "busy_seconds": "Seconds not spent waiting for work.", "live": "Texts that are generated now.",
+    "queued": "Texts that wait for their turn.", "cache_bytes": "Size of the saved states.",
+    "cache_entries": "Number of saved states.",
+}  # fmt: skip
+
+
+class Metrics:
+    """The counters, gauges and histograms of one process."""
+
+    content_type = CONTENT_TYPE_LATEST
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.requests = Counter("reviewlm_requests", "Answered requests.", ["route", "status"], registry=registry)
+        self.seconds = Histogram(
+            "reviewlm_request_seconds", "Time from a request's head to the end of its answer.", ["route"],
+            buckets=SECONDS, registry=registry,
+        )  # fmt: skip
+        self.first_token = Histogram(
+            "reviewlm_first_token_seconds", "Time from a request's head to its first text, streamed or not.",
+            buckets=SECONDS, registry=registry,
+        )  # fmt: skip
+        self.refused = Counter("reviewlm_refused", "Requests refused, by code of the error.", ["code"],
+                               registry=registry)  # fmt: skip
+        self.versions = Counter("reviewlm_versions", "Versions opened, made champion, refused or closed.", ["event"],
+                                registry=registry)  # fmt: skip
+        self.champion = Gauge("reviewlm_champion_version", "Number of the version that answers as champion.", ["model"],
+                              multiprocess_mode="livemin", registry=registry)  # fmt: skip
+        self.ready = Gauge("reviewlm_registry_reachable", "1 while the registry could be read.",
+                           multiprocess_mode="livemin", registry=registry)  # fmt: skip
+        self.shadow_texts = Counter("reviewlm_shadow_texts", "Texts scored by champion and challenger.",
+                                    ["champion", "challenger"], registry=registry)  # fmt: skip
+        self.shadow_bits = Counter("reviewlm_shadow_open_bits", "Bits of these texts, with unknown words spelt.",
+                                   ["champion", "challenger", "by"], registry=registry)  # fmt: skip
+        self.shadow_bytes = Counter("reviewlm_shadow_bytes", "Bytes of these texts.", ["champion", "challenger"],
+                                    registry=registry)  # fmt: skip
+        self.shadow_left_out = Counter("reviewlm_shadow_left_out", "Chosen texts that were not scored: busy or failed.",
+                                       registry=registry)  # fmt: skip
+        self._counts = {
+            name: Counter(f"reviewlm_engine_{name}", MEANINGS[name], registry=registry) for name in COUNTS
+        }
+        self._finished = Counter("reviewlm_engine_texts", "Ended texts by reason.", ["reason"], registry=registry)
+        self._gauges = {
+            name: Gauge(f"reviewlm_engine_{name}", MEANINGS[name], registry=registry, multiprocess_mode="livesum")
+            for name in GAUGES
+        }
+        self._seen: dict[int, EngineFigures] = {}
+
+    def observe(self, engines: Mapping[int, EngineFigures]) -> None:
+        """Take over the figures of the open engines, by version; engines that are missing have ended."""
+        for version, now in engines.items():
+            before = self._seen.get(version)
+            for name, counter in self._counts.items():
+                counter.inc(max(0, getattr(now, name) - (getattr(before, name) if before else 0)))
+            for reason, count in now.finished.items():
+                self._finished.labels(reason).inc(max(0, count - (before.finished.get(reason, 0) if before else 0)))
+        for name, gauge in self._gauges.items():
+            gauge.set(sum(getattr(figures, name) for figures in engines.values()))
+        self._seen = dict(engines)
+
+    def text(self) -> bytes:
+        """Return all figures in Prometheus' text format."""
+        if not os.environ.get(FOLDER_VARIABLE):
+            return generate_latest(self.registry)
+        everyone = CollectorRegistry()
+        MultiProcessCollector(everyone)  # type: ignore[no-untyped-call]
+        return generate_latest(everyone)

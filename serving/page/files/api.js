@@ -1,0 +1,75 @@
+// Ask the server, and say what went wrong. Texts of the model are only ever set as textContent.
+
+export const at = (id) => document.getElementById(id);
+
+export function make(tag, text = "", className = "") {
+  const element = document.createElement(tag);
+  element.textContent = text;
+  if (className) element.className = className;
+  return element;
+}
+
+export function tell(message) {
+  at("error").textContent = message;
+  at("error").hidden = !message;
+}
+
+export const chosen = () => ({ model: at("model").value, stars: at("stars").value === "" ? null : Number(at("stars").value) });
+
+async function asked(path, body, signal) {
+  const headers = body ? { "Content-Type": "application/json" } : {};
+  if (at("token").value) headers.Authorization = `Bearer ${at("token").value}`;
+  const options = { method: body ? "POST" : "GET", headers, signal, body: body && JSON.stringify(body) };
+  let answer;
+  try {
+    answer = await fetch(path, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Error("The server does not answer. Is it still running?");
+  }
+  if (answer.status === 401) at("token-label").hidden = false;
+  if (!answer.ok) {
+    const said = await answer.json().catch(() => null);
+    throw new Error(said?.error?.message ?? `The server answered with status ${answer.status}.`);
+  }
+  return answer;
+}
+
+export async function ask(path, body, signal) {
+  const answer = await (await asked(path, body, signal)).json();
+  tell((answer.warnings ?? []).join(" "));
+  return answer;
+}
+
+// Yield the choices of a streamed completion as they come.
+export async function* stream(body, signal) {
+  const answer = await asked("/v1/completions", { ...body, stream: true }, signal);
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let held = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    const events = (held + value).split("\n\n");
+    held = events.pop();
+    for (const event of events) {
+      const data = event.replace(/^data: /, "");
+      if (!event.startsWith("data: ") || data === "[DONE]") continue;
+      const told = JSON.parse(data);
+      if (told.error) throw new Error(told.error.message);
+      yield { ...told.choices?.[0], model: told.model };
+    }
+  }
+}
+
+// Run a user's action: no message of an earlier one stays, and its error is shown unless it was cancelled.
+export async function act(work) {
+  tell("");
+  try {
+    return await work();
+  } catch (error) {
+    if (error.name !== "AbortError") tell(error.message);
+    return undefined;
+  }
+}
+
+export const percent = (p) => (p >= 0.1 ? `${Math.round(100 * p)} %` : p >= 0.001 ? `${(100 * p).toFixed(1)} %` : "< 0.1 %");

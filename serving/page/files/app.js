@@ -1,0 +1,62 @@
+// The tabs, the choice of a model, and the start of each part.
+import { act, ask, at, make } from "/page/api.js";
+import { startCard } from "/page/card.js";
+import { startDasher } from "/page/dasher.js";
+import { startGenerate } from "/page/generate.js";
+import { startSurprisal } from "/page/surprisal.js";
+import { startWrite } from "/page/write.js";
+
+const tabs = [...document.querySelectorAll("[role=tab]")];
+const started = {};
+
+function show(tab, focus = false) {
+  for (const each of tabs) {
+    const open = each === tab;
+    each.setAttribute("aria-selected", String(open));
+    each.tabIndex = open ? 0 : -1;
+    at(each.getAttribute("aria-controls")).hidden = !open;
+  }
+  if (focus) tab.focus();
+  const name = tab.getAttribute("aria-controls");
+  history.replaceState(null, "", `#${name}`);
+  started[name]?.();
+}
+
+for (const tab of tabs) {
+  tab.addEventListener("click", () => show(tab));
+  tab.addEventListener("keydown", (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (step) show(tabs[(tabs.indexOf(tab) + step + tabs.length) % tabs.length], true);
+  });
+}
+
+function offer(select, models, value) {
+  select.replaceChildren(...models.map((model) => {
+    const option = make("option", `${model.id}${model.id.includes("@") ? ` (${model.version})` : ""}`);
+    option.value = model.id;
+    return option;
+  }));
+  if (value) select.value = value;
+}
+
+async function listModels() {
+  const models = (await ask("/v1/models")).data;
+  const champion = models.find((model) => model.id.endsWith("@champion")) ?? models[0];
+  const second = models.find((model) => model.id.includes("/") && model.version !== champion.version) ?? champion;
+  offer(at("model"), models, champion.id);
+  offer(document.querySelector("[name=first]"), models, champion.id);
+  offer(document.querySelector("[name=second]"), models, second.id);
+}
+
+started.write = startWrite();
+startGenerate();
+startSurprisal();
+started.dasher = startDasher();
+started.card = startCard();
+at("token").addEventListener("change", () => act(listModels));
+at("token-label").addEventListener("submit", (event) => event.preventDefault());
+for (const id of ["model", "stars"]) {
+  at(id).addEventListener("change", () => started[location.hash.slice(1) || "write"]?.());
+}
+await act(listModels);
+show(tabs.find((tab) => `#${tab.getAttribute("aria-controls")}` === location.hash) ?? tabs[0]);

@@ -1,0 +1,62 @@
+// Show what is recorded about a version.
+import { act, ask, at, chosen, make } from "/page/api.js";
+
+function table(rows, heads) {
+  const holder = make("div", "", "wide"), found = make("table", "", "stack");
+  if (heads) {
+    const line = make("tr");
+    line.append(...heads.map((head) => { const cell = make("th", head); cell.scope = "col"; return cell; }));
+    const top = make("thead");
+    top.append(line);
+    found.append(top);
+  }
+  const body = make("tbody");
+  for (const row of rows) {
+    const line = make("tr");
+    line.append(...row.map((text, place) => {
+      const cell = make(place ? "td" : "th", String(text ?? "–"), text === "failed" ? "failed" : "");
+      if (!place) cell.scope = "row";
+      return cell;
+    }));
+    body.append(line);
+  }
+  found.append(body);
+  holder.append(found);
+  return holder;
+}
+
+function ratings(shares) {
+  const known = shares.map((share, stars) => [share, stars]).filter(([share]) => share > 0);
+  return known.map(([share, stars]) => `${stars ? "★".repeat(stars) : "no rating"} ${Math.round(100 * share)} %`).join(", ");
+}
+
+const minute = (time) => time?.slice(0, 16).replace("T", " ");
+
+// Figures first, then the sentences; "challenger, …" is said of this version.
+function figures({ figures: all }) {
+  const rows = all.map(({ name, value }) => [name.replace(/^challenger, /, ""), value]);
+  const isNumber = ([, value]) => value.trim() !== "" && Number.isFinite(Number(value));
+  return [...rows.filter(isNumber), ...rows.filter((row) => !isNumber(row))];
+}
+
+export function startCard() {
+  return () => act(async () => {
+    const card = await ask(`/models/card?model=${encodeURIComponent(chosen().model)}`);
+    const told = card.rules.filter((rule) => rule.outcome !== "not applicable");
+    const silent = card.rules.length - told.length;
+    at("card-body").replaceChildren(
+      make("h2", `${card.model}: ${card.name}`),
+      table([
+        ["Kind of model", card.kind], ["Vocabulary", `${card.vocabulary.entries} entries, unit: ${card.vocabulary.unit}`],
+        ["Data", `family ${card.family || "unknown"}`], ["Ratings in training", ratings(card.stars)],
+        ["Adapts while it reads", card.adaptation || "–"], ["Verdict", card.verdict || "none recorded"],
+        ["Champion since (UTC)", minute(card.since)], ["Bundle (SHA-256)", card.bundle],
+      ]),
+      make("h2", "Figures of the decision"), table(figures(card)),
+      make("h2", "Rules of the gate"), table(told.map(({ rule, outcome, why }) => [rule, outcome, why]), ["rule", "outcome", "why"]),
+      make("p", silent ? `${silent} further rules did not apply.` : "", "help"),
+      make("h2", "History"), table(card.history.map((event) => [minute(event.when), event.version,
+        event.decision, event.who, event.why]), ["when (UTC)", "version", "decision", "who", "why"]),
+    );
+  });
+}

@@ -1,0 +1,142 @@
+"""Score texts in slices, so that texts which are being generated wait for one slice at most."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from models.base import LanguageModel
+from models.bundles.bundle import Bundle, TextScore
+from models.mixture.attribution import Attribution
+from models.tokens.vocabulary import BOS, CONTEXT_IDS, UNK, EncodedDocuments
+from serving.engine.engine import EngineContext
+
+GIVEN = sorted(CONTEXT_IDS)
+SLICE = 512
+"""Positions of a slice, padding included."""
+
+
+class ScoredText(NamedTuple):
+    """A text's scores, and its tokens' attribution if that was asked for and the model has parts."""
+
+    score: TextScore
+    attribution: dict[str, Any] | None
+
+
+@dataclass
+class _Batch:
+    """Texts of similar length, and what has been found out about their tokens so far."""
+
+    rows: list[int]
+    ids_BT: np.ndarray
+    state: Any
+    read: int
+    nats: list[np.ndarray]
+    parts: list[Attribution]
+
+
+class Scoring:
+    """The scores of some texts, computed by repeated calls of `advance` in the engine's thread.
+
+    Args:
+        texts: Whole reviews.
+        stars: Their rating; None: unknown.
+        attribution: Also say which part of a mixture predicted each token.
+    """
+
+    def __init__(self, texts: Sequence[str], stars: int | None, attribution: bool = False) -> None:
+        self._texts, self._stars, self._attribution = texts, stars, attribution
+        self._encoded: EncodedDocuments | None = None
+        self._ids: list[np.ndarray] = []
+        self._waiting: list[list[int]] = []
+        self._batch: _Batch | None = None
+        self._found: dict[int, ScoredText] = {}
+
+    @property
+    def scored(self) -> list[ScoredText]:
+        """The scores, in the order of the texts, once `advance` has returned False."""
+        return [self._found[row] for row in range(len(self._texts))]
+
+    def advance(self, context: EngineContext) -> bool:
+        """Score the next slice; return whether there is more to do."""
+        if self._encoded is None:
+            self._encode(context.bundle)
+            return True
+        batch = self._batch = self._batch or self._begun()
+        self._read(batch)
+        if batch.read == batch.ids_BT.shape[1]:
+            self._finish(context.bundle, batch)
+            self._batch = None
+        return self._batch is not None or bool(self._waiting)
+
+    def _encode(self, bundle: Bundle) -> None:
+        apply = bundle.vocabulary.normal_form.apply
+        self._clean = [apply(text) for text in self._texts]
+        self._encoded = bundle.vocabulary.encode_documents(self._clean, [self._stars or 0] * len(self._clean))
+        self._model, prefix = _reader(bundle, self._stars)
+        for ids in np.split(self._encoded.ids, self._encoded.offsets[1:-1]):
+            self._ids.append(np.array([*prefix, *ids[~np.isin(ids, GIVEN)].tolist()], np.int64))
+        order, start = sorted(range(len(self._ids)), key=lambda row: -len(self._ids[row])), 0
+        while start < len(order):
+            count = max(1, SLICE // len(self._ids[order[start]]))
+            self._waiting.append(order[start : start + count])
+            start += count
+
+    def _begun(self) -> _Batch:
+        rows = self._waiting.pop(0)
+        each = [self._ids[row] for row in rows]
+        ids_BT = np.full((len(rows), max(map(len, each))), BOS, np.int64)
+        for row_T, ids in zip(ids_BT, each, strict=True):
+            row_T[: len(ids)] = ids
+        return _Batch(rows, ids_BT, self._model.start(len(rows)), 0, [], [])
+
+    def _read(self, batch: _Batch) -> None:
+        width = max(1, SLICE // len(batch.rows))
+        ids_BT = batch.ids_BT[:, batch.read : batch.read + width]
+        if self._attribution and hasattr(self._model, "attribute"):
+            parts, batch.state = self._model.attribute(ids_BT, batch.state)
+            batch.parts.append(parts)
+            batch.nats.append(parts.nats_BT)
+        else:
+            nats_BT, batch.state = self._model.score(ids_BT, batch.state)
+            batch.nats.append(nats_BT)
+        batch.read += ids_BT.shape[1]
+
+    def _finish(self, bundle: Bundle, batch: _Batch) -> None:
+        assert self._encoded is not None
+        nats_BT = np.concatenate(batch.nats, 1)
+        for place, row in enumerate(batch.rows):
+            ids_T = self._ids[row]
+            kept_N = np.flatnonzero(~np.isin(ids_T, GIVEN))
+            nats_N = nats_BT[place, kept_N]
+            score = TextScore(
+                tokens=len(kept_N), bytes=len(self._clean[row].encode()) + 1, nats=float(sum(map(float, nats_N))),
+                oov=int((ids_T[kept_N] == UNK).sum()),
+                per_token=[
+                    (bundle.vocabulary.token(int(token)), float(nat))
+                    for token, nat in zip(ids_T[kept_N], nats_N, strict=True)
+                ],
+                spelling_nats=float(self._encoded.spelling_nats[row]),
+            )  # fmt: skip
+            self._found[row] = ScoredText(score, _attribution(batch.parts, place, kept_N) if batch.parts else None)
+
+
+def _reader(bundle: Bundle, stars: int | None) -> tuple[LanguageModel, list[int]]:
+    """Return the model that reads texts of this rating, and the tokens before a text's own."""
+    return bundle.reader(stars)
+
+
+def _attribution(parts: Sequence[Attribution], row: int, kept_N: np.ndarray) -> dict[str, Any]:
+    """Return one text's attribution as JSON values by token; contributions and normaliser sum to log p."""
+
+    def of(name: str) -> list[Any]:
+        values: list[Any] = np.concatenate([getattr(one, name)[row] for one in parts])[kept_N].tolist()
+        return values
+
+    return {
+        "parts": list(parts[0].names), "shares": None if parts[0].share_BTP is None else of("share_BTP"),
+        "weights": of("weights_BTP"), "contributions": of("contribution_BTP"), "normaliser": of("normaliser_BT"),
+    }  # fmt: skip

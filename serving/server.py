@@ -1,0 +1,133 @@
+"""Listen on a port and answer until the process is ended; then finish the requests in progress."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from math import ceil
+from pathlib import Path
+
+import uvicorn
+
+from core import access_tokens
+from core.access_tokens import AccessTokens
+from core.config.run_config import RunConfig
+from core.errors import BundleError, ConfigError, ReviewLMError
+from core.processes import interrupts
+from serving.api.access import is_loopback
+from serving.api.app import create_app
+from serving.metrics import Metrics
+from serving.versions.open_version import OpenVersion, UnusableVersion
+from serving.versions.source import RegistrySource
+from serving.versions.versions import Versions
+
+BACKLOG = 2_048
+KEEP_ALIVE = 75
+"""Seconds for which an idle connection stays open: more than the 60 of usual proxies, so that they close it first."""
+log = logging.getLogger(__name__)
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves the signals to `core/processes/interrupts.py`."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Install no handlers."""
+        yield
+
+
+def token_file(config: RunConfig) -> Path | None:
+    """Return the file of access tokens: the configured one, or that of the home folder if there is one."""
+    if config.serving.tokens:
+        return Path(config.serving.tokens)
+    file = config.home / access_tokens.FILE
+    return file if file.exists() else None
+
+
+def require_safe(config: RunConfig, without_tokens: bool) -> None:
+    """Refuse to listen beyond this machine without access tokens, unless the user wants that.
+
+    Raises:
+        ConfigError: The address can be reached from elsewhere, and there are no tokens.
+        Unreadable: The file of tokens cannot be read.
+    """
+    file = token_file(config)
+    if file is not None:
+        AccessTokens(file)
+    elif not is_loopback(config.serving.host) and not without_tokens:
+        raise ConfigError(
+            "Everyone who reaches this address could use the model", where="serving.host", value=config.serving.host,
+            cause="there are no access tokens",
+            remedy="make one with `reviewlm tokens add NAME`, or allow everyone with --without-tokens",
+        )
+
+
+def listening(config: RunConfig) -> socket.socket:
+    """Return a socket that listens on the configured address.
+
+    Raises:
+        ReviewLMError: The port is taken, or the address is not one of this machine.
+    """
+    host, port = config.serving.host, config.serving.port
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        # asyncio sets it only for sockets that name their protocol; without it, kept connections wait 40 ms per answer.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listener
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        raise ReviewLMError(
+            "The port is in use" if taken else "The server cannot listen on this address", where=f"{host}:{port}",
+            cause=str(error), remedy="name another one with --port" if taken else "name another one with --host",
+        ) from error
+
+
+def address_of(listener: socket.socket) -> str:
+    """Return the address of a socket as users type it."""
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "localhost", "::": "localhost"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{host}:{port}"
+
+
+def serve(config: RunConfig, listener: socket.socket, ready: Callable[[OpenVersion], None]) -> None:
+    """Open the champion and answer requests until the process is ended.
+
+    Args:
+        config: Names registry, registered model and limits.
+        listener: A listening socket.
+        ready: Called once, when requests are answered.
+
+    Raises:
+        BundleError: There is no champion, or it cannot be served.
+        TrackingUnavailable: The registry cannot be read.
+    """
+    metrics = Metrics()
+    versions = Versions(RegistrySource(config), config.serving, metrics)
+    file = token_file(config)
+    try:
+        champion = versions.start()
+        app = create_app(versions, config.serving, metrics, AccessTokens(file) if file else None)
+        drain = config.serving.drain_seconds
+        server = _Server(uvicorn.Config(
+            app, log_config=None, access_log=False, server_header=False, ws="none", lifespan="off", proxy_headers=False,
+            backlog=BACKLOG, timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=max(1, ceil(drain)),
+        ))
+
+        def stop() -> None:
+            versions.drain()
+            server.should_exit = True
+
+        with interrupts.drained(stop, drain):
+            ready(champion)
+            server.run(sockets=[listener])
+    except UnusableVersion as error:
+        raise BundleError(
+            "The model cannot be served", where=f"models:/{versions.name}@champion", cause=str(error),
+            remedy="`reviewlm history` lists the versions; `reviewlm run` or `make demo` makes one",
+        ) from error
+    finally:
+        versions.close()

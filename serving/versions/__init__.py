@@ -1,0 +1,1 @@
+"""Keep versions of a registered model open: champion, challenger, and others while they are asked for."""

@@ -1,0 +1,71 @@
+"""Open one version for use: its bundle, its engine, and the number of requests that use it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from time import monotonic
+
+from core.config.sections.serving import ServingConfig
+from core.environment import available_cores
+from models.bundles.bundle import Bundle
+from serving.engine.engine import Engine
+from serving.engine.requests import EngineLimits, Generation
+
+WARM_SECONDS = 120.0
+PROBE = "The food was"
+
+
+class UnusableVersion(Exception):
+    """A version cannot be served; the message says why."""
+
+
+@dataclass
+class OpenVersion:
+    """A version in use. `Versions` guards the fields that change."""
+
+    name: str
+    number: int
+    bundle: Bundle
+    engine: Engine
+    opened: datetime = field(default_factory=lambda: datetime.now(UTC))
+    leases: int = 0
+    used: float = field(default_factory=monotonic)
+
+    @property
+    def id(self) -> str:
+        """The version's name in answers: "reviewlm/3"."""
+        return f"{self.name}/{self.number}"
+
+    @property
+    def fingerprint(self) -> str:
+        """The first digits of the bundle's digest."""
+        return f"lm_{self.bundle.digest[:12]}"
+
+
+def engine_limits(settings: ServingConfig) -> EngineLimits:
+    """Return the limits of an engine of one worker process."""
+    threads = settings.threads or max(1, available_cores() // settings.workers)
+    return EngineLimits(
+        live=settings.max_streams, queue=settings.max_waiting, cache_megabytes=settings.cache_megabytes,
+        cache_seconds=settings.cache_seconds, threads=threads, numbers=settings.numbers,
+    )  # fmt: skip
+
+
+def started(name: str, number: int, bundle: Bundle, limits: EngineLimits) -> OpenVersion:
+    """Start an engine for a bundle and use it once in every way, so that a faulty or cold one answers no request.
+
+    Raises:
+        UnusableVersion: It does not answer, or with figures that are no numbers.
+    """
+    engine = Engine(bundle, limits)
+    try:
+        engine.submit(Generation(prompt=PROBE, max_tokens=8, seconds=WARM_SECONDS)).result()
+        score = engine.run(lambda context: context.bundle.score_text(PROBE)).result(WARM_SECONDS)
+        if not math.isfinite(score.nats):
+            raise UnusableVersion(f"it gives the text {PROBE!r} no finite log-probability")
+    except Exception as error:
+        engine.close(0)
+        raise error if isinstance(error, UnusableVersion) else UnusableVersion(str(error)) from error
+    return OpenVersion(name, number, bundle, engine)

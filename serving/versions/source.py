@@ -1,0 +1,90 @@
+"""Read the aliases and the bundles of one registered model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from core.config.run_config import RunConfig
+from core.environment import chosen_device
+from tracking.logged_models.opening import asked_model, contents_of, find_version, open_champion, tracker_at
+from tracking.registry.card import recorded_card
+from tracking.registry.versions import SCHEME, Reference
+
+if TYPE_CHECKING:
+    from models.bundles.bundle import Bundle
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What the registry holds of a model: version by alias, and the time of registration by version."""
+
+    aliases: Mapping[str, int] = field(default_factory=dict)
+    created: Mapping[int, datetime] = field(default_factory=dict)
+
+
+class VersionSource(Protocol):
+    """Where versions come from. `name` is the name of the registered model."""
+
+    name: str
+
+    def contents(self) -> Contents:
+        """Return the model's aliases and versions as they are now; raise any exception if they cannot be read."""
+        ...
+
+    def open(self, number: int) -> Bundle:
+        """Open a version's bundle and check its files and probe texts; raise any exception if it cannot be used."""
+        ...
+
+    def record(self, number: int, figures: Mapping[str, float], step: int) -> None:
+        """Keep figures of a version, for people."""
+        ...
+
+    def card(self, number: int) -> dict[str, Any]:
+        """Return what is recorded about a version as JSON values: `verdict`, `rules`, `figures`, `history`."""
+        ...
+
+
+class RegistrySource:
+    """The registry of a configuration.
+
+    Args:
+        config: Names the registry and the registered model; without a model of the user's, the demo's is taken.
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        self._tracker = tracker_at(config)
+        self._device = chosen_device(config.execution.device)
+        self.name = asked_model(config, self._tracker)
+
+    def contents(self) -> Contents:
+        """Return the model's aliases and versions as they are now.
+
+        Raises:
+            TrackingUnavailable: The registry cannot be read.
+        """
+        return Contents(*contents_of(self._tracker, self.name))
+
+    def open(self, number: int) -> Bundle:
+        """Open a version's bundle with the installed code, check its files and score its probe texts.
+
+        Raises:
+            BundleError, InputError, TrackingUnavailable: As `open_champion`.
+        """
+        return open_champion(self._tracker, f"{SCHEME}{self.name}/{number}", self._device)[0]
+
+    def record(self, number: int, figures: Mapping[str, float], step: int) -> None:
+        """Write figures to the MLflow run of a version; if MLflow does not answer, they are sent later."""
+        found = find_version(self._tracker, Reference(self.name, version=number))
+        if found is not None and found.version.run_id:
+            self._tracker.log_metrics(found.version.run_id, figures, step)
+
+    def card(self, number: int) -> dict[str, Any]:
+        """Return the verdict of the gate with its rules and figures, and the decisions about all versions.
+
+        Raises:
+            TrackingUnavailable: The registry cannot be read.
+        """
+        return recorded_card(self._tracker, self.name, number)

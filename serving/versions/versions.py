@@ -1,0 +1,290 @@
+"""Keep the champion open, and switch to a new one without a failed or mixed request.
+
+A thread looks at the registry. A new champion is loaded and tried beside the old one; then requests that come from now
+on get the new one, and those in progress finish with the old one. A version that cannot be used is refused: the old
+champion goes on, and the reason is in the log, in the metrics and in `/readyz`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from threading import Event, RLock, Thread
+from time import monotonic
+
+from core.config.sections.serving import ServingConfig
+from core.errors import ReviewLMError
+from serving.metrics import Metrics
+from serving.versions.open_version import OpenVersion, UnusableVersion, engine_limits, started
+from serving.versions.source import Contents, VersionSource
+from tracking.registry.versions import CHALLENGER, CHAMPION, SCHEME
+
+RETRY_SECONDS = 60.0
+"""Time after which a refused version is tried again: the disk may have been full, or the memory short."""
+IDLE_SECONDS = 600.0
+"""Time after which a version is closed that is neither champion nor challenger and that nobody asks for."""
+CLOSE_SECONDS = 5.0
+"""Time within which the thread of an engine that nobody uses must end."""
+log = logging.getLogger(__name__)
+
+
+class UnknownVersion(Exception):
+    """There is no such model, alias or version; the message names those that there are."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A version that cannot be served, and why."""
+
+    number: int
+    why: str
+    when: datetime = field(default_factory=lambda: datetime.now(UTC))
+    clock: float = field(default_factory=monotonic)
+
+
+class Versions:
+    """The open versions of one registered model. Thread-safe.
+
+    Args:
+        source: The registry.
+        settings: Limits of engines and of open versions.
+        metrics: What is counted.
+    """
+
+    def __init__(self, source: VersionSource, settings: ServingConfig, metrics: Metrics) -> None:
+        self.source, self.settings, self.metrics = source, settings, metrics
+        self.name = source.name
+        self.registry_error = ""
+        self._limits = engine_limits(settings)
+        self._contents = Contents()
+        self._champion = 0
+        self._open: dict[int, OpenVersion] = {}
+        self._refused: dict[int, Refusal] = {}
+        self._loading: dict[int, Future[OpenVersion]] = {}
+        self._lock = RLock()
+        self._ended = Event()
+        self._loader = ThreadPoolExecutor(1, "versions")
+        self._watch = Thread(target=self._look_again_and_again, name="registry", daemon=True)
+
+    def start(self) -> OpenVersion:
+        """Open the champion, then watch the registry in a thread.
+
+        Raises:
+            UnusableVersion: There is no champion, or it cannot be served.
+            Exception: What reading the registry raised.
+        """
+        self._contents = self.source.contents()
+        number = self._contents.aliases.get(CHAMPION)
+        if number is None:
+            raise UnusableVersion(f"{self.name} has no champion")
+        opened = self._load(number)
+        self._crown(opened)
+        self.metrics.ready.set(1)
+        self._watch.start()
+        return opened
+
+    @property
+    def champion(self) -> OpenVersion:
+        """The version that answers as champion."""
+        return self._open[self._champion]
+
+    @property
+    def draining(self) -> bool:
+        """Whether the server is being ended."""
+        return self._ended.is_set()
+
+    def refusals(self) -> list[Refusal]:
+        """Return the versions that were tried in vain, the newest last."""
+        with self._lock:
+            return sorted(self._refused.values(), key=lambda refusal: refusal.clock)
+
+    def contents(self) -> Contents:
+        """Return aliases and versions as of the last look; `champion` is the version that answers as champion."""
+        with self._lock:
+            aliases = {**self._contents.aliases, **({CHAMPION: self._champion} if self._champion else {})}
+            return Contents(aliases, self._contents.created)
+
+    def open_versions(self) -> list[OpenVersion]:
+        """Return the open versions."""
+        with self._lock:
+            return list(self._open.values())
+
+    def number_of(self, reference: str | None) -> int:
+        """Return the version that a request names: NAME, NAME@ALIAS, NAME/3, an alias or a number; None: the champion.
+
+        Raises:
+            UnknownVersion: There is none of this name.
+        """
+        contents, asked = self.contents(), (reference or CHAMPION).removeprefix(SCHEME)
+        if asked == self.name:
+            asked = CHAMPION
+        for mark in "@/":
+            asked = asked.removeprefix(f"{self.name}{mark}")
+        number = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 10 else contents.aliases.get(asked)
+        if number is None or number not in contents.created:
+            names = ", ".join([*(f"{self.name}@{alias}" for alias in sorted(contents.aliases)), f"{self.name}/NUMBER"])
+            raise UnknownVersion(f"the model {(reference or '')[:80]!r} does not exist; there are {names}")
+        return number
+
+    async def lease(self, reference: str | None) -> OpenVersion:
+        """Return the version that a request names, opened if need be; it stays open until `release`.
+
+        Raises:
+            UnknownVersion: There is none of this name.
+            UnusableVersion: It cannot be served.
+        """
+        number = self.number_of(reference)
+        while (leased := self._leased(number)) is None:
+            await asyncio.shield(asyncio.wrap_future(self._loaded(number)))
+        return leased
+
+    @contextmanager
+    def using(self, number: int) -> Iterator[OpenVersion | None]:
+        """Give an open version, which stays open within the block; None if it is not open."""
+        leased = self._leased(number)
+        try:
+            yield leased
+        finally:
+            if leased is not None:
+                self.release(leased)
+
+    def release(self, leased: OpenVersion) -> None:
+        """End a lease."""
+        with self._lock:
+            leased.leases -= 1
+            leased.used = monotonic()
+
+    def _leased(self, number: int) -> OpenVersion | None:
+        with self._lock:
+            found = self._open.get(number)
+            if found is not None:
+                found.leases += 1
+                found.used = monotonic()
+            return found
+
+    def _loaded(self, number: int) -> Future[OpenVersion]:
+        """Return the future of a version that is being opened, at most one at a time."""
+        with self._lock:
+            if self._ended.is_set():
+                raise UnusableVersion("the server is being ended")
+            refusal = self._refused.get(number)
+            if refusal and monotonic() - refusal.clock < RETRY_SECONDS:
+                raise UnusableVersion(f"{self.name}/{number} was refused: {refusal.why}")
+            if number not in self._loading:
+                self._loading[number] = self._loader.submit(self._load, number)
+            return self._loading[number]
+
+    def _load(self, number: int) -> OpenVersion:
+        """Open a version and try it; note a refusal. Runs in one thread, so that no version is opened twice."""
+        if (already := self._open.get(number)) is not None:
+            return already
+        try:
+            opened = started(self.name, number, self.source.open(number), self._limits)
+        except Exception as error:
+            refusal = Refusal(number, _reason(error))
+            log.warning("version %d of %s cannot be served: %s", number, self.name, refusal.why)
+            log.debug("why version %d cannot be served", number, exc_info=error)
+            self.metrics.versions.labels("refused").inc()
+            with self._lock:
+                self._refused[number] = refusal
+                self._loading.pop(number, None)
+            raise UnusableVersion(f"{self.name}/{number} was refused: {refusal.why}") from error
+        with self._lock:
+            self._open[number] = opened
+            self._refused.pop(number, None)
+            self._loading.pop(number, None)
+        self.metrics.versions.labels("opened").inc()
+        return opened
+
+    def _crown(self, opened: OpenVersion) -> None:
+        with self._lock:
+            self._champion = opened.number
+        self.metrics.champion.labels(self.name).set(opened.number)
+        self.metrics.versions.labels("champion").inc()
+        log.info("%s answers as champion", opened.id)
+
+    def _look_again_and_again(self) -> None:
+        while not self._ended.wait(self.settings.poll_seconds):
+            try:
+                self.look()
+            except Exception:  # a defect must not end the thread: the next champion would never come
+                log.exception("looking at the registry failed")
+
+    def look(self) -> None:
+        """Look at the registry once: switch to a new champion, open a challenger for shadow, close what is not used."""
+        self._read_registry()
+        champion = self._contents.aliases.get(CHAMPION)
+        if champion is not None and champion != self._champion and (opened := self._tried(champion)) is not None:
+            self._crown(opened)
+        challenger = self._contents.aliases.get(CHALLENGER)
+        if self.settings.shadow_share and challenger is not None:
+            self._tried(challenger)
+        self._close_unused()
+        self.metrics.observe({one.number: one.engine.figures() for one in self.open_versions()})
+
+    def _read_registry(self) -> None:
+        try:
+            contents = self.source.contents()
+        except Exception as error:
+            if not self.registry_error:
+                log.warning("the registry cannot be read, the champion goes on: %s", error)
+            self.registry_error = _reason(error)
+        else:
+            named = set(contents.aliases.values())
+            with self._lock:
+                self._contents = contents
+                self._refused = {
+                    number: one for number, one in self._refused.items()
+                    if number in named or monotonic() - one.clock < RETRY_SECONDS
+                }  # fmt: skip
+            if self.registry_error:
+                log.info("the registry can be read again")
+            self.registry_error = ""
+        self.metrics.ready.set(not self.registry_error)
+
+    def _tried(self, number: int) -> OpenVersion | None:
+        """Return a version, opened if need be; None if it is refused."""
+        try:
+            return self._open.get(number) or self._loaded(number).result()
+        except UnusableVersion:
+            return None
+
+    def _close_unused(self) -> None:
+        """Close versions without a role that nobody uses: those unused for long, and the oldest beyond the limit."""
+        with self._lock:
+            kept = {self._champion, self._contents.aliases.get(CHALLENGER) if self.settings.shadow_share else None}
+            others = sorted((one for one in self._open.values() if one.number not in kept), key=lambda one: one.used)
+            idle = monotonic() - IDLE_SECONDS
+            beyond = len(others) - self.settings.max_versions
+            closed = [one for i, one in enumerate(others) if not one.leases and (i < beyond or one.used < idle)]
+            for one in closed:
+                del self._open[one.number]
+        for one in closed:
+            one.engine.close(CLOSE_SECONDS)
+            self.metrics.versions.labels("closed").inc()
+            log.info("%s is closed", one.id)
+
+    def drain(self) -> None:
+        """Note that the server is being ended, for `/readyz`; versions that are open go on answering."""
+        self._ended.set()
+
+    def close(self) -> None:
+        """End all engines; texts in progress end without a finish reason."""
+        self._ended.set()
+        self._loader.shutdown(wait=False, cancel_futures=True)
+        if self._watch.ident:
+            self._watch.join(1.0)
+        for one in self.open_versions():
+            one.engine.close(0)
+
+
+def _reason(error: Exception) -> str:
+    """Return an error in one line, without what only developers need."""
+    if isinstance(error, ReviewLMError):
+        return ": ".join(filter(None, (error.what, error.cause.partition("\n")[0])))
+    return str(error).partition("\n")[0] or type(error).__name__

@@ -1,0 +1,126 @@
+"""Beam search: at least as probable as greedy, exhaustive on a toy, required words honoured."""
+
+import itertools
+import math
+import re
+
+import numpy as np
+import pytest
+from table_lm import HistoryLM, TableLM, TableSpec
+
+from models.base import ModelError
+from models.bundles.bundle import Bundle
+from models.completion.beam import beam_search
+from models.sampling import generate
+from models.specs import VocabularySpec
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import CONTEXT_IDS, EOS, STARS, UNK, Vocabulary
+
+TEXTS = ["The soup was great, so we went back to Phoenix.", "In Phoenix the staff was slow. Greatest soup"]
+
+
+def model_of(unit="word", seed=0, kind=TableLM, texts=TEXTS, sharpness=1.0):
+    vocabulary = Vocabulary.train(texts, VocabularySpec(unit=unit, size=300, min_count=1), NormalForm())
+    weights = np.exp(sharpness * np.random.default_rng(seed).normal(size=(vocabulary.size + 1, vocabulary.size)))
+    weights[:, UNK] = 0
+    return Bundle(TableSpec(), vocabulary, kind(TableLM.normalised(weights).p_VV))
+
+
+def logp_of(bundle, ids, ended, stars=0):
+    stream = [*bundle.vocabulary.prefix(stars), *ids, *([EOS] if ended else [])]
+    return -float(bundle.model.score(np.array([stream]), bundle.model.start(1))[0].sum())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_wide_beam_finds_the_most_probable_of_all_texts(seed):
+    bundle = model_of(seed=seed, kind=HistoryLM, texts=["a b c"])
+    entries, most = range(9, bundle.vocabulary.size), 4
+    every = [(logp_of(bundle, ids, length < most or ended), ids) for length in range(most + 1)
+             for ids in itertools.product(entries, repeat=length) for ended in {True, length < most}]  # fmt: skip
+    best = sorted(every, reverse=True)[:5]
+    found = beam_search(bundle, 200, n=5, max_tokens=most, length_penalty=0)
+    assert [each.logp for each in found] == pytest.approx([logp for logp, _ in best], abs=1e-5)
+    assert [each.tokens for each in found] == [len(ids) for _, ids in best]
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("width", [1, 2, 7])
+def test_a_beam_is_at_least_as_probable_as_the_greedy_text(seed, width):
+    bundle = model_of(seed=seed, kind=HistoryLM, sharpness=1.5)
+    text = generate(bundle, 1, stars=3, temperature=0, max_tokens=12)[0]
+    ids = bundle.vocabulary.encode(text).tolist()
+    greedy = logp_of(bundle, ids, ended=len(ids) < 12, stars=3)
+    assert beam_search(bundle, width, stars=3, max_tokens=12, length_penalty=0)[0].logp >= greedy - 1e-5
+    per_token = greedy / (len(ids) + (len(ids) < 12))
+    best = beam_search(bundle, width, stars=3, max_tokens=12)[0]
+    assert best.logp / (best.tokens + best.ended) >= per_token - 1e-5
+
+
+def test_the_probability_is_that_of_the_text():
+    bundle = model_of()
+    for found in beam_search(bundle, 6, n=6, stars=4, prompt="The soup", max_tokens=8):
+        ids = bundle.vocabulary.encode(found.text).tolist()
+        prompt = logp_of(bundle, bundle.vocabulary.encode("The soup").tolist(), False, 4)
+        assert found.logp == pytest.approx(logp_of(bundle, ids, found.ended, 4) - prompt, abs=1e-4)
+        assert found.text.startswith("The soup")
+        assert found.tokens == len(ids) - 2
+
+
+@pytest.mark.parametrize("unit", ["word", "bpe", "unigram", "char"])
+@pytest.mark.parametrize("require", [["great"], ["Phoenix", "slow"], ["the soup", "great"], ["staff was slow"]])
+def test_required_words_are_in_every_text_as_whole_words(unit, require):
+    bundle = model_of(unit, sharpness=2.0)
+    most = 12 if unit == "word" else 40
+    found = beam_search(bundle, 6, n=3, require=require, max_tokens=most, length_penalty=0)
+    assert found
+    for each in found:
+        for word in require:
+            assert re.search(rf"\b{word}\b", each.text, re.IGNORECASE), each.text
+        assert each.tokens <= most
+
+
+def test_required_words_fit_into_exactly_as_many_tokens():
+    bundle = model_of(sharpness=3.0)
+    found = beam_search(bundle, 3, require=["great", "slow"], max_tokens=2)
+    assert sorted(found[0].text.lower().split()) == ["great", "slow"]
+
+
+def test_a_search_with_required_words_is_exhaustive_on_a_toy():
+    bundle = model_of(kind=HistoryLM, texts=["a b c d"])
+    entries, most = range(9, bundle.vocabulary.size), 3
+    needed = set(bundle.vocabulary.encode("b d").tolist())
+    every = [logp_of(bundle, ids, ended) for length in range(2, most + 1)
+             for ids in itertools.product(entries, repeat=length) if needed <= set(ids)
+             for ended in {True, length < most}]  # fmt: skip
+    found = beam_search(bundle, 300, require=["b", "d"], max_tokens=most, length_penalty=0)
+    assert found[0].logp == pytest.approx(max(every), abs=1e-5)
+
+
+def test_a_word_of_the_prompt_counts():
+    bundle = model_of()
+    free = beam_search(bundle, 4, prompt="The soup was", max_tokens=5)
+    assert beam_search(bundle, 4, prompt="The soup was", require=["soup"], max_tokens=5)[0].logp >= free[0].logp - 1e-5
+    assert "slow" in beam_search(bundle, 4, prompt="The soup was", require=["soup", "slow"], max_tokens=5)[0].text
+
+
+def test_what_the_model_cannot_write_is_refused():
+    bundle = model_of()
+    for match, options in {
+        "does not know the required word 'zqx'": {"require": ["zqx"]},
+        "no letter": {"require": ["!"]},
+        "required words alone are 3 tokens": {"require": ["the soup", "slow"], "max_tokens": 2},
+        "width is 0": {"width": 0},
+        "n is 9": {"n": 9},
+        "max_tokens is 0": {"max_tokens": 0},
+        "stars is 6": {"stars": 6},
+    }.items():
+        with pytest.raises(ModelError, match=match) as caught:
+            beam_search(bundle, **options)
+        assert caught.value.kind == "input"
+
+
+def test_context_tokens_are_never_written():
+    bundle = model_of()
+    assert not CONTEXT_IDS & set(bundle.vocabulary.encode(beam_search(bundle, 5)[0].text).tolist())
+    assert STARS[0] in CONTEXT_IDS
+    assert math.isfinite(beam_search(bundle, 5)[0].perplexity)

@@ -1,0 +1,112 @@
+"""Dasher's intervals: they fill the interval of the text, and a text takes as many bits as its code length."""
+
+import math
+
+import numpy as np
+import pytest
+from table_lm import TableLM, TableSpec
+
+from models.base import ModelError
+from models.bundles.bundle import Bundle
+from models.completion.dasher import bits_to_write, intervals
+from models.specs import VocabularySpec
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import EOS, UNK, Vocabulary
+
+TEXTS = ["The soup was great, so we went back.", "In Phoenix we don't eat soup. (Ever!)\n\nThe café is naïve…"] * 2
+
+
+def model_of(unit, texts=TEXTS, sharpness=1.0, **options):
+    """A model that never writes <unk> where that cannot be written, and no control characters."""
+    spec = VocabularySpec(unit=unit, size=300 + 200 * (unit == "word"), min_count=1, **options)
+    vocabulary = Vocabulary.train(texts, spec, NormalForm())
+    weights = np.exp(sharpness * np.random.default_rng(1).normal(size=(vocabulary.size + 1, vocabulary.size)))
+    weights[:, EOS] = 3
+    if vocabulary.lossless:
+        written = set("".join(texts).encode())
+        entries = [vocabulary.entry(i) for i in range(9, vocabulary.size)]
+        weights[:, [UNK, *(i for i, entry in enumerate(entries, 9) if not set(entry) <= written)]] = 0
+    return Bundle(TableSpec(), vocabulary, TableLM.normalised(weights))
+
+
+@pytest.fixture(scope="module", params=["word", "bpe", "unigram", "char"])
+def model(request):
+    return model_of(request.param)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "T", "The soup", "The soup ", "the so", "We don'", "it cost 12.", "WAS", "zqx", "The café", "\n", " ",
+             "x" * 60, "東京", "\ud800", "soup\n\n", "soup (", "İ", "Phoenix. "],
+)  # fmt: skip
+def test_intervals_fill_the_interval_of_the_text(model, text):
+    found = intervals(model, text, stars=3)
+    assert all(type(each.probability) is float for each in found), "NumPy's numbers are no JSON"
+    assert sum(each.probability for each in found) == pytest.approx(1, abs=1e-12)
+    assert len({(each.kind, each.symbol) for each in found}) == len(found)
+    if any(each.kind == "other" for each in found):
+        inside = intervals(model, text, stars=3, other=True)
+        assert sum(each.probability for each in inside) == pytest.approx(1, abs=1e-12)
+        assert all(not each.symbol.isascii() for each in inside)
+
+
+def test_a_text_of_characters_takes_its_code_length():
+    model = model_of("char", TEXTS[:1])  # no character is made of bytes that mean nothing alone
+    for text in ("The soup.", "so we went back,", ""):
+        assert bits_to_write(model, text, 4) == pytest.approx(model.score_text(text, 4).nats / math.log(2), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "text", ["The soup was great, so we went back.", "In Phoenix we don't eat (soup)!", "The café is"]
+)
+def test_a_text_of_known_words_takes_its_code_length(text):
+    model = model_of("word")
+    score = model.score_text(text, 2)
+    bits = bits_to_write(model, text, 2)
+    assert bits == pytest.approx(score.nats / math.log(2), rel=0.005)
+    assert bits <= score.nats / math.log(2) + 1e-6, "a word that is also spelled can only be more probable"
+
+
+def test_unknown_words_take_the_price_of_their_letters():
+    model = model_of("word", lowercase=False)
+    score = model.score_text("The sweet soup was went", 2)
+    assert score.oov == 1
+    spelling = model.vocabulary.word_unit.spelling
+    p = {char: math.exp(-nats) for char, nats in spelling.characters.items() if not char.isspace()}
+    first, later = sum(p[char] for char in p if char.isalnum()), sum(p.values()) + math.exp(-spelling.end)
+    letters = spelling.nats("sweet") + math.log(first) + 5 * math.log(later)
+    bits = bits_to_write(model, "The sweet soup was went", 2)
+    assert bits == pytest.approx((score.nats + letters) / math.log(2), rel=0.005)
+    assert bits < (score.nats + spelling.nats("sweet")) / math.log(2), "characters that no word can have cost nothing"
+
+
+@pytest.mark.parametrize("unit", ["bpe", "unigram"])
+def test_a_text_of_parts_of_words_takes_at_most_the_code_length_of_its_usual_tokens(unit):
+    model = model_of(unit)
+    for text in ("The soup was great", "In Phoenix we"):
+        assert bits_to_write(model, text) <= model.score_text(text).nats / math.log(2) + 1e-6
+
+
+def test_intervals_inside_are_those_of_the_longer_text():
+    model = model_of("word")
+    found = intervals(model, "The soup was ", smallest=0.05)
+    inside = {each.symbol: each.children for each in found if each.children}
+    assert inside
+    assert set(inside) == {each.symbol for each in found if each.probability >= 0.05}
+    for symbol, children in inside.items():
+        again = {each.symbol: each.probability for each in intervals(model, "The soup was " + symbol)}
+        assert again == {each.symbol: each.probability for each in children}
+
+
+def test_letters_are_in_alphabetical_order_before_marks_and_the_end(model):
+    symbols = [each.symbol or each.kind for each in intervals(model, "The soup was ")]
+    letters = [symbol for symbol in symbols if len(symbol) == 1 and symbol.isalpha()]
+    assert symbols[: len(letters)] == sorted(letters, key=lambda char: (char.lower(), char))
+
+
+def test_what_cannot_be_written_is_refused():
+    with pytest.raises(ModelError, match="cannot follow"):
+        bits_to_write(model_of("char"), "soup\x07")
+    with pytest.raises(ModelError, match="smallest is 0"):
+        intervals(model_of("char"), "", smallest=0)
+    with pytest.raises(ModelError, match="stars is 9"):
+        intervals(model_of("char"), "", stars=9)

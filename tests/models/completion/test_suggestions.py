@@ -1,0 +1,211 @@
+"""Completions and next words against brute force over all token sequences."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from table_lm import TableLM, TableSpec
+
+from models.base import ModelError
+from models.bundles.bundle import Bundle
+from models.completion.suggestions import completions, next_words, suggest
+from models.specs import VocabularySpec
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import EOS, UNK, Vocabulary
+
+TEXTS = ["so so it is so", "it is to so its"] * 2
+WORDS = ["The soup was great, so we went back.", "In Phoenix we don't eat greasy soup.", "Greens! We went to Phoenix"]
+
+
+def letters_only(unit, texts=TEXTS, letters="soit ", seed=0):
+    """A model that writes short words of a few letters: all spellings that matter can be listed."""
+    vocabulary = Vocabulary.train(texts, VocabularySpec(unit=unit, size=300, min_count=1), NormalForm())
+    names = [vocabulary.token(i) if i > 8 else "" for i in range(vocabulary.size)]
+    usual = [1.0 if name and set(name) <= set(letters) else 0.0 for name in names]
+    usual[EOS], usual[names.index(" ")] = 2.0, 4.0
+    weights = np.exp(np.random.default_rng(seed).normal(size=(vocabulary.size + 1, vocabulary.size))) * usual
+    return Bundle(TableSpec(), vocabulary, TableLM.normalised(weights))
+
+
+def words(texts=WORDS, **options):
+    vocabulary = Vocabulary.train(texts, VocabularySpec(unit="word", size=400, min_count=1, **options), NormalForm())
+    return Bundle(TableSpec(), vocabulary, TableLM.random(vocabulary.size, 3))
+
+
+def sequences(bundle, last, longest, least=1e-9, target=""):
+    """Yield text, tokens and probability of every token sequence after token *last* that begins as *target* does."""
+    names = {i: bundle.vocabulary.token(i) for i in range(9, bundle.vocabulary.size)}
+    names = {i: name for i, name in names.items() if bundle.model.p_VV[:, i].any()}
+    waiting = [("", (last,), 1.0)]
+    while waiting:
+        text, ids, p = waiting.pop()
+        yield text, ids[1:], p
+        for i, name in names.items():
+            longer = p * bundle.model.p_VV[ids[-1], i]
+            fits = (text + name).startswith(target) or target.startswith(text + name)
+            if longer > least and len(text) < longest and fits:
+                waiting.append((text + name, (*ids, i), longer))
+
+
+def probability_of_beginning(bundle, last, beginning):
+    """Sum the token sequences of which the last token, and no earlier one, reaches the end of the beginning."""
+    total = 0.0
+    for text, ids, p in sequences(bundle, last, len(beginning), target=beginning):
+        before = "".join(bundle.vocabulary.token(i) for i in ids[:-1])
+        total += p if text.startswith(beginning) and len(before) < len(beginning) else 0.0
+    return total
+
+
+def probability_of_word(bundle, last, word):
+    """Sum the token sequences that spell a word, each followed by a token that does not continue it."""
+    ends_V = 1 - bundle.model.p_VV[:, bundle.vocabulary.word_part_V].sum(1)
+    found = sequences(bundle, last, len(word), target=word)
+    return sum(p * ends_V[ids[-1]] for text, ids, p in found if text == word)
+
+
+@pytest.mark.parametrize("unit", ["bpe", "unigram", "char"])
+@pytest.mark.parametrize(("context", "typed"), [("so", " i"), ("is", " s"), ("so", " so"), ("", "i"), ("so\n", "it")])
+def test_completions_are_summed_over_all_ways_to_cut_them_into_tokens(unit, context, typed):
+    model = letters_only(unit)
+    last = [*model.vocabulary.prefix(0), *model.vocabulary.encode(context)][-1]
+    whole = probability_of_beginning(model, last, typed)
+    found = completions(model, context + typed, k=4)
+    assert found.typed == typed.strip()
+    assert len(found.words) == 4
+    for word, p in found.words:
+        assert word.startswith(typed.strip())
+        spelled = probability_of_word(model, last, typed[: typed.startswith(" ")] + word)
+        assert p == pytest.approx(spelled / whole, rel=1e-6)
+    assert found.finished == pytest.approx(probability_of_word(model, last, typed) / whole, rel=1e-6)
+    assert sum(p for _, p in found.words) + found.rest == pytest.approx(1)
+
+
+@pytest.mark.parametrize("unit", ["bpe", "unigram", "char"])
+def test_no_unlisted_completion_is_more_probable_than_a_listed_one(unit):
+    model = letters_only(unit, seed=5)
+    last = [*model.vocabulary.prefix(0), *model.vocabulary.encode("so")][-1]
+    ends_V = 1 - model.model.p_VV[:, model.vocabulary.word_part_V].sum(1)
+    every = {}
+    for text, ids, p in sequences(model, last, 5, 1e-7, " i"):
+        if text.startswith(" i") and text.count(" ") == 1:
+            every[text[1:]] = every.get(text[1:], 0) + p * ends_V[ids[-1]]
+    best = sorted(every, key=every.get, reverse=True)[:3]
+    assert [word for word, _ in completions(model, "so i", k=3).words] == best
+
+
+@pytest.mark.parametrize("unit", ["bpe", "unigram", "char"])
+def test_after_a_space_a_word_is_given(unit):
+    model = letters_only(unit)
+    last = [*model.vocabulary.prefix(0), *model.vocabulary.encode("so so")][-1]
+    space = probability_of_beginning(model, last, " ")
+    for word, p in suggest(model, "so so ", k=3).words:
+        assert p == pytest.approx(probability_of_word(model, last, " " + word) / space, rel=1e-6)
+
+
+def test_completions_of_whole_words_are_the_models_probabilities():
+    model = words()
+    vocabulary, spelling = model.vocabulary, model.vocabulary.word_unit.spelling
+    p_V = model.model.p_VV[vocabulary.encode("was")[0]]
+    unknown = p_V[UNK] * math.exp(spelling.end - spelling.nats("gre"))
+    whole = unknown + sum(p_V[vocabulary.encode(word)[0]] for word in ("great", "greasy", "greens"))
+    found = suggest(model, "The soup was gre")
+    assert dict(found.words) == pytest.approx(
+        {word: p_V[vocabulary.encode(word)[0]] / whole for word in ("great", "greasy", "greens")}, rel=1e-5
+    )
+    assert found.rest == pytest.approx(unknown / whole, rel=1e-3)
+    assert found.typed == "gre"
+    assert found.finished == pytest.approx(unknown * math.exp(-spelling.end) / whole, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [("gre", "greens"), ("Gre", "Greens"), ("GRE", "GREENS"), ("ph", "Phoenix"), ("Pho", "Phoenix"), ("don'", "don't"),
+     ("don’", "don't"), ("DON'", "DON'T"), ("pHO", "pHOenix")],
+)  # fmt: skip
+def test_a_completion_has_the_usual_capitals_or_those_of_the_typist(typed, shown):
+    found = suggest(words(), f"We went, {typed}", k=20)
+    assert found.typed == typed
+    assert shown in dict(found.words)
+
+
+def test_a_vocabulary_that_keeps_case_completes_in_case():
+    model = words(lowercase=False)
+    assert [word for word, _ in suggest(model, "We went, Gre").words] == ["Greens"]
+    assert {word for word, _ in suggest(model, "We went, gre").words} == {"great", "greasy"}
+
+
+@pytest.mark.parametrize("typed", ["zqx", "greatx", "Ыж", "東京"])
+def test_an_unknown_beginning_gets_no_words(typed):
+    found = suggest(words(), f"The soup was {typed}", both=True)
+    assert (found.words, found.rest, found.typed) == ([], 1.0, typed)
+    assert found.otherwise.words, "the word may be finished: these are next words"
+
+
+def test_both_readings_of_a_whole_word_are_given():
+    model = words([*WORDS, "a wasp was here", "washed"])
+    read, again = suggest(model, "The soup was", both=True), suggest(model, "The soup was")
+    assert (again.words, again.finished, again.otherwise) == (read.words, read.finished, None)
+    assert read.words == next_words(model, "The soup was").words
+    assert read.otherwise == completions(model, "The soup was")
+    assert {"was", "wasp", "washed"} <= set(dict(read.otherwise.words))
+    assert read.finished == pytest.approx(dict(read.otherwise.words)["was"], rel=1e-2)
+
+
+def test_a_known_word_that_is_hardly_finished_is_completed():
+    model = words([*WORDS, "it is a typo: gre"])
+    weights = model.model.p_VV.copy()
+    weights[:, model.vocabulary.encode("gre")[0]] *= 1e-4
+    model = Bundle(TableSpec(), model.vocabulary, TableLM.normalised(weights))
+    assert suggest(model, "The soup was gre").typed == "gre"
+
+
+def test_a_space_at_the_end_rules_punctuation_out():
+    model = words()
+    vocabulary = model.vocabulary
+    p_V = model.model.p_VV[vocabulary.encode("was")[0]]
+    marks = [i for i in range(9, vocabulary.size) if not vocabulary.token(i)[0].isalnum()]
+    whole = 1 - p_V[[EOS, *marks]].sum()
+    with_space, without = dict(suggest(model, "The soup was ").words), dict(suggest(model, "The soup was").words)
+    assert with_space == pytest.approx({word: p / whole for word, p in without.items()}, rel=1e-6)
+    assert suggest(model, "The soup was\n").typed == ""
+
+
+def test_marks_can_be_suggested_too():
+    listed = dict(next_words(words(), "The soup was", k=400, marks=True).words)
+    assert {".", ",", "!"} <= set(listed)
+
+
+def test_a_server_reads_the_context_from_its_cache():
+    model = words()
+    asked = []
+
+    def read(ids):
+        asked.append(ids)
+        return torch.as_tensor(model.model.p_VV[[ids[-1]]]).log(), model.model.start(1)
+
+    cached, fresh = suggest(model, "The soup was gre", read=read), suggest(model, "The soup was gre")
+    assert dict(cached.words) == pytest.approx(dict(fresh.words), rel=1e-6)
+    assert asked == [[*model.vocabulary.prefix(0), *model.vocabulary.encode("The soup was")]]
+
+
+def test_bad_arguments_are_refused():
+    for ask in (suggest, next_words, completions):
+        with pytest.raises(ModelError, match="k is 0"):
+            ask(words(), "The", k=0)
+        with pytest.raises(ModelError, match="stars is 7"):
+            ask(words(), "The", stars=7)
+
+
+@pytest.mark.parametrize("unit", ["word", "bpe", "char"])
+@pytest.mark.parametrize(
+    "prompt", ["", " ", "\n", "'", "''", "the'", "1", "12.", "_", "_url_", "a_b", "\ud800", "é", "naïv", "👍", "x" * 50,
+               "İ", "ﬁ", "don''t", "a.m", "50%", "(", "so-", "￿", "\x00"],
+)  # fmt: skip
+def test_any_text_gets_an_answer_that_sums_to_one(unit, prompt):
+    model = words() if unit == "word" else letters_only(unit, letters="so it")
+    found = suggest(model, prompt, both=True)
+    for each in filter(None, (found, found.otherwise)):
+        assert sum(p for _, p in each.words) + each.rest == pytest.approx(1)
+        assert all(a[1] >= b[1] for a, b in pairwise(each.words))

@@ -1,0 +1,106 @@
+"""A registry in memory, and tiny models that write only the words of their own version."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from core.config.sections.serving import ServingConfig
+from models.base import FitContext
+from models.bundles.bundle import Bundle
+from models.ngram.lm import NGramLM
+from models.specs import NGramSpec, VocabularySpec
+from models.streams import TokenStream, write_stream
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import Vocabulary
+from serving.metrics import Metrics
+from serving.versions.source import Contents
+from serving.versions.versions import Versions
+
+FOODS = ("pizza", "soup", "salad", "burger", "tacos", "noodles", "waffles", "curry")
+TASTES = ("good", "cold", "great", "fine", "bad", "hot")
+
+
+def food_of(number: int) -> str:
+    """The word that only this version writes."""
+    return FOODS[(number - 1) % len(FOODS)]
+
+
+@cache
+def bundle_of(number: int) -> Bundle:
+    """A bigram model of six sentences about the food of a version."""
+    texts = [f"The {food_of(number)} was {taste} and the staff was friendly." for taste in TASTES]
+    vocabulary, spec = Vocabulary.train(texts, VocabularySpec(min_count=1), NormalForm()), NGramSpec(order=2)
+    reviews = pl.DataFrame({"review_id": texts, "text": texts}).with_columns(
+        stars=pl.lit(5, pl.Int8), bytes=pl.col("text").str.len_bytes() + 1
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        write_stream(Path(folder, "stream"), vocabulary, [reviews])
+        stream = TokenStream.open(Path(folder, "stream"))
+        model = NGramLM.fit(spec, vocabulary, stream, stream, FitContext(Path(folder))).model
+    return Bundle(spec, vocabulary, model, digest=f"{number:064d}", stars_prior=(0, 0, 0, 0, 0, 1.0))
+
+
+class MadeSource:
+    """A registry in memory: set `aliases`, and put what cannot be opened into `broken`."""
+
+    name = "reviewlm"
+
+    def __init__(self, **aliases: int) -> None:
+        self.aliases, self.count = dict(aliases), max(aliases.values(), default=1)
+        self.broken: dict[int, Exception] = {}
+        self.unreachable: Exception | None = None
+        self.make: Callable[[int], Bundle] = bundle_of
+        self.opened: list[int] = []
+        self.recorded: list[tuple[int, dict[str, float], int]] = []
+        self.open_gate = threading.Event()
+        self.open_gate.set()
+
+    def contents(self) -> Contents:
+        if self.unreachable:
+            raise self.unreachable
+        times = {number: datetime(2026, 11, number, tzinfo=UTC) for number in range(1, self.count + 1)}
+        return Contents(dict(self.aliases), times)
+
+    def record(self, number: int, figures: dict[str, float], step: int) -> None:
+        self.recorded.append((number, figures, step))
+
+    def open(self, number: int) -> Bundle:
+        self.open_gate.wait(10)
+        self.opened.append(number)
+        if number in self.broken:
+            raise self.broken[number]
+        return replace(self.make(number))
+
+    def card(self, number: int) -> dict[str, Any]:
+        return {"verdict": f"version {number}", "rules": [], "figures": [], "history": []}
+
+
+def made_versions(source: MadeSource, **settings: object) -> Versions:
+    """Versions of a source, which look at it only when the test says so."""
+    options = ServingConfig.model_validate({"poll_seconds": 3_600, "threads": 1, **settings})
+    return Versions(source, options, Metrics())
+
+
+def running(versions: Versions) -> AbstractContextManager[Versions]:
+    """Start versions, and close them at the end of the block."""
+    import contextlib
+
+    @contextlib.contextmanager
+    def started():
+        versions.start()
+        try:
+            yield versions
+        finally:
+            versions.close()
+
+    return started()

@@ -1,0 +1,131 @@
+"""The page in a real browser: typing, accepting, streaming, comparing, surprisal, Dasher, card, errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from chromium import PROGRAM, Chromium
+from made_versions import MadeSource, bundle_of, food_of
+from served import answering
+
+from models.bundles.bundle import Bundle
+from models.tokens.vocabulary import Vocabulary
+
+pytestmark = [pytest.mark.long, pytest.mark.skipif(PROGRAM is None, reason="there is no Chromium")]
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    browser = Chromium(tmp_path_factory.mktemp("profile"))
+    try:
+        yield browser
+    finally:
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Chromium) -> Iterator[Chromium]:
+    with answering(MadeSource(champion=1, challenger=2)) as (address, _):
+        browser.complaints.clear()
+        browser.open(address)
+        yield browser
+        assert browser.complaints == []
+
+
+def test_a_word_is_typed_completed_and_accepted(page: Chromium) -> None:
+    page.run("document.getElementById('write-text').focus()")
+    page.press(f"The {food_of(1)[:2]}")
+    page.until(f"document.querySelector('#offers button')?.textContent.startsWith('{food_of(1)}')")
+    page.press("Tab")
+    page.until(f"document.getElementById('write-text').value === 'The {food_of(1)}'")
+    page.until("document.getElementById('write-keys').textContent === "
+               "'9 characters with 7 keys: 22 % of the keys saved'")  # fmt: skip
+    page.press("Escape")
+    page.press("Tab")
+    assert page.run("document.activeElement.id") != "write-text", "the keyboard is not caught in the field"
+
+
+def test_a_review_is_streamed(page: Chromium) -> None:
+    page.click("#tab-generate")
+    page.fill("#generate-form [name=prompt]", "The")
+    page.click("#generate-form button")
+    page.until("document.getElementById('generate-state').textContent.startsWith('reviewlm/1: ended after')")
+    assert page.text("generated").startswith(f"The {food_of(1)}")
+
+
+def test_two_versions_write_side_by_side(page: Chromium) -> None:
+    page.click("#tab-compare")
+    page.fill("#compare-form [name=prompt]", "The")
+    page.fill("[name=second]", "reviewlm@challenger")
+    page.click("#compare-form button")
+    page.until("document.getElementById('compare-state').textContent.includes('differ')")
+    assert (page.text("first-name"), page.text("second-name")) == ("reviewlm@champion", "reviewlm@challenger")
+    assert page.text("first-text").startswith(f"The {food_of(1)}")
+    assert page.text("second-text").startswith(f"The {food_of(2)}")
+
+
+def test_surprising_tokens_are_coloured_and_explained(page: Chromium) -> None:
+    page.click("#tab-surprisal")
+    page.fill("#surprisal-text", f"The {food_of(1)} was {HOSTILE}")
+    page.click("#surprisal-form button")
+    page.until("document.querySelectorAll('#heat span').length > 3")
+    assert page.run("document.querySelectorAll('#heat img').length") == 0, "a text stays text"
+    assert page.text("heat") == f"The {food_of(1)} was {HOSTILE}", "unknown words are shown as they are written"
+    page.click("#heat span", f" {food_of(1)}")
+    assert page.text("alternatives").startswith(f"“{food_of(1)}”")
+    assert "Expected:" in page.text("alternatives")
+    assert "open bits per byte" in page.text("surprisal-sum")
+
+
+def test_a_text_is_written_with_boxes(page: Chromium) -> None:
+    page.click("#tab-dasher")
+    for char in "The":
+        page.click("#dasher-buttons button", f"{char} ")
+    assert page.text("dasher-text") == "The"
+    assert "bits of pointing for 3 characters" in page.text("dasher-bits")
+    page.click("#dasher-back")
+    assert page.text("dasher-text") == "Th"
+
+
+def test_the_card_is_shown(page: Chromium) -> None:
+    page.click("#tab-card")
+    page.until("document.getElementById('card-body').textContent.includes('version 1')")
+
+
+def test_an_error_is_said_and_gone_after_the_next_success(page: Chromium) -> None:
+    page.click("#tab-surprisal")
+    page.fill("#surprisal-text", "  ")
+    page.click("#surprisal-form button")
+    page.until("document.getElementById('error').textContent === 'Give a text of one word or more.'")
+    page.fill("#surprisal-text", "The")
+    page.click("#surprisal-form button")
+    page.until("document.getElementById('error').hidden")
+
+
+@pytest.mark.parametrize("name", ["write", "generate", "compare", "surprisal", "dasher", "card"])
+def test_the_page_fits_a_telephone(browser: Chromium, name: str) -> None:
+    with answering(MadeSource(champion=1)) as (address, _):
+        browser.open(address, width=390)
+        browser.click(f"#tab-{name}")
+        assert browser.run("document.documentElement.scrollWidth") <= 390
+
+
+def test_words_of_the_model_stay_text(browser: Chromium) -> None:
+    source = MadeSource(champion=1)
+    source.make = lambda number: hostile_bundle()
+    with answering(source) as (address, _):
+        browser.open(address)
+        browser.run("document.getElementById('write-text').focus()")
+        browser.press("The ")
+        browser.until("document.getElementById('offers').textContent.includes('onerror')")
+        assert browser.run("document.querySelectorAll('#offers img').length") == 0
+
+
+def hostile_bundle() -> Bundle:
+    """A model one of whose words is HTML."""
+    bundle = bundle_of(1)
+    text = bundle.vocabulary.to_json().replace(f'"{food_of(1)}"', f'"a{HOSTILE}"')
+    return replace(bundle, vocabulary=Vocabulary.from_json(text))

@@ -1,0 +1,217 @@
+"""`reviewlm serve` answers with the registered champion, follows the registry, and refuses what would not be safe."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from made_versions import bundle_of, food_of
+
+from core.access_tokens import FILE, add_token
+from core.config.presets import load_config
+from core.config.run_config import RunConfig
+from core.errors import BundleError, ConfigError, ReviewLMError, Unreadable
+from core.processes import interrupts
+from models.bundles.bundle import save_bundle
+from serving import server
+from tests.command_line import call
+from tests.tracking.made_registry import register
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCAL = ("serving.port=0", "serving.poll_seconds=0.05", "serving.threads=1", "execution.device=cpu")
+
+
+def version(home: Path, number: int, *aliases: str) -> Path:
+    """Register a version with a real bundle, and return the folder of the bundle."""
+    home.mkdir(exist_ok=True)
+    folder = register(home, load_config("small"), number, aliases) / "artifacts" / "bundle"
+    bundle = bundle_of(number)
+    save_bundle(folder, bundle.spec, bundle.vocabulary, bundle.model, [("The food was good.", 5)], {})
+    return folder
+
+
+def move(home: Path, alias: str, number: int) -> None:
+    with closing(sqlite3.connect(home / "mlflow.db")) as database, database:
+        database.execute("UPDATE registered_model_aliases SET version = ? WHERE alias = ?", (number, alias))
+
+
+@contextmanager
+def served(*settings: str) -> Iterator[httpx.Client]:
+    """Serve in a thread; end it as a signal would."""
+    config = load_config("small", [*LOCAL, *settings])
+    listener, ready = server.listening(config), threading.Event()
+    thread = threading.Thread(target=server.serve, args=(config, listener, lambda version: ready.set()), daemon=True)
+    thread.start()
+    assert ready.wait(30)
+    stop = interrupts._process.stop
+    try:
+        with httpx.Client(base_url=server.address_of(listener), timeout=30) as client:
+            yield client
+    finally:
+        assert stop is not None
+        stop()
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def until(holds: Callable[[], bool]) -> None:
+    over = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < over
+        time.sleep(0.02)
+
+
+def test_the_champion_of_the_registry_answers_and_its_changes_are_followed(own_home: Path) -> None:
+    version(own_home, 1, "champion")
+    version(own_home, 2, "challenger")
+    damaged = version(own_home, 3)
+    next(damaged.glob("*.npy")).write_bytes(b"no table")
+    with served() as client:
+
+        def champion() -> str:
+            return str(client.get("/readyz").json()["champion"])
+
+        assert champion() == "reviewlm/1"
+        move(own_home, "champion", 2)
+        until(lambda: champion() == "reviewlm/2")
+        told = client.post("/v1/completions", json={"prompt": "The", "max_tokens": 9}).json()
+        assert (told["model"], food_of(2) in told["choices"][0]["text"]) == ("reviewlm/2", True)
+        move(own_home, "champion", 3)
+        until(lambda: bool(client.get("/readyz").json()["refused"]))
+        (refused,) = client.get("/readyz").json()["refused"]
+        assert (refused["version"], "is damaged" in refused["why"]) == ("reviewlm/3", True)
+        assert champion() == "reviewlm/2"
+        move(own_home, "champion", 1)
+        until(lambda: champion() == "reviewlm/1")
+
+
+def test_without_a_champion_it_says_what_to_do(own_home: Path) -> None:
+    version(own_home, 1)
+    config = load_config("small", LOCAL)
+    with closing(server.listening(config)) as listener, pytest.raises(BundleError, match="has no champion"):
+        server.serve(config, listener, lambda version: None)
+
+
+def test_a_port_that_is_taken_and_an_address_of_another_machine_are_told() -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(ReviewLMError, match="The port is in use"):
+            server.listening(load_config("small", [f"serving.port={port}"]))
+    with pytest.raises(ReviewLMError, match="cannot listen on this address"):
+        server.listening(load_config("small", ["serving.host=192.0.2.1", "serving.port=0"]))
+
+
+def test_beyond_this_machine_tokens_are_needed_unless_the_user_wants_none(own_home: Path, tmp_path: Path) -> None:
+    def config(*settings: str) -> RunConfig:
+        return load_config("small", ["serving.host=0.0.0.0", *settings])
+
+    server.require_safe(load_config("small"), False)
+    server.require_safe(config(), True)
+    with pytest.raises(ConfigError, match="Everyone who reaches this address"):
+        server.require_safe(config(), False)
+    with pytest.raises(Unreadable):
+        server.require_safe(config(f"serving.tokens={tmp_path / 'none.json'}"), True)
+    add_token(own_home / FILE, "ci")
+    server.require_safe(config(), False)
+    assert server.token_file(load_config("small")) == own_home / FILE
+
+
+def test_a_home_with_tokens_answers_only_them(own_home: Path) -> None:
+    version(own_home, 1, "champion")
+    token = add_token(own_home / FILE, "ci")
+    with served() as client:
+        assert client.post("/suggest", json={"prompt": "The"}).status_code == 401
+        headers = {"Authorization": f"Bearer {token}"}
+        assert client.post("/suggest", json={"prompt": "The"}, headers=headers).status_code == 200
+
+
+def test_the_command_refuses_before_it_listens(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    done = call(monkeypatch, capfd, "serve", "--host", "0.0.0.0", "--json")
+    assert (done.code, done.facts["error"]["kind"]) == (2, "ConfigError")
+    assert "--without-tokens" in done.facts["error"]["remedy"]
+    done = call(monkeypatch, capfd, "serve", "--port", "0", "--json")
+    assert (done.code, done.facts["error"]["kind"]) == (7, "BundleError")
+
+
+def test_tokens_are_made_listed_and_removed(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    made = call(monkeypatch, capfd, "tokens", "add", "ci", "--json").facts
+    assert made["token"].startswith("rlm_")
+    listed = call(monkeypatch, capfd, "tokens", "list", "--json").facts["tokens"]
+    assert [row["name"] for row in listed] == ["ci"]
+    assert made["token"] not in json.dumps(listed)
+    assert call(monkeypatch, capfd, "tokens", "remove", "ci").code == 0
+    assert call(monkeypatch, capfd, "tokens", "remove", "ci").code == 3
+
+
+class Process:
+    """`reviewlm serve` as a user starts it."""
+
+    def __init__(self, home: Path, *options: str) -> None:
+        sets = [word for setting in LOCAL for word in ("--set", setting)]
+        command = [sys.executable, "-m", "reviewlm.cli", "serve", *sets, *options, "--json"]
+        environment = {**os.environ, "REVIEWLM_HOME": str(home), "PYTHONPATH": str(ROOT)}
+        pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        self.process = subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)
+        assert self.process.stdout is not None
+        self.told = json.loads(self.process.stdout.readline())
+        self.client = httpx.Client(base_url=self.told["address"], timeout=60)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_requests_in_progress_finish_and_ends_all_workers(
+    own_home: Path, workers: int, number: int
+) -> None:
+    version(own_home, 1, "champion")
+    started = Process(own_home, "--workers", str(workers))
+    assert started.told == {"address": started.told["address"], "workers": workers, "model": "reviewlm/1"}
+    body = {"prompt": "The", "max_tokens": 4_000, "n": 60, "stream": True, "temperature": 2.0}
+    with started.client.stream("POST", "/v1/completions", json=body) as answer:
+        lines = answer.iter_lines()
+        next(lines)
+        started.process.send_signal(number)
+        assert list(lines)[-2:] == ["data: [DONE]", ""]
+    assert started.process.wait(30) == 128 + number
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{started.told['address']}/healthz")
+
+
+@pytest.mark.long
+def test_a_worker_that_is_killed_is_started_again_and_the_figures_are_of_all(own_home: Path) -> None:
+    import psutil
+
+    version(own_home, 1, "champion")
+    started = Process(own_home, "--workers", "2")
+    try:
+        until(lambda: len(psutil.Process(started.process.pid).children()) == 2)
+        children = psutil.Process(started.process.pid).children()
+        until(lambda: started.client.get("/healthz").status_code == 200)
+        children[0].kill()
+        until(lambda: bool(set(psutil.Process(started.process.pid).children()) - set(children)))
+        address = f"{started.told['address']}/suggest"  # requests wait while no worker is ready
+        answered = [httpx.post(address, json={"prompt": "The"}, timeout=60) for _ in range(30)]
+        assert {answer.status_code for answer in answered} == {200}
+        figures = httpx.get(f"{started.told['address']}/metrics").text
+        assert 'reviewlm_requests_total{route="/suggest",status="200"} 30.0' in figures
+    finally:
+        started.process.kill()
+        started.process.wait()
+    until(lambda: not [one for one in children if one.is_running() and one.status() != psutil.STATUS_ZOMBIE])

@@ -1,0 +1,42 @@
+"""Collect what the registry records about a version, for a page."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from core.errors import ReviewLMError
+from tracking.registry.registry import Registry
+from tracking.registry.versions import entries_of
+from tracking.tags import FAMILY_TAG, OUTCOME, REASON, RULE, SINCE, VERSION_ADAPTATION
+
+if TYPE_CHECKING:
+    from tracking.runs.runs import Tracker
+
+FACT = re.compile(r"^- ([^:\n]{1,60}): (.{1,400})$", re.MULTILINE)
+"""A line of a version's description that states a fact of the decision."""
+DIGESTS = frozenset({"challenger", "champion", "test set", "scores"})
+"""Facts that name things by their digests; the rest are figures."""
+HISTORY = 50
+"""Decisions that a card shows at most, the newest first."""
+
+
+def recorded_card(tracker: Tracker, name: str, number: int) -> dict[str, Any]:
+    """Return the gate's verdict on a version with its rules and figures, and the decisions about all versions.
+
+    Raises:
+        TrackingUnavailable: The registry cannot be read.
+        ReviewLMError: There is no such version.
+    """
+    entry = next((one for one in entries_of(tracker, name) if int(one.version) == number), None)
+    if entry is None:
+        raise ReviewLMError("There is no such version", where=f"{name}/{number}")
+    tags, description = dict(entry.tags), entry.description or ""
+    rules = [(key.removeprefix(RULE), *said.partition(": ")[::2]) for key, said in tags.items() if key.startswith(RULE)]
+    return {
+        "verdict": ": ".join(filter(None, (tags.get(OUTCOME), tags.get(REASON)))),
+        "family": tags.get(FAMILY_TAG, ""), "adaptation": tags.get(VERSION_ADAPTATION, ""), "since": tags.get(SINCE),
+        "rules": [{"rule": rule, "outcome": outcome, "why": why} for rule, outcome, why in rules],
+        "figures": [{"name": name, "value": value} for name, value in FACT.findall(description) if name not in DIGESTS],
+        "history": Registry(tracker, name).decisions()[:HISTORY],
+    }  # fmt: skip
