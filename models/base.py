@@ -19,7 +19,7 @@ import numpy as np
 if TYPE_CHECKING:  # n-gram models do not need torch, and it takes seconds to import
     import torch
 
-    from .ngram.engine import Engine
+    from .ngram.engine import ShardEngine
 
 INTERFACE = 1
 """Version of the protocol below. A bundle with a newer number is refused."""
@@ -154,7 +154,7 @@ class FitContext:
     threads: int = 1
     report: Callable[[FitProgress], None] = lambda progress: None
     parts: Mapping[str, Path] = field(default_factory=dict)
-    engine: Engine | None = None
+    engine: ShardEngine | None = None
     init_weights: Path | None = None
     rank: int = 0
     ranks: int = 1

@@ -9,8 +9,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BELOW = {
-    "reviewlm": {"flows", "course", "tasks", "corpus", "evaluation", "data_checks", "tracking", "core", "models"},
+    "reviewlm": {
+        "serving", "flows", "course", "tasks", "corpus", "evaluation", "data_checks", "tracking", "core", "models",
+    },
     "flows": {"tasks", "core"},
+    "serving": {"tasks", "tracking", "core", "models"},
     "tasks": {"corpus", "evaluation", "data_checks", "tracking", "core", "models"},
     "course": {"evaluation", "models"},
     "tracking": {"evaluation", "core", "models"},
@@ -28,7 +31,7 @@ HOMES = {
     "mlflow": {"tracking"},
     "great_expectations": {"data_checks"},
     "fastapi": {"serving"},
-    "torch": {"models", "course"},
+    "torch": {"models", "serving", "course"},
     "optuna": {"tasks"},
     "jinja2": {"evaluation", "data_checks"},
 }

@@ -23,7 +23,7 @@ ADVANCE = 0.602
 
 
 @dataclass(frozen=True)
-class Piece:
+class PlacedText:
     """A text with its line, its column and the level of a token; level None for a heading."""
 
     line: int
@@ -60,23 +60,23 @@ def surprisal_figure(readings: Sequence[TokenSurprisals], review_ids: Sequence[s
     return figure
 
 
-def _pieces(readings: Sequence[TokenSurprisals], review_ids: Sequence[str]) -> Iterator[Piece]:
+def _pieces(readings: Sequence[TokenSurprisals], review_ids: Sequence[str]) -> Iterator[PlacedText]:
     """Yield the legend, headings and tokens, wrapped into lines."""
     column = 0
     for level, text in enumerate(LEGEND):
         short = text.partition(" (")[0]
-        yield Piece(0, column, short, level)
+        yield PlacedText(0, column, short, level)
         column += len(short) + 2
     line = 2
     for number, passages in enumerate(heat_map(readings, review_ids).reviews, 1):
         for passage in passages:
-            yield Piece(line, 0, f"Review {number}, {passage.model}", None)
+            yield PlacedText(line, 0, f"Review {number}, {passage.model}", None)
             line, column = line + 1, 0
             for token in passage.tokens:
                 text = "".join(token.lines)
                 column += len(token.before) if column else 0
                 if column and column + len(text) > COLUMNS:
                     line, column = line + 1, 0
-                yield Piece(line, column, text, token.level)
+                yield PlacedText(line, column, text, token.level)
                 column += len(text)
             line += 2

@@ -18,7 +18,7 @@ from ..threads import THREADS, ordered
 from .counting.memory import give_back
 
 
-class Engine(Protocol):
+class ShardEngine(Protocol):
     """An executor of shards."""
 
     def share(self, array: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from ..specs import NGramSpec
 from .counting.array_allocator import ArrayAllocator
 from .counting.counts import Documents, NGramCounts
 from .counting.memory import require_memory
-from .engine import Engine
+from .engine import ShardEngine
 from .pruning.prune import drop, keep, kept_by_count, kept_by_words, thresholds
 from .pruning.relative_entropy import observed_history, prune_by_entropy
 from .smoothing.by_context import pieces
@@ -50,7 +50,7 @@ def fit_tables(
     held_out: Documents | None = None,
     padded_vocabulary: int = 0,
     precision: Precision = "double",
-    engine: Engine | None = None,
+    engine: ShardEngine | None = None,
     allowed_V: np.ndarray | None = None,
 ) -> FittedTables:
     """Estimate the model of a spec without the n-grams that are too rare or change the perplexity too little.

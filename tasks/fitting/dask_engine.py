@@ -99,7 +99,7 @@ def require_dask() -> None:
 
 
 class DaskEngine:
-    """Engine that runs shards on the workers of a Dask cluster; see `models.ngram.engine.Engine`.
+    """Engine that runs shards on the workers of a Dask cluster; see `models.ngram.engine.ShardEngine`.
 
     Args:
         client: Dask client, connected to the scheduler.

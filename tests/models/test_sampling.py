@@ -13,7 +13,8 @@ from table_lm import HistoryLM, TableLM, TableSpec, always_ends
 
 from models.base import ModelError
 from models.bundles.bundle import Bundle
-from models.sampling import BATCH, filter_logp, generate, pick, suggest
+from models.sampling import filter_logp, generate, pick, suggest
+from models.sampling.generation import BATCH
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import BOS, CONTEXT_IDS, EOS, STARS, UNK, Vocabulary
@@ -197,7 +198,7 @@ def test_a_text_is_the_same_alone_and_in_any_crowd(bundle, table, monkeypatch):
     assert len({len(text) for text in crowd}) > 10  # they leave the batch at different times
     assert generate(model, 3, **options) == crowd[:3]
     for batch in (1, 7):
-        monkeypatch.setattr("models.sampling.BATCH", batch)
+        monkeypatch.setattr("models.sampling.generation.BATCH", batch)
         assert generate(model, BATCH + 40, **options) == crowd
 
 

@@ -19,7 +19,7 @@ from typing import Protocol
 import numpy as np
 
 from ...base import ModelError
-from ..engine import Engine, Threads
+from ..engine import ShardEngine, Threads
 from ..lookup import NONE, Followers, follow
 from .array_allocator import ArrayAllocator
 from .memory import memory_plan
@@ -144,7 +144,7 @@ def count_ngrams(
     memory_limit: int | None = None,
     folder: Path | None = None,
     threads: int | None = None,
-    engine: Engine | None = None,
+    engine: ShardEngine | None = None,
 ) -> NGramCounts:
     """Count all n-grams of 1 to *order* tokens.
 
@@ -188,7 +188,7 @@ def count_ngrams(
 
 
 def _longer(
-    windows: SortedWindows, row_T: np.ndarray, last: int, engine: Engine, allocator: ArrayAllocator
+    windows: SortedWindows, row_T: np.ndarray, last: int, engine: ShardEngine, allocator: ArrayAllocator
 ) -> Iterator[OrderCounts]:
     """Count orders 2 … N.
 

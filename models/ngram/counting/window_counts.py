@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..engine import Engine
+from ..engine import ShardEngine
 from ..lookup import Followers, row_type, word_type
 from .array_allocator import ArrayAllocator
 from .windows import Text, deal, first_words, shard_words, sort_shard
@@ -107,7 +107,7 @@ class WindowRows(NamedTuple):
     begins_M: np.ndarray
 
 
-def sort_windows(text: Text, most: int, engine: Engine, allocator: ArrayAllocator) -> SortedWindows:
+def sort_windows(text: Text, most: int, engine: ShardEngine, allocator: ArrayAllocator) -> SortedWindows:
     """Sort all windows of a text, in shards of at most *most* windows each (more if one first word has more)."""
     text = replace(text, code_T=engine.share(text.code_T), length_T=engine.share(text.length_T))
     windows_V = first_words(text)
@@ -147,7 +147,7 @@ def _new(shared_P: np.ndarray, length_P: np.ndarray, order: int) -> np.ndarray:
 
 
 def count_order(
-    windows: SortedWindows, order: int, row_T: np.ndarray, longer_T: np.ndarray | None, engine: Engine,
+    windows: SortedWindows, order: int, row_T: np.ndarray, longer_T: np.ndarray | None, engine: ShardEngine,
     allocator: ArrayAllocator,
 ) -> WindowRows:
     """Count the n-grams of one order.

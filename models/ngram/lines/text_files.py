@@ -18,7 +18,7 @@ from ...atomic_files import not_written
 from ...base import ModelError
 from ...specs import NGramSpec
 from ..counting.counts import count_ngrams
-from ..engine import Engine, Threads
+from ..engine import ShardEngine, Threads
 from ..fitting import fit_tables, make_spec, require_options
 from ..smoothing.methods import SCORES_ONLY, tunes
 from ..tables import Precision
@@ -39,7 +39,7 @@ def fit_lines(
     precision: Precision = "double",
     folder: Path | None = None,
     threads: int | None = None,
-    engine: Engine | None = None,
+    engine: ShardEngine | None = None,
     allowed: Collection[str] | None = None,
 ) -> tuple[LineLM, dict[str, Any]]:
     """Fit a model of lines: count, estimate and prune.
@@ -86,7 +86,7 @@ def fit_text(
     memory_limit: int | None = None,
     folder: Path | None = None,
     threads: int | None = None,
-    engine: Engine | None = None,
+    engine: ShardEngine | None = None,
     limit_vocabulary: Path | None = None,
     **options: Any,
 ) -> dict[str, Any]:

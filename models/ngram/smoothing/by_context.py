@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..counting.counts import NGramCounts
-from ..engine import Engine
+from ..engine import ShardEngine
 from ..lookup import Followers
 
 NGRAMS = 1 << 18
@@ -46,7 +46,7 @@ Work = Callable[[ContextBlock], tuple[np.ndarray, np.ndarray]]
 
 
 def estimate_order(
-    counts: NGramCounts, order: int, p_below: np.ndarray, work: Work, engine: Engine, precision: str = "double"
+    counts: NGramCounts, order: int, p_below: np.ndarray, work: Work, engine: ShardEngine, precision: str = "double"
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Estimate an order block by block.
 

@@ -36,7 +36,7 @@ from functools import partial
 import numpy as np
 
 from ..counting.counts import NGramCounts
-from ..engine import Engine, Threads
+from ..engine import ShardEngine, Threads
 from ..lookup import NONE
 from .by_context import ContextBlock, estimate_order, pieces
 from .estimate import FALLBACK, Discounts, Estimate, order_discounts
@@ -56,7 +56,7 @@ def estimate(
     kept: Sequence[np.ndarray] | None = None,
     padded_vocabulary: int = 0,
     precision: str = "double",
-    engine: Engine | None = None,
+    engine: ShardEngine | None = None,
     interpolate_unigrams: bool = True,
 ) -> Estimate:
     """Estimate p and back-off weight of every counted n-gram, in float64.

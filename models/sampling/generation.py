@@ -1,4 +1,4 @@
-"""Generate whole reviews by sampling, and suggest next words, from any language model."""
+"""Generate whole reviews by sampling from any language model."""
 
 from __future__ import annotations
 
@@ -11,12 +11,9 @@ from zlib import crc32
 import numpy as np
 import torch
 
-from .base import LanguageModel, ModelError
-from .bundles.bundle import Bundle, require_stars
-from .suggestions import Suggestions, suggest
-from .tokens.vocabulary import CONTEXT_IDS, EOS, UNK, Vocabulary, page
-
-__all__ = ["Suggestions", "filter_logp", "generate", "pick", "stream", "suggest"]
+from ..base import LanguageModel, ModelError
+from ..bundles.bundle import Bundle, require_stars
+from ..tokens.vocabulary import CONTEXT_IDS, EOS, UNK, Vocabulary, page
 
 BATCH = 64
 """Texts generated in one batch."""

@@ -1,0 +1,9 @@
+"""Sample text from any language model: options, filters of a distribution, whole reviews, reviews piece by piece."""
+
+from __future__ import annotations
+
+from ..suggestions import Suggestions, suggest
+from .generation import filter_logp, generate, pick, stream, write_tokens
+from .options import Sampling
+
+__all__ = ["Sampling", "Suggestions", "filter_logp", "generate", "pick", "stream", "suggest", "write_tokens"]

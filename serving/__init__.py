@@ -1,0 +1,1 @@
+"""Serve registered models: engine, versions, HTTP interface, page."""

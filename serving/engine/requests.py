@@ -1,0 +1,180 @@
+"""Define what the engine is asked for and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from models.base import ModelError
+from models.bundles.bundle import require_stars
+from models.sampling import Sampling
+from models.sampling.options import require_whole
+
+Finish = Literal["stop", "length"]
+Reason = Literal["cancelled", "deadline", "slow reader", "closed", "failed"]
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One text to generate. Checked when it is made, so that a bad one never reaches the queue.
+
+    Args:
+        prompt: The beginning of the text.
+        stars: Rating 0 (unknown) to 5; None draws one from the shares of the training reviews.
+        number: The text's number i of n. The text depends only on (seed, number), rating and prompt.
+        max_tokens: Maximum number of tokens after the prompt.
+        sampling: How tokens are drawn.
+        seed: Seed of the random stream.
+        stop: Strings that end the text; the text ends before the first of them.
+        logprobs: Report each token's log-probability, and this number of the most probable tokens beside it; None
+            reports none.
+        echo: Give the prompt back as the first piece (with its tokens' log-probabilities, if `logprobs` is set).
+        seconds: Deadline, counted from `Engine.submit`; None: none.
+        exact: Compute in float32, so that the text is the one of `models.sampling.generate` and of the command line.
+            False permits the engine's fast numbers (int8), whose texts have the same quality but differ.
+
+    Raises:
+        ModelError: kind "input": a value is out of its range.
+    """
+
+    prompt: str = ""
+    stars: int | None = None
+    number: int = 0
+    max_tokens: int = 300
+    sampling: Sampling = field(default_factory=Sampling)
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+    logprobs: int | None = None
+    echo: bool = False
+    seconds: float | None = None
+    exact: bool = True
+
+    def __post_init__(self) -> None:
+        require_stars(self.stars)
+        require_whole("max_tokens", self.max_tokens, 1)
+        require_whole("seed", self.seed, 0)
+        require_whole("number", self.number, 0)
+        if self.logprobs is not None:
+            require_whole("logprobs", self.logprobs, 0)
+        if not all(isinstance(string, str) and string for string in self.stop):
+            raise ModelError("stop holds an empty string; each stop string must have at least one character", "input")
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """One token of the answer, with the model's own log-probability, before the sampling options.
+
+    Args:
+        text: What the token adds to the text.
+        logprob: Natural logarithm; None for the first token of an echoed prompt, which nothing predicts.
+        offset: Where `text` begins in the answer, in characters.
+        top: The most probable tokens and their log-probabilities, most probable first.
+    """
+
+    text: str
+    logprob: float | None
+    offset: int
+    top: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Part of an answer; all pieces' `text` together are the answer.
+
+    Args:
+        text: Text since the piece before; may be empty, for a token may still change what it adds.
+        tokens: The tokens since the piece before, if log-probabilities were asked for.
+        finish: On the last piece: "stop" (the model's end of text, or a stop string) or "length"; None before.
+        prompt_tokens: Tokens of the prompt; on the last piece, else 0.
+        completion_tokens: Tokens that were generated, the end of text included; on the last piece, else 0.
+    """
+
+    text: str
+    tokens: tuple[TokenLogprob, ...] = ()
+    finish: Finish | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def and_then(self, later: Piece) -> Piece:
+        """Return this piece and the one after it as one."""
+        return Piece(
+            self.text + later.text, self.tokens + later.tokens, later.finish, later.prompt_tokens,
+            later.completion_tokens,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class EngineLimits:
+    """How much an engine takes on.
+
+    Args:
+        live: Texts that are generated at the same time.
+        queue: Texts that wait for a place; more are refused (`Busy`).
+        prefill_tokens: Prompt tokens that are read between two steps; more stalls the live texts for longer.
+        cache_megabytes: Largest size of the saved states of prefixes.
+        cache_seconds: A saved state that was not used for this long is dropped.
+        buffer_tokens: Tokens that may wait for a slow reader; then the text is given up ("slow reader").
+        threads: Threads of matrix products.
+    """
+
+    live: int = 64
+    queue: int = 256
+    prefill_tokens: int = 64
+    cache_megabytes: float = 64.0
+    cache_seconds: float = 600.0
+    buffer_tokens: int = 4_096
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class EngineFigures:
+    """What an engine does now and has done, for metrics. Counts go up from its start.
+
+    Args:
+        alive: Whether its thread runs.
+        live: Texts that are generated now.
+        queued: Texts that wait.
+        steps: Steps of the model, each one token for every live text of a group.
+        tokens: Tokens generated.
+        prefill_tokens: Prompt tokens read by the model.
+        cached_tokens: Prompt tokens that a saved state made it unnecessary to read.
+        finished: Ended texts by finish reason, or by reason of `StreamEnded`.
+        jobs: Jobs done (suggestions, scores).
+        step_seconds: Seconds spent in steps.
+        busy_seconds: Seconds not spent waiting for work.
+        cache_bytes: Size of the saved states.
+        cache_entries: Number of saved states.
+        numbers: Number format of the texts that need not be exact: "int8" or "float32".
+    """
+
+    alive: bool
+    live: int = 0
+    queued: int = 0
+    steps: int = 0
+    tokens: int = 0
+    prefill_tokens: int = 0
+    cached_tokens: int = 0
+    finished: Mapping[str, int] = field(default_factory=dict)
+    jobs: int = 0
+    step_seconds: float = 0.0
+    busy_seconds: float = 0.0
+    cache_bytes: int = 0
+    cache_entries: int = 0
+    numbers: str = "float32"
+
+
+class Busy(Exception):
+    """The queue is full. `retry_after`: estimated seconds until there is a place."""
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(f"the queue is full; try again in {retry_after:.0f} s")
+        self.retry_after = retry_after
+
+
+class StreamEnded(Exception):
+    """A text ended without a finish reason; *reason* says why, the message explains it."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
