@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..suggestions import Suggestions, suggest
-from .generation import filter_logp, generate, pick, stream, write_tokens
+from .filters import filter_logp, pick
+from .generation import generate, stream
 from .options import Sampling
 
-__all__ = ["Sampling", "Suggestions", "filter_logp", "generate", "pick", "stream", "suggest", "write_tokens"]
+__all__ = ["Sampling", "Suggestions", "filter_logp", "generate", "pick", "stream", "suggest"]

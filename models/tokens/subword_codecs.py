@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Container, Iterable, Mapping, Sequence
+from codecs import getincrementaldecoder
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,11 @@ class LosslessUnit:
         """Return the text of the ids; bytes that are not a whole character are left out. *before* has no effect."""
         raw = b"".join(self._entries[i - FIRST] for i in ids if i >= FIRST)
         return raw.decode("utf-8", "ignore")
+
+    def writer(self, before: str = "") -> Callable[[int], str]:
+        """Return a function that takes the ids of a text one by one, and returns the characters that each completes."""
+        decoder = getincrementaldecoder("utf-8")("ignore")
+        return lambda token: decoder.decode(self._entries[token - FIRST]) if token >= FIRST else ""
 
     def entry(self, token: int) -> bytes:
         """Return the bytes of the entry."""

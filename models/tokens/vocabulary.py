@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -166,6 +166,13 @@ class Vocabulary:
                 units ignore it.
         """
         return self._unit.decode((int(i) for i in ids), before)
+
+    def writer(self, before: str = "") -> Callable[[int], str]:
+        """Return a function that takes the ids of a text one by one, and returns what each adds to the text.
+
+        All that it returns for some ids is `decode(ids, before)`.
+        """
+        return self._unit.writer(before)
 
     def token(self, token: int) -> str:
         """Return the name of one entry, for tables."""

@@ -7,7 +7,7 @@ text and encoding other text always agree, and the spelling of an unknown word i
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -142,9 +142,13 @@ class WordUnit:
 
     def decode(self, ids: Iterable[int], before: str = "") -> str:
         """Return the text that continues *before*; special tokens are left out."""
+        return "".join(map(self.writer(before), ids))
+
+    def writer(self, before: str = "") -> Callable[[int], str]:
+        """Return a function that takes the ids of a text one by one, and returns what each adds to the text."""
         writer = Writer(self._casing, self._fold)
         writer.read(_end_of_page(before[-200:], self._fold), spaced=before[-1:].isspace())
-        return "".join(writer.write(self._words[i - FIRST]) for i in ids if i >= FIRST)
+        return lambda token: writer.write(self._words[token - FIRST]) if token >= FIRST else ""
 
     def entry(self, token: int) -> bytes:
         """Return the entry as it is in the vocabulary, in UTF-8."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...base import ModelError
 from .line_lm import LineLM
-from .text_corpus import BEGIN, UNK, LineCorpus
+from .text_corpus import BEGIN, END, UNK, LineCorpus
 
 if TYPE_CHECKING:
     import torch
@@ -52,16 +52,21 @@ def write_lines(
     Raises:
         ModelError: A parameter is out of its range, or `<s>` or `</s>` is in the prompt; kind "input".
     """
-    from ...sampling import write_tokens
+    from ...sampling.batch import SampledText, TextBatch
+    from ...sampling.options import Sampling
 
     if n < 1 or max_tokens < 1:
         raise ModelError(f"n is {n}, max_tokens is {max_tokens}; both must be at least 1", kind="input")
+    sampling = Sampling(temperature, top_k, top_p)
     uniforms_BT = np.random.default_rng(seed).random((max_tokens, n)).T
-    lines = [prompt.split() for _ in range(n)]
-    filters = temperature, top_k, top_p
-    for row, token in write_tokens(model, *_read(model, prompt, n), uniforms_BT, filters, (UNK, BEGIN)):
-        lines[row].append(model.words[token])
-    return [" ".join(words) for words in lines]
+    batch: TextBatch[SampledText] = TextBatch(model.step, (UNK, BEGIN))
+    texts = [SampledText(sampling, iter(uniforms_T.tolist()), []) for uniforms_T in uniforms_BT]
+    batch.join(texts, *_read(model, prompt, n))
+    lines = {id(text): prompt.split() for text in texts}
+    for text, token in batch.write(max_tokens):
+        if token != END:
+            lines[id(text)].append(model.words[token])
+    return [" ".join(words) for words in lines.values()]
 
 
 def _read(model: LineLM, prompt: str, streams: int) -> tuple[torch.Tensor, NGramState]:

@@ -1,0 +1,146 @@
+"""Generate several texts side by side, one token of each per step of the model; texts may join and leave between steps.
+
+A text's tokens depend only on its own distribution and its own random numbers, never on its neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+from zlib import crc32
+
+import numpy as np
+import torch
+
+from ..bundles.bundle import Bundle, require_stars
+from ..tokens.vocabulary import CONTEXT_IDS, EOS, UNK, page
+from .filters import allowed, pick, sampled_logp
+from .options import Sampling, require_whole
+
+Step = Callable[[np.ndarray, Any], tuple[torch.Tensor, Any]]
+NOT_WRITTEN = frozenset({UNK, *CONTEXT_IDS})
+
+
+@dataclass
+class SampledText:
+    """One text while it is generated.
+
+    Args:
+        sampling: How its tokens are drawn.
+        uniforms: A number in [0, 1) for each token.
+        ids: Its tokens so far, the prompt's included, without those of `Vocabulary.prefix`.
+        ended: Set it to let the text leave its batch.
+    """
+
+    sampling: Sampling
+    uniforms: Iterator[float]
+    ids: list[int]
+    ended: bool = False
+
+
+Text = TypeVar("Text", bound=SampledText)
+
+
+class TextBatch(Generic[Text]):
+    """Texts that share each step of a model.
+
+    Args:
+        step: `LanguageModel.step`.
+        never: Ids that are not written.
+    """
+
+    def __init__(self, step: Step, never: Collection[int] = NOT_WRITTEN) -> None:
+        self._step, self._never = step, torch.tensor(sorted(never))
+        self.texts: list[Text] = []
+        self.logp_BV = torch.empty(0, 0)
+        self._state: Any = None
+
+    def join(self, texts: Sequence[Text], logp_BV: torch.Tensor, state: Any) -> None:
+        """Add texts whose prefixes were read: the distributions of their next tokens, and the state."""
+        if not self.texts:
+            self.texts, self.logp_BV, self._state = list(texts), logp_BV, state
+        else:
+            self.texts += texts
+            self.logp_BV = torch.cat([self.logp_BV, logp_BV])
+            self._state = type(state).join([self._state, state])
+
+    def draw(self) -> np.ndarray:
+        """Return the next token of each text; texts with equal options are filtered together."""
+        groups: dict[Sampling, list[int]] = {}
+        for row, text in enumerate(self.texts):
+            groups.setdefault(text.sampling, []).append(row)
+        ids_B = np.empty(len(self.texts), np.int64)
+        for sampling, rows in groups.items():
+            logp_BV = self.logp_BV if len(groups) == 1 else self.logp_BV[rows]
+            uniforms_B = np.array([next(self.texts[row].uniforms) for row in rows])
+            possible_BV = allowed(
+                logp_BV, self._never.to(logp_BV.device), sampling, [self.texts[row].ids for row in rows]
+            )
+            ids_B[rows] = pick(sampled_logp(possible_BV, sampling), uniforms_B)
+        return ids_B
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Remove all other texts, so that the model has less to compute."""
+        if len(rows) == len(self.texts):
+            return
+        self.texts = [self.texts[row] for row in rows]
+        self.logp_BV = self.logp_BV[list(rows)]
+        self._state = self._state.take(rows) if rows else None
+
+    def advance(self, ids_B: np.ndarray) -> None:
+        """Read the next token of each text."""
+        for text, token in zip(self.texts, ids_B.tolist(), strict=True):
+            text.ids.append(token)
+        self.logp_BV, self._state = self._step(ids_B, self._state)
+
+    def write(self, most: int) -> Iterator[tuple[Text, int]]:
+        """Yield at most *most* tokens of each text, position by position, until all have ended."""
+        for left in reversed(range(most)):
+            ids_B = self.draw()
+            yield from zip(self.texts, ids_B.tolist(), strict=True)
+            ends_B = (ids_B == EOS) | [text.ended or not left for text in self.texts]
+            self.keep(np.flatnonzero(~ends_B).tolist())
+            if not self.texts:
+                break
+            self.advance(ids_B[~ends_B])
+
+    def state_of(self, row: int) -> Any:
+        """Return the model's state after the tokens of one text."""
+        return self._state.take([row])
+
+
+def prefix_of(bundle: Bundle, prompt: str, stars: int) -> list[int]:
+    """Return the tokens that a model reads before it writes."""
+    return [*bundle.vocabulary.prefix(stars), *bundle.vocabulary.encode(page(bundle.vocabulary, prompt)).tolist()]
+
+
+def rating_of(bundle: Bundle, stars: int | None, seed: int, number: int) -> int:
+    """Return the rating of text *number*: *stars*, or one drawn from the shares of the training reviews.
+
+    Raises:
+        ModelError: kind "input": the rating is not valid.
+    """
+    require_stars(stars)
+    if stars is not None:
+        return stars
+    ends = np.cumsum(bundle.stars_prior)
+    uniform = np.random.default_rng([seed, number]).random()
+    return int(np.searchsorted(ends, uniform * ends[-1], side="right"))
+
+
+def uniforms_of(seed: int, number: int, stars: int, prompt: str) -> Iterator[float]:
+    """Yield the random numbers of one text.
+
+    The seed includes the rating and the prompt: texts that differ only in them would otherwise soon be the same.
+    """
+    require_whole("seed", seed, 0)
+    draws = np.random.default_rng([seed, number, stars, crc32(prompt.encode())])
+    while True:
+        yield draws.random()
+
+
+def read_prefix(model: Any, ids_BT: np.ndarray, state: Any) -> Any:
+    """Return the state after reading tokens; `advance` reads without scoring, where a model has it."""
+    advance = getattr(model, "advance", None)
+    return model.score(ids_BT, state)[1] if advance is None else advance(ids_BT, state)

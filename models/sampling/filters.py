@@ -1,0 +1,143 @@
+"""Change a distribution by the sampling options, and draw from it by inversion of its distribution function.
+
+Every row is treated alone, so a row's result does not depend on the rest of its batch.
+Shapes: see `models/base.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import astuple
+from math import log
+
+import numpy as np
+import torch
+
+from ..tokens.vocabulary import EOS
+from .options import Sampling
+
+HEADS = (64, 1024)
+"""Numbers of best entries in which the nucleus (top-p) is searched before all entries are ranked."""
+
+
+def allowed(
+    logp_BV: torch.Tensor, never: torch.Tensor, sampling: Sampling, texts: Sequence[Sequence[int]] = ()
+) -> torch.Tensor:
+    """Return the distribution without some tokens, and with the options that depend on the text so far.
+
+    A row without any other token gets `<eos>`.
+
+    Args:
+        logp_BV: Log-probabilities.
+        never: Ids that are not written.
+        sampling: Its repetition penalty and `no_repeat_ngram_size` take effect here.
+        texts: The tokens of each row's text so far; only needed for these two options.
+    """
+    logp_BV = logp_BV.index_fill(1, never, -torch.inf)
+    if sampling.repetition_penalty != 1 or sampling.no_repeat_ngram_size:
+        for row, text in enumerate(texts):
+            _without_repeats(logp_BV[row], np.asarray(text, np.int64), sampling)
+    none_left_B = torch.isneginf(logp_BV.amax(1))
+    if bool(none_left_B.any()):
+        logp_BV[none_left_B, EOS] = 0.0
+    return logp_BV
+
+
+def _without_repeats(logp_V: torch.Tensor, text: np.ndarray, sampling: Sampling) -> None:
+    """Write the penalised log-probabilities over one row."""
+    if sampling.repetition_penalty != 1 and len(text):
+        seen = torch.from_numpy(np.unique(text)).to(logp_V.device)
+        logp_V[seen] *= sampling.repetition_penalty
+    size = sampling.no_repeat_ngram_size
+    if 0 < size <= len(text):
+        windows = np.lib.stride_tricks.sliding_window_view(text, size)
+        repeats = (windows[:, :-1] == text[len(text) - size + 1 :]).all(1)
+        logp_V[torch.from_numpy(windows[repeats, -1]).to(logp_V.device)] = -torch.inf
+
+
+def filter_logp(
+    logp_BV: torch.Tensor, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0,
+    typical_p: float = 1.0,
+) -> torch.Tensor:  # fmt: skip
+    """Return log-probabilities after temperature, top-k, top-p, min-p and typical-p, in this order, normalised again.
+
+    Entries that are as good as the last kept entry are kept too. Otherwise the choice between equal entries would
+    depend on the device. Temperature 0 gives probability 1 to the most probable entry (of equals, the first).
+
+    Args:
+        logp_BV: Log-probabilities, normalised or not.
+        temperature: Divides the log-probabilities.
+        top_k: 0 keeps all.
+        top_p: 1 keeps all.
+        min_p: 0 keeps all.
+        typical_p: 1 keeps all.
+
+    Raises:
+        ModelError: kind "input": a parameter is out of its range.
+    """
+    Sampling(temperature, top_k, top_p, min_p, typical_p)
+    size = logp_BV.shape[1]
+    if temperature == 0:
+        positions = torch.arange(size, device=logp_BV.device)
+        first_B1 = torch.where(logp_BV == logp_BV.amax(1, keepdim=True), positions, size).amin(1, keepdim=True)
+        return torch.full_like(logp_BV, -torch.inf).scatter_(1, first_B1, 0.0)
+    # Relative to the largest, so that no temperature can push all of them to -inf.
+    logp_BV = torch.log_softmax((logp_BV - logp_BV.amax(1, keepdim=True)) / temperature, 1)
+    if 0 < top_k < size:
+        logp_BV = _keep(logp_BV, logp_BV >= logp_BV.topk(top_k).values[:, -1:])
+    if top_p < 1:
+        logp_BV = _keep(logp_BV, logp_BV >= _floor_of_share(logp_BV, logp_BV, top_p))
+    if min_p > 0:
+        logp_BV = _keep(logp_BV, logp_BV >= logp_BV.amax(1, keepdim=True) + log(min_p))
+    if typical_p < 1:
+        surprise_BV = -logp_BV
+        entropy_B1 = (logp_BV.exp() * surprise_BV.masked_fill(torch.isposinf(surprise_BV), 0.0)).sum(1, keepdim=True)
+        nearness_BV = -(surprise_BV - entropy_B1).abs()
+        logp_BV = _keep(logp_BV, nearness_BV >= _floor_of_share(nearness_BV, logp_BV, typical_p))
+    return logp_BV
+
+
+def sampled_logp(logp_BV: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+    """Return `filter_logp` with the options of *sampling*."""
+    return filter_logp(logp_BV, *astuple(sampling)[:5])
+
+
+def _keep(logp_BV: torch.Tensor, kept_BV: torch.Tensor) -> torch.Tensor:
+    return torch.log_softmax(logp_BV.masked_fill(~kept_BV, -torch.inf), 1)
+
+
+def _floor_of_share(merit_BV: torch.Tensor, logp_BV: torch.Tensor, share: float) -> torch.Tensor:
+    """Return the merit of the last entry that is needed to reach a share of probability, best first (B, 1).
+
+    Ranking all entries is slow and seldom needed: rank only the best ones, and more of them where those do not reach
+    the share.
+    """
+    floor_B1 = torch.empty_like(merit_BV[:, :1])
+    rows = torch.arange(len(merit_BV), device=merit_BV.device)
+    for width in (*(head for head in HEADS if head < merit_BV.shape[1]), merit_BV.shape[1]):
+        ranked, order = merit_BV[rows].topk(width)
+        ends = logp_BV[rows].gather(1, order).exp().cumsum(1, dtype=torch.float64)
+        enough = (ends[:, -1] >= share) | (width == merit_BV.shape[1])
+        # An entry is needed if the entries before it do not reach the share yet.
+        needed = 1 + (ends[:, :-1] < share).sum(1, keepdim=True)
+        floor_B1[rows[enough]] = ranked.gather(1, needed - 1)[enough]
+        rows = rows[~enough]
+        if not len(rows):
+            break
+    return floor_B1
+
+
+def pick(logp_BV: torch.Tensor, uniforms_B: np.ndarray) -> np.ndarray:
+    """Return one token of each row (int64) by inversion of its cumulative distribution function.
+
+    `torch.multinomial` is ten times slower on a [64, V] matrix, and its random stream depends on the batch.
+
+    Args:
+        logp_BV: Log-probabilities.
+        uniforms_B: Numbers in [0, 1).
+    """
+    ends_BV = logp_BV.exp().cumsum(1, dtype=torch.float64)
+    targets_B1 = torch.as_tensor(uniforms_B, dtype=torch.float64, device=logp_BV.device)[:, None] * ends_BV[:, -1:]
+    # An entry of probability 0 ends where the entry before it ends, so a search with "right" never returns it.
+    ids = torch.searchsorted(ends_BV, targets_B1, right=True)[:, 0]
+    return ids.clamp(max=logp_BV.shape[1] - 1).cpu().numpy()

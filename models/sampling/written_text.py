@@ -1,0 +1,53 @@
+"""Turn tokens into text one by one, and end the text at a stop string."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..tokens.vocabulary import Vocabulary
+
+
+class WrittenText:
+    """The text of one generation after its prompt.
+
+    Args:
+        vocabulary: Of the tokens.
+        prompt: The text before; it decides about the first space and capital.
+        stop: Strings that end the text.
+
+    Attributes:
+        stopped: Whether a stop string has ended the text.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, prompt: str, stop: Sequence[str] = ()) -> None:
+        self._write = vocabulary.writer(prompt)
+        self._at_margin = not prompt or prompt[-1].isspace()
+        self._stop, self._held = tuple(stop), ""
+        self._longest = max(map(len, self._stop), default=0)
+        self.stopped = False
+
+    def add(self, token: int) -> str:
+        """Return the text that is certain now: what may become a stop string is held back."""
+        text = self._write(token)
+        if self._at_margin:
+            text = text.lstrip()
+            self._at_margin = not text
+        if not self._stop or self.stopped:
+            return "" if self.stopped else text
+        self._held += text
+        places = [place for place in map(self._held.find, self._stop) if place >= 0]
+        if places:
+            sure, self._held, self.stopped = self._held[: min(places)], "", True
+            return sure
+        most = min(len(self._held), self._longest - 1)
+        begun = next((n for n in range(most, 0, -1) if self._begins_stop(self._held[-n:])), 0)
+        sure, self._held = self._held[: len(self._held) - begun], self._held[len(self._held) - begun :]
+        return sure
+
+    def _begins_stop(self, end: str) -> bool:
+        return any(string.startswith(end) for string in self._stop)
+
+    def end(self) -> str:
+        """Return what was held back, for the text ends here."""
+        rest, self._held = self._held, ""
+        return rest
