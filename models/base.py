@@ -119,6 +119,16 @@ class LanguageModel(Protocol):
         ...
 
 
+def read_on(model: Any, ids_BT: np.ndarray, state: Any) -> Any:
+    """Return the state after reading T tokens of each stream.
+
+    A model may have a method `advance` that reads without scoring. Then the state does not depend on the batch nor on
+    where the text is cut, to the bit; with `score` it does not but for rounding.
+    """
+    advance = getattr(model, "advance", None)
+    return model.score(ids_BT, state)[1] if advance is None else advance(ids_BT, state)
+
+
 @dataclass(frozen=True)
 class FitProgress:
     """A progress report of a fit: `step` and `total` in tokens, figures by name."""

@@ -29,7 +29,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from ..base import FitContext, FitResult, ModelError
+from ..base import FitContext, FitResult, ModelError, read_on
 from ..mixture.attribution import Attribution, attribution_of
 from ..mixture.parts import Part, journal_tuning, load_parts, open_parts, read_facts, save_parts, write_facts
 from ..mixture.spec import CacheSpec
@@ -132,6 +132,11 @@ class CacheLM:
         flat, where = mixed_BV.view(-1), torch.from_numpy(where_M).to(logp_BV.device)
         flat[where] = torch.logaddexp(flat[where], share_M)
         return mixed_BV
+
+    def advance(self, ids_BT: np.ndarray, state: CacheState) -> CacheState:
+        """Read T tokens of each stream without scoring them."""
+        ids_BL = np.concatenate([state.recent_BK, np.asarray(ids_BT, np.int64)], 1)
+        return CacheState(read_on(self.model, ids_BT, state.part), self._after(ids_BL))
 
     def score(self, ids_BT: np.ndarray, state: CacheState) -> tuple[np.ndarray, CacheState]:
         """Read T tokens of each stream; see `LanguageModel.score`. Compares each token with the K before it."""

@@ -18,7 +18,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 import torch
 
-from ..base import FitContext, FitResult, ModelError
+from ..base import FitContext, FitResult, ModelError, read_on
 from ..streams import TokenStream
 from ..tokens.vocabulary import CONTEXT_IDS, Vocabulary
 from .attribution import Attribution, attribution_of
@@ -104,6 +104,11 @@ class MixtureLM(ABC):
     @abstractmethod
     def score(self, ids_BT: np.ndarray, state: MixtureState) -> tuple[np.ndarray, MixtureState]:
         """Read T tokens of each stream; see `LanguageModel.score`."""
+
+    def advance(self, ids_BT: np.ndarray, state: MixtureState) -> MixtureState:
+        """Read T tokens of each stream without scoring them."""
+        states = zip(self.models, state.parts, strict=True)
+        return MixtureState(tuple(read_on(model, ids_BT, own) for model, own in states))
 
     @abstractmethod
     def attribute(self, ids_BT: np.ndarray, state: MixtureState) -> tuple[Attribution, MixtureState]:

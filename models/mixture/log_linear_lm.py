@@ -51,6 +51,10 @@ class LogLinearMixture(MixtureLM):
         mixed_BV -= log_z_B[:, None]
         return mixed_BV, MixtureState(states, log_z_B.double().cpu().numpy())
 
+    def advance(self, ids_BT: np.ndarray, state: MixtureState) -> MixtureState:
+        """Read T tokens of each stream without scoring them; the last one by a step, which finds log Z."""
+        return self.step(ids_BT[:, -1], super().advance(ids_BT[:, :-1], state))[1] if ids_BT.shape[1] else state
+
     def score(self, ids_BT: np.ndarray, state: MixtureState) -> tuple[np.ndarray, MixtureState]:
         """Read T tokens of each stream; see `LanguageModel.score`. Cost: the parts' scores plus T steps."""
         found, after = self.attribute(ids_BT, state)

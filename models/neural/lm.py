@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -34,6 +35,7 @@ from .training.checkpoint import fill_network, stored_once
 if TYPE_CHECKING:
     from ..streams import TokenStream
     from ..tokens.vocabulary import Vocabulary
+    from .inference.reader import Reader
 
 NeuralSpec = RecurrentSpec | NPLMSpec
 WEIGHTS = "weights.safetensors"
@@ -76,6 +78,8 @@ class NeuralLM:
     def __init__(self, spec: NeuralSpec, network: Network, vocabulary_size: int) -> None:
         self.spec, self.network, self.vocabulary_size = spec, network.eval(), vocabulary_size
         self.device = next(network.parameters()).device
+        self._reader: Reader | None = None
+        self._without_reader = False
 
     @classmethod
     @abstractmethod
@@ -90,9 +94,41 @@ class NeuralLM:
 
     @torch.no_grad()
     def step(self, ids_B: np.ndarray, state: NeuralState) -> tuple[Tensor, NeuralState]:
-        """Read one token of each stream; see `LanguageModel.step`."""
-        features_BTE, network = self.network(self.ids_tensor(ids_B)[:, None], state.network)
-        return self.network.output.logp(features_BTE[:, 0]), NeuralState(network, features_BTE[:, 0])
+        """Read one token of each stream; see `LanguageModel.step`.
+
+        On the CPU, a stream's result is the same to the bit in any batch (`inference/reader.py`). The weights are
+        packed at the first call; they must not change afterwards.
+        """
+        reader = self.reader()
+        read, logp = (self.network, self.network.output.logp) if reader is None else (reader.read, reader.logp)
+        features_BTE, network = read(self.ids_tensor(ids_B)[:, None], state.network)
+        return logp(features_BTE[:, 0]), NeuralState(network, features_BTE[:, 0])
+
+    @torch.no_grad()
+    def advance(self, ids_BT: np.ndarray, state: NeuralState) -> NeuralState:
+        """Read T tokens of each stream without scoring them; the same to the bit as T steps."""
+        return self.features(ids_BT, state)[1] if ids_BT.shape[1] else state
+
+    @torch.no_grad()
+    def features(self, ids_BT: np.ndarray, state: NeuralState) -> tuple[Tensor, NeuralState]:
+        """Return the features that predict each of T tokens, T at least 1, and the state after them."""
+        reader = self.reader()
+        return self._features(self.ids_tensor(ids_BT), state, self.network if reader is None else reader.read)
+
+    def reader(self) -> Reader | None:
+        """Return the packed form of the network that steps use; None where there is none (GPU, normalised cells)."""
+        from .inference.reader import reader_for
+
+        if self._reader is None and not self._without_reader:
+            self._reader = reader_for(self.network)
+            self._without_reader = self._reader is None
+        return self._reader
+
+    def with_reader(self, reader: Reader) -> Self:
+        """Return a model that shares this one's weights, but whose steps use another reader."""
+        other = copy(self)
+        other._reader = reader
+        return other
 
     @torch.no_grad()
     def score(self, ids_BT: np.ndarray, state: NeuralState) -> tuple[np.ndarray, NeuralState]:
@@ -137,9 +173,11 @@ class NeuralLM:
                 logp_MV = self.network.output.logp(before_BTE[text_M, position_M])
                 yield Predictions(text_M, begin + position_M, logp_MV.cpu().numpy())
 
-    def _features(self, read_BT: Tensor, state: NeuralState) -> tuple[Tensor, NeuralState]:
+    def _features(
+        self, read_BT: Tensor, state: NeuralState, read: Callable[..., tuple[Tensor, NetworkState]] | None = None
+    ) -> tuple[Tensor, NeuralState]:
         """Return the features that predict each of T tokens (B, T, E), T at least 1, and the state after them."""
-        after_BTE, network = self.network(read_BT, state.network)
+        after_BTE, network = (read or self.network)(read_BT, state.network)
         before_BTE = torch.cat([state.features_BE[:, None], after_BTE[:, :-1]], 1)
         # A copy: a view would keep the features of all T tokens for as long as the state is kept.
         return before_BTE, NeuralState(network, after_BTE[:, -1].clone())

@@ -56,16 +56,20 @@ class NPLMNetwork(Network):
 
         Under "bf16" the hidden layer runs in bfloat16 while training.
         """
+        x_BTF, after = self.inputs(ids_BT, state)
+        bf16 = self.products == "bf16"
+        with torch.autocast(ids_BT.device.type, torch.bfloat16, enabled=bf16):
+            h_BTH = self.dropout(torch.tanh(self.hidden(x_BTF))).to(x_BTF.dtype)
+        return torch.cat([x_BTF, h_BTH], -1) if self.direct else h_BTH, after
+
+    def inputs(self, ids_BT: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
+        """Return the features of the last n words at each position (B, T, n E), and the state after the last one."""
         past_BS = torch.cat([state[0].T, ids_BT], 1)
         words_BTn = past_BS.unfold(1, self.context, 1).flip(-1)
         seen_BTn = (words_BTn == BOS).cumsum(-1) > 0
         x_BTF = self.embedding(words_BTn.masked_fill(seen_BTn, BOS)).flatten(2)
-        bf16 = self.products == "bf16"
-        with torch.autocast(ids_BT.device.type, torch.bfloat16, enabled=bf16):
-            h_BTH = self.dropout(torch.tanh(self.hidden(x_BTF))).to(x_BTF.dtype)
-        features_BTE = torch.cat([x_BTF, h_BTH], -1) if self.direct else h_BTH
         kept = past_BS.shape[1] - (self.context - 1)
-        return features_BTE, (past_BS[:, kept:].T.contiguous(),)
+        return x_BTF, (past_BS[:, kept:].T.contiguous(),)
 
 
 class NPLM(NeuralLM):

@@ -102,7 +102,7 @@ class RecurrentNetwork(Network):
         *memory, stars_1B = state
         keep_BT = self._kept(ids_BT)
         stars_BT = stars_so_far(ids_BT, stars_1B[0], keep_BT)
-        x_BTE = self.input_dropout(self._inputs(ids_BT, stars_BT))
+        x_BTE = self.input_dropout(self.inputs(ids_BT, stars_BT))
         after = []
         with torch.autocast(ids_BT.device.type, torch.bfloat16, enabled=bf16):
             for index, layer in enumerate(self.layers):
@@ -128,7 +128,7 @@ class RecurrentNetwork(Network):
         keep_BT = ids_BT != BOS
         return None if bool(keep_BT.all()) else keep_BT
 
-    def _inputs(self, ids_BT: Tensor, stars_BT: Tensor) -> Tensor:
+    def inputs(self, ids_BT: Tensor, stars_BT: Tensor) -> Tensor:
         """Return the embeddings of the words, plus the stars' with `condition_on_stars`; some words may be dropped."""
         # One look-up for both: its backward pass writes a gradient matrix of all V rows.
         ids_2BT = torch.stack([ids_BT, stars_BT]) if self.condition_on_stars else ids_BT[None]

@@ -138,9 +138,3 @@ def uniforms_of(seed: int, number: int, stars: int, prompt: str) -> Iterator[flo
     draws = np.random.default_rng([seed, number, stars, crc32(prompt.encode())])
     while True:
         yield draws.random()
-
-
-def read_prefix(model: Any, ids_BT: np.ndarray, state: Any) -> Any:
-    """Return the state after reading tokens; `advance` reads without scoring, where a model has it."""
-    advance = getattr(model, "advance", None)
-    return model.score(ids_BT, state)[1] if advance is None else advance(ids_BT, state)

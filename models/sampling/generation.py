@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..base import read_on
 from ..bundles.bundle import Bundle
 from ..tokens.vocabulary import EOS
-from .batch import SampledText, TextBatch, prefix_of, rating_of, read_prefix, uniforms_of
+from .batch import SampledText, TextBatch, prefix_of, rating_of, uniforms_of
 from .options import Sampling, require_whole
 from .written_text import WrittenText
 
@@ -118,7 +119,7 @@ def _read(bundle: Bundle, prefixes: list[list[int]]) -> tuple[torch.Tensor, obje
     """Read prefixes of one length, equal ones only once; return the distributions of the next token and the state."""
     distinct = sorted(set(map(tuple, prefixes)))
     ids_BT = np.array(distinct, np.int64)
-    state = read_prefix(bundle.model, ids_BT[:, :-1], bundle.model.start(len(distinct)))
+    state = read_on(bundle.model, ids_BT[:, :-1], bundle.model.start(len(distinct)))
     logp_BV, state = bundle.model.step(ids_BT[:, -1], state)
     rows = [distinct.index(tuple(prefix)) for prefix in prefixes]
     return logp_BV[rows], state.take(rows)

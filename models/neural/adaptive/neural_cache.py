@@ -123,6 +123,13 @@ class NeuralCacheLM(CacheLM):
         amount_BK = share_BK * weights_BP[:, 1:]
         return self._written_over(logp_BV, weights_BP[:, 0], amount_BK, after.recent_BK), after
 
+    def advance(self, ids_BT: np.ndarray, state: NeuralCacheState) -> NeuralCacheState:  # type: ignore[override]
+        """Read T tokens of each stream without scoring them."""
+        if not ids_BT.shape[1]:
+            return state
+        before_BTE, part = self.network_model.features(ids_BT, state.part)
+        return self._after_reading(self._memory(np.asarray(ids_BT, np.int64), before_BTE, state), part)
+
     def evidence(  # type: ignore[override]
         self, ids_BT: np.ndarray, state: NeuralCacheState
     ) -> tuple[np.ndarray, np.ndarray, NeuralCacheState]:

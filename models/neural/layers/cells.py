@@ -66,7 +66,12 @@ def elman_cell(
 
 
 def gru_cell(
-    a_BG: Tensor, state: NetworkState, W_GH: Tensor, b_G: Tensor, affine: Affine = matmul_affine
+    a_BG: Tensor,
+    state: NetworkState,
+    W_GH: Tensor,
+    b_G: Tensor,
+    affine: Affine = matmul_affine,
+    sigmoid: Activation = torch.sigmoid,
 ) -> NetworkState:
     """Take one step of the gated recurrent unit in the form of cuDNN and torch; gates in the order r, z, n.
 
@@ -79,12 +84,15 @@ def gru_cell(
     h_{t−1} for all three gates. As in Cho's paper, z keeps the old state. Chung et al. (2014) define the update gate u
     the other way round, h_t = u ∘ n_t + (1 − u) ∘ h_{t−1}, so u = 1 − z: u = 0, that is z = 1, leaves the state exactly
     as it was.
+
+    Args:
+        sigmoid: Implementation of σ; does not change the result beyond rounding.
     """
     (h_BH,) = state
     a_r, a_z, a_n = a_BG.chunk(3, dim=-1)
     past_r, past_z, past_n = affine(h_BH, W_GH, b_G).chunk(3, dim=-1)
-    r_BH = torch.sigmoid(a_r + past_r)
-    z_BH = torch.sigmoid(a_z + past_z)
+    r_BH = sigmoid(a_r + past_r)
+    z_BH = sigmoid(a_z + past_z)
     n_BH = torch.tanh(a_n + r_BH * past_n)
     return ((1 - z_BH) * n_BH + z_BH * h_BH,)
 
@@ -127,6 +135,7 @@ def lstm_cell(
     b_G: Tensor,
     affine: Affine = matmul_affine,
     f: Activation = torch.tanh,
+    sigmoid: Activation = torch.sigmoid,
 ) -> NetworkState:
     """Take one step of the LSTM (Hochreiter & Schmidhuber 1997) with the forget gate of Gers et al. (2000).
 
@@ -144,11 +153,12 @@ def lstm_cell(
 
     Args:
         f: The function applied to the cell state before it is read; not tanh in `layer_norm.py`.
+        sigmoid: See `gru_cell`.
     """
     h_BH, c_BH = state
     write, keep, new, read = (a_BG + affine(h_BH, W_GH, b_G)).chunk(4, dim=-1)
-    c_BH = torch.sigmoid(keep) * c_BH + torch.sigmoid(write) * torch.tanh(new)
-    return torch.sigmoid(read) * f(c_BH), c_BH
+    c_BH = sigmoid(keep) * c_BH + sigmoid(write) * torch.tanh(new)
+    return sigmoid(read) * f(c_BH), c_BH
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,161 @@
+"""Read tokens with a fitted network, one position after another, with products of the caller's choice.
+
+It computes what `Network.forward` and `OutputLayer.logp` compute, up to rounding. But the result for a stream depends
+neither on its batch nor on where the text is cut: it is the same to the bit. (Not for the hierarchical output, which is
+used as it is: there it is the same up to rounding.) Shape legend: see `models/base.py`.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..layers.cells import ACTIVATIONS, CELLS
+from ..layers.layer_norm import NormedLayer
+from ..layers.own_layer import OwnLayer, over_time
+from ..network import Network, NetworkState
+from ..nplm import NPLMNetwork
+from ..output.adaptive import AdaptiveOutput
+from ..output.single import SoftmaxOutput
+from ..recurrent import RecurrentNetwork, stars_so_far
+from .packed import Linear, MakeLinear, packed_linear
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """Return σ(x); the last digit of `torch.sigmoid` depends on where in its tensor a number is."""
+    return torch.tanh(x * 0.5) * 0.5 + 0.5
+
+
+class Reader:
+    """A fitted network, compiled for reading on the CPU.
+
+    Args:
+        network: In evaluation mode; its weights must not change any more.
+        make: Makes the products.
+    """
+
+    def __init__(self, network: Network, make: MakeLinear = packed_linear) -> None:
+        self.network = network
+        self.logp = _output(network, make)
+
+    def read(self, ids_BT: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
+        """Read T tokens of each stream; see `Network.forward`."""
+        raise NotImplementedError
+
+
+class RecurrentReader(Reader):
+    """A recurrent network whose cells are not normalised."""
+
+    network: RecurrentNetwork
+
+    def __init__(self, network: RecurrentNetwork, make: MakeLinear = packed_linear) -> None:
+        super().__init__(network, make)
+        self.layers = [_Layer(layer, make) for layer in network.layers]
+        projected = isinstance(network.project, nn.Linear)
+        self.project: Linear = make(network.project.weight, None) if projected else lambda x_NE: x_NE
+
+    def read(self, ids_BT: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
+        """Read T tokens of each stream; see `Network.forward`."""
+        *memory, stars_1B = state
+        stars_BT = stars_so_far(ids_BT, stars_1B[0])
+        x_BTE = self.network.inputs(ids_BT, stars_BT)
+        after = []
+        for index, layer in enumerate(self.layers):
+            x_BTE, last = layer.read(x_BTE, tuple(tensor[index] for tensor in memory))
+            after.append(last)
+        features_BTE = self.project(x_BTE.flatten(0, 1)).unflatten(0, ids_BT.shape)
+        stacked = tuple(torch.stack(tensors) for tensors in zip(*after, strict=True))
+        return features_BTE, (*stacked, stars_BT[:, -1][None])
+
+
+class _Layer:
+    """One recurrent layer with its two products."""
+
+    def __init__(self, layer: Any, make: MakeLinear) -> None:
+        if isinstance(layer, OwnLayer):
+            self.cell, self.options = layer.cell, layer.options
+        else:
+            self.cell = CELLS["rnn" if isinstance(layer, nn.RNN) else layer.mode.lower()]
+            self.options = {"f": ACTIVATIONS[layer.nonlinearity]} if isinstance(layer, nn.RNN) else {}
+        if self.cell is not CELLS["rnn"]:
+            self.options = {"sigmoid": sigmoid}
+        elif self.options["f"] is torch.sigmoid:
+            self.options = {"f": sigmoid}
+        self.of_input = make(layer.weight_ih_l0, layer.bias_ih_l0)
+        self.of_state = make(layer.weight_hh_l0, layer.bias_hh_l0)
+
+    def read(self, x_BTE: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
+        """Return every hidden state (B, T, H) and the last state."""
+        a_BTG = self.of_input(x_BTE.flatten(0, 1)).unflatten(0, x_BTE.shape[:2])
+        return over_time(self._step, a_BTG, state)
+
+    def _step(self, a_BG: Tensor, state: NetworkState) -> NetworkState:
+        return self.cell.step(a_BG, state, None, None, lambda h_BH, *weights: self.of_state(h_BH), **self.options)
+
+
+class NPLMReader(Reader):
+    """The feed-forward network over the last words."""
+
+    network: NPLMNetwork
+
+    def __init__(self, network: NPLMNetwork, make: MakeLinear = packed_linear) -> None:
+        super().__init__(network, make)
+        self.hidden = make(network.hidden.weight, network.hidden.bias)
+
+    def read(self, ids_BT: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
+        """Read T tokens of each stream; see `Network.forward`."""
+        x_BTF, after = self.network.inputs(ids_BT, state)
+        h_BTH = torch.tanh(self.hidden(x_BTF.flatten(0, 1))).unflatten(0, ids_BT.shape)
+        return torch.cat([x_BTF, h_BTH], -1) if self.network.direct else h_BTH, after
+
+
+def _output(network: Network, make: MakeLinear) -> Linear:
+    """Return the function from features (N, E) to log p of every entry (N, V); see `OutputLayer.logp`."""
+    output = network.output
+    if isinstance(output, SoftmaxOutput):
+        logits = make(output.weight, output._bias())
+        return lambda h_NE: torch.log_softmax(logits(h_NE), 1)
+    if isinstance(output, AdaptiveOutput):
+        return _AdaptiveLogp(output, make)
+    return output.logp
+
+
+class _AdaptiveLogp:
+    """The levels of an `AdaptiveOutput`, packed."""
+
+    def __init__(self, output: AdaptiveOutput, make: MakeLinear) -> None:
+        head, tails = output._levels(output.weight.dtype)
+        self.cuts, self.entries = output.cuts, output.entries
+        self.head = make(head.weight_CE, head.bias_C)
+        self.projects = [make(output._own(k)[0], None) if output.shrinks else None for k in range(len(tails))]
+        self.tails = [make(tail.weight_CE, tail.bias_C) for tail in tails]
+        self.order_P = output.order_P
+
+    def __call__(self, h_NE: Tensor) -> Tensor:
+        head_NC = torch.log_softmax(self.head(h_NE), 1)
+        parts_NP = head_NC.new_empty(len(h_NE), len(self.order_P))
+        parts_NP[:, : self.cuts[0]] = head_NC[:, : self.cuts[0]]
+        for k, (low, high) in enumerate(pairwise(self.cuts)):
+            project = self.projects[k]
+            tail_NC = torch.log_softmax(self.tails[k](h_NE if project is None else project(h_NE)), 1)
+            parts_NP[:, low:high] = tail_NC + head_NC[:, self.cuts[0] + k, None]
+        logp_NV = head_NC.new_full((len(h_NE), self.entries), -torch.inf)
+        logp_NV[:, self.order_P] = parts_NP
+        return logp_NV
+
+
+def reader_for(network: Network, make: MakeLinear = packed_linear) -> Reader | None:
+    """Return a reader of a network; None on a GPU and for kinds of cells that have none."""
+    if network.output.weight.is_cuda:
+        return None
+    if isinstance(network, NPLMNetwork):
+        return NPLMReader(network, make)
+    plain = isinstance(network, RecurrentNetwork) and not any(_is_special(layer) for layer in network.layers)
+    return RecurrentReader(network, make) if isinstance(network, RecurrentNetwork) and plain else None
+
+
+def _is_special(layer: nn.Module) -> bool:
+    return isinstance(layer, NormedLayer) or (isinstance(layer, OwnLayer) and layer.cell is CELLS["gru_cho"])
