@@ -17,6 +17,7 @@ class WrittenText:
 
     Attributes:
         stopped: Whether a stop string has ended the text.
+        added: What the latest token adds to the text, whether it is certain or not.
     """
 
     def __init__(self, vocabulary: Vocabulary, prompt: str, stop: Sequence[str] = ()) -> None:
@@ -24,7 +25,7 @@ class WrittenText:
         self._at_margin = not prompt or prompt[-1].isspace()
         self._stop, self._held = tuple(stop), ""
         self._longest = max(map(len, self._stop), default=0)
-        self.stopped = False
+        self.stopped, self.added = False, ""
 
     def add(self, token: int) -> str:
         """Return the text that is certain now: what may become a stop string is held back."""
@@ -32,6 +33,7 @@ class WrittenText:
         if self._at_margin:
             text = text.lstrip()
             self._at_margin = not text
+        self.added = text
         if not self._stop or self.stopped:
             return "" if self.stopped else text
         self._held += text

@@ -1,23 +1,31 @@
-"""Generate many texts at once in one thread."""
+"""Run one opened bundle in one thread of its own: texts and jobs come from any thread, their results go back there."""
 
 from __future__ import annotations
 
+import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from threading import Condition, Thread
+from time import monotonic, perf_counter
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 
 from models.bundles.bundle import Bundle
-from models.sampling import stream
-from serving.engine.requests import Busy, EngineFigures, EngineLimits, Generation, Piece, StreamEnded
+from serving.engine.live_text import LiveText
+from serving.engine.requests import Busy, EngineFigures, EngineLimits, Generation, Reason, StreamEnded
+from serving.engine.scheduler import Scheduler
 from serving.engine.ticket import Ticket
 
 T = TypeVar("T")
+Job = tuple[Callable[["EngineContext"], Any], "Future[Any]"]
+log = logging.getLogger(__name__)
+JOB_SECONDS = 0.01
+"""Jobs that begin within this time run between the same two steps; at least one does."""
+DRAINED_SECONDS = 5.0
+"""Time that the thread gets to end, beyond that for the texts in progress."""
 
 
 @dataclass(frozen=True)
@@ -25,95 +33,170 @@ class EngineContext:
     """What a job may use, in the engine's thread only: the bundle, and the saved states of prefixes."""
 
     bundle: Bundle
+    scheduler: Scheduler
 
-    def read(self, ids: list[int]) -> tuple[torch.Tensor, Any]:
-        """Return the distribution after a prefix (1, V), `vocabulary.prefix(stars)` included, and the state there."""
-        read_1T = np.array([ids], np.int64)
-        state = self.bundle.model.score(read_1T[:, :-1], self.bundle.model.start(1))[1]
-        return self.bundle.model.step(read_1T[:, -1], state)
+    def read(self, ids: Sequence[int]) -> tuple[torch.Tensor, Any]:
+        """Return the distribution after a prefix (1, V), and the model's state there.
+
+        Only tokens after the longest prefix that was read before are read. Neither result may be written to.
+
+        Args:
+            ids: The tokens, those of `vocabulary.prefix(stars)` included.
+        """
+        return self.scheduler.read(ids)
 
 
 class Engine:
     """One opened bundle and the thread that generates with it.
 
+    A text waits in a queue until a place is free, its prompt is read in chunks between the steps of the live texts,
+    then it shares their steps. What goes wrong ends the texts concerned, never the thread.
+
     Args:
-        bundle: Any kind of model.
+        bundle: Any kind of model; only the engine's thread may use its model from now on.
         limits: How much it takes on.
     """
 
     def __init__(self, bundle: Bundle, limits: EngineLimits | None = None) -> None:
         self.bundle, self.limits = bundle, limits or EngineLimits()
+        self._scheduler = Scheduler(bundle, self.limits)
         self._changed = Condition()
-        self._waiting: deque[tuple[Generation, Ticket]] = deque()
-        self._jobs: deque[tuple[Callable[[EngineContext], Any], Future[Any]]] = deque()
-        self._closing = False
-        self._thread = Thread(target=self._loop, name=f"engine {bundle.digest[:12]}", daemon=True)
+        self._waiting: deque[tuple[Generation, Ticket, float]] = deque()
+        self._jobs: deque[Job] = deque()
+        self._end: float | None = None
+        self._done, self._busy_seconds = 0, 0.0
+        self._thread = Thread(target=self._run, name=f"engine {bundle.digest[:12]}", daemon=True)
         self._thread.start()
 
     def submit(self, generation: Generation) -> Ticket:
-        """Queue a text and return its ticket.
+        """Queue a text and return its ticket. From any thread.
 
         Raises:
             Busy: The queue is full.
             StreamEnded: The engine is closed.
         """
         with self._changed:
-            if self._closing:
-                raise StreamEnded("closed", "the engine takes no new work")
-            if len(self._waiting) >= self.limits.queue:
-                raise Busy(1.0)
-            self._waiting.append((generation, ticket := Ticket()))
+            self._require_open()
+            if len(self._waiting) + self._scheduler.live >= self.limits.queue + self.limits.live:
+                raise Busy(self._retry_after())
+            self._waiting.append((generation, ticket := Ticket(), monotonic()))
             self._changed.notify()
         return ticket
 
     def run(self, job: Callable[[EngineContext], T]) -> Future[T]:
-        """Run a short function in the engine's thread, between two steps."""
+        """Run a short function in the engine's thread, between two steps. From any thread.
+
+        Raises:
+            Busy: Too many jobs wait.
+            StreamEnded: The engine is closed.
+        """
         future: Future[T] = Future()
         with self._changed:
-            if self._closing:
-                raise StreamEnded("closed", "the engine takes no new work")
+            self._require_open()
+            if len(self._jobs) >= max(1, self.limits.queue):
+                raise Busy(1.0)
             self._jobs.append((job, future))
             self._changed.notify()
         return future
 
     def close(self, drain_seconds: float = 0.0) -> None:
-        """Take no new work, let the texts in progress end for this long, then end the others and the thread."""
+        """Take no new work, let the accepted texts end for this long, then end the others and the thread."""
         with self._changed:
-            self._closing = True
+            end = monotonic() + drain_seconds
+            self._end = end if self._end is None else min(self._end, end)
             self._changed.notify()
-        self._thread.join(drain_seconds)
+        self._thread.join(drain_seconds + DRAINED_SECONDS)
 
     def figures(self) -> EngineFigures:
-        """Return what the engine does now and has done."""
-        return EngineFigures(self._thread.is_alive(), queued=len(self._waiting))
-
-    def _loop(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._jobs or self._closing)
-                if not self._waiting and not self._jobs:
-                    return
-                job = self._jobs.popleft() if self._jobs else None
-                text = self._waiting.popleft() if job is None else None
-            if job is not None:
-                self._do(*job)
-            elif text is not None:
-                self._write(*text)
-
-    def _do(self, job: Callable[[EngineContext], Any], future: Future[Any]) -> None:
-        try:
-            future.set_result(job(EngineContext(self.bundle)))
-        except Exception as error:
-            future.set_exception(error)
-
-    def _write(self, asked: Generation, ticket: Ticket) -> None:
-        chosen = asked.sampling
-        pieces = stream(
-            self.bundle, asked.stars, asked.prompt, chosen.temperature, chosen.top_k, chosen.top_p,
-            asked.max_tokens, asked.seed,
+        """Return what the engine does now and has done. From any thread."""
+        scheduler = self._scheduler
+        return EngineFigures(
+            alive=self._thread.is_alive(), live=scheduler.live, queued=len(self._waiting), jobs=self._done,
+            **{name: scheduler.counts[name] for name in ("steps", "tokens", "prefill_tokens", "cached_tokens")},
+            finished=dict(scheduler.finished), step_seconds=scheduler.step_seconds, busy_seconds=self._busy_seconds,
+            cache_bytes=scheduler.cache.bytes, cache_entries=len(scheduler.cache),
         )  # fmt: skip
-        before = "" if asked.echo else asked.prompt
-        for text in pieces:
-            cut, before = text.removeprefix(before), ""
-            ticket.write(Piece(cut))
-        ticket.write(Piece("", finish="stop"))
+
+    def _require_open(self) -> None:
+        if self._end is not None or not self._thread.is_alive():
+            raise StreamEnded("closed", "the engine takes no new work")
+
+    def _retry_after(self) -> float:
+        """Estimate when a place in the queue is free: texts end at the rate of the last ones."""
+        return max(1.0, self._scheduler.text_seconds / max(1, self.limits.live))
+
+    def _run(self) -> None:
+        torch.set_num_threads(max(1, self.limits.threads))
+        try:
+            while self._wait():
+                began = perf_counter()
+                self._do_jobs()
+                self._admit()
+                self._scheduler.cycle()
+                self._busy_seconds += perf_counter() - began
+        except BaseException:
+            log.exception("the engine has failed")
+            self._give_up("failed", "the engine has failed")
+            raise
+        self._give_up("closed", "the server ends")
+
+    def _wait(self) -> bool:
+        """Wait for work; return False where the thread is to end."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._waiting or self._jobs or self._scheduler.live or self._end is not None
+            )
+            if self._end is None:
+                return True
+            work = self._waiting or self._jobs or self._scheduler.live
+            return bool(work) and monotonic() < self._end
+
+    def _do_jobs(self) -> None:
+        began = perf_counter()
+        while self._jobs and (perf_counter() - began < JOB_SECONDS):
+            job, future = self._jobs.popleft()
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(job(EngineContext(self.bundle, self._scheduler)))
+                except Exception as error:
+                    future.set_exception(error)
+            self._done += 1
+
+    def _admit(self) -> None:
+        """Give free places to waiting texts, in the order in which they came; drop those nobody waits for."""
+        now, free, begin = monotonic(), self.limits.live - self._scheduler.live, []
+        with self._changed:
+            waiting, self._waiting = self._waiting, deque()
+            for generation, ticket, begun in waiting:
+                if ticket.cancelled:
+                    self._scheduler.finished["cancelled"] += 1
+                elif generation.seconds is not None and now >= begun + generation.seconds:
+                    ticket.end(StreamEnded("deadline", "no place became free within the text's time"))
+                    self._scheduler.finished["deadline"] += 1
+                elif len(begin) < free:
+                    begin.append((generation, ticket, begun))
+                else:
+                    self._waiting.append((generation, ticket, begun))
+        for generation, ticket, begun in begin:
+            self._begin(generation, ticket, begun)
+
+    def _begin(self, generation: Generation, ticket: Ticket, begun: float) -> None:
+        try:
+            text = LiveText.of(self.bundle, generation, ticket, begun)
+        except Exception as error:
+            ticket.end(StreamEnded("failed", str(error)))
+            self._scheduler.finished["failed"] += 1
+        else:
+            self._scheduler.admit(text)
+
+    def _give_up(self, reason: Reason, message: str) -> None:
+        """Tell everybody who still waits that nothing comes any more."""
+        with self._changed:
+            self._end = monotonic() if self._end is None else self._end
+            self._scheduler.end_all(reason, message)
+            while self._waiting:
+                self._waiting.popleft()[1].end(StreamEnded(reason, message))
+            while self._jobs:
+                future = self._jobs.popleft()[1]
+                if future.set_running_or_notify_cancel():
+                    future.set_exception(StreamEnded(reason, message))

@@ -23,7 +23,7 @@ class Generation:
         prompt: The beginning of the text.
         stars: Rating 0 (unknown) to 5; None draws one from the shares of the training reviews.
         number: The text's number i of n. The text depends only on (seed, number), rating and prompt.
-        max_tokens: Maximum number of tokens after the prompt.
+        max_tokens: Maximum number of tokens after the prompt; with 0 nothing is generated, only echoed.
         sampling: How tokens are drawn.
         seed: Seed of the random stream.
         stop: Strings that end the text; the text ends before the first of them.
@@ -52,7 +52,7 @@ class Generation:
 
     def __post_init__(self) -> None:
         require_stars(self.stars)
-        require_whole("max_tokens", self.max_tokens, 1)
+        require_whole("max_tokens", self.max_tokens, 0)
         require_whole("seed", self.seed, 0)
         require_whole("number", self.number, 0)
         if self.logprobs is not None:
@@ -66,10 +66,10 @@ class TokenLogprob:
     """One token of the answer, with the model's own log-probability, before the sampling options.
 
     Args:
-        text: What the token adds to the text.
+        text: What the token adds to the text; may be empty, for example for a part of a character.
         logprob: Natural logarithm; None for the first token of an echoed prompt, which nothing predicts.
         offset: Where `text` begins in the answer, in characters.
-        top: The most probable tokens and their log-probabilities, most probable first.
+        top: The most probable entries of the vocabulary and their log-probabilities, most probable first.
     """
 
     text: str
@@ -111,7 +111,8 @@ class EngineLimits:
     Args:
         live: Texts that are generated at the same time.
         queue: Texts that wait for a place; more are refused (`Busy`).
-        prefill_tokens: Prompt tokens that are read between two steps; more stalls the live texts for longer.
+        prefill_tokens: Tokens of each new prompt that are read between two steps; more stalls the live texts for
+            longer.
         cache_megabytes: Largest size of the saved states of prefixes.
         cache_seconds: A saved state that was not used for this long is dropped.
         buffer_tokens: Tokens that may wait for a slow reader; then the text is given up ("slow reader").
@@ -120,7 +121,7 @@ class EngineLimits:
 
     live: int = 64
     queue: int = 256
-    prefill_tokens: int = 64
+    prefill_tokens: int = 8
     cache_megabytes: float = 64.0
     cache_seconds: float = 600.0
     buffer_tokens: int = 4_096

@@ -1,0 +1,116 @@
+"""Follow one text through the engine: from its first token to the last piece that its reader gets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from models.bundles.bundle import Bundle
+from models.predictions import predictions
+from models.sampling.batch import SampledText, prefix_of, rating_of, uniforms_of
+from models.sampling.written_text import WrittenText
+from models.tokens.vocabulary import EOS, Vocabulary
+from serving.engine.requests import Finish, Generation, Piece, TokenLogprob
+from serving.engine.ticket import Ticket
+
+
+@dataclass(kw_only=True)
+class LiveText(SampledText):
+    """A text that is read or generated now.
+
+    Args:
+        asked: What was asked for.
+        ticket: Its reader.
+        vocabulary: Of its tokens.
+        prefix: The tokens that the model reads before it writes.
+        written: Its text so far.
+        deadline: When it must be finished, on the engine's clock.
+        begun: When it was submitted.
+    """
+
+    asked: Generation
+    ticket: Ticket
+    vocabulary: Vocabulary
+    prefix: list[int]
+    written: WrittenText
+    deadline: float
+    begun: float
+    count: int = 0
+    told: int = 0
+    length: int = 0
+    tokens: list[TokenLogprob] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, bundle: Bundle, asked: Generation, ticket: Ticket, begun: float) -> LiveText:
+        """Return a text before its first token.
+
+        Raises:
+            ModelError: kind "input": the rating is not valid.
+        """
+        stars = rating_of(bundle, asked.stars, asked.seed, asked.number)
+        prefix = prefix_of(bundle, asked.prompt, stars)
+        return cls(
+            sampling=asked.sampling, uniforms=uniforms_of(asked.seed, asked.number, stars, asked.prompt),
+            ids=prefix[2:], asked=asked, ticket=ticket, vocabulary=bundle.vocabulary, prefix=prefix,
+            written=WrittenText(bundle.vocabulary, asked.prompt, asked.stop), begun=begun,
+            deadline=float("inf") if asked.seconds is None else begun + asked.seconds,
+        )  # fmt: skip
+
+    def echo(self, bundle: Bundle) -> None:
+        """Give the prompt back, with the log-probabilities of its tokens if they were asked for."""
+        if self.asked.echo:
+            self.told = self.length = len(self.asked.prompt)
+            wanted = self.asked.logprobs is not None
+            self.ticket.write(Piece(self.asked.prompt, self._of_prompt(bundle) if wanted else ()))
+
+    def _of_prompt(self, bundle: Bundle) -> tuple[TokenLogprob, ...]:
+        write, offset, found = self.vocabulary.writer(), 0, []
+        ids_1T = torch.tensor([self.prefix]).numpy()
+        wanted_1T = ids_1T != ids_1T  # none
+        wanted_1T[:, 2:] = True
+        for part in predictions(bundle.model, ids_1T, wanted_1T):
+            for position, logp_V in zip(part.position_N.tolist(), torch.from_numpy(part.logp_NV), strict=True):
+                token = self.prefix[position]
+                text = write(token)
+                found.append(TokenLogprob(text, float(logp_V[token]), offset, self._top(logp_V)))
+                offset += len(text)
+        return tuple(found)
+
+    def take(self, token: int, logp_V: torch.Tensor) -> Finish | None:
+        """Add the token that was drawn, hand on what is certain, and return the finish reason if the text ends here.
+
+        Args:
+            token: The token.
+            logp_V: The model's distribution that it was drawn from, before the sampling options.
+        """
+        self.count += 1
+        sure = "" if token == EOS else self.written.add(token)
+        if token != EOS and self.asked.logprobs is not None:
+            added = self.written.added
+            self.tokens.append(TokenLogprob(added, float(logp_V[token]), self.length, self._top(logp_V)))
+            self.length += len(added)
+        finish: Finish | None = "stop" if token == EOS or self.written.stopped else None
+        if finish is None and self.count >= self.asked.max_tokens:
+            finish = "length"
+        self.hand_on(sure, finish)
+        return finish
+
+    def hand_on(self, sure: str, finish: Finish | None) -> None:
+        """Write a piece to the ticket. Tokens of a stop string, and those held back with its text, are left out."""
+        if finish is not None:
+            sure += self.written.end()
+        self.told += len(sure)
+        given = len(self.tokens)
+        if finish is None or self.written.stopped:
+            given = next((n for n, token in enumerate(self.tokens) if token.offset >= self.told), given)
+        tokens, self.tokens = tuple(self.tokens[:given]), self.tokens[given:]
+        last = finish is not None
+        self.ticket.write(Piece(sure, tokens, finish, len(self.prefix) - 2 if last else 0, self.count if last else 0))
+
+    def _top(self, logp_V: torch.Tensor) -> dict[str, float]:
+        most = min(self.asked.logprobs or 0, len(logp_V))
+        if not most:
+            return {}
+        values, ids = logp_V.topk(most)
+        return {self.vocabulary.token(i): float(v) for i, v in zip(ids.tolist(), values, strict=True)}

@@ -1,0 +1,276 @@
+"""Decide what the model computes next: read new prompts in chunks, and step all live texts together.
+
+Only one thread uses this module's classes. Shapes: see `models/base.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import monotonic, perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+
+from models.base import ModelError, read_on
+from models.bundles.bundle import Bundle
+from models.sampling.batch import Step, TextBatch
+from serving.engine.live_text import LiveText
+from serving.engine.prefix_cache import PrefixCache
+from serving.engine.requests import EngineLimits, Reason, StreamEnded
+
+log = logging.getLogger(__name__)
+SAVED_EVERY = 32
+"""The states of a prompt are saved about every so many tokens, and before its last one."""
+IDLE_FACTOR = 8
+"""How many times as many tokens of a prompt are read between two steps while no text is live."""
+
+
+@dataclass
+class Reading:
+    """A prefix while it is read, and the texts that begin with it.
+
+    Args:
+        texts: At least one.
+        done: Number of its tokens that were read.
+        state: The model's state after them.
+    """
+
+    texts: list[LiveText]
+    done: int
+    state: Any
+
+    @property
+    def prefix(self) -> list[int]:
+        """The tokens to read."""
+        return self.texts[0].prefix
+
+
+class Scheduler:
+    """The texts in progress, and the model that they share.
+
+    Args:
+        bundle: Its model is used by this thread only.
+        limits: How much is in progress at the same time.
+        fast_step: A faster, less exact `step` for texts that need not be exact; None: there is none.
+        clock: Gives the time in seconds.
+
+    Attributes:
+        live: Number of texts in progress.
+        counts: Figures that only grow, by their names in `EngineFigures`.
+        finished: Ended texts by finish reason or reason.
+        text_seconds: Mean seconds from submission to end of the last texts.
+    """
+
+    def __init__(
+        self, bundle: Bundle, limits: EngineLimits, fast_step: Step | None = None,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:  # fmt: skip
+        self.bundle, self.limits, self.clock = bundle, limits, clock
+        self.cache = PrefixCache(limits.cache_megabytes, limits.cache_seconds, clock)
+        self.exact: TextBatch[LiveText] = TextBatch(self._timed(bundle.model.step))
+        self.fast: TextBatch[LiveText] = TextBatch(self._timed(fast_step)) if fast_step else self.exact
+        self.reading: dict[tuple[int, ...], Reading] = {}
+        self.counts: Counter[str] = Counter()
+        self.finished: Counter[str] = Counter()
+        self.live = 0
+        self.step_seconds = 0.0
+        self.text_seconds = 1.0
+
+    @property
+    def batches(self) -> list[TextBatch[LiveText]]:
+        """The batches that are stepped, one for each number format."""
+        return [self.exact] if self.fast is self.exact else [self.exact, self.fast]
+
+    def admit(self, text: LiveText) -> None:
+        """Begin with a text: texts with the same prefix read it once."""
+        self.live += 1
+        try:
+            text.echo(self.bundle)
+            if not text.asked.max_tokens:
+                text.hand_on("", "length")
+                self._count_end(text, "length")
+                return
+            key = tuple(text.prefix)
+            if key in self.reading:
+                self.reading[key].texts.append(text)
+                return
+            saved = self.cache.longest(text.prefix)
+            if saved is not None:
+                self.counts["cached_tokens"] += len(saved.ids)
+            if saved is not None and saved.logp_1V is not None and len(saved.ids) == len(key):
+                self._join([text], saved.logp_1V, saved.state, [0])
+            elif saved is not None:
+                self.reading[key] = Reading([text], len(saved.ids), saved.state)
+            else:
+                self.reading[key] = Reading([text], 0, self.bundle.model.start(1))
+        except Exception as error:
+            self._fail([text], error)
+
+    def cycle(self) -> None:
+        """Drop texts whose readers left, read some prompt tokens, and generate one token of every live text."""
+        self._drop_ended()
+        self._read_some()
+        for batch in self.batches:
+            if batch.texts:
+                self._step(batch)
+
+    def read(self, ids: Sequence[int]) -> tuple[torch.Tensor, Any]:
+        """Return the distribution after a prefix (1, V) and the state there, from the nearest saved state on."""
+        saved = self.cache.longest(ids)
+        done = 0 if saved is None else len(saved.ids)
+        self.counts["cached_tokens"] += done
+        if saved is not None and saved.logp_1V is not None and done == len(ids):
+            return saved.logp_1V, saved.state
+        state = self.bundle.model.start(1) if saved is None else saved.state
+        ids_1T = np.array([ids], np.int64)
+        if len(ids) - 1 > done:
+            state = read_on(self.bundle.model, ids_1T[:, done:-1], state)
+            self.cache.store(ids[:-1], state)
+        self.counts["prefill_tokens"] += len(ids) - done
+        logp_1V, state = self.bundle.model.step(ids_1T[:, -1], state)
+        self.cache.store(ids, state, logp_1V)
+        return logp_1V, state
+
+    def _read_some(self) -> None:
+        """Read the next tokens of all prompts together: as many as the shortest has left, but the last."""
+        readings = [reading for reading in self.reading.values() if len(reading.prefix) - reading.done > 1]
+        if readings:
+            most = self.limits.prefill_tokens * (1 if any(batch.texts for batch in self.batches) else IDLE_FACTOR)
+            width = min(most, *(len(reading.prefix) - reading.done - 1 for reading in readings))
+            self._guarded(readings, lambda: self._read_chunk(readings, width))
+        last = [reading for reading in self.reading.values() if len(reading.prefix) - reading.done == 1]
+        if last:
+            self._guarded(last, lambda: self._read_last(last))
+
+    def _read_chunk(self, readings: Sequence[Reading], width: int) -> None:
+        ids_BT = np.array([reading.prefix[reading.done : reading.done + width] for reading in readings], np.int64)
+        state = read_on(self.bundle.model, ids_BT, _joined(readings))
+        self.counts["prefill_tokens"] += ids_BT.size
+        for row, reading in enumerate(readings):
+            before, reading.done = reading.done, reading.done + width
+            reading.state = state.take([row])
+            near_end = reading.done == len(reading.prefix) - 1
+            if near_end or before // SAVED_EVERY < reading.done // SAVED_EVERY:
+                self.cache.store(reading.prefix[: reading.done], reading.state)
+
+    def _read_last(self, readings: Sequence[Reading]) -> None:
+        last_B = np.array([reading.prefix[-1] for reading in readings], np.int64)
+        logp_BV, state = self.bundle.model.step(last_B, _joined(readings))
+        self.counts["prefill_tokens"] += len(readings)
+        texts: list[LiveText] = []
+        rows: list[int] = []
+        for row, reading in enumerate(readings):
+            self.cache.store(reading.prefix, state.take([row]), logp_BV[row : row + 1].clone())
+            del self.reading[tuple(reading.prefix)]
+            texts += reading.texts
+            rows += [row] * len(reading.texts)
+        self._join(texts, logp_BV, state, rows)
+
+    def _join(self, texts: Sequence[LiveText], logp_BV: torch.Tensor, state: Any, rows: Sequence[int]) -> None:
+        """Add texts, of which each begins from a row of distribution and state, to the batches of their numbers."""
+        for batch in self.batches:
+            own = [(text, row) for text, row in zip(texts, rows, strict=True) if self._batch_of(text) is batch]
+            if own:
+                places = [row for _, row in own]
+                batch.join([text for text, _ in own], logp_BV[places], state.take(places))
+
+    def _batch_of(self, text: LiveText) -> TextBatch[LiveText]:
+        return self.exact if text.asked.exact else self.fast
+
+    def _step(self, batch: TextBatch[LiveText]) -> None:
+        """Draw a token for every text of a batch, hand it on, and let the model read it."""
+        texts = list(batch.texts)
+        try:
+            ids_B = batch.draw()
+            going = [
+                row
+                for row, (text, token) in enumerate(zip(texts, ids_B.tolist(), strict=True))
+                if not self._ends(text, token, batch.logp_BV[row] if text.asked.logprobs is not None else None)
+            ]
+            self.counts["tokens"] += len(texts)
+            batch.keep(going)
+            if going:
+                batch.advance(ids_B[going])
+        except Exception as error:
+            batch.keep([])
+            self._fail(texts, error)
+
+    def _ends(self, text: LiveText, token: int, logp_V: torch.Tensor | None) -> bool:
+        finish = text.take(token, logp_V)
+        if finish is not None:
+            self._count_end(text, finish)
+        elif text.ticket.unread > self.limits.buffer_tokens:
+            self.end(text, "slow reader", "the reader took its text too slowly")
+            return True
+        return finish is not None
+
+    def _drop_ended(self) -> None:
+        """Free the places of texts whose readers left or whose time is over."""
+        now = self.clock()
+        for key, reading in list(self.reading.items()):
+            reading.texts = [text for text in reading.texts if not self._is_over(text, now)]
+            if not reading.texts:
+                del self.reading[key]
+        for batch in self.batches:
+            batch.keep([row for row, text in enumerate(batch.texts) if not self._is_over(text, now)])
+
+    def _is_over(self, text: LiveText, now: float) -> bool:
+        if text.ticket.cancelled:
+            self.end(text, "cancelled", "the reader left")
+        elif now >= text.deadline:
+            self.end(text, "deadline", "the text was not finished within its time")
+        return text.ticket.cancelled or now >= text.deadline
+
+    def _guarded(self, readings: Sequence[Reading], work: Callable[[], None]) -> None:
+        """End the texts that are read if reading fails."""
+        try:
+            work()
+        except Exception as error:
+            for reading in readings:
+                self.reading.pop(tuple(reading.prefix), None)
+                self._fail(reading.texts, error)
+
+    def _fail(self, texts: Sequence[LiveText], error: Exception) -> None:
+        if not isinstance(error, ModelError):
+            log.error("generation failed", exc_info=error)
+        for text in texts:
+            self.end(text, "failed", str(error) or type(error).__name__)
+
+    def end(self, text: LiveText, reason: Reason, message: str) -> None:
+        """Tell a text's reader that it ends without a finish reason."""
+        text.ticket.end(StreamEnded(reason, message))
+        self._count_end(text, reason)
+
+    def end_all(self, reason: Reason, message: str) -> None:
+        """End every text in progress."""
+        texts = [text for reading in self.reading.values() for text in reading.texts]
+        texts += [text for batch in self.batches for text in batch.texts]
+        for text in texts:
+            self.end(text, reason, message)
+        self.reading.clear()
+        for batch in self.batches:
+            batch.keep([])
+
+    def _count_end(self, text: LiveText, how: str) -> None:
+        self.live -= 1
+        self.finished[how] += 1
+        self.text_seconds += (self.clock() - text.begun - self.text_seconds) / 16
+
+    def _timed(self, step: Step) -> Step:
+        def timed(ids_B: np.ndarray, state: Any) -> tuple[torch.Tensor, Any]:
+            began = perf_counter()
+            result = step(ids_B, state)
+            self.step_seconds += perf_counter() - began
+            self.counts["steps"] += 1
+            return result
+
+        return timed
+
+
+def _joined(readings: Sequence[Reading]) -> Any:
+    states = [reading.state for reading in readings]
+    return states[0] if len(states) == 1 else type(states[0]).join(states)
