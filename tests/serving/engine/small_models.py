@@ -1,0 +1,90 @@
+"""A bundle of every kind of model, made in milliseconds: networks without training, tables from a few reviews."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from models.bundles.bundle import Bundle
+from models.cache.lm import RANGES, CacheLM
+from models.mixture.lm import Fixed, LinearMixture
+from models.mixture.log_linear_lm import LogLinearMixture
+from models.mixture.parts import Part
+from models.neural.adaptive.neural_cache import NeuralCacheLM
+from models.neural.nplm import NPLM
+from models.neural.recurrent import RecurrentLM
+from models.ngram.counting.counts import count_ngrams
+from models.ngram.lm import NGramLM
+from models.specs import (
+    CacheSpec,
+    MixtureSpec,
+    NeuralCacheSpec,
+    NGramSpec,
+    NPLMSpec,
+    ObjectiveSpec,
+    RecurrentSpec,
+    VocabularySpec,
+)
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import CONTEXT_IDS, Vocabulary
+
+TEXTS = [
+    "The soup was great, so we went back. The staff was kind.", "In Phoenix the staff was slow, and the soup cold.",
+    "We went to Phoenix! Great pizza, great beer.", "The pizza was cold. We waited an hour for the check.",
+    "I love this place. The tacos are the best in town!", "Never again: rude staff, cold food, high prices.",
+] * 2  # fmt: skip
+KINDS = ("ngram", "lstm", "gru", "rnn", "nplm", "mixture", "log_linear", "cache", "neural_cache")
+
+
+@cache
+def vocabulary_of(unit: str = "word") -> Vocabulary:
+    return Vocabulary.train(TEXTS, VocabularySpec(unit=unit, size=400, min_count=1), NormalForm())
+
+
+def network(kind: str, size: int, **options: Any) -> tuple[Any, Any]:
+    """Return the options and an untrained network whose distributions are far from uniform."""
+    softmax = ObjectiveSpec(output="two_level", head=12) if kind == "lstm" else ObjectiveSpec(output="softmax")
+    spec: Any = NPLMSpec(objective=softmax) if kind == "nplm" else RecurrentSpec(
+        kind=kind, objective=softmax, **{"hidden": 37, "embedding": 24, **options}
+    )  # type: ignore[arg-type]
+    made = NPLM if kind == "nplm" else RecurrentLM
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        built = made.build(spec, torch.ones(size, dtype=torch.int64))
+        for weight in built.parameters():
+            weight.data += 0.3 * torch.randn_like(weight)
+    return spec, made(spec, built, size)
+
+
+@cache
+def bundle_of(kind: str, unit: str = "word") -> Bundle:
+    """Return a bundle with a model of this kind."""
+    vocabulary = vocabulary_of(unit)
+    spec, model = _made(kind, vocabulary)
+    return Bundle(spec, vocabulary, model, digest=f"digest of {kind}", stars_prior=(0, 0.1, 0.2, 0.3, 0.4, 0))
+
+
+def _made(kind: str, vocabulary: Vocabulary) -> tuple[Any, Any]:
+    if kind == "ngram":
+        documents = vocabulary.encode_documents(TEXTS, [3] * len(TEXTS))
+        counts = count_ngrams(documents, 3, vocabulary.size, CONTEXT_IDS)  # type: ignore[arg-type]
+        return NGramSpec(order=3), NGramLM.from_counts(counts)
+    if kind in ("mixture", "log_linear"):
+        parts = [Part(name, *_made(name, vocabulary)) for name in ("ngram", "lstm")]
+        share = np.array([0.6, 0.4])
+        method = "linear" if kind == "mixture" else kind
+        model = LinearMixture(parts, Fixed(share)) if kind == "mixture" else LogLinearMixture(parts, share)
+        return MixtureSpec(parts=("ngram", "lstm"), method=method), model  # type: ignore[arg-type]
+    if kind == "cache":
+        cached = CacheSpec(part="ngram", window=20)
+        weights = np.array([[1.0, 0.0, 0.0]] + [[0.7, 0.2, 0.1]] * len(RANGES))
+        return cached, CacheLM(cached, Part("ngram", *_made("ngram", vocabulary)), weights)
+    if kind == "neural_cache":
+        remembered = NeuralCacheSpec(part="lstm")
+        weights = np.array([[1.0, 0.0]] + [[0.8, 0.2]] * len(RANGES))
+        part = Part("lstm", *_made("lstm", vocabulary))
+        return remembered, NeuralCacheLM(remembered, part, weights, 0.5, 30)
+    return network(kind, vocabulary.size)

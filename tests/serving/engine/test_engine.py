@@ -1,0 +1,267 @@
+"""The engine takes work from any thread, within its limits, and survives readers that leave and models that fail."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from small_models import bundle_of
+
+from models.base import ModelError
+from models.sampling import generate
+from serving.engine.engine import Engine
+from serving.engine.prefix_cache import OVERHEAD, PrefixCache, size_of
+from serving.engine.requests import Busy, EngineLimits, Generation, Piece, StreamEnded
+from serving.engine.ticket import Ticket
+
+LONG = Generation("The soup", 3, max_tokens=10**6, seed=1)
+
+
+class Gate:
+    """A model that never ends a text, and whose steps wait for a signal; it can be told to fail."""
+
+    def __init__(self, model):
+        self.model, self.open, self.error, self.rows = model, threading.Event(), None, []
+        self.open.set()
+
+    def __getattr__(self, name):
+        return getattr(self.model, name)
+
+    def step(self, ids_B, state):
+        assert self.open.wait(20)
+        self.rows.append(len(ids_B))
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
+        logp_BV, state = self.model.step(ids_B, state)
+        logp_BV = logp_BV.clone()
+        logp_BV[:, 2] = float("-inf")
+        return logp_BV, state
+
+
+@pytest.fixture
+def gated():
+    bundle = bundle_of("ngram")
+    return replace(bundle, model=Gate(bundle.model))
+
+
+def until(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.002)
+
+
+def test_a_full_queue_is_refused_with_the_time_to_wait(gated, engine_of):
+    engine = engine_of(gated, live=2, queue=3)
+    gated.model.open.clear()
+    tickets = [engine.submit(LONG) for _ in range(5)]
+    with pytest.raises(Busy, match="try again in") as caught:
+        engine.submit(LONG)
+    assert caught.value.retry_after >= 1
+    gated.model.open.set()
+    until(lambda: engine.figures().live == 2)
+    assert engine.figures().queued == 3
+    tickets[0].cancel()
+    until(lambda: engine.figures().queued == 2)
+    engine.submit(LONG)
+
+
+def test_a_reader_that_leaves_frees_its_place_at_once(gated, engine_of):
+    engine = engine_of(gated, live=1)
+    first, second = engine.submit(LONG), engine.submit(replace(LONG, max_tokens=3))
+    until(lambda: engine.figures().tokens > 5)
+    first.cancel()
+    assert second.result().finish == "length"
+    with pytest.raises(StreamEnded) as caught:
+        first.result()
+    assert caught.value.reason == "cancelled"
+    until(lambda: engine.figures().live == 0)
+    assert engine.figures().finished == {"cancelled": 1, "length": 1}
+
+
+def test_a_text_ends_at_its_deadline_while_it_waits_and_while_it_is_written(gated, engine_of):
+    engine = engine_of(gated, live=1)
+    written, waiting = engine.submit(replace(LONG, seconds=0.3)), engine.submit(replace(LONG, seconds=0.1))
+    for ticket, message in ((waiting, "no place became free"), (written, "not finished within its time")):
+        with pytest.raises(StreamEnded, match=message) as caught:
+            ticket.result()
+        assert caught.value.reason == "deadline"
+
+
+def test_a_reader_that_does_not_come_loses_its_text_and_slows_nobody(gated, engine_of):
+    engine = engine_of(gated, live=2, buffer_tokens=300)
+    idle, fast = engine.submit(LONG), engine.submit(replace(LONG, max_tokens=200))
+    got = list(fast)
+    assert got[-1].finish == "length"
+    with pytest.raises(StreamEnded) as caught:
+        idle.result()
+    assert caught.value.reason == "slow reader"
+
+
+@pytest.mark.parametrize("error", [MemoryError("no more"), RuntimeError("a defect"), ModelError("bad", "memory")])
+def test_a_failing_step_ends_its_texts_and_not_the_engine(gated, engine_of, error):
+    engine = engine_of(gated)
+    tickets = [engine.submit(replace(LONG, seed=seed)) for seed in range(3)]
+    until(lambda: engine.figures().live == 3 and engine.figures().tokens > 9)
+    gated.model.error = error
+    for ticket in tickets:
+        with pytest.raises(StreamEnded, match=str(error)) as caught:
+            ticket.result()
+        assert caught.value.reason == "failed"
+    assert engine.submit(replace(LONG, max_tokens=4)).result().completion_tokens == 4
+    assert engine.figures().alive
+
+
+def test_a_text_that_cannot_begin_is_told_why(engine_of):
+    bundle = bundle_of("ngram")
+    broken = replace(bundle, vocabulary=SimpleNamespace(prefix=bundle.vocabulary.prefix))
+    engine = engine_of(broken)
+    with pytest.raises(StreamEnded) as caught:
+        engine.submit(LONG).result()
+    assert caught.value.reason == "failed"
+    assert engine.figures().alive
+
+
+def test_a_closed_engine_finishes_what_it_has_and_takes_nothing_new(gated, engine_of):
+    engine = engine_of(gated, live=2)
+    tickets = [engine.submit(replace(LONG, max_tokens=50, seed=seed)) for seed in range(4)]
+    engine.close(20)
+    assert [ticket.result().finish for ticket in tickets] == ["length"] * 4
+    assert not engine.figures().alive
+    for refused in (lambda: engine.submit(LONG), lambda: engine.run(lambda context: 1)):
+        with pytest.raises(StreamEnded, match="no new work"):
+            refused()
+
+
+def test_texts_that_do_not_end_in_time_are_ended_by_closing(gated, engine_of):
+    engine = engine_of(gated, live=1)
+    tickets = [engine.submit(LONG) for _ in range(2)]
+    until(lambda: engine.figures().tokens > 3)
+    engine.close(0.05)
+    for ticket in tickets:
+        with pytest.raises(StreamEnded) as caught:
+            ticket.result()
+        assert caught.value.reason == "closed"
+    assert not engine.figures().alive
+
+
+def test_jobs_run_between_steps_and_tell_their_errors(gated, engine_of):
+    engine = engine_of(gated)
+    live = engine.submit(LONG)
+    until(lambda: engine.figures().tokens > 3)
+    ids = [*gated.vocabulary.prefix(3), *gated.vocabulary.encode("The soup").tolist()]
+    logp_1V, _ = engine.run(lambda context: context.read(ids)).result(20)
+    assert logp_1V.shape == (1, gated.vocabulary.size)
+    assert engine.run(lambda context: context.bundle.score_text("The soup")).result(20).tokens == 3
+    with pytest.raises(ZeroDivisionError):
+        engine.run(lambda context: 1 / 0).result(20)
+    assert engine.figures().jobs == 3
+    live.cancel()
+
+
+def test_texts_share_their_steps(gated, engine_of):
+    engine = engine_of(gated, live=8)
+    gated.model.open.clear()
+    tickets = [engine.submit(replace(LONG, max_tokens=30, seed=seed)) for seed in range(8)]
+    gated.model.open.set()
+    assert {ticket.result().completion_tokens for ticket in tickets} == {30}
+    assert max(gated.model.rows) == 8
+    assert engine.figures().steps < 8 * 30 / 2
+
+
+def test_pieces_can_be_read_in_any_event_loop(engine_of):
+    bundle = bundle_of("lstm")
+    engine = engine_of(bundle)
+    expected = [generate(bundle, 1, 3, "The soup", max_tokens=30, seed=seed)[0] for seed in range(6)]
+
+    async def text(seed):
+        pieces = [piece async for piece in engine.submit(Generation("The soup", 3, max_tokens=30, seed=seed))]
+        assert [piece.finish for piece in pieces[:-1]] == [None] * (len(pieces) - 1)
+        return "The soup" + "".join(piece.text for piece in pieces)
+
+    async def main(seeds):
+        return await asyncio.gather(*map(text, seeds))
+
+    assert asyncio.run(main(range(3))) + asyncio.run(main(range(3, 6))) == expected
+
+
+def test_a_reader_whose_event_loop_is_gone_harms_nobody():
+    ticket = Ticket()
+
+    async def wait():
+        async for _ in ticket:
+            pass
+
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(wait())
+    loop.run_until_complete(asyncio.sleep(0))
+    task.cancel()
+    loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
+    loop.close()
+    ticket.write(Piece("a", finish="stop"))
+    assert ticket.result().text == "a"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_tokens": -1}, "max_tokens is -1"), ({"number": -1}, "number is -1"), ({"stars": 6}, "stars is 6"),
+        ({"seed": 0.5}, "seed is 0.5"), ({"logprobs": -1}, "logprobs is -1"), ({"stop": ("",)}, "an empty string"),
+    ],
+)  # fmt: skip
+def test_a_bad_request_never_reaches_the_queue(options, message):
+    with pytest.raises(ModelError, match=message):
+        Generation(**options)
+
+
+# Saved states
+
+
+def test_saved_states_stay_within_their_bytes_and_the_oldest_go_first():
+    state = bundle_of("lstm").model.start(1)
+    each = OVERHEAD + 8 * 5 + size_of(state)
+    cache = PrefixCache(each * 3 / 1e6, 60)
+    for number in range(5):
+        cache.store([1, 3, 9, 9, number], state)
+        assert cache.longest([1, 3, 9, 9, 0, 7]) is not None or number > 2
+    assert len(cache) == 3
+    assert cache.bytes == 3 * each
+    found = [cache.longest([1, 3, 9, 9, number, 7]) is not None for number in range(5)]
+    assert found == [True, False, False, True, True]
+
+
+def test_a_state_that_is_not_used_expires():
+    now = [0.0]
+    cache = PrefixCache(1, 10, lambda: now[0])
+    cache.store([1, 3, 9], "a state")
+    now[0] = 9.0
+    assert cache.longest([1, 3, 9, 9]).state == "a state"
+    now[0] = 18.0
+    assert cache.longest([1, 3, 9, 9]).state == "a state"
+    now[0] = 29.0
+    assert cache.longest([1, 3, 9, 9]) is None
+    assert (len(cache), cache.bytes) == (0, 0)
+
+
+def test_the_longest_saved_prefix_is_found_and_no_other_text():
+    cache = PrefixCache(1, 10)
+    for ids in ([1, 3], [1, 3, 9], [1, 3, 9, 10, 11]):
+        cache.store(ids, tuple(ids))
+    assert cache.longest([1, 3, 9, 10, 12]).ids == (1, 3, 9)
+    assert cache.longest([1, 3, 9, 10, 11, 12]).ids == (1, 3, 9, 10, 11)
+    assert cache.longest([1, 3, 9, 10, 11]).ids == (1, 3, 9)  # without a distribution it would have to be read again
+    assert cache.longest([1, 4, 9]) is None
+
+
+def test_an_engine_without_work_uses_no_processor():
+    engine = Engine(bundle_of("ngram"), EngineLimits())
+    began = engine.figures().busy_seconds
+    time.sleep(0.1)
+    assert engine.figures().busy_seconds == began
+    engine.close(1)
+    assert not engine.figures().alive

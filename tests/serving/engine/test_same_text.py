@@ -1,0 +1,287 @@
+"""Same seed, same text: from `generate`, from an engine alone, and among any neighbours; for every kind of model."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from small_models import KINDS, bundle_of, network
+
+from models.sampling import Sampling, generate
+from serving.engine.live_text import LiveText
+from serving.engine.requests import EngineLimits, Generation, Piece, StreamEnded
+from serving.engine.scheduler import Scheduler
+from serving.engine.ticket import Ticket
+from tests.examples import examples
+from tests.long_cases import long_but
+
+PROMPTS = ("", "The soup", "We went to Phoenix! Great", "The soup was great, so we went back. The")
+SAMPLINGS = (
+    Sampling(), Sampling(0.8, 0, 0.95), Sampling(1.3, 12), Sampling(0.0), Sampling(min_p=0.02, typical_p=0.9),
+    Sampling(repetition_penalty=1.3, no_repeat_ngram_size=3),
+)  # fmt: skip
+
+
+def asked(draws):
+    """Return a random request."""
+    return Generation(
+        draws.choice(PROMPTS), draws.choice([None, 0, 1, 5]), draws.randrange(3), draws.choice([1, 7, 25]),
+        draws.choice(SAMPLINGS), draws.randrange(4), draws.choice([(), (), ("the", "."), ("so we",)]),
+    )  # fmt: skip
+
+
+def expected(bundle, asked):
+    s = asked.sampling
+    texts = generate(
+        bundle, asked.number + 1, asked.stars, asked.prompt, s.temperature, s.top_k, s.top_p, asked.max_tokens,
+        asked.seed, s.min_p, s.typical_p, s.repetition_penalty, s.no_repeat_ngram_size, asked.stop,
+    )  # fmt: skip
+    return texts[asked.number].removeprefix(asked.prompt)
+
+
+class Bench:
+    """A scheduler without a thread: the test decides when texts come and when the model works."""
+
+    def __init__(self, bundle, **limits):
+        self.bundle, self.scheduler = bundle, Scheduler(bundle, EngineLimits(**limits))
+
+    def begin(self, asked):
+        ticket = Ticket()
+        self.scheduler.admit(LiveText.of(self.bundle, asked, ticket, 0.0))
+        return ticket
+
+    def finish(self):
+        while self.scheduler.live:
+            self.scheduler.cycle()
+
+
+@pytest.mark.parametrize("kind", long_but(KINDS, ("ngram", "lstm")))
+@examples(20)
+@given(number=st.integers(1, 64), seed=st.integers(0, 10_000), chunk=st.integers(1, 20), pauses=st.integers(0, 4))
+def test_a_text_is_the_same_among_random_neighbours_that_come_and_go(kind, number, seed, chunk, pauses):
+    draws, bundle = random.Random(seed), bundle_of(kind)
+    bench, requests = Bench(bundle, prefill_tokens=chunk), [asked(draws) for _ in range(number)]
+    tickets = []
+    for request in requests:
+        tickets.append(bench.begin(request))
+        for _ in range(draws.randrange(pauses + 1)):
+            bench.scheduler.cycle()
+        if draws.random() < 0.1:
+            tickets[-1].cancel()
+    bench.finish()
+    for index in draws.sample(range(number), min(number, 4)):
+        if not tickets[index].cancelled:
+            assert tickets[index].result().text == expected(bundle, requests[index])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_text_is_the_one_that_generate_writes(kind, engine_of):
+    bundle, draws = bundle_of(kind), random.Random(kind)
+    engine, requests = engine_of(bundle), [asked(draws) for _ in range(6)]
+    tickets = [engine.submit(request) for request in requests]
+    assert [ticket.result().text for ticket in tickets] == [expected(bundle, request) for request in requests]
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru", "rnn", "nplm"])
+def test_the_distributions_of_a_stream_have_the_same_bits_in_any_batch_and_any_cut(kind):
+    """Sizes that are no multiple of a vector register; text drawn from them could differ once in thousands."""
+    model = network(kind, 997)[1] if kind == "nplm" else network(kind, 997, hidden=101, embedding=67, layers=2)[1]
+    ids_BT = np.random.default_rng(1).integers(9, 997, (64, 9))
+    ids_BT[:, 0], ids_BT[:, 1] = 1, np.arange(64) % 6 + 3
+    state = model.start(64)
+    for ids_B in ids_BT.T:
+        logp_BV, state = model.step(ids_B, state)
+    for rows in ([0], [63], [3, 40], list(range(17))):
+        own = model.start(len(rows))
+        for cut in (slice(0, 5), slice(5, 6), slice(6, 8)):
+            own = model.advance(ids_BT[rows, cut], own)
+        own_BV, own = model.step(ids_BT[rows, 8], own)
+        assert torch.equal(own_BV, logp_BV[rows])
+        assert all(map(torch.equal, own.network, state.take(rows).network))
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru", "nplm"])
+def test_a_step_predicts_what_a_score_says(kind):
+    bundle = bundle_of(kind)
+    ids = np.array([[1, 5, *bundle.vocabulary.encode("The soup was great")]])
+    state = bundle.model.start(1)
+    nats = bundle.model.score(ids, state)[0][0]
+    for position in range(ids.shape[1] - 1):
+        logp_BV, state = bundle.model.step(ids[:, position], state)
+        if position:
+            assert -float(logp_BV[0, ids[0, position + 1]]) == pytest.approx(nats[position + 1], abs=1e-5)
+
+
+# What an answer holds
+
+
+def pieces_of(bench, request):
+    ticket = bench.begin(request)
+    bench.finish()
+    return ticket.result()
+
+
+@pytest.mark.parametrize("unit", ["word", "bpe", "char"])
+def test_tokens_of_an_answer_spell_its_text_and_have_the_models_probabilities(unit):
+    bundle = bundle_of("lstm", unit)
+    for seed in range(8):
+        whole = pieces_of(Bench(bundle), Generation("The soup", 3, 0, 20, Sampling(0.7), seed, ("we",), logprobs=3))
+        spelled = "".join(token.text for token in whole.tokens)
+        assert spelled.startswith(whole.text)  # the last token may hold the beginning of the stop string
+        assert all(token.offset < len(whole.text) or not token.text for token in whole.tokens)
+        assert [token.offset for token in whole.tokens] == [
+            sum(len(token.text) for token in whole.tokens[:index]) for index in range(len(whole.tokens))
+        ]
+        for token in whole.tokens:
+            assert len(token.top) == 3
+            assert token.logprob <= max(token.top.values()) < 0
+
+
+def test_the_log_probabilities_are_those_before_the_sampling_options():
+    bundle = bundle_of("ngram")
+    request = Generation("The soup", 3, 0, 1, Sampling(0.2, 1), 0, logprobs=2)
+    token = pieces_of(Bench(bundle), request).tokens[0]
+    ids = np.array([[*bundle.vocabulary.prefix(3), *bundle.vocabulary.encode("The soup")]])
+    state = bundle.model.score(ids[:, :-1], bundle.model.start(1))[1]
+    logp_V = bundle.model.step(ids[:, -1], state)[0][0]
+    assert token.logprob == pytest.approx(float(logp_V.max()))
+    assert list(token.top.values()) == pytest.approx(logp_V.topk(2).values.tolist())
+
+
+@pytest.mark.parametrize("kind", ["ngram", "lstm", "mixture"])
+def test_an_echoed_prompt_has_the_log_probabilities_of_a_score(kind):
+    bundle, prompt = bundle_of(kind), "The soup was great"
+    whole = pieces_of(Bench(bundle), Generation(prompt, 4, max_tokens=0, logprobs=0, echo=True))
+    scored = bundle.score_text(prompt, 4).per_token[:-1]
+    assert (whole.text, whole.finish, whole.completion_tokens) == (prompt, "length", 0)
+    assert [token.logprob for token in whole.tokens] == pytest.approx([-nats for _, nats in scored], abs=1e-5)
+    assert whole.prompt_tokens == len(scored)
+
+
+def test_an_answer_says_how_it_ended_and_what_it_took():
+    bundle = bundle_of("ngram")
+    ends = [pieces_of(Bench(bundle), Generation("The soup", 3, 0, 40, seed=seed)) for seed in range(20)]
+    assert {"stop"} <= {whole.finish for whole in ends} <= {"stop", "length"}
+    for whole in ends:
+        assert (whole.completion_tokens == 40) if whole.finish == "length" else (0 < whole.completion_tokens <= 40)
+        assert whole.prompt_tokens == 2
+    stopped = pieces_of(Bench(bundle), Generation("The soup", 3, 0, 40, seed=1, stop=(" ",)))
+    assert stopped.finish == "stop"
+
+
+def test_an_echo_comes_first():
+    bundle = bundle_of("ngram")
+    plain = pieces_of(Bench(bundle), Generation("The soup", 3, 0, 9, seed=2))
+    echoed = pieces_of(Bench(bundle), Generation("The soup", 3, 0, 9, seed=2, echo=True))
+    assert echoed.text == "The soup" + plain.text
+    assert replace(echoed, text=plain.text) == plain
+
+
+# Saved states
+
+
+class Counting:
+    """A model that counts what it is asked to read."""
+
+    def __init__(self, model):
+        self.model, self.steps, self.read = model, 0, 0
+
+    def __getattr__(self, name):
+        return getattr(self.model, name)
+
+    def step(self, ids_B, state):
+        self.steps += 1
+        return self.model.step(ids_B, state)
+
+    def advance(self, ids_BT, state):
+        self.read += ids_BT.size
+        return self.model.advance(ids_BT, state)
+
+
+@pytest.mark.parametrize("kind", ["lstm", "mixture", "neural_cache"])
+def test_typing_on_costs_one_step_per_new_token_whatever_was_written_before(kind):
+    known = bundle_of(kind)
+    model = Counting(known.model)
+    scheduler = Scheduler(replace(known, model=model), EngineLimits())
+    ids = [*known.vocabulary.prefix(3), *known.vocabulary.encode("The soup was great, so we went back. " * 30).tolist()]
+    scheduler.read(ids[:200])
+    assert (model.steps, model.read) == (1, 199)
+    for length in range(201, 231):
+        model.steps = model.read = 0
+        logp_1V = scheduler.read(ids[:length])[0]
+        assert (model.steps, model.read) == (1, 0)
+    fresh = Scheduler(known, EngineLimits()).read(ids[:230])
+    assert torch.equal(logp_1V, fresh[0])
+    model.steps = model.read = 0
+    assert scheduler.read(ids[:230])[0] is logp_1V  # the same text again costs nothing
+    scheduler.read(ids[:215])
+    assert (model.steps, model.read) == (0, 0)  # nor do deleted words
+
+
+def test_a_text_that_goes_on_from_a_prompt_read_before_does_not_read_it_again():
+    known = bundle_of("lstm")
+    model = Counting(known.model)
+    bench = Bench(replace(known, model=model))
+    first = Generation("The soup was great, so we went back. The", 3, max_tokens=1)
+    bench.begin(first)
+    bench.finish()
+    read, model.read = model.read, 0
+    assert read > 8
+    for number in range(5):
+        bench.begin(replace(first, number=number))
+        bench.begin(replace(first, prompt=first.prompt + " staff", number=number))
+    bench.finish()
+    assert model.read == 0
+    assert bench.scheduler.counts["cached_tokens"] > 40
+
+
+def test_prompts_that_come_together_are_read_together_and_equal_ones_once():
+    known = bundle_of("lstm")
+    model = Counting(known.model)
+    bench = Bench(replace(known, model=model), prefill_tokens=4)
+    tickets = [bench.begin(Generation("The soup was great", 3, number, 3)) for number in range(10)]
+    tickets += [bench.begin(Generation("We went to Phoenix", 3, number, 3)) for number in range(10)]
+    bench.scheduler.cycle()
+    bench.finish()
+    assert model.read == 2 * (2 + 4 - 1)
+    assert len({ticket.result().text for ticket in tickets}) > 10
+
+
+def test_a_long_prompt_is_read_in_chunks_between_the_steps_of_live_texts():
+    known = bundle_of("lstm")
+    model = Counting(known.model)
+    bench = Bench(replace(known, model=model), prefill_tokens=5)
+    live = bench.begin(Generation("The", 3, max_tokens=200, sampling=Sampling(), seed=5))
+    while not live.unread:
+        bench.scheduler.cycle()
+    bench.begin(Generation("The soup was great, so we went back. " * 4, 3, max_tokens=1))
+    model.read = 0
+    for _ in range(4):
+        before, written = model.read, live.unread
+        bench.scheduler.cycle()
+        assert model.read - before <= 5
+        assert live.unread == written + 1
+
+
+def test_a_failed_text_is_told_the_reason():
+    bench = Bench(bundle_of("ngram"))
+    ticket = bench.begin(Generation("The soup", 3, max_tokens=5))
+    bench.scheduler.end_all("closed", "the server ends")
+    with pytest.raises(StreamEnded, match="the server ends") as caught:
+        ticket.result()
+    assert caught.value.reason == "closed"
+    assert bench.scheduler.live == 0
+
+
+def test_pieces_that_wait_are_given_as_one():
+    ticket = Ticket()
+    for piece in (Piece("a"), Piece("b"), Piece("c", finish="stop", completion_tokens=3)):
+        ticket.write(piece)
+    assert list(ticket) == [Piece("abc", finish="stop", completion_tokens=3)]
+
+
