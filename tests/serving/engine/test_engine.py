@@ -98,6 +98,7 @@ def test_a_reader_that_does_not_come_loses_its_text_and_slows_nobody(gated, engi
     idle, fast = engine.submit(LONG), engine.submit(replace(LONG, max_tokens=200))
     got = list(fast)
     assert got[-1].finish == "length"
+    until(lambda: engine.figures().finished.get("slow reader"))
     with pytest.raises(StreamEnded) as caught:
         idle.result()
     assert caught.value.reason == "slow reader"
