@@ -14,6 +14,8 @@ from tasks.generate import generate_reviews
 def generate(
     model: str = "champion", tracking_uri: str = "", n: int = 3, stars: int | None = None,
     prompt: str = "", temperature: float = 0.8, top_p: float = 0.95, max_tokens: int = 200, seed: int = 1,
+    top_k: int = 0, min_p: float = 0.0, typical_p: float = 1.0, repetition_penalty: float = 1.0,
+    no_repeat_ngram_size: int = 0, stop: list[str] | None = None,
 ) -> dict[str, Any]:
     """Generate reviews with a registered version.
 
@@ -27,7 +29,17 @@ def generate(
         top_p: Nucleus sampling: draw only from the likeliest words that together have this probability.
         max_tokens: Maximum length of a review in tokens. A longer review is cut there.
         seed: Equal seeds give equal reviews.
+        top_k: Draw only from this number of likeliest words. 0: all.
+        min_p: Draw only words at least this share as likely as the likeliest. 0: all.
+        typical_p: Draw only the words whose surprise is nearest to the expected one, up to this probability. 1: all.
+        repetition_penalty: Above 1: words that the text already has become less likely.
+        no_repeat_ngram_size: No sequence of this many tokens occurs twice. 0: no limit.
+        stop: Texts before which a review ends.
     """
     config = RunConfig(execution=ExecutionConfig(tracking_uri=tracking_uri))
-    sampling = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens, "seed": seed}
+    sampling = {
+        "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "typical_p": typical_p,
+        "repetition_penalty": repetition_penalty, "no_repeat_ngram_size": no_repeat_ngram_size, "stop": stop or (),
+        "max_tokens": max_tokens, "seed": seed,
+    }  # fmt: skip
     return generate_reviews(config, model, n, stars, prompt=prompt, **sampling)

@@ -38,7 +38,8 @@ class LoadedModel:
 
     def generate(
         self, n: int = 1, stars: int | None = None, prompt: str = "", temperature: float = 0.8, top_k: int = 0,
-        top_p: float = 0.95, max_tokens: int = 300, seed: int = 1,
+        top_p: float = 0.95, max_tokens: int = 300, seed: int = 1, min_p: float = 0.0, typical_p: float = 1.0,
+        repetition_penalty: float = 1.0, no_repeat_ngram_size: int = 0, stop: Sequence[str] = (),
     ) -> list[str]:  # fmt: skip
         """Return n whole reviews; same arguments, same reviews as `reviewlm generate`.
 
@@ -51,22 +52,34 @@ class LoadedModel:
             top_p: Use only the likeliest words, up to this total probability.
             max_tokens: Longest review, in tokens.
             seed: Seed of the random draw.
+            min_p: Use only words at least this share as likely as the likeliest; 0: all.
+            typical_p: Use only the words whose surprise is nearest to the expected one, up to this total probability.
+            repetition_penalty: Above 1, words that the text already has become less likely.
+            no_repeat_ngram_size: No sequence of this many tokens occurs twice; 0: no limit.
+            stop: A review ends before the first of these strings.
 
         Raises:
             ReviewLMError: An argument is out of its range.
         """
         from models.sampling import generate
 
-        return checked(lambda: generate(self.bundle, n, stars, prompt, temperature, top_k, top_p, max_tokens, seed))
+        return checked(lambda: generate(
+            self.bundle, n, stars, prompt, temperature, top_k, top_p, max_tokens, seed, min_p, typical_p,
+            repetition_penalty, no_repeat_ngram_size, stop,
+        ))
 
     def stream(
         self, stars: int | None = None, prompt: str = "", temperature: float = 0.8, top_k: int = 0,
-        top_p: float = 0.95, max_tokens: int = 300, seed: int = 1,
+        top_p: float = 0.95, max_tokens: int = 300, seed: int = 1, min_p: float = 0.0, typical_p: float = 1.0,
+        repetition_penalty: float = 1.0, no_repeat_ngram_size: int = 0, stop: Sequence[str] = (),
     ) -> Iterator[str]:  # fmt: skip
         """Yield one review piece by piece, as it is written; arguments and text are those of `generate`."""
         from models.sampling import stream
 
-        pieces = stream(self.bundle, stars, prompt, temperature, top_k, top_p, max_tokens, seed)
+        pieces = stream(
+            self.bundle, stars, prompt, temperature, top_k, top_p, max_tokens, seed, min_p, typical_p,
+            repetition_penalty, no_repeat_ngram_size, stop,
+        )
         while (piece := checked(lambda: next(pieces, None))) is not None:
             yield piece
 

@@ -25,7 +25,7 @@ def generate_reviews(config: RunConfig, reference: str, n: int, stars: int | Non
         reference: An alias, a number, or a full `models:/…` address.
         n: Number of reviews.
         stars: 1 to 5; 0: unknown; None: drawn as in the training data.
-        sampling: prompt, temperature, top_k, top_p, max_tokens, seed of `models.sampling.generate`.
+        sampling: The other arguments of `models.sampling.generate`.
     """
     bundle, version = open_version(config, reference)
     with converted_errors(reference):

@@ -28,6 +28,22 @@ def generate(
     top_k: Annotated[int, typer.Option("--top-k", min=0, help="Number of likeliest words to sample from; 0: all.")] = 0,
     top_p: TopP = 0.95,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest review, in tokens.")] = 300,
+    min_p: Annotated[float, typer.Option(
+        "--min-p", min=0, max=1, help="Use only words at least this share as likely as the likeliest; 0: all.",
+    )] = 0.0,
+    typical_p: Annotated[float, typer.Option(
+        "--typical-p", min=0, max=1,
+        help="Use only the words whose surprise is nearest to the expected one, up to this total probability; 1: all.",
+    )] = 1.0,
+    repetition_penalty: Annotated[float, typer.Option(
+        "--repetition-penalty", min=0, help="Above 1, words that the text already has become less likely.",
+    )] = 1.0,
+    no_repeat_ngram_size: Annotated[int, typer.Option(
+        "--no-repeat-ngram-size", min=0, help="No sequence of this many tokens occurs twice; 0: no limit.",
+    )] = 0,
+    stop: Annotated[list[str] | None, typer.Option(
+        "--stop", metavar="TEXT", help="End a review before this text. May be repeated.",
+    )] = None,
     model: Model = "champion", preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
     """Write reviews with the registered champion."""
@@ -35,7 +51,10 @@ def generate(
     from models.bundles.unseen import unseen_warnings
     from models.sampling import generate as sample
 
-    texts = checked(lambda: sample(bundle, n, stars, prompt, temperature, top_k, top_p, max_tokens, seed))
+    texts = checked(lambda: sample(
+        bundle, n, stars, prompt, temperature, top_k, top_p, max_tokens, seed, min_p, typical_p, repetition_penalty,
+        no_repeat_ngram_size, stop or (),
+    ))
     terminal.show_warnings(warnings := unseen_warnings(bundle, prompt, stars))
     for text in texts:
         terminal.show_review(stars, text)

@@ -83,3 +83,15 @@ def test_importing_the_package_loads_no_heavy_library() -> None:
     heavy = ("torch", "mlflow", "prefect", "polars", "typer")
     code = f"import sys, reviewlm; print([name for name in {heavy} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_all_sampling_options_can_be_given(folder: Path) -> None:
+    lm = reviewlm.load(folder)
+    texts = lm.generate(
+        3, 4, max_tokens=30, min_p=0.01, typical_p=0.95, repetition_penalty=1.2, no_repeat_ngram_size=3, stop=["."]
+    )
+    assert texts == generate(lm.bundle, 3, 4, "", 0.8, 0, 0.95, 30, 1, 0.01, 0.95, 1.2, 3, ["."])
+    streamed = lm.stream(
+        4, max_tokens=30, min_p=0.01, typical_p=0.95, repetition_penalty=1.2, no_repeat_ngram_size=3, stop=["."]
+    )
+    assert "".join(streamed) == texts[0]

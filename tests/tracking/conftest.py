@@ -73,7 +73,9 @@ class Suggestions:
     words: list
     rest: float
 
-def generate(bundle, n=1, stars=None, prompt="", temperature=1.0, top_k=0, top_p=1.0, max_tokens=200, seed=0):
+def generate(
+    bundle, n=1, stars=None, prompt="", temperature=1.0, top_k=0, top_p=1.0, max_tokens=200, seed=0, **further
+):
     if temperature < 0:
         raise ModelError(f"temperature is {{temperature}}; it must be at least 0", "input")
     if max_tokens > 999:

@@ -86,6 +86,7 @@ def test_the_signature_declares_what_sampling_takes():
     declared = {param.name: param.default for param in signature().params}
     sampling = {name: entry.default for name, entry in inspect.signature(generate).parameters.items()}
     del sampling["bundle"], sampling["prompt"]
+    sampling["stop"] = list(sampling["stop"])  # parameters are JSON
     assert sampling.items() <= declared.items()
     assert set(declared) - set(sampling) == {"task", "k"}
 

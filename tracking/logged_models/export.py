@@ -198,8 +198,11 @@ def signature() -> ModelSignature:
         ("per_token", Array(token)), ("warnings", Array(string)), ("open_bits_per_byte", double),
         ("spelling_nats", double),
     ]
-    kinds = {str: string, float: double, int: long, type(None): long}
-    params = [ParamSpec(name, kinds[type(default)], default) for name, default in DEFAULTS.items()]
+    kinds = {str: string, float: double, int: long, type(None): long, list: string}
+    params = [
+        ParamSpec(name, kinds[type(default)], default, (-1,) if isinstance(default, list) else None)
+        for name, default in DEFAULTS.items()
+    ]
     outputs = [ColSpec(string, COLUMN), *(ColSpec(kind, name, required=False) for name, kind in answers)]
     return ModelSignature(Schema([ColSpec(string, COLUMN)]), Schema(list(outputs)), ParamSchema(params))
 

@@ -36,10 +36,14 @@ from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 COLUMN, DIGITS = "text", 12
-SAMPLING = ("n", "stars", "temperature", "top_k", "top_p", "max_tokens", "seed")
+SAMPLING = (
+    "n", "stars", "temperature", "top_k", "top_p", "max_tokens", "seed", "min_p", "typical_p", "repetition_penalty",
+    "no_repeat_ngram_size", "stop",
+)
 DEFAULTS: dict[str, Any] = {
     "task": "generate", "stars": None, "n": 1, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "max_tokens": 200,
-    "seed": 0, "k": 5,
+    "seed": 0, "k": 5, "min_p": 0.0, "typical_p": 1.0, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0,
+    "stop": [],
 }
 
 
