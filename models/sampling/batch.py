@@ -46,12 +46,16 @@ class TextBatch(Generic[Text]):
     """Texts that share each step of a model.
 
     Args:
-        step: `LanguageModel.step`.
+        step: `LanguageModel.step`. Its distributions need not be normalised.
         never: Ids that are not written.
+        draw: A faster way to draw at a temperature: from distributions, ids that are not drawn, temperature and
+            uniform numbers. Its texts are as likely, but not the same.
     """
 
-    def __init__(self, step: Step, never: Collection[int] = NOT_WRITTEN) -> None:
-        self._step, self._never = step, torch.tensor(sorted(never))
+    def __init__(
+        self, step: Step, never: Collection[int] = NOT_WRITTEN, draw: Callable[..., np.ndarray] | None = None
+    ) -> None:
+        self._step, self._never, self._draw = step, torch.tensor(sorted(never)), draw
         self.texts: list[Text] = []
         self.logp_BV = torch.empty(0, 0)
         self._state: Any = None
@@ -74,11 +78,20 @@ class TextBatch(Generic[Text]):
         for sampling, rows in groups.items():
             logp_BV = self.logp_BV if len(groups) == 1 else self.logp_BV[rows]
             uniforms_B = np.array([next(self.texts[row].uniforms) for row in rows])
+            if self._draw is not None and sampling == Sampling(sampling.temperature) and sampling.temperature > 0:
+                ids_B[rows] = self._draw(logp_BV, self._never, sampling.temperature, uniforms_B)
+                continue
+            if sampling.repetition_penalty != 1 and self._draw is not None:
+                logp_BV = torch.log_softmax(logp_BV, 1)
             possible_BV = allowed(
                 logp_BV, self._never.to(logp_BV.device), sampling, [self.texts[row].ids for row in rows]
             )
             ids_B[rows] = pick(sampled_logp(possible_BV, sampling), uniforms_B)
         return ids_B
+
+    def logp(self, row: int) -> torch.Tensor:
+        """Return the distribution of one text's next token, normalised (V)."""
+        return self.logp_BV[row] if self._draw is None else torch.log_softmax(self.logp_BV[row], 0)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Remove all other texts, so that the model has less to compute."""
@@ -104,10 +117,6 @@ class TextBatch(Generic[Text]):
             if not self.texts:
                 break
             self.advance(ids_B[~ends_B])
-
-    def state_of(self, row: int) -> Any:
-        """Return the model's state after the tokens of one text."""
-        return self._state.take([row])
 
 
 def prefix_of(bundle: Bundle, prompt: str, stars: int) -> list[int]:

@@ -32,7 +32,8 @@ class Generation:
         echo: Give the prompt back as the first piece (with its tokens' log-probabilities, if `logprobs` is set).
         seconds: Deadline, counted from `Engine.submit`; None: none.
         exact: Compute in float32, so that the text is the one of `models.sampling.generate` and of the command line.
-            False permits the engine's fast numbers (int8), whose texts have the same quality but differ.
+            False permits the engine's fast numbers (`EngineLimits.numbers`), whose texts are as good, but others. They
+            too depend only on the seed, the number, the rating and the prompt.
 
     Raises:
         ModelError: kind "input": a value is out of its range.
@@ -117,6 +118,7 @@ class EngineLimits:
         cache_seconds: A saved state that was not used for this long is dropped.
         buffer_tokens: Tokens that may wait for a slow reader; then the text is given up ("slow reader").
         threads: Threads of matrix products.
+        numbers: "float32", or "int8" for the texts that need not be exact, where the model loses little by it.
     """
 
     live: int = 64
@@ -126,6 +128,7 @@ class EngineLimits:
     cache_seconds: float = 600.0
     buffer_tokens: int = 4_096
     threads: int = 1
+    numbers: Literal["float32", "int8"] = "float32"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.base import ModelError, read_on
+from models.base import LanguageModel, ModelError, read_on
 from models.bundles.bundle import Bundle
 from models.sampling.batch import Step, TextBatch
 from serving.engine.live_text import LiveText
@@ -55,7 +55,7 @@ class Scheduler:
     Args:
         bundle: Its model is used by this thread only.
         limits: How much is in progress at the same time.
-        fast_step: A faster, less exact `step` for texts that need not be exact; None: there is none.
+        fast: A model whose steps are faster and less exact, for texts that need not be exact; None: there is none.
         clock: Gives the time in seconds.
 
     Attributes:
@@ -66,13 +66,17 @@ class Scheduler:
     """
 
     def __init__(
-        self, bundle: Bundle, limits: EngineLimits, fast_step: Step | None = None,
+        self, bundle: Bundle, limits: EngineLimits, fast: LanguageModel | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:  # fmt: skip
         self.bundle, self.limits, self.clock = bundle, limits, clock
         self.cache = PrefixCache(limits.cache_megabytes, limits.cache_seconds, clock)
         self.exact: TextBatch[LiveText] = TextBatch(self._timed(bundle.model.step))
-        self.fast: TextBatch[LiveText] = TextBatch(self._timed(fast_step)) if fast_step else self.exact
+        self.fast: TextBatch[LiveText] = self.exact
+        if fast is not None:
+            from models.neural.inference.int8 import draw
+
+            self.fast = TextBatch(self._timed(fast.step), draw=draw)
         self.reading: dict[tuple[int, ...], Reading] = {}
         self.counts: Counter[str] = Counter()
         self.finished: Counter[str] = Counter()
@@ -189,7 +193,7 @@ class Scheduler:
             going = [
                 row
                 for row, (text, token) in enumerate(zip(texts, ids_B.tolist(), strict=True))
-                if not self._ends(text, token, batch.logp_BV[row] if text.asked.logprobs is not None else None)
+                if not self._ends(text, token, batch.logp(row) if text.asked.logprobs is not None else None)
             ]
             self.counts["tokens"] += len(texts)
             batch.keep(going)

@@ -35,11 +35,15 @@ class Reader:
     Args:
         network: In evaluation mode; its weights must not change any more.
         make: Makes the products.
+        normalise: False: a plain softmax is left out of `logp`, which drawing does not need.
+
+    Attributes:
+        logp: From features (N, E) to log p of every entry (N, V); see `OutputLayer.logp`.
     """
 
-    def __init__(self, network: Network, make: MakeLinear = packed_linear) -> None:
+    def __init__(self, network: Network, make: MakeLinear = packed_linear, normalise: bool = True) -> None:
         self.network = network
-        self.logp = _output(network, make)
+        self.logp = _output(network, make, normalise)
 
     def read(self, ids_BT: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
         """Read T tokens of each stream; see `Network.forward`."""
@@ -51,8 +55,8 @@ class RecurrentReader(Reader):
 
     network: RecurrentNetwork
 
-    def __init__(self, network: RecurrentNetwork, make: MakeLinear = packed_linear) -> None:
-        super().__init__(network, make)
+    def __init__(self, network: RecurrentNetwork, make: MakeLinear = packed_linear, normalise: bool = True) -> None:
+        super().__init__(network, make, normalise)
         self.layers = [_Layer(layer, make) for layer in network.layers]
         projected = isinstance(network.project, nn.Linear)
         self.project: Linear = make(network.project.weight, None) if projected else lambda x_NE: x_NE
@@ -101,8 +105,8 @@ class NPLMReader(Reader):
 
     network: NPLMNetwork
 
-    def __init__(self, network: NPLMNetwork, make: MakeLinear = packed_linear) -> None:
-        super().__init__(network, make)
+    def __init__(self, network: NPLMNetwork, make: MakeLinear = packed_linear, normalise: bool = True) -> None:
+        super().__init__(network, make, normalise)
         self.hidden = make(network.hidden.weight, network.hidden.bias)
 
     def read(self, ids_BT: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
@@ -112,12 +116,11 @@ class NPLMReader(Reader):
         return torch.cat([x_BTF, h_BTH], -1) if self.network.direct else h_BTH, after
 
 
-def _output(network: Network, make: MakeLinear) -> Linear:
-    """Return the function from features (N, E) to log p of every entry (N, V); see `OutputLayer.logp`."""
+def _output(network: Network, make: MakeLinear, normalise: bool) -> Linear:
     output = network.output
     if isinstance(output, SoftmaxOutput):
         logits = make(output.weight, output._bias())
-        return lambda h_NE: torch.log_softmax(logits(h_NE), 1)
+        return (lambda h_NE: torch.log_softmax(logits(h_NE), 1)) if normalise else logits
     if isinstance(output, AdaptiveOutput):
         return _AdaptiveLogp(output, make)
     return output.logp
@@ -147,14 +150,16 @@ class _AdaptiveLogp:
         return logp_NV
 
 
-def reader_for(network: Network, make: MakeLinear = packed_linear) -> Reader | None:
+def reader_for(network: Network, make: MakeLinear = packed_linear, normalise: bool = True) -> Reader | None:
     """Return a reader of a network; None on a GPU and for kinds of cells that have none."""
     if network.output.weight.is_cuda:
         return None
     if isinstance(network, NPLMNetwork):
-        return NPLMReader(network, make)
-    plain = isinstance(network, RecurrentNetwork) and not any(_is_special(layer) for layer in network.layers)
-    return RecurrentReader(network, make) if isinstance(network, RecurrentNetwork) and plain else None
+        return NPLMReader(network, make, normalise)
+    plain = isinstance(network, RecurrentNetwork) and not any(map(_is_special, network.layers))
+    if not isinstance(network, RecurrentNetwork) or not plain:
+        return None
+    return RecurrentReader(network, make, normalise)
 
 
 def _is_special(layer: nn.Module) -> bool:

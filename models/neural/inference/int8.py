@@ -1,0 +1,195 @@
+"""Step a network with products of whole numbers: a quarter of the memory traffic of float32, and more per instruction.
+
+Dynamic quantisation: a row of weights has one scale, computed once; a row of inputs has one too, computed at each step.
+The products are summed exactly in 32 bits, so a stream's result is the same to the bit in any batch. What this costs in
+quality is measured for each model before it is used (`loss_of_int8`).
+Shapes: N rows, E features in, G features out.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...base import LanguageModel
+from ...bundles.bundle import Bundle
+from ...sampling.filters import pick
+from ...tokens.vocabulary import EOS, STARS
+from ..lm import NeuralLM
+from ..network import Network, NetworkState
+from ..recurrent import RecurrentNetwork
+from . import kernels
+from .reader import Reader, RecurrentReader, reader_for
+
+LEVELS = 127
+TABLE_BYTES = 512_000_000
+"""Largest table of an LSTM's products with its embeddings; above it, an LSTM is stepped like the other kinds."""
+TEXTS, TOKENS = 16, 48
+"""Texts and tokens of each on which the loss is measured, drawn from the model itself."""
+
+
+class Int8Linear:
+    """The product x Wᵀ + b with quantised rows; see the module.
+
+    Args:
+        weight_GE: W.
+        bias_G: b.
+    """
+
+    def __init__(self, weight_GE: Tensor, bias_G: Tensor | None) -> None:
+        weight_GE = weight_GE.detach().float()
+        scale_G1 = weight_GE.abs().amax(1, keepdim=True).clamp_min(1e-30) / LEVELS
+        self._weight_EG = (weight_GE / scale_G1).round().to(torch.int8).contiguous().t()
+        self.scale_G = scale_G1[:, 0].numpy()
+        self.bias_G = (torch.zeros(len(weight_GE)) if bias_G is None else bias_G.detach().float()).numpy()
+
+    def __call__(self, x_NE: Tensor) -> Tensor:
+        """Return x Wᵀ + b (N, G) in float32."""
+        sums_NG, scale_N = self.sums(x_NE.contiguous().numpy())
+        out_NG = np.empty(sums_NG.shape, np.float32)
+        kernels.scale_back(sums_NG, scale_N, self.scale_G, self.bias_G, out_NG)
+        return torch.from_numpy(out_NG)
+
+    def sums(self, x_NE: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the product in whole numbers (N, G) and the scale of each row of x (N)."""
+        quantised_NE, scale_N = np.empty(x_NE.shape, np.int8), np.empty(len(x_NE), np.float32)
+        kernels.quantise(x_NE, quantised_NE, scale_N)
+        return torch._int_mm(torch.from_numpy(quantised_NE), self._weight_EG).numpy(), scale_N
+
+
+class Int8LSTMReader(RecurrentReader):
+    """An LSTM whose steps take as few calls as possible: at one stream, calls cost as much as the products.
+
+    The first layer's products with all embeddings are computed once. In the other layers the products with input and
+    state are one.
+    """
+
+    def __init__(self, network: RecurrentNetwork, normalise: bool = True) -> None:
+        super().__init__(network, Int8Linear, normalise)
+        weights = [dict(layer.named_parameters()) for layer in network.layers]
+        biases = [(layer["bias_ih_l0"] + layer["bias_hh_l0"]).detach() for layer in weights]
+        rows_VE = network.embedding.weight.detach()
+        table_VG = rows_VE @ weights[0]["weight_ih_l0"].detach().T
+        # By what is added for the star token read last: nothing for none and for "unknown".
+        self._stars_SG = table_VG[: STARS[-1] + 1].numpy().copy()
+        self._stars_SG[: STARS[0] + 1] = 0
+        self._embedded_VG = (table_VG + biases[0]).numpy()
+        joined = [weights[0]["weight_hh_l0"]]
+        joined += [torch.cat([layer["weight_ih_l0"], layer["weight_hh_l0"]], 1) for layer in weights[1:]]
+        self._products = [Int8Linear(weight, bias) for weight, bias in zip(joined, biases, strict=True)]
+
+    def read(self, ids_BT: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
+        """Read T tokens of each stream; see `Network.forward`."""
+        if ids_BT.shape[1] != 1:
+            return super().read(ids_BT, state)
+        h_LBH, c_LBH = (tensor.contiguous().numpy() for tensor in state[:2])
+        ids_B, stars_B = ids_BT[:, 0].numpy(), state[2][0].numpy()
+        stars_B = np.where((ids_B >= STARS[0]) & (ids_B <= STARS[-1]), ids_B, stars_B)
+        new_LBH, after_LBH = np.empty_like(h_LBH), np.empty_like(c_LBH)
+        gates_BG = self._embedded_VG[ids_B]
+        if self.network.condition_on_stars:
+            gates_BG += self._stars_SG[stars_B]
+        x_BE = h_LBH[0]
+        for layer, product in enumerate(self._products):
+            if layer:
+                gates_BG = np.tile(product.bias_G, (len(ids_B), 1))
+                x_BE = np.concatenate([new_LBH[layer - 1], h_LBH[layer]], 1)
+            sums_BG, scale_B = product.sums(x_BE)
+            kernels.lstm_step(
+                gates_BG, sums_BG, scale_B, product.scale_G, c_LBH[layer], after_LBH[layer], new_LBH[layer]
+            )
+        features_BE = self.project(torch.from_numpy(new_LBH[-1]))
+        after = torch.from_numpy(new_LBH), torch.from_numpy(after_LBH), torch.from_numpy(stars_B)[None]
+        return features_BE[:, None], after
+
+
+def draw(logp_NV: Tensor, never: Tensor, temperature: float, uniforms_N: np.ndarray) -> np.ndarray:
+    """Return one id per row of softmax(logp / temperature) without some ids; `<eos>` where nothing else is possible."""
+    ids_N = np.empty(len(logp_NV), np.int64)
+    inverse, space_V = np.float32(1 / temperature), np.empty(logp_NV.shape[1], np.float32)
+    kernels.draw(logp_NV.contiguous().numpy(), never.numpy(), inverse, uniforms_N, space_V, ids_N)
+    return np.where(ids_N < 0, EOS, ids_N)
+
+
+@cache
+def int8_is_exact() -> bool:
+    """Return whether this processor sums products of 8 bits exactly.
+
+    Without VNNI, AMX or their like, pairs of products are added in 16 bits and can overflow; there int8 is also slower.
+    """
+    x_NE = torch.full((2, 64), 127, dtype=torch.int8)
+    x_NE[1] = -127
+    try:
+        sums_NG = torch._int_mm(x_NE, x_NE.t())
+    except RuntimeError:
+        return False
+    return torch.equal(sums_NG, x_NE.int() @ x_NE.int().t())
+
+
+def in_int8(model: LanguageModel, normalise: bool = False) -> LanguageModel | None:
+    """Return a model that shares this one's weights and scores like it, but whose steps are in int8.
+
+    A model that combines others gets its neural parts in int8. None: there is no such part, or it is on a GPU, or this
+    processor has no exact product of whole numbers.
+
+    Args:
+        model: Any model.
+        normalise: False: the steps of a network with a plain softmax give log-probabilities plus a number.
+    """
+    if not int8_is_exact():
+        return None
+    if isinstance(model, NeuralLM):
+        reader = _int8_reader(model.network, normalise)
+        return None if reader is None else model.with_reader(reader)
+    found = copy(model)
+    changed = False
+    for name in ("model", "network_model"):
+        part = getattr(model, name, None)
+        quick = in_int8(part, normalise=True) if part is not None else None
+        if quick is not None:
+            setattr(found, name, quick)
+            changed = True
+    if parts := getattr(model, "models", ()):
+        quick_parts = [in_int8(part, normalise=True) for part in parts]
+        found.models = tuple(quick or part for quick, part in zip(quick_parts, parts, strict=True))  # type: ignore[attr-defined]
+        changed = changed or any(quick is not None for quick in quick_parts)
+    return found if changed else None
+
+
+def _int8_reader(network: Network, normalise: bool) -> Reader | None:
+    reader = reader_for(network, Int8Linear, normalise)
+    if not isinstance(network, RecurrentNetwork) or reader is None or network.kind != "lstm":
+        return reader
+    table_bytes = 16 * network.embedding.num_embeddings * network.hidden
+    return Int8LSTMReader(network, normalise) if table_bytes <= TABLE_BYTES else reader
+
+
+def loss_of_int8(bundle: Bundle, quick: LanguageModel, seed: int = 1) -> float:
+    """Return by which share int8 raises the bits per byte of texts of the model itself.
+
+    At each position of some texts that the exact model draws, the cross-entropy of the quick model is compared with the
+    entropy of the exact one: both are sums over the whole vocabulary, so few positions are enough.
+    """
+    model = bundle.model
+    states: list[Any] = [model.start(TEXTS), quick.start(TEXTS)]
+    draws = np.random.default_rng(seed)
+    ids_B = np.full(TEXTS, 1, np.int64)
+    entropy = divergence = 0.0
+    prefix = bundle.vocabulary.prefix(0)
+    for position in range(TOKENS):
+        if position < len(prefix):
+            ids_B = np.full(TEXTS, prefix[position], np.int64)
+        logp_BV, states[0] = model.step(ids_B, states[0])
+        quick_BV, states[1] = quick.step(ids_B, states[1])
+        quick_BV = torch.log_softmax(quick_BV, 1)
+        p_BV = logp_BV.double().exp()
+        possible_BV = p_BV > 0
+        entropy -= float((p_BV * logp_BV.double()).masked_select(possible_BV).sum())
+        divergence += float((p_BV * (logp_BV.double() - quick_BV.double())).masked_select(possible_BV).sum())
+        ids_B = pick(logp_BV, draws.random(TEXTS))
+    return divergence / max(entropy, 1e-9)

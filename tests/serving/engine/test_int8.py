@@ -1,0 +1,123 @@
+"""int8 steps: exact sums, the same bits in any batch, a small and measured loss, float32 where they do not fit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from small_models import bundle_of, network
+
+from models.neural.inference import int8
+from models.neural.inference.int8 import Int8Linear, Int8LSTMReader, draw, in_int8, int8_is_exact, loss_of_int8
+from models.sampling import Sampling, generate
+from serving.engine import engine as engine_module
+from serving.engine.requests import Generation
+
+NEURAL = ("lstm", "gru", "rnn", "nplm", "mixture", "log_linear", "neural_cache")
+pytestmark = pytest.mark.skipif(not int8_is_exact(), reason="this processor has no exact products of 8 bits")
+
+
+def test_a_product_is_that_of_the_rounded_rows():
+    draws = np.random.default_rng(1)
+    x, w, b = (draws.normal(size=shape).astype(np.float32) for shape in ((5, 33), (21, 33), (21,)))
+    quantised = [np.rint(m * (127 / abs(m).max(1, keepdims=True))) for m in (x, w)]
+    scale = abs(x).max(1)[:, None] / 127 * (abs(w).max(1)[None] / 127)
+    expected = quantised[0] @ quantised[1].T * scale + b
+    found = Int8Linear(torch.from_numpy(w), torch.from_numpy(b))(torch.from_numpy(x)).numpy()
+    assert found == pytest.approx(expected, rel=1e-4, abs=1e-4)
+    assert abs(found - (x @ w.T + b)).max() < 0.15
+
+
+def test_rows_of_zeros_stay_zeros():
+    linear = Int8Linear(torch.zeros(4, 8), torch.arange(4.0))
+    assert linear(torch.zeros(2, 8)).tolist() == [[0, 1, 2, 3]] * 2
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru", "rnn", "nplm"])
+def test_the_distributions_of_a_stream_have_the_same_bits_in_any_batch(kind):
+    exact = network(kind, 997)[1] if kind == "nplm" else network(kind, 997, hidden=101, embedding=67, layers=2)[1]
+    model = in_int8(exact)
+    assert isinstance(model.reader(), Int8LSTMReader) == (kind == "lstm")
+    ids_BT = np.random.default_rng(1).integers(9, 997, (64, 6))
+    ids_BT[:, 0], ids_BT[:, 1] = 1, np.arange(64) % 6 + 3
+    state, near = model.start(64), exact.start(64)
+    for ids_B in ids_BT.T:
+        logp_BV, state = model.step(ids_B, state)
+        near_BV, near = exact.step(ids_B, near)
+    for rows in ([0], [63], [3, 40], list(range(17))):
+        own = model.start(len(rows))
+        for ids_B in ids_BT[rows].T:
+            own_BV, own = model.step(ids_B, own)
+        assert torch.equal(own_BV, logp_BV[rows])
+    p_BV, near_p_BV = torch.softmax(logp_BV, 1), near_BV.exp()
+    assert float((p_BV - near_p_BV).abs().sum(1).max()) < 0.3
+    assert [tensor.shape for tensor in state.network] == [tensor.shape for tensor in near.network]
+
+
+@pytest.mark.parametrize("kind", NEURAL)
+def test_the_loss_is_measured_and_small(kind):
+    bundle = bundle_of(kind)
+    quick = in_int8(bundle.model)
+    assert 0 <= loss_of_int8(bundle, quick) < 0.02
+    assert quick.score(np.array([[1, 5, 12, 2]]), quick.start(1))[0] == pytest.approx(
+        bundle.model.score(np.array([[1, 5, 12, 2]]), bundle.model.start(1))[0], abs=0
+    )
+
+
+def test_a_loss_is_the_relative_rise_of_the_nats():
+    bundle = bundle_of("lstm")
+    assert loss_of_int8(bundle, bundle.model) == pytest.approx(0, abs=1e-6)
+    other = network("gru", bundle.vocabulary.size)[1]
+    assert loss_of_int8(bundle, other) > 0.05
+
+
+@pytest.mark.parametrize("kind", ["ngram", "cache"])
+def test_models_without_a_network_have_no_int8(kind):
+    assert in_int8(bundle_of(kind).model) is None
+
+
+def test_impossible_rows_end(monkeypatch):
+    ids = draw(torch.tensor([[0.0, -torch.inf, -torch.inf], [-torch.inf] * 3]), torch.tensor([0]), 1.0, np.zeros(2))
+    assert ids.tolist() == [2, 2]
+
+
+# In the engine
+
+
+def texts(engine, count=12, **options):
+    asked = [Generation("The soup", 3, number, 25, seed=4, **options) for number in range(count)]
+    return [ticket.result().text for ticket in [engine.submit(generation) for generation in asked]]
+
+
+def test_exact_texts_stay_those_of_generate_beside_fast_ones(engine_of, monkeypatch):
+    monkeypatch.setattr(engine_module, "MOST_LOSS", 0.05)
+    bundle = bundle_of("lstm")
+    engine = engine_of(bundle, numbers="int8")
+    assert engine.figures().numbers == "int8"
+    mixed = [
+        engine.submit(Generation("The soup", 3, number, 25, seed=4, exact=exact))
+        for number in range(8) for exact in (True, False)
+    ]  # fmt: skip
+    found = ["The soup" + ticket.result().text for ticket in mixed]
+    assert found[::2] == generate(bundle, 8, 3, "The soup", max_tokens=25, seed=4)
+    for options in (Sampling(), Sampling(0.7), Sampling(0.8, 9, 0.9, repetition_penalty=1.2)):
+        alone = [texts(engine, 1, sampling=options, exact=False)[0] for _ in range(2)]
+        crowd = texts(engine, 30, sampling=options, exact=False)
+        assert alone == crowd[:1] * 2
+
+
+def test_a_model_that_loses_too_much_stays_in_float32(engine_of, monkeypatch):
+    monkeypatch.setattr(int8, "loss_of_int8", lambda bundle, quick: 0.006)
+    engine = engine_of(replace(bundle_of("gru"), digest="too coarse"), numbers="int8")
+    assert engine.figures().numbers == "float32"
+    assert texts(engine, 2, exact=False) == texts(engine, 2)
+
+
+def test_log_probabilities_of_fast_texts_are_normalised(engine_of, monkeypatch):
+    monkeypatch.setattr(engine_module, "MOST_LOSS", 0.05)
+    engine = engine_of(bundle_of("gru"), numbers="int8")
+    whole = engine.submit(Generation("The soup", 3, max_tokens=5, logprobs=400, exact=False)).result()
+    for token in whole.tokens:
+        assert sum(np.exp(value) for value in token.top.values()) == pytest.approx(1, abs=1e-4)
