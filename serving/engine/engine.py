@@ -169,7 +169,8 @@ class Engine:
 
     def _admit(self) -> None:
         """Give free places to waiting texts, in the order in which they came; drop those nobody waits for."""
-        now, free, begin = monotonic(), self.limits.live - self._scheduler.live, []
+        now, free = monotonic(), self.limits.live - self._scheduler.live
+        begin: list[tuple[Generation, Ticket, float]] = []
         with self._changed:
             waiting, self._waiting = self._waiting, deque()
             for generation, ticket, begun in waiting:
