@@ -38,15 +38,17 @@ class EngineContext:
     bundle: Bundle
     scheduler: Scheduler
 
-    def read(self, ids: Sequence[int]) -> tuple[torch.Tensor, Any]:
+    def read(self, ids: Sequence[int], model: LanguageModel | None = None) -> tuple[torch.Tensor, Any]:
         """Return the distribution after a prefix (1, V), and the model's state there.
 
         Only tokens after the longest prefix that was read before are read. Neither result may be written to.
 
         Args:
             ids: The tokens, those of `vocabulary.prefix(stars)` included.
+            model: The model that reads; None: the bundle's. Another one must read other tokens, as one without ratings
+                does (`models/bundles/any_rating.py`): states are found by tokens alone.
         """
-        return self.scheduler.read(ids)
+        return self.scheduler.read(ids, model)
 
 
 class Engine:

@@ -122,20 +122,21 @@ class Scheduler:
             if batch.texts:
                 self._step(batch)
 
-    def read(self, ids: Sequence[int]) -> tuple[torch.Tensor, Any]:
+    def read(self, ids: Sequence[int], model: LanguageModel | None = None) -> tuple[torch.Tensor, Any]:
         """Return the distribution after a prefix (1, V) and the state there, from the nearest saved state on."""
+        model = model or self.bundle.model
         saved = self.cache.longest(ids)
         done = 0 if saved is None else len(saved.ids)
         self.counts["cached_tokens"] += done
         if saved is not None and saved.logp_1V is not None and done == len(ids):
             return saved.logp_1V, saved.state
-        state = self.bundle.model.start(1) if saved is None else saved.state
+        state = model.start(1) if saved is None else saved.state
         ids_1T = np.array([ids], np.int64)
         if len(ids) - 1 > done:
-            state = read_on(self.bundle.model, ids_1T[:, done:-1], state)
+            state = read_on(model, ids_1T[:, done:-1], state)
             self.cache.store(ids[:-1], state)
         self.counts["prefill_tokens"] += len(ids) - done
-        logp_1V, state = self.bundle.model.step(ids_1T[:, -1], state)
+        logp_1V, state = model.step(ids_1T[:, -1], state)
         self.cache.store(ids, state, logp_1V)
         return logp_1V, state
 
