@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 
@@ -72,3 +73,9 @@ def require_whole(name: str, value: object, least: int) -> None:
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not whole or value < least:  # type: ignore[operator]
         raise ModelError(f"{name} is {value!r}; it must be a whole number of at least {least}", "input")
+
+
+def require_stop(stop: Sequence[str]) -> None:
+    """Raise ModelError (kind "input") unless every stop string has a character."""
+    if isinstance(stop, str) or not all(isinstance(string, str) and string for string in stop):
+        raise ModelError(f"stop is {stop!r}; it must be strings of at least one character each", "input")
