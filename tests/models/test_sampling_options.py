@@ -214,7 +214,7 @@ def test_generated_texts_end_at_stop_strings_and_are_otherwise_the_same(bundle):
 
 @pytest.mark.parametrize("stop", [("",), "so", (1,)])
 def test_what_is_no_stop_string_is_refused(bundle, stop):
-    with pytest.raises(ModelError, match="stop is .*must be"):
+    with pytest.raises(ModelError, match=r"stop is .*must be"):
         generate(bundle, stop=stop)
 
 
