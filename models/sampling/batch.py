@@ -78,7 +78,7 @@ class TextBatch(Generic[Text]):
         for sampling, rows in groups.items():
             logp_BV = self.logp_BV if len(groups) == 1 else self.logp_BV[rows]
             uniforms_B = np.array([next(self.texts[row].uniforms) for row in rows])
-            if self._draw is not None and sampling == Sampling(sampling.temperature) and sampling.temperature > 0:
+            if self._draw is not None and sampling.only_temperature:
                 ids_B[rows] = self._draw(logp_BV, self._never, sampling.temperature, uniforms_B)
                 continue
             if sampling.repetition_penalty != 1 and self._draw is not None:

@@ -12,7 +12,7 @@ from ..base import read_on
 from ..bundles.bundle import Bundle
 from ..tokens.vocabulary import EOS
 from .batch import SampledText, TextBatch, prefix_of, rating_of, uniforms_of
-from .options import Sampling, require_whole
+from .options import Sampling, require_stop, require_whole
 from .written_text import WrittenText
 
 BATCH = 64
@@ -96,6 +96,7 @@ def _pieces(
     """Yield row and next piece of the texts with these numbers, position by position."""
     require_whole("max_tokens", max_tokens, 1)
     require_whole("seed", seed, 0)
+    require_stop(stop)
     ratings = [rating_of(bundle, stars, seed, number) for number in numbers]
     prefixes = [prefix_of(bundle, prompt, rating) for rating in ratings]
     batch: TextBatch[_Writing] = TextBatch(bundle.model.step)

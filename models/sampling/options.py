@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 
@@ -49,6 +50,12 @@ class Sampling:
         _require_number("repetition_penalty", self.repetition_penalty, penalty, "a number above 0")
         require_whole("no_repeat_ngram_size", self.no_repeat_ngram_size, 0)
 
+    @property
+    def only_temperature(self) -> bool:
+        """Whether nothing but the temperature changes the distribution, and it is not 0."""
+        filters = self.top_k, self.top_p, self.min_p, self.typical_p, self.repetition_penalty, self.no_repeat_ngram_size
+        return self.temperature > 0 and filters == (0, 1, 0, 1, 1, 0)
+
 
 def _within(value: object, least: float, most: float, open_below: bool = False) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
@@ -66,3 +73,9 @@ def require_whole(name: str, value: object, least: int) -> None:
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not whole or value < least:  # type: ignore[operator]
         raise ModelError(f"{name} is {value!r}; it must be a whole number of at least {least}", "input")
+
+
+def require_stop(stop: Sequence[str]) -> None:
+    """Raise ModelError (kind "input") unless every stop string has a character."""
+    if isinstance(stop, str) or not all(isinstance(string, str) and string for string in stop):
+        raise ModelError(f"stop is {stop!r}; it must be strings of at least one character each", "input")

@@ -38,15 +38,17 @@ class EngineContext:
     bundle: Bundle
     scheduler: Scheduler
 
-    def read(self, ids: Sequence[int]) -> tuple[torch.Tensor, Any]:
+    def read(self, ids: Sequence[int], model: LanguageModel | None = None) -> tuple[torch.Tensor, Any]:
         """Return the distribution after a prefix (1, V), and the model's state there.
 
         Only tokens after the longest prefix that was read before are read. Neither result may be written to.
 
         Args:
             ids: The tokens, those of `vocabulary.prefix(stars)` included.
+            model: The model that reads; None: the bundle's. Another one must read other tokens, as one without ratings
+                does (`models/bundles/any_rating.py`): states are found by tokens alone.
         """
-        return self.scheduler.read(ids)
+        return self.scheduler.read(ids, model)
 
 
 class Engine:
@@ -169,7 +171,8 @@ class Engine:
 
     def _admit(self) -> None:
         """Give free places to waiting texts, in the order in which they came; drop those nobody waits for."""
-        now, free, begin = monotonic(), self.limits.live - self._scheduler.live, []
+        now, free = monotonic(), self.limits.live - self._scheduler.live
+        begin: list[tuple[Generation, Ticket, float]] = []
         with self._changed:
             waiting, self._waiting = self._waiting, deque()
             for generation, ticket, begun in waiting:

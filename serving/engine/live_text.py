@@ -77,16 +77,17 @@ class LiveText(SampledText):
                 offset += len(text)
         return tuple(found)
 
-    def take(self, token: int, logp_V: torch.Tensor) -> Finish | None:
+    def take(self, token: int, logp_V: torch.Tensor | None) -> Finish | None:
         """Add the token that was drawn, hand on what is certain, and return the finish reason if the text ends here.
 
         Args:
             token: The token.
-            logp_V: The model's distribution that it was drawn from, before the sampling options.
+            logp_V: The model's distribution that it was drawn from, before the sampling options; only needed if
+                log-probabilities were asked for.
         """
         self.count += 1
         sure = "" if token == EOS else self.written.add(token)
-        if token != EOS and self.asked.logprobs is not None:
+        if token != EOS and logp_V is not None:
             added = self.written.added
             self.tokens.append(TokenLogprob(added, float(logp_V[token]), self.length, self._top(logp_V)))
             self.length += len(added)

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from models.base import ModelError
 from models.bundles.bundle import require_stars
 from models.sampling import Sampling
-from models.sampling.options import require_whole
+from models.sampling.options import require_stop, require_whole
 
 Finish = Literal["stop", "length"]
 Reason = Literal["cancelled", "deadline", "slow reader", "closed", "failed"]
@@ -58,8 +57,7 @@ class Generation:
         require_whole("number", self.number, 0)
         if self.logprobs is not None:
             require_whole("logprobs", self.logprobs, 0)
-        if not all(isinstance(string, str) and string for string in self.stop):
-            raise ModelError("stop holds an empty string; each stop string must have at least one character", "input")
+        require_stop(self.stop)
 
 
 @dataclass(frozen=True)

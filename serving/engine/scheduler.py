@@ -30,7 +30,7 @@ IDLE_FACTOR = 8
 
 
 @dataclass
-class Reading:
+class PromptReading:
     """A prefix while it is read, and the texts that begin with it.
 
     Args:
@@ -77,7 +77,7 @@ class Scheduler:
             from models.neural.inference.int8 import draw
 
             self.fast = TextBatch(self._timed(fast.step), draw=draw)
-        self.reading: dict[tuple[int, ...], Reading] = {}
+        self.reading: dict[tuple[int, ...], PromptReading] = {}
         self.counts: Counter[str] = Counter()
         self.finished: Counter[str] = Counter()
         self.live = 0
@@ -108,9 +108,9 @@ class Scheduler:
             if saved is not None and saved.logp_1V is not None and len(saved.ids) == len(key):
                 self._join([text], saved.logp_1V, saved.state, [0])
             elif saved is not None:
-                self.reading[key] = Reading([text], len(saved.ids), saved.state)
+                self.reading[key] = PromptReading([text], len(saved.ids), saved.state)
             else:
-                self.reading[key] = Reading([text], 0, self.bundle.model.start(1))
+                self.reading[key] = PromptReading([text], 0, self.bundle.model.start(1))
         except Exception as error:
             self._fail([text], error)
 
@@ -122,20 +122,21 @@ class Scheduler:
             if batch.texts:
                 self._step(batch)
 
-    def read(self, ids: Sequence[int]) -> tuple[torch.Tensor, Any]:
+    def read(self, ids: Sequence[int], model: LanguageModel | None = None) -> tuple[torch.Tensor, Any]:
         """Return the distribution after a prefix (1, V) and the state there, from the nearest saved state on."""
+        model = model or self.bundle.model
         saved = self.cache.longest(ids)
         done = 0 if saved is None else len(saved.ids)
         self.counts["cached_tokens"] += done
         if saved is not None and saved.logp_1V is not None and done == len(ids):
             return saved.logp_1V, saved.state
-        state = self.bundle.model.start(1) if saved is None else saved.state
+        state = model.start(1) if saved is None else saved.state
         ids_1T = np.array([ids], np.int64)
         if len(ids) - 1 > done:
-            state = read_on(self.bundle.model, ids_1T[:, done:-1], state)
+            state = read_on(model, ids_1T[:, done:-1], state)
             self.cache.store(ids[:-1], state)
         self.counts["prefill_tokens"] += len(ids) - done
-        logp_1V, state = self.bundle.model.step(ids_1T[:, -1], state)
+        logp_1V, state = model.step(ids_1T[:, -1], state)
         self.cache.store(ids, state, logp_1V)
         return logp_1V, state
 
@@ -150,7 +151,7 @@ class Scheduler:
         if last:
             self._guarded(last, lambda: self._read_last(last))
 
-    def _read_chunk(self, readings: Sequence[Reading], width: int) -> None:
+    def _read_chunk(self, readings: Sequence[PromptReading], width: int) -> None:
         ids_BT = np.array([reading.prefix[reading.done : reading.done + width] for reading in readings], np.int64)
         state = read_on(self.bundle.model, ids_BT, _joined(readings))
         self.counts["prefill_tokens"] += ids_BT.size
@@ -161,7 +162,7 @@ class Scheduler:
             if near_end or before // SAVED_EVERY < reading.done // SAVED_EVERY:
                 self.cache.store(reading.prefix[: reading.done], reading.state)
 
-    def _read_last(self, readings: Sequence[Reading]) -> None:
+    def _read_last(self, readings: Sequence[PromptReading]) -> None:
         last_B = np.array([reading.prefix[-1] for reading in readings], np.int64)
         logp_BV, state = self.bundle.model.step(last_B, _joined(readings))
         self.counts["prefill_tokens"] += len(readings)
@@ -229,7 +230,7 @@ class Scheduler:
             self.end(text, "deadline", "the text was not finished within its time")
         return text.ticket.cancelled or now >= text.deadline
 
-    def _guarded(self, readings: Sequence[Reading], work: Callable[[], None]) -> None:
+    def _guarded(self, readings: Sequence[PromptReading], work: Callable[[], None]) -> None:
         """End the texts that are read if reading fails."""
         try:
             work()
@@ -275,6 +276,6 @@ class Scheduler:
         return timed
 
 
-def _joined(readings: Sequence[Reading]) -> Any:
+def _joined(readings: Sequence[PromptReading]) -> Any:
     states = [reading.state for reading in readings]
     return states[0] if len(states) == 1 else type(states[0]).join(states)

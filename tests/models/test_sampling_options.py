@@ -212,6 +212,12 @@ def test_generated_texts_end_at_stop_strings_and_are_otherwise_the_same(bundle):
         assert short == "The soup" + (rest[: min(ends)] if ends else rest)
 
 
+@pytest.mark.parametrize("stop", [("",), "so", (1,)])
+def test_what_is_no_stop_string_is_refused(bundle, stop):
+    with pytest.raises(ModelError, match=r"stop is .*must be"):
+        generate(bundle, stop=stop)
+
+
 def test_a_stream_stops_at_stop_strings_too(bundle):
     for seed in range(10):
         options = {"max_tokens": 60, "seed": seed, "stop": ("so",), "min_p": 0.01, "typical_p": 0.95}

@@ -79,7 +79,7 @@ class Int8LSTMReader(RecurrentReader):
         self._stars_SG = table_VG[: STARS[-1] + 1].numpy().copy()
         self._stars_SG[: STARS[0] + 1] = 0
         self._embedded_VG = (table_VG + biases[0]).numpy()
-        joined = [weights[0]["weight_hh_l0"]]
+        joined: list[Tensor] = [weights[0]["weight_hh_l0"]]
         joined += [torch.cat([layer["weight_ih_l0"], layer["weight_hh_l0"]], 1) for layer in weights[1:]]
         self._products = [Int8Linear(weight, bias) for weight, bias in zip(joined, biases, strict=True)]
 
@@ -132,7 +132,7 @@ def int8_is_exact() -> bool:
 
 
 def in_int8(model: LanguageModel, normalise: bool = False) -> LanguageModel | None:
-    """Return a model that shares this one's weights and scores like it, but whose steps are in int8.
+    """Return a model that shares this one's weights, but whose steps are in int8; for scores use the model itself.
 
     A model that combines others gets its neural parts in int8. None: there is no such part, or it is on a GPU, or this
     processor has no exact product of whole numbers.

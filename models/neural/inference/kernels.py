@@ -119,7 +119,7 @@ def draw(logp_NV: Any, never_K: Any, inverse_temperature: Any, uniforms_N: Any, 
             weights_V[k] = _F(0.0)
         total = 0.0
         for block in range(blocks):
-            inner = _F(0.0)
+            inner: Any = _F(0.0)
             for v in range(block * BLOCK, min(V, block * BLOCK + BLOCK)):
                 inner += weights_V[v]
             sums[block] = inner

@@ -58,8 +58,8 @@ class RecurrentReader(Reader):
     def __init__(self, network: RecurrentNetwork, make: MakeLinear = packed_linear, normalise: bool = True) -> None:
         super().__init__(network, make, normalise)
         self.layers = [_Layer(layer, make) for layer in network.layers]
-        projected = isinstance(network.project, nn.Linear)
-        self.project: Linear = make(network.project.weight, None) if projected else lambda x_NE: x_NE
+        project = network.project
+        self.project: Linear = make(project.weight, None) if isinstance(project, nn.Linear) else lambda x_NE: x_NE
 
     def read(self, ids_BT: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
         """Read T tokens of each stream; see `Network.forward`."""

@@ -212,7 +212,8 @@ def test_a_reader_whose_event_loop_is_gone_harms_nobody():
     ("options", "message"),
     [
         ({"max_tokens": -1}, "max_tokens is -1"), ({"number": -1}, "number is -1"), ({"stars": 6}, "stars is 6"),
-        ({"seed": 0.5}, "seed is 0.5"), ({"logprobs": -1}, "logprobs is -1"), ({"stop": ("",)}, "an empty string"),
+        ({"seed": 0.5}, "seed is 0.5"), ({"logprobs": -1}, "logprobs is -1"),
+        ({"stop": ("",)}, "at least one character"),
     ],
 )  # fmt: skip
 def test_a_bad_request_never_reaches_the_queue(options, message):

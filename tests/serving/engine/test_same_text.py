@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_models import KINDS, bundle_of, network
 
+from models.bundles.any_rating import AnyRating
 from models.sampling import Sampling, generate
 from serving.engine.live_text import LiveText
 from serving.engine.requests import EngineLimits, Generation, Piece, StreamEnded
@@ -285,3 +286,16 @@ def test_pieces_that_wait_are_given_as_one():
     assert list(ticket) == [Piece("abc", finish="stop", completion_tokens=3)]
 
 
+
+
+def test_texts_without_a_rating_have_saved_states_too():
+    bundle = bundle_of("lstm")
+    averaged = AnyRating(bundle.model, [1, 5], np.array([0.3, 0.7]))
+    ids = [1, *bundle.vocabulary.encode("The soup was great").tolist()]
+    scheduler = Scheduler(bundle, EngineLimits())
+    scheduler.read(ids[:-1], averaged)
+    scheduler.read([1, 5, *ids[1:]])
+    found = scheduler.read(ids, averaged)[0]
+    assert scheduler.counts["cached_tokens"] == len(ids) - 1
+    state = averaged.score(np.array([ids[:-1]]), averaged.start(1))[1]
+    assert torch.allclose(found, averaged.step(np.array(ids[-1:]), state)[0], atol=1e-6)
