@@ -129,6 +129,21 @@ class FitProgress:
 
 
 @dataclass(frozen=True)
+class Pace:
+    """Time limit of a neural fit with the schedule "trapezoid", which then stops before its decay.
+
+    Args:
+        seconds: Time from the first update to the end of the decay.
+        patience: Evaluations without improvement after which the decay begins before that.
+        evaluations: Number of evaluations in that time.
+    """
+
+    seconds: float
+    patience: int = 6
+    evaluations: int = 24
+
+
+@dataclass(frozen=True)
 class FitContext:
     """Where and how to fit a model.
 
@@ -147,6 +162,7 @@ class FitContext:
         rank: Number, from 0, of this process among the processes that train one network together.
         ranks: Number of these processes.
         init_method: Address of their process group; "env://" as torchrun sets it.
+        pace: Time limit of a neural fit; None: the options alone say how long it is.
     """
 
     work: Path
@@ -159,6 +175,7 @@ class FitContext:
     rank: int = 0
     ranks: int = 1
     init_method: str = "env://"
+    pace: Pace | None = None
 
 
 def journal(context: FitContext, tokens: int, figures: Mapping[str, float]) -> None:
