@@ -128,6 +128,10 @@ class FitProgress:
     figures: Mapping[str, float] = field(default_factory=dict)
 
 
+CHECKPOINTS, PAUSED = "checkpoints", "paused"
+"""Folders in a fit's work folder: checkpoints of a training, and the state at which a paced training stopped."""
+
+
 @dataclass(frozen=True)
 class Pace:
     """Time limit of a neural fit with the schedule "trapezoid", which then stops before its decay.

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ...base import FitContext, ModelError
+from ...base import CHECKPOINTS, PAUSED, FitContext, ModelError
 from ...batches import count_updates
 from ...options import stored
 from ...specs import TrainingSpec
@@ -43,8 +43,6 @@ from .validation import validation_limit, validation_nats
 if TYPE_CHECKING:
     from ...streams import TokenStream
 
-CHECKPOINTS, PAUSED = "checkpoints", "paused"
-"""Folders of the checkpoints of a training, and of the state at which a paced training stopped."""
 FINAL_TOKENS = 2_000_000
 """Held-out tokens for the final figure, at most."""
 HOPELESS = 1.0
@@ -133,7 +131,8 @@ def _pause(paused: Paused, plan: Plan, checkpointing: Checkpointing, folder: Pat
     identity = checkpointing.identity | {"training": stored(training)}
     Checkpointing(state, Checkpoints(folder), checkpointing.journal, identity).save(good=True)
     return {
-        **state.metrics.summary(state.reports_nats), "epochs": training.epochs, "warmup": training.warmup,
+        **state.metrics.summary(state.reports_nats), "step_seconds": state.metrics.step_seconds(0.5),
+        "epochs": training.epochs, "warmup": training.warmup,
         "all_updates": count_updates(plan.batches.windows(math.ceil(training.epochs)), training.epochs),
         **{f"stopped_by_{why}": float(paused.why == why) for why in ("time", "validation", "end")},
     }  # fmt: skip
