@@ -55,7 +55,7 @@ class RunSummary:
     report: str
     hints: list[str]
     mlflow_page: str
-    plan: dict[str, Any] | None
+    plan: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values; `plan` only for a run with a time budget."""
