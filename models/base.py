@@ -137,14 +137,18 @@ class Pace:
     """Time limit of a neural fit with the schedule "trapezoid", which then stops before its decay.
 
     Args:
-        seconds: Time from the first update to the end of the decay.
+        seconds: Time from the first update to the end of the decay and of what follows.
         patience: Evaluations without improvement after which the decay begins before that.
-        evaluations: Number of evaluations in that time.
+        evaluations: Number of evaluations in that time, at most.
+        after: Part of the time for what follows, as long as the training is as fast as expected.
+        tokens_per_second: Expected speed; a slower training says that what follows is slower too. 0: none expected.
     """
 
     seconds: float
     patience: int = 6
     evaluations: int = 24
+    after: float = 0.0
+    tokens_per_second: float = 0.0
 
 
 @dataclass(frozen=True)

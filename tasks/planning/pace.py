@@ -23,6 +23,7 @@ from tasks.fitting.fit import device_of, gpu_slot, job_of, plan_fit, remove
 from tasks.fitting.fit_process import run_job
 from tasks.planning.frame import NETWORK
 from tasks.planning.plan import Request, RunPlan
+from tasks.planning.rule import PROBE, token_cost
 from tasks.progress import progress
 from tasks.stage import run_stage, show_facts, stage, store_of
 from tasks.tracking.track import JOURNAL
@@ -46,8 +47,10 @@ def keep_time(config: RunConfig, request: Request, plan: RunPlan, prepared: Prep
         return config
 
     def make(work: Path) -> dict[str, Any]:
-        seconds = max(LEAST_SHARE * network.seconds, request.seconds_left() - plan.after)
-        job = job_of(config, plan_fit(config, spec, prepared), prepared, work, pace=Pace(seconds))
+        seconds = max(LEAST_SHARE * network.seconds + plan.after, request.seconds_left())
+        speed = plan.tokens_per_second * token_cost(*PROBE) / token_cost(spec.hidden, spec.embedding)
+        pace = Pace(seconds, after=plan.after, tokens_per_second=speed)
+        job = job_of(config, plan_fit(config, spec, prepared), prepared, work, pace=pace)
         with gpu_slot(device_of(config)), progress(spec.name, 1, "tokens") as report:
             summary = run_job(job, lambda news: report(news["step"], news["figures"], total=news["total"]))
         found = {name: summary[name] for name in KEPT}

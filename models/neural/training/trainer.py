@@ -113,7 +113,8 @@ def train(
         )
         torch.manual_seed(ranks.seed(training.seed))
         try:
-            _loop(plan, state, TrainingStep(state, curves.write), callbacks, validation_stream)
+            limit = validation_limit(0 if pacing else plan.total_tokens, training.evaluations)
+            _loop(plan, state, TrainingStep(state, curves.write), callbacks, validation_stream, limit)
         except Paused as paused:
             return TrainResult(_pause(paused, plan, checkpointing, context.work / PAUSED))
         nats, tokens = validation_nats(network, validation_stream, FINAL_TOKENS, ranks=ranks)
@@ -139,10 +140,10 @@ def _pause(paused: Paused, plan: Plan, checkpointing: Checkpointing, folder: Pat
 
 
 def _loop(
-    plan: Plan, state: TrainingState, step: TrainingStep, callbacks: Sequence[Callback], held_out: TokenStream
-) -> None:
+    plan: Plan, state: TrainingState, step: TrainingStep, callbacks: Sequence[Callback], held_out: TokenStream,
+    limit: int,
+) -> None:  # fmt: skip
     """Train from the first window, or from the checkpoint that a callback loads, to the last one."""
-    limit = validation_limit(plan.total_tokens, state.training.evaluations)
     for callback in callbacks:
         callback.on_start()
     while state.metrics.updates < plan.updates:

@@ -65,6 +65,15 @@ def test_it_stops_in_time_for_its_decay(tmp_path, monkeypatch):
     assert steady == decay_start(shorter(summary), total) < total < UPDATES
 
 
+def test_a_training_slower_than_expected_leaves_more_time_for_what_follows(tmp_path, monkeypatch):
+    paces = {
+        name: Pace(seconds=UPDATES, evaluations=2, after=UPDATES / 4, tokens_per_second=speed)
+        for name, speed in (("as expected", 0.0), ("slower", 1e9))
+    }
+    steady = {name: paced(tmp_path / name, monkeypatch, pace)["updates"] for name, pace in paces.items()}
+    assert steady["slower"] < steady["as expected"]
+
+
 def test_resumed_or_from_the_beginning_the_shortened_training_makes_the_same_weights(tmp_path, monkeypatch):
     summary = paced(tmp_path / "a", monkeypatch, Pace(seconds=UPDATES / 2, evaluations=2))
     training = shorter(summary)

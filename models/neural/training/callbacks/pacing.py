@@ -19,8 +19,11 @@ from ..state import TrainingState
 from .callback import Callback, ValidationResult
 
 if TYPE_CHECKING:
+    from ....batches import Window
     from ....specs import TrainingSpec
 
+EVALUATION_SHARE = 0.05
+"""Share of the time that evaluations may take."""
 NOTICE = 0.005
 """Rise of the validation loss, in nats per token, that counts as no improvement."""
 
@@ -46,7 +49,7 @@ class Pacing(Callback):
         super().__init__(state)
         self.plan, self.pace = plan, pace
         self.begun, self.evaluated, self.nats = time.monotonic(), 0.0, [float("inf")]
-        self.made, self.first = 0, 0.0
+        self.made, self.first, self.updated, self.evaluation_seconds = 0, 0.0, 0.0, 0.0
 
     def on_start(self) -> None:
         """Continue the clock of an earlier process where its updates ended."""
@@ -58,9 +61,14 @@ class Pacing(Callback):
         """Seconds of this training so far."""
         return time.monotonic() - self.begun
 
+    def on_update(self, window: Window) -> None:
+        """Note when the update was done."""
+        self.updated = self.elapsed
+
     def on_validation(self, measured: ValidationResult) -> None:
-        """Note the loss."""
+        """Note the loss, and what the evaluation took."""
         self.evaluated = self.elapsed
+        self.evaluation_seconds = self.evaluated - self.updated
         self.nats.append(measured.nats)
 
     def on_window_end(self) -> None:
@@ -73,13 +81,19 @@ class Pacing(Callback):
         update_seconds = (elapsed - self.first) / (self.made - 1)  # with its share of the evaluations
         if ranks.decided(done >= decay_start(self.state.training, self.state.total_updates)):
             raise Paused("end")
-        after = (updates_with_decay(done) - done) * update_seconds
+        after = (updates_with_decay(done) - done) * update_seconds + self._afterwards()
         if ranks.decided(elapsed + after >= self.pace.seconds):
             raise Paused("time")
         if ranks.decided(self._stuck()):
             raise Paused("validation")
-        if ranks.decided(elapsed - self.evaluated >= self.pace.seconds / self.pace.evaluations):
+        pause = max(self.pace.seconds / self.pace.evaluations, self.evaluation_seconds / EVALUATION_SHARE)
+        if ranks.decided(elapsed - self.evaluated >= pause):
             self.plan.evaluations.add(done + 1)
+
+    def _afterwards(self) -> float:
+        """Return the seconds of what follows the training, if the machine stays as busy as it was in the updates."""
+        speed = self.state.metrics.tokens / max(self.state.metrics.seconds, 1e-9)
+        return self.pace.after * max(1.0, self.pace.tokens_per_second / max(speed, 1e-9))
 
     def _stuck(self) -> bool:
         since = len(self.nats) - 1 - self.nats.index(min(self.nats))
@@ -88,7 +102,8 @@ class Pacing(Callback):
     def expected_updates(self) -> int:
         """Return the number of updates of the whole training at the speed so far."""
         done = max(1, self.state.metrics.updates)
-        return min(self.state.total_updates, max(done + 1, round(done * self.pace.seconds / max(self.elapsed, 1e-3))))
+        seconds = self.pace.seconds - self._afterwards()
+        return min(self.state.total_updates, max(done + 1, round(done * seconds / max(self.elapsed, 1e-3))))
 
 
 def updates_with_decay(steady: int) -> int:
