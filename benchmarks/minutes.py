@@ -164,8 +164,8 @@ def law(files: Sequence[Path]) -> dict[str, Any]:
     """Fit the law of `tasks/planning/expected.py` to rows; its width is that of texts that were left out."""
     rows = [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
     rows = [row for row in rows if row["side"] == "rule"]
-    x_NK = np.array([terms(row["tokens"] * token_cost(row["hidden"], row["embedding"]), row["train_bytes"])
-                     for row in rows])  # fmt: skip
+    costs = [row["tokens"] * token_cost(row["hidden"], row["embedding"]) for row in rows]
+    x_NK = np.array([terms(cost, row["train_bytes"]) for cost, row in zip(costs, rows, strict=True)])
     y_N = np.array([1 - row["mixture validation"] / row["kn5 validation"] for row in rows])
     solved_K = np.linalg.lstsq(x_NK, y_N, rcond=None)[0]
     left_out = []
@@ -174,7 +174,10 @@ def law(files: Sequence[Path]) -> dict[str, Any]:
         without_K = np.linalg.lstsq(x_NK[~own_N], y_N[~own_N], rcond=None)[0]
         left_out += list(y_N[own_N] - x_NK[own_N] @ without_K)
     width = max(LEAST_WIDTH, float(np.quantile(np.abs(left_out), 0.8)))
-    return {"coefficients": [round(float(a), 6) for a in solved_K], "half_width": round(width, 4), "coverage": 0.8}
+    return {
+        "coefficients": [round(float(a), 6) for a in solved_K], "half_width": round(width, 4), "coverage": 0.8,
+        "seconds": [round(min(costs)), round(max(costs))],
+    }  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 The n-gram model is fitted before the plan is made, so its bits per byte say how hard the user's reviews are. Measured
 runs say how many per cent fewer bits the mixture of n-gram model and network needs, by reference seconds of training
 and bytes of training text: gain = a + b·ln(seconds) + c·ln(bytes), fitted by least squares.
-`measured.json` has the runs, the law and the standard deviation of runs of a text that the law was not fitted to.
+`measured.json` has the runs, the law and half the width of its interval, from runs of a text that the law was not
+fitted to. Beyond the measured times the interval becomes wider, by its own width for each factor of e.
 """
 
 from __future__ import annotations
@@ -82,6 +83,8 @@ def expect(cost: float, train_bytes: float, baseline_bits: float, bytes_per_toke
         bytes_per_token: Bytes of a token of these.
     """
     law = measured()["law"]
-    middle, half = (gain(cost, train_bytes), law["half_width"]) if cost else (0.0, 0.0)
+    shortest, longest = law["seconds"]
+    beyond = max(0.0, math.log(max(cost, 1.0) / longest), math.log(shortest / max(cost, 1.0)))
+    middle, half = (gain(cost, train_bytes), law["half_width"] * (1 + beyond)) if cost else (0.0, 0.0)
     ends = (baseline_bits * (1 - middle - half), baseline_bits * (1 - middle + half))
     return Expectation(baseline_bits * (1 - middle), *ends, law["coverage"], bytes_per_token)

@@ -132,6 +132,15 @@ def test_perplexity_and_bits_of_an_expectation_are_the_same_figure() -> None:
     assert not expected.holds(expected.high + 1e-6)
 
 
+def test_the_interval_is_wider_beyond_the_measured_times() -> None:
+    shortest, longest = measured()["law"]["seconds"]
+    width = [found.high - found.low for cost in (longest, 3 * longest, 30 * longest)
+             for found in [expect(cost, 5_000_000, 1.7, 3.7)]]  # fmt: skip
+    assert width == sorted(width)
+    assert width[1] == pytest.approx(width[0] * (1 + math.log(3)))
+    assert expect(shortest / 2, 5_000_000, 1.7, 3.7).high > expect(shortest, 5_000_000, 1.7, 3.7).high
+
+
 @given(st.floats(20, 3_600), st.floats(1, 4), st.floats(3e5, 1e8))
 def test_more_training_is_never_expected_to_be_worse(cost: float, times: float, size: float) -> None:
     assert expect(cost * times, size, 1.7, 3.7).bits <= expect(cost, size, 1.7, 3.7).bits + 1e-9
@@ -145,7 +154,7 @@ def test_the_stored_law_explains_the_stored_runs() -> None:
         gain = 1 - row["mixture validation"] / row["kn5 validation"]
         values = terms(cost, row["train_bytes"])
         errors.append(gain - sum(a * x for a, x in zip(law["coefficients"], values, strict=True)))
-    assert len(errors) >= 4
+    assert len(errors) >= 8
     assert sum(abs(error) <= law["half_width"] for error in errors) >= 0.8 * len(errors)
     assert found["command"].startswith("python -m benchmarks.minutes")
     assert found["date"]

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 EVALUATION_SHARE = 0.05
 """Share of the time that evaluations may take."""
+WARM_UPDATES = 20
+"""Updates before the speed is judged; the first ones are slower."""
+MOST_SLOWNESS = 2.5
+"""What follows is never planned to take more than this many times as long as expected."""
 NOTICE = 0.005
 """Rise of the validation loss, in nats per token, that counts as no improvement."""
 
@@ -81,6 +85,8 @@ class Pacing(Callback):
         update_seconds = (elapsed - self.first) / (self.made - 1)  # with its share of the evaluations
         if ranks.decided(done >= decay_start(self.state.training, self.state.total_updates)):
             raise Paused("end")
+        if ranks.decided(self.made < WARM_UPDATES and elapsed < self.pace.seconds / 2):
+            return  # too early to know the speed
         after = (updates_with_decay(done) - done) * update_seconds + self._afterwards()
         if ranks.decided(elapsed + after >= self.pace.seconds):
             raise Paused("time")
@@ -92,8 +98,9 @@ class Pacing(Callback):
 
     def _afterwards(self) -> float:
         """Return the seconds of what follows the training, if the machine stays as busy as it was in the updates."""
-        speed = self.state.metrics.tokens / max(self.state.metrics.seconds, 1e-9)
-        return self.pace.after * max(1.0, self.pace.tokens_per_second / max(speed, 1e-9))
+        metrics = self.state.metrics
+        speed = metrics.tokens / max(1, metrics.updates) / max(metrics.step_seconds(0.5), 1e-9)  # of the median update
+        return self.pace.after * min(MOST_SLOWNESS, max(1.0, self.pace.tokens_per_second / max(speed, 1e-9)))
 
     def _stuck(self) -> bool:
         since = len(self.nats) - 1 - self.nats.index(min(self.nats))
