@@ -33,7 +33,7 @@ MOST_PASSES = 60.0
 """A longer training would only repeat what it knows; a run with more time ends early."""
 BEFORE, BEFORE_BYTE = 25.0, 7e-7
 """Reference seconds from the start to the plan: of any run, and for each byte of training reviews."""
-AFTER, AFTER_MODEL, AFTER_TOKEN = 14.0, 4.5, 1e-5
+AFTER, AFTER_MODEL, AFTER_TOKEN = 12.0, 4.0, 1e-5
 """Reference seconds for registration and report, for each model's samples and audit, and for each held-out token."""
 LEAST_SLOWNESS = 0.7
 LEAST_SECONDS = 20.0
