@@ -16,7 +16,7 @@ PRESET = str(Path(__file__).with_name("minutes.toml"))
 
 
 @pytest.fixture(scope="module")
-def home(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def timed_home(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A home in which the clock says that a minute is left, on a machine of a known speed."""
     from tasks.planning import plan
 
@@ -43,7 +43,7 @@ def bundles(home: Path) -> dict[str, str]:
     }  # fmt: skip
 
 
-def test_a_run_in_time_is_an_ordinary_run_that_the_same_command_finds_again(home: Path) -> None:
+def test_a_run_in_time_is_an_ordinary_run_that_the_same_command_finds_again(timed_home: Path) -> None:
     first = ran()
     made = first["plan"]
     assert made["minutes"] == 2
@@ -54,9 +54,9 @@ def test_a_run_in_time_is_an_ordinary_run_that_the_same_command_finds_again(home
     )
     assert "plan" not in first["reused"]
 
-    [pace] = (home / "store" / "pace").glob("*/manifest.json")
+    [pace] = (timed_home / "store" / "pace").glob("*/manifest.json")
     length = json.loads(pace.read_text())["facts"]
-    before = bundles(home)
+    before = bundles(timed_home)
     assert list(before) == [str(float(length["all_updates"]))] or list(before) == [str(length["all_updates"])]
 
     second = ran()
@@ -64,4 +64,4 @@ def test_a_run_in_time_is_an_ordinary_run_that_the_same_command_finds_again(home
     assert second["plan"]["settings"] == made["settings"]
 
     ran('execution.rebuild=["fit"]')  # from the first update on, without the clock
-    assert bundles(home) == before
+    assert bundles(timed_home) == before
