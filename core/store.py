@@ -238,6 +238,15 @@ class Store:
                 self._contents.remember(final, seen)
         return Built(self.open(stage, digest), reused=False)
 
+    def hand_over(self, digest: str, files: Mapping[str, Path]) -> None:
+        """Move files to their names in the work folder of a resumable build, which then continues from them."""
+        work = self.root / WORK / digest
+        with disk_errors(self.root), FileLock(work.with_name(f"{digest}.lock")):
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir(parents=True)
+            for name, path in files.items():
+                path.rename(work / name)
+
     def tidy(self) -> list[Path]:
         """Remove the work folders of killed builds that cannot be resumed; return them.
 

@@ -1,4 +1,4 @@
-"""Run the whole pipeline: ingest → prepare → train → evaluate → promote."""
+"""Run the whole pipeline: ingest → prepare → (plan) → train → evaluate → promote."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from flows.evaluate import evaluate
 from flows.ingest import ingest
+from flows.plan import plan
 from flows.prepare import prepare
 from flows.promote import promote
 from flows.train import train
 from tasks.data.card import log_card
 from tasks.data.drift import measure_drift
 from tasks.data.family import warn_of_other_family
+from tasks.planning.frame import require_frame
+from tasks.planning.outcome import log_settings
+from tasks.planning.plan import Request, RunPlan, with_vocabulary
 from tasks.reporting.report import make_report
 from tasks.reporting.summary import RunSummary, summarise
 from tasks.stage import describe_flow_run
@@ -24,16 +28,20 @@ from tasks.tracking.track import parent_run
 
 @flow(name="retrain", persist_result=False)
 def retrain(
-    preset: str = "small", input: list[str] | None = None, overrides: list[str] | None = None
-) -> dict[str, Any]:
+    preset: str = "small", input: list[str] | None = None, overrides: list[str] | None = None,
+    minutes: float | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Train, evaluate and register models from reviews; reuse every stage whose inputs have not changed.
 
     Args:
         preset: Name of a preset in `config/`, or the path of a TOML file.
         input: Files, folders or globs of reviews. None: the embedded synthetic corpus.
         overrides: Settings as `key=value`, e.g. `models.lstm.hidden=650`.
+        minutes: Time of the whole run, for which the settings are chosen; the preset must be `minutes` or extend it.
+            None: as preset and overrides say.
     """
-    return run_pipeline(resolve(preset, input, overrides)).to_dict()
+    request = Request(minutes, tuple(overrides or ())) if minutes is not None else None
+    return run_pipeline(resolve(preset, input, overrides), request).to_dict()
 
 
 def resolve(preset: str, input: list[str] | None, overrides: list[str] | None) -> RunConfig:
@@ -43,16 +51,24 @@ def resolve(preset: str, input: list[str] | None, overrides: list[str] | None) -
     return config
 
 
-def run_pipeline(config: RunConfig) -> RunSummary:
-    """Run all stages under one MLflow parent run."""
+def run_pipeline(config: RunConfig, request: Request | None = None) -> RunSummary:
+    """Run all stages under one MLflow parent run; with a *request*, with settings chosen for its time."""
+    if request:
+        require_frame(config)
     with parent_run(config, "retrain") as run_id:
         warn_of_other_family(config)
         dataset = ingest(config)
         drift = measure_drift(config, dataset, run_id)  # for the user; the gate only records it
+        if request:
+            config = with_vocabulary(config, request, dataset)
         prepared = prepare(config, dataset)
+        made: RunPlan | None = None
+        if request:
+            config, made = plan(config, request, dataset, prepared)
+            log_settings(config, run_id)
         log_card(config, prepared.card, prepared.tokens, prepared.vocabularies, run_id)
         fitted = train(config, prepared, run_id)
         evaluated = evaluate(config, prepared, fitted, run_id)
         promotion = promote(config, prepared, evaluated, run_id, drift)
-        report = make_report(config, dataset, prepared, evaluated, promotion, run_id)
-        return summarise(config, prepared, evaluated, promotion, run_id, report)
+        report = make_report(config, dataset, prepared, evaluated, promotion, run_id, made)
+        return summarise(config, prepared, evaluated, promotion, run_id, report, made)

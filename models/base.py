@@ -138,6 +138,29 @@ class FitProgress:
     figures: Mapping[str, float] = field(default_factory=dict)
 
 
+CHECKPOINTS, PAUSED = "checkpoints", "paused"
+"""Folders in a fit's work folder: checkpoints of a training, and the state at which a paced training stopped."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Time limit of a neural fit with the schedule "trapezoid", which then stops before its decay.
+
+    Args:
+        seconds: Time from the first update to the end of the decay and of what follows.
+        patience: Evaluations without improvement after which the decay begins before that.
+        evaluations: Number of evaluations in that time, at most.
+        after: Part of the time for what follows, as long as the training is as fast as expected.
+        tokens_per_second: Expected speed; a slower training says that what follows is slower too. 0: none expected.
+    """
+
+    seconds: float
+    patience: int = 6
+    evaluations: int = 24
+    after: float = 0.0
+    tokens_per_second: float = 0.0
+
+
 @dataclass(frozen=True)
 class FitContext:
     """Where and how to fit a model.
@@ -157,6 +180,7 @@ class FitContext:
         rank: Number, from 0, of this process among the processes that train one network together.
         ranks: Number of these processes.
         init_method: Address of their process group; "env://" as torchrun sets it.
+        pace: Time limit of a neural fit; None: the options alone say how long it is.
     """
 
     work: Path
@@ -169,6 +193,7 @@ class FitContext:
     rank: int = 0
     ranks: int = 1
     init_method: str = "env://"
+    pace: Pace | None = None
 
 
 def journal(context: FitContext, tokens: int, figures: Mapping[str, float]) -> None:

@@ -24,9 +24,12 @@ GROUPS = {
 }  # fmt: skip
 """The groups of the help page and their commands, in the order in which they are shown."""
 EXAMPLES = {
-    "reviewlm": ("demo", "run --input reviews.json", 'suggest "the food was"'),
+    "reviewlm": ("demo", "run --input reviews.json --minutes 15", 'suggest "the food was"'),
     "demo": ("demo",),
-    "run": ("run --input reviews.json.gz --preset small", "run --set models.lstm.hidden=512 --set seed=7"),
+    "run": (
+        "run --input reviews.json --minutes 15", "run --input reviews.json.gz --preset small",
+        "run --set models.lstm.hidden=512 --set seed=7",
+    ),
     "ingest": ("ingest --input 'exports/*.csv'",),
     "prepare": ("prepare --input reviews.json",),
     "train": ("train --input reviews.json --preset small",),

@@ -119,10 +119,24 @@ def show_run(result: Mapping[str, Any]) -> None:
     """Write the result of a whole run, without its report."""
     show_models(result)
     verdict = "promoted to @champion" if result["promoted"] else "not promoted"
+    if plan := result.get("plan"):
+        _say_plan(plan)
     terminal.say(f"Challenger '{result['challenger']}' {verdict}: {result['reason']}")
     terminal.say(f"Champion: version {result['champion_version']}. MLflow run: {result['mlflow_run_id']}")
     if page := result.get("mlflow_page"):
         terminal.say(f"Page of the run, after `make ui`: {page}", whole=True)
+
+
+def _say_plan(plan: Mapping[str, Any]) -> None:
+    """Write what was expected of a run with a time budget, and what it reached."""
+    expected, reached = plan["expected"], plan["reached"]
+    inside = "as expected" if reached["inside"] else "not as expected"
+    bits = f"{reached['bits']:.3f} open bits/byte, {inside} ({expected['low']:.3f} to {expected['high']:.3f})"
+    ends = f"{expected['perplexity_low']:.4g} to {expected['perplexity_high']:.4g}"
+    terminal.say(
+        f"Plan: {reached['minutes']:.1f} of {plan['minutes']:g} min. On validation {bits}; perplexity "
+        f"{reached['perplexity']:.4g} per token ({ends})."
+    )
 
 
 def show_report(result: Mapping[str, Any], to_open: bool = False) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from reviewlm import terminal
@@ -22,15 +24,27 @@ from reviewlm.options import (
 from reviewlm.shown import results
 
 app = typer.Typer()
+Minutes = Annotated[float | None, typer.Option(
+    "--minutes", min=1, max=100_000, metavar="MINUTES",
+    help="Choose vocabulary, network and length of training so that the whole run takes this long. The preset is then "
+    "`minutes`, or one that extends it.",
+)]  # fmt: skip
 
 
 @app.command()
 def run(
-    input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, verify: Verify = False,
-    verbose: Verbose = False, open: Open = False, json: Json = False,
+    context: typer.Context, input: Input = None, minutes: Minutes = None, preset: Preset = "small", set: Set = None,
+    rebuild: Rebuild = None, verify: Verify = False, verbose: Verbose = False, open: Open = False, json: Json = False,
 ) -> None:
     """Run the whole pipeline, from reviews to a registered model. Without --input: on the embedded corpus."""
-    result = run_flow("retrain", preset, input, with_rebuild(set, rebuild, verify))
+    overrides = with_rebuild(set, rebuild, verify)
+    if minutes is None:
+        result = run_flow("retrain", preset, input, overrides)
+    else:
+        from tasks.planning.frame import FRAME, require_frame
+
+        default = getattr(context.get_parameter_source("preset"), "name", "") == "DEFAULT"
+        result = run_flow("retrain", FRAME if default else preset, input, overrides, require_frame, minutes=minutes)
     results.show_run(result)
     results.show_report(result, open)
     terminal.last_line(result, json)

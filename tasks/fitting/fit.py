@@ -17,6 +17,7 @@ from core.config.run_config import RunConfig
 from core.environment import available_cores, chosen_device, visible_gpus
 from core.errors import Diverged, TrackingUnavailable
 from core.store import Artifact, Built, Store, sha256_of_file
+from models.base import Pace
 from models.bundles.bundle import SPEC
 from models.specs import ModelSpec, identity, parts_of
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
@@ -125,33 +126,41 @@ def build_fit(
         FitError, InputError, RankFailed: See `run_job`.
         EnoughSeen: Raised by *listen*.
     """
-    spec, digest = plan.spec, plan.digest
-    tokens, vocabulary = prepared.tokens[spec.vocabulary], prepared.vocabularies[spec.vocabulary]
-    ranks = ranks_of(config, spec)
-    lineage = _made_of(plan.parts) | ({INPUT: plan.inputs[INPUT]} if INPUT in plan.inputs else {})
+    spec = plan.spec
 
     def make(work: Path) -> dict[str, Any]:
-        job = FitJob(
-            spec, vocabulary.folder / VOCABULARY_FILE, tokens["train"].folder, tokens["validation"].folder, work,
-            facts={"fit_digest": digest, "clean_digest": prepared.clean.digest, **lineage},
-            device=device_of(config), ranks=ranks, threads=max(1, threads_of(config) // ranks),
-            parts={name: part.bundle for name, part in (parts or {}).items()},
-            dask=_dask_of(config, spec), init_weights=plan.start.folder,
-            system_metrics_seconds=config.execution.system_metrics_seconds,
-        )
+        job = job_of(config, plan, prepared, work, parts)
         with gpu_slot(device_of(config)), progress(spec.name, 1, "tokens") as report:
             try:
                 summary = run_job(job, _both(report, listen, work / JOURNAL))
             except (EnoughSeen, Diverged):  # resuming from the last state would diverge again
                 for leftover in work.iterdir():
-                    _remove(leftover)
+                    remove(leftover)
                 raise
         for leftover in (*work.glob("checkpoint*"), *work.glob(f"{FOLDER}*")):
-            _remove(leftover)
+            remove(leftover)
         return {"name": spec.name, "kind": spec.kind, "summary": summary}
 
     trained = hasattr(spec, "training")  # only such a fit writes checkpoints
     return run_stage(config, "fit", FIT_VERSION, identity(spec), plan.inputs, make, spec.name, resumable=trained)
+
+
+def job_of(
+    config: RunConfig, plan: FitPlan, prepared: Prepared, work: Path, parts: Mapping[str, Fitted] | None = None,
+    pace: Pace | None = None,
+) -> FitJob:  # fmt: skip
+    """Return the job of a planned fit; with *pace*, of the part of its training before the decay."""
+    spec, ranks = plan.spec, ranks_of(config, plan.spec)
+    tokens, vocabulary = prepared.tokens[spec.vocabulary], prepared.vocabularies[spec.vocabulary]
+    lineage = _made_of(plan.parts) | ({INPUT: plan.inputs[INPUT]} if INPUT in plan.inputs else {})
+    return FitJob(
+        spec, vocabulary.folder / VOCABULARY_FILE, tokens["train"].folder, tokens["validation"].folder, work,
+        facts={"fit_digest": plan.digest, "clean_digest": prepared.clean.digest, **lineage},
+        device=device_of(config), ranks=ranks, threads=max(1, threads_of(config) // ranks),
+        parts={name: part.bundle for name, part in (parts or {}).items()},
+        dask=_dask_of(config, spec), init_weights=plan.start.folder,
+        system_metrics_seconds=config.execution.system_metrics_seconds, pace=pace,
+    )
 
 
 def _made_of(digests: Mapping[str, str]) -> dict[str, Any]:
@@ -241,5 +250,6 @@ def _now_and_then(forward: Callable[[Path], None]) -> Callable[[Path], None]:
     return listen
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Delete a file or a folder."""
     shutil.rmtree(path) if path.is_dir() else path.unlink()

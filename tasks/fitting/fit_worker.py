@@ -49,12 +49,16 @@ def run(job: FitJob) -> dict[str, float]:
     spec, vocabulary = job.spec, Vocabulary.load(job.vocabulary)
     train, validation = TokenStream.open(job.train), TokenStream.open(job.validation)
     with _engine(job) as engine:
-        context = FitContext(job.work, job.device, job.threads, _report, job.parts, engine, job.init_weights)
+        context = FitContext(
+            job.work, job.device, job.threads, _report, job.parts, engine, job.init_weights, pace=job.pace
+        )
         if ranks_of_environment() > 1:
             context = _among_others(context, spec, job.init_method)
         result = model_class(spec.kind).fit(spec, vocabulary, train, validation, context)
     if context.rank:
         return {}
+    if job.pace:  # the training is not finished
+        return dict(result.summary)
     # No facts that differ from run to run, so that equal fits give equal bundles.
     facts = {**job.facts, "stars_prior": stars_prior(train)}
     save_bundle(job.bundle, spec, vocabulary, result.model, PROBES, facts)

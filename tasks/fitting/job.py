@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from models.base import Pace
 from models.specs import ModelSpec, spec_from_dict
 
 BUNDLE_FOLDER = "bundle"
@@ -31,6 +32,7 @@ class FitJob:
         dask: Address of the Dask scheduler that counts n-grams, "" for a local cluster, None for no Dask.
         init_weights: Bundle that the fit starts from (warm start).
         system_metrics_seconds: Seconds between two samples of the resource use; 0: take none.
+        pace: Time limit, at whose end the training stops before its decay, without a bundle; None: train to the end.
         init_method: Address where the ranks meet ("init_method" of torch.distributed).
     """
 
@@ -47,6 +49,7 @@ class FitJob:
     dask: str | None = None
     init_weights: Path | None = None
     system_metrics_seconds: float = 0.0
+    pace: Pace | None = None
     init_method: str = "env://"
 
     @property
@@ -65,5 +68,6 @@ class FitJob:
         paths = {name: Path(values[name]) for name in ("vocabulary", "train", "validation", "work")}
         parts = {name: Path(folder) for name, folder in values["parts"].items()}
         weights = None if values["init_weights"] is None else Path(values["init_weights"])
-        read = {"spec": spec_from_dict(values["spec"]), "parts": parts, "init_weights": weights}
+        pace = None if values["pace"] is None else Pace(**values["pace"])
+        read = {"spec": spec_from_dict(values["spec"]), "parts": parts, "init_weights": weights, "pace": pace}
         return cls(**{**values, **paths, **read})

@@ -27,6 +27,7 @@ from evaluation.reports.run_record import RECORD_FILE, REPORT_FILE, REPORTS, rec
 from evaluation.reports.run_results import RunResults
 from tasks.data.prepare import Prepared
 from tasks.evaluation.compare import Evaluated
+from tasks.planning.plan import RunPlan
 from tasks.promotion.promote import Promotion
 from tasks.reporting.run_results import results_of
 from tasks.stage import stage, step
@@ -38,15 +39,15 @@ LATEST, FIGURES = "latest", "figures"
 
 def make_report(
     config: RunConfig, dataset: Artifact, prepared: Prepared, evaluated: Evaluated, promotion: Promotion | None,
-    run_id: str,
+    run_id: str, made: RunPlan | None = None,
 ) -> str:  # fmt: skip
-    """Write the report of a run and return its path.
+    """Write the report of a run and return its path; *made* is the plan of a run for a time budget.
 
     If writing fails, log a warning with the reason and return an empty path: the models are scored and the champion is
     chosen, so the run must not fail.
     """
     with step("report", "draw the figures and write the page"):
-        future = write_report.submit(config, dataset, prepared, evaluated, promotion, run_id)
+        future = write_report.submit(config, dataset, prepared, evaluated, promotion, run_id, made)
         future.wait()
     if future.state.is_completed():
         return str(future.result())
@@ -58,13 +59,13 @@ def make_report(
 @during("report")
 def write_report(
     config: RunConfig, dataset: Artifact, prepared: Prepared, evaluated: Evaluated, promotion: Promotion | None,
-    run_id: str,
+    run_id: str, made: RunPlan | None = None,
 ) -> str:  # fmt: skip
     """Write `reports/<run>/report.html` and its figures, log both to the flow's MLflow run, and link it in Prefect.
 
     The page of all runs is written again.
     """
-    results = results_of(config, dataset, prepared, evaluated, promotion, run_id)
+    results = results_of(config, dataset, prepared, evaluated, promotion, run_id, made)
     pictures = pictures_of(results)
     file = write_files(results, pictures, config.home / REPORTS, run_id)
     tracker = tracker_of(config)

@@ -30,6 +30,8 @@ from tasks.evaluation.compare import Evaluated
 from tasks.evaluation.evaluate import FIGURES_FILE, SAMPLES_FILE, Measured
 from tasks.evaluation.observe import CONTEXT_FILE, RELIABILITY_FILE, TOKEN_SCORES_FILE
 from tasks.fitting.fit import bundle_digest
+from tasks.planning.outcome import in_words, outcome
+from tasks.planning.plan import RunPlan
 from tasks.progress import duration
 from tasks.promotion.choose import best_allowed
 from tasks.promotion.promote import Promotion
@@ -44,7 +46,7 @@ COUNTS = {"records": "records read", "rows": "reviews in the data set", "quarant
 
 def results_of(
     config: RunConfig, dataset: Artifact, prepared: Prepared, evaluated: Evaluated, promotion: Promotion | None,
-    run_id: str,
+    run_id: str, made: RunPlan | None = None,
 ) -> RunResults:  # fmt: skip
     """Return all results that a report of this run can show.
 
@@ -55,6 +57,7 @@ def results_of(
         evaluated: The measured models.
         promotion: Result of the gate; None if the gate was not run.
         run_id: Id of the flow's MLflow run.
+        made: RunPlan of a run for a time budget.
     """
     winner = promotion.challenger if promotion else best_allowed(config, evaluated).name
     floor = evaluated.floor
@@ -71,7 +74,7 @@ def results_of(
         champion=promotion.champion_version if promotion else None,
         data=_data(config, dataset, prepared),
         digests=_digests(dataset, prepared, evaluated),
-        run=_run(config, run_id),
+        run=_run(config, run_id) | (in_words(outcome(made, evaluated)) if made else {}),
         links=_links(config, prepared, run_id, promotion),
         before=run_of_bundle(config.home / REPORTS, promotion.decision.champion, run_id)
         if promotion and promotion.decision.champion else None,

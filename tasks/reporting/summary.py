@@ -14,6 +14,8 @@ from tasks.data.prepare import Prepared
 from tasks.evaluation.compare import Evaluated
 from tasks.evaluation.evaluate import Measured
 from tasks.fitting.fit import Fitted
+from tasks.planning.outcome import outcome
+from tasks.planning.plan import RunPlan
 from tasks.promotion.promote import Promotion
 from tasks.stage import flat, stages_of_this_run
 from tasks.tracking.track import JOURNAL, tracker_of
@@ -53,16 +55,21 @@ class RunSummary:
     report: str
     hints: list[str]
     mlflow_page: str
+    plan: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values."""
-        return asdict(self)
+        """Return the fields as plain values; `plan` only for a run with a time budget."""
+        values = asdict(self)
+        return values if self.plan else {name: value for name, value in values.items() if name != "plan"}
 
 
 def summarise(
-    config: RunConfig, prepared: Prepared, evaluated: Evaluated, promotion: Promotion, run_id: str, report: str = ""
-) -> RunSummary:
+    config: RunConfig, prepared: Prepared, evaluated: Evaluated, promotion: Promotion, run_id: str, report: str = "",
+    made: RunPlan | None = None,
+) -> RunSummary:  # fmt: skip
     """Return the summary of a whole run; *report* is the path of its report, empty if there is none.
+
+    *made* is the plan of a run for a time budget.
 
     The page of the run in MLflow opens while `reviewlm ui start` runs.
     """
@@ -80,6 +87,7 @@ def summarise(
         report=report,
         hints=hints_of(prepared, evaluated),
         mlflow_page=tracker_of(config).link(run_id),
+        plan=outcome(made, evaluated) if made else None,
     )
 
 

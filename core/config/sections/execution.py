@@ -13,7 +13,7 @@ from models.options import Number, Whole
 
 Stage = Literal[
     "synthesise", "read", "ingest", "check", "prepare", "vocabulary", "tokens", "fit", "score", "samples", "floor",
-    "drift", "card", "prediction",
+    "drift", "card", "prediction", "plan", "pace",
 ]
 """Stages that can be built again."""
 

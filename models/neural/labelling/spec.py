@@ -84,7 +84,7 @@ class LabellingSpec:
         self._require_trunk()
         averages, falls = self.training.optimizer != "nt_asgd", self.training.schedule != "plateau"
         require(averages, "training.optimizer", self.training.optimizer, "one that does not average the weights")
-        require(falls, "training.schedule", self.training.schedule, "'cosine', 'linear' or 'constant'")
+        require(falls, "training.schedule", self.training.schedule, "one that does not depend on validation")
 
     @property
     def numbers(self) -> bool:

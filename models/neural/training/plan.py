@@ -55,6 +55,12 @@ class Plan:
         for window in islice(self.batches.epoch(epoch, done - int(self.starts[epoch])), self.updates - done):
             yield window, self._kept(epoch, window.index)
 
+    def epochs_of(self, updates: int) -> float:
+        """Return the number of epochs for which a plan has this number of updates, at most those of this plan."""
+        epoch = int(np.searchsorted(self.starts, updates, "left")) - 1
+        begin, end = int(self.starts[epoch]), int(self.starts[epoch + 1])
+        return epoch + (updates - begin) / (end - begin)
+
     def _kept(self, epoch: int, index: int) -> Tensor | None:
         training = self.training
         if index == 0 or training.state_reset_prob == 0 or not training.stateful:

@@ -47,7 +47,7 @@ class TrainingSpec:
         bptt_grad_len: k2, tokens through which the gradient flows back; None means k2 = k1.
         learning_rate: Peak of the schedule.
         warmup: Share of all updates in which the rate rises linearly from 0.
-        final_rate: For the schedules "cosine" and "linear": share of the peak at the end of the decay.
+        final_rate: For the schedules "cosine", "linear" and "trapezoid": share of the peak at the end of the decay.
         weight_decay: Decoupled decay of weight matrices.
         beta1: For "adamw", "adam" and "adam_simplified": decay of the gradient mean.
         beta2: For the same: decay of the squared-gradient mean.
@@ -62,8 +62,11 @@ class TrainingSpec:
         momentum: γ of "momentum", "nesterov" and "rmsprop", ρ of "adadelta".
         l2: λ of the penalty λ‖θ‖² of the weight matrices. Unlike `weight_decay`, its gradient 2 λ θ goes through the
             optimiser; it is added after clipping.
-        schedule: Decay of the rate after the warm-up: "cosine" or "linear" to `final_rate`, "constant", or "plateau":
-            divided by 4 after an evaluation without improvement, as word_language_model does.
+        schedule: Decay of the rate after the warm-up: "cosine" or "linear" to `final_rate`, "constant", "plateau":
+            divided by 4 after an evaluation without improvement, as word_language_model does, or "trapezoid": constant,
+            then linear to `final_rate` in the last 30 % of all updates. The best state is chosen among the evaluations
+            of this part. Before it, a trapezoid does not depend on the number of updates, so a training may decide
+            there how long it will be (`--minutes`).
         clip_value: Largest absolute value of an entry of the gradient, applied before `clip`.
         random_window: Draw a new length for each window and scale the rate with it (AWD-LSTM): mostly about
             `bptt_len`, 5 % of the time about half of it.
@@ -92,7 +95,7 @@ class TrainingSpec:
     bptt_grad_len: Annotated[Count | None, OrNone, Field(alias="backprop")] = None
     learning_rate: PositiveToLargest = 3e-3
     warmup: Share = 0.1
-    final_rate: Annotated[Share, OnlyWith("schedule", ("cosine", "linear"))] = 0.02
+    final_rate: Annotated[Share, OnlyWith("schedule", ("cosine", "linear", "trapezoid"))] = 0.02
     weight_decay: NotNegative = 0.01
     beta1: Annotated[ShareBelowOne, OnlyWith("optimizer", WITH_BETAS)] = 0.9
     beta2: Annotated[ShareBelowOne, OnlyWith("optimizer", WITH_BETAS)] = 0.99
@@ -104,7 +107,9 @@ class TrainingSpec:
     optimizer: Annotated[Optimizer, Since("0.1.0")] = "adamw"
     momentum: Annotated[ShareBelowOne, OnlyWith("optimizer", WITH_MOMENTUM), Since("0.1.0")] = 0.9
     l2: Annotated[NotNegative, Since("0.1.0")] = 0.0
-    schedule: Annotated[Literal["cosine", "linear", "constant", "plateau"], Since("0.1.0")] = "cosine"
+    schedule: Annotated[
+        Literal["cosine", "linear", "constant", "plateau", "trapezoid"], Since("0.1.0")
+    ] = "cosine"
     clip_value: Annotated[PositiveToLargest | None, OrNone, Since("0.1.0")] = None
     random_window: Annotated[bool, Since("0.1.0")] = False
     stateful: Annotated[bool, CARRY_AS_STATEFUL, STATEFUL_AS_CARRY, Field(alias="carry"), Since("0.1.0")] = True

@@ -12,20 +12,26 @@ CPU, within one class of determinism (`determinism.py`); on a GPU the weights ar
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
-from ...base import FitContext, ModelError
+from ...base import CHECKPOINTS, PAUSED, FitContext, ModelError
+from ...batches import count_updates
+from ...options import stored
 from ...specs import TrainingSpec
 from ..network import Network
+from ..optimization.schedule import decay_start
 from ..parallel.data_parallel import joined
 from .callbacks.after_validation import BestWeights, Plateau, StartAveraging
 from .callbacks.callback import Callback, ValidationResult
 from .callbacks.checkpointing import BackOff, Checkpointing
+from .callbacks.pacing import Pacing, Paused, shortened
 from .callbacks.reporting import Curves, ProgressReport
 from .checkpoint import Checkpoints, Journal
 from .plan import Plan
@@ -37,7 +43,6 @@ from .validation import validation_limit, validation_nats
 if TYPE_CHECKING:
     from ...streams import TokenStream
 
-CHECKPOINTS = "checkpoints"
 FINAL_TOKENS = 2_000_000
 """Held-out tokens for the final figure, at most."""
 HOPELESS = 1.0
@@ -67,7 +72,8 @@ def train(
         train_stream: Training reviews.
         validation_stream: Held-out reviews; a part of them, evenly spaced, is scored at each evaluation.
         training: See `TrainingSpec`.
-        context: Work folder (journal, checkpoints), device, listener, this process's rank and the number of ranks.
+        context: Work folder (journal, checkpoints), device, listener, this process's rank and the number of ranks. With
+            a `pace`, the training stops before its decay; see `callbacks/pacing.py`.
 
     Returns:
         Numbers: updates, tokens, seconds and cpu_seconds (spent on updates), tokens_per_second, best_validation_nats
@@ -94,6 +100,7 @@ def train(
         curves = Curves(state, journal)
         identity = state.identity(train_stream, validation_stream)
         checkpointing = Checkpointing(state, Checkpoints(context.work / CHECKPOINTS), journal, identity)
+        pacing = Pacing(state, plan, context.pace) if context.pace else None
         callbacks = (  # they act in this order: first those that change the state, then those that save and report it
             BestWeights(state),
             Plateau(state),
@@ -101,21 +108,42 @@ def train(
             curves,
             checkpointing,
             BackOff(state, checkpointing),
-            ProgressReport(state, plan.total_tokens, context.report),
+            *([pacing] if pacing else []),
+            ProgressReport(state, plan.total_tokens, context.report, pacing),
         )
         torch.manual_seed(ranks.seed(training.seed))
-        _loop(plan, state, TrainingStep(state, curves.write), callbacks, validation_stream)
+        try:
+            limit = validation_limit(0 if pacing else plan.total_tokens, training.evaluations)
+            _loop(plan, state, TrainingStep(state, curves.write), callbacks, validation_stream, limit)
+        except Paused as paused:
+            return TrainResult(_pause(paused, plan, checkpointing, context.work / PAUSED))
         nats, tokens = validation_nats(network, validation_stream, FINAL_TOKENS, ranks=ranks)
         held_out = {"validation_nats": nats, "validation_perplexity": perplexity(nats), "validation_tokens": tokens}
         own = {**state.metrics.summary(state.reports_nats), **curves.machine_figures()}
         return TrainResult({**own, **held_out, "threads": torch.get_num_threads()})
 
 
+def _pause(paused: Paused, plan: Plan, checkpointing: Checkpointing, folder: Path) -> dict[str, float]:
+    """Save a paced training as the start of the shorter one; return its figures and the options that have changed."""
+    state = checkpointing.state
+    training = shortened(state.training, plan, state.metrics.updates)
+    if state.ranks.leads:
+        shutil.rmtree(folder, ignore_errors=True)
+    identity = checkpointing.identity | {"training": stored(training)}
+    Checkpointing(state, Checkpoints(folder), checkpointing.journal, identity).save(good=True)
+    return {
+        **state.metrics.summary(state.reports_nats), "step_seconds": state.metrics.step_seconds(0.5),
+        "epochs": training.epochs, "warmup": training.warmup,
+        "all_updates": count_updates(plan.batches.windows(math.ceil(training.epochs)), training.epochs),
+        **{f"stopped_by_{why}": float(paused.why == why) for why in ("time", "validation", "end")},
+    }  # fmt: skip
+
+
 def _loop(
-    plan: Plan, state: TrainingState, step: TrainingStep, callbacks: Sequence[Callback], held_out: TokenStream
-) -> None:
+    plan: Plan, state: TrainingState, step: TrainingStep, callbacks: Sequence[Callback], held_out: TokenStream,
+    limit: int,
+) -> None:  # fmt: skip
     """Train from the first window, or from the checkpoint that a callback loads, to the last one."""
-    limit = validation_limit(plan.total_tokens, state.training.evaluations)
     for callback in callbacks:
         callback.on_start()
     while state.metrics.updates < plan.updates:
@@ -148,7 +176,7 @@ def _evaluate(state: TrainingState, held_out: TokenStream, limit: int) -> Valida
     Raises:
         Divergence: The loss is not finite, or far above guessing without over-fitting.
     """
-    metrics, output = state.metrics, state.network.output
+    metrics, output, training = state.metrics, state.network.output, state.training
     with state.averaged():
         nats, _ = validation_nats(state.network, held_out, limit, ranks=state.ranks)
     if not math.isfinite(nats):
@@ -157,4 +185,6 @@ def _evaluate(state: TrainingState, held_out: TokenStream, limit: int) -> Valida
     if not over_fits and min(nats, metrics.best_nats) > guess + HOPELESS:
         raise Divergence(f"validation loss {nats:.4g} nats per token, where guessing costs {guess:.4g}")
     metrics.validation_nats = nats
-    return ValidationResult(nats, nats < metrics.best_nats, nats < min(metrics.best_nats, guess) + HOPELESS)
+    early = training.schedule == "trapezoid" and metrics.updates < decay_start(training, state.total_updates)
+    improved, good = nats < metrics.best_nats, nats < min(metrics.best_nats, guess) + HOPELESS
+    return ValidationResult(nats, improved and not early, good)

@@ -15,6 +15,7 @@ from .callback import Callback, ValidationResult
 
 if TYPE_CHECKING:
     from ....batches import Window
+    from .pacing import Pacing
 
 JOURNAL_LINES = 200
 """Points of each training curve, at most."""
@@ -54,11 +55,16 @@ class Curves(Callback):
 
 
 class ProgressReport(Callback):
-    """Report progress to the caller after each evaluation, and every `REPORT_SECONDS`."""
+    """Report progress to the caller after each evaluation, and every `REPORT_SECONDS`.
 
-    def __init__(self, state: TrainingState, total_tokens: int, report: Callable[[FitProgress], None]) -> None:
+    The length of a paced training is an estimate.
+    """
+
+    def __init__(
+        self, state: TrainingState, total_tokens: int, report: Callable[[FitProgress], None], pacing: Pacing | None
+    ) -> None:
         super().__init__(state)
-        self.total_tokens, self.report = total_tokens, report
+        self.total_tokens, self.report, self.pacing = total_tokens, report, pacing
         self.reported, self.due = time.monotonic(), False
 
     def on_validation(self, measured: ValidationResult) -> None:
@@ -70,4 +76,6 @@ class ProgressReport(Callback):
         if self.state.ranks.leads and (self.due or time.monotonic() - self.reported > REPORT_SECONDS):
             self.reported, self.due = time.monotonic(), False
             state = self.state
-            self.report(state.metrics.progress(state.total_updates, self.total_tokens, state.reports_nats))
+            updates = self.pacing.expected_updates() if self.pacing else state.total_updates
+            tokens = round(self.total_tokens * updates / state.total_updates)
+            self.report(state.metrics.progress(updates, tokens, state.reports_nats))

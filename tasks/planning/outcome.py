@@ -1,0 +1,43 @@
+"""Compare the plan of a run with what the run reached."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import time
+from typing import Any
+
+from core.config.run_config import RunConfig
+from models.adaptation import STATIC
+from tasks.evaluation.compare import Evaluated
+from tasks.planning.plan import RunPlan
+from tasks.stage import started
+from tasks.tracking.track import tracker_of
+
+
+def log_settings(config: RunConfig, run_id: str) -> None:
+    """Log the configuration with all chosen settings, in the place of that of the run's start."""
+    tracker_of(config).log_text(run_id, config.model_dump_json(indent=2), "config.json")
+
+
+def outcome(made: RunPlan, evaluated: Evaluated) -> dict[str, Any]:
+    """Return the plan with what was reached: open bits per byte and perplexity of the best model, minutes taken."""
+    static = [model for model in evaluated.models if model.test.facts["adaptation"] == STATIC]
+    bits = min(float(model.validation.facts["open_bits_per_byte"]) for model in static)
+    reached = {
+        "bits": bits, "perplexity": made.expected.perplexity(bits), "inside": made.expected.holds(bits),
+        "minutes": round((time() - started().timestamp()) / 60, 2),
+    }
+    return {**made.to_dict(), "reached": reached}
+
+
+def in_words(found: Mapping[str, Any]) -> dict[str, str]:
+    """Return the result of `outcome` as facts for people."""
+    expected, reached = found["expected"], found["reached"]
+    place = "inside the interval" if reached["inside"] else "outside the interval"
+    return {
+        "time given": f"{found['minutes']:g} min",
+        "expected on validation": f"perplexity {expected['perplexity']:.3g} ({expected['perplexity_low']:.3g} to "
+        f"{expected['perplexity_high']:.3g}), {expected['bits']:.3f} open bits/byte ({expected['low']:.3f} to "
+        f"{expected['high']:.3f})",
+        "reached": f"perplexity {reached['perplexity']:.3g}, {reached['bits']:.3f} open bits/byte, {place}",
+    }

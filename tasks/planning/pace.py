@@ -1,0 +1,88 @@
+"""Train the chosen network for the time that is left, and so find out how long its training is.
+
+The training goes on with its full learning rate until the time left is what its decay and all that follows need
+(`models/neural/training/callbacks/pacing.py`). Its length is then known: it becomes a setting of the run, and the fit,
+an ordinary one, continues from the state reached here. So the clock decides about a setting, once, and about nothing
+else: the same settings give the same network, with or without this stage.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from core.config.run_config import RunConfig
+from models.base import CHECKPOINTS, PAUSED, Pace
+from models.specs import RecurrentSpec, identity
+from tasks.data.prepare import Prepared
+from tasks.fitting.fit import device_of, gpu_slot, job_of, plan_fit, remove
+from tasks.fitting.fit_process import run_job
+from tasks.planning.frame import NETWORK
+from tasks.planning.plan import Request, RunPlan
+from tasks.planning.rule import PROBE, token_cost
+from tasks.progress import progress
+from tasks.stage import run_stage, show_facts, stage, store_of
+from tasks.tracking.track import JOURNAL
+
+PACE_VERSION = 1
+PACE_FILE = "pace.json"
+KEPT = (
+    "epochs", "warmup", "updates", "all_updates", "tokens", "seconds", "stopped_by_time", "stopped_by_validation",
+    "stopped_by_end",
+)  # fmt: skip
+LEAST_SHARE = 0.3
+"""Share of the planned training that is made even where the time is over."""
+log = logging.getLogger(__name__)
+
+
+@stage("pace")
+def keep_time(config: RunConfig, request: Request, plan: RunPlan, prepared: Prepared) -> RunConfig:
+    """Return the configuration with the length that the network's training has in the time left."""
+    spec = next((spec for spec in config.models if spec.name == NETWORK), None)
+    if (network := plan.network) is None or not isinstance(spec, RecurrentSpec) or not _is_free(spec, plan):
+        return config
+
+    def make(work: Path) -> dict[str, Any]:
+        seconds = max(LEAST_SHARE * network.seconds + plan.after, request.seconds_left())
+        speed = plan.tokens_per_second * token_cost(*PROBE) / token_cost(spec.hidden, spec.embedding)
+        pace = Pace(seconds, after=plan.after, tokens_per_second=speed)
+        job = job_of(config, plan_fit(config, spec, prepared), prepared, work, pace=pace)
+        with gpu_slot(device_of(config)), progress(spec.name, 1, "tokens") as report:
+            summary = run_job(job, lambda news: report(news["step"], news["figures"], total=news["total"]))
+        found = {name: summary[name] for name in KEPT}
+        whole, store = plan_fit(config, _of_length(spec, summary), prepared), store_of(config)
+        if store.find_usable("fit", whole.digest) is None:
+            store.hand_over(whole.digest, {CHECKPOINTS: work / PAUSED, JOURNAL: work / JOURNAL})
+        for leftover in work.iterdir():
+            remove(leftover)
+        (work / PACE_FILE).write_text(json.dumps(found, indent=2), encoding="utf-8")
+        return {"fit": whole.digest, **found}
+
+    inputs = plan_fit(config, spec, prepared).inputs
+    options = {"spec": identity(spec), "minutes": request.minutes}
+    built = run_stage(config, "pace", PACE_VERSION, options, inputs, make, spec.name, resumable=True)
+    show_facts("pace", built.artifact, built.reused)
+    facts = built.artifact.facts
+    if facts["stopped_by_validation"]:
+        log.info("%s: validation no longer improves, so the training ends before its time", spec.name)
+    models = tuple(_of_length(spec, facts) if one is spec else one for one in config.models)
+    return config.model_copy(update={"models": models})
+
+
+def _of_length(spec: RecurrentSpec, found: Mapping[str, float]) -> RecurrentSpec:
+    """Return the network with the length that a paced training found."""
+    training = replace(spec.training, epochs=found["epochs"], warmup=found["warmup"])
+    return replace(spec, training=training)
+
+
+def _is_free(spec: RecurrentSpec, plan: RunPlan) -> bool:
+    """Return whether the length of the training is the plan's; warn if the user has set it."""
+    planned = f"models.{NETWORK}.training.epochs={spec.training.epochs}" in plan.settings
+    free = spec.training.schedule == "trapezoid" and planned
+    if not free:
+        log.warning("the length of the training is set by you, so the run may take more or less than the time given")
+    return free

@@ -1,0 +1,217 @@
+"""Plan a run for a time budget: measure the machine, choose the settings, say what to expect.
+
+The settings are ordinary ones, `key=value`, and become part of the run's configuration. The plan is an artifact of data
+and minutes, so the same command on the same data uses the same settings, whatever the machine does meanwhile.
+`--rebuild plan` makes another one.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from time import time
+from typing import Any
+
+from core.config.presets import load_config
+from core.config.run_config import RunConfig
+from core.errors import ConfigError
+from core.store import Artifact
+from models.base import Pace
+from models.specs import ModelSpec, RecurrentSpec, identity
+from tasks.data.prepare import Prepared
+from tasks.fitting.fit import build_fit, device_of, gpu_slot, job_of, plan_fit, threads_of
+from tasks.fitting.fit_process import run_job
+from tasks.planning.expected import Expectation, expect
+from tasks.planning.frame import BASELINE, NETWORK, VOCABULARY
+from tasks.planning.rule import (
+    BPTT_LEN,
+    MOST_PASSES,
+    PROBE,
+    REFERENCE_SPEED,
+    ChosenNetwork,
+    Data,
+    choose,
+    seconds_after,
+    seconds_before,
+    vocabulary_size,
+)
+from tasks.progress import duration
+from tasks.stage import run_stage, show_facts, stage, stages_of_this_run, started
+
+PLAN_VERSION = 1
+PROBE_SECONDS = 4.0
+LEAST_REVIEWS_FOR_CANARIES = 1_000
+WARM_UP = 0.05
+"""Share of the expected updates in which the learning rate rises."""
+SLACK = 4.0
+"""A training may have this many times the expected passes, for a machine that becomes less busy."""
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks for with `--minutes`.
+
+    Args:
+        minutes: Time of the whole run.
+        overrides: Settings given with `--set`, which win over the chosen ones.
+    """
+
+    minutes: float
+    overrides: tuple[str, ...] = ()
+
+    def seconds_left(self) -> float:
+        """Return the seconds that the current run still has."""
+        return started().timestamp() + 60 * self.minutes - time()
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """Chosen settings and what they should give.
+
+    Args:
+        minutes: Time of the whole run.
+        settings: Chosen settings, `key=value`.
+        network: The network; None if there is only the n-gram model.
+        expected: Bits per byte of the validation reviews.
+        tokens_per_second: Measured speed of the probe network.
+        after: Seconds that are planned for all that follows the training.
+    """
+
+    minutes: float
+    settings: tuple[str, ...]
+    network: ChosenNetwork | None
+    expected: Expectation
+    tokens_per_second: float
+    after: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as JSON values."""
+        expected = asdict(self.expected) | {
+            f"perplexity{name}": self.expected.perplexity(bits)
+            for name, bits in (("", self.expected.bits), ("_low", self.expected.low), ("_high", self.expected.high))
+        }
+        return {**asdict(self), "settings": list(self.settings), "expected": expected}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> RunPlan:
+        """Read the result of `to_dict`."""
+        expected = {name: values["expected"][name] for name in Expectation.__dataclass_fields__}
+        network = ChosenNetwork(**values["network"]) if values["network"] else None
+        return cls(**{**values, "settings": tuple(values["settings"]), "network": network,
+                      "expected": Expectation(**expected)})  # fmt: skip
+
+    def in_words(self) -> str:
+        """Return the chosen settings as people read them."""
+        if (network := self.network) is None:
+            return f"{self.minutes:g} min: a Kneser–Ney 5-gram model only; the time does not suffice for a network"
+        return (
+            f"{self.minutes:g} min: a Kneser–Ney 5-gram model, an LSTM of {network.hidden} cells and "
+            f"{network.embedding} features trained for {duration(network.seconds)} (about {network.passes:.2g} passes, "
+            f"dropout {network.dropout:g}, batch {network.batch}), and their mixture"
+        )
+
+
+def configuration(config: RunConfig, request: Request, chosen: Sequence[str]) -> RunConfig:
+    """Return a configuration with chosen settings, over which the user's own settings win."""
+    return load_config(config.preset, [*chosen, *request.overrides]).with_input(config.source.input)
+
+
+def with_vocabulary(config: RunConfig, request: Request, dataset: Artifact) -> RunConfig:
+    """Return the configuration with a vocabulary and canaries for this amount of text."""
+    return configuration(config, request, _of_text(dataset))
+
+
+def _of_text(dataset: Artifact) -> list[str]:
+    canaries = () if dataset.facts["rows"] >= LEAST_REVIEWS_FOR_CANARIES else ("audit.canaries=0",)
+    return [f"vocabulary.{VOCABULARY}.size={vocabulary_size(dataset.facts['bytes'])}", *canaries]
+
+
+def _of_network(network: ChosenNetwork | None) -> list[str]:
+    if network is None:
+        only = f'[{{kind = "ngram", name = "{BASELINE}", order = 5, vocabulary = "{VOCABULARY}"}}]'
+        return [f"models={only}"]
+    longest = min(MOST_PASSES, network.passes * SLACK)
+    values = {
+        "hidden": network.hidden, "embedding": network.embedding, "dropout": network.dropout,
+        "training.batch": network.batch, "training.epochs": round(longest, 4),
+        "training.warmup": round(WARM_UP * network.passes / longest, 6), "training.bptt_len": BPTT_LEN,
+    }  # fmt: skip
+    return [f"models.{NETWORK}.{name}={value}" for name, value in values.items()]
+
+
+@stage("plan")
+def make_plan(config: RunConfig, request: Request, dataset: Artifact, prepared: Prepared) -> RunPlan:
+    """Return the plan of a run; if the store has one for these data and minutes, that one.
+
+    Raises:
+        ConfigError: The time does not suffice.
+    """
+    baseline = _spec(config, BASELINE)
+    fitted = build_fit(config, plan_fit(config, baseline, prepared), prepared, lambda journal: None).artifact
+
+    def make(work: Path) -> dict[str, Any]:
+        return _choose(config, request, dataset, prepared, fitted).to_dict()
+
+    options = {"minutes": request.minutes, "spec": identity(_spec(config, NETWORK)), "text": _of_text(dataset)}
+    built = run_stage(config, "plan", PLAN_VERSION, options, {"baseline": fitted.digest}, make)
+    show_facts("plan", built.artifact, built.reused)
+    return RunPlan.from_dict(built.artifact.facts)
+
+
+def _choose(
+    config: RunConfig, request: Request, dataset: Artifact, prepared: Prepared, baseline: Artifact
+) -> RunPlan:  # fmt: skip
+    streams = {split: artifact.facts for split, artifact in prepared.tokens[VOCABULARY].items()}
+    data = Data(streams["train"]["bytes"], streams["train"]["tokens"],
+                streams["validation"]["tokens"] + streams["test"]["tokens"])  # fmt: skip
+    speed = measured_speed(config, prepared)
+    slow = slowness(data, speed, threads_of(config))
+    left, alone = request.seconds_left(), seconds_after(None, data, slow)
+    if left < alone:
+        needed = math.ceil(request.minutes + (alone - left) / 60)
+        raise ConfigError(
+            f"{request.minutes:g} min are not enough for these reviews on this machine", where="--minutes",
+            value=request.minutes, remedy=f"give at least {needed} minutes",
+            cause=f"reading, an n-gram model and its evaluation alone take about {needed} minutes",
+        )
+    network = choose(data, speed, left - alone)
+    for _ in range(3):  # the time after the training depends on the network, and the network on the time
+        if network is not None:
+            network = choose(data, speed, left - seconds_after(network, data, slow))
+    settings = [*_of_text(dataset), *_of_network(network)]
+    held_out = streams["validation"]
+    summary = baseline.facts["summary"]
+    bits = summary["validation/nats"] * summary["validation/tokens"] / held_out["bytes"] / math.log(2)
+    expected = expect(network.cost if network else 0, data.train_bytes, bits, held_out["bytes"] / held_out["tokens"])
+    return RunPlan(request.minutes, tuple(settings), network, expected, speed, seconds_after(network, data, slow))
+
+
+def slowness(data: Data, tokens_per_second: float, threads: int) -> float:
+    """Return how many seconds this machine needs for a reference second of work that is no training.
+
+    The time so far says it, which includes what other programs take; if stages were re-used, the speed of training.
+    """
+    if ("prepare", True) in stages_of_this_run():
+        return REFERENCE_SPEED * math.sqrt(threads) / tokens_per_second
+    return (time() - started().timestamp()) / seconds_before(data)
+
+
+def measured_speed(config: RunConfig, prepared: Prepared) -> float:
+    """Train the probe network on the real tokens for some seconds; return tokens per second, by the median update."""
+    spec = _spec(config, NETWORK)
+    assert isinstance(spec, RecurrentSpec)
+    training = replace(spec.training, batch=min(32, spec.training.batch), epochs=1_000.0, warmup=0.0)
+    probe = replace(spec, hidden=PROBE[0], embedding=PROBE[1], training=training)
+    with tempfile.TemporaryDirectory() as folder, gpu_slot(device_of(config)):
+        job = job_of(config, plan_fit(config, probe, prepared), prepared, Path(folder), pace=Pace(PROBE_SECONDS))
+        found = run_job(replace(job, system_metrics_seconds=0.0), lambda news: None)
+    return found["tokens"] / found["updates"] / found["step_seconds"]
+
+
+def _spec(config: RunConfig, name: str) -> ModelSpec:
+    return next(spec for spec in config.models if spec.name == name)

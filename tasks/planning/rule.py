@@ -1,0 +1,148 @@
+"""Choose vocabulary, network, dropout, batch and length of a training by data, speed and time.
+
+All functions here are pure: equal arguments give equal settings. Times are seconds by the clock. The cost of a training
+is counted in *reference seconds*, the seconds that one idle core of the machine of our measurements needs for it, so
+that it depends on no other machine. `docs/concepts/models/minutes.md` explains the rule; the figures behind it are in
+`measured.json`, beside this file.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+REFERENCE_SPEED = 24_000.0
+"""Tokens per second of the training of `PROBE` on one idle core of the machine of our measurements."""
+FIXED, PER_WEIGHT = 33e-6, 17.5e-6
+"""Reference seconds of a trained token: for output, look-ups and dropout, and per million weights of the layers."""
+SHAPES = ((128, 128), (192, 128), (256, 192), (384, 256), (512, 256), (640, 320), (768, 384), (1024, 448), (1536, 512))
+"""Cells and embedding of the networks that can be chosen, in the order of their cost."""
+PROBE = SHAPES[2]
+"""The network whose speed is measured on the user's machine."""
+WIDTH, WIDTH_SECONDS, WIDTH_BYTES, WIDTH_POWER = 384, 300.0, 4e5, 0.4
+"""A training of 300 reference seconds gets about 384 cells, and the width grows with the 0.4th power of the time. On
+400 kB of text there are never more, and this limit grows with the 0.4th power of the text.
+"""
+PIECES = ((2e6, 1_000), (4e6, 2_000), (3e7, 4_000), (math.inf, 8_000))
+"""Pieces of the vocabulary for text of fewer bytes than this."""
+UPDATES = 2_000
+"""The batch is as large as this number of updates allows."""
+BPTT_LEN = 50
+BATCHES = (16, 32, 64, 128)
+MOST_PASSES = 60.0
+"""A longer training would only repeat what it knows; a run with more time ends early."""
+BEFORE, BEFORE_BYTE = 25.0, 7e-7
+"""Reference seconds from the start to the plan: of any run, and for each byte of training reviews."""
+AFTER, AFTER_MODEL, AFTER_TOKEN = 12.0, 4.0, 1e-5
+"""Reference seconds for registration and report, for each model's samples and audit, and for each held-out token."""
+LEAST_SLOWNESS = 0.7
+LEAST_SECONDS = 20.0
+"""Seconds of training below which there is no network, only the n-gram model."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """Sizes of the prepared data; tokens are those of the chosen vocabulary.
+
+    Args:
+        train_bytes: UTF-8 bytes of the training reviews.
+        train_tokens: Their tokens.
+        held_out_tokens: Tokens of the validation and test reviews.
+    """
+
+    train_bytes: int
+    train_tokens: int
+    held_out_tokens: int
+
+
+@dataclass(frozen=True)
+class ChosenNetwork:
+    """Chosen network and its training.
+
+    Args:
+        hidden: Cells of its one LSTM layer.
+        embedding: Features of an entry.
+        dropout: Share of features that is dropped.
+        batch: Streams side by side.
+        passes: Expected passes over the training reviews.
+        seconds: Time of the training.
+        cost: Its reference seconds.
+    """
+
+    hidden: int
+    embedding: int
+    dropout: float
+    batch: int
+    passes: float
+    seconds: float
+    cost: float
+
+
+def vocabulary_size(text_bytes: int) -> int:
+    """Return the number of BPE pieces for this much text."""
+    return next(size for limit, size in PIECES if text_bytes < limit)
+
+
+def weights(hidden: int, embedding: int) -> float:
+    """Return the millions of weights in the layers of a network: the four gates and the projection."""
+    return (4 * hidden * (embedding + hidden) + hidden * embedding) / 1e6
+
+
+def token_cost(hidden: int, embedding: int) -> float:
+    """Return the reference seconds of training on one token."""
+    return FIXED + PER_WEIGHT * weights(hidden, embedding)
+
+
+def shape_for(cost: float, train_bytes: float) -> tuple[int, int]:
+    """Return cells and embedding for a training of so many reference seconds on so many bytes."""
+    by_time = WIDTH * (max(cost, 1e-9) / WIDTH_SECONDS) ** WIDTH_POWER
+    by_text = WIDTH * (max(train_bytes, 1.0) / WIDTH_BYTES) ** WIDTH_POWER
+    width = min(by_time, by_text)
+    return min(SHAPES, key=lambda shape: abs(math.log(shape[0] / width)))
+
+
+def dropout_for(passes: float) -> float:
+    """Return the dropout for this many passes: 0.1 up to one pass, 0.07 more with each doubling, at most 0.5."""
+    return round(min(0.5, 0.1 + 0.07 * math.log2(max(passes, 1.0))), 2)
+
+
+def batch_for(tokens: float) -> int:
+    """Return the largest batch with which so many tokens still give `UPDATES` updates, or the smallest one."""
+    return max((batch for batch in BATCHES if batch * BPTT_LEN * UPDATES <= tokens), default=BATCHES[0])
+
+
+def seconds_before(data: Data) -> float:
+    """Return the reference seconds from the start of a run to its plan, where no stage is re-used."""
+    return BEFORE + BEFORE_BYTE * data.train_bytes
+
+
+def seconds_after(network: ChosenNetwork | None, data: Data, slow: float) -> float:
+    """Return the seconds from the end of the training to the end of the run.
+
+    Args:
+        network: The network; None if there is only the n-gram model.
+        data: Sizes of the data.
+        slow: Seconds of this machine for a reference second.
+    """
+    models, cost = (1, 0.0) if network is None else (3, token_cost(network.hidden, network.embedding))
+    seconds = AFTER + AFTER_MODEL * models + data.held_out_tokens * (AFTER_TOKEN * models + cost)
+    return max(slow, LEAST_SLOWNESS) * seconds
+
+
+def choose(data: Data, tokens_per_second: float, seconds: float) -> ChosenNetwork | None:
+    """Return the network for the time left after all else; None if the time is too short for one.
+
+    Args:
+        data: Sizes of the data.
+        tokens_per_second: Measured speed of the training of `PROBE`.
+        seconds: Time for the training.
+    """
+    if seconds < LEAST_SECONDS or data.train_tokens < BATCHES[0] * BPTT_LEN:
+        return None
+    speed = tokens_per_second * token_cost(*PROBE)  # reference seconds in a second of this machine
+    hidden, embedding = shape_for(seconds * speed, data.train_bytes)
+    a_token = token_cost(hidden, embedding)
+    tokens = min(seconds * speed / a_token, MOST_PASSES * data.train_tokens)
+    cost = tokens * a_token
+    passes = tokens / data.train_tokens
+    return ChosenNetwork(hidden, embedding, dropout_for(passes), batch_for(tokens), passes, cost / speed, cost)

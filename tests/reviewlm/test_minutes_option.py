@@ -1,0 +1,67 @@
+"""`run --minutes` takes the preset `minutes` unless another is named, and shows what became of its plan."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from core.config.presets import load_config
+from core.errors import ConfigError
+from reviewlm.cli import app
+from reviewlm.shown import results
+from reviewlm.verbs import pipeline
+
+PLAN = {
+    "minutes": 15.0,
+    "expected": {"low": 1.5, "high": 1.7, "perplexity_low": 47.0, "perplexity_high": 78.0},
+    "reached": {"bits": 1.55, "perplexity": 53.3, "inside": True, "minutes": 14.2},
+}
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
+    """Calls of `run_flow`, which runs nothing."""
+    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+
+    def run_flow(*given: Any, **named: Any) -> dict[str, Any]:
+        calls.append((given, named))
+        return {}
+
+    monkeypatch.setattr(pipeline, "run_flow", run_flow)
+    monkeypatch.setattr(results, "show_run", lambda result: None)
+    return calls
+
+
+def test_without_minutes_nothing_changes(asked: list[Any]) -> None:
+    assert CliRunner().invoke(app, ["run"]).exit_code == 0
+    assert asked == [(("retrain", "small", None, []), {})]
+
+
+@pytest.mark.parametrize(("named", "preset"), [([], "minutes"), (["--preset", "small"], "small")])
+def test_the_preset_of_minutes_is_taken_unless_another_is_named(
+    asked: list[Any], named: list[str], preset: str
+) -> None:
+    assert CliRunner().invoke(app, ["run", "--minutes", "7", *named]).exit_code == 0
+    [((flow, taken, _, _, check), others)] = asked
+    assert (flow, taken, others) == ("retrain", preset, {"minutes": 7.0})
+    if named:
+        with pytest.raises(ConfigError, match="cannot use this preset"):
+            check(load_config(taken))
+    else:
+        check(load_config(taken))
+
+
+def test_less_than_a_minute_is_refused(asked: list[Any]) -> None:
+    assert CliRunner().invoke(app, ["run", "--minutes", "0.5"]).exit_code == 2
+    assert asked == []
+
+
+def test_the_plan_is_shown_with_what_was_reached(capsys: pytest.CaptureFixture[str]) -> None:
+    results._say_plan(PLAN)
+    said = " ".join(capsys.readouterr().out.split())
+    assert said == (
+        "Plan: 14.2 of 15 min. On validation 1.550 open bits/byte, as expected (1.500 to 1.700); perplexity 53.3 per "
+        "token (47 to 78)."
+    )

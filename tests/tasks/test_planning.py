@@ -1,0 +1,175 @@
+"""A plan for a time: settings that a user may override, a clear refusal, and an expectation that is checked."""
+
+from __future__ import annotations
+
+import logging
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.config.presets import load_config
+from core.config.run_config import RunConfig
+from core.errors import ConfigError
+from tasks.planning import plan as planning
+from tasks.planning.expected import expect, measured, terms
+from tasks.planning.frame import FRAME, NETWORK, require_frame
+from tasks.planning.outcome import in_words
+from tasks.planning.pace import _is_free
+from tasks.planning.plan import Request, RunPlan, configuration
+from tasks.planning.rule import SHAPES, token_cost
+
+HELD_OUT = {"bytes": 93_713, "tokens": 26_000}
+KN5 = {"validation/nats": 4.5, "validation/tokens": 26_000}
+
+
+def network_of(config: RunConfig) -> Any:
+    return next(spec for spec in config.models if spec.name == NETWORK)
+
+
+def planned(
+    monkeypatch: pytest.MonkeyPatch, minutes: float, left: float, speed: float = 24_000.0, reviews: int = 1_500
+) -> RunPlan:
+    """The plan for 700 kB of reviews, *left* seconds before the end, on a machine of this speed."""
+    monkeypatch.setattr(planning, "measured_speed", lambda config, prepared: speed)
+    monkeypatch.setattr(planning, "slowness", lambda data, speed, threads: 24_000 / speed)
+    monkeypatch.setattr(Request, "seconds_left", lambda self: left)
+    facts = {"train": {"bytes": 703_360, "tokens": 246_000}, "validation": HELD_OUT, "test": HELD_OUT}
+    prepared: Any = SimpleNamespace(
+        tokens={"pieces": {split: SimpleNamespace(facts=found) for split, found in facts.items()}}
+    )
+    dataset: Any = SimpleNamespace(facts={"rows": reviews, "bytes": 900_000})
+    baseline: Any = SimpleNamespace(facts={"summary": KN5})
+    config = load_config(FRAME, ["execution.threads=1"])
+    return planning._choose(config, Request(minutes), dataset, prepared, baseline)
+
+
+def test_the_chosen_settings_are_a_configuration_in_which_those_of_the_user_win(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = planned(monkeypatch, 5, 240)
+    request = Request(5, (f"models.{NETWORK}.dropout=0.37", "seed=9"))
+    config = configuration(load_config(FRAME), request, made.settings)
+    network, spec = made.network, network_of(config)
+    assert network is not None
+    assert (spec.hidden, spec.embedding, spec.training.batch) == (network.hidden, network.embedding, network.batch)
+    assert spec.dropout == 0.37
+    assert (config.seed, spec.training.seed) == (9, 9)
+    assert config.vocabulary["pieces"].size == 1_000
+
+
+def test_a_length_set_by_the_user_is_kept_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = planned(monkeypatch, 5, 240)
+    free, fixed = (
+        network_of(configuration(load_config(FRAME), Request(5, overrides), made.settings))
+        for overrides in ((), (f"models.{NETWORK}.training.epochs=2",))
+    )
+    assert _is_free(free, made)
+    with caplog.at_level(logging.WARNING):
+        assert not _is_free(fixed, made)
+    assert "set by you" in caplog.text
+
+
+def test_too_little_time_is_refused_with_the_least_number_of_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError) as caught:
+        planned(monkeypatch, 1, -30)
+    assert "give at least 2 minutes" in str(caught.value)
+
+
+def test_time_for_no_network_leaves_the_n_gram_model_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = planned(monkeypatch, 2, 35)
+    assert made.network is None
+    assert "5-gram model only" in made.in_words()
+    config = configuration(load_config(FRAME), Request(2), made.settings)
+    assert [spec.kind for spec in config.models] == ["ngram"]
+    bits = 4.5 * 26_000 / 93_713 / math.log(2)
+    assert (made.expected.low, made.expected.bits, made.expected.high) == pytest.approx((bits, bits, bits))
+
+
+def test_few_reviews_get_no_canaries(monkeypatch: pytest.MonkeyPatch) -> None:
+    for reviews, canaries in ((100, 0), (1_500, 10)):
+        made = planned(monkeypatch, 5, 240, reviews=reviews)
+        assert configuration(load_config(FRAME), Request(5), made.settings).audit.canaries == canaries
+
+
+def test_a_plan_survives_being_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    for left in (35, 240):
+        made = planned(monkeypatch, 5, left)
+        assert RunPlan.from_dict(made.to_dict()) == made
+
+
+def test_a_slower_machine_is_planned_less_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    fast, slow = (planned(monkeypatch, 9, 500, speed).network for speed in (24_000, 12_000))
+    assert fast is not None
+    assert slow is not None
+    assert slow.cost < fast.cost
+    assert slow.hidden <= fast.hidden
+
+
+@pytest.mark.parametrize(
+    ("preset", "overrides", "said"),
+    [("small", [], "cannot use this preset"), (FRAME, ["vocabulary.pieces.unit=word"], "vocabulary of pieces")],
+)
+def test_a_preset_that_the_rule_cannot_fill_in_is_refused(preset: str, overrides: list[str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        require_frame(load_config(preset, overrides))
+
+
+def test_the_frame_itself_is_accepted() -> None:
+    require_frame(load_config(FRAME))
+
+
+def test_perplexity_and_bits_of_an_expectation_are_the_same_figure() -> None:
+    expected = expect(300, 5_000_000, 1.7, 3.7)
+    assert expected.perplexity(1.7) == pytest.approx(2 ** (1.7 * 3.7))
+    assert expected.low < expected.bits < expected.high < 1.7 * 1.1
+    assert expected.holds(expected.bits)
+    assert not expected.holds(expected.high + 1e-6)
+
+
+def test_the_interval_is_wider_beyond_the_measured_times() -> None:
+    shortest, longest = measured()["law"]["seconds"]
+    width = [found.high - found.low for cost in (longest, 3 * longest, 30 * longest)
+             for found in [expect(cost, 5_000_000, 1.7, 3.7)]]  # fmt: skip
+    assert width == sorted(width)
+    assert width[1] == pytest.approx(width[0] * (1 + math.log(3)))
+    assert expect(shortest / 2, 5_000_000, 1.7, 3.7).high > expect(shortest, 5_000_000, 1.7, 3.7).high
+
+
+@given(st.floats(20, 3_600), st.floats(1, 4), st.floats(3e5, 1e8))
+def test_more_training_is_never_expected_to_be_worse(cost: float, times: float, size: float) -> None:
+    assert expect(cost * times, size, 1.7, 3.7).bits <= expect(cost, size, 1.7, 3.7).bits + 1e-9
+
+
+def test_the_stored_law_explains_the_stored_runs() -> None:
+    found = measured()
+    law, errors = found["law"], []
+    for row in found["rows"]:
+        cost = row["tokens"] * token_cost(row["hidden"], row["embedding"])
+        gain = 1 - row["mixture validation"] / row["kn5 validation"]
+        values = terms(cost, row["train_bytes"])
+        errors.append(gain - sum(a * x for a, x in zip(law["coefficients"], values, strict=True)))
+    assert len(errors) >= 8
+    assert sum(abs(error) <= law["half_width"] for error in errors) >= 0.8 * len(errors)
+    assert found["command"].startswith("python -m benchmarks.minutes")
+    assert found["date"]
+
+
+def test_the_outcome_is_said_with_its_interval() -> None:
+    expected = {"bits": 1.6, "low": 1.5, "high": 1.7, "perplexity": 60.5, "perplexity_low": 47, "perplexity_high": 78}
+    for inside, place in ((True, "inside"), (False, "outside")):
+        reached = {"bits": 1.55, "perplexity": 53.3, "inside": inside, "minutes": 14.2}
+        said = in_words({"minutes": 15.0, "expected": expected, "reached": reached})
+        assert said["time given"] == "15 min"
+        assert "perplexity 60.5 (47 to 78)" in said["expected on validation"]
+        assert f"1.550 open bits/byte, {place}" in said["reached"]
+
+
+def test_shapes_are_in_the_order_of_their_cost() -> None:
+    costs = [token_cost(*shape) for shape in SHAPES]
+    assert costs == sorted(costs)
