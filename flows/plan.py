@@ -9,13 +9,13 @@ from core.store import Artifact
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit_process import interruptible_fits
 from tasks.planning.pace import keep_time
-from tasks.planning.plan import Request, RunPlan, configuration, make_plan
+from tasks.planning.plan import PlanRequest, RunPlan, configuration, make_plan
 from tasks.stage import step
 
 log = logging.getLogger(__name__)
 
 
-def plan(config: RunConfig, request: Request, dataset: Artifact, prepared: Prepared) -> tuple[RunConfig, RunPlan]:
+def plan(config: RunConfig, request: PlanRequest, dataset: Artifact, prepared: Prepared) -> tuple[RunConfig, RunPlan]:
     """Return the configuration with all chosen settings, and the plan; the network is trained up to its decay.
 
     Raises:

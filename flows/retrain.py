@@ -19,7 +19,7 @@ from tasks.data.drift import measure_drift
 from tasks.data.family import warn_of_other_family
 from tasks.planning.frame import require_frame
 from tasks.planning.outcome import log_settings
-from tasks.planning.plan import Request, RunPlan, with_vocabulary
+from tasks.planning.plan import PlanRequest, RunPlan, with_vocabulary
 from tasks.reporting.report import make_report
 from tasks.reporting.summary import RunSummary, summarise
 from tasks.stage import describe_flow_run
@@ -40,7 +40,7 @@ def retrain(
         minutes: Time of the whole run, for which the settings are chosen; the preset must be `minutes` or extend it.
             None: as preset and overrides say.
     """
-    request = Request(minutes, tuple(overrides or ())) if minutes is not None else None
+    request = PlanRequest(minutes, tuple(overrides or ())) if minutes is not None else None
     return run_pipeline(resolve(preset, input, overrides), request).to_dict()
 
 
@@ -51,7 +51,7 @@ def resolve(preset: str, input: list[str] | None, overrides: list[str] | None) -
     return config
 
 
-def run_pipeline(config: RunConfig, request: Request | None = None) -> RunSummary:
+def run_pipeline(config: RunConfig, request: PlanRequest | None = None) -> RunSummary:
     """Run all stages under one MLflow parent run; with a *request*, with settings chosen for its time."""
     if request:
         require_frame(config)

@@ -54,7 +54,7 @@ def _nullable(schema: dict[str, Any]) -> None:
             schema["properties"][name] = {"anyOf": [each, {"type": "null"}], **said}
 
 
-class Request(BaseModel):
+class ApiRequest(BaseModel):
     """Base of all requests: which version answers, and what holds for every parameter."""
 
     model_config = ConfigDict(
@@ -91,7 +91,7 @@ AT_RANDOM = (
 """Parameters of a completion that have no effect with `beam`."""
 
 
-class CompletionRequest(Request):
+class CompletionRequest(ApiRequest):
     """OpenAI's parameters of a completion, and our extensions from `stars` on."""
 
     prompt: Texts = Field(default_factory=lambda: [""])
@@ -163,7 +163,7 @@ class CompletionRequest(Request):
         return self
 
 
-class SuggestRequest(Request):
+class SuggestRequest(ApiRequest):
     """The text so far, for which words are suggested."""
 
     prompt: str
@@ -176,7 +176,7 @@ class SuggestRequest(Request):
     """If the text ends in a word, also answer for the other reading of it, as `otherwise`."""
 
 
-class IntervalsRequest(Request):
+class IntervalsRequest(ApiRequest):
     """The text so far, whose next characters share an interval (Dasher)."""
 
     prompt: str
@@ -189,7 +189,7 @@ class IntervalsRequest(Request):
     """Intervals of at least this size are divided too."""
 
 
-class ScoreRequest(Request):
+class ScoreRequest(ApiRequest):
     """Whole reviews to be scored."""
 
     texts: Texts

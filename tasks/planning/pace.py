@@ -22,7 +22,7 @@ from tasks.data.prepare import Prepared
 from tasks.fitting.fit import device_of, gpu_slot, job_of, plan_fit, remove
 from tasks.fitting.fit_process import run_job
 from tasks.planning.frame import NETWORK
-from tasks.planning.plan import Request, RunPlan
+from tasks.planning.plan import PlanRequest, RunPlan
 from tasks.planning.rule import PROBE, token_cost
 from tasks.progress import progress
 from tasks.stage import run_stage, show_facts, stage, store_of
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 @stage("pace")
-def keep_time(config: RunConfig, request: Request, plan: RunPlan, prepared: Prepared) -> RunConfig:
+def keep_time(config: RunConfig, request: PlanRequest, plan: RunPlan, prepared: Prepared) -> RunConfig:
     """Return the configuration with the length that the network's training has in the time left."""
     spec = next((spec for spec in config.models if spec.name == NETWORK), None)
     if (network := plan.network) is None or not isinstance(spec, RecurrentSpec) or not _is_free(spec, plan):

@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Request:
+class PlanRequest:
     """What a user asks for with `--minutes`.
 
     Args:
@@ -116,12 +116,12 @@ class RunPlan:
         )
 
 
-def configuration(config: RunConfig, request: Request, chosen: Sequence[str]) -> RunConfig:
+def configuration(config: RunConfig, request: PlanRequest, chosen: Sequence[str]) -> RunConfig:
     """Return a configuration with chosen settings, over which the user's own settings win."""
     return load_config(config.preset, [*chosen, *request.overrides]).with_input(config.source.input)
 
 
-def with_vocabulary(config: RunConfig, request: Request, dataset: Artifact) -> RunConfig:
+def with_vocabulary(config: RunConfig, request: PlanRequest, dataset: Artifact) -> RunConfig:
     """Return the configuration with a vocabulary and canaries for this amount of text."""
     return configuration(config, request, _of_text(dataset))
 
@@ -145,7 +145,7 @@ def _of_network(network: ChosenNetwork | None) -> list[str]:
 
 
 @stage("plan")
-def make_plan(config: RunConfig, request: Request, dataset: Artifact, prepared: Prepared) -> RunPlan:
+def make_plan(config: RunConfig, request: PlanRequest, dataset: Artifact, prepared: Prepared) -> RunPlan:
     """Return the plan of a run; if the store has one for these data and minutes, that one.
 
     Raises:
@@ -164,7 +164,7 @@ def make_plan(config: RunConfig, request: Request, dataset: Artifact, prepared: 
 
 
 def _choose(
-    config: RunConfig, request: Request, dataset: Artifact, prepared: Prepared, baseline: Artifact
+    config: RunConfig, request: PlanRequest, dataset: Artifact, prepared: Prepared, baseline: Artifact
 ) -> RunPlan:  # fmt: skip
     streams = {split: artifact.facts for split, artifact in prepared.tokens[VOCABULARY].items()}
     data = Data(streams["train"]["bytes"], streams["train"]["tokens"],

@@ -8,8 +8,8 @@ from table_lm import HistoryLM, TableLM, TableSpec
 
 from models.bundles.any_rating import AnyRating
 from models.bundles.bundle import Bundle
+from models.completion.suggestions import suggest
 from models.specs import VocabularySpec
-from models.suggestions import suggest
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import BOS, EOS, STARS, Vocabulary
 
@@ -51,8 +51,7 @@ def test_each_token_is_predicted_with_what_the_text_so_far_says_about_the_rating
         before = after
 
 
-@pytest.mark.parametrize("unit", ["word", "char"])
-@pytest.mark.parametrize("prompt", ["it is", ""])
+@pytest.mark.parametrize(("unit", "prompt"), [("word", "it is"), ("word", ""), ("char", "")])
 def test_suggestions_are_averaged_over_the_ratings_that_explain_the_prompt(unit: str, prompt: str) -> None:
     """By Bayes' rule: share of a rating × probability of the prompt with it, over their sum."""
     model = bundle_of(unit)

@@ -19,7 +19,7 @@ from tasks.planning.expected import expect, measured, terms
 from tasks.planning.frame import FRAME, NETWORK, require_frame
 from tasks.planning.outcome import in_words
 from tasks.planning.pace import _is_free
-from tasks.planning.plan import Request, RunPlan, configuration
+from tasks.planning.plan import PlanRequest, RunPlan, configuration
 from tasks.planning.rule import SHAPES, token_cost
 
 HELD_OUT = {"bytes": 93_713, "tokens": 26_000}
@@ -36,7 +36,7 @@ def planned(
     """The plan for 700 kB of reviews, *left* seconds before the end, on a machine of this speed."""
     monkeypatch.setattr(planning, "measured_speed", lambda config, prepared: speed)
     monkeypatch.setattr(planning, "slowness", lambda data, speed, threads: 24_000 / speed)
-    monkeypatch.setattr(Request, "seconds_left", lambda self: left)
+    monkeypatch.setattr(PlanRequest, "seconds_left", lambda self: left)
     facts = {"train": {"bytes": 703_360, "tokens": 246_000}, "validation": HELD_OUT, "test": HELD_OUT}
     prepared: Any = SimpleNamespace(
         tokens={"pieces": {split: SimpleNamespace(facts=found) for split, found in facts.items()}}
@@ -44,14 +44,14 @@ def planned(
     dataset: Any = SimpleNamespace(facts={"rows": reviews, "bytes": 900_000})
     baseline: Any = SimpleNamespace(facts={"summary": KN5})
     config = load_config(FRAME, ["execution.threads=1"])
-    return planning._choose(config, Request(minutes), dataset, prepared, baseline)
+    return planning._choose(config, PlanRequest(minutes), dataset, prepared, baseline)
 
 
 def test_the_chosen_settings_are_a_configuration_in_which_those_of_the_user_win(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made = planned(monkeypatch, 5, 240)
-    request = Request(5, (f"models.{NETWORK}.dropout=0.37", "seed=9"))
+    request = PlanRequest(5, (f"models.{NETWORK}.dropout=0.37", "seed=9"))
     config = configuration(load_config(FRAME), request, made.settings)
     network, spec = made.network, network_of(config)
     assert network is not None
@@ -66,7 +66,7 @@ def test_a_length_set_by_the_user_is_kept_with_a_warning(
 ) -> None:
     made = planned(monkeypatch, 5, 240)
     free, fixed = (
-        network_of(configuration(load_config(FRAME), Request(5, overrides), made.settings))
+        network_of(configuration(load_config(FRAME), PlanRequest(5, overrides), made.settings))
         for overrides in ((), (f"models.{NETWORK}.training.epochs=2",))
     )
     assert _is_free(free, made)
@@ -85,7 +85,7 @@ def test_time_for_no_network_leaves_the_n_gram_model_alone(monkeypatch: pytest.M
     made = planned(monkeypatch, 2, 35)
     assert made.network is None
     assert "5-gram model only" in made.in_words()
-    config = configuration(load_config(FRAME), Request(2), made.settings)
+    config = configuration(load_config(FRAME), PlanRequest(2), made.settings)
     assert [spec.kind for spec in config.models] == ["ngram"]
     bits = 4.5 * 26_000 / 93_713 / math.log(2)
     assert (made.expected.low, made.expected.bits, made.expected.high) == pytest.approx((bits, bits, bits))
@@ -94,7 +94,7 @@ def test_time_for_no_network_leaves_the_n_gram_model_alone(monkeypatch: pytest.M
 def test_few_reviews_get_no_canaries(monkeypatch: pytest.MonkeyPatch) -> None:
     for reviews, canaries in ((100, 0), (1_500, 10)):
         made = planned(monkeypatch, 5, 240, reviews=reviews)
-        assert configuration(load_config(FRAME), Request(5), made.settings).audit.canaries == canaries
+        assert configuration(load_config(FRAME), PlanRequest(5), made.settings).audit.canaries == canaries
 
 
 def test_a_plan_survives_being_stored(monkeypatch: pytest.MonkeyPatch) -> None:

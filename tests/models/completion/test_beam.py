@@ -16,6 +16,9 @@ from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import CONTEXT_IDS, EOS, STARS, UNK, Vocabulary
 
+UNRATED = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+"""No training review had a rating, so there is one way to read a text."""
+
 TEXTS = ["The soup was great, so we went back to Phoenix.", "In Phoenix the staff was slow. Greatest soup"]
 
 
@@ -23,7 +26,7 @@ def model_of(unit="word", seed=0, kind=TableLM, texts=TEXTS, sharpness=1.0):
     vocabulary = Vocabulary.train(texts, VocabularySpec(unit=unit, size=300, min_count=1), NormalForm())
     weights = np.exp(sharpness * np.random.default_rng(seed).normal(size=(vocabulary.size + 1, vocabulary.size)))
     weights[:, UNK] = 0
-    return Bundle(TableSpec(), vocabulary, kind(TableLM.normalised(weights).p_VV))
+    return Bundle(TableSpec(), vocabulary, kind(TableLM.normalised(weights).p_VV), stars_prior=UNRATED)
 
 
 def logp_of(bundle, ids, ended, stars=0):

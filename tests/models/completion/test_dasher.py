@@ -13,6 +13,9 @@ from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import EOS, UNK, Vocabulary
 
+UNRATED = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+"""No training review had a rating, so there is one way to read a text."""
+
 TEXTS = ["The soup was great, so we went back.", "In Phoenix we don't eat soup. (Ever!)\n\nThe café is naïve…"] * 2
 
 
@@ -26,7 +29,7 @@ def model_of(unit, texts=TEXTS, sharpness=1.0, **options):
         written = set("".join(texts).encode())
         entries = [vocabulary.entry(i) for i in range(9, vocabulary.size)]
         weights[:, [UNK, *(i for i, entry in enumerate(entries, 9) if not set(entry) <= written)]] = 0
-    return Bundle(TableSpec(), vocabulary, TableLM.normalised(weights))
+    return Bundle(TableSpec(), vocabulary, TableLM.normalised(weights), stars_prior=UNRATED)
 
 
 @pytest.fixture(scope="module", params=["word", "bpe", "unigram", "char"])

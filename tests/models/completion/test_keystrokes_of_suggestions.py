@@ -10,6 +10,9 @@ from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 
+UNRATED = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+"""No training review had a rating, so there is one way to read a text."""
+
 
 def typed_with_suggestions(bundle, before, text):
     """Type one key after another; look at what the functions of the server suggest before each."""
@@ -26,7 +29,8 @@ def test_typing_with_the_suggestions_saves_the_simulated_keys():
     text = "the soup was good. we went, as we want, to the sofa (good soup) as was said! so we want a soda"
     vocabulary = Vocabulary.train([text] * 3, VocabularySpec(unit="word", size=300, min_count=1), NormalForm())
     for seed in range(4):
-        bundle = Bundle(TableSpec(), vocabulary, TableLM.random(vocabulary.size, seed, sharpness=2.0))
+        model = TableLM.random(vocabulary.size, seed, sharpness=2.0)
+        bundle = Bundle(TableSpec(), vocabulary, model, stars_prior=UNRATED)
         ids = vocabulary.encode(text)
         p_NV = bundle.model.p_VV[ids[:-1]]
         own_N1 = np.take_along_axis(p_NV, ids[1:, None].astype(np.int64), 1)

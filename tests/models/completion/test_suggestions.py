@@ -15,6 +15,9 @@ from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import EOS, UNK, Vocabulary
 
+UNRATED = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+"""No training review had a rating, so there is one way to read a text."""
+
 TEXTS = ["so so it is so", "it is to so its"] * 2
 WORDS = ["The soup was great, so we went back.", "In Phoenix we don't eat greasy soup.", "Greens! We went to Phoenix"]
 
@@ -26,12 +29,12 @@ def letters_only(unit, texts=TEXTS, letters="soit ", seed=0):
     usual = [1.0 if name and set(name) <= set(letters) else 0.0 for name in names]
     usual[EOS], usual[names.index(" ")] = 2.0, 4.0
     weights = np.exp(np.random.default_rng(seed).normal(size=(vocabulary.size + 1, vocabulary.size))) * usual
-    return Bundle(TableSpec(), vocabulary, TableLM.normalised(weights))
+    return Bundle(TableSpec(), vocabulary, TableLM.normalised(weights), stars_prior=UNRATED)
 
 
 def words(texts=WORDS, **options):
     vocabulary = Vocabulary.train(texts, VocabularySpec(unit="word", size=400, min_count=1, **options), NormalForm())
-    return Bundle(TableSpec(), vocabulary, TableLM.random(vocabulary.size, 3))
+    return Bundle(TableSpec(), vocabulary, TableLM.random(vocabulary.size, 3), stars_prior=UNRATED)
 
 
 def sequences(bundle, last, longest, least=1e-9, target=""):
@@ -157,7 +160,7 @@ def test_a_known_word_that_is_hardly_finished_is_completed():
     model = words([*WORDS, "it is a typo: gre"])
     weights = model.model.p_VV.copy()
     weights[:, model.vocabulary.encode("gre")[0]] *= 1e-4
-    model = Bundle(TableSpec(), model.vocabulary, TableLM.normalised(weights))
+    model = Bundle(TableSpec(), model.vocabulary, TableLM.normalised(weights), stars_prior=UNRATED)
     assert suggest(model, "The soup was gre").typed == "gre"
 
 
@@ -181,7 +184,8 @@ def test_a_server_reads_the_context_from_its_cache():
     model = words()
     asked = []
 
-    def read(ids):
+    def read(ids, reads):
+        assert reads is model.model
         asked.append(ids)
         return torch.as_tensor(model.model.p_VV[[ids[-1]]]).log(), model.model.start(1)
 
