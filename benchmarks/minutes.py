@@ -85,8 +85,9 @@ def cpu_seconds_of_token(spec: RecurrentSpec, vocabulary: Vocabulary, streams: d
 def planned(spec: RecurrentSpec, network: ChosenNetwork) -> RecurrentSpec:
     """Return the frame's network with the chosen sizes."""
     training = replace(spec.training, batch=network.batch, epochs=network.passes)
-    sizes = {"hidden": network.hidden, "embedding": network.embedding, "dropout": network.dropout}
-    return replace(spec, **sizes, training=training)
+    return replace(
+        spec, hidden=network.hidden, embedding=network.embedding, dropout=network.dropout, training=training
+    )
 
 
 def bits(model: Any, stream: TokenStream) -> float:
@@ -99,7 +100,7 @@ def bits(model: Any, stream: TokenStream) -> float:
 
 def run_side(clean: Path, side: str, seconds: float) -> dict[str, Any]:
     """Fit one side's models and return its row."""
-    pacing.time = SimpleNamespace(monotonic=process_time)  # type: ignore[attr-defined]
+    pacing.time = SimpleNamespace(monotonic=process_time)  # type: ignore[assignment]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         vocabulary, streams = texts_of(folder, clean, side)

@@ -12,7 +12,6 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from math import inf
-from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -45,6 +44,7 @@ from evaluation.reports.run_record import record_of
 from evaluation.reports.spreadsheet import as_text, csv_text
 from evaluation.scoring.surprisal import TokenSurprisals, heat_map
 from evaluation.statistics.paired import Pair
+from models.completion.suggestions import Suggestions
 from reviewlm import terminal
 from tracking.runs.writes import table_texts
 
@@ -265,7 +265,9 @@ def test_a_terminal_obeys_nothing_that_a_text_holds(capsys):
     terminal.show_review(5, ALL)
     terminal.show_rows([{"text": ALL, "n": 1}], "Rows")
     terminal.show_facts({"fact": ALL})
-    terminal.show_suggestions(ALL, SimpleNamespace(words=[(ALL, 0.5)], rest=0.5))
+    completions = Suggestions([(ALL, 0.5)], 0.5, typed=ALL)
+    terminal.show_suggestions(ALL, Suggestions([(ALL, 0.5)], 0.5, otherwise=completions))
+    terminal.show_suggestions(ALL, completions)
     terminal.show_warnings([ALL])
     terminal.show_error(InputError(ALL, where=ALL, value=ALL, cause=ALL, remedy=ALL))
     handler = logging.StreamHandler(stream := io.StringIO())
