@@ -86,7 +86,7 @@ def test_a_dropped_word_is_dropped_wherever_it_stands_and_the_others_are_scaled(
     network = make(embedding_dropout=0.5, condition_on_stars=False)
     ids = torch.arange(9, V).repeat(B, 2)  # every word twice in every stream
     torch.manual_seed(4)
-    x_BTE = network._inputs(ids, torch.zeros_like(ids))
+    x_BTE = network.inputs(ids, torch.zeros_like(ids))
     whole_BTE = network.embedding(ids)
     kept_BT = (x_BTE != 0).any(-1)
     assert torch.equal(kept_BT, kept_BT[:1, : V - 9].repeat(B, 2))
@@ -101,7 +101,7 @@ def test_a_dropped_star_reminds_of_nothing_in_that_window():
     mask_V1 = word_mask(network.embedding.weight, 0.5)
     torch.manual_seed(4)
     rows = network.embedding.weight * mask_V1
-    torch.testing.assert_close(network._inputs(ids, stars), rows[ids] + rows[stars])
+    torch.testing.assert_close(network.inputs(ids, stars), rows[ids] + rows[stars])
 
 
 def test_the_tied_output_does_not_lose_the_dropped_words():

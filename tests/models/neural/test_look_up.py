@@ -30,7 +30,7 @@ def gradient(one_hot: bool, ids: Tensor, passes: int = 1) -> Tensor:
     network = network_of(False).double()
     weight = network.embedding.weight
     for _ in range(passes):
-        rows = by_one_hot(ids, weight) if one_hot else network._inputs(ids, torch.zeros_like(ids))
+        rows = by_one_hot(ids, weight) if one_hot else network.inputs(ids, torch.zeros_like(ids))
         by_place = rows.tanh() * torch.arange(1, ids.shape[1] + 1)[:, None]
         (by_place.sum(1) @ weight.T).logsumexp(1).sum().backward()
     assert weight.grad is not None
@@ -45,7 +45,7 @@ def test_rows_read_once_or_often_get_torchs_gradient_also_when_it_is_accumulated
 
 def test_without_any_other_use_of_the_weight_the_gradient_is_that_of_the_rows() -> None:
     network = network_of(False)
-    network._inputs(torch.tensor([[3, 3]]), torch.zeros(1, 2, dtype=torch.int64)).sum().backward()
+    network.inputs(torch.tensor([[3, 3]]), torch.zeros(1, 2, dtype=torch.int64)).sum().backward()
     assert network.embedding.weight.grad is not None
     assert network.embedding.weight.grad.sum(1).nonzero().tolist() == [[3]]
     assert network.embedding.weight.grad[3].tolist() == [2] * 6
