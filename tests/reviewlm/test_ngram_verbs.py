@@ -205,8 +205,8 @@ def test_methods_are_compared_in_tables_pictures_and_mlflow(tmp_path: Path, own_
     assert len(children) == 4 + 2 + len(found["pruning"])
     best = next(run for run in children if run.info.run_name == "kneser_ney 2")
     assert {
-        "discount/2/1", "counts_of_counts/2/1", "ngrams/2", "bytes", "seconds", "tokens_per_second", "test/perplexity",
-        "unseen_share", "test/zero_probability_events",
+        "discount/2/1", "counts_of_counts/2/1", "ngrams/2", "bytes", "seconds", "training/tokens_per_second",
+        "test/perplexity", "unseen_share", "test/zero_probability_events",
     } <= best.data.metrics.keys()  # fmt: skip
     impossible = next(run for run in children if run.info.run_name == "maximum_likelihood 2")
     assert impossible.data.metrics["test/zero_probability_events"] > 0
