@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import settings
 
-FEWER = 4
+FEWER = 6
 LEAST = 5
 
 
@@ -18,7 +18,7 @@ def register_profiles() -> None:
 
 
 def examples(count: int, **options: Any) -> settings:
-    """Return settings for *count* random examples, or in the profile `ci` for a quarter of them, always the same."""
+    """Return settings for *count* random examples, or in the profile `ci` for a sixth of them, always the same."""
     if settings.get_current_profile_name() == "nightly":
         return settings(max_examples=count, deadline=None, **options)
     return settings(max_examples=max(LEAST, count // FEWER), deadline=None, **{"derandomize": True} | options)

@@ -262,6 +262,7 @@ def test_nothing_to_describe_is_an_error(batches):
         take_survey(batches)
 
 
+@pytest.mark.long
 def test_the_cut_into_batches_changes_nothing_but_the_points_of_the_growth_curve(monkeypatch):
     monkeypatch.setattr("corpus.profiling.profile.FIRST_BYTES", 64)
     monkeypatch.setattr("corpus.profiling.profile.BATCH_BYTES", 512)

@@ -120,6 +120,7 @@ def assert_equal(table, expectations, rows, measures=None):
         assert ours == theirs, (type(expectation).__name__, expectation.configuration.kwargs, table.to_dicts()[:12])
 
 
+@pytest.mark.long
 @examples(6, suppress_health_check=[HealthCheck.too_slow], derandomize=True, phases=[Phase.generate])
 @given(rows=st.lists(ROW, min_size=1, max_size=12), chunk=st.integers(1, 5))
 def test_any_small_table_gets_the_same_results(rows, chunk):
@@ -172,6 +173,7 @@ def test_the_suites_judge_good_and_corrupted_tables_as_on_pandas(stage):
         assert_equal(broken, expectations, 64, MEASURES)
 
 
+@pytest.mark.long
 @examples(12, derandomize=True, phases=[Phase.generate])
 @given(rows=st.lists(ROW, max_size=30), chunk=st.sampled_from([1, 3, 7]))
 def test_chunks_do_not_change_a_result(rows, chunk):

@@ -117,6 +117,7 @@ def test_a_model_that_was_trained_far_too_long_copies_and_is_told_by_every_figur
         assert (found.passed, found.limit) == (passed, 8), "the default limit"
 
 
+@pytest.mark.long
 def test_a_model_of_short_lines_has_a_figure_of_novelty(regular, reference, tmp_path, monkeypatch):
     """No line has 8 words, so that no 8-gram is written."""
     lines = pl.DataFrame({"stars": [5] * 6, "number": range(6), "seed": [1] * 6, "text": ["bar ris"] * 6})

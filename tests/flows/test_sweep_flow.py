@@ -177,6 +177,7 @@ def test_the_winners_overrides_take_the_fit_from_the_store_and_log_its_model(swe
     assert tracker_of(load_config(ONE)).tag(run.info.run_id, "reviewlm.model_uri")
 
 
+@pytest.mark.long
 def test_a_sweep_of_one_trial_names_the_winner_and_is_a_run_in_mlflow(
     prefect_server: None, migrated_home: Path
 ) -> None:

@@ -107,6 +107,7 @@ def test_a_slightly_other_setting_would_be_noticed():
     assert p_value_of_all(table(), Sampling(top_p=0.83), 200, 64, wrong=Sampling(top_p=0.9)) < 1e-6
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
 def test_the_fast_way_to_draw_draws_from_the_same_distribution(temperature):
     from models.neural.inference.int8 import draw

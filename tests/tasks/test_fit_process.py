@@ -69,6 +69,7 @@ def test_a_fit_leaves_a_bundle_that_opens(data: Path, tmp_path: Path) -> None:
     assert load_bundle(tmp_path / "work" / "bundle").spec == NGramSpec(order=2)
 
 
+@pytest.mark.long
 def test_equal_fits_give_equal_bundles(data: Path, tmp_path: Path) -> None:
     digests = set()
     for name in ("one", "two"):

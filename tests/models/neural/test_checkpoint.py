@@ -244,6 +244,7 @@ t.run(Path(sys.argv[3]), network)
 """
 
 
+@pytest.mark.long
 def test_a_process_killed_with_sigkill(tmp_path, undisturbed):
     here = Path(__file__).parent
     command = [sys.executable, "-c", PROGRAM, str(here), str(here.parents[2]), str(tmp_path), "33"]
