@@ -171,7 +171,7 @@ class SuggestRequest(ApiRequest):
     k: Annotated[int, Field(ge=1, le=100)] = 5
     """Words to suggest."""
     stars: Stars | None = None
-    """Star rating of the review; 0 or left out: unknown."""
+    """Star rating of the review; 0: a review without one. Default: the average over those of the training."""
     both: bool = True
     """If the text ends in a word, also answer for the other reading of it, as `otherwise`."""
 
@@ -182,7 +182,7 @@ class IntervalsRequest(ApiRequest):
     prompt: str
     """The text so far."""
     stars: Stars | None = None
-    """Star rating of the review; 0 or left out: unknown."""
+    """Star rating of the review; 0: a review without one. Default: the average over those of the training."""
     other: bool = False
     """Divide the interval of the characters beyond ASCII."""
     smallest: Annotated[float, Field(ge=0.001, le=1)] = 1.0
@@ -195,6 +195,6 @@ class ScoreRequest(ApiRequest):
     texts: Texts
     """One review or several."""
     stars: Stars | None = None
-    """Star rating of the reviews; 0 or left out: unknown."""
+    """Star rating of the reviews; 0: a review without one. Default: the average over those of the training."""
     attribution: bool = False
     """Also say which part of a mixture predicted each token."""

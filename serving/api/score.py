@@ -10,7 +10,7 @@ from models.bundles.score_sums import sum_of_scores
 from serving.api.answers import as_json, described
 from serving.api.errors import ApiError
 from serving.api.schemas import ScoreRequest
-from serving.api.work import Services, read_body, warnings_of, while_connected
+from serving.api.work import Services, how_read, read_body, while_connected
 from serving.scoring import Scoring
 
 router = APIRouter()
@@ -33,13 +33,13 @@ async def _scored(request: Request, services: Services, asked: ScoreRequest) -> 
         scoring = Scoring(asked.texts, asked.stars, asked.attribution)
         while await services.run(version, scoring.advance):
             pass
-        warnings = warnings_of(version, asked.texts, asked.stars)
+        read = how_read(version, asked.texts, asked.stars)
     if asked.attribution and scoring.scored[0].attribution is None:
-        warnings.append(f"{version.id} is no mixture that reads texts of this rating: there is no attribution.")
+        read["warnings"].append(f"{version.id} is no mixture that reads texts of this rating: there is no attribution.")
     sums: dict[str, Any] = sum_of_scores([one.score for one in scoring.scored])
     for each, one in zip(sums["scores"], scoring.scored, strict=True):
         if asked.attribution:
             each["attribution"] = one.attribution
     for text in asked.texts:
         services.shadow.offer(text, asked.stars, whole=True)
-    return as_json({"model": version.id, **sums, "warnings": warnings})
+    return as_json({"model": version.id, **sums, **read})

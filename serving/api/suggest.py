@@ -8,7 +8,7 @@ from models.completion.dasher import intervals as divided
 from models.completion.suggestions import suggest as likely_words
 from serving.api.answers import as_json, described
 from serving.api.schemas import IntervalsRequest, SuggestRequest
-from serving.api.work import Services, read_body, warnings_of, while_connected
+from serving.api.work import Services, how_read, read_body, while_connected
 
 router = APIRouter()
 
@@ -29,8 +29,8 @@ async def _suggested(request: Request, services: Services, asked: SuggestRequest
                 context.bundle, asked.prompt, asked.k, asked.stars, asked.both, context.read
             ),
         )
-        warnings = warnings_of(version, [asked.prompt], asked.stars)
-    return as_json({"model": version.id, **found.as_json(), "warnings": warnings})
+        read = how_read(version, [asked.prompt], asked.stars)
+    return as_json({"model": version.id, **found.as_json(), **read})
 
 
 @router.post("/intervals", **described(IntervalsRequest, "Divide an interval among the next characters (Dasher)."))
@@ -49,5 +49,5 @@ async def _divided(request: Request, services: Services, asked: IntervalsRequest
                 context.bundle, asked.prompt, asked.stars, asked.other, asked.smallest, context.read
             ),
         )
-        warnings = warnings_of(version, [asked.prompt], asked.stars)
-    return as_json({"model": version.id, "intervals": found, "warnings": warnings})
+        read = how_read(version, [asked.prompt], asked.stars)
+    return as_json({"model": version.id, "intervals": found, **read})

@@ -115,3 +115,8 @@ async def _left(request: Request) -> None:
 def warnings_of(version: OpenVersion, texts: list[str], stars: int | None) -> list[str]:
     """Return warnings about a rating or a script that the version has never seen."""
     return unseen_warnings(version.bundle, "\n".join(texts), stars)
+
+
+def how_read(version: OpenVersion, texts: list[str], stars: int | None) -> dict[str, Any]:
+    """Return the ratings with which texts were read, and the warnings, as JSON values."""
+    return {"ratings": version.bundle.ratings(stars), "warnings": warnings_of(version, texts, stars)}

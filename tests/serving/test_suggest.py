@@ -28,7 +28,7 @@ def client() -> Iterator[httpx.Client]:
 @pytest.mark.parametrize("both", [True, False])
 def test_words_and_completions_are_those_of_the_models(client: httpx.Client, prompt: str, both: bool) -> None:
     told = client.post("/suggest", json={"prompt": prompt, "k": 3, "stars": 5, "both": both}).json()
-    assert told == {"model": "reviewlm/1", **suggest(bundle_of(1), prompt, 3, 5, both).as_json(), "warnings": []}
+    assert told == {"model": "reviewlm/1", **suggest(bundle_of(1), prompt, 3, 5, both).as_json(), "ratings": [5], "warnings": []}
 
 
 def test_the_word_being_typed_is_completed(client: httpx.Client) -> None:
@@ -42,7 +42,7 @@ def test_the_intervals_of_the_next_characters_are_those_of_the_models(
 ) -> None:
     told = client.post("/intervals", json={"prompt": "The pi", "stars": 5, **options}).json()
     wanted = [asdict(one) for one in intervals(bundle_of(1), "The pi", 5, **options)]
-    assert told == {"model": "reviewlm/1", "intervals": wanted, "warnings": []}
+    assert told == {"model": "reviewlm/1", "intervals": wanted, "ratings": [5], "warnings": []}
     if wanted:
         assert math.isclose(sum(one["probability"] for one in told["intervals"]), 1)
 
