@@ -7,6 +7,7 @@ used as it is: there it is the same up to rounding.) Shape legend: see `models/b
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from itertools import pairwise
 from typing import Any
 
@@ -29,7 +30,7 @@ def sigmoid(x: Tensor) -> Tensor:
     return torch.tanh(x * 0.5) * 0.5 + 0.5
 
 
-class Reader:
+class Reader(ABC):
     """A fitted network, compiled for reading on the CPU.
 
     Args:
@@ -45,9 +46,9 @@ class Reader:
         self.network = network
         self.logp = _output(network, make, normalise)
 
+    @abstractmethod
     def read(self, ids_BT: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
         """Read T tokens of each stream; see `Network.forward`."""
-        raise NotImplementedError
 
 
 class RecurrentReader(Reader):

@@ -100,20 +100,10 @@ def train(
         curves = Curves(state, journal)
         identity = state.identity(train_stream, validation_stream)
         checkpointing = Checkpointing(state, Checkpoints(context.work / CHECKPOINTS), journal, identity)
-        pacing = Pacing(state, plan, context.pace) if context.pace else None
-        callbacks = (  # they act in this order: first those that change the state, then those that save and report it
-            BestWeights(state),
-            Plateau(state),
-            StartAveraging(state),
-            curves,
-            checkpointing,
-            BackOff(state, checkpointing),
-            *([pacing] if pacing else []),
-            ProgressReport(state, plan.total_tokens, context.report, pacing),
-        )
+        callbacks = _callbacks(state, plan, curves, checkpointing, context)
         torch.manual_seed(ranks.seed(training.seed))
         try:
-            limit = validation_limit(0 if pacing else plan.total_tokens, training.evaluations)
+            limit = validation_limit(0 if context.pace else plan.total_tokens, training.evaluations)
             _loop(plan, state, TrainingStep(state, curves.write), callbacks, validation_stream, limit)
         except Paused as paused:
             return TrainResult(_pause(paused, plan, checkpointing, context.work / PAUSED))
@@ -121,6 +111,23 @@ def train(
         held_out = {"validation_nats": nats, "validation_perplexity": perplexity(nats), "validation_tokens": tokens}
         own = {**state.metrics.summary(state.reports_nats), **curves.machine_figures()}
         return TrainResult({**own, **held_out, "threads": torch.get_num_threads()})
+
+
+def _callbacks(
+    state: TrainingState, plan: Plan, curves: Curves, checkpointing: Checkpointing, context: FitContext
+) -> Sequence[Callback]:
+    """Return the callbacks in the order in which they act: first those that change the state, then those that tell."""
+    pacing = Pacing(state, plan, context.pace) if context.pace else None
+    return (
+        BestWeights(state),
+        Plateau(state),
+        StartAveraging(state),
+        curves,
+        checkpointing,
+        BackOff(state, checkpointing),
+        *([pacing] if pacing else []),
+        ProgressReport(state, plan.total_tokens, context.report, pacing),
+    )
 
 
 def _pause(paused: Paused, plan: Plan, checkpointing: Checkpointing, folder: Path) -> dict[str, float]:
