@@ -164,7 +164,7 @@ WRONG_BODIES: list[tuple[bytes, int, str]] = [
 ]
 
 
-def refused(answer: httpx.Response, status: int, said: str) -> None:
+def check_refused(answer: httpx.Response, status: int, said: str) -> None:
     assert answer.status_code == status, answer.text[:300]
     error = answer.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
@@ -180,37 +180,43 @@ def test_there_are_many_of_them() -> None:
 
 @pytest.mark.parametrize(("path", "body", "said"), WRONG_VALUES, ids=lambda value: str(value)[:40])
 def test_a_wrong_value_is_named(client: httpx.Client, path: str, body: dict[str, object], said: str) -> None:
-    refused(client.post(path, json=body), 400, said)
+    check_refused(client.post(path, json=body), 400, said)
 
 
 @pytest.mark.parametrize(("body", "status", "said"), WRONG_BODIES, ids=lambda value: str(value)[:30])
 def test_a_body_that_is_no_json_object_is_refused(client: httpx.Client, body: bytes, status: int, said: str) -> None:
-    refused(client.post(COMPLETIONS, content=body, headers={"content-type": "application/json"}), status, said)
+    check_refused(client.post(COMPLETIONS, content=body, headers={"content-type": "application/json"}), status, said)
 
 
 @pytest.mark.parametrize("name", ["gpt-4", "reviewlm/9", "reviewlm@", "../../passwd", "models:/x@y", "\x00", "é" * 900])
 @pytest.mark.parametrize("path", [COMPLETIONS, SUGGEST, SCORE])
 def test_an_unknown_model_is_not_found(client: httpx.Client, path: str, name: str) -> None:
     body = {"texts": "a"} if path == SCORE else {"prompt": "a"}
-    refused(client.post(path, json={**body, "model": name}), 404, "does not exist; there are reviewlm@champion")
+    check_refused(client.post(path, json={**body, "model": name}), 404, "does not exist; there are reviewlm@champion")
 
 
 @pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "é"])
 def test_another_content_type_is_refused(client: httpx.Client, kind: str | None) -> None:
     headers = [] if kind is None else [(b"content-type", kind.encode())]
     answer = client.send(httpx.Request("POST", client.base_url.join(COMPLETIONS), content=b"{}", headers=headers))
-    refused(answer, 415, "it must be application/json")
+    check_refused(answer, 415, "it must be application/json")
 
 
-@pytest.mark.parametrize(("method", "path", "status"), [
-    ("GET", COMPLETIONS, 405), ("PUT", SUGGEST, 405), ("DELETE", SCORE, 405), ("POST", "/metrics", 405),
-    ("POST", "/", 405), ("GET", "/page/nothing.js", 404), ("GET", "/page/..%2f..%2froutes.py", 404),
-    ("POST", "/v1/chat/completions", 404), ("GET", "/v1/models/gpt-4", 404), ("GET", "/%00", 404),
-    ("GET", "/..%2f..%2fetc/passwd", 404), ("GET", "/docs", 404), ("OPTIONS", COMPLETIONS, 405),
-    ("GET", "/x" * 2_000, 404),
+NO_ADDRESS, NO_METHOD = (404, "there is no such address"), (405, "this address does not take that method")
+
+
+@pytest.mark.parametrize(("method", "path", "refusal"), [
+    ("GET", COMPLETIONS, NO_METHOD), ("PUT", SUGGEST, NO_METHOD), ("DELETE", SCORE, NO_METHOD),
+    ("POST", "/metrics", NO_METHOD), ("POST", "/", NO_METHOD), ("OPTIONS", COMPLETIONS, NO_METHOD),
+    ("GET", "/page/nothing.js", (404, "the page has no file 'nothing.js'")),
+    ("GET", "/page/..%2f..%2froutes.py", NO_ADDRESS), ("POST", "/v1/chat/completions", NO_ADDRESS),
+    ("GET", "/v1/models/gpt-4", (404, "the model 'gpt-4' does not exist")), ("GET", "/%00", NO_ADDRESS),
+    ("GET", "/..%2f..%2fetc/passwd", NO_ADDRESS), ("GET", "/docs", NO_ADDRESS), ("GET", "/x" * 2_000, NO_ADDRESS),
 ])  # fmt: skip
-def test_other_addresses_and_methods_are_refused(client: httpx.Client, method: str, path: str, status: int) -> None:
-    refused(client.request(method, path), status, "")
+def test_other_addresses_and_methods_are_refused(
+    client: httpx.Client, method: str, path: str, refusal: tuple[int, str]
+) -> None:
+    check_refused(client.request(method, path), *refusal)
 
 
 def test_the_server_has_not_failed_once_and_still_answers(client: httpx.Client) -> None:

@@ -120,8 +120,12 @@ def test_a_preset_that_the_rule_cannot_fill_in_is_refused(preset: str, overrides
         require_frame(load_config(preset, overrides))
 
 
-def test_the_frame_itself_is_accepted() -> None:
-    require_frame(load_config(FRAME))
+def test_the_frame_itself_and_a_preset_with_its_models_are_accepted() -> None:
+    for overrides in ([], ["models.lstm.hidden=128"]):
+        config = load_config(FRAME, overrides)
+        require_frame(config)
+        assert [spec.kind for spec in config.models] == ["ngram", "lstm", "mixture"]
+        assert {vocabulary.unit for vocabulary in config.vocabulary.values()} == {"bpe"}
 
 
 def test_perplexity_and_bits_of_an_expectation_are_the_same_figure() -> None:
