@@ -24,7 +24,7 @@ from evaluation.writing.private_patterns import private_patterns
 from evaluation.writing.reference import RealText
 from evaluation.writing.star_consistency import Agreement, agreement
 from evaluation.writing.word_stream import WordStream, pieces_of, word_stream
-from models.sampling import generate
+from models.sampling import Sampling, generate_rated
 
 if TYPE_CHECKING:
     from models.bundles.bundle import Bundle
@@ -84,12 +84,13 @@ def draw_samples(
     """
     margin = MARGIN if bundle.vocabulary.lossless else 1.0  # a word vocabulary has one token per word
     most = math.ceil(config.max_words * max(tokens_per_word, 1.0) * margin)
-    options = {"temperature": config.temperature, "top_p": config.top_p, "max_tokens": most, "seed": config.seed}
-    rows: list[dict[str, Any]] = []
-    for stars, count in enumerate(shared_out(config.samples, bundle.stars_prior)):
-        texts = generate(bundle, count, stars, **options) if count else []  # type: ignore[arg-type]
-        rows += [{"stars": stars, "number": i, "text": text, "seed": config.seed} for i, text in enumerate(texts)]
-        report(len(rows))
+    counts = dict(enumerate(shared_out(config.samples, bundle.stars_prior)))
+    sampling = Sampling(config.temperature, top_p=config.top_p)
+    texts = generate_rated(bundle, counts, sampling, most, config.seed, report)
+    rows = [
+        {"stars": stars, "number": number, "text": text, "seed": config.seed}
+        for stars in counts for number, text in enumerate(texts[stars])
+    ]  # fmt: skip
     schema = {"stars": pl.Int64, "number": pl.Int64, "text": pl.String, "seed": pl.Int64}
     order = np.random.default_rng(config.seed).permutation(len(rows))
     return pl.DataFrame(rows, schema=schema)[order]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,8 @@ from .written_text import WrittenText
 
 BATCH = 64
 """Texts generated in one batch."""
+Wanted = tuple[int, int | None]
+"""Number of a text among those of its rating, and the rating."""
 
 
 def generate(
@@ -53,14 +55,32 @@ def generate(
     """
     require_whole("n", n, 1)
     sampling = Sampling(temperature, top_k, top_p, min_p, typical_p, repetition_penalty, no_repeat_ngram_size)
-    texts: list[str] = []
-    for first in range(0, n, BATCH):
-        numbers = range(first, min(n, first + BATCH))
-        written = [""] * len(numbers)
-        for row, piece in _pieces(bundle, numbers, stars, prompt, sampling, max_tokens, seed, stop):
-            written[row] += piece
-        texts += [prompt + text for text in written]
-    return texts
+    wanted = [(number, stars) for number in range(n)]
+    return _written(bundle, wanted, prompt, sampling, max_tokens, seed, stop)
+
+
+def generate_rated(
+    bundle: Bundle, counts: Mapping[int, int], sampling: Sampling, max_tokens: int = 200, seed: int = 0,
+    report: Callable[[int], None] = lambda done: None,
+) -> dict[int, list[str]]:  # fmt: skip
+    """Return whole reviews by rating. Texts of different ratings share batches: fewer steps than one call for each.
+
+    Args:
+        counts: Number of texts of each rating.
+        sampling: How tokens are drawn.
+        max_tokens: Maximum number of tokens of a text.
+        seed: Seed of the random streams.
+        report: Called with the number of texts written, after each batch.
+
+    Returns:
+        For each rating the texts of `generate` with this rating, the number of texts, and the same options.
+
+    Raises:
+        ModelError: kind "input": a parameter is out of its range.
+    """
+    wanted = [(number, stars) for stars, count in counts.items() for number in range(count)]
+    texts = iter(_written(bundle, wanted, "", sampling, max_tokens, seed, (), report))
+    return {stars: [next(texts) for _ in range(count)] for stars, count in counts.items()}
 
 
 def stream(
@@ -75,7 +95,7 @@ def stream(
     Args: as for `generate`.
     """
     sampling = Sampling(temperature, top_k, top_p, min_p, typical_p, repetition_penalty, no_repeat_ngram_size)
-    pieces = _pieces(bundle, range(1), stars, prompt, sampling, max_tokens, seed, stop)
+    pieces = _pieces(bundle, [(0, stars)], prompt, sampling, max_tokens, seed, stop)
     if prompt:
         yield prompt
     yield from (piece for _, piece in pieces if piece)
@@ -89,15 +109,31 @@ class _Writing(SampledText):
     written: WrittenText
 
 
+def _written(
+    bundle: Bundle, wanted: Sequence[Wanted], prompt: str, sampling: Sampling, max_tokens: int, seed: int,
+    stop: Sequence[str], report: Callable[[int], None] = lambda done: None,
+) -> list[str]:  # fmt: skip
+    """Return whole texts, generated in batches."""
+    texts: list[str] = []
+    for first in range(0, len(wanted), BATCH):
+        batch = wanted[first : first + BATCH]
+        written = [""] * len(batch)
+        for row, piece in _pieces(bundle, batch, prompt, sampling, max_tokens, seed, stop):
+            written[row] += piece
+        texts += [prompt + text for text in written]
+        report(len(texts))
+    return texts
+
+
 def _pieces(
-    bundle: Bundle, numbers: range, stars: int | None, prompt: str, sampling: Sampling, max_tokens: int, seed: int,
+    bundle: Bundle, wanted: Sequence[Wanted], prompt: str, sampling: Sampling, max_tokens: int, seed: int,
     stop: Sequence[str],
 ) -> Iterator[tuple[int, str]]:  # fmt: skip
-    """Yield row and next piece of the texts with these numbers, position by position."""
+    """Yield row and next piece of the wanted texts, position by position."""
     require_whole("max_tokens", max_tokens, 1)
     require_whole("seed", seed, 0)
     require_stop(stop)
-    ratings = [rating_of(bundle, stars, seed, number) for number in numbers]
+    ratings = [rating_of(bundle, stars, seed, number) for number, stars in wanted]
     prefixes = [prefix_of(bundle, prompt, rating) for rating in ratings]
     batch: TextBatch[_Writing] = TextBatch(bundle.model.step)
     texts = [
@@ -105,7 +141,7 @@ def _pieces(
             sampling, uniforms_of(seed, number, rating, prompt), prefix[2:],
             row=row, written=WrittenText(bundle.vocabulary, prompt, stop),
         )
-        for row, (number, rating, prefix) in enumerate(zip(numbers, ratings, prefixes, strict=True))
+        for row, ((number, _), rating, prefix) in enumerate(zip(wanted, ratings, prefixes, strict=True))
     ]  # fmt: skip
     batch.join(texts, *_read(bundle, prefixes))
     for text, token in batch.write(max_tokens):

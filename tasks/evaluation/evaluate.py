@@ -15,7 +15,7 @@ from evaluation.scoring.metrics import Figures, star_slices
 from evaluation.scoring.score import FIGURES_FILE, SCORES_FILE, drawn_reviews, record_scores
 from models.bundles.bundle import load_bundle
 from models.completion.suggestions import next_words
-from models.sampling import generate
+from models.sampling import Sampling, generate_rated
 from models.streams import TokenStream
 from tasks.data.prepare import Prepared, check_table
 from tasks.evaluation.audit import audit_bundle, log_audit
@@ -108,12 +108,13 @@ def draw_samples(config: RunConfig, bundle_folder: Path, label: str) -> Built:
 
     def make(work: Path) -> dict[str, Any]:
         bundle = load_bundle(bundle_folder, device_of(config))
-        how = {name: getattr(chosen, name) for name in SAMPLING}
+        sampling = Sampling(chosen.temperature, chosen.top_k, chosen.top_p)
+        counts = dict.fromkeys(chosen.sample_stars, chosen.samples_per_star)
+        texts = generate_rated(bundle, counts, sampling, chosen.max_tokens, chosen.seed)
         rows = [
             {"stars": stars, "number": number, "text": text, "seed": chosen.seed}
-            for stars in chosen.sample_stars
-            for number, text in enumerate(generate(bundle, chosen.samples_per_star, stars, **how))
-        ]
+            for stars in counts for number, text in enumerate(texts[stars])
+        ]  # fmt: skip
         pl.DataFrame(rows).write_parquet(work / SAMPLES_FILE)
         words = [
             {"prompt": prompt, "word": word, "probability": probability}

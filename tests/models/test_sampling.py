@@ -13,7 +13,7 @@ from table_lm import HistoryLM, TableLM, TableSpec, always_ends
 
 from models.base import ModelError
 from models.bundles.bundle import Bundle
-from models.sampling import filter_logp, generate, pick, suggest
+from models.sampling import Sampling, filter_logp, generate, generate_rated, pick, suggest
 from models.sampling.generation import BATCH
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
@@ -200,6 +200,15 @@ def test_a_text_is_the_same_alone_and_in_any_crowd(bundle, table, monkeypatch):
     for batch in (1, 7):
         monkeypatch.setattr("models.sampling.generation.BATCH", batch)
         assert generate(model, BATCH + 40, **options) == crowd
+
+
+def test_texts_of_several_ratings_in_shared_batches_are_those_of_one_rating_each(plain):
+    counts, done = {1: BATCH - 3, 0: 0, 4: 7, 5: 2}, []
+    rated = generate_rated(plain, counts, Sampling(0.8, top_p=0.9), 12, 5, done.append)
+    alone = {stars: generate(plain, n, stars, "", 0.8, 0, 0.9, 12, 5) if n else [] for stars, n in counts.items()}
+    assert rated == alone
+    assert alone[4] != alone[1][:7]
+    assert done == [BATCH, BATCH + 6]
 
 
 def test_the_seed_the_rating_and_the_prompt_change_the_draw(plain):
