@@ -146,7 +146,7 @@ DEFECTS = {
     "samples": {
         "Every sample has a text": planted("text", None),
         "Samples have 1 to 5 stars": planted("stars", 6),
-        "Every sample has 1 to": planted("text", "so " * 2_000),
+        "80% of the samples have": planted("text", "so " * 2_000, rows=COUNT // 5 + 1),
         "control or invisible": planted("text", "The\u200b food\x07"),
         "special token": planted("text", "The food <eos>"),
         "each of its type": pl.col("stars").cast(pl.String),
@@ -156,7 +156,7 @@ SEVERITY = {
     "99% of the texts have": "warning", "of the reviews have a rating": "warning", "of the dates are from": "warning",
     "free of control": "info", "show no trace": "warning", "repeat no": "warning", "are in one language": "info",
     "At least half of the reviews": "warning", "at most 20 nats": "info", "No review has probability 0": "warning",
-    "Every sample has 1 to": "warning", "control or invisible": "warning", "special token": "warning",
+    "80% of the samples have": "warning", "control or invisible": "warning", "special token": "warning",
 }
 
 
@@ -213,10 +213,12 @@ def test_an_empty_table_fails(tmp_path):
     assert any("at least one review" in result.sentence for result in report.failed)
 
 
-def test_a_sample_without_a_sign_is_a_warning(tmp_path):
-    report = hold("samples", tmp_path, samples_table().with_columns(planted("text", "")))
+def test_empty_samples_are_a_warning_beyond_a_fifth_of_them(tmp_path):
+    few, many = (samples_table().with_columns(planted("text", "", rows=COUNT // 5 + more)) for more in (0, 1))
+    assert hold("samples", tmp_path, few).warnings == ()
+    report = hold("samples", tmp_path, many)
     assert report.passed
-    assert ["Every sample has 1 to" in result.sentence for result in report.warnings] == [True]
+    assert ["80% of the samples have" in result.sentence for result in report.warnings] == [True]
 
 
 def test_reviews_that_a_model_calls_impossible_are_a_warning_since_the_gate_promotes_no_such_model(tmp_path):
