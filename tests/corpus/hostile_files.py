@@ -8,6 +8,7 @@ import io
 import json
 import tarfile
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import time, timedelta
 
@@ -21,15 +22,23 @@ FIRST, LAST = (json_lines([review(number)]) for number in (1, 2))
 
 @dataclass(frozen=True)
 class Hostile:
-    """A file's content; of what it holds *good* records and bad ones as (line, reason), or an error."""
+    """A file's content; of what it holds *good* records and bad ones as (line, reason), or an error.
 
-    content: bytes
+    Large content is a function, so that it is not made where tests are only collected.
+    """
+
+    content: bytes | Callable[[], bytes]
     good: int = 0
     bad: tuple[tuple[int, str], ...] = ()
     error: type[ReviewLMError] | None = None
     says: str = ""
     name: str = "reviews.jsonl"
     settings: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def whole(self) -> bytes:
+        """The content, made now if it is large."""
+        return self.content if isinstance(self.content, bytes) else self.content()
 
 
 def line(bad: bytes, reason: str) -> Hostile:
@@ -95,9 +104,13 @@ def parquet(**columns: object) -> bytes:
     return out.getvalue()
 
 
+def bomb() -> bytes:
+    """80 MiB that become some kilobytes when compressed."""
+    return b"\0" * (80 << 20)
+
+
 CSV = b"review_id,stars,text,date\na1,5,good,2020-01-01\n"
 HEAD = CSV.partition(b"\n")[0] + b"\n"
-BOMB = b"\0" * (80 << 20)
 DEEP = b"[" * 200_000
 BOTH = FIRST + LAST
 CSV_IN = {"name": "reviews.csv"}
@@ -194,15 +207,15 @@ PACKED = {
     ),
     "a gzip file of several members": Hostile(gzip.compress(FIRST) + gzip.compress(LAST), good=2, name="r.jsonl.gz"),
     "gzip within gzip": Hostile(gzip.compress(gzip.compress(BOTH)), good=2, name="r.jsonl.gz.gz"),
-    "a gzip bomb": Hostile(gzip.compress(BOMB), error=Unreadable, says="max_expansion", name="r.jsonl.gz"),
+    "a gzip bomb": Hostile(lambda: gzip.compress(bomb()), error=Unreadable, says="max_expansion", name="r.jsonl.gz"),
     "a gzip bomb in two layers": Hostile(
-        gzip.compress(gzip.compress(BOMB)), error=Unreadable, says="max_expansion", name="r.jsonl.gz"
+        lambda: gzip.compress(gzip.compress(bomb())), error=Unreadable, says="max_expansion", name="r.jsonl.gz"
     ),
     "a zstd file cut off": Hostile(zstd(BOTH)[:-9], error=Unreadable, says="cut off", name="r.jsonl.zst"),
     "a zstd file with a changed byte": Hostile(
         damaged(zstd(BOTH * 50), 30), error=ReviewLMError, says="", name="r.jsonl.zst"
     ),
-    "a zstd bomb": Hostile(zstd(BOMB), error=Unreadable, says="max_expansion", name="r.jsonl.zst"),
+    "a zstd bomb": Hostile(lambda: zstd(bomb()), error=Unreadable, says="max_expansion", name="r.jsonl.zst"),
     "a tar cut off": Hostile(
         packed_tar({"review.json": BOTH * 40}, "w")[:-11_000], error=Unreadable, says="cut off", name="y.tar"
     ),
@@ -221,7 +234,9 @@ PACKED = {
     "a tar of other things": Hostile(packed_tar({"photo.jpg": b"x"}), error=EmptyInput, says="photo.jpg", name="y.tgz"),
     "a zip cut off": Hostile(packed_zip({"review.json": BOTH})[:-40], error=Unreadable, says="", name="y.zip"),
     "an encrypted zip": Hostile(encrypted_zip(), error=Unreadable, says="encrypted", name="y.zip"),
-    "a zip bomb": Hostile(packed_zip({"review.json": BOMB}), error=Unreadable, says="max_expansion", name="y.zip"),
+    "a zip bomb": Hostile(
+        lambda: packed_zip({"review.json": bomb()}), error=Unreadable, says="max_expansion", name="y.zip"
+    ),
     "a way out of a zip": Hostile(packed_zip({"../review.json": BOTH}), good=2, name="y.zip"),
 }
 

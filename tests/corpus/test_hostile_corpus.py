@@ -23,7 +23,7 @@ from tests.examples import examples
 def ingested(folder: Path, case: Hostile) -> tuple[dict, pl.DataFrame, pl.DataFrame]:
     """Facts, rows and quarantine of an ingestion of one file."""
     source = folder / case.name
-    source.write_bytes(case.content)
+    source.write_bytes(case.whole)
     facts = ingest([source], folder / "out", SourceConfig(**case.settings))
     return facts, pl.concat(iter_parts(folder / "out")), pl.read_parquet(folder / "out" / "quarantine.parquet")
 
@@ -66,7 +66,7 @@ def test_a_link_into_nowhere_is_named(tmp_path):
 
 
 BAD_LINES = [
-    case.content.split(b"\n")[1] for case in LINES.values() if len(case.bad) == 1 and 0 < len(case.content) < 5_000
+    case.whole.split(b"\n")[1] for case in LINES.values() if len(case.bad) == 1 and 0 < len(case.whole) < 5_000
 ]
 lines = st.lists(
     st.one_of(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import openai
 import pytest
 from made_versions import MadeSource, bundle_of, food_of
 from served import answering
@@ -12,6 +12,9 @@ from served import answering
 from core.access_tokens import AccessTokens, add_token
 from models.completion.beam import beam_search
 from models.sampling import generate
+
+if TYPE_CHECKING:
+    import openai
 
 OURS = {"stars": 5, "top_k": 3, "min_p": 0.0, "typical_p": 1.0, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0}
 
@@ -23,6 +26,8 @@ def source() -> MadeSource:
 
 @pytest.fixture(scope="module")
 def client(source: MadeSource, tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
+    import openai  # takes a second, as in the tests below
+
     file = tmp_path_factory.mktemp("tokens") / "tokens.json"
     token = add_token(file, "test")
     with (
@@ -80,6 +85,8 @@ def test_log_probabilities_and_echo_have_openais_form(client: openai.OpenAI) -> 
 
 
 def test_beam_search_finds_the_likeliest_texts_with_the_words_required(client: openai.OpenAI) -> None:
+    import openai
+
     extra = {"beam": 4, "require": ["friendly"], "stars": 5}
     made = client.completions.create(model="", prompt="The", n=2, max_tokens=20, echo=True, extra_body=extra)
     wanted = beam_search(bundle_of(1), 4, 2, 5, "The", ["friendly"], 20)
@@ -111,6 +118,8 @@ def test_the_models_are_listed_and_the_challenger_can_be_asked(client: openai.Op
 
 
 def test_mistakes_raise_the_clients_own_errors(client: openai.OpenAI) -> None:
+    import openai
+
     with pytest.raises(openai.NotFoundError, match="does not exist"):
         client.completions.create(model="gpt-4", prompt="The")
     with pytest.raises(openai.BadRequestError, match="temperature is -1") as caught:
