@@ -22,6 +22,7 @@ def test_the_population_has_skewed_lengths_and_the_gap_that_its_reviews_have(tab
     assert truth["difference"] < 0 < truth["gain"]
 
 
+@pytest.mark.long
 def test_intervals_hold_the_true_figure_about_as_often_as_they_say(tables):
     """Of 120 sets 95 % have a standard error of 2 %: 88 % to 99.5 % is more than three of them on either side."""
     found = coverage(tables, SIZE, SETS, seed=5, resamples=300)

@@ -68,6 +68,7 @@ def most(trials):
     return int(binom.ppf(0.999, trials, ALPHA))
 
 
+@pytest.mark.long
 def test_equal_challengers_are_promoted_about_as_rarely_as_stated():
     """Of 1,500, some 37 by the bootstrap alone; with what was not seen it is fewer."""
     assert 12 <= promoted(WORLDS[0], 150, 0.0, 1_500, seed=2, ends=ends_before) <= most(1_500)
@@ -104,6 +105,7 @@ def test_groups_hold_what_is_stated_without_an_unseen_one_too(monkeypatch):
     assert 1 <= promoted(world, 600, 0.0, 800, seed=3) <= most(800)
 
 
+@pytest.mark.long
 def test_the_best_of_nine_equals_is_no_luckier_if_it_was_chosen_on_validation():
     """Chosen on the test itself, every seventh or so would be promoted by the bootstrap alone."""
     honest, peeking = (best_of(9, 200, 400, seed=1, on_test=on_test) for on_test in (False, True))

@@ -32,6 +32,7 @@ def test_every_entry_names_a_test_that_exists():
     assert [one.name for one in ENTRIES if not one.test_exists()] == []
 
 
+@pytest.mark.long
 def test_every_error_changes_the_program_and_leaves_one_that_can_be_read():
     """Compared without layout: an error that is none but in spaces would survive for good reason."""
     for one in ENTRIES:

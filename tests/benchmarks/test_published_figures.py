@@ -24,6 +24,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     return Demo(tmp_path_factory.mktemp("published"))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_demos_corpus_has_the_published_hash(demo: Demo) -> None:
     assert {figure.data_sha256 for figure in FIGURES} == {sha256_of_file(demo.raw)}

@@ -1,6 +1,7 @@
 """The polars form of the normal form equals the Python form on any string."""
 
 import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,6 +43,7 @@ def test_placeholders_are_counted_by_kind():
     assert after == {"email": 2, "url": 1, "card": 1, "phone": 1, **none}
 
 
+@pytest.mark.long
 def test_every_single_character_is_treated_alike():
     form = NormalForm()
     signs = [f"a{chr(code)}b" for code in range(0x30000) if not 0xD800 <= code < 0xE000]

@@ -65,6 +65,7 @@ FOOTER = " ".join(f"f{n}" for n in range(30))
 """Under every review, as the disclaimer of a site."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("within", [True, False])
 def test_with_a_footer_under_all_texts_halves_are_found_and_comparisons_grow_with_the_texts(within, tmp_path):
     examined = {}

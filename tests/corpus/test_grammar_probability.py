@@ -132,6 +132,7 @@ def test_long_texts_do_not_underflow():
     assert forward.log_probability("w7 " * 400 + "end", {}) == pytest.approx(-400 * log(50))
 
 
+@pytest.mark.long
 def test_sampled_review_is_at_least_as_probable_as_its_derivation():
     draw = Random(11)
     for number in range(60):

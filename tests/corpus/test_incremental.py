@@ -185,6 +185,7 @@ class TestRepeatedIds:
         first = frame["review_id"][0]
         assert frame["review_id"].to_list()[2:4] == [f"{first}-2", f"{first}-3"]
 
+    @pytest.mark.long
     @given(
         st.lists(st.lists(st.tuples(st.integers(0, 12), st.sampled_from(["", "2001", "2002"]), st.sampled_from("xy")))),
         st.sampled_from([1, 3, 1000]), st.sampled_from([1, 4, 1000]),

@@ -192,6 +192,7 @@ def without_parts(facts):
     return {**facts, "parts": 0, "settings": {}, "sources": sources}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part_rows", long_but([3, 40, 10_000], {40}))
 def test_the_size_of_parts_changes_no_row(inputs, tmp_path, part_rows):
     facts = ingest(inputs, tmp_path / "out", SourceConfig(part_rows=part_rows))

@@ -86,6 +86,7 @@ def nats(bundle: Bundle, texts: list[str]) -> np.ndarray:
     return np.array([bundle.score_text(text).nats for text in texts])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("own", long_but(STYLES, [next(iter(STYLES))]))
 def test_held_out_lines_cost_the_model_of_their_own_style_least(learnt: dict[str, Learnt], own: str) -> None:
     (other,) = set(STYLES) - {own}

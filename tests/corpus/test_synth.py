@@ -60,6 +60,7 @@ def test_equal_seeds_give_equal_bytes_and_other_seeds_other_ones(tmp_path):
     assert hashlib.sha256((tmp_path / "a.jsonl").read_bytes()).hexdigest() == digests[0]
 
 
+@pytest.mark.long
 def test_bytes_do_not_depend_on_workers(tmp_path, monkeypatch):
     monkeypatch.setattr(synth, "CHUNK", 2_000)
     facts = [synth.write_reviews(tmp_path / f"{n}.jsonl", 8_010, 5, 0.01, 0.01, workers=n) for n in (1, 2)]

@@ -131,6 +131,7 @@ def test_a_card_without_facts_dates_or_ratings_is_drawn_too(tmp_path):
     assert Elements((tmp_path / HTML).read_text()).open == []
 
 
+@pytest.mark.long
 def test_equal_surveys_give_equal_bytes(card, tmp_path):
     draw(take_survey([frame()]), ORIGIN, tmp_path)
     for path in (tmp_path / FIGURES).glob("*.png"):

@@ -209,6 +209,7 @@ def test_the_grammar_writes_both_twins_and_neither_with_the_others_words():
     assert {"number", "dish"} <= set(kinds)
 
 
+@pytest.mark.long
 def test_grammar_probes_are_pairs_whose_answers_are_swapped(drawn):
     assert {"number", "gender", "dish", "company", "person"} >= {one.kind for one in drawn} >= {"number", "dish"}
     for first, second in zip(drawn[::2], drawn[1::2], strict=True):
@@ -228,6 +229,7 @@ def test_grammar_probes_stop_right_before_the_word_that_is_swapped(drawn):
             assert one.right.strip() in one.beginning, "it was named before"
 
 
+@pytest.mark.long
 def test_equal_seeds_draw_equal_probes():
     assert grammar_probes(5, seed=2) == grammar_probes(5, seed=2)
     assert grammar_probes(5, seed=2) != grammar_probes(5, seed=3)

@@ -231,6 +231,7 @@ def test_the_slice_with_the_most_bits_is_named(results):
     assert report_words.said_of_slices(results, "weather") == ""
 
 
+@pytest.mark.long
 def test_a_dimension_of_a_single_slice_is_not_drawn(results):
     few = results.slices.filter((pl.col("dimension") != "stars") | (pl.col("slice") == results.slices.filter(
         pl.col("dimension") == "stars")["slice"][0]))  # fmt: skip

@@ -17,7 +17,7 @@ from core.environment import other_home
 from core.errors import ArtifactError, ConfigError, Damaged, Unreadable
 from core.lineage.record import LINEAGE_TAG, Lineage
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 PRESET = str(Path(__file__).with_name("reproduced.toml"))
 
 
@@ -103,7 +103,6 @@ def test_the_record_leads_from_the_grammar_to_the_bundle_and_its_scores(register
     assert {"torch", "polars"} <= fit.environment["libraries"].keys()
 
 
-@pytest.mark.long
 def test_made_again_in_another_folder_every_byte_is_equal(registered: Registered, tmp_path: Path) -> None:
     before = sorted(registered.home.glob("store/*/*"))
     result = again(registered, registered.record, tmp_path)
@@ -120,7 +119,6 @@ def test_made_again_in_another_folder_every_byte_is_equal(registered: Registered
     assert len(now) == 3
 
 
-@pytest.mark.long
 def test_the_flow_finds_the_version_makes_it_again_and_registers_nothing(
     prefect_server: None, registered: Registered, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from core.config.presets import load_config
+from core.environment import other_home
 from evaluation.gate.rules import RULES
 from tests.flows.first_run import TINY, Ran, artifacts_of, mlflow_client, run_in
 from tracking.tags import unpacked
@@ -121,6 +122,22 @@ def test_the_run_ends_with_a_report_which_latest_points_to_and_mlflow_has(ran: R
     assert all(f">{name} (" in html for name in ("kn2", "lstm", "gru-char", "mix"))
     parent = artifacts_of(mlflow_client(ran), ran.result["mlflow_run_id"])
     assert {"report.html", "plots/reliability.png", "plots/surprisal.png"} <= parent
+
+
+def test_the_version_s_record_leads_to_the_grammar_and_nothing_in_the_store_differs_from_it(ran: Ran) -> None:
+    from core.lineage.check import verify
+    from tasks.lineage.gather import recorded_version
+
+    with other_home(ran.home):
+        record, bundle, number = recorded_version(load_config(TINY), "champion")
+        assert number == 1
+        assert {"synthesise", "ingest", "prepare", "tokens", "fit", "score"} <= {step.stage for step in record.steps}
+        assert verify(record, ran.home / "store", bundle) == []
+        damaged = bundle / "vocabulary.json"
+        before = damaged.read_bytes()
+        damaged.write_bytes(before + b" ")
+        assert verify(record, ran.home / "store", bundle) != []
+        damaged.write_bytes(before)
 
 
 def test_the_version_has_a_model_card(ran: Ran) -> None:

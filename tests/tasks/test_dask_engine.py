@@ -82,6 +82,7 @@ def same(one: Tables, other: Tables) -> bool:
     )
 
 
+@pytest.mark.long
 @ON_ONE_CLUSTER
 @given(
     documents=st.lists(DOCUMENT, max_size=15), order=st.integers(1, 4), pieces=st.sampled_from([3, 8, 40]),
@@ -95,11 +96,13 @@ def test_tables_made_by_two_workers_are_bit_equal_to_those_of_one_process(
     assert same(alone, tables(text_of(documents), spec, V, prune, pieces, engine))
 
 
+@pytest.mark.long
 def test_a_text_of_many_shards_is_fitted_to_the_same_bits(engine):
     text, spec = zipf(200_000, 5_000), NGramSpec(order=5)
     assert same(tables(text, spec, 5_000), tables(text, spec, 5_000, pieces=1 << 13, does=engine))
 
 
+@pytest.mark.long
 def test_both_workers_do_shards_and_the_process_that_fits_does_none(engine):
     found: dict[int, int] = {}
     engine.each(_whose, found.__setitem__, 20)
@@ -112,6 +115,7 @@ def _whose(shard: int) -> int:
     return os.getpid()
 
 
+@pytest.mark.long
 def test_arrays_travel_as_paths_and_their_files_go_when_nobody_refers_to_them(engine):
     array = np.arange(100_000)
     shared = engine.share(array)

@@ -259,6 +259,7 @@ def test_torchrun_can_start_the_ranks_too(data: Path, tmp_path: Path) -> None:
     assert load_bundle(tmp_path / "work" / "bundle").spec == short_fit()
 
 
+@pytest.mark.long
 def test_a_model_without_a_gradient_is_not_trained_by_several(data: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="kind 'ngram'; only neural models"):
         run_job(job(data, tmp_path / "work", NGramSpec(order=2), ranks=2), silent)

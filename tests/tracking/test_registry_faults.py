@@ -83,6 +83,7 @@ def without_undecided(found: list[Any], whole: list[Any]) -> list[Any]:
     return [found[0][1:], found[1]] if left else found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("operation", long_but(["gate promotes", "rollback"], {"rollback"}))
 def test_when_the_server_goes_away_at_any_call_the_next_change_finishes_what_was_decided(drill: Home, operation: str):
     before = state(drill.registry)
@@ -103,6 +104,7 @@ def test_when_the_server_goes_away_at_any_call_the_next_change_finishes_what_was
     assert finished == [number > decided for number in range(1, len(calls) + 1)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("operation", long_but(["gate promotes", "rollback"], {"rollback"}))
 def test_a_process_that_is_killed_before_any_write_leaves_a_champion_and_the_next_change_heals(
     drill: Home, operation: str

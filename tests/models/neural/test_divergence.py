@@ -115,6 +115,7 @@ def test_a_training_that_spikes_again_and_again_gives_up(tmp_path):
     assert failure.value.kind == "diverged"
 
 
+@pytest.mark.long
 def test_without_a_planted_spike_the_limit_changes_nothing(tmp_path):
     plain, _ = run(tmp_path / "plain")
     watched, summary = run(tmp_path / "watched", training=SPIKE)

@@ -123,6 +123,7 @@ def test_samples_follow_the_models_distribution():
     assert ((counts - expected) ** 2 / expected).sum() < 16.3, "99.9 % of three degrees of freedom"
 
 
+@pytest.mark.long
 def test_a_trained_model_goes_on_with_what_it_has_learnt():
     text = "one two three " * 20
     model = CharacterModel(text, 40)

@@ -68,6 +68,7 @@ def perplexity(model, stream):
     return math.exp(sum(nats) / stream.tokens)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", long_but(SPECS, {"lstm"}))
 def test_a_fitted_model_has_learnt_the_language(name, data, tmp_path):
     """Only the animals (1 of 4) and their number (1 to 3) are open; who reads two words only misses the sounds too."""
@@ -127,6 +128,7 @@ def test_own_and_fused_cells_train_to_the_same_model(data, tmp_path):
     np.testing.assert_allclose(*prices, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["lstm", "nplm"])
 def test_training_in_bf16_reaches_nearly_the_same_perplexity(name, data, tmp_path):
     specs = [replace(SPECS[name], training=replace(TRAINING, epochs=1, precision=p)) for p in ("bf16", "float32")]

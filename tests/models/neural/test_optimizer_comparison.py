@@ -55,6 +55,7 @@ def test_every_rule_has_rates_to_try_and_some_trial_is_the_best_of_each(found):
     assert best.final < math.log(V - 9)
 
 
+@pytest.mark.long
 def test_without_decay_adam_and_adamw_are_the_same_so_all_else_is_the_same_too(found):
     adam, adamw = (next(t for t in found.trials if (t.optimizer, t.rate) == (name, 0.02)) for name in ("adam", "adamw"))
     assert adam.tokens == adamw.tokens
