@@ -31,7 +31,17 @@ log = logging.getLogger(__name__)
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves the signals to `core/processes/interrupts.py`."""
+    """A server that leaves the signals to `core/processes/interrupts.py`, and connections to its fellow workers.
+
+    asyncio accepts as many waiting connections at a time as the configured backlog, so the first of several workers to
+    wake up would take all. With a backlog of 1 they take turns; here the socket gets its real backlog back.
+    """
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        for listener in sockets or ():
+            listener.listen(BACKLOG)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -114,7 +124,7 @@ def serve(config: RunConfig, listener: socket.socket, ready: Callable[[OpenVersi
         drain = config.serving.drain_seconds
         server = _Server(uvicorn.Config(
             app, log_config=None, access_log=False, server_header=False, ws="none", lifespan="off", proxy_headers=False,
-            backlog=BACKLOG, timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=max(1, ceil(drain)),
+            backlog=1, timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=max(1, ceil(drain)),
         ))
 
         def stop() -> None:

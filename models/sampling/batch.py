@@ -48,8 +48,8 @@ class TextBatch(Generic[Text]):
     Args:
         step: `LanguageModel.step`. Its distributions need not be normalised.
         never: Ids that are not written.
-        draw: A faster way to draw at a temperature: from distributions, ids that are not drawn, temperature and
-            uniform numbers. Its texts are as likely, but not the same.
+        draw: A faster way to draw with options of which `Sampling.cuts_only` holds: from distributions, ids that are
+            not drawn, options and uniform numbers. Its texts are as likely, but not the same.
     """
 
     def __init__(
@@ -78,8 +78,8 @@ class TextBatch(Generic[Text]):
         for sampling, rows in groups.items():
             logp_BV = self.logp_BV if len(groups) == 1 else self.logp_BV[rows]
             uniforms_B = np.array([next(self.texts[row].uniforms) for row in rows])
-            if self._draw is not None and sampling.only_temperature:
-                ids_B[rows] = self._draw(logp_BV, self._never, sampling.temperature, uniforms_B)
+            if self._draw is not None and sampling.cuts_only:
+                ids_B[rows] = self._draw(logp_BV, self._never, sampling, uniforms_B)
                 continue
             if sampling.repetition_penalty != 1 and self._draw is not None:
                 logp_BV = torch.log_softmax(logp_BV, 1)

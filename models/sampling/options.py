@@ -51,10 +51,10 @@ class Sampling:
         require_whole("no_repeat_ngram_size", self.no_repeat_ngram_size, 0)
 
     @property
-    def only_temperature(self) -> bool:
-        """Whether nothing but the temperature changes the distribution, and it is not 0."""
-        filters = self.top_k, self.top_p, self.min_p, self.typical_p, self.repetition_penalty, self.no_repeat_ngram_size
-        return self.temperature > 0 and filters == (0, 1, 0, 1, 1, 0)
+    def cuts_only(self) -> bool:
+        """Whether a token is only kept or not by its own probability: temperature (not 0), top_k, top_p and min_p."""
+        others = self.typical_p, self.repetition_penalty, self.no_repeat_ngram_size
+        return self.temperature > 0 and others == (1, 1, 0)
 
 
 def _within(value: object, least: float, most: float, open_below: bool = False) -> bool:

@@ -56,4 +56,4 @@ async def searched(request: Request, services: Services, asked: CompletionReques
     ]
     read, made = sum(search.prompt_tokens for search in searches), sum(text.tokens + text.ended for _, text in texts)
     usage = {"prompt_tokens": read, "completion_tokens": made, "total_tokens": read + made}
-    return as_json({**head_of(version), "choices": choices, "usage": usage, "warnings": warnings})
+    return as_json({**head_of(version, exact=True), "choices": choices, "usage": usage, "warnings": warnings})

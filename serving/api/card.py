@@ -24,6 +24,8 @@ async def card(request: Request, model: str = "") -> Response:
         told: dict[str, Any] = {
             "model": version.id, "bundle": bundle.digest, "name": bundle.spec.name, "kind": bundle.spec.kind,
             "vocabulary": {"unit": bundle.vocabulary.unit, "entries": bundle.vocabulary.size},
-            "stars": list(bundle.stars_prior), "options": to_dict(bundle.spec), **recorded,
+            "stars": list(bundle.stars_prior),
+            "numbers": {"used": version.engine.numbers, "int8_loss": version.engine.loss},
+            "options": to_dict(bundle.spec), **recorded,
         }  # fmt: skip
     return as_json(told)

@@ -88,7 +88,7 @@ async def _writing(request: Request, services: Services, asked: CompletionReques
             for generation in _generations(asked, services.seconds_left(request)):
                 tickets.append(version.engine.submit(generation))
             warnings = warnings_of(version, asked.prompt, asked.stars)
-            yield _Work(asked, version, tickets, warnings, head_of(version))
+            yield _Work(asked, version, tickets, warnings, head_of(version, bool(asked.exact)))
         finally:
             for ticket in tickets:
                 ticket.cancel()
@@ -104,7 +104,7 @@ def _generations(asked: CompletionRequest, seconds: float) -> list[Generation]:
         Generation(
             prompt=prompt, stars=asked.stars, number=number, max_tokens=asked.max_tokens, sampling=sampling,
             seed=asked.seed, stop=tuple(asked.stop), logprobs=asked.logprobs, echo=asked.echo, seconds=seconds,
-            exact=asked.exact,
+            exact=bool(asked.exact),
         )
         for prompt in asked.prompt for number in range(asked.n)
     ]  # fmt: skip
@@ -112,14 +112,9 @@ def _generations(asked: CompletionRequest, seconds: float) -> list[Generation]:
 
 async def _whole(request: Request, services: Services, asked: CompletionRequest) -> Response:
     async with _writing(request, services, asked) as work:
-        whole = [Piece("") for _ in work.tickets]
-        first = True
-        async with aclosing(_merged(work.tickets)) as pieces:
-            async for index, piece in pieces:
-                if first:
-                    services.metrics.first_token.observe(perf_counter() - request.scope["started"])
-                    first = False
-                whole[index] = whole[index].and_then(piece)
+        whole = await asyncio.gather(*(ticket.whole() for ticket in work.tickets))
+        first = min((ticket.first for ticket in work.tickets if ticket.first), default=perf_counter())
+        services.metrics.first_token.observe(first - request.scope["started"])
     choices = [_choice(index, piece, asked.logprobs) for index, piece in enumerate(whole)]
     return as_json({**work.head, "choices": choices, "usage": _usage(whole, asked.n), "warnings": work.warnings})
 

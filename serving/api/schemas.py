@@ -136,8 +136,9 @@ class CompletionRequest(ApiRequest):
     """Above 1, tokens that the text already has become less likely."""
     no_repeat_ngram_size: NotNegative = 0
     """No sequence of this many tokens occurs twice; 0: no limit."""
-    exact: bool = True
-    """False permits the faster numbers of a server with `serving.numbers=int8`: other texts, as good as these."""
+    exact: bool | None = None
+    """True: the text that the command line writes, in float32. False: the text in the server's number format. Default:
+    false; the two differ only on a server with `serving.numbers=int8`."""
     beam: Annotated[int, Field(ge=0, le=100)] = 0
     """Search for the likeliest texts, keeping this many beginnings, at least n; 0: draw at random."""
     require: Texts = Field(default_factory=list)

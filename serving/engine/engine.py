@@ -18,7 +18,7 @@ from models.bundles.bundle import Bundle
 from serving.engine.live_text import LiveText
 from serving.engine.requests import Busy, EngineFigures, EngineLimits, Generation, Reason, StreamEnded
 from serving.engine.scheduler import Scheduler
-from serving.engine.ticket import Ticket
+from serving.engine.ticket import Ticket, Wakes
 
 T = TypeVar("T")
 Job = tuple[Callable[["EngineContext"], Any], "Future[Any]"]
@@ -60,13 +60,18 @@ class Engine:
     Args:
         bundle: Any kind of model; only the engine's thread may use its model from now on.
         limits: How much it takes on.
+
+    Attributes:
+        numbers: Number format of texts that need not be exact.
+        loss: Share by which int8 raises the bits per byte of the model's texts; None: not measured.
     """
 
     def __init__(self, bundle: Bundle, limits: EngineLimits | None = None) -> None:
         self.bundle, self.limits = bundle, limits or EngineLimits()
-        fast = fast_model(bundle) if self.limits.numbers == "int8" else None
+        fast, self.loss = fast_model(bundle) if self.limits.numbers == "int8" else (None, None)
         self.numbers = "float32" if fast is None else "int8"
-        self._scheduler = Scheduler(bundle, self.limits, fast)
+        self._wakes = Wakes()
+        self._scheduler = Scheduler(bundle, self.limits, self._wakes, fast)
         self._changed = Condition()
         self._waiting: deque[tuple[Generation, Ticket, float]] = deque()
         self._jobs: deque[Job] = deque()
@@ -86,7 +91,7 @@ class Engine:
             self._require_open()
             if len(self._waiting) + self._scheduler.live >= self.limits.queue + self.limits.live:
                 raise Busy(self._retry_after())
-            self._waiting.append((generation, ticket := Ticket(), monotonic()))
+            self._waiting.append((generation, ticket := Ticket(self._wakes), monotonic()))
             self._changed.notify()
         return ticket
 
@@ -140,6 +145,7 @@ class Engine:
                 self._do_jobs()
                 self._admit()
                 self._scheduler.cycle()
+                self._wakes.call()
                 self._busy_seconds += perf_counter() - began
         except BaseException:
             log.exception("the engine has failed")
@@ -199,6 +205,7 @@ class Engine:
 
     def _give_up(self, reason: Reason, message: str) -> None:
         """Tell everybody who still waits that nothing comes any more."""
+        self._wakes.call()
         with self._changed:
             self._end = monotonic() if self._end is None else self._end
             self._scheduler.end_all(reason, message)
@@ -210,8 +217,8 @@ class Engine:
                     future.set_exception(StreamEnded(reason, message))
 
 
-def fast_model(bundle: Bundle) -> LanguageModel | None:
-    """Return a model for texts that need not be exact, or None if none is good enough.
+def fast_model(bundle: Bundle) -> tuple[LanguageModel | None, float | None]:
+    """Return a model for texts that need not be exact, or None if none is good enough; and what it loses.
 
     int8 is used where this processor computes it exactly, and where it raises the bits per byte of texts of the model
     by at most `MOST_LOSS`. That is measured here, in about a second.
@@ -220,10 +227,10 @@ def fast_model(bundle: Bundle) -> LanguageModel | None:
         from models.neural.inference.int8 import in_int8, loss_of_int8
     except ImportError as error:  # numba is not installed
         log.info("int8 is not used: %s", error)
-        return None
+        return None, None
     quick = in_int8(bundle.model)
     if quick is None:
-        return None
+        return None, None
     loss = loss_of_int8(bundle, quick)
     log.info("int8 raises the bits per byte of this model's texts by %.3f %%", 100 * loss)
-    return quick if loss <= MOST_LOSS else None
+    return (quick if loss <= MOST_LOSS else None), loss

@@ -21,6 +21,7 @@ from models.sampling.batch import Step, TextBatch
 from serving.engine.live_text import LiveText
 from serving.engine.prefix_cache import PrefixCache
 from serving.engine.requests import EngineLimits, Reason, StreamEnded
+from serving.engine.ticket import Wakes
 
 log = logging.getLogger(__name__)
 SAVED_EVERY = 32
@@ -55,6 +56,7 @@ class Scheduler:
     Args:
         bundle: Its model is used by this thread only.
         limits: How much is in progress at the same time.
+        wakes: Wakes the readers.
         fast: A model whose steps are faster and less exact, for texts that need not be exact; None: there is none.
         clock: Gives the time in seconds.
 
@@ -66,10 +68,10 @@ class Scheduler:
     """
 
     def __init__(
-        self, bundle: Bundle, limits: EngineLimits, fast: LanguageModel | None = None,
+        self, bundle: Bundle, limits: EngineLimits, wakes: Wakes, fast: LanguageModel | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:  # fmt: skip
-        self.bundle, self.limits, self.clock = bundle, limits, clock
+        self.bundle, self.limits, self.wakes, self.clock = bundle, limits, wakes, clock
         self.cache = PrefixCache(limits.cache_megabytes, limits.cache_seconds, clock)
         self.exact: TextBatch[LiveText] = TextBatch(self._timed(bundle.model.step))
         self.fast: TextBatch[LiveText] = self.exact
@@ -197,6 +199,7 @@ class Scheduler:
                 if not self._ends(text, token, batch.logp(row) if text.asked.logprobs is not None else None)
             ]
             self.counts["tokens"] += len(texts)
+            self.wakes.call()  # they write their answers while the model takes its step
             batch.keep(going)
             if going:
                 batch.advance(ids_B[going])

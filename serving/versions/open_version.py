@@ -38,10 +38,9 @@ class OpenVersion:
         """The version's name in answers: "reviewlm/3"."""
         return f"{self.name}/{self.number}"
 
-    @property
-    def fingerprint(self) -> str:
-        """The first digits of the bundle's digest."""
-        return f"lm_{self.bundle.digest[:12]}"
+    def fingerprint(self, exact: bool) -> str:
+        """Return the first digits of the bundle's digest and the number format: a seed gives one text for each."""
+        return f"lm_{self.bundle.digest[:12]}_{'float32' if exact else self.engine.numbers}"
 
 
 def engine_limits(settings: ServingConfig) -> EngineLimits:

@@ -6,7 +6,7 @@ import pytest
 
 import benchmarks.serve as benchmark
 from models.bundles.bundle import Bundle
-from models.neural.inference.int8 import int8_is_exact
+from models.neural.inference.whole_numbers import int8_is_exact
 
 pytestmark = pytest.mark.long
 

@@ -32,8 +32,10 @@ class ServingConfig(Section):
         cache_megabytes: Memory for the states of texts that were read before, by which typing on is cheap.
         cache_seconds: Time after which an unused state is dropped.
         threads: Threads of the model; 0: the cores are divided among the workers.
-        numbers: Number format of texts whose request says `exact: false`. "int8" is faster; it is used only where the
-            model's bits per byte rise by at most 0.5 %. All other texts are computed in float32.
+        numbers: Number format in which completions are computed. With "float32" a seed gives the text that the command
+            line writes. "int8" is faster and gives other texts, as good: it is used only where the processor sums it
+            exactly and the model's bits per byte rise by at most 0.5 %; otherwise float32 is. Requests with
+            `exact: true`, beam search, suggestions and scores are always computed in float32.
         request_seconds: Time within which a request must be answered, waiting included.
         drain_seconds: Time that requests in progress get to finish when the server is ended.
         max_body_kilobytes: Largest request body, in thousands of bytes.

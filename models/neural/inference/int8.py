@@ -9,7 +9,6 @@ Shapes: N rows, E features in, G features out.
 from __future__ import annotations
 
 from copy import copy
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,12 +18,14 @@ from torch import Tensor
 from ...base import LanguageModel
 from ...bundles.bundle import Bundle
 from ...sampling.filters import pick
+from ...sampling.options import Sampling
 from ...tokens.vocabulary import EOS, STARS
 from ..lm import NeuralLM
 from ..network import Network, NetworkState
 from ..recurrent import RecurrentNetwork
 from . import kernels
 from .reader import Reader, RecurrentReader, reader_for
+from .whole_numbers import int8_is_exact, product_with
 
 LEVELS = 127
 TABLE_BYTES = 512_000_000
@@ -44,7 +45,7 @@ class Int8Linear:
     def __init__(self, weight_GE: Tensor, bias_G: Tensor | None) -> None:
         weight_GE = weight_GE.detach().float()
         scale_G1 = weight_GE.abs().amax(1, keepdim=True).clamp_min(1e-30) / LEVELS
-        self._weight_EG = (weight_GE / scale_G1).round().to(torch.int8).contiguous().t()
+        self._product = product_with((weight_GE / scale_G1).round().to(torch.int8))
         self.scale_G = scale_G1[:, 0].numpy()
         self.bias_G = (torch.zeros(len(weight_GE)) if bias_G is None else bias_G.detach().float()).numpy()
 
@@ -56,10 +57,10 @@ class Int8Linear:
         return torch.from_numpy(out_NG)
 
     def sums(self, x_NE: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the product in whole numbers (N, G) and the scale of each row of x (N)."""
+        """Return the product of whole numbers (N, G; int32 or float32) and the scale of each row of x (N)."""
         quantised_NE, scale_N = np.empty(x_NE.shape, np.int8), np.empty(len(x_NE), np.float32)
         kernels.quantise(x_NE, quantised_NE, scale_N)
-        return torch._int_mm(torch.from_numpy(quantised_NE), self._weight_EG).numpy(), scale_N
+        return self._product(torch.from_numpy(quantised_NE)).numpy(), scale_N
 
 
 class Int8LSTMReader(RecurrentReader):
@@ -108,27 +109,20 @@ class Int8LSTMReader(RecurrentReader):
         return features_BE[:, None], after
 
 
-def draw(logp_NV: Tensor, never: Tensor, temperature: float, uniforms_N: np.ndarray) -> np.ndarray:
-    """Return one id per row of softmax(logp / temperature) without some ids; `<eos>` where nothing else is possible."""
-    ids_N = np.empty(len(logp_NV), np.int64)
-    inverse, space_V = np.float32(1 / temperature), np.empty(logp_NV.shape[1], np.float32)
-    kernels.draw(logp_NV.contiguous().numpy(), never.numpy(), inverse, uniforms_N, space_V, ids_N)
-    return np.where(ids_N < 0, EOS, ids_N)
+def draw(logp_NV: Tensor, never: Tensor, sampling: Sampling, uniforms_N: np.ndarray) -> np.ndarray:
+    """Return one id per row, drawn without some ids; `<eos>` where nothing else is possible.
 
-
-@cache
-def int8_is_exact() -> bool:
-    """Return whether this processor sums products of 8 bits exactly.
-
-    Without VNNI, AMX or their like, pairs of products are added in 16 bits and can overflow; there int8 is also slower.
+    Args:
+        logp_NV: Log-probabilities, normalised or not.
+        never: Ids that are not drawn.
+        sampling: Options, of which `Sampling.cuts_only` holds.
+        uniforms_N: Numbers in [0, 1).
     """
-    x_NE = torch.full((2, 64), 127, dtype=torch.int8)
-    x_NE[1] = -127
-    try:
-        sums_NG = torch._int_mm(x_NE, x_NE.t())
-    except RuntimeError:
-        return False
-    return torch.equal(sums_NG, x_NE.int() @ x_NE.int().t())
+    ids_N = np.empty(len(logp_NV), np.int64)
+    inverse = np.float32(1 / sampling.temperature)
+    cuts = min(sampling.top_k, logp_NV.shape[1]), float(sampling.top_p), float(sampling.min_p)
+    kernels.draw(logp_NV.contiguous().numpy(), never.numpy(), inverse, *cuts, uniforms_N, ids_N)
+    return np.where(ids_N < 0, EOS, ids_N)
 
 
 def in_int8(model: LanguageModel, normalise: bool = False) -> LanguageModel | None:

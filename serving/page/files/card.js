@@ -50,7 +50,7 @@ export function startCard() {
         ["Kind of model", card.kind], ["Vocabulary", `${card.vocabulary.entries} entries, unit: ${card.vocabulary.unit}`],
         ["Data", `family ${card.family || "unknown"}`], ["Ratings in training", ratings(card.stars)],
         ["Adapts while it reads", card.adaptation || "–"], ["Verdict", card.verdict || "none recorded"],
-        ["Champion since (UTC)", minute(card.since)], ["Bundle (SHA-256)", card.bundle],
+        ["Champion since (UTC)", minute(card.since)], ["Numbers of completions", card.numbers.used], ["Bundle (SHA-256)", card.bundle],
       ]),
       make("h2", "Figures of the decision"), table(figures(card)),
       make("h2", "Rules of the gate"), table(told.map(({ rule, outcome, why }) => [rule, outcome, why]), ["rule", "outcome", "why"]),

@@ -16,7 +16,7 @@ from models.sampling import generate
 from serving.engine.engine import Engine
 from serving.engine.prefix_cache import OVERHEAD, PrefixCache, size_of
 from serving.engine.requests import Busy, EngineLimits, Generation, Piece, StreamEnded
-from serving.engine.ticket import Ticket
+from serving.engine.ticket import Ticket, Wakes
 
 LONG = Generation("The soup", 3, max_tokens=10**6, seed=1)
 
@@ -206,6 +206,47 @@ def test_a_reader_whose_event_loop_is_gone_harms_nobody():
     loop.close()
     ticket.write(Piece("a", finish="stop"))
     assert ticket.result().text == "a"
+
+
+def test_one_call_wakes_all_readers_of_a_loop_and_a_reader_of_the_whole_text_wakes_once():
+    async def main():
+        wakes, calls = Wakes(), []
+        loop = asyncio.get_running_loop()
+        tickets = [Ticket(wakes) for _ in range(3)]
+        plain = loop.call_soon_threadsafe
+        loop.call_soon_threadsafe = lambda *given: calls.append(given) or plain(*given)
+
+        async def pieces(ticket):
+            return [piece.text async for piece in ticket]
+
+        readers = [asyncio.create_task(work) for work in (*map(pieces, tickets[:2]), tickets[2].whole())]
+        for text, finish in (("a", None), ("b", None), ("c", "stop")):
+            await asyncio.sleep(0.01)
+            for ticket in tickets:
+                ticket.write(Piece(text, finish=finish))
+            wakes.call()
+        found = await asyncio.gather(*readers)
+        return found, [len(events) for _, events in calls], tickets[2].unread
+
+    found, woken, unread = asyncio.run(main())
+    assert found[:2] == [["a", "b", "c"]] * 2
+    assert (found[2].text, found[2].finish) == ("abc", "stop")
+    assert (woken, unread) == ([2, 2, 3], 0)
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_a_whole_text_that_fails_raises(early):
+    async def main():
+        ticket = Ticket()
+        ticket.write(Piece("a"))
+        if early:
+            ticket.end(StreamEnded("failed", "broken"))
+        else:
+            asyncio.get_running_loop().call_later(0.01, ticket.end, StreamEnded("failed", "broken"))
+        await ticket.whole()
+
+    with pytest.raises(StreamEnded, match="broken"):
+        asyncio.run(main())
 
 
 @pytest.mark.parametrize(

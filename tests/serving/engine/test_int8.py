@@ -9,9 +9,11 @@ import pytest
 import torch
 from small_models import bundle_of, network
 
-from models.neural.inference import int8
-from models.neural.inference.int8 import Int8Linear, Int8LSTMReader, draw, in_int8, int8_is_exact, loss_of_int8
+from models.neural.inference import int8, whole_numbers
+from models.neural.inference.int8 import Int8Linear, Int8LSTMReader, draw, in_int8, loss_of_int8
+from models.neural.inference.whole_numbers import int8_is_exact, product_with
 from models.sampling import Sampling, generate
+from models.sampling.filters import allowed, pick, sampled_logp
 from serving.engine import engine as engine_module
 from serving.engine.requests import Generation
 
@@ -33,6 +35,18 @@ def test_a_product_is_that_of_the_rounded_rows():
 def test_rows_of_zeros_stay_zeros():
     linear = Int8Linear(torch.zeros(4, 8), torch.arange(4.0))
     assert linear(torch.zeros(2, 8)).tolist() == [[0, 1, 2, 3]] * 2
+
+
+def test_packed_and_unpacked_products_are_equal():
+    draws = np.random.default_rng(2)
+    x_NE, weight_GE = (torch.from_numpy(draws.integers(-127, 128, shape, np.int8)) for shape in ((17, 70), (41, 70)))
+    expected = (x_NE.long() @ weight_GE.long().t()).tolist()
+    assert product_with(weight_GE)(x_NE).tolist() == whole_numbers._unpacked(weight_GE)(x_NE).tolist() == expected
+
+
+def test_a_product_that_overflows_is_not_used(monkeypatch):
+    wrong = lambda weight_GE: lambda x_NE: (x_NE.long() @ weight_GE.long().t()).clamp(-(2**15), 2**15 - 1)  # noqa: E731
+    assert not whole_numbers._is_exact(wrong)
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru", "rnn", "nplm"])
@@ -80,8 +94,29 @@ def test_models_without_a_network_have_no_int8(kind):
 
 
 def test_impossible_rows_end(monkeypatch):
-    ids = draw(torch.tensor([[0.0, -torch.inf, -torch.inf], [-torch.inf] * 3]), torch.tensor([0]), 1.0, np.zeros(2))
+    logp_NV = torch.tensor([[0.0, -torch.inf, -torch.inf], [-torch.inf] * 3])
+    ids = draw(logp_NV, torch.tensor([0]), Sampling(), np.zeros(2))
     assert ids.tolist() == [2, 2]
+
+
+CUTS = (Sampling(), Sampling(0.8, 0, 0.95), Sampling(1.3, 7), Sampling(0.7, 30, 0.6, 0.02), Sampling(1.0, min_p=0.1),
+        Sampling(0.3, 10**6, 0.9999), Sampling(2.0, 1), Sampling(1.0, 0, 0.001))  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [9, 300, 1501])
+@pytest.mark.parametrize("step", [0.0, 0.25], ids=["all different", "many equal"])
+def test_drawing_cuts_what_the_filters_cut(size, step):
+    draws, never = np.random.default_rng(size), torch.tensor([0, 3])
+    for spread in (0.5, 4.0):
+        logits_NV = torch.from_numpy(draws.normal(size=(150, size)).astype(np.float32)) * spread + 5
+        logits_NV[:, 1] = -torch.inf
+        if step:
+            logits_NV = (logits_NV / step).round() * step
+        for sampling in CUTS:
+            uniforms_N = draws.random(150)
+            possible_NV = allowed(torch.log_softmax(logits_NV, 1), never, sampling)
+            expected = pick(sampled_logp(possible_NV, sampling), uniforms_N)
+            assert draw(logits_NV, never, sampling, uniforms_N).tolist() == expected.tolist()
 
 
 # In the engine
@@ -113,6 +148,7 @@ def test_a_model_that_loses_too_much_stays_in_float32(engine_of, monkeypatch):
     monkeypatch.setattr(int8, "loss_of_int8", lambda bundle, quick: 0.006)
     engine = engine_of(replace(bundle_of("gru"), digest="too coarse"), numbers="int8")
     assert engine.figures().numbers == "float32"
+    assert engine.loss == 0.006
     assert texts(engine, 2, exact=False) == texts(engine, 2)
 
 

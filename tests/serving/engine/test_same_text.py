@@ -17,7 +17,7 @@ from models.sampling import Sampling, generate
 from serving.engine.live_text import LiveText
 from serving.engine.requests import EngineLimits, Generation, Piece, StreamEnded
 from serving.engine.scheduler import Scheduler
-from serving.engine.ticket import Ticket
+from serving.engine.ticket import Ticket, Wakes
 from tests.examples import examples
 from tests.long_cases import long_but
 
@@ -49,7 +49,7 @@ class Bench:
     """A scheduler without a thread: the test decides when texts come and when the model works."""
 
     def __init__(self, bundle, **limits):
-        self.bundle, self.scheduler = bundle, Scheduler(bundle, EngineLimits(**limits))
+        self.bundle, self.scheduler = bundle, Scheduler(bundle, EngineLimits(**limits), Wakes())
 
     def begin(self, asked):
         ticket = Ticket()
@@ -208,7 +208,7 @@ class Counting:
 def test_typing_on_costs_one_step_per_new_token_whatever_was_written_before(kind):
     known = bundle_of(kind)
     model = Counting(known.model)
-    scheduler = Scheduler(replace(known, model=model), EngineLimits())
+    scheduler = Scheduler(replace(known, model=model), EngineLimits(), Wakes())
     ids = [*known.vocabulary.prefix(3), *known.vocabulary.encode("The soup was great, so we went back. " * 30).tolist()]
     scheduler.read(ids[:200])
     assert (model.steps, model.read) == (1, 199)
@@ -216,7 +216,7 @@ def test_typing_on_costs_one_step_per_new_token_whatever_was_written_before(kind
         model.steps = model.read = 0
         logp_1V = scheduler.read(ids[:length])[0]
         assert (model.steps, model.read) == (1, 0)
-    fresh = Scheduler(known, EngineLimits()).read(ids[:230])
+    fresh = Scheduler(known, EngineLimits(), Wakes()).read(ids[:230])
     assert torch.equal(logp_1V, fresh[0])
     model.steps = model.read = 0
     assert scheduler.read(ids[:230])[0] is logp_1V  # the same text again costs nothing
@@ -292,7 +292,7 @@ def test_texts_without_a_rating_have_saved_states_too():
     bundle = bundle_of("lstm")
     averaged = AnyRating(bundle.model, [1, 5], np.array([0.3, 0.7]))
     ids = [1, *bundle.vocabulary.encode("The soup was great").tolist()]
-    scheduler = Scheduler(bundle, EngineLimits())
+    scheduler = Scheduler(bundle, EngineLimits(), Wakes())
     scheduler.read(ids[:-1], averaged)
     scheduler.read([1, 5, *ids[1:]])
     found = scheduler.read(ids, averaged)[0]

@@ -1,0 +1,265 @@
+"""Measure `reviewlm serve` over HTTP, beside `mlflow models serve` with the same registered model.
+
+    python -m benchmarks.serve_http --quick
+    python -m benchmarks.serve_http --write
+
+The model is an LSTM of two layers of 650 with a vocabulary of 8,971 words of made-up reviews; see `made_home.py`. Both
+servers are started as a user starts them, each as two workers with one thread, and get the same requests over 64
+connections: prompt, rating, temperature, top_p and length are equal, and each request has its own seed. Each server is
+warmed up by one short request on every connection. The client is this process (`http_load.py`).
+
+    whole     answers at once, the defaults of the server (temperature 0.8, top_p 0.95)
+    exact     the same in float32, the texts of the command line
+    plain     answers at once from the whole distribution (temperature 1)
+    stream    server-sent events, defaults
+    first     32 streams: milliseconds from a request to its first text
+    memory    resident memory after each quarter of the short requests of a long run
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.harness import ROOT, Ratio, Report, arguments, finish, say
+from benchmarks.http_load import Load, post, send_all
+from benchmarks.made_home import NAME, made_bundle, made_texts, make_home
+
+STREAMS, FEW_STREAMS, TOKENS = 64, 32, 200
+GOAL, PEER_GOAL, FIRST_MS = 8_000.0, 20.0, 100.0
+WORKERS = 2
+SAMPLING = {"stars": 3, "temperature": 0.8, "top_p": 0.95}
+PLAIN = {"stars": 3, "temperature": 1.0, "top_p": 1.0}
+STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
+PROMPT = "The food was"
+START_SECONDS = 240.0
+
+
+class Served:
+    """A started server.
+
+    Args:
+        process: Its first process.
+        port: Where it listens.
+        above: Priority over other programs of the machine, 0 to 19; all processes of both servers get the same.
+    """
+
+    def __init__(self, process: subprocess.Popen[Any], port: int, above: int) -> None:
+        self.root, self.port = psutil.Process(process.pid), port
+        for one in (*self.processes(), psutil.Process()) if above else ():
+            with suppress(OSError):
+                Path(f"/proc/{one.pid}/autogroup").write_text(str(-above))
+
+    def processes(self) -> list[psutil.Process]:
+        """Return all of its processes."""
+        return [self.root, *self.root.children(recursive=True)]
+
+    def cpu(self) -> float:
+        """Return the CPU seconds that it has used."""
+        return sum(sum(one.cpu_times()[:2]) for one in self.processes())
+
+    def mib(self) -> int:
+        """Return its resident memory."""
+        return sum(one.memory_info().rss for one in self.processes()) >> 20
+
+
+@contextmanager
+def started(command: Sequence[str], port: int, path: str, environment: dict[str, str], above: int) -> Iterator[Served]:
+    """Start a server and wait until all of its workers have had time to answer."""
+    process = subprocess.Popen(
+        [sys.executable, "-P", *command], env={**os.environ, **environment}, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        _wait(process, f"http://127.0.0.1:{port}{path}")
+        served = Served(process, port, above)
+        time.sleep(1)
+        yield served
+    finally:
+        every = [*psutil.Process(process.pid).children(recursive=True)] if process.poll() is None else []
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(15)
+        for one in every:
+            with suppress(psutil.Error):
+                one.kill()
+        process.kill()
+
+
+def _wait(process: subprocess.Popen[Any], address: str) -> None:
+    over, quiet = time.monotonic() + START_SECONDS, 0
+    while quiet < 3:  # workers that start use the processor; wait until they have ended to do so
+        if process.poll() is not None or time.monotonic() > over:
+            raise RuntimeError(f"{address} does not answer")
+        before = _cpu(process)
+        time.sleep(1)
+        with suppress(OSError):
+            urllib.request.urlopen(address, timeout=5).read()
+            quiet = quiet + 1 if _cpu(process) - before < 0.1 else 0
+
+
+def _cpu(process: subprocess.Popen[Any]) -> float:
+    with suppress(psutil.Error):
+        every = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        return sum(sum(one.cpu_times()[:2]) for one in every)
+    return 0.0
+
+
+def ours(home: Path, numbers: str, above: int) -> Any:
+    """Start `reviewlm serve`."""
+    port = _free_port()
+    settings = [f"serving.numbers={numbers}", "serving.threads=1"]
+    sets = [word for setting in settings for word in ("--set", setting)]
+    command = ["-m", "reviewlm.cli", "serve", "--model", NAME, "--port", str(port), "--workers", str(WORKERS), *sets]
+    return started(command, port, "/readyz", _environment(home), above)
+
+
+def peer(home: Path, above: int) -> Any:
+    """Start `mlflow models serve`."""
+    port = _free_port()
+    command = ["-m", "mlflow", "models", "serve", "-m", f"models:/{NAME}@champion", "--env-manager", "local"]
+    command += ["--port", str(port), "--workers", str(WORKERS)]
+    return started(command, port, "/ping", _environment(home), above)
+
+
+def _environment(home: Path) -> dict[str, str]:
+    binaries = Path(sys.executable).parent
+    return {
+        "REVIEWLM_HOME": str(home), "MLFLOW_TRACKING_URI": f"sqlite:///{home / 'mlflow.db'}", "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(ROOT), "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}", "GOMP_SPINCOUNT": "500",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        # Without these, MLflow's server gives up requests, and uvicorn kills workers, that are busy for long.
+        "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT": "600", "UVICORN_TIMEOUT_WORKER_HEALTHCHECK": "600",
+    }  # fmt: skip
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def completions(count: int, tokens: int, **options: Any) -> list[bytes]:
+    """Return requests to our server; each has its own seed."""
+    return [
+        post("/v1/completions", {"prompt": PROMPT, "max_tokens": tokens, "seed": seed, **options})
+        for seed in range(1, count + 1)
+    ]
+
+
+def invocations(count: int, tokens: int, **options: Any) -> list[bytes]:
+    """Return the same requests to MLflow's server."""
+    rows = [{"text": PROMPT}]
+    return [
+        post("/invocations", {"dataframe_records": rows, "params": {"max_tokens": tokens, "seed": seed, **options}})
+        for seed in range(1, count + 1)
+    ]
+
+
+def tokens_of(load: Load, each: int) -> int:
+    """Return the number of generated tokens; every answer must be complete."""
+    for answer in load.answers:
+        if answer.status != 200:
+            raise RuntimeError(f"status {answer.status}: {answer.body[:200]!r}")
+        said = re.findall(rb'"completion_tokens":(\d+)', answer.body)
+        complete = int(said[-1]) == each if said else len(json.loads(answer.body)["predictions"]) == 1
+        if not complete:
+            raise RuntimeError(f"incomplete: {answer.body[-200:]!r}")
+    return each * len(load.answers)
+
+
+def speed(
+    served: Served, requests: Sequence[bytes], warm: Sequence[bytes], streams: int, tokens: int, rounds: int
+) -> dict[str, Any]:
+    """Return the figures of the round in the upper quartile of tokens per second, and the range of all rounds.
+
+    Another program on the machine can only slow a round down.
+    """
+    found: list[dict[str, Any]] = []
+    for _ in range(rounds):
+        send_all(served.port, warm, streams)
+        before = served.cpu()
+        load = send_all(served.port, requests, streams)
+        count, used = tokens_of(load, tokens), served.cpu() - before
+        found.append({
+            "tokens_per_s": round(count / load.seconds), "tokens_per_cpu_s": round(count / used),
+            "first_p50_ms": load.first_ms(0.5), "first_p99_ms": load.first_ms(0.99),
+        })  # fmt: skip
+    found.sort(key=lambda row: row["tokens_per_s"])
+    chosen = found[min(len(found) - 1, 3 * len(found) // 4)]
+    return {**chosen, "rounds": [found[0]["tokens_per_s"], found[-1]["tokens_per_s"]], "tokens": rounds * count}
+
+
+def measure_ours(served: Served, rounds: int, requests: int) -> dict[str, dict[str, Any]]:
+    """Return a row for each kind of load, and the memory."""
+    rows: dict[str, dict[str, Any]] = {}
+    streamed = {**SAMPLING, **STREAMED}
+    kinds = (
+        ("whole", STREAMS, SAMPLING), ("exact", STREAMS, {**SAMPLING, "exact": True}), ("plain", STREAMS, PLAIN),
+        ("stream", STREAMS, streamed), ("first", FEW_STREAMS, streamed),
+    )  # fmt: skip
+    for name, streams, options in kinds:
+        warm, asked = completions(streams, 8, **options), completions(2 * streams, TOKENS, **options)
+        rows[name] = speed(served, asked, warm, streams, TOKENS, rounds)
+        say(f"{name}: {rows[name]}")
+    quarters = []
+    for _ in range(4):
+        tokens_of(send_all(served.port, completions(requests // 4, 5, **SAMPLING), STREAMS), 5)
+        quarters.append(served.mib())
+    rows["memory"] = {"requests": requests // 4 * 4, "mib": quarters}
+    say(f"memory: {rows['memory']}")
+    return rows
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the benchmark and report."""
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--above", type=int, default=0, help="priority of all servers over other programs, 0 to 19")
+    parser.add_argument("--numbers", default="int8", help="number format of our server (default int8)")
+    args: argparse.Namespace = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory(prefix="reviewlm-serve-") as folder:
+        home = Path(folder) / "home"
+        make_home(home, made_bundle(made_texts(2_000 if args.quick else 40_000)))
+        with ours(home, args.numbers, args.above) as served:
+            rows = measure_ours(served, args.repeats, 400 if args.quick else 10_000)
+        with peer(home, args.above) as served:
+            length = 20 if args.quick else TOKENS
+            requests, warm = invocations(STREAMS, length, **SAMPLING), invocations(STREAMS, 2, **SAMPLING)
+            rows["mlflow models serve"] = speed(served, requests, warm, STREAMS, length, 1)
+            say(str(rows["mlflow models serve"]))
+    whole = rows["whole"]["tokens_per_s"]
+    ratios = {
+        "whole.mlflow": Ratio(round(whole / rows["mlflow models serve"]["tokens_per_s"], 1), PEER_GOAL, "mlflow"),
+        "exact.mlflow": Ratio(
+            round(rows["exact"]["tokens_per_s"] / rows["mlflow models serve"]["tokens_per_s"], 1), PEER_GOAL, "mlflow"
+        ),
+        "whole.goal": Ratio(round(whole / GOAL, 2), 1.0, f"{GOAL:,.0f} tokens/s"),
+        "plain.goal": Ratio(round(rows["plain"]["tokens_per_s"] / GOAL, 2), 1.0, f"{GOAL:,.0f} tokens/s"),
+        "stream.goal": Ratio(round(rows["stream"]["tokens_per_s"] / GOAL, 2), 1.0, f"{GOAL:,.0f} tokens/s"),
+        "first.goal": Ratio(round(FIRST_MS / rows["first"]["first_p99_ms"], 2), 1.0, f"{FIRST_MS:.0f} ms"),
+        "memory.flat": Ratio(round(rows["memory"]["mib"][0] / rows["memory"]["mib"][-1], 3), 0.98, "first quarter"),
+    }
+    notes = (
+        "The weights are drawn, not trained, and as sure of the next word as a trained model (perplexity 80).",
+        f"Both servers have {WORKERS} workers with one thread each, and the priority of `--above`.",
+        f"Our server computes completions in {args.numbers}; MLflow's in float32, one text at a time.",
+    )
+    packages = ("torch", "numba", "uvicorn", "mlflow")
+    finish(args, Report("serve_http", "Generation over HTTP", rows, ratios, packages, notes))
+
+
+if __name__ == "__main__":
+    main()
