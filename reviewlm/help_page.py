@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 GROUPS = {
     "Run the pipeline": ("demo", "run", "ingest", "prepare", "train", "evaluate", "sweep"),
     "Look at results": ("compare", "reports", "history", "lineage", "reproduce", "rescore", "drift"),
-    "Use a model": ("generate", "suggest", "write", "score", "serve", "promote", "rollback"),
+    "Use a model": ("generate", "suggest", "write", "score", "export", "serve", "promote", "rollback"),
     "Work with data": ("checks", "quarantine", "synth"),
     "Operate": ("ui", "tracking", "tokens"),
     "Configure": ("presets", "config"),
@@ -49,6 +49,7 @@ EXAMPLES = {
     "suggest": ('suggest "the food was"',),
     "write": ("write --stars 4",),
     "score": ("score texts.txt", "score - --json"),
+    "export": ("export --model reviewlm@champion --to exported", "export --part lstm --to exported"),
     "serve": ("serve", "serve --host 0.0.0.0 --port 8000 --workers 2"),
     "tokens add": ("tokens add dashboard",),
     "tokens list": ("tokens list",),

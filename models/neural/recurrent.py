@@ -153,9 +153,11 @@ def stars_so_far(ids_BT: Tensor, before_B: Tensor, keep_BT: Tensor | None = None
         before_B: The star token read before them, 0 for none.
         keep_BT: False where a stream is reset before the position; None: no stream is.
     """
-    position_T = torch.arange(ids_BT.shape[1], device=ids_BT.device)
     is_star_BT = (ids_BT >= STARS[0]) & (ids_BT <= STARS[-1])
     decides_BT = is_star_BT if keep_BT is None else is_star_BT | ~keep_BT
+    if ids_BT.shape[1] == 1:  # a step: the same, without operations that ONNX lacks
+        return torch.where(decides_BT, ids_BT * is_star_BT, before_B[:, None])
+    position_T = torch.arange(ids_BT.shape[1], device=ids_BT.device)
     last_BT = torch.where(decides_BT, position_T, -1).cummax(1).values
     stars_BT = (ids_BT * is_star_BT).gather(1, last_BT.clamp(min=0))
     return torch.where(last_BT >= 0, stars_BT, before_B[:, None])

@@ -1,8 +1,9 @@
-"""Define the commands that use a registered model: generate, suggest, score."""
+"""Define the commands that use a registered model: generate, suggest, write, score, export."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -164,6 +165,30 @@ def score(
     terminal.show_warnings(warnings := unseen_warnings(bundle, "\n".join(texts), stars))
     _show_scores(result)
     terminal.last_line({**_which(version), **result, "ratings": _ratings(bundle, stars), "warnings": warnings}, json)
+
+
+@app.command()
+def export(
+    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="Folder to write; replaced if it is an export.")],
+    part: Annotated[str, typer.Option(
+        "--part", metavar="NAME", help="Network of a model that combines several, such as the LSTM of a mixture.",
+    )] = "",
+    model: Model = "champion", preset: Preset = "small", set: Set = None, json: Json = False,
+) -> None:
+    """Write a neural model as a graph that torch runs without this project, once it gives the same texts and numbers.
+
+    The folder has model.pt2 (torch.export), vocabulary.json, and card.json, which describes inputs and outputs.
+    """
+    bundle, version = opened(configured(preset, [*(set or []), "execution.device=cpu"]), model)
+    from models.neural.export.folder import exportable, write_export
+    from reviewlm.loaded_model import PROBES
+
+    network = checked(lambda: exportable(bundle, part))
+    found = checked(lambda: write_export(to, network, PROBES, _which(version)))
+    facts = {"folder": str(to), "network": network.spec.name, "positions": found.positions,
+             "largest_difference": found.largest_difference, "greedy_texts": found.greedy_texts}  # fmt: skip
+    terminal.show_facts(facts)
+    terminal.last_line({**_which(version), **facts}, json)
 
 
 def _ratings(bundle: Bundle, stars: int | None) -> list[int]:

@@ -45,8 +45,8 @@ class EngineContext:
 
         Args:
             ids: The tokens, those of `vocabulary.prefix(stars)` included.
-            model: The model that reads; None: the bundle's. Another one must read other tokens, as one without ratings
-                does (`models/bundles/any_rating.py`): states are found by tokens alone.
+            model: The model that reads; None: the bundle's. At most one other model may be used per engine, the one of
+                all ratings (`models/bundles/any_rating.py`).
         """
         return self.scheduler.read(ids, model)
 

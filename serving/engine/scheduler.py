@@ -26,6 +26,8 @@ from serving.engine.ticket import Wakes
 log = logging.getLogger(__name__)
 SAVED_EVERY = 32
 """The states of a prompt are saved about every so many tokens, and before its last one."""
+OTHER_MODEL = -1
+"""Stands before the tokens that another model than the bundle's has read: its states are saved apart."""
 IDLE_FACTOR = 8
 """How many times as many tokens of a prompt are read between two steps while no text is live."""
 
@@ -127,8 +129,9 @@ class Scheduler:
     def read(self, ids: Sequence[int], model: LanguageModel | None = None) -> tuple[torch.Tensor, Any]:
         """Return the distribution after a prefix (1, V) and the state there, from the nearest saved state on."""
         model = model or self.bundle.model
-        saved = self.cache.longest(ids)
-        done = 0 if saved is None else len(saved.ids)
+        mark = () if model is self.bundle.model else (OTHER_MODEL,)
+        saved = self.cache.longest([*mark, *ids])
+        done = 0 if saved is None else len(saved.ids) - len(mark)
         self.counts["cached_tokens"] += done
         if saved is not None and saved.logp_1V is not None and done == len(ids):
             return saved.logp_1V, saved.state
@@ -136,10 +139,10 @@ class Scheduler:
         ids_1T = np.array([ids], np.int64)
         if len(ids) - 1 > done:
             state = read_on(model, ids_1T[:, done:-1], state)
-            self.cache.store(ids[:-1], state)
+            self.cache.store([*mark, *ids[:-1]], state)
         self.counts["prefill_tokens"] += len(ids) - done
         logp_1V, state = model.step(ids_1T[:, -1], state)
-        self.cache.store(ids, state, logp_1V)
+        self.cache.store([*mark, *ids], state, logp_1V)
         return logp_1V, state
 
     def _read_some(self) -> None:

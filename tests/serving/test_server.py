@@ -3,44 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-from made_versions import bundle_of, food_of
+from made_versions import food_of
+from processes import LOCAL, Process, version
 
 from core.access_tokens import FILE, add_token
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.errors import BundleError, ConfigError, ReviewLMError, Unreadable
 from core.processes import interrupts
-from models.bundles.bundle import save_bundle
 from serving import server
 from tests.command_line import call
-from tests.tracking.made_registry import register
-
-ROOT = Path(__file__).resolve().parents[2]
-LOCAL = ("serving.port=0", "serving.poll_seconds=0.05", "serving.threads=1", "execution.device=cpu")
-
-
-def version(home: Path, number: int, *aliases: str) -> Path:
-    """Register a version with a real bundle, and return the folder of the bundle."""
-    home.mkdir(exist_ok=True)
-    folder = register(home, load_config("small"), number, aliases) / "artifacts" / "bundle"
-    bundle = bundle_of(number)
-    save_bundle(folder, bundle.spec, bundle.vocabulary, bundle.model, [("The food was good.", 5)], {})
-    return folder
 
 
 def move(home: Path, alias: str, number: int) -> None:
@@ -158,20 +141,6 @@ def test_tokens_are_made_listed_and_removed(
     assert made["token"] not in json.dumps(listed)
     assert call(monkeypatch, capfd, "tokens", "remove", "ci").code == 0
     assert call(monkeypatch, capfd, "tokens", "remove", "ci").code == 3
-
-
-class Process:
-    """`reviewlm serve` as a user starts it."""
-
-    def __init__(self, home: Path, *options: str) -> None:
-        sets = [word for setting in LOCAL for word in ("--set", setting)]
-        command = [sys.executable, "-m", "reviewlm.cli", "serve", *sets, *options, "--json"]
-        environment = {**os.environ, "REVIEWLM_HOME": str(home), "PYTHONPATH": str(ROOT)}
-        pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        self.process = subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)
-        assert self.process.stdout is not None
-        self.told = json.loads(self.process.stdout.readline())
-        self.client = httpx.Client(base_url=self.told["address"], timeout=60)
 
 
 @pytest.mark.long

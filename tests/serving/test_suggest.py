@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import httpx
 import pytest
@@ -30,6 +30,15 @@ def test_words_and_completions_are_those_of_the_models(client: httpx.Client, pro
     told = client.post("/suggest", json={"prompt": prompt, "k": 3, "stars": 5, "both": both}).json()
     found = suggest(bundle_of(1), prompt, 3, 5, both).as_json()
     assert told == {"model": "reviewlm/1", **found, "ratings": [5], "warnings": []}
+
+
+def test_suggestions_over_all_ratings_and_texts_of_one_do_not_mix_up_what_was_read() -> None:
+    source = MadeSource(champion=1)
+    source.make = lambda number: replace(bundle_of(number), stars_prior=(0, 0.2, 0.2, 0.2, 0.2, 0.2))
+    bodies = {"/suggest": {"prompt": "T"}, "/v1/completions": {"prompt": "T", "max_tokens": 5}}
+    for order in (["/suggest", "/v1/completions"], ["/v1/completions", "/suggest"]):  # both read <bos> first
+        with answering(source) as (address, _), httpx.Client(base_url=address) as client:
+            assert [client.post(path, json=bodies[path]).status_code for path in 2 * order] == [200] * 4
 
 
 def test_the_word_being_typed_is_completed(client: httpx.Client) -> None:

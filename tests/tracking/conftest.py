@@ -84,6 +84,10 @@ def generate(
         raise ModelError("out of memory", "memory")
     return [f"{{prompt}}{{bundle.word}} {{CODE}} {{stars}} {{seed}} {{i}}" for i in range(n)]
 
+def stream(bundle, stars=None, prompt="", **options):
+    for piece in generate(bundle, 1, stars, prompt, **options)[0].split():
+        yield f"{{piece}} "
+
 def suggest(bundle, prompt, k=5, stars=None):
     return Suggestions([(f"{{bundle.word}}{{i}}", 0.5 / k) for i in range(k)], 0.5)
 '''

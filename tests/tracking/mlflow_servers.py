@@ -18,12 +18,14 @@ import pytest
 class Served:
     """`mlflow COMMAND(port)` in a process group of its own; it can be killed and started again on its port."""
 
-    def __init__(self, command: Callable[[int], list[str]], folder: Path, ping: str, **environment: str) -> None:
+    def __init__(
+        self, command: Callable[[int], list[str]], folder: Path, ping: str,
+        binaries: Path = Path(sys.executable).parent, **environment: str,
+    ) -> None:  # fmt: skip
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.address = f"http://127.0.0.1:{self.port}"
-        binaries = Path(sys.executable).parent
         path = f"{binaries}{os.pathsep}{os.environ['PATH']}"  # MLflow starts "uvicorn" by its name
         self._command, self._folder, self._ping = [str(binaries / "mlflow"), *command(self.port)], folder, ping
         self._environment = {**os.environ, "PATH": path, "PYTHONPATH": "", **environment}

@@ -218,6 +218,26 @@ def test_a_wrong_parameter_is_refused_as_the_callers_mistake(model: Any, params:
     assert caught.value.get_http_status_code() == 400
 
 
+def test_a_review_is_streamed_piece_by_piece(model: Any):
+    assert list(model.predict_stream({"text": "a "}, params={"stars": 5, "seed": 3}))[:3] == ["a ", "w ", "one "]
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"task": "score"}, "only task 'generate' with n = 1 can be streamed"),
+        ({"n": 2}, "only task 'generate' with n = 1 can be streamed"),
+        ({"temperature": -1.0}, "temperature is -1.0"),
+    ],
+)
+def test_what_cannot_be_streamed_is_refused_as_the_callers_mistake(model: Any, params: dict[str, Any], message: str):
+    from mlflow.exceptions import MlflowException
+
+    with pytest.raises(MlflowException, match=message) as caught:
+        list(model.predict_stream({"text": "a "}, params=params))
+    assert caught.value.get_http_status_code() == 400
+
+
 def test_mlflow_drops_names_that_the_signature_does_not_declare(model: Any):
     import pandas as pd
 

@@ -149,6 +149,7 @@ def _save(work: Path, bundle_folder: Path, package: Path, model: Any) -> Path:
         path=str(work / "model"), python_model=str(code), code_paths=[str(vendored)], artifacts={"bundle": str(bundle)},
         model_config={"package": vendored.name}, signature=signature(), pip_requirements=requirements(),
         input_example=(pd.DataFrame({"text": ["The food was"]}), {"task": "suggest", "k": 3}), mlflow_model=model,
+        streamable=True,
     )
     for cache in (work / "model").rglob("__pycache__"):
         shutil.rmtree(cache)

@@ -19,6 +19,7 @@ Each answer also holds its `text`; `bundle`, the first digits of the digest that
 and `warnings` if the request has a rating or a script that the model did not see in training.
 MLflow drops a parameter or column that the signature does not declare, e.g. a misspelt `temprature`, and only logs a
 warning. It does so before it calls the model, so the model cannot refuse it.
+`predict_stream({"text": …}, params)` yields the text of `generate` with n = 1 piece by piece.
 An answer never depends on other rows: each row starts from the same seed and a new hidden state, with an empty cache if
 the model has one.
 """
@@ -26,7 +27,7 @@ the model has one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,34 @@ class ReviewModel(PythonModel):
         try:
             return [self._answer(answers[options["task"]], text, options) for text in _texts(model_input)]
         except self._error as error:
-            raise _bad(str(error)) if error.kind == "input" else MlflowException(str(error)) from error
+            raise self._refused(error) from error
+
+    def predict_stream(
+        self, context: PythonModelContext, model_input: Any, params: dict[str, Any] | None = None
+    ) -> Iterator[str]:
+        """Write one review piece by piece.
+
+        Args:
+            context: Not used; MLflow passes it by this name.
+            model_input: `{"text": …}`, the beginning of the review; MLflow passes one input only.
+            params: As for `predict`; `task` must be "generate" and `n` 1.
+
+        Yields:
+            The next piece. All pieces together are the text that `predict` returns.
+        """
+        options = {**DEFAULTS, **(params or {})}
+        if options["task"] != "generate" or options["n"] != 1:
+            asked = f"task is {options['task']!r} and n is {options['n']}"
+            raise _bad(f"{asked}; only task 'generate' with n = 1 can be streamed")
+        [prompt] = _texts([model_input[COLUMN] if isinstance(model_input, dict) else model_input])
+        chosen = {name: options[name] for name in SAMPLING if name != "n"}
+        try:
+            yield from self._sampling.stream(self._bundle, prompt=prompt, **chosen)
+        except self._error as error:
+            raise self._refused(error) from error
+
+    def _refused(self, error: Any) -> MlflowException:
+        return _bad(str(error)) if error.kind == "input" else MlflowException(str(error))
 
     def _answer(
         self, ask: Callable[[str, dict[str, Any]], dict[str, Any]], text: str, options: dict[str, Any]

@@ -227,7 +227,7 @@ class AdaptiveOutput(OutputLayer):
         for k, tail in enumerate(tails):
             tail_NC = torch.log_softmax(F.linear(self._features(k, h_NE), tail.weight_CE) + tail.bias_C, 1)
             parts.append(tail_NC + head_NC[:, self.head + k, None])
-        logp_NV = head_NC.new_full((len(h_NE), len(self.bias)), -torch.inf)
+        logp_NV = head_NC.new_full((h_NE.shape[0], len(self.bias)), -torch.inf)
         logp_NV[:, self.order_P] = torch.cat(parts, 1)
         return logp_NV.float()
 

@@ -121,13 +121,13 @@ class HierarchicalOutput(OutputLayer):
         """See `OutputLayer.logp`; computed from the root down, one level of the tree at a time."""
         choices_IN = torch.mm(self.weight, features_NE.to(self.weight.dtype).t()) + self.bias[:, None]
         leaves = len(self.bias) + 1
-        logp_XN = choices_IN.new_zeros(2 * leaves - 1, len(features_NE))
+        logp_XN = choices_IN.new_zeros(2 * leaves - 1, features_NE.shape[0])
         for level in self._levels:
             reached_LN = logp_XN[leaves + level.start : leaves + level.stop]
             first_LN = F.logsigmoid(choices_IN[level])
             logp_XN[self.tree[level, 0]] = reached_LN + first_LN
             logp_XN[self.tree[level, 1]] = reached_LN + first_LN - choices_IN[level]  # log σ(−x) = log σ(x) − x
-        logp_NV = choices_IN.new_full((len(features_NE), len(self.given_V)), -torch.inf)
+        logp_NV = choices_IN.new_full((features_NE.shape[0], len(self.given_V)), -torch.inf)
         logp_NV[:, ~self.given_V] = logp_XN[:leaves].t()
         return logp_NV.float()
 

@@ -1,0 +1,151 @@
+"""The files of `deploy/` agree with each other, with the server and with its settings. No image is built here."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.main import get_command
+
+import reviewlm
+from core.config.presets import load_config
+from core.environment import HOME_VARIABLE, ROOMS
+from core.processes import interrupts
+from reviewlm.cli import app
+from serving.api.about import router
+
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+IMAGE, HOME, USER = f"reviewlm:{reviewlm.__version__}", "/home/reviewlm", 10001
+DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
+COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+MANIFESTS = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((DEPLOY / "kubernetes").glob("*.yaml"))}
+POD = MANIFESTS["deployment"]["spec"]["template"]["spec"]
+[CONTAINER] = POD["containers"]
+REPLICAS = [COMPOSE["services"][name] for name in ("one", "two")]
+
+
+def serve_settings(words: list[str]) -> Any:
+    """Return the settings of `reviewlm serve …`, parsed as the program parses them."""
+    command = get_command(app).commands["serve"]
+    assert words[0] == "serve"
+    given = command.make_context("serve", words[1:]).params
+    names = ("host", "port", "workers")
+    sets = [*(given["set"] or []), *(f"serving.{name}={given[name]}" for name in names if given[name] is not None)]
+    return load_config(given["preset"], sets).serving
+
+
+def seconds(text: str) -> int:
+    found = re.fullmatch(r"(\d+)s", text)
+    assert found, text
+    return int(found[1])
+
+
+def paths_of(router: Any) -> set[str]:
+    return {route.path for route in router.routes}
+
+
+@pytest.mark.parametrize("words", [CONTAINER["args"], *(replica["command"] for replica in REPLICAS)])
+def test_every_replica_runs_the_server_on_its_port_and_is_reachable(words: list[str]) -> None:
+    settings = serve_settings(words)
+    assert (settings.host, settings.port, settings.workers) == ("0.0.0.0", 8000, 1)
+
+
+def test_a_replica_gets_the_time_that_it_takes_to_drain() -> None:
+    longest = serve_settings(CONTAINER["args"]).drain_seconds + interrupts.GRACE
+    waits = int(CONTAINER["lifecycle"]["preStop"]["exec"]["command"][1])
+    assert POD["terminationGracePeriodSeconds"] >= waits + longest
+    for replica in REPLICAS:
+        drain = serve_settings(replica["command"]).drain_seconds + interrupts.GRACE
+        assert seconds(replica["stop_grace_period"]) >= drain
+        assert replica["stop_signal"] == "SIGTERM"
+    assert waits > CONTAINER["readinessProbe"]["periodSeconds"] * CONTAINER["readinessProbe"]["failureThreshold"]
+
+
+def test_probes_and_proxy_ask_paths_that_the_server_has() -> None:
+    probes = {name: CONTAINER[f"{name}Probe"]["httpGet"] for name in ("startup", "readiness", "liveness")}
+    assert {name: probe["path"] for name, probe in probes.items()} == {
+        "startup": "/readyz", "readiness": "/readyz", "liveness": "/healthz",
+    }  # fmt: skip
+    assert {probe["port"] for probe in probes.values()} == {"http"}
+    proxy = (DEPLOY / "Caddyfile").read_text()
+    assert "health_uri /readyz" in proxy
+    assert "reverse_proxy one:8000 two:8000" in proxy
+    assert all("http://127.0.0.1:8000/readyz" in replica["healthcheck"]["test"][-1] for replica in REPLICAS)
+    assert {"/readyz", "/healthz"} <= paths_of(router)
+
+
+def test_service_and_budget_choose_the_pods() -> None:
+    labels = MANIFESTS["deployment"]["spec"]["template"]["metadata"]["labels"]
+    for selector in (
+        MANIFESTS["deployment"]["spec"]["selector"]["matchLabels"], MANIFESTS["service"]["spec"]["selector"],
+        MANIFESTS["disruption"]["spec"]["selector"]["matchLabels"],
+        POD["topologySpreadConstraints"][0]["labelSelector"]["matchLabels"],
+    ):  # fmt: skip
+        assert selector.items() <= labels.items()
+    [port] = MANIFESTS["service"]["spec"]["ports"]
+    assert port["targetPort"] == CONTAINER["ports"][0]["name"] == "http"
+    assert CONTAINER["ports"][0]["containerPort"] == 8000
+    assert MANIFESTS["disruption"]["spec"]["minAvailable"] < MANIFESTS["deployment"]["spec"]["replicas"]
+    assert MANIFESTS["deployment"]["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+
+
+def test_nothing_runs_as_root_or_writes_beside_its_volumes() -> None:
+    assert re.search(r"^USER (\d+):(\d+)$", DOCKERFILE, re.MULTILINE).groups() == (str(USER), str(USER))  # type: ignore[union-attr]
+    assert DOCKERFILE.index("\nUSER ") > DOCKERFILE.index("pip install")
+    assert (POD["securityContext"]["runAsNonRoot"], POD["securityContext"]["runAsUser"]) == (True, USER)
+    inside = CONTAINER["securityContext"]
+    assert (inside["readOnlyRootFilesystem"], inside["allowPrivilegeEscalation"]) == (True, False)
+    assert inside["capabilities"] == {"drop": ["ALL"]}
+    assert {mount["mountPath"] for mount in CONTAINER["volumeMounts"]} == {HOME, "/tmp"}
+    assert {mount["name"] for mount in CONTAINER["volumeMounts"]} == {volume["name"] for volume in POD["volumes"]}
+    for service in COMPOSE["services"].values():
+        assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
+        assert service["security_opt"] == ["no-new-privileges:true"]
+    for replica in REPLICAS:
+        assert replica["user"] == f"${{REVIEWLM_USER:-{USER}:{USER}}}"
+        [volume] = replica["volumes"]
+        assert volume.endswith(f"}}:{HOME}")
+
+
+def test_resources_are_limited_and_only_the_proxy_is_published_on_this_machine() -> None:
+    assert CONTAINER["resources"]["requests"].keys() == {"cpu", "memory"}
+    assert "memory" in CONTAINER["resources"]["limits"]
+    assert [name for name, service in COMPOSE["services"].items() if "ports" in service] == ["proxy"]
+    assert COMPOSE["services"]["proxy"]["ports"] == ["127.0.0.1:8080:8080"]
+    assert "type" not in MANIFESTS["service"]["spec"]  # ClusterIP: not reachable from outside the cluster
+
+
+def test_image_home_and_volumes_have_one_name_each() -> None:
+    assert {CONTAINER["image"], *(replica["image"] for replica in REPLICAS)} == {IMAGE}
+    assert f"{HOME_VARIABLE}={HOME}" in DOCKERFILE
+    claims = [volume["persistentVolumeClaim"]["claimName"] for volume in POD["volumes"] if "emptyDir" not in volume]
+    assert claims == [MANIFESTS["home"]["metadata"]["name"]]
+    assert MANIFESTS["kustomization"]["resources"] == [
+        "home.yaml", "deployment.yaml", "service.yaml", "disruption.yaml",
+    ]  # fmt: skip
+    assert POD["automountServiceAccountToken"] is False
+
+
+def test_the_image_holds_every_package_and_starts_the_program_itself() -> None:
+    copied = set(re.findall(r"^COPY (\w+) \./\1$", DOCKERFILE, re.MULTILINE))
+    project = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())
+    included = {name.rstrip("*") for name in project["tool"]["setuptools"]["packages"]["find"]["include"]}
+    assert copied == included | {"config"} >= set(ROOMS)
+    listed = {line[1:] for line in (DEPLOY / "Dockerfile.dockerignore").read_text().split() if line.startswith("!")}
+    assert listed == copied | {"constraints.txt", "pyproject.toml", "README.md"}
+    assert 'ENTRYPOINT ["reviewlm"]' in DOCKERFILE  # no shell, which would keep the signal for itself
+    [words] = re.findall(r"^CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)
+    assert serve_settings(yaml.safe_load(words)).host == "0.0.0.0"
+
+
+def test_no_file_holds_a_secret() -> None:
+    files = [path for path in DEPLOY.rglob("*") if path.is_file()]
+    assert len(files) >= 8
+    for path in files:
+        assert not re.search(r"(password|secret|api[_-]?key|bearer)\s*[:=]", path.read_text(), re.IGNORECASE), path
+        assert shlex.split(path.name) == [path.name]
