@@ -11,7 +11,9 @@ full:
 K. Trnka and K. McCoy (2008), "Evaluating word prediction: framing keystroke savings", ACL. Here a pick costs one key,
 and the space before the word is included. With a word vocabulary, the keyboard shows what
 `next_words` and `completions` of `models/completion/suggestions.py` return, so typing with these saves the same keys
-(but for marks of several characters, which are not completed). For parts of words the figure is a lower bound: those
+(but for marks of several characters, which are not completed). `suggest`, and so the server, offers words only, so the
+keyboard's three places hold other entries where a mark is likely; without marks in the text the saved keys are equal.
+For parts of words the figure is a lower bound: those
 functions suggest whole words, and the simulated typist follows the single way in which the vocabulary cuts the text.
 
 Shapes: N positions, V vocabulary entries, P lengths of the typed part.
