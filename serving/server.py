@@ -23,6 +23,8 @@ from serving.metrics import Metrics
 from serving.versions.open_version import OpenVersion, UnusableVersion
 from serving.versions.source import RegistrySource
 from serving.versions.versions import Versions
+from tracking.logged_models.opening import nothing_registered, tracker_at
+from tracking.registry.versions import CHAMPION, SCHEME
 
 BACKLOG = 2_048
 KEEP_ALIVE = 75
@@ -135,9 +137,11 @@ def serve(config: RunConfig, listener: socket.socket, ready: Callable[[OpenVersi
             ready(champion)
             server.run(sockets=[listener])
     except UnusableVersion as error:
+        if CHAMPION not in versions.contents().aliases:
+            raise nothing_registered(tracker_at(config), f"{SCHEME}{versions.name}@{CHAMPION}") from error
         raise BundleError(
-            "The model cannot be served", where=f"models:/{versions.name}@champion", cause=str(error),
-            remedy="`reviewlm history` lists the versions; `reviewlm run` or `make demo` makes one",
+            "The model cannot be served", where=f"{SCHEME}{versions.name}@{CHAMPION}", cause=str(error),
+            remedy=f"`reviewlm history --model {versions.name}` lists the versions; `reviewlm rollback` takes another",
         ) from error
     finally:
         versions.close()

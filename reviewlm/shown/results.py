@@ -10,6 +10,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from core.config.sections.promotion import OWN_MODEL
 from reviewlm import terminal
 from reviewlm.shown.layout import cell, for_stdout
 
@@ -122,9 +123,21 @@ def show_run(result: Mapping[str, Any]) -> None:
     if plan := result.get("plan"):
         _say_plan(plan)
     terminal.say(f"Challenger '{result['challenger']}' {verdict}: {result['reason']}")
-    terminal.say(f"Champion: version {result['champion_version']}. MLflow run: {result['mlflow_run_id']}")
+    champion = f"Champion: version {number}." if (number := result["champion_version"]) else "There is no champion yet."
+    terminal.say(f"{champion} MLflow run: {result['mlflow_run_id']}")
     if page := result.get("mlflow_page"):
         terminal.say(f"Page of the run, after `make ui`: {page}", whole=True)
+    if not number and result["version"]:
+        _show_ways_without_champion(result["registered_model"], result["version"])
+
+
+def _show_ways_without_champion(name: str, version: int) -> None:
+    """Write what to do with a first version that the gate refused."""
+    of = "" if name == OWN_MODEL else f"--model {name} "
+    _show_steps(f"\nThe model is registered, but not in use: models:/{name}/{version}. Next:", {
+        f".venv/bin/reviewlm generate --model {name}/{version}": "write a review with it as it is",
+        f".venv/bin/reviewlm promote {of}--version {version} --force --why TEXT": "make it champion anyway",
+    })  # fmt: skip
 
 
 def _say_plan(plan: Mapping[str, Any]) -> None:
@@ -166,12 +179,16 @@ def open_page(page: Path) -> None:
 
 def show_next_steps(name: str, version: int) -> None:
     """Write the commands to try next."""
-    steps = {
+    _show_steps(f"\nThe model is registered: models:/{name}@champion is version {version}. Next:", {
         "make ui": "compare the runs in MLflow, start runs from Prefect",
         f".venv/bin/reviewlm generate --model {name} --stars 2": "write a review with this champion",
         ".venv/bin/reviewlm run --input YOUR_FILES": "train a separate model on your own reviews",
-    }
-    terminal.say(f"\nThe model is registered: models:/{name}@champion is version {version}. Next:")
+    })  # fmt: skip
+
+
+def _show_steps(title: str, steps: Mapping[str, str]) -> None:
+    """Write commands, which are never broken, and what each is for."""
+    terminal.say(title)
     longest = max(map(len, steps))
     lines = [f"  {command:<{longest}}  {what}" for command, what in steps.items()]
     if any(for_stdout(line) != line for line in lines):  # too wide for the terminal

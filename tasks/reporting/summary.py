@@ -47,6 +47,7 @@ class RunSummary:
     challenger: str
     champion_version: int | None
     version: int | None
+    registered_model: str
     promoted: bool
     reason: str
     reused: list[str]
@@ -79,6 +80,7 @@ def summarise(
         challenger=promotion.challenger,
         champion_version=promotion.champion_version,
         version=promotion.version,
+        registered_model=config.promotion.model_name,
         promoted=promotion.decision.promote,
         reason=promotion.decision.reason,
         reused=sorted({stage for stage, reused in stages if reused and (stage, False) not in stages}),

@@ -64,6 +64,9 @@ def test_slow():
     decision = judge(STRICT, megabytes=12.0, latency=Latency(80.0, 450.0, 30.0))
     assert_refused_by(decision, "latency")
     assert "95 % come within 450.0 ms" in decision.reason
+    assert "At most 100 ms are allowed" in decision.reason
+    assert "`--set promotion.max_latency_ms=540`" in decision.reason
+    assert "are allowed" not in rule(judge(STRICT, megabytes=12.0), "latency").detail
 
 
 def test_too_big():

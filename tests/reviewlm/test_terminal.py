@@ -54,6 +54,25 @@ def test_a_command_is_never_broken_because_users_copy_it(columns: Any, capsys: p
     assert "      write a review with this champion\n" in shown
 
 
+def refused(**changes: Any) -> dict[str, Any]:
+    return {"models": [], "promoted": False, "challenger": "kn5", "reason": "too slow", "champion_version": None,
+            "version": 1, "registered_model": "reviewlm", "mlflow_run_id": "r", **changes}  # fmt: skip
+
+
+def test_a_first_version_that_was_refused_comes_with_the_commands_that_use_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    results.show_run(refused())
+    shown = capsys.readouterr().out
+    assert "There is no champion yet. MLflow run: r" in shown
+    assert ".venv/bin/reviewlm generate --model reviewlm/1 " in shown
+    assert ".venv/bin/reviewlm promote --version 1 --force --why TEXT " in shown
+    results.show_run(refused(registered_model="mine", version=2))
+    assert "promote --model mine --version 2 --force" in capsys.readouterr().out
+    results.show_run(refused(champion_version=1, version=2))
+    assert capsys.readouterr().out.splitlines()[-1] == "Champion: version 1. MLflow run: r"
+
+
 def test_continued_lines_keep_indentation_and_the_branches_of_a_tree() -> None:
     assert wrapped("    four words of text here", 24) == "    four words of text\n    here"
     assert wrapped("├─ one two three four five six", 26) == "├─ one two three four five\n│  six"

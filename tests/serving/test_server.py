@@ -84,8 +84,10 @@ def test_the_champion_of_the_registry_answers_and_its_changes_are_followed(own_h
 def test_without_a_champion_it_says_what_to_do(own_home: Path) -> None:
     version(own_home, 1)
     config = load_config("small", LOCAL)
-    with closing(server.listening(config)) as listener, pytest.raises(BundleError, match="has no champion"):
+    with closing(server.listening(config)) as listener, pytest.raises(BundleError) as error:
         server.serve(config, listener, lambda version: None)
+    assert error.value.what == "No version of 'reviewlm' is champion yet"
+    assert "`reviewlm promote --version 1 --why TEXT`" in error.value.remedy
 
 
 def test_a_port_that_is_taken_and_an_address_of_another_machine_are_told() -> None:

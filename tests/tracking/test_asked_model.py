@@ -23,8 +23,9 @@ from tracking.logged_models.export import log_bundle
 from tracking.logged_models.opening import about, locate, open_version
 from tracking.registry.lineage import find
 from tracking.registry.registry import Registry
-from tracking.registry.versions import Reference
+from tracking.registry.versions import REFUSED, Reference
 from tracking.runs.runs import Tracker
+from tracking.tags import OUTCOME, REASON
 
 
 @dataclass
@@ -89,6 +90,15 @@ def test_own_versions_of_which_none_is_champion_are_not_replaced_by_the_demo_una
         open_version(RunConfig())
     assert "`reviewlm history --model reviewlm`" in error.value.remedy
     assert "`--model reviewlm-demo`" in error.value.remedy
+    assert error.value.what == "No version of 'reviewlm' is champion yet"
+    assert error.value.cause == "version 1 is not promoted"
+    Registry(home.tracker, OWN_MODEL).settle(1, None, False, "", {OUTCOME: REFUSED, REASON: "95 % come within 2 s"})
+    with pytest.raises(BundleError) as error:
+        open_version(RunConfig())
+    assert error.value.cause == "the gate refused version 1: 95 % come within 2 s"
+    assert "`reviewlm promote --version 1 --force --why TEXT`" in error.value.remedy
+    assert "`--model reviewlm/1`" in error.value.remedy
+    assert open_version(RunConfig(), "reviewlm/1")[1].version == 1
     assert open_version(RunConfig(), "1")[1].name == OWN_MODEL
 
 

@@ -22,9 +22,9 @@ from core.environment import chosen_device
 from core.errors import BundleError, InputError, ReviewLMError, TrackingUnavailable
 from tracking.client import ABSENT, database_file, error_code
 from tracking.registry.registry import Registry, bundle_in
-from tracking.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, SCHEME, Reference, Version
+from tracking.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, REFUSED, SCHEME, Reference, Version
 from tracking.runs.runs import Tracker
-from tracking.tags import MODEL_URI_TAG, unpacked
+from tracking.tags import MODEL_URI_TAG, OUTCOME, REASON, unpacked
 
 if TYPE_CHECKING:
     from models.bundles.bundle import Bundle
@@ -163,14 +163,44 @@ def open_champion(
 
 def nothing_registered(tracker: Tracker, reference: str) -> BundleError:
     """Return the error for a version that does not exist, with advice for the user."""
-    name = Reference.parse(reference).name
-    if not registered(tracker, name):
+    asked = Reference.parse(reference)
+    numbers = versions_of(tracker, asked.name) if registered(tracker, asked.name) else []
+    if numbers and asked.alias == CHAMPION:
+        return _no_champion(tracker, asked.name, numbers[-1])
+    remedy = f"`reviewlm history --model {asked.name}` lists the versions"
+    if not numbers:
         remedy = "no champion: run `make demo` or `reviewlm run` first; `reviewlm history` lists the versions"
-    else:
-        remedy = f"`reviewlm history --model {name}` lists the versions of '{name}' and which of them is champion"
-        if name != DEMO_MODEL and registered(tracker, DEMO_MODEL):
-            remedy += f"; `--model {DEMO_MODEL}` uses the demo's model"
-    return BundleError(f"Nothing is registered as {reference} yet", where=tracker.uri, remedy=remedy)
+    return BundleError(
+        f"Nothing is registered as {reference} yet", where=tracker.uri,
+        remedy=remedy + _or_the_demo(tracker, asked.name),
+    )
+
+
+def _no_champion(tracker: Tracker, name: str, newest: int) -> BundleError:
+    """Return the error for a model whose newest version was not promoted: the reason, and the commands that help."""
+    found = find_version(tracker, Reference(name, version=newest))
+    tags = found.version.tags if found else {}
+    refused = tags.get(OUTCOME) == REFUSED
+    cause = f"the gate refused version {newest}: {tags.get(REASON)}" if refused else f"version {newest} is not promoted"
+    remedy = (
+        f"{promotion_by_hand(name, newest, refused)} makes version {newest} champion; `--model {name}/{newest}` uses "
+        f"it as it is; `reviewlm history --model {name}` lists all decisions"
+    )
+    return BundleError(
+        f"No version of '{name}' is champion yet", where=f"{SCHEME}{name}@{CHAMPION}", cause=cause,
+        remedy=remedy + _or_the_demo(tracker, name),
+    )
+
+
+def promotion_by_hand(name: str, version: int, refused: bool) -> str:
+    """Return the command that makes a version champion, in backquotes."""
+    of = "" if name == OWN_MODEL else f"--model {name} "
+    return f"`reviewlm promote {of}--version {version}{' --force' if refused else ''} --why TEXT`"
+
+
+def _or_the_demo(tracker: Tracker, name: str) -> str:
+    other = name != DEMO_MODEL and registered(tracker, DEMO_MODEL)
+    return f"; `--model {DEMO_MODEL}` uses the demo's model" if other else ""
 
 
 def find_version(tracker: Tracker, reference: Reference) -> Found | None:

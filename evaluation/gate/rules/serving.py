@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from evaluation.gate.decision import RuleOutcome
 from evaluation.gate.rules.case import GateCase, at_most, said
 
@@ -23,7 +25,18 @@ def latency(case: GateCase) -> RuleOutcome:
     if found is None:
         return at_most(name, None, limit, "the time that a suggestion takes was not measured")
     detail = f"a suggestion takes {found.p50:.1f} ms (median), 95 % come within {found.p95:.1f} ms; "
-    return at_most(name, found.p95, limit, f"{detail}a written word takes {found.word:.1f} ms")
+    detail += f"a written word takes {found.word:.1f} ms"
+    if limit is not None and not found.p95 <= limit:
+        detail += (
+            f". At most {limit:g} ms are allowed: fit a smaller model, or repeat the command with "
+            f"`--set promotion.max_latency_ms={_above(found.p95)}`"
+        )
+    return at_most(name, found.p95, limit, detail)
+
+
+def _above(value: float) -> str:
+    """Return a limit with two significant digits, a fifth above a measured value."""
+    return f"{float(f'{1.2 * value:.2g}'):.0f}" if 1 <= value < math.inf else "none"
 
 
 def size(case: GateCase) -> RuleOutcome:
