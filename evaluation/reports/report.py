@@ -33,6 +33,10 @@ ABOUT_HEAT = (
     "The darker a token and the stronger the line below it, the less it was expected. Rest on a token to see its "
     "probability and rank; ∎ is the end of the review. The reviews stand in the order of their bits per token."
 )
+ABOUT_COSTS = (
+    "Size and time. Each time was measured once, and other work may have run beside it: take times that differ by a "
+    "third or less as equal."
+)
 NO_FLOOR = "No floor: only of the embedded corpus the least possible figure is known."
 NO_AUDIT = "No audit was made: what the models write was not held against the training text."
 ALL_PASSED = "No rule failed, and none passed narrowly."
@@ -139,7 +143,7 @@ def _compared(results: RunResults) -> Iterator[Part]:
         yield tables.about_adapting(results)
         yield PageTable.of(adapting)
     if costs := tables.costs(results):
-        yield PageTable.of(costs, "Size and time")
+        yield PageTable.of(costs, ABOUT_COSTS)
 
 
 def _samples(results: RunResults) -> Iterator[Part]:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from evaluation.plots.calibration import reliability_figure
 from evaluation.plots.canvas import styles_of
-from evaluation.plots.cost import known_costs, on_front, pareto_figure
+from evaluation.plots.cost import known_costs, pareto_figure
 from evaluation.plots.curves import loss_curves, perplexity_bars
 from evaluation.plots.slices import OF_TOKENS, slice_figure, worst_slices_figure
 from evaluation.plots.surprisal import surprisal_figure
@@ -103,12 +103,13 @@ def _of_models(results: RunResults) -> Iterator[Drawing]:
         words.said_of_bars(results),
     )  # fmt: skip
     if known_costs(results.table):
-        front = on_front(results.table)
         yield Drawing(
             "quality_size_cost", MODELS, pareto_figure(results.table, _styles(results), results.floor),
-            "Each point is a model. A filled one is beaten by no other in quality, size and time together; the line is "
-            "the best quality to be had at each cost.",
-            f"Not beaten: {', '.join(front)}." if front else "",
+            "Each point is a model. A filled one is beaten by no other of its group in quality, size and time together; "
+            "a line is the best quality of a group at each cost: solid of static models, dotted of models that adapt to "
+            "what they read. The two groups do not compare. Each time was measured once, and other work may have run "
+            "beside it: take times that differ by a third or less as equal.",
+            words.said_of_costs(results),
         )  # fmt: skip
     curves = {model.name: model.curve for model in results.models}
     if any(curves.values()):

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from evaluation.plots.cost import on_front
 from evaluation.plots.slices import OF_TOKENS, slice_name
 from evaluation.reports.run_results import ModelResults, RunResults
 from evaluation.scoring.metrics import LN2
@@ -73,8 +74,8 @@ def _compared(results: RunResults, row: Mapping[str, Any]) -> str:
 
 
 def said_of_curves(results: RunResults) -> str:
-    """Return where each vocabulary's lowest validation perplexity was reached."""
-    best: dict[str, tuple[float, str, float]] = {}
+    """Return the lowest validation perplexity of each group of models that compare: one vocabulary, adaptive or not."""
+    best: dict[tuple[bool, str], tuple[float, str, float]] = {}
     for model in results.models:
         before = sum(_tokens_read(results, part) for part in model.parts)
         points = [
@@ -83,13 +84,29 @@ def said_of_curves(results: RunResults) -> str:
             if math.isfinite(line.get("validation/perplexity", math.nan))
         ]
         if points:
-            best[model.vocabulary] = min([*points, *([best[model.vocabulary]] if model.vocabulary in best else [])])
-    said = [
-        f"{name} with {amount(value)} after {step:,.0f} tokens{_of_parts(results, name)}"
-        for value, name, step in best.values()
-    ]
-    each = " (one for each vocabulary)" if len(said) > 1 else ""
-    return f"Lowest validation perplexity{each}: {'; '.join(said)}." if said else ""
+            group = model.adaptation != STATIC, model.vocabulary
+            best[group] = min([*points, *([best[group]] if group in best else [])])
+    sentences = []
+    for adapting, of in ((False, ""), (True, " of the models that adapt to what they read")):
+        said = [
+            f"{name} with {amount(value)} after {step:,.0f} tokens{_of_parts(results, name)}"
+            for (adapts, _), (value, name, step) in best.items() if adapts == adapting
+        ]  # fmt: skip
+        each = " (one for each vocabulary)" if len(said) > 1 else ""
+        sentences += [f"Lowest validation perplexity{of}{each}: {'; '.join(said)}."] if said else []
+    return " ".join(sentences)
+
+
+def said_of_costs(results: RunResults) -> str:
+    """Return the models that none of their group beats in quality and costs together."""
+    front = on_front(results.table)
+    ways = dict(results.table.select("model", "adaptation").iter_rows())
+    static = [name for name in front if ways[name] == STATIC]
+    adaptive = [name for name in front if ways[name] != STATIC]
+    return " ".join([
+        *([f"Not beaten{' among static models' if adaptive else ''}: {', '.join(static)}."] if static else []),
+        *([f"Not beaten among models that adapt: {', '.join(adaptive)}."] if adaptive else []),
+    ])  # fmt: skip
 
 
 def _tokens_read(results: RunResults, name: str) -> float:

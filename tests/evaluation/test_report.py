@@ -265,6 +265,16 @@ def test_a_worst_slice_that_is_infinite_is_said_to_be(results):
     assert "| infinite |" in model_card(changed, "reviewlm")
 
 
+def test_adaptive_models_are_named_apart_where_the_best_of_cost_and_of_training_are_named(results):
+    costs, curves = report_words.said_of_costs(results), report_words.said_of_curves(results)
+    static, adaptive = costs.split("Not beaten among models that adapt: ")
+    assert (static.startswith("Not beaten among static models: "), adaptive) == (True, "lstm+cache.")
+    assert "lstm+cache" not in static
+    static, adaptive = curves.split("Lowest validation perplexity of the models that adapt to what they read: ")
+    assert "lstm+cache" not in static
+    assert adaptive.startswith("lstm+cache with")
+
+
 # ---- tables
 
 

@@ -262,8 +262,20 @@ def test_the_front_is_filled_and_models_far_above_stand_at_the_edge():
     assert list(drawn["awful"].get_ydata()) == [pytest.approx(cost_figures.FARTHEST * 0.8)]
     assert [text.get_text() for text in size.texts] == ["↑ 9.00"]
     assert "floor 0.721" in labels
-    (steps,) = [line for line in time.lines if line.get_drawstyle() == "steps-post"]
+    steps, _ = [line for line in time.lines if line.get_drawstyle() == "steps-post"]
     assert list(steps.get_ydata()) == [1.0, 0.8]
+
+
+def test_static_and_adaptive_models_have_a_front_each():
+    table = pl.DataFrame({
+        "model": ["lstm", "lstm+cache"], "adaptation": ["static", "continuous cache"],
+        "open_bits_per_byte": [0.8, 0.7], "megabytes": [5.0, 4.0], "score_seconds": [2.0, 1.0],
+    })  # fmt: skip
+    assert cost_figures.on_front(table) == ["lstm", "lstm+cache"]
+    size, _ = cost_figures.pareto_figure(table, styles_of(["lstm", "lstm+cache"])).axes
+    fronts = {line.get_linestyle(): list(line.get_ydata()) for line in size.lines if line.get_drawstyle() != "default"}
+    assert fronts == {"-": [0.8], ":": [0.7]}
+    assert legend_of(size) == ["lstm", "lstm+cache, adapts"]
 
 
 def test_a_cost_that_nobody_measured_has_no_panel():
