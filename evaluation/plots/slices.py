@@ -40,6 +40,9 @@ TITLES = {
     "position": "by position in the review",
     "after_oov": "after an unknown word",
 }
+SPREAD = {False: 0.12, True: 0.6}
+"""Share of a category over which the models' points are spread. Those of an ordered dimension are joined by lines, which
+a wide spread would shift against each other."""
 MOST = 12
 """Maximum number of slices of an unordered dimension, and of labels of an axis."""
 LINE = 80
@@ -102,7 +105,8 @@ def _panel(axes: Axes, slices: pl.DataFrame, dimension: str, styles: Mapping[str
     for number, name in enumerate(names):
         rows = slices.filter((pl.col("model") == name) & pl.col("slice").is_in(labels)).to_dicts()
         rows = sorted((row for row in rows if _finite(row[column])), key=lambda row: places[row["slice"]])
-        shift = (number - (len(names) - 1) / 2) * min(0.12, 0.6 / max(1, len(names)))
+        apart = SPREAD[dimension in UNORDERED] / max(1, len(names))
+        shift = (number - (len(names) - 1) / 2) * min(0.12, apart)
         style = {**styles[name], **({"linestyle": "none"} if dimension in UNORDERED else {})}
         many = len(labels) > MOST
         xs, ys = [places[row["slice"]] + (0 if many else shift) for row in rows], [row[column] for row in rows]

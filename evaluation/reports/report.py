@@ -23,7 +23,7 @@ from evaluation.reports.report_pictures import (
     Drawing,
     readings_of,
 )
-from evaluation.reports.report_words import headline
+from evaluation.reports.report_words import headline, said_of_sample
 from evaluation.reports.run_record import OWN as OF_THE_MACHINE
 from evaluation.reports.run_record import REPORT_FILE, differences, record_of, samples_of
 from evaluation.reports.run_results import RunResults
@@ -81,8 +81,10 @@ def _sections(results: RunResults, drawings: Sequence[Drawing]) -> Iterator[Page
     yield PageSection("Training", drawn(CURVES, "No training curve was recorded."), "curves")
     weak = drawn(SLICES, "No slices were measured, or none has enough reviews.")
     yield PageSection("Where it is weak", weak, "slices")
-    yield PageSection("Token by token", drawn(TOKENS, "No single tokens were observed."), "tokens")
-    yield PageSection("Calibration", drawn(CALIBRATION, "Calibration was not measured."), "calibration")
+    sample = said_of_sample(results)
+    about = [f"Single tokens were observed in {sample}, drawn at random: these figures are of them only."] * bool(sample)
+    yield PageSection("Token by token", [*about, *drawn(TOKENS, "No single tokens were observed.")], "tokens")
+    yield PageSection("Calibration", [*about, *drawn(CALIBRATION, "Calibration was not measured.")], "calibration")
     readings, chosen = readings_of(results)
     heat: list[Part] = [ABOUT_HEAT, heat_map(readings, chosen)] if readings else []
     yield PageSection("Sample reviews, token by token", heat, "surprisal")

@@ -177,6 +177,12 @@ def beside_all(excess: float) -> str:
     return "as all reviews" if share == "0%" else f"{share} {'above' if excess > 0 else 'below'} all reviews"
 
 
+def said_of_sample(results: RunResults) -> str:
+    """Return of how many of the test reviews single tokens were observed: "40 of the 680 test reviews"; "" if unknown."""
+    drawn = max((int(model.observed.get("reviews", 0)) for model in results.models), default=0)
+    return f"{drawn:,} of the {results.table['reviews'].max():,} test reviews" if drawn else ""
+
+
 def said_of_ranks(models: Sequence[ModelResults], winner: str) -> str:
     """Return how often the winner's first guess was right, and one of its first ten guesses."""
     tokens = _tokens_of(models, winner)

@@ -138,6 +138,10 @@ def test_each_figure_that_is_wanted_is_there(pictures):
     assert all(picture.reading and picture.finding for picture in pictures if picture.section)
 
 
+def test_figures_of_single_tokens_say_of_how_many_reviews_they_are(read):
+    assert " ".join(read.text).count("observed in 4 of the 680 test reviews") == 2
+
+
 def test_a_warning_of_the_gate_stands_in_the_page_as_text():
     decision = replace(made_decision(), warnings=("on <b>1</b> test review it needs twice the bits",))
     read = Reader(report(made_results(decision=decision), []))

@@ -138,6 +138,14 @@ def test_slices_in_no_order_are_not_joined_by_a_line():
         assert figure.axes[0].containers[0].lines[0].get_linestyle() == style
 
 
+def test_lines_of_models_with_equal_figures_lie_nearly_on_each_other():
+    units = dict.fromkeys(LEVELS, "word")
+    for dimension, widest in (("position", 0.12), ("category", 0.6)):
+        (axes,) = slice_figures.slice_figure(RUN.slices, dimension, units, STYLES).axes
+        first, last = (curve_of(axes, name)[0] for name in (legend_of(axes)[0], legend_of(axes)[-1]))
+        assert 0 < last[0] - first[0] <= widest
+
+
 def test_many_slices_have_bands_instead_of_whiskers_and_fewer_labels():
     figure = slice_figures.slice_figure(RUN.slices, "month", {"kn5": "word"}, STYLES)
     (axes,) = figure.axes
