@@ -37,6 +37,8 @@ ABOUT_COSTS = (
     "Size and time. Each time was measured once, and other work may have run beside it: take times that differ by a "
     "third or less as equal."
 )
+LEAD = {"took": "took until this page"}
+"""Facts about the run that the first lines call otherwise than the record does."""
 NO_FLOOR = "No floor: only of the embedded corpus the least possible figure is known."
 NO_AUDIT = "No audit was made: what the models write was not held against the training text."
 ALL_PASSED = "No rule failed, and none passed narrowly."
@@ -48,7 +50,7 @@ def report(results: RunResults, drawings: Sequence[Drawing]) -> str:
 
     *drawings* are those of `evaluation.reports.report_pictures.pictures_of`.
     """
-    lead = " · ".join(f"{name}: {value}" for name, value in results.run.items())
+    lead = " · ".join(f"{LEAD.get(name, name)}: {value}" for name, value in results.run.items())
     sections = [section for section in _sections(results, drawings) if section.parts]
     return Page("Report of a run", lead, (), sections, list(_result(results, drawings)), "report").to_html()
 

@@ -9,10 +9,11 @@ from typing import Any
 import polars as pl
 
 from evaluation.plots.cost import on_front
-from evaluation.plots.slices import OF_TOKENS, slice_name
+from evaluation.plots.slices import OF_TOKENS
 from evaluation.reports.run_results import ModelResults, RunResults
 from evaluation.scoring.metrics import LN2
 from evaluation.statistics.comparison import baseline_of
+from evaluation.statistics.slice_names import slice_name
 from evaluation.statistics.slice_table import worst_slices
 from models.adaptation import STATIC
 
@@ -167,7 +168,9 @@ def said_of_worst(results: RunResults) -> str:
     said = f"Worst: {slice_name(row)}, {far}."
     lost = [slice_name(row) for row in own.filter(pl.col("surely_worse")).to_dicts()]
     where = f"in {'; '.join(lost)}" if lost else "in no slice"
-    against = f" Of {len(own)} slices it is surely worse than {base} {where}."
+    of_tokens = own["dimension"].is_in(OF_TOKENS).sum()
+    kinds = f"{len(own) - of_tokens} slices of reviews" + (f" and {of_tokens} of tokens" if of_tokens else "")
+    against = f" Of {kinds} it is surely worse than {base} {where}."
     return said + (against if base not in ("", results.winner) else "")
 
 

@@ -285,9 +285,9 @@ def test_adaptive_models_are_named_apart_where_the_best_of_cost_and_of_training_
 def test_figures_stand_above_their_intervals(results):
     row = next(row for row in report_tables.models(results) if row["model"].startswith("lstm+cache"))
     assert row["model"] == "lstm+cache (word), continuous cache"
-    assert row["bits per byte"] == "0.8000\n(0.7880 to 0.8128)"
+    assert row["open bits/byte"] == "0.8000\n(0.7880 to 0.8128)"
     assert row["hit@1"] == "50.00%"
-    assert row["gain"] == "20.00%", "without an interval there is none to show"
+    assert row["vs baseline"] == "-20.00%", "without an interval there is none to show"
     assert "impossible" not in row
 
 
@@ -297,8 +297,9 @@ def test_a_gain_stands_above_its_interval_and_one_that_is_none_has_none(results)
     none = pl.when(pl.col("model") != "kn5")
     known = known.with_columns(none.then(pl.col(name)).alias(name) for name in ("gain", "gain_lo", "gain_hi"))
     rows = {row["model"]: row for row in report_tables.models(replace(results, table=known))}
-    assert rows["lstm+cache (word), continuous cache"]["gain"] == "20.00%\n(18.90% to 21.20%)"
-    assert rows["kn5 (word)"]["gain"] == "–"
+    assert rows["lstm+cache (word), continuous cache"]["vs baseline"] == "-20.00%\n(-21.20% to -18.90%)"
+    assert rows["kn5 (word)"]["vs baseline"] == "–"
+    assert rows["kn5 (word)"]["oov"] == "400\n(0.69%)"
 
 
 def test_rules_that_failed_come_first():
