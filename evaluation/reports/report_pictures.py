@@ -112,11 +112,14 @@ def _of_models(results: RunResults) -> Iterator[Drawing]:
             words.said_of_costs(results),
         )  # fmt: skip
     curves = {model.name: model.curve for model in results.models}
+    kept = {model.name: model.kept for model in results.models if model.kept is not None}
     if any(curves.values()):
         yield Drawing(
-            "loss_curves", CURVES, loss_curves(curves),
+            "loss_curves", CURVES, loss_curves(curves, kept),
             "Marked lines: validation perplexity; pale lines: training; dashed and level: models that are not trained "
-            "step by step. Compare within one vocabulary.",
+            "step by step. Compare within one vocabulary."
+            + " While a network is trained, a part of the validation reviews is measured; ring and legend: the weights "
+            "that were kept, on all of them." * bool(kept),
             words.said_of_curves(results),
         )  # fmt: skip
 

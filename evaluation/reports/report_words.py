@@ -79,11 +79,9 @@ def said_of_curves(results: RunResults) -> str:
     best: dict[tuple[bool, str], tuple[float, str, float]] = {}
     for model in results.models:
         before = sum(_tokens_read(results, part) for part in model.parts)
-        points = [
-            (line["validation/perplexity"], model.name, line["step"] + before)
-            for line in model.curve
-            if math.isfinite(line.get("validation/perplexity", math.nan))
-        ]
+        measured = [(line["step"], line.get("validation/perplexity", math.nan)) for line in model.curve]
+        known = measured if model.kept is None else [model.kept]  # on all validation reviews, not on a part
+        points = [(value, model.name, step + before) for step, value in known if math.isfinite(value)]
         if points:
             group = model.adaptation != STATIC, model.vocabulary
             best[group] = min([*points, *([best[group]] if group in best else [])])
