@@ -34,8 +34,8 @@ ABOUT_HEAT = (
     "probability and rank; ∎ is the end of the review. The reviews stand in the order of their bits per token."
 )
 ABOUT_COSTS = (
-    "Size and time. Each time was measured once, and other work may have run beside it: take times that differ by a "
-    "third or less as equal."
+    "Size and time. Each time was measured once: on a busy machine the same model takes several times as long, so small "
+    "differences of time mean nothing."
 )
 LEAD = {"took": "took until this page"}
 """Facts about the run that the first lines call otherwise than the record does."""

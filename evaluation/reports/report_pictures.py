@@ -17,7 +17,7 @@ from evaluation.plots.cost import known_costs, pareto_figure
 from evaluation.plots.curves import loss_curves, perplexity_bars
 from evaluation.plots.slices import OF_TOKENS, slice_figure, worst_slices_figure
 from evaluation.plots.surprisal import surprisal_figure
-from evaluation.plots.svg import svg_of
+from evaluation.plots.svg import svg_of, title_of
 from evaluation.plots.tokens import certainty_figure, context_curves, rank_figure
 from evaluation.plots.writing import exposure_figure, novelty_figure
 from evaluation.reports import report_words as words
@@ -73,7 +73,9 @@ class Drawing:
         """The figure as part of a page."""
         alt = f"Figure {self.name.replace('_', ' ')}. {self.finding or self.reading}"
         caption = " ".join(filter(None, (self.reading, self.finding)))
-        return Picture(b"", alt, caption, svg_of(self.figure, self.name, self.styles, alt))
+        title = title_of(self.figure)
+        above = "" if title is None else title.get_text().replace("\\$", "$")
+        return Picture(b"", alt, caption, svg_of(self.figure, self.name, self.styles, alt), above)
 
 
 def pictures_of(results: RunResults) -> list[Drawing]:
@@ -107,8 +109,8 @@ def _of_models(results: RunResults) -> Iterator[Drawing]:
             "quality_size_cost", MODELS, pareto_figure(results.table, _styles(results), results.floor),
             "Each point is a model. A filled one is beaten by no other of its group in quality, size and time together; "
             "a line is the best quality of a group at each cost: solid of static models, dotted of models that adapt to "
-            "what they read. The two groups do not compare. Each time was measured once, and other work may have run "
-            "beside it: take times that differ by a third or less as equal.",
+            "what they read. The two groups do not compare. Each time was measured once: on a busy machine the same "
+            "model takes several times as long, so small differences of time mean nothing.",
             words.said_of_costs(results),
         )  # fmt: skip
     curves = {model.name: model.curve for model in results.models}

@@ -79,7 +79,8 @@ def said_of_curves(results: RunResults) -> str:
     best: dict[tuple[bool, str], tuple[float, str, float]] = {}
     for model in results.models:
         before = sum(_tokens_read(results, part) for part in model.parts)
-        measured = [(line["step"], line.get("validation/perplexity", math.nan)) for line in model.curve]
+        seen = "validation/perplexity"
+        measured = [(line["step"], line[seen]) for line in model.curve if seen in line]
         known = measured if model.kept is None else [model.kept]  # on all validation reviews, not on a part
         points = [(value, model.name, step + before) for step, value in known if math.isfinite(value)]
         if points:
