@@ -35,12 +35,16 @@ ABOUT_HEAT = (
 )
 ABOUT_COSTS = (
     "Size and time. Each time was measured once: on a busy machine the same model takes several times as long, so small "
-    "differences of time mean nothing."
+    "differences of time mean nothing. Update: one step of a network's training. Of peak speed: arithmetic of the "
+    "training as a share of the fastest matrix products that this machine does."
 )
 LEAD = {"took": "took until this page"}
 """Facts about the run that the first lines call otherwise than the record does."""
 NO_FLOOR = "No floor: only of the embedded corpus the least possible figure is known."
 NO_AUDIT = "No audit was made: what the models write was not held against the training text."
+ABOUT_AUDIT = (
+    "Of each model's own texts, beside held-out reviews. Better: lower, higher, or as near to the real reviews as can be."
+)
 ALL_PASSED = "No rule failed, and none passed narrowly."
 OTHER_REVIEWS = "The two runs have other test reviews, so these figures do not compare the models; the gate's do."
 
@@ -92,7 +96,7 @@ def _sections(results: RunResults, drawings: Sequence[Drawing]) -> Iterator[Page
     yield PageSection("Sample reviews, token by token", heat, "surprisal")
     yield PageSection("What the models write", list(_samples(results)), "samples")
     rows = tables.audit(results)
-    audit = [PageTable.of(rows), *drawn(AUDIT)] if rows else [NO_AUDIT]
+    audit = [PageTable.of(rows, ABOUT_AUDIT), *drawn(AUDIT)] if rows else [NO_AUDIT]
     yield PageSection("Audit of what is written and remembered", audit, "audit")
     yield PageSection("Data and lineage", [
         PageTable.facts(results.data), PageSection("Digests", [

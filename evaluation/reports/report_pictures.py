@@ -169,7 +169,8 @@ def _of_tokens(results: RunResults) -> Iterator[Drawing]:
             "reliability", CALIBRATION,
             reliability_figure(reliability, {model.name: model.observed for model in models}, styles),
             "Tokens are put into bins by the probability of the likeliest next one; larger points hold more tokens. "
-            "Below the dashed line: surer than right.",
+            "Below the dashed line: surer than right. ECE: expected calibration error, the mean distance of the tokens' "
+            "points from that line. T: the temperature that would fit the validation reviews best.",
             words.said_of_calibration(models),
         )  # fmt: skip
     if tokens:

@@ -40,11 +40,11 @@ COST_COLUMNS: Mapping[str, Callable[[Row], str]] = {
     "MB": lambda row: amount(row.get("megabytes"), 3),
     "fitted in s": lambda row: amount(row.get("fit_seconds"), 3),
     "trained tokens/s": lambda row: amount(row.get("trained_tokens_per_second"), 3),
-    "update in ms, half within": lambda row: _milliseconds(row.get("step_seconds_p50")),
-    "99 % within": lambda row: _milliseconds(row.get("step_seconds_p99")),
+    "median update, ms": lambda row: _milliseconds(row.get("step_seconds_p50")),
+    "99 % of updates within, ms": lambda row: _milliseconds(row.get("step_seconds_p99")),
     "peak MB": lambda row: amount(row.get("peak_memory_megabytes"), 3),
     "peak GPU MB": lambda row: amount(row.get("peak_gpu_memory_megabytes"), 3),
-    "of the product peak": lambda row: _share(row.get("product_peak_share")),
+    "of peak speed": lambda row: _share(row.get("product_peak_share")),
     "scored tokens/s": lambda row: amount(row.get("tokens_per_second"), 3),
 }
 """Columns of `models` and `costs`, in this order; a column without a figure for any model is left out."""
@@ -55,7 +55,7 @@ AUDITED = {
     "distinct_3": "distinct runs of 3 words",
     "repetition": "repetition",
     "self_bleu": "likeness of samples to each other (self-BLEU)",
-    "length_ks": "lengths against real ones (KS)",
+    "length_ks": "distance of lengths from real ones (Kolmogorov–Smirnov, 0 to 1)",
     "star_agreement": "stars told from the text agree",
     "private_patterns": "personal data (patterns)",
     "mean_words": "words of a text on average",
@@ -66,6 +66,14 @@ AUDITED = {
     "exposure_once": "mean exposure of canaries planted once in bits",
     "copied_passages": "passages found in training",
 }
+
+
+BETTER = {
+    **dict.fromkeys(("distinct_1", "distinct_2", "distinct_3", "repetition", "self_bleu", "mean_words", "self_overlap",
+                     "longest_copied"), "as real reviews"),
+    "star_agreement": "higher",
+}
+"""Which values of a figure in the audit are good; of all others, lower ones are."""
 
 
 def models(results: RunResults, adapting: bool | None = None) -> list[Row]:
@@ -191,7 +199,8 @@ def audit(results: RunResults) -> list[Row]:
             (model.audit[f"real_{name}"] for model in audited if model.audit.get(f"real_{name}") is not None), None
         )
         cells = {model: Amount(_figure(name, value)) for model, value in values.items()}
-        rows.append({"figure": words, "real reviews": Amount(_figure(name, real)), **cells})
+        good = "as real reviews" if name in copied else BETTER.get(name, "lower")
+        rows.append({"figure": words, "better": good, "real reviews": Amount(_figure(name, real)), **cells})
     return rows
 
 

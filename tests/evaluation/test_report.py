@@ -142,6 +142,19 @@ def test_figures_of_single_tokens_say_of_how_many_reviews_they_are(read):
     assert " ".join(read.text).count("observed in 4 of the 680 test reviews") == 2
 
 
+def test_abbreviations_of_the_page_are_explained_on_it(read):
+    said = " ".join(read.text)
+    for explained in ("ECE: expected calibration error", "T: the temperature", "Of peak speed:", "Update:", "Better:"):
+        assert explained in said
+
+
+def test_titles_stand_above_the_drawings_which_have_none(html, pictures):
+    drawn = next(picture for picture in pictures if picture.name == "perplexity_by_model").picture
+    assert drawn.title.startswith("Test set of 680 reviews")
+    assert "Test set of 680 reviews" not in drawn.svg
+    assert '<p class="title">Test set of 680 reviews' in html
+
+
 def test_a_warning_of_the_gate_stands_in_the_page_as_text():
     decision = replace(made_decision(), warnings=("on <b>1</b> test review it needs twice the bits",))
     read = Reader(report(made_results(decision=decision), []))
@@ -316,7 +329,9 @@ def test_the_audit_stands_beside_real_reviews(results):
     rows = {row["figure"]: row for row in report_tables.audit(results)}
     assert rows["8-grams found in training"]["real reviews"] == "9.0%"
     assert rows["8-grams found in training"]["lstm"] == "9.8%"
-    assert list(rows["distinct words"])[:3] == ["figure", "real reviews", "lstm+cache"]
+    assert list(rows["distinct words"])[:4] == ["figure", "better", "real reviews", "lstm+cache"]
+    assert rows["8-grams found in training"]["better"] == "as real reviews"
+    assert rows["highest exposure of a canary in bits"]["better"] == "lower"
     assert "stars told from the text agree" not in rows  # no model has the figure
 
 
