@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from evaluation.plots.canvas import GREY, WIDTH, canvas, plain_log_ticks
 from evaluation.statistics.floor import Floor
 from evaluation.statistics.pareto import PARETO, pareto_front
+from models.adaptation import STATIC
 
 QUALITY, COSTS = PARETO[0], PARETO[1:]
 LABELS = {
@@ -30,7 +31,7 @@ def known_costs(table: pl.DataFrame) -> list[str]:
 
 
 def on_front(table: pl.DataFrame) -> list[str]:
-    """Return the models that no other beats in quality and all known costs together.
+    """Return the models that no other of their group (static, adaptive) beats in quality and all known costs together.
 
     See `evaluation/statistics/pareto.py`.
     """
@@ -39,10 +40,11 @@ def on_front(table: pl.DataFrame) -> list[str]:
 
 
 def pareto_figure(table: pl.DataFrame, styles: Mapping[str, Mapping[str, Any]], floor: Floor | None = None) -> Figure:
-    """Draw bits per byte over each cost, one panel per cost; the step line is the front of its panel.
+    """Draw bits per byte over each cost, one panel per cost, with the front of its panel as a step line.
 
-    Filled marker: on the front of quality and all costs together. Hollow marker: another model is at least as good, as
-    small and as fast, and better in one of these.
+    Static and adaptive models do not compare, so each group has its own front: a solid and a dotted line. Filled
+    marker: on its group's front of quality and all costs together. Hollow marker: another model of the group is at
+    least as good, as small and as fast, and better in one of these.
 
     Args:
         table: `evaluation.statistics.comparison.comparison_table` with the columns of `known_costs`; a cost without a
@@ -71,23 +73,35 @@ def _points(
     axes: Axes, rows: Sequence[Mapping[str, Any]], cost: str, front: Sequence[str],
     styles: Mapping[str, Mapping[str, Any]],
 ) -> None:  # fmt: skip
-    """Draw each model, those far above the others at the edge, and a line of the best quality up to each cost."""
+    """Draw each model, those far above the others at the edge, and each group's best quality up to each cost."""
     top = FARTHEST * min((row[QUALITY] for row in rows), default=1.0)
     for row in rows:
         style, far = styles[row["model"]], row[QUALITY] > top
         face = style["color"] if row["model"] in front else "white"
         place = (row[cost], min(row[QUALITY], top))
         axes.plot(*place, marker=style["marker"], color=style["color"], markersize=9, markerfacecolor=face,
-                  markeredgewidth=1.8, linestyle="none", label=row["model"])  # fmt: skip
+                  markeredgewidth=1.8, linestyle="none",
+                  label=f"{row['model']}, adapts" if _adapts(row) else row["model"])  # fmt: skip
         if far:
             axes.annotate(f"↑ {row[QUALITY]:.2f}", place, (9, 0), textcoords="offset points", va="center")
-    best, xs, ys = top, [], []
+    for adapting, line in ((False, "-"), (True, ":")):
+        group = [row for row in rows if _adapts(row) == adapting]
+        axes.step(*_front_line(group, cost, top), where="post", color=GREY, linewidth=1.1, linestyle=line, zorder=1)
+
+
+def _front_line(rows: Sequence[Mapping[str, Any]], cost: str, top: float) -> tuple[list[float], list[float]]:
+    """Return the costs at which the best quality so far falls, and that quality."""
+    best, xs, ys = top, list[float](), list[float]()
     for row in sorted(rows, key=lambda row: (row[cost], row[QUALITY])):
         if row[QUALITY] < best:
             best = row[QUALITY]
             xs.append(row[cost])
             ys.append(best)
-    axes.step(xs, ys, where="post", color=GREY, linewidth=1.1, zorder=1)
+    return xs, ys
+
+
+def _adapts(row: Mapping[str, Any]) -> bool:
+    return bool(row.get("adaptation", STATIC) != STATIC)
 
 
 def _placed(row: Mapping[str, Any], cost: str) -> bool:

@@ -35,7 +35,9 @@ def journal_lines(path: Path) -> list[dict[str, float]]:
     return lines
 
 
-def loss_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
+def loss_curves(
+    histories: Mapping[str, Sequence[Mapping[str, float]]], kept: Mapping[str, tuple[float, float]] = {}
+) -> Figure:
     """Draw perplexity against training tokens: validation as marked lines, training as thin pale lines behind them.
 
     Only curves of models of one vocabulary can be compared.
@@ -44,6 +46,8 @@ def loss_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Figur
         histories: Per model the lines of its journal: `step` (tokens seen), and `train/perplexity` and
             `validation/perplexity` if they were measured. A model with a single point (a count-based one) becomes a
             horizontal line. Points that are not finite are left out; if all points of a model are, the legend says so.
+        kept: Per network the tokens seen by its final weights and their perplexity on all validation reviews, of which
+            a curve's points measure a part; it is ringed and in the legend.
     """
     figure, axes = canvas(WIDTH, 5.0)
     for name, style in styles_of(list(histories)).items():
@@ -57,8 +61,10 @@ def loss_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Figur
             level = f"{name}: {values[0]:.4g}"
             axes.axhline(values[0], color=style["color"], linestyle="--", linewidth=1.6, label=level)
         elif values:
-            best = f"{name}: best {min(values):.4g}"
+            best = f"{name}: {kept[name][1]:.4g}" if name in kept else f"{name}: best {min(values):.4g}"
             axes.plot(steps, values, **style, markersize=5, linewidth=1.8, label=best)
+            if name in kept:
+                axes.plot(*kept[name], marker="o", markersize=11, markerfacecolor="none", color=style["color"])
     axes.set_yscale("log")
     axes.grid(axis="y", which="minor", color="#F0F0F0", linewidth=0.8)
     plain_log_ticks(axes.yaxis)

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from evaluation.plots.canvas import GREY, PALE, PALETTE, WIDTH, canvas, ticks_at
+from evaluation.statistics.slice_names import dimension_name, slice_name
 from evaluation.statistics.slice_table import worst_slices
 
 OF_TOKENS = ("frequency", "position", "after_oov")
@@ -40,29 +41,27 @@ TITLES = {
     "position": "by position in the review",
     "after_oov": "after an unknown word",
 }
+SPREAD = {False: 0.12, True: 0.6}
+"""Share of a category over which the models' points are spread. Those of an ordered dimension are joined by lines, which
+a wide spread would shift against each other."""
 MOST = 12
 """Maximum number of slices of an unordered dimension, and of labels of an axis."""
 LINE = 80
 """Maximum number of characters in horizontal labels of an axis, if all are as wide as the widest."""
 PANELS = (
-    ("whole", "excess", "bits above the model's figure of all reviews"),
-    ("baseline", "gain", "gain over {baseline}: share of its bits that are saved"),
+    ("whole", "excess", "bits above those of all reviews, in % of them; lower is better"),
+    ("baseline", "change", "change of bits against {baseline}, in % of its own; negative is better"),
 )
-"""Rules of `evaluation.statistics.slice_table.worst_slices`, the column that each rule uses, and its axis label."""
+"""Rules of `evaluation.statistics.slice_table.worst_slices`, the column that is drawn, and its axis label. `change` is
+the gain with its sign turned, as on the terminal."""
 
 
 def spoken(dimension: str, labels: Sequence[str]) -> tuple[str, str]:
     """Return the words of a dimension for a title and for an axis; small months are merged into years."""
     title, axis = TITLES.get(dimension, f"by {dimension}"), AXES.get(dimension, dimension)
-    if dimension == "month" and all(len(label) == len("2019") for label in labels):
+    if all(dimension_name(dimension, label) == "year" for label in labels):
         return title.replace("month", "year"), axis.replace("month", "year")
     return title, axis
-
-
-def slice_name(row: Mapping[str, Any], between: str = " ") -> str:
-    """Return the name of a slice with its dimension: "year 2019", "after oov unknown word"."""
-    dimension = "year" if spoken(row["dimension"], [row["slice"]])[0] == "by year" else row["dimension"]
-    return f"{dimension.replace('_', ' ')}{between}{row['slice']}"
 
 
 def slice_figure(
@@ -102,7 +101,8 @@ def _panel(axes: Axes, slices: pl.DataFrame, dimension: str, styles: Mapping[str
     for number, name in enumerate(names):
         rows = slices.filter((pl.col("model") == name) & pl.col("slice").is_in(labels)).to_dicts()
         rows = sorted((row for row in rows if _finite(row[column])), key=lambda row: places[row["slice"]])
-        shift = (number - (len(names) - 1) / 2) * min(0.12, 0.6 / max(1, len(names)))
+        apart = SPREAD[dimension in UNORDERED] / max(1, len(names))
+        shift = (number - (len(names) - 1) / 2) * min(0.12, apart)
         style = {**styles[name], **({"linestyle": "none"} if dimension in UNORDERED else {})}
         many = len(labels) > MOST
         xs, ys = [places[row["slice"]] + (0 if many else shift) for row in rows], [row[column] for row in rows]
@@ -153,8 +153,8 @@ def worst_slices_figure(
 ) -> Figure:
     """Draw the worst slices of a model as points with intervals, the worst on top.
 
-    One panel shows the slices farthest above the model's own figure of all reviews, one the slices with the least gain
-    over the baseline. Filled diamonds mark slices that are worse than the baseline beyond noise, corrected for all
+    One panel shows the slices farthest above the model's own figure of all reviews, one those that do worst against
+    the baseline. Filled diamonds mark slices that are worse than the baseline beyond noise, corrected for all
     slices examined.
 
     Args:
@@ -165,6 +165,7 @@ def worst_slices_figure(
     """
     colour = styles.get(model, {}).get("color", PALETTE[0])
     worst = worst_slices(slices, baseline).filter(pl.col("model") == model)
+    worst = worst.with_columns(change=-pl.col("gain"), change_lo=-pl.col("gain_hi"), change_hi=-pl.col("gain_lo"))
     panels = [
         (relative_to, column, words)
         for relative_to, column, words in PANELS

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
@@ -20,6 +21,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 
 from core.visible import as_html
 from evaluation.plots.canvas import GREY, PALE, PALETTE
@@ -35,8 +37,16 @@ COLOUR = re.compile(r"#[0-9a-f]{6}\b")
 Styles = Mapping[str, Mapping[str, Any]]
 
 
+def title_of(figure: Figure) -> Text | None:
+    """Return the title of a figure: that above all panels, or that of its only panel."""
+    found: Text | None = getattr(figure, "_suptitle", None)
+    return found or (figure.axes[0].title if len(figure.axes) == 1 else None)
+
+
 def svg_of(figure: Figure, name: str, styles: Styles, alt: str) -> str:
-    """Return a figure as an element of an HTML page; equal figures give equal texts.
+    """Return a figure without its title as an element of an HTML page; equal figures give equal texts.
+
+    On a narrow screen a drawing scrolls sideways, which would cut a title; the page shows it above (`title_of`).
 
     Args:
         figure: The figure. Its artists get ids.
@@ -45,13 +55,15 @@ def svg_of(figure: Figure, name: str, styles: Styles, alt: str) -> str:
         alt: Text for screen readers.
     """
     _mark(figure, styles)
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    buffer, title = io.StringIO(), title_of(figure)
+    above = _height_of_title(figure, title)
+    with _hidden(title):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = buffer.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text[text.index("<svg") :], flags=re.DOTALL)
     width, height = (72 * inches for inches in figure.get_size_inches())
     head = (
-        f'<svg role="img" aria-label="{as_html(alt)}" viewBox="0 0 {width:g} {height:g}" '
+        f'<svg role="img" aria-label="{as_html(alt)}" viewBox="0 {above:g} {width:g} {height - above:g}" '
         f'style="width: {width:g}pt">'
     )
     text = re.sub(r"<svg[^>]*>", lambda _: head, text, count=1)
@@ -59,8 +71,31 @@ def svg_of(figure: Figure, name: str, styles: Styles, alt: str) -> str:
     text = re.sub(r'<g id="(m\d+|key m\d+)\.\d+">', r'<g class="\1">', text)
     text = re.sub(r'(?<= id=")|(?<=url\(#)', f"{place}-", text)
     text = re.sub(r'xlink:href="#', f'href="#{place}-', text)
+    text = re.sub(r' fill="(#[0-9a-f]{6})"', r' style="fill: \1"', text)  # of hatched bars; an attribute takes no variable
     text = re.sub(r'style="[^"<>]*"', lambda style: COLOUR.sub(lambda found: _of_page(found[0]), style[0]), text)
     return text.strip().removesuffix("</svg>") + "".join(_hits(figure)) + "</svg>"
+
+
+def _height_of_title(figure: Figure, title: Text | None) -> float:
+    """Return the points from the upper edge to the lower edge of the title; it places the layout as if it were drawn."""
+    if title is None or not title.get_text():
+        return 0.0
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # what is hidden next keeps its place
+    bottom = title.get_window_extent().y0
+    return float(max(0.0, round(72 * (figure.bbox.height - bottom) / figure.dpi, 1)))
+
+
+@contextmanager
+def _hidden(title: Text | None) -> Iterator[None]:
+    was = title is not None and title.get_visible()
+    if title is not None:
+        title.set_visible(False)
+    try:
+        yield
+    finally:
+        if title is not None:
+            title.set_visible(was)
 
 
 def _of_page(colour: str) -> str:

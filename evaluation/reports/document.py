@@ -61,13 +61,14 @@ class Quote:
 class Picture:
     """A PNG image, its text for screen readers, and a caption below it.
 
-    *svg* is shown instead of the image (`evaluation.plots.svg.svg_of`). It is not escaped.
+    *svg* is shown instead of the image (`evaluation.plots.svg.svg_of`). It is not escaped. *title* is shown above it.
     """
 
     png: bytes
     alt: str
     caption: str = ""
     svg: str = ""
+    title: str = ""
 
     @property
     def base64(self) -> str:

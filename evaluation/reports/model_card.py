@@ -16,6 +16,7 @@ from evaluation.reports.document import Code, Page, PageSection, PageTable
 from evaluation.reports.report_words import amount, headline, with_interval
 from evaluation.reports.run_results import ModelResults, RunResults
 from evaluation.statistics.comparison import baseline_of
+from evaluation.statistics.slice_names import slice_name
 from evaluation.statistics.slice_table import worst_slices
 from models.adaptation import STATIC
 
@@ -110,7 +111,7 @@ def _weak(results: RunResults) -> Iterator[PageSection]:
     against = baseline_of(results.against, results.winner)
     worst = worst_slices(own, against).filter(pl.col("relative_to") == "whole").to_dicts()
     header = ["slice", "reviews", "bits above all reviews"]
-    rows = [[f"{row['dimension'].replace('_', ' ')}: {row['slice']}", f"{row['reviews']:,}",
+    rows = [[slice_name(row, ": "), f"{row['reviews']:,}",
              "infinite" if row["excess"] is None else f"{row['excess']:+.1%}"] for row in worst]  # fmt: skip
     if against not in ("", results.winner):
         header.append(f"surely worse than {against}")

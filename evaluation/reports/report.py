@@ -23,7 +23,7 @@ from evaluation.reports.report_pictures import (
     Drawing,
     readings_of,
 )
-from evaluation.reports.report_words import headline
+from evaluation.reports.report_words import headline, said_of_sample
 from evaluation.reports.run_record import OWN as OF_THE_MACHINE
 from evaluation.reports.run_record import REPORT_FILE, differences, record_of, samples_of
 from evaluation.reports.run_results import RunResults
@@ -33,8 +33,18 @@ ABOUT_HEAT = (
     "The darker a token and the stronger the line below it, the less it was expected. Rest on a token to see its "
     "probability and rank; ∎ is the end of the review. The reviews stand in the order of their bits per token."
 )
+ABOUT_COSTS = (
+    "Size and time. Each time was measured once: on a busy machine the same model takes several times as long, so small "
+    "differences of time mean nothing. Update: one step of a network's training. Of peak speed: arithmetic of the "
+    "training as a share of the fastest matrix products that this machine does."
+)
+LEAD = {"took": "took until this page"}
+"""Facts about the run that the first lines call otherwise than the record does."""
 NO_FLOOR = "No floor: only of the embedded corpus the least possible figure is known."
 NO_AUDIT = "No audit was made: what the models write was not held against the training text."
+ABOUT_AUDIT = (
+    "Of each model's own texts, beside held-out reviews. Better: lower, higher, or as near to the real reviews as can be."
+)
 ALL_PASSED = "No rule failed, and none passed narrowly."
 OTHER_REVIEWS = "The two runs have other test reviews, so these figures do not compare the models; the gate's do."
 
@@ -44,7 +54,7 @@ def report(results: RunResults, drawings: Sequence[Drawing]) -> str:
 
     *drawings* are those of `evaluation.reports.report_pictures.pictures_of`.
     """
-    lead = " · ".join(f"{name}: {value}" for name, value in results.run.items())
+    lead = " · ".join(f"{LEAD.get(name, name)}: {value}" for name, value in results.run.items())
     sections = [section for section in _sections(results, drawings) if section.parts]
     return Page("Report of a run", lead, (), sections, list(_result(results, drawings)), "report").to_html()
 
@@ -77,14 +87,16 @@ def _sections(results: RunResults, drawings: Sequence[Drawing]) -> Iterator[Page
     yield PageSection("Training", drawn(CURVES, "No training curve was recorded."), "curves")
     weak = drawn(SLICES, "No slices were measured, or none has enough reviews.")
     yield PageSection("Where it is weak", weak, "slices")
-    yield PageSection("Token by token", drawn(TOKENS, "No single tokens were observed."), "tokens")
-    yield PageSection("Calibration", drawn(CALIBRATION, "Calibration was not measured."), "calibration")
+    sample = said_of_sample(results)
+    about = [f"Single tokens were observed in {sample}, drawn at random: these figures are of them only."] * bool(sample)
+    yield PageSection("Token by token", [*about, *drawn(TOKENS, "No single tokens were observed.")], "tokens")
+    yield PageSection("Calibration", [*about, *drawn(CALIBRATION, "Calibration was not measured.")], "calibration")
     readings, chosen = readings_of(results)
     heat: list[Part] = [ABOUT_HEAT, heat_map(readings, chosen)] if readings else []
     yield PageSection("Sample reviews, token by token", heat, "surprisal")
     yield PageSection("What the models write", list(_samples(results)), "samples")
     rows = tables.audit(results)
-    audit = [PageTable.of(rows), *drawn(AUDIT)] if rows else [NO_AUDIT]
+    audit = [PageTable.of(rows, ABOUT_AUDIT), *drawn(AUDIT)] if rows else [NO_AUDIT]
     yield PageSection("Audit of what is written and remembered", audit, "audit")
     yield PageSection("Data and lineage", [
         PageTable.facts(results.data), PageSection("Digests", [
@@ -139,7 +151,7 @@ def _compared(results: RunResults) -> Iterator[Part]:
         yield tables.about_adapting(results)
         yield PageTable.of(adapting)
     if costs := tables.costs(results):
-        yield PageTable.of(costs, "Size and time")
+        yield PageTable.of(costs, ABOUT_COSTS)
 
 
 def _samples(results: RunResults) -> Iterator[Part]:

@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 
 from evaluation.plots.calibration import reliability_figure
 from evaluation.plots.canvas import styles_of
-from evaluation.plots.cost import known_costs, on_front, pareto_figure
+from evaluation.plots.cost import known_costs, pareto_figure
 from evaluation.plots.curves import loss_curves, perplexity_bars
 from evaluation.plots.slices import OF_TOKENS, slice_figure, worst_slices_figure
 from evaluation.plots.surprisal import surprisal_figure
-from evaluation.plots.svg import svg_of
+from evaluation.plots.svg import svg_of, title_of
 from evaluation.plots.tokens import certainty_figure, context_curves, rank_figure
 from evaluation.plots.writing import exposure_figure, novelty_figure
 from evaluation.reports import report_words as words
@@ -73,7 +73,9 @@ class Drawing:
         """The figure as part of a page."""
         alt = f"Figure {self.name.replace('_', ' ')}. {self.finding or self.reading}"
         caption = " ".join(filter(None, (self.reading, self.finding)))
-        return Picture(b"", alt, caption, svg_of(self.figure, self.name, self.styles, alt))
+        title = title_of(self.figure)
+        above = "" if title is None else title.get_text().replace("\\$", "$")
+        return Picture(b"", alt, caption, svg_of(self.figure, self.name, self.styles, alt), above)
 
 
 def pictures_of(results: RunResults) -> list[Drawing]:
@@ -103,19 +105,23 @@ def _of_models(results: RunResults) -> Iterator[Drawing]:
         words.said_of_bars(results),
     )  # fmt: skip
     if known_costs(results.table):
-        front = on_front(results.table)
         yield Drawing(
             "quality_size_cost", MODELS, pareto_figure(results.table, _styles(results), results.floor),
-            "Each point is a model. A filled one is beaten by no other in quality, size and time together; the line is "
-            "the best quality to be had at each cost.",
-            f"Not beaten: {', '.join(front)}." if front else "",
+            "Each point is a model. A filled one is beaten by no other of its group in quality, size and time together; "
+            "a line is the best quality of a group at each cost: solid of static models, dotted of models that adapt to "
+            "what they read. The two groups do not compare. Each time was measured once: on a busy machine the same "
+            "model takes several times as long, so small differences of time mean nothing.",
+            words.said_of_costs(results),
         )  # fmt: skip
     curves = {model.name: model.curve for model in results.models}
+    kept = {model.name: model.kept for model in results.models if model.kept is not None}
     if any(curves.values()):
         yield Drawing(
-            "loss_curves", CURVES, loss_curves(curves),
+            "loss_curves", CURVES, loss_curves(curves, kept),
             "Marked lines: validation perplexity; pale lines: training; dashed and level: models that are not trained "
-            "step by step. Compare within one vocabulary.",
+            "step by step. Compare within one vocabulary."
+            + " While a network is trained, a part of the validation reviews is measured; ring and legend: the weights "
+            "that were kept, on all of them." * bool(kept),
             words.said_of_curves(results),
         )  # fmt: skip
 
@@ -163,7 +169,8 @@ def _of_tokens(results: RunResults) -> Iterator[Drawing]:
             "reliability", CALIBRATION,
             reliability_figure(reliability, {model.name: model.observed for model in models}, styles),
             "Tokens are put into bins by the probability of the likeliest next one; larger points hold more tokens. "
-            "Below the dashed line: surer than right.",
+            "Below the dashed line: surer than right. ECE: expected calibration error, the mean distance of the tokens' "
+            "points from that line. T: the temperature that would fit the validation reviews best.",
             words.said_of_calibration(models),
         )  # fmt: skip
     if tokens:

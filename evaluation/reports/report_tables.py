@@ -15,22 +15,24 @@ from evaluation.reports.run_results import RunResults
 from models.adaptation import STATIC
 
 Row = dict[str, Any]
+VERSUS = "vs baseline"
 ABOUT_MODELS = (
     "On the test reviews, best first; every token and the end of each review scored once. In brackets: {confidence} "
-    "bootstrap intervals. Bits per byte are open here (unknown words spelt out, folded case and spaces paid for) and "
-    "compare all models, perplexities only models of one vocabulary."
+    "bootstrap intervals. Open bits per byte (unknown words spelt out, folded case and spaces paid for) compare all "
+    "models, perplexities only models of one vocabulary; vs baseline: their change, negative is better; oov: unknown "
+    "words, and their share of the tokens."
 )
 MODEL_COLUMNS: Mapping[str, Callable[[Row], str]] = {
-    "bits per byte": lambda row: with_interval(row, BITS, below=True),
-    "above the floor": lambda row: with_interval(row, "gap", 3, below=True),
-    "gain": lambda row: "–" if row.get("baseline") == row["model"] else _share_with_interval(row, "gain"),
+    "open bits/byte": lambda row: with_interval(row, BITS, below=True),
+    "over the floor": lambda row: with_interval(row, "gap", 3, below=True),
+    VERSUS: lambda row: "–" if row.get("baseline") == row["model"] else _change_with_interval(row),
     "perplexity": lambda row: with_interval(row, "perplexity", below=True),
     "per word": lambda row: with_interval(row, "word_perplexity", below=True),
-    "unknown": lambda row: _share(row.get("oov_share")),
+    "oov": lambda row: "–" if row.get("oov") is None else f"{row['oov']:,}\n({_share(row.get('oov_share'))})",
     "hit@1": lambda row: _share(row.get("hit@1")),
     "impossible": lambda row: f"{row['impossible']:,} reviews" if row.get("impossible") else "–",
 }
-RESULT_COLUMNS = ("bits per byte", "gain", "perplexity", "hit@1")
+RESULT_COLUMNS = ("open bits/byte", VERSUS, "perplexity", "hit@1")
 NEAR = 0.1
 """Share of its limit by which a rule passes narrowly."""
 COST_COLUMNS: Mapping[str, Callable[[Row], str]] = {
@@ -38,11 +40,11 @@ COST_COLUMNS: Mapping[str, Callable[[Row], str]] = {
     "MB": lambda row: amount(row.get("megabytes"), 3),
     "fitted in s": lambda row: amount(row.get("fit_seconds"), 3),
     "trained tokens/s": lambda row: amount(row.get("trained_tokens_per_second"), 3),
-    "update in ms, half within": lambda row: _milliseconds(row.get("step_seconds_p50")),
-    "99 % within": lambda row: _milliseconds(row.get("step_seconds_p99")),
+    "median update, ms": lambda row: _milliseconds(row.get("step_seconds_p50")),
+    "99 % of updates within, ms": lambda row: _milliseconds(row.get("step_seconds_p99")),
     "peak MB": lambda row: amount(row.get("peak_memory_megabytes"), 3),
     "peak GPU MB": lambda row: amount(row.get("peak_gpu_memory_megabytes"), 3),
-    "of the product peak": lambda row: _share(row.get("product_peak_share")),
+    "of peak speed": lambda row: _share(row.get("product_peak_share")),
     "scored tokens/s": lambda row: amount(row.get("tokens_per_second"), 3),
 }
 """Columns of `models` and `costs`, in this order; a column without a figure for any model is left out."""
@@ -53,7 +55,7 @@ AUDITED = {
     "distinct_3": "distinct runs of 3 words",
     "repetition": "repetition",
     "self_bleu": "likeness of samples to each other (self-BLEU)",
-    "length_ks": "lengths against real ones (KS)",
+    "length_ks": "distance of lengths from real ones (Kolmogorov–Smirnov, 0 to 1)",
     "star_agreement": "stars told from the text agree",
     "private_patterns": "personal data (patterns)",
     "mean_words": "words of a text on average",
@@ -64,6 +66,14 @@ AUDITED = {
     "exposure_once": "mean exposure of canaries planted once in bits",
     "copied_passages": "passages found in training",
 }
+
+
+BETTER = {
+    **dict.fromkeys(("distinct_1", "distinct_2", "distinct_3", "repetition", "self_bleu", "mean_words", "self_overlap",
+                     "longest_copied"), "as real reviews"),
+    "star_agreement": "higher",
+}
+"""Which values of a figure in the audit are good; of all others, lower ones are."""
 
 
 def models(results: RunResults, adapting: bool | None = None) -> list[Row]:
@@ -82,8 +92,8 @@ def models(results: RunResults, adapting: bool | None = None) -> list[Row]:
 def about_adapting(results: RunResults) -> str:
     """Return the text above the table of the adaptive models."""
     base = next((row["baseline"] for row in results.table.to_dicts() if _adapts(row) and row.get("baseline")), "")
-    gains = f"gains are over {base}, which adapts too" if base else (
-        "there is no gain, since no variant of the baseline that adapts is in this run"
+    gains = f"their baseline is {base}, which adapts too" if base else (
+        "they have no baseline, since no variant of it that adapts is in this run"
     )  # fmt: skip
     return (
         "These models learn from the very review that they are measured on, each time from the fresh state: their "
@@ -131,7 +141,7 @@ def about_result(results: RunResults) -> str:
     """Return the caption of `result`."""
     rows = results.table.to_dicts()
     bases = ", ".join(dict.fromkeys(base for row in rows if (base := row.get("baseline") or results.baseline)))
-    against = f"; gain: bits saved over {bases}" if bases else ""
+    against = f"; {VERSUS}: change of open bits/byte against {bases}, negative is better" if bases else ""
     both = len({_adapts(row) for row in rows}) > 1
     apart = "; models that adapt to what they read compare among themselves only" if both else ""
     several = len({row["vocabulary"] for row in rows}) > 1
@@ -189,7 +199,8 @@ def audit(results: RunResults) -> list[Row]:
             (model.audit[f"real_{name}"] for model in audited if model.audit.get(f"real_{name}") is not None), None
         )
         cells = {model: Amount(_figure(name, value)) for model, value in values.items()}
-        rows.append({"figure": words, "real reviews": Amount(_figure(name, real)), **cells})
+        good = "as real reviews" if name in copied else BETTER.get(name, "lower")
+        rows.append({"figure": words, "better": good, "real reviews": Amount(_figure(name, real)), **cells})
     return rows
 
 
@@ -220,11 +231,15 @@ def policies(results: RunResults) -> list[Row]:
     return rows
 
 
-def _share_with_interval(row: Row, column: str) -> str:
-    """Return a share with its interval below it, if the row has one."""
-    low, high = row.get(f"{column}_lo"), row.get(f"{column}_hi")
-    span = "" if low is None or high is None else f"\n({_share(low)} to {_share(high)})"
-    return _share(row.get(column)) + span
+def _change_with_interval(row: Row) -> str:
+    """Return the gain as a change of bits, as the terminal has it: negative is better; its interval is below it."""
+    low, high = row.get("gain_lo"), row.get("gain_hi")
+    span = "" if low is None or high is None else f"\n({_change(high)} to {_change(low)})"
+    return _change(row.get("gain")) + span
+
+
+def _change(gain: float | None) -> str:
+    return "–" if gain is None or math.isnan(gain) else f"{-gain:+.2%}"
 
 
 def _share(value: float | None) -> str:

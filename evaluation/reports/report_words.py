@@ -8,10 +8,12 @@ from typing import Any
 
 import polars as pl
 
-from evaluation.plots.slices import OF_TOKENS, slice_name
+from evaluation.plots.cost import on_front
+from evaluation.plots.slices import OF_TOKENS
 from evaluation.reports.run_results import ModelResults, RunResults
 from evaluation.scoring.metrics import LN2
 from evaluation.statistics.comparison import baseline_of
+from evaluation.statistics.slice_names import slice_name
 from evaluation.statistics.slice_table import worst_slices
 from models.adaptation import STATIC
 
@@ -73,23 +75,38 @@ def _compared(results: RunResults, row: Mapping[str, Any]) -> str:
 
 
 def said_of_curves(results: RunResults) -> str:
-    """Return where each vocabulary's lowest validation perplexity was reached."""
-    best: dict[str, tuple[float, str, float]] = {}
+    """Return the lowest validation perplexity of each group of models that compare: one vocabulary, adaptive or not."""
+    best: dict[tuple[bool, str], tuple[float, str, float]] = {}
     for model in results.models:
         before = sum(_tokens_read(results, part) for part in model.parts)
-        points = [
-            (line["validation/perplexity"], model.name, line["step"] + before)
-            for line in model.curve
-            if math.isfinite(line.get("validation/perplexity", math.nan))
-        ]
+        seen = "validation/perplexity"
+        measured = [(line["step"], line[seen]) for line in model.curve if seen in line]
+        known = measured if model.kept is None else [model.kept]  # on all validation reviews, not on a part
+        points = [(value, model.name, step + before) for step, value in known if math.isfinite(value)]
         if points:
-            best[model.vocabulary] = min([*points, *([best[model.vocabulary]] if model.vocabulary in best else [])])
-    said = [
-        f"{name} with {amount(value)} after {step:,.0f} tokens{_of_parts(results, name)}"
-        for value, name, step in best.values()
-    ]
-    each = " (one for each vocabulary)" if len(said) > 1 else ""
-    return f"Lowest validation perplexity{each}: {'; '.join(said)}." if said else ""
+            group = model.adaptation != STATIC, model.vocabulary
+            best[group] = min([*points, *([best[group]] if group in best else [])])
+    sentences = []
+    for adapting, of in ((False, ""), (True, " of the models that adapt to what they read")):
+        said = [
+            f"{name} with {amount(value)} after {step:,.0f} tokens{_of_parts(results, name)}"
+            for (adapts, _), (value, name, step) in best.items() if adapts == adapting
+        ]  # fmt: skip
+        each = " (one for each vocabulary)" if len(said) > 1 else ""
+        sentences += [f"Lowest validation perplexity{of}{each}: {'; '.join(said)}."] if said else []
+    return " ".join(sentences)
+
+
+def said_of_costs(results: RunResults) -> str:
+    """Return the models that none of their group beats in quality and costs together."""
+    front = on_front(results.table)
+    ways = dict(results.table.select("model", "adaptation").iter_rows())
+    static = [name for name in front if ways[name] == STATIC]
+    adaptive = [name for name in front if ways[name] != STATIC]
+    return " ".join([
+        *([f"Not beaten{' among static models' if adaptive else ''}: {', '.join(static)}."] if static else []),
+        *([f"Not beaten among models that adapt: {', '.join(adaptive)}."] if adaptive else []),
+    ])  # fmt: skip
 
 
 def _tokens_read(results: RunResults, name: str) -> float:
@@ -150,7 +167,9 @@ def said_of_worst(results: RunResults) -> str:
     said = f"Worst: {slice_name(row)}, {far}."
     lost = [slice_name(row) for row in own.filter(pl.col("surely_worse")).to_dicts()]
     where = f"in {'; '.join(lost)}" if lost else "in no slice"
-    against = f" Of {len(own)} slices it is surely worse than {base} {where}."
+    of_tokens = own["dimension"].is_in(OF_TOKENS).sum()
+    kinds = f"{len(own) - of_tokens} slices of reviews" + (f" and {of_tokens} of tokens" if of_tokens else "")
+    against = f" Of {kinds} it is surely worse than {base} {where}."
     return said + (against if base not in ("", results.winner) else "")
 
 
@@ -158,6 +177,12 @@ def beside_all(excess: float) -> str:
     """Return how far a slice is from the model's figure of all reviews: "9% above all reviews"."""
     share = f"{abs(excess):.0%}"
     return "as all reviews" if share == "0%" else f"{share} {'above' if excess > 0 else 'below'} all reviews"
+
+
+def said_of_sample(results: RunResults) -> str:
+    """Return of how many of the test reviews single tokens were observed: "40 of the 680 test reviews"; "" if unknown."""
+    drawn = max((int(model.observed.get("reviews", 0)) for model in results.models), default=0)
+    return f"{drawn:,} of the {results.table['reviews'].max():,} test reviews" if drawn else ""
 
 
 def said_of_ranks(models: Sequence[ModelResults], winner: str) -> str:

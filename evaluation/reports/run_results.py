@@ -28,7 +28,9 @@ class ModelResults:
         unit: Unit of its vocabulary.
         vocabulary: Digest of its vocabulary.
         adaptation: "static", or how it adapts to the text it reads.
-        curve: Lines of its journal (`evaluation.plots.curves.journal_lines`).
+        curve: Lines of its journal (`evaluation.plots.curves.journal_lines`). Networks measure a part of the validation
+            reviews there.
+        kept: Of a network: tokens seen by the weights that were kept, and their perplexity on all validation reviews.
         samples: Reviews that it wrote: stars, number, text.
         tokens: Token by token, of a sample of the test reviews: review_id, position, id, token, nats, rank, entropy,
             training_count, after_oov.
@@ -57,6 +59,7 @@ class ModelResults:
     audit: Mapping[str, Any] = field(default_factory=dict)
     novelty: pl.DataFrame | None = None
     exposure: pl.DataFrame | None = None
+    kept: tuple[float, float] | None = None
     parts: Sequence[str] = ()
     policies: Mapping[str, str] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from core.config.sections.promotion import OWN_MODEL
+from evaluation.statistics.slice_names import slice_name
 from reviewlm import terminal
 from reviewlm.shown.layout import cell, for_stdout
 
@@ -49,11 +50,12 @@ def _show_compared(models: Sequence[Mapping[str, Any]], baseline: str, floor: An
     if not models:
         return
     base = models[0].get("baseline", baseline)
-    rows = [_row_of_model(model, base, floor) for model in models]
+    compared = any(model["name"] != base for model in models)  # the baseline alone has nothing to be compared with
+    rows = [_row_of_model(model, base, floor, compared) for model in models]
     several = len({model["unit"] for model in models}) > 1
     terminal.show_rows(rows, title, [name for name in SPARE if not (several and name == "unit")])
     if any("±" in str(value) for row in rows for value in row.values()):
-        change = f"; vs {base}: change of open bits/byte" if base else ""
+        change = f"; vs {base}: change of open bits/byte, negative is better" if base and compared else ""
         luck = ", ≈ if it may be chance" if any("≈" in str(value) for row in rows for value in row.values()) else ""
         terminal.say(f"±: half of the confidence interval over reviews{change}{luck}")
     if baseline and not base:
@@ -69,7 +71,7 @@ def _bits(model: Mapping[str, Any]) -> float:
     return _or_infinite(model["test"]["open_bits_per_byte"])
 
 
-def _row_of_model(model: Mapping[str, Any], baseline: str, floor: Any) -> dict[str, Any]:
+def _row_of_model(model: Mapping[str, Any], baseline: str, floor: Any, compared: bool) -> dict[str, Any]:
     test = model["test"]
     row = {
         "model": model["name"], "unit": model["unit"], "perplexity": test["perplexity"],
@@ -77,7 +79,7 @@ def _row_of_model(model: Mapping[str, Any], baseline: str, floor: Any) -> dict[s
     }
     if floor:
         row["over the floor"] = with_interval(test, "gap")
-    if baseline:
+    if baseline and compared:
         row[f"vs {baseline}"] = _change(test)
     return {**row, "hit@1": test.get("hit@1"), "oov": test.get("oov")}
 
@@ -104,12 +106,14 @@ def _say_worst_slices(name: str, slices: Mapping[str, Any], baseline: str) -> No
     hard = [row for row in own if row["relative_to"] == "whole"][:3]
     if hard:
         far = ["infinite" if row["excess"] is None else f"{row['excess']:+.1%}" for row in hard]
-        said = ", ".join(f"{row['dimension']} {row['slice']} {how}" for row, how in zip(hard, far, strict=True))
-        terminal.say(f"Hardest for {name} of {hard[0]['looked_at']} slices, relative to all reviews: {said}.")
+        said = ", ".join(f"{slice_name(row)} {how}" for row, how in zip(hard, far, strict=True))
+        looked_at = f"{hard[0]['looked_at']} slices of reviews"
+        terminal.say(f"Hardest for {name} of {looked_at}, relative to all reviews: {said}.")
     worse = [row for row in own if row["relative_to"] == "baseline" and row["surely_worse"]]
     if worse:
-        said = ", ".join(f"{row['dimension']} {row['slice']} ({-row['gain']:+.1%})" for row in worse)
-        terminal.say(f"Surely worse than {baseline} in {said}; {worse[0]['looked_at']} slices were compared.")
+        said = ", ".join(f"{slice_name(row)} ({-row['gain']:+.1%})" for row in worse)
+        compared = f"{worse[0]['looked_at']} slices were compared, those of tokens included"
+        terminal.say(f"Surely worse than {baseline} in {said}; {compared}.")
 
 
 def _or_infinite(value: float | None) -> float:

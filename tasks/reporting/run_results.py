@@ -94,10 +94,17 @@ def _model(model: Measured) -> ModelResults:
         reliability=_table(observed, RELIABILITY_FILE), context=_table(observed, CONTEXT_FILE),
         observed=observed.facts, audit=audited.facts, novelty=_table(audited, NOVELTY_FILE),
         exposure=_table(audited, EXPOSURE_FILE), parts=parts_of(model.fitted.spec),
-        policies=figures["policies"],
+        policies=figures["policies"], kept=_kept(model),
         digests={"fit": model.fitted.artifact.digest, "bundle": bundle_digest(model.fitted.bundle),
                  "scores": model.test.digest},
     )  # fmt: skip
+
+
+def _kept(model: Measured) -> tuple[float, float] | None:
+    """Return tokens seen by a network's final weights and their perplexity on all validation reviews, if known."""
+    summary = model.fitted.artifact.facts.get("summary", {})
+    found = summary.get("best_tokens"), summary.get("validation_perplexity")
+    return None if None in found else (float(found[0]), float(found[1]))
 
 
 def _table(artifact: Artifact, file: str) -> pl.DataFrame:

@@ -99,7 +99,7 @@ def made_model(name: str, random: np.random.Generator) -> ModelResults:
         }),
         context=pl.DataFrame({"kept": kept, "nats_per_token": nats, "rise": 0.0, "error": 0.02, "reviews": 60,
                               "tokens": 4_000}),
-        observed={"ece": 0.03 * level, "temperature": 1 + 0.05 * level, "effective_context": 16,
+        observed={"reviews": 4, "ece": 0.03 * level, "temperature": 1 + 0.05 * level, "effective_context": 16,
                   "hit@1": 0.4 / level},
         audit={"copied_4": 0.6, "copied_8": 0.12 * level, "real_copied_4": 0.55, "real_copied_8": 0.09,
                "longest_copied": 14, "distinct_1": 0.2, "real_distinct_1": 0.22, "self_bleu": 0.4,

@@ -73,6 +73,14 @@ def test_curves_have_a_log_scale_and_their_best_value():
     assert "tokens" in axes.get_xlabel()
 
 
+def test_the_kept_weights_are_ringed_with_the_figure_that_the_terminal_shows():
+    history = [{"step": step, "validation/perplexity": value} for step, value in ((4, 6.4), (8, 3.732))]
+    (axes,) = figures.loss_curves({"lstm": history}, {"lstm": (8, 3.703)}).axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["lstm: 3.703"]
+    (ring,) = [line for line in axes.lines if line.get_markersize() == 11]
+    assert (list(ring.get_xdata()), list(ring.get_ydata())) == ([8], [3.703])
+
+
 def test_a_model_of_which_no_point_is_finite_is_named_even_alone():
     (axes,) = figures.loss_curves({"mle": [{"step": 4, "validation/perplexity": float("inf")}]}).axes
     assert texts_of(axes) == ["mle: infinite"]

@@ -138,6 +138,23 @@ def test_each_figure_that_is_wanted_is_there(pictures):
     assert all(picture.reading and picture.finding for picture in pictures if picture.section)
 
 
+def test_figures_of_single_tokens_say_of_how_many_reviews_they_are(read):
+    assert " ".join(read.text).count("observed in 4 of the 680 test reviews") == 2
+
+
+def test_abbreviations_of_the_page_are_explained_on_it(read):
+    said = " ".join(read.text)
+    for explained in ("ECE: expected calibration error", "T: the temperature", "Of peak speed:", "Update:", "Better:"):
+        assert explained in said
+
+
+def test_titles_stand_above_the_drawings_which_have_none(html, pictures):
+    drawn = next(picture for picture in pictures if picture.name == "perplexity_by_model").picture
+    assert drawn.title.startswith("Test set of 680 reviews")
+    assert "Test set of 680 reviews" not in drawn.svg
+    assert '<p class="title">Test set of 680 reviews' in html
+
+
 def test_a_warning_of_the_gate_stands_in_the_page_as_text():
     decision = replace(made_decision(), warnings=("on <b>1</b> test review it needs twice the bits",))
     read = Reader(report(made_results(decision=decision), []))
@@ -265,15 +282,30 @@ def test_a_worst_slice_that_is_infinite_is_said_to_be(results):
     assert "| infinite |" in model_card(changed, "reviewlm")
 
 
+def test_adaptive_models_are_named_apart_where_the_best_of_cost_and_of_training_are_named(results):
+    costs, curves = report_words.said_of_costs(results), report_words.said_of_curves(results)
+    static, adaptive = costs.split("Not beaten among models that adapt: ")
+    assert (static.startswith("Not beaten among static models: "), adaptive) == (True, "lstm+cache.")
+    assert "lstm+cache" not in static
+    static, adaptive = curves.split("Lowest validation perplexity of the models that adapt to what they read: ")
+    assert "lstm+cache" not in static
+    assert adaptive.startswith("lstm+cache with")
+
+
+def test_the_lowest_perplexity_is_that_of_kept_weights_on_all_validation_reviews(results):
+    models = [replace(model, kept=(9.0, 1.5)) if model.name == "gru" else model for model in results.models]
+    assert "gru with 1.500 after 9 tokens" in report_words.said_of_curves(replace(results, models=models))
+
+
 # ---- tables
 
 
 def test_figures_stand_above_their_intervals(results):
     row = next(row for row in report_tables.models(results) if row["model"].startswith("lstm+cache"))
     assert row["model"] == "lstm+cache (word), continuous cache"
-    assert row["bits per byte"] == "0.8000\n(0.7880 to 0.8128)"
+    assert row["open bits/byte"] == "0.8000\n(0.7880 to 0.8128)"
     assert row["hit@1"] == "50.00%"
-    assert row["gain"] == "20.00%", "without an interval there is none to show"
+    assert row["vs baseline"] == "-20.00%", "without an interval there is none to show"
     assert "impossible" not in row
 
 
@@ -283,8 +315,9 @@ def test_a_gain_stands_above_its_interval_and_one_that_is_none_has_none(results)
     none = pl.when(pl.col("model") != "kn5")
     known = known.with_columns(none.then(pl.col(name)).alias(name) for name in ("gain", "gain_lo", "gain_hi"))
     rows = {row["model"]: row for row in report_tables.models(replace(results, table=known))}
-    assert rows["lstm+cache (word), continuous cache"]["gain"] == "20.00%\n(18.90% to 21.20%)"
-    assert rows["kn5 (word)"]["gain"] == "–"
+    assert rows["lstm+cache (word), continuous cache"]["vs baseline"] == "-20.00%\n(-21.20% to -18.90%)"
+    assert rows["kn5 (word)"]["vs baseline"] == "–"
+    assert rows["kn5 (word)"]["oov"] == "400\n(0.69%)"
 
 
 def test_rules_that_failed_come_first():
@@ -296,7 +329,9 @@ def test_the_audit_stands_beside_real_reviews(results):
     rows = {row["figure"]: row for row in report_tables.audit(results)}
     assert rows["8-grams found in training"]["real reviews"] == "9.0%"
     assert rows["8-grams found in training"]["lstm"] == "9.8%"
-    assert list(rows["distinct words"])[:3] == ["figure", "real reviews", "lstm+cache"]
+    assert list(rows["distinct words"])[:4] == ["figure", "better", "real reviews", "lstm+cache"]
+    assert rows["8-grams found in training"]["better"] == "as real reviews"
+    assert rows["highest exposure of a canary in bits"]["better"] == "lower"
     assert "stars told from the text agree" not in rows  # no model has the figure
 
 

@@ -138,6 +138,14 @@ def test_slices_in_no_order_are_not_joined_by_a_line():
         assert figure.axes[0].containers[0].lines[0].get_linestyle() == style
 
 
+def test_lines_of_models_with_equal_figures_lie_nearly_on_each_other():
+    units = dict.fromkeys(LEVELS, "word")
+    for dimension, widest in (("position", 0.12), ("category", 0.6)):
+        (axes,) = slice_figures.slice_figure(RUN.slices, dimension, units, STYLES).axes
+        first, last = (curve_of(axes, name)[0] for name in (legend_of(axes)[0], legend_of(axes)[-1]))
+        assert 0 < last[0] - first[0] <= widest
+
+
 def test_many_slices_have_bands_instead_of_whiskers_and_fewer_labels():
     figure = slice_figures.slice_figure(RUN.slices, "month", {"kn5": "word"}, STYLES)
     (axes,) = figure.axes
@@ -163,7 +171,8 @@ def test_the_worst_slices_stand_on_top_and_those_surely_lost_are_marked():
     _, labels = gains.get_legend_handles_labels()
     assert labels == ["surely worse than the baseline"]
     xs, _ = curve_of(gains, "surely worse than the baseline")
-    assert sorted(xs)[0] == own["gain"].min()
+    assert sorted(xs)[-1] == -own["gain"].min()
+    assert "negative is better" in gains.get_xlabel()
 
 
 def test_a_slice_that_is_infinite_stands_on_top_and_has_a_word_for_its_point():
@@ -262,8 +271,20 @@ def test_the_front_is_filled_and_models_far_above_stand_at_the_edge():
     assert list(drawn["awful"].get_ydata()) == [pytest.approx(cost_figures.FARTHEST * 0.8)]
     assert [text.get_text() for text in size.texts] == ["↑ 9.00"]
     assert "floor 0.721" in labels
-    (steps,) = [line for line in time.lines if line.get_drawstyle() == "steps-post"]
+    steps, _ = [line for line in time.lines if line.get_drawstyle() == "steps-post"]
     assert list(steps.get_ydata()) == [1.0, 0.8]
+
+
+def test_static_and_adaptive_models_have_a_front_each():
+    table = pl.DataFrame({
+        "model": ["lstm", "lstm+cache"], "adaptation": ["static", "continuous cache"],
+        "open_bits_per_byte": [0.8, 0.7], "megabytes": [5.0, 4.0], "score_seconds": [2.0, 1.0],
+    })  # fmt: skip
+    assert cost_figures.on_front(table) == ["lstm", "lstm+cache"]
+    size, _ = cost_figures.pareto_figure(table, styles_of(["lstm", "lstm+cache"])).axes
+    fronts = {line.get_linestyle(): list(line.get_ydata()) for line in size.lines if line.get_drawstyle() != "default"}
+    assert fronts == {"-": [0.8], ":": [0.7]}
+    assert legend_of(size) == ["lstm", "lstm+cache, adapts"]
 
 
 def test_a_cost_that_nobody_measured_has_no_panel():

@@ -84,6 +84,13 @@ def test_a_bar_tells_the_value_at_its_end():
     assert any(one.startswith("lstm (word)\nbits per byte of text: 0.82") for one in said)
 
 
+def test_hatched_bars_of_adaptive_models_follow_the_page_like_all_others():
+    text = svg_of(perplexity_bars(made_table(), None, "", STYLES), "bars", STYLES, "bars")
+    assert "<pattern" in text
+    assert not re.search(r"#[0-9a-f]{6}", text)
+    assert text.count(f"fill: var(--m{NAMES.index('lstm+cache')})") > 1
+
+
 def test_a_long_curve_is_drawn_without_a_circle_for_each_point():
     figure, axes = canvas(4, 3)
     axes.plot(range(MOST_POINTS + 1), range(MOST_POINTS + 1), **STYLES["kn5"], label="kn5")

@@ -136,6 +136,20 @@ def test_the_table_of_models_fits_common_terminals_and_says_what_it_leaves_out(
     assert (f"Left out of lines with {number} columns: {left_out}." in shown) == bool(left_out)
 
 
+def test_worst_slices_have_the_names_of_the_report_and_a_lone_baseline_is_compared_with_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    test = {"perplexity": 5.0, "word_perplexity": 9.0, "open_bits_per_byte": 0.6, "open_bits_per_byte_lo": 0.5,
+            "open_bits_per_byte_hi": 0.7, "gain": 0.0}  # fmt: skip
+    worst = {"model": "kn5", "relative_to": "whole", "dimension": "month", "slice": "2020", "excess": 0.094,
+             "looked_at": 18}  # fmt: skip
+    models = [{"name": "kn5", "unit": "word", "test": test}]
+    results.show_models({"models": models, "baseline": "kn5", "slices": {"worst": [worst]}})
+    shown = capsys.readouterr().out
+    assert "Hardest for kn5 of 18 slices of reviews, relative to all reviews: year 2020 +9.4%." in shown
+    assert "vs kn5" not in shown
+
+
 def test_two_wide_columns_share_the_room_so_that_neither_becomes_a_column_of_single_words() -> None:
     rows = [{"purpose": "word " * 40, "models": "lstm, " * 12}]
     table = fitted(rows, (), 80)
