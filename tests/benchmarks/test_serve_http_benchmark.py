@@ -1,4 +1,4 @@
-"""The benchmark over HTTP: its client reads whole and chunked answers, and its model writes texts of the asked length."""
+"""The benchmark over HTTP: its client reads whole and chunked answers; its model writes texts of the asked length."""
 
 from __future__ import annotations
 
