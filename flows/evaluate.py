@@ -17,7 +17,8 @@ def evaluate(config: RunConfig, prepared: Prepared, fitted: list[Fitted], parent
     """Return the measured models in the order of *fitted*, with comparison table, grammar floor and samples."""
     # On a GPU, measure one model at a time: a second one would need memory of its own.
     workers = 1 if device_of(config) == "cuda" else config.execution.workers
-    with step("evaluate", f"score, sample and audit {len(fitted)} models, then compare them"):
+    several = f"score, sample and audit {len(fitted)} models, then compare them"
+    with step("evaluate", several if len(fitted) > 1 else "score, sample and audit the model"):
         return on_workers(measure_models, workers)(config, prepared, fitted, parent_run_id)
 
 

@@ -45,7 +45,8 @@ def train(config: RunConfig, prepared: Prepared, parent_run_id: str) -> list[Fit
 
     The floor of the evaluation is estimated meanwhile: it is Python code of seconds, and this process only waits.
     """
-    with step("train", f"fit {len(config.models)} models, at most {config.execution.workers} at a time"):
+    count, most = len(config.models), config.execution.workers
+    with step("train", f"fit {count} models, at most {most} at a time" if count > 1 else "fit the model"):
         log_inputs(config, prepared, parent_run_id)
         with ThreadPoolExecutor(1, thread_name_prefix="floor") as beside:
             floor = beside.submit(copy_context().run, estimate_floor, config, prepared)

@@ -47,16 +47,17 @@ def require_device(config: RunConfig, checked: Callable[[Callable[[], None]], No
 
 
 def require_input(config: RunConfig) -> None:
-    """Refuse input files that do not exist.
+    """Refuse input files that do not exist, or whose first records show that they cannot be used.
 
     Raises:
-        Unreadable: A path does not exist, or a pattern matches nothing.
-        EmptyInput: A folder holds no reviews.
+        Unreadable: A path does not exist, a pattern matches nothing, or a file is in no known format.
+        EmptyInput: A folder holds no reviews, or the files hold no usable record.
+        MissingColumn: A file has no text.
     """
     if config.source.input:
-        from corpus.reading.sources import source_names
+        from corpus.ingestion.first_look import require_usable
 
-        source_names(config.source.input)
+        require_usable(config.source.input, config.source)
     if config.source.business:
         require_file(Path(config.source.business), "source.business")
 

@@ -119,9 +119,8 @@ def tidy(config: RunConfig) -> None:
     from core.store import Store
 
     if gone := Store(config.home / "store").tidy():
-        logging.getLogger(__name__).info(
-            "removing %d unfinished results of killed runs, which cannot be resumed", len(gone)
-        )
+        what = "an unfinished result" if len(gone) == 1 else f"{len(gone)} unfinished results"
+        logging.getLogger(__name__).info("removing %s of interrupted runs; such stages start again", what)
     if any((config.home / "running").glob("*")):
         from tracking.runs.abandoned import end_left_runs  # imports MLflow only if there is a run to end
 

@@ -185,19 +185,42 @@ def _require_rows(sources: Sequence[Listed], used: Sequence[SourceReading]) -> N
     """Raise EmptyInput if no record is good."""
     if any(reading.facts["rows"] for reading in used):
         return
-    names = ", ".join(source.name for source in sources)
     records = sum(reading.facts["records"] for reading in used)
     if not records:
-        raise EmptyInput("The input holds no records", where=names, remedy="check that these are the files you mean")
+        raise no_records([source.name for source in sources])
     reasons: Counter[str] = Counter()
     for reading in used:
         reasons.update(reading.facts["reasons"])
-    common, count = max(sorted(reasons.items()), key=lambda item: item[1])
+    common, count = _most_common(reasons)
     reading = next(reading for reading in used if common in reading.facts["reasons"])
     bad = pl.scan_parquet(reading.quarantine).filter(pl.col("reason") == common).head(1).collect()
-    example = bad.row(0, named=True)
-    raise EmptyInput(
-        f"None of the {records} records can be used", where=f"{example['source']}, line {example['line']}",
-        value=example["raw"][:200], cause=f"{count} of them: {common} ({example['detail']})",
-        remedy=f"correct the input; all records with their reasons are in {reading.quarantine}",
+    remedy = f"correct the input; all records with their reasons are in {reading.quarantine}"
+    raise none_usable(records, {common: count}, bad, remedy)
+
+
+def no_records(names: Sequence[str]) -> EmptyInput:
+    """Return the error for files that are all empty."""
+    return EmptyInput(
+        "The input holds no records", where=", ".join(names), remedy="check that these are the files you mean"
     )
+
+
+def none_usable(records: int, reasons: Mapping[str, int], bad: pl.DataFrame, remedy: str) -> EmptyInput:
+    """Return the error for files whose records are all bad.
+
+    Args:
+        records: Number of records.
+        reasons: How many records have each reason.
+        bad: Bad records with the columns `QUARANTINE`, also one with the most common reason.
+        remedy: What to do.
+    """
+    common, count = _most_common(reasons)
+    example = bad.filter(pl.col("reason") == common).row(0, named=True)
+    return EmptyInput(
+        f"None of the {records} records can be used", where=f"{example['source']}, line {example['line']}",
+        value=example["raw"][:200], cause=f"{count} of them: {common} ({example['detail']})", remedy=remedy,
+    )
+
+
+def _most_common(reasons: Mapping[str, int]) -> tuple[str, int]:
+    return max(sorted(reasons.items()), key=lambda item: item[1])

@@ -73,7 +73,8 @@ def judged_reviews(reviews: pl.DataFrame) -> pl.DataFrame | None:
         missed += logp is None
         # Stop early: real reviews are recognised after a few of them.
         if missed > (1 - MIN_EXPLAINED) * len(reviews):
-            log.info("no floor: the grammar explains %d of the first %d reviews", len(nats) - missed, len(nats))
+            log.debug("no floor: the grammar of the demo did not write these reviews (%d of the first %d)", missed,
+                      len(nats))  # fmt: skip
             return None
     log.debug("floor: the grammar explains %d of %d reviews", len(nats) - missed, len(nats))
     judged = reviews.select("review_id", "bytes", nats=pl.Series(nats, dtype=pl.Float64)).cast(JUDGED)

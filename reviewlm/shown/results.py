@@ -103,11 +103,13 @@ def _change(test: Mapping[str, Any]) -> str:
 def _say_worst_slices(name: str, slices: Mapping[str, Any], baseline: str) -> None:
     """Write the slices with the largest excess over the model's overall figure, and those worse than the baseline."""
     own = [row for row in slices["worst"] if row["model"] == name]
-    hard = [row for row in own if row["relative_to"] == "whole"][:3]
+    hard = [row for row in own if row["relative_to"] == "whole"]
+    hard = [row for row in hard if row["excess"] is None or row["excess"] > 0][:3]
     if hard:
         far = ["infinite" if row["excess"] is None else f"{row['excess']:+.1%}" for row in hard]
         said = ", ".join(f"{slice_name(row)} {how}" for row, how in zip(hard, far, strict=True))
-        looked_at = f"{hard[0]['looked_at']} slices of reviews"
+        count = hard[0]["looked_at"]
+        looked_at = f"{count} slice{'s' * (count != 1)} of reviews"
         terminal.say(f"Hardest for {name} of {looked_at}, relative to all reviews: {said}.")
     worse = [row for row in own if row["relative_to"] == "baseline" and row["surely_worse"]]
     if worse:
@@ -148,11 +150,13 @@ def _say_plan(plan: Mapping[str, Any]) -> None:
     """Write what was expected of a run with a time budget, and what it reached."""
     expected, reached = plan["expected"], plan["reached"]
     inside = "as expected" if reached["inside"] else "not as expected"
-    bits = f"{reached['bits']:.3f} open bits/byte, {inside} ({expected['low']:.3f} to {expected['high']:.3f})"
-    ends = f"{expected['perplexity_low']:.4g} to {expected['perplexity_high']:.4g}"
+    range_bits = f", {inside} ({expected['low']:.3f} to {expected['high']:.3f})"
+    range_perplexity = f" ({expected['perplexity_low']:.4g} to {expected['perplexity_high']:.4g})"
+    if expected["low"] == expected["high"]:  # only the n-gram model, whose figure was measured and not expected
+        range_bits = range_perplexity = ""
     terminal.say(
-        f"Plan: {reached['minutes']:.1f} of {plan['minutes']:g} min. On validation {bits}; perplexity "
-        f"{reached['perplexity']:.4g} per token ({ends})."
+        f"Plan: {reached['minutes']:.1f} of {plan['minutes']:g} min. On validation {reached['bits']:.3f} open "
+        f"bits/byte{range_bits}; perplexity {reached['perplexity']:.4g} per token{range_perplexity}."
     )
 
 

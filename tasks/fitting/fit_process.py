@@ -71,7 +71,7 @@ def run_job(job: FitJob, report: Callable[[dict[str, Any]], None]) -> dict[str, 
         file = Path(folder) / "job.json"
         file.write_text(replace(job, init_method=f"file://{folder}/meeting").to_json(), encoding="utf-8")
         with _started(job, file) as ranks, _watched(job, ranks):
-            failed = _listen(ranks, report)
+            failed = _listen(job.spec.name, ranks, report)
         if failed is not None:
             _raise(job, failed)
         return ranks[0].last["summary"]
@@ -150,10 +150,11 @@ def _kill(ranks: list[_Rank]) -> None:
         rank.process.kill()
 
 
-def _listen(ranks: list[_Rank], report: Callable[[dict[str, Any]], None]) -> _Rank | None:
-    """Forward progress and log messages until all ranks have ended or one has failed; return a failed rank or None.
+def _listen(name: str, ranks: list[_Rank], report: Callable[[dict[str, Any]], None]) -> _Rank | None:
+    """Forward progress until all ranks have ended or one has failed; return a failed rank or None.
 
-    A rank that only lost another rank is returned only if the other one reports no failure within `PATIENCE` seconds.
+    Log messages are passed on with the *name* of the model. A rank that only lost another rank is returned only if the
+    other one reports no failure within `PATIENCE` seconds.
     """
     news: SimpleQueue[tuple[_Rank, dict[str, Any] | None]] = SimpleQueue()
     for rank in ranks:
@@ -173,7 +174,7 @@ def _listen(ranks: list[_Rank], report: Callable[[dict[str, Any]], None]) -> _Ra
         elif "step" in entry:
             report(entry)
         else:
-            logging.getLogger(entry["logger"]).log(entry["level"], "%s", entry["log"])
+            logging.getLogger(entry["logger"]).log(entry["level"], "%s: %s", name, entry["log"])
     return bereft
 
 

@@ -48,7 +48,12 @@ class Expectation:
         return self.low <= bits <= self.high
 
     def in_words(self) -> str:
-        """Return the expectation as people read it."""
+        """Return the expectation as people read it; without an interval if the result is already measured."""
+        if self.low == self.high:
+            return (
+                f"perplexity {self.perplexity(self.bits):.3g} per token, {self.bits:.3f} open bits/byte: measured, "
+                "because the n-gram model is the only one"
+            )
         middle, low, high = (self.perplexity(bits) for bits in (self.bits, self.low, self.high))
         return (
             f"perplexity {middle:.3g} per token, {low:.3g} to {high:.3g} in {self.coverage:.0%} of runs; "

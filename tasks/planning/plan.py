@@ -49,6 +49,8 @@ WARM_UP = 0.05
 """Share of the expected updates in which the learning rate rises."""
 SLACK = 4.0
 """A training may have this many times the expected passes, for a machine that becomes less busy."""
+MOST_MORE_MINUTES = 120
+"""Where there is no network, the time for one is searched up to this many more minutes."""
 log = logging.getLogger(__name__)
 
 
@@ -80,6 +82,7 @@ class RunPlan:
         expected: Bits per byte of the validation reviews.
         tokens_per_second: Measured speed of the probe network.
         after: Seconds that are planned for all that follows the training.
+        network_minutes: Time with which there would be a network; None if there is one, or the reviews are too few.
     """
 
     minutes: float
@@ -88,6 +91,7 @@ class RunPlan:
     expected: Expectation
     tokens_per_second: float
     after: float
+    network_minutes: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON values."""
@@ -108,7 +112,9 @@ class RunPlan:
     def in_words(self) -> str:
         """Return the chosen settings as people read them."""
         if (network := self.network) is None:
-            return f"{self.minutes:g} min: a Kneser–Ney 5-gram model only; the time does not suffice for a network"
+            enough = f"; with about {self.network_minutes} minutes there would be one" if self.network_minutes else ""
+            why = "the time does not suffice" if enough else "the reviews are too few"
+            return f"{self.minutes:g} min: a Kneser–Ney 5-gram model only; {why} for a network{enough}"
         return (
             f"{self.minutes:g} min: a Kneser–Ney 5-gram model, an LSTM of {network.hidden} cells and "
             f"{network.embedding} features trained for {duration(network.seconds)} (about {network.passes:.2g} passes, "
@@ -160,6 +166,8 @@ def make_plan(config: RunConfig, request: PlanRequest, dataset: Artifact, prepar
     options = {"minutes": request.minutes, "spec": identity(_spec(config, NETWORK)), "text": _of_text(dataset)}
     built = run_stage(config, "plan", PLAN_VERSION, options, {"baseline": fitted.digest}, make)
     show_facts("plan", built.artifact, built.reused)
+    if built.reused:
+        log.info("plan: made by an earlier run for these reviews and minutes; --rebuild plan makes another one")
     return RunPlan.from_dict(built.artifact.facts)
 
 
@@ -179,16 +187,27 @@ def _choose(
             value=request.minutes, remedy=f"give at least {needed} minutes",
             cause=f"reading, an n-gram model and its evaluation alone take about {needed} minutes",
         )
-    network = choose(data, speed, left - alone)
-    for _ in range(3):  # the time after the training depends on the network, and the network on the time
-        if network is not None:
-            network = choose(data, speed, left - seconds_after(network, data, slow))
+    network = _network(data, speed, slow, left)
+    more = range(1, MOST_MORE_MINUTES) if network is None else ()
+    enough = next((minutes for minutes in more if _network(data, speed, slow, left + 60 * minutes)), None)
     settings = [*_of_text(dataset), *_of_network(network)]
     held_out = streams["validation"]
     summary = baseline.facts["summary"]
     bits = summary["validation/nats"] * summary["validation/tokens"] / held_out["bytes"] / math.log(2)
     expected = expect(network.cost if network else 0, data.train_bytes, bits, held_out["bytes"] / held_out["tokens"])
-    return RunPlan(request.minutes, tuple(settings), network, expected, speed, seconds_after(network, data, slow))
+    return RunPlan(
+        request.minutes, tuple(settings), network, expected, speed, seconds_after(network, data, slow),
+        enough and math.ceil(request.minutes) + enough,
+    )
+
+
+def _network(data: Data, speed: float, slow: float, left: float) -> ChosenNetwork | None:
+    """Return the network for the seconds left until the end of the run; None if they do not suffice for one."""
+    network = choose(data, speed, left - seconds_after(None, data, slow))
+    for _ in range(3):  # the time after the training depends on the network, and the network on the time
+        if network is not None:
+            network = choose(data, speed, left - seconds_after(network, data, slow))
+    return network
 
 
 def slowness(data: Data, tokens_per_second: float, threads: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
 
@@ -33,11 +34,15 @@ def choose_challenger(config: RunConfig, prepared: Prepared, evaluated: Evaluate
     Raises:
         TrackingUnavailable: The registry does not answer, so the champion is unknown.
     """
-    ranked = ranking(evaluated)
+    ranked, wanted = ranking(evaluated), config.promotion.adaptation
+    allowed = [model for model in ranked if not unwanted_adaptation(model.test.facts["adaptation"], wanted)]
+    names = {model.name for model in allowed}
+    if other := ", ".join(f"'{model.name}'" for model in ranked if model.name not in names):
+        log.info("not tried as challenger: %s (promotion.adaptation asks for %s models)", other, wanted)
     champion = _champion_folder(config)
-    for model in ranked:
+    for place, model in enumerate(allowed):
         if not (reason := hopeless(config, prepared, model, champion)):
-            log.info("challenger is '%s', the best on validation of %d models that can pass", model.name, len(ranked))
+            log.info("challenger is '%s', the best on validation%s", model.name, _of(allowed[place:]))
             return model
         log.info("'%s' is skipped: %s", model.name, reason)
     log.warning(
@@ -45,6 +50,10 @@ def choose_challenger(config: RunConfig, prepared: Prepared, evaluated: Evaluate
         ranked[0].name, len(ranked),
     )
     return ranked[0]
+
+
+def _of(models: Sequence[Measured]) -> str:
+    return f" of {len(models)} models" if len(models) > 1 else ""
 
 
 def ranking(evaluated: Evaluated) -> list[Measured]:

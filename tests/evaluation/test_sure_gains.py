@@ -10,6 +10,7 @@ from challengers import FIRST, assert_refused_by, evidence, judge, rule, scores
 from core.config.sections.promotion import PromotionConfig
 from core.markdown import literal
 from evaluation.gate.decision import Decision
+from evaluation.gate.rules import cautions
 from evaluation.gate.rules.case import GateCase
 from evaluation.gate.rules.slices import slice_losses
 
@@ -154,6 +155,14 @@ def test_reviews_of_one_user_that_resemble_each_other_are_warned_of_unless_they_
     drawn = alike(0.05)
     drawn["reviews"] = drawn["reviews"].with_columns(group=pl.col("user_id").rank("dense"))
     assert judge(**drawn).warnings == ()
+
+
+@pytest.mark.parametrize(("apart", "warned"), [(1.3, False), (1.6, True)])
+def test_a_resemblance_that_changes_nothing_is_not_warned_of(apart, warned, monkeypatch):
+    monkeypatch.setattr(cautions, "design_effect", lambda residual_D, groups_D: (apart, 0.01))
+    assert bool(judge(**alike(0.05)).warnings) is warned
+    monkeypatch.setattr(cautions, "_not_sure", lambda *given: ", and the gain is not sure there")
+    assert f"{apart:.2f} times as large, and the gain is not sure there" in judge(**alike(0.05)).warnings[0]
 
 
 def test_a_gain_that_is_sure_for_these_users_only_is_called_so():

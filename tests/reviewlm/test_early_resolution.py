@@ -142,6 +142,19 @@ def test_without_a_champion_a_verb_asks_for_data_instead_of_making_them_up(
 
 
 @pytest.mark.usefixtures("own_home")
+@pytest.mark.parametrize("verb", [["run"], ["run", "--minutes", "5"], ["ingest"], ["sweep", "--model", "lstm"]])
+def test_an_input_without_texts_starts_no_run(
+    verb: list[str], tmp_path: Path, flows_run: list[tuple[Any, ...]]
+) -> None:
+    file = tmp_path / "mine.csv"
+    file.write_text("id,body,score\n1,nice,5\n")
+    assert complaint(*verb, "--input", str(file)).what == "There is no field 'text'"
+    file.write_text("")
+    assert complaint(*verb, "--input", str(file)).what == "The input holds no records"
+    assert not flows_run
+
+
+@pytest.mark.usefixtures("own_home")
 @pytest.mark.parametrize("verb", ["drift", "rescore"])
 def test_without_a_champion_new_reviews_are_compared_with_nothing(verb: str, flows_run: list[tuple[Any, ...]]) -> None:
     for given in (["--input", __file__], ["--preset", "demo"]):

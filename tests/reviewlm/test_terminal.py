@@ -73,6 +73,26 @@ def test_a_first_version_that_was_refused_comes_with_the_commands_that_use_it(
     assert capsys.readouterr().out.splitlines()[-1] == "Champion: version 1. MLflow run: r"
 
 
+def test_what_was_measured_and_not_expected_has_no_interval(capsys: pytest.CaptureFixture[str]) -> None:
+    reached = {"minutes": 2.0, "bits": 1.868, "perplexity": 38.0, "inside": True}
+    expected = {"low": 1.868, "high": 1.868, "perplexity_low": 38.0, "perplexity_high": 38.0}
+    results.show_run(refused(plan={"minutes": 5, "expected": expected, "reached": reached}))
+    shown = capsys.readouterr().out
+    assert "Plan: 2.0 of 5 min. On validation 1.868 open bits/byte; perplexity 38 per token.\n" in shown
+
+
+def test_a_slice_that_is_easier_than_average_is_not_called_hard(capsys: pytest.CaptureFixture[str]) -> None:
+    def shown(*excesses: float | None) -> str:
+        rows = [{"model": "kn5", "relative_to": "whole", "looked_at": len(excesses), "excess": excess,
+                 "dimension": "stars", "slice": str(n)} for n, excess in enumerate(excesses)]  # fmt: skip
+        results._say_worst_slices("kn5", {"worst": rows}, "kn5")
+        return capsys.readouterr().out
+
+    assert shown(-0.01) == ""
+    assert shown(0.01) == "Hardest for kn5 of 1 slice, relative to all reviews: stars 0 +1.0%.\n"
+    assert shown(None, 0.02, -0.03).endswith("of 3 slices, relative to all reviews: stars 0 infinite, stars 1 +2.0%.\n")
+
+
 def test_continued_lines_keep_indentation_and_the_branches_of_a_tree() -> None:
     assert wrapped("    four words of text here", 24) == "    four words of text\n    here"
     assert wrapped("├─ one two three four five six", 26) == "├─ one two three four five\n│  six"

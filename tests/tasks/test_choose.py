@@ -81,12 +81,16 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return Run(tmp_path, monkeypatch)
 
 
-def test_the_best_on_validation_is_tried_and_infinite_figures_come_last(run: Run) -> None:
+def test_the_best_on_validation_is_tried_and_infinite_figures_come_last(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
     run.model("mle", math.inf)
     run.model("nan", math.nan)
     run.model("kn5", 2.1)
     run.model("lstm", 1.9)
-    assert run.chosen().name == "lstm"
+    with caplog.at_level(logging.INFO):
+        assert run.chosen().name == "lstm"
+    assert caplog.messages == ["challenger is 'lstm', the best on validation of 4 models"]
     assert run.notes(run.models[3], None) == ()
 
 
@@ -99,6 +103,7 @@ def test_a_model_that_folds_case_is_passed_over_where_the_champion_does_not(
     with caplog.at_level(logging.INFO):
         assert run.chosen().name == "honest"
     assert "'folding' is skipped: the challenger's figures leave out case and spacing" in caplog.text
+    assert caplog.messages[-1] == "challenger is 'honest', the best on validation", "a skipped model is not counted"
     [note] = run.notes(run.models[1], run.champion)
     assert note.startswith("'folding' is better on validation and was skipped: the challenger's figures leave out case")
     assert run.chosen("promotion.allow_other_reading=true").name == "folding"
@@ -133,14 +138,22 @@ def test_without_a_champion_or_with_a_lost_one_no_reading_is_unfair(run: Run, tm
     assert run.chosen().name == "folding"
 
 
-def test_a_model_that_adapts_is_tried_only_where_the_policy_says_so(run: Run) -> None:
+def test_a_model_that_adapts_is_tried_only_where_the_policy_says_so(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     run.model("lstm+cache", 1.7, adaptation="continuous cache")
     run.model("kn5+cache", 1.8, adaptation="cache")
     run.model("lstm", 1.9)
     assert run.chosen().name == "lstm"
+    assert caplog.messages == [
+        "not tried as challenger: 'lstm+cache', 'kn5+cache' (promotion.adaptation asks for static models)",
+        "challenger is 'lstm', the best on validation",
+    ]
     notes = run.notes(run.models[2], None)
     assert [note.split("'")[1] for note in notes] == ["lstm+cache", "kn5+cache"]
-    assert "its figures are continuous cache, and promotion.adaptation asks for static models" in notes[0]
+    adapts = "it adapts to the text that it is measured on (continuous cache)"
+    assert f"{adapts}, and promotion.adaptation asks for static models" in notes[0]
     assert run.chosen("promotion.adaptation=cache").name == "kn5+cache"
     assert run.chosen("promotion.adaptation=any").name == "lstm+cache"
 

@@ -155,10 +155,12 @@ def test_a_listener_that_has_seen_enough_ends_all_ranks(monkeypatch: pytest.Monk
     assert left_over() == []
 
 
-def test_log_messages_are_passed_on(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_log_messages_are_passed_on_with_the_model_s_name(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     said = {"log": "half the rate", "level": logging.WARNING, "logger": "models.neural.training.trainer"}
     run_job(made_job(monkeypatch, [said, DONE], [{"summary": {}}]), silent)
-    assert "half the rate" in caplog.text
+    assert "lstm: half the rate" in caplog.messages, "several models are fitted at a time"
 
 
 def test_each_process_knows_its_rank_as_torchrun_would_say_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,7 +84,21 @@ def test_too_little_time_is_refused_with_the_least_number_of_minutes(monkeypatch
 def test_time_for_no_network_leaves_the_n_gram_model_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     made = planned(monkeypatch, 2, 35)
     assert made.network is None
-    assert "5-gram model only" in made.in_words()
+    assert made.network_minutes is not None
+    assert made.in_words() == (
+        "2 min: a Kneser–Ney 5-gram model only; the time does not suffice for a network; with about "
+        f"{made.network_minutes} minutes there would be one"
+    )
+    more = made.network_minutes - 2
+    assert planned(monkeypatch, 2 + more, 35 + 60 * more).network is not None
+    assert planned(monkeypatch, 1 + more, 35 + 60 * (more - 1)).network is None
+    assert planned(monkeypatch, 5, 240).network_minutes is None
+    assert "measured" in made.expected.in_words()
+    assert " to " not in made.expected.in_words()
+    reached = {"bits": 1.868, "perplexity": 38.0, "inside": True, "minutes": 2.0}
+    assert in_words({**made.to_dict(), "reached": reached}) == {
+        "time given": "2 min", "reached on validation": "perplexity 38, 1.868 open bits/byte",
+    }  # fmt: skip
     config = configuration(load_config(FRAME), PlanRequest(2), made.settings)
     assert [spec.kind for spec in config.models] == ["ngram"]
     bits = 4.5 * 26_000 / 93_713 / math.log(2)

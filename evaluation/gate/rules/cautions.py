@@ -14,8 +14,12 @@ from evaluation.statistics.groups import design_effect, groups_of
 IDS = {"user": "user_id", "business": "business_id"}
 PLURAL = {"user": "users", "business": "businesses"}
 RESEMBLANCE, SURE = 1.1, 2.0
-"""Ratio of variances from which a warning is given (an interval that is wider by about 5 %), and the number of standard
+"""Ratio of variances below which nothing is said (an interval that is wider by about 5 %), and the number of standard
 errors by which the ratio must be beyond chance.
+"""
+MATTERS = 1.5
+"""Ratio of variances from which a warning is given although the gain is sure there too: an interval that is wider by
+more than a fifth.
 """
 
 
@@ -61,10 +65,11 @@ def _drawn_apart(case: GateCase, ours_D: np.ndarray, theirs_D: np.ndarray, other
             continue
         effect, error = design_effect(residual_D, groups_D)
         times = 1 + (effect - 1) / drawn
-        if times > max(RESEMBLANCE, 1 + SURE * error / drawn):
+        unsure = _not_sure(case, other, times)
+        if times > max(RESEMBLANCE if unsure else MATTERS, 1 + SURE * error / drawn):
             yield (
                 f"reviews of one {who} resemble each other: for other {PLURAL[who]} the gain's variance is "
-                f"{times:.2f} times as large{_not_sure(case, other, times)}; to decide for them, set "
+                f"{times:.2f} times as large{unsure}; to decide for them, set "
                 f'split.by = "{who}"'
             )
 

@@ -9,6 +9,7 @@ import polars as pl
 
 from evaluation.gate.decision import RuleOutcome
 from evaluation.gate.rules.case import MORE_REVIEWS, NO_CHAMPION, GateCase, open_nats
+from models.adaptation import STATIC
 
 DEPARTURE = 1e-3
 """Largest allowed difference, relative to the nats of one review, between two scorings of one bundle; the same as
@@ -145,7 +146,8 @@ def unwanted_adaptation(way: str, wanted: str) -> str:
     """
     if wanted in ("any", way):
         return ""
-    return f"its figures are {way}, and promotion.adaptation asks for {wanted} models"
+    said = "it is a static model" if way == STATIC else f"it adapts to the text that it is measured on ({way})"
+    return f"{said}, and promotion.adaptation asks for {wanted} models"
 
 
 def enough_reviews(case: GateCase) -> RuleOutcome:

@@ -83,23 +83,25 @@ def estimate(
     Raises:
         ModelError: The engine failed.
     """
-    logp, backoff, discounts = [], [], []
+    logp, backoff, discounts, unsure = [], [], [], list[int]()
     p_below = _below_unigrams(counts, kept[0] if kept else None, padded_vocabulary, interpolate_unigrams)
     for order in range(1, counts.order + 1):
         adjusted_M, kept_M = adjusted_counts(counts, order), kept[order - 1] if kept else None
         n = counts_of_counts(counts, order, adjusted_M, kenlm_exact)
         found = order_discounts(n, smoothing, fallback, kenlm_exact)
-        if found.fallback:
-            # A vocabulary with a least count has no word seen once, so this is no surprise in unigrams.
-            level = logging.DEBUG if counts.order == 1 and not n[0] else logging.WARNING
-            logger.log(level, "order %d: counts of counts %s do not determine the discounts; using %s. Give more text, "
-                       "or set the model's fallback", order, n, found.values[1:])  # fmt: skip
+        # A vocabulary with a least count has no word seen once, so a fallback is no surprise in unigrams.
+        if found.fallback and (counts.order > 1 or n[0]):
+            unsure.append(order)
         work = partial(_of_block, adjusted_M=adjusted_M, discounts=found, kept_M=kept_M)
         logp_M, p_below, log_gamma = estimate_order(counts, order, p_below, work, engine or Threads(), precision)
         logp.append(logp_M)
         if order > 1:
             backoff.append(log_gamma)
         discounts.append(found)
+    if unsure:
+        orders = f"order{'s' * (len(unsure) > 1)} {', '.join(map(str, unsure))}"
+        logger.warning("the text is too small to determine the discounts of %s: using %s. Give more text, or set the "
+                       "model's fallback", orders, discounts[unsure[0] - 1].values[1:])  # fmt: skip
     fallbacks = {order: "fixed_discounts" for order, found in enumerate(discounts, start=1) if found.fallback}
     return Estimate(tuple(logp), tuple(backoff), tuple(discounts), fallbacks=fallbacks)
 

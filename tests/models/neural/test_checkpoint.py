@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -365,6 +367,20 @@ def test_a_damaged_checkpoint_is_found_and_the_one_before_is_used(tmp_path, undi
     DAMAGE[damage](tmp_path)
     assert_same_as(undisturbed, tmp_path, *run(tmp_path))
     assert ("is skipped" in caplog.text) == (damage != "a missing description")
+
+
+@pytest.mark.parametrize(("updates", "said"), [(0, "training starts again: no update was saved"),
+                                               (71, "training resumes after 71 of 1778 updates")])  # fmt: skip
+def test_what_is_resumed_is_said(updates, said, caplog, monkeypatch):
+    state = SimpleNamespace(metrics=SimpleNamespace(updates=updates), total_updates=1778)
+    found = checkpointing.Checkpointing(state, checkpoints=None, journal=None, identity={})
+    monkeypatch.setattr(found, "_class", dict)
+    monkeypatch.setattr(found, "load", lambda: SimpleNamespace(facts={"class": {}}))
+    monkeypatch.setattr(found, "restore", lambda found: None)
+    monkeypatch.setattr(checkpointing, "announcement", str)
+    with caplog.at_level(logging.INFO):
+        found.on_start()
+    assert caplog.messages == [said]
 
 
 def test_with_all_checkpoints_damaged_the_training_starts_again(tmp_path, undisturbed):

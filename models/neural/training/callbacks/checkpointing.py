@@ -43,7 +43,10 @@ class Checkpointing(Callback):
         if found := self.load():
             self.restore(found)
             self._compare_class(found.facts["class"])
-            log.info("training resumes after %d of %d updates", self.state.metrics.updates, self.state.total_updates)
+            if updates := self.state.metrics.updates:
+                log.info("training resumes after %d of %d updates", updates, self.state.total_updates)
+            else:
+                log.info("training starts again: no update was saved")
         else:
             self._cut(0)
             self.save(good=True)

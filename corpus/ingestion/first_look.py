@@ -1,0 +1,61 @@
+"""Read the first records of every input before a run starts, so that an unusable file costs seconds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import cast
+
+import polars as pl
+
+from core.config.run_config import SourceConfig
+from corpus.ingestion.build_dataset import no_records, none_usable
+from corpus.ingestion.ingest import limits_of
+from corpus.reading.readers import Progress, read
+from corpus.reading.sources import source_names
+from corpus.schema import Block, Limits
+
+MOST_BYTES = 32 << 20
+"""Bytes on disk after which the remaining files are not looked at."""
+MOST_BLOCKS = 2
+"""Blocks of bad records after which a file is left to the run: good ones may follow."""
+
+
+def require_usable(inputs: Sequence[Path | str], config: SourceConfig) -> None:
+    """Read the beginning of each file as a run does, with the same readers, and raise what the run would raise.
+
+    A file whose first records are bad is refused only if it has no others.
+
+    Raises:
+        EmptyInput: There are no records, or all of them are bad.
+        Unreadable: An input is missing, or damaged at its beginning, or in an unknown format.
+        MissingColumn: A file has no text.
+    """
+    limits = replace(limits_of(config), workers=1)  # one block at a time is enough
+    names, left, bad, unknown = source_names(inputs), MOST_BYTES, list[pl.DataFrame](), False
+    for path, name in names.items():
+        if left <= 0:
+            return
+        refused, whole, taken = _beginning(path, name, limits)
+        bad, unknown, left = bad + refused, unknown or not whole, left - taken
+    if unknown:
+        return
+    found = pl.concat(bad) if bad else None
+    if found is None or not found.height:
+        raise no_records(list(names.values()))
+    raise none_usable(found.height, Counter(found["reason"]), found, "correct the input")
+
+
+def _beginning(path: Path, name: str, limits: Limits) -> tuple[list[pl.DataFrame], bool, int]:
+    """Return the bad records at the beginning of a file, whether these are all its records, and the bytes read."""
+    progress, bad = Progress(), list[pl.DataFrame]()
+    with closing(cast(Generator[Block], read(path, name, limits, progress))) as blocks:
+        for block in islice(blocks, MOST_BLOCKS):
+            if block.good.height:
+                return bad, False, progress.bytes_done
+            bad.append(block.bad)
+        return bad, next(blocks, None) is None, progress.bytes_done

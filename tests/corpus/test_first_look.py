@@ -1,0 +1,92 @@
+"""An unusable input is refused by its first records, with the error of a run; what may be usable is left to the run."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from core.config.run_config import SourceConfig
+from core.errors import EmptyInput, InputError, MissingColumn, Unreadable
+from corpus.ingestion import first_look, ingest
+from corpus.ingestion.first_look import require_usable
+
+GOOD = b'{"text": "fine", "review_id": "a"}\n'
+BAD = b'{"text": 5}\n'
+
+
+def packed(name: str, content: bytes) -> bytes:
+    with io.BytesIO() as file:
+        with tarfile.open(fileobj=file, mode="w:gz") as archive:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+        return file.getvalue()
+
+
+UNUSABLE: list[tuple[str, bytes, type[InputError]]] = [
+    ("r.csv", b"id,body,score\n1,nice,5\n", MissingColumn),
+    ("r.csv.gz", gzip.compress(b"id,body,score\n1,nice,5\n"), MissingColumn),
+    ("r.tar.gz", packed("yelp/review.json", b'{"body": "nice"}\n'), MissingColumn),
+    ("r.tar.gz", packed("readme.md", b"nothing"), EmptyInput),
+    ("r.csv", b"", EmptyInput),
+    ("r.json.gz", gzip.compress(b""), EmptyInput),
+    ("r.csv", b"review_id,text\n", EmptyInput),
+    ("r.jsonl", 3 * BAD + b"nonsense\n", EmptyInput),
+    ("r.json", b"[", Unreadable),
+    ("r.json.gz", b"\x1f\x8b nonsense", Unreadable),
+    ("r.jsonl", '{"text": "wide"}'.encode("utf-16"), Unreadable),
+    ("r", b"\x7fELF", Unreadable),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "kind"), UNUSABLE)
+def test_the_error_is_that_of_the_run(tmp_path: Path, name: str, content: bytes, kind: type[InputError]) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / name).write_bytes(content)
+    with pytest.raises(kind) as early:
+        require_usable([folder / name], SourceConfig())
+    with pytest.raises(kind) as late:
+        ingest.ingest([folder / name], tmp_path / "out", SourceConfig())
+    assert (early.value.what, early.value.where) == (late.value.what, late.value.where)
+    assert (early.value.value, early.value.cause) == (late.value.value, late.value.cause)
+    if Path(name).suffix:  # of a folder, only files named like data are read
+        with pytest.raises(kind):
+            require_usable([folder], SourceConfig())
+
+
+def test_bad_records_before_good_ones_are_no_reason_to_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingest, "BLOCK_BYTES", 4 * len(BAD))
+    file = tmp_path / "r.jsonl"
+    for bad in (1, 8, 100):
+        file.write_bytes(bad * BAD + GOOD)
+        require_usable([file], SourceConfig())
+    file.write_bytes(6 * BAD)
+    with pytest.raises(EmptyInput, match="None of the 6 records"):
+        require_usable([file], SourceConfig())
+
+
+def test_one_file_with_records_is_enough_but_every_file_needs_a_text(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(GOOD)
+    (tmp_path / "b.jsonl").write_bytes(b"")
+    (tmp_path / "c.jsonl").write_bytes(BAD)
+    require_usable([tmp_path], SourceConfig())
+    (tmp_path / "d.csv").write_bytes(b"id,body\n1,nice\n")
+    with pytest.raises(MissingColumn, match=r"d\.csv"):
+        require_usable([tmp_path], SourceConfig())
+
+
+def test_only_beginnings_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingest, "BLOCK_BYTES", 1000)
+    large, broken = tmp_path / "a.jsonl", tmp_path / "b.csv"
+    large.write_bytes(10_000 * GOOD)
+    broken.write_bytes(b"id,body\n1,nice\n")
+    monkeypatch.setattr(first_look, "MOST_BYTES", 1)
+    require_usable([large, broken], SourceConfig())  # `broken` is left to the run
+    cut = tmp_path / "r.jsonl.gz"
+    cut.write_bytes(gzip.compress(100_000 * GOOD)[:-20])
+    require_usable([cut], SourceConfig())
