@@ -78,7 +78,7 @@ def svg_of(figure: Figure, name: str, styles: Styles, alt: str) -> str:
 
 
 def _height_of_title(figure: Figure, title: Text | None) -> float:
-    """Return the points from the upper edge to the lower edge of the title; it places the layout as if it were drawn."""
+    """Return the points from the upper edge to the lower edge of the title; the layout stays as it then is."""
     if title is None or not title.get_text():
         return 0.0
     figure.draw_without_rendering()

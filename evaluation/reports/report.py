@@ -35,8 +35,8 @@ ABOUT_HEAT = (
 )
 ABOUT_COSTS = (
     "Size and time. Each time was measured once: on a busy machine the same model takes several times as long, so "
-    "small differences of time mean nothing. Update: one step of a network's training. Of peak speed: arithmetic of the "
-    "training as a share of the fastest matrix products that this machine does."
+    "small differences of time mean nothing. Update: one step of a network's training. Of peak speed: arithmetic of "
+    "the training as a share of the fastest matrix products that this machine does."
 )
 LEAD = {"took": "took until this page"}
 """Facts about the run that the first lines call otherwise than the record does."""
