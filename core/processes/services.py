@@ -118,9 +118,10 @@ def start(home: Path, report: Report = lambda step, seconds, note: None) -> dict
         known = {**addresses, **prefect_client(credentials_of(home))}
         environment = {**os.environ, **known, "REVIEWLM_PROJECT": str(PROJECT), "PREFECT_LOGGING_LEVEL": "INFO"}
         environment.pop("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", None)
+        pools = usable_pools()
         with _timed(report, "pools, limits and deployments"):
-            _deploy(environment)
-        for pool in POOLS if chosen_device("auto") == "cuda" else POOLS[:1]:
+            _deploy(environment, pools)
+        for pool in pools:
             if f"worker-{pool}" not in services:
                 command = ["prefect", "worker", "start", "--pool", pool, "--name", f"reviewlm-{pool}"]
                 with _timed(report, f"worker of {pool}"):
@@ -270,14 +271,28 @@ def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path, n
     raise ReviewLMError(f"The {name} service does not answer", where=url, remedy=f"see {log}")
 
 
-def _deploy(environment: dict[str, str]) -> None:
-    """Create or overwrite the pools, create missing limits, then the deployments of prefect.yaml."""
-    for pool in POOLS:
+def usable_pools() -> tuple[str, ...]:
+    """Return the pools that have a worker on this machine; a pool without one would stay "Not Ready" in Prefect."""
+    return POOLS if chosen_device("auto") == "cuda" else POOLS[:1]
+
+
+def deployments_of(pools: Collection[str], file: Path = PROJECT / "prefect.yaml") -> list[str]:
+    """Return the names of the deployments that run in these pools."""
+    import yaml
+
+    entries = yaml.safe_load(file.read_text(encoding="utf-8"))["deployments"]
+    return [entry["name"] for entry in entries if entry["work_pool"]["name"] in pools]
+
+
+def _deploy(environment: dict[str, str], pools: Collection[str]) -> None:
+    """Create or overwrite the pools, create missing limits, then the deployments of prefect.yaml for these pools."""
+    for pool in pools:
         _prefect(environment, "work-pool", "create", pool, "--type", "process", "--overwrite")
     for name, limit in LIMITS.items():
         if _prefect(environment, "gcl", "inspect", name, required=False):
             _prefect(environment, "gcl", "create", name, "--limit", str(limit))
-    _prefect(environment, "--no-prompt", "deploy", "--all")
+    names = [argument for name in deployments_of(pools) for argument in ("--name", name)]
+    _prefect(environment, "--no-prompt", "deploy", *names)
 
 
 def _prefect(environment: dict[str, str], *arguments: str, required: bool = True) -> int:

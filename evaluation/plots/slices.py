@@ -42,8 +42,8 @@ TITLES = {
     "after_oov": "after an unknown word",
 }
 SPREAD = {False: 0.12, True: 0.6}
-"""Share of a category over which the models' points are spread. Those of an ordered dimension are joined by lines, which
-a wide spread would shift against each other."""
+"""Share of a category over which the models' points are spread. Those of an ordered dimension are joined by lines,
+which a wide spread would shift against each other."""
 MOST = 12
 """Maximum number of slices of an unordered dimension, and of labels of an axis."""
 LINE = 80

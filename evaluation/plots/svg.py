@@ -71,13 +71,14 @@ def svg_of(figure: Figure, name: str, styles: Styles, alt: str) -> str:
     text = re.sub(r'<g id="(m\d+|key m\d+)\.\d+">', r'<g class="\1">', text)
     text = re.sub(r'(?<= id=")|(?<=url\(#)', f"{place}-", text)
     text = re.sub(r'xlink:href="#', f'href="#{place}-', text)
-    text = re.sub(r' fill="(#[0-9a-f]{6})"', r' style="fill: \1"', text)  # of hatched bars; an attribute takes no variable
+    # Hatched bars have their colour in an attribute, which takes no variable.
+    text = re.sub(r' fill="(#[0-9a-f]{6})"', r' style="fill: \1"', text)
     text = re.sub(r'style="[^"<>]*"', lambda style: COLOUR.sub(lambda found: _of_page(found[0]), style[0]), text)
     return text.strip().removesuffix("</svg>") + "".join(_hits(figure)) + "</svg>"
 
 
 def _height_of_title(figure: Figure, title: Text | None) -> float:
-    """Return the points from the upper edge to the lower edge of the title; it places the layout as if it were drawn."""
+    """Return the points from the upper edge to the lower edge of the title; the layout stays as it then is."""
     if title is None or not title.get_text():
         return 0.0
     figure.draw_without_rendering()

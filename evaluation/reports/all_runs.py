@@ -18,7 +18,9 @@ from evaluation.reports.report_words import BITS, amount
 from evaluation.reports.run_record import FIGURES, OWN, REPORT_FILE, read_records, winner_of
 
 ALL_RUNS_FILE = "index.html"
-COLUMNS = ("started", "preset", "winner", "open bits/byte", "vs baseline", "perplexity", "test reviews", "outcome", "took")
+COLUMNS = (
+    "started", "preset", "winner", "open bits/byte", "vs baseline", "perplexity", "test reviews", "outcome", "took",
+)  # fmt: skip
 NUMBERS = ("open bits/byte", "vs baseline", "perplexity", "test reviews")
 """Columns of the list, and those that are sorted as numbers."""
 LEFT_OUT = ("digests", "format", "bundle")
@@ -53,7 +55,8 @@ def _cells(name: str, record: Mapping[str, Any]) -> list[tuple[str, float | None
     gain = winner.get("gain")
     return [
         (run.get("started", name), None), (run.get("preset", "–"), None), (record["winner"], None),
-        (amount(winner[BITS]), winner[BITS]), ("–" if gain is None else f"{-gain:+.1%}", None if gain is None else -gain),
+        (amount(winner[BITS]), winner[BITS]),
+        ("–", None) if gain is None else (f"{-gain:+.1%}", -gain),
         (amount(winner["perplexity"]), winner["perplexity"]), (f"{winner['reviews']:,}", winner["reviews"]),
         (record["outcome"], None), (run.get("took", "–"), None),
     ]  # fmt: skip

@@ -34,16 +34,17 @@ ABOUT_HEAT = (
     "probability and rank; ∎ is the end of the review. The reviews stand in the order of their bits per token."
 )
 ABOUT_COSTS = (
-    "Size and time. Each time was measured once: on a busy machine the same model takes several times as long, so small "
-    "differences of time mean nothing. Update: one step of a network's training. Of peak speed: arithmetic of the "
-    "training as a share of the fastest matrix products that this machine does."
+    "Size and time. Each time was measured once: on a busy machine the same model takes several times as long, so "
+    "small differences of time mean nothing. Update: one step of a network's training. Of peak speed: arithmetic of "
+    "the training as a share of the fastest matrix products that this machine does."
 )
 LEAD = {"took": "took until this page"}
 """Facts about the run that the first lines call otherwise than the record does."""
 NO_FLOOR = "No floor: only of the embedded corpus the least possible figure is known."
 NO_AUDIT = "No audit was made: what the models write was not held against the training text."
 ABOUT_AUDIT = (
-    "Of each model's own texts, beside held-out reviews. Better: lower, higher, or as near to the real reviews as can be."
+    "Of each model's own texts, beside held-out reviews. Better: lower, higher, or as near to the real reviews as "
+    "can be."
 )
 ALL_PASSED = "No rule failed, and none passed narrowly."
 OTHER_REVIEWS = "The two runs have other test reviews, so these figures do not compare the models; the gate's do."
@@ -88,7 +89,8 @@ def _sections(results: RunResults, drawings: Sequence[Drawing]) -> Iterator[Page
     weak = drawn(SLICES, "No slices were measured, or none has enough reviews.")
     yield PageSection("Where it is weak", weak, "slices")
     sample = said_of_sample(results)
-    about = [f"Single tokens were observed in {sample}, drawn at random: these figures are of them only."] * bool(sample)
+    about = [f"Single tokens were observed in {sample}, drawn at random: these figures are of them only."]
+    about = about if sample else []
     yield PageSection("Token by token", [*about, *drawn(TOKENS, "No single tokens were observed.")], "tokens")
     yield PageSection("Calibration", [*about, *drawn(CALIBRATION, "Calibration was not measured.")], "calibration")
     readings, chosen = readings_of(results)

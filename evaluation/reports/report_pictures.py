@@ -107,10 +107,10 @@ def _of_models(results: RunResults) -> Iterator[Drawing]:
     if known_costs(results.table):
         yield Drawing(
             "quality_size_cost", MODELS, pareto_figure(results.table, _styles(results), results.floor),
-            "Each point is a model. A filled one is beaten by no other of its group in quality, size and time together; "
-            "a line is the best quality of a group at each cost: solid of static models, dotted of models that adapt to "
-            "what they read. The two groups do not compare. Each time was measured once: on a busy machine the same "
-            "model takes several times as long, so small differences of time mean nothing.",
+            "Each point is a model. A filled one is beaten by no other of its group in quality, size and time "
+            "together; a line is the best quality of a group at each cost: solid of static models, dotted of models "
+            "that adapt to what they read. The two groups do not compare. Each time was measured once: on a busy "
+            "machine the same model takes several times as long, so small differences of time mean nothing.",
             words.said_of_costs(results),
         )  # fmt: skip
     curves = {model.name: model.curve for model in results.models}
@@ -169,8 +169,8 @@ def _of_tokens(results: RunResults) -> Iterator[Drawing]:
             "reliability", CALIBRATION,
             reliability_figure(reliability, {model.name: model.observed for model in models}, styles),
             "Tokens are put into bins by the probability of the likeliest next one; larger points hold more tokens. "
-            "Below the dashed line: surer than right. ECE: expected calibration error, the mean distance of the tokens' "
-            "points from that line. T: the temperature that would fit the validation reviews best.",
+            "Below the dashed line: surer than right. ECE: expected calibration error, the mean distance of the points "
+            "from that line, weighted by tokens. T: the temperature that would fit the validation reviews best.",
             words.said_of_calibration(models),
         )  # fmt: skip
     if tokens:

@@ -180,7 +180,7 @@ def beside_all(excess: float) -> str:
 
 
 def said_of_sample(results: RunResults) -> str:
-    """Return of how many of the test reviews single tokens were observed: "40 of the 680 test reviews"; "" if unknown."""
+    """Return in how many test reviews single tokens were observed: "40 of the 680 test reviews"; "" if unknown."""
     drawn = max((int(model.observed.get("reviews", 0)) for model in results.models), default=0)
     return f"{drawn:,} of the {results.table['reviews'].max():,} test reviews" if drawn else ""
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from core.errors import ReviewLMError
 from reviewlm import terminal
 from reviewlm.options import (
     Json,
@@ -24,11 +26,12 @@ from reviewlm.options import (
 )
 
 if TYPE_CHECKING:
+    from core.config.run_config import RunConfig
     from models.bundles.bundle import Bundle
     from tracking.registry.versions import Version
 
 app = typer.Typer()
-
+BITS = "open_bits_per_byte"
 
 SAMPLING = (
     "seed", "temperature", "top_k", "top_p", "min_p", "typical_p", "repetition_penalty", "no_repeat_ngram_size", "stop",
@@ -156,7 +159,8 @@ def score(
 ) -> None:
     """Score texts with the champion, in open bits per byte; each text starts from the fresh state."""
     texts = terminal.read_texts(file)
-    bundle, version = opened(configured(preset, set), model)
+    config = configured(preset, set)
+    bundle, version = opened(config, model)
     from models.bundles.score_sums import sum_of_scores
     from models.bundles.unseen import unseen_warnings
 
@@ -164,6 +168,7 @@ def score(
 
     terminal.show_warnings(warnings := unseen_warnings(bundle, "\n".join(texts), stars))
     _show_scores(result)
+    _say_test_figure(config, version)
     terminal.last_line({**_which(version), **result, "ratings": _ratings(bundle, stars), "warnings": warnings}, json)
 
 
@@ -189,6 +194,15 @@ def export(
              "largest_difference": found.largest_difference, "greedy_texts": found.greedy_texts}  # fmt: skip
     terminal.show_facts(facts)
     terminal.last_line({**_which(version), **facts}, json)
+
+
+def _say_test_figure(config: RunConfig, version: Version) -> None:
+    """Say what the model's test reviews need, to compare a score with; nothing if its run cannot be read."""
+    from tracking.logged_models.opening import tracker_at
+
+    with suppress(ReviewLMError):
+        if (bits := tracker_at(config).metrics(version.run_id).get(f"test/{BITS}")) is not None:
+            terminal.say(f"To compare: the test reviews of this model need {bits:.3f} {BITS} on average.")
 
 
 def _ratings(bundle: Bundle, stars: int | None) -> list[int]:

@@ -71,6 +71,21 @@ def test_the_command_line_joins_a_running_server(
     assert os.environ.pop("PREFECT_API_URL") == "http://127.0.0.1:4299/api"
 
 
+@pytest.mark.parametrize(("device", "pools"), [("cpu", ("cpu-pool",)), ("cuda", ("cpu-pool", "gpu-pool"))])
+def test_the_pool_for_gpus_and_its_deployments_are_only_made_where_a_gpu_is(
+    device: str, pools: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(services, "chosen_device", lambda configured: device)
+    monkeypatch.setattr(services, "_prefect", lambda environment, *words, required=True: asked.append(words) or 0)
+    services._deploy({}, services.usable_pools())
+    assert tuple(words[2] for words in asked if words[:2] == ("work-pool", "create")) == pools
+    named = asked[-1][asked[-1].index("deploy") + 1 :: 2], asked[-1][asked[-1].index("deploy") + 2 :: 2]
+    assert set(named[0]) == {"--name"}
+    assert "demo" in named[1]
+    assert ("gpu" in named[1]) == (device == "cuda")
+
+
 def test_every_deployment_names_a_flow_its_parameters_a_preset_and_a_pool_that_is_created() -> None:
     deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
     assert {"retrain", "train", "generate"} <= {flow_of(entry["entrypoint"]).name for entry in deployments}
