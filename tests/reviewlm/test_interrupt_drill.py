@@ -85,7 +85,7 @@ def test_ctrl_c_while_the_server_starts_and_during_a_fit(tmp_path: Path) -> None
         terminal.wait_for(lambda: runs("uvicorn")(terminal))
         check(terminal.press(), f"Interrupted during start-up; {RESUME}")
     ended = interrupted_in(home, "fit lstm", False, runs("tasks.fitting.fit_worker"), (*RUN, *LONG_FIT))
-    check(ended, f"Interrupted during fit .*; {RESUME}")
+    check(ended, f"Interrupted during .*fit .*; {RESUME}")  # the floor may be estimated beside it
     assert "RUNNING" not in statuses(home)
     assert "KILLED" in statuses(home)
     assert {"RUNNING", "PENDING"}.isdisjoint(flow_states(home))
@@ -109,7 +109,7 @@ def test_ctrl_c_at_every_stage_of_one_run_that_is_resumed_again_and_again(tmp_pa
     with started(home, "fit lstm", False, *RUN, *LONG_FIT) as (terminal, reached):
         terminal.wait_for(reached)
         terminal.wait_for(lambda: runs("tasks.fitting.fit_worker")(terminal))
-        check(terminal.kill(signal.SIGTERM), f"Terminated during fit .*; {RESUME}", 143)
+        check(terminal.kill(signal.SIGTERM), f"Terminated during .*fit .*; {RESUME}", 143)
     for stage in HELD[3:7]:
         check(interrupted_in(home, stage), f"Interrupted during .*{stage}.*; {RESUME}")
     smoke = lambda terminal: any("smoke.py" in " ".join(p.cmdline()) for p in terminal.processes())  # noqa: E731
