@@ -32,6 +32,8 @@ counted from 1. JSON arrays and Parquet files have no lines: there it is the num
 FIELDS = tuple(name for name in COLUMNS if name not in ("source", "line"))
 """The columns that are read from a record: all except `source` and `line`."""
 
+KNOWN = ", ".join(name for name in FIELDS if name != "text")
+
 VOTES = ("useful", "funny", "cool")
 
 QUARANTINE: dict[str, pl.DataType] = {
@@ -138,7 +140,7 @@ def missing_text(source: str, columns: Sequence[str]) -> MissingColumn:
     return MissingColumn(
         "There is no field 'text'", where=source, value="the fields are: " + ", ".join(columns or ["none"]),
         cause="the file does not hold the reviews, or the column has another name",
-        remedy="name the review file, or rename its column to 'text'",
+        remedy=f"name the review file, or rename its columns: 'text' is needed; {KNOWN} are used where they exist",
     )
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -16,6 +18,18 @@ from reviewlm.shown.layout import cell, fitted, for_stream, width, wrapped
 
 CLOCK, HEIGHT = "%H:%M:%S", 100
 WARNING = "warning: "
+
+
+@cache
+def program() -> str:
+    """Return how the user calls this program: "reviewlm", or the path that was typed if the shell would not find it."""
+    found = Path(sys.argv[0]).name != "reviewlm" or shutil.which("reviewlm")
+    return "reviewlm" if found else sys.argv[0]
+
+
+def typed(text: str) -> str:
+    """Return text for a person, with the commands in backquotes as this person can type them, and no hidden letters."""
+    return visible(text.replace("`reviewlm ", f"`{program()} "))
 
 
 def log_to_stderr(rooms: Iterable[str]) -> None:
@@ -45,8 +59,8 @@ class _Plain(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
         if record.levelno >= logging.WARNING:
-            return for_stream(visible(WARNING + record.getMessage()), sys.stderr, len(WARNING))
-        return for_stream(visible(super().format(record)), sys.stderr, len("00:00:00  "))
+            return for_stream(typed(WARNING + record.getMessage()), sys.stderr, len(WARNING))
+        return for_stream(typed(super().format(record)), sys.stderr, len("00:00:00  "))
 
 
 class _StandardError(logging.StreamHandler[TextIO]):
@@ -82,7 +96,7 @@ def say(text: str = "", whole: bool = False) -> None:
         text: The line, or several.
         whole: Never break it: it is a command, which users copy.
     """
-    sys.stdout.write((visible(text) if whole else for_stream(visible(text), sys.stdout, indent=2)) + "\n")
+    sys.stdout.write((typed(text) if whole else for_stream(typed(text), sys.stdout, indent=2)) + "\n")
 
 
 def last_line(result: Mapping[str, Any], wanted: bool) -> None:
@@ -99,7 +113,7 @@ def last_line(result: Mapping[str, Any], wanted: bool) -> None:
 def show_warnings(sentences: Iterable[str]) -> None:
     """Write warnings to standard error, each once."""
     for sentence in dict.fromkeys(sentences):
-        sys.stderr.write(for_stream(visible(WARNING + sentence), sys.stderr, len(WARNING)) + "\n")
+        sys.stderr.write(for_stream(typed(WARNING + sentence), sys.stderr, len(WARNING)) + "\n")
 
 
 def show_error(error: ReviewLMError) -> None:
@@ -107,7 +121,7 @@ def show_error(error: ReviewLMError) -> None:
     if isinstance(error, UsageError):
         error.show()
     else:
-        sys.stderr.write(for_stream(f"error: {error}", sys.stderr, indent=2) + "\n")
+        sys.stderr.write(for_stream(typed(f"error: {error}"), sys.stderr, indent=2) + "\n")
 
 
 def show_rows(rows: Sequence[Mapping[str, Any]], title: str = "", spare: Sequence[str] = ()) -> None:
@@ -154,7 +168,7 @@ def show_facts(facts: Mapping[str, Any]) -> None:
     longest = max((len(name) for name in facts), default=0)
     for name, value in facts.items():
         if not isinstance(value, list | dict):
-            line = visible(f"{name:<{longest}}  {cell(value)}")
+            line = typed(f"{name:<{longest}}  {cell(value)}")
             sys.stdout.write(for_stream(line, sys.stdout, longest + 2) + "\n")
 
 

@@ -215,7 +215,7 @@ def _serve(home: Path, services: dict[str, Service], name: str, module: str, hea
     _launch(home, services, name, command, address, health, environment)
     if port == wanted:
         return address
-    earlier = "; links of earlier runs lead to that port" if name in known else ""
+    earlier = f"; new links lead to port {port}, those in earlier runs still to {wanted}" if name in known else ""
     return f"{address}, because another program uses port {wanted}{earlier}"
 
 

@@ -18,7 +18,9 @@ NAMED = frozenset({"fit"})
 
 
 def show_stages(record: RunRecord, seconds: float) -> None:
-    """Write how many stages were re-used and how long the run took; if any was built, also each step with its stages.
+    """Write how many results were re-used and how long the run took; if any was built, also each step with its stages.
+
+    A result is what one stage made of one thing, e.g. the scores of a model; it counts in the step that asked first.
 
     Args:
         record: The stages of the run.
@@ -26,17 +28,17 @@ def show_stages(record: RunRecord, seconds: float) -> None:
     """
     from tasks.progress import duration
 
-    stages = {one.stage for one in record.stages}
-    built = {one.stage for one in record.stages if not one.reused}
-    if not stages:
+    results = list({(one.stage, one.label): one for one in reversed(record.stages)}.values())[::-1]
+    built = [one for one in results if not one.reused]
+    if not results:
         return
-    reused = len(stages - built)
-    count = f"{reused} of {len(stages)} stages re-used" if reused else f"{len(stages)} stages"
+    reused = len(results) - len(built)
+    count = f"{reused} of {len(results)} results re-used" if reused else f"{len(results)} results"
     terminal.say(f"{count}, {duration(seconds)}")
     if not built:
         return
     rest = max(0.0, seconds - sum(record.steps.values()))
-    rows = [(name, took, _parts(record.stages, name)) for name, took in record.steps.items()]
+    rows = [(name, took, _parts(results, name)) for name, took in record.steps.items()]
     rows.append(("other", rest, "libraries and servers start, MLflow is written"))
     for place, (name, took, parts) in enumerate(rows):
         branch = "└─" if place == len(rows) - 1 else "├─"

@@ -37,7 +37,8 @@ def ui_start(preset: Preset = "small", set: Set = None, json: Json = False) -> N
 
     config = configured(preset, set)
     require_whole(database := f"sqlite:///{config.home / DATABASE}")
-    terminal.say("Starting the pages; the first start takes about a minute.")
+    first = not (config.home / "logs" / "prefect.log").exists()
+    terminal.say(f"Starting the pages{'; the first start takes about a minute' if first else ''}.")
     result = services.start(config.home, _show_step)
     runs = Tracker(database, config.execution.experiment, config.home / ARTIFACTS, ui=result["MLflow"]).runs_page
     terminal.say()

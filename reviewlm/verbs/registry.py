@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 from reviewlm.shown import results
 
 app = typer.Typer()
+LONGEST_REASON = 40
+"""Letters of a reason in a table; a longer one is written below the table."""
 Why = Annotated[str, typer.Option("--why", help="The reason, for the decision log.")]
 Who = Annotated[str, typer.Option("--who", help="Who decides. Default: USER@HOST.")]
 
@@ -99,13 +102,21 @@ def history(
 
     events, versions, damage = registry.decisions(), registry.version_rows(), complaints(registry.events())
     shown = [{name: value for name, value in row.items() if name != "run_id"} for row in _to_the_minute(events)]
-    terminal.show_rows(shown, f"Decisions about {registry.name}, the newest first", ("state", "against", "who"))
-    terminal.show_rows(
-        _to_the_minute(versions), f"Versions of {registry.name}", ("run_id", "kind", "family", "created (UTC)")
-    )
+    rows = [row | {"why": _short(row["why"])} for row in shown]
+    terminal.show_rows(rows, f"Decisions about {registry.name}, the newest first", ("state", "against", "who"))
+    for row in shown:
+        if _short(row["why"]) != row["why"]:
+            terminal.say(f"Event {row['event']}: {row['why']}")
+    rows = [row | {"reason": _short(row["reason"])} for row in _to_the_minute(versions)]
+    terminal.show_rows(rows, f"Versions of {registry.name}", ("run_id", "kind", "family", "created (UTC)"))
     for sentence in damage:
         terminal.say(f"The decision log was tampered with: {sentence}.")
     terminal.last_line({"model": registry.name, "versions": versions, "events": events, "damage": damage}, json)
+
+
+def _short(reason: str) -> str:
+    """Return the beginning of a reason that is too long for a column of a table."""
+    return textwrap.shorten(reason, LONGEST_REASON, placeholder=" …") if len(reason) > LONGEST_REASON else reason
 
 
 def _to_the_minute(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

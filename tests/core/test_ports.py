@@ -94,7 +94,9 @@ def test_another_port_than_the_default_or_the_kept_one_is_told_with_its_conseque
     _, steps = started(tmp_path)
     prefect, mlflow = (note for *_, note in steps[:2])
     assert prefect == f"{launched['prefect']}, because another program uses port {taken}"
-    assert mlflow.endswith(f"another program uses port {taken}; links of earlier runs lead to that port")
+    port = kept_ports(tmp_path)["mlflow"]
+    links = f"new links lead to port {port}, those in earlier runs still to {taken}"
+    assert mlflow.endswith(f"another program uses port {taken}; {links}")
     assert kept_ports(tmp_path)["mlflow"] != taken
 
 

@@ -59,6 +59,14 @@ def test_the_error_is_that_of_the_run(tmp_path: Path, name: str, content: bytes,
             require_usable([folder], SourceConfig())
 
 
+def test_a_table_without_texts_is_told_all_names_that_are_read(tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_bytes(b"id,body,score\n1,nice,5\n")
+    with pytest.raises(MissingColumn) as error:
+        require_usable([tmp_path / "r.csv"], SourceConfig())
+    names = "review_id, user_id, business_id, stars, useful, funny, cool, date"
+    assert f"'text' is needed; {names} are used where they exist" in error.value.remedy
+
+
 def test_bad_records_before_good_ones_are_no_reason_to_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ingest, "BLOCK_BYTES", 4 * len(BAD))
     file = tmp_path / "r.jsonl"
@@ -87,6 +95,9 @@ def test_only_beginnings_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     broken.write_bytes(b"id,body\n1,nice\n")
     monkeypatch.setattr(first_look, "MOST_BYTES", 1)
     require_usable([large, broken], SourceConfig())  # `broken` is left to the run
+    monkeypatch.setattr(first_look, "MOST_BYTES", 10_000)
+    with pytest.raises(MissingColumn):
+        require_usable([large, broken], SourceConfig())
     cut = tmp_path / "r.jsonl.gz"
     cut.write_bytes(gzip.compress(100_000 * GOOD)[:-20])
     require_usable([cut], SourceConfig())

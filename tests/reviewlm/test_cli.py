@@ -77,14 +77,15 @@ def test_errors_have_their_exit_code_and_no_traceback(
 
 @pytest.mark.long
 def test_a_flow_that_fails_ends_in_one_message_and_prints_no_traceback_of_any_library(tmp_path: Path) -> None:
-    empty = tmp_path / "empty.jsonl"
-    empty.touch()
-    done = reviewlm("run", "--input", str(empty), "--json", home=tmp_path / "home")
+    single = tmp_path / "single.jsonl"
+    single.write_text('{"text": "fine"}\n')
+    done = reviewlm("run", "--input", str(single), "--json", home=tmp_path / "home")
     assert done.returncode == 3, done.stderr
-    assert "where:  empty.jsonl" in done.stderr
+    assert "prepare  clean, split" in done.stderr, "the flow has begun"
+    assert done.stderr.count("error: ") == 1
     assert "Traceback" not in done.stderr
     said = json.loads(done.stdout)["error"]
-    assert (said["kind"], said["where"], said["exit_code"]) == ("EmptyInput", "empty.jsonl", 3)
+    assert (said["kind"], said["what"], said["exit_code"]) == ("EmptyInput", "The split 'test' has no reviews", 3)
 
 
 def test_an_empty_text_is_refused_before_a_model_is_opened(tmp_path: Path) -> None:

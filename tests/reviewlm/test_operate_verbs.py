@@ -35,11 +35,15 @@ def ui_start(*options: str) -> list[str]:
 
 def test_each_step_is_one_line_and_the_address_shown_is_that_of_the_runs(started: Path) -> None:
     lines = ui_start()
+    assert lines[0] == "Starting the pages; the first start takes about a minute."
     step = "  MLflow server … 2.5 s, http://127.0.0.1:5077, because another program uses port 5000"
     assert step in lines
     assert f"Open the runs in MLflow: {RUNS.format(1)}" in lines
     assert [line for line in lines if "5077" in line] == [step, f"Open the runs in MLflow: {RUNS.format(1)}"]
     assert any(line.startswith("logs") for line in lines)
+    (started / "logs").mkdir(exist_ok=True)
+    (started / "logs" / "prefect.log").write_text("")
+    assert ui_start()[0] == "Starting the pages."
 
 
 def test_the_json_has_the_address_of_the_server_and_that_of_the_runs(started: Path) -> None:

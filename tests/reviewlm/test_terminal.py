@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from core.errors import BundleError
 from reviewlm import terminal
 from reviewlm.shown import layout, results
 from reviewlm.shown.layout import fitted, wrapped
@@ -91,6 +92,27 @@ def test_a_slice_that_is_easier_than_average_is_not_called_hard(capsys: pytest.C
     assert shown(-0.01) == ""
     assert shown(0.01) == "Hardest for kn5 of 1 slice, relative to all reviews: stars 0 +1.0%.\n"
     assert shown(None, 0.02, -0.03).endswith("of 3 slices, relative to all reviews: stars 0 infinite, stars 1 +2.0%.\n")
+
+
+@pytest.mark.parametrize(("called", "found", "shown"), [
+    (".venv/bin/reviewlm", None, "`.venv/bin/reviewlm ui password` shows it"),
+    (".venv/bin/reviewlm", "/home/.venv/bin/reviewlm", "`reviewlm ui password` shows it"),
+    ("/usr/lib/pytest.py", None, "`reviewlm ui password` shows it"),
+])  # fmt: skip
+def test_a_hint_can_be_typed_as_it_stands(
+    called: str, found: str | None, shown: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", [called])
+    monkeypatch.setattr("shutil.which", lambda name: found)
+    terminal.program.cache_clear()
+    hint = "`reviewlm ui password` shows it"
+    terminal.say(hint)
+    terminal.show_facts({"password": hint})
+    terminal.show_warnings([hint])
+    terminal.show_error(BundleError("No champion", remedy=hint))
+    said = capsys.readouterr()
+    terminal.program.cache_clear()
+    assert (said.out + said.err).count(shown) == 4
 
 
 def test_continued_lines_keep_indentation_and_the_branches_of_a_tree() -> None:
@@ -212,7 +234,18 @@ def recorded(*runs: tuple[str, str, str, bool, float], steps: Mapping[str, float
 def test_a_run_that_built_nothing_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     stages = [("read", "a", "ingest", True, 0.0), ("fit", "lstm", "train", True, 0.0)]
     show_stages(recorded(*stages, steps={"ingest": 1.0, "train": 2.0}), 24.2)
-    assert capsys.readouterr().out == "2 of 2 stages re-used, 24 s\n"
+    assert capsys.readouterr().out == "2 of 2 results re-used, 24 s\n"
+
+
+def test_the_results_of_the_steps_add_up_to_those_of_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+    stages = [
+        ("tokens", "train", "prepare", True, 0.0), ("tokens", "test", "prepare", True, 0.0),
+        ("fit", "kn5", "plan", False, 1.0), ("fit", "kn5", "train", True, 0.0), ("fit", "lstm", "train", True, 0.0),
+    ]  # fmt: skip
+    show_stages(recorded(*stages, steps={"prepare": 1.0, "plan": 2.0, "train": 2.0}), 9.0)
+    first, prepare, plan, train, _ = capsys.readouterr().out.splitlines()
+    assert first == "3 of 4 results re-used, 9 s"
+    assert [line.split("s  ")[1] for line in (prepare, plan, train)] == ["2 re-used", "kn5 1.0 s", "1 re-used"]
 
 
 def test_a_run_that_built_something_is_a_tree_of_its_steps(capsys: pytest.CaptureFixture[str]) -> None:
@@ -222,7 +255,7 @@ def test_a_run_that_built_something_is_a_tree_of_its_steps(capsys: pytest.Captur
     ]  # fmt: skip
     show_stages(recorded(*stages, steps={"ingest": 1.0, "train": 55.0, "evaluate": 4.0}), 75.0)
     assert capsys.readouterr().out.splitlines() == [
-        "1 of 3 stages re-used, 1 min 15 s",
+        "1 of 5 results re-used, 1 min 15 s",
         "├─ ingest             1 s  1 re-used",
         "├─ train             55 s  kn5 1.0 s, lstm 52 s",
         "├─ evaluate           4 s  score ×2 0.8 s",

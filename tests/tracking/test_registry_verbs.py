@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -195,6 +196,27 @@ def test_history_tells_decisions_and_versions_and_notices_a_changed_one(shop: Sh
     shop.registry.tracker.client.delete_model_version("reviewlm-decisions", "2")
     assert shop.json("history")["damage"] == ["event 2 is gone"]
     assert "tampered with: event 2 is gone" in shop.run("history").stdout
+
+
+def test_a_long_reason_is_written_once_below_the_table_and_whole(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    why = "a suggestion takes 499.3 ms (median), 95 % come within 1138.1 ms; a written word takes 5.5 ms"
+    event = {"event": 1, "when": "2026-11-22T02:00:00+00:00", "who": "anna@host", "decision": "refused", "version": 1,
+             "against": None, "why": why, "state": "carried out", "run_id": "r"}  # fmt: skip
+    version = {"version": 1, "aliases": "", "outcome": "refused", "reason": why, "kind": "ngram", "family": "f",
+               "created": event["when"], "run_id": "r"}  # fmt: skip
+    fake = SimpleNamespace(
+        name="reviewlm", decisions=lambda: [event], version_rows=lambda: [version], events=list,
+    )  # fmt: skip
+    monkeypatch.setattr("reviewlm.verbs.registry._registry", lambda config, model: fake)
+    monkeypatch.setenv("COLUMNS", "80")
+    done = CliRunner().invoke(app, ["history", "--json"], catch_exceptions=False)
+    *shown, last = done.stdout.splitlines()
+    assert f"Event 1: {why}" in shown
+    assert len(shown) <= 22, "no column of single words"
+    assert json.loads(last)["events"][0]["why"] == why
+    assert json.loads(last)["versions"][0]["reason"] == why
 
 
 def test_an_empty_registry_has_an_empty_history_and_nothing_to_go_back_to(own_home: Path) -> None:

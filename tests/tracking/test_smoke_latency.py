@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from tracking.logged_models import export
 from tracking.logged_models.smoke import MOST_SECONDS, ROUNDS, TYPED, answers, latency
 
 TEXTS = TYPED.count(" ")
@@ -77,6 +79,22 @@ def test_a_very_slow_model_is_timed_on_fewer_suggestions() -> None:
     model = Model([MOST_SECONDS / 2.5] * SUGGESTIONS)
     assert milliseconds(model)["p95"] == pytest.approx(MOST_SECONDS / 2.5 * 1e3)
     assert len(model.asked) == 3 + 1
+
+
+def test_the_model_is_timed_on_one_core_because_threads_wait_for_each_other_on_a_busy_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: dict[str, str] = {}
+
+    def run(command: list[str], timeout: float, *, env: dict[str, str], **options: Any) -> SimpleNamespace:
+        given.update(env)
+        return SimpleNamespace(returncode=0, stdout='{"said": "fine", "latency_ms": {"p50": 1, "p95": 1, "word": 1}}')
+
+    monkeypatch.setattr(export, "run_child", run)
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    tracker: Any = SimpleNamespace(uri="sqlite:///mlflow.db")
+    assert export.smoke_test(tracker, "models:/any/1").passed
+    assert given["OMP_NUM_THREADS"] == "1"
 
 
 @pytest.mark.parametrize(

@@ -223,6 +223,7 @@ def smoke_test(tracker: Tracker, model_uri: str, timeout: float = 300.0) -> Smok
     start = time.perf_counter()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     environment.update(MLFLOW_TRACKING_URI=tracker.uri, MLFLOW_REGISTRY_URI=tracker.uri)
+    environment["OMP_NUM_THREADS"] = "1"  # on a busy machine two threads wait for each other: 20 times the latency
     with tempfile.TemporaryDirectory(prefix="reviewlm-smoke-") as foreign:
         try:
             with interrupts.during("smoke test"):
