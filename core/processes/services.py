@@ -24,12 +24,12 @@ from pathlib import Path
 import psutil
 
 from core.credentials import PASSWORD_FILE, USER, credentials_of, password_of, prefect_client, prefect_server
-from core.environment import chosen_device
 from core.errors import ReviewLMError, Unreadable
 from core.output import write_output
 from core.processes.identity import this_machine
 from core.processes.interrupts import pending
 from core.processes.leftovers import lasting_environment
+from core.processes.pools import PROJECT, deploy, usable_pools
 from core.processes.ports import DEFAULT_PORTS, free_port, keep_ports, kept_ports
 
 STATE = "services.json"
@@ -43,9 +43,6 @@ HEALTHY_SECONDS = 120.0
 STOP_SECONDS = 20.0
 INTERRUPTED_SECONDS = 0.5
 """Seconds for each service to stop when `ui start` is interrupted and the user waits for its end."""
-POOLS = ("cpu-pool", "gpu-pool")
-LIMITS = {"gpu": 1, "promotion": 1}
-PROJECT = Path(__file__).resolve().parents[2]
 log = logging.getLogger(__name__)
 
 
@@ -120,7 +117,7 @@ def start(home: Path, report: Report = lambda step, seconds, note: None) -> dict
         environment.pop("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", None)
         pools = usable_pools()
         with _timed(report, "pools, limits and deployments"):
-            _deploy(environment, pools)
+            deploy(environment, pools)
         for pool in pools:
             if f"worker-{pool}" not in services:
                 command = ["prefect", "worker", "start", "--pool", pool, "--name", f"reviewlm-{pool}"]
@@ -269,40 +266,6 @@ def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path, n
             return
         time.sleep(0.5)
     raise ReviewLMError(f"The {name} service does not answer", where=url, remedy=f"see {log}")
-
-
-def usable_pools() -> tuple[str, ...]:
-    """Return the pools that have a worker on this machine; a pool without one would stay "Not Ready" in Prefect."""
-    return POOLS if chosen_device("auto") == "cuda" else POOLS[:1]
-
-
-def deployments_of(pools: Collection[str], file: Path = PROJECT / "prefect.yaml") -> list[str]:
-    """Return the names of the deployments that run in these pools."""
-    import yaml
-
-    entries = yaml.safe_load(file.read_text(encoding="utf-8"))["deployments"]
-    return [entry["name"] for entry in entries if entry["work_pool"]["name"] in pools]
-
-
-def _deploy(environment: dict[str, str], pools: Collection[str]) -> None:
-    """Create or overwrite the pools, create missing limits, then the deployments of prefect.yaml for these pools."""
-    for pool in pools:
-        _prefect(environment, "work-pool", "create", pool, "--type", "process", "--overwrite")
-    for name, limit in LIMITS.items():
-        if _prefect(environment, "gcl", "inspect", name, required=False):
-            _prefect(environment, "gcl", "create", name, "--limit", str(limit))
-    names = [argument for name in deployments_of(pools) for argument in ("--name", name)]
-    _prefect(environment, "--no-prompt", "deploy", *names)
-
-
-def _prefect(environment: dict[str, str], *arguments: str, required: bool = True) -> int:
-    command = [str(Path(sys.executable).parent / "prefect"), *arguments]
-    done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True)
-    if done.returncode and required:
-        raise ReviewLMError(
-            f"`prefect {' '.join(arguments)}` failed", cause="\n".join((done.stdout + done.stderr).splitlines()[-8:])
-        )
-    return done.returncode
 
 
 def _process(service: Service) -> psutil.Process | None:

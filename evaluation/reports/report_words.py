@@ -182,7 +182,7 @@ def beside_all(excess: float) -> str:
 def said_of_sample(results: RunResults) -> str:
     """Return in how many test reviews single tokens were observed: "40 of the 680 test reviews"; "" if unknown."""
     drawn = max((int(model.observed.get("reviews", 0)) for model in results.models), default=0)
-    return f"{drawn:,} of the {results.table['reviews'].max():,} test reviews" if drawn else ""
+    return f"{drawn:,} of the {results.row(results.winner)['reviews']:,} test reviews" if drawn else ""
 
 
 def said_of_ranks(models: Sequence[ModelResults], winner: str) -> str:

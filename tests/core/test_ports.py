@@ -34,8 +34,8 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         known[name] = services.Service(name, 1, 1.0, address)
 
     monkeypatch.setattr(services, "_launch", launch)
-    monkeypatch.setattr(services, "_deploy", lambda environment, pools: None)
-    monkeypatch.setattr(services, "chosen_device", lambda wanted: "cpu")
+    monkeypatch.setattr(services, "deploy", lambda environment, pools: None)
+    monkeypatch.setattr(services, "usable_pools", lambda: ("cpu-pool",))
     return found
 
 
@@ -106,7 +106,7 @@ def test_a_step_that_fails_ends_its_line(
     def fail(environment: dict[str, str], pools: tuple[str, ...]) -> None:
         raise ReviewLMError("Prefect does not answer")
 
-    monkeypatch.setattr(services, "_deploy", fail)
+    monkeypatch.setattr(services, "deploy", fail)
     steps: list[Step] = []
     with pytest.raises(ReviewLMError):
         services.start(tmp_path, lambda *step: steps.append(step))

@@ -18,6 +18,7 @@ import yaml
 
 from core.config.presets import preset_names
 from core.credentials import PASSWORD_FILE
+from core.processes import pools as pools_of
 from core.processes import services
 from core.processes.services import STATE, Service
 
@@ -76,9 +77,9 @@ def test_the_pool_for_gpus_and_its_deployments_are_only_made_where_a_gpu_is(
     device: str, pools: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[str, ...]] = []
-    monkeypatch.setattr(services, "chosen_device", lambda configured: device)
-    monkeypatch.setattr(services, "_prefect", lambda environment, *words, required=True: asked.append(words) or 0)
-    services._deploy({}, services.usable_pools())
+    monkeypatch.setattr(pools_of, "chosen_device", lambda configured: device)
+    monkeypatch.setattr(pools_of, "_prefect", lambda environment, *words, required=True: asked.append(words) or 0)
+    pools_of.deploy({}, pools_of.usable_pools())
     assert tuple(words[2] for words in asked if words[:2] == ("work-pool", "create")) == pools
     named = asked[-1][asked[-1].index("deploy") + 1 :: 2], asked[-1][asked[-1].index("deploy") + 2 :: 2]
     assert set(named[0]) == {"--name"}
@@ -93,7 +94,7 @@ def test_every_deployment_names_a_flow_its_parameters_a_preset_and_a_pool_that_i
         signature = inspect.signature(flow_of(entry["entrypoint"]).fn)
         assert set(entry["parameters"]) <= set(signature.parameters)
         assert entry["parameters"].get("preset", "demo") in preset_names()
-        assert entry["work_pool"]["name"] in services.POOLS
+        assert entry["work_pool"]["name"] in pools_of.POOLS
     assert any(entry.get("schedules") for entry in deployments)
 
 

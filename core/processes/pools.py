@@ -1,0 +1,49 @@
+"""Create Prefect's work pools, limits and deployments, as far as this machine can run them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Collection
+from pathlib import Path
+
+from core.environment import chosen_device
+from core.errors import ReviewLMError
+
+POOLS = ("cpu-pool", "gpu-pool")
+LIMITS = {"gpu": 1, "promotion": 1}
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def usable_pools() -> tuple[str, ...]:
+    """Return the pools that have a worker on this machine; a pool without one would stay "Not Ready" in Prefect."""
+    return POOLS if chosen_device("auto") == "cuda" else POOLS[:1]
+
+
+def deployments_of(pools: Collection[str], file: Path = PROJECT / "prefect.yaml") -> list[str]:
+    """Return the names of the deployments that run in these pools."""
+    import yaml
+
+    entries = yaml.safe_load(file.read_text(encoding="utf-8"))["deployments"]
+    return [entry["name"] for entry in entries if entry["work_pool"]["name"] in pools]
+
+
+def deploy(environment: dict[str, str], pools: Collection[str]) -> None:
+    """Create or overwrite the pools, create missing limits, then the deployments of prefect.yaml for these pools."""
+    for pool in pools:
+        _prefect(environment, "work-pool", "create", pool, "--type", "process", "--overwrite")
+    for name, limit in LIMITS.items():
+        if _prefect(environment, "gcl", "inspect", name, required=False):
+            _prefect(environment, "gcl", "create", name, "--limit", str(limit))
+    names = [argument for name in deployments_of(pools) for argument in ("--name", name)]
+    _prefect(environment, "--no-prompt", "deploy", *names)
+
+
+def _prefect(environment: dict[str, str], *arguments: str, required: bool = True) -> int:
+    command = [str(Path(sys.executable).parent / "prefect"), *arguments]
+    done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True)
+    if done.returncode and required:
+        raise ReviewLMError(
+            f"`prefect {' '.join(arguments)}` failed", cause="\n".join((done.stdout + done.stderr).splitlines()[-8:])
+        )
+    return done.returncode
