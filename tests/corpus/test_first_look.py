@@ -43,7 +43,7 @@ UNUSABLE: list[tuple[str, bytes, type[InputError]]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "content", "kind"), UNUSABLE)
+@pytest.mark.parametrize(("name", "content", "kind"), UNUSABLE, ids=[str(number) for number in range(len(UNUSABLE))])
 def test_the_error_is_that_of_the_run(tmp_path: Path, name: str, content: bytes, kind: type[InputError]) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
