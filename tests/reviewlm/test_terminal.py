@@ -90,8 +90,9 @@ def test_a_slice_that_is_easier_than_average_is_not_called_hard(capsys: pytest.C
         return capsys.readouterr().out
 
     assert shown(-0.01) == ""
-    assert shown(0.01) == "Hardest for kn5 of 1 slice, relative to all reviews: stars 0 +1.0%.\n"
-    assert shown(None, 0.02, -0.03).endswith("of 3 slices, relative to all reviews: stars 0 infinite, stars 1 +2.0%.\n")
+    assert shown(0.01) == "Hardest for kn5 of 1 slice of reviews, relative to all reviews: stars 0 +1.0%.\n"
+    said = "of 3 slices of reviews, relative to all reviews: stars 0 infinite, stars 1 +2.0%.\n"
+    assert shown(None, 0.02, -0.03).endswith(said)
 
 
 @pytest.mark.parametrize(("called", "found", "shown"), [
