@@ -14,13 +14,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from time import process_time
 from typing import Any
 
 import numpy as np
 import torch
 
 from benchmarks.harness import Ratio, Report, arguments, finish, say
+from benchmarks.serve import step_ms
 from core.config.presets import load_config
 from models.base import LanguageModel
 from models.bundles.bundle import Bundle
@@ -78,19 +78,6 @@ def reading(model: LanguageModel, streams: int) -> Callable[[], None]:
         number += 1
 
     return step
-
-
-def step_ms(contenders: dict[str, Callable[[], None]], steps: int, rounds: int) -> dict[str, float]:
-    """Return the CPU milliseconds of a step of each contender: the lower quartile."""
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(rounds):
-        for name, step in contenders.items():
-            step()  # the other contenders have used the cache
-            for _ in range(steps):
-                began = process_time()
-                step()
-                times[name].append(1000 * (process_time() - began))
-    return {name: float(np.quantile(found, 0.25)) for name, found in times.items()}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
