@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import polars as pl
 
-from core.errors import MissingColumn, Unreadable
+from core.errors import Unreadable
 
 COLUMNS: dict[str, pl.DataType] = {
     "review_id": pl.String(),
@@ -31,8 +31,6 @@ counted from 1. JSON arrays and Parquet files have no lines: there it is the num
 
 FIELDS = tuple(name for name in COLUMNS if name not in ("source", "line"))
 """The columns that are read from a record: all except `source` and `line`."""
-
-KNOWN = ", ".join(name for name in FIELDS if name != "text")
 
 VOTES = ("useful", "funny", "cool")
 
@@ -83,10 +81,11 @@ ALWAYS_ALLOWED = 64 << 20
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of memory while a file is read, and of the length of a text, a record and an unpacked file.
+    """Limits of memory while a file is read, and of the length of a text, a record and an unpacked file; field names.
 
     A packed file may unpack to `max_expansion` times its size. Reviews usually shrink to a third, rarely to a tenth.
-    Up to `workers` blocks of JSON lines are parsed at the same time, each in its own thread.
+    Up to `workers` blocks of JSON lines are parsed at the same time, each in its own thread. `renamed` has the fields
+    of `FIELDS` that have another name in the files: {our name: their name}.
     """
 
     max_chars: int = 100_000
@@ -94,6 +93,7 @@ class Limits:
     max_record_bytes: int = 8 << 20
     max_expansion: float = 200.0
     workers: int = 2
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     def room(self, size: int) -> int:
         """Return the number of bytes that a file of *size* bytes may unpack to."""
@@ -133,15 +133,6 @@ class Block:
     def records(self) -> int:
         """Number of records in the stretch."""
         return self.good.height + self.bad.height
-
-
-def missing_text(source: str, columns: Sequence[str]) -> MissingColumn:
-    """Return the error for a file in which no record has a text."""
-    return MissingColumn(
-        "There is no field 'text'", where=source, value="the fields are: " + ", ".join(columns or ["none"]),
-        cause="the file does not hold the reviews, or the column has another name",
-        remedy=f"name the review file, or rename its columns: 'text' is needed; {KNOWN} are used where they exist",
-    )
 
 
 def quarantine(source: str, problems: Sequence[Problem]) -> pl.DataFrame:

@@ -113,14 +113,16 @@ def _key(source: Source, config: SourceConfig) -> str:
 
 
 def settings_of(config: SourceConfig) -> dict[str, Any]:
-    """Return the settings that change the result of reading a file."""
-    return {name: getattr(config, name) for name in SETTINGS}
+    """Return the settings that change the result of reading a file; names of fields only where they differ."""
+    renamed = {"fields": config.fields.renamed} if config.fields.renamed else {}
+    return {name: getattr(config, name) for name in SETTINGS} | renamed
 
 
 def limits_of(config: SourceConfig) -> Limits:
-    """Return the limits for the readers; each is the setting with the same name."""
+    """Return the limits for the readers, each the setting with the same name, and the names of the fields."""
     known = {field.name for field in fields(Limits)} & set(SETTINGS)
-    return Limits(block_bytes=BLOCK_BYTES, **{name: getattr(config, name) for name in known})
+    limits = {name: getattr(config, name) for name in known}
+    return Limits(block_bytes=BLOCK_BYTES, renamed=config.fields.renamed, **limits)
 
 
 def read_source(source: Source, folder: Path, config: SourceConfig, report: Report | None = None) -> SourceReading:

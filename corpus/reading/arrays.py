@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import orjson
 
 from core.errors import Unreadable
-from corpus.reading.jsonlines import from_objects, reason_of
+from corpus.reading.jsonlines import from_objects, reason_of, require_known
 from corpus.reading.long_lines import RAW_BYTES
-from corpus.schema import Block, Limits, Problem, Reason, missing_text
+from corpus.schema import Block, Limits, Problem, Reason
 
 SIGN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|["\[\]{},]', re.DOTALL)
 """A whole string or one punctuation character. A single quote mark begins a string that continues after the buffer."""
@@ -64,17 +64,13 @@ def read_array(stream: io.BufferedReader, source: str, limits: Limits) -> Iterat
                 reason = reason_of(element.raw, error)
                 problems.append(Problem(element.number, reason, str(error), element.raw))
         if size >= limits.block_bytes or len(values) + len(problems) >= RECORDS_PER_BLOCK:
-            _require_text(values, source, first)
+            if first:
+                require_known(values, source, limits)
             yield block()
             values, numbers, raws, problems, size, first = [], [], [], [], 0, False
-    _require_text(values, source, first)
+    if first:
+        require_known(values, source, limits)
     yield block()
-
-
-def _require_text(values: list[Any], source: str, first: bool) -> None:
-    if first and values and not any(isinstance(value, dict) and "text" in value for value in values):
-        keys = {key: None for value in values[:100] if isinstance(value, dict) for key in value}
-        raise missing_text(source, list(keys))
 
 
 def _elements(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Element]:

@@ -15,9 +15,10 @@ import polars as pl
 
 from core.errors import Unreadable
 from corpus.reading.convert import convert
+from corpus.reading.field_names import our_columns, require_fields, text_names
 from corpus.reading.long_lines import next_line
 from corpus.reading.parquet import twice
-from corpus.schema import FIELDS, VOTES, Block, Limits, Problem, Reason, missing_text
+from corpus.schema import FIELDS, VOTES, Block, Limits, Problem, Reason
 
 FIELD_LIMIT = 64 << 20
 """Longest field in characters. Python's own limit of 128 KiB would reject long reviews."""
@@ -86,7 +87,7 @@ def read_delimited(stream: io.BufferedReader, source: str, limits: Limits) -> It
     """Yield the records of a CSV file with a header.
 
     Raises:
-        MissingColumn: The header has no column `text`; the error lists the columns that exist.
+        MissingColumn: The header has no column `text`, or none that the user named; the error lists those that exist.
         Unreadable: The first line is too long for a header, or contains a column twice.
     """
     csv.field_size_limit(FIELD_LIMIT)
@@ -97,10 +98,10 @@ def read_delimited(stream: io.BufferedReader, source: str, limits: Limits) -> It
     except csv.Error as error:
         raise Unreadable("The file has no header", where=source, cause=str(error), remedy=HEADER) from error
     lines.next_record()
-    names = _names(header)
-    if "text" not in names:
-        shown = [name.encode("utf-8", "replace").decode() or "(nameless)" for name in names]
-        raise missing_text(source, shown)
+    columns = _without_aliases(header)
+    printable = [name.encode("utf-8", "replace").decode() or "(nameless)" for name in columns]
+    require_fields(source, printable, limits.renamed)
+    names = our_columns(columns, limits.renamed)
     if repeated := {name for name in FIELDS if names.count(name) > 1}:
         raise twice(source, repeated)
     while True:
@@ -110,7 +111,7 @@ def read_delimited(stream: io.BufferedReader, source: str, limits: Limits) -> It
         yield block
 
 
-def _names(header: list[str]) -> list[str]:
+def _without_aliases(header: list[str]) -> list[str]:
     return [ALIASES.get(name.strip(), name.strip()) for name in header]
 
 
@@ -132,7 +133,7 @@ def _block(
     while size < limits.block_bytes:
         try:
             row = next(reader)
-            problem = _problem(row, names, lines)
+            problem = _problem(row, names, lines, limits)
         except StopIteration:
             break
         except csv.Error as error:
@@ -161,11 +162,11 @@ def _refused(line: bytes, error: csv.Error) -> tuple[Reason, str]:
     return (Reason.TOO_LONG, line.detail) if isinstance(line, _LongLine) else (Reason.MALFORMED, str(error))
 
 
-def _problem(row: list[str], names: list[str], lines: _Lines) -> tuple[Reason, str] | None:
+def _problem(row: list[str], names: list[str], lines: _Lines, limits: Limits) -> tuple[Reason, str] | None:
     if lines.broken:
         return Reason.ENCODING, lines.broken
     if row and len(row) != len(names):
         return Reason.MALFORMED, f"{len(row)} fields where the header has {len(names)}"
-    if "text" in row and _names(row) == names:
+    if not text_names(limits.renamed).isdisjoint(row) and our_columns(_without_aliases(row), limits.renamed) == names:
         return Reason.NOT_A_RECORD, "the header is repeated: several files with headers were put together"
     return None

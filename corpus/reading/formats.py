@@ -17,6 +17,7 @@ from core.errors import Unreadable
 from corpus.reading.arrays import read_array
 from corpus.reading.convert import convert
 from corpus.reading.delimited import read_delimited
+from corpus.reading.field_names import text_names
 from corpus.reading.jsonlines import read_json_lines
 from corpus.reading.long_lines import next_line
 from corpus.reading.names import uncompressed
@@ -57,7 +58,7 @@ def read_stream(stream: io.BufferedReader, source: str, limits: Limits) -> Itera
     if not head:
         return
     reader = {"array": read_array, "lines": read_json_lines, "csv": read_delimited, "parquet": read_parquet,
-              "text": read_text}[_format(head, source)]
+              "text": read_text}[_format(head, source, limits)]
     yield from reader(stream, source, limits)
 
 
@@ -70,7 +71,7 @@ def _wide_encoding(head: bytes) -> str:
     return WIDE.get(seen, "")
 
 
-def _format(head: bytes, source: str) -> str:
+def _format(head: bytes, source: str, limits: Limits) -> str:
     """Return the format: Parquet by its magic bytes, others by the suffix without compression and the first bytes."""
     if head.startswith(b"PAR1"):
         return "parquet"
@@ -80,10 +81,11 @@ def _format(head: bytes, source: str) -> str:
     if suffix in {".csv", ".tsv"}:
         return "csv"
     if suffix == ".txt":
-        return "lines" if _is_review(head.lstrip().partition(b"\n")[0]) else "text"
+        return "lines" if _is_review(head.lstrip().partition(b"\n")[0], limits) else "text"
     if first in (b"{", b"["):
         return "lines" if first == b"{" else "array"
-    if b"text" in head.partition(b"\n")[0]:
+    header = head.partition(b"\n")[0]
+    if any(name.encode() in header for name in text_names(limits.renamed)):
         return "csv"
     raise Unreadable(
         "The file format is unknown", where=source, value=head[:40],
@@ -91,12 +93,12 @@ def _format(head: bytes, source: str) -> str:
     )
 
 
-def _is_review(line: bytes) -> bool:
+def _is_review(line: bytes, limits: Limits) -> bool:
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError:
         return False
-    return isinstance(value, dict) and "text" in value
+    return isinstance(value, dict) and bool(text_names(limits.renamed) & value.keys())
 
 
 def read_text(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Block]:

@@ -16,8 +16,9 @@ import orjson
 import polars as pl
 
 from corpus.reading.convert import convert
+from corpus.reading.field_names import our_record, require_fields
 from corpus.reading.long_lines import pass_over, too_long
-from corpus.schema import FIELDS, VOTES, Block, Limits, Problem, Reason, missing_text
+from corpus.schema import FIELDS, VOTES, Block, Limits, Problem, Reason
 from models.threads import ordered
 
 BOM = b"\xef\xbb\xbf"
@@ -47,7 +48,7 @@ def read_json_lines(stream: io.BufferedReader, source: str, limits: Limits) -> I
     Memory holds a few blocks at a time, each of up to `block_bytes + max_record_bytes`, even if lines are very long.
 
     Raises:
-        MissingColumn: The first block has objects, and none of them has a text.
+        MissingColumn: The first block has objects, and none of them has a text, or a field named by the user.
     """
     yield from ordered(partial(parse, source=source, limits=limits), _stretches(stream, source, limits), limits.workers)
 
@@ -62,7 +63,8 @@ def _stretches(stream: io.BufferedReader, source: str, limits: Limits) -> Iterat
         if lines:
             end += len(lines)
             if not started:
-                _require_text(lines, source)
+                if limits.renamed or b'"text"' not in lines:
+                    require_known([_loads(line) for line in lines.split(b"\n")], source, limits)
                 started = True
             yield Stretch(lines, line, end)
             line += lines.count(b"\n")
@@ -75,12 +77,14 @@ def _stretches(stream: io.BufferedReader, source: str, limits: Limits) -> Iterat
             line += 1
 
 
-def _require_text(block: bytes, source: str) -> None:
-    if b'"text"' in block:
-        return
-    objects = [value for value in map(_loads, block.split(b"\n")) if isinstance(value, dict)]
-    if objects and not any("text" in value for value in objects):
-        raise missing_text(source, list({key: None for value in objects[:100] for key in value}))
+def require_known(values: Sequence[Any], source: str, limits: Limits) -> None:
+    """Refuse a file if none of its first objects has a text, or a field that the user named.
+
+    Raises:
+        MissingColumn: There are objects, and all of them lack it.
+    """
+    if keys := {key: None for value in values if isinstance(value, dict) for key in value}:
+        require_fields(source, keys, limits.renamed)
 
 
 def _loads(line: bytes) -> Any:
@@ -135,6 +139,8 @@ def from_objects(
         problems: Problems already found in this stretch.
     """
     found, kept = list(problems), []
+    if limits.renamed:
+        objects = [our_record(value, limits.renamed) for value in objects]
     for row, value in enumerate(objects):
         problem = _misfit(value)
         if problem is None:

@@ -17,7 +17,8 @@ import polars as pl
 from core.errors import Unreadable
 from corpus.archives.seekable import seekable
 from corpus.reading.convert import EARLIEST, LATEST, convert
-from corpus.schema import FIELDS, VOTES, Block, Limits, Problem, Reason, missing_text
+from corpus.reading.field_names import our_columns, require_fields
+from corpus.schema import FIELDS, VOTES, Block, Limits, Problem, Reason
 
 if TYPE_CHECKING:
     import pyarrow
@@ -40,11 +41,11 @@ def read_parquet(stream: io.BufferedReader, source: str, limits: Limits) -> Iter
     Raises:
         Unreadable: The file is damaged or unpacks to far more than its size, a column has the wrong type for its name,
             or a column occurs twice.
-        MissingColumn: There is no column `text`.
+        MissingColumn: There is no column `text`, or none that the user named.
     """
     with seekable(stream) as file:
         number, left = 1, limits.room(_size(file))
-        for batch in _batches(file, source):
+        for batch in _batches(file, source, limits):
             left -= batch.nbytes + ROW_BYTES * batch.num_rows
             if left < 0:
                 raise limits.too_much(source, limits.room(_size(file)))
@@ -59,25 +60,27 @@ def _size(file: Any) -> int:
     return size
 
 
-def _batches(file: Any, source: str) -> Iterator[pyarrow.RecordBatch]:
-    """Yield the wanted columns batch by batch; errors of the library about damaged bytes become `Unreadable`."""
+def _batches(file: Any, source: str, limits: Limits) -> Iterator[pyarrow.RecordBatch]:
+    """Yield the wanted columns under our names; errors of the library about damaged bytes become `Unreadable`."""
     import pyarrow
     from pyarrow import parquet
 
     try:
         table = parquet.ParquetFile(file, pre_buffer=False)
-        wanted = _wanted(table.schema_arrow.names, source)
-        yield from table.iter_batches(RECORDS_PER_BLOCK, columns=wanted)
+        wanted = _wanted(table.schema_arrow.names, source, limits)
+        for batch in table.iter_batches(RECORDS_PER_BLOCK, columns=wanted):
+            yield batch.rename_columns(our_columns(batch.schema.names, limits.renamed))
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         if isinstance(error, OSError) and error.filename is not None:
             raise  # an error of the disk, not of the content
         raise _damaged(source, error) from error
 
 
-def _wanted(names: Sequence[str], source: str) -> list[str]:
-    if "text" not in names:
-        raise missing_text(source, list(names))
-    wanted = [name for name in names if name in (*FIELDS, "votes")]
+def _wanted(names: Sequence[str], source: str, limits: Limits) -> list[str]:
+    """Return the names in the file of the columns that are read."""
+    require_fields(source, names, limits.renamed)
+    ours = our_columns(names, limits.renamed)
+    wanted = [name for name, our in zip(names, ours, strict=True) if our in (*FIELDS, "votes")]
     if repeated := {name for name in wanted if wanted.count(name) > 1}:
         raise twice(source, repeated)
     return wanted

@@ -64,7 +64,7 @@ def test_a_table_without_texts_is_told_all_names_that_are_read(tmp_path: Path) -
     with pytest.raises(MissingColumn) as error:
         require_usable([tmp_path / "r.csv"], SourceConfig())
     names = "review_id, user_id, business_id, stars, useful, funny, cool, date"
-    assert f"'text' is needed; {names} are used where they exist" in error.value.remedy
+    assert f"source.fields.text=NAME (in the same way {names}, which are used where they exist)" in error.value.remedy
 
 
 def test_bad_records_before_good_ones_are_no_reason_to_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

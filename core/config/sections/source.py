@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from core.config.family_name import checked_name
 from core.config.section import Line, Section
@@ -29,6 +29,44 @@ class SyntheticConfig(Section):
     duplicates: Annotated[Number, Field(ge=0, le=0.5)] = 0.005
 
 
+class FieldNames(Section):
+    """Names that the fields of a review have in the files, where they differ from ours; empty means our own name.
+
+    A file (or a JSON record) without that name is read under our own name, so files of several origins go together. A
+    file that has neither is refused: the name may be misspelled.
+
+    Attributes:
+        text: The review. Needed.
+        stars: The rating.
+        date: The day or the moment.
+        review_id: Identity of the review; of reviews with one id the newest is kept.
+        business_id, user_id: Identities of the business and of the author: splits keep their reviews together.
+        useful, funny, cool: Counts of votes.
+    """
+
+    text: Line = ""
+    stars: Line = ""
+    date: Line = ""
+    review_id: Line = ""
+    business_id: Line = ""
+    user_id: Line = ""
+    useful: Line = ""
+    funny: Line = ""
+    cool: Line = ""
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """The fields that have another name in the files: {our name: their name}."""
+        return {ours: theirs for ours, theirs in self if theirs and theirs != ours}
+
+    @model_validator(mode="after")
+    def _one_meaning(self) -> FieldNames:
+        theirs = [name for _, name in self if name]
+        if twice := sorted({name for name in theirs if theirs.count(name) > 1}):
+            raise ValueError(f"the field {twice[0]!r} of the files is given two meanings")
+        return self
+
+
 class SourceConfig(Section):
     """Source of the reviews: files, folders or globs; empty means the embedded corpus.
 
@@ -48,6 +86,7 @@ class SourceConfig(Section):
     family: Annotated[str, AfterValidator(checked_name)] = ""
     licence: Line = ""
     business: Line = ""
+    fields: FieldNames = FieldNames()
     synthetic: SyntheticConfig = SyntheticConfig()
     max_chars: Annotated[Whole, Field(ge=1, le=1_000_000_000)] = 100_000
     max_record_bytes: Annotated[Whole, Field(ge=1_000, le=1 << 30)] = 8 << 20

@@ -1,0 +1,58 @@
+"""Translate the field names of a file to those of `corpus.schema.FIELDS`, as `source.fields` says.
+
+A file without the other name is read under our name, so files of several origins can be read together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from core.errors import MissingColumn
+from corpus.schema import FIELDS
+
+KNOWN = ", ".join(name for name in FIELDS if name != "text")
+
+
+def our_columns(columns: Sequence[str], renamed: Mapping[str, str]) -> list[str]:
+    """Return our names of the columns of a table; a column whose name another column has taken becomes nameless.
+
+    Args:
+        columns: Names in the file.
+        renamed: {our name: their name}.
+    """
+    ours = {their: our for our, their in renamed.items() if their in columns}
+    taken = set(ours.values())
+    return [ours.get(name, "" if name in taken else name) for name in columns]
+
+
+def our_record(record: Any, renamed: Mapping[str, str]) -> Any:
+    """Return a decoded JSON object with our names; other values, which are no records, are returned unchanged."""
+    if not renamed or not isinstance(record, dict):
+        return record
+    found = {our: record[their] for our, their in renamed.items() if their in record}
+    theirs = {renamed[our] for our in found}
+    return {name: value for name, value in record.items() if name not in theirs} | found
+
+
+def require_fields(source: str, columns: Collection[str], renamed: Mapping[str, str]) -> None:
+    """Refuse a file that has no text, or a field named by the user under neither name: the name may be misspelled.
+
+    Raises:
+        MissingColumn: It lists the fields that exist.
+    """
+    for ours in ("text", *renamed):
+        theirs = renamed.get(ours, ours)
+        if ours not in columns and theirs not in columns:
+            shown = ", ".join(columns) or "none"
+            raise MissingColumn(
+                f"There is no field {theirs!r}", where=source, value=f"the fields are: {shown}",
+                cause="the file does not hold the reviews, or the field has another name",
+                remedy=f"name the review file, or say which field it is: --set source.fields.{ours}=NAME "
+                + (f"(in the same way {KNOWN}, which are used where they exist)" if ours == "text" else ""),
+            )
+
+
+def text_names(renamed: Mapping[str, str]) -> set[str]:
+    """Return the names that the field `text` can have in a file."""
+    return {"text", renamed.get("text", "text")}

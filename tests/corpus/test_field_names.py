@@ -1,0 +1,121 @@
+"""Fields with other names: `source.fields` makes every format the same table as if the file had our names."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from core.config.command_line import command_line
+from core.config.presets import load_config
+from core.errors import ConfigError, MissingColumn
+from corpus.ingestion.first_look import require_usable
+from corpus.ingestion.ingest import ingest, iter_parts, settings_of
+
+THEIRS = [
+    {"id": f"r{number}", "body": f"the soup number {number} was warm", "rating": number % 5 + 1, "text": "a headline",
+     "helpful": number, "when": "2020-01-02"}
+    for number in range(7)
+]
+OURS = [
+    {"review_id": row["id"], "text": row["body"], "stars": row["rating"], "useful": row["helpful"], "date": row["when"]}
+    for row in THEIRS
+]
+NAMED = [f"source.fields.{ours}={theirs}" for ours, theirs in {
+    "text": "body", "review_id": "id", "stars": "rating", "useful": "helpful", "date": "when",
+}.items()]
+ENDINGS = ("jsonl", "json", "csv", "parquet")
+
+
+def write(rows: list[dict[str, object]], path: Path) -> Path:
+    match path.suffix:
+        case ".jsonl":
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        case ".json":
+            path.write_text(json.dumps(rows))
+        case ".csv":
+            pl.DataFrame(rows).write_csv(path)
+        case _:
+            pl.DataFrame(rows).write_parquet(path)
+    return path
+
+
+def read(file: Path, settings: list[str]) -> pl.DataFrame:
+    folder = file.with_name(f"{file.name}-read")
+    ingest([file], folder, load_config("demo", settings).source)
+    return pl.concat(iter_parts(folder)).drop("source")
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_file_with_other_names_gives_the_same_table_as_one_with_our_names(tmp_path: Path, ending: str) -> None:
+    theirs = read(write(THEIRS, tmp_path / f"theirs.{ending}"), NAMED)
+    ours = read(write(OURS, tmp_path / f"ours.{ending}"), [])
+
+    assert theirs.equals(ours)
+    assert theirs["text"][0] == "the soup number 0 was warm"
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_file_with_our_names_is_read_beside_files_with_others(tmp_path: Path, ending: str) -> None:
+    plain = read(write(OURS, tmp_path / f"a.{ending}"), [])
+
+    assert read(write(OURS, tmp_path / f"b.{ending}"), NAMED).equals(plain)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_two_fields_can_swap_their_names(tmp_path: Path, ending: str) -> None:
+    rows: list[dict[str, object]] = [{"text": "r1", "review_id": "warm soup"}, {"text": "r2", "review_id": "cold tea"}]
+
+    swapped = ["source.fields.text=review_id", "source.fields.review_id=text"]
+    table = read(write(rows, tmp_path / f"a.{ending}"), swapped)
+
+    assert table.select("review_id", "text").rows() == [("r1", "warm soup"), ("r2", "cold tea")]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_misspelt_name_is_refused_before_a_run_with_the_fields_that_exist(tmp_path: Path, ending: str) -> None:
+    file = write(THEIRS, tmp_path / f"a.{ending}")
+    config = load_config("demo", ["source.fields.text=body", "source.fields.stars=ratign"])
+
+    with pytest.raises(MissingColumn, match="no field 'ratign'") as refused:
+        require_usable([file], config.source)
+
+    assert "rating" in str(refused.value)
+    assert "source.fields.stars=NAME" in str(refused.value)
+
+
+def test_a_file_without_a_text_says_how_to_name_it(tmp_path: Path) -> None:
+    rows = [{"body": "warm soup"}]
+
+    for ending in ENDINGS:
+        with pytest.raises(MissingColumn, match=r"source\.fields\.text=NAME"):
+            require_usable([write(rows, tmp_path / f"a.{ending}")], load_config("demo").source)
+
+
+def test_a_repeated_header_of_other_names_is_no_review(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("body,rating\nwarm soup,4\nbody,rating\ncold tea,2\n")
+
+    table = read(file, ["source.fields.text=body", "source.fields.stars=rating"])
+
+    assert table["text"].to_list() == ["warm soup", "cold tea"]
+
+
+def test_one_field_has_one_meaning() -> None:
+    with pytest.raises(ConfigError, match="'body' of the files is given two meanings"):
+        load_config("demo", ["source.fields.text=body", "source.fields.review_id=body"])
+
+
+def test_digests_of_data_with_our_names_are_those_of_earlier_releases() -> None:
+    config = load_config("demo", ["source.fields.text=text"])
+
+    assert "fields" not in settings_of(config.source)
+
+
+def test_a_report_shows_the_names_in_its_command(tmp_path: Path) -> None:
+    shown = command_line(load_config("demo", ["source.fields.text=body"]))
+
+    assert shown is not None
+    assert "source.fields.text=" in shown
