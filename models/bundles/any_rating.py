@@ -31,23 +31,36 @@ class AnyRatingState:
         inner: State of the model that reads B · R streams.
         logp_BR: Log-probability of each rating given the tokens so far.
         begun: Whether `<bos>` was read.
+        next_BRV: Log-probabilities of the next token under each rating; None if they were not computed.
     """
 
     inner: Any
     logp_BR: np.ndarray
     begun: bool
+    next_BRV: torch.Tensor | None = None
 
     def take(self, rows: Sequence[int]) -> AnyRatingState:
         """Return the chosen texts, in the order given; a row may be taken more than once."""
-        ratings = range(self.logp_BR.shape[1])
+        ratings, rows = range(self.logp_BR.shape[1]), list(rows)
         inner = self.inner.take([row * len(ratings) + rating for row in rows for rating in ratings])
-        return AnyRatingState(inner, self.logp_BR[list(rows)], self.begun)
+        following = None if self.next_BRV is None else self.next_BRV[rows]
+        return AnyRatingState(inner, self.logp_BR[rows], self.begun, following)
 
     @classmethod
     def join(cls, states: Sequence[AnyRatingState]) -> AnyRatingState:
         """Return one state of all texts; all of them have begun, or none."""
         inner = type(states[0].inner).join([state.inner for state in states])
-        return cls(inner, np.concatenate([state.logp_BR for state in states]), states[0].begun)
+        known = [state.next_BRV for state in states if state.next_BRV is not None]
+        following = torch.cat(known) if len(known) == len(states) else None
+        return cls(inner, np.concatenate([state.logp_BR for state in states]), states[0].begun, following)
+
+    def nats_of(self, ids_B: np.ndarray) -> np.ndarray | None:
+        """Return −log p of the next tokens under each rating (B · R, 1), if it is known without the model."""
+        if self.next_BRV is None:
+            return None
+        ids_B11 = torch.as_tensor(ids_B, dtype=torch.int64, device=self.next_BRV.device)[:, None, None]
+        logp_BR1 = self.next_BRV.gather(2, ids_B11.expand(*self.next_BRV.shape[:2], 1))
+        return -logp_BR1.reshape(-1, 1).double().cpu().numpy()
 
 
 class AnyRating:
@@ -72,13 +85,16 @@ class AnyRating:
         """Read one token of each text; see `LanguageModel.step`."""
         if state.begun:
             rows_N = np.repeat(ids_B, len(self._ratings))
-            after_BR = self._weighed(self._model.score(rows_N[:, None], state.inner)[0], state.logp_BR)[1]
+            nats_N1 = state.nats_of(ids_B)
+            if nats_N1 is None:
+                nats_N1 = self._model.score(rows_N[:, None], state.inner)[0]
+            after_BR = self._weighed(nats_N1, state.logp_BR)[1]
         else:
             rows_N, state, after_BR = self._stars(len(ids_B)), self._read_bos(ids_B, state), state.logp_BR
         logp_NV, inner = self._model.step(rows_N, state.inner)
-        weights_BR1 = torch.as_tensor(after_BR, device=logp_NV.device)[:, :, None]
-        logp_BV = (weights_BR1 + logp_NV.double().view(*after_BR.shape, -1)).logsumexp(1)
-        return logp_BV.float(), AnyRatingState(inner, after_BR, True)
+        logp_BRV = logp_NV.view(*after_BR.shape, -1)
+        weights_BR1 = torch.as_tensor(after_BR, dtype=logp_NV.dtype, device=logp_NV.device)[:, :, None]
+        return (weights_BR1 + logp_BRV).logsumexp(1), AnyRatingState(inner, after_BR, True, logp_BRV)
 
     def score(self, ids_BT: np.ndarray, state: AnyRatingState) -> tuple[np.ndarray, AnyRatingState]:
         """Read T tokens of each text; see `LanguageModel.score`."""

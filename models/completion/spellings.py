@@ -23,9 +23,26 @@ from ..tokens.vocabulary import EOS, UNK, Vocabulary
 from .entries import EntryIndex, texts_of
 from .reading import Ids, PrefixReader
 
-LEAST = 1e-8
-"""Token sequences below this share of all that spell the same characters are left out: an error of less than 1e-6."""
 
+@dataclass(frozen=True)
+class Cutoffs:
+    """What is too improbable to be looked for.
+
+    Args:
+        sequence: Token sequences below this share of all that spell the same characters.
+        word: Words of parts below this share of all that the typed characters allow.
+        width: Beginnings of words that the model extends in one batch.
+    """
+
+    sequence: float
+    word: float
+    width: int
+
+
+EXACT = Cutoffs(sequence=1e-8, word=1e-5, width=16)
+"""Probabilities have an error of less than 1e-6."""
+QUICK = Cutoffs(sequence=1e-3, word=1e-3, width=8)
+"""For suggestions while somebody types: the model reads a seventh of the token sequences (docs/how_to/serve.md)."""
 
 @dataclass(frozen=True)
 class TokenSource:
@@ -79,10 +96,13 @@ class Spellings:
         reader: Reads token sequences.
         context: Tokens of the text so far, special tokens included.
         before: The text so far.
+        cutoffs: What is left out.
     """
 
-    def __init__(self, vocabulary: Vocabulary, reader: PrefixReader, context: Ids, before: str) -> None:
-        self._vocabulary, self._reader, self._before = vocabulary, reader, before
+    def __init__(
+        self, vocabulary: Vocabulary, reader: PrefixReader, context: Ids, before: str, cutoffs: Cutoffs = EXACT
+    ) -> None:
+        self._vocabulary, self._reader, self._before, self._cutoffs = vocabulary, reader, before, cutoffs
         self._texts = texts_of(vocabulary)
         self.root = Node(b"", 1.0, ended=[(context, 1.0)])
 
@@ -156,7 +176,7 @@ class Spellings:
 
     def _end(self, node: Node, source: TokenSource, entry: int, weight: float) -> None:
         """Add a token sequence, or an unknown word, that ends at a node."""
-        if weight <= LEAST * node.mass:
+        if weight <= self._cutoffs.sequence * node.mass:
             return
         if source.ids is not None:
             node.ended.append(((*source.ids, entry), weight))

@@ -19,15 +19,11 @@ from ..tokens.word_pieces import pieces_of
 from ..tokens.words import FIRST, WordUnit
 from .entries import texts_of
 from .reading import PrefixReader, Read
-from .spellings import Node, Spellings
+from .spellings import EXACT, Cutoffs, Node, Spellings
 from .typed import Typed, divide, words_of
 
-WIDTH = 16
-"""Beginnings of words that the model extends in one batch."""
 ROUNDS = 64
 """Maximum number of search steps; words not found by then are part of `rest`."""
-LEAST = 1e-5
-"""Words of parts less probable than this, relative to all that the typed characters allow, are not looked for."""
 LETTERS = np.array([byte >= 128 or chr(byte).isalnum() or chr(byte) == "'" for byte in range(256)])
 """Bytes that may be in a word."""
 FINISHED, FINISHED_SUBWORDS = 0.01, 0.1
@@ -67,7 +63,8 @@ class Suggestions:
 
 
 def suggest(
-    bundle: Bundle, prompt: str, k: int = 5, stars: int | None = None, both: bool = False, read: Read | None = None
+    bundle: Bundle, prompt: str, k: int = 5, stars: int | None = None, both: bool = False, read: Read | None = None,
+    cutoffs: Cutoffs = EXACT,
 ) -> Suggestions:
     """Return the k most probable words to write next, given exactly the characters that are typed.
 
@@ -91,17 +88,18 @@ def suggest(
         stars: Rating of the review; 0: a review without one; None: any, the average over those of the training reviews.
         both: If the text ends in a word, also return the other suggestions as `otherwise`: completions or next words.
         read: Reads a prefix, e.g. with a server's cache of states; default: from the start.
+        cutoffs: What a subword vocabulary may leave out; what is left out is missing from the probabilities of words.
 
     Raises:
         ModelError: kind "input": k is below 1, or the rating is not valid.
     """
     typed, reader = _divided(bundle, prompt, k, stars, read)
     if not typed.word:
-        return _next(bundle, typed, k, reader)
-    complete = _completions(bundle, typed, k, reader)
+        return _next(bundle, typed, k, reader, cutoffs=cutoffs)
+    complete = _completions(bundle, typed, k, reader, cutoffs)
     if not _is_whole(bundle.vocabulary, typed.word, complete.finished):
-        return replace(complete, otherwise=_next(bundle, typed, k, reader)) if both else complete
-    following = replace(_next(bundle, typed, k, reader), finished=complete.finished)
+        return replace(complete, otherwise=_next(bundle, typed, k, reader, cutoffs=cutoffs)) if both else complete
+    following = replace(_next(bundle, typed, k, reader, cutoffs=cutoffs), finished=complete.finished)
     return replace(following, otherwise=complete) if both else following
 
 
@@ -143,14 +141,16 @@ def _divided(
     return divide(bundle.vocabulary, prompt, tuple(prefix)), PrefixReader(model, read)
 
 
-def _next(bundle: Bundle, typed: Typed, k: int, reader: PrefixReader, marks: bool = False) -> Suggestions:
+def _next(
+    bundle: Bundle, typed: Typed, k: int, reader: PrefixReader, marks: bool = False, cutoffs: Cutoffs = EXACT
+) -> Suggestions:
     if unit := bundle.vocabulary.word_unit:
         p_V = reader([typed.ids])[0].p_V
         found = _best(k, *_whole_words(bundle.vocabulary, unit, p_V, typed, k, marks))
         low, high = texts_of(bundle.vocabulary).after(typed.text).range(b" ")
         begun = low == high
     else:
-        found = _best(k, *_spelled_words(bundle.vocabulary, typed, k, reader))
+        found = _best(k, *_spelled_words(bundle.vocabulary, typed, k, reader, cutoffs))
         begun = typed.begun
     return replace(found, space="" if typed.spaced or begun else " ")
 
@@ -184,16 +184,18 @@ def _whole_words(
     return found, whole
 
 
-def _completions(bundle: Bundle, typed: Typed, k: int, reader: PrefixReader) -> Suggestions:
+def _completions(
+    bundle: Bundle, typed: Typed, k: int, reader: PrefixReader, cutoffs: Cutoffs = EXACT
+) -> Suggestions:
     vocabulary = bundle.vocabulary
     if vocabulary.word_unit:
         return _known_words(vocabulary, vocabulary.word_unit, reader([typed.context])[0].p_V, typed, k)
-    ways = Spellings(vocabulary, reader, typed.context, typed.before)
+    ways = Spellings(vocabulary, reader, typed.context, typed.before, cutoffs)
     node = ways.descend(typed.characters)
     if node is None:
         return Suggestions([], 1.0, typed.word, finished=0.0)
     ways.extend([node])
-    found = _best(k, _search(ways, node, k), node.mass)
+    found = _best(k, _search(ways, node, k, cutoffs), node.mass)
     return replace(found, typed=typed.word, finished=min(1.0, ways.finished(node) / node.mass))
 
 
@@ -222,19 +224,19 @@ def _in_case(usual: str, word: str, typed: str, beginning: str) -> str:
 
 
 def _spelled_words(
-    vocabulary: Vocabulary, typed: Typed, k: int, reader: PrefixReader
+    vocabulary: Vocabulary, typed: Typed, k: int, reader: PrefixReader, cutoffs: Cutoffs
 ) -> tuple[dict[str, float], float]:
     """Return word → probability, and the probability that a new word or mark follows, for a subword vocabulary."""
-    ways = Spellings(vocabulary, reader, typed.ids, typed.text)
+    ways = Spellings(vocabulary, reader, typed.ids, typed.text, cutoffs)
     ways.extend([ways.root])
     whole = ways.finished(ways.root) if typed.word else 1.0
     start = ways.root if typed.begun and not typed.spaced else ways.child(ways.root, ord(" "))
     if start is None:
         return {}, whole
-    return _search(ways, start, k), start.mass if typed.spaced else whole
+    return _search(ways, start, k, cutoffs), start.mass if typed.spaced else whole
 
 
-def _search(ways: Spellings, start: Node, k: int) -> dict[str, float]:
+def _search(ways: Spellings, start: Node, k: int, cutoffs: Cutoffs) -> dict[str, float]:
     """Return the most probable words that continue a node, by best-first search over characters.
 
     A word cannot be more probable than its beginning, so the search ends when k words are found that are more probable
@@ -244,8 +246,8 @@ def _search(ways: Spellings, start: Node, k: int) -> dict[str, float]:
     numbers, heap = count(), [(-start.mass, 0, start, -1)]
     for _ in range(ROUNDS):
         best = heapq.nlargest(k, words.values())
-        least = max(LEAST * start.mass, best[-1] if len(best) == k else 0.0)
-        taken = [heapq.heappop(heap) for _ in range(min(WIDTH, len(heap)))]
+        least = max(cutoffs.word * start.mass, best[-1] if len(best) == k else 0.0)
+        taken = [heapq.heappop(heap) for _ in range(min(cutoffs.width, len(heap)))]
         nodes = [node if byte < 0 else ways.child(node, byte) for mass, _, node, byte in taken if -mass > least]
         kept = [node for node in nodes if node is not None]
         if not kept:

@@ -60,9 +60,10 @@ class Offer:
 
 def offers(bundle: Bundle, text: str, stars: int | None, k: int) -> tuple[Offer, ...]:
     """Return the k likeliest words to take: completions of the last word, and next words if it may be finished."""
+    from models.completion.spellings import QUICK
     from models.completion.suggestions import suggest
 
-    found = suggest(bundle, text, k + 1, stars, both=True)
+    found = suggest(bundle, text, k + 1, stars, both=True, cutoffs=QUICK)
     readings = [found, found.otherwise] if found.otherwise else [found]
     every = []
     for each in readings:

@@ -27,8 +27,8 @@ from serving.versions.open_version import OpenVersion
 router = APIRouter()
 log = logging.getLogger(__name__)
 DONE = b"data: [DONE]\n\n"
-LATE = 1.0
-"""Seconds beyond its time in which an answer can still say that its time is over."""
+LATE = 5.0
+"""Seconds beyond its time in which an answer can still say that its time is over, also on a very busy machine."""
 
 
 @router.post("/v1/completions", **described(CompletionRequest, "Write reviews.", event_stream=True))

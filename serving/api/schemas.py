@@ -175,6 +175,8 @@ class SuggestRequest(ApiRequest):
     """Star rating of the review; 0: a review without one. Default: the average over those of the training."""
     both: bool = True
     """If the text ends in a word, also answer for the other reading of it, as `otherwise`."""
+    exact: bool = False
+    """Look for every way to cut words into tokens, as the command line does; takes longer if the model has no words."""
 
 
 class IntervalsRequest(ApiRequest):

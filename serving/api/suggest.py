@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from fastapi import APIRouter, Request, Response
 
 from models.completion.dasher import intervals as divided
+from models.completion.spellings import EXACT, QUICK
 from models.completion.suggestions import suggest as likely_words
 from serving.api.answers import as_json, described
 from serving.api.schemas import IntervalsRequest, SuggestRequest
@@ -23,7 +24,8 @@ async def suggest(request: Request) -> Response:
     """Return words with their probabilities, and the remaining probability."""
 
     def found(context: EngineContext, asked: SuggestRequest) -> dict[str, Any]:
-        words = likely_words(context.bundle, asked.prompt, asked.k, asked.stars, asked.both, context.read)
+        cutoffs = EXACT if asked.exact else QUICK
+        words = likely_words(context.bundle, asked.prompt, asked.k, asked.stars, asked.both, context.read, cutoffs)
         return words.as_json()
 
     return await _after_the_prompt(request, SuggestRequest, found)

@@ -36,10 +36,11 @@ def food_of(number: int) -> str:
 
 
 @cache
-def bundle_of(number: int) -> Bundle:
+def bundle_of(number: int, unit: str = "word") -> Bundle:
     """A bigram model of six sentences about the food of a version."""
     texts = [f"The {food_of(number)} was {taste} and the staff was friendly." for taste in TASTES]
-    vocabulary, spec = Vocabulary.train(texts, VocabularySpec(min_count=1), NormalForm()), NGramSpec(order=2)
+    vocabulary = Vocabulary.train(texts, VocabularySpec(unit=unit, size=300, min_count=1), NormalForm())
+    spec = NGramSpec(order=2)
     reviews = pl.DataFrame({"review_id": texts, "text": texts}).with_columns(
         stars=pl.lit(5, pl.Int8), bytes=pl.col("text").str.len_bytes() + 1
     )

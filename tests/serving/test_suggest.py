@@ -13,6 +13,7 @@ from made_versions import MadeSource, bundle_of, food_of
 from served import answering
 
 from models.completion.dasher import intervals
+from models.completion.spellings import EXACT, QUICK
 from models.completion.suggestions import suggest
 from reviewlm.verbs import model as verbs
 from serving.api.schemas import CompletionRequest, ScoreRequest, SuggestRequest
@@ -30,6 +31,17 @@ def test_words_and_completions_are_those_of_the_models(client: httpx.Client, pro
     told = client.post("/suggest", json={"prompt": prompt, "k": 3, "stars": 5, "both": both}).json()
     found = suggest(bundle_of(1), prompt, 3, 5, both).as_json()
     assert told == {"model": "reviewlm/1", **found, "ratings": [5], "warnings": []}
+
+
+def test_improbable_ways_to_cut_words_into_tokens_are_read_only_on_request() -> None:
+    bundle, source = bundle_of(1, "bpe"), MadeSource(champion=1)
+    source.make = lambda number: bundle
+    quick, exact = (suggest(bundle, "The pi", 3, 5, True, cutoffs=each).as_json() for each in (QUICK, EXACT))
+    assert quick != exact
+    with answering(source) as (address, _), httpx.Client(base_url=address) as client:
+        for found, options in ((quick, {}), (exact, {"exact": True})):
+            told = client.post("/suggest", json={"prompt": "The pi", "k": 3, "stars": 5, **options}).json()
+            assert {name: told[name] for name in found} == found
 
 
 def test_suggestions_over_all_ratings_and_texts_of_one_do_not_mix_up_what_was_read() -> None:

@@ -1,6 +1,7 @@
 """Completions and next words against brute force over all token sequences."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -10,6 +11,7 @@ from table_lm import TableLM, TableSpec
 
 from models.base import ModelError
 from models.bundles.bundle import Bundle
+from models.completion.spellings import QUICK
 from models.completion.suggestions import completions, next_words, suggest
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
@@ -105,6 +107,37 @@ def test_after_a_space_a_word_is_given(unit):
     space = probability_of_beginning(model, last, " ")
     for word, p in suggest(model, "so so ", k=3).words:
         assert p == pytest.approx(probability_of_word(model, last, " " + word) / space, rel=1e-6)
+
+
+@pytest.mark.parametrize("prompt", ["so i", "so ", "so it is"])
+@pytest.mark.parametrize("unit", ["bpe", "unigram"])
+def test_quick_suggestions_find_the_probable_words_with_fewer_readings_and_never_overstate_them(unit, prompt):
+    model = letters_only(unit)
+    rows = {}
+    for name, options in (("exact", {}), ("quick", {"cutoffs": QUICK})):
+        counted = Counted(model.model)
+        rows[name] = suggest(replace(model, model=counted), prompt, k=20, both=True, **options), counted.rows
+    (exact, exact_rows), (quick, quick_rows) = rows["exact"], rows["quick"]
+    assert quick_rows < exact_rows
+    known = dict(exact.words)
+    assert all(p <= known[word] * (1 + 1e-6) for word, p in quick.words if word in known)
+    probable = {word for word, p in exact.words if p > 0.01}
+    assert probable
+    assert probable <= dict(quick.words).keys()
+
+
+class Counted:
+    """A model that counts the token sequences it reads."""
+
+    def __init__(self, model):
+        self.model, self.rows, self.vocabulary_size = model, 0, model.vocabulary_size
+
+    def __getattr__(self, name):
+        return getattr(self.model, name)
+
+    def step(self, ids_B, state):
+        self.rows += len(ids_B)
+        return self.model.step(ids_B, state)
 
 
 def test_completions_of_whole_words_are_the_models_probabilities():
