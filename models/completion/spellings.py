@@ -117,6 +117,11 @@ class Spellings:
             node = found
         return node
 
+    @staticmethod
+    def unread(nodes: Iterable[Node]) -> list[Ids]:
+        """Return the token sequences that `extend` will let the model read."""
+        return [ids for node in nodes for ids, _ in node.ended]
+
     def extend(self, nodes: Iterable[Node], rest: bytes = b"") -> None:
         """Let the model read the token sequences that end at some nodes, in one batch.
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from itertools import count
 from math import exp
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,10 +18,13 @@ from ..tokens.vocabulary import UNK, Vocabulary
 from ..tokens.word_pieces import pieces_of
 from ..tokens.words import FIRST, WordUnit
 from .entries import texts_of
-from .reading import PrefixReader, Read
+from .reading import Ids, PrefixReader, Read
 from .spellings import EXACT, Cutoffs, Node, Spellings
 from .typed import Typed, divide, words_of
 
+Result = TypeVar("Result")
+Search = Generator[list[Ids], None, Result]
+"""A search that yields the token sequences it will read next, so that the model reads those of several in one batch."""
 ROUNDS = 64
 """Maximum number of search steps; words not found by then are part of `rest`."""
 LETTERS = np.array([byte >= 128 or chr(byte).isalnum() or chr(byte) == "'" for byte in range(256)])
@@ -94,13 +97,34 @@ def suggest(
         ModelError: kind "input": k is below 1, or the rating is not valid.
     """
     typed, reader = _divided(bundle, prompt, k, stars, read)
+    complete, following = _completions(bundle, typed, k, reader, cutoffs), _next(bundle, typed, k, reader, cutoffs)
     if not typed.word:
-        return _next(bundle, typed, k, reader, cutoffs=cutoffs)
-    complete = _completions(bundle, typed, k, reader, cutoffs)
-    if not _is_whole(bundle.vocabulary, typed.word, complete.finished):
-        return replace(complete, otherwise=_next(bundle, typed, k, reader, cutoffs=cutoffs)) if both else complete
-    following = replace(_next(bundle, typed, k, reader, cutoffs=cutoffs), finished=complete.finished)
-    return replace(following, otherwise=complete) if both else following
+        return _found(reader, following)[0]
+    if both:
+        completed, followed = _found(reader, complete, following)
+    else:
+        [completed] = _found(reader, complete)
+    whole = _is_whole(bundle.vocabulary, typed.word, completed.finished)
+    if not both:
+        return replace(_found(reader, following)[0], finished=completed.finished) if whole else completed
+    if whole:
+        return replace(followed, finished=completed.finished, otherwise=completed)
+    return replace(completed, otherwise=followed)
+
+
+def _found(reader: PrefixReader, *searches: Search[Suggestions]) -> list[Suggestions]:
+    """Return the results of searches; what several of them want to read next, the model reads in one batch."""
+    found: dict[int, Suggestions] = {}
+    while len(found) < len(searches):
+        wanted: list[Ids] = []
+        for number, search in enumerate(searches):
+            if number not in found:
+                try:
+                    wanted += next(search)
+                except StopIteration as end:
+                    found[number] = end.value
+        reader(wanted)
+    return [found[number] for number in range(len(searches))]
 
 
 def _is_whole(vocabulary: Vocabulary, word: str, finished: float) -> bool:
@@ -118,7 +142,7 @@ def next_words(
     Args: as for `suggest`; marks: a word vocabulary also suggests punctuation marks and line breaks.
     """
     typed, reader = _divided(bundle, prompt, k, stars, read)
-    return _next(bundle, typed, k, reader, marks)
+    return _found(reader, _next(bundle, typed, k, reader, marks=marks))[0]
 
 
 def completions(
@@ -129,7 +153,7 @@ def completions(
     Without a word at its end, these are the next words. Args: as for `suggest`.
     """
     typed, reader = _divided(bundle, prompt, k, stars, read)
-    return _completions(bundle, typed, k, reader) if typed.word else _next(bundle, typed, k, reader)
+    return _found(reader, (_completions if typed.word else _next)(bundle, typed, k, reader))[0]
 
 
 def _divided(
@@ -142,15 +166,15 @@ def _divided(
 
 
 def _next(
-    bundle: Bundle, typed: Typed, k: int, reader: PrefixReader, marks: bool = False, cutoffs: Cutoffs = EXACT
-) -> Suggestions:
+    bundle: Bundle, typed: Typed, k: int, reader: PrefixReader, cutoffs: Cutoffs = EXACT, marks: bool = False
+) -> Search[Suggestions]:
     if unit := bundle.vocabulary.word_unit:
         p_V = reader([typed.ids])[0].p_V
         found = _best(k, *_whole_words(bundle.vocabulary, unit, p_V, typed, k, marks))
         low, high = texts_of(bundle.vocabulary).after(typed.text).range(b" ")
         begun = low == high
     else:
-        found = _best(k, *_spelled_words(bundle.vocabulary, typed, k, reader, cutoffs))
+        found = _best(k, *(yield from _spelled_words(bundle.vocabulary, typed, k, reader, cutoffs)))
         begun = typed.begun
     return replace(found, space="" if typed.spaced or begun else " ")
 
@@ -186,7 +210,7 @@ def _whole_words(
 
 def _completions(
     bundle: Bundle, typed: Typed, k: int, reader: PrefixReader, cutoffs: Cutoffs = EXACT
-) -> Suggestions:
+) -> Search[Suggestions]:
     vocabulary = bundle.vocabulary
     if vocabulary.word_unit:
         return _known_words(vocabulary, vocabulary.word_unit, reader([typed.context])[0].p_V, typed, k)
@@ -194,8 +218,9 @@ def _completions(
     node = ways.descend(typed.characters)
     if node is None:
         return Suggestions([], 1.0, typed.word, finished=0.0)
+    yield ways.unread([node])
     ways.extend([node])
-    found = _best(k, _search(ways, node, k, cutoffs), node.mass)
+    found = _best(k, (yield from _search(ways, node, k, cutoffs)), node.mass)
     return replace(found, typed=typed.word, finished=min(1.0, ways.finished(node) / node.mass))
 
 
@@ -225,18 +250,19 @@ def _in_case(usual: str, word: str, typed: str, beginning: str) -> str:
 
 def _spelled_words(
     vocabulary: Vocabulary, typed: Typed, k: int, reader: PrefixReader, cutoffs: Cutoffs
-) -> tuple[dict[str, float], float]:
+) -> Search[tuple[dict[str, float], float]]:
     """Return word → probability, and the probability that a new word or mark follows, for a subword vocabulary."""
     ways = Spellings(vocabulary, reader, typed.ids, typed.text, cutoffs)
+    yield ways.unread([ways.root])
     ways.extend([ways.root])
     whole = ways.finished(ways.root) if typed.word else 1.0
     start = ways.root if typed.begun and not typed.spaced else ways.child(ways.root, ord(" "))
     if start is None:
         return {}, whole
-    return _search(ways, start, k, cutoffs), start.mass if typed.spaced else whole
+    return (yield from _search(ways, start, k, cutoffs)), start.mass if typed.spaced else whole
 
 
-def _search(ways: Spellings, start: Node, k: int, cutoffs: Cutoffs) -> dict[str, float]:
+def _search(ways: Spellings, start: Node, k: int, cutoffs: Cutoffs) -> Search[dict[str, float]]:
     """Return the most probable words that continue a node, by best-first search over characters.
 
     A word cannot be more probable than its beginning, so the search ends when k words are found that are more probable
@@ -252,6 +278,7 @@ def _search(ways: Spellings, start: Node, k: int, cutoffs: Cutoffs) -> dict[str,
         kept = [node for node in nodes if node is not None]
         if not kept:
             break
+        yield ways.unread(kept)
         ways.extend(kept)
         for node in kept:
             word = node.text.decode("utf-8", "ignore").strip()
