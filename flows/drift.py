@@ -26,4 +26,4 @@ def drift(
     """
     config = settings_of((CHAMPION,), preset, input or [], overrides or []).config
     with parent_run(config, "drift") as run_id:
-        return describe_drift(measure_drift(config, ingest(config), run_id, announce=True))
+        return describe_drift(measure_drift(config, ingest(config), run_id, as_event=True))

@@ -60,6 +60,7 @@ app.add_typer(toy.app, name="toy")
 app.add_typer(config.app)
 app.add_typer(config.config_app, name="config")
 app.add_typer(operate.tokens_app, name="tokens")
+app.add_typer(operate.alerts_app, name="alerts")
 app.add_typer(operate.tracking_app, name="tracking")
 app.add_typer(operate.ui_app, name="ui")
 

@@ -1,4 +1,4 @@
-"""Create Prefect's work pools, limits and deployments, as far as this machine can run them."""
+"""Create Prefect's work pools, limits, deployments and automations, as far as this machine can run them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from core.errors import ReviewLMError
 POOLS = ("cpu-pool", "gpu-pool")
 LIMITS = {"gpu": 1, "promotion": 1}
 PROJECT = Path(__file__).resolve().parents[2]
+HEARTBEAT_SECONDS = 30
+"""Seconds between two signs of life of a flow run; Prefect's minimum."""
 
 
 def usable_pools() -> tuple[str, ...]:
@@ -28,8 +30,14 @@ def deployments_of(pools: Collection[str], file: Path = PROJECT / "prefect.yaml"
     return [entry["name"] for entry in entries if entry["work_pool"]["name"] in pools]
 
 
-def deploy(environment: dict[str, str], pools: Collection[str]) -> None:
-    """Create or overwrite the pools, create missing limits, then the deployments of prefect.yaml for these pools."""
+def deploy(environment: dict[str, str], pools: Collection[str], home: Path) -> None:
+    """Create or overwrite the pools, create missing limits, then deployments for these pools, and the automations.
+
+    Args:
+        environment: Names the server.
+        pools: Pools that have a worker.
+        home: Home folder, which has the addresses of alerts.
+    """
     for pool in pools:
         _prefect(environment, "work-pool", "create", pool, "--type", "process", "--overwrite")
     for name, limit in LIMITS.items():
@@ -37,13 +45,21 @@ def deploy(environment: dict[str, str], pools: Collection[str]) -> None:
             _prefect(environment, "gcl", "create", name, "--limit", str(limit))
     names = [argument for name in deployments_of(pools) for argument in ("--name", name)]
     _prefect(environment, "--no-prompt", "deploy", *names)
+    automate(environment, home)
+
+
+def automate(environment: dict[str, str], home: Path) -> None:
+    """Create or update the automations: alerts, and what happens to lost runs (`flows/server/automations.py`)."""
+    _run(environment, [sys.executable, "-m", "flows.server.automations", str(home)])
 
 
 def _prefect(environment: dict[str, str], *arguments: str, required: bool = True) -> int:
-    command = [str(Path(sys.executable).parent / "prefect"), *arguments]
+    return _run(environment, [str(Path(sys.executable).parent / "prefect"), *arguments], required)
+
+
+def _run(environment: dict[str, str], command: list[str], required: bool = True) -> int:
     done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True)
     if done.returncode and required:
-        raise ReviewLMError(
-            f"`prefect {' '.join(arguments)}` failed", cause="\n".join((done.stdout + done.stderr).splitlines()[-8:])
-        )
+        shown = " ".join([Path(command[0]).name, *command[1:]])
+        raise ReviewLMError(f"`{shown}` failed", cause="\n".join((done.stdout + done.stderr).splitlines()[-8:]))
     return done.returncode

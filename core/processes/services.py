@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ from core.output import write_output
 from core.processes.identity import this_machine
 from core.processes.interrupts import pending
 from core.processes.leftovers import lasting_environment
-from core.processes.pools import PROJECT, deploy, usable_pools
+from core.processes.pools import HEARTBEAT_SECONDS, PROJECT, automate, deploy, usable_pools
 from core.processes.ports import DEFAULT_PORTS, free_port, keep_ports, kept_ports
 
 STATE = "services.json"
@@ -39,6 +39,8 @@ SERVERS = {
 }
 """Name, application and page that tells when it is ready, of each web server."""
 Report = Callable[[str, float | None, str], object]
+HEARTBEATS = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS)}
+"""Lets every flow run send signs of life, so that the server notices a run whose process is gone."""
 HEALTHY_SECONDS = 120.0
 STOP_SECONDS = 20.0
 INTERRUPTED_SECONDS = 0.5
@@ -109,15 +111,10 @@ def start(home: Path, report: Report = lambda step, seconds, note: None) -> dict
             with _timed(report, title) as note:
                 note += [services[name].address + ", runs already"] if name in services else [
                     _serve(home, services, name, module, health)]
-        api = services["prefect"].address + "/api"
-        addresses = {"PREFECT_API_URL": api, "REVIEWLM_MLFLOW_URL": services["mlflow"].address}
-        # The page of a run in Prefect shows our log messages; on a terminal, the command line shows them itself.
-        known = {**addresses, **prefect_client(credentials_of(home))}
-        environment = {**os.environ, **known, "REVIEWLM_PROJECT": str(PROJECT), "PREFECT_LOGGING_LEVEL": "INFO"}
-        environment.pop("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", None)
+        environment = _environment(home, services)
         pools = usable_pools()
         with _timed(report, "pools, limits and deployments"):
-            deploy(environment, pools)
+            deploy(environment, pools, home)
         for pool in pools:
             if f"worker-{pool}" not in services:
                 command = ["prefect", "worker", "start", "--pool", pool, "--name", f"reviewlm-{pool}"]
@@ -132,6 +129,27 @@ def start(home: Path, report: Report = lambda step, seconds, note: None) -> dict
         "workers": ", ".join(name for name in services if name.startswith("worker-")), "logs": str(home / "logs"),
         "stop": "make down",
     }
+
+
+def _environment(home: Path, services: Mapping[str, Service]) -> dict[str, str]:
+    """Return the environment of workers, and of the commands that set up the Prefect server."""
+    addresses = {"PREFECT_API_URL": services["prefect"].address + "/api"}
+    if "mlflow" in services:
+        addresses["REVIEWLM_MLFLOW_URL"] = services["mlflow"].address
+    known = {**addresses, **prefect_client(credentials_of(home)), **HEARTBEATS, "REVIEWLM_PROJECT": str(PROJECT)}
+    # The page of a run in Prefect shows our log messages; on a terminal, the command line shows them itself.
+    environment = {**os.environ, **known, "PREFECT_LOGGING_LEVEL": "INFO"}
+    environment.pop("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", None)
+    return environment
+
+
+def renew_alerts(home: Path) -> bool:
+    """Let a running Prefect server of this home take over changed alerts; return False if none runs."""
+    services = {service.name: service for service in running(home)}
+    if "prefect" not in services:
+        return False
+    automate(_environment(home, services), home)
+    return True
 
 
 def join(home: Path, tracking_uri: str = "") -> None:
@@ -151,7 +169,7 @@ def join(home: Path, tracking_uri: str = "") -> None:
     for service in services:
         if service.name == "prefect":
             if os.environ.setdefault("PREFECT_API_URL", service.address + "/api") == service.address + "/api":
-                for name, value in prefect_client(credentials_of(home)).items():
+                for name, value in {**prefect_client(credentials_of(home)), **HEARTBEATS}.items():
                     os.environ.setdefault(name, value)
         elif service.name == "mlflow":
             os.environ.setdefault("REVIEWLM_MLFLOW_URL", service.address)

@@ -14,4 +14,5 @@ def application() -> Guard:
     """Return Prefect's server (API and web pages), which accepts requests from its own pages only."""
     from prefect.server.api.server import create_app
 
+    from flows.server import automations  # noqa: F401  # the server sends the alerts, so it must know their block
     return Guard(cast(Application, create_app(final=True)))

@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from prefect.context import FlowRunContext
-from prefect.events import emit_event
 
 from core.config.run_config import RunConfig
 from core.errors import BundleError, EmptyInput
@@ -28,6 +26,7 @@ from evaluation.drift.report import FEWEST, DriftReport, compare, flagged_senten
 from evaluation.scoring.score import score_stream
 from models.bundles.bundle import Bundle, load_bundle
 from models.streams import TokenStream, write_stream
+from tasks.announce import DRIFTED, announce
 from tasks.fitting.fit import bundle_digest, device_of
 from tasks.progress import progress
 from tasks.stage import as_task_state, run_stage, show_markdown, stage, store_of
@@ -40,19 +39,17 @@ log = logging.getLogger(__name__)
 DRIFT_VERSION = 4
 REPORT_FILE, PAGE_FILE, TABLE_FILE = "drift.json", "drift.html", "drift.md"
 ODD_FILE, ODD_SHOWN = "odd_reviews.parquet", 50
-EVENT = "reviewlm.drift.flagged"
-"""Name of the Prefect event that triggers a deployment; see prefect.yaml."""
 
 
 @stage("drift")
-def measure_drift(config: RunConfig, dataset: Artifact, parent_run_id: str, announce: bool = False) -> Artifact | None:
+def measure_drift(config: RunConfig, dataset: Artifact, parent_run_id: str, as_event: bool = False) -> Artifact | None:
     """Compare the reviews of *dataset* that are not in the champion's data with the champion's own reviews.
 
     Args:
         config: Its section `drift` has limits and sample sizes.
         dataset: The ingested data set.
         parent_run_id: The MLflow run that gets the report.
-        announce: Emit an event if drift is found for the first time. A run that retrains anyway does not need it.
+        as_event: Emit an event if drift is found for the first time. A run that retrains anyway does not need it.
 
     Returns:
         The artifact with the report. None if nothing can be compared: there is no champion yet, its bundle or its data
@@ -95,7 +92,7 @@ def measure_drift(config: RunConfig, dataset: Artifact, parent_run_id: str, anno
     except (EmptyInput, BundleError) as error:  # too few reviews, or a damaged champion, must not end a retraining
         log.info("drift: %s", error)
         return None
-    _tell(config, built.artifact, version, parent_run_id, announce=announce and not built.reused)
+    _tell(config, built.artifact, version, parent_run_id, as_event=as_event and not built.reused)
     return as_task_state(built)
 
 
@@ -184,8 +181,8 @@ def _scored(bundle: Bundle, rows: pl.DataFrame, folder: Path, report: Callable[.
     return scores
 
 
-def _tell(config: RunConfig, artifact: Artifact, version: Version, parent_run_id: str, announce: bool) -> None:
-    """Show the report in Prefect and MLflow; with *announce*, emit an event for drift, which may start a run."""
+def _tell(config: RunConfig, artifact: Artifact, version: Version, parent_run_id: str, as_event: bool) -> None:
+    """Show the report in Prefect and MLflow; with *as_event*, emit an event for drift, which may start a run."""
     facts = artifact.facts
     log.log(logging.WARNING if facts["drifted"] else logging.INFO, "drift: %s", facts["sentence"])
     table = (artifact.folder / TABLE_FILE).read_text(encoding="utf-8")
@@ -196,12 +193,9 @@ def _tell(config: RunConfig, artifact: Artifact, version: Version, parent_run_id
     figures = {**facts["excess"], **odd}
     tracker.log_metrics(parent_run_id, {f"drift/{name}": value for name, value in figures.items()})
     tracker.set_tags(parent_run_id, {DRIFT_TAG: ", ".join(facts["drifted"]) or "none"})
-    if facts["drifted"] and announce and FlowRunContext.get() is not None:
-        emit_event(
-            EVENT,
-            resource={"prefect.resource.id": f"reviewlm.model.{config.promotion.model_name}",
-                      "prefect.resource.name": config.promotion.model_name},
-            payload={"version": version.version, "preset": config.preset, "input": list(config.source.input),
-                     "drifted": facts["drifted"], "sentence": facts["sentence"], "excess": facts["excess"],
-                     "report": str(artifact.folder / PAGE_FILE)},
-        )
+    if facts["drifted"] and as_event:
+        announce(DRIFTED, config, {
+            "version": version.version, "preset": config.preset, "input": list(config.source.input),
+            "drifted": facts["drifted"], "sentence": facts["sentence"], "excess": facts["excess"],
+            "report": str(artifact.folder / PAGE_FILE),
+        })  # fmt: skip

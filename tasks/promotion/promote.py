@@ -17,6 +17,7 @@ from evaluation.gate.decision import Decision
 from evaluation.gate.evidence import ChampionReviews
 from evaluation.gate.gate import decide as apply_rules
 from evaluation.reports.model_card import pointer
+from tasks.announce import PROMOTED, REFUSED, announce
 from tasks.data.family import family_of_run
 from tasks.data.prepare import Prepared
 from tasks.evaluation.compare import Evaluated
@@ -98,6 +99,10 @@ def decide(
         tracker.log_text(parent_run_id, certificate.read_text(encoding="utf-8"), CERTIFICATE_FILE)
     tracker.set_tags(parent_run_id, {tag.OUTCOME: decision.headline, tag.NOTE: decision.to_markdown()})
     show_markdown("gate", decision.to_markdown(), decision.headline)
+    if version is not None:
+        announce(PROMOTED if decision.promote else REFUSED, config, {
+            "version": version, "preset": config.preset, "sentence": decision.headline, "reason": decision.reason,
+        })  # fmt: skip
     now = registry_of(config).alias(CHAMPION)
     return Promotion(challenger.name, version, now.version if now else None, decision)
 

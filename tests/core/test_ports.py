@@ -34,7 +34,7 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         known[name] = services.Service(name, 1, 1.0, address)
 
     monkeypatch.setattr(services, "_launch", launch)
-    monkeypatch.setattr(services, "deploy", lambda environment, pools: None)
+    monkeypatch.setattr(services, "deploy", lambda environment, pools, home: None)
     monkeypatch.setattr(services, "usable_pools", lambda: ("cpu-pool",))
     return found
 
@@ -103,7 +103,7 @@ def test_another_port_than_the_default_or_the_kept_one_is_told_with_its_conseque
 def test_a_step_that_fails_ends_its_line(
     tmp_path: Path, launched: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(environment: dict[str, str], pools: tuple[str, ...]) -> None:
+    def fail(environment: dict[str, str], pools: tuple[str, ...], home: Path) -> None:
         raise ReviewLMError("Prefect does not answer")
 
     monkeypatch.setattr(services, "deploy", fail)

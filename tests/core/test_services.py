@@ -79,7 +79,8 @@ def test_the_pool_for_gpus_and_its_deployments_are_only_made_where_a_gpu_is(
     asked: list[tuple[str, ...]] = []
     monkeypatch.setattr(pools_of, "chosen_device", lambda configured: device)
     monkeypatch.setattr(pools_of, "_prefect", lambda environment, *words, required=True: asked.append(words) or 0)
-    pools_of.deploy({}, pools_of.usable_pools())
+    monkeypatch.setattr(pools_of, "automate", lambda environment, home: None)
+    pools_of.deploy({}, pools_of.usable_pools(), Path("home"))
     assert tuple(words[2] for words in asked if words[:2] == ("work-pool", "create")) == pools
     named = asked[-1][asked[-1].index("deploy") + 1 :: 2], asked[-1][asked[-1].index("deploy") + 2 :: 2]
     assert set(named[0]) == {"--name"}

@@ -211,7 +211,7 @@ def test_new_reviews_that_differ_are_drift_once_and_an_event_and_in_mlflow(
     from flows.drift import drift
 
     events: list[dict[str, Any]] = []
-    monkeypatch.setattr("tasks.data.drift.emit_event", lambda event, **about: events.append({"event": event, **about}))
+    monkeypatch.setattr("tasks.announce.emit_event", lambda event, **about: events.append({"event": event, **about}))
     monkeypatch.setenv("REVIEWLM_HOME", str(ran.home))
     write_reviews(tmp_path / "same.jsonl", 300, seed=77)
     lines = [json.loads(line) for line in (tmp_path / "same.jsonl").read_text().splitlines()]

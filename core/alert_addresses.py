@@ -1,0 +1,63 @@
+"""Keep the addresses that alerts go to in a file of the home folder; only its owner reads it, as it has passwords."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from core.errors import Unreadable
+from core.output import write_output
+
+FILE = "alerts.json"
+SILENCE_DAYS = 8
+"""Days without a finished retrain after which an alert is sent: one more than those of a weekly schedule."""
+
+
+@dataclass(frozen=True)
+class AlertSettings:
+    """Where alerts go, and after how many days without a finished retrain one is sent.
+
+    Args:
+        addresses: Addresses of Apprise: `mailto://user:password@host?to=…`, `json://host/path`, `slack://…`.
+        silence_days: Days; a fraction is allowed.
+    """
+
+    addresses: tuple[str, ...] = ()
+    silence_days: float = SILENCE_DAYS
+
+    def shown(self) -> list[str]:
+        """Return the addresses without what may be secret: the scheme and the host."""
+        return [f"{scheme}://…@{_host(rest)}" for scheme, _, rest in (one.partition("://") for one in self.addresses)]
+
+
+def _host(rest: str) -> str:
+    return rest.partition("?")[0].rpartition("@")[2].partition("/")[0]
+
+
+def read_alerts(home: Path) -> AlertSettings:
+    """Return the settings of a home folder; without a file, alerts go nowhere.
+
+    Raises:
+        Unreadable: The file is damaged.
+    """
+    file = home / FILE
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return AlertSettings(tuple(map(str, found["addresses"])), float(found["silence_days"]))
+    except FileNotFoundError:
+        return AlertSettings()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Unreadable(
+            "The addresses of alerts cannot be read", where=file, cause=str(error),
+            remedy="set them again with `reviewlm alerts set`",
+        ) from error
+
+
+def write_alerts(home: Path, addresses: Sequence[str], silence_days: float) -> AlertSettings:
+    """Replace the settings of a home folder; only the owner may read them."""
+    settings = AlertSettings(tuple(addresses), silence_days)
+    home.mkdir(parents=True, exist_ok=True)
+    write_output(home / FILE, json.dumps(asdict(settings)), 0o600)
+    return settings

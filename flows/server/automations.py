@@ -1,0 +1,149 @@
+"""Create the automations of our Prefect server: alerts, and what happens to flow runs whose process is gone.
+
+    python -m flows.server.automations HOME
+
+`make ui` runs this after the deployments. Prefect's server carries the automations out, so an alert needs no worker.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from prefect.automations import Automation
+from prefect.blocks.notifications import AbstractAppriseNotificationBlock
+from prefect.client.schemas.objects import StateType
+from prefect.events.actions import ChangeFlowRunState, SendNotification
+from prefect.events.schemas.automations import EventTrigger, Posture
+from pydantic import Field, SecretStr
+
+from core.alert_addresses import AlertSettings, read_alerts
+from core.processes.pools import HEARTBEAT_SECONDS
+
+BLOCK = "reviewlm-alerts"
+PREFIX = "reviewlm: "
+LOST_SECONDS = 3 * HEARTBEAT_SECONDS
+"""A run that has sent no heartbeat for this long is lost."""
+RUN = "{{ flow.name }} ({{ flow_run.name }})"
+MODEL = "{{ event.resource.name }}"
+ENDS = ("Completed", "Failed", "Cancelled", "Crashed", "TimedOut")
+
+
+class AlertAddresses(AbstractAppriseNotificationBlock):
+    """The addresses of alerts. The server must import this class, because it sends the alerts."""
+
+    _block_type_name = "ReviewLM alerts"
+    _block_type_slug = "reviewlm-alerts"
+    url: SecretStr = Field(description="Addresses of Apprise, separated by commas.")
+
+
+def alerts(settings: AlertSettings) -> Iterator[tuple[str, EventTrigger, str, str]]:
+    """Yield name, trigger, subject and text of each alert."""
+    failed = EventTrigger(
+        expect={f"prefect.flow-run.{state}" for state in ("Failed", "Crashed", "TimedOut")},
+        match={"prefect.resource.id": "prefect.flow-run.*"},
+    )
+    yield (
+        "failure", failed, f"{RUN}: {{{{ flow_run.state.name }}}}",
+        "{{ flow_run.state.message }}\n{{ flow_run|ui_url }}\nThe next run resumes from what is finished.",
+    )
+    for name, said in (
+        ("promoted", "version {{ event.payload.version }} is the new champion"),
+        ("refused", "version {{ event.payload.version }} was refused; the champion stays"),
+    ):
+        yield name, _of_model(f"reviewlm.model.{name}"), f"{MODEL}: {said}", "{{ event.payload.sentence }}"
+    yield (
+        "drift", _of_model("reviewlm.drift.flagged"), f"{MODEL}: the new reviews differ",
+        "{{ event.payload.sentence }}\n{{ event.payload.report }}",
+    )
+    silent = EventTrigger(
+        expect={"prefect.flow-run.Completed"}, match={"prefect.resource.id": "prefect.flow-run.*"},
+        match_related={"prefect.resource.role": "flow", "prefect.resource.name": "retrain"},
+        posture=Posture.Proactive, within=timedelta(days=settings.silence_days),
+    )
+    days = f"{settings.silence_days:g}"
+    yield (
+        "silence", silent, f"No retrain has finished for {days} days",
+        "See whether the schedule is switched on and a worker runs: `reviewlm doctor`.",
+    )
+
+
+def _of_model(event: str) -> EventTrigger:
+    return EventTrigger(expect={event}, match={"prefect.resource.id": "reviewlm.model.*"})
+
+
+def lost_runs(seconds: float = LOST_SECONDS) -> Iterator[tuple[str, EventTrigger, ChangeFlowRunState]]:
+    """Yield name, trigger and action of what happens to lost runs.
+
+    A run without heartbeats becomes Crashed, which frees its place. The first crash of a deployment's run is followed
+    by a second attempt, which resumes from what is finished; a run of the command line has nobody who would start it.
+    """
+    heartbeat = "prefect.flow-run.heartbeat"
+    lost = EventTrigger(
+        after={heartbeat}, expect={heartbeat, *(f"prefect.flow-run.{state}" for state in ENDS)},
+        match={"prefect.resource.id": "prefect.flow-run.*"}, for_each={"prefect.resource.id"},
+        posture=Posture.Proactive, threshold=1, within=timedelta(seconds=seconds),
+    )
+    message = f"No sign of life for {seconds:g} s: the process that made this run is gone"
+    yield "lost runs", lost, ChangeFlowRunState(state=StateType.CRASHED, message=message)
+    crashed = EventTrigger(
+        expect={"prefect.flow-run.Crashed"},
+        match={"prefect.resource.id": "prefect.flow-run.*", "prefect.run-count": "1"},
+        match_related={"prefect.resource.role": "deployment"},
+    )
+    again = ChangeFlowRunState(state=StateType.SCHEDULED, name="AwaitingRetry", message="Second attempt", force=True)
+    yield "second attempt", crashed, again
+
+
+def set_up(settings: AlertSettings, lost_seconds: float = LOST_SECONDS) -> list[str]:
+    """Create or update the automations of the server that is named by the environment; return their names.
+
+    Without addresses, the alerts of before are removed.
+
+    Args:
+        settings: Where alerts go.
+        lost_seconds: Seconds without a heartbeat after which a run is lost.
+    """
+    wanted: dict[str, tuple[EventTrigger, Sequence[Any]]] = {
+        name: (trigger, [action]) for name, trigger, action in lost_runs(lost_seconds)
+    }
+    if settings.addresses:
+        block = block_of(settings)
+        wanted |= {
+            name: (trigger, [SendNotification(block_document_id=block, subject=f"ReviewLM: {subject}", body=body)])
+            for name, trigger, subject, body in alerts(settings)
+        }
+    known = _known()
+    for name, (trigger, actions) in wanted.items():
+        automation = Automation(name=PREFIX + name, trigger=trigger, actions=list(actions))
+        if PREFIX + name in known:
+            automation.id = known[PREFIX + name]
+            automation.update()
+        else:
+            automation.create()
+    for name, identity in known.items():
+        if name.removeprefix(PREFIX) not in wanted:
+            Automation.read(id=identity).delete()
+    return list(wanted)
+
+
+def block_of(settings: AlertSettings) -> UUID:
+    """Save the addresses on the server, encrypted as it keeps all secrets, and return the id of their block."""
+    return AlertAddresses(url=SecretStr(",".join(settings.addresses))).save(BLOCK, overwrite=True)
+
+
+def _known() -> Mapping[str, UUID]:
+    """Return our automations on the server by name."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        found = client.read_automations()
+    return {one.name: one.id for one in found if one.name.startswith(PREFIX)}
+
+
+if __name__ == "__main__":
+    set_up(read_alerts(Path(sys.argv[1])))

@@ -1,0 +1,207 @@
+"""Alerts arrive at a web hook and as e-mail, sent by a real Prefect server; a lost run is noticed and tried again."""
+
+from __future__ import annotations
+
+import json
+import os
+import socketserver
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
+
+import pytest
+
+from core.credentials import credentials_of, prefect_client
+from core.processes import services
+
+pytestmark = [pytest.mark.slow, pytest.mark.long]  # a server of its own, and waits of half a minute
+DAY = 86_400
+
+
+class Hook(BaseHTTPRequestHandler):
+    """Keeps the titles and texts that are posted."""
+
+    received: ClassVar[list[tuple[str, str]]] = []
+
+    def do_POST(self) -> None:
+        told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.received.append((told["title"], told["message"]))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *said: Any) -> None:
+        """Stay silent."""
+
+
+class Mail(socketserver.StreamRequestHandler):
+    """Speaks as much SMTP as a message needs."""
+
+    received: ClassVar[list[str]] = []
+
+    def handle(self) -> None:
+        self.wfile.write(b"220 here\r\n")
+        while line := self.rfile.readline():
+            verb = line[:4].upper()
+            if verb == b"DATA":
+                self.wfile.write(b"354 go on\r\n")
+                text = b""
+                while (line := self.rfile.readline()) != b".\r\n":
+                    text += line
+                self.received.append(text.decode())
+            self.wfile.write(b"221 bye\r\n" if verb == b"QUIT" else b"250 well\r\n")
+
+
+@pytest.fixture(scope="module")
+def addresses() -> Iterator[list[str]]:
+    servers = [ThreadingHTTPServer(("127.0.0.1", 0), Hook), socketserver.ThreadingTCPServer(("127.0.0.1", 0), Mail)]
+    for server in servers:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    hook, mail = (server.server_address[1] for server in servers)
+    yield [f"json://127.0.0.1:{hook}/", f"mailto://127.0.0.1:{mail}?from=lm@example.com&to=me@example.com&mode=insecure"]
+    for server in servers:
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, addresses: list[str]) -> Iterator[dict[str, str]]:
+    """The environment of programs that use a Prefect server with our alerts."""
+    home, started = tmp_path_factory.mktemp("alerted"), dict[str, services.Service]()
+    before = {name: os.environ.get(name) for name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_HOME")}
+    os.environ.pop("PREFECT_API_URL", None)
+    os.environ["PREFECT_HOME"] = str(home / "prefect")
+    _, module, health = services.SERVERS["prefect"]
+    services._serve(home, started, "prefect", module, health)
+    known = {"PREFECT_API_URL": started["prefect"].address + "/api", **prefect_client(credentials_of(home))}
+    environment = {**os.environ, **known, **services.HEARTBEATS}
+    silence = 20 / DAY
+    run(environment, f"""
+from core.alert_addresses import AlertSettings
+from flows.server.automations import set_up
+for _ in range(2):
+    print(*set_up(AlertSettings({tuple(addresses)!r}, {silence!r}), lost_seconds=15), sep=",")
+""")
+    try:
+        yield environment
+    finally:
+        services.stop(home)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def run(environment: dict[str, str], program: str) -> str:
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3_000:]
+    return done.stdout
+
+
+def until(found: Callable[[], Any], seconds: float = 150) -> Any:
+    over = time.monotonic() + seconds
+    while not (it := found()):
+        assert time.monotonic() < over, Hook.received
+        time.sleep(0.5)
+    return it
+
+
+def with_title(part: str) -> list[tuple[str, str]]:
+    return [told for told in Hook.received if part in told[0]]
+
+
+def test_there_is_one_automation_of_each_kind_however_often_they_are_set_up(server: dict[str, str]) -> None:
+    told = run(server, "from flows.server.automations import _known\nprint(*sorted(_known()), sep=',')")
+    names = ("drift", "failure", "lost runs", "promoted", "refused", "second attempt", "silence")
+    assert told.strip().split(",") == [f"reviewlm: {name}" for name in names]
+
+
+def test_a_failed_run_is_told_to_every_address_with_its_cause(server: dict[str, str]) -> None:
+    run(server, """
+from prefect import flow
+@flow(name="retrain", flow_run_name="demo-of-today")
+def failing():
+    raise ValueError("the disk is full")
+try:
+    failing()
+except ValueError:
+    pass
+""")
+    [(title, text)] = until(lambda: with_title("demo-of-today"))
+    assert title == "ReviewLM: retrain (demo-of-today): Failed"
+    assert "the disk is full" in text
+    [mail] = until(lambda: [mail for mail in Mail.received if "demo-of-today" in mail])
+    assert "Subject: ReviewLM: retrain (demo-of-today): Failed" in mail
+
+
+@pytest.mark.parametrize(
+    ("event", "title"),
+    [
+        ("PROMOTED", "yelp: version 7 is the new champion"),
+        ("REFUSED", "yelp: version 7 was refused; the champion stays"),
+        ("DRIFTED", "yelp: the new reviews differ"),
+    ],
+)
+def test_what_happens_to_the_model_is_told(server: dict[str, str], event: str, title: str) -> None:
+    run(server, f"""
+from prefect import flow
+from core.config.presets import load_config
+from tasks import announce
+@flow
+def deciding():
+    config = load_config("demo", ["promotion.model_name=yelp"])
+    announce.announce(announce.{event}, config, {{"version": 7, "sentence": "Because of {event}.", "report": "page"}})
+deciding()
+""")
+    [(_, text)] = until(lambda: with_title(title))
+    assert f"Because of {event}." in text
+
+
+def test_silence_is_told(server: dict[str, str]) -> None:
+    until(lambda: with_title("No retrain has finished for"))
+
+
+def test_a_run_whose_process_is_gone_becomes_crashed_and_that_of_a_deployment_is_tried_again(
+    server: dict[str, str]
+) -> None:
+    """The process is killed after its first heartbeat; without it nothing else would ever end these runs."""
+    program = """
+import os, sys
+from prefect import flow
+from prefect.client.orchestration import get_client
+@flow(name="lost")
+def lost():
+    import time
+    print("begun", flush=True)
+    time.sleep(600)
+if sys.argv[1:] == ["deployed"]:
+    with get_client(sync_client=True) as client:
+        flow_id = client.create_flow(lost)
+        deployment = client.create_deployment(flow_id, "deployed", work_pool_name=None)
+        run = client.create_flow_run_from_deployment(deployment)
+    from prefect.flow_engine import run_flow
+    run_flow(lost, flow_run=run)
+else:
+    lost()
+"""
+    for words in ([], ["deployed"]):
+        command = [sys.executable, "-c", program, *words]
+        process = subprocess.Popen(command, env=server, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        until(lambda stdout=process.stdout: "begun" in stdout.readline())
+        time.sleep(5)  # its first heartbeat is on its way
+        process.kill()
+        process.wait()
+    look = """
+from prefect.client.orchestration import get_client
+with get_client(sync_client=True) as client:
+    for run in client.read_flow_runs():
+        if client.read_flow(run.flow_id).name == "lost":
+            print(bool(run.deployment_id), run.state.name)
+"""
+    wanted = ["False Crashed", "True AwaitingRetry"]
+    until(lambda: sorted(run(server, look).splitlines()) == wanted)

@@ -1,0 +1,70 @@
+"""`reviewlm alerts` keeps addresses secret, and refuses what nobody could send to."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from core.alert_addresses import FILE, SILENCE_DAYS, read_alerts
+from core.errors import ConfigError, ReviewLMError, Unreadable
+from reviewlm.verbs import operate
+
+MAIL, HOOK = "mailto://user:s3cret@smtp.example.com?to=a@example.com", "json://127.0.0.1:9/hidden-path"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("REVIEWLM_HOME", str(tmp_path))
+    return tmp_path
+
+
+def ask(*words: str) -> Result:
+    return CliRunner().invoke(operate.alerts_app, list(words))
+
+
+def last(result: Result) -> dict[str, object]:
+    assert result.exception is None, result.output
+    return dict(json.loads(result.stdout.splitlines()[-1]))
+
+
+def test_addresses_are_kept_for_their_owner_and_shown_without_what_is_secret(home: Path) -> None:
+    told = last(ask("set", MAIL, HOOK, "--silence-days", "3", "--json"))
+    assert (told["to"], told["silence_days"]) == (["mailto://…@smtp.example.com", "json://…@127.0.0.1:9"], 3)
+    assert read_alerts(home).addresses == (MAIL, HOOK)
+    assert stat.S_IMODE((home / FILE).stat().st_mode) == 0o600
+    shown = ask("show").output
+    assert "smtp.example.com" in shown
+    assert "s3cret" not in shown + ask("set", MAIL).output
+    assert "hidden-path" not in shown
+
+
+@pytest.mark.parametrize("address", ["nobody", "carrier-pigeon://home", "mailto://a@b.example?to=x,json://c"])
+def test_an_address_that_cannot_be_sent_to_is_refused_without_repeating_it(home: Path, address: str) -> None:
+    refused = ask("set", MAIL, address)
+    assert refused.exit_code == 2
+    assert "address 2" in refused.output
+    assert address not in refused.output
+    assert not (home / FILE).exists()
+
+
+def test_without_addresses_nobody_is_told(home: Path) -> None:
+    assert last(ask("show", "--json")) == {"to": [], "silence_days": SILENCE_DAYS}
+    assert isinstance(ask("test").exception, ConfigError)
+    ask("set", HOOK)
+    assert last(ask("off", "--json"))["to"] == []
+    assert read_alerts(home).addresses == ()
+
+
+def test_a_test_message_that_does_not_arrive_is_an_error(home: Path) -> None:
+    ask("set", HOOK)  # port 9 answers nobody
+    assert isinstance(ask("test").exception, ReviewLMError)
+
+
+def test_a_damaged_file_is_named(home: Path) -> None:
+    (home / FILE).write_text("{}")
+    with pytest.raises(Unreadable, match=r"alerts\.json"):
+        read_alerts(home)
