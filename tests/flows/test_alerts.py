@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -74,8 +75,21 @@ def server(tmp_path_factory: pytest.TempPathFactory, addresses: list[str]) -> It
     os.environ.pop("PREFECT_API_URL", None)
     os.environ["PREFECT_HOME"] = str(home / "prefect")
     _, module, health = services.SERVERS["prefect"]
-    services._serve(home, started, "prefect", module, health)
-    known = {"PREFECT_API_URL": started["prefect"].address + "/api", **prefect_client(credentials_of(home))}
+    try:
+        services._serve(home, started, "prefect", module, health)
+        yield from alerting(started["prefect"].address, home, addresses)
+    finally:
+        services.stop(home)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def alerting(address: str, home: Path, addresses: list[str]) -> Iterator[dict[str, str]]:
+    """Set up the alerts, and give the environment of programs that use the server."""
+    known = {"PREFECT_API_URL": address + "/api", **prefect_client(credentials_of(home))}
     environment = {**os.environ, **known, **services.HEARTBEATS}
     silence = 20 / DAY
     run(environment, f"""
@@ -84,15 +98,7 @@ from flows.server.automations import set_up
 for _ in range(2):
     print(*set_up(AlertSettings({tuple(addresses)!r}, {silence!r}), lost_seconds=15), sep=",")
 """)
-    try:
-        yield environment
-    finally:
-        services.stop(home)
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+    yield environment
 
 
 def run(environment: dict[str, str], program: str) -> str:
