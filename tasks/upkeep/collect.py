@@ -23,8 +23,8 @@ from core.upkeep.removal import Removal, one_collection
 from evaluation.reports.all_runs import write_all_runs
 from evaluation.reports.run_record import REPORTS
 from tasks.tracking.track import tracker_of
-from tasks.upkeep.holdings import Holdings
-from tasks.upkeep.keep import VERSION, Key, used_since, with_inputs
+from tasks.upkeep.holdings import Holdings, kept_results
+from tasks.upkeep.keep import VERSION, Key, with_inputs
 from tasks.upkeep.leftovers import REPORT, leftovers
 from tasks.upkeep.needed import Times, kept_versions, results_of, times_of
 from tracking.logged_models.unused import (
@@ -160,8 +160,7 @@ def _kept(
     roots: dict[Key, str] = {}
     for version in chosen:
         roots |= results_of(tracker, holdings, version)
-    roots |= {key: why for key, why in used_since(holdings.used, times.limits).items() if key not in roots}
-    kept = with_inputs(roots, holdings.made_from)
+    kept = kept_results(holdings, roots, times.limits)
     if holdings.starts_unknown(kept):  # the gate asks which reviews the earlier champions were trained on
         data = {("prepare", version.tags.get(DATA_TAG, "")): VERSION for version in versions}
         kept = with_inputs(data | kept, holdings.made_from)

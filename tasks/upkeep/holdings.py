@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from core.store import MANIFEST, Artifact, newest_first
 from core.upkeep.uses import Uses
 from tasks.fitting.warm_start import INPUT as START
 from tasks.lineage.inputs import Inputs
-from tasks.upkeep.keep import Key
+from tasks.upkeep.keep import Key, Since, used_since, with_inputs
 
 
 class Holdings:
@@ -60,7 +60,12 @@ class Holdings:
 
     def _all(self, stage: str) -> list[Artifact]:
         """Return the undamaged results of a stage, newest first."""
-        return [one for one in self.artifacts.values() if one.stage == stage and one.manifest["files"]]
+        return [one for one in self.artifacts.values() if one.stage == stage and "facts" in one.manifest]
+
+
+def kept_results(holdings: Holdings, roots: Mapping[Key, str], limits: Sequence[Since]) -> dict[Key, str]:
+    """Return the kept results with their reasons: roots, results used since one of the times, and all their inputs."""
+    return with_inputs(used_since(holdings.used, limits) | dict(roots), holdings.made_from)
 
 
 def _results(root: Path) -> Iterator[Artifact]:
