@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from tasks.upkeep.leftovers import REPORT, leftovers
 from tasks.upkeep.needed import Times, kept_versions, results_of, times_of
 from tracking.logged_models.unused import (
     BROKEN,
+    LoggedFiles,
     Run,
     all_versions,
     models_of,
@@ -137,7 +139,7 @@ def _decide(
     removal = Removal(store)
     items = [
         Item(RESULT, store / stage / digest, kept.get((stage, digest), ""),
-             lambda stage=stage, digest=digest, used=used: removal.remove(stage, digest, used))
+             partial(removal.remove, stage, digest, used))
         for (stage, digest), used in holdings.used.items()
     ]  # fmt: skip
     notes = [] if times.recent else [f"fewer than {config.upkeep.runs} runs have finished: all results count as recent"]
@@ -180,12 +182,13 @@ def _models(
             "" if model.deleted else "of a version" if model.registered else "of a kept fit" if fit in kept else
             "of a recent run" if started >= times.oldest else ""
         )  # fmt: skip
+        stored = store.joinpath(*fit) if fit else None
+        yield Item(MODEL, model.folder, reason, partial(_remove_model, tracker, model, stored))
 
-        def remove(model: Any = model, fit: Key | None = fit) -> bool:
-            stays = fit is not None and store.joinpath(*fit).is_dir()  # used meanwhile
-            return not stays and remove_model(tracker, model)
 
-        yield Item(MODEL, model.folder, reason, remove)
+def _remove_model(tracker: Tracker, model: LoggedFiles, fit: Path | None) -> bool:
+    """Remove a logged model, unless its fit was used meanwhile and is still in the store."""
+    return not (fit and fit.is_dir()) and remove_model(tracker, model)
 
 
 def _files(runs: Iterable[Run], versions: Iterable[Version], times: Times) -> Iterable[Item]:
@@ -195,7 +198,7 @@ def _files(runs: Iterable[Run], versions: Iterable[Version], times: Times) -> It
         if run.status in BROKEN and run.files is not None and run.files.is_dir():
             protected = "of a version" if run.protected or run.id in needed else ""
             reason = protected or ("of a recent run" if run.started >= times.oldest else "")
-            yield Item(FILES, run.files, reason, lambda run=run: _emptied(run.files))
+            yield Item(FILES, run.files, reason, partial(_emptied, run.files))
 
 
 def _emptied(folder: Path) -> bool:

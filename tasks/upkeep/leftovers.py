@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from core.content_check import RECORDS
@@ -42,17 +43,17 @@ def leftovers(home: Path, before: int, bundles: set[str]) -> Iterator[Leftover]:
     for work in _below(store / WORK, "*"):
         if work.is_dir():
             changed = newest_change(work)
-            yield Leftover(UNFINISHED, work, changed, lambda work=work: removal.remove_unfinished(work, before))
+            yield Leftover(UNFINISHED, work, changed, partial(removal.remove_unfinished, work, before))
     for folder in _below(store / ASIDE, "*"):
-        yield Leftover(DAMAGED, folder, _set_aside(folder), lambda folder=folder: _done(removal.remove_other, folder))
+        yield Leftover(DAMAGED, folder, _set_aside(folder), partial(_done, removal.remove_other, folder))
     for record in _below(store / RECORDS, "*.json"):
         stage, _, digest = record.stem.rpartition("-")
         if not (store / stage / digest).exists():
-            yield Leftover(RECORD, record, record.stat().st_mtime_ns, lambda record=record: _done(_unlink, record))
+            yield Leftover(RECORD, record, record.stat().st_mtime_ns, partial(_done, _unlink, record))
     yield from _reports(home / REPORTS, removal, bundles)
     for kind, files in ((COPY, _below(home / KEPT, f"{DATABASE}.*")), (CRASH, _below(home / CRASHES, "*.log"))):
         for file in files:
-            yield Leftover(kind, file, file.stat().st_mtime_ns, lambda file=file: _done(_unlink, file))
+            yield Leftover(kind, file, file.stat().st_mtime_ns, partial(_done, _unlink, file))
 
 
 def _reports(reports: Path, removal: Removal, bundles: set[str]) -> Iterator[Leftover]:
@@ -61,9 +62,7 @@ def _reports(reports: Path, removal: Removal, bundles: set[str]) -> Iterator[Lef
         folder = reports / name
         needed = record.get("bundle") in bundles or latest.resolve() == folder.resolve()
         changed = (folder / REPORT_FILE).stat().st_mtime_ns
-        yield Leftover(
-            REPORT, folder, changed, lambda folder=folder: _done(removal.remove_other, folder), needed
-        )  # fmt: skip
+        yield Leftover(REPORT, folder, changed, partial(_done, removal.remove_other, folder), needed)
 
 
 def _set_aside(folder: Path) -> int:

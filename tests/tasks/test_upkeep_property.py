@@ -13,7 +13,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.content_check import record_of
@@ -22,6 +22,7 @@ from core.upkeep.removal import Removal
 from tasks.lineage.inputs import BUNDLE_SPEC
 from tasks.upkeep.holdings import Holdings, kept_results
 from tasks.upkeep.keep import INPUT, Key, Since, cutoff
+from tests.examples import examples
 
 STAGES = ("read", "prepare", "vocabulary", "tokens", "fit", "score", "audit", "some other stage")
 RECENT, YOUNG = Since(600, "recent"), Since(900, "young")
@@ -93,7 +94,7 @@ def roots_of(drawn: Drawn, made: list[Artifact]) -> dict[Key, str]:
 
 
 @pytest.mark.long
-@settings(max_examples=60)
+@examples(120)
 @given(graphs())
 def test_exactly_what_is_reachable_or_recent_is_kept(drawn: Drawn) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -113,7 +114,7 @@ def test_exactly_what_is_reachable_or_recent_is_kept(drawn: Drawn) -> None:
 
 
 @pytest.mark.long
-@settings(max_examples=8)
+@examples(30)
 @given(graphs(), st.data())
 def test_a_collection_killed_anywhere_leaves_all_that_is_needed_whole(drawn: Drawn, data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ from tracking.registry.versions import entries_of, local_folder
 from tracking.runs.runs import Tracker
 from tracking.tags import BENCHMARK_DIGEST, FIT_TAG, FLOW, MODEL_VERSIONS, PARENT, value_of
 
-PAGE = 1000
-MODEL_PAGE = 50
+PAGE, MODEL_PAGE, SOME = 1000, 50, 100
+"""Runs, logged models and experiments in one request."""
 MILLION = 1_000_000
 """Nanoseconds in a millisecond, MLflow's unit of time."""
 RUNNING, FINISHED, BROKEN = "RUNNING", "FINISHED", ("FAILED", "KILLED")
@@ -70,14 +71,16 @@ class LoggedFiles:
 
 def runs_of(tracker: Tracker) -> list[Run]:
     """Return all runs of all experiments, the newest first."""
-    experiments = [one.experiment_id for one in _pages(tracker, lambda client, token: client.search_experiments(
-        max_results=PAGE, page_token=token))]  # fmt: skip
-    found = [
-        _run_of(tracker, run) for first in range(0, len(experiments), 100)
-        for run in _pages(tracker, lambda client, token, some=experiments[first : first + 100]: client.search_runs(
-            some, max_results=PAGE, page_token=token))
-    ]  # fmt: skip
+    found = [_run_of(tracker, run) for some in _experiments(tracker) for run in _pages(
+        tracker, partial(_search_runs, some))]
     return sorted(found, key=lambda run: -run.started)
+
+
+def _experiments(tracker: Tracker) -> list[list[str]]:
+    """Return the ids of all experiments, in lists that are short enough for a request."""
+    found = [str(one.experiment_id) for one in _pages(
+        tracker, lambda client, token: client.search_experiments(max_results=PAGE, page_token=token))]
+    return [found[first : first + SOME] for first in range(0, len(found), SOME)]
 
 
 def _run_of(tracker: Tracker, run: Any) -> Run:
@@ -96,13 +99,8 @@ def models_of(tracker: Tracker, registered: set[str]) -> list[LoggedFiles]:
         tracker: Connection to the store.
         registered: Ids of the logged models that versions were made from.
     """
-    experiments = [one.experiment_id for one in _pages(tracker, lambda client, token: client.search_experiments(
-        max_results=PAGE, page_token=token))]  # fmt: skip
-    known = {
-        str(model.model_id): model for first in range(0, len(experiments), 100)
-        for model in _pages(tracker, lambda client, token, some=experiments[first : first + 100]:
-                            client.search_logged_models(some, max_results=MODEL_PAGE, page_token=token))
-    }  # fmt: skip
+    known = {str(model.model_id): model for some in _experiments(tracker) for model in _pages(
+        tracker, partial(_search_models, some))}
     found = []
     for folder in sorted((tracker.artifact_root / "models").glob("m-*")):
         model = known.get(folder.name)
@@ -114,6 +112,14 @@ def models_of(tracker: Tracker, registered: set[str]) -> list[LoggedFiles]:
             created = model.creation_timestamp * MILLION
             found.append(LoggedFiles(folder.name, folder, str(model.source_run_id or ""), created, used))
     return found
+
+
+def _search_runs(experiments: list[str], client: Any, token: str | None) -> Any:
+    return client.search_runs(experiments, max_results=PAGE, page_token=token)
+
+
+def _search_models(experiments: list[str], client: Any, token: str | None) -> Any:
+    return client.search_logged_models(experiments, max_results=MODEL_PAGE, page_token=token)
 
 
 def all_versions(tracker: Tracker) -> list[Version]:
@@ -175,7 +181,11 @@ def _pages(tracker: Tracker, page: Callable[[Any, str | None], Any]) -> Iterator
     """Yield the entries of all pages of an answer."""
     token = None
     while True:
-        found = tracker.ask(lambda client, token=token: page(client, token))  # type: ignore[misc]
+        found = tracker.ask(partial(_page, page, token))
         yield from found
         if not (token := found.token):
             return
+
+
+def _page(page: Callable[[Any, str | None], Any], token: str | None, client: Any) -> Any:
+    return page(client, token)
