@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,14 +21,14 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from core.content_check import BadFile, ContentCheck, Seen, differing_files, hash_file, sha256_of_file
+from core.content_check import BadFile, ContentCheck, differing_files, sha256_of_file
 from core.errors import ArtifactError, Damaged, disk_errors
-from core.manifest import canonical, read_manifest, write_manifest
-from core.upkeep.removal import TRASH, WORK, build_lock
-from core.upkeep.uses import Uses
+from core.manifest import MANIFEST, canonical, read_manifest
+from core.storing.publishing import newest_first, publish
+from core.storing.removal import TRASH, WORK, build_lock
+from core.storing.uses import Uses
 
 __all__ = ["MANIFEST", "Artifact", "Built", "Store", "canonical", "differing_files", "sha256_of_file"]
-MANIFEST = "manifest.json"
 ASIDE = ".aside"
 DIGEST_LENGTH = 16
 ONCE = "once-"
@@ -183,11 +182,9 @@ class Store:
             if not folder.is_dir():  # removed just now
                 return None
             raise self._damaged(stage, folder / MANIFEST, str(error) or type(error).__name__) from error
-        if bad:
-            if not folder.is_dir():
-                return None
+        if bad and folder.is_dir():
             raise self._bad(stage, folder, bad)
-        return Artifact(stage, digest, str(folder), manifest)
+        return None if bad else Artifact(stage, digest, str(folder), manifest)
 
     def _bad(self, stage: str, folder: Path, bad: BadFile) -> Damaged:
         return self._damaged(stage, folder / bad.name, f"the file is {bad.state}: {bad.detail}")
@@ -253,7 +250,7 @@ class Store:
                 identity = {"stage": stage, "version": version, "options": dict(options), "inputs": dict(inputs)}
                 record = {"facts": facts, "seconds": round(time.time() - started, 3), "created": started}
                 final = self.root / stage / digest
-                seen = _publish(work, final, {**identity, **record, "environment": environment or {}})
+                seen = publish(work, final, {**identity, **record, "environment": environment or {}})
                 self._contents.remember(final, seen)
         return Built(self.open(stage, digest), reused=False)
 
@@ -300,37 +297,3 @@ class Store:
             aside.parent.mkdir(exist_ok=True)
             folder.rename(aside)
             log.info("%s: the previous result is kept in %s", stage, aside)
-
-
-def newest_first(folder: Path) -> list[Path]:
-    """Return what a folder holds, the newest first; an empty list if there is no such folder."""
-    times = {}
-    if folder.is_dir():
-        for path in folder.iterdir():
-            with suppress(OSError):  # removed just now
-                times[path] = path.stat().st_mtime
-    return sorted(times, key=lambda path: times[path], reverse=True)
-
-
-def _publish(work: Path, final: Path, manifest: dict[str, Any]) -> dict[str, Seen]:
-    """Write the manifest, flush all files to the disk, and rename the folder; return the records of its files."""
-    # A manifest left by a killed attempt must not be listed among the files of this one.
-    (work / MANIFEST).unlink(missing_ok=True)
-    files = {path.relative_to(work).as_posix(): path for path in sorted(work.rglob("*")) if path.is_file()}
-    hashed = {name: hash_file(path) for name, path in files.items()}
-    manifest["files"] = {name: {"bytes": seen.stamp.size, "sha256": sha256} for name, (sha256, seen) in hashed.items()}
-    write_manifest(work / MANIFEST, manifest)
-    for path in [*files.values(), work / MANIFEST]:
-        _fsync(path)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    work.rename(final)
-    _fsync(final.parent)
-    return {name: seen for name, (_, seen) in hashed.items()}
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,7 +2,7 @@
 
 First everything is listed and decided, then removed: results of the store, then the files of logged models whose fits
 are gone, then what is left of old runs. Each result is asked for its last use once more before it goes
-(`core/upkeep/removal.py`), so runs may start at any time.
+(`core/storing/removal.py`), so runs may start at any time.
 """
 
 from __future__ import annotations
@@ -11,23 +11,24 @@ import logging
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from core.config.run_config import RunConfig
 from core.errors import disk_errors
-from core.upkeep.removal import Removal, one_collection
+from core.storing.removal import Removal, one_collection
 from evaluation.reports.all_runs import write_all_runs
 from evaluation.reports.run_record import REPORTS
 from tasks.tracking.track import tracker_of
 from tasks.upkeep.holdings import Holdings, kept_results
 from tasks.upkeep.keep import VERSION, Key, with_inputs
 from tasks.upkeep.leftovers import REPORT, leftovers
-from tasks.upkeep.needed import Times, kept_versions, results_of, times_of
+from tasks.upkeep.needed import Times, kept_versions, results_of, times_of, trackers_of
 from tracking.logged_models.unused import (
     BROKEN,
     LoggedFiles,
@@ -94,17 +95,17 @@ def collect(config: RunConfig, dry_run: bool = False, now: int | None = None) ->
         Damaged: The record of a version that is kept was changed, so it is not known what it needs.
         TrackingUnavailable: MLflow does not answer, so it is not known what versions need. Nothing was removed.
     """
-    store, moment, tracker = config.home / "store", now or time.time_ns(), tracker_of(config)
+    store, moment, trackers = config.home / "store", now or time.time_ns(), trackers_of(config)
     with disk_errors(config.home):
         if dry_run:
-            items, notes = _decide(config, tracker, moment, look_only=True)
+            items, notes = _decide(config, trackers, moment, look_only=True)
             before = _size(_inodes([config.home]))
             return Collected(items, before, before - _freed(items), True, notes, _rows(items))
         with one_collection(store):
             (removal := Removal(store)).finish_earlier()
             before = _size(_inodes([config.home]))
-            with registry_lock(tracker):  # no alias moves to a version whose results are being removed
-                items, notes = _decide(config, tracker, moment)
+            with registry_lock(tracker_of(config)):  # no alias moves to a version whose results are being removed
+                items, notes = _decide(config, trackers, moment)
                 rows = _rows(items)
                 stayed = _remove(items, RESULT)
             stayed += _remove(items, *{item.kind for item in items} - {RESULT})
@@ -127,15 +128,20 @@ def _remove(items: Iterable[Item], *kinds: str) -> int:
 
 
 def _decide(
-    config: RunConfig, tracker: Tracker, now: int, look_only: bool = False
+    config: RunConfig, trackers: Sequence[Tracker], now: int, look_only: bool = False
 ) -> tuple[list[Item], list[str]]:
     """Return everything that may be removed, each with the reason to keep it, if there is one, and notes."""
     store = config.home / "store"
     holdings = Holdings(store)  # listed first: what is used from now on has another time of use
-    runs, versions = runs_of(tracker), all_versions(tracker)
-    times = times_of(config, tracker, runs, now, look_only)
-    chosen = kept_versions(versions, config.upkeep.versions)
-    kept = _kept(tracker, holdings, chosen, versions, times)
+    runs = {tracker.uri: runs_of(tracker) for tracker in trackers}
+    versions = {tracker.uri: all_versions(tracker) for tracker in trackers}
+    chosen = {tracker.uri: kept_versions(versions[tracker.uri], config.upkeep.versions) for tracker in trackers}
+    times = times_of(config, runs, now, look_only)
+    roots: dict[Key, str] = {}
+    for tracker in trackers:
+        for version in chosen[tracker.uri]:
+            roots |= results_of(tracker, holdings, version)
+    kept = _kept(holdings, roots, chain(*versions.values()), times)
     removal = Removal(store)
     items = [
         Item(RESULT, store / stage / digest, kept.get((stage, digest), ""),
@@ -143,25 +149,21 @@ def _decide(
         for (stage, digest), used in holdings.used.items()
     ]  # fmt: skip
     notes = [] if times.recent else [f"fewer than {config.upkeep.runs} runs have finished: all results count as recent"]
-    if tracker.uri.startswith("http"):
-        notes.append(f"the files of runs and logged models at {tracker.shown} are that server's: see `mlflow gc`")
-    else:
-        items += _models(tracker, versions, runs, kept, times, store)
-        items += _files(runs, versions, times)
-    bundles = {version.tags[BUNDLE_TAG] for version in chosen if BUNDLE_TAG in version.tags}
+    for tracker in trackers:
+        if tracker.uri.startswith("http"):
+            notes.append(f"the files of runs and logged models at {tracker.shown} are that server's: see `mlflow gc`")
+        else:
+            items += _models(tracker, versions[tracker.uri], runs[tracker.uri], kept, times, store)
+            items += _files(runs[tracker.uri], versions[tracker.uri], times)
+    bundles = {version.tags.get(BUNDLE_TAG, "") for version in chain(*chosen.values())} - {""}
     for one in leftovers(config.home, times.oldest, bundles):
         reason = VERSION if one.needed else "recent" if one.changed >= times.oldest else ""
         items.append(Item(one.kind, one.path, reason, one.remove))
     return items, notes
 
 
-def _kept(
-    tracker: Tracker, holdings: Holdings, chosen: Iterable[Version], versions: Iterable[Version], times: Times
-) -> dict[Key, str]:
-    """Return the kept results with their reasons."""
-    roots: dict[Key, str] = {}
-    for version in chosen:
-        roots |= results_of(tracker, holdings, version)
+def _kept(holdings: Holdings, roots: Mapping[Key, str], versions: Iterable[Version], times: Times) -> dict[Key, str]:
+    """Return the kept results with their reasons; *roots* are those of versions that are kept whole."""
     kept = kept_results(holdings, roots, times.limits)
     if holdings.starts_unknown(kept):  # the gate asks which reviews the earlier champions were trained on
         data = {("prepare", version.tags.get(DATA_TAG, "")): VERSION for version in versions}

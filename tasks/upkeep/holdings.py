@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from core.manifest import read_manifest
-from core.store import MANIFEST, Artifact, newest_first
-from core.upkeep.uses import Uses
+from core.manifest import MANIFEST, read_manifest
+from core.store import Artifact
+from core.storing.publishing import newest_first
+from core.storing.uses import Uses
 from tasks.fitting.warm_start import INPUT as START
 from tasks.lineage.inputs import Inputs
-from tasks.upkeep.keep import Key, Since, used_since, with_inputs
+from tasks.upkeep.keep import Key, UsedSince, used_since, with_inputs
 
 
 class Holdings:
@@ -63,7 +64,7 @@ class Holdings:
         return [one for one in self.artifacts.values() if one.stage == stage and "facts" in one.manifest]
 
 
-def kept_results(holdings: Holdings, roots: Mapping[Key, str], limits: Sequence[Since]) -> dict[Key, str]:
+def kept_results(holdings: Holdings, roots: Mapping[Key, str], limits: Sequence[UsedSince]) -> dict[Key, str]:
     """Return the kept results with their reasons: roots, results used since one of the times, and all their inputs."""
     return with_inputs(used_since(holdings.used, limits) | dict(roots), holdings.made_from)
 

@@ -17,14 +17,14 @@ REASONS = (VERSION, RUNNING, RECENT, YOUNG, INPUT)
 
 
 @dataclass(frozen=True)
-class Since:
+class UsedSince:
     """A reason to keep what was used at or after a time, in nanoseconds since 1970."""
 
     time: int
     reason: str
 
 
-def used_since(used: Mapping[Key, int], limits: Sequence[Since]) -> dict[Key, str]:
+def used_since(used: Mapping[Key, int], limits: Sequence[UsedSince]) -> dict[Key, str]:
     """Return the results that were used since one of the times, each with the first reason that applies."""
     found: dict[Key, str] = {}
     for limit in limits:

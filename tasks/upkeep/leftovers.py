@@ -11,7 +11,7 @@ from pathlib import Path
 from core.content_check import RECORDS
 from core.processes.crash_log import FOLDER as CRASHES
 from core.store import ASIDE
-from core.upkeep.removal import WORK, Removal, newest_change
+from core.storing.removal import WORK, Removal, newest_change
 from evaluation.reports.run_record import REPORT_FILE, REPORTS, read_records
 from tracking.moved_home import DATABASE, KEPT
 

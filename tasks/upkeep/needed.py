@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,16 +11,19 @@ from pathlib import Path
 from core.config.run_config import RunConfig
 from core.errors import BundleError
 from core.lineage.record import Lineage
-from core.upkeep.uses import Uses
+from core.storing.uses import Uses
 from evaluation.reports.run_record import REPORTS, read_records
 from tasks.stage import MINUTE
+from tasks.tracking.track import tracker_of
 from tasks.upkeep.holdings import Holdings
-from tasks.upkeep.keep import RECENT, RUNNING, VERSION, YOUNG, Key, Since, cutoff
-from tracking.client import database_file
+from tasks.upkeep.keep import RECENT, RUNNING, VERSION, YOUNG, Key, UsedSince, cutoff
+from tracking.client import SQLITE
 from tracking.logged_models.unused import FINISHED, Run
 from tracking.logged_models.unused import RUNNING as STILL_RUNNING
+from tracking.moved_home import DATABASE
 from tracking.registry.lineage import record_of
 from tracking.registry.registry import Registry, Version
+from tracking.runs.known_stores import known_stores
 from tracking.runs.runs import Tracker
 from tracking.tags import BUNDLE_TAG, DATA_TAG
 
@@ -39,10 +42,10 @@ class Times:
     running: int | None = None
 
     @property
-    def limits(self) -> tuple[Since, ...]:
+    def limits(self) -> tuple[UsedSince, ...]:
         """The times with their reasons."""
-        running = () if self.running is None else (Since(self.running, RUNNING),)
-        return (*running, Since(self.recent, RECENT), Since(self.young, YOUNG))
+        running = () if self.running is None else (UsedSince(self.running, RUNNING),)
+        return (*running, UsedSince(self.recent, RECENT), UsedSince(self.young, YOUNG))
 
     @property
     def oldest(self) -> int:
@@ -50,27 +53,46 @@ class Times:
         return min(limit.time for limit in self.limits)
 
 
-def times_of(config: RunConfig, tracker: Tracker, runs: Sequence[Run], now: int, look_only: bool) -> Times:
+def trackers_of(config: RunConfig) -> list[Tracker]:
+    """Return the connections to the configured MLflow store and to all others that runs of this home folder wrote to.
+
+    The home folder's own database is left out if it does not exist.
+    """
+    configured = tracker_of(config)
+    own = f"{SQLITE}{config.home / DATABASE}"
+    uris = dict.fromkeys([*([] if configured.uri == own else [configured.uri]), *known_stores(config.home)])
+    return [Tracker(uri, configured.experiment, configured.artifact_root) for uri in uris]
+
+
+def times_of(config: RunConfig, runs: Mapping[str, Sequence[Run]], now: int, look_only: bool) -> Times:
     """Return since when a use keeps a result.
 
-    Runs count by MLflow's local database. A server may be shared with other home folders, so with one the runs with a
-    report in this home folder count. An hour is taken off, because clocks differ.
+    Runs count by the home folder's own database. Another store may be shared with other home folders, so of its runs
+    those with a report in this home folder count. An hour is taken off, because clocks differ.
+
+    Args:
+        config: Locates the home folder and says how many runs count.
+        runs: Runs of each MLflow store, by its address.
+        now: Time in nanoseconds since 1970.
+        look_only: Leave the marks of ended processes.
     """
-    local = database_file(tracker.uri) is not None
-    starts = [run.started for run in runs if run.status == FINISHED and run.flow in COUNTED] if local else (
-        _starts_of_reports(config.home / REPORTS)
-    )  # fmt: skip
+    own = runs.get(f"{SQLITE}{config.home / DATABASE}", ())
+    starts = _starts_of_reports(config.home / REPORTS, {run.id for run in own})
+    starts += [run.started for run in own if run.status == FINISHED and run.flow in COUNTED]
     recent = cutoff(starts, config.upkeep.runs)
-    going = [run.started - HOUR for run in runs if run.status == STILL_RUNNING]
+    going = [run.started - HOUR for each in runs.values() for run in each if run.status == STILL_RUNNING]
     if (since := Uses(config.home / "store").since(look_only)) is not None:
         going.append(since)
     return Times(max(0, recent - HOUR), now - HOUR, min(going, default=None))
 
 
-def _starts_of_reports(reports: Path) -> list[int]:
+def _starts_of_reports(reports: Path, known: Collection[str]) -> list[int]:
+    """Return when the runs with a report began, without those that are *known*."""
     starts = []
-    for record in read_records(reports).values():
+    for name, record in read_records(reports).items():
         with suppress(KeyError, ValueError, TypeError):
+            if name in known:
+                continue
             begun = datetime.strptime(record["run"]["started"], MINUTE).replace(tzinfo=UTC)
             starts.append(int(begun.timestamp()) * SECOND)
     return starts

@@ -12,7 +12,7 @@ import pytest
 
 from core.config.presets import load_config
 from core.environment import other_home
-from core.upkeep.uses import _unmark
+from core.storing.uses import _unmark
 from tests.flows.first_run import TINY, Ran, mlflow_client
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from hashlib import sha256
 from pathlib import Path
@@ -12,8 +13,9 @@ import pytest
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.content_check import record_of
+from core.errors import TrackingUnavailable
 from core.store import Artifact, Store
-from core.upkeep.uses import _unmark
+from core.storing.uses import _unmark
 from tasks.stage import store_of
 from tasks.tracking.track import parent_run, tracker_of
 from tasks.upkeep.collect import Collected, collect
@@ -167,6 +169,36 @@ def test_reports_stay_that_are_newest_or_of_a_recent_run(config: RunConfig) -> N
     run(config)
     collected(config)
     assert sorted(path.name for path in reports.iterdir() if path.is_dir()) == ["recent"]
+
+
+def test_versions_in_another_store_are_needed_too(config: RunConfig, tmp_path: Path, template_home: Path) -> None:
+    """A run with its own `execution.tracking_uri` registered a version; the collection has the default settings."""
+    shutil.copytree(template_home, tmp_path / "other")
+    other = load_config("small", [f"execution.tracking_uri=sqlite:///{tmp_path / 'other' / 'mlflow.db'}"])
+    data, old = result(config, "data"), result(config, "old")
+    version = tracker_of(other).start_run("a fit")
+    with tracker_of(other).reaching() as client:
+        client.create_registered_model("reviewlm")
+        entry = client.create_model_version("reviewlm", "nowhere", version, tags={"data": data.digest})
+        client.set_registered_model_alias("reviewlm", "champion", entry.version)
+    tracker_of(other).end_run(version)
+    prepared = config.home / "store" / "prepare" / data.digest
+    prepared.parent.mkdir()
+    data.folder.rename(prepared)
+    record_of(config.home / "store", data.folder).rename(record_of(config.home / "store", prepared))
+    run(config)
+    collected(config)
+    assert (prepared.is_dir(), old.folder.is_dir()) == (True, False)
+
+
+def test_nothing_goes_if_a_store_with_versions_does_not_answer(config: RunConfig) -> None:
+    old = result(config, "old")
+    run(config)
+    (config.home / "stores").mkdir()
+    (config.home / "stores" / "0123").write_text("http://127.0.0.1:9/")
+    with pytest.raises(TrackingUnavailable):
+        collected(config)
+    assert old.folder.is_dir()
 
 
 def _started(config: RunConfig, run_id: str, time_ns: int) -> None:

@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 
 from core.content_check import record_of
 from core.store import Artifact, Store
-from core.upkeep.removal import Removal
+from core.storing.removal import Removal
 from tasks.lineage.inputs import BUNDLE_SPEC
 from tasks.upkeep.holdings import Holdings, kept_results
-from tasks.upkeep.keep import INPUT, Key, Since, cutoff
+from tasks.upkeep.keep import INPUT, Key, UsedSince, cutoff
 from tests.examples import examples
 
 STAGES = ("read", "prepare", "vocabulary", "tokens", "fit", "score", "audit", "some other stage")
-RECENT, YOUNG = Since(600, "recent"), Since(900, "young")
+RECENT, YOUNG = UsedSince(600, "recent"), UsedSince(900, "young")
 
 
 @dataclass
@@ -187,7 +187,7 @@ def test_of_equal_vocabularies_only_the_one_of_the_same_data_is_an_input(tmp_pat
     tokens = store.build("tokens", 1, {}, {"vocabulary": "abc", "clean": new.digest}, lambda _: {}).artifact
     for artifact in (old, new, *vocabularies):
         os.utime(record_of(tmp_path, artifact.folder), ns=(1, 1))
-    kept = kept_results(Holdings(tmp_path), {("tokens", tokens.digest): "version"}, (Since(2**62, "never"),))
+    kept = kept_results(Holdings(tmp_path), {("tokens", tokens.digest): "version"}, (UsedSince(2**62, "never"),))
     assert kept == {
         ("tokens", tokens.digest): "version", ("vocabulary", vocabularies[1].digest): INPUT,
         ("prepare", new.digest): INPUT,

@@ -21,5 +21,5 @@ class UpkeepConfig(Section):
             versions keep their model files, records and decisions.
     """
 
-    runs: Count = 10
+    runs: Count = 5
     versions: Annotated[Whole, Field(ge=0, le=MOST_WHOLE)] = 3

@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from core.content_check import record_of
+from core.manifest import MANIFEST
 from core.processes.leftovers import hold
 
 USERS = ".users"
@@ -55,7 +56,7 @@ class Uses:
         *folder* is where it is now, if that is not its place in the store.
         """
         place = self.root / stage / digest
-        for file in (record_of(self.root, place), (folder or place) / "manifest.json", folder or place):
+        for file in (record_of(self.root, place), (folder or place) / MANIFEST, folder or place):
             with suppress(OSError):
                 return file.stat().st_mtime_ns
         return 0

@@ -15,8 +15,8 @@ from filelock import FileLock
 from core.content_check import record_of
 from core.errors import ArtifactError
 from core.store import Artifact, Store
-from core.upkeep.removal import TRASH, Removal, build_lock, one_collection
-from core.upkeep.uses import Uses, _unmark
+from core.storing.removal import TRASH, Removal, build_lock, one_collection
+from core.storing.uses import Uses, _unmark
 
 LONG_AGO = 1_000_000_000
 

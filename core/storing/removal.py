@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from core.content_check import record_of
 from core.errors import ArtifactError, disk_errors
-from core.upkeep.uses import Uses
+from core.storing.uses import Uses
 
 TRASH, WORK, LOCK = ".trash", ".work", ".collecting.lock"
 GONE = "gone-"
