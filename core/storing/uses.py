@@ -72,7 +72,7 @@ class Uses:
         for mark in (self.root / USERS).glob("*"):
             with suppress(OSError):
                 begun = mark.stat().st_mtime_ns
-                if (descriptor := hold(mark)) is None:
+                if (descriptor := _held_by_none(mark)) is None:
                     times.append(begun)
                     continue
                 if not look_only:
@@ -96,6 +96,14 @@ class Uses:
                     return
                 if descriptor is not None:  # a collection has just removed it, for it had no lock yet
                     os.close(descriptor)
+
+
+def _held_by_none(mark: Path) -> int | None:
+    """Lock a mark; None if a process holds it, or if it belongs to another user, so that nobody can say."""
+    try:
+        return hold(mark)
+    except PermissionError:
+        return None
 
 
 def _unmark(root: Path, process: int) -> None:

@@ -15,6 +15,7 @@ from filelock import FileLock
 from core.content_check import record_of
 from core.errors import ArtifactError
 from core.store import Artifact, Store
+from core.storing import uses as uses_module
 from core.storing.removal import TRASH, Removal, build_lock, one_collection
 from core.storing.uses import Uses, _unmark
 
@@ -130,6 +131,17 @@ def test_the_work_of_a_running_build_stays(tmp_path: Path) -> None:
     assert not Removal(tmp_path).remove_unfinished(work, LONG_AGO)
     assert Removal(tmp_path).remove_unfinished(work, time.time_ns() * 2)
     assert not work.exists()
+
+
+def test_a_mark_that_cannot_be_opened_counts_as_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(file: Path) -> int:
+        raise PermissionError(file)
+
+    (tmp_path / ".users").mkdir()
+    mark = tmp_path / ".users" / "of-another-user"
+    mark.touch()
+    monkeypatch.setattr(uses_module, "hold", refused)
+    assert Uses(tmp_path).since() == mark.stat().st_mtime_ns
 
 
 USER = """
