@@ -108,6 +108,7 @@ def collect(config: RunConfig, dry_run: bool = False, now: int | None = None) ->
                 items, notes = _decide(config, trackers, moment)
                 rows = _rows(items)
                 stayed = _remove(items, RESULT)
+            removal.empty()  # what follows writes a little, which a full disk has no space for
             stayed += _remove(items, *{item.kind for item in items} - {RESULT})
             removal.empty()
             if any(item.kind == REPORT and not item.reason for item in items):

@@ -13,7 +13,7 @@ import pytest
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.content_check import record_of
-from core.errors import TrackingUnavailable
+from core.errors import Damaged, TrackingUnavailable
 from core.store import Artifact, Store
 from core.storing.uses import _unmark
 from tasks.stage import store_of
@@ -189,6 +189,22 @@ def test_versions_in_another_store_are_needed_too(config: RunConfig, tmp_path: P
     run(config)
     collected(config)
     assert (prepared.is_dir(), old.folder.is_dir()) == (True, False)
+
+
+def test_nothing_goes_if_the_record_of_a_kept_version_was_changed(config: RunConfig) -> None:
+    old, tracker = result(config, "old"), tracker_of(config)
+    run_id = run(config)
+    artifacts = tracker.artifact_root / "models" / "m-1" / "artifacts"
+    bundle = artifacts / "artifacts" / "bundle"
+    bundle.mkdir(parents=True)
+    (bundle / "spec.json").write_text("{}")
+    (artifacts / "lineage.json").write_text('{"format": 1, "checksum": "of something else"}')
+    with tracker.reaching() as client:
+        client.create_registered_model("reviewlm")
+        client.create_model_version("reviewlm", str(artifacts), run_id)
+    with pytest.raises(Damaged):
+        collected(config)
+    assert old.folder.is_dir()
 
 
 def test_nothing_goes_if_a_store_with_versions_does_not_answer(config: RunConfig) -> None:
