@@ -82,6 +82,11 @@ def differing_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> dic
     return found
 
 
+def record_of(root: Path, folder: Path) -> Path:
+    """Return the file with the record of an artifact's folder, for the store at *root*."""
+    return root / RECORDS / f"{folder.parent.name}-{folder.name}.json"
+
+
 def stamp_of(path: Path) -> Stamp:
     """Return the current stamp of a file."""
     about = path.stat()
@@ -176,7 +181,7 @@ class ContentCheck:
             return 0, {}
 
     def _file(self, folder: Path) -> Path:
-        return self.root / f"{folder.parent.name}-{folder.name}.json"
+        return record_of(self.root.parent, folder)
 
     @staticmethod
     def _stamps(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Stamp], BadFile | None]:

@@ -59,6 +59,8 @@ def prepare_environment(home: Path, group: bool = False) -> None:
         "PREFECT_HOME": str(home / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+        # Prefect keeps finished flow runs with their logs for ever by default; with this, for 90 days.
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
         "PREFECT_LOGGING_LEVEL": "WARNING",
         "PREFECT_LOGGING_EXTRA_LOGGERS": ",".join(ROOMS),
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",

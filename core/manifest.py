@@ -9,6 +9,8 @@ from math import isfinite
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+MANIFEST = "manifest.json"
+"""Name of the manifest in the folder of an artifact."""
 CHECKSUM = "checksum"
 """Key of the SHA-256 of everything else in a manifest; manifests of earlier versions have none."""
 NO_NUMBER = "__float__"

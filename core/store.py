@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,16 +21,18 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from core.content_check import BadFile, ContentCheck, Seen, differing_files, hash_file, sha256_of_file
+from core.content_check import BadFile, ContentCheck, differing_files, sha256_of_file
 from core.errors import ArtifactError, Damaged, disk_errors
-from core.manifest import canonical, read_manifest, write_manifest
+from core.manifest import MANIFEST, canonical, read_manifest
+from core.storing.publishing import newest_first, publish
+from core.storing.removal import TRASH, WORK, build_lock
+from core.storing.uses import Uses
 
 __all__ = ["MANIFEST", "Artifact", "Built", "Store", "canonical", "differing_files", "sha256_of_file"]
-MANIFEST = "manifest.json"
 ASIDE = ".aside"
 DIGEST_LENGTH = 16
-WORK, ONCE = ".work", "once-"
-"""Folder of unfinished builds; prefix of builds that cannot be resumed."""
+ONCE = "once-"
+"""Prefix of unfinished builds that cannot be resumed."""
 log = logging.getLogger(__name__)
 
 
@@ -73,7 +74,7 @@ class Store:
 
     def __init__(self, root: str | Path, verify: bool = False) -> None:
         self.root, self.verifies = Path(root).absolute(), verify
-        self._contents = ContentCheck(self.root)
+        self._contents, self._uses = ContentCheck(self.root), Uses(self.root)
 
     @staticmethod
     def digest(stage: str, version: int, options: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
@@ -87,7 +88,22 @@ class Store:
         Raises:
             Damaged: The folder exists, but its files differ from its manifest.
         """
-        artifact = self._listed(stage, digest)
+        return self._checked(self._noted(stage, digest) or self._brought_back(stage, digest))
+
+    def _noted(self, stage: str, digest: str) -> Artifact | None:
+        """Note the use of an artifact, then list it; in this order `reviewlm gc` misses no use."""
+        if digest:
+            self._uses.note(stage, digest)
+        return self._listed(stage, digest)
+
+    def _brought_back(self, stage: str, digest: str) -> Artifact | None:
+        """Return an artifact that a collection had begun to remove and gives back, because it was used; else None."""
+        if digest and (self.root / TRASH).is_dir():
+            with suppress(OSError), build_lock(self.root, digest):
+                pass
+        return self._listed(stage, digest)
+
+    def _checked(self, artifact: Artifact | None) -> Artifact | None:
         if artifact is not None:
             self.check(artifact)
         return artifact
@@ -125,6 +141,7 @@ class Store:
         Raises:
             Damaged: Names the first file that differs.
         """
+        self._uses.note(artifact.stage, artifact.digest)
         try:
             bad = self._contents.first_bad(artifact.folder, artifact.manifest["files"], whole or self.verifies)
         except PermissionError as error:
@@ -162,10 +179,12 @@ class Store:
             manifest = read_manifest(folder / MANIFEST)
             bad = self._contents.wrong_size(folder, manifest["files"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            if not folder.is_dir():  # removed just now
+                return None
             raise self._damaged(stage, folder / MANIFEST, str(error) or type(error).__name__) from error
-        if bad:
+        if bad and folder.is_dir():
             raise self._bad(stage, folder, bad)
-        return Artifact(stage, digest, str(folder), manifest)
+        return None if bad else Artifact(stage, digest, str(folder), manifest)
 
     def _bad(self, stage: str, folder: Path, bad: BadFile) -> Damaged:
         return self._damaged(stage, folder / bad.name, f"the file is {bad.state}: {bad.detail}")
@@ -182,9 +201,7 @@ class Store:
 
         Only names and sizes are checked: call `check` before reading an artifact's files.
         """
-        folder = self.root / stage
-        names = sorted(folder.iterdir(), key=lambda p: p.stat().st_mtime, reverse=True) if folder.is_dir() else []
-        for path in names:
+        for path in newest_first(self.root / stage):
             if (artifact := self.listed(stage, path.name)) is not None:
                 yield artifact
 
@@ -220,10 +237,9 @@ class Store:
             if not rebuild and (found := self._find_whole(stage, digest)):
                 return Built(found, reused=True)
             work = self.root / WORK / (digest if resumable else f"{ONCE}{digest}")
-            work.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(work.with_name(f"{digest}.lock")):
+            with build_lock(self.root, digest):
                 # Another process may have built it while this one waited for the lock.
-                if not rebuild and (found := self.find_usable(stage, digest)):
+                if not rebuild and (found := self._find_locked(stage, digest)):
                     return Built(found, reused=True)
                 self._set_aside(stage, digest)
                 if rebuild or not resumable:
@@ -234,14 +250,14 @@ class Store:
                 identity = {"stage": stage, "version": version, "options": dict(options), "inputs": dict(inputs)}
                 record = {"facts": facts, "seconds": round(time.time() - started, 3), "created": started}
                 final = self.root / stage / digest
-                seen = _publish(work, final, {**identity, **record, "environment": environment or {}})
+                seen = publish(work, final, {**identity, **record, "environment": environment or {}})
                 self._contents.remember(final, seen)
         return Built(self.open(stage, digest), reused=False)
 
     def hand_over(self, digest: str, files: Mapping[str, Path]) -> None:
         """Move files to their names in the work folder of a resumable build, which then continues from them."""
         work = self.root / WORK / digest
-        with disk_errors(self.root), FileLock(work.with_name(f"{digest}.lock")):
+        with disk_errors(self.root), build_lock(self.root, digest):
             shutil.rmtree(work, ignore_errors=True)
             work.mkdir(parents=True)
             for name, path in files.items():
@@ -260,6 +276,14 @@ class Store:
                 gone.append(work)
         return gone
 
+    def _find_locked(self, stage: str, digest: str) -> Artifact | None:
+        """Return the artifact, or None if it is missing or damaged (logged), while this process holds its lock."""
+        try:
+            return self._checked(self._noted(stage, digest))
+        except Damaged as error:
+            log.warning("%s", error)
+            return None
+
     def _find_whole(self, stage: str, digest: str) -> Artifact | None:
         """Return the artifact, or None if it is missing or damaged; damage is handled later, under the lock."""
         with suppress(Damaged):
@@ -273,27 +297,3 @@ class Store:
             aside.parent.mkdir(exist_ok=True)
             folder.rename(aside)
             log.info("%s: the previous result is kept in %s", stage, aside)
-
-
-def _publish(work: Path, final: Path, manifest: dict[str, Any]) -> dict[str, Seen]:
-    """Write the manifest, flush all files to the disk, and rename the folder; return the records of its files."""
-    # A manifest left by a killed attempt must not be listed among the files of this one.
-    (work / MANIFEST).unlink(missing_ok=True)
-    files = {path.relative_to(work).as_posix(): path for path in sorted(work.rglob("*")) if path.is_file()}
-    hashed = {name: hash_file(path) for name, path in files.items()}
-    manifest["files"] = {name: {"bytes": seen.stamp.size, "sha256": sha256} for name, (sha256, seen) in hashed.items()}
-    write_manifest(work / MANIFEST, manifest)
-    for path in [*files.values(), work / MANIFEST]:
-        _fsync(path)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    work.rename(final)
-    _fsync(final.parent)
-    return {name: seen for name, (_, seen) in hashed.items()}
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,7 +12,7 @@ from core.config.run_config import RunConfig
 from core.errors import ConfigError
 from models.options import NONE
 
-APART = {"preset", "execution", "serving"}
+APART = {"preset", "execution", "serving", "upkeep"}
 """Parts of a configuration that change no result: where and how to run and to serve."""
 
 

@@ -1,7 +1,7 @@
 """Define the configuration of a run: typed sections with their ranges, and checks across sections.
 
 `core/config/presets.py` reads presets and overrides. Each stage's module in `tasks/` chooses the settings that count
-for the stage's digest. The sections `execution` and `serving` count for none.
+for the stage's digest. The sections `execution`, `serving` and `upkeep` count for none.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from core.config.sections.serving import ServingConfig
 from core.config.sections.source import SourceConfig as SourceConfig
 from core.config.sections.source import SyntheticConfig as SyntheticConfig
 from core.config.sections.sweep import ScalingConfig, SweepConfig
+from core.config.sections.upkeep import UpkeepConfig
 from core.environment import home_folder
 from models.options import Seed
 from models.specs import (
@@ -81,6 +82,7 @@ class RunConfig(Section):
     scaling: ScalingConfig = ScalingConfig()
     execution: ExecutionConfig = ExecutionConfig()
     serving: ServingConfig = ServingConfig()
+    upkeep: UpkeepConfig = UpkeepConfig()
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:

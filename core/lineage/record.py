@@ -20,7 +20,7 @@ from core.store import Artifact
 FORMAT = 1
 LINEAGE_FILE = "lineage.json"
 CHECKSUM = "checksum"
-APART = ("execution", "serving")
+APART = ("execution", "serving", "upkeep")
 """Sections of the configuration that change no result."""
 LINEAGE_TAG = "lineage"
 """Tag of a registered version: the root of its chain."""
@@ -166,7 +166,7 @@ class Lineage:
     def root(self) -> str:
         """The link of the whole version: of all steps, the hashes of the sources, the bundle, and the configuration.
 
-        The sections `execution` and `serving`, the working folder, times and durations are not part of it.
+        The sections `execution`, `serving` and `upkeep`, the working folder, times and durations are not part of it.
         """
         sources = sorted((source.kind, source.name, source.sha256) for source in self.sources)
         chosen = {name: section for name, section in self.configuration.items() if name not in APART}

@@ -1,4 +1,4 @@
-"""Define the commands that serve a model, start and stop the web pages, and send what still waits for MLflow."""
+"""Define the commands that serve a model, start and stop the web pages, send what waits for MLflow, and free space."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from core.processes import interrupts, standard_streams
 from reviewlm import terminal
 from reviewlm.early_checks import require_device
 from reviewlm.options import Json, Preset, RegisteredModel, Set, checked, configured
+from reviewlm.shown.layout import size
 
 if TYPE_CHECKING:
     from core.alert_addresses import AlertSettings
@@ -184,6 +185,33 @@ def _show_address(address: str, told: dict[str, Any], config: RunConfig, json: b
     terminal.say(f"Open {address}/ in a browser to try it.")
     terminal.say(f"Or: curl -s {address}/suggest -H 'Content-Type: application/json' -d {body}", whole=True)
     terminal.say("Ctrl-C ends it. It follows promotions and rollbacks by itself.")
+
+
+@app.command()
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go; change nothing.")] = False,
+    preset: Preset = "small", set: Set = None, json: Json = False,
+) -> None:
+    """Remove what no registered version, no recent run and no running process needs.
+
+    `--set upkeep.runs=3` keeps what the last three runs used, `--set upkeep.versions=5` the lineages of five versions.
+    """
+    config = configured(preset, set)
+    from tasks.upkeep.collect import collect
+
+    done = collect(config, dry_run).to_dict()
+    goes = "would go" if dry_run else "gone"
+    terminal.show_rows([
+        {"what": row["kind"], "kept": row["kept"], "size": size(row["kept_bytes"]), goes: row["gone"],
+         f"size {goes}": size(row["gone_bytes"])} for row in done["kinds"]
+    ])  # fmt: skip
+    reasons = done["results_kept_because"].items()
+    terminal.show_rows([{"results kept as": why, "number": count} for why, count in reasons])
+    for note in done["notes"]:
+        terminal.say(f"{note[0].upper()}{note[1:]}.")
+    before, after = (size(done[f"bytes_{when}"]) for when in ("before", "after"))
+    terminal.say(f"{config.home}: {before} before, {after} {'afterwards; nothing was changed' if dry_run else 'now'}.")
+    terminal.last_line(done, json)
 
 
 @tokens_app.command("add")

@@ -13,20 +13,12 @@ from core.lineage.record import LINEAGE_FILE, LINEAGE_TAG, Lineage, RecordedSour
 from core.store import Artifact, Store, sha256_of_file
 from models.bundles.bundle import SPEC
 from models.neural.lm import WEIGHTS
-from tasks.data.ingest import SYNTHETIC_FILE, replay_file
+from tasks.data.ingest import replay_file
 from tasks.evaluation.evaluate import Measured
-from tasks.fitting.job import BUNDLE_FOLDER
+from tasks.lineage.inputs import BUNDLE_SPEC, Inputs, by_file
 from tasks.stage import store_of
 from tasks.tracking.track import registry_of, tracker_of
 from tracking.registry.lineage import attach, find, record_of
-
-PART = "part "
-MADE_BY = {
-    "dataset": "ingest", "clean": "prepare", "canaries": "canaries", "tokens": "tokens", "train": "tokens",
-    "validation": "tokens",
-}
-"""Stage of an artifact by its name among the inputs of later stages."""
-BUNDLE_SPEC = f"{BUNDLE_FOLDER}/{SPEC}"
 
 
 class Gathering:
@@ -40,9 +32,7 @@ class Gathering:
         self.config, self.store = config, store_of(config)
         self.steps: dict[str, Step] = {}
         self.sources: dict[str, RecordedSource] = {}
-        self._fits = _by_file(self.store, "fit", BUNDLE_SPEC)
-        self._synthetic = _by_file(self.store, "synthesise", SYNTHETIC_FILE)
-        self._vocabularies = list(self.store.all("vocabulary"))
+        self._inputs = Inputs(self.store.all, self.store.find)
 
     def add(self, artifact: Artifact) -> str:
         """Add an artifact after all its inputs, and return its key."""
@@ -50,7 +40,7 @@ class Gathering:
         if key not in self.steps:
             made_by = {}
             for name, value in artifact.manifest["inputs"].items():
-                maker = self._maker(artifact, name, value)
+                maker = self._inputs.maker(artifact, name, value)
                 if maker is None:
                     self.sources.setdefault(value, self._source(artifact, name, value))
                 else:
@@ -58,29 +48,6 @@ class Gathering:
             self.store.check(artifact)  # artifacts from `Store.all` are not checked yet
             self.steps[key] = step_of(artifact, made_by, facts_of(artifact))
         return key
-
-    def _maker(self, artifact: Artifact, name: str, value: str) -> Artifact | None:
-        """Return the artifact behind an input; None if it came from outside or was removed from the store."""
-        stage = artifact.stage
-        if stage in ("tokens", "score", "samples", "fit"):
-            if name == "vocabulary":
-                return self._vocabulary(value, artifact.manifest["inputs"].get("clean"))
-            if name == "bundle" or name.startswith(PART):
-                return self._fits.get(value)
-        if stage == "read":
-            return self._synthetic.get(value)
-        if stage == "ingest" and not name.startswith("replay:"):
-            return self.store.find("read", value)
-        return self.store.find(MADE_BY[name], value) if name in MADE_BY else None
-
-    def _vocabulary(self, digest: str, clean: str | None) -> Artifact | None:
-        """Return the newest vocabulary with this digest, preferably trained on the data *clean*.
-
-        Different data may give equal vocabularies, for example of letters.
-        """
-        equal = [one for one in self._vocabularies if one.facts["vocabulary_digest"] == digest]
-        own = [one for one in equal if one.manifest["inputs"].get("clean", clean) == clean]
-        return next(iter([*own, *equal]), None)
 
     def _source(self, artifact: Artifact, name: str, value: str) -> RecordedSource:
         """Return a source for an input from outside; one that cannot be identified gets the kind "unknown"."""
@@ -96,12 +63,6 @@ class Gathering:
         kinds = {"kept": ("vocabulary", "of an earlier champion"), "start": ("weights", WEIGHTS)}
         kind, label = kinds.get(name, ("unknown", name))
         return RecordedSource(kind, label, value)
-
-
-def _by_file(store: Store, stage: str, file: str) -> dict[str, Artifact]:
-    """Return the artifacts of a stage by the SHA-256 of one of their files; for equal hashes the newest."""
-    found = reversed(list(store.all(stage)))
-    return {one.manifest["files"][file]["sha256"]: one for one in found if file in one.manifest["files"]}
 
 
 def _size(path: Path) -> int:
@@ -159,7 +120,7 @@ def recorded(config: RunConfig, bundle: Path) -> Lineage:
     if (own := record_of(bundle)) is not None:
         return own
     digest = sha256_of_file(bundle / SPEC)
-    fit = _by_file(store_of(config), "fit", BUNDLE_SPEC).get(digest)
+    fit = by_file(store_of(config).all("fit"), BUNDLE_SPEC).get(digest)
     if fit is None:
         raise ArtifactError(
             "It is not known how this version was made", where=bundle, value=f"bundle {digest[:16]}",

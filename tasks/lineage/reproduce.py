@@ -27,7 +27,8 @@ from tasks.evaluation.evaluate import draw_samples, score_bundle
 from tasks.fitting.fit import FitPlan, Fitted, build_fit, bundle_digest
 from tasks.fitting.job import BUNDLE_FOLDER
 from tasks.fitting.warm_start import INPUT, Start
-from tasks.lineage.gather import PART, facts_of
+from tasks.lineage.gather import facts_of
+from tasks.lineage.inputs import PART
 from tasks.stage import show_table, stage
 from tasks.tracking.track import registry_of
 

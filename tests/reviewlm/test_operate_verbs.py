@@ -1,14 +1,16 @@
-"""`ui start` names each step, and leads to the runs in MLflow, not to its welcome page."""
+"""`ui start` names each step, and leads to the runs in MLflow, not to its welcome page; `gc` says what goes."""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from core.config.presets import load_config
 from core.processes import services
 from reviewlm.cli import app
 
@@ -54,3 +56,26 @@ def test_the_json_has_the_address_of_the_server_and_that_of_the_runs(started: Pa
 def test_the_page_shows_the_runs_of_the_home_wherever_others_are_tracked(started: Path) -> None:
     lines = ui_start("--set", "execution.tracking_uri=http://127.0.0.1:9")
     assert f"Open the runs in MLflow: {RUNS.format(1)}" in lines
+
+
+def test_gc_says_what_would_go_and_then_removes_it(migrated_home: Path) -> None:
+    from tasks.tracking.track import parent_run
+
+    with parent_run(load_config("small"), "retrain"):
+        pass
+    crash = migrated_home / "crashes" / "reviewlm-x.log"
+    crash.parent.mkdir()
+    crash.write_text("Traceback")
+    os.utime(crash, (1, 1))
+    for options, goes in ((("--dry-run",), "would go"), ((), "gone")):
+        done = CliRunner().invoke(app, ["gc", "--set", "upkeep.runs=1", *options], catch_exceptions=False)
+        assert (done.exit_code, goes in done.stdout, crash.exists()) == (0, True, goes == "would go")
+    found = json.loads(CliRunner().invoke(app, ["gc", "--json"], catch_exceptions=False).stdout.splitlines()[-1])
+    assert found["dry_run"] is False
+    assert found["notes"] == ["fewer than 5 runs have finished: all results count as recent"]
+
+
+def test_the_flow_of_the_deployment_collects_too(migrated_home: Path) -> None:
+    from flows.upkeep import upkeep
+
+    assert upkeep.fn(overrides=["upkeep.runs=1"], dry_run=True)["dry_run"] is True

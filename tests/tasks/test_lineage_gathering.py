@@ -11,7 +11,8 @@ import pytest
 
 from core.config.run_config import RunConfig
 from core.store import Artifact
-from tasks.lineage.gather import BUNDLE_SPEC, Gathering, lineage_of
+from tasks.lineage.gather import Gathering, lineage_of
+from tasks.lineage.inputs import BUNDLE_SPEC
 from tasks.stage import run_stage
 
 

@@ -20,6 +20,7 @@ from core.processes import interrupts
 from core.processes.identity import this_process
 from core.processes.leftovers import hold
 from tracking.client import ABSENT, error_code
+from tracking.runs.known_stores import remember_store
 from tracking.tags import NOTE, PROCESS
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def starting() -> Iterator[None]:
 def opened(tracker: Tracker, run_id: str) -> None:
     """Record that this process writes a run; call it within `starting`."""
     folder = marks_of(tracker.artifact_root.parent)
+    remember_store(tracker)
     with _lock:
         _open[folder, run_id] = tracker
         if folder not in _marks:

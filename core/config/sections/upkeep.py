@@ -1,0 +1,25 @@
+"""Define the settings of `reviewlm gc`, which removes what no recent run or version needs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from core.config.section import Section
+from models.options import MOST_WHOLE, Count, Whole
+
+
+class UpkeepConfig(Section):
+    """Settings for the removal of stored results, reports and MLflow files that are not needed any more.
+
+    They count for no stage's digest.
+
+    Attributes:
+        runs: Newest finished runs (`run`, `train`, `evaluate`) whose results, reports and logged models are kept.
+        versions: Newest versions of each registered model whose whole lineage is kept, beside those with an alias. All
+            versions keep their model files, records and decisions.
+    """
+
+    runs: Count = 5
+    versions: Annotated[Whole, Field(ge=0, le=MOST_WHOLE)] = 3

@@ -1,0 +1,1 @@
+"""Do the parts of the store's work: publish a result, note its uses, remove it."""

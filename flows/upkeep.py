@@ -1,0 +1,22 @@
+"""Remove from the home folder what no version, no recent run and no running process needs, on a schedule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from core.config.presets import load_config
+from tasks.upkeep.collect import collect
+
+
+@flow(name="upkeep", persist_result=False)
+def upkeep(preset: str = "small", overrides: list[str] | None = None, dry_run: bool = False) -> dict[str, Any]:
+    """Remove what is not needed any more, and return numbers and sizes.
+
+    Args:
+        preset: Name of a preset in `config/`, or the path of a TOML file; its sections `execution` and `upkeep` count.
+        overrides: Settings as `key=value`, e.g. `upkeep.runs=3`.
+        dry_run: Only list what would go.
+    """
+    return collect(load_config(preset, overrides or []), dry_run).to_dict()

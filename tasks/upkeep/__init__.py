@@ -1,0 +1,1 @@
+"""Decide what a home folder must keep, and remove the rest."""

@@ -1,0 +1,248 @@
+"""Remove from a home folder what no version, no recent run and no running process needs.
+
+First everything is listed and decided, then removed: results of the store, then the files of logged models whose fits
+are gone, then what is left of old runs. Each result is asked for its last use once more before it goes
+(`core/storing/removal.py`), so runs may start at any time.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from core.config.run_config import RunConfig
+from core.errors import disk_errors
+from core.storing.removal import Removal, one_collection
+from evaluation.reports.all_runs import write_all_runs
+from evaluation.reports.run_record import REPORTS
+from tasks.tracking.track import tracker_of
+from tasks.upkeep.holdings import Holdings, kept_results
+from tasks.upkeep.keep import VERSION, Key, with_inputs
+from tasks.upkeep.leftovers import REPORT, leftovers
+from tasks.upkeep.needed import Times, kept_versions, results_of, times_of, trackers_of
+from tracking.logged_models.unused import (
+    BROKEN,
+    LoggedFiles,
+    Run,
+    all_versions,
+    models_of,
+    registered_models,
+    remove_model,
+    runs_of,
+)
+from tracking.registry.change import registry_lock
+from tracking.registry.registry import Version
+from tracking.runs.runs import Tracker
+from tracking.tags import BUNDLE_TAG, DATA_TAG
+
+RESULT, MODEL, FILES = "results", "logged models", "files of failed runs"
+Inodes = dict[tuple[int, int], tuple[int, int]]
+"""Size and number of names of each file, by device and inode: a file with several names takes its space once."""
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Item:
+    """Something that may be removed.
+
+    Args:
+        kind: What it is, in words.
+        path: Its folder or file.
+        reason: Why it is kept; "" if it goes.
+        remove: Removes it, and returns False if it was used meanwhile.
+    """
+
+    kind: str
+    path: Path
+    reason: str
+    remove: Callable[[], bool]
+
+
+@dataclass
+class Collected:
+    """What was kept and removed, or would be; sizes in bytes."""
+
+    items: list[Item]
+    before: int
+    after: int
+    dry_run: bool
+    notes: list[str] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the outcome as JSON values."""
+        reasons = Counter(item.reason for item in self.items if item.kind == RESULT and item.reason)
+        return {
+            "dry_run": self.dry_run, "bytes_before": self.before, "bytes_after": self.after, "kinds": self.rows,
+            "results_kept_because": dict(sorted(reasons.items())), "notes": self.notes,
+        }
+
+
+def collect(config: RunConfig, dry_run: bool = False, now: int | None = None) -> Collected:
+    """Remove what is not needed, or with *dry_run* only list it; *now* is the time in nanoseconds since 1970.
+
+    Raises:
+        ArtifactError: Another collection is running.
+        Damaged: The record of a version that is kept was changed, so it is not known what it needs.
+        TrackingUnavailable: MLflow does not answer, so it is not known what versions need. Nothing was removed.
+    """
+    store, moment, trackers = config.home / "store", now or time.time_ns(), trackers_of(config)
+    with disk_errors(config.home):
+        if dry_run:
+            items, notes = _decide(config, trackers, moment, look_only=True)
+            before = _size(_inodes([config.home]))
+            return Collected(items, before, before - _freed(items), True, notes, _rows(items))
+        with one_collection(store):
+            (removal := Removal(store)).finish_earlier()
+            before = _size(_inodes([config.home]))
+            with registry_lock(tracker_of(config)):  # no alias moves to a version whose results are being removed
+                items, notes = _decide(config, trackers, moment)
+                rows = _rows(items)
+                stayed = _remove(items, RESULT)
+            removal.empty()  # what follows writes a little, which a full disk has no space for
+            stayed += _remove(items, *{item.kind for item in items} - {RESULT})
+            removal.empty()
+            if any(item.kind == REPORT and not item.reason for item in items):
+                write_all_runs(config.home / REPORTS)
+        if stayed:
+            notes.append(f"{stayed} were used meanwhile and stay")
+        return Collected(items, before, _size(_inodes([config.home])), False, notes, rows)
+
+
+def _remove(items: Iterable[Item], *kinds: str) -> int:
+    """Remove items of these kinds that are not kept; return how many stay because they were used meanwhile."""
+    stayed = 0
+    for item in items:
+        if item.kind in kinds and not item.reason:
+            log.debug("removing %s", item.path)
+            stayed += not item.remove()
+    return stayed
+
+
+def _decide(
+    config: RunConfig, trackers: Sequence[Tracker], now: int, look_only: bool = False
+) -> tuple[list[Item], list[str]]:
+    """Return everything that may be removed, each with the reason to keep it, if there is one, and notes."""
+    store = config.home / "store"
+    holdings = Holdings(store)  # listed first: what is used from now on has another time of use
+    runs = {tracker.uri: runs_of(tracker) for tracker in trackers}
+    versions = {tracker.uri: all_versions(tracker) for tracker in trackers}
+    chosen = {tracker.uri: kept_versions(versions[tracker.uri], config.upkeep.versions) for tracker in trackers}
+    times = times_of(config, runs, now, look_only)
+    roots: dict[Key, str] = {}
+    for tracker in trackers:
+        for version in chosen[tracker.uri]:
+            roots |= results_of(tracker, holdings, version)
+    kept = _kept(holdings, roots, chain(*versions.values()), times)
+    removal = Removal(store)
+    items = [
+        Item(RESULT, store / stage / digest, kept.get((stage, digest), ""),
+             partial(removal.remove, stage, digest, used))
+        for (stage, digest), used in holdings.used.items()
+    ]  # fmt: skip
+    notes = [] if times.recent else [f"fewer than {config.upkeep.runs} runs have finished: all results count as recent"]
+    for tracker in trackers:
+        if tracker.uri.startswith("http"):
+            notes.append(f"the files of runs and logged models at {tracker.shown} are that server's: see `mlflow gc`")
+        else:
+            items += _models(tracker, versions[tracker.uri], runs[tracker.uri], kept, times, store)
+            items += _files(runs[tracker.uri], versions[tracker.uri], times)
+    bundles = {version.tags.get(BUNDLE_TAG, "") for version in chain(*chosen.values())} - {""}
+    for one in leftovers(config.home, times.oldest, bundles):
+        reason = VERSION if one.needed else "recent" if one.changed >= times.oldest else ""
+        items.append(Item(one.kind, one.path, reason, one.remove))
+    return items, notes
+
+
+def _kept(holdings: Holdings, roots: Mapping[Key, str], versions: Iterable[Version], times: Times) -> dict[Key, str]:
+    """Return the kept results with their reasons; *roots* are those of versions that are kept whole."""
+    kept = kept_results(holdings, roots, times.limits)
+    if holdings.starts_unknown(kept):  # the gate asks which reviews the earlier champions were trained on
+        data = {("prepare", version.tags.get(DATA_TAG, "")): VERSION for version in versions}
+        kept = with_inputs(data | kept, holdings.made_from)
+    return kept
+
+
+def _models(
+    tracker: Tracker, versions: list[Version], runs: list[Run], kept: dict[Key, str], times: Times, store: Path
+) -> Iterable[Item]:
+    """Yield the logged models. One of a fit that is in the store stays, because a run that uses the fit links it."""
+    by_id = {run.id: run for run in runs}
+    for model in models_of(tracker, registered_models(tracker, versions)):
+        run = by_id.get(model.run_id)
+        fit = ("fit", run.fit) if run and run.fit else None
+        started = max(model.created, run.started if run else 0)
+        reason = (
+            "" if model.deleted else "of a version" if model.registered else "of a kept fit" if fit in kept else
+            "of a recent run" if started >= times.oldest else ""
+        )  # fmt: skip
+        stored = store.joinpath(*fit) if fit else None
+        yield Item(MODEL, model.folder, reason, partial(_remove_model, tracker, model, stored))
+
+
+def _remove_model(tracker: Tracker, model: LoggedFiles, fit: Path | None) -> bool:
+    """Remove a logged model, unless its fit was used meanwhile and is still in the store."""
+    return not (fit and fit.is_dir()) and remove_model(tracker, model)
+
+
+def _files(runs: Iterable[Run], versions: Iterable[Version], times: Times) -> Iterable[Item]:
+    """Yield the artifacts of runs that failed or were killed."""
+    needed = {version.run_id for version in versions}
+    for run in runs:
+        if run.status in BROKEN and run.files is not None and run.files.is_dir():
+            protected = "of a version" if run.protected or run.id in needed else ""
+            reason = protected or ("of a recent run" if run.started >= times.oldest else "")
+            yield Item(FILES, run.files, reason, partial(_emptied, run.files))
+
+
+def _emptied(folder: Path) -> bool:
+    shutil.rmtree(folder)
+    return True
+
+
+def _rows(items: Iterable[Item]) -> list[dict[str, Any]]:
+    """Return one row per kind: number and bytes of what is kept and of what goes."""
+    rows: dict[str, dict[str, Any]] = {}
+    for item in items:
+        empty = {"kind": item.kind, "kept": 0, "kept_bytes": 0, "gone": 0, "gone_bytes": 0}
+        row, word = rows.setdefault(item.kind, empty), "kept" if item.reason else "gone"
+        row[word] += 1
+        row[f"{word}_bytes"] += _size(_inodes([item.path]))
+    return list(rows.values())
+
+
+def _freed(items: Iterable[Item]) -> int:
+    """Return the bytes of those files all of whose names go."""
+    names: Counter[tuple[int, int]] = Counter()
+    sizes: Inodes = {}
+    for path in (item.path for item in items if not item.reason):
+        sizes |= _inodes([path], names)
+    return sum(size for inode, (size, links) in sizes.items() if names[inode] >= links)
+
+
+def _inodes(folders: Iterable[Path], names: Counter[tuple[int, int]] | None = None) -> Inodes:
+    """Return the files below folders, once each; count their names in *names*."""
+    found: Inodes = {}
+    for folder in folders:
+        for path in (folder, *folder.rglob("*")):
+            with suppress(OSError):
+                about = path.lstat()
+                if not path.is_dir() or path.is_symlink():
+                    inode = (about.st_dev, about.st_ino)
+                    found[inode] = (about.st_size, about.st_nlink)
+                    if names is not None:
+                        names[inode] += 1
+    return found
+
+
+def _size(files: Inodes) -> int:
+    return sum(size for size, _ in files.values())

@@ -1,0 +1,84 @@
+"""List the results of a store with their sizes, last uses and inputs, without a use or a check of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from core.manifest import MANIFEST, read_manifest
+from core.store import Artifact
+from core.storing.publishing import newest_first
+from core.storing.uses import Uses
+from tasks.fitting.warm_start import INPUT as START
+from tasks.lineage.inputs import Inputs
+from tasks.upkeep.keep import Key, UsedSince, used_since, with_inputs
+
+
+class Holdings:
+    """The results of a store at one moment. A damaged one is listed too, without inputs.
+
+    Args:
+        root: The store's folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root, uses = root, Uses(root)
+        self.artifacts = {(one.stage, one.digest): one for one in _results(root)}
+        self.used = {key: uses.last(*key) for key in self.artifacts}
+        self._by_digest: dict[str, list[Key]] = {}
+        for key in self.artifacts:
+            self._by_digest.setdefault(key[1], []).append(key)
+        self._inputs = Inputs(self._all, lambda stage, digest: self.artifacts.get((stage, digest)))
+
+    def made_from(self, key: Key) -> Iterator[Key]:
+        """Yield the results behind a result's inputs, by the rules of a lineage record or by their digest alone.
+
+        The weights that a fit started from are followed too: the gate asks which reviews they were trained on.
+        """
+        if (artifact := self.artifacts.get(key)) is None:
+            return
+        for name, value in artifact.manifest["inputs"].items():
+            maker = self._inputs.maker(artifact, name, value) or self._inputs.fits.get(value)
+            if maker is None and name == START:
+                maker = self._inputs.weights.get(value)
+            if maker is not None:
+                yield maker.stage, maker.digest
+            else:
+                yield from self._by_digest.get(value, ())
+
+    def fits_of(self, bundle: str) -> list[Key]:
+        """Return the fit with a bundle, by the SHA-256 of its `spec.json`, and the results that describe the bundle."""
+        fit = self._inputs.fits.get(bundle)
+        about = [key for key, one in self.artifacts.items()
+                 if key[0] in ("score", "samples") and one.manifest["inputs"].get("bundle") == bundle]  # fmt: skip
+        return [*([(fit.stage, fit.digest)] if fit else []), *about]
+
+    def starts_unknown(self, kept: Iterable[Key]) -> bool:
+        """Return whether a kept fit started from weights that no stored fit has."""
+        found = (self.artifacts[key].manifest["inputs"].get(START) for key in kept if key in self.artifacts)
+        return any(start and start not in self._inputs.weights for start in found)
+
+    def _all(self, stage: str) -> list[Artifact]:
+        """Return the undamaged results of a stage, newest first."""
+        return [one for one in self.artifacts.values() if one.stage == stage and "facts" in one.manifest]
+
+
+def kept_results(holdings: Holdings, roots: Mapping[Key, str], limits: Sequence[UsedSince]) -> dict[Key, str]:
+    """Return the kept results with their reasons: roots, results used since one of the times, and all their inputs."""
+    return with_inputs(used_since(holdings.used, limits) | dict(roots), holdings.made_from)
+
+
+def _results(root: Path) -> Iterator[Artifact]:
+    for stage in sorted(root.iterdir()) if root.is_dir() else ():
+        if stage.is_dir() and not stage.name.startswith("."):
+            for folder in newest_first(stage):
+                yield Artifact(stage.name, folder.name, str(folder), _manifest(folder))
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    try:
+        manifest = read_manifest(folder / MANIFEST)
+        return {**manifest, "inputs": dict(manifest["inputs"]), "files": dict(manifest["files"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {"inputs": {}, "files": {}}

@@ -1,0 +1,127 @@
+"""Find what versions and runs need from the store: lineages of versions, and the times since when a use counts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from core.config.run_config import RunConfig
+from core.errors import BundleError
+from core.lineage.record import Lineage
+from core.storing.uses import Uses
+from evaluation.reports.run_record import REPORTS, read_records
+from tasks.stage import MINUTE
+from tasks.tracking.track import tracker_of
+from tasks.upkeep.holdings import Holdings
+from tasks.upkeep.keep import RECENT, RUNNING, VERSION, YOUNG, Key, UsedSince, cutoff
+from tracking.client import SQLITE
+from tracking.logged_models.unused import FINISHED, Run
+from tracking.logged_models.unused import RUNNING as STILL_RUNNING
+from tracking.moved_home import DATABASE
+from tracking.registry.lineage import record_of
+from tracking.registry.registry import Registry, Version
+from tracking.runs.known_stores import known_stores
+from tracking.runs.runs import Tracker
+from tracking.tags import BUNDLE_TAG, DATA_TAG
+
+COUNTED = ("retrain", "train", "evaluate")
+"""Flows that count as runs. Others, such as a comparison, may run often and make nothing of their own."""
+SECOND = 1_000_000_000
+HOUR = 3600 * SECOND
+
+
+@dataclass(frozen=True)
+class Times:
+    """Since when a use keeps a result, in nanoseconds since 1970; *recent* is 0 if there are too few runs."""
+
+    recent: int
+    young: int
+    running: int | None = None
+
+    @property
+    def limits(self) -> tuple[UsedSince, ...]:
+        """The times with their reasons."""
+        running = () if self.running is None else (UsedSince(self.running, RUNNING),)
+        return (*running, UsedSince(self.recent, RECENT), UsedSince(self.young, YOUNG))
+
+    @property
+    def oldest(self) -> int:
+        """Everything from before this time belongs to no recent run and no running process."""
+        return min(limit.time for limit in self.limits)
+
+
+def trackers_of(config: RunConfig) -> list[Tracker]:
+    """Return the connections to the configured MLflow store and to all others that runs of this home folder wrote to.
+
+    The home folder's own database is left out if it does not exist.
+    """
+    configured = tracker_of(config)
+    own = f"{SQLITE}{config.home / DATABASE}"
+    uris = dict.fromkeys([*([] if configured.uri == own else [configured.uri]), *known_stores(config.home)])
+    return [Tracker(uri, configured.experiment, configured.artifact_root) for uri in uris]
+
+
+def times_of(config: RunConfig, runs: Mapping[str, Sequence[Run]], now: int, look_only: bool) -> Times:
+    """Return since when a use keeps a result.
+
+    Runs count by the home folder's own database. Another store may be shared with other home folders, so of its runs
+    those with a report in this home folder count. An hour is taken off, because clocks differ.
+
+    Args:
+        config: Locates the home folder and says how many runs count.
+        runs: Runs of each MLflow store, by its address.
+        now: Time in nanoseconds since 1970.
+        look_only: Leave the marks of ended processes.
+    """
+    own = runs.get(f"{SQLITE}{config.home / DATABASE}", ())
+    starts = _starts_of_reports(config.home / REPORTS, {run.id for run in own})
+    starts += [run.started for run in own if run.status == FINISHED and run.flow in COUNTED]
+    recent = cutoff(starts, config.upkeep.runs)
+    going = [run.started - HOUR for each in runs.values() for run in each if run.status == STILL_RUNNING]
+    if (since := Uses(config.home / "store").since(look_only)) is not None:
+        going.append(since)
+    return Times(max(0, recent - HOUR), now - HOUR, min(going, default=None))
+
+
+def _starts_of_reports(reports: Path, known: Collection[str]) -> list[int]:
+    """Return when the runs with a report began, without those that are *known*."""
+    starts = []
+    for name, record in read_records(reports).items():
+        with suppress(KeyError, ValueError, TypeError):
+            if name in known:
+                continue
+            begun = datetime.strptime(record["run"]["started"], MINUTE).replace(tzinfo=UTC)
+            starts.append(int(begun.timestamp()) * SECOND)
+    return starts
+
+
+def kept_versions(versions: Iterable[Version], newest: int) -> list[Version]:
+    """Return the versions with an alias, and the newest ones of each registered model."""
+    by_name: dict[str, list[Version]] = {}
+    for version in sorted(versions, key=lambda one: -one.version):
+        by_name.setdefault(version.name, []).append(version)
+    return [one for each in by_name.values() for place, one in enumerate(each) if one.aliases or place < newest]
+
+
+def results_of(tracker: Tracker, holdings: Holdings, version: Version) -> dict[Key, str]:
+    """Return the results in the lineage of a version.
+
+    A version without a record, or whose files are lost, is found by the digests in its tags.
+
+    Raises:
+        Damaged: Its record was changed. Nothing may be removed then, because it is not known what it needs.
+    """
+    found = [("prepare", version.tags.get(DATA_TAG, "")), *holdings.fits_of(version.tags.get(BUNDLE_TAG, ""))]
+    if (record := _record(tracker, version)) is not None:
+        found += [(step.stage, step.digest) for step in record.steps]
+    return dict.fromkeys(found, VERSION)
+
+
+def _record(tracker: Tracker, version: Version) -> Lineage | None:
+    try:
+        return record_of(Registry(tracker, version.name).bundle_folder(version))
+    except BundleError:
+        return None

@@ -1,0 +1,66 @@
+"""A collection after real runs: the champion opens, its lineage is whole, and the newest run is not repeated."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from core.config.presets import load_config
+from core.environment import other_home
+from core.storing.uses import _unmark
+from tests.flows.first_run import TINY, Ran, mlflow_client
+
+pytestmark = [pytest.mark.slow, pytest.mark.long]
+MONTH_MS = 30 * 86_400 * 1_000
+SECOND_RUN = ("models.0.order=3", "seed=2")
+
+
+def make_older(home: Path, before_ms: int) -> None:
+    """Move everything from before a time back by a month, as if the run then had been one."""
+    with closing(sqlite3.connect(home / "mlflow.db")) as database, database:
+        database.execute("UPDATE runs SET start_time = start_time - ? WHERE start_time < ?", (MONTH_MS, before_ms))
+        column = "creation_timestamp_ms"
+        database.execute(f"UPDATE logged_models SET {column} = {column} - ? WHERE {column} < ?", (MONTH_MS, before_ms))
+    for file in (home / "store" / ".checked").iterdir():
+        used = file.stat().st_mtime_ns
+        if used < before_ms * 10**6:
+            os.utime(file, ns=(used - MONTH_MS * 10**6,) * 2)
+
+
+def test_after_a_collection_all_that_is_needed_is_there(ran: Ran) -> None:
+    from core.lineage.check import verify
+    from tasks.lineage.gather import recorded_version
+    from tasks.upkeep.collect import collect
+    from tracking.logged_models.opening import open_version
+
+    between = int(time.time() * 1000)
+    second = ran.again(*SECOND_RUN)
+    make_older(ran.home, between)
+    _unmark(ran.home / "store", os.getpid())  # this process has run the flows; it reads none of their results now
+    client = mlflow_client(ran)
+    models = len(client.search_logged_models(["1"]))
+    with other_home(ran.home):
+        config = load_config(TINY, ["upkeep.runs=1", "upkeep.versions=0"])
+        later = time.time_ns() + 86_400 * 10**9
+        planned = collect(config, dry_run=True, now=later)
+        done = collect(config, now=later)
+        assert planned.rows == done.rows
+        gone = {row["kind"]: row["gone"] for row in done.rows}
+        assert gone["results"] > 10
+        assert gone["logged models"] == models - len(client.search_logged_models(["1"])) > 0
+        assert done.after < done.before
+        assert collect(config, now=later).before - done.after < 100_000  # nothing more goes; only MLflow's log grows
+        record, bundle, number = recorded_version(config, "champion")
+        assert number == second["champion_version"]
+        assert verify(record, ran.home / "store", bundle) == []
+        opened, _ = open_version(config, "champion")
+        assert opened.model
+    again = ran.again(*SECOND_RUN)
+    assert again["stages"] == len(again["reused"])
+    assert len(client.search_logged_models(["1"])) == models - gone["logged models"]
+    assert set(client.get_run(ran.result["mlflow_run_id"]).data.params)  # the first run is still there to be compared

@@ -1,0 +1,229 @@
+"""What a collection keeps of random graphs of results, compared with reachability by brute force, and after kill -9."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import sys
+import tempfile
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.content_check import record_of
+from core.store import Artifact, Store
+from core.storing.removal import Removal
+from tasks.lineage.inputs import BUNDLE_SPEC
+from tasks.upkeep.holdings import Holdings, kept_results
+from tasks.upkeep.keep import INPUT, Key, UsedSince, cutoff
+from tests.examples import examples
+
+STAGES = ("read", "prepare", "vocabulary", "tokens", "fit", "score", "audit", "some other stage")
+RECENT, YOUNG = UsedSince(600, "recent"), UsedSince(900, "young")
+
+
+@dataclass
+class Drawn:
+    """A graph of results: their stages, which ones each was made from, last uses, and those that a version needs."""
+
+    stages: list[str]
+    edges: set[tuple[int, int]]
+    used: list[int]
+    roots: set[int]
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> Drawn:
+    count = draw(st.integers(1, 12))
+    stages = [draw(st.sampled_from(STAGES)) for _ in range(count)]
+    pairs = [(one, other) for one in range(count) for other in range(one)]
+    edges = {pair for pair in pairs if draw(st.integers(0, 3)) == 0}
+    used = [draw(st.integers(1, 1_000)) for _ in range(count)]
+    return Drawn(stages, edges, used, draw(st.sets(st.integers(0, count - 1), max_size=3)))
+
+
+def build(drawn: Drawn, root: Path) -> list[Artifact]:
+    """Store the results; a fit is named by its bundle's hash where stages do so, a vocabulary by its own digest."""
+    store, made = Store(root), list[Artifact]()
+    for number, stage in enumerate(drawn.stages):
+        inputs = {}
+        for other in sorted(other for one, other in drawn.edges if one == number):
+            before = made[other]
+            if before.stage == "fit":
+                value = before.manifest["files"][BUNDLE_SPEC]["sha256"]
+                name = f"part {other}" if stage == "fit" else "bundle" if stage == "score" else f"model {other}"
+                name, value = (name, value) if name not in inputs else (f"model {other}", before.digest)
+            elif before.stage == "vocabulary" and stage in ("tokens", "fit") and "vocabulary" not in inputs:
+                name, value = "vocabulary", before.facts["vocabulary_digest"]
+            else:
+                name, value = f"input {other}", before.digest
+            inputs[name] = value
+
+        def make(work: Path, number: int = number, stage: str = stage) -> dict[str, str]:
+            (work / "data.bin").write_bytes(bytes([number]) * 50)
+            if stage == "fit":
+                (work / BUNDLE_SPEC).parent.mkdir()
+                (work / BUNDLE_SPEC).write_text(json.dumps({"number": number}))
+            return {"vocabulary_digest": hashlib.sha256(bytes([number])).hexdigest()}
+
+        made.append(store.build(stage, 1, {"number": number}, inputs, make).artifact)
+    for artifact, last in zip(made, drawn.used, strict=True):
+        os.utime(record_of(root, artifact.folder), ns=(last, last))
+    return made
+
+
+def reachable(drawn: Drawn) -> set[int]:
+    """Transitive closure by the algorithm of Warshall, from everything that is needed or was used recently."""
+    count = len(drawn.stages)
+    reach = {(one, one) for one in range(count)} | drawn.edges
+    for middle, one, other in product(range(count), repeat=3):
+        if (one, middle) in reach and (middle, other) in reach:
+            reach.add((one, other))
+    first = drawn.roots | {number for number, last in enumerate(drawn.used) if last >= 600}
+    return {other for one, other in reach if one in first}
+
+
+def roots_of(drawn: Drawn, made: list[Artifact]) -> dict[Key, str]:
+    return {(made[number].stage, made[number].digest): "version" for number in drawn.roots}
+
+
+@pytest.mark.long
+@examples(120)
+@given(graphs())
+def test_exactly_what_is_reachable_or_recent_is_kept(drawn: Drawn) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        made, wanted = build(drawn, root), reachable(drawn)
+        holdings = Holdings(root)
+        kept = kept_results(holdings, roots_of(drawn, made), (RECENT, YOUNG))
+        removal = Removal(root)
+        for key, used in holdings.used.items():
+            assert key in kept or removal.remove(*key, used)
+        removal.empty()
+        store = Store(root)
+        for number, artifact in enumerate(made):
+            assert artifact.folder.is_dir() == (number in wanted)
+            if number in wanted:
+                store.verify(artifact)
+
+
+@pytest.mark.long
+@examples(30)
+@given(graphs(), st.data())
+def test_a_collection_killed_anywhere_leaves_all_that_is_needed_whole(drawn: Drawn, data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        made, wanted = build(drawn, root), reachable(drawn)
+        roots = roots_of(drawn, made)
+        for _ in range(3):
+            collect_until_killed(root, roots, data.draw(st.integers(1, 60)))
+            store = Store(root)
+            for number, artifact in enumerate(made):
+                found = store.listed(artifact.stage, artifact.digest)
+                if number in wanted:
+                    assert found is not None
+                if found is not None:
+                    assert not differing(found)
+        assert collect_until_killed(root, roots, sys.maxsize)
+        there = {number for number, artifact in enumerate(made) if artifact.folder.is_dir()}
+        assert there == wanted
+        assert not (root / ".trash").exists()
+
+
+def differing(artifact: Artifact) -> list[str]:
+    """Return the files of an artifact that differ from the manifest, without noting a use."""
+    files = artifact.manifest["files"].items()
+    return [name for name, entry in files
+            if hashlib.sha256((artifact.folder / name).read_bytes()).hexdigest() != entry["sha256"]]
+
+
+def collect_until_killed(root: Path, roots: dict[Key, str], changes: int) -> bool:
+    """Collect in a child process that is killed before its *changes*-th change of a folder; return whether it ended."""
+    child = os.fork()
+    if child == 0:
+        left = [changes]
+
+        def count(event: str, _: object) -> None:
+            if event in ("os.rename", "os.remove", "os.rmdir", "os.mkdir"):
+                left[0] -= 1
+                if left[0] == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(count)
+        code = 1
+        try:
+            removal = Removal(root)
+            removal.finish_earlier()
+            holdings = Holdings(root)
+            kept = kept_results(holdings, roots, (RECENT, YOUNG))
+            for key, used in holdings.used.items():
+                if key not in kept:
+                    removal.remove(*key, used)
+            removal.empty()
+            code = 0
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) or os.waitstatus_to_exitcode(status) == 0
+    return not os.WIFSIGNALED(status)
+
+
+def test_of_equal_vocabularies_only_the_one_of_the_same_data_is_an_input(tmp_path: Path) -> None:
+    """Letters are the same every week: a data set must not stay because its vocabulary equals another one's."""
+    store = Store(tmp_path)
+
+    def vocabulary(clean: Artifact) -> Artifact:
+        facts = {"vocabulary_digest": "abc"}
+        return store.build("vocabulary", 1, {}, {"clean": clean.digest}, lambda _: facts).artifact
+
+    old, new = (store.build("prepare", 1, {"week": week}, {}, lambda _: {}).artifact for week in (1, 2))
+    vocabularies = vocabulary(old), vocabulary(new)
+    tokens = store.build("tokens", 1, {}, {"vocabulary": "abc", "clean": new.digest}, lambda _: {}).artifact
+    for artifact in (old, new, *vocabularies):
+        os.utime(record_of(tmp_path, artifact.folder), ns=(1, 1))
+    kept = kept_results(Holdings(tmp_path), {("tokens", tokens.digest): "version"}, (UsedSince(2**62, "never"),))
+    assert kept == {
+        ("tokens", tokens.digest): "version", ("vocabulary", vocabularies[1].digest): INPUT,
+        ("prepare", new.digest): INPUT,
+    }  # fmt: skip
+
+
+def test_the_weights_that_a_fit_started_from_are_followed(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+
+    def make(work: Path) -> dict[str, str]:
+        (work / "bundle").mkdir()
+        (work / "bundle" / "weights.safetensors").write_bytes(b"weights")
+        return {}
+
+    first = store.build("fit", 1, {}, {}, make).artifact
+    weights = hashlib.sha256(b"weights").hexdigest()
+    second = store.build("fit", 1, {}, {"start": weights}, lambda _: {}).artifact
+    lost = store.build("fit", 1, {}, {"start": "of no stored fit"}, lambda _: {}).artifact
+    holdings = Holdings(tmp_path)
+    assert list(holdings.made_from(("fit", second.digest))) == [("fit", first.digest)]
+    assert not holdings.starts_unknown([("fit", second.digest)])
+    assert holdings.starts_unknown([("fit", lost.digest)])
+
+
+@pytest.mark.parametrize(
+    ("starts", "runs", "since"), [([], 1, 0), ([5], 1, 5), ([5, 9, 7], 2, 7), ([5, 9, 7], 3, 5), ([5, 9, 7], 4, 0)]
+)
+def test_uses_count_since_the_oldest_of_the_newest_runs(starts: list[int], runs: int, since: int) -> None:
+    assert cutoff(starts, runs) == since
+
+
+def test_a_damaged_result_that_is_needed_stays(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    artifact = store.build("prepare", 1, {}, {}, lambda _: {}).artifact
+    (artifact.folder / "manifest.json").write_text("{")
+    os.utime(record_of(tmp_path, artifact.folder), ns=(1, 1))
+    key = ("prepare", artifact.digest)
+    assert key in kept_results(Holdings(tmp_path), {key: "version"}, ())
+    assert key not in kept_results(Holdings(tmp_path), {}, ())

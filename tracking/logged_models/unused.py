@@ -1,0 +1,191 @@
+"""List the runs and logged models of an MLflow store, and remove the files of those that nobody needs.
+
+Only files below the home folder are removed, and never entries: metrics, parameters and tags of all runs stay. A
+logged model is deleted by MLflow first (`delete_logged_model`, which only marks it) and loses its files then. With an
+MLflow server nothing is removed: the files are the server's.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from core.errors import ReviewLMError
+from tracking.client import ABSENT, error_code
+from tracking.registry.events import SOURCE
+from tracking.registry.registry import Registry, Version
+from tracking.registry.versions import entries_of, local_folder
+from tracking.runs.runs import Tracker
+from tracking.tags import BENCHMARK_DIGEST, FIT_TAG, FLOW, MODEL_VERSIONS, PARENT, value_of
+
+PAGE, MODEL_PAGE, SOME = 1000, 50, 100
+"""Runs, logged models and experiments in one request."""
+MILLION = 1_000_000
+"""Nanoseconds in a millisecond, MLflow's unit of time."""
+RUNNING, FINISHED, BROKEN = "RUNNING", "FINISHED", ("FAILED", "KILLED")
+MARK = ".removed-from"
+"""File in the folder of a logged model that is being removed: the address of the store that had it."""
+MODEL_ID = re.compile(r"m-[0-9a-f]{32}")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of MLflow.
+
+    Args:
+        id: Its id.
+        started: Start in nanoseconds since 1970.
+        status: RUNNING, FINISHED, FAILED or KILLED.
+        flow: Name of the flow of a parent run, "" for any other.
+        fit: Digest of the fit that it describes, or "".
+        files: Folder of its artifacts, if it is below the home folder.
+        protected: Whether it holds files that others read by its id: the frozen benchmark set.
+    """
+
+    id: str
+    started: int
+    status: str
+    flow: str = ""
+    fit: str = ""
+    files: Path | None = None
+    protected: bool = False
+
+
+@dataclass(frozen=True)
+class LoggedFiles:
+    """The files of a logged model below the home folder; *deleted*: MLflow has marked it, only its files are left."""
+
+    id: str
+    folder: Path
+    run_id: str = ""
+    created: int = 0
+    registered: bool = False
+    deleted: bool = False
+
+
+def runs_of(tracker: Tracker) -> list[Run]:
+    """Return all runs of all experiments, the newest first."""
+    found = [_run_of(tracker, run) for some in _experiments(tracker) for run in _pages(
+        tracker, partial(_search_runs, some))]
+    return sorted(found, key=lambda run: -run.started)
+
+
+def _experiments(tracker: Tracker) -> list[list[str]]:
+    """Return the ids of all experiments, in lists that are short enough for a request."""
+    found = [str(one.experiment_id) for one in _pages(
+        tracker, lambda client, token: client.search_experiments(max_results=PAGE, page_token=token))]
+    return [found[first : first + SOME] for first in range(0, len(found), SOME)]
+
+
+def _run_of(tracker: Tracker, run: Any) -> Run:
+    tags, info = run.data.tags, run.info
+    return Run(
+        str(info.run_id), info.start_time * MILLION, str(info.status),
+        "" if PARENT in tags else value_of(tags, FLOW), value_of(tags, FIT_TAG), _below(tracker, info.artifact_uri),
+        BENCHMARK_DIGEST in tags,
+    )
+
+
+def models_of(tracker: Tracker, registered: set[str]) -> list[LoggedFiles]:
+    """Return the logged models with files below the home folder.
+
+    Args:
+        tracker: Connection to the store.
+        registered: Ids of the logged models that versions were made from.
+    """
+    known = {str(model.model_id): model for some in _experiments(tracker) for model in _pages(
+        tracker, partial(_search_models, some))}
+    found = []
+    for folder in sorted((tracker.artifact_root / "models").glob("m-*")):
+        model = known.get(folder.name)
+        if model is None:
+            if _was_removed(tracker, folder):
+                found.append(LoggedFiles(folder.name, folder, deleted=True))
+        elif _below(tracker, model.artifact_location) is not None:
+            used = folder.name in registered or MODEL_VERSIONS in model.tags
+            created = model.creation_timestamp * MILLION
+            found.append(LoggedFiles(folder.name, folder, str(model.source_run_id or ""), created, used))
+    return found
+
+
+def _search_runs(experiments: list[str], client: Any, token: str | None) -> Any:
+    return client.search_runs(experiments, max_results=PAGE, page_token=token)
+
+
+def _search_models(experiments: list[str], client: Any, token: str | None) -> Any:
+    return client.search_logged_models(experiments, max_results=MODEL_PAGE, page_token=token)
+
+
+def all_versions(tracker: Tracker) -> list[Version]:
+    """Return all versions of all registered models; entries of decision logs are no versions."""
+    names = [model.name for model in _pages(tracker, lambda client, token: client.search_registered_models(
+        max_results=PAGE, page_token=token))]  # fmt: skip
+    return [version for name in names for version in Registry(tracker, name).versions() if version.source != SOURCE]
+
+
+def registered_models(tracker: Tracker, versions: list[Version]) -> set[str]:
+    """Return the ids of the logged models that versions were made from, by any address that MLflow has of them."""
+    found: set[str] = set()
+    for name in {version.name for version in versions}:
+        for entry in entries_of(tracker, name):
+            found.update(MODEL_ID.findall(f"{entry.source} {getattr(entry, 'model_id', '')}"))
+    return found.union(*(MODEL_ID.findall(version.source) for version in versions))
+
+
+def remove_model(tracker: Tracker, model: LoggedFiles) -> bool:
+    """Let MLflow delete a logged model, then remove its files; return False if a version uses it now."""
+    if not model.deleted:
+        with tracker.reaching() as client:
+            if MODEL_VERSIONS in client.get_logged_model(model.id).tags:
+                return False
+        (model.folder / MARK).write_text(tracker.shown, encoding="utf-8")
+        with tracker.reaching() as client:
+            client.delete_logged_model(model.id)
+    _remove_marked(model.folder)
+    return True
+
+
+def _remove_marked(folder: Path) -> None:
+    """Remove a folder, its mark last, so that what a kill leaves is known as removed."""
+    for path in folder.iterdir():
+        if path.name != MARK:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    shutil.rmtree(folder)
+
+
+def _was_removed(tracker: Tracker, folder: Path) -> bool:
+    """Return whether this store's MLflow deleted the model, and only its files are left."""
+    with suppress(OSError):
+        if (folder / MARK).read_text(encoding="utf-8") != tracker.shown:
+            return False
+        try:
+            tracker.ask(lambda client: client.get_logged_model(folder.name))
+        except ReviewLMError as error:
+            return error_code(error) in ABSENT
+    return False
+
+
+def _below(tracker: Tracker, address: str) -> Path | None:
+    """Return the folder of an address if it is below the home folder's artifact folder."""
+    folder = local_folder(address)
+    return folder if folder is not None and tracker.artifact_root in folder.parents else None
+
+
+def _pages(tracker: Tracker, page: Callable[[Any, str | None], Any]) -> Iterator[Any]:
+    """Yield the entries of all pages of an answer."""
+    token = None
+    while True:
+        found = tracker.ask(partial(_page, page, token))
+        yield from found
+        if not (token := found.token):
+            return
+
+
+def _page(page: Callable[[Any, str | None], Any], token: str | None, client: Any) -> Any:
+    return page(client, token)

@@ -1,0 +1,40 @@
+"""Remember which MLflow stores the runs of a home folder wrote to, so that a collection asks all of them for versions.
+
+The address may come from a preset that another command does not use. The home folder's own database needs no entry.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tracking.client import SQLITE
+from tracking.moved_home import DATABASE
+
+if TYPE_CHECKING:
+    from tracking.connection import Connection
+
+FOLDER = "stores"
+
+
+def remember_store(tracker: Connection) -> None:
+    """Record the address of a store outside the home folder, with its password, for the home folder's owner only."""
+    home = tracker.artifact_root.parent
+    if tracker.uri == f"{SQLITE}{home / DATABASE}":
+        return
+    file = home / FOLDER / hashlib.sha256(tracker.uri.encode()).hexdigest()[:16]
+    with suppress(OSError):  # a full disk must not end a run
+        if not file.exists():
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            part = file.with_name(f"{file.name}.part")
+            part.write_text(tracker.uri, encoding="utf-8")
+            part.replace(file)
+
+
+def known_stores(home: Path) -> list[str]:
+    """Return the addresses of the home folder's own database, if it exists, and of all remembered stores."""
+    own = [f"{SQLITE}{home / DATABASE}"] if (home / DATABASE).is_file() else []
+    files = sorted((home / FOLDER).glob("*")) if (home / FOLDER).is_dir() else []
+    return [*own, *(file.read_text(encoding="utf-8") for file in files if file.suffix != ".part")]
