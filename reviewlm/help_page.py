@@ -15,7 +15,7 @@ GROUPS = {
     "Look at results": ("compare", "reports", "history", "lineage", "reproduce", "rescore", "drift"),
     "Use a model": ("generate", "suggest", "write", "score", "export", "serve", "promote", "rollback"),
     "Work with data": ("checks", "quarantine", "synth"),
-    "Operate": ("ui", "tracking", "tokens"),
+    "Operate": ("ui", "tracking", "tokens", "doctor"),
     "Configure": ("presets", "config"),
     "Learn and experiment": (
         "ngram", "adapt", "lr-find", "optimizers", "scaling", "gradient-flow", "context-use", "state-carry", "probe",
@@ -67,6 +67,7 @@ EXAMPLES = {
     "ui stop": ("ui stop",),
     "tracking waiting": ("tracking waiting",),
     "tracking flush": ("tracking flush",),
+    "doctor": ("doctor", "doctor --json"),
     "presets": ("presets",),
     "config show": ("config show --changed --preset demo", "config show models.lstm"),
     "config list": ("config list dropout",),
