@@ -7,7 +7,6 @@ import platform
 import re
 import sqlite3
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from core.environment import visible_gpus
-from core.processes.leftovers import PREFIX
+from core.processes.leftovers import lasting_folder
 from reviewlm.doctor.health_line import HealthLine, State, size
 
 if TYPE_CHECKING:
@@ -101,7 +100,7 @@ def check_disks(config: RunConfig) -> Iterator[HealthLine]:
     """Check the free space of the home folder and of the temporary folder."""
     places = (
         ("disk", config.home, HOME_BYTES, "free some space, or move the home with REVIEWLM_HOME"),
-        ("temporary files", _temporary_folder(), TEMPORARY_BYTES, "free some space, or set TMPDIR"),
+        ("temporary files", lasting_folder(), TEMPORARY_BYTES, "free some space, or set TMPDIR"),
     )
     for name, folder, limits, remedy in places:
         place = next(at for at in (folder, *folder.parents) if at.exists())
@@ -109,12 +108,6 @@ def check_disks(config: RunConfig) -> Iterator[HealthLine]:
         yield _amount(name, about.f_bavail * about.f_frsize, limits, f"free in {place}", remedy)
         if about.f_files and not about.f_favail:
             yield HealthLine(name, "problem", f"no more files can be made in {place} (no free inodes)", remedy)
-
-
-def _temporary_folder() -> Path:
-    """Return the folder for temporary files, above the one of this process."""
-    folder = Path(tempfile.gettempdir())
-    return folder.parent if folder.name.startswith(PREFIX) else folder
 
 
 def _amount(name: str, free: float, limits: tuple[float, float], what: str, remedy: str) -> HealthLine:
