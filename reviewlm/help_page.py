@@ -15,7 +15,7 @@ GROUPS = {
     "Look at results": ("compare", "reports", "history", "lineage", "reproduce", "rescore", "drift"),
     "Use a model": ("generate", "suggest", "write", "score", "export", "serve", "promote", "rollback"),
     "Work with data": ("checks", "quarantine", "synth"),
-    "Operate": ("ui", "tracking", "tokens", "doctor", "check"),
+    "Operate": ("ui", "tracking", "tokens", "doctor", "check", "backup", "restore"),
     "Configure": ("presets", "config"),
     "Learn and experiment": (
         "ngram", "adapt", "lr-find", "optimizers", "scaling", "gradient-flow", "context-use", "state-carry", "probe",
@@ -69,6 +69,8 @@ EXAMPLES = {
     "tracking flush": ("tracking flush",),
     "doctor": ("doctor", "doctor --json"),
     "check": ("check --input reviews.json", "check --input reviews.csv --preset demo"),
+    "backup": ("backup --to backup.tar.zst", "backup --to small.tar.gz --without-store"),
+    "restore": ("restore backup.tar.zst --home restored",),
     "presets": ("presets",),
     "config show": ("config show --changed --preset demo", "config show models.lstm"),
     "config list": ("config list dropout",),
