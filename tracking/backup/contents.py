@@ -20,7 +20,7 @@ STORE = "store"
 
 
 @dataclass(frozen=True)
-class Contents:
+class HomeContents:
     """Files of a backup, by their kind.
 
     Args:
@@ -39,7 +39,7 @@ class Contents:
         return sum(_size(path) for path in (*self.databases, *self.files))
 
 
-def contents_of(home: Path, without_store: bool = False) -> Contents:
+def contents_of(home: Path, without_store: bool = False) -> HomeContents:
     """Return what to back up; with *without_store*, not the results that can be computed again.
 
     Left out: unfinished and damaged results, records of file states, locks, marks of running processes.
@@ -55,7 +55,7 @@ def contents_of(home: Path, without_store: bool = False) -> Contents:
         elif path.is_file():
             files.append(path)
     beside = {f"{database}{ending}" for database in databases for ending in BESIDE}
-    return Contents(tuple(databases), tuple(path for path in files if str(path) not in beside), links)
+    return HomeContents(tuple(databases), tuple(path for path in files if str(path) not in beside), links)
 
 
 def _below(home: Path, without_store: bool) -> Iterator[Path]:

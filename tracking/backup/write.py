@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from core.errors import ConfigError, Damaged, EmptyInput
 from core.output import output_file, require_output
 from tracking.backup.archive import FORMAT, MANIFEST, packing_of, tar_to
-from tracking.backup.contents import Contents, contents_of
+from tracking.backup.contents import HomeContents, contents_of
 
 LOCK_SECONDS = 30.0
 BLOCK = 1 << 20
@@ -125,7 +125,7 @@ def write_backup(
     }
 
 
-def _copied_databases(home: Path, contents: Contents, scratch: Path) -> dict[Path, Path]:
+def _copied_databases(home: Path, contents: HomeContents, scratch: Path) -> dict[Path, Path]:
     """Copy all databases, while no queued write is sent: else it could be in both copies, or in none."""
     copies = {}
     with ExitStack() as locks:
