@@ -11,6 +11,7 @@ connections use.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import time
 from contextlib import closing
@@ -89,12 +90,38 @@ def _asked(file: Path) -> tuple[set[str], str]:
 
 def _is_known(revision: str) -> bool:
     """Return whether the installed MLflow has a migration to this revision, without importing MLflow."""
+    folders = _migrations()
+    return not folders or any(True for folder in folders for _ in folder.glob(f"{revision}_*.py"))
+
+
+def _migrations() -> list[Path]:
+    """Return the folders with the migrations of the installed MLflow, which is not imported."""
     spec = find_spec("mlflow")
     places = spec.submodule_search_locations if spec else None
     folders = [Path(place) / "store" / "db_migrations" / "versions" for place in places or ()]
-    return not any(folder.is_dir() for folder in folders) or any(
-        True for folder in folders for _ in folder.glob(f"{revision}_*.py")
-    )
+    return [folder for folder in folders if folder.is_dir()]
+
+
+def head_revision() -> str:
+    """Return the newest revision of tables that the installed MLflow knows, without importing MLflow; "" if unknown."""
+    made, replaced = set[str](), set[str]()
+    for file in (file for folder in _migrations() for file in folder.glob("*.py")):
+        text = file.read_text(encoding="utf-8")
+        made |= set(re.findall(r'^revision = "(\w+)"', text, re.MULTILINE))
+        replaced |= set(re.findall(r'^down_revision = "(\w+)"', text, re.MULTILINE))
+    heads = made - replaced
+    return heads.pop() if len(heads) == 1 else ""
+
+
+def require_current(file: Path) -> None:
+    """Check that a database that `is_ready` has the newest tables of the installed MLflow.
+
+    Raises:
+        ArtifactError: It was made by an older MLflow.
+    """
+    revision, head = (_tables(file) or (set(), ""))[1], head_revision()
+    if revision and head and revision != head:
+        raise older(f"sqlite:///{file}")
 
 
 def damaged(file: Path | str, cause: str) -> Damaged:
@@ -113,13 +140,18 @@ def newer(where: str, revision: str = "") -> ArtifactError:
     )
 
 
+def older(uri: str) -> ArtifactError:
+    """Return the error for a database that an older MLflow has created."""
+    return ArtifactError(
+        "The tracking database was made by an older MLflow", where=uri,
+        remedy=f"make a copy of it, then: mlflow db upgrade {without_password(uri)}",
+    )
+
+
 def error_of_schema(uri: str, said: str) -> ReviewLMError | None:
     """Return the error for tables that MLflow cannot use, from the text of its message; None for any other message."""
     if OLDER in said:
-        return ArtifactError(
-            "The tracking database was made by an older MLflow", where=uri,
-            remedy=f"make a copy of it, then: mlflow db upgrade {without_password(uri)}",
-        )
+        return older(uri)
     if NEWER in said:
         return newer(uri)
     return damaged(uri, said[:300]) if any(words in said for words in DAMAGED) else None

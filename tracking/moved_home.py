@@ -72,6 +72,18 @@ def mend_moved_home(home: Path) -> None:
             log.warning("%s was moved from %s and cannot be written to: %s", home, recorded, error)
 
 
+def moved_from(home: Path) -> tuple[Path, bool] | None:
+    """Return where a home folder was used before and whether it is still there too (a copy); None if it is here.
+
+    Nothing is changed: this is what `mend_moved_home` would find.
+
+    Raises:
+        sqlite3.Error: The home has no record, and its database cannot be read.
+    """
+    former = _recorded(home) or (_former_place(home) if home.is_dir() else None)
+    return None if former is None or _same(former, home) else (former, _is_home(former))
+
+
 def _mend(home: Path, former: Path) -> None:
     copied = _is_home(former)
     changed, backup = _rewrite(home, former)
@@ -129,7 +141,8 @@ def _former_place(home: Path) -> Path | None:
     """Return where a home folder without a record was last used, from its experiments; None if here or unknown."""
     if not (home / DATABASE).is_file():
         return None
-    with closing(sqlite3.connect(home / DATABASE, timeout=WAIT)) as database:
+    uri = f"{(home / DATABASE).as_uri()}?mode=ro"
+    with closing(sqlite3.connect(uri, uri=True, timeout=WAIT)) as database:
         experiments = database.execute(EXPERIMENTS).fetchall()
     folders = {local_folder(location) for _, _, location in experiments}
     places = {folder.parent for folder in folders if folder is not None and folder.name == ARTIFACTS}

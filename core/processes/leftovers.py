@@ -48,6 +48,12 @@ def own_temporary_folder() -> Iterator[None]:
         os.close(owner)
 
 
+def lasting_folder() -> Path:
+    """Return the system's temporary folder: what is written there outlives this process."""
+    folder = Path(tempfile.gettempdir())
+    return folder.parent if folder == _own else folder
+
+
 def lasting_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Return an environment for a process that outlives this one, without this process's temporary folder."""
     lasting = dict(environment)

@@ -31,6 +31,7 @@ from tasks.tracking.track import JOURNAL, open_model_run
 from tracking.tags import START_TAG
 
 FIT_VERSION = 5
+RunJob = Callable[[FitJob, Callable[[dict[str, Any]], None]], Mapping[str, float]]
 FORWARD_SECONDS = 20.0
 log = logging.getLogger(__name__)
 
@@ -116,11 +117,12 @@ def plan_fit(
 
 def build_fit(
     config: RunConfig, plan: FitPlan, prepared: Prepared, listen: Callable[[Path], None],
-    parts: Mapping[str, Fitted] | None = None,
+    parts: Mapping[str, Fitted] | None = None, run: RunJob = run_job,
 ) -> Built:
     """Return the artifact of a planned fit; if the store does not have it, fit it in a child process.
 
-    *listen* is called at every progress message with the path of the journal, which may not exist yet.
+    *listen* is called at every progress message with the path of the journal, which may not exist yet. *run* runs the
+    job; `reviewlm check` fits tiny models in its own process.
 
     Raises:
         FitError, InputError, RankFailed: See `run_job`.
@@ -132,7 +134,7 @@ def build_fit(
         job = job_of(config, plan, prepared, work, parts)
         with gpu_slot(device_of(config)), progress(spec.name, 1, "tokens") as report:
             try:
-                summary = run_job(job, _both(report, listen, work / JOURNAL))
+                summary = run(job, _both(report, listen, work / JOURNAL))
             except (EnoughSeen, Diverged):  # resuming from the last state would diverge again
                 for leftover in work.iterdir():
                     remove(leftover)

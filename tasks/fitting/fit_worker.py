@@ -17,6 +17,7 @@ import logging
 import os
 import re
 import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -41,16 +42,17 @@ PROBES = (
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
-def run(job: FitJob) -> dict[str, float]:
+def run(job: FitJob, report: Callable[[FitProgress], None] | None = None) -> dict[str, float]:
     """Fit the model of a job, save its bundle in the job's work folder, and return the fit's summary.
 
-    With several ranks, only rank 0 saves; the others return an empty summary.
+    *report* gets the progress; by default it is written to standard output, for the parent process. With several ranks,
+    only rank 0 saves; the others return an empty summary.
     """
     spec, vocabulary = job.spec, Vocabulary.load(job.vocabulary)
     train, validation = TokenStream.open(job.train), TokenStream.open(job.validation)
     with _engine(job) as engine:
         context = FitContext(
-            job.work, job.device, job.threads, _report, job.parts, engine, job.init_weights, pace=job.pace
+            job.work, job.device, job.threads, report or _report, job.parts, engine, job.init_weights, pace=job.pace
         )
         if ranks_of_environment() > 1:
             context = _among_others(context, spec, job.init_method)

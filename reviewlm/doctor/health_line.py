@@ -1,0 +1,33 @@
+"""Define the result of one check of `reviewlm doctor`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+State = Literal["ok", "warning", "problem"]
+
+
+@dataclass(frozen=True)
+class HealthLine:
+    """Result of a check.
+
+    Args:
+        check: Name of the check.
+        state: "problem" if commands will fail, "warning" if something may fail or is slower than it could be.
+        found: What was found.
+        remedy: What to do about it; empty if nothing needs to be done.
+    """
+
+    check: str
+    state: State
+    found: str
+    remedy: str = ""
+
+
+def size(count: float) -> str:
+    """Return a number of bytes as people read it."""
+    for unit, digits in (("GB", 1), ("MB", 0)):
+        if count >= (scale := {"GB": 1e9, "MB": 1e6}[unit]):
+            return f"{count / scale:,.{digits}f} {unit}"
+    return f"{count:,.0f} bytes"

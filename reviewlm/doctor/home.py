@@ -1,0 +1,159 @@
+"""Check the home folder: access, secrets, moves, interrupted work, queued writes and stored results."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.content_check import ContentCheck
+from core.credentials import PASSWORD_FILE
+from core.manifest import read_manifest
+from core.processes.leftovers import is_held
+from core.store import ASIDE, MANIFEST, WORK
+from reviewlm.doctor.health_line import HealthLine
+
+if TYPE_CHECKING:
+    from core.config.run_config import RunConfig
+
+LOOK_SECONDS = 3.0
+"""Time for looking at stored results: a large store is looked at in part."""
+SECRETS = (PASSWORD_FILE, "tokens.json", "mlflow.db", "replays", "store")
+"""Parts of a home that other users should not read: passwords, reviews, personal data."""
+NAMED = 3
+"""Number of damaged results to name."""
+
+
+def check_access(config: RunConfig) -> Iterator[HealthLine]:
+    """Check that the home folder and its store can be written, or created."""
+    move = "give yourself write permission, or choose another folder with REVIEWLM_HOME"
+    for folder in (config.home, config.home / "store"):
+        nearest = next(at for at in (folder, *folder.parents) if os.path.lexists(at))
+        if not nearest.is_dir():
+            broken = "a link to nothing" if nearest.is_symlink() and not nearest.exists() else "a file"
+            yield HealthLine("home", "problem", f"{nearest} is {broken}, not a folder", "move it aside")
+            return
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            yield HealthLine("home", "problem", f"{nearest} cannot be written to", move)
+            return
+        if os.statvfs(nearest).f_flag & os.ST_RDONLY:
+            yield HealthLine("home", "problem", f"{nearest} is on a read-only disk", move)
+            return
+    state = "" if config.home.exists() else ", which the first command creates"
+    yield HealthLine("home", "ok", f"{config.home}{state}")
+
+
+def check_secrets(config: RunConfig) -> Iterator[HealthLine]:
+    """Check that other users cannot read the password and the reviews."""
+    home, group = config.home, config.execution.group_access
+    closed = home.is_dir() and not _open_to_others(home, group)
+    exposed = [] if closed else [name for name in SECRETS if _open_to_others(home / name, group)]
+    if _open_to_others(home / PASSWORD_FILE, group=False):
+        yield HealthLine(
+            "secrets", "problem", f"other users may read {home / PASSWORD_FILE}",
+            "delete it; `reviewlm ui stop` and `reviewlm ui start` make a new password",
+        )
+    if rest := [name for name in exposed if name != PASSWORD_FILE]:
+        yield HealthLine(
+            "secrets", "warning", f"other users may read {', '.join(rest)} in {home}",
+            "the next command closes them; or: chmod -R go-rwx on them",
+        )
+    elif not _open_to_others(home / PASSWORD_FILE, group=False):
+        yield HealthLine("secrets", "ok", "only you may read passwords and reviews of this home")
+
+
+def _open_to_others(path: Path, group: bool) -> bool:
+    """Return whether others may read a file or folder; with *group*, the members of its group may."""
+    try:
+        return bool(stat.S_IMODE(path.stat().st_mode) & (0o007 if group else 0o077))
+    except FileNotFoundError:
+        return False
+
+
+def check_moved(config: RunConfig) -> Iterator[HealthLine]:
+    """Say what the next command does if the home was copied or moved."""
+    from tracking.moved_home import moved_from
+
+    move = moved_from(config.home)
+    if move is None:
+        yield HealthLine("moved home", "ok", "used at this path before" if config.home.is_dir() else "a new home")
+        return
+    former, copied = move
+    yield HealthLine(
+        "moved home", "warning", f"{'copied' if copied else 'moved'} from {former}: the next command rewrites the "
+        "addresses in mlflow.db and keeps a copy of it in moved/" + ("" if copied else ", and ends its services"),
+        "nothing to do, unless you did not mean to use it here",
+    )
+
+
+def check_interrupted(config: RunConfig) -> Iterator[HealthLine]:
+    """Count runs that killed processes left open, and unfinished results."""
+    folder = config.home / "running"
+    marks = [mark for mark in (folder.iterdir() if folder.is_dir() else ()) if not is_held(mark)]
+    work = config.home / "store" / WORK
+    unfinished = [path for path in (work.iterdir() if work.is_dir() else ()) if path.is_dir()]
+    if marks:
+        yield HealthLine(
+            "interrupted runs", "warning", f"{len(marks)} killed processes left runs open in MLflow",
+            "nothing to do: the next command that uses this home ends them",
+        )
+    else:
+        kept = f"none; {len(unfinished)} unfinished results, from which runs go on" if unfinished else "none"
+        yield HealthLine("interrupted runs", "ok", kept)
+
+
+def check_queue(config: RunConfig) -> Iterator[HealthLine]:
+    """Count writes that wait for MLflow, and those that it refused."""
+    from core.errors import without_password
+    from tracking.runs.outbox import outboxes
+
+    queues = outboxes(config.home / "outbox")
+    waiting = [(queue, count) for queue in queues if (count := queue.waiting())]
+    refused = sum(len(queue.refused()) for queue in queues)
+    for queue, count in waiting:
+        yield HealthLine(
+            "queued writes", "warning", f"{count} writes wait for {without_password(queue.uri)}",
+            "`reviewlm tracking flush` sends them, once MLflow answers",
+        )
+    if refused:
+        yield HealthLine("queued writes", "warning", f"MLflow refused {refused} writes",
+                         "`reviewlm tracking waiting` shows the stores; figures of these runs may be incomplete")
+    if not waiting and not refused:
+        yield HealthLine("queued writes", "ok", "none")
+
+
+def check_results(config: RunConfig) -> Iterator[HealthLine]:
+    """Compare names and sizes of stored results with their manifests."""
+    root = config.home / "store"
+    folders = (path for path in root.glob("[!.]*/*") if path.is_dir())
+    until, looked, bad = time.monotonic() + LOOK_SECONDS, 0, []
+    for folder in folders:
+        looked += 1
+        if fault := _fault_of(root, folder):
+            bad.append(f"{folder.relative_to(root)} ({fault})")
+        if time.monotonic() > until:
+            break
+    rest = sum(1 for _ in islice(folders, 100_000))
+    if bad:
+        yield HealthLine(
+            "stored results", "problem", f"{len(bad)} are damaged: {'; '.join(bad[:NAMED])}"
+            + (" …" if len(bad) > NAMED else ""),
+            f"run the pipeline again with the same settings: it moves them to {ASIDE} and builds them again; "
+            "if it happens again, check the disk",
+        )
+    else:
+        part = f", {rest} more were not looked at" if rest else ""
+        yield HealthLine("stored results", "ok", f"{looked} have the right names and sizes{part}")
+
+
+def _fault_of(root: Path, folder: Path) -> str:
+    """Return what is wrong with a result, as far as names and sizes show it; "" if nothing is."""
+    try:
+        bad = ContentCheck(root).wrong_size(folder, read_manifest(folder / MANIFEST)["files"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return "" if not folder.exists() else f"{MANIFEST}: {type(error).__name__}"  # a run may just have moved it
+    return f"{bad.name} is {bad.state}" if bad else ""

@@ -1,0 +1,226 @@
+"""Check the servers and databases that a home uses: Prefect, MLflow, ports, pools and limits."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from core.credentials import PASSWORD_FILE, USER
+from core.errors import ReviewLMError, without_password
+from core.processes import services
+from core.processes.pools import LIMITS, deployments_of, usable_pools
+from core.processes.ports import DEFAULT_PORTS, kept_ports
+from reviewlm.doctor.health_line import HealthLine
+
+if TYPE_CHECKING:
+    from core.config.run_config import RunConfig
+
+PATIENCE = 3.0
+"""Seconds to wait for the answer of a server."""
+VERSIONS = {"prefect": "/api/admin/version", "mlflow": "/version"}
+"""Page with the version of each server."""
+AGAIN = "`reviewlm ui stop`, then `reviewlm ui start`"
+
+
+def check_servers(config: RunConfig) -> Iterator[HealthLine]:
+    """Check that the servers that `ui start` started run, answer, and have the installed version."""
+    running = {service.name: service for service in services.running(config.home)}
+    for name, (title, _, _) in services.SERVERS.items():
+        if name in running:
+            yield _server_line(config.home, name, title, running[name].address)
+        else:
+            yield HealthLine(title, "ok", "not running; commands work without it, `reviewlm ui start` starts it")
+    if "prefect" in running:
+        if lost := [f"worker-{pool}" for pool in usable_pools() if f"worker-{pool}" not in running]:
+            yield HealthLine("workers", "warning", f"not running: {', '.join(lost)}", "`reviewlm ui start` starts them")
+        yield from _pools_and_limits(config.home, running["prefect"].address)
+
+
+def _server_line(home: Path, name: str, title: str, address: str) -> HealthLine:
+    installed = _installed(name)
+    log = home / "logs" / f"{name}.log"
+    try:
+        found = ask(address + VERSIONS[name], _login(home))
+    except urllib.error.HTTPError as error:
+        said = "does not accept the password of this home" if error.code == 401 else f"answers with error {error.code}"
+        return HealthLine(title, "problem", f"{address} {said}", f"{AGAIN}; see {log}")
+    except OSError as error:
+        return HealthLine(title, "problem", f"runs, but {address} does not answer: {error}", f"{AGAIN}; see {log}")
+    there = found.strip().strip('"')
+    if there != installed:
+        return HealthLine(title, "warning", f"has version {there}, installed is {installed}", AGAIN)
+    return HealthLine(title, "ok", f"{address}, version {there}")
+
+
+def _pools_and_limits(home: Path, address: str) -> Iterator[HealthLine]:
+    """Compare the pools, limits and deployments of a Prefect server with those that the project needs."""
+    known = {}
+    try:
+        for what, path in (("pool", "work_pools"), ("limit", "v2/concurrency_limits"), ("deployment", "deployments")):
+            answer = ask(f"{address}/api/{path}/filter", _login(home), {"limit": 200})
+            known[what] = {str(entry["name"]) for entry in json.loads(answer)}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        yield HealthLine("pools and limits", "warning", f"Prefect does not list them: {error}", AGAIN)
+        return
+    pools = usable_pools()
+    needed = {"pool": set(pools), "limit": set(LIMITS), "deployment": set(deployments_of(pools))}
+    missing = [f"{what} {name}" for what, names in needed.items() for name in sorted(names - known[what])]
+    if missing:
+        yield HealthLine("pools and limits", "problem", f"missing: {', '.join(missing)}",
+                         f"{AGAIN} creates them; without a limit, runs do not wait for each other")  # fmt: skip
+    else:
+        counts = ", ".join(f"{len(names)} {what}s" for what, names in needed.items())
+        yield HealthLine("pools and limits", "ok", f"{counts} are there")
+
+
+def check_named_server(config: RunConfig) -> Iterator[HealthLine]:
+    """Check the Prefect server that PREFECT_API_URL names."""
+    if not (url := os.environ.get("PREFECT_API_URL", "")):
+        return
+    try:
+        ask(url.rstrip("/") + "/admin/version", os.environ.get("PREFECT_API_AUTH_STRING", ""))
+        yield HealthLine("PREFECT_API_URL", "ok", f"{without_password(url)} answers")
+    except (OSError, ValueError) as error:
+        yield HealthLine("PREFECT_API_URL", "problem", f"{without_password(url)}: {error}",
+                         "start that server, or unset PREFECT_API_URL (and PREFECT_API_AUTH_STRING)")  # fmt: skip
+
+
+def check_ports(config: RunConfig) -> Iterator[HealthLine]:
+    """Check that no other program uses the ports of this home's pages."""
+    running = {service.name for service in services.running(config.home)}
+    taken = []
+    for name, port in {**DEFAULT_PORTS, **kept_ports(config.home)}.items():
+        if name not in running and not _is_free(port):
+            taken.append(f"{port} ({name})")
+    if taken:
+        yield HealthLine("ports", "warning", f"another program uses {', '.join(taken)}",
+                         "nothing to do, `ui start` takes other ports; links in earlier runs lead to the old ones")
+    else:
+        yield HealthLine("ports", "ok", "free, or used by the servers of this home")
+
+
+def _is_free(port: int) -> bool:
+    """Return whether a server could listen on a port; nothing listens there meanwhile."""
+    with closing(socket.socket()) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return True
+    return False
+
+
+def check_tracking(config: RunConfig) -> Iterator[HealthLine]:
+    """Check that the tracking database opens and has the tables of the installed MLflow, or that the server answers."""
+    from tracking.client import database_file
+
+    uri = config.execution.tracking_uri or f"sqlite:///{config.home / 'mlflow.db'}"
+    try:
+        if file := database_file(uri):
+            yield _database_line(file)
+        elif uri.startswith("postgresql"):
+            yield _postgres_line(uri)
+        else:
+            yield _tracking_server_line(config.home, uri.rstrip("/"))
+    except ReviewLMError as error:
+        found = f"{error.what}{f': {error.cause}' if error.cause else ''}"
+        yield HealthLine("tracking", "problem", f"{found} ({without_password(error.where)})", error.remedy)
+
+
+def _database_line(file: Path) -> HealthLine:
+    from tracking.database import is_ready, require_current
+
+    if not is_ready(file):
+        return HealthLine("tracking", "ok", f"{file} does not exist yet" if not file.exists() else f"{file} is empty")
+    require_current(file)
+    return HealthLine("tracking", "ok", f"{file} opens and has the tables of MLflow {_installed('mlflow')}")
+
+
+def _postgres_line(uri: str) -> HealthLine:
+    import psycopg
+
+    from tracking.database import head_revision
+
+    plain = f"postgresql://{uri.partition('://')[2]}"
+    shown = without_password(plain)
+    try:
+        with psycopg.connect(plain, connect_timeout=int(PATIENCE)) as database:
+            known = database.execute("SELECT to_regclass('alembic_version')").fetchone()
+            if not known or known[0] is None:
+                return HealthLine("tracking", "ok", f"{shown} answers and is empty: the first run creates its tables")
+            row = database.execute("SELECT version_num FROM alembic_version").fetchone()
+    except psycopg.Error as error:
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        return HealthLine("tracking", "problem", without_password(f"{shown} does not answer: {first}"),
+                          "start the database, or correct the address or ~/.pgpass (docs/how_to/postgresql.md)")
+    if row and (head := head_revision()) and row[0] != head:
+        return HealthLine("tracking", "problem", f"{shown} has tables of another MLflow (revision {row[0]})",
+                          f"make a copy of it, then: mlflow db upgrade {shown}")  # fmt: skip
+    return HealthLine("tracking", "ok", f"{shown} answers and has the tables of MLflow {_installed('mlflow')}")
+
+
+def _tracking_server_line(home: Path, address: str) -> HealthLine:
+    own = any(service.address == address for service in services.running(home))
+    user, password = (os.environ.get(f"MLFLOW_TRACKING_{name}", "") for name in ("USERNAME", "PASSWORD"))
+    login = f"{user}:{password}" if user else _login(home) if own else ""
+    shown = without_password(address)
+    try:
+        there = ask(address + VERSIONS["mlflow"], login).strip()[:40]
+    except urllib.error.HTTPError as error:
+        denied = error.code in (401, 403)
+        return HealthLine("tracking", "problem", f"{shown} answers with error {error.code}",
+                          "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" if denied else
+                          "check the address: is it an MLflow server?")  # fmt: skip
+    except OSError as error:
+        return HealthLine("tracking", "problem", f"{shown} does not answer: {error}",
+                          "start it; until then, runs keep their writes in the home folder")  # fmt: skip
+    installed = _installed("mlflow")
+    if there.split(".")[:1] != installed.split(".")[:1]:
+        return HealthLine("tracking", "warning", f"{shown} has version {there}, installed is {installed}",
+                          "use the same major version on both sides")  # fmt: skip
+    return HealthLine("tracking", "ok", f"{shown} answers, version {there} (installed: {installed})")
+
+
+def ask(url: str, login: str = "", body: Any = None) -> str:
+    """Return the answer of a server.
+
+    Args:
+        url: Page of the server.
+        login: "user:password" of HTTP Basic, or "".
+        body: Value to send as JSON; None for a GET request.
+
+    Raises:
+        OSError: The server does not answer, or answers with an error.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https"):
+        raise OSError("not an address of a web server")
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})
+    if login:
+        request.add_header("Authorization", f"Basic {base64.b64encode(login.encode()).decode()}")
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+        return str(answer.read(1_000_000).decode("utf-8", "replace"))
+
+
+def _login(home: Path) -> str:
+    """Return "user:password" of this home's servers, "" if there is none; unlike `password_of`, it makes none."""
+    with suppress(OSError, UnicodeDecodeError):
+        return f"{USER}:{(home / PASSWORD_FILE).read_text(encoding='ascii').strip()}"
+    return ""
+
+
+def _installed(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "none"

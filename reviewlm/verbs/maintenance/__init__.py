@@ -1,0 +1,1 @@
+"""Define the commands that look after an installation and its home folder."""

@@ -1,0 +1,88 @@
+"""Define the commands that back up a home folder and restore it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reviewlm import terminal
+from reviewlm.doctor.health_line import size
+from reviewlm.options import Json, Preset, Set
+
+app = typer.Typer()
+EVERY_SECONDS = 5.0
+REMOTE = (
+    "Not part of the backup: runs, registered models and decisions in {where}. Save them there ({how}), at about the "
+    "same time."
+)
+log = logging.getLogger(__name__)
+
+
+@app.command()
+def backup(
+    to: Annotated[Path, typer.Option("--to", help="Archive to write: .tar, .tar.gz or .tar.zst.")],
+    without_store: Annotated[
+        bool, typer.Option("--without-store", help="Leave out the results of stages, which a run computes again.")
+    ] = False,
+    preset: Preset = "small", set: Set = None, json: Json = False,
+) -> None:
+    """Save the home folder in one file, also while runs go on."""
+    from core.config.presets import load_config
+    from tracking.backup.write import write_backup
+
+    config = load_config(preset, set or [])
+    result = write_backup(config.home, to, without_store, _progress())
+    terminal.say(f"Saved {result['files']} files ({size(result['content_bytes'])}) in {to} ({size(result['bytes'])}).")
+    warnings = [_remote(config.execution.tracking_uri)] if config.execution.tracking_uri else []
+    terminal.show_warnings(warnings)
+    terminal.say(f"Restore it with: reviewlm restore {to} --home FOLDER", whole=True)
+    terminal.last_line({**result, "without_store": without_store, "warnings": warnings}, json)
+
+
+def _remote(uri: str) -> str:
+    """Return what to do about a tracking store that is not in the home folder."""
+    from core.errors import without_password
+
+    if uri.startswith("sqlite"):
+        how = "copy it with sqlite3 FILE \".backup COPY\", and its artifacts"
+    elif uri.startswith("postgresql"):
+        how = "pg_dump, and the folder or bucket of its artifacts"
+    else:
+        how = "the database and the artifact store of that server, see docs/how_to/backup.md"
+    return REMOTE.format(where=without_password(uri), how=how)
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="Archive that `reviewlm backup` wrote.")],
+    home: Annotated[Path, typer.Option("--home", help="Folder to restore into; it is new or empty.")],
+    json: Json = False,
+) -> None:
+    """Restore a home folder from a backup, after every checksum was compared."""
+    from tracking.backup.restore import restore_backup
+
+    tell = _progress()
+    result = restore_backup(file, home, lambda done: tell(done, 0))
+    terminal.say(f"Restored {result['files']} files ({size(result['content_bytes'])}), every checksum agrees.")
+    if result["without_store"]:
+        terminal.say("The backup was made without results of stages: the next run computes them again.")
+    terminal.say(f"Use it with: REVIEWLM_HOME={result['home']} reviewlm history", whole=True)
+    terminal.last_line(result, json)
+
+
+def _progress() -> Callable[[int, int], None]:
+    """Return a function that logs the progress every few seconds."""
+    told = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal told
+        if time.monotonic() - told > EVERY_SECONDS:
+            told = time.monotonic()
+            log.info("%s%s", size(done), f" of about {size(total)}" if total else "")
+
+    return tell

@@ -1,0 +1,67 @@
+"""Define the command that tries all stages on a few reviews."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from core.environment import other_home, prepare_environment
+from core.errors import ConfigError
+from core.processes.leftovers import lasting_folder
+from reviewlm import terminal
+from reviewlm.early_checks import require_input
+from reviewlm.options import Input, Json, Preset, Set
+
+if TYPE_CHECKING:
+    from tasks.quick_check.stages import CheckedStage
+
+app = typer.Typer()
+PREFIX = "reviewlm-check-"
+
+
+@app.command()
+def check(input: Input = None, preset: Preset = "small", set: Set = None, json: Json = False) -> None:
+    """Try every stage of a preset on 200 of your reviews, with tiny models, in seconds. Writes nothing to your home."""
+    from core.config.presets import load_config
+
+    config = load_config(preset, set or []).with_input(input or [])
+    if not config.source.input:
+        raise ConfigError("No input was given", where="--input", remedy="name files: --input reviews.json")
+    require_input(config)
+    began, home = time.monotonic(), Path(tempfile.mkdtemp(prefix=PREFIX, dir=lasting_folder()))
+    keep = False
+    try:
+        with other_home(home):
+            prepare_environment(home)
+            from tasks.quick_check.stages import StageLog, try_stages
+
+            record = StageLog()
+            try:
+                try_stages(config, record)
+            except Exception:
+                keep = True
+                raise
+            finally:
+                _show(record.stages, home if keep else None, time.monotonic() - began, json)
+    finally:
+        if not keep:
+            shutil.rmtree(home, ignore_errors=True)
+
+
+def _show(stages: Sequence[CheckedStage], home: Path | None, seconds: float, json: bool) -> None:
+    """Show the stages with their times; if one failed, name it and the kept folder."""
+    rows = [asdict(stage) for stage in stages]
+    terminal.show_rows(rows)
+    if home is None:
+        terminal.say(f"ok: {len(rows)} stages in {seconds:.0f} seconds")
+    elif rows:
+        terminal.say(f"The stage '{rows[-1]['stage']}' failed. Its files are kept for a look: {home}")
+    kept = {} if home is None else {"failed": rows[-1]["stage"] if rows else "", "home": str(home)}
+    terminal.last_line({"stages": rows, "seconds": round(seconds, 1), **kept}, json)

@@ -1,0 +1,49 @@
+"""A network of each kind learns one batch by heart; one whose gradient is cut off does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from models.neural.overfit import GOAL, UPDATES, overfit_one_batch
+from models.specs import NPLMSpec, RecurrentSpec, VocabularySpec
+from models.streams import TokenStream, write_stream
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import Vocabulary
+
+TEXTS = [f"The soup of the day number {word} was served {when}." for word in ("one", "two", "six") for when in
+         ("cold", "hot", "late", "with bread and butter")]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def stream(tmp_path_factory: pytest.TempPathFactory) -> tuple[TokenStream, int]:
+    folder: Path = tmp_path_factory.mktemp("stream")
+    vocabulary = Vocabulary.train(TEXTS, VocabularySpec(size=100, min_count=1), NormalForm(), folder)
+    rows = pl.DataFrame({
+        "review_id": [f"r{number}" for number in range(len(TEXTS))], "text": TEXTS, "stars": [5.0] * len(TEXTS),
+        "bytes": [len(text) + 1 for text in TEXTS],
+    })  # fmt: skip
+    (folder / "tokens").mkdir()
+    write_stream(folder / "tokens", vocabulary, [rows], whole=False)
+    return TokenStream.open(folder / "tokens"), vocabulary.size
+
+
+@pytest.mark.parametrize("spec", [
+    RecurrentSpec(kind="rnn"), RecurrentSpec(kind="gru"), RecurrentSpec(kind="lstm", dropout=0.5), NPLMSpec(),
+], ids=["rnn", "gru", "lstm", "nplm"])
+def test_one_batch_is_learnt_by_heart(spec: RecurrentSpec | NPLMSpec, stream: tuple[TokenStream, int]) -> None:
+    loss, updates = overfit_one_batch(spec, stream[1], stream[0])
+    assert loss < GOAL
+    assert 0 < updates < UPDATES
+
+
+def test_a_network_without_a_gradient_does_not(
+    stream: tuple[TokenStream, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.neural.overfit.UPDATES", 20)
+    monkeypatch.setattr("models.neural.overfit.TrainingStep.apply", lambda *ignored: None)
+    loss, updates = overfit_one_batch(RecurrentSpec(kind="gru"), stream[1], stream[0])
+    assert loss > 1
+    assert updates == 20

@@ -1,0 +1,287 @@
+"""A backup holds everything that cannot be computed again, is consistent, and is restored whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import sqlite3
+import stat
+import tarfile
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.errors import ArtifactError, ConfigError, Damaged, EmptyInput, ReviewLMError, Unreadable
+from core.store import Store
+from tests.command_line import call
+from tracking.backup.archive import MANIFEST
+from tracking.backup.restore import restore_backup
+from tracking.backup.write import write_backup
+from tracking.moved_home import moved_from
+
+ENDINGS = (".tar", ".tar.gz", ".tar.zst")
+
+
+@pytest.fixture
+def filled(tmp_path: Path) -> Path:
+    """A home folder with a database, a result, an artifact, a replay and things that do not belong to a backup."""
+    folder = tmp_path / "home"
+
+    def make(work: Path) -> dict[str, Any]:
+        (work / "rows.txt").write_text("content of a result")
+        return {}
+
+    result = Store(folder / "store").build("ingest", 1, {}, {}, make).artifact.folder
+    shutil.copytree(result, folder / "store" / ".aside" / "damaged")
+    (folder / "store" / ".work" / "once-0123").mkdir(parents=True)
+    (folder / "store" / ".work" / "once-0123" / "half").write_text("unfinished")
+    (folder / "store" / "fit" / "0123456789abcdef").mkdir(parents=True)
+    (folder / "store" / "fit" / "0123456789abcdef" / "weights").write_text("no manifest: unfinished")
+    for name, text in {
+        "mlartifacts/1/model.bin": "weights", "replays/aa/0.parquet": "corrected", "ui-password": "secret",
+        "home.json": json.dumps({"path": str(folder)}), "services.json": "[]", "registry.lock": "", "running/1": "",
+        "reports/run/report.html": "<p>", "logs/empty.log": "",
+    }.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    (folder / "reports" / "latest").symlink_to("run")
+    with closing(sqlite3.connect(folder / "mlflow.db")) as database, database:
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("CREATE TABLE runs (number INTEGER)")
+        database.execute("INSERT INTO runs VALUES (1)")
+    return folder
+
+
+def names_of(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+
+
+def rows_of(database: Path) -> list[Any]:
+    with closing(sqlite3.connect(database)) as opened:
+        return opened.execute("SELECT * FROM runs ORDER BY number").fetchall()
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_what_is_restored_is_what_was_backed_up(ending: str, filled: Path, tmp_path: Path) -> None:
+    file = tmp_path / f"backup{ending}"
+    told = write_backup(filled, file)
+    restored = tmp_path / "restored"
+    assert restore_backup(file, restored)["files"] == told["files"]
+    [result] = [path.relative_to(filled).as_posix() for path in (filled / "store" / "ingest").iterdir()]
+    assert names_of(restored) == {
+        f"{result}/rows.txt", f"{result}/manifest.json", "mlflow.db", "mlartifacts/1/model.bin",
+        "replays/aa/0.parquet", "ui-password", "home.json", "reports/run/report.html", "logs/empty.log",
+    }
+    for name in names_of(restored) - {"mlflow.db", "reports/latest"}:
+        assert (restored / name).read_bytes() == (filled / name).read_bytes()
+    assert (restored / "reports" / "latest" / "report.html").read_text() == "<p>"
+    assert rows_of(restored / "mlflow.db") == [(1,)]
+    [artifact] = Store(restored / "store").all("ingest")
+    Store(restored / "store").verify(artifact)
+
+
+def test_the_archive_and_all_that_is_restored_are_for_the_owner_only(filled: Path, tmp_path: Path) -> None:
+    write_backup(filled, tmp_path / "backup.tar")
+    restore_backup(tmp_path / "backup.tar", tmp_path / "restored")
+    paths = [tmp_path / "backup.tar", tmp_path / "restored", *(tmp_path / "restored").rglob("*")]
+    assert not [path for path in paths if not path.is_symlink() and stat.S_IMODE(path.stat().st_mode) & 0o077]
+
+
+def test_the_small_form_leaves_out_only_the_store(filled: Path, tmp_path: Path) -> None:
+    write_backup(filled, tmp_path / "small.tar.gz", without_store=True)
+    told = restore_backup(tmp_path / "small.tar.gz", tmp_path / "restored")
+    assert told["without_store"] is True
+    assert not (tmp_path / "restored" / "store").exists()
+    assert {"mlflow.db", "mlartifacts/1/model.bin", "replays/aa/0.parquet"} <= names_of(tmp_path / "restored")
+
+
+def test_a_database_that_is_being_written_is_copied_between_two_transactions(filled: Path, tmp_path: Path) -> None:
+    stop = threading.Event()
+
+    def write_pairs() -> None:
+        with closing(sqlite3.connect(filled / "mlflow.db", timeout=60)) as database:
+            number = 1
+            while not stop.is_set():
+                with database:
+                    database.executemany("INSERT INTO runs VALUES (?)", [(number + 1,), (number + 2,)])
+                number += 2
+
+    writer = threading.Thread(target=write_pairs)
+    writer.start()
+    try:
+        write_backup(filled, tmp_path / "backup.tar")
+    finally:
+        stop.set()
+        writer.join()
+    restore_backup(tmp_path / "backup.tar", tmp_path / "restored")
+    numbers = [number for (number,) in rows_of(tmp_path / "restored" / "mlflow.db")]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert len(numbers) % 2 == 1
+
+
+def test_rows_that_are_only_in_the_write_ahead_log_are_saved(filled: Path, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(filled / "mlflow.db")) as open_one:
+        with open_one:
+            open_one.execute("INSERT INTO runs VALUES (2)")
+        assert (filled / "mlflow.db-wal").stat().st_size
+        write_backup(filled, tmp_path / "backup.tar")
+    restore_backup(tmp_path / "backup.tar", tmp_path / "restored")
+    assert rows_of(tmp_path / "restored" / "mlflow.db") == [(1,), (2,)]
+
+
+def test_a_damaged_database_is_named_and_no_archive_appears(filled: Path, tmp_path: Path) -> None:
+    content = (filled / "mlflow.db").read_bytes()
+    (filled / "mlflow.db").write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
+    with pytest.raises(Damaged, match=r"mlflow\.db"):
+        write_backup(filled, tmp_path / "backup.tar")
+    assert {path.name for path in tmp_path.iterdir()} == {"home"}
+
+
+def test_an_archive_of_another_kind_of_place_is_refused(filled: Path, tmp_path: Path) -> None:
+    for to, error in ((tmp_path / "backup.zip", ConfigError), (filled / "backup.tar", ConfigError)):
+        with pytest.raises(error):
+            write_backup(filled, to)
+    with pytest.raises(EmptyInput):
+        write_backup(tmp_path / "absent", tmp_path / "backup.tar")
+
+
+def test_a_target_that_is_not_empty_is_refused_and_unchanged(filled: Path, tmp_path: Path) -> None:
+    write_backup(filled, tmp_path / "backup.tar")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    for target in (tmp_path / "full", tmp_path / "full" / "mine", tmp_path / "link"):
+        with pytest.raises(ConfigError):
+            restore_backup(tmp_path / "backup.tar", target)
+    assert names_of(tmp_path / "full") == {"mine"}
+    (tmp_path / "empty").mkdir()
+    restore_backup(tmp_path / "backup.tar", tmp_path / "empty")
+    assert (tmp_path / "empty" / "ui-password").read_text() == "secret"
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_an_archive_that_is_cut_off_at_any_place_restores_nothing(ending: str, filled: Path, tmp_path: Path) -> None:
+    whole = tmp_path / f"backup{ending}"
+    write_backup(filled, whole)
+    content = whole.read_bytes()
+    for share in (0.0, 0.1, 0.35, 0.6, 0.8):
+        (tmp_path / "cut").write_bytes(content[: int(len(content) * share)])
+        with pytest.raises((Unreadable, ArtifactError)):
+            restore_backup(tmp_path / "cut", tmp_path / "restored")
+    assert {path.name for path in tmp_path.iterdir()} == {"home", whole.name, "cut"}
+
+
+def test_a_changed_byte_is_found_and_its_file_named(filled: Path, tmp_path: Path) -> None:
+    write_backup(filled, tmp_path / "backup.tar")
+    content = (tmp_path / "backup.tar").read_bytes()
+    (tmp_path / "backup.tar").write_bytes(content.replace(b"content of a result", b"content of a RESULT"))
+    with pytest.raises(Damaged, match=r"rows\.txt"):
+        restore_backup(tmp_path / "backup.tar", tmp_path / "restored")
+    assert not (tmp_path / "restored").exists()
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_an_archive_with_a_changed_byte_anywhere_restores_nothing_or_all(
+    ending: str, filled: Path, tmp_path: Path
+) -> None:
+    write_backup(filled, whole := tmp_path / f"backup{ending}")
+    content = whole.read_bytes()
+    for place in range(7, len(content), len(content) // 12):
+        changed = bytearray(content)
+        changed[place] ^= 0xFF
+        (tmp_path / "changed").write_bytes(changed)
+        try:
+            restore_backup(tmp_path / "changed", tmp_path / "restored")
+        except ReviewLMError:
+            assert not (tmp_path / "restored").exists()
+        else:  # a byte that says nothing: padding, or a name's time
+            assert rows_of(tmp_path / "restored" / "mlflow.db") == [(1,)]
+            shutil.rmtree(tmp_path / "restored")
+
+
+def entry(name: str, **about: Any) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    for key, value in about.items():
+        setattr(member, key, value)
+    return member
+
+
+TRICKS: dict[str, Callable[[], tarfile.TarInfo]] = {
+    "absolute": lambda: entry("/tmp/evil", size=4),
+    "upwards": lambda: entry("../evil", size=4),
+    "upwards-inside": lambda: entry("store/../../evil", size=4),
+    "backslash": lambda: entry("..\\evil", size=4),
+    "symbolic-link": lambda: entry("store/link", type=tarfile.SYMTYPE, linkname="/etc"),
+    "hard-link": lambda: entry("passwd", type=tarfile.LNKTYPE, linkname="/etc/passwd"),
+    "device": lambda: entry("null", type=tarfile.CHRTYPE, devmajor=1, devminor=3),
+    "pipe": lambda: entry("pipe", type=tarfile.FIFOTYPE),
+    "twice": lambda: entry("same", size=4),
+}
+
+
+@pytest.mark.parametrize("trick", TRICKS)
+def test_names_and_links_that_lead_out_of_the_folder_are_refused(trick: str, tmp_path: Path) -> None:
+    place = tmp_path / "inner"
+    place.mkdir()
+    with tarfile.open(place / "evil.tar", "w") as tar:
+        tar.addfile(entry("same", size=4), io.BytesIO(b"fine"))
+        tar.addfile(TRICKS[trick](), io.BytesIO(b"evil"))
+        manifest = json.dumps(manifest_with()).encode()
+        tar.addfile(entry(MANIFEST, size=len(manifest)), io.BytesIO(manifest))
+    with pytest.raises(Unreadable, match="not a whole backup"):
+        restore_backup(place / "evil.tar", place / "restored")
+    assert [path.name for path in tmp_path.rglob("*") if path.name != "inner"] == ["evil.tar"]
+
+
+def manifest_with(**about: Any) -> dict[str, Any]:
+    return {"format": 1, "files": {}, "links": {}, "home": "", "without_store": False, **about}
+
+
+@pytest.mark.parametrize("manifest", [
+    manifest_with(format=2), {"format": 1}, [], manifest_with(links={"x": "../y"}), manifest_with(links={"../x": "y"}),
+    manifest_with(files={"gone": {"bytes": 1, "sha256": ""}}),
+], ids=["other-format", "no-keys", "list", "link-upwards", "link-outside", "missing-file"])
+def test_a_manifest_that_is_not_ours_restores_nothing(manifest: Any, tmp_path: Path) -> None:
+    content = json.dumps(manifest).encode()
+    with tarfile.open(tmp_path / "odd.tar", "w") as tar:
+        tar.addfile(entry(MANIFEST, size=len(content)), io.BytesIO(content))
+    with pytest.raises(ReviewLMError):
+        restore_backup(tmp_path / "odd.tar", tmp_path / "restored")
+    assert [path.name for path in tmp_path.iterdir()] == ["odd.tar"]
+
+
+def test_the_commands_say_how_to_restore_and_what_a_remote_store_needs(
+    migrated_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    uri = "execution.tracking_uri=http://mlflow.example:5000"
+    saved = call(monkeypatch, capfd, "backup", "--to", tmp_path / "b.tar.zst", "--set", uri, "--json")
+    assert saved.code == 0
+    assert "Not part of the backup" in saved.facts["warnings"][0]
+    assert "http://mlflow.example:5000" in saved.facts["warnings"][0]
+    done = call(monkeypatch, capfd, "restore", tmp_path / "b.tar.zst", "--home", tmp_path / "restored")
+    assert done.code == 0
+    assert f"REVIEWLM_HOME={tmp_path / 'restored'} reviewlm history" in done.out
+
+
+def test_the_first_command_in_a_restored_home_takes_its_addresses_there(
+    migrated_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from mlflow import MlflowClient
+
+    artifacts = (migrated_home / "mlartifacts").as_uri()
+    MlflowClient(f"sqlite:///{migrated_home / 'mlflow.db'}").create_experiment("mine", artifact_location=artifacts)
+    assert call(monkeypatch, capfd, "history").code == 0
+    write_backup(migrated_home, tmp_path / "b.tar")
+    restored = tmp_path / "restored"
+    restore_backup(tmp_path / "b.tar", restored)
+    assert moved_from(restored) == (migrated_home, True)
+    monkeypatch.setenv("REVIEWLM_HOME", str(restored))
+    assert call(monkeypatch, capfd, "history").code == 0
+    found = MlflowClient(f"sqlite:///{restored / 'mlflow.db'}").get_experiment_by_name("mine")
+    assert found.artifact_location == (restored / "mlartifacts").as_uri()
+    assert moved_from(restored) is None

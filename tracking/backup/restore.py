@@ -1,0 +1,149 @@
+"""Restore a backup into a folder that appears when every file has been compared with its checksum."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from core.errors import ConfigError, Damaged, Unreadable, disk_errors
+from core.output import require_folder
+from core.owner_only import make_private
+from tracking.backup.archive import FORMAT, MANIFEST, not_a_backup, tar_from
+
+BLOCK = 1 << 20
+MOST_MANIFEST = 1 << 30
+"""Bytes of a manifest: some 150 for each file."""
+
+
+def restore_backup(archive: Path, home: Path, report: Callable[[int], object] = lambda done: None) -> dict[str, Any]:
+    """Unpack a backup beside *home*, compare every file with the manifest, and rename the folder to *home*.
+
+    Args:
+        archive: Written by `write_backup`.
+        home: A folder that does not exist or is empty.
+        report: Called with the bytes done after each file.
+
+    Returns:
+        home, files, content_bytes, former (the path of the home that was backed up), without_store.
+
+    Raises:
+        ConfigError: The folder is not empty.
+        Unreadable: It is no whole backup, or a name in it leads out of the folder.
+        Damaged: A file differs from its checksum.
+        StoreFull, NotWritable: The disk.
+    """
+    make_private()  # folders too are for their owner only
+    home = home.absolute()
+    if os.path.lexists(home) and (home.is_symlink() or not home.is_dir() or any(home.iterdir())):
+        raise ConfigError("A backup is restored into an empty or new folder only", where="--home", value=home,
+                          remedy="name another folder, or move this one away")  # fmt: skip
+    if not archive.is_file():
+        raise Unreadable("There is no such file", where=archive, remedy="check the spelling and the working directory")
+    require_folder(home.parent, "--home")
+    with disk_errors(home.parent, "free some space, or name another folder"):
+        scratch = Path(tempfile.mkdtemp(prefix=f".{home.name}-restored-", dir=home.parent))
+        try:
+            manifest, done = _unpacked(archive, scratch, report)
+            for name, target in manifest["links"].items():
+                (scratch / name).parent.mkdir(parents=True, exist_ok=True)
+                (scratch / name).symlink_to(target)
+            os.sync()
+            scratch.rename(home)  # an empty folder with this name is replaced
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return {
+        "home": str(home), "files": len(manifest["files"]), "content_bytes": done, "former": str(manifest["home"]),
+        "without_store": bool(manifest["without_store"]),
+    }
+
+
+def _unpacked(archive: Path, folder: Path, report: Callable[[int], object]) -> tuple[dict[str, Any], int]:
+    """Unpack all files of an archive and return its manifest, with which they agree, and their size."""
+    found: dict[str, tuple[int, str]] = {}
+    manifest: dict[str, Any] | None = None
+    done = 0
+    try:
+        with tar_from(archive) as tar:
+            for member in tar:
+                if manifest is not None:
+                    raise not_a_backup(archive, f"{member.name!r} follows the manifest")
+                if member.name == MANIFEST:
+                    manifest = _manifest_of(tar, member, archive)
+                    continue
+                _require_safe(member, folder, archive)
+                found[member.name] = _unpack(tar, member, folder / member.name, archive)
+                report(done := done + member.size)
+    except OSError as error:
+        if error.errno is None:  # from a library that unpacks
+            raise not_a_backup(archive, str(error)) from error
+        raise
+    if manifest is None:
+        raise not_a_backup(archive, "it has no manifest at its end")
+    _require_equal(found, manifest["files"], archive)
+    return manifest, done
+
+
+def _require_safe(member: tarfile.TarInfo, folder: Path, archive: Path) -> None:
+    """Refuse everything but regular files with plain names below the folder."""
+    name = PurePosixPath(member.name)
+    tricks = name.is_absolute() or ".." in name.parts or not name.parts or "\\" in member.name or "\0" in member.name
+    if tricks or not member.isreg() or member.issparse():
+        what = "is a link or a device" if not member.isreg() else "leads out of the folder"
+        raise not_a_backup(archive, f"{member.name[:200]!r} {what}")
+    try:
+        tarfile.data_filter(member, str(folder))
+    except tarfile.FilterError as error:
+        raise not_a_backup(archive, str(error)) from error
+
+
+def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path, archive: Path) -> tuple[int, str]:
+    """Write one file that only its owner may read; return its size and SHA-256."""
+    source, digest, size = tar.extractfile(member), hashlib.sha256(), 0
+    if source is None:
+        raise not_a_backup(archive, f"{member.name!r} has no content")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            while block := source.read(BLOCK):
+                file.write(block)
+                digest.update(block)
+                size += len(block)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise not_a_backup(archive, f"{member.name!r} is there twice") from error
+    return size, digest.hexdigest()
+
+
+def _manifest_of(tar: tarfile.TarFile, member: tarfile.TarInfo, archive: Path) -> dict[str, Any]:
+    source = tar.extractfile(member) if member.isreg() and member.size <= MOST_MANIFEST else None
+    try:
+        manifest = json.loads(source.read() if source else b"")
+        if manifest["format"] != FORMAT:
+            raise not_a_backup(archive, f"its format is {manifest['format']!r}; this version reads {FORMAT}")
+        files, links = manifest["files"], manifest["links"]
+        known = {str(name): {"bytes": int(of["bytes"]), "sha256": str(of["sha256"])} for name, of in files.items()}
+        for name, target in links.items():
+            place = PurePosixPath(name)
+            outside = place.is_absolute() or ".." in place.parts or "/" in target or target in ("", ".", "..")
+            if outside or name in known:
+                raise not_a_backup(archive, f"the link {name[:200]!r} leads out of its folder")
+        return {**manifest, "files": known, "home": str(manifest["home"]), "without_store": manifest["without_store"]}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise not_a_backup(archive, f"its manifest cannot be read: {type(error).__name__} {error}") from error
+
+
+def _require_equal(found: dict[str, tuple[int, str]], listed: dict[str, dict[str, Any]], archive: Path) -> None:
+    """Compare names, sizes and checksums of the unpacked files with the manifest."""
+    wanted = {name: (entry["bytes"], entry["sha256"]) for name, entry in listed.items()}
+    if found == wanted:
+        return
+    name = next(name for name in sorted({*found, *wanted}) if found.get(name) != wanted.get(name))
+    state = "missing" if name not in found else "not in the manifest" if name not in wanted else "changed"
+    raise Damaged("A file of the backup is damaged", where=f"{archive}: {name}", cause=f"it is {state}",
+                  remedy="use another backup; nothing was restored")  # fmt: skip

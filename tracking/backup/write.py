@@ -1,0 +1,167 @@
+"""Write a backup: databases through SQLite's backup function, all other files as they are, then the manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import sqlite3
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from filelock import FileLock, Timeout
+
+from core.errors import ConfigError, Damaged, EmptyInput
+from core.output import output_file, require_output
+from tracking.backup.archive import FORMAT, MANIFEST, packing_of, tar_to
+from tracking.backup.contents import HomeContents, contents_of
+
+LOCK_SECONDS = 30.0
+BLOCK = 1 << 20
+OWNER_ONLY = 0o600
+Report = Callable[[int, int], object]
+"""Called with the bytes done and all bytes."""
+
+
+@dataclass
+class _Writer:
+    """Adds files to an archive and notes their sizes and checksums."""
+
+    tar: tarfile.TarFile
+    total: int
+    report: Report
+    done: int = 0
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def add(self, path: Path, name: str) -> None:
+        """Add a file; one that was removed in the meantime is left out.
+
+        A file that grows (a log) is added as long as it was at the beginning.
+        """
+        try:
+            file = path.open("rb")
+        except FileNotFoundError:
+            return
+        with file:
+            about = os.fstat(file.fileno())
+            member = _member(name, about.st_size, about.st_mtime)
+            counted = _Counted(file, about.st_size)
+            self.tar.addfile(member, counted)  # type: ignore[arg-type]
+        if counted.left:
+            raise Damaged("A file became shorter while it was copied", where=path, remedy="make the backup again")
+        self.files[name] = {"bytes": about.st_size, "sha256": counted.digest.hexdigest()}
+        self.done += about.st_size
+        self.report(self.done, self.total)
+
+    def end(self, facts: dict[str, Any]) -> None:
+        """Add the manifest."""
+        text = json.dumps({"format": FORMAT, **facts, "files": self.files}, indent=1).encode()
+        self.tar.addfile(_member(MANIFEST, len(text), time.time()), io.BytesIO(text))
+
+
+class _Counted:
+    """Reads a file up to a size and hashes what it reads."""
+
+    def __init__(self, file: IO[bytes], size: int) -> None:
+        self.file, self.left, self.digest = file, size, hashlib.sha256()
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes."""
+        found = self.file.read(min(size, self.left))
+        self.left -= len(found)
+        self.digest.update(found)
+        return found
+
+
+def write_backup(
+    home: Path, to: Path, without_store: bool = False, report: Report = lambda done, of: None
+) -> dict[str, Any]:
+    """Write a backup of a home folder; runs may go on meanwhile. The file appears when it is complete.
+
+    Args:
+        home: The home folder.
+        to: The archive; its ending names the packing. Only its owner may read it.
+        without_store: Leave out results that can be computed again.
+        report: Called after each file.
+
+    Returns:
+        file, bytes (of the archive), files, content_bytes, databases.
+
+    Raises:
+        ConfigError: The name has another ending, or is in the home folder.
+        EmptyInput: There is no home folder.
+        Damaged: A database is damaged.
+        StoreFull, NotWritable: The disk.
+    """
+    packing = packing_of(to)
+    if not home.is_dir() or not any(home.iterdir()):
+        raise EmptyInput("There is no home folder to back up", where=home, remedy="set REVIEWLM_HOME")
+    if to.resolve().is_relative_to(home.resolve()):
+        raise ConfigError("A backup cannot be in the folder that it is of", where="--to", value=to,
+                          remedy="name a file in another folder, best on another disk")  # fmt: skip
+    require_output(to, "--to")
+    with tempfile.TemporaryDirectory(prefix=".reviewlm-backup-", dir=to.resolve().parent) as scratch:
+        copies = _copied_databases(home, contents_of(home, without_store), Path(scratch))
+        # Now list the files: all that the copied databases name are there.
+        contents = contents_of(home, without_store)
+        with output_file(to, OWNER_ONLY) as file, tar_to(file, packing) as tar:
+            writer = _Writer(tar, contents.bytes, report)
+            for database, copy in copies.items():
+                writer.add(copy, database.relative_to(home).as_posix())
+            for path in contents.files:
+                writer.add(path, path.relative_to(home).as_posix())
+            writer.end({"created": time.time(), "home": str(home), "without_store": without_store,
+                        "links": contents.links})  # fmt: skip
+    return {
+        "file": str(to), "bytes": to.stat().st_size, "files": len(writer.files),
+        "content_bytes": writer.done, "databases": len(copies),
+    }
+
+
+def _copied_databases(home: Path, contents: HomeContents, scratch: Path) -> dict[Path, Path]:
+    """Copy all databases, while no queued write is sent: else it could be in both copies, or in none."""
+    copies = {}
+    with ExitStack() as locks:
+        for queue in (home / "outbox").glob("*/sending.lock"):
+            with suppress(Timeout, OSError):
+                locks.enter_context(FileLock(queue, timeout=LOCK_SECONDS))
+        for number, database in enumerate(contents.databases):
+            copies[database] = scratch / f"{number}.db"
+            _copy_database(database, copies[database])
+    return copies
+
+
+def _copy_database(database: Path, copy: Path) -> None:
+    """Copy a SQLite database that others may be writing, and check the copy.
+
+    Raises:
+        Damaged: It is damaged.
+    """
+    try:
+        with (
+            closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=LOCK_SECONDS)) as source,
+            closing(sqlite3.connect(copy)) as target,
+        ):
+            source.backup(target)
+            target.execute("PRAGMA journal_mode=DELETE")
+            [verdict] = target.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.Error as error:
+        verdict = str(error)
+    if verdict != "ok":
+        raise Damaged(
+            "A database cannot be copied", where=database, cause=verdict,
+            remedy="restore it from an earlier backup, or move it aside (docs/runbook/home.md)",
+        )
+
+
+def _member(name: str, size: int, changed: float) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.size, member.mtime, member.mode = size, int(changed), OWNER_ONLY
+    return member
