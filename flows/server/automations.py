@@ -21,8 +21,8 @@ from prefect.events.actions import ChangeFlowRunState, SendNotification
 from prefect.events.schemas.automations import EventTrigger, Posture
 from pydantic import Field, SecretStr
 
-from core.alert_addresses import AlertSettings, read_alerts
 from core.processes.pools import HEARTBEAT_SECONDS
+from flows.server.alert_addresses import AlertSettings, read_alerts
 
 BLOCK = "reviewlm-alerts"
 PREFIX = "reviewlm: "

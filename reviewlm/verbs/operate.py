@@ -18,8 +18,8 @@ from reviewlm.options import Json, Preset, RegisteredModel, Set, checked, config
 from reviewlm.shown.layout import size
 
 if TYPE_CHECKING:
-    from core.alert_addresses import AlertSettings
     from core.config.run_config import RunConfig
+    from flows.server.alert_addresses import AlertSettings
     from serving.versions.open_version import OpenVersion
 
 app = typer.Typer()
@@ -255,8 +255,8 @@ def alerts_set(
     """Send alerts to these addresses, and no others; a running server of `ui start` takes them over at once."""
     from apprise import Apprise
 
-    from core.alert_addresses import write_alerts
     from core.processes.services import renew_alerts
+    from flows.server.alert_addresses import write_alerts
 
     for number, address in enumerate(addresses, 1):
         if "," in address or Apprise.instantiate(address) is None:
@@ -271,7 +271,7 @@ def alerts_set(
 @alerts_app.command("show")
 def alerts_show(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     """Show the hosts that alerts go to, without what may be secret."""
-    from core.alert_addresses import read_alerts
+    from flows.server.alert_addresses import read_alerts
 
     _show_alerts(read_alerts(configured(preset, set).home), {}, json)
 
@@ -281,8 +281,8 @@ def alerts_test(preset: Preset = "small", set: Set = None, json: Json = False) -
     """Send a test message to each address from this machine."""
     from apprise import Apprise
 
-    from core.alert_addresses import FILE, read_alerts
     from core.errors import ConfigError, ReviewLMError
+    from flows.server.alert_addresses import FILE, read_alerts
 
     home = configured(preset, set).home
     settings = read_alerts(home)
@@ -302,8 +302,8 @@ def alerts_test(preset: Preset = "small", set: Set = None, json: Json = False) -
 @alerts_app.command("off")
 def alerts_off(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     """Send no more alerts, and forget the addresses."""
-    from core.alert_addresses import FILE, AlertSettings
     from core.processes.services import renew_alerts
+    from flows.server.alert_addresses import FILE, AlertSettings
 
     home = configured(preset, set).home
     (home / FILE).unlink(missing_ok=True)

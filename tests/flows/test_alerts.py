@@ -93,7 +93,7 @@ def alerting(address: str, home: Path, addresses: list[str]) -> Iterator[dict[st
     environment = {**os.environ, **known, **services.HEARTBEATS}
     silence = 20 / DAY
     run(environment, f"""
-from core.alert_addresses import AlertSettings
+from flows.server.alert_addresses import AlertSettings
 from flows.server.automations import set_up
 for _ in range(2):
     print(*set_up(AlertSettings({tuple(addresses)!r}, {silence!r}), lost_seconds=15), sep=",")
@@ -168,7 +168,7 @@ deciding()
 
 
 def test_silence_is_told(server: dict[str, str]) -> None:
-    until(lambda: with_title("No retrain has finished for"))
+    assert until(lambda: with_title("No retrain has finished for"))
 
 
 def test_a_run_whose_process_is_gone_becomes_crashed_and_that_of_a_deployment_is_tried_again(
