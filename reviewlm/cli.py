@@ -39,7 +39,7 @@ from reviewlm.verbs import (
     sweep,
     toy,
 )
-from reviewlm.verbs.maintenance import backup, check, doctor
+from reviewlm.verbs.maintenance import alerts, backup, check, doctor
 
 app = typer.Typer(
     cls=GroupedHelp, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -64,7 +64,7 @@ app.add_typer(toy.app, name="toy")
 app.add_typer(config.app)
 app.add_typer(config.config_app, name="config")
 app.add_typer(operate.tokens_app, name="tokens")
-app.add_typer(operate.alerts_app, name="alerts")
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(operate.tracking_app, name="tracking")
 app.add_typer(operate.ui_app, name="ui")
 

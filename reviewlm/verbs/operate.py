@@ -19,14 +19,12 @@ from reviewlm.shown.layout import size
 
 if TYPE_CHECKING:
     from core.config.run_config import RunConfig
-    from flows.server.alert_addresses import AlertSettings
     from serving.versions.open_version import OpenVersion
 
 app = typer.Typer()
 ui_app = typer.Typer(no_args_is_help=True, help="Start and stop the Prefect server, the MLflow UI and a worker.")
 tracking_app = typer.Typer(no_args_is_help=True, help="Show and send writes that are queued for MLflow.")
 tokens_app = typer.Typer(no_args_is_help=True, help="Make, list and remove access tokens of `reviewlm serve`.")
-alerts_app = typer.Typer(no_args_is_help=True, help="Send alerts: failure, promotion, refusal, drift, silence.")
 Name = Annotated[str, typer.Argument(help="Name of the token: who or what uses it.")]
 
 
@@ -244,74 +242,3 @@ def tokens_remove(name: Name, preset: Preset = "small", set: Set = None, json: J
     remove_token(configured(preset, set).home / FILE, name)
     terminal.say(f"The token of {name} is removed.")
     terminal.last_line({"removed": name}, json)
-
-
-@alerts_app.command("set")
-def alerts_set(
-    addresses: Annotated[list[str], typer.Argument(help="mailto://user:password@host?to=…, json://host/path …")],
-    silence_days: Annotated[float, typer.Option(min=0.0002, help="Days without a retrain until an alert.")] = 8,
-    preset: Preset = "small", set: Set = None, json: Json = False,
-) -> None:
-    """Send alerts to these addresses, and no others; a running server of `ui start` takes them over at once."""
-    from apprise import Apprise
-
-    from core.processes.services import renew_alerts
-    from flows.server.alert_addresses import write_alerts
-
-    for number, address in enumerate(addresses, 1):
-        if "," in address or Apprise.instantiate(address) is None:
-            said = f"address {number} is none that Apprise knows; write a comma in a password as %2C"
-            raise typer.BadParameter(said, param_hint="ADDRESSES")  # without the address: it may be secret
-    home = configured(preset, set).home
-    settings = write_alerts(home, addresses, silence_days)
-    taken = "has taken them over" if renew_alerts(home) else "none runs; `ui start` takes them over"
-    _show_alerts(settings, {"server": taken}, json)
-
-
-@alerts_app.command("show")
-def alerts_show(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
-    """Show the hosts that alerts go to, without what may be secret."""
-    from flows.server.alert_addresses import read_alerts
-
-    _show_alerts(read_alerts(configured(preset, set).home), {}, json)
-
-
-@alerts_app.command("test")
-def alerts_test(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
-    """Send a test message to each address from this machine."""
-    from apprise import Apprise
-
-    from core.errors import ConfigError, ReviewLMError
-    from flows.server.alert_addresses import FILE, read_alerts
-
-    home = configured(preset, set).home
-    settings = read_alerts(home)
-    if not settings.addresses:
-        raise ConfigError("There are no addresses", where=home / FILE, remedy="`reviewlm alerts set ADDRESS`")
-    sent = [
-        bool((one := Apprise()).add(address) and one.notify(body="Alerts reach you.", title="ReviewLM: a test"))
-        for address in settings.addresses
-    ]
-    terminal.show_rows([{"to": to, "sent": done} for to, done in zip(settings.shown(), sent, strict=True)])
-    if not all(sent):
-        raise ReviewLMError("An alert could not be sent", value=f"{sent.count(False)} of {len(sent)}",
-                            remedy="check host, user and password of the address")  # fmt: skip
-    terminal.last_line({"sent": len(sent)}, json)
-
-
-@alerts_app.command("off")
-def alerts_off(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
-    """Send no more alerts, and forget the addresses."""
-    from core.processes.services import renew_alerts
-    from flows.server.alert_addresses import FILE, AlertSettings
-
-    home = configured(preset, set).home
-    (home / FILE).unlink(missing_ok=True)
-    renew_alerts(home)
-    _show_alerts(AlertSettings(), {}, json)
-
-
-def _show_alerts(settings: AlertSettings, more: dict[str, str], json: bool) -> None:
-    told = {"to": ", ".join(settings.shown()) or "nobody", "silence_days": settings.silence_days, **more}
-    terminal.show_facts(told)
-    terminal.last_line({**told, "to": settings.shown()}, json)

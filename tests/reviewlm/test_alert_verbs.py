@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from core.errors import ConfigError, ReviewLMError, Unreadable
 from flows.server.alert_addresses import FILE, SILENCE_DAYS, read_alerts
-from reviewlm.verbs import operate
+from reviewlm.verbs.maintenance import alerts
 
 MAIL, HOOK = "mailto://user:s3cret@smtp.example.com?to=a@example.com", "json://127.0.0.1:9/hidden-path"
 
@@ -23,7 +23,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def ask(*words: str) -> Result:
-    return CliRunner().invoke(operate.alerts_app, list(words))
+    return CliRunner().invoke(alerts.app, list(words))
 
 
 def last(result: Result) -> dict[str, object]:
