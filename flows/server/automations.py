@@ -8,17 +8,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
-from prefect.automations import Automation
 from prefect.blocks.notifications import AbstractAppriseNotificationBlock
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState, SendNotification
-from prefect.events.schemas.automations import EventTrigger, Posture
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from pydantic import Field, SecretStr
 
 from core.processes.pools import HEARTBEAT_SECONDS
@@ -89,7 +89,7 @@ def lost_runs(seconds: float = LOST_SECONDS) -> Iterator[tuple[str, EventTrigger
         posture=Posture.Proactive, threshold=1, within=timedelta(seconds=seconds),
     )
     message = f"No sign of life for {seconds:g} s: the process that made this run is gone"
-    yield "lost runs", lost, ChangeFlowRunState(state=StateType.CRASHED, message=message)
+    yield "lost runs", lost, ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message=message, force=False)
     crashed = EventTrigger(
         expect={"prefect.flow-run.Crashed"},
         match={"prefect.resource.id": "prefect.flow-run.*", "prefect.run-count": "1"},
@@ -117,32 +117,24 @@ def set_up(settings: AlertSettings, lost_seconds: float = LOST_SECONDS) -> list[
             name: (trigger, [SendNotification(block_document_id=block, subject=f"ReviewLM: {subject}", body=body)])
             for name, trigger, subject, body in alerts(settings)
         }
-    known = _known()
-    for name, (trigger, actions) in wanted.items():
-        automation = Automation(name=PREFIX + name, trigger=trigger, actions=list(actions))
-        if PREFIX + name in known:
-            automation.id = known[PREFIX + name]
-            automation.update()
-        else:
-            automation.create()
-    for name, identity in known.items():
-        if name.removeprefix(PREFIX) not in wanted:
-            Automation.read(id=identity).delete()
+    with get_client(sync_client=True) as client:
+        known = {one.name: one.id for one in client.read_automations() if one.name.startswith(PREFIX)}
+        for name, (trigger, actions) in wanted.items():
+            plain = AutomationCore(name=PREFIX + name, trigger=trigger, actions=list(actions))
+            # An update sends only what was set, not the defaults.
+            automation = AutomationCore(**plain.model_dump(exclude={"owner_resource"}))
+            if automation.name in known:
+                client.update_automation(known.pop(automation.name), automation)
+            else:
+                client.create_automation(automation)
+        for left in known.values():
+            client.delete_automation(left)
     return list(wanted)
 
 
 def block_of(settings: AlertSettings) -> UUID:
     """Save the addresses on the server, encrypted as it keeps all secrets, and return the id of their block."""
-    return AlertAddresses(url=SecretStr(",".join(settings.addresses))).save(BLOCK, overwrite=True)
-
-
-def _known() -> Mapping[str, UUID]:
-    """Return our automations on the server by name."""
-    from prefect.client.orchestration import get_client
-
-    with get_client(sync_client=True) as client:
-        found = client.read_automations()
-    return {one.name: one.id for one in found if one.name.startswith(PREFIX)}
+    return cast(UUID, AlertAddresses(url=SecretStr(",".join(settings.addresses))).save(BLOCK, overwrite=True))
 
 
 if __name__ == "__main__":

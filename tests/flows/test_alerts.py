@@ -121,7 +121,11 @@ def with_title(part: str) -> list[tuple[str, str]]:
 
 
 def test_there_is_one_automation_of_each_kind_however_often_they_are_set_up(server: dict[str, str]) -> None:
-    told = run(server, "from flows.server.automations import _known\nprint(*sorted(_known()), sep=',')")
+    told = run(server, """
+from prefect.client.orchestration import get_client
+with get_client(sync_client=True) as client:
+    print(*sorted(one.name for one in client.read_automations()), sep=",")
+""")
     names = ("drift", "failure", "lost runs", "promoted", "refused", "second attempt", "silence")
     assert told.strip().split(",") == [f"reviewlm: {name}" for name in names]
 
