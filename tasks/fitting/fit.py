@@ -117,12 +117,12 @@ def plan_fit(
 
 def build_fit(
     config: RunConfig, plan: FitPlan, prepared: Prepared, listen: Callable[[Path], None],
-    parts: Mapping[str, Fitted] | None = None, run: RunJob = run_job,
+    parts: Mapping[str, Fitted] | None = None, run: RunJob | None = None,
 ) -> Built:
     """Return the artifact of a planned fit; if the store does not have it, fit it in a child process.
 
     *listen* is called at every progress message with the path of the journal, which may not exist yet. *run* runs the
-    job; `reviewlm check` fits tiny models in its own process.
+    job, by default in a child process; `reviewlm check` fits tiny models in its own.
 
     Raises:
         FitError, InputError, RankFailed: See `run_job`.
@@ -134,7 +134,7 @@ def build_fit(
         job = job_of(config, plan, prepared, work, parts)
         with gpu_slot(device_of(config)), progress(spec.name, 1, "tokens") as report:
             try:
-                summary = run(job, _both(report, listen, work / JOURNAL))
+                summary = (run or run_job)(job, _both(report, listen, work / JOURNAL))
             except (EnoughSeen, Diverged):  # resuming from the last state would diverge again
                 for leftover in work.iterdir():
                     remove(leftover)
