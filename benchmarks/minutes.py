@@ -4,7 +4,8 @@
 
 `reviewlm prepare --input FILE` makes and prints the digest. Both sides train at the same time, each with one thread on
 a core of its own, for the same seconds of processor time; other processes on these cores then take from both alike.
-The preset's number of epochs is set so that its cosine ends with the time. Each side has its own vocabulary,
+The rule's training finds its length by this clock, as in a run. The preset's number of epochs is set so that its cosine
+ends with the time. Each side has its own vocabulary,
 Kneser–Ney 5-gram model and gated mixture, as in a run. The measure is open bits per byte, which compares vocabularies.
 The `rows` of `tasks/planning/measured.json` are rows of this program (also with `--only rule`, for other times);
 `--law FILE …` fits its law to the rows in files that `--out` wrote.
@@ -21,6 +22,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import process_time, time
 from types import SimpleNamespace
@@ -32,7 +34,7 @@ import polars as pl
 from benchmarks.harness import Report, arguments, finish, say
 from core.config.presets import load_config
 from corpus.splitting.split import iter_split
-from models.base import FitContext, Pace
+from models.base import CHECKPOINTS, PAUSED, FitContext, Pace
 from models.mixture.fitting import fit_mixture
 from models.mixture.parts import Part
 from models.mixture.tuning import batches, token_nats
@@ -42,7 +44,8 @@ from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from tasks.planning.expected import terms
-from tasks.planning.rule import PROBE, ChosenNetwork, Data, choose, token_cost, vocabulary_size
+from tasks.planning.plan import SLACK, WARM_UP
+from tasks.planning.rule import BPTT_LEN, MOST_PASSES, PROBE, ChosenNetwork, Data, choose, token_cost, vocabulary_size
 
 SIDES = ("rule", "small")
 SPLITS = ("train", "validation", "test")
@@ -83,11 +86,28 @@ def cpu_seconds_of_token(spec: RecurrentSpec, vocabulary: Vocabulary, streams: d
 
 
 def planned(spec: RecurrentSpec, network: ChosenNetwork) -> RecurrentSpec:
-    """Return the frame's network with the chosen sizes."""
-    training = replace(spec.training, batch=network.batch, epochs=network.passes)
+    """Return the frame's network with the chosen sizes; it may train longer than expected, if there is time."""
+    longest = min(MOST_PASSES, network.passes * SLACK)
+    training = replace(
+        spec.training, batch=network.batch, epochs=longest, warmup=WARM_UP * network.passes / longest, bptt_len=BPTT_LEN
+    )
     return replace(
         spec, hidden=network.hidden, embedding=network.embedding, dropout=network.dropout, training=training
     )
+
+
+def paced(
+    spec: RecurrentSpec, vocabulary: Vocabulary, streams: dict[str, TokenStream], folder: Path, seconds: float
+) -> tuple[RecurrentSpec, Any]:
+    """Fit a network in these seconds, as the stages `pace` and `fit` do; return it with the options it then has."""
+    for name in ("pace", "fit"):
+        (folder / name).mkdir()
+    fit = partial(model_class(spec.kind).fit, vocabulary=vocabulary, train=streams["train"],
+                  validation=streams["validation"])  # fmt: skip
+    found = fit(spec, context=FitContext(folder / "pace", pace=Pace(seconds))).summary
+    (folder / "pace" / PAUSED).rename(folder / "fit" / CHECKPOINTS)
+    spec = replace(spec, training=replace(spec.training, epochs=found["epochs"], warmup=found["warmup"]))
+    return spec, fit(spec, context=FitContext(folder / "fit"))
 
 
 def bits(model: Any, stream: TokenStream) -> float:
@@ -114,13 +134,12 @@ def run_side(clean: Path, side: str, seconds: float) -> dict[str, Any]:
             data = Data(size, train.tokens, held_out.tokens + streams["test"].tokens)
             network = choose(data, speed, seconds)
             assert network is not None
-            spec = planned(spec, network)
-            passes = network.passes
+            spec, network_lm = paced(planned(spec, network), vocabulary, streams, folder, seconds)
         else:
             passes = seconds / cpu_seconds_of_token(spec, vocabulary, streams) / train.tokens
             spec = replace(spec, training=replace(spec.training, epochs=passes))
-        (work := folder / "fit").mkdir()
-        network_lm = model_class(spec.kind).fit(spec, vocabulary, train, held_out, FitContext(work))
+            (work := folder / "fit").mkdir()
+            network_lm = model_class(spec.kind).fit(spec, vocabulary, train, held_out, FitContext(work))
         kn5 = model_class("ngram").fit(NGramSpec(order=5), vocabulary, train, held_out, FitContext(folder)).model
         parts = [Part("kn5", NGramSpec(order=5), kn5), Part("lstm", spec, network_lm.model)]
         mixture = fit_mixture(MixtureSpec(parts=("kn5", "lstm"), method="gated"), parts, held_out, FitContext(folder))
@@ -128,7 +147,7 @@ def run_side(clean: Path, side: str, seconds: float) -> dict[str, Any]:
         row = {
             "side": side, "reviews": len(train), "train_bytes": size, "vocabulary": vocabulary.size,
             "hidden": spec.hidden, "embedding": spec.embedding, "dropout": spec.dropout,
-            "batch": spec.training.batch, "passes": round(passes, 2),
+            "batch": spec.training.batch, "passes": round(spec.training.epochs, 2),
             "cpu_s": round(found["cpu_seconds"], 1), "tokens": round(found["tokens"]),
             "train_nats": round(found["train_nats"], 3), "validation_nats": round(found["validation_nats"], 4),
         }  # fmt: skip

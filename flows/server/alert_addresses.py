@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from core.errors import Unreadable
 from core.output import write_output
 
 FILE = "alerts.json"
+WITH_HOST = ("mailto", "mailtos", "json", "jsons", "form", "forms", "xml", "xmls")
+"""Kinds of addresses that begin with a host; `slack://` and others begin with a token."""
 SILENCE_DAYS = 8
 """Days without a finished retrain after which an alert is sent: one more than those of a weekly schedule."""
 
@@ -28,12 +31,13 @@ class AlertSettings:
     silence_days: float = SILENCE_DAYS
 
     def shown(self) -> list[str]:
-        """Return the addresses without what may be secret: the scheme and the host."""
-        return [f"{scheme}://…@{_host(rest)}" for scheme, _, rest in (one.partition("://") for one in self.addresses)]
+        """Return the addresses without what may be secret: the kind and, where an address begins with one, the host."""
+        return [_shown(*one.split("://", 1)) for one in self.addresses]
 
 
-def _host(rest: str) -> str:
-    return rest.partition("?")[0].rpartition("@")[2].partition("/")[0]
+def _shown(kind: str, rest: str) -> str:
+    host = re.split("[/?]", rest)[0].rpartition("@")[2] if kind in WITH_HOST else ""
+    return f"{kind}://{host}/…" if re.fullmatch(r"[\w.-]+(:\d+)?", host) else f"{kind}://…"
 
 
 def read_alerts(home: Path) -> AlertSettings:

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from core.errors import ConfigError, ReviewLMError, Unreadable
-from flows.server.alert_addresses import FILE, SILENCE_DAYS, read_alerts
+from flows.server.alert_addresses import FILE, SILENCE_DAYS, AlertSettings, read_alerts
 from reviewlm.verbs.maintenance import alerts
 
 MAIL, HOOK = "mailto://user:s3cret@smtp.example.com?to=a@example.com", "json://127.0.0.1:9/hidden-path"
@@ -33,13 +33,23 @@ def last(result: Result) -> dict[str, object]:
 
 def test_addresses_are_kept_for_their_owner_and_shown_without_what_is_secret(home: Path) -> None:
     told = last(ask("set", MAIL, HOOK, "--silence-days", "3", "--json"))
-    assert (told["to"], told["silence_days"]) == (["mailto://…@smtp.example.com", "json://…@127.0.0.1:9"], 3)
+    assert (told["to"], told["silence_days"]) == (["mailto://smtp.example.com/…", "json://127.0.0.1:9/…"], 3)
     assert read_alerts(home).addresses == (MAIL, HOOK)
     assert stat.S_IMODE((home / FILE).stat().st_mode) == 0o600
     shown = ask("show").output
     assert "smtp.example.com" in shown
     assert "s3cret" not in shown + ask("set", MAIL).output
     assert "hidden-path" not in shown
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [("slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ", "slack://…"), ("json://u:p@h.example/x", "json://h.example/…"),
+     ("mailto://u:p%40w@h.example?to=a@b.c", "mailto://h.example/…"), ("mailto://u:p?w@h.example", "mailto://…"),
+     ("mailto://h.example?user=u&pass=p", "mailto://h.example/…")],
+)  # fmt: skip
+def test_of_an_address_at_most_kind_and_host_are_shown(address: str, shown: str) -> None:
+    assert AlertSettings((address,)).shown() == [shown]
 
 
 @pytest.mark.parametrize("address", ["nobody", "carrier-pigeon://home", "mailto://a@b.example?to=x,json://c"])
