@@ -26,7 +26,7 @@ from flows.server.alert_addresses import AlertSettings, read_alerts
 
 BLOCK = "reviewlm-alerts"
 PREFIX = "reviewlm: "
-LOST_SECONDS = 3 * HEARTBEAT_SECONDS
+LOST_SECONDS = 4 * HEARTBEAT_SECONDS
 """A run that has sent no heartbeat for this long is lost."""
 RUN = "{{ flow.name }} ({{ flow_run.name }})"
 MODEL = "{{ event.resource.name }}"
