@@ -39,6 +39,7 @@ from models.mixture.fitting import fit_mixture
 from models.mixture.parts import Part
 from models.mixture.tuning import batches, token_nats
 from models.neural.training.callbacks import pacing
+from models.neural.training.checkpoint import JOURNAL
 from models.specs import MixtureSpec, NGramSpec, RecurrentSpec, model_class
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
@@ -105,7 +106,8 @@ def paced(
     fit = partial(model_class(spec.kind).fit, vocabulary=vocabulary, train=streams["train"],
                   validation=streams["validation"])  # fmt: skip
     found = fit(spec, context=FitContext(folder / "pace", pace=Pace(seconds))).summary
-    (folder / "pace" / PAUSED).rename(folder / "fit" / CHECKPOINTS)
+    for made, known in ((PAUSED, CHECKPOINTS), (JOURNAL, JOURNAL)):
+        (folder / "pace" / made).rename(folder / "fit" / known)
     spec = replace(spec, training=replace(spec.training, epochs=found["epochs"], warmup=found["warmup"]))
     return spec, fit(spec, context=FitContext(folder / "fit"))
 
