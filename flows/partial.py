@@ -15,6 +15,8 @@ from flows.ingest import ingest, replay
 from flows.prepare import prepare
 from flows.retrain import resolve, run_pipeline
 from flows.train import train
+from tasks.fitting.fit import limits_of_fits
+from tasks.limits import require_limits
 from tasks.lineage.about_version import CHAMPION, quarantined, settings_of
 from tasks.reporting.report import make_report
 from tasks.reporting.summary import (
@@ -55,6 +57,7 @@ def prepare_only(preset: str = "small", input: Arguments = None, overrides: Argu
 def train_only(preset: str = "small", input: Arguments = None, overrides: Arguments = None) -> dict[str, Any]:
     """Run the pipeline up to the fitted models, e.g. on a GPU worker; a later `retrain` finds them in the store."""
     config = resolve(preset, input, overrides)
+    require_limits(limits_of_fits(config))
     with parent_run(config, "train") as run_id:
         return describe_fitted(train(config, prepare(config, ingest(config)), run_id), run_id)
 

@@ -17,6 +17,8 @@ from flows.train import train
 from tasks.data.card import log_card
 from tasks.data.drift import measure_drift
 from tasks.data.family import warn_of_other_family
+from tasks.fitting.fit import limits_of_fits
+from tasks.limits import PROMOTION, require_limits
 from tasks.planning.frame import require_frame
 from tasks.planning.outcome import log_settings
 from tasks.planning.plan import PlanRequest, RunPlan, with_vocabulary
@@ -55,6 +57,7 @@ def run_pipeline(config: RunConfig, request: PlanRequest | None = None) -> RunSu
     """Run all stages under one MLflow parent run; with a *request*, with settings chosen for its time."""
     if request:
         require_frame(config)
+    require_limits([PROMOTION, *limits_of_fits(config)])
     with parent_run(config, "retrain") as run_id:
         warn_of_other_family(config)
         dataset = ingest(config)

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prefect.concurrency.sync import concurrency
-
 from core.config.run_config import RunConfig
 from core.environment import available_cores, chosen_device, visible_gpus
 from core.errors import Diverged, TrackingUnavailable
@@ -25,6 +23,7 @@ from tasks.fitting.dask_engine import FOLDER
 from tasks.fitting.fit_process import run_job
 from tasks.fitting.job import BUNDLE_FOLDER, FitJob
 from tasks.fitting.warm_start import INPUT, Start, starting_point
+from tasks.limits import GPU, slot
 from tasks.progress import Report, duration, progress
 from tasks.stage import result_as_task_state, run_stage, show_facts, stage, store_of
 from tasks.tracking.track import JOURNAL, open_model_run
@@ -176,8 +175,13 @@ def _dask_of(config: RunConfig, spec: ModelSpec) -> str | None:
 
 
 def gpu_slot(device: str) -> AbstractContextManager[Any]:
-    """Wait for a slot of Prefect's concurrency limit `gpu`, which `make ui` creates; on the CPU do nothing."""
-    return concurrency("gpu", occupy=1) if device == "cuda" else nullcontext()
+    """Wait for a slot of the limit `gpu`; on the CPU do nothing."""
+    return slot(GPU) if device == "cuda" else nullcontext()
+
+
+def limits_of_fits(config: RunConfig) -> list[str]:
+    """Return the limits that the fits of a configuration wait for."""
+    return [GPU] if device_of(config) == "cuda" else []
 
 
 def _is_there(config: RunConfig, digest: str) -> bool:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 
-from prefect.concurrency.sync import concurrency
-
 from core.config.run_config import RunConfig
 from core.lineage.record import LINEAGE_TAG
 from core.markdown import literal
@@ -23,6 +21,7 @@ from tasks.data.prepare import Prepared
 from tasks.evaluation.compare import Evaluated
 from tasks.evaluation.evaluate import Measured
 from tasks.fitting.fit import bundle_digest
+from tasks.limits import PROMOTION, slot
 from tasks.lineage.gather import keep_lineage
 from tasks.promotion.choose import passed_over
 from tasks.promotion.evidence import gather_evidence
@@ -88,7 +87,7 @@ def decide(
         expected = champion.version if champion else None
         link = tracker.link(challenger.fitted.run_id)
         described = described_version(config, challenger, decision.to_markdown(), link)
-        with concurrency("promotion", occupy=1):
+        with slot(PROMOTION):
             registry_of(config).settle(
                 version, expected, decision.promote, described,
                 outcome_tags(decision) | _when(scored, champion), run_id=parent_run_id,

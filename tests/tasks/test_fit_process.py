@@ -160,15 +160,16 @@ def test_a_fit_on_the_gpu_takes_a_slot_of_the_limit_and_one_on_the_processor_non
     from contextlib import contextmanager
 
     import tasks.fitting.fit
+    import tasks.limits
 
     taken: list[tuple[str, int]] = []
 
     @contextmanager
-    def concurrency(name: str, occupy: int) -> Any:
+    def concurrency(name: str, occupy: int, **options: Any) -> Any:
         taken.append((name, occupy))
         yield
 
-    monkeypatch.setattr(tasks.fitting.fit, "concurrency", concurrency)
+    monkeypatch.setattr(tasks.limits, "concurrency", concurrency)
     for device in ("cpu", "cuda"):
         with tasks.fitting.fit.gpu_slot(device):
             pass

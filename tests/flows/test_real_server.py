@@ -1,4 +1,4 @@
-"""Alerts arrive at a web hook and as e-mail, sent by a real Prefect server; a lost run is noticed and tried again."""
+"""On a real Prefect server: alerts arrive, a lost run is noticed and tried again, a missing limit is an error."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -215,3 +216,40 @@ with get_client(sync_client=True) as client:
 """
     wanted = ["False Crashed", "True AwaitingRetry"]
     until(lambda: sorted(run(server, look).splitlines()) == wanted)
+
+
+def test_a_missing_limit_is_an_error_at_the_start_and_not_silently_unlimited(server: dict[str, str]) -> None:
+    refused = """
+from core.errors import ConfigError
+from tasks.limits import require_limits, slot
+for ask in (lambda: require_limits(["promotion"]), lambda: slot("promotion").__enter__()):
+    try:
+        ask()
+    except Exception as error:
+        print(type(error).__name__, "promotion" in str(error))
+    else:
+        print("nothing")
+"""
+    assert run(server, refused).split() == ["ConfigError", "True", "ConcurrencySlotAcquisitionError", "True"]
+    create = [sys.executable, "-m", "prefect", "gcl", "create", "promotion", "--limit", "1"]
+    subprocess.run(create, env=server, check=True, capture_output=True, timeout=120)
+    assert run(server, refused).split() == ["nothing", "nothing"]
+
+
+def test_two_processes_never_hold_the_one_slot_at_a_time(server: dict[str, str]) -> None:
+    """The limit of the test before; each process notes when it holds the slot."""
+    program = """
+import time
+from tasks.limits import slot
+for _ in range(3):
+    with slot("promotion"):
+        begun = time.time()
+        time.sleep(0.5)
+        print(begun, time.time(), flush=True)
+"""
+    command = [sys.executable, "-c", program]
+    both = [subprocess.Popen(command, env=server, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    told = [line.split() for process in both for line in process.communicate(timeout=280)[0].splitlines()]
+    held = sorted((float(begun), float(ended)) for begun, ended in told)
+    assert len(held) == 6
+    assert all(ended <= begun for (_, ended), (begun, _) in pairwise(held))

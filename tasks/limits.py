@@ -1,0 +1,53 @@
+"""Wait for a slot of a limit of Prefect's server: one promotion at a time, one training per GPU.
+
+Prefect lets everything run if a limit does not exist. That is right for the server that a command starts for itself
+alone. On a server that others use too, a missing limit is an error, at the start of a run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
+
+from prefect.client.orchestration import get_client
+from prefect.concurrency.sync import concurrency
+
+from core.errors import ConfigError
+from core.processes.pools import LIMITS
+
+GPU, PROMOTION = "gpu", "promotion"
+ALL = 200
+
+
+def is_shared() -> bool:
+    """Return whether the server is one that was named, and not this command's own."""
+    return bool(os.environ.get("PREFECT_API_URL"))
+
+
+def require_limits(names: Collection[str]) -> None:
+    """Refuse a shared server on which one of these limits does not exist.
+
+    Raises:
+        ConfigError: Names the limits, and how to create them.
+    """
+    if not is_shared():
+        return
+    with get_client(sync_client=True) as client:
+        known = {limit.name for limit in client.read_global_concurrency_limits(limit=ALL)}
+    if missing := sorted({*names} - known):
+        create = "; ".join(f"prefect gcl create {name} --limit {LIMITS[name]}" for name in missing)
+        raise ConfigError(
+            "Prefect's server lacks a concurrency limit", where=os.environ["PREFECT_API_URL"], value=", ".join(missing),
+            cause="without it, runs would not wait for each other",
+            remedy=f"`reviewlm ui start` creates it for its own server; for another: {create}",
+        )
+
+
+@contextmanager
+def slot(name: str) -> Iterator[None]:
+    """Hold a slot of a limit while the block runs; wait until one is free."""
+    with ExitStack() as stack:
+        # A training of hours goes on if the server does not answer for a moment.
+        stack.enter_context(concurrency(name, occupy=1, strict=is_shared(), raise_on_lease_renewal_failure=False))
+        yield

@@ -1,0 +1,68 @@
+"""A command's own server needs no limits; on a shared one a missing limit is named with the command that makes it."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import tasks.limits
+from core.config.presets import load_config
+from core.errors import ConfigError
+from tasks.fitting.fit import limits_of_fits
+from tasks.limits import require_limits, slot
+
+
+@pytest.fixture
+def limits(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the limits that a shared server has."""
+    known: list[str] = []
+
+    @contextmanager
+    def client(sync_client: bool) -> Any:
+        yield SimpleNamespace(
+            read_global_concurrency_limits=lambda limit: [SimpleNamespace(name=name) for name in known]
+        )
+
+    monkeypatch.setattr(tasks.limits, "get_client", client)
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:4200/api")
+    return known
+
+
+def test_a_missing_limit_of_a_shared_server_is_refused_and_an_existing_one_is_not(limits: list[str]) -> None:
+    limits.append("promotion")
+    require_limits(["promotion"])
+    with pytest.raises(ConfigError, match="lacks a concurrency limit") as refused:
+        require_limits(["promotion", "gpu"])
+    assert refused.value.value == "gpu"
+    assert "prefect gcl create gpu --limit 1" in refused.value.remedy
+
+
+def test_a_server_of_this_command_alone_is_not_asked(limits: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PREFECT_API_URL")
+    require_limits(["promotion", "gpu"])
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_only_a_shared_server_must_know_a_limit_that_is_waited_for(
+    shared: bool, limits: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    @contextmanager
+    def concurrency(name: str, occupy: int, strict: bool, raise_on_lease_renewal_failure: bool) -> Any:
+        asked.append(strict)
+        yield
+
+    monkeypatch.setattr(tasks.limits, "concurrency", concurrency)
+    if not shared:
+        monkeypatch.delenv("PREFECT_API_URL")
+    with slot("gpu"):
+        pass
+    assert asked == [shared]
+
+
+def test_fits_on_the_processor_wait_for_no_limit() -> None:
+    assert limits_of_fits(load_config("demo", ["execution.device=cpu"])) == []
