@@ -42,7 +42,7 @@ def test_a_missing_limit_of_a_shared_server_is_refused_and_an_existing_one_is_no
 
 def test_a_server_of_this_command_alone_is_not_asked(limits: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PREFECT_API_URL")
-    require_limits(["promotion", "gpu"])
+    assert require_limits(["promotion", "gpu"]) is None  # type: ignore[func-returns-value]
 
 
 @pytest.mark.parametrize("shared", [True, False])

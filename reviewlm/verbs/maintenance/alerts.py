@@ -1,4 +1,4 @@
-"""Define the commands about alerts: who is told of failures, promotions, refusals, drift and silence."""
+"""Define the commands about alerts: where failures, promotions, refusals, drift and silence are reported."""
 
 from __future__ import annotations
 
