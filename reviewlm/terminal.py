@@ -14,6 +14,7 @@ from typing import Any, TextIO
 from core.errors import EmptyInput, ReviewLMError, Unreadable, UsageError
 from core.processes import standard_streams
 from core.visible import visible
+from reviewlm.shown import json_lines
 from reviewlm.shown.layout import cell, fitted, for_stream, width, wrapped
 
 CLOCK, HEIGHT = "%H:%M:%S", 100
@@ -33,9 +34,11 @@ def typed(text: str) -> str:
 
 
 def log_to_stderr(rooms: Iterable[str]) -> None:
-    """Show the rooms' log messages on standard error, in plain text and once: Prefect's console would repeat them."""
+    """Show the rooms' log messages on standard error, as text or JSON lines; Prefect's console would repeat them."""
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    _handler.setFormatter(_Plain("%(asctime)s  %(message)s", CLOCK))
+    plain = _Plain("%(asctime)s  %(message)s", CLOCK)
+    _handler.setFormatter(json_lines.JsonLine() if json_lines.wants_json() else plain)
+    show_warnings(filter(None, [json_lines.unknown_format()]))
     _handler.setLevel(logging.INFO)
     for room in rooms:
         logger = logging.getLogger(room)

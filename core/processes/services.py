@@ -140,6 +140,8 @@ def _environment(home: Path, services: Mapping[str, Service]) -> dict[str, str]:
     # The page of a run in Prefect shows our log messages; on a terminal, the command line shows them itself.
     environment = {**os.environ, **known, "PREFECT_LOGGING_LEVEL": "INFO"}
     environment.pop("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", None)
+    if os.environ.get("REVIEWLM_LOG_FORMAT") == "json":  # see reviewlm/shown/json_lines.py
+        environment["PREFECT_LOGGING_HANDLERS_CONSOLE_FORMATTER"] = "json"
     return environment
 
 

@@ -1,0 +1,51 @@
+"""Write log messages as JSON lines, for programs that collect logs: REVIEWLM_LOG_FORMAT=json."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from datetime import UTC, datetime
+
+VARIABLE = "REVIEWLM_LOG_FORMAT"
+KNOWN = ("text", "json")
+
+
+def wants_json() -> bool:
+    """Return whether log messages are JSON lines; an unknown value of the variable means text."""
+    return os.environ.get(VARIABLE, "") == "json"
+
+
+def unknown_format() -> str:
+    """Return a sentence about an unknown value of the variable, or an empty string."""
+    value = os.environ.get(VARIABLE, "")
+    return "" if value in ("", *KNOWN) else f"{VARIABLE} is {value!r}; known are {' and '.join(KNOWN)}"
+
+
+class JsonLine(logging.Formatter):
+    """Formatter that makes one JSON object of a message.
+
+    Its keys: time (UTC), level, logger, message, process; in a flow run also flow, flow_run (its name) and flow_run_id;
+    of an error also exception.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line. Control characters in a message are escaped, as JSON does."""
+        told = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(), "logger": record.name, "message": record.getMessage(),
+            "process": record.process, **_flow_run(),
+        }
+        if record.exc_info:
+            told["exception"] = self.formatException(record.exc_info)
+        return json.dumps(told, ensure_ascii=False)
+
+
+def _flow_run() -> dict[str, str]:
+    """Return the flow run of this thread; Prefect is not imported for that, because it takes a second."""
+    if "prefect.context" not in sys.modules:
+        return {}
+    from flows.server.own_runs import flow_run_names
+
+    return flow_run_names()
