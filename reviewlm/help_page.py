@@ -15,7 +15,7 @@ GROUPS = {
     "Look at results": ("compare", "reports", "history", "lineage", "reproduce", "rescore", "drift"),
     "Use a model": ("generate", "suggest", "write", "score", "export", "serve", "promote", "rollback"),
     "Work with data": ("checks", "quarantine", "synth"),
-    "Operate": ("ui", "doctor", "check", "alerts", "backup", "restore", "gc", "tracking", "tokens"),
+    "Operate": ("ui", "doctor", "check", "alerts", "backup", "restore", "upgrade", "gc", "tracking", "tokens"),
     "Configure": ("presets", "config"),
     "Learn and experiment": (
         "ngram", "adapt", "lr-find", "optimizers", "scaling", "gradient-flow", "context-use", "state-carry", "probe",
@@ -75,6 +75,7 @@ EXAMPLES = {
     "doctor": ("doctor", "doctor --json"),
     "check": ("check --input reviews.json", "check --input reviews.csv --preset demo"),
     "backup": ("backup --to backup.tar.zst", "backup --to small.tar.gz --without-store"),
+    "upgrade": ("upgrade",),
     "restore": ("restore backup.tar.zst --home restored",),
     "presets": ("presets",),
     "config show": ("config show --changed --preset demo", "config show models.lstm"),

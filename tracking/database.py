@@ -113,13 +113,18 @@ def head_revision() -> str:
     return heads.pop() if len(heads) == 1 else ""
 
 
+def revision_of(file: Path) -> str:
+    """Return the revision of a database's tables, "" if it has none."""
+    return (_tables(file) or (set(), ""))[1]
+
+
 def require_current(file: Path) -> None:
     """Check that a database that `is_ready` has the newest tables of the installed MLflow.
 
     Raises:
         ArtifactError: It was made by an older MLflow.
     """
-    revision, head = (_tables(file) or (set(), ""))[1], head_revision()
+    revision, head = revision_of(file), head_revision()
     if revision and head and revision != head:
         raise older(f"sqlite:///{file}")
 
@@ -144,7 +149,8 @@ def older(uri: str) -> ArtifactError:
     """Return the error for a database that an older MLflow has created."""
     return ArtifactError(
         "The tracking database was made by an older MLflow", where=uri,
-        remedy=f"make a copy of it, then: mlflow db upgrade {without_password(uri)}",
+        remedy=f"`reviewlm upgrade` backs up the home and migrates its database; any other: make a copy, then "
+        f"mlflow db upgrade {without_password(uri)}",
     )
 
 

@@ -16,6 +16,7 @@ from reviewlm.options import Json, Preset, Set
 
 app = typer.Typer()
 EVERY_SECONDS = 5.0
+REMOTE_TABLES = "execution.tracking_uri names another database: upgrade it where it is, see docs/how_to/upgrade.md"
 REMOTE = (
     "Not part of the backup: runs, registered models and decisions in {where}. Save them there ({how}), at about the "
     "same time."
@@ -73,6 +74,27 @@ def restore(
         terminal.say("The backup was made without results of stages: the next run computes them again.")
     terminal.say(f"Use it with: REVIEWLM_HOME={result['home']} reviewlm history", whole=True)
     terminal.last_line(result, json)
+
+
+@app.command()
+def upgrade(
+    to: Annotated[Path | None, typer.Option("--to", help="Archive of the backup; default: beside the home.")] = None,
+    preset: Preset = "small", set: Set = None, json: Json = False,
+) -> None:
+    """Bring the home folder to the installed version: back it up, then migrate MLflow's tables."""
+    from core.config.presets import load_config
+    from tracking.backup.upgrade import upgrade_home
+
+    config = load_config(preset, set or [])
+    result = upgrade_home(config.home, to, _progress())
+    if result["upgraded"]:
+        terminal.say(f"MLflow's tables are migrated from revision {result['before']} to {result['after']}.")
+        terminal.say(f"The way back: reviewlm restore {result['backup']} --home FOLDER", whole=True)
+    else:
+        terminal.say(f"Nothing to do: {config.home} is of the installed version.")
+    warnings = [REMOTE_TABLES] if config.execution.tracking_uri else []
+    terminal.show_warnings(warnings)
+    terminal.last_line({**result, "warnings": warnings}, json)
 
 
 def _progress() -> Callable[[int, int], None]:
