@@ -23,11 +23,3 @@ class HealthLine:
     state: State
     found: str
     remedy: str = ""
-
-
-def size(count: float) -> str:
-    """Return a number of bytes as people read it."""
-    for unit, digits in (("GB", 1), ("MB", 0)):
-        if count >= (scale := {"GB": 1e9, "MB": 1e6}[unit]):
-            return f"{count / scale:,.{digits}f} {unit}"
-    return f"{count:,.0f} bytes"

@@ -18,7 +18,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from core.environment import visible_gpus
 from core.processes.leftovers import lasting_folder
-from reviewlm.doctor.health_line import HealthLine, State, size
+from reviewlm.doctor.health_line import HealthLine, State
+from reviewlm.shown.layout import size
 
 if TYPE_CHECKING:
     from core.config.run_config import RunConfig
@@ -113,7 +114,7 @@ def check_disks(config: RunConfig) -> Iterator[HealthLine]:
 def _amount(name: str, free: float, limits: tuple[float, float], what: str, remedy: str) -> HealthLine:
     fails, tight = limits
     state: State = "problem" if free < fails else "warning" if free < tight else "ok"
-    return HealthLine(name, state, f"{size(free)} {what}", "" if state == "ok" else remedy)
+    return HealthLine(name, state, f"{size(int(free))} {what}", "" if state == "ok" else remedy)
 
 
 def check_clock(config: RunConfig) -> Iterator[HealthLine]:

@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 
 from reviewlm import terminal
-from reviewlm.doctor.health_line import size
 from reviewlm.options import Json, Preset, Set
+from reviewlm.shown.layout import size
 
 app = typer.Typer()
 EVERY_SECONDS = 5.0
