@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -142,3 +143,9 @@ def test_folders_and_modules_stay_small_and_names_say_what_they_hold() -> None:
     crowded = [f"{name}: {count}" for name, count in sizes.items() if count > MOST_MODULES]
     long = [f"{path}: {count}" for path in modules if (count := len(path.read_text().splitlines())) > 300]
     assert crowded + long + [str(path) for path in modules if path.stem in VAGUE] == []
+
+
+def test_no_two_test_modules_share_a_name() -> None:
+    """pytest imports a test module by its bare name; a second one of that name ends the whole run at collection."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py")
+    assert [name for name, count in names.items() if count > 1] == []
