@@ -74,6 +74,9 @@ clean:
 
 install: $(READY)
 
+# What the user sees of the installation: the large packages, one line each. A pipe hides whether pip succeeded.
+LARGE := (Downloading|Using cached|Processing) [^ ]+ \([0-9]{2,}\.[0-9] MB\)
+
 # The marker is written last: an interrupted installation is simply taken up again. pip compiles modules on one core,
 # which is half of its time; compileall uses all. Some packages hold templates that do not compile.
 $(READY): constraints.txt pyproject.toml
@@ -82,6 +85,9 @@ $(READY): constraints.txt pyproject.toml
 	  { echo "$$($(PYTHON) --version) is too old: ReviewLM needs 3.11 or newer. Try: make PYTHON=python3.11 demo"; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@echo "Installing the pinned dependencies into $(VENV) (about 2 GB, once, some minutes) …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e .
+	@rm -f $(READY)-pip
+	@( $(BIN)/python -m pip install --disable-pip-version-check --no-compile --progress-bar off -c constraints.txt -e . && \
+	  touch $(READY)-pip ) | grep --line-buffered -oE '$(LARGE)|^Installing collected packages' || true
+	@test -e $(READY)-pip && rm $(READY)-pip
 	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	@touch $(READY)
