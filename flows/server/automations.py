@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
 from prefect.blocks.notifications import AbstractAppriseNotificationBlock
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
 from prefect.client.schemas.objects import StateType
+from prefect.events import emit_event
 from prefect.events.actions import ChangeFlowRunState, SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from pydantic import Field, SecretStr
@@ -30,6 +32,8 @@ LOST_SECONDS = 4 * HEARTBEAT_SECONDS
 """A run that has sent no heartbeat for this long is lost."""
 RUN = "{{ flow.name }} ({{ flow_run.name }})"
 MODEL = "{{ event.resource.name }}"
+HEARTBEAT = "prefect.flow-run.heartbeat"
+UNFINISHED = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 ENDS = ("Completed", "Failed", "Cancelled", "Crashed", "TimedOut")
 
 
@@ -82,9 +86,8 @@ def lost_runs(seconds: float = LOST_SECONDS) -> Iterator[tuple[str, EventTrigger
     A run without heartbeats becomes Crashed, which frees its place. The first crash of a deployment's run is followed
     by a second attempt, which resumes from what is finished; a run of the command line has nobody who would start it.
     """
-    heartbeat = "prefect.flow-run.heartbeat"
     lost = EventTrigger(
-        after={heartbeat}, expect={heartbeat, *(f"prefect.flow-run.{state}" for state in ENDS)},
+        after={HEARTBEAT}, expect={HEARTBEAT, *(f"prefect.flow-run.{state}" for state in ENDS)},
         match={"prefect.resource.id": "prefect.flow-run.*"}, for_each={"prefect.resource.id"},
         posture=Posture.Proactive, threshold=1, within=timedelta(seconds=seconds),
     )
@@ -129,7 +132,29 @@ def set_up(settings: AlertSettings, lost_seconds: float = LOST_SECONDS) -> list[
                 client.create_automation(automation)
         for left in known.values():
             client.delete_automation(left)
+        watch_unfinished(client, lost_seconds)
     return list(wanted)
+
+
+def watch_unfinished(client: SyncPrefectClient, seconds: float = LOST_SECONDS) -> list[UUID]:
+    """Let the automation of lost runs wait for all runs that have not ended, and return their ids.
+
+    The server forgets which runs an automation waits for when the automation is written again. A run whose process
+    ended together with the services, for example at a reboot, would keep its place for ever. So each run gets one
+    heartbeat from here; a living process sends the next one in time.
+
+    Args:
+        client: A client of the server, which has the automations.
+        seconds: Runs that came to their state later than this are not lost yet.
+    """
+    states = FlowRunFilterState(type=FlowRunFilterStateType(any_=UNFINISHED))
+    old = datetime.now(UTC) - timedelta(seconds=seconds)
+    found = []
+    for run in client.read_flow_runs(flow_run_filter=FlowRunFilter(state=states)):
+        if run.state is not None and (run.state.is_running() or run.state.timestamp < old):
+            found.append(run.id)
+            emit_event(HEARTBEAT, resource={"prefect.resource.id": f"prefect.flow-run.{run.id}"})
+    return found
 
 
 def block_of(settings: AlertSettings) -> UUID:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
@@ -92,14 +92,18 @@ def alerting(address: str, home: Path, addresses: list[str]) -> Iterator[dict[st
     """Set up the alerts, and give the environment of programs that use the server."""
     known = {"PREFECT_API_URL": address + "/api", **prefect_client(credentials_of(home))}
     environment = {**os.environ, **known, **services.HEARTBEATS}
-    silence = 20 / DAY
+    for _ in range(2):
+        set_up(environment, addresses)
+    yield environment
+
+
+def set_up(environment: dict[str, str], addresses: Sequence[str] = ()) -> None:
+    """Write the automations, as each start of the services does."""
     run(environment, f"""
 from flows.server.alert_addresses import AlertSettings
 from flows.server.automations import set_up
-for _ in range(2):
-    print(*set_up(AlertSettings({tuple(addresses)!r}, {silence!r}), lost_seconds=15), sep=",")
+set_up(AlertSettings({tuple(addresses)!r}, {20 / DAY!r}), lost_seconds=15)
 """)
-    yield environment
 
 
 def run(environment: dict[str, str], program: str) -> str:
@@ -176,20 +180,16 @@ def test_silence_is_told(server: dict[str, str]) -> None:
     assert until(lambda: with_title("No retrain has finished for"))
 
 
-def test_a_run_whose_process_is_gone_becomes_crashed_and_that_of_a_deployment_is_tried_again(
-    server: dict[str, str]
-) -> None:
-    """The process is killed after its first heartbeat; without it nothing else would ever end these runs."""
-    program = """
+LOST = """
 import os, sys
 from prefect import flow
 from prefect.client.orchestration import get_client
-@flow(name="lost")
+@flow(name=sys.argv[1])
 def lost():
     import time
     print("begun", flush=True)
     time.sleep(600)
-if sys.argv[1:] == ["deployed"]:
+if sys.argv[2:] == ["deployed"]:
     with get_client(sync_client=True) as client:
         flow_id = client.create_flow(lost)
         deployment = client.create_deployment(flow_id, "deployed", work_pool_name=None)
@@ -199,23 +199,46 @@ if sys.argv[1:] == ["deployed"]:
 else:
     lost()
 """
-    for words in ([], ["deployed"]):
-        command = [sys.executable, "-c", program, *words]
-        process = subprocess.Popen(command, env=server, stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        until(lambda stdout=process.stdout: "begun" in stdout.readline())
-        time.sleep(5)  # its first heartbeat is on its way
-        process.kill()
-        process.wait()
-    look = """
+
+
+def kill_in_a_run(server: dict[str, str], *words: str) -> None:
+    """Run the flow of this name, of a deployment or not, and kill its process after the first heartbeat."""
+    process = subprocess.Popen([sys.executable, "-c", LOST, *words], env=server, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    until(lambda stdout=process.stdout: "begun" in stdout.readline())
+    time.sleep(5)  # its first heartbeat is on its way
+    process.kill()
+    process.wait()
+
+
+def states(server: dict[str, str], name: str) -> list[str]:
+    """Return of each run of a flow whether a deployment started it, and its state."""
+    told = run(server, f"""
 from prefect.client.orchestration import get_client
 with get_client(sync_client=True) as client:
     for run in client.read_flow_runs():
-        if client.read_flow(run.flow_id).name == "lost":
+        if client.read_flow(run.flow_id).name == {name!r}:
             print(bool(run.deployment_id), run.state.name)
-"""
-    wanted = ["False Crashed", "True AwaitingRetry"]
-    until(lambda: sorted(run(server, look).splitlines()) == wanted)
+""")
+    return sorted(told.splitlines())
+
+
+def test_a_run_whose_process_is_gone_becomes_crashed_and_that_of_a_deployment_is_tried_again(
+    server: dict[str, str]
+) -> None:
+    """Without the heartbeats nothing else would ever end these runs."""
+    for words in ([], ["deployed"]):
+        kill_in_a_run(server, "lost", *words)
+    until(lambda: states(server, "lost") == ["False Crashed", "True AwaitingRetry"])
+
+
+def test_a_run_that_ended_with_the_services_is_noticed_after_their_next_start(
+    server: dict[str, str], addresses: list[str]
+) -> None:
+    """Each start writes the automations again, and the server then forgets for which runs they waited."""
+    kill_in_a_run(server, "rebooted", "deployed")
+    set_up(server, addresses)
+    until(lambda: states(server, "rebooted") == ["True AwaitingRetry"])
 
 
 def test_a_missing_limit_is_an_error_at_the_start_and_not_silently_unlimited(server: dict[str, str]) -> None:
