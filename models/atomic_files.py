@@ -23,6 +23,8 @@ from typing import IO
 from .base import ModelError
 
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
+_unfinished: dict[Path, int] = {}
+"""Unfinished files and folders, each with the id of the process that writes it, which a fork is not."""
 
 
 @contextmanager
@@ -45,6 +47,7 @@ def new_file(path: Path, mode: int | None = None) -> Iterator[IO[bytes]]:
             return
         target, before = _resolved(path), _mode(path)
         part = _beside(target)
+        _unfinished[part] = os.getpid()
         try:
             with open(part, "xb", opener=lambda name, flags: os.open(name, flags, mode or 0o666)) as file:
                 yield file
@@ -55,6 +58,7 @@ def new_file(path: Path, mode: int | None = None) -> Iterator[IO[bytes]]:
             part.replace(target)
         finally:
             part.unlink(missing_ok=True)
+            _unfinished.pop(part, None)
     except OSError as error:
         raise not_written(path, error) from error
 
@@ -94,6 +98,7 @@ def new_folder(path: Path, require_ours: Callable[[Path], None]) -> Iterator[Pat
         require_ours(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         new = _beside(target)
+        _unfinished[new] = os.getpid()
         new.mkdir()
         try:
             yield new
@@ -103,6 +108,7 @@ def new_folder(path: Path, require_ours: Callable[[Path], None]) -> Iterator[Pat
             _swap(new, target, require_ours)
         finally:
             shutil.rmtree(new, ignore_errors=True)
+            _unfinished.pop(new, None)
     except OSError as error:
         raise not_written(path, error) from error
 
@@ -128,6 +134,14 @@ def _mode(path: Path) -> int | None:
 
 def _beside(path: Path) -> Path:
     return path.with_name(f".reviewlm-{secrets.token_hex(8)}.part")
+
+
+def remove_unfinished() -> None:
+    """Remove what this process has begun to write and not finished; for a process that ends without being unwound."""
+    for part, process in list(_unfinished.items()):
+        if process == os.getpid():
+            with suppress(OSError):
+                shutil.rmtree(part) if part.is_dir() else part.unlink()
 
 
 def _swap(new: Path, target: Path, require_ours: Callable[[Path], None]) -> None:

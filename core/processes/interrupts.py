@@ -23,6 +23,7 @@ from typing import NoReturn
 from core.processes import standard_streams
 from core.processes.children import end_children
 from core.processes.leftovers import beyond_standard_streams, remove_own_folder
+from models.atomic_files import remove_unfinished
 
 GRACE = 3.0
 """Seconds for clean-ups, or for a command to unwind."""
@@ -227,6 +228,7 @@ def _leave() -> NoReturn:
         _process.said.wait(2 * SAYING)
         end_children(KILLING)
         _within(KILLING, remove_own_folder)
+        _within(KILLING, remove_unfinished)  # the main thread may not have unwound in time
         os._exit(128 + _process.signal)
 
 

@@ -67,3 +67,20 @@ def test_a_standard_error_that_nobody_reads_holds_no_process_back(resumable: boo
     finally:
         os.close(reading)
         os.close(writing)
+
+
+@pytest.mark.parametrize("resumable", [True, False])
+def test_an_unfinished_file_is_removed_even_if_the_interrupt_is_lost_on_the_way(
+    tmp_path: Path, resumable: bool
+) -> None:
+    """Python drops an exception that a signal handler raises while an object is being deleted."""
+    code = (
+        "    from pathlib import Path; from models.atomic_files import new_file\n"
+        f"    with new_file(Path({str(tmp_path / 'out')!r})) as file:\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        for _ in range(600):\n"
+        "            with contextlib.suppress(KeyboardInterrupt):\n"
+        "                time.sleep(0.1)\n"
+    )
+    assert ended(code, resumable) == 128 + signal.SIGTERM
+    assert list(tmp_path.iterdir()) == []
