@@ -1,0 +1,34 @@
+"""Send spans of flows and stages to an OpenTelemetry collector, if the environment names one.
+
+Prefect makes a span for each flow run and each task run. Nothing receives them unless the process has a provider, which
+must be there before the first flow begins: `flows/__init__.py` calls `send_traces`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+
+ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+NAME_VARIABLE, NAME = "OTEL_SERVICE_NAME", "reviewlm"
+log = logging.getLogger(__name__)
+
+
+def send_traces() -> bool:
+    """Send the spans of this process to the collector that OpenTelemetry's variables name; return whether they are."""
+    if not any(os.environ.get(variable) for variable in ENDPOINTS):
+        return False
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    except ImportError:
+        log.warning("%s is set, but spans cannot be sent: pip install 'reviewlm[otel]'", " or ".join(ENDPOINTS))
+        return False
+    from opentelemetry import trace
+    from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    provider = TracerProvider(resource=Resource.create({SERVICE_NAME: os.environ.get(NAME_VARIABLE, NAME)}))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    trace.set_tracer_provider(provider)
+    return True
