@@ -34,6 +34,7 @@ HOMES = {
     "fastapi": {"serving"},
     "torch": {"models", "serving", "course"},
     "optuna": {"tasks"},
+    "obstore": {"core"},
     "jinja2": {"evaluation", "data_checks"},
 }
 """By framework, the rooms that may import it."""
