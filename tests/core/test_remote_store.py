@@ -1,15 +1,12 @@
-"""Results that one machine has built are used by the others; a remote store that fails or lies costs only time."""
+"""Results that one machine has built are used by the others; a remote store that fails costs only time."""
 
 from __future__ import annotations
 
-import json
-import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,80 +14,13 @@ from hypothesis import strategies as st
 
 from core.config.presets import load_config
 from core.errors import ConfigError
-from core.manifest import read_manifest, write_manifest
-from core.store import ASIDE, MANIFEST, Built, Store
+from core.store import ASIDE, MANIFEST, Store
 from core.storing import objects as addresses
 from core.storing import remote as remote_module
 from core.storing.objects import FolderObjects, RemoteError
-from core.storing.remote import RemoteStore
 from tasks.quick_check.tiny_models import tiny
+from tests.core.shared_machines import CONTENT, DIGEST, Machine, warnings_in
 from tests.examples import examples
-
-CONTENT = {"weights.bin": b"\x00\x01weights" * 50, "deep/er/table.json": b'{"rows": 3}', "empty": b""}
-DIGEST = Store.digest("fit", 1, {"size": 3}, {"tokens": "abc"})
-
-
-class Watched:
-    """Objects that list each call, and fail with the errors of `faults` (by method)."""
-
-    def __init__(self, folder: Path) -> None:
-        self.calls: list[str] = []
-        self.faults: dict[str, str] = {}
-        self._objects = FolderObjects(folder)
-
-    def _note(self, method: str) -> None:
-        self.calls.append(method)
-        if method in self.faults:
-            raise RemoteError(self.faults[method])
-
-    def exists(self, key: str) -> bool:
-        self._note("exists")
-        return self._objects.exists(key)
-
-    def read(self, key: str) -> Iterator[bytes]:
-        self._note("read")
-        return self._objects.read(key)
-
-    def write(self, key: str, content: Path | bytes) -> None:
-        self._note("write")
-        self._objects.write(key, content)
-
-
-class Machine:
-    """A store with a remote store, and how often it built something."""
-
-    def __init__(self, root: Path, shared: Path, content: dict[str, bytes] = CONTENT) -> None:
-        shared.mkdir(exist_ok=True)
-        self.objects, self.content, self.built = Watched(shared), content, 0
-        self.root = root
-        self.restart()
-
-    def restart(self) -> None:
-        """Begin a new process, which remembers nothing."""
-        self.objects.calls.clear()
-        self.store = Store(self.root, remote=RemoteStore("file:///shared", self.objects))
-
-    def build(self, size: int = 3, **how: Any) -> Built:
-        def make(work: Path) -> dict[str, int]:
-            self.built += 1
-            for name, content in self.content.items():
-                (work / name).parent.mkdir(parents=True, exist_ok=True)
-                (work / name).write_bytes(content)
-            return {"parameters": 12}
-
-        return self.store.build("fit", 1, {"size": size}, {"tokens": "abc"}, make, **how)
-
-    def files(self) -> dict[str, bytes]:
-        """Return the content of the result."""
-        return everything(self.root / "fit" / DIGEST)
-
-
-def everything(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 @pytest.fixture
@@ -207,110 +137,6 @@ def test_an_upload_that_was_killed_is_not_there_and_is_made_up_for(
     assert again.build().reused
     assert second.build().reused
     assert (again.built, second.built) == (0, 0)
-
-
-@examples(60)
-@given(file=st.integers(0, 3), at=st.integers(0, 10_000), bit=st.integers(0, 7))
-def test_no_flipped_bit_of_the_remote_store_is_ever_used(
-    file: int, at: int, bit: int, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    folder = tmp_path_factory.mktemp("flipped")
-    first, second, third = (Machine(folder / name, folder / "shared") for name in ("first", "second", "third"))
-    first.build()
-    target = sorted(path for path in (folder / "shared").rglob("*") if path.is_file())[file]
-    content = bytearray(target.read_bytes() or b"more")
-    content[at % len(content)] ^= 1 << bit
-    target.write_bytes(content)
-    unnamed = target.name == MANIFEST and b'"checksum"' not in content
-    assert second.build().reused == unnamed, "manifests of earlier versions have no checksum"
-    assert {name: second.files()[name] for name in CONTENT} == CONTENT
-    assert third.build().reused, "the machine that noticed it has replaced it"
-    assert third.files() == second.files()
-
-
-@pytest.mark.parametrize("damage", ["missing", "cut", "longer"])
-def test_an_incomplete_result_is_one_warning_and_is_built_and_replaced(
-    damage: str, first: Machine, second: Machine, shared: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    entry = first.build().artifact.manifest["files"]["weights.bin"]
-    file = shared / "fit" / DIGEST / entry["sha256"]
-    if damage == "missing":
-        file.unlink()
-    else:
-        file.write_bytes(CONTENT["weights.bin"][:-1] if damage == "cut" else CONTENT["weights.bin"] * 2)
-    assert not second.build().reused
-    [warning] = warnings_in(caplog)
-    assert DIGEST in warning
-    assert "is damaged" in warning
-    assert file.read_bytes() == CONTENT["weights.bin"]
-
-
-def changed(files: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[Path], None]:
-    """Return what gives the manifest in the remote store other files, with a checksum that fits."""
-    def change(file: Path) -> None:
-        manifest = read_manifest(file)
-        write_manifest(file, {**manifest, "files": files(manifest["files"])})
-
-    return change
-
-
-def renamed(name: str) -> Callable[[Path], None]:
-    return changed(lambda files: {name: files["weights.bin"]})
-
-
-def entry(**values: Any) -> Callable[[Path], None]:
-    return changed(lambda files: {**files, "weights.bin": {**files["weights.bin"], **values}})
-
-
-HOSTILE = {
-    "above": renamed("../outside"), "above later": renamed("a/../../outside"), "absolute": renamed("/tmp/outside"),
-    "no name": renamed(""), "dot": renamed("./weights.bin"), "doubled": renamed("deep//weights.bin"),
-    "manifest": renamed(MANIFEST), "long": renamed("x" * 300), "nul": renamed("a\0b"),
-    "file below file": changed(lambda files: {"a": files["weights.bin"], "a/b": files["weights.bin"]}),
-    "key": entry(sha256="../../../../etc/passwd"), "no size": entry(bytes="9"), "negative": entry(bytes=-1),
-    "small": entry(bytes=3), "huge": entry(bytes=1 << 62), "no entry": changed(lambda files: {"weights.bin": 3}),
-    "none": changed(lambda files: None), "fewer": changed(lambda files: {"empty": files["empty"]}),
-    "surrogate": lambda file: file.write_text(
-        json.dumps({**read_manifest(file), "files": {"\udcff": read_manifest(file)["files"]["empty"]}})
-    ),
-    "text": lambda file: file.write_text("<html>"), "bytes": lambda file: file.write_bytes(b"\xff\xfe"),
-    "deep": lambda file: file.write_text("[" * 100_000), "list": lambda file: file.write_text("[]"),
-    "nothing": lambda file: file.write_text("{}"), "no files": lambda file: file.write_text('{"options": {}}'),
-    "infinity": lambda file: file.write_text('{"version": NaN, "options": {}, "inputs": {}, "files": {}}'),
-}
-HARMLESS = {"fewer"}
-"""What only a person who can compute checksums could do, with a result that lacks files."""
-
-
-@pytest.mark.parametrize("case", HOSTILE)
-def test_a_hostile_manifest_writes_nothing_and_the_result_is_built(
-    case: str, first: Machine, second: Machine, shared: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    first.build()
-    HOSTILE[case](shared / "fit" / DIGEST / MANIFEST)
-    before = {path for path in tmp_path.rglob("*") if second.root not in path.parents}
-    taken = second.build()
-    assert before | {second.root} == {path for path in tmp_path.rglob("*") if second.root not in path.parents}
-    assert taken.reused == (case in HARMLESS)
-    if not taken.reused:
-        assert second.files().keys() == {*CONTENT, MANIFEST}
-        assert len(warnings_in(caplog)) == 1
-
-
-def test_the_manifest_of_another_result_is_refused(first: Machine, second: Machine, shared: Path) -> None:
-    other = first.build(size=4).artifact
-    first.build()
-    (shared / "fit" / DIGEST / MANIFEST).write_bytes((other.folder / MANIFEST).read_bytes())
-    assert not second.build().reused
-
-
-def test_a_manifest_without_end_is_not_read_to_its_end(
-    first: Machine, second: Machine, shared: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(remote_module, "MOST_MANIFEST", 1000)
-    first.build()
-    (shared / "fit" / DIGEST / MANIFEST).write_text(json.dumps({"facts": ["x" * 1000]}))
-    assert not second.build().reused
 
 
 @examples(60)

@@ -40,5 +40,5 @@ def test_a_second_home_re_uses_every_stage_of_the_first(
     assert [[model[f] for f in figures] for model in second["models"]] == [
         [model[f] for f in figures] for model in first["models"]
     ]
-    assert stored(homes[1]) == {name: files for name, files in stored(homes[0]).items() if name in stored(homes[1])}
-    assert len(stored(homes[1])) >= first["stages"] * 0.8
+    assert len(stored(homes[0])) > 50
+    assert stored(homes[1]) == stored(homes[0])
