@@ -22,24 +22,26 @@ class Watched:
 
     def __init__(self, folder: Path) -> None:
         self.calls: list[str] = []
+        self.keys: set[str] = set()
         self.faults: dict[str, str] = {}
         self._objects = FolderObjects(folder)
 
-    def _note(self, method: str) -> None:
+    def _note(self, method: str, key: str) -> None:
         self.calls.append(method)
+        self.keys.add(key)
         if method in self.faults:
             raise RemoteError(self.faults[method])
 
     def exists(self, key: str) -> bool:
-        self._note("exists")
+        self._note("exists", key)
         return self._objects.exists(key)
 
     def read(self, key: str) -> Iterator[bytes]:
-        self._note("read")
+        self._note("read", key)
         return self._objects.read(key)
 
     def write(self, key: str, content: Path | bytes) -> None:
-        self._note("write")
+        self._note("write", key)
         self._objects.write(key, content)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,7 @@ HOSTILE = {
     "nothing": lambda file: file.write_text("{}"), "no files": lambda file: file.write_text('{"options": {}}'),
     "infinity": lambda file: file.write_text('{"version": NaN, "options": {}, "inputs": {}, "files": {}}'),
 }
+PLAIN = re.compile(rf"fit/{DIGEST}/(manifest\.json|[0-9a-f]{{64}})")
 HARMLESS = {"fewer"}
 """What only a person who can compute checksums could do, with a result that lacks files."""
 
@@ -119,6 +121,7 @@ def test_a_hostile_manifest_writes_nothing_and_the_result_is_built(
     taken = second.build()
     assert before | {second.root} == {path for path in tmp_path.rglob("*") if second.root not in path.parents}
     assert taken.reused == (case in HARMLESS)
+    assert [key for key in second.objects.keys if not PLAIN.fullmatch(key)] == []
     if not taken.reused:
         assert second.files().keys() == {*CONTENT, MANIFEST}
         assert len(warnings_in(caplog)) == 1
@@ -138,3 +141,17 @@ def test_a_manifest_without_end_is_not_read_to_its_end(
     first.build()
     (shared / "fit" / DIGEST / MANIFEST).write_text(json.dumps({"facts": ["x" * 1000]}))
     assert not second.build().reused
+
+
+def test_a_file_without_end_is_read_to_its_size_only(
+    first: Machine, second: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first.build()
+    read, endless = second.objects.read, iter([b"x" * 1000] * 100)
+
+    def endless_file(key: str) -> Iterator[bytes]:
+        return read(key) if key.endswith(MANIFEST) else endless
+
+    monkeypatch.setattr(second.objects, "read", endless_file)
+    assert not second.build().reused
+    assert len(list(endless)) > 90

@@ -56,7 +56,9 @@ def test_a_result_is_also_found_by_its_digest(first: Machine, second: Machine) -
     assert second.store.find("fit", DIGEST) is None
     first.build()
     assert second.store.open("fit", DIGEST).facts == {"parameters": 12}
+    second.objects.calls.clear()
     assert second.store.find("fit", "../../etc") is None
+    assert second.objects.calls == []
 
 
 def test_what_is_known_to_be_there_costs_no_request_and_one_in_a_new_process(first: Machine, second: Machine) -> None:
@@ -218,8 +220,9 @@ def test_a_connection_that_breaks_amid_a_result_leaves_nothing_of_it(first: Mach
             raise RemoteError("connection reset")
 
     second.objects.read = breaks  # type: ignore[method-assign]
-    assert not second.build().reused
+    assert not second.build(resumable=True).reused
     assert second.files().keys() == {*CONTENT, MANIFEST}
+    assert not list((second.root / ".work").glob("once-*"))
 
 
 def test_a_folder_that_is_not_mounted_is_not_created(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
