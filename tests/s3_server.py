@@ -7,13 +7,15 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
+from unittest import mock
 
 import pytest
 
 SECRET = "a-secret-that-nobody-shows"
 BUCKET = "reviews"
 PATIENCE = 120
-"""Seconds for the first request, at which moto imports much."""
+"""Seconds for a request: at the first one moto imports much, and the machine that tests may be busy."""
 
 
 @contextmanager
@@ -33,10 +35,12 @@ def s3_server() -> Iterator[str]:
     }
     before = {name: os.environ.get(name) for name in named}
     os.environ.update(named)
+    times = dict.fromkeys(("CONNECT", "SHORT", "STALLED"), timedelta(seconds=PATIENCE))
     try:
         with suppress(urllib.error.HTTPError):
             urllib.request.urlopen(urllib.request.Request(f"{address}/{BUCKET}", method="PUT"), timeout=PATIENCE)
-        yield address
+        with mock.patch.multiple("core.storing.object_store", **times):
+            yield address
     finally:
         server.stop()
         for name, value in before.items():

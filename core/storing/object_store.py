@@ -27,6 +27,7 @@ PART = 5 << 20
 """Bytes of one request of an upload."""
 PARTS = 2
 """Parts of one file that are uploaded at the same time."""
+METADATA = "/latest/api/token"
 CODE = re.compile(r"<Code>(\w+)</Code>")
 
 
@@ -87,5 +88,7 @@ def _errors() -> Iterator[None]:
 
 def _in_short(error: Exception) -> str:
     text = str(error)
+    if METADATA in text:  # obstore asks the cloud's own service where the environment has no credentials
+        return "there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment"
     code = CODE.search(text)
     return text.split("\n")[0].split("<?xml")[0].strip() + (f" {code[1]}" if code else "")

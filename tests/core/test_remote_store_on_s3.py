@@ -154,6 +154,17 @@ def test_credentials_that_may_only_read_are_one_warning(
     assert line.state == "warning"
 
 
+def test_without_credentials_the_warning_says_which_variables_to_set(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", "http://127.0.0.1:9")
+    assert not build(tmp_path, f"s3://{BUCKET}/nobody").reused
+    [warning] = warnings_in(caplog)
+    assert "there are no credentials; set AWS_ACCESS_KEY_ID" in warning
+
+
 def test_the_doctor_says_that_it_can_be_read_and_written(server: str) -> None:
     line = doctor(f"s3://{BUCKET}/doctor")
     assert (line.state, line.found) == ("ok", f"s3://{BUCKET}/doctor can be read and written")
