@@ -9,51 +9,34 @@ never see an unfinished one.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from core.content_check import BadFile, ContentCheck, differing_files, sha256_of_file
-from core.errors import ArtifactError, Damaged, disk_errors
-from core.manifest import MANIFEST, canonical, read_manifest
-from core.storing.publishing import newest_first, publish
-from core.storing.removal import TRASH, WORK, build_lock
-from core.storing.uses import Uses
+from core.content_check import differing_files, sha256_of_file
+from core.errors import Damaged, disk_errors
+from core.manifest import MANIFEST, canonical
+from core.storing.finished import ASIDE, DIGEST_LENGTH, Artifact, FinishedResults, digest_of
+from core.storing.publishing import publish
+from core.storing.remote import RemoteStore, remote_store
+from core.storing.removal import WORK, build_lock
 
-__all__ = ["MANIFEST", "Artifact", "Built", "Store", "canonical", "differing_files", "sha256_of_file"]
-ASIDE = ".aside"
-DIGEST_LENGTH = 16
+if TYPE_CHECKING:
+    from core.config.run_config import RunConfig
+
+__all__ = [
+    "ASIDE", "DIGEST_LENGTH", "MANIFEST", "Artifact", "Built", "Store", "canonical", "differing_files", "sha256_of_file"
+]
 ONCE = "once-"
-"""Prefix of unfinished builds that cannot be resumed."""
+"""Prefix of unfinished builds and downloads that cannot be resumed."""
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Artifact:
-    """A finished artifact: stage, digest, path and manifest. It is small and picklable and never holds the data."""
-
-    stage: str
-    digest: str
-    path: str
-    manifest: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
-
-    @property
-    def folder(self) -> Path:
-        """The folder that holds the artifact's files."""
-        return Path(self.path)
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """Facts that the stage recorded about its result: counts, figures."""
-        return dict(self.manifest.get("facts", {}))
 
 
 @dataclass(frozen=True)
@@ -64,146 +47,37 @@ class Built:
     reused: bool
 
 
-class Store:
-    """The artifacts below one root folder.
+class Store(FinishedResults):
+    """The artifacts below one root folder, and the building of new ones.
 
     Args:
         root: The folder.
         verify: Hash every file of an artifact whole before it is used, not only files that may have changed.
+        remote: Second place of results, which other machines use too; None: there is none.
     """
 
-    def __init__(self, root: str | Path, verify: bool = False) -> None:
-        self.root, self.verifies = Path(root).absolute(), verify
-        self._contents, self._uses = ContentCheck(self.root), Uses(self.root)
+    def __init__(self, root: str | Path, verify: bool = False, remote: RemoteStore | None = None) -> None:
+        super().__init__(root, verify)
+        self.remote = remote
 
-    @staticmethod
-    def digest(stage: str, version: int, options: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
-        """Return the digest that identifies a result; *inputs* maps names to digests of artifacts or files."""
-        identity = {"stage": stage, "version": version, "options": dict(options), "inputs": dict(inputs)}
-        return hashlib.sha256(canonical(identity).encode()).hexdigest()[:DIGEST_LENGTH]
+    @classmethod
+    def of(cls, config: RunConfig) -> Store:
+        """Return the store of a configuration, with its remote store."""
+        execution = config.execution
+        return cls(config.home / "store", execution.verify, remote_store(execution.remote_store))
+
+    digest = staticmethod(digest_of)
 
     def find(self, stage: str, digest: str) -> Artifact | None:
-        """Return the artifact if it exists and its content is correct (see `core/content_check.py`), else None.
+        """Return the artifact from here, or else from the remote store; None if neither has it.
 
         Raises:
-            Damaged: The folder exists, but its files differ from its manifest.
+            Damaged: The folder exists here, but its files differ from its manifest.
         """
-        return self._checked(self._noted(stage, digest) or self._brought_back(stage, digest))
-
-    def _noted(self, stage: str, digest: str) -> Artifact | None:
-        """Note the use of an artifact, then list it; in this order `reviewlm gc` misses no use."""
-        if digest:
-            self._uses.note(stage, digest)
-        return self._listed(stage, digest)
-
-    def _brought_back(self, stage: str, digest: str) -> Artifact | None:
-        """Return an artifact that a collection had begun to remove and gives back, because it was used; else None."""
-        if digest and (self.root / TRASH).is_dir():
-            with suppress(OSError), build_lock(self.root, digest):
-                pass
-        return self._listed(stage, digest)
-
-    def _checked(self, artifact: Artifact | None) -> Artifact | None:
-        if artifact is not None:
-            self.check(artifact)
-        return artifact
-
-    def find_usable(self, stage: str, digest: str) -> Artifact | None:
-        """Return the artifact, or None if it is missing or damaged; damage is logged.
-
-        For callers that can continue without it.
-        """
-        try:
-            return self.find(stage, digest)
-        except Damaged as error:
-            log.warning("%s", error)
-            return None
-
-    def open(self, stage: str, digest: str) -> Artifact:
-        """Return an artifact that must exist.
-
-        Raises:
-            ArtifactError: There is none with this digest.
-            Damaged: See `find`.
-        """
-        artifact = self.find(stage, digest)
-        if artifact is None:
-            raise ArtifactError(f"There is no '{stage}' artifact {digest}", where=self.root / stage)
-        return artifact
-
-    def check(self, artifact: Artifact, whole: bool = False) -> None:
-        """Compare the files of an artifact with its manifest, as far as they may have changed.
-
-        Args:
-            artifact: As listed by `all` and `listed`; `find` and `open` check by themselves.
-            whole: Hash every file whole, even if its record is unchanged.
-
-        Raises:
-            Damaged: Names the first file that differs.
-        """
-        self._uses.note(artifact.stage, artifact.digest)
-        try:
-            bad = self._contents.first_bad(artifact.folder, artifact.manifest["files"], whole or self.verifies)
-        except PermissionError as error:
-            raise ArtifactError(
-                f"No permission to read the stored result of '{artifact.stage}'", where=artifact.folder,
-                cause=str(error), remedy="give yourself read permission",
-            ) from error
-        except OSError as error:
-            raise self._damaged(artifact.stage, artifact.folder, str(error)) from error
-        if bad:
-            raise self._bad(artifact.stage, artifact.folder, bad)
-
-    def verify(self, artifact: Artifact) -> None:
-        """Hash every file whole and compare it with the manifest.
-
-        Raises:
-            Damaged: Names the first file that differs.
-        """
-        self.check(artifact, whole=True)
-
-    def listed(self, stage: str, digest: str) -> Artifact | None:
-        """Return the artifact as `all` lists it, for callers that need only its manifest; None if it is damaged."""
-        try:
-            return self._listed(stage, digest)
-        except Damaged as error:
-            log.warning("%s", error)
-            return None
-
-    def _listed(self, stage: str, digest: str) -> Artifact | None:
-        """Return the artifact if its manifest is valid and its files exist with the right sizes."""
-        folder = self.root / stage / digest
-        if not digest or not folder.is_dir():
-            return None
-        try:
-            manifest = read_manifest(folder / MANIFEST)
-            bad = self._contents.wrong_size(folder, manifest["files"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            if not folder.is_dir():  # removed just now
-                return None
-            raise self._damaged(stage, folder / MANIFEST, str(error) or type(error).__name__) from error
-        if bad and folder.is_dir():
-            raise self._bad(stage, folder, bad)
-        return None if bad else Artifact(stage, digest, str(folder), manifest)
-
-    def _bad(self, stage: str, folder: Path, bad: BadFile) -> Damaged:
-        return self._damaged(stage, folder / bad.name, f"the file is {bad.state}: {bad.detail}")
-
-    def _damaged(self, stage: str, where: Path, cause: str) -> Damaged:
-        return Damaged(
-            f"The stored result of '{stage}' is damaged", where=where, cause=cause,
-            remedy="run the pipeline again with the same settings: it moves the folder to "
-            f"{self.root / ASIDE} and builds the result again; if this happens again, check the disk",
-        )
-
-    def all(self, stage: str) -> Iterator[Artifact]:
-        """Yield the artifacts of a stage, newest first; damaged ones are skipped with a warning.
-
-        Only names and sizes are checked: call `check` before reading an artifact's files.
-        """
-        for path in newest_first(self.root / stage):
-            if (artifact := self.listed(stage, path.name)) is not None:
-                yield artifact
+        if (found := super().find(stage, digest)) or self.remote is None or not self.remote.has(stage, digest):
+            return found
+        with disk_errors(self.root), build_lock(self.root, digest):
+            return self._find_locked(stage, digest) or self._fetch(stage, digest)
 
     def build(
         self,
@@ -235,13 +109,15 @@ class Store:
         digest = self.digest(stage, version, options, inputs)
         with disk_errors(self.root):
             if not rebuild and (found := self._find_whole(stage, digest)):
-                return Built(found, reused=True)
+                return self._shared(Built(found, reused=True))
             work = self.root / WORK / (digest if resumable else f"{ONCE}{digest}")
             with build_lock(self.root, digest):
                 # Another process may have built it while this one waited for the lock.
                 if not rebuild and (found := self._find_locked(stage, digest)):
                     return Built(found, reused=True)
                 self._set_aside(stage, digest)
+                if not rebuild and (found := self._fetch(stage, digest)):
+                    return Built(found, reused=True)
                 if rebuild or not resumable:
                     shutil.rmtree(work, ignore_errors=True)
                 work.mkdir(exist_ok=True)
@@ -252,7 +128,7 @@ class Store:
                 final = self.root / stage / digest
                 seen = publish(work, final, {**identity, **record, "environment": environment or {}})
                 self._contents.remember(final, seen)
-        return Built(self.open(stage, digest), reused=False)
+        return self._shared(Built(self.open(stage, digest), reused=False))
 
     def hand_over(self, digest: str, files: Mapping[str, Path]) -> None:
         """Move files to their names in the work folder of a resumable build, which then continues from them."""
@@ -285,10 +161,27 @@ class Store:
             return None
 
     def _find_whole(self, stage: str, digest: str) -> Artifact | None:
-        """Return the artifact, or None if it is missing or damaged; damage is handled later, under the lock."""
+        """Return the artifact from here, or None if it is missing or damaged; damage is handled under the lock."""
         with suppress(Damaged):
-            return self.find(stage, digest)
+            return super().find(stage, digest)
         return None
+
+    def _fetch(self, stage: str, digest: str) -> Artifact | None:
+        """Return the artifact, downloaded from the remote store, while this process holds its lock; None if absent."""
+        final = self.root / stage / digest
+        if self.remote is None or final.exists():
+            return None
+        seen = self.remote.fetch(stage, digest, self.root / WORK / f"{ONCE}{digest}", final)
+        if seen is None:
+            return None
+        self._contents.remember(final, seen)
+        return self._noted(stage, digest)
+
+    def _shared(self, built: Built) -> Built:
+        """Upload a result to the remote store, if that does not have it."""
+        if self.remote is not None:
+            self.remote.offer(built.artifact, built=not built.reused)
+        return built
 
     def _set_aside(self, stage: str, digest: str) -> None:
         folder = self.root / stage / digest

@@ -83,7 +83,7 @@ def require_data_of(chosen: VersionSettings) -> None:
     """
     from core.store import Store
 
-    if not chosen.dataset or Store(chosen.config.home / "store").find("ingest", chosen.dataset) is None:
+    if not chosen.dataset or Store.of(chosen.config).find("ingest", chosen.dataset) is None:
         require_input(chosen.config)
 
 

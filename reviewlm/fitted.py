@@ -195,7 +195,7 @@ def stream_of_texts(model: FittedModel, texts: Sequence[str], folder: Path) -> T
 def _store(config: RunConfig) -> Store:
     from core.store import Store
 
-    return Store(config.home / "store", config.execution.verify)
+    return Store.of(config)
 
 
 def _named(config: RunConfig, names: str) -> list[ModelSpec]:

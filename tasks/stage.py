@@ -99,7 +99,7 @@ def stage(
 
 def store_of(config: RunConfig) -> Store:
     """Return the artifact store of a configuration."""
-    return Store(config.home / "store", config.execution.verify)
+    return Store.of(config)
 
 
 def run_stage(

@@ -35,6 +35,7 @@ HOMES = {
     "torch": {"models", "serving", "course"},
     "optuna": {"tasks"},
     "opentelemetry": {"flows"},
+    "obstore": {"core"},
     "jinja2": {"evaluation", "data_checks"},
 }
 """By framework, the rooms that may import it."""

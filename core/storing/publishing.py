@@ -12,12 +12,20 @@ from core.manifest import MANIFEST, write_manifest
 
 
 def publish(work: Path, final: Path, manifest: dict[str, Any]) -> dict[str, Seen]:
-    """Write the manifest, flush all files to the disk, and rename the folder; return the records of its files."""
+    """Write the manifest, flush all files to the disk, and rename the folder; return the records of its files.
+
+    Raises:
+        ValueError: The manifest lists files already, and those of the folder differ.
+    """
     # A manifest left by a killed attempt must not be listed among the files of this one.
     (work / MANIFEST).unlink(missing_ok=True)
     files = {path.relative_to(work).as_posix(): path for path in sorted(work.rglob("*")) if path.is_file()}
     hashed = {name: hash_file(path) for name, path in files.items()}
-    manifest["files"] = {name: {"bytes": seen.stamp.size, "sha256": sha256} for name, (sha256, seen) in hashed.items()}
+    found = {name: {"bytes": seen.stamp.size, "sha256": sha256} for name, (sha256, seen) in hashed.items()}
+    listed = manifest.setdefault("files", found)
+    if listed != found:
+        differs = next(name for name in sorted({*listed, *found}) if listed.get(name) != found.get(name))
+        raise ValueError(f"{differs[:60]!r} differs from its manifest")
     write_manifest(work / MANIFEST, manifest)
     for path in [*files.values(), work / MANIFEST]:
         _fsync(path)

@@ -18,6 +18,7 @@ from reviewlm.doctor.home import (
     check_secrets,
 )
 from reviewlm.doctor.machine import check_clock, check_disks, check_gpu, check_memory, check_packages, check_python
+from reviewlm.doctor.remote import check_remote_store
 from reviewlm.doctor.servers import check_named_server, check_ports, check_servers, check_tracking
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ CHECKS: Mapping[str, Check] = {
     "Python": check_python, "packages": check_packages, "memory": check_memory, "disk": check_disks,
     "clock": check_clock, "GPU": check_gpu, "home": check_access, "secrets": check_secrets, "moved home": check_moved,
     "tracking": check_tracking, "queued writes": check_queue, "interrupted runs": check_interrupted,
-    "stored results": check_results, "servers": check_servers, "PREFECT_API_URL": check_named_server,
-    "ports": check_ports,
+    "stored results": check_results, "remote store": check_remote_store, "servers": check_servers,
+    "PREFECT_API_URL": check_named_server, "ports": check_ports,
 }
 """All checks, in the order in which they are shown."""
 SECONDS = 10.0

@@ -30,7 +30,7 @@ def quarantined(preset: str, input: Sequence[str], overrides: Sequence[str]) -> 
         known = settings_of(preset=preset, input=input, overrides=same_data)
     except NothingChosen:
         config = load_config(DEFAULT, overrides)
-        dataset = only_data_set(Store(config.home / "store"))
+        dataset = only_data_set(Store.of(config))
         names = ", ".join(source["name"] for source in dataset.facts["sources"][:3])
         return VersionSettings(config, f"the only data set there is: {names}", f"preset '{DEFAULT}'"), dataset
-    return chosen, data_set_of(Store(chosen.config.home / "store"), known.config.source, known.dataset)
+    return chosen, data_set_of(Store.of(chosen.config), known.config.source, known.dataset)

@@ -36,7 +36,7 @@ def tiny(config: RunConfig, sample: Path) -> RunConfig:
         "audit": config.audit.model_copy(update={**AUDIT, "canaries": min(config.audit.canaries, 1)}),
         "execution": config.execution.model_copy(
             update={"device": "cpu", "threads": 1, "ranks": 1, "rebuild": (), "ngram_engine": "local",
-                    "tracking_uri": "", "system_metrics_seconds": 0.0}
+                    "tracking_uri": "", "remote_store": "", "system_metrics_seconds": 0.0}
         ),
     }
     return config.model_copy(update=changes)

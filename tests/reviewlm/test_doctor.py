@@ -337,3 +337,18 @@ def test_a_port_of_this_home_that_another_program_uses_is_a_warning(own_home: Pa
         (own_home / "ports.json").write_text(json.dumps({"mlflow": port}))
         line = only("ports")
     assert (line.state, f"{port} (mlflow)" in line.found) == ("warning", True)
+
+
+def test_a_remote_store_is_read_and_written_if_there_is_one(own_home: Path, tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    setting = f"execution.remote_store={shared.as_uri()}"
+    assert lines("remote store") == []
+    absent = only("remote store", setting)
+    assert (absent.state, "create it, or mount its disk" in absent.found) == ("problem", True)
+    shared.mkdir()
+    assert only("remote store", setting).state == "ok"
+    assert not own_home.exists()
+    [probe] = shared.iterdir()
+    probe.unlink()
+    probe.mkdir()
+    assert only("remote store", setting).state == "warning"

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 
 from core.config.section import Line, Section
+from core.storing.objects import require_address
 from models.options import Number, Whole
 
 Stage = Literal[
@@ -32,6 +33,8 @@ class ExecutionConfig(Section):
         tracking_patience: Seconds to wait for the MLflow server where a flow cannot continue without it. All other
             writes are kept and sent when it is back.
         system_metrics_seconds: Seconds between two samples of a fit's use of processor, memory and GPU; 0: none.
+        remote_store: Second place of stage results, which other machines use too, e.g. "s3://bucket/prefix" or
+            "file:///mnt/shared/results"; empty: none.
         experiment: Experiment in MLflow.
         rebuild: Stages to build again.
         verify: Read every stored result whole before it is used; otherwise a sample of large unchanged files.
@@ -48,6 +51,7 @@ class ExecutionConfig(Section):
     tracking_uri: Line = ""
     tracking_patience: Annotated[Number, Field(ge=0, le=1_000_000)] = 120.0
     system_metrics_seconds: Annotated[Number, Field(ge=0, le=1_000_000)] = 15.0
+    remote_store: Line = ""
     experiment: Annotated[Line, Field(min_length=1, max_length=200)] = "reviewlm"
     rebuild: tuple[Stage, ...] = ()
     verify: bool = False
@@ -58,6 +62,12 @@ class ExecutionConfig(Section):
     def _dask_is_there(self) -> ExecutionConfig:
         if self.ngram_engine == "dask" and find_spec("prefect_dask") is None:
             raise ValueError("ngram_engine is 'dask', which needs prefect-dask: pip install 'reviewlm[dask]'")
+        return self
+
+    @model_validator(mode="after")
+    def _remote_store_can_be_opened(self) -> ExecutionConfig:
+        if self.remote_store:
+            require_address(self.remote_store)
         return self
 
     @model_validator(mode="after")

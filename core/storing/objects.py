@@ -1,0 +1,114 @@
+"""Read and write the objects of a remote store by their keys; a folder that machines share needs no extra package."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+SCHEMES = ("s3", "gs", "az")
+"""Schemes of object stores that obstore opens; `file` is the other one."""
+BLOCK = 1 << 20
+
+
+class RemoteError(Exception):
+    """The remote store cannot be reached, or refuses; the message says why and holds no credentials."""
+
+
+class NotThere(RemoteError):
+    """There is no object with this key."""
+
+
+class Objects(Protocol):
+    """Objects below the address of a remote store. All methods raise RemoteError."""
+
+    def exists(self, key: str) -> bool:
+        """Return whether there is an object with this key."""
+
+    def read(self, key: str) -> Iterator[bytes]:
+        """Yield the content of an object in blocks; NotThere if there is none."""
+
+    def write(self, key: str, content: Path | bytes) -> None:
+        """Write a local file, or bytes, as an object, which appears when it is complete."""
+
+
+def require_address(address: str) -> None:
+    """Raise ValueError unless this is the address of a remote store that can be opened here."""
+    parts = urlsplit(address)
+    forms = "s3://BUCKET/PREFIX or file:///FOLDER"
+    if "@" in parts.netloc:
+        raise ValueError(
+            "remote_store contains credentials, which would be stored with every result: put them in the environment "
+            "(AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
+        )
+    if parts.query or parts.fragment:
+        raise ValueError("remote_store contains '?' or '#'; options of an object store belong in the environment")
+    if parts.scheme == "file":
+        if parts.netloc or not folder_of(address).name:
+            raise ValueError("remote_store is no absolute folder; write file:///FOLDER with three slashes")
+    elif parts.scheme not in SCHEMES or not parts.netloc:
+        raise ValueError(f"remote_store is {address!r}; write {forms}")
+    elif find_spec("obstore") is None:
+        raise ValueError("remote_store is an object store, which needs obstore: pip install 'reviewlm[s3]'")
+
+
+def folder_of(address: str) -> Path:
+    """Return the folder of a `file://` address."""
+    return Path(unquote(urlsplit(address).path))
+
+
+class FolderObjects:
+    """Objects as files of a folder, e.g. on a network disk.
+
+    Args:
+        root: The folder. It must exist: an absent one may be a disk that is not mounted.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def exists(self, key: str) -> bool:
+        """Return whether there is a file with this name."""
+        with self._errors():
+            return (self.root / key).is_file()
+
+    def read(self, key: str) -> Iterator[bytes]:
+        """Yield the content of a file in blocks."""
+        with self._errors():
+            try:
+                file = (self.root / key).open("rb")
+            except FileNotFoundError as error:
+                raise NotThere(f"there is no file {key}") from error
+            with file:
+                while block := file.read(BLOCK):
+                    yield block
+
+    def write(self, key: str, content: Path | bytes) -> None:
+        """Write a file under a temporary name and rename it."""
+        path = self.root / key
+        part = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
+        with self._errors():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                if isinstance(content, bytes):
+                    part.write_bytes(content)
+                else:
+                    shutil.copyfile(content, part)
+                part.replace(path)
+            finally:
+                part.unlink(missing_ok=True)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        if not self.root.is_dir():
+            raise RemoteError(f"there is no folder {self.root}; create it, or mount its disk")
+        try:
+            yield
+        except OSError as error:
+            raise RemoteError(str(error)) from error
