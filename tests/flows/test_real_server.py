@@ -176,6 +176,10 @@ def test_silence_is_told(server: dict[str, str]) -> None:
     assert until(lambda: with_title("No retrain has finished for"))
 
 
+@pytest.mark.drill(
+    "worker and flow killed together", "kill -9 of a flow without a worker",
+    "Crashed; the deployment's run is scheduled again",
+)  # fmt: skip
 def test_a_run_whose_process_is_gone_becomes_crashed_and_that_of_a_deployment_is_tried_again(
     server: dict[str, str]
 ) -> None:
@@ -236,6 +240,10 @@ for ask in (lambda: require_limits(["promotion"]), lambda: slot("promotion").__e
     assert run(server, refused).split() == ["nothing", "nothing"]
 
 
+@pytest.mark.drill(
+    "two retrains at once", "two processes wait for the promotion slot, three times each",
+    "never both in it",
+)  # fmt: skip
 def test_two_processes_never_hold_the_one_slot_at_a_time(server: dict[str, str]) -> None:
     """The limit of the test before; each process notes when it holds the slot."""
     program = """

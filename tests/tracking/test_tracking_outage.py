@@ -92,6 +92,7 @@ def test_an_undisturbed_run_has_everything_once_and_leaves_no_outbox(whole: Any,
     assert not tracker.outbox.folder.parent.exists()
 
 
+@pytest.mark.drill("database connection cut", "SQLite locked at each request of a run", "everything is there, once")
 @pytest.mark.parametrize(("arrives", "kinds"), long_but(
     [(False, False), (True, False), (True, True)], {(False, False)}),
     ids=["request lost", "answer lost", "an answer of each kind lost"])
@@ -112,6 +113,7 @@ def test_wherever_the_line_is_cut_everything_is_there_once_in_the_end(
         assert tracker.outbox.refused() == []
 
 
+@pytest.mark.drill("MLflow server away", "away for a whole run", "writes wait; the next process sends each once")
 def test_an_outage_of_the_whole_run_and_another_process_that_sends_it(
     whole: Any, tracker: Tracker, pieces: Path, caplog: pytest.LogCaptureFixture
 ):
@@ -246,6 +248,7 @@ def test_what_is_written_once_mlflow_was_waited_for_does_not_wait(
     assert not tracker.start_run("one").startswith(sync.PENDING)
 
 
+@pytest.mark.drill("two retrains at once", "threads and processes queue writes for MLflow", "all are kept, in order")
 def test_threads_and_processes_share_a_queue(tmp_path: Path):
     queue = Outbox(tmp_path, "http://mlflow:5000", "reviewlm")
     same = Outbox(tmp_path, "http://mlflow:5000", "reviewlm")
