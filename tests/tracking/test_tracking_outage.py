@@ -8,6 +8,7 @@ import os
 import pickle
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -237,6 +238,21 @@ def test_a_store_that_did_not_answer_is_left_alone_for_a_while(tracker: Tracker,
     line.cut = ALWAYS
     assert tracker.sync() == 0  # who asks for it need not wait
     assert tracker.tag(run_id, "t") == "4"
+
+
+@pytest.mark.drill("clock set back", "by a day, while writes wait for MLflow", "sent at the next write, in their order")
+def test_a_clock_that_is_set_back_neither_holds_writes_back_nor_changes_their_order(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(outbox, "PAUSES", (600.0,))
+    run_id, today = tracker.start_run("a"), time.time()
+    line = line_of(tracker, cut=0, length=ALWAYS)
+    tracker.set_tags(run_id, {"t": "first"})
+    line.cut = ALWAYS
+    monkeypatch.setattr(time, "time", lambda: today - 86_400)
+    tracker.set_tags(run_id, {"t": "second"})
+    assert tracker.outbox.waiting() == 0
+    assert tracker.tag(run_id, "t") == "second"
 
 
 def test_what_is_written_once_mlflow_was_waited_for_does_not_wait(
