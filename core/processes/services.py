@@ -265,9 +265,8 @@ def _launch(
             cwd=PROJECT, start_new_session=True,
         )
     created = psutil.Process(process.pid).create_time()
-    services[name] = Service(
-        name, process.pid, created, address, this_machine(), str(home), process_name(process.pid)
-    )
+    machine, named = this_machine(), process_name(process.pid)
+    services[name] = Service(name, process.pid, created, address, machine, str(home), named)
     _remember(home, services.values())
     if health:
         _wait_until_healthy(address + health, process, logs / f"{name}.log", name)

@@ -60,6 +60,10 @@ def alerts(settings: AlertSettings) -> Iterator[tuple[str, EventTrigger, str, st
         "drift", _of_model("reviewlm.drift.flagged"), f"{MODEL}: the new reviews differ",
         "{{ event.payload.sentence }}\n{{ event.payload.report }}",
     )
+    yield (
+        "overdue", _of_model("reviewlm.stage.overdue"), "The stage {{ event.payload.stage }} is overdue",
+        "{{ event.payload.sentence }}",
+    )
     silent = EventTrigger(
         expect={"prefect.flow-run.Completed"}, match={"prefect.resource.id": "prefect.flow-run.*"},
         match_related={"prefect.resource.role": "flow", "prefect.resource.name": "retrain"},

@@ -127,7 +127,7 @@ from prefect.client.orchestration import get_client
 with get_client(sync_client=True) as client:
     print(*sorted(one.name for one in client.read_automations()), sep=",")
 """)
-    names = ("drift", "failure", "lost runs", "promoted", "refused", "second attempt", "silence")
+    names = ("drift", "failure", "lost runs", "overdue", "promoted", "refused", "second attempt", "silence")
     assert told.strip().split(",") == [f"reviewlm: {name}" for name in names]
 
 
@@ -155,6 +155,7 @@ except ValueError:
         ("PROMOTED", "yelp: version 7 is the new champion"),
         ("REFUSED", "yelp: version 7 was refused; the champion stays"),
         ("DRIFTED", "yelp: the new reviews differ"),
+        ("OVERDUE", "The stage fit is overdue"),
     ],
 )
 def test_what_happens_to_the_model_is_told(server: dict[str, str], event: str, title: str) -> None:
@@ -165,7 +166,8 @@ from tasks import announce
 @flow
 def deciding():
     config = load_config("demo", ["promotion.model_name=yelp"])
-    announce.announce(announce.{event}, config, {{"version": 7, "sentence": "Because of {event}.", "report": "page"}})
+    told = {{"version": 7, "stage": "fit", "sentence": "Because of {event}.", "report": "page"}}
+    announce.announce(announce.{event}, config, told)
 deciding()
 """)
     [(_, text)] = until(lambda: with_title(title))
