@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 from prefect.client.orchestration import get_client
@@ -119,8 +120,8 @@ def noticed_if_overdue(config: RunConfig, stage: str, label: str, seconds: float
         if config.execution.end_overdue and not over.wait(seconds):
             _end(f"'{name}' did not end within {duration(2 * seconds)}, so the run was ended (execution.end_overdue)")
 
-    run: Callable[[], None] = lambda context=copy_context(): context.run(watch)  # noqa: E731  # names the flow run
-    threading.Thread(target=run, name=f"deadline of {name}", daemon=True).start()
+    work = partial(copy_context().run, watch)  # the context names the flow run
+    threading.Thread(target=work, name=f"deadline of {name}", daemon=True).start()
     try:
         yield
     finally:
