@@ -15,8 +15,10 @@ from typing import Any, cast
 from uuid import UUID
 
 from prefect.blocks.notifications import AbstractAppriseNotificationBlock
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
 from prefect.client.schemas.objects import StateType
+from prefect.events import emit_event
 from prefect.events.actions import ChangeFlowRunState, SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from pydantic import Field, SecretStr
@@ -28,6 +30,7 @@ BLOCK = "reviewlm-alerts"
 PREFIX = "reviewlm: "
 LOST_SECONDS = 4 * HEARTBEAT_SECONDS
 """A run that has sent no heartbeat for this long is lost."""
+HEARTBEAT = "prefect.flow-run.heartbeat"
 RUN = "{{ flow.name }} ({{ flow_run.name }})"
 MODEL = "{{ event.resource.name }}"
 ENDS = ("Completed", "Failed", "Cancelled", "Crashed", "TimedOut")
@@ -86,9 +89,8 @@ def lost_runs(seconds: float = LOST_SECONDS) -> Iterator[tuple[str, EventTrigger
     A run without heartbeats becomes Crashed, which frees its place. The first crash of a deployment's run is followed
     by a second attempt, which resumes from what is finished; a run of the command line has nobody who would start it.
     """
-    heartbeat = "prefect.flow-run.heartbeat"
     lost = EventTrigger(
-        after={heartbeat}, expect={heartbeat, *(f"prefect.flow-run.{state}" for state in ENDS)},
+        after={HEARTBEAT}, expect={HEARTBEAT, *(f"prefect.flow-run.{state}" for state in ENDS)},
         match={"prefect.resource.id": "prefect.flow-run.*"}, for_each={"prefect.resource.id"},
         posture=Posture.Proactive, threshold=1, within=timedelta(seconds=seconds),
     )
@@ -133,7 +135,21 @@ def set_up(settings: AlertSettings, lost_seconds: float = LOST_SECONDS) -> list[
                 client.create_automation(automation)
         for left in known.values():
             client.delete_automation(left)
+        expect_signs_of_life(client)
     return list(wanted)
+
+
+def expect_signs_of_life(client: SyncPrefectClient) -> None:
+    """Send a sign of life for each running flow run of a deployment, so that a lost one is noticed.
+
+    A changed automation forgets the signs of life of before: it would wait for ever for runs that a reboot has ended.
+    Runs without a deployment are left out, because their processes may send none.
+    """
+    running = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING])))
+    for run in client.read_flow_runs(flow_run_filter=running):
+        if run.deployment_id is not None:
+            resource = {"prefect.resource.id": f"prefect.flow-run.{run.id}", "prefect.resource.name": run.name}
+            emit_event(HEARTBEAT, resource=resource)
 
 
 def block_of(settings: AlertSettings) -> UUID:

@@ -22,7 +22,6 @@ from tasks.stage import run_stage, store_of
 
 ROOT = Path(__file__).resolve().parents[2]
 EXECUTION = {"device": "cpu", "threads": 0, "workers": 1, "ranks": 1, "home": "anywhere"}
-HANG = ("hanging task", "a stage that hangs, after builds of seconds")
 
 
 def build(seconds: float, size: int = 100, options: Any = None, **execution: Any) -> dict[str, Any]:
@@ -93,7 +92,7 @@ def test_the_deadline_follows_from_the_store_and_is_never_below_ten_minutes(conf
     assert deadline_of(never, store, "stage", 1, {}, 500) is None
 
 
-@pytest.mark.drill(*HANG, "a warning and an alert; the stage goes on")
+@pytest.mark.drill("hanging task", "a stage overdue by its own history", "a warning and an alert; the stage goes on")
 def test_a_stage_that_takes_too_long_is_warned_of_and_goes_on(
     config: RunConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -135,7 +134,10 @@ print(run_stage(config, "stage", 1, {"name": 2}, {}, hang, "of the test", resuma
 
 
 @pytest.mark.slow
-@pytest.mark.drill(*HANG, "with execution.end_overdue the run ends; the next one resumes")
+@pytest.mark.drill(
+    "hanging task", "a stage that hangs, with execution.end_overdue=true",
+    "the run and its children end with the reason; the next run resumes",
+)  # fmt: skip
 def test_a_hanging_run_is_ended_if_that_is_wanted_and_the_next_one_resumes(own_home: Path) -> None:
     command = [sys.executable, "-c", HANGING]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
