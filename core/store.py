@@ -121,10 +121,10 @@ class Store(FinishedResults):
                 if rebuild or not resumable:
                     shutil.rmtree(work, ignore_errors=True)
                 work.mkdir(exist_ok=True)
-                started = time.time()
+                started, began = time.time(), time.monotonic()  # the clock may be set meanwhile
                 facts = dict(make(work))
                 identity = {"stage": stage, "version": version, "options": dict(options), "inputs": dict(inputs)}
-                record = {"facts": facts, "seconds": round(time.time() - started, 3), "created": started}
+                record = {"facts": facts, "seconds": round(time.monotonic() - began, 3), "created": started}
                 final = self.root / stage / digest
                 seen = publish(work, final, {**identity, **record, "environment": environment or {}})
                 self._contents.remember(final, seen)

@@ -15,7 +15,9 @@ GROUPS = {
     "Look at results": ("compare", "reports", "history", "lineage", "reproduce", "rescore", "drift"),
     "Use a model": ("generate", "suggest", "write", "score", "export", "serve", "promote", "rollback"),
     "Work with data": ("checks", "quarantine", "synth"),
-    "Operate": ("ui", "doctor", "check", "alerts", "backup", "restore", "upgrade", "gc", "tracking", "tokens"),
+    "Operate": (
+        "ui", "doctor", "check", "drill", "alerts", "backup", "restore", "upgrade", "gc", "tracking", "tokens",
+    ),
     "Configure": ("presets", "config"),
     "Learn and experiment": (
         "ngram", "adapt", "lr-find", "optimizers", "scaling", "gradient-flow", "context-use", "state-carry", "probe",
@@ -74,6 +76,7 @@ EXAMPLES = {
     "gc": ("gc --dry-run", "gc --set upkeep.runs=3"),
     "doctor": ("doctor", "doctor --json"),
     "check": ("check --input reviews.json", "check --input reviews.csv --preset demo"),
+    "drill": ("drill", "drill --long --out drill.md", "drill --only 'MLflow away'"),
     "backup": ("backup --to backup.tar.zst", "backup --to small.tar.gz --without-store"),
     "upgrade": ("upgrade",),
     "restore": ("restore backup.tar.zst --home restored",),

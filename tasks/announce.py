@@ -10,6 +10,7 @@ from prefect.events import emit_event
 from core.config.run_config import RunConfig
 
 PROMOTED, REFUSED, DRIFTED = "reviewlm.model.promoted", "reviewlm.model.refused", "reviewlm.drift.flagged"
+OVERDUE = "reviewlm.stage.overdue"
 
 
 def announce(event: str, config: RunConfig, payload: dict[str, Any]) -> None:

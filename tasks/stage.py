@@ -31,6 +31,7 @@ from core.processes.interrupts import during
 from core.processes.memory import returned_memory
 from core.provenance import made_with
 from core.store import Artifact, Built, Store
+from tasks.deadline import INPUT_BYTES, deadline_of, input_bytes, noticed_if_overdue
 from tasks.progress import slug
 
 P = ParamSpec("P")
@@ -111,13 +112,29 @@ def run_stage(
     make: Callable[[Path], Mapping[str, Any]],
     label: str = "",
     resumable: bool = False,
+    raw_bytes: int = 0,
 ) -> Built:
-    """Return the stage's artifact; build it only if the store does not have it. The log line shows *label*."""
+    """Return the stage's artifact; build it only if the store does not have it.
+
+    Args:
+        config: Locates the store.
+        stage, version, options, inputs, make, resumable: See `Store.build`.
+        label: Shown in the log.
+        raw_bytes: Size of inputs that are not in the store; the deadline depends on it (`tasks/deadline.py`).
+    """
+    store = store_of(config)
     environment = {"git_commit": git_commit(), "execution": config.execution.model_dump(mode="json"), **made_with()}
     freed = returned_memory() if stage in WHOLE_DATA else nullcontext()
+
+    def watched(work: Path) -> Mapping[str, Any]:
+        environment[INPUT_BYTES] = size = input_bytes(store, inputs) or raw_bytes
+        seconds = deadline_of(config, store, stage, version, options, size)
+        with noticed_if_overdue(config, stage, label, seconds):
+            return make(work)
+
     with during(f"{stage} {label}".strip()), converted_errors(stage), freed:
-        built = store_of(config).build(
-            stage, version, options, inputs, make,
+        built = store.build(
+            stage, version, options, inputs, watched,
             environment=environment, rebuild=stage in config.execution.rebuild, resumable=resumable,
         )
     seconds = 0.0 if built.reused else float(built.artifact.manifest.get("seconds", 0))

@@ -27,7 +27,16 @@ def this_machine() -> str:
 
 def this_process() -> str:
     """Return the name of this process: machine, number, start."""
-    return f"{this_machine()} {os.getpid()} {_start(os.getpid())}"
+    return process_name(os.getpid())
+
+
+def process_name(pid: int) -> str:
+    """Return the name of a running process of this machine: machine, number, start.
+
+    Raises:
+        psutil.NoSuchProcess: There is none.
+    """
+    return f"{this_machine()} {pid} {_start(pid)}"
 
 
 def is_gone(process: str) -> bool:

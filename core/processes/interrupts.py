@@ -133,6 +133,15 @@ def at_interrupt(clean_up: Callable[[], object]) -> None:
         _process.clean_ups.append(clean_up)
 
 
+def end_run(line: str) -> None:
+    """End this process from within, as SIGTERM ends a run: write the line, clean up, kill the children (exit code 143).
+
+    For work that is stuck. It need not be in a process that is `watched`. Return at once; the process ends in seconds.
+    """
+    _process.resumable += 1
+    _begin(signal.SIGTERM, line)
+
+
 def pending() -> bool:
     """Return whether this process is being ended, so that failures from now on are a consequence."""
     return bool(_process.signal)
@@ -161,13 +170,13 @@ def _in_main_thread(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
 
-def _begin(number: int) -> None:
+def _begin(number: int, line: str = "") -> None:
     with _process.lock:
         if _process.signal:
             return
         _process.signal = number
         doing, last = list(dict.fromkeys(_process.doing)), _process.last
-    threading.Thread(target=_end, args=(number, _line(number, doing, last)), name="ending", daemon=True).start()
+    threading.Thread(target=_end, args=(number, line or _line(number, doing, last)), name="ending", daemon=True).start()
 
 
 def _line(number: int, doing: list[str], last: str) -> str:

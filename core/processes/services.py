@@ -1,7 +1,7 @@
 """Start and stop the services of `make ui` and `make down`: a Prefect server, the MLflow UI and workers.
 
-The started processes are written to `HOME/services.json` with process ids and start times. So `stop` ends exactly these
-processes, and no other process that got a reused id.
+The started processes are written to `HOME/services.json` with process ids and their start in ticks since the boot. So
+`stop` ends exactly these processes, and no other process that got a reused id, also after the clock was set.
 
 Libraries do less: `prefect server start --background` keeps a bare process id and starts no guard, MLflow or workers;
 `supervisor` (measured: 25 MB more memory) waits for no health page and needs a configuration file and its own server.
@@ -26,7 +26,7 @@ import psutil
 from core.credentials import PASSWORD_FILE, USER, credentials_of, password_of, prefect_client, prefect_server
 from core.errors import ReviewLMError, Unreadable
 from core.output import write_output
-from core.processes.identity import this_machine
+from core.processes.identity import is_gone, process_name, this_machine
 from core.processes.interrupts import pending
 from core.processes.leftovers import lasting_environment
 from core.processes.pools import HEARTBEAT_SECONDS, PROJECT, automate, deploy, usable_pools
@@ -50,10 +50,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Service:
-    """A background process: `created` (its start time) guards against a reused process id.
+    """A background process: `process` (its name, see `core.processes.identity`) guards against a reused process id.
 
-    `machine` is where that id is valid (`core.processes.identity.this_machine`), `home` the folder that the service was
-    started for. Older entries have neither.
+    `machine` is where that id is valid, `home` the folder that the service was started for. Older entries have none of
+    the three; for them, `created` (its start by the machine's clock, which may be set) is the guard.
     """
 
     name: str
@@ -62,6 +62,7 @@ class Service:
     address: str = ""
     machine: str = ""
     home: str = ""
+    process: str = ""
 
     @property
     def is_here(self) -> bool:
@@ -264,7 +265,8 @@ def _launch(
             cwd=PROJECT, start_new_session=True,
         )
     created = psutil.Process(process.pid).create_time()
-    services[name] = Service(name, process.pid, created, address, this_machine(), str(home))
+    machine, named = this_machine(), process_name(process.pid)
+    services[name] = Service(name, process.pid, created, address, machine, str(home), named)
     _remember(home, services.values())
     if health:
         _wait_until_healthy(address + health, process, logs / f"{name}.log", name)
@@ -291,7 +293,8 @@ def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path, n
 def _process(service: Service) -> psutil.Process | None:
     try:
         process = psutil.Process(service.pid)
-        same = abs(process.create_time() - service.created) < 1 and process.status() != psutil.STATUS_ZOMBIE
+        late = abs(process.create_time() - service.created)
+        same = not is_gone(service.process) if service.process else late < 1
+        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
     except psutil.Error:
         return None
-    return process if same else None

@@ -30,9 +30,9 @@ BLOCK = "reviewlm-alerts"
 PREFIX = "reviewlm: "
 LOST_SECONDS = 4 * HEARTBEAT_SECONDS
 """A run that has sent no heartbeat for this long is lost."""
+HEARTBEAT = "prefect.flow-run.heartbeat"
 RUN = "{{ flow.name }} ({{ flow_run.name }})"
 MODEL = "{{ event.resource.name }}"
-HEARTBEAT = "prefect.flow-run.heartbeat"
 UNFINISHED = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 ENDS = ("Completed", "Failed", "Cancelled", "Crashed", "TimedOut")
 
@@ -63,6 +63,10 @@ def alerts(settings: AlertSettings) -> Iterator[tuple[str, EventTrigger, str, st
     yield (
         "drift", _of_model("reviewlm.drift.flagged"), f"{MODEL}: the new reviews differ",
         "{{ event.payload.sentence }}\n{{ event.payload.report }}",
+    )
+    yield (
+        "overdue", _of_model("reviewlm.stage.overdue"), "The stage {{ event.payload.stage }} is overdue",
+        "{{ event.payload.sentence }}",
     )
     silent = EventTrigger(
         expect={"prefect.flow-run.Completed"}, match={"prefect.resource.id": "prefect.flow-run.*"},
@@ -137,11 +141,12 @@ def set_up(settings: AlertSettings, lost_seconds: float = LOST_SECONDS) -> list[
 
 
 def watch_unfinished(client: SyncPrefectClient, seconds: float = LOST_SECONDS) -> list[UUID]:
-    """Let the automation of lost runs wait for all runs that have not ended, and return their ids.
+    """Let the automation of lost runs wait for the runs of deployments that have not ended, and return their ids.
 
     The server forgets which runs an automation waits for when the automation is written again. A run whose process
     ended together with the services, for example at a reboot, would keep its place for ever. So each run gets one
-    heartbeat from here; a living process sends the next one in time.
+    heartbeat from here; a living process sends the next one in time. Runs without a deployment are left out, because
+    their processes may send none.
 
     Args:
         client: A client of the server, which has the automations.
@@ -151,7 +156,9 @@ def watch_unfinished(client: SyncPrefectClient, seconds: float = LOST_SECONDS) -
     old = datetime.now(UTC) - timedelta(seconds=seconds)
     found = []
     for run in client.read_flow_runs(flow_run_filter=FlowRunFilter(state=states)):
-        if run.state is not None and (run.state.is_running() or run.state.timestamp < old):
+        if run.deployment_id is None or run.state is None:
+            continue
+        if run.state.is_running() or run.state.timestamp < old:
             found.append(run.id)
             emit_event(HEARTBEAT, resource={"prefect.resource.id": f"prefect.flow-run.{run.id}"})
     return found

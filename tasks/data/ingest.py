@@ -90,7 +90,9 @@ def read_file(config: RunConfig, source: Source, report: Report) -> Built:
 
     options = {**settings_of(config.source), "name": source.name}
     inputs = {"file": source.sha256}
-    return run_stage(config, "read", READ_VERSION, options, inputs, make, source.name, resumable=True)
+    return run_stage(
+        config, "read", READ_VERSION, options, inputs, make, source.name, resumable=True, raw_bytes=source.bytes
+    )
 
 
 def make_data_set(

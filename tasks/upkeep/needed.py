@@ -70,6 +70,9 @@ def times_of(config: RunConfig, runs: Mapping[str, Sequence[Run]], now: int, loo
     Runs count by the home folder's own database. Another store may be shared with other home folders, so of its runs
     those with a report in this home folder count. An hour is taken off, because clocks differ.
 
+    A run that began later than now was made before the clock was set back. It says nothing about later runs, whose
+    times are earlier; what it used has a time later than now, too, and stays.
+
     Args:
         config: Locates the home folder and says how many runs count.
         runs: Runs of each MLflow store, by its address.
@@ -79,11 +82,12 @@ def times_of(config: RunConfig, runs: Mapping[str, Sequence[Run]], now: int, loo
     own = runs.get(f"{SQLITE}{config.home / DATABASE}", ())
     starts = _starts_of_reports(config.home / REPORTS, {run.id for run in own})
     starts += [run.started for run in own if run.status == FINISHED and run.flow in COUNTED]
-    recent = cutoff(starts, config.upkeep.runs)
+    recent = cutoff((start for start in starts if start <= now), config.upkeep.runs)
     going = [run.started - HOUR for each in runs.values() for run in each if run.status == STILL_RUNNING]
     if (since := Uses(config.home / "store").since(look_only)) is not None:
         going.append(since)
-    return Times(max(0, recent - HOUR), now - HOUR, min(going, default=None))
+    began = min((time if time <= now else 0 for time in going), default=None)  # 0: it may have used anything since
+    return Times(max(0, recent - HOUR), now - HOUR, began)
 
 
 def _starts_of_reports(reports: Path, known: Collection[str]) -> list[int]:

@@ -57,6 +57,22 @@ def test_a_process_that_merely_got_an_old_id_is_left_alone(tmp_path: Path, sleep
     assert sleeper.poll() is None
 
 
+@pytest.mark.drill("clock set back", "by a day, while servers and workers run", "`ui stop` still ends exactly them")
+def test_a_service_is_known_whatever_the_clock_says(
+    tmp_path: Path, sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system computes the start of a process from its clock: set back by a day, that start moves by a day too."""
+    services_of: dict[str, Service] = {}
+    (tmp_path / "logs").mkdir()
+    monkeypatch.setattr(services.subprocess, "Popen", lambda *_, **__: sleeper)
+    services._launch(tmp_path, services_of, "prefect", ["python"])
+    real = psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: real(process) - 86_400)
+    assert [entry.name for entry in services.running(tmp_path)] == ["prefect"]
+    assert services.stop(tmp_path) == ["prefect"]
+    assert not services.running(tmp_path)
+
+
 def test_what_ran_before_a_failed_start_goes_on(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
     remember(tmp_path, service(sleeper, "prefect"))
     assert services.stop(tmp_path, keep={"prefect"}) == []

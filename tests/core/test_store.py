@@ -140,6 +140,10 @@ def test_a_missing_artifact_is_an_error_with_its_digest(tmp_path: Path) -> None:
         Store(tmp_path).open("stage", "abc")
 
 
+@pytest.mark.drill(
+    "disk full", "no space, no permission or read-only in a build",
+    "exit code 5; earlier results are whole",
+)  # fmt: skip
 @pytest.mark.parametrize(
     ("code", "kind"), [(errno.ENOSPC, StoreFull), (errno.EROFS, NotWritable), (errno.EACCES, NotWritable)]
 )
@@ -187,6 +191,10 @@ def content(root: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in files if path.name != MANIFEST}
 
 
+@pytest.mark.drill(
+    "killed at any moment", "kill -9 of a build of the store",
+    "nothing half-finished is visible; the same bytes",
+)  # fmt: skip
 @pytest.mark.parametrize("seed", long_but(range(3), {0}))
 def test_kill_nine_at_any_moment_then_a_rerun_gives_the_undisturbed_bytes(tmp_path: Path, seed: int) -> None:
     import random
@@ -206,6 +214,7 @@ def test_kill_nine_at_any_moment_then_a_rerun_gives_the_undisturbed_bytes(tmp_pa
     assert content(tmp_path / "killed") == whole
 
 
+@pytest.mark.drill("two retrains at once", "three processes build one result", "built once, taken by the others")
 def test_processes_that_race_for_one_artifact_build_it_once(tmp_path: Path) -> None:
     command = [sys.executable, "-c", JOB, str(tmp_path)]
     racers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]

@@ -4,6 +4,7 @@ import contextlib
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from review_files import FILES, ingested
@@ -15,6 +16,7 @@ damage = st.tuples(st.sampled_from(["put", "cut", "end", "again"]), st.floats(0,
     [b'"', b"\n", b"\x00", b"\xff", b"{", b",", b"\\", b"\xef\xbb\xbf", b"\n\n"]), st.integers(1, 60))
 
 
+@pytest.mark.drill("poison file", "damaged files of each format", "a clear error, or every record accounted for")
 @given(st.sampled_from(sorted(FILES)), st.lists(damage, min_size=1, max_size=3))
 @examples(80)
 def test_a_damaged_file_ends_in_our_error_or_in_a_full_account(name, damages):

@@ -80,6 +80,10 @@ class Disk:
         return self.real(*arguments, **options)
 
 
+@pytest.mark.drill(
+    "disk full", "no space at many writes of ingestion",
+    "exit code 5; the previous data set is whole; the next run completes",
+)  # fmt: skip
 @pytest.mark.parametrize("after", long_but(range(0, 30, 3), {0, 9, 21}))
 @pytest.mark.parametrize("name", ["write_bytes", "replace", "mkdir"])
 def test_a_disk_that_fills_up_anywhere_leaves_the_previous_data_set_whole(previous, file, monkeypatch, name, after):

@@ -98,6 +98,7 @@ def test_the_drill_covers_every_stage(undisturbed):
     assert built == {"read": 2, "ingest": 1, "prepare": 1, "vocabulary": 2, "tokens": 4}
 
 
+@pytest.mark.drill("killed at any moment", "kill -9 at touches of files in each data stage", "next run: the same bytes")
 @pytest.mark.parametrize("store", long_but(range(STORES), {0}))
 def test_a_run_killed_at_touches_of_files_is_completed_to_the_same_bytes(start, inputs, undisturbed, tmp_path, store):
     expected, counts, _ = undisturbed
@@ -111,6 +112,7 @@ def test_a_run_killed_at_touches_of_files_is_completed_to_the_same_bytes(start, 
     assert contents(tmp_path) == expected
 
 
+@pytest.mark.drill("killed at any moment", "kill -9 of the data stages at random moments", "next run: the same bytes")
 @pytest.mark.parametrize("moment", long_but(range(MOMENTS), {0}))
 def test_a_run_killed_at_moments_is_completed_to_the_same_bytes(start, inputs, undisturbed, tmp_path, moment):
     expected, _, seconds = undisturbed

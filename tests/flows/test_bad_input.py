@@ -90,6 +90,7 @@ def test_input_that_cannot_be_used_is_named_and_nothing_is_left_that_looks_whole
     assert not list((tmp_path / "home" / "store" / "ingest").glob("*"))
 
 
+@pytest.mark.drill("poison file", "three unusable records among 300", "3 in quarantine with their bytes, 297 used")
 def test_a_million_character_review_latin_1_bytes_and_stars_of_five_go_to_the_quarantine(
     reviewlm: Callable[..., Done], tmp_path: Path
 ) -> None:
@@ -147,6 +148,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(folder)], check=False)
 
 
+@pytest.mark.drill("disk full", "a real file system of 8 MB", "exit code 5; the previous data set is whole")
 @pytest.mark.long
 def test_a_full_disk_is_an_error_of_the_store_and_the_previous_data_set_stays_whole(
     reviewlm: Callable[..., Done], tmp_path: Path, small_disk: Path

@@ -90,6 +90,10 @@ def left_by(home: Path) -> dict[str, Any]:
     }
 
 
+@pytest.mark.drill(
+    "killed at any moment", "kill -9 of a fit's process under the flow",
+    "next run: same model, same texts, each point once",
+)  # fmt: skip
 def test_a_fit_killed_under_the_flow_goes_on_with_the_next_run(prefect_server: None, tmp_path: Path) -> None:
     run_in(tmp_path / "undisturbed")
     undisturbed = left_by(tmp_path / "undisturbed")

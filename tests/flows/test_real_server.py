@@ -131,7 +131,7 @@ from prefect.client.orchestration import get_client
 with get_client(sync_client=True) as client:
     print(*sorted(one.name for one in client.read_automations()), sep=",")
 """)
-    names = ("drift", "failure", "lost runs", "promoted", "refused", "second attempt", "silence")
+    names = ("drift", "failure", "lost runs", "overdue", "promoted", "refused", "second attempt", "silence")
     assert told.strip().split(",") == [f"reviewlm: {name}" for name in names]
 
 
@@ -159,6 +159,7 @@ except ValueError:
         ("PROMOTED", "yelp: version 7 is the new champion"),
         ("REFUSED", "yelp: version 7 was refused; the champion stays"),
         ("DRIFTED", "yelp: the new reviews differ"),
+        ("OVERDUE", "The stage fit is overdue"),
     ],
 )
 def test_what_happens_to_the_model_is_told(server: dict[str, str], event: str, title: str) -> None:
@@ -169,7 +170,8 @@ from tasks import announce
 @flow
 def deciding():
     config = load_config("demo", ["promotion.model_name=yelp"])
-    announce.announce(announce.{event}, config, {{"version": 7, "sentence": "Because of {event}.", "report": "page"}})
+    told = {{"version": 7, "stage": "fit", "sentence": "Because of {event}.", "report": "page"}}
+    announce.announce(announce.{event}, config, told)
 deciding()
 """)
     [(_, text)] = until(lambda: with_title(title))
@@ -223,6 +225,10 @@ with get_client(sync_client=True) as client:
     return sorted(told.splitlines())
 
 
+@pytest.mark.drill(
+    "worker and flow killed together", "kill -9 of a flow without a worker",
+    "Crashed; the deployment's run is scheduled again",
+)  # fmt: skip
 def test_a_run_whose_process_is_gone_becomes_crashed_and_that_of_a_deployment_is_tried_again(
     server: dict[str, str]
 ) -> None:
@@ -259,6 +265,10 @@ for ask in (lambda: require_limits(["promotion"]), lambda: slot("promotion").__e
     assert run(server, refused).split() == ["nothing", "nothing"]
 
 
+@pytest.mark.drill(
+    "two retrains at once", "two processes wait for the promotion slot, three times each",
+    "never both in it",
+)  # fmt: skip
 def test_two_processes_never_hold_the_one_slot_at_a_time(server: dict[str, str]) -> None:
     """The limit of the test before; each process notes when it holds the slot."""
     program = """

@@ -191,6 +191,7 @@ def test_too_little_space_is_a_problem_and_little_space_a_warning(
     assert states == ["problem", "warning", "ok"]
 
 
+@pytest.mark.drill("clock set back", "by two hours, then `reviewlm doctor`", "a problem that says by how much")
 def test_a_clock_before_the_newest_result_is_a_problem(own_home: Path) -> None:
     folder = a_result(own_home)
     assert lines("clock")[0].state == "ok"

@@ -78,6 +78,10 @@ def runs(*words: str) -> Callable[[Terminal], bool]:
     return lambda terminal: any(set(words) <= set(process.cmdline()) for process in terminal.processes())
 
 
+@pytest.mark.drill(
+    "cancelled", "Ctrl-C while the server starts and in a fit",
+    "exit code 130; no process is left; runs are ended",
+)  # fmt: skip
 @pytest.mark.long
 def test_ctrl_c_while_the_server_starts_and_during_a_fit(tmp_path: Path) -> None:
     home = tmp_path / "home"
@@ -92,6 +96,7 @@ def test_ctrl_c_while_the_server_starts_and_during_a_fit(tmp_path: Path) -> None
     assert "CRASHED" in flow_states(home)
 
 
+@pytest.mark.drill("cancelled", "Ctrl-C in every stage of one run", "exit code 130 each time; the last run completes")
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_ctrl_c_at_every_stage_of_one_run_that_is_resumed_again_and_again(tmp_path: Path) -> None:
@@ -123,6 +128,10 @@ def test_ctrl_c_at_every_stage_of_one_run_that_is_resumed_again_and_again(tmp_pa
         assert terminal.processes() == []
 
 
+@pytest.mark.drill(
+    "killed at any moment", "kill -9 of `reviewlm run` in a fit",
+    "the next command ends its runs and removes its files",
+)  # fmt: skip
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_what_kill_nine_leaves_is_gone_after_the_next_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -147,6 +147,7 @@ def test_the_drill_is_long_enough_and_of_every_kind(undisturbed):
     assert journal
 
 
+@pytest.mark.drill("killed at any moment", "kill -9 of a fit at 20 points", "same model, each metric once in MLflow")
 @pytest.mark.parametrize("store", range(STORES))
 def test_a_killed_fit_ends_as_if_nothing_had_happened(start, job, tracker, undisturbed, tmp_path, store):
     """In every other store there are restart points at evaluations only; MLflow is told after every death."""

@@ -58,6 +58,10 @@ def registry(tmp_path: Path, template_home: Path) -> Registry:
     return registry
 
 
+@pytest.mark.drill(
+    "two retrains at once", "two gates decide at the same time",
+    "one decision each; the better model is champion",
+)  # fmt: skip
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "machines",

@@ -120,6 +120,20 @@ def test_the_log_tells_who_decided_what_against_whom_and_why(names: Names):
     assert version.description == "no"
 
 
+@pytest.mark.drill("clock set back", "by a day between promotions", "the order of decisions is that of the log")
+def test_the_order_of_decisions_is_not_that_of_the_clock(names: Names, monkeypatch: pytest.MonkeyPatch):
+    from mlflow.store.model_registry import sqlalchemy_store
+
+    clock = iter(range(10**13, 0, -86_400_000))
+    monkeypatch.setattr(sqlalchemy_store, "get_current_time_millis", lambda: next(clock))
+    first, second = names.version(), names.version()
+    names.registry.promote(first, None)
+    names.registry.promote(second, first)
+    assert [row["version"] for row in names.registry.decisions()] == [second, first]
+    aliases = {name: one.version for one in names.registry.versions() for name in one.aliases}
+    assert (aliases["champion"], aliases["previous"]) == (second, first)
+
+
 def test_a_decision_that_is_made_twice_by_one_run_is_entered_once(names: Names):
     first, second = names.version(), names.version()
     names.registry.settle(first, None, True, "one", {"gate/outcome": "promoted"}, run_id="r1")

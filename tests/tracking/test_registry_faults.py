@@ -56,6 +56,10 @@ def undisturbed(drill: Home, operation: str) -> tuple[list[str], list[Any]]:
     return proxy.calls, whole
 
 
+@pytest.mark.drill(
+    "promotion interrupted", "a fault at each call to the registry",
+    "as before or whole; a second try completes it",
+)  # fmt: skip
 @pytest.mark.parametrize("operation", long_but(OPERATIONS, {"rollback"}))
 def test_after_a_fault_at_any_call_all_is_as_before_or_whole_and_a_rerun_succeeds(drill: Home, operation: str):
     before = state(drill.registry)
@@ -83,6 +87,7 @@ def without_undecided(found: list[Any], whole: list[Any]) -> list[Any]:
     return [found[0][1:], found[1]] if left else found
 
 
+@pytest.mark.drill("promotion interrupted", "MLflow away from any call on", "the next change finishes what was decided")
 @pytest.mark.long
 @pytest.mark.parametrize("operation", long_but(["gate promotes", "rollback"], {"rollback"}))
 def test_when_the_server_goes_away_at_any_call_the_next_change_finishes_what_was_decided(drill: Home, operation: str):
@@ -104,6 +109,10 @@ def test_when_the_server_goes_away_at_any_call_the_next_change_finishes_what_was
     assert finished == [number > decided for number in range(1, len(calls) + 1)]
 
 
+@pytest.mark.drill(
+    "promotion interrupted", "kill -9 before each write to the registry",
+    "always a champion; the next change finishes it",
+)  # fmt: skip
 @pytest.mark.long
 @pytest.mark.parametrize("operation", long_but(["gate promotes", "rollback"], {"rollback"}))
 def test_a_process_that_is_killed_before_any_write_leaves_a_champion_and_the_next_change_heals(
@@ -136,6 +145,10 @@ def test_a_process_that_is_killed_before_any_write_leaves_a_champion_and_the_nex
     assert seen == {True, False}  # some were killed before they had decided, some after
 
 
+@pytest.mark.drill(
+    "two retrains at once", "another machine promotes at each call",
+    "one champion, one refused promotion",
+)  # fmt: skip
 @pytest.mark.long
 def test_another_machine_that_promotes_at_any_call_leads_to_one_champion_and_one_refused_promotion(drill: Home):
     """The other machine shares no lock with this one: only the order of the decision log decides."""

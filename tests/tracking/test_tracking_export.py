@@ -117,6 +117,10 @@ def test_a_folder_that_is_no_bundle_is_refused_before_anything_is_logged(tracker
     assert tracker.client.search_logged_models([tracker.experiment_id]) == []
 
 
+@pytest.mark.drill(
+    "disk full", "no space while a model is logged",
+    "exit code 5; the logged model is FAILED, not half-registered",
+)  # fmt: skip
 def test_a_model_that_could_not_be_saved_is_marked_as_failed(store, monkeypatch: pytest.MonkeyPatch):
     def full(*args: Any, **kwargs: Any) -> None:
         raise OSError(28, "No space left on device")

@@ -8,6 +8,7 @@ import os
 import pickle
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,7 @@ def test_an_undisturbed_run_has_everything_once_and_leaves_no_outbox(whole: Any,
     assert not tracker.outbox.folder.parent.exists()
 
 
+@pytest.mark.drill("database connection cut", "SQLite locked at each request of a run", "everything is there, once")
 @pytest.mark.parametrize(("arrives", "kinds"), long_but(
     [(False, False), (True, False), (True, True)], {(False, False)}),
     ids=["request lost", "answer lost", "an answer of each kind lost"])
@@ -112,6 +114,7 @@ def test_wherever_the_line_is_cut_everything_is_there_once_in_the_end(
         assert tracker.outbox.refused() == []
 
 
+@pytest.mark.drill("MLflow server away", "away for a whole run", "writes wait; the next process sends each once")
 def test_an_outage_of_the_whole_run_and_another_process_that_sends_it(
     whole: Any, tracker: Tracker, pieces: Path, caplog: pytest.LogCaptureFixture
 ):
@@ -237,6 +240,21 @@ def test_a_store_that_did_not_answer_is_left_alone_for_a_while(tracker: Tracker,
     assert tracker.tag(run_id, "t") == "4"
 
 
+@pytest.mark.drill("clock set back", "by a day, while writes wait for MLflow", "sent at the next write, in their order")
+def test_a_clock_that_is_set_back_neither_holds_writes_back_nor_changes_their_order(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(outbox, "PAUSES", (600.0,))
+    run_id, today = tracker.start_run("a"), time.time()
+    line = line_of(tracker, cut=0, length=ALWAYS)
+    tracker.set_tags(run_id, {"t": "first"})
+    line.cut = ALWAYS
+    monkeypatch.setattr(time, "time", lambda: today - 86_400)
+    tracker.set_tags(run_id, {"t": "second"})
+    assert tracker.outbox.waiting() == 0
+    assert tracker.tag(run_id, "t") == "second"
+
+
 def test_what_is_written_once_mlflow_was_waited_for_does_not_wait(
     tracker: Tracker, monkeypatch: pytest.MonkeyPatch
 ):
@@ -246,6 +264,7 @@ def test_what_is_written_once_mlflow_was_waited_for_does_not_wait(
     assert not tracker.start_run("one").startswith(sync.PENDING)
 
 
+@pytest.mark.drill("two retrains at once", "threads and processes queue writes for MLflow", "all are kept, in order")
 def test_threads_and_processes_share_a_queue(tmp_path: Path):
     queue = Outbox(tmp_path, "http://mlflow:5000", "reviewlm")
     same = Outbox(tmp_path, "http://mlflow:5000", "reviewlm")

@@ -76,6 +76,10 @@ def cluster() -> Iterator[Cluster]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.drill(
+    "database connection cut", "PostgreSQL stopped as by a crash, and started",
+    "everything is there, once",
+)  # fmt: skip
 @pytest.mark.long
 @pytest.mark.usefixtures("light_models")
 def test_a_database_that_is_stopped_and_back_has_everything_once(

@@ -37,6 +37,7 @@ def served(store_home: Path, tmp_path: Path) -> Iterator[Served]:
     server.stop()
 
 
+@pytest.mark.drill("MLflow server away", "kill -9 of the server, later started again", "no metric lost or doubled")
 def test_a_server_killed_in_the_midst_of_a_run_has_everything_once_when_it_is_back(
     served: Served, tmp_path: Path, pieces: Path, light_models: None, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ):

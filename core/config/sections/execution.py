@@ -32,6 +32,10 @@ class ExecutionConfig(Section):
         tracking_uri: MLflow server or database; empty: a SQLite file in the home folder.
         tracking_patience: Seconds to wait for the MLflow server where a flow cannot continue without it. All other
             writes are kept and sent when it is back.
+        overdue_factor: A stage is overdue after this many times the longest of its earlier builds on as much data, at
+            least ten minutes: a warning, and an alert (`reviewlm alerts`). 0: never.
+        end_overdue: End a run if one of its stages takes twice the time after which it is overdue. The next run
+            continues it.
         system_metrics_seconds: Seconds between two samples of a fit's use of processor, memory and GPU; 0: none.
         remote_store: Second place of stage results, which other machines use too, e.g. "s3://bucket/prefix" or
             "file:///mnt/shared/results"; empty: none.
@@ -50,6 +54,8 @@ class ExecutionConfig(Section):
     ranks: Annotated[Whole, Field(ge=0, le=4_096)] = 1
     tracking_uri: Line = ""
     tracking_patience: Annotated[Number, Field(ge=0, le=1_000_000)] = 120.0
+    overdue_factor: Annotated[Number, Field(ge=0, le=1_000_000)] = 10.0
+    end_overdue: bool = False
     system_metrics_seconds: Annotated[Number, Field(ge=0, le=1_000_000)] = 15.0
     remote_store: Line = ""
     experiment: Annotated[Line, Field(min_length=1, max_length=200)] = "reviewlm"

@@ -248,6 +248,7 @@ t.run(Path(sys.argv[3]), network)
 """
 
 
+@pytest.mark.drill("killed at any moment", "kill -9 of a training", "ends as if nothing had happened")
 @pytest.mark.long
 def test_a_process_killed_with_sigkill(tmp_path, undisturbed):
     here = Path(__file__).parent

@@ -1,0 +1,145 @@
+"""Notice a stage that takes far longer than its earlier builds: warn, send an alert, and end the run if that is wanted.
+
+The store's manifests say how long earlier builds of a stage took and how many bytes went in. Builds with the same
+options and on the same device are comparable; a build of twice the data may take twice as long. Without a comparable
+build there is no deadline.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import copy_context
+from functools import partial
+from typing import Any
+
+from prefect.client.orchestration import get_client
+from prefect.context import FlowRunContext
+from prefect.states import Crashed
+
+from core.config.run_config import RunConfig
+from core.manifest import MANIFEST, read_manifest
+from core.processes import interrupts
+from core.store import Store
+from core.storing.publishing import newest_first
+from tasks.announce import OVERDUE, announce
+from tasks.progress import duration
+
+BUILDS = 50
+"""Earlier results of a stage that are looked at, the newest first."""
+LEAST_SECONDS = 600.0
+"""No stage is overdue before this time: what takes seconds may take minutes on a busy machine."""
+NAMES = frozenset({"name", "label"})
+"""Options that only name the result; they are not compared."""
+MACHINE = ("device", "threads", "workers", "ranks")
+"""Settings of `execution` that change the time of a build."""
+INPUT_BYTES = "input_bytes"
+log = logging.getLogger(__name__)
+
+
+def input_bytes(store: Store, inputs: Mapping[str, str]) -> int:
+    """Return the bytes of the stored results among a stage's inputs; 0 if none of them is a stored result."""
+    total = 0
+    for digest in set(inputs.values()):
+        for file in store.root.glob(f"[!.]*/{digest}/{MANIFEST}"):
+            with suppress(OSError, ValueError, KeyError, TypeError):
+                total += sum(int(entry["bytes"]) for entry in read_manifest(file)["files"].values())
+    return total
+
+
+def earlier_builds(store: Store, stage: str) -> Iterator[Mapping[str, Any]]:
+    """Yield the manifests of the newest results of a stage; `Store.all` would warn of damaged ones."""
+    for folder in newest_first(store.root / stage)[:BUILDS]:
+        with suppress(OSError, ValueError, TypeError):
+            yield read_manifest(folder / MANIFEST)
+
+
+def longest(
+    earlier: Iterable[Mapping[str, Any]], version: int, options: Mapping[str, Any], execution: Mapping[str, Any],
+    size: int,
+) -> float | None:  # fmt: skip
+    """Return the seconds that the longest comparable build would take for *size* bytes; None if there is none.
+
+    Args:
+        earlier: Manifests of the stage's results.
+        version: Version of the stage's code.
+        options: Its options.
+        execution: The section `execution` of the configuration.
+        size: Bytes of its inputs. Smaller inputs than before get no less time.
+    """
+    found = []
+    for manifest in earlier:
+        before = manifest.get("environment", {})
+        machine = before.get("execution", {})
+        same = manifest.get("version") == version and _compared(manifest.get("options", {})) == _compared(options)
+        if same and INPUT_BYTES in before and all(machine.get(name) == execution.get(name) for name in MACHINE):
+            found.append(float(manifest["seconds"]) * max(1.0, size / max(before[INPUT_BYTES], 1)))
+    return max(found, default=None)
+
+
+def _compared(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in options.items() if name not in NAMES}
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON gives it back: tuples become lists."""
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, tuple | list) else value
+
+
+def deadline_of(config: RunConfig, store: Store, stage: str, version: int, options: Mapping[str, Any], size: int) -> (
+    float | None
+):  # fmt: skip
+    """Return after how many seconds a build of *size* bytes is overdue; None: never."""
+    if not config.execution.overdue_factor:
+        return None
+    execution = config.execution.model_dump(mode="json")
+    seconds = longest(earlier_builds(store, stage), version, options, execution, size)
+    return None if seconds is None else max(LEAST_SECONDS, config.execution.overdue_factor * seconds)
+
+
+@contextmanager
+def noticed_if_overdue(config: RunConfig, stage: str, label: str, seconds: float | None) -> Iterator[None]:
+    """Warn and send an alert if the block takes longer than *seconds*; end the run after twice that, if wanted.
+
+    A stage cannot be ended alone, because its thread may wait inside a library. The run ends as if it was interrupted,
+    so the next one continues from what is finished.
+    """
+    if seconds is None:
+        yield
+        return
+    over, name = threading.Event(), f"{stage} {label}".strip()
+
+    def watch() -> None:
+        if over.wait(seconds):
+            return
+        _warn(config, stage, name, seconds)
+        if config.execution.end_overdue and not over.wait(seconds):
+            _end(f"'{name}' did not end within {duration(2 * seconds)}, so the run was ended (execution.end_overdue)")
+
+    work = partial(copy_context().run, watch)  # the context names the flow run
+    threading.Thread(target=work, name=f"deadline of {name}", daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def _warn(config: RunConfig, stage: str, name: str, seconds: float) -> None:
+    sentence = f"'{name}' has been running for {duration(seconds)}, far longer than its earlier builds. Is it stuck?"
+    log.warning("%s", sentence)
+    with suppress(Exception):  # an alert that cannot be sent must not end the stage
+        announce(OVERDUE, config, {"stage": stage, "sentence": sentence, "seconds": seconds})
+
+
+def _end(why: str) -> None:
+    """End this process, and say why on the page of the flow run."""
+    log.error("%s", why)
+    context = FlowRunContext.get()
+    if context is not None and context.flow_run is not None:
+        with suppress(Exception), get_client(sync_client=True) as client:
+            client.set_flow_run_state(context.flow_run.id, Crashed(message=why), force=True)
+    interrupts.end_run(f"{why}; run the same command to resume")

@@ -1,0 +1,69 @@
+"""No space left in each stage of a run, one after another: a clear error each time, and the last run is complete."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.errors import StoreFull
+from core.store import Built, Store
+from tests.flows.first_run import Ran, run_in
+
+pytestmark = [pytest.mark.slow, pytest.mark.long]
+
+
+def rows(home: Path, query: str) -> list[Any]:
+    with closing(sqlite3.connect(home / "mlflow.db")) as database:
+        return database.execute(query).fetchall()
+
+
+@pytest.mark.drill(
+    "disk full", "no space in each stage of a run, one after another",
+    "exit code 5 each time; the last run is complete, with one version",
+)  # fmt: skip
+def test_a_run_whose_disk_fills_up_in_every_stage_is_completed_by_the_last(
+    ran: Ran, tmp_path: Path, template_home: Path, monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable[[str, object], None],
+) -> None:
+    home = Path(shutil.copytree(template_home, tmp_path / "home"))
+    build, failed = Store.build, list[str]()
+
+    def full_once(self: Store, stage: str, *arguments: Any, **options: Any) -> Built:
+        """Fail the first build of each stage when it has written something."""
+        if stage not in failed and self.root == home / "store":
+            def full(work: Path) -> dict[str, Any]:
+                failed.append(stage)
+                (work / "half").write_text("half of a result")
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+            arguments = (*arguments[:3], full)
+        return build(self, stage, *arguments, **options)
+
+    monkeypatch.setattr(Store, "build", full_once)
+    result = None
+    while result is None:
+        before = len(failed)
+        try:
+            result = run_in(home)
+        except StoreFull:
+            assert len(failed) > before
+            assert rows(home, "SELECT * FROM model_versions WHERE name NOT LIKE '%-decisions'") == []
+        assert rows(home, "SELECT name FROM runs WHERE status = 'RUNNING'") == []
+    record_property("stages", len(failed))
+    stages = {folder.name for folder in (home / "store").glob("[!.]*")}
+    assert stages == set(failed) == {folder.name for folder in (ran.home / "store").glob("[!.]*")}
+    assert not list((home / "store").glob("[!.]*/*/half"))
+    for now, then in zip(result["models"], ran.result["models"], strict=True):
+        assert (now["name"], now["test"]["nats"]) == (then["name"], pytest.approx(then["test"]["nats"], rel=1e-6))
+    assert result["promoted"]
+    assert len(rows(home, "SELECT * FROM model_versions WHERE name NOT LIKE '%-decisions'")) == 1
+    curves = "SELECT run_uuid, key, step FROM metrics WHERE key LIKE 'curves/%' GROUP BY 1, 2, 3 HAVING count(*) > 1"
+    assert rows(home, curves) == []

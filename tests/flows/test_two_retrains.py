@@ -1,0 +1,72 @@
+"""Two runs of the whole pipeline at once in one home: each result is made once, decisions are made one by one."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.store import Store
+from tests.flows.first_run import TINY
+from tracking.registry.events import complaints
+from tracking.registry.registry import CHAMPION, Registry
+from tracking.runs.runs import Tracker
+
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1800)]
+ROOT = Path(__file__).resolve().parents[2]
+FRAMEWORKS = ("REVIEWLM_", "PREFECT_", "MLFLOW_")
+
+
+def started(home: Path, *overrides: str) -> subprocess.Popen[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(FRAMEWORKS)}
+    options = [word for override in overrides for word in ("--set", override)]
+    return subprocess.Popen(
+        [sys.executable, "-m", "reviewlm.cli", "run", "--preset", TINY, "--json", *options], cwd=ROOT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={**clean, "REVIEWLM_HOME": str(home), "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+
+
+def rows(home: Path, query: str) -> list[Any]:
+    with closing(sqlite3.connect(home / "mlflow.db")) as database:
+        return database.execute(query).fetchall()
+
+
+@pytest.mark.drill(
+    "two retrains at once", "two `reviewlm run` in one home, with different learning rates",
+    "both end well; shared results are made once; one champion",
+)  # fmt: skip
+def test_two_runs_in_one_home_share_their_results_and_decide_one_after_the_other(
+    migrated_home: Path, record_property: Any
+) -> None:
+    both = [started(migrated_home), started(migrated_home, "models.1.training.learning_rate=0.004")]
+    try:
+        outputs = [process.communicate(timeout=1500) for process in both]
+    finally:
+        for process in both:
+            process.kill()
+    assert [process.returncode for process in both] == [0, 0], [errors[-3_000:] for _, errors in outputs]
+    record_property("results", sum(1 for _ in (migrated_home / "store").glob("[!.]*/*/manifest.json")))
+    store = Store(migrated_home / "store")
+    for stage in (migrated_home / "store").glob("[!.]*"):
+        for artifact in store.all(stage.name):
+            store.verify(artifact)
+    assert not list((migrated_home / "store" / ".aside").glob("*"))
+    assert sum(1 for _ in store.all("prepare")) == 1
+    assert sum(artifact.facts["name"] == "lstm" for artifact in store.all("fit")) == 2
+    uri = f"sqlite:///{migrated_home / 'mlflow.db'}"
+    registry = Registry(Tracker(uri, "reviewlm", migrated_home / "mlartifacts"), "reviewlm")
+    assert complaints(registry.events()) == []
+    versions = registry.versions()
+    assert sorted(one.version for one in versions) == [1, 2]
+    assert all(one.tags["gate/outcome"] in ("promoted", "refused") for one in versions)
+    assert sum(CHAMPION in one.aliases for one in versions) == 1
+    assert rows(migrated_home, "SELECT name FROM runs WHERE status <> 'FINISHED'") == []
+    curves = "SELECT run_uuid, key, step FROM metrics WHERE key LIKE 'curves/%' GROUP BY 1, 2, 3 HAVING count(*) > 1"
+    assert rows(migrated_home, curves) == []

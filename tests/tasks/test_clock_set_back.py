@@ -1,0 +1,93 @@
+"""The machine's clock is set back: nothing younger is removed, and no order and no duration rests on the clock."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from core.config.presets import load_config
+from core.config.run_config import RunConfig
+from core.content_check import record_of
+from core.store import Artifact, Store
+from core.storing.uses import _unmark
+from tasks.stage import store_of
+from tasks.tracking.track import parent_run, tracker_of
+from tasks.upkeep.collect import Collected, collect
+
+DAY = 86_400 * 10**9
+TODAY = time.time_ns()
+BACK = TODAY - 400 * DAY
+"""Now, by the clock that was set back."""
+DONE = ("clock set back", "by 400 days, then `reviewlm gc`", "nothing younger than the newest runs is removed")
+
+
+@pytest.fixture
+def config(migrated_home: Path) -> RunConfig:
+    return load_config("small", ["upkeep.runs=1"])
+
+
+def used_at(config: RunConfig, name: str, moment: int) -> Artifact:
+    artifact = store_of(config).build("stage", 1, {"name": name}, {}, lambda _: {}).artifact
+    _unmark(Store(config.home / "store").root, os.getpid())
+    os.utime(record_of(config.home / "store", artifact.folder), ns=(moment, moment))
+    return artifact
+
+
+def run_at(config: RunConfig, moment: int, monkeypatch: pytest.MonkeyPatch, ended: bool = True) -> str:
+    """Make a run that begins at a moment of the clock."""
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: moment / 1e9)
+        if not ended:
+            return tracker_of(config).start_run("open")
+        with parent_run(config, "retrain") as run_id:
+            return run_id
+
+
+def collected(config: RunConfig, now: int) -> Collected:
+    return collect(config, now=now)
+
+
+@pytest.mark.drill(*DONE)
+def test_results_of_runs_from_before_and_after_the_clock_was_set_back_stay(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, after = used_at(config, "before", TODAY), used_at(config, "after", BACK)
+    forgotten = used_at(config, "forgotten", BACK - 30 * DAY)
+    run_at(config, TODAY, monkeypatch)
+    run_at(config, BACK, monkeypatch)
+    collected(config, BACK + DAY)
+    assert [one.folder.is_dir() for one in (before, after, forgotten)] == [True, True, False]
+
+
+@pytest.mark.drill(*DONE)
+def test_while_all_runs_are_from_before_the_clock_was_set_back_nothing_goes(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = used_at(config, "old", BACK - 30 * DAY)
+    run_at(config, TODAY, monkeypatch)
+    collected(config, BACK + DAY)
+    assert old.folder.is_dir()
+
+
+@pytest.mark.drill(*DONE)
+def test_a_run_during_which_the_clock_was_set_back_keeps_all_that_it_may_use(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = used_at(config, "used", BACK)
+    run_at(config, TODAY, monkeypatch, ended=False)
+    run_at(config, BACK + 2 * DAY, monkeypatch)
+    collected(config, BACK + 3 * DAY)
+    assert used.folder.is_dir()
+
+
+@pytest.mark.drill("clock set back", "by a day, while a result is made", "its seconds are those that passed")
+def test_the_seconds_of_a_result_are_not_those_of_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(work: Path) -> dict[str, object]:
+        monkeypatch.setattr(time, "time", lambda: TODAY / 1e9 - 86_400)
+        return {}
+
+    manifest = Store(tmp_path).build("stage", 1, {}, {}, make).artifact.manifest
+    assert 0 <= manifest["seconds"] < 3_600

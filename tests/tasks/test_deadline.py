@@ -1,0 +1,148 @@
+"""A stage is overdue after ten times the longest of its earlier builds on as much data: a warning, then an end."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.config.presets import load_config
+from core.config.run_config import RunConfig
+from core.store import Artifact
+from tasks import deadline
+from tasks.deadline import LEAST_SECONDS, deadline_of, input_bytes, longest
+from tasks.stage import run_stage, store_of
+
+ROOT = Path(__file__).resolve().parents[2]
+EXECUTION = {"device": "cpu", "threads": 0, "workers": 1, "ranks": 1, "home": "anywhere"}
+
+
+def build(seconds: float, size: int = 100, options: Any = None, **execution: Any) -> dict[str, Any]:
+    """The manifest of an earlier build."""
+    environment = {"execution": EXECUTION | execution, "input_bytes": size}
+    return {"version": 1, "options": dict(options or {}), "seconds": seconds, "environment": environment}
+
+
+def expected(*earlier: dict[str, Any], size: int = 100, options: Mapping[str, Any] | None = None) -> float | None:
+    return longest(earlier, 1, options or {}, EXECUTION, size)
+
+
+def test_the_longest_comparable_build_counts() -> None:
+    assert expected() is None
+    assert expected(build(3), build(7), build(5)) == 7
+
+
+@pytest.mark.parametrize(("size", "seconds"), [(100, 7), (300, 21), (50, 7)], ids=["as much", "thrice", "half"])
+def test_more_data_may_take_as_much_longer_and_less_data_gets_no_less(size: int, seconds: float) -> None:
+    assert expected(build(7), size=size) == seconds
+
+
+def test_each_build_is_scaled_by_its_own_data() -> None:
+    assert expected(build(7, size=1_000), build(2, size=100), size=1_000) == 20
+
+
+@pytest.mark.parametrize(
+    "other",
+    [build(9, device="cuda"), build(9, threads=8), build(9, options={"hidden": 8}), build(9) | {"version": 2}],
+    ids=["device", "threads", "options", "version"],
+)
+def test_builds_of_another_kind_are_not_compared(other: dict[str, Any]) -> None:
+    assert expected(other) is None
+    assert expected(other, build(3)) == 3
+
+
+def test_the_name_of_a_result_changes_nothing_and_a_tuple_is_a_list() -> None:
+    known = build(3, options={"name": "may.json", "limits": [1, 2]})
+    assert expected(known, options={"name": "june.json", "limits": (1, 2)}) == 3
+
+
+def test_a_manifest_of_before_there_were_deadlines_is_no_history() -> None:
+    old = build(3)
+    del old["environment"]["input_bytes"]
+    assert expected(old, {"version": 1, "options": {}, "seconds": 3}) is None
+
+
+@pytest.fixture
+def config(own_home: Path) -> RunConfig:
+    return load_config("small", ["execution.workers=1"])
+
+
+def built(config: RunConfig, make: Callable[[Path], Mapping[str, Any]], number: int, **inputs: str) -> Artifact:
+    return run_stage(config, "stage", 1, {"name": number}, inputs, make).artifact
+
+
+def test_the_deadline_follows_from_the_store_and_is_never_below_ten_minutes(config: RunConfig) -> None:
+    store = store_of(config)
+    data = store.build("data", 1, {}, {}, lambda work: {"n": (work / "rows").write_bytes(b"x" * 500)}).artifact
+    assert input_bytes(store, {"data": data.digest, "file": "0" * 64}) == 500
+    assert deadline_of(config, store, "stage", 1, {}, 500) is None
+    made = built(config, lambda work: {"slept": time.sleep(0.02)}, 1, data=data.digest)
+    assert made.manifest["environment"]["input_bytes"] == 500
+    assert deadline_of(config, store, "stage", 1, {"name": 2}, 500) == LEAST_SECONDS == 600
+    seconds = made.manifest["seconds"]
+    assert deadline_of(config, store, "stage", 1, {}, 10**15) == pytest.approx(10 * seconds * 10**15 / 500)
+    never = load_config("small", ["execution.overdue_factor=0"])
+    assert deadline_of(never, store, "stage", 1, {}, 500) is None
+
+
+@pytest.mark.drill("hanging task", "a stage overdue by its own history", "a warning and an alert; the stage goes on")
+def test_a_stage_that_takes_too_long_is_warned_of_and_goes_on(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(deadline, "LEAST_SECONDS", 0.01)
+    noticed, told = threading.Event(), list[Any]()
+
+    def announce(event: str, config: RunConfig, payload: dict[str, Any]) -> None:
+        told.append((event, payload["stage"]))
+        noticed.set()
+
+    monkeypatch.setattr(deadline, "announce", announce)
+    built(config, lambda work: {}, 1)
+    with caplog.at_level(logging.WARNING):
+        made = built(config, lambda work: {"noticed": noticed.wait(60)}, 2)
+    assert made.facts == {"noticed": True}
+    assert told == [("reviewlm.stage.overdue", "stage")]
+    assert "'stage' has been running for 0 s, far longer than its earlier builds" in caplog.text
+
+
+HANGING = """
+import sys, time
+from core.config.presets import load_config
+from core.processes.children import start_child
+from tasks import deadline
+from tasks.stage import run_stage
+deadline.LEAST_SECONDS = 0.1
+config = load_config("small", ["execution.end_overdue=true"])
+
+def hang(work):
+    if (work / "half").exists():
+        return {"resumed": True}
+    (work / "half").write_text("half of the work")
+    print(start_child(["-m", "http.server", "0", "--bind", "127.0.0.1"]).pid, flush=True)
+    time.sleep(600)
+
+run_stage(config, "stage", 1, {"name": 1}, {}, lambda work: {})
+print(run_stage(config, "stage", 1, {"name": 2}, {}, hang, "of the test", resumable=True).artifact.facts)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.drill(
+    "hanging task", "a stage that hangs, with execution.end_overdue=true",
+    "the run and its children end with the reason; the next run resumes",
+)  # fmt: skip
+def test_a_hanging_run_is_ended_if_that_is_wanted_and_the_next_one_resumes(own_home: Path) -> None:
+    command = [sys.executable, "-c", HANGING]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 143
+    assert "'stage of the test' did not end within 0 s, so the run was ended (execution.end_overdue)" in done.stderr
+    assert not Path("/proc", done.stdout.strip()).exists()
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert (again.returncode, again.stdout.strip()) == (0, "{'resumed': True}")
