@@ -235,7 +235,7 @@ def test_a_run_whose_process_is_gone_becomes_crashed_and_that_of_a_deployment_is
     """Without the heartbeats nothing else would ever end these runs."""
     for words in ([], ["deployed"]):
         kill_in_a_run(server, "lost", *words)
-    until(lambda: states(server, "lost") == ["False Crashed", "True AwaitingRetry"])
+    assert until(lambda: states(server, "lost") == ["False Crashed", "True AwaitingRetry"])
 
 
 def test_a_run_that_ended_with_the_services_is_noticed_after_their_next_start(
@@ -244,7 +244,7 @@ def test_a_run_that_ended_with_the_services_is_noticed_after_their_next_start(
     """Each start writes the automations again, and the server then forgets for which runs they waited."""
     kill_in_a_run(server, "rebooted", "deployed")
     set_up(server, addresses)
-    until(lambda: states(server, "rebooted") == ["True AwaitingRetry"])
+    assert until(lambda: states(server, "rebooted") == ["True AwaitingRetry"])
 
 
 def test_a_missing_limit_is_an_error_at_the_start_and_not_silently_unlimited(server: dict[str, str]) -> None:
