@@ -29,8 +29,8 @@ EVERY = blocks()
 SHELL = [block for block in EVERY if block.language == "sh"]
 COMMANDS = [(block, command) for block in SHELL for command in commands(block.text)]
 UNCHECKED = {
-    "cat", "createdb", "curl", "dask", "export", "git", "install", "jupyter", "mkdir", "mlflow", "source", "tar",
-    "torchrun",
+    "cat", "createdb", "curl", "dask", "docker", "export", "git", "install", "jupyter", "kubectl", "mkdir", "mlflow",
+    "source", "tar", "torchrun",
 }
 """Programs of others whose arguments are not checked here; those of MLflow are, by a test marked `long`."""
 TYPED = re.compile(r"^ {4,}(\.venv/|reviewlm |python3? |make |pip |mlflow |prefect |curl )")
@@ -101,8 +101,17 @@ def require_module(words: list[str]) -> None:
         assert [word for word in rest if word.startswith("--") and f'"{word}"' not in text] == []
 
 
+def require_prefect(words: list[str]) -> None:
+    """The deployment exists; other commands are those that `core/processes/pools.py` calls, with files that exist."""
+    if words[:2] == ["deployment", "run"]:
+        require_deployment(words)
+        return
+    called = (ROOT / "core" / "processes" / "pools.py").read_text(encoding="utf-8")
+    assert all(f'"{word}"' in called for word in words[:2])
+    assert all((ROOT / word).is_file() for word in words if word.startswith("deploy/"))
+
+
 def require_deployment(words: list[str]) -> None:
-    assert words[:2] == ["deployment", "run"]
     flow, _, name = words[2].partition("/")
     every = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
     module, function = next(one["entrypoint"] for one in every if one["name"] == name).rsplit(".", 1)
@@ -119,7 +128,7 @@ def require_extras(words: list[str]) -> None:
 
 
 KNOWN = {
-    "reviewlm": require_ours, "make": require_target, "python": require_module, "prefect": require_deployment,
+    "reviewlm": require_ours, "make": require_target, "python": require_module, "prefect": require_prefect,
     "pip": require_extras,
 }
 
