@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LONG_FIT = ["models.1.training.epochs=30", "execution.workers=1"]
 LINES = 40
 """Lines of the journal after which the training is in full swing."""
+TRIES = 30
 FRAMEWORKS = ("REVIEWLM_", "PREFECT_", "MLFLOW_")
 Record = Callable[[str, object], None]
 
