@@ -19,24 +19,6 @@ from tests.core.shared_machines import CONTENT, DIGEST, Machine, warnings_in
 from tests.examples import examples
 
 
-@pytest.fixture
-def shared(tmp_path: Path) -> Path:
-    """The folder that the machines share."""
-    return tmp_path / "shared"
-
-
-@pytest.fixture
-def first(tmp_path: Path, shared: Path) -> Machine:
-    """The machine that builds the result and uploads it."""
-    return Machine(tmp_path / "first", shared)
-
-
-@pytest.fixture
-def second(tmp_path: Path, shared: Path) -> Machine:
-    """A machine that has nothing yet."""
-    return Machine(tmp_path / "second", shared)
-
-
 @examples(60)
 @given(file=st.integers(0, 3), at=st.integers(0, 10_000), bit=st.integers(0, 7))
 def test_no_flipped_bit_of_the_remote_store_is_ever_used(

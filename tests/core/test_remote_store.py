@@ -23,24 +23,6 @@ from tests.core.shared_machines import CONTENT, DIGEST, Machine, warnings_in
 from tests.examples import examples
 
 
-@pytest.fixture
-def shared(tmp_path: Path) -> Path:
-    """The folder that the machines share."""
-    return tmp_path / "shared"
-
-
-@pytest.fixture
-def first(tmp_path: Path, shared: Path) -> Machine:
-    """The machine that builds the result and uploads it."""
-    return Machine(tmp_path / "first", shared)
-
-
-@pytest.fixture
-def second(tmp_path: Path, shared: Path) -> Machine:
-    """A machine that has nothing yet."""
-    return Machine(tmp_path / "second", shared)
-
-
 def test_a_second_machine_builds_nothing_and_has_the_same_bytes(first: Machine, second: Machine) -> None:
     built = first.build()
     taken = second.build()

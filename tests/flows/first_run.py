@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 TINY = str(Path(__file__).with_name("tiny.toml"))
+ROOT = Path(__file__).resolve().parents[2]
+FRAMEWORKS = ("REVIEWLM_", "PREFECT_", "MLFLOW_")
 
 
 @dataclass
@@ -30,6 +34,18 @@ def run_in(home: Path, *overrides: str, input: list[str] | None = None) -> dict[
         return retrain(TINY, input, list(overrides))
     finally:
         os.environ["REVIEWLM_HOME"] = before
+
+
+def user_environment(home: Path) -> dict[str, str]:
+    """Return the environment of a user of this home, without what the tests set."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(FRAMEWORKS)}
+    return {**clean, "REVIEWLM_HOME": str(home), "PYTHONPATH": str(ROOT)}
+
+
+def mlflow_rows(home: Path, query: str) -> list[Any]:
+    """Return what a query finds in the home's MLflow tables."""
+    with closing(sqlite3.connect(home / "mlflow.db", timeout=60)) as database:
+        return database.execute(query).fetchall()
 
 
 def mlflow_client(ran: Ran) -> Any:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +13,9 @@ import pytest
 
 from core.errors import StoreFull
 from core.store import Built, Store
-from tests.flows.first_run import Ran, run_in
+from tests.flows.first_run import Ran, mlflow_rows, run_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
-
-
-def rows(home: Path, query: str) -> list[Any]:
-    with closing(sqlite3.connect(home / "mlflow.db")) as database:
-        return database.execute(query).fetchall()
 
 
 @pytest.mark.drill(
@@ -55,8 +48,8 @@ def test_a_run_whose_disk_fills_up_in_every_stage_is_completed_by_the_last(
             result = run_in(home)
         except StoreFull:
             assert len(failed) > before
-            assert rows(home, "SELECT * FROM model_versions WHERE name NOT LIKE '%-decisions'") == []
-        assert rows(home, "SELECT name FROM runs WHERE status = 'RUNNING'") == []
+            assert mlflow_rows(home, "SELECT * FROM model_versions WHERE name NOT LIKE '%-decisions'") == []
+        assert mlflow_rows(home, "SELECT name FROM runs WHERE status = 'RUNNING'") == []
     record_property("stages", len(failed))
     stages = {folder.name for folder in (home / "store").glob("[!.]*")}
     assert stages == set(failed) == {folder.name for folder in (ran.home / "store").glob("[!.]*")}
@@ -64,6 +57,6 @@ def test_a_run_whose_disk_fills_up_in_every_stage_is_completed_by_the_last(
     for now, then in zip(result["models"], ran.result["models"], strict=True):
         assert (now["name"], now["test"]["nats"]) == (then["name"], pytest.approx(then["test"]["nats"], rel=1e-6))
     assert result["promoted"]
-    assert len(rows(home, "SELECT * FROM model_versions WHERE name NOT LIKE '%-decisions'")) == 1
+    assert len(mlflow_rows(home, "SELECT * FROM model_versions WHERE name NOT LIKE '%-decisions'")) == 1
     curves = "SELECT run_uuid, key, step FROM metrics WHERE key LIKE 'curves/%' GROUP BY 1, 2, 3 HAVING count(*) > 1"
-    assert rows(home, curves) == []
+    assert mlflow_rows(home, curves) == []

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,17 +20,15 @@ from core.credentials import credentials_of
 from core.processes import services
 from core.processes.pools import HEARTBEAT_SECONDS
 from flows.server.automations import LOST_SECONDS
-from tests.flows.first_run import TINY
+from tests.flows.first_run import ROOT, TINY, mlflow_rows, user_environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(3600)]
-ROOT = Path(__file__).resolve().parents[2]
 LONG_FIT = ["models.1.training.epochs=30", "execution.workers=1"]
 LINES = 40
 """Lines of the journal after which the training is in full swing."""
 TRIES = 30
 LOOKBACK_SECONDS = 900
 """A server that was restarted waits so long for the event before a crash, if that was less than five minutes ago."""
-FRAMEWORKS = ("REVIEWLM_", "PREFECT_", "MLFLOW_")
 Record = Callable[[str, object], None]
 
 
@@ -44,9 +40,8 @@ class Services:
 
     def verb(self, *words: str) -> None:
         """Run `reviewlm` as a user of this home does."""
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(FRAMEWORKS)}
-        environment = {**clean, "REVIEWLM_HOME": str(self.home), "PYTHONPATH": str(ROOT)}
         command = [sys.executable, "-m", "reviewlm.cli", *words]
+        environment = user_environment(self.home)
         done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=900)
         assert done.returncode == 0, done.stderr[-3_000:]
 
@@ -105,8 +100,7 @@ class Services:
         return found
 
     def from_mlflow(self, query: str) -> list[Any]:
-        with closing(sqlite3.connect(self.home / "mlflow.db", timeout=60)) as database:
-            return database.execute(query).fetchall()
+        return mlflow_rows(self.home, query)
 
     def assert_nothing_doubled(self) -> None:
         curves = "SELECT run_uuid, key, step, count(*) FROM metrics WHERE key LIKE 'curves/%' GROUP BY 1, 2, 3"

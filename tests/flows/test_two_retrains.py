@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
-import os
-import sqlite3
 import subprocess
 import sys
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from core.store import Store
-from tests.flows.first_run import TINY
+from tests.flows.first_run import ROOT, TINY, mlflow_rows, user_environment
 from tracking.registry.events import complaints
 from tracking.registry.registry import CHAMPION, Registry
 from tracking.runs.runs import Tracker
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1800)]
-ROOT = Path(__file__).resolve().parents[2]
-FRAMEWORKS = ("REVIEWLM_", "PREFECT_", "MLFLOW_")
 
 
 def started(home: Path, *overrides: str) -> subprocess.Popen[str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(FRAMEWORKS)}
     options = [word for override in overrides for word in ("--set", override)]
     return subprocess.Popen(
         [sys.executable, "-m", "reviewlm.cli", "run", "--preset", TINY, "--json", *options], cwd=ROOT, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env={**clean, "REVIEWLM_HOME": str(home), "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=user_environment(home),
     )  # fmt: skip
-
-
-def rows(home: Path, query: str) -> list[Any]:
-    with closing(sqlite3.connect(home / "mlflow.db")) as database:
-        return database.execute(query).fetchall()
 
 
 @pytest.mark.drill(
@@ -67,6 +55,6 @@ def test_two_runs_in_one_home_share_their_results_and_decide_one_after_the_other
     assert sorted(one.version for one in versions) == [1, 2]
     assert all(one.tags["gate/outcome"] in ("promoted", "refused") for one in versions)
     assert sum(CHAMPION in one.aliases for one in versions) == 1
-    assert rows(migrated_home, "SELECT name FROM runs WHERE status <> 'FINISHED'") == []
+    assert mlflow_rows(migrated_home, "SELECT name FROM runs WHERE status <> 'FINISHED'") == []
     curves = "SELECT run_uuid, key, step FROM metrics WHERE key LIKE 'curves/%' GROUP BY 1, 2, 3 HAVING count(*) > 1"
-    assert rows(migrated_home, curves) == []
+    assert mlflow_rows(migrated_home, curves) == []
