@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import subprocess
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -87,6 +88,17 @@ def code_digest(source: Path = SOURCE) -> str:
     for path in sorted(files):
         content.update(f"{path.relative_to(source).as_posix()}\0".encode() + path.read_bytes() + b"\0")
     return content.hexdigest()
+
+
+@cache
+def git_commit() -> str:
+    """Return the git commit of the running code, or "" outside a checkout."""
+    try:
+        return subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=SOURCE, capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

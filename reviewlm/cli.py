@@ -39,7 +39,7 @@ from reviewlm.verbs import (
     sweep,
     toy,
 )
-from reviewlm.verbs.maintenance import alerts, backup, check, doctor, drill
+from reviewlm.verbs.maintenance import alerts, backup, check, code, doctor, drill
 
 app = typer.Typer(
     cls=GroupedHelp, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -54,6 +54,7 @@ app.add_typer(operate.app)
 app.add_typer(doctor.app)
 app.add_typer(check.app)
 app.add_typer(drill.app)
+app.add_typer(code.app)
 app.add_typer(backup.app)
 app.add_typer(lineage.app)
 app.add_typer(adapt.app)

@@ -16,7 +16,7 @@ GROUPS = {
     "Use a model": ("generate", "suggest", "write", "score", "export", "serve", "promote", "rollback"),
     "Work with data": ("checks", "quarantine", "synth"),
     "Operate": (
-        "ui", "doctor", "check", "drill", "alerts", "backup", "restore", "upgrade", "gc", "tracking", "tokens",
+        "ui", "doctor", "check", "drill", "alerts", "backup", "restore", "upgrade", "code", "gc", "tracking", "tokens",
     ),
     "Configure": ("presets", "config"),
     "Learn and experiment": (
@@ -76,6 +76,7 @@ EXAMPLES = {
     "gc": ("gc --dry-run", "gc --set upkeep.runs=3"),
     "doctor": ("doctor", "doctor --json"),
     "check": ("check --input reviews.json", "check --input reviews.csv --preset demo"),
+    "code": ("code", "code --same-result"),
     "drill": ("drill", "drill --long --out drill.md", "drill --only 'MLflow away'"),
     "backup": ("backup --to backup.tar.zst", "backup --to small.tar.gz --without-store"),
     "upgrade": ("upgrade",),

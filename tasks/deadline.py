@@ -57,7 +57,7 @@ def earlier_builds(store: Store, stage: str) -> Iterator[Mapping[str, Any]]:
 
 
 def longest(
-    earlier: Iterable[Mapping[str, Any]], version: int, options: Mapping[str, Any], execution: Mapping[str, Any],
+    earlier: Iterable[Mapping[str, Any]], version: int | str, options: Mapping[str, Any], execution: Mapping[str, Any],
     size: int,
 ) -> float | None:  # fmt: skip
     """Return the seconds that the longest comparable build would take for *size* bytes; None if there is none.
@@ -90,9 +90,9 @@ def _plain(value: Any) -> Any:
     return [_plain(each) for each in value] if isinstance(value, tuple | list) else value
 
 
-def deadline_of(config: RunConfig, store: Store, stage: str, version: int, options: Mapping[str, Any], size: int) -> (
-    float | None
-):  # fmt: skip
+def deadline_of(
+    config: RunConfig, store: Store, stage: str, version: int | str, options: Mapping[str, Any], size: int
+) -> float | None:
     """Return after how many seconds a build of *size* bytes is overdue; None: never."""
     if not config.execution.overdue_factor:
         return None

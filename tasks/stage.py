@@ -7,7 +7,6 @@ Prefect's own result cache is off, so that only the store decides what is finish
 from __future__ import annotations
 
 import logging
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -29,8 +28,9 @@ from core.config.run_config import RunConfig
 from core.model_errors import converted_errors
 from core.processes.interrupts import during
 from core.processes.memory import returned_memory
-from core.provenance import made_with
+from core.provenance import git_commit, made_with
 from core.store import Artifact, Built, Store
+from tasks.code_version import WORKERS, running_code
 from tasks.deadline import INPUT_BYTES, deadline_of, input_bytes, noticed_if_overdue
 from tasks.progress import slug
 
@@ -113,6 +113,7 @@ def run_stage(
     label: str = "",
     resumable: bool = False,
     raw_bytes: int = 0,
+    model: str = "",
 ) -> Built:
     """Return the stage's artifact; build it only if the store does not have it.
 
@@ -121,20 +122,24 @@ def run_stage(
         stage, version, options, inputs, make, resumable: See `Store.build`.
         label: Shown in the log.
         raw_bytes: Size of inputs that are not in the store; the deadline depends on it (`tasks/deadline.py`).
+        model: The only class of models that is used, see `SourceCode.used_by`.
     """
-    store = store_of(config)
+    store, maker = store_of(config), WORKERS.get(stage, make.__module__)
+    of_code = running_code().version(version, maker, model)
+    if of_code != version:
+        _say_edited(stage, of_code, ", ".join(sorted(running_code().changed(maker, model))))
     environment = {"git_commit": git_commit(), "execution": config.execution.model_dump(mode="json"), **made_with()}
     freed = returned_memory() if stage in WHOLE_DATA else nullcontext()
 
     def watched(work: Path) -> Mapping[str, Any]:
         environment[INPUT_BYTES] = size = input_bytes(store, inputs) or raw_bytes
-        seconds = deadline_of(config, store, stage, version, options, size)
+        seconds = deadline_of(config, store, stage, of_code, options, size)
         with noticed_if_overdue(config, stage, label, seconds):
             return make(work)
 
     with during(f"{stage} {label}".strip()), converted_errors(stage), freed:
         built = store.build(
-            stage, version, options, inputs, watched,
+            stage, of_code, options, inputs, watched,
             environment=environment, rebuild=stage in config.execution.rebuild, resumable=resumable,
         )
     seconds = 0.0 if built.reused else float(built.artifact.manifest.get("seconds", 0))
@@ -142,6 +147,12 @@ def run_stage(
         record.stages.append(StageRun(stage, label, _step.get(), built.reused, seconds))
     log.debug("%-10s %-24s %s", stage, label or "-", "already finished" if built.reused else f"{seconds:.1f} s")
     return built
+
+
+@cache
+def _say_edited(stage: str, version: int | str, modules: str) -> None:
+    """Say once that a stage has edited code; `reviewlm code` says more."""
+    log.info("%-8s its code was edited (%s): its results have the version %s", stage, modules, version)
 
 
 @contextmanager
@@ -243,14 +254,3 @@ def show_markdown(key: str, markdown: str, description: str = "") -> None:
     """Show a Markdown artifact of the current task run; outside a task run do nothing."""
     if TaskRunContext.get() is not None:
         create_markdown_artifact(key=slug(key), markdown=markdown, description=description or None)
-
-
-@cache
-def git_commit() -> str:
-    """Return the git commit of the running code, or "" outside a checkout."""
-    try:
-        return subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""

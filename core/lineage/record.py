@@ -68,7 +68,7 @@ class Step:
 
     stage: str
     digest: str
-    version: int
+    version: int | str
     options: dict[str, Any]
     inputs: dict[str, str]
     made_by: dict[str, str]

@@ -42,7 +42,7 @@ class Artifact:
         return dict(self.manifest.get("facts", {}))
 
 
-def digest_of(stage: str, version: int, options: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+def digest_of(stage: str, version: int | str, options: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
     """Return the digest that identifies a result; *inputs* maps names to digests of artifacts or files."""
     identity = {"stage": stage, "version": version, "options": dict(options), "inputs": dict(inputs)}
     return hashlib.sha256(canonical(identity).encode()).hexdigest()[:DIGEST_LENGTH]

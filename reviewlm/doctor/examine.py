@@ -17,7 +17,15 @@ from reviewlm.doctor.home import (
     check_results,
     check_secrets,
 )
-from reviewlm.doctor.machine import check_clock, check_disks, check_gpu, check_memory, check_packages, check_python
+from reviewlm.doctor.machine import (
+    check_clock,
+    check_code,
+    check_disks,
+    check_gpu,
+    check_memory,
+    check_packages,
+    check_python,
+)
 from reviewlm.doctor.remote import check_remote_store
 from reviewlm.doctor.servers import check_named_server, check_ports, check_servers, check_tracking
 
@@ -26,7 +34,7 @@ if TYPE_CHECKING:
 
 Check = Callable[["RunConfig"], Iterator[HealthLine]]
 CHECKS: Mapping[str, Check] = {
-    "Python": check_python, "packages": check_packages, "memory": check_memory, "disk": check_disks,
+    "Python": check_python, "packages": check_packages, "code": check_code, "memory": check_memory, "disk": check_disks,
     "clock": check_clock, "GPU": check_gpu, "home": check_access, "secrets": check_secrets, "moved home": check_moved,
     "tracking": check_tracking, "queued writes": check_queue, "interrupted runs": check_interrupted,
     "stored results": check_results, "remote store": check_remote_store, "servers": check_servers,

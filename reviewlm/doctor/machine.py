@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from core.environment import visible_gpus
 from core.processes.leftovers import lasting_folder
+from core.provenance import git_commit
 from reviewlm.doctor.health_line import HealthLine, State
 from reviewlm.shown.layout import size
 
@@ -71,6 +72,21 @@ def check_packages(config: RunConfig) -> Iterator[HealthLine]:
             state: State = "problem" if needed else "warning"
             of = "" if needed else "of optional features: "
             yield HealthLine("packages", state, of + "; ".join(names), INSTALL)
+
+
+def check_code(config: RunConfig) -> Iterator[HealthLine]:
+    """Say which code runs, and whether modules that make results were edited since their stages' versions were set."""
+    from tasks.code_version import running_code
+
+    known = f"commit {git_commit()[:12]}" if git_commit() else "installed, without a git checkout"
+    if edited := sorted(running_code().edited):
+        names = ", ".join(edited[:3]) + (f" and {len(edited) - 3} more" if len(edited) > 3 else "")
+        yield HealthLine(
+            "code", "warning", f"{known}; edited: {names}; the results of their stages are built anew",
+            "`reviewlm code` names the stages; with --same-result earlier results are used again",
+        )  # fmt: skip
+    else:
+        yield HealthLine("code", "ok", f"{known}; no module that makes results was edited")
 
 
 def _declared(field: str, default: str) -> str:

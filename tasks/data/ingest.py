@@ -22,6 +22,7 @@ from corpus.ingestion.parts import SourceReading
 from corpus.quarantine.replay import assemble_with, replay, replays_of
 from corpus.reading.sources import Listed, Source, identify, originals, source_names
 from corpus.synthetic.synth import write_reviews
+from tasks.code_version import running_code
 from tasks.progress import Report, progress
 from tasks.stage import as_task_state, run_stage, show_facts, stage, store_of
 
@@ -131,12 +132,12 @@ def replay_quarantine(config: RunConfig, dataset: Artifact, fixed: Path | None =
     """Replay a data set's quarantine, or a file with corrected records (*fixed*), and build the data set again.
 
     Raises:
-        EmptyInput: The data set was made by an older version of the code; its records cannot be replayed.
+        EmptyInput: The data set was made by other code; its records cannot be replayed.
     """
     store = store_of(config)
-    if dataset.manifest["version"] != INGEST_VERSION:
+    if dataset.manifest["version"] != running_code().version(INGEST_VERSION, __name__):
         raise EmptyInput(
-            "This data set cannot be replayed", where=dataset.folder, cause="it was made by an older version",
+            "This data set cannot be replayed", where=dataset.folder, cause="it was made by other code",
             remedy="run `reviewlm ingest` with the same --input first",
         )
     sources = [Listed(entry["name"], entry["bytes"], entry["sha256"]) for entry in dataset.facts["sources"]]

@@ -17,7 +17,8 @@ from core.errors import Diverged, TrackingUnavailable
 from core.store import Artifact, Built, Store, sha256_of_file
 from models.base import Pace
 from models.bundles.bundle import SPEC
-from models.specs import ModelSpec, identity, parts_of
+from models.specs import KINDS, ModelSpec, identity, parts_of
+from tasks.code_version import WORKERS, running_code
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
 from tasks.fitting.dask_engine import FOLDER
 from tasks.fitting.fit_process import run_job
@@ -62,7 +63,7 @@ class FitPlan:
     @property
     def digest(self) -> str:
         """Digest of the fitted model's artifact."""
-        return Store.digest("fit", FIT_VERSION, identity(self.spec), self.inputs)
+        return Store.digest("fit", fit_version(self.spec), identity(self.spec), self.inputs)
 
 
 class EnoughSeen(Exception):
@@ -143,7 +144,20 @@ def build_fit(
         return {"name": spec.name, "kind": spec.kind, "summary": summary}
 
     trained = hasattr(spec, "training")  # only such a fit writes checkpoints
-    return run_stage(config, "fit", FIT_VERSION, identity(spec), plan.inputs, make, spec.name, resumable=trained)
+    return run_stage(
+        config, "fit", FIT_VERSION, identity(spec), plan.inputs, make, spec.name, resumable=trained,
+        model=_only_class(spec),
+    )  # fmt: skip
+
+
+def fit_version(spec: ModelSpec) -> int | str:
+    """Return the version of the fits of a model, with a suffix if the code that fits it was edited."""
+    return running_code().version(FIT_VERSION, WORKERS["fit"], _only_class(spec))
+
+
+def _only_class(spec: ModelSpec) -> str:
+    """Return the class of a model that opens no others; "" for a model with parts."""
+    return "" if parts_of(spec) else KINDS[spec.kind][1]
 
 
 def job_of(

@@ -15,6 +15,7 @@ import polars as pl
 from core.config.command_line import command_line
 from core.config.run_config import RunConfig
 from core.errors import without_password
+from core.provenance import git_commit
 from core.store import Artifact
 from evaluation.plots.curves import journal_lines
 from evaluation.reports.all_runs import ALL_RUNS_FILE
@@ -36,7 +37,7 @@ from tasks.progress import duration
 from tasks.promotion.choose import best_allowed
 from tasks.promotion.promote import Promotion
 from tasks.reporting.summary import hints_of
-from tasks.stage import MINUTE, git_commit, started
+from tasks.stage import MINUTE, started
 from tasks.tracking.track import JOURNAL, prefect_tags, tracker_of
 from tracking import tags as tag
 

@@ -21,6 +21,7 @@ import polars as pl
 from core.config.run_config import RunConfig
 from core.errors import ArtifactError, disk_errors
 from core.model_errors import converted_errors
+from core.provenance import git_commit
 from evaluation.plots.optimizers import range_test
 from evaluation.reports.optimizer_report import (
     comparison_as_json,
@@ -38,7 +39,7 @@ from models.tokens.vocabulary import Vocabulary
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
 from tasks.fitting.fit import device_of, gpu_slot, threads_of
 from tasks.progress import progress
-from tasks.stage import git_commit, show_markdown, show_table, stage
+from tasks.stage import show_markdown, show_table, stage
 from tasks.tracking.track import tracker_of
 from tracking.runs.runs import run_tags
 from tracking.tags import KIND

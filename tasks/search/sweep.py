@@ -23,7 +23,7 @@ from evaluation.statistics.seeds import MeanInterval, mean_interval
 from models.neural.training.training_metrics import perplexity
 from models.specs import NPLMSpec, RecurrentSpec, identity
 from tasks.data.prepare import Prepared
-from tasks.fitting.fit import FIT_VERSION
+from tasks.fitting.fit import fit_version
 from tasks.fitting.warm_start import champion_digest
 from tasks.search.study import Study, Trial
 from tasks.search.trial import CHAMPION_NOTE, mark_best
@@ -133,7 +133,7 @@ def open_study(plan: SweepPlan, prepared: Prepared) -> Study:
     options, champion = plan.config.sweep, champion_digest(plan.config, plan.base)
     tokens = {split: artifact.digest for split, artifact in prepared.tokens[plan.base.vocabulary].items()}
     about = {
-        "fit": FIT_VERSION, "model": _not_searched(plan), "tokens": tokens, "champion": champion,
+        "fit": fit_version(plan.base), "model": _not_searched(plan), "tokens": tokens, "champion": champion,
         "space": [[name, asdict(found)] for name, found in plan.dimensions.items()],
         "search": options.model_dump(include={"random_trials", "pruner", "prune_after", "seed"}),
     }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from core.config.run_config import RunConfig
-from tasks.stage import git_commit
+from core.provenance import git_commit
 from tasks.tracking.track import tracker_of
 from tracking.runs.runs import run_tags
 from tracking.tags import KIND

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.config.run_config import RunConfig
+from core.provenance import git_commit
 from evaluation.plots.ngram import all_figures
 from evaluation.reports.ngram_report import amount_table, as_json, curve_table, method_table
 from models.ngram.comparison import Row
 from models.ngram.lines.text_comparison import Pruned, TextComparison
-from tasks.stage import git_commit
 from tasks.tracking.track import tracker_of
 from tracking.runs.runs import Tracker, run_tags
 from tracking.tags import KIND

@@ -24,6 +24,7 @@ from core.environment import home_folder
 from core.errors import CheckFailed, NotAuthorized, ReviewLMError, TrackingUnavailable
 from core.markdown import literal
 from core.processes.ports import address_of
+from core.provenance import git_commit
 from core.store import Artifact
 from evaluation.scoring.metrics import Figures
 from models.adaptation import STATIC
@@ -31,7 +32,7 @@ from models.specs import ModelSpec, parts_of
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit_process import interrupted
 from tasks.fitting.resources import SYSTEM_JOURNAL
-from tasks.stage import MINUTE, describe_flow_run, git_commit, recorded_stages, started
+from tasks.stage import MINUTE, describe_flow_run, recorded_stages, started
 from tasks.tracking.parameters import parameters_of
 from tracking import tags as tag
 from tracking.logged_models.bundles import has_bundle
