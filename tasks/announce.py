@@ -8,20 +8,18 @@ from prefect.context import FlowRunContext
 from prefect.events import emit_event
 
 from core.config.run_config import RunConfig
+from core.processes.model_events import DRIFTED, OVERDUE, PROMOTED, REFUSED, resource_of
 
-PROMOTED, REFUSED, DRIFTED = "reviewlm.model.promoted", "reviewlm.model.refused", "reviewlm.drift.flagged"
-OVERDUE = "reviewlm.stage.overdue"
+__all__ = ["DRIFTED", "OVERDUE", "PROMOTED", "REFUSED", "announce"]
 
 
 def announce(event: str, config: RunConfig, payload: dict[str, Any]) -> None:
     """Emit an event about the registered model of a configuration; outside a flow run nobody would get it.
 
     Args:
-        event: One of the names above.
+        event: One of the names in `core/processes/model_events.py`.
         config: Names the registered model.
         payload: JSON values; alerts show `sentence`.
     """
     if FlowRunContext.get() is not None:
-        name = config.promotion.model_name
-        resource = {"prefect.resource.id": f"reviewlm.model.{name}", "prefect.resource.name": name}
-        emit_event(event, resource=resource, payload=payload)
+        emit_event(event, resource=resource_of(config.promotion.model_name), payload=payload)

@@ -58,6 +58,7 @@ def alerts(settings: AlertSettings) -> Iterator[tuple[str, EventTrigger, str, st
     for name, said in (
         ("promoted", "version {{ event.payload.version }} is the new champion"),
         ("refused", "version {{ event.payload.version }} was refused; the champion stays"),
+        ("rolled-back", "version {{ event.payload.version }} is the champion again"),
     ):
         yield name, _of_model(f"reviewlm.model.{name}"), f"{MODEL}: {said}", "{{ event.payload.sentence }}"
     yield (

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.errors import InputError, TrackingUnavailable
+from core.processes.model_events import PROMOTED, ROLLED_BACK, send_event
 from reviewlm import terminal
 from reviewlm.early_checks import require_champion, require_input
 from reviewlm.options import (
@@ -85,7 +86,8 @@ def rollback(
     tested = _tested(config, registry, target)
     against = champion.version if champion else None
     result = _decided(
-        registry, lambda: registry.rollback(target, against=against, why=why or "no reason given", who=who),
+        config, ROLLED_BACK, registry,
+        lambda: registry.rollback(target, against=against, why=why or "no reason given", who=who),
         f"to ask again: reviewlm rollback --to {target}{_of(model)}; without --to it would go back once more",
     ) | {"load_test": tested}
     _show(result)
@@ -161,7 +163,7 @@ def _promote_by_hand(
     tested = _tested(config, registry, version)
     against = champion.version if champion else None
     return _decided(
-        registry, lambda: registry.promote(version, against, why=why, who=who, force=force),
+        config, PROMOTED, registry, lambda: registry.promote(version, against, why=why, who=who, force=force),
         f"to ask again: reviewlm promote --version {version}{_of(model)}",
     ) | {"load_test": tested}
 
@@ -213,8 +215,10 @@ def _show(result: dict[str, Any]) -> None:
     terminal.show_facts(result | {f"load test: {name.replace('_', ' ')}": value for name, value in tested.items()})
 
 
-def _decided(registry: Registry, decide: Callable[[], Event | None], again: str) -> dict[str, Any]:
-    """Return the result of a decision.
+def _decided(
+    config: RunConfig, alert: str, registry: Registry, decide: Callable[[], Event | None], again: str
+) -> dict[str, Any]:
+    """Return the result of a decision by hand, and let the alerts tell it.
 
     Nothing is requested from MLflow afterwards: otherwise a valid decision could look like a failed one, and the user
     would repeat it. If MLflow became unreachable after the decision, the decision is reported as made, with the command
@@ -235,6 +239,8 @@ def _decided(registry: Registry, decide: Callable[[], Event | None], again: str)
     if event is None:
         return _newest_decision(registry)
     told = event.as_row(state)
+    sentence = f"By hand, by {told['who']}: {told['why']}"
+    send_event(config.home, alert, registry.name, {"version": event.version, "sentence": sentence})
     return {
         "champion_version": event.version, "previous_version": event.against,
         **{name: told[name] for name in ("event", "decision", "who", "when", "why", "state")},

@@ -131,7 +131,8 @@ from prefect.client.orchestration import get_client
 with get_client(sync_client=True) as client:
     print(*sorted(one.name for one in client.read_automations()), sep=",")
 """)
-    names = ("drift", "failure", "lost runs", "overdue", "promoted", "refused", "second attempt", "silence")
+    names = ("drift", "failure", "lost runs", "overdue", "promoted", "refused", "rolled-back",
+             "second attempt", "silence")  # fmt: skip
     assert told.strip().split(",") == [f"reviewlm: {name}" for name in names]
 
 
@@ -176,6 +177,18 @@ deciding()
 """)
     [(_, text)] = until(lambda: with_title(title))
     assert f"Because of {event}." in text
+
+
+def test_a_rollback_by_hand_is_told_without_an_import_of_prefect(server: dict[str, str], tmp_path: Path) -> None:
+    run(server, f"""
+import sys
+from pathlib import Path
+from core.processes.model_events import ROLLED_BACK, send_event
+send_event(Path({str(tmp_path)!r}), ROLLED_BACK, "yelp", {{"version": 6, "sentence": "By hand, by ann: it swears"}})
+assert "prefect" not in sys.modules
+""")
+    [(_, text)] = until(lambda: with_title("yelp: version 6 is the champion again"))
+    assert "By hand, by ann: it swears" in text
 
 
 def test_silence_is_told(server: dict[str, str]) -> None:

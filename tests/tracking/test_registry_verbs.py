@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +21,7 @@ from tiny_model import fitted
 from typer.testing import CliRunner, Result
 
 from core.errors import BundleError, ReviewLMError, TrackingUnavailable
+from core.processes.model_events import PROMOTED, ROLLED_BACK
 from reviewlm.cli import app
 from tracking.logged_models.export import log_bundle
 from tracking.logged_models.load_test import load_test
@@ -88,6 +93,49 @@ def test_a_rollback_is_one_command_without_prefect_that_tests_the_version_and_sa
     assert result["load_test"]["perplexity"] > 1
     assert "prefect imported: False" in done.stderr
     assert shop.champion() == 1
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
+    """What a Prefect server is told: path, user, and the events."""
+    received = list[dict[str, Any]]()
+
+    class Server(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            [event] = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            user = base64.b64decode(self.headers["Authorization"].removeprefix("Basic ")).decode()
+            received.append({"path": self.path, "user": user, **event})
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{server.server_address[1]}/api")
+        monkeypatch.setenv("PREFECT_API_AUTH_STRING", "ann:secret")
+        yield received
+        server.shutdown()
+
+
+def test_what_a_person_decides_is_told_to_prefects_server_which_sends_the_alerts(
+    shop: Shop, told: list[dict[str, Any]]
+) -> None:
+    shop.json("rollback", "--why", "it swears", "--who", "ann")
+    shop.json("promote", "--version", "3", "--force", "--why", "agreed", "--who", "bob")
+    assert [(one["path"], one["user"], one["event"], one["payload"]) for one in told] == [
+        ("/api/events", "ann:secret", ROLLED_BACK, {"version": 1, "sentence": "By hand, by ann: it swears"}),
+        ("/api/events", "ann:secret", PROMOTED, {"version": 3, "sentence": "By hand, by bob: agreed"}),
+    ]
+    assert {one["resource"]["prefect.resource.name"] for one in told} == {"reviewlm"}
+
+
+def test_a_rollback_stands_if_prefects_server_cannot_be_told(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    assert shop.json("rollback")["champion_version"] == shop.champion() == 1
+    assert "no alert is sent" in caplog.text
 
 
 def away_after(monkeypatch: pytest.MonkeyPatch, last: str) -> None:

@@ -1,0 +1,59 @@
+"""Name the events about a registered model, and send one to the Prefect server of a home without importing Prefect."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import os
+import urllib.request
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from core.processes import services
+
+PROMOTED, REFUSED, ROLLED_BACK = "reviewlm.model.promoted", "reviewlm.model.refused", "reviewlm.model.rolled-back"
+DRIFTED, OVERDUE = "reviewlm.drift.flagged", "reviewlm.stage.overdue"
+SECONDS = 5.0
+log = logging.getLogger(__name__)
+
+
+def resource_of(model: str) -> dict[str, str]:
+    """Return the Prefect resource of a registered model."""
+    return {"prefect.resource.id": f"reviewlm.model.{model}", "prefect.resource.name": model}
+
+
+def send_event(home: Path, event: str, model: str, payload: dict[str, Any]) -> None:
+    """Send an event to the Prefect server in use; without one, do nothing. A failure is a warning.
+
+    Args:
+        home: Home folder of the services.
+        event: One of the names above.
+        model: Name of the registered model.
+        payload: JSON values; alerts show `sentence`.
+    """
+    services.join(home)
+    address = os.environ.get("PREFECT_API_URL")
+    if not address:
+        return
+    told = {
+        "id": str(uuid.uuid4()), "occurred": datetime.now(UTC).isoformat(), "event": event,
+        "resource": resource_of(model), "payload": payload,
+    }
+    headers = {"Content-Type": "application/json", **_authorization()}
+    try:
+        request = urllib.request.Request(f"{address}/events", json.dumps([told]).encode(), headers)
+        urllib.request.urlopen(request, timeout=SECONDS).close()
+    except (OSError, ValueError) as error:
+        log.warning("Prefect's server at %s was not told, so no alert is sent: %s", address, error)
+
+
+def _authorization() -> dict[str, str]:
+    """Return the header by which Prefect's own client names its user."""
+    if key := os.environ.get("PREFECT_API_KEY"):
+        return {"Authorization": f"Bearer {key}"}
+    if credentials := os.environ.get("PREFECT_API_AUTH_STRING"):
+        return {"Authorization": f"Basic {base64.b64encode(credentials.encode()).decode()}"}
+    return {}
