@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all test-gx docs tutorials lint ui down clean install help
+.PHONY: demo test test-all test-gx docs tutorials lint ui up status down clean install help
 .DEFAULT_GOAL := help
 
 help:
@@ -13,7 +13,9 @@ help:
 	@echo "make test-all   the same with the long drills, all random examples, and smaller instruction sets"
 	@echo "make test-gx    the tests of the data checks with another release of Great Expectations (GX=1.23.2)"
 	@echo "make ui         Prefect server, MLflow UI and a worker in the background"
-	@echo "make down       stop what make ui started"
+	@echo "make up         the same, and the champion served over HTTP"
+	@echo "make status     which of them run, since when, and whether they answer"
+	@echo "make down       stop them"
 	@echo "make docs       the documentation as a site in build/docs, to be opened from there"
 	@echo "make tutorials  execute the notebooks of docs/tutorials and store their output in them"
 	@echo "make lint       ruff and mypy"
@@ -65,6 +67,12 @@ lint: $(READY)-dev
 
 ui: install
 	@$(BIN)/reviewlm ui start
+
+up: install
+	@$(BIN)/reviewlm ui start --serve
+
+status: install
+	@$(BIN)/reviewlm ui status
 
 down: install
 	@$(BIN)/reviewlm ui stop

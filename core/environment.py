@@ -18,7 +18,7 @@ from core.owner_only import make_private, restrict
 
 ROOMS = ("reviewlm", "core", "course", "corpus", "models", "evaluation", "data_checks", "tracking", "tasks", "flows",
          "serving")
-HOME_VARIABLE = "REVIEWLM_HOME"
+HOME_VARIABLE, TRACKING_VARIABLE = "REVIEWLM_HOME", "REVIEWLM_TRACKING_URI"
 
 
 def home_folder(configured: str = ".reviewlm") -> Path:

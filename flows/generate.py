@@ -36,7 +36,8 @@ def generate(
         no_repeat_ngram_size: No sequence of this many tokens occurs twice. 0: no limit.
         stop: Texts before which a review ends.
     """
-    config = RunConfig(execution=ExecutionConfig(tracking_uri=tracking_uri))
+    execution = ExecutionConfig(tracking_uri=tracking_uri) if tracking_uri else ExecutionConfig()
+    config = RunConfig(execution=execution)
     sampling = {
         "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "typical_p": typical_p,
         "repetition_penalty": repetition_penalty, "no_repeat_ngram_size": no_repeat_ngram_size, "stop": stop or (),

@@ -104,12 +104,12 @@ def settings_of_versions(
 
 def set_up(config: RunConfig) -> RunConfig:
     """Set up this process's environment for a configuration, and return it."""
-    from core.processes import services
+    from core.services.join import join
     from tracking.moved_home import mend_moved_home
 
     prepare_environment(config.home, config.execution.group_access)
     mend_moved_home(config.home)
-    services.join(config.home, config.execution.tracking_uri)
+    join(config.home, config.execution.tracking_uri)
     tidy(config)
     return config
 
@@ -156,7 +156,7 @@ def run_flow(
     if name not in WITHOUT_TRACKING:
         from tracking.client import require_whole
 
-        require_whole(config.execution.tracking_uri or f"sqlite:///{config.home / 'mlflow.db'}")
+        require_whole(config.tracking_address)
     return _run(name, kept, preset, list(input or []), overrides, **arguments)
 
 

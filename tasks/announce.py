@@ -8,7 +8,7 @@ from prefect.context import FlowRunContext
 from prefect.events import emit_event
 
 from core.config.run_config import RunConfig
-from core.processes.model_events import DRIFTED, OVERDUE, PROMOTED, REFUSED, resource_of
+from core.services.model_events import DRIFTED, OVERDUE, PROMOTED, REFUSED, resource_of
 
 __all__ = ["DRIFTED", "OVERDUE", "PROMOTED", "REFUSED", "announce"]
 
@@ -17,7 +17,7 @@ def announce(event: str, config: RunConfig, payload: dict[str, Any]) -> None:
     """Emit an event about the registered model of a configuration; outside a flow run nobody would get it.
 
     Args:
-        event: One of the names in `core/processes/model_events.py`.
+        event: One of the names in `core/services/model_events.py`.
         config: Names the registered model.
         payload: JSON values; alerts show `sentence`.
     """

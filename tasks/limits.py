@@ -14,7 +14,7 @@ from prefect.client.orchestration import get_client
 from prefect.concurrency.sync import concurrency
 
 from core.errors import ConfigError
-from core.processes.pools import LIMITS
+from core.services.pools import LIMITS
 
 GPU, PROMOTION = "gpu", "promotion"
 ALL = 200

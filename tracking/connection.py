@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from core.errors import NotAuthorized, ReviewLMError, TrackingUnavailable, without_password
-from core.processes.ports import address_of
+from core.services.ports import address_of
 from tracking.client import PRESENT, database_file, error_code, open_client, reaching
 from tracking.moved_home import DATABASE, mend_moved_home
 from tracking.tags import EXPERIMENT_KIND

@@ -11,17 +11,21 @@ import os
 from typing import cast
 
 from core.credentials import credentials_of
-from core.environment import home_folder
+from core.environment import TRACKING_VARIABLE, home_folder
 from core.web_guard import Application, Guard
 from tracking.client import SQLITE
 
 
 def application() -> Guard:
-    """Return MLflow's server (API and UI) for the database of this home folder, protected by the home's password."""
+    """Return MLflow's server (API and UI) for the database of `REVIEWLM_TRACKING_URI`, or else that of this home.
+
+    It is protected by the home's password.
+    """
     from mlflow.server.constants import ARTIFACT_ROOT_ENV_VAR, BACKEND_STORE_URI_ENV_VAR
 
     home = home_folder()
-    store, root = f"{SQLITE}{home / 'mlflow.db'}", (home / "mlartifacts").as_uri()
+    store = os.environ.get(TRACKING_VARIABLE) or f"{SQLITE}{home / 'mlflow.db'}"
+    root = (home / "mlartifacts").as_uri()
     os.environ.update({BACKEND_STORE_URI_ENV_VAR: store, ARTIFACT_ROOT_ENV_VAR: root})
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     from mlflow.server.fastapi_app import app  # reads the variables above

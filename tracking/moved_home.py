@@ -19,7 +19,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from core.errors import ArtifactError, StoreFull, TrackingUnavailable, Unreadable
-from core.processes import services
+from core.services import service_list
 from tracking.registry.versions import local_folder
 from tracking.runs.outbox import FILE, Outbox, outboxes
 
@@ -103,8 +103,8 @@ def _leave_services(home: Path, copied: bool) -> None:
     same folder at another path.
     """
     try:
-        own = {service.name for service in services.running(home) if service.home == str(home)}
-        (services.forget if copied else services.stop)(home, own)
+        own = {service.name for service in service_list.running(home) if service.home == str(home)}
+        (service_list.forget if copied else service_list.stop)(home, own)
     except Unreadable as error:
         log.warning("%s", error)
 

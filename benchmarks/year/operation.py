@@ -24,7 +24,7 @@ from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary
 
 from core.credentials import credentials_of, prefect_client
 from core.environment import prepare_environment
-from core.processes import services
+from core.services import launch, service_list
 from flows.server.alert_addresses import SILENCE_DAYS, write_alerts
 
 LOST_SECONDS = 75.0
@@ -77,7 +77,7 @@ class Operation:
 
     def start(self) -> None:
         """Start the services that do not run, as `reviewlm ui start` does, with a short time until a run is lost."""
-        services.start(self.home)
+        launch.start(self.home)
         program = (
             "import sys; from pathlib import Path; from flows.server.alert_addresses import read_alerts;"
             "from flows.server.automations import set_up;"
@@ -88,7 +88,7 @@ class Operation:
 
     def stop(self) -> None:
         """Stop the services."""
-        services.stop(self.home)
+        service_list.stop(self.home)
 
     def run(self, deployment: str, parameters: dict[str, Any], kill: bool = False, worker_too: bool = False) -> FlowRun:
         """Run a deployment to its end, including a second attempt, and return the run.
@@ -114,7 +114,7 @@ class Operation:
                     _ended(client, run.id)
 
     def _server(self) -> str:
-        return next(service.address for service in services.running(self.home) if service.name == "prefect")
+        return next(service.address for service in service_list.running(self.home) if service.name == "prefect")
 
     @contextmanager
     def _client(self) -> Iterator[SyncPrefectClient]:
@@ -129,7 +129,7 @@ class Operation:
                 return
             time.sleep(0.2)
         time.sleep(self._random.uniform(0, SOON))
-        worker = next(service for service in services.running(self.home) if service.name == WORKER)
+        worker = next(service for service in service_list.running(self.home) if service.name == WORKER)
         process = psutil.Process(worker.pid)
         for one in [*([process] if worker_too else []), *process.children(recursive=True)]:
             with suppress(psutil.Error):

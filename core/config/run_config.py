@@ -187,6 +187,11 @@ class RunConfig(Section):
         """The folder of store, tracking database and Prefect's state; `REVIEWLM_HOME` wins over the setting."""
         return home_folder(self.execution.home)
 
+    @property
+    def tracking_address(self) -> str:
+        """Address of the MLflow server or database that runs and models are written to."""
+        return self.execution.tracking_uri or f"sqlite:///{self.home / 'mlflow.db'}"
+
 
 def default_models() -> list[dict[str, Any]]:
     """Return `MODELS` as a preset would write them, without values that the whole configuration sets."""

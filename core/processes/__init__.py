@@ -1,1 +1,1 @@
-"""Processes of this program: interrupts, children, memory, standard streams and background services."""
+"""Processes of this program: interrupts, children, memory, standard streams."""

@@ -23,7 +23,7 @@ from prefect.events.actions import ChangeFlowRunState, SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from pydantic import Field, SecretStr
 
-from core.processes.pools import HEARTBEAT_SECONDS
+from core.services.pools import HEARTBEAT_SECONDS
 from flows.server.alert_addresses import AlertSettings, read_alerts
 
 BLOCK = "reviewlm-alerts"

@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 
 from core.credentials import PASSWORD_FILE, USER
 from core.errors import ReviewLMError, without_password
-from core.processes import services
-from core.processes.pools import LIMITS, deployments_of, usable_pools
-from core.processes.ports import DEFAULT_PORTS, kept_ports
+from core.services import launch, service_list
+from core.services.pools import LIMITS, deployments_of, usable_pools
+from core.services.ports import DEFAULT_PORTS, kept_ports
 from reviewlm.doctor.health_line import HealthLine
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ AGAIN = "`reviewlm ui stop`, then `reviewlm ui start`"
 
 def check_servers(config: RunConfig) -> Iterator[HealthLine]:
     """Check that the servers that `ui start` started run, answer, and have the installed version."""
-    running = {service.name: service for service in services.running(config.home)}
-    for name, (title, _, _) in services.SERVERS.items():
+    running = {service.name: service for service in service_list.running(config.home)}
+    for name, (title, _, _) in launch.SERVERS.items():
         if name in running:
             yield _server_line(config.home, name, title, running[name].address)
         else:
@@ -97,7 +97,7 @@ def check_named_server(config: RunConfig) -> Iterator[HealthLine]:
 
 def check_ports(config: RunConfig) -> Iterator[HealthLine]:
     """Check that no other program uses the ports of this home's pages."""
-    running = {service.name for service in services.running(config.home)}
+    running = {service.name for service in service_list.running(config.home)}
     taken = []
     for name, port in {**DEFAULT_PORTS, **kept_ports(config.home)}.items():
         if name not in running and not _is_free(port):
@@ -123,7 +123,7 @@ def check_tracking(config: RunConfig) -> Iterator[HealthLine]:
     """Check that the tracking database opens and has the tables of the installed MLflow, or that the server answers."""
     from tracking.client import database_file
 
-    uri = config.execution.tracking_uri or f"sqlite:///{config.home / 'mlflow.db'}"
+    uri = config.tracking_address
     try:
         if file := database_file(uri):
             yield _database_line(file)
@@ -169,7 +169,7 @@ def _postgres_line(uri: str) -> HealthLine:
 
 
 def _tracking_server_line(home: Path, address: str) -> HealthLine:
-    own = any(service.address == address for service in services.running(home))
+    own = any(service.address == address for service in service_list.running(home))
     user, password = (os.environ.get(f"MLFLOW_TRACKING_{name}", "") for name in ("USERNAME", "PASSWORD"))
     login = f"{user}:{password}" if user else _login(home) if own else ""
     shown = without_password(address)

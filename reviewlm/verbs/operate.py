@@ -6,11 +6,13 @@ import json as json_text
 import os
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from core.errors import TrackingUnavailable
 from core.processes import interrupts, standard_streams
 from reviewlm import terminal
 from reviewlm.early_checks import require_device
@@ -29,32 +31,66 @@ Name = Annotated[str, typer.Argument(help="Name of the token: who or what uses i
 
 
 @ui_app.command("start")
-def ui_start(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
+def ui_start(
+    serve: Annotated[bool, typer.Option("--serve", help="Serve the champion over HTTP, too.")] = False,
+    preset: Preset = "small", set: Set = None, json: Json = False,
+) -> None:
     """Start Prefect server, MLflow UI and workers, create pools and limits, deploy, and print the addresses."""
-    from core.processes import services
+    from core.services import launch
     from tracking.client import require_whole
-    from tracking.moved_home import ARTIFACTS, DATABASE
+    from tracking.moved_home import ARTIFACTS
     from tracking.runs.runs import Tracker
 
     config = configured(preset, set)
-    require_whole(database := f"sqlite:///{config.home / DATABASE}")
+    require_whole(config.tracking_address)
     first = not (config.home / "logs" / "prefect.log").exists()
     terminal.say(f"Starting the pages{'; the first start takes about a minute' if first else ''}.")
-    result = services.start(config.home, _show_step)
-    runs = Tracker(database, config.execution.experiment, config.home / ARTIFACTS, ui=result["MLflow"]).runs_page
+    champion = serve and _has_champion(config)
+    result = launch.start(config.home, _show_step, config.execution.tracking_uri, champion)
+    runs, folder = result["MLflow"], config.home / ARTIFACTS
+    with suppress(TrackingUnavailable):  # another server may be away: only the link is at stake
+        runs = Tracker(config.tracking_address, config.execution.experiment, folder, ui=runs).runs_page
     terminal.say()
     terminal.show_facts({name: value for name, value in result.items() if name != "MLflow"})
     terminal.say(f"\nOpen the runs in MLflow: {runs}", whole=True)  # its address alone opens a welcome page
     if sys.stdout.isatty() and not json:  # a password must not end up in a file or a log
         terminal.say()
         terminal.show_facts(_login(config.home))
+    if serve and not champion:
+        terminal.say("Nothing is served yet, because there is no champion. After a promotion, start again.")
     terminal.last_line({**result, "runs": runs}, json)
+
+
+def _has_champion(config: RunConfig) -> bool:
+    """Return whether there is a champion that could be served."""
+    from tracking.logged_models.opening import asked_model, tracker_at
+    from tracking.registry.registry import CHAMPION, Registry
+
+    tracker = tracker_at(config)
+    return Registry(tracker, asked_model(config, tracker)).alias(CHAMPION) is not None
 
 
 def _show_step(step: str, seconds: float | None, note: str) -> None:
     """Write the name of a step when it begins, and the rest of the line when it ends."""
     sys.stdout.write(f"  {step} … " if seconds is None else f"{seconds:.1f} s{f', {note}' if note else ''}\n")
     sys.stdout.flush()
+
+
+@ui_app.command("status")
+def ui_status(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
+    """Show which services run on this machine, since when, and whether they answer."""
+    from core.services.status import status
+
+    config = configured(preset, set)
+    rows = [
+        {"service": one.name, "state": one.state, "address": one.address, "since (UTC)": one.since,
+         "memory": size(one.bytes), "process": one.pid}
+        for one in status(config.home)
+    ]  # fmt: skip
+    terminal.show_rows(rows)
+    if not rows:
+        terminal.say("No service runs. To start them: make ui")
+    terminal.last_line({"services": rows}, json)
 
 
 @ui_app.command("password")
@@ -75,10 +111,10 @@ def _login(home: Path) -> dict[str, str]:
 @ui_app.command("stop")
 def ui_stop(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     """Stop the processes that `ui start` started."""
-    from core.processes import services
+    from core.services.service_list import stop
 
     config = configured(preset, set)
-    terminal.show_facts(result := {"stopped": ", ".join(services.stop(config.home)) or "nothing was running"})
+    terminal.show_facts(result := {"stopped": ", ".join(stop(config.home)) or "nothing was running"})
     terminal.last_line(result, json)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.errors import InputError, TrackingUnavailable
-from core.processes.model_events import PROMOTED, ROLLED_BACK, send_event
+from core.services.model_events import PROMOTED, ROLLED_BACK, send_event
 from reviewlm import terminal
 from reviewlm.early_checks import require_champion, require_input
 from reviewlm.options import (

@@ -23,8 +23,8 @@ from core.config.run_config import RunConfig
 from core.environment import home_folder
 from core.errors import CheckFailed, NotAuthorized, ReviewLMError, TrackingUnavailable
 from core.markdown import literal
-from core.processes.ports import address_of
 from core.provenance import git_commit
+from core.services.ports import address_of
 from core.store import Artifact
 from evaluation.scoring.metrics import Figures
 from models.adaptation import STATIC

@@ -11,7 +11,7 @@ import pytest
 
 from core.credentials import PASSWORD_FILE, USER, credentials_of, one_time, password_of
 from core.errors import Unreadable
-from core.processes import services
+from core.services import join, service_list
 
 
 def test_a_home_has_one_password_also_where_many_ask_at_once(tmp_path: Path) -> None:
@@ -62,9 +62,9 @@ def test_one_time_credentials_differ() -> None:
 
 def test_only_servers_of_ours_are_given_the_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client sends it to whatever address is set, so that a foreign server would learn it."""
-    running = [services.Service("prefect", 1, 1.0, "http://127.0.0.1:4299"),
-               services.Service("mlflow", 2, 1.0, "http://127.0.0.1:5099")]
-    monkeypatch.setattr(services, "running", lambda home: running)
+    running = [service_list.Service("prefect", 1, 1.0, "http://127.0.0.1:4299"),
+               service_list.Service("mlflow", 2, 1.0, "http://127.0.0.1:5099")]
+    monkeypatch.setattr(join, "running", lambda home: running)
     names = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "REVIEWLM_MLFLOW_URL", "MLFLOW_TRACKING_PASSWORD",
              "MLFLOW_TRACKING_USERNAME")
 
@@ -74,7 +74,7 @@ def test_only_servers_of_ours_are_given_the_password(tmp_path: Path, monkeypatch
             monkeypatch.delenv(name)
         if prefect:
             monkeypatch.setenv("PREFECT_API_URL", prefect)
-        services.join(tmp_path, tracking)
+        join.join(tmp_path, tracking)
         return os.environ.get("PREFECT_API_AUTH_STRING"), os.environ.get("MLFLOW_TRACKING_PASSWORD")
 
     ours = password_of(tmp_path)

@@ -14,8 +14,8 @@ import pytest
 
 from core.environment import prepare_environment
 from core.owner_only import OURS, restrict
-from core.processes.ports import FILE as PORTS
-from core.processes.services import STATE
+from core.services.ports import FILE as PORTS
+from core.services.service_list import STATE
 
 
 @pytest.fixture(autouse=True)

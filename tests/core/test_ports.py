@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from core.errors import ReviewLMError
-from core.processes import services
-from core.processes.ports import FILE, address_of, free_port, keep_ports, kept_ports
+from core.services import launch, service_list
+from core.services.ports import FILE, address_of, free_port, keep_ports, kept_ports
 
 Step = tuple[str, float | None, str]
 
@@ -28,20 +28,21 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Names and addresses of the services that would be started; no process is."""
     found: dict[str, str] = {}
 
-    def launch(home: Path, known: dict[str, Any], name: str, command: list[str], address: str = "", *more: Any,
-               **environment: Any) -> None:
+    def only_told(
+        home: Path, known: dict[str, Any], name: str, command: list[str], address: str = "", *_: Any, **__: Any
+    ) -> None:
         found[name] = address
-        known[name] = services.Service(name, 1, 1.0, address)
+        known[name] = service_list.Service(name, 1, 1.0, address)
 
-    monkeypatch.setattr(services, "_launch", launch)
-    monkeypatch.setattr(services, "deploy", lambda environment, pools, home: None)
-    monkeypatch.setattr(services, "usable_pools", lambda: ("cpu-pool",))
+    monkeypatch.setattr(launch, "_launch", only_told)
+    monkeypatch.setattr(launch, "deploy", lambda environment, pools, home: None)
+    monkeypatch.setattr(launch, "usable_pools", lambda: ("cpu-pool",))
     return found
 
 
 def started(home: Path) -> tuple[dict[str, str], list[Step]]:
     steps: list[Step] = []
-    result = services.start(home, lambda *step: steps.append(step))
+    result = launch.start(home, lambda *step: steps.append(step))
     assert [name for name, seconds, _ in steps[::2] if seconds is None] == [name for name, *_ in steps[1::2]]
     return result, steps[1::2]
 
@@ -49,7 +50,7 @@ def started(home: Path) -> tuple[dict[str, str], list[Step]]:
 def test_a_link_leads_to_the_port_that_the_home_gets_when_its_pages_start(
     tmp_path: Path, taken: int, launched: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(services.DEFAULT_PORTS, "mlflow", taken)
+    monkeypatch.setitem(launch.DEFAULT_PORTS, "mlflow", taken)
     before = address_of(tmp_path, "mlflow")
     assert before != f"http://127.0.0.1:{taken}", "another program answers there"
     started(tmp_path)
@@ -72,7 +73,7 @@ def test_a_machine_without_a_free_port_has_links_to_the_default_port(
         raise PermissionError("no sockets here")
 
     monkeypatch.setattr(socket, "create_server", refuse)
-    assert address_of(tmp_path, "mlflow") == f"http://127.0.0.1:{services.DEFAULT_PORTS['mlflow']}"
+    assert address_of(tmp_path, "mlflow") == f"http://127.0.0.1:{launch.DEFAULT_PORTS['mlflow']}"
     assert kept_ports(tmp_path) == {}
 
 
@@ -89,7 +90,7 @@ def test_starting_tells_each_step_its_seconds_and_the_addresses(tmp_path: Path, 
 def test_another_port_than_the_default_or_the_kept_one_is_told_with_its_consequence(
     tmp_path: Path, taken: int, launched: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(services.DEFAULT_PORTS, "prefect", taken)
+    monkeypatch.setitem(launch.DEFAULT_PORTS, "prefect", taken)
     keep_ports(tmp_path, {"mlflow": taken})
     _, steps = started(tmp_path)
     prefect, mlflow = (note for *_, note in steps[:2])
@@ -106,10 +107,10 @@ def test_a_step_that_fails_ends_its_line(
     def fail(environment: dict[str, str], pools: tuple[str, ...], home: Path) -> None:
         raise ReviewLMError("Prefect does not answer")
 
-    monkeypatch.setattr(services, "deploy", fail)
+    monkeypatch.setattr(launch, "deploy", fail)
     steps: list[Step] = []
     with pytest.raises(ReviewLMError):
-        services.start(tmp_path, lambda *step: steps.append(step))
+        launch.start(tmp_path, lambda *step: steps.append(step))
     (name, seconds, note) = steps[-1]
     assert (name, seconds is not None, note) == ("pools, limits and deployments", True, "failed")
 

@@ -18,9 +18,9 @@ import yaml
 
 from core.config.presets import preset_names
 from core.credentials import PASSWORD_FILE
-from core.processes import pools as pools_of
-from core.processes import services
-from core.processes.services import STATE, Service
+from core.services import join, launch, service_list
+from core.services import pools as pools_of
+from core.services.service_list import STATE, Service
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -45,15 +45,15 @@ def service(process: subprocess.Popen[bytes], name: str, created: float | None =
 
 def test_stop_ends_what_was_started(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
     remember(tmp_path, service(sleeper, "prefect"))
-    assert services.stop(tmp_path) == ["prefect"]
+    assert service_list.stop(tmp_path) == ["prefect"]
     assert not psutil.pid_exists(sleeper.pid)
     assert not (tmp_path / STATE).exists()
 
 
 def test_a_process_that_merely_got_an_old_id_is_left_alone(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
     remember(tmp_path, service(sleeper, "prefect", created=1.0))
-    assert services.running(tmp_path) == []
-    assert services.stop(tmp_path) == []
+    assert service_list.running(tmp_path) == []
+    assert service_list.stop(tmp_path) == []
     assert sleeper.poll() is None
 
 
@@ -64,19 +64,19 @@ def test_a_service_is_known_whatever_the_clock_says(
     """The system computes the start of a process from its clock: set back by a day, that start moves by a day too."""
     services_of: dict[str, Service] = {}
     (tmp_path / "logs").mkdir()
-    monkeypatch.setattr(services.subprocess, "Popen", lambda *_, **__: sleeper)
-    services._launch(tmp_path, services_of, "prefect", ["python"])
+    monkeypatch.setattr(launch.subprocess, "Popen", lambda *_, **__: sleeper)
+    launch._launch(tmp_path, services_of, "prefect", ["python"])
     real = psutil.Process.create_time
     monkeypatch.setattr(psutil.Process, "create_time", lambda process: real(process) - 86_400)
-    assert [entry.name for entry in services.running(tmp_path)] == ["prefect"]
-    assert services.stop(tmp_path) == ["prefect"]
-    assert not services.running(tmp_path)
+    assert [entry.name for entry in service_list.running(tmp_path)] == ["prefect"]
+    assert service_list.stop(tmp_path) == ["prefect"]
+    assert not service_list.running(tmp_path)
 
 
 def test_what_ran_before_a_failed_start_goes_on(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
     remember(tmp_path, service(sleeper, "prefect"))
-    assert services.stop(tmp_path, keep={"prefect"}) == []
-    assert [entry.name for entry in services.running(tmp_path)] == ["prefect"]
+    assert service_list.stop(tmp_path, keep={"prefect"}) == []
+    assert [entry.name for entry in service_list.running(tmp_path)] == ["prefect"]
 
 
 def test_the_command_line_joins_a_running_server(
@@ -84,7 +84,7 @@ def test_the_command_line_joins_a_running_server(
 ) -> None:
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     remember(tmp_path, service(sleeper, "prefect"))
-    services.join(tmp_path)
+    join.join(tmp_path)
     assert os.environ.pop("PREFECT_API_URL") == "http://127.0.0.1:4299/api"
 
 
@@ -129,7 +129,7 @@ def test_services_of_another_user_are_not_joined_and_stop_no_command(
     (tmp_path / PASSWORD_FILE).chmod(0o600)
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
-    services.join(tmp_path)
+    join.join(tmp_path)
     assert "PREFECT_API_URL" not in os.environ
     assert "another user" in caplog.text
 
@@ -138,4 +138,4 @@ def test_the_runs_of_all_deployments_send_signs_of_life_whoever_started_their_wo
     entries = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
     assert entries
     for entry in entries:
-        assert entry["work_pool"]["job_variables"]["env"] == services.HEARTBEATS, entry["name"]
+        assert entry["work_pool"]["job_variables"]["env"] == join.HEARTBEATS, entry["name"]

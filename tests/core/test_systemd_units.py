@@ -13,7 +13,7 @@ import typer
 
 from core.config.sections.serving import ServingConfig
 from core.environment import HOME_VARIABLE
-from core.processes.services import STOP_SECONDS
+from core.services.service_list import STOP_SECONDS
 from reviewlm.cli import app
 
 UNITS = sorted((Path(__file__).resolve().parents[2] / "deploy" / "systemd").glob("*.service"))

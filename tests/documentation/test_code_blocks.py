@@ -102,11 +102,11 @@ def require_module(words: list[str]) -> None:
 
 
 def require_prefect(words: list[str]) -> None:
-    """The deployment exists; other commands are those that `core/processes/pools.py` calls, with files that exist."""
+    """The deployment exists; other commands are those that `core/services/pools.py` calls, with files that exist."""
     if words[:2] == ["deployment", "run"]:
         require_deployment(words)
         return
-    called = (ROOT / "core" / "processes" / "pools.py").read_text(encoding="utf-8")
+    called = (ROOT / "core" / "services" / "pools.py").read_text(encoding="utf-8")
     assert all(f'"{word}"' in called for word in words[:2])
     assert all((ROOT / word).is_file() for word in words if word.startswith("deploy/"))
 

@@ -17,8 +17,8 @@ import psutil
 import pytest
 
 from core.credentials import credentials_of
-from core.processes import services
-from core.processes.pools import HEARTBEAT_SECONDS
+from core.services import service_list
+from core.services.pools import HEARTBEAT_SECONDS
 from flows.server.automations import LOST_SECONDS
 from tests.flows.first_run import ROOT, TINY, mlflow_rows, user_environment
 
@@ -48,14 +48,14 @@ class Services:
     def processes(self, name: str = "") -> list[psutil.Process]:
         """Return the processes of all services, or of one, with all that they have started."""
         found = []
-        for service in services.running(self.home):
+        for service in service_list.running(self.home):
             if name in service.name:
                 found += [(top := psutil.Process(service.pid)), *top.children(recursive=True)]
         return found
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
         """Send a request to Prefect's server."""
-        [server] = [one for one in services.running(self.home) if one.name == "prefect"]
+        [server] = [one for one in service_list.running(self.home) if one.name == "prefect"]
         user, password = credentials_of(self.home).split(":", 1)
         answer = httpx.request(method, f"{server.address}/api{path}", json=body, auth=(user, password), timeout=60)
         answer.raise_for_status()
@@ -237,7 +237,7 @@ def test_after_a_reboot_the_run_is_tried_again_and_the_schedule_goes_on(
     run = ours.run_of("retrain/demo", LONG_FIT)
     ours.wait_for_training()
     kill(ours.processes())
-    assert services.running(ours.home) == []
+    assert service_list.running(ours.home) == []
     began = time.monotonic()
     ours.verb("ui", "start")
     record_property("seconds until all services run", round(time.monotonic() - began))

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 import reviewlm
-from core.processes.pools import POOLS
+from core.services.pools import POOLS
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "deploy" / "kubernetes" / "worker"

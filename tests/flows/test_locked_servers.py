@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from core.credentials import credentials_of, password_of
-from core.processes import services
-from core.processes.ports import keep_ports
+from core.services import launch, service_list
+from core.services.ports import keep_ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]  # tests/core/test_web_guard.py checks the guard itself
 EVIL = "http://evil.example"
@@ -31,11 +31,11 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, di
     os.environ["PREFECT_HOME"], prefect_home = str(home / "prefect"), os.environ["PREFECT_HOME"]
     try:
         keep_ports(home, {"prefect": 4300, "mlflow": 5100})
-        for name, (_, module, health) in services.SERVERS.items():
-            services._serve(home, started, name, module, health)
+        for name, (_, module, health) in launch.SERVERS.items():
+            launch._serve(home, started, name, module, health)
         yield home, {name: int(service.address.rpartition(":")[2]) for name, service in started.items()}
     finally:
-        services.stop(home)
+        service_list.stop(home)
         os.environ.update({name: value for name, value in before.items() if value}, PREFECT_HOME=prefect_home)
 
 
@@ -84,7 +84,7 @@ def test_the_password_is_in_no_log_argument_or_list_of_services(servers: tuple[P
     password = password_of(home).encode()
     holders = [path.name for path in home.rglob("*") if path.is_file() and password in path.read_bytes()]
     assert holders == ["ui-password"]
-    arguments = [Path(f"/proc/{service.pid}/cmdline").read_bytes() for service in services.running(home)]
+    arguments = [Path(f"/proc/{service.pid}/cmdline").read_bytes() for service in service_list.running(home)]
     assert len(arguments) == 2
     assert not any(password in given for given in arguments)
 

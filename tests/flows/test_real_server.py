@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import pytest
 
 from core.credentials import credentials_of, prefect_client
-from core.processes import services
+from core.services import join, launch, service_list
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]  # a server of its own, and waits of half a minute
 DAY = 86_400
@@ -71,16 +71,16 @@ def addresses() -> Iterator[list[str]]:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, addresses: list[str]) -> Iterator[dict[str, str]]:
     """The environment of programs that use a Prefect server with our alerts."""
-    home, started = tmp_path_factory.mktemp("alerted"), dict[str, services.Service]()
+    home, started = tmp_path_factory.mktemp("alerted"), dict[str, service_list.Service]()
     before = {name: os.environ.get(name) for name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_HOME")}
     os.environ.pop("PREFECT_API_URL", None)
     os.environ["PREFECT_HOME"] = str(home / "prefect")
-    _, module, health = services.SERVERS["prefect"]
+    _, module, health = launch.SERVERS["prefect"]
     try:
-        services._serve(home, started, "prefect", module, health)
+        launch._serve(home, started, "prefect", module, health)
         yield from alerting(started["prefect"].address, home, addresses)
     finally:
-        services.stop(home)
+        service_list.stop(home)
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
@@ -91,7 +91,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, addresses: list[str]) -> It
 def alerting(address: str, home: Path, addresses: list[str]) -> Iterator[dict[str, str]]:
     """Set up the alerts, and give the environment of programs that use the server."""
     known = {"PREFECT_API_URL": address + "/api", **prefect_client(credentials_of(home))}
-    environment = {**os.environ, **known, **services.HEARTBEATS}
+    environment = {**os.environ, **known, **join.HEARTBEATS}
     for _ in range(2):
         set_up(environment, addresses)
     yield environment
@@ -183,7 +183,7 @@ def test_a_rollback_by_hand_is_told_without_an_import_of_prefect(server: dict[st
     run(server, f"""
 import sys
 from pathlib import Path
-from core.processes.model_events import ROLLED_BACK, send_event
+from core.services.model_events import ROLLED_BACK, send_event
 send_event(Path({str(tmp_path)!r}), ROLLED_BACK, "yelp", {{"version": 6, "sentence": "By hand, by ann: it swears"}})
 assert "prefect" not in sys.modules
 """)

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from core.config.presets import load_config
-from core.processes import services
-from core.processes.pools import deployments_of
+from core.services import service_list
+from core.services.pools import deployments_of
 from core.store import Store
 from reviewlm.doctor import machine
 from reviewlm.doctor.examine import CHECKS, examine
@@ -291,8 +291,8 @@ def test_a_server_of_another_version_and_what_it_lacks_are_named(
 ) -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), OldPrefect)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    running = [services.Service("prefect", 1, 0.0, f"http://127.0.0.1:{server.server_port}")]
-    monkeypatch.setattr(services, "running", lambda home: running)
+    running = [service_list.Service("prefect", 1, 0.0, f"http://127.0.0.1:{server.server_port}")]
+    monkeypatch.setattr(service_list, "running", lambda home: running)
     monkeypatch.setattr("reviewlm.doctor.servers.usable_pools", lambda: ("cpu-pool",))
     try:
         assert "does not accept the password" in lines("servers")[0].found

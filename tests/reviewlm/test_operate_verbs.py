@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from typer.testing import CliRunner
 
 from core.config.presets import load_config
-from core.processes import services
+from core.services import launch
+from core.services.service_list import Service, remember
 from reviewlm.cli import app
 
 RUNS = "http://127.0.0.1:5077/#/experiments/{}/runs?workflowType=machine_learning"
@@ -20,12 +24,14 @@ RUNS = "http://127.0.0.1:5077/#/experiments/{}/runs?workflowType=machine_learnin
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch, migrated_home: Path) -> Path:
     """A home folder whose services are only said to be started."""
-    def start(home: Path, report: services.Report) -> dict[str, str]:
+    def start(home: Path, report: launch.Report, tracking_uri: str, serve: bool) -> dict[str, str]:
         report("MLflow server", None, "")
         report("MLflow server", 2.5, "http://127.0.0.1:5077, because another program uses port 5000")
-        return {"Prefect": "http://127.0.0.1:4277", "MLflow": "http://127.0.0.1:5077", "logs": str(home / "logs")}
+        shown = tracking_uri or "http://127.0.0.1:5077"
+        about = {"Prefect": "http://127.0.0.1:4277", "MLflow": shown, "logs": str(home / "logs")}
+        return {**about, **({"champion": "http://127.0.0.1:8077"} if serve else {})}
 
-    monkeypatch.setattr(services, "start", start)
+    monkeypatch.setattr(launch, "start", start)
     return migrated_home
 
 
@@ -53,9 +59,43 @@ def test_the_json_has_the_address_of_the_server_and_that_of_the_runs(started: Pa
     assert (found["MLflow"], found["runs"]) == ("http://127.0.0.1:5077", RUNS.format(1))
 
 
-def test_the_page_shows_the_runs_of_the_home_wherever_others_are_tracked(started: Path) -> None:
+def test_runs_of_another_server_are_shown_there_also_if_it_is_away(started: Path) -> None:
     lines = ui_start("--set", "execution.tracking_uri=http://127.0.0.1:9")
-    assert f"Open the runs in MLflow: {RUNS.format(1)}" in lines
+    assert "Open the runs in MLflow: http://127.0.0.1:9" in lines
+
+
+def test_without_a_champion_nothing_is_served_and_that_is_said(started: Path) -> None:
+    lines = ui_start("--serve")
+    assert not any(line.startswith("champion") for line in lines)
+    assert "Nothing is served yet, because there is no champion. After a promotion, start again." in lines
+
+
+def test_the_status_tells_which_services_run_and_which_of_them_answer(migrated_home: Path) -> None:
+    class Ready(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/api/health" else 503)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Ready) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address, here = f"http://127.0.0.1:{server.server_address[1]}", os.getpid()
+        about = (here, psutil.Process(here).create_time())
+        remember(migrated_home, [
+            Service("prefect", *about, address), Service("worker-cpu-pool", *about), Service("serve", *about, address)
+        ])  # fmt: skip
+        done = CliRunner().invoke(app, ["ui", "status", "--json"], catch_exceptions=False)
+        server.shutdown()
+    found = {row["service"]: row for row in json.loads(done.stdout.splitlines()[-1])["services"]}
+    states = {name: row["state"] for name, row in found.items()}
+    assert states == {"prefect": "answers", "worker-cpu-pool": "runs", "serve": "does not answer"}
+    assert (found["prefect"]["address"], found["prefect"]["process"]) == (address, here)
+
+
+def test_the_status_of_a_home_without_services_says_how_to_start_them(migrated_home: Path) -> None:
+    done = CliRunner().invoke(app, ["ui", "status"], catch_exceptions=False)
+    assert "No service runs. To start them: make ui" in done.stdout
 
 
 def test_gc_says_what_would_go_and_then_removes_it(migrated_home: Path) -> None:

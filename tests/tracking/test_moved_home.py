@@ -18,8 +18,8 @@ import psutil
 import pytest
 
 from core.errors import StoreFull, TrackingUnavailable
-from core.processes import services
 from core.processes.identity import this_machine
+from core.services import service_list
 from tracking import moved_home
 from tracking.moved_home import KEPT, MARKER, mend_moved_home
 from tracking.registry.registry import Registry
@@ -185,12 +185,12 @@ def test_what_waits_for_a_server_is_sent_by_the_original_alone(origin: Path) -> 
 def test_a_copy_neither_joins_nor_stops_the_services_of_the_original(origin: Path) -> None:
     here = psutil.Process(os.getpid())
     running = [{"name": "prefect", "pid": here.pid, "created": here.create_time(), "address": "http://127.0.0.1:1"}]
-    (origin / services.STATE).write_text(json.dumps(running))
+    (origin / service_list.STATE).write_text(json.dumps(running))
     copy = origin.with_name("copy")
     shutil.copytree(origin, copy)
     mend_moved_home(copy)
-    assert services.running(copy) == []
-    assert len(services.running(origin)) == 1
+    assert service_list.running(copy) == []
+    assert len(service_list.running(origin)) == 1
 
 
 def test_a_home_seen_at_two_paths_keeps_the_services_of_both_and_two_backups(
@@ -200,19 +200,19 @@ def test_a_home_seen_at_two_paths_keeps_the_services_of_both_and_two_backups(
     mounted = origin.with_name("mounted")
     here = psutil.Process(os.getpid())
     about = {"name": "prefect", "pid": here.pid, "created": here.create_time(), "address": "http://127.0.0.1:1"}
-    (origin / services.STATE).write_text(json.dumps([{**about, "machine": this_machine(), "home": str(origin)}]))
+    (origin / service_list.STATE).write_text(json.dumps([{**about, "machine": this_machine(), "home": str(origin)}]))
     backups = []
     for _ in range(3):
         with monkeypatch.context() as inside:
-            inside.setattr(services, "this_machine", lambda: "container 1 boot")
+            inside.setattr(service_list, "this_machine", lambda: "container 1 boot")
             origin.rename(mounted)
             mend_moved_home(mounted)
-            assert services.running(mounted) == []
-            services.stop(mounted)
+            assert service_list.running(mounted) == []
+            service_list.stop(mounted)
         backups += sorted(path.name for path in mounted.glob("moved/mlflow.db.*"))
         mounted.rename(origin)
         mend_moved_home(origin)
-        assert [service.pid for service in services.running(origin)] == [here.pid]
+        assert [service.pid for service in service_list.running(origin)] == [here.pid]
     left = sorted(path.name for path in origin.glob("moved/mlflow.db.*"))
     assert len(left) == 2
     assert left[-1] > max(backups), "the newest stay"
@@ -222,11 +222,11 @@ def test_services_of_a_home_that_was_moved_while_they_ran_are_stopped(origin: Pa
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     try:
         created = psutil.Process(process.pid).create_time()
-        started = services.Service("prefect", process.pid, created, "", this_machine(), str(origin))
-        (origin / services.STATE).write_text(json.dumps([asdict(started)]))
+        started = service_list.Service("prefect", process.pid, created, "", this_machine(), str(origin))
+        (origin / service_list.STATE).write_text(json.dumps([asdict(started)]))
         mend_moved_home(origin.rename(origin.with_name("moved")))
         assert not psutil.pid_exists(process.pid)
-        assert not (origin.with_name("moved") / services.STATE).exists()
+        assert not (origin.with_name("moved") / service_list.STATE).exists()
     finally:
         process.kill()
         process.wait()

@@ -21,7 +21,7 @@ from tiny_model import fitted
 from typer.testing import CliRunner, Result
 
 from core.errors import BundleError, ReviewLMError, TrackingUnavailable
-from core.processes.model_events import PROMOTED, ROLLED_BACK
+from core.services.model_events import PROMOTED, ROLLED_BACK
 from reviewlm.cli import app
 from tracking.logged_models.export import log_bundle
 from tracking.logged_models.load_test import load_test

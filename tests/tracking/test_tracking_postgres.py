@@ -1,17 +1,10 @@
 """MLflow's store in a real PostgreSQL: the same writes, two homes at once, and a database that is stopped and back.
 
-A cluster of its own is made in a temporary folder and thrown away; skipped where PostgreSQL is not installed.
+Skipped where PostgreSQL is not installed.
 """
 
 from __future__ import annotations
 
-import getpass
-import os
-import pwd
-import shutil
-import socket
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +12,7 @@ from pathlib import Path
 import pytest
 from written_runs import state, write_runs
 
+from tests.postgresql import Cluster, running_cluster
 from tracking.registry.registry import CHAMPION, Registry
 from tracking.runs import outbox
 from tracking.runs.runs import Tracker
@@ -27,53 +21,10 @@ pytestmark = pytest.mark.slow
 pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'reviewlm[postgres]'")
 
 
-class Cluster:
-    """A PostgreSQL cluster in a folder, run by a user who is not root."""
-
-    def __init__(self, binaries: Path, folder: Path, user: str) -> None:
-        self._binaries, self._folder, self._user = binaries, folder, user
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
-        self.uri = f"postgresql://reviewlm@127.0.0.1:{self._port}/postgres"
-        self._run("initdb", "-D", str(folder / "data"), "-U", "reviewlm", "-A", "trust", "--no-sync")
-
-    def start(self) -> None:
-        options = f"-p {self._port} -c listen_addresses=127.0.0.1 -c fsync=off -k {self._folder}"
-        log = str(self._folder / "log")
-        self._run("pg_ctl", "-D", str(self._folder / "data"), "-w", "-t", "120", "-l", log, "-o", options, "start")
-
-    def stop(self) -> None:
-        """Stop it as a crash would: open connections are cut off."""
-        self._run("pg_ctl", "-D", str(self._folder / "data"), "-w", "-m", "immediate", "stop")
-
-    def _run(self, program: str, *arguments: str) -> None:
-        become = ["runuser", "-u", self._user, "--"] if self._user != getpass.getuser() else []
-        command = [*become, str(self._binaries / program), *arguments]
-        subprocess.run(command, cwd="/", check=True, stdout=subprocess.DEVNULL)
-
-
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    installed = sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb")))
-    found = shutil.which("initdb") or next(iter(installed), None)
-    if found is None:
-        pytest.skip("PostgreSQL is not installed (no initdb in PATH or in /usr/lib/postgresql)")
-    user = getpass.getuser()
-    folder = Path(tempfile.mkdtemp(prefix="reviewlm-postgres-"))
-    try:
-        if os.getuid() == 0:  # PostgreSQL refuses to run as root
-            try:
-                user, owner = "postgres", pwd.getpwnam("postgres")
-            except KeyError:
-                pytest.skip("PostgreSQL does not run as root, and there is no user 'postgres'")
-            os.chown(folder, owner.pw_uid, owner.pw_gid)
-        cluster = Cluster(Path(found).parent, folder, user)
-        cluster.start()
+    with running_cluster() as cluster:
         yield cluster
-        cluster.stop()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.mark.drill(

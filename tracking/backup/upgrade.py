@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import ArtifactError, ConfigError
-from core.processes import services
+from core.services import service_list
 from tracking.backup.write import write_backup
 from tracking.database import head_revision, is_ready, revision_of
 from tracking.moved_home import DATABASE
@@ -62,7 +62,7 @@ def upgrade_home(
 
 
 def _require_unused(home: Path) -> None:
-    running = [service.name for service in services.running(home)]
+    running = [service.name for service in service_list.running(home)]
     if running or any(marks_of(home).glob("*")):
         raise ConfigError(
             "The home folder is in use", where=home, value=", ".join(running) or "a command runs, or was killed",

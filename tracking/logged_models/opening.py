@@ -66,9 +66,7 @@ def open_version(config: RunConfig, reference: str = "champion") -> tuple[Bundle
 
 def tracker_at(config: RunConfig) -> Tracker:
     """Return the tracker of a configuration, without creating the home folder."""
-    home = config.home
-    uri = config.execution.tracking_uri or f"sqlite:///{home / 'mlflow.db'}"
-    return Tracker(uri, config.execution.experiment, home / "mlartifacts")
+    return Tracker(config.tracking_address, config.execution.experiment, config.home / "mlartifacts")
 
 
 def locate(config: RunConfig, reference: str) -> tuple[Tracker, str]:

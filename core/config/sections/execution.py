@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -9,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 
 from core.config.section import Line, Section
+from core.environment import TRACKING_VARIABLE
 from core.storing.objects import require_address
 from models.options import Number, Whole
 
@@ -29,7 +31,8 @@ class ExecutionConfig(Section):
         workers: Fits, or other stages that do not need each other, that run in parallel.
         threads: Threads of each fit; 0: the cores are divided among the workers.
         ranks: Processes of each neural fit, which divide each batch and the threads; 0: one per visible GPU.
-        tracking_uri: MLflow server or database; empty: a SQLite file in the home folder.
+        tracking_uri: MLflow server or database; empty: a SQLite file in the home folder. `REVIEWLM_TRACKING_URI` in the
+            environment is used where the setting is not written.
         tracking_patience: Seconds to wait for the MLflow server where a flow cannot continue without it. All other
             writes are kept and sent when it is back.
         overdue_factor: A stage is overdue after this many times the longest of its earlier builds on as much data, at
@@ -52,7 +55,7 @@ class ExecutionConfig(Section):
     workers: Annotated[Whole, Field(ge=1, le=4_096)] = 1
     threads: Annotated[Whole, Field(ge=0, le=4_096)] = 0
     ranks: Annotated[Whole, Field(ge=0, le=4_096)] = 1
-    tracking_uri: Line = ""
+    tracking_uri: Line = Field(default_factory=lambda: os.environ.get(TRACKING_VARIABLE, ""))
     tracking_patience: Annotated[Number, Field(ge=0, le=1_000_000)] = 120.0
     overdue_factor: Annotated[Number, Field(ge=0, le=1_000_000)] = 10.0
     end_overdue: bool = False

@@ -24,7 +24,7 @@ def alerts_set(
     """Send alerts to these addresses, and no others; a running server of `ui start` takes them over at once."""
     from apprise import Apprise
 
-    from core.processes.services import renew_alerts
+    from core.services.join import renew_alerts
     from flows.server.alert_addresses import write_alerts
 
     for number, address in enumerate(addresses, 1):
@@ -71,7 +71,7 @@ def alerts_test(preset: Preset = "small", set: Set = None, json: Json = False) -
 @app.command("off")
 def alerts_off(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     """Send no more alerts, and forget the addresses."""
-    from core.processes.services import renew_alerts
+    from core.services.join import renew_alerts
     from flows.server.alert_addresses import FILE, AlertSettings
 
     home = configured(preset, set).home

@@ -23,7 +23,7 @@ from core.markdown import table_row
 from core.output import require_output, write_output
 from core.processes.children import end_child, start_child
 from core.processes.leftovers import lasting_folder
-from core.processes.pools import PROJECT
+from core.services.pools import PROJECT
 from reviewlm import terminal
 from reviewlm.options import Json
 
@@ -33,8 +33,10 @@ FAILED = 1
 NO_TESTS = 5
 """Exit code of pytest if there is no test to run."""
 PLUGIN, PREFIX, MARK = "tests.drill_rows", "drill-row: ", "mark.drill("
-OWN_SERVERS = ("REVIEWLM_HOME", "REVIEWLM_MLFLOW_URL", "PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_HOME",
-               "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")  # fmt: skip
+OWN_SERVERS = (
+    "REVIEWLM_HOME", "REVIEWLM_TRACKING_URI", "REVIEWLM_MLFLOW_URL", "PREFECT_API_URL", "PREFECT_API_AUTH_STRING",
+    "PREFECT_HOME", "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI",
+)  # fmt: skip
 """Variables that the drill does not pass on: it must reach neither the home nor the servers of the user."""
 WORDS = {True: "ok", False: "FAILED", None: "not run"}
 COLUMNS = ["failure", "what was done", "what happened", "figures", "ok"]

@@ -1,4 +1,4 @@
-"""Choose the ports of the Prefect and MLflow pages, and keep them in the home folder.
+"""Choose the ports of the Prefect and MLflow pages and of the champion's server, and keep them in the home folder.
 
 Pages of finished runs hold links to these ports. So a home keeps its ports (`HOME/ports.json`) from the first link on.
 """
@@ -15,7 +15,7 @@ from core.errors import ReviewLMError
 from core.output import write_output
 
 FILE = "ports.json"
-DEFAULT_PORTS = {"prefect": 4200, "mlflow": 5000}
+DEFAULT_PORTS = {"prefect": 4200, "mlflow": 5000, "serve": 8000}
 PORTS = range(1024, 65_536)
 """Ports that a program of a user may take."""
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from core.processes import services
+from core.services.join import join
 
 PROMOTED, REFUSED, ROLLED_BACK = "reviewlm.model.promoted", "reviewlm.model.refused", "reviewlm.model.rolled-back"
 DRIFTED, OVERDUE = "reviewlm.drift.flagged", "reviewlm.stage.overdue"
@@ -34,7 +34,7 @@ def send_event(home: Path, event: str, model: str, payload: dict[str, Any]) -> N
         model: Name of the registered model.
         payload: JSON values; alerts show `sentence`.
     """
-    services.join(home)
+    join(home)
     address = os.environ.get("PREFECT_API_URL")
     if not address:
         return

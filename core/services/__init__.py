@@ -1,0 +1,1 @@
+"""Start, list and stop the services: Prefect, MLflow, workers, the server of the champion."""

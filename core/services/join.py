@@ -1,0 +1,73 @@
+"""Let commands and workers use the services that run: their addresses, passwords and signs of life."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from core.credentials import PASSWORD_FILE, USER, credentials_of, password_of, prefect_client
+from core.services.pools import HEARTBEAT_SECONDS, PROJECT, automate
+from core.services.service_list import Service, running
+
+HEARTBEATS = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS)}
+"""Lets every flow run send signs of life, so that the server notices a run whose process is gone."""
+log = logging.getLogger(__name__)
+
+
+def environment_of(home: Path, services: Mapping[str, Service]) -> dict[str, str]:
+    """Return the environment of workers, and of the commands that set up the Prefect server."""
+    addresses = {"PREFECT_API_URL": services["prefect"].address + "/api"}
+    if "mlflow" in services:
+        addresses["REVIEWLM_MLFLOW_URL"] = services["mlflow"].address
+    known = {**addresses, **prefect_client(credentials_of(home)), **HEARTBEATS, "REVIEWLM_PROJECT": str(PROJECT)}
+    # The page of a run in Prefect shows our log messages; on a terminal, the command line shows them itself.
+    environment = {**os.environ, **known, "PREFECT_LOGGING_LEVEL": "INFO"}
+    environment.pop("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", None)
+    if os.environ.get("REVIEWLM_LOG_FORMAT") == "json":  # see reviewlm/shown/json_lines.py
+        environment["PREFECT_LOGGING_HANDLERS_CONSOLE_FORMATTER"] = "json"
+    return environment
+
+
+def renew_alerts(home: Path) -> bool:
+    """Let a running Prefect server of this home take over changed alerts; return False if none runs."""
+    services = {service.name: service for service in running(home)}
+    if "prefect" not in services:
+        return False
+    automate(environment_of(home, services), home)
+    return True
+
+
+def join(home: Path, tracking_uri: str = "") -> None:
+    """Let this process use the running services: one Prefect server per database, and links that lead to its pages.
+
+    The password is set only for our own servers: Prefect and MLflow would send it to any other server, too.
+
+    Args:
+        home: Home folder of the services.
+        tracking_uri: Server or database that runs are written to; empty for the home's own database.
+    """
+    services = running(home)
+    if services and _is_anothers(home / PASSWORD_FILE):
+        log.warning("the services in %s belong to another user: continuing without them. For your own: "
+                    "`reviewlm ui start` with another REVIEWLM_HOME", home)
+        return
+    for service in services:
+        if service.name == "prefect":
+            if os.environ.setdefault("PREFECT_API_URL", service.address + "/api") == service.address + "/api":
+                for name, value in {**prefect_client(credentials_of(home)), **HEARTBEATS}.items():
+                    os.environ.setdefault(name, value)
+        elif service.name == "mlflow" and tracking_uri.rstrip("/") in (service.address, service.tracking):
+            os.environ.setdefault("REVIEWLM_MLFLOW_URL", service.address)
+            if tracking_uri.rstrip("/") == service.address:
+                os.environ.setdefault("MLFLOW_TRACKING_USERNAME", USER)
+                os.environ.setdefault("MLFLOW_TRACKING_PASSWORD", password_of(home))
+
+
+def _is_anothers(file: Path) -> bool:
+    """Return whether a file belongs to another user."""
+    try:
+        return file.stat().st_uid != os.geteuid()
+    except OSError:
+        return False

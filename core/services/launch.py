@@ -1,0 +1,180 @@
+"""Start and stop the services of `make ui`, `make up` and `make down`: Prefect, MLflow, workers, the champion's server.
+
+The started processes are written to `HOME/services.json` with process ids and their start in ticks since the boot. So
+`stop` ends exactly these processes, and no other process that got a reused id, also after the clock was set.
+
+Libraries do less: `prefect server start --background` keeps a bare process id and starts no guard, MLflow or workers;
+`supervisor` (measured: 25 MB more memory) waits for no health page and needs a configuration file and its own server.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+
+from core.credentials import credentials_of, prefect_server
+from core.environment import TRACKING_VARIABLE
+from core.errors import ReviewLMError
+from core.processes.identity import process_name, this_machine
+from core.processes.leftovers import lasting_environment
+from core.services.join import environment_of
+from core.services.pools import PROJECT, deploy, usable_pools
+from core.services.ports import DEFAULT_PORTS, free_port, keep_ports, kept_ports
+from core.services.service_list import Service, remember, running, stop
+
+SERVERS = {
+    "prefect": ("Prefect server", "flows.server.prefect_server", "/api/health"),
+    "mlflow": ("MLflow server", "tracking.mlflow_server", "/health"),
+}
+"""Name, application and page that tells when it is ready, of each web server."""
+CHAMPION = "serve"
+Report = Callable[[str, float | None, str], object]
+HEALTHY_SECONDS = 120.0
+
+
+def start(
+    home: Path, report: Report = lambda step, seconds, note: None, tracking_uri: str = "", serve: bool = False
+) -> dict[str, str]:
+    """Start the services that do not run yet, set up pools, limits and deployments, and return the addresses.
+
+    Args:
+        home: Home folder of the services.
+        report: Called with the name of each step, before it without seconds, and after it with its seconds and a note.
+        tracking_uri: Database that MLflow's pages show and runs of the workers are written to; "": that of the home. An
+            MLflow server has pages of its own.
+        serve: Start a server of the champion, too; it opens the model after this function has returned.
+
+    Raises:
+        ReviewLMError: A service does not answer in time; its log file is named and everything started here is stopped.
+            Or the services that run use another tracking database.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    services = {service.name: service for service in running(home)}
+    before, elsewhere = set(services), tracking_uri.startswith("http")
+    os.environ[TRACKING_VARIABLE] = tracking_uri
+    try:
+        for name, (title, module, health) in SERVERS.items():
+            if name == "mlflow":
+                _require_tracking(services.get(name), tracking_uri)
+                if elsewhere:
+                    continue
+            with _timed(report, title) as note:
+                note += [services[name].address + ", runs already"] if name in services else [
+                    _serve(home, services, name, module, health)]
+        environment = environment_of(home, services)
+        pools = usable_pools()
+        with _timed(report, "pools, limits and deployments"):
+            deploy(environment, pools, home)
+        for pool in pools:
+            if f"worker-{pool}" not in services:
+                command = ["prefect", "worker", "start", "--pool", pool, "--name", f"reviewlm-{pool}"]
+                with _timed(report, f"worker of {pool}"):
+                    _launch(home, services, f"worker-{pool}", command, environment=environment)
+        if serve and CHAMPION not in services:
+            port = _port(home, CHAMPION)
+            command, address = ["reviewlm", "serve", "--port", str(port)], f"http://127.0.0.1:{port}"
+            with _timed(report, "server of the champion"):
+                _launch(home, services, CHAMPION, command, address)
+    except BaseException:
+        stop(home, keep=before)
+        raise
+    return {
+        "Prefect": services["prefect"].address,
+        "MLflow": tracking_uri if elsewhere else services["mlflow"].address,
+        **({"champion": services[CHAMPION].address} if CHAMPION in services else {}),
+        "password": "`reviewlm ui password` shows it",
+        "workers": ", ".join(name for name in services if name.startswith("worker-")), "logs": str(home / "logs"),
+        "stop": "make down",
+    }
+
+
+def _require_tracking(mlflow: Service | None, tracking_uri: str) -> None:
+    if mlflow is not None and mlflow.tracking != tracking_uri:
+        raise ReviewLMError(
+            "The services that run use another tracking database", where=mlflow.address,
+            value=mlflow.tracking or "that of the home", remedy="stop them (`make down`) and start them again",
+        )
+
+
+def _serve(home: Path, services: dict[str, Service], name: str, module: str, health: str) -> str:
+    """Start a web server on the loopback address: the application of *module*, behind `core/web_guard.py`.
+
+    Return its address, with a note if it could not get the wanted port.
+    """
+    known = kept_ports(home)
+    wanted, port = known.get(name, DEFAULT_PORTS[name]), _port(home, name)
+    address = f"http://127.0.0.1:{port}"
+    environment = {**os.environ, "REVIEWLM_HOME": str(home)}
+    if name == "prefect":
+        # The pages send requests to the server they came from, under the name that the browser used.
+        environment |= {"PREFECT_UI_API_URL": "/api", **prefect_server(credentials_of(home), address)}
+    command = [
+        "python", "-m", "uvicorn", "--factory", f"{module}:application", "--host", "127.0.0.1", "--port", str(port),
+        "--lifespan", "on", "--log-level", "warning", "--no-access-log", "--no-proxy-headers", "--no-server-header",
+    ]
+    _launch(home, services, name, command, address, health, environment)
+    if port == wanted:
+        return address
+    earlier = f"; new links lead to port {port}, those in earlier runs still to {wanted}" if name in known else ""
+    return f"{address}, because another program uses port {wanted}{earlier}"
+
+
+def _port(home: Path, name: str) -> int:
+    """Return the port of a service: the one it had, or the next free one, which it keeps."""
+    known = kept_ports(home)
+    port = free_port(known.get(name, DEFAULT_PORTS[name]))
+    keep_ports(home, {**known, name: port})
+    return port
+
+
+@contextmanager
+def _timed(report: Report, step: str) -> Iterator[list[str]]:
+    """Report a step when the block begins, and its seconds when it ends; the block may add notes to the list."""
+    began, notes = time.monotonic(), list[str]()
+    report(step, None, "")
+    try:
+        yield notes
+    except BaseException:
+        notes.append("failed")
+        raise
+    finally:
+        report(step, time.monotonic() - began, "; ".join(notes))
+
+
+def _launch(
+    home: Path, services: dict[str, Service], name: str, command: list[str], address: str = "", health: str = "",
+    environment: dict[str, str] | None = None,
+) -> None:
+    logs = home / "logs"
+    logs.mkdir(exist_ok=True)
+    environment = lasting_environment(environment or os.environ)
+    executable = str(Path(sys.executable).parent / command[0])
+    with (logs / f"{name}.log").open("ab") as log:
+        process = subprocess.Popen(
+            [executable, *command[1:]], stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment,
+            cwd=PROJECT, start_new_session=True,
+        )
+    created = psutil.Process(process.pid).create_time()
+    machine, named = this_machine(), process_name(process.pid)
+    tracking = os.environ.get(TRACKING_VARIABLE, "")
+    services[name] = Service(name, process.pid, created, address, machine, str(home), named, tracking)
+    remember(home, services.values())
+    if health:
+        _wait_until_healthy(address + health, process, logs / f"{name}.log", name)
+
+
+def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path, name: str) -> None:
+    until = time.monotonic() + HEALTHY_SECONDS
+    while time.monotonic() < until and process.poll() is None:
+        with suppress(OSError), urllib.request.urlopen(url, timeout=5):  # any error status raises, too
+            return
+        time.sleep(0.5)
+    raise ReviewLMError(f"The {name} service does not answer", where=url, remedy=f"see {log}")

@@ -1,0 +1,116 @@
+"""List and stop the services that `ui start` has started on this machine.
+
+The started processes are written to `HOME/services.json` with process ids and their start in ticks since the boot. So
+`stop` ends exactly these processes, and no other process that got a reused id, also after the clock was set.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from core.errors import Unreadable
+from core.output import write_output
+from core.processes.identity import is_gone, this_machine
+from core.processes.interrupts import pending
+
+STATE = "services.json"
+STOP_SECONDS = 20.0
+INTERRUPTED_SECONDS = 0.5
+"""Seconds for each service to stop when `ui start` is interrupted and the user waits for its end."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """A background process: `process` (its name, see `core.processes.identity`) guards against a reused process id.
+
+    `machine` is where that id is valid, `home` the folder that the service was started for. Older entries have none of
+    the three; for them, `created` (its start by the machine's clock, which may be set) is the guard. `tracking` is what
+    MLflow's pages show, written as `execution.tracking_uri`.
+    """
+
+    name: str
+    pid: int
+    created: float
+    address: str = ""
+    machine: str = ""
+    home: str = ""
+    process: str = ""
+    tracking: str = ""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it was started where this process runs, and not, for example, on the host of this container."""
+        name, here = (machine.rpartition(" ")[0] for machine in (self.machine, this_machine()))  # without the boot
+        return name in ("", here)
+
+
+def running(home: Path) -> list[Service]:
+    """Return the services that `start` started on this machine and that still run, in the order of their start."""
+    return [service for service in _remembered(home) if service.is_here and process_of(service) is not None]
+
+
+def forget(home: Path, keep: Collection[str] = ()) -> None:
+    """Forget the services of this machine except *keep*, and stop none."""
+    remember(home, [service for service in running(home) if service.name in keep])
+
+
+def _remembered(home: Path) -> list[Service]:
+    file = home / STATE
+    if not file.is_file():
+        return []
+    try:
+        return [Service(**entry) for entry in json.loads(file.read_text(encoding="utf-8"))]
+    except (ValueError, TypeError) as error:
+        raise Unreadable(
+            "The list of running services cannot be read", where=file, cause=str(error),
+            remedy="stop the processes by hand and delete it",
+        ) from error
+
+
+def remember(home: Path, services: Iterable[Service]) -> None:
+    """Write down the services of this machine; those of others, which may use this home too, stay."""
+    entries = [asdict(service) for service in [*services, *(one for one in _remembered(home) if not one.is_here)]]
+    if not entries:
+        (home / STATE).unlink(missing_ok=True)
+        return
+    write_output(home / STATE, json.dumps(entries))
+
+
+def process_of(service: Service) -> psutil.Process | None:
+    """Return the process of a service, or None if it has ended."""
+    try:
+        process = psutil.Process(service.pid)
+        late = abs(process.create_time() - service.created)
+        same = not is_gone(service.process) if service.process else late < 1
+        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+    except psutil.Error:
+        return None
+
+
+def stop(home: Path, keep: Collection[str] = ()) -> list[str]:
+    """Stop the services except *keep*, the last started first, each with its children; return the stopped names."""
+    stopped, kept = [], []
+    for service in reversed(running(home)):
+        process = process_of(service)
+        if process is None:
+            continue
+        if service.name in keep:
+            kept.append(service)
+            continue
+        family = [*process.children(recursive=True), process]
+        for member in family:
+            with suppress(psutil.Error):
+                member.terminate()
+        _, alive = psutil.wait_procs(family, timeout=INTERRUPTED_SECONDS if pending() else STOP_SECONDS)
+        for member in alive:
+            with suppress(psutil.Error):
+                member.kill()
+        stopped.append(service.name)
+    remember(home, kept[::-1])
+    return stopped
