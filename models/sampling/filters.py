@@ -19,6 +19,9 @@ from .options import Sampling
 HEADS = (64, 1024)
 """Numbers of best entries in which the nucleus (top-p) is searched before all entries are ranked."""
 
+NEARNESS_DIGITS = 4
+"""Digits of nats in which typical-p compares how near surprises are to the entropy."""
+
 
 def allowed(
     logp_BV: torch.Tensor, never: torch.Tensor, sampling: Sampling, texts: Sequence[Sequence[int]] = ()
@@ -92,7 +95,8 @@ def filter_logp(
     if typical_p < 1:
         surprise_BV = -logp_BV
         entropy_B1 = (logp_BV.exp() * surprise_BV.masked_fill(torch.isposinf(surprise_BV), 0.0)).sum(1, keepdim=True)
-        nearness_BV = -(surprise_BV - entropy_B1).abs()
+        # An entry above the entropy and one below can be equally near; all digits would let rounding choose.
+        nearness_BV = -(surprise_BV - entropy_B1).abs().round(decimals=NEARNESS_DIGITS)
         logp_BV = _keep(logp_BV, nearness_BV >= _floor_of_share(nearness_BV, logp_BV, typical_p))
     return logp_BV
 

@@ -5,14 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from table_lm import HistoryLM, TableLM, TableSpec
 
 from models.base import ModelError
 from models.bundles.bundle import Bundle
 from models.sampling import Sampling, filter_logp, generate, stream
-from models.sampling.filters import allowed, sampled_logp
+from models.sampling.filters import NEARNESS_DIGITS, allowed, sampled_logp
 from models.sampling.written_text import WrittenText
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
@@ -58,12 +58,14 @@ def oracle(p_V, options):
     if options.typical_p < 1:
         surprise_V = np.array([-math.log(p) if p > 0 else math.inf for p in p_V])
         entropy = sum(p * s for p, s in zip(p_V, surprise_V, strict=True) if p > 0)
-        merit_V = np.round(-abs(surprise_V - entropy), 5)  # entries of equal probability are equally near
+        merit_V = np.round(-abs(surprise_V - entropy), NEARNESS_DIGITS)  # also on different sides of the entropy
         p_V = kept(p_V, (merit_V >= last_of_share(p_V, merit_V, options.typical_p)) & (p_V > 0))
     return p_V
 
 
 @examples(300)
+@example(weights=[5, 6, 7, 8], temperature=2.5, top_k=0, top_p=0.907, min_p=0.0, typical_p=0.113)
+@example(weights=[4, 4, 4, 4, 8], temperature=0.5, top_k=0, top_p=1.0, min_p=0.0, typical_p=0.113)
 @given(
     weights=st.lists(st.integers(0, 8), min_size=3, max_size=12).filter(lambda w: sum(w) > max(w)),
     temperature=st.sampled_from([0.5, 1.0, 2.5]),
