@@ -23,7 +23,7 @@ class YearPlan:
 
     weeks: int = 52
     reviews: int = 150
-    archive: int = 2_000
+    archive: int = 4_000
 
     def planted(self, week: int) -> str:
         """Return what is planted in a week; empty: nothing.

@@ -1,0 +1,91 @@
+"""The services of `reviewlm ui start` and a training of theirs: killed, cut off and cancelled; the training goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from core.services.pools import HEARTBEAT_SECONDS
+from flows.server.automations import LOST_SECONDS
+from tests.operation.started_services import LONG_FIT, Record, Services, fitted_again, kill, running_services, until
+
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(3600)]
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    with running_services(tmp_path_factory.mktemp("services") / "home") as ours:
+        yield ours
+
+
+@pytest.fixture
+def ours(started: Services) -> Iterator[Services]:
+    """The services, all running; the fit that an undisturbed run made is not there any more."""
+    with fitted_again(started):
+        yield started
+
+
+@pytest.mark.drill("Prefect server away", "kill -9 and restart of the server in a training", "the run is Completed")
+def test_a_run_outlives_a_restart_of_the_server(ours: Services, record_property: Record) -> None:
+    run = ours.run_of("retrain/demo", LONG_FIT)
+    ours.wait_for_training()
+    began = time.monotonic()
+    kill(ours.processes("prefect"))
+    ours.verb("ui", "start")
+    record_property("seconds without a server", round(time.monotonic() - began))
+    ours.wait_for(run, "Completed")
+    assert ours.ask("GET", f"/flow_runs/{run}")["run_count"] == 1
+
+
+@pytest.mark.drill(
+    "worker and flow killed together", "kill -9 of worker and flow in a training",
+    "Crashed, slot free; the second attempt makes the same model",
+)  # fmt: skip
+def test_a_run_whose_worker_died_with_it_is_tried_again_by_the_next_worker(
+    ours: Services, record_property: Record
+) -> None:
+    run = ours.run_of("retrain/demo", LONG_FIT)
+    ours.wait_for_training()
+    kill(ours.processes("worker"))
+    record_property("seconds until noticed", ours.wait_for(run, "Crashed", "AwaitingRetry"))
+    ours.verb("ui", "start")
+    record_property("seconds until it runs again", ours.wait_for(run, "Running", "Completed"))
+    ours.wait_for(run, "Completed")
+    assert ours.ask("GET", f"/flow_runs/{run}")["run_count"] == 2
+
+
+@pytest.mark.drill(
+    "worker and flow killed together", "the opposite: a fit that stands still for longer than lost runs are given",
+    "not taken for lost: Completed",
+)  # fmt: skip
+def test_a_healthy_run_that_makes_no_progress_for_long_is_not_taken_for_lost(
+    ours: Services, record_property: Record
+) -> None:
+    run = ours.run_of("retrain/demo", LONG_FIT)
+    ours.wait_for_training()
+    [fit] = [one for one in ours.processes("worker") if "tasks.fitting.fit_worker" in one.cmdline()]
+    fit.suspend()
+    time.sleep(LOST_SECONDS + HEARTBEAT_SECONDS)
+    fit.resume()
+    ours.wait_for(run, "Completed")
+    record_property("seconds without progress", LOST_SECONDS + HEARTBEAT_SECONDS)
+    states = ours.ask("GET", f"/flow_run_states/?flow_run_id={run}")
+    assert [state["message"] for state in states if "No sign of life" in (state["message"] or "")] == []
+
+
+@pytest.mark.drill("cancelled", "cancelled in Prefect's UI in a training", "no process is left; the next run resumes")
+def test_a_cancelled_run_leaves_no_process_and_the_next_one_goes_on(ours: Services, record_property: Record) -> None:
+    before = len(ours.processes())
+    run = ours.run_of("retrain/demo", LONG_FIT)
+    ours.wait_for_training()
+    ours.ask("POST", f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
+    record_property("seconds until cancelled", ours.wait_for(run, "Cancelled"))
+    until(lambda: len(ours.processes()) <= before, lambda: str([one.cmdline() for one in ours.processes()]))
+    kept = max(len(file.read_bytes().splitlines()) for file in ours._journals())
+    assert list(ours.home.glob("store/.work/*/checkpoints/*.json"))
+    again = ours.run_of("retrain/demo", LONG_FIT)
+    ours.wait_for(again, "Completed")
+    record_property("lines of the journal kept", kept)
+    assert ours.from_mlflow("SELECT name FROM runs WHERE status = 'RUNNING'") == []
