@@ -85,7 +85,8 @@ class Year:
         seen = self._decisions()
         row: dict[str, Any] = {"week": week, "planted": planted, "month": reviews[0]["date"][:7]}
         if self.planned.is_checked(week):
-            row["drift run"] = self.operation.run("drift/drift", {}).state_name
+            named = {"overrides": [f"promotion.model_name={load_config(PRESET).promotion.model_name}"]}
+            row["drift run"] = self.operation.run("drift/drift", named).state_name
             self.operation.finish_others()
         row |= self._retrained(planted)
         if planted == plan.POISON and row["state"] != "Completed":
