@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -259,6 +260,29 @@ def test_torchrun_can_start_the_ranks_too(data: Path, tmp_path: Path) -> None:
     [summary] = [line["summary"] for line in lines if line.get("summary")]
     assert summary["updates"] > 0
     assert load_bundle(tmp_path / "work" / "bundle").spec == short_fit()
+
+
+@pytest.mark.long
+def test_torchrun_on_two_machines_makes_the_model_of_two_ranks_on_one(data: Path, tmp_path: Path) -> None:
+    """Each machine is an agent of torchrun with a rank of its own; both see the folder of the fit."""
+    run_job(job(data, tmp_path / "one machine", short_fit(), ranks=2), silent)
+    file = tmp_path / "job.json"
+    file.write_text(job(data, tmp_path / "two machines", short_fit()).to_json())
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    common = ["--nnodes", "2", "--nproc-per-node", "1", "--master-addr", "127.0.0.1", "--master-port", port]
+    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
+    machines = [
+        subprocess.Popen(
+            [sys.executable, "-m", "torch.distributed.run", "--node-rank", str(number), *common,
+             "-m", "tasks.fitting.fit_worker", str(file)], stdin=subprocess.PIPE, env=environment,
+        )
+        for number in (1, 0)
+    ]  # fmt: skip
+    assert [machine.wait(300) for machine in machines] == [0, 0]
+    one, two = (load_bundle(tmp_path / name / "bundle").digest for name in ("one machine", "two machines"))
+    assert one == two
 
 
 @pytest.mark.long
