@@ -17,6 +17,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 
@@ -38,6 +39,11 @@ SERVERS = {
 CHAMPION = "serve"
 Report = Callable[[str, float | None, str], object]
 HEALTHY_SECONDS = 120.0
+PORT_TRIES = 5
+
+
+class _PortTaken(Exception):
+    """Another program listens at a port that was free when a server was started."""
 
 
 def start(
@@ -110,21 +116,39 @@ def _serve(home: Path, services: dict[str, Service], name: str, module: str, hea
     Return its address, with a note if it could not get the wanted port.
     """
     known = kept_ports(home)
-    wanted, port = known.get(name, DEFAULT_PORTS[name]), _port(home, name)
-    address = f"http://127.0.0.1:{port}"
+    wanted = known.get(name, DEFAULT_PORTS[name])
+    for _ in range(PORT_TRIES):
+        address = f"http://127.0.0.1:{_port(home, name)}"
+        with suppress(_PortTaken):
+            _launch_server(home, services, name, module, address, health)
+            break
+    else:
+        raise ReviewLMError(f"The {name} service gets no port: other programs took {PORT_TRIES} while it started")
+    if address.endswith(f":{wanted}"):
+        return address
+    port = address.rpartition(":")[2]
+    earlier = f"; new links lead to port {port}, those in earlier runs still to {wanted}" if name in known else ""
+    return f"{address}, because another program uses port {wanted}{earlier}"
+
+
+def _launch_server(
+    home: Path, services: dict[str, Service], name: str, module: str, address: str, health: str
+) -> None:
+    """Start a web server and wait until it answers.
+
+    Raises:
+        _PortTaken: Another program was faster.
+    """
+    port = address.rpartition(":")[2]
     environment = {**os.environ, "REVIEWLM_HOME": str(home)}
     if name == "prefect":
         # The pages send requests to the server they came from, under the name that the browser used.
         environment |= {"PREFECT_UI_API_URL": "/api", **prefect_server(credentials_of(home), address)}
     command = [
-        "python", "-m", "uvicorn", "--factory", f"{module}:application", "--host", "127.0.0.1", "--port", str(port),
+        "python", "-m", "uvicorn", "--factory", f"{module}:application", "--host", "127.0.0.1", "--port", port,
         "--lifespan", "on", "--log-level", "warning", "--no-access-log", "--no-proxy-headers", "--no-server-header",
     ]
     _launch(home, services, name, command, address, health, environment)
-    if port == wanted:
-        return address
-    earlier = f"; new links lead to port {port}, those in earlier runs still to {wanted}" if name in known else ""
-    return f"{address}, because another program uses port {wanted}{earlier}"
 
 
 def _port(home: Path, name: str) -> int:
@@ -172,9 +196,19 @@ def _launch(
 
 
 def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path, name: str) -> None:
-    until = time.monotonic() + HEALTHY_SECONDS
+    """Wait until the process itself answers; another home's server at the same port would answer, too."""
+    until, port = time.monotonic() + HEALTHY_SECONDS, urlsplit(url).port or 0
     while time.monotonic() < until and process.poll() is None:
-        with suppress(OSError), urllib.request.urlopen(url, timeout=5):  # any error status raises, too
-            return
+        with suppress(OSError, psutil.Error):  # any error status raises, too
+            if port in _ports_of(process.pid) and urllib.request.urlopen(url, timeout=5).close() is None:
+                return
         time.sleep(0.5)
+    if process.poll() is not None and free_port(port) != port:
+        raise _PortTaken
     raise ReviewLMError(f"The {name} service does not answer", where=url, remedy=f"see {log}")
+
+
+def _ports_of(pid: int) -> set[int]:
+    """Return the ports at which a process listens."""
+    connections = psutil.Process(pid).net_connections("tcp")
+    return {one.laddr.port for one in connections if one.status == psutil.CONN_LISTEN}

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import socket
+import threading
+import urllib.request
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +120,53 @@ def test_a_step_that_fails_ends_its_line(
 
 def test_a_port_is_free_or_the_next_one_is_taken(taken: int) -> None:
     assert free_port(taken) > taken
+
+
+OURS = """
+def application():
+    async def app(scope, receive, send):
+        if scope["type"] == "lifespan":
+            while (await receive())["type"] != "lifespan.shutdown":
+                await send({"type": "lifespan.startup.complete"})
+            await send({"type": "lifespan.shutdown.complete"})
+        else:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"ours"})
+    return app
+"""
+
+
+class Theirs(BaseHTTPRequestHandler):
+    """The server of another home, which answers the same page."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"theirs")
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_a_port_that_another_home_takes_at_the_same_time_is_given_up_for_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both found it free; the other server answers the health page, and would be taken for ours."""
+    (tmp_path / "ours.py").write_text(OURS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    started: dict[str, service_list.Service] = {}
+    (home := tmp_path / "home").mkdir()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Theirs) as theirs:
+        threading.Thread(target=theirs.serve_forever, daemon=True).start()
+        port = theirs.server_address[1]
+        keep_ports(home, {"mlflow": port})
+        real, chosen = launch._port, iter([port])
+        monkeypatch.setattr(launch, "_port", lambda *asked: next(chosen, 0) or real(*asked))
+        try:
+            told = launch._serve(home, started, "mlflow", "ours", "/health")
+            address = started["mlflow"].address
+            assert urllib.request.urlopen(address, timeout=5).read() == b"ours"
+        finally:
+            service_list.stop(home)
+            theirs.shutdown()
+    assert address != f"http://127.0.0.1:{port}"
+    assert told.startswith(f"{address}, because another program uses port {port}")
