@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import logging
 import os
-import urllib.request
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from core.services.join import join
+from core.services.prefect_api import ask
 
 PROMOTED, REFUSED, ROLLED_BACK = "reviewlm.model.promoted", "reviewlm.model.refused", "reviewlm.model.rolled-back"
 DRIFTED, OVERDUE = "reviewlm.drift.flagged", "reviewlm.stage.overdue"
@@ -42,18 +40,7 @@ def send_event(home: Path, event: str, model: str, payload: dict[str, Any]) -> N
         "id": str(uuid.uuid4()), "occurred": datetime.now(UTC).isoformat(), "event": event,
         "resource": resource_of(model), "payload": payload,
     }
-    headers = {"Content-Type": "application/json", **_authorization()}
     try:
-        request = urllib.request.Request(f"{address}/events", json.dumps([told]).encode(), headers)
-        urllib.request.urlopen(request, timeout=SECONDS).close()
+        ask(os.environ, "POST", "/events", [told], SECONDS)
     except (OSError, ValueError) as error:
         log.warning("Prefect's server at %s was not told, so no alert is sent: %s", address, error)
-
-
-def _authorization() -> dict[str, str]:
-    """Return the header by which Prefect's own client names its user."""
-    if key := os.environ.get("PREFECT_API_KEY"):
-        return {"Authorization": f"Bearer {key}"}
-    if credentials := os.environ.get("PREFECT_API_AUTH_STRING"):
-        return {"Authorization": f"Basic {base64.b64encode(credentials.encode()).decode()}"}
-    return {}

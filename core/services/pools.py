@@ -9,6 +9,7 @@ from pathlib import Path
 
 from core.environment import chosen_device
 from core.errors import ReviewLMError
+from core.services.kept_deployments import kept_deployments
 
 POOLS = ("cpu-pool", "gpu-pool")
 LIMITS = {"gpu": 1, "promotion": 1}
@@ -33,6 +34,8 @@ def deployments_of(pools: Collection[str], file: Path = PROJECT / "prefect.yaml"
 def deploy(environment: dict[str, str], pools: Collection[str], home: Path) -> None:
     """Create or overwrite the pools, create missing limits, then deployments for these pools, and the automations.
 
+    What users have changed of the deployments stays (`kept_deployments.py`).
+
     Args:
         environment: Names the server.
         pools: Pools that have a worker.
@@ -44,7 +47,8 @@ def deploy(environment: dict[str, str], pools: Collection[str], home: Path) -> N
         if _prefect(environment, "gcl", "inspect", name, required=False):
             _prefect(environment, "gcl", "create", name, "--limit", str(limit))
     names = [argument for name in deployments_of(pools) for argument in ("--name", name)]
-    _prefect(environment, "--no-prompt", "deploy", *names)
+    with kept_deployments(environment, home):
+        _prefect(environment, "--no-prompt", "deploy", *names)
     automate(environment, home)
 
 

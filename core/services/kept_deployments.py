@@ -1,0 +1,84 @@
+"""Keep what users have changed of the deployments in Prefect's pages when `prefect.yaml` is deployed again.
+
+`prefect deploy` overwrites schedules and parameters with those of the file, so a schedule that was switched on would be
+off after each start of the services, for example after a reboot. What the file said is therefore noted: a value that
+differs from it later was changed by a user, and is written back after the deployment, by the next start if this one is
+killed in between.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from core.errors import ReviewLMError
+from core.output import write_output
+from core.services.prefect_api import ask
+
+FILE = "deployments.json"
+KEPT = ("schedules", "parameters", "paused")
+SCHEDULE = ("schedule", "active", "max_scheduled_runs", "parameters", "slug")
+"""What makes a schedule; the rest is its number and dates."""
+SECONDS = 60.0
+MOST = 200
+Settings = dict[str, dict[str, Any]]
+"""By name of the deployment, the values of `KEPT`."""
+
+
+@contextmanager
+def kept_deployments(environment: Mapping[str, str], home: Path) -> Iterator[None]:
+    """Deploy within this block; at its end, what users had changed before is as they left it.
+
+    Args:
+        environment: Names the server.
+        home: Home folder, which keeps the notes.
+
+    Raises:
+        ReviewLMError: The server does not answer.
+    """
+    notes = _notes(home)
+    changed: Settings = notes.get("changed", {})
+    for name, now in _deployments(environment)[1].items():
+        said = notes.get("said", {}).get(name, {})
+        theirs = {key: value for key, value in now.items() if value != said.get(key)}
+        changed[name] = theirs | changed.get(name, {})
+    write_output(home / FILE, json.dumps(notes | {"changed": changed}))
+    yield
+    numbers, deployed = _deployments(environment)
+    for name, now in deployed.items():
+        if wanted := {key: value for key, value in changed.get(name, {}).items() if value != now[key]}:
+            _ask(environment, "PATCH", f"/deployments/{numbers[name]}", wanted)
+    write_output(home / FILE, json.dumps({"said": deployed}))
+
+
+def _deployments(environment: Mapping[str, str]) -> tuple[dict[str, str], Settings]:
+    """Return number and settings of each deployment of the server."""
+    found = _ask(environment, "POST", "/deployments/filter", {"limit": MOST})
+    numbers = {one["name"]: str(one["id"]) for one in found}
+    return numbers, {one["name"]: {**{key: one[key] for key in KEPT}, "schedules": _schedules(one)} for one in found}
+
+
+def _schedules(deployment: Mapping[str, Any]) -> list[dict[str, Any]]:
+    found = [{name: one[name] for name in SCHEDULE if one.get(name) is not None} for one in deployment["schedules"]]
+    return sorted(found, key=lambda one: json.dumps(one, sort_keys=True))
+
+
+def _notes(home: Path) -> dict[str, Settings]:
+    """Return what the file said at the last deployment, and what has to be written back; nothing, if not known."""
+    with suppress(OSError, ValueError):
+        notes = json.loads((home / FILE).read_text(encoding="utf-8"))
+        return notes if isinstance(notes, dict) else {}
+    return {}
+
+
+def _ask(environment: Mapping[str, str], method: str, path: str, body: Any) -> Any:
+    try:
+        return ask(environment, method, path, body, SECONDS)
+    except (OSError, ValueError) as error:
+        raise ReviewLMError(
+            "Prefect's deployments cannot be read or written", where=environment["PREFECT_API_URL"], cause=str(error),
+            remedy="see logs/prefect.log of the home folder, and start the services again",
+        ) from error

@@ -1,0 +1,105 @@
+"""What users change of a deployment in Prefect's pages outlives the next start of the services."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.errors import ReviewLMError
+from core.services import kept_deployments
+from core.services.kept_deployments import FILE
+
+WEEKLY, DAILY = {"cron": "0 3 * * 1", "timezone": "UTC"}, {"cron": "0 4 * * *", "timezone": "UTC"}
+
+
+class Server:
+    """Prefect's server and file, as far as deployments are concerned."""
+
+    def __init__(self) -> None:
+        self.file: dict[str, dict[str, Any]] = {"weekly": deployment(WEEKLY)}
+        self.deployments: dict[str, dict[str, Any]] = {}
+
+    def deploy(self) -> None:
+        """Overwrite the deployments with the file, as `prefect deploy` does."""
+        self.deployments |= json.loads(json.dumps(self.file))
+
+    def ask(self, environment: Any, method: str, path: str, body: Any, seconds: float) -> Any:
+        if path == "/deployments/filter":
+            return [{"name": name, "id": f"id of {name}", **about} for name, about in self.deployments.items()]
+        assert method == "PATCH"
+        self.deployments[path.removeprefix("/deployments/id of ")] |= body
+        return None
+
+
+def deployment(schedule: dict[str, Any], active: bool = False, **parameters: Any) -> dict[str, Any]:
+    return {
+        "schedules": [{"id": 7, "schedule": schedule, "active": active, "parameters": {}}],
+        "parameters": {"preset": "small", **parameters}, "paused": False, "tags": [],
+    }  # fmt: skip
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Server:
+    server = Server()
+    monkeypatch.setattr(kept_deployments, "ask", server.ask)
+    return server
+
+
+def start(server: Server, home: Path) -> dict[str, Any]:
+    """Start the services; return schedule, its switch and the parameters of the weekly retrain."""
+    with kept_deployments.kept_deployments({}, home):
+        server.deploy()
+    weekly = server.deployments["weekly"]
+    [schedule] = weekly["schedules"]
+    return {"cron": schedule["schedule"]["cron"], "active": schedule["active"], **weekly["parameters"]}
+
+
+def test_a_schedule_that_was_switched_on_stays_on(server: Server, tmp_path: Path) -> None:
+    assert start(server, tmp_path) == {"cron": WEEKLY["cron"], "active": False, "preset": "small"}
+    server.deployments["weekly"]["schedules"][0]["active"] = True
+    for _ in range(3):
+        assert start(server, tmp_path) == {"cron": WEEKLY["cron"], "active": True, "preset": "small"}
+    server.deployments["weekly"]["schedules"][0]["active"] = False
+    assert start(server, tmp_path)["active"] is False
+
+
+def test_a_schedule_that_was_removed_stays_away(server: Server, tmp_path: Path) -> None:
+    start(server, tmp_path)
+    server.deployments["weekly"]["schedules"] = []
+    with kept_deployments.kept_deployments({}, tmp_path):
+        server.deploy()
+    assert server.deployments["weekly"]["schedules"] == []
+
+
+def test_the_file_decides_about_what_no_user_has_changed(server: Server, tmp_path: Path) -> None:
+    start(server, tmp_path)
+    server.deployments["weekly"]["parameters"]["input"] = ["/data"]
+    server.file["weekly"] = deployment(DAILY, active=True, preset="full")
+    assert start(server, tmp_path) == {"cron": DAILY["cron"], "active": True, "preset": "small", "input": ["/data"]}
+
+
+def test_deployments_from_before_there_were_notes_keep_what_they_have(server: Server, tmp_path: Path) -> None:
+    server.deployments["weekly"] = deployment(WEEKLY, active=True)
+    (tmp_path / FILE).write_text("[broken")
+    assert start(server, tmp_path)["active"] is True
+
+
+def test_a_start_that_is_killed_before_it_wrote_them_back_loses_no_changes(server: Server, tmp_path: Path) -> None:
+    start(server, tmp_path)
+    server.deployments["weekly"]["schedules"][0]["active"] = True
+    killed = kept_deployments.kept_deployments({}, tmp_path)
+    killed.__enter__()
+    server.deploy()
+    del killed
+    assert server.deployments["weekly"]["schedules"][0]["active"] is False
+    assert start(server, tmp_path)["active"] is True
+
+
+def test_a_server_that_does_not_answer_is_an_error_that_names_it(tmp_path: Path) -> None:
+    address = "http://127.0.0.1:9/api"
+    with pytest.raises(ReviewLMError, match="cannot be read or written") as caught:
+        kept_deployments.kept_deployments({"PREFECT_API_URL": address}, tmp_path).__enter__()
+    assert caught.value.where == address

@@ -1,0 +1,56 @@
+"""A schedule that was switched on in a real Prefect server is on after the next start of the services."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.credentials import credentials_of, prefect_client
+from core.services import launch, service_list
+from core.services.pools import PROJECT, deploy
+from core.services.prefect_api import ask
+
+pytestmark = [pytest.mark.slow, pytest.mark.long]
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, dict[str, str]]]:
+    """A home with a Prefect server, and the environment of its clients."""
+    home, started = tmp_path / "home", dict[str, service_list.Service]()
+    home.mkdir()
+    for name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PREFECT_HOME", str(home / "prefect"))
+    _, module, health = launch.SERVERS["prefect"]
+    try:
+        launch._serve(home, started, "prefect", module, health)
+        known = {"PREFECT_API_URL": f"{started['prefect'].address}/api", **prefect_client(credentials_of(home))}
+        yield home, {**os.environ, **known, "REVIEWLM_PROJECT": str(PROJECT)}
+    finally:
+        service_list.stop(home)
+
+
+def test_schedule_and_parameters_of_a_user_outlive_the_next_deployment(server: tuple[Path, dict[str, str]]) -> None:
+    home, environment = server
+    path = "/deployments/name/retrain/weekly"
+
+    def weekly() -> dict[str, Any]:
+        return dict(ask(environment, "GET", path, None, 60))
+
+    deploy(environment, ("cpu-pool",), home)
+    first = weekly()
+    [schedule] = first["schedules"]
+    assert schedule["active"] is False
+    hourly = {"active": True, "schedule": {"interval": 3600}}
+    ask(environment, "PATCH", f"/deployments/{first['id']}/schedules/{schedule['id']}", hourly, 60)
+    parameters = {**first["parameters"], "input": ["/data/reviews"]}
+    ask(environment, "PATCH", f"/deployments/{first['id']}", {"parameters": parameters}, 60)
+    for _ in range(2):
+        deploy(environment, ("cpu-pool",), home)
+        [schedule] = weekly()["schedules"]
+        assert (schedule["active"], schedule["schedule"]["interval"]) == (True, 3600)
+        assert weekly()["parameters"] == parameters
