@@ -1,8 +1,9 @@
-"""A schedule that was switched on in a real Prefect server is on after the next start of the services."""
+"""A schedule that was switched on in a real Prefect server makes runs, also after the next start of the services."""
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,3 +55,9 @@ def test_schedule_and_parameters_of_a_user_outlive_the_next_deployment(server: t
         [schedule] = weekly()["schedules"]
         assert (schedule["active"], schedule["schedule"]["interval"]) == (True, 3600)
         assert weekly()["parameters"] == parameters
+    waiting = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}, "deployment_id": {"any_": [first["id"]]}}}
+    until = time.monotonic() + 120
+    while not (runs := ask(environment, "POST", "/flow_runs/filter", waiting, 60)):
+        assert time.monotonic() < until, "the schedule makes no runs"
+        time.sleep(1)
+    assert runs[0]["parameters"] == parameters

@@ -89,8 +89,8 @@ class ExecutionConfig(Section):
             )
         if address.scheme == "postgres":
             raise ValueError("tracking_uri begins with 'postgres:'; write postgresql://USER@HOST/DATABASE")
-        if address.scheme.startswith("postgresql") and find_spec("psycopg") is None:
+        if address.scheme.startswith("postgresql") and find_spec("psycopg2") is None:
             raise ValueError(
-                "tracking_uri is a PostgreSQL address, which needs psycopg: pip install 'reviewlm[postgres]'"
+                "tracking_uri is a PostgreSQL address, which needs psycopg2: pip install 'reviewlm[postgres]'"
             )
         return self
