@@ -25,7 +25,7 @@ SCHEDULE = ("schedule", "active", "max_scheduled_runs", "parameters", "slug")
 SECONDS = 60.0
 MOST = 200
 Settings = dict[str, dict[str, Any]]
-"""By name of the deployment, the values of `KEPT`."""
+"""By flow and name of the deployment, the values of `KEPT`."""
 
 
 @contextmanager
@@ -57,8 +57,9 @@ def kept_deployments(environment: Mapping[str, str], home: Path) -> Iterator[Non
 def _deployments(environment: Mapping[str, str]) -> tuple[dict[str, str], Settings]:
     """Return number and settings of each deployment of the server."""
     found = _ask(environment, "POST", "/deployments/filter", {"limit": MOST})
-    numbers = {one["name"]: str(one["id"]) for one in found}
-    return numbers, {one["name"]: {**{key: one[key] for key in KEPT}, "schedules": _schedules(one)} for one in found}
+    names = [f"{one['flow_id']}/{one['name']}" for one in found]  # two flows may have deployments of one name
+    settings = [{**{key: one[key] for key in KEPT}, "schedules": _schedules(one)} for one in found]
+    return dict(zip(names, (str(one["id"]) for one in found), strict=True)), dict(zip(names, settings, strict=True))
 
 
 def _schedules(deployment: Mapping[str, Any]) -> list[dict[str, Any]]:

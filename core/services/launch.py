@@ -1,7 +1,4 @@
-"""Start and stop the services of `make ui`, `make up` and `make down`: Prefect, MLflow, workers, the champion's server.
-
-The started processes are written to `HOME/services.json` with process ids and their start in ticks since the boot. So
-`stop` ends exactly these processes, and no other process that got a reused id, also after the clock was set.
+"""Start the services of `make ui` and `make up`: Prefect server, MLflow server, workers, the champion's server.
 
 Libraries do less: `prefect server start --background` keeps a bare process id and starts no guard, MLflow or workers;
 `supervisor` (measured: 25 MB more memory) waits for no health page and needs a configuration file and its own server.
@@ -14,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -47,7 +44,7 @@ class _PortTaken(Exception):
 
 
 def start(
-    home: Path, report: Report = lambda step, seconds, note: None, tracking_uri: str = "", serve: bool = False
+    home: Path, report: Report = lambda step, seconds, note: None, tracking_uri: str = "", serve: Sequence[str] = ()
 ) -> dict[str, str]:
     """Start the services that do not run yet, set up pools, limits and deployments, and return the addresses.
 
@@ -56,7 +53,8 @@ def start(
         report: Called with the name of each step, before it without seconds, and after it with its seconds and a note.
         tracking_uri: Database that MLflow's pages show and runs of the workers are written to; "": that of the home. An
             MLflow server has pages of its own.
-        serve: Start a server of the champion, too; it opens the model after this function has returned.
+        serve: Command that serves the champion, too, without its port; it opens the model after this function has
+            returned. Empty: nothing is served.
 
     Raises:
         ReviewLMError: A service does not answer in time; its log file is named and everything started here is stopped.
@@ -65,13 +63,12 @@ def start(
     home.mkdir(parents=True, exist_ok=True)
     services = {service.name: service for service in running(home)}
     before, elsewhere = set(services), tracking_uri.startswith("http")
+    _require_tracking(services.values(), tracking_uri)
     os.environ[TRACKING_VARIABLE] = tracking_uri
     try:
         for name, (title, module, health) in SERVERS.items():
-            if name == "mlflow":
-                _require_tracking(services.get(name), tracking_uri)
-                if elsewhere:
-                    continue
+            if elsewhere and name == "mlflow":
+                continue
             with _timed(report, title) as note:
                 note += [services[name].address + ", runs already"] if name in services else [
                     _serve(home, services, name, module, health)]
@@ -86,9 +83,8 @@ def start(
                     _launch(home, services, f"worker-{pool}", command, environment=environment)
         if serve and CHAMPION not in services:
             port = _port(home, CHAMPION)
-            command, address = ["reviewlm", "serve", "--port", str(port)], f"http://127.0.0.1:{port}"
             with _timed(report, "server of the champion"):
-                _launch(home, services, CHAMPION, command, address)
+                _launch(home, services, CHAMPION, [*serve, "--port", str(port)], f"http://127.0.0.1:{port}")
     except BaseException:
         stop(home, keep=before)
         raise
@@ -102,12 +98,13 @@ def start(
     }
 
 
-def _require_tracking(mlflow: Service | None, tracking_uri: str) -> None:
-    if mlflow is not None and mlflow.tracking != tracking_uri:
-        raise ReviewLMError(
-            "The services that run use another tracking database", where=mlflow.address,
-            value=mlflow.tracking or "that of the home", remedy="stop them (`make down`) and start them again",
-        )
+def _require_tracking(services: Iterable[Service], tracking_uri: str) -> None:
+    for service in services:
+        if service.tracking != tracking_uri:
+            raise ReviewLMError(
+                "The services that run use another tracking database", where=service.name,
+                value=service.tracking or "that of the home", remedy="stop them (`make down`) and start them again",
+            )
 
 
 def _serve(home: Path, services: dict[str, Service], name: str, module: str, health: str) -> str:

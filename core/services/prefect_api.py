@@ -16,7 +16,7 @@ def ask(environment: Mapping[str, str], method: str, path: str, body: Any, secon
         environment: PREFECT_API_URL and what Prefect's own client would send as user.
         method: HTTP method.
         path: Path below PREFECT_API_URL.
-        body: JSON values.
+        body: JSON values; None: no body.
         seconds: Time to wait.
 
     Raises:
@@ -24,10 +24,11 @@ def ask(environment: Mapping[str, str], method: str, path: str, body: Any, secon
     """
     headers = {"Content-Type": "application/json", **_authorization(environment)}
     address = f"{environment['PREFECT_API_URL']}{path}"
-    request = urllib.request.Request(address, json.dumps(body).encode(), headers, method=method)
+    content = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(address, content, headers, method=method)
     with urllib.request.urlopen(request, timeout=seconds) as answer:
-        content = answer.read()
-    return json.loads(content) if content else None
+        told = answer.read()
+    return json.loads(told) if told else None
 
 
 def _authorization(environment: Mapping[str, str]) -> dict[str, str]:

@@ -98,10 +98,10 @@ def check_named_server(config: RunConfig) -> Iterator[HealthLine]:
 def check_ports(config: RunConfig) -> Iterator[HealthLine]:
     """Check that no other program uses the ports of this home's pages."""
     running = {service.name for service in service_list.running(config.home)}
-    taken = []
-    for name, port in {**DEFAULT_PORTS, **kept_ports(config.home)}.items():
-        if name not in running and not _is_free(port):
-            taken.append(f"{port} ({name})")
+    ports = {**DEFAULT_PORTS, **kept_ports(config.home)}
+    taken = [
+        f"{ports[name]} ({name})" for name in launch.SERVERS if name not in running and not _is_free(ports[name])
+    ]  # the champion's server is left out: no link leads there, and a user may have started one without `ui start`
     if taken:
         yield HealthLine("ports", "warning", f"another program uses {', '.join(taken)}",
                          "nothing to do, `ui start` takes other ports; links in earlier runs lead to the old ones")

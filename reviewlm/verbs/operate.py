@@ -45,7 +45,8 @@ def ui_start(
     require_whole(config.tracking_address)
     first = not (config.home / "logs" / "prefect.log").exists()
     terminal.say(f"Starting the pages{'; the first start takes about a minute' if first else ''}.")
-    champion = serve and _has_champion(config)
+    sets = [word for override in set or [] for word in ("--set", override)]
+    champion = ["reviewlm", "serve", "--preset", preset, *sets] if serve and _has_champion(config) else []
     result = launch.start(config.home, _show_step, config.execution.tracking_uri, champion)
     runs, folder = result["MLflow"], config.home / ARTIFACTS
     with suppress(TrackingUnavailable):  # another server may be away: only the link is at stake

@@ -28,7 +28,8 @@ class Server:
 
     def ask(self, environment: Any, method: str, path: str, body: Any, seconds: float) -> Any:
         if path == "/deployments/filter":
-            return [{"name": name, "id": f"id of {name}", **about} for name, about in self.deployments.items()]
+            known = self.deployments.items()
+            return [{"name": name, "flow_id": "f", "id": f"id of {name}", **about} for name, about in known]
         assert method == "PATCH"
         self.deployments[path.removeprefix("/deployments/id of ")] |= body
         return None
