@@ -13,6 +13,8 @@ from core.services.service_list import Service, running
 
 HEARTBEATS = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS)}
 """Lets every flow run send signs of life, so that the server notices a run whose process is gone."""
+OF_TERMINAL = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"
+"""Silences Prefect on the terminal of a command; the log file of a service must show errors."""
 log = logging.getLogger(__name__)
 
 
@@ -24,7 +26,7 @@ def environment_of(home: Path, services: Mapping[str, Service]) -> dict[str, str
     known = {**addresses, **prefect_client(credentials_of(home)), **HEARTBEATS, "REVIEWLM_PROJECT": str(PROJECT)}
     # The page of a run in Prefect shows our log messages; on a terminal, the command line shows them itself.
     environment = {**os.environ, **known, "PREFECT_LOGGING_LEVEL": "INFO"}
-    environment.pop("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", None)
+    environment.pop(OF_TERMINAL, None)
     if os.environ.get("REVIEWLM_LOG_FORMAT") == "json":  # see reviewlm/shown/json_lines.py
         environment["PREFECT_LOGGING_HANDLERS_CONSOLE_FORMATTER"] = "json"
     return environment

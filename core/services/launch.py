@@ -23,7 +23,7 @@ from core.environment import TRACKING_VARIABLE
 from core.errors import ReviewLMError
 from core.processes.identity import process_name, this_machine
 from core.processes.leftovers import lasting_environment
-from core.services.join import environment_of
+from core.services.join import OF_TERMINAL, environment_of
 from core.services.pools import PROJECT, deploy, usable_pools
 from core.services.ports import DEFAULT_PORTS, free_port, keep_ports, kept_ports
 from core.services.service_list import Service, remember, running, stop
@@ -138,6 +138,7 @@ def _launch_server(
     """
     port = address.rpartition(":")[2]
     environment = {**os.environ, "REVIEWLM_HOME": str(home)}
+    environment.pop(OF_TERMINAL, None)
     if name == "prefect":
         # The pages send requests to the server they came from, under the name that the browser used.
         environment |= {"PREFECT_UI_API_URL": "/api", **prefect_server(credentials_of(home), address)}

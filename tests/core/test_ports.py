@@ -123,6 +123,8 @@ def test_a_port_is_free_or_the_next_one_is_taken(taken: int) -> None:
 
 
 OURS = """
+import os
+LEVEL = os.environ.get("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "")
 def application():
     async def app(scope, receive, send):
         if scope["type"] == "lifespan":
@@ -131,7 +133,7 @@ def application():
             await send({"type": "lifespan.shutdown.complete"})
         else:
             await send({"type": "http.response.start", "status": 200, "headers": []})
-            await send({"type": "http.response.body", "body": b"ours"})
+            await send({"type": "http.response.body", "body": f"ours{LEVEL}".encode()})
     return app
 """
 
@@ -153,6 +155,7 @@ def test_a_port_that_another_home_takes_at_the_same_time_is_given_up_for_the_nex
     """Both found it free; the other server answers the health page, and would be taken for ours."""
     (tmp_path / "ours.py").write_text(OURS)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # of the terminal, not of log files
     started: dict[str, service_list.Service] = {}
     (home := tmp_path / "home").mkdir()
     with ThreadingHTTPServer(("127.0.0.1", 0), Theirs) as theirs:
