@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 
 from core.config.run_config import RunConfig
 from core.environment import available_cores, chosen_device, visible_gpus
-from core.errors import Diverged, TrackingUnavailable
+from core.errors import Diverged
 from core.store import Artifact, Built, Store, sha256_of_file
 from models.base import Pace
 from models.bundles.bundle import SPEC
@@ -23,16 +22,16 @@ from tasks.data.prepare import VOCABULARY_FILE, Prepared
 from tasks.fitting.dask_engine import FOLDER
 from tasks.fitting.fit_process import run_job
 from tasks.fitting.job import BUNDLE_FOLDER, FitJob
+from tasks.fitting.listeners import both, now_and_then
 from tasks.fitting.warm_start import INPUT, Start, starting_point
 from tasks.limits import GPU, slot
-from tasks.progress import Report, duration, progress
+from tasks.progress import duration, progress
 from tasks.stage import result_as_task_state, run_stage, show_facts, stage, store_of
 from tasks.tracking.track import JOURNAL, open_model_run
 from tracking.tags import START_TAG
 
 FIT_VERSION = 5
 RunJob = Callable[[FitJob, Callable[[dict[str, Any]], None]], Mapping[str, float]]
-FORWARD_SECONDS = 20.0
 log = logging.getLogger(__name__)
 
 
@@ -81,7 +80,7 @@ def fit(
     plan = plan_fit(config, spec, prepared, parts)
     there = _is_there(config, plan.digest)
     with open_model_run(config, spec, plan.digest, prepared, parent_run_id, there) as run:
-        built = build_fit(config, plan, prepared, _now_and_then(run.forward), parts)
+        built = build_fit(config, plan, prepared, now_and_then(run.forward), parts)
         run.complete(built.artifact, BUNDLE_FOLDER)
     if plan.start.note and not run.known:
         run.tracker.set_tags(run.run_id, {START_TAG: plan.start.note})
@@ -134,7 +133,7 @@ def build_fit(
         job = job_of(config, plan, prepared, work, parts)
         with gpu_slot(device_of(config)), progress(spec.name, 1, "tokens") as report:
             try:
-                summary = (run or run_job)(job, _both(report, listen, work / JOURNAL))
+                summary = (run or run_job)(job, both(report, listen, work / JOURNAL))
             except (EnoughSeen, Diverged):  # resuming from the last state would diverge again
                 for leftover in work.iterdir():
                     remove(leftover)
@@ -242,32 +241,6 @@ def ranks_of(config: RunConfig, spec: ModelSpec) -> int:
         return 1
     gpus = visible_gpus() if device_of(config) == "cuda" else 1
     return config.execution.ranks or max(1, min(gpus, training.batch))
-
-
-def _both(report: Report, listen: Callable[[Path], None], journal: Path) -> Callable[[dict[str, Any]], None]:
-    """Return a listener that updates the progress bar and calls *listen* with the journal."""
-
-    def both(news: dict[str, Any]) -> None:
-        report(news["step"], news["figures"], total=news["total"])
-        listen(journal)
-
-    return both
-
-
-def _now_and_then(forward: Callable[[Path], None]) -> Callable[[Path], None]:
-    """Return a listener that forwards the journal to MLflow at most every `FORWARD_SECONDS`."""
-    forwarded = time.monotonic()
-
-    def listen(journal: Path) -> None:
-        nonlocal forwarded
-        if time.monotonic() - forwarded > FORWARD_SECONDS:
-            forwarded = time.monotonic()
-            try:
-                forward(journal)
-            except TrackingUnavailable as error:  # the journal keeps the points; the fit continues
-                log.warning("%s; its figures follow later", error.what)
-
-    return listen
 
 
 def remove(path: Path) -> None:

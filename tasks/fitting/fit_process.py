@@ -30,14 +30,13 @@ from core.processes.children import end_child, start_child
 from core.processes.crash_log import write_crash_log
 from core.processes.out_of_memory import LOWER, says_out_of_memory
 from models.base import ModelError
-from tasks.fitting.job import FitJob
+from tasks.fitting.job import Job
 from tasks.fitting.resources import SYSTEM_JOURNAL, sampled
 
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(4 << 30), "MALLOC_TRIM_THRESHOLD_": str(16 << 30)}
 """Settings of glibc's allocator; other C libraries ignore them. By default glibc takes blocks over 32 MiB from the
 system and returns them at once, so gradients of that size would be allocated again, page by page, at every update. That
 took 12 of the 95 ms of an update with 20,000 entries of 650 features. Values set by the user win."""
-WORKER = "tasks.fitting.fit_worker"
 KILLED = -9
 """Exit code of a process that was killed by SIGKILL."""
 PATIENCE = 5.0
@@ -56,8 +55,8 @@ class _Rank:
     last: dict[str, Any] = field(default_factory=dict)
 
 
-def run_job(job: FitJob, report: Callable[[dict[str, Any]], None]) -> dict[str, float]:
-    """Run a job of `tasks.fitting.fit_worker` in its child processes; return the fit's summary.
+def run_job(job: Job, report: Callable[[dict[str, Any]], None]) -> dict[str, float]:
+    """Run a job in its child processes; return the fit's summary.
 
     If one process fails, the others are ended at once.
 
@@ -93,7 +92,7 @@ def environment_of(threads: int, ranks: int = 1, rank: int = 0, device: str = "c
     }  # fmt: skip
 
 
-def _watched(job: FitJob, ranks: list[_Rank]) -> AbstractContextManager[None]:
+def _watched(job: Job, ranks: list[_Rank]) -> AbstractContextManager[None]:
     """Sample the resource use of a fit's processes into the fit's folder."""
     if not job.system_metrics_seconds:
         return nullcontext()
@@ -122,7 +121,7 @@ def interrupted() -> bool:
 
 
 @contextmanager
-def _started(job: FitJob, file: Path) -> Iterator[list[_Rank]]:
+def _started(job: Job, file: Path) -> Iterator[list[_Rank]]:
     """Start the processes of a job; end all of them after the block."""
     ranks: list[_Rank] = []
     try:
@@ -130,7 +129,7 @@ def _started(job: FitJob, file: Path) -> Iterator[list[_Rank]]:
             errors = file.with_name(f"stderr.{number}")
             with errors.open("wb") as stderr:
                 process = start_child(
-                    ["-m", WORKER, str(file)], stdout=subprocess.PIPE, stderr=stderr, text=True,
+                    ["-m", job.WORKER, str(file)], stdout=subprocess.PIPE, stderr=stderr, text=True,
                     env=environment_of(job.threads, job.ranks, number, job.device),
                 )  # fmt: skip
             ranks.append(_Rank(number, process, errors))
@@ -194,7 +193,7 @@ def _read(rank: _Rank, news: SimpleQueue[tuple[_Rank, dict[str, Any] | None]]) -
     news.put((rank, None))
 
 
-def _raise(job: FitJob, rank: _Rank) -> NoReturn:
+def _raise(job: Job, rank: _Rank) -> NoReturn:
     """Raise the error that a failed process reported, or an error that it reported none."""
     name, last, size = job.spec.name, rank.last, job.ranks
     which = f"rank {rank.number} of {size}"

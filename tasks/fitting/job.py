@@ -1,4 +1,4 @@
-"""Describe one fit for its processes: what to fit, on which data, and with which resources."""
+"""Describe a fit for its processes: what to fit, on which data, and with which resources."""
 
 from __future__ import annotations
 
@@ -6,17 +6,23 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from models.base import Pace
 from models.specs import ModelSpec, spec_from_dict
 
 BUNDLE_FOLDER = "bundle"
+PROBES = (
+    ("The food was great and the staff were very friendly.", 5),
+    ("It was okay, but I would not go back.", 3),
+    ("We waited an hour and the server was rude!", 1),
+)
+"""Texts and stars whose scores are stored with a fitted model, and compared whenever it is opened."""
 
 
 @dataclass(frozen=True)
-class FitJob:
-    """All that a process of a fit needs to know.
+class Job:
+    """What the processes of any fit need to know.
 
     Args:
         spec: The model.
@@ -28,15 +34,15 @@ class FitJob:
         device: "cpu" or "cuda".
         threads: Threads of each process.
         ranks: Number of processes that train the model together.
-        parts: Bundles of the fitted parts of a mixture, by name.
-        dask: Address of the Dask scheduler that counts n-grams, "" for a local cluster, None for no Dask.
-        init_weights: Bundle that the fit starts from (warm start).
+        parts: Bundles of the fitted models that this one is made of, by name.
         system_metrics_seconds: Seconds between two samples of the resource use; 0: take none.
-        pace: Time limit, at whose end the training stops before its decay, without a bundle; None: train to the end.
         init_method: Address where the ranks meet ("init_method" of torch.distributed).
     """
 
-    spec: ModelSpec
+    WORKER: ClassVar[str]
+    """Module that the processes run; its argument is the file with the job."""
+
+    spec: Any
     vocabulary: Path
     train: Path
     validation: Path
@@ -46,10 +52,7 @@ class FitJob:
     threads: int = 1
     ranks: int = 1
     parts: Mapping[str, Path] = field(default_factory=dict)
-    dask: str | None = None
-    init_weights: Path | None = None
     system_metrics_seconds: float = 0.0
-    pace: Pace | None = None
     init_method: str = "env://"
 
     @property
@@ -62,12 +65,36 @@ class FitJob:
         return json.dumps(asdict(self), default=str)
 
     @classmethod
-    def from_json(cls, text: str) -> FitJob:
+    def from_json(cls, text: str) -> Self:
         """Read the job that `to_json` wrote."""
-        values = json.loads(text)
+        return cls(**cls._read(json.loads(text)))
+
+    @classmethod
+    def _read(cls, values: dict[str, Any]) -> dict[str, Any]:
         paths = {name: Path(values[name]) for name in ("vocabulary", "train", "validation", "work")}
-        parts = {name: Path(folder) for name, folder in values["parts"].items()}
+        return {**values, **paths, "parts": {name: Path(folder) for name, folder in values["parts"].items()}}
+
+
+@dataclass(frozen=True)
+class FitJob(Job):
+    """Fit of a language model.
+
+    Args:
+        dask: Address of the Dask scheduler that counts n-grams, "" for a local cluster, None for no Dask.
+        init_weights: Bundle that the fit starts from (warm start).
+        pace: Time limit, at whose end the training stops before its decay, without a bundle; None: train to the end.
+    """
+
+    WORKER: ClassVar[str] = "tasks.fitting.fit_worker"
+
+    spec: ModelSpec
+    dask: str | None = None
+    init_weights: Path | None = None
+    pace: Pace | None = None
+
+    @classmethod
+    def _read(cls, values: dict[str, Any]) -> dict[str, Any]:
         weights = None if values["init_weights"] is None else Path(values["init_weights"])
         pace = None if values["pace"] is None else Pace(**values["pace"])
-        read = {"spec": spec_from_dict(values["spec"]), "parts": parts, "init_weights": weights, "pace": pace}
-        return cls(**{**values, **paths, **read})
+        known = {"spec": spec_from_dict(values["spec"]), "init_weights": weights, "pace": pace}
+        return {**super()._read(values), **known}

@@ -36,7 +36,7 @@ def silent(news: dict[str, Any]) -> None:
 
 
 def made_job(monkeypatch: pytest.MonkeyPatch, *deeds: list[Any]) -> FitJob:
-    monkeypatch.setattr(fit_process, "WORKER", "tests.tasks.made_worker")
+    monkeypatch.setattr(FitJob, "WORKER", "tests.tasks.made_worker")
     nowhere = Path("nowhere")
     spec, facts = RecurrentSpec(name="lstm"), {"deeds": deeds}
     return FitJob(spec, nowhere, nowhere, nowhere, nowhere, facts, ranks=len(deeds))

@@ -1,0 +1,79 @@
+"""Run the work of a child process, and write its progress, log messages, result or error to standard output.
+
+Messages are JSON lines: {"step", "total", "figures"} and {"log", "level", "logger"}, then {"summary"} or {"error",
+"kind" or "errno"}. `tasks/fitting/fit_process.py` reads them in the parent process.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from core.processes.out_of_memory import LOWER, first_line, is_out_of_memory
+from models.base import FitProgress, ModelError
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def report_progress(news: FitProgress) -> None:
+    """Tell the parent process how far the fit is."""
+    _say({"step": news.step, "total": news.total, "figures": dict(news.figures)})
+
+
+def _say(message: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
+class _LogToParent(logging.Handler):
+    """Handler that sends log messages to the parent process, for the terminal and the Prefect UI."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send one log message."""
+        _say({"log": record.getMessage(), "level": record.levelno, "logger": record.name})
+
+
+def run_worker(work: Callable[[str], Mapping[str, float]]) -> int:
+    """Do the work of the job named on the command line, and return the exit code.
+
+    Args:
+        work: Takes the text of the job's file, and returns the summary of the fit.
+
+    Returns:
+        0, or 6 with the error as the last line of output.
+    """
+    if os.environ.get("RANK", "0") == "0":  # other ranks would log the same
+        logging.getLogger("models").addHandler(_LogToParent())
+        logging.getLogger("models").setLevel(logging.DEBUG)
+    try:
+        _say({"summary": dict(work(Path(sys.argv[1]).read_text(encoding="utf-8")))})
+    except ModelError as error:
+        _say({"error": str(error), "kind": error.kind})
+        return 6
+    except BaseException as error:  # panics of Rust libraries are not an Exception
+        if is_out_of_memory(error):
+            _say({"error": f"not enough memory ({first_line(error)}); {LOWER}", "kind": "memory"})
+        elif (number := _errno_of(error)) is not None:
+            _say({"error": str(error), "errno": number})
+        else:
+            raise
+        return 6
+    return 0
+
+
+def _errno_of(error: BaseException) -> int | None:
+    """Return the errno of a disk error, else None; safetensors gives the number only in its text."""
+    if not isinstance(error, OSError | SafetensorError):
+        return None
+    found = re.search(r"os error (\d+)", str(error))
+    number = error.errno if isinstance(error, OSError) else int(found[1]) if found else None
+    return number if number in DISK_ERRORS else None
