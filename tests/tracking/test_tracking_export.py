@@ -14,7 +14,8 @@ import pytest
 
 from core.errors import BundleError, StoreFull
 from core.store import sha256_of_file
-from tracking.logged_models.export import PACKAGE, log_bundle, requirements, signature, smoke_test, vendor
+from tracking.logged_models.export import PACKAGE, log_bundle, requirements, smoke_test, vendor
+from tracking.logged_models.forms import language_model_signature
 from tracking.runs.runs import Tracker
 
 HOST = '''
@@ -83,7 +84,7 @@ def test_the_signature_declares_what_sampling_takes():
 
     from models.sampling import generate
 
-    declared = {param.name: param.default for param in signature().params}
+    declared = {param.name: param.default for param in language_model_signature().params}
     sampling = {name: entry.default for name, entry in inspect.signature(generate).parameters.items()}
     del sampling["bundle"], sampling["prompt"]
     sampling["stop"] = list(sampling["stop"])  # parameters are JSON

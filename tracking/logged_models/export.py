@@ -27,6 +27,7 @@ from core.errors import BundleError
 from core.processes import interrupts
 from core.processes.children import run_child
 from core.store import sha256_of_file
+from tracking.logged_models.forms import LANGUAGE_MODEL, Form, form_of
 from tracking.runs.outbox import Write, link_or_copy
 from tracking.runs.params import flatten
 from tracking.runs.runs import Tracker
@@ -35,12 +36,9 @@ from tracking.tags import BUNDLE_DIGEST_TAG, CODE_TAG, MODEL_KIND, MODEL_URI_TAG
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel
-    from mlflow.models import ModelSignature
 
 log = logging.getLogger(__name__)
 PACKAGE = Path(__file__).resolve().parents[2] / "models"
-PYFUNC = Path(__file__).with_name("pyfunc.py")
-SMOKE = Path(__file__).with_name("smoke.py")
 BUNDLE_PATH, SPEC = "artifacts/bundle", "spec.json"
 REQUIRED = ("mlflow", "numpy", "polars", "pydantic", "safetensors", "tokenizers", "torch")
 MAX_PARAMS = 90
@@ -91,7 +89,7 @@ def send_model(tracker: Tracker, write: Write) -> str:
                 run_id=run_id,
             )
             try:
-                folder = _save(Path(temporary), bundle, write.files["package"], model)
+                folder = _save(Path(temporary), bundle, write.files["package"], model, form_of(facts))
                 client.log_model_artifacts(logged.model_id, str(folder))
             except BaseException:
                 with suppress(Exception):  # a second error must not hide the first
@@ -120,7 +118,7 @@ def _logged_model(client: MlflowClient, write: Write, facts: dict[str, Any]) -> 
     if model is None:
         params = dict(list(flatten(facts.get("spec", {})).items())[:MAX_PARAMS])
         model = client.create_logged_model(
-            run.info.experiment_id, name, write.run_id, tags, params, model_type="language model"
+            run.info.experiment_id, name, write.run_id, tags, params, model_type=form_of(facts).model_type
         )
     outputs = run.outputs.model_outputs if run.outputs else ()
     if model.model_id not in {output.model_id for output in outputs}:
@@ -135,21 +133,19 @@ def _facts(bundle_folder: Path) -> dict[str, Any]:
         raise BundleError("This is not a bundle", where=bundle_folder, cause=str(error)) from error
 
 
-def _save(work: Path, bundle_folder: Path, package: Path, model: Any) -> Path:
-    """Write the folder of the MLflow model: a copy of `pyfunc.py`, the vendored package and the bundle."""
+def _save(work: Path, bundle_folder: Path, package: Path, model: Any, form: Form) -> Path:
+    """Write the folder of the MLflow model: a copy of its program, the vendored package and the bundle."""
     import mlflow.pyfunc
-    import pandas as pd
 
     vendored = vendor(package, work)
     code = work / f"{vendored.name}_pyfunc.py"
-    shutil.copyfile(PYFUNC, code)
+    shutil.copyfile(form.program, code)
     bundle = work / "bundle"
     shutil.copytree(bundle_folder, bundle, copy_function=link_or_copy)  # MLflow takes the folder's name and copies it
     mlflow.pyfunc.save_model(
         path=str(work / "model"), python_model=str(code), code_paths=[str(vendored)], artifacts={"bundle": str(bundle)},
-        model_config={"package": vendored.name}, signature=signature(), pip_requirements=requirements(),
-        input_example=(pd.DataFrame({"text": ["The food was"]}), {"task": "suggest", "k": 3}), mlflow_model=model,
-        streamable=True,
+        model_config={"package": vendored.name}, signature=form.signature(), pip_requirements=requirements(),
+        input_example=form.example(), mlflow_model=model, streamable=form.streamable,
     )
     for cache in (work / "model").rglob("__pycache__"):
         shutil.rmtree(cache)
@@ -182,32 +178,6 @@ def requirements() -> list[str]:
     return [f"{name}=={version(name).split('+')[0]}" for name in REQUIRED]
 
 
-def signature() -> ModelSignature:
-    """Return the declared input, output and parameters; `pyfunc.py` explains them."""
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
-    from mlflow.types.schema import Array, Object, Property
-
-    from tracking.logged_models.pyfunc import COLUMN, DEFAULTS
-
-    long, double, string = DataType.long, DataType.double, DataType.string
-    word = Object([Property("word", string), Property("probability", double)])
-    token = Object([Property("token", string), Property("nats", double)])
-    answers: list[tuple[str, Any]] = [
-        ("bundle", string), ("texts", Array(string)), ("words", Array(word)), ("rest", double), ("tokens", long),
-        ("bytes", long), ("nats", double), ("oov", long), ("perplexity", double), ("bits_per_byte", double),
-        ("per_token", Array(token)), ("warnings", Array(string)), ("open_bits_per_byte", double),
-        ("spelling_nats", double), ("typed", string), ("finished", double),
-    ]
-    kinds = {str: string, float: double, int: long, type(None): long, list: string}
-    params = [
-        ParamSpec(name, kinds[type(default)], default, (-1,) if isinstance(default, list) else None)
-        for name, default in DEFAULTS.items()
-    ]
-    outputs = [ColSpec(string, COLUMN), *(ColSpec(kind, name, required=False) for name, kind in answers)]
-    return ModelSignature(Schema([ColSpec(string, COLUMN)]), Schema(list(outputs)), ParamSchema(params))
-
-
 @dataclass(frozen=True)
 class Smoke:
     """Result of a smoke test (`smoke.py`): whether the model answers in a separate process, its answers and latency."""
@@ -218,8 +188,8 @@ class Smoke:
     latency_ms: Mapping[str, float] | None = None
 
 
-def smoke_test(tracker: Tracker, model_uri: str, timeout: float = 300.0) -> Smoke:
-    """Open a logged model in a fresh process and an empty folder, without the project, and use its three tasks."""
+def smoke_test(tracker: Tracker, model_uri: str, timeout: float = 300.0, form: Form = LANGUAGE_MODEL) -> Smoke:
+    """Open a logged model in a fresh process and an empty folder, without the project, and use all that it can do."""
     start = time.perf_counter()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     environment.update(MLFLOW_TRACKING_URI=tracker.uri, MLFLOW_REGISTRY_URI=tracker.uri)
@@ -227,7 +197,7 @@ def smoke_test(tracker: Tracker, model_uri: str, timeout: float = 300.0) -> Smok
     with tempfile.TemporaryDirectory(prefix="reviewlm-smoke-") as foreign:
         try:
             with interrupts.during("smoke test"):
-                done = run_child([str(SMOKE), model_uri], timeout, isolated=True, cwd=foreign, env=environment)
+                done = run_child([str(form.smoke), model_uri], timeout, isolated=True, cwd=foreign, env=environment)
         except subprocess.TimeoutExpired:
             return Smoke(False, f"no answer within {timeout:.0f} s", time.perf_counter() - start)
     seconds = time.perf_counter() - start

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from core.config.run_config import RunConfig
-from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL
+from core.config.sections.promotion import OWN_MODEL, demo_of
 from core.environment import chosen_device
 from core.errors import BundleError, InputError, ReviewLMError, TrackingUnavailable
 from tracking.client import ABSENT, database_file, error_code
@@ -28,8 +29,11 @@ from tracking.tags import MODEL_URI_TAG, OUTCOME, REASON, unpacked
 
 if TYPE_CHECKING:
     from models.bundles.bundle import Bundle
+    from models.classification.bundle import ClassifierBundle
 
+Opened = TypeVar("Opened")
 log = logging.getLogger(__name__)
+FIRST = "no champion: run `make demo` or `reviewlm run` first"
 EXISTS = "current_stage != 'Deleted_Internal'"
 """Condition for versions that are not deleted: MLflow keeps deleted rows and marks them."""
 FIND = f"""
@@ -93,17 +97,19 @@ def asked_model(config: RunConfig, tracker: Tracker) -> str:
     After a run on the user's own reviews has registered a version, the demo's model is used only if the user names it.
     """
     name = config.promotion.model_name
-    if name != OWN_MODEL or registered(tracker, name) or not registered(tracker, DEMO_MODEL):
+    demo = demo_of(name)
+    if not demo or registered(tracker, name) or not registered(tracker, demo):
         return name
-    _warn_of_demo(tracker.uri, name)
-    return DEMO_MODEL
+    _warn_of_demo(tracker.uri, name, demo)
+    return demo
 
 
 @cache
-def _warn_of_demo(uri: str, name: str) -> None:
+def _warn_of_demo(uri: str, name: str, demo: str) -> None:
     """Log once per registry and process that the demo's model is used; a command asks for its name several times."""
-    log.warning("no model of yours is registered as '%s' yet: using the demo's, '%s'. `reviewlm run --input "
-                "FILES` makes yours", name, DEMO_MODEL)  # fmt: skip
+    command = "run" if name == OWN_MODEL else "classify fit"
+    log.warning("no model of yours is registered as '%s' yet: using the demo's, '%s'. `reviewlm %s --input "
+                "FILES` makes yours", name, demo, command)  # fmt: skip
 
 
 def about(config: RunConfig, reference: str) -> RunConfig:
@@ -128,7 +134,7 @@ def registered(tracker: Tracker, name: str) -> bool:
 def open_champion(
     tracker: Tracker, reference: str = f"{SCHEME}{OWN_MODEL}@{CHAMPION}", device: str = "cpu"
 ) -> tuple[Bundle, Version]:
-    """Open a registered version's bundle.
+    """Open a registered language model's bundle.
 
     Args:
         tracker: Tracker of the store that holds the registry.
@@ -142,14 +148,35 @@ def open_champion(
         InputError: The device does not exist.
         TrackingUnavailable: MLflow does not answer.
     """
+    def load(folder: Path) -> Bundle:
+        from models.bundles.bundle import load_bundle
+
+        return load_bundle(folder, device=device)
+
+    return _opened(tracker, reference, load)
+
+
+def open_classifier(config: RunConfig, reference: str = CHAMPION) -> tuple[ClassifierBundle, Version]:
+    """Open a registered classifier's bundle; references and errors as in `open_version`."""
+    tracker, address = locate(config.asking(config.classification.model_name), reference)
+
+    def load(folder: Path) -> ClassifierBundle:
+        from models.classification.bundle import load_classifier
+
+        return load_classifier(folder, device=chosen_device(config.execution.device))
+
+    return _opened(tracker, address, load, "no champion: run `reviewlm classify fit` first")
+
+
+def _opened(tracker: Tracker, reference: str, load: Callable[[Path], Opened], first: str = FIRST) -> tuple[Opened, Version]:
+    """Return what *load* makes of a registered version's bundle; *first* says how to register the first one."""
     found = find_version(tracker, Reference.parse(reference))
     if found is None:
-        raise nothing_registered(tracker, reference)
+        raise nothing_registered(tracker, reference, first)
     from models.base import ModelError
-    from models.bundles.bundle import load_bundle
 
     try:
-        return load_bundle(found.folder, device=device), found.version
+        return load(found.folder), found.version
     except ModelError as error:
         if error.kind == "input":  # the version is not at fault
             raise InputError(str(error), where=reference) from error
@@ -159,15 +186,15 @@ def open_champion(
         ) from error
 
 
-def nothing_registered(tracker: Tracker, reference: str) -> BundleError:
-    """Return the error for a version that does not exist, with advice for the user."""
+def nothing_registered(tracker: Tracker, reference: str, first: str = FIRST) -> BundleError:
+    """Return the error for a version that does not exist, with advice for the user; *first*: see `_opened`."""
     asked = Reference.parse(reference)
     numbers = versions_of(tracker, asked.name) if registered(tracker, asked.name) else []
     if numbers and asked.alias == CHAMPION:
         return _no_champion(tracker, asked.name, numbers[-1])
     remedy = f"`reviewlm history --model {asked.name}` lists the versions"
     if not numbers:
-        remedy = "no champion: run `make demo` or `reviewlm run` first; `reviewlm history` lists the versions"
+        remedy = f"{first}; `reviewlm history` lists the versions"
     return BundleError(
         f"Nothing is registered as {reference} yet", where=tracker.uri,
         remedy=remedy + _or_the_demo(tracker, asked.name),
@@ -197,8 +224,8 @@ def promotion_by_hand(name: str, version: int, refused: bool) -> str:
 
 
 def _or_the_demo(tracker: Tracker, name: str) -> str:
-    other = name != DEMO_MODEL and registered(tracker, DEMO_MODEL)
-    return f"; `--model {DEMO_MODEL}` uses the demo's model" if other else ""
+    demo = demo_of(name)
+    return f"; `--model {demo}` uses the demo's model" if demo and registered(tracker, demo) else ""
 
 
 def find_version(tracker: Tracker, reference: Reference) -> Found | None:

@@ -17,6 +17,12 @@ DEMO_MODEL = "reviewlm-demo"
 """Registered model of the presets for the embedded corpus; never used for models of a user's files."""
 
 
+def demo_of(name: str) -> str:
+    """Return the name that the demo's presets use where a run registers *name*; "" for a name of the user's own."""
+    own = name == OWN_MODEL or name.startswith(f"{OWN_MODEL}-")
+    return DEMO_MODEL + name.removeprefix(OWN_MODEL) if own and not name.startswith(DEMO_MODEL) else ""
+
+
 RegisteredName = Annotated[str, AfterValidator(partial(require_name, field="the name of the registered model"))]
 Limit = Annotated[NotNegative | None, OrNone]
 """A number, or "none": then the rule does not apply, but its measured value is shown."""

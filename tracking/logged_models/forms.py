@@ -1,0 +1,103 @@
+"""Describe how each family of models is exported to MLflow: its program, its declared input and output, its smoke test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlflow.models import ModelSignature
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Form:
+    """One family of exported models.
+
+    Args:
+        model_type: Shown in MLflow.
+        program: File with the pyfunc model, which is copied next to the bundle.
+        smoke: Program that tests a logged model.
+        signature: Returns the declared input, output and parameters.
+        example: Returns an example of the input.
+        streamable: Whether the model has `predict_stream`.
+    """
+
+    model_type: str
+    program: Path
+    smoke: Path
+    signature: Callable[[], ModelSignature]
+    example: Callable[[], Any]
+    streamable: bool
+
+
+def language_model_signature() -> ModelSignature:
+    """Return the declared input, output and parameters; `pyfunc.py` explains them."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+    from mlflow.types.schema import Array, Object, Property
+
+    from tracking.logged_models.pyfunc import COLUMN, DEFAULTS
+
+    long, double, string = DataType.long, DataType.double, DataType.string
+    word = Object([Property("word", string), Property("probability", double)])
+    token = Object([Property("token", string), Property("nats", double)])
+    answers: list[tuple[str, Any]] = [
+        ("bundle", string), ("texts", Array(string)), ("words", Array(word)), ("rest", double), ("tokens", long),
+        ("bytes", long), ("nats", double), ("oov", long), ("perplexity", double), ("bits_per_byte", double),
+        ("per_token", Array(token)), ("warnings", Array(string)), ("open_bits_per_byte", double),
+        ("spelling_nats", double), ("typed", string), ("finished", double),
+    ]
+    kinds = {str: string, float: double, int: long, type(None): long, list: string}
+    params = [
+        ParamSpec(name, kinds[type(default)], default, (-1,) if isinstance(default, list) else None)
+        for name, default in DEFAULTS.items()
+    ]
+    outputs = [ColSpec(string, COLUMN), *(ColSpec(kind, name, required=False) for name, kind in answers)]
+    return ModelSignature(Schema([ColSpec(string, COLUMN)]), Schema(list(outputs)), ParamSchema(params))
+
+
+def classifier_signature() -> ModelSignature:
+    """Return the declared input and output; `classifier_pyfunc.py` explains them."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types.schema import Array, Object, Property
+
+    from tracking.logged_models.classifier_pyfunc import COLUMN
+
+    string, double = DataType.string, DataType.double
+    label = Object([
+        Property("label", string), Property("score", double, required=False),
+        Property("probability", double, required=False),
+    ])  # fmt: skip
+    outputs = [ColSpec(string, COLUMN), ColSpec(string, "label"), ColSpec(Array(label), "labels")]
+    return ModelSignature(Schema([ColSpec(string, COLUMN)]), Schema([*outputs, ColSpec(string, "bundle")]))
+
+
+def _typed() -> Any:
+    import pandas as pd
+
+    return pd.DataFrame({"text": ["The food was"]}), {"task": "suggest", "k": 3}
+
+
+def _reviews() -> Any:
+    import pandas as pd
+
+    return pd.DataFrame({"text": ["The food was great.", "We waited an hour."]})
+
+
+LANGUAGE_MODEL = Form(
+    "language model", HERE / "pyfunc.py", HERE / "smoke.py", language_model_signature, _typed, streamable=True
+)
+CLASSIFIER = Form(
+    "classifier", HERE / "classifier_pyfunc.py", HERE / "smoke_classifier.py", classifier_signature, _reviews,
+    streamable=False,
+)  # fmt: skip
+
+
+def form_of(facts: Mapping[str, Any]) -> Form:
+    """Return the family of a bundle from its `spec.json`."""
+    return CLASSIFIER if facts.get("task") == "classification" else LANGUAGE_MODEL
