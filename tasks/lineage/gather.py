@@ -9,13 +9,12 @@ from typing import Any
 
 from core.config.run_config import RunConfig
 from core.errors import ArtifactError, Damaged
-from core.lineage.record import LINEAGE_FILE, LINEAGE_TAG, Lineage, RecordedSource, Step, step_of
+from core.lineage.record import FITS, LINEAGE_FILE, LINEAGE_TAG, Lineage, RecordedSource, Step, step_of
 from core.store import Artifact, Store, sha256_of_file
 from models.bundles.bundle import SPEC
 from models.neural.lm import WEIGHTS
 from tasks.data.ingest import replay_file
-from tasks.evaluation.evaluate import Measured
-from tasks.lineage.inputs import BUNDLE_SPEC, Inputs, by_file
+from tasks.lineage.inputs import BUNDLE_SPEC, Inputs
 from tasks.stage import store_of
 from tasks.tracking.track import registry_of, tracker_of
 from tracking.registry.lineage import attach, find, record_of
@@ -72,7 +71,7 @@ def _size(path: Path) -> int:
 def facts_of(artifact: Artifact) -> dict[str, Any]:
     """Return the scalar facts of an artifact; for a fit, also the options of its model."""
     kept = {name: value for name, value in artifact.facts.items() if isinstance(value, str | int | float)}
-    if artifact.stage == "fit":
+    if artifact.stage in FITS:
         spec = json.loads((artifact.folder / BUNDLE_SPEC).read_text(encoding="utf-8"))
         kept["spec"] = spec["spec"]
     return kept
@@ -98,13 +97,18 @@ def lineage_of(config: RunConfig, fit: Artifact, measured: Iterable[Artifact] = 
     )  # fmt: skip
 
 
-def keep_lineage(config: RunConfig, model_uri: str, measured: Measured) -> str:
-    """Attach the lineage record of a measured model to its logged model before registration, and return its root.
+def keep_lineage(config: RunConfig, model_uri: str, fit: Artifact, measured: Iterable[Artifact]) -> str:
+    """Attach the lineage record of a fitted model to its logged model before registration, and return its root.
 
     A model that is already registered keeps its record, because its version is tagged with the root.
+
+    Args:
+        config: Locates store and registry.
+        model_uri: Address of the logged model.
+        fit: The fit's artifact.
+        measured: Artifacts with what was measured about the model.
     """
-    artifacts = (measured.test, measured.validation, measured.samples)
-    lineage = lineage_of(config, measured.fitted.artifact, artifacts)
+    lineage = lineage_of(config, fit, measured)
     if not any(version.source == model_uri for version in registry_of(config).versions()):
         attach(tracker_of(config), model_uri, lineage)
     return lineage.root
@@ -120,7 +124,7 @@ def recorded(config: RunConfig, bundle: Path) -> Lineage:
     if (own := record_of(bundle)) is not None:
         return own
     digest = sha256_of_file(bundle / SPEC)
-    fit = by_file(store_of(config).all("fit"), BUNDLE_SPEC).get(digest)
+    fit = Inputs(store_of(config).all, store_of(config).find).fits.get(digest)
     if fit is None:
         raise ArtifactError(
             "It is not known how this version was made", where=bundle, value=f"bundle {digest[:16]}",

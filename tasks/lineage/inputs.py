@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import cached_property
 
+from core.lineage.record import FITS
 from core.store import Artifact
 from models.bundles.bundle import SPEC
 from models.neural.lm import WEIGHTS
@@ -36,7 +37,7 @@ class Inputs:
     def maker(self, artifact: Artifact, name: str, value: str) -> Artifact | None:
         """Return the artifact behind an input; None if it came from outside or was removed from the store."""
         stage = artifact.stage
-        if stage in ("tokens", "score", "samples", "fit"):
+        if stage in ("tokens", "score", "samples", "predict", *FITS):
             if name == "vocabulary":
                 return self._vocabulary(value, artifact.manifest["inputs"].get("clean"))
             if name == "bundle" or name.startswith(PART):
@@ -50,7 +51,7 @@ class Inputs:
     @cached_property
     def fits(self) -> dict[str, Artifact]:
         """The fits by the SHA-256 of their bundle's `spec.json`."""
-        return by_file(self.all("fit"), BUNDLE_SPEC)
+        return by_file((one for stage in FITS for one in self.all(stage)), BUNDLE_SPEC)
 
     @cached_property
     def weights(self) -> dict[str, Artifact]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from core.config.presets import parse_config
 from core.config.run_config import RunConfig, SyntheticConfig
-from core.errors import ArtifactError, BundleError, ConfigError, ReviewLMError, Unreadable
+from core.errors import ArtifactError, BundleError, ConfigError, InputError, ReviewLMError, Unreadable
 from core.lineage.compare import StepComparison, compare
 from core.lineage.record import Lineage, RecordedSource, Step, step_of
 from core.store import Artifact, sha256_of_file
@@ -76,9 +76,15 @@ def configuration_of(lineage: Lineage) -> RunConfig:
 
     Raises:
         ConfigError: The current code does not know a recorded setting; the error names the version's commit.
+        InputError: The version is not a language model.
     """
     values = deepcopy(lineage.configuration)
     specs = [step.facts["spec"] for step in lineage.steps if step.stage == "fit"]
+    if not lineage.fit.startswith("fit/"):
+        raise InputError(
+            "Only language models can be made again", where=lineage.model, value=lineage.kind,
+            remedy="`reviewlm classify fit` with the same input and settings fits a classifier again",
+        )
     vocabulary = next(step.options["spec"] for step in lineage.steps if step.stage == "vocabulary")
     # Take the model names from the fits: a reused fit may have been built under another name, kept in its bundle.
     values |= {"models": specs, "baseline": specs[0]["name"], "vocabulary": {specs[0]["vocabulary"]: vocabulary}}

@@ -15,6 +15,8 @@ from evaluation.gate.decision import Decision
 from evaluation.gate.evidence import ChampionReviews
 from evaluation.gate.gate import decide as apply_rules
 from evaluation.reports.model_card import pointer
+from models.classification.spec import ClassifierSpec
+from models.specs import ModelSpec
 from tasks.announce import PROMOTED, REFUSED, announce
 from tasks.data.family import family_of_run
 from tasks.data.prepare import Prepared
@@ -56,7 +58,9 @@ def register(config: RunConfig, prepared: Prepared, challenger: Measured, champi
     run_id = tracker.known_id(challenger.fitted.run_id)
     uri = tracker.tag(run_id, tag.MODEL_URI_TAG)
     tags = {
-        LINEAGE_TAG: keep_lineage(config, uri, challenger),
+        LINEAGE_TAG: keep_lineage(
+            config, uri, challenger.fitted.artifact, (challenger.test, challenger.validation, challenger.samples)
+        ),
         tag.MODEL_KIND: challenger.fitted.spec.kind, tag.MODEL_NAME: challenger.name, tag.BUNDLE_TAG: digest,
         tag.DATA_TAG: prepared.clean.digest, tag.VERSION_ADAPTATION: challenger.test.facts["adaptation"],
         tag.LEAK_CERTIFICATE: prepared.clean.facts.get("certificate") or "none",
@@ -86,7 +90,7 @@ def decide(
     if version is not None:
         expected = champion.version if champion else None
         link = tracker.link(challenger.fitted.run_id)
-        described = described_version(config, challenger, decision.to_markdown(), link)
+        described = described_version(config, challenger.fitted.spec, decision.to_markdown(), link)
         with slot(PROMOTION):
             registry_of(config).settle(
                 version, expected, decision.promote, described,
@@ -106,9 +110,10 @@ def decide(
     return Promotion(challenger.name, version, now.version if now else None, decision)
 
 
-def described_version(config: RunConfig, challenger: Measured, decision: str, run_link: str) -> str:
+def described_version(
+    config: RunConfig, spec: ModelSpec | ClassifierSpec, decision: str, run_link: str
+) -> str:
     """Return the description of a version in MLflow: what it is, and what was decided about it."""
-    spec = challenger.fitted.spec
     made = f"{literal(spec.name)} ({spec.kind}), made with preset and data: {literal(config.title)}."
     return f"{made} {pointer(run_link)}\n\n{decision}"
 

@@ -21,6 +21,7 @@ from typing import Any
 
 from core.config.run_config import RunConfig
 from core.errors import disk_errors
+from core.lineage.record import FITS
 from core.storing.removal import Removal, one_collection
 from evaluation.reports.all_runs import write_all_runs
 from evaluation.reports.run_record import REPORTS
@@ -179,7 +180,7 @@ def _models(
     by_id = {run.id: run for run in runs}
     for model in models_of(tracker, registered_models(tracker, versions)):
         run = by_id.get(model.run_id)
-        fit = ("fit", run.fit) if run and run.fit else None
+        fit = (_stage_of(run.fit, store), run.fit) if run and run.fit else None
         started = max(model.created, run.started if run else 0)
         reason = (
             "" if model.deleted else "of a version" if model.registered else "of a kept fit" if fit in kept else
@@ -187,6 +188,11 @@ def _models(
         )  # fmt: skip
         stored = store.joinpath(*fit) if fit else None
         yield Item(MODEL, model.folder, reason, partial(_remove_model, tracker, model, stored))
+
+
+def _stage_of(fit: str, store: Path) -> str:
+    """Return the stage that made a fit."""
+    return next((stage for stage in FITS if (store / stage / fit).is_dir()), FITS[0])
 
 
 def _remove_model(tracker: Tracker, model: LoggedFiles, fit: Path | None) -> bool:
