@@ -20,6 +20,7 @@ from core.processes import interrupts
 from serving.api.access import is_loopback
 from serving.api.app import create_app
 from serving.metrics import Metrics
+from serving.versions.classifiers import classifiers_of
 from serving.versions.open_version import OpenVersion, UnusableVersion
 from serving.versions.source import RegistrySource
 from serving.versions.versions import Versions
@@ -119,10 +120,11 @@ def serve(config: RunConfig, listener: socket.socket, ready: Callable[[OpenVersi
     """
     metrics = Metrics()
     versions = Versions(RegistrySource(config), config.serving, metrics)
-    file = token_file(config)
+    file, classifiers = token_file(config), None
     try:
         champion = versions.start()
-        app = create_app(versions, config.serving, metrics, AccessTokens(file) if file else None)
+        classifiers = classifiers_of(config, config.serving, metrics)
+        app = create_app(versions, config.serving, metrics, AccessTokens(file) if file else None, classifiers)
         drain = config.serving.drain_seconds
         server = _Server(uvicorn.Config(
             app, log_config=None, access_log=False, server_header=False, ws="none", lifespan="off", proxy_headers=False,
@@ -131,6 +133,8 @@ def serve(config: RunConfig, listener: socket.socket, ready: Callable[[OpenVersi
 
         def stop() -> None:
             versions.drain()
+            if classifiers:
+                classifiers.drain()
             server.should_exit = True
 
         with interrupts.drained(stop, drain):
@@ -145,3 +149,5 @@ def serve(config: RunConfig, listener: socket.socket, ready: Callable[[OpenVersi
         ) from error
     finally:
         versions.close()
+        if classifiers:
+            classifiers.close()

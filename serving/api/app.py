@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 
 from core.access_tokens import AccessTokens
 from core.config.sections.serving import ServingConfig
-from serving.api import about, card, completions, score, suggest
+from serving.api import about, card, classify, completions, score, suggest
 from serving.api.access import Access, is_loopback
 from serving.api.answers import JSON
 from serving.api.door import Door
@@ -19,11 +19,14 @@ from serving.versions.shadow import Shadow
 from serving.versions.versions import Versions
 
 TITLE = "ReviewLM"
-ABOUT = "Generate, complete and score reviews with a registered language model."
+ABOUT = "Generate, complete, score and classify reviews with registered models."
 SAID = {404: "there is no such address; /openapi.json lists all", 405: "this address does not take that method"}
 
 
-def create_app(versions: Versions, settings: ServingConfig, metrics: Metrics, tokens: AccessTokens | None) -> Door:
+def create_app(
+    versions: Versions, settings: ServingConfig, metrics: Metrics, tokens: AccessTokens | None,
+    classifiers: Versions | None = None,
+) -> Door:  # fmt: skip
     """Return the application that answers with these versions.
 
     Args:
@@ -31,10 +34,11 @@ def create_app(versions: Versions, settings: ServingConfig, metrics: Metrics, to
         settings: Limits.
         metrics: What is counted.
         tokens: Access tokens; None: everyone is answered.
+        classifiers: The open versions of the registered classifier; None: nothing is classified.
     """
     app = FastAPI(title=TITLE, description=ABOUT, docs_url=None, redoc_url=None, redirect_slashes=False)
-    app.state.services = Services(versions, settings, metrics, Shadow(versions, settings.shadow_share, metrics))
-    for module in (completions, suggest, score, about, card, page):
+    app.state.services = Services(versions, settings, metrics, Shadow(versions, settings.shadow_share, metrics), classifiers)
+    for module in (completions, suggest, score, classify, about, card, page):
         app.include_router(module.router)
     for kind in (*KNOWN, HTTPException, Exception):
         app.add_exception_handler(kind, _told)

@@ -192,6 +192,13 @@ class IntervalsRequest(ApiRequest):
     """Intervals of at least this size are divided too."""
 
 
+class ClassifyRequest(ApiRequest):
+    """Whole reviews to be classified; `model` names a version of the registered classifier."""
+
+    texts: Texts
+    """One review or several."""
+
+
 class ScoreRequest(ApiRequest):
     """Whole reviews to be scored."""
 

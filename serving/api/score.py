@@ -8,9 +8,8 @@ from fastapi import APIRouter, Request, Response
 
 from models.bundles.score_sums import sum_of_scores
 from serving.api.answers import as_json, described
-from serving.api.errors import ApiError
 from serving.api.schemas import ScoreRequest
-from serving.api.work import Services, how_read, read_body, while_connected
+from serving.api.work import Services, how_read, read_body, require_number, while_connected
 from serving.scoring import Scoring
 
 router = APIRouter()
@@ -20,10 +19,7 @@ router = APIRouter()
 async def score(request: Request) -> Response:
     """Return the totals of all texts, and the scores of each with its tokens."""
     services, asked = Services.of(request), await read_body(request, ScoreRequest)
-    if len(asked.texts) > services.settings.max_texts:
-        limit = services.settings.max_texts
-        message = f"texts has {len(asked.texts):,} texts; it must have at most {limit:,}"
-        raise ApiError(400, message, "too_many", "texts")
+    require_number(services, asked.texts)
     services.require_length("texts", asked.texts)
     return await while_connected(request, services.seconds_left(request), _scored(request, services, asked))
 

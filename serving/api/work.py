@@ -16,7 +16,6 @@ from pydantic import BaseModel, ValidationError
 from core.config.sections.serving import ServingConfig
 from models.bundles.unseen import unseen_warnings
 from serving.api.errors import ApiError, busy, invalid
-from serving.engine.engine import EngineContext
 from serving.metrics import Metrics
 from serving.versions.open_version import OpenVersion
 from serving.versions.shadow import Shadow
@@ -35,6 +34,7 @@ class Services:
     settings: ServingConfig
     metrics: Metrics
     shadow: Shadow
+    classifiers: Versions | None = None
     jobs: int = field(default=0)
 
     @classmethod
@@ -47,16 +47,19 @@ class Services:
         return max(0.001, self.settings.request_seconds - (perf_counter() - request.scope["started"]))
 
     @asynccontextmanager
-    async def leased(self, request: Request, reference: str) -> AsyncIterator[OpenVersion]:
-        """Give the version that a request names; it stays open within the block."""
+    async def leased(
+        self, request: Request, reference: str, versions: Versions | None = None
+    ) -> AsyncIterator[OpenVersion]:
+        """Give the version that a request names, by default of the language model; it stays open within the block."""
+        versions = versions or self.versions
         async with asyncio.timeout(self.seconds_left(request)):
-            version = await self.versions.lease(reference)
+            version = await versions.lease(reference)
         try:
             yield version
         finally:
-            self.versions.release(version)
+            versions.release(version)
 
-    async def run(self, version: OpenVersion, job: Callable[[EngineContext], Result]) -> Result:
+    async def run(self, version: OpenVersion, job: Callable[[Any], Result]) -> Result:
         """Run a job in a version's engine; refuse it if too many wait."""
         if self.jobs > self.settings.max_waiting:
             raise busy(1.0)
@@ -73,6 +76,13 @@ class Services:
             raise ApiError(
                 400, f"{name} has {longest:,} characters; it must have at most {limit:,}", "too_long", name
             )
+
+
+def require_number(services: Services, texts: list[str]) -> None:
+    """Refuse a request with too many texts."""
+    if len(texts) > (limit := services.settings.max_texts):
+        message = f"texts has {len(texts):,} texts; it must have at most {limit:,}"
+        raise ApiError(400, message, "too_many", "texts")
 
 
 async def read_body(request: Request, schema: type[Body]) -> Body:

@@ -19,6 +19,7 @@ from time import monotonic
 
 from core.config.sections.serving import ServingConfig
 from core.errors import ReviewLMError
+from models.bundles.bundle import Bundle
 from serving.metrics import Metrics
 from serving.versions.open_version import OpenVersion, UnusableVersion, engine_limits, started
 from serving.versions.source import Contents, VersionSource
@@ -127,6 +128,8 @@ class Versions:
             asked = asked.removeprefix(f"{self.name}{mark}")
         number = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 10 else contents.aliases.get(asked)
         if number is None or number not in contents.created:
+            if not contents.created:
+                raise UnknownVersion(f"no version of {self.name} is registered yet")
             names = ", ".join([*(f"{self.name}@{alias}" for alias in sorted(contents.aliases)), f"{self.name}/NUMBER"])
             raise UnknownVersion(f"the model {(reference or '')[:80]!r} does not exist; there are {names}")
         return number
@@ -184,7 +187,7 @@ class Versions:
         if (already := self._open.get(number)) is not None:
             return already
         try:
-            opened = started(self.name, number, self.source.open(number), self._limits)
+            opened = self._started(number, self.source.open(number))
         except Exception as error:
             refusal = Refusal(number, _reason(error))
             log.warning("version %d of %s cannot be served: %s", number, self.name, refusal.why)
@@ -200,6 +203,12 @@ class Versions:
             self._loading.pop(number, None)
         self.metrics.versions.labels("opened").inc()
         return opened
+
+    def _started(self, number: int, bundle: Bundle) -> OpenVersion:
+        return started(self.name, number, bundle, self._limits)
+
+    def _observe(self) -> None:
+        self.metrics.observe({one.number: one.engine.figures() for one in self.open_versions()})
 
     def _crown(self, opened: OpenVersion) -> None:
         with self._lock:
@@ -225,7 +234,7 @@ class Versions:
         if self.settings.shadow_share and challenger is not None:
             self._tried(challenger)
         self._close_unused()
-        self.metrics.observe({one.number: one.engine.figures() for one in self.open_versions()})
+        self._observe()
 
     def _read_registry(self) -> None:
         try:

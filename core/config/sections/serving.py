@@ -48,6 +48,7 @@ class ServingConfig(Section):
         max_versions: Versions that are open at the same time, besides champion and challenger; the one unused for
             longest is closed.
         poll_seconds: Time between two looks at the registry, for a new champion or challenger.
+        classify: Answer `/classify` with the champion of the registered classifier (`classification`), once there is one.
         shadow_share: Share of the texts sent to `/score` and of the prompts sent to `/v1/completions` that the
             challenger scores too, for the figures of `/metrics`; 0: the challenger is only opened when it is asked for.
     """
@@ -75,4 +76,5 @@ class ServingConfig(Section):
     max_logprobs: Annotated[Whole, Field(ge=0, le=1_000)] = 20
     max_versions: Annotated[Whole, Field(ge=0, le=100)] = 2
     poll_seconds: Seconds = 2.0
+    classify: bool = True
     shadow_share: Share = 0.0
