@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prefect import flow
 
 from core.config.run_config import RunConfig
@@ -23,14 +25,18 @@ from tasks.fitting.warm_start import champion_vocabulary
 from tasks.stage import step
 
 
-def prepare(config: RunConfig, dataset: Artifact) -> Prepared:
-    """Return all data that the models are fitted and measured on, each part checked."""
+def prepare(config: RunConfig, dataset: Artifact, vocabularies: Sequence[str] | None = None) -> Prepared:
+    """Return all data that the models are fitted and measured on, each part checked.
+
+    *vocabularies* are the names of those to prepare; None: those that the language models use.
+    """
     with step("prepare", "clean, split and tokenize the reviews"):
-        return on_workers(prepare_data, config.execution.workers)(config, dataset)
+        wanted = vocabularies_in_use(config) if vocabularies is None else vocabularies
+        return on_workers(prepare_data, config.execution.workers)(config, dataset, wanted)
 
 
 @flow(name="prepare", flow_run_name="{config.title}", persist_result=False)
-def prepare_data(config: RunConfig, dataset: Artifact) -> Prepared:
+def prepare_data(config: RunConfig, dataset: Artifact, names: Sequence[str]) -> Prepared:
     """Clean and check the data; then draw the data card beside the vocabularies, token streams and their checks."""
     clean = clean_and_split(config, dataset)
     # `ingest` has already done the check "raw", so this is only a look-up. The run's report needs its result too.
@@ -39,7 +45,7 @@ def prepare_data(config: RunConfig, dataset: Artifact) -> Prepared:
     planted = {"train": canaries}  # canaries go into the training split only
     card = describe_data.submit(config, dataset, clean)
     vocabularies, streams = {}, {}
-    for name in vocabularies_in_use(config):
+    for name in names:
         kept = champion_vocabulary(config, name)
         # Wait for each one: the trainer of unigram vocabularies sets its number of threads for the whole process.
         vocabularies[name] = train_vocabulary.submit(config, name, clean, kept).result()

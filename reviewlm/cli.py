@@ -40,6 +40,7 @@ from reviewlm.verbs import (
     toy,
 )
 from reviewlm.verbs.maintenance import alerts, backup, check, code, doctor, drill
+from reviewlm.verbs.other_models import classify
 
 app = typer.Typer(
     cls=GroupedHelp, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -57,6 +58,7 @@ app.add_typer(drill.app)
 app.add_typer(code.app)
 app.add_typer(backup.app)
 app.add_typer(lineage.app)
+app.add_typer(classify.app, name="classify")
 app.add_typer(adapt.app)
 app.add_typer(memory.app)
 app.add_typer(optimizers.app)

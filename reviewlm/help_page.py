@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 GROUPS = {
     "Run the pipeline": ("demo", "run", "ingest", "prepare", "train", "evaluate", "sweep"),
     "Look at results": ("compare", "reports", "history", "lineage", "reproduce", "rescore", "drift"),
-    "Use a model": ("generate", "suggest", "write", "score", "export", "serve", "promote", "rollback"),
+    "Use a model": ("generate", "suggest", "write", "score", "classify", "export", "serve", "promote", "rollback"),
     "Work with data": ("checks", "quarantine", "synth"),
     "Operate": (
         "ui", "doctor", "check", "drill", "alerts", "backup", "restore", "upgrade", "code", "gc", "tracking", "tokens",
@@ -51,6 +51,11 @@ EXAMPLES = {
     "suggest": ('suggest "the food was"',),
     "write": ("write --stars 4",),
     "score": ("score texts.txt", "score - --json"),
+    "classify fit": (
+        "classify fit --input reviews.json", "classify fit --input reviews.json --set classification.label=polarity",
+    ),
+    "classify predict": ("classify predict texts.txt", "classify predict - --model reviewlm-polarity@champion"),
+    "classify compare": ("classify compare champion previous",),
     "export": ("export --model reviewlm@champion --to exported", "export --part lstm --to exported"),
     "serve": ("serve", "serve --host 0.0.0.0 --port 8000 --workers 2"),
     "alerts set": ("alerts set 'mailto://user:secret@smtp.example.com?to=team@example.com'",),

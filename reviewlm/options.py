@@ -66,7 +66,7 @@ Stars = Annotated[int | None, typer.Option(
     help="Star rating, 0: a review without one. Default: `generate` draws it as in the training data, others average.",
 )]
 Result = TypeVar("Result")
-WHOLE_FLOWS = {name: f"flows.{name}" for name in ("retrain", "compare", "drift", "reproduce", "rescore")} | {
+WHOLE_FLOWS = {name: f"flows.{name}" for name in ("retrain", "classify", "compare", "drift", "reproduce", "rescore")} | {
     name: f"flows.search.{name}" for name in ("lr_find", "optimizers", "scaling", "sweep")
 }
 """Flows with a module of their own; the others stop early and are in `flows/partial.py`."""

@@ -27,11 +27,14 @@ ROOMS = ("models", "corpus", "evaluation", "data_checks", "tasks")
 """Rooms whose code makes results."""
 RUNNING_STAGES = re.compile(r"tasks(\.tracking\b.*|\.\w+)?")
 """Modules of `tasks` that run stages and record runs."""
-MODELS, KINDS, OPENS_MODELS = "models", "models.specs", "models.specs.model_class"
-"""Package and module that register the classes of models, and the function that a module imports to open one."""
+REGISTRIES = {
+    "models.specs.model_class": "models.specs",
+    "models.classification.spec.classifier_class": "models.classification.spec",
+}
+"""Function that a module imports to open a model of any kind, and the module that registers the classes of all kinds."""
 DYNAMIC = re.compile(r"(?P<module>\.?\w+(\.\w+)+)(?P<name>:\w+)?")
 """String by which a module is started or imported: "tasks.fitting.fit_worker", ".ngram.lm:NGramLM"."""
-WORKERS = {"fit": "tasks.fitting.fit_worker"}
+WORKERS = {"fit": "tasks.fitting.fit_worker", "fit-classifier": "tasks.classification.fit_worker"}
 """Modules that make the result of a stage in a process of their own."""
 DIGITS = 12
 SUFFIX_DIGITS = 8
@@ -85,7 +88,7 @@ class SourceCode:
 
         Args:
             root: The module; of a stage, that of the function that makes its result.
-            model: Of the classes in `models.specs.KINDS` use only this one; "": all, if a module opens models at all.
+            model: Of the registered classes use only this one; "": all, if a module opens models at all.
         """
         found, waiting = set[str](), [root]
         while waiting:
@@ -94,8 +97,9 @@ class SourceCode:
             found.add(name)
             imports = self._used(name).imports
             waiting += [*imports, name.rpartition(".")[0]]
-            if OPENS_MODELS in imports:
-                waiting += [_absolute(model, MODELS)] if model else self._used(KINDS).registers
+            for registry in (REGISTRIES[opener] for opener in REGISTRIES.keys() & imports):
+                package = registry.rpartition(".")[0]
+                waiting += [_absolute(model, package)] if model else self._used(registry).registers
         return frozenset(found)
 
     def makers(self) -> dict[str, str]:

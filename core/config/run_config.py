@@ -17,6 +17,7 @@ from core.config.section import Line, Section
 from core.config.sections.audit import AuditConfig
 from core.config.sections.checks import ChecksConfig as ChecksConfig
 from core.config.sections.checks import DriftConfig as DriftConfig
+from core.config.sections.classification import ClassificationConfig
 from core.config.sections.data import CleanConfig as CleanConfig
 from core.config.sections.data import DuplicatesConfig as DuplicatesConfig
 from core.config.sections.data import SelectionConfig as SelectionConfig
@@ -32,6 +33,7 @@ from core.config.sections.source import SyntheticConfig as SyntheticConfig
 from core.config.sections.sweep import ScalingConfig, SweepConfig
 from core.config.sections.upkeep import UpkeepConfig
 from core.environment import home_folder
+from models.classification.spec import language_model_of
 from models.options import Seed
 from models.specs import (
     DynamicSpec,
@@ -46,7 +48,7 @@ from models.specs import (
     parts_of,
 )
 
-UNTRAINED = ("ngram", "mixture", "cache", "neural_cache", "dynamic")
+UNTRAINED = ("ngram", "mixture", "cache", "neural_cache", "dynamic", "logistic", "bayes")
 """Kinds of models whose fit draws no random numbers."""
 MODELS: tuple[ModelSpec, ...] = (NGramSpec(), RecurrentSpec())
 """Models of a configuration that names none."""
@@ -78,6 +80,7 @@ class RunConfig(Section):
     audit: AuditConfig = AuditConfig()
     promotion: PromotionConfig = PromotionConfig()
     rescore: RescoreConfig = RescoreConfig()
+    classification: ClassificationConfig = ClassificationConfig()
     sweep: SweepConfig = SweepConfig()
     scaling: ScalingConfig = ScalingConfig()
     execution: ExecutionConfig = ExecutionConfig()
@@ -99,7 +102,8 @@ class RunConfig(Section):
         sections = [_below(options, "source", "synthetic")]
         sections += [_below(options, name) for name in ("evaluation", "audit", "sweep", "scaling")]
         specs = options.setdefault("models", default_models())
-        for spec in specs if isinstance(specs, list) else []:
+        classifiers = _below(options, "classification").get("models")
+        for spec in [*_listed(specs), *_listed(classifiers)]:
             if isinstance(spec, dict) and spec.get("kind") not in UNTRAINED:
                 sections.append(_below(spec, "training"))
         for section in sections:
@@ -112,8 +116,14 @@ class RunConfig(Section):
         """Register models of a user's files under the user's model name, even if a demo preset trains them."""
         sections = [options.get(name) if isinstance(options, dict) else None for name in ("source", "promotion")]
         source, promotion = (section if isinstance(section, dict) else {} for section in sections)
-        if source.get("input") and promotion.get("model_name") == DEMO_MODEL:
-            return {**options, "promotion": {**promotion, "model_name": OWN_MODEL}}
+        if not source.get("input"):
+            return options
+        if promotion.get("model_name") == DEMO_MODEL:
+            options = {**options, "promotion": {**promotion, "model_name": OWN_MODEL}}
+        policy = _below(copy.deepcopy(options), "classification", "promotion")
+        if str(policy.get("model_name", "")).startswith(DEMO_MODEL):
+            section = {**options["classification"], "promotion": {**policy, "model_name": ""}}
+            options = {**options, "classification": section}
         return options
 
     @model_validator(mode="after")
@@ -135,7 +145,26 @@ class RunConfig(Section):
                     f"model {spec.name!r} has smoothing 'stupid_backoff', which gives scores, not probabilities, so "
                     "it has no perplexity; use `reviewlm ngram compare` to compare it with other methods"
                 )
+        self._require_classifiers()
         return self
+
+    def _require_classifiers(self) -> None:
+        """Refuse classifiers whose vocabulary does not exist, or that start from a model that cannot give its layers."""
+        models = {spec.name: spec for spec in self.models}
+        for classifier in self.classification.models:
+            if classifier.vocabulary not in self.vocabulary:
+                raise ValueError(
+                    f"classifier {classifier.name!r} wants vocabulary {classifier.vocabulary!r}; there are "
+                    f"{list(self.vocabulary)}"
+                )
+            if not (start := language_model_of(classifier)):
+                continue
+            found = models.get(start)
+            if not isinstance(found, RecurrentSpec) or found.vocabulary != classifier.vocabulary:
+                raise ValueError(
+                    f"classifier {classifier.name!r} starts from {start!r}, which must be a recurrent language model of "
+                    f"the section `models` with the vocabulary {classifier.vocabulary!r}; there are {list(models)}"
+                )
 
     def _require_parts(self, spec: ModelSpec) -> None:
         """Refuse a model whose parts do not come before it or have another vocabulary."""
@@ -191,6 +220,10 @@ class RunConfig(Section):
     def tracking_address(self) -> str:
         """Address of the MLflow server or database that runs and models are written to."""
         return self.execution.tracking_uri or f"sqlite:///{self.home / 'mlflow.db'}"
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def default_models() -> list[dict[str, Any]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,17 @@ class Ran:
 def run_in(home: Path, *overrides: str, input: list[str] | None = None) -> dict[str, Any]:
     from flows.retrain import retrain
 
+    with living_in(home):
+        return retrain(TINY, input, list(overrides))
+
+
+@contextmanager
+def living_in(home: Path) -> Iterator[None]:
+    """Use another home folder within the block."""
     before = os.environ["REVIEWLM_HOME"]
     os.environ["REVIEWLM_HOME"] = str(home)
     try:
-        return retrain(TINY, input, list(overrides))
+        yield
     finally:
         os.environ["REVIEWLM_HOME"] = before
 

@@ -1,0 +1,103 @@
+"""Fit, compare and register review classifiers: ingest → prepare → fit → predict → compare → gate → report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from core.config.run_config import RunConfig
+from flows.ingest import ingest
+from flows.prepare import prepare
+from flows.retrain import resolve
+from flows.server.workers import on_workers
+from models.classification.spec import language_model_of
+from tasks.classification.compare import Compared, compare_classifiers
+from tasks.classification.fit import FittedClassifier, fit_classifier
+from tasks.classification.predict import predict
+from tasks.classification.promote import promote_classifier
+from tasks.classification.report import write_classifier_report
+from tasks.classification.summary import require_classifiers, summarise_classifiers
+from tasks.data.prepare import Prepared
+from tasks.fitting.fit import Fitted, fit, fitted_parts, limits_of_fits
+from tasks.fitting.fit_process import interruptible_fits
+from tasks.limits import PROMOTION, require_limits
+from tasks.stage import step
+from tasks.tracking.track import log_inputs, parent_run
+
+
+@flow(name="classify", persist_result=False)
+def classify(
+    preset: str = "classify", input: list[str] | None = None, overrides: list[str] | None = None
+) -> dict[str, Any]:
+    """Fit the classifiers of a preset, compare them on held-out reviews, register the best, and run the gate.
+
+    Args:
+        preset: Name of a preset in `config/`, or the path of a TOML file, with a section `classification`.
+        input: Files, folders or globs of reviews. None: the embedded synthetic corpus.
+        overrides: Settings as `key=value`, e.g. `classification.label=polarity`.
+    """
+    config = resolve(preset, input, overrides)
+    require_classifiers(config)
+    require_limits([PROMOTION, *limits_of_fits(config)])
+    with parent_run(config, "classify") as run_id:
+        dataset = ingest(config)
+        prepared = prepare(config, dataset, vocabularies_of_classifiers(config))
+        log_inputs(config, prepared, run_id)
+        compared = _compared(config, prepared, run_id)
+        with step("promote", "register the best classifier on validation and run the gate"):
+            promotion = promote_classifier(config, prepared, compared, run_id)
+        with step("report", "draw the figures and write the page"):
+            report = write_classifier_report(config, prepared, compared, promotion, run_id)
+        return summarise_classifiers(config, compared, promotion, run_id, report)
+
+
+def vocabularies_of_classifiers(config: RunConfig) -> list[str]:
+    """Return the names of the vocabularies that the classifiers use, in the configuration's order."""
+    wanted = {spec.vocabulary for spec in config.classification.models}
+    return [name for name in config.vocabulary if name in wanted]
+
+
+def _compared(config: RunConfig, prepared: Prepared, run_id: str) -> Compared:
+    starts = _language_models(config, prepared, run_id)
+    count, workers = len(config.classification.models), config.execution.workers
+    with step("train", f"fit {count} classifiers, at most {workers} at a time"), interruptible_fits():
+        fitted = on_workers(fit_classifiers, workers)(config, prepared, run_id, starts)
+    with step("evaluate", f"let {count} classifiers answer the held-out reviews, then compare them"):
+        return on_workers(predict_all, workers)(config, prepared, fitted, run_id)
+
+
+def _language_models(config: RunConfig, prepared: Prepared, run_id: str) -> dict[str, Fitted]:
+    """Fit the language models that classifiers start from, with their parts, and return them by name."""
+    wanted = {language_model_of(spec) for spec in config.classification.models} - {""}
+    fitted: dict[str, Fitted] = {}
+    if not wanted:
+        return fitted
+    with step("language models", f"fit what classifiers start from: {', '.join(sorted(wanted))}"), interruptible_fits():
+        for spec in config.models:
+            if spec.name in wanted:
+                fitted[spec.name] = fit(config, spec, prepared, run_id, fitted_parts(spec, fitted) or {})
+    return fitted
+
+
+@flow(name="fit-classifiers", flow_run_name="{config.title}", persist_result=False)
+def fit_classifiers(
+    config: RunConfig, prepared: Prepared, parent_run_id: str, starts: dict[str, Fitted]
+) -> list[FittedClassifier]:
+    """Return the fitted classifiers in the configuration's order; the longest fits begin first."""
+    specs = config.classification.models
+    longest_first = sorted(specs, key=lambda spec: -bool(language_model_of(spec)) - hasattr(spec, "training"))
+    running = {
+        spec.name: fit_classifier.submit(config, spec, prepared, parent_run_id, starts.get(language_model_of(spec)))
+        for spec in longest_first
+    }
+    return [running[spec.name].result() for spec in specs]
+
+
+@flow(name="evaluate-classifiers", flow_run_name="{config.title}", persist_result=False)
+def predict_all(
+    config: RunConfig, prepared: Prepared, fitted: list[FittedClassifier], parent_run_id: str
+) -> Compared:
+    """Let every classifier answer the held-out reviews; compare them on the same reviews."""
+    running = [predict.submit(config, model, prepared.clean) for model in fitted]
+    return compare_classifiers(config, prepared, fitted, [future.result() for future in running], parent_run_id)

@@ -1,0 +1,1 @@
+"""Commands of the models that are not language models."""

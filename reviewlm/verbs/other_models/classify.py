@@ -1,0 +1,98 @@
+"""Define the commands of review classifiers: fit and register them, let the champion answer, compare two versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from reviewlm import terminal
+from reviewlm.options import Input, Json, Open, Rebuild, Set, Verbose, Verify, checked, configured, run_flow, with_rebuild
+from reviewlm.shown.results import show_report, with_interval
+
+app = typer.Typer(no_args_is_help=True, help="Fit and use review classifiers: stars, or negative and positive.")
+Classes = Annotated[str, typer.Option("--preset", metavar="PRESET", help="A preset of config/, or a TOML file.")]
+Version = Annotated[str, typer.Option(
+    "--model", help="Alias or number of a version, NAME of a registered classifier, NAME@ALIAS or NAME/3."
+)]  # fmt: skip
+PRESET = "classify"
+
+
+@app.command("fit")
+def fit(
+    input: Input = None, preset: Classes = PRESET, set: Set = None, rebuild: Rebuild = None, verify: Verify = False,
+    verbose: Verbose = False, open: Open = False, json: Json = False,
+) -> None:  # fmt: skip
+    """Fit the classifiers of a preset, compare them on the test reviews, register the best, and run the gate."""
+    from tasks.classification.summary import require_classifiers
+
+    result = run_flow("classify", preset, input, with_rebuild(set, rebuild, verify), require_classifiers)
+    _show_table(result)
+    promoted = "champion" if result["promoted"] else "not champion"
+    if (version := result["version"]) is not None:
+        terminal.say(f"{result['registered_model']} version {version} ({result['challenger']}): {promoted}.")
+    terminal.say(f"Gate: {result['reason']}.")
+    show_report(result, open)
+    terminal.last_line(result, json)
+
+
+@app.command("predict")
+def predict(
+    file: Annotated[str, typer.Argument(help="File with one text per line; '-' reads standard input.")],
+    model: Version = "champion", preset: Classes = PRESET, set: Set = None, json: Json = False,
+) -> None:  # fmt: skip
+    """Classify texts with the registered champion: the label of each, with its probability."""
+    texts = terminal.read_texts(file)
+    config = configured(preset, set)
+    from tracking.logged_models.opening import open_classifier
+
+    bundle, version = open_classifier(config, model)
+    found = checked(lambda: bundle.classify(texts))
+    rows = [_answer(bundle.labels, found, row) for row in range(len(texts))]
+    shown = [
+        {"label": row["label"], "probability": row.get("probability"), "text": text}
+        for row, text in zip(rows, texts, strict=True)
+    ]
+    terminal.show_rows(shown, f"{version.name} version {version.version}: what each text says")
+    terminal.last_line({"model": version.name, "version": version.version, "answers": rows}, json)
+
+
+@app.command("compare")
+def compare(
+    first: Annotated[str, typer.Argument(help="Alias or number of a version.")],
+    second: Annotated[str, typer.Argument(help="Alias or number of a version.")],
+    input: Input = None, preset: Classes = PRESET, set: Set = None, verbose: Verbose = False, json: Json = False,
+) -> None:  # fmt: skip
+    """Compare two registered classifiers on the same test reviews: accuracy, macro-F1, and whether chance explains it."""
+    result = run_flow("compare_versions", preset, input, set or [], first=first, second=second)
+    terminal.say(f"A: {result['a']}\nB: {result['b']}\nBoth answered the same {result['reviews']:,} test reviews.")
+    _show_table(result)
+    terminal.say(result["sentence"])
+    terminal.last_line(result, json)
+
+
+def _answer(labels: Sequence[str], found: Any, row: int) -> dict[str, Any]:
+    """Return the answer to one text; with the probability of every label if the classifier has them."""
+    number = int(found.answers_N[row])
+    answer: dict[str, Any] = {"label": labels[number]}
+    if found.probabilities_NK is not None:
+        answer["probability"] = float(found.probabilities_NK[row, number])
+        answer["probabilities"] = dict(zip(labels, map(float, found.probabilities_NK[row]), strict=True))
+    return answer
+
+
+def _show_table(result: Mapping[str, Any]) -> None:
+    """Write the figures of each classifier on the test reviews, the most accurate first."""
+    rows = [
+        {
+            "classifier": model["name"], "kind": model["kind"], "accuracy": with_interval(model["test"], "accuracy"),
+            "macro-F1": with_interval(model["test"], "macro_f1"), "log loss": model["test"].get("log_loss"),
+            "seconds": model.get("seconds"),
+        }
+        for model in sorted(result["models"], key=lambda model: -model["test"]["accuracy"])
+    ]  # fmt: skip
+    majority = result["majority"]
+    title = f"Test reviews, {result['label']}: {result['reviews']:,} answered (higher is better but for log loss)"
+    terminal.show_rows(rows, title, ["seconds", "kind"])
+    terminal.say(f"Always answering {majority['label']!r}, the most frequent label: accuracy {majority['accuracy']:.3f}.")

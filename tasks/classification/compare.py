@@ -1,0 +1,174 @@
+"""Compare classifiers on the same held-out reviews and log the result: figures with intervals, differences, confusion."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from core.config.run_config import RunConfig
+from core.manifest import to_json
+from core.store import Artifact, Built
+from evaluation.classification.compare import compare
+from evaluation.classification.figures import ClassifierFigures, figures
+from evaluation.classification.intervals import intervals
+from evaluation.classification.predicted import Predicted
+from evaluation.statistics.bootstrap import Interval
+from evaluation.statistics.groups import GROUP
+from tasks.classification.fit import FittedClassifier
+from tasks.classification.labels import LABELLINGS
+from tasks.classification.predict import predictions_of
+from tasks.data.documents import documents_of
+from tasks.data.prepare import Prepared
+from tasks.stage import run_stage, show_table, stage
+from tasks.tracking.track import tracker_of
+from tracking.runs.runs import Tracker
+from tracking.tags import COMPARED_TAG, MEASURED_TAG
+
+COMPARE_VERSION = 1
+COMPARED_FILE = "compared.json"
+WITH_INTERVALS = ("accuracy", "macro_f1")
+SINGLE = ("log_loss", "calibration_error", "mean_absolute_error", "quadratic_kappa")
+
+
+@dataclass(frozen=True)
+class MeasuredClassifier:
+    """Fitted classifier with its predictions on both held-out splits.
+
+    `fresh`: whether the test reviews were answered in this run, not taken from the store.
+    """
+
+    fitted: FittedClassifier
+    test: Artifact
+    validation: Artifact
+    fresh: bool
+
+    @property
+    def name(self) -> str:
+        """The classifier's name in tables."""
+        return self.fitted.spec.name
+
+
+@dataclass(frozen=True)
+class Compared:
+    """All classifiers of a run on the same test reviews.
+
+    Args:
+        models: In the configuration's order.
+        rows: One row per classifier: its figures, with intervals as `x_lo` and `x_hi`, and its difference from the
+            baseline (`gain_…`, `p_value`).
+        validation: Figures on the validation reviews, by name.
+        artifact: The result of the stage.
+    """
+
+    models: tuple[MeasuredClassifier, ...]
+    rows: tuple[dict[str, Any], ...]
+    validation: Mapping[str, dict[str, Any]]
+    artifact: Artifact
+
+    def named(self, name: str) -> MeasuredClassifier:
+        """Return the classifier with this name."""
+        return next(model for model in self.models if model.name == name)
+
+    def row(self, name: str) -> dict[str, Any]:
+        """Return the figures of the classifier with this name on the test reviews."""
+        return next(row for row in self.rows if row["name"] == name)
+
+
+@stage("compare classifiers")
+def compare_classifiers(
+    config: RunConfig, prepared: Prepared, fitted: list[FittedClassifier], predictions: list[dict[str, Built]],
+    parent_run_id: str,
+) -> Compared:  # fmt: skip
+    """Compare the classifiers, and log their figures to their MLflow runs and to the flow's."""
+    models = tuple(
+        MeasuredClassifier(one, built["test"].artifact, built["validation"].artifact, not built["test"].reused)
+        for one, built in zip(fitted, predictions, strict=True)
+    )
+    names = LABELLINGS[config.classification.label].names
+    options = {
+        **config.evaluation.model_dump(mode="json", include={"resamples", "confidence", "seed"}),
+        "names": [model.name for model in models], "baseline": config.classification.baseline,
+    }  # fmt: skip
+
+    def make(work: Path) -> dict[str, Any]:
+        documents = documents_of(prepared.clean)
+        test = {model.name: predicted(names, predictions_of(model.test), documents) for model in models}
+        held = {model.name: predicted(names, predictions_of(model.validation)) for model in models}
+        rows = [_row(config, name, test[name], test[config.classification.baseline]) for name in test]
+        found = {"rows": rows, "validation": {name: figures(one).to_dict() for name, one in held.items()}}
+        (work / COMPARED_FILE).write_text(json.dumps(to_json(found), indent=1, allow_nan=False), encoding="utf-8")
+        return {"classifiers": len(models), "reviews": len(next(iter(test.values())))}
+
+    inputs = {f"{model.name} {split}": getattr(model, split).digest for model in models for split in ("test", "validation")}
+    built = run_stage(
+        config, "compare-classifiers", COMPARE_VERSION, options, {**inputs, "clean": prepared.clean.digest}, make
+    )
+    found = json.loads((built.artifact.folder / COMPARED_FILE).read_text(encoding="utf-8"))
+    compared = Compared(models, tuple(found["rows"]), found["validation"], built.artifact)
+    _log(tracker_of(config), compared, parent_run_id)
+    show_table("classifiers", [_flat(row) for row in compared.rows], "Figures on the test reviews")
+    return compared
+
+
+def predicted(labels: tuple[str, ...], rows: pl.DataFrame, documents: pl.DataFrame | None = None) -> Predicted:
+    """Return predictions with the groups of dependent reviews; *documents* are facts about them (`documents_of`)."""
+    groups_N = None
+    if documents is not None and GROUP in documents.columns:
+        keys = rows.select("review_id").join(documents, on="review_id", how="left", maintain_order="left")
+        groups_N = keys[GROUP].to_numpy()
+    chances = rows["probabilities"]
+    table_NK = None if chances.null_count() else np.array(chances.to_list(), np.float64)
+    return Predicted(labels, rows["truth"].to_numpy(), rows["answer"].to_numpy(), table_NK, rows["review_id"], groups_N)
+
+
+def _row(config: RunConfig, name: str, answers: Predicted, baseline: Predicted) -> dict[str, Any]:
+    """Return the figures of one classifier, with intervals, and its difference from the baseline."""
+    drawn = {
+        "confidence": config.evaluation.confidence, "resamples": config.evaluation.resamples,
+        "seed": config.evaluation.seed,
+    }  # fmt: skip
+    found: ClassifierFigures = figures(answers)
+    row = {"name": name, **found.to_dict()}
+    for key, interval in intervals(answers, **drawn).items():
+        if isinstance(key, str):
+            row |= {f"{key}_lo": interval.low, f"{key}_hi": interval.high}
+    if answers is not baseline:
+        against = compare(baseline, answers, **drawn)
+        for key in WITH_INTERVALS:
+            gain: Interval = getattr(against, key)
+            row |= {f"gain_{key}": gain.estimate, f"gain_{key}_lo": gain.low, f"gain_{key}_hi": gain.high}
+        row["p_value"] = against.p_value
+    return row
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if not isinstance(value, list | dict)}
+
+
+def _log(tracker: Tracker, compared: Compared, parent_run_id: str) -> None:
+    """Log figures, confusion and predictions to each classifier's run, and the table to the flow's run, once."""
+    for model in compared.models:
+        run_id, stamp = model.fitted.run_id, f"{model.test.digest} {model.validation.digest}"
+        if tracker.has_tag(run_id, MEASURED_TAG, stamp):
+            continue
+        for split, found in (("test", compared.row(model.name)), ("final_validation", compared.validation[model.name])):
+            numbers = {f"{split}/{key}": value for key, value in _flat(found).items() if isinstance(value, int | float)}
+            tracker.log_metrics(run_id, numbers)
+        row = compared.row(model.name)
+        columns = {"truth": row["labels"]} | {
+            f"answered {label}": [line[number] for line in row["confusion"]] for number, label in enumerate(row["labels"])
+        }
+        tracker.log_table(run_id, pl.DataFrame(columns), "confusion.json")
+        tracker.log_table(run_id, pl.DataFrame(row["per_label"]), "per_label.json")
+        tracker.set_tags(run_id, {MEASURED_TAG: stamp})
+    if not tracker.has_tag(parent_run_id, COMPARED_TAG, compared.artifact.digest):
+        tracker.log_table(parent_run_id, pl.DataFrame([_flat(row) for row in compared.rows]), "classifiers.json")
+        best = max(compared.rows, key=lambda row: row["accuracy"])
+        tracker.log_metrics(parent_run_id, {f"best/{key}": best[key] for key in WITH_INTERVALS})
+        tracker.set_tags(parent_run_id, {COMPARED_TAG: compared.artifact.digest})

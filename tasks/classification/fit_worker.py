@@ -1,0 +1,55 @@
+"""Run one fit of a classifier in a separate process: `python -m tasks.classification.fit_worker JOB.json`.
+
+See `tasks/fitting/worker.py` for the messages that it writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from models.base import FitContext, FitProgress
+from models.classification.bundle import save_classifier
+from models.classification.fitting import fit_classifier
+from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
+from models.streams import TokenStream
+from models.tokens.vocabulary import Vocabulary
+from tasks.classification.job import ClassifierJob
+from tasks.classification.labels import LABELLINGS, LEFT_OUT
+from tasks.fitting.job import PROBES
+from tasks.fitting.worker import report_progress, run_worker
+
+
+def run(job: ClassifierJob, report: Callable[[FitProgress], None] | None = None) -> dict[str, float]:
+    """Fit the classifier of a job, save its bundle in the job's work folder, and return the fit's summary."""
+    vocabulary = Vocabulary.load(job.vocabulary)
+    train, validation = (labelled(TokenStream.open(folder), job.label) for folder in (job.train, job.validation))
+    if job.train_reviews is not None:
+        train = drawn(train, job.train_reviews, job.seed)
+    context = FitContext(job.work, job.device, job.threads, report or report_progress, job.parts)
+    result = fit_classifier(job.spec, vocabulary, train, validation, context)
+    # No facts that differ from run to run, so that equal fits give equal bundles.
+    shares = np.bincount(train.targets, minlength=len(job.spec.labels)) / len(train.targets)
+    facts = {**job.facts, "label": job.label, "label_shares": [float(share) for share in shares]}
+    save_classifier(job.bundle, job.spec, vocabulary, result.model, [text for text, _ in PROBES], facts)
+    return {**result.summary, "train_reviews": len(train.targets)}
+
+
+def labelled(stream: TokenStream, label: str) -> LabelledSequences:
+    """Return the reviews of a stream that have a label, without their star tokens, which would give it away."""
+    numbers_D = LABELLINGS[label].numbers(stream.documents["stars"])
+    every = LabelledSequences(Sequences(stream.ids, stream.offsets).without_stars(), numbers_D)
+    return every.take(np.flatnonzero(numbers_D != LEFT_OUT))
+
+
+def drawn(examples: LabelledSequences, count: int, seed: int) -> LabelledSequences:
+    """Return *count* examples drawn at random, in their order; all of them if there are no more."""
+    total = len(examples.targets)
+    if count >= total:
+        return examples
+    return examples.take(np.sort(np.random.default_rng([seed, 7]).permutation(total)[:count]))
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_worker(lambda text: run(ClassifierJob.from_json(text))))

@@ -1,0 +1,31 @@
+"""Describe the fit of a classifier for its process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from models.classification.spec import ClassifierSpec, classifier_from_dict
+from tasks.fitting.job import Job
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierJob(Job):
+    """Fit of a classifier; its `spec` has the labels.
+
+    Args:
+        label: What is predicted, a key of `tasks.classification.labels.LABELLINGS`.
+        train_reviews: Number of training reviews whose label may be used, drawn at random; None: all.
+        seed: Draws these reviews.
+    """
+
+    WORKER: ClassVar[str] = "tasks.classification.fit_worker"
+
+    spec: ClassifierSpec
+    label: str
+    train_reviews: int | None = None
+    seed: int = 1
+
+    @classmethod
+    def _read(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return {**super()._read(values), "spec": classifier_from_dict(values["spec"])}

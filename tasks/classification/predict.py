@@ -1,0 +1,82 @@
+"""Let a classifier answer the held-out reviews: one row per review, from its text, as the served model would read it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from core.config.run_config import RunConfig
+from core.model_errors import converted_errors
+from core.store import Artifact, Built
+from corpus.splitting.split import iter_split
+from models.classification.bundle import ClassifierBundle, load_classifier
+from tasks.classification.fit import FittedClassifier
+from tasks.classification.labels import LABELLINGS, LEFT_OUT
+from tasks.fitting.fit import bundle_digest, device_of
+from tasks.progress import progress
+from tasks.stage import result_as_task_state, run_stage, stage
+
+PREDICT_VERSION = 1
+PREDICTIONS_FILE = "predictions.parquet"
+SCHEMA = {
+    "review_id": pl.String(), "truth": pl.Int64(), "answer": pl.Int64(), "probabilities": pl.List(pl.Float64()),
+}  # fmt: skip
+"""`truth` and `answer` are numbers of labels; `probabilities` is null for a classifier that has none."""
+HELD_OUT = ("validation", "test")
+
+
+@stage("predict", run_name="predict {fitted.spec.name}")
+def predict(config: RunConfig, fitted: FittedClassifier, clean: Artifact) -> dict[str, Built]:
+    """Return the predictions of one fitted classifier for each held-out split."""
+    built = {split: predict_bundle(config, fitted.bundle, clean, split, fitted.spec.name) for split in HELD_OUT}
+    slowest = next((one for one in built.values() if not one.reused), built["test"])
+    return result_as_task_state(slowest, built)
+
+
+def predict_bundle(config: RunConfig, folder: Path, clean: Artifact, split: str, name: str) -> Built:
+    """Return the predictions of a bundle; champion and challenger go through this same stage.
+
+    Its facts have the number of reviews per second.
+    """
+    label = config.classification.label
+
+    def make(work: Path) -> dict[str, Any]:
+        with converted_errors(folder):
+            bundle = load_classifier(folder, device_of(config))
+            total, began = int(clean.facts["splits"][split]["reviews"]), time.perf_counter()
+            with progress(f"{name} {split}", total, "reviews") as report:
+                rows = answered(bundle, clean, split, label, report)
+        rows.write_parquet(work / PREDICTIONS_FILE)
+        return {"reviews": rows.height, "reviews_per_second": round(total / (time.perf_counter() - began))}
+
+    inputs = {"bundle": bundle_digest(folder), "clean": clean.digest}
+    return run_stage(config, "predict", PREDICT_VERSION, {"split": split, "label": label}, inputs, make, f"{name} {split}")
+
+
+def answered(bundle: ClassifierBundle, clean: Artifact, split: str, label: str, report: Any) -> pl.DataFrame:
+    """Return one row per labelled review of a split, in the order of the prepared data; columns as in `SCHEMA`."""
+    parts, done = [pl.DataFrame(schema=SCHEMA)], 0
+    for batch in iter_split(clean.folder, split, batch_rows=1_000):
+        truth_N = LABELLINGS[label].numbers(batch["stars"])
+        rows = batch.filter(pl.Series(truth_N != LEFT_OUT))
+        done += batch.height
+        report(done)
+        if rows.is_empty():
+            continue
+        found = bundle.classify(rows["text"].to_list())
+        chances = None if found.probabilities_NK is None else found.probabilities_NK.tolist()
+        parts.append(pl.DataFrame({
+            "review_id": rows["review_id"], "truth": truth_N[truth_N != LEFT_OUT],
+            "answer": found.answers_N.astype(np.int64),
+            "probabilities": pl.Series(chances or [None] * rows.height, dtype=SCHEMA["probabilities"]),
+        }, schema=SCHEMA))  # fmt: skip
+    return pl.concat(parts)
+
+
+def predictions_of(artifact: Artifact) -> pl.DataFrame:
+    """Return the rows of predictions, one per labelled review."""
+    return pl.read_parquet(artifact.folder / PREDICTIONS_FILE)

@@ -1,0 +1,109 @@
+"""The real flow of classifiers, end to end, on a tiny corpus: fits, comparison, gate, registry, report."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from core.config.presets import load_config
+from tasks.classification.predict import PREDICTIONS_FILE
+from tests.flows.first_run import artifacts_of, living_in, mlflow_client
+from tests.flows.first_run import Ran as Home
+from tracking.logged_models.opening import open_classifier
+from tracking.tags import unpacked
+
+pytestmark = pytest.mark.slow
+PRESET = str(Path(__file__).with_name("tiny_classifiers.toml"))
+NAME = "reviewlm-stars"
+
+
+def classified(home: Path, *overrides: str) -> dict[str, Any]:
+    from flows.classify import classify
+
+    with living_in(home):
+        return classify(PRESET, None, list(overrides))
+
+
+@pytest.fixture(scope="module")
+def done(prefect_server: None, tmp_path_factory: pytest.TempPathFactory, template_home: Path) -> Home:
+    """A home folder in which the classifiers were fitted once."""
+    home = Path(shutil.copytree(template_home, tmp_path_factory.mktemp("classified") / "home"))
+    return Home(home, classified(home))
+
+
+def test_all_classifiers_answer_the_same_reviews_and_beat_the_majority(done: Home) -> None:
+    models = done.result["models"]
+    assert [model["name"] for model in models] == ["logistic", "bag", "fine-tuned"]
+    assert len({model["test"]["reviews"] for model in models}) == 1
+    best = max(model["test"]["accuracy"] for model in models)
+    assert best > done.result["majority"]["accuracy"]
+    assert done.result["labels"] == ["1", "2", "3", "4", "5"]
+
+
+def test_figures_follow_from_the_stored_predictions(done: Home) -> None:
+    found = {}
+    for file in (done.home / "store" / "predict").glob(f"*/{PREDICTIONS_FILE}"):
+        manifest = json.loads((file.parent / "manifest.json").read_text())
+        if manifest["options"]["split"] == "test":
+            rows = pl.read_parquet(file)
+            found[manifest["inputs"]["bundle"]] = float((rows["truth"] == rows["answer"]).mean())
+    assert sorted(found.values()) == pytest.approx(sorted(one["test"]["accuracy"] for one in done.result["models"]))
+
+
+def test_the_challenger_is_the_best_on_validation_and_registered_under_its_own_name(done: Home) -> None:
+    best = max(done.result["models"], key=lambda model: model["validation"]["macro_f1"])
+    assert done.result["challenger"] == best["name"]
+    version = mlflow_client(done).get_model_version_by_alias(NAME, "champion" if done.result["promoted"] else "challenger")
+    tags = unpacked(version.tags)
+    assert tags["gate/outcome"] == ("promoted" if done.result["promoted"] else "refused")
+    assert tags["model"] == best["name"]
+    assert tags["family"] == "synthetic"
+    assert tags["gate/rule/same data family"]
+    assert tags["lineage"]
+
+
+def test_a_second_run_reuses_every_stage_and_registers_nothing_new(done: Home) -> None:
+    again = classified(done.home)
+    assert again["stages"] == len(again["reused"])
+    assert again["models"] == done.result["models"]
+    assert len(mlflow_client(done).search_model_versions(f"name='{NAME}'")) == 1
+
+
+def test_runs_have_figures_confusion_and_decision(done: Home) -> None:
+    client = mlflow_client(done)
+    assert {"decision.json", "decision.md", "classifiers.json"} <= artifacts_of(client, done.result["mlflow_run_id"])
+    for model in done.result["models"]:
+        run = client.get_run(model["mlflow_run_id"])
+        assert run.data.metrics["test/accuracy"] == pytest.approx(model["test"]["accuracy"])
+        assert {"confusion.json", "per_label.json"} <= artifacts_of(client, model["mlflow_run_id"])
+
+
+def test_the_registered_classifier_answers_as_offline(done: Home) -> None:
+    with living_in(done.home):
+        bundle, version = open_classifier(load_config(PRESET), "1")
+    assert version.name == NAME
+    texts = ["the food was great", "", "it was awful and the staff was rude " * 50]
+    found = bundle.classify(texts)
+    assert found.probabilities_NK is not None
+    assert found.probabilities_NK.sum(1) == pytest.approx(np.ones(3), abs=1e-6)
+    alone = [bundle.classify([text]).answers_N[0] for text in texts]
+    assert found.answers_N.tolist() == alone
+
+
+def test_the_language_model_that_a_classifier_starts_from_is_part_of_its_identity(done: Home) -> None:
+    fits = [json.loads(file.read_text()) for file in (done.home / "store" / "fit-classifier").glob("*/manifest.json")]
+    started = [fit for fit in fits if fit["facts"]["name"] == "fine-tuned"]
+    assert [name for name in started[0]["inputs"] if name.startswith("part ")] == ["part lstm"]
+
+
+def test_polarity_has_a_registered_model_of_its_own(done: Home) -> None:
+    other = classified(done.home, "classification.label=polarity", "classification.models.bag.training.epochs=1")
+    assert other["registered_model"] == "reviewlm-polarity"
+    assert other["labels"] == ["negative", "positive"]
+    assert other["reviews"] < done.result["reviews"]
