@@ -166,7 +166,7 @@ def require_training(training: TrainingSpec) -> None:
     require(falls, "training.schedule", training.schedule, "one that does not depend on validation")
 
 
-def to_dict(spec: LabellingSpec) -> dict[str, Any]:
+def to_dict(spec: LabellerSpec) -> dict[str, Any]:
     """Return the options as JSON values."""
     return {**stored(spec), "labels": list(spec.labels)}
 
