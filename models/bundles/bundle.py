@@ -8,7 +8,6 @@ other nats, the bundle is refused, so that a model cannot change silently.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import exp, inf, isfinite, isnan, log
@@ -17,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from ..base import INTERFACE, LanguageModel, ModelError, sha256_of, stored
+from ..base import INTERFACE, LanguageModel, ModelError, stored
 from ..specs import ModelSpec, model_class, spec_from_dict, to_dict
 from ..tokens.vocabulary import BOS, CONTEXT_IDS, FILE, UNK, Vocabulary
 from .any_rating import AnyRating
 from .bundle_form import NAMES, require_form
+from .sealed_folder import read_description, seal, verify_files
 
 FORMAT = 1
 SPEC = "spec.json"
@@ -163,7 +163,6 @@ def save_bundle(
     vocabulary.save(folder / FILE)
     model.save(folder)
     bundle = Bundle(spec, vocabulary, model)
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
     values = {
         **facts,
         "format": FORMAT,
@@ -174,10 +173,8 @@ def save_bundle(
         "boundary_policy": vocabulary.boundary_policy,
         "stars_prior": [float(share) for share in facts.get("stars_prior", EQUAL_STARS)],
         "probes": [{"text": t, "stars": s, "nats": _finite(bundle.score_text(t, s).nats)} for t, s in probes],
-        "files": {path.relative_to(folder).as_posix(): sha256_of(path) for path in files},
     }
-    text = json.dumps(values, sort_keys=True, ensure_ascii=False, indent=1, allow_nan=False)
-    (folder / SPEC).write_text(text + "\n", encoding="utf-8")
+    seal(folder, SPEC, values)
 
 
 def load_bundle(folder: Path | str, device: str = "cpu", check_probes: bool = True) -> Bundle:
@@ -193,9 +190,8 @@ def load_bundle(folder: Path | str, device: str = "cpu", check_probes: bool = Tr
             is not the one of the training, or the model gives other scores than when it was saved.
     """
     folder = Path(folder)
-    raw, values = _read_spec(folder)
-    with stored(f"a file of bundle {folder}"):
-        _verify_files(folder, values["files"])
+    raw, values = read_description(folder, SPEC, {"format": FORMAT, "interface": INTERFACE}, require_form)
+    verify_files(folder, {FILE: "", **values["files"]})
     vocabulary = Vocabulary.load(folder / FILE)
     if vocabulary.digest != values["vocabulary_digest"]:
         raise ModelError(
@@ -212,34 +208,6 @@ def load_bundle(folder: Path | str, device: str = "cpu", check_probes: bool = Tr
         with stored(f"the model of bundle {folder}, asked for its probes,"):
             _check_probes(bundle, values["probes"], folder)
     return bundle
-
-
-def _read_spec(folder: Path) -> tuple[bytes, dict[str, Any]]:
-    path = folder / SPEC
-    with stored(f"{folder} is not a bundle: {SPEC}"):
-        raw = path.read_bytes()
-        values = json.loads(raw)
-        for name, ours in (("format", FORMAT), ("interface", INTERFACE)):
-            if isinstance(values, dict) and isinstance(values.get(name), int) and values[name] > ours:
-                raise ModelError(
-                    f"the bundle {folder} has {name} {str(values[name])[:20]}, newer than this version reads; "
-                    "open it with the version that wrote it, or a later one",
-                    "bundle",
-                )
-        require_form(values)
-    return raw, values
-
-
-def _verify_files(folder: Path, files: Mapping[str, str]) -> None:
-    for name, expected in {FILE: "", **files}.items():
-        path = folder / name
-        if not path.is_file():
-            raise ModelError(f"the bundle {folder} lacks its file {name}", "bundle")
-        found = sha256_of(path)
-        if found != expected:
-            raise ModelError(
-                f"the file {name} of bundle {folder} is damaged: its SHA-256 is {found} instead of {expected}", "bundle"
-            )
 
 
 def _check_probes(bundle: Bundle, probes: Sequence[Mapping[str, Any]], folder: Path) -> None:

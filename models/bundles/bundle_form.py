@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from math import isfinite
 from pathlib import PurePosixPath
 from typing import Any
@@ -15,33 +15,49 @@ from ..specs import KINDS
 
 def require_form(values: Any) -> None:
     """Raise ValueError that names the field, unless *values* describes a bundle of a known kind."""
+    require_fields(values, _FIELDS, KINDS)
+
+
+def require_fields(
+    values: Any, wanted: Mapping[str, tuple[Callable[[Any], bool], str]], kinds: Collection[str]
+) -> None:
+    """Raise ValueError that names the field, unless *values* has all fields and is of a known kind.
+
+    Args:
+        values: Of the description.
+        wanted: By field, a function that says whether its value is valid, and what is allowed.
+        kinds: Known kinds.
+    """
     if not isinstance(values, dict):
         raise ValueError(f"it is of type {type(values).__name__}, not an object")
-    for name, (fits, allowed) in _FIELDS.items():
+    for name, (fits, allowed) in wanted.items():
         if name not in values:
             raise ValueError(f"it lacks {name!r}")
         if not fits(values[name]):
             raise ValueError(f"{name!r} must be {allowed}")
     kind, inner = values["kind"], values["spec"].get("kind")
-    if kind not in KINDS:
-        raise ValueError(f"it is of kind {kind[:40]!r}; known: {', '.join(KINDS)}")
+    if kind not in kinds:
+        raise ValueError(f"it is of kind {kind[:40]!r}; known: {', '.join(kinds)}")
     if kind != inner:
         raise ValueError(f"it is of kind {kind!r}, its options of kind {str(inner)[:40]!r}")
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Return whether a value is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
 
 
-def _is_version(value: object) -> bool:
+def is_version(value: object) -> bool:
+    """Return whether a value is a version number."""
     return type(value) is int and 1 <= value < 2**31
 
 
-def _is_text(value: object) -> bool:
+def is_text(value: object) -> bool:
+    """Return whether a value is text."""
     return isinstance(value, str)
 
 
-def _are_files(value: object) -> bool:
+def are_files(value: object) -> bool:
     """Return whether a value maps names of files below the bundle to their SHA-256."""
     return isinstance(value, dict) and all(_is_inside(name) and isinstance(sha, str) for name, sha in value.items())
 
@@ -55,7 +71,7 @@ def _is_inside(name: str) -> bool:
 def _are_shares(value: object) -> bool:
     if not isinstance(value, list) or len(value) != 6:
         return False
-    return all(_is_number(share) and share >= 0 for share in value) and sum(value) > 0
+    return all(is_number(share) and share >= 0 for share in value) and sum(value) > 0
 
 
 def _are_probes(value: object) -> bool:
@@ -67,19 +83,19 @@ def _is_probe(probe: Mapping[str, Any]) -> bool:
         return False
     stars = probe["stars"]
     rated = stars is None or (type(stars) is int and 0 <= stars <= 5)
-    return isinstance(probe["text"], str) and rated and (probe["nats"] is None or _is_number(probe["nats"]))
+    return isinstance(probe["text"], str) and rated and (probe["nats"] is None or is_number(probe["nats"]))
 
 
 _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "format": (_is_version, "a whole number from 1 on"),
-    "interface": (_is_version, "a whole number from 1 on"),
-    "kind": (_is_text, "text"),
+    "format": (is_version, "a whole number from 1 on"),
+    "interface": (is_version, "a whole number from 1 on"),
+    "kind": (is_text, "text"),
     "spec": (lambda spec: isinstance(spec, dict), "an object: the options of the model"),
-    "vocabulary_digest": (_is_text, "text"),
-    "boundary_policy": (_is_text, "text"),
+    "vocabulary_digest": (is_text, "text"),
+    "boundary_policy": (is_text, "text"),
     "stars_prior": (_are_shares, "six numbers, 0 or more, not all of them 0"),
     "probes": (_are_probes, "objects with 'text', 'stars' (0 to 5, or null) and 'nats' (a number, or null)"),
-    "files": (_are_files, "an object: names of files inside the bundle, each with its SHA-256"),
+    "files": (are_files, "an object: names of files inside the bundle, each with its SHA-256"),
 }
 NAMES = frozenset(_FIELDS)
 """The fields that every bundle has; all others are facts about its training."""

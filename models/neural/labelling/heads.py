@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ...base import ModelError
 from ..network import EMBEDDING_STD
 from . import losses
-from .spec import LabellingSpec
+from .spec import LabellerSpec
 
 MULTICLASS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"hinge": losses.hinge, "hinge_sum": losses.hinge_sum}
 
@@ -145,7 +145,7 @@ class NumberHead(Head):
         return scores_NK[:, 0]
 
 
-def make_head(spec: LabellingSpec, features: int, targets_N: np.ndarray) -> Head:
+def make_head(spec: LabellerSpec, features: int, targets_N: np.ndarray) -> Head:
     """Return the head of a spec; equal specs give equal shapes for any targets.
 
     Args:

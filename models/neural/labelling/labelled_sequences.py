@@ -1,151 +1,21 @@
-"""Store labelled sequences: token ids of all sequences, the offset of each sequence, and the targets.
+"""Store labelled sequences: rows of token ids or features, and the targets.
 
-The form is that of a token stream (`models/streams.py`), so memory-mapped ids can be passed without a copy.
-Shapes: D sequences, P positions of all of them, B sequences of a batch, T positions of the longest of these.
+Shapes: D sequences, P positions of all of them, B sequences of a batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ...base import ModelError
-from ...tokens.vocabulary import STARS
 from ..output import NOT_SCORED
-from .spec import LabellingSpec
-
-POOL = 50
-"""Batches whose sequences are sorted by length together, so that padding is short and the order is still random."""
-
-
-class LabelledBatch(NamedTuple):
-    """Sequences side by side: their numbers rows_B, ids_BT (0 in the padding), and lengths_B, all int64."""
-
-    rows_B: np.ndarray
-    ids_BT: np.ndarray
-    lengths_B: np.ndarray
-
-
-@dataclass(frozen=True)
-class Sequences:
-    """Token sequences, none of them empty.
-
-    Args:
-        ids_P: Whole numbers, all sequences one after another.
-        offsets: The position where each begins, and the end (D + 1).
-
-    Raises:
-        ModelError: kind "input": no sequence, an empty one (the message names it), ids that are not whole numbers,
-            offsets that do not fit.
-    """
-
-    ids_P: np.ndarray
-    offsets: np.ndarray
-
-    def __post_init__(self) -> None:
-        ids_P, offsets = self.ids_P, self.offsets
-        if ids_P.ndim != 1 or not np.issubdtype(ids_P.dtype, np.integer):
-            raise ModelError(f"ids are {ids_P.shape} of {ids_P.dtype}; one row of whole numbers is needed", "input")
-        if len(offsets) < 2:
-            raise ModelError("there is no sequence", "input")
-        if offsets[0] != 0 or offsets[-1] != len(ids_P) or bool((np.diff(offsets) < 0).any()):
-            raise ModelError(f"offsets must rise from 0 to {len(ids_P)}, the number of ids", "input")
-        empty = np.flatnonzero(np.diff(offsets) == 0)
-        if len(empty):
-            raise ModelError(f"sequence {empty[0]} is empty ({len(empty)} of {len(self)} are): leave it out", "input")
-
-    @classmethod
-    def of(cls, sequences: Sequence[Sequence[int] | np.ndarray]) -> Sequences:
-        """Return sequences given one by one; the errors are those of the class."""
-        offsets = np.cumsum([0, *(len(ids) for ids in sequences)])
-        parts = [np.asarray(ids) for ids in sequences if len(ids)]
-        return cls(np.concatenate(parts) if parts else np.zeros(0, np.int64), offsets)
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    @cached_property
-    def lengths(self) -> np.ndarray:
-        """Positions of each sequence (D)."""
-        return np.diff(self.offsets)
-
-    def require(self, entries: int) -> None:
-        """Refuse ids outside a vocabulary of *entries* entries, and star tokens, which reveal the answer.
-
-        A review's stream begins with `<bos> <stars_k>`; see `without_stars`.
-
-        Raises:
-            ModelError: kind "input"; names the sequence and the position.
-        """
-        low, high = int(self.ids_P.min()), int(self.ids_P.max())
-        if low < 0 or high >= entries:
-            wrong = int(np.flatnonzero((self.ids_P < 0) | (self.ids_P >= entries))[0])
-            known = f"is not in the vocabulary, whose ids are 0 to {entries - 1}"
-            raise ModelError(f"id {self.ids_P[wrong]} of {self.place(wrong)} {known}", "input")
-        rated = np.flatnonzero(self._rates())
-        if len(rated):
-            first = int(rated[0])
-            token = f"id {self.ids_P[first]} of {self.place(first)} is <stars_{self.ids_P[first] - STARS[0]}>"
-            raise ModelError(f"{token}, which gives the rating away: read them without_stars()", "input")
-
-    def without_stars(self) -> Sequences:
-        """Return the same sequences with `<stars_0>`, "unknown", for every star token."""
-        return Sequences(np.where(self._rates(), np.array(STARS[0], self.ids_P.dtype), self.ids_P), self.offsets)
-
-    def _rates(self) -> np.ndarray:
-        return (self.ids_P > STARS[0]) & (self.ids_P <= STARS[-1])
-
-    def batch(self, rows_B: np.ndarray) -> LabelledBatch:
-        """Return the chosen sequences side by side, in the order given; a sequence may be chosen more than once.
-
-        Raises:
-            ModelError: kind "input": none is chosen.
-        """
-        if not len(rows_B):
-            raise ModelError("a batch of no sequences", "input")
-        lengths_B = self.lengths[rows_B]
-        inside_BT = np.arange(lengths_B.max()) < lengths_B[:, None]
-        ids_BT = np.zeros(inside_BT.shape, np.int64)
-        ids_BT[inside_BT] = self.ids_P[self.positions(rows_B)]
-        return LabelledBatch(rows_B, ids_BT, lengths_B)
-
-    def positions(self, rows_B: np.ndarray) -> np.ndarray:
-        """Return the indices in `ids_P` of all positions of the chosen sequences, sequence after sequence."""
-        lengths_B = self.lengths[rows_B]
-        before_B = np.cumsum(lengths_B) - lengths_B
-        return np.repeat(self.offsets[rows_B] - before_B, lengths_B) + np.arange(lengths_B.sum())
-
-    def by_length(self, positions: int) -> Iterator[LabelledBatch]:
-        """Yield all sequences in batches of at most *positions* padded positions, or of one sequence; longest first.
-
-        They are sorted by length, so that padding is short; `LabelledBatch.rows_B` has their numbers.
-        """
-        order = np.argsort(-self.lengths, kind="stable")
-        first = 0
-        while first < len(order):
-            count = max(1, positions // int(self.lengths[order[first]]))
-            yield self.batch(order[first : first + count])
-            first += count
-
-    def shuffled(self, draw: np.random.Generator, size: int) -> Iterator[np.ndarray]:
-        """Yield the numbers of all sequences once, *size* at a time, in random order, similar lengths together."""
-        order, groups = draw.permutation(len(self)), []
-        for first, last in pairwise([*range(0, len(self), POOL * size), len(self)]):
-            pool = order[first:last]
-            pool = pool[np.argsort(self.lengths[pool], kind="stable")]
-            groups += [pool[i : i + size] for i in range(0, len(pool), size)]
-        for index in draw.permutation(len(groups)):
-            yield groups[index]
-
-    def place(self, position: int) -> str:
-        """Describe in words a position of `ids_P`."""
-        row = int(np.searchsorted(self.offsets, position, side="right")) - 1
-        return f"sequence {row}, position {position - self.offsets[row]}"
+from .rows import Examples
+from .rows import Sequences as Sequences
+from .spec import LabellerSpec
 
 
 @dataclass(frozen=True)
@@ -153,12 +23,12 @@ class LabelledSequences:
     """Sequences, and a target for each sequence or for each of their positions.
 
     Args:
-        sequences: D sequences of P positions.
+        sequences: D sequences of P positions, or sparse rows.
         targets: Labels (whole numbers) or numbers, D of them for classification, P for tagging; the label `NOT_SCORED`
             (tagging only) leaves a position out of loss and error rate.
     """
 
-    sequences: Sequences
+    sequences: Examples
     targets: np.ndarray
 
     @classmethod
@@ -178,7 +48,7 @@ class LabelledSequences:
             return cls(Sequences.of(sequences), np.concatenate(rows))
         return cls(Sequences.of(sequences), np.asarray(targets))
 
-    def require(self, spec: LabellingSpec, entries: int) -> None:
+    def require(self, spec: LabellerSpec, entries: int) -> None:
         """Refuse examples that do not fit a spec and a vocabulary.
 
         Raises:
@@ -205,10 +75,10 @@ class LabelledSequences:
         if not len(self.asked(spec)):
             raise ModelError(f"there is nothing to learn: all labels are {NOT_SCORED}", "input")
 
-    def asked(self, spec: LabellingSpec) -> np.ndarray:
+    def asked(self, spec: LabellerSpec) -> np.ndarray:
         """Return the numbers of the sequences or positions that have a target."""
         return np.arange(len(self.targets)) if spec.numbers else np.flatnonzero(self.targets != NOT_SCORED)
 
-    def of_rows(self, spec: LabellingSpec, rows_B: np.ndarray) -> np.ndarray:
+    def of_rows(self, spec: LabellerSpec, rows_B: np.ndarray) -> np.ndarray:
         """Return the targets of some sequences: one per sequence or, for tagging, one per position."""
         return self.targets[self.sequences.positions(rows_B) if spec.task == "tagging" else rows_B]

@@ -18,14 +18,16 @@ import torch
 from safetensors.torch import load, save_file
 
 from ...base import ModelError, stored
+from ...classification.figures import macro_f1
 from ..device import require_device
 from ..lm import WEIGHTS
 from ..training.checkpoint import stored_once
 from . import losses
 from .heads import ProbabilityHead
-from .labelled_sequences import LabelledSequences, Sequences
+from .labelled_sequences import LabelledSequences
 from .network import LabellingNetwork
-from .spec import LabellingSpec, from_dict, to_dict
+from .rows import Examples, FeatureBatch, LabelledBatch
+from .spec import LabellerSpec, from_dict, to_dict
 
 FORMAT = 1
 FILE = "labeller.json"
@@ -42,32 +44,32 @@ class Labeller:
         vocabulary_digest: Of the vocabulary that made the ids it was trained on, if known.
     """
 
-    def __init__(self, spec: LabellingSpec, network: LabellingNetwork, vocabulary_digest: str = "") -> None:
+    def __init__(self, spec: LabellerSpec, network: LabellingNetwork, vocabulary_digest: str = "") -> None:
         self.spec, self.network, self.vocabulary_digest = spec, network.eval(), vocabulary_digest
-        self.entries = network.embedding.num_embeddings
+        self.entries = network.trunk.entries
 
     @torch.no_grad()
-    def scores(self, sequences: Sequences) -> np.ndarray:
+    def scores(self, sequences: Examples) -> np.ndarray:
         """Return the scores (N, K; float32) of each sequence or, for tagging, each position; for numbers K is 1.
 
         Raises:
             ModelError: kind "input": see `Sequences.require`.
         """
         sequences.require(self.entries)
-        device, tagging = self.network.embedding.weight.device, self.spec.task == "tagging"
+        tagging = self.spec.task == "tagging"
         count = len(sequences.ids_P) if tagging else len(sequences)
-        scores_NK = np.zeros((count, max(1, len(self.spec.labels))), np.float32)
-        for rows_B, ids_BT, lengths_B in sequences.by_length(POSITIONS):
-            features_MF = self.network(torch.from_numpy(ids_BT).to(device), torch.from_numpy(lengths_B).to(device))
-            where = sequences.positions(rows_B) if tagging else rows_B
+        scores_NK = np.zeros((count, 1 if self.spec.numbers else len(self.spec.labels)), np.float32)
+        for batch in sequences.by_length(POSITIONS):
+            features_MF = self.network(*input_tensors(batch, self.network.device))
+            where = sequences.positions(batch.rows_B) if tagging else batch.rows_B
             scores_NK[where] = self.network.head(features_MF).float().cpu().numpy()
         return scores_NK
 
-    def answers(self, sequences: Sequences) -> np.ndarray:
+    def answers(self, sequences: Examples) -> np.ndarray:
         """Return the label (int64; `spec.labels` names it) or number (float32) of each sequence or position (N)."""
         return self.network.head.answers(torch.from_numpy(self.scores(sequences))).numpy()
 
-    def probabilities(self, sequences: Sequences) -> np.ndarray:
+    def probabilities(self, sequences: Examples) -> np.ndarray:
         """Return the probability of each label (N, K; float32); each row sums to 1.
 
         Raises:
@@ -78,9 +80,11 @@ class Labeller:
         return torch.softmax(torch.from_numpy(self.scores(sequences)), 1).numpy()
 
     def measure(self, examples: LabelledSequences) -> dict[str, float]:
-        """Return the mean loss by name, and "error_rate" (the mean 0/1 loss) or "root_mean_square" of the errors.
+        """Return the mean loss by name, and further figures.
 
-        Every sequence, or for tagging every position with a target, has the same weight.
+        For labels: "error_rate" (the mean 0/1 loss) and "macro_f1" (`models/classification/figures.py`); for numbers:
+        "root_mean_square" of the errors. Every sequence, or for tagging every position with a target, has the same
+        weight.
 
         Raises:
             ModelError: kind "input": see `LabelledSequences.require`.
@@ -92,7 +96,12 @@ class Labeller:
         mean = float(self.network.head.loss(scores_NK, targets_N).mean())
         if self.spec.numbers:
             return {self.spec.loss: mean, "root_mean_square": math.sqrt(mean)}
-        return {self.spec.loss: mean, "error_rate": float(losses.zero_one(scores_NK, targets_N).mean())}
+        answers_N = self.network.head.answers(scores_NK).numpy()
+        return {
+            self.spec.loss: mean,
+            "error_rate": float(losses.zero_one(scores_NK, targets_N).mean()),
+            "macro_f1": macro_f1(targets_N.numpy(), answers_N, len(self.spec.labels)),
+        }
 
     def save(self, folder: Path) -> None:
         """Write the model into a folder, which is created if needed."""
@@ -132,7 +141,7 @@ class Labeller:
             if hashlib.sha256(raw).hexdigest() != values["sha256"]:
                 raise ValueError(f"{WEIGHTS} is damaged: its SHA-256 is not the one in {FILE}")
             spec, weights = from_dict(values["spec"]), load(raw)
-            network = _empty(spec, values["entries"])
+            network = empty_network(spec, values["entries"])
             network.load_state_dict(weights)
             known = str(values["vocabulary_digest"])
         if vocabulary_digest is not None and vocabulary_digest != known:
@@ -140,7 +149,12 @@ class Labeller:
         return cls(spec, network.to(device), known)
 
 
-def _empty(spec: LabellingSpec, entries: int) -> LabellingNetwork:
+def input_tensors(batch: LabelledBatch | FeatureBatch, device: torch.device) -> list[torch.Tensor]:
+    """Return the arguments of the network for a batch."""
+    return [torch.from_numpy(array).to(device) for array in batch.inputs()]
+
+
+def empty_network(spec: LabellerSpec, entries: int) -> LabellingNetwork:
     """Return a network whose weights are filled in later; the random stream does not change."""
     nothing: np.ndarray = np.zeros(0, np.float64 if spec.numbers else np.int64)
     with torch.random.fork_rng(devices=[]):

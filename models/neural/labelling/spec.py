@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import field, fields
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from ...options import Count, Number, ShareBelowOne, Unused, options, require, stored
 from ...specs import KINDS, RecurrentSpec, TrainingSpec
@@ -21,6 +22,55 @@ NO_GRADIENT = (
     "'hinge', 'hinge_sum' or 'cross_entropy': the 0/1 loss counts wrong answers, so its gradient is 0 and training "
     "would never change a weight. These losses are upper bounds with a gradient; the 0/1 loss is reported as error_rate"
 )
+
+ChooseBy = Literal["loss", "macro_f1"]
+"""What chooses the best state on validation: the lowest loss, or the highest macro-F1."""
+SequenceTraining = Annotated[TrainingSpec, Unused(OF_STREAMS, WITH_STREAMS)]
+"""Options of training on whole sequences."""
+
+
+class LabellerSpec(Protocol):
+    """The options that every classifier or tagger has, whatever its trunk: see `LabellingSpec`."""
+
+    @property
+    def kind(self) -> str:
+        """Name of the trunk; `trunks/build.py` has the class."""
+        ...
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the K labels, in the order of their numbers."""
+        ...
+
+    @property
+    def task(self) -> str:
+        """Either "classification" or "tagging"."""
+        ...
+
+    @property
+    def loss(self) -> Loss:
+        """Name of the training loss."""
+        ...
+
+    @property
+    def numbers(self) -> bool:
+        """Whether the head's answer is a number instead of a label."""
+        ...
+
+    @property
+    def choose_by(self) -> ChooseBy:
+        """What chooses the best state on validation."""
+        ...
+
+    @property
+    def dropout(self) -> float:
+        """Share of dropped features, in the trunk and before the head."""
+        ...
+
+    @property
+    def training(self) -> TrainingSpec:
+        """Optimiser and schedule."""
+        ...
 
 
 @options
@@ -68,36 +118,55 @@ class LabellingSpec:
     layer_norm: bool = False
     forget_bias: Number = 1.0
     recurrent_start: Literal["usual", "uniform", "orthogonal", "identity"] = "usual"
-    training: Annotated[TrainingSpec, Unused(OF_STREAMS, WITH_STREAMS)] = field(
-        default_factory=lambda: TrainingSpec(batch=32)
-    )
+    training: SequenceTraining = field(default_factory=lambda: TrainingSpec(batch=32))
 
     def __post_init__(self) -> None:
         require(self.loss != "zero_one", "loss", self.loss, NO_GRADIENT)
         cells = [kind for kind, (spec, _) in KINDS.items() if spec is RecurrentSpec]
         require(self.kind in cells, "kind", self.kind, f"a recurrent cell: {', '.join(cells)}")
-        several = len(self.labels) >= 2 and len(set(self.labels)) == len(self.labels)
         if self.loss == "squared_error":
             require(not self.labels, "labels", self.labels, "() for 'squared_error', whose answer is a number")
         else:
-            require(several, "labels", self.labels, f"at least two different names for the loss {self.loss!r}")
-        self._require_trunk()
-        averages, falls = self.training.optimizer != "nt_asgd", self.training.schedule != "plateau"
-        require(averages, "training.optimizer", self.training.optimizer, "one that does not average the weights")
-        require(falls, "training.schedule", self.training.schedule, "one that does not depend on validation")
+            require_labels(self.labels, f"at least two different names for the loss {self.loss!r}")
+        require_cells(self)
+        require_training(self.training)
 
     @property
     def numbers(self) -> bool:
         """Whether the answer is a number instead of a label."""
         return self.loss == "squared_error"
 
-    def _require_trunk(self) -> None:
-        """Refuse options that no recurrent network can have, by building a language model's spec from them."""
-        shared = {entry.name for entry in fields(RecurrentSpec)} & {entry.name for entry in fields(self)}
-        RecurrentSpec(**{name: getattr(self, name) for name in shared - {"training", "bidirectional"}})
+    @property
+    def pooling(self) -> str:
+        """How a classifier summarises the states of a sequence: by the last one of each direction."""
+        return "last"
+
+    @property
+    def choose_by(self) -> ChooseBy:
+        """What chooses the best state on validation."""
+        return "loss"
 
 
-def to_dict(spec: LabellingSpec) -> dict[str, Any]:
+def require_labels(labels: Sequence[str], allowed: str) -> None:
+    """Refuse fewer than two labels, or two of the same name."""
+    require(len(labels) >= 2 and len(set(labels)) == len(labels), "labels", labels, allowed)
+
+
+def require_cells(spec: Any) -> None:
+    """Refuse options that no recurrent network can have, by building a language model's spec from them."""
+    shared = {entry.name for entry in fields(RecurrentSpec)} & {entry.name for entry in fields(spec)}
+    own = {"training", "bidirectional", "name", "vocabulary"}
+    RecurrentSpec(**{name: getattr(spec, name) for name in shared - own})
+
+
+def require_training(training: TrainingSpec) -> None:
+    """Refuse options of training that need what only the trainer of language models has."""
+    averages, falls = training.optimizer != "nt_asgd", training.schedule != "plateau"
+    require(averages, "training.optimizer", training.optimizer, "one that does not average the weights")
+    require(falls, "training.schedule", training.schedule, "one that does not depend on validation")
+
+
+def to_dict(spec: LabellerSpec) -> dict[str, Any]:
     """Return the options as JSON values."""
     return {**stored(spec), "labels": list(spec.labels)}
 

@@ -11,10 +11,11 @@ from made_labels import DECIDES, QUICK, SMALL, TRAINING, V, next_word_tags, revi
 from torch.nn import functional as F
 
 from models.base import ModelError
-from models.neural.labelling.fit import asked_features, fit, update_once
+from models.neural.labelling.fit import fit
 from models.neural.labelling.labelled_sequences import LabelledSequences
 from models.neural.labelling.labeller import Labeller
 from models.neural.labelling.network import LabellingNetwork
+from models.neural.labelling.step import asked_features, update_once
 from models.neural.optimization.optimizers import make_optimizer
 from tests.long_cases import long_but
 

@@ -54,7 +54,7 @@ def test_one_trunk_gives_a_classifier_one_row_a_sequence_and_a_tagger_one_a_posi
 def test_options_of_the_layers_reach_all_of_them(bidirectional):
     """An LSTM's forget gates at 3, and orthogonal matrices, whose rows have length 1 and stand at right angles."""
     made = network(forget_bias=3.0, recurrent_start="orthogonal", bidirectional=bidirectional)
-    found = dict(made.encoder.named_parameters())
+    found = dict(made.trunk.encoder.named_parameters())
     matrices = [value for name, value in found.items() if "weight_hh" in name]
     assert len(matrices) == (4 if bidirectional else 2)
     for W in [gate for matrix in matrices for gate in matrix.detach().split(H)]:
@@ -88,7 +88,7 @@ def test_padding_never_changes_a_result_or_a_gradient(task, bidirectional, cells
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_dropout_acts_on_what_enters_the_first_layer_and_the_head_in_training_only(bidirectional):
     made, entered = network(dropout=0.5, bidirectional=bidirectional, task="tagging"), []
-    made.encoder.register_forward_pre_hook(lambda module, given: entered.append(given[0]))
+    made.trunk.encoder.register_forward_pre_hook(lambda module, given: entered.append(given[0]))
     ids, lengths = some_ids().repeat(50, 1), torch.from_numpy(LENGTHS).repeat(50)
     features, inside = made.train()(ids, lengths), torch.arange(9) < lengths[:, None]
     for dropped in (features, entered[0][inside]):
@@ -119,7 +119,7 @@ def test_gradients_of_the_whole_network_equal_numeric_differences(loss, task, bi
     labels = () if loss == "squared_error" else ("a", "b", "c")
     about = {"loss": loss, "labels": labels, "task": task, "bidirectional": bidirectional}
     made = network(kind="gru", cells="reference", layers=1, **about)
-    torch.nn.init.normal_(made.embedding.weight)
+    torch.nn.init.normal_(made.trunk.embedding.weight)
     torch.nn.init.normal_(made.head.linear.weight)
     ids, lengths = some_ids()[:2, :4], torch.tensor([4, 2])
     rows = 6 if task == "tagging" else 2
@@ -161,13 +161,13 @@ def language_model(**options):
 def test_a_classifier_may_start_from_a_language_models_embedding_and_layers():
     trained = language_model()
     made = LabellingNetwork(SMALL, V, np.zeros(0, np.int64)).eval()
-    made.take_over(trained)
+    made.trunk.take_over(trained)
     ids = some_ids()
     features, _ = trained.eval()(ids, trained.start(4, "cpu"))
     lengths = torch.from_numpy(LENGTHS)
     expected = features[torch.arange(4), lengths - 1]
     torch.testing.assert_close(made(ids, lengths), expected)
-    made.embedding.weight.data.zero_()
+    made.trunk.embedding.weight.data.zero_()
     assert trained.embedding.weight.any()
     data = reviews(60, 2, 1)
     fresh, started = (fit(QUICK, V, data, data, start=start).model for start in (None, trained))
@@ -177,6 +177,6 @@ def test_a_classifier_may_start_from_a_language_models_embedding_and_layers():
 def test_a_language_model_that_does_not_fit_is_refused():
     made = LabellingNetwork(SMALL, V, np.zeros(0, np.int64))
     with pytest.raises(ModelError, match="layers of the language model is"):
-        made.take_over(language_model(hidden=20))
+        made.trunk.take_over(language_model(hidden=20))
     with pytest.raises(ModelError, match="bidirectional must be false"):
-        LabellingNetwork(replace(SMALL, bidirectional=True), V, np.zeros(0, np.int64)).take_over(language_model())
+        LabellingNetwork(replace(SMALL, bidirectional=True), V, np.zeros(0, np.int64)).trunk.take_over(language_model())

@@ -1,0 +1,88 @@
+"""Define the options of the classifiers that are not neural networks, importable without numpy or torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, ValidationInfo
+
+from ..neural.labelling.spec import ChooseBy, require_labels
+from ..ngram.spec import Smoothing
+from ..options import MOST_WHOLE, Count, Name, Positive, Whole, options, require
+
+LONGEST_NGRAM = 6
+
+
+def _rising(values: tuple[float, ...], option: ValidationInfo) -> tuple[float, ...]:
+    rising = bool(values) and list(values) == sorted(set(values))
+    require(rising, str(option.field_name), values, "one or more different numbers, in rising order")
+    return values
+
+
+Rising = AfterValidator(_rising)
+Orders = Annotated[tuple[Annotated[Whole, Field(ge=1, le=LONGEST_NGRAM)], ...], Rising]
+Labels = tuple[str, ...]
+Features = Annotated[Whole, Field(ge=1, le=MOST_WHOLE)]
+
+
+def require_given_labels(labels: Labels) -> None:
+    """Refuse labels that are given but are not at least two different names."""
+    if labels:
+        require_labels(labels, "at least two different names, or left out: the run fills them in")
+
+
+@options
+class LogisticSpec:
+    """Logistic regression on tf-idf features: scikit-learn fits it, the weights are stored.
+
+    Args:
+        name: Shown in tables; not part of the model's identity.
+        vocabulary: Name of the vocabulary in the configuration.
+        labels: Names of the labels, in the order of their numbers. The run fills them in.
+        orders: Lengths of the n-grams of vocabulary entries that are features.
+        min_reviews: Features in fewer training reviews than this are dropped.
+        features: Maximum number of features; the most frequent ones are kept.
+        sublinear: Use 1 + ln(count) in place of the count of a feature in a review.
+        strengths: Candidates for C, the inverse strength of the L2 penalty. The best one on validation is used.
+        choose_by: What chooses the strength on validation: "loss" or "macro_f1".
+    """
+
+    kind: Literal["logistic"] = "logistic"
+    name: Name = "logistic"
+    vocabulary: str = "word"
+    labels: Labels = ()
+    orders: Orders = (1, 2)
+    min_reviews: Count = 2
+    features: Features = 200_000
+    sublinear: bool = True
+    strengths: Annotated[tuple[Positive, ...], Rising] = (0.3, 1.0, 3.0, 10.0, 30.0)
+    choose_by: ChooseBy = "loss"
+
+    def __post_init__(self) -> None:
+        require_given_labels(self.labels)
+
+
+@options
+class BayesSpec:
+    """One n-gram language model per label, and Bayes' rule: p(label | text) ∝ p(label) p(text | label).
+
+    Args:
+        name: Shown in tables; not part of the model's identity.
+        vocabulary: Name of the vocabulary in the configuration.
+        labels: Names of the labels, in the order of their numbers. The run fills them in.
+        order: Longest n-gram of the language models.
+        smoothing: Their smoothing method, as in `NGramSpec`.
+    """
+
+    kind: Literal["bayes"] = "bayes"
+    name: Name = "bayes"
+    vocabulary: str = "word"
+    labels: Labels = ()
+    order: Annotated[Whole, Field(ge=1, le=LONGEST_NGRAM)] = 2
+    smoothing: Smoothing = "modified_kneser_ney"
+
+    def __post_init__(self) -> None:
+        require_given_labels(self.labels)
+        without = ("stupid_backoff", "maximum_likelihood")
+        positive = self.smoothing not in without
+        require(positive, "smoothing", self.smoothing, "one that gives every text a probability above 0")

@@ -1,0 +1,277 @@
+"""Define the options of the classifiers that are neural networks, importable without numpy or torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import field
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, ValidationInfo
+
+from ..neural.labelling.spec import (
+    NO_GRADIENT,
+    ChooseBy,
+    Loss,
+    SequenceTraining,
+    require_cells,
+    require_training,
+)
+from ..neural.spec import Cells, Width
+from ..options import Count, Name, NotNegative, Number, OnlyWith, ShareBelowOne, Whole, options, require
+from ..specs import TrainingSpec
+from .counted_specs import Features, Labels, Orders, Rising, require_given_labels
+
+Pool = Literal["mean", "max", "min"]
+Window = Annotated[Whole, Field(ge=1, le=64)]
+
+
+def _different(values: tuple[str, ...], option: ValidationInfo) -> tuple[str, ...]:
+    different = bool(values) and len(set(values)) == len(values)
+    require(different, str(option.field_name), values, "one or more different names")
+    return values
+
+
+Pools = Annotated[tuple[Pool, ...], AfterValidator(_different)]
+Layers = tuple[Width, ...]
+
+
+def number_of(label: str) -> float:
+    """Return the number that a label is the text of.
+
+    Raises:
+        ValueError: It is not one.
+    """
+    value = float(label)
+    if not math.isfinite(value):
+        raise ValueError(f"{label!r} is not a finite number")
+    return value
+
+
+def _are_numbers(labels: Sequence[str]) -> bool:
+    try:
+        return len({number_of(label) for label in labels}) == len(labels)
+    except ValueError:
+        return False
+
+
+class _Network:
+    """Properties and checks that all these options share; not options themselves."""
+
+    loss: Loss
+    labels: Labels
+    choose_by: ChooseBy
+    training: SequenceTraining
+
+    @property
+    def task(self) -> str:
+        """One answer per review."""
+        return "classification"
+
+    @property
+    def numbers(self) -> bool:
+        """Whether the head's answer is a number; the classifier's answer is then the nearest label."""
+        return self.loss == "squared_error"
+
+    def require_head(self) -> None:
+        """Refuse losses, labels and recipes that no head can have."""
+        require(self.loss != "zero_one", "loss", self.loss, NO_GRADIENT)
+        require_given_labels(self.labels)
+        numbers = not self.numbers or _are_numbers(self.labels)
+        require(numbers, "labels", self.labels, "different numbers as text, such as '1' to '5', for 'squared_error'")
+        require_training(self.training)
+
+
+def _recipe(**options: Any) -> Any:
+    return field(default_factory=lambda: TrainingSpec(**{"batch": 32, "epochs": 4.0, "learning_rate": 2e-3, **options}))
+
+
+@options
+class TfidfSpec(_Network):
+    """Tf-idf features of n-grams, fully connected layers, head.
+
+    Args:
+        name: Shown in tables; not part of the model's identity.
+        vocabulary: Name of the vocabulary in the configuration.
+        labels: Names of the labels, in the order of their numbers. The run fills them in.
+        loss: As in `LabellingSpec`; "squared_error" needs labels that are numbers, and answers the nearest one.
+        orders: Lengths of the n-grams of vocabulary entries that are features.
+        min_reviews: Features in fewer training reviews than this are dropped.
+        features: Maximum number of features; the most frequent ones are kept.
+        sublinear: Use 1 + ln(count) in place of the count of a feature in a review.
+        hidden: Units of each fully connected layer with relu; one or more.
+        dropout: On the output of each layer.
+        choose_by: What chooses the best state on validation: "loss" or "macro_f1".
+        training: Optimisation; `batch` counts reviews.
+    """
+
+    kind: Literal["tfidf"] = "tfidf"
+    name: Name = "tfidf"
+    vocabulary: str = "word"
+    labels: Labels = ()
+    loss: Loss = "cross_entropy"
+    orders: Orders = (1, 2)
+    min_reviews: Count = 2
+    features: Features = 200_000
+    sublinear: bool = True
+    hidden: Annotated[Layers, Field(min_length=1)] = (64,)
+    dropout: ShareBelowOne = 0.5
+    choose_by: ChooseBy = "loss"
+    training: SequenceTraining = _recipe()
+
+    def __post_init__(self) -> None:
+        self.require_head()
+
+
+@options
+class BagSpec(_Network):
+    """Word embeddings, pooled over the positions of a review; fully connected layers, head.
+
+    Args:
+        name: Shown in tables; not part of the model's identity.
+        vocabulary: Name of the vocabulary in the configuration.
+        labels: Names of the labels, in the order of their numbers. The run fills them in.
+        loss: As in `LabellingSpec`; "squared_error" needs labels that are numbers, and answers the nearest one.
+        embedding: Size of the word embeddings (E).
+        pooling: "mean", "max" and "min" over all positions; several are joined.
+        hidden: Units of each fully connected layer with relu; none: the head reads the pooled embeddings.
+        dropout: On the embeddings, the output of each layer, and the features that enter the head.
+        choose_by: What chooses the best state on validation: "loss" or "macro_f1".
+        training: Optimisation; `batch` counts reviews.
+    """
+
+    kind: Literal["bag"] = "bag"
+    name: Name = "bag"
+    vocabulary: str = "word"
+    labels: Labels = ()
+    loss: Loss = "cross_entropy"
+    embedding: Width = 128
+    pooling: Pools = ("mean", "max")
+    hidden: Layers = (64,)
+    dropout: ShareBelowOne = 0.3
+    choose_by: ChooseBy = "loss"
+    training: SequenceTraining = _recipe()
+
+    def __post_init__(self) -> None:
+        self.require_head()
+
+
+@options
+class ConvolutionSpec(_Network):
+    """Word embeddings, convolutions over windows of several widths, pooling over a review, head (Kim 2014).
+
+    Args:
+        name: Shown in tables; not part of the model's identity.
+        vocabulary: Name of the vocabulary in the configuration.
+        labels: Names of the labels, in the order of their numbers. The run fills them in.
+        loss: As in `LabellingSpec`; "squared_error" needs labels that are numbers, and answers the nearest one.
+        embedding: Size of the word embeddings (E).
+        windows: Widths of the windows, in words.
+        filters: Features of each width.
+        pooling: "mean", "max" and "min" over all windows of a review; several are joined.
+        dropout: On the embeddings, and on the features that enter the head.
+        choose_by: What chooses the best state on validation: "loss" or "macro_f1".
+        training: Optimisation; `batch` counts reviews.
+    """
+
+    kind: Literal["cnn"] = "cnn"
+    name: Name = "cnn"
+    vocabulary: str = "word"
+    labels: Labels = ()
+    loss: Loss = "cross_entropy"
+    embedding: Width = 128
+    windows: Annotated[tuple[Window, ...], Rising] = (2, 3, 4, 5)
+    filters: Width = 64
+    pooling: Pools = ("max",)
+    dropout: ShareBelowOne = 0.5
+    choose_by: ChooseBy = "loss"
+    training: SequenceTraining = _recipe()
+
+    def __post_init__(self) -> None:
+        self.require_head()
+
+
+@options
+class RecurrentClassifierSpec(_Network):
+    """Word embeddings, recurrent layers, pooling over a review, head; it may start from a language model.
+
+    Args:
+        kind: The cell: "rnn" (Elman), "gru" or "lstm".
+        name: Shown in tables; not part of the model's identity.
+        vocabulary: Name of the vocabulary in the configuration.
+        labels: Names of the labels, in the order of their numbers. The run fills them in.
+        loss: As in `LabellingSpec`; "squared_error" needs labels that are numbers, and answers the nearest one.
+        pooling: "last" state of each direction; "mean", "max" or "min" over all positions; "attention": a learned
+            weighted mean; "concat": last, max and mean joined (Howard & Ruder 2018, section 3.3).
+        bidirectional: Read from the end too (Schuster & Paliwal 1997).
+        layers: Number of recurrent layers (L).
+        hidden: Units of each layer and direction (H).
+        embedding: Size of the word embeddings (E).
+        dropout: On embeddings, between layers, and on the features that enter the head.
+        cells: "fused" or "reference", as in `RecurrentSpec`; so are the next five options.
+        nonlinearity: For the "rnn" kind.
+        form: For the "gru" kind.
+        layer_norm: Needs cells "reference".
+        forget_bias: For the "lstm" kind.
+        recurrent_start: Initial recurrent matrices.
+        start: Name of a language model of the same run, vocabulary and sizes. Training starts from its embedding and
+            layers, with the rates of Howard & Ruder 2018: `training.learning_rate` is the highest rate of the head,
+            `training.warmup` the share of updates in which the rate rises. "" starts from random weights.
+        rate_decay: With `start`: factor by which the rate of each layer is below that of the layer above it.
+        rate_ratio: With `start`: the rate rises from and falls to its highest value divided by this.
+        unfreeze_epochs: With `start`: epochs after which the next lower layer is trained too; 0 trains all at once.
+        choose_by: What chooses the best state on validation: "loss" or "macro_f1".
+        training: Optimisation; `batch` counts reviews.
+    """
+
+    kind: Literal["rnn", "gru", "lstm"] = "lstm"
+    name: Name = "lstm-classifier"
+    vocabulary: str = "word"
+    labels: Labels = ()
+    loss: Loss = "cross_entropy"
+    pooling: Literal["last", "mean", "max", "min", "attention", "concat"] = "concat"
+    bidirectional: bool = False
+    layers: Annotated[Whole, Field(ge=1, le=256)] = 1
+    hidden: Width = 128
+    embedding: Width = 128
+    dropout: ShareBelowOne = 0.3
+    cells: Cells = "fused"
+    nonlinearity: Literal["tanh", "relu", "sigmoid", "arctan"] = "tanh"
+    form: Annotated[Literal["cudnn", "cho"], OnlyWith("kind", ("gru",))] = "cudnn"
+    layer_norm: bool = False
+    forget_bias: Number = 1.0
+    recurrent_start: Literal["usual", "uniform", "orthogonal", "identity"] = "usual"
+    start: str = ""
+    rate_decay: Annotated[Number, Field(ge=1, le=1_000)] = 2.6
+    rate_ratio: Annotated[Number, Field(ge=1, le=1_000_000)] = 32.0
+    unfreeze_epochs: NotNegative = 1.0
+    choose_by: ChooseBy = "loss"
+    training: SequenceTraining = _recipe()
+
+    def __post_init__(self) -> None:
+        self.require_head()
+        require_cells(self)
+        if self.start:
+            self._require_start()
+        else:
+            for name, usual in (("rate_decay", 2.6), ("rate_ratio", 32.0), ("unfreeze_epochs", 1.0)):
+                value = getattr(self, name)
+                require(value == usual, name, value, f"left at {usual}: it only takes effect with start")
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Name of the language model that it starts from; empty without one."""
+        return (self.start,) if self.start else ()
+
+    def _require_start(self) -> None:
+        require(self.start != self.name, "start", self.start, "another model than itself")
+        forwards = "false with start: a language model reads from the beginning only"
+        require(not self.bidirectional, "bidirectional", self.bidirectional, forwards)
+        usual, training = TrainingSpec(), self.training
+        slanted = "left out with start, whose rates are slanted triangular"
+        require(training.schedule == usual.schedule, "training.schedule", training.schedule, slanted)
+        require(training.final_rate == usual.final_rate, "training.final_rate", training.final_rate, slanted)
+        groups = self.layers + 2
+        enough = self.unfreeze_epochs * (groups - 1) < training.epochs
+        need = f"below training.epochs / {groups - 1}, so that the embedding is trained too"
+        require(enough, "unfreeze_epochs", self.unfreeze_epochs, need)

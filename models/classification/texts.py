@@ -1,0 +1,44 @@
+"""Bring reviews into the form that classifiers read: text tokens alone, or between `<bos>` and `<eos>`.
+
+A classifier must not see the star token of a review's stream, which would give the answer away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..neural.labelling.rows import Rows, Sequences
+from ..tokens.vocabulary import BOS, EOS, UNK
+from ..tokens.words import FIRST
+
+LONGEST = 65_536
+"""Tokens of a text that a neural classifier reads; it ignores the rest. The memory of one pass is bounded by it."""
+
+
+def text_rows(sequences: Rows) -> Rows:
+    """Return reviews without special tokens; a review may be empty then. Unknown words stay."""
+    of_text_P = (sequences.ids_P >= FIRST) | (sequences.ids_P == UNK)
+    kept = np.concatenate([[0], np.cumsum(of_text_P)])
+    return Rows(np.asarray(sequences.ids_P)[of_text_P], kept[sequences.offsets])
+
+
+def without_empty(texts: Rows) -> Rows:
+    """Return the texts that have at least one token, in their order."""
+    lengths = texts.lengths[texts.lengths > 0]
+    return Rows(texts.ids_P, np.concatenate([[0], np.cumsum(lengths)]))
+
+
+def framed(texts: Rows, before: Sequence[int] = (BOS,), longest: int = LONGEST) -> Sequences:
+    """Return each text between the tokens *before* and `<eos>`, after its first *longest* tokens."""
+    lengths, first = np.minimum(texts.lengths, longest), len(before)
+    offsets = np.concatenate([[0], np.cumsum(lengths + first + 1)])
+    ids_P = np.empty(offsets[-1], np.int64)
+    of_text_P = np.ones(offsets[-1], bool)
+    for place, token in enumerate(before):
+        ids_P[offsets[:-1] + place], of_text_P[offsets[:-1] + place] = token, False
+    ids_P[offsets[1:] - 1], of_text_P[offsets[1:] - 1] = EOS, False
+    starts = texts.offsets[:-1] - (np.cumsum(lengths) - lengths)
+    ids_P[of_text_P] = texts.ids_P[np.repeat(starts, lengths) + np.arange(lengths.sum())]
+    return Sequences(ids_P, offsets)

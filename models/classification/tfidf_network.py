@@ -1,0 +1,70 @@
+"""Classify by a neural network on tf-idf features."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from ..base import FitContext, stored
+from ..neural.labelling.labelled_sequences import LabelledSequences
+from ..neural.labelling.labeller import Labeller
+from ..neural.labelling.rows import Examples, Rows
+from .classifier import FEATURES, ClassifierFit, prior
+from .network import NetworkClassifier, network_figures, open_network, train_network
+from .spec import TfidfSpec
+from .texts import text_rows
+from .tfidf import TfidfFeatures
+
+if TYPE_CHECKING:
+    from ..tokens.vocabulary import Vocabulary
+
+
+class TfidfNetworkClassifier(NetworkClassifier):
+    """Fully connected layers on tf-idf features.
+
+    Args:
+        labeller: Network and device.
+        features: Learnt from the training reviews.
+        prior_K: Share of each label in training.
+    """
+
+    def __init__(self, labeller: Labeller, features: TfidfFeatures, prior_K: np.ndarray) -> None:
+        super().__init__(labeller, features.entries, prior_K)
+        self.features = features
+
+    def inputs(self, texts: Rows) -> Examples:
+        """Return the tf-idf vectors of texts."""
+        return self.features.transform(texts)
+
+    def save(self, folder: Path) -> None:
+        """Write weights and features."""
+        super().save(folder)
+        save_file(self.features.arrays(), folder / FEATURES)
+
+    @classmethod
+    def load(cls, folder: Path, spec: TfidfSpec, vocabulary: Vocabulary, device: str = "cpu") -> Self:  # type: ignore[override]
+        """Open a saved classifier."""
+        with stored(f"the features in {folder}"):
+            features = TfidfFeatures.from_arrays(spec, vocabulary.size, load_file(folder / FEATURES))
+        labeller, prior_K = open_network(folder, spec, len(features), device)
+        return cls(labeller, features, prior_K)
+
+    @classmethod
+    def fit(  # type: ignore[override]
+        cls, spec: TfidfSpec, vocabulary: Vocabulary, train: LabelledSequences, validation: LabelledSequences,
+        context: FitContext,
+    ) -> ClassifierFit:  # fmt: skip
+        """Learn the features, then train; a killed fit resumes from the checkpoints in `context.work`."""
+        texts = text_rows(train.sequences)
+        features = TfidfFeatures.learn(spec, texts, vocabulary.size)
+        held_out = features.transform(text_rows(validation.sequences))
+        data = [
+            LabelledSequences(features.transform(texts), train.targets),
+            LabelledSequences(held_out, validation.targets),
+        ]
+        fitted = train_network(spec, vocabulary, len(features), data, context)
+        model = cls(fitted.model, features, prior(train.targets, len(spec.labels)))
+        return ClassifierFit(model, {**network_figures(fitted), "features": float(len(features))})

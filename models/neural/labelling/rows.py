@@ -1,0 +1,232 @@
+"""Store token sequences, and sparse features, as rows of different lengths, and read them in batches.
+
+The form is that of a token stream (`models/streams.py`), so memory-mapped ids can be passed without a copy.
+Shapes: D rows, P positions of all of them, B rows of a batch, T positions of the longest of these, M positions of all
+rows of a batch.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from ...base import ModelError
+from ...tokens.vocabulary import STARS
+
+POOL = 50
+"""Batches whose sequences are sorted by length together, so that padding is short and the order is still random."""
+
+
+class LabelledBatch(NamedTuple):
+    """Sequences side by side: their numbers rows_B, ids_BT (0 in the padding), and lengths_B, all int64."""
+
+    rows_B: np.ndarray
+    ids_BT: np.ndarray
+    lengths_B: np.ndarray
+
+    def inputs(self) -> tuple[np.ndarray, ...]:
+        """Return the arguments of a network that reads sequences."""
+        return self.ids_BT, self.lengths_B
+
+    def size(self) -> int:
+        """Return the number of tokens."""
+        return int(self.lengths_B.sum())
+
+
+class FeatureBatch(NamedTuple):
+    """Sparse rows one after another: their numbers rows_B, feature numbers ids_M, values_M, and starts_B."""
+
+    rows_B: np.ndarray
+    ids_M: np.ndarray
+    values_M: np.ndarray
+    starts_B: np.ndarray
+
+    def inputs(self) -> tuple[np.ndarray, ...]:
+        """Return the arguments of a network that reads features."""
+        return self.ids_M, self.values_M, self.starts_B
+
+    def size(self) -> int:
+        """Return the number of features."""
+        return len(self.ids_M)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of ids of different lengths, some of them perhaps empty.
+
+    Args:
+        ids_P: Whole numbers, all rows one after another.
+        offsets: The position where each begins, and the end (D + 1).
+
+    Raises:
+        ModelError: kind "input": no row, ids that are not whole numbers, offsets that do not fit.
+    """
+
+    ids_P: np.ndarray
+    offsets: np.ndarray
+
+    def __post_init__(self) -> None:
+        ids_P, offsets = self.ids_P, self.offsets
+        if ids_P.ndim != 1 or not np.issubdtype(ids_P.dtype, np.integer):
+            raise ModelError(f"ids are {ids_P.shape} of {ids_P.dtype}; one row of whole numbers is needed", "input")
+        if len(offsets) < 2:
+            raise ModelError("there is no sequence", "input")
+        if offsets[0] != 0 or offsets[-1] != len(ids_P) or bool((np.diff(offsets) < 0).any()):
+            raise ModelError(f"offsets must rise from 0 to {len(ids_P)}, the number of ids", "input")
+
+    @classmethod
+    def of(cls, sequences: Sequence[Sequence[int] | np.ndarray]) -> Self:
+        """Return rows given one by one; the errors are those of the class."""
+        offsets = np.cumsum([0, *(len(ids) for ids in sequences)])
+        parts = [np.asarray(ids) for ids in sequences if len(ids)]
+        return cls(np.concatenate(parts) if parts else np.zeros(0, np.int64), offsets)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Positions of each row (D)."""
+        return np.diff(self.offsets)
+
+    def positions(self, rows_B: np.ndarray) -> np.ndarray:
+        """Return the indices in `ids_P` of all positions of the chosen rows, row after row."""
+        lengths_B = self.lengths[rows_B]
+        before_B = np.cumsum(lengths_B) - lengths_B
+        return np.repeat(self.offsets[rows_B] - before_B, lengths_B) + np.arange(lengths_B.sum())
+
+    def require_ids(self, entries: int) -> None:
+        """Refuse ids outside 0 … *entries* − 1.
+
+        Raises:
+            ModelError: kind "input"; names the sequence and the position.
+        """
+        if not len(self.ids_P):
+            return
+        low, high = int(self.ids_P.min()), int(self.ids_P.max())
+        if low < 0 or high >= entries:
+            wrong = int(np.flatnonzero((self.ids_P < 0) | (self.ids_P >= entries))[0])
+            known = f"is not in the vocabulary, whose ids are 0 to {entries - 1}"
+            raise ModelError(f"id {self.ids_P[wrong]} of {self.place(wrong)} {known}", "input")
+
+    def place(self, position: int) -> str:
+        """Describe in words a position of `ids_P`."""
+        row = int(np.searchsorted(self.offsets, position, side="right")) - 1
+        return f"sequence {row}, position {position - self.offsets[row]}"
+
+
+class Examples(Rows):
+    """Rows that a network reads in batches: token sequences or sparse features."""
+
+    def require(self, entries: int) -> None:
+        """Refuse rows that a network of *entries* entries cannot read.
+
+        Raises:
+            ModelError: kind "input"; names the sequence and the position.
+        """
+        self.require_ids(entries)
+
+    @abstractmethod
+    def batch(self, rows_B: np.ndarray) -> LabelledBatch | FeatureBatch:
+        """Return the chosen rows, in the order given; a row may be chosen more than once.
+
+        Raises:
+            ModelError: kind "input": none is chosen.
+        """
+        raise NotImplementedError
+
+    def by_length(self, positions: int) -> Iterator[Any]:
+        """Yield all rows in batches of at most *positions* padded positions, or of one row; longest first.
+
+        They are sorted by length, so that padding is short; the batch's `rows_B` has their numbers.
+        """
+        order = np.argsort(-self.lengths, kind="stable")
+        first = 0
+        while first < len(order):
+            count = max(1, positions // max(1, int(self.lengths[order[first]])))
+            yield self.batch(order[first : first + count])
+            first += count
+
+    def shuffled(self, draw: np.random.Generator, size: int) -> Iterator[np.ndarray]:
+        """Yield the numbers of all rows once, *size* at a time, in random order, similar lengths together."""
+        order, groups = draw.permutation(len(self)), []
+        for first, last in pairwise([*range(0, len(self), POOL * size), len(self)]):
+            pool = order[first:last]
+            pool = pool[np.argsort(self.lengths[pool], kind="stable")]
+            groups += [pool[i : i + size] for i in range(0, len(pool), size)]
+        for index in draw.permutation(len(groups)):
+            yield groups[index]
+
+
+class Sequences(Examples):
+    """Token sequences, none of them empty; arguments as those of `Rows`.
+
+    Raises:
+        ModelError: kind "input": as for `Rows`; an empty sequence (the message names it).
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        empty = np.flatnonzero(self.lengths == 0)
+        if len(empty):
+            raise ModelError(f"sequence {empty[0]} is empty ({len(empty)} of {len(self)} are): leave it out", "input")
+
+    def require(self, entries: int) -> None:
+        """Refuse ids outside a vocabulary of *entries* entries, and star tokens, which reveal the answer.
+
+        A review's stream begins with `<bos> <stars_k>`; see `without_stars`.
+
+        Raises:
+            ModelError: kind "input"; names the sequence and the position.
+        """
+        super().require(entries)
+        rated = np.flatnonzero(self._rates())
+        if len(rated):
+            first = int(rated[0])
+            token = f"id {self.ids_P[first]} of {self.place(first)} is <stars_{self.ids_P[first] - STARS[0]}>"
+            raise ModelError(f"{token}, which gives the rating away: read them without_stars()", "input")
+
+    def without_stars(self) -> Sequences:
+        """Return the same sequences with `<stars_0>`, "unknown", for every star token."""
+        return Sequences(np.where(self._rates(), np.array(STARS[0], self.ids_P.dtype), self.ids_P), self.offsets)
+
+    def _rates(self) -> np.ndarray:
+        return (self.ids_P > STARS[0]) & (self.ids_P <= STARS[-1])
+
+    def batch(self, rows_B: np.ndarray) -> LabelledBatch:
+        """Return the chosen sequences side by side; see `Examples.batch`."""
+        _require_some(rows_B)
+        lengths_B = self.lengths[rows_B]
+        inside_BT = np.arange(lengths_B.max()) < lengths_B[:, None]
+        ids_BT = np.zeros(inside_BT.shape, np.int64)
+        ids_BT[inside_BT] = self.ids_P[self.positions(rows_B)]
+        return LabelledBatch(rows_B, ids_BT, lengths_B)
+
+
+@dataclass(frozen=True)
+class FeatureRows(Examples):
+    """Sparse rows: numbers of features in `ids_P`, and their values.
+
+    Args:
+        values_P: Value of each feature.
+    """
+
+    values_P: np.ndarray
+
+    def batch(self, rows_B: np.ndarray) -> FeatureBatch:
+        """Return the chosen rows one after another; see `Examples.batch`."""
+        _require_some(rows_B)
+        positions_M, lengths_B = self.positions(rows_B), self.lengths[rows_B]
+        ids_M = self.ids_P[positions_M].astype(np.int64)
+        return FeatureBatch(rows_B, ids_M, self.values_P[positions_M], np.cumsum(lengths_B) - lengths_B)
+
+
+def _require_some(rows_B: np.ndarray) -> None:
+    if not len(rows_B):
+        raise ModelError("a batch of no sequences", "input")
