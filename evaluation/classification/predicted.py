@@ -22,7 +22,8 @@ CLOSE = 1e-4
 class Predicted:
     """Answers of one classifier on labelled reviews.
 
-    Probabilities that are not a number (NaN) are accepted: figures that use them are NaN, and the gate refuses them.
+    Probabilities that are not a number (NaN) are accepted: all of the review's become NaN, figures that use them are
+    NaN, and the gate refuses them.
 
     Args:
         labels: Names of the labels, in the order of their numbers.
@@ -169,4 +170,5 @@ def _probabilities(predicted: Predicted) -> np.ndarray:
         row = int(far_N.argmax())
         raise InputError("The probabilities of a review do not add up to 1", where=f"{where}, review {ids[row]}",
                          value=float(sum_N[row]))  # fmt: skip
+    table_NK[np.isnan(sum_N)] = np.nan  # a row in which one is missing is no distribution
     return table_NK

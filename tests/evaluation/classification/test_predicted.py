@@ -48,7 +48,7 @@ def test_no_review_at_all_is_an_error():
 
 def test_probabilities_of_float32_and_such_that_are_not_a_number_are_accepted():
     table = np.random.default_rng(1).dirichlet(np.ones(5), 50).astype(np.float32)
-    table[3] = np.nan
+    table[3, 2] = np.nan
     found = predicted([0] * 50, [0] * 50, probabilities=table)
     assert found.probabilities_NK.dtype == np.float64
     assert np.flatnonzero(np.isnan(found.loss_N)).tolist() == [3]
