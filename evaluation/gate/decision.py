@@ -11,14 +11,16 @@ from core.markdown import literal, table_row
 
 DIGITS = 9
 """Significant digits of a stored figure, so that a decision is the same text on every machine."""
-FIGURES = ("open bits per byte", "bits per byte")
-"""Figures that both models have, as `Decision.figures` names them after the model."""
+LOWER, HIGHER = "lower is better", "higher is better"
+FIGURES = {"open bits per byte": LOWER, "bits per byte": LOWER, "macro-F1": HIGHER, "accuracy": HIGHER}
+"""Figures that both models have, as `Decision.figures` names them after the model; a decision has those of one kind of
+model, with one direction."""
 SHARE = "%"
 UNITS = {
     "scored now": SHARE, "enough reviews": "groups", "not below the floor": "bits/byte", "latency": "ms", "size": "MB",
     "better than the baseline": SHARE, "better than the champion": SHARE, "surely better": SHARE,
     "no slice worse": SHARE, "no forgetting": SHARE, "novelty": SHARE, "copied span": "words", "exposure": "bits",
-    "private patterns": "passages",
+    "private patterns": "passages", "better than the majority label": SHARE, "no label given up": "labels",
     "gain": SHARE, "gain, lower end": SHARE, "gain, upper end": SHARE, "gain, confidence": SHARE,
     "champion's reviews, loss": SHARE, "champion's reviews, loss, lower end": SHARE,
     "champion's reviews, loss, upper end": SHARE, "difference": "bits/byte",
@@ -129,19 +131,19 @@ class Decision:
 
     def _compared(self) -> list[str]:
         """Return the figures that both models have as a table: one row per figure, one column per model."""
-        named = [name.rpartition(", ") for name in self.figures if name.endswith(FIGURES)]
+        named = [name.rpartition(", ") for name in self.figures if name.endswith(tuple(FIGURES))]
         if not named:
             return []
         models = list(dict.fromkeys(model for model, _, _ in named))
         figures = list(dict.fromkeys(figure for _, _, figure in named))
         rows = [[name, *(shown(self.figures.get(f"{model}, {name}")) for model in models)] for name in figures]
         rule = f"|---|{'---:|' * len(models)}"
-        return [table_row(["lower is better", *models]), rule, *map(table_row, rows), ""]
+        return [table_row([FIGURES[figures[0]], *models]), rule, *map(table_row, rows), ""]
 
     def _notes(self) -> Iterator[str]:
         yield from (f"warning: {what}" for what in self.warnings)
         yield from (f"passed over: {why}" for why in self.passed_over)
-        other = {name: value for name, value in self.figures.items() if not name.endswith(FIGURES)}
+        other = {name: value for name, value in self.figures.items() if not name.endswith(tuple(FIGURES))}
         yield from (f"{name}: {shown(value, UNITS.get(name, ''))}" for name, value in sorted(other.items()))
 
     def _facts(self) -> Iterator[str]:

@@ -44,19 +44,22 @@ def review_slicings(reviews: pl.DataFrame, min_reviews: int, length_bins: int) -
     """Cut reviews by stars, length, month and category.
 
     Args:
-        reviews: Columns review_id, stars (0: unknown) and words; date (Datetime) and categories (separated by commas)
-            if they are known, null if they are unknown for a review.
+        reviews: Column review_id and, as far as they are known, stars (0: unknown), words, date (Datetime) and
+            categories (separated by commas); a date and categories are null if they are unknown for a review.
         min_reviews: Minimum number of reviews in a reported slice.
         length_bins: Number of length bins, each with about the same number of reviews.
 
     Returns:
         One slicing per dimension that has slices, or that has some which are left out; rows as in *reviews*.
     """
-    labels = {
-        "stars": reviews.select(star_labels())["stars"],
-        "length": length_labels(reviews["words"], length_bins),
-    }
-    orders = {"stars": sorted(labels["stars"].unique()), "length": _in_order(reviews["words"], labels["length"])}
+    labels: dict[str, pl.Series] = {}
+    orders: dict[str, list[str]] = {}
+    if "stars" in reviews.columns:
+        labels["stars"] = reviews.select(star_labels())["stars"]
+        orders["stars"] = sorted(labels["stars"].unique())
+    if "words" in reviews.columns:
+        labels["length"] = length_labels(reviews["words"], length_bins)
+        orders["length"] = _in_order(reviews["words"], labels["length"])
     if "date" in reviews.columns:
         labels["month"] = month_labels(reviews["date"], min_reviews)
         orders["month"] = sorted(labels["month"].drop_nulls().unique())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from evaluation.gate.decision import RuleOutcome
+from evaluation.gate.evidence import Leaks
 from evaluation.gate.rules.case import GateCase, said
 
 
@@ -13,8 +14,14 @@ def data_checks(case: GateCase) -> RuleOutcome:
 
 def leak_certificate(case: GateCase) -> RuleOutcome:
     """Refuse unless a verified certificate of these test reviews says that none of them is in the training data."""
-    name, leaks, tested = "leak certificate", case.evidence.data.leaks, case.evidence.challenger.test
-    if not case.policy.require_leak_certificate:
+    required = case.policy.require_leak_certificate
+    return certified(case.evidence.data.leaks, case.evidence.challenger.test, required=required)
+
+
+def certified(leaks: Leaks, tested: str, *, required: bool) -> RuleOutcome:
+    """Return the outcome of the rule "leak certificate" for the test reviews with the digest *tested*."""
+    name = "leak certificate"
+    if not required:
         return RuleOutcome(name, None, f"the policy requires none; {leaks.detail or 'nothing is known'}")
     if leaks.free is None:
         return RuleOutcome(name, False, leaks.detail or "there is no leak certificate")

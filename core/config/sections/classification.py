@@ -1,0 +1,58 @@
+"""Define the policy of the gate for review classifiers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from core.config.section import Section
+from core.config.sections.promotion import Limit, RegisteredName
+from models.options import MOST_WHOLE, Number, OrNone, ShareBelowOne, Whole
+
+OWN_CLASSIFIER = "reviewlm-stars"
+"""Default registered classifier of a run."""
+
+LabelledSlice = Literal["label", "length", "month", "category"]
+
+
+class ClassificationPromotion(Section):
+    """Policy of the gate for classifiers: a challenger must beat the champion on the same test reviews, in macro-F1.
+
+    docs/concepts/evaluation/classification.md lists the rule of each field. A limit that is a number requires its
+    evidence: if that is missing, the rule fails. Gains are differences of shares: 0.01 is one point of 100.
+
+    Attributes:
+        model_name: Name of the registered classifier, without quotes, slashes, colons and @.
+        replace_lost_champion: Let a challenger pass if the champion's bundle is gone or damaged, as if there were no
+            champion.
+        min_gain: Minimum gain in macro-F1 over the champion. The lower end of the interval must be above it.
+        confidence: Level of the two-sided intervals: an equal classifier passes with probability (1 − confidence) / 2.
+        min_gain_over_majority: Minimum gain in accuracy over always answering the most frequent label. The lower end of
+            the interval must be above it. With very unequal labels "none" may be right: then a useful classifier can
+            have a lower accuracy.
+        min_gain_over_baseline: Minimum gain in macro-F1 over the baseline classifier. The lower end of the interval
+            must be above it.
+        min_test_reviews: Minimum number of independent groups of test reviews; fewer decide nothing.
+        max_slice_loss: Largest loss of accuracy on a slice. A larger loss counts only if it is statistically
+            significant.
+        slice_dimensions: Dimensions by which the test reviews are divided into slices.
+        min_slice_reviews: Minimum number of reviews of a slice; smaller slices are skipped.
+        require_leak_certificate: Whether the prepared data must be certified to have no leak.
+        max_latency_ms: Time within which 95 % of the answers must arrive, in the process of the smoke test.
+        max_megabytes: Maximum size of the bundle, in millions of bytes.
+    """
+
+    model_name: RegisteredName = OWN_CLASSIFIER
+    replace_lost_champion: bool = False
+    min_gain: ShareBelowOne = 0.0
+    confidence: Annotated[Number, Field(gt=0.5, lt=1)] = 0.95
+    min_gain_over_majority: Annotated[ShareBelowOne | None, OrNone] = 0.0
+    min_gain_over_baseline: ShareBelowOne = 0.0
+    min_test_reviews: Annotated[Whole, Field(ge=2, le=MOST_WHOLE)] = 100
+    max_slice_loss: Limit = 0.05
+    slice_dimensions: tuple[LabelledSlice, ...] = ("label", "length", "month", "category")
+    min_slice_reviews: Annotated[Whole, Field(ge=2, le=MOST_WHOLE)] = 30
+    require_leak_certificate: bool = True
+    max_latency_ms: Limit = 1_000.0
+    max_megabytes: Limit = None

@@ -1,0 +1,1 @@
+"""Judge review classifiers: figures, intervals, comparison of two classifiers, gate and report."""

@@ -1,0 +1,115 @@
+"""Combine policy and evidence of one decision about classifiers, and compute what several rules need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from core.config.sections.classification import ClassificationPromotion
+from evaluation.classification.compare import ClassifierComparison, compare, mismatch
+from evaluation.classification.evidence import AnsweredReviews, ClassifierEvidence
+from evaluation.classification.figures import ClassifierFigures, figures
+from evaluation.classification.predicted import Predicted
+from evaluation.gate.rules.case import NO_CHAMPION
+from evaluation.statistics.bootstrap import Interval, ratio_interval
+from evaluation.statistics.groups import effective_number
+
+
+@dataclass(frozen=True)
+class ClassifierCase:
+    """A policy, evidence with its answers in the order of the review ids, and figures that follow from both."""
+
+    policy: ClassificationPromotion
+    evidence: ClassifierEvidence
+
+    @classmethod
+    def of(cls, policy: ClassificationPromotion, evidence: ClassifierEvidence) -> ClassifierCase:
+        """Sort the answers by review, because their order must not change which reviews are drawn."""
+        champion, baseline = (one and one.sorted() for one in (evidence.champion, evidence.baseline))
+        return cls(policy, replace(evidence, challenger=evidence.challenger.sorted(), champion=champion,
+                                   baseline=baseline))  # fmt: skip
+
+    @property
+    def identical(self) -> bool:
+        """Whether the challenger is the champion itself, and not a rebuilt replacement of a lost champion."""
+        champion = self.evidence.champion
+        return champion is not None and self.evidence.challenger.digest == champion.digest and not self.lost
+
+    @property
+    def lost(self) -> str:
+        """Why the existing champion cannot answer; empty if it can, or if there is none."""
+        return self.evidence.champion.problem if self.evidence.champion else ""
+
+    @property
+    def answered(self) -> bool:
+        """Whether the challenger answered the test reviews."""
+        return self.evidence.challenger.predicted is not None and not self.evidence.challenger.problem
+
+    @property
+    def challenger(self) -> Predicted:
+        """The challenger's answers; used only by rules that know that there are some."""
+        assert self.evidence.challenger.predicted is not None
+        return self.evidence.challenger.predicted
+
+    @property
+    def champion(self) -> Predicted | None:
+        """The champion's answers; None if there are none."""
+        return self.evidence.champion.predicted if self.evidence.champion and not self.lost else None
+
+    @cached_property
+    def figures(self) -> ClassifierFigures:
+        """Figures of the challenger."""
+        return figures(self.challenger)
+
+    @cached_property
+    def champion_figures(self) -> ClassifierFigures | None:
+        """Figures of the champion; None without answers."""
+        return None if self.champion is None else figures(self.champion)
+
+    @cached_property
+    def group_sizes(self) -> np.ndarray:
+        """Number of reviews of each group."""
+        groups_N = self.challenger.groups_N
+        return np.ones(len(self.challenger)) if groups_N is None else np.bincount(groups_N)
+
+    @property
+    def effective_groups(self) -> float:
+        """Number of groups of equal size that carry as much evidence."""
+        return effective_number(self.group_sizes)
+
+    @cached_property
+    def problem(self) -> str:
+        """Why the challenger cannot be compared with the champion review by review; empty if it can."""
+        if self.evidence.champion is None or self.lost:
+            return self.lost or NO_CHAMPION
+        return self.unlike(self.evidence.champion)
+
+    def unlike(self, other: AnsweredReviews) -> str:
+        """Return why another classifier's answers cannot be compared with the challenger's; empty if they can."""
+        if other.predicted is None:
+            return other.problem or "it did not answer the challenger's test reviews"
+        if other.test != self.evidence.challenger.test:
+            return f"the test sets differ: {self.evidence.challenger.test} and {other.test}"
+        return mismatch(other.predicted, self.challenger)
+
+    @cached_property
+    def comparison(self) -> ClassifierComparison | None:
+        """Champion (a) and challenger (b), paired by review; None if they cannot be compared."""
+        return None if self.problem or self.champion is None else self.compared_with(self.champion)
+
+    def compared_with(self, other: Predicted) -> ClassifierComparison:
+        """Return the comparison of another classifier (a) with the challenger (b)."""
+        return compare(other, self.challenger, confidence=self.policy.confidence, resamples=self.evidence.resamples,
+                       seed=self.evidence.seed)  # fmt: skip
+
+    @cached_property
+    def over_majority(self) -> Interval:
+        """Gain in accuracy over always answering the most frequent label."""
+        rows = self.challenger
+        majority_N = rows.truth_N == rows.labels.index(self.figures.majority_label)
+        return ratio_interval(
+            rows.correct_N.astype(float) - majority_N, np.ones(len(rows)), confidence=self.policy.confidence,
+            resamples=self.evidence.resamples, seed=self.evidence.seed, groups=rows.groups_N,
+        )  # fmt: skip

@@ -1,0 +1,122 @@
+"""Compare two classifiers on the same reviews: differences with intervals, and McNemar's exact test.
+
+Both classifiers find the same reviews hard. So the difference is paired: the same reviews are drawn for both (paired
+bootstrap), and the test counts only reviews on which one of them is right and the other is wrong (McNemar 1947).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from core.errors import InputError
+from evaluation.classification.figures import Formula, columns_of, formulas
+from evaluation.classification.predicted import Predicted
+from evaluation.statistics.bootstrap import Bootstrap, Interval
+
+COMPARED = ("accuracy", "macro_f1")
+"""Figures whose differences have an interval; higher is better."""
+
+
+@dataclass(frozen=True)
+class ClassifierComparison:
+    """Differences of two classifiers, b − a: above 0, b is better.
+
+    Args:
+        accuracy: Difference of the accuracies.
+        macro_f1: Difference of the macro-F1.
+        only_a: Number of reviews on which only a is right.
+        only_b: Number of reviews on which only b is right.
+        groups_a: Number of groups of which a has more reviews right; `only_a` if each review is a separate group.
+        groups_b: Number of groups of which b has more reviews right.
+        differ: Number of groups in which a review has two different answers, right or wrong.
+        p_value: Probability of a split of these groups that is at least as uneven, if both are equally good.
+    """
+
+    accuracy: Interval
+    macro_f1: Interval
+    only_a: int
+    only_b: int
+    groups_a: int
+    groups_b: int
+    differ: int
+    p_value: float
+
+
+def compare(a: Predicted, b: Predicted, *, confidence: float, resamples: int, seed: int) -> ClassifierComparison:
+    """Compare two classifiers; the order of the reviews does not matter.
+
+    Args:
+        a: Answers of the classifier that is compared with.
+        b: Answers of the other one, on the same reviews.
+        confidence: Confidence of the intervals, in (0, 1).
+        resamples: Number of draws.
+        seed: Equal seeds draw equal reviews.
+
+    Raises:
+        InputError: They do not have the same labels, reviews, true labels and groups.
+    """
+    a, b = paired(a, b)
+    columns = {(who, key): column_N for who, rows in (("a", a), ("b", b)) for key, column_N in columns_of(rows).items()}
+    boot = Bootstrap(columns.items(), confidence=confidence, resamples=resamples, seed=seed, groups=a.groups_N)
+    named = formulas(a)
+    accuracy, macro_f1 = (boot.interval(_difference(named[name])) for name in COMPARED)
+    better_N = b.correct_N.astype(np.int64) - a.correct_N
+    better_C, differ_C = (
+        column_N if a.groups_N is None else np.bincount(a.groups_N, column_N)
+        for column_N in (better_N, a.answers_N != b.answers_N)
+    )
+    only_a, only_b, groups_a, groups_b, differ = (
+        int(found.sum()) for found in (better_N < 0, better_N > 0, better_C < 0, better_C > 0, differ_C > 0)
+    )
+    p_value = mcnemar(groups_a, groups_b)
+    return ClassifierComparison(accuracy, macro_f1, only_a, only_b, groups_a, groups_b, differ, p_value)
+
+
+def mcnemar(only_a: int, only_b: int) -> float:
+    """Return the two-sided p-value of McNemar's exact test: a fair coin thrown for each review that only one has right.
+
+    If reviews are dependent, pass groups: whether a group is counted for a or b is the independent event then.
+    """
+    from scipy.stats import binom  # here, because the import takes half a second
+
+    return min(1.0, 2 * float(binom.cdf(min(only_a, only_b), only_a + only_b, 0.5)))
+
+
+def paired(a: Predicted, b: Predicted) -> tuple[Predicted, Predicted]:
+    """Return the answers of both in the order of the review ids.
+
+    Raises:
+        InputError: They do not have the same labels, reviews, true labels and groups.
+    """
+    if problem := mismatch(a, b):
+        raise InputError("The two classifiers cannot be compared", cause=problem,
+                         remedy="let both answer the same reviews")  # fmt: skip
+    return a.sorted(), b.sorted()
+
+
+def mismatch(a: Predicted, b: Predicted) -> str:
+    """Return why two classifiers cannot be compared review by review; empty if they can."""
+    if a.labels != b.labels:
+        return f"the labels differ: {', '.join(a.labels)}, and {', '.join(b.labels)}"
+    a, b = a.sorted(), b.sorted()
+    if not a.review_ids.equals(b.review_ids):
+        shared = int(a.review_ids.is_in(b.review_ids.implode()).sum())
+        return f"the reviews differ: {len(a)} and {len(b)}, of which {shared} are the same"
+    if (other_N := a.truth_N != b.truth_N).any():
+        first = a.review_ids[int(other_N.argmax())]
+        return f"the true labels of {int(other_N.sum())} reviews differ, first of review {first}"
+    own = [np.arange(len(rows)) if rows.groups_N is None else rows.groups_N for rows in (a, b)]
+    if not np.array_equal(*own):
+        return "the groups of dependent reviews differ"
+    return ""
+
+
+def _difference(formula: Formula) -> Formula:
+    def of(sums: Mapping[Any, Any], who: str) -> Any:
+        return formula({key[1]: column for key, column in sums.items() if key[0] == who})
+
+    return lambda sums: of(sums, "b") - of(sums, "a")

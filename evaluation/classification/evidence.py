@@ -1,0 +1,76 @@
+"""Hold the evidence of a gate decision about classifiers: answers of all of them, and facts about data and service."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from evaluation.classification.predicted import Predicted
+from evaluation.gate.evidence import DataEvidence
+
+
+@dataclass(frozen=True)
+class AnsweredReviews:
+    """Answers of one classifier on the test reviews, and facts about the classifier.
+
+    Args:
+        digest: Digest of its bundle.
+        predicted: Its answers, given in this run; None if it could not answer.
+        test: Digest of the test reviews that it answered.
+        problem: Why it could not answer (its files are missing or damaged); empty if it could.
+        name: Name of the classifier.
+    """
+
+    digest: str
+    predicted: Predicted | None = None
+    test: str = ""
+    problem: str = ""
+    name: str = ""
+
+    def sorted(self) -> AnsweredReviews:
+        """Return the same evidence with the answers in the order of the review ids."""
+        return self if self.predicted is None else replace(self, predicted=self.predicted.sorted())
+
+
+@dataclass(frozen=True)
+class ClassifierService:
+    """Facts about the registered challenger in service.
+
+    Args:
+        smoke_passed: Whether the registered classifier answered in a fresh process; None if this was not tested.
+        smoke_detail: Message of the smoke test.
+        median_ms: Median time of the answer for one review, in milliseconds; None if it was not measured.
+        p95_ms: 95 % of the answers take at most this time.
+        megabytes: Size of the bundle's files, in millions of bytes.
+    """
+
+    smoke_passed: bool | None = None
+    smoke_detail: str = ""
+    median_ms: float | None = None
+    p95_ms: float | None = None
+    megabytes: float | None = None
+
+
+@dataclass(frozen=True)
+class ClassifierEvidence:
+    """All facts that the gate decides by.
+
+    Args:
+        challenger: The classifier that may become champion.
+        champion: The registered champion; None if there is none yet.
+        baseline: The simple classifier named in the configuration; None if there is none.
+        data: Facts about the data; `data.reviews` has review_id and, as far as they are known, words, date and
+            categories. Groups of dependent reviews are those of the answers; `data.grouped_by` describes them.
+        service: Facts about the registered challenger in service.
+        passed_over: One sentence about each classifier of the run that is better on validation and was not tried.
+        resamples: Number of bootstrap draws.
+        seed: Seed of the bootstrap.
+    """
+
+    challenger: AnsweredReviews
+    champion: AnsweredReviews | None = None
+    baseline: AnsweredReviews | None = None
+    data: DataEvidence = field(default_factory=DataEvidence)
+    service: ClassifierService = ClassifierService()
+    passed_over: tuple[str, ...] = ()
+    resamples: int = 10_000
+    seed: int = 1

@@ -1,0 +1,199 @@
+"""Compute figures of a classifier from its answers: accuracy, macro-F1, log loss, calibration, error in stars.
+
+Most figures are functions of sums over reviews (`columns_of`, `formulas`), so one formula gives the figure of all
+reviews and that of every draw of the bootstrap. T, A and B are the numbers of reviews with a label as true label, as
+answer, and as both:
+
+    accuracy    Σ B / N, the share of right answers
+    precision   B / A, of one label                    recall    B / T
+    F1          2 B / (T + A), of one label            macro-F1  mean F1 of the labels that are truth or answer of a
+                                                                 review; the others have no F1
+    log loss    mean of −log p(true label), in nats; p is kept above 2.2e-16
+    error       mean of |answer − truth|, if the labels are numbers
+    kappa       1 − Σ (answer − truth)² / the same sum if answers and truths were paired at random, if the labels are
+                numbers (Cohen 1968, quadratic weights): 1 is right, 0 is chance
+
+The expected calibration error has 15 bins of equal width over the probability of the answer
+(`evaluation/scoring/calibration.py`). It needs bins, so it is no function of such sums, and it is above 0 even for
+perfect probabilities: `calibration_chance` says by how much.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from evaluation.classification.predicted import Predicted
+from evaluation.scoring.calibration import calibration_error, chance_error, reliability
+from evaluation.scoring.metrics import Sums
+
+ROUNDING = 1e-12
+Formula = Callable[[Sums], Any]
+"""Function from sums over reviews to a figure; of arrays of sums it works elementwise."""
+
+
+@dataclass(frozen=True)
+class LabelFigures:
+    """Figures of one label; NaN if the label never occurs where the figure needs it.
+
+    Args:
+        label: Its name.
+        reviews: Number of reviews with this true label.
+        answered: Number of reviews with this answer.
+        precision: Share of right answers among those with this answer.
+        recall: Share of right answers among the reviews with this true label.
+        f1: Harmonic mean of both.
+    """
+
+    label: str
+    reviews: int
+    answered: int
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True)
+class ClassifierFigures:
+    """Figures of a classifier on labelled reviews; None if a figure does not apply, NaN if it is not a number.
+
+    Args:
+        labels: Names of the labels.
+        reviews: Number of reviews.
+        accuracy: Share of right answers.
+        macro_f1: Mean F1 of the labels.
+        per_label: Figures of each label.
+        confusion: Number of reviews by true label (row) and answer (column).
+        majority_label: The most frequent true label; of equally frequent ones the first.
+        majority_accuracy: Accuracy of a classifier that always answers it.
+        log_loss: In nats per review; None without probabilities.
+        calibration_error: Expected calibration error; None without probabilities.
+        calibration_chance: The mean of this error if the probabilities were perfect; None without probabilities.
+        mean_absolute_error: Mean distance of answer and truth; None unless the labels are numbers.
+        quadratic_kappa: Quadratic-weighted kappa; None unless the labels are numbers.
+    """
+
+    labels: tuple[str, ...]
+    reviews: int
+    accuracy: float
+    macro_f1: float
+    per_label: tuple[LabelFigures, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    majority_label: str
+    majority_accuracy: float
+    log_loss: float | None = None
+    calibration_error: float | None = None
+    calibration_chance: float | None = None
+    mean_absolute_error: float | None = None
+    quadratic_kappa: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all figures as JSON values; None for numbers that JSON does not allow."""
+        return {name: _json(value) for name, value in asdict(self).items()}
+
+
+def figures(predicted: Predicted) -> ClassifierFigures:
+    """Return all figures of a classifier."""
+    columns = columns_of(predicted)
+    sums = {key: np.float64(column_N.sum()) for key, column_N in columns.items()}
+    found = values_of(formulas(predicted), sums)
+    labels = range(len(predicted.labels))
+    confusion_KK = confusion(predicted)
+    per_label = tuple(
+        LabelFigures(
+            predicted.labels[label], int(sums["true", label]), int(sums["answered", label]),
+            *(found[name, label] for name in ("precision", "recall", "f1")),
+        )
+        for label in labels
+    )  # fmt: skip
+    true_K = confusion_KK.sum(1)
+    return ClassifierFigures(
+        predicted.labels, len(predicted), found["accuracy"], found["macro_f1"], per_label,
+        tuple(map(tuple, confusion_KK.tolist())), predicted.labels[int(true_K.argmax())],
+        float(true_K.max() / len(predicted)), found.get("log_loss"), *_calibration(predicted),
+        found.get("mean_absolute_error"), found.get("quadratic_kappa"),
+    )  # fmt: skip
+
+
+def confusion(predicted: Predicted) -> np.ndarray:
+    """Return the number of reviews (K, K) by true label (row) and answer (column)."""
+    labels = len(predicted.labels)
+    cell_N = predicted.truth_N * labels + predicted.answers_N
+    return np.bincount(cell_N, minlength=labels**2).reshape(labels, labels)
+
+
+def columns_of(predicted: Predicted) -> dict[Any, np.ndarray]:
+    """Return the columns (N,) whose sums the formulas use."""
+    columns: dict[Any, np.ndarray] = {"reviews": np.ones(len(predicted)), "right": predicted.correct_N.astype(float)}
+    for label in range(len(predicted.labels)):
+        true_N, answered_N = predicted.truth_N == label, predicted.answers_N == label
+        named = {"true": true_N, "answered": answered_N, "both": true_N & answered_N}
+        columns |= {(name, label): column_N.astype(float) for name, column_N in named.items()}
+    if (loss_N := predicted.loss_N) is not None:
+        columns["loss"] = loss_N
+    if (values_K := predicted.values_K) is not None:
+        # Far numbers such as years would lose digits in a sum of squares.
+        own_K = values_K - values_K.mean()
+        truth_N, answer_N = own_K[predicted.truth_N], own_K[predicted.answers_N]
+        columns |= {"t": truth_N, "a": answer_N, "tt": truth_N**2, "aa": answer_N**2,
+                    "apart": np.abs(answer_N - truth_N), "apart²": (answer_N - truth_N) ** 2}  # fmt: skip
+    return columns
+
+
+def formulas(predicted: Predicted) -> dict[Any, Formula]:
+    """Return the formulas that apply to a classifier; those of a label have a key (figure, number of the label)."""
+    labels = range(len(predicted.labels))
+    found: dict[Any, Formula] = {
+        "accuracy": lambda sums: sums["right"] / sums["reviews"],
+        "macro_f1": lambda sums: np.nanmean([_f1(sums, label) for label in labels], axis=0),
+    }
+    for label in labels:
+        found["precision", label] = lambda sums, k=label: sums["both", k] / sums["answered", k]
+        found["recall", label] = lambda sums, k=label: sums["both", k] / sums["true", k]
+        found["f1", label] = lambda sums, k=label: _f1(sums, k)
+    if predicted.probabilities_NK is not None:
+        found["log_loss"] = lambda sums: sums["loss"] / sums["reviews"]
+    if predicted.values_K is not None:
+        found["mean_absolute_error"] = lambda sums: sums["apart"] / sums["reviews"]
+        found["quadratic_kappa"] = _kappa
+    return found
+
+
+def values_of(found: Mapping[Any, Formula], sums: Sums) -> dict[Any, float]:
+    """Return the value of each formula; NaN where it divides by 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return {name: float(formula(sums)) for name, formula in found.items()}
+
+
+def _f1(sums: Sums, label: int) -> Any:
+    return 2 * sums["both", label] / (sums["true", label] + sums["answered", label])
+
+
+def _kappa(sums: Sums) -> Any:
+    squares = sums["tt"] + sums["aa"]
+    expected = squares - 2 * sums["t"] * sums["a"] / sums["reviews"]
+    # If all answers and truths are one label, this is 0 but for rounding.
+    return 1 - sums["apart²"] / np.where(expected > ROUNDING * squares, expected, np.nan)
+
+
+def _calibration(predicted: Predicted) -> tuple[float | None, float | None]:
+    """Return the expected calibration error and its mean for perfect probabilities."""
+    confidence_N = predicted.confidence_N
+    if confidence_N is None:
+        return None, None
+    if not np.isfinite(confidence_N).all():
+        return math.nan, math.nan
+    table = reliability(confidence_N, predicted.correct_N)
+    return calibration_error(table), chance_error(np.minimum(confidence_N, 1.0))
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _json(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

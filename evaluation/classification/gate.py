@@ -1,0 +1,79 @@
+"""Decide whether a classifier becomes champion: policy + evidence → decision.
+
+This is a pure function; the caller moves the alias. A challenger becomes champion only if no rule fails
+(`evaluation/classification/rules.py`). Both classifiers must have answered the same frozen test reviews in this run.
+They are compared by macro-F1, because with unequal labels the accuracy hides a label that is never found. A tie keeps
+the champion. A figure that is not a number never promotes. Missing evidence counts against the challenger.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from core.config.sections.classification import ClassificationPromotion
+from evaluation.classification.case import ClassifierCase
+from evaluation.classification.evidence import ClassifierEvidence
+from evaluation.classification.figures import figures
+from evaluation.classification.predicted import Predicted
+from evaluation.classification.rules import RULES, RULES_OF_ANSWERS
+from evaluation.gate.decision import Decision, rounded
+
+METRIC = "macro-F1 (higher is better)"
+
+
+def decide(policy: ClassificationPromotion, evidence: ClassifierEvidence) -> Decision:
+    """Apply every rule and return the decision. Equal evidence gives an equal decision, to the byte."""
+    case = ClassifierCase.of(policy, evidence)
+    rules = tuple(rule(case) for rule in (*RULES, *(RULES_OF_ANSWERS if case.answered else ())))
+    # If the challenger is the champion, the first failed rule is enough.
+    failed = [rule for rule in rules if rule.passed is False][: 1 if case.identical else None]
+    return Decision(
+        promote=not failed,
+        reason="; ".join(rule.detail for rule in failed) or _praise(case),
+        rules=rules,
+        metric=METRIC,
+        challenger=evidence.challenger.digest,
+        champion=evidence.champion.digest if evidence.champion else None,
+        test_set=evidence.challenger.test,
+        figures={name: rounded(value) for name, value in _figures(case).items()} if case.answered else {},
+        challenger_scores=answers_digest(case.challenger) if case.answered else "",
+        champion_scores=None if case.champion is None else answers_digest(case.champion),
+        passed_over=evidence.passed_over,
+    )
+
+
+def answers_digest(predicted: Predicted) -> str:
+    """Return the SHA-256 of labels, answers, true labels and probabilities, independent of the order of the reviews."""
+    rows = predicted.sorted()
+    digest = hashlib.sha256("\n".join([*rows.labels, "", *rows.review_ids]).encode())
+    for table in (rows.truth_N, rows.answers_N, rows.probabilities_NK):
+        if table is not None:
+            digest.update(table.astype("<f8").tobytes())
+    return digest.hexdigest()
+
+
+def _praise(case: ClassifierCase) -> str:
+    if case.lost:
+        return f"{case.lost}: the policy allows replacing it, and all rules passed"
+    if case.comparison is None:
+        return "first model, all rules passed"
+    return f"its macro-F1 is {100 * case.comparison.macro_f1.estimate:.2f} points above the champion's"
+
+
+def _figures(case: ClassifierCase) -> dict[str, float]:
+    told = {"challenger": case.figures}
+    if case.champion_figures is not None and not case.problem:
+        told["champion"] = case.champion_figures
+    baseline = case.evidence.baseline
+    if baseline is not None and baseline.predicted is not None and not case.unlike(baseline):
+        told["baseline"] = figures(baseline.predicted)
+    found = {f"{who}, macro-F1": of.macro_f1 for who, of in told.items()}
+    found |= {f"{who}, accuracy": of.accuracy for who, of in told.items()}
+    found["majority label, accuracy"] = case.figures.majority_accuracy
+    found |= {"test reviews": float(len(case.challenger)), "test groups": float(len(case.group_sizes)),
+              "test groups, effective": case.effective_groups}  # fmt: skip
+    if case.comparison is not None:
+        gain = case.comparison.macro_f1
+        found |= {"gain": gain.estimate, "gain, lower end": gain.low, "gain, upper end": gain.high,
+                  "gain, confidence": gain.confidence, "McNemar's p": case.comparison.p_value}  # fmt: skip
+    return found

@@ -1,0 +1,255 @@
+"""Define the rules of the gate for classifiers, in the order in which they are applied and shown.
+
+A rule is a function from a `ClassifierCase` to a `RuleOutcome`. To add one, write a function, add it to `RULES` or
+`RULES_OF_ANSWERS`, its limit to `core/config/sections/classification.py` and its row to
+docs/concepts/evaluation/classification.md. Gains and losses are differences of shares, shown in points of 100.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import polars as pl
+
+from evaluation.classification.case import ClassifierCase
+from evaluation.classification.compare import ClassifierComparison
+from evaluation.classification.figures import ClassifierFigures
+from evaluation.classification.slices import accuracy_losses
+from evaluation.gate.decision import RuleOutcome
+from evaluation.gate.rules.case import MORE_REVIEWS, NO_CHAMPION, at_most, said
+from evaluation.gate.rules.data import certified
+from evaluation.statistics.bootstrap import Interval
+
+ClassifierRule = Callable[[ClassifierCase], RuleOutcome]
+
+
+def another_classifier(case: ClassifierCase) -> RuleOutcome:
+    """Refuse the champion itself."""
+    name, digest = "another model", case.evidence.challenger.digest
+    if case.evidence.champion is None:
+        return RuleOutcome(name, None, NO_CHAMPION)
+    if case.identical:
+        return RuleOutcome(name, False, f"the challenger is identical to the champion ({digest})")
+    if digest == case.evidence.champion.digest:
+        return RuleOutcome(name, None, "the challenger is the lost champion, made again")
+    return RuleOutcome(name, True, "challenger and champion are different bundles")
+
+
+def champion_opens(case: ClassifierCase) -> RuleOutcome:
+    """Refuse if there is a champion that cannot answer, because the loss from replacing it is unknown."""
+    name = "champion at hand"
+    if case.evidence.champion is None:
+        return RuleOutcome(name, None, NO_CHAMPION)
+    if case.lost and case.policy.replace_lost_champion:
+        return RuleOutcome(name, None, f"{case.lost}; the policy allows replacing it")
+    remedy = "roll back to a version that opens, or let the policy replace it (replace_lost_champion)"
+    return RuleOutcome(name, not case.lost, f"{case.lost}: {remedy}" if case.lost else "the champion's bundle opens")
+
+
+def answers_at_hand(case: ClassifierCase) -> RuleOutcome:
+    """Refuse a challenger that did not answer the test reviews in this run."""
+    name, challenger = "answers at hand", case.evidence.challenger
+    if not case.answered:
+        return RuleOutcome(name, False, challenger.problem or "the challenger did not answer the test reviews")
+    return RuleOutcome(name, True, f"the challenger answered {len(case.challenger)} test reviews in this run")
+
+
+def same_reviews_answered(case: ClassifierCase) -> RuleOutcome:
+    """Refuse unless both classifiers have the same labels and answered the same reviews."""
+    name = "same test reviews"
+    if case.evidence.champion is None or case.lost:
+        return RuleOutcome(name, None, case.problem)
+    if case.champion is None:
+        return RuleOutcome(name, False, "the champion did not answer the challenger's test reviews")
+    match = f"both answered {case.evidence.challenger.test}, {len(case.challenger)} reviews, with the same labels"
+    return RuleOutcome(name, not case.problem, case.problem or match)
+
+
+def enough_groups(case: ClassifierCase) -> RuleOutcome:
+    """Refuse to decide with too few independent groups of reviews."""
+    count, limit, grouped = len(case.group_sizes), case.policy.min_test_reviews, case.challenger.groups_N is not None
+    within = f" in {count} groups ({case.evidence.data.grouped_by or 'given'})" if grouped else ""
+    detail = f"{len(case.challenger)} test reviews{within}, at least {limit} {'groups' if grouped else 'of them'} are "
+    detail += f"needed; they count as {case.effective_groups:.0f} of equal size" if grouped else "needed"
+    return RuleOutcome("enough reviews", count >= limit, detail + f"; {MORE_REVIEWS}" * (count < limit), count, limit)
+
+
+def finite_classifier(case: ClassifierCase) -> RuleOutcome:
+    """Refuse figures that are not finite numbers, of either classifier."""
+    told = {"challenger": case.figures, "champion": case.champion_figures}
+    bad = [f"the {who}'s {name} is not a number" for who, found in told.items() if found for name in _not_finite(found)]
+    return RuleOutcome("finite figures", not bad, "; ".join(bad) or "all figures are finite")
+
+
+def _not_finite(found: ClassifierFigures) -> Iterator[str]:
+    values = {"accuracy": found.accuracy, "macro-F1": found.macro_f1, "log loss": found.log_loss,
+              "calibration error": found.calibration_error}  # fmt: skip
+    yield from (name for name, value in values.items() if value is not None and not math.isfinite(value))
+
+
+def checked_data(case: ClassifierCase) -> RuleOutcome:
+    """Refuse if a suite of expectations failed or none was run."""
+    return said("data checks", case.evidence.data.checks_passed, case.evidence.data.checks_detail)
+
+
+def certified_data(case: ClassifierCase) -> RuleOutcome:
+    """Refuse unless a verified certificate of these test reviews says that none of them is in the training data."""
+    required = case.policy.require_leak_certificate
+    return certified(case.evidence.data.leaks, case.evidence.challenger.test, required=required)
+
+
+def answers_in_service(case: ClassifierCase) -> RuleOutcome:
+    """Refuse a version that does not answer in a fresh process."""
+    service = case.evidence.service
+    if case.identical and service.smoke_passed is None:
+        return RuleOutcome("smoke test", None, "nothing new was registered")
+    return said("smoke test", service.smoke_passed, service.smoke_detail)
+
+
+def answers_in_time(case: ClassifierCase) -> RuleOutcome:
+    """Refuse a classifier that is too slow with its answers."""
+    name, limit, service = "latency", case.policy.max_latency_ms, case.evidence.service
+    if service.p95_ms is None:
+        return at_most(name, None, limit, "the time that an answer takes was not measured")
+    median = "" if service.median_ms is None else f"an answer takes {service.median_ms:.1f} ms (median), "
+    return at_most(name, service.p95_ms, limit, f"{median}95 % come within {service.p95_ms:.1f} ms")
+
+
+def small_enough(case: ClassifierCase) -> RuleOutcome:
+    """Refuse a bundle that is larger than the limit."""
+    found = case.evidence.service.megabytes
+    detail = "the size of the bundle is not known" if found is None else f"the bundle has {found:.1f} MB"
+    return at_most("size", found, case.policy.max_megabytes, detail)
+
+
+def better_than_majority(case: ClassifierCase) -> RuleOutcome:
+    """Refuse a classifier that is not surely better than always answering the most frequent label, in accuracy."""
+    name, limit, gain = "better than the majority label", case.policy.min_gain_over_majority, case.over_majority
+    detail = f"accuracy {case.figures.accuracy:.2%}, always '{case.figures.majority_label}' "
+    detail += f"{case.figures.majority_accuracy:.2%}: {_interval(gain)}"
+    if limit is None:
+        return RuleOutcome(name, None, f"{detail}; the policy sets no limit", gain.low)
+    return RuleOutcome(name, gain.low > limit, detail, gain.low, limit)
+
+
+def better_than_baseline_classifier(case: ClassifierCase) -> RuleOutcome:
+    """Refuse a classifier that is not surely better than the baseline classifier, in macro-F1."""
+    name, baseline, limit = "better than the baseline", case.evidence.baseline, case.policy.min_gain_over_baseline
+    if baseline is None:
+        return RuleOutcome(name, False, "there are no answers of a baseline classifier")
+    if baseline.digest == case.evidence.challenger.digest:
+        return RuleOutcome(name, None, f"the challenger is the baseline '{baseline.name}' itself")
+    if why := case.unlike(baseline):
+        return RuleOutcome(name, False, f"the baseline '{baseline.name}': {why}")
+    assert baseline.predicted is not None
+    found = case.compared_with(baseline.predicted)
+    gain = found.macro_f1
+    detail = f"macro-F1 {_points(gain.estimate)} against the baseline '{baseline.name}': {_interval(gain)}"
+    few = _too_few_differ(case, found)
+    return RuleOutcome(name, gain.low > limit and not few, detail + few * (gain.low > limit), gain.low, limit)
+
+
+def better_than_champion_classifier(case: ClassifierCase) -> RuleOutcome:
+    """Refuse a gain in macro-F1 below the required one; a tie keeps the champion."""
+    name, limit = "better than the champion", case.policy.min_gain
+    if case.comparison is None or case.champion_figures is None:
+        return RuleOutcome(name, None, case.problem)
+    gain = case.comparison.macro_f1.estimate
+    detail = f"macro-F1 {case.figures.macro_f1:.2%}, the champion's {case.champion_figures.macro_f1:.2%}: "
+    detail += "exactly as good" if gain == 0 else _points(gain)
+    return RuleOutcome(name, gain > 0 and gain >= limit, detail, gain, limit)
+
+
+def surely_better_classifier(case: ClassifierCase) -> RuleOutcome:
+    """Refuse a gain that may be chance, or at or below the required one."""
+    name, limit, found = "surely better", case.policy.min_gain, case.comparison
+    if found is None:
+        return RuleOutcome(name, None, case.problem)
+    gain = found.macro_f1
+    detail = f"{_interval(gain)}; the challenger alone is right on {found.only_b} reviews, the champion alone on "
+    detail += f"{found.only_a} (McNemar's exact test: p = {found.p_value:.2g})"
+    if gain.low > limit:
+        few = _too_few_differ(case, found)
+        return RuleOutcome(name, not few, detail + few, gain.low, limit)
+    more = f"; {MORE_REVIEWS}" if gain.low <= limit < gain.estimate else ""
+    return RuleOutcome(name, False, detail + more, gain.low, limit)
+
+
+def _too_few_differ(case: ClassifierCase, found: ClassifierComparison) -> str:
+    """Return a remark if two classifiers differ on too few groups of reviews to prove anything; otherwise "".
+
+    Resampling is too sure then, because it never draws a difference that was not seen.
+    """
+    fewest = fewest_differing(case.policy.confidence)
+    if found.differ >= fewest:
+        return ""
+    what = "groups of reviews" if case.challenger.groups_N is not None else "reviews"
+    return f"; their answers differ on {found.differ} {what}, and fewer than {fewest} prove nothing; {MORE_REVIEWS}"
+
+
+def fewest_differing(confidence: float) -> int:
+    """Return the least number d for which 2 / 2^d is at most 1 − confidence.
+
+    If all of d differing groups speak for the same classifier, this is the probability of it by chance.
+    """
+    return math.ceil(1 - math.log2(1 - confidence) - 1e-9)
+
+
+def no_worse_slice(case: ClassifierCase) -> RuleOutcome:
+    """Refuse a challenger that surely loses accuracy on a slice, and more than the limit."""
+    name, limit, least = "no slice worse", case.policy.max_slice_loss, case.policy.min_slice_reviews
+    if case.problem or case.champion is None:
+        return RuleOutcome(name, None, case.problem)
+    table = accuracy_losses(
+        case.challenger, case.champion, case.evidence.data.reviews, dimensions=case.policy.slice_dimensions,
+        min_reviews=least, confidence=case.policy.confidence,
+    )  # fmt: skip
+    if table.is_empty():
+        return RuleOutcome(name, None, f"no slice has {least} test reviews", None, limit)
+    too_much = table.clear() if limit is None else table.filter((pl.col("loss") > limit) & (pl.col("surely") > 0))
+    shown = (table if too_much.is_empty() else too_much).row(0, named=True)
+    detail = f"worst of {table.height} slices: {shown['dimension']} {shown['slice']} ({shown['reviews']} reviews), "
+    detail += f"accuracy {_points(-shown['loss'])} against the champion"
+    if shown["loss"] > 0:
+        detail += f", a loss of at least {100 * shown['surely']:.2f}" if shown["surely"] > 0 else ", may be chance"
+    if limit is None:
+        return RuleOutcome(name, None, f"{detail}; the policy sets no limit", shown["loss"])
+    return RuleOutcome(name, too_much.is_empty(), detail, shown["loss"], limit)
+
+
+def no_label_given_up(case: ClassifierCase) -> RuleOutcome:
+    """Refuse a challenger that never finds a label that the champion finds at least once."""
+    name = "no label given up"
+    if case.problem or case.champion_figures is None:
+        return RuleOutcome(name, None, case.problem)
+    pairs = zip(case.figures.per_label, case.champion_figures.per_label, strict=True)
+    lost = [ours.label for ours, theirs in pairs if ours.recall == 0 and theirs.recall > 0]
+    never = f"never found by the challenger, but by the champion: {', '.join(lost)}"
+    detail = never if lost else "every label that the champion finds is found"
+    return RuleOutcome(name, not lost, detail, len(lost), 0)
+
+
+RULES: tuple[ClassifierRule, ...] = (
+    another_classifier, champion_opens, checked_data, certified_data, answers_in_service, answers_in_time, small_enough,
+    answers_at_hand,
+)  # fmt: skip
+RULES_OF_ANSWERS: tuple[ClassifierRule, ...] = (
+    same_reviews_answered, enough_groups, finite_classifier, better_than_majority, better_than_baseline_classifier,
+    better_than_champion_classifier, surely_better_classifier, no_worse_slice, no_label_given_up,
+)  # fmt: skip
+"""Rules that are applied only if the challenger answered the test reviews."""
+
+
+def _points(gain: float) -> str:
+    """Return a difference of shares in points of 100: "+1.50 points"."""
+    return f"{100 * gain:+.2f} points"
+
+
+def _interval(gain: Interval) -> str:
+    if not math.isfinite(gain.low + gain.high):
+        return "no interval can be computed: there are fewer than two groups of reviews"
+    return (
+        f"the {100 * gain.confidence:.4g} % interval of the gain is {100 * gain.low:+.2f} to "
+        f"{100 * gain.high:+.2f} points"
+    )

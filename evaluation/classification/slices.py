@@ -1,0 +1,140 @@
+"""Cut labelled reviews into slices, and compute the accuracy of classifiers on each of them.
+
+Slices are those of `evaluation/statistics/slices.py` (length, month or year, category), and one for each true label;
+there the accuracy is the recall of the label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import polars as pl
+
+from evaluation.classification.predicted import Predicted
+from evaluation.statistics.bootstrap import Bootstrap
+from evaluation.statistics.slices import Slicing, review_slicings
+
+LENGTH_BINS = 5
+ACCURACIES = pl.Schema(
+    {
+        **dict.fromkeys(("model", "dimension", "slice"), pl.String()),
+        "reviews": pl.Int64(),
+        **dict.fromkeys(("accuracy", "lo", "hi"), pl.Float64()),
+    }
+)
+LOSSES = pl.Schema(
+    {
+        **dict.fromkeys(("dimension", "slice"), pl.String()),
+        "reviews": pl.Int64(),
+        **dict.fromkeys(("loss", "surely"), pl.Float64()),
+    }
+)
+
+
+def label_slicings(
+    predicted: Predicted, documents: pl.DataFrame | None, min_reviews: int, length_bins: int = LENGTH_BINS
+) -> list[Slicing]:
+    """Cut reviews by true label, length, month and category.
+
+    Args:
+        predicted: The reviews, in the order of the result.
+        documents: Facts about the reviews, if there are any: review_id and words, date and categories, as far as they
+            are known.
+        min_reviews: Minimum number of reviews in a slice.
+        length_bins: Number of length bins, each with about the same number of reviews.
+
+    Returns:
+        One slicing per dimension that has a slice.
+    """
+    member_NK = predicted.truth_N[:, None] == np.arange(len(predicted.labels))
+    large_K = member_NK.sum(0) >= min_reviews
+    names = tuple(label for label, large in zip(predicted.labels, large_K, strict=True) if large)
+    found = [Slicing("label", names, member_NK[:, large_K])]
+    if documents is not None:
+        known = predicted.review_ids.to_frame().join(
+            documents.unique("review_id").drop("stars", strict=False), on="review_id", how="left", maintain_order="left"
+        )
+        if "words" in known.columns and known["words"].null_count():
+            known = known.drop("words")
+        found += review_slicings(known, min_reviews, length_bins)
+    return [slicing for slicing in found if slicing.names]
+
+
+def accuracy_by_slice(
+    classifiers: Mapping[str, Predicted], documents: pl.DataFrame | None, *, min_reviews: int, confidence: float,
+    resamples: int, seed: int, length_bins: int = LENGTH_BINS,
+) -> pl.DataFrame:  # fmt: skip
+    """Return the accuracy of each classifier on each slice, with its bootstrap interval (columns `ACCURACIES`).
+
+    Args:
+        classifiers: Answers by name of classifier, all on the same reviews.
+        documents: See `label_slicings`.
+        min_reviews: Minimum number of reviews in a slice.
+        confidence: Confidence of the intervals.
+        resamples: Number of draws.
+        seed: Equal seeds draw equal reviews.
+        length_bins: Number of length bins.
+    """
+    rows = {name: predicted.sorted() for name, predicted in classifiers.items()}
+    first = next(iter(rows.values()))
+    slices = list(_members(label_slicings(first, documents, min_reviews, length_bins)))
+    columns = {("reviews", place): member_N for place, (*_, member_N) in enumerate(slices)}
+    for name, predicted in rows.items():
+        columns |= {(name, place): member_N & predicted.correct_N for place, (*_, member_N) in enumerate(slices)}
+    if not columns:
+        return ACCURACIES.to_frame()
+    boot = Bootstrap(columns.items(), confidence=confidence, resamples=resamples, seed=seed, groups=first.groups_N)
+    found = []
+    for name in rows:
+        for place, (dimension, label, member_N) in enumerate(slices):
+            interval = boot.interval(lambda sums, name=name, place=place: sums[name, place] / sums["reviews", place])
+            ends = interval.estimate, interval.low, interval.high
+            found.append((name, dimension, label, int(member_N.sum()), *ends))
+    return pl.DataFrame(found, ACCURACIES, orient="row").with_columns(pl.col("lo", "hi").fill_nan(None))
+
+
+def accuracy_losses(
+    challenger: Predicted, champion: Predicted, documents: pl.DataFrame | None, *, dimensions: Sequence[str],
+    min_reviews: int, confidence: float,
+) -> pl.DataFrame:  # fmt: skip
+    """Return how much accuracy the challenger loses on each slice, the largest loss first (columns `LOSSES`).
+
+    `surely` is the lower end of the one-sided interval of the loss by Student's t over groups of reviews; the slices
+    share the chance of error (1 − confidence) / 2 in equal parts (Bonferroni).
+
+    Args:
+        challenger: Its answers, in the order of the review ids.
+        champion: Answers of the other classifier on the same reviews, in the same order.
+        documents: See `label_slicings`.
+        dimensions: Dimensions of the slices: label, length, month, category.
+        min_reviews: Minimum number of reviews in a slice.
+        confidence: Confidence of the policy.
+    """
+    slicings = [one for one in label_slicings(challenger, documents, min_reviews) if one.dimension in dimensions]
+    loss_N = champion.correct_N.astype(float) - challenger.correct_N
+    slices = list(_members(slicings))
+    from scipy.stats import t as student  # here, because the import takes half a second
+
+    tail = (1 - confidence) / 2 / max(1, len(slices))
+    found = []
+    for dimension, label, member_N in slices:
+        own_M = loss_N[member_N]
+        loss = float(own_M.mean())
+        group_M = np.arange(len(own_M)) if challenger.groups_N is None else challenger.groups_N[member_N]
+        sums_C = np.bincount(np.unique(group_M, return_inverse=True)[1], own_M - loss)
+        groups = len(sums_C)
+        error = np.sqrt(groups / (groups - 1) * (sums_C**2).sum()) / len(own_M) if groups > 1 else np.inf
+        sure = loss - student.ppf(1 - tail, max(groups - 1, 1)) * error
+        found.append((dimension, label, len(own_M), loss, float(sure)))
+    table = pl.DataFrame(found, LOSSES, orient="row")
+    return table.sort("loss", "dimension", "slice", descending=[True, False, False])
+
+
+def _members(slicings: Sequence[Slicing]) -> list[tuple[str, str, np.ndarray]]:
+    """Return dimension, name and members (N,) of each slice."""
+    return [
+        (slicing.dimension, name, slicing.member_NS[:, place])
+        for slicing in slicings
+        for place, name in enumerate(slicing.names)
+    ]

@@ -1,0 +1,117 @@
+"""Figures of a classifier equal those of scikit-learn, and of small cases worked out by hand."""
+
+import json
+import math
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from made_answers import STARS, drawn, predicted
+from sklearn import metrics
+from sklearn.calibration import calibration_curve
+
+from evaluation.classification.figures import figures
+from tests.examples import examples
+
+
+@st.composite
+def answered(draw):
+    """Up to five labels, some of which never occur; probabilities that need not agree with the answers."""
+    labels, reviews = draw(st.integers(2, 5)), draw(st.integers(1, 40))
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    truth, answers = random.integers(0, draw(st.integers(1, labels)), reviews), random.integers(0, labels, reviews)
+    agree = random.random(reviews) < draw(st.floats(0, 1))
+    table = random.dirichlet(np.ones(labels), reviews)
+    return predicted(truth, np.where(agree, truth, answers), STARS[:labels], table)
+
+
+@examples(120)
+@given(answered())
+def test_figures_equal_those_of_scikit_learn(found):
+    ours, truth, answers, numbers = figures(found), found.truth_N, found.answers_N, np.arange(len(found.labels))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert ours.accuracy == pytest.approx(metrics.accuracy_score(truth, answers))
+        assert ours.macro_f1 == pytest.approx(metrics.f1_score(truth, answers, average="macro"))
+        assert np.array_equal(ours.confusion, metrics.confusion_matrix(truth, answers, labels=numbers))
+        of_labels = metrics.precision_recall_fscore_support(truth, answers, labels=numbers, zero_division=np.nan)
+        for name, theirs in zip(("precision", "recall", "f1", "reviews"), of_labels, strict=True):
+            assert [getattr(one, name) for one in ours.per_label] == pytest.approx(theirs.tolist(), nan_ok=True)
+        loss = metrics.log_loss(truth, found.probabilities_NK, labels=numbers)
+        kappa = metrics.cohen_kappa_score(truth, answers, labels=numbers, weights="quadratic")
+    assert ours.log_loss == pytest.approx(loss)
+    assert ours.quadratic_kappa == pytest.approx(kappa, nan_ok=True)
+    assert ours.mean_absolute_error == pytest.approx(metrics.mean_absolute_error(truth, answers))
+
+
+def test_the_calibration_error_weighs_the_bins_of_scikit_learn():
+    found = drawn(2_000)
+    noise = np.random.default_rng(3).dirichlet(np.ones(5), 2_000)
+    found = predicted(found.truth_N, found.answers_N, probabilities=0.7 * found.probabilities_NK + 0.3 * noise)
+    right, said = calibration_curve(found.correct_N, found.confidence_N, n_bins=15)
+    edges = np.linspace(0, 1, 16)
+    counts, _ = np.histogram(found.confidence_N, edges)
+    expected = (counts[counts > 0] * np.abs(right - said)).sum() / 2_000
+    assert figures(found).calibration_error == pytest.approx(expected)
+
+
+def test_by_hand():
+    """Four reviews of two labels: 1 right as "1", 1 wrong, 2 right as "2"; twice surely, twice with 0.6."""
+    table = np.array([[1.0, 0.0], [0.4, 0.6], [0.4, 0.6], [0.0, 1.0]])
+    found = figures(predicted([0, 0, 1, 1], [0, 1, 1, 1], ("1", "2"), table))
+    assert found.confusion == ((1, 1), (0, 2))
+    assert found.accuracy == 0.75
+    assert [one.f1 for one in found.per_label] == pytest.approx([2 / 3, 4 / 5])
+    assert found.macro_f1 == pytest.approx((2 / 3 + 4 / 5) / 2)
+    assert found.log_loss == pytest.approx(-(math.log(0.4) + math.log(0.6)) / 4)
+    assert found.calibration_error == pytest.approx((2 * abs(0.5 - 0.6) + 2 * 0) / 4)
+    assert found.mean_absolute_error == 0.25
+    assert (found.majority_label, found.majority_accuracy) == ("1", 0.5)
+
+
+def test_a_label_that_no_review_has_counts_only_if_it_is_answered():
+    never = figures(predicted([0, 1], [0, 1]))
+    assert never.macro_f1 == 1.0
+    assert math.isnan(never.per_label[4].f1)
+    once = figures(predicted([0, 1, 1], [0, 1, 4]))
+    assert once.macro_f1 == pytest.approx((1 + 2 / 3 + 0) / 3)
+    assert once.per_label[4].f1 == 0.0
+    assert math.isnan(once.per_label[4].recall)
+
+
+def test_kappa_weighs_by_the_numbers_of_the_labels_in_any_order():
+    """1 and 2 are nearer to each other than to 9, wherever they stand in the list of labels."""
+    truth, answers = np.array([0, 0, 1, 2, 2]), np.array([0, 1, 1, 2, 0])
+    stars, answered_stars = np.array([9, 1, 2])[truth], np.array([9, 1, 2])[answers]
+    pairs = [(a, b) for a in stars for b in answered_stars]
+    chance = np.mean([(a - b) ** 2 for a, b in pairs])
+    found = figures(predicted(truth, answers, ("9", "1", "2")))
+    assert found.quadratic_kappa == pytest.approx(1 - np.mean((stars - answered_stars) ** 2) / chance)
+    assert found.mean_absolute_error == pytest.approx(np.abs(stars - answered_stars).mean())
+
+
+def test_figures_that_do_not_apply_are_none():
+    found = figures(predicted([0, 1], [0, 0], ("bad", "good")))
+    assert (found.log_loss, found.calibration_error, found.quadratic_kappa, found.mean_absolute_error) == (None,) * 4
+
+
+def test_probabilities_that_are_not_a_number_give_figures_that_are_not_and_json_has_null():
+    table = np.full((3, 2), 0.5)
+    table[1] = np.nan
+    found = figures(predicted([0, 1, 0], [0, 1, 1], ("bad", "good"), table))
+    assert math.isnan(found.log_loss)
+    assert math.isnan(found.calibration_error)
+    values = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert values["log_loss"] is None
+    assert values["accuracy"] == pytest.approx(2 / 3)
+    assert values["confusion"] == [[1, 1], [0, 1]]
+
+
+def test_perfect_probabilities_have_about_the_calibration_error_of_chance():
+    found = figures(drawn(20_000, 0.7))
+    assert found.calibration_chance == pytest.approx(math.sqrt(2 / math.pi * 0.21 / 20_000))
+    assert found.calibration_error < 4 * found.calibration_chance
+    sure = predicted([0, 1], [1, 0], probabilities=np.eye(5)[[1, 0]])
+    assert figures(sure).calibration_error == 1.0

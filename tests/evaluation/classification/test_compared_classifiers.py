@@ -1,0 +1,159 @@
+"""Intervals of a classifier's figures, and the paired comparison of two classifiers."""
+
+import math
+from fractions import Fraction
+from math import comb
+
+import numpy as np
+import pytest
+from made_answers import STARS, drawn, predicted
+from scipy.stats import binomtest
+
+from core.errors import InputError
+from evaluation.classification.compare import compare, mcnemar
+from evaluation.classification.figures import figures
+from evaluation.classification.intervals import intervals
+
+OPTIONS = {"confidence": 0.95, "resamples": 2_000, "seed": 1}
+
+
+def shuffled(found, order):
+    groups = None if found.groups_N is None else found.groups_N[order]
+    return predicted(found.truth_N[order], found.answers_N[order], found.labels, found.probabilities_NK[order],
+                     groups, found.review_ids.gather(order))  # fmt: skip
+
+
+def copied(found, times):
+    """Each review *times* times: one group of copies."""
+    row = np.repeat(np.arange(len(found)), times)
+    return predicted(found.truth_N[row], found.answers_N[row], found.labels, found.probabilities_NK[row], row)
+
+
+def test_mcnemars_test_is_the_exact_binomial_test():
+    for only_a in range(12):
+        for only_b in range(12):
+            expected = binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
+            assert mcnemar(only_a, only_b) == pytest.approx(expected), (only_a, only_b)
+    assert mcnemar(3, 15) == pytest.approx(float(Fraction(2 * sum(comb(18, k) for k in range(4)), 2**18)))
+    assert mcnemar(1_000, 1_300) == pytest.approx(binomtest(1_000, 2_300).pvalue)
+
+
+def test_figures_have_intervals_and_the_estimate_is_the_figure():
+    found = drawn()
+    known, boot = figures(found), intervals(found, **OPTIONS)
+    for name in ("accuracy", "macro_f1", "log_loss", "mean_absolute_error", "quadratic_kappa"):
+        assert boot[name].estimate == pytest.approx(getattr(known, name))
+        assert boot[name].low < boot[name].estimate < boot[name].high
+    assert boot["recall", 2].estimate == pytest.approx(known.per_label[2].recall)
+    error = math.sqrt(known.accuracy * (1 - known.accuracy) / len(found))
+    assert boot["accuracy"].high - boot["accuracy"].low == pytest.approx(2 * 1.96 * error, rel=0.05)
+
+
+def test_the_interval_of_macro_f1_is_that_of_draws_made_one_by_one():
+    found, random = drawn(200), np.random.default_rng(9)
+    values = []
+    for _ in range(1_000):
+        row = random.integers(0, 200, 200)
+        values.append(figures(predicted(found.truth_N[row], found.answers_N[row])).macro_f1)
+    boot = intervals(found, **OPTIONS)["macro_f1"]
+    assert [boot.low, boot.high] == pytest.approx(np.quantile(values, [0.025, 0.975]), abs=0.008)
+
+
+def test_copies_of_reviews_in_one_group_add_no_certainty():
+    single, copies = drawn(100), copied(drawn(100), 4)
+    alone, grouped = intervals(single, **OPTIONS), intervals(copies, **OPTIONS)
+    assert grouped["macro_f1"].groups == 100
+    assert [grouped["macro_f1"].low, grouped["macro_f1"].high] == pytest.approx(
+        [alone["macro_f1"].low, alone["macro_f1"].high]
+    )
+    a, b = drawn(100), drawn(100, 0.9, seed=2)
+    once, often = compare(a, b, **OPTIONS), compare(copied(a, 4), copied(b, 4), **OPTIONS)
+    assert often.macro_f1.low == pytest.approx(once.macro_f1.low)
+    assert (often.only_b, often.groups_b, often.differ) == (4 * once.only_b, once.only_b, once.differ)
+    assert often.p_value == once.p_value
+
+
+def test_one_group_has_no_interval():
+    found = predicted([0, 1, 1], [0, 1, 0], groups=[5, 5, 5])
+    assert math.isnan(intervals(found, **OPTIONS)["accuracy"].low)
+
+
+def test_the_difference_is_that_of_the_figures_and_is_surer_than_the_figures():
+    a, b = drawn(400, 0.7), drawn(400, 0.7)
+    answers = b.answers_N.copy()
+    mended = np.flatnonzero(~b.correct_N)[:16]
+    answers[mended] = b.truth_N[mended]
+    b = predicted(b.truth_N, answers)
+    found = compare(a, b, **OPTIONS)
+    assert (found.only_a, found.only_b, found.differ) == (0, 16, 16)
+    assert found.p_value == pytest.approx(2 / 2**16)
+    assert found.accuracy.estimate == pytest.approx(0.04)
+    assert found.macro_f1.estimate == pytest.approx(figures(b).macro_f1 - figures(a).macro_f1)
+    assert found.accuracy.low > 0.015
+    assert intervals(a, **OPTIONS)["accuracy"].high > figures(b).accuracy, "each interval alone is wider than the gain"
+
+
+def test_a_classifier_does_not_differ_from_itself():
+    found = compare(drawn(), drawn(), **OPTIONS)
+    assert (found.only_a, found.only_b, found.differ, found.p_value) == (0, 0, 0, 1.0)
+    assert (found.macro_f1.low, found.macro_f1.estimate, found.macro_f1.high) == (0.0, 0.0, 0.0)
+
+
+def test_the_order_of_the_reviews_and_the_numbers_of_the_groups_do_not_matter():
+    groups = np.arange(400) // 3
+    a, b = drawn(groups=groups), drawn(right=0.75, seed=2, groups=groups)
+    order = np.random.default_rng(4).permutation(400)
+    renamed = predicted(b.truth_N, b.answers_N, b.labels, b.probabilities_NK, 1_000 - groups)
+    assert compare(a, b, **OPTIONS) == compare(shuffled(a, order), shuffled(renamed, order[::-1]), **OPTIONS)
+    assert intervals(a, **OPTIONS) == intervals(shuffled(a, order), **OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("other", "cause"),
+    [
+        (predicted([0, 1, 2], [0, 1, 2], ids=["r0000", "r0001", "x"]), "the reviews differ: 3 and 3, of which 2"),
+        (predicted([0, 1], [0, 1]), "the reviews differ: 3 and 2, of which 2 are the same"),
+        (predicted([0, 1, 1], [0, 1, 2]), "the true labels of 1 reviews differ, first of review r0002"),
+        (predicted([0, 1, 2], [0, 1, 2], STARS[::-1]), "the labels differ"),
+        (predicted([0, 1, 2], [0, 1, 2], groups=[0, 0, 1]), "the groups of dependent reviews differ"),
+    ],
+    ids=["ids", "number", "truth", "labels", "groups"],
+)
+def test_classifiers_of_other_reviews_are_not_compared(other, cause):
+    with pytest.raises(InputError, match="cannot be compared") as caught:
+        compare(predicted([0, 1, 2], [0, 1, 2]), other, **OPTIONS)
+    assert cause in caught.value.cause
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("groups", "per_group"), [(400, 1), (150, 4)])
+def test_intervals_contain_the_true_figures_as_often_as_they_say(groups, per_group):
+    """Answers are right with a probability of their own in each group; the truth is that of two million reviews.
+
+    400 test sets: a share of 0.95 has a standard error of 0.011.
+    """
+    random, prior = np.random.default_rng(11), np.array([0.15, 0.25, 0.6])
+
+    def answers(truth, level_D):
+        wrong = (truth + random.integers(1, 3, len(truth))) % 3
+        return np.where(random.random(len(truth)) < level_D, truth, wrong)
+
+    def pair(count):
+        truth = random.choice(3, count * per_group, p=prior)
+        hard = np.repeat(random.beta(4, 2, count), per_group)
+        number = np.repeat(np.arange(count), per_group)
+        both = answers(truth, hard), answers(truth, np.minimum(hard + 0.05, 1))
+        ids = np.arange(len(truth)).astype(str)
+        return [predicted(truth, each, STARS[:3], groups=number, ids=ids) for each in both]
+
+    a, b = map(figures, pair(500_000))
+    gain, level = b.macro_f1 - a.macro_f1, b.macro_f1
+    found = {"gain": 0, "level": 0}
+    for seed in range(400):
+        one, two = pair(groups)
+        compared = compare(one, two, confidence=0.95, resamples=400, seed=seed).macro_f1
+        own = intervals(two, confidence=0.95, resamples=400, seed=seed)["macro_f1"]
+        found["gain"] += compared.low <= gain <= compared.high
+        found["level"] += own.low <= level <= own.high
+    assert 0.92 <= found["gain"] / 400 <= 0.98
+    assert 0.92 <= found["level"] / 400 <= 0.98
