@@ -11,9 +11,8 @@ from flows.ingest import ingest
 from flows.prepare import prepare
 from flows.retrain import resolve
 from flows.server.workers import on_workers
-from models.classification.spec import language_model_of
 from tasks.classification.compare import Compared, compare_classifiers
-from tasks.classification.fit import FittedClassifier, fit_classifier
+from tasks.classification.fit import FittedClassifier, fit_classifier, language_model_of
 from tasks.classification.predict import predict
 from tasks.classification.promote import promote_classifier
 from tasks.classification.report import write_classifier_report

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from core.lineage.family import NOT_KNOWN, Family
 from evaluation.classification.predicted import Predicted
 from evaluation.gate.evidence import DataEvidence
 
@@ -18,6 +19,7 @@ class AnsweredReviews:
         test: Digest of the test reviews that it answered.
         problem: Why it could not answer (its files are missing or damaged); empty if it could.
         name: Name of the classifier.
+        family: Family of the data that it was made from.
     """
 
     digest: str
@@ -25,6 +27,7 @@ class AnsweredReviews:
     test: str = ""
     problem: str = ""
     name: str = ""
+    family: Family = NOT_KNOWN
 
     def sorted(self) -> AnsweredReviews:
         """Return the same evidence with the answers in the order of the review ids."""

@@ -15,6 +15,8 @@ from ..specs import KINDS
 
 def require_form(values: Any) -> None:
     """Raise ValueError that names the field, unless *values* describes a bundle of a known kind."""
+    if isinstance(values, dict) and values.get("task") is not None:
+        raise ValueError(f"it is no language model, its task is {str(values['task'])[:40]!r}")
     require_fields(values, _FIELDS, KINDS)
 
 

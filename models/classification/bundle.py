@@ -1,6 +1,6 @@
 """Save and load a classifier as a folder of data: options, labels, vocabulary, weights or tables. No code, no pickles.
 
-`classifier.json` is written last and lists the SHA-256 of every other file, so its own hash identifies the whole
+`spec.json` is written last and lists the SHA-256 of every other file, so its own hash identifies the whole
 bundle. It also has probe texts with the classifier's scores, which are computed again on load. If this version of the
 package gives other scores, the bundle is refused, so that a classifier cannot change silently.
 """
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..base import ModelError, stored
-from ..bundles.bundle import PROBE_TOLERANCE
+from ..bundles.bundle import PROBE_TOLERANCE, SPEC
 from ..bundles.bundle_form import are_files, is_number, is_text, is_version, require_fields
 from ..bundles.sealed_folder import read_description, seal, verify_files
 from ..neural.labelling.rows import Rows
@@ -25,7 +25,8 @@ from .classifier import Classifier
 from .spec import CLASSIFIERS, ClassifierSpec, classifier_class, classifier_from_dict, to_dict
 
 FORMAT = 1
-DESCRIPTION = "classifier.json"
+TASK = "classification"
+"""Value of "task" in the description, which tells the bundle from that of a language model."""
 
 
 class Classified(NamedTuple):
@@ -99,7 +100,7 @@ def save_classifier(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / DESCRIPTION).unlink(missing_ok=True)
+    (folder / SPEC).unlink(missing_ok=True)
     vocabulary.save(folder / FILE)
     model.save(folder)
     scores_NK = ClassifierBundle(spec, vocabulary, model).classify(probes).scores_NK
@@ -108,12 +109,13 @@ def save_classifier(
     values = {
         **facts,
         "format": FORMAT,
+        "task": TASK,
         "kind": spec.kind,
         "spec": to_dict(spec),
         "vocabulary_digest": vocabulary.digest,
         "probes": [{"text": text, "scores": row} for text, row in zip(probes, scores_NK.tolist(), strict=True)],
     }
-    seal(folder, DESCRIPTION, values)
+    seal(folder, SPEC, values)
 
 
 def load_classifier(folder: Path | str, device: str = "cpu", check_probes: bool = True) -> ClassifierBundle:
@@ -129,7 +131,7 @@ def load_classifier(folder: Path | str, device: str = "cpu", check_probes: bool 
             damaged, its vocabulary is not the one of the training, or it gives other scores than when it was saved.
     """
     folder = Path(folder)
-    raw, values = read_description(folder, DESCRIPTION, {"format": FORMAT}, _require_form)
+    raw, values = read_description(folder, SPEC, {"format": FORMAT}, _require_form)
     verify_files(folder, {FILE: "", **values["files"]})
     vocabulary = Vocabulary.load(folder / FILE)
     if vocabulary.digest != values["vocabulary_digest"]:
@@ -169,6 +171,7 @@ def _are_probes(value: object) -> bool:
 
 _FIELDS = {
     "format": (is_version, "a whole number from 1 on"),
+    "task": (lambda task: task == TASK, f"{TASK!r}; the bundle of a language model has none"),
     "kind": (is_text, "text"),
     "spec": (lambda spec: isinstance(spec, dict), "an object: the options of the classifier"),
     "vocabulary_digest": (is_text, "text"),

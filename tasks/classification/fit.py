@@ -9,7 +9,8 @@ from typing import Any
 
 from core.config.run_config import RunConfig
 from core.store import Artifact, Store
-from models.classification.spec import CLASSIFIERS, ClassifierSpec, identity, language_model_of
+from models.classification.spec import CLASSIFIERS, ClassifierSpec, identity
+from models.classification.spec import language_model_of as language_model_of
 from tasks.classification.job import ClassifierJob
 from tasks.classification.labels import LABELLINGS
 from tasks.code_version import WORKERS, running_code

@@ -12,7 +12,8 @@ import numpy as np
 from models.base import FitContext, FitProgress
 from models.classification.bundle import save_classifier
 from models.classification.fitting import fit_classifier
-from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
+from models.neural.labelling.labelled_sequences import LabelledSequences
+from models.neural.labelling.rows import Rows
 from models.streams import TokenStream
 from models.tokens.vocabulary import Vocabulary
 from tasks.classification.job import ClassifierJob
@@ -37,10 +38,9 @@ def run(job: ClassifierJob, report: Callable[[FitProgress], None] | None = None)
 
 
 def labelled(stream: TokenStream, label: str) -> LabelledSequences:
-    """Return the reviews of a stream that have a label, without their star tokens, which would give it away."""
+    """Return the reviews of a stream that have a label; classifiers do not read the star tokens that give it away."""
     numbers_D = LABELLINGS[label].numbers(stream.documents["stars"])
-    every = LabelledSequences(Sequences(stream.ids, stream.offsets).without_stars(), numbers_D)
-    return every.take(np.flatnonzero(numbers_D != LEFT_OUT))
+    return chosen(LabelledSequences(Rows(stream.ids, stream.offsets), numbers_D), np.flatnonzero(numbers_D != LEFT_OUT))
 
 
 def drawn(examples: LabelledSequences, count: int, seed: int) -> LabelledSequences:
@@ -48,7 +48,12 @@ def drawn(examples: LabelledSequences, count: int, seed: int) -> LabelledSequenc
     total = len(examples.targets)
     if count >= total:
         return examples
-    return examples.take(np.sort(np.random.default_rng([seed, 7]).permutation(total)[:count]))
+    return chosen(examples, np.sort(np.random.default_rng([seed, 7]).permutation(total)[:count]))
+
+
+def chosen(examples: LabelledSequences, rows_N: np.ndarray) -> LabelledSequences:
+    """Return some of the examples, in the order given."""
+    return LabelledSequences(examples.sequences.take(rows_N), examples.targets[rows_N])
 
 
 if __name__ == "__main__":

@@ -132,7 +132,7 @@ def _evidence(
     version: int | None,
 ) -> ClassifierEvidence:  # fmt: skip
     passed, detail = checked(prepared.checks)
-    documents, leaks = documents_of(prepared.clean), look_for_leaks(prepared.clean, None)
+    documents, leaks = documents_with_words(prepared.clean), look_for_leaks(prepared.clean, None)
     test = leaks.test or prepared.clean.digest
     baseline = compared.named(config.classification.baseline)
     return ClassifierEvidence(
@@ -140,8 +140,7 @@ def _evidence(
         _champion(config, prepared, standing, challenger, test) if standing else None,
         _answered(baseline, documents, test) if baseline is not challenger else None,
         DataEvidence(
-            documents.join(_words(prepared.clean), on="review_id", how="left"), grouped_by(prepared.clean, documents),
-            passed, detail, leaks,
+            documents, grouped_by(prepared.clean, documents), passed, detail, leaks,
         ),
         _service(config, challenger, version),
         resamples=config.evaluation.resamples, seed=config.evaluation.seed,
@@ -187,7 +186,7 @@ def _service(config: RunConfig, challenger: MeasuredClassifier, version: int | N
     return ClassifierService(smoke.passed, smoke.detail, times.get("p50"), times.get("p95"), size)
 
 
-def _words(clean: Artifact) -> pl.DataFrame:
-    """Return the number of words of each test review."""
+def documents_with_words(clean: Artifact) -> pl.DataFrame:
+    """Return the facts about the test reviews (`documents_of`), and their number of words."""
     rows = pl.scan_parquet(clean.folder / "clean.parquet").filter(pl.col("split") == "test")
-    return rows.select("review_id", "words").collect()
+    return documents_of(clean).join(rows.select("review_id", "words").collect(), on="review_id", how="left")

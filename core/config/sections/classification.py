@@ -1,17 +1,15 @@
-"""Define the policy of the gate for review classifiers."""
+"""Define the settings of review classifiers: what they predict, which are compared, and the policy of their gate."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from core.config.section import Section
 from core.config.sections.promotion import Limit, RegisteredName
-from models.options import MOST_WHOLE, Number, OrNone, ShareBelowOne, Whole
-
-OWN_CLASSIFIER = "reviewlm-stars"
-"""Default registered classifier of a run."""
+from models.classification.spec import ClassifierSpec
+from models.options import MOST_WHOLE, Count, Number, OrNone, ShareBelowOne, Whole
 
 LabelledSlice = Literal["label", "length", "month", "category"]
 
@@ -23,9 +21,12 @@ class ClassificationPromotion(Section):
     evidence: if that is missing, the rule fails. Gains are differences of shares: 0.01 is one point of 100.
 
     Attributes:
-        model_name: Name of the registered classifier, without quotes, slashes, colons and @.
+        model_name: Name of the registered classifier, without quotes, slashes, colons and @; empty: `reviewlm-` and what is
+            predicted, such as `reviewlm-stars`.
         replace_lost_champion: Let a challenger pass if the champion's bundle is gone or damaged, as if there were no
             champion.
+        allow_other_family: Let a challenger pass if its data belong to another family than the champion's
+            (`source.family`), or if the champion's family is not known.
         min_gain: Minimum gain in macro-F1 over the champion. The lower end of the interval must be above it.
         confidence: Level of the two-sided intervals: an equal classifier passes with probability (1 − confidence) / 2.
         min_gain_over_majority: Minimum gain in accuracy over always answering the most frequent label. The lower end of
@@ -43,8 +44,9 @@ class ClassificationPromotion(Section):
         max_megabytes: Maximum size of the bundle, in millions of bytes.
     """
 
-    model_name: RegisteredName = OWN_CLASSIFIER
+    model_name: RegisteredName | Literal[""] = ""
     replace_lost_champion: bool = False
+    allow_other_family: bool = False
     min_gain: ShareBelowOne = 0.0
     confidence: Annotated[Number, Field(gt=0.5, lt=1)] = 0.95
     min_gain_over_majority: Annotated[ShareBelowOne | None, OrNone] = 0.0
@@ -56,3 +58,41 @@ class ClassificationPromotion(Section):
     require_leak_certificate: bool = True
     max_latency_ms: Limit = 1_000.0
     max_megabytes: Limit = None
+
+
+Classifier = Annotated[ClassifierSpec, Field(discriminator="kind")]
+
+
+class ClassificationConfig(Section):
+    """Settings of the flow `classify`; without `models` there is nothing to fit.
+
+    Attributes:
+        label: What is predicted: "stars" (1 to 5), or "polarity" (1 and 2 stars are negative, 4 and 5 positive; reviews
+            of 3 stars are left out). Reviews without stars are left out.
+        models: The classifiers. One that starts from a language model names a model of the section `models`.
+        baseline: Name of the classifier that all others are compared with.
+        train_reviews: Number of training reviews whose label may be used, drawn at random; None: all of them.
+        promotion: Policy of the gate.
+    """
+
+    label: Literal["stars", "polarity"] = "stars"
+    models: tuple[Classifier, ...] = ()
+    baseline: str = "tfidf_logistic"
+    train_reviews: Count | None = None
+    promotion: ClassificationPromotion = ClassificationPromotion()
+
+    @property
+    def model_name(self) -> str:
+        """Name of the registered model: as configured, or one for each thing that is predicted."""
+        return self.promotion.model_name or f"reviewlm-{self.label}"
+
+    @model_validator(mode="after")
+    def _names_fit_together(self) -> ClassificationConfig:
+        names = [spec.name for spec in self.models]
+        if duplicate := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"two classifiers share the name {duplicate.pop()!r}")
+        if names and self.baseline not in names:
+            raise ValueError(f"baseline is {self.baseline!r}; it must be one of the classifiers {names}")
+        if labelled := [spec.name for spec in self.models if spec.labels]:
+            raise ValueError(f"classifier {labelled[0]!r} names labels; they follow from `classification.label`")
+        return self

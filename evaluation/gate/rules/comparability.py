@@ -7,10 +7,12 @@ import math
 import numpy as np
 import polars as pl
 
+from core.lineage.family import Family
 from evaluation.gate.decision import RuleOutcome
 from evaluation.gate.rules.case import MORE_REVIEWS, NO_CHAMPION, GateCase, open_nats
 from models.adaptation import STATIC
 
+FAMILY = "same data family"
 DEPARTURE = 1e-3
 """Largest allowed difference, relative to the nats of one review, between two scorings of one bundle; the same as
 `models.bundles.bundle.PROBE_TOLERANCE`. Number formats round differently from machine to machine; a changed rule or
@@ -86,22 +88,34 @@ def same_family(case: GateCase) -> RuleOutcome:
 
     It may be better on its own text and worthless on the champion's.
     """
-    name = "same data family"
-    if case.evidence.champion is None:
-        return RuleOutcome(name, None, NO_CHAMPION)
-    ours, theirs = case.evidence.challenger.family, case.evidence.champion.family
-    if case.identical:
-        return RuleOutcome(name, None, "the challenger is the champion, so there is nothing to compare")
+    champion, policy = case.evidence.champion, case.policy
+    if champion is not None and case.identical:
+        return RuleOutcome(FAMILY, None, "the challenger is the champion, so there is nothing to compare")
+    theirs = None if champion is None else champion.family
+    return family_outcome(case.evidence.challenger.family, theirs, case.lost, policy.allow_other_family)
+
+
+def family_outcome(ours: Family, theirs: Family | None, lost: str, allowed: bool) -> RuleOutcome:
+    """Return the outcome of the rule "same data family".
+
+    Args:
+        ours: Family of the challenger's data.
+        theirs: That of the champion's data; None if there is no champion.
+        lost: Why the champion cannot be measured; empty if it can.
+        allowed: Whether the policy allows another family.
+    """
+    if theirs is None:
+        return RuleOutcome(FAMILY, None, NO_CHAMPION)
     if ours.known and ours.name == theirs.name:
         sources = "the same sources" if ours.sources and ours.sources == theirs.sources else "other sources"
-        return RuleOutcome(name, True, f"both were made from data of the family '{ours.name}', of {sources}")
-    if not theirs.known and case.lost:
-        return RuleOutcome(name, None, f"{case.lost}, and it is not known from which data it was made")
+        return RuleOutcome(FAMILY, True, f"both were made from data of the family '{ours.name}', of {sources}")
+    if not theirs.known and lost:
+        return RuleOutcome(FAMILY, None, f"{lost}, and it is not known from which data it was made")
     other = f"the challenger was made from data of the family '{ours.name}', the champion from '{theirs.name}'"
-    if case.policy.allow_other_family:
-        return RuleOutcome(name, None, f"{other}; the policy allows it")
+    if allowed:
+        return RuleOutcome(FAMILY, None, f"{other}; the policy allows it")
     remedy = "register it under another name (promotion.model_name), or set promotion.allow_other_family"
-    return RuleOutcome(name, False, f"{other}: {remedy}")
+    return RuleOutcome(FAMILY, False, f"{other}: {remedy}")
 
 
 def same_reading(case: GateCase) -> RuleOutcome:

@@ -101,6 +101,10 @@ class Rows:
         before_B = np.cumsum(lengths_B) - lengths_B
         return np.repeat(self.offsets[rows_B] - before_B, lengths_B) + np.arange(lengths_B.sum())
 
+    def take(self, rows_B: np.ndarray) -> Rows:
+        """Return the chosen rows, in the order given."""
+        return Rows(np.asarray(self.ids_P[self.positions(rows_B)]), np.concatenate([[0], np.cumsum(self.lengths[rows_B])]))
+
     def require_ids(self, entries: int) -> None:
         """Refuse ids outside 0 … *entries* − 1.
 
