@@ -110,7 +110,7 @@ def mismatch(a: Predicted, b: Predicted) -> str:
         first = a.review_ids[int(other_N.argmax())]
         return f"the true labels of {int(other_N.sum())} reviews differ, first of review {first}"
     own = [np.arange(len(rows)) if rows.groups_N is None else rows.groups_N for rows in (a, b)]
-    if not np.array_equal(*own):
+    if not np.array_equal(own[0], own[1]):
         return "the groups of dependent reviews differ"
     return ""
 

@@ -23,6 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -152,9 +153,9 @@ def formulas(predicted: Predicted) -> dict[Any, Formula]:
         "macro_f1": lambda sums: np.nanmean([_f1(sums, label) for label in labels], axis=0),
     }
     for label in labels:
-        found["precision", label] = lambda sums, k=label: sums["both", k] / sums["answered", k]
-        found["recall", label] = lambda sums, k=label: sums["both", k] / sums["true", k]
-        found["f1", label] = lambda sums, k=label: _f1(sums, k)
+        found["precision", label] = _right_of("answered", label)
+        found["recall", label] = _right_of("true", label)
+        found["f1", label] = partial(_f1, label=label)
     if predicted.probabilities_NK is not None:
         found["log_loss"] = lambda sums: sums["loss"] / sums["reviews"]
     if predicted.values_K is not None:
@@ -167,6 +168,10 @@ def values_of(found: Mapping[Any, Formula], sums: Sums) -> dict[Any, float]:
     """Return the value of each formula; NaN where it divides by 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return {name: float(formula(sums)) for name, formula in found.items()}
+
+
+def _right_of(what: str, label: int) -> Formula:
+    return lambda sums: sums["both", label] / sums[what, label]
 
 
 def _f1(sums: Sums, label: int) -> Any:

@@ -65,7 +65,8 @@ class Predicted:
     @property
     def correct_N(self) -> np.ndarray:
         """Whether the answer is the true label, for each review."""
-        return self.answers_N == self.truth_N
+        correct_N: np.ndarray = self.answers_N == self.truth_N
+        return correct_N
 
     @property
     def loss_N(self) -> np.ndarray | None:
@@ -78,7 +79,8 @@ class Predicted:
             return None
         least = np.finfo(np.float64).eps
         of_truth_N = np.take_along_axis(self.probabilities_NK, self.truth_N[:, None], 1)[:, 0]
-        return -np.log(np.clip(of_truth_N, least, 1 - least))
+        loss_N: np.ndarray = -np.log(np.clip(of_truth_N, least, 1 - least))
+        return loss_N
 
     @property
     def confidence_N(self) -> np.ndarray | None:

@@ -135,7 +135,7 @@ def better_than_majority(case: ClassifierCase) -> RuleOutcome:
     """Refuse a classifier that is not surely better than always answering the most frequent label, in accuracy."""
     name, limit, gain = "better than the majority label", case.policy.min_gain_over_majority, case.over_majority
     detail = f"accuracy {case.figures.accuracy:.2%}, always '{case.figures.majority_label}' "
-    detail += f"{case.figures.majority_accuracy:.2%}: {_interval(gain)}"
+    detail += f"{case.figures.majority_accuracy:.2%}: {_interval(gain, 'this label')}"
     if limit is None:
         return RuleOutcome(name, None, f"{detail}; the policy sets no limit", gain.low)
     return RuleOutcome(name, gain.low > limit, detail, gain.low, limit)
@@ -146,14 +146,15 @@ def better_than_baseline_classifier(case: ClassifierCase) -> RuleOutcome:
     name, baseline, limit = "better than the baseline", case.evidence.baseline, case.policy.min_gain_over_baseline
     if baseline is None:
         return RuleOutcome(name, False, "there are no answers of a baseline classifier")
+    who = f"the baseline '{baseline.name}'"
     if baseline.digest == case.evidence.challenger.digest:
-        return RuleOutcome(name, None, f"the challenger is the baseline '{baseline.name}' itself")
+        return RuleOutcome(name, None, f"the challenger is {who} itself")
     if why := case.unlike(baseline):
-        return RuleOutcome(name, False, f"the baseline '{baseline.name}': {why}")
+        return RuleOutcome(name, False, f"{who}: {why}")
     assert baseline.predicted is not None
     found = case.compared_with(baseline.predicted)
     gain = found.macro_f1
-    detail = f"macro-F1 {_points(gain.estimate)} against the baseline '{baseline.name}': {_interval(gain)}"
+    detail = f"macro-F1 {_points(gain.estimate)}: {_interval(gain, who)}"
     few = _too_few_differ(case, found)
     return RuleOutcome(name, gain.low > limit and not few, detail + few * (gain.low > limit), gain.low, limit)
 
@@ -175,13 +176,14 @@ def surely_better_classifier(case: ClassifierCase) -> RuleOutcome:
     if found is None:
         return RuleOutcome(name, None, case.problem)
     gain = found.macro_f1
-    detail = f"{_interval(gain)}; the challenger alone is right on {found.only_b} reviews, the champion alone on "
-    detail += f"{found.only_a} (McNemar's exact test: p = {found.p_value:.2g})"
+    detail = f"macro-F1 {_points(gain.estimate)}: {_interval(gain, 'the champion')}; the challenger alone is right on "
+    detail += f"{found.only_b} reviews, the champion alone on {found.only_a} (McNemar's exact test: "
+    detail += f"p = {found.p_value:.2g})"
     if gain.low > limit:
         few = _too_few_differ(case, found)
         return RuleOutcome(name, not few, detail + few, gain.low, limit)
-    more = f"; {MORE_REVIEWS}" if gain.low <= limit < gain.estimate else ""
-    return RuleOutcome(name, False, detail + more, gain.low, limit)
+    chance = gain.low <= limit < gain.estimate
+    return RuleOutcome(name, False, detail + f"; it may be chance; {MORE_REVIEWS}" * chance, gain.low, limit)
 
 
 def _too_few_differ(case: ClassifierCase, found: ClassifierComparison) -> str:
@@ -254,10 +256,8 @@ def _points(gain: float) -> str:
     return f"{100 * gain:+.2f} points"
 
 
-def _interval(gain: Interval) -> str:
+def _interval(gain: Interval, over: str) -> str:
     if not math.isfinite(gain.low + gain.high):
-        return "no interval can be computed: there are fewer than two groups of reviews"
-    return (
-        f"the {100 * gain.confidence:.4g} % interval of the gain is {100 * gain.low:+.2f} to "
-        f"{100 * gain.high:+.2f} points"
-    )
+        return f"the gain over {over} has no interval: there are fewer than two groups of reviews"
+    ends = f"{100 * gain.low:+.2f} to {100 * gain.high:+.2f} points"
+    return f"the {100 * gain.confidence:.4g} % interval of the gain over {over} is {ends}"

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
+from evaluation.classification.figures import Formula
 from evaluation.classification.predicted import Predicted
 from evaluation.statistics.bootstrap import Bootstrap
 from evaluation.statistics.slices import Slicing, review_slicings
@@ -88,7 +89,7 @@ def accuracy_by_slice(
     found = []
     for name in rows:
         for place, (dimension, label, member_N) in enumerate(slices):
-            interval = boot.interval(lambda sums, name=name, place=place: sums[name, place] / sums["reviews", place])
+            interval = boot.interval(_accuracy(name, place))
             ends = interval.estimate, interval.low, interval.high
             found.append((name, dimension, label, int(member_N.sum()), *ends))
     return pl.DataFrame(found, ACCURACIES, orient="row").with_columns(pl.col("lo", "hi").fill_nan(None))
@@ -129,6 +130,10 @@ def accuracy_losses(
         found.append((dimension, label, len(own_M), loss, float(sure)))
     table = pl.DataFrame(found, LOSSES, orient="row")
     return table.sort("loss", "dimension", "slice", descending=[True, False, False])
+
+
+def _accuracy(name: str, place: int) -> Formula:
+    return lambda sums: sums[name, place] / sums["reviews", place]
 
 
 def _members(slicings: Sequence[Slicing]) -> list[tuple[str, str, np.ndarray]]:

@@ -1,0 +1,184 @@
+"""The report of classifiers: the result first, every figure of the results, and no text that a browser could run."""
+
+import html
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import polars as pl
+import pytest
+from made_answers import predicted
+from made_classifiers import HOSTILE, made_classification
+
+from core.errors import InputError
+from core.visible import as_html
+from evaluation.classification import plots, tables
+from evaluation.classification.report import classifier_report, drawings_of
+from evaluation.classification.results import ClassificationResults, ClassifierResults
+from evaluation.plots.canvas import styles_of
+
+SECTIONS = ["decision", "classifiers", "confusion", "calibration", "learning", "slices", "errors", "data"]
+
+
+class Outline(HTMLParser):
+    """Tags with their attributes; fails if a tag is not closed in its turn."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags = [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "br", "img", "link"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def results():
+    return made_classification()
+
+
+@pytest.fixture(scope="module")
+def page(results):
+    return classifier_report(results)
+
+
+def text_of(page):
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", page)).split())
+
+
+def test_the_page_is_whole_html_with_every_section_and_drawing(page):
+    outline = Outline(page)
+    assert outline.open == []
+    assert [attrs["id"] for tag, attrs in outline.tags if tag == "h2"] == SECTIONS
+    assert sum(tag == "svg" for tag, _ in outline.tags) == 5
+    ids = [attrs["id"] for _, attrs in outline.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+
+
+def test_the_result_comes_first(results, page):
+    assert page.index(as_html(tables.headline(results))) < page.index("<table>") < page.index("<nav")
+    assert results.decision.promote
+    assert page.index(as_html(results.decision.headline)) < page.index("<table>")
+
+
+def test_the_table_has_every_classifier_best_first_and_the_majority_label_last(results):
+    rows = tables.result(results)
+    named = [row["classifier"] for row in rows]
+    assert named == ["lstm", "svm (lstm)", "bag", "logistic, baseline", "always '5'"]
+    levels = [results.figures[name].macro_f1 for name in results.figures]
+    assert levels == sorted(levels, reverse=True)
+    lstm, ends = rows[0], results.intervals["lstm"]["macro_f1"]
+    assert lstm["macro-F1"] == f"{ends.estimate:.2%}\n({100 * ends.low:.1f} to {100 * ends.high:.1f})"
+    assert rows[1]["log loss"] == "–"
+    assert rows[3]["vs baseline"] == "–"
+    share = np.bincount(results.classifiers[0].predicted.truth_N).max() / 600
+    assert rows[-1]["accuracy"] == f"{share:.2%}"
+
+
+def test_a_gain_is_said_to_be_sure_only_if_its_interval_is(results):
+    assert tables.headline(results).endswith("it is surely better.")
+    same = results.of("logistic").predicted
+    two = [ClassifierResults("a", same), ClassifierResults("b", same)]
+    equal = ClassificationResults(two, winner="a", baseline="b", resamples=100)
+    assert tables.headline(equal).endswith("equal to that of the baseline b: the difference may be chance.")
+    one = ClassificationResults(two[:1], winner="a", resamples=100)
+    assert "baseline" not in tables.headline(one)
+
+
+def test_the_confusion_matrix_shows_numbers_and_shares_of_the_true_label(results):
+    found = results.figures["lstm"]
+    figure = plots.confusion_figure(found, "lstm")
+    shown = [text.get_text() for text in figure.axes[0].texts]
+    assert len(shown) == 25
+    number, whole = found.confusion[4][4], sum(found.confusion[4])
+    assert shown[24] == f"{number:,}\n{number / whole:.1%}"
+    wrong = [(found.confusion[t][a], t, a) for t in range(5) for a in range(5) if t != a]
+    most, true, answer = max(wrong, key=lambda each: each[0])
+    assert f"'{answer + 1}' for a true '{true + 1}', {most} of" in tables.said_of_confusion(results)
+
+
+def test_only_classifiers_with_probabilities_are_in_the_reliability_diagram(results):
+    drawing = next(one for one in drawings_of(results) if one.name == "reliability")
+    titles = [axes.get_title().split("\n")[0] for axes in drawing.figure.axes if axes.axison]
+    assert titles == ["lstm", "bag", "logistic"]
+
+
+def test_a_learning_curve_leaves_out_points_that_are_not_finite_and_draws_a_level_for_one_point():
+    curves = {"a": [(2.0, 0.5), (1.0, 0.4), (3.0, np.nan)], "b": [(3.0, 0.6)]}
+    axes = plots.learning_figure(curves, "reviews", "accuracy", styles_of(["a", "b"])).axes[0]
+    drawn = {line.get_label(): np.asarray(line.get_xydata()).tolist() for line in axes.lines}
+    assert drawn["a"] == [[1.0, 0.4], [2.0, 0.5]]
+    assert [y for _, y in drawn["b"]] == [0.6, 0.6]
+
+
+def test_slices_are_those_of_the_winner_and_the_baseline(results):
+    table = results.slices
+    assert set(table["model"]) == {"lstm", "logistic"}
+    assert table["dimension"].unique(maintain_order=True).to_list() == ["label", "length", "month", "category"]
+    fives = table.row(by_predicate=(pl.col("model") == "lstm") & (pl.col("slice") == "5"), named=True)
+    assert fives["accuracy"] == pytest.approx(results.figures["lstm"].per_label[4].recall)
+    assert fives["lo"] < fives["accuracy"] < fives["hi"]
+    figure = plots.slices_figure(table, styles_of(["lstm", "logistic"]))
+    assert next(label.get_text() for label in figure.axes[0].get_yticklabels()).startswith("label 1 (")
+
+
+def test_the_worst_errors_come_first_and_no_text_is_run_or_hides_its_direction(results, page):
+    worst = results.worst_errors(5)
+    rows = results.of("lstm").predicted
+    assert not rows.correct_N[worst].any()
+    losses = rows.loss_N[worst].tolist()
+    assert losses == sorted(losses, reverse=True)
+    assert losses[0] == rows.loss_N[~rows.correct_N].max()
+    assert HOSTILE not in page
+    assert as_html(HOSTILE) in page
+    assert "\u202e" not in page
+    assert [tag for tag, _ in Outline(page).tags].count("script") == 1
+
+
+def test_without_probabilities_the_worst_errors_are_those_farthest_from_the_truth(results):
+    margins = made_classification(winner="svm")
+    rows = margins.of("svm").predicted
+    far = np.abs(rows.answers_N - rows.truth_N)[margins.worst_errors(20)].tolist()
+    assert far == sorted(far, reverse=True)
+    assert far[0] == np.abs(rows.answers_N - rows.truth_N).max()
+
+
+def test_what_was_not_measured_is_said_and_not_drawn():
+    found = predicted([0, 1, 1, 0], [0, 1, 0, 0], ("bad", "good"))
+    alone = ClassificationResults([ClassifierResults("bayes", found)], winner="bayes", resamples=100)
+    page = classifier_report(alone)
+    said = text_of(page)
+    for remark in ("this run only evaluates", "No classifier has probabilities", "No learning curve was recorded",
+                   "No slice has enough reviews", "No texts of wrong answers are at hand"):  # fmt: skip
+        assert remark in said
+    assert "nan" not in said
+
+
+def test_names_of_classifiers_and_labels_are_shown_as_they_are():
+    odd = ("<b>bad</b>", "$good$")
+    found = predicted([0, 1, 1, 0] * 10, [0, 1, 0, 0] * 10, odd)
+    page = classifier_report(ClassificationResults([ClassifierResults("a_<i>", found)], winner="a_<i>", resamples=100))
+    assert Outline(page).open == []
+    assert "<b>bad" not in page
+    assert "<i>" not in page
+    assert "$good$" in text_of(page)
+
+
+def test_results_of_other_reviews_or_unknown_names_are_refused():
+    found = predicted([0, 1], [0, 1])
+    other = predicted([0, 1, 1], [0, 1, 1])
+    with pytest.raises(InputError, match="'b' are not of the same reviews"):
+        ClassificationResults([ClassifierResults("a", found), ClassifierResults("b", other)], winner="a")
+    with pytest.raises(InputError, match="no results of this classifier") as caught:
+        ClassificationResults([ClassifierResults("a", found)], winner="a", baseline="kn")
+    assert (caught.value.where, caught.value.remedy) == ("baseline", "use one of: a")
+
+
+def test_equal_results_give_an_equal_page(page):
+    assert classifier_report(made_classification()) == page
