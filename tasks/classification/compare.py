@@ -169,6 +169,7 @@ def _log(tracker: Tracker, compared: Compared, parent_run_id: str) -> None:
         tracker.set_tags(run_id, {MEASURED_TAG: stamp})
     if not tracker.has_tag(parent_run_id, COMPARED_TAG, compared.artifact.digest):
         tracker.log_table(parent_run_id, pl.DataFrame([_flat(row) for row in compared.rows]), "classifiers.json")
-        best = max(compared.rows, key=lambda row: row["accuracy"])
-        tracker.log_metrics(parent_run_id, {f"best/{key}": best[key] for key in WITH_INTERVALS})
+        tracker.log_metrics(
+            parent_run_id, {f"{key}/{row['name']}": row[key] for row in compared.rows for key in WITH_INTERVALS}
+        )
         tracker.set_tags(parent_run_id, {COMPARED_TAG: compared.artifact.digest})

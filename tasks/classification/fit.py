@@ -75,8 +75,8 @@ def fit_classifier(
 
         def make(work: Path) -> dict[str, Any]:
             job = ClassifierJob(
-                spec, prepared.vocabularies[spec.vocabulary].folder / VOCABULARY_FILE, tokens["train"].folder,
-                tokens["validation"].folder, work,
+                spec=spec, vocabulary=prepared.vocabularies[spec.vocabulary].folder / VOCABULARY_FILE,
+                train=tokens["train"].folder, validation=tokens["validation"].folder, work=work,
                 facts={"fit_digest": digest, "clean_digest": prepared.clean.digest},
                 device=device_of(config), threads=threads_of(config),
                 parts={start.spec.name: start.bundle} if start else {},

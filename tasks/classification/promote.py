@@ -138,7 +138,7 @@ def _evidence(
     return ClassifierEvidence(
         replace(_answered(challenger, documents, test), family=family_of_run(config, prepared.clean)),
         _champion(config, prepared, standing, challenger, test) if standing else None,
-        _answered(baseline, documents, test) if baseline is not challenger else None,
+        _answered(baseline, documents, test),
         DataEvidence(
             documents, grouped_by(prepared.clean, documents), passed, detail, leaks,
         ),
