@@ -7,6 +7,8 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from made_answers import STARS, drawn, predicted
 
 from core.config.sections.classification import ClassificationPromotion
@@ -15,6 +17,7 @@ from evaluation.classification.gate import decide
 from evaluation.classification.rules import RULES, RULES_OF_ANSWERS, fewest_differing
 from evaluation.gate.decision import UNITS, Decision
 from evaluation.gate.evidence import DataEvidence, Leaks
+from tests.examples import examples
 
 REVIEWS = 600
 WORDS = 20 + np.arange(REVIEWS) % 97
@@ -36,8 +39,8 @@ def changed(found, who, **changes):
 def answering(**answers):
     """Evidence of other answers of challenger, champion or baseline."""
     found = EVIDENCE
-    for who, given in answers.items():
-        found = changed(found, who, predicted=given)
+    for who, rows in answers.items():
+        found = changed(found, who, predicted=rows)
     return found
 
 
@@ -272,6 +275,34 @@ def test_every_value_has_a_unit_and_the_decision_shows_that_higher_is_better(pro
     shown = promoted.to_markdown()
     assert "| higher is better | challenger | champion | baseline | majority label |" in shown
     assert "| size | passed | 12 MB | 50 MB |" in shown
+
+
+@st.composite
+def any_evidence(draw):
+    """Classifiers of any quality, some of them missing, lost or without probabilities; groups of any size."""
+    groups = draw(st.sampled_from([None, np.arange(REVIEWS) // 4, np.arange(REVIEWS) // 100]))
+    sides = {}
+    for seed, who in enumerate(("challenger", "champion", "baseline")):
+        share, probable = draw(st.floats(0, 0.99)), draw(st.booleans())
+        missing = draw(st.sampled_from(["", "", "", "its files were deleted"]))
+        rows = None if missing else drawn(REVIEWS, share, seed, groups=groups, probable=probable)
+        sides[who] = AnsweredReviews(who, rows, draw(st.sampled_from(["test1", "test1", "test2"])), missing, who)
+    for who in draw(st.sets(st.sampled_from(["champion", "baseline"]))):
+        sides[who] = None
+    return ClassifierEvidence(**sides, data=DATA, service=SERVICE, resamples=100)
+
+
+@examples(120)
+@given(any_evidence())
+def test_whatever_the_evidence_only_a_surely_better_classifier_is_promoted(found):
+    decision = decide(POLICY, found)
+    json.loads(decision.to_json())
+    assert decision.to_markdown()
+    if decision.promote:
+        told = decision.figures
+        assert told["challenger, macro-F1"] > told["baseline, macro-F1"]
+        assert told["challenger, accuracy"] > told["majority label, accuracy"]
+        assert found.champion is None or told["gain, lower end"] > 0
 
 
 @pytest.mark.long
