@@ -32,7 +32,7 @@ REGISTRIES = {
     "models.classification.spec.classifier_class": "models.classification.spec",
 }
 """Function that a module imports to open a model of any kind, and the module that registers the classes of all kinds."""
-DYNAMIC = re.compile(r"(?P<module>\.?\w+(\.\w+)+)(?P<name>:\w+)?")
+DYNAMIC = re.compile(r"(?P<module>\.\w+(\.\w+)*|\w+(\.\w+)+)(?P<name>:\w+)?")
 """String by which a module is started or imported: "tasks.fitting.fit_worker", ".ngram.lm:NGramLM"."""
 WORKERS = {"fit": "tasks.fitting.fit_worker", "fit-classifier": "tasks.classification.fit_worker"}
 """Modules that make the result of a stage in a process of their own."""

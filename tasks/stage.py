@@ -38,6 +38,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 RETRY_DELAYS = [2.0, 10.0]
 """Seconds before each retry of a stage that may be retried."""
+MOST_NAMED = 3
+"""Edited modules that a message of the log names."""
 MINUTE = "%Y-%m-%d %H:%M UTC"
 """How reports and MLflow write the time at which a run began."""
 log = logging.getLogger(__name__)
@@ -127,7 +129,7 @@ def run_stage(
     store, maker = store_of(config), WORKERS.get(stage, make.__module__)
     of_code = running_code().version(version, maker, model)
     if of_code != version:
-        _say_edited(stage, of_code, ", ".join(sorted(running_code().changed(maker, model))))
+        _say_edited(stage, of_code, _some(sorted(running_code().changed(maker, model))))
     environment = {"git_commit": git_commit(), "execution": config.execution.model_dump(mode="json"), **made_with()}
     freed = returned_memory() if stage in WHOLE_DATA else nullcontext()
 
@@ -153,6 +155,12 @@ def run_stage(
 def _say_edited(stage: str, version: int | str, modules: str) -> None:
     """Say once that a stage has edited code; `reviewlm code` says more."""
     log.info("%-8s its code was edited (%s): its results have the version %s", stage, modules, version)
+
+
+def _some(modules: Sequence[str]) -> str:
+    """Return the first names of a list, and how many more there are."""
+    rest = len(modules) - MOST_NAMED
+    return ", ".join(modules[:MOST_NAMED]) + (f" and {rest} more, see `reviewlm code`" if rest > 0 else "")
 
 
 @contextmanager

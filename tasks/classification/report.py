@@ -82,7 +82,7 @@ def results_of(
 def _classifier(model: MeasuredClassifier, labels: tuple[str, ...], documents: pl.DataFrame) -> ClassifierResults:
     summary = model.fitted.artifact.facts["summary"]
     costs = {
-        "parameters": summary.get("parameters"), "fitted in, seconds": model.fitted.artifact.manifest.get("seconds"),
+        "parameters": _whole(summary.get("parameters")), "fitted in, seconds": model.fitted.artifact.manifest.get("seconds"),
         "megabytes": megabytes(model.fitted.bundle), "reviews per second": model.test.facts["reviews_per_second"],
     }  # fmt: skip
     answers = predicted(labels, predictions_of(model.test), documents)
@@ -100,3 +100,7 @@ def _curve(folder: Path) -> list[tuple[float, float]]:
 def _texts(prepared: Prepared) -> dict[str, str]:
     rows = pl.scan_parquet(prepared.clean.folder / "clean.parquet").filter(pl.col("split") == "test")
     return dict(rows.select("review_id", "text").collect().iter_rows())
+
+
+def _whole(count: float | None) -> int | None:
+    return None if count is None else int(count)
