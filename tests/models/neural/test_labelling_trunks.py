@@ -1,4 +1,4 @@
-"""Trunks of classifiers: poolings, bags, convolutions, sparse features and recurrent summaries, against their formulas."""
+"""Trunks of classifiers, against their formulas: poolings, bags, convolutions, sparse features, recurrent summaries."""
 
 from __future__ import annotations
 
