@@ -15,7 +15,7 @@ def words():
 
 @pytest.fixture(scope="session")
 def train(words):
-    return examples(words, 240, 1)
+    return examples(words, 400, 1)
 
 
 @pytest.fixture(scope="session")

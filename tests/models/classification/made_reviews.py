@@ -13,7 +13,7 @@ from models.tokens.vocabulary import Vocabulary
 LABELS = ("1", "3", "5")
 TELLING = (("awful", "rude"), ("plain", "average"), ("great", "lovely"))
 NOISE = [a + b for a in ("ta", "ru", "lo", "mi") for b in ("ne", "ko", "sa", "vi", "po")]
-RECIPE = TrainingSpec(epochs=3, batch=16, learning_rate=1e-2, evaluations=3, precision="float32")
+RECIPE = TrainingSpec(epochs=8, batch=8, learning_rate=2e-2, evaluations=4, precision="float32")
 OPTIONS: dict[str, dict[str, object]] = {
     "logistic": {"min_reviews": 1},
     "bayes": {},

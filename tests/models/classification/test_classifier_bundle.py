@@ -1,0 +1,186 @@
+"""The bundle of a classifier: the same answers when it is opened, and refused when damaged, newer or changed."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_reviews import LABELS, OPTIONS, small, texts
+
+from models.base import FitContext, ModelError
+from models.classification.bundle import load_classifier, save_classifier
+from models.classification.fitting import fit_classifier
+from models.neural.labelling.rows import Rows
+
+ROOT = Path(__file__).resolve().parents[3]
+PROBES = ["great tane", "", "An unheard-of zebra is rude!"]
+FACTS = {"data_digest": "abc", "figures": {"accuracy": 0.5}}
+
+
+@pytest.fixture(scope="module")
+def folders(words, train, held_out, tmp_path_factory):
+    """A bundle of each kind, made when it is asked for."""
+    made = {}
+
+    def folder(kind):
+        if kind not in made:
+            base = tmp_path_factory.mktemp(kind)
+            spec = small(kind)
+            model = fit_classifier(spec, words, train, held_out, FitContext(base / "work")).model
+            save_classifier(base / "bundle", spec, words, model, PROBES, FACTS)
+            made[kind] = base / "bundle", model
+        return made[kind]
+
+    return folder
+
+
+@pytest.fixture
+def bag(folders, tmp_path):
+    """A copy of a bundle that a test may damage."""
+    return Path(shutil.copytree(folders("bag")[0], tmp_path / "bundle"))
+
+
+def refusal(folder, **options):
+    with pytest.raises(ModelError) as caught:
+        load_classifier(folder, **options)
+    assert caught.value.kind == "bundle"
+    return str(caught.value)
+
+
+def change(folder, **values):
+    description = json.loads((folder / "classifier.json").read_text())
+    (folder / "classifier.json").write_text(json.dumps({**description, **values}))
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_what_is_opened_answers_as_what_was_saved(kind, folders, words):
+    folder, model = folders(kind)
+    opened = load_classifier(folder)
+    assert (opened.spec, opened.labels, opened.facts) == (small(kind), LABELS, FACTS)
+    made = texts(40, 5)[0]
+    found = opened.classify(made)
+    expected = model.scores(Rows.of(words.encode_batch(made)))
+    assert np.array_equal(found.scores_NK, expected)
+    assert np.array_equal(found.answers_N, expected.argmax(1))
+    assert found.answers_N.dtype == np.int64
+    assert np.array_equal(found.probabilities_NK, model.normalised(expected))
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_odd_texts_are_answered(kind, folders):
+    """Empty, unknown words only, not in normal form, very long."""
+    opened = load_classifier(folders(kind)[0], check_probes=False)
+    odd = ["", " \n ", "🦓", "ＧＲＥＡＴ&nbsp;tane", "great " * 3_000, "\x00", "great tane"]
+    found = opened.classify(odd)
+    assert np.isfinite(found.scores_NK).all()
+    prior = (opened.model.prior_K).tolist()
+    np.testing.assert_allclose(found.probabilities_NK[:2], [prior, prior])
+    assert LABELS[found.answers_N[-1]] == "5"
+    assert LABELS[found.answers_N[4]] == "5"
+
+
+def test_no_texts_have_no_answers(folders):
+    found = load_classifier(folders("bag")[0]).classify([])
+    assert found.scores_NK.shape == found.probabilities_NK.shape == (0, 3)
+    assert found.answers_N.shape == (0,)
+
+
+def test_margins_have_no_probabilities(words, train, held_out, tmp_path):
+    spec = small("bag", loss="hinge")
+    model = fit_classifier(spec, words, train, held_out, FitContext(tmp_path / "work")).model
+    save_classifier(tmp_path / "bundle", spec, words, model, PROBES, {})
+    found = load_classifier(tmp_path / "bundle").classify(["great", "awful"])
+    assert found.probabilities_NK is None
+    assert found.answers_N.tolist() == [2, 0]
+
+
+def test_the_digest_is_that_of_the_content(folders, words, tmp_path):
+    folder, model = folders("bag")
+    save_classifier(tmp_path / "again", small("bag"), words, model, PROBES, FACTS)
+    assert load_classifier(tmp_path / "again").digest == load_classifier(folder).digest
+    save_classifier(tmp_path / "other", small("bag"), words, model, PROBES, {})
+    assert load_classifier(tmp_path / "other").digest != load_classifier(folder).digest
+
+
+def test_the_description_says_what_it_is(bag, words):
+    description = json.loads((bag / "classifier.json").read_text())
+    assert (description["format"], description["kind"]) == (1, "bag")
+    assert description["spec"]["labels"] == list(LABELS)
+    assert description["vocabulary_digest"] == words.digest
+    assert [probe["text"] for probe in description["probes"]] == PROBES
+    assert sorted(description["files"]) == ["vocabulary.json", "weights.safetensors"]
+
+
+def test_a_folder_that_is_no_bundle_is_refused(tmp_path):
+    assert "not a bundle" in refusal(tmp_path)
+    for text in ("{", "[]", "null", "{}"):
+        (tmp_path / "classifier.json").write_text(text)
+        assert "not a bundle" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"format": 2}, "has format 2, newer than this version reads"),
+        ({"kind": "transformer"}, "kind 'transformer'; known: logistic"),
+        ({"kind": "cnn"}, "of kind 'cnn', its options of kind 'bag'"),
+        ({"spec": {"kind": "bag"}}, "it has 0 labels"),
+        ({"spec": []}, "'spec' must be an object"),
+        ({"probes": [{"text": 1}]}, "'probes' must be objects"),
+        ({"files": {"../x": "0"}}, "'files' must be"),
+        ({"vocabulary_digest": "0"}, "was trained with vocabulary 0, but holds"),
+        ({"probes": [{"text": "great", "scores": [9.0, 9.0, 9.0]}]}, "answers differently.* for the probe 'great'"),
+        ({"probes": [{"text": "great", "scores": [9.0]}]}, "answers differently"),
+    ],
+    ids=str,
+)
+def test_a_description_that_does_not_fit_is_refused(changes, complaint, bag):
+    change(bag, **changes)
+    assert re.search(complaint, refusal(bag))
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "vocabulary.json"])
+def test_a_missing_or_damaged_file_is_named(name, bag):
+    raw = bytearray((bag / name).read_bytes())
+    raw[-2] ^= 1
+    (bag / name).write_bytes(raw)
+    assert f"the file {name} of bundle {bag} is damaged" in refusal(bag)
+    (bag / name).unlink()
+    assert f"lacks its file {name}" in refusal(bag)
+
+
+@pytest.mark.parametrize("kind", ["logistic", "bayes", "tfidf", "cnn"])
+def test_weights_of_other_options_are_refused(kind, folders, tmp_path):
+    folder = Path(shutil.copytree(folders(kind)[0], tmp_path / "bundle"))
+    spec = json.loads((folder / "classifier.json").read_text())["spec"]
+    change(folder, spec=spec | {"labels": ["a", "b", "c", "d"]})
+    assert str(folder) in refusal(folder)
+
+
+def test_a_classifier_whose_scores_are_no_numbers_is_not_saved(words, folders, tmp_path):
+    broken = copy.deepcopy(folders("bag")[1])
+    broken.labeller.network.head.linear.bias.data.fill_(float("nan"))
+    with pytest.raises(ModelError, match="not a finite number") as caught:
+        save_classifier(tmp_path / "bundle", small("bag"), words, broken, PROBES, {})
+    assert caught.value.kind == "diverged"
+    assert not (tmp_path / "bundle" / "classifier.json").exists()
+
+
+@pytest.mark.long
+def test_a_copy_of_the_package_under_another_name_opens_it(folders, tmp_path):
+    """A registered model carries its own copy of `models`; scikit-learn is not needed there."""
+    shutil.copytree(ROOT / "models", tmp_path / "carried", ignore=shutil.ignore_patterns("__pycache__"))
+    code = (
+        "import sys; from carried.classification.bundle import load_classifier; "
+        f"found = load_classifier({str(folders('logistic')[0])!r}).classify(['great', 'awful']); "
+        "print(found.answers_N.tolist(), 'sklearn' in sys.modules, 'models' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout == "[2, 0] False False\n", done.stderr

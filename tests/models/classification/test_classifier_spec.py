@@ -1,0 +1,89 @@
+"""Options of classifiers: what cannot be, and their way through JSON; read without torch and numpy."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from models.classification.spec import (
+    CLASSIFIERS,
+    BagSpec,
+    BayesSpec,
+    ConvolutionSpec,
+    LogisticSpec,
+    RecurrentClassifierSpec,
+    TfidfSpec,
+    classifier_from_dict,
+    identity,
+    to_dict,
+)
+from models.specs import TrainingSpec
+
+
+@pytest.mark.parametrize("kind", CLASSIFIERS)
+def test_a_spec_survives_json_and_a_run_fills_in_its_labels(kind):
+    spec = CLASSIFIERS[kind][0](kind=kind)
+    assert spec.labels == ()
+    filled = replace(spec, labels=("1", "2"))
+    assert classifier_from_dict(json.loads(json.dumps(to_dict(filled)))) == filled
+    assert not {"name", "vocabulary"} & identity(filled).keys()
+    assert identity(replace(filled, name="other", vocabulary="bpe")) == identity(filled) != identity(spec)
+
+
+@pytest.mark.parametrize(
+    ("spec", "options", "complaint"),
+    [
+        (LogisticSpec, {"strengths": ()}, "strengths is .*one or more different numbers, in rising order"),
+        (LogisticSpec, {"strengths": (3.0, 1.0)}, "rising order"),
+        (LogisticSpec, {"strengths": (0.0,)}, "strengths"),
+        (LogisticSpec, {"orders": (2, 1)}, "orders is .*rising order"),
+        (LogisticSpec, {"orders": (0,)}, "orders"),
+        (LogisticSpec, {"labels": ("a",)}, "at least two different names, or left out"),
+        (LogisticSpec, {"labels": ("a", "a")}, "at least two different names"),
+        (BayesSpec, {"smoothing": "stupid_backoff"}, "smoothing is .*a probability above 0"),
+        (BayesSpec, {"smoothing": "maximum_likelihood"}, "a probability above 0"),
+        (BayesSpec, {"order": 7}, "order is 7"),
+        (TfidfSpec, {"hidden": ()}, "hidden"),
+        (TfidfSpec, {"loss": "zero_one"}, "gradient is 0"),
+        (BagSpec, {"pooling": ()}, "pooling is .*one or more different names"),
+        (BagSpec, {"pooling": ("mean", "mean")}, "different names"),
+        (BagSpec, {"pooling": ("last",)}, "pooling"),
+        (BagSpec, {"loss": "squared_error", "labels": ("bad", "good")}, "different numbers as text"),
+        (BagSpec, {"loss": "squared_error", "labels": ("1", "1.0")}, "different numbers as text"),
+        (BagSpec, {"loss": "squared_error", "labels": ("1", "inf")}, "different numbers as text"),
+        (BagSpec, {"training": TrainingSpec(schedule="plateau")}, "training.schedule"),
+        (BagSpec, {"training": TrainingSpec(ema=0.5)}, "training.ema"),
+        (ConvolutionSpec, {"windows": (3, 2)}, "windows is .*rising order"),
+        (ConvolutionSpec, {"windows": ()}, "windows"),
+        (RecurrentClassifierSpec, {"kind": "transformer"}, "kind"),
+        (RecurrentClassifierSpec, {"layer_norm": True}, "layer_norm is True"),
+        (RecurrentClassifierSpec, {"rate_decay": 2.0}, "rate_decay is 2.0; it must be left at 2.6.*with start"),
+        (RecurrentClassifierSpec, {"unfreeze_epochs": 0.5}, "it only takes effect with start"),
+        (RecurrentClassifierSpec, {"start": "lstm-classifier"}, "start is .*another model than itself"),
+        (RecurrentClassifierSpec, {"start": "lm", "bidirectional": True}, "bidirectional is True.*false with start"),
+        (RecurrentClassifierSpec, {"start": "lm", "unfreeze_epochs": 2.0}, r"below training.epochs / 2"),
+        (RecurrentClassifierSpec, {"start": "lm", "training": TrainingSpec(schedule="linear")}, "slanted triangular"),
+    ],
+)
+def test_impossible_options_are_refused(spec, options, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        spec(**options)
+
+
+def test_a_classifier_names_the_language_model_that_it_needs():
+    assert RecurrentClassifierSpec(start="lm").parts == ("lm",)
+    assert RecurrentClassifierSpec().parts == ()
+
+
+def test_an_unknown_kind_is_refused():
+    with pytest.raises(ValueError, match="no kind of classifier 'transformer'; known: logistic"):
+        classifier_from_dict({"kind": "transformer"})
+
+
+def test_options_are_read_without_torch_and_numpy():
+    code = "import sys, models.classification.spec; print('torch' in sys.modules, 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False False\n"

@@ -1,0 +1,153 @@
+"""Classifiers of every kind: what they learn, what they answer, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from made_reviews import LABELS, OPTIONS, examples, small, texts
+
+from models.base import FitContext, ModelError
+from models.classification.fitting import fit_classifier
+from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
+from models.neural.labelling.rows import Rows
+
+
+@pytest.fixture(scope="module")
+def fits(words, train, held_out, tmp_path_factory):
+    """A fit of each kind, made when it is asked for."""
+    made = {}
+
+    def fit(kind):
+        if kind not in made:
+            work = tmp_path_factory.mktemp(kind)
+            seen = []
+            context = FitContext(work, report=seen.append)
+            made[kind] = fit_classifier(small(kind), words, train, held_out, context), work, seen
+        return made[kind]
+
+    return fit
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_every_kind_learns_which_words_tell_the_label(kind, fits, words):
+    model = fits(kind)[0].model
+    test = examples(words, 200, 3)
+    scores = model.scores(test.sequences)
+    assert scores.shape == (200, 3)
+    assert scores.dtype == np.float64
+    assert (model.answers(scores) == test.targets).mean() >= 0.9
+    probabilities = model.probabilities(test.sequences)
+    np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-12)
+    assert np.array_equal(probabilities.argmax(1), model.answers(scores))
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_a_fit_tells_its_figures(kind, fits, held_out):
+    fitted, work, seen = fits(kind)
+    summary = fitted.summary
+    answers = fitted.model.answers(fitted.model.scores(held_out.sequences))
+    assert summary["validation/accuracy"] == (answers == held_out.targets).mean()
+    assert {"parameters", "seconds", "validation/macro_f1", "validation/log_loss"} <= summary.keys()
+    assert all(np.isfinite(value) for value in summary.values())
+    lines = [json.loads(line) for line in (work / "metrics.jsonl").read_text().splitlines()]
+    assert lines
+    assert seen[-1].step == seen[-1].total
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_answers_depend_neither_on_special_tokens_nor_on_other_reviews_nor_on_the_order(kind, fits, words, held_out):
+    model, stream = fits(kind)[0].model, held_out.sequences
+    scores = model.scores(stream)
+    plain = words.encode_batch(texts(90, 2)[0])
+    np.testing.assert_allclose(model.scores(Rows.of(plain)), scores, atol=1e-5)
+    np.testing.assert_allclose(model.scores(Rows.of(plain[::-1])), scores[::-1], atol=1e-5)
+    alone = np.concatenate([model.scores(Rows.of([ids])) for ids in plain[:9]])
+    np.testing.assert_allclose(alone, scores[:9], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_a_review_without_tokens_gets_the_shares_of_the_labels_in_training(kind, fits, train):
+    model = fits(kind)[0].model
+    shares = (np.bincount(train.targets) + 0.5) / (len(train.targets) + 1.5)
+    found = model.probabilities(Rows.of([[], [1, 3, 2], [9], [1, 8, 2]]))
+    for row in (0, 1, 3):
+        np.testing.assert_allclose(found[row], shares)
+    assert not np.allclose(found[2], shares)
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_equal_fits_are_equal_to_the_bit(kind, fits, words, train, held_out, tmp_path):
+    model = fits(kind)[0].model
+    again = fit_classifier(small(kind), words, train, held_out, FitContext(tmp_path)).model
+    assert np.array_equal(model.scores(held_out.sequences), again.scores(held_out.sequences))
+
+
+@pytest.mark.parametrize("loss", ["hinge", "hinge_sum", "squared_error"])
+def test_other_losses_learn_too_and_have_no_probabilities(loss, words, train, held_out, tmp_path):
+    fitted = fit_classifier(small("bag", loss=loss), words, train, held_out, FitContext(tmp_path))
+    model = fitted.model
+    assert fitted.summary["validation/accuracy"] >= 0.9
+    assert "validation/log_loss" not in fitted.summary
+    assert not model.probabilistic
+    with pytest.raises(ModelError, match=f"'{loss}' has no probabilities"):
+        model.probabilities(held_out.sequences)
+
+
+def test_stars_as_a_number_answer_the_nearest_label(words, train, held_out, tmp_path):
+    """The score of the label with the number v is −(f − v)²; labels need not be in the order of their numbers."""
+    labels = ("5", "1.5", "3")
+    spec = small("bag", loss="squared_error", labels=labels)
+    order = np.array([1, 2, 0])
+    moved = [replace(one, targets=order[one.targets]) for one in (train, held_out)]
+    model = fit_classifier(spec, words, *moved, FitContext(tmp_path)).model
+    numbers = np.array([5, 1.5, 3])
+    answered = model.labeller.answers(model.inputs(Rows.of(words.encode_batch(texts(90, 2)[0]))))
+    scores = model.scores(held_out.sequences)
+    np.testing.assert_allclose(scores, -np.square(answered[:, None] - numbers), atol=1e-9)
+    assert np.array_equal(model.answers(scores), np.abs(answered[:, None] - numbers).argmin(1))
+    assert (model.answers(scores) == moved[1].targets).mean() >= 0.9
+
+
+@pytest.mark.parametrize("kind", ["logistic", "bayes", "bag"])
+def test_two_labels_are_enough(kind, words, train, held_out, tmp_path):
+    spec = small(kind, labels=("low", "high"))
+    two = [replace(one, targets=np.minimum(one.targets, 1)) for one in (train, held_out)]
+    fitted = fit_classifier(spec, words, *two, FitContext(tmp_path))
+    assert fitted.summary["validation/accuracy"] >= 0.9
+    assert fitted.model.scores(two[1].sequences).shape == (90, 2)
+
+
+def test_training_reviews_that_do_not_fit_are_refused(words, train, held_out, tmp_path):
+    def refusal(spec=None, train=train, held_out=held_out):
+        with pytest.raises(ModelError) as caught:
+            fit_classifier(spec or small("bag"), words, train, held_out, FitContext(tmp_path))
+        assert caught.value.kind == "input"
+        return str(caught.value)
+
+    assert "needs the names of at least two labels" in refusal(small("bag", labels=()))
+    wrong = train.targets.copy()
+    wrong[7] = 3
+    assert "the target of training review 7 is 3; it must be a label number from 0 to 2" in refusal(
+        train=replace(train, targets=wrong)
+    )
+    assert "validation targets are (90,) of float64" in refusal(
+        held_out=replace(held_out, targets=held_out.targets.astype(float))
+    )
+    assert "training targets are (3,) of int64" in refusal(train=replace(train, targets=np.arange(3)))
+    few = replace(train, targets=np.minimum(train.targets, 1))
+    assert "the label '5' has no training review" in refusal(train=few)
+    foreign = LabelledSequences(Sequences.of([[words.size], [9], [9]]), np.arange(3))
+    assert f"id {words.size} of sequence 0, position 0 is not in the vocabulary" in refusal(train=foreign)
+
+
+@pytest.mark.parametrize("kind", ["logistic", "lstm"])
+def test_an_id_that_the_vocabulary_lacks_is_refused(kind, fits, words):
+    with pytest.raises(ModelError, match=f"id {words.size} of sequence 0, position 1 is not in the vocabulary"):
+        fits(kind)[0].model.scores(Rows.of([[9, words.size]]))
+
+
+def test_labels_are_part_of_every_answer(fits):
+    assert fits("bag")[0].model.spec.labels == LABELS

@@ -1,0 +1,119 @@
+"""Logistic regression and Bayes' rule: the numbers of scikit-learn and of the formulas."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from made_reviews import small, texts
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score
+
+from models.base import FitContext
+from models.classification.bayes import BayesClassifier, fitted_temperature
+from models.classification.classifier import log_loss
+from models.classification.figures import macro_f1
+from models.classification.fitting import fit_classifier
+from models.neural.labelling.rows import Rows
+from models.ngram.lm import NGramLM
+
+
+@pytest.mark.parametrize("labels", [2, 3])
+def test_logistic_regression_is_scikit_learns_pipeline(labels, words, train, held_out, tmp_path):
+    """All words are in the vocabulary, so features and fit are the same; the optimiser stops at a gradient of 1e-4."""
+    spec = small("logistic", strengths=(3.0,), labels=("a", "b", "c")[:labels])
+    data = [type(one)(one.sequences, np.minimum(one.targets, labels - 1)) for one in (train, held_out)]
+    model = fit_classifier(spec, words, *data, FitContext(tmp_path)).model
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+    regression = LogisticRegression(C=3.0, max_iter=1_000)
+    regression.fit(vectorizer.fit_transform(texts(400, 1)[0]), data[0].targets)
+    expected = regression.predict_proba(vectorizer.transform(texts(90, 2)[0]))
+    np.testing.assert_allclose(model.probabilities(held_out.sequences), expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("choose_by", ["loss", "macro_f1"])
+def test_the_best_strength_on_validation_is_used(choose_by, words, train, held_out, tmp_path):
+    spec = small("logistic", strengths=(0.001, 1.0, 30.0), choose_by=choose_by)
+    fitted = fit_classifier(spec, words, train, held_out, FitContext(tmp_path))
+    losses = {}
+    for strength in spec.strengths:
+        one = small("logistic", strengths=(strength,))
+        summary = fit_classifier(one, words, train, held_out, FitContext(tmp_path)).summary
+        f1 = -summary["validation/macro_f1"]
+        losses[strength] = summary["validation/log_loss"] if choose_by == "loss" else f1
+    assert losses[fitted.summary["strength"]] == pytest.approx(min(losses.values()), abs=2e-3)
+
+
+def documents_nats(model: NGramLM, ids) -> float:
+    """−log p of one review, token by token through the interface of language models."""
+    state, nats = model.start(1), 0.0
+    for before, token in zip([1, 3, *ids], [3, *ids, 2], strict=True):
+        logp, state = model.step(np.array([before]), state)
+        nats -= 0.0 if token == 3 else float(logp[0, token])
+    return nats
+
+
+def test_bayes_is_prior_times_likelihood(words, train, held_out, tmp_path):
+    model = fit_classifier(small("bayes"), words, train, held_out, FitContext(tmp_path)).model
+    assert isinstance(model, BayesClassifier)
+    reviews = words.encode_batch(["great tane", "awful plain rune", "lovely"])
+    expected = [
+        [math.log(share) - documents_nats(one, ids) for one, share in zip(model.models, model.prior_K, strict=True)]
+        for ids in reviews
+    ]
+    found = model.scores(Rows.of(reviews))
+    np.testing.assert_allclose(found * model.temperature, expected, rtol=1e-5)
+    np.testing.assert_allclose(model.joint(Rows.of(reviews)), expected, rtol=1e-5)
+
+
+def test_a_bayes_unigram_with_laplace_smoothing_by_hand(words, train, held_out, tmp_path):
+    """Order 1, add-k: p(w | label) = (c + k)/(N + k V'), V' the predictable entries."""
+    spec = small("bayes", order=1, smoothing="add_k")
+    model = fit_classifier(spec, words, train, held_out, FitContext(tmp_path)).model
+    review = words.encode("great tane")
+    for label, one in enumerate(model.models):
+        rows = train.sequences.positions(np.flatnonzero(train.targets == label))
+        counts = Counter(train.sequences.ids_P[rows].tolist())
+        text = {token: count for token, count in counts.items() if token == 2 or token >= 9}
+        p = np.exp(np.asarray(one.tables.logp[0]))
+        (seen, times), *_ = text.items()
+        other, more = next((token, count) for token, count in text.items() if count != times)
+        k = (p[seen] * more - p[other] * times) / (p[other] - p[seen])
+        predictable = words.size - 7
+        for token in (*review, 2):
+            expected = (counts.get(int(token), 0) + k) / (sum(text.values()) + k * predictable)
+            assert p[token] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_temperature_has_the_lowest_log_loss(seed):
+    draw = np.random.default_rng(seed)
+    targets = draw.integers(0, 3, 200)
+    joint = draw.normal(0, 30, (200, 3))
+    joint[np.arange(200), targets] += 40
+    best = fitted_temperature(joint, targets)
+    assert best > 1
+    losses = [log_loss(joint / temperature, targets) for temperature in (best * 0.99, best, best * 1.01)]
+    assert losses[1] == min(losses)
+    grid = min(log_loss(joint / temperature, targets) for temperature in np.geomspace(best / 5, best * 5, 400))
+    assert losses[1] <= grid + 1e-12
+
+
+def test_the_temperature_of_calibrated_scores_is_one():
+    """Targets drawn from softmax(scores): with many of them, no other temperature is better than about 1."""
+    draw = np.random.default_rng(1)
+    scores = draw.normal(0, 2, (60_000, 3))
+    targets = (scores + draw.gumbel(size=scores.shape)).argmax(1)
+    assert fitted_temperature(scores, targets) == pytest.approx(1, abs=0.03)
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40))
+def test_macro_f1_is_scikit_learns(pairs):
+    truth, answers = (np.array(column) for column in zip(*pairs, strict=True))
+    expected = f1_score(truth, answers, labels=range(5), average="macro", zero_division=0.0)
+    assert macro_f1(truth, answers, 5) == pytest.approx(expected, abs=1e-12)
