@@ -59,8 +59,8 @@ def prepare_environment(home: Path, group: bool = False) -> None:
         "PREFECT_HOME": str(home / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
-        # Two runs of one home write to one SQLite file. While a busy machine answers "locked" for a minute, five attempts
-        # (62 seconds) are too few; eight are 8 minutes.
+        # Two runs of one home write to one SQLite file. Where a busy machine answers "locked" for a minute, the usual
+        # five attempts (62 seconds) are too few; eight are 8 minutes.
         "PREFECT_CLIENT_MAX_RETRIES": "8",
         "PREFECT_SERVER_DATABASE_TIMEOUT": "30",
         # Prefect keeps finished flow runs with their logs for ever by default; with this, for 90 days.

@@ -12,6 +12,7 @@ from flows.prepare import prepare
 from flows.retrain import resolve
 from flows.server.workers import on_workers
 from tasks.classification.compare import Compared, compare_classifiers
+from tasks.classification.compare_two import compare_two_classifiers
 from tasks.classification.fit import FittedClassifier, fit_classifier, language_model_of
 from tasks.classification.predict import predict
 from tasks.classification.promote import promote_classifier
@@ -49,6 +50,17 @@ def classify(
         with step("report", "draw the figures and write the page"):
             report = write_classifier_report(config, prepared, compared, promotion, run_id)
         return summarise_classifiers(config, compared, promotion, run_id, report)
+
+
+@flow(name="compare-classifiers", persist_result=False)
+def compare_classifiers_of(
+    preset: str = "classify", input: list[str] | None = None, overrides: list[str] | None = None,
+    first: str = "champion", second: str = "previous",
+) -> dict[str, Any]:  # fmt: skip
+    """Compare two registered classifiers on the test reviews of the input."""
+    config = resolve(preset, input, overrides)
+    clean = prepare(config, ingest(config), []).clean
+    return compare_two_classifiers(config, clean, first, second)
 
 
 def vocabularies_of_classifiers(config: RunConfig) -> list[str]:

@@ -66,8 +66,10 @@ Stars = Annotated[int | None, typer.Option(
     help="Star rating, 0: a review without one. Default: `generate` draws it as in the training data, others average.",
 )]
 Result = TypeVar("Result")
-WHOLE_FLOWS = {name: f"flows.{name}" for name in ("retrain", "classify", "compare", "drift", "reproduce", "rescore")} | {
-    name: f"flows.search.{name}" for name in ("lr_find", "optimizers", "scaling", "sweep")
+WHOLE_FLOWS = {
+    **{name: f"flows.{name}" for name in ("retrain", "classify", "compare", "drift", "reproduce", "rescore")},
+    **{name: f"flows.search.{name}" for name in ("lr_find", "optimizers", "scaling", "sweep")},
+    "compare_classifiers_of": "flows.classify",
 }
 """Flows with a module of their own; the others stop early and are in `flows/partial.py`."""
 WITHOUT_TRACKING = ("ingest_only", "prepare_only", "replay_only")

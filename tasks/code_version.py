@@ -31,7 +31,7 @@ REGISTRIES = {
     "models.specs.model_class": "models.specs",
     "models.classification.spec.classifier_class": "models.classification.spec",
 }
-"""Function that a module imports to open a model of any kind, and the module that registers the classes of all kinds."""
+"""Function that a module imports to open a model of any kind, and the module that registers all their classes."""
 DYNAMIC = re.compile(r"(?P<module>\.\w+(\.\w+)*|\w+(\.\w+)+)(?P<name>:\w+)?")
 """String by which a module is started or imported: "tasks.fitting.fit_worker", ".ngram.lm:NGramLM"."""
 WORKERS = {"fit": "tasks.fitting.fit_worker", "fit-classifier": "tasks.classification.fit_worker"}

@@ -149,7 +149,7 @@ class RunConfig(Section):
         return self
 
     def _require_classifiers(self) -> None:
-        """Refuse classifiers whose vocabulary does not exist, or that start from a model that cannot give its layers."""
+        """Refuse classifiers without a vocabulary, or that start from a model that cannot give its layers."""
         models = {spec.name: spec for spec in self.models}
         for classifier in self.classification.models:
             if classifier.vocabulary not in self.vocabulary:
@@ -162,8 +162,8 @@ class RunConfig(Section):
             found = models.get(start)
             if not isinstance(found, RecurrentSpec) or found.vocabulary != classifier.vocabulary:
                 raise ValueError(
-                    f"classifier {classifier.name!r} starts from {start!r}, which must be a recurrent language model of "
-                    f"the section `models` with the vocabulary {classifier.vocabulary!r}; there are {list(models)}"
+                    f"classifier {classifier.name!r} starts from {start!r}, which must be a recurrent language model "
+                    f"of the section `models` with the vocabulary {classifier.vocabulary!r}; there are {list(models)}"
                 )
 
     def _require_parts(self, spec: ModelSpec) -> None:

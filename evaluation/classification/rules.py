@@ -241,8 +241,8 @@ def no_label_given_up(case: ClassifierCase) -> RuleOutcome:
 
 
 RULES: tuple[ClassifierRule, ...] = (
-    another_classifier, champion_opens, same_family_of_classifier, checked_data, certified_data, answers_in_service, answers_in_time, small_enough,
-    answers_at_hand,
+    another_classifier, champion_opens, same_family_of_classifier, checked_data, certified_data, answers_in_service,
+    answers_in_time, small_enough, answers_at_hand,
 )  # fmt: skip
 RULES_OF_ANSWERS: tuple[ClassifierRule, ...] = (
     same_reviews_answered, enough_groups, finite_classifier, better_than_majority, better_than_baseline_classifier,

@@ -37,7 +37,8 @@ def create_app(
         classifiers: The open versions of the registered classifier; None: nothing is classified.
     """
     app = FastAPI(title=TITLE, description=ABOUT, docs_url=None, redoc_url=None, redirect_slashes=False)
-    app.state.services = Services(versions, settings, metrics, Shadow(versions, settings.shadow_share, metrics), classifiers)
+    shadow = Shadow(versions, settings.shadow_share, metrics)
+    app.state.services = Services(versions, settings, metrics, shadow, classifiers)
     for module in (completions, suggest, score, classify, about, card, page):
         app.include_router(module.router)
     for kind in (*KNOWN, HTTPException, Exception):

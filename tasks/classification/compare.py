@@ -1,4 +1,4 @@
-"""Compare classifiers on the same held-out reviews and log the result: figures with intervals, differences, confusion."""
+"""Compare classifiers on the same held-out reviews, and log figures with intervals, differences and confusion."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from evaluation.statistics.bootstrap import Interval
 from evaluation.statistics.groups import GROUP
 from tasks.classification.fit import FittedClassifier
 from tasks.classification.labels import LABELLINGS
-from tasks.classification.predict import predictions_of
+from tasks.classification.predict import HELD_OUT, predictions_of
 from tasks.data.documents import documents_of
 from tasks.data.prepare import Prepared
 from tasks.stage import run_stage, show_table, stage
@@ -100,12 +100,12 @@ def compare_classifiers(
         documents = documents_of(prepared.clean)
         test = {model.name: predicted(names, predictions_of(model.test), documents) for model in models}
         held = {model.name: predicted(names, predictions_of(model.validation)) for model in models}
-        rows = [_row(config, name, test[name], test[config.classification.baseline]) for name in test]
+        rows = [row_of(config, name, test[name], test[config.classification.baseline]) for name in test]
         found = {"rows": rows, "validation": {name: figures(one).to_dict() for name, one in held.items()}}
         (work / COMPARED_FILE).write_text(json.dumps(to_json(found), indent=1, allow_nan=False), encoding="utf-8")
         return {"classifiers": len(models), "reviews": len(next(iter(test.values())))}
 
-    inputs = {f"{model.name} {split}": getattr(model, split).digest for model in models for split in ("test", "validation")}
+    inputs = {f"{model.name} {split}": getattr(model, split).digest for model in models for split in HELD_OUT}
     built = run_stage(
         config, "compare-classifiers", COMPARE_VERSION, options, {**inputs, "clean": prepared.clean.digest}, make
     )
@@ -127,12 +127,10 @@ def predicted(labels: tuple[str, ...], rows: pl.DataFrame, documents: pl.DataFra
     return Predicted(labels, rows["truth"].to_numpy(), rows["answer"].to_numpy(), table_NK, rows["review_id"], groups_N)
 
 
-def _row(config: RunConfig, name: str, answers: Predicted, baseline: Predicted) -> dict[str, Any]:
+def row_of(config: RunConfig, name: str, answers: Predicted, baseline: Predicted) -> dict[str, Any]:
     """Return the figures of one classifier, with intervals, and its difference from the baseline."""
-    drawn = {
-        "confidence": config.evaluation.confidence, "resamples": config.evaluation.resamples,
-        "seed": config.evaluation.seed,
-    }  # fmt: skip
+    chosen = config.evaluation
+    drawn: dict[str, Any] = {"confidence": chosen.confidence, "resamples": chosen.resamples, "seed": chosen.seed}
     found: ClassifierFigures = figures(answers)
     row = {"name": name, **found.to_dict()}
     for key, interval in intervals(answers, **drawn).items():
@@ -162,7 +160,8 @@ def _log(tracker: Tracker, compared: Compared, parent_run_id: str) -> None:
             tracker.log_metrics(run_id, numbers)
         row = compared.row(model.name)
         columns = {"truth": row["labels"]} | {
-            f"answered {label}": [line[number] for line in row["confusion"]] for number, label in enumerate(row["labels"])
+            f"answered {label}": [line[number] for line in row["confusion"]]
+            for number, label in enumerate(row["labels"])
         }
         tracker.log_table(run_id, pl.DataFrame(columns), "confusion.json")
         tracker.log_table(run_id, pl.DataFrame(row["per_label"]), "per_label.json")

@@ -13,7 +13,7 @@ from models.base import FitContext, FitProgress
 from models.classification.bundle import save_classifier
 from models.classification.fitting import fit_classifier
 from models.neural.labelling.labelled_sequences import LabelledSequences
-from models.neural.labelling.rows import Rows
+from models.neural.labelling.rows import Sequences
 from models.streams import TokenStream
 from models.tokens.vocabulary import Vocabulary
 from tasks.classification.job import ClassifierJob
@@ -40,7 +40,7 @@ def run(job: ClassifierJob, report: Callable[[FitProgress], None] | None = None)
 def labelled(stream: TokenStream, label: str) -> LabelledSequences:
     """Return the reviews of a stream that have a label; classifiers do not read the star tokens that give it away."""
     numbers_D = LABELLINGS[label].numbers(stream.documents["stars"])
-    return chosen(LabelledSequences(Rows(stream.ids, stream.offsets), numbers_D), np.flatnonzero(numbers_D != LEFT_OUT))
+    return chosen(Sequences(stream.ids, stream.offsets), numbers_D, np.flatnonzero(numbers_D != LEFT_OUT))
 
 
 def drawn(examples: LabelledSequences, count: int, seed: int) -> LabelledSequences:
@@ -48,12 +48,14 @@ def drawn(examples: LabelledSequences, count: int, seed: int) -> LabelledSequenc
     total = len(examples.targets)
     if count >= total:
         return examples
-    return chosen(examples, np.sort(np.random.default_rng([seed, 7]).permutation(total)[:count]))
+    rows_N = np.sort(np.random.default_rng([seed, 7]).permutation(total)[:count])
+    assert isinstance(examples.sequences, Sequences)
+    return chosen(examples.sequences, examples.targets, rows_N)
 
 
-def chosen(examples: LabelledSequences, rows_N: np.ndarray) -> LabelledSequences:
-    """Return some of the examples, in the order given."""
-    return LabelledSequences(examples.sequences.take(rows_N), examples.targets[rows_N])
+def chosen(sequences: Sequences, targets_N: np.ndarray, rows_N: np.ndarray) -> LabelledSequences:
+    """Return some of the sequences with their targets, in the order given."""
+    return LabelledSequences(sequences.take(rows_N), targets_N[rows_N])
 
 
 if __name__ == "__main__":

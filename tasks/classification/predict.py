@@ -1,4 +1,4 @@
-"""Let a classifier answer the held-out reviews: one row per review, from its text, as the served model would read it."""
+"""Let a classifier answer the held-out reviews from their texts, as the served model reads them: a row per review."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def predict_bundle(config: RunConfig, folder: Path, clean: Artifact, split: str,
         rows.write_parquet(work / PREDICTIONS_FILE)
         return {"reviews": rows.height, "reviews_per_second": round(total / (time.perf_counter() - began))}
 
-    inputs = {"bundle": bundle_digest(folder), "clean": clean.digest}
-    return run_stage(config, "predict", PREDICT_VERSION, {"split": split, "label": label}, inputs, make, f"{name} {split}")
+    inputs, options = {"bundle": bundle_digest(folder), "clean": clean.digest}, {"split": split, "label": label}
+    return run_stage(config, "predict", PREDICT_VERSION, options, inputs, make, f"{name} {split}")
 
 
 def answered(bundle: ClassifierBundle, clean: Artifact, split: str, label: str, report: Any) -> pl.DataFrame:

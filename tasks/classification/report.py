@@ -80,14 +80,14 @@ def results_of(
 
 
 def _classifier(model: MeasuredClassifier, labels: tuple[str, ...], documents: pl.DataFrame) -> ClassifierResults:
-    summary = model.fitted.artifact.facts["summary"]
+    fit = model.fitted.artifact
     costs = {
-        "parameters": _whole(summary.get("parameters")), "fitted in, seconds": model.fitted.artifact.manifest.get("seconds"),
+        "parameters": _whole(fit.facts["summary"].get("parameters")), "fitted in, seconds": fit.manifest.get("seconds"),
         "megabytes": megabytes(model.fitted.bundle), "reviews per second": model.test.facts["reviews_per_second"],
     }  # fmt: skip
     answers = predicted(labels, predictions_of(model.test), documents)
     kept = {name: value for name, value in costs.items() if value is not None}
-    return ClassifierResults(model.name, answers, model.fitted.spec.kind, kept, _curve(model.fitted.artifact.folder))
+    return ClassifierResults(model.name, answers, model.fitted.spec.kind, kept, _curve(fit.folder))
 
 
 def _curve(folder: Path) -> list[tuple[float, float]]:

@@ -35,7 +35,8 @@ def run(job: FitJob, report: Callable[[FitProgress], None] | None = None) -> dic
     train, validation = TokenStream.open(job.train), TokenStream.open(job.validation)
     with _engine(job) as engine:
         context = FitContext(
-            job.work, job.device, job.threads, report or report_progress, job.parts, engine, job.init_weights, pace=job.pace
+            job.work, job.device, job.threads, report or report_progress, job.parts, engine, job.init_weights,
+            pace=job.pace,
         )
         if ranks_of_environment() > 1:
             context = _among_others(context, spec, job.init_method)

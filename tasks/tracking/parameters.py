@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from core.config.run_config import RunConfig
+from models.classification.spec import ClassifierSpec
 from models.specs import ModelSpec
 from tasks.data.prepare import Prepared
 
@@ -19,7 +20,7 @@ OBJECTIVES = {
 """Objective by model kind, for kinds without an output layer."""
 
 
-def parameters_of(config: RunConfig, spec: ModelSpec, prepared: Prepared) -> dict[str, Any]:
+def parameters_of(config: RunConfig, spec: ModelSpec | ClassifierSpec, prepared: Prepared) -> dict[str, Any]:
     """Return the parameters in four sections: data, architecture, objective, optimiser."""
     architecture = asdict(spec)
     objective = architecture.pop("objective", OBJECTIVES.get(spec.kind, {}))

@@ -13,8 +13,8 @@ import pytest
 
 from core.config.presets import load_config
 from tasks.classification.predict import PREDICTIONS_FILE
-from tests.flows.first_run import artifacts_of, living_in, mlflow_client
 from tests.flows.first_run import Ran as Home
+from tests.flows.first_run import artifacts_of, living_in, mlflow_client
 from tracking.logged_models.opening import open_classifier
 from tracking.tags import unpacked
 

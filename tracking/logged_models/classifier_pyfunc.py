@@ -60,10 +60,8 @@ class ReviewClassifier(PythonModel):
 
     def _labels(self, found: Any, row: int) -> list[dict[str, Any]]:
         """Return each label with its score, and its probability if there is one."""
-        scores, chances = found.scores_NK[row], found.probabilities_NK
-        if len(scores) != len(self._bundle.labels):  # a number, of which the nearest label is the answer
-            return [{"label": label} for label in self._bundle.labels]
-        told = [{"label": label, "score": float(score)} for label, score in zip(self._bundle.labels, scores, strict=True)]
+        scores, chances = zip(self._bundle.labels, found.scores_NK[row], strict=True), found.probabilities_NK
+        told = [{"label": label, "score": float(score)} for label, score in scores]
         if chances is not None:
             for one, chance in zip(told, chances[row], strict=True):
                 one["probability"] = float(chance)

@@ -1,4 +1,4 @@
-"""Describe how each family of models is exported to MLflow: its program, its declared input and output, its smoke test."""
+"""Describe how each family of models is exported to MLflow: program, declared input and output, smoke test."""
 
 from __future__ import annotations
 

@@ -168,7 +168,9 @@ def open_classifier(config: RunConfig, reference: str = CHAMPION) -> tuple[Class
     return _opened(tracker, address, load, "no champion: run `reviewlm classify fit` first")
 
 
-def _opened(tracker: Tracker, reference: str, load: Callable[[Path], Opened], first: str = FIRST) -> tuple[Opened, Version]:
+def _opened(
+    tracker: Tracker, reference: str, load: Callable[[Path], Opened], first: str = FIRST
+) -> tuple[Opened, Version]:
     """Return what *load* makes of a registered version's bundle; *first* says how to register the first one."""
     found = find_version(tracker, Reference.parse(reference))
     if found is None:

@@ -21,8 +21,8 @@ class ClassificationPromotion(Section):
     evidence: if that is missing, the rule fails. Gains are differences of shares: 0.01 is one point of 100.
 
     Attributes:
-        model_name: Name of the registered classifier, without quotes, slashes, colons and @; empty: `reviewlm-` and what is
-            predicted, such as `reviewlm-stars`.
+        model_name: Name of the registered classifier, without quotes, slashes, colons and @; empty: `reviewlm-` and
+            what is predicted, such as `reviewlm-stars`.
         replace_lost_champion: Let a challenger pass if the champion's bundle is gone or damaged, as if there were no
             champion.
         allow_other_family: Let a challenger pass if its data belong to another family than the champion's

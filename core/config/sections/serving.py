@@ -48,7 +48,8 @@ class ServingConfig(Section):
         max_versions: Versions that are open at the same time, besides champion and challenger; the one unused for
             longest is closed.
         poll_seconds: Time between two looks at the registry, for a new champion or challenger.
-        classify: Answer `/classify` with the champion of the registered classifier (`classification`), once there is one.
+        classify: Answer `/classify` with the champion of the registered classifier (section `classification`), once
+            there is one.
         shadow_share: Share of the texts sent to `/score` and of the prompts sent to `/v1/completions` that the
             challenger scores too, for the figures of `/metrics`; 0: the challenger is only opened when it is asked for.
     """

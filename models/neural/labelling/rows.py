@@ -101,10 +101,6 @@ class Rows:
         before_B = np.cumsum(lengths_B) - lengths_B
         return np.repeat(self.offsets[rows_B] - before_B, lengths_B) + np.arange(lengths_B.sum())
 
-    def take(self, rows_B: np.ndarray) -> Rows:
-        """Return the chosen rows, in the order given."""
-        return Rows(np.asarray(self.ids_P[self.positions(rows_B)]), np.concatenate([[0], np.cumsum(self.lengths[rows_B])]))
-
     def require_ids(self, entries: int) -> None:
         """Refuse ids outside 0 … *entries* − 1.
 
@@ -195,6 +191,11 @@ class Sequences(InputRows):
             first = int(rated[0])
             token = f"id {self.ids_P[first]} of {self.place(first)} is <stars_{self.ids_P[first] - STARS[0]}>"
             raise ModelError(f"{token}, which gives the rating away: read them without_stars()", "input")
+
+    def take(self, rows_B: np.ndarray) -> Sequences:
+        """Return the chosen sequences, in the order given."""
+        offsets = np.concatenate([[0], np.cumsum(self.lengths[rows_B])])
+        return Sequences(np.asarray(self.ids_P[self.positions(rows_B)]), offsets)
 
     def without_stars(self) -> Sequences:
         """Return the same sequences with `<stars_0>`, "unknown", for every star token."""

@@ -8,7 +8,19 @@ from typing import Annotated, Any
 import typer
 
 from reviewlm import terminal
-from reviewlm.options import Input, Json, Open, Rebuild, Set, Verbose, Verify, checked, configured, run_flow, with_rebuild
+from reviewlm.options import (
+    Input,
+    Json,
+    Open,
+    Rebuild,
+    Set,
+    Verbose,
+    Verify,
+    checked,
+    configured,
+    run_flow,
+    with_rebuild,
+)
 from reviewlm.shown.results import show_report, with_interval
 
 app = typer.Typer(no_args_is_help=True, help="Fit and use review classifiers: stars, or negative and positive.")
@@ -64,8 +76,8 @@ def compare(
     second: Annotated[str, typer.Argument(help="Alias or number of a version.")],
     input: Input = None, preset: Classes = PRESET, set: Set = None, verbose: Verbose = False, json: Json = False,
 ) -> None:  # fmt: skip
-    """Compare two registered classifiers on the same test reviews: accuracy, macro-F1, and whether chance explains it."""
-    result = run_flow("compare_versions", preset, input, set or [], first=first, second=second)
+    """Compare two registered classifiers on the same test reviews: figures, and whether chance explains them."""
+    result = run_flow("compare_classifiers_of", preset, input, set or [], first=first, second=second)
     terminal.say(f"A: {result['a']}\nB: {result['b']}\nBoth answered the same {result['reviews']:,} test reviews.")
     _show_table(result)
     terminal.say(result["sentence"])
@@ -95,4 +107,5 @@ def _show_table(result: Mapping[str, Any]) -> None:
     majority = result["majority"]
     title = f"Test reviews, {result['label']}: {result['reviews']:,} answered (higher is better but for log loss)"
     terminal.show_rows(rows, title, ["seconds", "kind"])
-    terminal.say(f"Always answering {majority['label']!r}, the most frequent label: accuracy {majority['accuracy']:.3f}.")
+    always, level = majority["label"], majority["accuracy"]
+    terminal.say(f"Always answering {always!r}, the most frequent label: accuracy {level:.3f}.")
