@@ -1,4 +1,4 @@
-"""On a GPU: training, going on, too little memory and scoring. The processor says what is right."""
+"""On a GPU, real or pretended: training, going on, too little memory and scoring. The processor says what is right."""
 
 import math
 from dataclasses import replace
@@ -17,7 +17,7 @@ from models.neural.training.callbacks import checkpointing
 from models.neural.training.step import TrainingStep
 from models.neural.training.validation import validation_nats
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+pytestmark = pytest.mark.gpu
 GPU = torch.device("cuda", 0)
 STILL = replace(SPEC, dropout=0.0)  # the two devices draw other masks
 MIB = 1 << 20
@@ -79,6 +79,7 @@ def test_gradients_beyond_the_range_of_float16_are_finite_in_bf16(kind):
         assert float(weight.grad.abs().max()) > 65_504, name
 
 
+@pytest.mark.needs_real_gpu
 def test_cudnn_is_known_to_have_bf16_since_its_version_9_13():
     new = torch.backends.cudnn.version() >= 91_300 and torch.cuda.get_device_capability(GPU) >= (8, 0)
     assert all(cudnn_has_bf16(mode, GPU) == new for mode in ("LSTM", "GRU", "RNN_TANH", "RNN_RELU"))
@@ -136,6 +137,7 @@ def little_memory():
     torch.cuda.empty_cache()
 
 
+@pytest.mark.needs_real_gpu
 @pytest.mark.usefixtures("little_memory")
 def test_where_memory_does_not_suffice_fewer_streams_are_read_at_a_time(tmp_path):
     """256 streams × 40 tokens × 4 gates × 512 cells in float32 are 80 MiB of one layer alone."""
@@ -148,6 +150,7 @@ def test_where_memory_does_not_suffice_fewer_streams_are_read_at_a_time(tmp_path
     assert all(torch.isfinite(parameter).all() for parameter in network.parameters())
 
 
+@pytest.mark.needs_real_gpu
 @pytest.mark.usefixtures("little_memory")
 def test_where_memory_does_not_suffice_validation_reads_fewer_positions_at_a_time(caplog):
     stream = walks(1000, V, 2)

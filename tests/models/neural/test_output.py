@@ -417,7 +417,6 @@ def test_the_cost_of_rows_is_paid_in_chunks(monkeypatch):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_loss_and_gradient_on_a_gpu_are_those_of_the_processor(kind, precision):
     layer, (features_NE, targets_N) = layer_of(kind), batch()
@@ -428,4 +427,4 @@ def test_loss_and_gradient_on_a_gpu_are_those_of_the_processor(kind, precision):
     there, _ = layer.loss(there_NE, targets_N.cuda(), precision)
     assert there.item() == pytest.approx(loss.item(), rel=5e-3)
     for one, other in zip(gradients(there, layer, there_NE), expected, strict=True):
-        assert float((one.cpu() - other).norm() / other.norm()) < 0.02
+        assert float((one.cpu() - other).norm()) <= 0.02 * float(other.norm())  # of a tail without a target: 0 and 0
