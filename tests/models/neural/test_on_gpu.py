@@ -93,6 +93,23 @@ def test_an_exploding_batch_is_clipped_and_survived_in_bf16(tmp_path):
     assert all(torch.isfinite(parameter).all() for parameter in network.parameters())
 
 
+@pytest.mark.parametrize("spoil", ["loss", "gradient"])
+def test_a_training_that_diverges_goes_back_though_it_is_noticed_one_update_late(tmp_path, spoil):
+    network, summary = run(tmp_path, Planted(spoil, (30,)).to(GPU))
+    _, expected = run(tmp_path / "cpu", Planted(spoil, (30,)))
+    assert summary["divergences"] == expected["divergences"] == 1
+    assert summary["updates"] == expected["updates"]
+    assert summary["tokens"] == expected["tokens"]
+    assert all(torch.isfinite(parameter).all() for parameter in network.parameters())
+    assert len(curve(tmp_path, "train/nats")) == len(curve(tmp_path / "cpu", "train/nats"))
+
+
+def test_a_divergence_of_the_last_update_is_noticed_too(tmp_path):
+    last = run(tmp_path / "whole", network_of().to(GPU))[1]["updates"] - 1
+    _, summary = run(tmp_path, Planted("loss", (last,)).to(GPU))
+    assert summary["divergences"] == 1
+
+
 # --- going on
 
 
