@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -42,12 +42,19 @@ def pretended_gpu() -> Iterator[Counts]:
 class _Event:
     """Stands for torch.cuda.Event: to wait for it is a wait of the host."""
 
+    def __init__(self, enable_timing: bool = False) -> None:
+        pass
+
     def record(self, stream: Any = None) -> None:
         """Do nothing: all work is done at once."""
 
     def synchronize(self) -> None:
         """Count a wait."""
         COUNTS.wait("event")
+
+    def elapsed_time(self, end: _Event) -> float:
+        """Return milliseconds: so many that nothing longer is timed."""
+        return 1e6
 
 
 def _replacements() -> dict[Any, dict[str, Any]]:
@@ -79,7 +86,8 @@ def _replacements() -> dict[Any, dict[str, Any]]:
             "get_rng_state": lambda device=None: torch.get_rng_state(),
             "set_rng_state": lambda state, device=None: None, "manual_seed_all": lambda seed: None,
             "max_memory_allocated": lambda device=None: 0, "reset_peak_memory_stats": lambda device=None: None,
-            "empty_cache": lambda: None, "synchronize": lambda device=None: COUNTS.wait("synchronize"),
+            "device": lambda device: nullcontext(), "empty_cache": lambda: None,
+            "synchronize": lambda device=None: COUNTS.wait("synchronize"),
             "get_device_properties": lambda device=None: SimpleNamespace(total_memory=80 << 30, name="pretended"),
             "Event": _Event,
         },

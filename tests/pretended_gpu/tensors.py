@@ -24,7 +24,9 @@ READS = ("_local_scalar_dense", "is_nonzero")
 """Operators that return a value to the host."""
 SIZED_BY_VALUES = ("nonzero", "masked_select", "_unique2", "unique_dim", "unique_consecutive", "equal")
 """Operators whose result's size depends on values: the host waits for it."""
-WITHOUT_KERNEL = ("detach", "alias", "_unsafe_view", "empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided")
+WITHOUT_KERNEL = (
+    "detach", "alias", "_unsafe_view", "empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided",
+)  # fmt: skip
 """Operators that, like views, only make a tensor."""
 
 

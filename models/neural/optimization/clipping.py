@@ -57,7 +57,7 @@ def scale_and_clip(
 def scale_and_clip_unread(
     parameters: Iterable[nn.Parameter], scale: float, norm: float | None = None, value: float | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Do the same as `scale_and_clip` on a GPU, without a wait for it: return norm, by_value and by_norm as scalars there.
+    """Do the same as `scale_and_clip` without a wait for the GPU: return norm, by_value and by_norm as scalars on it.
 
     A gradient whose norm is not finite becomes useless; the norm tells.
     """

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from ..device import to_device
 
 LOGITS_BYTES = 1 << 30
-"""Memory of the logits of one piece on a GPU, where each piece launches its own kernels and a large one is no slower."""
+"""Memory of the logits of one piece on a GPU: each piece launches kernels of its own, and a large one is no slower."""
 TINY = 1e-30
 """Below this a probability is too close to the smallest float32 to take its logarithm."""
 FEATURE_MULTIPLE = 32
