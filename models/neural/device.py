@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Sequence
 from functools import cache
@@ -51,6 +52,12 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type != "cuda" or tensor.is_cuda:
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def free_cached_memory() -> None:
+    """Return GPU memory that torch keeps for later tensors to the system, for other processes."""
+    gc.collect()
+    torch.cuda.empty_cache()
 
 
 class Unread:

@@ -6,8 +6,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,8 @@ from tasks.fitting.dask_engine import FOLDER
 from tasks.fitting.fit_process import run_job
 from tasks.fitting.job import BUNDLE_FOLDER, FitJob
 from tasks.fitting.warm_start import INPUT, Start, starting_point
-from tasks.limits import GPU, slot
+from tasks.gpus import device_for, gpu_slot
+from tasks.limits import GPU
 from tasks.progress import Report, duration, progress
 from tasks.stage import result_as_task_state, run_stage, show_facts, stage, store_of
 from tasks.tracking.track import JOURNAL, open_model_run
@@ -33,6 +33,7 @@ from tracking.tags import START_TAG
 FIT_VERSION = 5
 RunJob = Callable[[FitJob, Callable[[dict[str, Any]], None]], Mapping[str, float]]
 FORWARD_SECONDS = 20.0
+ROWS_OF_RANK = 64
 log = logging.getLogger(__name__)
 
 
@@ -132,9 +133,9 @@ def build_fit(
 
     def make(work: Path) -> dict[str, Any]:
         job = job_of(config, plan, prepared, work, parts)
-        with gpu_slot(device_of(config)), progress(spec.name, 1, "tokens") as report:
+        with gpu_slot(job.device, job.ranks) as gpus, progress(spec.name, 1, "tokens") as report:
             try:
-                summary = (run or run_job)(job, _both(report, listen, work / JOURNAL))
+                summary = (run or run_job)(replace(job, gpus=gpus), _both(report, listen, work / JOURNAL))
             except (EnoughSeen, Diverged):  # resuming from the last state would diverge again
                 for leftover in work.iterdir():
                     remove(leftover)
@@ -171,7 +172,8 @@ def job_of(
     return FitJob(
         spec, vocabulary.folder / VOCABULARY_FILE, tokens["train"].folder, tokens["validation"].folder, work,
         facts={"fit_digest": plan.digest, "clean_digest": prepared.clean.digest, **lineage},
-        device=device_of(config), ranks=ranks, threads=max(1, threads_of(config) // ranks),
+        device=device_for(config, spec, [part.spec for part in (parts or {}).values()]),
+        ranks=ranks, threads=max(1, threads_of(config) // ranks),
         parts={name: part.bundle for name, part in (parts or {}).items()},
         dask=_dask_of(config, spec), init_weights=plan.start.folder,
         system_metrics_seconds=config.execution.system_metrics_seconds, pace=pace,
@@ -188,14 +190,9 @@ def _dask_of(config: RunConfig, spec: ModelSpec) -> str | None:
     return config.execution.dask_address if wanted else None
 
 
-def gpu_slot(device: str) -> AbstractContextManager[Any]:
-    """Wait for a slot of the limit `gpu`; on the CPU do nothing."""
-    return slot(GPU) if device == "cuda" else nullcontext()
-
-
 def limits_of_fits(config: RunConfig) -> list[str]:
     """Return the limits that the fits of a configuration wait for."""
-    return [GPU] if device_of(config) == "cuda" else []
+    return [GPU] if any(device_for(config, spec) == "cuda" for spec in config.models) else []
 
 
 def _is_there(config: RunConfig, digest: str) -> bool:
@@ -236,12 +233,16 @@ def threads_of(config: RunConfig) -> int:
 
 
 def ranks_of(config: RunConfig, spec: ModelSpec) -> int:
-    """Return the number of processes of one fit: as configured, or one per GPU; 1 for models without a gradient."""
+    """Return the number of processes of one fit: as configured, or one per GPU; 1 for models without a gradient.
+
+    Without a number in the settings, no process gets fewer than `ROWS_OF_RANK` rows of the batch, because a GPU is
+    hardly faster with fewer. The other GPUs can serve other fits.
+    """
     training = getattr(spec, "training", None)
     if training is None:
         return 1
     gpus = visible_gpus() if device_of(config) == "cuda" else 1
-    return config.execution.ranks or max(1, min(gpus, training.batch))
+    return config.execution.ranks or max(1, min(gpus, training.batch // ROWS_OF_RANK))
 
 
 def _both(report: Report, listen: Callable[[Path], None], journal: Path) -> Callable[[dict[str, Any]], None]:

@@ -27,6 +27,7 @@ class FitJob:
         facts: Facts that are stored in the bundle.
         device: "cpu" or "cuda".
         threads: Threads of each process.
+        gpus: The GPUs that the fit holds, as places among the visible ones; empty: its processes see all.
         ranks: Number of processes that train the model together.
         parts: Bundles of the fitted parts of a mixture, by name.
         dask: Address of the Dask scheduler that counts n-grams, "" for a local cluster, None for no Dask.
@@ -51,6 +52,7 @@ class FitJob:
     system_metrics_seconds: float = 0.0
     pace: Pace | None = None
     init_method: str = "env://"
+    gpus: tuple[int, ...] = ()
 
     @property
     def bundle(self) -> Path:
@@ -70,4 +72,4 @@ class FitJob:
         weights = None if values["init_weights"] is None else Path(values["init_weights"])
         pace = None if values["pace"] is None else Pace(**values["pace"])
         read = {"spec": spec_from_dict(values["spec"]), "parts": parts, "init_weights": weights, "pace": pace}
-        return cls(**{**values, **paths, **read})
+        return cls(**{**values, **paths, **read, "gpus": tuple(values["gpus"])})
