@@ -128,7 +128,7 @@ def profile(stream: TokenStream) -> dict[str, Any]:
             torch.cuda.synchronize()
             seconds = time.perf_counter() - began
     rows = found.key_averages()
-    say(rows.table(sort_by="cuda_time_total", row_limit=25))
+    say(rows.table(sort_by="self_device_time_total", row_limit=25))
     called = {row.key: row.count for row in rows}
     kinds = {"launches": "LaunchKernel", "copies": "MemcpyAsync", "waits": "Synchronize"}
     counts = {kind: sum(n for name, n in called.items() if word in name) for kind, word in kinds.items()}

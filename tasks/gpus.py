@@ -10,7 +10,7 @@ import json
 import platform
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from core.config.run_config import RunConfig
 from core.environment import chosen_device, home_folder
-from core.processes.gpus import visible_gpu_names
+from core.processes.gpus import usable_together, visible_gpu_names
 from models.base import ModelError
 from models.bundles.bundle import SPEC, Bundle, load_bundle
 from models.specs import ModelSpec, parts_of, spec_from_dict
@@ -30,7 +30,7 @@ LOOK_SECONDS = 0.5
 
 
 @contextmanager
-def gpu_slot(device: str, count: int = 1) -> Iterator[tuple[int, ...]]:
+def gpu_slot(device: str, count: int = 1, here: bool = False) -> Iterator[tuple[int, ...]]:
     """Wait for a slot of the limit `gpu` and for GPUs of this machine; yield their indices. On the CPU do nothing.
 
     An index is a place among the visible GPUs, as in torch's "cuda:1". Nothing is yielded where it is not known which
@@ -39,17 +39,19 @@ def gpu_slot(device: str, count: int = 1) -> Iterator[tuple[int, ...]]:
     Args:
         device: "cpu" or "cuda".
         count: Number of GPUs; all are taken together, so that two fits do not wait for each other's.
+        here: This process uses them itself, so only those are taken that it sees.
     """
     if device != "cuda":
         yield ()
         return
-    with slot(GPU), _own_gpus(count) as gpus:
+    names = visible_gpu_names()
+    with slot(GPU), _own_gpus(names[: usable_together(names)] if here else names, count) as gpus:
         yield gpus
 
 
 @contextmanager
-def _own_gpus(count: int) -> Iterator[tuple[int, ...]]:
-    folder, names = home_folder() / "gpus", visible_gpu_names()
+def _own_gpus(names: Sequence[str], count: int) -> Iterator[tuple[int, ...]]:
+    folder = home_folder() / "gpus"
     folder.mkdir(parents=True, exist_ok=True)
     locks = [FileLock(folder / f"{platform.node()}-{re.sub('[^0-9A-Za-z-]', '_', name)}.lock") for name in names]
     while (held := _taken(locks, min(count, len(locks)))) is None:
@@ -123,7 +125,7 @@ class OpenBundle:
         """
         if self._bundle is None:
             device = self._device()
-            gpus = self._held.enter_context(gpu_slot(device))
+            gpus = self._held.enter_context(gpu_slot(device, here=True))
             if device == "cuda":
                 from models.neural.device import free_cached_memory  # imports torch
 

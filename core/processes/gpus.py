@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,6 +33,15 @@ def visible_gpu_names(devices: Path = Path("/dev")) -> list[str]:
             break
         names.append(name)
     return list(dict.fromkeys(names))
+
+
+def usable_together(names: Sequence[str]) -> int:
+    """Return how many of these GPUs one process, or the processes of one fit, can use.
+
+    CUDA shows a process one part of a GPU (MIG) only, and NCCL does not connect parts.
+    """
+    parts = [index for index, name in enumerate(names) if name.startswith("MIG-")]
+    return max(1, parts[0]) if parts else len(names)
 
 
 def torch_cuda() -> str:

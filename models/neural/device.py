@@ -70,7 +70,7 @@ class Unread:
     def __init__(self, numbers: Sequence[Tensor]) -> None:
         self._copied = torch.stack([number.double() for number in numbers]).to("cpu", non_blocking=True)
         self._done = torch.cuda.Event()
-        self._done.record()
+        self._done.record(torch.cuda.current_stream(numbers[0].device))
 
     def read(self) -> list[float]:
         """Return the numbers."""

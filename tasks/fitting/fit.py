@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from core.config.run_config import RunConfig
-from core.environment import available_cores, chosen_device, visible_gpus
+from core.environment import available_cores, chosen_device
 from core.errors import Diverged, TrackingUnavailable
+from core.processes.gpus import usable_together, visible_gpu_names
 from core.store import Artifact, Built, Store, sha256_of_file
 from models.base import Pace
 from models.bundles.bundle import SPEC
@@ -241,7 +242,7 @@ def ranks_of(config: RunConfig, spec: ModelSpec) -> int:
     training = getattr(spec, "training", None)
     if training is None:
         return 1
-    gpus = visible_gpus() if device_of(config) == "cuda" else 1
+    gpus = usable_together(visible_gpu_names()) if device_of(config) == "cuda" else 1
     return config.execution.ranks or max(1, min(gpus, training.batch // ROWS_OF_RANK))
 
 

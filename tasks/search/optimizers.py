@@ -67,7 +67,7 @@ def find_learning_rate(
     stream = TokenStream.open(Path(prepared.tokens[spec.vocabulary]["train"].path))
     loss = "nats" if spec.objective.estimator == "exact" else "estimator loss"
     with (
-        gpu_slot(device_of(config)) as gpus,
+        gpu_slot(device_of(config), here=True) as gpus,
         progress(f"lr-find {spec.name}", updates, "updates") as report,
         converted_errors(spec.name),
     ):
@@ -108,7 +108,7 @@ def compare_optimizers(
     trials = sum(len(wanted or "1") for wanted in chosen.values())
     with tempfile.TemporaryDirectory() as work, converted_errors(spec.name):
         vocabulary = Vocabulary.load(Path(prepared.vocabularies[spec.vocabulary].path) / VOCABULARY_FILE)
-        with gpu_slot(device_of(config)) as gpus, progress(NAME, trials, "trials") as report:
+        with gpu_slot(device_of(config), here=True) as gpus, progress(NAME, trials, "trials") as report:
 
             def tell(so_far: OptimizerComparison) -> None:
                 trial = so_far.trials[-1]

@@ -75,6 +75,16 @@ def test_whoever_finds_too_few_waits_holding_none(three: list[str]) -> None:
     thread.join()
 
 
+def test_a_process_itself_uses_only_the_part_of_a_gpu_that_cuda_shows_it(
+    three: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-5b,MIG-6c")
+    with gpu_slot("cuda") as fit, gpu_slot("cuda") as other:
+        assert (fit, other) == ((0,), (1,))
+    with gpu_slot("cuda", 2, here=True) as scoring:
+        assert scoring == (0,)
+
+
 def test_where_no_gpu_is_known_only_the_limit_counts(three: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "NoDevFiles")
     with gpu_slot("cuda") as found:

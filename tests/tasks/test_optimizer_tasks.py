@@ -106,7 +106,7 @@ def test_both_wait_for_a_slot_of_the_device_they_use(
     happened: list[str] = []
 
     @contextmanager
-    def slot(device: str) -> Iterator[tuple[int, ...]]:
+    def slot(device: str, here: bool) -> Iterator[tuple[int, ...]]:
         happened.append(f"slot of {device}")
         yield (1,)
         happened.append("given back")

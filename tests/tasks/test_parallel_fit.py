@@ -183,6 +183,9 @@ def test_a_gpu_for_each_rank_where_nothing_else_is_asked_for(monkeypatch: pytest
     assert ranks_of(auto, lstm) == 2  # a share of fewer than 64 rows does not keep a GPU busy
     assert ranks_of(auto, RecurrentSpec(training=TrainingSpec(batch=20))) == 1
     assert ranks_of(auto, NGramSpec()) == 1
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-5b,MIG-6c")  # of which CUDA shows one to a process
+    assert ranks_of(auto, lstm) == 1
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert ranks_of(RunConfig(execution=ExecutionConfig(device="cpu", ranks=0)), lstm) == 1
     assert ranks_of(RunConfig(execution=ExecutionConfig(device="cpu", ranks=2)), lstm) == 2
     assert ranks_of(RunConfig(), lstm) == 1
