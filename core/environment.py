@@ -10,15 +10,18 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from core.errors import TrackingUnavailable, disk_errors
 from core.owner_only import make_private, restrict
+from core.processes.gpus import driver_problem, visible_gpu_names
 
 ROOMS = ("reviewlm", "core", "course", "corpus", "models", "evaluation", "data_checks", "tracking", "tasks", "flows",
          "serving")
 HOME_VARIABLE, TRACKING_VARIABLE = "REVIEWLM_HOME", "REVIEWLM_TRACKING_URI"
+log = logging.getLogger(__name__)
 
 
 def home_folder(configured: str = ".reviewlm") -> Path:
@@ -125,9 +128,9 @@ def available_cores() -> int:
 def chosen_device(configured: str, devices: Path = Path("/dev")) -> str:
     """Return "cpu" or "cuda": the value of `execution.device`, or for "auto" the GPU if a network can use one.
 
-    A GPU can be used if the driver has created its device file, at least one GPU is visible, and torch is not a
-    CPU-only build. torch is not imported for this check: the import takes longer than everything else the command line
-    does.
+    A GPU can be used if the driver has created its device file, at least one GPU is visible, torch is not a CPU-only
+    build, and the driver starts and is new enough for it. If only the last is missing, a warning says so. torch is not
+    imported for this check: the import takes longer than everything else the command line does.
 
     Args:
         configured: "auto", "cpu" or "cuda".
@@ -135,15 +138,22 @@ def chosen_device(configured: str, devices: Path = Path("/dev")) -> str:
     """
     if configured != "auto":
         return configured
-    usable = (devices / "nvidiactl").exists() and visible_gpus(devices) > 0 and not _torch_is_for_processors()
-    return "cuda" if usable else "cpu"
+    if not (devices / "nvidiactl").exists() or not visible_gpus(devices) or _torch_is_for_processors():
+        return "cpu"
+    if problem := driver_problem():
+        _warn_of_gpu(problem)
+        return "cpu"
+    return "cuda"
+
+
+@cache
+def _warn_of_gpu(problem: str) -> None:
+    log.warning("there is a GPU, but %s; with execution.device=auto the processor is used", problem)
 
 
 def visible_gpus(devices: Path = Path("/dev")) -> int:
-    """Return the number of GPUs a fit could use: those named in CUDA_VISIBLE_DEVICES, else those with a device file."""
-    if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        return len([name for name in named.split(",") if name.strip() not in ("", "-1")])
-    return len([path for path in devices.glob("nvidia*") if path.name.removeprefix("nvidia").isdigit()])
+    """Return the number of GPUs that a fit could use; see `visible_gpu_names`."""
+    return len(visible_gpu_names(devices))
 
 
 def _torch_is_for_processors() -> bool:

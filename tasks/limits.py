@@ -14,7 +14,7 @@ from prefect.client.orchestration import get_client
 from prefect.concurrency.sync import concurrency
 
 from core.errors import ConfigError
-from core.services.pools import LIMITS
+from core.services.pools import size_of_limit
 
 GPU, PROMOTION = "gpu", "promotion"
 ALL = 200
@@ -36,7 +36,7 @@ def require_limits(names: Collection[str]) -> None:
     with get_client(sync_client=True) as client:
         known = {limit.name for limit in client.read_global_concurrency_limits(limit=ALL)}
     if missing := sorted({*names} - known):
-        create = "; ".join(f"prefect gcl create {name} --limit {LIMITS[name]}" for name in missing)
+        create = "; ".join(f"prefect gcl create {name} --limit {size_of_limit(name)}" for name in missing)
         raise ConfigError(
             "Prefect's server lacks a concurrency limit", where=os.environ["PREFECT_API_URL"], value=", ".join(missing),
             cause="without it, runs would not wait for each other",

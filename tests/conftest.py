@@ -19,6 +19,7 @@ from tests.examples import register_profiles
 ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 register_profiles()
+pytest_plugins = ["tests.pretended_gpu.plugin"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

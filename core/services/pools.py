@@ -7,15 +7,20 @@ import sys
 from collections.abc import Collection
 from pathlib import Path
 
-from core.environment import chosen_device
+from core.environment import chosen_device, visible_gpus
 from core.errors import ReviewLMError
 from core.services.kept_deployments import kept_deployments
 
 POOLS = ("cpu-pool", "gpu-pool")
-LIMITS = {"gpu": 1, "promotion": 1}
+LIMITS = ("gpu", "promotion")
 PROJECT = Path(__file__).resolve().parents[2]
 HEARTBEAT_SECONDS = 30
 """Seconds between two signs of life of a flow run; Prefect's minimum."""
+
+
+def size_of_limit(name: str) -> int:
+    """Return the size that a limit is created with: as many fits as GPUs are visible, one promotion."""
+    return max(1, visible_gpus()) if name == "gpu" else 1
 
 
 def usable_pools() -> tuple[str, ...]:
@@ -43,9 +48,9 @@ def deploy(environment: dict[str, str], pools: Collection[str], home: Path) -> N
     """
     for pool in pools:
         _prefect(environment, "work-pool", "create", pool, "--type", "process", "--overwrite")
-    for name, limit in LIMITS.items():
+    for name in LIMITS:
         if _prefect(environment, "gcl", "inspect", name, required=False):
-            _prefect(environment, "gcl", "create", name, "--limit", str(limit))
+            _prefect(environment, "gcl", "create", name, "--limit", str(size_of_limit(name)))
     names = [argument for name in deployments_of(pools) for argument in ("--name", name)]
     with kept_deployments(environment, home):
         _prefect(environment, "--no-prompt", "deploy", *names)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..base import ModelError
 
@@ -43,6 +45,37 @@ def require_device(device: str) -> None:
         raise ModelError(f"device {device} is requested, but {seen} GPUs are visible", "input")
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor on a device; a copy to a GPU is queued behind its work, and the host does not wait for it."""
+    if device.type != "cuda" or tensor.is_cuda:
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def free_cached_memory() -> None:
+    """Return GPU memory that torch keeps for later tensors to the system, for other processes."""
+    gc.collect()
+    torch.cuda.empty_cache()
+
+
+class Unread:
+    """Numbers that a GPU is still computing. Reading them waits for the work before them, not for that queued since.
+
+    Args:
+        numbers: Scalars on the GPU.
+    """
+
+    def __init__(self, numbers: Sequence[Tensor]) -> None:
+        self._copied = torch.stack([number.double() for number in numbers]).to("cpu", non_blocking=True)
+        self._done = torch.cuda.Event()
+        self._done.record(torch.cuda.current_stream(numbers[0].device))
+
+    def read(self) -> list[float]:
+        """Return the numbers."""
+        self._done.synchronize()
+        return [float(number) for number in self._copied]
 
 
 def onednn_has_bf16() -> bool:

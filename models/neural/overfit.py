@@ -46,7 +46,7 @@ def overfit_one_batch(spec: RecurrentSpec | NPLMSpec, vocabulary_size: int, stre
         step = TrainingStep(state, lambda figures: None)
         for update in range(UPDATES + 1):
             sums, _ = step.gradient(x_BT, y_BT, None)
-            loss = sums.nats / max(sums.tokens, 1)
+            loss = float(sums.nats) / max(sums.tokens, 1)
             if loss < GOAL or update == UPDATES:
                 return loss, update
             step.apply(sums, *y_BT.shape)

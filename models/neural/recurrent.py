@@ -126,6 +126,8 @@ class RecurrentNetwork(Network):
         if not (self.training and self.forgets):
             return None
         keep_BT = ids_BT != BOS
+        if keep_BT.is_cuda:  # to find out whether a stream is reset, the host would have to wait
+            return keep_BT
         return None if bool(keep_BT.all()) else keep_BT
 
     def inputs(self, ids_BT: Tensor, stars_BT: Tensor) -> Tensor:

@@ -37,7 +37,8 @@ class ObjectiveSpec:
             features shrink; "hierarchical": a Huffman tree of binary choices, with separate rows. All are exactly
             normalised.
         head: For "two_level" and "adaptive": number of entries in the head.
-        chunk: Positions whose logits are in memory at a time; does not change the result beyond rounding.
+        chunk: Positions whose logits are in memory at a time, on a GPU at least (there as many as fit into 1 GiB); does
+            not change the result beyond rounding.
         cutoffs: For "adaptive": ranks above `head` at which a further tail begins; () is one tail.
         shrink: For "adaptive": the k-th tail (from 1) uses features of size E / shrink^k and its own shorter rows, also
             where the head's rows are tied to the embedding. 1 keeps features whole and rows tied.

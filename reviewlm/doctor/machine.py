@@ -11,12 +11,12 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from core.environment import visible_gpus
+from core.processes.gpus import torch_cuda
 from core.processes.leftovers import lasting_folder
 from core.provenance import git_commit
 from reviewlm.doctor.health_line import HealthLine, State
@@ -201,13 +201,3 @@ def gpu_line(wanted: str, devices: Path, driver_file: Path, cuda: str) -> Health
         return HealthLine("GPU", lacking, f"driver {driver[1]}, but torch (CUDA {cuda}) needs {oldest} or newer",
                           "update the driver, or install torch for an older CUDA")  # fmt: skip
     return HealthLine("GPU", "ok", f"{present} with driver {driver[1]}, torch for CUDA {cuda}")
-
-
-def torch_cuda() -> str:
-    """Return the version of CUDA that torch was built for, "" for none; torch is not imported, which takes a second."""
-    spec = find_spec("torch")
-    file = Path(spec.origin).with_name("version.py") if spec and spec.origin else None
-    if file is None or not file.is_file():
-        return ""
-    found = re.search(r"^cuda\b.*=\s*'([\d.]+)'", file.read_text(encoding="utf-8"), re.MULTILINE)
-    return found[1] if found else ""

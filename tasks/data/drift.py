@@ -24,10 +24,11 @@ from evaluation.drift.figures import drift_page
 from evaluation.drift.odd_reviews import odd_counts, odd_markdown, odd_table
 from evaluation.drift.report import FEWEST, DriftReport, compare, flagged_sentence
 from evaluation.scoring.score import score_stream
-from models.bundles.bundle import Bundle, load_bundle
+from models.bundles.bundle import Bundle
 from models.streams import TokenStream, write_stream
 from tasks.announce import DRIFTED, announce
-from tasks.fitting.fit import bundle_digest, device_of
+from tasks.fitting.fit import bundle_digest
+from tasks.gpus import OpenBundle
 from tasks.progress import progress
 from tasks.stage import as_task_state, run_stage, show_markdown, stage, store_of
 from tasks.tracking.track import registry_of, tracker_of
@@ -77,7 +78,7 @@ def measure_drift(config: RunConfig, dataset: Artifact, parent_run_id: str, as_e
 
     def make(work: Path) -> dict[str, Any]:
         with converted_errors(folder):
-            bundle = load_bundle(folder, device_of(config))
+            bundle = opened()
         report, odd = _report(config, bundle, known, dataset, seen, work)
         (work / REPORT_FILE).write_text(report.to_json(), encoding="utf-8")
         text = f"{report.to_markdown()}\n\n{odd_markdown(pl.read_parquet(work / ODD_FILE), odd)}"
@@ -88,7 +89,8 @@ def measure_drift(config: RunConfig, dataset: Artifact, parent_run_id: str, as_e
         return {**said, "new": new, "excess": excesses, "odd": odd}
 
     try:
-        built = run_stage(config, "drift", DRIFT_VERSION, options, inputs, make, f"champion v{version.version}")
+        with OpenBundle(config, folder) as opened:
+            built = run_stage(config, "drift", DRIFT_VERSION, options, inputs, make, f"champion v{version.version}")
     except (EmptyInput, BundleError) as error:  # too few reviews, or a damaged champion, must not end a retraining
         log.info("drift: %s", error)
         return None

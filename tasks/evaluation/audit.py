@@ -13,9 +13,9 @@ from core.store import Artifact, Built
 from corpus.synthetic.canaries import Canaries
 from evaluation.writing.audit import SAMPLES_FILE, TABLES, audit
 from evaluation.writing.reference import RealText, make_reference
-from models.bundles.bundle import load_bundle
 from tasks.data.prepare import Prepared
-from tasks.fitting.fit import bundle_digest, device_of
+from tasks.fitting.fit import bundle_digest
+from tasks.gpus import OpenBundle
 from tasks.progress import progress
 from tasks.stage import run_stage
 from tracking.runs.runs import Tracker
@@ -39,7 +39,7 @@ def audit_bundle(config: RunConfig, bundle_folder: Path, prepared: Prepared, tok
     planted = prepared.canaries
 
     def make(work: Path) -> dict[str, Any]:
-        bundle = load_bundle(bundle_folder, device_of(config))
+        bundle = opened()
         canaries = Canaries.load(planted.folder) if planted else None
         text_tokens = tokens.facts["tokens"] - tokens.facts["documents"]  # without end tokens of reviews
         with progress(f"audit {label}", config.audit.samples, "samples") as report:
@@ -56,7 +56,8 @@ def audit_bundle(config: RunConfig, bundle_folder: Path, prepared: Prepared, tok
     inputs = {"bundle": bundle_digest(bundle_folder), "reference": reference.digest, "tokens": tokens.digest}
     inputs |= {"canaries": planted.digest} if planted else {}
     options = config.audit.model_dump(mode="json", include=OPTIONS)
-    return run_stage(config, "audit", AUDIT_VERSION, options, inputs, make, label)
+    with OpenBundle(config, bundle_folder) as opened:
+        return run_stage(config, "audit", AUDIT_VERSION, options, inputs, make, label)
 
 
 def reference_of(config: RunConfig, clean: Artifact) -> Built:

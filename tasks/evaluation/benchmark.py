@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,9 @@ from corpus.splitting.split import iter_split
 from evaluation.drift.decay_figures import benchmark_curve
 from evaluation.scoring.metrics import LN2
 from evaluation.statistics.bootstrap import ratio_interval
-from models.bundles.bundle import load_bundle
 from models.text.normal_form import NormalForm
 from tasks.evaluation.rescore import score_reviews
-from tasks.fitting.fit import device_of
+from tasks.gpus import OpenBundle
 from tasks.stage import show_table, stage, store_of
 from tasks.tracking.track import registry_of, tracker_of
 from tracking.logged_models.benchmark import COLUMNS, Benchmark, BenchmarkStore, digest_of
@@ -108,8 +106,7 @@ def _row(config: RunConfig, benchmark: Benchmark, version: Version) -> dict[str,
     """Return a version's figures; None, with a warning, if its bundle is lost or damaged, or a score is infinite."""
     try:
         folder = registry_of(config).bundle_folder(version)
-        with converted_errors(folder):
-            opened = partial(load_bundle, folder, device_of(config))
+        with converted_errors(folder), OpenBundle(config, folder) as opened:
             scores = score_reviews(config, folder, opened, benchmark.reviews, f"benchmark v{version.version}")
     except BundleError as error:
         log.warning("benchmark: version %d cannot be measured: %s", version.version, error)

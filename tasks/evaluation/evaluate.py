@@ -13,14 +13,14 @@ from core.model_errors import converted_errors
 from core.store import Artifact, Built
 from evaluation.scoring.metrics import Figures, star_slices
 from evaluation.scoring.score import FIGURES_FILE, SCORES_FILE, drawn_reviews, record_scores
-from models.bundles.bundle import load_bundle
 from models.completion.suggestions import next_words
 from models.sampling import Sampling, generate_rated
 from models.streams import TokenStream
 from tasks.data.prepare import Prepared, check_table
 from tasks.evaluation.audit import audit_bundle, log_audit
 from tasks.evaluation.observe import CONTEXT_FILE, RELIABILITY_FILE, observe_bundle
-from tasks.fitting.fit import Fitted, bundle_digest, device_of
+from tasks.fitting.fit import Fitted, bundle_digest
+from tasks.gpus import OpenBundle
 from tasks.progress import progress
 from tasks.stage import result_as_task_state, run_stage, stage
 from tasks.tracking.track import model_note, tracker_of
@@ -91,14 +91,15 @@ def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label
     options = config.evaluation.model_dump(mode="json", include={"observed_reviews", "seed"})
 
     def make(work: Path) -> dict[str, Any]:
-        bundle = load_bundle(bundle_folder, device_of(config))
+        bundle = opened()
         stream = TokenStream.open(tokens.folder)
         observed = drawn_reviews(stream, options["observed_reviews"], options["seed"]).tolist()
         with progress(label, len(stream), "reviews") as report:
             return record_scores(bundle, stream, work, observed, lambda done, total: report(done))
 
     inputs = {"bundle": bundle_digest(bundle_folder), "tokens": tokens.digest}
-    return run_stage(config, "score", SCORE_VERSION, options, inputs, make, label)
+    with OpenBundle(config, bundle_folder) as opened:
+        return run_stage(config, "score", SCORE_VERSION, options, inputs, make, label)
 
 
 def draw_samples(config: RunConfig, bundle_folder: Path, label: str) -> Built:
@@ -107,7 +108,7 @@ def draw_samples(config: RunConfig, bundle_folder: Path, label: str) -> Built:
     names = {*SAMPLING, "sample_stars", "samples_per_star", "prompts", "suggestions"}
 
     def make(work: Path) -> dict[str, Any]:
-        bundle = load_bundle(bundle_folder, device_of(config))
+        bundle = opened()
         sampling = Sampling(chosen.temperature, chosen.top_k, chosen.top_p)
         counts = dict.fromkeys(chosen.sample_stars, chosen.samples_per_star)
         texts = generate_rated(bundle, counts, sampling, chosen.max_tokens, chosen.seed)
@@ -126,7 +127,9 @@ def draw_samples(config: RunConfig, bundle_folder: Path, label: str) -> Built:
         return {"samples": len(rows), "suggestions": len(words)}
 
     options = chosen.model_dump(mode="json", include=names)
-    return run_stage(config, "samples", SAMPLES_VERSION, options, {"bundle": bundle_digest(bundle_folder)}, make, label)
+    inputs = {"bundle": bundle_digest(bundle_folder)}
+    with OpenBundle(config, bundle_folder) as opened:
+        return run_stage(config, "samples", SAMPLES_VERSION, options, inputs, make, label)
 
 
 def scores_of(artifact: Artifact) -> pl.DataFrame:

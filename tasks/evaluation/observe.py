@@ -14,9 +14,9 @@ from evaluation.scoring.calibration import calibration_error, chance_error, reli
 from evaluation.scoring.keystrokes import usefulness
 from evaluation.scoring.observe import held_out_temperature, observe
 from evaluation.scoring.score import TOKEN_NATS, drawn_reviews
-from models.bundles.bundle import load_bundle
 from models.streams import TokenStream, unigram_counts
-from tasks.fitting.fit import bundle_digest, device_of
+from tasks.fitting.fit import bundle_digest
+from tasks.gpus import OpenBundle
 from tasks.stage import run_stage
 
 OBSERVE_VERSION = 1
@@ -39,7 +39,7 @@ def observe_bundle(
     options = config.evaluation.model_dump(mode="json", include=OPTIONS)
 
     def make(work: Path) -> dict[str, Any]:
-        bundle = load_bundle(bundle_folder, device_of(config))
+        bundle = opened()
         test, validation, train = (TokenStream.open(tokens[split].folder) for split in ("test", "validation", "train"))
         seed, size = options["seed"], options["observed_reviews"]
         reviews = drawn_reviews(test, size, seed)
@@ -59,7 +59,8 @@ def observe_bundle(
         "bundle": bundle_digest(bundle_folder), "scores": scores.digest,
         **{split: tokens[split].digest for split in ("train", "validation", "test")},
     }  # fmt: skip
-    return run_stage(config, "observe", OBSERVE_VERSION, options, inputs, make, label)
+    with OpenBundle(config, bundle_folder) as opened:
+        return run_stage(config, "observe", OBSERVE_VERSION, options, inputs, make, label)
 
 
 def _calibration(rows: pl.DataFrame, work: Path) -> dict[str, float]:

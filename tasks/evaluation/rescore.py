@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +22,14 @@ from corpus.splitting.split import iter_split
 from evaluation.drift.decay import HELD_OUT, NEW, Decay, measure_decay
 from evaluation.drift.decay_figures import decay_curve
 from evaluation.scoring.score import score_stream
-from models.bundles.bundle import Bundle, load_bundle
+from models.bundles.bundle import Bundle
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from tasks.data.drift import known_ids, unknown_to
 from tasks.data.prepare import VOCABULARY_FILE
-from tasks.fitting.fit import bundle_digest, device_of
+from tasks.fitting.fit import bundle_digest
+from tasks.gpus import OpenBundle
 from tasks.stage import run_stage, show_markdown, show_table, stage, store_of
 from tasks.tracking.track import registry_of, tracker_of
 from tracking.registry.registry import CHAMPION, Version
@@ -127,20 +127,21 @@ def _form(folder: Path) -> NormalForm:
 
 def _scored_months(config: RunConfig, folder: Path, rows: pl.DataFrame, version: int) -> pl.DataFrame:
     """Return one row of scores per review, with month and part; take months that were scored before from the store."""
-    @cache
-    def bundle() -> Bundle:
-        with converted_errors(folder):
-            return load_bundle(folder, device_of(config))
-
     if rows.is_empty():  # no review has a date
         return rows.select("month", "part")
     groups = rows.partition_by("month", "part", as_dict=True, maintain_order=True)
     names = ("nats", "spelling_nats", "bytes", "tokens")
-    return pl.concat([
-        score_reviews(config, folder, bundle, group, f"v{version} {month} {part}")
-        .select(names).with_columns(pl.lit(month).alias("month"), pl.lit(part).alias("part"))
-        for (month, part), group in sorted(groups.items(), key=lambda entry: str(entry[0]))
-    ])
+    with OpenBundle(config, folder) as opened:
+
+        def bundle() -> Bundle:
+            with converted_errors(folder):
+                return opened()
+
+        return pl.concat([
+            score_reviews(config, folder, bundle, group, f"v{version} {month} {part}")
+            .select(names).with_columns(pl.lit(month).alias("month"), pl.lit(part).alias("part"))
+            for (month, part), group in sorted(groups.items(), key=lambda entry: str(entry[0]))
+        ])
 
 
 def score_reviews(

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from core.config.run_config import RunConfig
-from core.environment import available_cores, chosen_device, visible_gpus
+from core.environment import available_cores, chosen_device
 from core.errors import Diverged
+from core.processes.gpus import usable_together, visible_gpu_names
 from core.store import Artifact, Built, Store, sha256_of_file
 from models.base import Pace
 from models.bundles.bundle import SPEC
@@ -24,7 +24,8 @@ from tasks.fitting.fit_process import run_job
 from tasks.fitting.job import BUNDLE_FOLDER, FitJob
 from tasks.fitting.listeners import both, now_and_then
 from tasks.fitting.warm_start import INPUT, Start, starting_point
-from tasks.limits import GPU, slot
+from tasks.gpus import device_for, gpu_slot
+from tasks.limits import GPU
 from tasks.progress import duration, progress
 from tasks.stage import result_as_task_state, run_stage, show_facts, stage, store_of
 from tasks.tracking.track import JOURNAL, open_model_run
@@ -32,6 +33,7 @@ from tracking.tags import START_TAG
 
 FIT_VERSION = 5
 RunJob = Callable[[FitJob, Callable[[dict[str, Any]], None]], Mapping[str, float]]
+ROWS_OF_RANK = 64
 log = logging.getLogger(__name__)
 
 
@@ -131,9 +133,9 @@ def build_fit(
 
     def make(work: Path) -> dict[str, Any]:
         job = job_of(config, plan, prepared, work, parts)
-        with gpu_slot(device_of(config)), progress(spec.name, 1, "tokens") as report:
+        with gpu_slot(job.device, job.ranks) as gpus, progress(spec.name, 1, "tokens") as report:
             try:
-                summary = (run or run_job)(job, both(report, listen, work / JOURNAL))
+                summary = (run or run_job)(replace(job, gpus=gpus), both(report, listen, work / JOURNAL))
             except (EnoughSeen, Diverged):  # resuming from the last state would diverge again
                 for leftover in work.iterdir():
                     remove(leftover)
@@ -170,7 +172,8 @@ def job_of(
     return FitJob(
         spec, vocabulary.folder / VOCABULARY_FILE, tokens["train"].folder, tokens["validation"].folder, work,
         facts={"fit_digest": plan.digest, "clean_digest": prepared.clean.digest, **lineage},
-        device=device_of(config), ranks=ranks, threads=max(1, threads_of(config) // ranks),
+        device=device_for(config, spec, [part.spec for part in (parts or {}).values()]),
+        ranks=ranks, threads=max(1, threads_of(config) // ranks),
         parts={name: part.bundle for name, part in (parts or {}).items()},
         dask=_dask_of(config, spec), init_weights=plan.start.folder,
         system_metrics_seconds=config.execution.system_metrics_seconds, pace=pace,
@@ -187,14 +190,9 @@ def _dask_of(config: RunConfig, spec: ModelSpec) -> str | None:
     return config.execution.dask_address if wanted else None
 
 
-def gpu_slot(device: str) -> AbstractContextManager[Any]:
-    """Wait for a slot of the limit `gpu`; on the CPU do nothing."""
-    return slot(GPU) if device == "cuda" else nullcontext()
-
-
 def limits_of_fits(config: RunConfig) -> list[str]:
     """Return the limits that the fits of a configuration wait for."""
-    return [GPU] if device_of(config) == "cuda" else []
+    return [GPU] if any(device_for(config, spec) == "cuda" for spec in config.models) else []
 
 
 def _is_there(config: RunConfig, digest: str) -> bool:
@@ -235,12 +233,16 @@ def threads_of(config: RunConfig) -> int:
 
 
 def ranks_of(config: RunConfig, spec: ModelSpec) -> int:
-    """Return the number of processes of one fit: as configured, or one per GPU; 1 for models without a gradient."""
+    """Return the number of processes of one fit: as configured, or one per GPU; 1 for models without a gradient.
+
+    Without a number in the settings, no process gets fewer than `ROWS_OF_RANK` rows of the batch, because a GPU is
+    hardly faster with fewer. The other GPUs can serve other fits.
+    """
     training = getattr(spec, "training", None)
     if training is None:
         return 1
-    gpus = visible_gpus() if device_of(config) == "cuda" else 1
-    return config.execution.ranks or max(1, min(gpus, training.batch))
+    gpus = usable_together(visible_gpu_names()) if device_of(config) == "cuda" else 1
+    return config.execution.ranks or max(1, min(gpus, training.batch // ROWS_OF_RANK))
 
 
 def remove(path: Path) -> None:

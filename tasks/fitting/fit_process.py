@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,6 +28,7 @@ from core.model_errors import converted_errors
 from core.processes import interrupts
 from core.processes.children import end_child, start_child
 from core.processes.crash_log import write_crash_log
+from core.processes.gpus import VISIBLE, visible_gpu_names
 from core.processes.out_of_memory import LOWER, says_out_of_memory
 from models.base import ModelError
 from tasks.fitting.job import Job
@@ -76,10 +77,13 @@ def run_job(job: Job, report: Callable[[dict[str, Any]], None]) -> dict[str, flo
         return ranks[0].last["summary"]
 
 
-def environment_of(threads: int, ranks: int = 1, rank: int = 0, device: str = "cpu") -> dict[str, str]:
+def environment_of(
+    threads: int, ranks: int = 1, rank: int = 0, device: str = "cpu", gpus: Sequence[int] = ()
+) -> dict[str, str]:
     """Return the environment of a fit's process: threads, rank, and an allocator that keeps freed memory.
 
-    On a GPU also set the cuBLAS workspace size that makes cuDNN's recurrent layers and matrix products deterministic.
+    On a GPU also set the cuBLAS workspace size that makes cuDNN's recurrent layers and matrix products deterministic,
+    and show only the GPUs that the fit holds.
     """
     size, number = str(ranks), str(rank)
     # All ranks are on this machine. Its host name may be unknown to DNS, so gloo uses the loopback interface.
@@ -87,9 +91,19 @@ def environment_of(threads: int, ranks: int = 1, rank: int = 0, device: str = "c
     buffers = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"} if device == "cuda" else {}
     place = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size}
     return {
-        **KEEP_MEMORY, **loopback, **buffers, **os.environ,
+        **KEEP_MEMORY, **loopback, **buffers, **os.environ, **shown(gpus),
         **place, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads),
     }  # fmt: skip
+
+
+def shown(gpus: Sequence[int]) -> dict[str, str]:
+    """Return the variables that show a process some of the visible GPUs; none for no choice."""
+    if not gpus:
+        return {}
+    # Without the user's own list, indices count as the device files do, not from the fastest GPU on.
+    order = {} if VISIBLE in os.environ else {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    names = visible_gpu_names()
+    return order | {VISIBLE: ",".join(names[index] for index in gpus)}
 
 
 def _watched(job: Job, ranks: list[_Rank]) -> AbstractContextManager[None]:
@@ -97,7 +111,8 @@ def _watched(job: Job, ranks: list[_Rank]) -> AbstractContextManager[None]:
     if not job.system_metrics_seconds:
         return nullcontext()
     processes = [rank.process.pid for rank in ranks]
-    return sampled(job.work / SYSTEM_JOURNAL, processes, job.system_metrics_seconds, job.device == "cuda")
+    visible = shown(job.gpus).get(VISIBLE, os.environ.get(VISIBLE))
+    return sampled(job.work / SYSTEM_JOURNAL, processes, job.system_metrics_seconds, job.device == "cuda", visible)
 
 
 @contextmanager
@@ -130,7 +145,7 @@ def _started(job: Job, file: Path) -> Iterator[list[_Rank]]:
             with errors.open("wb") as stderr:
                 process = start_child(
                     ["-m", job.WORKER, str(file)], stdout=subprocess.PIPE, stderr=stderr, text=True,
-                    env=environment_of(job.threads, job.ranks, number, job.device),
+                    env=environment_of(job.threads, job.ranks, number, job.device, job.gpus),
                 )  # fmt: skip
             ranks.append(_Rank(number, process, errors))
             _running.add(process)

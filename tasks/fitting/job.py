@@ -33,6 +33,7 @@ class Job:
         facts: Facts that are stored in the bundle.
         device: "cpu" or "cuda".
         threads: Threads of each process.
+        gpus: The GPUs that the fit holds, as places among the visible ones; empty: its processes see all.
         ranks: Number of processes that train the model together.
         parts: Bundles of the fitted models that this one is made of, by name.
         system_metrics_seconds: Seconds between two samples of the resource use; 0: take none.
@@ -54,6 +55,7 @@ class Job:
     parts: Mapping[str, Path] = field(default_factory=dict)
     system_metrics_seconds: float = 0.0
     init_method: str = "env://"
+    gpus: tuple[int, ...] = ()
 
     @property
     def bundle(self) -> Path:
@@ -72,7 +74,8 @@ class Job:
     @classmethod
     def _read(cls, values: dict[str, Any]) -> dict[str, Any]:
         paths = {name: Path(values[name]) for name in ("vocabulary", "train", "validation", "work")}
-        return {**values, **paths, "parts": {name: Path(folder) for name, folder in values["parts"].items()}}
+        parts = {name: Path(folder) for name, folder in values["parts"].items()}
+        return {**values, **paths, "parts": parts, "gpus": tuple(values["gpus"])}
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,14 @@ import psutil
 
 SYSTEM_JOURNAL = "system.jsonl"
 MEGABYTE = 1e6
-GPU_QUERY = ("nvidia-smi", "--query-gpu=index,utilization.gpu,memory.used", "--format=csv,noheader,nounits")
+GPU_QUERY = ("nvidia-smi", "--query-gpu=index,utilization.gpu,memory.used,uuid", "--format=csv,noheader,nounits")
 log = logging.getLogger(__name__)
 
 
 @contextmanager
-def sampled(file: Path, pids: Sequence[int], seconds: float, gpu: bool = False) -> Iterator[None]:
+def sampled(
+    file: Path, pids: Sequence[int], seconds: float, gpu: bool = False, visible: str | None = None
+) -> Iterator[None]:
     """Append a sample to *file* every *seconds* seconds while the block runs, and one at its end.
 
     Args:
@@ -34,12 +36,13 @@ def sampled(file: Path, pids: Sequence[int], seconds: float, gpu: bool = False) 
         pids: Process ids of the fit.
         seconds: Seconds between two samples; 0: no sampling.
         gpu: Whether to sample the GPUs too.
+        visible: Those of the fit, as in CUDA_VISIBLE_DEVICES; None: all.
     """
     if not seconds:
         yield
         return
     ended = threading.Event()
-    sampler = Sampler(file, pids, gpu)
+    sampler = Sampler(file, pids, gpu, visible=visible)
     thread = threading.Thread(target=_sample, args=(sampler, seconds, ended), daemon=True)
     thread.start()
     try:
@@ -66,12 +69,14 @@ class Sampler:
         pids: Process ids of the fit; processes that have ended count as 0.
         gpu: Whether to sample the GPUs too.
         clock: Returns the time in seconds.
+        visible: The GPUs of the fit, as in CUDA_VISIBLE_DEVICES; None: all.
     """
 
     def __init__(
-        self, file: Path, pids: Sequence[int], gpu: bool = False, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._file, self._gpu, self._clock = file, gpu, clock
+        self, file: Path, pids: Sequence[int], gpu: bool = False, clock: Callable[[], float] = time.monotonic,
+        visible: str | None = None,
+    ) -> None:  # fmt: skip
+        self._file, self._gpu, self._clock, self._visible = file, gpu, clock, visible
         self._processes = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
         self._last = _last_step(file)
         self._began = clock() - max(self._last, 0)
@@ -97,31 +102,34 @@ class Sampler:
             "system/system_memory_usage_percentage": memory.percent,
             "system/fit_cpu_percentage": round(sum(_percent(process) for process in self._processes), 1),
             "system/fit_memory_megabytes": round(sum(_resident(process) for process in self._processes) / MEGABYTE, 1),
-            **(gpu_figures() if self._gpu else {}),
+            **(gpu_figures(self._visible) if self._gpu else {}),
         }
 
 
-def gpu_figures() -> dict[str, float]:
-    """Return utilisation and memory of each visible GPU from nvidia-smi; empty if it does not answer."""
+def gpu_figures(visible: str | None) -> dict[str, float]:
+    """Return utilisation and memory of GPUs from nvidia-smi, see `parse_gpus`; empty if it does not answer."""
     try:
         said = subprocess.run(GPU_QUERY, capture_output=True, text=True, timeout=10, check=True).stdout
-        return parse_gpus(said, os.environ.get("CUDA_VISIBLE_DEVICES"))
+        return parse_gpus(said, visible)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         log.debug("nvidia-smi: %s", error)
         return {}
 
 
 def parse_gpus(said: str, visible: str | None = None) -> dict[str, float]:
-    """Parse lines "index, percent, MiB"; *visible* has the indices to keep, in the form of CUDA_VISIBLE_DEVICES.
+    """Parse lines "index, percent, MiB, UUID"; *visible* has the GPUs to keep, in the form of CUDA_VISIBLE_DEVICES.
+
+    A part of a GPU (MIG) has no line.
 
     Raises:
         ValueError: A line has a different form.
     """
-    chosen = {name.strip() for name in visible.split(",")} if visible else None
+    chosen = [name.strip() for name in visible.split(",")] if visible else None
     figures = {}
     for line in said.strip().splitlines():
-        index, percent, mebibytes = (part.strip() for part in line.split(","))
-        if chosen is None or index in chosen:
+        index, percent, mebibytes, *uuid = (part.strip() for part in line.split(","))
+        beginnings = tuple(name for name in chosen or () if name.startswith("GPU-"))
+        if chosen is None or index in chosen or (uuid and uuid[0].startswith(beginnings)):
             figures[f"system/gpu_{index}_utilization_percentage"] = float(percent)
             figures[f"system/gpu_{index}_memory_usage_megabytes"] = round(float(mebibytes) * 2**20 / MEGABYTE, 1)
     return figures

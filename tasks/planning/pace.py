@@ -19,8 +19,9 @@ from core.config.run_config import RunConfig
 from models.base import CHECKPOINTS, PAUSED, Pace
 from models.specs import RecurrentSpec, identity
 from tasks.data.prepare import Prepared
-from tasks.fitting.fit import device_of, gpu_slot, job_of, plan_fit, remove
+from tasks.fitting.fit import job_of, plan_fit, remove
 from tasks.fitting.fit_process import run_job
+from tasks.gpus import gpu_slot
 from tasks.planning.frame import NETWORK
 from tasks.planning.plan import PlanRequest, RunPlan
 from tasks.planning.rule import PROBE, token_cost
@@ -51,7 +52,8 @@ def keep_time(config: RunConfig, request: PlanRequest, plan: RunPlan, prepared: 
         speed = plan.tokens_per_second * token_cost(*PROBE) / token_cost(spec.hidden, spec.embedding)
         pace = Pace(seconds, after=plan.after, tokens_per_second=speed)
         job = job_of(config, plan_fit(config, spec, prepared), prepared, work, pace=pace)
-        with gpu_slot(device_of(config)), progress(spec.name, 1, "tokens") as report:
+        with gpu_slot(job.device, job.ranks) as gpus, progress(spec.name, 1, "tokens") as report:
+            job = replace(job, gpus=gpus)
             summary = run_job(job, lambda news: report(news["step"], news["figures"], total=news["total"]))
         found = {name: summary[name] for name in KEPT}
         whole, store = plan_fit(config, _of_length(spec, summary), prepared), store_of(config)

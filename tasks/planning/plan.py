@@ -23,8 +23,9 @@ from core.store import Artifact
 from models.base import Pace
 from models.specs import ModelSpec, RecurrentSpec, identity
 from tasks.data.prepare import Prepared
-from tasks.fitting.fit import build_fit, device_of, gpu_slot, job_of, plan_fit, threads_of
+from tasks.fitting.fit import build_fit, job_of, plan_fit, threads_of
 from tasks.fitting.fit_process import run_job
+from tasks.gpus import gpu_slot
 from tasks.planning.expected import Expectation, expect
 from tasks.planning.frame import BASELINE, NETWORK, VOCABULARY
 from tasks.planning.rule import (
@@ -226,9 +227,10 @@ def measured_speed(config: RunConfig, prepared: Prepared) -> float:
     assert isinstance(spec, RecurrentSpec)
     training = replace(spec.training, batch=min(32, spec.training.batch), epochs=1_000.0, warmup=0.0)
     probe = replace(spec, hidden=PROBE[0], embedding=PROBE[1], training=training)
-    with tempfile.TemporaryDirectory() as folder, gpu_slot(device_of(config)):
+    with tempfile.TemporaryDirectory() as folder:
         job = job_of(config, plan_fit(config, probe, prepared), prepared, Path(folder), pace=Pace(PROBE_SECONDS))
-        found = run_job(replace(job, system_metrics_seconds=0.0), lambda news: None)
+        with gpu_slot(job.device, job.ranks) as gpus:
+            found = run_job(replace(job, system_metrics_seconds=0.0, gpus=gpus), lambda news: None)
     return found["tokens"] / found["updates"] / found["step_seconds"]
 
 

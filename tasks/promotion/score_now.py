@@ -18,13 +18,14 @@ from core.model_errors import converted_errors
 from core.store import Artifact
 from evaluation.gate.evidence import departure
 from evaluation.scoring.score import score_stream
-from models.bundles.bundle import SPEC, load_bundle
+from models.bundles.bundle import SPEC
 from models.streams import TokenStream
 from models.tokens.vocabulary import Vocabulary
 from tasks.data.family import family_of_version
 from tasks.data.prepare import VOCABULARY_FILE, Prepared, tokenize
 from tasks.evaluation.evaluate import Measured, score_bundle, scores_of
-from tasks.fitting.fit import bundle_digest, device_of
+from tasks.fitting.fit import bundle_digest
+from tasks.gpus import OpenBundle
 from tasks.progress import progress
 from tasks.stage import stage, store_of
 from tasks.tracking.track import registry_of, tracking_was_away
@@ -196,8 +197,8 @@ def score_challenger(config: RunConfig, prepared: Prepared, challenger: Measured
         folder = registry_of(config).bundle_folder(version)
         _as_registered(folder, bundle_digest(challenger.fitted.bundle))
         if challenger.fresh and config.promotion.rescore:
-            with converted_errors(folder):
-                load_bundle(folder, device_of(config))  # checks every file and the probe texts
+            with converted_errors(folder), OpenBundle(config, folder) as opened:
+                opened()  # checks every file and the probe texts
             return Scored(scores_of(challenger.test), 0.0)
         return score_now(config, folder, tokens, challenger.test, f"{challenger.name} v{version}")
     except (BundleError, Damaged) as error:
@@ -229,10 +230,10 @@ def score_now(config: RunConfig, folder: Path, tokens: Artifact, stored: Artifac
     if not config.promotion.rescore:
         store_of(config).verify(stored)
         return Scored(scores_of(stored))
-    with converted_errors(folder):
-        bundle, stream = load_bundle(folder, device_of(config)), TokenStream.open(tokens.folder)
+    with converted_errors(folder), OpenBundle(config, folder) as opened:
+        stream = TokenStream.open(tokens.folder)
         with progress(f"gate {label}", len(stream), "reviews") as report:
-            rows = score_stream(bundle, stream, report=lambda done, total: report(done))
+            rows = score_stream(opened(), stream, report=lambda done, total: report(done))
     return Scored(rows, departure(rows, scores_of(stored)))
 
 

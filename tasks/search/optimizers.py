@@ -37,7 +37,8 @@ from models.specs import NPLMSpec, RecurrentSpec
 from models.streams import TokenStream
 from models.tokens.vocabulary import Vocabulary
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
-from tasks.fitting.fit import device_of, gpu_slot, threads_of
+from tasks.fitting.fit import device_of, threads_of
+from tasks.gpus import gpu_slot, on_gpu
 from tasks.progress import progress
 from tasks.stage import show_markdown, show_table, stage
 from tasks.tracking.track import tracker_of
@@ -66,12 +67,12 @@ def find_learning_rate(
     stream = TokenStream.open(Path(prepared.tokens[spec.vocabulary]["train"].path))
     loss = "nats" if spec.objective.estimator == "exact" else "estimator loss"
     with (
-        gpu_slot(device_of(config)),
+        gpu_slot(device_of(config), here=True) as gpus,
         progress(f"lr-find {spec.name}", updates, "updates") as report,
         converted_errors(spec.name),
     ):
         sweep = find_rate(
-            spec, stream, lowest, highest, updates, device_of(config), threads_of(config),
+            spec, stream, lowest, highest, updates, on_gpu(device_of(config), gpus), threads_of(config),
             lambda done, value: report(done, {loss: value}),
         )  # fmt: skip
     used = spec.training.learning_rate
@@ -107,7 +108,7 @@ def compare_optimizers(
     trials = sum(len(wanted or "1") for wanted in chosen.values())
     with tempfile.TemporaryDirectory() as work, converted_errors(spec.name):
         vocabulary = Vocabulary.load(Path(prepared.vocabularies[spec.vocabulary].path) / VOCABULARY_FILE)
-        with gpu_slot(device_of(config)), progress(NAME, trials, "trials") as report:
+        with gpu_slot(device_of(config), here=True) as gpus, progress(NAME, trials, "trials") as report:
 
             def tell(so_far: OptimizerComparison) -> None:
                 trial = so_far.trials[-1]
@@ -119,7 +120,7 @@ def compare_optimizers(
                 with _files_in(out, comparison_as_json(so_far)):
                     write_trials(so_far, out)
 
-            context = FitContext(Path(work), device_of(config), threads_of(config))
+            context = FitContext(Path(work), on_gpu(device_of(config), gpus), threads_of(config))
             found = compare(spec, vocabulary, some, validation, context, epochs, chosen, tell)
     show_table(NAME, optimizer_table(found), f"Optimisers on {spec.name}")
     result = {"model": spec.name, **comparison_as_json(found)}

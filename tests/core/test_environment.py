@@ -1,11 +1,13 @@
 """What stands in the environment before numpy is imported, and which device is taken by itself."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from core import environment
 from core.environment import chosen_device, numpy_features, visible_gpus
+from core.processes.gpus import problem_of, visible_gpu_names
 
 ZEN4 = "vendor_id\t: AuthenticAMD\nflags\t\t: fpu sse avx2 avx512f avx512_vbmi2\n\nprocessor\t: 1\n"
 
@@ -41,7 +43,8 @@ def test_who_enables_features_by_hand_is_not_contradicted(monkeypatch):
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The device files of a machine with two GPUs, whose torch has CUDA."""
+    """The device files of a machine with two GPUs, whose torch has CUDA and whose driver starts."""
+    monkeypatch.setattr(environment, "driver_problem", lambda: "")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(environment, "version", lambda name: "2.13.0+cu130")
     for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm", "null"):
@@ -54,6 +57,73 @@ def test_gpus_are_those_that_cuda_may_use(monkeypatch: pytest.MonkeyPatch, machi
     for name, count in (("", 0), ("-1", 0), ("1", 1), ("GPU-7a,GPU-9b", 2)):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", name)
         assert visible_gpus(machine) == count
+
+
+@pytest.mark.parametrize(
+    ("value", "names"),
+    [
+        ("1, 0", ["1", "0"]),
+        ("0,-1,1", ["0"]),
+        ("NoDevFiles", []),
+        ("0,7,1", ["0"]),
+        ("0,0", ["0"]),
+        ("GPU-8932f937-d72c,MIG-GPU-8932f937/1/0", ["GPU-8932f937-d72c", "MIG-GPU-8932f937/1/0"]),
+        ("MIG-c7384736-a75d-5afc-978f-d2f1294409fd", ["MIG-c7384736-a75d-5afc-978f-d2f1294409fd"]),
+    ],
+)
+def test_names_are_read_up_to_the_first_one_that_cuda_does_not_know(
+    monkeypatch: pytest.MonkeyPatch, machine: Path, value: str, names: list[str]
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
+    assert visible_gpu_names(machine) == names
+
+
+def test_without_a_list_gpus_are_named_by_their_indices(machine: Path) -> None:
+    assert visible_gpu_names(machine) == ["0", "1"]
+
+
+def test_by_itself_a_gpu_whose_driver_does_not_start_is_left_alone_with_one_warning(
+    monkeypatch: pytest.MonkeyPatch, machine: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    environment._warn_of_gpu.cache_clear()
+    monkeypatch.setattr(environment, "driver_problem", lambda: "its driver does not start (CUDA error 803)")
+    for _ in range(2):
+        assert chosen_device("auto", machine) == "cpu"
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "CUDA error 803" in caplog.text
+    assert chosen_device("cuda", machine) == "cuda"
+
+
+class Driver:
+    """A driver that shows some GPUs, or does not start."""
+
+    def __init__(self, starts: int = 0, gpus: int = 1, version: int = 13_000) -> None:
+        self.starts, self.gpus, self.version = starts, gpus, version
+
+    def cuInit(self, flags: int) -> int:
+        return self.starts
+
+    def cuDeviceGetCount(self, count: Any) -> int:
+        count._obj.value = self.gpus
+        return 0
+
+    def cuDriverGetVersion(self, version: Any) -> int:
+        version._obj.value = self.version
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("driver", "said"),
+    [
+        (Driver(), ""),
+        (Driver(starts=803), "does not start"),
+        (Driver(gpus=0), "shows none"),
+        (Driver(version=12_080), "for CUDA 12, torch for CUDA 13.0"),
+    ],
+)
+def test_a_driver_is_asked_whether_it_starts_shows_a_gpu_and_is_new_enough(driver: Any, said: str) -> None:
+    assert said in problem_of(driver, "13.0")
+    assert bool(problem_of(driver, "13.0")) == bool(said)
 
 
 def test_by_itself_the_gpu_is_taken_where_it_can_be_used(machine: Path) -> None:

@@ -159,9 +159,10 @@ def test_a_fit_on_a_gpu_has_cublas_repeat_its_sums_unless_the_user_says_how(monk
 def test_a_fit_on_the_gpu_takes_a_slot_of_the_limit_and_one_on_the_processor_none(monkeypatch: Any) -> None:
     from contextlib import contextmanager
 
-    import tasks.fitting.fit
     import tasks.limits
+    from tasks.gpus import gpu_slot
 
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     taken: list[tuple[str, int]] = []
 
     @contextmanager
@@ -171,7 +172,7 @@ def test_a_fit_on_the_gpu_takes_a_slot_of_the_limit_and_one_on_the_processor_non
 
     monkeypatch.setattr(tasks.limits, "concurrency", concurrency)
     for device in ("cpu", "cuda"):
-        with tasks.fitting.fit.gpu_slot(device):
+        with gpu_slot(device):
             pass
     assert taken == [("gpu", 1)]
 

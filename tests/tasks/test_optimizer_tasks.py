@@ -106,9 +106,9 @@ def test_both_wait_for_a_slot_of_the_device_they_use(
     happened: list[str] = []
 
     @contextmanager
-    def slot(device: str) -> Iterator[None]:
+    def slot(device: str, here: bool) -> Iterator[tuple[int, ...]]:
         happened.append(f"slot of {device}")
-        yield
+        yield (1,)
         happened.append("given back")
 
     def work(*arguments: Any, **options: Any) -> Any:

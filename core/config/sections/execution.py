@@ -30,7 +30,8 @@ class ExecutionConfig(Section):
         device: Device of neural fits and scores.
         workers: Fits, or other stages that do not need each other, that run in parallel.
         threads: Threads of each fit; 0: the cores are divided among the workers.
-        ranks: Processes of each neural fit, which divide each batch and the threads; 0: one per visible GPU.
+        ranks: Processes of each neural fit, which divide each batch and the threads; 0: one per visible GPU, as long as
+            each has at least 64 rows of the batch.
         tracking_uri: MLflow server or database; empty: a SQLite file in the home folder. `REVIEWLM_TRACKING_URI` in the
             environment is used where the setting is not written.
         tracking_patience: Seconds to wait for the MLflow server where a flow cannot continue without it. All other

@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -107,10 +108,32 @@ def use(network: Network, weights: Weights) -> None:
         own.data = weight
 
 
+class _WithoutCudnn:
+    """Switch cuDNN off while any block is open; the switch is one for the whole process, and blocks may overlap."""
+
+    def __init__(self) -> None:
+        self._lock, self._blocks, self._switches = Lock(), 0, ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._blocks:
+                self._switches.enter_context(torch.backends.cudnn.flags(enabled=False, allow_tf32=False))
+            self._blocks += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._blocks -= 1
+            if not self._blocks:
+                self._switches.close()
+
+
+_without_cudnn = _WithoutCudnn()
+
+
 @contextmanager
 def differentiable() -> Iterator[None]:
     """Allow gradients through a network that is not training, which cuDNN's recurrent layers do not."""
-    with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False, allow_tf32=False):
+    with torch.enable_grad(), _without_cudnn:
         yield
 
 

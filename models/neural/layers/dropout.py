@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ...base import ModelError
 from .cells import Weights
@@ -40,11 +41,15 @@ def bernoulli_mask(shape: torch.Size, p: float, like: Tensor) -> Tensor | None:
         shape: Of the mask.
         p: In [0, 1).
         like: Gives the device, and the number format if it is wider than float32: 1 / (1 − p) rounded to bfloat16
-            would shift the mean.
+            would shift the mean. On a GPU the mask has its number format in any case, and the chance is that of the
+            rounded factor, so the mean stays.
     """
     share = min(round(p * LEVELS), LEVELS - 1)
     if share == 0:
         return None
+    if like.is_cuda:
+        factor = torch.tensor(1 / (1 - p), dtype=like.dtype).item()
+        return torch.empty(shape, dtype=like.dtype, device=like.device).bernoulli_(1 / factor).mul_(factor)
     dtype = torch.promote_types(like.dtype, torch.float32)
     return kept(shape, share, like.device).to(dtype).mul_(LEVELS / (LEVELS - share))
 
@@ -73,6 +78,8 @@ class Dropout(nn.Module):
         """Return the masked features, of the same shape."""
         if not self.training:
             return x_BTE
+        if x_BTE.is_cuda and self.p and not self.variational:
+            return F.dropout(x_BTE, self.p)  # one kernel
         mask = bernoulli_mask(x_BTE[:, :1].shape if self.variational else x_BTE.shape, self.p, x_BTE)
         return x_BTE if mask is None else x_BTE * mask
 

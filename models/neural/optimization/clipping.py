@@ -42,7 +42,7 @@ def scale_and_clip(
     length = float(get_total_norm(grads, foreach=True)) * scale
     if not math.isfinite(length):
         return Clipped(length, False, False)
-    by_value = value is not None and _largest(grads) * scale > value
+    by_value = value is not None and float(_largest(grads)) * scale > value
     left = length
     if value is not None and by_value:
         torch._foreach_mul_(grads, scale)
@@ -54,6 +54,30 @@ def scale_and_clip(
     return Clipped(length, by_value, by_norm)
 
 
-def _largest(grads: list[Tensor]) -> float:
+def scale_and_clip_unread(
+    parameters: Iterable[nn.Parameter], scale: float, norm: float | None = None, value: float | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Do the same as `scale_and_clip` without a wait for the GPU: return norm, by_value and by_norm as scalars on it.
+
+    A gradient whose norm is not finite becomes useless; the norm tells.
+    """
+    grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    left = length = get_total_norm(grads, foreach=True) * scale
+    by_value = by_norm = torch.zeros_like(length)
+    if value is not None:
+        by_value = _largest(grads) * scale > value
+        torch._foreach_mul_(grads, scale)
+        torch._foreach_clamp_max_(grads, value)
+        torch._foreach_clamp_min_(grads, -value)
+        left, scale = get_total_norm(grads, foreach=True), 1.0
+    if norm is None:
+        torch._foreach_mul_(grads, scale)
+    else:
+        by_norm = left > norm
+        torch._foreach_mul_(grads, torch.where(by_norm, scale * norm / (left + 1e-6), scale))
+    return length, by_value, by_norm
+
+
+def _largest(grads: list[Tensor]) -> Tensor:
     """Return the largest absolute value of all entries."""
-    return float(torch.stack(torch._foreach_norm(grads, float("inf"))).amax())
+    return torch.stack(torch._foreach_norm(grads, float("inf"))).amax()

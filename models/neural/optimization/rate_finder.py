@@ -230,4 +230,4 @@ def _gradient(
     micro_batch = training.micro_batch or training.batch
     sums, memory = add_gradients(network, memory, x_BT, y_BT, None, training, micro_batch)
     clipped = scale_and_clip(network.parameters(), 1 / y_BT.numel(), training.clip, training.clip_value)
-    return (sums.nats / sums.tokens if math.isfinite(clipped.norm) else math.nan), memory
+    return (float(sums.nats) / sums.tokens if math.isfinite(clipped.norm) else math.nan), memory

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..device import to_device
 from .base import OutputLayer
 from .cross_entropy import Gradients, in_format, level_gradients, level_nats
 
@@ -61,6 +62,7 @@ class AdaptiveOutput(OutputLayer):
     order_P: Tensor
     rank_V: Tensor
     _ranges: list[slice | None]
+    _rank_on_host: Tensor
 
     def __init__(
         self,
@@ -101,6 +103,7 @@ class AdaptiveOutput(OutputLayer):
         """Compute from the order each id's rank, and each tail as a slice where its ids are consecutive."""
         order_P = layer.order_P
         layer.rank_V[order_P] = torch.arange(len(order_P), device=order_P.device)
+        layer._rank_on_host = layer.rank_V.cpu()
         layer._ranges = []
         for low, high in pairwise(layer.cuts):
             in_order = bool((order_P[low:high].diff() == 1).all())
@@ -144,16 +147,23 @@ class AdaptiveOutput(OutputLayer):
         return in_format(F.linear(h_ME, in_format(self._own(k)[0], h_ME.dtype)), h_ME.dtype)
 
     def _classes(self, targets_N: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        """Return the class in the head (N), and per tail its rows (M) and their classes there (M)."""
-        rank_N = self.rank_V[targets_N]
+        """Return the class in the head (N), and per tail its rows (M) and their classes there (M).
+
+        The rows are on the layer's device; the classes are where the targets are.
+        """
+        rank_N = (self.rank_V if targets_N.is_cuda else self._rank_on_host)[targets_N]
+        device = self.weight.device
         if len(self.cuts) == 2:
             rows_M = (rank_N >= self.head).nonzero()[:, 0]
-            return rank_N.clamp_max(self.head), [(rows_M, rank_N[rows_M] - self.head)]
+            classes_M = rank_N[rows_M] - self.head
+            return rank_N.clamp_max(self.head), [(to_device(rows_M, device), classes_M)]
         inner = torch.tensor(self.cuts[:-1], device=rank_N.device)
         tail_N = torch.bucketize(rank_N, inner, right=True)  # 0 in the head, k in the k-th tail
         classes_N = torch.where(tail_N == 0, rank_N, self.head - 1 + tail_N)
         rows = [(tail_N == k).nonzero()[:, 0] for k in range(1, len(self.cuts))]
-        return classes_N, [(rows_M, rank_N[rows_M] - low) for rows_M, low in zip(rows, self.cuts, strict=False)]
+        return classes_N, [
+            (to_device(rows_M, device), rank_N[rows_M] - low) for rows_M, low in zip(rows, self.cuts, strict=False)
+        ]
 
     def scored_nats(self, h_NE: Tensor, targets_N: Tensor) -> Tensor:
         """See `OutputLayer.scored_nats`."""
@@ -190,7 +200,7 @@ class AdaptiveOutput(OutputLayer):
     def _clear(self, grad_XE: Tensor) -> None:
         """Write zeros to the rows that no level writes."""
         if not self.shrinks:
-            grad_XE[self.given_V.nonzero()[:, 0]] = 0
+            grad_XE.index_fill_(0, self.given_ids, 0)
         elif not self.head_only:
             grad_XE.zero_()
 

@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from ...base import ModelError
 from ...tokens.vocabulary import CONTEXT_IDS as GIVEN_IDS
+from ..device import to_device
 from .cross_entropy import Gradients, in_format
 
 CONTEXT_IDS = tuple(sorted(GIVEN_IDS))
@@ -47,12 +48,15 @@ class _LossAndGradient(torch.autograd.Function):
         (features_NE, *parameters), ctx.gradients = ctx.gradients, ()
         # The trainer uses scale 1: skipping the product saves a pass over all weights. On a GPU, item() would wait.
         if scale.device.type != "cpu" or scale.item() != 1:
-            features_NE, parameters = features_NE * scale, [grad * scale for grad in parameters]
+            torch._foreach_mul_([features_NE, *parameters], scale)
         return None, features_NE, None, None, *parameters
 
 
 class OutputLayer(nn.Module):
     """Base class: from features to the distribution of the next token. Created by `build_output`.
+
+    Targets may be on the processor while the features are on a GPU. All that depends on their values is then computed
+    on the processor, and it never waits for the GPU.
 
     Args:
         weight: One row of features per entry, or per choice if the layer does not choose between entries.
@@ -66,6 +70,7 @@ class OutputLayer(nn.Module):
     """
 
     given_V: Tensor
+    given_ids: Tensor
 
     def __init__(self, weight: nn.Parameter, bias: Tensor, entries: int, chunk: int) -> None:
         super().__init__()
@@ -73,8 +78,11 @@ class OutputLayer(nn.Module):
         self.bias = nn.Parameter(bias)
         self.entries, self.chunk = entries, chunk
         given_V = torch.zeros(entries, dtype=torch.bool, device=weight.device)
-        given_V[[i for i in CONTEXT_IDS if i < entries]] = True
+        given_ids = torch.tensor([i for i in CONTEXT_IDS if i < entries], dtype=torch.long, device=weight.device)
+        given_V[given_ids] = True
         self.register_buffer("given_V", given_V, persistent=False)
+        self.register_buffer("given_ids", given_ids, persistent=False)
+        self._given_on_host = given_V.cpu()
 
     @property
     def reports_nats(self) -> bool:
@@ -92,7 +100,7 @@ class OutputLayer(nn.Module):
 
         Args:
             features_NE: Any floating dtype; the gradient has the same.
-            targets_N: Target ids; −1 is not scored.
+            targets_N: Target ids, on the processor or the features' device; −1 is not scored.
             precision: Format of the matrix products. In bf16 the values between products are bf16 too; sums within a
                 row and the gradients of the parameters are float32.
 
@@ -101,7 +109,8 @@ class OutputLayer(nn.Module):
         """
         rows = self._scored_rows(targets_N)
         if len(rows) < len(targets_N):
-            features_NE, targets_N = features_NE.index_select(0, rows), targets_N.index_select(0, rows)
+            features_NE = features_NE.index_select(0, to_device(rows, features_NE.device))
+            targets_N = targets_N.index_select(0, rows)
         dtype = torch.bfloat16 if precision == "bf16" else self.weight.dtype
         if not torch.is_grad_enabled():
             return self.scored_nats(in_format(features_NE, dtype), targets_N).sum(), len(rows)
@@ -116,7 +125,8 @@ class OutputLayer(nn.Module):
         """
         rows = self._scored_rows(targets_N)
         nats_N = self.bias.new_zeros(len(targets_N))
-        nats_N[rows] = self.scored_nats(features_NE[rows].to(self.weight.dtype), targets_N[rows])
+        there = to_device(rows, features_NE.device)
+        nats_N[there] = self.scored_nats(features_NE[there].to(self.weight.dtype), targets_N[rows])
         return nats_N
 
     @torch.no_grad()
@@ -144,7 +154,8 @@ class OutputLayer(nn.Module):
         return nullcontext()
 
     def _scored_rows(self, targets_N: Tensor) -> Tensor:
+        given_V = self.given_V if targets_N.is_cuda else self._given_on_host
         scored_N = targets_N >= 0
-        if bool((scored_N & self.given_V[targets_N.clamp_min(0)]).any()):
+        if bool((scored_N & given_V[targets_N.clamp_min(0)]).any()):
             raise ModelError("a target is <bos> or a star token, which are never predicted: mask it with -1", "input")
         return scored_N.nonzero()[:, 0]

@@ -19,6 +19,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..device import to_device
+
+LOGITS_BYTES = 1 << 30
+"""Memory of the logits of one piece on a GPU: each piece launches kernels of its own, and a large one is no slower."""
 TINY = 1e-30
 """Below this a probability is too close to the smallest float32 to take its logarithm."""
 FEATURE_MULTIPLE = 32
@@ -33,16 +37,33 @@ class Gradients(NamedTuple):
     parameters: tuple[Tensor, ...]
 
 
+def rows_at_once(chunk: int, entries: int, h_NE: Tensor) -> int:
+    """Return how many rows to compute at a time: `chunk` on the processor, as many as `LOGITS_BYTES` hold on a GPU.
+
+    Args:
+        chunk: The option `objective.chunk`.
+        entries: Numbers in memory for each row.
+        h_NE: Features; gives the device and the number format.
+    """
+    return max(chunk, LOGITS_BYTES // (entries * h_NE.element_size())) if h_NE.is_cuda else chunk
+
+
 def softmax_nats(logits_NC: Tensor, classes_N: Tensor) -> tuple[Tensor, Tensor]:
     """Return −log softmax(logits)[n, classes[n]] (N, float32 at least) and the probabilities (N, C).
 
     Adding a constant to a row changes nothing ("+log C"): torch subtracts the row's maximum m before it takes
-    exponentials. If p_y still underflows, −log p_y is computed as (m − logit_y) − log p_max, which stays finite.
+    exponentials. If p_y still underflows, −log p_y is computed as (m − logit_y) − log p_max, which stays finite. On a
+    GPU that is computed for all rows: to find out where it is needed, the host would have to wait.
     """
     p_NC = torch.softmax(logits_NC, 1)
     dtype = torch.promote_types(p_NC.dtype, torch.float32)
     own_N = p_NC.gather(1, classes_N[:, None])[:, 0].to(dtype)
     nats_N = -own_N.log()
+    if logits_NC.is_cuda:
+        most_N, at_N = logits_NC.max(1)
+        right_N = logits_NC.gather(1, classes_N[:, None])[:, 0]
+        top_N = p_NC.gather(1, at_N[:, None])[:, 0]
+        return torch.where(own_N < TINY, (most_N.to(dtype) - right_N) - top_N.to(dtype).log(), nats_N), p_NC
     lost = (own_N < TINY).nonzero()[:, 0]
     if len(lost):
         lost_NC = logits_NC[lost].to(dtype)
@@ -52,10 +73,11 @@ def softmax_nats(logits_NC: Tensor, classes_N: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def level_nats(h_NE: Tensor, weight_CE: Tensor, bias_C: Tensor, classes_N: Tensor, chunk: int) -> Tensor:
-    """Return −log p of one softmax (N), `chunk` rows at a time and without gradients."""
+    """Return −log p of one softmax (N), `rows_at_once` and without gradients."""
+    classes_N, rows = to_device(classes_N, h_NE.device), rows_at_once(chunk, len(weight_CE), h_NE)
     parts = [
-        softmax_nats(F.linear(h_NE[i : i + chunk], weight_CE) + bias_C, classes_N[i : i + chunk])[0]
-        for i in range(0, len(h_NE), chunk)
+        softmax_nats(F.linear(h_NE[i : i + rows], weight_CE) + bias_C, classes_N[i : i + rows])[0]
+        for i in range(0, len(h_NE), rows)
     ]
     return torch.cat(parts) if parts else bias_C.new_empty(0)
 
@@ -63,29 +85,30 @@ def level_nats(h_NE: Tensor, weight_CE: Tensor, bias_C: Tensor, classes_N: Tenso
 def level_gradients(
     h_NE: Tensor, weight_CE: Tensor, bias_C: Tensor, classes_N: Tensor, chunk: int, grad_CE: Tensor
 ) -> Gradients:
-    """Return the cross-entropy of one softmax and the gradient of its sum, `chunk` rows at a time.
+    """Return the cross-entropy of one softmax and the gradient of its sum, some rows at a time.
 
     Args:
         h_NE: Features; the matrix products run in their dtype.
         weight_CE: Rows of the level's entries, same dtype.
         bias_C: float32 or float64; −inf for entries that must have probability 0.
         classes_N: Index of the target entry of each row, in [0, C).
-        chunk: Rows whose logits are in memory at a time.
+        chunk: Rows whose logits are in memory at a time; see `rows_at_once`.
         grad_CE: The gradient of the weight is written here (the bias's dtype), without columns for the zero features
             that `in_format` may have added.
     """
-    features = grad_CE.shape[1]
+    features, classes_N = grad_CE.shape[1], to_device(classes_N, h_NE.device)
+    rows = rows_at_once(chunk, len(weight_CE), h_NE)
     nats_N, grad_h_NE, grad_b_C = bias_C.new_empty(len(h_NE)), torch.empty_like(h_NE), torch.zeros_like(bias_C)
     low_C = (bias_C - bias_C.max()).to(h_NE.dtype) if h_NE.dtype == torch.bfloat16 else None
-    for i in range(0, len(h_NE), chunk):
-        part_NE, right_N1 = h_NE[i : i + chunk], classes_N[i : i + chunk, None]
+    for i in range(0, len(h_NE), rows):
+        part_NE, right_N1 = h_NE[i : i + rows], classes_N[i : i + rows, None]
         logits_NC = F.linear(part_NE, weight_CE, low_C)
         if low_C is None:
             logits_NC = logits_NC + bias_C
-        nats_N[i : i + chunk], delta_NC = softmax_nats(logits_NC, right_N1[:, 0])
+        nats_N[i : i + rows], delta_NC = softmax_nats(logits_NC, right_N1[:, 0])
         delta_NC.scatter_(1, right_N1, delta_NC.gather(1, right_N1) - 1)  # p − y; scatter_add_ in bf16 is a slow pass
         grad_b_C += delta_NC.sum(0)
-        torch.mm(delta_NC, weight_CE, out=grad_h_NE[i : i + chunk])
+        torch.mm(delta_NC, weight_CE, out=grad_h_NE[i : i + rows])
         if i == 0:  # instead of adding to zeros: saves three passes over all weights
             grad_CE.copy_(torch.mm(delta_NC.t(), part_NE)[:, :features])
         else:

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...base import ModelError
+from ..device import to_device
 from .base import CONTEXT_IDS, OutputLayer
-from .cross_entropy import Gradients
+from .cross_entropy import Gradients, rows_at_once
 from .huffman import huffman_tree, tree_levels, tree_paths
 
 
@@ -90,11 +91,16 @@ class HierarchicalOutput(OutputLayer):
         """Return the features in the format of the weights, without the padding that bf16 products may have added."""
         return h_NE[:, : self.weight.shape[1]].to(self.weight.dtype)
 
+    def _rows_at_once(self, h_NE: Tensor) -> int:
+        """Return how many rows to compute at a time; a row has the features of each node on its path in memory."""
+        return rows_at_once(self.chunk, h_NE.shape[1] * max(1, len(self.nodes) // max(1, len(self.starts) - 1)), h_NE)
+
     def scored_nats(self, h_NE: Tensor, targets_N: Tensor) -> Tensor:
         """See `OutputLayer.scored_nats`."""
         h_NE, nats_N = self._own_format(h_NE), self.bias.new_zeros(len(targets_N))
-        for i in range(0, len(targets_N), self.chunk):
-            rows_F, nodes_F, signs_F = self._paths(targets_N[i : i + self.chunk])
+        targets_N, rows = to_device(targets_N, h_NE.device), self._rows_at_once(h_NE)
+        for i in range(0, len(targets_N), rows):
+            rows_F, nodes_F, signs_F = self._paths(targets_N[i : i + rows])
             choice_F = (h_NE[i + rows_F] * self.weight[nodes_F]).sum(1) + self.bias[nodes_F]
             nats_N.index_add_(0, i + rows_F, -F.logsigmoid(signs_F * choice_F))
         return nats_N
@@ -104,8 +110,9 @@ class HierarchicalOutput(OutputLayer):
         h_NE, weight_IE, bias_I = self._own_format(h_NE), self.weight.detach(), self.bias.detach()
         nats_N, grad_NE = bias_I.new_zeros(len(targets_N)), torch.zeros_like(h_NE)
         grad_IE, grad_I = torch.zeros_like(weight_IE), torch.zeros_like(bias_I)
-        for i in range(0, len(targets_N), self.chunk):
-            rows_F, nodes_F, signs_F = self._paths(targets_N[i : i + self.chunk])
+        targets_N, rows = to_device(targets_N, h_NE.device), self._rows_at_once(h_NE)
+        for i in range(0, len(targets_N), rows):
+            rows_F, nodes_F, signs_F = self._paths(targets_N[i : i + rows])
             rows_F = i + rows_F
             h_FE, weight_FE = h_NE[rows_F], weight_IE[nodes_F]
             agree_F = signs_F * ((h_FE * weight_FE).sum(1) + bias_I[nodes_F])

@@ -31,8 +31,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..device import to_device
 from .base import CONTEXT_IDS
-from .cross_entropy import Gradients, in_format, softmax_nats
+from .cross_entropy import Gradients, in_format, rows_at_once, softmax_nats
 from .single import SoftmaxOutput
 
 NOISE_POWER = 0.75
@@ -114,21 +115,22 @@ class _EstimatedOutput(SoftmaxOutput):
         if not self.training:
             return self.gradients(h_NE, targets_N)
         weight_VE, bias_V, negatives = self.weight.detach(), self.bias.detach(), self._negatives()
-        features, dtype = weight_VE.shape[1], h_NE.dtype
+        features, dtype, targets_N = weight_VE.shape[1], h_NE.dtype, to_device(targets_N, h_NE.device)
+        rows = rows_at_once(self.chunk, len(negatives.ids_U), h_NE)
         weight_UE, bias_U = in_format(weight_VE[negatives.ids_U], dtype), bias_V[negatives.ids_U]
         loss_N, grad_NE = bias_V.new_empty(len(h_NE)), torch.empty_like(h_NE)
         grad_VE, grad_V = torch.zeros_like(weight_VE), torch.zeros_like(bias_V)
         grad_UE, grad_U = torch.zeros_like(weight_VE[negatives.ids_U]), torch.zeros_like(bias_U)
-        for i in range(0, len(h_NE), self.chunk):
-            part_NE, right_N = h_NE[i : i + self.chunk], targets_N[i : i + self.chunk]
+        for i in range(0, len(h_NE), rows):
+            part_NE, right_N = h_NE[i : i + rows], targets_N[i : i + rows]
             own_NE = weight_VE[right_N]
             part = part_NE[:, :features].to(own_NE.dtype)
             own_N = (part * own_NE).sum(1) + bias_V[right_N]
             others_NU = F.linear(part_NE, weight_UE) + bias_U
-            loss_N[i : i + self.chunk], to_own_N, to_others_NU = self._estimate(own_N, others_NU, right_N, negatives)
+            loss_N[i : i + rows], to_own_N, to_others_NU = self._estimate(own_N, others_NU, right_N, negatives)
             low_NU = to_others_NU.to(dtype)
-            grad_NE[i : i + self.chunk] = torch.mm(low_NU, weight_UE)
-            grad_NE[i : i + self.chunk, :features] += (to_own_N[:, None] * own_NE).to(dtype)
+            grad_NE[i : i + rows] = torch.mm(low_NU, weight_UE)
+            grad_NE[i : i + rows, :features] += (to_own_N[:, None] * own_NE).to(dtype)
             grad_UE += torch.mm(low_NU.t(), part_NE)[:, :features]
             grad_U += to_others_NU.sum(0)
             grad_VE.index_add_(0, right_N, to_own_N[:, None] * part)

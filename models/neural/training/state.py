@@ -8,6 +8,8 @@ resume with another number of ranks.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -61,6 +63,7 @@ class TrainingState:
         trigger: Starts the average of "nt_asgd"; None for other optimisers, whose average starts at once.
         metrics: Numbers: progress, losses, times, factors of the learning rate.
         best: The best weights on validation, averaged ones if there is an average.
+        unread: Reads and counts the figures of the last update, which a GPU may still be computing; see `settle`.
     """
 
     def __init__(
@@ -76,11 +79,24 @@ class TrainingState:
         self.average = WeightAverage(self.parameters, training.ema or None) if averages else None
         self.metrics = TrainingMetrics(micro_batch=training.micro_batch or training.batch)
         self.best = network_tensors(network)
+        self.unread: Callable[[], None] | None = None
         self.forget()
 
     def forget(self) -> None:
         """Reset the memory of all streams at the start of an epoch."""
         self.memory = Memory.empty(self.network, self.rows.stop - self.rows.start, self.device)
+
+    def settle(self) -> None:
+        """Count the last update if its figures have not been read yet: before anything else reads the metrics.
+
+        Raises:
+            Divergence: Of that update (`step.py`); the state is unusable.
+        """
+        unread, self.unread = self.unread, None
+        if unread is not None:
+            began = time.perf_counter()
+            unread()
+            self.metrics.waited(time.perf_counter() - began)
 
     def rate(self, update: int) -> float:
         """Return the learning rate of an update (from 0), for a window of the usual length."""
@@ -130,7 +146,7 @@ class TrainingState:
 
     def fill(self, found: Checkpoint) -> None:
         """Restore the results of `tensors` and `facts`."""
-        tensors = found.tensors
+        tensors, self.unread = found.tensors, None
         self.metrics = TrainingMetrics(**found.facts["course"])
         self.best = without_prefix("best", tensors)
         fill_network(self.network, without_prefix("network", tensors))

@@ -3,6 +3,10 @@
 The two parts are separate. `TrainingStep.gradient` adds up sums over the scored tokens of a window's streams
 (`window_gradient.py`). `TrainingStep.apply` divides them by streams × positions, clips (`clipping.py`) and steps. The
 division gives every token the same weight, also in a window that is partly padding.
+
+On a GPU the host only queues work: it reads loss and norm of an update after it has queued the next one. So a
+divergence is noticed one update later than on the processor. Nothing is lost: the training goes back to a checkpoint in
+any case, and before anything is saved, measured or reported, the last update is read (`TrainingState.settle`).
 """
 
 from __future__ import annotations
@@ -10,12 +14,14 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ..optimization.clipping import scale_and_clip
+from ..device import Unread, to_device
+from ..optimization.clipping import Clipped, scale_and_clip, scale_and_clip_unread
 from ..out_of_memory import first_line, is_out_of_memory
 from .checkpoint import random_tensors, set_random
 from .state import TrainingState
@@ -51,11 +57,12 @@ class TrainingStep:
             keep_B: False for streams that are reset before this window; None where none is.
 
         Raises:
-            Divergence: No step is taken.
+            Divergence: See `apply`.
         """
         rows, device = self.state.rows, self.state.device
-        x_BT, y_BT = (torch.from_numpy(ids[rows]).to(device) for ids in (window.x_BT, window.y_BT))
-        sums, self.state.memory = self.gradient(x_BT, y_BT, None if keep_B is None else keep_B[rows].to(device))
+        x_BT, y_BT = to_device(torch.from_numpy(window.x_BT[rows]), device), torch.from_numpy(window.y_BT[rows])
+        keep_B = None if keep_B is None else to_device(keep_B[rows], device)
+        sums, self.state.memory = self.gradient(x_BT, y_BT, keep_B)
         if sums.tokens:
             self.state.ranks.add_up(self.state.parameters)
             self.apply(sums, *window.y_BT.shape)
@@ -77,12 +84,19 @@ class TrainingStep:
                 if not is_out_of_memory(error) or micro_batch == 1:
                     raise
                 said = first_line(error)
-            failed, nats, tokens = state.ranks.total([float(bool(said)), own.nats, own.tokens])
+            failed, sums = self._together(said, own)
             if not failed:
-                return Sums(nats, round(tokens)), after
+                return sums, after
             # The error keeps tensors in memory until the except block ends, so the cache is emptied here.
             self._halve_micro_batch(said or "on another rank")
             set_random(random, state.device)
+
+    def _together(self, said: str, own: Sums) -> tuple[bool, Sums]:
+        """Return whether a rank lacked memory, and the sums of all ranks."""
+        if self.state.ranks.size == 1:
+            return bool(said), own
+        failed, nats, tokens = self.state.ranks.total([float(bool(said)), float(own.nats), own.tokens])
+        return bool(failed), Sums(nats, round(tokens))
 
     def _halve_micro_batch(self, said: str) -> None:
         metrics = self.state.metrics
@@ -106,18 +120,42 @@ class TrainingStep:
             positions: T of the window; if it is not the usual length, the rate is scaled with it (AWD-LSTM).
 
         Raises:
-            Divergence: No step is taken.
+            Divergence: On the processor no step is taken. On a GPU it is about the update before: see above.
         """
-        training, metrics = self.training, self.state.metrics
-        clipped = scale_and_clip(self.state.parameters, 1 / (streams * positions), training.clip, training.clip_value)
-        loss = f"loss {sums.nats / sums.tokens:.4g}{' nats' * self.state.reports_nats} per token"
-        if not (math.isfinite(clipped.norm) and math.isfinite(sums.nats)):
+        training, state = self.training, self.state
+        scale, tokens, all_positions = 1 / (streams * positions), sums.tokens, streams * positions
+        if isinstance(sums.nats, Tensor):
+            clipped = scale_and_clip_unread(state.parameters, scale, training.clip, training.clip_value)
+            read = Unread([sums.nats, *clipped]).read
+            count: Callable[[], None] = partial(self._count_unread, read, tokens, all_positions, state.metrics.updates)
+        else:
+            found = scale_and_clip(state.parameters, scale, training.clip, training.clip_value)
+            self._require_sound(sums.nats, tokens, found, all_positions)
+            count = partial(state.metrics.count, sums.nats, tokens, found)
+        for group in state.optimizer.param_groups:
+            group["lr"] = state.rate(state.metrics.updates) * (positions / training.bptt_len)
+        state.optimizer.step()
+        state.after_step()
+        if isinstance(sums.nats, Tensor):
+            count, state.unread = state.unread or _nothing, count
+        count()
+
+    def _count_unread(self, read: Callable[[], list[float]], tokens: int, positions: int, before: int) -> None:
+        """Read the figures of an update from a GPU, and count it."""
+        nats, norm, by_value, by_norm = read()
+        clipped = Clipped(norm, bool(by_value), bool(by_norm))
+        self._require_sound(nats, tokens, clipped, positions)
+        self.state.metrics.count(nats, tokens, clipped, before)
+
+    def _require_sound(self, nats: float, tokens: int, clipped: Clipped, positions: int) -> None:
+        """Raise Divergence if loss or gradient is not finite, or the loss has risen too far."""
+        metrics, threshold = self.state.metrics, self.training.loss_spike_threshold
+        loss = f"loss {nats / tokens:.4g}{' nats' * self.state.reports_nats} per token"
+        if not (math.isfinite(clipped.norm) and math.isfinite(nats)):
             raise Divergence(f"{loss}, gradient norm {clipped.norm:.4g}")
-        threshold = training.loss_spike_threshold
-        if threshold and metrics.rise(sums.nats, sums.tokens, streams * positions) > threshold:
+        if threshold and metrics.rise(nats, tokens, positions) > threshold:
             raise Divergence(f"{loss} after {metrics.running_nats:.4g}")
-        for group in self.state.optimizer.param_groups:
-            group["lr"] = self.state.rate(metrics.updates) * (positions / training.bptt_len)
-        self.state.optimizer.step()
-        self.state.after_step()
-        metrics.count(sums.nats, sums.tokens, clipped)
+
+
+def _nothing() -> None:
+    """Count nothing: there was no update before."""

@@ -18,7 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..network import Network
 from ..out_of_memory import is_out_of_memory
@@ -29,10 +29,12 @@ from ..output.sampled import NCEOutput, SampledSoftmaxOutput
 
 OPERATIONS = 6
 """Floating-point operations for each weight and token: see above."""
-SIDES = (256, 512, 1024, 2048, 4096)
+SIDES = (256, 512, 1024, 2048, 4096, 8192)
 """Sides of the square matrices that are multiplied, until a product takes `ENOUGH` seconds."""
 ENOUGH = 1e-3
 TURNS = 3
+LAUNCHES = 8
+"""Products on a GPU between two events: the time to launch a single one would count as time of the product."""
 MEGABYTE = 1e6
 
 
@@ -130,18 +132,30 @@ def product_peak(device: torch.device, dtype: torch.dtype, threads: int) -> floa
 
 @torch.no_grad()
 def _seconds_of_product(side: int, device: torch.device, dtype: torch.dtype) -> float:
-    """Return the shortest time of a few products; the first one only warms up."""
+    """Return the shortest time of a few products; the first turn only warms up."""
     a = torch.linspace(-1, 1, side * side, device=device).view(side, side).to(dtype)
     result, least = torch.empty_like(a), math.inf
     for turn in range(1 + TURNS):
         if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        began = time.perf_counter()
-        torch.mm(a, a, out=result)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        least = min(least, time.perf_counter() - began) if turn else least
+            seconds = _seconds_on_gpu(a, result)
+        else:
+            began = time.perf_counter()
+            torch.mm(a, a, out=result)
+            seconds = time.perf_counter() - began
+        least = min(least, seconds) if turn else least
     return max(least, 1e-9)
+
+
+def _seconds_on_gpu(a: Tensor, result: Tensor) -> float:
+    """Return the mean time of `LAUNCHES` products, by the clock of the GPU."""
+    with torch.cuda.device(a.device):
+        began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        began.record()
+        for _ in range(LAUNCHES):
+            torch.mm(a, a, out=result)
+        ended.record()
+        ended.synchronize()
+    return began.elapsed_time(ended) / 1e3 / LAUNCHES
 
 
 def peak_resident() -> int:

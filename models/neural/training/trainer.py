@@ -183,6 +183,7 @@ def _evaluate(state: TrainingState, held_out: TokenStream, limit: int) -> Valida
     Raises:
         Divergence: The loss is not finite, or far above guessing without over-fitting.
     """
+    state.settle()
     metrics, output, training = state.metrics, state.network.output, state.training
     with state.averaged():
         nats, _ = validation_nats(state.network, held_out, limit, ranks=state.ranks)

@@ -95,15 +95,22 @@ class TrainingMetrics:
         """
         return (nats - self.running_nats * tokens) / positions
 
-    def count(self, nats: float, tokens: int, clipped: Clipped) -> None:
-        """Add one update: the sum of its nats, its scored tokens, its gradient's norm and clipping."""
+    def count(self, nats: float, tokens: int, clipped: Clipped, before: int | None = None) -> None:
+        """Add one update: the sum of its nats, its scored tokens, its gradient's norm and clipping.
+
+        Args:
+            nats: Sum over the scored tokens.
+            tokens: Number of scored tokens.
+            clipped: What became of its gradient.
+            before: Number of updates before it, if more have been made since.
+        """
         self.tokens += tokens
         self.clipped += clipped.by_norm
         self.cut += clipped.by_value
         self._keep_norm(clipped.norm)
         loss = nats / tokens
         known = math.isfinite(self.running_nats)
-        share = 1 / min(self.updates + 1, HORIZON) if known else 1.0
+        share = 1 / min((self.updates if before is None else before) + 1, HORIZON) if known else 1.0
         self.running_nats = self.running_nats + share * (loss - self.running_nats) if known else loss
         sums = {"nats": nats, "tokens": tokens, "clipped": clipped.by_norm, "cut": clipped.by_value, "updates": 1}
         for name, value in sums.items():
@@ -124,6 +131,11 @@ class TrainingMetrics:
         self.since["seconds"] += seconds
         power = str(round(math.log(max(seconds, 1e-9), FINENESS)))
         self.times[power] = self.times.get(power, 0) + 1
+
+    def waited(self, seconds: float) -> None:
+        """Add wall-clock time in which the host waited for the last update."""
+        self.seconds += seconds
+        self.since["seconds"] += seconds
 
     def step_seconds(self, share: float) -> float:
         """Return the time within which *share* of the updates so far finished, to 1 %; 0 before the first one."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ..device import to_device
 from ..network import Network
 from ..out_of_memory import first_line, is_out_of_memory
 from ..output import CONTEXT_IDS, NOT_SCORED
@@ -88,7 +89,8 @@ def _score_with_less(
 @torch.no_grad()
 def _score(network: Network, x_BT: np.ndarray, y_BT: np.ndarray, positions: int) -> float:
     """Return the sum of nats of some reviews; at most *positions* positions are read at a time."""
-    device, nats = network.output.weight.device, 0.0
+    device = network.output.weight.device
+    nats = torch.zeros((), dtype=torch.float64, device=device)
     length = x_BT.shape[1]
     rows = max(1, positions // max(1, length))
     for first in range(0, len(x_BT), rows):
@@ -96,10 +98,10 @@ def _score(network: Network, x_BT: np.ndarray, y_BT: np.ndarray, positions: int)
         state = network.start(len(x_BT[some]), device)
         for begin in range(0, length, positions):
             part = slice(begin, begin + positions)
-            features_BTE, state = network(torch.from_numpy(x_BT[some, part]).to(device), state)
-            targets_N = torch.from_numpy(y_BT[some, part]).to(device).flatten()
-            nats += float(network.output.nats(features_BTE.flatten(0, 1), targets_N).double().sum())
-    return nats
+            features_BTE, state = network(to_device(torch.from_numpy(x_BT[some, part]), device), state)
+            targets_N = torch.from_numpy(y_BT[some, part]).flatten()
+            nats += network.output.nats(features_BTE.flatten(0, 1), targets_N).double().sum()
+    return float(nats)
 
 
 def _chosen(stream: TokenStream, limit: int | None) -> np.ndarray:

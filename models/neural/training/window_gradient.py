@@ -19,9 +19,12 @@ from .tbptt import Memory, read_window
 
 @dataclass(frozen=True)
 class Sums:
-    """The sums of a window, apart from the gradients: nats of its scored tokens, and their number."""
+    """The sums of a window, apart from the gradients: nats of its scored tokens, and their number.
 
-    nats: float
+    On a GPU the nats are a scalar there that nobody has read yet.
+    """
+
+    nats: float | Tensor
     tokens: int
 
 
@@ -35,7 +38,8 @@ def add_gradients(
         network: In training mode.
         memory: Of the streams; it is not changed, so the window can be read again.
         x_BT: Tokens read.
-        y_BT: Tokens that follow them; −1 is not scored.
+        y_BT: Tokens that follow them; −1 is not scored. On the processor, also when the network is on a GPU: then no
+            wait for it is needed.
         keep_B: False for streams that are reset before this window; None where none is.
         training: Penalties, k1 and k2.
         micro_batch: Streams read at a time. Only their activations are in memory. Dropout draws separate masks for each
@@ -58,4 +62,4 @@ def add_gradients(
             if count or wanted(training):
                 loss.backward()
             memories.append(after)
-    return Sums(float(nats), tokens), Memory.join(memories)
+    return Sums(nats if nats.is_cuda else float(nats), tokens), Memory.join(memories)

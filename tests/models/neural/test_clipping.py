@@ -7,7 +7,7 @@ import pytest
 import torch
 from made_trainings import TRAINING, Planted, curve, run
 
-from models.neural.optimization.clipping import scale_and_clip
+from models.neural.optimization.clipping import scale_and_clip, scale_and_clip_unread
 from models.neural.optimization.optimizers import make_rule
 
 
@@ -32,6 +32,31 @@ def test_clipping_keeps_the_direction_and_bounds_the_norm(limit, scale):
         assert after.norm().item() <= limit
         assert after.norm().item() == pytest.approx(limit, rel=1e-4)
         assert torch.nn.functional.cosine_similarity(after, before, dim=0).item() == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("value", [0.05, 100.0, None])
+@pytest.mark.parametrize("norm", [0.4, 100.0, None])
+def test_clipping_without_a_wait_for_the_gpu_gives_the_same(value, norm):
+    found = []
+    for _ in range(2):
+        generator = torch.Generator().manual_seed(0)
+        parameters = [torch.nn.Parameter(torch.zeros(shape)) for shape in [(7, 3), (5,)]]
+        for parameter in parameters:
+            parameter.grad = torch.randn(parameter.shape, generator=generator)
+        found.append(parameters)
+    clipped = scale_and_clip(found[0], 0.5, norm, value)
+    length, by_value, by_norm = scale_and_clip_unread(found[1], 0.5, norm, value)
+    assert (bool(by_value), bool(by_norm)) == (clipped.by_value, clipped.by_norm)
+    assert length.item() == pytest.approx(clipped.norm, rel=1e-6)
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one.grad, other.grad)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_the_norm_of_a_gradient_that_is_not_finite_says_so_without_a_wait_too(bad):
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    parameter.grad = torch.tensor([1.0, bad])
+    assert not torch.isfinite(scale_and_clip_unread([parameter], 0.5, 1.0, 0.1)[0])
 
 
 def test_a_gradient_that_is_not_finite_is_left_alone():

@@ -69,6 +69,19 @@ def test_products_in_float32_are_not_rounded_on_a_gpu_either(gpus):
             assert not torch.backends.cudnn.allow_tf32
 
 
+@pytest.mark.parametrize("order", ["within", "across"])
+def test_cudnn_is_on_again_after_blocks_that_overlap(order):
+    """Two threads score by dynamic evaluation: the switch is one for the whole process."""
+    one, other = differentiable(), differentiable()
+    one.__enter__()
+    other.__enter__()
+    first, last = (other, one) if order == "within" else (one, other)
+    first.__exit__(None, None, None)
+    assert not torch.backends.cudnn.enabled
+    last.__exit__(None, None, None)
+    assert torch.backends.cudnn.enabled
+
+
 # --- bf16 means bf16
 
 

@@ -41,6 +41,19 @@ def features(network, ids, seed=None):
     return network(ids, network.start(len(ids), "cpu"))[0]
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("locked", [True, False])
+@pytest.mark.parametrize("p", [0.2, 0.45])
+def test_dropout_on_a_gpu_keeps_the_mean_and_the_number_format(p, locked):
+    """1 / (1 − 0.45) is no number of bfloat16; 100,000 draws."""
+    torch.manual_seed(1)
+    x_BTE = torch.ones(500, 1 if locked else 2, 200 if locked else 100, dtype=torch.bfloat16, device="cuda")
+    found = Dropout(p, locked)(x_BTE)
+    assert found.dtype == torch.bfloat16
+    assert (found == 0).double().mean().item() == pytest.approx(p, abs=0.01)
+    assert found.double().mean().item() == pytest.approx(1, abs=0.01)
+
+
 @pytest.mark.parametrize(("kind", "cells"), KINDS)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_variant_acts_in_training_and_leaves_no_trace_in_evaluation(variant, kind, cells):

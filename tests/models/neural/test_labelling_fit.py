@@ -168,7 +168,6 @@ def test_the_examples_of_the_documentation_give_what_they_say(tmp_path, monkeypa
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("options", [{}, {"task": "tagging", "bidirectional": True, "loss": "hinge"}])
 def test_a_model_on_a_gpu_learns_and_answers_as_on_the_processor(options, tmp_path):
     spec = replace(SMALL, labels=("odd", "even"), **options)

@@ -1,4 +1,4 @@
-"""On a GPU: training, going on, too little memory and scoring. The processor says what is right."""
+"""On a GPU, real or pretended: training, going on, too little memory and scoring. The processor says what is right."""
 
 import math
 from dataclasses import replace
@@ -17,7 +17,7 @@ from models.neural.training.callbacks import checkpointing
 from models.neural.training.step import TrainingStep
 from models.neural.training.validation import validation_nats
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+pytestmark = pytest.mark.gpu
 GPU = torch.device("cuda", 0)
 STILL = replace(SPEC, dropout=0.0)  # the two devices draw other masks
 MIB = 1 << 20
@@ -79,6 +79,7 @@ def test_gradients_beyond_the_range_of_float16_are_finite_in_bf16(kind):
         assert float(weight.grad.abs().max()) > 65_504, name
 
 
+@pytest.mark.needs_real_gpu
 def test_cudnn_is_known_to_have_bf16_since_its_version_9_13():
     new = torch.backends.cudnn.version() >= 91_300 and torch.cuda.get_device_capability(GPU) >= (8, 0)
     assert all(cudnn_has_bf16(mode, GPU) == new for mode in ("LSTM", "GRU", "RNN_TANH", "RNN_RELU"))
@@ -90,6 +91,23 @@ def test_an_exploding_batch_is_clipped_and_survived_in_bf16(tmp_path):
     _, summary = run(tmp_path, network)
     assert summary["divergences"] == 0
     assert all(torch.isfinite(parameter).all() for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("spoil", ["loss", "gradient"])
+def test_a_training_that_diverges_goes_back_though_it_is_noticed_one_update_late(tmp_path, spoil):
+    network, summary = run(tmp_path, Planted(spoil, (30,)).to(GPU))
+    _, expected = run(tmp_path / "cpu", Planted(spoil, (30,)))
+    assert summary["divergences"] == expected["divergences"] == 1
+    assert summary["updates"] == expected["updates"]
+    assert summary["tokens"] == expected["tokens"]
+    assert all(torch.isfinite(parameter).all() for parameter in network.parameters())
+    assert len(curve(tmp_path, "train/nats")) == len(curve(tmp_path / "cpu", "train/nats"))
+
+
+def test_a_divergence_of_the_last_update_is_noticed_too(tmp_path):
+    last = run(tmp_path / "whole", network_of().to(GPU))[1]["updates"] - 1
+    _, summary = run(tmp_path, Planted("loss", (last,)).to(GPU))
+    assert summary["divergences"] == 1
 
 
 # --- going on
@@ -136,6 +154,7 @@ def little_memory():
     torch.cuda.empty_cache()
 
 
+@pytest.mark.needs_real_gpu
 @pytest.mark.usefixtures("little_memory")
 def test_where_memory_does_not_suffice_fewer_streams_are_read_at_a_time(tmp_path):
     """256 streams × 40 tokens × 4 gates × 512 cells in float32 are 80 MiB of one layer alone."""
@@ -148,6 +167,7 @@ def test_where_memory_does_not_suffice_fewer_streams_are_read_at_a_time(tmp_path
     assert all(torch.isfinite(parameter).all() for parameter in network.parameters())
 
 
+@pytest.mark.needs_real_gpu
 @pytest.mark.usefixtures("little_memory")
 def test_where_memory_does_not_suffice_validation_reads_fewer_positions_at_a_time(caplog):
     stream = walks(1000, V, 2)

@@ -269,7 +269,7 @@ def test_every_row_becomes_the_sum_of_all(tmp_path, size):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.needs_real_gpu
 def test_gradients_on_a_gpu_are_added_up_over_nccl_and_objects_over_gloo(tmp_path):
     """NCCL has one rank per device, so on a machine with one the group has one rank."""
     parameters = [nn.Parameter(torch.ones(5, device="cuda"))]

@@ -63,6 +63,7 @@ class Checkpointing(Callback):
 
     def save(self, good: bool) -> None:
         """Write a checkpoint; training may go back to a *good* one."""
+        self.state.settle()
         tensors = self.state.tensors()
         if self.state.ranks.leads:
             own = {"journal": self.journal.length, "identity": self.identity, "class": self._class()}

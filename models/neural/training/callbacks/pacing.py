@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from ....base import Pace
 from ...optimization.schedule import DECAY, decay_start
@@ -84,17 +84,21 @@ class Pacing(Callback):
             return
         update_seconds = (elapsed - self.first) / (self.made - 1)  # with its share of the evaluations
         if ranks.decided(done >= decay_start(self.state.training, self.state.total_updates)):
-            raise Paused("end")
+            self._pause("end")
         if ranks.decided(self.made < WARM_UPDATES and elapsed < self.pace.seconds / 2):
             return  # too early to know the speed
         after = (updates_with_decay(done) - done) * update_seconds + self._afterwards()
         if ranks.decided(elapsed + after >= self.pace.seconds):
-            raise Paused("time")
+            self._pause("time")
         if ranks.decided(self._stuck()):
-            raise Paused("validation")
+            self._pause("validation")
         pause = max(self.pace.seconds / self.pace.evaluations, self.evaluation_seconds / EVALUATION_SHARE)
         if ranks.decided(elapsed - self.evaluated >= pause):
             self.plan.evaluations.add(done + 1)
+
+    def _pause(self, why: str) -> NoReturn:
+        self.state.settle()  # a divergence comes first
+        raise Paused(why)
 
     def _afterwards(self) -> float:
         """Return the seconds of what follows the training, if the machine stays as busy as it was in the updates."""

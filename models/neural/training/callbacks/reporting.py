@@ -39,9 +39,11 @@ class Curves(Callback):
         metrics, total = self.state.metrics, self.state.total_updates
         last = metrics.updates == total
         if last or metrics.updates % max(1, total // JOURNAL_LINES) == 0:
+            self.state.settle()
             rate, by_value = self.state.rate(metrics.updates - 1), self.state.training.clip_value is not None
             self.write(metrics.train_figures(rate, by_value, self.state.reports_nats))
         if last or window.index + 1 == window.of:
+            self.state.settle()
             self.write(metrics.norm_figures() | self.machine_figures())
 
     def on_validation(self, measured: ValidationResult) -> None:
@@ -76,6 +78,7 @@ class ProgressReport(Callback):
         if self.state.ranks.leads and (self.due or time.monotonic() - self.reported > REPORT_SECONDS):
             self.reported, self.due = time.monotonic(), False
             state = self.state
+            state.settle()
             updates = self.pacing.expected_updates() if self.pacing else state.total_updates
             tokens = round(self.total_tokens * updates / state.total_updates)
             self.report(state.metrics.progress(updates, tokens, state.reports_nats))

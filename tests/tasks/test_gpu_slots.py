@@ -1,0 +1,208 @@
+"""Who holds which GPU: fits of networks, one each; the scoring of a network meanwhile; never an n-gram model."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import tasks.gpus
+import tasks.limits
+from core.config.presets import load_config
+from core.config.run_config import ExecutionConfig, RunConfig
+from core.services.pools import size_of_limit
+from models.specs import CacheSpec, MixtureSpec, ModelSpec, NGramSpec, NPLMSpec, RecurrentSpec
+from tasks.fitting.fit import limits_of_fits
+from tasks.fitting.fit_process import environment_of
+from tasks.fitting.resources import parse_gpus
+from tasks.gpus import OpenBundle, device_for, gpu_slot, on_gpu
+
+ON_GPU = RunConfig(execution=ExecutionConfig(device="cuda"))
+
+
+@pytest.fixture
+def three(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A machine with three GPUs, whose Prefect server has room for all; returns the names of the slots taken."""
+    taken: list[str] = []
+
+    @contextmanager
+    def concurrency(name: str, **options: Any) -> Iterator[None]:
+        taken.append(name)
+        yield
+
+    monkeypatch.setattr(tasks.limits, "concurrency", concurrency)
+    monkeypatch.setattr(tasks.gpus, "LOOK_SECONDS", 0.01)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-7a,MIG-5b/1/0")
+    return taken
+
+
+def test_each_holder_gets_a_gpu_of_its_own_and_a_free_one_is_given_again(three: list[str]) -> None:
+    with gpu_slot("cuda") as first:
+        with gpu_slot("cuda") as second, gpu_slot("cuda") as third:
+            assert (first, second, third) == ((0,), (1,), (2,))
+        with gpu_slot("cuda") as again:
+            assert again == (1,)
+    assert three == ["gpu"] * 4
+
+
+def test_a_fit_of_several_processes_takes_all_its_gpus_together(three: list[str]) -> None:
+    with gpu_slot("cuda"), gpu_slot("cuda", 2) as two:
+        assert two == (1, 2)
+    with gpu_slot("cuda", 8) as all_there_are:
+        assert all_there_are == (0, 1, 2)
+
+
+def test_whoever_finds_too_few_waits_holding_none(three: list[str]) -> None:
+    got = threading.Event()
+
+    def wants_two() -> None:
+        with gpu_slot("cuda", 2):
+            got.set()
+
+    with gpu_slot("cuda") as held, gpu_slot("cuda"):
+        thread = threading.Thread(target=wants_two, daemon=True)
+        thread.start()
+        assert not got.wait(0.2)
+        with gpu_slot("cuda") as third:
+            assert (held, third) == ((0,), (2,))
+    assert got.wait(60)
+    thread.join()
+
+
+def test_a_process_itself_uses_only_the_part_of_a_gpu_that_cuda_shows_it(
+    three: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-5b,MIG-6c")
+    with gpu_slot("cuda") as fit, gpu_slot("cuda") as other:
+        assert (fit, other) == ((0,), (1,))
+    with gpu_slot("cuda", 2, here=True) as scoring:
+        assert scoring == (0,)
+
+
+def test_where_no_gpu_is_known_only_the_limit_counts(three: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "NoDevFiles")
+    with gpu_slot("cuda") as found:
+        assert found == ()
+    with gpu_slot("cpu") as found:
+        assert found == ()
+    assert three == ["gpu"]
+
+
+def test_a_fits_processes_see_the_gpus_it_holds_by_the_names_the_user_gave(three: list[str]) -> None:
+    assert environment_of(1, device="cuda", gpus=(1, 2))["CUDA_VISIBLE_DEVICES"] == "GPU-7a,MIG-5b/1/0"
+    assert environment_of(1, device="cuda")["CUDA_VISIBLE_DEVICES"] == "4,GPU-7a,MIG-5b/1/0"
+    assert environment_of(1, device="cuda", gpus=(0,)).get("CUDA_DEVICE_ORDER") == os.environ.get("CUDA_DEVICE_ORDER")
+
+
+def test_without_names_of_the_user_indices_count_as_the_device_files_do(
+    three: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setattr("tasks.fitting.fit_process.visible_gpu_names", lambda: ["0", "1"])
+    found = environment_of(1, device="cuda", gpus=(1,))
+    assert (found["CUDA_VISIBLE_DEVICES"], found["CUDA_DEVICE_ORDER"]) == ("1", "PCI_BUS_ID")
+
+
+def test_the_limit_has_room_for_as_many_fits_as_there_are_gpus(
+    three: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (size_of_limit("gpu"), size_of_limit("promotion")) == (3, 1)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    assert size_of_limit("gpu") == 1
+
+
+NEURAL = RecurrentSpec(name="lstm")
+
+
+@pytest.mark.parametrize(
+    ("spec", "parts", "device"),
+    [
+        (NGramSpec(), (), "cpu"),
+        (NEURAL, (), "cuda"),
+        (NPLMSpec(), (), "cuda"),
+        (MixtureSpec(parts=("a", "b")), (NGramSpec(), NGramSpec()), "cpu"),
+        (MixtureSpec(parts=("a", "lstm")), (NGramSpec(), NEURAL), "cuda"),
+        (MixtureSpec(parts=("a", "b")), (NGramSpec(), CacheSpec(part="lstm")), "cuda"),
+    ],
+    ids=["n-gram", "lstm", "nplm", "n-grams", "n-gram and lstm", "cache of a network"],
+)
+def test_only_networks_and_what_is_made_of_them_use_the_gpu(
+    spec: ModelSpec, parts: tuple[ModelSpec, ...], device: str
+) -> None:
+    assert device_for(ON_GPU, spec, parts) == device
+    assert device_for(RunConfig(execution=ExecutionConfig(device="cpu")), spec, parts) == "cpu"
+
+
+def test_n_gram_fits_alone_need_no_limit() -> None:
+    config = load_config("demo", ["execution.device=cuda"])
+    grams = tuple(spec for spec in config.models if isinstance(spec, NGramSpec))
+    assert grams
+    assert limits_of_fits(config.model_copy(update={"models": grams})) == []
+    assert limits_of_fits(config.model_copy(update={"models": (*grams, NEURAL)})) == ["gpu"]
+
+
+def test_the_gpus_of_a_fit_are_sampled_by_index_or_uuid() -> None:
+    said = "0, 90, 1000, GPU-11\n1, 50, 2000, GPU-7abc\n2, 10, 3000, GPU-33\n"
+    assert [name for name in parse_gpus(said, "0,GPU-7a") if "utilization" in name] == [
+        "system/gpu_0_utilization_percentage", "system/gpu_1_utilization_percentage"
+    ]  # fmt: skip
+    assert parse_gpus(said, "MIG-5b/1/0") == {}
+
+
+# --- scoring
+
+
+@pytest.fixture
+def opened(three: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """What happens to a bundle with a network."""
+    happened: list[str] = []
+    (tmp_path / "spec.json").write_text('{"spec": {"kind": "lstm", "name": "lstm"}}')
+    monkeypatch.setattr(tasks.gpus, "SPEC", "spec.json")
+    monkeypatch.setattr(
+        tasks.gpus, "load_bundle", lambda folder, device: happened.append(device) or SimpleNamespace(device=device)
+    )
+    monkeypatch.setattr("models.neural.device.free_cached_memory", lambda: happened.append("freed"))
+    return happened
+
+
+def test_scoring_holds_a_gpu_from_the_first_use_on_and_gives_its_memory_back(
+    opened: list[str], three: list[str], tmp_path: Path
+) -> None:
+    with gpu_slot("cuda"), OpenBundle(ON_GPU, tmp_path) as bundle:
+        assert opened == []  # the scores may be stored: then no GPU is needed
+        assert bundle() is bundle()
+        assert opened == ["cuda:1"]
+    assert opened == ["cuda:1", "freed"]
+    with gpu_slot("cuda", 3) as free:
+        assert free == (0, 1, 2)
+
+
+def test_scoring_that_fails_gives_the_gpu_back_too(opened: list[str], three: list[str], tmp_path: Path) -> None:
+    def score() -> None:
+        with OpenBundle(ON_GPU, tmp_path) as bundle:
+            raise ArithmeticError(bundle().device)  # type: ignore[attr-defined]
+
+    with pytest.raises(ArithmeticError, match="cuda:0"):
+        score()
+    assert opened[-1] == "freed"
+    with gpu_slot("cuda", 3) as free:
+        assert len(free) == 3
+
+
+def test_an_n_gram_model_is_scored_without_a_slot(opened: list[str], three: list[str], tmp_path: Path) -> None:
+    (tmp_path / "spec.json").write_text('{"spec": {"kind": "ngram", "name": "kn"}}')
+    with OpenBundle(ON_GPU, tmp_path) as bundle:
+        bundle()
+    assert (opened, three) == (["cpu"], [])
+
+
+def test_the_first_of_the_gpus_is_torchs_device() -> None:
+    assert on_gpu("cuda", (2, 3)) == "cuda:2"
+    assert on_gpu("cuda", ()) == "cuda"
+    assert on_gpu("cpu", ()) == "cpu"
