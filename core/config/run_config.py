@@ -21,6 +21,7 @@ from core.config.sections.data import CleanConfig as CleanConfig
 from core.config.sections.data import DuplicatesConfig as DuplicatesConfig
 from core.config.sections.data import SelectionConfig as SelectionConfig
 from core.config.sections.data import SplitConfig as SplitConfig
+from core.config.sections.embedding import EmbeddingConfig
 from core.config.sections.evaluation import EvaluationConfig
 from core.config.sections.execution import ExecutionConfig as ExecutionConfig
 from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL
@@ -78,6 +79,7 @@ class RunConfig(Section):
     audit: AuditConfig = AuditConfig()
     promotion: PromotionConfig = PromotionConfig()
     rescore: RescoreConfig = RescoreConfig()
+    embedding: EmbeddingConfig = EmbeddingConfig()
     sweep: SweepConfig = SweepConfig()
     scaling: ScalingConfig = ScalingConfig()
     execution: ExecutionConfig = ExecutionConfig()
@@ -97,7 +99,7 @@ class RunConfig(Section):
             return options
         options = copy.deepcopy(options)
         sections = [_below(options, "source", "synthetic")]
-        sections += [_below(options, name) for name in ("evaluation", "audit", "sweep", "scaling")]
+        sections += [_below(options, name) for name in ("evaluation", "audit", "embedding", "sweep", "scaling")]
         specs = options.setdefault("models", default_models())
         for spec in specs if isinstance(specs, list) else []:
             if isinstance(spec, dict) and spec.get("kind") not in UNTRAINED:

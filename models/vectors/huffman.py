@@ -4,9 +4,9 @@ The N words are the leaves of a binary tree with N − 1 inner nodes, each with 
 
     p(w | v) = Π_j σ(s_j u_j · v)
 
-over the inner nodes j from the root to w, where s_j = +1 if the path takes the first child and −1 if the second. Since
-σ(x) + σ(−x) = 1, the probabilities of all words sum to 1. A word costs as many products as its path has nodes. Huffman's
-tree (1952) makes the expected number smallest: between the entropy of the words in bits and 1 more.
+over the inner nodes j from the root to w, where s_j = +1 if the path takes the first child and −1 if the second.
+Since σ(x) + σ(−x) = 1, the probabilities of all words sum to 1. A word costs as many products as its path has nodes.
+Huffman's tree (1952) makes the expected number smallest: between the entropy of the words in bits and 1 more.
 """
 
 from __future__ import annotations

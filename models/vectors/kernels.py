@@ -1,9 +1,9 @@
 """Train skip-gram and CBOW vectors with compiled loops: one call reads one chunk of reviews.
 
-For each predicted word w the kernel chooses the context words c_1 … c_M of its window and the output rows o_1 … o_R with
-labels y: w itself (y = 1) and the drawn noise words (y = 0), or the inner nodes of w's Huffman path. Skip-gram has the
-M inputs h_m = v_{c_m}; CBOW has one, their mean. All noise words of a window are shared by its inputs (Ji et al. 2016,
-"Parallelizing word2vec in shared and distributed memory"), so the scores are one small matrix product:
+For each predicted word w the kernel chooses the context words c_1 … c_M of its window and the output rows o_1 … o_R
+with labels y: w itself (y = 1) and the drawn noise words (y = 0), or the inner nodes of w's Huffman path. Skip-gram has
+the M inputs h_m = v_{c_m}; CBOW has one, their mean. All noise words of a window are shared by its inputs (Ji et al.
+2016, "Parallelizing word2vec in shared and distributed memory"), so the scores are one small matrix product:
 
     x_mr = h_m · u_r,    g_mr = y_r − σ(x_mr),    ∂h_m = Σ_r g_mr u_r,    ∂u_r = Σ_m g_mr h_m
 
@@ -11,7 +11,7 @@ These are the gradients of Σ_mr log σ(±x_mr), all taken before the update. As
 inputs are the context words and its output is the centre: over a text these are the same pairs.
 
 Rows are copied into small buffers first, which stay in the processor's first cache, and added back at the end; a row
-that is drawn twice gets both gradients. All kernels are in this file, because numba compiles again only when it changes.
+that is drawn twice gets both gradients. All kernels are in this file: numba compiles again only when it changes.
 """
 
 from __future__ import annotations

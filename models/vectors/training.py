@@ -30,6 +30,7 @@ CHUNK = 10_000
 LAST_RATE = 1e-4
 """Learning rate of the end, as a share of that of the start."""
 CHECKPOINT = "checkpoint.safetensors"
+COUNTED = {"words": WORDS, "kept": KEPT, "pairs": PAIRS, "output_rows": ROWS}
 Report = Callable[[int, int], None]
 """Called with the tokens read so far, over all epochs, and their number in the end."""
 
@@ -101,11 +102,6 @@ def keep_probability(counts_N: np.ndarray, subsample: float) -> np.ndarray:
     return np.minimum(1.0, np.sqrt(part_N) + part_N).astype(np.float32)
 
 
-def first_vectors(N: int, D: int, seed: int) -> np.ndarray:
-    """Return the input vectors before training: uniform in ±1 / 2D (float32). Output vectors begin at 0."""
-    return ((np.random.default_rng(seed).random((N, D), np.float32) - np.float32(0.5)) / np.float32(D)).astype(np.float32)
-
-
 def train(
     spec: EmbeddingSpec, stream: TokenStream, threads: int = 1, report: Report = lambda done, total: None,
     work: Path | None = None,
@@ -123,35 +119,26 @@ def train(
         ModelError: kind "input": see `select`; kind "diverged": a vector is not finite.
     """
     selection = select(stream, spec.min_count)
-    N, hierarchical = len(selection.ids_N), spec.output == "hierarchical_softmax"
+    hierarchical = spec.output == "hierarchical_softmax"
     tree = huffman_tree(selection.counts_N) if hierarchical else None
     noise = None if hierarchical else noise_table(selection.counts_N, spec.noise_power)
-    first = {
-        "v": first_vectors(N, spec.dimensions, spec.seed), "u": np.zeros((N - hierarchical, spec.dimensions), np.float32),
-        "counts": np.zeros(4, np.int64), "epoch": np.zeros(1, np.int64),
-    }  # fmt: skip
-    state = _checkpoint(work, first) or first
-    chunks = list(chunks_of(stream.offsets))
-    reader = _Reader(spec, stream, selection, tree, noise, state)
-    tokens = len(stream.ids)
+    state = _state(spec, len(selection.ids_N) - hierarchical, len(selection.ids_N), work)
+    reader, chunks = _Reader(spec, stream, selection, tree, noise, state), list(chunks_of(stream.offsets))
     for epoch in range(int(state["epoch"][0]), spec.epochs):
-        def read(place: int, epoch: int = epoch) -> np.ndarray:
-            before = epoch * tokens + int(stream.offsets[chunks[place][0]])
-            return reader.read(chunks[place], before / (spec.epochs * tokens), (spec.seed, epoch, place))
-
+        tokens = epoch * len(stream.ids)
         with ThreadPoolExecutor(threads) as pool:
-            done = map(read, range(len(chunks))) if threads == 1 else pool.map(read, range(len(chunks)))
-            for place, counts in enumerate(done):
+            apply = map if threads == 1 else pool.map
+            counted = apply(lambda place, epoch=epoch: reader.read(epoch, place, chunks[place]), range(len(chunks)))
+            for chunk, counts in zip(chunks, counted, strict=True):
                 state["counts"] += counts
-                report(epoch * tokens + int(stream.offsets[chunks[place][1]]), spec.epochs * tokens)
+                report(tokens + int(stream.offsets[chunk[1]]), spec.epochs * len(stream.ids))
         if not np.isfinite(state["v"]).all():
-            raise ModelError(f"a word vector is not finite after epoch {epoch + 1}; lower the learning rate", "diverged")
+            raise ModelError(f"a vector is not finite after epoch {epoch + 1}; lower the learning rate", "diverged")
         state["epoch"] += 1
         if work is not None:
             with new_file(work / CHECKPOINT) as file:
                 file.write(save(state))
-    counts = {name: int(state["counts"][place]) for name, place in
-              (("words", WORDS), ("kept", KEPT), ("pairs", PAIRS), ("output_rows", ROWS))}  # fmt: skip
+    counts = {name: int(state["counts"][place]) for name, place in COUNTED.items()}
     return Trained(selection, state["v"], state["u"], noise, tree, counts)
 
 
@@ -180,24 +167,34 @@ class _Reader:
         )  # fmt: skip
         self.choices = (spec.window, spec.negatives, spec.kind == "cbow", len(tree.nodes_P) > 0)
 
-    def read(self, chunk: tuple[int, int], share: float, seed: tuple[int, int, int]) -> np.ndarray:
-        """Train on the reviews of a chunk, *share* of the whole training being done; return the counts."""
-        starts = np.asarray(self.stream.offsets[chunk[0] : chunk[1] + 1])
+    def read(self, epoch: int, place: int, chunk: tuple[int, int]) -> np.ndarray:
+        """Train on the reviews of a chunk, the *place*-th of its epoch; return the counts of this chunk."""
+        spec, starts = self.spec, np.asarray(self.stream.offsets[chunk[0] : chunk[1] + 1])
         words_T = self.row_V[self.stream.ids[starts[0] : starts[-1]]]
-        rate = np.float32(self.spec.first_rate * max(LAST_RATE, 1 - share))
-        random = np.random.SeedSequence(seed).generate_state(1, np.uint64)
-        counts = np.zeros(4, np.int64)
+        done = (epoch + int(starts[0]) / len(self.stream.ids)) / spec.epochs
+        rate = np.float32(spec.first_rate * max(LAST_RATE, 1 - done))
+        random = np.random.SeedSequence((spec.seed, epoch, place)).generate_state(1, np.uint64)
+        counts = np.zeros(len(COUNTED), np.int64)
         train_chunk(words_T, starts - starts[0], *self.tables, *self.choices, rate, random, counts)
         return counts
 
 
-def _checkpoint(work: Path | None, first: dict[str, np.ndarray]) -> dict[str, np.ndarray] | None:
-    """Return the state that a killed training left, if it has the expected sizes."""
+def _state(spec: EmbeddingSpec, R: int, N: int, work: Path | None) -> dict[str, np.ndarray]:
+    """Return vectors, counts and epoch of a killed training, or those before the first epoch.
+
+    Input vectors begin uniform in ±1 / 2D, output vectors at 0.
+    """
+    uniform_ND = np.random.default_rng(spec.seed).random((N, spec.dimensions), np.float32)
+    first = {
+        "v": (uniform_ND - np.float32(0.5)) / np.float32(spec.dimensions),
+        "u": np.zeros((R, spec.dimensions), np.float32),
+        "counts": np.zeros(len(COUNTED), np.int64), "epoch": np.zeros(1, np.int64),
+    }  # fmt: skip
     if work is None or not (work / CHECKPOINT).exists():
-        return None
+        return first
     try:
         found = load_file(work / CHECKPOINT)
     except (SafetensorError, OSError):
-        return None
+        return first
     fits = found.keys() == first.keys() and all(found[name].shape == first[name].shape for name in first)
-    return {name: np.array(value) for name, value in found.items()} if fits else None
+    return {name: np.array(value) for name, value in found.items()} if fits else first

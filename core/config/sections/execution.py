@@ -16,7 +16,7 @@ from models.options import Number, Whole
 
 Stage = Literal[
     "synthesise", "read", "ingest", "check", "prepare", "vocabulary", "tokens", "fit", "score", "samples", "floor",
-    "drift", "card", "prediction", "plan", "pace",
+    "drift", "card", "prediction", "plan", "pace", "embed",
 ]
 """Stages that can be built again."""
 

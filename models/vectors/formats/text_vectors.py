@@ -1,7 +1,7 @@
 """Read and write vectors as text: a word and its numbers on each line, between single spaces.
 
-word2vec's text and fastText's .vec begin with a line "WORDS DIMENSIONS"; GloVe has none. The last D fields of a line are
-the numbers and everything before them is the word: some published files have words with spaces in them ("to name@x.com").
+word2vec's text and fastText's .vec begin with a line "WORDS DIMENSIONS"; GloVe has none. The last D fields of a line
+are the numbers and everything before them is the word: some published files have words with spaces ("to name@x.com").
 """
 
 from __future__ import annotations

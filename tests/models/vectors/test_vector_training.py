@@ -1,5 +1,7 @@
 """Skip-gram and CBOW: gradients, windows, borders of reviews, left-out words, determinism, and what is learnt."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -60,7 +62,7 @@ def by_hand(words, starts, v, u, tree, table, spec, rate, seed):
         z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
         return z ^ (z >> 31)
 
-    for begin, end in zip(starts[:-1], starts[1:], strict=True):
+    for begin, end in pairwise(starts):
         review = [word for word in words[begin:end] if word >= 0]
         for t, centre in enumerate(review):
             reach = 1 + ((bits() >> 32) * spec.window >> 32)
