@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from ..options import stored
 from ..streams import TokenStream
 from ..tokens.vocabulary import Vocabulary
 from .held_out import held_out
+from .ranking import train_ranking
 from .spec import EmbeddingSpec
-from .training import CHECKPOINT, Report, train
+from .training import CHECKPOINT, Report, Selection, train
 from .word_vectors import WordVectors
 
 
@@ -33,14 +37,36 @@ def fit_vectors(
     """
     for stream in (train_stream, validation):
         stream.require(vocabulary)
-    trained = train(spec, train_stream, threads, report, work)
-    facts = {
-        "options": stored(spec), "vocabulary_digest": vocabulary.digest, "work": trained.work, "threads": threads,
-        "validation": held_out(spec, trained, validation),
-    }  # fmt: skip
-    words = [vocabulary.token(int(token)) for token in trained.selection.ids_N]
-    output_ND = None if trained.tree else trained.u_RD
-    vectors = WordVectors(words, trained.v_ND, trained.selection.counts_N.tolist(), facts, output_ND)
+    fit = _ranked if spec.kind == "ranking" else _predicted
+    fitted = fit(spec, train_stream, validation, work, threads, report)
+    facts = {"options": stored(spec), "vocabulary_digest": vocabulary.digest, "threads": threads, **fitted.facts}
+    words = [vocabulary.token(int(token)) for token in fitted.selection.ids_N]
+    vectors = WordVectors(words, fitted.v_ND, fitted.selection.counts_N.tolist(), facts, fitted.output_ND)
     vectors.save(work)
     (work / CHECKPOINT).unlink(missing_ok=True)
     return vectors
+
+
+class _Fitted(NamedTuple):
+    """Words, vectors, output vectors (None: there are none) and figures."""
+
+    selection: Selection
+    v_ND: np.ndarray
+    output_ND: np.ndarray | None
+    facts: dict[str, Any]
+
+
+def _predicted(
+    spec: EmbeddingSpec, stream: TokenStream, validation: TokenStream, work: Path, threads: int, report: Report
+) -> _Fitted:
+    trained = train(spec, stream, threads, report, work)
+    facts = {"work": trained.work, "validation": held_out(spec, trained, validation)}
+    return _Fitted(trained.selection, trained.v_ND, None if trained.tree else trained.u_RD, facts)
+
+
+def _ranked(
+    spec: EmbeddingSpec, stream: TokenStream, validation: TokenStream, work: Path, threads: int, report: Report
+) -> _Fitted:
+    selection, network, reached = train_ranking(spec, stream, validation, report, work)
+    figures = {"ranking_accuracy": reached[-1], "ranking_accuracy_before": reached[0]}
+    return _Fitted(selection, network.vectors.weight.detach().numpy()[:-1], None, {"work": {}, "validation": figures})

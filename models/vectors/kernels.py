@@ -119,6 +119,81 @@ def add_products(g, rows, terms, from_D, into_D, turned):  # type: ignore[no-unt
 
 
 @kernel
+def kept_words(words_T, begin, end, keep_N, random, kept):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Write the words of a review that are not left out into *kept*; return their number, and that of all words."""
+    length = words = 0
+    for t in range(begin, end):
+        word = words_T[t]
+        if word < 0:
+            continue
+        words += 1
+        share = keep_N[word]
+        if share < 1 and np.float64(draw(random) >> S32) >= share * 4294967296.0:
+            continue
+        kept[length] = word
+        length += 1
+    return length, words
+
+
+@kernel
+def choose_noise(centre, negatives, threshold_N, alias_N, random, output_R, y_R):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Write a word and its noise words, those equal to it left out, as output rows; return the number of rows."""
+    output_R[0], y_R[0] = centre, 1
+    R = 1
+    for _ in range(negatives):
+        noise = draw_noise(random, threshold_N, alias_N)
+        if noise != centre:
+            output_R[R], y_R[R] = noise, 0
+            R += 1
+    return R
+
+
+@kernel
+def choose_path(centre, nodes_P, first_P, path_starts, output_R, y_R):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Write the inner nodes of a word's Huffman path as output rows; return their number."""
+    begin = path_starts[centre]
+    R = path_starts[centre + 1] - begin
+    for r in range(R):
+        output_R[r], y_R[r] = nodes_P[begin + r], first_P[begin + r]
+    return R
+
+
+@kernel
+def gather(from_ND, rows, count, mean, into):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Copy rows into a buffer, or with *mean* their mean into its first row; return the number of buffer rows."""
+    D = from_ND.shape[1]
+    for place in range(0 if mean else count):
+        into[place] = from_ND[rows[place]]
+    if not mean:
+        return count
+    first = into[0]
+    for d in range(D):
+        first[d] = 0
+    for place in range(count):
+        row = from_ND[rows[place]]
+        for d in range(D):
+            first[d] += row[d]
+    share = first.dtype.type(1.0 / count)
+    for d in range(D):
+        first[d] *= share
+    return 1
+
+
+@kernel
+def scatter(into_ND, rows, count, mean, change):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Add the rows of a buffer to these rows; with *mean*, to each the first one divided by their number."""
+    D = into_ND.shape[1]
+    if mean:
+        first, share = change[0], into_ND.dtype.type(1.0 / count)
+        for d in range(D):
+            first[d] *= share
+    for place in range(count):
+        row, one = into_ND[rows[place]], change[0 if mean else place]
+        for d in range(D):
+            row[d] += one[d]
+
+
+@kernel
 def train_chunk(  # type: ignore[no-untyped-def]  # noqa: ANN201
     words_T, starts, keep_N, threshold_N, alias_N, nodes_P, first_P, path_starts, v_ND, u_RD,  # noqa: ANN001
     window, negatives, cbow, hierarchical, rate, random, counts,  # noqa: ANN001
@@ -138,83 +213,35 @@ def train_chunk(  # type: ignore[no-untyped-def]  # noqa: ANN201
         random: State of the random numbers; changed.
         counts: Added to: see `WORDS`.
     """
-    D, most = v_ND.shape[1], max(2 * window, 1)
-    rows = negatives + 1
-    if hierarchical:
-        for n in range(len(path_starts) - 1):
-            rows = max(rows, path_starts[n + 1] - path_starts[n])
+    D, most, rows, longest = v_ND.shape[1], 2 * window, negatives + 1, 0
+    for word in range(len(path_starts) - 1):
+        rows = max(rows, path_starts[word + 1] - path_starts[word])
+    for number in range(len(starts) - 1):
+        longest = max(longest, starts[number + 1] - starts[number])
     h_MD, dh_MD = np.empty((most, D), v_ND.dtype), np.empty((most, D), v_ND.dtype)
     o_RD, do_RD = np.empty((rows, D), v_ND.dtype), np.empty((rows, D), v_ND.dtype)
     g_MR, y_R = np.empty((most, rows), v_ND.dtype), np.empty(rows, v_ND.dtype)
-    context_M, output_R = np.empty(most, np.int64), np.empty(rows, np.int64)
-    longest = 0
+    context_M, output_R, kept = np.empty(most, np.int64), np.empty(rows, np.int64), np.empty(longest, np.int64)
     for number in range(len(starts) - 1):
-        longest = max(longest, starts[number + 1] - starts[number])
-    kept = np.empty(longest, np.int64)
-    for number in range(len(starts) - 1):
-        length = 0
-        for t in range(starts[number], starts[number + 1]):
-            word = words_T[t]
-            if word < 0:
-                continue
-            counts[WORDS] += 1
-            share = keep_N[word]
-            if share < 1 and np.float64(draw(random) >> S32) >= share * 4294967296.0:
-                continue
-            kept[length] = word
-            length += 1
+        length, words = kept_words(words_T, starts[number], starts[number + 1], keep_N, random, kept)
+        counts[WORDS] += words
         counts[KEPT] += length
         for t in range(length):
-            reach = 1 + below(random, window)
-            M = 0
+            reach, M = 1 + below(random, window), 0
             for near in range(max(0, t - reach), min(length, t + reach + 1)):
                 if near != t:
                     context_M[M] = kept[near]
                     M += 1
             if M == 0:
                 continue
-            R, centre = 0, kept[t]
             if hierarchical:
-                for place in range(path_starts[centre], path_starts[centre + 1]):
-                    output_R[R], y_R[R] = nodes_P[place], first_P[place]
-                    R += 1
+                R = choose_path(kept[t], nodes_P, first_P, path_starts, output_R, y_R)
             else:
-                output_R[0], y_R[0] = centre, 1
-                R = 1
-                for _ in range(negatives):
-                    noise = draw_noise(random, threshold_N, alias_N)
-                    if noise != centre:
-                        output_R[R], y_R[R] = noise, 0
-                        R += 1
-            for r in range(R):
-                o_RD[r] = u_RD[output_R[r]]
-            if cbow:
-                mean = h_MD[0]
-                for d in range(D):
-                    mean[d] = 0
-                for m in range(M):
-                    v = v_ND[context_M[m]]
-                    for d in range(D):
-                        mean[d] += v[d]
-                share_of_each = mean.dtype.type(1) / mean.dtype.type(M)
-                for d in range(D):
-                    mean[d] *= share_of_each
-                inputs = 1
-            else:
-                for m in range(M):
-                    h_MD[m] = v_ND[context_M[m]]
-                inputs = M
+                R = choose_noise(kept[t], negatives, threshold_N, alias_N, random, output_R, y_R)
+            gather(u_RD, output_R, R, False, o_RD)
+            inputs = gather(v_ND, context_M, M, cbow, h_MD)
             update(h_MD, inputs, o_RD, R, y_R, rate, g_MR, dh_MD, do_RD)
-            if cbow:
-                for d in range(D):
-                    dh_MD[0, d] *= share_of_each
-            for r in range(R):
-                u, du = u_RD[output_R[r]], do_RD[r]
-                for d in range(D):
-                    u[d] += du[d]
-            for m in range(M):
-                v, dv = v_ND[context_M[m]], dh_MD[0 if cbow else m]
-                for d in range(D):
-                    v[d] += dv[d]
+            scatter(u_RD, output_R, R, False, do_RD)
+            scatter(v_ND, context_M, M, cbow, dh_MD)
             counts[PAIRS] += inputs
             counts[ROWS] += inputs * R

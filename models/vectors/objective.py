@@ -5,7 +5,7 @@
 
 h is the vector of a context word (skip-gram) or the mean over the window (CBOW). Negative sampling is not the
 noise-contrastive estimation that it comes from (Gutmann & Hyvärinen 2010): the noise probabilities are no part of it,
-so its scores are no probabilities of words. A drawn noise word that is w itself is left out, as word2vec's program does.
+so its scores are no probabilities of words. A noise word that is w itself is left out, as in word2vec's own program.
 """
 
 from __future__ import annotations

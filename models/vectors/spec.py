@@ -8,7 +8,7 @@ from pydantic import Field
 
 from ..options import Count, Number, OnlyWith, OrNone, PositiveToLargest, Seed, Share, Whole, options
 
-DEFAULT_RATES = {"skipgram": 0.025, "cbow": 0.075, "ranking": 0.1}
+DEFAULT_RATES = {"skipgram": 0.025, "cbow": 0.075, "ranking": 0.01}
 """Learning rate at the start, by kind. CBOW divides its gradient by the number of context words, so that it needs a
 larger one (Irsoy et al. 2021, "Corrected CBOW performs as well as skip-gram")."""
 WINDOWED = ("skipgram", "cbow")
@@ -26,7 +26,7 @@ class EmbeddingSpec:
         dimensions: Numbers in a vector.
         window: Most words on each side of the predicted one; the number is drawn for each word. "ranking": always.
         negatives: Noise words drawn for each predicted word, and used for its whole window.
-        noise_power: Noise words are drawn in proportion to their counts to this power.
+        noise_power: Noise words, and those of corrupted windows, are drawn in proportion to their counts to this power.
         epochs: Passes over the training reviews.
         min_count: Words seen less often are left out.
         subsample: Words with a larger share of the text are left out at random, the more often the more frequent they
@@ -42,7 +42,9 @@ class EmbeddingSpec:
     )
     dimensions: Annotated[Whole, Field(ge=1, le=10_000)] = 100
     window: Annotated[Whole, Field(ge=1, le=100)] = 5
-    negatives: Annotated[Whole, Field(ge=1, le=1_000), OnlyWith("output", ("negative_sampling",))] = 5
+    negatives: Annotated[
+        Whole, Field(ge=1, le=1_000), OnlyWith("kind", WINDOWED), OnlyWith("output", ("negative_sampling",))
+    ] = 5
     noise_power: Annotated[Share, OnlyWith("output", ("negative_sampling",))] = 0.75
     epochs: Annotated[Whole, Field(ge=1, le=10_000)] = 5
     min_count: Count = 5

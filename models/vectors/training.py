@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -128,7 +129,7 @@ def train(
         tokens = epoch * len(stream.ids)
         with ThreadPoolExecutor(threads) as pool:
             apply = map if threads == 1 else pool.map
-            counted = apply(lambda place, epoch=epoch: reader.read(epoch, place, chunks[place]), range(len(chunks)))
+            counted = apply(partial(reader.read, epoch), range(len(chunks)), chunks)
             for chunk, counts in zip(chunks, counted, strict=True):
                 state["counts"] += counts
                 report(tokens + int(stream.offsets[chunk[1]]), spec.epochs * len(stream.ids))
@@ -138,8 +139,8 @@ def train(
         if work is not None:
             with new_file(work / CHECKPOINT) as file:
                 file.write(save(state))
-    counts = {name: int(state["counts"][place]) for name, place in COUNTED.items()}
-    return Trained(selection, state["v"], state["u"], noise, tree, counts)
+    done = {name: int(state["counts"][place]) for name, place in COUNTED.items()}
+    return Trained(selection, state["v"], state["u"], noise, tree, done)
 
 
 def chunks_of(offsets: np.ndarray) -> Iterator[tuple[int, int]]:

@@ -58,11 +58,11 @@ def embedding_matrix(
     matrix_VD = vectors.matrix_ND[np.array(rows)]
     mean_D = matrix_VD[found_V].mean(0, dtype=np.float64).astype(np.float32)
     built = 0
-    for place in np.flatnonzero(~found_V):
+    for place in np.flatnonzero(~found_V).tolist():
         made = from_parts(entries[place]) if from_parts else None
         built += made is not None
         matrix_VD[place] = mean_D if made is None else made
-    order = np.arange(len(entries)) if counts_V is None else np.argsort(-counts_V, kind="stable")
+    order = range(len(entries)) if counts_V is None else np.argsort(-counts_V, kind="stable").tolist()
     missing = tuple(entries[place] for place in order if not found_V[place])[:SHOWN]
     share = None if counts_V is None else float(counts_V[found_V].sum() / max(int(counts_V.sum()), 1))
     return matrix_VD, Coverage(len(entries), int(found_V.sum()), built, share, missing)
