@@ -20,8 +20,8 @@ GROUPS = {
     ),
     "Configure": ("presets", "config"),
     "Learn and experiment": (
-        "embed", "neighbours", "ngram", "adapt", "lr-find", "optimizers", "scaling", "gradient-flow", "context-use", "state-carry", "probe",
-        "toy",
+        "embed", "neighbours", "ngram", "adapt", "lr-find", "optimizers", "scaling", "gradient-flow", "context-use",
+        "state-carry", "probe", "toy",
     ),
 }  # fmt: skip
 """The groups of the help page and their commands, in the order in which they are shown."""

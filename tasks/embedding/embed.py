@@ -32,11 +32,11 @@ def embed(config: RunConfig, vocabulary: Artifact, tokens: Mapping[str, Artifact
     spec, threads = config.embedding.spec, config.embedding.threads
 
     def make(work: Path) -> dict[str, Any]:
-        streams = [TokenStream.open(tokens[split].folder) for split in ("train", "validation")]
+        train, validation = (TokenStream.open(tokens[split].folder) for split in ("train", "validation"))
         known = Vocabulary.load(vocabulary.folder / VOCABULARY_FILE)
         with progress("embed", 1, "tokens") as report:
             vectors = fit_vectors(
-                spec, known, *streams, work, threads, lambda done, total: report(done, total=total)
+                spec, known, train, validation, work, threads, lambda done, total: report(done, total=total)
             )
         facts = {name: vectors.facts[name] for name in ("work", "validation", "threads")}
         return {"kind": spec.kind, "words": len(vectors), "dimensions": vectors.dimensions, **facts}

@@ -26,7 +26,7 @@ def neighbours(
     )] = None,
     n: Annotated[int, typer.Option("--n", min=1, help="Number of words to show.")] = 10,
     vectors: Annotated[Path | None, typer.Option(
-        "--vectors", help="File of word2vec, GloVe or fastText, or a folder of `embed`. Default: the newest of the store.",
+        "--vectors", help="File of word2vec, GloVe or fastText, or folder of `embed`. Default: the newest stored ones.",
     )] = None,
     preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:  # fmt: skip
