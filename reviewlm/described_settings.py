@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 
 from core.config.run_config import RunConfig
 from core.config.section import Section
+from core.config.sections.embedding import EmbeddingConfig
 from models.allowed import allowed_values
 from models.options import FIRST_RELEASE, OnlyWith, Since
 from models.specs import KINDS, VocabularySpec
@@ -63,7 +64,8 @@ class SettingsTable:
 
 def tables() -> Iterator[SettingsTable]:
     """Yield the tables of all settings: sections of the configuration, vocabularies, models by kind."""
-    yield from _sections("", RunConfig, ("vocabulary", "models"))
+    yield from _sections("", RunConfig, ("vocabulary", "models", "embedding"))
+    yield from _options("embedding", "embedding", EmbeddingConfig, set())
     yield from _options("vocabulary.NAME", "vocabulary.NAME", VocabularySpec, set())
     kinds: dict[type, list[str]] = {}
     for kind, (spec, _) in KINDS.items():
@@ -111,9 +113,13 @@ def since(field: FieldInfo) -> str:
 
 
 def _meanings(described: type) -> dict[str, str]:
-    """Return what a docstring says of each attribute in its section "Attributes" or "Args"."""
+    """Return what a docstring says of each attribute in its section "Attributes" or "Args".
+
+    A class that extends another one describes only what it adds.
+    """
+    above = [base for base in described.__bases__ if is_dataclass(base)]
+    found: dict[str, str] = {name: text for base in above for name, text in _meanings(base).items()}
     text = inspect.cleandoc(described.__doc__ or "")
-    found: dict[str, str] = {}
     name = ""
     for line in "\n".join(re.split(r"\n(?:Attributes|Args):\n", text)[1:]).split("\n"):
         if entry := re.match(r" {4}(\w+(?:, \w+)*): (.*)", line):

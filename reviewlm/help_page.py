@@ -20,8 +20,8 @@ GROUPS = {
     ),
     "Configure": ("presets", "config"),
     "Learn and experiment": (
-        "ngram", "adapt", "lr-find", "optimizers", "scaling", "gradient-flow", "context-use", "state-carry", "probe",
-        "toy",
+        "embed", "neighbours", "ngram", "adapt", "lr-find", "optimizers", "scaling", "gradient-flow", "context-use",
+        "state-carry", "probe", "toy",
     ),
 }  # fmt: skip
 """The groups of the help page and their commands, in the order in which they are shown."""
@@ -91,6 +91,10 @@ EXAMPLES = {
     "config show": ("config show --changed --preset demo", "config show models.lstm"),
     "config list": ("config list dropout",),
     "config explain": ("config explain promotion.confidence", "config explain models.lstm.hidden"),
+    "embed": ("embed --input reviews.json", "embed --set embedding.kind=cbow --out vectors.vec --form fasttext"),
+    "neighbours": (
+        "neighbours delicious pizza", "neighbours --analogy waiter waitress he", "neighbours good --vectors glove.txt",
+    ),
     "ngram fit": ("ngram fit --text corpus.txt --order 5 --arpa model.arpa",),
     "ngram score": ("ngram score --arpa model.arpa --text test.txt",),
     "ngram compare": ("ngram compare --text corpus.txt --held-out test.txt",),

@@ -70,9 +70,10 @@ WHOLE_FLOWS = {
     **{name: f"flows.{name}" for name in ("retrain", "classify", "compare", "drift", "reproduce", "rescore")},
     **{name: f"flows.search.{name}" for name in ("lr_find", "optimizers", "scaling", "sweep")},
     "compare_classifiers_of": "flows.classify",
+    "embed": "flows.vectors.embed",
 }
 """Flows with a module of their own; the others stop early and are in `flows/partial.py`."""
-WITHOUT_TRACKING = ("ingest_only", "prepare_only", "replay_only")
+WITHOUT_TRACKING = ("ingest_only", "prepare_only", "replay_only", "embed")
 NeuralModel = Annotated[
     str, typer.Option("--model", help="Name of a neural model of the preset. Required if it has several.")
 ]

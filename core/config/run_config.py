@@ -22,6 +22,7 @@ from core.config.sections.data import CleanConfig as CleanConfig
 from core.config.sections.data import DuplicatesConfig as DuplicatesConfig
 from core.config.sections.data import SelectionConfig as SelectionConfig
 from core.config.sections.data import SplitConfig as SplitConfig
+from core.config.sections.embedding import EmbeddingConfig
 from core.config.sections.evaluation import EvaluationConfig
 from core.config.sections.execution import ExecutionConfig as ExecutionConfig
 from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL
@@ -81,6 +82,7 @@ class RunConfig(Section):
     promotion: PromotionConfig = PromotionConfig()
     rescore: RescoreConfig = RescoreConfig()
     classification: ClassificationConfig = ClassificationConfig()
+    embedding: EmbeddingConfig = EmbeddingConfig()
     sweep: SweepConfig = SweepConfig()
     scaling: ScalingConfig = ScalingConfig()
     execution: ExecutionConfig = ExecutionConfig()
@@ -100,7 +102,7 @@ class RunConfig(Section):
             return options
         options = copy.deepcopy(options)
         sections = [_below(options, "source", "synthetic")]
-        sections += [_below(options, name) for name in ("evaluation", "audit", "sweep", "scaling")]
+        sections += [_below(options, name) for name in ("evaluation", "audit", "embedding", "sweep", "scaling")]
         specs = options.setdefault("models", default_models())
         classifiers = _below(options, "classification").get("models")
         for spec in [*_listed(specs), *_listed(classifiers)]:

@@ -1,0 +1,68 @@
+"""Fill the embedding layer of a vocabulary from word vectors, and report how much of the vocabulary they cover."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..base import ModelError
+from .word_vectors import WordVectors
+
+SHOWN = 20
+"""Number of missing entries that a report names."""
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How much of a vocabulary has vectors.
+
+    Attributes:
+        entries: Entries of the vocabulary.
+        found: Entries with a vector.
+        built: Entries whose vector was made from parts of the word.
+        share_of_text: Share of the text's tokens that are found entries; None without counts.
+        missing: The most frequent entries without a vector (without counts, the first ones).
+    """
+
+    entries: int
+    found: int
+    built: int
+    share_of_text: float | None
+    missing: tuple[str, ...]
+
+
+def embedding_matrix(
+    vectors: WordVectors, entries: Sequence[str], counts_V: np.ndarray | None = None,
+    from_parts: Callable[[str], np.ndarray | None] | None = None,
+) -> tuple[np.ndarray, Coverage]:  # fmt: skip
+    """Return a matrix with one row per vocabulary entry (V, D, float32), and the coverage.
+
+    An entry gets the vector of the same word, else of its lower-case form, else what *from_parts* makes of it, else the
+    mean of the vectors that were found. The same arguments give the same bytes.
+
+    Args:
+        vectors: Word vectors.
+        entries: The vocabulary, in the order of its ids (`Vocabulary.token`).
+        counts_V: How often each entry occurs in the text.
+        from_parts: Makes a vector from parts of a word, or returns None.
+
+    Raises:
+        ModelError: kind "input": no entry has a vector.
+    """
+    rows = [vectors.index.get(entry, vectors.index.get(entry.lower(), -1)) for entry in entries]
+    found_V = np.array(rows) >= 0
+    if not found_V.any():
+        raise ModelError(f"none of the {len(entries)} entries of the vocabulary has a vector", "input")
+    matrix_VD = vectors.matrix_ND[np.array(rows)]
+    mean_D = matrix_VD[found_V].mean(0, dtype=np.float64).astype(np.float32)
+    built = 0
+    for place in np.flatnonzero(~found_V).tolist():
+        made = from_parts(entries[place]) if from_parts else None
+        built += made is not None
+        matrix_VD[place] = mean_D if made is None else made
+    order = range(len(entries)) if counts_V is None else np.argsort(-counts_V, kind="stable").tolist()
+    missing = tuple(entries[place] for place in order if not found_V[place])[:SHOWN]
+    share = None if counts_V is None else float(counts_V[found_V].sum() / max(int(counts_V.sum()), 1))
+    return matrix_VD, Coverage(len(entries), int(found_V.sum()), built, share, missing)

@@ -1,0 +1,69 @@
+"""Define the command that trains word vectors."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from core.errors import ConfigError
+from core.output import require_output
+from reviewlm import terminal
+from reviewlm.options import Input, Json, Preset, Rebuild, Set, Verbose, Verify, checked, run_flow, with_rebuild
+
+if TYPE_CHECKING:
+    from core.config.run_config import RunConfig
+
+app = typer.Typer()
+
+
+class VectorForm(StrEnum):
+    """Form of a vector file."""
+
+    WORD2VEC = "word2vec"
+    BINARY = "binary"
+    GLOVE = "glove"
+    FASTTEXT = "fasttext"
+
+
+@app.command()
+def embed(
+    context: typer.Context, input: Input = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Also write the vectors to this file.")] = None,
+    form: Annotated[VectorForm, typer.Option(
+        "--form", help="Form of that file: word2vec (text), binary (word2vec's), glove, or fasttext (.vec).",
+    )] = VectorForm.WORD2VEC,
+    preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, verify: Verify = False,
+    verbose: Verbose = False, json: Json = False,
+) -> None:  # fmt: skip
+    """Train word vectors on the reviews: skip-gram or CBOW. The section `embedding` has the settings."""
+    if out is not None:
+        require_output(out)
+    elif form is not VectorForm.WORD2VEC:
+        raise ConfigError("--form has no effect without --out", where="--form", remedy="name a file: --out FILE")
+    result = run_flow("embed", preset, input, with_rebuild(set, rebuild, verify), _require_usable)
+    terminal.show_facts({name: value for name, value in result.items() if name != "work"})
+    if out is not None:
+        result = {**result, **_write(Path(result["vectors"]), out, form)}
+    terminal.say("\nNext: `reviewlm neighbours WORD`")
+    terminal.last_line(result, json)
+
+
+def _require_usable(config: RunConfig) -> None:
+    from tasks.embedding.embed import require_vocabulary
+
+    require_vocabulary(config)
+
+
+def _write(folder: Path, out: Path, form: VectorForm) -> dict[str, Any]:
+    from models.vectors.formats.files import write_vectors
+    from models.vectors.word_vectors import WordVectors
+
+    vectors = checked(lambda: WordVectors.load(folder))
+    count = checked(lambda: write_vectors(out, vectors, form.value))
+    left = len(vectors) - count
+    also = f"; {left} entries with white space were left out" if left else ""
+    terminal.say(f"Written: {count:,} words to {out}{also}")
+    return {"file": str(out), "form": form.value, "written": count, "left_out": left}

@@ -1,0 +1,1 @@
+"""Commands about word vectors."""

@@ -1,0 +1,1 @@
+"""The stage of word vectors, and the choice of stored ones."""

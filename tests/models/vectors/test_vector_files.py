@@ -1,0 +1,139 @@
+"""Vector files of word2vec, GloVe and fastText: what is written is read again, and odd lines are clear errors."""
+
+import gzip
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from models.base import ModelError
+from models.vectors.formats.files import FORMS, read_vectors, write_vectors
+from models.vectors.vocabulary_matrix import embedding_matrix
+from models.vectors.word_vectors import WordVectors
+
+FOOD = WordVectors(["the", "food", "café"], np.array([[1, 2.5], [-0.1, 1e-30], [3, 4]], np.float32))
+words = st.lists(st.text(st.characters(exclude_categories=("Cs", "Z", "C")), min_size=1), min_size=1, unique=True)
+
+
+def numbers(rows, columns):
+    return arrays(np.float32, (rows, columns), elements=st.floats(-(2.0**99), 2.0**99, width=32))
+
+
+@given(st.data())
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_written_is_read_again_to_the_last_bit(form, tmp_path_factory, data):
+    names = data.draw(words)
+    given_vectors = WordVectors(names, data.draw(numbers(len(names), data.draw(st.integers(2, 5)))))
+    path = tmp_path_factory.mktemp("files") / "vectors"
+    assert write_vectors(path, given_vectors, form) == len(names)
+    found = read_vectors(path)
+    assert found.words == names
+    assert found.matrix_ND.tobytes() == given_vectors.matrix_ND.tobytes()
+
+
+def test_text_is_in_the_published_form(tmp_path):
+    write_vectors(tmp_path / "a", FOOD, "word2vec")
+    write_vectors(tmp_path / "b", FOOD, "glove")
+    text = (tmp_path / "a").read_text(encoding="utf-8").splitlines()
+    assert text == ["3 2", "the 1 2.5", "food -0.100000001 1e-30", "café 3 4"]
+    assert (tmp_path / "b").read_text(encoding="utf-8").splitlines() == text[1:]
+
+
+def test_binary_is_in_the_published_form(tmp_path):
+    write_vectors(tmp_path / "a", WordVectors(["ab", "c"], np.array([[1, 2], [3, 4]], np.float32)), "binary")
+    assert (tmp_path / "a").read_bytes() == (
+        b"2 2\n" + b"ab " + struct.pack("<2f", 1, 2) + b"\n" + b"c " + struct.pack("<2f", 3, 4) + b"\n"
+    )
+
+
+def test_binary_without_line_breaks_between_the_entries_is_read(tmp_path):
+    (tmp_path / "a").write_bytes(b"2 1\nab " + struct.pack("<f", 1.1) + b"c " + struct.pack("<f", 3))
+    assert read_vectors(tmp_path / "a").words == ["ab", "c"]
+
+
+def test_a_gzipped_file_is_read(tmp_path):
+    (tmp_path / "a.gz").write_bytes(gzip.compress(b"the 1 2\nfood 3 4\n"))
+    assert read_vectors(tmp_path / "a.gz").words == ["the", "food"]
+
+
+def test_words_with_spaces_in_published_glove_files_are_read(tmp_path):
+    (tmp_path / "a").write_text("the 1 2\nto name@x.com 3 4\n", encoding="utf-8")
+    assert read_vectors(tmp_path / "a").words == ["the", "to name@x.com"]
+
+
+def test_trailing_spaces_and_windows_line_ends_are_read(tmp_path):
+    (tmp_path / "a").write_bytes(b"2 2\r\nthe 1 2 \r\nfood 3 4\r\n")
+    assert read_vectors(tmp_path / "a").matrix_ND.tolist() == [[1, 2], [3, 4]]
+
+
+def test_only_the_wanted_words_are_kept(tmp_path):
+    write_vectors(tmp_path / "a", FOOD, "fasttext")
+    found = read_vectors(tmp_path / "a", {"food", "absent"})
+    assert (found.words, found.facts["words"]) == (["food"], 3)
+
+
+def test_of_a_repeated_word_the_first_vector_counts_and_the_others_are_reported(tmp_path):
+    (tmp_path / "a").write_text("the 1 2\nthe 3 4\nfood 5 6\n", encoding="utf-8")
+    found = read_vectors(tmp_path / "a")
+    assert (found.vector("the").tolist(), found.facts["repeated"]) == ([1, 2], 1)
+
+
+def test_words_with_white_space_are_left_out_of_files(tmp_path):
+    vectors = WordVectors(["a", "\n", "b c", "d"], np.arange(8).reshape(4, 2))
+    assert write_vectors(tmp_path / "a", vectors, "word2vec") == 2
+    assert read_vectors(tmp_path / "a").words == ["a", "d"]
+
+
+@pytest.mark.parametrize(("content", "said"), [
+    pytest.param(b"", "line 1: there are no vectors", id="empty"),
+    pytest.param(b"the\n", "line 1: a word and some numbers", id="no-numbers"),
+    pytest.param(b"the 1 2\nfood 1\n", "line 2: a word and 2 numbers are needed; there are 1", id="short-line"),
+    pytest.param(b"the 1 2\nfood 1 x\n", "line 2: 'x' is not a number", id="no-number"),
+    pytest.param(b"the 1 2\nfood 1 nan\n", "line 2: 'nan' is not a finite", id="nan"),
+    pytest.param(b"the 1 2\nfood 1 1e99\n", "line 2: '1e99' is not a finite", id="too-large"),
+    pytest.param(b"the 1 2\n\xff\xfe 1 2\n", "line 2: the line is not UTF-8", id="encoding"),
+    pytest.param(b"3 2\nthe 1 2\n", "line 3: the file ends after 1 words; its first line says 3", id="too-few"),
+    pytest.param(b"1 2\nthe 1 2\nfood 1 2\n", "line 3: the first line says 1 words", id="too-many"),
+    pytest.param(b"1 2\nthe \x00\x00\x80\x3f\x00", "entry 1: the file ends inside", id="cut-binary"),
+    pytest.param(b"2 1\nthe \x00\x00\x80\x3f\n", "entry 2: the file ends where a word", id="binary-too-few"),
+    pytest.param(b"1 1\nthe \x00\x00\x80\x7f\n", "entry 1: the vector of 'the'", id="binary-infinite"),
+    pytest.param(b"1 1\nt\xffe \x00\x00\x80\x3f\n", "entry 1: the word b't.xffe' is not UTF-8", id="binary-encoding"),
+    pytest.param(b"1 1\nthe \x00\x00\x80\x3f\nmore", "entry 2: the first line says 1", id="binary-too-many"),
+    pytest.param(b"\xba\x16\x4f\x2f....", "whole fastText model", id="fasttext-model"),
+])  # fmt: skip
+def test_an_odd_file_is_an_error_that_names_file_and_place(content, said, tmp_path):
+    (tmp_path / "odd.vec").write_bytes(content)
+    with pytest.raises(ModelError, match=r"odd\.vec") as error:
+        read_vectors(tmp_path / "odd.vec")
+    assert error.match(said)
+    assert error.value.kind == "input"
+
+
+def test_a_missing_file_is_an_error(tmp_path):
+    with pytest.raises(ModelError, match="cannot be read"):
+        read_vectors(tmp_path / "absent")
+
+
+def test_coverage_and_the_matrix_of_a_vocabulary():
+    vectors = WordVectors(["the", "food", "Pizza"], np.array([[1, 2], [3, 6], [5, 4]], np.float32))
+    entries, counts = ["<unk>", "The", "food", "rovabear", "pizza"], np.array([0, 50, 30, 5, 15])
+    matrix, coverage = embedding_matrix(vectors, entries, counts)
+    assert matrix.tolist() == [[2, 4], [1, 2], [3, 6], [2, 4], [2, 4]]
+    assert (coverage.entries, coverage.found, coverage.share_of_text) == (5, 2, 0.8)
+    assert coverage.missing == ("pizza", "rovabear", "<unk>")
+
+
+def test_a_missing_word_is_made_from_its_parts_where_there_are_any():
+    parts = {"foods": np.array([7, 7], np.float32)}
+    matrix, coverage = embedding_matrix(FOOD, ["the", "foods", "xx"], from_parts=parts.get)
+    assert matrix[:2].tolist() == [[1, 2.5], [7, 7]]
+    assert matrix[2].tolist() == [1, 2.5], "the mean of what was found"
+    assert (coverage.found, coverage.built) == (1, 1)
+
+
+def test_a_vocabulary_without_any_vector_is_an_error():
+    with pytest.raises(ModelError, match="none of the 1 entries"):
+        embedding_matrix(FOOD, ["xx"])
