@@ -14,7 +14,7 @@ from gensim import __version__
 from gensim.models import Word2Vec
 
 
-def main(text, options, out):
+def main(text: str, options: str, out: str) -> None:
     """Build the vocabulary, then measure training alone, and write both matrices with the words of their rows."""
     with open(options, encoding="utf-8") as file:
         given = json.load(file)

@@ -67,10 +67,10 @@ Stars = Annotated[int | None, typer.Option(
 )]
 Result = TypeVar("Result")
 WHOLE_FLOWS = {
-    **{name: f"flows.{name}" for name in ("retrain", "classify", "compare", "drift", "reproduce", "rescore")},
+    **{name: f"flows.{name}" for name in ("retrain", "compare", "drift", "reproduce", "rescore")},
     **{name: f"flows.search.{name}" for name in ("lr_find", "optimizers", "scaling", "sweep")},
-    "compare_classifiers_of": "flows.classify",
-    "embed": "flows.vectors.embed",
+    **{name: "flows.other_models.classify" for name in ("classify", "compare_classifiers_of")},
+    "embed": "flows.other_models.embed",
 }
 """Flows with a module of their own; the others stop early and are in `flows/partial.py`."""
 WITHOUT_TRACKING = ("ingest_only", "prepare_only", "replay_only", "embed")

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
@@ -23,6 +23,7 @@ from core.environment import chosen_device, home_folder
 from core.processes.gpus import usable_together, visible_gpu_names
 from models.base import ModelError
 from models.bundles.bundle import SPEC, Bundle, load_bundle
+from models.classification.spec import ClassifierSpec
 from models.specs import ModelSpec, parts_of, spec_from_dict
 from tasks.limits import GPU, slot
 
@@ -80,15 +81,15 @@ def _taken(locks: list[FileLock], count: int) -> tuple[int, ...] | None:
     return None
 
 
-def device_for(config: RunConfig, spec: ModelSpec, parts: Iterable[ModelSpec] = ()) -> str:
-    """Return the device of a model: "cpu" for n-gram models and for mixtures of them alone.
+def device_for(config: RunConfig, spec: ModelSpec | ClassifierSpec, parts: Iterable[ModelSpec] = ()) -> str:
+    """Return the device of a model: "cpu" for n-gram models, mixtures of them alone, and classifiers that count.
 
     Args:
         config: Its `execution.device` decides for the others.
         spec: The model.
         parts: The models that it combines, as far as they are known.
     """
-    found = [spec, *parts]
+    found: list[Any] = [spec, *parts]
     neural = any(hasattr(one, "training") for one in found) or any(parts_of(one) for one in found[len(found) > 1 :])
     return chosen_device(config.execution.device) if neural else "cpu"
 

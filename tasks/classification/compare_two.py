@@ -57,8 +57,8 @@ def compare_two_classifiers(config: RunConfig, clean: Artifact, first: str, seco
         "only_a": gain.only_a, "only_b": gain.only_b, "p_value": gain.p_value,
         "sentence": (
             f"B is right and A wrong on {gain.only_b} reviews, A right and B wrong on {gain.only_a} "
-            f"(McNemar's exact test p = {gain.p_value:.2g}). Macro-F1 of B is {100 * gain.macro_f1.estimate:+.2f} points "
-            f"from A's, {drawn['confidence']:.0%} interval {100 * gain.macro_f1.low:+.2f} to "
+            f"(McNemar's exact test p = {gain.p_value:.2g}). Macro-F1 of B is {100 * gain.macro_f1.estimate:+.2f} "
+            f"points from A's, {drawn['confidence']:.0%} interval {100 * gain.macro_f1.low:+.2f} to "
             f"{100 * gain.macro_f1.high:+.2f}."
         ),
     }  # fmt: skip

@@ -15,10 +15,11 @@ from tasks.classification.job import ClassifierJob
 from tasks.classification.labels import LABELLINGS
 from tasks.code_version import WORKERS, running_code
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
-from tasks.fitting.fit import Fitted, bundle_digest, device_of, gpu_slot, remove, threads_of
+from tasks.fitting.fit import Fitted, bundle_digest, remove, threads_of
 from tasks.fitting.fit_process import run_job
 from tasks.fitting.job import BUNDLE_FOLDER
 from tasks.fitting.listeners import both, now_and_then
+from tasks.gpus import device_for, gpu_slot
 from tasks.progress import duration, progress
 from tasks.stage import result_as_task_state, run_stage, show_facts, stage, store_of
 from tasks.tracking.track import JOURNAL, open_model_run
@@ -78,13 +79,13 @@ def fit_classifier(
                 spec=spec, vocabulary=prepared.vocabularies[spec.vocabulary].folder / VOCABULARY_FILE,
                 train=tokens["train"].folder, validation=tokens["validation"].folder, work=work,
                 facts={"fit_digest": digest, "clean_digest": prepared.clean.digest},
-                device=device_of(config), threads=threads_of(config),
+                device=device_for(config, spec), threads=threads_of(config),
                 parts={start.spec.name: start.bundle} if start else {},
                 system_metrics_seconds=config.execution.system_metrics_seconds,
                 label=chosen.label, train_reviews=chosen.train_reviews, seed=config.seed,
             )  # fmt: skip
-            with gpu_slot(device_of(config)), progress(spec.name, 1, "tokens") as report:
-                summary = run_job(job, both(report, now_and_then(run.forward), work / JOURNAL))
+            with gpu_slot(job.device) as gpus, progress(spec.name, 1, "tokens") as report:
+                summary = run_job(replace(job, gpus=gpus), both(report, now_and_then(run.forward), work / JOURNAL))
             for leftover in work.glob("checkpoint*"):
                 remove(leftover)
             return {"name": spec.name, "kind": spec.kind, "label": chosen.label, "summary": dict(summary)}

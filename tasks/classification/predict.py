@@ -17,6 +17,7 @@ from models.classification.bundle import ClassifierBundle, load_classifier
 from tasks.classification.fit import FittedClassifier
 from tasks.classification.labels import LABELLINGS, LEFT_OUT
 from tasks.fitting.fit import bundle_digest, device_of
+from tasks.gpus import gpu_slot, on_gpu
 from tasks.progress import progress
 from tasks.stage import result_as_task_state, run_stage, stage
 
@@ -45,8 +46,9 @@ def predict_bundle(config: RunConfig, folder: Path, clean: Artifact, split: str,
     label = config.classification.label
 
     def make(work: Path) -> dict[str, Any]:
-        with converted_errors(folder):
-            bundle = load_classifier(folder, device_of(config))
+        device = device_of(config)
+        with converted_errors(folder), gpu_slot(device, here=True) as gpus:
+            bundle = load_classifier(folder, on_gpu(device, gpus))
             total, began = int(clean.facts["splits"][split]["reviews"]), time.perf_counter()
             with progress(f"{name} {split}", total, "reviews") as report:
                 rows = answered(bundle, clean, split, label, report)

@@ -24,7 +24,7 @@ NAME = "reviewlm-stars"
 
 
 def classified(home: Path, *overrides: str) -> dict[str, Any]:
-    from flows.classify import classify
+    from flows.other_models.classify import classify
 
     with living_in(home):
         return classify(PRESET, None, list(overrides))

@@ -9,7 +9,7 @@ import pytest
 
 from core.config.presets import load_config
 from core.errors import ArtifactError, ConfigError
-from flows.vectors.embed import embed
+from flows.other_models.embed import embed
 from models.vectors.word_vectors import HEADER, WordVectors
 from tasks.embedding.embed import newest_vectors
 from tests.flows.first_run import TINY

@@ -42,7 +42,8 @@ def folder(tmp_path: Path) -> Path:
 def test_embed_writes_the_vectors_of_its_flow_to_a_file(
     form: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(reviewlm.verbs.other_models.embed, "run_flow", lambda *about: {"vectors": str(folder), "words": 5})
+    made = {"vectors": str(folder), "words": 5}
+    monkeypatch.setattr(reviewlm.verbs.other_models.embed, "run_flow", lambda *about: made)
     out = tmp_path / "new" / "out.vec"
     assert call(monkeypatch, "embed", "--out", str(out), "--form", form, "--json") == 0
     told = answer(capfd)

@@ -1,1 +1,1 @@
-"""Commands of the models that are not language models."""
+"""Commands of the models that are not language models: classifiers and word vectors."""

@@ -1,0 +1,1 @@
+"""Flows of the models that are not language models: classifiers and word vectors."""
