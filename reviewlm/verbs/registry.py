@@ -178,7 +178,8 @@ def _registry(config: RunConfig, model: str = "") -> Registry:
     Raises:
         InputError: No model is registered under the given name.
     """
-    from tracking.logged_models.opening import asked_model, registered, tracker_at
+    from tracking.logged_models.lookup import registered
+    from tracking.logged_models.opening import asked_model, tracker_at
     from tracking.registry.registry import Registry
 
     tracker = tracker_at(config)
@@ -193,7 +194,7 @@ def _require_version(registry: Registry, number: int | None) -> None:
     Raises:
         InputError: There is no such version.
     """
-    from tracking.logged_models.opening import versions_of
+    from tracking.logged_models.lookup import versions_of
 
     known = [] if number is None else versions_of(registry.tracker, registry.name)
     if number is not None and number not in known:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from core.config.run_config import RunConfig
 from core.environment import chosen_device
-from tracking.logged_models.opening import asked_model, contents_of, find_version, open_champion, tracker_at
+from tracking.logged_models.lookup import contents_of, find_version
+from tracking.logged_models.opening import asked_model, open_champion, tracker_at
 from tracking.registry.card import recorded_card
 from tracking.registry.versions import SCHEME, Reference
 

@@ -16,7 +16,8 @@ from tasks.classification.labels import LABELLINGS
 from tasks.classification.predict import predict_bundle, predictions_of
 from tasks.data.documents import documents_of
 from tasks.stage import stage
-from tracking.logged_models.opening import find_version, locate, nothing_registered
+from tracking.logged_models.lookup import find_version
+from tracking.logged_models.opening import locate, nothing_registered
 from tracking.registry.versions import Reference
 
 

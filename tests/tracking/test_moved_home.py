@@ -258,7 +258,7 @@ def test_a_database_in_use_is_waited_for_and_then_named(origin: Path, monkeypatc
 
 
 def test_a_copy_that_cannot_be_written_to_can_be_read(origin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tracking.logged_models.opening import find_version
+    from tracking.logged_models.lookup import find_version
     from tracking.registry.versions import Reference
 
     copy = origin.with_name("copy")

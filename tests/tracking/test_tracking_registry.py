@@ -12,7 +12,8 @@ import pytest
 from core.config.run_config import RunConfig
 from core.errors import BundleError, ConfigError, InputError, ReviewLMError
 from evaluation.gate.decision import Decision, RuleOutcome
-from tracking.logged_models.opening import _ask_mlflow, _read_directly, find_version, open_champion, open_version
+from tracking.logged_models.lookup import _ask_mlflow, _read_directly, find_version
+from tracking.logged_models.opening import open_champion, open_version
 from tracking.registry.events import complaints
 from tracking.registry.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry, outcome_tags
 from tracking.registry.versions import Reference

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from tracking.logged_models.export import log_bundle, smoke_test
-from tracking.logged_models.opening import find_version
+from tracking.logged_models.lookup import find_version
 from tracking.registry.registry import CHAMPION, Registry
 from tracking.registry.versions import Reference
 from tracking.runs.runs import Tracker

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from made_registry import register
 
-import tracking.logged_models.opening
+import tracking.logged_models.lookup
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.errors import ConfigError, Damaged
@@ -32,7 +32,7 @@ def files(tmp_path: Path) -> list[Path]:
 def versions(own_home: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two versions of one's own reviews, the second of more of them; nothing here may ask MLflow itself."""
     own_home.mkdir(exist_ok=True)
-    monkeypatch.setattr(tracking.logged_models.opening, "_ask_mlflow", lambda *asked: pytest.fail("MLflow was asked"))
+    monkeypatch.setattr(tracking.logged_models.lookup, "_ask_mlflow", lambda *asked: pytest.fail("MLflow was asked"))
     older = load_config("small").with_input([str(files[0])])
     newer = load_config("small", OVERRIDES).with_input([str(files[0].parent)])
     register(own_home, older, 1, ["previous"], files[:1])

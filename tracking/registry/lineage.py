@@ -8,7 +8,8 @@ from pathlib import Path
 
 from core.config.run_config import RunConfig
 from core.lineage.record import LINEAGE_FILE, Lineage
-from tracking.logged_models.opening import Found, find_version, locate, nothing_registered
+from tracking.logged_models.lookup import Found, find_version
+from tracking.logged_models.opening import locate, nothing_registered
 from tracking.registry.change import registry_lock, retag
 from tracking.registry.registry import Registry
 from tracking.registry.versions import Reference, version_tags

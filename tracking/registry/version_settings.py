@@ -17,7 +17,8 @@ from core.config.presets import DEFAULT, change_config, load_config
 from core.config.run_config import RunConfig
 from core.errors import ConfigError, ReviewLMError
 from core.lineage.record import Lineage
-from tracking.logged_models.opening import Found, asked_model, find_version, locate, tracker_at, versions_of
+from tracking.logged_models.lookup import Found, find_version, versions_of
+from tracking.logged_models.opening import asked_model, locate, tracker_at
 from tracking.registry.lineage import record_of
 from tracking.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, Reference
 
