@@ -191,8 +191,8 @@ def _dask_of(config: RunConfig, spec: ModelSpec) -> str | None:
 
 
 def limits_of_fits(config: RunConfig) -> list[str]:
-    """Return the limits that the fits of a configuration wait for."""
-    return [GPU] if any(device_for(config, spec) == "cuda" for spec in config.models) else []
+    """Return the limits that fits wait for, and the scoring of networks, of which the champion may be one."""
+    return [GPU] if device_of(config) == "cuda" else []
 
 
 def _is_there(config: RunConfig, digest: str) -> bool:

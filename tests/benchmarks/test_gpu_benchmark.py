@@ -32,6 +32,7 @@ def test_speed_is_given_with_its_share_of_the_peak(tiny):
 
 
 @pytest.mark.gpu
+@pytest.mark.needs_real_gpu
 def test_a_profile_counts_per_update(tiny, capsys):
     found = gpu.profile(gpu.zipf_text(300, 5_000))
     assert {"launches", "copies", "waits", "ms"} == set(found)
@@ -43,6 +44,7 @@ def test_a_part_that_fails_or_would_begin_too_late_takes_nothing_from_the_others
     monkeypatch.setattr(gpu, "TOKENS", 5_000)
     monkeypatch.setattr(gpu, "WORDS", 300)
     monkeypatch.setattr(gpu, "tests", lambda: {"exit code": 0})
+    monkeypatch.setattr(gpu, "profile", lambda stream: {"ms": 1.0})
     monkeypatch.setattr(gpu, "speed", lambda hidden, stream: 1 / 0)
     found = gpu.measured(None)
     assert "ZeroDivisionError" in found["2 × 640"]["error"]

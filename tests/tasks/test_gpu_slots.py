@@ -14,11 +14,9 @@ import pytest
 
 import tasks.gpus
 import tasks.limits
-from core.config.presets import load_config
 from core.config.run_config import ExecutionConfig, RunConfig
 from core.services.pools import size_of_limit
 from models.specs import CacheSpec, MixtureSpec, ModelSpec, NGramSpec, NPLMSpec, RecurrentSpec
-from tasks.fitting.fit import limits_of_fits
 from tasks.fitting.fit_process import environment_of
 from tasks.fitting.resources import parse_gpus
 from tasks.gpus import OpenBundle, device_for, gpu_slot, on_gpu
@@ -137,14 +135,6 @@ def test_only_networks_and_what_is_made_of_them_use_the_gpu(
 ) -> None:
     assert device_for(ON_GPU, spec, parts) == device
     assert device_for(RunConfig(execution=ExecutionConfig(device="cpu")), spec, parts) == "cpu"
-
-
-def test_n_gram_fits_alone_need_no_limit() -> None:
-    config = load_config("demo", ["execution.device=cuda"])
-    grams = tuple(spec for spec in config.models if isinstance(spec, NGramSpec))
-    assert grams
-    assert limits_of_fits(config.model_copy(update={"models": grams})) == []
-    assert limits_of_fits(config.model_copy(update={"models": (*grams, NEURAL)})) == ["gpu"]
 
 
 def test_the_gpus_of_a_fit_are_sampled_by_index_or_uuid() -> None:
