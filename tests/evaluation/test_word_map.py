@@ -26,6 +26,13 @@ def test_only_words_of_three_letters_or_more_are_shown_the_first_ones():
     assert word_map(made(), most=3).words == ("the", "aaa", "baa")
 
 
+def test_the_most_frequent_words_are_left_out_where_there_are_enough():
+    vectors = made(150)
+    assert word_map(vectors, most=20).words == tuple(vectors.words[103:123])
+    assert len(word_map(vectors, most=80).words) == 80
+    assert word_map(vectors, most=80).words[0] == "the"
+
+
 def test_the_same_vectors_give_the_same_page():
     assert map_page(made(), "Words").to_html() == map_page(made(), "Words").to_html()
 
