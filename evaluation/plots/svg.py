@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import Collection, PathCollection
@@ -32,6 +33,8 @@ INK = {"#000000": "var(--text)", "#ffffff": "var(--page)", GREY: "var(--soft)", 
 MOST_POINTS = 60
 """Maximum number of points of a line that tell their values; curves of many hundred points would fill the page."""
 RADIUS = 5
+WORDS = "reviewlm_words"
+"""Attribute of a collection of points that holds a text for each; points with texts tell these, however many."""
 COLOUR = re.compile(r"#[0-9a-f]{6}\b")
 
 Styles = Mapping[str, Mapping[str, Any]]
@@ -159,7 +162,14 @@ def _lines(axes: Axes) -> Iterator[tuple[Artist, str, list[tuple[float, float, s
             yield line, handles.get(id(line), ""), _told(axes, line.get_xydata())
     for points in axes.collections:
         if isinstance(points, PathCollection) and points.get_gid():
-            yield points, panel, _told(axes, points.get_offsets())
+            words = getattr(points, WORDS, None)
+            told = _told(axes, points.get_offsets()) if words is None else _named(points, words)
+            yield points, panel if words is None else "", told
+
+
+def _named(points: PathCollection, words: Sequence[str]) -> list[tuple[float, float, str]]:
+    """Return points with the text of each."""
+    return [(float(x), float(y), word) for (x, y), word in zip(np.asarray(points.get_offsets()), words, strict=True)]
 
 
 def _drawn(handle: Any) -> Any:

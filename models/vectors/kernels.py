@@ -10,8 +10,8 @@ the M inputs h_m = v_{c_m}; CBOW has one, their mean. All noise words of a windo
 These are the gradients of Σ_mr log σ(±x_mr), all taken before the update. As in word2vec's own program, skip-gram's
 inputs are the context words and its output is the centre: over a text these are the same pairs.
 
-Rows are copied into small buffers first, which stay in the processor's first cache, and added back at the end; a row
-that is drawn twice gets both gradients. All kernels are in this file: numba compiles again only when it changes.
+The inputs are copied first and the output rows are changed last, so that all gradients are those from before the
+update; a row that is drawn twice gets both. All kernels are in this file: numba compiles again only when it changes.
 """
 
 from __future__ import annotations
@@ -63,14 +63,13 @@ def noise_counts(random, threshold_N, alias_N, draws):  # type: ignore[no-untype
 
 
 @kernel
-def update(h_MD, M, u_RD, R, y_R, rate, g_MR, dh_MD, du_RD):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Write rate × gradient of Σ_mr log σ(±h_m · u_r) into *dh_MD* and *du_RD*, for the first M and R rows."""
+def slopes(h_MD, M, u_RD, output_R, R, y_R, rate, g_MR):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Write rate × (y − σ(h_m · u_r)) of the first M inputs and R output rows into *g_MR*; four rows at a time."""
     D = h_MD.shape[1]
     for m in range(M):
-        h = h_MD[m]
-        r = 0
+        h, r = h_MD[m], 0
         while r + 4 <= R:
-            u0, u1, u2, u3 = u_RD[r], u_RD[r + 1], u_RD[r + 2], u_RD[r + 3]
+            u0, u1, u2, u3 = u_RD[output_R[r]], u_RD[output_R[r + 1]], u_RD[output_R[r + 2]], u_RD[output_R[r + 3]]
             x0 = x1 = x2 = x3 = h[0] * 0
             for d in range(D):
                 x0 += h[d] * u0[d]
@@ -80,7 +79,7 @@ def update(h_MD, M, u_RD, R, y_R, rate, g_MR, dh_MD, du_RD):  # type: ignore[no-
             g_MR[m, r], g_MR[m, r + 1], g_MR[m, r + 2], g_MR[m, r + 3] = x0, x1, x2, x3
             r += 4
         while r < R:
-            u0 = u_RD[r]
+            u0 = u_RD[output_R[r]]
             x0 = h[0] * 0
             for d in range(D):
                 x0 += h[d] * u0[d]
@@ -88,31 +87,26 @@ def update(h_MD, M, u_RD, R, y_R, rate, g_MR, dh_MD, du_RD):  # type: ignore[no-
             r += 1
         for r in range(R):
             g_MR[m, r] = rate * (y_R[r] - 1 / (1 + math.exp(-g_MR[m, r])))
-    add_products(g_MR, M, R, u_RD, dh_MD, False)
-    add_products(g_MR, R, M, h_MD, du_RD, True)
 
 
 @kernel
-def add_products(g, rows, terms, from_D, into_D, turned):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Set into_D[i] = Σ_j g[i, j] from_D[j], with g[j, i] if *turned*; four terms at a time."""
-    D = from_D.shape[1]
-    for i in range(rows):
-        into = into_D[i]
-        for d in range(D):
-            into[d] = 0
-        j = 0
-        while j + 4 <= terms:
+def add_rows(into_ND, into_I, I, from_ND, from_J, J, g, turned):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Add Σ_j g[i, j] × row from_J[j] to row into_I[i], with g[j, i] if *turned*; four terms at a time."""
+    D = into_ND.shape[1]
+    for i in range(I):
+        into, j = into_ND[into_I[i]], 0
+        while j + 4 <= J:
             if turned:
                 a, b, c, e = g[j, i], g[j + 1, i], g[j + 2, i], g[j + 3, i]
             else:
                 a, b, c, e = g[i, j], g[i, j + 1], g[i, j + 2], g[i, j + 3]
-            f0, f1, f2, f3 = from_D[j], from_D[j + 1], from_D[j + 2], from_D[j + 3]
+            f0, f1, f2, f3 = from_ND[from_J[j]], from_ND[from_J[j + 1]], from_ND[from_J[j + 2]], from_ND[from_J[j + 3]]
             for d in range(D):
                 into[d] += a * f0[d] + b * f1[d] + c * f2[d] + e * f3[d]
             j += 4
-        while j < terms:
+        while j < J:
             a = g[j, i] if turned else g[i, j]
-            f0 = from_D[j]
+            f0 = from_ND[from_J[j]]
             for d in range(D):
                 into[d] += a * f0[d]
             j += 1
@@ -159,38 +153,26 @@ def choose_path(centre, nodes_P, first_P, path_starts, output_R, y_R):  # type: 
 
 
 @kernel
-def gather(from_ND, rows, count, mean, into):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Copy rows into a buffer, or with *mean* their mean into its first row; return the number of buffer rows."""
-    D = from_ND.shape[1]
-    for place in range(0 if mean else count):
-        into[place] = from_ND[rows[place]]
-    if not mean:
-        return count
-    first = into[0]
-    for d in range(D):
-        first[d] = 0
+def mean_of(v_ND, rows, count, mean_D):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Write the mean of some rows."""
+    mean_D[:] = 0
     for place in range(count):
-        row = from_ND[rows[place]]
-        for d in range(D):
-            first[d] += row[d]
-    share = first.dtype.type(1.0 / count)
-    for d in range(D):
-        first[d] *= share
-    return 1
+        row = v_ND[rows[place]]
+        for d in range(len(mean_D)):
+            mean_D[d] += row[d]
+    share = mean_D.dtype.type(1.0 / count)
+    for d in range(len(mean_D)):
+        mean_D[d] *= share
 
 
 @kernel
-def scatter(into_ND, rows, count, mean, change):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Add the rows of a buffer to these rows; with *mean*, to each the first one divided by their number."""
-    D = into_ND.shape[1]
-    if mean:
-        first, share = change[0], into_ND.dtype.type(1.0 / count)
-        for d in range(D):
-            first[d] *= share
+def add_share(v_ND, rows, count, change_D):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Add a change of the mean to each of the rows, divided by their number: the gradient of the mean."""
+    share = v_ND.dtype.type(1.0 / count)
     for place in range(count):
-        row, one = into_ND[rows[place]], change[0 if mean else place]
-        for d in range(D):
-            row[d] += one[d]
+        row = v_ND[rows[place]]
+        for d in range(len(change_D)):
+            row[d] += share * change_D[d]
 
 
 @kernel
@@ -218,8 +200,7 @@ def train_chunk(  # type: ignore[no-untyped-def]  # noqa: ANN201
         rows = max(rows, path_starts[word + 1] - path_starts[word])
     for number in range(len(starts) - 1):
         longest = max(longest, starts[number + 1] - starts[number])
-    h_MD, dh_MD = np.empty((most, D), v_ND.dtype), np.empty((most, D), v_ND.dtype)
-    o_RD, do_RD = np.empty((rows, D), v_ND.dtype), np.empty((rows, D), v_ND.dtype)
+    h_MD, change_1D, own_M = np.empty((most, D), v_ND.dtype), np.empty((1, D), v_ND.dtype), np.arange(most)
     g_MR, y_R = np.empty((most, rows), v_ND.dtype), np.empty(rows, v_ND.dtype)
     context_M, output_R, kept = np.empty(most, np.int64), np.empty(rows, np.int64), np.empty(longest, np.int64)
     for number in range(len(starts) - 1):
@@ -238,10 +219,19 @@ def train_chunk(  # type: ignore[no-untyped-def]  # noqa: ANN201
                 R = choose_path(kept[t], nodes_P, first_P, path_starts, output_R, y_R)
             else:
                 R = choose_noise(kept[t], negatives, threshold_N, alias_N, random, output_R, y_R)
-            gather(u_RD, output_R, R, False, o_RD)
-            inputs = gather(v_ND, context_M, M, cbow, h_MD)
-            update(h_MD, inputs, o_RD, R, y_R, rate, g_MR, dh_MD, do_RD)
-            scatter(u_RD, output_R, R, False, do_RD)
-            scatter(v_ND, context_M, M, cbow, dh_MD)
+            inputs = 1 if cbow else M
+            if cbow:
+                mean_of(v_ND, context_M, M, h_MD[0])
+            else:
+                for m in range(M):
+                    h_MD[m] = v_ND[context_M[m]]
+            slopes(h_MD, inputs, u_RD, output_R, R, y_R, rate, g_MR)
+            if cbow:
+                change_1D[0] = 0
+                add_rows(change_1D, own_M, 1, u_RD, output_R, R, g_MR, False)
+                add_share(v_ND, context_M, M, change_1D[0])
+            else:
+                add_rows(v_ND, context_M, M, u_RD, output_R, R, g_MR, False)
+            add_rows(u_RD, output_R, R, h_MD, own_M, inputs, g_MR, True)
             counts[PAIRS] += inputs
             counts[ROWS] += inputs * R

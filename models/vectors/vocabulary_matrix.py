@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,19 +34,17 @@ class Coverage:
 
 
 def embedding_matrix(
-    vectors: WordVectors, entries: Sequence[str], counts_V: np.ndarray | None = None,
-    from_parts: Callable[[str], np.ndarray | None] | None = None,
-) -> tuple[np.ndarray, Coverage]:  # fmt: skip
+    vectors: WordVectors, entries: Sequence[str], counts_V: np.ndarray | None = None
+) -> tuple[np.ndarray, Coverage]:
     """Return a matrix with one row per vocabulary entry (V, D, float32), and the coverage.
 
-    An entry gets the vector of the same word, else of its lower-case form, else what *from_parts* makes of it, else the
-    mean of the vectors that were found. The same arguments give the same bytes.
+    An entry gets the vector of the same word, else of its lower-case form, else one made of its parts (fastText models
+    only), else the mean of the vectors that were found. The same arguments give the same bytes.
 
     Args:
         vectors: Word vectors.
         entries: The vocabulary, in the order of its ids (`Vocabulary.token`).
         counts_V: How often each entry occurs in the text.
-        from_parts: Makes a vector from parts of a word, or returns None.
 
     Raises:
         ModelError: kind "input": no entry has a vector.
@@ -59,7 +57,7 @@ def embedding_matrix(
     mean_D = matrix_VD[found_V].mean(0, dtype=np.float64).astype(np.float32)
     built = 0
     for place in np.flatnonzero(~found_V).tolist():
-        made = from_parts(entries[place]) if from_parts else None
+        made = vectors.from_parts(entries[place])
         built += made is not None
         matrix_VD[place] = mean_D if made is None else made
     order = range(len(entries)) if counts_V is None else np.argsort(-counts_V, kind="stable").tolist()

@@ -92,6 +92,10 @@ class WordVectors:
         raise ModelError(f"the word {word!r} has no vector" + (f"; similar words: {', '.join(near)}" if near else ""),
                          "input")  # fmt: skip
 
+    def from_parts(self, word: str) -> np.ndarray | None:
+        """Return a vector made from parts of a word that has none; None where vectors have no parts."""
+        return None
+
     def vector(self, word: str) -> np.ndarray:
         """Return the vector of a word (D); errors as in `row`."""
         return np.asarray(self.matrix_ND[self.row(word)])

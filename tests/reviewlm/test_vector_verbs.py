@@ -51,6 +51,15 @@ def test_embed_writes_the_vectors_of_its_flow_to_a_file(
     assert read_vectors(out).words == ROYAL.words[:4]
 
 
+def test_embed_draws_a_page(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(reviewlm.verbs.vectors.embed, "run_flow", lambda *about: {"vectors": str(folder), "words": 5})
+    assert call(monkeypatch, "embed", "--page", str(tmp_path / "map.html"), "--json") == 0
+    assert answer(capfd)["page"] == str(tmp_path / "map.html")
+    assert "<title>queen</title>" in (tmp_path / "map.html").read_text(encoding="utf-8")
+
+
 def test_a_form_without_a_file_is_an_error(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     assert call(monkeypatch, "embed", "--form", "glove") == 2
     assert "no effect without --out" in capfd.readouterr().err

@@ -10,6 +10,7 @@ from typing import IO, Literal, get_args
 from ...base import ModelError, stored
 from ..word_vectors import HEADER, WordVectors
 from .binary_vectors import read_binary, write_binary
+from .fasttext_model import read_fasttext
 from .text_vectors import LONGEST, header_of, read_text, write_text
 
 Form = Literal["word2vec", "binary", "glove", "fasttext"]
@@ -20,6 +21,8 @@ GZIP, FASTTEXT = b"\x1f\x8b", b"\xba\x16\x4f\x2f"
 
 def read_vectors(path: Path, only: Collection[str] | None = None) -> WordVectors:
     """Read vectors: a folder that `WordVectors.save` wrote, or a file of word2vec, GloVe or fastText, also gzipped.
+
+    A fastText model (.bin) also makes vectors of words that it does not know.
 
     Args:
         path: Folder or file; the form of a file is seen from its content.
@@ -43,7 +46,7 @@ def _read(path: Path, file: IO[bytes], only: Collection[str] | None) -> WordVect
     begin = file.read(len(FASTTEXT))
     file.seek(0)
     if begin == FASTTEXT:
-        raise ModelError(f"{path} is a whole fastText model (.bin); give its vectors (.vec)", "input")
+        return read_fasttext(path, file, only)
     binary = _is_binary(file)
     file.seek(0)
     return read_binary(path, file, only) if binary else read_text(path, file, only)

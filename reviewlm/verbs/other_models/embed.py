@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.errors import ConfigError
-from core.output import require_output
+from core.output import require_output, write_output
 from reviewlm import terminal
 from reviewlm.options import Input, Json, Preset, Rebuild, Set, Verbose, Verify, checked, run_flow, with_rebuild
 
@@ -35,10 +35,15 @@ def embed(
     form: Annotated[VectorForm, typer.Option(
         "--form", help="Form of that file: word2vec (text), binary (word2vec's), glove, or fasttext (.vec).",
     )] = VectorForm.WORD2VEC,
+    page: Annotated[Path | None, typer.Option(
+        "--page", help="Also write a page (HTML) with a map of the frequent words and their nearest words.",
+    )] = None,
     preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, verify: Verify = False,
     verbose: Verbose = False, json: Json = False,
 ) -> None:  # fmt: skip
     """Train word vectors on the reviews: skip-gram or CBOW. The section `embedding` has the settings."""
+    if page is not None:
+        require_output(page, "--page")
     if out is not None:
         require_output(out)
     elif form is not VectorForm.WORD2VEC:
@@ -47,6 +52,8 @@ def embed(
     terminal.show_facts({name: value for name, value in result.items() if name != "work"})
     if out is not None:
         result = {**result, **_write(Path(result["vectors"]), out, form)}
+    if page is not None:
+        result = {**result, "page": str(_draw(Path(result["vectors"]), page))}
     terminal.say("\nNext: `reviewlm neighbours WORD`")
     terminal.last_line(result, json)
 
@@ -55,6 +62,16 @@ def _require_usable(config: RunConfig) -> None:
     from tasks.embedding.embed import require_vocabulary
 
     require_vocabulary(config)
+
+
+def _draw(folder: Path, page: Path) -> Path:
+    from evaluation.vectors.projection import map_page
+    from models.vectors.word_vectors import WordVectors
+
+    vectors = checked(lambda: WordVectors.load(folder))
+    write_output(page, map_page(vectors, "Word vectors").to_html())
+    terminal.say(f"Page: {page}", whole=True)
+    return page
 
 
 def _write(folder: Path, out: Path, form: VectorForm) -> dict[str, Any]:

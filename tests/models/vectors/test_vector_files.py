@@ -102,7 +102,8 @@ def test_words_with_white_space_are_left_out_of_files(tmp_path):
     pytest.param(b"1 1\nthe \x00\x00\x80\x7f\n", "entry 1: the vector of 'the'", id="binary-infinite"),
     pytest.param(b"1 1\nt\xffe \x00\x00\x80\x3f\n", "entry 1: the word b't.xffe' is not UTF-8", id="binary-encoding"),
     pytest.param(b"1 1\nthe \x00\x00\x80\x3f\nmore", "entry 2: the first line says 1", id="binary-too-many"),
-    pytest.param(b"\xba\x16\x4f\x2f....", "whole fastText model", id="fasttext-model"),
+    pytest.param(b"\xba\x16\x4f\x2f....", "no fastText model of version 11 or 12", id="fasttext-version"),
+    pytest.param(b"\xba\x16\x4f\x2f\x0c\0\0\0", "the file ends inside its header", id="cut-fasttext"),
 ])  # fmt: skip
 def test_an_odd_file_is_an_error_that_names_file_and_place(content, said, tmp_path):
     (tmp_path / "odd.vec").write_bytes(content)
@@ -127,8 +128,11 @@ def test_coverage_and_the_matrix_of_a_vocabulary():
 
 
 def test_a_missing_word_is_made_from_its_parts_where_there_are_any():
-    parts = {"foods": np.array([7, 7], np.float32)}
-    matrix, coverage = embedding_matrix(FOOD, ["the", "foods", "xx"], from_parts=parts.get)
+    class Parts(WordVectors):
+        def from_parts(self, word):
+            return np.array([7, 7], np.float32) if word == "foods" else None
+
+    matrix, coverage = embedding_matrix(Parts(FOOD.words, FOOD.matrix_ND), ["the", "foods", "xx"])
     assert matrix[:2].tolist() == [[1, 2.5], [7, 7]]
     assert matrix[2].tolist() == [1, 2.5], "the mean of what was found"
     assert (coverage.found, coverage.built) == (1, 1)

@@ -9,7 +9,7 @@ from vector_streams import FIRST, planted_synonyms, stream_of
 
 from models.base import ModelError
 from models.vectors import training
-from models.vectors.kernels import train_chunk, update
+from models.vectors.kernels import add_rows, slopes, train_chunk
 from models.vectors.objective import negative_sampling
 from models.vectors.spec import EmbeddingSpec
 from models.vectors.training import CHECKPOINT, keep_probability, select, train
@@ -20,9 +20,11 @@ PLAIN = {"dimensions": 8, "subsample": 0.0, "min_count": 1, "epochs": 2}
 
 def rising(h, u, y, rate=1.0):
     """The kernel's gradients of Σ log σ(±h·u), in the type of its arguments."""
-    (M, D), R = h.shape, len(u)
-    dh, du, g = np.empty((M, D)), np.empty((R, D)), np.empty((M, R))
-    update(h, M, u, R, y, rate, g, dh, du)
+    inputs, outputs, g = np.arange(len(h)), np.arange(len(u)), np.empty((len(h), len(u)))
+    slopes(h, len(h), u, outputs, len(u), y, rate, g)
+    dh, du = np.zeros_like(h), np.zeros_like(u)
+    add_rows(dh, inputs, len(h), u, outputs, len(u), g, False)
+    add_rows(du, outputs, len(u), h, inputs, len(h), g, True)
     return dh, du
 
 

@@ -1,0 +1,1 @@
+"""Show word vectors: a map of words on a page."""
