@@ -70,7 +70,7 @@ class BayesSpec:
         name: Shown in tables; not part of the model's identity.
         vocabulary: Name of the vocabulary in the configuration.
         labels: Names of the labels, in the order of their numbers. The run fills them in.
-        order: Longest n-gram of the language models.
+        order: Longest n-gram of the language models; longer ones need many reviews of every label.
         smoothing: Their smoothing method, as in `NGramSpec`.
     """
 
@@ -78,7 +78,7 @@ class BayesSpec:
     name: Name = "bayes"
     vocabulary: str = "word"
     labels: Labels = ()
-    order: Annotated[Whole, Field(ge=1, le=LONGEST_NGRAM)] = 2
+    order: Annotated[Whole, Field(ge=1, le=LONGEST_NGRAM)] = 1
     smoothing: Smoothing = "modified_kneser_ney"
 
     def __post_init__(self) -> None:

@@ -20,7 +20,7 @@ from ..neural.labelling.fine_tuning import FineTuning
 from ..neural.labelling.fit import FittedLabeller, fit
 from ..neural.labelling.labelled_sequences import LabelledSequences
 from ..neural.labelling.labeller import Labeller, empty_network
-from ..neural.labelling.rows import Examples, Rows
+from ..neural.labelling.rows import InputRows, Rows
 from ..neural.recurrent import RecurrentNetwork
 from ..neural.training.checkpoint import fill_network, network_tensors, prefixed, without_prefix
 from .classifier import WEIGHTS, Classifier, ClassifierFit, prior
@@ -51,7 +51,7 @@ class NetworkClassifier(Classifier):
         found = self.labeller.scores(self.inputs(texts)).astype(np.float64)
         return -np.square(found - label_numbers(self.spec)) if self.spec.numbers else found
 
-    def inputs(self, texts: Rows) -> Examples:
+    def inputs(self, texts: Rows) -> InputRows:
         """Return what the network reads of texts without special tokens."""
         return framed(texts)
 

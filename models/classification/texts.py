@@ -34,7 +34,7 @@ def framed(texts: Rows, before: Sequence[int] = (BOS,), longest: int = LONGEST) 
     """Return each text between the tokens *before* and `<eos>`, after its first *longest* tokens."""
     lengths, first = np.minimum(texts.lengths, longest), len(before)
     offsets = np.concatenate([[0], np.cumsum(lengths + first + 1)])
-    ids_P = np.empty(offsets[-1], np.int64)
+    ids_P = np.empty(offsets[-1], texts.ids_P.dtype)
     of_text_P = np.ones(offsets[-1], bool)
     for place, token in enumerate(before):
         ids_P[offsets[:-1] + place], of_text_P[offsets[:-1] + place] = token, False

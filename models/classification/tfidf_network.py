@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 from ..base import FitContext, stored
 from ..neural.labelling.labelled_sequences import LabelledSequences
 from ..neural.labelling.labeller import Labeller
-from ..neural.labelling.rows import Examples, Rows
+from ..neural.labelling.rows import InputRows, Rows
 from .classifier import FEATURES, ClassifierFit, prior
 from .network import NetworkClassifier, network_figures, open_network, train_network
 from .spec import TfidfSpec
@@ -35,7 +35,7 @@ class TfidfNetworkClassifier(NetworkClassifier):
         super().__init__(labeller, features.entries, prior_K)
         self.features = features
 
-    def inputs(self, texts: Rows) -> Examples:
+    def inputs(self, texts: Rows) -> InputRows:
         """Return the tf-idf vectors of texts."""
         return self.features.transform(texts)
 

@@ -15,6 +15,7 @@ from core.config.presets import load_config, parse_config
 from core.config.run_config import RunConfig
 from core.errors import ConfigError
 from core.store import canonical
+from models.classification.spec import CLASSIFIERS
 from models.neural.labelling.spec import LabellingSpec
 from models.options import MOST, MOST_WHOLE
 from models.specs import KINDS, TrainingSpec, VocabularySpec
@@ -79,7 +80,8 @@ def test_no_option_of_a_vocabulary_takes_an_extreme_number(option):
             load_config("small", [f"vocabulary.word.{option}={value}"])
 
 
-SPECS = list(dict.fromkeys([*(spec for spec, _ in KINDS.values()), VocabularySpec, TrainingSpec, LabellingSpec]))
+OF_MODELS = [spec for spec, _ in (*KINDS.values(), *CLASSIFIERS.values())]
+SPECS = list(dict.fromkeys([*OF_MODELS, VocabularySpec, TrainingSpec, LabellingSpec]))
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.__name__)

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...base import ModelError
 from ..output import NOT_SCORED
-from .rows import Examples
+from .rows import InputRows
 from .rows import Sequences as Sequences
 from .spec import LabellerSpec
 
@@ -28,7 +28,7 @@ class LabelledSequences:
             (tagging only) leaves a position out of loss and error rate.
     """
 
-    sequences: Examples
+    sequences: InputRows
     targets: np.ndarray
 
     @classmethod

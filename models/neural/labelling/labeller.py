@@ -26,7 +26,7 @@ from . import losses
 from .heads import ProbabilityHead
 from .labelled_sequences import LabelledSequences
 from .network import LabellingNetwork
-from .rows import Examples, FeatureBatch, LabelledBatch
+from .rows import FeatureBatch, InputRows, LabelledBatch
 from .spec import LabellerSpec, from_dict, to_dict
 
 FORMAT = 1
@@ -49,7 +49,7 @@ class Labeller:
         self.entries = network.trunk.entries
 
     @torch.no_grad()
-    def scores(self, sequences: Examples) -> np.ndarray:
+    def scores(self, sequences: InputRows) -> np.ndarray:
         """Return the scores (N, K; float32) of each sequence or, for tagging, each position; for numbers K is 1.
 
         Raises:
@@ -65,11 +65,11 @@ class Labeller:
             scores_NK[where] = self.network.head(features_MF).float().cpu().numpy()
         return scores_NK
 
-    def answers(self, sequences: Examples) -> np.ndarray:
+    def answers(self, sequences: InputRows) -> np.ndarray:
         """Return the label (int64; `spec.labels` names it) or number (float32) of each sequence or position (N)."""
         return self.network.head.answers(torch.from_numpy(self.scores(sequences))).numpy()
 
-    def probabilities(self, sequences: Examples) -> np.ndarray:
+    def probabilities(self, sequences: InputRows) -> np.ndarray:
         """Return the probability of each label (N, K; float32); each row sums to 1.
 
         Raises:

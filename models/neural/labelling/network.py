@@ -35,7 +35,7 @@ class LabellingNetwork(nn.Module):
         super().__init__()
         self.precision = spec.training.precision
         self.trunk = make_trunk(spec, entries)
-        self.dropout = Dropout(spec.dropout if spec.kind != "tfidf" else 0.0)
+        self.dropout = Dropout(spec.dropout)
         self.head = make_head(spec, self.trunk.features, targets_N)
 
     @property

@@ -121,7 +121,7 @@ class Rows:
         return f"sequence {row}, position {position - self.offsets[row]}"
 
 
-class Examples(Rows):
+class InputRows(Rows):
     """Rows that a network reads in batches: token sequences or sparse features."""
 
     def require(self, entries: int) -> None:
@@ -164,7 +164,7 @@ class Examples(Rows):
             yield groups[index]
 
 
-class Sequences(Examples):
+class Sequences(InputRows):
     """Token sequences, none of them empty; arguments as those of `Rows`.
 
     Raises:
@@ -200,7 +200,7 @@ class Sequences(Examples):
         return (self.ids_P > STARS[0]) & (self.ids_P <= STARS[-1])
 
     def batch(self, rows_B: np.ndarray) -> LabelledBatch:
-        """Return the chosen sequences side by side; see `Examples.batch`."""
+        """Return the chosen sequences side by side; see `InputRows.batch`."""
         _require_some(rows_B)
         lengths_B = self.lengths[rows_B]
         inside_BT = np.arange(lengths_B.max()) < lengths_B[:, None]
@@ -210,7 +210,7 @@ class Sequences(Examples):
 
 
 @dataclass(frozen=True)
-class FeatureRows(Examples):
+class FeatureRows(InputRows):
     """Sparse rows: numbers of features in `ids_P`, and their values.
 
     Args:
@@ -220,7 +220,7 @@ class FeatureRows(Examples):
     values_P: np.ndarray
 
     def batch(self, rows_B: np.ndarray) -> FeatureBatch:
-        """Return the chosen rows one after another; see `Examples.batch`."""
+        """Return the chosen rows one after another; see `InputRows.batch`."""
         _require_some(rows_B)
         positions_M, lengths_B = self.positions(rows_B), self.lengths[rows_B]
         ids_M = self.ids_P[positions_M].astype(np.int64)

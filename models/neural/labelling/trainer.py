@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass
-class Progress:
+class LabellerProgress:
     """The numbers of a training that a checkpoint holds.
 
     Args:
@@ -103,7 +103,7 @@ class Trainer:
         count = self.training.evaluations
         self.looks = {math.ceil((index + 1) * self.updates / count) for index in range(count)}
         self.rates = Rates(self.network, self.training, self.updates, self.per_epoch, tuning)
-        self.progress, self.best, self.saved = Progress(), network_tensors(self.network), time.monotonic()
+        self.progress, self.best, self.saved = LabellerProgress(), network_tensors(self.network), time.monotonic()
         self.journal = Journal(work) if work else None
         self.checkpoints = Checkpoints(work / CHECKPOINTS) if work else None
         self.identity = self._identity() if work else {}
@@ -205,7 +205,7 @@ class Trainer:
             self.journal.cut(0)
             return
         self.journal.cut(found.facts["journal"])
-        self.progress = Progress(**found.facts["progress"])
+        self.progress = LabellerProgress(**found.facts["progress"])
         self.best = without_prefix("best", found.tensors)
         fill_network(self.network, without_prefix("network", found.tensors))
         fill_optimizer(self.rates.optimizer, without_prefix("optimizer", found.tensors))

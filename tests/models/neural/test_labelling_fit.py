@@ -157,13 +157,14 @@ def test_a_training_that_diverges_says_so():
     assert caught.value.kind == "diverged"
 
 
-def test_the_example_of_the_documentation_gives_what_it_says(tmp_path, monkeypatch):
+def test_the_examples_of_the_documentation_give_what_they_say(tmp_path, monkeypatch):
     page = Path(__file__).resolve().parents[3] / "docs" / "concepts" / "models" / "labelling.md"
-    (example,) = re.findall(r"```python run\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    examples = re.findall(r"```python run\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
-    exec(example, names)
+    exec("".join(examples), names)
     assert names["answers"] == ["good", "bad"]
+    assert names["tags"] == ["no", "yes", "no", "no"]
 
 
 @pytest.mark.gpu

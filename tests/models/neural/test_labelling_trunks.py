@@ -7,10 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from made_labels import SMALL, V
+from made_labels import SMALL, V, reviews
 from torch import nn
 
-from models.classification.spec import RecurrentClassifierSpec
+from models.classification.spec import CLASSIFIERS, RecurrentClassifierSpec
+from models.neural.labelling.labeller import input_tensors
+from models.neural.labelling.network import LabellingNetwork
+from models.neural.labelling.rows import FeatureRows
 from models.neural.labelling.trunks.bag import BagTrunk, SparseTrunk
 from models.neural.labelling.trunks.convolution import ConvolutionTrunk
 from models.neural.labelling.trunks.pooling import Attention, pool
@@ -131,6 +134,19 @@ def test_sparse_features_are_a_matrix_product():
     second = next(layer for layer in trunk.rest.modules() if isinstance(layer, nn.Linear))
     expected = torch.relu(torch.relu(x @ trunk.weight + trunk.bias) @ second.weight.T + second.bias)
     torch.testing.assert_close(trunk(ids, values, starts), expected)
+
+
+@pytest.mark.parametrize("kind", ["tfidf", "bag", "cnn", "gru"])
+def test_dropout_zeroes_its_share_of_the_features_that_enter_the_head_in_training_only(kind):
+    torch.manual_seed(1)
+    spec = CLASSIFIERS[kind][0](kind=kind, labels=("a", "b"), dropout=0.25)
+    made = LabellingNetwork(spec, V, np.zeros(0, np.int64))
+    data = reviews(400, 2, 1).sequences
+    rows = FeatureRows(data.ids_P, data.offsets, np.ones(len(data.ids_P))) if kind == "tfidf" else data
+    inputs = input_tensors(rows.batch(np.arange(400)), torch.device("cpu"))
+    made.trunk.forward = lambda *inputs: torch.ones(400, made.trunk.features)
+    assert (made.train()(*inputs) == 0).double().mean().item() == pytest.approx(0.25, abs=0.01)
+    assert (made.eval()(*inputs) == 1).all()
 
 
 def test_attention_weights_sum_to_one_over_the_real_positions():
