@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
@@ -94,10 +94,10 @@ class BayesClassifier(Classifier):
         documents, held_out = (framed(text_rows(one.sequences), BEGIN) for one in (train, validation))
         models = []
         for label in range(labels):
-            rows_B = np.flatnonzero(train.targets == label)
-            chosen = _Documents(documents.ids_P[documents.positions(rows_B)], documents.lengths[rows_B])
-            counts = count_ngrams(chosen, spec.order, vocabulary.size, CONTEXT_IDS, engine=context.engine)
-            held = _Documents(held_out.ids_P, held_out.lengths)
+            reviews = _Documents.of(documents, train.targets == label)
+            known = validation.targets == label
+            held = _Documents.of(held_out, known if known.any() else ~known)  # for methods that tune parameters
+            counts = count_ngrams(reviews, spec.order, vocabulary.size, CONTEXT_IDS, engine=context.engine)
             tables = fit_tables(counts, of_label, held_out=held, engine=context.engine).tables
             models.append(NGramLM(tables))
         model = cls(spec, models, 1.0, prior(train.targets, labels))
@@ -115,11 +115,17 @@ class BayesClassifier(Classifier):
         return ClassifierFit(model, summary)
 
 
-class _Documents:
+class _Documents(NamedTuple):
     """Documents one after another, as `count_ngrams` reads them."""
 
-    def __init__(self, ids: np.ndarray, lengths: np.ndarray) -> None:
-        self.ids, self.offsets = ids, np.concatenate([[0], np.cumsum(lengths)])
+    ids: np.ndarray
+    offsets: np.ndarray
+
+    @classmethod
+    def of(cls, rows: Rows, chosen_D: np.ndarray) -> _Documents:
+        """Return the chosen rows, a mask (D)."""
+        rows_B = np.flatnonzero(chosen_D)
+        return cls(rows.ids_P[rows.positions(rows_B)], np.concatenate([[0], np.cumsum(rows.lengths[rows_B])]))
 
 
 def _language_model_spec(spec: BayesSpec) -> NGramSpec:

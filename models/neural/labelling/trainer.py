@@ -14,7 +14,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,7 @@ class Trainer:
         self.progress, self.best, self.saved = LabellerProgress(), network_tensors(self.network), time.monotonic()
         self.journal = Journal(work) if work else None
         self.checkpoints = Checkpoints(work / CHECKPOINTS) if work else None
-        self.identity = self._identity() if work else {}
+        self.identity = self._identity(tuning) if work else {}
 
     def run(self) -> dict[str, float]:
         """Make all updates that are left and put the best weights into the network; return the summary.
@@ -224,13 +224,13 @@ class Trainer:
         for name in ("network", "best"):
             require_weights(self.network, without_prefix(name, found.tensors))
 
-    def _identity(self) -> dict[str, Any]:
+    def _identity(self, tuning: FineTuning | None) -> dict[str, Any]:
         """Return the values that must be equal in a checkpoint and this training, as JSON values."""
         options = {name: value for name, value in stored(self.model.spec).items() if name not in ("name", "vocabulary")}
         initial = hashlib.sha256()
         for name, tensor in sorted(self.best.items()):
             initial.update(name.encode() + tensor.numpy().tobytes())
-        values = {"spec": options, "initial": initial.hexdigest(),
+        values = {"spec": options, "tuning": asdict(tuning) if tuning else None, "initial": initial.hexdigest(),
                   "data": [_digest(self.train), _digest(self.validation)]}  # fmt: skip
         return json.loads(json.dumps(values))  # type: ignore[no-any-return]
 
@@ -238,6 +238,7 @@ class Trainer:
 def _digest(examples: LabelledSequences) -> str:
     """Return the SHA-256 of all numbers of labelled sequences."""
     found = hashlib.sha256()
-    for array in (*vars(examples.sequences).values(), examples.targets):
+    rows = examples.sequences
+    for array in (*(getattr(rows, entry.name) for entry in fields(rows)), examples.targets):
         found.update(f"{array.dtype} {array.shape} ".encode() + np.ascontiguousarray(array).data)
     return found.hexdigest()
