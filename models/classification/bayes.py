@@ -11,8 +11,9 @@ over reviews of E_p[s] − s_y, with s the scores for T = 1; bisection finds the
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
@@ -115,7 +116,8 @@ class BayesClassifier(Classifier):
         return ClassifierFit(model, summary)
 
 
-class _Documents(NamedTuple):
+@dataclass
+class _Documents:
     """Documents one after another, as `count_ngrams` reads them."""
 
     ids: np.ndarray
