@@ -83,7 +83,7 @@ class _Network:
 
 
 def _recipe(**options: Any) -> Any:
-    return field(default_factory=lambda: TrainingSpec(**{"batch": 32, "epochs": 4.0, "learning_rate": 2e-3, **options}))
+    return field(default_factory=lambda: TrainingSpec(**{"batch": 32, "epochs": 4.0, "learning_rate": 4e-3, **options}))
 
 
 @options
@@ -182,10 +182,10 @@ class ConvolutionSpec(_Network):
     embedding: Width = 128
     windows: Annotated[tuple[Window, ...], Rising] = (2, 3, 4, 5)
     filters: Width = 64
-    pooling: Pools = ("max",)
-    dropout: ShareBelowOne = 0.5
+    pooling: Pools = ("max", "mean")
+    dropout: ShareBelowOne = 0.3
     choose_by: ChooseBy = "loss"
-    training: SequenceTraining = _recipe()
+    training: SequenceTraining = _recipe(epochs=3.0)
 
     def __post_init__(self) -> None:
         self.require_head()
@@ -246,7 +246,7 @@ class RecurrentClassifierSpec(_Network):
     rate_ratio: Annotated[Number, Field(ge=1, le=1_000_000)] = 32.0
     unfreeze_epochs: NotNegative = 1.0
     choose_by: ChooseBy = "loss"
-    training: SequenceTraining = _recipe()
+    training: SequenceTraining = _recipe(learning_rate=2e-3)
 
     def __post_init__(self) -> None:
         self.require_head()
