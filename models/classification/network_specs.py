@@ -246,7 +246,7 @@ class RecurrentClassifierSpec(_Network):
     rate_ratio: Annotated[Number, Field(ge=1, le=1_000_000)] = 32.0
     unfreeze_epochs: NotNegative = 1.0
     choose_by: ChooseBy = "loss"
-    training: SequenceTraining = _recipe(learning_rate=2e-3)
+    training: SequenceTraining = _recipe()
 
     def __post_init__(self) -> None:
         self.require_head()
