@@ -124,7 +124,7 @@ def train(
     tree = huffman_tree(selection.counts_N) if hierarchical else None
     noise = None if hierarchical else noise_table(selection.counts_N, spec.noise_power)
     state = _state(spec, len(selection.ids_N) - hierarchical, len(selection.ids_N), work)
-    reader, chunks = _TokenReader(spec, stream, selection, tree, noise, state), list(chunks_of(stream.offsets))
+    reader, chunks = _ChunkTrainer(spec, stream, selection, tree, noise, state), list(chunks_of(stream.offsets))
     for epoch in range(int(state["epoch"][0]), spec.epochs):
         tokens = epoch * len(stream.ids)
         with ThreadPoolExecutor(threads) as pool:
@@ -152,8 +152,8 @@ def chunks_of(offsets: np.ndarray) -> Iterator[tuple[int, int]]:
         begin = end
 
 
-class _TokenReader:
-    """Chunks of a stream, and the arrays that the kernel changes."""
+class _ChunkTrainer:
+    """Train on the chunks of a stream; it holds the arrays that the kernel changes."""
 
     def __init__(
         self, spec: EmbeddingSpec, stream: TokenStream, selection: Selection, tree: HuffmanTree | None,

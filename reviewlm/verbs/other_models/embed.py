@@ -30,7 +30,7 @@ class VectorForm(StrEnum):
 
 @app.command()
 def embed(
-    context: typer.Context, input: Input = None,
+    input: Input = None,
     out: Annotated[Path | None, typer.Option("--out", help="Also write the vectors to this file.")] = None,
     form: Annotated[VectorForm, typer.Option(
         "--form", help="Form of that file: word2vec (text), binary (word2vec's), glove, or fasttext (.vec).",
@@ -41,7 +41,10 @@ def embed(
     preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, verify: Verify = False,
     verbose: Verbose = False, json: Json = False,
 ) -> None:  # fmt: skip
-    """Train word vectors on the reviews: skip-gram or CBOW. The section `embedding` has the settings."""
+    """Train word vectors on the reviews.
+
+    Skip-gram, CBOW or ranking of windows: the section `embedding` has the settings.
+    """
     if page is not None:
         require_output(page, "--page")
     if out is not None:
