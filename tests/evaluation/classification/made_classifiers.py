@@ -5,6 +5,7 @@ import polars as pl
 from made_answers import STARS, predicted
 
 from core.config.sections.classification import ClassificationPromotion
+from core.lineage.family import Family
 from evaluation.classification.evidence import AnsweredReviews, ClassifierEvidence, ClassifierService
 from evaluation.classification.gate import decide
 from evaluation.classification.results import ClassificationResults, ClassifierResults
@@ -55,7 +56,7 @@ def made_classification(**changes):
 
 
 def decision(answers):
-    sides = {who: AnsweredReviews(name, answers[name], "test1", name=name)
+    sides = {who: AnsweredReviews(name, answers[name], "test1", name=name, family=Family("yelp"))
              for who, name in (("challenger", "lstm"), ("champion", "bag"), ("baseline", "logistic"))}  # fmt: skip
     data = DataEvidence(checks_passed=True, leaks=Leaks(True, "no leak", "test1"))
     service = ClassifierService(True, "it answered", 2.0, 4.0, 1.5)

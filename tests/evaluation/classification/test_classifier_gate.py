@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from made_answers import STARS, drawn, predicted
 
 from core.config.sections.classification import ClassificationPromotion
+from core.lineage.family import Family
 from evaluation.classification.evidence import AnsweredReviews, ClassifierEvidence, ClassifierService
 from evaluation.classification.gate import decide
 from evaluation.classification.rules import RULES, RULES_OF_ANSWERS, fewest_differing
@@ -26,8 +27,10 @@ POLICY = ClassificationPromotion(max_latency_ms=100, max_megabytes=50)
 BETTER, WORSE, SIMPLE = drawn(REVIEWS, 0.75, seed=1), drawn(REVIEWS, 0.6, seed=2), drawn(REVIEWS, 0.45, seed=3)
 DATA = DataEvidence(reviews=DOCUMENTS, checks_passed=True, leaks=Leaks(True, "no leak", "test1"))
 SERVICE = ClassifierService(True, "it answered", median_ms=3.0, p95_ms=9.0, megabytes=12.0)
+YELP = Family("yelp")
 EVIDENCE = ClassifierEvidence(
-    AnsweredReviews("new", BETTER, "test1", name="lstm"), AnsweredReviews("old", WORSE, "test1", name="bag"),
+    AnsweredReviews("new", BETTER, "test1", name="lstm", family=YELP),
+    AnsweredReviews("old", WORSE, "test1", name="bag", family=YELP),
     AnsweredReviews("base", SIMPLE, "test1", name="logistic"), DATA, SERVICE, resamples=500,
 )  # fmt: skip
 
@@ -114,6 +117,7 @@ CASES = {
         baseline=drawn(REVIEWS, 0.45, 3, groups=np.arange(REVIEWS) % 80),
     ),
     "finite figures": answering(challenger=one_probability_is_nan()),
+    "same data family": changed(EVIDENCE, "champion", family=Family("paint names")),
     "data checks": changed(EVIDENCE, "data", checks_passed=False),
     "leak certificate": changed(EVIDENCE, "data", leaks=Leaks(True, "no leak", "test2")),
     "smoke test": changed(EVIDENCE, "service", smoke_passed=None),
@@ -286,7 +290,7 @@ def any_evidence(draw):
         share, probable = draw(st.floats(0, 0.99)), draw(st.booleans())
         missing = draw(st.sampled_from(["", "", "", "its files were deleted"]))
         rows = None if missing else drawn(REVIEWS, share, seed, groups=groups, probable=probable)
-        sides[who] = AnsweredReviews(who, rows, draw(st.sampled_from(["test1", "test1", "test2"])), missing, who)
+        sides[who] = AnsweredReviews(who, rows, draw(st.sampled_from(["test1", "test1", "test2"])), missing, who, YELP)
     for who in draw(st.sets(st.sampled_from(["champion", "baseline"]))):
         sides[who] = None
     return ClassifierEvidence(**sides, data=DATA, service=SERVICE, resamples=100)
