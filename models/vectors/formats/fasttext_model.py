@@ -1,9 +1,9 @@
 """Read a whole fastText model (.bin): word vectors, and vectors of the character n-grams from which others are made.
 
-A word's vector is the mean of its own row and the rows of its n-grams; a word that the model does not know gets the mean
-of its n-grams alone (Bojanowski et al. 2017). The n-grams of a word are cut from "<word>", `minn` to `maxn` characters
-long, and share the rows of a table by the hash FNV-1a of their bytes; as in fastText's own program, bytes above 127 are
-read as negative numbers.
+A word's vector is the mean of its own row and the rows of its n-grams; a word that the model does not know gets the
+mean of its n-grams alone (Bojanowski et al. 2017). The n-grams of a word are cut from "<word>", `minn` to `maxn`
+characters long, and share the rows of a table by the hash FNV-1a of their bytes; as in fastText's own program, bytes
+above 127 are read as negative numbers.
 """
 
 from __future__ import annotations
