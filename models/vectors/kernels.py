@@ -90,12 +90,12 @@ def slopes(h_MD, M, u_RD, output_R, R, y_R, rate, g_MR):  # type: ignore[no-unty
 
 
 @kernel
-def add_rows(into_ND, into_I, rows, from_ND, from_J, J, g, turned):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def add_rows(into_ND, into_I, rows, from_ND, from_J, terms, g, turned):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Add Σ_j g[i, j] × row from_J[j] to row into_I[i], with g[j, i] if *turned*; four terms at a time."""
     D = into_ND.shape[1]
     for i in range(rows):
         into, j = into_ND[into_I[i]], 0
-        while j + 4 <= J:
+        while j + 4 <= terms:
             if turned:
                 a, b, c, e = g[j, i], g[j + 1, i], g[j + 2, i], g[j + 3, i]
             else:
@@ -104,7 +104,7 @@ def add_rows(into_ND, into_I, rows, from_ND, from_J, J, g, turned):  # type: ign
             for d in range(D):
                 into[d] += a * f0[d] + b * f1[d] + c * f2[d] + e * f3[d]
             j += 4
-        while j < J:
+        while j < terms:
             a = g[j, i] if turned else g[i, j]
             f0 = from_ND[from_J[j]]
             for d in range(D):

@@ -116,6 +116,8 @@ def train_ranking(
     keep_N = keep_probability(selection.counts_N, spec.subsample)
     noise_N = noise_share(selection.counts_N, spec.noise_power)
     reached = [ranking_accuracy(network, held, noise_N)]
+    if work is not None:
+        (work / JOURNAL).unlink(missing_ok=True)  # of a killed training, which begins again
     for epoch in range(spec.epochs):
         centres = rng.permutation(np.flatnonzero(rng.random(len(text.words_T)) < keep_N[text.words_T]))
         for begin in range(0, len(centres), BATCH):
