@@ -202,6 +202,10 @@ class RunConfig(Section):
         changes: dict[str, Any] = {"source": self.source.model_copy(update={"input": tuple(input)})}
         if self.promotion.model_name == DEMO_MODEL:
             changes["promotion"] = self.promotion.model_copy(update={"model_name": OWN_MODEL})
+        policy = self.classification.promotion
+        if policy.model_name.startswith(DEMO_MODEL):
+            own = {"promotion": policy.model_copy(update={"model_name": ""})}
+            changes["classification"] = self.classification.model_copy(update=own)
         return self.model_copy(update=changes)
 
     def asking(self, model_name: str) -> RunConfig:

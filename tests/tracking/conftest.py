@@ -170,7 +170,7 @@ def _started(command: Callable[[int], list[str]], folder: Path, ping: str, **env
 def light_models(monkeypatch: pytest.MonkeyPatch) -> None:
     """A logged model of one file: saving a real one takes a second."""
 
-    def save(work: Path, bundle: Path, package: Path, model: Any) -> Path:
+    def save(work: Path, bundle: Path, package: Path, model: Any, form: Any) -> Path:
         shutil.copytree(bundle, work / "model" / export.BUNDLE_PATH)
         return work / "model"
 

@@ -7,7 +7,7 @@ whole gradient); Mikolov 2012, "Statistical language models based on neural netw
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -45,9 +45,7 @@ def scale_and_clip(
     by_value = value is not None and float(_largest(grads)) * scale > value
     left = length
     if value is not None and by_value:
-        torch._foreach_mul_(grads, scale)
-        torch._foreach_clamp_max_(grads, value)
-        torch._foreach_clamp_min_(grads, -value)
+        _cut(grads, scale, value)
         left, scale = float(get_total_norm(grads, foreach=True)), 1.0
     by_norm = norm is not None and left > norm
     torch._foreach_mul_(grads, scale * norm / (left + 1e-6) if norm is not None and by_norm else scale)
@@ -66,9 +64,7 @@ def scale_and_clip_unread(
     by_value = by_norm = torch.zeros_like(length)
     if value is not None:
         by_value = _largest(grads) * scale > value
-        torch._foreach_mul_(grads, scale)
-        torch._foreach_clamp_max_(grads, value)
-        torch._foreach_clamp_min_(grads, -value)
+        _cut(grads, scale, value)
         left, scale = get_total_norm(grads, foreach=True), 1.0
     if norm is None:
         torch._foreach_mul_(grads, scale)
@@ -76,6 +72,13 @@ def scale_and_clip_unread(
         by_norm = left > norm
         torch._foreach_mul_(grads, torch.where(by_norm, scale * norm / (left + 1e-6), scale))
     return length, by_value, by_norm
+
+
+def _cut(grads: Sequence[Tensor], scale: float, value: float) -> None:
+    """Scale the gradients, then cut each entry to [−value, value]."""
+    torch._foreach_mul_(grads, scale)
+    torch._foreach_clamp_max_(grads, value)
+    torch._foreach_clamp_min_(grads, -value)
 
 
 def _largest(grads: list[Tensor]) -> Tensor:

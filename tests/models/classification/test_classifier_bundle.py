@@ -55,8 +55,8 @@ def refusal(folder, **options):
 
 
 def change(folder, **values):
-    description = json.loads((folder / "classifier.json").read_text())
-    (folder / "classifier.json").write_text(json.dumps({**description, **values}))
+    description = json.loads((folder / "spec.json").read_text())
+    (folder / "spec.json").write_text(json.dumps({**description, **values}))
 
 
 @pytest.mark.parametrize("kind", OPTIONS)
@@ -110,7 +110,7 @@ def test_the_digest_is_that_of_the_content(folders, words, tmp_path):
 
 
 def test_the_description_says_what_it_is(bag, words):
-    description = json.loads((bag / "classifier.json").read_text())
+    description = json.loads((bag / "spec.json").read_text())
     assert (description["format"], description["kind"]) == (1, "bag")
     assert description["spec"]["labels"] == list(LABELS)
     assert description["vocabulary_digest"] == words.digest
@@ -121,7 +121,7 @@ def test_the_description_says_what_it_is(bag, words):
 def test_a_folder_that_is_no_bundle_is_refused(tmp_path):
     assert "not a bundle" in refusal(tmp_path)
     for text in ("{", "[]", "null", "{}"):
-        (tmp_path / "classifier.json").write_text(text)
+        (tmp_path / "spec.json").write_text(text)
         assert "not a bundle" in refusal(tmp_path)
 
 
@@ -159,7 +159,7 @@ def test_a_missing_or_damaged_file_is_named(name, bag):
 @pytest.mark.parametrize("kind", ["logistic", "bayes", "tfidf", "cnn"])
 def test_weights_of_other_options_are_refused(kind, folders, tmp_path):
     folder = Path(shutil.copytree(folders(kind)[0], tmp_path / "bundle"))
-    spec = json.loads((folder / "classifier.json").read_text())["spec"]
+    spec = json.loads((folder / "spec.json").read_text())["spec"]
     change(folder, spec=spec | {"labels": ["a", "b", "c", "d"]})
     assert str(folder) in refusal(folder)
 
@@ -170,7 +170,7 @@ def test_a_classifier_whose_scores_are_no_numbers_is_not_saved(words, folders, t
     with pytest.raises(ModelError, match="not a finite number") as caught:
         save_classifier(tmp_path / "bundle", small("bag"), words, broken, PROBES, {})
     assert caught.value.kind == "diverged"
-    assert not (tmp_path / "bundle" / "classifier.json").exists()
+    assert not (tmp_path / "bundle" / "spec.json").exists()
 
 
 @pytest.mark.long

@@ -158,7 +158,7 @@ def test_a_training_that_diverges_says_so():
 
 
 def test_the_examples_of_the_documentation_give_what_they_say(tmp_path, monkeypatch):
-    page = Path(__file__).resolve().parents[3] / "docs" / "concepts" / "models" / "labelling.md"
+    page = Path(__file__).resolve().parents[3] / "docs" / "concepts" / "other_models" / "labelling.md"
     examples = re.findall(r"```python run\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
