@@ -161,10 +161,11 @@ def test_the_examples_of_the_documentation_give_what_they_say(tmp_path, monkeypa
     page = Path(__file__).resolve().parents[3] / "docs" / "concepts" / "other_models" / "labelling.md"
     examples = re.findall(r"```python run\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {}
-    exec("".join(examples), names)
-    assert names["answers"] == ["good", "bad"]
-    assert names["tags"] == ["no", "no", "no", "yes"]
+    classifier, tagger = {}, {}
+    for example, names in zip(examples, (classifier, tagger), strict=True):
+        exec(example, names)
+    assert classifier["answers"] == ["good", "bad"]
+    assert tagger["tags"] == ["no", "no", "no", "yes"]
 
 
 @pytest.mark.gpu
