@@ -16,7 +16,7 @@ from reviewlm.shown.results import show_next_steps
 from reviewlm.verbs import model
 from tracking.logged_models import opening
 
-DEMOS = {"ablation", "characters", "demo"}
+DEMOS = {"ablation", "characters", "classify_demo", "demo"}
 
 
 @pytest.mark.parametrize("preset", preset_names())

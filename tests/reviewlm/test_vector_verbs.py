@@ -54,7 +54,8 @@ def test_embed_writes_the_vectors_of_its_flow_to_a_file(
 def test_embed_draws_a_page(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(reviewlm.verbs.vectors.embed, "run_flow", lambda *about: {"vectors": str(folder), "words": 5})
+    made = {"vectors": str(folder), "words": 5}
+    monkeypatch.setattr(reviewlm.verbs.other_models.embed, "run_flow", lambda *about: made)
     assert call(monkeypatch, "embed", "--page", str(tmp_path / "map.html"), "--json") == 0
     assert answer(capfd)["page"] == str(tmp_path / "map.html")
     assert "<title>queen</title>" in (tmp_path / "map.html").read_text(encoding="utf-8")

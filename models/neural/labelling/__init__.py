@@ -1,6 +1,6 @@
 """Labels of whole sequences (classification) and of single positions (tagging), and numbers instead of labels.
 
 "Sequence labelling" in the sense of Graves 2012, "Supervised Sequence Labelling with Recurrent Neural Networks": one
-recurrent trunk, read from the beginning or from both ends, under one head. `docs/concepts/other_models/labelling.md` shows
-its use. Nothing is imported here, so that `spec.py` can be read without torch.
+recurrent trunk, read from the beginning or from both ends, under one head. `docs/concepts/other_models/labelling.md`
+shows its use. Nothing is imported here, so that `spec.py` can be read without torch.
 """

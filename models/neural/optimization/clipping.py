@@ -7,7 +7,7 @@ whole gradient); Mikolov 2012, "Statistical language models based on neural netw
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -74,7 +74,7 @@ def scale_and_clip_unread(
     return length, by_value, by_norm
 
 
-def _cut(grads: Sequence[Tensor], scale: float, value: float) -> None:
+def _cut(grads: list[Tensor], scale: float, value: float) -> None:
     """Scale the gradients, then cut each entry to [−value, value]."""
     torch._foreach_mul_(grads, scale)
     torch._foreach_clamp_max_(grads, value)
