@@ -18,7 +18,7 @@ from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL
 from core.errors import BundleError, ConfigError
 from reviewlm.cli import app
 from tests.long_cases import long_but
-from tracking.logged_models import opening
+from tracking.logged_models import lookup, opening
 from tracking.logged_models.export import log_bundle
 from tracking.logged_models.opening import about, locate, open_version
 from tracking.registry.lineage import find
@@ -183,16 +183,16 @@ def test_versions_that_were_deleted_in_mlflow_are_registered_no_more(
     for order in (2, 3):
         home.register(OWN_MODEL, order, champion=False)
     if way == "MLflow":
-        monkeypatch.setattr(opening, "database_file", lambda uri: None)
+        monkeypatch.setattr(lookup, "database_file", lambda uri: None)
     client = MlflowClient(home.tracker.uri)
     client.delete_model_version(OWN_MODEL, "1")
-    assert opening.registered(home.tracker, OWN_MODEL)
-    assert opening.versions_of(home.tracker, OWN_MODEL) == [2]
-    first, second = (opening.find_version(home.tracker, Reference(OWN_MODEL, version=n)) for n in (1, 2))
+    assert lookup.registered(home.tracker, OWN_MODEL)
+    assert lookup.versions_of(home.tracker, OWN_MODEL) == [2]
+    first, second = (lookup.find_version(home.tracker, Reference(OWN_MODEL, version=n)) for n in (1, 2))
     assert first is None
     assert second is not None
     client.delete_model_version(OWN_MODEL, "2")
-    assert not opening.registered(home.tracker, OWN_MODEL)
-    assert opening.versions_of(home.tracker, OWN_MODEL) == []
+    assert not lookup.registered(home.tracker, OWN_MODEL)
+    assert lookup.versions_of(home.tracker, OWN_MODEL) == []
     home.register(DEMO_MODEL)
     assert opening.asked_model(RunConfig(), home.tracker) == DEMO_MODEL
