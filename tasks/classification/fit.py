@@ -15,7 +15,7 @@ from tasks.classification.job import ClassifierJob
 from tasks.classification.labels import LABELLINGS
 from tasks.code_version import WORKERS, running_code
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
-from tasks.fitting.fit import Fitted, bundle_digest, remove, threads_of
+from tasks.fitting.fit import Fitted, bundle_digest, made_of, remove, threads_of
 from tasks.fitting.fit_process import run_job
 from tasks.fitting.job import BUNDLE_FOLDER
 from tasks.fitting.listeners import both, now_and_then
@@ -66,8 +66,9 @@ def fit_classifier(
         **identity(spec), "label": chosen.label, "train_reviews": chosen.train_reviews,
         "drawn_by": config.seed if chosen.train_reviews else None,
     }  # fmt: skip
+    parts = {start.spec.name: bundle_digest(start.bundle)} if start else {}
     inputs = {split: tokens[split].digest for split in ("train", "validation")}
-    inputs |= {f"part {start.spec.name}": bundle_digest(start.bundle)} if start else {}
+    inputs |= {f"part {name}": found for name, found in parts.items()}
     only = "" if language_model_of(spec) else CLASSIFIERS[spec.kind][1]
     digest = Store.digest(STAGE, running_code().version(FIT_VERSION, WORKERS[STAGE], only), options, inputs)
     there = STAGE not in config.execution.rebuild and store_of(config).find_usable(STAGE, digest) is not None
@@ -78,7 +79,7 @@ def fit_classifier(
             job = ClassifierJob(
                 spec=spec, vocabulary=prepared.vocabularies[spec.vocabulary].folder / VOCABULARY_FILE,
                 train=tokens["train"].folder, validation=tokens["validation"].folder, work=work,
-                facts={"fit_digest": digest, "clean_digest": prepared.clean.digest},
+                facts={"fit_digest": digest, "clean_digest": prepared.clean.digest, **made_of(parts)},
                 device=device_for(config, spec), threads=threads_of(config),
                 parts={start.spec.name: start.bundle} if start else {},
                 system_metrics_seconds=config.execution.system_metrics_seconds,

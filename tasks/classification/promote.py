@@ -15,7 +15,7 @@ from core.store import Artifact
 from evaluation.classification.evidence import AnsweredReviews, ClassifierEvidence, ClassifierService
 from evaluation.classification.gate import decide
 from evaluation.gate.decision import Decision
-from evaluation.gate.evidence import DataEvidence
+from evaluation.gate.evidence import DataEvidence, Leaks
 from models.base import ModelError
 from models.classification.bundle import load_classifier
 from tasks.announce import PROMOTED, REFUSED, announce
@@ -27,7 +27,8 @@ from tasks.data.prepare import Prepared
 from tasks.fitting.fit import bundle_digest
 from tasks.limits import PROMOTION, slot
 from tasks.lineage.gather import keep_lineage
-from tasks.promotion.evidence import checked, look_for_leaks, megabytes
+from tasks.promotion.ancestry import look_back
+from tasks.promotion.evidence import checked, look_for_leaks, megabytes, with_past
 from tasks.promotion.promote import described_version
 from tasks.promotion.rejudge import retry_on_champion_change
 from tasks.stage import show_markdown, stage
@@ -70,12 +71,14 @@ def choose(compared: Compared) -> MeasuredClassifier:
 def _judged(
     config: RunConfig, prepared: Prepared, compared: Compared, challenger: MeasuredClassifier, parent_run_id: str
 ) -> ClassifierPromotion:
+    past = look_back(config, prepared.clean, challenger.fitted.bundle)  # of the language model that it started from
     config = config.asking(config.classification.model_name)
     registry, tracker = registry_of(config), tracker_of(config)
     standing = registry.alias(CHAMPION)
     version = _registered(config, registry, prepared, challenger, standing)
+    leaks = with_past(look_for_leaks(prepared.clean, None), past)
     decision = decide(
-        config.classification.promotion, _evidence(config, prepared, compared, challenger, standing, version)
+        config.classification.promotion, _evidence(config, prepared, compared, challenger, standing, version, leaks)
     )
     if version is not None:
         described = described_version(
@@ -129,10 +132,10 @@ def _opens(registry: Registry, version: Version) -> bool:
 
 def _evidence(
     config: RunConfig, prepared: Prepared, compared: Compared, challenger: MeasuredClassifier, standing: Version | None,
-    version: int | None,
+    version: int | None, leaks: Leaks,
 ) -> ClassifierEvidence:  # fmt: skip
     passed, detail = checked(prepared.checks)
-    documents, leaks = documents_with_words(prepared.clean), look_for_leaks(prepared.clean, None)
+    documents = documents_with_words(prepared.clean)
     test = leaks.test or prepared.clean.digest
     baseline = compared.named(config.classification.baseline)
     return ClassifierEvidence(

@@ -168,7 +168,7 @@ def job_of(
     """Return the job of a planned fit; with *pace*, of the part of its training before the decay."""
     spec, ranks = plan.spec, ranks_of(config, plan.spec)
     tokens, vocabulary = prepared.tokens[spec.vocabulary], prepared.vocabularies[spec.vocabulary]
-    lineage = _made_of(plan.parts) | ({INPUT: plan.inputs[INPUT]} if INPUT in plan.inputs else {})
+    lineage = made_of(plan.parts) | ({INPUT: plan.inputs[INPUT]} if INPUT in plan.inputs else {})
     return FitJob(
         spec, vocabulary.folder / VOCABULARY_FILE, tokens["train"].folder, tokens["validation"].folder, work,
         facts={"fit_digest": plan.digest, "clean_digest": prepared.clean.digest, **lineage},
@@ -180,7 +180,8 @@ def job_of(
     )
 
 
-def _made_of(digests: Mapping[str, str]) -> dict[str, Any]:
+def made_of(digests: Mapping[str, str]) -> dict[str, Any]:
+    """Return the fact of a bundle that names its parts, with the digest of each; none for a model without parts."""
     return {"parts": dict(digests)} if digests else {}
 
 

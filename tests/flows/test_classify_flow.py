@@ -100,6 +100,9 @@ def test_the_language_model_that_a_classifier_starts_from_is_part_of_its_identit
     fits = [json.loads(file.read_text()) for file in (done.home / "store" / "fit-classifier").glob("*/manifest.json")]
     started = [fit for fit in fits if fit["facts"]["name"] == "fine-tuned"]
     assert [name for name in started[0]["inputs"] if name.startswith("part ")] == ["part lstm"]
+    bundles = (done.home / "store" / "fit-classifier").glob("*/bundle/spec.json")
+    parts = [told["parts"] for file in bundles if "parts" in (told := json.loads(file.read_text()))]
+    assert parts[0] == {"lstm": started[0]["inputs"]["part lstm"]}
 
 
 def test_polarity_has_a_registered_model_of_its_own(done: Home) -> None:
