@@ -10,13 +10,19 @@ from math import isfinite
 from pathlib import PurePosixPath
 from typing import Any
 
+from ..base import ModelError
 from ..specs import KINDS
 
 
 def require_form(values: Any) -> None:
-    """Raise ValueError that names the field, unless *values* describes a bundle of a known kind."""
+    """Raise ValueError that names the field, unless *values* describes a bundle of a known kind.
+
+    Raises:
+        ModelError: kind "bundle": it is the bundle of another family of models, such as a classifier.
+    """
     if isinstance(values, dict) and values.get("task") is not None:
-        raise ValueError(f"it is no language model, its task is {str(values['task'])[:40]!r}")
+        task = str(values["task"])[:40]
+        raise ModelError(f"it is no language model: its task is {task!r}, see `reviewlm classify`", "bundle")
     require_fields(values, _FIELDS, KINDS)
 
 

@@ -12,10 +12,12 @@ import polars as pl
 import pytest
 
 from core.config.presets import load_config
+from core.errors import BundleError
 from tasks.classification.predict import PREDICTIONS_FILE
 from tests.flows.first_run import Ran as Home
 from tests.flows.first_run import artifacts_of, living_in, mlflow_client
-from tracking.logged_models.opening import open_classifier
+from tracking.logged_models.load_test import ClassifierLoadTest, load_test
+from tracking.logged_models.opening import open_classifier, open_version, tracker_at
 from tracking.tags import unpacked
 
 pytestmark = pytest.mark.slow
@@ -110,3 +112,14 @@ def test_polarity_has_a_registered_model_of_its_own(done: Home) -> None:
     assert other["registered_model"] == "reviewlm-polarity"
     assert other["labels"] == ["negative", "positive"]
     assert other["reviews"] < done.result["reviews"]
+
+
+def test_a_version_is_tried_before_it_is_promoted_by_hand_and_is_no_language_model(done: Home) -> None:
+    config = load_config(PRESET)
+    with living_in(done.home):
+        found = load_test(tracker_at(config), NAME, 1)
+        assert isinstance(found, ClassifierLoadTest)
+        assert found.label in done.result["labels"]
+        with pytest.raises(BundleError) as refused:
+            open_version(config, f"{NAME}/1")
+    assert "no language model" in refused.value.cause

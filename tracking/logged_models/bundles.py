@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import uuid
 from pathlib import Path
@@ -36,6 +37,14 @@ def bundle_in(tracker: Tracker, address: str) -> Path | None:
         remedy="run the same configuration again: a fit that is still in the store is logged and registered again; or "
         "go back to a version that opens (`reviewlm rollback`)",
     )
+
+
+def task_of(folder: Path) -> str:
+    """Return the task that a bundle's `spec.json` names; "" for a language model, or if it cannot be read."""
+    try:
+        return str(json.loads((folder / SPEC).read_text(encoding="utf-8")).get("task", ""))
+    except (OSError, ValueError, AttributeError):
+        return ""
 
 
 def has_bundle(tracker: Tracker, model_uri: str) -> bool:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 HERE = Path(__file__).parent
+CLASSIFICATION = "classification"
+"""Value of "task" in the `spec.json` of a classifier; a language model has none."""
 
 
 @dataclass(frozen=True)
@@ -100,4 +102,4 @@ CLASSIFIER = Form(
 
 def form_of(facts: Mapping[str, Any]) -> Form:
     """Return the family of a bundle from its `spec.json`."""
-    return CLASSIFIER if facts.get("task") == "classification" else LANGUAGE_MODEL
+    return CLASSIFIER if facts.get("task") == CLASSIFICATION else LANGUAGE_MODEL

@@ -11,7 +11,11 @@ import time
 from dataclasses import dataclass
 
 from core.errors import BundleError
-from tracking.logged_models.opening import open_champion
+from tracking.logged_models.bundles import task_of
+from tracking.logged_models.forms import CLASSIFICATION
+from tracking.logged_models.lookup import find_version
+from tracking.logged_models.opening import open_champion, open_classifier_at
+from tracking.registry.versions import Reference
 from tracking.runs.runs import Tracker
 
 PROMPT, TEXT = "The food was", "The food was good."
@@ -28,13 +32,46 @@ class LoadTest:
     next_word: str
 
 
-def load_test(tracker: Tracker, model_name: str, version: int, device: str = "cpu") -> LoadTest:
-    """Open a version's bundle, which checks the scores of its probe texts; then score a text and suggest words.
+@dataclass(frozen=True)
+class ClassifierLoadTest:
+    """Answers of a version of a classifier: the label of a short text, and its probability if there is one."""
+
+    version: int
+    seconds: float
+    label: str
+    probability: float | None
+
+
+def load_test(
+    tracker: Tracker, model_name: str, version: int, device: str = "cpu"
+) -> LoadTest | ClassifierLoadTest:
+    """Open a version's bundle, which checks what it says about its probe texts; then ask for what it can do.
 
     Raises:
         BundleError: There is no such version, its files are missing or damaged, or an answer is inconsistent.
         TrackingUnavailable: MLflow does not answer.
     """
+    found = find_version(tracker, Reference(model_name, version=version))
+    if found is not None and task_of(found.folder) == CLASSIFICATION:
+        return _classifier(tracker, model_name, version, device)
+    return _language_model(tracker, model_name, version, device)
+
+
+def _classifier(tracker: Tracker, model_name: str, version: int, device: str) -> ClassifierLoadTest:
+    start, address = time.perf_counter(), f"models:/{model_name}/{version}"
+    bundle, _ = open_classifier_at(tracker, address, device)
+    answered = bundle.classify([TEXT])
+    label, chances_NK = int(answered.answers_N[0]), answered.probabilities_NK
+    total = 1.0 if chances_NK is None else float(chances_NK[0].sum())
+    if not abs(total - 1) <= TOLERANCE:
+        raise BundleError(
+            f"{address} gives inconsistent answers", where=address, value=f"probabilities that sum to {total}"
+        )
+    probability = None if chances_NK is None else float(chances_NK[0, label])
+    return ClassifierLoadTest(version, time.perf_counter() - start, bundle.labels[label], probability)
+
+
+def _language_model(tracker: Tracker, model_name: str, version: int, device: str) -> LoadTest:
     from models.base import ModelError
     from models.sampling import suggest
 

@@ -118,13 +118,17 @@ def open_champion(
 def open_classifier(config: RunConfig, reference: str = CHAMPION) -> tuple[ClassifierBundle, Version]:
     """Open a registered classifier's bundle; references and errors as in `open_version`."""
     tracker, address = locate(config.asking(config.classification.model_name), reference)
+    return open_classifier_at(tracker, address, chosen_device(config.execution.device))
 
+
+def open_classifier_at(tracker: Tracker, reference: str, device: str = "cpu") -> tuple[ClassifierBundle, Version]:
+    """Open a registered classifier's bundle; arguments and errors as in `open_champion`."""
     def load(folder: Path) -> ClassifierBundle:
         from models.classification.bundle import load_classifier
 
-        return load_classifier(folder, device=chosen_device(config.execution.device))
+        return load_classifier(folder, device=device)
 
-    return _opened(tracker, address, load, "no champion: run `reviewlm classify fit` first")
+    return _opened(tracker, reference, load, "no champion: run `reviewlm classify fit` first")
 
 
 def _opened(
