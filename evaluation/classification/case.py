@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 
@@ -12,35 +13,19 @@ from evaluation.classification.compare import ClassifierComparison, compare, mis
 from evaluation.classification.evidence import AnsweredReviews, ClassifierEvidence
 from evaluation.classification.figures import ClassifierFigures, figures
 from evaluation.classification.predicted import Predicted
-from evaluation.gate.rules.case import NO_CHAMPION
+from evaluation.gate.rules.case import NO_CHAMPION, Rivals
 from evaluation.statistics.bootstrap import Interval, ratio_interval
 from evaluation.statistics.groups import effective_number
 
 
 @dataclass(frozen=True)
-class ClassifierCase:
+class ClassifierCase(Rivals):
     """A policy, evidence with its answers in the order of the review ids, and figures that follow from both."""
+
+    SECTION: ClassVar[str] = "classification.promotion"
 
     policy: ClassificationPromotion
     evidence: ClassifierEvidence
-
-    @classmethod
-    def of(cls, policy: ClassificationPromotion, evidence: ClassifierEvidence) -> ClassifierCase:
-        """Sort the answers by review, because their order must not change which reviews are drawn."""
-        champion, baseline = (one and one.sorted() for one in (evidence.champion, evidence.baseline))
-        return cls(policy, replace(evidence, challenger=evidence.challenger.sorted(), champion=champion,
-                                   baseline=baseline))  # fmt: skip
-
-    @property
-    def identical(self) -> bool:
-        """Whether the challenger is the champion itself, and not a rebuilt replacement of a lost champion."""
-        champion = self.evidence.champion
-        return champion is not None and self.evidence.challenger.digest == champion.digest and not self.lost
-
-    @property
-    def lost(self) -> str:
-        """Why the existing champion cannot answer; empty if it can, or if there is none."""
-        return self.evidence.champion.problem if self.evidence.champion else ""
 
     @property
     def answered(self) -> bool:

@@ -17,42 +17,12 @@ from evaluation.classification.compare import ClassifierComparison
 from evaluation.classification.figures import ClassifierFigures
 from evaluation.classification.slices import accuracy_losses
 from evaluation.gate.decision import RuleOutcome
-from evaluation.gate.rules.case import MORE_REVIEWS, NO_CHAMPION, at_most, said
-from evaluation.gate.rules.comparability import family_outcome
+from evaluation.gate.rules.case import MORE_REVIEWS, at_most, said
+from evaluation.gate.rules.comparability import another_model, champion_at_hand, same_family
 from evaluation.gate.rules.data import certified
 from evaluation.statistics.bootstrap import Interval
 
 ClassifierRule = Callable[[ClassifierCase], RuleOutcome]
-
-
-def another_classifier(case: ClassifierCase) -> RuleOutcome:
-    """Refuse the champion itself."""
-    name, digest = "another model", case.evidence.challenger.digest
-    if case.evidence.champion is None:
-        return RuleOutcome(name, None, NO_CHAMPION)
-    if case.identical:
-        return RuleOutcome(name, False, f"the challenger is identical to the champion ({digest})")
-    if digest == case.evidence.champion.digest:
-        return RuleOutcome(name, None, "the challenger is the lost champion, made again")
-    return RuleOutcome(name, True, "challenger and champion are different bundles")
-
-
-def champion_opens(case: ClassifierCase) -> RuleOutcome:
-    """Refuse if there is a champion that cannot answer, because the loss from replacing it is unknown."""
-    name = "champion at hand"
-    if case.evidence.champion is None:
-        return RuleOutcome(name, None, NO_CHAMPION)
-    if case.lost and case.policy.replace_lost_champion:
-        return RuleOutcome(name, None, f"{case.lost}; the policy allows replacing it")
-    remedy = "roll back to a version that opens, or let the policy replace it (replace_lost_champion)"
-    return RuleOutcome(name, not case.lost, f"{case.lost}: {remedy}" if case.lost else "the champion's bundle opens")
-
-
-def same_family_of_classifier(case: ClassifierCase) -> RuleOutcome:
-    """Refuse a challenger made from another family of data than the champion: it may know nothing of the champion's."""
-    champion = case.evidence.champion
-    theirs = None if champion is None else champion.family
-    return family_outcome(case.evidence.challenger.family, theirs, case.lost, case.policy.allow_other_family)
 
 
 def answers_at_hand(case: ClassifierCase) -> RuleOutcome:
@@ -241,7 +211,7 @@ def no_label_given_up(case: ClassifierCase) -> RuleOutcome:
 
 
 RULES: tuple[ClassifierRule, ...] = (
-    another_classifier, champion_opens, same_family_of_classifier, checked_data, certified_data, answers_in_service,
+    another_model, champion_at_hand, same_family, checked_data, certified_data, answers_in_service,
     answers_in_time, small_enough, answers_at_hand,
 )  # fmt: skip
 RULES_OF_ANSWERS: tuple[ClassifierRule, ...] = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import polars as pl
@@ -36,19 +36,26 @@ class Gain:
     confidence: float
 
 
-@dataclass(frozen=True)
-class GateCase:
-    """A policy, evidence with its rows in the order of the review ids, and figures that follow from both."""
+class Rivals:
+    """What the gate of any family of models asks about challenger and champion.
 
-    policy: PromotionConfig
-    evidence: Evidence
+    Attributes:
+        SECTION: Name of the policy's section in the configuration, for remedies.
+        policy: Limits; it has `replace_lost_champion` and `allow_other_family`.
+        evidence: It has `challenger` and `champion` (or None), each with `digest`, `problem` and `family`.
+    """
+
+    SECTION: ClassVar[str]
+    policy: Any
+    evidence: Any
 
     @classmethod
-    def of(cls, policy: PromotionConfig, evidence: Evidence) -> GateCase:
+    def of(cls, policy: Any, evidence: Any) -> Self:
         """Sort the rows by review, because their order must not change which reviews are drawn, nor a last digit."""
         champion, baseline = (model and model.sorted() for model in (evidence.champion, evidence.baseline))
-        return cls(policy, replace(evidence, challenger=evidence.challenger.sorted(), champion=champion,
-                                   baseline=baseline))
+        challenger = evidence.challenger.sorted()
+        ordered = replace(evidence, challenger=challenger, champion=champion, baseline=baseline)
+        return cls(policy, ordered)  # type: ignore[call-arg]
 
     @property
     def identical(self) -> bool:
@@ -60,6 +67,16 @@ class GateCase:
     def lost(self) -> str:
         """Why the existing champion cannot be measured; empty if it can, or if there is none."""
         return self.evidence.champion.problem if self.evidence.champion else ""
+
+
+@dataclass(frozen=True)
+class GateCase(Rivals):
+    """A policy, evidence with its rows in the order of the review ids, and figures that follow from both."""
+
+    SECTION: ClassVar[str] = "promotion"
+
+    policy: PromotionConfig
+    evidence: Evidence
 
     @property
     def champion_scored(self) -> bool:

@@ -7,12 +7,10 @@ import math
 import numpy as np
 import polars as pl
 
-from core.lineage.family import Family
 from evaluation.gate.decision import RuleOutcome
-from evaluation.gate.rules.case import MORE_REVIEWS, NO_CHAMPION, GateCase, open_nats
+from evaluation.gate.rules.case import MORE_REVIEWS, NO_CHAMPION, GateCase, Rivals, open_nats
 from models.adaptation import STATIC
 
-FAMILY = "same data family"
 DEPARTURE = 1e-3
 """Largest allowed difference, relative to the nats of one review, between two scorings of one bundle; the same as
 `models.bundles.bundle.PROBE_TOLERANCE`. Number formats round differently from machine to machine; a changed rule or
@@ -20,7 +18,7 @@ weight makes a larger difference.
 """
 
 
-def another_model(case: GateCase) -> RuleOutcome:
+def another_model(case: Rivals) -> RuleOutcome:
     """Refuse the champion itself."""
     name = "another model"
     if case.evidence.champion is None:
@@ -33,14 +31,14 @@ def another_model(case: GateCase) -> RuleOutcome:
     return RuleOutcome(name, True, "challenger and champion are different bundles")
 
 
-def champion_at_hand(case: GateCase) -> RuleOutcome:
+def champion_at_hand(case: Rivals) -> RuleOutcome:
     """Refuse if there is a champion that cannot be measured, because the loss from replacing it is unknown."""
     name = "champion at hand"
     if case.evidence.champion is None:
         return RuleOutcome(name, None, NO_CHAMPION)
     if case.lost and case.policy.replace_lost_champion:
         return RuleOutcome(name, None, f"{case.lost}; the policy allows replacing it")
-    remedy = "roll back to a version that opens, or set promotion.replace_lost_champion"
+    remedy = f"roll back to a version that opens, or set {case.SECTION}.replace_lost_champion"
     detail = f"{case.lost}: {remedy}" if case.lost else "the champion's bundle opens"
     return RuleOutcome(name, not case.lost, detail)
 
@@ -83,39 +81,27 @@ def same_test_reviews(case: GateCase) -> RuleOutcome:
     return RuleOutcome(name, not case.problem, case.problem or match)
 
 
-def same_family(case: GateCase) -> RuleOutcome:
+def same_family(case: Rivals) -> RuleOutcome:
     """Refuse a challenger trained on another family of data than the champion.
 
     It may be better on its own text and worthless on the champion's.
     """
-    champion, policy = case.evidence.champion, case.policy
-    if champion is not None and case.identical:
-        return RuleOutcome(FAMILY, None, "the challenger is the champion, so there is nothing to compare")
-    theirs = None if champion is None else champion.family
-    return family_outcome(case.evidence.challenger.family, theirs, case.lost, policy.allow_other_family)
-
-
-def family_outcome(ours: Family, theirs: Family | None, lost: str, allowed: bool) -> RuleOutcome:
-    """Return the outcome of the rule "same data family".
-
-    Args:
-        ours: Family of the challenger's data.
-        theirs: That of the champion's data; None if there is no champion.
-        lost: Why the champion cannot be measured; empty if it can.
-        allowed: Whether the policy allows another family.
-    """
-    if theirs is None:
-        return RuleOutcome(FAMILY, None, NO_CHAMPION)
+    name = "same data family"
+    if case.evidence.champion is None:
+        return RuleOutcome(name, None, NO_CHAMPION)
+    ours, theirs = case.evidence.challenger.family, case.evidence.champion.family
+    if case.identical:
+        return RuleOutcome(name, None, "the challenger is the champion, so there is nothing to compare")
     if ours.known and ours.name == theirs.name:
         sources = "the same sources" if ours.sources and ours.sources == theirs.sources else "other sources"
-        return RuleOutcome(FAMILY, True, f"both were made from data of the family '{ours.name}', of {sources}")
-    if not theirs.known and lost:
-        return RuleOutcome(FAMILY, None, f"{lost}, and it is not known from which data it was made")
+        return RuleOutcome(name, True, f"both were made from data of the family '{ours.name}', of {sources}")
+    if not theirs.known and case.lost:
+        return RuleOutcome(name, None, f"{case.lost}, and it is not known from which data it was made")
     other = f"the challenger was made from data of the family '{ours.name}', the champion from '{theirs.name}'"
-    if allowed:
-        return RuleOutcome(FAMILY, None, f"{other}; the policy allows it")
-    remedy = "register it under another name (promotion.model_name), or set promotion.allow_other_family"
-    return RuleOutcome(FAMILY, False, f"{other}: {remedy}")
+    if case.policy.allow_other_family:
+        return RuleOutcome(name, None, f"{other}; the policy allows it")
+    remedy = f"register it under another name ({case.SECTION}.model_name), or set {case.SECTION}.allow_other_family"
+    return RuleOutcome(name, False, f"{other}: {remedy}")
 
 
 def same_reading(case: GateCase) -> RuleOutcome:
