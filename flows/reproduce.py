@@ -16,7 +16,8 @@ from core.lineage.compare import conclude, platform_differences
 from flows.retrain import resolve
 from tasks.fitting.fit_process import interruptible_fits
 from tasks.lineage.gather import recorded_version
-from tasks.lineage.reproduce import Reproduction, find_sources, make_again, show_verdict, starting_weights, steps_again
+from tasks.lineage.reproduce import Reproduction, make_again, show_verdict, steps_again
+from tasks.lineage.sources import find_sources, starting_weights
 from tasks.tracking.track import asking_of
 
 

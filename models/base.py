@@ -165,7 +165,7 @@ class Pace:
 class FitContext:
     """Where and how to fit a model.
 
-    Only `parts` and `init_weights` may change the result beyond rounding. Exception: with dropout, another number of
+    Only `parts`, `init_weights` and `vectors` may change the result beyond rounding. Exception: with dropout, another number of
     ranks draws other dropout masks.
 
     Args:
@@ -181,6 +181,8 @@ class FitContext:
         ranks: Number of these processes.
         init_method: Address of their process group; "env://" as torchrun sets it.
         pace: Time limit of a neural fit; None: the options alone say how long it is.
+        vectors: Folder with a word vector for each entry (`vectors/vocabulary_matrix.py`), for a model whose option
+            `vectors` names some.
     """
 
     work: Path
@@ -194,6 +196,7 @@ class FitContext:
     ranks: int = 1
     init_method: str = "env://"
     pace: Pace | None = None
+    vectors: Path | None = None
 
 
 def journal(context: FitContext, tokens: int, figures: Mapping[str, float]) -> None:

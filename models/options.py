@@ -143,6 +143,26 @@ def stored(spec: Any) -> dict[str, Any]:
     return pydantic.TypeAdapter(type(spec)).dump_python(spec, by_alias=True)  # type: ignore[no-any-return]
 
 
+def stored_options(spec: Any) -> dict[str, Any]:
+    """Return the result of `stored` without the options marked `Since` that have their default value.
+
+    So artifacts and bundles that are older than an option keep their digests, and older versions can still read a
+    bundle that does not use the option.
+    """
+    return _without_unused(spec, stored(spec))
+
+
+def _without_unused(spec: Any, values: dict[str, Any]) -> dict[str, Any]:
+    """Remove the `Since` options with default value from a dataclass's dictionary, also in nested dataclasses."""
+    for entry in fields(spec):
+        value = getattr(spec, entry.name)
+        if value == entry.default and any(isinstance(mark, Since) for mark in marks(spec, entry.name)):
+            del values[spec.__pydantic_fields__[entry.name].alias or entry.name]
+        elif is_dataclass(value):
+            _without_unused(value, values[entry.name])
+    return values
+
+
 def old_names(spec: Any) -> dict[str, str]:
     """Return the renamed options of a class: old name → name."""
     return {field.alias: name for name, field in spec.__pydantic_fields__.items() if field.alias}

@@ -6,7 +6,6 @@ here. This module must not import torch, because the configuration imports it at
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
 from importlib import import_module
 from typing import Annotated, Any, Literal
 
@@ -24,7 +23,7 @@ from .neural.spec import RecurrentSpec as RecurrentSpec
 from .neural.training.spec import TrainingSpec as TrainingSpec
 from .ngram.spec import NGramSpec as NGramSpec
 from .ngram.spec import Smoothing as Smoothing
-from .options import Count, Since, Whole, marks, options, stored
+from .options import Count, Whole, options, stored_options
 from .options import Name as Name
 from .options import OrNone as OrNone
 from .options import as_written as as_written
@@ -83,23 +82,8 @@ def identity(spec: ModelSpec) -> dict[str, Any]:
 
 
 def to_dict(spec: ModelSpec) -> dict[str, Any]:
-    """Return the options as JSON values, without those marked `Since` that have their default value.
-
-    So artifacts and bundles that are older than an option keep their digests, and older versions can still read a
-    bundle that does not use the option.
-    """
-    return _without_unused(spec, stored(spec))
-
-
-def _without_unused(spec: Any, options: dict[str, Any]) -> dict[str, Any]:
-    """Remove the `Since` options with default value from a dataclass's dictionary, also in nested dataclasses."""
-    for entry in fields(spec):
-        value = getattr(spec, entry.name)
-        if value == entry.default and any(isinstance(mark, Since) for mark in marks(spec, entry.name)):
-            del options[spec.__pydantic_fields__[entry.name].alias or entry.name]
-        elif is_dataclass(value):
-            _without_unused(value, options[entry.name])
-    return options
+    """Return the options as JSON values, without those marked `Since` that have their default value."""
+    return stored_options(spec)
 
 
 def spec_from_dict(options: dict[str, Any]) -> ModelSpec:

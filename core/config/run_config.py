@@ -63,6 +63,8 @@ class RunConfig(Section):
         preset: Name of the preset, for people.
         seed: Seed of everything that draws at random and has no seed of its own.
         baseline: Name of the model that all others are compared with.
+        vectors: Files of word vectors by name, for networks whose option `vectors` names one: word2vec, GloVe or
+            fastText, or the folder of `reviewlm embed`.
     """
 
     preset: Line = "small"
@@ -74,6 +76,7 @@ class RunConfig(Section):
     checks: ChecksConfig = ChecksConfig()
     drift: DriftConfig = DriftConfig()
     split: SplitConfig = SplitConfig()
+    vectors: dict[Name, Line] = Field(default_factory=dict)
     vocabulary: dict[Name, VocabularySpec] = Field(default_factory=lambda: {"word": VocabularySpec()})
     models: tuple[Model, ...] = MODELS
     baseline: str = "kn5"
@@ -142,6 +145,7 @@ class RunConfig(Section):
                 known = list(self.vocabulary)
                 raise ValueError(f"model {spec.name!r} wants vocabulary {spec.vocabulary!r}; there are {known}")
             self._require_parts(spec)
+            self._require_vectors(spec)
             if isinstance(spec, NGramSpec) and spec.smoothing == "stupid_backoff":
                 raise ValueError(
                     f"model {spec.name!r} has smoothing 'stupid_backoff', which gives scores, not probabilities, so "
@@ -149,6 +153,15 @@ class RunConfig(Section):
                 )
         self._require_classifiers()
         return self
+
+    def _require_vectors(self, spec: Any) -> None:
+        """Refuse a model that starts from word vectors that the configuration does not name."""
+        name = getattr(spec, "vectors", "")
+        if name and not self.vectors.get(name):
+            raise ValueError(
+                f"model {spec.name!r} starts from the word vectors {name!r}; the section `vectors` must name their file "
+                f"(vectors.{name}=FILE); it has {list(self.vectors)}"
+            )
 
     def _require_classifiers(self) -> None:
         """Refuse classifiers without a vocabulary, or that start from a model that cannot give its layers."""
@@ -159,6 +172,7 @@ class RunConfig(Section):
                     f"classifier {classifier.name!r} wants vocabulary {classifier.vocabulary!r}; there are "
                     f"{list(self.vocabulary)}"
                 )
+            self._require_vectors(classifier)
             if not (start := language_model_of(classifier)):
                 continue
             found = models.get(start)

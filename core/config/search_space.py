@@ -27,6 +27,7 @@ FIXED = {
     "kind": "it is another model", "name": "it is a label", "vocabulary": "it changes how the text is tokenized",
     "training.seed": "the seed is not an option of the model; `seeds` sets how many seeds the winner is fitted with",
     "training.start": "it sets the initial weights, not the model",
+    "vectors": "it sets the initial weights, not the model",
     "training.evaluations": "it must be equal in all trials, which are compared at their evaluations",
 }  # fmt: skip
 """Options that cannot be searched, with the reason."""

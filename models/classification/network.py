@@ -106,7 +106,7 @@ def train_network(
         tuning = FineTuning(spec.rate_decay, spec.rate_ratio, spec.unfreeze_epochs)
     return fit(
         spec, entries, *data, start=start, tuning=tuning, vocabulary_digest=vocabulary.digest, device=context.device,
-        threads=context.threads, report=context.report, work=context.work,
+        threads=context.threads, report=context.report, work=context.work, vectors=context.vectors,
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from ..neural.labelling.spec import (
     require_cells,
     require_training,
 )
-from ..neural.spec import Cells, Width
+from ..neural.spec import Cells, Frozen, VectorsName, Width, require_vectors
 from ..options import Count, Name, NotNegative, Number, OnlyWith, ShareBelowOne, Whole, options, require
 from ..specs import TrainingSpec
 from .counted_specs import Features, Labels, Orders, Rising, require_given_labels
@@ -138,6 +138,9 @@ class BagSpec(_Network):
         dropout: On the embeddings, the output of each layer, and the features that enter the head.
         choose_by: What chooses the best state on validation: "loss" or "macro_f1".
         training: Optimisation; `batch` counts reviews.
+        vectors: Name of word vectors of the section `vectors`, from which the embedding starts; they have `embedding`
+            dimensions. "" starts from random numbers.
+        freeze_vectors: Do not train the embedding, which stays as the vectors are.
     """
 
     kind: Literal["bag"] = "bag"
@@ -151,9 +154,12 @@ class BagSpec(_Network):
     dropout: ShareBelowOne = 0.3
     choose_by: ChooseBy = "loss"
     training: SequenceTraining = _recipe()
+    vectors: VectorsName = ""
+    freeze_vectors: Frozen = False
 
     def __post_init__(self) -> None:
         self.require_head()
+        require_vectors(self)
 
 
 @options
@@ -172,6 +178,9 @@ class ConvolutionSpec(_Network):
         dropout: On the embeddings, and on the features that enter the head.
         choose_by: What chooses the best state on validation: "loss" or "macro_f1".
         training: Optimisation; `batch` counts reviews.
+        vectors: Name of word vectors of the section `vectors`, from which the embedding starts; they have `embedding`
+            dimensions. "" starts from random numbers.
+        freeze_vectors: Do not train the embedding, which stays as the vectors are.
     """
 
     kind: Literal["cnn"] = "cnn"
@@ -186,9 +195,12 @@ class ConvolutionSpec(_Network):
     dropout: ShareBelowOne = 0.3
     choose_by: ChooseBy = "loss"
     training: SequenceTraining = _recipe(epochs=3.0)
+    vectors: VectorsName = ""
+    freeze_vectors: Frozen = False
 
     def __post_init__(self) -> None:
         self.require_head()
+        require_vectors(self)
 
 
 @options
@@ -222,6 +234,8 @@ class RecurrentClassifierSpec(_Network):
         unfreeze_epochs: With `start`: epochs after which the next lower layer is trained too; 0 trains all at once.
         choose_by: What chooses the best state on validation: "loss" or "macro_f1".
         training: Optimisation; `batch` counts reviews.
+        vectors: As in `BagSpec`, without `start`; so is the next option.
+        freeze_vectors: Do not train the embedding.
     """
 
     kind: Literal["rnn", "gru", "lstm"] = "lstm"
@@ -247,9 +261,12 @@ class RecurrentClassifierSpec(_Network):
     unfreeze_epochs: NotNegative = 1.0
     choose_by: ChooseBy = "loss"
     training: SequenceTraining = _recipe(learning_rate=2e-3)
+    vectors: VectorsName = ""
+    freeze_vectors: Frozen = False
 
     def __post_init__(self) -> None:
         self.require_head()
+        require_vectors(self)
         require_cells(self)
         if self.start:
             self._require_start()
@@ -265,6 +282,7 @@ class RecurrentClassifierSpec(_Network):
 
     def _require_start(self) -> None:
         require(self.start != self.name, "start", self.start, "another model than itself")
+        require(not self.vectors, "vectors", self.vectors, "'' with start: the language model gives the embedding")
         forwards = "false with start: a language model reads from the beginning only"
         require(not self.bidirectional, "bidirectional", self.bidirectional, forwards)
         usual, training = TrainingSpec(), self.training

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from ..options import as_written, stored
+from ..options import as_written, stored_options
 from .counted_specs import BayesSpec as BayesSpec
 from .counted_specs import LogisticSpec as LogisticSpec
 from .network_specs import BagSpec as BagSpec
@@ -40,8 +40,8 @@ def language_model_of(spec: ClassifierSpec) -> str:
 
 
 def to_dict(spec: ClassifierSpec) -> dict[str, Any]:
-    """Return the options as JSON values."""
-    return {**stored(spec), "labels": list(spec.labels)}
+    """Return the options as JSON values, without those marked `Since` that have their default value."""
+    return {**stored_options(spec), "labels": list(spec.labels)}
 
 
 def identity(spec: ClassifierSpec) -> dict[str, Any]:

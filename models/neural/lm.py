@@ -219,10 +219,12 @@ class NeuralLM:
             The model, and numbers: parameters, and the summary of `trainer.train` (tokens, seconds, best perplexity …).
 
         Raises:
-            ModelError: kind "diverged" or "memory"; "input" where the streams belong to another vocabulary, or the
-                device does not exist; "bundle" where `context.init_weights` cannot be read or does not fit.
+            ModelError: kind "diverged" or "memory"; "input" where the streams belong to another vocabulary, the device
+                does not exist, or the word vectors do not fit; "bundle" where `context.init_weights` cannot be read or
+                does not fit.
         """
         from ..streams import unigram_counts
+        from .training.embedding_start import start_embedding
         from .training.trainer import train as run
 
         require_device(context.device)
@@ -232,6 +234,8 @@ class NeuralLM:
         with limited_threads(context.threads), out_of_memory(spec, context.device), torch.random.fork_rng(devices=[]):
             torch.manual_seed(spec.training.seed)
             network = cls.build(spec, counts_V)
+            if spec.vectors:
+                start_embedding(network.embedding, spec, context.vectors)
             if context.init_weights is not None:
                 _fill(network, context.init_weights)
             network = network.to(context.device)

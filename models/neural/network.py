@@ -53,6 +53,7 @@ class Network(nn.Module):
     dropout and all is float32, so a score depends neither on the batch nor on where a text is cut.
 
     Attributes:
+        embedding: A row for each entry of the vocabulary.
         output: The output layer: loss, nats and log-probabilities of features.
         precision: The requested number format of matrix products in training mode; see `products`.
         last_layer: Outputs of the last recurrent layer after and before dropout (both B, T, H) in the latest call, with
@@ -60,6 +61,7 @@ class Network(nn.Module):
             None.
     """
 
+    embedding: nn.Embedding
     output: OutputLayer
     precision: Precision = "float32"
     last_layer: tuple[torch.Tensor, torch.Tensor] | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import field
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
@@ -25,6 +25,20 @@ Cells = Annotated[
     PlainSerializer(lambda cells, form: "own" if form.by_alias and cells == "reference" else cells),
 ]
 """How a recurrent layer is computed. Stored models have the old name "own" of "reference"."""
+
+
+VectorsName = Annotated[str, Since("0.1.0")]
+"""Name of word vectors of the section `vectors`, or "" for none."""
+Frozen = Annotated[bool, Since("0.1.0")]
+
+
+def require_vectors(spec: Any) -> None:
+    """Refuse options about word vectors that contradict each other, in any spec with an embedding."""
+    frozen = bool(spec.vectors) or not spec.freeze_vectors
+    require(frozen, "freeze_vectors", spec.freeze_vectors, "false without vectors: a random embedding must be trained")
+    warm = not (spec.vectors and spec.training.start == "champion")
+    require(warm, "training.start", spec.training.start, "'fresh' with vectors: the champion's weights would replace "
+            "them")  # fmt: skip
 
 
 @options
@@ -104,6 +118,10 @@ class RecurrentSpec:
             Ganguli 2014). "identity" (Le, Jaitly & Hinton 2015): only for the "rnn" kind, because gated cells keep
             their state by their gates.
         bidirectional: Refused for a language model, which must not see the words that it predicts.
+        vectors: Name of word vectors of the section `vectors`, from which the embedding starts; they have `embedding`
+            dimensions. "" starts from random numbers.
+        freeze_vectors: Do not train the embedding, which stays as the vectors are; with `tied`, neither are the rows of
+            the output.
     """
 
     kind: Literal["rnn", "gru", "lstm"] = "lstm"
@@ -131,8 +149,11 @@ class RecurrentSpec:
     recurrent_start: Annotated[
         Literal["usual", "uniform", "orthogonal", "identity"], Since("0.1.0")
     ] = "usual"
+    vectors: VectorsName = ""
+    freeze_vectors: Frozen = False
 
     def __post_init__(self) -> None:
+        require_vectors(self)
         seen = "false for a language model: a network that also reads from the end sees the words it is to predict"
         require(not self.bidirectional, "bidirectional", self.bidirectional, seen)
         reference = self.cells == "reference"
@@ -168,6 +189,8 @@ class NPLMSpec:
         objective: Output layer and loss.
         training: Optimisation. `bptt_grad_len` and the penalties of activations are refused: no gradient flows from one
             position to another, and no layer is recurrent.
+        vectors: As in `RecurrentSpec`; so is the next option.
+        freeze_vectors: Do not train the embedding.
     """
 
     kind: Literal["nplm"] = "nplm"
@@ -182,3 +205,8 @@ class NPLMSpec:
     training: Annotated[
         TrainingSpec, Unused(("bptt_grad_len", "activation_penalty", "temporal_penalty"), "in a recurrent network")
     ] = field(default_factory=TrainingSpec)
+    vectors: VectorsName = ""
+    freeze_vectors: Frozen = False
+
+    def __post_init__(self) -> None:
+        require_vectors(self)

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import load_file, save_file
 
-from ..base import ModelError
+from ..base import ModelError, stored
+from ..tokens.vocabulary import Vocabulary
+from ..tokens.words import FIRST
+from .formats.files import read_vectors
 from .word_vectors import WordVectors
 
 SHOWN = 20
 """Number of missing entries that a report names."""
+ROWS, KEY = "embedding.safetensors", "rows"
 
 
 @dataclass(frozen=True)
@@ -64,3 +70,46 @@ def embedding_matrix(
     missing = tuple(entries[place] for place in order if not found_V[place])[:SHOWN]
     share = None if counts_V is None else float(counts_V[found_V].sum() / max(int(counts_V.sum()), 1))
     return matrix_VD, Coverage(len(entries), int(found_V.sum()), built, share, missing)
+
+
+def vocabulary_rows(path: Path, vocabulary: Vocabulary, counts_V: np.ndarray) -> tuple[np.ndarray, Coverage]:
+    """Read the vectors of a vocabulary's entries from a file or folder; return (V, D) and the coverage.
+
+    Entries of a subword vocabulary are looked up without the space before them. Special tokens, which no such file
+    knows, get random rows of the usual size, all different: so a network can tell ratings apart even if the embedding
+    is not trained.
+
+    Args:
+        path: See `read_vectors`.
+        vocabulary: Its entries are looked up.
+        counts_V: How often each entry occurs in the training text.
+
+    Raises:
+        ModelError: See `read_vectors` and `embedding_matrix`.
+    """
+    words = [vocabulary.token(token).strip(" ") for token in range(FIRST, vocabulary.size)]
+    vectors = read_vectors(path, {*words, *(word.lower() for word in words)})
+    if not len(vectors):
+        raise ModelError(f"{path} has no vector for any of the {len(words)} entries of the vocabulary", "input")
+    matrix_ND, coverage = embedding_matrix(vectors, words, counts_V[FIRST:])
+    usual = float(np.sqrt(np.square(matrix_ND, dtype=np.float64).mean()))
+    special_SD = np.random.default_rng(0).normal(0.0, usual, (FIRST, matrix_ND.shape[1])).astype(np.float32)
+    return np.concatenate([special_SD, matrix_ND]), coverage
+
+
+def save_matrix(folder: Path, matrix_VD: np.ndarray) -> None:
+    """Write the rows of a vocabulary into a folder."""
+    save_file({KEY: np.ascontiguousarray(matrix_VD, np.float32)}, folder / ROWS)
+
+
+def load_matrix(folder: Path) -> np.ndarray:
+    """Return the rows that `save_matrix` wrote (V, D).
+
+    Raises:
+        ModelError: kind "bundle": the file is missing or damaged.
+    """
+    with stored(f"the word vectors in {folder}"):
+        matrix_VD: np.ndarray = load_file(folder / ROWS)[KEY]
+        if matrix_VD.ndim != 2 or not np.isfinite(matrix_VD).all():
+            raise ValueError(f"{ROWS} does not hold finite rows, but an array of shape {matrix_VD.shape}")
+        return matrix_VD

@@ -15,6 +15,8 @@ from tasks.classification.job import ClassifierJob
 from tasks.classification.labels import LABELLINGS
 from tasks.code_version import WORKERS, running_code
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
+from tasks.embedding.start import INPUT as VECTORS
+from tasks.embedding.start import start_vectors
 from tasks.fitting.fit import Fitted, bundle_digest, made_of, remove, threads_of
 from tasks.fitting.fit_process import run_job
 from tasks.fitting.job import BUNDLE_FOLDER
@@ -69,6 +71,8 @@ def fit_classifier(
     parts = {start.spec.name: bundle_digest(start.bundle)} if start else {}
     inputs = {split: tokens[split].digest for split in ("train", "validation")}
     inputs |= {f"part {name}": found for name, found in parts.items()}
+    vectors = start_vectors(config, spec, prepared.vocabularies[spec.vocabulary], tokens["train"])
+    inputs |= {VECTORS: vectors.digest} if vectors else {}
     only = "" if language_model_of(spec) else CLASSIFIERS[spec.kind][1]
     digest = Store.digest(STAGE, running_code().version(FIT_VERSION, WORKERS[STAGE], only), options, inputs)
     there = STAGE not in config.execution.rebuild and store_of(config).find_usable(STAGE, digest) is not None
@@ -84,6 +88,7 @@ def fit_classifier(
                 parts={start.spec.name: start.bundle} if start else {},
                 system_metrics_seconds=config.execution.system_metrics_seconds,
                 label=chosen.label, train_reviews=chosen.train_reviews, seed=config.seed,
+                vectors=vectors.folder if vectors else None,
             )  # fmt: skip
             with gpu_slot(job.device) as gpus, progress(spec.name, 1, "tokens") as report:
                 summary = run_job(replace(job, gpus=gpus), both(report, now_and_then(run.forward), work / JOURNAL))

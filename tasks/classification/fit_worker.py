@@ -28,7 +28,9 @@ def run(job: ClassifierJob, report: Callable[[FitProgress], None] | None = None)
     train, validation = (labelled(TokenStream.open(folder), job.label) for folder in (job.train, job.validation))
     if job.train_reviews is not None:
         train = drawn(train, job.train_reviews, job.seed)
-    context = FitContext(job.work, job.device, job.threads, report or report_progress, job.parts)
+    context = FitContext(
+        job.work, job.device, job.threads, report or report_progress, job.parts, vectors=job.vectors
+    )  # fmt: skip
     result = fit_classifier(job.spec, vocabulary, train, validation, context)
     # No facts that differ from run to run, so that equal fits give equal bundles.
     shares = np.bincount(train.targets, minlength=len(job.spec.labels)) / len(train.targets)

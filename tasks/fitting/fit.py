@@ -19,6 +19,8 @@ from models.bundles.bundle import SPEC
 from models.specs import KINDS, ModelSpec, identity, parts_of
 from tasks.code_version import WORKERS, running_code
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
+from tasks.embedding.start import INPUT as VECTORS
+from tasks.embedding.start import start_vectors
 from tasks.fitting.dask_engine import FOLDER
 from tasks.fitting.fit_process import run_job
 from tasks.fitting.job import BUNDLE_FOLDER, FitJob
@@ -54,12 +56,13 @@ class Fitted:
 
 @dataclass(frozen=True)
 class FitPlan:
-    """Everything that determines a fit's digest, with its starting point."""
+    """Everything that determines a fit's digest, with its starting point and the folder of its word vectors."""
 
     spec: ModelSpec
     inputs: dict[str, str]
     parts: dict[str, str]
     start: Start
+    vectors: Path | None = None
 
     @property
     def digest(self) -> str:
@@ -103,17 +106,22 @@ def _in_words(artifact: Artifact) -> str:
 def plan_fit(
     config: RunConfig, spec: ModelSpec, prepared: Prepared, parts: Mapping[str, Fitted] | None = None
 ) -> FitPlan:
-    """Return the plan of a fit; a warm start is resolved here.
+    """Return the plan of a fit; a warm start is resolved here, and word vectors are looked up.
 
     Raises:
         TrackingUnavailable: The registry, which knows the champion of a warm start, does not answer.
+        Unreadable, InputError: See `start_vectors`.
     """
-    tokens = prepared.tokens[spec.vocabulary]
+    tokens, vocabulary = prepared.tokens[spec.vocabulary], prepared.vocabularies[spec.vocabulary]
     inputs = {split: tokens[split].digest for split in ("train", "validation")}
     digests = {name: bundle_digest(part.bundle) for name, part in (parts or {}).items()}
     inputs |= {f"part {name}": found for name, found in digests.items()}
-    start = starting_point(config, spec, prepared.vocabularies[spec.vocabulary], inputs)
-    return FitPlan(spec, inputs | ({INPUT: start.digest} if start.digest else {}), digests, start)
+    start = starting_point(config, spec, vocabulary, inputs)
+    inputs |= {INPUT: start.digest} if start.digest else {}
+    vectors = start_vectors(config, spec, vocabulary, tokens["train"])
+    if vectors is None:
+        return FitPlan(spec, inputs, digests, start)
+    return FitPlan(spec, inputs | {VECTORS: vectors.digest}, digests, start, vectors.folder)
 
 
 def build_fit(
@@ -175,7 +183,7 @@ def job_of(
         device=device_for(config, spec, [part.spec for part in (parts or {}).values()]),
         ranks=ranks, threads=max(1, threads_of(config) // ranks),
         parts={name: part.bundle for name, part in (parts or {}).items()},
-        dask=_dask_of(config, spec), init_weights=plan.start.folder,
+        dask=_dask_of(config, spec), init_weights=plan.start.folder, vectors=plan.vectors,
         system_metrics_seconds=config.execution.system_metrics_seconds, pace=pace,
     )
 

@@ -36,7 +36,7 @@ def run(job: FitJob, report: Callable[[FitProgress], None] | None = None) -> dic
     with _engine(job) as engine:
         context = FitContext(
             job.work, job.device, job.threads, report or report_progress, job.parts, engine, job.init_weights,
-            pace=job.pace,
+            pace=job.pace, vectors=job.vectors,
         )
         if ranks_of_environment() > 1:
             context = _among_others(context, spec, job.init_method)

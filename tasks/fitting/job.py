@@ -38,6 +38,7 @@ class Job:
         parts: Bundles of the fitted models that this one is made of, by name.
         system_metrics_seconds: Seconds between two samples of the resource use; 0: take none.
         init_method: Address where the ranks meet ("init_method" of torch.distributed).
+        vectors: Folder of the word vectors that the embedding starts from; None: the model has none.
     """
 
     WORKER: ClassVar[str]
@@ -56,6 +57,7 @@ class Job:
     system_metrics_seconds: float = 0.0
     init_method: str = "env://"
     gpus: tuple[int, ...] = ()
+    vectors: Path | None = None
 
     @property
     def bundle(self) -> Path:
@@ -75,7 +77,8 @@ class Job:
     def _read(cls, values: dict[str, Any]) -> dict[str, Any]:
         paths = {name: Path(values[name]) for name in ("vocabulary", "train", "validation", "work")}
         parts = {name: Path(folder) for name, folder in values["parts"].items()}
-        return {**values, **paths, "parts": parts, "gpus": tuple(values["gpus"])}
+        vectors = None if values["vectors"] is None else Path(values["vectors"])
+        return {**values, **paths, "parts": parts, "gpus": tuple(values["gpus"]), "vectors": vectors}
 
 
 @dataclass(frozen=True)

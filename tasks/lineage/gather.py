@@ -14,6 +14,7 @@ from core.store import Artifact, Store, sha256_of_file
 from models.bundles.bundle import SPEC
 from models.neural.lm import WEIGHTS
 from tasks.data.ingest import replay_file
+from tasks.embedding.start import STAGE as VECTORS_STAGE
 from tasks.lineage.inputs import BUNDLE_SPEC, Inputs
 from tasks.stage import store_of
 from tasks.tracking.track import registry_of, tracker_of
@@ -53,6 +54,9 @@ class Gathering:
         if artifact.stage == "read" and name == "file":
             facts = artifact.facts
             return RecordedSource("file", facts["name"], value, int(facts["bytes"]), facts.get("path", ""))
+        if artifact.stage == VECTORS_STAGE and name == "file":
+            path = Path(artifact.facts["path"])
+            return RecordedSource("vectors", artifact.facts["name"], value, _size(path), str(path))
         if name.startswith("replay:"):
             path = replay_file(self.config.home, name)
             return RecordedSource("replay", f"{path.parent.name}/{path.name}", value, _size(path), str(path))

@@ -10,12 +10,14 @@ from core.store import Artifact
 from models.bundles.bundle import SPEC
 from models.neural.lm import WEIGHTS
 from tasks.data.ingest import SYNTHETIC_FILE
+from tasks.embedding.start import INPUT as VECTORS
+from tasks.embedding.start import STAGE as VECTORS_STAGE
 from tasks.fitting.job import BUNDLE_FOLDER
 
 PART = "part "
 MADE_BY = {
     "dataset": "ingest", "clean": "prepare", "canaries": "canaries", "tokens": "tokens", "train": "tokens",
-    "validation": "tokens",
+    "validation": "tokens", VECTORS: VECTORS_STAGE,
 }
 """Stage of an artifact by its name among the inputs of later stages."""
 BUNDLE_SPEC = f"{BUNDLE_FOLDER}/{SPEC}"
@@ -37,7 +39,7 @@ class Inputs:
     def maker(self, artifact: Artifact, name: str, value: str) -> Artifact | None:
         """Return the artifact behind an input; None if it came from outside or was removed from the store."""
         stage = artifact.stage
-        if stage in ("tokens", "score", "samples", "predict", *FITS):
+        if stage in ("tokens", "score", "samples", "predict", VECTORS_STAGE, *FITS):
             if name == "vocabulary":
                 return self._vocabulary(value, artifact.manifest["inputs"].get("clean"))
             if name == "bundle" or name.startswith(PART):

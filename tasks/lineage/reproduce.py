@@ -12,17 +12,18 @@ from typing import Any
 
 from core.config.presets import parse_config
 from core.config.run_config import RunConfig, SyntheticConfig
-from core.errors import ArtifactError, BundleError, ConfigError, InputError, ReviewLMError, Unreadable
+from core.errors import ConfigError, InputError, ReviewLMError
 from core.lineage.compare import StepComparison, compare
-from core.lineage.record import Lineage, RecordedSource, Step, step_of
-from core.store import Artifact, sha256_of_file
-from corpus.reading.sources import Listed, identify, source_names
-from models.neural.lm import WEIGHTS
+from core.lineage.record import Lineage, Step, step_of
+from core.store import Artifact
+from corpus.reading.sources import Listed, identify
 from models.specs import as_written, spec_from_dict
 from models.tokens.vocabulary import FILE
 from tasks.data.canaries import CANARIES_INPUT, choose
 from tasks.data.ingest import SYNTHETIC_FILE, make_data_set, read_file, replay_file, synthesise
 from tasks.data.prepare import VOCABULARY_FILE, Prepared, clean_and_split, tokenize, train_vocabulary
+from tasks.embedding.start import INPUT as VECTORS
+from tasks.embedding.start import rows_of_file
 from tasks.evaluation.evaluate import draw_samples, score_bundle
 from tasks.fitting.fit import FitPlan, Fitted, build_fit, bundle_digest
 from tasks.fitting.job import BUNDLE_FOLDER
@@ -30,45 +31,8 @@ from tasks.fitting.warm_start import INPUT, Start
 from tasks.lineage.gather import facts_of
 from tasks.lineage.inputs import PART
 from tasks.stage import show_table, stage
-from tasks.tracking.track import registry_of
 
 log = logging.getLogger(__name__)
-ON_DISK = ("file", "replay", "business")
-"""Kinds of sources that are files on disk."""
-
-
-def find_sources(lineage: Lineage, given: Sequence[str] = ()) -> dict[str, Path]:
-    """Return the current paths of the raw files by SHA-256: the recorded path, or one of the files *given*.
-
-    Raises:
-        Unreadable: A file has changed or is gone, and no given file has its bytes.
-        ArtifactError: The record does not say where an input came from.
-    """
-    found: dict[str, Path] = {}
-    others = list(source_names(given)) if given else []
-    for source in lineage.sources:
-        if source.kind == "unknown":
-            raise ArtifactError(
-                "It is not known how all inputs of this version were made", where=source.name,
-                value=source.sha256, cause="they were no longer in the store when the record was written",
-            )
-        if source.kind not in ON_DISK:
-            continue
-        places = [Path(source.path)] if source.path else []
-        places += [path for path in others if not source.bytes or path.stat().st_size == source.bytes]
-        match = next((path for path in places if path.is_file() and sha256_of_file(path) == source.sha256), None)
-        if match is None:
-            raise _lost(source)
-        found[source.sha256] = match
-    return found
-
-
-def _lost(source: RecordedSource) -> Unreadable:
-    changed = bool(source.path) and Path(source.path).is_file()
-    return Unreadable(
-        f"A raw file of this version {'has changed' if changed else 'is missing'}", where=source.path or source.name,
-        value=f"SHA-256 {source.sha256}", remedy="name a file or folder that has the unchanged file: --input",
-    )
 
 
 def configuration_of(lineage: Lineage) -> RunConfig:
@@ -134,7 +98,7 @@ class Reproduction:
             "synthesise": self._synthesise, "read": self._read,
             "ingest": self._ingest, "prepare": self._prepare, "vocabulary": self._vocabulary, "tokens": self._tokens,
             "canaries": lambda config, step: _built(choose.fn(config, self._clean())),
-            "fit": self._fit, "score": self._score, "samples": self._samples,
+            "vectors": self._vectors, "fit": self._fit, "score": self._score, "samples": self._samples,
         }
 
     def make(self, step: Step) -> StepComparison:
@@ -189,6 +153,10 @@ class Reproduction:
         canaries = self._of(step, CANARIES_INPUT) if CANARIES_INPUT in step.made_by else None
         return _built(tokenize.fn(config, file, step.options["split"], self._of(step, "clean"), name, canaries))
 
+    def _vectors(self, config: RunConfig, step: Step) -> Artifact:
+        [vocabulary, train] = (self._of(step, name) for name in ("vocabulary", "train"))
+        return rows_of_file(config, step.facts["name"], self.sources[step.inputs["file"]], vocabulary, train)
+
     def _fit(self, config: RunConfig, step: Step) -> Artifact:
         spec: Any = spec_from_dict(step.facts["spec"])
         tokens = {split: self._of(step, split) for split in ("train", "validation")}
@@ -199,11 +167,13 @@ class Reproduction:
         start = Start()
         if sha256 := step.inputs.get(INPUT, ""):
             start, inputs[INPUT] = Start(self.weights[sha256], sha256), sha256
+        vectors = self._of(step, VECTORS) if VECTORS in step.made_by else None
+        inputs |= {VECTORS: vectors.digest} if vectors else {}
         vocabulary = next(artifact for artifact in self.made.values() if artifact.stage == "vocabulary")
         clean = self._clean()
         # A fit does not use the data card, so it is not reproduced; *clean* takes its place.
         prepared = Prepared(clean, clean, {spec.vocabulary: vocabulary}, {spec.vocabulary: tokens})
-        plan = FitPlan(spec, inputs, digests, start)
+        plan = FitPlan(spec, inputs, digests, start, vectors.folder if vectors else None)
         artifact = build_fit(config, plan, prepared, lambda journal: None, parts).artifact
         self.fitted[step.key] = Fitted(spec, artifact, "", False)
         return artifact
@@ -258,34 +228,6 @@ def make_again(reproduction: Reproduction, step: Step) -> StepComparison:
         "bit-equal" if compared.equal else f"differs: {', '.join(compared.files[:3])}", time() - began,
     )
     return compared
-
-
-def starting_weights(config: RunConfig, lineage: Lineage) -> dict[str, Path]:
-    """Return the folders of the start weights of this version's networks, by SHA-256.
-
-    Raises:
-        BundleError: No registered version has the weights any more.
-    """
-    found: dict[str, Path] = {}
-    wanted = {source.sha256 for source in lineage.sources if source.kind == "weights"}
-    if not wanted:
-        return found
-    registry = registry_of(config)
-    for version in registry.versions():
-        try:
-            folder = registry.bundle_folder(version)
-        except BundleError as error:
-            log.warning("%s", error)
-            continue
-        for file in folder.rglob(WEIGHTS):
-            if (digest := sha256_of_file(file)) in wanted:
-                found[digest] = file.parent
-    if lost := wanted - found.keys():
-        raise BundleError(
-            "No registered version has the weights that the training started from", value=f"SHA-256 {lost.pop()}",
-            cause="the champion of that time was deleted",
-        )
-    return found
 
 
 @stage("show verdict")

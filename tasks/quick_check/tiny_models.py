@@ -56,7 +56,9 @@ def one_of_each_kind(config: RunConfig) -> list[ModelSpec]:
 
 def _tiny_model(spec: ModelSpec) -> ModelSpec:
     if isinstance(spec, NPLMSpec | RecurrentSpec):
-        small: dict[str, Any] = {"hidden": min(spec.hidden, WIDTH), "embedding": min(spec.embedding, WIDTH)}
+        small: dict[str, Any] = {"hidden": min(spec.hidden, WIDTH)}
+        if not spec.vectors:  # word vectors keep their size
+            small["embedding"] = min(spec.embedding, WIDTH)
         if isinstance(spec, RecurrentSpec):
             small["layers"] = min(spec.layers, 2)
         return replace(spec, training=_short(spec.training), **small)

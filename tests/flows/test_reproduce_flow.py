@@ -37,8 +37,10 @@ def registered(tmp_path_factory: pytest.TempPathFactory, template_home: Path) ->
     from tasks.lineage.gather import recorded_version
 
     home = Path(shutil.copytree(template_home, tmp_path_factory.mktemp("reproduced") / "home"))
+    vectors = home.parent / "vectors.txt"
+    vectors.write_text("".join(f"{word} {' '.join(str(place + 1) for place in range(8))}\n" for word in ("the", "was")))
     with other_home(home):
-        config = load_config(PRESET)
+        config = load_config(PRESET, [f"vectors.small={vectors}", "models.lstm.vectors=small"])
         register_mixture(config)
         record, bundle, number = recorded_version(config, "challenger")
         assert number == 1
@@ -161,7 +163,7 @@ def test_a_version_whose_tokens_were_others_is_told_by_the_token_file(registered
 def test_a_raw_file_is_known_by_its_bytes_wherever_it_lies_now(registered: Registered, tmp_path: Path) -> None:
     from core.lineage.record import RecordedSource
     from core.store import sha256_of_file
-    from tasks.lineage.reproduce import find_sources
+    from tasks.lineage.sources import find_sources
 
     old, new = tmp_path / "old.jsonl", tmp_path / "moved" / "renamed.jsonl"
     new.parent.mkdir()

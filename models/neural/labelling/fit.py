@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch import nn
 
 from ...base import FitProgress, ModelError
 from ..device import require_device
 from ..lm import limited_threads
 from ..out_of_memory import first_line, is_out_of_memory
 from ..recurrent import RecurrentNetwork
+from ..training.embedding_start import start_embedding
 from .fine_tuning import FineTuning
 from .labelled_sequences import LabelledSequences
 from .labeller import Labeller
@@ -41,7 +43,7 @@ def fit(
     spec: LabellerSpec, entries: int, train: LabelledSequences, validation: LabelledSequences, *,
     start: RecurrentNetwork | None = None, tuning: FineTuning | None = None, vocabulary_digest: str = "",
     device: str = "cpu", threads: int = 1, report: Callable[[FitProgress], None] = lambda progress: None,
-    work: Path | None = None,
+    work: Path | None = None, vectors: Path | None = None,
 ) -> FittedLabeller:  # fmt: skip
     """Train on some examples, choose the best state on others.
 
@@ -60,10 +62,11 @@ def fit(
         threads: For matrix products.
         report: Called after each evaluation with its figures; steps are tokens read.
         work: Folder of checkpoints and journal, from which a killed training resumes; None: neither is written.
+        vectors: Folder of the word vectors that the embedding of a spec with `vectors` starts from.
 
     Raises:
-        ModelError: kind "input": see `LabelledSequences.require`, `RecurrentTrunk.take_over` and `require_device`;
-            "diverged": a loss or gradient is not a finite number; "memory".
+        ModelError: kind "input": see `LabelledSequences.require`, `RecurrentTrunk.take_over`, `start_embedding` and
+            `require_device`; "diverged": a loss or gradient is not a finite number; "memory".
     """
     require_device(device)
     train.require(spec, entries)
@@ -74,6 +77,8 @@ def fit(
         with limited_threads(threads), torch.random.fork_rng(devices=[]):
             torch.manual_seed(spec.training.seed)
             network = LabellingNetwork(spec, entries, train.targets[train.asked(spec)])
+            if getattr(spec, "vectors", "") and isinstance(network.trunk.embedding, nn.Embedding):
+                start_embedding(network.trunk.embedding, spec, vectors)
             if start is not None:
                 _take_over(network, start)
             model = Labeller(spec, network.to(device), vocabulary_digest)

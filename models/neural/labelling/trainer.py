@@ -123,8 +123,7 @@ class Trainer:
                     self._save()
                 elif time.monotonic() - self.saved > CHECKPOINT_SECONDS:
                     self._save()
-        for parameter in self.network.parameters():
-            parameter.requires_grad_(True)
+        self.network.requires_grad_(True)
         if not self.progress.best:
             raise ModelError("no evaluation had a finite loss: try a smaller training.learning_rate", "diverged")
         fill_network(self.network, self.best)

@@ -23,7 +23,8 @@ from ..adaptive.dynamic import FACTS as DYNAMIC_FACTS
 
 FREE = frozenset({
     "name", "vocabulary", "training", "dropout", "variational", "embedding_dropout", "input_dropout", "output_dropout",
-    "weight_drop", "cells", "forget_bias", "objective.chunk", "objective.estimator", "objective.samples",
+    "weight_drop", "cells", "forget_bias", "vectors", "freeze_vectors", "objective.chunk", "objective.estimator",
+    "objective.samples",
 })  # fmt: skip
 """Options in which two networks may differ and still compute the same from the same weights."""
 

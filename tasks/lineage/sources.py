@@ -1,0 +1,81 @@
+"""Find the inputs of a registered version from outside: raw files, word vectors, and weights that it started from."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from core.config.run_config import RunConfig
+from core.errors import ArtifactError, BundleError, Unreadable
+from core.lineage.record import Lineage, RecordedSource
+from core.store import sha256_of_file
+from corpus.reading.sources import source_names
+from models.neural.lm import WEIGHTS
+from tasks.tracking.track import registry_of
+
+ON_DISK = ("file", "replay", "business", "vectors")
+"""Kinds of sources that are files on disk."""
+log = logging.getLogger(__name__)
+
+
+def find_sources(lineage: Lineage, given: Sequence[str] = ()) -> dict[str, Path]:
+    """Return the current paths of the raw files by SHA-256: the recorded path, or one of the files *given*.
+
+    Raises:
+        Unreadable: A file has changed or is gone, and no given file has its bytes.
+        ArtifactError: The record does not say where an input came from.
+    """
+    found: dict[str, Path] = {}
+    others = list(source_names(given)) if given else []
+    for source in lineage.sources:
+        if source.kind == "unknown":
+            raise ArtifactError(
+                "It is not known how all inputs of this version were made", where=source.name,
+                value=source.sha256, cause="they were no longer in the store when the record was written",
+            )
+        if source.kind not in ON_DISK:
+            continue
+        places = [Path(source.path)] if source.path else []
+        places += [path for path in others if not source.bytes or path.stat().st_size == source.bytes]
+        match = next((path for path in places if path.is_file() and sha256_of_file(path) == source.sha256), None)
+        if match is None:
+            raise _lost(source)
+        found[source.sha256] = match
+    return found
+
+
+def _lost(source: RecordedSource) -> Unreadable:
+    changed = bool(source.path) and Path(source.path).is_file()
+    return Unreadable(
+        f"A raw file of this version {'has changed' if changed else 'is missing'}", where=source.path or source.name,
+        value=f"SHA-256 {source.sha256}", remedy="name a file or folder that has the unchanged file: --input",
+    )
+
+
+def starting_weights(config: RunConfig, lineage: Lineage) -> dict[str, Path]:
+    """Return the folders of the start weights of this version's networks, by SHA-256.
+
+    Raises:
+        BundleError: No registered version has the weights any more.
+    """
+    found: dict[str, Path] = {}
+    wanted = {source.sha256 for source in lineage.sources if source.kind == "weights"}
+    if not wanted:
+        return found
+    registry = registry_of(config)
+    for version in registry.versions():
+        try:
+            folder = registry.bundle_folder(version)
+        except BundleError as error:
+            log.warning("%s", error)
+            continue
+        for file in folder.rglob(WEIGHTS):
+            if (digest := sha256_of_file(file)) in wanted:
+                found[digest] = file.parent
+    if lost := wanted - found.keys():
+        raise BundleError(
+            "No registered version has the weights that the training started from", value=f"SHA-256 {lost.pop()}",
+            cause="the champion of that time was deleted",
+        )
+    return found

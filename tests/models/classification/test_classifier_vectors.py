@@ -1,0 +1,116 @@
+"""Classifiers whose embedding starts from word vectors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from made_reviews import NOISE, RECIPE, TELLING, small
+
+from models.base import FitContext, ModelError
+from models.classification.bundle import load_classifier, save_classifier
+from models.classification.fitting import fit_classifier
+from models.classification.spec import classifier_from_dict, identity, to_dict
+from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
+from models.vectors.vocabulary_matrix import save_matrix, vocabulary_rows
+from models.vectors.word_vectors import WordVectors
+
+NETWORKS = ("bag", "cnn", "gru")
+ONCE = replace(RECIPE, epochs=1, evaluations=1)
+
+
+@pytest.fixture(scope="module")
+def rows(words, tmp_path_factory):
+    """Vectors in which the two words that tell the same label are equal."""
+    folder = tmp_path_factory.mktemp("rows")
+    draw = np.random.default_rng(3)
+    pairs = np.repeat(draw.normal(size=(len(TELLING), 8)), 2, axis=0)
+    names = [word for pair in TELLING for word in pair]
+    WordVectors([*names, *NOISE], np.concatenate([pairs, 0.3 * draw.normal(size=(len(NOISE), 8))])).save(folder / "all")
+    matrix_VD, coverage = vocabulary_rows(folder / "all", words, np.ones(words.size, np.int64))
+    assert coverage.missing == ("\n",)
+    save_matrix(folder, matrix_VD)
+    return folder, matrix_VD
+
+
+def told_by(words, which, count, seed):
+    """Reviews whose label is told by one of the two words only."""
+    draw = np.random.default_rng(seed)
+    targets = np.arange(count) % len(TELLING)
+    made = []
+    for target in targets:
+        text = list(draw.choice(NOISE, draw.integers(3, 8)))
+        made.append(" ".join([*text, TELLING[target][which]]))
+    encoded = words.encode_documents(made, [0] * count, whole=False)
+    return LabelledSequences(Sequences(encoded.ids, encoded.offsets), targets)
+
+
+def test_a_label_is_known_by_words_that_no_labelled_review_had(words, rows, tmp_path):
+    seen, unseen = told_by(words, 0, 60, 1), told_by(words, 1, 60, 2)
+
+    def accuracy(spec, work):
+        model = fit_classifier(spec, words, seen, seen, FitContext(tmp_path / work, vectors=rows[0])).model
+        return (model.answers(model.scores(unseen.sequences)) == unseen.targets).mean()
+
+    assert accuracy(small("bag", vectors="own", freeze_vectors=True), "with") > 0.95
+    assert accuracy(small("bag"), "without") < 0.7
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_a_frozen_embedding_stays_to_the_bit_and_a_trained_one_moves(kind, words, rows, train, held_out, tmp_path):
+    def fitted(**options):
+        spec = small(kind, vectors="own", training=ONCE, **options)
+        work = tmp_path / str(len(options))
+        model = fit_classifier(spec, words, train, held_out, FitContext(work, vectors=rows[0])).model
+        return spec, model, model.labeller.network.trunk.embedding.weight.detach().numpy()
+
+    spec, model, frozen_VE = fitted(freeze_vectors=True)
+    assert frozen_VE.tobytes() == rows[1].tobytes()
+    _, _, trained_VE = fitted()
+    assert 0 < np.abs(trained_VE - rows[1]).max() < 1
+    save_classifier(tmp_path / "bundle", spec, words, model, ["great lovely"], {})
+    opened = load_classifier(tmp_path / "bundle").model
+    assert np.array_equal(opened.scores(held_out.sequences), model.scores(held_out.sequences))
+
+
+def test_a_frozen_embedding_stays_frozen_after_a_kill(words, rows, train, held_out, tmp_path):
+    class Killed(Exception):
+        pass
+
+    def kill(progress):
+        raise Killed
+
+    spec = small("cnn", vectors="own", freeze_vectors=True, training=replace(RECIPE, epochs=2, evaluations=2))
+    whole = fit_classifier(spec, words, train, held_out, FitContext(tmp_path / "whole", vectors=rows[0])).model
+    for report in (kill, lambda progress: None):
+        context = FitContext(tmp_path / "cut", vectors=rows[0], report=report)
+        try:
+            resumed = fit_classifier(spec, words, train, held_out, context).model
+        except Killed:
+            continue
+    assert resumed.labeller.network.trunk.embedding.weight.detach().numpy().tobytes() == rows[1].tobytes()
+    assert np.array_equal(resumed.scores(held_out.sequences), whole.scores(held_out.sequences))
+
+
+def test_options_that_contradict_each_other_are_refused():
+    with pytest.raises(ValueError, match="freeze_vectors is True; it must be false without vectors"):
+        small("bag", freeze_vectors=True)
+    with pytest.raises(ValueError, match="vectors is 'own'; it must be '' with start"):
+        small("lstm", start="lm", vectors="own")
+    with pytest.raises(ValueError, match="vectors"):
+        small("tfidf", vectors="own")
+
+
+def test_options_left_alone_change_no_identity():
+    assert "vectors" not in identity(small("cnn"))
+    spec = small("cnn", vectors="own", freeze_vectors=True)
+    assert identity(spec)["vectors"] == "own"
+    assert classifier_from_dict(to_dict(spec)) == spec
+
+
+def test_vectors_of_another_size_are_refused(words, rows, train, held_out, tmp_path):
+    with pytest.raises(ModelError, match="'own' have 8 dimensions, not 9: set embedding = 8") as refusal:
+        spec = small("bag", vectors="own", embedding=9)
+        fit_classifier(spec, words, train, held_out, FitContext(tmp_path, vectors=rows[0]))
+    assert refusal.value.kind == "input"

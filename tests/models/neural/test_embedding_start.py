@@ -1,0 +1,164 @@
+"""A language model whose embedding starts from word vectors: frozen it stays to the bit, otherwise it is trained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from models.base import FitContext, ModelError
+from models.neural.recurrent import RecurrentLM
+from models.specs import (
+    NPLMSpec,
+    ObjectiveSpec,
+    RecurrentSpec,
+    TrainingSpec,
+    VocabularySpec,
+    identity,
+    model_class,
+    spec_from_dict,
+    to_dict,
+)
+from models.streams import TokenStream, write_stream
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import STARS, Vocabulary
+from models.tokens.words import FIRST
+from models.vectors.vocabulary_matrix import ROWS, load_matrix, save_matrix, vocabulary_rows
+from models.vectors.word_vectors import WordVectors
+
+TRAINING = TrainingSpec(epochs=1, batch=4, bptt_len=8, learning_rate=1e-2, precision="float32", evaluations=2)
+LSTM = RecurrentSpec(hidden=6, embedding=4, dropout=0.0, training=TRAINING, vectors="own")
+TEXTS = ["the food was good and the staff was kind", "the soup was cold", "good food and kind staff"] * 6
+KINDS = {
+    "tied, two levels": LSTM,
+    "untied": replace(LSTM, tied=False),
+    "one softmax in bf16": replace(
+        LSTM, objective=ObjectiveSpec("softmax"), training=replace(TRAINING, precision="bf16"), hidden=4
+    ),
+    "sampled softmax": replace(LSTM, objective=ObjectiveSpec("softmax", estimator="sampled", samples=8)),
+    "feed-forward": NPLMSpec(hidden=6, embedding=4, dropout=0.0, training=TRAINING, vectors="own"),
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Vocabulary, TokenStream]:
+    folder = tmp_path_factory.mktemp("data")
+    vocabulary = Vocabulary.train(TEXTS, VocabularySpec(min_count=1), NormalForm())
+    frame = pl.DataFrame({
+        "review_id": [str(place) for place in range(len(TEXTS))], "text": TEXTS, "stars": [3] * len(TEXTS),
+        "bytes": [len(text) + 1 for text in TEXTS],
+    })  # fmt: skip
+    write_stream(folder, vocabulary, [frame])
+    return vocabulary, TokenStream.open(folder)
+
+
+def rows_in(folder: Any, vocabulary: Vocabulary, dimensions: int = 4) -> np.ndarray:
+    rows_VE = np.random.default_rng(7).normal(0, 0.3, (vocabulary.size, dimensions)).astype(np.float32)
+    save_matrix(folder, rows_VE)
+    return rows_VE
+
+
+def fitted(spec: Any, data: Any, folder: Any, vectors: Any) -> Any:
+    vocabulary, stream = data
+    context = FitContext(work=folder, vectors=vectors)
+    return model_class(spec.kind).fit(spec, vocabulary, stream, stream, context).model
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_frozen_embedding_stays_to_the_bit_while_the_rest_is_trained(name: str, data: Any, tmp_path: Any) -> None:
+    spec, rows_VE = KINDS[name], rows_in(tmp_path, data[0])
+    network = fitted(replace(spec, freeze_vectors=True), data, tmp_path / "frozen", tmp_path).network
+    assert network.embedding.weight.detach().numpy().tobytes() == rows_VE.tobytes()
+    torch.manual_seed(spec.training.seed)
+    fresh = dict(model_class(spec.kind).build(spec, torch.ones(data[0].size, dtype=torch.int64)).named_parameters())
+    moved = {key for key, own in network.named_parameters() if not torch.equal(own, fresh[key])}
+    assert moved == set(fresh), "the embedding has the vectors, and every other weight was trained"
+
+
+@pytest.mark.parametrize("name", ["tied, two levels", "feed-forward"])
+def test_otherwise_training_starts_there_and_goes_on(name: str, data: Any, tmp_path: Any) -> None:
+    rows_VE = rows_in(tmp_path, data[0])
+    weight_VE = fitted(KINDS[name], data, tmp_path / "trained", tmp_path).network.embedding.weight.detach().numpy()
+    moved = np.abs(weight_VE - rows_VE)
+    assert 0 < moved.max() < 0.3
+    assert moved.mean() < np.abs(rows_VE).mean() / 2
+
+
+def test_a_fitted_model_needs_the_vectors_no_more(data: Any, tmp_path: Any) -> None:
+    rows_in(tmp_path, data[0])
+    model = fitted(replace(LSTM, freeze_vectors=True), data, tmp_path / "work", tmp_path)
+    model.save(tmp_path)
+    (tmp_path / ROWS).unlink()
+    opened = RecurrentLM.load(tmp_path, model.spec, data[0])
+    ids_BT = np.asarray(data[1].ids[:20], np.int64)[None]
+    assert np.array_equal(opened.score(ids_BT, opened.start(1))[0], model.score(ids_BT, model.start(1))[0])
+
+
+def test_vectors_that_do_not_fit_are_refused(data: Any, tmp_path: Any) -> None:
+    def refusal(spec: Any, vectors: Any, kind: str = "input") -> str:
+        with pytest.raises(ModelError) as caught:
+            fitted(spec, data, tmp_path / "work", vectors)
+        assert caught.value.kind == kind
+        return str(caught.value)
+
+    assert "no word vectors were given" in refusal(LSTM, None)
+    rows_in(tmp_path, data[0], 5)
+    assert "'own' have 5 dimensions, not 4: set embedding = 5" in refusal(LSTM, tmp_path)
+    save_matrix(tmp_path, np.zeros((3, 4)))
+    assert "for 3 entries, but the vocabulary has" in refusal(LSTM, tmp_path)
+    save_matrix(tmp_path, np.full((3, 4), np.nan))
+    assert "finite" in refusal(LSTM, tmp_path, "bundle")
+    (tmp_path / ROWS).write_bytes(b"torn")
+    assert f"the word vectors in {tmp_path}" in refusal(LSTM, tmp_path, "bundle")
+
+
+def test_options_that_contradict_each_other_are_refused() -> None:
+    with pytest.raises(ValueError, match="freeze_vectors is True; it must be false without vectors"):
+        RecurrentSpec(freeze_vectors=True)
+    with pytest.raises(ValueError, match="'fresh' with vectors"):
+        NPLMSpec(vectors="own", training=TrainingSpec(start="champion"))
+
+
+def test_models_without_vectors_keep_their_identity() -> None:
+    assert "vectors" not in identity(RecurrentSpec())
+    assert "freeze_vectors" not in to_dict(replace(LSTM, vectors=""))
+    assert spec_from_dict(to_dict(LSTM)) == LSTM
+
+
+def test_rows_of_a_vocabulary_are_those_of_its_words(data: Any, tmp_path: Any) -> None:
+    vocabulary, names = data[0], ["food", "staff"]
+    WordVectors(names, np.array([[1.0, 2.0], [3.0, 4.0]])).save(tmp_path)
+    counts_V = np.arange(vocabulary.size)
+    rows_VE, coverage = vocabulary_rows(tmp_path, vocabulary, counts_V)
+    place = {vocabulary.token(token): token for token in range(vocabulary.size)}
+    assert rows_VE[place["food"]].tolist() == [1.0, 2.0]
+    assert rows_VE[place["soup"]].tolist() == [2.0, 3.0], "a word without a vector gets the mean"
+    assert (coverage.found, coverage.entries) == (2, vocabulary.size - FIRST)
+    assert coverage.share_of_text == pytest.approx((place["food"] + place["staff"]) / counts_V[FIRST:].sum())
+    assert len({rows_VE[token].tobytes() for token in STARS}) == len(STARS), "ratings can be told apart"
+
+
+def test_pieces_of_words_are_looked_up_without_their_space(tmp_path: Any) -> None:
+    texts = ["good food good food good food"] * 9
+    vocabulary = Vocabulary.train(texts, VocabularySpec(unit="bpe", size=280, min_count=1), NormalForm())
+    WordVectors(["good"], np.array([[1.0, 2.0]])).save(tmp_path)
+    rows_VE, _ = vocabulary_rows(tmp_path, vocabulary, np.ones(vocabulary.size, np.int64))
+    pieces = [token for token in range(FIRST, vocabulary.size) if vocabulary.token(token) == " good"]
+    assert rows_VE[pieces].tolist() == [[1.0, 2.0]]
+    assert np.array_equal(load_matrix(_saved(tmp_path, rows_VE)), rows_VE)
+
+
+def _saved(folder: Any, rows_VE: np.ndarray) -> Any:
+    save_matrix(folder, rows_VE)
+    return folder
+
+
+def test_a_file_without_any_word_of_the_vocabulary_is_refused(data: Any, tmp_path: Any) -> None:
+    (tmp_path / "vectors.txt").write_text("xyzzy 1 2\nplugh 3 4\n")
+    with pytest.raises(ModelError, match="vector") as refusal:
+        vocabulary_rows(tmp_path / "vectors.txt", data[0], np.ones(data[0].size, np.int64))
+    assert refusal.value.kind == "input"
