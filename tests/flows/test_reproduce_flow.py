@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -74,11 +73,11 @@ def register_mixture(config: RunConfig) -> None:
             score_bundle(config, mix.bundle, tokens[split], split).artifact for split in ("test", "validation")
         )
         samples = draw_samples(config, mix.bundle, "mix").artifact
-        measured: Any = SimpleNamespace(fitted=mix, test=test, validation=validation, samples=samples)
+        measured = [test, validation, samples]
         uri = tracker_of(config).tag(mix.run_id, "reviewlm.model_uri")
-        root = keep_lineage(config, uri, measured)
+        root = keep_lineage(config, uri, mix.artifact, measured)
         registry_of(config).register(uri, mix.run_id, {LINEAGE_TAG: root})
-        assert keep_lineage(config, uri, measured) == root
+        assert keep_lineage(config, uri, mix.artifact, measured) == root
 
 
 def again(registered: Registered, record: Lineage, home: Path) -> dict[str, Any]:
