@@ -165,8 +165,8 @@ class Pace:
 class FitContext:
     """Where and how to fit a model.
 
-    Only `parts`, `init_weights` and `vectors` may change the result beyond rounding. Exception: with dropout, another number of
-    ranks draws other dropout masks.
+    Only `parts`, `init_weights` and `vectors` may change the result beyond rounding. Exception: with dropout, another
+    number of ranks draws other dropout masks.
 
     Args:
         work: The stage's work folder. It survives a crash: checkpoints and `metrics.jsonl` are in it.
@@ -181,7 +181,7 @@ class FitContext:
         ranks: Number of these processes.
         init_method: Address of their process group; "env://" as torchrun sets it.
         pace: Time limit of a neural fit; None: the options alone say how long it is.
-        vectors: Folder with a word vector for each entry (`vectors/vocabulary_matrix.py`), for a model whose option
+        vectors: Folder with a word vector for each entry (`vectors/stored_matrix.py`), for a model whose option
             `vectors` names some.
     """
 

@@ -159,8 +159,8 @@ class RunConfig(Section):
         name = getattr(spec, "vectors", "")
         if name and not self.vectors.get(name):
             raise ValueError(
-                f"model {spec.name!r} starts from the word vectors {name!r}; the section `vectors` must name their file "
-                f"(vectors.{name}=FILE); it has {list(self.vectors)}"
+                f"model {spec.name!r} starts from the word vectors {name!r}; the section `vectors` must name their "
+                f"file (vectors.{name}=FILE); it has {list(self.vectors)}"
             )
 
     def _require_classifiers(self) -> None:

@@ -189,8 +189,9 @@ class NPLMSpec:
         objective: Output layer and loss.
         training: Optimisation. `bptt_grad_len` and the penalties of activations are refused: no gradient flows from one
             position to another, and no layer is recurrent.
-        vectors: As in `RecurrentSpec`; so is the next option.
-        freeze_vectors: Do not train the embedding.
+        vectors: Name of word vectors of the section `vectors`, from which the embedding starts; they have `embedding`
+            dimensions. "" starts from random numbers.
+        freeze_vectors: Do not train the embedding, which stays as the vectors are.
     """
 
     kind: Literal["nplm"] = "nplm"

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
 
-from ..base import ModelError, stored
+from ..base import ModelError
 from ..tokens.vocabulary import Vocabulary
 from ..tokens.words import FIRST
 from .formats.files import read_vectors
@@ -17,7 +16,6 @@ from .word_vectors import WordVectors
 
 SHOWN = 20
 """Number of missing entries that a report names."""
-ROWS, KEY = "embedding.safetensors", "rows"
 
 
 @dataclass(frozen=True)
@@ -95,21 +93,3 @@ def vocabulary_rows(path: Path, vocabulary: Vocabulary, counts_V: np.ndarray) ->
     usual = float(np.sqrt(np.square(matrix_ND, dtype=np.float64).mean()))
     special_SD = np.random.default_rng(0).normal(0.0, usual, (FIRST, matrix_ND.shape[1])).astype(np.float32)
     return np.concatenate([special_SD, matrix_ND]), coverage
-
-
-def save_matrix(folder: Path, matrix_VD: np.ndarray) -> None:
-    """Write the rows of a vocabulary into a folder."""
-    save_file({KEY: np.ascontiguousarray(matrix_VD, np.float32)}, folder / ROWS)
-
-
-def load_matrix(folder: Path) -> np.ndarray:
-    """Return the rows that `save_matrix` wrote (V, D).
-
-    Raises:
-        ModelError: kind "bundle": the file is missing or damaged.
-    """
-    with stored(f"the word vectors in {folder}"):
-        matrix_VD: np.ndarray = load_file(folder / ROWS)[KEY]
-        if matrix_VD.ndim != 2 or not np.isfinite(matrix_VD).all():
-            raise ValueError(f"{ROWS} does not hold finite rows, but an array of shape {matrix_VD.shape}")
-        return matrix_VD

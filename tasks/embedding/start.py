@@ -12,7 +12,8 @@ from core.errors import Unreadable
 from core.store import Artifact, sha256_of_file
 from models.streams import TokenStream, unigram_counts
 from models.tokens.vocabulary import Vocabulary
-from models.vectors.vocabulary_matrix import save_matrix, vocabulary_rows
+from models.vectors.stored_matrix import save_matrix
+from models.vectors.vocabulary_matrix import vocabulary_rows
 from models.vectors.word_vectors import HEADER
 from tasks.data.prepare import VOCABULARY_FILE
 from tasks.stage import run_stage, show_facts

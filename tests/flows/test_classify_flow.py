@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from core.config.presets import load_config
-from core.errors import BundleError
+from core.errors import BundleError, ConfigError, Unreadable
 from tasks.classification.predict import PREDICTIONS_FILE
 from tests.flows.first_run import Ran as Home
 from tests.flows.first_run import artifacts_of, living_in, mlflow_client
@@ -23,13 +23,19 @@ from tracking.tags import unpacked
 pytestmark = pytest.mark.slow
 PRESET = str(Path(__file__).with_name("tiny_classifiers.toml"))
 NAME = "reviewlm-stars"
+WORDS = ("The", "food", "was", "great", "staff")
 
 
 def classified(home: Path, *overrides: str) -> dict[str, Any]:
+    """Run the flow; the classifier "bag" starts from a file with vectors of five words."""
     from flows.other_models.classify import classify
 
+    file = home.parent / "vectors.txt"
+    file.write_text("".join(f"{word} {' '.join(str(len(word) + place) for place in range(16))}\n" for word in WORDS))
     with living_in(home):
-        return classify(PRESET, None, list(overrides))
+        return classify(
+            PRESET, None, [f"vectors.five={file}", "classification.models.bag.vectors=five", *overrides]
+        )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +111,25 @@ def test_the_language_model_that_a_classifier_starts_from_is_part_of_its_identit
     bundles = (done.home / "store" / "fit-classifier").glob("*/bundle/spec.json")
     parts = [told["parts"] for file in bundles if "parts" in (told := json.loads(file.read_text()))]
     assert parts[0] == {"lstm": started[0]["inputs"]["part lstm"]}
+
+
+def test_the_word_vectors_that_a_classifier_starts_from_are_part_of_its_identity(done: Home) -> None:
+    [rows] = (done.home / "store" / "vectors").glob("*/manifest.json")
+    told = json.loads(rows.read_text())
+    assert 1 <= told["facts"]["found"] <= len(WORDS)
+    assert 0 < told["facts"]["share_of_text"] < 1
+    assert told["facts"]["missing"]
+    fits = [json.loads(file.read_text()) for file in (done.home / "store" / "fit-classifier").glob("*/manifest.json")]
+    started = {fit["facts"]["name"]: fit["inputs"].get("vectors") for fit in fits if fit["facts"]["label"] == "stars"}
+    assert started == {"logistic": None, "bag": rows.parent.name, "fine-tuned": None}
+
+
+def test_vectors_that_the_configuration_does_not_name_are_refused(done: Home) -> None:
+    with pytest.raises(ConfigError, match=r"starts from the word vectors 'six'.*vectors\.six=FILE"):
+        classified(done.home, "classification.models.bag.vectors=six")
+    with pytest.raises(Unreadable, match="The word vectors cannot be read") as refused:
+        classified(done.home, "vectors.five=nowhere.txt")
+    assert str(refused.value.where) == "nowhere.txt"
 
 
 def test_polarity_has_a_registered_model_of_its_own(done: Home) -> None:

@@ -13,7 +13,8 @@ from models.classification.bundle import load_classifier, save_classifier
 from models.classification.fitting import fit_classifier
 from models.classification.spec import classifier_from_dict, identity, to_dict
 from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
-from models.vectors.vocabulary_matrix import save_matrix, vocabulary_rows
+from models.vectors.stored_matrix import save_matrix
+from models.vectors.vocabulary_matrix import vocabulary_rows
 from models.vectors.word_vectors import WordVectors
 
 NETWORKS = ("bag", "cnn", "gru")
@@ -110,7 +111,7 @@ def test_options_left_alone_change_no_identity():
 
 
 def test_vectors_of_another_size_are_refused(words, rows, train, held_out, tmp_path):
+    spec = small("bag", vectors="own", embedding=9)
     with pytest.raises(ModelError, match="'own' have 8 dimensions, not 9: set embedding = 8") as refusal:
-        spec = small("bag", vectors="own", embedding=9)
         fit_classifier(spec, words, train, held_out, FitContext(tmp_path, vectors=rows[0]))
     assert refusal.value.kind == "input"

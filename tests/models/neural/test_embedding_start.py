@@ -27,7 +27,8 @@ from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import STARS, Vocabulary
 from models.tokens.words import FIRST
-from models.vectors.vocabulary_matrix import ROWS, load_matrix, save_matrix, vocabulary_rows
+from models.vectors.stored_matrix import ROWS, load_matrix, save_matrix
+from models.vectors.vocabulary_matrix import vocabulary_rows
 from models.vectors.word_vectors import WordVectors
 
 TRAINING = TrainingSpec(epochs=1, batch=4, bptt_len=8, learning_rate=1e-2, precision="float32", evaluations=2)

@@ -1,0 +1,30 @@
+"""Store the vectors of a vocabulary's entries for the fit of a network, which needs no vector file then."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from ..base import stored
+
+ROWS, KEY = "embedding.safetensors", "rows"
+
+
+def save_matrix(folder: Path, matrix_VD: np.ndarray) -> None:
+    """Write the rows (V, D) into a folder."""
+    save_file({KEY: np.ascontiguousarray(matrix_VD, np.float32)}, folder / ROWS)
+
+
+def load_matrix(folder: Path) -> np.ndarray:
+    """Return the rows that `save_matrix` wrote (V, D).
+
+    Raises:
+        ModelError: kind "bundle": the file is missing or damaged.
+    """
+    with stored(f"the word vectors in {folder}"):
+        matrix_VD: np.ndarray = load_file(folder / ROWS)[KEY]
+        if matrix_VD.ndim != 2 or not np.isfinite(matrix_VD).all():
+            raise ValueError(f"{ROWS} does not hold finite rows, but an array of shape {matrix_VD.shape}")
+        return matrix_VD
