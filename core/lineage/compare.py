@@ -10,7 +10,8 @@ from core.lineage.record import Lineage, Step
 from core.manifest import canonical, to_json
 from core.provenance import differences, made_with
 
-FIGURES = ("open_bits_per_byte", "bits_per_byte", "perplexity")
+FIGURES = {"score": ("open_bits_per_byte", "bits_per_byte", "perplexity"), "predict": ("accuracy",)}
+"""Figures among the facts of a stage that measures a model."""
 EQUAL, CLOSE, DIFFERENT = "bit-equal", "figures agree", "differs"
 
 
@@ -26,7 +27,7 @@ class StepComparison:
         identity: Differences of version, options and inputs, one sentence each.
         seconds_then: Recorded duration.
         seconds_now: Duration of the step made again.
-        figures: For a score: name to recorded and new figure.
+        figures: Of a stage that measures the model: name to recorded and new figure.
     """
 
     stage: str
@@ -48,8 +49,8 @@ def compare(then: Step, now: Step, label: str = "") -> StepComparison:
     """Compare a step that was made again with the record of it."""
     figures = {
         name: (float(then.facts[name]), float(now.facts[name]))
-        for name in FIGURES
-        if then.stage == "score" and name in then.facts and name in now.facts
+        for name in FIGURES.get(then.stage, ())
+        if name in then.facts and name in now.facts
     }
     return StepComparison(
         then.stage, label, then.digest, changed_files(then, now), changed_identity(then, now), then.seconds,

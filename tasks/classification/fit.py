@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from core.config.run_config import RunConfig
-from core.store import Artifact, Store
+from core.store import Artifact, Built, Store
 from models.classification.spec import CLASSIFIERS, ClassifierSpec, identity
 from models.classification.spec import language_model_of as language_model_of
 from tasks.classification.job import ClassifierJob
@@ -46,6 +47,62 @@ class FittedClassifier:
         return self.artifact.folder / BUNDLE_FOLDER
 
 
+@dataclass(frozen=True)
+class ClassifierPlan:
+    """Everything that determines the digest of a classifier's fit, and where its parts are.
+
+    Args:
+        spec: The classifier, with its labels.
+        options: Options of the stage.
+        inputs: Digests of what the fit reads, by name.
+        parts: Bundle of the language model that it starts from, by name; empty without one.
+        vectors: Folder of the word vectors that its embedding starts from.
+    """
+
+    spec: ClassifierSpec
+    options: dict[str, Any]
+    inputs: dict[str, str]
+    parts: dict[str, Path]
+    vectors: Path | None = None
+
+    @property
+    def model(self) -> str:
+        """The class of the classifier if it opens no other model; else ""."""
+        return "" if language_model_of(self.spec) else CLASSIFIERS[self.spec.kind][1]
+
+    @property
+    def digest(self) -> str:
+        """Digest of the fitted classifier's artifact."""
+        return Store.digest(STAGE, running_code().version(FIT_VERSION, WORKERS[STAGE], self.model),
+                            self.options, self.inputs)  # fmt: skip
+
+
+def plan_classifier(
+    config: RunConfig, spec: ClassifierSpec, tokens: Mapping[str, Artifact], start: Path | None,
+    vectors: Artifact | None,
+) -> ClassifierPlan:  # fmt: skip
+    """Return the plan of a fit.
+
+    Args:
+        config: Its section `classification` says what is predicted.
+        spec: The classifier; its labels are filled in.
+        tokens: Token streams of its vocabulary, by split.
+        start: Bundle of the language model that it starts from.
+        vectors: Rows of its word vectors.
+    """
+    chosen = config.classification
+    spec = replace(spec, labels=LABELLINGS[chosen.label].names)
+    options = {
+        **identity(spec), "label": chosen.label, "train_reviews": chosen.train_reviews,
+        "drawn_by": config.seed if chosen.train_reviews else None,
+    }  # fmt: skip
+    parts = {language_model_of(spec): start} if start else {}
+    inputs = {split: tokens[split].digest for split in ("train", "validation")}
+    inputs |= {f"part {name}": bundle_digest(folder) for name, folder in parts.items()}
+    inputs |= {VECTORS: vectors.digest} if vectors else {}
+    return ClassifierPlan(spec, options, inputs, parts, vectors.folder if vectors else None)
+
+
 @stage(STAGE, run_name="fit {spec.name}")
 def fit_classifier(
     config: RunConfig, spec: ClassifierSpec, prepared: Prepared, parent_run_id: str, start: Fitted | None = None
@@ -53,7 +110,7 @@ def fit_classifier(
     """Fit one classifier in a child process; if the store has the fit, reuse it and link its MLflow run.
 
     Args:
-        config: The configuration; the section `classification` says what is predicted.
+        config: The configuration.
         spec: The classifier.
         prepared: Data with the token streams of its vocabulary.
         parent_run_id: MLflow run of the flow.
@@ -61,44 +118,47 @@ def fit_classifier(
 
     Raises:
         FitError, InputError, RankFailed: See `run_job`.
+        Unreadable: See `start_vectors`.
     """
-    chosen, tokens = config.classification, prepared.tokens[spec.vocabulary]
-    spec = replace(spec, labels=LABELLINGS[chosen.label].names)
-    options = {
-        **identity(spec), "label": chosen.label, "train_reviews": chosen.train_reviews,
-        "drawn_by": config.seed if chosen.train_reviews else None,
-    }  # fmt: skip
-    parts = {start.spec.name: bundle_digest(start.bundle)} if start else {}
-    inputs = {split: tokens[split].digest for split in ("train", "validation")}
-    inputs |= {f"part {name}": found for name, found in parts.items()}
+    tokens = prepared.tokens[spec.vocabulary]
     vectors = start_vectors(config, spec, prepared.vocabularies[spec.vocabulary], tokens["train"])
-    inputs |= {VECTORS: vectors.digest} if vectors else {}
-    only = "" if language_model_of(spec) else CLASSIFIERS[spec.kind][1]
-    digest = Store.digest(STAGE, running_code().version(FIT_VERSION, WORKERS[STAGE], only), options, inputs)
-    there = STAGE not in config.execution.rebuild and store_of(config).find_usable(STAGE, digest) is not None
-
-    with open_model_run(config, spec, digest, prepared, parent_run_id, there) as run:
-
-        def make(work: Path) -> dict[str, Any]:
-            job = ClassifierJob(
-                spec=spec, vocabulary=prepared.vocabularies[spec.vocabulary].folder / VOCABULARY_FILE,
-                train=tokens["train"].folder, validation=tokens["validation"].folder, work=work,
-                facts={"fit_digest": digest, "clean_digest": prepared.clean.digest, **made_of(parts)},
-                device=device_for(config, spec), threads=threads_of(config),
-                parts={start.spec.name: start.bundle} if start else {},
-                system_metrics_seconds=config.execution.system_metrics_seconds,
-                label=chosen.label, train_reviews=chosen.train_reviews, seed=config.seed,
-                vectors=vectors.folder if vectors else None,
-            )  # fmt: skip
-            with gpu_slot(job.device) as gpus, progress(spec.name, 1, "tokens") as report:
-                summary = run_job(replace(job, gpus=gpus), both(report, now_and_then(run.forward), work / JOURNAL))
-            for leftover in work.glob("checkpoint*"):
-                remove(leftover)
-            return {"name": spec.name, "kind": spec.kind, "label": chosen.label, "summary": dict(summary)}
-
-        built = run_stage(config, STAGE, FIT_VERSION, options, inputs, make, spec.name, resumable=True, model=only)
+    plan = plan_classifier(config, spec, tokens, start.bundle if start else None, vectors)
+    there = STAGE not in config.execution.rebuild and store_of(config).find_usable(STAGE, plan.digest) is not None
+    with open_model_run(config, plan.spec, plan.digest, prepared, parent_run_id, there) as run:
+        built = build_classifier(config, plan, prepared, now_and_then(run.forward))
         run.complete(built.artifact, BUNDLE_FOLDER)
     if not built.reused:
         log.info("fitted   %s in %s", spec.name, duration(built.artifact.manifest["seconds"]))
     show_facts(f"fit-{spec.name}", built.artifact, built.reused, f"MLflow run: {run.link}")
-    return result_as_task_state(built, FittedClassifier(spec, built.artifact, run.run_id, built.reused))
+    return result_as_task_state(built, FittedClassifier(plan.spec, built.artifact, run.run_id, built.reused))
+
+
+def build_classifier(
+    config: RunConfig, plan: ClassifierPlan, prepared: Prepared, listen: Callable[[Path], None]
+) -> Built:
+    """Return the artifact of a planned fit; if the store does not have it, fit it in a child process.
+
+    *listen* is called at every progress message with the path of the journal. Errors: see `run_job`.
+    """
+    spec, chosen = plan.spec, config.classification
+    tokens, vocabulary = prepared.tokens[spec.vocabulary], prepared.vocabularies[spec.vocabulary]
+
+    def make(work: Path) -> dict[str, Any]:
+        lineage = made_of({name: bundle_digest(folder) for name, folder in plan.parts.items()})
+        job = ClassifierJob(
+            spec=spec, vocabulary=vocabulary.folder / VOCABULARY_FILE, train=tokens["train"].folder,
+            validation=tokens["validation"].folder, work=work,
+            facts={"fit_digest": plan.digest, "clean_digest": prepared.clean.digest, **lineage},
+            device=device_for(config, spec), threads=threads_of(config), parts=plan.parts, vectors=plan.vectors,
+            system_metrics_seconds=config.execution.system_metrics_seconds,
+            label=chosen.label, train_reviews=chosen.train_reviews, seed=config.seed,
+        )  # fmt: skip
+        with gpu_slot(job.device) as gpus, progress(spec.name, 1, "tokens") as report:
+            summary = run_job(replace(job, gpus=gpus), both(report, listen, work / JOURNAL))
+        for leftover in work.glob("checkpoint*"):
+            remove(leftover)
+        return {"name": spec.name, "kind": spec.kind, "label": chosen.label, "summary": dict(summary)}
+
+    return run_stage(
+        config, STAGE, FIT_VERSION, plan.options, plan.inputs, make, spec.name, resumable=True, model=plan.model
+    )  # fmt: skip

@@ -41,7 +41,7 @@ def predict(config: RunConfig, fitted: FittedClassifier, clean: Artifact) -> dic
 def predict_bundle(config: RunConfig, folder: Path, clean: Artifact, split: str, name: str) -> Built:
     """Return the predictions of a bundle; champion and challenger go through this same stage.
 
-    Its facts have the number of reviews per second.
+    Its facts have the accuracy, and the number of reviews per second.
     """
     label = config.classification.label
 
@@ -53,7 +53,9 @@ def predict_bundle(config: RunConfig, folder: Path, clean: Artifact, split: str,
             with progress(f"{name} {split}", total, "reviews") as report:
                 rows = answered(bundle, clean, split, label, report)
         rows.write_parquet(work / PREDICTIONS_FILE)
-        return {"reviews": rows.height, "reviews_per_second": round(total / (time.perf_counter() - began))}
+        right = rows.select((pl.col("truth") == pl.col("answer")).mean()).item() or 0.0
+        speed = round(total / (time.perf_counter() - began))
+        return {"reviews": rows.height, "accuracy": right, "reviews_per_second": speed}
 
     inputs, options = {"bundle": bundle_digest(folder), "clean": clean.digest}, {"split": split, "label": label}
     return run_stage(config, "predict", PREDICT_VERSION, options, inputs, make, f"{name} {split}")

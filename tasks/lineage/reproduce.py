@@ -12,13 +12,17 @@ from typing import Any
 
 from core.config.presets import parse_config
 from core.config.run_config import RunConfig, SyntheticConfig
-from core.errors import ConfigError, InputError, ReviewLMError
+from core.errors import ConfigError, ReviewLMError
 from core.lineage.compare import StepComparison, compare
 from core.lineage.record import Lineage, Step, step_of
 from core.store import Artifact
 from corpus.reading.sources import Listed, identify
+from models.classification.spec import classifier_from_dict
 from models.specs import as_written, spec_from_dict
 from models.tokens.vocabulary import FILE
+from tasks.classification.fit import STAGE as CLASSIFIER_STAGE
+from tasks.classification.fit import build_classifier, plan_classifier
+from tasks.classification.predict import predict_bundle
 from tasks.data.canaries import CANARIES_INPUT, choose
 from tasks.data.ingest import SYNTHETIC_FILE, make_data_set, read_file, replay_file, synthesise
 from tasks.data.prepare import VOCABULARY_FILE, Prepared, clean_and_split, tokenize, train_vocabulary
@@ -32,6 +36,8 @@ from tasks.lineage.gather import facts_of
 from tasks.lineage.inputs import PART
 from tasks.stage import show_table, stage
 
+UNUSED = "unused"
+"""Name of the language model that the configuration of a classifier's reproduction must have."""
 log = logging.getLogger(__name__)
 
 
@@ -40,18 +46,18 @@ def configuration_of(lineage: Lineage) -> RunConfig:
 
     Raises:
         ConfigError: The current code does not know a recorded setting; the error names the version's commit.
-        InputError: The version is not a language model.
     """
     values = deepcopy(lineage.configuration)
-    specs = [step.facts["spec"] for step in lineage.steps if step.stage == "fit"]
-    if not lineage.fit.startswith("fit/"):
-        raise InputError(
-            "Only language models can be made again", where=lineage.model, value=lineage.kind,
-            remedy="`reviewlm classify fit` with the same input and settings fits a classifier again",
-        )
-    vocabulary = next(step.options["spec"] for step in lineage.steps if step.stage == "vocabulary")
     # Take the model names from the fits: a reused fit may have been built under another name, kept in its bundle.
-    values |= {"models": specs, "baseline": specs[0]["name"], "vocabulary": {specs[0]["vocabulary"]: vocabulary}}
+    specs = [step.facts["spec"] for step in lineage.steps if step.stage == "fit"]
+    classifiers = [step.facts["spec"] for step in lineage.steps if step.stage == CLASSIFIER_STAGE]
+    name = [*specs, *classifiers][0]["vocabulary"]
+    vocabulary = next(step.options["spec"] for step in lineage.steps if step.stage == "vocabulary")
+    specs = specs or [{"kind": "ngram", "name": UNUSED, "vocabulary": name}]
+    values |= {"models": specs, "baseline": specs[0]["name"], "vocabulary": {name: vocabulary}}
+    chosen = {"models": [spec | {"labels": []} for spec in classifiers]}
+    chosen |= {"baseline": classifiers[0]["name"]} if classifiers else {}
+    values["classification"] = values.get("classification", {}) | chosen
     try:
         with as_written():
             return parse_config({**values, "execution": {}})
@@ -98,7 +104,8 @@ class Reproduction:
             "synthesise": self._synthesise, "read": self._read,
             "ingest": self._ingest, "prepare": self._prepare, "vocabulary": self._vocabulary, "tokens": self._tokens,
             "canaries": lambda config, step: _built(choose.fn(config, self._clean())),
-            "vectors": self._vectors, "fit": self._fit, "score": self._score, "samples": self._samples,
+            "vectors": self._vectors, "fit": self._fit, CLASSIFIER_STAGE: self._fit_classifier,
+            "predict": self._predict, "score": self._score, "samples": self._samples,
         }
 
     def make(self, step: Step) -> StepComparison:
@@ -169,14 +176,30 @@ class Reproduction:
             start, inputs[INPUT] = Start(self.weights[sha256], sha256), sha256
         vectors = self._of(step, VECTORS) if VECTORS in step.made_by else None
         inputs |= {VECTORS: vectors.digest} if vectors else {}
-        vocabulary = next(artifact for artifact in self.made.values() if artifact.stage == "vocabulary")
-        clean = self._clean()
-        # A fit does not use the data card, so it is not reproduced; *clean* takes its place.
-        prepared = Prepared(clean, clean, {spec.vocabulary: vocabulary}, {spec.vocabulary: tokens})
+        prepared = self._prepared(spec.vocabulary, tokens)
         plan = FitPlan(spec, inputs, digests, start, vectors.folder if vectors else None)
         artifact = build_fit(config, plan, prepared, lambda journal: None, parts).artifact
         self.fitted[step.key] = Fitted(spec, artifact, "", False)
         return artifact
+
+    def _fit_classifier(self, config: RunConfig, step: Step) -> Artifact:
+        tokens = {split: self._of(step, split) for split in ("train", "validation")}
+        start = next((self._fitted(step, name).bundle for name in step.inputs if name.startswith(PART)), None)
+        vectors = self._of(step, VECTORS) if VECTORS in step.made_by else None
+        spec = classifier_from_dict(step.facts["spec"])
+        plan = plan_classifier(config, spec, tokens, start, vectors)
+        return build_classifier(config, plan, self._prepared(spec.vocabulary, tokens), lambda journal: None).artifact
+
+    def _prepared(self, vocabulary: str, tokens: dict[str, Artifact]) -> Prepared:
+        learned = next(artifact for artifact in self.made.values() if artifact.stage == "vocabulary")
+        clean = self._clean()
+        # A fit does not use the data card, so it is not reproduced; *clean* takes its place.
+        return Prepared(clean, clean, {vocabulary: learned}, {vocabulary: tokens})
+
+    def _predict(self, config: RunConfig, step: Step) -> Artifact:
+        bundle = self._of(step, "bundle").folder / BUNDLE_FOLDER
+        split = step.options["split"]
+        return predict_bundle(config, bundle, self._of(step, "clean"), split, self.lineage.model).artifact
 
     def _fitted(self, step: Step, name: str) -> Fitted:
         return self.fitted[step.made_by[name]]

@@ -148,3 +148,17 @@ def test_a_version_is_tried_before_it_is_promoted_by_hand_and_is_no_language_mod
         with pytest.raises(BundleError) as refused:
             open_version(config, f"{NAME}/1")
     assert "no language model" in refused.value.cause
+
+
+@pytest.mark.long
+def test_a_version_made_again_in_another_folder_is_equal_to_the_last_byte(done: Home, tmp_path: Path) -> None:
+    from flows.reproduce import reproduce
+
+    with living_in(done.home):
+        found = reproduce(PRESET, None, None, f"models:/{NAME}/1", str(tmp_path / "again"))
+    made = [step["stage"] for step in found["steps"]]
+    assert {"ingest", "vocabulary", "tokens", "fit-classifier"} < set(made)
+    assert made.count("predict") == 2
+    assert found["verdict"] == "bit-equal"
+    assert all(row["now"] == row["then"] for row in found["figures"])
+    assert {row["figure"] for row in found["figures"]} == {"accuracy"}
