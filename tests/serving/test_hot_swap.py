@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 
 import httpx
 import pytest
@@ -75,13 +76,14 @@ class Client:
         return told["model"], " ".join(known)
 
 
-async def load(address: str, requests: int, users: int) -> tuple[Counter, list[str]]:
+async def load(address: str, requests: int, users: int, more: Callable[[], bool]) -> tuple[Counter, list[str]]:
+    """Ask so many times at least, and for as long as *more* says."""
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=users)
     http = httpx.AsyncClient(base_url=address, timeout=60, limits=limits)
     clients, left = [Client(http, seed) for seed in range(users)], [requests]
 
     async def use(client: Client) -> None:
-        while left[0] > 0:
+        while left[0] > 0 or more():
             left[0] -= 1
             await client.ask()
 
@@ -101,26 +103,33 @@ def test_no_request_fails_or_is_mixed_while_champions_change(requests: int, swap
     with answering(source, max_versions=0) as (address, versions):
 
         def swap() -> None:
-            done = versions.metrics.registry.get_sample_value
-            for place, number in enumerate(order):
-                while (sum(_answered(done)) < requests * (place + 1) / (len(order) + 1)) and not over.is_set():
-                    time.sleep(0.002)
+            for number in order:
+                wait_for_answers()
                 source.aliases = {"champion": number}
                 versions.look()
                 served.append(versions.champion.number)
+            wait_for_answers()
+
+        def wait_for_answers() -> None:
+            """Wait for more answers than there are users: at least one of them was asked for after the last swap."""
+            value = versions.metrics.registry.get_sample_value
+            enough = sum(_answered(value)) + max(users + 1, requests // (len(order) + 1))
+            while sum(_answered(value)) < enough and not over.is_set():
+                time.sleep(0.002)
 
         over = threading.Event()
         swapping = threading.Thread(target=swap)
         swapping.start()
-        answers, failures = asyncio.run(load(address, requests, users))
-        over.set()
-        swapping.join(60)
+        try:
+            answers, failures = asyncio.run(load(address, requests, users, swapping.is_alive))
+        finally:
+            over.set()
+            swapping.join(60)
         versions.look()
         assert failures == []
-        assert sum(answers.values()) == requests
+        assert sum(answers.values()) >= requests
         assert served == [2, 2, 3, 1, 5, 2, 6, 1, 3, 5][: swaps + 1]
-        assert set(answers) <= {f"reviewlm/{number}" for number in {1, *served}}
-        assert len(answers) >= 3  # a busy machine may leave a champion no request before the next one comes
+        assert set(answers) == {f"reviewlm/{number}" for number in {1, *served}}
         assert [one.number for one in versions.open_versions()] == [served[-1]]
         assert versions.metrics.registry.get_sample_value("reviewlm_versions_total", {"event": "refused"}) == 1
 
