@@ -60,6 +60,9 @@ def require_input(config: RunConfig) -> None:
         require_usable(config.source.input, config.source)
     if config.source.business:
         require_file(Path(config.source.business), "source.business")
+    for spec in (*config.models, *config.classification.models):
+        if name := getattr(spec, "vectors", ""):
+            require_file(Path(config.vectors[name]), f"vectors.{name}")
 
 
 def require_file(path: Path, where: str) -> None:

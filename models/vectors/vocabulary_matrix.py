@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from ..base import ModelError
-from ..tokens.vocabulary import Vocabulary
+from ..tokens.vocabulary import UNK, Vocabulary
 from ..tokens.words import FIRST
 from .formats.files import read_vectors
 from .word_vectors import WordVectors
@@ -26,7 +26,7 @@ class Coverage:
         entries: Entries of the vocabulary.
         found: Entries with a vector.
         built: Entries whose vector was made from parts of the word.
-        share_of_text: Share of the text's tokens that are found entries; None without counts.
+        share_of_text: Share of the text's tokens, unknown words included, that are found entries; None without counts.
         missing: The most frequent entries without a vector (without counts, the first ones).
     """
 
@@ -42,8 +42,9 @@ def embedding_matrix(
 ) -> tuple[np.ndarray, Coverage]:
     """Return a matrix with one row per vocabulary entry (V, D, float32), and the coverage.
 
-    An entry gets the vector of the same word, else of its lower-case form, else one made of its parts (fastText models
-    only), else the mean of the vectors that were found. The same arguments give the same bytes.
+    An entry gets the vector of the same text, else of the text without the space before it (pieces of words), else of
+    the lower-case form of either, else one made of its parts (fastText models only), else the mean of the vectors that
+    were found. The same arguments give the same bytes.
 
     Args:
         vectors: Word vectors.
@@ -53,7 +54,7 @@ def embedding_matrix(
     Raises:
         ModelError: kind "input": no entry has a vector.
     """
-    rows = [vectors.index.get(entry, vectors.index.get(entry.lower(), -1)) for entry in entries]
+    rows = [next((vectors.index[form] for form in forms(entry) if form in vectors.index), -1) for entry in entries]
     found_V = np.array(rows) >= 0
     if not found_V.any():
         raise ModelError(f"none of the {len(entries)} entries of the vocabulary has a vector", "input")
@@ -61,7 +62,7 @@ def embedding_matrix(
     mean_D = matrix_VD[found_V].mean(0, dtype=np.float64).astype(np.float32)
     built = 0
     for place in np.flatnonzero(~found_V).tolist():
-        made = vectors.from_parts(entries[place])
+        made = vectors.from_parts(entries[place].strip(" "))
         built += made is not None
         matrix_VD[place] = mean_D if made is None else made
     order = range(len(entries)) if counts_V is None else np.argsort(-counts_V, kind="stable").tolist()
@@ -70,12 +71,17 @@ def embedding_matrix(
     return matrix_VD, Coverage(len(entries), int(found_V.sum()), built, share, missing)
 
 
+def forms(entry: str) -> tuple[str, ...]:
+    """Return the texts under which a vector file may have an entry, the best first."""
+    bare = entry.strip(" ")
+    return entry, bare, entry.lower(), bare.lower()
+
+
 def vocabulary_rows(path: Path, vocabulary: Vocabulary, counts_V: np.ndarray) -> tuple[np.ndarray, Coverage]:
     """Read the vectors of a vocabulary's entries from a file or folder; return (V, D) and the coverage.
 
-    Entries of a subword vocabulary are looked up without the space before them. Special tokens, which no such file
-    knows, get random rows of the usual size, all different: so a network can tell ratings apart even if the embedding
-    is not trained.
+    Special tokens, which no such file knows, get random rows of the usual size, all different: so a network can tell
+    ratings apart even if the embedding is not trained.
 
     Args:
         path: See `read_vectors`.
@@ -85,11 +91,11 @@ def vocabulary_rows(path: Path, vocabulary: Vocabulary, counts_V: np.ndarray) ->
     Raises:
         ModelError: See `read_vectors` and `embedding_matrix`.
     """
-    words = [vocabulary.token(token).strip(" ") for token in range(FIRST, vocabulary.size)]
-    vectors = read_vectors(path, {*words, *(word.lower() for word in words)})
-    if not len(vectors):
-        raise ModelError(f"{path} has no vector for any of the {len(words)} entries of the vocabulary", "input")
-    matrix_ND, coverage = embedding_matrix(vectors, words, counts_V[FIRST:])
+    entries = [vocabulary.token(token) for token in range(FIRST, vocabulary.size)]
+    vectors = read_vectors(path, {form for entry in entries for form in forms(entry)})
+    matrix_ND, coverage = embedding_matrix(vectors, entries, counts_V[FIRST:])
+    known = float(counts_V[FIRST:].sum()) / max(float(counts_V[FIRST:].sum() + counts_V[UNK]), 1.0)
+    coverage = replace(coverage, share_of_text=(coverage.share_of_text or 0.0) * known)
     usual = float(np.sqrt(np.square(matrix_ND, dtype=np.float64).mean()))
     special_SD = np.random.default_rng(0).normal(0.0, usual, (FIRST, matrix_ND.shape[1])).astype(np.float32)
     return np.concatenate([special_SD, matrix_ND]), coverage

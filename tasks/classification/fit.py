@@ -118,10 +118,10 @@ def fit_classifier(
 
     Raises:
         FitError, InputError, RankFailed: See `run_job`.
-        Unreadable: See `start_vectors`.
+        Unreadable, BundleError: See `start_vectors`.
     """
     tokens = prepared.tokens[spec.vocabulary]
-    vectors = start_vectors(config, spec, prepared.vocabularies[spec.vocabulary], tokens["train"])
+    vectors = start_vectors(config, spec, prepared)
     plan = plan_classifier(config, spec, tokens, start.bundle if start else None, vectors)
     there = STAGE not in config.execution.rebuild and store_of(config).find_usable(STAGE, plan.digest) is not None
     with open_model_run(config, plan.spec, plan.digest, prepared, parent_run_id, there) as run:
@@ -145,6 +145,7 @@ def build_classifier(
 
     def make(work: Path) -> dict[str, Any]:
         lineage = made_of({name: bundle_digest(folder) for name, folder in plan.parts.items()})
+        lineage |= {VECTORS: plan.inputs[VECTORS]} if VECTORS in plan.inputs else {}
         job = ClassifierJob(
             spec=spec, vocabulary=vocabulary.folder / VOCABULARY_FILE, train=tokens["train"].folder,
             validation=tokens["validation"].folder, work=work,

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from core.config.run_config import RunConfig
-from core.errors import Unreadable
-from core.store import Artifact, sha256_of_file
+from core.errors import InputError
+from core.store import Artifact
+from corpus.reading.sources import identify
 from models.streams import TokenStream, unigram_counts
 from models.tokens.vocabulary import Vocabulary
 from models.vectors.stored_matrix import save_matrix
 from models.vectors.vocabulary_matrix import vocabulary_rows
 from models.vectors.word_vectors import HEADER
-from tasks.data.prepare import VOCABULARY_FILE
-from tasks.stage import run_stage, show_facts
+from tasks.data.prepare import VOCABULARY_FILE, Prepared
+from tasks.stage import run_stage, show_facts, store_of
 
 STAGE = "vectors"
 VECTORS_VERSION = 1
@@ -27,54 +28,62 @@ FEW = 0.5
 log = logging.getLogger(__name__)
 
 
-def start_vectors(config: RunConfig, spec: Any, vocabulary: Artifact, train: Artifact) -> Artifact | None:
+def start_vectors(config: RunConfig, spec: Any, prepared: Prepared) -> Artifact | None:
     """Return the artifact with a row for each entry of a model's vocabulary; None for a model without vectors.
 
     Args:
         config: Its section `vectors` has the path.
         spec: Spec of a language model or classifier.
-        vocabulary: Of its tokens.
-        train: Token stream of the training split; the coverage is measured on it.
+        prepared: Its vocabulary, and the training text on which the coverage is measured.
 
     Raises:
-        Unreadable: The file cannot be read.
-        InputError: It holds no vectors, or none for this vocabulary.
+        Unreadable: The file cannot be read, or changed while it was read.
+        InputError: It holds no vectors, none for this vocabulary, or they do not have `spec.embedding` dimensions.
+        BundleError: A folder of vectors is damaged.
     """
-    name = getattr(spec, "vectors", "")
-    return rows_of_file(config, name, Path(config.vectors[name]), vocabulary, train) if name else None
+    if not (name := getattr(spec, "vectors", "")):
+        return None
+    tokens = prepared.tokens[spec.vocabulary]["train"]
+    found = rows_of_file(config, name, Path(config.vectors[name]), prepared.vocabularies[spec.vocabulary], tokens)
+    if (dimensions := found.facts["dimensions"]) != spec.embedding:
+        raise InputError(
+            f"The word vectors {name!r} have {dimensions} dimensions", where=f"{spec.name}: embedding",
+            value=spec.embedding, remedy=f"set embedding = {dimensions} in this model",
+        )
+    return found
 
 
 def rows_of_file(config: RunConfig, name: str, path: Path, vocabulary: Artifact, train: Artifact) -> Artifact:
-    """Return the artifact with the rows of one vector file; see `start_vectors`."""
-    file = path / HEADER if path.is_dir() else path
-    path = file.parent if file.name == HEADER else file
+    """Return the artifact with the rows of one vector file; errors as in `start_vectors`."""
+    source = identify(vector_file(path), name, store_of(config).root / ".files")
 
     def make(work: Path) -> dict[str, Any]:
         known, stream = Vocabulary.load(vocabulary.folder / VOCABULARY_FILE), TokenStream.open(train.folder)
-        matrix_VD, coverage = vocabulary_rows(path, known, unigram_counts(stream, known.size))
+        place = source.path.parent if source.path.name == HEADER else source.path
+        matrix_VD, coverage = vocabulary_rows(place, known, unigram_counts(stream, known.size))
+        source.require_unchanged()
         save_matrix(work, matrix_VD)
-        return {"name": name, "path": str(file.absolute()), "dimensions": matrix_VD.shape[1], **asdict(coverage)}
+        return {
+            "name": name, "path": str(source.path.absolute()), "dimensions": matrix_VD.shape[1], **asdict(coverage)
+        }
 
-    inputs = {
-        "file": _digest_of(file, name), "vocabulary": vocabulary.facts["vocabulary_digest"], "train": train.digest,
-    }  # fmt: skip
-    built = run_stage(config, STAGE, VECTORS_VERSION, {}, inputs, make, name)
-    facts = built.artifact.facts
-    share = facts["share_of_text"]
-    log.log(
-        logging.WARNING if share < FEW else logging.INFO, "vectors  %s has %d of the %d entries, %.1f %% of the text%s",
-        name, facts["found"], facts["entries"], 100 * share,
-        f"; most frequent without one: {', '.join(map(repr, facts['missing'][:5]))}" if facts["missing"] else "",
-    )
+    inputs = {"file": source.sha256, "vocabulary": vocabulary.facts["vocabulary_digest"], "train": train.digest}
+    built = run_stage(config, STAGE, VECTORS_VERSION, {}, inputs, make, name, raw_bytes=source.bytes)
+    if not built.reused:
+        _say_coverage(name, built.artifact.facts)
     show_facts(f"vectors-{name}", built.artifact, built.reused)
     return built.artifact
 
 
-def _digest_of(file: Path, name: str) -> str:
-    """Return the SHA-256 of a vector file, or of a folder's header, which holds those of its other files."""
-    try:
-        return sha256_of_file(file)
-    except OSError as error:
-        raise Unreadable(
-            "The word vectors cannot be read", where=file, cause=str(error), remedy=f"correct the path vectors.{name}"
-        ) from error
+def vector_file(path: Path) -> Path:
+    """Return the file whose bytes identify word vectors: of a folder the header, which holds the others' SHA-256."""
+    return path / HEADER if path.is_dir() else path
+
+
+def _say_coverage(name: str, facts: dict[str, Any]) -> None:
+    share, missing = facts["share_of_text"], facts["missing"][:5]
+    log.log(
+        logging.WARNING if share < FEW else logging.INFO, "vectors  %s has %d of the %d entries, %.1f %% of the text%s",
+        name, facts["found"], facts["entries"], 100 * share,
+        f"; most frequent without one: {', '.join(map(repr, missing))}" if missing else "",
+    )

@@ -112,13 +112,13 @@ def plan_fit(
         TrackingUnavailable: The registry, which knows the champion of a warm start, does not answer.
         Unreadable, InputError: See `start_vectors`.
     """
-    tokens, vocabulary = prepared.tokens[spec.vocabulary], prepared.vocabularies[spec.vocabulary]
+    tokens = prepared.tokens[spec.vocabulary]
     inputs = {split: tokens[split].digest for split in ("train", "validation")}
     digests = {name: bundle_digest(part.bundle) for name, part in (parts or {}).items()}
     inputs |= {f"part {name}": found for name, found in digests.items()}
-    start = starting_point(config, spec, vocabulary, inputs)
+    start = starting_point(config, spec, prepared.vocabularies[spec.vocabulary], inputs)
     inputs |= {INPUT: start.digest} if start.digest else {}
-    vectors = start_vectors(config, spec, vocabulary, tokens["train"])
+    vectors = start_vectors(config, spec, prepared)
     if vectors is None:
         return FitPlan(spec, inputs, digests, start)
     return FitPlan(spec, inputs | {VECTORS: vectors.digest}, digests, start, vectors.folder)
@@ -176,7 +176,7 @@ def job_of(
     """Return the job of a planned fit; with *pace*, of the part of its training before the decay."""
     spec, ranks = plan.spec, ranks_of(config, plan.spec)
     tokens, vocabulary = prepared.tokens[spec.vocabulary], prepared.vocabularies[spec.vocabulary]
-    lineage = made_of(plan.parts) | ({INPUT: plan.inputs[INPUT]} if INPUT in plan.inputs else {})
+    lineage = made_of(plan.parts) | {name: plan.inputs[name] for name in (INPUT, VECTORS) if name in plan.inputs}
     return FitJob(
         spec, vocabulary.folder / VOCABULARY_FILE, tokens["train"].folder, tokens["validation"].folder, work,
         facts={"fit_digest": plan.digest, "clean_digest": prepared.clean.digest, **lineage},

@@ -15,6 +15,7 @@ from models.bundles.bundle import SPEC
 from models.neural.lm import WEIGHTS
 from tasks.data.ingest import replay_file
 from tasks.embedding.start import STAGE as VECTORS_STAGE
+from tasks.embedding.start import vector_file
 from tasks.lineage.inputs import BUNDLE_SPEC, Inputs
 from tasks.stage import store_of
 from tasks.tracking.track import registry_of, tracker_of
@@ -55,8 +56,9 @@ class Gathering:
             facts = artifact.facts
             return RecordedSource("file", facts["name"], value, int(facts["bytes"]), facts.get("path", ""))
         if artifact.stage == VECTORS_STAGE and name == "file":
-            path = Path(artifact.facts["path"])
-            return RecordedSource("vectors", artifact.facts["name"], value, _size(path), str(path))
+            called = artifact.facts["name"]
+            path = vector_file(Path(self.config.vectors.get(called, artifact.facts["path"]))).absolute()
+            return RecordedSource("vectors", called, value, _size(path), str(path))
         if name.startswith("replay:"):
             path = replay_file(self.config.home, name)
             return RecordedSource("replay", f"{path.parent.name}/{path.name}", value, _size(path), str(path))

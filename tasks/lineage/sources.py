@@ -47,9 +47,10 @@ def find_sources(lineage: Lineage, given: Sequence[str] = ()) -> dict[str, Path]
 
 def _lost(source: RecordedSource) -> Unreadable:
     changed = bool(source.path) and Path(source.path).is_file()
+    or_folder = "" if source.kind == "vectors" else ", or a folder that has it"
     return Unreadable(
         f"A raw file of this version {'has changed' if changed else 'is missing'}", where=source.path or source.name,
-        value=f"SHA-256 {source.sha256}", remedy="name a file or folder that has the unchanged file: --input",
+        value=f"SHA-256 {source.sha256}", remedy=f"name the unchanged file{or_folder}: --input",
     )
 
 

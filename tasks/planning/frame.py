@@ -15,7 +15,7 @@ def require_frame(config: RunConfig) -> None:
     """Refuse a preset whose models the rule cannot fill in.
 
     Raises:
-        ConfigError: It does not extend the preset `minutes`.
+        ConfigError: It does not extend the preset `minutes`, or changes what the rule relies on.
     """
     kinds = {spec.name: spec.kind for spec in config.models}
     wanted = {BASELINE: "ngram", NETWORK: "lstm", MIXTURE: "mixture"}
@@ -24,6 +24,11 @@ def require_frame(config: RunConfig) -> None:
             "--minutes chooses the models itself, so it cannot use this preset's", where="--preset",
             value=config.preset,
             remedy=f'leave out --preset, or use one that begins with extends = "{FRAME}" and changes no models',
+        )
+    if fixed := [spec.name for spec in config.models if getattr(spec, "vectors", "")]:
+        raise ConfigError(
+            "--minutes chooses the size of the network, so it cannot start from word vectors", where="--preset",
+            value=f"models.{fixed[0]}.vectors", remedy="leave them out, or run without --minutes",
         )
     if config.vocabulary[VOCABULARY].unit == "word":
         raise ConfigError(

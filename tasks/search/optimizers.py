@@ -37,6 +37,7 @@ from models.specs import NPLMSpec, RecurrentSpec
 from models.streams import TokenStream
 from models.tokens.vocabulary import Vocabulary
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
+from tasks.embedding.start import start_vectors
 from tasks.fitting.fit import device_of, threads_of
 from tasks.gpus import gpu_slot, on_gpu
 from tasks.progress import progress
@@ -65,6 +66,7 @@ def find_learning_rate(
     from models.neural.optimization.rate_finder import find_rate
 
     stream = TokenStream.open(Path(prepared.tokens[spec.vocabulary]["train"].path))
+    vectors = start_vectors(config, spec, prepared)
     loss = "nats" if spec.objective.estimator == "exact" else "estimator loss"
     with (
         gpu_slot(device_of(config), here=True) as gpus,
@@ -73,7 +75,7 @@ def find_learning_rate(
     ):
         sweep = find_rate(
             spec, stream, lowest, highest, updates, on_gpu(device_of(config), gpus), threads_of(config),
-            lambda done, value: report(done, {loss: value}),
+            lambda done, value: report(done, {loss: value}), vectors.folder if vectors else None,
         )  # fmt: skip
     used = spec.training.learning_rate
     found = {name: value for name, value in rates_as_json(sweep).items() if not isinstance(value, tuple)}
@@ -104,7 +106,7 @@ def compare_optimizers(
     chosen: Mapping[Any, Sequence[float] | None] = GRID if rates is None else rates
     streams = prepared.tokens[spec.vocabulary]
     train, validation = (TokenStream.open(Path(streams[split].path)) for split in ("train", "validation"))
-    some = first_reviews(train, tokens)
+    some, vectors = first_reviews(train, tokens), start_vectors(config, spec, prepared)
     trials = sum(len(wanted or "1") for wanted in chosen.values())
     with tempfile.TemporaryDirectory() as work, converted_errors(spec.name):
         vocabulary = Vocabulary.load(Path(prepared.vocabularies[spec.vocabulary].path) / VOCABULARY_FILE)
@@ -120,7 +122,10 @@ def compare_optimizers(
                 with _files_in(out, comparison_as_json(so_far)):
                     write_trials(so_far, out)
 
-            context = FitContext(Path(work), on_gpu(device_of(config), gpus), threads_of(config))
+            context = FitContext(
+                Path(work), on_gpu(device_of(config), gpus), threads_of(config),
+                vectors=vectors.folder if vectors else None,
+            )  # fmt: skip
             found = compare(spec, vocabulary, some, validation, context, epochs, chosen, tell)
     show_table(NAME, optimizer_table(found), f"Optimisers on {spec.name}")
     result = {"model": spec.name, **comparison_as_json(found)}
@@ -186,10 +191,13 @@ def track_comparison(config: RunConfig, spec: RecurrentSpec | NPLMSpec, found: O
 
 
 def of_size(spec: RecurrentSpec | NPLMSpec, size: int) -> RecurrentSpec | NPLMSpec:
-    """Return the model with one layer of *size* hidden units and an embedding of that size; 0: the model unchanged."""
+    """Return the model with one layer of *size* hidden units and an embedding of that size; 0: the model unchanged.
+
+    The small model has no word vectors, which have a size of their own.
+    """
     if not size:
         return spec
-    small: dict[str, Any] = {"hidden": size, "embedding": size}
+    small: dict[str, Any] = {"hidden": size, "embedding": size, "vectors": "", "freeze_vectors": False}
     if isinstance(spec, RecurrentSpec):
         small["layers"] = 1
     return replace(spec, **small)

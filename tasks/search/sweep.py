@@ -23,6 +23,7 @@ from evaluation.statistics.seeds import MeanInterval, mean_interval
 from models.neural.training.training_metrics import perplexity
 from models.specs import NPLMSpec, RecurrentSpec, identity
 from tasks.data.prepare import Prepared
+from tasks.embedding.start import start_vectors
 from tasks.fitting.fit import fit_version
 from tasks.fitting.warm_start import champion_digest
 from tasks.search.study import Study, Trial
@@ -137,6 +138,8 @@ def open_study(plan: SweepPlan, prepared: Prepared) -> Study:
         "space": [[name, asdict(found)] for name, found in plan.dimensions.items()],
         "search": options.model_dump(include={"random_trials", "pruner", "prune_after", "seed"}),
     }
+    if (vectors := start_vectors(plan.config, plan.base, prepared)) is not None:
+        about["vectors"] = vectors.digest
     digest = hashlib.sha256(canonical(about).encode()).hexdigest()[:DIGEST_LENGTH]
     study = Study(plan.config.home / "sweeps" / digest, options, plan.dimensions)
     study.remember(CHAMPION_NOTE, champion)

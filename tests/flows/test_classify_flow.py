@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from core.config.presets import load_config
-from core.errors import BundleError, ConfigError, Unreadable
+from core.errors import BundleError, ConfigError, InputError, Unreadable
 from tasks.classification.predict import PREDICTIONS_FILE
 from tests.flows.first_run import Ran as Home
 from tests.flows.first_run import artifacts_of, living_in, mlflow_client
@@ -127,9 +127,12 @@ def test_the_word_vectors_that_a_classifier_starts_from_are_part_of_its_identity
 def test_vectors_that_the_configuration_does_not_name_are_refused(done: Home) -> None:
     with pytest.raises(ConfigError, match=r"starts from the word vectors 'six'.*vectors\.six=FILE"):
         classified(done.home, "classification.models.bag.vectors=six")
-    with pytest.raises(Unreadable, match="The word vectors cannot be read") as refused:
+    with pytest.raises(Unreadable) as refused:
         classified(done.home, "vectors.five=nowhere.txt")
     assert str(refused.value.where) == "nowhere.txt"
+    with pytest.raises(InputError, match="'five' have 16 dimensions") as refused_size:
+        classified(done.home, "classification.models.bag.embedding=17")
+    assert "embedding = 16" in str(refused_size.value.remedy)
 
 
 def test_polarity_has_a_registered_model_of_its_own(done: Home) -> None:

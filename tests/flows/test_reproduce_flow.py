@@ -84,8 +84,9 @@ def again(registered: Registered, record: Lineage, home: Path) -> dict[str, Any]
     """Make a record again without Prefect."""
     from core.lineage.compare import conclude
     from tasks.lineage.reproduce import Reproduction, steps_again
+    from tasks.lineage.sources import find_sources
 
-    reproduction = Reproduction(record, {}, registered.bundle)
+    reproduction = Reproduction(record, find_sources(record), registered.bundle)
     with other_home(home):
         compared = steps_again(reproduction, reproduction.make, [])
     return conclude(record, compared, [], 0.01)
@@ -94,10 +95,12 @@ def again(registered: Registered, record: Lineage, home: Path) -> dict[str, Any]
 def test_the_record_leads_from_the_grammar_to_the_bundle_and_its_scores(registered: Registered) -> None:
     stages = [step.stage for step in registered.record.steps]
     assert {stage: stages.count(stage) for stage in stages} == {
-        "synthesise": 1, "read": 1, "ingest": 1, "prepare": 1, "canaries": 1, "vocabulary": 1, "tokens": 3, "fit": 3,
-        "score": 2, "samples": 1,
+        "synthesise": 1, "read": 1, "ingest": 1, "prepare": 1, "canaries": 1, "vocabulary": 1, "tokens": 3,
+        "vectors": 1, "fit": 3, "score": 2, "samples": 1,
     }  # fmt: skip
-    assert registered.record.sources == ()  # the embedded corpus is made by a stage, of its options and seed
+    # The embedded corpus is made by a stage, of its options and seed.
+    [vectors] = registered.record.sources
+    assert (vectors.kind, Path(vectors.path).name) == ("vectors", "vectors.txt")
     assert registered.record.configuration == registered.config.model_dump(mode="json", by_alias=True)
     fit = registered.record.step(registered.record.fit)
     assert (fit.facts["name"], fit.environment["execution"]["threads"]) == ("mix", 1)

@@ -90,6 +90,7 @@ def settings_of(
         raise _nothing_chosen(references, found)
     options = {**record.configuration, "execution": where.execution.model_dump(mode="json")}
     options["source"] = {**_source_of(record), **({"input": list(input)} if input else {})}
+    options["vectors"] = _vectors_of(record)
     try:
         config = change_config(options, overrides)
     except ConfigError as error:
@@ -189,6 +190,12 @@ def _source_of(record: Lineage) -> dict[str, Any]:
     else:
         input, business = _where_they_lay(record, "file", input), _where_they_lay(record, "business", business)
     return {**source, "input": input, "business": next(iter(business), "")}
+
+
+def _vectors_of(record: Lineage) -> dict[str, str]:
+    """Return the recorded files of word vectors, with relative paths resolved against the working folder of the run."""
+    named: Mapping[str, str] = record.configuration.get("vectors", {})
+    return {name: str(Path(record.folder, path)) for name, path in named.items()}
 
 
 def _where_they_lay(record: Lineage, kind: str, paths: list[str]) -> list[str]:

@@ -199,7 +199,9 @@ def _found_rate(spec: NeuralSpec, optimizer: Optimizer, train: TokenStream, cont
     """Return the rate that the range test suggests; for "gd" that of SGD, whose sweep takes fewer epochs."""
     rule: Optimizer = "sgd" if optimizer == "gd" else optimizer
     chosen = trial_spec(spec, rule, spec.training.learning_rate, 1.0, train)
-    return find_rate(chosen, train, device=context.device, threads=context.threads).suggestion
+    return find_rate(
+        chosen, train, device=context.device, threads=context.threads, vectors=context.vectors
+    ).suggestion  # fmt: skip
 
 
 def _fit(

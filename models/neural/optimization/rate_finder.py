@@ -18,6 +18,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from ...specs import TrainingSpec, model_class
 from ..device import require_device
 from ..lm import NeuralSpec, limited_threads, out_of_memory
 from ..network import Network
+from ..training.embedding_start import start_embedding
 from ..training.tbptt import Memory
 from ..training.window_gradient import add_gradients
 from .clipping import scale_and_clip
@@ -153,6 +155,7 @@ def find_rate(
     device: str = "cpu",
     threads: int = 1,
     report: Callable[[int, float], Any] = lambda done, nats: None,
+    vectors: Path | None = None,
 ) -> RateSweep:
     """Sweep the learning rate of a model from the initial weights of its fit.
 
@@ -166,10 +169,11 @@ def find_rate(
         device: "cpu" or "cuda".
         threads: For matrix products.
         report: Called with the updates done and the last loss.
+        vectors: Folder of the word vectors that the embedding of a spec with `vectors` starts from.
 
     Raises:
-        ModelError: kind "input": no token to predict, rates that do not rise, or a device that does not exist;
-            "diverged": at once; "memory".
+        ModelError: kind "input": no token to predict, rates that do not rise, a device that does not exist, or see
+            `start_embedding`; "diverged": at once; "memory".
     """
     require_device(device)
     rates = exponential_rates(*swept_range(spec.training.optimizer, lowest, highest), updates)
@@ -181,7 +185,10 @@ def find_rate(
     devices = [torch.device(device)] if device == "cuda" else []
     with limited_threads(threads), out_of_memory(spec, device), torch.random.fork_rng(devices=devices):
         torch.manual_seed(spec.training.seed)
-        network = model_class(spec.kind).build(spec, counts_V).to(device).train()
+        network = model_class(spec.kind).build(spec, counts_V)
+        if spec.vectors:
+            start_embedding(network.embedding, spec, vectors)
+        network = network.to(device).train()
         torch.manual_seed(spec.training.seed)
         nats = _sweep(network, stream, spec.training, rates, report)
         in_nats = network.output.reports_nats

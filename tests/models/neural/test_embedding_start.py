@@ -23,9 +23,9 @@ from models.specs import (
     spec_from_dict,
     to_dict,
 )
-from models.streams import TokenStream, write_stream
+from models.streams import TokenStream, unigram_counts, write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import STARS, Vocabulary
+from models.tokens.vocabulary import STARS, UNK, Vocabulary
 from models.tokens.words import FIRST
 from models.vectors.stored_matrix import ROWS, load_matrix, save_matrix
 from models.vectors.vocabulary_matrix import vocabulary_rows
@@ -35,7 +35,8 @@ TRAINING = TrainingSpec(epochs=1, batch=4, bptt_len=8, learning_rate=1e-2, preci
 LSTM = RecurrentSpec(hidden=6, embedding=4, dropout=0.0, training=TRAINING, vectors="own")
 TEXTS = ["the food was good and the staff was kind", "the soup was cold", "good food and kind staff"] * 6
 KINDS = {
-    "tied, two levels": LSTM,
+    "tied, two levels": replace(LSTM, objective=ObjectiveSpec("two_level", head=6)),
+    "tied, adaptive": replace(LSTM, objective=ObjectiveSpec("adaptive", head=6, shrink=2.0)),
     "untied": replace(LSTM, tied=False),
     "one softmax in bf16": replace(
         LSTM, objective=ObjectiveSpec("softmax"), training=replace(TRAINING, precision="bf16"), hidden=4
@@ -75,7 +76,8 @@ def test_a_frozen_embedding_stays_to_the_bit_while_the_rest_is_trained(name: str
     network = fitted(replace(spec, freeze_vectors=True), data, tmp_path / "frozen", tmp_path).network
     assert network.embedding.weight.detach().numpy().tobytes() == rows_VE.tobytes()
     torch.manual_seed(spec.training.seed)
-    fresh = dict(model_class(spec.kind).build(spec, torch.ones(data[0].size, dtype=torch.int64)).named_parameters())
+    counts_V = torch.from_numpy(unigram_counts(data[1], data[0].size))
+    fresh = dict(model_class(spec.kind).build(spec, counts_V).named_parameters())
     moved = {key for key, own in network.named_parameters() if not torch.equal(own, fresh[key])}
     assert moved == set(fresh), "the embedding has the vectors, and every other weight was trained"
 
@@ -135,21 +137,23 @@ def test_rows_of_a_vocabulary_are_those_of_its_words(data: Any, tmp_path: Any) -
     WordVectors(names, np.array([[1.0, 2.0], [3.0, 4.0]])).save(tmp_path)
     counts_V = np.arange(vocabulary.size)
     rows_VE, coverage = vocabulary_rows(tmp_path, vocabulary, counts_V)
+    counted = counts_V[FIRST:].sum() + counts_V[UNK]
     place = {vocabulary.token(token): token for token in range(vocabulary.size)}
     assert rows_VE[place["food"]].tolist() == [1.0, 2.0]
     assert rows_VE[place["soup"]].tolist() == [2.0, 3.0], "a word without a vector gets the mean"
     assert (coverage.found, coverage.entries) == (2, vocabulary.size - FIRST)
-    assert coverage.share_of_text == pytest.approx((place["food"] + place["staff"]) / counts_V[FIRST:].sum())
+    assert coverage.share_of_text == pytest.approx((place["food"] + place["staff"]) / counted)
     assert len({rows_VE[token].tobytes() for token in STARS}) == len(STARS), "ratings can be told apart"
 
 
-def test_pieces_of_words_are_looked_up_without_their_space(tmp_path: Any) -> None:
+def test_pieces_of_words_are_looked_up_as_they_are_then_without_their_space(tmp_path: Any) -> None:
     texts = ["good food good food good food"] * 9
     vocabulary = Vocabulary.train(texts, VocabularySpec(unit="bpe", size=280, min_count=1), NormalForm())
-    WordVectors(["good"], np.array([[1.0, 2.0]])).save(tmp_path)
-    rows_VE, _ = vocabulary_rows(tmp_path, vocabulary, np.ones(vocabulary.size, np.int64))
-    pieces = [token for token in range(FIRST, vocabulary.size) if vocabulary.token(token) == " good"]
-    assert rows_VE[pieces].tolist() == [[1.0, 2.0]]
+    [piece] = [token for token in range(FIRST, vocabulary.size) if vocabulary.token(token) == " good"]
+    for names, expected in ((["good"], [1.0, 2.0]), (["good", " good"], [3.0, 4.0])):
+        WordVectors(names, np.array([[1.0, 2.0], [3.0, 4.0]])[: len(names)]).save(tmp_path)
+        rows_VE, _ = vocabulary_rows(tmp_path, vocabulary, np.ones(vocabulary.size, np.int64))
+        assert rows_VE[piece].tolist() == expected
     assert np.array_equal(load_matrix(_saved(tmp_path, rows_VE)), rows_VE)
 
 
