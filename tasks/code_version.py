@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
+from threading import Lock
 
 from core.output import write_output
 from core.provenance import SOURCE
@@ -36,6 +37,8 @@ DYNAMIC = re.compile(r"(?P<module>\.\w+(\.\w+)*|\w+(\.\w+)+)(?P<name>:\w+)?")
 """String by which a module is started or imported: "tasks.fitting.fit_worker", ".ngram.lm:NGramLM"."""
 WORKERS = {"fit": "tasks.fitting.fit_worker", "fit-classifier": "tasks.classification.fit_worker"}
 """Modules that make the result of a stage in a process of their own."""
+PARSING = Lock()
+"""Stages run in threads, and in Python 3.11 two threads that parse fail with a SystemError (CPython issue 106905)."""
 DIGITS = 12
 SUFFIX_DIGITS = 8
 
@@ -141,7 +144,8 @@ class SourceCode:
         return file.read_bytes() if file else b""
 
     def _tree(self, module: str) -> ast.Module:
-        return ast.parse(self._bytes(module))
+        with PARSING:
+            return ast.parse(self._bytes(module))
 
     def _digest(self, module: str) -> str:
         """Return the digest of a module's syntax tree without docstrings, line numbers and comments."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -188,3 +191,24 @@ def test_the_digest_of_a_planned_fit_is_that_of_its_result(edit: Edit, monkeypat
     assert fit.fit_version(NGramSpec()) == fit.FIT_VERSION
     assert fit.fit_version(RecurrentSpec(kind="lstm")) != fit.FIT_VERSION
     assert fit.fit_version(MixtureSpec(parts=("kn5", "lstm"))) != fit.FIT_VERSION
+
+
+def test_stages_in_threads_get_one_version(edit: Edit) -> None:
+    """Python 3.11 fails if another thread parses while garbage is collected in the middle of parsing."""
+    long = "\n".join(f"def f{n}(a, b):\n    return [a + {n} * b for a in ((b, {n}), (a, [b]))]" for n in range(20))
+    code = edit("models/ngram/lm.py", "ORDER = 5", f"{long}\nORDER = 6")
+
+    def let_others_run(phase: str, info: dict[str, int]) -> None:
+        time.sleep(1e-5)
+
+    before = gc.get_threshold()
+    gc.callbacks.append(let_others_run)
+    gc.set_threshold(100)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            versions = set(pool.map(lambda _: code.version(5, WORKER, NGRAM), range(8)))
+    finally:
+        gc.set_threshold(*before)
+        gc.callbacks.remove(let_others_run)
+    assert len(versions) == 1
+    assert versions != {5}
