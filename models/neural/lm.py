@@ -27,6 +27,7 @@ from ..base import FitContext, FitResult, ModelError
 from ..predictions import ENTRIES, Predictions
 from ..specs import NPLMSpec, RecurrentSpec
 from .device import require_device
+from .embedding_start import start_embedding
 from .network import Network, NetworkState, join, take
 from .out_of_memory import first_line, is_out_of_memory
 from .output import CONTEXT_IDS, NOT_SCORED
@@ -224,7 +225,6 @@ class NeuralLM:
                 does not fit.
         """
         from ..streams import unigram_counts
-        from .training.embedding_start import start_embedding
         from .training.trainer import train as run
 
         require_device(context.device)

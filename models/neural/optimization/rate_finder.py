@@ -28,9 +28,9 @@ from ...base import ModelError
 from ...batches import Window, make_batches
 from ...specs import TrainingSpec, model_class
 from ..device import require_device
+from ..embedding_start import start_embedding
 from ..lm import NeuralSpec, limited_threads, out_of_memory
 from ..network import Network
-from ..training.embedding_start import start_embedding
 from ..training.tbptt import Memory
 from ..training.window_gradient import add_gradients
 from .clipping import scale_and_clip
