@@ -13,6 +13,7 @@ from flows.retrain import resolve
 from flows.server.workers import on_workers
 from tasks.classification.compare import Compared, compare_classifiers
 from tasks.classification.compare_two import compare_two_classifiers
+from tasks.classification.counts import require_labelled_reviews
 from tasks.classification.fit import FittedClassifier, fit_classifier, language_model_of
 from tasks.classification.predict import predict
 from tasks.classification.promote import promote_classifier
@@ -43,6 +44,7 @@ def classify(
     with parent_run(config, "classify") as run_id:
         dataset = ingest(config)
         prepared = prepare(config, dataset, vocabularies_of_classifiers(config))
+        require_labelled_reviews(config, prepared)
         log_inputs(config, prepared, run_id)
         compared = _compared(config, prepared, run_id)
         with step("promote", "register the best classifier on validation and run the gate"):
