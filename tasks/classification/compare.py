@@ -19,7 +19,7 @@ from evaluation.classification.figures import ClassifierFigures, figures
 from evaluation.classification.intervals import intervals
 from evaluation.classification.predicted import Predicted
 from evaluation.statistics.bootstrap import Interval
-from evaluation.statistics.groups import GROUP
+from evaluation.statistics.groups import GROUP, united
 from tasks.classification.fit import FittedClassifier
 from tasks.classification.labels import LABELLINGS
 from tasks.classification.predict import HELD_OUT, predictions_of
@@ -121,7 +121,7 @@ def predicted(labels: tuple[str, ...], rows: pl.DataFrame, documents: pl.DataFra
     groups_N = None
     if documents is not None and GROUP in documents.columns:
         keys = rows.select("review_id").join(documents, on="review_id", how="left", maintain_order="left")
-        groups_N = keys[GROUP].to_numpy()
+        groups_N = united(keys[GROUP]).to_numpy()  # numbered again, because some reviews have no label
     chances = rows["probabilities"]
     table_NK = None if chances.null_count() else np.array(chances.to_list(), np.float64)
     return Predicted(labels, rows["truth"].to_numpy(), rows["answer"].to_numpy(), table_NK, rows["review_id"], groups_N)
