@@ -60,20 +60,24 @@ def predict(
     file: Annotated[str, typer.Argument(help="File with one text per line; '-' reads standard input.")],
     model: Version = "champion", preset: Classes = PRESET, set: Set = None, json: Json = False,
 ) -> None:  # fmt: skip
-    """Classify texts with the registered champion: the label of each, with its probability."""
-    texts = terminal.read_texts(file)
+    """Classify texts with the registered champion: the label of each, with its probability.
+
+    Each answer has the number of its line in the file. Lines without a text are left out.
+    """
+    lines = terminal.read_lines(file)
+    texts = [text for _, text in lines]
     config = configured(preset, set)
+    from models.bundles.unseen import script_warnings
     from tracking.logged_models.opening import open_classifier
 
     bundle, version = open_classifier(config, model)
     found = checked(lambda: bundle.classify(texts))
-    rows = [_answer(bundle.labels, found, row) for row in range(len(texts))]
-    shown = [
-        {"label": row["label"], "probability": row.get("probability"), "text": text}
-        for row, text in zip(rows, texts, strict=True)
-    ]
+    rows = [{"line": line, "text": text, **_answer(bundle.labels, found, row)}
+            for row, (line, text) in enumerate(lines)]  # fmt: skip
+    terminal.show_warnings(warnings := script_warnings(bundle.vocabulary, "\n".join(texts)))
+    shown = [{name: row.get(name) for name in ("line", "label", "probability", "text")} for row in rows]
     terminal.show_rows(shown, f"{version.name} version {version.version}: what each text says")
-    terminal.last_line({"model": version.name, "version": version.version, "answers": rows}, json)
+    terminal.last_line({"model": version.name, "version": version.version, "answers": rows, "warnings": warnings}, json)
 
 
 @app.command("compare")
