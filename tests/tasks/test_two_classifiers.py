@@ -19,6 +19,7 @@ from models.base import FitContext
 from models.classification.bundle import save_classifier
 from models.classification.fitting import fit_classifier
 from tasks.classification import compare_two, predict
+from tasks.classification.compare import predicted
 from tasks.classification.compare_two import compare_two_classifiers, learnt_reviews
 from tasks.stage import run_stage, store_of
 from tests.models.classification.made_reviews import examples, small, texts, vocabulary
@@ -144,6 +145,16 @@ def test_a_version_with_other_labels_is_refused(registered: dict[str, Path], tmp
     with pytest.raises(InputError, match="predicts something else") as refused:
         compared(today)
     assert (refused.value.where, refused.value.value) == ("reviewlm-stars version 1", "negative, positive")
+
+
+def test_groups_that_have_no_labelled_review_do_not_count() -> None:
+    """An interval draws as many groups as there are numbers, so a gap would be a group without a review."""
+    documents = pl.DataFrame({"review_id": ["a", "b", "c", "d"], "group": [0, 1, 4, 4]})
+    rows = pl.DataFrame({"review_id": ["d", "b", "c"], "truth": [0, 1, 0], "answer": [0, 0, 0]})
+    found = predicted(("1", "5"), rows.with_columns(probabilities=None), documents)
+    assert found.groups_N is not None
+    assert found.groups_N.max() == 1
+    assert found.groups_N[0] == found.groups_N[2] != found.groups_N[1]
 
 
 def test_the_speed_counts_the_reviews_that_were_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
