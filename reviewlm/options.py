@@ -93,16 +93,19 @@ def configured(preset: str, overrides: list[str] | None) -> RunConfig:
 
 
 def settings_of_versions(
-    references: Sequence[str], preset: str, input: list[str] | None, overrides: list[str] | None
-) -> VersionSettings:
+    references: Sequence[str], preset: str, input: list[str] | None, overrides: list[str] | None,
+    classifiers: bool = False,
+) -> VersionSettings:  # fmt: skip
     """Return data and settings of a command about registered versions, and set up this process's environment for them.
 
-    Given values win; otherwise the versions decide (`tracking/registry/version_settings.py`).
+    Given values win; otherwise the versions decide (`tracking/registry/version_settings.py`). *classifiers* says
+    whether they are classifiers, not language models.
     """
-    from tracking.registry.version_settings import settings_of, where_of
+    from tracking.registry.version_settings import settings_of, settings_of_classifiers, where_of
 
     set_up(where_of(preset, overrides or []))
-    return settings_of(references, preset, input or [], overrides or [])
+    find = settings_of_classifiers if classifiers else settings_of
+    return find(references, preset, input or [], overrides or [])
 
 
 def set_up(config: RunConfig) -> RunConfig:

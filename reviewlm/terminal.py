@@ -191,7 +191,12 @@ def show_suggestions(prompt: str, suggestions: Any) -> None:
 
 
 def read_texts(file: str) -> list[str]:
-    """Return the non-empty lines of a file, or of standard input for "-".
+    """Return the non-empty lines of a file, or of standard input for "-"; errors as in `read_lines`."""
+    return [text for _, text in read_lines(file)]
+
+
+def read_lines(file: str) -> list[tuple[int, str]]:
+    """Return the non-empty lines of a file, or of standard input for "-", each with its number from 1 on.
 
     Raises:
         Unreadable: No such file, or it is not UTF-8.
@@ -204,7 +209,8 @@ def read_texts(file: str) -> list[str]:
                          "write the texts to standard input and give '-'") from error  # fmt: skip
     except (OSError, UnicodeDecodeError) as error:
         raise Unreadable("The file cannot be read as UTF-8 text", where=file, cause=str(error)) from error
-    lines = [line for line in text.split("\n") if line.strip()]  # splitlines() also cuts at U+2028 etc. in texts
+    found = text.split("\n")  # splitlines() also cuts at U+2028 etc. in texts
+    lines = [(number, line) for number, line in enumerate(found, 1) if line.strip()]
     if not lines:
-        raise EmptyInput("There is no text to score", where=file, remedy="give one text per line")
+        raise EmptyInput("There is no text", where=file, remedy="give one text per line")
     return lines

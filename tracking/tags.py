@@ -38,7 +38,7 @@ FIT_TAG, START_TAG, MODEL_URI_TAG = "reviewlm.fit", "reviewlm.start", "reviewlm.
 CARD_TAG, COMPARED_TAG, MEASURED_TAG = "reviewlm.card", "reviewlm.compared", "reviewlm.measured"
 """Digests of the results that a run holds already."""
 BELOW_TAG, DRIFT_TAG, DECAY_TAG, CHECKS = "reviewlm.below_floor", "drift", "decay", "checks"
-COMPARE_A, COMPARE_B = "compare.a", "compare.b"
+COMPARE_A, COMPARE_B, BASELINE = "compare.a", "compare.b", "compare.baseline"
 SWEEP_STATE, SWEEP_TRIAL, SWEEP_BEST, SWEEP_WINNER = "sweep.state", "sweep.trial", "sweep.best", "sweep.winner"
 
 # Logged models and registered versions.

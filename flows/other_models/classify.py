@@ -7,12 +7,13 @@ from typing import Any
 from prefect import flow
 
 from core.config.run_config import RunConfig
-from flows.ingest import ingest
+from flows.ingest import ingest, recorded_or_read
 from flows.prepare import prepare
 from flows.retrain import resolve
 from flows.server.workers import on_workers
 from tasks.classification.compare import Compared, compare_classifiers
 from tasks.classification.compare_two import compare_two_classifiers
+from tasks.classification.counts import require_labelled_reviews
 from tasks.classification.fit import FittedClassifier, fit_classifier, language_model_of
 from tasks.classification.predict import predict
 from tasks.classification.promote import promote_classifier
@@ -22,7 +23,8 @@ from tasks.data.prepare import Prepared
 from tasks.fitting.fit import Fitted, fit, fitted_parts, limits_of_fits
 from tasks.fitting.fit_process import interruptible_fits
 from tasks.limits import PROMOTION, require_limits
-from tasks.stage import step
+from tasks.lineage.about_version import settings_of_classifiers
+from tasks.stage import describe_flow_run, step
 from tasks.tracking.track import log_inputs, parent_run
 
 
@@ -43,6 +45,7 @@ def classify(
     with parent_run(config, "classify") as run_id:
         dataset = ingest(config)
         prepared = prepare(config, dataset, vocabularies_of_classifiers(config))
+        require_labelled_reviews(config, prepared)
         log_inputs(config, prepared, run_id)
         compared = _compared(config, prepared, run_id)
         with step("promote", "register the best classifier on validation and run the gate"):
@@ -54,13 +57,22 @@ def classify(
 
 @flow(name="compare-classifiers", persist_result=False)
 def compare_classifiers_of(
-    preset: str = "classify", input: list[str] | None = None, overrides: list[str] | None = None,
+    preset: str = "", input: list[str] | None = None, overrides: list[str] | None = None,
     first: str = "champion", second: str = "previous",
 ) -> dict[str, Any]:  # fmt: skip
-    """Compare two registered classifiers on the test reviews of the input."""
-    config = resolve(preset, input, overrides)
-    clean = prepare(config, ingest(config), []).clean
-    return compare_two_classifiers(config, clean, first, second)
+    """Compare two registered classifiers on the same test reviews, without those that one of them has learnt from.
+
+    Args:
+        preset: Name of a preset in `config/`, or the path of a TOML file. Empty: the settings of the newer version.
+        input: Files, folders or globs of reviews. None: the data of the newer version.
+        overrides: Settings as `key=value`.
+        first: Number or alias of a version of the classifier, or NAME@ALIAS or NAME/3.
+        second: The other one, in the same form.
+    """
+    chosen = settings_of_classifiers((first, second), preset, input or [], overrides or [])
+    describe_flow_run(chosen.config)
+    clean = prepare(chosen.config, recorded_or_read(chosen), []).clean
+    return compare_two_classifiers(chosen.config, clean, first, second)
 
 
 def vocabularies_of_classifiers(config: RunConfig) -> list[str]:

@@ -34,7 +34,7 @@ def unseen_warnings(bundle: Bundle, text: str = "", stars: int | None = None) ->
         text: A prompt, or a text to be scored.
         stars: The requested rating; None: no rating was requested.
     """
-    return [*_of_stars(bundle.stars_prior, stars), *_of_scripts(bundle.vocabulary, text)]
+    return [*_of_stars(bundle.stars_prior, stars), *script_warnings(bundle.vocabulary, text)]
 
 
 def _of_stars(shares: tuple[float, ...], stars: int | None) -> Iterator[str]:
@@ -47,12 +47,14 @@ def _of_stars(shares: tuple[float, ...], stars: int | None) -> Iterator[str]:
     yield f"The model has never seen a review of {rating}: {learnt}. This model does not know what the rating means."
 
 
-def _of_scripts(vocabulary: Vocabulary, text: str) -> Iterator[str]:
-    """Yield a warning for each script of the text of which no entry of the vocabulary has a letter."""
+def script_warnings(vocabulary: Vocabulary, text: str) -> list[str]:
+    """Return a sentence for each script of the text of which no entry of the vocabulary has a letter."""
     found = scripts_of(vocabulary.normal_form.apply(text))
     unable = "reads them as bytes and has seen hardly any" if vocabulary.lossless else "cannot read them"
-    for name in sorted(found and found - _known_scripts(vocabulary)):
-        yield f"The text has letters in {SCRIPTS[name]} script, which the model's vocabulary lacks: it {unable}."
+    return [
+        f"The text has letters in {SCRIPTS[name]} script, which the model's vocabulary lacks: it {unable}."
+        for name in sorted(found and found - _known_scripts(vocabulary))
+    ]
 
 
 @lru_cache(maxsize=4)

@@ -49,7 +49,7 @@ def fit_classifier(
     missing = np.flatnonzero(np.bincount(train.targets, minlength=len(spec.labels)) == 0)
     if len(missing):
         name = spec.labels[missing[0]]
-        raise ModelError(f"the label {name!r} has no training review: leave it out of the labels", "input")
+        raise ModelError(f"the label {name!r} has no training review: a classifier needs one of each label", "input")
     context.work.mkdir(parents=True, exist_ok=True)
     fitted: ClassifierFit = classifier_class(spec.kind).fit(spec, vocabulary, train, validation, context)
     return ClassifierFit(fitted.model, {**fitted.summary, **validation_figures(fitted.model, validation)})

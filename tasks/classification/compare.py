@@ -19,7 +19,7 @@ from evaluation.classification.figures import ClassifierFigures, figures
 from evaluation.classification.intervals import intervals
 from evaluation.classification.predicted import Predicted
 from evaluation.statistics.bootstrap import Interval
-from evaluation.statistics.groups import GROUP
+from evaluation.statistics.groups import GROUP, united
 from tasks.classification.fit import FittedClassifier
 from tasks.classification.labels import LABELLINGS
 from tasks.classification.predict import HELD_OUT, predictions_of
@@ -28,12 +28,13 @@ from tasks.data.prepare import Prepared
 from tasks.stage import run_stage, show_table, stage
 from tasks.tracking.track import tracker_of
 from tracking.runs.runs import Tracker
-from tracking.tags import COMPARED_TAG, MEASURED_TAG
+from tracking.tags import BASELINE, COMPARED_TAG, MEASURED_TAG
 
 COMPARE_VERSION = 1
 COMPARED_FILE = "compared.json"
 WITH_INTERVALS = ("accuracy", "macro_f1")
-SINGLE = ("log_loss", "calibration_error", "mean_absolute_error", "quadratic_kappa")
+NO_GAIN = {f"gain_{key}{end}": 0.0 for key in WITH_INTERVALS for end in ("", "_lo", "_hi")} | {"p_value": 1.0}
+"""Gains of the baseline over itself. They are logged because its run may have gains over an earlier baseline."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def compare_classifiers(
     )
     found = json.loads((built.artifact.folder / COMPARED_FILE).read_text(encoding="utf-8"))
     compared = Compared(models, tuple(found["rows"]), found["validation"], built.artifact)
-    _log(tracker_of(config), compared, parent_run_id)
+    _log(tracker_of(config), compared, config.classification.baseline, parent_run_id)
     show_table("classifiers", [_flat(row) for row in compared.rows], "Figures on the test reviews")
     return compared
 
@@ -121,7 +122,7 @@ def predicted(labels: tuple[str, ...], rows: pl.DataFrame, documents: pl.DataFra
     groups_N = None
     if documents is not None and GROUP in documents.columns:
         keys = rows.select("review_id").join(documents, on="review_id", how="left", maintain_order="left")
-        groups_N = keys[GROUP].to_numpy()
+        groups_N = united(keys[GROUP]).to_numpy()  # numbered again, because some reviews have no label
     chances = rows["probabilities"]
     table_NK = None if chances.null_count() else np.array(chances.to_list(), np.float64)
     return Predicted(labels, rows["truth"].to_numpy(), rows["answer"].to_numpy(), table_NK, rows["review_id"], groups_N)
@@ -149,13 +150,18 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if not isinstance(value, list | dict)}
 
 
-def _log(tracker: Tracker, compared: Compared, parent_run_id: str) -> None:
-    """Log figures, confusion and predictions to each classifier's run, and the table to the flow's run, once."""
+def _log(tracker: Tracker, compared: Compared, baseline: str, parent_run_id: str) -> None:
+    """Log figures, confusion and predictions to each classifier's run, and the table to the flow's run, once.
+
+    A fit that is used again keeps its run. Its gains and intervals also follow from the baseline, the other settings
+    of the comparison and the draws, so the stamp is the digest of the comparison.
+    """
     for model in compared.models:
-        run_id, stamp = model.fitted.run_id, f"{model.test.digest} {model.validation.digest}"
-        if tracker.has_tag(run_id, MEASURED_TAG, stamp):
+        run_id = model.fitted.run_id
+        if tracker.has_tag(run_id, MEASURED_TAG, compared.artifact.digest):
             continue
-        for split, found in (("test", compared.row(model.name)), ("final_validation", compared.validation[model.name])):
+        test = NO_GAIN | compared.row(model.name) if model.name == baseline else compared.row(model.name)
+        for split, found in (("test", test), ("final_validation", compared.validation[model.name])):
             numbers = {f"{split}/{key}": value for key, value in _flat(found).items() if isinstance(value, int | float)}
             tracker.log_metrics(run_id, numbers)
         row = compared.row(model.name)
@@ -165,10 +171,10 @@ def _log(tracker: Tracker, compared: Compared, parent_run_id: str) -> None:
         }
         tracker.log_table(run_id, pl.DataFrame(columns), "confusion.json")
         tracker.log_table(run_id, pl.DataFrame(row["per_label"]), "per_label.json")
-        tracker.set_tags(run_id, {MEASURED_TAG: stamp})
+        tracker.set_tags(run_id, {MEASURED_TAG: compared.artifact.digest, BASELINE: baseline})
     if not tracker.has_tag(parent_run_id, COMPARED_TAG, compared.artifact.digest):
         tracker.log_table(parent_run_id, pl.DataFrame([_flat(row) for row in compared.rows]), "classifiers.json")
         tracker.log_metrics(
             parent_run_id, {f"{key}/{row['name']}": row[key] for row in compared.rows for key in WITH_INTERVALS}
         )
-        tracker.set_tags(parent_run_id, {COMPARED_TAG: compared.artifact.digest})
+        tracker.set_tags(parent_run_id, {COMPARED_TAG: compared.artifact.digest, BASELINE: baseline})

@@ -1,65 +1,153 @@
-"""Compare two registered classifiers on the same test reviews."""
+"""Compare two registered classifiers on the same test reviews, without those that one of them has learnt from."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from core.config.run_config import RunConfig
-from core.errors import InputError
+from core.errors import EmptyInput, InputError
 from core.model_errors import converted_errors
 from core.store import Artifact
-from evaluation.classification.compare import compare
+from evaluation.classification.compare import ClassifierComparison, compare
 from evaluation.classification.figures import ClassifierFigures, figures
+from evaluation.classification.predicted import Predicted
 from models.classification.bundle import load_classifier
 from tasks.classification.compare import predicted, row_of
 from tasks.classification.labels import LABELLINGS
 from tasks.classification.predict import predict_bundle, predictions_of
 from tasks.data.documents import documents_of
-from tasks.stage import stage
-from tracking.logged_models.lookup import find_version
-from tracking.logged_models.opening import locate, nothing_registered
-from tracking.registry.versions import Reference
+from tasks.promotion.ancestry import learnt_from
+from tasks.stage import stage, store_of
+from tracking.logged_models.opening import find_classifier
+
+
+@dataclass(frozen=True)
+class ComparedClassifier:
+    """A registered classifier with its answers.
+
+    Args:
+        letter: "A" or "B".
+        name: Registered name, version and classifier.
+        labels: Names of its labels.
+        rows: Its answers on all test reviews.
+        learnt: Ids of the test reviews that it was fitted or chosen on.
+        problems: Sentences about what is not known of its training data.
+    """
+
+    letter: str
+    name: str
+    labels: tuple[str, ...]
+    rows: pl.DataFrame
+    learnt: frozenset[str]
+    problems: tuple[str, ...]
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader must know about the test reviews and this classifier."""
+        share = f"{len(self.learnt):,} of the {self.rows.height:,} test reviews"
+        left_out = [f"{self.letter} was fitted or chosen on {share}: they are left out"] if self.learnt else []
+        unknown = f"it is not known whether {self.letter} learnt from these test reviews: "
+        return [*left_out, *(unknown + problem for problem in self.problems)]
 
 
 @stage("compare two classifiers")
 def compare_two_classifiers(config: RunConfig, clean: Artifact, first: str, second: str) -> dict[str, Any]:
     """Let two registered classifiers answer the test reviews; return their figures and what to conclude.
 
+    Reviews that either of them was fitted or chosen on are left out: the split of today need not be that of its run.
+
     Raises:
         BundleError: There is no such version, or it cannot be opened.
         InputError: A version predicts something else than `classification.label`.
+        EmptyInput: The two have learnt from all of these test reviews.
     """
-    documents, answers, named = documents_of(clean), {}, {}
-    for letter, reference in (("A", first), ("B", second)):
-        tracker, address = locate(config.asking(config.classification.model_name), reference)
-        found = find_version(tracker, Reference.parse(address))
-        if found is None:
-            raise nothing_registered(tracker, address, "no champion: run `reviewlm classify fit` first")
-        with converted_errors(found.folder):
-            bundle = load_classifier(found.folder)
-        if bundle.labels != LABELLINGS[config.classification.label].names:
-            raise InputError(
-                "This version predicts something else", where=address, value=", ".join(bundle.labels),
-                remedy="say what it predicts, e.g. --set classification.label=polarity",
-            )
-        named[letter] = f"{found.version.name} version {found.version.version} ({bundle.spec.name})"
-        rows = predictions_of(predict_bundle(config, found.folder, clean, "test", named[letter]).artifact)
-        answers[letter] = predicted(bundle.labels, rows, documents)
+    sides = [_side(config, clean, letter, reference) for letter, reference in (("A", first), ("B", second))]
+    left_out = sides[0].learnt | sides[1].learnt
+    answers = _answers(clean, sides, left_out)
     drawn: dict[str, Any] = config.evaluation.model_dump(include={"confidence", "resamples", "seed"})
     gain = compare(answers["A"], answers["B"], **drawn)
     found_a: ClassifierFigures = figures(answers["A"])
     return {
-        "a": named["A"], "b": named["B"], "label": config.classification.label, "reviews": found_a.reviews,
+        "a": sides[0].name, "b": sides[1].name, "label": config.classification.label, "reviews": found_a.reviews,
+        "left_out": len(left_out), "notes": [note for side in sides for note in side.notes],
         "models": [
-            {"name": named[letter], "kind": letter, "test": row_of(config, letter, rows, answers["A"])}
-            for letter, rows in answers.items()
+            {"name": side.name, "kind": side.letter,
+             "test": row_of(config, side.letter, answers[side.letter], answers["A"])}
+            for side in sides
         ],
         "majority": {"label": found_a.majority_label, "accuracy": found_a.majority_accuracy},
         "only_a": gain.only_a, "only_b": gain.only_b, "p_value": gain.p_value,
-        "sentence": (
-            f"B is right and A wrong on {gain.only_b} reviews, A right and B wrong on {gain.only_a} "
-            f"(McNemar's exact test p = {gain.p_value:.2g}). Macro-F1 of B is {100 * gain.macro_f1.estimate:+.2f} "
-            f"points from A's, {drawn['confidence']:.0%} interval {100 * gain.macro_f1.low:+.2f} to "
-            f"{100 * gain.macro_f1.high:+.2f}."
-        ),
+        "sentence": _sentence(gain, drawn["confidence"]),
     }  # fmt: skip
+
+
+def learnt_reviews(config: RunConfig, bundle: Path, clean: Artifact) -> tuple[frozenset[str], tuple[str, ...]]:
+    """Return the ids of test reviews that a bundle, its parts or its start weights were fitted or chosen on.
+
+    The second value has a sentence about each data set that cannot be looked at. The prepared data's own training
+    reviews need no search: no text is in two of its splits.
+    """
+    data, problems = learnt_from(config, bundle)
+    found: set[str] = set()
+    for digest in data:
+        if digest == clean.digest:
+            continue
+        then = store_of(config).find_usable("prepare", digest)
+        if then is None:
+            problems.append(f"the prepared data '{digest}', which it was trained on, are no longer in the store")
+        else:
+            found |= _test_reviews_known(then, clean)
+    return frozenset(found), tuple(problems)
+
+
+def _test_reviews_known(then: Artifact, clean: Artifact) -> set[str]:
+    """Return the ids of the test reviews of *clean* whose id or text was in another split than "test" of *then*."""
+    test = pl.scan_parquet(clean.folder / "clean.parquet").filter(pl.col("split") == "test")
+    before = pl.scan_parquet(then.folder / "clean.parquet").filter(pl.col("split") != "test")
+    found = [test.join(before, on=key, how="semi").select("review_id").collect() for key in ("review_id", "text")]
+    return set(pl.concat(found)["review_id"].to_list())
+
+
+def _side(config: RunConfig, clean: Artifact, letter: str, reference: str) -> ComparedClassifier:
+    found = find_classifier(config, reference)
+    with converted_errors(found.folder):
+        bundle = load_classifier(found.folder)
+    name = f"{found.version.name} version {found.version.version}"
+    if bundle.labels != LABELLINGS[config.classification.label].names:
+        raise InputError(
+            "This version predicts something else", where=name, value=", ".join(bundle.labels),
+            cause=f"the labels of this comparison are those of `classification.label={config.classification.label}`",
+            remedy="compare versions with the same labels; with --preset, also say what they predict, e.g. --set "
+            "classification.label=polarity",
+        )
+    name = f"{name} ({bundle.spec.name})"
+    rows = predictions_of(predict_bundle(config, found.folder, clean, "test", name).artifact)
+    learnt, problems = learnt_reviews(config, found.folder, clean)
+    return ComparedClassifier(letter, name, bundle.labels, rows, learnt & set(rows["review_id"]), problems)
+
+
+def _answers(clean: Artifact, sides: list[ComparedClassifier], left_out: frozenset[str]) -> dict[str, Predicted]:
+    """Return the answers of both on the reviews that neither has learnt from."""
+    documents, kept = documents_of(clean), ~pl.col("review_id").is_in(list(left_out))
+    rows = {side.letter: side.rows.filter(kept) for side in sides}
+    if rows["A"].is_empty():
+        raise EmptyInput(
+            "There is no test review that neither version has learnt from", where=str(clean.folder),
+            value=f"{sides[0].rows.height:,} test reviews, {len(left_out):,} of them learnt",
+            cause="the versions were fitted on other splits of the same reviews, or no test review has a label",
+            remedy="give reviews that neither version knows: --input FILES",
+        )
+    return {side.letter: predicted(side.labels, rows[side.letter], documents) for side in sides}
+
+
+def _sentence(gain: ClassifierComparison, confidence: float) -> str:
+    points = gain.macro_f1
+    return (
+        f"B is right and A wrong on {gain.only_b} reviews, A right and B wrong on {gain.only_a} "
+        f"(McNemar's exact test p = {gain.p_value:.2g}). Macro-F1 of B is {100 * points.estimate:+.2f} points from "
+        f"A's, {confidence:.0%} interval {100 * points.low:+.2f} to {100 * points.high:+.2f}."
+    )

@@ -17,7 +17,7 @@ from models.neural.labelling.rows import Sequences
 from models.streams import TokenStream
 from models.tokens.vocabulary import Vocabulary
 from tasks.classification.job import ClassifierJob
-from tasks.classification.labels import LABELLINGS, LEFT_OUT
+from tasks.classification.labels import LABELLINGS, LEFT_OUT, drawn_rows
 from tasks.fitting.job import PROBES
 from tasks.fitting.worker import report_progress, run_worker
 
@@ -47,12 +47,10 @@ def labelled(stream: TokenStream, label: str) -> LabelledSequences:
 
 def drawn(examples: LabelledSequences, count: int, seed: int) -> LabelledSequences:
     """Return *count* examples drawn at random, in their order; all of them if there are no more."""
-    total = len(examples.targets)
-    if count >= total:
+    if count >= len(examples.targets):
         return examples
-    rows_N = np.sort(np.random.default_rng([seed, 7]).permutation(total)[:count])
     assert isinstance(examples.sequences, Sequences)
-    return chosen(examples.sequences, examples.targets, rows_N)
+    return chosen(examples.sequences, examples.targets, drawn_rows(len(examples.targets), count, seed))
 
 
 def chosen(sequences: Sequences, targets_N: np.ndarray, rows_N: np.ndarray) -> LabelledSequences:

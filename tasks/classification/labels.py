@@ -23,6 +23,12 @@ class Labelling:
         return np.array(self.by_stars, np.int64)[stars.fill_null(0).to_numpy().astype(np.int64)]
 
 
+def drawn_rows(total: int, count: int, seed: int) -> np.ndarray:
+    """Return the rows of *count* of *total* examples drawn at random, in their order; all if there are no more."""
+    rows_N: np.ndarray = np.sort(np.random.default_rng([seed, 7]).permutation(total)[:count])
+    return rows_N
+
+
 LABELLINGS = {
     "stars": Labelling(("1", "2", "3", "4", "5"), (LEFT_OUT, 0, 1, 2, 3, 4)),
     "polarity": Labelling(("negative", "positive"), (LEFT_OUT, 0, 0, LEFT_OUT, 1, 1)),

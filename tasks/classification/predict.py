@@ -54,7 +54,7 @@ def predict_bundle(config: RunConfig, folder: Path, clean: Artifact, split: str,
                 rows = answered(bundle, clean, split, label, report)
         rows.write_parquet(work / PREDICTIONS_FILE)
         right = rows.select((pl.col("truth") == pl.col("answer")).mean()).item() or 0.0
-        speed = round(total / (time.perf_counter() - began))
+        speed = round(rows.height / (time.perf_counter() - began))  # reviews without a label are not answered
         return {"reviews": rows.height, "accuracy": right, "reviews_per_second": speed}
 
     inputs, options = {"bundle": bundle_digest(folder), "clean": clean.digest}, {"split": split, "label": label}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
+import math
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 from prefect.artifacts import create_link_artifact
@@ -18,6 +19,7 @@ from evaluation.classification.results import ClassificationResults, ClassifierR
 from evaluation.classification.tables import headline
 from evaluation.plots.curves import journal_lines
 from evaluation.reports.run_record import REPORTS
+from models.classification.spec import ClassifierSpec, NetworkSpec
 from tasks.classification.compare import Compared, MeasuredClassifier, predicted
 from tasks.classification.labels import LABELLINGS
 from tasks.classification.predict import predictions_of
@@ -29,6 +31,8 @@ from tasks.tracking.track import JOURNAL, tracker_of, tracking_was_away
 
 REPORT_FILE = "classifiers.html"
 """Not `report.html`, which is the page of a run of language models."""
+ERROR_RATE = "validation/error_rate"
+"""Figure that a network's journal has of each evaluation; the page shows the accuracy."""
 log = logging.getLogger(__name__)
 
 
@@ -70,7 +74,7 @@ def results_of(
             "begun": f"{started():{MINUTE}}",
         },
         data={
-            **{f"{split} reviews": f"{splits[split]['reviews']:,}" for split in ("train", "validation", "test")},
+            **{f"{split} reviews": of_all(count, splits[split]["reviews"]) for split, count in used(compared).items()},
             "labels": ", ".join(labels), "digest": prepared.clean.digest,
         },
         links={"MLflow run": tracker.link(run_id)},
@@ -87,14 +91,42 @@ def _classifier(model: MeasuredClassifier, labels: tuple[str, ...], documents: p
     }  # fmt: skip
     answers = predicted(labels, predictions_of(model.test), documents)
     kept = {name: value for name, value in costs.items() if value is not None}
-    return ClassifierResults(model.name, answers, model.fitted.spec.kind, kept, _curve(fit.folder))
+    curve = learning_curve(model.fitted.spec, fit.facts["summary"], journal_lines(fit.folder / JOURNAL))
+    return ClassifierResults(model.name, answers, model.fitted.spec.kind, kept, curve)
 
 
-def _curve(folder: Path) -> list[tuple[float, float]]:
-    """Return the points of a fit's learning curve; none for a fit without a gradient."""
-    lines = journal_lines(folder / JOURNAL)
-    named = "validation/accuracy"
-    return [(float(line["step"]), float(line[named])) for line in lines if line.get(named) is not None]
+def learning_curve(
+    spec: ClassifierSpec, summary: Mapping[str, float], lines: Sequence[Mapping[str, float]]
+) -> list[tuple[float, float]]:
+    """Return training reviews seen and accuracy on validation, for each evaluation of a training.
+
+    A journal counts tokens or features, which no two kinds of classifiers share. The reviews follow from the updates
+    after which the trainer evaluates (`models/neural/labelling/trainer.py`). Empty for a fit without a gradient, and
+    with the loss "squared_error", for which a journal has no error rate.
+    """
+    if not isinstance(spec, NetworkSpec):
+        return []
+    measured = [1 - line[ERROR_RATE] for line in lines if line.get(ERROR_RATE) is not None]
+    recipe, updates, reviews = spec.training, int(summary["updates"]), int(summary["train_reviews"])
+    looks = sorted({math.ceil((index + 1) * updates / recipe.evaluations) for index in range(recipe.evaluations)})
+    if len(measured) != len(looks):
+        return []
+    per_update = reviews / math.ceil(reviews / recipe.batch)
+    return [(update * per_update, accuracy) for update, accuracy in zip(looks, measured, strict=True)]
+
+
+def used(compared: Compared) -> dict[str, int]:
+    """Return the number of labelled reviews of each split that the classifiers were fitted, chosen and tested on."""
+    first = compared.models[0]
+    return {
+        "train": int(first.fitted.artifact.facts["summary"]["train_reviews"]),
+        "validation": first.validation.facts["reviews"], "test": first.test.facts["reviews"],
+    }  # fmt: skip
+
+
+def of_all(count: int, total: int) -> str:
+    """Return a number of labelled reviews and, if it is smaller, what it is a part of."""
+    return f"{count:,}" if count >= total else f"{count:,} of {total:,} have a label that is used"
 
 
 def _texts(prepared: Prepared) -> dict[str, str]:

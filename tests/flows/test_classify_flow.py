@@ -18,6 +18,7 @@ from tests.flows.first_run import Ran as Home
 from tests.flows.first_run import artifacts_of, living_in, mlflow_client
 from tracking.logged_models.load_test import ClassifierLoadTest, load_test
 from tracking.logged_models.opening import open_classifier, open_version, tracker_at
+from tracking.runs.params import metric_name
 from tracking.tags import unpacked
 
 pytestmark = pytest.mark.slow
@@ -89,7 +90,23 @@ def test_runs_have_figures_confusion_and_decision(done: Home) -> None:
     for model in done.result["models"]:
         run = client.get_run(model["mlflow_run_id"])
         assert run.data.metrics["test/accuracy"] == pytest.approx(model["test"]["accuracy"])
+        assert run.data.metrics[metric_name("test/gain_macro_f1")] == model["test"].get("gain_macro_f1", 0.0)
+        assert run.data.tags["compare.baseline"] == "logistic"
         assert {"confusion.json", "per_label.json"} <= artifacts_of(client, model["mlflow_run_id"])
+
+
+def test_the_page_has_the_learning_curves_of_the_networks_over_reviews(done: Home) -> None:
+    page = Path(done.result["report"]).read_text(encoding="utf-8")
+    assert 'id="learning"' in page
+    assert "Accuracy on validation reviews by training reviews seen" in page
+
+
+def test_too_few_training_reviews_for_each_label_are_refused_before_any_fit(done: Home) -> None:
+    fits = list((done.home / "store" / "fit-classifier").iterdir())
+    with pytest.raises(InputError, match="has no training review") as refused:
+        classified(done.home, "classification.train_reviews=3")
+    assert "larger classification.train_reviews" in refused.value.remedy
+    assert list((done.home / "store" / "fit-classifier").iterdir()) == fits
 
 
 def test_the_registered_classifier_answers_as_offline(done: Home) -> None:
@@ -140,6 +157,8 @@ def test_polarity_has_a_registered_model_of_its_own(done: Home) -> None:
     assert other["registered_model"] == "reviewlm-polarity"
     assert other["labels"] == ["negative", "positive"]
     assert other["reviews"] < done.result["reviews"]
+    page = Path(other["report"]).read_text(encoding="utf-8")
+    assert f"{other['reviews']} of {done.result['reviews']} have a label that is used" in page
 
 
 def test_a_version_is_tried_before_it_is_promoted_by_hand_and_is_no_language_model(done: Home) -> None:

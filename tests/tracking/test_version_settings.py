@@ -11,10 +11,16 @@ from made_registry import register
 import tracking.logged_models.lookup
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
-from core.errors import ConfigError, Damaged
+from core.errors import BundleError, ConfigError, Damaged
 from core.lineage.record import CHECKSUM, LINEAGE_FILE
 from corpus.reading.sources import expand_inputs, source_names
-from tracking.registry.version_settings import NothingChosen, no_such_model, settings_of, version_called
+from tracking.registry.version_settings import (
+    NothingChosen,
+    no_such_model,
+    settings_of,
+    settings_of_classifiers,
+    version_called,
+)
 
 OVERRIDES = ["models.lstm.hidden=33", "evaluation.confidence=0.9", "source.max_chars=500"]
 
@@ -114,6 +120,71 @@ def test_the_demo_is_not_the_model_of_ones_own_reviews(own_home: Path) -> None:
     assert demo.config.source.synthetic.seed == 4
     named = settings_of(["reviewlm-demo"])
     assert (named.dataset, named.config.promotion.model_name, named.config.seed) == ("data-1", "reviewlm-demo", 4)
+
+
+@pytest.fixture
+def classifiers(own_home: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two classifiers of stars, one of polarity, and the demo's language model, which a warning could name."""
+    own_home.mkdir(exist_ok=True)
+    monkeypatch.setattr(tracking.logged_models.lookup, "_ask_mlflow", lambda *asked: pytest.fail("MLflow was asked"))
+    config = load_config("classify").with_input([str(files[0])])
+    register(own_home, config, 1, ["previous"], files[:1], name="reviewlm-stars")
+    by_business = load_config("classify", ["split.by=business", "split.salt=mine"]).with_input([str(files[0].parent)])
+    register(own_home, by_business, 2, ["champion"], files, name="reviewlm-stars")
+    polarity = load_config("classify", ["classification.label=polarity"]).with_input([str(files[1])])
+    register(own_home, polarity, 1, ["champion"], files[1:], name="reviewlm-polarity")
+    register(own_home, load_config("demo"), 1, ["champion"], name="reviewlm-demo")
+    return own_home
+
+
+@pytest.mark.usefixtures("classifiers")
+@pytest.mark.parametrize("references", [
+    ["champion", "previous"], ["1", "2"], ["reviewlm-stars/1", "models:/reviewlm-stars@champion"],
+], ids=["aliases", "numbers", "names"])  # fmt: skip
+def test_the_newest_classifier_decides_which_data_and_which_split(
+    references: list[str], files: list[Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    chosen = settings_of_classifiers(references)
+    assert (chosen.config.split.by, chosen.config.split.salt) == ("business", "mine")
+    assert chosen.config.source.input == (str(files[0].parent),)
+    assert chosen.dataset == "data-2"
+    assert chosen.data == "version 2 (champion) of 'reviewlm-stars': a.jsonl, b.jsonl"
+    assert "demo" not in caplog.text, "the language model has no part in it"
+
+
+@pytest.mark.usefixtures("classifiers")
+def test_the_label_that_is_asked_for_names_the_classifier(files: list[Path]) -> None:
+    asked = settings_of_classifiers(["champion"], overrides=["classification.label=polarity"])
+    named = settings_of_classifiers(["reviewlm-polarity/1"])
+    for chosen in (asked, named):
+        assert chosen.config.classification.label == "polarity"
+        assert chosen.config.source.input == (str(files[1]),)
+
+
+@pytest.mark.usefixtures("classifiers")
+def test_given_options_win_over_those_of_the_classifier() -> None:
+    other = settings_of_classifiers(["1", "2"], input=["other.csv"])
+    assert (other.config.source.input, other.dataset, other.config.split.by) == (("other.csv",), "", "business")
+    preset = settings_of_classifiers(["1", "2"], preset="classify", overrides=["split.salt=new"])
+    assert (preset.dataset, preset.config.split.by, preset.config.split.salt) == ("data-2", "review", "new")
+
+
+@pytest.mark.usefixtures("classifiers")
+def test_a_classifier_that_is_not_registered_is_an_error_before_any_data_are_chosen() -> None:
+    with pytest.raises(BundleError, match="reviewlm-stars/7"):
+        settings_of_classifiers(["champion", "7"])
+    with pytest.raises(BundleError) as refused:
+        settings_of_classifiers(["champion"], overrides=["classification.promotion.model_name=mine"])
+    assert "reviewlm classify fit" in refused.value.remedy
+
+
+def test_a_classifier_without_a_record_needs_data_that_are_named(own_home: Path) -> None:
+    own_home.mkdir()
+    register(own_home, load_config("classify"), 1, ["champion"], name="reviewlm-stars", recorded=False)
+    with pytest.raises(ConfigError, match="not recorded which data") as refused:
+        settings_of_classifiers(["champion", "1"])
+    assert "--input FILES" in refused.value.remedy
+    assert settings_of_classifiers(["1"], input=["mine.csv"]).data == "mine.csv"
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from core.config.run_config import RunConfig
 from core.config.sections.promotion import OWN_MODEL, demo_of
 from core.environment import chosen_device
 from core.errors import BundleError, InputError
-from tracking.logged_models.lookup import find_version, registered, versions_of
+from tracking.logged_models.lookup import Found, find_version, registered, versions_of
 from tracking.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, REFUSED, SCHEME, Reference, Version
 from tracking.runs.runs import Tracker
 from tracking.tags import OUTCOME, REASON
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 Opened = TypeVar("Opened")
 log = logging.getLogger(__name__)
 FIRST = "no champion: run `make demo` or `reviewlm run` first"
+FIRST_CLASSIFIER = "no champion: run `reviewlm classify fit` first"
+
+
 def open_version(config: RunConfig, reference: str = "champion") -> tuple[Bundle, Version]:
     """Open a registered version; see `locate` for the forms of a reference.
 
@@ -121,6 +124,21 @@ def open_classifier(config: RunConfig, reference: str = CHAMPION) -> tuple[Class
     return open_classifier_at(tracker, address, chosen_device(config.execution.device))
 
 
+def find_classifier(config: RunConfig, reference: str) -> Found:
+    """Return a registered classifier with its folder, without opening it; references as in `locate`.
+
+    Raises:
+        ConfigError: The reference has no known form.
+        BundleError: Nothing is registered under it.
+        TrackingUnavailable: MLflow does not answer.
+    """
+    tracker, address = locate(config.asking(config.classification.model_name), reference)
+    found = find_version(tracker, Reference.parse(address))
+    if found is None:
+        raise nothing_registered(tracker, address, FIRST_CLASSIFIER)
+    return found
+
+
 def open_classifier_at(tracker: Tracker, reference: str, device: str = "cpu") -> tuple[ClassifierBundle, Version]:
     """Open a registered classifier's bundle; arguments and errors as in `open_champion`."""
     def load(folder: Path) -> ClassifierBundle:
@@ -128,7 +146,7 @@ def open_classifier_at(tracker: Tracker, reference: str, device: str = "cpu") ->
 
         return load_classifier(folder, device=device)
 
-    return _opened(tracker, reference, load, "no champion: run `reviewlm classify fit` first")
+    return _opened(tracker, reference, load, FIRST_CLASSIFIER)
 
 
 def _opened(

@@ -18,11 +18,11 @@ from core.config.run_config import RunConfig
 from core.errors import ConfigError, ReviewLMError
 from core.lineage.record import Lineage
 from tracking.logged_models.lookup import Found, find_version, versions_of
-from tracking.logged_models.opening import asked_model, locate, tracker_at
+from tracking.logged_models.opening import asked_model, find_classifier, locate, tracker_at
 from tracking.registry.lineage import record_of
 from tracking.registry.versions import CHALLENGER, CHAMPION, PREVIOUS, Reference
 
-WHERE = ("execution.", "promotion.model_name")
+WHERE = ("execution.", "promotion.model_name", "classification.label", "classification.promotion.model_name")
 """Prefixes of the settings that locate the registry and the model in it."""
 
 
@@ -75,6 +75,28 @@ def settings_of(
     where = where_of(preset, overrides).with_input(input)
     where = where.asking(asked_model(where, tracker_at(where)))
     found = newest([version for name in references if (version := version_called(where, name)) is not None])
+    return _settings(where, references, found, preset, input, overrides)
+
+
+def settings_of_classifiers(
+    references: Sequence[str], preset: str = "", input: Sequence[str] = (), overrides: Sequence[str] = ()
+) -> VersionSettings:
+    """Return data and settings of a command about registered classifiers; arguments as in `settings_of`.
+
+    Raises:
+        BundleError: One of the versions does not exist.
+        ConfigError, Damaged, TrackingUnavailable: As `settings_of`.
+    """
+    where = where_of(preset, overrides).with_input(input)
+    versions = [find_classifier(where, reference) for reference in references]
+    return _settings(where, references, newest(versions), preset, input, overrides)
+
+
+def _settings(
+    where: RunConfig, references: Sequence[str], found: Found | None, preset: str, input: Sequence[str],
+    overrides: Sequence[str],
+) -> VersionSettings:  # fmt: skip
+    """Return what `settings_of` returns for the newest of the versions; *where* locates registry and store."""
     record = record_of(found.folder) if found is not None else None
     if preset:
         given = load_config(preset, overrides).with_input(input)

@@ -40,7 +40,8 @@ class ClassificationPromotion(Section):
         slice_dimensions: Dimensions by which the test reviews are divided into slices.
         min_slice_reviews: Minimum number of reviews of a slice; smaller slices are skipped.
         require_leak_certificate: Whether the prepared data must be certified to have no leak.
-        max_latency_ms: Time within which 95 % of the answers must arrive, in the process of the smoke test.
+        max_latency_ms: Time within which each text of the smoke test must be answered, one at a time; the longest has
+            1,170 words.
         max_megabytes: Maximum size of the bundle, in millions of bytes.
     """
 

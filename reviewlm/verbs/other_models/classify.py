@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from reviewlm import terminal
+from reviewlm.early_checks import require_data_of
 from reviewlm.options import (
     Input,
     Json,
@@ -16,9 +17,13 @@ from reviewlm.options import (
     Set,
     Verbose,
     Verify,
+    VersionInput,
+    VersionPreset,
     checked,
     configured,
     run_flow,
+    run_version_flow,
+    settings_of_versions,
     with_rebuild,
 )
 from reviewlm.shown.results import show_report, with_interval
@@ -28,6 +33,7 @@ Classes = Annotated[str, typer.Option("--preset", metavar="PRESET", help="A pres
 Version = Annotated[str, typer.Option(
     "--model", help="Alias or number of a version, NAME of a registered classifier, NAME@ALIAS or NAME/3."
 )]  # fmt: skip
+COMPARED = "Alias or number of a version, NAME@ALIAS or NAME/3."
 PRESET = "classify"
 
 
@@ -54,31 +60,46 @@ def predict(
     file: Annotated[str, typer.Argument(help="File with one text per line; '-' reads standard input.")],
     model: Version = "champion", preset: Classes = PRESET, set: Set = None, json: Json = False,
 ) -> None:  # fmt: skip
-    """Classify texts with the registered champion: the label of each, with its probability."""
-    texts = terminal.read_texts(file)
+    """Classify texts with the registered champion: the label of each, with its probability.
+
+    Each answer has the number of its line in the file. Lines without a text are left out.
+    """
+    lines = terminal.read_lines(file)
+    texts = [text for _, text in lines]
     config = configured(preset, set)
+    from models.bundles.unseen import script_warnings
     from tracking.logged_models.opening import open_classifier
 
     bundle, version = open_classifier(config, model)
     found = checked(lambda: bundle.classify(texts))
-    rows = [_answer(bundle.labels, found, row) for row in range(len(texts))]
-    shown = [
-        {"label": row["label"], "probability": row.get("probability"), "text": text}
-        for row, text in zip(rows, texts, strict=True)
-    ]
+    rows = [{"line": line, "text": text, **_answer(bundle.labels, found, row)}
+            for row, (line, text) in enumerate(lines)]  # fmt: skip
+    terminal.show_warnings(warnings := script_warnings(bundle.vocabulary, "\n".join(texts)))
+    shown = [{name: row.get(name) for name in ("line", "label", "probability", "text")} for row in rows]
     terminal.show_rows(shown, f"{version.name} version {version.version}: what each text says")
-    terminal.last_line({"model": version.name, "version": version.version, "answers": rows}, json)
+    terminal.last_line({"model": version.name, "version": version.version, "answers": rows, "warnings": warnings}, json)
 
 
 @app.command("compare")
 def compare(
-    first: Annotated[str, typer.Argument(help="Alias or number of a version.")],
-    second: Annotated[str, typer.Argument(help="Alias or number of a version.")],
-    input: Input = None, preset: Classes = PRESET, set: Set = None, verbose: Verbose = False, json: Json = False,
+    first: Annotated[str, typer.Argument(help=COMPARED)],
+    second: Annotated[str, typer.Argument(help=COMPARED)],
+    input: VersionInput = None, preset: VersionPreset = "", set: Set = None,
+    verbose: Verbose = False, json: Json = False,
 ) -> None:  # fmt: skip
-    """Compare two registered classifiers on the same test reviews: figures, and whether chance explains them."""
-    result = run_flow("compare_classifiers_of", preset, input, set or [], first=first, second=second)
+    """Compare two registered classifiers on the same test reviews: figures, and whether chance explains them.
+
+    Without --input: the test reviews of the newer version. Reviews that one of the two was fitted or chosen on are left
+    out.
+    """
+    chosen = settings_of_versions([first, second], preset, input, set, classifiers=True)
+    require_data_of(chosen)
+    result = run_version_flow(
+        "compare_classifiers_of", chosen, preset, input, set or [], first=first, second=second
+    )
     terminal.say(f"A: {result['a']}\nB: {result['b']}\nBoth answered the same {result['reviews']:,} test reviews.")
+    for note in result["notes"]:
+        terminal.say(f"Note: {note}.")
     _show_table(result)
     terminal.say(result["sentence"])
     terminal.last_line(result, json)

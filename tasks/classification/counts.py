@@ -1,0 +1,73 @@
+"""Count the labelled reviews of each split before any fit, and refuse data that classifiers cannot learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import polars as pl
+
+from core.config.run_config import RunConfig
+from core.errors import InputError
+from models.streams import TokenStream
+from tasks.classification.labels import LABELLINGS, LEFT_OUT, drawn_rows
+from tasks.data.prepare import Prepared
+
+NAMES = {"train": "training", "validation": "validation", "test": "test"}
+
+
+def require_labelled_reviews(config: RunConfig, prepared: Prepared) -> None:
+    """Refuse prepared data with too few labels; see `require_labels`."""
+    tokens = prepared.tokens[config.classification.models[0].vocabulary]  # all vocabularies have the same reviews
+    require_labels(config, {split: TokenStream.open(tokens[split].folder).documents["stars"] for split in NAMES})
+
+
+def require_labels(config: RunConfig, stars: Mapping[str, pl.Series]) -> None:
+    """Refuse data without a training review of each label, or without any labelled validation or test review.
+
+    Args:
+        config: Says what is predicted, and how many training reviews are drawn.
+        stars: Ratings of the reviews of each split.
+
+    Raises:
+        InputError: It names the split or the label, and says what helps.
+    """
+    chosen = config.classification
+    numbers = {split: LABELLINGS[chosen.label].numbers(stars[split]) for split in NAMES}
+    labelled = {split: numbers_D[numbers_D != LEFT_OUT] for split, numbers_D in numbers.items()}
+    for split, name in NAMES.items():
+        if not len(labelled[split]):
+            share = "" if split == "train" else f", or a larger share of this split: --set split.{split}=0.2"
+            raise InputError(
+                f"No {name} review has a label", where="classification.label", value=chosen.label,
+                cause=f"the {len(stars[split]):,} {name} reviews have no stars"
+                + (", or 3" if chosen.label == "polarity" else ""),
+                remedy=f"more reviews with stars (--input){share}",
+            )
+    _require_each_label(config, labelled["train"])
+
+
+def _require_each_label(config: RunConfig, labelled_N: np.ndarray) -> None:
+    chosen = config.classification
+    names, count = LABELLINGS[chosen.label].names, chosen.train_reviews or len(labelled_N)
+    all_K, used_K = (
+        np.bincount(numbers, minlength=len(names))
+        for numbers in (labelled_N, labelled_N[drawn_rows(len(labelled_N), count, config.seed)])
+    )
+    missing = np.flatnonzero(used_K == 0)
+    if not len(missing):
+        return
+    counts = ", ".join(f"{name}: {used:,}" for name, used in zip(names, used_K, strict=True))
+    raise InputError(
+        f"The label {names[missing[0]]!r} has no training review", where="classification.label", value=chosen.label,
+        cause=f"a classifier needs one of each label; training reviews by label: {counts}",
+        remedy=_remedy(chosen.label, int(all_K[missing].min()), len(labelled_N)),
+    )
+
+
+def _remedy(label: str, least: int, reviews: int) -> str:
+    """Return what helps; *least* is the smallest number of a missing label among all labelled training reviews."""
+    if least:
+        return f"a larger classification.train_reviews: all {reviews:,} labelled training reviews have every label"
+    other = "; or --set classification.label=polarity, which needs only negative (1, 2) and positive (4, 5) reviews"
+    return "more reviews of this label (--input): the training split has none" + (other if label == "stars" else "")

@@ -1,0 +1,237 @@
+"""What `reviewlm classify fit`, `predict` and `compare` hand on, show, and give as JSON."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import reviewlm.verbs.other_models.classify
+from core.config.presets import load_config
+from core.errors import BundleError, ConfigError
+from models.base import FitContext
+from models.classification.bundle import ClassifierBundle
+from models.classification.fitting import fit_classifier
+from reviewlm import cli
+from tests.models.classification.made_reviews import examples, small, vocabulary
+from tracking.registry.version_settings import VersionSettings
+
+VERB = reviewlm.verbs.other_models.classify
+LINES = "great lovely\n\n   \nawful rude\r\nта-та great\n"
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr("sys.argv", ["reviewlm", "classify", *arguments])
+    try:
+        cli.main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def answer(capfd: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    """The only thing on standard output: one JSON object."""
+    return dict(json.loads(capfd.readouterr().out))
+
+
+def figures(accuracy: float) -> dict[str, Any]:
+    ends = {"accuracy_lo": accuracy - 0.1, "accuracy_hi": accuracy + 0.1}
+    return {"accuracy": accuracy, **ends, "macro_f1": accuracy, "macro_f1_lo": 0.0, "macro_f1_hi": 1.0, "log_loss": 0.5}
+
+
+FITTED = {
+    "models": [
+        {"name": "tfidf_logistic", "kind": "logistic", "test": figures(0.5), "seconds": 1.5},
+        {"name": "cnn", "kind": "cnn", "test": figures(0.75), "seconds": 9.5},
+    ],
+    "label": "stars", "labels": ["1", "5"], "reviews": 1_234, "majority": {"label": "5", "accuracy": 0.45},
+    "challenger": "cnn", "version": 3, "registered_model": "reviewlm-stars", "promoted": False,
+    "reason": "the gain is too small", "report": "/home/classifiers.html", "mlflow_page": "", "mlflow_run_id": "run1",
+}  # fmt: skip
+
+
+@pytest.fixture
+def flow(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The flow of `fit`, which returns `FITTED`; the list gets what it was called with."""
+    given: list[Any] = []
+
+    def run(*arguments: Any) -> dict[str, Any]:
+        given.extend(arguments)
+        return FITTED
+
+    monkeypatch.setattr(VERB, "run_flow", run)
+    return given
+
+
+def test_fit_hands_its_options_to_the_flow_and_shows_the_table_best_first_and_the_decision(
+    flow: list[Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("fit", "--input", "mine.json", "--set", "classification.label=stars", "--rebuild", "fit-classifier")
+    assert call(monkeypatch, *asked) == 0
+    name, preset, input, overrides, check = flow
+    assert (name, preset, input) == ("classify", "classify", ["mine.json"])
+    assert overrides == ["classification.label=stars", "execution.rebuild=['fit-classifier']"]
+    check(load_config("classify"))
+    with pytest.raises(ConfigError, match="has no classifiers"):
+        check(load_config("small"))
+    shown = capfd.readouterr().out
+    assert "1,234 answered" in shown
+    assert shown.index("cnn") < shown.index("tfidf_logistic")
+    assert "Always answering '5', the most frequent label: accuracy 0.450." in shown
+    assert "reviewlm-stars version 3 (cnn): not champion." in shown
+    assert "Gate: the gain is too small." in shown
+
+
+@pytest.mark.usefixtures("flow")
+def test_fit_gives_the_result_of_the_flow_as_json(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "fit", "--json") == 0
+    assert answer(capfd) == FITTED
+
+
+def classifier(loss: str = "cross_entropy") -> ClassifierBundle:
+    """A classifier of three ratings that has read Latin letters only."""
+    words = vocabulary()
+    train = examples(words, 60, 1)
+    spec = small("bag", loss=loss)
+    return ClassifierBundle(spec, words, fit_classifier(spec, words, train, train, FitContext(Path("unused"))).model)
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own_home: Path) -> list[str]:
+    """A registered classifier that is found under any reference; the list gets the references."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "texts.txt").write_bytes(LINES.encode())
+    asked: list[str] = []
+
+    def find(config: Any, reference: str) -> Any:
+        asked.append(reference)
+        if reference == "nobody":
+            raise BundleError("Nothing is registered as nobody yet")
+        bundle = classifier("hinge" if reference == "margins" else "cross_entropy")
+        return bundle, SimpleNamespace(name="reviewlm-stars", version=4)
+
+    monkeypatch.setattr("tracking.logged_models.opening.open_classifier", find)
+    return asked
+
+
+def test_each_answer_names_the_line_and_the_text_that_it_is_about(
+    opened: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "predict", "texts.txt", "--json") == 0
+    told = answer(capfd)
+    assert (told["model"], told["version"], opened) == ("reviewlm-stars", 4, ["champion"])
+    assert [(one["line"], one["text"]) for one in told["answers"]] == [
+        (1, "great lovely"), (4, "awful rude"), (5, "та-та great"),
+    ]  # fmt: skip
+    assert [one["label"] for one in told["answers"][:2]] == ["5", "1"]
+    for one in told["answers"]:
+        assert one["probability"] == max(one["probabilities"].values())
+        assert sum(one["probabilities"].values()) == pytest.approx(1)
+        assert list(one["probabilities"]) == ["1", "3", "5"]
+
+
+def test_a_script_that_the_vocabulary_lacks_is_a_warning(
+    opened: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "predict", "texts.txt", "--json") == 0
+    shown = capfd.readouterr()
+    [warning] = json.loads(shown.out)["warnings"]
+    assert "Cyrillic script" in warning
+    assert "Cyrillic script" in " ".join(shown.err.split())
+    Path("latin.txt").write_text("great lovely\n")
+    assert call(monkeypatch, "predict", "latin.txt", "--json") == 0
+    assert answer(capfd)["warnings"] == []
+
+
+def test_texts_may_come_from_standard_input_and_the_table_shows_their_lines(
+    opened: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\ngreat lovely\n"))
+    assert call(monkeypatch, "predict", "-", "--model", "margins") == 0
+    shown = capfd.readouterr().out
+    assert opened == ["margins"]
+    assert "reviewlm-stars version 4" in shown
+    row = next(line for line in shown.splitlines() if "great lovely" in line)
+    assert [cell.strip() for cell in row.strip("│ ").split("│")] == ["2", "5", "–", "great lovely"]
+
+
+@pytest.mark.parametrize(("arguments", "kind", "code"), [
+    pytest.param(["nowhere.txt"], "Unreadable", 3, id="no-file"),
+    pytest.param(["empty.txt"], "EmptyInput", 3, id="no-text"),
+    pytest.param(["texts.txt", "--model", "nobody"], "BundleError", 7, id="no-version"),
+])  # fmt: skip
+def test_what_cannot_be_classified_is_an_error(
+    arguments: list[str], kind: str, code: int, opened: list[str], monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    Path("empty.txt").write_text(" \n\n")
+    assert call(monkeypatch, "predict", *arguments, "--json") == code
+    assert answer(capfd)["error"]["kind"] == kind
+
+
+COMPARED = {
+    "a": "reviewlm-stars version 2 (cnn)", "b": "reviewlm-stars version 1 (bag)", "label": "stars", "reviews": 80,
+    "left_out": 20, "notes": ["B was fitted or chosen on 20 of the 100 test reviews: they are left out"],
+    "models": [{"name": "A's name", "kind": "A", "test": figures(0.75)},
+               {"name": "B's name", "kind": "B", "test": figures(0.5)}],
+    "majority": {"label": "5", "accuracy": 0.45}, "sentence": "B is right and A wrong on 2 reviews.",
+}  # fmt: skip
+
+
+def test_compare_takes_the_data_of_the_versions_says_which_and_names_the_reviews_that_it_left_out(
+    own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.jsonl"
+    file.write_text('{"text": "great", "stars": 5}\n')
+    asked: list[Any] = []
+    chosen = VersionSettings(load_config("classify").with_input([str(file)]), "version 2: mine.jsonl", "version 2")
+
+    def settings(*given: Any) -> VersionSettings:
+        asked.append(given)
+        return chosen
+
+    def run(name: str, kept: str, preset: str, *given: Any, **arguments: Any) -> dict[str, Any]:
+        asked.append((name, preset, *given, arguments))
+        return COMPARED
+
+    monkeypatch.setattr("tracking.registry.version_settings.settings_of_classifiers", settings)
+    monkeypatch.setattr("reviewlm.options._run", run)
+    assert call(monkeypatch, "compare", "champion", "previous") == 0
+    assert asked == [
+        (["champion", "previous"], "", [], []),
+        ("compare_classifiers_of", "", [], [], {"first": "champion", "second": "previous"}),
+    ]
+    shown = capfd.readouterr().out
+    assert "Data: version 2: mine.jsonl." in shown
+    assert "Settings: version 2." in shown
+    assert "the same 80 test reviews" in shown
+    assert "Note: B was fitted or chosen on 20 of the 100 test reviews: they are left out." in shown
+    assert "B is right and A wrong on 2 reviews." in shown
+    assert call(monkeypatch, "compare", "champion", "previous", "--json") == 0
+    assert answer(capfd) == {**COMPARED, "data": "version 2: mine.jsonl", "settings": "version 2"}
+
+
+def test_compare_refuses_versions_whose_files_are_gone_before_any_server_is_started(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    gone = VersionSettings(load_config("classify").with_input(["gone.jsonl"]), "gone.jsonl", "version 2")
+    monkeypatch.setattr("tracking.registry.version_settings.settings_of_classifiers", lambda *given: gone)
+    monkeypatch.setattr("reviewlm.options._run", lambda *given, **arguments: pytest.fail("a server was started"))
+    assert call(monkeypatch, "compare", "1", "2", "--json") == 3
+    assert "gone.jsonl" in answer(capfd)["error"]["where"]
+
+
+def test_compare_in_a_home_without_classifiers_says_how_to_make_one_and_takes_no_data(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "compare", "champion", "previous", "--json") == 7
+    error = answer(capfd)["error"]
+    assert "reviewlm-stars@champion" in error["what"]
+    assert "reviewlm classify fit" in error["remedy"]

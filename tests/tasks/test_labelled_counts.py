@@ -1,0 +1,73 @@
+"""Data that classifiers cannot learn from are refused before any fit, with a remedy that is possible."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+import pytest
+
+from core.config.presets import load_config
+from core.errors import InputError
+from tasks.classification.counts import require_labels
+from tasks.classification.labels import drawn_rows
+
+EVERY = [1, 2, 3, 4, 5] * 4
+
+
+def ratings(**splits: Sequence[int | None]) -> dict[str, pl.Series]:
+    """Ratings of each split; every label unless given."""
+    given = {"train": EVERY, "validation": [5, 1], "test": [5, 1], **splits}
+    return {split: pl.Series(stars, dtype=pl.Int8) for split, stars in given.items()}
+
+
+def refused(*overrides: str, **splits: Sequence[int | None]) -> InputError:
+    with pytest.raises(InputError) as caught:
+        require_labels(load_config("classify", list(overrides)), ratings(**splits))
+    assert caught.value.where == "classification.label"
+    return caught.value
+
+
+@pytest.mark.parametrize("overrides", [[], ["classification.label=polarity"]], ids=["stars", "polarity"])
+def test_a_training_review_of_each_label_and_any_held_out_ones_suffice(overrides: list[str]) -> None:
+    require_labels(load_config("classify", overrides), ratings())
+
+
+def test_a_rating_that_no_training_review_has_is_named_with_the_counts_and_polarity_as_a_way_out() -> None:
+    error = refused(train=[1, 2, 4, 5, 5, 0, None])
+    assert error.what == "The label '3' has no training review"
+    assert "1: 1, 2: 1, 3: 0, 4: 1, 5: 2" in error.cause
+    assert "--input" in error.remedy
+    assert "classification.label=polarity" in error.remedy
+    require_labels(load_config("classify", ["classification.label=polarity"]), ratings(train=[1, 2, 4, 5, 5, 0, None]))
+
+
+def test_polarity_is_no_way_out_of_polarity() -> None:
+    error = refused("classification.label=polarity", train=[4, 5, 3])
+    assert error.what == "The label 'negative' has no training review"
+    assert "polarity" not in error.remedy
+
+
+def test_a_label_that_only_the_draw_lost_needs_a_larger_draw() -> None:
+    error = refused("classification.train_reviews=3")
+    assert error.remedy == (
+        "a larger classification.train_reviews: all 20 labelled training reviews have every label"
+    )
+    assert sum(int(part.split(": ")[1]) for part in error.cause.split("label: ")[1].split(", ")) == 3
+    require_labels(load_config("classify", ["classification.train_reviews=20"]), ratings())
+
+
+@pytest.mark.parametrize(("split", "name"), [("train", "training"), ("validation", "validation"), ("test", "test")])
+def test_a_split_without_any_label_is_refused(split: str, name: str) -> None:
+    error = refused("classification.label=polarity", **{split: [3, 0, None]})
+    assert error.what == f"No {name} review has a label"
+    assert error.cause == f"the 3 {name} reviews have no stars, or 3"
+    assert (f"split.{split}=" in error.remedy) == (split != "train")
+
+
+def test_the_rows_drawn_are_in_order_and_all_rows_if_there_are_no_more() -> None:
+    assert drawn_rows(5, 9, 1).tolist() == [0, 1, 2, 3, 4]
+    rows = drawn_rows(50, 10, 1)
+    assert rows.tolist() == sorted(set(rows.tolist()))
+    assert not np.array_equal(rows, drawn_rows(50, 10, 2))

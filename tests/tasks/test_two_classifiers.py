@@ -1,0 +1,171 @@
+"""Which test reviews two registered classifiers are compared on: none that either of them has learnt from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from core.config.presets import load_config
+from core.config.run_config import RunConfig
+from core.errors import BundleError, EmptyInput, InputError
+from core.store import Artifact
+from models.base import FitContext
+from models.classification.bundle import save_classifier
+from models.classification.fitting import fit_classifier
+from tasks.classification import compare_two, predict
+from tasks.classification.compare import predicted
+from tasks.classification.compare_two import compare_two_classifiers, learnt_reviews
+from tasks.stage import run_stage, store_of
+from tests.models.classification.made_reviews import examples, small, texts, vocabulary
+
+REVIEWS = 60
+STARS = ("1", "2", "3", "4", "5")
+
+
+@pytest.fixture(autouse=True)
+def registered(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    """Folders of the registered versions, by number."""
+    versions: dict[str, Path] = {}
+
+    def find(config: RunConfig, reference: str) -> Any:
+        if reference not in versions:
+            raise BundleError(f"Nothing is registered as {reference} yet")
+        return SimpleNamespace(
+            folder=versions[reference], version=SimpleNamespace(name="reviewlm-stars", version=int(reference))
+        )
+
+    monkeypatch.setattr(compare_two, "find_classifier", find)
+    monkeypatch.setattr("tasks.promotion.ancestry.registry_of", lambda config: SimpleNamespace(versions=lambda: []))
+    return versions
+
+
+def prepared(salt: str, splits: Mapping[int, str], prefix: str = "r") -> Artifact:
+    """Prepared data of the same reviews: number of each review and its split; *prefix* begins the ids."""
+    made, targets = texts(REVIEWS, 3)
+
+    def make(work: Path) -> dict[str, Any]:
+        rows = [
+            {"review_id": f"{prefix}{number}", "text": made[number], "stars": int((1, 3, 5)[targets[number]]),
+             "split": split, "date": None, "categories": "", "user_id": "", "business_id": ""}
+            for number, split in splits.items()
+        ]  # fmt: skip
+        pl.DataFrame(rows).write_parquet(work / "clean.parquet")
+        counts = {split: {"reviews": list(splits.values()).count(split)} for split in ("train", "validation", "test")}
+        return {"splits": counts}
+
+    return run_stage(RunConfig(), "prepare", 1, {"salt": salt, "prefix": prefix}, {}, make).artifact
+
+
+def cut(first: int, second: int) -> dict[int, str]:
+    """Reviews before *first* are the test split, those before *second* the validation split."""
+    return {n: "test" if n < first else "validation" if n < second else "train" for n in range(REVIEWS)}
+
+
+def classifier(folder: Path, clean: Artifact, labels: tuple[str, ...] = STARS, **facts: Any) -> Path:
+    """A classifier of the made language that was fitted on prepared data, as a bundle."""
+    words = vocabulary()
+    train = examples(words, 80, len(str(folder)))
+    of_label = np.array([labels.index(star) if star in labels else 0 for star in ("1", "3", "5")])
+    targets = of_label[train.targets]
+    targets[: len(labels)] = np.arange(len(labels))
+    spec = small("logistic", labels=labels, name="lr")
+    fitted = type(train)(train.sequences, targets)
+    model = fit_classifier(spec, words, fitted, fitted, FitContext(folder / "work")).model
+    save_classifier(folder / "bundle", spec, words, model, ["great"], {"clean_digest": clean.digest, **facts})
+    return folder / "bundle"
+
+
+def compared(clean: Artifact, *overrides: str) -> dict[str, Any]:
+    config = load_config("classify", ["evaluation.resamples=200", "execution.device=cpu", *overrides])
+    return dict(compare_two_classifiers.fn(config, clean, "1", "2"))
+
+
+def test_reviews_that_a_version_was_fitted_or_chosen_on_are_left_out_of_both_sides(
+    registered: dict[str, Path], tmp_path: Path
+) -> None:
+    """Of today's test reviews 0 … 29, the other split had 0 … 9 as test, 10 … 19 as validation, 20 … 29 as training."""
+    today, before = prepared("today", cut(30, 40)), prepared("before", cut(10, 20))
+    registered.update({"1": classifier(tmp_path / "a", before), "2": classifier(tmp_path / "other", today)})
+    found = compared(today)
+    assert (found["reviews"], found["left_out"]) == (10, 20)
+    assert found["notes"] == ["A was fitted or chosen on 20 of the 30 test reviews: they are left out"]
+    assert [model["test"]["reviews"] for model in found["models"]] == [10, 10]
+    assert (found["a"], found["b"]) == ("reviewlm-stars version 1 (lr)", "reviewlm-stars version 2 (lr)")
+
+
+def test_versions_of_the_same_split_are_compared_on_all_its_test_reviews(
+    registered: dict[str, Path], tmp_path: Path
+) -> None:
+    today = prepared("today", cut(30, 40))
+    registered.update({"1": classifier(tmp_path / "a", today), "2": classifier(tmp_path / "other", today)})
+    found = compared(today)
+    assert (found["reviews"], found["left_out"], found["notes"]) == (30, 0, [])
+
+
+def test_a_review_with_another_id_is_known_by_its_text(tmp_path: Path) -> None:
+    today, before = prepared("today", cut(30, 40)), prepared("today", cut(10, 20), prefix="other-")
+    learnt, problems = learnt_reviews(RunConfig(), classifier(tmp_path, before), today)
+    assert learnt == {f"r{number}" for number in range(10, 30)}
+    assert problems == ()
+
+
+def test_data_that_the_store_has_lost_are_a_note(registered: dict[str, Path], tmp_path: Path) -> None:
+    today, before = prepared("today", cut(30, 40)), prepared("before", cut(10, 20))
+    registered.update({"1": classifier(tmp_path / "a", before), "2": classifier(tmp_path / "other", today)})
+    for path in sorted(before.folder.rglob("*"), reverse=True):
+        path.unlink()
+    before.folder.rmdir()
+    assert store_of(RunConfig()).find("prepare", before.digest) is None
+    [note] = compared(today)["notes"]
+    assert note.startswith("it is not known whether A learnt from these test reviews: ")
+    assert before.digest in note
+
+
+def test_without_a_review_that_both_do_not_know_there_is_nothing_to_compare(
+    registered: dict[str, Path], tmp_path: Path
+) -> None:
+    today, before = prepared("today", cut(30, 40)), prepared("before", {n: "train" for n in range(REVIEWS)})
+    registered.update({"1": classifier(tmp_path / "a", before), "2": classifier(tmp_path / "other", today)})
+    with pytest.raises(EmptyInput, match="no test review that neither version has learnt from") as refused:
+        compared(today)
+    assert refused.value.value == "30 test reviews, 30 of them learnt"
+    assert "--input" in refused.value.remedy
+
+
+def test_a_version_with_other_labels_is_refused(registered: dict[str, Path], tmp_path: Path) -> None:
+    today = prepared("today", cut(30, 40))
+    polarity = classifier(tmp_path / "p", today, ("negative", "positive"))
+    registered.update({"1": polarity, "2": classifier(tmp_path / "other", today)})
+    with pytest.raises(InputError, match="predicts something else") as refused:
+        compared(today)
+    assert (refused.value.where, refused.value.value) == ("reviewlm-stars version 1", "negative, positive")
+
+
+def test_groups_that_have_no_labelled_review_do_not_count() -> None:
+    """An interval draws as many groups as there are numbers, so a gap would be a group without a review."""
+    documents = pl.DataFrame({"review_id": ["a", "b", "c", "d"], "group": [0, 1, 4, 4]})
+    rows = pl.DataFrame({"review_id": ["d", "b", "c"], "truth": [0, 1, 0], "answer": [0, 0, 0]})
+    found = predicted(("1", "5"), rows.with_columns(probabilities=None), documents)
+    assert found.groups_N is not None
+    assert found.groups_N.max() == 1
+    assert found.groups_N[0] == found.groups_N[2] != found.groups_N[1]
+
+
+def test_the_speed_counts_the_reviews_that_were_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With polarity, reviews of 3 stars are never given to the classifier."""
+    today = prepared("today", cut(30, 40))
+    bundle = classifier(tmp_path / "p", today, ("negative", "positive"))
+    labelled = sum(target != 1 for target in texts(REVIEWS, 3)[1][:30])
+    assert labelled < 30
+    clock = iter([100.0, 102.0])
+    monkeypatch.setattr(predict, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    config = load_config("classify", ["classification.label=polarity", "execution.device=cpu"])
+    built = predict.predict_bundle(config, bundle, today, "test", "p")
+    assert built.artifact.facts["reviews"] == labelled
+    assert built.artifact.facts["reviews_per_second"] == round(labelled / 2)
