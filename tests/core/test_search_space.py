@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from core.config.presets import load_config
@@ -72,6 +74,13 @@ def test_a_space_that_makes_no_sense_is_refused_with_the_reason(space: dict[str,
     with pytest.raises(ConfigError) as error:
         parse_space(LSTM, space)
     assert said in str(error.value)
+
+
+def test_the_embedding_of_a_model_with_word_vectors_has_their_size() -> None:
+    with pytest.raises(ConfigError, match="it is the size of the model's word vectors"):
+        parse_space(replace(LSTM, vectors="own"), {"embedding": "64..256"})
+    with pytest.raises(ConfigError, match="'vectors' cannot be searched"):
+        parse_space(LSTM, {"vectors": "own|glove"})
 
 
 def test_each_kind_of_model_has_its_own_options() -> None:

@@ -51,6 +51,8 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["probe", "--fitted", "--model", "lsmt"], 2, "did you mean 'lstm'?"),
     (["run", "--input", "nosuch.csv"], 3, "nosuch.csv"),
     (["run", "--set", "source.business=nosuch.json"], 3, "nosuch.json"),
+    (["run", "--set", "vectors.own=nosuch.vec", "--set", "models.lstm.vectors=own"], 3, "nosuch.vec"),
+    (["run", "--set", "models.lstm.vectors=own"], 2, "vectors.own=FILE"),
     (["run", "--set", "execution.device=cuda"], 2, "GPU"),
     (["train", "--set", "baseline=nobody"], 2, "must be one of the models"),
     (["run", "--set", 'models.kn5+lstm.parts=["kn5","nobody"]'], 2, "'nobody'"),

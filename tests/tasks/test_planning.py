@@ -127,7 +127,11 @@ def test_a_slower_machine_is_planned_less_training(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize(
     ("preset", "overrides", "said"),
-    [("small", [], "cannot use this preset"), (FRAME, ["vocabulary.pieces.unit=word"], "vocabulary of pieces")],
+    [
+        ("small", [], "cannot use this preset"),
+        (FRAME, ["vocabulary.pieces.unit=word"], "vocabulary of pieces"),
+        (FRAME, ["vectors.own=own.vec", "models.lstm.vectors=own"], "cannot start from word vectors"),
+    ],
 )
 def test_a_preset_that_the_rule_cannot_fill_in_is_refused(preset: str, overrides: list[str], said: str) -> None:
     with pytest.raises(ConfigError, match=said):

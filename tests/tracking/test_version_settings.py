@@ -204,9 +204,12 @@ def test_relative_paths_are_those_of_the_folder_that_the_run_was_made_in(
     own_home: Path, nested: list[Path], pattern: str
 ) -> None:
     folder = nested[0].parent.parent
-    config = load_config("small", ["source.business=business.json"]).with_input([pattern])
+    overrides = ["source.business=business.json", "vectors.near=own.vec", "vectors.far=/data/glove.txt"]
+    config = load_config("small", overrides).with_input([pattern])
     register(own_home, config, 1, ["champion"], nested, folder=str(folder))
-    source = settings_of(["champion"]).config.source
+    found = settings_of(["champion"]).config
+    source = found.source
+    assert found.vectors == {"near": str(folder / "own.vec"), "far": "/data/glove.txt"}
     assert [file.resolve() for file in expand_inputs(source.input)] == nested
     assert source.business == str(folder / "business.json")
 

@@ -14,6 +14,7 @@ from models.neural.recurrent import RecurrentNetwork
 from models.neural.training.trainer import train
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
+from models.vectors.stored_matrix import save_matrix
 
 V = 30
 TRAINING = TrainingSpec(
@@ -130,6 +131,14 @@ def test_the_first_loss_is_that_of_the_initial_weights_and_the_sweep_is_repeatab
     counts = unigram_counts(STREAM, V)
     shares = counts[counts > 0] / counts.sum()
     assert first.nats[0] == pytest.approx(-(shares * np.log(shares)).sum(), abs=0.15)  # the bias says the unigram
+
+
+def test_a_sweep_starts_from_the_word_vectors_of_the_fit(tmp_path):
+    spec = replace(SPEC, vectors="own", freeze_vectors=True)
+    save_matrix(tmp_path, np.full((V, SPEC.embedding), 3.0))
+    assert find_rate(spec, STREAM, updates=80, vectors=tmp_path).nats != find_rate(SPEC, STREAM, updates=80).nats
+    with pytest.raises(ModelError, match="no word vectors were given"):
+        find_rate(spec, STREAM, updates=80)
 
 
 def test_a_rule_of_gradient_descent_is_swept_over_its_own_range_and_stopped_where_it_is_hopeless():
