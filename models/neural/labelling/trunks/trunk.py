@@ -37,7 +37,7 @@ class Trunk(nn.Module):
         raise NotImplementedError
 
     def groups(self) -> Sequence[nn.Module]:
-        """Return the parts of the network from the input to the features, for fine-tuning."""
+        """Return the parts from the input to the features, for fine-tuning; the head's part has what is in none."""
         return [self]
 
 
