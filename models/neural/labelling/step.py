@@ -9,53 +9,65 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...base import ModelError
 from ..optimization.clipping import scale_and_clip
+from ..training.step import Divergence
+from .labelled_sequences import LabelledSequences
 from .labeller import input_tensors
 from .network import LabellingNetwork
 from .rows import FeatureBatch, LabelledBatch
 from .spec import LabellerSpec
+from .state import LabellerState
 
 
-class Update(NamedTuple):
-    """The figures of an update: sum of the losses, number of targets, norm of the gradient before clipping."""
+class Sums(NamedTuple):
+    """Sum of the losses of a batch, number of its targets and of the tokens or features read."""
 
     loss: float
     targets: int
-    norm: float
+    tokens: int
 
 
-def update_once(
-    network: LabellingNetwork, optimizer: torch.optim.Optimizer, batch: LabelledBatch | FeatureBatch,
-    targets: np.ndarray, spec: LabellerSpec, update: int,
-) -> Update:  # fmt: skip
-    """Take one step along the mean gradient over all targets; a batch without targets takes none.
+def update_once(state: LabellerState, examples: LabelledSequences, rows_B: np.ndarray) -> float:
+    """Take one step along the mean gradient over all targets of some sequences; without targets take none.
 
     Args:
-        network: In training mode.
-        optimizer: With the rate of this update.
-        batch: Sequences.
-        targets: The result of `LabelledSequences.of_rows` for them.
-        spec: The network's.
-        update: Its number, from 0.
+        state: Its optimiser has the rate of this update.
+        examples: Training examples.
+        rows_B: Numbers of the sequences.
+
+    Returns:
+        The norm of the gradient before clipping.
 
     Raises:
-        ModelError: kind "diverged": loss or gradient is not finite; the weights are as before.
+        Divergence: Loss or gradient is not finite; the weights are as before.
     """
+    network, training = state.network.train(), state.training
+    state.rates.optimizer.zero_grad(set_to_none=True)
+    sums = add_gradients(network, examples, rows_B, state.spec)
+    norm = 0.0
+    if sums.targets:
+        norm = scale_and_clip(network.parameters(), 1 / sums.targets, training.clip, training.clip_value).norm
+        if not (math.isfinite(norm) and math.isfinite(sums.loss)):
+            mean, update = sums.loss / sums.targets, state.metrics.updates + 1
+            raise Divergence(f"loss {mean:.4g}, gradient norm {norm:.4g} at update {update}")
+        state.rates.optimizer.step()
+        if state.average is not None:
+            state.average.update()
+    state.metrics.count(*sums)
+    return norm
+
+
+def add_gradients(
+    network: LabellingNetwork, examples: LabelledSequences, rows_B: np.ndarray, spec: LabellerSpec
+) -> Sums:
+    """Add the gradient of the summed loss of some sequences to that of the parameters."""
+    batch, targets = examples.sequences.batch(rows_B), examples.of_rows(spec, rows_B)
     features_NF, targets_N = asked_features(network, batch, targets, spec)
     if not len(targets_N):
-        return Update(0.0, 0, 0.0)
-    optimizer.zero_grad(set_to_none=True)
+        return Sums(0.0, 0, batch.size())
     loss = network.head.loss(network.head(features_NF), targets_N).sum()
     loss.backward()
-    training, total = spec.training, float(loss.detach())
-    norm = scale_and_clip(network.parameters(), 1 / len(targets_N), training.clip, training.clip_value).norm
-    if not (math.isfinite(norm) and math.isfinite(total)):
-        mean = total / len(targets_N)
-        what = f"loss {mean:.4g}, gradient norm {norm:.4g} at update {update + 1}; try a smaller training.learning_rate"
-        raise ModelError(what, "diverged")
-    optimizer.step()
-    return Update(total, len(targets_N), norm)
+    return Sums(float(loss.detach()), len(targets_N), batch.size())
 
 
 def asked_features(
