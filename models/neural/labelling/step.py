@@ -1,8 +1,15 @@
-"""Make one update of a classifier or tagger: the gradient of the mean loss over all targets of a batch."""
+"""Make one update of a classifier or tagger: the gradient of the mean loss over all targets of a batch.
+
+The gradient is that of the sum of all losses, divided by the number of targets. So a batch can be read in pieces whose
+gradients are added up: only rounding and the draws of dropout change. A piece has at most `micro_batch` sequences and
+`PIECE_POSITIONS` positions.
+"""
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +17,8 @@ import torch
 from torch import Tensor
 
 from ..optimization.clipping import scale_and_clip
+from ..out_of_memory import first_line, is_out_of_memory
+from ..training.checkpoint import random_tensors, set_random
 from ..training.step import Divergence
 from .labelled_sequences import LabelledSequences
 from .labeller import input_tensors
@@ -17,6 +26,10 @@ from .network import LabellingNetwork
 from .rows import FeatureBatch, LabelledBatch
 from .spec import LabellerSpec
 from .state import LabellerState
+
+PIECE_POSITIONS = 131_072
+"""Padded positions that are read at a time, unless a single sequence is longer."""
+log = logging.getLogger(__name__)
 
 
 class Sums(NamedTuple):
@@ -42,9 +55,7 @@ def update_once(state: LabellerState, examples: LabelledSequences, rows_B: np.nd
         Divergence: Loss or gradient is not finite; the weights are as before.
     """
     network, training = state.network.train(), state.training
-    state.rates.optimizer.zero_grad(set_to_none=True)
-    sums = add_gradients(network, examples, rows_B, state.spec)
-    norm = 0.0
+    sums, norm = gradient(state, examples, rows_B), 0.0
     if sums.targets:
         norm = scale_and_clip(network.parameters(), 1 / sums.targets, training.clip, training.clip_value).norm
         if not (math.isfinite(norm) and math.isfinite(sums.loss)):
@@ -57,17 +68,57 @@ def update_once(state: LabellerState, examples: LabelledSequences, rows_B: np.nd
     return norm
 
 
+def gradient(state: LabellerState, examples: LabelledSequences, rows_B: np.ndarray) -> Sums:
+    """Compute the gradient of the summed loss; the arguments are those of `update_once`.
+
+    If memory does not suffice, repeat with half as many sequences at a time, from the same random state.
+    """
+    random = random_tensors(state.device)
+    while True:
+        state.rates.optimizer.zero_grad(set_to_none=True)
+        try:
+            return add_gradients(state.network, examples, rows_B, state.spec, state.metrics.micro_batch)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error) or min(state.metrics.micro_batch, len(rows_B)) == 1:
+                raise
+            said = first_line(error)
+        # The error keeps tensors in memory until the except block ends, so the cache is emptied here.
+        if state.device.type == "cuda":
+            torch.cuda.empty_cache()
+        state.metrics.micro_batch = -(-min(state.metrics.micro_batch, len(rows_B)) // 2)
+        log.warning(
+            "not enough memory (%s): from now on %d sequences are read at a time; the result changes only by rounding "
+            "and dropout draws. A smaller training.batch avoids this", said, state.metrics.micro_batch
+        )  # fmt: skip
+        set_random(random, state.device)
+
+
 def add_gradients(
-    network: LabellingNetwork, examples: LabelledSequences, rows_B: np.ndarray, spec: LabellerSpec
+    network: LabellingNetwork, examples: LabelledSequences, rows_B: np.ndarray, spec: LabellerSpec, micro_batch: int
 ) -> Sums:
-    """Add the gradient of the summed loss of some sequences to that of the parameters."""
-    batch, targets = examples.sequences.batch(rows_B), examples.of_rows(spec, rows_B)
-    features_NF, targets_N = asked_features(network, batch, targets, spec)
-    if not len(targets_N):
-        return Sums(0.0, 0, batch.size())
-    loss = network.head.loss(network.head(features_NF), targets_N).sum()
-    loss.backward()
-    return Sums(float(loss.detach()), len(targets_N), batch.size())
+    """Add the gradient of the summed loss of some sequences to that of the parameters, *micro_batch* at a time."""
+    found = Sums(0.0, 0, 0)
+    for piece in pieces(examples.sequences.lengths[rows_B], micro_batch):
+        batch, targets = examples.sequences.batch(rows_B[piece]), examples.of_rows(spec, rows_B[piece])
+        features_NF, targets_N = asked_features(network, batch, targets, spec)
+        own = 0.0
+        if len(targets_N):
+            loss = network.head.loss(network.head(features_NF), targets_N).sum()
+            loss.backward()
+            own = float(loss.detach())
+        found = Sums(found.loss + own, found.targets + len(targets_N), found.tokens + batch.size())
+    return found
+
+
+def pieces(lengths_B: np.ndarray, most: int) -> Iterator[slice]:
+    """Yield the sequences of a batch in their order, *most* or fewer at a time; see `PIECE_POSITIONS`."""
+    first = 0
+    while first < len(lengths_B):
+        longest_R = np.maximum.accumulate(lengths_B[first : first + most])
+        fits_R = longest_R * np.arange(1, len(longest_R) + 1) <= PIECE_POSITIONS
+        last = first + max(1, int(fits_R.sum()))
+        yield slice(first, last)
+        first = last
 
 
 def asked_features(
