@@ -32,7 +32,7 @@ PIECE_POSITIONS = 131_072
 log = logging.getLogger(__name__)
 
 
-class Sums(NamedTuple):
+class LossSums(NamedTuple):
     """Sum of the losses of a batch, number of its targets and of the tokens or features read."""
 
     loss: float
@@ -68,7 +68,7 @@ def update_once(state: LabellerState, examples: LabelledSequences, rows_B: np.nd
     return norm
 
 
-def gradient(state: LabellerState, examples: LabelledSequences, rows_B: np.ndarray) -> Sums:
+def gradient(state: LabellerState, examples: LabelledSequences, rows_B: np.ndarray) -> LossSums:
     """Compute the gradient of the summed loss; the arguments are those of `update_once`.
 
     If memory does not suffice, repeat with half as many sequences at a time, from the same random state.
@@ -95,9 +95,9 @@ def gradient(state: LabellerState, examples: LabelledSequences, rows_B: np.ndarr
 
 def add_gradients(
     network: LabellingNetwork, examples: LabelledSequences, rows_B: np.ndarray, spec: LabellerSpec, micro_batch: int
-) -> Sums:
+) -> LossSums:
     """Add the gradient of the summed loss of some sequences to that of the parameters, *micro_batch* at a time."""
-    found = Sums(0.0, 0, 0)
+    found = LossSums(0.0, 0, 0)
     for piece in pieces(examples.sequences.lengths[rows_B], micro_batch):
         batch, targets = examples.sequences.batch(rows_B[piece]), examples.of_rows(spec, rows_B[piece])
         features_NF, targets_N = asked_features(network, batch, targets, spec)
@@ -106,7 +106,7 @@ def add_gradients(
             loss = network.head.loss(network.head(features_NF), targets_N).sum()
             loss.backward()
             own = float(loss.detach())
-        found = Sums(found.loss + own, found.targets + len(targets_N), found.tokens + batch.size())
+        found = LossSums(found.loss + own, found.targets + len(targets_N), found.tokens + batch.size())
     return found
 
 

@@ -14,7 +14,7 @@ from models.base import ModelError
 from models.neural.labelling import step
 from models.neural.labelling.fit import fit
 from models.neural.labelling.labeller import Labeller
-from models.neural.labelling.step import Sums, add_gradients
+from models.neural.labelling.step import LossSums, add_gradients
 
 SPEC = replace(QUICK, dropout=0.3, training=replace(TRAINING, epochs=2.4, batch=16, evaluations=5))
 
@@ -33,7 +33,7 @@ def not_finite_after(updates, times, patch):
         made[0] += 1
         if made[0] > updates and left[0]:
             made[0], left[0] = updates - 3, left[0] - 1  # three updates after the state to which it goes back
-            return Sums(math.nan, found.targets, found.tokens)
+            return LossSums(math.nan, found.targets, found.tokens)
         return found
 
     patch.setattr(step, "add_gradients", gradients)

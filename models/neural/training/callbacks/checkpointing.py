@@ -24,7 +24,7 @@ BACK_OFFS = 3
 log = logging.getLogger(__name__)
 
 
-class Progress(Protocol):
+class ResumableNumbers(Protocol):
     """The numbers of a training that saving and going back need."""
 
     updates: int
@@ -37,7 +37,7 @@ class Progress(Protocol):
         """Take over what describes this machine from the numbers before a divergence."""
 
 
-class SavedState(Protocol):
+class ResumableState(Protocol):
     """The state of a training that can be saved: see `TrainingState`, and `LabellerState` of classifiers."""
 
     device: torch.device
@@ -46,7 +46,7 @@ class SavedState(Protocol):
     training: TrainingSpec
 
     @property
-    def metrics(self) -> Progress:
+    def metrics(self) -> ResumableNumbers:
         """The numbers that the functions of this module read and write."""
 
     def settle(self) -> None:
@@ -65,7 +65,7 @@ class SavedState(Protocol):
         """Restore the results of `tensors` and `facts`."""
 
 
-AnyState = TypeVar("AnyState", bound=SavedState)
+AnyState = TypeVar("AnyState", bound=ResumableState)
 
 
 class Checkpointing(Callback[AnyState]):
