@@ -224,7 +224,7 @@ class NeuralLM:
                 does not fit.
         """
         from ..streams import unigram_counts
-        from .training.embedding_start import start_embedding
+        from .embedding_start import start_embedding
         from .training.trainer import train as run
 
         require_device(context.device)

@@ -16,10 +16,10 @@ from torch import nn
 
 from ...base import FitProgress, ModelError
 from ..device import require_device
+from ..embedding_start import start_embedding
 from ..lm import limited_threads
 from ..out_of_memory import first_line, is_out_of_memory
 from ..recurrent import RecurrentNetwork
-from ..training.embedding_start import start_embedding
 from .fine_tuning import FineTuning
 from .labelled_sequences import LabelledSequences
 from .labeller import Labeller

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...base import ModelError
-from ...vectors.stored_matrix import load_matrix
+from ..base import ModelError
+from ..vectors.stored_matrix import load_matrix
 
 
 def start_embedding(embedding: nn.Embedding, spec: Any, folder: Path | None) -> None:
