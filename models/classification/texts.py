@@ -14,7 +14,7 @@ from ..tokens.vocabulary import BOS, EOS, UNK
 from ..tokens.words import FIRST
 
 LONGEST = 65_536
-"""Tokens of a text that a neural classifier reads; it ignores the rest. The memory of one pass is bounded by it."""
+"""Tokens of a text that a network of word embeddings reads; it ignores the rest. The memory of one pass is bounded."""
 
 
 def text_rows(sequences: Rows) -> Rows:

@@ -16,8 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..device import to_device
 from ..optimization.clipping import scale_and_clip
 from ..out_of_memory import first_line, is_out_of_memory
+from ..output import NOT_SCORED
 from ..training.checkpoint import random_tensors, set_random
 from ..training.step import Divergence
 from .labelled_sequences import LabelledSequences
@@ -128,6 +130,8 @@ def asked_features(
     features_NF = network(*input_tensors(batch, network.device))
     if spec.numbers:
         return features_NF, torch.from_numpy(targets.astype(np.float64)).to(features_NF)
-    targets_N = torch.from_numpy(targets.astype(np.int64)).to(network.device)
-    asked_N = targets_N >= 0
-    return features_NF[asked_N], targets_N[asked_N]
+    asked = np.flatnonzero(targets != NOT_SCORED)  # chosen here: a mask on a GPU would make the host wait for it
+    targets_N = to_device(torch.from_numpy(targets[asked].astype(np.int64)), network.device)
+    if len(asked) < len(targets):
+        features_NF = features_NF[to_device(torch.from_numpy(asked), network.device)]
+    return features_NF, targets_N
