@@ -34,7 +34,7 @@ from core.config.sections.source import SyntheticConfig as SyntheticConfig
 from core.config.sections.sweep import ScalingConfig, SweepConfig
 from core.config.sections.upkeep import UpkeepConfig
 from core.environment import home_folder
-from models.classification.spec import language_model_of
+from models.classification.spec import language_model_of, unlike_start
 from models.options import Seed
 from models.specs import (
     DynamicSpec,
@@ -180,6 +180,11 @@ class RunConfig(Section):
                 raise ValueError(
                     f"classifier {classifier.name!r} starts from {start!r}, which must be a recurrent language model "
                     f"of the section `models` with the vocabulary {classifier.vocabulary!r}; there are {list(models)}"
+                )
+            if wanted := unlike_start(classifier, found):
+                raise ValueError(
+                    f"classifier {classifier.name!r} starts from {start!r}, which has another form; set for the "
+                    f"classifier: {wanted}"
                 )
 
     def _require_parts(self, spec: ModelSpec) -> None:

@@ -127,7 +127,7 @@ class _Documents:
     def of(cls, rows: Rows, chosen_D: np.ndarray) -> _Documents:
         """Return the chosen rows, a mask (D)."""
         rows_B = np.flatnonzero(chosen_D)
-        return cls(rows.ids_P[rows.positions(rows_B)], np.concatenate([[0], np.cumsum(rows.lengths[rows_B])]))
+        return cls(rows.ids_of(rows_B), np.concatenate([[0], np.cumsum(rows.lengths[rows_B])]))
 
 
 def _language_model_spec(spec: BayesSpec) -> NGramSpec:

@@ -22,8 +22,9 @@ def fit_classifier(
 ) -> ClassifierFit:  # fmt: skip
     """Fit a classifier on labelled reviews; choose its state, strength or temperature on others.
 
-    Equal arguments give equal weights on the same machine. A fit that was killed gives the same ones when it is started
-    again with the same work folder.
+    Equal arguments give equal weights on the CPU of the same machine with the same number of threads; on a GPU the
+    weights are equal up to rounding (`models/neural/training/determinism.py`). A fit that was killed gives the same
+    ones when it is started again with the same work folder.
 
     Args:
         spec: With its labels.

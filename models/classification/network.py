@@ -25,7 +25,7 @@ from ..neural.recurrent import RecurrentNetwork
 from ..neural.training.checkpoint import fill_network, network_tensors, prefixed, without_prefix
 from .classifier import WEIGHTS, Classifier, ClassifierFit, prior
 from .network_specs import number_of
-from .spec import NetworkSpec, RecurrentClassifierSpec
+from .spec import NetworkSpec, RecurrentClassifierSpec, unlike_start
 from .texts import framed, text_rows
 
 if TYPE_CHECKING:
@@ -116,9 +116,11 @@ def _language_model(spec: RecurrentClassifierSpec, vocabulary: Vocabulary, conte
         raise ModelError(f"start is {spec.start!r}; there is no fitted model of this name (there is: {known})", "input")
     bundle = load_bundle(context.parts[spec.start], check_probes=False)
     network = getattr(bundle.model, "network", None)
-    if not isinstance(network, RecurrentNetwork) or bundle.spec.kind != spec.kind:
+    if not isinstance(network, RecurrentNetwork):
         what = f"start is {spec.start!r}, a model of the kind {bundle.spec.kind!r}"
-        raise ModelError(f"{what}; a classifier of the kind {spec.kind!r} can only start from that kind", "input")
+        raise ModelError(f"{what}; a classifier can only start from a recurrent one", "input")
+    if wanted := unlike_start(spec, bundle.spec):
+        raise ModelError(f"start is {spec.start!r}, which has another form; set for the classifier: {wanted}", "input")
     if bundle.vocabulary.digest != vocabulary.digest:
         theirs, ours = bundle.vocabulary.digest[:12], vocabulary.digest[:12]
         what = f"the language model {spec.start!r} has another vocabulary ({theirs}) than the classifier ({ours})"

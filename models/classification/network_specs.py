@@ -79,6 +79,8 @@ class _Network:
         require_given_labels(self.labels)
         numbers = not self.numbers or _are_numbers(self.labels)
         require(numbers, "labels", self.labels, "different numbers as text, such as '1' to '5', for 'squared_error'")
+        measured = not (self.numbers and self.choose_by == "macro_f1")
+        require(measured, "choose_by", self.choose_by, "'loss' with 'squared_error', whose answer has no macro-F1")
         require_training(self.training)
 
 

@@ -16,6 +16,9 @@ from .network_specs import TfidfSpec as TfidfSpec
 ClassifierSpec = LogisticSpec | TfidfSpec | BagSpec | ConvolutionSpec | RecurrentClassifierSpec | BayesSpec
 NetworkSpec = TfidfSpec | BagSpec | ConvolutionSpec | RecurrentClassifierSpec
 
+FORM = ("kind", "layers", "hidden", "embedding", "nonlinearity", "form", "layer_norm")
+"""Options in which a classifier must equal the language model that it starts from."""
+
 CLASSIFIERS: dict[str, tuple[type, str]] = {
     "logistic": (LogisticSpec, ".logistic:LogisticClassifier"),
     "bayes": (BayesSpec, ".bayes:BayesClassifier"),
@@ -37,6 +40,12 @@ def classifier_class(kind: str) -> Any:
 def language_model_of(spec: ClassifierSpec) -> str:
     """Return the name of the language model that a classifier starts from; "" for none."""
     return spec.start if isinstance(spec, RecurrentClassifierSpec) else ""
+
+
+def unlike_start(spec: ClassifierSpec, model: Any) -> str:
+    """Return what must be set so that a classifier has the form of the language model that it starts from, or ""."""
+    return ", ".join(f"{name} = {wanted!r} (not {getattr(spec, name)!r})" for name in FORM
+                     if (wanted := getattr(model, name)) != getattr(spec, name))  # fmt: skip
 
 
 def to_dict(spec: ClassifierSpec) -> dict[str, Any]:

@@ -14,14 +14,17 @@ from ..tokens.vocabulary import BOS, EOS, UNK
 from ..tokens.words import FIRST
 
 LONGEST = 65_536
-"""Tokens of a text that a neural classifier reads; it ignores the rest. The memory of one pass is bounded by it."""
+"""Tokens of a text that a network of word embeddings reads; it ignores the rest. The memory of one pass is bounded."""
 
 
 def text_rows(sequences: Rows) -> Rows:
     """Return reviews without special tokens; a review may be empty then. Unknown words stay."""
-    of_text_P = (sequences.ids_P >= FIRST) | (sequences.ids_P == UNK)
-    kept = np.concatenate([[0], np.cumsum(of_text_P)])
-    return Rows(np.asarray(sequences.ids_P)[of_text_P], kept[sequences.offsets])
+    special_P = (sequences.ids_P < FIRST) & (sequences.ids_P != UNK)
+    special = np.flatnonzero(special_P)  # a few of each review
+    if not len(special):
+        return Rows(sequences.ids_P, sequences.offsets)
+    offsets = sequences.offsets - np.searchsorted(special, sequences.offsets)
+    return Rows(np.asarray(sequences.ids_P)[~special_P], offsets)
 
 
 def without_empty(texts: Rows) -> Rows:
@@ -39,6 +42,13 @@ def framed(texts: Rows, before: Sequence[int] = (BOS,), longest: int = LONGEST) 
     for place, token in enumerate(before):
         ids_P[offsets[:-1] + place], of_text_P[offsets[:-1] + place] = token, False
     ids_P[offsets[1:] - 1], of_text_P[offsets[1:] - 1] = EOS, False
-    starts = texts.offsets[:-1] - (np.cumsum(lengths) - lengths)
-    ids_P[of_text_P] = texts.ids_P[np.repeat(starts, lengths) + np.arange(lengths.sum())]
+    ids_P[of_text_P] = texts.ids_P if lengths.sum() == len(texts.ids_P) else texts.ids_P[_begins(texts, longest)]
     return Sequences(ids_P, offsets)
+
+
+def _begins(texts: Rows, longest: int) -> np.ndarray:
+    """Return a mask of the first *longest* tokens of each text."""
+    kept_P = np.ones(len(texts.ids_P), bool)
+    for row in np.flatnonzero(texts.lengths > longest):
+        kept_P[texts.offsets[row] + longest : texts.offsets[row + 1]] = False
+    return kept_P

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..neural.lm import limited_threads
 from ..options import stored
 from ..streams import TokenStream
 from ..tokens.vocabulary import Vocabulary
@@ -29,7 +30,7 @@ def fit_vectors(
         train_stream: Training reviews.
         validation: Held-out reviews.
         work: The folder; a killed training continues from the checkpoint that it left there.
-        threads: See `training.train`.
+        threads: See `training.train`; of the kind "ranking": threads of its matrix products.
         report: See `training.train`.
 
     Raises:
@@ -67,6 +68,7 @@ def _predicted(
 def _ranked(
     spec: EmbeddingSpec, stream: TokenStream, validation: TokenStream, work: Path, threads: int, report: Report
 ) -> _Fitted:
-    selection, network, reached = train_ranking(spec, stream, validation, report, work)
+    with limited_threads(threads):
+        selection, network, reached = train_ranking(spec, stream, validation, report, work)
     figures = {"ranking_accuracy": reached[-1], "ranking_accuracy_before": reached[0]}
     return _Fitted(selection, network.vectors.weight.detach().numpy()[:-1], None, {"work": {}, "validation": figures})

@@ -18,7 +18,8 @@ class EmbeddingConfig(EmbeddingSpec):
     Args:
         vocabulary: Name of the vocabulary whose entries get vectors.
         threads: Parts of the text that are read at the same time. With 1, the same text and settings give the same
-            vectors; with more, training is faster and the vectors differ slightly from run to run.
+            vectors; with more, training is faster and the vectors differ slightly from run to run. For the kind
+            "ranking": threads of matrix products.
     """
 
     vocabulary: Name = "word"

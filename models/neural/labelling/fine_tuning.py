@@ -72,9 +72,14 @@ class Rates:
                     groups.append({"params": chosen, "weight_decay": decay, "depth": depth})
         self.optimizer: torch.optim.Optimizer = make_rule(groups, training)
 
-    def set(self, update: int) -> float:
-        """Set the rates of an update (from 0), and freeze the parts that are not trained; return the head's rate."""
-        peak = self.rate(update)
+    def set(self, update: int, factor: float = 1.0) -> float:
+        """Set the rates of an update (from 0), and freeze the parts that are not trained; return the head's rate.
+
+        Args:
+            update: Its number.
+            factor: Multiplies all rates.
+        """
+        peak = self.rate(update) * factor
         for group in self.optimizer.param_groups:
             group["lr"] = peak / (self.tuning.rate_decay ** group["depth"] if self.tuning else 1.0)
         for depth, parameters in enumerate(self.parts):

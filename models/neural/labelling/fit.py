@@ -47,7 +47,8 @@ def fit(
 ) -> FittedLabeller:  # fmt: skip
     """Train on some examples, choose the best state on others.
 
-    Equal arguments give equal weights on the same machine.
+    Equal arguments give equal weights on the CPU of the same machine with the same number of threads; on a GPU the
+    weights are equal up to rounding (`models/neural/training/determinism.py`). Torch's random streams stay as they are.
 
     Args:
         spec: Task, architecture, loss, recipe.
@@ -74,7 +75,8 @@ def fit(
     if work:
         work.mkdir(parents=True, exist_ok=True)
     try:
-        with limited_threads(threads), torch.random.fork_rng(devices=[]):
+        gpus = [torch.device(device)] if device.startswith("cuda") else []
+        with limited_threads(threads), torch.random.fork_rng(devices=gpus):
             torch.manual_seed(spec.training.seed)
             network = LabellingNetwork(spec, entries, train.targets[train.asked(spec)])
             if getattr(spec, "vectors", "") and isinstance(network.trunk.embedding, nn.Embedding):

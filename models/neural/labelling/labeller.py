@@ -19,7 +19,7 @@ from safetensors.torch import load, save_file
 
 from ...base import ModelError, stored
 from ...classification.figures import macro_f1
-from ..device import require_device
+from ..device import require_device, to_device
 from ..lm import WEIGHTS
 from ..training.checkpoint import stored_once
 from . import losses
@@ -151,7 +151,7 @@ class Labeller:
 
 def input_tensors(batch: LabelledBatch | FeatureBatch, device: torch.device) -> list[torch.Tensor]:
     """Return the arguments of the network for a batch."""
-    return [torch.from_numpy(array).to(device) for array in batch.inputs()]
+    return [to_device(torch.from_numpy(array), device) for array in batch.inputs()]
 
 
 def empty_network(spec: LabellerSpec, entries: int) -> LabellingNetwork:

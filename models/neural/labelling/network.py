@@ -51,8 +51,14 @@ class LabellingNetwork(nn.Module):
         return dropped_NF
 
     def groups(self) -> list[nn.Module]:
-        """Return the parts of the network from the input to the answer, for fine-tuning."""
-        return [*self.trunk.groups(), self.head]
+        """Return the parts of the network from the input to the answer, for fine-tuning.
+
+        The last one is the head with all modules of the trunk that are new too, such as attention.
+        """
+        below = self.trunk.groups()
+        known = {id(parameter) for part in below for parameter in part.parameters()}
+        new = [part for part in self.trunk.children() if not known.issuperset(map(id, part.parameters()))]
+        return [*below, nn.ModuleList([*new, self.head])]
 
     def _in_bf16(self) -> bool:
         wanted = self.training and self.precision == "bf16"

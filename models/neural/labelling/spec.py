@@ -13,8 +13,8 @@ from ..spec import Cells
 Loss = Literal["cross_entropy", "hinge", "hinge_sum", "squared_error", "zero_one"]
 """Names of the training losses; the formulas are in `losses.py`."""
 OF_STREAMS = (
-    "bptt_len", "bptt_grad_len", "state_reset_prob", "random_window", "stateful", "micro_batch", "ema",
-    "activation_penalty", "temporal_penalty", "loss_spike_threshold", "start",
+    "bptt_len", "bptt_grad_len", "state_reset_prob", "random_window", "stateful", "activation_penalty",
+    "temporal_penalty", "loss_spike_threshold", "start",
 )  # fmt: skip
 """Options of `TrainingSpec` without effect here: sequences are read whole, with the gradient through all of them."""
 WITH_STREAMS = "in language models; here sequences are read whole, from a fresh state"
@@ -162,7 +162,7 @@ def require_cells(spec: Any) -> None:
 def require_training(training: TrainingSpec) -> None:
     """Refuse options of training that need what only the trainer of language models has."""
     averages, falls = training.optimizer != "nt_asgd", training.schedule != "plateau"
-    require(averages, "training.optimizer", training.optimizer, "one that does not average the weights")
+    require(averages, "training.optimizer", training.optimizer, "another one; training.ema averages the weights")
     require(falls, "training.schedule", training.schedule, "one that does not depend on validation")
 
 

@@ -1,61 +1,126 @@
-"""Make one update of a classifier or tagger: the gradient of the mean loss over all targets of a batch."""
+"""Make one update of a classifier or tagger: the gradient of the mean loss over all targets of a batch.
+
+The gradient is that of the sum of all losses, divided by the number of targets. So a batch can be read in pieces whose
+gradients are added up: only rounding and the draws of dropout change. A piece has at most `micro_batch` sequences and
+`PIECE_POSITIONS` positions.
+"""
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ...base import ModelError
+from ..device import to_device
 from ..optimization.clipping import scale_and_clip
+from ..out_of_memory import first_line, is_out_of_memory
+from ..output import NOT_SCORED
+from ..training.checkpoint import random_tensors, set_random
+from ..training.step import Divergence
+from .labelled_sequences import LabelledSequences
 from .labeller import input_tensors
 from .network import LabellingNetwork
 from .rows import FeatureBatch, LabelledBatch
 from .spec import LabellerSpec
+from .state import LabellerState
+
+PIECE_POSITIONS = 131_072
+"""Padded positions that are read at a time, unless a single sequence is longer."""
+log = logging.getLogger(__name__)
 
 
-class Update(NamedTuple):
-    """The figures of an update: sum of the losses, number of targets, norm of the gradient before clipping."""
+class LossSums(NamedTuple):
+    """Sum of the losses of a batch, number of its targets and of the tokens or features read."""
 
     loss: float
     targets: int
-    norm: float
+    tokens: int
 
 
-def update_once(
-    network: LabellingNetwork, optimizer: torch.optim.Optimizer, batch: LabelledBatch | FeatureBatch,
-    targets: np.ndarray, spec: LabellerSpec, update: int,
-) -> Update:  # fmt: skip
-    """Take one step along the mean gradient over all targets; a batch without targets takes none.
+def update_once(state: LabellerState, examples: LabelledSequences, rows_B: np.ndarray) -> float:
+    """Take one step along the mean gradient over all targets of some sequences; without targets take none.
 
     Args:
-        network: In training mode.
-        optimizer: With the rate of this update.
-        batch: Sequences.
-        targets: The result of `LabelledSequences.of_rows` for them.
-        spec: The network's.
-        update: Its number, from 0.
+        state: Its optimiser has the rate of this update.
+        examples: Training examples.
+        rows_B: Numbers of the sequences.
+
+    Returns:
+        The norm of the gradient before clipping.
 
     Raises:
-        ModelError: kind "diverged": loss or gradient is not finite; the weights are as before.
+        Divergence: Loss or gradient is not finite; the weights are as before.
     """
-    features_NF, targets_N = asked_features(network, batch, targets, spec)
-    if not len(targets_N):
-        return Update(0.0, 0, 0.0)
-    optimizer.zero_grad(set_to_none=True)
-    loss = network.head.loss(network.head(features_NF), targets_N).sum()
-    loss.backward()
-    training, total = spec.training, float(loss.detach())
-    norm = scale_and_clip(network.parameters(), 1 / len(targets_N), training.clip, training.clip_value).norm
-    if not (math.isfinite(norm) and math.isfinite(total)):
-        mean = total / len(targets_N)
-        what = f"loss {mean:.4g}, gradient norm {norm:.4g} at update {update + 1}; try a smaller training.learning_rate"
-        raise ModelError(what, "diverged")
-    optimizer.step()
-    return Update(total, len(targets_N), norm)
+    network, training = state.network.train(), state.training
+    sums, norm = gradient(state, examples, rows_B), 0.0
+    if sums.targets:
+        norm = scale_and_clip(network.parameters(), 1 / sums.targets, training.clip, training.clip_value).norm
+        if not (math.isfinite(norm) and math.isfinite(sums.loss)):
+            mean, update = sums.loss / sums.targets, state.metrics.updates + 1
+            raise Divergence(f"loss {mean:.4g}, gradient norm {norm:.4g} at update {update}")
+        state.rates.optimizer.step()
+        if state.average is not None:
+            state.average.update()
+    state.metrics.count(*sums)
+    return norm
+
+
+def gradient(state: LabellerState, examples: LabelledSequences, rows_B: np.ndarray) -> LossSums:
+    """Compute the gradient of the summed loss; the arguments are those of `update_once`.
+
+    If memory does not suffice, repeat with half as many sequences at a time, from the same random state.
+    """
+    random = random_tensors(state.device)
+    while True:
+        state.rates.optimizer.zero_grad(set_to_none=True)
+        try:
+            return add_gradients(state.network, examples, rows_B, state.spec, state.metrics.micro_batch)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error) or min(state.metrics.micro_batch, len(rows_B)) == 1:
+                raise
+            said = first_line(error)
+        # The error keeps tensors in memory until the except block ends, so the cache is emptied here.
+        if state.device.type == "cuda":
+            torch.cuda.empty_cache()
+        state.metrics.micro_batch = -(-min(state.metrics.micro_batch, len(rows_B)) // 2)
+        log.warning(
+            "not enough memory (%s): from now on %d sequences are read at a time; the result changes only by rounding "
+            "and dropout draws. A smaller training.batch avoids this", said, state.metrics.micro_batch
+        )  # fmt: skip
+        set_random(random, state.device)
+
+
+def add_gradients(
+    network: LabellingNetwork, examples: LabelledSequences, rows_B: np.ndarray, spec: LabellerSpec, micro_batch: int
+) -> LossSums:
+    """Add the gradient of the summed loss of some sequences to that of the parameters, *micro_batch* at a time."""
+    found = LossSums(0.0, 0, 0)
+    for piece in pieces(examples.sequences.lengths[rows_B], micro_batch):
+        batch, targets = examples.sequences.batch(rows_B[piece]), examples.of_rows(spec, rows_B[piece])
+        features_NF, targets_N = asked_features(network, batch, targets, spec)
+        own = 0.0
+        if len(targets_N):
+            loss = network.head.loss(network.head(features_NF), targets_N).sum()
+            loss.backward()
+            own = float(loss.detach())
+        found = LossSums(found.loss + own, found.targets + len(targets_N), found.tokens + batch.size())
+    return found
+
+
+def pieces(lengths_B: np.ndarray, most: int) -> Iterator[slice]:
+    """Yield the sequences of a batch in their order, *most* or fewer at a time; see `PIECE_POSITIONS`."""
+    first = 0
+    while first < len(lengths_B):
+        longest_R = np.maximum.accumulate(lengths_B[first : first + most])
+        fits_R = longest_R * np.arange(1, len(longest_R) + 1) <= PIECE_POSITIONS
+        last = first + max(1, int(fits_R.sum()))
+        yield slice(first, last)
+        first = last
 
 
 def asked_features(
@@ -65,6 +130,8 @@ def asked_features(
     features_NF = network(*input_tensors(batch, network.device))
     if spec.numbers:
         return features_NF, torch.from_numpy(targets.astype(np.float64)).to(features_NF)
-    targets_N = torch.from_numpy(targets.astype(np.int64)).to(network.device)
-    asked_N = targets_N >= 0
-    return features_NF[asked_N], targets_N[asked_N]
+    asked = np.flatnonzero(targets != NOT_SCORED)  # chosen here: a mask on a GPU would make the host wait for it
+    targets_N = to_device(torch.from_numpy(targets[asked].astype(np.int64)), network.device)
+    if len(asked) < len(targets):
+        features_NF = features_NF[to_device(torch.from_numpy(asked), network.device)]
+    return features_NF, targets_N

@@ -114,8 +114,8 @@ def train(
 
 
 def _callbacks(
-    state: TrainingState, plan: Plan, curves: Curves, checkpointing: Checkpointing, context: FitContext
-) -> Sequence[Callback]:
+    state: TrainingState, plan: Plan, curves: Curves, checkpointing: Checkpointing[TrainingState], context: FitContext
+) -> Sequence[Callback[TrainingState]]:
     """Return the callbacks in the order in which they act: first those that change the state, then those that tell."""
     pacing = Pacing(state, plan, context.pace) if context.pace else None
     return (
@@ -130,7 +130,9 @@ def _callbacks(
     )
 
 
-def _pause(paused: Paused, plan: Plan, checkpointing: Checkpointing, folder: Path) -> dict[str, float]:
+def _pause(
+    paused: Paused, plan: Plan, checkpointing: Checkpointing[TrainingState], folder: Path
+) -> dict[str, float]:
     """Save a paced training as the start of the shorter one; return its figures and the options that have changed."""
     state = checkpointing.state
     training = shortened(state.training, plan, state.metrics.updates)
@@ -147,8 +149,8 @@ def _pause(paused: Paused, plan: Plan, checkpointing: Checkpointing, folder: Pat
 
 
 def _loop(
-    plan: Plan, state: TrainingState, step: TrainingStep, callbacks: Sequence[Callback], held_out: TokenStream,
-    limit: int,
+    plan: Plan, state: TrainingState, step: TrainingStep, callbacks: Sequence[Callback[TrainingState]],
+    held_out: TokenStream, limit: int,
 ) -> None:  # fmt: skip
     """Train from the first window, or from the checkpoint that a callback loads, to the last one."""
     for callback in callbacks:

@@ -146,6 +146,11 @@ class TrainingMetrics:
                 return FINENESS**power
         return 0.0
 
+    def keep_machine(self, before: TrainingMetrics) -> None:
+        """Take over what describes this machine from the numbers before a divergence."""
+        self.micro_batch = min(before.micro_batch, self.micro_batch)
+        self.class_changes, self.peaks = before.class_changes, before.peaks
+
     def machine_figures(self, peaks: Mapping[str, float], highest: float) -> dict[str, float]:
         """Return the figures of machine use so far (`MEASURED`), for journal and summary.
 

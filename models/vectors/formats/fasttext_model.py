@@ -90,7 +90,7 @@ def read_fasttext(path: Path, file: IO[bytes], only: Collection[str] | None = No
     raw = file.read(4 * rows * columns)
     if len(raw) < 4 * rows * columns:
         raise ModelError(f"{path}: the file ends inside the vectors", "input")
-    table = np.frombuffer(raw, "<f4").reshape(rows, columns).astype(np.float32)
+    table = np.frombuffer(raw, "<f4").reshape(rows, columns).astype(np.float32, copy=False)
     lengths = (sizes["minn"], sizes["maxn"]) if sizes["bucket"] else (1, 0)
     kept = [number for number, (word, _) in enumerate(known) if only is None or word in only]
     matrix_ND = np.zeros((len(kept), columns), np.float32)

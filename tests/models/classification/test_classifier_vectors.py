@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +14,7 @@ from models.base import FitContext, ModelError
 from models.classification.bundle import load_classifier, save_classifier
 from models.classification.fitting import fit_classifier
 from models.classification.spec import classifier_from_dict, identity, to_dict
+from models.neural.labelling import trainer
 from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
 from models.vectors.stored_matrix import save_matrix
 from models.vectors.vocabulary_matrix import vocabulary_rows
@@ -75,21 +78,27 @@ def test_a_frozen_embedding_stays_to_the_bit_and_a_trained_one_moves(kind, words
     assert np.array_equal(opened.scores(held_out.sequences), model.scores(held_out.sequences))
 
 
-def test_a_frozen_embedding_stays_frozen_after_a_kill(words, rows, train, held_out, tmp_path):
+def test_a_frozen_embedding_stays_frozen_after_a_kill(words, rows, train, held_out, tmp_path, monkeypatch, caplog):
+    """Killed at the second of four evaluations, after 50 updates of 100."""
+
     class Killed(Exception):
         pass
 
-    def kill(progress):
-        raise Killed
+    reports = []
 
-    spec = small("cnn", vectors="own", freeze_vectors=True, training=replace(RECIPE, epochs=2, evaluations=2))
+    def kill(progress):
+        reports.append(progress)
+        if len(reports) == 2:
+            raise Killed
+
+    monkeypatch.setattr(trainer, "REPORT_SECONDS", math.inf)
+    spec = small("cnn", vectors="own", freeze_vectors=True, training=replace(RECIPE, epochs=2, evaluations=4))
     whole = fit_classifier(spec, words, train, held_out, FitContext(tmp_path / "whole", vectors=rows[0])).model
-    for report in (kill, lambda progress: None):
-        context = FitContext(tmp_path / "cut", vectors=rows[0], report=report)
-        try:
-            resumed = fit_classifier(spec, words, train, held_out, context).model
-        except Killed:
-            continue
+    with pytest.raises(Killed):
+        fit_classifier(spec, words, train, held_out, FitContext(tmp_path / "cut", vectors=rows[0], report=kill))
+    with caplog.at_level(logging.INFO):
+        resumed = fit_classifier(spec, words, train, held_out, FitContext(tmp_path / "cut", vectors=rows[0])).model
+    assert "training resumes after 50 of 100 updates" in caplog.text
     assert resumed.labeller.network.trunk.embedding.weight.detach().numpy().tobytes() == rows[1].tobytes()
     assert np.array_equal(resumed.scores(held_out.sequences), whole.scores(held_out.sequences))
 

@@ -85,6 +85,14 @@ def test_equal_fits_are_equal_to_the_bit(kind, fits, words, train, held_out, tmp
     assert np.array_equal(model.scores(held_out.sequences), again.scores(held_out.sequences))
 
 
+def test_the_state_may_be_chosen_by_macro_f1(words, train, held_out, tmp_path):
+    fitted = fit_classifier(small("bag", choose_by="macro_f1"), words, train, held_out, FitContext(tmp_path))
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    found = [line["validation/macro_f1"] for line in lines if "validation/macro_f1" in line]
+    assert len(found) == 4
+    assert fitted.summary["validation/macro_f1"] == max(found)
+
+
 @pytest.mark.parametrize("loss", ["hinge", "hinge_sum", "squared_error"])
 def test_other_losses_learn_too_and_have_no_probabilities(loss, words, train, held_out, tmp_path):
     fitted = fit_classifier(small("bag", loss=loss), words, train, held_out, FitContext(tmp_path))

@@ -125,7 +125,7 @@ def test_a_killed_fine_tuning_resumes_with_the_same_bits(tmp_path, monkeypatch):
     update = Trainer._update
 
     def dying(self, rows):
-        if self.progress.updates == 14:
+        if self.state.metrics.updates == 14:
             raise KeyboardInterrupt
         update(self, rows)
 

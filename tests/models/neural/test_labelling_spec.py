@@ -12,7 +12,7 @@ from models.neural.labelling.spec import OF_STREAMS, LabellingSpec, from_dict, t
 
 OTHER_VALUES = {
     "bptt_len": 10, "bptt_grad_len": 60, "state_reset_prob": 0.5, "random_window": True, "stateful": False,
-    "micro_batch": 2, "ema": 0.9, "activation_penalty": 1.0, "temporal_penalty": 1.0, "loss_spike_threshold": 1.0,
+    "activation_penalty": 1.0, "temporal_penalty": 1.0, "loss_spike_threshold": 1.0,
     "start": "champion", "optimizer": "nt_asgd",
     "schedule": "plateau",
 }  # fmt: skip

@@ -1,12 +1,14 @@
 """Vectors by ranking windows: the network's score, corrupted windows, sparse steps, and the accuracy it reaches."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from vector_streams import FIRST, planted_synonyms, stream_of
 
+from models.vectors.fitting import fit_vectors
 from models.vectors.ranking import CentredWords, RankingNetwork, corrupted, ranking_accuracy, train_ranking, update
 from models.vectors.spec import EmbeddingSpec
 from models.vectors.training import select
@@ -52,15 +54,15 @@ def test_a_step_is_sgd_on_the_summed_ranking_loss_and_moves_only_the_rows_of_the
 
 
 def test_the_network_passes_gradcheck():
-    network = RankingNetwork(4, SPEC).double()
-    v = network.vectors.weight.detach().clone().requires_grad_()
+    network, windows = RankingNetwork(4, SPEC).double(), torch.tensor([[4, 1, 3], [0, 1, 1]])
+    network.vectors.sparse = False  # gradcheck compares dense gradients
+    names, weights = zip(*network.named_parameters(), strict=True)
 
-    def score(v, M, b, a):
-        return a @ torch.tanh(M @ v[[4, 1, 3]].flatten() + b)
+    def scores(*values):
+        return torch.func.functional_call(network, dict(zip(names, values, strict=True)), (windows,))
 
-    weights = [v, *(each.detach().clone().requires_grad_() for each in (
-        network.hidden.weight, network.hidden.bias, network.score.weight[0]))]  # fmt: skip
-    assert torch.autograd.gradcheck(score, weights)
+    assert len(weights) == 4
+    assert torch.autograd.gradcheck(scores, [weight.detach().clone().requires_grad_() for weight in weights])
 
 
 def test_an_untrained_network_guesses_and_a_constant_one_ranks_half():
@@ -94,3 +96,18 @@ def test_the_same_seed_gives_the_same_bytes():
     )  # fmt: skip
     assert one == again
     assert one != other
+
+
+def test_matrix_products_have_the_threads_that_were_asked_for(tmp_path, monkeypatch):
+    seen, before = set(), torch.get_num_threads()
+
+    def noted(*windows):
+        seen.add(torch.get_num_threads())
+        return update(*windows)
+
+    monkeypatch.setattr("models.vectors.ranking.update", noted)
+    vocabulary = SimpleNamespace(digest="made", boundary_policy="made", size=13, token=lambda word: f"w{word}")
+    stream = stream_of([[9, 10, 11, 12]] * 9)
+    fit_vectors(SPEC, vocabulary, stream, stream, tmp_path, threads=before + 2)
+    assert seen == {before + 2}
+    assert torch.get_num_threads() == before

@@ -116,11 +116,8 @@ class RecurrentTrunk(Trunk):
         return torch.cat([last_BF, pool(["max", "mean"], h_BTF, inside_BT)], 1) if self.pooling == "concat" else last_BF
 
     def groups(self) -> Sequence[nn.Module]:
-        """Return the embedding, each layer, and the attention if there is one."""
-        if not isinstance(self.encoder, ForwardEncoder):
-            return [self]
-        last = [] if self.attention is None else [self.attention]
-        return [self.embedding, *self.encoder.layers, *last]
+        """Return the embedding and each layer: all that a language model has."""
+        return [self.embedding, *self.encoder.layers] if isinstance(self.encoder, ForwardEncoder) else [self]
 
     def take_over(self, trained: RecurrentNetwork) -> None:
         """Copy embedding and recurrent layers of a language model, which was trained on more text than has labels.

@@ -37,7 +37,7 @@ class Trunk(nn.Module):
         raise NotImplementedError
 
     def groups(self) -> Sequence[nn.Module]:
-        """Return the parts of the network from the input to the features, for fine-tuning."""
+        """Return the parts from the input to the features, for fine-tuning; the head's part has what is in none."""
         return [self]
 
 
@@ -65,12 +65,15 @@ def inside(lengths_B: Tensor, positions: int) -> Tensor:
 def require_lengths(ids_BT: Tensor, lengths_B: Tensor) -> None:
     """Refuse a batch of no sequences, or lengths that are not between 1 and T.
 
+    On a GPU the lengths are not read, because the host would wait for them; `Sequences.batch` makes no others.
+
     Raises:
         ModelError: kind "input".
     """
     if ids_BT.ndim != 2 or not ids_BT.numel():
         raise ModelError(f"ids are {tuple(ids_BT.shape)}; one row for each of 1 or more sequences is needed", "input")
     batch, positions = ids_BT.shape
-    if lengths_B.shape != (batch,) or lengths_B.min() < 1 or lengths_B.max() > positions:
+    readable = not lengths_B.is_cuda
+    if lengths_B.shape != (batch,) or (readable and (lengths_B.min() < 1 or lengths_B.max() > positions)):
         needed = f"{batch} of them are needed, each between 1 and {positions}"
         raise ModelError(f"lengths are {lengths_B.tolist()}; {needed}", "input")

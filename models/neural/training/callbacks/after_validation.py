@@ -6,12 +6,13 @@ import logging
 
 from ...optimization.schedule import PLATEAU_FACTOR
 from ..checkpoint import fill_network, network_tensors
+from ..state import TrainingState
 from .callback import Callback, ValidationResult
 
 log = logging.getLogger(__name__)
 
 
-class BestWeights(Callback):
+class BestWeights(Callback[TrainingState]):
     """Keep the best weights (averaged ones if there is an average), and leave them in the network at the end."""
 
     def on_validation(self, measured: ValidationResult) -> None:
@@ -28,7 +29,7 @@ class BestWeights(Callback):
         self.state.network.eval()
 
 
-class Plateau(Callback):
+class Plateau(Callback[TrainingState]):
     """Lower the learning rate of the schedule "plateau" after an evaluation without improvement."""
 
     def on_validation(self, measured: ValidationResult) -> None:
@@ -37,7 +38,7 @@ class Plateau(Callback):
             self.state.metrics.plateau *= PLATEAU_FACTOR
 
 
-class StartAveraging(Callback):
+class StartAveraging(Callback[TrainingState]):
     """Start the average of "nt_asgd" when validation no longer improves; see `NonMonotonicTrigger`."""
 
     def on_validation(self, measured: ValidationResult) -> None:

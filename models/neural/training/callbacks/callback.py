@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from ..state import TrainingState
 from ..step import Divergence
 
 if TYPE_CHECKING:
     from ....batches import Window
+
+State = TypeVar("State")
 
 
 @dataclass(frozen=True)
@@ -27,14 +28,14 @@ class ValidationResult:
     good: bool
 
 
-class Callback:
+class Callback(Generic[State]):
     """Base class: does nothing at any moment.
 
     Args:
         state: Of the training; all its callbacks act on this one object.
     """
 
-    def __init__(self, state: TrainingState) -> None:
+    def __init__(self, state: State) -> None:
         self.state = state
 
     def on_start(self) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor
 
 from ....base import ModelError
+from ....specs import TrainingSpec
+from ...parallel.data_parallel import Ranks
 from ..checkpoint import Checkpoint, Checkpoints, Journal
 from ..determinism import announcement, determinism_class, in_words
-from ..state import TrainingState
 from ..step import Divergence
 from .callback import Callback, ValidationResult
 
@@ -20,7 +24,51 @@ BACK_OFFS = 3
 log = logging.getLogger(__name__)
 
 
-class Checkpointing(Callback):
+class ResumableNumbers(Protocol):
+    """The numbers of a training that saving and going back need."""
+
+    updates: int
+    tokens: int
+    divergences: int
+    rate_factor: float
+    class_changes: int
+
+    def keep_machine(self, before: Any) -> None:
+        """Take over what describes this machine from the numbers before a divergence."""
+
+
+class ResumableState(Protocol):
+    """The state of a training that can be saved: see `TrainingState`, and `LabellerState` of classifiers."""
+
+    device: torch.device
+    ranks: Ranks
+    total_updates: int
+    training: TrainingSpec
+
+    @property
+    def metrics(self) -> ResumableNumbers:
+        """The numbers that the functions of this module read and write."""
+
+    def settle(self) -> None:
+        """Count the last update if its figures have not been read yet."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all tensors by name."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return all numbers as JSON values."""
+
+    def require_weights(self, found: Checkpoint) -> None:
+        """Raise ValueError unless a checkpoint holds all weights."""
+
+    def fill(self, found: Checkpoint) -> None:
+        """Restore the results of `tensors` and `facts`."""
+
+
+AnyState = TypeVar("AnyState", bound=ResumableState)
+
+
+class Checkpointing(Callback[AnyState]):
     """Save the state after each evaluation and every `CHECKPOINT_SECONDS`; resume from the newest checkpoint.
 
     Args:
@@ -31,7 +79,7 @@ class Checkpointing(Callback):
     """
 
     def __init__(
-        self, state: TrainingState, checkpoints: Checkpoints, journal: Journal, identity: dict[str, Any]
+        self, state: AnyState, checkpoints: Checkpoints, journal: Journal, identity: dict[str, Any]
     ) -> None:
         super().__init__(state)
         self.checkpoints, self.journal, self.identity = checkpoints, journal, identity
@@ -102,10 +150,10 @@ class Checkpointing(Callback):
                         "up to rounding, not bit for bit", in_words(now), in_words(before))
 
 
-class BackOff(Callback):
+class BackOff(Callback[AnyState]):
     """Go back to the last good state with half the learning rate after a divergence, a few times."""
 
-    def __init__(self, state: TrainingState, checkpointing: Checkpointing) -> None:
+    def __init__(self, state: AnyState, checkpointing: Checkpointing[AnyState]) -> None:
         super().__init__(state)
         self.checkpointing = checkpointing
 
@@ -130,7 +178,5 @@ class BackOff(Callback):
         self.checkpointing.restore(found)
         metrics = self.state.metrics
         metrics.divergences, metrics.rate_factor = times, 0.5**times
-        # Keep the values that describe this machine.
-        metrics.micro_batch = min(before.micro_batch, metrics.micro_batch)
-        metrics.class_changes, metrics.peaks = before.class_changes, before.peaks
+        metrics.keep_machine(before)
         self.checkpointing.save(good=True)

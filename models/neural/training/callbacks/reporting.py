@@ -22,7 +22,7 @@ JOURNAL_LINES = 200
 REPORT_SECONDS = 0.5
 
 
-class Curves(Callback):
+class Curves(Callback[TrainingState]):
     """Write the curves of a training into its journal; only the leading rank writes."""
 
     def __init__(self, state: TrainingState, journal: Journal) -> None:
@@ -56,7 +56,7 @@ class Curves(Callback):
         return self.state.metrics.machine_figures(self.meter.peak_memory(), self.meter.highest_tokens_per_second())
 
 
-class ProgressReport(Callback):
+class ProgressReport(Callback[TrainingState]):
     """Report progress to the caller after each evaluation, and every `REPORT_SECONDS`.
 
     The length of a paced training is an estimate.
