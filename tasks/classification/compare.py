@@ -30,7 +30,7 @@ from tasks.tracking.track import tracker_of
 from tracking.runs.runs import Tracker
 from tracking.tags import COMPARED_TAG, MEASURED_TAG
 
-COMPARE_VERSION = 1
+COMPARE_VERSION = 2
 COMPARED_FILE = "compared.json"
 WITH_INTERVALS = ("accuracy", "macro_f1")
 SINGLE = ("log_loss", "calibration_error", "mean_absolute_error", "quadratic_kappa")
@@ -38,15 +38,11 @@ SINGLE = ("log_loss", "calibration_error", "mean_absolute_error", "quadratic_kap
 
 @dataclass(frozen=True)
 class MeasuredClassifier:
-    """Fitted classifier with its predictions on both held-out splits.
-
-    `fresh`: whether the test reviews were answered in this run, not taken from the store.
-    """
+    """Fitted classifier with its predictions on both held-out splits."""
 
     fitted: FittedClassifier
     test: Artifact
     validation: Artifact
-    fresh: bool
 
     @property
     def name(self) -> str:
@@ -87,7 +83,7 @@ def compare_classifiers(
 ) -> Compared:  # fmt: skip
     """Compare the classifiers, and log their figures to their MLflow runs and to the flow's."""
     models = tuple(
-        MeasuredClassifier(one, built["test"].artifact, built["validation"].artifact, not built["test"].reused)
+        MeasuredClassifier(one, built["test"].artifact, built["validation"].artifact)
         for one, built in zip(fitted, predictions, strict=True)
     )
     names = LABELLINGS[config.classification.label].names
