@@ -185,7 +185,7 @@ def test_a_fit_whose_logged_files_are_gone_is_logged_anew_and_can_be_registered(
     with caplog.at_level("WARNING"):
         second = write_model_run(config, prepared, fitted, parent, there=True)
     assert second != first
-    assert f"(MLflow run {first}) are gone" in caplog.text
+    assert f"(MLflow run {first}) are gone or damaged" in caplog.text
     assert "`reviewlm rollback`" in caplog.text
     version = registry.register(tracker.tag(second, MODEL_URI_TAG), second)
     assert version != lost
