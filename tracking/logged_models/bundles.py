@@ -77,10 +77,10 @@ def has_bundle(tracker: Tracker, model_uri: str) -> bool:
 
 
 def _is_undamaged(folder: Path) -> bool:
-    """Return whether all files of a bundle have the SHA-256 that its description lists."""
+    """Return whether all files that a bundle's description lists have the SHA-256 that it states."""
     try:
-        verify_files(folder, json.loads((folder / SPEC).read_text(encoding="utf-8"))["files"])
-    except (ModelError, OSError, ValueError, KeyError, TypeError):
+        verify_files(folder, json.loads((folder / SPEC).read_text(encoding="utf-8")).get("files", {}))
+    except (ModelError, OSError, ValueError, AttributeError):
         return False
     return True
 
