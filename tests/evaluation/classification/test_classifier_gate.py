@@ -415,13 +415,13 @@ def test_whatever_the_evidence_only_a_surely_better_classifier_is_promoted(found
 
 @pytest.mark.long
 def test_an_equal_classifier_is_promoted_no_more_often_than_stated():
-    """2.5 % by confidence 0.95; 400 tries have a standard error of 0.8 points."""
+    """2.5 % by confidence 0.95: of 400 tries 10, give or take 3.1."""
     passed = 0
     for seed in range(400):
         equal = answering(challenger=without_probabilities(drawn(REVIEWS, 0.75, seed=10 + 2 * seed)),
                           champion=without_probabilities(drawn(REVIEWS, 0.75, seed=11 + 2 * seed)))  # fmt: skip
         passed += decide(POLICY, equal).promote
-    assert passed <= 0.05 * 400
+    assert passed <= 10 + 2.5 * 3.1
 
 
 @pytest.mark.long
