@@ -5,54 +5,37 @@ import math
 from dataclasses import replace
 
 import numpy as np
-import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from made_answers import STARS, drawn, predicted
+from made_evidence import (
+    BETTER,
+    DATA,
+    DOCUMENTS,
+    EVIDENCE,
+    POLICY,
+    REVIEWS,
+    SERVICE,
+    SIMPLE,
+    WORDS,
+    WORSE,
+    YELP,
+    answering,
+    changed,
+    failed,
+    on_champions_reviews,
+    rule,
+    with_answers,
+)
 
-from core.config.sections.classification import ClassificationPromotion
 from core.lineage.family import Family
-from evaluation.classification.case import ClassifierCase
 from evaluation.classification.evidence import AnsweredReviews, ClassifierEvidence, ClassifierService
 from evaluation.classification.gate import decide
-from evaluation.classification.rules import RULES, RULES_OF_ANSWERS, surely_better_classifier
+from evaluation.classification.rules import RULES, RULES_OF_ANSWERS
 from evaluation.gate.decision import UNITS, Decision
-from evaluation.gate.evidence import ChampionReviews, DataEvidence, Leaks
+from evaluation.gate.evidence import ChampionReviews, Leaks
 from tests.examples import examples
-
-REVIEWS = 600
-WORDS = 20 + np.arange(REVIEWS) % 97
-DOCUMENTS = pl.DataFrame({"review_id": [f"r{row:04d}" for row in range(REVIEWS)], "words": WORDS})
-POLICY = ClassificationPromotion(max_latency_ms=100, max_megabytes=50)
-BETTER, WORSE, SIMPLE = drawn(REVIEWS, 0.75, seed=1), drawn(REVIEWS, 0.6, seed=2), drawn(REVIEWS, 0.45, seed=3)
-DATA = DataEvidence(reviews=DOCUMENTS, checks_passed=True, leaks=Leaks(True, "no leak", "test1"))
-SERVICE = ClassifierService(True, "it answered", median_ms=3.0, p95_ms=9.0, megabytes=12.0)
-YELP = Family("yelp")
-EVIDENCE = ClassifierEvidence(
-    AnsweredReviews("new", BETTER, "test1", name="lstm", family=YELP),
-    AnsweredReviews("old", WORSE, "test1", name="bag", family=YELP),
-    AnsweredReviews("base", SIMPLE, "test1", name="logistic"), DATA, SERVICE, ChampionReviews(same=True),
-    resamples=500,
-)  # fmt: skip
-
-
-def changed(found, who, **changes):
-    return replace(found, **{who: replace(getattr(found, who), **changes)})
-
-
-def answering(**answers):
-    """Evidence of other answers of challenger, champion or baseline."""
-    found = EVIDENCE
-    for who, rows in answers.items():
-        found = changed(found, who, predicted=rows)
-    return found
-
-
-def with_answers(found, rows, answers):
-    changed_N = found.answers_N.copy()
-    changed_N[rows] = answers
-    return predicted(found.truth_N, changed_N, found.labels, groups=found.groups_N)
 
 
 def without_probabilities(found):
@@ -108,13 +91,6 @@ def never_finds_the_rarest():
     return answering(**found)
 
 
-def on_champions_reviews(right, reviews=REVIEWS, seed=4, left_out=(0, 0), **changes):
-    """Answers of both on reviews of the champion's data; the champion is right on 75 %, the challenger on *right*."""
-    theirs, ours = drawn(reviews, 0.75, seed=1), drawn(reviews, right, seed=seed)
-    found = {"challenger": ours, "champion": theirs, **changes}
-    return replace(EVIDENCE, champion_reviews=ChampionReviews(reviews + sum(left_out), *left_out, **found))
-
-
 CASES = {
     "another model": changed(EVIDENCE, "challenger", digest="old"),
     "champion at hand": changed(EVIDENCE, "champion", predicted=None, problem="its files were deleted"),
@@ -140,14 +116,6 @@ CASES = {
     "no forgetting": on_champions_reviews(0.5),
 }  # fmt: skip
 """By rule, evidence against which only this rule speaks."""
-
-
-def failed(decision):
-    return [rule.name for rule in decision.rules if rule.passed is False]
-
-
-def rule(decision, name):
-    return next(rule for rule in decision.rules if rule.name == name)
 
 
 @pytest.fixture(scope="module")
@@ -202,27 +170,6 @@ def test_fewer_differing_reviews_than_a_coin_can_explain_prove_nothing():
     assert f"{said}3.12 %, above 2.5 %" in decision.reason
     lenient = POLICY.model_copy(update={"confidence": 0.9})
     assert decide(lenient, CASES["surely better"]).promote, "five coins fall alike in 3.1 % of the cases, below 5 %"
-
-
-def test_a_gain_that_rests_on_a_few_reviews_of_a_rare_label_is_refused_whatever_else_differs():
-    """Five labels of 100 reviews, a sixth of four, which only the challenger finds; other answers differ in balance.
-
-    The interval is sure: hardly a sample has none of the four. But four coins fall alike in 6 % of the cases.
-    """
-    truth = np.r_[np.repeat(np.arange(5), 100), np.full(4, 5)]
-    champion, challenger = truth.copy(), truth.copy()
-    champion[-4:] = 0
-    for label in range(5):  # twelve of each label are wrong, six by each: a tie
-        first = 100 * label + np.arange(12)
-        champion[first[:6]], challenger[first[6:]] = (label + 1) % 5, (label + 1) % 5
-    labels = (*STARS, "none")
-    sides = {"challenger": challenger, "champion": champion, "baseline": (truth + np.arange(504) % 3) % 5}
-    found = answering(**{who: predicted(truth, answers, labels) for who, answers in sides.items()})
-    decision = decide(POLICY, replace(found, resamples=2_000))
-    outcome = rule(decision, "surely better")
-    assert outcome.value > 0.05, "the lower end of the interval"
-    assert outcome.passed is False
-    assert "their answers differ on 64 reviews" in outcome.detail
 
 
 def test_a_gain_below_the_required_one_is_refused():
@@ -301,72 +248,6 @@ def test_a_champion_of_other_labels_is_whole_but_not_compared():
     assert failed(decide(POLICY, answering(champion=answers))) == ["same test reviews"]
 
 
-# The champion's own test reviews
-
-
-def test_better_on_its_own_reviews_and_worse_on_the_champions_is_refused():
-    decision = decide(POLICY, CASES["no forgetting"])
-    outcome = rule(decision, "no forgetting")
-    assert outcome.limit == 0.01
-    assert 0.1 < outcome.value < decision.figures["champion's reviews, loss"]
-    assert "on 600 of the champion's own 600 test reviews: macro-F1 -" in decision.reason
-    assert set(decision.champion_reviews) == {"challenger_scores", "champion_scores"}
-
-
-def test_the_loss_on_the_champions_reviews_is_the_difference_of_macro_f1():
-    """Two labels of 100 reviews. The champion is right on all of the first 80 and of the second 60.
-
-    F1 is 160 / (100 + 120) and 120 / (100 + 80). The challenger is right on 50 each: F1 1/2 and 1/2.
-    """
-    truth, labels = np.repeat([0, 1], 100), ("1", "2")
-    theirs = np.where(np.r_[np.arange(100) < 80, np.arange(100) < 60], truth, 1 - truth)
-    ours = np.where(np.tile(np.arange(100) < 50, 2), truth, 1 - truth)
-    found = on_champions_reviews(0, 200, challenger=predicted(truth, ours, labels),
-                                 champion=predicted(truth, theirs, labels))  # fmt: skip
-    decision = decide(POLICY, found)
-    assert decision.figures["champion's reviews, loss"] == pytest.approx((160 / 220 + 120 / 180) / 2 - 1 / 2)
-    assert failed(decision) == ["no forgetting"]
-
-
-@pytest.mark.parametrize("right", [0.75, 0.8, 0.95])
-def test_equal_and_better_on_the_champions_reviews_pass(right):
-    assert decide(POLICY, on_champions_reviews(right)).promote
-
-
-def test_what_the_challenger_learnt_from_is_told_and_too_few_others_decide_nothing():
-    reason = decide(POLICY, on_champions_reviews(0.5, left_out=(40, 3))).reason
-    assert "on 600 of the champion's own 643 test reviews" in reason
-    assert "(the challenger learnt from the others: 40 by id, 3 by text)" in reason
-    few = decide(POLICY, on_champions_reviews(0.5, reviews=99, left_out=(400, 0)))
-    assert few.promote
-    assert rule(few, "no forgetting").detail.endswith("too few to judge")
-    assert decide(POLICY, replace(EVIDENCE, champion_reviews=ChampionReviews(400, 400, 0))).promote
-
-
-@pytest.mark.parametrize(
-    "missing", [None, ChampionReviews(problem="the prepared data 'd1' are not in this store")], ids=["none", "gone"]
-)
-def test_reviews_that_are_gone_count_against_the_challenger_unless_the_policy_has_no_limit(missing):
-    found = replace(EVIDENCE, champion_reviews=missing)
-    assert failed(decide(POLICY, found)) == ["no forgetting"]
-    assert decide(POLICY.model_copy(update={"max_champion_loss": None}), found).promote
-
-
-def test_answers_of_other_reviews_count_against_the_challenger():
-    assert failed(decide(POLICY, on_champions_reviews(0.9, challenger=drawn(300, 0.9)))) == ["no forgetting"]
-
-
-def test_reviews_that_belong_together_are_drawn_together():
-    """Of four groups one has lost its label altogether: of 600 reviews that is sure, of four groups it is not."""
-    theirs = drawn(REVIEWS, 0.75, seed=1)
-    ours = with_answers(theirs, np.arange(0, REVIEWS, 4), (theirs.truth_N[::4] + 2) % 5)
-    assert failed(decide(POLICY, on_champions_reviews(0, challenger=ours, champion=theirs))) == ["no forgetting"]
-    groups = np.arange(REVIEWS) % 4
-    sides = {who: predicted(rows.truth_N, rows.answers_N, groups=groups)
-             for who, rows in (("challenger", ours), ("champion", theirs))}  # fmt: skip
-    assert decide(POLICY, on_champions_reviews(0, **sides)).promote
-
-
 def test_a_limit_of_none_switches_its_rule_off_but_shows_the_value():
     lenient = POLICY.model_copy(
         update={"max_slice_loss": None, "min_gain_over_majority": None, "max_latency_ms": None, "max_megabytes": None}
@@ -422,30 +303,3 @@ def test_an_equal_classifier_is_promoted_no_more_often_than_stated():
                           champion=without_probabilities(drawn(REVIEWS, 0.75, seed=11 + 2 * seed)))  # fmt: skip
         passed += decide(POLICY, equal).promote
     assert passed <= 10 + 2.5 * 3.1
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("reviews", [3, 5, 8])
-@pytest.mark.parametrize("answered", [0.0, 0.01], ids=["only there", "elsewhere too"])
-def test_an_equal_classifier_with_luck_at_a_rare_label_is_promoted_no_more_often_than_stated(reviews, answered):
-    """A fifth label has so few reviews, and each classifier finds each of them by a coin; else they differ on 4 %.
-
-    Of 600 pairs 2.5 % is 15, give or take 3.8. By the interval alone about 5 % pass, which is 30.
-    """
-    random, passed, alone = np.random.default_rng(100 * reviews + round(1_000 * answered)), 0, 0
-    for seed in range(600):
-        truth = np.r_[np.full(reviews, 4), random.choice(4, REVIEWS - reviews, p=[0.1, 0.2, 0.3, 0.4])]
-        rare = truth == 4
-        base = np.where(random.random(REVIEWS) < 0.75, truth, (truth + random.integers(1, 4, REVIEWS)) % 4)
-        sides = []
-        for _ in range(2):
-            again = random.random(REVIEWS) < 0.02
-            found = np.where(random.random(REVIEWS) < 0.75, truth, (truth + random.integers(1, 4, REVIEWS)) % 4)
-            answers = np.where(again, found, base)
-            answers = np.where(~rare & (random.random(REVIEWS) < answered), 4, answers)
-            sides.append(predicted(truth, np.where(rare, random.choice([0, 4], REVIEWS), answers)))
-        case = replace(answering(champion=sides[0], challenger=sides[1]), seed=seed, resamples=400)
-        outcome = surely_better_classifier(ClassifierCase.of(POLICY, case))
-        passed, alone = passed + outcome.passed, alone + (outcome.value > 0)
-    assert passed <= 15 + 2.5 * 3.8
-    assert passed < alone
