@@ -11,8 +11,8 @@ from tasks.evaluation.compare import Evaluated
 from tasks.promotion.champion_reviews import score_champion_reviews
 from tasks.promotion.choose import choose_challenger
 from tasks.promotion.promote import Promotion, decide, register
-from tasks.promotion.rejudge import retry_on_champion_change
-from tasks.promotion.score_now import score_challenger, score_champion
+from tasks.promotion.rejudge import judge_registered
+from tasks.promotion.score_now import Champion, score_challenger, score_champion
 from tasks.stage import step
 
 
@@ -29,16 +29,14 @@ def _promoted(
     config: RunConfig, prepared: Prepared, evaluated: Evaluated, parent_run_id: str, drift: Artifact | None
 ) -> Promotion:
     challenger = choose_challenger(config, prepared, evaluated)
-    registered: int | None = None
 
-    def judge() -> Promotion:
-        nonlocal registered
-        champion = score_champion(config, prepared, challenger)
-        # In a second round, another gate may have made an equal bundle champion: then `register` returns None. Decide
-        # on the version of the first round all the same, or it would keep the alias `challenger` for ever.
-        registered = version = register(config, prepared, challenger, champion) or registered
+    def judge(champion: Champion | None, version: int | None) -> Promotion:
         scored = score_challenger(config, prepared, challenger, version)
         kept = score_champion_reviews(config, prepared, challenger, scored, champion, version)
         return decide(config, prepared, evaluated, challenger, scored, champion, version, parent_run_id, drift, kept)
 
-    return retry_on_champion_change(judge)
+    return judge_registered(
+        lambda: score_champion(config, prepared, challenger),
+        lambda champion: register(config, prepared, challenger, champion),
+        judge,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -9,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from core.config.sections.classification import ClassificationPromotion
-from evaluation.classification.compare import ClassifierComparison, compare, mismatch
+from evaluation.classification.compare import ClassifierComparison, chance_of_gain, compare, mismatch
 from evaluation.classification.evidence import AnsweredReviews, ClassifierEvidence
 from evaluation.classification.figures import ClassifierFigures, figures
 from evaluation.classification.predicted import Predicted
@@ -23,6 +24,7 @@ class ClassifierCase(Rivals):
     """A policy, evidence with its answers in the order of the review ids, and figures that follow from both."""
 
     SECTION: ClassVar[str] = "classification.promotion"
+    OTHER_NAME: ClassVar[str] = f"register it under another name ({SECTION}.model_name)"
 
     policy: ClassificationPromotion
     evidence: ClassifierEvidence
@@ -73,8 +75,11 @@ class ClassifierCase(Rivals):
 
     def unlike(self, other: AnsweredReviews) -> str:
         """Return why another classifier's answers cannot be compared with the challenger's; empty if they can."""
+        if other.labels and other.labels != self.challenger.labels:
+            ours, theirs = (", ".join(labels) for labels in (self.challenger.labels, other.labels))
+            return f"the labels differ: {theirs}, and the challenger's {ours}; {self.OTHER_NAME}"
         if other.predicted is None:
-            return other.problem or "it did not answer the challenger's test reviews"
+            return other.problem or "the challenger's test reviews were not answered"
         if other.test != self.evidence.challenger.test:
             return f"the test sets differ: {self.evidence.challenger.test} and {other.test}"
         return mismatch(other.predicted, self.challenger)
@@ -89,6 +94,10 @@ class ClassifierCase(Rivals):
         return compare(other, self.challenger, confidence=self.policy.confidence, resamples=self.evidence.resamples,
                        seed=self.evidence.seed)  # fmt: skip
 
+    def chance_of_gain_over(self, other: Predicted) -> float:
+        """Return the probability of the challenger's gain over another classifier if the two are equally good."""
+        return chance_of_gain(other, self.challenger, resamples=self.evidence.resamples, seed=self.evidence.seed)
+
     @cached_property
     def over_majority(self) -> Interval:
         """Gain in accuracy over always answering the most frequent label."""
@@ -98,3 +107,27 @@ class ClassifierCase(Rivals):
             rows.correct_N.astype(float) - majority_N, np.ones(len(rows)), confidence=self.policy.confidence,
             resamples=self.evidence.resamples, seed=self.evidence.seed, groups=rows.groups_N,
         )  # fmt: skip
+
+    @cached_property
+    def champion_loss(self) -> Interval | None:
+        """Loss of macro-F1 on the champion's own test reviews; None if both did not answer them one by one."""
+        found = self.evidence.champion_reviews
+        if found is None or found.challenger is None or found.champion is None:
+            return None
+        if mismatch(found.challenger, found.champion):
+            return None
+        return compare(found.challenger, found.champion, confidence=self.policy.confidence,
+                       resamples=self.evidence.resamples, seed=self.evidence.seed).macro_f1  # fmt: skip
+
+
+def points(gain: float) -> str:
+    """Return a difference of shares in points of 100: "+1.50 points"."""
+    return f"{100 * gain:+.2f} points"
+
+
+def interval_text(found: Interval, what: str) -> str:
+    """Return the interval of *what*, a difference of shares, as text."""
+    if not math.isfinite(found.low + found.high):
+        return f"{what} has no interval: there are fewer than two groups of reviews"
+    ends = f"{100 * found.low:+.2f} to {100 * found.high:+.2f} points"
+    return f"the {100 * found.confidence:.4g} % interval of {what} is {ends}"

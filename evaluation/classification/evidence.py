@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from core.lineage.family import NOT_KNOWN, Family
 from evaluation.classification.predicted import Predicted
-from evaluation.gate.evidence import DataEvidence
+from evaluation.gate.evidence import ChampionReviews, DataEvidence
 
 
 @dataclass(frozen=True)
@@ -15,11 +15,13 @@ class AnsweredReviews:
 
     Args:
         digest: Digest of its bundle.
-        predicted: Its answers, given in this run; None if it could not answer.
+        predicted: Its answers, of this bundle to these reviews: given in this run, or in an earlier one and read from
+            the store, which checks its files; None if it could not answer.
         test: Digest of the test reviews that it answered.
         problem: Why it could not answer (its files are missing or damaged); empty if it could.
         name: Name of the classifier.
         family: Family of the data that it was made from.
+        labels: Its labels, if they are known although there are no answers.
     """
 
     digest: str
@@ -28,6 +30,7 @@ class AnsweredReviews:
     problem: str = ""
     name: str = ""
     family: Family = NOT_KNOWN
+    labels: tuple[str, ...] = ()
 
     def sorted(self) -> AnsweredReviews:
         """Return the same evidence with the answers in the order of the review ids."""
@@ -64,7 +67,7 @@ class ClassifierEvidence:
         data: Facts about the data; `data.reviews` has review_id and, as far as they are known, words, date and
             categories. Groups of dependent reviews are those of the answers; `data.grouped_by` describes them.
         service: Facts about the registered challenger in service.
-        passed_over: One sentence about each classifier of the run that is better on validation and was not tried.
+        champion_reviews: Answers of both on the champion's own test reviews; None if they did not answer them.
         resamples: Number of bootstrap draws.
         seed: Seed of the bootstrap.
     """
@@ -74,6 +77,6 @@ class ClassifierEvidence:
     baseline: AnsweredReviews | None = None
     data: DataEvidence = field(default_factory=DataEvidence)
     service: ClassifierService = ClassifierService()
-    passed_over: tuple[str, ...] = ()
+    champion_reviews: ChampionReviews[Predicted] | None = None
     resamples: int = 10_000
     seed: int = 1

@@ -6,8 +6,8 @@ answer, and as both:
 
     accuracy    Σ B / N, the share of right answers
     precision   B / A, of one label                    recall    B / T
-    F1          2 B / (T + A), of one label            macro-F1  mean F1 of the labels that are truth or answer of a
-                                                                 review; the others have no F1
+    F1          2 B / (T + A), of one label            macro-F1  mean F1 of the labels with T > 0
+                                                                 (`models/classification/figures.py`)
     log loss    mean of −log p(true label), in nats; p is kept above 2.2e-16
     error       mean of |answer − truth|, if the labels are numbers
     kappa       1 − Σ (answer − truth)² / the same sum if answers and truths were paired at random, if the labels are
@@ -31,7 +31,10 @@ import numpy as np
 from evaluation.classification.predicted import Predicted
 from evaluation.scoring.calibration import calibration_error, chance_error, reliability
 from evaluation.scoring.metrics import Sums
+from models.classification.figures import mean_f1
 
+LABEL_SUMS = ("true", "answered", "both")
+"""T, A and B of a label, as `columns_of` names them."""
 ROUNDING = 1e-12
 Formula = Callable[[Sums], Any]
 """Function from sums over reviews to a figure; of arrays of sums it works elementwise."""
@@ -66,7 +69,7 @@ class ClassifierFigures:
         labels: Names of the labels.
         reviews: Number of reviews.
         accuracy: Share of right answers.
-        macro_f1: Mean F1 of the labels.
+        macro_f1: Mean F1 of the labels that are the truth of a review.
         per_label: Figures of each label.
         confusion: Number of reviews by true label (row) and answer (column).
         majority_label: The most frequent true label; of equally frequent ones the first.
@@ -150,7 +153,7 @@ def formulas(predicted: Predicted) -> dict[Any, Formula]:
     labels = range(len(predicted.labels))
     found: dict[Any, Formula] = {
         "accuracy": lambda sums: sums["right"] / sums["reviews"],
-        "macro_f1": lambda sums: np.nanmean([_f1(sums, label) for label in labels], axis=0),
+        "macro_f1": lambda sums: mean_f1(*([sums[name, label] for label in labels] for name in LABEL_SUMS)),
     }
     for label in labels:
         found["precision", label] = _right_of("answered", label)

@@ -1,9 +1,9 @@
 """Decide whether a classifier becomes champion: policy + evidence → decision.
 
 This is a pure function; the caller moves the alias. A challenger becomes champion only if no rule fails
-(`evaluation/classification/rules.py`). Both classifiers must have answered the same frozen test reviews in this run.
-They are compared by macro-F1, because with unequal labels the accuracy hides a label that is never found. A tie keeps
-the champion. A figure that is not a number never promotes. Missing evidence counts against the challenger.
+(`evaluation/classification/rules.py`). Both classifiers must have answered the same frozen test reviews. They are
+compared by macro-F1, because with unequal labels the accuracy hides a label that is never found. A tie keeps the
+champion. A figure that is not a number never promotes. Missing evidence counts against the challenger.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def decide(policy: ClassificationPromotion, evidence: ClassifierEvidence) -> Dec
         figures={name: rounded(value) for name, value in _figures(case).items()} if case.answered else {},
         challenger_scores=answers_digest(case.challenger) if case.answered else "",
         champion_scores=None if case.champion is None else answers_digest(case.champion),
-        passed_over=evidence.passed_over,
+        champion_reviews=_champion_reviews(case),
     )
 
 
@@ -50,6 +50,14 @@ def answers_digest(predicted: Predicted) -> str:
         if table is not None:
             digest.update(table.astype("<f8").tobytes())
     return digest.hexdigest()
+
+
+def _champion_reviews(case: ClassifierCase) -> dict[str, str] | None:
+    """Return digests that identify the answers on the champion's own test reviews; None if there are none."""
+    found = case.evidence.champion_reviews
+    if found is None or found.challenger is None or found.champion is None:
+        return None
+    return {"challenger_scores": answers_digest(found.challenger), "champion_scores": answers_digest(found.champion)}
 
 
 def _praise(case: ClassifierCase) -> str:
@@ -72,6 +80,10 @@ def _figures(case: ClassifierCase) -> dict[str, float]:
     found["majority label, accuracy"] = case.figures.majority_accuracy
     found |= {"test reviews": float(len(case.challenger)), "test groups": float(len(case.group_sizes)),
               "test groups, effective": case.effective_groups}  # fmt: skip
+    if (loss := case.champion_loss) is not None:
+        found |= {"champion's reviews": float(loss.reviews), "champion's reviews, loss": loss.estimate,
+                  "champion's reviews, loss, lower end": loss.low,
+                  "champion's reviews, loss, upper end": loss.high}  # fmt: skip
     if case.comparison is not None:
         gain = case.comparison.macro_f1
         found |= {"gain": gain.estimate, "gain, lower end": gain.low, "gain, upper end": gain.high,

@@ -12,25 +12,26 @@ from collections.abc import Callable, Iterator
 
 import polars as pl
 
-from evaluation.classification.case import ClassifierCase
+from evaluation.classification.case import ClassifierCase, interval_text, points
 from evaluation.classification.compare import ClassifierComparison
-from evaluation.classification.figures import ClassifierFigures
+from evaluation.classification.figures import ROUNDING, ClassifierFigures
+from evaluation.classification.forgetting import no_forgetting_of_labels
+from evaluation.classification.predicted import Predicted
 from evaluation.classification.slices import accuracy_losses
 from evaluation.gate.decision import RuleOutcome
 from evaluation.gate.rules.case import MORE_REVIEWS, at_most, said
 from evaluation.gate.rules.comparability import another_model, champion_at_hand, same_family
 from evaluation.gate.rules.data import certified
-from evaluation.statistics.bootstrap import Interval
 
 ClassifierRule = Callable[[ClassifierCase], RuleOutcome]
 
 
 def answers_at_hand(case: ClassifierCase) -> RuleOutcome:
-    """Refuse a challenger that did not answer the test reviews in this run."""
+    """Refuse a challenger whose registered bundle did not answer the test reviews."""
     name, challenger = "answers at hand", case.evidence.challenger
     if not case.answered:
         return RuleOutcome(name, False, challenger.problem or "the challenger did not answer the test reviews")
-    return RuleOutcome(name, True, f"the challenger answered {len(case.challenger)} test reviews in this run")
+    return RuleOutcome(name, True, f"the challenger's bundle answered {len(case.challenger)} test reviews")
 
 
 def same_reviews_answered(case: ClassifierCase) -> RuleOutcome:
@@ -38,8 +39,6 @@ def same_reviews_answered(case: ClassifierCase) -> RuleOutcome:
     name = "same test reviews"
     if case.evidence.champion is None or case.lost:
         return RuleOutcome(name, None, case.problem)
-    if case.champion is None:
-        return RuleOutcome(name, False, "the champion did not answer the challenger's test reviews")
     match = f"both answered {case.evidence.challenger.test}, {len(case.challenger)} reviews, with the same labels"
     return RuleOutcome(name, not case.problem, case.problem or match)
 
@@ -105,7 +104,7 @@ def better_than_majority(case: ClassifierCase) -> RuleOutcome:
     """Refuse a classifier that is not surely better than always answering the most frequent label, in accuracy."""
     name, limit, gain = "better than the majority label", case.policy.min_gain_over_majority, case.over_majority
     detail = f"accuracy {case.figures.accuracy:.2%}, always '{case.figures.majority_label}' "
-    detail += f"{case.figures.majority_accuracy:.2%}: {_interval(gain, 'this label')}"
+    detail += f"{case.figures.majority_accuracy:.2%}: {interval_text(gain, 'the gain over this label')}"
     if limit is None:
         return RuleOutcome(name, None, f"{detail}; the policy sets no limit", gain.low)
     return RuleOutcome(name, gain.low > limit, detail, gain.low, limit)
@@ -124,9 +123,9 @@ def better_than_baseline_classifier(case: ClassifierCase) -> RuleOutcome:
     assert baseline.predicted is not None
     found = case.compared_with(baseline.predicted)
     gain = found.macro_f1
-    detail = f"macro-F1 {_points(gain.estimate)}: {_interval(gain, who)}"
-    few = _too_few_differ(case, found)
-    return RuleOutcome(name, gain.low > limit and not few, detail + few * (gain.low > limit), gain.low, limit)
+    detail = f"macro-F1 {points(gain.estimate)}: {interval_text(gain, f'the gain over {who}')}"
+    chance = _too_often_by_chance(case, baseline.predicted, found) if gain.low > limit else ""
+    return RuleOutcome(name, gain.low > limit and not chance, detail + chance, gain.low, limit)
 
 
 def better_than_champion_classifier(case: ClassifierCase) -> RuleOutcome:
@@ -136,44 +135,39 @@ def better_than_champion_classifier(case: ClassifierCase) -> RuleOutcome:
         return RuleOutcome(name, None, case.problem)
     gain = case.comparison.macro_f1.estimate
     detail = f"macro-F1 {case.figures.macro_f1:.2%}, the champion's {case.champion_figures.macro_f1:.2%}: "
-    detail += "exactly as good" if gain == 0 else _points(gain)
+    detail += "exactly as good" if gain == 0 else points(gain)
     return RuleOutcome(name, gain > 0 and gain >= limit, detail, gain, limit)
 
 
 def surely_better_classifier(case: ClassifierCase) -> RuleOutcome:
     """Refuse a gain that may be chance, or at or below the required one."""
     name, limit, found = "surely better", case.policy.min_gain, case.comparison
-    if found is None:
+    if found is None or case.champion is None:
         return RuleOutcome(name, None, case.problem)
     gain = found.macro_f1
-    detail = f"macro-F1 {_points(gain.estimate)}: {_interval(gain, 'the champion')}; the challenger alone is right on "
-    detail += f"{found.only_b} reviews, the champion alone on {found.only_a} (McNemar's exact test: "
+    detail = f"macro-F1 {points(gain.estimate)}: {interval_text(gain, 'the gain over the champion')}; the challenger "
+    detail += f"alone is right on {found.only_b} reviews, the champion alone on {found.only_a} (McNemar's exact test: "
     detail += f"p = {found.p_value:.2g})"
     if gain.low > limit:
-        few = _too_few_differ(case, found)
-        return RuleOutcome(name, not few, detail + few, gain.low, limit)
-    chance = gain.low <= limit < gain.estimate
-    return RuleOutcome(name, False, detail + f"; it may be chance; {MORE_REVIEWS}" * chance, gain.low, limit)
+        chance = _too_often_by_chance(case, case.champion, found)
+        return RuleOutcome(name, not chance, detail + chance, gain.low, limit)
+    near = gain.low <= limit < gain.estimate
+    return RuleOutcome(name, False, detail + f"; it may be chance; {MORE_REVIEWS}" * near, gain.low, limit)
 
 
-def _too_few_differ(case: ClassifierCase, found: ClassifierComparison) -> str:
-    """Return a remark if two classifiers differ on too few groups of reviews to prove anything; otherwise "".
+def _too_often_by_chance(case: ClassifierCase, other: Predicted, found: ClassifierComparison) -> str:
+    """Return a remark if one of two equally good classifiers would gain as much too often; otherwise "".
 
-    Resampling is too sure then, because it never draws a difference that was not seen.
+    An interval is too sure if the gain rests on a few reviews, for example those of a rare label.
     """
-    fewest = fewest_differing(case.policy.confidence)
-    if found.differ >= fewest:
+    chance, most = case.chance_of_gain_over(other), (1 - case.policy.confidence) / 2
+    if chance <= most + ROUNDING:
         return ""
     what = "groups of reviews" if case.challenger.groups_N is not None else "reviews"
-    return f"; their answers differ on {found.differ} {what}, and fewer than {fewest} prove nothing; {MORE_REVIEWS}"
-
-
-def fewest_differing(confidence: float) -> int:
-    """Return the least number d for which 2 / 2^d is at most 1 − confidence.
-
-    If all of d differing groups speak for the same classifier, this is the probability of it by chance.
-    """
-    return math.ceil(1 - math.log2(1 - confidence) - 1e-9)
+    return (
+        f"; it may be chance: their answers differ on {found.differ} {what}, and an equally good classifier would gain "
+        f"as much with a probability of {100 * chance:.2f} %, above {100 * most:.4g} %; {MORE_REVIEWS}"
+    )
 
 
 def no_worse_slice(case: ClassifierCase) -> RuleOutcome:
@@ -190,7 +184,7 @@ def no_worse_slice(case: ClassifierCase) -> RuleOutcome:
     too_much = table.clear() if limit is None else table.filter((pl.col("loss") > limit) & (pl.col("surely") > 0))
     shown = (table if too_much.is_empty() else too_much).row(0, named=True)
     detail = f"worst of {table.height} slices: {shown['dimension']} {shown['slice']} ({shown['reviews']} reviews), "
-    detail += f"accuracy {_points(-shown['loss'])} against the champion"
+    detail += f"accuracy {points(-shown['loss'])} against the champion"
     if shown["loss"] > 0:
         detail += f", a loss of at least {100 * shown['surely']:.2f}" if shown["surely"] > 0 else ", may be chance"
     if limit is None:
@@ -217,17 +211,6 @@ RULES: tuple[ClassifierRule, ...] = (
 RULES_OF_ANSWERS: tuple[ClassifierRule, ...] = (
     same_reviews_answered, enough_groups, finite_classifier, better_than_majority, better_than_baseline_classifier,
     better_than_champion_classifier, surely_better_classifier, no_worse_slice, no_label_given_up,
+    no_forgetting_of_labels,
 )  # fmt: skip
 """Rules that are applied only if the challenger answered the test reviews."""
-
-
-def _points(gain: float) -> str:
-    """Return a difference of shares in points of 100: "+1.50 points"."""
-    return f"{100 * gain:+.2f} points"
-
-
-def _interval(gain: Interval, over: str) -> str:
-    if not math.isfinite(gain.low + gain.high):
-        return f"the gain over {over} has no interval: there are fewer than two groups of reviews"
-    ends = f"{100 * gain.low:+.2f} to {100 * gain.high:+.2f} points"
-    return f"the {100 * gain.confidence:.4g} % interval of the gain over {over} is {ends}"

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 import numpy as np
 import polars as pl
 
 from core.lineage.family import NOT_KNOWN, Family
 from models.adaptation import STATIC
+
+Measured = TypeVar("Measured", bound=Sized)
+"""Scores or answers of a model."""
 
 
 @dataclass(frozen=True)
@@ -28,15 +32,16 @@ class Latency:
 
 
 @dataclass(frozen=True)
-class ChampionReviews:
-    """Scores of both models on the champion's own frozen test reviews, from the data that it was trained on.
+class ChampionReviews(Generic[Measured]):
+    """What both models did on the champion's own frozen test reviews, from the data that it was trained on.
 
     Args:
         reviews: Number of these reviews.
         learnt_ids: Reviews left out because their id is in the challenger's training or validation data.
         learnt_texts: Reviews left out because their text is in that data under another id.
         same: Whether they are the challenger's test reviews: then they were not scored a second time.
-        challenger: Rows of `evaluation.scoring.score.score_stream`; None if no review was scored.
+        challenger: Of a language model, rows of `evaluation.scoring.score.score_stream`; of a classifier, its answers
+            (`evaluation.classification.predicted.Predicted`); None if no review was left.
         champion: The same of the champion, on the same reviews.
         documents: Further facts about them: review_id and, if reviews are not independent, `group`.
         problem: Why the two models could not be scored on them; empty if they could.
@@ -46,8 +51,8 @@ class ChampionReviews:
     learnt_ids: int = 0
     learnt_texts: int = 0
     same: bool = False
-    challenger: pl.DataFrame | None = None
-    champion: pl.DataFrame | None = None
+    challenger: Measured | None = None
+    champion: Measured | None = None
     documents: pl.DataFrame | None = None
     problem: str = ""
 
@@ -55,6 +60,11 @@ class ChampionReviews:
     def left(self) -> int:
         """Number of reviews that the challenger has not learnt from."""
         return self.reviews - self.learnt_ids - self.learnt_texts
+
+    @property
+    def tried(self) -> int:
+        """Number of reviews that both models were tried on."""
+        return 0 if self.champion is None else len(self.champion)
 
 
 @dataclass(frozen=True)
@@ -179,7 +189,7 @@ class Evidence:
     baseline: ModelEvidence | None = None
     data: DataEvidence = DataEvidence()
     serving: ServingEvidence = ServingEvidence()
-    champion_reviews: ChampionReviews | None = None
+    champion_reviews: ChampionReviews[pl.DataFrame] | None = None
     unfair: str = ""
     editions: str = ""
     audit: Mapping[str, float] | None = None

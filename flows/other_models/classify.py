@@ -11,12 +11,13 @@ from flows.ingest import ingest, recorded_or_read
 from flows.prepare import prepare
 from flows.retrain import resolve
 from flows.server.workers import on_workers
+from tasks.classification.champion import ChampionClassifier, answer_champion
 from tasks.classification.compare import Compared, compare_classifiers
 from tasks.classification.compare_two import compare_two_classifiers
 from tasks.classification.counts import require_labelled_reviews
 from tasks.classification.fit import FittedClassifier, fit_classifier, language_model_of
 from tasks.classification.predict import predict
-from tasks.classification.promote import promote_classifier
+from tasks.classification.promote import choose, judge_classifier, register_classifier, settle_classifier
 from tasks.classification.report import write_classifier_report
 from tasks.classification.summary import require_classifiers, summarise_classifiers
 from tasks.data.prepare import Prepared
@@ -24,6 +25,8 @@ from tasks.fitting.fit import Fitted, fit, fitted_parts, limits_of_fits
 from tasks.fitting.fit_process import interruptible_fits
 from tasks.limits import PROMOTION, require_limits
 from tasks.lineage.about_version import settings_of_classifiers
+from tasks.promotion.promote import Promotion
+from tasks.promotion.rejudge import judge_registered
 from tasks.stage import describe_flow_run, step
 from tasks.tracking.track import log_inputs, parent_run
 
@@ -49,7 +52,7 @@ def classify(
         log_inputs(config, prepared, run_id)
         compared = _compared(config, prepared, run_id)
         with step("promote", "register the best classifier on validation and run the gate"):
-            promotion = promote_classifier(config, prepared, compared, run_id)
+            promotion = _promoted(config, prepared, compared, run_id)
         with step("report", "draw the figures and write the page"):
             report = write_classifier_report(config, prepared, compared, promotion, run_id)
         return summarise_classifiers(config, compared, promotion, run_id, report)
@@ -88,6 +91,20 @@ def _compared(config: RunConfig, prepared: Prepared, run_id: str) -> Compared:
         fitted = on_workers(fit_classifiers, workers)(config, prepared, run_id, starts)
     with step("evaluate", f"let {count} classifiers answer the held-out reviews, then compare them"):
         return on_workers(predict_all, workers)(config, prepared, fitted, run_id)
+
+
+def _promoted(config: RunConfig, prepared: Prepared, compared: Compared, run_id: str) -> Promotion:
+    challenger, config = choose(compared), config.asking(config.classification.model_name)
+
+    def judge(champion: ChampionClassifier | None, version: int | None) -> Promotion:
+        decision = judge_classifier(config, prepared, compared, challenger, champion, version)
+        return settle_classifier(config, prepared, challenger, champion, version, decision, run_id)
+
+    return judge_registered(
+        lambda: answer_champion(config, prepared, challenger),
+        lambda champion: register_classifier(config, prepared, challenger, champion),
+        judge,
+    )
 
 
 def _language_models(config: RunConfig, prepared: Prepared, run_id: str) -> dict[str, Fitted]:

@@ -30,7 +30,7 @@ from tasks.tracking.track import tracker_of
 from tracking.runs.runs import Tracker
 from tracking.tags import BASELINE, COMPARED_TAG, MEASURED_TAG
 
-COMPARE_VERSION = 1
+COMPARE_VERSION = 2
 COMPARED_FILE = "compared.json"
 WITH_INTERVALS = ("accuracy", "macro_f1")
 NO_GAIN = {f"gain_{key}{end}": 0.0 for key in WITH_INTERVALS for end in ("", "_lo", "_hi")} | {"p_value": 1.0}
@@ -39,15 +39,11 @@ NO_GAIN = {f"gain_{key}{end}": 0.0 for key in WITH_INTERVALS for end in ("", "_l
 
 @dataclass(frozen=True)
 class MeasuredClassifier:
-    """Fitted classifier with its predictions on both held-out splits.
-
-    `fresh`: whether the test reviews were answered in this run, not taken from the store.
-    """
+    """Fitted classifier with its predictions on both held-out splits."""
 
     fitted: FittedClassifier
     test: Artifact
     validation: Artifact
-    fresh: bool
 
     @property
     def name(self) -> str:
@@ -88,7 +84,7 @@ def compare_classifiers(
 ) -> Compared:  # fmt: skip
     """Compare the classifiers, and log their figures to their MLflow runs and to the flow's."""
     models = tuple(
-        MeasuredClassifier(one, built["test"].artifact, built["validation"].artifact, not built["test"].reused)
+        MeasuredClassifier(one, built["test"].artifact, built["validation"].artifact)
         for one, built in zip(fitted, predictions, strict=True)
     )
     names = LABELLINGS[config.classification.label].names

@@ -23,9 +23,10 @@ from models.classification.spec import ClassifierSpec, NetworkSpec
 from tasks.classification.compare import Compared, MeasuredClassifier, predicted
 from tasks.classification.labels import LABELLINGS
 from tasks.classification.predict import predictions_of
-from tasks.classification.promote import ClassifierPromotion, documents_with_words
+from tasks.classification.promote import documents_with_words
 from tasks.data.prepare import Prepared
 from tasks.promotion.evidence import megabytes
+from tasks.promotion.promote import Promotion
 from tasks.stage import MINUTE, stage, started
 from tasks.tracking.track import JOURNAL, tracker_of, tracking_was_away
 
@@ -39,7 +40,7 @@ log = logging.getLogger(__name__)
 @stage("report of classifiers", retry_if=tracking_was_away)
 @during("report")
 def write_classifier_report(
-    config: RunConfig, prepared: Prepared, compared: Compared, promotion: ClassifierPromotion, run_id: str
+    config: RunConfig, prepared: Prepared, compared: Compared, promotion: Promotion, run_id: str
 ) -> str:
     """Write `reports/<run>/classifiers.html`, log it to the flow's MLflow run, link it in Prefect; return its path."""
     results = results_of(config, prepared, compared, promotion, run_id)
@@ -57,7 +58,7 @@ def write_classifier_report(
 
 
 def results_of(
-    config: RunConfig, prepared: Prepared, compared: Compared, promotion: ClassifierPromotion, run_id: str
+    config: RunConfig, prepared: Prepared, compared: Compared, promotion: Promotion, run_id: str
 ) -> ClassificationResults:
     """Return what the page shows."""
     labels, documents = LABELLINGS[config.classification.label].names, documents_with_words(prepared.clean)

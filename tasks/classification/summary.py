@@ -7,7 +7,7 @@ from typing import Any
 from core.config.run_config import RunConfig
 from core.errors import ConfigError
 from tasks.classification.compare import Compared
-from tasks.classification.promote import ClassifierPromotion
+from tasks.promotion.promote import Promotion
 from tasks.stage import stages_of_this_run
 from tasks.tracking.track import tracker_of
 
@@ -26,7 +26,7 @@ def require_classifiers(config: RunConfig) -> None:
 
 
 def summarise_classifiers(
-    config: RunConfig, compared: Compared, promotion: ClassifierPromotion, run_id: str, report: str
+    config: RunConfig, compared: Compared, promotion: Promotion, run_id: str, report: str
 ) -> dict[str, Any]:
     """Return the classifiers with their figures, the decision, and where to look further."""
     stages = stages_of_this_run()

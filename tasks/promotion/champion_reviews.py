@@ -1,16 +1,17 @@
-"""Score champion and challenger on the champion's own frozen test reviews, to detect a loss on older data."""
+"""Try champion and challenger on the champion's own frozen test reviews, to detect a loss on older data."""
 
 from __future__ import annotations
 
 import json
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from core.config.run_config import RunConfig
-from core.errors import BundleError, Damaged
+from core.errors import BundleError, Damaged, ReviewLMError
 from core.model_errors import converted_errors
 from core.store import Artifact
 from corpus.splitting.leaks import reviews_digest
@@ -30,14 +31,32 @@ from tasks.tracking.track import registry_of, tracking_was_away
 log = logging.getLogger(__name__)
 STAGE, VERSION = "unlearnt", 1
 COUNTS = ("tests", "learnt_ids", "learnt_texts")
-SWITCH = "promotion.max_champion_loss=none"
+
+
+@dataclass(frozen=True)
+class OwnReviews:
+    """Test reviews of the data that a champion was trained on, without those that the challenger has learnt from.
+
+    Args:
+        earlier: The prepared data of the champion.
+        chosen: The chosen reviews, as an artifact with only a test split.
+    """
+
+    earlier: Artifact
+    chosen: Artifact
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Number of the champion's test reviews; number left out by id; number left out by text."""
+        tests, ids, texts = (int(self.chosen.facts[name]) for name in COUNTS)
+        return tests, ids, texts
 
 
 @stage("score champion's reviews", retry_if=tracking_was_away)
 def score_champion_reviews(
     config: RunConfig, prepared: Prepared, challenger: Measured, scored: Scored, champion: Champion | None,
     version: int | None,
-) -> ChampionReviews | None:
+) -> ChampionReviews[pl.DataFrame] | None:
     """Score champion and challenger on the test reviews of the data that the champion was trained on.
 
     Leave out reviews that the challenger was trained or validated on. If the rest are all test reviews of this run,
@@ -48,36 +67,60 @@ def score_champion_reviews(
         return None
     if version is None or champion.digest == bundle_digest(challenger.fitted.bundle):
         return None
-    digest = _data_of(champion)
-    if digest == prepared.clean.digest:
+    assert champion.folder is not None
+    own = find_own_reviews(
+        config, prepared.clean, challenger.fitted.bundle, champion.version, data_of(champion.folder, champion.data),
+        "promotion", config.promotion.champion_reviews,
+    )  # fmt: skip
+    if isinstance(own, ChampionReviews):
+        return own
+    try:
+        ours, theirs = _scores(config, prepared, own.chosen, challenger, scored, champion, version)
+    except (BundleError, Damaged) as error:
+        return ChampionReviews(*own.counts, problem=not_tried(error))
+    return ChampionReviews(*own.counts, challenger=ours, champion=theirs, documents=documents_of(own.earlier))
+
+
+def find_own_reviews(
+    config: RunConfig, clean: Artifact, bundle: Path, version: int, data: str, section: str, most: int
+) -> OwnReviews | ChampionReviews[Any]:
+    """Return the champion's own test reviews; or the finding, if they are those of this run or cannot be had.
+
+    Args:
+        config: Locates the store; `promotion.model_name` is the registered model.
+        clean: Prepared data of this run.
+        bundle: Folder of the challenger's bundle.
+        version: The champion.
+        data: Digest of the prepared data that the champion was trained on.
+        section: Name of the policy's section in the configuration, for remedies.
+        most: Largest number of reviews.
+    """
+    if data == clean.digest:
         return ChampionReviews(same=True)
     try:
-        earlier = store_of(config).find("prepare", digest)
+        earlier = store_of(config).find("prepare", data)
     except Damaged as error:
-        return ChampionReviews(problem=_lost(config, champion, f"{error.what} ({error.where})"))
+        return ChampionReviews(problem=_lost(config, version, section, f"{error.what} ({error.where})"))
     if earlier is None:
-        return ChampionReviews(problem=_lost(config, champion, f"the prepared data '{digest}' are not in this store"))
-    tests = pl.scan_parquet(earlier.folder / TABLE).filter(pl.col("split") == TEST).select(IDENTITY).collect()
-    if reviews_digest(tests) == challenger.test.facts["reviews_digest"]:
+        what = f"the prepared data '{data}' are not in this store"
+        return ChampionReviews(problem=_lost(config, version, section, what))
+    if reviews_digest(tests := tests_of(earlier)) == reviews_digest(tests_of(clean)):
         return ChampionReviews(len(tests), same=True)
-    learnt, problem = _learnt_by(config, prepared, challenger)
+    learnt, problem = _learnt_by(config, clean, bundle, section)
     if problem:
         log.warning("%s", problem)
         return ChampionReviews(problem=problem)
-    chosen = choose_reviews(config, earlier, learnt)
-    tests_count, ids, texts = (int(chosen.facts[name]) for name in COUNTS)
-    try:
-        ours, theirs = _scores(config, prepared, chosen, challenger, scored, champion, version)
-    except (BundleError, Damaged) as error:
-        problem = f"the models could not be scored on the champion's own test reviews: {error.what}"
-        return ChampionReviews(tests_count, ids, texts, problem=problem)
-    documents = documents_of(earlier)
-    return ChampionReviews(tests_count, ids, texts, challenger=ours, champion=theirs, documents=documents)
+    return OwnReviews(earlier, choose_reviews(config, earlier, learnt, most))
 
 
-def choose_reviews(config: RunConfig, earlier: Artifact, learnt: list[Artifact]) -> Artifact:
+def tests_of(clean: Artifact) -> pl.DataFrame:
+    """Return what identifies the test reviews of prepared data, for `reviews_digest`; a row for each."""
+    return pl.scan_parquet(clean.folder / TABLE).filter(pl.col("split") == TEST).select(IDENTITY).collect()
+
+
+def choose_reviews(config: RunConfig, earlier: Artifact, learnt: list[Artifact], most: int) -> Artifact:
     """Return the chosen reviews as an artifact with only a test split, so that it is tokenized like prepared data."""
-    options = {"most": config.promotion.champion_reviews, "seed": config.evaluation.seed}
+    options = {"most": most, "seed": config.evaluation.seed}
     inputs = {"earlier": earlier.digest, **{f"learnt {one.digest}": one.digest for one in learnt}}
 
     def make(work: Path) -> dict[str, Any]:
@@ -87,6 +130,17 @@ def choose_reviews(config: RunConfig, earlier: Artifact, learnt: list[Artifact])
         return {**counts, "splits": {TEST: {"reviews": len(found.reviews)}}}
 
     return run_stage(config, STAGE, VERSION, options, inputs, make, "champion's own test reviews").artifact
+
+
+def data_of(folder: Path, tagged: str) -> str:
+    """Return the digest of the prepared data that a version was trained on: its tag, or else what its bundle says."""
+    told = json.loads((folder / SPEC).read_text(encoding="utf-8"))
+    return tagged or str(told.get("clean_digest", "unknown"))
+
+
+def not_tried(error: ReviewLMError) -> str:
+    """Return the problem of models that could not be tried on the champion's own test reviews."""
+    return f"the models could not be tried on the champion's own test reviews: {error.what}"
 
 
 def _scores(
@@ -121,20 +175,13 @@ def _scores(
     return ours, with_surface(champion.folder, theirs, vocabularies, lambda file: tokens_by(file, price).folder)[0]
 
 
-def _data_of(champion: Champion) -> str:
-    """Return the digest of the prepared data that the champion was trained on."""
-    assert champion.folder is not None
-    told = json.loads((champion.folder / SPEC).read_text(encoding="utf-8"))
-    return champion.data or str(told.get("clean_digest", "unknown"))
-
-
-def _learnt_by(config: RunConfig, prepared: Prepared, challenger: Measured) -> tuple[list[Artifact], str]:
+def _learnt_by(config: RunConfig, clean: Artifact, bundle: Path, section: str) -> tuple[list[Artifact], str]:
     """Return the prepared data that the challenger has learnt from: the current data and those of its start weights.
 
     The text says what is not known of them, and what to do; empty where all is.
     """
-    digests, problems = learnt_from(config, challenger.fitted.bundle)
-    found = {prepared.clean.digest: prepared.clean}
+    digests, problems = learnt_from(config, bundle)
+    found = {clean.digest: clean}
     for digest in digests:
         if digest not in found and (then := store_of(config).find_usable("prepare", digest)):
             found[digest] = then
@@ -145,12 +192,17 @@ def _learnt_by(config: RunConfig, prepared: Prepared, challenger: Measured) -> t
     if not problems:
         return list(found.values()), ""
     told = f"it is not known which of the champion's test reviews the challenger was trained on: {'; '.join(problems)}"
-    return [], f"{told}; {REMEDY}, or set {SWITCH}"
+    return [], f"{told}; {REMEDY}, or set {_switch(section)}"
 
 
-def _lost(config: RunConfig, champion: Champion, what: str) -> str:
+def _lost(config: RunConfig, version: int, section: str, what: str) -> str:
     """Log that the champion's data are gone, and return the problem with its remedy."""
-    problem = f"the champion, version {champion.version}, cannot be measured on its own test reviews: {what}"
+    problem = f"the champion, version {version}, cannot be measured on its own test reviews: {what}"
     log.warning("%s", problem)
-    lineage = f"`reviewlm lineage {config.promotion.model_name}/{champion.version}`"
-    return f"{problem}; make the data again with `reviewlm prepare` from the files in {lineage}, or set {SWITCH}"
+    lineage = f"`reviewlm lineage {config.promotion.model_name}/{version}`"
+    remedy = f"make the data again with `reviewlm prepare` from the files in {lineage}, or set {_switch(section)}"
+    return f"{problem}; {remedy}"
+
+
+def _switch(section: str) -> str:
+    return f"{section}.max_champion_loss=none"

@@ -49,7 +49,7 @@ NOT_COMPARED = (
 def gather_evidence(
     config: RunConfig, prepared: Prepared, evaluated: Evaluated, challenger: Measured, scored: Scored,
     champion: Champion | None, version: int | None, drift: Artifact | None,
-    champion_reviews: ChampionReviews | None = None,
+    champion_reviews: ChampionReviews[pl.DataFrame] | None = None,
 ) -> Evidence:  # fmt: skip
     """Return the evidence about challenger and champion.
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
+
+import polars as pl
 
 from core.config.run_config import RunConfig
 from core.lineage.record import LINEAGE_TAG
@@ -18,11 +22,12 @@ from evaluation.reports.model_card import pointer
 from models.classification.spec import ClassifierSpec
 from models.specs import ModelSpec
 from tasks.announce import PROMOTED, REFUSED, announce
+from tasks.classification.fit import FittedClassifier
 from tasks.data.family import family_of_run
 from tasks.data.prepare import Prepared
 from tasks.evaluation.compare import Evaluated
 from tasks.evaluation.evaluate import Measured
-from tasks.fitting.fit import bundle_digest
+from tasks.fitting.fit import Fitted, bundle_digest
 from tasks.limits import PROMOTION, slot
 from tasks.lineage.gather import keep_lineage
 from tasks.promotion.choose import passed_over
@@ -54,19 +59,35 @@ def register(config: RunConfig, prepared: Prepared, challenger: Measured, champi
     digest = bundle_digest(challenger.fitted.bundle)
     if champion is not None and champion.digest == digest and not champion.problem:
         return None
+    measured = (challenger.test, challenger.validation, challenger.samples)
+    tags = {tag.VERSION_ADAPTATION: challenger.test.facts["adaptation"]}
+    return register_fit(config, prepared.clean, challenger.fitted, measured, tags)
+
+
+def register_fit(
+    config: RunConfig, clean: Artifact, fitted: Fitted | FittedClassifier, measured: Sequence[Artifact],
+    tags: Mapping[str, Any],
+) -> int:  # fmt: skip
+    """Register the logged model of a fit as the challenger, and return its version; a repeated call returns the same.
+
+    Args:
+        config: `promotion.model_name` is the registered model.
+        clean: The prepared data.
+        fitted: The fit.
+        measured: Artifacts with what was measured about it, for the lineage record.
+        tags: Further tags of the version.
+    """
     registry, tracker = registry_of(config), tracker_of(config)  # `registry_of` waits until MLflow has all writes
-    run_id = tracker.known_id(challenger.fitted.run_id)
+    run_id = tracker.known_id(fitted.run_id)
     uri = tracker.tag(run_id, tag.MODEL_URI_TAG)
-    tags = {
-        LINEAGE_TAG: keep_lineage(
-            config, uri, challenger.fitted.artifact, (challenger.test, challenger.validation, challenger.samples)
-        ),
-        tag.MODEL_KIND: challenger.fitted.spec.kind, tag.MODEL_NAME: challenger.name, tag.BUNDLE_TAG: digest,
-        tag.DATA_TAG: prepared.clean.digest, tag.VERSION_ADAPTATION: challenger.test.facts["adaptation"],
-        tag.LEAK_CERTIFICATE: prepared.clean.facts.get("certificate") or "none",
-    }
-    family = family_of_run(config, prepared.clean).tags()
-    number = registry.register(uri, run_id, tags | family)
+    family = family_of_run(config, clean).tags()
+    known = {
+        LINEAGE_TAG: keep_lineage(config, uri, fitted.artifact, measured),
+        tag.MODEL_KIND: fitted.spec.kind, tag.MODEL_NAME: fitted.spec.name,
+        tag.BUNDLE_TAG: bundle_digest(fitted.bundle), tag.DATA_TAG: clean.digest,
+        tag.LEAK_CERTIFICATE: clean.facts.get("certificate") or "none",
+    }  # fmt: skip
+    number = registry.register(uri, run_id, {**known, **tags, **family})
     tag_version(registry, number, family)  # for a version of an earlier run, e.g. with another family
     return number
 
@@ -76,7 +97,7 @@ def register(config: RunConfig, prepared: Prepared, challenger: Measured, champi
 def decide(
     config: RunConfig, prepared: Prepared, evaluated: Evaluated, challenger: Measured, scored: Scored,
     champion: Champion | None, version: int | None, parent_run_id: str, drift: Artifact | None = None,
-    champion_reviews: ChampionReviews | None = None,
+    champion_reviews: ChampionReviews[pl.DataFrame] | None = None,
 ) -> Promotion:
     """Apply the policy to current evidence, write the outcome to the version, and move the alias if it passed."""
     evidence = gather_evidence(
@@ -86,28 +107,53 @@ def decide(
     decision = apply_rules(config.promotion, replace(evidence, passed_over=others))
     for what in decision.warnings:
         log.warning("gate: %s", what)
-    tracker = tracker_of(config)
+    return carry_out(
+        config, prepared.clean, decision, challenger.fitted, version, champion.version if champion else None,
+        parent_run_id, _when(scored, champion),
+    )  # fmt: skip
+
+
+def carry_out(
+    config: RunConfig, clean: Artifact, decision: Decision, fitted: Fitted | FittedClassifier, version: int | None,
+    expected: int | None, parent_run_id: str, tags: Mapping[str, str] | None = None,
+) -> Promotion:  # fmt: skip
+    """Write a decision to the registry and to the flow's run, and move the alias if it says so.
+
+    A repeated call for the same flow run decides nothing a second time.
+
+    Args:
+        config: `promotion.model_name` is the registered model.
+        clean: The prepared data.
+        decision: The decision.
+        fitted: The challenger.
+        version: Its version; None if it is the champion itself.
+        expected: Version of the champion that it was compared with; None if there was none.
+        parent_run_id: MLflow run of the flow.
+        tags: Further tags of the version.
+
+    Raises:
+        ChampionChanged: Another version became champion meanwhile.
+    """
+    tracker, registry = tracker_of(config), registry_of(config)
     if version is not None:
-        expected = champion.version if champion else None
-        link = tracker.link(challenger.fitted.run_id)
-        described = described_version(config, challenger.fitted.spec, decision.to_markdown(), link)
+        described = described_version(config, fitted.spec, decision.to_markdown(), tracker.link(fitted.run_id))
         with slot(PROMOTION):
-            registry_of(config).settle(
-                version, expected, decision.promote, described,
-                outcome_tags(decision) | _when(scored, champion), run_id=parent_run_id,
+            registry.settle(
+                version, expected, decision.promote, described, outcome_tags(decision) | dict(tags or {}),
+                run_id=parent_run_id,
             )
     tracker.log_text(parent_run_id, decision.to_json(), "decision.json")
     tracker.log_text(parent_run_id, decision.to_markdown(), "decision.md")
-    if (certificate := prepared.clean.folder / CERTIFICATE_FILE).exists():
+    if (certificate := clean.folder / CERTIFICATE_FILE).exists():
         tracker.log_text(parent_run_id, certificate.read_text(encoding="utf-8"), CERTIFICATE_FILE)
     tracker.set_tags(parent_run_id, {tag.OUTCOME: decision.headline, tag.NOTE: decision.to_markdown()})
     show_markdown("gate", decision.to_markdown(), decision.headline)
-    if version is not None:
+    now = registry.alias(CHAMPION)
+    if version is not None:  # at the end, so that a retry does not announce it a second time
         announce(PROMOTED if decision.promote else REFUSED, config, {
             "version": version, "preset": config.preset, "sentence": decision.headline, "reason": decision.reason,
         })  # fmt: skip
-    now = registry_of(config).alias(CHAMPION)
-    return Promotion(challenger.name, version, now.version if now else None, decision)
+    return Promotion(fitted.spec.name, version, now.version if now else None, decision)
 
 
 def described_version(

@@ -12,6 +12,34 @@ log = logging.getLogger(__name__)
 ATTEMPTS = 5
 """Maximum number of decisions. Each retry means that another gate promoted a model during one scoring."""
 Judged = TypeVar("Judged")
+Measured = TypeVar("Measured")
+
+
+def judge_registered(
+    measure: Callable[[], Measured], register: Callable[[Measured], int | None],
+    decide: Callable[[Measured, int | None], Judged],
+) -> Judged:  # fmt: skip
+    """Return the result of *decide*; start again, with the new champion, if the champion changes.
+
+    Args:
+        measure: Returns the champion, measured on the challenger's test reviews.
+        register: Registers the challenger and returns its version; None if it is the champion itself.
+        decide: Decides about this version and carries it out.
+
+    Raises:
+        ChampionChanged: See `retry_on_champion_change`.
+    """
+    registered: int | None = None
+
+    def judge() -> Judged:
+        nonlocal registered
+        champion = measure()
+        # In a second round, another gate may have made an equal bundle champion: then `register` returns None. Decide
+        # on the version of the first round all the same, or it would keep the alias `challenger` for ever.
+        registered = register(champion) or registered
+        return decide(champion, registered)
+
+    return retry_on_champion_change(judge)
 
 
 def retry_on_champion_change(judge: Callable[[], Judged]) -> Judged:

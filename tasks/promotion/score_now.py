@@ -87,7 +87,7 @@ def score_champion(config: RunConfig, prepared: Prepared, challenger: Measured) 
     try:
         return _measured(config, prepared, challenger, version)
     except (BundleError, Damaged) as error:
-        problem = f"the champion, version {version.version}, cannot be measured: {_in_short(error)}"
+        problem = f"the champion, version {version.version}, cannot be measured: {in_short(error)}"
         log.warning(problem)
         digest = version.tags.get(BUNDLE_TAG, f"unknown (version {version.version})")
         family = family_of_version(config, version, None)
@@ -96,7 +96,7 @@ def score_champion(config: RunConfig, prepared: Prepared, challenger: Measured) 
 
 def _measured(config: RunConfig, prepared: Prepared, challenger: Measured, version: Version) -> Champion:
     folder = registry_of(config).bundle_folder(version)
-    digest = _as_registered(folder, version.tags.get(BUNDLE_TAG, ""))
+    digest = require_registered(folder, version.tags.get(BUNDLE_TAG, ""))
     label = f"champion v{version.version}"
     with converted_errors(folder):
         tokens = tokens_for(config, folder, prepared)
@@ -195,7 +195,7 @@ def score_challenger(config: RunConfig, prepared: Prepared, challenger: Measured
         store_of(config).verify(challenger.test)  # other fits may have taken hours since it was written
     try:
         folder = registry_of(config).bundle_folder(version)
-        _as_registered(folder, bundle_digest(challenger.fitted.bundle))
+        require_registered(folder, bundle_digest(challenger.fitted.bundle))
         if challenger.fresh and config.promotion.rescore:
             with converted_errors(folder), OpenBundle(config, folder) as opened:
                 opened()  # checks every file and the probe texts
@@ -203,12 +203,12 @@ def score_challenger(config: RunConfig, prepared: Prepared, challenger: Measured
         return score_now(config, folder, tokens, challenger.test, f"{challenger.name} v{version}")
     except (BundleError, Damaged) as error:
         remedy = f"; {error.remedy}" if error.remedy else ""
-        problem = f"the registered challenger, version {version}, cannot be scored: {_in_short(error)}{remedy}"
+        problem = f"the registered challenger, version {version}, cannot be scored: {in_short(error)}{remedy}"
         log.warning(problem)
         return Scored(scores_of(challenger.test), problem=problem)
 
 
-def _as_registered(folder: Path, registered: str) -> str:
+def require_registered(folder: Path, registered: str) -> str:
     """Return the digest of a bundle; raise BundleError if the digest *registered* is known and differs."""
     digest = bundle_digest(folder)
     if registered and digest != registered:
@@ -237,5 +237,6 @@ def score_now(config: RunConfig, folder: Path, tokens: Artifact, stored: Artifac
     return Scored(rows, departure(rows, scores_of(stored)))
 
 
-def _in_short(error: ReviewLMError) -> str:
+def in_short(error: ReviewLMError) -> str:
+    """Return what went wrong, and the cause."""
     return "; ".join(part for part in (error.what, error.cause) if part)

@@ -199,8 +199,8 @@ def open_model_run(
 ) -> Iterator[ModelRun]:
     """Yield the run that describes the fit *digest*: link a finished run, or else start a child run.
 
-    A finished run is not linked if the files of its logged model are gone: the gate could not score that model and
-    would always refuse it. Then a new run describes the fit and logs the model again.
+    A finished run is not linked if the files of its logged model are gone or damaged: the gate could not score that
+    model and would always refuse it. Then a new run describes the fit and logs the model again.
 
     A fit that is not in the store (*there* is false) also gets a new run. Its new bundle may differ from the one that
     the old run logged, and the gate must measure the bundle that is registered. If the fit was killed, its run is
@@ -210,9 +210,9 @@ def open_model_run(
     finished_run = _found(tracker, digest, "FINISHED") if there else None
     if finished_run and not _is_whole(tracker, finished_run):
         log.warning(
-            "'%s': the files of its logged model (MLflow run %s) are gone; the store still has the fit, so it is "
-            "logged again, and a new version can be registered. A version that was registered from them stays lost: "
-            "`reviewlm rollback` goes back to one that opens", spec.name, finished_run,
+            "'%s': the files of its logged model (MLflow run %s) are gone or damaged; the store still has the fit, so "
+            "it is logged again, and a new version can be registered. A version that was registered from them stays "
+            "lost: `reviewlm rollback` goes back to one that opens", spec.name, finished_run,
         )
         finished_run, there = None, False
     if finished_run:
@@ -281,7 +281,7 @@ def _found(tracker: Tracker, digest: str, status: str) -> str | None:
 
 
 def _is_whole(tracker: Tracker, run_id: str) -> bool:
-    """Return whether the logged model of a finished run still has its files; True if MLflow does not answer."""
+    """Return whether the logged model of a finished run has all its files; True if MLflow does not answer."""
     with suppress(TrackingUnavailable):
         return has_bundle(tracker, tracker.tag(run_id, tag.MODEL_URI_TAG))
     return True

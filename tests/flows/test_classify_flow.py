@@ -70,7 +70,8 @@ def test_the_challenger_is_the_best_on_validation_and_registered_under_its_own_n
     assert done.result["challenger"] == best["name"]
     version = mlflow_client(done).get_model_version(NAME, "1")
     tags = unpacked(version.tags)
-    assert tags["gate/outcome"] == ("promoted" if done.result["promoted"] else "refused")
+    assert (done.result["promoted"], done.result["champion_version"]) == (True, 1), done.result["reason"]
+    assert tags["gate/outcome"] == "promoted"
     assert tags["model"] == best["name"]
     assert tags["family"] == "synthetic"
     assert tags["gate/rule/same data family"]

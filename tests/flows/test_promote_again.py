@@ -66,3 +66,32 @@ def test_what_was_registered_is_settled_although_an_equal_bundle_became_champion
     promotion: Any = flows.promote.promote.fn(config, prepared, evaluated, "run")  # type: ignore[arg-type]
     assert promotion == "refused"
     assert settled == [(2, 3)]
+
+
+def test_a_classifier_that_was_registered_is_settled_although_an_equal_one_became_champion_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from flows.other_models import classify
+
+    rounds: list[int] = []
+    settled: list[tuple[int, int | None]] = []
+
+    def champion(*given: Any) -> int:
+        rounds.append(len(rounds) + 1)
+        return rounds[-1]
+
+    def settle(*given: Any) -> str:
+        if given[3] != 2:
+            raise ChampionChanged("another version", value=f"version 2, expected {given[3]}")
+        settled.append((given[3], given[4]))
+        return "refused"
+
+    monkeypatch.setattr(classify, "choose", lambda compared: "challenger")
+    monkeypatch.setattr(classify, "answer_champion", champion)
+    monkeypatch.setattr(classify, "register_classifier", lambda *given: None if given[3] == 2 else 3)
+    monkeypatch.setattr(classify, "judge_classifier", lambda *given: "decision")
+    monkeypatch.setattr(classify, "settle_classifier", settle)
+    config: Any = SimpleNamespace(classification=SimpleNamespace(model_name="any"), asking=lambda name: config)
+    prepared: Any = SimpleNamespace()
+    promotion: Any = classify._promoted(config, prepared, prepared, "run")
+    assert (promotion, settled) == ("refused", [(2, 3)])

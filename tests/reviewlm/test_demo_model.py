@@ -33,6 +33,17 @@ def test_files_of_a_user_in_a_preset_of_the_demo_make_a_model_of_the_user() -> N
     assert resolve("demo", None, None).promotion.model_name == DEMO_MODEL
 
 
+def test_the_demo_names_its_classifier_after_the_label() -> None:
+    named = {label: load_config("classify_demo", [f"classification.label={label}"]) for label in ("stars", "polarity")}
+    assert {label: config.classification.model_name for label, config in named.items()} == {
+        "stars": "reviewlm-demo-stars",
+        "polarity": "reviewlm-demo-polarity",
+    }
+    assert named["polarity"].with_input(["mine.csv"]).classification.model_name == "reviewlm-polarity"
+    mine = load_config("classify_demo", ["classification.promotion.model_name=mine", 'source.input=["mine.csv"]'])
+    assert mine.classification.model_name == "mine"
+
+
 def test_the_command_line_of_such_a_run_gives_it_again() -> None:
     config = resolve("characters", ["mine.csv"], None)
     assert command_line(config) == "reviewlm run --preset characters --input mine.csv"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -185,7 +186,7 @@ def test_a_fit_whose_logged_files_are_gone_is_logged_anew_and_can_be_registered(
     with caplog.at_level("WARNING"):
         second = write_model_run(config, prepared, fitted, parent, there=True)
     assert second != first
-    assert f"(MLflow run {first}) are gone" in caplog.text
+    assert f"(MLflow run {first}) are gone or damaged" in caplog.text
     assert "`reviewlm rollback`" in caplog.text
     version = registry.register(tracker.tag(second, MODEL_URI_TAG), second)
     assert version != lost
@@ -203,6 +204,26 @@ def test_a_logged_model_that_was_deleted_is_gone_too(config: Any, prepared: Any,
     assert not has_bundle(tracker, uri)
     assert not has_bundle(tracker, "")
     assert write_model_run(config, prepared, fitted, parent, there=True) != first
+
+
+def test_a_logged_model_with_a_changed_file_is_logged_anew(
+    config: Any, prepared: Any, fitted: Any, tracker: Tracker
+) -> None:
+    weights = fitted.folder / "bundle" / "weights.bin"
+    weights.write_bytes(b"weights")
+    told = {"files": {weights.name: hashlib.sha256(b"weights").hexdigest()}}
+    (fitted.folder / "bundle" / "spec.json").write_text(json.dumps(told))
+    parent = tracker.start_run("retrain")
+    first = write_model_run(config, prepared, fitted, parent)
+    assert write_model_run(config, prepared, fitted, parent, there=True) == first
+    model = tracker.client.get_logged_model(tracker.tag(first, MODEL_URI_TAG).removeprefix("models:/"))
+    folder = bundle_in(tracker, model.artifact_location)
+    assert folder
+    (folder / weights.name).unlink()  # it may be a link to the store's file
+    (folder / weights.name).write_bytes(b"weighty")
+    second = write_model_run(config, prepared, fitted, parent, there=True)
+    assert second != first
+    assert write_model_run(config, prepared, fitted, parent, there=True) == second
 
 
 def test_of_files_that_are_not_on_this_machine_mlflow_is_asked(

@@ -9,6 +9,8 @@ import uuid
 from pathlib import Path
 
 from core.errors import BundleError, ReviewLMError, disk_errors
+from models.base import ModelError
+from models.bundles.sealed_folder import verify_files
 from tracking.client import ABSENT, error_code
 from tracking.logged_models.export import BUNDLE_PATH, SPEC
 from tracking.registry.versions import local_folder
@@ -48,7 +50,7 @@ def task_of(folder: Path) -> str:
 
 
 def has_bundle(tracker: Tracker, model_uri: str) -> bool:
-    """Return whether the bundle of a logged model is still among MLflow's files.
+    """Return whether the bundle of a logged model is still among MLflow's files, and undamaged as far as it is local.
 
     Args:
         tracker: Tracker of the server or database that has the model.
@@ -62,8 +64,8 @@ def has_bundle(tracker: Tracker, model_uri: str) -> bool:
         return False
     try:
         model = tracker.ask(lambda client: client.get_logged_model(model_id))
-        if bundle_in(tracker, model.artifact_location) is not None:
-            return True
+        if (folder := bundle_in(tracker, model.artifact_location)) is not None:
+            return _is_undamaged(folder)
         found = tracker.ask(lambda client: client.list_logged_model_artifacts(model_id, BUNDLE_PATH))
     except BundleError:
         return False
@@ -72,6 +74,15 @@ def has_bundle(tracker: Tracker, model_uri: str) -> bool:
             return False
         raise
     return any(Path(file.path).name == SPEC for file in found)
+
+
+def _is_undamaged(folder: Path) -> bool:
+    """Return whether all files that a bundle's description lists have the SHA-256 that it states."""
+    try:
+        verify_files(folder, json.loads((folder / SPEC).read_text(encoding="utf-8")).get("files", {}))
+    except (ModelError, OSError, ValueError, AttributeError):
+        return False
+    return True
 
 
 def download(tracker: Tracker, address: str, name: str, number: int) -> Path:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from core.config.section import Section
-from core.config.sections.promotion import Limit, RegisteredName
+from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL, Limit, RegisteredName
 from models.classification.spec import ClassifierSpec
 from models.options import MOST_WHOLE, Count, Number, OrNone, ShareBelowOne, Whole
 
@@ -22,11 +22,15 @@ class ClassificationPromotion(Section):
 
     Attributes:
         model_name: Name of the registered classifier, without quotes, slashes, colons and @; empty: `reviewlm-` and
-            what is predicted, such as `reviewlm-stars`.
+            what is predicted, such as `reviewlm-stars`. "reviewlm-demo" is completed in the same way, and reserved for
+            the embedded corpus: with files as input, it is read as empty.
         replace_lost_champion: Let a challenger pass if the champion's bundle is gone or damaged, as if there were no
             champion.
         allow_other_family: Let a challenger pass if its data belong to another family than the champion's
             (`source.family`), or if the champion's family is not known.
+        max_champion_loss: Largest loss of macro-F1 against the champion on the champion's own test reviews, if these
+            are other reviews. The rule fails if the whole confidence interval of the loss is above it.
+        champion_reviews: Maximum number of those reviews that are answered; if there are more, this number is drawn.
         min_gain: Minimum gain in macro-F1 over the champion. The lower end of the interval must be above it.
         confidence: Level of the two-sided intervals: an equal classifier passes with probability (1 − confidence) / 2.
         min_gain_over_majority: Minimum gain in accuracy over always answering the most frequent label. The lower end of
@@ -48,6 +52,8 @@ class ClassificationPromotion(Section):
     model_name: RegisteredName | Literal[""] = ""
     replace_lost_champion: bool = False
     allow_other_family: bool = False
+    max_champion_loss: Limit = 0.01
+    champion_reviews: Annotated[Whole, Field(ge=100, le=MOST_WHOLE)] = 5_000
     min_gain: ShareBelowOne = 0.0
     confidence: Annotated[Number, Field(gt=0.5, lt=1)] = 0.95
     min_gain_over_majority: Annotated[ShareBelowOne | None, OrNone] = 0.0
@@ -84,8 +90,12 @@ class ClassificationConfig(Section):
 
     @property
     def model_name(self) -> str:
-        """Name of the registered model: as configured, or one for each thing that is predicted."""
-        return self.promotion.model_name or f"reviewlm-{self.label}"
+        """Name of the registered model: as configured, or one for each thing that is predicted.
+
+        The names of the language models are completed, so that no classifier becomes a version of one of them.
+        """
+        name = self.promotion.model_name or OWN_MODEL
+        return f"{name}-{self.label}" if name in (OWN_MODEL, DEMO_MODEL) else name
 
     @model_validator(mode="after")
     def _names_fit_together(self) -> ClassificationConfig:

@@ -7,10 +7,15 @@ models are also scored on the champion's own frozen test reviews.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from evaluation.gate.decision import RuleOutcome
-from evaluation.gate.rules.case import NO_CHAMPION, GateCase, change, open_nats
+from evaluation.gate.evidence import ChampionReviews
+from evaluation.gate.rules.case import NO_CHAMPION, GateCase, Rivals, change, open_nats
+
+NAME = "no forgetting"
 
 
 def no_forgetting(case: GateCase) -> RuleOutcome:
@@ -19,30 +24,42 @@ def no_forgetting(case: GateCase) -> RuleOutcome:
     "Surely" means that the whole interval of the loss is above the limit. So an equal model is hardly ever refused, and
     a much worse model is refused if there are enough reviews.
     """
-    name, limit, found = "no forgetting", case.policy.max_champion_loss, case.evidence.champion_reviews
-    if why := _not_applicable(case):
-        return RuleOutcome(name, None, why, None, limit)
-    if found is None:
-        return RuleOutcome(name, False, "the models were not scored on the champion's own test reviews", None, limit)
-    if found.problem:
-        return RuleOutcome(name, False, found.problem, None, limit)
-    if found.same:
-        return RuleOutcome(name, True, "the champion's own test reviews are those of the challenger", None, limit)
-    scored = 0 if found.champion is None else len(found.champion)
-    about = _about(case, scored)
-    if scored < case.policy.min_test_reviews:
-        return RuleOutcome(name, None, f"{about}: too few to judge", None, limit)
+    limit, found = case.policy.max_champion_loss, case.evidence.champion_reviews
+    if outcome := without_loss(case):
+        return outcome
+    assert found is not None
+    about = about_reviews(found)
     if outcome := _not_finite(case, about):
         return outcome
     loss = case.champion_loss
     if loss is None:
-        return RuleOutcome(name, False, f"{about}: not the same reviews, or fewer than two groups of them", None, limit)
+        return RuleOutcome(NAME, False, f"{about}: not the same reviews, or fewer than two groups of them", None, limit)
     sure = f"the {100 * loss.confidence:.4g} % interval of the loss is {loss.low:+.2%} to {loss.high:+.2%}"
     detail = f"{about}: {change(-loss.estimate)} the champion, {sure}"
-    return RuleOutcome(name, limit is not None and loss.low <= limit, detail, loss.low, limit)
+    return RuleOutcome(NAME, limit is not None and loss.low <= limit, detail, loss.low, limit)
 
 
-def _not_applicable(case: GateCase) -> str:
+def without_loss(case: Rivals) -> RuleOutcome | None:
+    """Return the outcome of *no forgetting* if it does not depend on a measured loss, for any family of models.
+
+    Args:
+        case: Its policy has `max_champion_loss` and `min_test_reviews`, its evidence `champion_reviews`.
+    """
+    limit, found = case.policy.max_champion_loss, case.evidence.champion_reviews
+    if why := _not_applicable(case):
+        return RuleOutcome(NAME, None, why, None, limit)
+    if found is None:
+        return RuleOutcome(NAME, False, "the models were not tried on the champion's own test reviews", None, limit)
+    if found.problem:
+        return RuleOutcome(NAME, False, found.problem, None, limit)
+    if found.same:
+        return RuleOutcome(NAME, True, "the champion's own test reviews are those of the challenger", None, limit)
+    if found.tried < case.policy.min_test_reviews:
+        return RuleOutcome(NAME, None, f"{about_reviews(found)}: too few to judge", None, limit)
+    return None
+
+
+def _not_applicable(case: Rivals) -> str:
     if case.evidence.champion is None:
         return NO_CHAMPION
     if case.identical:
@@ -50,15 +67,16 @@ def _not_applicable(case: GateCase) -> str:
     if case.lost:
         return case.lost
     if case.policy.max_champion_loss is None:
-        return "the policy sets no limit, so the models were not scored on the champion's own test reviews"
+        return "the policy sets no limit, so the models were not tried on the champion's own test reviews"
     return ""
 
 
-def _about(case: GateCase, scored: int) -> str:
-    """Return which reviews were used, and how many were left out."""
-    found = case.evidence.champion_reviews
-    assert found is not None
-    drawn = f"{scored} drawn of " if scored < found.left else ""
+def about_reviews(found: ChampionReviews[Any], chosen: str = "drawn") -> str:
+    """Return which of the champion's own test reviews were used, and how many were left out.
+
+    *chosen* says in which way only some of those were used that the challenger has not learnt from.
+    """
+    drawn = f"{found.tried} {chosen} of " if found.tried < found.left else ""
     about = f"on {drawn}{found.left} of the champion's own {found.reviews} test reviews"
     left_out = {"id": found.learnt_ids, "text": found.learnt_texts}
     said = [f"{count} by {what}" for what, count in left_out.items() if count]
@@ -67,15 +85,15 @@ def _about(case: GateCase, scored: int) -> str:
 
 def _not_finite(case: GateCase, about: str) -> RuleOutcome | None:
     """Refuse scores that are not numbers; pass if only the champion gives a review probability 0."""
-    found, name = case.evidence.champion_reviews, "no forgetting"
+    found = case.evidence.champion_reviews
     assert found is not None
     assert found.challenger is not None
     assert found.champion is not None
     if not np.isfinite(open_nats(found.challenger)).all():
-        return RuleOutcome(name, False, f"{about}: the challenger has scores that are not finite numbers")
+        return RuleOutcome(NAME, False, f"{about}: the challenger has scores that are not finite numbers")
     theirs_D = open_nats(found.champion)
     if np.isfinite(theirs_D).all():
         return None
     passed = bool((np.isfinite(theirs_D) | np.isposinf(theirs_D)).all())
     what = "calls some impossible (probability 0), the challenger none" if passed else "has scores that are not numbers"
-    return RuleOutcome(name, passed, f"{about}: the champion {what}")
+    return RuleOutcome(NAME, passed, f"{about}: the champion {what}")

@@ -9,7 +9,7 @@ from core.lineage.family import Family
 from evaluation.classification.evidence import AnsweredReviews, ClassifierEvidence, ClassifierService
 from evaluation.classification.gate import decide
 from evaluation.classification.results import ClassificationResults, ClassifierResults
-from evaluation.gate.evidence import DataEvidence, Leaks
+from evaluation.gate.evidence import ChampionReviews, DataEvidence, Leaks
 
 REVIEWS = 600
 HOSTILE = "<script>alert('five stars')</script> & \"quotes\" \u202ereversed"
@@ -60,4 +60,6 @@ def decision(answers):
              for who, name in (("challenger", "lstm"), ("champion", "bag"), ("baseline", "logistic"))}  # fmt: skip
     data = DataEvidence(checks_passed=True, leaks=Leaks(True, "no leak", "test1"))
     service = ClassifierService(True, "it answered", 2.0, 4.0, 1.5)
-    return decide(ClassificationPromotion(), ClassifierEvidence(**sides, data=data, service=service, resamples=500))
+    own = ChampionReviews(same=True)
+    evidence = ClassifierEvidence(**sides, data=data, service=service, champion_reviews=own, resamples=500)
+    return decide(ClassificationPromotion(), evidence)

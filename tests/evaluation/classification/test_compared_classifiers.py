@@ -1,5 +1,6 @@
 """Intervals of a classifier's figures, and the paired comparison of two classifiers."""
 
+import itertools
 import math
 from fractions import Fraction
 from math import comb
@@ -10,7 +11,7 @@ from made_answers import STARS, drawn, predicted
 from scipy.stats import binomtest
 
 from core.errors import InputError
-from evaluation.classification.compare import compare, mcnemar
+from evaluation.classification.compare import MOST_ENUMERATED, chance_of_gain, compare, mcnemar
 from evaluation.classification.figures import figures
 from evaluation.classification.intervals import intervals
 
@@ -123,6 +124,60 @@ def test_classifiers_of_other_reviews_are_not_compared(other, cause):
     with pytest.raises(InputError, match="cannot be compared") as caught:
         compare(predicted([0, 1, 2], [0, 1, 2]), other, **OPTIONS)
     assert cause in caught.value.cause
+
+
+def test_both_classifiers_have_the_macro_f1_of_the_same_labels():
+    """Label "5" has no review: whoever answers it must not be divided by one label more than the other."""
+    truth = np.arange(40) % 4
+    a, b = truth.copy(), truth.copy()
+    a[0], b[[0, 1, 4]] = 4, [1, 0, 1]  # a is wrong once, with "5"; b is wrong three times
+    gain = compare(predicted(truth, a), predicted(truth, b), **OPTIONS).macro_f1
+    # F1 = 2 right / (true + answered): of a 2·9/19 for "1"; of b 2·8/(10+9) for "1" and 2·9/(10+11) for "2"
+    of_a, of_b = (2 * 9 / 19 + 3) / 4, (2 * 8 / 19 + 2 * 9 / 21 + 2) / 4
+    assert gain.estimate == pytest.approx(of_b - of_a)
+    assert gain.high < 0.01
+
+
+@pytest.mark.parametrize(("mended", "chance"), [(1, 1 / 2), (5, 1 / 32), (6, 1 / 64), (10, 1 / 1024)])
+def test_reviews_that_all_speak_for_one_are_thrown_coins(mended, chance):
+    a = drawn(400, 0.7)
+    answers = a.answers_N.copy()
+    rows = np.flatnonzero(~a.correct_N)[:mended]
+    answers[rows] = a.truth_N[rows]
+    b = predicted(a.truth_N, answers)
+    assert chance_of_gain(a, b, resamples=100, seed=1) == pytest.approx(chance)
+    assert chance_of_gain(b, a, resamples=100, seed=1) == 1.0
+    assert chance_of_gain(a, a, resamples=100, seed=1) == 1.0
+
+
+@pytest.mark.parametrize("groups", [None, np.arange(24) // 3], ids=["reviews", "groups"])
+def test_the_chance_of_a_gain_is_the_share_of_all_exchanges_with_as_large_a_gain(groups):
+    """Each exchange written out: macro-F1 of both after some groups have changed sides."""
+    random, labels = np.random.default_rng(6), STARS[:3]
+    truth = random.integers(0, 3, 24)
+    a, b = (np.where(random.random(24) < right, truth, random.integers(0, 3, 24)) for right in (0.6, 0.8))
+    number = np.arange(24) if groups is None else groups
+    differing = np.unique(number[a != b])
+    assert len(differing) <= MOST_ENUMERATED
+    gains = []
+    for sides in itertools.product((False, True), repeat=len(differing)):
+        moved = np.isin(number, differing[np.array(sides)])
+        one, other = (predicted(truth, np.where(moved, *pair), labels) for pair in ((b, a), (a, b)))
+        gains.append(figures(other).macro_f1 - figures(one).macro_f1)
+    expected = np.mean([gain >= gains[0] - 1e-12 for gain in gains])
+    given = [predicted(truth, answers, labels, groups=groups) for answers in (a, b)]
+    assert chance_of_gain(*given, resamples=100, seed=1) == expected
+    assert 0 < expected < 1
+
+
+def test_of_many_differing_reviews_random_exchanges_give_about_the_same_chance(monkeypatch):
+    a, b = drawn(60, 0.7, seed=1), drawn(60, 0.75, seed=3)
+    monkeypatch.setattr("evaluation.classification.compare.MOST_ENUMERATED", 0)
+    drawn_chance = chance_of_gain(a, b, resamples=20_000, seed=1)
+    assert drawn_chance == chance_of_gain(a, b, resamples=20_000, seed=1)
+    other = chance_of_gain(a, b, resamples=20_000, seed=2)
+    assert drawn_chance == pytest.approx(other, abs=4 * math.sqrt(2 * 0.25 / 20_000))
+    assert 0.01 < drawn_chance < 0.9
 
 
 @pytest.mark.long

@@ -1,0 +1,131 @@
+"""Let the registered champion answer the challenger's test reviews, and both answer the champion's own."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.config.run_config import RunConfig
+from core.errors import BundleError, Damaged
+from core.model_errors import converted_errors
+from core.store import Artifact
+from corpus.splitting.leaks import reviews_digest
+from corpus.splitting.unlearnt import TEST
+from evaluation.classification.evidence import AnsweredReviews
+from evaluation.classification.predicted import Predicted
+from evaluation.gate.evidence import ChampionReviews
+from models.classification.bundle import load_classifier
+from tasks.classification.compare import MeasuredClassifier, predicted
+from tasks.classification.predict import predict_bundle, predictions_of
+from tasks.data.documents import documents_of
+from tasks.data.family import family_of_version
+from tasks.data.prepare import Prepared
+from tasks.fitting.fit import bundle_digest
+from tasks.promotion.champion_reviews import data_of, find_own_reviews, not_tried, tests_of
+from tasks.promotion.score_now import in_short, require_registered
+from tasks.stage import stage, store_of
+from tasks.tracking.track import registry_of, tracking_was_away
+from tracking import tags as tag
+from tracking.registry.registry import CHAMPION, Version
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ChampionClassifier:
+    """Registered champion with its answers to the challenger's test reviews; with a problem it has no folder.
+
+    `data` is the digest of the prepared data that it was trained on.
+    """
+
+    version: int
+    answered: AnsweredReviews
+    folder: Path | None = None
+    data: str = ""
+
+
+@stage("answers of the champion", retry_if=tracking_was_away)
+def answer_champion(config: RunConfig, prepared: Prepared, challenger: MeasuredClassifier) -> ChampionClassifier | None:
+    """Let the registered champion answer the test reviews of this run; return None if there is no champion.
+
+    A lost or damaged bundle is not an error here: it is returned as a problem, and the gate gives the remedy. A
+    champion of other labels is whole, but it has no answers to these reviews.
+    """
+    version: Version | None = registry_of(config).alias(CHAMPION)
+    if version is None:
+        return None
+    try:
+        return _answered(config, prepared, challenger, version)
+    except (BundleError, Damaged) as error:
+        problem = f"the champion, version {version.version}, cannot answer: {in_short(error)}"
+        log.warning(problem)
+        digest = version.tags.get(tag.BUNDLE_TAG, f"unknown (version {version.version})")
+        family = family_of_version(config, version, None)
+        return ChampionClassifier(version.version, AnsweredReviews(digest, problem=problem, family=family))
+
+
+def _answered(
+    config: RunConfig, prepared: Prepared, challenger: MeasuredClassifier, version: Version
+) -> ChampionClassifier:
+    folder = registry_of(config).bundle_folder(version)
+    digest = require_registered(folder, version.tags.get(tag.BUNDLE_TAG, ""))
+    with converted_errors(folder):
+        labels = load_classifier(folder).labels  # checks every file and the probe texts
+    rows = None
+    if labels == challenger.fitted.spec.labels:
+        answers = predict_bundle(config, folder, prepared.clean, TEST, f"champion v{version.version}").artifact
+        rows = checked_answers(config, labels, answers, prepared.clean)
+    family, name = family_of_version(config, version, folder), f"version {version.version}"
+    test = reviews_digest(tests_of(prepared.clean))
+    answered = AnsweredReviews(digest, rows, test, name=name, family=family, labels=labels)
+    return ChampionClassifier(version.version, answered, folder, data_of(folder, version.tags.get(tag.DATA_TAG, "")))
+
+
+def answer_champion_reviews(
+    config: RunConfig, prepared: Prepared, challenger: MeasuredClassifier, champion: ChampionClassifier | None,
+    version: int | None,
+) -> ChampionReviews[Predicted] | None:  # fmt: skip
+    """Let both answer the test reviews of the champion's data, without those that the challenger has learnt from.
+
+    Return None if the rule does not apply: there is no champion that can answer, it has other labels, it is the
+    challenger itself, or the policy sets no limit.
+    """
+    policy, bundle = config.classification.promotion, challenger.fitted.bundle
+    if champion is None or champion.folder is None or champion.answered.predicted is None:
+        return None
+    if version is None or policy.max_champion_loss is None or champion.answered.digest == bundle_digest(bundle):
+        return None
+    own = find_own_reviews(
+        config, prepared.clean, bundle, champion.version, champion.data, "classification.promotion",
+        policy.champion_reviews,
+    )  # fmt: skip
+    if isinstance(own, ChampionReviews):
+        return own
+    found: list[Predicted] = []
+    try:
+        for who, folder in (("challenger", bundle), ("champion", champion.folder)):
+            label = f"{who} on the champion's reviews"
+            answers = predict_bundle(config, folder, own.chosen, TEST, label).artifact
+            if not answers.facts["reviews"]:
+                return ChampionReviews(*own.counts)
+            found.append(checked_answers(config, champion.answered.labels, answers, own.earlier))
+    except (BundleError, Damaged) as error:
+        return ChampionReviews(*own.counts, problem=not_tried(error))
+    return ChampionReviews(*own.counts, challenger=found[0], champion=found[1])
+
+
+def checked_answers(config: RunConfig, labels: tuple[str, ...], answers: Artifact, clean: Artifact) -> Predicted:
+    """Return stored answers with the groups of their reviews, after their files are checked against their SHA-256.
+
+    Args:
+        config: Locates the store.
+        labels: Of the classifier.
+        answers: Result of `predict_bundle`.
+        clean: Prepared data with the reviews.
+
+    Raises:
+        Damaged: The answers have changed since they were stored.
+    """
+    store_of(config).verify(answers)
+    return predicted(labels, predictions_of(answers), documents_of(clean))

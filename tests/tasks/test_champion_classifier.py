@@ -1,0 +1,189 @@
+"""A champion among classifiers as the gate finds it: whole, damaged, exchanged, of other labels, of other reviews."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from core.config.presets import load_config
+from core.errors import Damaged
+from core.store import Artifact
+from models.base import FitContext
+from models.classification.bundle import load_classifier, save_classifier
+from models.classification.fitting import fit_classifier
+from models.classification.spec import CLASSIFIERS
+from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
+from models.specs import VocabularySpec
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import Vocabulary
+from tasks.classification import champion as module
+from tasks.classification.champion import answer_champion, answer_champion_reviews
+from tasks.classification.compare import MeasuredClassifier
+from tasks.classification.predict import PREDICTIONS_FILE, predict_bundle
+from tasks.classification.promote import _answered, register_classifier
+from tasks.fitting.fit import bundle_digest
+from tasks.stage import run_stage
+from tracking.tags import BUNDLE_TAG, DATA_TAG
+
+WORDS = ("awful", "bad", "plain", "good", "great")
+LABELS = {"stars": ("1", "2", "3", "4", "5"), "polarity": ("negative", "positive")}
+
+
+def table(turned: bool = False, **splits: range) -> pl.DataFrame:
+    """Reviews with one word that tells the stars; *turned*: praise and blame exchanged."""
+    rows = [
+        (f"r{number:03d}", f"{WORDS[number % 5]} tea {number}", 5 - number % 5 if turned else 1 + number % 5, split)
+        for split, numbers in splits.items() for number in numbers
+    ]  # fmt: skip
+    frame = pl.DataFrame(rows, ["review_id", "text", "stars", "split"], orient="row").sort("split", maintain_order=True)
+    others = {name: pl.lit("") for name in ("user_id", "business_id", "categories")}
+    return frame.with_columns(
+        pl.col("stars").cast(pl.Int8), bytes=pl.col("text").str.len_bytes().cast(pl.Int32) + 1, **others,
+        date=pl.lit(None, pl.Datetime("us")),
+    )  # fmt: skip
+
+
+def bundle_in(folder: Path, frame: pl.DataFrame, label: str = "stars", **facts: str) -> Path:
+    """The bundle of a naive Bayes classifier of a table's training reviews."""
+    rows = frame.filter(split="train")
+    targets = rows["stars"].to_numpy().astype(np.int64) - 1
+    if label == "polarity":
+        targets = (targets > 2).astype(np.int64)
+    words = Vocabulary.train(rows["text"].to_list(), VocabularySpec(min_count=1), NormalForm())
+    encoded = words.encode_documents(rows["text"].to_list(), rows["stars"].to_list(), whole=False)
+    examples = LabelledSequences(Sequences(encoded.ids, encoded.offsets), targets)
+    spec = CLASSIFIERS["bayes"][0](kind="bayes", name="bayes", labels=LABELS[label])
+    model = fit_classifier(spec, words, examples, examples, FitContext(folder / "work")).model
+    save_classifier(folder / "bundle", spec, words, model, ["great tea"], facts)
+    return folder / "bundle"
+
+
+@dataclass
+class Gate:
+    """A challenger of today's reviews, and a champion of earlier ones that is registered as version 4."""
+
+    folder: Path
+    now: pl.DataFrame
+    earlier: pl.DataFrame
+    config: Any = field(default_factory=lambda: load_config("classify", ["execution.device=cpu"]))
+
+    def prepared(self, name: str, frame: pl.DataFrame) -> Artifact:
+        def make(work: Path) -> dict[str, Any]:
+            frame.write_parquet(work / "clean.parquet")
+            return {"splits": {split: {"reviews": count} for split, count in frame["split"].value_counts().rows()}}
+
+        return run_stage(self.config, "prepare", 1, {"name": name}, {}, make).artifact
+
+    def measured(self, clean: Artifact) -> MeasuredClassifier:
+        bundle = bundle_in(self.folder / "challenger", self.now, clean_digest=clean.digest)
+        fitted: Any = SimpleNamespace(bundle=bundle, spec=load_classifier(bundle).spec)
+        test, validation = (
+            predict_bundle(self.config, bundle, clean, split, "bayes").artifact for split in ("test", "validation")
+        )
+        return MeasuredClassifier(fitted, test, validation)
+
+    @property
+    def registered(self) -> Path:
+        return self.folder / "champion" / "bundle"
+
+    def ask(self, monkeypatch: pytest.MonkeyPatch, label: str = "stars", damage: str = "", data: str = "") -> Any:
+        """Return today's data, the challenger, the champion, and both on the champion's own reviews."""
+        today, then = self.prepared("now", self.now), self.prepared("then", self.earlier)
+        bundle_in(self.folder / "champion", self.earlier, label)
+        tags = {BUNDLE_TAG: bundle_digest(self.registered), DATA_TAG: data or then.digest}
+        if damage:
+            (self.registered / damage).write_bytes(b"changed")
+        version = SimpleNamespace(version=4, tags=tags)
+        shelf = SimpleNamespace(alias=lambda name: version, bundle_folder=lambda version: self.registered)
+        monkeypatch.setattr(module, "registry_of", lambda config: shelf)
+        monkeypatch.setattr(module, "family_of_version", lambda *given: "reviews")
+        monkeypatch.setattr("tasks.promotion.ancestry.registry_of", lambda config: SimpleNamespace(versions=list))
+        run: Any = SimpleNamespace(clean=today)
+        challenger = self.measured(today)
+        champion = answer_champion.fn(self.config, run, challenger)
+        assert champion is not None
+        kept = answer_champion_reviews(self.config, run, challenger, champion, 5)
+        return SimpleNamespace(run=run, challenger=challenger, champion=champion, kept=kept)
+
+
+@pytest.fixture
+def gate(own_home: Path, tmp_path: Path) -> Gate:
+    """Of the champion's forty test reviews, the challenger has learnt from three."""
+    earlier = table(test=range(40), train=range(40, 100), validation=range(100, 110))
+    now = table(turned=True, test=range(200, 260), train=range(300, 400), validation=range(400, 410))
+    return Gate(tmp_path, pl.concat([now, table(train=range(3))]).sort("split", maintain_order=True), earlier)
+
+
+def test_both_answer_the_champions_reviews_that_the_challenger_has_not_learnt_from(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = gate.ask(monkeypatch)
+    assert found.champion.answered.problem == ""
+    assert found.champion.answered.digest == bundle_digest(gate.registered)
+    assert found.champion.answered.predicted.correct_N.mean() == 1 / 5, "praise is blame today, but for three stars"
+    kept = found.kept
+    assert (kept.reviews, kept.learnt_ids, kept.learnt_texts, kept.tried) == (40, 3, 0, 37)
+    assert kept.challenger.review_ids.to_list() == [f"r{number:03d}" for number in range(3, 40)]
+    assert kept.champion.correct_N.all()
+    assert kept.challenger.correct_N.mean() < 0.3
+
+
+def test_equal_test_reviews_are_not_answered_twice(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate.earlier = gate.now.with_columns(pl.col("split").replace({"validation": "train"}))
+    kept = gate.ask(monkeypatch).kept
+    assert (kept.same, kept.challenger) == (True, None)
+
+
+def test_data_that_are_gone_are_a_finding_with_a_remedy(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = gate.ask(monkeypatch, data="gone").kept
+    assert "version 4, cannot be measured on its own test reviews" in kept.problem
+    assert "classification.promotion.max_champion_loss=none" in kept.problem
+
+
+def test_reviews_that_the_challenger_has_learnt_from_altogether_leave_none(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate.now = pl.concat([gate.now, table(train=range(3, 40))]).sort("split", maintain_order=True)
+    kept = gate.ask(monkeypatch).kept
+    assert (kept.left, kept.tried, kept.problem) == (0, 0, "")
+
+
+@pytest.mark.parametrize("file", ["spec.json", "vocabulary.json"])
+def test_a_damaged_champion_is_a_finding_and_the_challenger_is_registered(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    found = gate.ask(monkeypatch, damage=file)
+    assert found.champion.answered.problem.startswith("the champion, version 4, cannot answer: ")
+    assert found.champion.answered.predicted is None
+    assert found.kept is None
+    monkeypatch.setattr("tasks.classification.promote.register_fit", lambda *given: 5)
+    same = SimpleNamespace(fitted=SimpleNamespace(bundle=gate.registered), test=None, validation=None)
+    for challenger in (found.challenger, same):
+        assert register_classifier.fn(gate.config, found.run, challenger, found.champion) == 5  # type: ignore[arg-type]
+
+
+def test_the_champion_itself_is_not_registered_again(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = gate.ask(monkeypatch)
+    same: Any = SimpleNamespace(fitted=SimpleNamespace(bundle=gate.registered))
+    assert register_classifier.fn(gate.config, found.run, same, found.champion) is None
+
+
+def test_a_champion_of_other_labels_is_whole_and_has_no_answers(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = gate.ask(monkeypatch, label="polarity").champion.answered
+    assert (answered.labels, answered.problem, answered.predicted) == (LABELS["polarity"], "", None)
+
+
+def test_stored_answers_that_were_changed_are_no_evidence(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = gate.ask(monkeypatch)
+    monkeypatch.setattr("tasks.classification.promote.family_of_run", lambda *given: "reviews")
+    assert len(_answered(gate.config, found.run, found.challenger).predicted or ()) == 60
+    file = found.challenger.test.folder / PREDICTIONS_FILE
+    pl.read_parquet(file).with_columns(answer=pl.lit(0)).write_parquet(file)
+    with pytest.raises(Damaged):
+        _answered(gate.config, found.run, found.challenger)
