@@ -173,7 +173,7 @@ def _dimension(spec: ModelSpec, known: Mapping[str, Any], name: str, text: Any) 
     if name not in known:
         what = f"The model '{spec.name}' has no option '{name}'"
         raise ConfigError(what, where="sweep.space", remedy=_near(name, known))
-    if name == "embedding" and getattr(spec, "vectors", ""):
+    if name == "embedding" and getattr(spec, "vectors", None):
         raise ConfigError("The option 'embedding' cannot be searched: it is the size of the model's word vectors",
                           where="sweep.space")  # fmt: skip
     if name in FIXED:

@@ -29,11 +29,6 @@ def refused(*overrides: str, **splits: Sequence[int | None]) -> InputError:
     return caught.value
 
 
-@pytest.mark.parametrize("overrides", [[], ["classification.label=polarity"]], ids=["stars", "polarity"])
-def test_a_training_review_of_each_label_and_any_held_out_ones_suffice(overrides: list[str]) -> None:
-    require_labels(load_config("classify", overrides), ratings())
-
-
 def test_a_rating_that_no_training_review_has_is_named_with_the_counts_and_polarity_as_a_way_out() -> None:
     error = refused(train=[1, 2, 4, 5, 5, 0, None])
     assert error.what == "The label '3' has no training review"
