@@ -47,8 +47,7 @@ def comparison(digest: str, baseline: str) -> Compared:
         for name in ("bag", "logistic")
     ]  # fmt: skip
     models = tuple(
-        MeasuredClassifier(FittedClassifier(small(name, name=name), answers, f"run of {name}", True), answers, answers,
-                           False)
+        MeasuredClassifier(FittedClassifier(small(name, name=name), answers, f"run of {name}", True), answers, answers)
         for name in ("bag", "logistic")
     )  # fmt: skip
     return Compared(models, tuple(rows), {"bag": {}, "logistic": {}}, Artifact("compare-classifiers", digest, ""))
