@@ -108,12 +108,12 @@ def _apart(gain: float) -> str:
 
 
 def verdict(gain: Interval) -> str:
-    """Return what the interval of a gain says."""
+    """Return what the interval of a gain in macro-F1 says; the gate asks more (`rules.py`), so this is no verdict."""
     if not math.isfinite(gain.low + gain.high):
         return "the difference has no interval"
     if gain.low > 0:
-        return "it is surely better"
-    return "it is surely worse" if gain.high < 0 else "the difference may be chance"
+        return "the whole interval of macro-F1 is above 0"
+    return "the whole interval of macro-F1 is below 0" if gain.high < 0 else "the difference may be chance"
 
 
 def said_of_pairs(results: ClassificationResults) -> list[str]:
