@@ -26,13 +26,18 @@ class Done:
 
 def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *arguments: object) -> Done:
     """Run `reviewlm` with these arguments."""
+    capfd.readouterr()
+    code = exit_code(monkeypatch, *arguments)
+    return Done(code, *capfd.readouterr())
+
+
+def exit_code(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    """Run `reviewlm` with these arguments and leave its output to be read."""
     from reviewlm.cli import main
 
     monkeypatch.setattr(sys, "argv", ["reviewlm", *map(str, arguments)])
-    capfd.readouterr()
-    code = 0
     try:
         main()
     except SystemExit as ended:
-        code = int(ended.code or 0)
-    return Done(code, *capfd.readouterr())
+        return int(ended.code or 0)
+    return 0

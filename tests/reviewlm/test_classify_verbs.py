@@ -17,7 +17,7 @@ from core.errors import BundleError, ConfigError
 from models.base import FitContext
 from models.classification.bundle import ClassifierBundle
 from models.classification.fitting import fit_classifier
-from reviewlm import cli
+from tests.command_line import exit_code
 from tests.models.classification.made_reviews import examples, small, vocabulary
 from tracking.registry.version_settings import VersionSettings
 
@@ -26,12 +26,7 @@ LINES = "great lovely\n\n   \nawful rude\r\nта-та great\n"
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr("sys.argv", ["reviewlm", "classify", *arguments])
-    try:
-        cli.main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
+    return exit_code(monkeypatch, "classify", *arguments)
 
 
 def answer(capfd: pytest.CaptureFixture[str]) -> dict[str, Any]:

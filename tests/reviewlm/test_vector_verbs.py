@@ -12,20 +12,11 @@ import pytest
 import reviewlm.verbs.other_models.embed
 from models.vectors.formats.files import read_vectors
 from models.vectors.word_vectors import WordVectors
-from reviewlm import cli
+from tests.command_line import exit_code
 
 ROYAL = WordVectors(
     ["man", "woman", "king", "queen", "\n"], np.array([[1, 0, 0], [0, 1, 0], [1, 0, 1], [0, 1, 1], [0, 0, 1]])
 )
-
-
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr("sys.argv", ["reviewlm", *arguments])
-    try:
-        cli.main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 def answer(capfd: pytest.CaptureFixture[str]) -> dict[str, Any]:
@@ -45,7 +36,7 @@ def test_embed_writes_the_vectors_of_its_flow_to_a_file(
     made = {"vectors": str(folder), "words": 5}
     monkeypatch.setattr(reviewlm.verbs.other_models.embed, "run_flow", lambda *about: made)
     out = tmp_path / "new" / "out.vec"
-    assert call(monkeypatch, "embed", "--out", str(out), "--form", form, "--json") == 0
+    assert exit_code(monkeypatch, "embed", "--out", str(out), "--form", form, "--json") == 0
     told = answer(capfd)
     assert (told["written"], told["left_out"], told["form"]) == (4, 1, form)
     assert read_vectors(out).words == ROYAL.words[:4]
@@ -56,13 +47,13 @@ def test_embed_draws_a_page(
 ) -> None:
     made = {"vectors": str(folder), "words": 5}
     monkeypatch.setattr(reviewlm.verbs.other_models.embed, "run_flow", lambda *about: made)
-    assert call(monkeypatch, "embed", "--page", str(tmp_path / "map.html"), "--json") == 0
+    assert exit_code(monkeypatch, "embed", "--page", str(tmp_path / "map.html"), "--json") == 0
     assert answer(capfd)["page"] == str(tmp_path / "map.html")
     assert "<title>queen</title>" in (tmp_path / "map.html").read_text(encoding="utf-8")
 
 
 def test_a_form_without_a_file_is_an_error(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    assert call(monkeypatch, "embed", "--form", "glove") == 2
+    assert exit_code(monkeypatch, "embed", "--form", "glove") == 2
     assert "no effect without --out" in capfd.readouterr().err
 
 
@@ -70,12 +61,12 @@ def test_neighbours_and_an_analogy_are_shown_and_given_as_json(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     asked = ("neighbours", "King", "--analogy", "man", "king", "woman", "--n", "2", "--vectors", str(folder))
-    assert call(monkeypatch, *asked, "--json") == 0
+    assert exit_code(monkeypatch, *asked, "--json") == 0
     told = answer(capfd)
     assert [near["word"] for near in told["neighbours"]["King"]] == ["man", "\n"]
     assert told["analogy"] == {"given": ["man", "king", "woman"],
                                "answers": [{"word": "queen", "cosine": 0.958569}, {"word": "\n", "cosine": 0.561517}]}
-    assert call(monkeypatch, *asked) == 0
+    assert exit_code(monkeypatch, *asked) == 0
     assert "'man' is to 'king' as 'woman' is to" in capfd.readouterr().out
 
 
@@ -83,7 +74,7 @@ def test_vectors_of_another_program_can_be_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "glove.txt").write_text("good 1 0\ngreat 0.9 0.1\nbad -1 0\n", encoding="utf-8")
-    assert call(monkeypatch, "neighbours", "good", "--vectors", str(tmp_path / "glove.txt"), "--json") == 0
+    assert exit_code(monkeypatch, "neighbours", "good", "--vectors", str(tmp_path / "glove.txt"), "--json") == 0
     assert [near["word"] for near in answer(capfd)["neighbours"]["good"]] == ["great", "bad"]
 
 
@@ -95,12 +86,12 @@ def test_a_wrong_question_is_an_error(
     arguments: list[str], code: int, said: str, folder: Path, monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    assert call(monkeypatch, "neighbours", *arguments, "--vectors", str(folder)) == code
+    assert exit_code(monkeypatch, "neighbours", *arguments, "--vectors", str(folder)) == code
     assert said in capfd.readouterr().err
 
 
 def test_a_home_without_vectors_is_an_error_that_says_how_to_make_them(
     own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert call(monkeypatch, "neighbours", "good") == 5
+    assert exit_code(monkeypatch, "neighbours", "good") == 5
     assert "embed` trains them" in capfd.readouterr().err
