@@ -9,7 +9,7 @@ from typing import IO, Literal, get_args
 
 from ...base import ModelError, stored
 from ..word_vectors import HEADER, WordVectors
-from .binary_vectors import read_binary, write_binary
+from .binary_vectors import FLOAT, read_binary, write_binary
 from .fasttext_model import read_fasttext
 from .text_vectors import LONGEST, header_of, read_text, write_text
 
@@ -53,15 +53,34 @@ def _read(path: Path, file: IO[bytes], only: Collection[str] | None) -> WordVect
 
 
 def _is_binary(file: IO[bytes]) -> bool:
-    """Return whether a file that begins with a line of two numbers goes on with bytes that are no line of text."""
+    """Return whether a file that begins with a line of two numbers goes on with bytes that are no line of text.
+
+    A few float32 may happen to be printable. So a first line that is none of a text is binary too if a line break
+    follows where its numbers would end.
+    """
     header = header_of(file.readline(LONGEST).decode("utf-8", "replace"))
     if header is None:
         return False
+    (_, dimensions), begin = header, file.tell()
     try:
-        line = file.readline(LONGEST).decode("utf-8")
+        line = file.readline(LONGEST).decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError:
         return True
-    return any(char < " " and char != "\t" for char in line.rstrip("\r\n"))
+    if any(char < " " and char != "\t" for char in line):
+        return True
+    word, *numbers = line.split() or [""]
+    if len(numbers) == dimensions and all(map(_is_number, numbers)):
+        return False
+    file.seek(begin + len(word.encode()) + 1 + FLOAT.itemsize * dimensions)
+    return file.read(1) == b"\n"
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def write_vectors(path: Path, vectors: WordVectors, form: Form) -> int:

@@ -54,6 +54,13 @@ def test_binary_without_line_breaks_between_the_entries_is_read(tmp_path):
     assert read_vectors(tmp_path / "a").words == ["ab", "c"]
 
 
+@pytest.mark.parametrize("value", [1.1831055e16, 2.8238728e15])
+def test_binary_whose_numbers_happen_to_be_printable_is_read(tmp_path, value):
+    write_vectors(tmp_path / "a", WordVectors(["0"], np.full((1, 2), value, np.float32)), "binary")
+    (tmp_path / "a").read_bytes().decode("utf-8")
+    assert read_vectors(tmp_path / "a").matrix_ND.tolist() == [[np.float32(value)] * 2]
+
+
 def test_a_gzipped_file_is_read(tmp_path):
     (tmp_path / "a.gz").write_bytes(gzip.compress(b"the 1 2\nfood 3 4\n"))
     assert read_vectors(tmp_path / "a.gz").words == ["the", "food"]
