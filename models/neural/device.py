@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..base import ModelError
+from .out_of_memory import first_line
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +54,17 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type != "cuda" or tensor.is_cuda:
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
+
+
+@cache
+def one(device: torch.device) -> Tensor:
+    """Return the number 1 on a device (float32, scalar), always the same tensor: see `is_one`."""
+    return torch.ones((), device=device)
+
+
+def is_one(scale: Tensor) -> bool:
+    """Return whether a scalar is 1, as far as that is known without a wait for a GPU: there, whether it is `one`."""
+    return scale.data_ptr() == one(scale.device).data_ptr() if scale.is_cuda else scale.item() == 1
 
 
 def free_cached_memory() -> None:
@@ -118,3 +131,24 @@ def _was_made_by(name: str, node: Any) -> bool:
     if node is None:
         return False
     return type(node).__name__.startswith(name) or any(_was_made_by(name, before) for before, _ in node.next_functions)
+
+
+@cache
+def has_triton(device: torch.device) -> bool:
+    """Return whether Triton compiles and runs kernels on a GPU; log once if it does not.
+
+    It comes with the CUDA builds of torch, compiles with the system's C compiler, and needs the GPU to have bf16. The
+    function runs a tiny kernel.
+    """
+    try:
+        from .gpu.softmax import nats_and_gradient
+
+        logits_NC = torch.zeros(1, 8, device=device, dtype=torch.bfloat16)
+        found_N = nats_and_gradient(logits_NC, torch.zeros(1, device=device, dtype=torch.int64))
+        if abs(float(found_N) - math.log(8)) < 1e-3:
+            return True
+        reason = "a wrong result"
+    except Exception as error:  # Triton's own errors have no common type
+        reason = first_line(error)
+    log.warning("no kernels of our own on this GPU (%s): training is slower", reason)
+    return False

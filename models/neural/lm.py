@@ -231,7 +231,9 @@ class NeuralLM:
         for stream in (train, validation):
             stream.require(vocabulary)
         counts_V = torch.from_numpy(np.asarray(unigram_counts(train, vocabulary.size), dtype=np.int64))
-        with limited_threads(context.threads), out_of_memory(spec, context.device), torch.random.fork_rng(devices=[]):
+        # Beside a GPU the processor has little to do, and several threads would wait for each other.
+        threads = context.threads if context.device == "cpu" else 1
+        with limited_threads(threads), out_of_memory(spec, context.device), torch.random.fork_rng(devices=[]):
             torch.manual_seed(spec.training.seed)
             network = cls.build(spec, counts_V)
             if spec.vectors:

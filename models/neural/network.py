@@ -86,8 +86,8 @@ class Network(nn.Module):
             state: The result of `start` or of an earlier call.
 
         Returns:
-            features_BTE (float32): row [b, t] has read ids[b, :t+1] and predicts ids[b, t+1]; and the new state.
-            Gradients flow through the state: cut them with `detach`.
+            features_BTE (float32; on a GPU bfloat16 while training in bf16): row [b, t] has read ids[b, :t+1] and
+            predicts ids[b, t+1]; and the new state. Gradients flow through the state: cut them with `detach`.
         """
         raise NotImplementedError
 

@@ -102,7 +102,10 @@ class RecurrentNetwork(Network):
         *memory, stars_1B = state
         keep_BT = self._kept(ids_BT)
         stars_BT = stars_so_far(ids_BT, stars_1B[0], keep_BT)
-        x_BTE = self.input_dropout(self.inputs(ids_BT, stars_BT))
+        x_BTE = self.inputs(ids_BT, stars_BT)
+        if bf16 and x_BTE.is_cuda:  # half the memory to read and write; the first layer would round it anyway
+            x_BTE = x_BTE.bfloat16()
+        x_BTE = self.input_dropout(x_BTE)
         after = []
         with torch.autocast(ids_BT.device.type, torch.bfloat16, enabled=bf16):
             for index, layer in enumerate(self.layers):
@@ -114,7 +117,7 @@ class RecurrentNetwork(Network):
         dtype = self.embedding.weight.dtype
         self.last_layer = (x_BTE.to(dtype), h_BTH.to(dtype)) if self.training and self.penalised else None
         state = *(tensor.to(dtype) for tensor in _stack(after)), stars_BT[:, -1][None]
-        return features_BTE.to(dtype), state
+        return features_BTE if bf16 and features_BTE.is_cuda else features_BTE.to(dtype), state
 
     def _weights(self, layer: nn.Module) -> Weights:
         """Return the weights a layer uses in this call; while training, some recurrent weights may be dropped."""
@@ -133,12 +136,30 @@ class RecurrentNetwork(Network):
     def inputs(self, ids_BT: Tensor, stars_BT: Tensor) -> Tensor:
         """Return the embeddings of the words, plus the stars' with `condition_on_stars`; some words may be dropped."""
         # One look-up for both: its backward pass writes a gradient matrix of all V rows.
+        if self.condition_on_stars and ids_BT.is_cuda:
+            return self._inputs_on_gpu(ids_BT, stars_BT)
         ids_2BT = torch.stack([ids_BT, stars_BT]) if self.condition_on_stars else ids_BT[None]
         x_2BTE = self.embedding(ids_2BT)
         mask_V1 = word_mask(self.embedding.weight, self.embedding_dropout) if self.training else None
         if mask_V1 is not None:
             x_2BTE = x_2BTE * mask_V1[ids_2BT]
         return x_2BTE[0] + x_2BTE[1] * (stars_BT > STARS[0])[..., None] if self.condition_on_stars else x_2BTE[0]
+
+
+    def _inputs_on_gpu(self, ids_BT: Tensor, stars_BT: Tensor) -> Tensor:
+        """Return the same as `inputs` with stars; a product with one-hot vectors chooses among the few star tokens.
+
+        A GPU sorts the looked-up rows before it adds up their gradients, so they should not be twice as many.
+        """
+        stars_S = torch.arange(STARS[0] + 1, STARS[-1] + 1, device=ids_BT.device)
+        ids_N = torch.cat([ids_BT.flatten(), stars_S])
+        x_NE = self.embedding(ids_N)
+        mask_V1 = word_mask(self.embedding.weight, self.embedding_dropout) if self.training else None
+        if mask_V1 is not None:
+            x_NE = x_NE * mask_V1[ids_N]
+        words_NE, stars_SE = x_NE.split([ids_BT.numel(), len(stars_S)])
+        chosen_NS = (stars_BT.flatten()[:, None] == stars_S).to(x_NE.dtype)
+        return torch.addmm(words_NE, chosen_NS, stars_SE).unflatten(0, ids_BT.shape)
 
 
 def _given(value: float | None, otherwise: float) -> float:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..device import cudnn_has_bf16
+from ..device import cudnn_has_bf16, has_triton
 from ..network import NetworkState
 from .cells import ACTIVATIONS, CELLS, Cell, Weights, cell_name
 from .layer_norm import NormedLayer
@@ -25,8 +25,23 @@ PARAMETERS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 """Names of every fused layer's parameters, in the order of torch's functions."""
 
 
+Sequence = Callable[..., tuple[Tensor, NetworkState]]
+"""One of our own layers for training in bf16: `fused.sequence.run_sequence` without its first two arguments."""
+
+
 @cache
-def sequences() -> dict[str, Callable[..., tuple[Tensor, NetworkState]]]:
+def gpu_sequences(device: torch.device) -> dict[str, Sequence]:
+    """Return our own layers for training in bf16 on a GPU, by torch.nn's name of the fused one; they need Triton."""
+    if not has_triton(device):
+        return {}
+    from ..fused.sequence import run_sequence
+    from ..gpu.lstm import GPULSTMSequence
+
+    return {"LSTM": partial(run_sequence, GPULSTMSequence, ())}
+
+
+@cache
+def sequences() -> dict[str, Sequence]:
     """Return our own layers for training in bf16 on the CPU, by torch.nn's name of the fused one (`mode`).
 
     They are imported here because they need numba, which a model does not need for scoring.
@@ -113,8 +128,8 @@ def run_layer(
 
     A fused LSTM repacks its weights at each call, so one step of it on the CPU takes 2 to 6 times as long as the
     equations written out (batch 1, H 320 and 640). Therefore single steps of generation use the equations. So does a
-    window in which a stream is reset, because the fused layers cannot do that. When a layer trains in bf16 on the CPU,
-    the layers of `sequences` are used.
+    window in which a stream is reset, because the fused layers cannot do that. When a layer trains in bf16, the layers
+    of `sequences` or `gpu_sequences` are used, which can.
 
     Args:
         layer: The result of `make_layer`.
@@ -129,18 +144,26 @@ def run_layer(
         return layer(x_BTE, state, keep_BT, weights)
     assert isinstance(layer, nn.RNNBase)
     step_of_lstm = layer.mode == "LSTM" and x_BTE.shape[1] == 1 and x_BTE.device.type == "cpu" and not layer.training
-    if trains_in_bf16(layer, x_BTE):
-        return sequences()[layer.mode](x_BTE, state, [weights[name] for name in PARAMETERS], torch.bfloat16, keep_BT)
+    if own := _own_sequence(layer, x_BTE):
+        return own(x_BTE, state, [weights[name] for name in PARAMETERS], torch.bfloat16, keep_BT)
     if keep_BT is not None or step_of_lstm:
         cell, options = _equations(layer)
         return unroll(cell, weights, x_BTE, state, keep_BT, **options)
     return _run_fused(layer, weights, x_BTE, state)
 
 
+def _own_sequence(layer: nn.RNNBase, x_BTE: Tensor) -> Sequence | None:
+    """Return our own layer if this one trains with products in bf16, and ours is the fastest; else None."""
+    if not trains_in_bf16(layer, x_BTE):
+        return None
+    return (gpu_sequences(x_BTE.device) if x_BTE.is_cuda else sequences()).get(layer.mode)
+
+
 def trains_in_bf16(layer: nn.Module, x_BTE: Tensor) -> bool:
-    """Return whether a layer trains on the CPU with products in bf16; then the layers of `sequences` are fastest."""
-    on_processor = x_BTE.device.type == "cpu" and layer.training and torch.is_grad_enabled()
-    return on_processor and torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    """Return whether a layer trains with products in bf16."""
+    kind = x_BTE.device.type
+    on = layer.training and torch.is_grad_enabled() and torch.is_autocast_enabled(kind)
+    return on and torch.get_autocast_dtype(kind) == torch.bfloat16
 
 
 def _equations(layer: nn.RNNBase) -> tuple[Cell, dict[str, Any]]:
@@ -154,8 +177,9 @@ def _run_fused(layer: nn.RNNBase, weights: Weights, x_BTE: Tensor, state: Networ
     """Call the function behind torch.nn's layer (torch.lstm, gru, rnn_tanh, rnn_relu) with the given weights."""
     function: Callable[..., tuple[Tensor, ...]] = getattr(torch, layer.mode.lower())
     dtype = _own_format(layer.mode, x_BTE.device)
-    x_BTE = x_BTE if dtype is None else x_BTE.to(dtype)
-    flat = [weights[name] if dtype is None else weights[name].to(dtype) for name in PARAMETERS]
+    flat = [weights[name] for name in PARAMETERS]
+    if dtype is not None:
+        x_BTE, flat = x_BTE.to(dtype), _in_one_piece(flat, dtype)
     before = tuple(tensor.unsqueeze(0).to(x_BTE.dtype) for tensor in state)
     with nullcontext() if dtype is None else torch.autocast(x_BTE.device.type, enabled=False):
         h_BTH, *after = function(
@@ -163,6 +187,13 @@ def _run_fused(layer: nn.RNNBase, weights: Weights, x_BTE: Tensor, state: Networ
             has_biases=True, num_layers=1, dropout=0.0, train=layer.training, bidirectional=False, batch_first=True,
         )  # fmt: skip
     return h_BTH, tuple(tensor.squeeze(0) for tensor in after)
+
+
+def _in_one_piece(weights: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
+    """Copy weights one after another into one piece of memory, as cuDNN reads them; else torch does, and warns."""
+    together = torch.cat([weight.flatten() for weight in weights]).to(dtype)
+    parts = together.split([weight.numel() for weight in weights])
+    return [part.view(weight.shape) for part, weight in zip(parts, weights, strict=True)]
 
 
 def _own_format(mode: str, device: torch.device) -> torch.dtype | None:

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from ..device import to_device
 from .base import OutputLayer
-from .cross_entropy import Gradients, in_format, level_gradients, level_nats
+from .cross_entropy import Gradients, in_format, level_gradients, level_nats, spare_entries
 
 ROWS_STD = 0.05
 """Standard deviation of the initial rows of a tail that shrinks, as for embeddings: see `models/neural/network.py`."""
@@ -30,7 +30,7 @@ ROWS_STD = 0.05
 
 @dataclass(frozen=True)
 class _Level:
-    """Weight and bias of one softmax, in the number format of the products."""
+    """Weight and bias of one softmax, in the number format of the products; the weight may have `spare_entries`."""
 
     weight_CE: Tensor
     bias_C: Tensor
@@ -109,11 +109,18 @@ class AdaptiveOutput(OutputLayer):
             in_order = bool((order_P[low:high].diff() == 1).all())
             layer._ranges.append(slice(int(order_P[low]), int(order_P[high - 1]) + 1) if in_order else None)
 
-    def _of_tail(self, k: int, tensor_VX: Tensor) -> Tensor:
-        """Return the rows of the k-th tail (from 0) of a tensor with one row per id: a view where possible."""
+    def _of_tail(self, k: int, tensor_VX: Tensor, spare: int = 0) -> Tensor:
+        """Return the rows of the k-th tail (from 0) of a tensor with one row per id: a view where possible.
+
+        Args:
+            k: Tail.
+            tensor_VX: One row per id, and at the end at least *spare* more.
+            spare: Any rows after those of the tail, whose biases are −inf.
+        """
         if (within := self._ranges[k]) is not None:
-            return tensor_VX[within]
-        return tensor_VX.index_select(0, self.order_P[self.cuts[k] : self.cuts[k + 1]])
+            return tensor_VX[within.start : within.stop + spare]
+        rows_CX = tensor_VX.index_select(0, self.order_P[self.cuts[k] : self.cuts[k + 1]])
+        return torch.cat([rows_CX, tensor_VX[:spare]]) if spare else rows_CX
 
     def _head_rows(self) -> Tensor:
         """Return the indices of the rows of `weight` that belong to the head."""
@@ -121,19 +128,25 @@ class AdaptiveOutput(OutputLayer):
         return torch.arange(self.head, device=ids.device) if self.head_only else ids
 
     def _levels(self, dtype: torch.dtype) -> tuple[_Level, list[_Level]]:
-        """Return the head, whose last rows are the tails', and the tails; the weights are cast once."""
+        """Return the head, whose last entries are the tails', and the tails; the weights are cast once."""
         weight_XE, bias_V, ids = self.weight.detach(), self.bias.detach(), self.order_P[: self.head]
         if not self.shrinks:
-            weight_XE = in_format(weight_XE, dtype)
+            weight_XE = in_format(weight_XE, dtype, self._spare(1, dtype))
         own_CE = weight_XE.index_select(0, self._head_rows())
         tails_KE = self.tail_weight.detach().view(-1, self.weight.shape[1])
-        head_CE = torch.cat([in_format(own_CE, dtype), in_format(tails_KE, dtype)])
+        spare = self._spare(self.head + len(tails_KE), dtype)
+        head_CE = torch.cat([in_format(own_CE, dtype), in_format(tails_KE, dtype, spare)])
         head = _Level(head_CE, torch.cat([bias_V.index_select(0, ids), self.tail_bias.detach()]))
         tails = []
         for k in range(len(self.cuts) - 1):
-            rows_CX = in_format(self._own(k)[1], dtype) if self.shrinks else self._of_tail(k, weight_XE)
+            spare = self._spare(self.cuts[k + 1] - self.cuts[k], dtype)
+            own = self.shrinks
+            rows_CX = in_format(self._own(k)[1], dtype, spare) if own else self._of_tail(k, weight_XE, spare)
             tails.append(_Level(rows_CX, self._of_tail(k, bias_V)))
         return head, tails
+
+    def _spare(self, entries: int, dtype: torch.dtype) -> int:
+        return spare_entries(entries, dtype, self.weight.device)
 
     def _own(self, k: int) -> tuple[Tensor, Tensor]:
         """Return projection (S, E) and rows (C, S) of the k-th tail (from 0), for `shrink` above 1."""
@@ -180,7 +193,7 @@ class AdaptiveOutput(OutputLayer):
         head, tails = self._levels(h_NE.dtype)
         classes_N, within = self._classes(targets_N)
         grad_XE, grad_V = torch.empty_like(self.weight), torch.zeros_like(self.bias)
-        into_CE = grad_XE.new_empty(len(head.weight_CE), grad_XE.shape[1])
+        into_CE = grad_XE.new_empty(len(head.bias_C), grad_XE.shape[1])
         first = level_gradients(h_NE, head.weight_CE, head.bias_C, classes_N, self.chunk, into_CE)
         self._clear(grad_XE)
         grad_XE[self._head_rows()] = into_CE[: self.head]

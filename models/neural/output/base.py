@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from ...base import ModelError
 from ...tokens.vocabulary import CONTEXT_IDS as GIVEN_IDS
-from ..device import to_device
+from ..device import is_one, to_device
 from .cross_entropy import Gradients, in_format
 
 CONTEXT_IDS = tuple(sorted(GIVEN_IDS))
@@ -28,14 +28,22 @@ Precision = Literal["bf16", "float32"]
 
 
 class _LossAndGradient(torch.autograd.Function):
-    """Loss and gradient in one pass: forward computes the gradient, backward only scales it."""
+    """Loss and gradient in one pass: forward computes the gradient, backward only scales it.
+
+    Only *rows* of the features are scored (None: all). The gradient of torch's own selection of rows is slower, because
+    there a row may be chosen twice.
+    """
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, layer: OutputLayer, features_NE: Tensor, targets_N: Tensor, dtype: torch.dtype, *parameters: Tensor
-    ) -> Tensor:
-        found = layer.training_gradients(in_format(features_NE, dtype), targets_N)
+        ctx: Any, layer: OutputLayer, features_NE: Tensor, rows: Tensor | None, targets_N: Tensor, dtype: torch.dtype,
+        *parameters: Tensor,
+    ) -> Tensor:  # fmt: skip
+        scored_NE = features_NE if rows is None else features_NE.index_select(0, rows)
+        found = layer.training_gradients(in_format(scored_NE, dtype), targets_N)
         grad_NE = found.features_NE[:, : features_NE.shape[1]].to(features_NE.dtype)
+        if rows is not None:
+            grad_NE = torch.zeros_like(features_NE).index_copy_(0, rows, grad_NE)
         ctx.gradients = [grad_NE, *found.parameters]
         return found.nats_N.sum()
 
@@ -46,10 +54,9 @@ class _LossAndGradient(torch.autograd.Function):
             raise RuntimeError("an earlier backward() already returned the gradient of this loss: call `loss` again")
         # Clear ctx.gradients: autograd copies all weights' gradients if another reference to them exists.
         (features_NE, *parameters), ctx.gradients = ctx.gradients, ()
-        # The trainer uses scale 1: skipping the product saves a pass over all weights. On a GPU, item() would wait.
-        if scale.device.type != "cpu" or scale.item() != 1:
+        if not is_one(scale):  # the trainer's scale is 1: without the product there is a pass over all weights less
             torch._foreach_mul_([features_NE, *parameters], scale)
-        return None, features_NE, None, None, *parameters
+        return None, features_NE, None, None, None, *parameters
 
 
 class OutputLayer(nn.Module):
@@ -107,14 +114,15 @@ class OutputLayer(nn.Module):
         Raises:
             ModelError: A target is a given id, whose probability is 0.
         """
-        rows = self._scored_rows(targets_N)
+        rows, there = self._scored_rows(targets_N), None
         if len(rows) < len(targets_N):
-            features_NE = features_NE.index_select(0, to_device(rows, features_NE.device))
-            targets_N = targets_N.index_select(0, rows)
+            targets_N, there = targets_N.index_select(0, rows), to_device(rows, features_NE.device)
         dtype = torch.bfloat16 if precision == "bf16" else self.weight.dtype
         if not torch.is_grad_enabled():
-            return self.scored_nats(in_format(features_NE, dtype), targets_N).sum(), len(rows)
-        return _LossAndGradient.apply(self, features_NE, targets_N, dtype, *self.parameters(recurse=False)), len(rows)
+            scored_NE = features_NE if there is None else features_NE.index_select(0, there)
+            return self.scored_nats(in_format(scored_NE, dtype), targets_N).sum(), len(rows)
+        parameters = self.parameters(recurse=False)
+        return _LossAndGradient.apply(self, features_NE, there, targets_N, dtype, *parameters), len(rows)
 
     @torch.no_grad()
     def nats(self, features_NE: Tensor, targets_N: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..device import to_device
+from ..device import has_triton, to_device
 
 LOGITS_BYTES = 1 << 30
 """Memory of the logits of one piece on a GPU: each piece launches kernels of its own, and a large one is no slower."""
@@ -27,6 +27,8 @@ TINY = 1e-30
 """Below this a probability is too close to the smallest float32 to take its logarithm."""
 FEATURE_MULTIPLE = 32
 """The number of features of bf16 matrices is a multiple of this; see `in_format`."""
+ENTRY_MULTIPLE = 64
+"""On a GPU, the number of logits of a row in bf16 is a multiple of this; see `spare_entries`."""
 
 
 class Gradients(NamedTuple):
@@ -46,6 +48,21 @@ def rows_at_once(chunk: int, entries: int, h_NE: Tensor) -> int:
         h_NE: Features; gives the device and the number format.
     """
     return max(chunk, LOGITS_BYTES // (entries * h_NE.element_size())) if h_NE.is_cuda else chunk
+
+
+def spare_entries(entries: int, dtype: torch.dtype, device: torch.device) -> int:
+    """Return how many rows without an entry the weight of a softmax gets, so that rows of logits are aligned on a GPU.
+
+    Their probability is 0. The products of cuBLAS that use all of a matrix unit need rows that begin at multiples of 16
+    bytes. For a head of 2,001 entries it took others, which made the whole update of a large network take 1.6 times as
+    long (H100).
+
+    Args:
+        entries: Number of entries of the softmax.
+        dtype: Number format of the products.
+        device: On which they run.
+    """
+    return -entries % ENTRY_MULTIPLE if dtype == torch.bfloat16 and device.type == "cuda" else 0
 
 
 def softmax_nats(logits_NC: Tensor, classes_N: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,6 +92,7 @@ def softmax_nats(logits_NC: Tensor, classes_N: Tensor) -> tuple[Tensor, Tensor]:
 def level_nats(h_NE: Tensor, weight_CE: Tensor, bias_C: Tensor, classes_N: Tensor, chunk: int) -> Tensor:
     """Return −log p of one softmax (N), `rows_at_once` and without gradients."""
     classes_N, rows = to_device(classes_N, h_NE.device), rows_at_once(chunk, len(weight_CE), h_NE)
+    bias_C = _with_spare(bias_C, weight_CE)
     parts = [
         softmax_nats(F.linear(h_NE[i : i + rows], weight_CE) + bias_C, classes_N[i : i + rows])[0]
         for i in range(0, len(h_NE), rows)
@@ -89,14 +107,15 @@ def level_gradients(
 
     Args:
         h_NE: Features; the matrix products run in their dtype.
-        weight_CE: Rows of the level's entries, same dtype.
+        weight_CE: Rows of the level's entries, same dtype; after them there may be `spare_entries`.
         bias_C: float32 or float64; −inf for entries that must have probability 0.
         classes_N: Index of the target entry of each row, in [0, C).
         chunk: Rows whose logits are in memory at a time; see `rows_at_once`.
         grad_CE: The gradient of the weight is written here (the bias's dtype), without columns for the zero features
             that `in_format` may have added.
     """
-    features, classes_N = grad_CE.shape[1], to_device(classes_N, h_NE.device)
+    (entries, features), classes_N = grad_CE.shape, to_device(classes_N, h_NE.device)
+    bias_C = _with_spare(bias_C, weight_CE)
     rows = rows_at_once(chunk, len(weight_CE), h_NE)
     nats_N, grad_h_NE, grad_b_C = bias_C.new_empty(len(h_NE)), torch.empty_like(h_NE), torch.zeros_like(bias_C)
     low_C = (bias_C - bias_C.max()).to(h_NE.dtype) if h_NE.dtype == torch.bfloat16 else None
@@ -105,29 +124,52 @@ def level_gradients(
         logits_NC = F.linear(part_NE, weight_CE, low_C)
         if low_C is None:
             logits_NC = logits_NC + bias_C
-        nats_N[i : i + rows], delta_NC = softmax_nats(logits_NC, right_N1[:, 0])
-        delta_NC.scatter_(1, right_N1, delta_NC.gather(1, right_N1) - 1)  # p − y; scatter_add_ in bf16 is a slow pass
+        nats_N[i : i + rows], delta_NC = _nats_and_gradient(logits_NC, right_N1)
         grad_b_C += delta_NC.sum(0)
         torch.mm(delta_NC, weight_CE, out=grad_h_NE[i : i + rows])
         if i == 0:  # instead of adding to zeros: saves three passes over all weights
-            grad_CE.copy_(torch.mm(delta_NC.t(), part_NE)[:, :features])
+            grad_CE.copy_(torch.mm(delta_NC.t(), part_NE)[:entries, :features])
         else:
-            grad_CE += torch.mm(delta_NC.t(), part_NE)[:, :features]
+            grad_CE += torch.mm(delta_NC.t(), part_NE)[:entries, :features]
     if not len(h_NE):
         grad_CE.zero_()
-    return Gradients(nats_N, grad_h_NE, (grad_CE, grad_b_C))
+    return Gradients(nats_N, grad_h_NE, (grad_CE, grad_b_C[:entries]))
 
 
-def in_format(matrix_RE: Tensor, dtype: torch.dtype) -> Tensor:
+def _nats_and_gradient(logits_NC: Tensor, right_N1: Tensor) -> tuple[Tensor, Tensor]:
+    """Return −log softmax(logits) of the right entries (N) and p − y (N, C), which may overwrite the logits."""
+    if logits_NC.dtype == torch.bfloat16 and logits_NC.is_cuda and has_triton(logits_NC.device):
+        from ..gpu.softmax import MOST_ENTRIES, nats_and_gradient
+
+        if logits_NC.shape[1] <= MOST_ENTRIES:
+            return nats_and_gradient(logits_NC, right_N1[:, 0]), logits_NC
+    nats_N, delta_NC = softmax_nats(logits_NC, right_N1[:, 0])
+    delta_NC.scatter_(1, right_N1, delta_NC.gather(1, right_N1) - 1)  # scatter_add_ in bf16 is a slow pass
+    return nats_N, delta_NC
+
+
+def _with_spare(bias_C: Tensor, weight_CE: Tensor) -> Tensor:
+    """Return the bias with −inf for each spare row of the weight."""
+    spare = len(weight_CE) - len(bias_C)
+    return F.pad(bias_C, (0, spare), value=-torch.inf) if spare else bias_C
+
+
+def in_format(matrix_RE: Tensor, dtype: torch.dtype, spare: int = 0) -> Tensor:
     """Return a matrix in the number format of the products; in bf16 padded with zero features to a multiple of 32.
 
     These features change no product. Rows that begin at multiples of 64 bytes make products up to a quarter faster (E
     650).
+
+    Args:
+        matrix_RE: Features, or rows of weights.
+        dtype: Number format of the products.
+        spare: Number of zero rows to add at the end; only in bf16, see `spare_entries`.
     """
-    missing = -matrix_RE.shape[1] % FEATURE_MULTIPLE
-    if dtype != torch.bfloat16 or not missing:
+    (rows, features), missing = matrix_RE.shape, -matrix_RE.shape[1] % FEATURE_MULTIPLE
+    if dtype != torch.bfloat16 or not (missing or spare):
         return matrix_RE.to(dtype)
-    padded_RX = matrix_RE.new_empty(len(matrix_RE), matrix_RE.shape[1] + missing, dtype=dtype)
-    padded_RX[:, :-missing] = matrix_RE
-    padded_RX[:, -missing:] = 0
+    padded_RX = matrix_RE.new_empty(rows + spare, features + missing, dtype=dtype)
+    padded_RX[:rows, :features] = matrix_RE
+    padded_RX[:rows, features:] = 0
+    padded_RX[rows:] = 0
     return padded_RX

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .base import OutputLayer
-from .cross_entropy import Gradients, in_format, level_gradients, level_nats
+from .cross_entropy import Gradients, in_format, level_gradients, level_nats, spare_entries
 
 
 class SoftmaxOutput(OutputLayer):
@@ -28,16 +28,18 @@ class SoftmaxOutput(OutputLayer):
     def _bias(self) -> Tensor:
         return self.bias.detach().masked_fill(self.given_V, -torch.inf)
 
+    def _weight(self, dtype: torch.dtype) -> Tensor:
+        weight_VE = self.weight.detach()
+        return in_format(weight_VE, dtype, spare_entries(len(weight_VE), dtype, weight_VE.device))
+
     def scored_nats(self, h_NE: Tensor, targets_N: Tensor) -> Tensor:
         """See `OutputLayer.scored_nats`."""
-        weight_VE = in_format(self.weight.detach(), h_NE.dtype)
-        return level_nats(h_NE, weight_VE, self._bias(), targets_N, self.chunk)
+        return level_nats(h_NE, self._weight(h_NE.dtype), self._bias(), targets_N, self.chunk)
 
     def gradients(self, h_NE: Tensor, targets_N: Tensor) -> Gradients:
         """See `OutputLayer.gradients`."""
         grad_VE = torch.empty_like(self.weight)
-        weight_VE = in_format(self.weight.detach(), h_NE.dtype)
-        return level_gradients(h_NE, weight_VE, self._bias(), targets_N, self.chunk, grad_VE)
+        return level_gradients(h_NE, self._weight(h_NE.dtype), self._bias(), targets_N, self.chunk, grad_VE)
 
     @torch.no_grad()
     def logp(self, features_NE: Tensor) -> Tensor:

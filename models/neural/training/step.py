@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from ..device import Unread, to_device
+from ..gpu.captured import CapturedReading, Read, captured
 from ..optimization.clipping import Clipped, scale_and_clip, scale_and_clip_unread
 from ..out_of_memory import first_line, is_out_of_memory
 from .checkpoint import random_tensors, set_random
@@ -48,6 +49,9 @@ class TrainingStep:
 
     def __init__(self, state: TrainingState, record: Callable[[Mapping[str, float]], None]) -> None:
         self.state, self.training, self.record = state, state.training, record
+        self._captured: CapturedReading | None = None
+        one_call = self.training.bptt_grad_len in (None, self.training.bptt_len)
+        self._captures = state.device.type == "cuda" and one_call
 
     def __call__(self, window: Window, keep_B: Tensor | None) -> None:
         """Read one window and take one step; a window without a scored token only updates the memory.
@@ -79,7 +83,10 @@ class TrainingStep:
             own, after, said = Sums(0.0, 0), state.memory, ""
             try:
                 micro_batch = state.metrics.micro_batch
-                own, after = add_gradients(state.network, state.memory, x_BT, y_BT, keep_B, self.training, micro_batch)
+                read = self._reading(x_BT) if micro_batch >= len(x_BT) else None
+                own, after = add_gradients(
+                    state.network, state.memory, x_BT, y_BT, keep_B, self.training, micro_batch, read
+                )
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error) or micro_batch == 1:
                     raise
@@ -91,6 +98,15 @@ class TrainingStep:
             self._halve_micro_batch(said or "on another rank")
             set_random(random, state.device)
 
+    def _reading(self, x_BT: Tensor) -> Read | None:
+        """Return what reads a window of the usual length by replays on a GPU; None for other windows."""
+        if not self._captures or x_BT.shape[1] != self.training.bptt_len:
+            return None
+        if self._captured is None:
+            self._captured = captured(self.state.network, x_BT, self.state.memory.state)
+            self._captures = self._captured is not None
+        return self._captured
+
     def _together(self, said: str, own: Sums) -> tuple[bool, Sums]:
         """Return whether a rank lacked memory, and the sums of all ranks."""
         if self.state.ranks.size == 1:
@@ -101,6 +117,7 @@ class TrainingStep:
     def _halve_micro_batch(self, said: str) -> None:
         metrics = self.state.metrics
         self.state.network.last_layer = None  # it keeps the whole graph before it in memory
+        self._captured, self._captures = None, False  # it keeps the activations of all streams
         if self.state.device.type == "cuda":
             torch.cuda.empty_cache()
         most = self.state.ranks.most_rows(self.training.batch)
@@ -108,7 +125,9 @@ class TrainingStep:
         self.record({"micro_batch": metrics.micro_batch})
         log.warning(
             "not enough memory (%s): from now on %d streams are read at a time; the result changes only by rounding "
-            "and dropout draws. A smaller training.batch avoids this", said, metrics.micro_batch
+            "and dropout draws. A smaller training.batch avoids this",
+            said,
+            metrics.micro_batch,
         )
 
     def apply(self, sums: Sums, streams: int, positions: int) -> None:

@@ -16,6 +16,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from ..gpu.captured import Read
 from ..network import STREAMS, Network, NetworkState, detach, join
 
 Activations = tuple[Tensor, Tensor]
@@ -80,7 +81,7 @@ class Reading:
 
 
 def read_window(
-    network: Network, memory: Memory, ids_BT: Tensor, keep_B: Tensor | None, past: int
+    network: Network, memory: Memory, ids_BT: Tensor, keep_B: Tensor | None, past: int, read: Read | None = None
 ) -> tuple[Reading, Memory]:
     """Read the next window of some streams, with its gradient through k2 tokens.
 
@@ -92,7 +93,9 @@ def read_window(
         ids_BT: The tokens that follow those of the last window.
         keep_B: False for streams that are reset before this window; None where none is.
         past: k2 − k1, tokens that the gradient flows back through beyond a window.
+        read: Called in place of the network.
     """
+    read = read or network
     before = memory.ids_BP.shape[1]
     ids_BS = torch.cat([memory.ids_BP, ids_BT], 1) if before else ids_BT
     resets = memory.resets if keep_B is None else {**memory.resets, before: keep_B}
@@ -105,7 +108,7 @@ def read_window(
             state = network.reset(state, resets[left])
         if left == begin:
             saved = detach(state)
-        features_BTE, state = network(ids_BS[:, left:right], state)
+        features_BTE, state = read(ids_BS[:, left:right], state)
         pieces.append((features_BTE, *(network.last_layer or ())))
     network.last_layer = None
     if begin == length:

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from ...specs import TrainingSpec
+from ..device import one
+from ..gpu.captured import Read
 from ..layers.penalties import activation_penalty, wanted
 from ..network import Network
 from .tbptt import Memory, read_window
@@ -30,7 +32,7 @@ class Sums:
 
 def add_gradients(
     network: Network, memory: Memory, x_BT: Tensor, y_BT: Tensor, keep_B: Tensor | None,
-    training: TrainingSpec, micro_batch: int,
+    training: TrainingSpec, micro_batch: int, read: Read | None = None,
 ) -> tuple[Sums, Memory]:  # fmt: skip
     """Read a window and add the gradient of (sum of nats + positions · penalties) to `.grad` of the parameters.
 
@@ -44,6 +46,7 @@ def add_gradients(
         training: Penalties, k1 and k2.
         micro_batch: Streams read at a time. Only their activations are in memory. Dropout draws separate masks for each
             part; an estimator of the output layer draws once for all parts.
+        read: Called in place of the network, in one part only.
 
     Returns:
         The sums, without penalties, and the memory after the window.
@@ -53,13 +56,16 @@ def add_gradients(
     with network.output.one_update():
         for begin in range(0, len(x_BT), micro_batch):
             part = slice(begin, min(begin + micro_batch, len(x_BT)))
-            kept, y_N = None if keep_B is None else keep_B[part], y_BT[part].flatten()
-            reading, after = read_window(network, memory.rows(part), x_BT[part], kept, past)
-            loss, count = network.output.loss(reading.features_BTE.flatten(0, 1), y_N, network.products)
+            kept, targets_BT = None if keep_B is None else keep_B[part], y_BT[part]
+            reading, after = read_window(network, memory.rows(part), x_BT[part], kept, past, read)
+            features_BTE = reading.features_BTE
+            if features_BTE.is_cuda and features_BTE.transpose(0, 1).is_contiguous():  # then this order needs no copy
+                features_BTE, targets_BT = features_BTE.transpose(0, 1), targets_BT.t()
+            loss, count = network.output.loss(features_BTE.flatten(0, 1), targets_BT.flatten(), network.products)
             nats, tokens = nats + loss.detach(), tokens + count
             if wanted(training):
-                loss = loss + len(y_N) * activation_penalty(training, reading.activations)
+                loss = loss + targets_BT.numel() * activation_penalty(training, reading.activations)
             if count or wanted(training):
-                loss.backward()
+                loss.backward(one(loss.device))
             memories.append(after)
     return Sums(nats if nats.is_cuda else float(nats), tokens), Memory.join(memories)

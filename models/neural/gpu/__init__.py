@@ -1,0 +1,1 @@
+"""Train on a GPU: kernels of our own in Triton, and windows that are replayed as CUDA graphs."""

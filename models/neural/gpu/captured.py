@@ -1,0 +1,109 @@
+"""Capture how a network reads a window on a GPU as a CUDA graph, and replay it instead of launching every kernel.
+
+A window of a recurrent network is thousands of kernels, forward and backward, many of them shorter than the time in
+which the host launches one: a small network then keeps the host busy and the GPU idle. A graph is launched as a whole.
+
+It computes the same, from the same memory addresses: parameters must be changed in place (as the optimisers and
+checkpoints do), inputs are copied into its own tensors, and its results are overwritten by the next replay.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..device import free_cached_memory
+from ..network import Network, NetworkState, detach
+from ..out_of_memory import first_line, is_out_of_memory
+
+log = logging.getLogger(__name__)
+
+Read = Callable[[Tensor, NetworkState], tuple[Tensor, NetworkState]]
+"""What `Network.__call__` does; afterwards `Network.last_layer` is set as it says."""
+
+
+class CapturedReading:
+    """Read windows of one shape with a network in training mode by replays; call it as the network.
+
+    The gradients that it gives a parameter are overwritten by the next replay: no two windows may be added up.
+
+    Args:
+        network: In training mode, on a GPU.
+        ids_BT: A window; others must have its shape.
+        state: Before it, without gradient history.
+
+    Raises:
+        RuntimeError: The network's work cannot be captured, or memory does not suffice.
+    """
+
+    def __init__(self, network: Network, ids_BT: Tensor, state: NetworkState) -> None:
+        self.network, self.shape = network, ids_BT.shape
+        sample = tuple(tensor.detach().clone() for tensor in (ids_BT, *state))
+        self._replay: Callable[..., Any] = torch.cuda.make_graphed_callables(
+            _Window(network), sample, allow_unused_input=True
+        )
+        network.last_layer = None
+
+    def __call__(self, ids_BT: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
+        """Read a window; see `Network.forward`. The new state has no gradient history."""
+        features_BTE, *others = self._replay(ids_BT, *state)
+        after, last_layer = others[: len(state)], others[len(state) :]
+        self.network.last_layer = (last_layer[0], last_layer[1]) if last_layer else None
+        return features_BTE, tuple(tensor.detach().clone() for tensor in after)
+
+
+class _Window(nn.Module):
+    """A network as a function from tensors to tensors."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, ids_BT: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        features_BTE, after = self.network(ids_BT, state)
+        return features_BTE, *detach(after), *(self.network.last_layer or ())
+
+
+def captured(network: Network, ids_BT: Tensor, state: NetworkState) -> CapturedReading | None:
+    """Capture the reading of windows of this shape; return None where that is not possible, and log why.
+
+    Torch's random streams are afterwards as before.
+
+    Raises:
+        RuntimeError: Memory does not suffice.
+    """
+    device = ids_BT.device
+    random, of_gpu = torch.get_rng_state(), torch.cuda.get_rng_state(device)
+    free_cached_memory()  # a graph takes memory from a pool of its own
+    collects = gc.isenabled()
+    gc.disable()  # what the collector would free on the GPU in the middle of a capture would end it
+    try:
+        with torch.cuda.device(device):
+            return CapturedReading(network, ids_BT, state)
+    except RuntimeError as error:
+        _end_failed_capture(device)
+        if is_out_of_memory(error):
+            raise
+        log.warning(
+            "the updates cannot be captured as a CUDA graph (%s): the host launches each kernel", first_line(error)
+        )
+        return None
+    finally:
+        if collects:
+            gc.enable()
+        torch.set_rng_state(random)
+        torch.cuda.set_rng_state(of_gpu, device)
+
+
+def _end_failed_capture(device: torch.device) -> None:
+    """Give the GPU's random generator a state that is not part of a capture.
+
+    A capture that fails leaves it in one that refuses to draw ("Offset increment outside graph capture").
+    """
+    fresh = torch.Generator(device)
+    torch.cuda.default_generators[fresh.device.index].graphsafe_set_state(fresh.graphsafe_get_state())
