@@ -25,7 +25,6 @@ import torch
 
 from benchmarks.harness import ROOT, Report, arguments, finish, say
 from benchmarks.line_text import LANES, penn_treebank
-from benchmarks.quality import RECIPES
 from models.base import FitContext
 from models.neural.device import require_device
 from models.neural.recurrent import RecurrentNetwork
@@ -41,20 +40,39 @@ from models.streams import TokenStream, unigram_counts
 
 MOST_SECONDS = 480.0
 GPU = torch.device("cuda", 0)
-WORDS, TOKENS = 10_000, 2_000_000
-HIDDEN = (640, 1536)
-"""Multiples of 64, as the matrix units of a GPU want them."""
-WARM, TIMED, PROFILED = 20, 100, 20
+WORDS, TOKENS = 30_000, 4_000_000
+POSITIONS, HEAD = 70, 2_000
+SIZES = ((640, 128), (640, 512), (640, 1024), (1536, 256), (1536, 512), (1536, 1024))
+"""Cells of a layer and rows of the batch; cells are multiples of 64, as the matrix units of a GPU want them."""
+BY_REVIEW = (640, 512)
+"""The same where every review starts from an empty memory."""
+WARM, TIMED, PROFILED = 10, 40, 20
 SMALL, LARGE = (64, 35), (512, 70)
 """Batch and positions of the updates that are counted."""
 TESTED = ("tests/models/neural",)
+DOCUMENTS = 100
+"""Parts of Penn Treebank's training text, shuffled in every epoch so that windows begin at other tokens."""
+TREEBANK = RecurrentSpec(
+    layers=2, hidden=1152, embedding=448, condition_on_stars=False, objective=ObjectiveSpec(output="softmax"),
+    variational=True, dropout=0.4, input_dropout=0.55, output_dropout=0.6, embedding_dropout=0.15, weight_drop=0.5,
+    training=TrainingSpec(
+        epochs=90, batch=64, bptt_len=70, learning_rate=2e-3, weight_decay=0.05, warmup=0.02, final_rate=0.0,
+        evaluations=10, state_reset_prob=0.0, activation_penalty=2.0, temporal_penalty=1.0,
+    ),
+)  # fmt: skip
 
 
 def zipf_text(words: int, tokens: int) -> TokenStream:
-    """Return reviews of a hundred tokens whose words are drawn by Zipf's law; nothing is to be learned from them."""
+    """Return reviews of a hundred tokens whose words are drawn by Zipf's law; nothing is to be learned from them.
+
+    Ids are in the order of the words' counts, as in a vocabulary.
+    """
     rng = np.random.default_rng(1)
     share_V = 1 / np.arange(1, words - 8)
-    ids = (9 + rng.choice(words - 9, tokens, p=share_V / share_V.sum())).astype(np.uint16)
+    ids = rng.choice(words - 9, tokens, p=share_V / share_V.sum())
+    rank_V = np.empty(words - 9, np.int64)
+    rank_V[np.argsort(-np.bincount(ids, minlength=words - 9), kind="stable")] = np.arange(words - 9)
+    ids = (9 + rank_V[ids]).astype(np.uint16)
     offsets = np.arange(0, tokens + 1, 100)
     ids[offsets[:-1]], ids[offsets[1:] - 1] = 1, 2
     header = {
@@ -64,11 +82,11 @@ def zipf_text(words: int, tokens: int) -> TokenStream:
     return TokenStream(Path("zipf"), header, ids, offsets.astype(np.int64))
 
 
-def spec_of(hidden: int, batch: int, positions: int) -> RecurrentSpec:
+def spec_of(hidden: int, batch: int, positions: int, stateful: bool = True) -> RecurrentSpec:
     """Return two LSTM layers with a two-level softmax."""
-    training = TrainingSpec(epochs=100, batch=batch, bptt_len=positions)
+    training = TrainingSpec(epochs=100, batch=batch, bptt_len=positions, stateful=stateful)
     return RecurrentSpec(
-        kind="lstm", layers=2, hidden=hidden, embedding=hidden, dropout=0.3, objective=ObjectiveSpec(head=2_000),
+        kind="lstm", layers=2, hidden=hidden, embedding=hidden, dropout=0.3, objective=ObjectiveSpec(head=HEAD),
         training=training,
     )  # fmt: skip
 
@@ -91,9 +109,10 @@ def training_of(spec: RecurrentSpec, stream: TokenStream) -> Iterator[tuple[Trai
     state.settle()
 
 
-def speed(hidden: int, stream: TokenStream) -> dict[str, Any]:
+def speed(hidden: int, batch: int, stream: TokenStream, stateful: bool = True) -> dict[str, Any]:
     """Return tokens per second of a training, and its share of the measured peak of matrix products."""
-    spec = spec_of(hidden, 128, 70)
+    spec = spec_of(hidden, batch, POSITIONS, stateful)
+    torch.cuda.reset_peak_memory_stats()
     with training_of(spec, stream) as (state, updates):
         for _ in range(WARM):
             next(updates)
@@ -107,7 +126,7 @@ def speed(hidden: int, stream: TokenStream) -> dict[str, Any]:
         peak = product_peak(GPU, torch.bfloat16, torch.get_num_threads())
     return {
         "tokens/s": round(rate), "TFLOP/s": round(rate * meter.operations / 1e12, 1),
-        "bf16 peak TFLOP/s": round(peak / 1e12, 1), "share of peak": round(rate * meter.operations / peak, 4),
+        "bf16 peak TFLOP/s": round(peak / 1e12, 1), "share of peak": float(f"{rate * meter.operations / peak:.3g}"),
         "peak GPU MB": round(torch.cuda.max_memory_allocated() / 1e6),
     }  # fmt: skip
 
@@ -117,7 +136,7 @@ def profile(stream: TokenStream) -> dict[str, Any]:
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as recorded
 
-    with training_of(spec_of(HIDDEN[0], 64, 35), stream) as (_, updates):
+    with training_of(spec_of(*SIZES[0], POSITIONS), stream) as (_, updates):
         for _ in range(WARM):
             next(updates)
         torch.cuda.synchronize()
@@ -136,9 +155,11 @@ def profile(stream: TokenStream) -> dict[str, Any]:
 
 
 def treebank(data: Path) -> dict[str, Any]:
-    """Return the perplexities on Penn Treebank of the network of `benchmarks.quality`, trained on the GPU."""
-    lines, spec = penn_treebank(data), RECIPES["ptb"].spec
-    streams = {split: lines.stream(split, 1 if split == "train" else LANES) for split in ("train", "valid", "test")}
+    """Return the perplexities on Penn Treebank of one network, `TREEBANK`, trained on the GPU."""
+    lines, spec = penn_treebank(data), TREEBANK
+    streams = {
+        split: lines.stream(split, DOCUMENTS if split == "train" else LANES) for split in ("train", "valid", "test")
+    }
     counts_V = torch.from_numpy(np.asarray(unigram_counts(streams["train"], lines.size), dtype=np.int64))
     torch.manual_seed(spec.training.seed)
     network = RecurrentNetwork(spec, counts_V).to(GPU)
@@ -182,7 +203,12 @@ def measured(data: Path | None) -> dict[str, Any]:
     """Run all parts on the GPU, the cheapest first; leave out what would begin too late."""
     require_device("cuda:0")
     began, stream, found = time.monotonic(), zipf_text(WORDS, TOKENS), dict[str, Any]()
-    parts: dict[str, Any] = {f"2 × {hidden}": lambda hidden=hidden: speed(hidden, stream) for hidden in HIDDEN}
+    parts: dict[str, Any] = {
+        f"2 × {hidden}, batch {batch}": lambda hidden=hidden, batch=batch: speed(hidden, batch, stream)
+        for hidden, batch in SIZES
+    }
+    hidden, batch = BY_REVIEW
+    parts[f"2 × {hidden}, batch {batch}, by review"] = lambda: speed(hidden, batch, stream, stateful=False)
     parts |= {"profile of an update": lambda: profile(stream), "tests marked gpu": tests}
     if data is not None and (data / "ptb_lm_benchmark").is_dir():
         parts["Penn Treebank"] = lambda: treebank(data)
@@ -205,6 +231,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--data", type=Path, help="folder of the real data, for Penn Treebank")
     parser.add_argument("--pretended", action="store_true", help="count the operators of an update, without a GPU")
     args = parser.parse_args(argv)
+    torch.set_num_threads(1)  # as in a fit on a GPU
     if not args.pretended and not torch.cuda.is_available():
         parser.error("torch finds no GPU here; --pretended counts without one")
     found = counted() if args.pretended else measured(args.data)
