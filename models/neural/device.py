@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..base import ModelError
-from .out_of_memory import first_line
+from .out_of_memory import first_line, is_out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -56,15 +56,21 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
-@cache
+_ONES: dict[torch.device, Tensor] = {}
+
+
 def one(device: torch.device) -> Tensor:
     """Return the number 1 on a device (float32, scalar), always the same tensor: see `is_one`."""
-    return torch.ones((), device=device)
+    if device not in _ONES:
+        _ONES[device] = torch.ones((), device=device)
+    return _ONES[device]
 
 
 def is_one(scale: Tensor) -> bool:
     """Return whether a scalar is 1, as far as that is known without a wait for a GPU: there, whether it is `one`."""
-    return scale.data_ptr() == one(scale.device).data_ptr() if scale.is_cuda else scale.item() == 1
+    if not scale.is_cuda:
+        return scale.item() == 1
+    return (known := _ONES.get(scale.device)) is not None and known.data_ptr() == scale.data_ptr()
 
 
 def free_cached_memory() -> None:
@@ -140,6 +146,8 @@ def has_triton(device: torch.device) -> bool:
     It comes with the CUDA builds of torch, compiles with the system's C compiler, and needs the GPU to have bf16. The
     function runs a tiny kernel.
     """
+    if torch.version.hip:  # not tried; warps there are twice as wide
+        return False
     try:
         from .gpu.softmax import nats_and_gradient
 
@@ -149,6 +157,8 @@ def has_triton(device: torch.device) -> bool:
             return True
         reason = "a wrong result"
     except Exception as error:  # Triton's own errors have no common type
+        if is_out_of_memory(error):
+            raise
         reason = first_line(error)
     log.warning("no kernels of our own on this GPU (%s): training is slower", reason)
     return False

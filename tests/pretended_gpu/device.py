@@ -85,7 +85,7 @@ def _replacements() -> dict[Any, dict[str, Any]]:
             "get_device_name": lambda device=None: "pretended", "set_device": lambda device: None,
             "get_rng_state": lambda device=None: torch.get_rng_state(),
             "set_rng_state": lambda state, device=None: None, "manual_seed_all": lambda seed: None,
-            "max_memory_allocated": lambda device=None: 0, "reset_peak_memory_stats": lambda device=None: None,
+            "max_memory_reserved": lambda device=None: 0, "reset_peak_memory_stats": lambda device=None: None,
             "device": lambda device: nullcontext(), "current_stream": lambda device=None: None,
             "empty_cache": lambda: None, "synchronize": lambda device=None: COUNTS.wait("synchronize"),
             "get_device_properties": lambda device=None: SimpleNamespace(total_memory=80 << 30, name="pretended"),

@@ -36,10 +36,10 @@ def run_sequence(
     dtype: torch.dtype,
     keep_BT: Tensor | None = None,
 ) -> tuple[Tensor, NetworkState]:
-    """Run a recurrent layer over T positions, on the CPU.
+    """Run a recurrent layer over T positions.
 
     Args:
-        layer: `LSTMSequence`, `GRUSequence` or `ElmanSequence`.
+        layer: `LSTMSequence`, `GRUSequence` or `ElmanSequence`; on a GPU `GPULSTMSequence`.
         options: The last arguments of its `forward`.
         x_BTE: Inputs.
         state: Tensors (B, H) before the first position.

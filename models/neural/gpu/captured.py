@@ -12,6 +12,8 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import Callable
+from contextvars import ContextVar
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -25,6 +27,8 @@ log = logging.getLogger(__name__)
 
 Read = Callable[[Tensor, NetworkState], tuple[Tensor, NetworkState]]
 """What `Network.__call__` does; afterwards `Network.last_layer` is set as it says."""
+for_replays: ContextVar[bool] = ContextVar("for_replays", default=False)
+"""Whether what runs now will be replayed, so that the number of its kernels does not matter."""
 
 
 class CapturedReading:
@@ -33,7 +37,7 @@ class CapturedReading:
     The gradients that it gives a parameter are overwritten by the next replay: no two windows may be added up.
 
     Args:
-        network: In training mode, on a GPU.
+        network: In training mode, on a GPU, without gradients in its parameters.
         ids_BT: A window; others must have its shape.
         state: Before it, without gradient history.
 
@@ -48,13 +52,28 @@ class CapturedReading:
             _Window(network), sample, allow_unused_input=True
         )
         network.last_layer = None
+        self._require_own_gradients(ids_BT, state)
 
     def __call__(self, ids_BT: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
         """Read a window; see `Network.forward`. The new state has no gradient history."""
+        if ids_BT.shape != self.shape:
+            raise ValueError(f"the window is {tuple(ids_BT.shape)}, captured was {tuple(self.shape)}")
         features_BTE, *others = self._replay(ids_BT, *state)
         after, last_layer = others[: len(state)], others[len(state) :]
         self.network.last_layer = (last_layer[0], last_layer[1]) if last_layer else None
         return features_BTE, tuple(tensor.detach().clone() for tensor in after)
+
+    def _require_own_gradients(self, ids_BT: Tensor, state: NetworkState) -> None:
+        """Refuse gradients that share memory: a replay hands them over without copies, then each is scaled in place."""
+        self(ids_BT, state)[0].sum().backward()  # type: ignore[no-untyped-call]
+        self.network.last_layer = None
+        places = []
+        for parameter in self.network.parameters():
+            if (grad := parameter.grad) is not None:
+                places.append((grad.data_ptr(), grad.data_ptr() + grad.numel() * grad.element_size()))
+                parameter.grad = None
+        if any(end > begin for (_, end), (begin, _) in pairwise(sorted(places))):
+            raise RuntimeError("two parameters share the memory of their gradients")
 
 
 class _Window(nn.Module):
@@ -78,15 +97,16 @@ def captured(network: Network, ids_BT: Tensor, state: NetworkState) -> CapturedR
         RuntimeError: Memory does not suffice.
     """
     device = ids_BT.device
-    random, of_gpu = torch.get_rng_state(), torch.cuda.get_rng_state(device)
+    random, of_gpu, stream = torch.get_rng_state(), torch.cuda.get_rng_state(device), torch.cuda.current_stream(device)
     free_cached_memory()  # a graph takes memory from a pool of its own
-    collects = gc.isenabled()
+    collects, token = gc.isenabled(), for_replays.set(True)
     gc.disable()  # what the collector would free on the GPU in the middle of a capture would end it
+    torch.cuda.graph.default_capture_stream = None  # torch keeps that of the first GPU it captured on
     try:
         with torch.cuda.device(device):
             return CapturedReading(network, ids_BT, state)
-    except RuntimeError as error:
-        _end_failed_capture(device)
+    except Exception as error:  # torch's and Triton's errors have no common type
+        _end_failed_capture(device, stream)
         if is_out_of_memory(error):
             raise
         log.warning(
@@ -94,16 +114,18 @@ def captured(network: Network, ids_BT: Tensor, state: NetworkState) -> CapturedR
         )
         return None
     finally:
+        for_replays.reset(token)
         if collects:
             gc.enable()
         torch.set_rng_state(random)
         torch.cuda.set_rng_state(of_gpu, device)
 
 
-def _end_failed_capture(device: torch.device) -> None:
-    """Give the GPU's random generator a state that is not part of a capture.
+def _end_failed_capture(device: torch.device, stream: torch.cuda.Stream) -> None:
+    """Leave the stream of a capture that has failed, and give the GPU's random generator a state outside of it.
 
-    A capture that fails leaves it in one that refuses to draw ("Offset increment outside graph capture").
+    Torch stays on that stream, and its generator refuses to draw ("Offset increment outside graph capture").
     """
+    torch.cuda.set_stream(stream)
     fresh = torch.Generator(device)
     torch.cuda.default_generators[fresh.device.index].graphsafe_set_state(fresh.graphsafe_get_state())

@@ -73,4 +73,5 @@ class GPULSTMSequence(torch.autograd.Function):
         da_GN = gates_TBG.flatten(0, 1).t()
         dx_TBE, db_G = input_gradient(gates_TBG, W_ih).to(inputs), da_GN.sum(1, dtype=full)
         dW_ih, dW_hh = (torch.mm(da_GN, tensor.flatten(0, 1)).to(full) for tensor in (x_TBE, before_TBH))
-        return dx_TBE.transpose(0, 1), dh_BH.to(full), dc_BH, dW_ih, dW_hh, db_G, db_G, None, None
+        # Two tensors: a replay hands gradients over without copies, and they are changed in place afterwards.
+        return dx_TBE.transpose(0, 1), dh_BH.to(full), dc_BH, dW_ih, dW_hh, db_G, db_G.clone(), None, None

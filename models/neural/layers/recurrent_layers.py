@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..device import cudnn_has_bf16, has_triton
+from ..gpu.captured import for_replays
 from ..network import NetworkState
 from .cells import ACTIVATIONS, CELLS, Cell, Weights, cell_name
 from .layer_norm import NormedLayer
@@ -25,12 +26,12 @@ PARAMETERS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 """Names of every fused layer's parameters, in the order of torch's functions."""
 
 
-Sequence = Callable[..., tuple[Tensor, NetworkState]]
+OwnRun = Callable[..., tuple[Tensor, NetworkState]]
 """One of our own layers for training in bf16: `fused.sequence.run_sequence` without its first two arguments."""
 
 
 @cache
-def gpu_sequences(device: torch.device) -> dict[str, Sequence]:
+def gpu_sequences(device: torch.device) -> dict[str, OwnRun]:
     """Return our own layers for training in bf16 on a GPU, by torch.nn's name of the fused one; they need Triton."""
     if not has_triton(device):
         return {}
@@ -41,7 +42,7 @@ def gpu_sequences(device: torch.device) -> dict[str, Sequence]:
 
 
 @cache
-def sequences() -> dict[str, Sequence]:
+def sequences() -> dict[str, OwnRun]:
     """Return our own layers for training in bf16 on the CPU, by torch.nn's name of the fused one (`mode`).
 
     They are imported here because they need numba, which a model does not need for scoring.
@@ -144,7 +145,7 @@ def run_layer(
         return layer(x_BTE, state, keep_BT, weights)
     assert isinstance(layer, nn.RNNBase)
     step_of_lstm = layer.mode == "LSTM" and x_BTE.shape[1] == 1 and x_BTE.device.type == "cpu" and not layer.training
-    if own := _own_sequence(layer, x_BTE):
+    if own := _own_run(layer, x_BTE, keep_BT):
         return own(x_BTE, state, [weights[name] for name in PARAMETERS], torch.bfloat16, keep_BT)
     if keep_BT is not None or step_of_lstm:
         cell, options = _equations(layer)
@@ -152,11 +153,17 @@ def run_layer(
     return _run_fused(layer, weights, x_BTE, state)
 
 
-def _own_sequence(layer: nn.RNNBase, x_BTE: Tensor) -> Sequence | None:
-    """Return our own layer if this one trains with products in bf16, and ours is the fastest; else None."""
+def _own_run(layer: nn.RNNBase, x_BTE: Tensor, keep_BT: Tensor | None) -> OwnRun | None:
+    """Return our own layer if this one trains with products in bf16, and ours is the faster one; else None.
+
+    On a GPU ours launches two kernels per position. The host needs longer for that than for a call of cuDNN, unless
+    they are replayed.
+    """
     if not trains_in_bf16(layer, x_BTE):
         return None
-    return (gpu_sequences(x_BTE.device) if x_BTE.is_cuda else sequences()).get(layer.mode)
+    if not x_BTE.is_cuda:
+        return sequences().get(layer.mode)
+    return gpu_sequences(x_BTE.device).get(layer.mode) if keep_BT is not None or for_replays.get() else None
 
 
 def trains_in_bf16(layer: nn.Module, x_BTE: Tensor) -> bool:

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from ..device import to_device
 from .base import OutputLayer
-from .cross_entropy import Gradients, in_format, level_gradients, level_nats, spare_entries
+from .cross_entropy import MOST_SPARE, Gradients, in_format, level_gradients, level_nats, spare_entries
 
 ROWS_STD = 0.05
 """Standard deviation of the initial rows of a tail that shrinks, as for embeddings: see `models/neural/network.py`."""
@@ -131,7 +131,7 @@ class AdaptiveOutput(OutputLayer):
         """Return the head, whose last entries are the tails', and the tails; the weights are cast once."""
         weight_XE, bias_V, ids = self.weight.detach(), self.bias.detach(), self.order_P[: self.head]
         if not self.shrinks:
-            weight_XE = in_format(weight_XE, dtype, self._spare(1, dtype))
+            weight_XE = in_format(weight_XE, dtype, MOST_SPARE if self._spare(1, dtype) else 0)
         own_CE = weight_XE.index_select(0, self._head_rows())
         tails_KE = self.tail_weight.detach().view(-1, self.weight.shape[1])
         spare = self._spare(self.head + len(tails_KE), dtype)
@@ -140,8 +140,8 @@ class AdaptiveOutput(OutputLayer):
         tails = []
         for k in range(len(self.cuts) - 1):
             spare = self._spare(self.cuts[k + 1] - self.cuts[k], dtype)
-            own = self.shrinks
-            rows_CX = in_format(self._own(k)[1], dtype, spare) if own else self._of_tail(k, weight_XE, spare)
+            whole = not self.shrinks
+            rows_CX = self._of_tail(k, weight_XE, spare) if whole else in_format(self._own(k)[1], dtype, spare)
             tails.append(_Level(rows_CX, self._of_tail(k, bias_V)))
         return head, tails
 

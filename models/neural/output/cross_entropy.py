@@ -29,6 +29,7 @@ FEATURE_MULTIPLE = 32
 """The number of features of bf16 matrices is a multiple of this; see `in_format`."""
 ENTRY_MULTIPLE = 64
 """On a GPU, the number of logits of a row in bf16 is a multiple of this; see `spare_entries`."""
+MOST_SPARE = ENTRY_MULTIPLE - 1
 
 
 class Gradients(NamedTuple):

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..device import Unread, to_device
+from ..device import Unread, free_cached_memory, to_device
 from ..gpu.captured import CapturedReading, Read, captured
 from ..optimization.clipping import Clipped, scale_and_clip, scale_and_clip_unread
 from ..out_of_memory import first_line, is_out_of_memory
@@ -50,7 +50,7 @@ class TrainingStep:
     def __init__(self, state: TrainingState, record: Callable[[Mapping[str, float]], None]) -> None:
         self.state, self.training, self.record = state, state.training, record
         self._captured: CapturedReading | None = None
-        one_call = self.training.bptt_grad_len in (None, self.training.bptt_len)
+        one_call = self.training.bptt_grad_len in (None, self.training.bptt_len) and not self.training.random_window
         self._captures = state.device.type == "cuda" and one_call
 
     def __call__(self, window: Window, keep_B: Tensor | None) -> None:
@@ -74,8 +74,8 @@ class TrainingStep:
     def gradient(self, x_BT: Tensor, y_BT: Tensor, keep_B: Tensor | None) -> tuple[Sums, Memory]:
         """Add up the gradient of this rank's rows; the returned sums are those of all ranks.
 
-        If memory does not suffice (on one rank or more), repeat with half as many streams at a time. The repetition
-        starts from the same memory of the streams and the same random state.
+        If memory does not suffice (on one rank or more), repeat without replays, then with half as many streams at a
+        time. The repetition starts from the same memory of the streams and the same random state.
         """
         state, random = self.state, random_tensors(self.state.device)
         while True:
@@ -95,7 +95,11 @@ class TrainingStep:
             if not failed:
                 return sums, after
             # The error keeps tensors in memory until the except block ends, so the cache is emptied here.
-            self._halve_micro_batch(said or "on another rank")
+            said = said or "on another rank"
+            if self._captures and micro_batch >= len(x_BT):  # a graph needs more memory than the kernels one by one
+                self._launch_from_now_on(said)
+            else:
+                self._halve_micro_batch(said)
             set_random(random, state.device)
 
     def _reading(self, x_BT: Tensor) -> Read | None:
@@ -114,12 +118,19 @@ class TrainingStep:
         failed, nats, tokens = self.state.ranks.total([float(bool(said)), float(own.nats), own.tokens])
         return bool(failed), Sums(nats, round(tokens))
 
+    def _launch_from_now_on(self, said: str) -> None:
+        log.warning("not enough memory for updates as a CUDA graph (%s): the host launches each kernel", said)
+        self._captured, self._captures = None, False
+        self._free_memory()
+
+    def _free_memory(self) -> None:
+        self.state.network.last_layer = None  # it keeps the whole graph before it in memory
+        if self.state.device.type == "cuda":
+            free_cached_memory()
+
     def _halve_micro_batch(self, said: str) -> None:
         metrics = self.state.metrics
-        self.state.network.last_layer = None  # it keeps the whole graph before it in memory
-        self._captured, self._captures = None, False  # it keeps the activations of all streams
-        if self.state.device.type == "cuda":
-            torch.cuda.empty_cache()
+        self._free_memory()
         most = self.state.ranks.most_rows(self.training.batch)
         metrics.micro_batch = -(-min(metrics.micro_batch, most) // 2)
         self.record({"micro_batch": metrics.micro_batch})

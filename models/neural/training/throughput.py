@@ -56,11 +56,11 @@ class Meter:
         return self.ranks * product_peak(self.device, dtype, torch.get_num_threads()) / self.operations
 
     def peak_memory(self) -> dict[str, float]:
-        """Return the peak memory of this process and, on a GPU, torch's peak allocation there, in megabytes."""
+        """Return the peak memory of this process and, on a GPU, the most that torch had taken there, in megabytes."""
         of_process = {"peak_memory_megabytes": peak_resident() / MEGABYTE}
         if self.device.type != "cuda":
             return of_process
-        return of_process | {"peak_gpu_memory_megabytes": torch.cuda.max_memory_allocated(self.device) / MEGABYTE}
+        return of_process | {"peak_gpu_memory_megabytes": torch.cuda.max_memory_reserved(self.device) / MEGABYTE}
 
 
 def weights_used(network: Network) -> float:

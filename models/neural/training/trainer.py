@@ -25,6 +25,7 @@ from ...base import CHECKPOINTS, PAUSED, FitContext, ModelError
 from ...batches import count_updates
 from ...options import stored
 from ...specs import TrainingSpec
+from ..device import free_cached_memory
 from ..network import Network
 from ..optimization.schedule import decay_start
 from ..parallel.data_parallel import joined
@@ -107,6 +108,8 @@ def train(
             _loop(plan, state, TrainingStep(state, curves.write), callbacks, validation_stream, limit)
         except Paused as paused:
             return TrainResult(_pause(paused, plan, checkpointing, context.work / PAUSED))
+        if devices:
+            free_cached_memory()  # that of the updates
         nats, tokens = validation_nats(network, validation_stream, FINAL_TOKENS, ranks=ranks)
         held_out = {"validation_nats": nats, "validation_perplexity": perplexity(nats), "validation_tokens": tokens}
         own = {**state.metrics.summary(state.reports_nats), **curves.machine_figures()}

@@ -2,22 +2,25 @@
 
 import gc
 import logging
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from made_trainings import SPEC, TRAINING, curve, network_of, run
+from made_trainings import SPEC, TRAINING, V, curve, network_of, run
 from torch import nn
 
 from models.neural.device import has_triton, require_device
 from models.neural.fused.lstm import LSTMSequence
 from models.neural.fused.sequence import run_sequence
-from models.neural.gpu.captured import captured
+from models.neural.gpu.captured import captured, for_replays
 from models.neural.layers.recurrent_layers import gpu_sequences, make_layer, run_layer
+from models.neural.optimization.clipping import scale_and_clip_unread
+from models.neural.output import adaptive, build_output, single
 from models.neural.output.cross_entropy import ENTRY_MULTIPLE, level_gradients, spare_entries
 from models.neural.training import step
-from models.specs import TrainingSpec
+from models.specs import ObjectiveSpec, TrainingSpec
 
 pytestmark = pytest.mark.gpu
 GPU = torch.device("cuda", 0)
@@ -50,6 +53,30 @@ def test_spare_entries_change_no_gradient(entries):
     torch.testing.assert_close(found.features_NE, expected.features_NE)
     torch.testing.assert_close(found.parameters[1], expected.parameters[1])
     torch.testing.assert_close(found_CE, grad_CE)
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [{"output": "softmax"}, {"head": 37}, {"output": "adaptive", "head": 20, "cutoffs": (70,), "shrink": 2.0}],
+)
+def test_in_bf16_aligned_logits_have_the_gradients_of_others(monkeypatch, objective):
+    torch.manual_seed(1)
+    counts_V, features_NE = torch.randint(1, 50, (150,)).sort(descending=True).values, torch.randn(60, 48)
+    targets_N, found = torch.randint(9, 150, (60,)), []
+    for aligned in (True, False):
+        if not aligned:
+            for module in (adaptive, single):
+                monkeypatch.setattr(module, "spare_entries", lambda *given: 0)
+        torch.manual_seed(2)
+        weight = nn.Parameter(torch.randn(150, 48) / 7)
+        output = build_output(ObjectiveSpec(**objective), weight, counts_V).to(GPU)
+        h_NE = features_NE.to(GPU).requires_grad_()
+        loss, rows = output.loss(h_NE, targets_N, "bf16")
+        loss.backward()
+        found.append([loss.detach(), h_NE.grad, *(p.grad for p in output.parameters())])
+        assert rows == 60
+    for one, other in zip(*found, strict=True):
+        assert float((one - other).norm()) < 0.02 * float(other.norm())
 
 
 def test_float32_and_the_processor_need_no_spare_entries():
@@ -117,15 +144,18 @@ def test_the_lstm_layer_has_the_outputs_and_gradients_of_the_one_of_the_processo
 
 
 @pytest.mark.needs_real_gpu
-def test_an_lstm_layer_that_trains_in_bf16_is_this_one_also_where_streams_are_reset():
+def test_an_lstm_layer_that_trains_in_bf16_is_this_one_where_it_is_replayed_or_resets_streams():
     assert has_triton(GPU)
     assert set(gpu_sequences(GPU)) == {"LSTM"}
     layer, state = make_layer("lstm", 16, 16, "fused").to(GPU), (torch.zeros(4, 16, device=GPU),) * 2
-    with torch.autocast("cuda", torch.bfloat16):
-        for keep_BT in (None, torch.rand(4, 9, device=GPU) > 0.2):
+    for keep_BT, replays in ((None, True), (torch.rand(4, 9, device=GPU) > 0.2, False), (None, False)):
+        token = for_replays.set(replays)
+        with torch.autocast("cuda", torch.bfloat16):
             x_BTE = torch.randn(4, 9, 16, device=GPU)
             h_BTH, _ = run_layer(layer, dict(layer.named_parameters()), x_BTE, state, keep_BT)
-            assert "GPULSTMSequence" in str(h_BTH.grad_fn.next_functions)
+        for_replays.reset(token)
+        own = "GPULSTMSequence" in str(h_BTH.grad_fn) + str(h_BTH.grad_fn.next_functions)
+        assert own == (replays or keep_BT is not None)
 
 
 # --- replays
@@ -172,6 +202,77 @@ def test_every_replay_draws_its_own_dropout_masks_as_a_launch_would(dropout):
 
 
 @pytest.mark.needs_real_gpu
+@pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("precision", ["bf16", "float32"])
+def test_the_scaled_gradients_of_a_replay_are_those_of_a_launch(kind, precision):
+    """Gradients are handed over without copies: two that share memory would be scaled twice."""
+    found = []
+    for replays in (True, False):
+        network = network_of(replace(SPEC, kind=kind, dropout=0.0, training=replace(TRAINING, precision=precision)))
+        network = network.to(GPU).train()
+        torch.manual_seed(2)
+        ids_BT, state = torch.randint(9, V, (8, 12), device=GPU), network.start(8, GPU)
+        read = captured(network, ids_BT, state) if replays else network
+        features_BTE, _ = read(ids_BT, state)
+        features_BTE.float().square().sum().backward()
+        scale_and_clip_unread(network.parameters(), 0.5, 1e6)
+        found.append({name: p.grad for name, p in network.named_parameters() if p.grad is not None})
+    replayed, launched = found
+    assert set(replayed) == set(launched)
+    share = 0.05 if precision == "bf16" else 1e-4
+    for name, grad in launched.items():
+        assert float((replayed[name] - grad).norm()) < share * float(grad.norm()), name
+
+
+def test_a_training_by_replays_that_diverges_goes_back(tmp_path):
+    network, calls = network_of().to(GPU), []
+    loss = network.output.loss
+
+    def spoiled(features_NE, *given):
+        calls.append(1)
+        return loss(features_NE * math.nan if len(calls) == 31 else features_NE, *given)
+
+    network.output.loss = spoiled
+    _, summary = run(tmp_path, network)
+    assert summary["divergences"] == 1
+    assert all(torch.isfinite(parameter).all() for parameter in network.parameters())
+
+
+class Sharing(nn.Module):
+    """Gives two parameters one gradient."""
+
+    last_layer = None
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.other = (nn.Parameter(torch.ones(3, device=GPU)) for _ in range(2))
+
+    def forward(self, ids_BT, state):
+        return _Both.apply(ids_BT[..., None].float(), self.one, self.other), state
+
+
+class _Both(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, one, other):
+        ctx.save_for_backward(x)
+        return x * (one + other)
+
+    @staticmethod
+    def backward(ctx, grad):
+        (x,) = ctx.saved_tensors
+        both = (grad * x).sum((0, 1))
+        return None, both, both
+
+
+@pytest.mark.needs_real_gpu
+def test_a_network_whose_parameters_share_a_gradient_is_not_replayed(caplog):
+    caplog.set_level(logging.WARNING, "models")
+    ids_BT, state = torch.ones(2, 3, dtype=torch.int64, device=GPU), (torch.zeros(1, 2, device=GPU),)
+    assert captured(Sharing(), ids_BT, state) is None
+    assert "share the memory" in caplog.text
+
+
+@pytest.mark.needs_real_gpu
 def test_windows_are_replayed(tmp_path, monkeypatch):
     calls, forward = [], type(network_of()).forward
     monkeypatch.setattr(type(network_of()), "forward", lambda *given: calls.append(1) or forward(*given))
@@ -201,6 +302,7 @@ def test_where_a_window_cannot_be_captured_the_kernels_are_launched_and_dropout_
     assert captured(Waits(), ids_BT, state) is None
     assert "cannot be captured" in caplog.text
     assert torch.equal(torch.cuda.get_rng_state(GPU), before)
+    assert torch.cuda.current_stream(GPU) == torch.cuda.default_stream(GPU)
     assert torch.rand(100, device=GPU).unique().numel() > 90
     network = network_of().to(GPU).train()
     assert captured(network, ids_BT, network.start(2, GPU))
