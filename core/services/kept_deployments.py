@@ -9,10 +9,12 @@ killed in between.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 from core.errors import ReviewLMError
 from core.output import write_output
@@ -23,6 +25,8 @@ KEPT = ("schedules", "parameters", "paused")
 SCHEDULE = ("schedule", "active", "max_scheduled_runs", "parameters", "slug")
 """What makes a schedule; the rest is its number and dates."""
 SECONDS = 60.0
+BUSY, PATIENCE, PAUSE = 503, 300.0, 2.0
+"""Prefect's answer while its database is locked, seconds for which it is asked again, and seconds between two tries."""
 MOST = 200
 Settings = dict[str, dict[str, Any]]
 """By flow and name of the deployment, the values of `KEPT`."""
@@ -76,10 +80,16 @@ def _notes(home: Path) -> dict[str, Settings]:
 
 
 def _ask(environment: Mapping[str, str], method: str, path: str, body: Any) -> Any:
-    try:
-        return ask(environment, method, path, body, SECONDS)
-    except (OSError, ValueError) as error:
-        raise ReviewLMError(
-            "Prefect's deployments cannot be read or written", where=environment["PREFECT_API_URL"], cause=str(error),
-            remedy="see logs/prefect.log of the home folder, and start the services again",
-        ) from error
+    """Ask the server again while it is busy: after a reboot, runs that were interrupted may hold its database."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return ask(environment, method, path, body, SECONDS)
+        except (OSError, ValueError) as error:
+            if isinstance(error, HTTPError) and error.code == BUSY and time.monotonic() < end:
+                time.sleep(PAUSE)
+                continue
+            raise ReviewLMError(
+                "Prefect's deployments cannot be read or written", where=environment["PREFECT_API_URL"],
+                cause=str(error), remedy="see logs/prefect.log of the home folder, and start the services again",
+            ) from error

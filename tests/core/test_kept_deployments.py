@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from email.message import Message
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import pytest
 
@@ -104,3 +106,28 @@ def test_a_server_that_does_not_answer_is_an_error_that_names_it(tmp_path: Path)
     with pytest.raises(ReviewLMError, match="cannot be read or written") as caught:
         kept_deployments.kept_deployments({"PREFECT_API_URL": address}, tmp_path).__enter__()
     assert caught.value.where == address
+
+
+def busy(times: int, server: Server) -> Any:
+    """Answer 503 to the first requests, as Prefect does while its database is locked."""
+    left = iter(range(times))
+
+    def ask(*request: Any) -> Any:
+        if next(left, None) is None:
+            return server.ask(*request)
+        raise HTTPError("http://server", 503, "Service Unavailable", Message(), None)
+
+    return ask
+
+
+def test_a_busy_server_is_asked_again(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_deployments, "PAUSE", 0.0)
+    monkeypatch.setattr(kept_deployments, "ask", busy(3, server))
+    assert start(server, tmp_path)["cron"] == WEEKLY["cron"]
+
+
+def test_a_server_that_stays_busy_is_an_error(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_deployments, "PATIENCE", 0.0)
+    monkeypatch.setattr(kept_deployments, "ask", busy(1, server))
+    with pytest.raises(ReviewLMError, match="cannot be read or written"):
+        kept_deployments._ask({"PREFECT_API_URL": "http://server"}, "POST", "/deployments/filter", {})
