@@ -26,7 +26,7 @@ import torch
 from benchmarks.harness import ROOT, Report, arguments, finish, say
 from benchmarks.line_text import LANES, penn_treebank
 from models.base import FitContext
-from models.neural.device import require_device
+from models.neural.device import free_cached_memory, require_device
 from models.neural.recurrent import RecurrentNetwork
 from models.neural.training.plan import Plan
 from models.neural.training.state import TrainingState
@@ -112,6 +112,7 @@ def training_of(spec: RecurrentSpec, stream: TokenStream) -> Iterator[tuple[Trai
 def speed(hidden: int, batch: int, stream: TokenStream, stateful: bool = True) -> dict[str, Any]:
     """Return tokens per second of a training, and its share of the measured peak of matrix products."""
     spec = spec_of(hidden, batch, POSITIONS, stateful)
+    free_cached_memory()
     torch.cuda.reset_peak_memory_stats()
     with training_of(spec, stream) as (state, updates):
         for _ in range(WARM):

@@ -102,23 +102,26 @@ def captured(network: Network, ids_BT: Tensor, state: NetworkState) -> CapturedR
     collects, token = gc.isenabled(), for_replays.set(True)
     gc.disable()  # what the collector would free on the GPU in the middle of a capture would end it
     torch.cuda.graph.default_capture_stream = None  # torch keeps that of the first GPU it captured on
+    # Torch warns that a replay hands gradients over from another stream; it waits for that stream itself.
+    torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
     try:
         with torch.cuda.device(device):
             return CapturedReading(network, ids_BT, state)
     except Exception as error:  # torch's and Triton's errors have no common type
         _end_failed_capture(device, stream)
-        if is_out_of_memory(error):
-            raise
-        log.warning(
-            "the updates cannot be captured as a CUDA graph (%s): the host launches each kernel", first_line(error)
-        )
-        return None
+        cause = error.__context__ or error  # the end of a capture that has failed is an error of its own
+        if is_out_of_memory(cause):
+            raise cause from None
+        said = first_line(cause)
     finally:
         for_replays.reset(token)
         if collects:
             gc.enable()
         torch.set_rng_state(random)
         torch.cuda.set_rng_state(of_gpu, device)
+    log.warning("the updates cannot be captured as a CUDA graph (%s): the host launches each kernel", said)
+    free_cached_memory()  # what the error and its frames held
+    return None
 
 
 def _end_failed_capture(device: torch.device, stream: torch.cuda.Stream) -> None:

@@ -83,20 +83,21 @@ class TrainingStep:
             own, after, said = Sums(0.0, 0), state.memory, ""
             try:
                 micro_batch = state.metrics.micro_batch
-                read = self._reading(x_BT) if micro_batch >= len(x_BT) else None
+                read = self._reading(x_BT)
                 own, after = add_gradients(
                     state.network, state.memory, x_BT, y_BT, keep_B, self.training, micro_batch, read
                 )
             except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error) or micro_batch == 1:
+                if not is_out_of_memory(error) or (micro_batch == 1 and not self._may_replay(x_BT)):
                     raise
                 said = first_line(error)
+            read = None  # else the graph would stay in memory when it is given up
             failed, sums = self._together(said, own)
             if not failed:
                 return sums, after
             # The error keeps tensors in memory until the except block ends, so the cache is emptied here.
             said = said or "on another rank"
-            if self._captures and micro_batch >= len(x_BT):  # a graph needs more memory than the kernels one by one
+            if self._may_replay(x_BT):  # a graph needs more memory than the kernels one by one
                 self._launch_from_now_on(said)
             else:
                 self._halve_micro_batch(said)
@@ -104,12 +105,16 @@ class TrainingStep:
 
     def _reading(self, x_BT: Tensor) -> Read | None:
         """Return what reads a window of the usual length by replays on a GPU; None for other windows."""
-        if not self._captures or x_BT.shape[1] != self.training.bptt_len:
+        if not self._may_replay(x_BT) or x_BT.shape[1] != self.training.bptt_len:
             return None
         if self._captured is None:
             self._captured = captured(self.state.network, x_BT, self.state.memory.state)
             self._captures = self._captured is not None
         return self._captured
+
+    def _may_replay(self, x_BT: Tensor) -> bool:
+        """Return whether windows of all these streams may be replayed: in parts, their gradients are added up."""
+        return self._captures and self.state.metrics.micro_batch >= len(x_BT)
 
     def _together(self, said: str, own: Sums) -> tuple[bool, Sums]:
         """Return whether a rank lacked memory, and the sums of all ranks."""

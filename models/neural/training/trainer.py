@@ -93,6 +93,9 @@ def train(
     if train_stream.tokens == 0 or validation_stream.tokens == 0:
         raise ModelError("the training or the validation stream has no token to predict", "input")
     devices = [network.output.weight.device] if network.output.weight.is_cuda else []
+    for device in devices:
+        free_cached_memory()
+        torch.cuda.reset_peak_memory_stats(device)
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     with torch.random.fork_rng(devices=devices), joined(context, trained, training.batch) as ranks:
         plan = Plan(train_stream, training)
@@ -109,6 +112,7 @@ def train(
         except Paused as paused:
             return TrainResult(_pause(paused, plan, checkpointing, context.work / PAUSED))
         if devices:
+            network.zero_grad(set_to_none=True)
             free_cached_memory()  # that of the updates
         nats, tokens = validation_nats(network, validation_stream, FINAL_TOKENS, ranks=ranks)
         held_out = {"validation_nats": nats, "validation_perplexity": perplexity(nats), "validation_tokens": tokens}

@@ -238,6 +238,23 @@ def test_a_training_by_replays_that_diverges_goes_back(tmp_path):
     assert all(torch.isfinite(parameter).all() for parameter in network.parameters())
 
 
+def test_for_want_of_memory_replays_are_given_up_before_streams_are(tmp_path, caplog):
+    caplog.set_level(logging.WARNING, "models")
+    network, calls = network_of().to(GPU), []
+    loss = network.output.loss
+
+    def full(*given):
+        calls.append(1)
+        if len(calls) == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return loss(*given)
+
+    network.output.loss = full
+    _, summary = run(tmp_path, network)
+    assert summary["micro_batch"] == TRAINING.batch
+    assert "not enough memory for updates as a CUDA graph" in caplog.text
+
+
 class Sharing(nn.Module):
     """Gives two parameters one gradient."""
 

@@ -154,7 +154,7 @@ def test_a_training_that_is_killed_goes_on_to_the_same_weights_up_to_rounding(tm
 @pytest.fixture
 def little_memory():
     """64 MiB of the GPU's memory are free, with what torch holds unused; the buffers of cuBLAS are there already."""
-    torch.ones(8, 8, device=GPU) @ torch.ones(8, 8, device=GPU)
+    (torch.ones(8, 8, device=GPU, requires_grad=True) @ torch.ones(8, 8, device=GPU)).sum().backward()
     for _ in range(2):  # what an object that is collected kept is collected the second time
         free_cached_memory()
     held, used = torch.cuda.memory_reserved(GPU), torch.cuda.memory_allocated(GPU)
