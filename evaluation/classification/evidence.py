@@ -68,6 +68,7 @@ class ClassifierEvidence:
             categories. Groups of dependent reviews are those of the answers; `data.grouped_by` describes them.
         service: Facts about the registered challenger in service.
         champion_reviews: Answers of both on the champion's own test reviews; None if they did not answer them.
+        rolled_back: Who rolled back from a version of the challenger's fit, when and why; empty if nobody did.
         resamples: Number of bootstrap draws.
         seed: Seed of the bootstrap.
     """
@@ -78,5 +79,6 @@ class ClassifierEvidence:
     data: DataEvidence = field(default_factory=DataEvidence)
     service: ClassifierService = ClassifierService()
     champion_reviews: ChampionReviews[Predicted] | None = None
+    rolled_back: str = ""
     resamples: int = 10_000
     seed: int = 1

@@ -20,7 +20,7 @@ from evaluation.classification.predicted import Predicted
 from evaluation.classification.slices import accuracy_losses
 from evaluation.gate.decision import RuleOutcome
 from evaluation.gate.rules.case import MORE_REVIEWS, at_most, said
-from evaluation.gate.rules.comparability import another_model, champion_at_hand, same_family
+from evaluation.gate.rules.comparability import another_model, champion_at_hand, not_rolled_back, same_family
 from evaluation.gate.rules.data import certified
 
 ClassifierRule = Callable[[ClassifierCase], RuleOutcome]
@@ -205,7 +205,7 @@ def no_label_given_up(case: ClassifierCase) -> RuleOutcome:
 
 
 RULES: tuple[ClassifierRule, ...] = (
-    another_model, champion_at_hand, same_family, checked_data, certified_data, answers_in_service,
+    another_model, not_rolled_back, champion_at_hand, same_family, checked_data, certified_data, answers_in_service,
     answers_in_time, small_enough, answers_at_hand,
 )  # fmt: skip
 RULES_OF_ANSWERS: tuple[ClassifierRule, ...] = (

@@ -179,6 +179,7 @@ class Evidence:
         audit: Facts of the audit of the challenger's generated reviews, see `tasks/evaluation/audit.py`; None if there
             was no audit.
         counts: Name of the n-gram model that the challenger is or contains as a part; empty if there is none.
+        rolled_back: Who rolled back from a version of the challenger's fit, when and why; empty if nobody did.
         passed_over: One sentence about each model of the run that is better on validation and was not tried.
         resamples: Number of bootstrap draws.
         seed: Seed of the bootstrap.
@@ -194,6 +195,7 @@ class Evidence:
     editions: str = ""
     audit: Mapping[str, float] | None = None
     counts: str = ""
+    rolled_back: str = ""
     passed_over: tuple[str, ...] = ()
     resamples: int = 10_000
     seed: int = 1

@@ -34,6 +34,11 @@ from reviewlm.shown import results
 
 app = typer.Typer()
 LONGEST_REASON = 40
+AFTER_ROLLBACK = (
+    "Version {} is `previous` now. The gate refuses the same fit, but not a new one from other reviews, settings or "
+    "another seed: its figures have not shown the fault. Until the cause is found, switch the schedules off "
+    "(`retrain/weekly`, `on-drift`, `classify/classifiers`)."
+)
 """Letters of a reason in a table; a longer one is written below the table."""
 Why = Annotated[str, typer.Option("--why", help="The reason, for the decision log.")]
 Who = Annotated[str, typer.Option("--who", help="Who decides. Default: USER@HOST.")]
@@ -83,6 +88,8 @@ def rollback(
 
     champion = registry.alias(CHAMPION)
     target = registry.rollback_target(to)
+    if left := registry.rolled_back().get(target):
+        terminal.say(f"Version {target} was rolled back from on {left.when:%Y-%m-%d} by {left.who}: {left.why}")
     tested = _tested(config, registry, target)
     against = champion.version if champion else None
     result = _decided(
@@ -91,6 +98,8 @@ def rollback(
         f"to ask again: reviewlm rollback --to {target}{_of(model)}; without --to it would go back once more",
     ) | {"load_test": tested}
     _show(result)
+    if champion:
+        terminal.say(AFTER_ROLLBACK.format(champion.version))
     terminal.last_line(result, json)
 
 

@@ -26,7 +26,7 @@ from tasks.data.prepare import Prepared
 from tasks.fitting.fit import bundle_digest
 from tasks.promotion.ancestry import look_back
 from tasks.promotion.champion_reviews import tests_of
-from tasks.promotion.evidence import checked, look_for_leaks, megabytes, with_past
+from tasks.promotion.evidence import checked, look_for_leaks, megabytes, rolled_back, with_past
 from tasks.promotion.promote import Promotion, carry_out, register_fit
 from tasks.promotion.score_now import in_short, require_registered
 from tasks.stage import stage
@@ -77,6 +77,7 @@ def judge_classifier(
         ),
         _service(config, challenger, version),
         answer_champion_reviews(config, prepared, challenger, champion, version),
+        rolled_back(config, challenger.fitted),
         resamples=config.evaluation.resamples, seed=config.evaluation.seed,
     )  # fmt: skip
     return decide(config.classification.promotion, evidence)

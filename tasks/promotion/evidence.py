@@ -28,18 +28,20 @@ from models.adaptation import STATIC
 from models.bundles.bundle import SPEC
 from models.specs import ModelSpec, NGramSpec, parts_of
 from models.tokens.vocabulary import Vocabulary
+from tasks.classification.fit import FittedClassifier
 from tasks.data.documents import documents_of, grouped_by
 from tasks.data.family import family_of_run
 from tasks.data.prepare import VOCABULARY_FILE, Prepared, read_report
 from tasks.evaluation.compare import Evaluated
 from tasks.evaluation.evaluate import Measured, scores_of
 from tasks.evaluation.intervals import JUDGED_FILE, baselines_of, estimate_floor
-from tasks.fitting.fit import bundle_digest
+from tasks.fitting.fit import Fitted, bundle_digest
 from tasks.promotion.ancestry import Past, look_back
 from tasks.promotion.score_now import Champion, Scored
-from tasks.tracking.track import tracker_of
+from tasks.tracking.track import registry_of, tracker_of
+from tracking.logged_models.bundles import has_bundle
 from tracking.logged_models.export import smoke_test
-from tracking.tags import MODEL_URI_TAG
+from tracking.tags import BUNDLE_TAG, FIT_TAG, MODEL_URI_TAG
 
 NOT_COMPARED = (
     "drift was not measured: there is no champion, its data are not in this store, or hardly any review is new to it"
@@ -77,6 +79,7 @@ def gather_evidence(
         _data(config, prepared, challenger, champion, drift),
         _served(config, challenger, version),
         champion_reviews=champion_reviews,
+        rolled_back=rolled_back(config, challenger.fitted),
         unfair=unfair(bundle, theirs),
         editions=editions(bundle, theirs),
         audit=_audit(challenger),
@@ -84,6 +87,22 @@ def gather_evidence(
         resamples=config.evaluation.resamples,
         seed=config.evaluation.seed,
     )  # fmt: skip
+
+
+def rolled_back(config: RunConfig, fitted: Fitted | FittedClassifier) -> str:
+    """Return who rolled back from a version of this fit, when and why; empty if nobody did.
+
+    A version whose files are lost does not count: then the fit was made again to replace them.
+    """
+    registry, bundle = registry_of(config), bundle_digest(fitted.bundle)
+    left = registry.rolled_back()
+    for version in registry.versions() if left else ():
+        event = left.get(version.version)
+        same = version.tags.get(BUNDLE_TAG) == bundle or version.tags.get(FIT_TAG) == fitted.artifact.digest
+        if event is not None and same and has_bundle(registry.tracker, version.source):
+            when = f"{event.when:%Y-%m-%d}"
+            return f"version {version.version} is the same fit; {event.who} rolled back from it on {when}: {event.why}"
+    return ""
 
 
 def _champion(champion: Champion) -> ModelEvidence:

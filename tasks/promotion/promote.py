@@ -84,7 +84,7 @@ def register_fit(
     known = {
         LINEAGE_TAG: keep_lineage(config, uri, fitted.artifact, measured),
         tag.MODEL_KIND: fitted.spec.kind, tag.MODEL_NAME: fitted.spec.name,
-        tag.BUNDLE_TAG: bundle_digest(fitted.bundle), tag.DATA_TAG: clean.digest,
+        tag.BUNDLE_TAG: bundle_digest(fitted.bundle), tag.FIT_TAG: fitted.artifact.digest, tag.DATA_TAG: clean.digest,
         tag.LEAK_CERTIFICATE: clean.facts.get("certificate") or "none",
     }  # fmt: skip
     number = registry.register(uri, run_id, {**known, **tags, **family})

@@ -209,3 +209,11 @@ def test_nothing_but_the_evidence_decides():
     whole = evidence(megabytes=12.0)
     copy = Evidence(**{field.name: getattr(whole, field.name) for field in dataclasses.fields(whole)})
     assert decide(STRICT, whole).to_json() == decide(STRICT, copy).to_json()
+
+
+def test_a_fit_that_somebody_has_rolled_back_from_is_refused_by_that_rule_alone():
+    why = "version 2 is the same fit; ann@desk rolled back from it on 2026-11-20: complaints"
+    decision = judge(rolled_back=why)
+    assert_refused_by(decision, "not rolled back")
+    assert "complaints" in decision.reason
+    assert judge(PromotionConfig(allow_rolled_back=True), rolled_back=why).promote

@@ -91,6 +91,20 @@ def test_a_better_classifier_takes_the_place_of_the_champion_and_a_worse_one_doe
     }
 
 
+def test_a_rollback_is_not_undone_by_the_next_run_on_the_same_reviews(shop: Shop) -> None:
+    shop.classify("back", FEW)
+    assert shop.classify("back").champion_version == 2
+    with living_in(shop.home):
+        shop._registry("back").rollback(why="complaints since Monday", who="ann")
+    again = shop.classify("back")
+    assert again.failed == ["not rolled back"]
+    assert (again.promoted, again.version, again.champion_version) == (False, 2, 1)
+    assert "ann rolled back from it" in again.reason
+    assert "complaints since Monday" in again.reason
+    allowed = shop.classify("back", "classification.promotion.allow_rolled_back=true")
+    assert (allowed.promoted, allowed.champion_version) == (True, 2)
+
+
 def test_a_classifier_of_other_reviews_does_not_replace_the_champion_although_it_wins_on_its_own(
     shop: Shop, files: Path
 ) -> None:

@@ -48,6 +48,14 @@ def test_each_promotion_makes_the_champion_before_it_the_previous_one():
     assert state.past_champions == (1, 2, 3)
 
 
+def test_what_was_rolled_back_from_is_remembered_until_it_is_champion_again():
+    events = [event(1, 1, None), event(2, 2, 1), event(3, 1, 2, ROLLBACK)]
+    assert fold_events(events).left == {2: 3}
+    assert fold_events([*events, event(4, 3, 1)]).left == {2: 3}, "another version is promoted"
+    assert fold_events([*events, event(4, 2, 1, MANUAL)]).left == {}
+    assert fold_events([*events, event(4, 2, 1, ROLLBACK)]).left == {1: 4}
+
+
 def test_of_two_promotions_against_the_same_champion_the_first_in_the_log_counts():
     state = fold_events([event(1, 1, None), event(2, 2, 1), event(3, 3, 1)])
     assert (state.champion, state.previous) == (2, 1)

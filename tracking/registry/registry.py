@@ -128,6 +128,11 @@ class Registry:
         states = fold_events(events).states
         return [event.as_row(states[event.number]) for event in reversed(events)]
 
+    def rolled_back(self) -> dict[int, Event]:
+        """Return the versions that were rolled back from and not promoted again since, with the event of each."""
+        events = {event.number: event for event in self.events()}
+        return {version: events[number] for version, number in fold_events(events.values()).left.items()}
+
     def versions(self) -> list[Version]:
         """Return all versions, the newest first; an empty list if the model does not exist."""
         aliases = self._aliases()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from tracking.registry.events import ABANDONED, ADOPTED, Event
+from tracking.registry.events import ABANDONED, ADOPTED, ROLLBACK, Event
 
 CARRIED_OUT, PENDING, OVERTAKEN, REPEATED = "carried out", "pending", "overtaken", "sent twice"
 
@@ -26,6 +26,8 @@ class RegistryState:
             written. ABANDONED: void, because its version was deleted before it could be carried out. REPEATED: void,
             because it is an earlier event that was sent again.
         past_champions: All versions that were champion at any time, in the order in which they first became champion.
+        left: By version that was rolled back from, the number of that event. A later promotion of it, or a rollback to
+            it, removes it.
     """
 
     champion: int | None = None
@@ -33,6 +35,7 @@ class RegistryState:
     newest: int = 0
     states: Mapping[int, str] = field(default_factory=dict, hash=False)
     past_champions: tuple[int, ...] = ()
+    left: Mapping[int, int] = field(default_factory=dict, hash=False)
 
 
 def fold_events(events: Iterable[Event]) -> RegistryState:
@@ -44,6 +47,7 @@ def fold_events(events: Iterable[Event]) -> RegistryState:
     """
     champion, previous, newest = None, None, 0
     states: dict[int, str] = {}
+    left: dict[int, int] = {}
     past_champions: dict[int, None] = {}
     keys: set[str] = set()
     for event in sorted(events, key=lambda one: one.number):
@@ -60,8 +64,11 @@ def fold_events(events: Iterable[Event]) -> RegistryState:
                 champion, previous = event.version or None, event.previous
                 past_champions |= {} if previous is None or previous in past_champions else {previous: None}
             elif event.promote and event.version != champion:
+                if event.action == ROLLBACK and champion is not None:
+                    left[champion] = event.number
                 champion, previous = event.version, champion
             if champion is not None:
                 past_champions.setdefault(champion)
+                left.pop(champion, None)
         keys.add(event.key)
-    return RegistryState(champion, previous, newest, states, tuple(past_champions))
+    return RegistryState(champion, previous, newest, states, tuple(past_champions), left)

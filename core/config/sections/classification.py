@@ -28,6 +28,7 @@ class ClassificationPromotion(Section):
             champion.
         allow_other_family: Let a challenger pass if its data belong to another family than the champion's
             (`source.family`), or if the champion's family is not known.
+        allow_rolled_back: Let a challenger pass although somebody has rolled back from a version of the same fit.
         max_champion_loss: Largest loss of macro-F1 against the champion on the champion's own test reviews, if these
             are other reviews. The rule fails if the whole confidence interval of the loss is above it.
         champion_reviews: Maximum number of those reviews that are answered; if there are more, this number is drawn.
@@ -52,6 +53,7 @@ class ClassificationPromotion(Section):
     model_name: RegisteredName | Literal[""] = ""
     replace_lost_champion: bool = False
     allow_other_family: bool = False
+    allow_rolled_back: bool = False
     max_champion_loss: Limit = 0.01
     champion_reviews: Annotated[Whole, Field(ge=100, le=MOST_WHOLE)] = 5_000
     min_gain: ShareBelowOne = 0.0

@@ -67,6 +67,7 @@ class PromotionConfig(Section):
             in the way named ("cache", "continuous cache", "dynamic evaluation"), or "any".
         allow_other_family: Let a challenger pass if its data belong to another family than the champion's
             (`source.family`), or if the champion's family is not known.
+        allow_rolled_back: Let a challenger pass although somebody has rolled back from a version of the same fit.
         max_champion_loss: Largest share by which the challenger may be worse than the champion on the champion's own
             test reviews. The rule fails if the whole confidence interval of the loss is above it.
         champion_reviews: Maximum number of those reviews that are scored; if there are more, this number is drawn.
@@ -97,6 +98,7 @@ class PromotionConfig(Section):
     min_slice_reviews: Annotated[Whole, Field(ge=2, le=MOST_WHOLE)] = 30
     adaptation: Adaptation = "static"
     allow_other_family: bool = False
+    allow_rolled_back: bool = False
     max_champion_loss: Limit = 0.01
     champion_reviews: Annotated[Whole, Field(ge=100, le=MOST_WHOLE)] = 5_000
     allow_other_reading: bool = False

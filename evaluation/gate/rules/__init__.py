@@ -15,6 +15,7 @@ from evaluation.gate.rules.comparability import (
     champion_at_hand,
     enough_reviews,
     finite_figures,
+    not_rolled_back,
     same_adaptation,
     same_family,
     same_reading,
@@ -31,8 +32,8 @@ from evaluation.gate.rules.slices import no_slice_worse
 Rule = Callable[[GateCase], RuleOutcome]
 
 RULES: tuple[Rule, ...] = (
-    another_model, champion_at_hand, scored_now, same_test_reviews, same_family, same_reading, same_adaptation,
-    enough_reviews, finite_figures, not_below_floor, data_checks, leak_certificate, drift, smoke_test, latency, size,
-    better_than_baseline, better_than_champion, surely_better, no_slice_worse, no_forgetting, novelty, copied_span,
-    exposure, private_patterns,
+    another_model, not_rolled_back, champion_at_hand, scored_now, same_test_reviews, same_family, same_reading,
+    same_adaptation, enough_reviews, finite_figures, not_below_floor, data_checks, leak_certificate, drift, smoke_test,
+    latency, size, better_than_baseline, better_than_champion, surely_better, no_slice_worse, no_forgetting, novelty,
+    copied_span, exposure, private_patterns,
 )  # fmt: skip

@@ -41,8 +41,9 @@ class Rivals:
 
     Attributes:
         SECTION: Name of the policy's section in the configuration, for remedies.
-        policy: Limits; it has `replace_lost_champion` and `allow_other_family`.
-        evidence: It has `challenger` and `champion` (or None), each with `digest`, `problem` and `family`.
+        policy: Limits; it has `replace_lost_champion`, `allow_other_family` and `allow_rolled_back`.
+        evidence: It has `challenger` and `champion` (or None), each with `digest`, `problem` and `family`, and
+            `rolled_back`.
     """
 
     SECTION: ClassVar[str]

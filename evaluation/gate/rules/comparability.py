@@ -31,6 +31,19 @@ def another_model(case: Rivals) -> RuleOutcome:
     return RuleOutcome(name, True, "challenger and champion are different bundles")
 
 
+def not_rolled_back(case: Rivals) -> RuleOutcome:
+    """Refuse a fit that somebody has rolled back from: its figures have not shown what was wrong with it."""
+    name, why = "not rolled back", case.evidence.rolled_back
+    if case.identical:
+        return RuleOutcome(name, None, "the challenger is the champion")
+    if not why:
+        return RuleOutcome(name, True, "nobody has rolled back from this fit")
+    if case.policy.allow_rolled_back:
+        return RuleOutcome(name, None, f"{why}; the policy allows it")
+    remedy = f"change data or settings, promote it by hand (--force), or set {case.SECTION}.allow_rolled_back"
+    return RuleOutcome(name, False, f"{why}: {remedy}")
+
+
 def champion_at_hand(case: Rivals) -> RuleOutcome:
     """Refuse if there is a champion that cannot be measured, because the loss from replacing it is unknown."""
     name = "champion at hand"

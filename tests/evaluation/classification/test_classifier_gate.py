@@ -93,6 +93,7 @@ def never_finds_the_rarest():
 
 CASES = {
     "another model": changed(EVIDENCE, "challenger", digest="old"),
+    "not rolled back": replace(EVIDENCE, rolled_back="version 2 is the same fit; ann rolled back from it: complaints"),
     "champion at hand": changed(EVIDENCE, "champion", predicted=None, problem="its files were deleted"),
     "answers at hand": changed(EVIDENCE, "challenger", predicted=None, problem="weights.npz was changed"),
     "same test reviews": changed(EVIDENCE, "champion", test="test2"),
