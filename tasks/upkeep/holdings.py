@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ from core.manifest import MANIFEST, read_manifest
 from core.store import Artifact
 from core.storing.publishing import newest_first
 from core.storing.uses import Uses
+from models.vectors.word_vectors import HEADER
+from tasks.embedding.start import STAGE as VECTORS
 from tasks.fitting.warm_start import INPUT as START
-from tasks.lineage.inputs import Inputs
+from tasks.lineage.inputs import Inputs, by_file
 from tasks.upkeep.keep import Key, UsedSince, used_since, with_inputs
 
 
@@ -34,7 +37,8 @@ class Holdings:
     def made_from(self, key: Key) -> Iterator[Key]:
         """Yield the results behind a result's inputs, by the rules of a lineage record or by their digest alone.
 
-        The weights that a fit started from are followed too: the gate asks which reviews they were trained on.
+        The weights that a fit started from are followed too: the gate asks which reviews they were trained on. So are
+        the word vectors of `reviewlm embed`: a configuration names their folder.
         """
         if (artifact := self.artifacts.get(key)) is None:
             return
@@ -42,6 +46,8 @@ class Holdings:
             maker = self._inputs.maker(artifact, name, value) or self._inputs.fits.get(value)
             if maker is None and name == START:
                 maker = self._inputs.weights.get(value)
+            if maker is None and key[0] == VECTORS and name == "file":
+                maker = self._embedded.get(value)
             if maker is not None:
                 yield maker.stage, maker.digest
             else:
@@ -58,6 +64,11 @@ class Holdings:
         """Return whether a kept fit started from weights that no stored fit has."""
         found = (self.artifacts[key].manifest["inputs"].get(START) for key in kept if key in self.artifacts)
         return any(start and start not in self._inputs.weights for start in found)
+
+    @cached_property
+    def _embedded(self) -> dict[str, Artifact]:
+        """The results of `reviewlm embed` by the SHA-256 of the file that identifies them."""
+        return by_file(self._all("embed"), HEADER)
 
     def _all(self, stage: str) -> list[Artifact]:
         """Return the undamaged results of a stage, newest first."""

@@ -16,6 +16,7 @@ from core.content_check import record_of
 from core.errors import Damaged, TrackingUnavailable
 from core.store import Artifact, Store
 from core.storing.uses import _unmark
+from models.vectors.word_vectors import HEADER
 from tasks.stage import store_of
 from tasks.tracking.track import parent_run, tracker_of
 from tasks.upkeep.collect import Collected, collect
@@ -56,6 +57,25 @@ def test_results_from_before_the_newest_runs_go_except_the_inputs_of_others(conf
     [row] = [row for row in done.rows if row["kind"] == "results"]
     assert (row["kept"], row["gone"]) == (2, 1)
     assert done.to_dict()["results_kept_because"] == {"input of a kept result": 1, "used by a recent run": 1}
+
+
+def test_the_word_vectors_that_a_kept_network_started_from_stay(config: RunConfig) -> None:
+    """A configuration names their folder; the rows that were made of them know only the file's SHA-256."""
+    store, made = store_of(config), []
+    for name in ("used", "other"):
+
+        def write(work: Path, name: str = name) -> dict[str, object]:
+            (work / HEADER).write_text(name)
+            return {}
+
+        made.append(store.build("embed", 1, {"name": name}, {}, write).artifact)
+    rows = store.build("vectors", 1, {}, {"file": sha256(b"used").hexdigest()}, lambda _: {}).artifact
+    _unmark(store.root, os.getpid())
+    for artifact, used in ((made[0], LONG_AGO), (made[1], LONG_AGO), (rows, time.time_ns())):
+        os.utime(record_of(store.root, artifact.folder), ns=(used, used))
+    run(config)
+    collected(config)
+    assert [one.folder.is_dir() for one in (*made, rows)] == [True, False, True]
 
 
 def test_nothing_goes_before_there_are_as_many_runs_as_are_kept(config: RunConfig) -> None:
