@@ -38,7 +38,8 @@ class Coverage:
 
 
 def embedding_matrix(
-    vectors: WordVectors, entries: Sequence[str], counts_V: np.ndarray | None = None
+    vectors: WordVectors, entries: Sequence[str], counts_V: np.ndarray | None = None,
+    without_V: np.ndarray | None = None,
 ) -> tuple[np.ndarray, Coverage]:
     """Return a matrix with one row per vocabulary entry (V, D, float32), and the coverage.
 
@@ -50,12 +51,15 @@ def embedding_matrix(
         vectors: Word vectors.
         entries: The vocabulary, in the order of its ids (`Vocabulary.token`).
         counts_V: How often each entry occurs in the text.
+        without_V: True for entries that are not looked up; they count as missing.
 
     Raises:
         ModelError: kind "input": no entry has a vector.
     """
     rows = [next((vectors.index[form] for form in forms(entry) if form in vectors.index), -1) for entry in entries]
     found_V = np.array(rows) >= 0
+    if without_V is not None:
+        found_V &= ~without_V
     if not found_V.any():
         raise ModelError(f"none of the {len(entries)} entries of the vocabulary has a vector", "input")
     matrix_VD = vectors.matrix_ND[np.array(rows)]
@@ -80,6 +84,9 @@ def forms(entry: str) -> tuple[str, ...]:
 def vocabulary_rows(path: Path, vocabulary: Vocabulary, counts_V: np.ndarray) -> tuple[np.ndarray, Coverage]:
     """Read the vectors of a vocabulary's entries from a file or folder; return (V, D) and the coverage.
 
+    In a vocabulary of parts of words, the entries that continue a word are not looked up among whole words: the "s"
+    that ends "foods" is not the word "s". Vectors of parts of words are recognised by the space before some of them.
+
     Special tokens, which no such file knows, get random rows of the usual size, all different: so a network can tell
     ratings apart even if the embedding is not trained.
 
@@ -93,7 +100,9 @@ def vocabulary_rows(path: Path, vocabulary: Vocabulary, counts_V: np.ndarray) ->
     """
     entries = [vocabulary.token(token) for token in range(FIRST, vocabulary.size)]
     vectors = read_vectors(path, {form for entry in entries for form in forms(entry)})
-    matrix_ND, coverage = embedding_matrix(vectors, entries, counts_V[FIRST:])
+    of_words = vocabulary.word_unit is None and not any(word.startswith(" ") for word in vectors.words)
+    without_V = vocabulary.word_part_V[FIRST:] if of_words else None
+    matrix_ND, coverage = embedding_matrix(vectors, entries, counts_V[FIRST:], without_V)
     known = float(counts_V[FIRST:].sum()) / max(float(counts_V[FIRST:].sum() + counts_V[UNK]), 1.0)
     coverage = replace(coverage, share_of_text=(coverage.share_of_text or 0.0) * known)
     usual = float(np.sqrt(np.square(matrix_ND, dtype=np.float64).mean()))

@@ -20,7 +20,7 @@ from tasks.data.prepare import VOCABULARY_FILE, Prepared
 from tasks.stage import run_stage, show_facts, store_of
 
 STAGE = "vectors"
-VECTORS_VERSION = 1
+VECTORS_VERSION = 2
 INPUT = "vectors"
 """Name of these rows among the inputs of a fit."""
 FEW = 0.5

@@ -27,6 +27,7 @@ from models.streams import TokenStream, unigram_counts, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import STARS, UNK, Vocabulary
 from models.tokens.words import FIRST
+from models.vectors.formats.files import write_vectors
 from models.vectors.stored_matrix import ROWS, load_matrix, save_matrix
 from models.vectors.vocabulary_matrix import vocabulary_rows
 from models.vectors.word_vectors import WordVectors
@@ -167,3 +168,19 @@ def test_a_file_without_any_word_of_the_vocabulary_is_refused(data: Any, tmp_pat
     with pytest.raises(ModelError, match="vector") as refusal:
         vocabulary_rows(tmp_path / "vectors.txt", data[0], np.ones(data[0].size, np.int64))
     assert refusal.value.kind == "input"
+
+
+def test_a_piece_that_continues_a_word_does_not_get_the_vector_of_a_word(tmp_path):
+    vocabulary = Vocabulary.train(TEXTS, VocabularySpec(unit="bpe", size=FIRST + 256 + 30), NormalForm())
+    entries = [vocabulary.token(token) for token in range(vocabulary.size)]
+    begins, continues = (next(i for i, e in enumerate(entries) if ok(e)) for ok in (is_word, "s".__eq__))
+    words = [entries[begins].strip(), "s"]
+    write_vectors(tmp_path / "words.vec", WordVectors(words, np.array([[1, 1], [5, 5]], np.float32)), "word2vec")
+    rows_VE, coverage = vocabulary_rows(tmp_path / "words.vec", vocabulary, np.ones(vocabulary.size))
+    assert rows_VE[begins].tolist() == [1, 1]
+    assert rows_VE[continues].tolist() != [5, 5], "it has the mean of what was found"
+    assert coverage.found == sum(entry.strip() in words and entry[0] == " " for entry in entries)
+
+
+def is_word(entry):
+    return entry.startswith(" ") and entry.strip().isalpha() and len(entry) > 2
