@@ -61,4 +61,4 @@ def test_no_formula_is_both_proved_and_not_there() -> None:
     rows = re.findall(r"^\| ([ABCDX]\d+) \|", proved, re.MULTILINE)
     named = re.findall(r"[ABCDX]\d+", " ".join(re.findall(r"^\| ([^|]*) \|", absent, re.MULTILINE)))
     assert len(rows) > 100
-    assert set(rows) & set(named) == {"A14"}  # unknown words are there, pretrained vectors are not
+    assert not set(rows) & set(named)
