@@ -11,7 +11,7 @@ from ...base import ModelError, stored
 from ..word_vectors import HEADER, WordVectors
 from .binary_vectors import FLOAT, read_binary, write_binary
 from .fasttext_model import read_fasttext
-from .text_vectors import LONGEST, header_of, read_text, write_text
+from .text_vectors import LONGEST, header_of, is_number, read_text, write_text
 
 Form = Literal["word2vec", "binary", "glove", "fasttext"]
 FORMS: tuple[Form, ...] = get_args(Form)
@@ -69,18 +69,10 @@ def _is_binary(file: IO[bytes]) -> bool:
     if any(char < " " and char != "\t" for char in line):
         return True
     word, *numbers = line.split() or [""]
-    if len(numbers) == dimensions and all(map(_is_number, numbers)):
+    if len(numbers) == dimensions and all(map(is_number, numbers)):
         return False
     file.seek(begin + len(word.encode()) + 1 + FLOAT.itemsize * dimensions)
     return file.read(1) == b"\n"
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
 
 
 def write_vectors(path: Path, vectors: WordVectors, form: Form) -> int:

@@ -118,7 +118,7 @@ def _numbers(path: Path, number: int, fields: list[str]) -> np.ndarray:
         with np.errstate(over="ignore"):
             vector_D = np.array(fields, np.float64).astype(np.float32)
     except ValueError:
-        wrong = next(field for field in fields if not _is_number(field))
+        wrong = next(field for field in fields if not is_number(field))
         raise _odd(path, number, f"{wrong[:40]!r} is not a number") from None
     if not np.isfinite(vector_D).all():
         wrong = fields[int(np.flatnonzero(~np.isfinite(vector_D))[0])]
@@ -126,7 +126,8 @@ def _numbers(path: Path, number: int, fields: list[str]) -> np.ndarray:
     return vector_D
 
 
-def _is_number(field: str) -> bool:
+def is_number(field: str) -> bool:
+    """Return whether a field of a line is a number."""
     try:
         float(field)
     except ValueError:

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from models.neural import network
+from models.neural.device import require_device
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -16,3 +17,12 @@ def _bf16_on_any_processor():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(network, "bf16_on_processor", lambda: True)
         yield
+
+
+@pytest.fixture
+def gpu_as_in_a_fit():
+    """Switches of the device as a fit has them, put back afterwards: float32 products are not rounded to TF32."""
+    switches = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    require_device("cuda:0")
+    yield
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = switches

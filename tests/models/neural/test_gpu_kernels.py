@@ -11,7 +11,7 @@ import torch
 from made_trainings import SPEC, TRAINING, V, curve, network_of, run
 from torch import nn
 
-from models.neural.device import has_triton, require_device
+from models.neural.device import has_triton
 from models.neural.fused.lstm import LSTMSequence
 from models.neural.fused.sequence import run_sequence
 from models.neural.gpu.captured import captured, for_replays
@@ -22,17 +22,8 @@ from models.neural.output.cross_entropy import ENTRY_MULTIPLE, level_gradients, 
 from models.neural.training import step
 from models.specs import ObjectiveSpec, TrainingSpec
 
-pytestmark = pytest.mark.gpu
+pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu_as_in_a_fit")]
 GPU = torch.device("cuda", 0)
-
-
-@pytest.fixture(autouse=True)
-def full_float32():
-    """float32 products are not rounded to TF32, as in a fit."""
-    switches = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    require_device("cuda:0")
-    yield
-    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = switches
 
 
 # --- logits

@@ -10,7 +10,7 @@ import torch
 from made_streams import walks
 from made_trainings import SPEC, TRAIN, TRAINING, VALIDATION, Planted, V, curve, journal, network_of, run
 
-from models.neural.device import cudnn_has_bf16, free_cached_memory, require_device
+from models.neural.device import cudnn_has_bf16, free_cached_memory
 from models.neural.layers.recurrent_layers import make_layer, run_layer
 from models.neural.recurrent import RecurrentLM
 from models.neural.training import step
@@ -18,19 +18,10 @@ from models.neural.training.callbacks import checkpointing
 from models.neural.training.step import TrainingStep
 from models.neural.training.validation import validation_nats
 
-pytestmark = pytest.mark.gpu
+pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu_as_in_a_fit")]
 GPU = torch.device("cuda", 0)
 STILL = replace(SPEC, dropout=0.0)  # the two devices draw other masks
 MIB = 1 << 20
-
-
-@pytest.fixture(autouse=True)
-def prepared():
-    """Switches of the device as a fit has them, put back afterwards."""
-    switches = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    require_device("cuda:0")
-    yield
-    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = switches
 
 
 @pytest.fixture
