@@ -153,6 +153,10 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_is_told(store):
     assert aliases(store)[PREVIOUS] == first
 
 
+def outcomes(store):
+    return {row["version"]: row["outcome"] for row in store.registry.version_rows()}
+
+
 def test_rollback_swaps_champion_and_previous(store):
     first, second = store.version("a"), store.version("b")
     store.registry.promote(first, None)
@@ -161,8 +165,11 @@ def test_rollback_swaps_champion_and_previous(store):
     store.registry.promote(second, first)
     assert store.registry.rollback().version == first
     assert aliases(store)[CHAMPION] == first
+    assert outcomes(store)[second] == "rolled back"
     assert store.registry.rollback().version == second
     assert aliases(store)[CHAMPION] == second
+    assert outcomes(store)[first] == "rolled back"
+    assert outcomes(store)[second] != "rolled back"
 
 
 def test_a_decision_longer_than_the_registry_takes_is_cut(store):

@@ -119,8 +119,15 @@ class Registry:
             raise InputError("There is no such version", where=where, value=number, remedy=remedy) from error.__cause__
 
     def version_rows(self) -> list[dict[str, Any]]:
-        """Return one row per version, the newest first, for tables and JSON."""
-        return [version.as_row() for version in self.versions()]
+        """Return one row per version, the newest first, for tables and JSON.
+
+        The outcome of a version that was rolled back from, and not promoted again since, is "rolled back".
+        """
+        left = self.rolled_back()
+        return [
+            version.as_row() | ({"outcome": "rolled back"} if version.version in left else {})
+            for version in self.versions()
+        ]
 
     def decisions(self) -> list[dict[str, Any]]:
         """Return one row per event of the decision log, the newest first; its state shows whether it counts."""
