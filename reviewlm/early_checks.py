@@ -60,7 +60,19 @@ def require_input(config: RunConfig) -> None:
         require_usable(config.source.input, config.source)
     if config.source.business:
         require_file(Path(config.source.business), "source.business")
-    for spec in (*config.models, *config.classification.models):
+
+
+def require_vectors(config: RunConfig, classifiers: bool = False) -> None:
+    """Refuse files of word vectors that do not exist, before a command that fits the models which start from them.
+
+    Args:
+        config: The configuration.
+        classifiers: The command also fits its classifiers.
+
+    Raises:
+        Unreadable: A file does not exist.
+    """
+    for spec in (*config.models, *(config.classification.models if classifiers else ())):
         if name := getattr(spec, "vectors", ""):
             require_file(Path(config.vectors[name]), f"vectors.{name}")
 

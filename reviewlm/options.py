@@ -17,7 +17,7 @@ from core.environment import prepare_environment, reaching_prefect
 from core.model_errors import converted_errors
 from core.processes import interrupts
 from reviewlm import terminal
-from reviewlm.early_checks import require_device, require_input
+from reviewlm.early_checks import require_device, require_input, require_vectors
 from reviewlm.shown.stages import show_stages
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ WHOLE_FLOWS = {
     "embed": "flows.other_models.embed",
 }
 """Flows with a module of their own; the others stop early and are in `flows/partial.py`."""
-WITHOUT_TRACKING = ("ingest_only", "prepare_only", "replay_only", "embed")
+WITHOUT_FITS = ("ingest_only", "prepare_only", "replay_only", "embed")
+"""Flows that fit no model of the configuration, and so need neither MLflow nor files of word vectors."""
 NeuralModel = Annotated[
     str, typer.Option("--model", help="Name of a neural model of the preset. Required if it has several.")
 ]
@@ -159,9 +160,10 @@ def run_flow(
     require_device(config, checked)
     require_input(config)
     check(config)
-    if name not in WITHOUT_TRACKING:
+    if name not in WITHOUT_FITS:
         from tracking.client import require_whole
 
+        require_vectors(config, classifiers=name == "classify")
         require_whole(config.tracking_address)
     return _run(name, kept, preset, list(input or []), overrides, **arguments)
 

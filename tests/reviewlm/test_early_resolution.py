@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from core.config.presets import load_config
 from core.environment import other_home
-from core.errors import ReviewLMError
+from core.errors import EmptyInput, ReviewLMError
 from core.store import Store
 from reviewlm import early_checks, options
 from reviewlm.cli import app
@@ -31,6 +31,7 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["drift", "--input", "nosuch.csv"], 3, "nosuch.csv"),
     (["rescore", "--input", "nosuch.csv"], 3, "nosuch.csv"),
     (["promote", "--input", "nosuch.csv"], 3, "nosuch.csv"),
+    (["promote", "--set", "vectors.own=nosuch.vec", "--set", "models.lstm.vectors=own"], 3, "nosuch.vec"),
     (["promote", "--version", "99", "--why", "x"], 3, "There is no version 99"),
     (["rollback", "--to", "99"], 3, "There is no version 99"),
     (["rollback", "--model", "nobody"], 3, "No model is registered"),
@@ -128,6 +129,19 @@ def test_a_verb_about_a_version_says_which_data_and_settings_it_takes(
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["settings"] == whose
     assert flows_run == [("rescore", "", [], [], {"versions": "champion"})], "the flow comes to the same by itself"
+
+
+@pytest.mark.parametrize("verb", [["rescore"], ["ingest"], ["prepare"]])
+def test_a_verb_that_fits_no_model_needs_no_word_vectors(
+    verb: list[str], champion: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(name: str, *given: Any, **arguments: Any) -> dict[str, Any]:
+        raise EmptyInput("reached", remedy="-")
+
+    monkeypatch.setattr(options, "_run", stop)
+    lost = ["--set", "vectors.own=nosuch.vec", "--set", "models.lstm.vectors=own"]
+    assert complaint(*verb, *lost).what == "reached"
+    assert complaint("train", *lost).what == "There is no such file or folder"
 
 
 @pytest.mark.usefixtures("own_home")

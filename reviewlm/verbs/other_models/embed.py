@@ -84,6 +84,7 @@ def _write(folder: Path, out: Path, form: VectorForm) -> dict[str, Any]:
     vectors = checked(lambda: WordVectors.load(folder))
     count = checked(lambda: write_vectors(out, vectors, form.value))
     left = len(vectors) - count
-    also = f"; {left} entries with white space were left out" if left else ""
-    terminal.say(f"Written: {count:,} words to {out}{also}")
+    terminal.say(f"Written: {count:,} words to {out}")
+    if left:
+        terminal.say(f"{left} entries with white space were left out; a network that starts from all needs {folder}")
     return {"file": str(out), "form": form.value, "written": count, "left_out": left}
