@@ -52,8 +52,8 @@ def look_back(config: RunConfig, clean: Artifact, bundle: Path) -> Past:
         clean: The current prepared data; the leak certificate compares their own splits.
         bundle: Folder of the challenger's bundle.
     """
-    data, problems = learnt_from(config, bundle)
-    earlier = [digest for digest in data if digest != clean.digest]
+    builds, problems = _ancestors(config, bundle)
+    earlier = [digest for digest in _data_of(builds) if digest != clean.digest]
     for digest in earlier:
         then = store_of(config).find_usable("prepare", digest)
         if then is None:
@@ -70,7 +70,7 @@ def look_back(config: RunConfig, clean: Artifact, bundle: Path) -> Past:
     if problems:
         return Past(False, f"the challenger builds on earlier models: {'; '.join(problems)}; {REMEDY}")
     none = f"the start weights' own training data ({', '.join(earlier)}) have none of today's test reviews"
-    return Past(True, none if earlier else "")
+    return Past(True, "; ".join([none] * bool(earlier) + _word_vectors(builds)))
 
 
 def learnt_from(config: RunConfig, bundle: Path) -> tuple[list[str], list[str]]:
@@ -78,21 +78,36 @@ def learnt_from(config: RunConfig, bundle: Path) -> tuple[list[str], list[str]]:
 
     Its own come first. The second list describes problems in tracing them.
     """
+    builds, problems = _ancestors(config, bundle)
+    return _data_of(builds), problems
+
+
+def _ancestors(config: RunConfig, bundle: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return what `spec.json` says of a bundle, its parts and its start weights, itself first; and problems."""
     known = _Known(config)
-    waiting, seen, data, problems = [bundle], set[str](), dict[str, None](), []
+    waiting, seen, builds, problems = [bundle], set[str](), list[dict[str, Any]](), []
     while waiting:
         folder = waiting.pop()
         if (digest := bundle_digest(folder)) in seen:
             continue
         seen.add(digest)
-        told = json.loads((folder / SPEC).read_text(encoding="utf-8"))
-        data[told.get("clean_digest", "unknown")] = None
+        builds.append(told := json.loads((folder / SPEC).read_text(encoding="utf-8")))
         for what, found in known.parents(told):
             if found is None:
                 problems.append(f"how its {what} were made is not known: their fit and versions are deleted")
             else:
                 waiting.append(found)
-    return list(data), problems
+    return builds, problems
+
+
+def _data_of(builds: list[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(told.get("clean_digest", "unknown") for told in builds))
+
+
+def _word_vectors(builds: list[dict[str, Any]]) -> list[str]:
+    """Say of each file of word vectors in which an embedding began that its texts are not known."""
+    names = dict.fromkeys(name for told in builds if (name := told.get("spec", {}).get("vectors")))
+    return [f"it is not known on which texts the word vectors '{name}' were trained" for name in names]
 
 
 class _Known:

@@ -48,7 +48,9 @@ def prepared(salt: str, **splits: list[str]) -> Artifact:
     return run_stage(RunConfig(), "prepare", 1, {"salt": salt}, {}, make).artifact
 
 
-def fitted(name: str, clean: Artifact, start: Path | None = None, holds: Path | None = None, **parts: Path) -> Path:
+def fitted(
+    name: str, clean: Artifact, start: Path | None = None, holds: Path | None = None, vectors: str = "", **parts: Path
+) -> Path:
     """The bundle of a network, or of a mixture that *holds* the weights of one."""
 
     def make(work: Path) -> dict[str, Any]:
@@ -56,6 +58,7 @@ def fitted(name: str, clean: Artifact, start: Path | None = None, holds: Path | 
         weights.parent.mkdir(parents=True)
         weights.write_bytes(weights_of(holds).read_bytes() if holds else name.encode())
         told: dict[str, Any] = {"name": name, "clean_digest": clean.digest}
+        told |= {"spec": {"vectors": vectors}} if vectors else {}
         told |= {"start": sha256_of_file(weights_of(start))} if start else {}
         told |= {"parts": {name: sha256_of_file(part / "spec.json") for name, part in parts.items()}} if parts else {}
         (work / "bundle" / "spec.json").write_text(json.dumps(told))
@@ -82,6 +85,12 @@ def today() -> Artifact:
 def test_a_fresh_model_has_no_past(today: Artifact) -> None:
     past = look_back(RunConfig(), today, fitted("lstm", today))
     assert (past.clean, past.detail) == (True, "")
+
+
+def test_word_vectors_in_the_past_are_named_for_their_texts_are_unknown(today: Artifact) -> None:
+    past = look_back(RunConfig(), today, fitted("second", today, start=fitted("first", today, vectors="glove")))
+    unknown = "it is not known on which texts the word vectors 'glove' were trained"
+    assert (past.clean, past.detail) == (True, unknown)
 
 
 def test_start_weights_of_the_very_same_data_are_spoken_for_by_the_certificate(today: Artifact) -> None:
