@@ -24,9 +24,10 @@ class Coverage:
 
     Attributes:
         entries: Entries of the vocabulary.
-        found: Entries with a vector.
-        built: Entries whose vector was made from parts of the word.
-        share_of_text: Share of the text's tokens, unknown words included, that are found entries; None without counts.
+        found: Entries whose vector was looked up.
+        built: Further entries, whose vector was made from parts of the word.
+        share_of_text: Share of the text's tokens, unknown words included, that are entries with a vector, looked up or
+            made; None without counts.
         missing: The most frequent entries without a vector (without counts, the first ones).
     """
 
@@ -44,35 +45,47 @@ def embedding_matrix(
     """Return a matrix with one row per vocabulary entry (V, D, float32), and the coverage.
 
     An entry gets the vector of the same text, else of the text without the space before it (pieces of words), else of
-    the lower-case form of either, else one made of its parts (fastText models only), else the mean of the vectors that
-    were found. The same arguments give the same bytes.
+    the lower-case form of either, else one made of its parts (fastText models only). An entry without any gets a random
+    row with the mean and the variance of the others in each dimension (Kim 2014, section 4.1): so a network can tell
+    such entries apart even if the embedding is not trained. The same arguments give the same bytes.
 
     Args:
         vectors: Word vectors.
         entries: The vocabulary, in the order of its ids (`Vocabulary.token`).
         counts_V: How often each entry occurs in the text.
-        without_V: True for entries that are not looked up; they count as missing.
+        without_V: True for entries that get no vector: they are neither looked up nor made of parts.
 
     Raises:
         ModelError: kind "input": no entry has a vector.
     """
-    rows = [next((vectors.index[form] for form in forms(entry) if form in vectors.index), -1) for entry in entries]
-    found_V = np.array(rows) >= 0
-    if without_V is not None:
-        found_V &= ~without_V
-    if not found_V.any():
-        raise ModelError(f"none of the {len(entries)} entries of the vocabulary has a vector", "input")
-    matrix_VD = vectors.matrix_ND[np.array(rows)]
-    mean_D = matrix_VD[found_V].mean(0, dtype=np.float64).astype(np.float32)
-    built = 0
-    for place in np.flatnonzero(~found_V).tolist():
-        made = vectors.from_parts(entries[place].strip(" "))
-        built += made is not None
-        matrix_VD[place] = mean_D if made is None else made
+    rows_V = np.array([next((vectors.index[form] for form in forms(entry) if form in vectors.index), -1)
+                       for entry in entries])  # fmt: skip
+    wanted_V = np.ones(len(entries), bool) if without_V is None else ~without_V
+    found_V = (rows_V >= 0) & wanted_V
+    matrix_VD = np.zeros((len(entries), vectors.dimensions), np.float32)
+    matrix_VD[found_V] = vectors.matrix_ND[rows_V[found_V]]
+    has_V = found_V.copy()
+    for place in np.flatnonzero(wanted_V & ~found_V).tolist():
+        if (made_D := vectors.from_parts(entries[place].strip(" "))) is not None:
+            matrix_VD[place], has_V[place] = made_D, True
+    if not has_V.any():
+        named = ", ".join(map(repr, entries[:3]))
+        raise ModelError(f"none of the {len(entries)} entries of the vocabulary ({named} …) has a vector", "input")
+    matrix_VD[~has_V] = _like(matrix_VD[has_V], int((~has_V).sum()))
     order = range(len(entries)) if counts_V is None else np.argsort(-counts_V, kind="stable").tolist()
-    missing = tuple(entries[place] for place in order if not found_V[place])[:SHOWN]
-    share = None if counts_V is None else float(counts_V[found_V].sum() / max(int(counts_V.sum()), 1))
+    missing = tuple(entries[place] for place in order if not has_V[place])[:SHOWN]
+    share = None if counts_V is None else float(counts_V[has_V].sum() / max(int(counts_V.sum()), 1))
+    built = int(has_V.sum() - found_V.sum())
     return matrix_VD, Coverage(len(entries), int(found_V.sum()), built, share, missing)
+
+
+def _like(matrix_ND: np.ndarray, rows: int) -> np.ndarray:
+    """Draw rows that have the mean and the variance of given ones in each dimension; always the same rows."""
+    normal_RD = np.random.default_rng(0).standard_normal((rows, matrix_ND.shape[1]), np.float32)
+    mean_D, deviation_D = (figure.astype(np.float32) for figure in (
+        matrix_ND.mean(0, dtype=np.float64), matrix_ND.std(0, dtype=np.float64)
+    ))  # fmt: skip
+    return np.asarray(mean_D + deviation_D * normal_RD)
 
 
 def forms(entry: str) -> tuple[str, ...]:
@@ -87,8 +100,7 @@ def vocabulary_rows(path: Path, vocabulary: Vocabulary, counts_V: np.ndarray) ->
     In a vocabulary of parts of words, the entries that continue a word are not looked up among whole words: the "s"
     that ends "foods" is not the word "s". Vectors of parts of words are recognised by the space before some of them.
 
-    Special tokens, which no such file knows, get random rows of the usual size, all different: so a network can tell
-    ratings apart even if the embedding is not trained.
+    Special tokens, which no such file knows, get random rows of the usual size.
 
     Args:
         path: See `read_vectors`.
@@ -96,13 +108,17 @@ def vocabulary_rows(path: Path, vocabulary: Vocabulary, counts_V: np.ndarray) ->
         counts_V: How often each entry occurs in the training text.
 
     Raises:
-        ModelError: See `read_vectors` and `embedding_matrix`.
+        ModelError: See `read_vectors`; kind "input": the file has no vector for any entry.
     """
     entries = [vocabulary.token(token) for token in range(FIRST, vocabulary.size)]
     vectors = read_vectors(path, {form for entry in entries for form in forms(entry)})
     of_words = vocabulary.word_unit is None and not any(word.startswith(" ") for word in vectors.words)
     without_V = vocabulary.word_part_V[FIRST:] if of_words else None
-    matrix_ND, coverage = embedding_matrix(vectors, entries, counts_V[FIRST:], without_V)
+    try:
+        matrix_ND, coverage = embedding_matrix(vectors, entries, counts_V[FIRST:], without_V)
+    except ModelError as error:
+        remedy = "name vectors of the language of the texts, or vectors that were trained with this vocabulary"
+        raise ModelError(f"{path}: {error}: {remedy}", "input") from error
     known = float(counts_V[FIRST:].sum()) / max(float(counts_V[FIRST:].sum() + counts_V[UNK]), 1.0)
     coverage = replace(coverage, share_of_text=(coverage.share_of_text or 0.0) * known)
     usual = float(np.sqrt(np.square(matrix_ND, dtype=np.float64).mean()))

@@ -20,7 +20,7 @@ from tasks.data.prepare import VOCABULARY_FILE, Prepared
 from tasks.stage import run_stage, show_facts, store_of
 
 STAGE = "vectors"
-VECTORS_VERSION = 2
+VECTORS_VERSION = 3
 INPUT = "vectors"
 """Name of these rows among the inputs of a fit."""
 FEW = 0.5
@@ -81,9 +81,10 @@ def vector_file(path: Path) -> Path:
 
 
 def _say_coverage(name: str, facts: dict[str, Any]) -> None:
-    share, missing = facts["share_of_text"], facts["missing"][:5]
+    share, missing, built = facts["share_of_text"], facts["missing"][:5], facts["built"]
     log.log(
-        logging.WARNING if share < FEW else logging.INFO, "vectors  %s has %d of the %d entries, %.1f %% of the text%s",
-        name, facts["found"], facts["entries"], 100 * share,
+        logging.WARNING if share < FEW else logging.INFO,
+        "vectors  %s has %d of the %d entries%s, %.1f %% of the text%s",
+        name, facts["found"], facts["entries"], f" and makes {built} more of their parts" if built else "", 100 * share,
         f"; most frequent without one: {', '.join(map(repr, missing))}" if missing else "",
     )

@@ -8,6 +8,7 @@ above 127 are read as negative numbers.
 
 from __future__ import annotations
 
+import gzip
 import struct
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 
 from ...base import ModelError
 from ..word_vectors import WordVectors
+from .binary_vectors import FLOAT
 
 MAGIC, VERSIONS = 793712314, (11, 12)
 END = "</s>"
@@ -87,10 +89,7 @@ def read_fasttext(path: Path, file: IO[bytes], only: Collection[str] | None = No
     rows, columns = _numbers(path, file, "<2q")
     if (rows, columns) != (count + sizes["bucket"], sizes["dim"]) or len(known) != count:
         raise ModelError(f"{path}: {rows} rows of {columns} numbers do not fit {count} words", "input")
-    raw = file.read(4 * rows * columns)
-    if len(raw) < 4 * rows * columns:
-        raise ModelError(f"{path}: the file ends inside the vectors", "input")
-    table = np.frombuffer(raw, "<f4").reshape(rows, columns).astype(np.float32, copy=False)
+    table = _table(path, file, rows, columns)
     lengths = (sizes["minn"], sizes["maxn"]) if sizes["bucket"] else (1, 0)
     kept = [number for number, (word, _) in enumerate(known) if only is None or word in only]
     matrix_ND = np.zeros((len(kept), columns), np.float32)
@@ -102,6 +101,22 @@ def read_fasttext(path: Path, file: IO[bytes], only: Collection[str] | None = No
     facts = {"file": path.name, "words": count, "repeated": 0}
     words = [known[number][0] for number in kept]
     return SubwordVectors(words, matrix_ND, [known[n][1] for n in kept], facts, table[count:], *lengths)
+
+
+def _table(path: Path, file: IO[bytes], rows: int, columns: int) -> np.ndarray:
+    """Return the vectors (rows, columns); of a file that is not packed only those that are used are read.
+
+    A published model has 2 million words and 2 million n-grams: 4.8 GB, of which a vocabulary needs a few percent.
+    """
+    if not isinstance(file, gzip.GzipFile):
+        begin, needed = file.tell(), FLOAT.itemsize * rows * columns
+        if path.stat().st_size - begin < needed:
+            raise ModelError(f"{path}: the file ends inside the vectors", "input")
+        return np.memmap(path, FLOAT, "r", begin, (rows, columns)) if needed else np.zeros((rows, columns), FLOAT)
+    raw = file.read(FLOAT.itemsize * rows * columns)
+    if len(raw) < FLOAT.itemsize * rows * columns:
+        raise ModelError(f"{path}: the file ends inside the vectors", "input")
+    return np.frombuffer(raw, FLOAT).reshape(rows, columns)
 
 
 def _numbers(path: Path, file: IO[bytes], form: str) -> tuple[Any, ...]:

@@ -141,7 +141,7 @@ def test_rows_of_a_vocabulary_are_those_of_its_words(data: Any, tmp_path: Any) -
     counted = counts_V[FIRST:].sum() + counts_V[UNK]
     place = {vocabulary.token(token): token for token in range(vocabulary.size)}
     assert rows_VE[place["food"]].tolist() == [1.0, 2.0]
-    assert rows_VE[place["soup"]].tolist() == [2.0, 3.0], "a word without a vector gets the mean"
+    assert (rows_VE[place["soup"]] != rows_VE[place["cold"]]).any(), "words without a vector can be told apart"
     assert (coverage.found, coverage.entries) == (2, vocabulary.size - FIRST)
     assert coverage.share_of_text == pytest.approx((place["food"] + place["staff"]) / counted)
     assert len({rows_VE[token].tobytes() for token in STARS}) == len(STARS), "ratings can be told apart"
@@ -165,7 +165,7 @@ def _saved(folder: Any, rows_VE: np.ndarray) -> Any:
 
 def test_a_file_without_any_word_of_the_vocabulary_is_refused(data: Any, tmp_path: Any) -> None:
     (tmp_path / "vectors.txt").write_text("xyzzy 1 2\nplugh 3 4\n")
-    with pytest.raises(ModelError, match="vector") as refusal:
+    with pytest.raises(ModelError, match=r"vectors\.txt: none of the \d+ entries .*: name vectors of") as refusal:
         vocabulary_rows(tmp_path / "vectors.txt", data[0], np.ones(data[0].size, np.int64))
     assert refusal.value.kind == "input"
 
@@ -178,7 +178,7 @@ def test_a_piece_that_continues_a_word_does_not_get_the_vector_of_a_word(tmp_pat
     write_vectors(tmp_path / "words.vec", WordVectors(words, np.array([[1, 1], [5, 5]], np.float32)), "word2vec")
     rows_VE, coverage = vocabulary_rows(tmp_path / "words.vec", vocabulary, np.ones(vocabulary.size))
     assert rows_VE[begins].tolist() == [1, 1]
-    assert rows_VE[continues].tolist() != [5, 5], "it has the mean of what was found"
+    assert rows_VE[continues].tolist() != [5, 5]
     assert coverage.found == sum(entry.strip() in words and entry[0] == " " for entry in entries)
 
 

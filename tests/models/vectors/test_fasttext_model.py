@@ -1,5 +1,6 @@
 """fastText models: hashed n-grams of words, known and unknown, and files that cannot be read."""
 
+import gzip
 import struct
 
 import numpy as np
@@ -72,7 +73,16 @@ def test_an_unknown_word_is_the_mean_of_its_ngrams(opened):
     pytest.param(model()[:94], "entry 1: the word has no end", id="cut-word"),
 ])  # fmt: skip
 def test_a_model_that_cannot_be_read_is_an_error(raw, said, tmp_path):
-    (tmp_path / "model.bin").write_bytes(raw)
-    with pytest.raises(ModelError, match=r"model\.bin") as error:
-        read_vectors(tmp_path / "model.bin")
-    assert error.match(said)
+    for content in (raw, gzip.compress(raw)):
+        (tmp_path / "model.bin").write_bytes(content)
+        with pytest.raises(ModelError, match=r"model\.bin") as error:
+            read_vectors(tmp_path / "model.bin")
+        assert error.match(said)
+
+
+def test_a_packed_model_has_the_same_vectors_and_only_the_wanted_words(opened, tmp_path):
+    (tmp_path / "model.bin.gz").write_bytes(gzip.compress(model()))
+    packed = read_vectors(tmp_path / "model.bin.gz", {"food"})
+    assert packed.words == ["food"]
+    np.testing.assert_array_equal(packed.vector("food"), opened.vector("food"))
+    np.testing.assert_array_equal(packed.from_parts("fos"), opened.from_parts("fos"))

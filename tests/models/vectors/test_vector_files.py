@@ -129,7 +129,7 @@ def test_coverage_and_the_matrix_of_a_vocabulary():
     vectors = WordVectors(["the", "food", "Pizza"], np.array([[1, 2], [3, 6], [5, 4]], np.float32))
     entries, counts = ["<unk>", "The", "food", "rovabear", "pizza"], np.array([0, 50, 30, 5, 15])
     matrix, coverage = embedding_matrix(vectors, entries, counts)
-    assert matrix.tolist() == [[2, 4], [1, 2], [3, 6], [2, 4], [2, 4]]
+    assert matrix[[1, 2]].tolist() == [[1, 2], [3, 6]]
     assert (coverage.entries, coverage.found, coverage.share_of_text) == (5, 2, 0.8)
     assert coverage.missing == ("pizza", "rovabear", "<unk>")
 
@@ -139,10 +139,26 @@ def test_a_missing_word_is_made_from_its_parts_where_there_are_any():
         def from_parts(self, word):
             return np.array([7, 7], np.float32) if word == "foods" else None
 
-    matrix, coverage = embedding_matrix(Parts(FOOD.words, FOOD.matrix_ND), ["the", "foods", "xx"])
+    vectors, counts = Parts(FOOD.words, FOOD.matrix_ND), np.array([5, 3, 2])
+    matrix, coverage = embedding_matrix(vectors, ["the", "foods", "xx"], counts)
     assert matrix[:2].tolist() == [[1, 2.5], [7, 7]]
-    assert matrix[2].tolist() == [1, 2.5], "the mean of what was found"
-    assert (coverage.found, coverage.built) == (1, 1)
+    assert (coverage.found, coverage.built, coverage.share_of_text, coverage.missing) == (1, 1, 0.8, ("xx",))
+    matrix, coverage = embedding_matrix(vectors, ["foods"])
+    assert (matrix.tolist(), coverage.found, coverage.built) == ([[7, 7]], 0, 1), "all may be made of parts"
+    with pytest.raises(ModelError, match="none of the 1 entries"):
+        embedding_matrix(vectors, ["foods"], without_V=np.array([True]))
+
+
+def test_words_without_a_vector_get_different_rows_of_the_same_mean_and_variance():
+    found = np.random.default_rng(3).normal([5, -2], [0.1, 3], (500, 2)).astype(np.float32)
+    names = [f"w{number}" for number in range(500)]
+    matrix, _ = embedding_matrix(WordVectors(names, found), [*names, *(f"x{number}" for number in range(4000))])
+    drawn = matrix[500:]
+    assert len(np.unique(drawn, axis=0)) == 4000
+    assert (abs(drawn.mean(0) - found.mean(0)) < 4 * found.std(0) / 4000**0.5).all()
+    np.testing.assert_allclose(drawn.std(0), found.std(0), rtol=4 / 8000**0.5)
+    again, _ = embedding_matrix(WordVectors(names, found), [*names, *(f"x{number}" for number in range(4000))])
+    assert matrix.tobytes() == again.tobytes()
 
 
 def test_a_vocabulary_without_any_vector_is_an_error():
