@@ -119,15 +119,9 @@ class Registry:
             raise InputError("There is no such version", where=where, value=number, remedy=remedy) from error.__cause__
 
     def version_rows(self) -> list[dict[str, Any]]:
-        """Return one row per version, the newest first, for tables and JSON.
-
-        The outcome of a version that was rolled back from, and not promoted again since, is "rolled back".
-        """
-        left = self.rolled_back()
-        return [
-            version.as_row() | ({"outcome": "rolled back"} if version.version in left else {})
-            for version in self.versions()
-        ]
+        """Return one row per version, the newest first, for tables and JSON; those in `rolled_back` say so."""
+        rows, left = [version.as_row() for version in self.versions()], self.rolled_back()
+        return [row | ({"outcome": "rolled back"} if row["version"] in left else {}) for row in rows]
 
     def decisions(self) -> list[dict[str, Any]]:
         """Return one row per event of the decision log, the newest first; its state shows whether it counts."""
