@@ -32,6 +32,10 @@ counted from 1. JSON arrays and Parquet files have no lines: there it is the num
 FIELDS = tuple(name for name in COLUMNS if name not in ("source", "line"))
 """The columns that are read from a record: all except `source` and `line`."""
 
+LABEL = "label"
+"""Column with what classifiers predict, as text; read only if `Limits.renamed` names its field."""
+LABELLED = COLUMNS | {LABEL: pl.String()}
+
 VOTES = ("useful", "funny", "cool")
 
 QUARANTINE: dict[str, pl.DataType] = {
@@ -85,7 +89,7 @@ class Limits:
 
     A packed file may unpack to `max_expansion` times its size. Reviews usually shrink to a third, rarely to a tenth.
     Up to `workers` blocks of JSON lines are parsed at the same time, each in its own thread. `renamed` has the fields
-    of `FIELDS` that have another name in the files: {our name: their name}.
+    of `FIELDS` that have another name in the files: {our name: their name}; with `LABEL`, this field is read too.
     """
 
     max_chars: int = 100_000
@@ -94,6 +98,11 @@ class Limits:
     max_expansion: float = 200.0
     workers: int = 2
     renamed: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The columns that are read from a record."""
+        return (*FIELDS, LABEL) if LABEL in self.renamed else FIELDS
 
     def room(self, size: int) -> int:
         """Return the number of bytes that a file of *size* bytes may unpack to."""

@@ -15,6 +15,7 @@ import polars as pl
 from core.config.run_config import SourceConfig
 from corpus.ingestion.build_dataset import no_records, none_usable
 from corpus.ingestion.ingest import limits_of
+from corpus.ingestion.labels import limits_with_label
 from corpus.reading.readers import Progress, read
 from corpus.reading.sources import source_names
 from corpus.schema import Block, Limits
@@ -25,17 +26,23 @@ MOST_BLOCKS = 2
 """Blocks of bad records after which a file is left to the run: good ones may follow."""
 
 
-def require_usable(inputs: Sequence[Path | str], config: SourceConfig) -> None:
+def require_usable(inputs: Sequence[Path | str], config: SourceConfig, label: str = "") -> None:
     """Read the beginning of each file as a run does, with the same readers, and raise what the run would raise.
 
     A file whose first records are bad is refused only if it has no others.
 
+    Args:
+        inputs: Files, folders or globs.
+        config: Limits, and names of the fields.
+        label: Name of a field with labels, which every file must have then.
+
     Raises:
         EmptyInput: There are no records, or all of them are bad.
         Unreadable: An input is missing, or damaged at its beginning, or in an unknown format.
-        MissingColumn: A file has no text.
+        MissingColumn: A file has no text, or not the field with the labels.
     """
-    limits = replace(limits_of(config), workers=1)  # one block at a time is enough
+    limits = limits_with_label(config, label) if label else limits_of(config)
+    limits = replace(limits, workers=1)  # one block at a time is enough
     names, left, bad, unknown = source_names(inputs), MOST_BYTES, list[pl.DataFrame](), False
     for path, name in names.items():
         if left <= 0:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import polars as pl
 
-from corpus.schema import COLUMNS, FIELDS, VOTES, Block, Problem, Reason, quarantine
+from corpus.schema import COLUMNS, FIELDS, LABEL, LABELLED, VOTES, Block, Problem, Reason, quarantine
 
 DERIVED_ID = "sha-"
 """Prefix of a review_id that was derived from the content of a record without an id."""
@@ -48,7 +48,7 @@ def convert(
 
     Args:
         loose: Column `line` (Int64) and any of `FIELDS` as strings (or as numbers and dates, from formats that have
-            types). Absent columns become null.
+            types); absent ones become null. `LABEL` is kept if it is there.
         source: Value of the `source` column.
         raw: Returns the bytes of the i-th record; called for bad records only.
         max_chars: Longest text allowed, in characters.
@@ -80,7 +80,11 @@ def _unforeseen(
         content = b""
     what = f"{type(error).__name__}: {error}".partition("\n")[0]
     problem = Problem(int(loose["line"][0]), Reason.WRONG_TYPE, f"no table can hold a value ({what})", content)
-    return Block(pl.DataFrame(schema=COLUMNS), quarantine(source, [*problems, problem]))
+    return Block(pl.DataFrame(schema=_schema(loose)), quarantine(source, [*problems, problem]))
+
+
+def _schema(loose: pl.DataFrame) -> pl.Schema:
+    return pl.Schema(LABELLED if LABEL in loose.columns else COLUMNS)
 
 
 def _typed(
@@ -90,18 +94,21 @@ def _typed(
     texts = [pl.lit(None, pl.String).alias(name) for name in FIELDS if name not in loose.columns]
     loose = loose.with_columns(texts)
     # Outside the text an empty value means "unknown": CSV has no other way to write it.
-    strings = [name for name in FIELDS if name != "text" and loose.schema[name] == pl.String]
+    schema = _schema(loose)
+    fields = [name for name in schema if name in (*FIELDS, LABEL)]
+    strings = [name for name in fields if name != "text" and loose.schema[name] == pl.String]
     stripped = {name: pl.col(name).str.strip_chars() for name in strings}
     loose = loose.with_columns(pl.when(value != "").then(value).alias(name) for name, value in stripped.items())
     typed = loose.select(
         "review_id", "user_id", "business_id", _stars(), *(_votes(name) for name in VOTES), "text",
         _dates(loose["date"]), pl.lit(source).alias("source"), "line",
+        *(name for name in fields if name == LABEL),
     )
     reason = _reasons(loose, typed, max_chars)
     good_rows = reason.is_null()
     found = [*problems, *_problems(loose, reason, raw, max_chars)] if not good_rows.all() else list(problems)
     good = typed.filter(good_rows) if not good_rows.all() else typed
-    return Block(_with_ids(good).cast(pl.Schema(COLUMNS)), quarantine(source, found))
+    return Block(_with_ids(good).cast(schema), quarantine(source, found))
 
 
 def _with_ids(frame: pl.DataFrame) -> pl.DataFrame:

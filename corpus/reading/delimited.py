@@ -18,7 +18,7 @@ from corpus.reading.convert import convert
 from corpus.reading.field_names import our_columns, require_fields, text_names
 from corpus.reading.long_lines import next_line
 from corpus.reading.parquet import twice
-from corpus.schema import FIELDS, VOTES, Block, Limits, Problem, Reason
+from corpus.schema import VOTES, Block, Limits, Problem, Reason
 
 FIELD_LIMIT = 64 << 20
 """Longest field in characters. Python's own limit of 128 KiB would reject long reviews."""
@@ -102,7 +102,7 @@ def read_delimited(stream: io.BufferedReader, source: str, limits: Limits) -> It
     printable = [name.encode("utf-8", "replace").decode() or "(nameless)" for name in columns]
     require_fields(source, printable, limits.renamed)
     names = our_columns(columns, limits.renamed)
-    if repeated := {name for name in FIELDS if names.count(name) > 1}:
+    if repeated := {name for name in limits.fields if names.count(name) > 1}:
         raise twice(source, repeated)
     while True:
         block = _block(lines, delimiter, names, source, limits)
@@ -151,7 +151,7 @@ def _block(
         lines.next_record()
     if not rows and not problems:
         return None
-    places = {name: names.index(name) for name in FIELDS if name in names}
+    places = {name: names.index(name) for name in limits.fields if name in names}
     loose = pl.DataFrame(
         {name: [row[place] for row in rows] for name, place in places.items()}, schema=dict.fromkeys(places, pl.String)
     ).with_columns(pl.Series("line", numbers, dtype=pl.Int64))

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from core.errors import MissingColumn
-from corpus.schema import FIELDS
+from corpus.schema import FIELDS, LABEL
 
 KNOWN = ", ".join(name for name in FIELDS if name != "text")
 
@@ -45,10 +45,11 @@ def require_fields(source: str, columns: Collection[str], renamed: Mapping[str, 
         theirs = renamed.get(ours, ours)
         if ours not in columns and theirs not in columns:
             shown = ", ".join(columns) or "none"
+            setting = "classification.label" if ours == LABEL else f"source.fields.{ours}"
             raise MissingColumn(
                 f"There is no field {theirs!r}", where=source, value=f"the fields are: {shown}",
                 cause="the file does not hold the reviews, or the field has another name",
-                remedy=f"name the review file, or say which field it is: --set source.fields.{ours}=NAME "
+                remedy=f"name the review file, or say which field it is: --set {setting}=NAME "
                 + (f"(in the same way {KNOWN}, which are used where they exist)" if ours == "text" else ""),
             )
 

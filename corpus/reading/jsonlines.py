@@ -18,7 +18,7 @@ import polars as pl
 from corpus.reading.convert import convert
 from corpus.reading.field_names import our_record, require_fields
 from corpus.reading.long_lines import pass_over, too_long
-from corpus.schema import FIELDS, VOTES, Block, Limits, Problem, Reason
+from corpus.schema import LABEL, VOTES, Block, Limits, Problem, Reason
 from models.threads import ordered
 
 BOM = b"\xef\xbb\xbf"
@@ -148,13 +148,15 @@ def from_objects(
         else:
             found.append(Problem(numbers[row], *problem, raws[row]))
     records = [objects[row] for row in kept]
-    columns: dict[str, list[Any]] = {name: [record.get(name) for record in records] for name in FIELDS}
-    for name in FIELDS:
+    columns: dict[str, list[Any]] = {name: [record.get(name) for record in records] for name in limits.fields}
+    if LABEL in columns:  # a truth value is written as in JSON
+        columns[LABEL] = [str(value).lower() if isinstance(value, bool) else value for value in columns[LABEL]]
+    for name in limits.fields:
         if name != "text":
             columns[name] = [value if value is None or type(value) is str else str(value) for value in columns[name]]
     for name in VOTES:
         columns[name] = [_vote(record, name, flat) for record, flat in zip(records, columns[name], strict=True)]
-    loose = pl.DataFrame(columns, schema=dict.fromkeys(FIELDS, pl.String))
+    loose = pl.DataFrame(columns, schema=dict.fromkeys(limits.fields, pl.String))
     loose = loose.with_columns(pl.Series("line", [numbers[row] for row in kept], dtype=pl.Int64))
     return convert(loose, source, lambda row: raws[kept[row]], limits.max_chars, found)
 

@@ -18,7 +18,7 @@ from core.errors import Unreadable
 from corpus.archives.seekable import seekable
 from corpus.reading.convert import EARLIEST, LATEST, convert
 from corpus.reading.field_names import our_columns, require_fields
-from corpus.schema import FIELDS, VOTES, Block, Limits, Problem, Reason
+from corpus.schema import LABEL, VOTES, Block, Limits, Problem, Reason
 
 if TYPE_CHECKING:
     import pyarrow
@@ -80,7 +80,7 @@ def _wanted(names: Sequence[str], source: str, limits: Limits) -> list[str]:
     """Return the names in the file of the columns that are read."""
     require_fields(source, names, limits.renamed)
     ours = our_columns(names, limits.renamed)
-    wanted = [name for name, our in zip(names, ours, strict=True) if our in (*FIELDS, "votes")]
+    wanted = [name for name, our in zip(names, ours, strict=True) if our in (*limits.fields, "votes")]
     if repeated := {name for name in wanted if wanted.count(name) > 1}:
         raise twice(source, repeated)
     return wanted
@@ -109,7 +109,7 @@ def _block(batch: pyarrow.RecordBatch, number: int, source: str, limits: Limits)
     units = {name: unit for name, (_, unit) in columns.items() if unit}
     plain = pyarrow.RecordBatch.from_arrays([column for column, _ in columns.values()], list(columns))
     good, problems = _without_broken_strings(plain, number, source)
-    frame = _plain(pl.DataFrame(pl.from_arrow(good.drop_columns(["line"]))), source, units)
+    frame = _plain(pl.DataFrame(pl.from_arrow(good.drop_columns(["line"]))), source, units, limits.fields)
     frame = frame.with_columns(line=pl.Series(good["line"].to_pylist(), dtype=pl.Int64))
     return convert(frame, source, lambda row: _as_json(frame, row), limits.max_chars, problems)
 
@@ -194,11 +194,11 @@ def _escaped(record: dict[str, Any]) -> bytes:
     return json.dumps(values, default=str).encode()
 
 
-def _plain(frame: pl.DataFrame, source: str, units: dict[str, str]) -> pl.DataFrame:
+def _plain(frame: pl.DataFrame, source: str, units: dict[str, str], fields: Sequence[str]) -> pl.DataFrame:
     """Flatten nested votes, and convert the other types of the fields to strings, numbers or timestamps."""
     if "votes" in frame.columns:
         frame = _flat_votes(frame, source)
-    frame = frame.select(name for name in FIELDS if name in frame.columns)
+    frame = frame.select(name for name in fields if name in frame.columns)
     for name, dtype in frame.schema.items():
         if (name in units and name != "date") or not _is_expected(name, dtype):
             raise _misnamed(name, source, f"moments ({units[name]})" if name in units else str(dtype))
@@ -207,7 +207,8 @@ def _plain(frame: pl.DataFrame, source: str, units: dict[str, str]) -> pl.DataFr
 
 
 def _misnamed(name: str, source: str, found: str) -> Unreadable:
-    what = {"text": "text", "date": "dates", "votes": "votes"}.get(name, "numbers" if name in NUMBERS else "ids")
+    other = "numbers" if name in NUMBERS else "ids"
+    what = {"text": "text", "date": "dates", "votes": "votes", LABEL: "labels"}.get(name, other)
     return Unreadable(f"The column {name!r} holds no {what}", where=source, value=found)
 
 
@@ -237,6 +238,8 @@ def _is_expected(name: str, dtype: pl.DataType) -> bool:
     """Return whether a type can hold values of this column; the values are checked one by one later."""
     if dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null):
         return True
+    if name == LABEL:
+        return not dtype.is_nested()
     if name == "date":
         return dtype.is_numeric()
     if name in NUMBERS:

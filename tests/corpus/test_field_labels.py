@@ -1,0 +1,107 @@
+"""Labels from a field of the files: the same from every format, found again by the place of the review."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from core.config.presets import load_config
+from core.errors import MissingColumn, Unreadable
+from corpus.ingestion.first_look import require_usable
+from corpus.ingestion.ingest import ingest, iter_parts
+from corpus.ingestion.labels import read_labels
+from corpus.reading.sources import identify, originals, source_names
+
+ROWS = [
+    {"review_id": "a", "text": "warm soup", "kind": "food"},
+    {"review_id": "b", "text": "slow waiter", "kind": " service "},
+    {"review_id": "c", "text": "no label", "kind": None},
+    {"review_id": "d", "text": "an empty label", "kind": ""},
+    {"review_id": "e", "text": "a number", "kind": "7"},
+]
+
+
+def write(rows: list[dict[str, object]], path: Path) -> Path:
+    match path.suffix:
+        case ".jsonl":
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        case ".csv":
+            pl.DataFrame(rows).write_csv(path)
+        case _:
+            pl.DataFrame(rows).write_parquet(path)
+    return path
+
+
+def labels_of(folder: Path, *files: Path, field: str = "kind", settings: tuple[str, ...] = ()) -> dict[str, str]:
+    config = load_config("demo", list(settings)).source
+    ingest(files, folder, config)
+    sources = [identify(path, name) for path, name in source_names(files).items()]
+    table = read_labels(list(originals(sources).values()), iter_parts(folder), config, field)
+    assert table["review_id"].to_list() == sorted(table["review_id"])
+    return dict(table.iter_rows())
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
+def test_every_format_gives_the_same_labels_and_none_where_there_is_none(tmp_path: Path, ending: str) -> None:
+    found = labels_of(tmp_path / "set", write(ROWS, tmp_path / f"mine.{ending}"))
+    assert found == {"a": "food", "b": "service", "e": "7"}
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_numbers_and_truth_values_are_labels_too(tmp_path: Path, ending: str) -> None:
+    rows = [{"review_id": name, "text": f"text {name}", "n": n, "t": n > 1} for name, n in (("a", 1), ("b", 2))]
+    file = write(rows, tmp_path / f"mine.{ending}")
+    assert labels_of(tmp_path / "n", file, field="n") == {"a": "1", "b": "2"}
+    assert labels_of(tmp_path / "t", file, field="t") == {"a": "false", "b": "true"}
+
+
+def test_records_without_an_id_and_with_equal_texts_keep_each_its_own_label(tmp_path: Path) -> None:
+    rows = [{"text": "good", "kind": "food"}, {"text": "good", "kind": "service"}, {"text": "bad", "kind": "food"}]
+    found = labels_of(tmp_path / "set", write(rows, tmp_path / "mine.jsonl"))
+    texts = {row["review_id"]: row["text"] for part in iter_parts(tmp_path / "set") for row in part.to_dicts()}
+    assert sorted((texts[name], label) for name, label in found.items()) == [
+        ("bad", "food"), ("good", "food"), ("good", "service")
+    ]  # fmt: skip
+
+
+def test_of_a_repeated_id_the_label_is_that_of_the_record_that_is_kept(tmp_path: Path) -> None:
+    dated = [
+        {"review_id": "a", "text": "new", "date": "2020-01-02", "kind": "new"},
+        {"review_id": "a", "text": "old", "date": "2020-01-01", "kind": "old"},
+    ]
+    assert labels_of(tmp_path / "set", write(dated, tmp_path / "mine.jsonl")) == {"a": "new"}
+
+
+def test_a_field_that_has_a_meaning_of_its_own_can_be_the_label(tmp_path: Path) -> None:
+    rows = [{"id": "a", "body": "warm", "stars": 5, "useful": 1}, {"id": "b", "body": "cold", "stars": 1, "useful": 0}]
+    file = write(rows, tmp_path / "mine.csv")
+    named = ("source.fields.text=body", "source.fields.review_id=id")
+    assert labels_of(tmp_path / "one", file, field="useful", settings=named) == {"a": "1", "b": "0"}
+    assert labels_of(tmp_path / "two", file, field="stars", settings=named) == {"a": "5", "b": "1"}
+
+
+def test_the_labels_change_no_review(tmp_path: Path) -> None:
+    file = write(ROWS, tmp_path / "mine.jsonl")
+    labels_of(tmp_path / "with", file)
+    ingest([file], tmp_path / "without", load_config("demo").source)
+    with_labels, without = (pl.concat(iter_parts(tmp_path / name)) for name in ("with", "without"))
+    assert with_labels.equals(without)
+
+
+def test_a_field_that_no_file_has_is_refused_at_the_first_look(tmp_path: Path) -> None:
+    file, config = write(ROWS, tmp_path / "mine.csv"), load_config("demo").source
+    require_usable([file], config, "kind")
+    with pytest.raises(MissingColumn, match="There is no field 'kimd'") as caught:
+        require_usable([file], config, "kimd")
+    assert "--set classification.label=NAME" in caught.value.remedy
+
+
+def test_a_file_that_has_changed_since_gives_no_labels(tmp_path: Path) -> None:
+    file, config = write(ROWS, tmp_path / "mine.jsonl"), load_config("demo").source
+    source = identify(file, file.name)
+    file.write_text(file.read_text() + json.dumps({"review_id": "f", "text": "more", "kind": "x"}) + "\n")
+    with pytest.raises(Unreadable, match="changed"):
+        read_labels([source], iter([]), config, "kind")
