@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from prefect import flow
@@ -15,6 +16,7 @@ from tasks.classification.champion import ChampionClassifier, answer_champion
 from tasks.classification.compare import Compared, compare_classifiers
 from tasks.classification.compare_two import compare_two_classifiers
 from tasks.classification.counts import require_labelled_reviews
+from tasks.classification.field_labels import labels_of
 from tasks.classification.fit import FittedClassifier, fit_classifier, language_model_of
 from tasks.classification.predict import predict
 from tasks.classification.promote import choose, judge_classifier, register_classifier, settle_classifier
@@ -48,6 +50,7 @@ def classify(
     with parent_run(config, "classify") as run_id:
         dataset = ingest(config)
         prepared = prepare(config, dataset, vocabularies_of_classifiers(config))
+        prepared = replace(prepared, labels=labels_of(config, prepared.clean))
         require_labelled_reviews(config, prepared)
         log_inputs(config, prepared, run_id)
         compared = _compared(config, prepared, run_id)
@@ -139,5 +142,5 @@ def predict_all(
     config: RunConfig, prepared: Prepared, fitted: list[FittedClassifier], parent_run_id: str
 ) -> Compared:
     """Let every classifier answer the held-out reviews; compare them on the same reviews."""
-    running = [predict.submit(config, model, prepared.clean) for model in fitted]
+    running = [predict.submit(config, model, prepared) for model in fitted]
     return compare_classifiers(config, prepared, fitted, [future.result() for future in running], parent_run_id)

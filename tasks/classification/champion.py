@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.config.run_config import RunConfig
-from core.errors import BundleError, Damaged
+from core.errors import BundleError, Damaged, InputError
 from core.model_errors import converted_errors
 from core.store import Artifact
 from corpus.splitting.leaks import reviews_digest
 from corpus.splitting.unlearnt import TEST
+from evaluation.classification.case import ClassifierCase
 from evaluation.classification.evidence import AnsweredReviews
 from evaluation.classification.predicted import Predicted
 from evaluation.gate.evidence import ChampionReviews
 from models.classification.bundle import load_classifier
 from tasks.classification.compare import MeasuredClassifier, predicted
+from tasks.classification.field_labels import labels_of
 from tasks.classification.predict import predict_bundle, predictions_of
 from tasks.data.documents import documents_of
 from tasks.data.family import family_of_version
@@ -71,14 +73,19 @@ def _answered(
     folder = registry_of(config).bundle_folder(version)
     digest = require_registered(folder, version.tags.get(tag.BUNDLE_TAG, ""))
     with converted_errors(folder):
-        labels = load_classifier(folder).labels  # checks every file and the probe texts
-    rows = None
-    if labels == challenger.fitted.spec.labels:
-        answers = predict_bundle(config, folder, prepared.clean, TEST, f"champion v{version.version}").artifact
+        bundle = load_classifier(folder)  # checks every file and the probe texts
+    labels, asked = bundle.labels, config.classification.label
+    rows, problem = None, ""
+    if (predicts := bundle.facts.get("label", asked)) != asked and labels == challenger.fitted.spec.labels:
+        remedy = ClassifierCase.OTHER_NAME
+        labels, problem = (), f"the champion predicts '{predicts}', and the challenger '{asked}'; {remedy}"
+    elif labels == challenger.fitted.spec.labels:
+        name = f"champion v{version.version}"
+        answers = predict_bundle(config, folder, prepared.clean, TEST, name, prepared.labels).artifact
         rows = checked_answers(config, labels, answers, prepared.clean)
     family, name = family_of_version(config, version, folder), f"version {version.version}"
     test = reviews_digest(tests_of(prepared.clean))
-    answered = AnsweredReviews(digest, rows, test, name=name, family=family, labels=labels)
+    answered = AnsweredReviews(digest, rows, test, problem, name, family, labels)
     return ChampionClassifier(version.version, answered, folder, data_of(folder, version.tags.get(tag.DATA_TAG, "")))
 
 
@@ -104,13 +111,14 @@ def answer_champion_reviews(
         return own
     found: list[Predicted] = []
     try:
+        labels = labels_of(config, own.earlier)
         for who, folder in (("challenger", bundle), ("champion", champion.folder)):
             label = f"{who} on the champion's reviews"
-            answers = predict_bundle(config, folder, own.chosen, TEST, label).artifact
+            answers = predict_bundle(config, folder, own.chosen, TEST, label, labels).artifact
             if not answers.facts["reviews"]:
                 return ChampionReviews(*own.counts)
             found.append(checked_answers(config, champion.answered.labels, answers, own.earlier))
-    except (BundleError, Damaged) as error:
+    except (BundleError, Damaged, InputError) as error:  # of a field: the old files may be gone
         return ChampionReviews(*own.counts, problem=not_tried(error))
     return ChampionReviews(*own.counts, challenger=found[0], champion=found[1])
 

@@ -21,7 +21,6 @@ from evaluation.classification.predicted import Predicted
 from evaluation.statistics.bootstrap import Interval
 from evaluation.statistics.groups import GROUP, united
 from tasks.classification.fit import FittedClassifier
-from tasks.classification.labels import LABELLINGS
 from tasks.classification.predict import HELD_OUT, predictions_of
 from tasks.data.documents import documents_of
 from tasks.data.prepare import Prepared
@@ -87,7 +86,7 @@ def compare_classifiers(
         MeasuredClassifier(one, built["test"].artifact, built["validation"].artifact)
         for one, built in zip(fitted, predictions, strict=True)
     )
-    names = LABELLINGS[config.classification.label].names
+    names = fitted[0].spec.labels
     options = {
         **config.evaluation.model_dump(mode="json", include={"resamples", "confidence", "seed"}),
         "names": [model.name for model in models], "baseline": config.classification.baseline,

@@ -17,7 +17,8 @@ from evaluation.classification.figures import ClassifierFigures, figures
 from evaluation.classification.predicted import Predicted
 from models.classification.bundle import load_classifier
 from tasks.classification.compare import predicted, row_of
-from tasks.classification.labels import LABELLINGS
+from tasks.classification.field_labels import labels_of
+from tasks.classification.labels import names_of
 from tasks.classification.predict import predict_bundle, predictions_of
 from tasks.data.documents import documents_of
 from tasks.promotion.ancestry import learnt_from
@@ -65,7 +66,10 @@ def compare_two_classifiers(config: RunConfig, clean: Artifact, first: str, seco
         InputError: A version predicts something else than `classification.label`.
         EmptyInput: The two have learnt from all of these test reviews.
     """
-    sides = [_side(config, clean, letter, reference) for letter, reference in (("A", first), ("B", second))]
+    labels = labels_of(config, clean)
+    sides = [_side(config, clean, labels, letter, reference) for letter, reference in (("A", first), ("B", second))]
+    if sides[0].labels != sides[1].labels:
+        raise _something_else(config, sides[1].name, f"{sides[1].labels}, and the other {sides[0].labels}")
     left_out = sides[0].learnt | sides[1].learnt
     answers = _answers(clean, sides, left_out)
     drawn: dict[str, Any] = config.evaluation.model_dump(include={"confidence", "resamples", "seed"})
@@ -112,22 +116,30 @@ def _test_reviews_known(then: Artifact, clean: Artifact) -> set[str]:
     return set(pl.concat(found)["review_id"].to_list())
 
 
-def _side(config: RunConfig, clean: Artifact, letter: str, reference: str) -> ComparedClassifier:
+def _side(
+    config: RunConfig, clean: Artifact, labels: Artifact | None, letter: str, reference: str
+) -> ComparedClassifier:
     found = find_classifier(config, reference)
     with converted_errors(found.folder):
         bundle = load_classifier(found.folder)
     name = f"{found.version.name} version {found.version.version}"
-    if bundle.labels != LABELLINGS[config.classification.label].names:
-        raise InputError(
-            "This version predicts something else", where=name, value=", ".join(bundle.labels),
-            cause=f"the labels of this comparison are those of `classification.label={config.classification.label}`",
-            remedy="compare versions with the same labels; with --preset, also say what they predict, e.g. --set "
-            "classification.label=polarity",
-        )
+    asked = config.classification.label
+    other_names = labels is None and bundle.labels != names_of(asked, None)
+    if other_names or bundle.facts.get("label", asked) != asked:
+        raise _something_else(config, name, ", ".join(bundle.labels))
     name = f"{name} ({bundle.spec.name})"
-    rows = predictions_of(predict_bundle(config, found.folder, clean, "test", name).artifact)
+    rows = predictions_of(predict_bundle(config, found.folder, clean, "test", name, labels).artifact)
     learnt, problems = learnt_reviews(config, found.folder, clean)
     return ComparedClassifier(letter, name, bundle.labels, rows, learnt & set(rows["review_id"]), problems)
+
+
+def _something_else(config: RunConfig, name: str, labels: str) -> InputError:
+    return InputError(
+        "This version predicts something else", where=name, value=labels,
+        cause=f"the labels of this comparison are those of `classification.label={config.classification.label}`",
+        remedy="compare versions with the same labels; with --preset, also say what they predict, e.g. --set "
+        "classification.label=polarity",
+    )
 
 
 def _answers(clean: Artifact, sides: list[ComparedClassifier], left_out: frozenset[str]) -> dict[str, Predicted]:

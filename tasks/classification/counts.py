@@ -10,7 +10,7 @@ import polars as pl
 from core.config.run_config import RunConfig
 from core.errors import InputError
 from models.streams import TokenStream
-from tasks.classification.labels import LABELLINGS, LEFT_OUT, drawn_rows
+from tasks.classification.labels import LEFT_OUT, Labelling, drawn_rows, labelling_of, names_of
 from tasks.data.prepare import Prepared
 
 NAMES = {"train": "training", "validation": "validation", "test": "test"}
@@ -18,38 +18,45 @@ NAMES = {"train": "training", "validation": "validation", "test": "test"}
 
 def require_labelled_reviews(config: RunConfig, prepared: Prepared) -> None:
     """Refuse prepared data with too few labels; see `require_labels`."""
-    tokens = prepared.tokens[config.classification.models[0].vocabulary]  # all vocabularies have the same reviews
-    require_labels(config, {split: TokenStream.open(tokens[split].folder).documents["stars"] for split in NAMES})
+    chosen, labels = config.classification, prepared.labels
+    tokens = prepared.tokens[chosen.models[0].vocabulary]  # all vocabularies have the same reviews
+    labelling = labelling_of(chosen.label, names_of(chosen.label, labels), labels.folder if labels else None)
+    reviews = {split: TokenStream.open(tokens[split].folder).documents for split in NAMES}
+    require_labels(config, labelling, reviews)
 
 
-def require_labels(config: RunConfig, stars: Mapping[str, pl.Series]) -> None:
+def require_labels(config: RunConfig, labelling: Labelling, reviews: Mapping[str, pl.DataFrame]) -> None:
     """Refuse data without a training review of each label, or without any labelled validation or test review.
 
     Args:
         config: Says what is predicted, and how many training reviews are drawn.
-        stars: Ratings of the reviews of each split.
+        labelling: The labels.
+        reviews: Those of each split.
 
     Raises:
         InputError: It names the split or the label, and says what helps.
     """
     chosen = config.classification
-    numbers = {split: LABELLINGS[chosen.label].numbers(stars[split]) for split in NAMES}
+    numbers = {split: labelling.numbers(reviews[split]) for split in NAMES}
     labelled = {split: numbers_D[numbers_D != LEFT_OUT] for split, numbers_D in numbers.items()}
     for split, name in NAMES.items():
         if not len(labelled[split]):
             share = "" if split == "train" else f", or a larger share of this split: --set split.{split}=0.2"
             raise InputError(
                 f"No {name} review has a label", where="classification.label", value=chosen.label,
-                cause=f"the {len(stars[split]):,} {name} reviews have no stars"
-                + (", or 3" if chosen.label == "polarity" else ""),
-                remedy=f"more reviews with stars (--input){share}",
+                cause=f"the {len(reviews[split]):,} {name} reviews have no {_needed(chosen.label)}",
+                remedy=f"more reviews with a label (--input){share}",
             )
-    _require_each_label(config, labelled["train"])
+    _require_each_label(config, labelling.names, labelled["train"])
 
 
-def _require_each_label(config: RunConfig, labelled_N: np.ndarray) -> None:
+def _needed(label: str) -> str:
+    return {"stars": "stars", "polarity": "stars, or 3"}.get(label, f"usable value of the field '{label}'")
+
+
+def _require_each_label(config: RunConfig, names: tuple[str, ...], labelled_N: np.ndarray) -> None:
     chosen = config.classification
-    names, count = LABELLINGS[chosen.label].names, chosen.train_reviews or len(labelled_N)
+    count = chosen.train_reviews or len(labelled_N)
     all_K, used_K = (
         np.bincount(numbers, minlength=len(names))
         for numbers in (labelled_N, labelled_N[drawn_rows(len(labelled_N), count, config.seed)])

@@ -13,7 +13,7 @@ from core.store import Artifact, Built, Store
 from models.classification.spec import CLASSIFIERS, ClassifierSpec, identity
 from models.classification.spec import language_model_of as language_model_of
 from tasks.classification.job import ClassifierJob
-from tasks.classification.labels import LABELLINGS
+from tasks.classification.labels import names_of
 from tasks.code_version import WORKERS, running_code
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
 from tasks.embedding.start import INPUT as VECTORS
@@ -57,6 +57,7 @@ class ClassifierPlan:
         inputs: Digests of what the fit reads, by name.
         parts: Bundle of the language model that it starts from, by name; empty without one.
         vectors: Folder of the word vectors that its embedding starts from.
+        labels: Folder of the stage `labels`, if it predicts a field of the files.
     """
 
     spec: ClassifierSpec
@@ -64,6 +65,7 @@ class ClassifierPlan:
     inputs: dict[str, str]
     parts: dict[str, Path]
     vectors: Path | None = None
+    labels: Path | None = None
 
     @property
     def model(self) -> str:
@@ -79,7 +81,7 @@ class ClassifierPlan:
 
 def plan_classifier(
     config: RunConfig, spec: ClassifierSpec, tokens: Mapping[str, Artifact], start: Path | None,
-    vectors: Artifact | None,
+    vectors: Artifact | None, labels: Artifact | None = None,
 ) -> ClassifierPlan:  # fmt: skip
     """Return the plan of a fit.
 
@@ -89,9 +91,10 @@ def plan_classifier(
         tokens: Token streams of its vocabulary, by split.
         start: Bundle of the language model that it starts from.
         vectors: Rows of its word vectors.
+        labels: Result of the stage `labels`, if it predicts a field of the files.
     """
     chosen = config.classification
-    spec = replace(spec, labels=LABELLINGS[chosen.label].names)
+    spec = replace(spec, labels=names_of(chosen.label, labels))
     options = {
         **identity(spec), "label": chosen.label, "train_reviews": chosen.train_reviews,
         "drawn_by": config.seed if chosen.train_reviews else None,
@@ -100,7 +103,10 @@ def plan_classifier(
     inputs = {split: tokens[split].digest for split in ("train", "validation")}
     inputs |= {f"part {name}": bundle_digest(folder) for name, folder in parts.items()}
     inputs |= {VECTORS: vectors.digest} if vectors else {}
-    return ClassifierPlan(spec, options, inputs, parts, vectors.folder if vectors else None)
+    inputs |= {"labels": labels.digest} if labels else {}
+    return ClassifierPlan(
+        spec, options, inputs, parts, vectors.folder if vectors else None, labels.folder if labels else None
+    )  # fmt: skip
 
 
 @stage(STAGE, run_name="fit {spec.name}")
@@ -122,7 +128,7 @@ def fit_classifier(
     """
     tokens = prepared.tokens[spec.vocabulary]
     vectors = start_vectors(config, spec, prepared)
-    plan = plan_classifier(config, spec, tokens, start.bundle if start else None, vectors)
+    plan = plan_classifier(config, spec, tokens, start.bundle if start else None, vectors, prepared.labels)
     there = STAGE not in config.execution.rebuild and store_of(config).find_usable(STAGE, plan.digest) is not None
     with open_model_run(config, plan.spec, plan.digest, prepared, parent_run_id, there) as run:
         built = build_classifier(config, plan, prepared, now_and_then(run.forward))
@@ -152,7 +158,7 @@ def build_classifier(
             facts={"fit_digest": plan.digest, "clean_digest": prepared.clean.digest, **lineage},
             device=device_for(config, spec), threads=threads_of(config), parts=plan.parts, vectors=plan.vectors,
             system_metrics_seconds=config.execution.system_metrics_seconds,
-            label=chosen.label, train_reviews=chosen.train_reviews, seed=config.seed,
+            label=chosen.label, labels=plan.labels, train_reviews=chosen.train_reviews, seed=config.seed,
         )  # fmt: skip
         with gpu_slot(job.device) as gpus, progress(spec.name, 1, "tokens") as report:
             summary = run_job(replace(job, gpus=gpus), both(report, listen, work / JOURNAL))

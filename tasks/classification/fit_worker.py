@@ -17,7 +17,7 @@ from models.neural.labelling.rows import Sequences
 from models.streams import TokenStream
 from models.tokens.vocabulary import Vocabulary
 from tasks.classification.job import ClassifierJob
-from tasks.classification.labels import LABELLINGS, LEFT_OUT, drawn_rows
+from tasks.classification.labels import LEFT_OUT, Labelling, drawn_rows, labelling_of
 from tasks.fitting.job import PROBES
 from tasks.fitting.worker import report_progress, run_worker
 
@@ -25,7 +25,8 @@ from tasks.fitting.worker import report_progress, run_worker
 def run(job: ClassifierJob, report: Callable[[FitProgress], None] | None = None) -> dict[str, float]:
     """Fit the classifier of a job, save its bundle in the job's work folder, and return the fit's summary."""
     vocabulary = Vocabulary.load(job.vocabulary)
-    train, validation = (labelled(TokenStream.open(folder), job.label) for folder in (job.train, job.validation))
+    labelling = labelling_of(job.label, job.spec.labels, job.labels)
+    train, validation = (labelled(TokenStream.open(folder), labelling) for folder in (job.train, job.validation))
     if job.train_reviews is not None:
         train = drawn(train, job.train_reviews, job.seed)
     context = FitContext(
@@ -39,9 +40,9 @@ def run(job: ClassifierJob, report: Callable[[FitProgress], None] | None = None)
     return {**result.summary, "train_reviews": len(train.targets)}
 
 
-def labelled(stream: TokenStream, label: str) -> LabelledSequences:
+def labelled(stream: TokenStream, labelling: Labelling) -> LabelledSequences:
     """Return the reviews of a stream that have a label; classifiers do not read the star tokens that give it away."""
-    numbers_D = LABELLINGS[label].numbers(stream.documents["stars"])
+    numbers_D = labelling.numbers(stream.documents)
     return chosen(Sequences(stream.ids, stream.offsets), numbers_D, np.flatnonzero(numbers_D != LEFT_OUT))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 from models.classification.spec import ClassifierSpec, classifier_from_dict
@@ -14,7 +15,8 @@ class ClassifierJob(Job):
     """Fit of a classifier; its `spec` has the labels.
 
     Args:
-        label: What is predicted, a key of `tasks.classification.labels.LABELLINGS`.
+        label: What is predicted, see `tasks.classification.labels.labelling_of`.
+        labels: Folder of the stage `labels`, if that is a field of the files.
         train_reviews: Number of training reviews whose label may be used, drawn at random; None: all.
         seed: Draws these reviews.
     """
@@ -23,9 +25,11 @@ class ClassifierJob(Job):
 
     spec: ClassifierSpec
     label: str
+    labels: Path | None = None
     train_reviews: int | None = None
     seed: int = 1
 
     @classmethod
     def _read(cls, values: dict[str, Any]) -> dict[str, Any]:
-        return {**super()._read(values), "spec": classifier_from_dict(values["spec"])}
+        labels = None if values["labels"] is None else Path(values["labels"])
+        return {**super()._read(values), "spec": classifier_from_dict(values["spec"]), "labels": labels}

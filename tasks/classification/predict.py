@@ -15,7 +15,8 @@ from core.store import Artifact, Built
 from corpus.splitting.split import iter_split
 from models.classification.bundle import ClassifierBundle, load_classifier
 from tasks.classification.fit import FittedClassifier
-from tasks.classification.labels import LABELLINGS, LEFT_OUT
+from tasks.classification.labels import LEFT_OUT, Labelling, labelling_of
+from tasks.data.prepare import Prepared
 from tasks.fitting.fit import bundle_digest, device_of
 from tasks.gpus import gpu_slot, on_gpu
 from tasks.progress import progress
@@ -31,17 +32,26 @@ HELD_OUT = ("validation", "test")
 
 
 @stage("predict", run_name="predict {fitted.spec.name}")
-def predict(config: RunConfig, fitted: FittedClassifier, clean: Artifact) -> dict[str, Built]:
+def predict(config: RunConfig, fitted: FittedClassifier, prepared: Prepared) -> dict[str, Built]:
     """Return the predictions of one fitted classifier for each held-out split."""
-    built = {split: predict_bundle(config, fitted.bundle, clean, split, fitted.spec.name) for split in HELD_OUT}
+    built = {
+        split: predict_bundle(config, fitted.bundle, prepared.clean, split, fitted.spec.name, prepared.labels)
+        for split in HELD_OUT
+    }
     slowest = next((one for one in built.values() if not one.reused), built["test"])
     return result_as_task_state(slowest, built)
 
 
-def predict_bundle(config: RunConfig, folder: Path, clean: Artifact, split: str, name: str) -> Built:
+def predict_bundle(
+    config: RunConfig, folder: Path, clean: Artifact, split: str, name: str, labels: Artifact | None
+) -> Built:
     """Return the predictions of a bundle; champion and challenger go through this same stage.
 
-    Its facts have the accuracy, and the number of reviews per second.
+    Its facts have the accuracy, and the number of reviews per second. *labels* are those of *clean*, if they are read
+    from a field of its files.
+
+    Raises:
+        InputError: The bundle predicts something else than `classification.label`.
     """
     label = config.classification.label
 
@@ -49,23 +59,27 @@ def predict_bundle(config: RunConfig, folder: Path, clean: Artifact, split: str,
         device = device_of(config)
         with converted_errors(folder), gpu_slot(device, here=True) as gpus:
             bundle = load_classifier(folder, on_gpu(device, gpus))
+            labelling = labelling_of(label, bundle.labels, labels.folder if labels else None)
             total, began = int(clean.facts["splits"][split]["reviews"]), time.perf_counter()
             with progress(f"{name} {split}", total, "reviews") as report:
-                rows = answered(bundle, clean, split, label, report)
+                rows = answered(bundle, clean, split, labelling, report)
         rows.write_parquet(work / PREDICTIONS_FILE)
         right = rows.select((pl.col("truth") == pl.col("answer")).mean()).item() or 0.0
         speed = round(rows.height / (time.perf_counter() - began))  # reviews without a label are not answered
         return {"reviews": rows.height, "accuracy": right, "reviews_per_second": speed}
 
     inputs, options = {"bundle": bundle_digest(folder), "clean": clean.digest}, {"split": split, "label": label}
+    inputs |= {"labels": labels.digest} if labels else {}
     return run_stage(config, "predict", PREDICT_VERSION, options, inputs, make, f"{name} {split}")
 
 
-def answered(bundle: ClassifierBundle, clean: Artifact, split: str, label: str, report: Any) -> pl.DataFrame:
+def answered(
+    bundle: ClassifierBundle, clean: Artifact, split: str, labelling: Labelling, report: Any
+) -> pl.DataFrame:
     """Return one row per labelled review of a split, in the order of the prepared data; columns as in `SCHEMA`."""
     parts, done = [pl.DataFrame(schema=SCHEMA)], 0
     for batch in iter_split(clean.folder, split, batch_rows=1_000):
-        truth_N = LABELLINGS[label].numbers(batch["stars"])
+        truth_N = labelling.numbers(batch)
         rows = batch.filter(pl.Series(truth_N != LEFT_OUT))
         done += batch.height
         report(done)

@@ -21,7 +21,6 @@ from evaluation.plots.curves import journal_lines
 from evaluation.reports.run_record import REPORTS
 from models.classification.spec import ClassifierSpec, NetworkSpec
 from tasks.classification.compare import Compared, MeasuredClassifier, predicted
-from tasks.classification.labels import LABELLINGS
 from tasks.classification.predict import predictions_of
 from tasks.classification.promote import documents_with_words
 from tasks.data.prepare import Prepared
@@ -61,7 +60,7 @@ def results_of(
     config: RunConfig, prepared: Prepared, compared: Compared, promotion: Promotion, run_id: str
 ) -> ClassificationResults:
     """Return what the page shows."""
-    labels, documents = LABELLINGS[config.classification.label].names, documents_with_words(prepared.clean)
+    labels, documents = compared.models[0].fitted.spec.labels, documents_with_words(prepared.clean)
     tracker, splits = tracker_of(config), prepared.clean.facts["splits"]
     return ClassificationResults(
         [_classifier(model, labels, documents) for model in compared.models],

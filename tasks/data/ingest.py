@@ -15,7 +15,7 @@ from typing import Any
 
 from core.config.run_config import RunConfig
 from core.environment import available_cores
-from core.errors import Damaged, EmptyInput
+from core.errors import Damaged, EmptyInput, Unreadable
 from core.store import Artifact, Built, Store, sha256_of_file
 from corpus.ingestion.ingest import limits_of, read_source, settings_of
 from corpus.ingestion.parts import SourceReading
@@ -151,6 +151,30 @@ def replay_quarantine(config: RunConfig, dataset: Artifact, fixed: Path | None =
     )
     log.info("%d records were replayed from quarantine, %d remain", facts["replayed"], facts["left"])
     return as_task_state(make_data_set(config, sources, read, []))
+
+
+def files_of(config: RunConfig, dataset: Artifact) -> list[Source]:
+    """Return the files that a data set was read from, each content once.
+
+    Raises:
+        ArtifactError: The store has no record of where a file was.
+        Unreadable: A file is gone, or has other bytes now.
+    """
+    store, found = store_of(config), list[Source]()
+    sources = [Listed(entry["name"], entry["bytes"], entry["sha256"]) for entry in dataset.facts["sources"]]
+    kept = originals(sources)
+    for index, listed in enumerate(sources):
+        if kept[listed.sha256] != listed:
+            continue
+        read = store.open("read", dataset.manifest["inputs"][_input_name(index, listed)])
+        source = identify(_path_now(store, read), listed.name, store.root / ".files")
+        if source.sha256 != listed.sha256:
+            raise Unreadable(
+                "The file is another one now", where=source.path, cause="it has changed since the reviews were read",
+                remedy="run the command again: it reads the file as it is now",
+            )
+        found.append(source)
+    return found
 
 
 def _path_now(store: Store, read: Artifact) -> Path:

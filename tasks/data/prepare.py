@@ -46,6 +46,8 @@ class Prepared:
     tokens: dict[str, dict[str, Artifact]] = field(default_factory=dict)
     checks: tuple[Artifact, ...] = ()
     canaries: Artifact | None = None
+    labels: Artifact | None = None
+    """Of a run of classifiers, if they predict a field of the files (`tasks/classification/field_labels.py`)."""
 
 
 @stage("check")

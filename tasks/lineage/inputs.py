@@ -9,6 +9,7 @@ from core.lineage.record import FITS
 from core.store import Artifact
 from models.bundles.bundle import SPEC
 from models.neural.lm import WEIGHTS
+from tasks.classification.field_labels import STAGE as LABELS_STAGE
 from tasks.data.ingest import SYNTHETIC_FILE
 from tasks.embedding.start import INPUT as VECTORS
 from tasks.embedding.start import STAGE as VECTORS_STAGE
@@ -17,7 +18,7 @@ from tasks.fitting.job import BUNDLE_FOLDER
 PART = "part "
 MADE_BY = {
     "dataset": "ingest", "clean": "prepare", "canaries": "canaries", "tokens": "tokens", "train": "tokens",
-    "validation": "tokens", VECTORS: VECTORS_STAGE,
+    "validation": "tokens", VECTORS: VECTORS_STAGE, LABELS_STAGE: LABELS_STAGE,
 }
 """Stage of an artifact by its name among the inputs of later stages."""
 BUNDLE_SPEC = f"{BUNDLE_FOLDER}/{SPEC}"

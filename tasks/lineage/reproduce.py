@@ -20,6 +20,7 @@ from corpus.reading.sources import Listed, identify
 from models.classification.spec import classifier_from_dict
 from models.specs import as_written, spec_from_dict
 from models.tokens.vocabulary import FILE
+from tasks.classification.field_labels import field_labels
 from tasks.classification.fit import STAGE as CLASSIFIER_STAGE
 from tasks.classification.fit import build_classifier, plan_classifier
 from tasks.classification.predict import predict_bundle
@@ -104,7 +105,8 @@ class Reproduction:
             "synthesise": self._synthesise, "read": self._read,
             "ingest": self._ingest, "prepare": self._prepare, "vocabulary": self._vocabulary, "tokens": self._tokens,
             "canaries": lambda config, step: _built(choose.fn(config, self._clean())),
-            "vectors": self._vectors, "fit": self._fit, CLASSIFIER_STAGE: self._fit_classifier,
+            "vectors": self._vectors, "labels": lambda config, step: _built(field_labels.fn(config, self._clean())),
+            "fit": self._fit, CLASSIFIER_STAGE: self._fit_classifier,
             "predict": self._predict, "score": self._score, "samples": self._samples,
         }
 
@@ -187,7 +189,7 @@ class Reproduction:
         start = next((self._fitted(step, name).bundle for name in step.inputs if name.startswith(PART)), None)
         vectors = self._of(step, VECTORS) if VECTORS in step.made_by else None
         spec = classifier_from_dict(step.facts["spec"])
-        plan = plan_classifier(config, spec, tokens, start, vectors)
+        plan = plan_classifier(config, spec, tokens, start, vectors, self._labels(step))
         return build_classifier(config, plan, self._prepared(spec.vocabulary, tokens), lambda journal: None).artifact
 
     def _prepared(self, vocabulary: str, tokens: dict[str, Artifact]) -> Prepared:
@@ -199,7 +201,11 @@ class Reproduction:
     def _predict(self, config: RunConfig, step: Step) -> Artifact:
         bundle = self._of(step, "bundle").folder / BUNDLE_FOLDER
         split = step.options["split"]
-        return predict_bundle(config, bundle, self._of(step, "clean"), split, self.lineage.model).artifact
+        clean, labels = self._of(step, "clean"), self._labels(step)
+        return predict_bundle(config, bundle, clean, split, self.lineage.model, labels).artifact
+
+    def _labels(self, step: Step) -> Artifact | None:
+        return self._of(step, "labels") if "labels" in step.made_by else None
 
     def _fitted(self, step: Step, name: str) -> Fitted:
         return self.fitted[step.made_by[name]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ NAME = "reviewlm-stars"
 WORDS = ("The", "food", "was", "great", "staff")
 
 
-def classified(home: Path, *overrides: str) -> dict[str, Any]:
+def classified(home: Path, *overrides: str, files: list[str] | None = None) -> dict[str, Any]:
     """Run the flow; the classifier "bag" starts from a file with vectors of five words."""
     from flows.other_models.classify import classify
 
@@ -35,7 +36,7 @@ def classified(home: Path, *overrides: str) -> dict[str, Any]:
     file.write_text("".join(f"{word} {' '.join(str(len(word) + place) for place in range(16))}\n" for word in WORDS))
     with living_in(home):
         return classify(
-            PRESET, None, [f"vectors.five={file}", "classification.models.bag.vectors=five", *overrides]
+            PRESET, files, [f"vectors.five={file}", "classification.models.bag.vectors=five", *overrides]
         )  # fmt: skip
 
 
@@ -160,6 +161,41 @@ def test_polarity_has_a_registered_model_of_its_own(done: Home) -> None:
     assert other["reviews"] < done.result["reviews"]
     page = Path(other["report"]).read_text(encoding="utf-8")
     assert f"{other['reviews']} of {done.result['reviews']} have a label that is used" in page
+
+
+def corpus_of(home: Path) -> Path:
+    return next((home / "store" / "synthesise").glob("*/reviews.jsonl"))
+
+
+def test_a_field_of_the_files_is_predicted_and_another_one_repeats_only_the_classifiers(
+    done: Home, tmp_path: Path
+) -> None:
+    """Reviews with the fields "mood" and "tone"; those of 3 stars have no mood, and few have the tone "odd"."""
+    records = []
+    for number, line in enumerate(corpus_of(done.home).read_text().splitlines()):
+        with suppress(ValueError, TypeError, KeyError):
+            record = json.loads(line)
+            mood = {1: "blame", 2: "blame", 4: "praise", 5: "praise"}.get(record["stars"])
+            records.append(record | {"mood": mood, "tone": "odd" if number % 300 == 7 else mood and mood.upper()})
+    file = tmp_path / "mine.jsonl"
+    file.write_text("".join(json.dumps(record) + "\n" for record in records))
+    asked = ("classification.models.bag.training.epochs=1", "classification.min_label_reviews=20")
+    found = classified(done.home, "classification.label=mood", *asked, files=[str(file)])
+    assert (found["registered_model"], found["labels"]) == ("reviewlm-mood", ["blame", "praise"])
+    assert max(model["test"]["accuracy"] for model in found["models"]) > found["majority"]["accuracy"] + 0.1
+    assert found["reviews"] < done.result["reviews"]
+
+    other = classified(done.home, "classification.label=tone", *asked, files=[str(file)])
+    assert other["labels"] == ["BLAME", "PRAISE"], "the tone 'odd' is too rare to be learnt"
+    assert {"read", "ingest", "prepare", "vocabulary", "tokens", "fit"} <= set(other["reused"])
+    assert other["reviews"] <= found["reviews"]
+
+
+def test_a_field_without_two_labels_is_refused_before_any_fit(done: Home) -> None:
+    files = [str(corpus_of(done.home))]
+    with pytest.raises(InputError, match="fewer than two labels") as refused:
+        classified(done.home, "classification.label=useful", "classification.min_label_reviews=100000", files=files)
+    assert "classification.min_label_reviews" in refused.value.cause
 
 
 def test_a_version_is_tried_before_it_is_promoted_by_hand_and_is_no_language_model(done: Home) -> None:

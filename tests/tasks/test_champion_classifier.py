@@ -49,16 +49,16 @@ def table(turned: bool = False, **splits: range) -> pl.DataFrame:
     )  # fmt: skip
 
 
-def bundle_in(folder: Path, frame: pl.DataFrame, label: str = "stars", **facts: str) -> Path:
+def bundle_in(folder: Path, frame: pl.DataFrame, labels: str = "stars", **facts: str) -> Path:
     """The bundle of a naive Bayes classifier of a table's training reviews."""
     rows = frame.filter(split="train")
     targets = rows["stars"].to_numpy().astype(np.int64) - 1
-    if label == "polarity":
+    if labels == "polarity":
         targets = (targets > 2).astype(np.int64)
     words = Vocabulary.train(rows["text"].to_list(), VocabularySpec(min_count=1), NormalForm())
     encoded = words.encode_documents(rows["text"].to_list(), rows["stars"].to_list(), whole=False)
     examples = LabelledSequences(Sequences(encoded.ids, encoded.offsets), targets)
-    spec = CLASSIFIERS["bayes"][0](kind="bayes", name="bayes", labels=LABELS[label])
+    spec = CLASSIFIERS["bayes"][0](kind="bayes", name="bayes", labels=LABELS[labels])
     model = fit_classifier(spec, words, examples, examples, FitContext(folder / "work")).model
     save_classifier(folder / "bundle", spec, words, model, ["great tea"], facts)
     return folder / "bundle"
@@ -84,7 +84,8 @@ class Gate:
         bundle = bundle_in(self.folder / "challenger", self.now, clean_digest=clean.digest)
         fitted: Any = SimpleNamespace(bundle=bundle, spec=load_classifier(bundle).spec)
         test, validation = (
-            predict_bundle(self.config, bundle, clean, split, "bayes").artifact for split in ("test", "validation")
+            predict_bundle(self.config, bundle, clean, split, "bayes", None).artifact
+            for split in ("test", "validation")
         )
         return MeasuredClassifier(fitted, test, validation)
 
@@ -92,10 +93,13 @@ class Gate:
     def registered(self) -> Path:
         return self.folder / "champion" / "bundle"
 
-    def ask(self, monkeypatch: pytest.MonkeyPatch, label: str = "stars", damage: str = "", data: str = "") -> Any:
+    def ask(
+        self, monkeypatch: pytest.MonkeyPatch, label: str = "stars", damage: str = "", data: str = "",
+        predicts: str = "",
+    ) -> Any:  # fmt: skip
         """Return today's data, the challenger, the champion, and both on the champion's own reviews."""
         today, then = self.prepared("now", self.now), self.prepared("then", self.earlier)
-        bundle_in(self.folder / "champion", self.earlier, label)
+        bundle_in(self.folder / "champion", self.earlier, label, **({"label": predicts} if predicts else {}))
         tags = {BUNDLE_TAG: bundle_digest(self.registered), DATA_TAG: data or then.digest}
         if damage:
             (self.registered / damage).write_bytes(b"changed")
@@ -104,7 +108,7 @@ class Gate:
         monkeypatch.setattr(module, "registry_of", lambda config: shelf)
         monkeypatch.setattr(module, "family_of_version", lambda *given: "reviews")
         monkeypatch.setattr("tasks.promotion.ancestry.registry_of", lambda config: SimpleNamespace(versions=list))
-        run: Any = SimpleNamespace(clean=today)
+        run: Any = SimpleNamespace(clean=today, labels=None)
         challenger = self.measured(today)
         champion = answer_champion.fn(self.config, run, challenger)
         assert champion is not None
@@ -177,6 +181,15 @@ def test_the_champion_itself_is_not_registered_again(gate: Gate, monkeypatch: py
 def test_a_champion_of_other_labels_is_whole_and_has_no_answers(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     answered = gate.ask(monkeypatch, label="polarity").champion.answered
     assert (answered.labels, answered.problem, answered.predicted) == (LABELS["polarity"], "", None)
+
+
+def test_a_champion_of_another_field_with_the_same_labels_is_not_compared(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would lose on a question that it was never asked, and be replaced."""
+    answered = gate.ask(monkeypatch, predicts="service").champion.answered
+    assert answered.problem.startswith("the champion predicts 'service', and the challenger 'stars'; register it under")
+    assert (answered.labels, answered.predicted) == ((), None)
 
 
 def test_stored_answers_that_were_changed_are_no_evidence(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import polars as pl
 import pytest
 
+from core.config.presets import load_config
+from core.errors import InputError
 from models.neural.labelling.labelled_sequences import LabelledSequences
+from tasks.classification.field_labels import _names
 from tasks.classification.fit_worker import drawn
-from tasks.classification.labels import LABELLINGS, LEFT_OUT
+from tasks.classification.labels import LABELLINGS, LABELS_FILE, LEFT_OUT, StarLabels, labelling_of
 
 
 @pytest.mark.parametrize(("label", "expected"), [
@@ -16,13 +22,47 @@ from tasks.classification.labels import LABELLINGS, LEFT_OUT
     ("polarity", [LEFT_OUT, 0, 0, LEFT_OUT, 1, 1, LEFT_OUT]),
 ])  # fmt: skip
 def test_each_rating_has_its_label_and_an_unknown_one_none(label: str, expected: list[int]) -> None:
-    stars = pl.Series([0, 1, 2, 3, 4, 5, None], dtype=pl.Int8)
-    assert LABELLINGS[label].numbers(stars).tolist() == expected
+    reviews = pl.DataFrame({"stars": [0, 1, 2, 3, 4, 5, None]}, {"stars": pl.Int8()})
+    assert LABELLINGS[label].numbers(reviews).tolist() == expected
 
 
 def test_labels_are_as_many_as_their_numbers() -> None:
     for labelling in LABELLINGS.values():
+        assert isinstance(labelling, StarLabels)
         assert sorted(set(labelling.by_stars) - {LEFT_OUT}) == list(range(len(labelling.names)))
+
+
+def test_a_field_labels_the_reviews_by_their_id_and_leaves_out_unknown_values(tmp_path: Path) -> None:
+    pl.DataFrame({"review_id": ["a", "b", "c"], "label": ["bar", "café", "zoo"]}).write_parquet(tmp_path / LABELS_FILE)
+    labelling = labelling_of("kind", ("café", "bar"), tmp_path)
+    assert labelling.names == ("café", "bar")
+    reviews = pl.DataFrame({"review_id": ["c", "b", "x", "a", "b"], "stars": [1] * 5})
+    assert labelling.numbers(reviews).tolist() == [LEFT_OUT, 0, LEFT_OUT, 1, 0]
+
+
+def names(labels: list[str], least: int = 2) -> dict[str, Any]:
+    config = load_config("classify", ["classification.label=kind", f"classification.min_label_reviews={least}"])
+    return _names(config, pl.DataFrame({"label": labels, "split": ["train"] * len(labels)}))
+
+
+def test_labels_are_in_the_order_of_numbers_then_of_letters_and_rare_ones_are_counted() -> None:
+    found = names(["10", "9", "b", "a", "nan", "rare"] * 2 + ["other"] + ["9"])
+    assert found["names"] == ["9", "10", "a", "b", "nan", "rare"]
+    assert (found["rare_labels"], found["rare_reviews"], found["rare"]) == (1, 1, {"other": 1})
+
+
+def test_a_field_with_one_label_or_with_too_many_is_refused() -> None:
+    with pytest.raises(InputError, match="fewer than two") as few:
+        names(["yes"] * 5 + ["no"])
+    assert "'yes': 5, 'no': 1" in few.value.cause
+    with pytest.raises(InputError, match="too many different labels") as many:
+        names([str(number) for number in range(1_001)])
+    assert "1,001 among the training reviews, e.g. '0', '1', '2'" in many.value.cause
+
+
+def test_a_classifier_of_other_labels_is_refused() -> None:
+    with pytest.raises(InputError, match="something else"):
+        labelling_of("stars", ("negative", "positive"), None)
 
 
 def test_a_drawn_part_keeps_the_order_and_depends_on_the_seed_only() -> None:

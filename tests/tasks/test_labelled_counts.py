@@ -11,20 +11,22 @@ import pytest
 from core.config.presets import load_config
 from core.errors import InputError
 from tasks.classification.counts import require_labels
-from tasks.classification.labels import drawn_rows
+from tasks.classification.labels import LABELLINGS, drawn_rows
 
 EVERY = [1, 2, 3, 4, 5] * 4
 
 
-def ratings(**splits: Sequence[int | None]) -> dict[str, pl.Series]:
-    """Ratings of each split; every label unless given."""
+def require(*overrides: str, **splits: Sequence[int | None]) -> None:
+    """Check ratings of each split; every label unless given."""
     given = {"train": EVERY, "validation": [5, 1], "test": [5, 1], **splits}
-    return {split: pl.Series(stars, dtype=pl.Int8) for split, stars in given.items()}
+    config = load_config("classify", list(overrides))
+    reviews = {split: pl.DataFrame({"stars": stars}, {"stars": pl.Int8()}) for split, stars in given.items()}
+    require_labels(config, LABELLINGS[config.classification.label], reviews)
 
 
 def refused(*overrides: str, **splits: Sequence[int | None]) -> InputError:
     with pytest.raises(InputError) as caught:
-        require_labels(load_config("classify", list(overrides)), ratings(**splits))
+        require(*overrides, **splits)
     assert caught.value.where == "classification.label"
     return caught.value
 
@@ -35,7 +37,7 @@ def test_a_rating_that_no_training_review_has_is_named_with_the_counts_and_polar
     assert "1: 1, 2: 1, 3: 0, 4: 1, 5: 2" in error.cause
     assert "--input" in error.remedy
     assert "classification.label=polarity" in error.remedy
-    require_labels(load_config("classify", ["classification.label=polarity"]), ratings(train=[1, 2, 4, 5, 5, 0, None]))
+    require("classification.label=polarity", train=[1, 2, 4, 5, 5, 0, None])
 
 
 def test_polarity_is_no_way_out_of_polarity() -> None:
@@ -50,7 +52,7 @@ def test_a_label_that_only_the_draw_lost_needs_a_larger_draw() -> None:
         "a larger classification.train_reviews: all 20 labelled training reviews have every label"
     )
     assert sum(int(part.split(": ")[1]) for part in error.cause.split("label: ")[1].split(", ")) == 3
-    require_labels(load_config("classify", ["classification.train_reviews=20"]), ratings())
+    require("classification.train_reviews=20")
 
 
 @pytest.mark.parametrize(("split", "name"), [("train", "training"), ("validation", "validation"), ("test", "test")])

@@ -166,6 +166,6 @@ def test_the_speed_counts_the_reviews_that_were_answered(tmp_path: Path, monkeyp
     clock = iter([100.0, 102.0])
     monkeypatch.setattr(predict, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     config = load_config("classify", ["classification.label=polarity", "execution.device=cpu"])
-    built = predict.predict_bundle(config, bundle, today, "test", "p")
+    built = predict.predict_bundle(config, bundle, today, "test", "p", None)
     assert built.artifact.facts["reviews"] == labelled
     assert built.artifact.facts["reviews_per_second"] == round(labelled / 2)

@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from core.config.section import Section
+from core.config.section import Line, Section
 from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL, Limit, RegisteredName
 from models.classification.spec import ClassifierSpec
+from models.names import as_name
 from models.options import MOST_WHOLE, Count, Number, OrNone, ShareBelowOne, Whole
 
 LabelledSlice = Literal["label", "length", "month", "category"]
@@ -76,15 +77,19 @@ class ClassificationConfig(Section):
     """Settings of the flow `classify`; without `models` there is nothing to fit.
 
     Attributes:
-        label: What is predicted: "stars" (1 to 5), or "polarity" (1 and 2 stars are negative, 4 and 5 positive; reviews
-            of 3 stars are left out). Reviews without stars are left out.
+        label: What is predicted: "stars" (1 to 5), "polarity" (1 and 2 stars are negative, 4 and 5 positive; reviews of
+            3 stars are left out), or the name of a field of the files, such as "category". Reviews without a label are
+            left out.
+        min_label_reviews: Minimum number of training reviews of a label that is a value of a field; rarer ones are left
+            out, with a warning.
         models: The classifiers. One that starts from a language model names a model of the section `models`.
         baseline: Name of the classifier that all others are compared with.
         train_reviews: Number of training reviews whose label may be used, drawn at random; None: all of them.
         promotion: Policy of the gate.
     """
 
-    label: Literal["stars", "polarity"] = "stars"
+    label: Line = "stars"
+    min_label_reviews: Count = 10
     models: tuple[Classifier, ...] = ()
     baseline: str = "tfidf_logistic"
     train_reviews: Count | None = None
@@ -97,10 +102,12 @@ class ClassificationConfig(Section):
         The names of the language models are completed, so that no classifier becomes a version of one of them.
         """
         name = self.promotion.model_name or OWN_MODEL
-        return f"{name}-{self.label}" if name in (OWN_MODEL, DEMO_MODEL) else name
+        return as_name(f"{name}-{self.label}", f"{name}-label") if name in (OWN_MODEL, DEMO_MODEL) else name
 
     @model_validator(mode="after")
     def _names_fit_together(self) -> ClassificationConfig:
+        if not self.label.strip():
+            raise ValueError("label is empty; it must be 'stars', 'polarity', or the name of a field of the files")
         names = [spec.name for spec in self.models]
         if duplicate := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"two classifiers share the name {duplicate.pop()!r}")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from core.errors import ConfigError
 from reviewlm import terminal
 from reviewlm.early_checks import require_data_of
 from reviewlm.options import (
@@ -28,7 +29,12 @@ from reviewlm.options import (
 )
 from reviewlm.shown.results import show_report, with_interval
 
-app = typer.Typer(no_args_is_help=True, help="Fit and use review classifiers: stars, or negative and positive.")
+if TYPE_CHECKING:
+    from core.config.run_config import RunConfig
+
+app = typer.Typer(
+    no_args_is_help=True, help="Fit and use review classifiers: stars, negative and positive, or a field of the files."
+)
 Classes = Annotated[str, typer.Option("--preset", metavar="PRESET", help="A preset of config/, or a TOML file.")]
 Version = Annotated[str, typer.Option(
     "--model", help="Alias or number of a version, NAME of a registered classifier, NAME@ALIAS or NAME/3."
@@ -43,9 +49,7 @@ def fit(
     verbose: Verbose = False, open: Open = False, json: Json = False,
 ) -> None:  # fmt: skip
     """Fit the classifiers of a preset, compare them on the test reviews, register the best, and run the gate."""
-    from tasks.classification.summary import require_classifiers
-
-    result = run_flow("classify", preset, input, with_rebuild(set, rebuild, verify), require_classifiers)
+    result = run_flow("classify", preset, input, with_rebuild(set, rebuild, verify), _require_usable)
     _show_table(result)
     promoted = "champion" if result["promoted"] else "not champion"
     if (version := result["version"]) is not None:
@@ -53,6 +57,22 @@ def fit(
     terminal.say(f"Gate: {result['reason']}.")
     show_report(result, open)
     terminal.last_line(result, json)
+
+
+def _require_usable(config: RunConfig) -> None:
+    from corpus.ingestion.first_look import require_usable
+    from tasks.classification.labels import LABELLINGS
+    from tasks.classification.summary import require_classifiers
+
+    require_classifiers(config)
+    if (label := config.classification.label) in LABELLINGS:
+        return
+    if not config.source.input:
+        raise ConfigError(
+            "The embedded corpus has no such field", where="classification.label", value=label,
+            remedy="name files that have it (--input), or predict 'stars' or 'polarity'",
+        )
+    require_usable(config.source.input, config.source, label)
 
 
 @app.command("predict")
