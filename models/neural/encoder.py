@@ -28,14 +28,17 @@ from .lm import POSITIONS, NeuralLM
 
 Pooling = Literal["mean", "max", "last", "concat"]
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
+FRAME = 3
+"""Tokens of a review's stream that are not of its text: `<bos>`, `<stars_0>`, `<eos>`."""
 PARTS = {"concat": ("last", "max", "mean")}
 
 
 class EncodedTexts(NamedTuple):
-    """Vectors of some texts: their numbers rows_B, and vectors_BF (float32)."""
+    """Vectors of some texts: their numbers rows_B, vectors_BF (float32), and how many tokens each has (tokens_B)."""
 
     rows_B: np.ndarray
     vectors_BF: np.ndarray
+    tokens_B: np.ndarray
 
 
 class Encoder:
@@ -74,8 +77,8 @@ class Encoder:
         if isinstance(texts, str):
             raise ModelError("texts is one text; it must be a list: [text]", "input")
         vectors_DF = np.zeros((len(texts), self.features), np.float32)
-        for rows_B, vectors_BF in self.steps(texts):
-            vectors_DF[rows_B] = vectors_BF
+        for step in self.steps(texts):
+            vectors_DF[step.rows_B] = step.vectors_BF
         return vectors_DF
 
     def steps(self, texts: Sequence[str], positions: int = POSITIONS) -> Iterator[EncodedTexts]:
@@ -111,9 +114,10 @@ class Encoder:
             here_BH = h_BTH[rows_B, (last_B - begin).clamp(0, len(at_T) - 1)]
             last_BH = torch.where((at_T == last_B[:, None]).any(1)[:, None], here_BH, last_BH)
             if begin + width < ids_BT.shape[1]:
-                yield EncodedTexts(batch.rows_B[:0], np.zeros((0, self.features), np.float32))
+                yield EncodedTexts(batch.rows_B[:0], np.zeros((0, self.features), np.float32), batch.lengths_B[:0])
         found = {"mean": total_BH / last_B[:, None], "max": largest_BH, "last": last_BH}
-        yield EncodedTexts(batch.rows_B, torch.cat([found[name] for name in self.pooling], 1).float().cpu().numpy())
+        vectors_BF = torch.cat([found[name] for name in self.pooling], 1).float().cpu().numpy()
+        yield EncodedTexts(batch.rows_B, vectors_BF, batch.lengths_B - FRAME)
 
 
 def network_in(model: Any) -> NeuralLM | None:

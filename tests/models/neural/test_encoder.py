@@ -48,14 +48,15 @@ def test_neither_the_other_texts_nor_the_cut_change_a_vector(texts: list[str], p
     alone_DF = np.concatenate([encoder.encode([text]) for text in texts])
     np.testing.assert_allclose(encoder.encode(texts), alone_DF, atol=1e-5)
     cut_DF = np.full_like(alone_DF, np.nan)
-    for rows_B, vectors_BF in encoder.steps(texts, positions):
-        cut_DF[rows_B] = vectors_BF
+    for step in encoder.steps(texts, positions):
+        cut_DF[step.rows_B] = step.vectors_BF
     np.testing.assert_allclose(cut_DF, alone_DF, atol=1e-5)
 
 
 def test_a_long_text_is_read_in_bounded_pieces() -> None:
     steps = list(Encoder(bundle_of("lstm")).steps(["great " * 500, "great"], 100))
     assert [len(step.rows_B) for step in steps] == [0, 0, 0, 0, 0, 1, 1]
+    assert [step.tokens_B.tolist() for step in steps[-2:]] == [[500], [1]]
 
 
 def test_a_text_is_read_in_normal_form_and_the_same_text_has_the_same_bits() -> None:
