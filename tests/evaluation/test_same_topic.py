@@ -39,6 +39,12 @@ def test_rates_are_means_over_the_reviews_whose_business_another_user_has_review
     assert "business_id_gain" not in chance
 
 
+def test_a_users_other_reviews_of_a_business_are_no_chance() -> None:
+    reviews = pl.DataFrame({"user_id": ["u", "u", "v"], "business_id": ["a", "a", "a"], "stars": [5.0, 5.0, 5.0]})
+    [chance] = same_topic_rates(reviews, {})
+    assert (chance["queries"], chance["business_id"], chance["stars"]) == (3, 1, 1)
+
+
 def test_chance_is_the_rate_of_cosines_that_know_nothing() -> None:
     draw = np.random.default_rng(1)
     count = 1_500
