@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -14,6 +15,7 @@ from models.bundles.bundle import Bundle, save_bundle
 from models.neural.encoder import Encoder
 from models.vectors.word_vectors import WordVectors
 from reviewlm.options import configured
+from reviewlm.verbs.other_models import nearest
 from tests.command_line import call
 from tests.serving.engine.small_models import TEXTS, bundle_of
 
@@ -58,6 +60,15 @@ def test_the_nearest_reviews_of_a_file_are_those_with_the_largest_cosine(
         assert near["cosine"] == pytest.approx(cosine(bundle, "Cold tacos, rude staff.", str(row["text"])), abs=1e-4)
         assert set(near) == {"cosine", "review_id", "stars", "business_id", "text"}
         assert (near["stars"], near["business_id"]) == (row["stars"], row["business_id"])
+
+
+def test_the_champion_is_asked_unless_another_version_or_folder_is_named(
+    reviews: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    asked, version = [], SimpleNamespace(name="reviewlm", version=3)
+    monkeypatch.setattr(nearest, "opened", lambda config, name: (asked.append(name), (bundle_of("lstm"), version))[1])
+    told = call(monkeypatch, capfd, "nearest", "cold tacos", "--input", reviews, "--json").facts
+    assert (told["model"], told["version"], asked) == ("reviewlm", 3, ["champion"])
 
 
 def test_a_review_with_the_text_itself_is_no_discovery(

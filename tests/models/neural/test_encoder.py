@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -82,6 +84,17 @@ def test_a_model_without_a_network_is_refused_with_what_to_do(kind: str) -> None
     with pytest.raises(ModelError, match=r"has no network.*choose a neural model") as caught:
         Encoder(bundle_of(kind))
     assert caught.value.kind == "input"
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("gpu_as_in_a_fit")
+@pytest.mark.parametrize("kind", NEURAL)
+def test_a_gpu_gives_the_vectors_of_the_processor(kind: str) -> None:
+    bundle = bundle_of(kind)
+    network = deepcopy(network_in(bundle.model).network).to("cuda:0")  # type: ignore[union-attr]
+    moved = replace(bundle, model=type(bundle.model)(bundle.spec, network, bundle.vocabulary.size))
+    found_DF = Encoder(moved, "concat").encode(TEXTS)
+    np.testing.assert_allclose(found_DF, Encoder(bundle, "concat").encode(TEXTS), atol=1e-4)
 
 
 def test_an_unknown_pooling_is_refused() -> None:
