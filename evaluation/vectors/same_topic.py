@@ -56,7 +56,8 @@ def same_topic_rates(
     rows_Q = np.flatnonzero((stars_N >= 0) & (same_N[BUSINESS] > 0))
     if not len(rows_Q):
         raise InputError(
-            "No review has stars and a business with a review by another user", where="--measure",
+            "No review has stars and a business with a review by another user",
+            where="--measure",
             remedy="reviews with business_id and user_id are needed: --input FILES, or another --split",
         )
     columns: dict[Any, np.ndarray] = {

@@ -117,7 +117,11 @@ def test_without_files_the_test_reviews_of_the_models_run_are_searched(
 
 
 def test_the_measure_compares_with_chance_tf_idf_and_word_vectors(
-    reviews: Path, folder: Path, tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch,
+    reviews: Path,
+    folder: Path,
+    tmp_path: Path,
+    own_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     WordVectors(["great", "cold"], np.eye(2)).save(tmp_path / "vectors")

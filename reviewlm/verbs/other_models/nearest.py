@@ -75,8 +75,12 @@ def nearest(
     if bool(text.strip()) == measure:
         raise ConfigError("Give either a text or --measure", where="nearest",
                           remedy='nearest "the tacos were cold", or nearest --measure')  # fmt: skip
-    for option, beside, idle in (("split", "with --input", input), ("n", "with --measure", measure),
-                                 ("vectors", "without --measure", not measure), ("model", "with --bundle", bundle)):
+    for option, beside, idle in (
+        ("split", "with --input", input),
+        ("n", "with --measure", measure),
+        ("vectors", "without --measure", not measure),
+        ("model", "with --bundle", bundle),
+    ):
         if idle and is_given(context, option):
             raise ConfigError(f"--{option} has no effect {beside}", where=f"--{option}", remedy="leave it out")
     config = configured(preset, set)
