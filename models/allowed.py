@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from enum import EnumType
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -42,6 +43,8 @@ def allowed_values(kind: Any, metadata: Iterable[Any] = ()) -> tuple[str, str]:
         return f"{count}{SEVERAL.get(noun, f'several, each {noun}')}", each and f"each {each}"
     if origin is Literal:
         return f"one of {', '.join(inside)}", ""
+    if isinstance(kind, EnumType):
+        return f"one of {', '.join(kind)}", ""
     if origin is dict:
         return f"{allowed_values(inside[1])[0]} by name", ""
     return PLAIN.get(kind, "a section of options"), limits

@@ -171,6 +171,22 @@ def held_out(config: RunConfig, model: FittedModel) -> TokenStream:
     )
 
 
+def prepared_of(config: RunConfig, bundle: Bundle) -> Artifact:
+    """Return the prepared reviews that a model was fitted on.
+
+    Raises:
+        ArtifactError: They are not in the store.
+    """
+    store, digest = _store(config), str(bundle.facts.get("clean_digest", ""))
+    if not digest or (found := store.listed("prepare", digest)) is None:
+        raise ArtifactError(
+            f"The reviews of '{bundle.spec.name}' are not in the store", where=store.root,
+            remedy="set REVIEWLM_HOME to the home folder of its run, or name others: --input FILES",
+        )
+    store.check(found)
+    return found
+
+
 def stream_of_texts(model: FittedModel, texts: Sequence[str], folder: Path) -> TokenStream:
     """Return texts as tokens of a model's vocabulary; their star ratings are unknown.
 

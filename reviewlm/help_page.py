@@ -13,7 +13,9 @@ from typer.core import TyperGroup
 GROUPS = {
     "Run the pipeline": ("demo", "run", "ingest", "prepare", "train", "evaluate", "sweep"),
     "Look at results": ("compare", "reports", "history", "lineage", "reproduce", "rescore", "drift"),
-    "Use a model": ("generate", "suggest", "write", "score", "classify", "export", "serve", "promote", "rollback"),
+    "Use a model": (
+        "generate", "suggest", "write", "score", "classify", "nearest", "export", "serve", "promote", "rollback",
+    ),
     "Work with data": ("checks", "quarantine", "synth"),
     "Operate": (
         "ui", "doctor", "check", "drill", "alerts", "backup", "restore", "upgrade", "code", "gc", "tracking", "tokens",
@@ -94,6 +96,9 @@ EXAMPLES = {
     "embed": ("embed --input reviews.json", "embed --set embedding.kind=cbow --out vectors.vec --form fasttext"),
     "neighbours": (
         "neighbours delicious pizza", "neighbours --analogy waiter waitress he", "neighbours good --vectors glove.txt",
+    ),
+    "nearest": (
+        'nearest "the tacos were cold"', 'nearest "rude waiter" --input reviews.json --n 10', "nearest --measure",
     ),
     "ngram fit": ("ngram fit --text corpus.txt --order 5 --arpa model.arpa",),
     "ngram score": ("ngram score --arpa model.arpa --text test.txt",),

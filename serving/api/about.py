@@ -1,12 +1,14 @@
-"""Answer what can be asked about the server: models, health, readiness, metrics."""
+"""Answer what can be asked about the server: models, what a version is, health, readiness, metrics."""
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from models.specs import to_dict
 from serving.api.answers import as_json, described
 from serving.api.errors import ApiError
 from serving.api.work import Services
@@ -39,6 +41,23 @@ def _model(name: str, id: str, number: int, contents: Contents) -> dict[str, Any
         "id": id, "object": "model", "created": int(created.timestamp()), "owned_by": "reviewlm",
         "version": f"{name}/{number}", "aliases": aliases,
     }  # fmt: skip
+
+
+@router.get("/models/card", **described(None, "Describe a version: model, data, verdict, history."))
+async def card(request: Request, model: str = "") -> Response:
+    """Return the facts of the bundle, and what the registry records about the version."""
+    services = Services.of(request)
+    async with services.leased(request, model) as version:
+        recorded = await asyncio.to_thread(services.versions.source.card, version.number)
+        bundle = version.bundle
+        told: dict[str, Any] = {
+            "model": version.id, "bundle": bundle.digest, "name": bundle.spec.name, "kind": bundle.spec.kind,
+            "vocabulary": {"unit": bundle.vocabulary.unit, "entries": bundle.vocabulary.size},
+            "stars": list(bundle.stars_prior),
+            "numbers": {"used": version.engine.numbers, "int8_loss": version.engine.loss},
+            "options": to_dict(bundle.spec), **recorded,
+        }  # fmt: skip
+    return as_json(told)
 
 
 @router.get("/healthz", **described(None, "Say whether the process works; if not, it must be started again."))

@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 
 from core.access_tokens import AccessTokens
 from core.config.sections.serving import ServingConfig
-from serving.api import about, card, classify, completions, score, suggest
+from serving.api import about, classify, completions, embeddings, score, suggest
 from serving.api.access import Access, is_loopback
 from serving.api.answers import JSON
 from serving.api.door import Door
@@ -19,7 +19,7 @@ from serving.versions.shadow import Shadow
 from serving.versions.versions import Versions
 
 TITLE = "ReviewLM"
-ABOUT = "Generate, complete, score and classify reviews with registered models."
+ABOUT = "Generate, complete, score, classify and encode reviews with registered models."
 SAID = {404: "there is no such address; /openapi.json lists all", 405: "this address does not take that method"}
 
 
@@ -39,7 +39,7 @@ def create_app(
     app = FastAPI(title=TITLE, description=ABOUT, docs_url=None, redoc_url=None, redirect_slashes=False)
     shadow = Shadow(versions, settings.shadow_share, metrics)
     app.state.services = Services(versions, settings, metrics, shadow, classifiers)
-    for module in (completions, suggest, score, classify, about, card, page):
+    for module in (completions, embeddings, suggest, score, classify, about, page):
         app.include_router(module.router)
     for kind in (*KNOWN, HTTPException, Exception):
         app.add_exception_handler(kind, _told)

@@ -5,11 +5,12 @@ The defaults are those of `reviewlm generate`, `suggest` and `score`.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
+from models.neural.encoder import Pooling
 from models.options import MOST, MOST_WHOLE
 from serving.api.errors import REFUSED
 
@@ -197,6 +198,19 @@ class ClassifyRequest(ApiRequest):
 
     texts: Texts
     """One review or several."""
+
+
+class EmbeddingRequest(ApiRequest):
+    """OpenAI's parameters of embeddings, and our extension `pooling`."""
+
+    input: Texts
+    """One text or several."""
+    encoding_format: Literal["float", "base64"] = "float"
+    """Form of the vectors: lists of numbers, or base64 of float32 numbers, little-endian."""
+    pooling: Pooling = "mean"
+    """How the features of all positions become one vector: mean, max, last, or all three joined (concat)."""
+    user: str = ""
+    """Not used and not stored."""
 
 
 class ScoreRequest(ApiRequest):

@@ -78,11 +78,11 @@ class Services:
             )
 
 
-def require_number(services: Services, texts: list[str]) -> None:
+def require_number(services: Services, texts: list[str], name: str = "texts") -> None:
     """Refuse a request with too many texts."""
     if len(texts) > (limit := services.settings.max_texts):
-        message = f"texts has {len(texts):,} texts; it must have at most {limit:,}"
-        raise ApiError(400, message, "too_many", "texts")
+        message = f"{name} has {len(texts):,} texts; it must have at most {limit:,}"
+        raise ApiError(400, message, "too_many", name)
 
 
 async def read_body(request: Request, schema: type[Body]) -> Body:

@@ -16,6 +16,7 @@ from models.base import FitContext
 from models.bundles.bundle import save_bundle
 from models.completion.beam import beam_search
 from models.completion.suggestions import suggest
+from models.neural.encoder import Encoder
 from models.ngram.lm import NGramLM
 from models.sampling import generate
 from models.specs import NGramSpec, VocabularySpec
@@ -23,6 +24,7 @@ from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from reviewlm import loaded_model
+from tests.serving.engine.small_models import bundle_of
 
 TEXTS = [f"The {food} was {taste}." for food in ("pizza", "soup", "salad") for taste in ("good", "cold", "great")]
 
@@ -65,6 +67,19 @@ def test_a_registered_version_is_opened_by_its_alias(
     monkeypatch.setattr(loaded_model, "opened", lambda config, name: (asked.append(name), (bundle, version))[1])
     lm = reviewlm.load()
     assert (lm.name, lm.version, asked) == ("reviewlm", 3, ["champion"])
+
+
+def test_texts_are_encoded_by_a_network_and_refused_by_a_model_of_counts(folder: Path, tmp_path: Path) -> None:
+    network = bundle_of("lstm")
+    save_bundle(tmp_path / "lstm", network.spec, network.vocabulary, network.model, [], {})
+    lm = reviewlm.load(tmp_path / "lstm")
+    vectors = lm.encode(["Cold tacos.", "Great pizza.", "Cold tacos."], pooling="max")
+    assert (vectors == Encoder(network, "max").encode(["Cold tacos.", "Great pizza.", "Cold tacos."])).all()
+    for wrong, said in (("Cold tacos.", "must be a list"), (["x"], "pooling is 'sum'")):
+        with pytest.raises(ReviewLMError, match=said):
+            lm.encode(wrong, pooling="sum" if isinstance(wrong, list) else "mean")  # type: ignore[arg-type]
+    with pytest.raises(ReviewLMError, match="has no network"):
+        reviewlm.load(folder).encode(["Cold tacos."])
 
 
 def test_mistakes_are_errors_of_the_project(folder: Path, tmp_path: Path) -> None:

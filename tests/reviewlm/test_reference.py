@@ -71,3 +71,10 @@ def test_numbers_have_their_range_on_the_page() -> None:
     assert rows["models.NAME.training: clip"][2].startswith("a number, or 'none' to do without; above 0 and finite")
     assert rows["models.NAME.training: patience"][4].endswith("Only takes effect with optimizer 'nt_asgd'.")
     assert rows["split: test"][2] == "a number; above 0 and below 0.5"
+
+
+def test_options_with_a_choice_name_what_can_be_chosen() -> None:
+    page = (FOLDER / "cli.md").read_text(encoding="utf-8")
+    assert "| `--form` | `word2vec` | one of word2vec, binary, glove, fasttext |" in page
+    assert "| `--pooling` | `mean` | one of mean, max, last, concat |" in page
+    assert "a section of options" not in page

@@ -152,8 +152,8 @@ def test_of_a_prompt_the_end_is_not_scored(app: object, versions: Versions) -> N
 def test_the_description_of_the_interface_names_every_parameter_with_its_default(app: object) -> None:
     told = ask(app, "GET", "/openapi.json").json()
     assert set(told["paths"]) == {
-        "/v1/completions", "/suggest", "/intervals", "/score", "/classify", "/v1/models", "/v1/models/{model}",
-        "/healthz", "/readyz", "/metrics", "/models/card",
+        "/v1/completions", "/v1/embeddings", "/suggest", "/intervals", "/score", "/classify", "/v1/models",
+        "/v1/models/{model}", "/healthz", "/readyz", "/metrics", "/models/card",
     }  # fmt: skip
     body = told["paths"]["/v1/completions"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert body["properties"]["temperature"]["default"] == 0.8

@@ -11,6 +11,7 @@ from made_versions import MadeSource
 from served import answering
 
 COMPLETIONS, SUGGEST, SCORE, INTERVALS = "/v1/completions", "/suggest", "/score", "/intervals"
+EMBEDDINGS = "/v1/embeddings"
 LONG = "x" * 20_001
 
 
@@ -134,6 +135,20 @@ WRONG_VALUES: list[tuple[str, dict[str, object], str]] = [
     (SCORE, {"texts": "a", "stars": 7}, "stars is 7"),
     (SCORE, {"texts": "a", "attribution": "yes"}, "attribution is 'yes'"),
     (SCORE, {"text": "a"}, "unknown parameter 'text'"),
+    (EMBEDDINGS, {}, "input is missing"),
+    (EMBEDDINGS, {"input": None}, "input is None"),
+    (EMBEDDINGS, {"input": []}, "list of one or more texts"),
+    (EMBEDDINGS, {"input": [1, 2]}, "token ids are not supported"),
+    (EMBEDDINGS, {"input": nested(500)}, "input is"),
+    (EMBEDDINGS, {"input": LONG}, "input has 20,001 characters; it must have at most 20,000"),
+    (EMBEDDINGS, {"input": ["a"] * 257}, "input has 257 texts; it must have at most 256"),
+    (EMBEDDINGS, {"input": "a", "encoding_format": "hex"}, "encoding_format is 'hex'; it must be one of float, base64"),
+    (EMBEDDINGS, {"input": "a", "encoding_format": 1}, "encoding_format is 1"),
+    (EMBEDDINGS, {"input": "a", "pooling": "sum"}, "pooling is 'sum'; it must be one of mean, max, last, concat"),
+    (EMBEDDINGS, {"input": "a", "dimensions": 8}, "unknown parameter 'dimensions'"),
+    (EMBEDDINGS, {"input": "a", "user": 3}, "user is 3"),
+    (EMBEDDINGS, {"input": "a", "model": 3}, "model is 3; it must be text"),
+    (EMBEDDINGS, {"input": "a"}, "reviewlm/1 is of kind 'ngram' and has no network, so texts have no vectors"),
 ]
 
 WRONG_BODIES: list[tuple[bytes, int, str]] = [
@@ -189,9 +204,9 @@ def test_a_body_that_is_no_json_object_is_refused(client: httpx.Client, body: by
 
 
 @pytest.mark.parametrize("name", ["gpt-4", "reviewlm/9", "reviewlm@", "../../passwd", "models:/x@y", "\x00", "é" * 900])
-@pytest.mark.parametrize("path", [COMPLETIONS, SUGGEST, SCORE])
+@pytest.mark.parametrize("path", [COMPLETIONS, SUGGEST, SCORE, EMBEDDINGS])
 def test_an_unknown_model_is_not_found(client: httpx.Client, path: str, name: str) -> None:
-    body = {"texts": "a"} if path == SCORE else {"prompt": "a"}
+    body = {{SCORE: "texts", EMBEDDINGS: "input"}.get(path, "prompt"): "a"}
     check_refused(client.post(path, json={**body, "model": name}), 404, "does not exist; there are reviewlm@champion")
 
 
@@ -207,7 +222,8 @@ NO_ADDRESS, NO_METHOD = (404, "there is no such address"), (405, "this address d
 
 @pytest.mark.parametrize(("method", "path", "refusal"), [
     ("GET", COMPLETIONS, NO_METHOD), ("PUT", SUGGEST, NO_METHOD), ("DELETE", SCORE, NO_METHOD),
-    ("POST", "/metrics", NO_METHOD), ("POST", "/", NO_METHOD), ("OPTIONS", COMPLETIONS, NO_METHOD),
+    ("GET", EMBEDDINGS, NO_METHOD), ("POST", "/metrics", NO_METHOD), ("POST", "/", NO_METHOD),
+    ("OPTIONS", COMPLETIONS, NO_METHOD),
     ("GET", "/page/nothing.js", (404, "the page has no file 'nothing.js'")),
     ("GET", "/page/..%2f..%2froutes.py", NO_ADDRESS), ("POST", "/v1/chat/completions", NO_ADDRESS),
     ("GET", "/v1/models/gpt-4", (404, "the model 'gpt-4' does not exist")), ("GET", "/%00", NO_ADDRESS),

@@ -10,7 +10,7 @@ from serving.api.app import create_app
 from tests.examples import examples
 
 OPERATIONS = (
-    "POST /v1/completions", "POST /suggest", "POST /intervals", "POST /score", "GET /v1/models",
+    "POST /v1/completions", "POST /v1/embeddings", "POST /suggest", "POST /intervals", "POST /score", "GET /v1/models",
     "GET /v1/models/{model}",
 )  # fmt: skip
 

@@ -42,7 +42,7 @@ class ServingConfig(Section):
         max_prompt_characters: Longest prompt or text.
         max_tokens: Largest `max_tokens` that a request may ask for.
         max_choices: Most texts that one request may ask for: `n` times the number of prompts.
-        max_texts: Most texts that one request to `/score` may hold.
+        max_texts: Most texts that one request to `/score`, `/classify` or `/v1/embeddings` may hold.
         max_stops: Most stop strings of a request.
         max_logprobs: Most alternatives to each token (`logprobs`).
         max_versions: Versions that are open at the same time, besides champion and challenger; the one unused for

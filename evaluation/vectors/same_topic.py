@@ -1,0 +1,124 @@
+"""Measure how often the nearest review, by another user, is of the same business and has the same stars.
+
+The business stands for the topic. A review's own user is left out, because users repeat themselves: their words would
+be found, not the topic. The rate is a mean over the queries: reviews with stars whose business has a review by another
+user, so that 1 can be reached. Reviews of one business resemble each other, so the bootstrap draws businesses.
+
+"chance" is exact: the mean share of a query's candidates that are of its business, or have its stars.
+Shapes: N reviews, Q queries, B queries of a block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from core.errors import InputError
+from evaluation.statistics.bootstrap import Bootstrap, Interval
+from evaluation.statistics.groups import united
+
+Cosines = Callable[[np.ndarray], np.ndarray]
+"""Function from the numbers of some reviews (B) to their cosines to all reviews (B, N)."""
+BLOCK = 512
+"""Queries whose cosines are in memory at a time."""
+CHANCE = "chance"
+QUERIES = "queries"
+MATCHES = BUSINESS, STARS = "business_id", "stars"
+DRAWS = 2_000
+
+
+def same_topic_rates(
+    reviews: pl.DataFrame, ways: Mapping[str, Cosines], baseline: str = CHANCE, confidence: float = 0.95, seed: int = 1
+) -> list[dict[str, Any]]:
+    """Return a row for chance and for each way to compare texts.
+
+    Args:
+        reviews: `user_id`, `business_id`, `stars`; null and "" are unknown. An unknown user is a user of their own.
+        ways: Cosines by the name of the way.
+        baseline: Name of the row that the others are compared with.
+        confidence: Confidence of the intervals.
+        seed: Seed of the bootstrap.
+
+    Returns:
+        Each row has `vectors` (the name), `queries`, and for each of `MATCHES` the rate with its ends (`_lo`, `_hi`)
+        and, but for the baseline, the difference to it with its ends (`_gain`, `_gain_lo`, `_gain_hi`).
+
+    Raises:
+        InputError: No review can be a query.
+    """
+    business_N, stars_N = (_numbers(reviews[name]) for name in MATCHES)
+    user_N = _users(reviews["user_id"])
+    others_N = len(reviews) - _count(user_N)
+    same_N = {name: _of_others(keys_N, user_N) for name, keys_N in ((BUSINESS, business_N), (STARS, stars_N))}
+    rows_Q = np.flatnonzero((stars_N >= 0) & (same_N[BUSINESS] > 0))
+    if not len(rows_Q):
+        raise InputError(
+            "No review has stars and a business with a review by another user",
+            where="--measure",
+            remedy="reviews with business_id and user_id are needed: --input FILES, or another --split",
+        )
+    columns: dict[Any, np.ndarray] = {
+        (CHANCE, what): counts_N[rows_Q] / others_N[rows_Q] for what, counts_N in same_N.items()
+    }
+    for name, cosines in ways.items():
+        best_Q = nearest_of_others(cosines, rows_Q, user_N)
+        for what, keys_N in ((BUSINESS, business_N), (STARS, stars_N)):
+            columns[name, what] = keys_N[best_Q] == keys_N[rows_Q]
+    columns[QUERIES] = np.ones(len(rows_Q))
+    boot = Bootstrap(
+        columns.items(), confidence=confidence, resamples=DRAWS, seed=seed,
+        groups=united(pl.Series(business_N[rows_Q])).to_numpy(),
+    )  # fmt: skip
+    return [_row(boot, name, baseline, len(rows_Q)) for name in (CHANCE, *ways)]
+
+
+def nearest_of_others(cosines: Cosines, rows_Q: np.ndarray, user_N: np.ndarray) -> np.ndarray:
+    """Return the number of the nearest review of each query, of those by other users; of equal ones the first (Q)."""
+    best_Q = np.zeros(len(rows_Q), np.int64)
+    for first in range(0, len(rows_Q), BLOCK):
+        rows_B = rows_Q[first : first + BLOCK]
+        best_Q[first : first + BLOCK] = np.where(user_N[rows_B, None] == user_N, -np.inf, cosines(rows_B)).argmax(1)
+    return best_Q
+
+
+def _row(boot: Bootstrap, name: str, baseline: str, queries: int) -> dict[str, Any]:
+    row: dict[str, Any] = {"vectors": name, "queries": queries}
+    for what in MATCHES:
+        row |= _figures(what, boot.interval(lambda sums: sums[name, what] / sums[QUERIES]))  # noqa: B023
+        if name != baseline:
+            gain = boot.interval(lambda sums: (sums[name, what] - sums[baseline, what]) / sums[QUERIES])  # noqa: B023
+            row |= _figures(f"{what}_gain", gain)
+    return row
+
+
+def _figures(name: str, found: Interval) -> dict[str, float]:
+    return {name: found.estimate, f"{name}_lo": found.low, f"{name}_hi": found.high}
+
+
+def _numbers(keys: pl.Series) -> np.ndarray:
+    """Return a number from 0 for each different key; -1 for an unknown one: null, "" and 0 stars."""
+    known = keys.is_not_null() & (keys != ("" if keys.dtype == pl.String else 0))
+    return keys.to_frame("key").select(
+        pl.when(known).then(pl.col("key")).rank("dense").cast(pl.Int64).fill_null(0) - 1
+    ).to_series().to_numpy()  # fmt: skip
+
+
+def _users(keys: pl.Series) -> np.ndarray:
+    """Return a number for each user; every unknown user has a different one."""
+    user_N = _numbers(keys)
+    return np.where(user_N >= 0, user_N, len(user_N) + np.arange(len(user_N)))
+
+
+def _count(numbers_N: np.ndarray) -> np.ndarray:
+    """Return how many reviews have the number of each review."""
+    _, inverse_N, counts = np.unique(numbers_N, return_inverse=True, return_counts=True)
+    return np.asarray(counts[inverse_N])
+
+
+def _of_others(keys_N: np.ndarray, user_N: np.ndarray) -> np.ndarray:
+    """Return how many reviews by other users have the key of each review; 0 for an unknown key."""
+    pairs_N = keys_N * (int(user_N.max()) + 1) + user_N
+    return np.where(keys_N >= 0, _count(keys_N) - _count(pairs_N), 0)

@@ -1,0 +1,47 @@
+"""Encode texts in slices, so that texts which are being generated wait for one slice at most."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from models.neural.encoder import EncodedTexts, Encoder, Pooling
+from serving.engine.engine import EngineContext
+from serving.scoring import SLICE
+
+
+class Encoding:
+    """The vectors of some texts, computed by repeated calls of `advance` in the engine's thread.
+
+    Args:
+        texts: The texts.
+        pooling: See `models/neural/encoder.py`.
+
+    Attributes:
+        tokens: Tokens read so far.
+    """
+
+    def __init__(self, texts: Sequence[str], pooling: Pooling) -> None:
+        self._texts, self._pooling, self.tokens = texts, pooling, 0
+        self._steps: Iterator[EncodedTexts] | None = None
+        self._found: dict[int, np.ndarray] = {}
+
+    @property
+    def vectors(self) -> list[np.ndarray]:
+        """The vectors (float32), in the order of the texts, once `advance` has returned False."""
+        return [self._found[row] for row in range(len(self._texts))]
+
+    def advance(self, context: EngineContext) -> bool:
+        """Encode the next slice; return whether there is more to do.
+
+        Raises:
+            ModelError: kind "input": the model has no network.
+        """
+        if self._steps is None:
+            self._steps = Encoder(context.bundle, self._pooling).steps(self._texts, SLICE)
+        if (step := next(self._steps, None)) is None:
+            return False
+        self._found.update(zip(step.rows_B.tolist(), step.vectors_BF, strict=True))
+        self.tokens += int(step.tokens_B.sum())
+        return True

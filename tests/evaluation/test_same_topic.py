@@ -1,0 +1,80 @@
+"""How often the nearest review by another user is of the same business: known answers, chance, and the baselines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from core.errors import InputError
+from evaluation.vectors.baselines import dense_cosines, tfidf_cosines, word_vector_cosines
+from evaluation.vectors.same_topic import nearest_of_others, same_topic_rates
+from models.vectors.word_vectors import WordVectors
+
+REVIEWS = pl.DataFrame({
+    "user_id": ["u", "v", "u", "w", None, None],
+    "business_id": ["a", "a", "b", "b", "b", ""],
+    "stars": [5.0, 5.0, 1.0, 4.0, 1.0, 5.0],
+})  # fmt: skip
+ANGLES = np.radians([0, 55, 10, 90, 95, 1])
+PLANE = dense_cosines(np.stack([np.cos(ANGLES), np.sin(ANGLES)], 1))
+
+
+def test_reviews_of_the_same_user_are_no_neighbours() -> None:
+    user = np.array([0, 1, 0, 2, 3, 4])
+    assert nearest_of_others(PLANE, np.arange(6), user).tolist() == [5, 3, 5, 4, 3, 0]
+
+
+def test_rates_are_means_over_the_reviews_whose_business_another_user_has_reviewed() -> None:
+    chance, found = same_topic_rates(REVIEWS, {"plane": PLANE})
+    # The nearest of the first five, as above: of no, another, no, the same, the same business.
+    assert (chance["queries"], found["business_id"], found["stars"]) == (5, 2 / 5, 1 / 5)
+    # Of the 4 reviews by others u has 1 of a and 2 of b; v has 1 of 5, w 2 of 5, the unknown user 2 of 5.
+    assert chance["business_id"] == pytest.approx(np.mean([1 / 4, 1 / 5, 2 / 4, 2 / 5, 2 / 5]))
+    assert chance["stars"] == pytest.approx(np.mean([2 / 4, 2 / 5, 1 / 4, 0, 1 / 5]))
+    assert found["business_id_gain"] == pytest.approx(found["business_id"] - chance["business_id"])
+    assert found["business_id_lo"] <= found["business_id"] <= found["business_id_hi"]
+    assert "business_id_gain" not in chance
+
+
+def test_a_users_other_reviews_of_a_business_are_no_chance() -> None:
+    reviews = pl.DataFrame({"user_id": ["u", "u", "v"], "business_id": ["a", "a", "a"], "stars": [5.0, 5.0, 5.0]})
+    [chance] = same_topic_rates(reviews, {})
+    assert (chance["queries"], chance["business_id"], chance["stars"]) == (3, 1, 1)
+
+
+def test_chance_is_the_rate_of_cosines_that_know_nothing() -> None:
+    draw = np.random.default_rng(1)
+    count = 1_500
+    reviews = pl.DataFrame({
+        "user_id": draw.integers(0, 300, count).astype(str), "business_id": draw.integers(0, 12, count).astype(str),
+        "stars": draw.choice([1.0, 4.0, 5.0], count, p=[0.2, 0.3, 0.5]),
+    })  # fmt: skip
+    chance, found = same_topic_rates(reviews, {"noise": dense_cosines(draw.normal(size=(count, 40)))})
+    for what in ("business_id", "stars"):
+        assert found[f"{what}_lo"] < chance[what] < found[f"{what}_hi"]
+
+
+def test_without_another_users_review_of_a_business_nothing_can_be_measured() -> None:
+    with pytest.raises(InputError, match="No review has stars and a business"):
+        same_topic_rates(REVIEWS.with_columns(business_id=pl.lit("")), {})
+    with pytest.raises(InputError, match="No review has stars and a business"):
+        same_topic_rates(REVIEWS.with_columns(stars=pl.lit(None, pl.Float32)), {})
+
+
+def test_tf_idf_is_that_of_scikit_learn_for_the_words_that_two_texts_have() -> None:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    texts = ["cold tacos cold beer", "warm tacos", "cold beer and tacos tacos", "nothing in common"]
+    known = TfidfVectorizer(sublinear_tf=True, vocabulary=["cold", "tacos", "beer"]).fit_transform(texts).toarray()
+    np.testing.assert_allclose(tfidf_cosines(texts)(np.arange(4)), known @ known.T, atol=1e-6)
+
+
+def test_word_vectors_of_a_text_are_averaged_over_the_words_that_have_one(tmp_path: Path) -> None:
+    WordVectors(["tacos", "beer"], np.array([[1.0, 0.0], [0.0, 1.0]])).save(tmp_path)
+    texts = ["tacos beer beer rare", "tacos beer common", "common"]
+    found = word_vector_cosines(texts, tmp_path)(np.arange(3))
+    assert found[0, 1] == pytest.approx((1 * 1 + 2 * 1) / (np.sqrt(5) * np.sqrt(2)), abs=1e-6)
+    assert found[2].tolist() == [0, 0, 0]

@@ -1,0 +1,102 @@
+"""Vectors of texts: the pooled features that predict each token, the same in any batch and for any cut."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import replace
+from typing import get_args
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.base import ModelError
+from models.neural.encoder import Encoder, Pooling, network_in
+from tests.examples import examples
+from tests.serving.engine.small_models import KINDS, TEXTS, bundle_of
+
+NEURAL = ("lstm", "gru", "rnn", "nplm")
+POOLED = {"mean": lambda h: h.mean(0), "max": lambda h: h.max(0), "last": lambda h: h[-1],
+          "concat": lambda h: np.concatenate([h[-1], h.max(0), h.mean(0)])}  # fmt: skip
+
+
+def predicting(kind: str, text: str) -> np.ndarray:
+    """The features that predict a text's tokens and its end (n + 1, H), read one token after another."""
+    bundle = bundle_of(kind)
+    model, vocabulary = network_in(bundle.model), bundle.vocabulary
+    assert model is not None
+    state, rows = model.start(1), []
+    for token in [*vocabulary.prefix(0), *vocabulary.encode(vocabulary.normal_form.apply(text))]:
+        state = model.step(np.array([token]), state)[1]
+        rows.append(state.features_BE[0].numpy())
+    return np.stack(rows[1:])
+
+
+@pytest.mark.parametrize("kind", NEURAL)
+@pytest.mark.parametrize("pooling", get_args(Pooling))
+def test_a_vector_pools_the_features_that_predict_the_text_and_its_end(kind: str, pooling: Pooling) -> None:
+    found_DF = Encoder(bundle_of(kind), pooling).encode(TEXTS[:6])
+    wanted_DF = np.stack([POOLED[pooling](predicting(kind, text)) for text in TEXTS[:6]])
+    assert found_DF.dtype == np.float32
+    np.testing.assert_allclose(found_DF, wanted_DF, atol=2e-5)
+
+
+@given(texts=st.lists(st.sampled_from([*TEXTS[:6], "", "great " * 40]), min_size=1, max_size=8),
+       positions=st.integers(2, 60), pooling=st.sampled_from(get_args(Pooling)))  # fmt: skip
+@examples(120)
+def test_neither_the_other_texts_nor_the_cut_change_a_vector(texts: list[str], positions: int, pooling: Pooling):
+    encoder = Encoder(bundle_of("lstm"), pooling)
+    alone_DF = np.concatenate([encoder.encode([text]) for text in texts])
+    np.testing.assert_allclose(encoder.encode(texts), alone_DF, atol=1e-5)
+    cut_DF = np.full_like(alone_DF, np.nan)
+    for step in encoder.steps(texts, positions):
+        cut_DF[step.rows_B] = step.vectors_BF
+    np.testing.assert_allclose(cut_DF, alone_DF, atol=1e-5)
+
+
+def test_a_long_text_is_read_in_bounded_pieces() -> None:
+    steps = list(Encoder(bundle_of("lstm")).steps(["great " * 500, "great"], 100))
+    assert [len(step.rows_B) for step in steps] == [0, 0, 0, 0, 0, 1, 1]
+    assert [step.tokens_B.tolist() for step in steps[-2:]] == [[500], [1]]
+
+
+def test_a_text_is_read_in_normal_form_and_the_same_text_has_the_same_bits() -> None:
+    encoder = Encoder(bundle_of("lstm"))
+    vectors_DF = encoder.encode(["The soup &amp; the beer.", "The soup & the beer.", "The soup &amp; the beer."])
+    assert (vectors_DF == vectors_DF[0]).all()
+
+
+def test_an_empty_text_has_the_features_that_predict_its_end_and_no_texts_have_no_vectors() -> None:
+    encoder = Encoder(bundle_of("gru"), "max")
+    np.testing.assert_allclose(encoder.encode([""])[0], predicting("gru", "")[0], atol=1e-5)
+    assert encoder.encode([]).shape == (0, encoder.features)
+
+
+@pytest.mark.parametrize("kind", ["mixture", "log_linear", "neural_cache"])
+def test_of_a_combined_model_the_network_inside_encodes(kind: str) -> None:
+    inside, alone = Encoder(bundle_of(kind)).encode(TEXTS[:3]), Encoder(bundle_of("lstm")).encode(TEXTS[:3])
+    np.testing.assert_array_equal(inside, alone)
+
+
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {*NEURAL, "mixture", "log_linear", "neural_cache"}))
+def test_a_model_without_a_network_is_refused_with_what_to_do(kind: str) -> None:
+    with pytest.raises(ModelError, match=r"has no network.*choose a neural model") as caught:
+        Encoder(bundle_of(kind))
+    assert caught.value.kind == "input"
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("gpu_as_in_a_fit")
+@pytest.mark.parametrize("kind", NEURAL)
+def test_a_gpu_gives_the_vectors_of_the_processor(kind: str) -> None:
+    bundle = bundle_of(kind)
+    network = deepcopy(network_in(bundle.model).network).to("cuda:0")  # type: ignore[union-attr]
+    moved = replace(bundle, model=type(bundle.model)(bundle.spec, network, bundle.vocabulary.size))
+    found_DF = Encoder(moved, "concat").encode(TEXTS)
+    np.testing.assert_allclose(found_DF, Encoder(bundle, "concat").encode(TEXTS), atol=1e-4)
+
+
+def test_an_unknown_pooling_is_refused() -> None:
+    with pytest.raises(ModelError, match="pooling is 'sum'; it must be one of mean, max, last, concat"):
+        Encoder(bundle_of("lstm"), "sum")  # type: ignore[arg-type]
