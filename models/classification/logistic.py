@@ -17,10 +17,10 @@ from safetensors.numpy import load_file, save_file
 from ..base import FitContext, journal, stored
 from ..neural.labelling.rows import FeatureRows, Rows
 from .classifier import FEATURES, WEIGHTS, Classifier, ClassifierFit, log_loss, prior
+from .features.tfidf import TfidfFeatures
 from .figures import macro_f1
 from .spec import LogisticSpec
 from .texts import text_rows
-from .tfidf import TfidfFeatures
 
 if TYPE_CHECKING:
     from ..neural.labelling.labelled_sequences import LabelledSequences

@@ -13,10 +13,10 @@ from ..neural.labelling.labelled_sequences import LabelledSequences
 from ..neural.labelling.labeller import Labeller
 from ..neural.labelling.rows import InputRows, Rows
 from .classifier import FEATURES, ClassifierFit, prior
+from .features.tfidf import TfidfFeatures
 from .network import NetworkClassifier, network_figures, open_network, train_network
 from .spec import TfidfSpec
 from .texts import text_rows
-from .tfidf import TfidfFeatures
 
 if TYPE_CHECKING:
     from ..tokens.vocabulary import Vocabulary

@@ -19,9 +19,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..base import ModelError
-from ..neural.labelling.rows import FeatureRows, Rows
-from .spec import LogisticSpec, TfidfSpec
+from ...base import ModelError
+from ...neural.labelling.rows import FeatureRows, Rows
+from ..spec import LogisticSpec, TfidfSpec
 
 BLOCK_TOKENS, BLOCK_REVIEWS = 1 << 22, 1 << 16
 """Most tokens and reviews that are counted at a time; with 16 bits per review, numpy sorts them by their digits."""
@@ -95,7 +95,7 @@ class TfidfFeatures:
             ModelError: kind "input": no n-gram is in enough reviews, or the orders are too long for the vocabulary.
         """
         _require_orders(spec.orders, entries)
-        found = [_reviews_and_counts(texts, order, entries) for order in spec.orders]
+        found = [ngram_totals(texts, order, entries) for order in spec.orders]
         kept = [reviews_U >= spec.min_reviews for _, reviews_U, _ in found]
         total = np.concatenate([counts_U[kept_U] for (_, _, counts_U), kept_U in zip(found, kept, strict=True)])
         if not len(total):
@@ -183,7 +183,7 @@ def _blocks(texts: Rows) -> Iterator[Rows]:
         first = last
 
 
-def _reviews_and_counts(texts: Rows, order: int, entries: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def ngram_totals(texts: Rows, order: int, entries: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return all n-grams of an order: sorted keys, number of reviews that have each, and number of occurrences."""
     parts = []
     for block in _blocks(texts):
