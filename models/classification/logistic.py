@@ -1,4 +1,4 @@
-"""Classify by logistic regression on tf-idf features: scores W x + b.
+"""Classify by logistic regression on tf-idf features and counts: scores W x + b.
 
 scikit-learn minimises  ½ ‖W‖² + C Σ_n −log softmax(W x_n + b)_{y_n}  for each strength C; validation chooses C. It is
 needed for the fit alone: the weights are stored as numbers, and answers are computed here.
@@ -16,8 +16,8 @@ from safetensors.numpy import load_file, save_file
 
 from ..base import FitContext, journal, stored
 from ..neural.labelling.rows import FeatureRows, Rows
-from .classifier import FEATURES, WEIGHTS, Classifier, ClassifierFit, log_loss, prior
-from .features.tfidf import TfidfFeatures
+from .classifier import WEIGHTS, Classifier, ClassifierFit, log_loss, prior
+from .features.review_features import ReviewFeatures
 from .figures import macro_f1
 from .spec import LogisticSpec
 from .texts import text_rows
@@ -39,7 +39,7 @@ class LogisticClassifier(Classifier):
     """
 
     def __init__(
-        self, spec: LogisticSpec, features: TfidfFeatures, weight_KF: np.ndarray, bias_K: np.ndarray,
+        self, spec: LogisticSpec, features: ReviewFeatures, weight_KF: np.ndarray, bias_K: np.ndarray,
         prior_K: np.ndarray,
     ) -> None:  # fmt: skip
         super().__init__(spec, features.entries, prior_K)
@@ -52,13 +52,13 @@ class LogisticClassifier(Classifier):
     def save(self, folder: Path) -> None:
         """Write weights and features."""
         save_file({"weight": self.weight_KF, "bias": self.bias_K, "prior": self.prior_K}, folder / WEIGHTS)
-        save_file(self.features.arrays(), folder / FEATURES)
+        self.features.save(folder)
 
     @classmethod
     def load(cls, folder: Path, spec: LogisticSpec, vocabulary: Vocabulary, device: str = "cpu") -> Self:
         """Open a saved classifier; it runs on the CPU, and *device* has no effect."""
         with stored(f"the weights in {folder}"):
-            features = TfidfFeatures.from_arrays(spec, vocabulary.size, load_file(folder / FEATURES))
+            features = ReviewFeatures.load(folder, spec, vocabulary.size)
             arrays = load_file(folder / WEIGHTS)
             shapes = {name: array.shape for name, array in arrays.items()}
             labels = len(spec.labels)
@@ -74,7 +74,7 @@ class LogisticClassifier(Classifier):
         """Fit with each strength; keep the one with the lowest loss, or the highest macro-F1, on validation."""
         began, labels = time.perf_counter(), len(spec.labels)
         texts = text_rows(train.sequences)
-        features = TfidfFeatures.learn(spec, texts, vocabulary.size)
+        features = ReviewFeatures.learn(spec, texts, vocabulary.size, context)
         train_x, validation_x = features.transform(texts), features.transform(text_rows(validation.sequences))
         best: tuple[float, float, np.ndarray, np.ndarray] | None = None
         figures: dict[str, float] = {}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 from models.classification.spec import ClassifierSpec, classifier_from_dict
@@ -17,6 +19,8 @@ class ClassifierJob(Job):
         label: What is predicted, a key of `tasks.classification.labels.LABELLINGS`.
         train_reviews: Number of training reviews whose label may be used, drawn at random; None: all.
         seed: Draws these reviews.
+        clean: Folder of the prepared data, whose texts are read for lexicons and patterns.
+        lexicons: Folder of each lexicon, by name.
     """
 
     WORKER: ClassVar[str] = "tasks.classification.fit_worker"
@@ -25,7 +29,12 @@ class ClassifierJob(Job):
     label: str
     train_reviews: int | None = None
     seed: int = 1
+    clean: Path | None = None
+    lexicons: Mapping[str, Path] = field(default_factory=dict)
 
     @classmethod
     def _read(cls, values: dict[str, Any]) -> dict[str, Any]:
-        return {**super()._read(values), "spec": classifier_from_dict(values["spec"])}
+        clean = None if values["clean"] is None else Path(values["clean"])
+        lexicons = {name: Path(folder) for name, folder in values["lexicons"].items()}
+        spec = classifier_from_dict(values["spec"])
+        return {**super()._read(values), "spec": spec, "clean": clean, "lexicons": lexicons}

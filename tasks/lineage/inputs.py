@@ -9,6 +9,8 @@ from core.lineage.record import FITS
 from core.store import Artifact
 from models.bundles.bundle import SPEC
 from models.neural.lm import WEIGHTS
+from tasks.classification.lexicons import INPUT as LEXICON
+from tasks.classification.lexicons import STAGE as LEXICON_STAGE
 from tasks.data.ingest import SYNTHETIC_FILE
 from tasks.embedding.start import INPUT as VECTORS
 from tasks.embedding.start import STAGE as VECTORS_STAGE
@@ -48,6 +50,8 @@ class Inputs:
             return self._synthetic.get(value)
         if stage == "ingest" and not name.startswith("replay:"):
             return self.find("read", value)
+        if stage in FITS and name.startswith(LEXICON):
+            return self.find(LEXICON_STAGE, value)
         return self.find(MADE_BY[name], value) if name in MADE_BY else None
 
     @cached_property
