@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
@@ -27,6 +27,22 @@ if TYPE_CHECKING:
     from ..tokens.vocabulary import Vocabulary
 
 MOST_ITERATIONS = 1_000
+
+
+class FeatureWeight(NamedTuple):
+    """How much a feature speaks for a label.
+
+    Attributes:
+        label: Name of the label.
+        block: "n-grams", "clusters" or "counts" (of lexicons and patterns).
+        feature: Its name for people.
+        weight: Its weight less the mean over the labels; below 0 it speaks against the label.
+    """
+
+    label: str
+    block: str
+    feature: str
+    weight: float
 
 
 class LogisticClassifier(Classifier):
@@ -48,6 +64,22 @@ class LogisticClassifier(Classifier):
     def scores_of_texts(self, texts: Rows) -> np.ndarray:
         """Return W x + b (N, K)."""
         return _products(self.features.transform(texts), self.weight_KF) + self.bias_K
+
+    def strongest(self, vocabulary: Vocabulary, most: int) -> list[FeatureWeight]:
+        """Return the features that speak most for each label: the *most* largest weights of each block of features.
+
+        A weight is the mean over the labels taken off W: adding a number to the weights of a feature for all labels
+        changes no answer. Weights are per unit of the feature's value, so only those of one block are comparable.
+        """
+        centred_KF, found = self.weight_KF - self.weight_KF.mean(0), []
+        for number, label in enumerate(self.spec.labels):
+            first = 0
+            for block, names in self.features.names(vocabulary).items():
+                weight_F = centred_KF[number, first : first + len(names)]
+                order = np.argsort(-weight_F, kind="stable")[:most]
+                found += [FeatureWeight(label, block, names[place], float(weight_F[place])) for place in order]
+                first += len(names)
+        return found
 
     def save(self, folder: Path) -> None:
         """Write weights and features."""

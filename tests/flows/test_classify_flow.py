@@ -28,15 +28,18 @@ WORDS = ("The", "food", "was", "great", "staff")
 
 
 def classified(home: Path, *overrides: str) -> dict[str, Any]:
-    """Run the flow; the classifier "bag" starts from a file with vectors of five words."""
+    """Run the flow; "bag" starts from a file with vectors of five words, "logistic" has features of all kinds."""
     from flows.other_models.classify import classify
 
     file = home.parent / "vectors.txt"
     file.write_text("".join(f"{word} {' '.join(str(len(word) + place) for place in range(16))}\n" for word in WORDS))
+    lexicon = home.parent / "praise.txt"
+    lexicon.write_text("great\nfriendly\t2\nnot good\t-1\n")
+    logistic = "classification.models.logistic"
+    features = [f"{logistic}.clusters=6", f"{logistic}.lexicons=['praise']", f"{logistic}.patterns.signs=[!?]"]
+    files = [f"vectors.five={file}", f"lexicons.praise={lexicon}", "classification.models.bag.vectors=five"]
     with living_in(home):
-        return classify(
-            PRESET, None, [f"vectors.five={file}", "classification.models.bag.vectors=five", *overrides]
-        )  # fmt: skip
+        return classify(PRESET, None, [*files, *features, *overrides])
 
 
 @pytest.fixture(scope="module")

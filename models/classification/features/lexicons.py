@@ -7,7 +7,7 @@ several words: "not good" counts where they are adjacent.
 
     c(lexicon, text) = Σ over its entries of weight · occurrences
 
-Shapes: D texts, G lexicons, E entries of one length, P words and signs of all texts.
+Shapes: D texts, G lexicons, E nodes of one level, P words and signs of all texts, M of these at which a node begins.
 """
 
 from __future__ import annotations
@@ -22,9 +22,7 @@ import numpy as np
 import polars as pl
 
 from ...base import ModelError
-from ...neural.labelling.rows import Rows
 from ...tokens.word_pieces import cut, folded
-from .tfidf import KEYS, count_pairs
 
 FORM = "a line is a word, or a word, a tab and its weight"
 Lexicon = Mapping[str, float]
@@ -98,28 +96,28 @@ def load_lexicons(path: Path) -> dict[str, Lexicon]:
 class LexiconCounter:
     """Count several lexicons at once.
 
+    The entries are a tree of their words: level k has the different first k words of all entries. A word of a text that
+    continues a node of one level leads to a node of the next.
+
     Args:
         lexicons: By name; columns of the counts have their order.
-
-    Raises:
-        ModelError: kind "input": an entry has more words than can be counted.
     """
 
     def __init__(self, lexicons: Mapping[str, Lexicon]) -> None:
-        entries = sorted({entry for lexicon in lexicons.values() for entry in lexicon})
-        words = sorted({word for entry in entries for word in entry.split(" ")})
-        self._ids = {word: number for number, word in enumerate(words, 1)}
-        self._lexicons = list(lexicons.values())
-        by_order: dict[int, list[tuple[int, str]]] = {}
-        for entry in entries:
-            key, order = 0, entry.count(" ") + 1
-            for word in entry.split(" "):
-                key = key * self._size + self._ids[word]
-            if self._size**order >= KEYS:
-                what = f"the entry {entry[:60]!r} of a lexicon has {order} words and signs"
-                raise ModelError(f"{what}, too many for lexicons of {len(words):,} different ones", "input")
-            by_order.setdefault(order, []).append((key, entry))
-        self._orders = {order: sorted(found) for order, found in by_order.items()}
+        entries = [tuple(entry.split(" ")) for lexicon in lexicons.values() for entry in lexicon]
+        self._columns = len(lexicons)
+        self._ids = {
+            word: number for number, word in enumerate(sorted({word for words in entries for word in words}), 1)
+        }
+        self._levels: list[tuple[np.ndarray, np.ndarray]] = []
+        node: dict[tuple[str, ...], int] = {(): 0}
+        for level in range(1, max(map(len, entries), default=0) + 1):
+            begins = {words[:level] for words in entries if len(words) >= level}
+            keys = {node[begin[:-1]] * self._size + self._ids[begin[-1]]: begin for begin in begins}
+            ordered = [keys[key] for key in sorted(keys)]
+            weights_EG = [[one.get(" ".join(begin), 0.0) for one in lexicons.values()] for begin in ordered]
+            self._levels.append((np.array(sorted(keys), np.int64), np.array(weights_EG)))
+            node = {begin: number for number, begin in enumerate(ordered)}
 
     @property
     def _size(self) -> int:
@@ -131,15 +129,16 @@ class LexiconCounter:
         lengths = lists.list.len().to_numpy().astype(np.int64)
         pieces = lists.filter(lengths > 0).explode().str.strip_chars(" ")
         ids_P = pieces.replace_strict(self._ids, default=0, return_dtype=pl.Int64).to_numpy()
-        rows = Rows(ids_P, np.concatenate([[0], np.cumsum(lengths)]))
-        counts_DG = np.zeros((len(texts), len(self._lexicons)))
-        for order, found in self._orders.items():
-            keys_E = np.array([key for key, _ in found])
-            weights_EG = np.array([[one.get(entry, 0.0) for one in self._lexicons] for _, entry in found])
-            keys_M, rows_M, counts_M = count_pairs(rows, order, self._size)
-            place_M = np.minimum(np.searchsorted(keys_E, keys_M), len(keys_E) - 1)
-            known_M = keys_E[place_M] == keys_M
-            values_MG = counts_M[known_M, None] * weights_EG[place_M[known_M]]
-            for column, values_M in enumerate(values_MG.T):
-                counts_DG[:, column] += np.bincount(rows_M[known_M], values_M, minlength=len(texts))
+        rows_P, ends_P = (np.repeat(values, lengths) for values in (np.arange(len(texts)), np.cumsum(lengths)))
+        counts_DG = np.zeros((len(texts), self._columns))
+        begin_M, node_M = np.arange(len(ids_P)), np.zeros(len(ids_P), np.int64)
+        for level, (keys_E, weights_EG) in enumerate(self._levels):
+            inside_M = begin_M + level < ends_P[begin_M]
+            begin_M, node_M = begin_M[inside_M], node_M[inside_M]
+            keys_M = node_M * self._size + ids_P[begin_M + level]
+            node_M = np.minimum(np.searchsorted(keys_E, keys_M), len(keys_E) - 1)
+            known_M = keys_E[node_M] == keys_M
+            begin_M, node_M = begin_M[known_M], node_M[known_M]
+            for column, weights_E in enumerate(weights_EG.T):
+                counts_DG[:, column] += np.bincount(rows_P[begin_M], weights_E[node_M], minlength=len(texts))
         return counts_DG

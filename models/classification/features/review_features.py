@@ -171,12 +171,12 @@ class ReviewFeatures:
         found = [block.transform(texts) for block in self._blocks]
         return found[0] if len(found) == 1 else _side_by_side(found, [len(block) for block in self._blocks])
 
-    def names(self, vocabulary: Vocabulary) -> list[str]:
-        """Return a name of each feature (F) for people: an n-gram, "cluster 0110: great, good", "lexicon joy" …"""
+    def names(self, vocabulary: Vocabulary) -> dict[str, list[str]]:
+        """Return a name of each feature for people, by block: "so good", "cluster 0110: great, …", "lexicon joy"."""
         words = [vocabulary.token(entry) for entry in range(vocabulary.size)]
-        found = self.ngrams.names(words)
-        found += self.clusters.names(words) if self.clusters else []
-        return found + (self.counts.names if self.counts else [])
+        found = {"n-grams": self.ngrams.names(words)}
+        found |= {"clusters": self.clusters.names(words)} if self.clusters else {}
+        return found | ({"counts": self.counts.names} if self.counts else {})
 
     def save(self, folder: Path) -> None:
         """Write everything but the options."""
