@@ -156,6 +156,21 @@ def test_vectors_that_the_configuration_does_not_name_are_refused(done: Home) ->
     assert "embedding = 16" in str(refused_size.value.remedy)
 
 
+def test_the_lexicons_of_a_classifier_are_part_of_its_identity_and_in_its_bundle(done: Home, tmp_path: Path) -> None:
+    [artifact] = (done.home / "store" / "lexicon").glob("*/manifest.json")
+    assert json.loads(artifact.read_text())["facts"]["entries"] == 3
+    fits = [json.loads(file.read_text()) for file in (done.home / "store" / "fit-classifier").glob("*/manifest.json")]
+    counted = {fit["facts"]["name"]: fit["inputs"].get("lexicon praise") for fit in fits}
+    assert counted == {"logistic": artifact.parent.name, "bag": None, "fine-tuned": None}
+    [bundled] = (done.home / "store" / "fit-classifier").glob("*/bundle/lexicons.json")
+    assert json.loads(bundled.read_text())["praise"] == {"friendly": 2.0, "great": 1.0, "not good": -1.0}
+    with pytest.raises(ConfigError, match=r"counts the words of the lexicon 'joy'.*lexicons\.joy=FILE"):
+        classified(done.home, "classification.models.logistic.lexicons=['joy']")
+    (tmp_path / "wrong.txt").write_text("great\nawful\tvery\n")
+    with pytest.raises(InputError, match="line 2 of the lexicon .*wrong.txt has the weight 'very'"):
+        classified(done.home, f"lexicons.praise={tmp_path / 'wrong.txt'}")
+
+
 def test_polarity_has_a_registered_model_of_its_own(done: Home) -> None:
     other = classified(done.home, "classification.label=polarity", "classification.models.bag.training.epochs=1")
     assert other["registered_model"] == "reviewlm-polarity"
