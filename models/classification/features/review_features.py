@@ -173,7 +173,7 @@ class ReviewFeatures:
 
     def names(self, vocabulary: Vocabulary) -> dict[str, list[str]]:
         """Return a name of each feature for people, by block: "so good", "cluster 0110: great, …", "lexicon joy"."""
-        words = [vocabulary.token(entry) for entry in range(vocabulary.size)]
+        words = [vocabulary.token(entry).replace("\n", "\\n") for entry in range(vocabulary.size)]
         found = {"n-grams": self.ngrams.names(words)}
         found |= {"clusters": self.clusters.names(words)} if self.clusters else {}
         return found | ({"counts": self.counts.names} if self.counts else {})
