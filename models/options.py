@@ -156,7 +156,8 @@ def _without_unused(spec: Any, values: dict[str, Any]) -> dict[str, Any]:
     """Remove the `Since` options with default value from a dataclass's dictionary, also in nested dataclasses."""
     for entry in fields(spec):
         value = getattr(spec, entry.name)
-        if value == entry.default and any(isinstance(mark, Since) for mark in marks(spec, entry.name)):
+        default = entry.default if entry.default_factory is MISSING else entry.default_factory()
+        if value == default and any(isinstance(mark, Since) for mark in marks(spec, entry.name)):
             del values[spec.__pydantic_fields__[entry.name].alias or entry.name]
         elif is_dataclass(value):
             _without_unused(value, values[entry.name])

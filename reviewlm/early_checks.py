@@ -75,6 +75,8 @@ def require_vectors(config: RunConfig, classifiers: bool = False) -> None:
     for spec in (*config.models, *(config.classification.models if classifiers else ())):
         if name := getattr(spec, "vectors", ""):
             require_file(Path(config.vectors[name]), f"vectors.{name}")
+        for name in getattr(spec, "lexicons", ()):
+            require_file(Path(config.lexicons[name]), f"lexicons.{name}")
 
 
 def require_file(path: Path, where: str) -> None:

@@ -57,6 +57,7 @@ EXAMPLES = {
         "classify fit --input reviews.json", "classify fit --input reviews.json --set classification.label=polarity",
     ),
     "classify predict": ("classify predict texts.txt", "classify predict - --model reviewlm-polarity@champion"),
+    "classify weights": ("classify weights", "classify weights --model reviewlm-polarity@champion --top 20"),
     "classify compare": ("classify compare champion previous",),
     "export": ("export --model reviewlm@champion --to exported", "export --part lstm --to exported"),
     "serve": ("serve", "serve --host 0.0.0.0 --port 8000 --workers 2"),

@@ -33,11 +33,11 @@ FITS = tuple(PRODUCT)
 
 @dataclass(frozen=True)
 class RecordedSource:
-    """An input from outside: a raw file, a replayed quarantine, the table of businesses, word vectors, or weights.
+    """An input from outside: a raw file, a replayed quarantine, businesses, word vectors, a lexicon, or weights.
 
     Args:
-        kind: "file", "replay", "business", "vectors", "vocabulary" or "weights"; "unknown" if the store has no record
-            of it.
+        kind: "file", "replay", "business", "vectors", "lexicon", "vocabulary" or "weights"; "unknown" if the store has
+            no record of it.
         name: Name of the source in the data.
         sha256: SHA-256 of its bytes; of a vocabulary its digest.
         bytes: Its size, 0 if it is not known.

@@ -75,8 +75,8 @@ class ClassifierBundle:
         if not len(texts):
             nothing: np.ndarray = np.zeros((0, len(self.labels)))
             return Classified(np.zeros(0, np.int64), nothing, nothing.copy() if self.model.probabilistic else None)
-        ids = self.vocabulary.encode_batch([self.vocabulary.normal_form.apply(text) for text in texts])
-        scores_NK = self.model.scores(Rows.of(ids))
+        written = [self.vocabulary.normal_form.apply(text) for text in texts]
+        scores_NK = self.model.scores(Rows.of(self.vocabulary.encode_batch(written), written))
         probabilities_NK = self.model.normalised(scores_NK) if self.model.probabilistic else None
         return Classified(self.model.answers(scores_NK), scores_NK, probabilities_NK)
 

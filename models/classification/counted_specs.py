@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from dataclasses import field
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
 from ..neural.labelling.spec import ChooseBy, require_labels
 from ..ngram.spec import Smoothing
-from ..options import MOST_WHOLE, Count, Name, Positive, Whole, options, require
+from ..options import MOST_WHOLE, Count, Name, Positive, Since, Whole, options, require
 
 LONGEST_NGRAM = 6
 
@@ -23,6 +24,31 @@ Rising = AfterValidator(_rising)
 Orders = Annotated[tuple[Annotated[Whole, Field(ge=1, le=LONGEST_NGRAM)], ...], Rising]
 Labels = tuple[str, ...]
 Features = Annotated[Whole, Field(ge=1, le=MOST_WHOLE)]
+
+
+Clusters = Annotated[Whole, Field(ge=0, le=1_000), Since("0.1.0")]
+ClusterWords = Annotated[Count, Since("0.1.0")]
+Prefixes = Annotated[tuple[Annotated[Whole, Field(ge=1, le=1_000)], ...], Rising, Since("0.1.0")]
+Lexicons = Annotated[tuple[Name, ...], Since("0.1.0")]
+Patterns = Annotated[dict[Name, str], Since("0.1.0")]
+CLUSTER_WORDS, PREFIXES = 10_000, (4, 6, 10, 20)
+
+
+def require_features(spec: Any) -> None:
+    """Refuse clusters, lexicons and patterns that cannot be, in any spec with these options."""
+    require(spec.clusters != 1, "clusters", spec.clusters, "0 (none) or at least 2")
+    if not spec.clusters:
+        for name, usual in (("cluster_words", CLUSTER_WORDS), ("cluster_prefixes", PREFIXES)):
+            value = getattr(spec, name)
+            require(value == usual, name, value, f"left at {usual}: it only takes effect with clusters")
+    different = len(set(spec.lexicons)) == len(spec.lexicons)
+    require(different, "lexicons", spec.lexicons, "different names")
+    if spec.patterns:
+        from .features.patterns import fault  # needs polars
+
+        for name, pattern in spec.patterns.items():
+            wrong = fault(pattern)
+            require(not wrong, f"patterns.{name}", pattern, f"a regular expression; {wrong}")
 
 
 def require_given_labels(labels: Labels) -> None:
@@ -45,6 +71,13 @@ class LogisticSpec:
         sublinear: Use 1 + ln(count) in place of the count of a feature in a review.
         strengths: Candidates for C, the inverse strength of the L2 penalty. The best one on validation is used.
         choose_by: What chooses the strength on validation: "loss" or "macro_f1".
+        clusters: Number of Brown clusters, learnt from all training reviews without their labels; 0: none. The
+            features are prefixes of their bit strings.
+        cluster_words: Maximum number of vocabulary entries that are clustered, the most frequent ones.
+        cluster_prefixes: Lengths of these prefixes.
+        lexicons: Names of lexicons of the section `lexicons`; the feature is the weighted count of a lexicon's words.
+        patterns: Regular expressions by name; the feature is the number of matches in the text, upper and lower case
+            told apart. They have no look-around.
     """
 
     kind: Literal["logistic"] = "logistic"
@@ -57,9 +90,15 @@ class LogisticSpec:
     sublinear: bool = True
     strengths: Annotated[tuple[Positive, ...], Rising] = (0.3, 1.0, 3.0, 10.0, 30.0)
     choose_by: ChooseBy = "loss"
+    clusters: Clusters = 0
+    cluster_words: ClusterWords = CLUSTER_WORDS
+    cluster_prefixes: Prefixes = PREFIXES
+    lexicons: Lexicons = ()
+    patterns: Patterns = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require_given_labels(self.labels)
+        require_features(self)
 
 
 @options

@@ -1,4 +1,4 @@
-"""Classify by logistic regression on tf-idf features: scores W x + b.
+"""Classify by logistic regression on tf-idf features and counts: scores W x + b.
 
 scikit-learn minimises  ½ ‖W‖² + C Σ_n −log softmax(W x_n + b)_{y_n}  for each strength C; validation chooses C. It is
 needed for the fit alone: the weights are stored as numbers, and answers are computed here.
@@ -9,24 +9,40 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from ..base import FitContext, journal, stored
 from ..neural.labelling.rows import FeatureRows, Rows
-from .classifier import FEATURES, WEIGHTS, Classifier, ClassifierFit, log_loss, prior
+from .classifier import WEIGHTS, Classifier, ClassifierFit, log_loss, prior
+from .features.review_features import ReviewFeatures
 from .figures import macro_f1
 from .spec import LogisticSpec
 from .texts import text_rows
-from .tfidf import TfidfFeatures
 
 if TYPE_CHECKING:
     from ..neural.labelling.labelled_sequences import LabelledSequences
     from ..tokens.vocabulary import Vocabulary
 
 MOST_ITERATIONS = 1_000
+
+
+class FeatureWeight(NamedTuple):
+    """How much a feature speaks for a label.
+
+    Attributes:
+        label: Name of the label.
+        block: "n-grams", "clusters" or "counts" (of lexicons and patterns).
+        feature: Its name for people.
+        weight: Its weight less the mean over the labels; below 0 it speaks against the label.
+    """
+
+    label: str
+    block: str
+    feature: str
+    weight: float
 
 
 class LogisticClassifier(Classifier):
@@ -39,7 +55,7 @@ class LogisticClassifier(Classifier):
     """
 
     def __init__(
-        self, spec: LogisticSpec, features: TfidfFeatures, weight_KF: np.ndarray, bias_K: np.ndarray,
+        self, spec: LogisticSpec, features: ReviewFeatures, weight_KF: np.ndarray, bias_K: np.ndarray,
         prior_K: np.ndarray,
     ) -> None:  # fmt: skip
         super().__init__(spec, features.entries, prior_K)
@@ -49,16 +65,32 @@ class LogisticClassifier(Classifier):
         """Return W x + b (N, K)."""
         return _products(self.features.transform(texts), self.weight_KF) + self.bias_K
 
+    def strongest(self, vocabulary: Vocabulary, most: int) -> list[FeatureWeight]:
+        """Return the features that speak most for each label: the *most* largest weights of each block of features.
+
+        A weight is the mean over the labels taken off W: adding a number to the weights of a feature for all labels
+        changes no answer. Weights are per unit of the feature's value, so only those of one block are comparable.
+        """
+        centred_KF, found = self.weight_KF - self.weight_KF.mean(0), []
+        for number, label in enumerate(self.spec.labels):
+            first = 0
+            for block, names in self.features.names(vocabulary).items():
+                weight_F = centred_KF[number, first : first + len(names)]
+                order = np.argsort(-weight_F, kind="stable")[:most]
+                found += [FeatureWeight(label, block, names[place], float(weight_F[place])) for place in order]
+                first += len(names)
+        return found
+
     def save(self, folder: Path) -> None:
         """Write weights and features."""
         save_file({"weight": self.weight_KF, "bias": self.bias_K, "prior": self.prior_K}, folder / WEIGHTS)
-        save_file(self.features.arrays(), folder / FEATURES)
+        self.features.save(folder)
 
     @classmethod
     def load(cls, folder: Path, spec: LogisticSpec, vocabulary: Vocabulary, device: str = "cpu") -> Self:
         """Open a saved classifier; it runs on the CPU, and *device* has no effect."""
         with stored(f"the weights in {folder}"):
-            features = TfidfFeatures.from_arrays(spec, vocabulary.size, load_file(folder / FEATURES))
+            features = ReviewFeatures.load(folder, spec, vocabulary.size)
             arrays = load_file(folder / WEIGHTS)
             shapes = {name: array.shape for name, array in arrays.items()}
             labels = len(spec.labels)
@@ -74,7 +106,7 @@ class LogisticClassifier(Classifier):
         """Fit with each strength; keep the one with the lowest loss, or the highest macro-F1, on validation."""
         began, labels = time.perf_counter(), len(spec.labels)
         texts = text_rows(train.sequences)
-        features = TfidfFeatures.learn(spec, texts, vocabulary.size)
+        features = ReviewFeatures.learn(spec, texts, vocabulary.size, context)
         train_x, validation_x = features.transform(texts), features.transform(text_rows(validation.sequences))
         best: tuple[float, float, np.ndarray, np.ndarray] | None = None
         figures: dict[str, float] = {}

@@ -24,7 +24,7 @@ from ..neural.labelling.rows import InputRows, Rows
 from ..neural.recurrent import RecurrentNetwork
 from ..neural.training.checkpoint import fill_network, network_tensors, prefixed, without_prefix
 from .classifier import WEIGHTS, Classifier, ClassifierFit, prior
-from .network_specs import number_of
+from .network_options import number_of
 from .spec import NetworkSpec, RecurrentClassifierSpec, unlike_start
 from .texts import framed, text_rows
 

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
-from ..neural.labelling.spec import (
-    NO_GRADIENT,
-    ChooseBy,
-    Loss,
-    SequenceTraining,
-    require_cells,
-    require_training,
-)
+from ..neural.labelling.spec import ChooseBy, Loss, SequenceTraining, require_cells
 from ..neural.spec import Cells, Frozen, VectorsName, Width, require_vectors
 from ..options import Count, Name, NotNegative, Number, OnlyWith, ShareBelowOne, Whole, options, require
 from ..specs import TrainingSpec
-from .counted_specs import Features, Labels, Orders, Rising, require_given_labels
+from .counted_specs import (
+    CLUSTER_WORDS,
+    PREFIXES,
+    Clusters,
+    ClusterWords,
+    Features,
+    Labels,
+    Lexicons,
+    Orders,
+    Patterns,
+    Prefixes,
+    Rising,
+    require_features,
+)
+from .network_options import NetworkOptions, recipe
 
 Pool = Literal["mean", "max", "min"]
 Window = Annotated[Whole, Field(ge=1, le=64)]
@@ -36,60 +41,8 @@ Pools = Annotated[tuple[Pool, ...], AfterValidator(_different)]
 Layers = tuple[Width, ...]
 
 
-def number_of(label: str) -> float:
-    """Return the number that a label is the text of.
-
-    Raises:
-        ValueError: It is not one.
-    """
-    value = float(label)
-    if not math.isfinite(value):
-        raise ValueError(f"{label!r} is not a finite number")
-    return value
-
-
-def _are_numbers(labels: Sequence[str]) -> bool:
-    try:
-        return len({number_of(label) for label in labels}) == len(labels)
-    except ValueError:
-        return False
-
-
-class _Network:
-    """Properties and checks that all these options share; not options themselves."""
-
-    loss: Loss
-    labels: Labels
-    choose_by: ChooseBy
-    training: SequenceTraining
-
-    @property
-    def task(self) -> str:
-        """One answer per review."""
-        return "classification"
-
-    @property
-    def numbers(self) -> bool:
-        """Whether the head's answer is a number; the classifier's answer is then the nearest label."""
-        return self.loss == "squared_error"
-
-    def require_head(self) -> None:
-        """Refuse losses, labels and recipes that no head can have."""
-        require(self.loss != "zero_one", "loss", self.loss, NO_GRADIENT)
-        require_given_labels(self.labels)
-        numbers = not self.numbers or _are_numbers(self.labels)
-        require(numbers, "labels", self.labels, "different numbers as text, such as '1' to '5', for 'squared_error'")
-        measured = not (self.numbers and self.choose_by == "macro_f1")
-        require(measured, "choose_by", self.choose_by, "'loss' with 'squared_error', whose answer has no macro-F1")
-        require_training(self.training)
-
-
-def _recipe(**options: Any) -> Any:
-    return field(default_factory=lambda: TrainingSpec(**{"batch": 32, "epochs": 4.0, "learning_rate": 4e-3, **options}))
-
-
 @options
-class TfidfSpec(_Network):
+class TfidfSpec(NetworkOptions):
     """Tf-idf features of n-grams, fully connected layers, head.
 
     Args:
@@ -105,6 +58,11 @@ class TfidfSpec(_Network):
         dropout: On the output of each layer.
         choose_by: What chooses the best state on validation: "loss" or "macro_f1".
         training: Optimisation; `batch` counts reviews.
+        clusters: As in `LogisticSpec`; so are the next four options.
+        cluster_words: Maximum number of entries that are clustered.
+        cluster_prefixes: Lengths of the prefixes of bit strings.
+        lexicons: Names of lexicons.
+        patterns: Regular expressions by name.
     """
 
     kind: Literal["tfidf"] = "tfidf"
@@ -119,14 +77,20 @@ class TfidfSpec(_Network):
     hidden: Annotated[Layers, Field(min_length=1)] = (64,)
     dropout: ShareBelowOne = 0.5
     choose_by: ChooseBy = "loss"
-    training: SequenceTraining = _recipe()
+    training: SequenceTraining = recipe()
+    clusters: Clusters = 0
+    cluster_words: ClusterWords = CLUSTER_WORDS
+    cluster_prefixes: Prefixes = PREFIXES
+    lexicons: Lexicons = ()
+    patterns: Patterns = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.require_head()
+        require_features(self)
 
 
 @options
-class BagSpec(_Network):
+class BagSpec(NetworkOptions):
     """Word embeddings, pooled over the positions of a review; fully connected layers, head.
 
     Args:
@@ -155,7 +119,7 @@ class BagSpec(_Network):
     hidden: Layers = (64,)
     dropout: ShareBelowOne = 0.3
     choose_by: ChooseBy = "loss"
-    training: SequenceTraining = _recipe()
+    training: SequenceTraining = recipe()
     vectors: VectorsName = ""
     freeze_vectors: Frozen = False
 
@@ -165,7 +129,7 @@ class BagSpec(_Network):
 
 
 @options
-class ConvolutionSpec(_Network):
+class ConvolutionSpec(NetworkOptions):
     """Word embeddings, convolutions over windows of several widths, pooling over a review, head (Kim 2014).
 
     Args:
@@ -196,7 +160,7 @@ class ConvolutionSpec(_Network):
     pooling: Pools = ("max", "mean")
     dropout: ShareBelowOne = 0.3
     choose_by: ChooseBy = "loss"
-    training: SequenceTraining = _recipe(epochs=3.0)
+    training: SequenceTraining = recipe(epochs=3.0)
     vectors: VectorsName = ""
     freeze_vectors: Frozen = False
 
@@ -206,7 +170,7 @@ class ConvolutionSpec(_Network):
 
 
 @options
-class RecurrentClassifierSpec(_Network):
+class RecurrentClassifierSpec(NetworkOptions):
     """Word embeddings, recurrent layers, pooling over a review, head; it may start from a language model.
 
     Args:
@@ -262,7 +226,7 @@ class RecurrentClassifierSpec(_Network):
     rate_ratio: Annotated[Number, Field(ge=1, le=1_000_000)] = 32.0
     unfreeze_epochs: NotNegative = 1.0
     choose_by: ChooseBy = "loss"
-    training: SequenceTraining = _recipe(learning_rate=2e-3)
+    training: SequenceTraining = recipe(learning_rate=2e-3)
     vectors: VectorsName = ""
     freeze_vectors: Frozen = False
 

@@ -18,19 +18,20 @@ LONGEST = 65_536
 
 
 def text_rows(sequences: Rows) -> Rows:
-    """Return reviews without special tokens; a review may be empty then. Unknown words stay."""
+    """Return reviews without special tokens, with their texts; a review may be empty then. Unknown words stay."""
     special_P = (sequences.ids_P < FIRST) & (sequences.ids_P != UNK)
     special = np.flatnonzero(special_P)  # a few of each review
     if not len(special):
-        return Rows(sequences.ids_P, sequences.offsets)
+        return Rows(sequences.ids_P, sequences.offsets, written=sequences.written)
     offsets = sequences.offsets - np.searchsorted(special, sequences.offsets)
-    return Rows(np.asarray(sequences.ids_P)[~special_P], offsets)
+    return Rows(np.asarray(sequences.ids_P)[~special_P], offsets, written=sequences.written)
 
 
 def without_empty(texts: Rows) -> Rows:
     """Return the texts that have at least one token, in their order."""
-    lengths = texts.lengths[texts.lengths > 0]
-    return Rows(texts.ids_P, np.concatenate([[0], np.cumsum(lengths)]))
+    filled_N = texts.lengths > 0
+    written = None if texts.written is None else texts.written.filter(filled_N)
+    return Rows(texts.ids_P, np.concatenate([[0], np.cumsum(texts.lengths[filled_N])]), written=written)
 
 
 def framed(texts: Rows, before: Sequence[int] = (BOS,), longest: int = LONGEST) -> Sequences:

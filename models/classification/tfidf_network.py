@@ -6,17 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
 
 from ..base import FitContext, stored
 from ..neural.labelling.labelled_sequences import LabelledSequences
 from ..neural.labelling.labeller import Labeller
 from ..neural.labelling.rows import InputRows, Rows
-from .classifier import FEATURES, ClassifierFit, prior
+from .classifier import ClassifierFit, prior
+from .features.review_features import ReviewFeatures
 from .network import NetworkClassifier, network_figures, open_network, train_network
 from .spec import TfidfSpec
 from .texts import text_rows
-from .tfidf import TfidfFeatures
 
 if TYPE_CHECKING:
     from ..tokens.vocabulary import Vocabulary
@@ -31,7 +30,7 @@ class TfidfNetworkClassifier(NetworkClassifier):
         prior_K: Share of each label in training.
     """
 
-    def __init__(self, labeller: Labeller, features: TfidfFeatures, prior_K: np.ndarray) -> None:
+    def __init__(self, labeller: Labeller, features: ReviewFeatures, prior_K: np.ndarray) -> None:
         super().__init__(labeller, features.entries, prior_K)
         self.features = features
 
@@ -42,13 +41,13 @@ class TfidfNetworkClassifier(NetworkClassifier):
     def save(self, folder: Path) -> None:
         """Write weights and features."""
         super().save(folder)
-        save_file(self.features.arrays(), folder / FEATURES)
+        self.features.save(folder)
 
     @classmethod
     def load(cls, folder: Path, spec: TfidfSpec, vocabulary: Vocabulary, device: str = "cpu") -> Self:  # type: ignore[override]
         """Open a saved classifier."""
         with stored(f"the features in {folder}"):
-            features = TfidfFeatures.from_arrays(spec, vocabulary.size, load_file(folder / FEATURES))
+            features = ReviewFeatures.load(folder, spec, vocabulary.size)
         labeller, prior_K = open_network(folder, spec, len(features), device)
         return cls(labeller, features, prior_K)
 
@@ -59,7 +58,7 @@ class TfidfNetworkClassifier(NetworkClassifier):
     ) -> ClassifierFit:  # fmt: skip
         """Learn the features, then train; a killed fit resumes from the checkpoints in `context.work`."""
         texts = text_rows(train.sequences)
-        features = TfidfFeatures.learn(spec, texts, vocabulary.size)
+        features = ReviewFeatures.learn(spec, texts, vocabulary.size, context)
         held_out = features.transform(text_rows(validation.sequences))
         data = [
             LabelledSequences(features.transform(texts), train.targets),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from models.classification.spec import CLASSIFIERS, ClassifierSpec, identity
 from models.classification.spec import language_model_of as language_model_of
 from tasks.classification.job import ClassifierJob
 from tasks.classification.labels import names_of
+from tasks.classification.lexicons import INPUT as LEXICON
+from tasks.classification.lexicons import lexicons_of
 from tasks.code_version import WORKERS, running_code
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
 from tasks.embedding.start import INPUT as VECTORS
@@ -57,6 +59,7 @@ class ClassifierPlan:
         inputs: Digests of what the fit reads, by name.
         parts: Bundle of the language model that it starts from, by name; empty without one.
         vectors: Folder of the word vectors that its embedding starts from.
+        lexicons: Folder of each lexicon that it counts, by name.
         labels: Folder of the stage `labels`, if it predicts a field of the files.
     """
 
@@ -65,6 +68,7 @@ class ClassifierPlan:
     inputs: dict[str, str]
     parts: dict[str, Path]
     vectors: Path | None = None
+    lexicons: Mapping[str, Path] = field(default_factory=dict)
     labels: Path | None = None
 
     @property
@@ -81,7 +85,7 @@ class ClassifierPlan:
 
 def plan_classifier(
     config: RunConfig, spec: ClassifierSpec, tokens: Mapping[str, Artifact], start: Path | None,
-    vectors: Artifact | None, labels: Artifact | None = None,
+    vectors: Artifact | None, lexicons: Mapping[str, Artifact] | None = None, labels: Artifact | None = None,
 ) -> ClassifierPlan:  # fmt: skip
     """Return the plan of a fit.
 
@@ -91,6 +95,7 @@ def plan_classifier(
         tokens: Token streams of its vocabulary, by split.
         start: Bundle of the language model that it starts from.
         vectors: Rows of its word vectors.
+        lexicons: Its lexicons, by name.
         labels: Result of the stage `labels`, if it predicts a field of the files.
     """
     chosen = config.classification
@@ -104,8 +109,10 @@ def plan_classifier(
     inputs |= {f"part {name}": bundle_digest(folder) for name, folder in parts.items()}
     inputs |= {VECTORS: vectors.digest} if vectors else {}
     inputs |= {"labels": labels.digest} if labels else {}
+    inputs |= {f"{LEXICON}{name}": one.digest for name, one in (lexicons or {}).items()}
+    folders = {name: one.folder for name, one in (lexicons or {}).items()}
     return ClassifierPlan(
-        spec, options, inputs, parts, vectors.folder if vectors else None, labels.folder if labels else None
+        spec, options, inputs, parts, vectors.folder if vectors else None, folders, labels.folder if labels else None
     )  # fmt: skip
 
 
@@ -125,10 +132,13 @@ def fit_classifier(
     Raises:
         FitError, InputError, RankFailed: See `run_job`.
         Unreadable, BundleError: See `start_vectors`.
+        Unreadable, InputError: See `lexicons_of`.
     """
     tokens = prepared.tokens[spec.vocabulary]
     vectors = start_vectors(config, spec, prepared)
-    plan = plan_classifier(config, spec, tokens, start.bundle if start else None, vectors, prepared.labels)
+    plan = plan_classifier(
+        config, spec, tokens, start.bundle if start else None, vectors, lexicons_of(config, spec), prepared.labels
+    )
     there = STAGE not in config.execution.rebuild and store_of(config).find_usable(STAGE, plan.digest) is not None
     with open_model_run(config, plan.spec, plan.digest, prepared, parent_run_id, there) as run:
         built = build_classifier(config, plan, prepared, now_and_then(run.forward))
@@ -151,7 +161,7 @@ def build_classifier(
 
     def make(work: Path) -> dict[str, Any]:
         lineage = made_of({name: bundle_digest(folder) for name, folder in plan.parts.items()})
-        lineage |= {VECTORS: plan.inputs[VECTORS]} if VECTORS in plan.inputs else {}
+        lineage |= {name: digest for name, digest in plan.inputs.items() if name == VECTORS or name.startswith(LEXICON)}
         job = ClassifierJob(
             spec=spec, vocabulary=vocabulary.folder / VOCABULARY_FILE, train=tokens["train"].folder,
             validation=tokens["validation"].folder, work=work,
@@ -159,6 +169,7 @@ def build_classifier(
             device=device_for(config, spec), threads=threads_of(config), parts=plan.parts, vectors=plan.vectors,
             system_metrics_seconds=config.execution.system_metrics_seconds,
             label=chosen.label, labels=plan.labels, train_reviews=chosen.train_reviews, seed=config.seed,
+            clean=prepared.clean.folder, lexicons=plan.lexicons,
         )  # fmt: skip
         with gpu_slot(job.device) as gpus, progress(spec.name, 1, "tokens") as report:
             summary = run_job(replace(job, gpus=gpus), both(report, listen, work / JOURNAL))

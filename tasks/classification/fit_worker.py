@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import polars as pl
 
-from models.base import FitContext, FitProgress
+from corpus.splitting.split import iter_split
+from models.base import FitContext, FitProgress, ModelError
 from models.classification.bundle import save_classifier
 from models.classification.fitting import fit_classifier
 from models.neural.labelling.labelled_sequences import LabelledSequences
@@ -18,6 +20,7 @@ from models.streams import TokenStream
 from models.tokens.vocabulary import Vocabulary
 from tasks.classification.job import ClassifierJob
 from tasks.classification.labels import LEFT_OUT, Labelling, drawn_rows, labelling_of
+from tasks.classification.lexicons import entries
 from tasks.fitting.job import PROBES
 from tasks.fitting.worker import report_progress, run_worker
 
@@ -26,11 +29,15 @@ def run(job: ClassifierJob, report: Callable[[FitProgress], None] | None = None)
     """Fit the classifier of a job, save its bundle in the job's work folder, and return the fit's summary."""
     vocabulary = Vocabulary.load(job.vocabulary)
     labelling = labelling_of(job.label, job.spec.labels, job.labels)
-    train, validation = (labelled(TokenStream.open(folder), labelling) for folder in (job.train, job.validation))
+    streams = {"train": TokenStream.open(job.train), "validation": TokenStream.open(job.validation)}
+    train, validation = (
+        labelled(stream, labelling, written_texts(job, split, stream, vocabulary)) for split, stream in streams.items()
+    )
     if job.train_reviews is not None:
         train = drawn(train, job.train_reviews, job.seed)
     context = FitContext(
-        job.work, job.device, job.threads, report or report_progress, job.parts, vectors=job.vectors
+        job.work, job.device, job.threads, report or report_progress, job.parts, vectors=job.vectors,
+        stream=streams["train"], lexicons={name: entries(folder) for name, folder in job.lexicons.items()},
     )  # fmt: skip
     result = fit_classifier(job.spec, vocabulary, train, validation, context)
     # No facts that differ from run to run, so that equal fits give equal bundles.
@@ -40,10 +47,33 @@ def run(job: ClassifierJob, report: Callable[[FitProgress], None] | None = None)
     return {**result.summary, "train_reviews": len(train.targets)}
 
 
-def labelled(stream: TokenStream, labelling: Labelling) -> LabelledSequences:
-    """Return the reviews of a stream that have a label; classifiers do not read the star tokens that give it away."""
+def written_texts(job: ClassifierJob, split: str, stream: TokenStream, vocabulary: Vocabulary) -> pl.Series | None:
+    """Return the texts of the reviews of a stream, if the classifier of a job counts lexicons or patterns in them.
+
+    A planted review is not in the prepared data: its text is decoded from its ids.
+
+    Raises:
+        ModelError: kind "input": the job has no folder of prepared data.
+    """
+    if not (getattr(job.spec, "lexicons", ()) or getattr(job.spec, "patterns", {})):
+        return None
+    if job.clean is None:
+        raise ModelError("lexicons and patterns are counted in texts: the job has no prepared data", "input")
+    known = pl.concat([batch.select("review_id", "text") for batch in iter_split(job.clean, split)])
+    texts = stream.documents.select("review_id").join(known, "review_id", how="left", maintain_order="left")["text"]
+    for row in texts.is_null().arg_true():
+        texts[int(row)] = vocabulary.decode(stream.document(int(row)))
+    return texts
+
+
+def labelled(stream: TokenStream, labelling: Labelling, written: pl.Series | None = None) -> LabelledSequences:
+    """Return the reviews of a stream that have a label, with their texts if they are given.
+
+    Classifiers do not read the star tokens, which give the label away.
+    """
     numbers_D = labelling.numbers(stream.documents)
-    return chosen(Sequences(stream.ids, stream.offsets), numbers_D, np.flatnonzero(numbers_D != LEFT_OUT))
+    rows = Sequences(stream.ids, stream.offsets, written=written)
+    return chosen(rows, numbers_D, np.flatnonzero(numbers_D != LEFT_OUT))
 
 
 def drawn(examples: LabelledSequences, count: int, seed: int) -> LabelledSequences:

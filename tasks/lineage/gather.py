@@ -13,6 +13,7 @@ from core.lineage.record import FITS, LINEAGE_FILE, LINEAGE_TAG, Lineage, Record
 from core.store import Artifact, Store, sha256_of_file
 from models.bundles.bundle import SPEC
 from models.neural.lm import WEIGHTS
+from tasks.classification.lexicons import STAGE as LEXICON_STAGE
 from tasks.data.ingest import replay_file
 from tasks.embedding.start import STAGE as VECTORS_STAGE
 from tasks.embedding.start import vector_file
@@ -59,6 +60,10 @@ class Gathering:
             called = artifact.facts["name"]
             path = vector_file(Path(self.config.vectors.get(called, artifact.facts["path"]))).absolute()
             return RecordedSource("vectors", called, value, _size(path), str(path))
+        if artifact.stage == LEXICON_STAGE and name == "file":
+            called = artifact.facts["name"]
+            path = Path(self.config.lexicons.get(called, artifact.facts["path"])).absolute()
+            return RecordedSource("lexicon", called, value, _size(path), str(path))
         if name.startswith("replay:"):
             path = replay_file(self.config.home, name)
             return RecordedSource("replay", f"{path.parent.name}/{path.name}", value, _size(path), str(path))

@@ -10,6 +10,8 @@ from core.store import Artifact
 from models.bundles.bundle import SPEC
 from models.neural.lm import WEIGHTS
 from tasks.classification.field_labels import STAGE as LABELS_STAGE
+from tasks.classification.lexicons import INPUT as LEXICON
+from tasks.classification.lexicons import STAGE as LEXICON_STAGE
 from tasks.data.ingest import SYNTHETIC_FILE
 from tasks.embedding.start import INPUT as VECTORS
 from tasks.embedding.start import STAGE as VECTORS_STAGE
@@ -49,6 +51,8 @@ class Inputs:
             return self._synthetic.get(value)
         if stage == "ingest" and not name.startswith("replay:"):
             return self.find("read", value)
+        if stage in FITS and name.startswith(LEXICON):
+            return self.find(LEXICON_STAGE, value)
         return self.find(MADE_BY[name], value) if name in MADE_BY else None
 
     @cached_property

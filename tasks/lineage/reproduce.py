@@ -23,6 +23,9 @@ from models.tokens.vocabulary import FILE
 from tasks.classification.field_labels import field_labels
 from tasks.classification.fit import STAGE as CLASSIFIER_STAGE
 from tasks.classification.fit import build_classifier, plan_classifier
+from tasks.classification.lexicons import INPUT as LEXICON
+from tasks.classification.lexicons import STAGE as LEXICON_STAGE
+from tasks.classification.lexicons import read as read_lexicon
 from tasks.classification.predict import predict_bundle
 from tasks.data.canaries import CANARIES_INPUT, choose
 from tasks.data.ingest import SYNTHETIC_FILE, make_data_set, read_file, replay_file, synthesise
@@ -105,7 +108,8 @@ class Reproduction:
             "synthesise": self._synthesise, "read": self._read,
             "ingest": self._ingest, "prepare": self._prepare, "vocabulary": self._vocabulary, "tokens": self._tokens,
             "canaries": lambda config, step: _built(choose.fn(config, self._clean())),
-            "vectors": self._vectors, "labels": lambda config, step: _built(field_labels.fn(config, self._clean())),
+            "vectors": self._vectors, LEXICON_STAGE: self._lexicon,
+            "labels": lambda config, step: _built(field_labels.fn(config, self._clean())),
             "fit": self._fit, CLASSIFIER_STAGE: self._fit_classifier,
             "predict": self._predict, "score": self._score, "samples": self._samples,
         }
@@ -166,6 +170,9 @@ class Reproduction:
         [vocabulary, train] = (self._of(step, name) for name in ("vocabulary", "train"))
         return rows_of_file(config, step.facts["name"], self.sources[step.inputs["file"]], vocabulary, train)
 
+    def _lexicon(self, config: RunConfig, step: Step) -> Artifact:
+        return read_lexicon(config, step.facts["name"], self.sources[step.inputs["file"]])
+
     def _fit(self, config: RunConfig, step: Step) -> Artifact:
         spec: Any = spec_from_dict(step.facts["spec"])
         tokens = {split: self._of(step, split) for split in ("train", "validation")}
@@ -189,7 +196,9 @@ class Reproduction:
         start = next((self._fitted(step, name).bundle for name in step.inputs if name.startswith(PART)), None)
         vectors = self._of(step, VECTORS) if VECTORS in step.made_by else None
         spec = classifier_from_dict(step.facts["spec"])
-        plan = plan_classifier(config, spec, tokens, start, vectors, self._labels(step))
+        named = [name for name in step.inputs if name.startswith(LEXICON)]
+        lexicons = {name.removeprefix(LEXICON): self._of(step, name) for name in named}
+        plan = plan_classifier(config, spec, tokens, start, vectors, lexicons, self._labels(step))
         return build_classifier(config, plan, self._prepared(spec.vocabulary, tokens), lambda journal: None).artifact
 
     def _prepared(self, vocabulary: str, tokens: dict[str, Artifact]) -> Prepared:

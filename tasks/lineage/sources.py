@@ -1,4 +1,4 @@
-"""Find the inputs of a registered version from outside: raw files, word vectors, and weights that it started from."""
+"""Find the inputs of a registered version from outside: raw files, word vectors, lexicons, and start weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from corpus.reading.sources import source_names
 from models.neural.lm import WEIGHTS
 from tasks.tracking.track import registry_of
 
-ON_DISK = ("file", "replay", "business", "vectors")
+ON_DISK = ("file", "replay", "business", "vectors", "lexicon")
 """Kinds of sources that are files on disk."""
 log = logging.getLogger(__name__)
 

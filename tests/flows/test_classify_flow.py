@@ -29,15 +29,18 @@ WORDS = ("The", "food", "was", "great", "staff")
 
 
 def classified(home: Path, *overrides: str, files: list[str] | None = None) -> dict[str, Any]:
-    """Run the flow; the classifier "bag" starts from a file with vectors of five words."""
+    """Run the flow; "bag" starts from a file with vectors of five words, "logistic" has features of all kinds."""
     from flows.other_models.classify import classify
 
     file = home.parent / "vectors.txt"
     file.write_text("".join(f"{word} {' '.join(str(len(word) + place) for place in range(16))}\n" for word in WORDS))
+    lexicon = home.parent / "praise.txt"
+    lexicon.write_text("great\nfriendly\t2\nnot good\t-1\n")
+    logistic = "classification.models.logistic"
+    features = [f"{logistic}.clusters=6", f"{logistic}.lexicons=['praise']", f"{logistic}.patterns.signs=[!?]"]
+    named = [f"vectors.five={file}", f"lexicons.praise={lexicon}", "classification.models.bag.vectors=five"]
     with living_in(home):
-        return classify(
-            PRESET, files, [f"vectors.five={file}", "classification.models.bag.vectors=five", *overrides]
-        )  # fmt: skip
+        return classify(PRESET, files, [*named, *features, *overrides])
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +155,21 @@ def test_vectors_that_the_configuration_does_not_name_are_refused(done: Home) ->
     with pytest.raises(InputError, match="'five' have 16 dimensions") as refused_size:
         classified(done.home, "classification.models.bag.embedding=17")
     assert "embedding = 16" in str(refused_size.value.remedy)
+
+
+def test_the_lexicons_of_a_classifier_are_part_of_its_identity_and_in_its_bundle(done: Home, tmp_path: Path) -> None:
+    [artifact] = (done.home / "store" / "lexicon").glob("*/manifest.json")
+    assert json.loads(artifact.read_text())["facts"]["entries"] == 3
+    fits = [json.loads(file.read_text()) for file in (done.home / "store" / "fit-classifier").glob("*/manifest.json")]
+    counted = {fit["facts"]["name"]: fit["inputs"].get("lexicon praise") for fit in fits}
+    assert counted == {"logistic": artifact.parent.name, "bag": None, "fine-tuned": None}
+    [bundled] = (done.home / "store" / "fit-classifier").glob("*/bundle/lexicons.json")
+    assert json.loads(bundled.read_text())["praise"] == {"friendly": 2.0, "great": 1.0, "not good": -1.0}
+    with pytest.raises(ConfigError, match=r"counts the words of the lexicon 'joy'.*lexicons\.joy=FILE"):
+        classified(done.home, "classification.models.logistic.lexicons=['joy']")
+    (tmp_path / "wrong.txt").write_text("great\nawful\tvery\n")
+    with pytest.raises(InputError, match=r"line 2 of the lexicon .*wrong\.txt has the weight 'very'"):
+        classified(done.home, f"lexicons.praise={tmp_path / 'wrong.txt'}")
 
 
 def test_polarity_has_a_registered_model_of_its_own(done: Home) -> None:

@@ -1,14 +1,16 @@
-"""What `reviewlm classify fit`, `predict` and `compare` hand on, show, and give as JSON."""
+"""What `reviewlm classify fit`, `predict`, `weights` and `compare` hand on, show, and give as JSON."""
 
 from __future__ import annotations
 
 import io
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import polars as pl
 import pytest
 
 import reviewlm.verbs.other_models.classify
@@ -18,7 +20,7 @@ from models.base import FitContext
 from models.classification.bundle import ClassifierBundle
 from models.classification.fitting import fit_classifier
 from tests.command_line import exit_code
-from tests.models.classification.made_reviews import examples, small, vocabulary
+from tests.models.classification.made_reviews import examples, small, texts, vocabulary
 from tracking.registry.version_settings import VersionSettings
 
 VERB = reviewlm.verbs.other_models.classify
@@ -169,6 +171,43 @@ def test_what_cannot_be_classified_is_an_error(
     Path("empty.txt").write_text(" \n\n")
     assert call(monkeypatch, "predict", *arguments, "--json") == code
     assert answer(capfd)["error"]["kind"] == kind
+
+
+def weighted(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Register a classifier of a kind, which counts one pattern if it is a logistic regression."""
+    words = vocabulary()
+    train = examples(words, 60, 1)
+    rows = replace(train, sequences=replace(train.sequences, written=pl.Series(texts(60, 1)[0])))
+    spec = small(kind, **({"patterns": {"praise": "great|lovely"}} if kind == "logistic" else {}))
+    model = fit_classifier(spec, words, rows, rows, FitContext(Path("unused"))).model
+    found = ClassifierBundle(spec, words, model), SimpleNamespace(name="reviewlm-stars", version=4)
+    monkeypatch.setattr("tracking.logged_models.opening.open_classifier", lambda config, reference: found)
+
+
+@pytest.mark.usefixtures("own_home")
+def test_weights_show_what_speaks_for_each_label(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    weighted(monkeypatch, "logistic")
+    assert call(monkeypatch, "weights", "--top", "2", "--json") == 0
+    found = answer(capfd)["weights"]
+    assert {one["feature"] for one in found if (one["label"], one["block"]) == ("5", "n-grams")} == {"great", "lovely"}
+    [praise] = [one for one in found if (one["label"], one["block"]) == ("5", "counts")]
+    assert praise["feature"] == "pattern praise"
+    assert praise["weight"] > 0
+    assert call(monkeypatch, "weights") == 0
+    assert "pattern praise +" in capfd.readouterr().out
+
+
+@pytest.mark.usefixtures("own_home")
+def test_a_classifier_without_a_weight_for_each_feature_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    weighted(monkeypatch, "bag")
+    assert call(monkeypatch, "weights", "--json") == 3
+    assert answer(capfd)["error"]["what"] == "This classifier has no weight for each feature"
 
 
 COMPARED = {

@@ -30,15 +30,15 @@ another. numpy's division (`error_model`) has no branch; with a branch, a loop w
 """
 
 
-def kernel(function: Callable[..., Any]) -> Any:
+def kernel(function: Callable[..., Any], fast: set[str] | bool = FAST) -> Any:
     """Compile a kernel at its first call, and cache it for other processes if there is a writable folder for it.
 
-    numba looks for a writable folder in NUMBA_CACHE_DIR, next to this file and below the user's home.
+    numba looks for it in NUMBA_CACHE_DIR, next to this file and below the user's home. *fast* may change rounding.
     """
     try:
-        return njit(fastmath=FAST, error_model="numpy", nogil=True, cache=True)(function)
+        return njit(fastmath=fast, error_model="numpy", nogil=True, cache=True)(function)
     except RuntimeError:  # no writable folder: a read-only installation
-        return njit(fastmath=FAST, error_model="numpy", nogil=True)(function)
+        return njit(fastmath=fast, error_model="numpy", nogil=True)(function)
 
 
 def view(tensor: Tensor) -> np.ndarray:

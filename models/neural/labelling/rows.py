@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+import polars as pl
 
 from ...base import ModelError
 from ...tokens.vocabulary import STARS
@@ -66,13 +67,16 @@ class Rows:
     Args:
         ids_P: Whole numbers, all rows one after another.
         offsets: The position where each begins, and the end (D + 1).
+        written: The texts in normal form that the rows were made from (D), for features that are counted in them; None
+            if they are not known. Rows that are made of these rows have them only where it is said.
 
     Raises:
-        ModelError: kind "input": no row, ids that are not whole numbers, offsets that do not fit.
+        ModelError: kind "input": no row, ids that are not whole numbers, offsets or texts that do not fit.
     """
 
     ids_P: np.ndarray
     offsets: np.ndarray
+    written: pl.Series | None = field(default=None, kw_only=True, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         ids_P, offsets = self.ids_P, self.offsets
@@ -82,13 +86,16 @@ class Rows:
             raise ModelError("there is no sequence", "input")
         if offsets[0] != 0 or offsets[-1] != len(ids_P) or bool((np.diff(offsets) < 0).any()):
             raise ModelError(f"offsets must rise from 0 to {len(ids_P)}, the number of ids", "input")
+        if self.written is not None and len(self.written) != len(self):
+            raise ModelError(f"there are {len(self.written)} texts for {len(self)} sequences", "input")
 
     @classmethod
-    def of(cls, sequences: Sequence[Sequence[int] | np.ndarray]) -> Self:
-        """Return rows given one by one; the errors are those of the class."""
+    def of(cls, sequences: Sequence[Sequence[int] | np.ndarray], written: Sequence[str] | None = None) -> Self:
+        """Return rows given one by one, with their texts if these are given; the errors are those of the class."""
         offsets = np.cumsum([0, *(len(ids) for ids in sequences)])
         parts = [np.asarray(ids) for ids in sequences if len(ids)]
-        return cls(np.concatenate(parts) if parts else np.zeros(0, np.int64), offsets)
+        texts = None if written is None else pl.Series("text", written, dtype=pl.String)
+        return cls(np.concatenate(parts) if parts else np.zeros(0, np.int64), offsets, written=texts)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -207,8 +214,9 @@ class Sequences(InputRows):
             raise ModelError(f"{token}, which gives the rating away: read them without_stars()", "input")
 
     def take(self, rows_B: np.ndarray) -> Sequences:
-        """Return the chosen sequences, in the order given."""
-        return Sequences(self.ids_of(rows_B), np.concatenate([[0], np.cumsum(self.lengths[rows_B])]))
+        """Return the chosen sequences, in the order given, with their texts."""
+        written = None if self.written is None else self.written.gather(rows_B)
+        return Sequences(self.ids_of(rows_B), np.concatenate([[0], np.cumsum(self.lengths[rows_B])]), written=written)
 
     def without_stars(self) -> Sequences:
         """Return the same sequences with `<stars_0>`, "unknown", for every star token."""

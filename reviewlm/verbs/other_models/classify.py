@@ -1,4 +1,4 @@
-"""Define the commands of review classifiers: fit and register them, let the champion answer, compare two versions."""
+"""Define the commands of review classifiers: fit, register and compare them, classify texts, show weights."""
 
 from __future__ import annotations
 
@@ -98,6 +98,36 @@ def predict(
     shown = [{name: row.get(name) for name in ("line", "label", "probability", "text")} for row in rows]
     terminal.show_rows(shown, f"{version.name} version {version.version}: what each text says")
     terminal.last_line({"model": version.name, "version": version.version, "answers": rows, "warnings": warnings}, json)
+
+
+@app.command("weights")
+def weights(
+    model: Version = "champion",
+    top: Annotated[int, typer.Option("--top", min=1, max=1_000, help="Features of each label and kind.")] = 10,
+    preset: Classes = PRESET, set: Set = None, json: Json = False,
+) -> None:  # fmt: skip
+    """Show the features that speak most for each label, of a classifier of the kind `logistic`.
+
+    Weights of words, clusters and counts have different units: compare only those of one kind.
+    """
+    config = configured(preset, set)
+    from core.errors import InputError
+    from models.classification.logistic import LogisticClassifier
+    from tracking.logged_models.opening import open_classifier
+
+    bundle, version = open_classifier(config, model)
+    if not isinstance(bundle.model, LogisticClassifier):
+        raise InputError(
+            "This classifier has no weight for each feature", where=f"{version.name} version {version.version}",
+            value=f"kind {bundle.spec.kind}", remedy="name a version of the kind logistic: --model NAME/NUMBER",
+        )
+    found = [weight._asdict() for weight in bundle.model.strongest(bundle.vocabulary, top)]
+    grouped: dict[tuple[str, str], list[str]] = {}
+    for one in found:
+        grouped.setdefault((one["label"], one["block"]), []).append(f"{one['feature']} {one['weight']:+.2f}")
+    rows = [{"label": label, "kind": block, "features": "; ".join(said)} for (label, block), said in grouped.items()]
+    terminal.show_rows(rows, f"{version.name} version {version.version}: what speaks for each label")
+    terminal.last_line({"model": version.name, "version": version.version, "weights": found}, json)
 
 
 @app.command("compare")

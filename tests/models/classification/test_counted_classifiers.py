@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_reviews import small, texts
+from made_reviews import LABELS, TELLING, small, texts
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
@@ -19,6 +21,7 @@ from models.classification.bayes import BayesClassifier, fitted_temperature
 from models.classification.classifier import log_loss
 from models.classification.figures import macro_f1
 from models.classification.fitting import fit_classifier
+from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
 from models.neural.labelling.rows import Rows
 from models.ngram.lm import NGramLM
 
@@ -117,3 +120,21 @@ def test_macro_f1_is_scikit_learns_over_the_labels_that_are_the_truth_of_a_revie
     truth, answers = (np.array(column) for column in zip(*pairs, strict=True))
     expected = f1_score(truth, answers, labels=np.unique(truth), average="macro", zero_division=0.0)
     assert macro_f1(truth, answers, 5) == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_strongest_features_of_a_label_are_the_words_that_tell_it(words, train, held_out, tmp_path):
+    made, _ = texts(400, 1)
+    rows = Sequences(train.sequences.ids_P, train.sequences.offsets, written=pl.Series(made))
+    spec = small("logistic", orders=(1,), clusters=8, lexicons=("joy",), patterns={"great": "great|awful"})
+    context = FitContext(tmp_path, lexicons={"joy": {"great": 1.0, "lovely": 1.0}})
+    validation = LabelledSequences(replace(held_out.sequences, written=pl.Series(texts(90, 2)[0])), held_out.targets)
+    model = fit_classifier(spec, words, LabelledSequences(rows, train.targets), validation, context).model
+    found = {(one.label, one.block): [] for one in model.strongest(words, 2)}
+    for one in model.strongest(words, 2):
+        found[one.label, one.block].append(one.feature)
+    assert [set(found[label, "n-grams"]) for label in LABELS] == [set(pair) for pair in TELLING]
+    assert found["5", "counts"][0] == "lexicon joy"
+    assert len(found) == 9
+    weights = {(one.label, one.feature): one.weight for one in model.strongest(words, 10_000)}
+    sums = [sum(weights[label, feature] for label in LABELS) for _, feature in weights]
+    np.testing.assert_allclose(sums, 0, atol=1e-12)

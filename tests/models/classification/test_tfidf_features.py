@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from models.base import ModelError
-from models.classification import tfidf
+from models.classification.features import tfidf
+from models.classification.features.tfidf import TfidfFeatures, count_pairs
 from models.classification.spec import LogisticSpec
-from models.classification.tfidf import TfidfFeatures, count_pairs
 from models.neural.labelling.rows import Rows
 
 V = 30

@@ -13,15 +13,15 @@ Shapes: D reviews, P tokens, M pairs of an n-gram and a review that has it, F fe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from ..base import ModelError
-from ..neural.labelling.rows import FeatureRows, Rows
-from .spec import LogisticSpec, TfidfSpec
+from ...base import ModelError
+from ...neural.labelling.rows import FeatureRows, Rows
+from ..spec import LogisticSpec, TfidfSpec
 
 BLOCK_TOKENS, BLOCK_REVIEWS = 1 << 22, 1 << 16
 """Most tokens and reviews that are counted at a time; with 16 bits per review, numpy sorts them by their digits."""
@@ -53,10 +53,18 @@ def count_pairs(texts: Rows, order: int, entries: int) -> PairCounts:
     keys_P = np.zeros(ends, np.int64)
     for place in range(order):
         keys_P = keys_P * entries + ids_P[place : place + ends]
-    return _count(keys_P[whole_P], rows_P[:ends][whole_P], entries**order, len(texts))
+    return count_keys(keys_P[whole_P], rows_P[:ends][whole_P], entries**order, len(texts))
 
 
-def _count(keys_P: np.ndarray, rows_P: np.ndarray, keys: int, reviews: int) -> PairCounts:
+def count_keys(keys_P: np.ndarray, rows_P: np.ndarray, keys: int, reviews: int) -> PairCounts:
+    """Count the keys of each review.
+
+    Args:
+        keys_P: Whole numbers below *keys* (int64).
+        rows_P: Number of the review of each, below *reviews*.
+        keys: Number of possible keys.
+        reviews: D.
+    """
     known = None
     if keys * reviews >= KEYS:
         known, keys_P = np.unique(keys_P, return_inverse=True)
@@ -95,7 +103,7 @@ class TfidfFeatures:
             ModelError: kind "input": no n-gram is in enough reviews, or the orders are too long for the vocabulary.
         """
         _require_orders(spec.orders, entries)
-        found = [_reviews_and_counts(texts, order, entries) for order in spec.orders]
+        found = [ngram_totals(texts, order, entries) for order in spec.orders]
         kept = [reviews_U >= spec.min_reviews for _, reviews_U, _ in found]
         total = np.concatenate([counts_U[kept_U] for (_, _, counts_U), kept_U in zip(found, kept, strict=True)])
         if not len(total):
@@ -109,21 +117,14 @@ class TfidfFeatures:
             keys.append(keys_U[kept_U][chosen_U[first:last]])
             frequency.append(reviews_U[kept_U][chosen_U[first:last]])
             first = last
-        idf_F = np.log((1 + len(texts)) / (1 + np.concatenate(frequency))) + 1
-        return cls(entries, spec.orders, tuple(keys), idf_F, spec.sublinear)
+        return cls(entries, spec.orders, tuple(keys), idf(np.concatenate(frequency), len(texts)), spec.sublinear)
 
     def __len__(self) -> int:
         return len(self.idf_F)
 
     def transform(self, texts: Rows) -> FeatureRows:
         """Return the tf-idf vector of each review; one without features has an empty row."""
-        blocks = [self._transform(block) for block in _blocks(texts)]
-        lengths = np.concatenate([block.lengths for block in blocks])
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        ids_M, values_M = (
-            np.concatenate([getattr(block, name) for block in blocks]) for name in ("ids_P", "values_P")
-        )
-        return FeatureRows(ids_M, offsets, values_M)
+        return joined([self._transform(block) for block in blocks_of(texts)])
 
     def _transform(self, texts: Rows) -> FeatureRows:
         parts, base = [], 0
@@ -134,15 +135,15 @@ class TfidfFeatures:
                 known_M = keys_F[place_M] == keys_M
                 parts.append((rows_M[known_M], (base + place_M[known_M]).astype(np.int32), counts_M[known_M]))
             base += len(keys_F)
-        if not parts:
-            return FeatureRows(np.zeros(0, np.int32), np.zeros(len(texts) + 1, np.int64), np.zeros(0))
-        rows_M, ids_M, counts_M = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        by_row = np.argsort(rows_M.astype(np.uint16), kind="stable")
-        rows_M, ids_M, counts_M = rows_M[by_row], ids_M[by_row], counts_M[by_row].astype(np.float64)
-        values_M = (1 + np.log(counts_M) if self.sublinear else counts_M) * self.idf_F[ids_M]
-        norms = np.sqrt(np.bincount(rows_M, values_M * values_M, minlength=len(texts)))
-        offsets = np.concatenate([[0], np.cumsum(np.bincount(rows_M, minlength=len(texts)))])
-        return FeatureRows(ids_M, offsets, values_M / norms[rows_M])
+        return weighted_rows(parts, self.idf_F, self.sublinear, len(texts))
+
+    def names(self, words: Sequence[str]) -> list[str]:
+        """Return each feature's n-gram, with the name of each vocabulary entry given."""
+        found = []
+        for order, keys_F in zip(self.orders, self.keys, strict=True):
+            places = [keys_F // self.entries**place % self.entries for place in reversed(range(order))]
+            found += [" ".join(words[entry] for entry in row) for row in np.stack(places, axis=1).tolist()]
+        return found
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return everything but the options, to be stored."""
@@ -164,6 +165,39 @@ class TfidfFeatures:
         return cls(entries, spec.orders, keys, arrays["idf"], spec.sublinear)
 
 
+def weighted_rows(
+    parts: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], idf_F: np.ndarray, sublinear: bool, reviews: int
+) -> FeatureRows:
+    """Return tf · idf of counted features, each review's vector divided by its norm.
+
+    Args:
+        parts: Rows, numbers and counts of features, some at a time; one pair of row and feature is in one of them.
+        idf_F: idf of each feature.
+        sublinear: Use 1 + ln(count) in place of the count.
+        reviews: D, at most `BLOCK_REVIEWS`.
+    """
+    if not parts:
+        return FeatureRows(np.zeros(0, np.int32), np.zeros(reviews + 1, np.int64), np.zeros(0))
+    rows_M, ids_M, counts_M = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    by_row = np.argsort(rows_M.astype(np.uint16), kind="stable")
+    rows_M, ids_M, counts_M = rows_M[by_row], ids_M[by_row], counts_M[by_row].astype(np.float64)
+    values_M = (1 + np.log(counts_M) if sublinear else counts_M) * idf_F[ids_M]
+    norms = np.sqrt(np.bincount(rows_M, values_M * values_M, minlength=reviews))
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(rows_M, minlength=reviews))])
+    return FeatureRows(ids_M, offsets, values_M / norms[rows_M])
+
+
+def idf(reviews_F: np.ndarray, reviews: int) -> np.ndarray:
+    """Return ln((1 + D) / (1 + df)) + 1.
+
+    Args:
+        reviews_F: df, the number of training reviews with each feature.
+        reviews: D.
+    """
+    weights_F: np.ndarray = np.log((1 + reviews) / (1 + reviews_F)) + 1
+    return weights_F
+
+
 def _require_orders(orders: tuple[int, ...], entries: int) -> None:
     longest = max(order for order in range(1, 64) if entries**order < KEYS)
     if orders[-1] > longest:
@@ -171,7 +205,14 @@ def _require_orders(orders: tuple[int, ...], entries: int) -> None:
         raise ModelError(what, "input")
 
 
-def _blocks(texts: Rows) -> Iterator[Rows]:
+def joined(blocks: Sequence[FeatureRows]) -> FeatureRows:
+    """Return the rows of all blocks, one after another."""
+    offsets = np.concatenate([[0], np.cumsum(np.concatenate([block.lengths for block in blocks]))])
+    ids_M, values_M = (np.concatenate([getattr(block, name) for block in blocks]) for name in ("ids_P", "values_P"))
+    return FeatureRows(ids_M, offsets, values_M)
+
+
+def blocks_of(texts: Rows) -> Iterator[Rows]:
     """Yield the reviews some at a time, one or more."""
     first = 0
     while first < len(texts):
@@ -183,10 +224,10 @@ def _blocks(texts: Rows) -> Iterator[Rows]:
         first = last
 
 
-def _reviews_and_counts(texts: Rows, order: int, entries: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def ngram_totals(texts: Rows, order: int, entries: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return all n-grams of an order: sorted keys, number of reviews that have each, and number of occurrences."""
     parts = []
-    for block in _blocks(texts):
+    for block in blocks_of(texts):
         keys_M, _, counts_M = count_pairs(block, order, entries)
         starts = np.flatnonzero(np.diff(keys_M, prepend=-1))
         sums = np.add.reduceat(counts_M, starts) if len(starts) else counts_M
