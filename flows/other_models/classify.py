@@ -15,9 +15,9 @@ from flows.server.workers import on_workers
 from tasks.classification.champion import ChampionClassifier, answer_champion
 from tasks.classification.compare import Compared, compare_classifiers
 from tasks.classification.compare_two import compare_two_classifiers
-from tasks.classification.counts import require_labelled_reviews
-from tasks.classification.field_labels import labels_of
 from tasks.classification.fit import FittedClassifier, fit_classifier, language_model_of
+from tasks.classification.labels.counts import require_labelled_reviews
+from tasks.classification.labels.field_labels import labels_of
 from tasks.classification.predict import predict
 from tasks.classification.promote import choose, judge_classifier, register_classifier, settle_classifier
 from tasks.classification.report import write_classifier_report

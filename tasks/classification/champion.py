@@ -18,7 +18,7 @@ from evaluation.classification.predicted import Predicted
 from evaluation.gate.evidence import ChampionReviews
 from models.classification.bundle import load_classifier
 from tasks.classification.compare import MeasuredClassifier, predicted
-from tasks.classification.field_labels import labels_of
+from tasks.classification.labels.field_labels import labels_of
 from tasks.classification.predict import predict_bundle, predictions_of
 from tasks.data.documents import documents_of
 from tasks.data.family import family_of_version

@@ -13,7 +13,7 @@ from core.store import Artifact, Built, Store
 from models.classification.spec import CLASSIFIERS, ClassifierSpec, identity
 from models.classification.spec import language_model_of as language_model_of
 from tasks.classification.job import ClassifierJob
-from tasks.classification.labels import names_of
+from tasks.classification.labels.labelling import names_of
 from tasks.classification.lexicons import INPUT as LEXICON
 from tasks.classification.lexicons import lexicons_of
 from tasks.code_version import WORKERS, running_code

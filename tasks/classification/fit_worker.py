@@ -19,7 +19,7 @@ from models.neural.labelling.rows import Sequences
 from models.streams import TokenStream
 from models.tokens.vocabulary import Vocabulary
 from tasks.classification.job import ClassifierJob
-from tasks.classification.labels import LEFT_OUT, Labelling, drawn_rows, labelling_of
+from tasks.classification.labels.labelling import LEFT_OUT, Labelling, drawn_rows, labelling_of
 from tasks.classification.lexicons import entries
 from tasks.fitting.job import PROBES
 from tasks.fitting.worker import report_progress, run_worker

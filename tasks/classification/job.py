@@ -16,7 +16,7 @@ class ClassifierJob(Job):
     """Fit of a classifier; its `spec` has the labels.
 
     Args:
-        label: What is predicted, see `tasks.classification.labels.labelling_of`.
+        label: What is predicted, see `labelling_of` of `tasks/classification/labels/labelling.py`.
         labels: Folder of the stage `labels`, if that is a field of the files.
         train_reviews: Number of training reviews whose label may be used, drawn at random; None: all.
         seed: Draws these reviews.

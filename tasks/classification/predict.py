@@ -15,7 +15,7 @@ from core.store import Artifact, Built
 from corpus.splitting.split import iter_split
 from models.classification.bundle import ClassifierBundle, load_classifier
 from tasks.classification.fit import FittedClassifier
-from tasks.classification.labels import LEFT_OUT, Labelling, labelling_of
+from tasks.classification.labels.labelling import LEFT_OUT, Labelling, labelling_of
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit import bundle_digest, device_of
 from tasks.gpus import gpu_slot, on_gpu

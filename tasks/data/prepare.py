@@ -47,7 +47,7 @@ class Prepared:
     checks: tuple[Artifact, ...] = ()
     canaries: Artifact | None = None
     labels: Artifact | None = None
-    """Of a run of classifiers, if they predict a field of the files (`tasks/classification/field_labels.py`)."""
+    """Of a run of classifiers, if they predict a field of the files (`tasks/classification/labels/field_labels.py`)."""
 
 
 @stage("check")

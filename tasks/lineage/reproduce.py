@@ -20,9 +20,9 @@ from corpus.reading.sources import Listed, identify
 from models.classification.spec import classifier_from_dict
 from models.specs import as_written, spec_from_dict
 from models.tokens.vocabulary import FILE
-from tasks.classification.field_labels import field_labels
 from tasks.classification.fit import STAGE as CLASSIFIER_STAGE
 from tasks.classification.fit import build_classifier, plan_classifier
+from tasks.classification.labels.field_labels import field_labels
 from tasks.classification.lexicons import INPUT as LEXICON
 from tasks.classification.lexicons import STAGE as LEXICON_STAGE
 from tasks.classification.lexicons import read as read_lexicon

@@ -12,9 +12,9 @@ import pytest
 from core.config.presets import load_config
 from core.errors import InputError
 from models.neural.labelling.labelled_sequences import LabelledSequences
-from tasks.classification.field_labels import _names
 from tasks.classification.fit_worker import drawn
-from tasks.classification.labels import LABELLINGS, LABELS_FILE, LEFT_OUT, StarLabels, labelling_of
+from tasks.classification.labels.field_labels import _names
+from tasks.classification.labels.labelling import LABELLINGS, LABELS_FILE, LEFT_OUT, StarLabels, labelling_of
 
 
 @pytest.mark.parametrize(("label", "expected"), [

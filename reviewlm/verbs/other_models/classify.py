@@ -61,7 +61,7 @@ def fit(
 
 def _require_usable(config: RunConfig) -> None:
     from corpus.ingestion.first_look import require_usable
-    from tasks.classification.labels import LABELLINGS
+    from tasks.classification.labels.labelling import LABELLINGS
     from tasks.classification.summary import require_classifiers
 
     require_classifiers(config)

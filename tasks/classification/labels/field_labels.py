@@ -15,7 +15,7 @@ from core.errors import InputError, Unreadable
 from core.store import Artifact
 from corpus.ingestion.ingest import iter_parts
 from corpus.ingestion.labels import read_labels
-from tasks.classification.labels import LABELLINGS, LABELS_FILE
+from tasks.classification.labels.labelling import LABELLINGS, LABELS_FILE
 from tasks.data.ingest import files_of
 from tasks.progress import progress
 from tasks.stage import as_task_state, run_stage, show_facts, stage, store_of

@@ -10,7 +10,7 @@ import polars as pl
 from core.config.run_config import RunConfig
 from core.errors import InputError
 from models.streams import TokenStream
-from tasks.classification.labels import LEFT_OUT, Labelling, drawn_rows, labelling_of, names_of
+from tasks.classification.labels.labelling import LEFT_OUT, Labelling, drawn_rows, labelling_of, names_of
 from tasks.data.prepare import Prepared
 
 NAMES = {"train": "training", "validation": "validation", "test": "test"}
