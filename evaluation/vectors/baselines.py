@@ -13,7 +13,7 @@ import numpy as np
 
 from evaluation.vectors.same_topic import Cosines
 from models.classification.counted_specs import LogisticSpec
-from models.classification.tfidf import TfidfFeatures
+from models.classification.features.tfidf import TfidfFeatures
 from models.neural.labelling.rows import Rows
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm

@@ -74,14 +74,19 @@ def _answered(
     digest = require_registered(folder, version.tags.get(tag.BUNDLE_TAG, ""))
     with converted_errors(folder):
         bundle = load_classifier(folder)  # checks every file and the probe texts
-    labels, asked = bundle.labels, config.classification.label
+    labels, ours, asked = bundle.labels, challenger.fitted.spec.labels, config.classification.label
     rows, problem = None, ""
-    if (predicts := bundle.facts.get("label", asked)) != asked and labels == challenger.fitted.spec.labels:
+    if (predicts := bundle.facts.get("label", asked)) != asked and labels == ours:
         remedy = ClassifierCase.OTHER_NAME
         labels, problem = (), f"the champion predicts '{predicts}', and the challenger '{asked}'; {remedy}"
-    elif labels == challenger.fitted.spec.labels:
+    elif set(labels) <= set(ours):
         name = f"champion v{version.version}"
-        answers = predict_bundle(config, folder, prepared.clean, TEST, name, prepared.labels).artifact
+        if new := [label for label in ours if label not in labels]:
+            log.warning("%s does not know %s: it is wrong on such reviews", name, ", ".join(map(repr, new)))
+        answers = predict_bundle(
+            config, folder, prepared.clean, TEST, name, prepared.labels, ours if new else ()
+        ).artifact
+        labels = ours
         rows = checked_answers(config, labels, answers, prepared.clean)
     family, name = family_of_version(config, version, folder), f"version {version.version}"
     test = reviews_digest(tests_of(prepared.clean))
@@ -113,8 +118,8 @@ def answer_champion_reviews(
     try:
         labels = labels_of(config, own.earlier)
         for who, folder in (("challenger", bundle), ("champion", champion.folder)):
-            label = f"{who} on the champion's reviews"
-            answers = predict_bundle(config, folder, own.chosen, TEST, label, labels).artifact
+            label, names = f"{who} on the champion's reviews", challenger.fitted.spec.labels if labels else ()
+            answers = predict_bundle(config, folder, own.chosen, TEST, label, labels, names).artifact
             if not answers.facts["reviews"]:
                 return ChampionReviews(*own.counts)
             found.append(checked_answers(config, champion.answered.labels, answers, own.earlier))

@@ -43,12 +43,22 @@ def predict(config: RunConfig, fitted: FittedClassifier, prepared: Prepared) -> 
 
 
 def predict_bundle(
-    config: RunConfig, folder: Path, clean: Artifact, split: str, name: str, labels: Artifact | None
-) -> Built:
+    config: RunConfig, folder: Path, clean: Artifact, split: str, name: str, labels: Artifact | None,
+    names: tuple[str, ...] = (),
+) -> Built:  # fmt: skip
     """Return the predictions of a bundle; champion and challenger go through this same stage.
 
-    Its facts have the accuracy, and the number of reviews per second. *labels* are those of *clean*, if they are read
-    from a field of its files.
+    Its facts have the accuracy, and the number of reviews per second.
+
+    Args:
+        config: `classification.label` says what is predicted.
+        folder: The bundle.
+        clean: Prepared data with the reviews.
+        split: Their split.
+        name: Shown in the log.
+        labels: Labels of *clean*, if they are read from a field of its files.
+        names: Numbers are those of these labels; empty: of the bundle's own. A bundle that does not know one of them
+            is wrong on its reviews.
 
     Raises:
         InputError: The bundle predicts something else than `classification.label`.
@@ -59,7 +69,7 @@ def predict_bundle(
         device = device_of(config)
         with converted_errors(folder), gpu_slot(device, here=True) as gpus:
             bundle = load_classifier(folder, on_gpu(device, gpus))
-            labelling = labelling_of(label, bundle.labels, labels.folder if labels else None)
+            labelling = labelling_of(label, names or bundle.labels, labels.folder if labels else None)
             total, began = int(clean.facts["splits"][split]["reviews"]), time.perf_counter()
             with progress(f"{name} {split}", total, "reviews") as report:
                 rows = answered(bundle, clean, split, labelling, report)
@@ -70,13 +80,18 @@ def predict_bundle(
 
     inputs, options = {"bundle": bundle_digest(folder), "clean": clean.digest}, {"split": split, "label": label}
     inputs |= {"labels": labels.digest} if labels else {}
+    options |= {"names": list(names)} if names else {}
     return run_stage(config, "predict", PREDICT_VERSION, options, inputs, make, f"{name} {split}")
 
 
 def answered(
     bundle: ClassifierBundle, clean: Artifact, split: str, labelling: Labelling, report: Any
 ) -> pl.DataFrame:
-    """Return one row per labelled review of a split, in the order of the prepared data; columns as in `SCHEMA`."""
+    """Return one row per labelled review of a split, in the order of the prepared data; columns as in `SCHEMA`.
+
+    There are no probabilities if the bundle does not have the same labels.
+    """
+    number_K = np.array([labelling.names.index(name) for name in bundle.labels], np.int64)
     parts, done = [pl.DataFrame(schema=SCHEMA)], 0
     for batch in iter_split(clean.folder, split, batch_rows=1_000):
         truth_N = labelling.numbers(batch)
@@ -86,10 +101,11 @@ def answered(
         if rows.is_empty():
             continue
         found = bundle.classify(rows["text"].to_list())
-        chances = None if found.probabilities_NK is None else found.probabilities_NK.tolist()
+        known = found.probabilities_NK is not None and bundle.labels == labelling.names
+        chances = found.probabilities_NK.tolist() if known and found.probabilities_NK is not None else None
         parts.append(pl.DataFrame({
             "review_id": rows["review_id"], "truth": truth_N[truth_N != LEFT_OUT],
-            "answer": found.answers_N.astype(np.int64),
+            "answer": number_K[found.answers_N],
             "probabilities": pl.Series(chances or [None] * rows.height, dtype=SCHEMA["probabilities"]),
         }, schema=SCHEMA))  # fmt: skip
     return pl.concat(parts)

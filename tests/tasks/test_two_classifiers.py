@@ -16,11 +16,12 @@ from core.config.run_config import RunConfig
 from core.errors import BundleError, EmptyInput, InputError
 from core.store import Artifact
 from models.base import FitContext
-from models.classification.bundle import save_classifier
+from models.classification.bundle import load_classifier, save_classifier
 from models.classification.fitting import fit_classifier
 from tasks.classification import compare_two, predict
 from tasks.classification.compare import predicted
 from tasks.classification.compare_two import compare_two_classifiers, learnt_reviews
+from tasks.classification.labels.labelling import StarLabels
 from tasks.stage import run_stage, store_of
 from tests.models.classification.made_reviews import examples, small, texts, vocabulary
 
@@ -155,6 +156,27 @@ def test_groups_that_have_no_labelled_review_do_not_count() -> None:
     assert found.groups_N is not None
     assert found.groups_N.max() == 1
     assert found.groups_N[0] == found.groups_N[2] != found.groups_N[1]
+
+
+def test_a_bundle_is_wrong_on_reviews_of_a_label_that_it_does_not_know(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It knows "negative" and "positive"; the numbers of its answers are those of the labels that are asked for."""
+    today = prepared("today", cut(30, 40))
+    bundle = classifier(tmp_path / "p", today, ("negative", "positive"))
+    by_stars = StarLabels(("good", "positive", "negative"), (-1, 2, 2, 0, 1, 1))
+    monkeypatch.setattr(predict, "labelling_of", lambda label, names, folder: by_stars)
+    config = load_config("classify", ["execution.device=cpu"])
+    built = predict.predict_bundle(config, bundle, today, "test", "p", None, by_stars.names)
+    rows = predict.predictions_of(built.artifact)
+    assert rows["probabilities"].null_count() == rows.height, "it has none for one of the labels"
+    unknown = rows.filter(truth=0)
+    assert unknown.height > 0
+    assert set(unknown["answer"]) <= {1, 2}
+    texts_of_test = pl.read_parquet(today.folder / "clean.parquet").filter(split="test")["text"].to_list()
+    said = load_classifier(bundle).classify(texts_of_test)
+    own = [("negative", "positive")[number] for number in said.answers_N]
+    assert [by_stars.names[number] for number in rows["answer"]] == own
 
 
 def test_the_speed_counts_the_reviews_that_were_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
