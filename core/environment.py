@@ -66,6 +66,9 @@ def prepare_environment(home: Path, group: bool = False) -> None:
         # five attempts (62 seconds) are too few; eight are 8 minutes.
         "PREFECT_CLIENT_MAX_RETRIES": "8",
         "PREFECT_SERVER_DATABASE_TIMEOUT": "30",
+        # Prefect's server keeps who holds a place (of a deployment, a limit) in its memory by default. A server that is
+        # killed would lose it: the run that holds the place is ended at its next renewal, and the place stays taken.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         # Prefect keeps finished flow runs with their logs for ever by default; with this, for 90 days.
         "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
         "PREFECT_LOGGING_LEVEL": "WARNING",

@@ -33,9 +33,6 @@ SERVERS = {
     "mlflow": ("MLflow server", "tracking.mlflow_server", "/health"),
 }
 """Name, application and page that tells when it is ready, of each web server."""
-LEASES = {"PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem"}
-"""Where the Prefect server keeps who holds the place of a deployment. In its memory, the default, a restart would lose
-it: the run that holds it is ended at its next renewal, four minutes later at most."""
 CHAMPION = "serve"
 Report = Callable[[str, float | None, str], object]
 HEALTHY_SECONDS = 120.0
@@ -145,7 +142,6 @@ def _launch_server(
     if name == "prefect":
         # The pages send requests to the server they came from, under the name that the browser used.
         environment |= {"PREFECT_UI_API_URL": "/api", **prefect_server(credentials_of(home), address)}
-        environment = LEASES | environment
     command = [
         "python", "-m", "uvicorn", "--factory", f"{module}:application", "--host", "127.0.0.1", "--port", port,
         "--lifespan", "on", "--log-level", "warning", "--no-access-log", "--no-proxy-headers", "--no-server-header",
