@@ -32,8 +32,10 @@ counted from 1. JSON arrays and Parquet files have no lines: there it is the num
 FIELDS = tuple(name for name in COLUMNS if name not in ("source", "line"))
 """The columns that are read from a record: all except `source` and `line`."""
 
-LABEL = "label"
-"""Column with what classifiers predict, as text; read only if `Limits.renamed` names its field."""
+LABEL = "(label)"
+"""Column with what classifiers predict, as text; read only if `Limits.renamed` names its field.
+
+No file has a field of this name, which would be read in its place."""
 LABELLED = COLUMNS | {LABEL: pl.String()}
 
 VOTES = ("useful", "funny", "cool")

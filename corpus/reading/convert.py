@@ -99,6 +99,8 @@ def _typed(
     strings = [name for name in fields if name != "text" and loose.schema[name] == pl.String]
     stripped = {name: pl.col(name).str.strip_chars() for name in strings}
     loose = loose.with_columns(pl.when(value != "").then(value).alias(name) for name, value in stripped.items())
+    if LABEL in fields:  # 4, 4.0 and "4.0" are one value: other programs write whole numbers with gaps in this way
+        loose = loose.with_columns(pl.col(LABEL).str.replace(r"^(-?\d+)\.0+$", "$1"))
     typed = loose.select(
         "review_id", "user_id", "business_id", _stars(), *(_votes(name) for name in VOTES), "text",
         _dates(loose["date"]), pl.lit(source).alias("source"), "line",

@@ -84,7 +84,9 @@ def require_known(values: Sequence[Any], source: str, limits: Limits) -> None:
         MissingColumn: There are objects, and all of them lack it.
     """
     if keys := {key: None for value in values if isinstance(value, dict) for key in value}:
-        require_fields(source, keys, limits.renamed)
+        # A later record may be the first with a label.
+        needed = {ours: theirs for ours, theirs in limits.renamed.items() if ours != LABEL}
+        require_fields(source, keys, needed)
 
 
 def _loads(line: bytes) -> Any:
@@ -142,7 +144,7 @@ def from_objects(
     if limits.renamed:
         objects = [our_record(value, limits.renamed) for value in objects]
     for row, value in enumerate(objects):
-        problem = _misfit(value)
+        problem = _misfit(value) or _mislabelled(value)
         if problem is None:
             kept.append(row)
         else:
@@ -171,6 +173,14 @@ def _misfit(value: Any) -> tuple[Reason, str] | None:
     for name in IDS:
         if isinstance(value.get(name), dict | list | bool | float):
             return Reason.WRONG_TYPE, f"'{name}' is of type {type(value[name]).__name__}"
+    return None
+
+
+def _mislabelled(record: dict[str, Any]) -> tuple[Reason, str] | None:
+    """Return the reason and detail if the label of a record is a list or an object, otherwise None."""
+    label = record.get(LABEL)
+    if isinstance(label, list | dict):
+        return Reason.WRONG_TYPE, f"the label is of type {type(label).__name__}"
     return None
 
 

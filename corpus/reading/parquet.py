@@ -207,8 +207,9 @@ def _plain(frame: pl.DataFrame, source: str, units: dict[str, str], fields: Sequ
 
 
 def _misnamed(name: str, source: str, found: str) -> Unreadable:
-    other = "numbers" if name in NUMBERS else "ids"
-    what = {"text": "text", "date": "dates", "votes": "votes", LABEL: "labels"}.get(name, other)
+    if name == LABEL:
+        return Unreadable("The field with the labels holds lists or objects", where=source, value=found)
+    what = {"text": "text", "date": "dates", "votes": "votes"}.get(name, "numbers" if name in NUMBERS else "ids")
     return Unreadable(f"The column {name!r} holds no {what}", where=source, value=found)
 
 
@@ -250,6 +251,8 @@ def _is_expected(name: str, dtype: pl.DataType) -> bool:
 def _readable(column: pl.Series, unit: str) -> pl.Series:
     if unit:
         return _moments(column, unit)
+    if column.name == LABEL and column.dtype.is_float():
+        return column.fill_nan(None).cast(pl.String)
     if column.name in NUMBERS and column.dtype.is_numeric():
         return column.cast(pl.Float64).fill_nan(None)  # pandas writes gaps as not-a-number
     return column.cast(pl.String)
