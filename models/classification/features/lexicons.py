@@ -22,6 +22,7 @@ import numpy as np
 import polars as pl
 
 from ...base import ModelError
+from ...text.normal_form import NormalForm
 from ...tokens.word_pieces import cut, folded
 
 FORM = "a line is a word, or a word, a tab and its weight"
@@ -59,8 +60,9 @@ def read_lexicon(path: Path) -> Lexicon:
 
 
 def _entries(texts: Sequence[str]) -> list[str]:
-    """Return the pieces of texts as they are compared: in lower case, separated by single spaces."""
-    pieces = cut(folded(texts, True)).list.eval(pl.element().str.strip_chars(" "))
+    """Return the pieces of texts as they are compared: in normal form, in lower case, separated by single spaces."""
+    form = NormalForm(mask_personal_data=False)
+    pieces = cut(folded([form.apply(text) for text in texts], True)).list.eval(pl.element().str.strip_chars(" "))
     return [" ".join(some) for some in pieces.to_list()]
 
 
