@@ -17,7 +17,7 @@ from tasks.classification.compare import Compared, compare_classifiers
 from tasks.classification.compare_two import compare_two_classifiers
 from tasks.classification.fit import FittedClassifier, fit_classifier, language_model_of
 from tasks.classification.labels.counts import require_labelled_reviews
-from tasks.classification.labels.field_labels import labels_of
+from tasks.classification.labels.field_labels import label_names, labels_of
 from tasks.classification.predict import predict
 from tasks.classification.promote import choose, judge_classifier, register_classifier, settle_classifier
 from tasks.classification.report import write_classifier_report
@@ -49,8 +49,9 @@ def classify(
     require_limits([PROMOTION, *limits_of_fits(config)])
     with parent_run(config, "classify") as run_id:
         dataset = ingest(config)
+        labels = labels_of(config, dataset)
         prepared = prepare(config, dataset, vocabularies_of_classifiers(config))
-        prepared = replace(prepared, labels=labels_of(config, prepared.clean))
+        prepared = replace(prepared, labels=labels, label_names=label_names(config, labels, prepared.clean))
         require_labelled_reviews(config, prepared)
         log_inputs(config, prepared, run_id)
         compared = _compared(config, prepared, run_id)
@@ -58,7 +59,7 @@ def classify(
             promotion = _promoted(config, prepared, compared, run_id)
         with step("report", "draw the figures and write the page"):
             report = write_classifier_report(config, prepared, compared, promotion, run_id)
-        return summarise_classifiers(config, compared, promotion, run_id, report)
+        return summarise_classifiers(config, prepared, compared, promotion, run_id, report)
 
 
 @flow(name="compare-classifiers", persist_result=False)

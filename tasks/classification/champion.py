@@ -18,7 +18,7 @@ from evaluation.classification.predicted import Predicted
 from evaluation.gate.evidence import ChampionReviews
 from models.classification.bundle import load_classifier
 from tasks.classification.compare import MeasuredClassifier, predicted
-from tasks.classification.labels.field_labels import labels_of
+from tasks.classification.labels.field_labels import labels_of_prepared
 from tasks.classification.predict import predict_bundle, predictions_of
 from tasks.data.documents import documents_of
 from tasks.data.family import family_of_version
@@ -116,7 +116,7 @@ def answer_champion_reviews(
         return own
     found: list[Predicted] = []
     try:
-        labels = labels_of(config, own.earlier)
+        labels = labels_of_prepared(config, own.earlier)
         for who, folder in (("challenger", bundle), ("champion", champion.folder)):
             label, names = f"{who} on the champion's reviews", challenger.fitted.spec.labels if labels else ()
             answers = predict_bundle(config, folder, own.chosen, TEST, label, labels, names).artifact

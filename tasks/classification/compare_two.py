@@ -17,8 +17,8 @@ from evaluation.classification.figures import ClassifierFigures, figures
 from evaluation.classification.predicted import Predicted
 from models.classification.bundle import load_classifier
 from tasks.classification.compare import predicted, row_of
-from tasks.classification.labels.field_labels import labels_of
-from tasks.classification.labels.labelling import names_of
+from tasks.classification.labels.field_labels import labels_of_prepared
+from tasks.classification.labels.labelling import LABELLINGS
 from tasks.classification.predict import predict_bundle, predictions_of
 from tasks.data.documents import documents_of
 from tasks.promotion.ancestry import learnt_from
@@ -66,7 +66,7 @@ def compare_two_classifiers(config: RunConfig, clean: Artifact, first: str, seco
         InputError: A version predicts something else than `classification.label`.
         EmptyInput: The two have learnt from all of these test reviews.
     """
-    labels = labels_of(config, clean)
+    labels = labels_of_prepared(config, clean)
     sides = [_side(config, clean, labels, letter, reference) for letter, reference in (("A", first), ("B", second))]
     if sides[0].labels != sides[1].labels:
         raise _something_else(config, sides[1].name, f"{sides[1].labels}, and the other {sides[0].labels}")
@@ -124,7 +124,7 @@ def _side(
         bundle = load_classifier(found.folder)
     name = f"{found.version.name} version {found.version.version}"
     asked = config.classification.label
-    other_names = labels is None and bundle.labels != names_of(asked, None)
+    other_names = asked in LABELLINGS and bundle.labels != LABELLINGS[asked].names
     if other_names or bundle.facts.get("label", asked) != asked:
         raise _something_else(config, name, ", ".join(bundle.labels))
     name = f"{name} ({bundle.spec.name})"

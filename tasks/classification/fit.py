@@ -13,7 +13,6 @@ from core.store import Artifact, Built, Store
 from models.classification.spec import CLASSIFIERS, ClassifierSpec, identity
 from models.classification.spec import language_model_of as language_model_of
 from tasks.classification.job import ClassifierJob
-from tasks.classification.labels.labelling import names_of
 from tasks.classification.lexicons import INPUT as LEXICON
 from tasks.classification.lexicons import lexicons_of
 from tasks.code_version import WORKERS, running_code
@@ -91,7 +90,7 @@ def plan_classifier(
 
     Args:
         config: Its section `classification` says what is predicted.
-        spec: The classifier; its labels are filled in.
+        spec: The classifier, with its labels.
         tokens: Token streams of its vocabulary, by split.
         start: Bundle of the language model that it starts from.
         vectors: Rows of its word vectors.
@@ -99,7 +98,6 @@ def plan_classifier(
         labels: Result of the stage `labels`, if it predicts a field of the files.
     """
     chosen = config.classification
-    spec = replace(spec, labels=names_of(chosen.label, labels))
     options = {
         **identity(spec), "label": chosen.label, "train_reviews": chosen.train_reviews,
         "drawn_by": config.seed if chosen.train_reviews else None,
@@ -136,6 +134,7 @@ def fit_classifier(
     """
     tokens = prepared.tokens[spec.vocabulary]
     vectors = start_vectors(config, spec, prepared)
+    spec = replace(spec, labels=prepared.label_names)
     plan = plan_classifier(
         config, spec, tokens, start.bundle if start else None, vectors, lexicons_of(config, spec), prepared.labels
     )

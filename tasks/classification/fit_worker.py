@@ -6,6 +6,7 @@ See `tasks/fitting/worker.py` for the messages that it writes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -30,11 +31,7 @@ def run(job: ClassifierJob, report: Callable[[FitProgress], None] | None = None)
     vocabulary = Vocabulary.load(job.vocabulary)
     labelling = labelling_of(job.label, job.spec.labels, job.labels)
     streams = {"train": TokenStream.open(job.train), "validation": TokenStream.open(job.validation)}
-    train, validation = (
-        labelled(stream, labelling, written_texts(job, split, stream, vocabulary)) for split, stream in streams.items()
-    )
-    if job.train_reviews is not None:
-        train = drawn(train, job.train_reviews, job.seed)
+    train, validation = (examples(job, split, stream, labelling, vocabulary) for split, stream in streams.items())
     context = FitContext(
         job.work, job.device, job.threads, report or report_progress, job.parts, vectors=job.vectors,
         stream=streams["train"], lexicons={name: entries(folder) for name, folder in job.lexicons.items()},
@@ -47,8 +44,26 @@ def run(job: ClassifierJob, report: Callable[[FitProgress], None] | None = None)
     return {**result.summary, "train_reviews": len(train.targets)}
 
 
-def written_texts(job: ClassifierJob, split: str, stream: TokenStream, vocabulary: Vocabulary) -> pl.Series | None:
-    """Return the texts of the reviews of a stream, if the classifier of a job counts lexicons or patterns in them.
+def examples(
+    job: ClassifierJob, split: str, stream: TokenStream, labelling: Labelling, vocabulary: Vocabulary
+) -> LabelledSequences:
+    """Return the reviews of a stream that have a label, of the training reviews only as many as may be used.
+
+    Classifiers do not read the star tokens, which give the label away.
+    """
+    numbers_D = labelling.numbers(stream.documents)
+    rows_N = np.flatnonzero(numbers_D != LEFT_OUT)
+    if split == "train" and job.train_reviews is not None:
+        rows_N = rows_N[drawn_rows(len(rows_N), job.train_reviews, job.seed)]
+    texts = written(job, split, stream, rows_N, vocabulary)
+    chosen = replace(Sequences(stream.ids, stream.offsets).take(rows_N), written=texts)
+    return LabelledSequences(chosen, numbers_D[rows_N])
+
+
+def written(
+    job: ClassifierJob, split: str, stream: TokenStream, rows_N: np.ndarray, vocabulary: Vocabulary
+) -> pl.Series | None:
+    """Return the texts of some reviews of a stream, if the classifier of a job counts lexicons or patterns in them.
 
     A planted review is not in the prepared data: its text is decoded from its ids.
 
@@ -59,34 +74,13 @@ def written_texts(job: ClassifierJob, split: str, stream: TokenStream, vocabular
         return None
     if job.clean is None:
         raise ModelError("lexicons and patterns are counted in texts: the job has no prepared data", "input")
-    known = pl.concat([batch.select("review_id", "text") for batch in iter_split(job.clean, split)])
-    texts = stream.documents.select("review_id").join(known, "review_id", how="left", maintain_order="left")["text"]
+    ids = stream.documents.select("review_id")[rows_N]
+    batches = iter_split(job.clean, split)
+    known = pl.concat([batch.select("review_id", "text").join(ids, "review_id", how="semi") for batch in batches])
+    texts = ids.join(known, "review_id", how="left", maintain_order="left")["text"]
     for row in texts.is_null().arg_true():
-        texts[int(row)] = vocabulary.decode(stream.document(int(row)))
+        texts[int(row)] = vocabulary.decode(stream.document(int(rows_N[row])))
     return texts
-
-
-def labelled(stream: TokenStream, labelling: Labelling, written: pl.Series | None = None) -> LabelledSequences:
-    """Return the reviews of a stream that have a label, with their texts if they are given.
-
-    Classifiers do not read the star tokens, which give the label away.
-    """
-    numbers_D = labelling.numbers(stream.documents)
-    rows = Sequences(stream.ids, stream.offsets, written=written)
-    return chosen(rows, numbers_D, np.flatnonzero(numbers_D != LEFT_OUT))
-
-
-def drawn(examples: LabelledSequences, count: int, seed: int) -> LabelledSequences:
-    """Return *count* examples drawn at random, in their order; all of them if there are no more."""
-    if count >= len(examples.targets):
-        return examples
-    assert isinstance(examples.sequences, Sequences)
-    return chosen(examples.sequences, examples.targets, drawn_rows(len(examples.targets), count, seed))
-
-
-def chosen(sequences: Sequences, targets_N: np.ndarray, rows_N: np.ndarray) -> LabelledSequences:
-    """Return some of the sequences with their targets, in the order given."""
-    return LabelledSequences(sequences.take(rows_N), targets_N[rows_N])
 
 
 if __name__ == "__main__":

@@ -78,9 +78,8 @@ def predict_bundle(
         speed = round(rows.height / (time.perf_counter() - began))  # reviews without a label are not answered
         return {"reviews": rows.height, "accuracy": right, "reviews_per_second": speed}
 
-    inputs, options = {"bundle": bundle_digest(folder), "clean": clean.digest}, {"split": split, "label": label}
-    inputs |= {"labels": labels.digest} if labels else {}
-    options |= {"names": list(names)} if names else {}
+    inputs = {"bundle": bundle_digest(folder), "clean": clean.digest} | ({"labels": labels.digest} if labels else {})
+    options = {"split": split, "label": label, **({"names": list(names)} if names else {})}
     return run_stage(config, "predict", PREDICT_VERSION, options, inputs, make, f"{name} {split}")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from core.config.run_config import RunConfig
 from core.errors import ConfigError
 from tasks.classification.compare import Compared
+from tasks.data.prepare import Prepared
 from tasks.promotion.promote import Promotion
 from tasks.stage import stages_of_this_run
 from tasks.tracking.track import tracker_of
@@ -26,7 +27,7 @@ def require_classifiers(config: RunConfig) -> None:
 
 
 def summarise_classifiers(
-    config: RunConfig, compared: Compared, promotion: Promotion, run_id: str, report: str
+    config: RunConfig, prepared: Prepared, compared: Compared, promotion: Promotion, run_id: str, report: str
 ) -> dict[str, Any]:
     """Return the classifiers with their figures, the decision, and where to look further."""
     stages = stages_of_this_run()
@@ -34,6 +35,7 @@ def summarise_classifiers(
     return {
         "models": [_model(compared, row) for row in compared.rows],
         "label": config.classification.label, "labels": first["labels"], "reviews": first["reviews"],
+        "test_reviews": prepared.clean.facts["splits"]["test"]["reviews"],
         "majority": {"label": first["majority_label"], "accuracy": first["majority_accuracy"]},
         "baseline": config.classification.baseline, "challenger": promotion.challenger, "version": promotion.version,
         "champion_version": promotion.champion_version, "registered_model": config.classification.model_name,

@@ -156,24 +156,30 @@ def replay_quarantine(config: RunConfig, dataset: Artifact, fixed: Path | None =
 def files_of(config: RunConfig, dataset: Artifact) -> list[Source]:
     """Return the files that a data set was read from, each content once.
 
+    A file is found by its content among those of the configuration, else where it was read first.
+
     Raises:
-        ArtifactError: The store has no record of where a file was.
-        Unreadable: A file is gone, or has other bytes now.
+        Unreadable: A file is nowhere with these bytes.
     """
-    store, found = store_of(config), list[Source]()
+    store = store_of(config)
+    memory, inputs = store.root / ".files", dataset.manifest["inputs"]
+    named = source_names(config.source.input) if config.source.input else {}
+    by_content = {source.sha256: source for source in (identify(path, name, memory) for path, name in named.items())}
     sources = [Listed(entry["name"], entry["bytes"], entry["sha256"]) for entry in dataset.facts["sources"]]
-    kept = originals(sources)
+    kept, found = originals(sources), list[Source]()
     for index, listed in enumerate(sources):
         if kept[listed.sha256] != listed:
             continue
-        read = store.open("read", dataset.manifest["inputs"][_input_name(index, listed)])
-        source = identify(_path_now(store, read), listed.name, store.root / ".files")
-        if source.sha256 != listed.sha256:
+        if (source := by_content.get(listed.sha256)) is None:
+            read = store.find_usable("read", inputs[_input_name(index, listed)])
+            path = _path_now(store, read) if read else Path(listed.name)
+            source = identify(path, listed.name, memory) if path.is_file() else None
+        if source is None or source.sha256 != listed.sha256:
             raise Unreadable(
-                "The file is another one now", where=source.path, cause="it has changed since the reviews were read",
-                remedy="run the command again: it reads the file as it is now",
+                "A file that the reviews were read from is gone, or has other bytes now", where=listed.name,
+                value=f"SHA-256 {listed.sha256[:16]}", remedy="name the file as it was: --input FILE",
             )
-        found.append(source)
+        found.append(replace(source, name=listed.name))
     return found
 
 

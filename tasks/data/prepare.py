@@ -48,6 +48,8 @@ class Prepared:
     canaries: Artifact | None = None
     labels: Artifact | None = None
     """Of a run of classifiers, if they predict a field of the files (`tasks/classification/labels/field_labels.py`)."""
+    label_names: tuple[str, ...] = ()
+    """What classifiers predict, in the order of the labels' numbers."""
 
 
 @stage("check")

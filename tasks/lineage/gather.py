@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from core.config.run_config import RunConfig
 from core.errors import ArtifactError, Damaged
 from core.lineage.record import FITS, LINEAGE_FILE, LINEAGE_TAG, Lineage, RecordedSource, Step, step_of
 from core.store import Artifact, Store, sha256_of_file
+from corpus.reading.sources import identify
 from models.bundles.bundle import SPEC
 from models.neural.lm import WEIGHTS
 from tasks.classification.lexicons import STAGE as LEXICON_STAGE
@@ -57,13 +58,9 @@ class Gathering:
             facts = artifact.facts
             return RecordedSource("file", facts["name"], value, int(facts["bytes"]), facts.get("path", ""))
         if artifact.stage == VECTORS_STAGE and name == "file":
-            called = artifact.facts["name"]
-            path = vector_file(Path(self.config.vectors.get(called, artifact.facts["path"]))).absolute()
-            return RecordedSource("vectors", called, value, _size(path), str(path))
+            return self._named("vectors", self.config.vectors, artifact, value)
         if artifact.stage == LEXICON_STAGE and name == "file":
-            called = artifact.facts["name"]
-            path = Path(self.config.lexicons.get(called, artifact.facts["path"])).absolute()
-            return RecordedSource("lexicon", called, value, _size(path), str(path))
+            return self._named("lexicon", self.config.lexicons, artifact, value)
         if name.startswith("replay:"):
             path = replay_file(self.config.home, name)
             return RecordedSource("replay", f"{path.parent.name}/{path.name}", value, _size(path), str(path))
@@ -73,6 +70,20 @@ class Gathering:
         kinds = {"kept": ("vocabulary", "of an earlier champion"), "start": ("weights", WEIGHTS)}
         kind, label = kinds.get(name, ("unknown", name))
         return RecordedSource(kind, label, value)
+
+
+    def _named(self, kind: str, files: Mapping[str, str], artifact: Artifact, sha256: str) -> RecordedSource:
+        """Return the source for a file that has a name in the configuration: the one that has these bytes now.
+
+        A name may have another file since then, or the file another name. If no file has the bytes, it is the recorded
+        one.
+        """
+        recorded = (str(artifact.facts["name"]), str(artifact.facts["path"]))
+        for called, named in (*files.items(), recorded):
+            path = vector_file(Path(named)).absolute()
+            if path.is_file() and identify(path, called, self.store.root / ".files").sha256 == sha256:
+                return RecordedSource(kind, called, sha256, _size(path), str(path))
+        return RecordedSource(kind, recorded[0], sha256, 0, recorded[1])
 
 
 def _size(path: Path) -> int:

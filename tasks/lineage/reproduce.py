@@ -109,7 +109,7 @@ class Reproduction:
             "ingest": self._ingest, "prepare": self._prepare, "vocabulary": self._vocabulary, "tokens": self._tokens,
             "canaries": lambda config, step: _built(choose.fn(config, self._clean())),
             "vectors": self._vectors, LEXICON_STAGE: self._lexicon,
-            "labels": lambda config, step: _built(field_labels.fn(config, self._clean())),
+            "labels": lambda config, step: _built(field_labels.fn(config, self._of(step, "dataset"))),
             "fit": self._fit, CLASSIFIER_STAGE: self._fit_classifier,
             "predict": self._predict, "score": self._score, "samples": self._samples,
         }

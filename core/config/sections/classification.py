@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from core.config.section import Line, Section
 from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL, Limit, RegisteredName
 from models.classification.spec import ClassifierSpec
-from models.names import as_name
+from models.names import require_name
 from models.options import MOST_WHOLE, Count, Number, OrNone, ShareBelowOne, Whole
 
 LabelledSlice = Literal["label", "length", "month", "category"]
@@ -102,12 +102,15 @@ class ClassificationConfig(Section):
         The names of the language models are completed, so that no classifier becomes a version of one of them.
         """
         name = self.promotion.model_name or OWN_MODEL
-        return as_name(f"{name}-{self.label}", f"{name}-label") if name in (OWN_MODEL, DEMO_MODEL) else name
+        return f"{name}-{self.label}" if name in (OWN_MODEL, DEMO_MODEL) else name
 
     @model_validator(mode="after")
     def _names_fit_together(self) -> ClassificationConfig:
         if not self.label.strip():
             raise ValueError("label is empty; it must be 'stars', 'polarity', or the name of a field of the files")
+        require_name(self.model_name, "promotion.model_name, completed with the label,")
+        if self.model_name == DEMO_MODEL:
+            raise ValueError(f"label is {self.label!r}, and {DEMO_MODEL!r} is reserved; name promotion.model_name")
         names = [spec.name for spec in self.models]
         if duplicate := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"two classifiers share the name {duplicate.pop()!r}")

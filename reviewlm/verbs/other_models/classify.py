@@ -176,7 +176,9 @@ def _show_table(result: Mapping[str, Any]) -> None:
         for model in sorted(result["models"], key=lambda model: -model["test"]["accuracy"])
     ]  # fmt: skip
     majority = result["majority"]
-    title = f"Test reviews, {result['label']}: {result['reviews']:,} answered (higher is better but for log loss)"
+    total = result.get("test_reviews", result["reviews"])
+    count = f"{result['reviews']:,}" + (f" of {total:,} have a label and are" if total > result["reviews"] else "")
+    title = f"Test reviews, {result['label']}: {count} answered (higher is better but for log loss)"
     terminal.show_rows(rows, title, ["seconds", "kind"])
     always, level = majority["label"], majority["accuracy"]
     terminal.say(f"Always answering {always!r}, the most frequent label: accuracy {level:.3f}.")

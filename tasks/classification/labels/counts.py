@@ -10,7 +10,7 @@ import polars as pl
 from core.config.run_config import RunConfig
 from core.errors import InputError
 from models.streams import TokenStream
-from tasks.classification.labels.labelling import LEFT_OUT, Labelling, drawn_rows, labelling_of, names_of
+from tasks.classification.labels.labelling import LEFT_OUT, Labelling, drawn_rows, labelling_of
 from tasks.data.prepare import Prepared
 
 NAMES = {"train": "training", "validation": "validation", "test": "test"}
@@ -20,7 +20,7 @@ def require_labelled_reviews(config: RunConfig, prepared: Prepared) -> None:
     """Refuse prepared data with too few labels; see `require_labels`."""
     chosen, labels = config.classification, prepared.labels
     tokens = prepared.tokens[chosen.models[0].vocabulary]  # all vocabularies have the same reviews
-    labelling = labelling_of(chosen.label, names_of(chosen.label, labels), labels.folder if labels else None)
+    labelling = labelling_of(chosen.label, prepared.label_names, labels.folder if labels else None)
     reviews = {split: TokenStream.open(tokens[split].folder).documents for split in NAMES}
     require_labels(config, labelling, reviews)
 

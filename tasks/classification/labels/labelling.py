@@ -11,7 +11,6 @@ import numpy as np
 import polars as pl
 
 from core.errors import InputError
-from core.store import Artifact
 
 LEFT_OUT = -1
 """Number of reviews that have none of the labels."""
@@ -79,16 +78,6 @@ LABELLINGS: dict[str, Labelling] = {
     "polarity": StarLabels(("negative", "positive"), (LEFT_OUT, 0, 0, LEFT_OUT, 1, 1)),
 }
 """Labels that follow from the stars, by the value of `classification.label`; any other value names a field."""
-
-
-def names_of(label: str, labels: Artifact | None) -> tuple[str, ...]:
-    """Return the names of the labels that a run predicts.
-
-    Args:
-        label: Value of `classification.label`.
-        labels: Result of the stage `labels` if it is a field of the files.
-    """
-    return LABELLINGS[label].names if labels is None else tuple(labels.facts["names"])
 
 
 def labelling_of(label: str, names: Sequence[str], folder: Path | None) -> Labelling:
