@@ -106,11 +106,11 @@ class ExternalMemoryNetwork(Network):
         """
         *past, key_BA, r_BW, usage_BS, memory_BSW = state
         weights = self.controller.weight_hh_l0, self.controller.bias_hh_l0
-        past = self.cell.step(a_BG + r_BW @ W_GW.T, tuple(past), *weights, **self.controller.options)
-        h_BH = past[0]
+        now = self.cell.step(a_BG + r_BW @ W_GW.T, tuple(past), *weights, **self.controller.options)
+        h_BH = now[0]
         row_BW = torch.cat([key_BA, torch.tanh(self.content(h_BH))], -1)
         written_BS = least_used(usage_BS)
         memory_BSW = write(memory_BSW, written_BS, torch.ones_like(row_BW), row_BW)
         key_BA, sharpness_B1 = torch.tanh(self.key(h_BH)), 1 + nn.functional.softplus(self.sharpness(h_BH))
         read_BS = content_weights(key_BA, sharpness_B1, memory_BSW[..., : self.width // 2])
-        return *past, key_BA, read(read_BS, memory_BSW), updated_usage(usage_BS, read_BS, written_BS), memory_BSW
+        return *now, key_BA, read(read_BS, memory_BSW), updated_usage(usage_BS, read_BS, written_BS), memory_BSW
