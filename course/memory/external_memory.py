@@ -11,8 +11,8 @@ memory before, and its state says what to store and what to look for (`addressin
     r_t = Σ_i w_t(i) M_t(i)
     p   = softmax(V [h_t, r_t] + c)
 
-Three choices make it learn within a minute on one core. Others were tried and often stayed where they guess among
-the values that were shown.
+Three choices make it learn within seconds on one core. Others were tried and often stayed where they guess among the
+values that were shown.
 
 * The address of a row is the key of the step before, so a key looks for what followed when it was like now. That is how
   the neural cache stores words (Grave, Joulin & Usunier 2017), and Santoro et al. 2016 also write the key that they
@@ -21,8 +21,9 @@ the values that were shown.
   network must first learn to write what it will look for.
 * Where to write is a rule and not learned: the slot used least, emptied before, as in Santoro et al. Their equation 7
   lets the network choose between it and the slot read last. A learned gate for writing was open at every step.
-* Embeddings start with standard deviation 1 and the sharpness near 6. With small ones all keys are alike, every slot
-  gets the same weight, and nothing says which one was right.
+* The controller starts with weights of 0 for h_{t−1} and r_{t−1}, so that a word has the same key wherever it comes; of
+  three seeds, one stayed at guessing without that. Embeddings start with standard deviation 1 and the sharpness near 6:
+  with small ones all keys are alike and every slot gets the same weight.
 
 The number of parameters does not depend on the number of slots. With fewer slots than steps, old rows are lost.
 Shapes: see `addressing.py` and `models/base.py`; G = number of gates × H.
@@ -73,6 +74,9 @@ class ExternalMemoryNetwork(Network):
             forget_bias=spec.forget_bias, start=spec.recurrent_start,
         )  # fmt: skip
         self.controller = cast(OwnLayer, layer)
+        with torch.no_grad():
+            self.controller.weight_hh_l0.zero_()
+            self.controller.weight_ih_l0[:, spec.embedding :].zero_()
         self.key, self.content = nn.Linear(spec.hidden, width // 2), nn.Linear(spec.hidden, width // 2)
         self.sharpness = nn.Linear(spec.hidden, 1)
         for head, bias in ((self.key, 0.0), (self.content, 0.0), (self.sharpness, INITIAL_SHARPNESS)):

@@ -32,7 +32,18 @@ def spec_of(kind="rnn", hidden=H):
 
 def external(kind="rnn", slots=6, width=W):
     torch.manual_seed(1)
-    return ExternalMemoryNetwork(spec_of(kind), torch.ones(V), slots, width).double().eval()
+    network = ExternalMemoryNetwork(spec_of(kind), torch.ones(V), slots, width).double().eval()
+    for parameter in network.parameters():  # those that start at 0 too
+        torch.nn.init.normal_(parameter, 0.0, 0.7)
+    return network
+
+
+def test_at_first_a_word_has_the_same_key_wherever_it_comes():
+    network = ExternalMemoryNetwork(spec_of(), torch.ones(V), 6, W)
+    h_TH = network(torch.tensor([[9, 4, 9, 5, 9]]), network.start(1, "cpu"))[0][0, :, :H]
+    assert (h_TH[0] == h_TH[2]).all()
+    assert (h_TH[0] == h_TH[4]).all()
+    assert (h_TH[0] != h_TH[1]).any()
 
 
 def hopping(hops, size=H, entries=V):
