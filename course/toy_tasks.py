@@ -85,10 +85,10 @@ class Addition:
     def train(self, draw: np.random.Generator, count: int) -> Examples:
         """Return sums of random pairs that are not held out."""
         pairs = draw.integers(0, 4**self.bits, 2 * count)
-        pairs = pairs[~self._is_held_out(pairs)]
+        pairs = pairs[~in_held_out_quarter(pairs, self.seed)]
         while len(pairs) < count:
             more = draw.integers(0, 4**self.bits, 2 * count)
-            pairs = np.concatenate([pairs, more[~self._is_held_out(more)]])
+            pairs = np.concatenate([pairs, more[~in_held_out_quarter(more, self.seed)]])
         return self.examples(pairs[:count])
 
     def held_out(self, count: int) -> Examples:
@@ -98,7 +98,7 @@ class Addition:
     def held_out_pairs(self, count: int) -> np.ndarray:
         """Return held-out pairs as numbers a · 2^bits + b."""
         pairs = np.arange(min(4**self.bits, 64 * count)) * max(1, 4**self.bits // (64 * count))
-        pairs = pairs[self._is_held_out(pairs)]
+        pairs = pairs[in_held_out_quarter(pairs, self.seed)]
         return pairs[np.linspace(0, len(pairs) - 1, min(count, len(pairs))).astype(np.int64)]
 
     def examples(self, pairs: np.ndarray) -> Examples:
@@ -120,15 +120,16 @@ class Addition:
             longest = np.maximum(longest, run)
         return longest
 
-    def _is_held_out(self, pairs: np.ndarray) -> np.ndarray:
-        """Return whether a pair's hash falls into the held-out quarter (splitmix64; Steele, Lea & Flood 2014)."""
-        with np.errstate(over="ignore"):
-            z = pairs.astype(np.uint64) + np.uint64((self.seed * 0x9E3779B97F4A7C15) % 2**64)
-            z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-            z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-            z = z ^ (z >> np.uint64(31))
-        held_out: np.ndarray = z % np.uint64(4) == 0
-        return held_out
+
+def in_held_out_quarter(numbers: np.ndarray, seed: int) -> np.ndarray:
+    """Return whether the hash of a number falls into the held-out quarter (splitmix64; Steele, Lea & Flood 2014)."""
+    with np.errstate(over="ignore"):
+        z = numbers.astype(np.uint64) + np.uint64((seed * 0x9E3779B97F4A7C15) % 2**64)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z = z ^ (z >> np.uint64(31))
+    held_out: np.ndarray = z % np.uint64(4) == 0
+    return held_out
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Train a recurrent network on a task of `toy_tasks.py`, with the schedule, clipping and optimiser of all fits.
+"""Train a small network on a task (`toy_tasks.py`, `memory/tasks.py`), with schedule, clipping, optimiser of all fits.
 
 The tasks show how the initial weights affect learning: `forget_bias` of the LSTM, and `recurrent_start` of all cells.
 """
@@ -6,7 +6,7 @@ The tasks show how the initial weights affect learning: `forget_bias` of the LST
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from time import process_time
 from typing import NamedTuple
@@ -24,6 +24,8 @@ from models.neural.output import NOT_SCORED
 from models.neural.recurrent import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 
+Build = Callable[[RecurrentSpec, torch.Tensor], Network]
+"""Makes a network from its options and one number per entry of the vocabulary, like `RecurrentNetwork`."""
 CHECKED = 1_000
 """Number of held-out examples scored during training; ten times as many are scored after it."""
 
@@ -35,10 +37,12 @@ class ToyCase:
     Args:
         cell: Kind, non-linearity, initial weights; `toy_spec` adds the other options of a small network.
         learning_rate: Peak of the schedule, found for this kind.
+        build: Makes the network.
     """
 
     cell: RecurrentSpec
     learning_rate: float
+    build: Build = RecurrentNetwork
 
 
 TANH, RELU, GRU = RecurrentSpec(kind="rnn"), RecurrentSpec(kind="rnn", nonlinearity="relu"), RecurrentSpec(kind="gru")
@@ -76,6 +80,7 @@ class Learned:
         final: On ten times as many.
         updates: Updates made, fewer than allowed if everything was right before.
         seconds: CPU time of the updates and the curve.
+        rate: Peak of the schedule.
     """
 
     network: Network
@@ -83,6 +88,7 @@ class Learned:
     final: CurvePoint
     updates: int
     seconds: float
+    rate: float = math.nan
 
 
 def toy_spec(case: ToyCase, hidden: int = 64, batch: int = 32, seed: int = 1) -> RecurrentSpec:
@@ -103,7 +109,7 @@ def toy_spec(case: ToyCase, hidden: int = 64, batch: int = 32, seed: int = 1) ->
 
 def learn(
     task: Task, spec: RecurrentSpec, updates: int, every: int = 50,
-    report: Callable[[CurvePoint], None] = lambda point: None,
+    report: Callable[[CurvePoint], None] = lambda point: None, build: Build = RecurrentNetwork,
 ) -> Learned:  # fmt: skip
     """Train on random examples until every checked answer is right twice in a row, or the updates are used up.
 
@@ -115,6 +121,7 @@ def learn(
         updates: Most updates to make.
         every: Updates between two points of the curve.
         report: Called with each point.
+        build: Makes the network.
 
     Raises:
         ModelError: kind "input": no updates; kind "diverged": a loss or gradient is not finite.
@@ -125,7 +132,7 @@ def learn(
     began, curve = process_time(), []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.training.seed)
-        network = RecurrentNetwork(spec, torch.ones(task.entries, dtype=torch.int64)).train()
+        network = build(spec, torch.ones(task.entries, dtype=torch.int64)).train()
         optimizer = make_optimizer(network, spec.training)
         for update in range(updates):
             for group in optimizer.param_groups:
@@ -138,7 +145,36 @@ def learn(
                     break
     seconds = process_time() - began
     final = measure(network, task.held_out(10 * CHECKED), curve[-1].update)
-    return Learned(network.eval(), tuple(curve), final, curve[-1].update, seconds)
+    return Learned(network.eval(), tuple(curve), final, curve[-1].update, seconds, spec.training.learning_rate)
+
+
+def best_of_rates(task: Task, spec: RecurrentSpec, rates: Sequence[float], updates: int, build: Build) -> Learned:
+    """Train once with each learning rate; return the network that is best on the examples checked during training.
+
+    The best has most examples right, and among equals fewest nats. A rate with which training diverges is left out.
+
+    Args:
+        task: Generates the examples.
+        spec: See `learn`; its learning rate is replaced.
+        rates: Peaks of the schedule.
+        updates: Most updates with each rate.
+        build: Makes the network.
+
+    Raises:
+        ModelError: kind "diverged": training diverged with every rate.
+    """
+    found, lost = [], []
+    for rate in rates:
+        training = replace(spec.training, learning_rate=rate)
+        try:
+            found.append(learn(task, replace(spec, training=training), updates, build=build))
+        except ModelError as error:
+            if error.kind != "diverged":
+                raise
+            lost.append(error)
+    if not found:
+        raise lost[0]
+    return max(found, key=lambda one: (one.curve[-1].exact, -one.curve[-1].nats))
 
 
 @torch.no_grad()

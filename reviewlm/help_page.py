@@ -116,6 +116,8 @@ EXAMPLES = {
     "probe": ("probe --fitted --probes english",),
     "toy addition": ("toy addition --bits 8",),
     "toy recall": ("toy recall --lag 100 --networks all",),
+    "toy association": ('toy association --networks "memory, tanh" --rates 1e-3,5e-3',),
+    "toy implication": ("toy implication --steps 3",),
 }
 """Example command lines by command; "reviewlm" itself has those of the first page."""
 

@@ -282,13 +282,28 @@ def test_recall_is_taught_and_tracked(migrated_home: Path) -> None:
     assert {"recall.json", "recall.csv", "plots"} <= files
 
 
+def test_networks_with_and_without_a_memory_are_compared_at_equal_size_and_the_best_rate_is_named(
+    own_home: Path, tmp_path: Path
+) -> None:
+    options = ("--hidden", 8, "--batch", 4, "--updates", 4, "--rates", "1e-3, 1e-2", "--out", tmp_path)
+    rows = run("toy", "association", "--lag", 3, "--slots", 4, "--networks", "tanh, memory", *options)["association"]
+    assert [row["network"] for row in rows] == ["tanh", "memory"]
+    assert {row["rate"] for row in rows} <= {1e-3, 1e-2}
+    assert rows[0]["parameters"] <= rows[1]["parameters"] < 1.2 * rows[0]["parameters"]
+    rows = run("toy", "implication", "--networks", "hops 1, hops 3, tanh", *options)["implication"]
+    assert rows[0]["parameters"] == rows[1]["parameters"] >= rows[2]["parameters"]
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"{name}.{kind}" for name in ("association", "implication") for kind in ("csv", "png")
+    }
+
+
 def test_networks_that_diverge_are_left_out_and_the_others_shown(
     own_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def learn(task: Any, spec: RecurrentSpec, *arguments: Any) -> Any:
+    def learn(task: Any, spec: RecurrentSpec, *arguments: Any, **options: Any) -> Any:
         if spec.kind == "rnn":
             raise ModelError("loss nan at update 3", "diverged")
-        return taught(task, spec, *arguments)
+        return taught(task, spec, *arguments, **options)
 
     taught = toy_training.learn
     monkeypatch.setattr(toy_training, "learn", learn)
@@ -304,8 +319,8 @@ def test_networks_that_diverge_are_left_out_and_the_others_shown(
 def test_a_toy_verb_checks_its_options_before_it_teaches_anything(
     wrong: tuple[str, str], track: tuple[str, ...], own_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(toy_training, "learn", lambda *arguments: pytest.fail("something was taught"))
-    for task in ("addition", "recall"):
+    monkeypatch.setattr(toy_training, "learn", lambda *arguments, **options: pytest.fail("something was taught"))
+    for task in ("addition", "recall", "association", "implication"):
         assert isinstance(complaint("toy", task, *wrong, *track), ConfigError)
 
 
@@ -326,6 +341,11 @@ def test_a_toy_verb_checks_its_options_before_it_teaches_anything(
         (("toy", "addition", "--networks", "lsmt forget 1"), 2, "lstm forget 1"),
         (("toy", "addition", "--networks", ","), 2, "nknown network"),
         (("toy", "recall", "--lag", 2, "--length", 3), 2, "--length 2 at most, or a --lag of 3 or more"),
+        (("toy", "association", "--keys", 2), 2, "keys is 2; it must be at least pairs = 3"),
+        (("toy", "association", "--networks", "memry"), 2, "memory"),
+        (("toy", "association", "--rates", "1e-3,0"), 2, "positive numbers"),
+        (("toy", "implication", "--names", 8), 2, "names is 8; it must be between 9"),
+        (("toy", "implication", "--networks", "memory, hops 4"), 2, "nknown network"),
     ],
 )
 def test_what_cannot_be_done_is_said_with_its_code(
