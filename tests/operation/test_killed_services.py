@@ -39,17 +39,18 @@ def test_a_run_outlives_a_restart_of_the_server(ours: Services, record_property:
     assert ours.ask("GET", f"/flow_runs/{run}")["run_count"] == 1
 
 
-def test_the_place_that_a_run_holds_outlives_a_restart_of_the_server(ours: Services) -> None:
+def test_the_place_that_a_run_holds_outlives_a_restart_of_the_server(started: Services) -> None:
     """A run is ended when its place cannot be renewed, which the server is asked for every 225 seconds."""
+    started.verb("ui", "start")
     limits = "/v2/concurrency_limits"
-    ours.ask("POST", f"{limits}/", {"name": "restart", "limit": 1})
+    started.ask("POST", f"{limits}/", {"name": "restart", "limit": 1})
     wanted = {"names": ["restart"], "slots": 1, "lease_duration": 300}
-    taken = ours.ask("POST", f"{limits}/increment-with-lease", wanted)
-    kill(ours.processes("prefect"))
-    ours.verb("ui", "start")
-    ours.ask("POST", f"{limits}/leases/{taken['lease_id']}/renew", {"lease_duration": 300})
-    ours.ask("POST", f"{limits}/decrement-with-lease", {"lease_id": taken["lease_id"]})
-    assert ours.ask("GET", f"{limits}/restart")["active_slots"] == 0
+    taken = started.ask("POST", f"{limits}/increment-with-lease", wanted)
+    kill(started.processes("prefect"))
+    started.verb("ui", "start")
+    started.ask("POST", f"{limits}/leases/{taken['lease_id']}/renew", {"lease_duration": 300})
+    started.ask("POST", f"{limits}/decrement-with-lease", {"lease_id": taken["lease_id"]})
+    assert started.ask("GET", f"{limits}/restart")["active_slots"] == 0
 
 
 @pytest.mark.drill(
