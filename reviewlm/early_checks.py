@@ -62,8 +62,8 @@ def require_input(config: RunConfig) -> None:
         require_file(Path(config.source.business), "source.business")
 
 
-def require_vectors(config: RunConfig, classifiers: bool = False) -> None:
-    """Refuse files of word vectors that do not exist, before a command that fits the models which start from them.
+def require_model_files(config: RunConfig, classifiers: bool = False) -> None:
+    """Refuse files of word vectors and lexicons that do not exist, before a command that fits models which need them.
 
     Args:
         config: The configuration.

@@ -17,7 +17,7 @@ from core.environment import prepare_environment, reaching_prefect
 from core.model_errors import converted_errors
 from core.processes import interrupts
 from reviewlm import terminal
-from reviewlm.early_checks import require_device, require_input, require_vectors
+from reviewlm.early_checks import require_device, require_input, require_model_files
 from reviewlm.shown.stages import show_stages
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def run_flow(
     if name not in WITHOUT_FITS:
         from tracking.client import require_whole
 
-        require_vectors(config, classifiers=name == "classify")
+        require_model_files(config, classifiers=name == "classify")
         require_whole(config.tracking_address)
     return _run(name, kept, preset, list(input or []), overrides, **arguments)
 

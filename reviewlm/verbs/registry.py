@@ -12,7 +12,7 @@ import typer
 from core.errors import InputError, TrackingUnavailable
 from core.services.model_events import PROMOTED, ROLLED_BACK, send_event
 from reviewlm import terminal
-from reviewlm.early_checks import require_champion, require_input, require_vectors
+from reviewlm.early_checks import require_champion, require_input, require_model_files
 from reviewlm.options import (
     Json,
     Preset,
@@ -69,7 +69,7 @@ def promote(
     else:
         chosen = settings_of_versions(["champion"], preset, input, set)
         require_input(chosen.config)
-        require_vectors(chosen.config)
+        require_model_files(chosen.config)
         results.show_run(result := run_version_flow("promote_only", chosen, preset, input, set or []))
         results.show_report(result)
     terminal.last_line(result, json)

@@ -112,7 +112,7 @@ def _settings(
         raise _nothing_chosen(references, found)
     options = {**record.configuration, "execution": where.execution.model_dump(mode="json")}
     options["source"] = {**_source_of(record), **({"input": list(input)} if input else {})}
-    options["vectors"] = _vectors_of(record)
+    options |= {section: _named_files(record, section) for section in ("vectors", "lexicons")}
     try:
         config = change_config(options, overrides)
     except ConfigError as error:
@@ -214,9 +214,9 @@ def _source_of(record: Lineage) -> dict[str, Any]:
     return {**source, "input": input, "business": next(iter(business), "")}
 
 
-def _vectors_of(record: Lineage) -> dict[str, str]:
-    """Return the recorded files of word vectors, with relative paths resolved against the working folder of the run."""
-    named: Mapping[str, str] = record.configuration.get("vectors", {})
+def _named_files(record: Lineage, section: str) -> dict[str, str]:
+    """Return the recorded files of a section, with relative paths resolved against the working folder of the run."""
+    named: Mapping[str, str] = record.configuration.get(section, {})
     return {name: str(Path(record.folder, path)) for name, path in named.items()}
 
 

@@ -16,7 +16,7 @@ from core.environment import other_home, prepare_environment
 from core.errors import ConfigError
 from core.processes.leftovers import lasting_folder
 from reviewlm import terminal
-from reviewlm.early_checks import require_input, require_vectors
+from reviewlm.early_checks import require_input, require_model_files
 from reviewlm.options import Input, Json, Preset, Set
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def check(input: Input = None, preset: Preset = "small", set: Set = None, json: 
     if not config.source.input:
         raise ConfigError("No input was given", where="--input", remedy="name files: --input reviews.json")
     require_input(config)
-    require_vectors(config)
+    require_model_files(config)
     began, home = time.monotonic(), Path(tempfile.mkdtemp(prefix=PREFIX, dir=lasting_folder()))
     keep = False
     try:
