@@ -30,7 +30,7 @@ async def embeddings(request: Request) -> Response:
 async def _encoded(request: Request, services: Services, asked: EmbeddingRequest) -> Response:
     async with services.leased(request, asked.model) as version:
         _require_network(version)
-        encoding = Encoding(asked.input, asked.pooling)
+        encoding = Encoding(asked.input)
         while await services.run(version, encoding.advance):
             pass
         warnings = warnings_of(version, asked.input, None)

@@ -20,7 +20,7 @@ from corpus.reading.readers import Progress, read
 from corpus.reading.sources import identify, originals, source_names
 from corpus.splitting.split import SPLITS, iter_split
 from models.bundles.bundle import Bundle
-from models.neural.encoder import Encoder, Pooling
+from models.neural.encoder import Encoder
 from models.streams import COMPATIBLE
 from tasks.progress import progress
 from tasks.stage import run_stage, store_of
@@ -73,9 +73,7 @@ class EncodedReviews:
         return wanted.join(found, on="row", how="left", maintain_order="left").drop("row").to_dicts()
 
 
-def encode_prepared(
-    config: RunConfig, bundle: Bundle, clean: Artifact, splits: Sequence[str], pooling: Pooling
-) -> EncodedReviews:
+def encode_prepared(config: RunConfig, bundle: Bundle, clean: Artifact, splits: Sequence[str]) -> EncodedReviews:
     """Encode prepared reviews; reviews that were encoded before are taken from the store.
 
     Args:
@@ -83,7 +81,6 @@ def encode_prepared(
         bundle: A model with a network.
         clean: Prepared reviews.
         splits: Splits to encode, of `SPLITS`.
-        pooling: See `models/neural/encoder.py`.
 
     Raises:
         InputError: The model has no network.
@@ -99,10 +96,10 @@ def encode_prepared(
                 yield frame, (done := done + frame.height)
 
     options = {"splits": splits}
-    return _encoded(config, bundle, pooling, batches, (total, "reviews"), options, {"clean": clean.digest})
+    return _encoded(config, bundle, batches, (total, "reviews"), options, {"clean": clean.digest})
 
 
-def encode_files(config: RunConfig, bundle: Bundle, files: Sequence[str], pooling: Pooling) -> EncodedReviews:
+def encode_files(config: RunConfig, bundle: Bundle, files: Sequence[str]) -> EncodedReviews:
     """Encode the reviews of files; arguments and errors as in `encode_prepared`.
 
     Args:
@@ -132,16 +129,16 @@ def encode_files(config: RunConfig, bundle: Bundle, files: Sequence[str], poolin
     size = sum(source.bytes for source in sources)
     inputs = {f"file {number}": source.sha256 for number, source in enumerate(sources)}
     options = {"source": config.source.model_dump(mode="json", include={"fields", "max_chars", "max_record_bytes"})}
-    return _encoded(config, bundle, pooling, batches, (size, "bytes"), options, inputs)
+    return _encoded(config, bundle, batches, (size, "bytes"), options, inputs)
 
 
 def _encoded(
-    config: RunConfig, bundle: Bundle, pooling: Pooling, batches: Callable[[], Batches], size: tuple[int, str],
+    config: RunConfig, bundle: Bundle, batches: Callable[[], Batches], size: tuple[int, str],
     options: Mapping[str, Any], inputs: Mapping[str, str],
 ) -> EncodedReviews:  # fmt: skip
     from pyarrow import parquet
 
-    encoder, schema = Encoder(bundle, pooling), pl.DataFrame(schema=COLUMNS).to_arrow(compat_level=COMPATIBLE).schema
+    encoder, schema = Encoder(bundle), pl.DataFrame(schema=COLUMNS).to_arrow(compat_level=COMPATIBLE).schema
 
     def make(work: Path) -> dict[str, Any]:
         reviews = 0
@@ -160,6 +157,6 @@ def _encoded(
             raise EmptyInput("There are no reviews to encode", remedy="name others: --input FILES, or --split train")
         return {"reviews": reviews, "features": encoder.features}
 
-    chosen, made_of = {"pooling": pooling, **options}, {"bundle": bundle.digest, **inputs}
-    built = run_stage(config, "encode", ENCODE_VERSION, chosen, made_of, make, bundle.spec.name)
+    made_of = {"bundle": bundle.digest, **inputs}
+    built = run_stage(config, "encode", ENCODE_VERSION, options, made_of, make, bundle.spec.name)
     return EncodedReviews(built.artifact)

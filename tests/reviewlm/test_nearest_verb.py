@@ -81,14 +81,13 @@ def test_a_review_with_the_text_itself_is_no_discovery(
     assert "The text itself: review r2  3 stars" in call(monkeypatch, capfd, *asked).out
 
 
-def test_reviews_are_encoded_once_for_a_model_a_pooling_and_the_bytes_of_the_files(
+def test_reviews_are_encoded_once_for_a_model_and_the_bytes_of_the_files(
     reviews: Path, folder: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     asked = ("nearest", "cold tacos", "--bundle", folder, "--json", "--input")
     first = call(monkeypatch, capfd, *asked, reviews).facts["vectors"]
     copied = reviews.rename(reviews.with_name("moved.jsonl"))
     assert call(monkeypatch, capfd, *asked, copied).facts["vectors"] == first
-    assert call(monkeypatch, capfd, *asked, copied, "--pooling", "max").facts["vectors"] != first
     copied.write_text(copied.read_text(encoding="utf-8") + json.dumps({**ROWS[0], "review_id": "new"}) + "\n")
     told = call(monkeypatch, capfd, *asked, copied).facts
     assert (told["vectors"] != first, told["reviews"]) == (True, 13)

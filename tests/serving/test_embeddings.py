@@ -49,10 +49,10 @@ def test_openais_client_gets_the_vectors_of_the_model(address: str, form: dict[s
     assert made.usage.prompt_tokens == made.usage.total_tokens == tokens
 
 
-def test_one_text_and_another_pooling(client: httpx.Client) -> None:
-    told = client.post("/v1/embeddings", json={"input": TEXTS[0], "pooling": "concat"}).json()
+def test_one_text_needs_no_list(client: httpx.Client) -> None:
+    told = client.post("/v1/embeddings", json={"input": TEXTS[0]}).json()
     [one] = told["data"]
-    np.testing.assert_allclose(one["embedding"], Encoder(bundle_of("lstm"), "concat").encode(TEXTS[:1])[0], atol=1e-5)
+    np.testing.assert_allclose(one["embedding"], Encoder(bundle_of("lstm")).encode(TEXTS[:1])[0], atol=1e-5)
     assert told["warnings"] == []
 
 

@@ -38,15 +38,6 @@ class Split(StrEnum):
     ALL = "all"
 
 
-class Pooled(StrEnum):
-    """How the features of all positions become one vector."""
-
-    MEAN = "mean"
-    MAX = "max"
-    LAST = "last"
-    CONCAT = "concat"
-
-
 @app.command()
 def nearest(
     context: typer.Context,
@@ -54,9 +45,6 @@ def nearest(
     n: Annotated[int, typer.Option("--n", min=1, help="Number of reviews to show.")] = 5,
     input: VersionInput = None,
     split: Annotated[Split, typer.Option("--split", help="Which reviews of the model's run to search.")] = Split.TEST,
-    pooling: Annotated[Pooled, typer.Option(
-        "--pooling", help="Mean, max or last of the features of all positions, or all three joined (concat).",
-    )] = Pooled.MEAN,
     measure: Annotated[bool, typer.Option(
         "--measure", help="Measure how often the nearest review is of the same business, against tf-idf and chance.",
     )] = False,
@@ -85,10 +73,9 @@ def nearest(
             raise ConfigError(f"--{option} has no effect {beside}", where=f"--{option}", remedy="leave it out")
     config = configured(preset, set)
     opened_model, which = _opened(config, model, bundle)
-    reviews, data = _encoded(config, opened_model, input, split, pooling)
-    about = {**which, "data": data, "reviews": len(reviews), "pooling": pooling.value,
-             "vectors": str(reviews.artifact.folder)}  # fmt: skip
-    found = _measured(config, reviews, vectors) if measure else _nearest(opened_model, reviews, text, n, pooling)
+    reviews, data = _encoded(config, opened_model, input, split)
+    about = {**which, "data": data, "reviews": len(reviews), "vectors": str(reviews.artifact.folder)}
+    found = _measured(config, reviews, vectors) if measure else _nearest(opened_model, reviews, text, n)
     (_show_rates if measure else _show_reviews)(found, about)
     terminal.last_line({**about, **found}, json)
 
@@ -103,32 +90,32 @@ def _opened(config: RunConfig, model: str, folder: str) -> tuple[Bundle, dict[st
 
 
 def _encoded(
-    config: RunConfig, bundle: Bundle, input: Sequence[str] | None, split: Split, pooling: Pooled
+    config: RunConfig, bundle: Bundle, input: Sequence[str] | None, split: Split
 ) -> tuple[EncodedReviews, str]:
     """Return the reviews to search with their vectors, and a description of them."""
     from models.neural.encoder import Encoder
     from tasks.embedding.encode import SPLITS, encode_files, encode_prepared
 
-    checked(lambda: Encoder(bundle, pooling.value))  # refused before any file is read
+    checked(lambda: Encoder(bundle))  # refused before any file is read
     if input:
-        return encode_files(config, bundle, input, pooling.value), ", ".join(input)
+        return encode_files(config, bundle, input), ", ".join(input)
     wanted, clean = SPLITS if split is Split.ALL else (split.value,), prepared_of(config, bundle)
     name = "reviews" if split is Split.ALL else f"{split.value} reviews"
-    return encode_prepared(config, bundle, clean, wanted, pooling.value), f"the {name} of '{bundle.spec.name}'"
+    return encode_prepared(config, bundle, clean, wanted), f"the {name} of '{bundle.spec.name}'"
 
 
-def _nearest(bundle: Bundle, reviews: EncodedReviews, text: str, n: int, pooling: Pooled) -> dict[str, Any]:
+def _nearest(bundle: Bundle, reviews: EncodedReviews, text: str, n: int) -> dict[str, Any]:
     """Return the nearest reviews, and apart from them those that have the text itself."""
     import numpy as np
 
     from models.bundles.unseen import unseen_warnings
     from models.neural.encoder import Encoder
-    from models.vectors.nearest import cosines, largest
+    from models.vectors.nearest import cosines, nearest_rows
 
     same = reviews.same_text(bundle.vocabulary.normal_form.apply(text))
-    query_F = checked(lambda: Encoder(bundle, pooling.value).encode([text]))[0]
+    query_F = checked(lambda: Encoder(bundle).encode([text]))[0]
     cosines_N = checked(lambda: cosines(query_F, reviews.vectors_NF))
-    near = largest(cosines_N, n, same).tolist()
+    near = nearest_rows(cosines_N, n, same).tolist()
     terminal.show_warnings(warnings := unseen_warnings(bundle, text, None))
     return {
         "text": text, "typical_cosine": round(float(np.median(cosines_N)), 6), "same_text": _plain(reviews.rows(same)),
