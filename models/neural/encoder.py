@@ -19,9 +19,12 @@ import torch
 
 from ..base import ModelError
 from ..bundles.bundle import Bundle
+from ..tokens.type_counts import batched
 from .labelling.rows import LabelledBatch, Sequences
 from .lm import POSITIONS, NeuralLM
 
+CHARACTERS = 8
+"""Characters that are made into tokens at a time, for each position that is read at a time; this takes less long."""
 FRAME = 3
 """Tokens of a review's stream that are not of its text: `<bos>`, `<stars_0>`, `<eos>`."""
 
@@ -75,14 +78,21 @@ class Encoder:
         Args:
             texts: In any form.
             positions: Padded positions that are read between two yields, at least 2. A longer text takes several
-                yields, which are empty until its last one.
+                yields, which are empty until its last one. First all texts are made into tokens, some at a time or a
+                long one, with empty yields.
         """
-        clean = [self.vocabulary.normal_form.apply(text) for text in texts]
-        if not clean:
-            return
-        encoded = self.vocabulary.encode_documents(clean, [0] * len(clean), whole=False)
-        for batch in Sequences(encoded.ids, encoded.offsets).by_length(positions):
+        ids: list[np.ndarray] = []
+        for some in batched(texts, characters=CHARACTERS * positions):
+            clean = [self.vocabulary.normal_form.apply(text) for text in some]
+            encoded = self.vocabulary.encode_documents(clean, [0] * len(clean), whole=False)
+            ids += np.split(encoded.ids, encoded.offsets[1:-1])
+            yield self._nothing()
+        for batch in Sequences.of(ids).by_length(positions) if ids else ():
             yield from self._read(batch, max(2, positions // len(batch.rows_B)))
+
+    def _nothing(self) -> EncodedTexts:
+        none = np.zeros(0, np.int64)
+        return EncodedTexts(none, np.zeros((0, self.features), np.float32), none)
 
     @torch.no_grad()
     def _read(self, batch: LabelledBatch, width: int) -> Iterator[EncodedTexts]:
@@ -98,7 +108,7 @@ class Encoder:
             inside_BT = (at_T >= 1) & (at_T <= last_B[:, None])  # `<bos>` predicts nothing, `<eos>` is not of the text
             total_BF += torch.where(inside_BT[..., None], h_BTF, 0.0).sum(1)
             if begin + width < ids_BT.shape[1]:
-                yield EncodedTexts(batch.rows_B[:0], np.zeros((0, self.features), np.float32), batch.lengths_B[:0])
+                yield self._nothing()
         yield EncodedTexts(batch.rows_B, (total_BF / last_B[:, None]).float().cpu().numpy(), batch.lengths_B - FRAME)
 
 
