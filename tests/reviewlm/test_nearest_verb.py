@@ -79,6 +79,12 @@ def test_a_review_with_the_text_itself_is_no_discovery(
     assert [same["review_id"] for same in told["same_text"]] == ["r2"]
     assert "r2" not in [near["review_id"] for near in told["nearest"]]
     assert "The text itself: review r2  3 stars" in call(monkeypatch, capfd, *asked).out
+    rows = "".join(json.dumps({**ROWS[2], "review_id": f"again{number}"}) + "\n" for number in range(3))
+    reviews.write_text(reviews.read_text(encoding="utf-8") + rows, encoding="utf-8")
+    told = call(monkeypatch, capfd, *asked, "--n", 2, "--json").facts
+    assert (told["same_texts"], [same["review_id"] for same in told["same_text"]]) == (4, ["r2", "again0"])
+    assert not {near["review_id"] for near in told["nearest"]} & {"r2", "again0", "again1", "again2"}
+    assert "and 2 more with the text itself" in call(monkeypatch, capfd, *asked, "--n", 2).out
 
 
 def test_reviews_are_encoded_once_for_a_model_and_the_bytes_of_the_files(

@@ -17,6 +17,8 @@ from reviewlm.options import Json, Model, Preset, Set, VersionInput, checked, co
 from reviewlm.shown.results import with_interval
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from core.config.run_config import RunConfig
     from models.bundles.bundle import Bundle
     from tasks.embedding.encode import EncodedReviews
@@ -112,23 +114,24 @@ def _nearest(bundle: Bundle, reviews: EncodedReviews, text: str, n: int) -> dict
     from models.neural.encoder import Encoder
     from models.vectors.nearest import cosines, nearest_rows
 
-    same = reviews.same_text(bundle.vocabulary.normal_form.apply(text))
     query_F = checked(lambda: Encoder(bundle).encode([text]))[0]
     cosines_N = checked(lambda: cosines(query_F, reviews.vectors_NF))
-    near = nearest_rows(cosines_N, n, same).tolist()
+    same = reviews.same_text(bundle.vocabulary.normal_form.apply(text), cosines_N)
+    near = nearest_rows(cosines_N, n, same)
     terminal.show_warnings(warnings := unseen_warnings(bundle, text, None))
     return {
-        "text": text, "typical_cosine": round(float(np.median(cosines_N)), 6), "same_text": _plain(reviews.rows(same)),
+        "text": text, "typical_cosine": round(float(np.median(cosines_N)), 6),
+        "same_texts": len(same), "same_text": _plain(reviews.rows(same[:n])),
         "nearest": [{"cosine": round(float(cosines_N[row]), 6), **review}
                     for row, review in zip(near, _plain(reviews.rows(near)), strict=True)],
         "warnings": warnings,
     }  # fmt: skip
 
 
-def _plain(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _plain(rows: pl.DataFrame) -> list[dict[str, Any]]:
     """Return reviews as JSON values, without their users."""
     names = ("review_id", "stars", "business_id", "text")
-    return [{name: row[name] or None for name in names} for row in rows]
+    return [{name: row[name] or None for name in names} for row in rows.to_dicts()]
 
 
 def _show_reviews(found: Mapping[str, Any], about: Mapping[str, Any]) -> None:
@@ -136,6 +139,8 @@ def _show_reviews(found: Mapping[str, Any], about: Mapping[str, Any]) -> None:
                  f"{found['typical_cosine']:.2f}.")  # fmt: skip
     for review in found["same_text"]:
         terminal.say(f"\nThe text itself: review {review['review_id']}{_stars(review)}")
+    if (more := found["same_texts"] - len(found["same_text"])) > 0:
+        terminal.say(f"and {more:,} more with the text itself")
     for review in found["nearest"]:
         terminal.say(f"\n{review['cosine']:.3f}{_stars(review)}  {review['review_id']}")
         terminal.say("  " + textwrap.shorten(review["text"] or "", SHOWN, placeholder=" …"))
