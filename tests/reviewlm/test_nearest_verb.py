@@ -131,12 +131,29 @@ def test_the_measure_compares_with_chance_tf_idf_and_word_vectors(
 ) -> None:
     WordVectors(["great", "cold"], np.eye(2)).save(tmp_path / "vectors")
     asked = ("nearest", "--measure", "--bundle", folder, "--input", reviews, "--json")
-    rates = call(monkeypatch, capfd, *asked, "--vectors", tmp_path / "vectors").facts["rates"]
-    assert [row["vectors"] for row in rates] == ["chance", "language model", "tf-idf", "mean word vector"]
+    told = call(monkeypatch, capfd, *asked, "--vectors", tmp_path / "vectors").facts
+    rates = told["rates"]
+    assert [row["vectors"] for row in rates] == ["chance", "language model", "tf-idf", "mean word vector (vectors)"]
+    assert (told["word_vectors"], told["compared"], told["reviews"]) == (str(tmp_path / "vectors"), 12, 12)
+    assert [row["vectors"] for row in rates if "stars_gain" not in row] == ["language model"]
+    model, tf_idf = rates[1], rates[2]
+    assert tf_idf["stars_gain"] == pytest.approx(tf_idf["stars"] - model["stars"])
     assert all(0 <= row["business_id_lo"] <= row["business_id"] <= row["business_id_hi"] for row in rates)
+    monkeypatch.setattr(nearest, "MOST_MEASURED", 8)  # two businesses of four reviews
     without = call(monkeypatch, capfd, *asked)
+    assert (without.facts["compared"], without.facts["rates"][0]["queries"]) == (8, 8)
+    assert "of 8 of 12 reviews" in " ".join(call(monkeypatch, capfd, *asked[:-1]).out.split())
+    assert without.facts["word_vectors"] is None
     assert [row["vectors"] for row in without.facts["rates"]] == ["chance", "language model", "tf-idf"]
     assert "mean word vector: left out. There are no word vectors in the store yet" in without.err
+
+
+def test_word_vectors_that_do_not_exist_are_refused_before_any_work(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(nearest, "opened", None)
+    done = call(monkeypatch, capfd, "nearest", "--measure", "--vectors", "glvoe.txt")
+    assert (done.code, "There is no such file or folder" in done.err) == (3, True), done.err
 
 
 @pytest.mark.parametrize(("arguments", "said"), [

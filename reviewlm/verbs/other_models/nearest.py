@@ -12,6 +12,7 @@ import typer
 
 from core.errors import ArtifactError, ConfigError
 from reviewlm import terminal
+from reviewlm.early_checks import require_file
 from reviewlm.fitted import open_folder, prepared_of
 from reviewlm.options import Json, Model, Preset, Set, VersionInput, checked, configured, is_given, opened
 from reviewlm.shown.results import with_interval
@@ -27,8 +28,8 @@ app = typer.Typer()
 SHOWN = 200
 """Characters of a review that the terminal shows."""
 MOST_MEASURED = 20_000
-"""Reviews that --measure compares; each is compared with all others."""
-TFIDF, WORDS = "tf-idf", "mean word vector"
+"""Reviews that --measure compares, of whole businesses; each is compared with all others."""
+NETWORK, TFIDF, WORDS = "language model", "tf-idf", "mean word vector"
 
 
 class Split(StrEnum):
@@ -73,6 +74,8 @@ def nearest(
     ):
         if idle and is_given(context, option):
             raise ConfigError(f"--{option} has no effect {beside}", where=f"--{option}", remedy="leave it out")
+    if vectors is not None:
+        require_file(vectors, "--vectors")
     config = configured(preset, set)
     opened_model, which = _opened(config, model, bundle)
     reviews, data = _encoded(config, opened_model, input, split)
@@ -152,34 +155,31 @@ def _stars(review: Mapping[str, Any]) -> str:
 
 def _measured(config: RunConfig, reviews: EncodedReviews, vectors: Path | None) -> dict[str, Any]:
     """Return how often the nearest review is of the same business and has the same stars, by way of comparing."""
-    import numpy as np
-    import polars as pl
-
     from evaluation.vectors.baselines import dense_cosines, tfidf_cosines, word_vector_cosines
-    from evaluation.vectors.same_topic import same_topic_rates
+    from evaluation.vectors.same_topic import same_topic_rates, whole_businesses
     from tasks.embedding.embed import newest_vectors
 
-    drawn = np.random.default_rng(config.seed).permutation(len(reviews))[:MOST_MEASURED]
-    columns = {name: reviews.column(name)[drawn] for name in ("user_id", "business_id", "stars")}
-    texts, ways = reviews.column("text")[drawn].to_list(), {}
-    ways["language model"] = dense_cosines(reviews.vectors_NF[drawn])
+    drawn = whole_businesses(reviews.column("business_id"), MOST_MEASURED, config.seed)
+    chosen, words, ways = reviews.rows(drawn), None, {NETWORK: dense_cosines(reviews.vectors_NF[drawn])}
+    texts = chosen["text"].to_list()
     ways[TFIDF] = checked(lambda: tfidf_cosines(texts))
     try:
-        place = vectors or newest_vectors(config).folder
-        ways[WORDS] = checked(lambda: word_vector_cosines(texts, place))
+        words = place = vectors or newest_vectors(config).folder
+        ways[f"{WORDS} ({place.name})"] = checked(lambda: word_vector_cosines(texts, place))
     except ArtifactError as error:
         terminal.show_warnings([f"{WORDS}: left out. {error.what}; {error.remedy.partition(';')[0]}."])
-    rates = same_topic_rates(pl.DataFrame(columns), ways, TFIDF, seed=config.seed)
-    return {"compared": len(drawn), "rates": rates}
+    rates = same_topic_rates(chosen, ways, NETWORK, seed=config.seed)
+    return {"compared": len(drawn), "word_vectors": words and str(words), "rates": rates}
 
 
 def _show_rates(found: Mapping[str, Any], about: Mapping[str, Any]) -> None:
     rows = [
         {"vectors": row["vectors"], "same business": with_interval(row, "business_id"),
-         "minus tf-idf": with_interval(row, "business_id_gain"), "same stars": with_interval(row, "stars"),
-         "stars minus tf-idf": with_interval(row, "stars_gain")}
+         "minus language model": with_interval(row, "business_id_gain"), "same stars": with_interval(row, "stars"),
+         "stars minus language model": with_interval(row, "stars_gain")}
         for row in found["rates"]
     ]  # fmt: skip
     queries = found["rates"][0]["queries"]
-    terminal.show_rows(rows, f"Nearest of {found['compared']:,} reviews by other users ({about['data']}), "
-                       f"{queries:,} queries; ± is half of a 95 % interval over businesses")  # fmt: skip
+    reviews = f"{found['compared']:,} of {about['reviews']:,} reviews"
+    terminal.show_rows(rows, f"Nearest by other users, of {reviews} ({about['data']}); {queries:,} queries; "
+                       "± is half of a 95 % interval over businesses")  # fmt: skip
