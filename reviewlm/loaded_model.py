@@ -130,7 +130,7 @@ class LoadedModel:
         return checked(lambda: self.bundle.score_text(text, stars))
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Return a vector for each text (number of texts × features, float32); compare texts by the cosine.
+        """Return a vector for each text (texts × features, float32); compare vectors of one model by the cosine.
 
         The vector is the mean of the network's features over the text, which is read without a rating. Equal
         texts have equal vectors, up to rounding, whatever the other texts are.

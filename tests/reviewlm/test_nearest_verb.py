@@ -53,6 +53,7 @@ def test_the_nearest_reviews_of_a_file_are_those_with_the_largest_cosine(
     assert done.code == 0, done.err
     assert "1 record cannot be used" in done.err
     told, bundle = done.facts, bundle_of("lstm")
+    assert "has never seen a review of an unknown rating" in told["warnings"][0]
     assert (told["model"], told["version"], told["reviews"], told["same_text"]) == ("lstm", None, 12, [])
     wanted = sorted(ROWS, key=lambda row: -cosine(bundle, "Cold tacos, rude staff.", str(row["text"])))[:3]
     assert [near["review_id"] for near in told["nearest"]] == [row["review_id"] for row in wanted]

@@ -121,7 +121,7 @@ def _nearest(bundle: Bundle, reviews: EncodedReviews, text: str, n: int) -> dict
     cosines_N = checked(lambda: cosines(query_F, reviews.vectors_NF))
     same = reviews.same_text(bundle.vocabulary.normal_form.apply(text), cosines_N)
     near = nearest_rows(cosines_N, n, same)
-    terminal.show_warnings(warnings := unseen_warnings(bundle, text, None))
+    terminal.show_warnings(warnings := unseen_warnings(bundle, text, 0))
     return {
         "text": text, "typical_cosine": round(float(np.median(cosines_N)), 6),
         "same_texts": len(same), "same_text": _plain(reviews.rows(same[:n])),
