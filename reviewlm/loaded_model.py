@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from models.bundles.bundle import Bundle, TextScore
     from models.completion.beam import FoundText
     from models.completion.suggestions import Suggestions
-    from models.neural.encoder import Pooling
 
 PROBES = (
     ("The food was great and the staff were very friendly.", 5),
@@ -130,24 +129,21 @@ class LoadedModel:
         """
         return checked(lambda: self.bundle.score_text(text, stars))
 
-    def encode(self, texts: Sequence[str], pooling: Pooling = "mean") -> np.ndarray:
-        """Return a vector for each text (number of texts × features, float32); compare texts by the cosine.
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Return a vector for each text (texts × features, float32); compare vectors of one model by the cosine.
 
-        The vector pools the network's features over the text, which is read without a rating. Equal texts have equal
-        vectors, up to rounding, whatever the other texts are.
+        The vector is the mean of the network's features over the text, which is read without a rating. Equal
+        texts have equal vectors, up to rounding, whatever the other texts are.
 
         Args:
             texts: Texts, which are first brought into normal form; an empty one has a vector too.
-            pooling: "mean" of all positions, the best for searching; "max" of each feature; "last" position; "concat":
-                last, max and mean joined.
 
         Raises:
-            ReviewLMError: The model has no network (n-gram models), *pooling* is none of these, or *texts* is one text
-                instead of several.
+            ReviewLMError: The model has no network (n-gram models), or *texts* is one text instead of several.
         """
         from models.neural.encoder import Encoder
 
-        return checked(lambda: Encoder(self.bundle, pooling).encode(texts))
+        return checked(lambda: Encoder(self.bundle).encode(texts))
 
     def save(self, folder: str | Path) -> None:
         """Write the model as a bundle, a folder of data that `load` opens; an older bundle there is replaced.

@@ -1,4 +1,4 @@
-"""Encode texts in slices, so that texts which are being generated wait for one slice at most."""
+"""Encode texts in slices, so that texts which are being generated wait for one slice or one text's tokens at most."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from models.neural.encoder import EncodedTexts, Encoder, Pooling
+from models.neural.encoder import EncodedTexts, Encoder
 from serving.engine.engine import EngineContext
 from serving.scoring import SLICE
 
@@ -16,14 +16,13 @@ class Encoding:
 
     Args:
         texts: The texts.
-        pooling: See `models/neural/encoder.py`.
 
     Attributes:
         tokens: Tokens read so far.
     """
 
-    def __init__(self, texts: Sequence[str], pooling: Pooling) -> None:
-        self._texts, self._pooling, self.tokens = texts, pooling, 0
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts, self.tokens = texts, 0
         self._steps: Iterator[EncodedTexts] | None = None
         self._found: dict[int, np.ndarray] = {}
 
@@ -39,7 +38,7 @@ class Encoding:
             ModelError: kind "input": the model has no network.
         """
         if self._steps is None:
-            self._steps = Encoder(context.bundle, self._pooling).steps(self._texts, SLICE)
+            self._steps = Encoder(context.bundle).steps(self._texts, SLICE)
         if (step := next(self._steps, None)) is None:
             return False
         self._found.update(zip(step.rows_B.tolist(), step.vectors_BF, strict=True))

@@ -1,4 +1,4 @@
-"""Score texts in slices, so that texts which are being generated wait for one slice at most."""
+"""Score texts in slices, so that texts which are being generated wait for one slice or one text's tokens at most."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ import numpy as np
 from models.base import LanguageModel
 from models.bundles.bundle import Bundle, TextScore
 from models.mixture.attribution import Attribution
-from models.tokens.vocabulary import BOS, CONTEXT_IDS, UNK, EncodedDocuments
+from models.tokens.type_counts import batched
+from models.tokens.vocabulary import BOS, CONTEXT_IDS, UNK
 from serving.engine.engine import EngineContext
 
 GIVEN = sorted(CONTEXT_IDS)
 SLICE = 512
 """Positions of a slice, padding included."""
+CHARACTERS = 4_096
+"""Characters of the texts that are read together before other work gets its turn; a longer text is read alone."""
 
 
 class ScoredText(NamedTuple):
@@ -49,8 +52,10 @@ class Scoring:
 
     def __init__(self, texts: Sequence[str], stars: int | None, attribution: bool = False) -> None:
         self._texts, self._stars, self._attribution = texts, stars, attribution
-        self._encoded: EncodedDocuments | None = None
+        self._left = batched(texts, characters=CHARACTERS)
+        self._clean: list[str] = []
         self._ids: list[np.ndarray] = []
+        self._spelling_nats: list[float] = []
         self._waiting: list[list[int]] = []
         self._batch: _Batch | None = None
         self._found: dict[int, ScoredText] = {}
@@ -62,8 +67,8 @@ class Scoring:
 
     def advance(self, context: EngineContext) -> bool:
         """Score the next slice; return whether there is more to do."""
-        if self._encoded is None:
-            self._encode(context.bundle)
+        if some := next(self._left, None):
+            self._encode(context.bundle, some)
             return True
         batch = self._batch = self._batch or self._begun()
         self._read(batch)
@@ -72,13 +77,19 @@ class Scoring:
             self._batch = None
         return self._batch is not None or bool(self._waiting)
 
-    def _encode(self, bundle: Bundle) -> None:
-        apply = bundle.vocabulary.normal_form.apply
-        self._clean = [apply(text) for text in self._texts]
-        self._encoded = bundle.vocabulary.encode_documents(self._clean, [self._stars or 0] * len(self._clean))
+    def _encode(self, bundle: Bundle, some: Sequence[str]) -> None:
+        clean = [bundle.vocabulary.normal_form.apply(text) for text in some]
+        encoded = bundle.vocabulary.encode_documents(clean, [self._stars or 0] * len(clean))
         self._model, prefix = _reader(bundle, self._stars)
-        for ids in np.split(self._encoded.ids, self._encoded.offsets[1:-1]):
+        for ids in np.split(encoded.ids, encoded.offsets[1:-1]):
             self._ids.append(np.array([*prefix, *ids[~np.isin(ids, GIVEN)].tolist()], np.int64))
+        self._clean += clean
+        self._spelling_nats += encoded.spelling_nats.tolist()
+        if len(self._ids) == len(self._texts):
+            self._plan()
+
+    def _plan(self) -> None:
+        """Put texts of similar length side by side."""
         order, start = sorted(range(len(self._ids)), key=lambda row: -len(self._ids[row])), 0
         while start < len(order):
             count = max(1, SLICE // len(self._ids[order[start]]))
@@ -106,7 +117,6 @@ class Scoring:
         batch.read += ids_BT.shape[1]
 
     def _finish(self, bundle: Bundle, batch: _Batch) -> None:
-        assert self._encoded is not None
         nats_BT = np.concatenate(batch.nats, 1)
         for place, row in enumerate(batch.rows):
             ids_T = self._ids[row]
@@ -119,7 +129,7 @@ class Scoring:
                     (bundle.vocabulary.token(int(token)), float(nat))
                     for token, nat in zip(ids_T[kept_N], nats_N, strict=True)
                 ],
-                spelling_nats=float(self._encoded.spelling_nats[row]),
+                spelling_nats=self._spelling_nats[row],
             )  # fmt: skip
             self._found[row] = ScoredText(score, _attribution(batch.parts, place, kept_N) if batch.parts else None)
 

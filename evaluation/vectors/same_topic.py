@@ -50,7 +50,7 @@ def same_topic_rates(
         InputError: No review can be a query.
     """
     business_N, stars_N = (_numbers(reviews[name]) for name in MATCHES)
-    user_N = _users(reviews["user_id"])
+    user_N = _distinct(reviews["user_id"])
     others_N = len(reviews) - _count(user_N)
     same_N = {name: _of_others(keys_N, user_N) for name, keys_N in ((BUSINESS, business_N), (STARS, stars_N))}
     rows_Q = np.flatnonzero((stars_N >= 0) & (same_N[BUSINESS] > 0))
@@ -73,6 +73,22 @@ def same_topic_rates(
         groups=united(pl.Series(business_N[rows_Q])).to_numpy(),
     )  # fmt: skip
     return [_row(boot, name, baseline, len(rows_Q)) for name in (CHANCE, *ways)]
+
+
+def whole_businesses(business: pl.Series, most: int, seed: int = 1) -> np.ndarray:
+    """Return the numbers of at most *most* reviews, in order: those of businesses drawn at random; the last one is cut.
+
+    So a query has all its right answers among the candidates. Of reviews drawn one by one it would have the fewer, the
+    more reviews there are.
+
+    Args:
+        business: Business of each review; null and "" are unknown, and then each is drawn by itself.
+        most: Number of reviews to draw.
+        seed: Seed of the draw.
+    """
+    business_N = _distinct(business)
+    place = np.random.default_rng(seed).permutation(int(business_N.max(initial=0)) + 1)
+    return np.sort(np.argsort(place[business_N], kind="stable")[:most])
 
 
 def nearest_of_others(cosines: Cosines, rows_Q: np.ndarray, user_N: np.ndarray) -> np.ndarray:
@@ -106,10 +122,10 @@ def _numbers(keys: pl.Series) -> np.ndarray:
     ).to_series().to_numpy()  # fmt: skip
 
 
-def _users(keys: pl.Series) -> np.ndarray:
-    """Return a number for each user; every unknown user has a different one."""
-    user_N = _numbers(keys)
-    return np.where(user_N >= 0, user_N, len(user_N) + np.arange(len(user_N)))
+def _distinct(keys: pl.Series) -> np.ndarray:
+    """Return a number from 0 for each key; every unknown key has a different one."""
+    number_N = _numbers(keys)
+    return np.where(number_N >= 0, number_N, len(number_N) + np.arange(len(number_N)))
 
 
 def _count(numbers_N: np.ndarray) -> np.ndarray:

@@ -1,36 +1,32 @@
-"""Encode texts as vectors: pool the features of a language model over the positions of each text.
+"""Encode texts as vectors: average the features of a language model over the positions of each text.
 
-    h_0 … h_n   the features that predict the n tokens of a text and its end: h_t has read `<bos> <stars_0> w_1 … w_t`
-    mean        1/(n + 1) Σ_t h_t
-    max         the largest value of each feature over t
-    last        h_n
-    concat      (last, max, mean), as classifiers read them: Howard & Ruder 2018, section 3.3
+    1/(n + 1) Σ_t h_t,  t = 0 … n
 
-The features are what enters the output layer: the top layer's states, after the projection where the network has one.
-A text is read without a rating, so that its vector says only what the text says. Texts of similar length are read side
-by side, in float32. The vector of a text does not depend on the others beyond rounding.
-Shapes: see `models/base.py`; D texts, H features of a position, F of a vector: H, or 3 H with "concat".
+h_0 … h_n are the features that predict the n tokens of a text and its end: h_t has read `<bos> <stars_0> w_1 … w_t`.
+They are what enters the output layer: the top layer's states, after the projection where the network has one. A text
+is read without a rating, so that its vector says only what the text says. Texts of similar length are read side by
+side, in float32. The vector of a text does not depend on the others beyond rounding.
+Shapes: see `models/base.py`; D texts, F features.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from ..base import ModelError
 from ..bundles.bundle import Bundle
+from ..tokens.type_counts import batched
 from .labelling.rows import LabelledBatch, Sequences
-from .labelling.trunks.pooling import largest
 from .lm import POSITIONS, NeuralLM
 
-Pooling = Literal["mean", "max", "last", "concat"]
-POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
+CHARACTERS = 8
+"""Characters that are made into tokens at a time, for each position that is read at a time; this takes less long."""
 FRAME = 3
 """Tokens of a review's stream that are not of its text: `<bos>`, `<stars_0>`, `<eos>`."""
-PARTS = {"concat": ("last", "max", "mean")}
 
 
 class EncodedTexts(NamedTuple):
@@ -46,27 +42,22 @@ class Encoder:
 
     Args:
         bundle: A neural model, or one with a neural part: its first network is used.
-        pooling: One of `POOLINGS`.
 
     Attributes:
         features: F.
 
     Raises:
-        ModelError: kind "input": there is no such pooling, or no network.
+        ModelError: kind "input": there is no network.
     """
 
-    def __init__(self, bundle: Bundle, pooling: Pooling = "mean") -> None:
-        if pooling not in POOLINGS:
-            raise ModelError(f"pooling is {pooling!r}; it must be one of {', '.join(POOLINGS)}", "input")
+    def __init__(self, bundle: Bundle) -> None:
         if (model := network_in(bundle.model)) is None:
             raise ModelError(
                 f"the model '{bundle.spec.name}' is of kind '{bundle.spec.kind}' and has no network, so texts have no "
                 "vectors; choose a neural model (rnn, gru, lstm, nplm) or a mixture with one", "input",
             )  # fmt: skip
         self.vocabulary, self.network, self.device = bundle.vocabulary, model.network, model.device
-        self.pooling = PARTS.get(pooling, (pooling,))
-        self.width = int(self.network.output.weight.shape[1])
-        self.features = len(self.pooling) * self.width
+        self.features = int(self.network.output.weight.shape[1])
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Return the vector of each text (D, F; float32); texts are first brought into normal form.
@@ -87,14 +78,21 @@ class Encoder:
         Args:
             texts: In any form.
             positions: Padded positions that are read between two yields, at least 2. A longer text takes several
-                yields, which are empty until its last one.
+                yields, which are empty until its last one. First all texts are made into tokens, some at a time or a
+                long one, with empty yields.
         """
-        clean = [self.vocabulary.normal_form.apply(text) for text in texts]
-        if not clean:
-            return
-        encoded = self.vocabulary.encode_documents(clean, [0] * len(clean), whole=False)
-        for batch in Sequences(encoded.ids, encoded.offsets).by_length(positions):
+        ids: list[np.ndarray] = []
+        for some in batched(texts, characters=CHARACTERS * positions):
+            clean = [self.vocabulary.normal_form.apply(text) for text in some]
+            encoded = self.vocabulary.encode_documents(clean, [0] * len(clean), whole=False)
+            ids += np.split(encoded.ids, encoded.offsets[1:-1])
+            yield self._nothing()
+        for batch in Sequences.of(ids).by_length(positions) if ids else ():
             yield from self._read(batch, max(2, positions // len(batch.rows_B)))
+
+    def _nothing(self) -> EncodedTexts:
+        none = np.zeros(0, np.int64)
+        return EncodedTexts(none, np.zeros((0, self.features), np.float32), none)
 
     @torch.no_grad()
     def _read(self, batch: LabelledBatch, width: int) -> Iterator[EncodedTexts]:
@@ -102,22 +100,16 @@ class Encoder:
         ids_BT, last_B = (
             torch.from_numpy(array).to(self.device) for array in (batch.ids_BT[:, :-1], batch.lengths_B - 2)
         )
-        state, rows_B = self.network.start(len(last_B), self.device), torch.arange(len(last_B), device=self.device)
-        total_BH = torch.zeros(len(last_B), self.width, device=self.device)
-        largest_BH, last_BH = torch.full_like(total_BH, -torch.inf), torch.zeros_like(total_BH)
+        state = self.network.start(len(last_B), self.device)
+        total_BF = torch.zeros(len(last_B), self.features, device=self.device)
         for begin in range(0, ids_BT.shape[1], width):
-            h_BTH, state = self.network(ids_BT[:, begin : begin + width], state)
-            at_T = begin + torch.arange(h_BTH.shape[1], device=self.device)
+            h_BTF, state = self.network(ids_BT[:, begin : begin + width], state)
+            at_T = begin + torch.arange(h_BTF.shape[1], device=self.device)
             inside_BT = (at_T >= 1) & (at_T <= last_B[:, None])  # `<bos>` predicts nothing, `<eos>` is not of the text
-            total_BH += torch.where(inside_BT[..., None], h_BTH, 0.0).sum(1)
-            largest_BH = torch.maximum(largest_BH, largest(h_BTH, inside_BT))
-            here_BH = h_BTH[rows_B, (last_B - begin).clamp(0, len(at_T) - 1)]
-            last_BH = torch.where((at_T == last_B[:, None]).any(1)[:, None], here_BH, last_BH)
+            total_BF += torch.where(inside_BT[..., None], h_BTF, 0.0).sum(1)
             if begin + width < ids_BT.shape[1]:
-                yield EncodedTexts(batch.rows_B[:0], np.zeros((0, self.features), np.float32), batch.lengths_B[:0])
-        found = {"mean": total_BH / last_B[:, None], "max": largest_BH, "last": last_BH}
-        vectors_BF = torch.cat([found[name] for name in self.pooling], 1).float().cpu().numpy()
-        yield EncodedTexts(batch.rows_B, vectors_BF, batch.lengths_B - FRAME)
+                yield self._nothing()
+        yield EncodedTexts(batch.rows_B, (total_BF / last_B[:, None]).float().cpu().numpy(), batch.lengths_B - FRAME)
 
 
 def network_in(model: Any) -> NeuralLM | None:

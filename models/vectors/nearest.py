@@ -43,7 +43,7 @@ def cosines(query_F: np.ndarray, matrix_NF: np.ndarray) -> np.ndarray:
     return found_N
 
 
-def largest(cosines_N: np.ndarray, k: int, without: Sequence[int] = ()) -> np.ndarray:
+def nearest_rows(cosines_N: np.ndarray, k: int, without: Sequence[int] = ()) -> np.ndarray:
     """Return the numbers of the k largest cosines, the largest first; of equal ones the first.
 
     Args:

@@ -47,7 +47,7 @@ async def searched(request: Request, services: Services, asked: CompletionReques
         for search in searches:
             while await services.run(version, search.advance):
                 pass
-        warnings = warnings_of(version, asked.prompt, asked.stars)
+        warnings = await warnings_of(version, asked.prompt, asked.stars)
     texts = [(prompt, text) for prompt, search in zip(asked.prompt, searches, strict=True) for text in search.found]
     choices = [
         {"text": text.text if asked.echo else text.text.removeprefix(prompt), "index": index, "logprobs": None,

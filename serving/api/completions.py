@@ -87,7 +87,7 @@ async def _writing(request: Request, services: Services, asked: CompletionReques
         try:
             for generation in _generations(asked, services.seconds_left(request)):
                 tickets.append(version.engine.submit(generation))
-            warnings = warnings_of(version, asked.prompt, asked.stars)
+            warnings = await warnings_of(version, asked.prompt, asked.stars)
             yield _Work(asked, version, tickets, warnings, head_of(version, bool(asked.exact)))
         finally:
             for ticket in tickets:

@@ -30,14 +30,15 @@ async def embeddings(request: Request) -> Response:
 async def _encoded(request: Request, services: Services, asked: EmbeddingRequest) -> Response:
     async with services.leased(request, asked.model) as version:
         _require_network(version)
-        encoding = Encoding(asked.input, asked.pooling)
+        encoding = Encoding(asked.input)
         while await services.run(version, encoding.advance):
             pass
-        warnings = warnings_of(version, asked.input, None)
+        warnings = await warnings_of(version, asked.input, 0)
     found = map(_base64, encoding.vectors) if asked.encoding_format == "base64" else encoding.vectors
     data = [{"object": "embedding", "index": row, "embedding": vector} for row, vector in enumerate(found)]
     usage = {"prompt_tokens": encoding.tokens, "total_tokens": encoding.tokens}
-    return as_json({"object": "list", "data": data, "model": version.id, "usage": usage, "warnings": warnings})
+    told = {"model": version.id, "bundle": version.bundle.digest, "usage": usage, "warnings": warnings}
+    return as_json({"object": "list", "data": data, **told})
 
 
 def _require_network(version: OpenVersion) -> None:

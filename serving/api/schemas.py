@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from models.neural.encoder import Pooling
 from models.options import MOST, MOST_WHOLE
 from serving.api.errors import REFUSED
 
@@ -201,14 +200,12 @@ class ClassifyRequest(ApiRequest):
 
 
 class EmbeddingRequest(ApiRequest):
-    """OpenAI's parameters of embeddings, and our extension `pooling`."""
+    """OpenAI's parameters of embeddings."""
 
     input: Texts
     """One text or several."""
     encoding_format: Literal["float", "base64"] = "float"
     """Form of the vectors: lists of numbers, or base64 of float32 numbers, little-endian."""
-    pooling: Pooling = "mean"
-    """How the features of all positions become one vector: mean, max, last, or all three joined (concat)."""
     user: str = ""
     """Not used and not stored."""
 

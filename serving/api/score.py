@@ -29,7 +29,7 @@ async def _scored(request: Request, services: Services, asked: ScoreRequest) -> 
         scoring = Scoring(asked.texts, asked.stars, asked.attribution)
         while await services.run(version, scoring.advance):
             pass
-        read = how_read(version, asked.texts, asked.stars)
+        read = await how_read(version, asked.texts, asked.stars)
     if asked.attribution and scoring.scored[0].attribution is None:
         read["warnings"].append(f"{version.id} is no mixture that reads texts of this rating: there is no attribution.")
     sums: dict[str, Any] = sum_of_scores([one.score for one in scoring.scored])

@@ -52,7 +52,7 @@ async def _after_the_prompt(
     async def answer() -> Response:
         async with services.leased(request, asked.model) as version:
             found = await services.run(version, lambda context: find(context, asked))
-            read = how_read(version, [asked.prompt], asked.stars)
+            read = await how_read(version, [asked.prompt], asked.stars)
         return as_json({"model": version.id, **found, **read})
 
     return await while_connected(request, services.seconds_left(request), answer())

@@ -15,8 +15,10 @@ from pydantic import BaseModel, ValidationError
 
 from core.config.sections.serving import ServingConfig
 from models.bundles.unseen import unseen_warnings
+from models.tokens.type_counts import batched
 from serving.api.errors import ApiError, busy, invalid
 from serving.metrics import Metrics
+from serving.scoring import CHARACTERS
 from serving.versions.open_version import OpenVersion
 from serving.versions.shadow import Shadow
 from serving.versions.versions import Versions
@@ -122,11 +124,15 @@ async def _left(request: Request) -> None:
         pass
 
 
-def warnings_of(version: OpenVersion, texts: list[str], stars: int | None) -> list[str]:
-    """Return warnings about a rating or a script that the version has never seen."""
-    return unseen_warnings(version.bundle, "\n".join(texts), stars)
+async def warnings_of(version: OpenVersion, texts: list[str], stars: int | None) -> list[str]:
+    """Return warnings about a rating or a script that the version has never seen; other requests get their turns."""
+    found: dict[str, None] = {}
+    for some in batched(texts, characters=CHARACTERS):
+        found |= dict.fromkeys(unseen_warnings(version.bundle, "\n".join(some), stars))
+        await asyncio.sleep(0)
+    return list(found)
 
 
-def how_read(version: OpenVersion, texts: list[str], stars: int | None) -> dict[str, Any]:
+async def how_read(version: OpenVersion, texts: list[str], stars: int | None) -> dict[str, Any]:
     """Return the ratings with which texts were read, and the warnings, as JSON values."""
-    return {"ratings": version.bundle.ratings(stars), "warnings": warnings_of(version, texts, stars)}
+    return {"ratings": version.bundle.ratings(stars), "warnings": await warnings_of(version, texts, stars)}

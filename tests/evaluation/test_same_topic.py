@@ -10,7 +10,7 @@ import pytest
 
 from core.errors import InputError
 from evaluation.vectors.baselines import dense_cosines, tfidf_cosines, word_vector_cosines
-from evaluation.vectors.same_topic import nearest_of_others, same_topic_rates
+from evaluation.vectors.same_topic import nearest_of_others, same_topic_rates, whole_businesses
 from models.vectors.word_vectors import WordVectors
 
 REVIEWS = pl.DataFrame({
@@ -62,6 +62,17 @@ def test_without_another_users_review_of_a_business_nothing_can_be_measured() ->
         same_topic_rates(REVIEWS.with_columns(business_id=pl.lit("")), {})
     with pytest.raises(InputError, match="No review has stars and a business"):
         same_topic_rates(REVIEWS.with_columns(stars=pl.lit(None, pl.Float32)), {})
+
+
+def test_the_reviews_to_compare_are_those_of_whole_businesses() -> None:
+    business = pl.Series(np.random.default_rng(1).permutation(np.repeat([f"b{number}" for number in range(20)], 7)))
+    draws = [whole_businesses(business, 50, seed) for seed in range(3)]
+    for drawn in draws:
+        assert (len(drawn), (np.diff(drawn) > 0).all()) == (50, True)
+        assert sorted(business[drawn].value_counts()["count"]) == [1, 7, 7, 7, 7, 7, 7, 7]
+    assert len({tuple(drawn) for drawn in draws}) == 3
+    assert whole_businesses(business, 140).tolist() == list(range(140))
+    assert len(whole_businesses(pl.Series(["a", None, "", "a", None]), 4)) == 4
 
 
 def test_tf_idf_is_that_of_scikit_learn_for_the_words_that_two_texts_have() -> None:

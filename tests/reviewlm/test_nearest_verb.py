@@ -53,6 +53,7 @@ def test_the_nearest_reviews_of_a_file_are_those_with_the_largest_cosine(
     assert done.code == 0, done.err
     assert "1 record cannot be used" in done.err
     told, bundle = done.facts, bundle_of("lstm")
+    assert "has never seen a review of an unknown rating" in told["warnings"][0]
     assert (told["model"], told["version"], told["reviews"], told["same_text"]) == ("lstm", None, 12, [])
     wanted = sorted(ROWS, key=lambda row: -cosine(bundle, "Cold tacos, rude staff.", str(row["text"])))[:3]
     assert [near["review_id"] for near in told["nearest"]] == [row["review_id"] for row in wanted]
@@ -79,16 +80,21 @@ def test_a_review_with_the_text_itself_is_no_discovery(
     assert [same["review_id"] for same in told["same_text"]] == ["r2"]
     assert "r2" not in [near["review_id"] for near in told["nearest"]]
     assert "The text itself: review r2  3 stars" in call(monkeypatch, capfd, *asked).out
+    rows = "".join(json.dumps({**ROWS[2], "review_id": f"again{number}"}) + "\n" for number in range(3))
+    reviews.write_text(reviews.read_text(encoding="utf-8") + rows, encoding="utf-8")
+    told = call(monkeypatch, capfd, *asked, "--n", 2, "--json").facts
+    assert (told["same_texts"], [same["review_id"] for same in told["same_text"]]) == (4, ["r2", "again0"])
+    assert not {near["review_id"] for near in told["nearest"]} & {"r2", "again0", "again1", "again2"}
+    assert "and 2 more with the text itself" in call(monkeypatch, capfd, *asked, "--n", 2).out
 
 
-def test_reviews_are_encoded_once_for_a_model_a_pooling_and_the_bytes_of_the_files(
+def test_reviews_are_encoded_once_for_a_model_and_the_bytes_of_the_files(
     reviews: Path, folder: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     asked = ("nearest", "cold tacos", "--bundle", folder, "--json", "--input")
     first = call(monkeypatch, capfd, *asked, reviews).facts["vectors"]
     copied = reviews.rename(reviews.with_name("moved.jsonl"))
     assert call(monkeypatch, capfd, *asked, copied).facts["vectors"] == first
-    assert call(monkeypatch, capfd, *asked, copied, "--pooling", "max").facts["vectors"] != first
     copied.write_text(copied.read_text(encoding="utf-8") + json.dumps({**ROWS[0], "review_id": "new"}) + "\n")
     told = call(monkeypatch, capfd, *asked, copied).facts
     assert (told["vectors"] != first, told["reviews"]) == (True, 13)
@@ -126,12 +132,29 @@ def test_the_measure_compares_with_chance_tf_idf_and_word_vectors(
 ) -> None:
     WordVectors(["great", "cold"], np.eye(2)).save(tmp_path / "vectors")
     asked = ("nearest", "--measure", "--bundle", folder, "--input", reviews, "--json")
-    rates = call(monkeypatch, capfd, *asked, "--vectors", tmp_path / "vectors").facts["rates"]
-    assert [row["vectors"] for row in rates] == ["chance", "language model", "tf-idf", "mean word vector"]
+    told = call(monkeypatch, capfd, *asked, "--vectors", tmp_path / "vectors").facts
+    rates = told["rates"]
+    assert [row["vectors"] for row in rates] == ["chance", "language model", "tf-idf", "mean word vector (vectors)"]
+    assert (told["word_vectors"], told["compared"], told["reviews"]) == (str(tmp_path / "vectors"), 12, 12)
+    assert [row["vectors"] for row in rates if "stars_gain" not in row] == ["language model"]
+    model, tf_idf = rates[1], rates[2]
+    assert tf_idf["stars_gain"] == pytest.approx(tf_idf["stars"] - model["stars"])
     assert all(0 <= row["business_id_lo"] <= row["business_id"] <= row["business_id_hi"] for row in rates)
+    monkeypatch.setattr(nearest, "MOST_MEASURED", 8)  # two businesses of four reviews
     without = call(monkeypatch, capfd, *asked)
+    assert (without.facts["compared"], without.facts["rates"][0]["queries"]) == (8, 8)
+    assert "of 8 of 12 reviews" in " ".join(call(monkeypatch, capfd, *asked[:-1]).out.split())
+    assert without.facts["word_vectors"] is None
     assert [row["vectors"] for row in without.facts["rates"]] == ["chance", "language model", "tf-idf"]
     assert "mean word vector: left out. There are no word vectors in the store yet" in without.err
+
+
+def test_word_vectors_that_do_not_exist_are_refused_before_any_work(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(nearest, "opened", None)
+    done = call(monkeypatch, capfd, "nearest", "--measure", "--vectors", "glvoe.txt")
+    assert (done.code, "There is no such file or folder" in done.err) == (3, True), done.err
 
 
 @pytest.mark.parametrize(("arguments", "said"), [

@@ -76,5 +76,4 @@ def test_numbers_have_their_range_on_the_page() -> None:
 def test_options_with_a_choice_name_what_can_be_chosen() -> None:
     page = (FOLDER / "cli.md").read_text(encoding="utf-8")
     assert "| `--form` | `word2vec` | one of word2vec, binary, glove, fasttext |" in page
-    assert "| `--pooling` | `mean` | one of mean, max, last, concat |" in page
     assert "a section of options" not in page

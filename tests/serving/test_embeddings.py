@@ -39,7 +39,7 @@ def test_openais_client_gets_the_vectors_of_the_model(address: str, form: dict[s
 
     with openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client:
         made = client.embeddings.create(model="champion", input=[*TEXTS[:3], LONG, ""], **form)  # type: ignore[call-overload]
-    assert (made.object, made.model) == ("list", "reviewlm/1")
+    assert (made.object, made.model, made.bundle) == ("list", "reviewlm/1", bundle_of("lstm").digest)  # type: ignore[attr-defined]
     assert [one.index for one in made.data] == [0, 1, 2, 3, 4]
     found = [one.embedding for one in made.data]
     vectors = [np.frombuffer(base64.b64decode(one), "<f4") if isinstance(one, str) else one for one in found]
@@ -49,11 +49,12 @@ def test_openais_client_gets_the_vectors_of_the_model(address: str, form: dict[s
     assert made.usage.prompt_tokens == made.usage.total_tokens == tokens
 
 
-def test_one_text_and_another_pooling(client: httpx.Client) -> None:
-    told = client.post("/v1/embeddings", json={"input": TEXTS[0], "pooling": "concat"}).json()
+def test_one_text_needs_no_list(client: httpx.Client) -> None:
+    told = client.post("/v1/embeddings", json={"input": TEXTS[0]}).json()
     [one] = told["data"]
-    np.testing.assert_allclose(one["embedding"], Encoder(bundle_of("lstm"), "concat").encode(TEXTS[:1])[0], atol=1e-5)
-    assert told["warnings"] == []
+    np.testing.assert_allclose(one["embedding"], Encoder(bundle_of("lstm")).encode(TEXTS[:1])[0], atol=1e-5)
+    [warning] = told["warnings"]
+    assert warning.startswith("The model has never seen a review of an unknown rating")
 
 
 def test_a_model_of_counts_says_what_to_do_and_the_server_goes_on(client: httpx.Client) -> None:

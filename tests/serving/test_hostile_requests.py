@@ -144,7 +144,6 @@ WRONG_VALUES: list[tuple[str, dict[str, object], str]] = [
     (EMBEDDINGS, {"input": ["a"] * 257}, "input has 257 texts; it must have at most 256"),
     (EMBEDDINGS, {"input": "a", "encoding_format": "hex"}, "encoding_format is 'hex'; it must be one of float, base64"),
     (EMBEDDINGS, {"input": "a", "encoding_format": 1}, "encoding_format is 1"),
-    (EMBEDDINGS, {"input": "a", "pooling": "sum"}, "pooling is 'sum'; it must be one of mean, max, last, concat"),
     (EMBEDDINGS, {"input": "a", "dimensions": 8}, "unknown parameter 'dimensions'"),
     (EMBEDDINGS, {"input": "a", "user": 3}, "user is 3"),
     (EMBEDDINGS, {"input": "a", "model": 3}, "model is 3; it must be text"),

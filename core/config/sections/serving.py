@@ -35,7 +35,7 @@ class ServingConfig(Section):
         numbers: Number format in which completions are computed. With "float32" a seed gives the text that the command
             line writes. "int8" is faster and gives other texts, as good: it is used only where the processor sums it
             exactly and the model's bits per byte rise by at most 0.5 %; otherwise float32 is. Requests with
-            `exact: true`, beam search, suggestions and scores are always computed in float32.
+            `exact: true`, beam search, suggestions, scores and vectors are always computed in float32.
         request_seconds: Time within which a request must be answered, waiting included.
         drain_seconds: Time that requests in progress get to finish when the server is ended.
         max_body_kilobytes: Largest request body, in thousands of bytes.

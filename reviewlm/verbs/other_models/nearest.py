@@ -12,11 +12,14 @@ import typer
 
 from core.errors import ArtifactError, ConfigError
 from reviewlm import terminal
+from reviewlm.early_checks import require_file
 from reviewlm.fitted import open_folder, prepared_of
 from reviewlm.options import Json, Model, Preset, Set, VersionInput, checked, configured, is_given, opened
 from reviewlm.shown.results import with_interval
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from core.config.run_config import RunConfig
     from models.bundles.bundle import Bundle
     from tasks.embedding.encode import EncodedReviews
@@ -25,8 +28,8 @@ app = typer.Typer()
 SHOWN = 200
 """Characters of a review that the terminal shows."""
 MOST_MEASURED = 20_000
-"""Reviews that --measure compares; each is compared with all others."""
-TFIDF, WORDS = "tf-idf", "mean word vector"
+"""Reviews that --measure compares, of whole businesses; each is compared with all others."""
+NETWORK, TFIDF, WORDS = "language model", "tf-idf", "mean word vector"
 
 
 class Split(StrEnum):
@@ -38,15 +41,6 @@ class Split(StrEnum):
     ALL = "all"
 
 
-class Pooled(StrEnum):
-    """How the features of all positions become one vector."""
-
-    MEAN = "mean"
-    MAX = "max"
-    LAST = "last"
-    CONCAT = "concat"
-
-
 @app.command()
 def nearest(
     context: typer.Context,
@@ -54,9 +48,6 @@ def nearest(
     n: Annotated[int, typer.Option("--n", min=1, help="Number of reviews to show.")] = 5,
     input: VersionInput = None,
     split: Annotated[Split, typer.Option("--split", help="Which reviews of the model's run to search.")] = Split.TEST,
-    pooling: Annotated[Pooled, typer.Option(
-        "--pooling", help="Mean, max or last of the features of all positions, or all three joined (concat).",
-    )] = Pooled.MEAN,
     measure: Annotated[bool, typer.Option(
         "--measure", help="Measure how often the nearest review is of the same business, against tf-idf and chance.",
     )] = False,
@@ -83,12 +74,13 @@ def nearest(
     ):
         if idle and is_given(context, option):
             raise ConfigError(f"--{option} has no effect {beside}", where=f"--{option}", remedy="leave it out")
+    if vectors is not None:
+        require_file(vectors, "--vectors")
     config = configured(preset, set)
     opened_model, which = _opened(config, model, bundle)
-    reviews, data = _encoded(config, opened_model, input, split, pooling)
-    about = {**which, "data": data, "reviews": len(reviews), "pooling": pooling.value,
-             "vectors": str(reviews.artifact.folder)}  # fmt: skip
-    found = _measured(config, reviews, vectors) if measure else _nearest(opened_model, reviews, text, n, pooling)
+    reviews, data = _encoded(config, opened_model, input, split)
+    about = {**which, "data": data, "reviews": len(reviews), "vectors": str(reviews.artifact.folder)}
+    found = _measured(config, reviews, vectors) if measure else _nearest(opened_model, reviews, text, n)
     (_show_rates if measure else _show_reviews)(found, about)
     terminal.last_line({**about, **found}, json)
 
@@ -103,45 +95,46 @@ def _opened(config: RunConfig, model: str, folder: str) -> tuple[Bundle, dict[st
 
 
 def _encoded(
-    config: RunConfig, bundle: Bundle, input: Sequence[str] | None, split: Split, pooling: Pooled
+    config: RunConfig, bundle: Bundle, input: Sequence[str] | None, split: Split
 ) -> tuple[EncodedReviews, str]:
     """Return the reviews to search with their vectors, and a description of them."""
     from models.neural.encoder import Encoder
     from tasks.embedding.encode import SPLITS, encode_files, encode_prepared
 
-    checked(lambda: Encoder(bundle, pooling.value))  # refused before any file is read
+    checked(lambda: Encoder(bundle))  # refused before any file is read
     if input:
-        return encode_files(config, bundle, input, pooling.value), ", ".join(input)
+        return encode_files(config, bundle, input), ", ".join(input)
     wanted, clean = SPLITS if split is Split.ALL else (split.value,), prepared_of(config, bundle)
     name = "reviews" if split is Split.ALL else f"{split.value} reviews"
-    return encode_prepared(config, bundle, clean, wanted, pooling.value), f"the {name} of '{bundle.spec.name}'"
+    return encode_prepared(config, bundle, clean, wanted), f"the {name} of '{bundle.spec.name}'"
 
 
-def _nearest(bundle: Bundle, reviews: EncodedReviews, text: str, n: int, pooling: Pooled) -> dict[str, Any]:
+def _nearest(bundle: Bundle, reviews: EncodedReviews, text: str, n: int) -> dict[str, Any]:
     """Return the nearest reviews, and apart from them those that have the text itself."""
     import numpy as np
 
     from models.bundles.unseen import unseen_warnings
     from models.neural.encoder import Encoder
-    from models.vectors.nearest import cosines, largest
+    from models.vectors.nearest import cosines, nearest_rows
 
-    same = reviews.same_text(bundle.vocabulary.normal_form.apply(text))
-    query_F = checked(lambda: Encoder(bundle, pooling.value).encode([text]))[0]
+    query_F = checked(lambda: Encoder(bundle).encode([text]))[0]
     cosines_N = checked(lambda: cosines(query_F, reviews.vectors_NF))
-    near = largest(cosines_N, n, same).tolist()
-    terminal.show_warnings(warnings := unseen_warnings(bundle, text, None))
+    same = reviews.same_text(bundle.vocabulary.normal_form.apply(text), cosines_N)
+    near = nearest_rows(cosines_N, n, same)
+    terminal.show_warnings(warnings := unseen_warnings(bundle, text, 0))
     return {
-        "text": text, "typical_cosine": round(float(np.median(cosines_N)), 6), "same_text": _plain(reviews.rows(same)),
+        "text": text, "typical_cosine": round(float(np.median(cosines_N)), 6),
+        "same_texts": len(same), "same_text": _plain(reviews.rows(same[:n])),
         "nearest": [{"cosine": round(float(cosines_N[row]), 6), **review}
                     for row, review in zip(near, _plain(reviews.rows(near)), strict=True)],
         "warnings": warnings,
     }  # fmt: skip
 
 
-def _plain(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _plain(rows: pl.DataFrame) -> list[dict[str, Any]]:
     """Return reviews as JSON values, without their users."""
     names = ("review_id", "stars", "business_id", "text")
-    return [{name: row[name] or None for name in names} for row in rows]
+    return [{name: row[name] or None for name in names} for row in rows.to_dicts()]
 
 
 def _show_reviews(found: Mapping[str, Any], about: Mapping[str, Any]) -> None:
@@ -149,6 +142,8 @@ def _show_reviews(found: Mapping[str, Any], about: Mapping[str, Any]) -> None:
                  f"{found['typical_cosine']:.2f}.")  # fmt: skip
     for review in found["same_text"]:
         terminal.say(f"\nThe text itself: review {review['review_id']}{_stars(review)}")
+    if (more := found["same_texts"] - len(found["same_text"])) > 0:
+        terminal.say(f"and {more:,} more with the text itself")
     for review in found["nearest"]:
         terminal.say(f"\n{review['cosine']:.3f}{_stars(review)}  {review['review_id']}")
         terminal.say("  " + textwrap.shorten(review["text"] or "", SHOWN, placeholder=" …"))
@@ -160,34 +155,31 @@ def _stars(review: Mapping[str, Any]) -> str:
 
 def _measured(config: RunConfig, reviews: EncodedReviews, vectors: Path | None) -> dict[str, Any]:
     """Return how often the nearest review is of the same business and has the same stars, by way of comparing."""
-    import numpy as np
-    import polars as pl
-
     from evaluation.vectors.baselines import dense_cosines, tfidf_cosines, word_vector_cosines
-    from evaluation.vectors.same_topic import same_topic_rates
+    from evaluation.vectors.same_topic import same_topic_rates, whole_businesses
     from tasks.embedding.embed import newest_vectors
 
-    drawn = np.random.default_rng(config.seed).permutation(len(reviews))[:MOST_MEASURED]
-    columns = {name: reviews.column(name)[drawn] for name in ("user_id", "business_id", "stars")}
-    texts, ways = reviews.column("text")[drawn].to_list(), {}
-    ways["language model"] = dense_cosines(reviews.vectors_NF[drawn])
+    drawn = whole_businesses(reviews.column("business_id"), MOST_MEASURED, config.seed)
+    chosen, words, ways = reviews.rows(drawn), None, {NETWORK: dense_cosines(reviews.vectors_NF[drawn])}
+    texts = chosen["text"].to_list()
     ways[TFIDF] = checked(lambda: tfidf_cosines(texts))
     try:
-        place = vectors or newest_vectors(config).folder
-        ways[WORDS] = checked(lambda: word_vector_cosines(texts, place))
+        words = place = vectors or newest_vectors(config).folder
+        ways[f"{WORDS} ({place.name})"] = checked(lambda: word_vector_cosines(texts, place))
     except ArtifactError as error:
         terminal.show_warnings([f"{WORDS}: left out. {error.what}; {error.remedy.partition(';')[0]}."])
-    rates = same_topic_rates(pl.DataFrame(columns), ways, TFIDF, seed=config.seed)
-    return {"compared": len(drawn), "rates": rates}
+    rates = same_topic_rates(chosen, ways, NETWORK, seed=config.seed)
+    return {"compared": len(drawn), "word_vectors": words and str(words), "rates": rates}
 
 
 def _show_rates(found: Mapping[str, Any], about: Mapping[str, Any]) -> None:
     rows = [
         {"vectors": row["vectors"], "same business": with_interval(row, "business_id"),
-         "minus tf-idf": with_interval(row, "business_id_gain"), "same stars": with_interval(row, "stars"),
-         "stars minus tf-idf": with_interval(row, "stars_gain")}
+         "minus language model": with_interval(row, "business_id_gain"), "same stars": with_interval(row, "stars"),
+         "stars minus language model": with_interval(row, "stars_gain")}
         for row in found["rates"]
     ]  # fmt: skip
     queries = found["rates"][0]["queries"]
-    terminal.show_rows(rows, f"Nearest of {found['compared']:,} reviews by other users ({about['data']}), "
-                       f"{queries:,} queries; ± is half of a 95 % interval over businesses")  # fmt: skip
+    reviews = f"{found['compared']:,} of {about['reviews']:,} reviews"
+    terminal.show_rows(rows, f"Nearest by other users, of {reviews} ({about['data']}); {queries:,} queries; "
+                       "± is half of a 95 % interval over businesses")  # fmt: skip

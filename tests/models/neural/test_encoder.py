@@ -1,10 +1,9 @@
-"""Vectors of texts: the pooled features that predict each token, the same in any batch and for any cut."""
+"""Vectors of texts: the mean features that predict each token, the same in any batch and for any cut."""
 
 from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import replace
-from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,13 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from models.neural.encoder import Encoder, Pooling, network_in
+from models.neural.encoder import Encoder, network_in
 from tests.examples import examples
 from tests.serving.engine.small_models import KINDS, TEXTS, bundle_of
 
 NEURAL = ("lstm", "gru", "rnn", "nplm")
-POOLED = {"mean": lambda h: h.mean(0), "max": lambda h: h.max(0), "last": lambda h: h[-1],
-          "concat": lambda h: np.concatenate([h[-1], h.max(0), h.mean(0)])}  # fmt: skip
 
 
 def predicting(kind: str, text: str) -> np.ndarray:
@@ -34,19 +31,18 @@ def predicting(kind: str, text: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", NEURAL)
-@pytest.mark.parametrize("pooling", get_args(Pooling))
-def test_a_vector_pools_the_features_that_predict_the_text_and_its_end(kind: str, pooling: Pooling) -> None:
-    found_DF = Encoder(bundle_of(kind), pooling).encode(TEXTS[:6])
-    wanted_DF = np.stack([POOLED[pooling](predicting(kind, text)) for text in TEXTS[:6]])
+def test_a_vector_is_the_mean_of_the_features_that_predict_the_text_and_its_end(kind: str) -> None:
+    found_DF = Encoder(bundle_of(kind)).encode(TEXTS[:6])
+    wanted_DF = np.stack([predicting(kind, text).mean(0) for text in TEXTS[:6]])
     assert found_DF.dtype == np.float32
     np.testing.assert_allclose(found_DF, wanted_DF, atol=2e-5)
 
 
 @given(texts=st.lists(st.sampled_from([*TEXTS[:6], "", "great " * 40]), min_size=1, max_size=8),
-       positions=st.integers(2, 60), pooling=st.sampled_from(get_args(Pooling)))  # fmt: skip
-@examples(120)
-def test_neither_the_other_texts_nor_the_cut_change_a_vector(texts: list[str], positions: int, pooling: Pooling):
-    encoder = Encoder(bundle_of("lstm"), pooling)
+       positions=st.integers(2, 60))  # fmt: skip
+@examples(60)
+def test_neither_the_other_texts_nor_the_cut_change_a_vector(texts: list[str], positions: int):
+    encoder = Encoder(bundle_of("lstm"))
     alone_DF = np.concatenate([encoder.encode([text]) for text in texts])
     np.testing.assert_allclose(encoder.encode(texts), alone_DF, atol=1e-5)
     cut_DF = np.full_like(alone_DF, np.nan)
@@ -57,7 +53,7 @@ def test_neither_the_other_texts_nor_the_cut_change_a_vector(texts: list[str], p
 
 def test_a_long_text_is_read_in_bounded_pieces() -> None:
     steps = list(Encoder(bundle_of("lstm")).steps(["great " * 500, "great"], 100))
-    assert [len(step.rows_B) for step in steps] == [0, 0, 0, 0, 0, 1, 1]
+    assert [len(step.rows_B) for step in steps] == [0, 0, 0, 0, 0, 0, 0, 1, 1]  # both become tokens first
     assert [step.tokens_B.tolist() for step in steps[-2:]] == [[500], [1]]
 
 
@@ -68,7 +64,7 @@ def test_a_text_is_read_in_normal_form_and_the_same_text_has_the_same_bits() -> 
 
 
 def test_an_empty_text_has_the_features_that_predict_its_end_and_no_texts_have_no_vectors() -> None:
-    encoder = Encoder(bundle_of("gru"), "max")
+    encoder = Encoder(bundle_of("gru"))
     np.testing.assert_allclose(encoder.encode([""])[0], predicting("gru", "")[0], atol=1e-5)
     assert encoder.encode([]).shape == (0, encoder.features)
 
@@ -93,10 +89,4 @@ def test_a_gpu_gives_the_vectors_of_the_processor(kind: str) -> None:
     bundle = bundle_of(kind)
     network = deepcopy(network_in(bundle.model).network).to("cuda:0")  # type: ignore[union-attr]
     moved = replace(bundle, model=type(bundle.model)(bundle.spec, network, bundle.vocabulary.size))
-    found_DF = Encoder(moved, "concat").encode(TEXTS)
-    np.testing.assert_allclose(found_DF, Encoder(bundle, "concat").encode(TEXTS), atol=1e-4)
-
-
-def test_an_unknown_pooling_is_refused() -> None:
-    with pytest.raises(ModelError, match="pooling is 'sum'; it must be one of mean, max, last, concat"):
-        Encoder(bundle_of("lstm"), "sum")  # type: ignore[arg-type]
+    np.testing.assert_allclose(Encoder(moved).encode(TEXTS), Encoder(bundle).encode(TEXTS), atol=1e-4)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from models.base import ModelError
 from models.vectors import nearest
-from models.vectors.nearest import cosines, largest
+from models.vectors.nearest import cosines, nearest_rows
 from tests.examples import examples
 
 
@@ -35,9 +35,9 @@ def test_the_size_of_the_blocks_changes_nothing(rows: int, block: int, seed: int
 
 def test_the_largest_come_first_equal_ones_in_their_order_and_without_those_left_out() -> None:
     found = np.array([0.5, 0.9, 0.5, 1.0, -1.0], np.float32)
-    assert largest(found, 3).tolist() == [3, 1, 0]
-    assert largest(found, 9, [3, 0]).tolist() == [1, 2, 4]
-    assert largest(found, 0).tolist() == []
+    assert nearest_rows(found, 3).tolist() == [3, 1, 0]
+    assert nearest_rows(found, 9, [3, 0]).tolist() == [1, 2, 4]
+    assert nearest_rows(found, 0).tolist() == []
 
 
 def test_vectors_of_another_model_are_refused() -> None:
