@@ -120,7 +120,7 @@ def _nearest(bundle: Bundle, reviews: EncodedReviews, text: str, n: int) -> dict
     query_F = checked(lambda: Encoder(bundle).encode([text]))[0]
     cosines_N = checked(lambda: cosines(query_F, reviews.vectors_NF))
     same = reviews.same_text(bundle.vocabulary.normal_form.apply(text), cosines_N)
-    near = nearest_rows(cosines_N, n, same)
+    near = nearest_rows(cosines_N, n, same.tolist())
     terminal.show_warnings(warnings := unseen_warnings(bundle, text, 0))
     return {
         "text": text, "typical_cosine": round(float(np.median(cosines_N)), 6),
