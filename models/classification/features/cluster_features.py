@@ -21,6 +21,9 @@ from ...neural.labelling.rows import FeatureRows, Rows
 from .brown import BrownClusters
 from .tfidf import PairCounts, blocks_of, count_keys, idf, joined, weighted_rows
 
+SHOWN = 3
+"""Words in the name of a feature."""
+
 
 @dataclass(frozen=True)
 class ClusterFeatures:
@@ -85,23 +88,19 @@ class ClusterFeatures:
             blocks.append(weighted_rows(parts, self.idf_F, self.sublinear, len(block)))
         return joined(blocks)
 
-    def names(self, words: Sequence[str], counts_V: np.ndarray | None = None, most: int = 3) -> list[str]:
-        """Return a name of each feature: its bit string, and some of its words.
+    def names(self, words: Sequence[str]) -> list[str]:
+        """Return a name of each feature: its bit string, and its first words.
 
         Args:
-            words: Name of each vocabulary entry.
-            counts_V: How often each entry occurs, to choose the most frequent words; None: the lowest ids, which are
-                the most frequent of a word vocabulary.
-            most: Number of words.
+            words: Name of each vocabulary entry, in the order of the ids: the most frequent first.
         """
-        order_V = np.arange(len(words)) if counts_V is None else np.argsort(-counts_V, kind="stable")
         found: list[list[str]] = [[] for _ in range(len(self))]
-        for entry in order_V:
-            for feature in self.feature_VL[entry]:
-                if feature >= 0 and len(found[feature]) <= most:
-                    found[feature].append(words[entry])
+        for word, feature_L in zip(words, self.feature_VL, strict=True):
+            for feature in feature_L:
+                if feature >= 0 and len(found[feature]) <= SHOWN:
+                    found[feature].append(word)
         return [
-            f"cluster {bits}: {', '.join(some[:most])}{' …' if len(some) > most else ''}"
+            f"cluster {bits}: {', '.join(some[:SHOWN])}{' …' if len(some) > SHOWN else ''}"
             for bits, some in zip(self.prefixes, found, strict=True)
         ]
 
