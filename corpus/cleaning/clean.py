@@ -102,14 +102,15 @@ def prepare(
     with _slices(dataset_folder, folder, grouping) as slices:
         counts = _clean_all(passes.through(_batches(dataset_folder)), slices, make, threads)
         repeats = ExactDuplicates(*slices.text_hashes())
-        near = {}
+        near, index = {}, None
         if duplicates.near:
-            near = _drop_near(repeats, passes.through(slices), slices.folder / "near", duplicates, threads)
+            index = NearDuplicates(folder / "near", duplicates, threads)
+            near = _drop_near(repeats, passes.through(slices), index)
         _require_all_splits(repeats, counts, grouping, dataset_folder)
         written = write_clean(folder, passes.through(slices), repeats.code, businesses, keys)
         copies = write_copies(folder, repeats.copies())
     _require_apart(keys.facts(), split.by, folder)
-    certificate = certify(folder, duplicates, threads, copies)
+    certificate = certify(folder, duplicates, threads, copies, index)
     return {
         **written, "grouping": {**grouping.facts(counts.without_key), **keys.facts()}, "empty": counts.empty,
         "languages": dict(sorted(counts.languages.items())), "masks": dict(sorted(counts.masks.items())),
@@ -207,20 +208,18 @@ def _clean(
     return some.select(*ROWS).with_columns(place, grouping.ranks(some, place), *hash_texts(some["text"])), counts
 
 
-def _drop_near(
-    repeats: ExactDuplicates, slices: Iterator[pl.DataFrame], work: Path, config: DuplicatesConfig, threads: int
-) -> dict[str, Any]:
-    """Drop near-duplicates; each distinct text is compared once, even if it occurs many times."""
-    near = NearDuplicates(work, config, threads)
+def _drop_near(repeats: ExactDuplicates, slices: Iterator[pl.DataFrame], index: NearDuplicates) -> dict[str, Any]:
+    """Drop near-duplicates; each distinct text is hashed and compared once, even if it occurs many times."""
     start = 0
-    for frame in (batch for each in slices for batch in each.select("text").iter_slices(BATCH_ROWS)):
-        chosen = repeats.distinct(start, start + frame.height)
-        numbers = np.flatnonzero(chosen).astype(np.uint64) + np.uint64(start)
-        near.add(numbers, frame["text"].filter(pl.Series(chosen)))
+    columns = ["text", "text_high"]
+    for frame in (batch for each in slices for batch in each.select(columns).iter_slices(BATCH_ROWS)):
+        chosen = pl.Series(repeats.distinct(start, start + frame.height))
+        index.add(frame["text_high"].filter(chosen).to_numpy(), frame["text"].filter(chosen))
         start += frame.height
-    repeats.drop_near(near.pairs(repeats.ranks))
-    shutil.rmtree(work)
-    return {"pairs": repeats.near_pairs, "examined": near.examined, "within": repeats.near_within}
+    found = index.pairs(lambda names: repeats.ranks(repeats.named(names)))
+    ends = np.sort([repeats.named(found[side].to_numpy()) for side in ("a", "b")], axis=0)
+    repeats.drop_near(pl.DataFrame({"a": ends[0], "b": ends[1]}))
+    return {"pairs": repeats.near_pairs, "examined": index.examined, "within": repeats.near_within}
 
 
 def _require_all_splits(repeats: ExactDuplicates, counts: _Counts, grouping: Grouping, folder: Path) -> None:

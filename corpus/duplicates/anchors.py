@@ -26,8 +26,9 @@ COMMON = 64
 """An anchor that more texts of one side share, such as one of a disclaimer under every review, is skipped. Otherwise
 every text would be compared with every other one."""
 
-PARTITIONS = 16
-"""Number of files for the anchors, chosen by their first bits; one file at a time is in memory."""
+PARTITIONS = 64
+"""Number of files for the anchors, chosen by their last bits; one file at a time is in memory. (The first bits of
+anchors are mostly zero, because an anchor is the smallest of many.)"""
 
 _FACTORS = mix(np.arange(1, 4, dtype=np.uint64)) | np.uint64(1)
 
@@ -66,7 +67,7 @@ class Anchors:
 
     def append(self, anchors: np.ndarray, texts: np.ndarray) -> None:
         """Append anchors and the numbers of their texts to the files."""
-        place = (anchors >> np.uint64(60)).astype(np.uint8)
+        place = (anchors % np.uint64(PARTITIONS)).astype(np.uint8)
         for partition in np.unique(place).tolist():
             here = place == partition
             for values in (anchors[here].astype(np.uint64), texts[here].astype(np.uint32)):

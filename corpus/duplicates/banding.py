@@ -1,18 +1,13 @@
-"""Choose which texts to compare by locality-sensitive hashing: bands of MinHash signatures, and sketches.
+"""Choose which texts to compare by locality-sensitive hashing: bands of MinHash signatures.
 
 Two texts of Jaccard similarity s agree in one value of their signatures with probability s, in all r values of a band
 with s^r, and in at least one of b bands with 1 - (1 - s^r)^b: the S-curve (Leskovec, Rajaraman and Ullman, Mining of
 Massive Datasets, 3rd ed., section 3.4.2).
-
-Two dissimilar texts seldom share a band, but n texts have n^2 / 2 pairs: with millions of reviews most pairs that
-share a band are not similar. So each pair is first checked by a `Sketch`, one byte of each of some values (b-bit
-minwise hashing: Li and Koenig 2010), which costs a thousandth of a comparison of the texts.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import comb
 
 import numpy as np
 from rensa import RMinHash
@@ -28,10 +23,6 @@ RECALL = 0.98
 """Least share of pairs just at the similarity limit that must share a band; for more similar pairs it is higher."""
 
 LOWEST_RECALL = 0.95
-
-SKETCH_BYTES = 16
-OVERLOOKED = 0.0005
-"""Largest share of pairs just at the similarity limit that their sketches may miss."""
 
 
 @dataclass(frozen=True)
@@ -80,38 +71,6 @@ class Bands:
         """Return the keys (count, D) as uint64: texts with equal values in a band have the same key for it."""
         factors = mix(np.arange(1, self.rows + 1, dtype=np.uint64)) | np.uint64(1)
         return mix((signature_DP.reshape(-1, self.count, self.rows) * factors).sum(axis=2).T)
-
-
-@dataclass(frozen=True)
-class Sketch:
-    """One byte of each of *size* values of a signature; a pair is worth comparing if *least* of the bytes agree."""
-
-    size: int
-    least: int
-
-    @classmethod
-    def of(cls, similarity: float, values: int) -> Sketch:
-        """Return the strictest sketch that misses at most `OVERLOOKED` of the pairs with this similarity."""
-        size = min(SKETCH_BYTES, values)
-        strictest = (cls(size, least) for least in range(size, 0, -1))
-        return next((one for one in strictest if one.overlooked(similarity) <= OVERLOOKED), cls(size, 0))
-
-    def overlooked(self, similarity: float) -> float:
-        """Return the share of pairs of this similarity for which fewer than *least* bytes agree (binomial).
-
-        Different values can have the same byte. This is ignored; it only makes the share smaller.
-        """
-        equal = range(self.least)
-        return sum(comb(self.size, n) * similarity**n * (1 - similarity) ** (self.size - n) for n in equal)
-
-    def cut(self, signature_DP: np.ndarray) -> np.ndarray:
-        """Return the sketches (D, size) as uint8, from values spread over the signatures."""
-        chosen = np.arange(self.size) * signature_DP.shape[1] // self.size
-        return signature_DP[:, chosen].astype(np.uint8)
-
-    def alike(self, left_PS: np.ndarray, right_PS: np.ndarray) -> np.ndarray:
-        """Return a mask of the pairs of sketches (P, size) whose texts are worth comparing."""
-        return np.count_nonzero(left_PS == right_PS, axis=1) >= self.least
 
 
 def buckets(keys_D: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -14,10 +14,10 @@ CROWD = 256
 NEIGHBOURS = 16
 """Number of texts of its own side with which a text of a crowd is compared."""
 
-STAYS = 255
+STAYS, ABSENT = 255, 254
 _PAIRS_AT_ONCE = 1 << 18
 _SCOUTS = 4
-_BLOCK = 1_024
+_BLOCK = 512
 
 Pairs = tuple[np.ndarray, np.ndarray]
 Near = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -28,14 +28,14 @@ class Round:
     """One round of comparisons: the texts of one side with those of later sides, or each side within itself.
 
     A side is a split; sides have their rounds in order of priority. A near-duplicate of a text of an earlier side is
-    dropped, and dropped texts are not compared any more. Crowds are compared block by block with matrix products. The
-    first block is small and already drops all similar texts, so ten thousand copies of a form letter cost about one
-    comparison each. Within a side near-duplicates are kept and only counted; there a text of a crowd is compared with
-    the next `NEIGHBOURS` texts of its bucket.
+    dropped, and dropped texts are not compared any more. Crowds are compared block by block, with matrix products where
+    many pairs of a block are worth it. The first block is small and already drops all similar texts, so ten thousand
+    copies of a form letter cost about one comparison each. Within a side near-duplicates are kept and only counted;
+    there a text of a crowd is compared with the next `NEIGHBOURS` texts of its bucket.
 
     Args:
-        side_D: The side of each text as uint8, 0 for the highest priority.
-        near_D: For each text the side because of which it is dropped, or `STAYS`; updated during the round.
+        side_D: The side of each text as uint8, 0 for the highest priority, or `ABSENT`.
+        near_D: For each text the side because of which it is dropped, `ABSENT`, or `STAYS`; updated during the round.
         side: The side of this round; None for each side within itself.
         comparison: Compares texts and decides which are near-duplicates.
     """
@@ -60,7 +60,8 @@ class Round:
             worthwhile: Returns a mask of the pairs to compare, without those compared before.
             most: In a side's round, buckets with more texts of that side are skipped and counted, so that each text is
                 compared with at most so many others. Only the texts of that side count, because none of them leaves
-                later. A second search of the texts that stay therefore skips the same buckets.
+                later. A second search of the texts that stay therefore skips the same buckets. The rest is compared
+                pair by pair: texts that share a passage are seldom similar, so no crowd of them leaves at once.
         """
         members, bucket, begin, end = self._opposite(members, starts)
         if most is not None and self._side is not None and len(bucket):
@@ -70,6 +71,7 @@ class Round:
         crowded = np.bincount(bucket, end - begin)[bucket] > CROWD if len(bucket) else np.zeros(0, bool)
         if self._side is None:
             end[crowded] = np.minimum(end, begin + NEIGHBOURS)[crowded]
+        if self._side is None or most is not None:
             crowded[:] = False
         for pairs in _ranges(members, begin, np.where(crowded, begin, end)):
             chosen = worthwhile(pairs)
@@ -78,7 +80,7 @@ class Round:
         for number in np.unique(bucket[crowded]):
             low, high = np.searchsorted(bucket, [number, number + 1])
             first = int(begin[low])
-            yield from self._crowd(members[low:first], members[first:high])
+            yield from self._crowd(members[low:first], members[first:high], worthwhile)
 
     def _opposite(self, members: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, ...]:
         """Return members, their buckets, and for each the range of *members* with which it is compared.
@@ -93,7 +95,7 @@ class Round:
         members, bucket = members[chosen], bucket[chosen]
         sides = self._side_D[members]
         group = bucket * 256 + sides if self._side is None else bucket * 2 + (sides > self._side)
-        order = np.lexsort((members, group))
+        order = np.argsort(group, kind="stable")  # within a bucket members ascend
         members, bucket, group = members[order], bucket[order], group[order]
         if self._side is None:
             return members, bucket, np.arange(1, len(members) + 1), np.searchsorted(group, group, side="right")
@@ -101,12 +103,20 @@ class Round:
         end = np.where(group % 2 == 0, np.searchsorted(bucket, bucket, side="right"), begin)
         return members, bucket, begin, end
 
-    def _crowd(self, sacred: np.ndarray, others: np.ndarray) -> Iterator[Near]:
+    def _crowd(
+        self, sacred: np.ndarray, others: np.ndarray, worthwhile: Callable[[Pairs], np.ndarray]
+    ) -> Iterator[Near]:
         for start in (0, *range(_SCOUTS, len(sacred), _BLOCK)):
             some = sacred[start : start + _BLOCK] if start else sacred[:_SCOUTS]
             others = others[self._near_D[others] == STAYS]
             for first in range(0, len(others), _BLOCK):
                 block = others[first : first + _BLOCK]
+                a, b = np.repeat(some, len(block)), np.tile(block, len(some))
+                chosen = worthwhile((a, b))
+                if chosen.sum() <= len(block):
+                    a, b = a[chosen], b[chosen]
+                    yield from self._settled(a, b, *self._comparison.pairs(a, b), len(a))
+                    continue
                 similarity, near = self._comparison.table(some, block)
                 best = (similarity + 2 * near).argmax(axis=0), np.arange(len(block))  # a near-duplicate has priority
                 yield from self._settled(some[best[0]], block, similarity[best], near[best], similarity.size)

@@ -4,12 +4,13 @@
     for keys, texts in batches:
         near.add(keys, texts)          # one representative of every exact text
     found = near.pairs(sides)          # sides(keys): 0 for test, 1 for validation, 2 for train
+    left = near.pairs(sides_of_rest)   # `ABSENT` for the texts that have left: hashing is not repeated
 
-Candidates come from the S-curve of `corpus.duplicates.banding`. Those with similar sketches are then compared exactly,
-by the Jaccard similarity of their sets of word shingles (`corpus.duplicates.shingles`). A text inside a longer one is
-found by an anchor that both share (`corpus.duplicates.anchors`). A text of fewer than `shingle + 2` words is never a
+Candidates come from the S-curve of `corpus.duplicates.banding`; a text inside a longer one shares an anchor with it
+(`corpus.duplicates.anchors`). Those with similar sketches (`corpus.duplicates.sketches`) are then compared exactly, by
+their sets of word shingles (`corpus.duplicates.shingles`). A text of fewer than `shingle + 2` words is never a
 near-duplicate: "Great food!" does not show that one author copied another. The input of `add` goes to files. Memory
-holds 30 to 40 bytes per text while a band is joined, and memory maps of 16 more bytes while sketches are read.
+holds 30 to 40 bytes per text while a band is joined, and maps 36 bytes of the files per text while pairs are checked.
 
 Of the libraries only the signatures are used (rensa). On 8,000 reviews its index, `RMinHashLSH`, took as much CPU time
 as this search and 2,050 bytes of memory per text; datasketch ten times as much and 8,900 bytes. Neither
@@ -23,16 +24,18 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
 from core.config.run_config import DuplicatesConfig
 from corpus.duplicates.anchors import COMMON, PARTITIONS, WINDOW, Anchors
-from corpus.duplicates.banding import Bands, Sketch, buckets
-from corpus.duplicates.compare import STAYS, Near, Pairs, Round
+from corpus.duplicates.banding import Bands, buckets
+from corpus.duplicates.compare import ABSENT, STAYS, Near, Pairs, Round
 from corpus.duplicates.jaccard import Comparison, Nearness
-from corpus.duplicates.shingles import Fingerprints, bytes_of, slices, word_form
+from corpus.duplicates.shingles import Fingerprints, bytes_of, distinct, slices, word_form
+from corpus.duplicates.sketches import Sketches
 from models.threads import ordered
 
 log = logging.getLogger(__name__)
@@ -45,6 +48,22 @@ MANY = 1_000_000
 
 MOST_THREADS = 4
 """Largest number of threads: each takes about 32 times `corpus.duplicates.shingles.SLICE_BYTES` of memory."""
+
+
+class _Hashed(NamedTuple):
+    """What is stored of a slice of D texts."""
+
+    data: np.ndarray
+    """Bytes of the word forms, one after another."""
+    ends: np.ndarray
+    """Where each word form ends (D,)."""
+    sketches: tuple[np.ndarray, ...]
+    """See `corpus.duplicates.sketches.Sketches.of`."""
+    band_keys: np.ndarray
+    """(bands, D)."""
+    anchors: np.ndarray
+    of_text: np.ndarray
+    """The text of each anchor."""
 
 
 class NearDuplicates:
@@ -60,33 +79,42 @@ class NearDuplicates:
     """
 
     def __init__(self, work: Path, config: DuplicatesConfig, threads: int = 1) -> None:
+        self.work = work
         self.bands = Bands.of(config)
-        self.sketch = Sketch.of(config.similarity, self.bands.count * self.bands.rows)
         self.texts = 0
         """Number of texts that are long enough to compare."""
-        self.short = 0
-        """Number of texts with fewer than `shingle + 2` words, which are not compared."""
         self.examined = 0
-        """Number of pairs that were compared exactly."""
+        """Number of pairs that the last search compared exactly."""
         self.common = 0
-        """Number of anchors that were skipped because more than `COMMON` texts of a side share them."""
+        """Number of anchors that it skipped because more than `COMMON` texts of a side share them."""
         self._similarity, self._shingle, self._least_words = config.similarity, config.shingle, config.shingle + 2
         self._nearness = nearness_of(config)
+        self.sketches = Sketches(work, self.bands.count * self.bands.rows, self._nearness)
         self._anchors = Anchors(work, min(WINDOW, self._nearness.least), self._nearness.least)
         self._contained = config.containment != "none"
         self._fingerprints = Fingerprints(config.shingle)
         self._threads = min(threads, MOST_THREADS)
-        self._work = work
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         self._end = 0
-        self._append(self._work / "offsets.u64", np.zeros(1, np.uint64))
+        self._append("offsets.u64", np.zeros(1, np.uint64))
+        for file in ("keys.u64", "short.u64"):
+            self._append(file, np.zeros(0, np.uint64))
 
     @property
     def recall(self) -> float:
         """Expected share of pairs just at the similarity limit that are compared."""
-        least = self._similarity
-        return self.bands.recall(least) * (1 - self.sketch.overlooked(least))
+        return self.bands.recall(self._similarity) * (1 - self.sketches.overlooked(self._similarity))
+
+    @property
+    def keys(self) -> np.ndarray:
+        """Keys (`texts`,) of the texts that are long enough to compare, in the order of `add`."""
+        return np.fromfile(self.work / "keys.u64", np.uint64)
+
+    @property
+    def short(self) -> np.ndarray:
+        """Keys of the texts with fewer than `shingle + 2` words, which are not compared."""
+        return np.fromfile(self.work / "short.u64", np.uint64)
 
     def add(self, keys: np.ndarray, texts: pl.Series) -> None:
         """Add a batch of different texts.
@@ -97,30 +125,36 @@ class NearDuplicates:
         """
         words = word_form(texts)
         long = (words.str.count_matches(" ", literal=True) + 1 >= self._least_words).to_numpy()
-        keys, words = np.asarray(keys, np.uint64)[long], words.filter(pl.Series(long))
-        self.short += int((~long).sum())
-        self.texts += len(words)
-        self._append(self._work / "keys.u64", keys)
-        before = self.texts - len(words)
-        for data, offsets, sketches, band_keys, anchors in ordered(self._hashed, slices(words), self._threads):
-            self._anchors.append(anchors[0], anchors[1] + np.uint32(before))
-            before += len(offsets) - 1
-            self._append(self._work / "words.utf8", data)
-            self._append(self._work / "offsets.u64", (offsets[1:] + self._end).astype(np.uint64))
-            self._end += len(data)
-            self._append(self._sketch_file, sketches)
-            for number, keys_D in enumerate(band_keys):
-                self._append(self._band_file(number), keys_D)
+        keys, words = np.asarray(keys, np.uint64), words.filter(pl.Series(long))
+        self._append("short.u64", keys[~long])
+        self._append("keys.u64", keys[long])
+        for file in self.work.glob("met-*.npz"):
+            file.unlink()  # these buckets are without the new texts
+        self._store(list(ordered(self._hashed, slices(words), self._threads)))
 
-    def _hashed(
-        self, words: pl.Series
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
-        """Return the bytes of the texts, their D + 1 offsets, sketches, keys in each band, and anchors."""
+    def _hashed(self, words: pl.Series) -> _Hashed:
         data, offsets = bytes_of(words)
         shingles = self._fingerprints.of(data, offsets)
         signatures = self.bands.signatures(*shingles)
         anchors = self._anchors.of(*shingles) if self._contained else (np.zeros(0, np.uint64), np.zeros(0, np.uint32))
-        return data, offsets, self.sketch.cut(signatures), self.bands.keys(signatures), anchors
+        sketches = self.sketches.of(signatures, distinct(*shingles))
+        return _Hashed(data, offsets[1:], sketches, self.bands.keys(signatures), *anchors)
+
+    def _store(self, found: list[_Hashed]) -> None:
+        if not found:
+            return
+        counts = [len(each.ends) for each in found]
+        before = np.cumsum([self.texts, *counts])
+        ends = np.cumsum([self._end, *(len(each.data) for each in found)])
+        offsets = np.concatenate([each.ends + end for each, end in zip(found, ends, strict=False)])
+        self._append("words.utf8", *(each.data for each in found))
+        self._append("offsets.u64", offsets.astype(np.uint64))
+        self.sketches.append([each.sketches for each in found])
+        for number in range(self.bands.count):
+            self._append(_band(number), *(each.band_keys[number] for each in found))
+        of_text = [each.of_text + np.uint32(first) for each, first in zip(found, before, strict=False)]
+        self._anchors.append(np.concatenate([each.anchors for each in found]), np.concatenate(of_text))
+        self.texts, self._end = int(before[-1]), int(ends[-1])
 
     def pairs(
         self, sides: Callable[[np.ndarray], np.ndarray] | None = None, within: bool = True
@@ -128,9 +162,9 @@ class NearDuplicates:
         """Return the near-duplicates found, with the columns `PAIRS`, a < b, in ascending order.
 
         Args:
-            sides: Returns the side of each key as uint8, 0 for the highest priority. A text is dropped if it nearly
-                equals a kept text of an earlier side. Each dropped text is in at least one returned pair, and no kept
-                near-duplicates are on different sides. Without it, all texts are on one side.
+            sides: Returns the side of each key as uint8, 0 for the highest priority; `ABSENT`: leave the text out. A
+                text is dropped if it nearly equals a kept text of an earlier side. Each dropped text is in at least one
+                returned pair, and no kept near-duplicates are on different sides. Without it, all are on one side.
             within: Whether to return also pairs of kept texts on the same side. All are found except in a crowd (see
                 `corpus.duplicates.compare.Round`).
         """
@@ -138,10 +172,11 @@ class NearDuplicates:
             return pl.DataFrame(schema=PAIRS)
         if self.texts > MANY:
             log.info("searching %s texts for near-duplicates: this takes some minutes", f"{self.texts:,}")
-        keys = np.memmap(self._work / "keys.u64", np.uint64, "r")
-        files = self._work / "words.utf8", self._work / "offsets.u64"
+        keys = self.keys
+        files = self.work / "words.utf8", self.work / "offsets.u64"
         comparison = Comparison(*files, self._shingle, self._nearness)
         self._meet()
+        self.examined = self.common = 0
         found = []
         for a, b, similarity in self._near(self._rounds(sides, keys, within, comparison)):
             first, second = keys[a], keys[b]
@@ -154,11 +189,9 @@ class NearDuplicates:
     def _near(self, rounds: Iterable[Round]) -> Iterator[Near]:
         for each in rounds:
             for number in range(self.bands.count):
-                with np.load(self._met_file(number)) as met:
-                    members, starts = met["members"], met["starts"]
-                yield from each.pairs(members, starts, partial(self._worthwhile, number))
+                yield from each.pairs(*self._met("band", number), partial(self._of_band, number))
             for partition in range(PARTITIONS if self._contained else 0):
-                yield from each.pairs(*self._anchors.buckets(partition), _once, COMMON)
+                yield from each.pairs(*self._met("anchors", partition), self._of_anchor, COMMON)
             self.examined += each.examined
             self.common += each.skipped
 
@@ -166,40 +199,62 @@ class NearDuplicates:
         self, sides: Callable[[np.ndarray], np.ndarray] | None, keys: np.ndarray, within: bool, comparison: Comparison
     ) -> Iterator[Round]:
         side_D = np.zeros(len(keys), np.uint8) if sides is None else sides(keys)
-        near_D = np.full(len(keys), STAYS, np.uint8)
-        for side in [*np.unique(side_D)[:-1].tolist(), *([None] if within else [])]:
+        near_D = np.where(side_D == ABSENT, np.uint8(ABSENT), np.uint8(STAYS))
+        found = np.unique(side_D[side_D != ABSENT])
+        for side in [*found[:-1].tolist(), *([None] if within else [])]:
             yield Round(side_D, near_D, side, comparison)
 
     def _meet(self) -> None:
-        """Write the buckets of each band to a file, once."""
-        for number in range(self.bands.count):
-            if not self._met_file(number).exists():
-                members, starts = buckets(np.fromfile(self._band_file(number), np.uint64))
-                np.savez(self._met_file(number), members=members, starts=starts)
+        """Write the buckets of each band and of the anchors to files, once."""
+        kinds = [("band", number) for number in range(self.bands.count)]
+        kinds += [("anchors", partition) for partition in range(PARTITIONS if self._contained else 0)]
+        missing = [kind for kind in kinds if not self._met_file(*kind).exists()]
+        found = ordered(self._buckets, missing, self._threads)
+        for kind, (members, starts) in zip(missing, found, strict=True):
+            np.savez(self._met_file(*kind), members=members.astype(np.uint32), starts=starts)
 
-    def _worthwhile(self, band: int, pairs: Pairs) -> np.ndarray:
+    def _buckets(self, kind: tuple[str, int]) -> tuple[np.ndarray, np.ndarray]:
+        name, number = kind
+        if name == "anchors":
+            return self._anchors.buckets(number)
+        return buckets(np.fromfile(self.work / _band(number), np.uint64))
+
+    def _met(self, kind: str, number: int) -> tuple[np.ndarray, np.ndarray]:
+        with np.load(self._met_file(kind, number)) as met:
+            return met["members"].astype(np.int64), met["starts"]
+
+    def _of_band(self, band: int, pairs: Pairs) -> np.ndarray:
         """Return a mask of the pairs with similar sketches that do not share an earlier band."""
-        sketches = np.memmap(self._sketch_file, np.uint8, "r").reshape(-1, self.sketch.size)
-        new = self.sketch.alike(sketches[pairs[0]], sketches[pairs[1]])
+        new = self.sketches.similar(pairs)
         for number in range(band):
-            keys = np.memmap(self._band_file(number), np.uint64, "r")
+            keys = np.memmap(self.work / _band(number), np.uint64, "r")
             new[new] = keys[pairs[0][new]] != keys[pairs[1][new]]
         return new
 
-    @property
-    def _sketch_file(self) -> Path:
-        return self._work / "sketches.u8"
+    def _of_anchor(self, pairs: Pairs) -> np.ndarray:
+        """Return a mask of the pairs with sketches as similar as near-duplicates of these sizes; each pair once.
 
-    def _band_file(self, number: int) -> Path:
-        return self._work / f"band-{number:03d}.u64"
+        Two texts can share several anchors.
+        """
+        mask = self.sketches.similar_or_contained(pairs)
+        chosen = np.flatnonzero(mask)
+        numbers = pairs[0][chosen].astype(np.uint64) << np.uint64(32) | pairs[1][chosen].astype(np.uint64)
+        mask[chosen] = False
+        mask[chosen[np.unique(numbers, return_index=True)[1]]] = True
+        return mask
 
-    def _met_file(self, number: int) -> Path:
-        return self._work / f"met-{number:03d}.npz"
+    def _met_file(self, kind: str, number: int) -> Path:
+        return self.work / f"met-{kind}-{number:03d}.npz"
 
-    @staticmethod
-    def _append(file: Path, values: np.ndarray) -> None:
-        with file.open("ab") as out:
-            values.tofile(out)
+    def _append(self, name: str, *values: np.ndarray) -> None:
+        with (self.work / name).open("ab") as out:
+            for each in values:
+                each.tofile(out)
+
+
+def _band(number: int) -> str:
+    """Return the name of the file with the keys of a band."""
+    return f"band-{number:03d}.u64"
 
 
 def nearness_of(config: DuplicatesConfig) -> Nearness:
@@ -208,11 +263,3 @@ def nearness_of(config: DuplicatesConfig) -> Nearness:
         return Nearness(config.similarity)
     least = max(1, config.containment_words - config.shingle + 1)
     return Nearness(config.similarity, config.containment, least)
-
-
-def _once(pairs: Pairs) -> np.ndarray:
-    """Return a mask of the first occurrence of each pair, because two texts can share several anchors."""
-    mask = np.zeros(len(pairs[0]), bool)
-    numbers = pairs[0].astype(np.uint64) << np.uint64(32) | pairs[1].astype(np.uint64)
-    mask[np.unique(numbers, return_index=True)[1]] = True
-    return mask

@@ -42,6 +42,19 @@ class Nearness:
         contained = (smaller >= self.least) & (common >= self.containment * smaller)
         return similarity, (similarity >= np.float32(self.similarity)) | contained
 
+    def least_similarity(self, ratio: np.ndarray) -> np.ndarray:
+        """Return the lowest Jaccard similarity that near-duplicates can have.
+
+        Of a smaller set of s shingles the share c is in the larger one of l. So the similarity is at least
+        c·s / (s + l - c·s).
+
+        Args:
+            ratio: Sizes of smaller sets, as shares of the larger ones: s / l.
+        """
+        common = min(self.containment, 1.0) * ratio
+        contained = common / (ratio + 1 - common)
+        return np.minimum(contained, self.similarity) if self.containment <= 1 else np.full(len(ratio), self.similarity)
+
 
 class Comparison:
     """An exact comparison of texts, whose words are read from files.

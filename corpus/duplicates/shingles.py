@@ -15,8 +15,10 @@ from collections.abc import Iterator
 import numpy as np
 import polars as pl
 
-SLICE_BYTES = 1 << 21
-"""Bytes that are fingerprinted at a time (more for one longer text); each takes 32 bytes of memory."""
+SLICE_BYTES = 1 << 17
+"""Bytes that are fingerprinted at a time (more for one longer text); each takes 32 bytes of memory.
+
+Small enough for the cache of a core: with slices of 2 MiB, the operating system spends as long on fresh pages."""
 
 WITHOUT_SPACES = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
 """Characters of scripts without spaces between words; where words are counted, each is one word."""
@@ -101,6 +103,22 @@ class Fingerprints:
         if len(tables[0]) < size:
             tables = self._tables = _powers(_BASE, size), _powers(_BASE_INVERSE, size)
         return tables
+
+
+def distinct(fingerprints: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Return the number of different fingerprints of each text (D,) int64.
+
+    They are compared by 44 of their bits: two different ones of one text agree in these once in about 10^13 pairs.
+
+    Args:
+        fingerprints: Fingerprints of the shingles of all texts, fewer than 2^20 texts.
+        offsets: (D + 1,) where those of each text begin, and where the last ones end.
+    """
+    text = np.repeat(np.arange(len(offsets) - 1, dtype=np.uint64), np.diff(offsets))
+    arranged = np.sort(text << np.uint64(44) | fingerprints >> np.uint64(20))
+    new = np.ones(len(arranged), bool)
+    new[1:] = arranged[1:] != arranged[:-1]
+    return np.bincount((arranged[new] >> np.uint64(44)).astype(np.intp), minlength=len(offsets) - 1)
 
 
 def bytes_of(words: pl.Series) -> tuple[np.ndarray, np.ndarray]:

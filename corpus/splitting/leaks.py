@@ -6,7 +6,8 @@ of these again.
 
 Equal texts are found by the first 8 bytes of their SHA-256, which take 8 bytes of memory per review. Near-duplicates
 are found by `corpus.duplicates.dedupe`, with the hash functions of the filter. So the certificate promises that nothing
-that this method can find was left, and it states which share of the near-duplicates the method finds.
+that this method can find was left, and it states which share of the near-duplicates the method finds. Hashing takes
+most of the time, so the filter hands on what it computed; it is looked up by the SHA-256 of each text in the table.
 """
 
 from __future__ import annotations
@@ -15,8 +16,7 @@ import hashlib
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from itertools import combinations
 from pathlib import Path
@@ -29,7 +29,9 @@ from core.config.run_config import DuplicatesConfig
 from core.environment import available_cores
 from core.errors import CheckFailed, Damaged, disk_errors
 from corpus.duplicates.banding import SEED
+from corpus.duplicates.compare import ABSENT
 from corpus.duplicates.dedupe import NearDuplicates
+from corpus.duplicates.keys import positions
 from corpus.splitting.certificate import CERTIFICATE_FILE, Certificate, CertifiedSplit, read
 from corpus.splitting.split import SPLITS
 
@@ -42,7 +44,8 @@ _RANKS = {name: rank for rank, name in enumerate(SPLITS)}
 
 
 def certify(
-    folder: Path, config: DuplicatesConfig, threads: int = 1, copies: dict[str, dict[str, int]] | None = None
+    folder: Path, config: DuplicatesConfig, threads: int = 1, copies: dict[str, dict[str, int]] | None = None,
+    known: NearDuplicates | None = None,
 ) -> Certificate:
     """Check `folder/clean.parquet` and write `folder/leak_certificate.json`; threads do not change the result.
 
@@ -53,6 +56,7 @@ def certify(
         config: Definition of near-duplicates.
         threads: Number of threads for the comparison.
         copies: Entry of the certificate for repeats within a split.
+        known: Texts that were hashed before, by `text_names`; it does not change the result. Its folder is removed.
 
     Raises:
         CheckFailed: A text is in two splits, exactly or nearly; the error names the reviews.
@@ -62,8 +66,8 @@ def certify(
         log.debug("searching for texts that are in two splits")
         (folder / CERTIFICATE_FILE).unlink(missing_ok=True)
         texts = _Texts(folder / "clean.parquet")
-        work = folder / "leaks.work"
-        near = _near(texts, config, work, threads) if config.near else None
+        index = known or NearDuplicates(folder / "leaks.work", config, threads) if config.near else None
+        near = _near(texts, config, index) if index else None
         certificate = Certificate(
             texts.sides(), texts.test_digest, texts.test_reviews, texts.exact(), near, version("reviewlm"),
             copies=copies or {},
@@ -106,8 +110,14 @@ def verify(folder: Path, near: bool = False) -> Certificate:
         options |= {name: certificate.near[name] for name in names if name in certificate.near}
         config = DuplicatesConfig(**options)
         with tempfile.TemporaryDirectory(prefix="leaks-") as work:
-            _near(texts, config, Path(work) / "near", available_cores())
+            _near(texts, config, NearDuplicates(Path(work) / "near", config, available_cores()))
     return certificate
+
+
+def text_names(texts: pl.Series) -> np.ndarray:
+    """Return the first 8 bytes of the SHA-256 of each text as a number, (D,) uint64."""
+    joined = b"".join([hashlib.sha256(text.encode()).digest()[:8] for text in texts.to_list()])
+    return np.frombuffer(joined, ">u8").astype(np.uint64)
 
 
 def reviews_digest(reviews: pl.DataFrame) -> str:
@@ -123,8 +133,7 @@ class _Texts:
         self.file = file
         hashes, sides, tests, digest = [], [], [], hashlib.sha256()
         for batch in self.batches():
-            joined = b"".join([hashlib.sha256(text.encode()).digest()[:8] for text in batch["text"].to_list()])
-            hashes.append(np.frombuffer(joined, ">u8").astype(np.uint64))
+            hashes.append(text_names(batch["text"]))
             sides.append(batch["split"].replace_strict(_RANKS, return_dtype=pl.UInt8).to_numpy())
             test = batch.filter(pl.col("split") == "test")
             tests.append(test.select("review_id", "stars", "bytes"))
@@ -142,6 +151,19 @@ class _Texts:
         with parquet.ParquetFile(self.file, pre_buffer=False) as table:  # pre_buffer would load the whole file
             for batch in table.iter_batches(_BATCH_ROWS, columns=_COLUMNS):
                 yield pl.DataFrame(pl.from_arrow(batch))
+
+    def numbered(self, wanted_D: np.ndarray) -> Iterator[tuple[int, pl.DataFrame]]:
+        """Yield those batches of the table that have wanted rows, each with the number of its first row."""
+        start = 0
+        for batch in self.batches() if wanted_D.any() else ():
+            if wanted_D[start : start + batch.height].any():
+                yield start, batch
+            start += batch.height
+
+    def side_of(self, names: np.ndarray) -> np.ndarray:
+        """Return the side of each text, given by its name, as uint8; `ABSENT` for those that are not in the table."""
+        row = positions(names, self.hash_D)
+        return np.where(row < 0, np.uint8(ABSENT), self.side_D[row])
 
     def sides(self) -> dict[str, CertifiedSplit]:
         """Return the record of each split for the certificate."""
@@ -163,7 +185,7 @@ class _Texts:
         shared = np.unique(np.concatenate(common))
         if len(shared):
             rows = np.flatnonzero(np.isin(self.hash_D, shared[:EXAMPLES]))
-            self._leak(f"{len(shared):,} texts are in more than one split", rows.tolist())
+            self._leak(f"{len(shared):,} texts are in more than one split", rows)
         pairs = sum(len(one) * len(other) for one, other in combinations(distinct, 2))
         return {"pairs": pairs, "left": 0}
 
@@ -173,42 +195,46 @@ class _Texts:
         mask[np.unique(self.hash_D, return_index=True)[1]] = True
         return mask
 
-    def _leak(self, what: str, rows: list[int]) -> None:
-        wanted, start, named = set(rows), 0, []
-        for batch in self.batches():
-            here = sorted(row for row in wanted if start <= row < start + batch.height)
-            for row in here:
-                review = batch.row(row - start, named=True)
+    def _leak(self, what: str, rows: Sequence[int] | np.ndarray) -> None:
+        wanted, named = np.zeros(len(self.hash_D), bool), []
+        wanted[rows] = True
+        for start, batch in self.numbered(wanted):
+            for row in np.flatnonzero(wanted[start : start + batch.height]).tolist():
+                review = batch.row(row, named=True)
                 named.append(f"{review['split']} {review['review_id']}: {review['text'][:60]!r}")
-            start += batch.height
         raise CheckFailed(
             f"{what}: {'; '.join(named[: 4 * EXAMPLES])}", where=self.file,
             remedy="run with --rebuild prepare; if it happens again, the filter of duplicates is broken",
         )
 
     def refuse_near(self, pairs: pl.DataFrame) -> None:
-        """Raise CheckFailed, with some of the *pairs* of rows in the error."""
+        """Raise CheckFailed, with some of the *pairs* of names in the error."""
         some = pairs.head(EXAMPLES)
-        self._leak(
-            f"{pairs.height:,} near-duplicates are in two splits", [*some["a"].to_list(), *some["b"].to_list()]
-        )
+        rows = positions(np.concatenate([some["a"].to_numpy(), some["b"].to_numpy()]), self.hash_D)
+        self._leak(f"{pairs.height:,} near-duplicates are in two splits", rows)
 
 
-def _near(texts: _Texts, config: DuplicatesConfig, work: Path, threads: int) -> dict[str, Any]:
-    """Search near-duplicates between splits; raise CheckFailed if there are any."""
-    near = NearDuplicates(work, config, threads)
-    first, start = texts.first_of_each(), 0
-    for batch in texts.batches():
-        chosen = first[start : start + batch.height]
-        near.add(np.flatnonzero(chosen).astype(np.uint64) + np.uint64(start), batch["text"].filter(pl.Series(chosen)))
-        start += batch.height
-    pairs = near.pairs(lambda rows: texts.side_D[rows], within=False)
-    shutil.rmtree(work)
+def _near(texts: _Texts, config: DuplicatesConfig, near: NearDuplicates) -> dict[str, Any]:
+    """Search near-duplicates between splits, by the names of the texts; raise CheckFailed if there are any."""
+    new = texts.first_of_each()
+    new &= ~_among(texts.hash_D, np.concatenate([near.keys, near.short]))
+    for start, batch in texts.numbered(new):
+        chosen = new[start : start + batch.height]
+        near.add(texts.hash_D[start : start + batch.height][chosen], batch["text"].filter(pl.Series(chosen)))
+    pairs = near.pairs(texts.side_of, within=False)
+    shorter = int(_among(near.short, texts.hash_D).sum())
+    shutil.rmtree(near.work)
     if pairs.height:
         texts.refuse_near(pairs)
     return {
-        "pairs": near.examined, "left": 0, "shorter": near.short, "common_passages": near.common,
-        "method": "MinHash, bands, sketches, exact Jaccard of shingles", "sketch": asdict(near.sketch),
+        "pairs": near.examined, "left": 0, "shorter": shorter, "common_passages": near.common,
+        "method": "MinHash, bands, sketches, exact Jaccard of shingles",
+        "sketches": [{"size": sketch.size, "least": sketch.least(config.similarity)} for sketch in near.sketches.both],
         "library": f"rensa {version('rensa')}", "seed": SEED, "bands": near.bands.count, "rows": near.bands.rows,
         "recall": round(near.recall, 6), **config.model_dump(exclude={"near"}),
     }
+
+
+def _among(some: np.ndarray, names: np.ndarray) -> np.ndarray:
+    """Return a mask of the names of *some* that are among *names*; numpy's `isin` takes four times the memory."""
+    return positions(some, names) >= 0
