@@ -30,6 +30,7 @@ from flows.server.alert_addresses import SILENCE_DAYS, write_alerts
 LOST_SECONDS = 75.0
 """Seconds without a sign of life until a run is lost; in production it is 120."""
 SECOND_ATTEMPT_SECONDS = 90.0
+ENDED_SECONDS = 20.0
 WORKER = "worker-cpu-pool"
 SOON = 4.0
 """A process is killed at a random moment of this many seconds after its first training began."""
@@ -131,9 +132,11 @@ class Operation:
         time.sleep(self._random.uniform(0, SOON))
         worker = next(service for service in service_list.running(self.home) if service.name == WORKER)
         process = psutil.Process(worker.pid)
-        for one in [*([process] if worker_too else []), *process.children(recursive=True)]:
+        killed = [*([process] if worker_too else []), *process.children(recursive=True)]
+        for one in killed:
             with suppress(psutil.Error):
                 one.kill()
+        psutil.wait_procs(killed, ENDED_SECONDS)  # a worker that is not quite dead would not be started again
         if worker_too:
             self.start()
 

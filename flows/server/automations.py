@@ -30,6 +30,12 @@ BLOCK = "reviewlm-alerts"
 PREFIX = "reviewlm: "
 LOST_SECONDS = 4 * HEARTBEAT_SECONDS
 """A run that has sent no heartbeat for this long is lost."""
+SECOND_ATTEMPT_SECONDS = 20.0
+"""Time from a crash to the second attempt.
+
+A worker reports the end of a killed process twice, seconds apart. After a second attempt at once, its later report would
+make the run crash again, and Prefect holds an event back for 15 minutes if it does not know the one before it.
+"""
 HEARTBEAT = "prefect.flow-run.heartbeat"
 RUN = "{{ flow.name }} ({{ flow_run.name }})"
 MODEL = "{{ event.resource.name }}"
@@ -99,9 +105,10 @@ def lost_runs(seconds: float = LOST_SECONDS) -> Iterator[tuple[str, EventTrigger
     message = f"No sign of life for {seconds:g} s: the process that made this run is gone"
     yield "lost runs", lost, ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message=message, force=False)
     crashed = EventTrigger(
-        expect={"prefect.flow-run.Crashed"},
+        after={"prefect.flow-run.Crashed"}, expect={"prefect.flow-run.Running", "prefect.flow-run.Completed"},
         match={"prefect.resource.id": "prefect.flow-run.*", "prefect.run-count": "1"},
-        match_related={"prefect.resource.role": "deployment"},
+        match_related={"prefect.resource.role": "deployment"}, for_each={"prefect.resource.id"},
+        posture=Posture.Proactive, threshold=1, within=timedelta(seconds=SECOND_ATTEMPT_SECONDS),
     )
     again = ChangeFlowRunState(state=StateType.SCHEDULED, name="AwaitingRetry", message="Second attempt", force=True)
     yield "second attempt", crashed, again
