@@ -251,6 +251,33 @@ def test_a_run_whose_process_is_gone_becomes_crashed_and_that_of_a_deployment_is
     assert until(lambda: states(server, "lost") == ["False Crashed", "True AwaitingRetry"])
 
 
+def test_a_crash_that_is_reported_twice_is_followed_by_the_second_attempt(server: dict[str, str]) -> None:
+    """As a worker does: the watcher of the process reports its end, and seconds later the worker itself."""
+    made = run(server, """
+import time
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.states import Crashed, Running
+@flow(name="twice")
+def twice():
+    pass
+with get_client(sync_client=True) as client:
+    deployment = client.create_deployment(client.create_flow(twice), "deployed", work_pool_name=None)
+    made = client.create_flow_run_from_deployment(deployment, state=Running())
+    for message in ("its process was killed", "the infrastructure ended"):
+        client.set_flow_run_state(made.id, Crashed(message=message), force=True)
+        time.sleep(4)
+print(made.id)
+""").strip()
+    history = f"""
+from prefect.client.orchestration import get_client
+with get_client(sync_client=True) as client:
+    print(*[state.name for state in client.read_flow_run_states({made!r})])
+"""
+    until(lambda: "AwaitingRetry" in run(server, history))
+    assert run(server, history).split() == ["Running", "Crashed", "Crashed", "AwaitingRetry"]
+
+
 def test_a_run_that_ended_with_the_services_is_noticed_after_their_next_start(
     server: dict[str, str], addresses: list[str]
 ) -> None:
