@@ -37,8 +37,8 @@ from corpus.splitting.split import SPLITS, places
 from models.text.normal_form import NormalForm
 from models.threads import ordered
 
-SLICE_BYTES = 64 << 20
-"""Approximate bytes of text sorted at a time."""
+SLICE_BYTES = 32 << 20
+"""Approximate bytes of text of a slice; three are in memory at a time, in use and sorted for later."""
 
 BATCH_ROWS = 20_000
 """Number of reviews that a thread cleans at a time."""
@@ -210,16 +210,20 @@ def _clean(
 
 def _drop_near(repeats: ExactDuplicates, slices: Iterator[pl.DataFrame], index: NearDuplicates) -> dict[str, Any]:
     """Drop near-duplicates; each distinct text is hashed and compared once, even if it occurs many times."""
-    start = 0
-    columns = ["text", "text_high"]
-    for frame in (batch for each in slices for batch in each.select(columns).iter_slices(BATCH_ROWS)):
-        chosen = pl.Series(repeats.distinct(start, start + frame.height))
-        index.add(frame["text_high"].filter(chosen).to_numpy(), frame["text"].filter(chosen))
-        start += frame.height
+    index.add_all(_distinct(repeats, slices))
     found = index.pairs(lambda names: repeats.ranks(repeats.named(names)))
     ends = np.sort([repeats.named(found[side].to_numpy()) for side in ("a", "b")], axis=0)
     repeats.drop_near(pl.DataFrame({"a": ends[0], "b": ends[1]}))
     return {"pairs": repeats.near_pairs, "examined": index.examined, "within": repeats.near_within}
+
+
+def _distinct(repeats: ExactDuplicates, slices: Iterator[pl.DataFrame]) -> Iterator[tuple[np.ndarray, pl.Series]]:
+    """Yield the texts that are the first of equal ones, with the names that `ExactDuplicates` gives them."""
+    start = 0
+    for frame in (batch for each in slices for batch in each.select("text", "text_high").iter_slices(BATCH_ROWS)):
+        chosen = pl.Series(repeats.distinct(start, start + frame.height))
+        yield frame["text_high"].filter(chosen).to_numpy(), frame["text"].filter(chosen)
+        start += frame.height
 
 
 def _require_all_splits(repeats: ExactDuplicates, counts: _Counts, grouping: Grouping, folder: Path) -> None:

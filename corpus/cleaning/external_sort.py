@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from models.threads import ordered
+
 ORDER = ("place", "text_high", "text_low", "review_id")
 """Sort key of a slice. Where all columns except review_id are equal, the keys in memory are equal too."""
 
@@ -66,11 +68,9 @@ class Slices:
         return high, low, (bounds[0], bounds[1])
 
     def __iter__(self) -> Iterator[pl.DataFrame]:
-        """Yield the sorted slices, from the first to the last."""
-        for which in range(len(self._keys)):
-            path = self.folder / f"{which:05d}.arrows"
-            if path.exists():
-                yield _read(path).sort(ORDER)
+        """Yield the sorted slices, from the first to the last; the next one is sorted while the caller uses one."""
+        paths = (self.folder / f"{which:05d}.arrows" for which in range(len(self._keys)))
+        return ordered(_sorted, (path for path in paths if path.exists()), workers=2, ahead=0)
 
 
 def _append(path: Path, rows: pl.DataFrame) -> None:
@@ -86,6 +86,10 @@ def _options() -> object:
     from pyarrow import ipc
 
     return ipc.IpcWriteOptions(compression="lz4")
+
+
+def _sorted(path: Path) -> pl.DataFrame:
+    return _read(path).sort(ORDER)
 
 
 def _read(path: Path) -> pl.DataFrame:

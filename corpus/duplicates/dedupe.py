@@ -34,7 +34,7 @@ from corpus.duplicates.anchors import COMMON, PARTITIONS, WINDOW, Anchors
 from corpus.duplicates.banding import Bands, buckets
 from corpus.duplicates.compare import ABSENT, STAYS, Near, Pairs, Round
 from corpus.duplicates.jaccard import Comparison, Nearness
-from corpus.duplicates.shingles import Fingerprints, bytes_of, distinct, slices, word_form
+from corpus.duplicates.shingles import Fingerprints, chosen, distinct, slices, word_bytes, word_counts
 from corpus.duplicates.sketches import Sketches
 from models.threads import ordered
 
@@ -46,13 +46,19 @@ PAIRS = {"a": pl.UInt64(), "b": pl.UInt64(), "similarity": pl.Float32()}
 MANY = 1_000_000
 """Above this number of texts the comparison takes minutes, so the log announces it."""
 
+STORED_SLICES = 64
+"""Slices of texts that are written to the files at a time."""
+
 MOST_THREADS = 4
 """Largest number of threads: each takes about 32 times `corpus.duplicates.shingles.SLICE_BYTES` of memory."""
 
 
 class _Hashed(NamedTuple):
-    """What is stored of a slice of D texts."""
+    """What is stored of some texts, of which D are long enough to compare."""
 
+    keys: np.ndarray
+    short: np.ndarray
+    """Keys of the other texts."""
     data: np.ndarray
     """Bytes of the word forms, one after another."""
     ends: np.ndarray
@@ -117,28 +123,35 @@ class NearDuplicates:
         return np.fromfile(self.work / "short.u64", np.uint64)
 
     def add(self, keys: np.ndarray, texts: pl.Series) -> None:
-        """Add a batch of different texts.
+        """Add one batch of different texts, see `add_all`."""
+        self.add_all([(keys, texts)])
+
+    def add_all(self, batches: Iterable[tuple[np.ndarray, pl.Series]]) -> None:
+        """Add batches of different texts. The next batch is taken while threads hash the texts of those before.
 
         Args:
-            keys: (D,) as uint64, a unique key for each text.
-            texts: The D texts in normal form.
+            batches: (D,) uint64, a unique key for each text; the D texts in normal form.
         """
-        words = word_form(texts)
-        long = (words.str.count_matches(" ", literal=True) + 1 >= self._least_words).to_numpy()
-        keys, words = np.asarray(keys, np.uint64), words.filter(pl.Series(long))
-        self._append("short.u64", keys[~long])
-        self._append("keys.u64", keys[long])
         for file in self.work.glob("met-*.npz"):
             file.unlink()  # these buckets are without the new texts
-        self._store(list(ordered(self._hashed, slices(words), self._threads)))
+        waiting: list[_Hashed] = []
+        parts = ((keys[part], texts[part]) for keys, texts in batches for part in slices(texts))
+        for found in ordered(self._hashed, parts, self._threads):
+            waiting.append(found)
+            if len(waiting) == STORED_SLICES:
+                self._store(waiting)
+                waiting = []
+        self._store(waiting)
 
-    def _hashed(self, words: pl.Series) -> _Hashed:
-        data, offsets = bytes_of(words)
+    def _hashed(self, part: tuple[np.ndarray, pl.Series]) -> _Hashed:
+        keys, (data, offsets) = np.asarray(part[0], np.uint64), word_bytes(part[1])
+        long = word_counts(data, offsets) >= self._least_words
+        data, offsets = chosen(long, data, offsets)
         shingles = self._fingerprints.of(data, offsets)
         signatures = self.bands.signatures(*shingles)
         anchors = self._anchors.of(*shingles) if self._contained else (np.zeros(0, np.uint64), np.zeros(0, np.uint32))
         sketches = self.sketches.of(signatures, distinct(*shingles))
-        return _Hashed(data, offsets[1:], sketches, self.bands.keys(signatures), *anchors)
+        return _Hashed(keys[long], keys[~long], data, offsets[1:], sketches, self.bands.keys(signatures), *anchors)
 
     def _store(self, found: list[_Hashed]) -> None:
         if not found:
@@ -147,6 +160,8 @@ class NearDuplicates:
         before = np.cumsum([self.texts, *counts])
         ends = np.cumsum([self._end, *(len(each.data) for each in found)])
         offsets = np.concatenate([each.ends + end for each, end in zip(found, ends, strict=False)])
+        self._append("keys.u64", *(each.keys for each in found))
+        self._append("short.u64", *(each.short for each in found))
         self._append("words.utf8", *(each.data for each in found))
         self._append("offsets.u64", offsets.astype(np.uint64))
         self.sketches.append([each.sketches for each in found])

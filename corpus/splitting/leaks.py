@@ -218,9 +218,11 @@ def _near(texts: _Texts, config: DuplicatesConfig, near: NearDuplicates) -> dict
     """Search near-duplicates between splits, by the names of the texts; raise CheckFailed if there are any."""
     new = texts.first_of_each()
     new &= ~_among(texts.hash_D, np.concatenate([near.keys, near.short]))
-    for start, batch in texts.numbered(new):
-        chosen = new[start : start + batch.height]
-        near.add(texts.hash_D[start : start + batch.height][chosen], batch["text"].filter(pl.Series(chosen)))
+    near.add_all(
+        (texts.hash_D[start : start + len(batch)][chosen], batch["text"].filter(pl.Series(chosen)))
+        for start, batch in texts.numbered(new)
+        for chosen in [new[start : start + len(batch)]]
+    )
     pairs = near.pairs(texts.side_of, within=False)
     shorter = int(_among(near.short, texts.hash_D).sum())
     shutil.rmtree(near.work)

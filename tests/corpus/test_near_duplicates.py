@@ -14,7 +14,17 @@ from corpus.duplicates.banding import Bands, buckets
 from corpus.duplicates.compare import ABSENT
 from corpus.duplicates.dedupe import PAIRS, NearDuplicates
 from corpus.duplicates.jaccard import Nearness
-from corpus.duplicates.shingles import Fingerprints, bytes_of, distinct, mix, slices, word_form
+from corpus.duplicates.shingles import (
+    Fingerprints,
+    bytes_of,
+    chosen,
+    distinct,
+    mix,
+    slices,
+    word_bytes,
+    word_counts,
+    word_form,
+)
 from corpus.duplicates.sketches import Sketch
 from corpus.synthetic.grammar import write_review
 from tests.examples import examples
@@ -148,6 +158,20 @@ def test_two_shingles_have_one_fingerprint_exactly_if_they_are_equal(texts, size
             assert of_hash.setdefault(value, shingle) == shingle
 
 
+@given(st.lists(st.text(st.sampled_from("aZ9 '.,\n\t_\x7f\u2019é一ß\u0301İ\U0001f44d") | st.characters(codec="utf-8"))))
+def test_word_forms_from_the_table_of_bytes_are_those_of_the_expressions(texts):
+    texts = pl.Series(texts, dtype=pl.String)
+    data, offsets = word_bytes(texts)
+    forms = word_form(texts)
+    assert [data[a:b].tobytes().decode() for a, b in pairwise(offsets.tolist())] == forms.to_list()
+    counts = word_counts(data, offsets)
+    assert counts.tolist() == [len(form.split()) for form in forms]
+    some, ends = chosen(counts > 1, data, offsets)
+    assert [some[a:b].tobytes() for a, b in pairwise(ends.tolist())] == [
+        form.encode() for form, count in zip(forms, counts, strict=True) if count > 1
+    ]
+
+
 def fingerprint(shingle):
     """The definition in whole numbers: sum of value(byte) * base^place modulo 2^64, then SplitMix64's finaliser."""
 
@@ -171,7 +195,7 @@ def test_a_fingerprint_does_not_depend_on_what_stands_before_it_nor_on_the_proce
 def test_slices_keep_every_text_and_bound_their_bytes(monkeypatch):
     monkeypatch.setattr("corpus.duplicates.shingles.SLICE_BYTES", 10)
     texts = pl.Series(["aaaa", "bbbb", "", "c" * 50, "dd", "ee"])
-    parts = list(slices(texts))
+    parts = [texts[part] for part in slices(texts)]
     assert pl.concat(parts).to_list() == texts.to_list()
     assert [part.to_list() for part in parts] == [["aaaa", "bbbb", ""], ["c" * 50], ["dd", "ee"]]
 
