@@ -1,7 +1,8 @@
 """Start the services of `make ui` and `make up`: Prefect server, MLflow server, workers, the champion's server.
 
-Libraries do less: `prefect server start --background` keeps a bare process id and starts no guard, MLflow or workers;
-`supervisor` (measured: 25 MB more memory) waits for no health page and needs a configuration file and its own server.
+Each is started again when it fails (`core/processes/keep_running.py`). Libraries do less: `prefect server start
+--background` keeps a bare process id and starts no guard, MLflow or workers; `supervisor` (measured: 25 MB more memory)
+waits for no health page and needs a configuration file and its own server.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import psutil
 from core.credentials import credentials_of, prefect_server
 from core.environment import TRACKING_VARIABLE
 from core.errors import ReviewLMError
+from core.processes import keep_running
 from core.processes.identity import process_name, this_machine
 from core.processes.leftovers import lasting_environment
 from core.services.join import OF_TERMINAL, environment_of
@@ -53,8 +55,8 @@ def start(
         report: Called with the name of each step, before it without seconds, and after it with its seconds and a note.
         tracking_uri: Database that MLflow's pages show and runs of the workers are written to; "": that of the home. An
             MLflow server has pages of its own.
-        serve: Command that serves the champion, too, without its port; it opens the model after this function has
-            returned. Empty: nothing is served.
+        serve: Words after `python` that serve the champion, too, without its port; it opens the model after this
+            function has returned. Empty: nothing is served.
 
     Raises:
         ReviewLMError: A service does not answer in time; its log file is named and everything started here is stopped.
@@ -78,7 +80,7 @@ def start(
             deploy(environment, pools, home)
         for pool in pools:
             if f"worker-{pool}" not in services:
-                command = ["prefect", "worker", "start", "--pool", pool, "--name", f"reviewlm-{pool}"]
+                command = ["-m", "prefect", "worker", "start", "--pool", pool, "--name", f"reviewlm-{pool}"]
                 with _timed(report, f"worker of {pool}"):
                     _launch(home, services, f"worker-{pool}", command, environment=environment)
         if serve and CHAMPION not in services:
@@ -143,7 +145,7 @@ def _launch_server(
         # The pages send requests to the server they came from, under the name that the browser used.
         environment |= {"PREFECT_UI_API_URL": "/api", **prefect_server(credentials_of(home), address)}
     command = [
-        "python", "-m", "uvicorn", "--factory", f"{module}:application", "--host", "127.0.0.1", "--port", port,
+        "-m", "uvicorn", "--factory", f"{module}:application", "--host", "127.0.0.1", "--port", port,
         "--lifespan", "on", "--log-level", "warning", "--no-access-log", "--no-proxy-headers", "--no-server-header",
     ]
     _launch(home, services, name, command, address, health, environment)
@@ -178,11 +180,10 @@ def _launch(
     logs = home / "logs"
     logs.mkdir(exist_ok=True)
     environment = lasting_environment(environment or os.environ)
-    executable = str(Path(sys.executable).parent / command[0])
     with (logs / f"{name}.log").open("ab") as log:
         process = subprocess.Popen(
-            [executable, *command[1:]], stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment,
-            cwd=PROJECT, start_new_session=True,
+            [sys.executable, "-P", keep_running.__file__, *command], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+            env=environment, cwd=PROJECT, start_new_session=True,
         )
     created = psutil.Process(process.pid).create_time()
     machine, named = this_machine(), process_name(process.pid)
@@ -207,6 +208,7 @@ def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path, n
 
 
 def _ports_of(pid: int) -> set[int]:
-    """Return the ports at which a process listens."""
-    connections = psutil.Process(pid).net_connections("tcp")
+    """Return the ports at which a process and its children listen."""
+    process = psutil.Process(pid)
+    connections = [one for each in (process, *process.children(recursive=True)) for one in each.net_connections("tcp")]
     return {one.laddr.port for one in connections if one.status == psutil.CONN_LISTEN}

@@ -1,0 +1,64 @@
+"""Run a Python program, and start it again when it fails: `python keep_running.py [-m MODULE | FILE] ARGUMENTS`.
+
+A worker of Prefect ends itself after some minutes without its server, and the operating system may kill any process
+that takes too much memory. Without this, nothing would run until a person looks.
+
+The program ends with this process (`child.py`). It is not started again if it ends by itself (exit code 0), if it is
+told to stop, or if it has never run for `PROVEN_SECONDS`: then something is wrong with how it was started, and whoever
+started it must see that. Only the standard library is imported, because this process stays for months.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+
+PROVEN_SECONDS = 20.0
+SHORTEST_PAUSE, LONGEST_PAUSE = 5.0, 60.0
+"""Seconds until the next start; twice as long after each program that ran for less than the longest pause."""
+
+
+OWN_SECONDS = 3.0
+"""Seconds until a signal is passed on: who stops services tells the whole family, and a second signal means "now"."""
+
+
+def keep_running(program: list[str]) -> int:
+    """Run the program until it need not be started again, and return its exit code."""
+    told, running = threading.Event(), list[subprocess.Popen[bytes]]()
+
+    def pass_on(number: int) -> None:
+        for child in running:
+            child.send_signal(number)
+
+    def stop(number: int, _: FrameType | None) -> None:
+        told.set()
+        timer = threading.Timer(OWN_SECONDS, pass_on, (number,))
+        timer.daemon = True
+        timer.start()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    command = [sys.executable, str(Path(__file__).with_name("child.py")), *program]
+    proven, pause = False, SHORTEST_PAUSE
+    while True:
+        began = time.monotonic()
+        running[:] = [subprocess.Popen(command, stdin=subprocess.PIPE)]
+        code = running[0].wait()
+        ran = time.monotonic() - began
+        proven |= ran >= PROVEN_SECONDS
+        if told.is_set() or not proven or code in (0, -signal.SIGTERM, -signal.SIGINT):
+            return code if code >= 0 else 128 - code
+        pause = SHORTEST_PAUSE if ran > LONGEST_PAUSE else min(2 * pause, LONGEST_PAUSE)
+        said = f"{time.strftime('%Y-%m-%d %H:%M:%S')} ended with code {code}; starts again in {pause:g} s"
+        print(f"{said}: {' '.join(program)}", file=sys.stderr, flush=True)
+        if told.wait(pause):
+            return 0
+
+
+if __name__ == "__main__":
+    sys.exit(keep_running(sys.argv[1:]))

@@ -1,0 +1,105 @@
+"""A service that fails is started again; one that ends by itself, is stopped or cannot start is not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+KEEPER = """
+import sys
+from core.processes import keep_running
+keep_running.PROVEN_SECONDS, keep_running.OWN_SECONDS = 0.05, 0.5
+keep_running.SHORTEST_PAUSE, keep_running.LONGEST_PAUSE = 0.05, 0.2
+sys.exit(keep_running.keep_running(sys.argv[1:]))
+"""
+
+
+def keeper(folder: Path, program: str) -> subprocess.Popen[str]:
+    """Run a program, which notes each of its starts in the file `starts`."""
+    file = folder / "program.py"
+    file.write_text(f"""
+import os, sys, time
+with open({str(folder / "starts")!r}, "a") as log:
+    print(os.getpid(), file=log, flush=True)
+starts = len(open({str(folder / "starts")!r}).readlines())
+time.sleep(0.1)
+{program}
+""")
+    return subprocess.Popen([sys.executable, "-c", KEEPER, str(file)], stderr=subprocess.PIPE, text=True)
+
+
+def starts(folder: Path) -> list[int]:
+    file = folder / "starts"
+    return [int(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def wait_for(folder: Path, number: int) -> list[int]:
+    until = time.monotonic() + 60
+    while len(starts(folder)) < number:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    return starts(folder)
+
+
+def test_a_program_that_fails_is_started_again_until_it_ends_by_itself(tmp_path: Path) -> None:
+    process = keeper(tmp_path, "sys.exit(7 if starts < 4 else 0)")
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert len(starts(tmp_path)) == 4
+    assert said.count("ended with code 7; starts again in") == 3
+    assert str(tmp_path / "program.py") in said
+
+
+def test_a_program_that_is_killed_is_started_again(tmp_path: Path) -> None:
+    process = keeper(tmp_path, "time.sleep(60)")
+    time.sleep(0.3)
+    os.kill(wait_for(tmp_path, 1)[0], signal.SIGKILL)
+    wait_for(tmp_path, 2)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+
+
+def test_a_program_that_cannot_start_is_left_alone_and_its_code_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "none.py"
+    process = subprocess.Popen([sys.executable, "-c", KEEPER.replace("0.05, 0.5", "60, 0.5"), str(file)])
+    assert process.wait(timeout=60) == 1
+
+
+@pytest.mark.parametrize("whole_family", [True, False], ids=["the whole family", "the keeper alone"])
+def test_a_program_that_is_stopped_is_not_started_again_and_gets_the_signal_once(
+    tmp_path: Path, whole_family: bool
+) -> None:
+    process = keeper(tmp_path, f"""
+import signal
+def note(*_):
+    open({str(tmp_path / "signals")!r}, "a").write("x")
+    raise SystemExit(3)
+signal.signal(signal.SIGTERM, note)
+open({str(tmp_path / "ready")!r}, "w").close()
+time.sleep(60)
+""")
+    while not (tmp_path / "ready").exists():
+        time.sleep(0.02)
+    if whole_family:
+        os.kill(starts(tmp_path)[0], signal.SIGTERM)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert len(starts(tmp_path)) == 1
+    assert (tmp_path / "signals").read_text() == "x"
+
+
+def test_the_program_ends_with_its_keeper(tmp_path: Path) -> None:
+    process = keeper(tmp_path, "time.sleep(60)")
+    [pid] = wait_for(tmp_path, 1)
+    process.kill()
+    process.communicate(timeout=60)
+    gone, _ = psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=60)
+    assert gone or not psutil.pid_exists(pid)
