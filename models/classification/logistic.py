@@ -130,12 +130,16 @@ class LogisticClassifier(Classifier):
 def _fits(
     spec: LogisticSpec, x: FeatureRows, targets_N: np.ndarray, features: int, labels: int
 ) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
-    """Yield strength, W and b of each fit, from the weakest to the strongest; each starts from the one before."""
+    """Yield strength, W and b of each fit, from the weakest to the strongest.
+
+    Each starts from zero. The solver stops where no element of the gradient of the mean loss is above a limit. The
+    result of a weaker strength is so near by this measure that, with many reviews, no step would be made from there.
+    """
     from scipy.sparse import csr_matrix
     from sklearn.linear_model import LogisticRegression
 
     matrix = csr_matrix((x.values_P, x.ids_P, x.offsets), (len(x), features))
-    regression = LogisticRegression(max_iter=MOST_ITERATIONS, warm_start=True, tol=1e-4)
+    regression = LogisticRegression(max_iter=MOST_ITERATIONS, tol=1e-4)
     for strength in spec.strengths:
         regression.set_params(C=strength).fit(matrix, targets_N)
         weight_KF, bias_K = regression.coef_, regression.intercept_

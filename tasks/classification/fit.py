@@ -28,7 +28,7 @@ from tasks.progress import duration, progress
 from tasks.stage import result_as_task_state, run_stage, show_facts, stage, store_of
 from tasks.tracking.track import JOURNAL, open_model_run
 
-FIT_VERSION = 2
+FIT_VERSION = 3
 STAGE = "fit-classifier"
 log = logging.getLogger(__name__)
 

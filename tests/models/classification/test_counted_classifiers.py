@@ -49,7 +49,17 @@ def test_the_best_strength_on_validation_is_used(choose_by, words, train, held_o
         summary = fit_classifier(one, words, train, held_out, FitContext(tmp_path)).summary
         f1 = -summary["validation/macro_f1"]
         losses[strength] = summary["validation/log_loss"] if choose_by == "loss" else f1
-    assert losses[fitted.summary["strength"]] == pytest.approx(min(losses.values()), abs=2e-3)
+    assert losses[fitted.summary["strength"]] == min(losses.values())
+
+
+def test_a_strength_is_fitted_as_if_there_were_no_weaker_one(words, train, held_out, tmp_path):
+    """From the result of a weaker one scikit-learn would make no step if there are many reviews."""
+    alone, after = (
+        fit_classifier(small("logistic", strengths=strengths), words, train, held_out, FitContext(tmp_path))
+        for strengths in ((30.0,), (0.01, 30.0))
+    )
+    assert after.summary["strength"] == 30
+    np.testing.assert_array_equal(alone.model.weight_KF, after.model.weight_KF)
 
 
 def documents_nats(model: NGramLM, ids) -> float:
