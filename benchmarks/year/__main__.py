@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import reviewlm
@@ -38,6 +39,8 @@ SCORED = 100
 ALERTS_SECONDS = 2.0
 """Time for alerts on their way."""
 LARGEST_DISK = 16 << 30
+FULL_SECONDS = 150.0
+"""Time until the operator frees space."""
 LEFT = 1 << 20
 """Bytes that are free in the week of the full disk."""
 BAD = ["models.lstm.training.learning_rate=1.0", "models.lstm.hidden=8", "models.kn3.order=1"]
@@ -116,10 +119,13 @@ class Year:
         ballast, free = self.home.parent / "ballast", shutil.disk_usage(self.home).free
         with ballast.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, free - LEFT)
+        # The databases are on this disk too: no run could end in them before the operator has freed space.
+        timer = Timer(FULL_SECONDS, ballast.unlink, [True])
+        timer.start()
         try:
             yield
         finally:
-            ballast.unlink()
+            timer.join()
 
     def _decisions(self) -> list[dict[str, Any]]:
         """Return all decisions of the gate, the first one first."""
