@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from corpus.duplicates.banding import buckets
 from corpus.duplicates.shingles import mix
 
 WINDOW = 16
@@ -80,14 +81,12 @@ class Anchors:
         if not self._file(partition, kinds[0]).exists():
             return np.zeros(0, np.int64), np.zeros(1, np.int64)
         anchors, texts = (np.fromfile(self._file(partition, kind), kind) for kind in kinds)
-        order = np.lexsort((texts, anchors))
-        anchors, texts = anchors[order], texts[order]
-        once = np.ones(len(anchors), bool)  # a text can have the same anchor twice
-        once[1:] = (anchors[1:] != anchors[:-1]) | (texts[1:] != texts[:-1])
-        anchors, texts = anchors[once], texts[once].astype(np.int64)
-        starts = np.flatnonzero(np.append(True, anchors[1:] != anchors[:-1]))
-        sizes = np.diff(np.append(starts, len(anchors)))
-        shared = np.repeat(sizes > 1, sizes)
+        members, starts = buckets(anchors)
+        texts, bucket = texts[members].astype(np.int64), np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+        once = np.ones(len(texts), bool)  # a text can have the same anchor twice
+        once[1:] = (bucket[1:] != bucket[:-1]) | (texts[1:] != texts[:-1])
+        sizes = np.bincount(bucket[once], minlength=len(starts) - 1)
+        shared = once & (sizes > 1)[bucket]
         return texts[shared], np.concatenate([[0], np.cumsum(sizes[sizes > 1])])
 
     def _file(self, partition: int, kind: np.dtype) -> Path:

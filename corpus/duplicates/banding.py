@@ -78,15 +78,14 @@ def buckets(keys_D: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Keys of only one text are left out. It takes about 24 bytes per key.
     """
-    order = np.argsort(keys_D, kind="stable")
+    order = np.argsort(keys_D)  # a third of the time of a stable sort; the few that share a key are put in order below
     sorted_keys = keys_D[order]
     again = sorted_keys[1:] == sorted_keys[:-1]
-    del sorted_keys
     shared = np.zeros(len(order), bool)
     shared[1:] = again
     shared[:-1] |= again
     first = shared.copy()
     first[1:] &= ~again
     members, starts = order[shared], np.flatnonzero(first[shared])
+    members = members[np.lexsort((members, sorted_keys[shared]))]
     return members, np.append(starts, len(members))
-
