@@ -22,7 +22,7 @@ import numpy as np
 import polars as pl
 
 from core.errors import ArtifactError, EmptyInput
-from corpus.profiling.sketches import Tally, TypeSample, name_hash
+from corpus.profiling.sketches import Tally, TypeSample, name_hashes
 from corpus.profiling.word_counts import LISTED, WordCounts
 from corpus.profiling.word_statistics import WordStatistics
 from corpus.splitting.split import TRAIN_FIRST
@@ -106,7 +106,8 @@ class ReviewSummary:
         self.categories.add(_counted(reviews["categories"].str.split(", ").explode()))
         self.cities.add(_counted(reviews["city"]))
         for sample, column in ((self.businesses, "business_id"), (self.users, "user_id")):
-            sample.add((name_hash(name), count) for name, count in _counted(reviews[column]))
+            names = reviews[column].drop_nulls().value_counts()
+            sample.add_hashes(name_hashes(names[column].to_list()), names["count"].to_numpy())
 
     def __add__(self, other: ReviewSummary) -> ReviewSummary:
         merged: dict[str, Any] = {}

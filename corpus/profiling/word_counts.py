@@ -14,7 +14,7 @@ from types import TracebackType
 import numpy as np
 import polars as pl
 
-from corpus.profiling.sketches import Tally, TypeSample, name_hash
+from corpus.profiling.sketches import Tally, TypeSample, name_hashes
 from corpus.profiling.word_statistics import (
     OOV_SIZES,
     WordStatistics,
@@ -105,10 +105,11 @@ class _Findings:
     def add(self, table: pl.DataFrame) -> None:
         """Add one table of `TypeCounts.parts`."""
         words = table.drop("first").with_columns(pl.col(*self._sides, *ENDS).cast(pl.Int64))
-        hashes = [name_hash(word) for word in table["word"].to_list()]
+        hashes = name_hashes(table["word"].to_list())
         for name in self._sides:
             self._count(name, words[name])
-            self.samples[name].add((key, count) for key, count in zip(hashes, words[name], strict=True) if count)
+            counts = words[name].to_numpy()
+            self.samples[name].add_hashes(hashes[counts > 0], counts[counts > 0])
             seen = words.filter(pl.col(name) > 0)
             # Ties are sorted alphabetically, as in the word vocabulary.
             best = pl.concat([self._tops.get(name, seen.clear()), seen]).sort(name, "word", descending=[True, False])

@@ -236,7 +236,7 @@ def read(
     row_N = np.repeat(np.arange(len(lengths_D)), lengths_D)
     if not regular_D.all():
         index_N, row_N = (each_N[regular_D[row_N]] for each_N in (index_N, row_N))
-    kind_N, spaced_N, usual_N, shape_N, letters_N, place_after_N, symbol_N = columns[:, index_N]
+    kind_N, spaced_N, usual_N, shape_N, letters_N, place_after_N, symbol_N = np.take(columns, index_N, axis=1)
     first_N = np.diff(row_N, prepend=-1) != 0
 
     def after(column_N: np.ndarray, at_start: int) -> np.ndarray:

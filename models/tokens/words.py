@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from ..base import ModelError
 from .chunks import Chunks
 from .detokenizer import NO_SENTENCE_END, Writer, is_word
 from .spelling import Spelling
-from .surface import Sample, Surface, SurfacePieces, read, traits
+from .surface import Sample, Surface, SurfacePieces, Traits, read, traits
 from .type_counts import CharacterCounts, TypeCounts, batched
 from .word_pieces import PATTERN, cut, folded, pieces_of, written_pieces
 
@@ -28,7 +27,7 @@ log = logging.getLogger(__name__)
 
 FEW = 5_000
 """Number of pieces below which a dictionary is faster than casting a column, which hashes the whole vocabulary."""
-CACHED = 1 << 18
+CACHED = 1 << 17
 """Maximum number of written forms whose traits are kept."""
 FIRST = 9
 """Id of the first entry that is not a special token (these are in `models/tokens/vocabulary.py`)."""
@@ -58,7 +57,7 @@ class WordUnit:
         self._ids = {word: number for number, word in enumerate(self._words, FIRST)}
         self._entries = pl.Enum(self._words)
         self.size = FIRST + len(self._words)
-        self._traits = lru_cache(CACHED)(partial(traits, fold=fold, casing=self._casing, known=self._ids.keys()))
+        self._traits: dict[tuple[str, str], Traits] = {}
         self.is_word_V = np.array([False] * FIRST + [is_word(word) and word[0] != "_" for word in self._words])
 
     @classmethod
@@ -131,7 +130,16 @@ class WordUnit:
         """Return the input of the prices in `models/tokens/surface.py`; *lists*: pieces of the distinct chunks."""
         straight = folded(chunks.distinct, False)
         written = written_pieces(straight, lists)
-        return read(written, lists, straight, chunks, self._fold, self._traits, symbols)
+        return read(written, lists, straight, chunks, self._fold, self._traits_of, symbols)
+
+    def _traits_of(self, form: str, lowered: str) -> Traits:
+        found = self._traits.get((form, lowered))
+        if found is None:
+            if len(self._traits) >= CACHED:
+                self._traits.clear()
+            found = traits(form, lowered, self._fold, self._casing, self._ids.keys())
+            self._traits[form, lowered] = found
+        return found
 
     def _encode(self, lists: pl.Series) -> tuple[np.ndarray, np.ndarray, pl.Series]:
         lengths = lists.list.len().cast(pl.Int64).to_numpy()
