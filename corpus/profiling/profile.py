@@ -22,11 +22,12 @@ import numpy as np
 import polars as pl
 
 from core.errors import ArtifactError, EmptyInput
-from corpus.profiling.sketches import Tally, TypeSample, name_hash
+from corpus.profiling.sketches import Tally, TypeSample, name_hashes
 from corpus.profiling.word_counts import LISTED, WordCounts
 from corpus.profiling.word_statistics import WordStatistics
 from corpus.splitting.split import TRAIN_FIRST
 from models.text.personal_data import MASKS
+from models.tokens.chunks import Chunks
 
 VERSION = 1
 NEW = "new"
@@ -86,22 +87,27 @@ class ReviewSummary:
     businesses: TypeSample = field(default_factory=TypeSample)
     users: TypeSample = field(default_factory=TypeSample)
 
-    def add(self, reviews: pl.DataFrame) -> None:
-        """Add the counts of reviews, except for their words, which come from `WordCounts`."""
+    def add(self, reviews: pl.DataFrame, texts: Chunks) -> None:
+        """Add the counts of reviews and their *texts*, except for their words, which come from `WordCounts`."""
         self.reviews += reviews.height
         self.words += int(reviews["words"].sum())
         self.bytes += int(reviews["bytes"].sum())
         self.stars = _added(self.stars, np.bincount(reviews["stars"].fill_null(0).to_numpy(), minlength=6))
         bins = np.searchsorted(LENGTH_EDGES, reviews["words"].to_numpy(), side="right")
         self.lengths = _added(self.lengths, np.bincount(bins, minlength=len(self.lengths)))
-        raw = np.frombuffer("".join(reviews["text"].to_list()).encode(), np.uint8)
-        self.byte_values = _added(self.byte_values, np.bincount(raw, minlength=256))
-        self.masks.add((name, _occurrences(reviews["text"], name)) for name in PLACEHOLDERS)
+        counts = texts.counts()
+        raw = np.frombuffer(str(texts.distinct.str.join("").item()).encode(), np.uint8)
+        times = np.repeat(counts, texts.distinct.str.len_bytes().to_numpy())
+        self.byte_values = _added(self.byte_values, np.bincount(raw, times, minlength=256))
+        marked = texts.distinct.str.contains("_", literal=True)
+        some, times = texts.distinct.filter(marked), counts[marked.to_numpy()]
+        self.masks.add((name, _occurrences(some, name, times)) for name in PLACEHOLDERS)
         self.months.add(_counted(reviews["date"].dt.strftime("%Y-%m")))
         self.categories.add(_counted(reviews["categories"].str.split(", ").explode()))
         self.cities.add(_counted(reviews["city"]))
         for sample, column in ((self.businesses, "business_id"), (self.users, "user_id")):
-            sample.add((name_hash(name), count) for name, count in _counted(reviews[column]))
+            names = reviews[column].drop_nulls().value_counts()
+            sample.add_hashes(name_hashes(names[column].to_list()), names["count"].to_numpy())
 
     def __add__(self, other: ReviewSummary) -> ReviewSummary:
         merged: dict[str, Any] = {}
@@ -148,8 +154,8 @@ def _added(left: list[int], right: Iterable[int]) -> list[int]:
     return [int(a) + int(b) for a, b in zip(left, right, strict=True)]
 
 
-def _occurrences(texts: pl.Series, name: str) -> int:
-    return int(texts.str.count_matches(name, literal=True).sum())
+def _occurrences(chunks: pl.Series, name: str, counts: np.ndarray) -> int:
+    return int(chunks.str.count_matches(name, literal=True).to_numpy() @ counts)
 
 
 def _counted(values: pl.Series) -> Iterator[tuple[str, int]]:
@@ -231,8 +237,9 @@ def take_survey(batches: Iterable[pl.DataFrame], work: Path | None = None) -> Su
     with WordCounts(sides, work) as counts:
         for batch in chain([first], regrouped):
             for (side,), reviews in batch.group_by("split", maintain_order=True):
-                profile.sides[str(side)].add(reviews)
-                counts.add(reviews["text"], str(side), reviews["stars"])
+                texts = Chunks.of(reviews["text"])
+                profile.sides[str(side)].add(reviews, texts)
+                counts.add(texts, str(side), reviews["stars"])
                 if side == sides[0]:
                     _sample(reviews, samples)
         words, tops, types = counts.finish()

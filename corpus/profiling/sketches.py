@@ -5,10 +5,12 @@ The result of a merge does not depend on order or grouping: `a + b == b + a` and
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any
+
+import numpy as np
 
 SAMPLE = 1_024
 """Types that a `TypeSample` holds; the relative standard error of its estimates is 1/√(SAMPLE − 2), about 3 %."""
@@ -58,7 +60,7 @@ class Tally:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values with at most `capacity` names."""
-        return asdict(self.shortened())
+        return vars(self.shortened())
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Tally:
@@ -89,6 +91,11 @@ class TypeSample:
                 self.counts[key] = self.counts.get(key, 0) + count
         if len(self.counts) > SAMPLE:
             self.counts = {key: self.counts[key] for key in sorted(self.counts)[:SAMPLE]}
+
+    def add_hashes(self, hashes: np.ndarray, counts: np.ndarray) -> None:
+        """Add counts of different names, given by their `name_hashes`: only the lowest can enter."""
+        lowest = np.argsort(hashes)[:SAMPLE]
+        self.add(zip(hashes[lowest].tolist(), counts[lowest].tolist(), strict=True))
 
     def __add__(self, other: TypeSample) -> TypeSample:
         merged = TypeSample(dict(self.counts))
@@ -125,4 +132,10 @@ class TypeSample:
 
 def name_hash(name: str) -> int:
     """Return a 64-bit hash of the name that is the same on every machine and in every version."""
-    return int.from_bytes(hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+    return int(name_hashes([name])[0])
+
+
+def name_hashes(names: Sequence[str]) -> np.ndarray:
+    """Return the `name_hash` of each name (uint64)."""
+    digests = [blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest() for name in names]
+    return np.frombuffer(b"".join(digests), ">u8").astype(np.uint64)

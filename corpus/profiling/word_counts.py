@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
 import polars as pl
 
-from corpus.profiling.sketches import Tally, TypeSample, name_hash
+from corpus.profiling.sketches import Tally, TypeSample, name_hashes
 from corpus.profiling.word_statistics import (
     OOV_SIZES,
     WordStatistics,
@@ -22,6 +23,7 @@ from corpus.profiling.word_statistics import (
     out_of_vocabulary,
     zipf_points,
 )
+from models.tokens.chunks import Chunks
 from models.tokens.type_counts import TypeCounts
 from models.tokens.words import cut, folded
 
@@ -61,7 +63,7 @@ class WordCounts:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._table.__exit__(kind, error, at)
 
-    def add(self, texts: pl.Series, side: str, stars: pl.Series) -> None:
+    def add(self, texts: Chunks, side: str, stars: pl.Series) -> None:
         """Count the words of reviews of one side.
 
         Each call adds a point to the curve of types over tokens. Reviews of one and five stars are counted separately
@@ -72,13 +74,14 @@ class WordCounts:
         self._ends.append(sum(self.tokens[name] for name in self._sides))
         self._table.add(counts)
 
-    def _count(self, texts: pl.Series, side: str, stars: pl.Series) -> pl.DataFrame:
-        pieces = pl.DataFrame({"word": cut(folded(texts, True)), "stars": stars})
-        counts = pieces.explode("word").drop_nulls("word").group_by("word", "stars").agg(n=pl.len().cast(pl.UInt32))
-        columns = {name: pl.lit(0, pl.UInt32) for name in self._columns} | {side: pl.col("n").sum()}
+    def _count(self, texts: Chunks, side: str, stars: pl.Series) -> pl.DataFrame:
+        counts = dict.fromkeys(self._columns, np.zeros(len(texts.distinct), np.uint32)) | {side: texts.counts()}
         if side == self._sides[0]:
-            columns |= {name: pl.col("n").filter(pl.col("stars") == star).sum() for name, star in ENDS.items()}
-        return counts.group_by("word").agg(**columns, first=pl.lit(len(self._ends), pl.Int32))
+            stars_N = texts.per_chunk(stars.to_numpy())
+            counts |= {name: texts.counts(stars_N == star) for name, star in ENDS.items()}
+        words = pl.DataFrame({"word": cut(folded(texts.distinct, True)), **counts}).explode("word").drop_nulls("word")
+        sums = pl.col(*self._columns).cast(pl.UInt32).sum()
+        return words.group_by("word").agg(sums, first=pl.lit(len(self._ends), pl.Int32))
 
     def finish(self) -> tuple[WordStatistics, dict[str, Tally], dict[str, TypeSample]]:
         """Return the statistics of all words, and for each side its most frequent words and its types."""
@@ -102,10 +105,11 @@ class _Findings:
     def add(self, table: pl.DataFrame) -> None:
         """Add one table of `TypeCounts.parts`."""
         words = table.drop("first").with_columns(pl.col(*self._sides, *ENDS).cast(pl.Int64))
-        hashes = [name_hash(word) for word in table["word"].to_list()]
+        hashes = name_hashes(table["word"].to_list())
         for name in self._sides:
             self._count(name, words[name])
-            self.samples[name].add((key, count) for key, count in zip(hashes, words[name], strict=True) if count)
+            counts = words[name].to_numpy()
+            self.samples[name].add_hashes(hashes[counts > 0], counts[counts > 0])
             seen = words.filter(pl.col(name) > 0)
             # Ties are sorted alphabetically, as in the word vocabulary.
             best = pl.concat([self._tops.get(name, seen.clear()), seen]).sort(name, "word", descending=[True, False])

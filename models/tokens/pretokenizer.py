@@ -18,6 +18,8 @@ import numpy as np
 import polars as pl
 from tokenizers import Tokenizer, pre_tokenizers
 
+from .chunks import Chunks
+
 SPLIT = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 """GPT-2's cut, for the `tokenizers` package."""
 PATTERN = r"\s{2,}\S*|'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s"
@@ -62,9 +64,9 @@ class PieceEncoder:
         """Return the ids of all texts, one after another (int32), and the number of ids of each text (int64)."""
         if int(texts.str.len_bytes().sum()) <= FEW:
             return joined(_ids(self._tokenizer, texts.to_list()))
-        lists = texts.str.extract_all(PATTERN)
-        counts = lists.list.len().to_numpy().astype(np.int64)
-        pieces = lists.filter(counts > 0).explode()
+        chunks = Chunks.of(texts)
+        lists = chunks.distinct.str.extract_all(PATTERN)
+        pieces = lists.filter(lists.list.len() > 0).explode()
         with self._lock:  # only one batch at a time may add new pieces
             if len(self._starts) > TYPES or len(self._ids) > IDS:
                 self._forget()
@@ -72,8 +74,9 @@ class PieceEncoder:
             self._learn(codes, pieces)
             widths, starts, ids = self._widths[codes], self._starts[codes], self._ids
         ends = np.concatenate([[0], np.cumsum(widths)])
-        of_text = ends[np.concatenate([[0], np.cumsum(counts)])]
-        return gathered(ids, starts, widths), np.diff(of_text)
+        of_chunk = ends[np.concatenate([[0], lists.list.len().cast(pl.Int64).cum_sum()])]
+        index_N, lengths = chunks.pieces(np.diff(of_chunk))
+        return gathered(ids, starts, widths)[index_N], lengths
 
     def _learn(self, codes: np.ndarray, pieces: pl.Series) -> None:
         """Encode the pieces that are not in the cache yet."""
@@ -122,8 +125,9 @@ def gathered(row: np.ndarray, starts: np.ndarray, widths: np.ndarray) -> np.ndar
 
 def count_pieces(texts: Sequence[str]) -> pl.DataFrame:
     """Return the pieces of `SPLIT` in these texts: `piece`, `count`."""
-    found = pl.Series("piece", texts, dtype=pl.String).str.extract_all(PATTERN).explode().drop_nulls()
-    counts = found.to_frame().group_by("piece").agg(count=pl.len().cast(pl.Int64))
+    chunks = Chunks.of(pl.Series("piece", texts, dtype=pl.String))
+    found = pl.DataFrame({"piece": chunks.distinct.str.extract_all(PATTERN), "count": chunks.counts()})
+    counts = found.explode("piece").drop_nulls("piece").group_by("piece").agg(pl.col("count").sum())
     # Runs of white space with the text that follows: cut off the last space, which belongs to the text or is alone.
     runs = pl.col("piece").str.contains(r"^\s{2,}\S")
     lead = pl.col("piece").str.extract(r"^(\s+)\s", 1)

@@ -17,10 +17,9 @@ a Pólya urn (Eggenberger and Pólya 1923) that starts from the shares of the tr
 
 from __future__ import annotations
 
-import heapq
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from math import lgamma, log
@@ -29,6 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
+from .chunks import Chunks
 from .shapes import CASELESS, SHAPES, SPELT, UNKNOWN, shape_of
 
 CASES = (3, 7, 7, SHAPES)
@@ -52,22 +52,20 @@ class Sample:
 
     def __init__(self) -> None:
         self._texts: dict[int, str] = {}
-        self._largest: list[int] = []
 
     def add(self, texts: Iterable[str]) -> None:
         """Add the texts whose hash is among the smallest."""
-        for text in texts:
-            key = int.from_bytes(blake2b(text.encode("utf-8", "replace"), digest_size=8).digest())
-            if key in self._texts or (len(self._texts) == SAMPLE_TEXTS and key > -self._largest[0]):
-                continue
-            self._texts[key] = text[:SAMPLE_CHARACTERS]
-            heapq.heappush(self._largest, -key)
-            if len(self._texts) > SAMPLE_TEXTS:
-                del self._texts[-heapq.heappop(self._largest)]
+        texts = list(texts)
+        hashes = b"".join([blake2b(text.encode("utf-8", "replace"), digest_size=8).digest() for text in texts])
+        keys = np.frombuffer(hashes, ">u8")
+        highest = max(self._texts) if len(self._texts) == SAMPLE_TEXTS else 2**64 - 1
+        some = np.flatnonzero(keys <= np.uint64(highest)).tolist()
+        found = {int(keys[place]): texts[place][:SAMPLE_CHARACTERS] for place in some} | self._texts
+        self._texts = {key: found[key] for key in sorted(found)[:SAMPLE_TEXTS]}
 
     def texts(self) -> list[str]:
         """Return the texts in the order of their hashes."""
-        return [text for _, text in sorted(self._texts.items())]
+        return list(self._texts.values())
 
 
 class SurfacePieces(NamedTuple):
@@ -100,7 +98,7 @@ class SurfacePieces(NamedTuple):
     symbols: list[str]
 
 
-class _Traits(NamedTuple):
+class Traits(NamedTuple):
     """The traits of one written form of a piece, and its effect on the piece after it."""
 
     kind: int
@@ -195,75 +193,80 @@ class Surface:
 
 
 def read(
-    written: pl.Series, folded: pl.Series, straight: pl.Series, fold: bool, casing: Mapping[str, str],
-    known: Collection[str], symbols: Sequence[str] = (),
+    written: pl.Series, folded: pl.Series, straight: pl.Series, chunks: Chunks, fold: bool,
+    traits_of: Callable[[str, str], Traits], symbols: Sequence[str] = (),
 ) -> SurfacePieces:  # fmt: skip
-    """Return the traits of the pieces of D texts.
+    """Return the traits of the pieces of D texts, of which *chunks* has M distinct chunks with P pieces.
 
     Args:
-        written: List of pieces of each text as they are written, each with the space before it, if there is one.
-        folded: List of pieces of each text as they are in the vocabulary.
-        straight: The texts with straight quotes, from which *written* was cut.
+        written: List of pieces of each chunk as they are written, each with the space before it, if there is one.
+        folded: List of pieces of each chunk as they are in the vocabulary.
+        straight: The chunks with straight quotes, from which *written* was cut.
+        chunks: The chunks of the texts.
         fold: Whether case is folded.
-        casing: Folded word → usual form, for words whose usual form is not the folded one.
-        known: Words whose usual form is known.
+        traits_of: `traits` of a written form and its lower case.
         symbols: See `Surface`; empty: all that occur.
     """
-    whole = (written.list.eval(pl.element().str.len_chars()).list.sum() == straight.str.len_chars()).to_numpy()
-    regular_D = whole & (written.list.len() == folded.list.len()).to_numpy()
-    kept = pl.Series(regular_D)
-    lengths_D = np.where(regular_D, written.list.len().to_numpy(), 0)
-    ours, theirs = (each.filter(kept & (each.list.len() > 0)).explode() for each in (written, folded))
-    if not len(ours):
-        ours = theirs = pl.Series([], dtype=pl.String)
-    row_N = np.repeat(np.arange(len(written)), lengths_D)
+    whole = written.list.eval(pl.element().str.len_chars()).list.sum() == straight.str.len_chars()
+    regular_M = (whole & (written.list.len() == folded.list.len())).to_numpy().copy()
+    widths_M = np.where(regular_M, written.list.len().to_numpy(), 0)
+    kept = pl.Series(widths_M > 0)
+    ours, theirs = (each.filter(kept).explode() for each in (written, folded))
     low = ours.str.to_lowercase() if fold else ours
-    alike_N, bare_N = (low == theirs).to_numpy(), (low.str.strip_prefix(" ") == theirs).to_numpy()
-    odd = np.flatnonzero(~(alike_N | bare_N))  # "Σ" has two lower cases, of which the piece alone may have the other
+    alike_P, bare_P = (low == theirs).to_numpy(), (low.str.strip_prefix(" ") == theirs).to_numpy().copy()
+    odd = np.flatnonzero(~(alike_P | bare_P))  # "Σ" has two lower cases, of which the piece alone may have the other
     forms = ours.unique(maintain_order=True)
-    codes = pl.Series(np.arange(len(forms)), dtype=pl.Int64)
-    code_N = np.array(ours.replace_strict(forms, codes)) if len(ours) else row_N
+    code_P = ours.cast(pl.Enum(forms)).to_physical().to_numpy().astype(np.int64)
     lowered = forms.str.strip_prefix(" ").str.to_lowercase().to_list()
-    traits = [_traits(form, low if fold else None, casing, known)
-              for form, low in zip(forms.to_list(), lowered, strict=True)]  # fmt: skip
+    found = list(map(traits_of, forms.to_list(), lowered))
     if fold and len(odd):
-        code_N[odd] = len(traits) + np.arange(len(odd))
-        pairs = zip(ours.gather(odd).to_list(), theirs.gather(odd).to_list(), strict=True)
-        traits += [_traits(form, piece, casing, known) for form, piece in pairs]
-        bare_N[odd] = True
-    columns = [np.array([each[k] for each in traits], np.int64)[code_N] if traits else row_N for k in range(6)]
-    kind_N, spaced_N, usual_N, shape_N, letters_N, place_after_N = columns
-    # A space is coded only before a word, a number or a mark; other pieces include the space themselves.
-    regular_D[row_N[~(alike_N | bare_N & (kind_N >= 0)) | (letters_N < 0)]] = False
-    known_symbols = list(symbols) or sorted({each.symbol for each in traits} | {"\n"})
+        code_P[odd] = len(found) + np.arange(len(odd))
+        found += map(traits_of, ours.gather(odd).to_list(), theirs.gather(odd).to_list())
+        bare_P[odd] = True
+    known_symbols = list(symbols) or sorted({each.symbol for each in found} | {"\n"})
     place = {symbol: number for number, symbol in enumerate(known_symbols)}
     rest = place.get("", 0)
-    symbol_N = np.array([place.get(each.symbol, rest) for each in traits], np.int64)[code_N] if traits else row_N
+    rows = [(*each[:-1], place.get(each.symbol, rest)) for each in found]
+    columns = np.array(rows, np.int64).reshape(-1, len(Traits._fields)).T[:, code_P]
+    # A space is coded only before a word, a number or a mark; other pieces include the space themselves.
+    odd_P = ~(alike_P | bare_P & (columns[0] >= 0)) | (columns[4] < 0)
+    regular_M[np.repeat(np.arange(len(kept)), widths_M)[odd_P]] = False
+    regular_D = ~chunks.texts_with(~regular_M)
+    index_N, lengths_D = chunks.pieces(widths_M)
+    row_N = np.repeat(np.arange(len(lengths_D)), lengths_D)
+    if not regular_D.all():
+        index_N, row_N = (each_N[regular_D[row_N]] for each_N in (index_N, row_N))
+    kind_N, spaced_N, usual_N, shape_N, letters_N, place_after_N, symbol_N = np.take(columns, index_N, axis=1)
     first_N = np.diff(row_N, prepend=-1) != 0
 
     def after(column_N: np.ndarray, at_start: int) -> np.ndarray:
         return np.where(first_N, at_start, np.roll(column_N, 1))
 
-    columns = [kind_N, spaced_N, after(place_after_N, AT_START), usual_N, shape_N, after(shape_N, CASELESS), letters_N,
-               after(symbol_N, place.get("\n", rest))]  # fmt: skip
-    stay_N = regular_D[row_N]
-    return SurfacePieces._make([regular_D, row_N[stay_N], *(column_N[stay_N] for column_N in columns), known_symbols])
+    return SurfacePieces(
+        regular_D, row_N, kind_N, spaced_N, after(place_after_N, AT_START), usual_N, shape_N,
+        after(shape_N, CASELESS), letters_N, after(symbol_N, place.get("\n", rest)), known_symbols,
+    )  # fmt: skip
 
 
-def _traits(form: str, lowered: str | None, casing: Mapping[str, str], known: Collection[str]) -> _Traits:
-    """Return the traits of a written form; *lowered*: without its space, in lower case; None if case is not folded."""
+def traits(form: str, lowered: str, fold: bool, casing: Mapping[str, str], known: Collection[str]) -> Traits:
+    """Return the traits of a written form; *lowered*: without its space, in lower case.
+
+    Args:
+        casing: Folded word → usual form, for words whose usual form is not the folded one.
+        known: Words whose usual form is known.
+    """
     spaced = form[0] == " "
     written = form.removeprefix(" ")
-    folded = written if lowered is None else lowered
+    folded = lowered if fold else written
     kind = {"L": WORD, "M": WORD, "N": NUMBER}.get(unicodedata.category(folded[0])[0], -1)
     kind = MARK if folded[0] == "_" else kind
     usual = casing.get(folded, folded)
-    shape, letters = (CASELESS, 0) if lowered is None else shape_of(written, folded, usual)
+    shape, letters = shape_of(written, folded, usual) if fold else (CASELESS, 0)
     usually = shape_of(usual, folded, usual)[0] if folded in known else UNKNOWN
     place = IN_SENTENCE if kind in (WORD, NUMBER) or written == "," else ELSEWHERE
     place = AT_START if kind < 0 and set(written) & set(".!?\n") else place
     symbol = {WORD: "a", NUMBER: "0"}.get(kind, form)
-    return _Traits(kind, spaced and kind >= 0, usually, shape, letters, place, symbol)
+    return Traits(kind, spaced and kind >= 0, usually, shape, letters, place, symbol)
 
 
 def _contexts(found: SurfacePieces) -> tuple[np.ndarray, ...]:

@@ -15,9 +15,10 @@ import numpy as np
 import polars as pl
 
 from ..base import ModelError
+from .chunks import Chunks
 from .detokenizer import NO_SENTENCE_END, Writer, is_word
 from .spelling import Spelling
-from .surface import Sample, Surface, SurfacePieces, read
+from .surface import Sample, Surface, SurfacePieces, Traits, read, traits
 from .type_counts import CharacterCounts, TypeCounts, batched
 from .word_pieces import PATTERN, cut, folded, pieces_of, written_pieces
 
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 
 FEW = 5_000
 """Number of pieces below which a dictionary is faster than casting a column, which hashes the whole vocabulary."""
+CACHED = 1 << 17
+"""Maximum number of written forms whose traits are kept."""
 FIRST = 9
 """Id of the first entry that is not a special token (these are in `models/tokens/vocabulary.py`)."""
 
@@ -54,6 +57,7 @@ class WordUnit:
         self._ids = {word: number for number, word in enumerate(self._words, FIRST)}
         self._entries = pl.Enum(self._words)
         self.size = FIRST + len(self._words)
+        self._traits: dict[tuple[str, str], Traits] = {}
         self.is_word_V = np.array([False] * FIRST + [is_word(word) and word[0] != "_" for word in self._words])
 
     @classmethod
@@ -81,13 +85,15 @@ class WordUnit:
         casing = usual_case(found.forms, found.kept) if fold else {}
         unit = cls(words, fold, casing, Spelling.estimate(found.letters.items(), found.types))
         texts = pl.Series("text", sample.texts(), dtype=pl.String)
-        unit.surface = Surface.train(texts, unit._read(texts, cut(folded(texts, fold))), fold)
+        unit.surface = Surface.train(texts, unit._read(Chunks.single(texts), cut(folded(texts, fold))), fold)
         return unit, found.facts()
 
     def encode_batch(self, texts: Sequence[str] | pl.Series) -> tuple[np.ndarray, np.ndarray]:
         """Return the ids of all texts, one after another (int32), and the number of ids of each text (int64)."""
-        ids, lengths, _ = self._encode(cut(folded(texts, self._fold)))
-        return ids, lengths
+        chunks = Chunks.of(pl.Series("text", texts, dtype=pl.String))
+        ids_P, widths_M, _ = self._encode(cut(folded(chunks.distinct, self._fold)))
+        index_N, lengths = chunks.pieces(widths_M)
+        return ids_P[index_N], lengths
 
     def encode(self, text: str) -> np.ndarray:
         """Return the ids (int32) of one text."""
@@ -102,21 +108,38 @@ class WordUnit:
         if *whole* is not set.
         """
         series = pl.Series("text", texts, dtype=pl.String)
-        lists = cut(folded(series, self._fold))
-        ids, lengths, pieces = self._encode(lists)
+        chunks = Chunks.of(series)
+        whole = whole and self.surface is not None
+        if whole and self._fold:
+            chunks = _unmoved(series, chunks)
+        lists = cut(folded(chunks.distinct, self._fold))
+        ids_P, widths_M, pieces = self._encode(lists)
+        index_N, lengths = chunks.pieces(widths_M)
         surface_D = np.zeros(len(series))
         if whole and self.surface:
-            surface_D = self.surface.nats(series, self._read(series, lists, self.surface.symbols))
-        unknown = np.flatnonzero(ids == 0)
-        surfaces = pieces.gather(unknown.astype(np.uint32)).to_list()
+            surface_D = self.surface.nats(series, self._read(chunks, lists, self.surface.symbols))
+        unknown_P = np.flatnonzero(ids_P == 0)
+        surfaces = pieces.gather(unknown_P.astype(np.uint32)).to_list()
         price = {surface: self.spelling.nats(surface) for surface in set(surfaces)}
-        return ids, lengths, np.array([price[surface] for surface in surfaces], np.float64), surface_D
+        price_P = np.zeros(len(ids_P))
+        price_P[unknown_P] = [price[surface] for surface in surfaces]
+        ids = ids_P[index_N]
+        return ids, lengths, price_P[index_N[ids == 0]], surface_D
 
-    def _read(self, texts: pl.Series, lists: pl.Series, symbols: Sequence[str] = ()) -> SurfacePieces:
-        """Return the input of the prices in `models/tokens/surface.py`; *lists*: pieces of the texts as looked up."""
-        straight = folded(texts, False)
-        pieces = written_pieces(straight, lists)
-        return read(pieces, lists, straight, self._fold, self._casing, self._ids.keys(), symbols)
+    def _read(self, chunks: Chunks, lists: pl.Series, symbols: Sequence[str] = ()) -> SurfacePieces:
+        """Return the input of the prices in `models/tokens/surface.py`; *lists*: pieces of the distinct chunks."""
+        straight = folded(chunks.distinct, False)
+        written = written_pieces(straight, lists)
+        return read(written, lists, straight, chunks, self._fold, self._traits_of, symbols)
+
+    def _traits_of(self, form: str, lowered: str) -> Traits:
+        found = self._traits.get((form, lowered))
+        if found is None:
+            if len(self._traits) >= CACHED:
+                self._traits.clear()
+            found = traits(form, lowered, self._fold, self._casing, self._ids.keys())
+            self._traits[form, lowered] = found
+        return found
 
     def _encode(self, lists: pl.Series) -> tuple[np.ndarray, np.ndarray, pl.Series]:
         lengths = lists.list.len().cast(pl.Int64).to_numpy()
@@ -175,6 +198,16 @@ class WordUnit:
         return cls(words, fold, casing, Spelling.from_dict(values["spelling"]), surface)
 
 
+def _unmoved(texts: pl.Series, chunks: Chunks) -> Chunks:
+    """Return the chunks such that a text is a single one if folding moves a cut in it, see `written_pieces`."""
+    straight = folded(chunks.distinct, False)
+    other_M = (straight.str.len_bytes() != straight.str.len_chars()).to_numpy()  # only these can be moved
+    others = straight.filter(other_M)
+    moved_M = np.zeros(len(straight), bool)
+    moved_M[other_M] = (cut(others).list.len() != cut(others.str.to_lowercase()).list.len()).to_numpy()
+    return Chunks.of(texts, chunks.texts_with(moved_M)) if moved_M.any() else chunks
+
+
 class Words:
     """Statistics of the words of a text, added part by part; each distinct word is in exactly one part.
 
@@ -224,14 +257,24 @@ def count_pieces(texts: list[str]) -> pl.DataFrame:
         One row per distinct surface: `surface`, `count`, and `middle`: how often it followed a word, a comma or "Dr.",
         where only names and acronyms begin with a capital.
     """
-    # Add a line break between texts: the first word of one does not follow the last word of another.
-    pieces = cut(folded(texts, fold=False)).list.concat(pl.Series([["\n"]])).explode()
-    before = pieces.shift(1, fill_value="\n")
-    titled = (before == ".") & pieces.shift(2).str.to_lowercase().is_in(list(NO_SENTENCE_END)).fill_null(False)
-    frame = pl.DataFrame({"surface": pieces, "middle": before.str.contains(r"^[\p{L}\p{N},]") | titled})
-    return frame.group_by("surface").agg(
-        count=pl.len().cast(pl.Int64), middle=pl.col("middle").sum().cast(pl.Int64)
-    )
+    chunks = Chunks.of(pl.Series("text", texts, dtype=pl.String))
+    lists = cut(folded(chunks.distinct, fold=False))
+    widths_M = lists.list.len().to_numpy()
+    pieces = lists.filter(widths_M > 0).explode()
+    first_P = np.diff(np.repeat(np.arange(len(lists)), widths_M), prepend=-1) > 0
+    titled = (pieces == ".") & pieces.shift(1).str.to_lowercase().is_in(list(NO_SENTENCE_END)).fill_null(False)
+    leads_P = pieces.str.contains(r"^[\p{L}\p{N},]").to_numpy() | (titled.to_numpy() & ~first_P)
+    leads_M = np.zeros(len(lists), bool)
+    leads_M[widths_M > 0] = leads_P[np.roll(first_P, -1)]
+    leads_N, ends = leads_M[chunks.code_N], chunks.offsets[1:][np.diff(chunks.offsets) > 0]
+    follows_N = np.concatenate([[False], leads_N])
+    follows_N[chunks.offsets] = False  # the last word of one text does not lead the first word of another
+    counts_P, firsts_P = (np.repeat(each_M, widths_M) for each_M in (chunks.counts(), chunks.counts(follows_N[:-1])))
+    middle_P = np.where(first_P, firsts_P, counts_P * np.roll(leads_P, 1))
+    frame = pl.DataFrame({"surface": pieces, "count": counts_P, "middle": middle_P})
+    # One line break is counted for the end of each text.
+    breaks = {"surface": ["\n"], "count": [len(texts)], "middle": [int(leads_N[ends - 1].sum())]}
+    return pl.concat([frame, pl.DataFrame(breaks)]).group_by("surface").agg(pl.col("count", "middle").sum())
 
 
 def usual_case(forms: pl.DataFrame, words: pl.DataFrame) -> dict[str, str]:

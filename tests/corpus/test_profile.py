@@ -27,6 +27,7 @@ from corpus.profiling.word_statistics import (
 )
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
+from models.tokens.chunks import Chunks
 from models.tokens.vocabulary import Vocabulary
 from models.tokens.words import FIRST, cut, folded
 from tests.examples import examples
@@ -75,7 +76,7 @@ def counted(frame, work=None, batch=50):
     with WordCounts(SIDES, work) as counts:
         for (name,), some in frame.group_by("split", maintain_order=True):
             for part in some.iter_slices(batch):
-                counts.add(part["text"], name, part["stars"])
+                counts.add(Chunks.of(part["text"]), name, part["stars"])
         files = len(list(work.rglob("*.parquet"))) if work else 0
         return *counts.finish(), files
 
