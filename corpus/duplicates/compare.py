@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 
 from corpus.duplicates.jaccard import Comparison
+from models.threads import ordered
 
 CROWD = 256
 """A bucket with more pairs than this is a crowd, which is compared block by block (see `Round`)."""
@@ -46,11 +48,10 @@ class Round:
         self.examined = 0
         """Pairs compared so far."""
         self.skipped = 0
-        """Number of buckets skipped because they hold more texts of the side than `pairs` allows."""
+        """Number of passages that were skipped because too many texts share them."""
 
     def pairs(
-        self, members: np.ndarray, starts: np.ndarray, worthwhile: Callable[[Pairs], np.ndarray],
-        most: int | None = None,
+        self, members: np.ndarray, starts: np.ndarray, worthwhile: Callable[[Pairs], np.ndarray]
     ) -> Iterator[Near]:
         """Yield the near-duplicates among the texts that share buckets, some at a time.
 
@@ -58,38 +59,65 @@ class Round:
             members: (M,) texts, bucket by bucket.
             starts: (B + 1,) where the buckets begin and the last one ends.
             worthwhile: Returns a mask of the pairs to compare, without those compared before.
-            most: In a side's round, buckets with more texts of that side are skipped and counted, so that each text is
-                compared with at most so many others. Only the texts of that side count, because none of them leaves
-                later. A second search of the texts that stay therefore skips the same buckets. The rest is compared
-                pair by pair: texts that share a passage are seldom similar, so no crowd of them leaves at once.
         """
-        members, bucket, begin, end = self._opposite(members, starts)
-        if most is not None and self._side is not None and len(bucket):
-            skipped = (np.bincount(bucket, self._side_D[members] == self._side) > most)[bucket] & (end > begin)
-            self.skipped += len(np.unique(bucket[skipped]))
-            end[skipped] = begin[skipped]
-        crowded = np.bincount(bucket, end - begin)[bucket] > CROWD if len(bucket) else np.zeros(0, bool)
-        if self._side is None:
-            end[crowded] = np.minimum(end, begin + NEIGHBOURS)[crowded]
-        if self._side is None or most is not None:
-            crowded[:] = False
+        members, bucket, begin, end = self._opposite(members, starts, self._near_D)
+        crowded = _crowded(bucket, begin, end) if self._side is not None else np.zeros(len(bucket), bool)
         for pairs in _ranges(members, begin, np.where(crowded, begin, end)):
             chosen = worthwhile(pairs)
-            a, b = pairs[0][chosen], pairs[1][chosen]
-            yield from self._settled(a, b, *self._comparison.pairs(a, b), len(a))
+            yield from self._compared(pairs[0][chosen], pairs[1][chosen])
         for number in np.unique(bucket[crowded]):
             low, high = np.searchsorted(bucket, [number, number + 1])
             first = int(begin[low])
             yield from self._crowd(members[low:first], members[first:high], worthwhile)
 
-    def _opposite(self, members: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, ...]:
+    def passages(
+        self, load: Callable[[int], Pairs], files: int, worthwhile: Callable[[Pairs], np.ndarray], most: int,
+        threads: int,
+    ) -> Iterator[Near]:
+        """Yield the near-duplicates among the texts that share passages, file by file.
+
+        Pairs are checked one by one, in threads: texts that share a passage are seldom similar, so no crowd of them
+        leaves at once. Those that are worth it are compared in the order of the files.
+
+        Args:
+            load: Returns the members and starts of one file, as `pairs` takes them.
+            files: Number of files.
+            worthwhile: Returns a mask of the pairs to compare.
+            most: In a side's round, passages of more texts of that side are skipped and counted, so that each text is
+                compared with at most so many others. Only the texts of that side count, because none of them leaves
+                later. A second search of the texts that stay therefore skips the same passages.
+            threads: Number of threads; they do not change the result.
+        """
+        near_D = self._near_D.copy()
+        find = partial(self._candidates, load, worthwhile, most, near_D)
+        for a, b, skipped in ordered(find, range(files), threads):
+            self.skipped += skipped
+            staying = (self._near_D[a] == STAYS) & (self._near_D[b] == STAYS)
+            yield from self._compared(a[staying], b[staying])
+
+    def _candidates(
+        self, load: Callable[[int], Pairs], worthwhile: Callable[[Pairs], np.ndarray], most: int, near_D: np.ndarray,
+        number: int,
+    ) -> tuple[np.ndarray, np.ndarray, int]:
+        """Return the pairs (P,), (P,) of one file that are worth it, and the number of passages skipped."""
+        members, bucket, begin, end = self._opposite(*load(number), near_D)
+        common = np.zeros(len(bucket), bool)
+        if self._side is not None and len(bucket):
+            common = (np.bincount(bucket, self._side_D[members] == self._side) > most)[bucket] & (end > begin)
+            end[common] = begin[common]
+        chosen = [(a[some], b[some]) for a, b in _ranges(members, begin, end) for some in [worthwhile((a, b))]]
+        none = np.zeros(0, np.int64)
+        a, b = (np.concatenate(numbers) for numbers in zip((none, none), *chosen, strict=True))
+        return a, b, len(np.unique(bucket[common]))
+
+    def _opposite(self, members: np.ndarray, starts: np.ndarray, near_D: np.ndarray) -> tuple[np.ndarray, ...]:
         """Return members, their buckets, and for each the range of *members* with which it is compared.
 
         In the round of a side its texts are compared with those of later sides in the bucket. In the round within sides
-        they are compared with the texts of their own side that follow them.
+        they are compared with the texts of their own side that follow them, in a crowd with `NEIGHBOURS` of them.
         """
         bucket = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-        chosen = self._near_D[members] == STAYS
+        chosen = near_D[members] == STAYS
         if self._side is not None:
             chosen &= self._side_D[members] >= self._side
         members, bucket = members[chosen], bucket[chosen]
@@ -98,7 +126,10 @@ class Round:
         order = np.argsort(group, kind="stable")  # within a bucket members ascend
         members, bucket, group = members[order], bucket[order], group[order]
         if self._side is None:
-            return members, bucket, np.arange(1, len(members) + 1), np.searchsorted(group, group, side="right")
+            begin, end = np.arange(1, len(members) + 1), np.searchsorted(group, group, side="right")
+            crowded = _crowded(bucket, begin, end)
+            end[crowded] = np.minimum(end, begin + NEIGHBOURS)[crowded]
+            return members, bucket, begin, end
         begin = np.searchsorted(group, bucket * 2 + 1)
         end = np.where(group % 2 == 0, np.searchsorted(bucket, bucket, side="right"), begin)
         return members, bucket, begin, end
@@ -114,12 +145,14 @@ class Round:
                 a, b = np.repeat(some, len(block)), np.tile(block, len(some))
                 chosen = worthwhile((a, b))
                 if chosen.sum() <= len(block):
-                    a, b = a[chosen], b[chosen]
-                    yield from self._settled(a, b, *self._comparison.pairs(a, b), len(a))
+                    yield from self._compared(a[chosen], b[chosen])
                     continue
                 similarity, near = self._comparison.table(some, block)
                 best = (similarity + 2 * near).argmax(axis=0), np.arange(len(block))  # a near-duplicate has priority
                 yield from self._settled(some[best[0]], block, similarity[best], near[best], similarity.size)
+
+    def _compared(self, a: np.ndarray, b: np.ndarray) -> Iterator[Near]:
+        yield from self._settled(a, b, *self._comparison.pairs(a, b), len(a))
 
     def _settled(
         self, a: np.ndarray, b: np.ndarray, similarity: np.ndarray, near: np.ndarray, examined: int
@@ -130,6 +163,11 @@ class Round:
             if self._side is not None:
                 self._near_D[b[near]] = self._side
             yield a[near], b[near], similarity[near]
+
+
+def _crowded(bucket: np.ndarray, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Return a mask of the texts whose bucket has more than `CROWD` pairs."""
+    return np.bincount(bucket, end - begin)[bucket] > CROWD if len(bucket) else np.zeros(0, bool)
 
 
 def _ranges(members: np.ndarray, begin: np.ndarray, end: np.ndarray) -> Iterator[Pairs]:

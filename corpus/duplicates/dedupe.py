@@ -205,8 +205,8 @@ class NearDuplicates:
         for each in rounds:
             for number in range(self.bands.count):
                 yield from each.pairs(*self._met("band", number), partial(self._of_band, number))
-            for partition in range(PARTITIONS if self._contained else 0):
-                yield from each.pairs(*self._met("anchors", partition), self._of_anchor, COMMON)
+            files = PARTITIONS if self._contained else 0
+            yield from each.passages(partial(self._met, "anchors"), files, self._of_anchor, COMMON, self._threads)
             self.examined += each.examined
             self.common += each.skipped
 
