@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
+from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -61,10 +62,8 @@ def imports_of(path: Path) -> tuple[tuple[str, int, bool], ...]:
     """Return module, line, and whether it is imported as soon as the file is; relative ones by their whole names."""
     own = module_of(path).split(".")
     package = own if path.name == "__init__.py" else own[:-1]
-    tree = tree_of(path)
-    late = {id(node) for deferred in ast.walk(tree) if _is_deferred(deferred) for node in ast.walk(deferred)}
     found = []
-    for node in ast.walk(tree):
+    for node, now in _imports_in(tree_of(path), True):
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -72,8 +71,18 @@ def imports_of(path: Path) -> tuple[tuple[str, int, bool], ...]:
             above = package[: len(package) - node.level + 1] if node.level else []
             whole = ".".join([*above, *([node.module] if node.module else [])])
             names = [_module_or_member(whole, alias.name) for alias in node.names]
-        found += [(name, node.lineno, id(node) not in late) for name in dict.fromkeys(names)]
+        found += [(name, node.lineno, now) for name in dict.fromkeys(names)]
     return tuple(found)
+
+
+def _imports_in(node: ast.AST, now: bool) -> Iterator[tuple[ast.Import | ast.ImportFrom, bool]]:
+    """Give all imports below a node, and whether each is executed as soon as the file is imported."""
+    for field in ("body", "orelse", "finalbody", "handlers", "cases"):  # an expression holds no import
+        for below in getattr(node, field, ()):
+            if isinstance(below, ast.Import | ast.ImportFrom):
+                yield below, now
+            else:
+                yield from _imports_in(below, now and not _is_deferred(below))
 
 
 def _is_deferred(node: ast.AST) -> bool:

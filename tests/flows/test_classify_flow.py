@@ -26,6 +26,10 @@ pytestmark = pytest.mark.slow
 PRESET = str(Path(__file__).with_name("tiny_classifiers.toml"))
 NAME = "reviewlm-stars"
 WORDS = ("The", "food", "was", "great", "staff")
+LOGISTIC = '{kind="logistic", name="logistic", strengths=[1.0]}'
+FINE_TUNED = """{kind="lstm", name="fine-tuned", start="lstm", hidden=24, embedding=16, training={epochs=1, batch=16,
+  evaluations=1, precision="float32"}, unfreeze_epochs=0.2}""".replace("\n", "")
+"""Two classifiers as overrides: each fit is a process, which takes seconds to start."""
 
 
 def classified(home: Path, *overrides: str, files: list[str] | None = None) -> dict[str, Any]:
@@ -173,7 +177,7 @@ def test_the_lexicons_of_a_classifier_are_part_of_its_identity_and_in_its_bundle
 
 
 def test_polarity_has_a_registered_model_of_its_own(done: Home) -> None:
-    other = classified(done.home, "classification.label=polarity", "classification.models.bag.training.epochs=1")
+    other = classified(done.home, "classification.label=polarity", f"classification.models=[{LOGISTIC}]")
     assert other["registered_model"] == "reviewlm-polarity"
     assert other["labels"] == ["negative", "positive"]
     assert other["reviews"] < done.result["reviews"]
@@ -197,13 +201,16 @@ def test_a_field_of_the_files_is_predicted_and_another_one_repeats_only_the_clas
             records.append(record | {"mood": mood, "tone": "odd" if number % 300 == 7 else mood and mood.upper()})
     file = tmp_path / "mine.jsonl"
     file.write_text("".join(json.dumps(record) + "\n" for record in records))
-    asked = ("classification.models.bag.training.epochs=1", "classification.min_label_reviews=20")
-    found = classified(done.home, "classification.label=mood", *asked, files=[str(file)])
+    found = classified(
+        done.home, "classification.label=mood", f"classification.models=[{LOGISTIC}, {FINE_TUNED}]", files=[str(file)]
+    )
     assert (found["registered_model"], found["labels"]) == ("reviewlm-mood", ["blame", "praise"])
     assert max(model["test"]["accuracy"] for model in found["models"]) > found["majority"]["accuracy"] + 0.1
     assert found["reviews"] < done.result["reviews"]
 
-    other = classified(done.home, "classification.label=tone", *asked, files=[str(file)])
+    asked = (f"classification.models=[{FINE_TUNED}]", "classification.baseline=fine-tuned")
+    rare = "classification.min_label_reviews=20"
+    other = classified(done.home, "classification.label=tone", *asked, rare, files=[str(file)])
     assert other["labels"] == ["BLAME", "PRAISE"], "the tone 'odd' is too rare to be learnt"
     assert {"read", "ingest", "prepare", "vocabulary", "tokens", "fit"} <= set(other["reused"])
     assert other["reviews"] <= found["reviews"]

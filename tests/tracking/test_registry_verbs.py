@@ -29,6 +29,7 @@ from tracking.registry.events import DecisionLog
 from tracking.registry.registry import CHAMPION, Registry
 from tracking.runs.runs import Tracker
 
+pytestmark = pytest.mark.slow
 ROLLBACK = """
 import sys
 from reviewlm import cli

@@ -24,6 +24,7 @@ from tracking.runs.outbox import Outbox, Write, outboxes
 from tracking.runs.runs import Tracker
 from tracking.tags import value_of
 
+pytestmark = pytest.mark.slow
 ALWAYS = 10**9
 
 

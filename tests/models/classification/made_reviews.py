@@ -24,6 +24,8 @@ OPTIONS: dict[str, dict[str, object]] = {
     "gru": {"hidden": 12, "embedding": 8, "dropout": 0.1, "pooling": "attention", "training": RECIPE},
     "lstm": {"hidden": 12, "embedding": 8, "dropout": 0.1, "training": RECIPE},
 }
+MECHANISMS = set(OPTIONS) - {"rnn"}
+"""Kinds of which none is another one with a simpler cell."""
 
 
 def small(kind: str, **changes: object) -> ClassifierSpec:

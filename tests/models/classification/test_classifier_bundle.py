@@ -12,12 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_reviews import LABELS, OPTIONS, small, texts
+from made_reviews import LABELS, MECHANISMS, OPTIONS, small, texts
 
 from models.base import FitContext, ModelError
 from models.classification.bundle import load_classifier, save_classifier
 from models.classification.fitting import fit_classifier
 from models.neural.labelling.rows import Rows
+from tests.long_cases import long_but
 
 ROOT = Path(__file__).resolve().parents[3]
 PROBES = ["great tane", "", "An unheard-of zebra is rude!"]
@@ -59,7 +60,7 @@ def change(folder, **values):
     (folder / "spec.json").write_text(json.dumps({**description, **values}))
 
 
-@pytest.mark.parametrize("kind", OPTIONS)
+@pytest.mark.parametrize("kind", long_but(OPTIONS, MECHANISMS))
 def test_what_is_opened_answers_as_what_was_saved(kind, folders, words):
     folder, model = folders(kind)
     opened = load_classifier(folder)
@@ -73,7 +74,7 @@ def test_what_is_opened_answers_as_what_was_saved(kind, folders, words):
     assert np.array_equal(found.probabilities_NK, model.normalised(expected))
 
 
-@pytest.mark.parametrize("kind", OPTIONS)
+@pytest.mark.parametrize("kind", long_but(OPTIONS, MECHANISMS))
 def test_odd_texts_are_answered(kind, folders):
     """Empty, unknown words only, not in normal form, very long."""
     opened = load_classifier(folders(kind)[0], check_probes=False)

@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from made_reviews import LABELS, OPTIONS, examples, small, texts
+from made_reviews import LABELS, MECHANISMS, OPTIONS, examples, small, texts
 
 from models.base import FitContext, ModelError
 from models.classification.fitting import fit_classifier
 from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
 from models.neural.labelling.rows import Rows
+from tests.long_cases import long_but
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ def test_a_review_without_tokens_gets_the_shares_of_the_labels_in_training(kind,
     assert not np.allclose(found[2], shares)
 
 
-@pytest.mark.parametrize("kind", OPTIONS)
+@pytest.mark.parametrize("kind", long_but(OPTIONS, MECHANISMS))
 def test_equal_fits_are_equal_to_the_bit(kind, fits, words, train, held_out, tmp_path):
     model = fits(kind)[0].model
     again = fit_classifier(small(kind), words, train, held_out, FitContext(tmp_path)).model
