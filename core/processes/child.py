@@ -42,13 +42,13 @@ def _end_after(run: Callable[[], object]) -> None:
 
     Any other end, as by an error, is left to Python, which writes the trace.
     """
-    code = 0
+    code: object = 0
     try:
         run()
     except SystemExit as end:
-        if not isinstance(end.code, int | None):
-            raise
         code = end.code or 0
+        if not isinstance(code, int):
+            raise
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     sys.stdout.flush()
