@@ -135,25 +135,6 @@ def test_a_program_runs_as_python_would_run_it(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout.split()[:2]) == (3, ["__main__", "['a']"])
 
 
-@pytest.mark.parametrize(("last", "code", "said"), [
-    ("", 0, ""), ("sys.exit()", 0, ""), ("sys.exit(4)", 4, ""), ("sys.exit('too late')", 1, "too late\n"),
-    ("1 / 0", 1, "ZeroDivisionError: division by zero\n"),
-])  # fmt: skip
-def test_a_program_ends_as_python_would_end_it_but_for_the_memory(
-    tmp_path: Path, last: str, code: int, said: str
-) -> None:
-    """Threads are waited for, what is registered is called, what is written arrives."""
-    file = tmp_path / "program.py"
-    file.write_text(
-        "import atexit, sys, threading, time\natexit.register(lambda: print('registered'))\n"
-        f"threading.Thread(target=lambda: (time.sleep(0.2), print('thread'))).start()\nprint('first')\n{last}\n"
-    )
-    done = run_child([str(file)], 60)
-    assert (done.returncode, done.stdout) == (code, "first\nthread\nregistered\n")
-    assert done.stderr.endswith(said)
-    assert bool(done.stderr) == bool(said)
-
-
 def test_an_isolated_child_sees_nothing_of_the_project(tmp_path: Path) -> None:
     file = tmp_path / "program.py"
     file.write_text("import sys\nprint(sys.flags.isolated, [path for path in sys.path if path.endswith('reviewlm')])")
