@@ -16,11 +16,17 @@ from uuid import UUID
 
 from prefect.blocks.notifications import AbstractAppriseNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterEndTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
 from prefect.client.schemas.objects import StateType
 from prefect.events import emit_event
 from prefect.events.actions import ChangeFlowRunState, SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+from prefect.states import AwaitingRetry
 from pydantic import Field, SecretStr
 
 from core.services.pools import HEARTBEAT_SECONDS
@@ -33,9 +39,11 @@ LOST_SECONDS = 4 * HEARTBEAT_SECONDS
 SECOND_ATTEMPT_SECONDS = 20.0
 """Time from a crash to the second attempt.
 
-A worker reports the end of a killed process twice, seconds apart. After a second attempt at once, its later report would
-make the run crash again, and Prefect holds an event back for 15 minutes if it does not know the one before it.
+A worker reports the end of a killed process twice, seconds apart. After a second attempt at once, its later report
+would make the run crash again, and Prefect holds an event back for 15 minutes if it does not know the one before it.
 """
+FORGOTTEN = timedelta(hours=1)
+"""Time after which a crash is old news when the services start."""
 HEARTBEAT = "prefect.flow-run.heartbeat"
 RUN = "{{ flow.name }} ({{ flow_run.name }})"
 MODEL = "{{ event.resource.name }}"
@@ -145,6 +153,7 @@ def set_up(settings: AlertSettings, lost_seconds: float = LOST_SECONDS) -> list[
         for left in known.values():
             client.delete_automation(left)
         watch_unfinished(client, lost_seconds)
+        try_again(client)
     return list(wanted)
 
 
@@ -169,6 +178,22 @@ def watch_unfinished(client: SyncPrefectClient, seconds: float = LOST_SECONDS) -
         if run.state.is_running() or run.state.timestamp < old:
             found.append(run.id)
             emit_event(HEARTBEAT, resource={"prefect.resource.id": f"prefect.flow-run.{run.id}"})
+    return found
+
+
+def try_again(client: SyncPrefectClient) -> list[UUID]:
+    """Schedule the second attempt of runs that have crashed in the last hour without one, and return their ids.
+
+    The server forgets also for which crashes the second attempt waits when the automation is written again.
+    """
+    crashed = FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CRASHED])),
+        end_time=FlowRunFilterEndTime(after_=cast(Any, datetime.now(UTC) - FORGOTTEN)),
+    )
+    runs = client.read_flow_runs(flow_run_filter=crashed)
+    found = [run.id for run in runs if run.deployment_id and run.run_count < 2]
+    for run_id in found:
+        client.set_flow_run_state(run_id, AwaitingRetry(message="Second attempt"), force=True)
     return found
 
 

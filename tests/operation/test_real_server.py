@@ -278,6 +278,26 @@ with get_client(sync_client=True) as client:
     assert run(server, history).split() == ["Running", "Crashed", "Crashed", "AwaitingRetry"]
 
 
+def test_a_second_attempt_is_not_forgotten_when_the_services_start_right_after_the_crash(
+    server: dict[str, str], addresses: list[str]
+) -> None:
+    run(server, """
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.states import Completed, Crashed, Running
+@flow(name="forgotten")
+def forgotten():
+    pass
+with get_client(sync_client=True) as client:
+    deployment = client.create_deployment(client.create_flow(forgotten), "deployed", work_pool_name=None)
+    for end in (Crashed(), Completed()):
+        made = client.create_flow_run_from_deployment(deployment, state=Running())
+        client.set_flow_run_state(made.id, end, force=True)
+""")
+    set_up(server, addresses)
+    assert states(server, "forgotten") == ["True AwaitingRetry", "True Completed"]
+
+
 def test_a_run_that_ended_with_the_services_is_noticed_after_their_next_start(
     server: dict[str, str], addresses: list[str]
 ) -> None:
