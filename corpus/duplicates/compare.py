@@ -22,6 +22,8 @@ _SCOUTS = 4
 _BLOCK = 512
 
 Pairs = tuple[np.ndarray, np.ndarray]
+Check = Callable[[Pairs], np.ndarray]
+"""Returns a mask of the pairs (P,) that are worth comparing."""
 Near = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Texts a and b (P,) and their similarities (P,)."""
 
@@ -51,7 +53,7 @@ class Round:
         """Number of passages that were skipped because too many texts share them."""
 
     def pairs(
-        self, members: np.ndarray, starts: np.ndarray, worthwhile: Callable[[Pairs], np.ndarray]
+        self, members: np.ndarray, starts: np.ndarray, worthwhile: Check
     ) -> Iterator[Near]:
         """Yield the near-duplicates among the texts that share buckets, some at a time.
 
@@ -71,8 +73,7 @@ class Round:
             yield from self._crowd(members[low:first], members[first:high], worthwhile)
 
     def passages(
-        self, load: Callable[[int], Pairs], files: int, worthwhile: Callable[[Pairs], np.ndarray], most: int,
-        threads: int,
+        self, load: Callable[[int], Pairs], files: int, among: Callable[[np.ndarray], Check], most: int, threads: int
     ) -> Iterator[Near]:
         """Yield the near-duplicates among the texts that share passages, file by file.
 
@@ -82,21 +83,21 @@ class Round:
         Args:
             load: Returns the members and starts of one file, as `pairs` takes them.
             files: Number of files.
-            worthwhile: Returns a mask of the pairs to compare.
+            among: Returns a function for some texts: a mask of the pairs to compare, given by their positions there.
             most: In a side's round, passages of more texts of that side are skipped and counted, so that each text is
                 compared with at most so many others. Only the texts of that side count, because none of them leaves
                 later. A second search of the texts that stay therefore skips the same passages.
             threads: Number of threads; they do not change the result.
         """
         near_D = self._near_D.copy()
-        find = partial(self._candidates, load, worthwhile, most, near_D)
+        find = partial(self._candidates, load, among, most, near_D)
         for a, b, skipped in ordered(find, range(files), threads):
             self.skipped += skipped
             staying = (self._near_D[a] == STAYS) & (self._near_D[b] == STAYS)
             yield from self._compared(a[staying], b[staying])
 
     def _candidates(
-        self, load: Callable[[int], Pairs], worthwhile: Callable[[Pairs], np.ndarray], most: int, near_D: np.ndarray,
+        self, load: Callable[[int], Pairs], among: Callable[[np.ndarray], Check], most: int, near_D: np.ndarray,
         number: int,
     ) -> tuple[np.ndarray, np.ndarray, int]:
         """Return the pairs (P,), (P,) of one file that are worth it, and the number of passages skipped."""
@@ -105,10 +106,12 @@ class Round:
         if self._side is not None and len(bucket):
             common = (np.bincount(bucket, self._side_D[members] == self._side) > most)[bucket] & (end > begin)
             end[common] = begin[common]
-        chosen = [(a[some], b[some]) for a, b in _ranges(members, begin, end) for some in [worthwhile((a, b))]]
-        none = np.zeros(0, np.int64)
-        a, b = (np.concatenate(numbers) for numbers in zip((none, none), *chosen, strict=True))
-        return a, b, len(np.unique(bucket[common]))
+        check, found = among(members), [np.zeros((2, 0), np.int64)]
+        for a, b in _ranges(np.arange(len(members)), begin, end):
+            chosen = check((a, b))
+            found.append(members[np.stack([a[chosen], b[chosen]])])
+        pairs = np.unique(np.concatenate(found, axis=1), axis=1)  # two texts can share several passages
+        return pairs[0], pairs[1], len(np.unique(bucket[common]))
 
     def _opposite(self, members: np.ndarray, starts: np.ndarray, near_D: np.ndarray) -> tuple[np.ndarray, ...]:
         """Return members, their buckets, and for each the range of *members* with which it is compared.
@@ -135,7 +138,7 @@ class Round:
         return members, bucket, begin, end
 
     def _crowd(
-        self, sacred: np.ndarray, others: np.ndarray, worthwhile: Callable[[Pairs], np.ndarray]
+        self, sacred: np.ndarray, others: np.ndarray, worthwhile: Check
     ) -> Iterator[Near]:
         for start in (0, *range(_SCOUTS, len(sacred), _BLOCK)):
             some = sacred[start : start + _BLOCK] if start else sacred[:_SCOUTS]

@@ -206,7 +206,8 @@ class NearDuplicates:
             for number in range(self.bands.count):
                 yield from each.pairs(*self._met("band", number), partial(self._of_band, number))
             files = PARTITIONS if self._contained else 0
-            yield from each.passages(partial(self._met, "anchors"), files, self._of_anchor, COMMON, self._threads)
+            load, among = partial(self._met, "anchors"), self.sketches.check_among
+            yield from each.passages(load, files, among, COMMON, self._threads)
             self.examined += each.examined
             self.common += each.skipped
 
@@ -245,18 +246,6 @@ class NearDuplicates:
             keys = np.memmap(self.work / _band(number), np.uint64, "r")
             new[new] = keys[pairs[0][new]] != keys[pairs[1][new]]
         return new
-
-    def _of_anchor(self, pairs: Pairs) -> np.ndarray:
-        """Return a mask of the pairs with sketches as similar as near-duplicates of these sizes; each pair once.
-
-        Two texts can share several anchors.
-        """
-        mask = self.sketches.similar_or_contained(pairs)
-        chosen = np.flatnonzero(mask)
-        numbers = pairs[0][chosen].astype(np.uint64) << np.uint64(32) | pairs[1][chosen].astype(np.uint64)
-        mask[chosen] = False
-        mask[chosen[np.unique(numbers, return_index=True)[1]]] = True
-        return mask
 
     def _met_file(self, kind: str, number: int) -> Path:
         return self.work / f"met-{kind}-{number:03d}.npz"

@@ -10,7 +10,7 @@ pairs of 300,000 synthetic reviews that share a passage, 2 % pass the first chec
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import comb
 from pathlib import Path
@@ -114,20 +114,43 @@ class Sketches:
 
     def similar(self, pairs: Pairs) -> np.ndarray:
         """Return a mask of the pairs (P,) that may be as similar as near-duplicates of equal size."""
-        return self._alike(pairs, np.full(len(pairs[0]), _STEPS))
+        left, right = self._load(pairs)
+        return self._alike(left, right, lambda mask: [numbers[mask] for numbers in pairs], np.full(len(left), _STEPS))
 
-    def similar_or_contained(self, pairs: Pairs) -> np.ndarray:
-        """Return a mask of the pairs (P,) that may be as similar as a text is to one that contains it."""
-        sizes = np.memmap(self._files["sizes.u32"], np.uint32, "r")
-        a, b = (sizes.take(numbers) for numbers in pairs)
-        return self._alike(pairs, np.minimum(a, b) * np.uint32(_STEPS) // np.maximum(a, b))
+    def check_among(self, texts_M: np.ndarray) -> Callable[[Pairs], np.ndarray]:
+        """Return a function that tells of pairs (P,) of positions in *texts_M* which may be near-duplicates.
 
-    def _alike(self, pairs: Pairs, ratio: np.ndarray) -> np.ndarray:
+        They may be as similar as a text is to one that contains it. The texts of a bucket stand next to each other, so
+        their sketches, which are loaded here, are in the cache for all their pairs.
+        """
+        coarse, sizes = self._load((texts_M,))[0], np.memmap(self._files["sizes.u32"], np.uint32, "r").take(texts_M)
+
+        def check(pairs: Pairs) -> np.ndarray:
+            left, right = (coarse.take(places, axis=0) for places in pairs)
+            a, b = (sizes.take(places) for places in pairs)
+            ratio = np.minimum(a, b) * np.uint32(_STEPS) // np.maximum(a, b)
+            return self._alike(left, right, lambda mask: [texts_M[places[mask]] for places in pairs], ratio)
+
+        return check
+
+    def _load(self, texts: Sequence[np.ndarray]) -> list[np.ndarray]:
         stored = np.memmap(self._files["coarse.u8"], np.uint8, "r").reshape(-1, self.coarse.size)
-        left, right = (stored.take(numbers, axis=0) for numbers in pairs)  # ten times as fast as indexing
+        return [stored.take(numbers, axis=0) for numbers in texts]  # ten times as fast as indexing
+
+    def _alike(
+        self, left: np.ndarray, right: np.ndarray, texts: Callable[[np.ndarray], list[np.ndarray]], ratio: np.ndarray
+    ) -> np.ndarray:
+        """Return a mask of the pairs (P,) whose sketches agree often enough.
+
+        Args:
+            left: Coarse sketches of the first texts.
+            right: Those of the second ones.
+            texts: Returns the numbers of both texts of the pairs in a mask.
+            ratio: Ratio of the sizes of the two texts in `_STEPS`.
+        """
         mask = self.coarse.alike(left, right, self._least[0].take(ratio))
         if mask.any():
-            left, right = (self._fine(numbers[mask]) for numbers in pairs)
+            left, right = (self._fine(numbers) for numbers in texts(mask))
             mask[mask] = self.fine.alike(left, right, self._least[1].take(ratio[mask]))
         return mask
 
