@@ -34,7 +34,7 @@ from corpus.duplicates.anchors import COMMON, PARTITIONS, WINDOW, Anchors
 from corpus.duplicates.banding import Bands, buckets
 from corpus.duplicates.compare import ABSENT, STAYS, Near, Pairs, Round
 from corpus.duplicates.jaccard import Comparison, Nearness
-from corpus.duplicates.shingles import Fingerprints, chosen, distinct, slices, word_bytes, word_counts
+from corpus.duplicates.shingles import Fingerprints, chosen, distinct, simple_bytes, slices, word_bytes, word_counts
 from corpus.duplicates.sketches import Sketches
 from models.threads import ordered
 
@@ -70,6 +70,10 @@ class _Hashed(NamedTuple):
     anchors: np.ndarray
     of_text: np.ndarray
     """The text of each anchor."""
+
+
+_Part = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Keys of some texts, and what `simple_bytes` returns for these."""
 
 
 class NearDuplicates:
@@ -135,16 +139,15 @@ class NearDuplicates:
         for file in self.work.glob("met-*.npz"):
             file.unlink()  # these buckets are without the new texts
         waiting: list[_Hashed] = []
-        parts = ((keys[part], texts[part]) for keys, texts in batches for part in slices(texts))
-        for found in ordered(self._hashed, parts, self._threads):
+        for found in ordered(self._hashed, _parts(batches), self._threads):
             waiting.append(found)
             if len(waiting) == STORED_SLICES:
                 self._store(waiting)
                 waiting = []
         self._store(waiting)
 
-    def _hashed(self, part: tuple[np.ndarray, pl.Series]) -> _Hashed:
-        keys, (data, offsets) = np.asarray(part[0], np.uint64), word_bytes(part[1])
+    def _hashed(self, part: _Part) -> _Hashed:
+        keys, (data, offsets) = part[0], word_bytes(*part[1:])
         long = word_counts(data, offsets) >= self._least_words
         data, offsets = chosen(long, data, offsets)
         shingles = self._fingerprints.of(data, offsets)
@@ -254,6 +257,14 @@ class NearDuplicates:
         with (self.work / name).open("ab") as out:
             for each in values:
                 each.tofile(out)
+
+
+def _parts(batches: Iterable[tuple[np.ndarray, pl.Series]]) -> Iterator[_Part]:
+    for keys, texts in batches:
+        data, offsets = simple_bytes(texts)
+        for part in slices(offsets):
+            ends = offsets[part.start : part.stop + 1]
+            yield np.asarray(keys[part], np.uint64), data[ends[0] : ends[-1]], ends - ends[0]
 
 
 def _band(number: int) -> str:
