@@ -130,9 +130,10 @@ class Operation:
                 return
             time.sleep(0.2)
         time.sleep(self._random.uniform(0, SOON))
-        worker = next(service for service in service_list.running(self.home) if service.name == WORKER)
-        process = psutil.Process(worker.pid)
-        killed = [*([process] if worker_too else []), *process.children(recursive=True)]
+        service = next(service for service in service_list.running(self.home) if service.name == WORKER)
+        keeper = psutil.Process(service.pid)
+        killed = [one for worker in keeper.children() for one in worker.children(recursive=True)]
+        killed += [*keeper.children(), keeper] if worker_too else []
         for one in killed:
             with suppress(psutil.Error):
                 one.kill()

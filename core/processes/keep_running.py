@@ -18,25 +18,26 @@ import time
 from pathlib import Path
 from types import FrameType
 
-PROVEN_SECONDS = 20.0
+PROVEN_SECONDS = 150.0
+"""Longer than the wait for a server to be healthy (`core/services/launch.py`)."""
 SHORTEST_PAUSE, LONGEST_PAUSE = 5.0, 60.0
 """Seconds until the next start; twice as long after each program that ran for less than the longest pause."""
 
 
-OWN_SECONDS = 3.0
+OWN_SECONDS = 12.0
 """Seconds until a signal is passed on: who stops services tells the whole family, and a second signal means "now"."""
 
 
 def keep_running(program: list[str]) -> int:
     """Run the program until it need not be started again, and return its exit code."""
-    told, running = threading.Event(), list[subprocess.Popen[bytes]]()
+    told, running = list[int](), list[subprocess.Popen[bytes]]()
 
     def pass_on(number: int) -> None:
         for child in running:
             child.send_signal(number)
 
     def stop(number: int, _: FrameType | None) -> None:
-        told.set()
+        told.append(number)
         timer = threading.Timer(OWN_SECONDS, pass_on, (number,))
         timer.daemon = True
         timer.start()
@@ -51,13 +52,16 @@ def keep_running(program: list[str]) -> int:
         code = running[0].wait()
         ran = time.monotonic() - began
         proven |= ran >= PROVEN_SECONDS
-        if told.is_set() or not proven or code in (0, -signal.SIGTERM, -signal.SIGINT):
+        if told or not proven or code in (0, -signal.SIGTERM, -signal.SIGINT):
             return code if code >= 0 else 128 - code
         pause = SHORTEST_PAUSE if ran > LONGEST_PAUSE else min(2 * pause, LONGEST_PAUSE)
         said = f"{time.strftime('%Y-%m-%d %H:%M:%S')} ended with code {code}; starts again in {pause:g} s"
         print(f"{said}: {' '.join(program)}", file=sys.stderr, flush=True)
-        if told.wait(pause):
-            return 0
+        until = time.monotonic() + pause
+        while time.monotonic() < until:
+            time.sleep(0.1)
+            if told:
+                return 0
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Start the services of `make ui` and `make up`: Prefect server, MLflow server, workers, the champion's server.
 
 Each is started again when it fails (`core/processes/keep_running.py`). Libraries do less: `prefect server start
---background` keeps a bare process id and starts no guard, MLflow or workers; `supervisor` (measured: 25 MB more memory)
-waits for no health page and needs a configuration file and its own server.
+--background` keeps a bare process id and starts no guard, MLflow or workers; `supervisor` waits for no health page and
+needs a configuration file and its own server.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Clean typed parts into one table: apply the normal form, assign the splits and drop duplicates.
 
 Rows are ordered by split, and within a split by their place (see `corpus.splitting.split`). This is like a shuffle, but
-the same for any order of the input. Memory holds only a batch for each thread, one slice of the order, and a few
+the same for any order of the input. Memory holds only a batch for each thread, three slices of the order, and a few
 numbers per review (`corpus.duplicates.keys`, `corpus.cleaning.external_sort`).
 """
 
@@ -66,7 +66,7 @@ def prepare(
 
     Args:
         dataset_folder: The folder that `corpus.ingestion.ingest.ingest` wrote.
-        folder: Output folder; it needs space for about three times the text during the work.
+        folder: Output folder; it needs space for about four times the text during the work.
         clean: The normal form.
         split: Shares, salt, and what stays together.
         selection: Languages wanted; default: all.

@@ -86,6 +86,7 @@ def buckets(keys_D: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     shared[:-1] |= again
     first = shared.copy()
     first[1:] &= ~again
-    members, starts = order[shared], np.flatnonzero(first[shared])
-    members = members[np.lexsort((members, sorted_keys[shared]))]
+    members, starts, shared_keys = order[shared], np.flatnonzero(first[shared]), sorted_keys[shared]
+    del order, sorted_keys
+    members = members[np.lexsort((members, shared_keys))]
     return members, np.append(starts, len(members))

@@ -110,8 +110,9 @@ class Round:
         for a, b in _ranges(np.arange(len(members)), begin, end):
             chosen = check((a, b))
             found.append(members[np.stack([a[chosen], b[chosen]])])
-        pairs = np.unique(np.concatenate(found, axis=1), axis=1)  # two texts can share several passages
-        return pairs[0], pairs[1], len(np.unique(bucket[common]))
+        a, b = np.concatenate(found, axis=1).astype(np.uint64)
+        pairs = np.unique(a << np.uint64(32) | b).astype(np.int64)  # two texts can share several passages
+        return pairs >> 32, pairs & 0xFFFFFFFF, len(np.unique(bucket[common]))
 
     def _opposite(self, members: np.ndarray, starts: np.ndarray, near_D: np.ndarray) -> tuple[np.ndarray, ...]:
         """Return members, their buckets, and for each the range of *members* with which it is compared.

@@ -10,7 +10,7 @@ Candidates come from the S-curve of `corpus.duplicates.banding`; a text inside a
 (`corpus.duplicates.anchors`). Those with similar sketches (`corpus.duplicates.sketches`) are then compared exactly, by
 their sets of word shingles (`corpus.duplicates.shingles`). A text of fewer than `shingle + 2` words is never a
 near-duplicate: "Great food!" does not show that one author copied another. The input of `add` goes to files. Memory
-holds 30 to 40 bytes per text while a band is joined, and maps 36 bytes of the files per text while pairs are checked.
+holds up to 60 bytes per text while bands are sorted, and maps 36 bytes of the files per text while pairs are checked.
 
 Of the libraries only the signatures are used (rensa). On 8,000 reviews its index, `RMinHashLSH`, took as much CPU time
 as this search and 2,050 bytes of memory per text; datasketch ten times as much and 8,900 bytes. Neither
@@ -49,6 +49,9 @@ MANY = 1_000_000
 STORED_SLICES = 64
 """Slices of texts that are written to the files at a time."""
 
+SORTED_AT_ONCE = 2
+"""Bands that are sorted at the same time: each takes about 27 bytes of memory per text."""
+
 MOST_THREADS = 4
 """Largest number of threads: each takes about 32 times `corpus.duplicates.shingles.SLICE_BYTES` of memory."""
 
@@ -82,7 +85,7 @@ class NearDuplicates:
     Args:
         work: A separate folder for files of about the size of the texts; deleted and created again.
         config: Definition of near-duplicates.
-        threads: Threads that hash in `add`, at most `MOST_THREADS`; they do not change the result.
+        threads: Threads that hash, sort and check, at most `MOST_THREADS`; they do not change the result.
 
     Raises:
         ConfigError: The number of permutations is too low to find enough near-duplicates.
@@ -228,7 +231,7 @@ class NearDuplicates:
         kinds = [("band", number) for number in range(self.bands.count)]
         kinds += [("anchors", partition) for partition in range(PARTITIONS if self._contained else 0)]
         missing = [kind for kind in kinds if not self._met_file(*kind).exists()]
-        found = ordered(self._buckets, missing, self._threads)
+        found = ordered(self._buckets, missing, min(self._threads, SORTED_AT_ONCE))
         for kind, (members, starts) in zip(missing, found, strict=True):
             np.savez(self._met_file(*kind), members=members.astype(np.uint32), starts=starts)
 

@@ -51,7 +51,7 @@ def simple_bytes(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     """
     other = texts.str.len_bytes() > texts.str.len_chars()
     if other.any():
-        texts = texts.scatter(other.arg_true(), word_form(texts.filter(other)))
+        texts = texts.clone().scatter(other.arg_true(), word_form(texts.filter(other)))  # changes what it is called on
     return bytes_of(texts)
 
 

@@ -20,7 +20,8 @@ import numpy as np
 from corpus.duplicates.compare import Pairs
 from corpus.duplicates.jaccard import Nearness
 
-COARSE_BYTES = 32
+COARSE_BYTES, FINE_BYTES = 32, 248
+"""Largest sizes; the number of equal bytes must fit in a byte."""
 OVERLOOKED = 0.0005
 """Largest share of pairs just at the similarity limit that a sketch may miss."""
 
@@ -39,8 +40,8 @@ class Sketch:
 
     @classmethod
     def coarse_and_fine(cls, values: int) -> tuple[Sketch, Sketch]:
-        """Return a small sketch of signatures with so many values, at least 8, and one of nearly all of them."""
-        fine = values // _WORD * _WORD
+        """Return a small sketch of signatures with so many values, at least 8, and one of most of them."""
+        fine = min(values, FINE_BYTES) // _WORD * _WORD
         return cls(min(COARSE_BYTES, fine)), cls(fine)
 
     def least(self, similarity: float) -> int:
@@ -86,6 +87,11 @@ class Sketches:
         similarity = nearness.least_similarity(np.arange(_STEPS + 1) / _STEPS)
         self._least = [np.array([sketch.least(one) for one in similarity], np.uint8) for sketch in self.both]
         """By the ratio of the sizes of two texts, rounded down, the least number of equal bytes in each sketch."""
+
+    def limits(self) -> list[dict[str, int]]:
+        """Return the size of each sketch, and the least number of equal bytes for two texts of equal size."""
+        pairs = zip(self.both, self._least, strict=True)
+        return [{"size": sketch.size, "least": int(least[_STEPS])} for sketch, least in pairs]
 
     @property
     def both(self) -> tuple[Sketch, Sketch]:

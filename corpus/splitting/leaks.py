@@ -1,13 +1,14 @@
 """Check that no text, nor a near-duplicate of it, is in two splits, and record the result in a "leak certificate".
 
-The check reads clean.parquet itself, independent of the filters that ran before. The certificate is bound to that file:
-it holds a digest of the texts of each split, and of the test reviews on which models are scored. `verify` computes all
-of these again.
+The check reads texts and splits from clean.parquet itself, whatever the filters before have decided. The certificate is
+bound to that file: it holds a digest of the texts of each split, and of the test reviews on which models are scored.
+`verify` computes all of these again.
 
 Equal texts are found by the first 8 bytes of their SHA-256, which take 8 bytes of memory per review. Near-duplicates
 are found by `corpus.duplicates.dedupe`, with the hash functions of the filter. So the certificate promises that nothing
 that this method can find was left, and it states which share of the near-duplicates the method finds. Hashing takes
 most of the time, so the filter hands on what it computed; it is looked up by the SHA-256 of each text in the table.
+`verify` hashes all texts again.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def certify(
 ) -> Certificate:
     """Check `folder/clean.parquet` and write `folder/leak_certificate.json`; threads do not change the result.
 
-    It takes about 30 bytes of memory per review, and temporary disk space in *folder* of about the size of the texts.
+    It takes about 45 bytes of memory per review, and temporary disk space in *folder* of about the size of the texts.
 
     Args:
         folder: Folder of the prepared data.
@@ -231,7 +232,7 @@ def _near(texts: _Texts, config: DuplicatesConfig, near: NearDuplicates) -> dict
     return {
         "pairs": near.examined, "left": 0, "shorter": shorter, "common_passages": near.common,
         "method": "MinHash, bands, sketches, exact Jaccard of shingles",
-        "sketches": [{"size": sketch.size, "least": sketch.least(config.similarity)} for sketch in near.sketches.both],
+        "sketches": near.sketches.limits(),
         "library": f"rensa {version('rensa')}", "seed": SEED, "bands": near.bands.count, "rows": near.bands.rows,
         "recall": round(near.recall, 6), **config.model_dump(exclude={"near"}),
     }

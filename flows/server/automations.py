@@ -48,6 +48,8 @@ HEARTBEAT = "prefect.flow-run.heartbeat"
 RUN = "{{ flow.name }} ({{ flow_run.name }})"
 MODEL = "{{ event.resource.name }}"
 UNFINISHED = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+TAKEN_UP = ("Running", "Completed", "Cancelling", "Cancelled")
+"""States after which a crashed run gets no second attempt."""
 ENDS = ("Completed", "Failed", "Cancelled", "Crashed", "TimedOut")
 
 
@@ -113,7 +115,7 @@ def lost_runs(seconds: float = LOST_SECONDS) -> Iterator[tuple[str, EventTrigger
     message = f"No sign of life for {seconds:g} s: the process that made this run is gone"
     yield "lost runs", lost, ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message=message, force=False)
     crashed = EventTrigger(
-        after={"prefect.flow-run.Crashed"}, expect={"prefect.flow-run.Running", "prefect.flow-run.Completed"},
+        after={"prefect.flow-run.Crashed"}, expect={f"prefect.flow-run.{state}" for state in TAKEN_UP},
         match={"prefect.resource.id": "prefect.flow-run.*", "prefect.run-count": "1"},
         match_related={"prefect.resource.role": "deployment"}, for_each={"prefect.resource.id"},
         posture=Posture.Proactive, threshold=1, within=timedelta(seconds=SECOND_ATTEMPT_SECONDS),
@@ -191,9 +193,10 @@ def try_again(client: SyncPrefectClient) -> list[UUID]:
         end_time=FlowRunFilterEndTime(after_=cast(Any, datetime.now(UTC) - FORGOTTEN)),
     )
     runs = client.read_flow_runs(flow_run_filter=crashed)
-    found = [run.id for run in runs if run.deployment_id and run.run_count < 2]
+    found = [run.id for run in runs if run.deployment_id and run.run_count == 1]
+    later = datetime.now(UTC) + timedelta(seconds=SECOND_ATTEMPT_SECONDS)
     for run_id in found:
-        client.set_flow_run_state(run_id, AwaitingRetry(message="Second attempt"), force=True)
+        client.set_flow_run_state(run_id, AwaitingRetry(scheduled_time=later, message="Second attempt"), force=True)
     return found
 
 

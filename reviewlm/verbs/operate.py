@@ -46,7 +46,7 @@ def ui_start(
     first = not (config.home / "logs" / "prefect.log").exists()
     terminal.say(f"Starting the pages{'; the first start takes about a minute' if first else ''}.")
     sets = [word for override in set or [] for word in ("--set", override)]
-    champion = ["-m", "reviewlm", "serve", "--preset", preset, *sets] if serve and _has_champion(config) else []
+    champion = ["-m", "reviewlm.cli", "serve", "--preset", preset, *sets] if serve and _has_champion(config) else []
     result = launch.start(config.home, _show_step, config.execution.tracking_uri, champion)
     runs, folder = result["MLflow"], config.home / ARTIFACTS
     with suppress(TrackingUnavailable):  # another server may be away: only the link is at stake

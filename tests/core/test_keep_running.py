@@ -80,6 +80,7 @@ def test_a_program_that_is_stopped_is_not_started_again_and_gets_the_signal_once
 import signal
 def note(*_):
     open({str(tmp_path / "signals")!r}, "a").write("x")
+    time.sleep(0.2)
     raise SystemExit(3)
 signal.signal(signal.SIGTERM, note)
 open({str(tmp_path / "ready")!r}, "w").close()

@@ -88,7 +88,9 @@ def test_what_was_hashed_before_changes_nothing_whatever_of_it_is_in_the_table(t
         folder = write(tmp_path / name, frame)
         known = NearDuplicates(folder / "near", CONFIG)
         known.add(text_names(texts), texts)
+        before = known.texts
         assert certify(folder, CONFIG, known=known) == plain
+        assert known.texts - before == (9 if name == "some" else 98), "hashed again"
         assert sorted(path.name for path in folder.iterdir()) == ["clean.parquet", CERTIFICATE_FILE]
     assert plain.near["shorter"] == 2
 

@@ -161,9 +161,10 @@ def test_two_shingles_have_one_fingerprint_exactly_if_they_are_equal(texts, size
 
 @given(st.lists(st.text(st.sampled_from("aZ9 '.,\n\t_\x7f\u2019é一ß\u0301İ\U0001f44d") | st.characters(codec="utf-8"))))
 def test_word_forms_from_the_table_of_bytes_are_those_of_the_expressions(texts):
-    texts = pl.Series(texts, dtype=pl.String)
-    data, offsets = word_bytes(*simple_bytes(texts))
-    forms = word_form(texts)
+    series = pl.Series(texts, dtype=pl.String)
+    forms = word_form(series)
+    data, offsets = word_bytes(*simple_bytes(series))
+    assert series.to_list() == texts
     assert [data[a:b].tobytes().decode() for a, b in pairwise(offsets.tolist())] == forms.to_list()
     counts = word_counts(data, offsets)
     assert counts.tolist() == [len(form.split()) for form in forms]
@@ -255,7 +256,7 @@ def test_the_sketches_of_the_defaults_want_13_bytes_of_32_and_67_of_120():
 
 
 @pytest.mark.parametrize("similarity", [0.05, 0.3, 0.5, 0.9, 1.0])
-@pytest.mark.parametrize("values", [9, 16, 128])
+@pytest.mark.parametrize("values", [9, 16, 128, 300, 16_384])
 def test_no_sketch_overlooks_more_than_one_pair_in_two_thousand(similarity, values):
     for sketch in Sketch.coarse_and_fine(values):
         assert sketch.size <= values
@@ -448,6 +449,14 @@ def test_the_number_of_threads_changes_no_byte(planted, tmp_path, monkeypatch):
         near.add(np.arange(len(planted[0]), dtype=np.uint64), pl.Series(planted[0]))
         written.append({file.name: file.read_bytes() for file in (tmp_path / str(threads)).iterdir()})
     assert written[0] == written[1]
+
+
+@pytest.mark.parametrize("permutations", [16, 300])
+def test_copies_are_found_with_any_number_of_permutations(permutations, tmp_path):
+    config = CONFIG.model_copy(update={"permutations": permutations})
+    texts = [random_text(np.random.default_rng(number), 60, 90) for number in range(20)]
+    found = found_by(finder(tmp_path, [*texts, *(text.upper() for text in texts)], config))
+    assert found.keys() == {(number, 20 + number) for number in range(20)}
 
 
 def test_texts_that_left_are_absent_as_if_they_had_never_been_added(planted, tmp_path):

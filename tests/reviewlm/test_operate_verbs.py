@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -68,6 +70,24 @@ def test_without_a_champion_nothing_is_served_and_that_is_said(started: Path) ->
     lines = ui_start("--serve")
     assert not any(line.startswith("champion") for line in lines)
     assert "Nothing is served yet, because there is no champion. After a promotion, start again." in lines
+
+
+def test_the_command_that_serves_the_champion_is_one_that_python_can_run(
+    started: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[list[str]] = []
+
+    def start(home: Path, report: launch.Report, tracking_uri: str, serve: list[str]) -> dict[str, str]:
+        commands.append(serve)
+        return {"MLflow": RUNS}
+
+    monkeypatch.setattr(launch, "start", start)
+    monkeypatch.setattr("reviewlm.verbs.operate._has_champion", lambda config: True)
+    ui_start("--serve", "--set", "seed=7")
+    done = subprocess.run([sys.executable, *commands[0], "--help"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "--port" in done.stdout
+    assert commands[0][-2:] == ["--set", "seed=7"]
 
 
 def test_the_status_tells_which_services_run_and_which_of_them_answer(migrated_home: Path) -> None:
