@@ -25,10 +25,13 @@ def draw(rows: Sequence[Row], file: Path) -> None:
     for week, lane in marks(rows):
         lanes.plot(week, LANES.index(lane), "o", color=PALETTE[LANES.index(lane)], markersize=4)
     for row in rows:
-        if row["planted"]:
+        if happened(row):
             lanes.axvline(row["week"], color=PALE, zorder=0)
+            if not row["planted"].startswith("crash"):
+                below = LANES.index("planted") + 0.25
+                lanes.text(row["week"], below, row["planted"], ha="center", va="top", size="small")
     lanes.set_yticks(range(len(LANES)), LANES)
-    lanes.invert_yaxis()
+    lanes.set_ylim(len(LANES), -0.5)
     space.plot(weeks, [row["home bytes"] / MIB for row in rows], color=GREY)
     space.set_ylim(bottom=0)
     space.set_ylabel("home folder, MiB")
@@ -37,6 +40,12 @@ def draw(rows: Sequence[Row], file: Path) -> None:
         axes.set_xlim(0, len(rows) + 1)
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file)
+
+
+def happened(row: Row) -> bool:
+    """Return whether what was planted took place; a run can be over before its process is killed."""
+    told = " ".join(row["alerts"])
+    return bool(row["planted"]) and (not row["planted"].startswith("crash") or "Crashed" in told)
 
 
 def marks(rows: Sequence[Row]) -> list[tuple[int, str]]:
@@ -48,7 +57,7 @@ def marks(rows: Sequence[Row]) -> list[tuple[int, str]]:
         present = {
             "promoted": "promoted" in said, "refused": "refused" in said,
             "run failed or crashed": "Failed" in told or "Crashed" in told, "drift": "differ" in told,
-            "planted": bool(row["planted"]),
+            "planted": happened(row),
         }  # fmt: skip
         found += [(row["week"], lane) for lane in LANES if present[lane]]
     return found
