@@ -22,8 +22,6 @@ PROVEN_SECONDS = 150.0
 """Longer than the wait for a server to be healthy (`core/services/launch.py`)."""
 SHORTEST_PAUSE, LONGEST_PAUSE = 5.0, 60.0
 """Seconds until the next start; twice as long after each program that ran for less than the longest pause."""
-
-
 OWN_SECONDS = 12.0
 """Seconds until a signal is passed on: who stops services tells the whole family, and a second signal means "now"."""
 

@@ -32,7 +32,7 @@ from core.errors import CheckFailed, Damaged, disk_errors
 from corpus.duplicates.banding import SEED
 from corpus.duplicates.compare import ABSENT
 from corpus.duplicates.dedupe import NearDuplicates
-from corpus.duplicates.keys import positions
+from corpus.duplicates.keys import hash_texts, positions
 from corpus.splitting.certificate import CERTIFICATE_FILE, Certificate, CertifiedSplit, read
 from corpus.splitting.split import SPLITS
 
@@ -117,8 +117,7 @@ def verify(folder: Path, near: bool = False) -> Certificate:
 
 def text_names(texts: pl.Series) -> np.ndarray:
     """Return the first 8 bytes of the SHA-256 of each text as a number, (D,) uint64."""
-    joined = b"".join([hashlib.sha256(text.encode()).digest()[:8] for text in texts.to_list()])
-    return np.frombuffer(joined, ">u8").astype(np.uint64)
+    return hash_texts(texts)[0].to_numpy()
 
 
 def reviews_digest(reviews: pl.DataFrame) -> str:

@@ -1,6 +1,5 @@
-import math
 import re
-from itertools import combinations, pairwise
+from itertools import combinations
 
 import numpy as np
 import polars as pl
@@ -9,24 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.config.run_config import DuplicatesConfig
-from core.errors import ConfigError
-from corpus.duplicates.banding import Bands, buckets
 from corpus.duplicates.compare import ABSENT
 from corpus.duplicates.dedupe import PAIRS, NearDuplicates
-from corpus.duplicates.jaccard import Nearness
-from corpus.duplicates.shingles import (
-    Fingerprints,
-    bytes_of,
-    chosen,
-    distinct,
-    mix,
-    simple_bytes,
-    slices,
-    word_bytes,
-    word_counts,
-    word_form,
-)
-from corpus.duplicates.sketches import Sketch
 from corpus.synthetic.grammar import write_review
 from tests.examples import examples
 
@@ -82,6 +65,9 @@ def found_by(near, *args, **options):
     return {(a, b): value for a, b, value in near.pairs(*args, **options).iter_rows()}
 
 
+some_words = st.lists(st.sampled_from(["a", "b", "ab", "ba", "aa", "é", "1"]), max_size=12).map(" ".join)
+
+
 def random_text(random, low=8, high=120, vocabulary=5_000):
     return " ".join(f"w{n}" for n in random.integers(0, vocabulary, random.integers(low, high)))
 
@@ -125,200 +111,6 @@ def planted():
     template = [f"t{n}" for n in range(60)]
     texts += [" ".join([*template, *random_text(random, 40, 60).split()]) for _ in range(300)]
     return texts, pairs
-
-
-@pytest.mark.parametrize(
-    ("text", "form"),
-    [
-        ("Great food!", "great food"),
-        ("  Don't --\n\nDON\u2019T  miss it: 5/5 ", "dont dont miss it 5 5"),
-        ("Crème brûlée, СУПЕР, 美味しい", "crème brûlée супер 美 味 し い"),
-        ("在Vegas吃了3次", "在 vegas 吃 了 3 次"),
-        ("\U0001f44d!!! ...", ""),
-        ("", ""),
-    ],
-)
-def test_words_are_letters_and_digits_in_lower_case(text, form):
-    assert word_form(pl.Series([text])).to_list() == [form]
-
-
-some_words = st.lists(st.sampled_from(["a", "b", "ab", "ba", "aa", "é", "1"]), max_size=12).map(" ".join)
-
-
-@given(texts=st.lists(some_words, min_size=1, max_size=12), size=st.integers(1, 4))
-def test_two_shingles_have_one_fingerprint_exactly_if_they_are_equal(texts, size):
-    hashes, offsets = Fingerprints(size).of(*bytes_of(pl.Series(texts)))
-    of_shingle, of_hash = {}, {}
-    for number, text in enumerate(texts):
-        found = text.split()
-        expected = [tuple(found[i : i + size]) for i in range(max(1, len(found) - size + 1))] if found else []
-        got = hashes[offsets[number] : offsets[number + 1]].tolist()
-        assert len(got) == len(expected)
-        for shingle, value in zip(expected, got, strict=True):
-            assert of_shingle.setdefault(shingle, value) == value
-            assert of_hash.setdefault(value, shingle) == shingle
-
-
-@given(st.lists(st.text(st.sampled_from("aZ9 '.,\n\t_\x7f\u2019é一ß\u0301İ\U0001f44d") | st.characters(codec="utf-8"))))
-def test_word_forms_from_the_table_of_bytes_are_those_of_the_expressions(texts):
-    series = pl.Series(texts, dtype=pl.String)
-    forms = word_form(series)
-    data, offsets = word_bytes(*simple_bytes(series))
-    assert series.to_list() == texts
-    assert [data[a:b].tobytes().decode() for a, b in pairwise(offsets.tolist())] == forms.to_list()
-    counts = word_counts(data, offsets)
-    assert counts.tolist() == [len(form.split()) for form in forms]
-    some, ends = chosen(counts > 1, data, offsets)
-    assert [some[a:b].tobytes() for a, b in pairwise(ends.tolist())] == [
-        form.encode() for form, count in zip(forms, counts, strict=True) if count > 1
-    ]
-
-
-def fingerprint(shingle):
-    """The definition in whole numbers: sum of value(byte) * base^place modulo 2^64, then SplitMix64's finaliser."""
-
-    def mixed(value):
-        value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 % 2**64
-        value = (value ^ value >> 27) * 0x94D049BB133111EB % 2**64
-        return value ^ value >> 31
-
-    values = [mixed((byte + 1) * 0x9E3779B97F4A7C15 % 2**64) for byte in shingle]
-    return mixed(sum(value * 0xD1342543DE82EF95**place for place, value in enumerate(values)) % 2**64)
-
-
-def test_a_fingerprint_does_not_depend_on_what_stands_before_it_nor_on_the_process():
-    alone, _ = Fingerprints(3).of(*bytes_of(pl.Series(["the food was good"])))
-    behind, offsets = Fingerprints(3).of(*bytes_of(pl.Series(["x " * 999 + "x", "", "the food was good"])))
-    assert behind[offsets[2] :].tolist() == alone.tolist()
-    assert alone.tolist() == [fingerprint(b"the food was"), fingerprint(b"food was good")]
-    assert alone.tolist() == [17562438123284412657, 4919050775351902090]
-
-
-def test_slices_keep_every_text_and_bound_their_bytes(monkeypatch):
-    monkeypatch.setattr("corpus.duplicates.shingles.SLICE_BYTES", 10)
-    texts = pl.Series(["aaaa", "bbbb", "", "c" * 50, "dd", "ee"])
-    parts = [texts[part] for part in slices(bytes_of(texts)[1])]
-    assert pl.concat(parts).to_list() == texts.to_list()
-    assert [part.to_list() for part in parts] == [["aaaa", "bbbb", ""], ["c" * 50], ["dd", "ee"]]
-
-
-def test_the_bands_of_the_defaults_lose_one_pair_in_a_hundred_at_the_limit():
-    """1 - (1 - s^r)^b with b = 25 bands of r = 5 values."""
-    bands = Bands.of(CONFIG)
-    assert (bands.count, bands.rows) == (25, 5)
-    assert bands.recall(0.7) == pytest.approx(1 - (1 - 0.16807) ** 25)
-    assert [round(bands.recall(s), 3) for s in (0.3, 0.5, 0.7, 0.8, 0.9)] == [0.059, 0.548, 0.99, 1.0, 1.0]
-
-
-@pytest.mark.parametrize("permutations", [16, 64, 128, 256])
-@pytest.mark.parametrize("similarity", [0.5, 0.7, 0.9, 1.0])
-def test_bands_use_no_more_values_than_there_are_and_find_nineteen_pairs_of_twenty(permutations, similarity):
-    bands = Bands.of(DuplicatesConfig(permutations=permutations, similarity=similarity))
-    assert bands.count * bands.rows <= permutations
-    assert bands.recall(similarity) >= 0.95
-
-
-def test_too_few_permutations_for_the_similarity_are_refused_with_both_numbers():
-    with pytest.raises(ConfigError, match=r"16 permutations find only 56% of the pairs that are 0\.05 similar"):
-        Bands.of(DuplicatesConfig(permutations=16, similarity=0.05))
-
-
-def test_the_keys_are_the_same_in_every_process_and_on_every_machine():
-    """Another library version with other hash functions would show here: certificates name the library."""
-    fingerprints = np.arange(1, 41, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    bands = Bands(2, 3)
-    assert bands.keys(bands.signatures(fingerprints, np.array([0, 10, 40]))).tolist() == [
-        [1740548307833831240, 1045618686328016250], [6696990741338787553, 14034360081414491095],
-    ]
-
-
-def test_texts_meet_in_a_band_as_often_as_their_similarity_says():
-    """1,000 pairs of similarity 0.5 meet with probability 0.548: three standard deviations are 0.047."""
-    random = np.random.default_rng(3)
-    values = random.integers(0, 2**64, (1_000, 120), np.uint64)  # 80 of each, 40 of them shared: 40 / 120
-    values = np.concatenate([values[:, :90], values[:, 30:]])  # 90 of each, 60 shared: 60 / 120 = 0.5
-    bands = Bands(25, 5)
-    keys = bands.keys(bands.signatures(values.ravel(), np.arange(2_001) * 90))
-    met = (keys[:, :1_000] == keys[:, 1_000:]).any(axis=0).mean()
-    assert met == pytest.approx(0.548, abs=0.047)
-
-
-def test_the_sketches_of_the_defaults_want_13_bytes_of_32_and_67_of_120():
-    """The limit is the highest number of equal bytes that one pair in 2,000, 0.7 similar, does not reach."""
-    sketches = Sketch.coarse_and_fine(125)
-    assert [(sketch.size, sketch.least(0.7)) for sketch in sketches] == [(32, 13), (120, 67)]
-    for sketch in sketches:
-        def below(least, size=sketch.size):
-            return sum(math.comb(size, n) * 0.7**n * 0.3 ** (size - n) for n in range(least))
-
-        assert sketch.overlooked(0.7) == pytest.approx(below(sketch.least(0.7)))
-        assert sketch.overlooked(0.7) <= 0.0005 < below(sketch.least(0.7) + 1)
-
-
-@pytest.mark.parametrize("similarity", [0.05, 0.3, 0.5, 0.9, 1.0])
-@pytest.mark.parametrize("values", [9, 16, 128, 300, 16_384])
-def test_no_sketch_overlooks_more_than_one_pair_in_two_thousand(similarity, values):
-    for sketch in Sketch.coarse_and_fine(values):
-        assert sketch.size <= values
-        assert sketch.overlooked(similarity) <= 0.0005
-
-
-@pytest.mark.parametrize(("shared", "least", "most"), [(70, 0.998, 1.0), (20, 0.0, 0.05), (5, 0.0, 0.001)])
-def test_sketches_let_the_alike_through_and_hold_the_unlike_back(shared, least, most):
-    """Pairs of sets of 85, 60 and 52 with 70, 20 and 5 in common, so 0.7, 0.2 and 0.05 similar: 1,000 of each."""
-    signatures = signatures_of_pairs(shared)
-    for sketch in Sketch.coarse_and_fine(125):
-        sketches = sketch.cut(signatures)
-        alike = sketch.alike(sketches[:1_000], sketches[1_000:], sketch.least(0.7))
-        assert least <= alike.mean() <= most
-
-
-def test_a_lower_limit_lets_more_through():
-    """As many pairs 0.2 similar pass at the limit 0.2 as are not overlooked."""
-    signatures, (coarse, _) = signatures_of_pairs(20), Sketch.coarse_and_fine(125)
-    sketches = coarse.cut(signatures)
-    limits = np.repeat([coarse.least(0.2), coarse.least(0.9)], 500)
-    alike = coarse.alike(sketches[:1_000], sketches[1_000:], limits)
-    assert alike[:500].mean() >= 0.99
-    assert alike[500:].mean() == 0
-
-
-def signatures_of_pairs(shared):
-    """Signatures of 1,000 sets of fingerprints, then of 1,000 others: each pair has so many in common."""
-    random = np.random.default_rng(5)
-    values = random.integers(0, 2**64, (1_000, 100), np.uint64)
-    half = (100 - shared) // 2
-    pairs = np.concatenate([values[:, : shared + half], np.roll(values, -half, axis=1)[:, : shared + half]])
-    return Bands(25, 5).signatures(pairs.ravel(), np.arange(2_001) * (shared + half))
-
-
-@given(st.lists(st.lists(st.integers(0, 9), max_size=12), max_size=9))
-def test_different_fingerprints_are_counted_for_each_text(texts):
-    values = [mix(np.array(text, np.uint64)) for text in texts]
-    offsets = np.concatenate([[0], np.cumsum([len(text) for text in texts], dtype=int)])
-    fingerprints = np.concatenate([np.zeros(0, np.uint64), *values])
-    assert distinct(fingerprints, offsets).tolist() == [len(set(text)) for text in texts]
-
-
-@given(
-    a=st.sets(st.integers(0, 40), min_size=1), b=st.sets(st.integers(0, 40), min_size=1),
-    containment=st.sampled_from([0.5, 0.9, 1.0, 2.0]), least=st.integers(0, 20),
-)
-def test_no_near_duplicates_are_less_similar_than_the_least_similarity_of_their_sizes(a, b, containment, least):
-    nearness = Nearness(0.7, containment, least)
-    sizes = np.array([len(a)]), np.array([len(b)])
-    _, near = nearness.judge(np.array([len(a & b)]), *sizes)
-    if near[0]:
-        ratio = min(len(a), len(b)) / max(len(a), len(b))
-        assert len(a & b) / len(a | b) >= nearness.least_similarity(np.array([ratio]))[0] - 1e-6
-
-
-@given(st.lists(st.integers(0, 5), max_size=30))
-def test_buckets_hold_all_who_share_a_key_and_no_one_else(keys):
-    members, starts = buckets(np.array(keys, np.uint64))
-    got = [members[a:b].tolist() for a, b in pairwise(starts)]
-    expected = [[i for i, key in enumerate(keys) if key == value] for value in sorted(set(keys))]
-    assert got == [group for group in expected if len(group) > 1]
 
 
 def test_planted_near_duplicates_are_found_and_little_else(planted, tmp_path):
