@@ -1,8 +1,8 @@
 """Remove from a home folder what no version, no recent run and no running process needs.
 
 First everything is listed and decided, then removed: results of the store, then the files of logged models whose fits
-are gone, then what is left of old runs. Each result is asked for its last use once more before it goes
-(`core/storing/removal.py`), so runs may start at any time.
+are gone and of old versions that were never champion, then what is left of old runs. Each result is asked for its last
+use once more before it goes (`core/storing/removal.py`), so runs may start at any time.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import logging
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,14 +29,16 @@ from tasks.tracking.track import tracker_of
 from tasks.upkeep.holdings import Holdings, kept_results
 from tasks.upkeep.keep import VERSION, Key, with_inputs
 from tasks.upkeep.leftovers import REPORT, leftovers
-from tasks.upkeep.needed import Times, kept_versions, results_of, times_of, trackers_of
+from tasks.upkeep.needed import Times, kept_versions, refused_versions, results_of, times_of, trackers_of
 from tracking.logged_models.unused import (
     BROKEN,
     LoggedFiles,
     Run,
+    VersionKey,
     all_versions,
     models_of,
     registered_models,
+    remove_content,
     remove_model,
     runs_of,
 )
@@ -45,7 +47,7 @@ from tracking.registry.registry import Version
 from tracking.runs.runs import Tracker
 from tracking.tags import BUNDLE_TAG, DATA_TAG
 
-RESULT, MODEL, FILES = "results", "logged models", "files of failed runs"
+RESULT, MODEL, CONTENT, FILES = "results", "logged models", "model files of old versions", "files of failed runs"
 Inodes = dict[tuple[int, int], tuple[int, int]]
 """Size and number of names of each file, by device and inode: a file with several names takes its space once."""
 log = logging.getLogger(__name__)
@@ -57,13 +59,13 @@ class Item:
 
     Args:
         kind: What it is, in words.
-        path: Its folder or file.
+        paths: Its folder or files.
         reason: Why it is kept; "" if it goes.
         remove: Removes it, and returns False if it was used meanwhile.
     """
 
     kind: str
-    path: Path
+    paths: tuple[Path, ...]
     reason: str
     remove: Callable[[], bool]
 
@@ -124,7 +126,7 @@ def _remove(items: Iterable[Item], *kinds: str) -> int:
     stayed = 0
     for item in items:
         if item.kind in kinds and not item.reason:
-            log.debug("removing %s", item.path)
+            log.debug("removing %s", *item.paths[:1])
             stayed += not item.remove()
     return stayed
 
@@ -146,7 +148,7 @@ def _decide(
     kept = _kept(holdings, roots, chain(*versions.values()), times)
     removal = Removal(store)
     items = [
-        Item(RESULT, store / stage / digest, kept.get((stage, digest), ""),
+        Item(RESULT, (store / stage / digest,), kept.get((stage, digest), ""),
              partial(removal.remove, stage, digest, used))
         for (stage, digest), used in holdings.used.items()
     ]  # fmt: skip
@@ -155,12 +157,15 @@ def _decide(
         if tracker.uri.startswith("http"):
             notes.append(f"the files of runs and logged models at {tracker.shown} are that server's: see `mlflow gc`")
         else:
-            items += _models(tracker, versions[tracker.uri], runs[tracker.uri], kept, times, store)
+            every, newest = versions[tracker.uri], max(config.upkeep.models, config.upkeep.versions)
+            refused = refused_versions(tracker, every, newest)
+            items += _models(models_of(tracker, registered_models(tracker, every)), tracker, refused, runs[tracker.uri],
+                             kept, times, store)
             items += _files(runs[tracker.uri], versions[tracker.uri], times)
     bundles = {version.tags.get(BUNDLE_TAG, "") for version in chain(*chosen.values())} - {""}
     for one in leftovers(config.home, times.oldest, bundles):
         reason = VERSION if one.needed else "recent" if one.changed >= times.oldest else ""
-        items.append(Item(one.kind, one.path, reason, one.remove))
+        items.append(Item(one.kind, (one.path,), reason, one.remove))
     return items, notes
 
 
@@ -174,20 +179,24 @@ def _kept(holdings: Holdings, roots: Mapping[Key, str], versions: Iterable[Versi
 
 
 def _models(
-    tracker: Tracker, versions: list[Version], runs: list[Run], kept: dict[Key, str], times: Times, store: Path
+    models: Iterable[LoggedFiles], tracker: Tracker, refused: Container[VersionKey], runs: list[Run],
+    kept: dict[Key, str], times: Times, store: Path,
 ) -> Iterable[Item]:
-    """Yield the logged models. One of a fit that is in the store stays, because a run that uses the fit links it."""
+    """Yield the logged models, and the model files of *refused* versions, whose logged models stay.
+
+    Those of a fit that is in the store stay, because a run that uses the fit links them.
+    """
     by_id = {run.id: run for run in runs}
-    for model in models_of(tracker, registered_models(tracker, versions)):
+    for model in models:
         run = by_id.get(model.run_id)
         fit = (_stage_of(run.fit, store), run.fit) if run and run.fit else None
         started = max(model.created, run.started if run else 0)
-        reason = (
-            "" if model.deleted else "of a version" if model.registered else "of a kept fit" if fit in kept else
-            "of a recent run" if started >= times.oldest else ""
-        )  # fmt: skip
+        unused = "of a kept fit" if fit in kept else "of a recent run" if started >= times.oldest else ""
         stored = store.joinpath(*fit) if fit else None
-        yield Item(MODEL, model.folder, reason, partial(_remove_model, tracker, model, stored))
+        reason = "" if model.deleted else "of a version" if model.registered else unused
+        yield Item(MODEL, (model.folder,), reason, partial(_remove_model, tracker, model, stored))
+        if model.versions and all(version in refused for version in model.versions) and (content := model.content):
+            yield Item(CONTENT, tuple(content), unused, partial(_remove_content, model, stored))
 
 
 def _stage_of(fit: str, store: Path) -> str:
@@ -200,6 +209,11 @@ def _remove_model(tracker: Tracker, model: LoggedFiles, fit: Path | None) -> boo
     return not (fit and fit.is_dir()) and remove_model(tracker, model)
 
 
+def _remove_content(model: LoggedFiles, fit: Path | None) -> bool:
+    """Remove the model files of a version, unless its fit was used meanwhile and is still in the store."""
+    return not (fit and fit.is_dir()) and remove_content(model)
+
+
 def _files(runs: Iterable[Run], versions: Iterable[Version], times: Times) -> Iterable[Item]:
     """Yield the artifacts of runs that failed or were killed."""
     needed = {version.run_id for version in versions}
@@ -207,7 +221,7 @@ def _files(runs: Iterable[Run], versions: Iterable[Version], times: Times) -> It
         if run.status in BROKEN and run.files is not None and run.files.is_dir():
             protected = "of a version" if run.protected or run.id in needed else ""
             reason = protected or ("of a recent run" if run.started >= times.oldest else "")
-            yield Item(FILES, run.files, reason, partial(_emptied, run.files))
+            yield Item(FILES, (run.files,), reason, partial(_emptied, run.files))
 
 
 def _emptied(folder: Path) -> bool:
@@ -222,7 +236,7 @@ def _rows(items: Iterable[Item]) -> list[dict[str, Any]]:
         empty = {"kind": item.kind, "kept": 0, "kept_bytes": 0, "gone": 0, "gone_bytes": 0}
         row, word = rows.setdefault(item.kind, empty), "kept" if item.reason else "gone"
         row[word] += 1
-        row[f"{word}_bytes"] += _size(_inodes([item.path]))
+        row[f"{word}_bytes"] += _size(_inodes(item.paths))
     return list(rows.values())
 
 
@@ -230,8 +244,9 @@ def _freed(items: Iterable[Item]) -> int:
     """Return the bytes of those files all of whose names go."""
     names: Counter[tuple[int, int]] = Counter()
     sizes: Inodes = {}
-    for path in (item.path for item in items if not item.reason):
-        sizes |= _inodes([path], names)
+    for item in items:
+        if not item.reason:
+            sizes |= _inodes(item.paths, names)
     return sum(size for inode, (size, links) in sizes.items() if names[inode] >= links)
 
 

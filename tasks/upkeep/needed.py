@@ -18,14 +18,16 @@ from tasks.tracking.track import tracker_of
 from tasks.upkeep.holdings import Holdings
 from tasks.upkeep.keep import RECENT, RUNNING, VERSION, YOUNG, Key, UsedSince, cutoff
 from tracking.client import SQLITE
-from tracking.logged_models.unused import FINISHED, Run
+from tracking.logged_models.unused import FINISHED, Run, VersionKey
 from tracking.logged_models.unused import RUNNING as STILL_RUNNING
 from tracking.moved_home import DATABASE
 from tracking.registry.lineage import record_of
 from tracking.registry.registry import Registry, Version
+from tracking.registry.state import fold_events
+from tracking.registry.versions import PROMOTED
 from tracking.runs.known_stores import known_stores
 from tracking.runs.runs import Tracker
-from tracking.tags import BUNDLE_TAG, DATA_TAG
+from tracking.tags import BUNDLE_TAG, DATA_TAG, OUTCOME
 
 COUNTED = ("retrain", "train", "evaluate")
 """Flows that count as runs. Others, such as a comparison, may run often and make nothing of their own."""
@@ -108,6 +110,15 @@ def kept_versions(versions: Iterable[Version], newest: int) -> list[Version]:
     for version in sorted(versions, key=lambda one: -one.version):
         by_name.setdefault(version.name, []).append(version)
     return [one for each in by_name.values() for place, one in enumerate(each) if one.aliases or place < newest]
+
+
+def refused_versions(tracker: Tracker, versions: Iterable[Version], newest: int) -> set[VersionKey]:
+    """Return the versions that were never champion, except those with an alias and the newest of each model."""
+    every = list(versions)
+    kept = {(one.name, one.version) for one in kept_versions(every, newest)}
+    for name in {one.name for one in every}:
+        kept |= {(name, number) for number in fold_events(Registry(tracker, name).events()).past_champions}
+    return {(one.name, one.version) for one in every if one.tags.get(OUTCOME) != PROMOTED} - kept
 
 
 def results_of(tracker: Tracker, holdings: Holdings, version: Version) -> dict[Key, str]:

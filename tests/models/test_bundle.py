@@ -11,6 +11,7 @@ from table_lm import TableLM, TableSpec
 
 from models.base import ModelError
 from models.bundles.bundle import Bundle, load_bundle, save_bundle
+from models.bundles.sealed_folder import WHY_MISSING
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import EOS, STARS, Vocabulary
@@ -101,6 +102,12 @@ def test_an_unknown_kind_is_refused_by_name(folder):
 def test_a_missing_file_is_named(folder, name):
     (folder / name).unlink()
     assert f"lacks its file {name}" in refusal(folder)
+
+
+def test_a_folder_that_says_why_files_are_missing_is_quoted(folder):
+    (folder / "table.npy").unlink()
+    (folder / WHY_MISSING).write_text("removed to free space; `reviewlm reproduce 3` makes it again\n", encoding="utf-8")
+    assert refusal(folder).endswith("table.npy: removed to free space; `reviewlm reproduce 3` makes it again")
 
 
 @pytest.mark.parametrize("name", ["table.npy", "vocabulary.json"])

@@ -1,23 +1,28 @@
 """List the runs and logged models of an MLflow store, and remove the files of those that nobody needs.
 
 Only files below the home folder are removed, and never entries: metrics, parameters and tags of all runs stay. A
-logged model is deleted by MLflow first (`delete_logged_model`, which only marks it) and loses its files then. With an
-MLflow server nothing is removed: the files are the server's.
+logged model is deleted by MLflow first (`delete_logged_model`, which only marks it) and loses its files then. That of
+an old version is not deleted: it keeps its description, vocabulary and lineage record, with which the model can be
+made again, and a note in place of the rest. With an MLflow server nothing is removed: the files are the server's.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from core.errors import ReviewLMError
+from models.bundles.sealed_folder import WHY_MISSING
+from models.tokens.vocabulary import FILE
 from tracking.client import ABSENT, error_code
+from tracking.logged_models.export import BUNDLE_PATH, SPEC
 from tracking.registry.events import SOURCE
 from tracking.registry.registry import Registry, Version
 from tracking.registry.versions import entries_of, local_folder
@@ -32,6 +37,14 @@ RUNNING, FINISHED, BROKEN = "RUNNING", "FINISHED", ("FAILED", "KILLED")
 MARK = ".removed-from"
 """File in the folder of a logged model that is being removed: the address of the store that had it."""
 MODEL_ID = re.compile(r"m-[0-9a-f]{32}")
+STAYS = (SPEC, FILE, WHY_MISSING)
+"""Files of a bundle that stay when the model itself goes: `reviewlm reproduce` needs them."""
+NOTE = (
+    "removed on {day} by `reviewlm gc` to free space (upkeep.models), because this version was never champion; its "
+    "record is kept: `reviewlm reproduce {version} --home FOLDER` makes the same model again from the raw files\n"
+)
+VersionKey = tuple[str, int]
+"""Name of a registered model and number of a version."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +72,32 @@ class Run:
 
 @dataclass(frozen=True)
 class LoggedFiles:
-    """The files of a logged model below the home folder; *deleted*: MLflow has marked it, only its files are left."""
+    """The files of a logged model below the home folder.
+
+    Args:
+        id: Its id.
+        folder: Its folder.
+        run_id: The run that logged it.
+        created: When, in nanoseconds since 1970.
+        registered: Whether a version was made from it.
+        versions: Those that still exist.
+        deleted: Whether MLflow has marked it, so that only its files are left.
+    """
 
     id: str
     folder: Path
     run_id: str = ""
     created: int = 0
     registered: bool = False
+    versions: frozenset[VersionKey] = frozenset()
     deleted: bool = False
+
+    @property
+    def content(self) -> list[Path]:
+        """The files of its bundle that hold the model itself; none if they were removed."""
+        bundle = self.folder / "artifacts" / BUNDLE_PATH
+        files = (path for path in bundle.rglob("*") if path.is_file())
+        return sorted(path for path in files if path.relative_to(bundle).as_posix() not in STAYS)
 
 
 def runs_of(tracker: Tracker) -> list[Run]:
@@ -92,12 +123,12 @@ def _run_of(tracker: Tracker, run: Any) -> Run:
     )
 
 
-def models_of(tracker: Tracker, registered: set[str]) -> list[LoggedFiles]:
+def models_of(tracker: Tracker, registered: Mapping[str, set[VersionKey]]) -> list[LoggedFiles]:
     """Return the logged models with files below the home folder.
 
     Args:
         tracker: Connection to the store.
-        registered: Ids of the logged models that versions were made from.
+        registered: Versions by the id of the logged model that they were made from.
     """
     known = {str(model.model_id): model for some in _experiments(tracker) for model in _pages(
         tracker, partial(_search_models, some))}
@@ -108,9 +139,10 @@ def models_of(tracker: Tracker, registered: set[str]) -> list[LoggedFiles]:
             if _was_removed(tracker, folder):
                 found.append(LoggedFiles(folder.name, folder, deleted=True))
         elif _below(tracker, model.artifact_location) is not None:
-            used = folder.name in registered or MODEL_VERSIONS in model.tags
+            made = frozenset(registered.get(folder.name, ()))
+            used = bool(made) or MODEL_VERSIONS in model.tags
             created = model.creation_timestamp * MILLION
-            found.append(LoggedFiles(folder.name, folder, str(model.source_run_id or ""), created, used))
+            found.append(LoggedFiles(folder.name, folder, str(model.source_run_id or ""), created, used, made))
     return found
 
 
@@ -129,13 +161,17 @@ def all_versions(tracker: Tracker) -> list[Version]:
     return [version for name in names for version in Registry(tracker, name).versions() if version.source != SOURCE]
 
 
-def registered_models(tracker: Tracker, versions: list[Version]) -> set[str]:
-    """Return the ids of the logged models that versions were made from, by any address that MLflow has of them."""
-    found: set[str] = set()
+def registered_models(tracker: Tracker, versions: list[Version]) -> dict[str, set[VersionKey]]:
+    """Return versions by the id of the logged model that they were made from, by any address that MLflow has of it."""
+    sources = [(version.name, version.version, version.source) for version in versions]
     for name in {version.name for version in versions}:
         for entry in entries_of(tracker, name):
-            found.update(MODEL_ID.findall(f"{entry.source} {getattr(entry, 'model_id', '')}"))
-    return found.union(*(MODEL_ID.findall(version.source) for version in versions))
+            sources.append((name, int(entry.version), f"{entry.source} {getattr(entry, 'model_id', '')}"))
+    found: dict[str, set[VersionKey]] = {}
+    for name, number, source in sources:
+        for model in MODEL_ID.findall(source):
+            found.setdefault(model, set()).add((name, number))
+    return found
 
 
 def remove_model(tracker: Tracker, model: LoggedFiles) -> bool:
@@ -148,6 +184,17 @@ def remove_model(tracker: Tracker, model: LoggedFiles) -> bool:
         with tracker.reaching() as client:
             client.delete_logged_model(model.id)
     _remove_marked(model.folder)
+    return True
+
+
+def remove_content(model: LoggedFiles) -> bool:
+    """Remove the model itself from a version's bundle, after writing why; return True."""
+    content = model.content
+    version = " or ".join(f"models:/{name}/{number}" for name, number in sorted(model.versions))
+    note = model.folder / "artifacts" / BUNDLE_PATH / WHY_MISSING
+    note.write_text(NOTE.format(day=datetime.now(UTC).date(), version=version), encoding="utf-8")
+    for path in content:
+        path.unlink(missing_ok=True)
     return True
 
 

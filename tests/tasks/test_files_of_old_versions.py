@@ -1,0 +1,147 @@
+"""Model files of old versions: those of champions and of the newest versions stay, those of the others go."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from core.config.presets import load_config
+from core.config.run_config import RunConfig
+from core.content_check import record_of
+from core.lineage.record import Lineage
+from core.storing.uses import _unmark
+from models.bundles.sealed_folder import WHY_MISSING
+from tasks.stage import store_of
+from tasks.tracking.track import parent_run, tracker_of
+from tasks.upkeep.collect import Collected, collect
+from tracking.registry.lineage import record_of as record_in
+from tracking.registry.registry import PREVIOUS, Registry
+from tracking.registry.versions import PROMOTED, REFUSED
+from tracking.tags import FIT_TAG, OUTCOME
+
+LATER = time.time_ns() + 30 * 86_400 * 10**9
+STAYS = ["spec.json", "vocabulary.json"]
+FILES = [*STAYS, "net/weights.safetensors"]
+
+
+@pytest.fixture
+def config(migrated_home: Path) -> RunConfig:
+    return load_config("small", ["upkeep.runs=1", "upkeep.models=1", "upkeep.versions=0"])
+
+
+def registry(config: RunConfig) -> Registry:
+    return Registry(tracker_of(config), config.promotion.model_name)
+
+
+def judged(config: RunConfig, *outcomes: bool, fit: str = "") -> list[Path]:
+    """Register one version per outcome of the gate; return the folders of their bundles."""
+    tracker, found = tracker_of(config), registry(config)
+    for promote in outcomes:
+        run_id = tracker.start_run("a fit", {FIT_TAG: fit} if fit else {})
+        with tracker.reaching() as client:
+            model = client.create_logged_model(client.get_run(run_id).info.experiment_id, "model", run_id)
+        bundle = tracker.artifact_root / "models" / model.model_id / "artifacts" / "artifacts" / "bundle"
+        for name in FILES:
+            (bundle / name).parent.mkdir(parents=True, exist_ok=True)
+            (bundle / name).write_text(f"{name} of {model.model_id}")
+        with tracker.reaching() as client:
+            client.finalize_logged_model(model.model_id, "READY")
+        number = found.register(f"models:/{model.model_id}", run_id)
+        champion = found.alias("champion")
+        tags = {OUTCOME: PROMOTED if promote else REFUSED}
+        found.settle(number, champion.version if champion else None, promote, "why", tags)
+        tracker.end_run(run_id)
+    with closing(sqlite3.connect(config.home / "mlflow.db")) as database, database:  # as if it had been long ago
+        database.execute("UPDATE runs SET start_time = 1000")
+        database.execute("UPDATE logged_models SET creation_timestamp_ms = 1000")
+    with parent_run(config, "retrain"):
+        pass
+    return [found.bundle_folder(version) for version in reversed(found.versions())]
+
+
+def files(bundle: Path) -> list[str]:
+    return sorted(path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file())
+
+
+def collected(config: RunConfig, dry_run: bool = False) -> Collected:
+    return collect(config, dry_run, now=LATER)
+
+
+def whole(bundles: list[Path]) -> list[int]:
+    """Return the versions that have all of their files."""
+    return [number for number, bundle in enumerate(bundles, 1) if files(bundle) == sorted(FILES)]
+
+
+def test_files_of_refused_versions_go_except_the_newest(config: RunConfig) -> None:
+    """Version 1 has no alias any more; the registry's own log says that it was champion."""
+    bundles = judged(config, True, True, True, False, False, False)
+    assert registry(config).version(1).aliases == ()
+    done = collected(config)
+    assert whole(bundles) == [1, 2, 3, 6]
+    assert [files(bundle) for bundle in bundles[3:5]] == [sorted([WHY_MISSING, *STAYS])] * 2
+    [row] = [row for row in done.rows if row["kind"] == "model files of old versions"]
+    assert (row["kept"], row["gone"]) == (0, 2)
+
+
+def test_what_is_left_names_the_version_and_the_way_back(config: RunConfig) -> None:
+    bundle, *_ = judged(config, False, False)
+    collected(config)
+    note = (bundle / WHY_MISSING).read_text(encoding="utf-8")
+    assert f"reviewlm reproduce models:/{config.promotion.model_name}/1 " in note
+    assert "upkeep.models" in note
+
+
+def test_the_record_of_such_a_version_can_still_be_read(config: RunConfig) -> None:
+    bundle, *_ = judged(config, False, False)
+    record = bundle.parent.parent / "lineage.json"
+    lineage = Lineage("model", "ngram", "bundle", "fit/0123", {}, (), ())
+    record.write_text(lineage.to_json())
+    collected(config)
+    assert record_in(registry(config).bundle_folder(1)) == lineage
+
+
+def test_versions_whose_lineage_is_kept_keep_their_files(config: RunConfig) -> None:
+    bundles = judged(config, False, False, False)
+    collect(config.model_copy(update={"upkeep": config.upkeep.model_copy(update={"versions": 2})}), now=LATER)
+    assert whole(bundles) == [2, 3]
+
+
+def test_an_alias_of_the_user_keeps_the_files(config: RunConfig) -> None:
+    bundles = judged(config, False, False, False)
+    with tracker_of(config).reaching() as client:
+        client.set_registered_model_alias(config.promotion.model_name, "for-the-talk", "1")
+    collected(config)
+    assert whole(bundles) == [1, 3]
+
+
+def test_files_of_a_fit_that_is_kept_stay(config: RunConfig) -> None:
+    """A run that uses the fit again links the logged model."""
+    store = store_of(config)
+    fit = store.build("fit", 1, {}, {}, lambda _: {}).artifact
+    _unmark(store.root, os.getpid())
+    bundles = judged(config, False, False, fit=fit.digest)
+    os.utime(record_of(store.root, fit.folder), ns=(LATER, LATER))
+    collected(config)
+    assert whole(bundles) == [1, 2]
+
+
+def test_a_dry_run_says_the_same_and_removes_nothing(config: RunConfig) -> None:
+    bundles = judged(config, False, False, False)
+    planned = collected(config, dry_run=True)
+    assert whole(bundles) == [1, 2, 3]
+    assert planned.rows == collected(config).rows
+    assert registry(config).alias(PREVIOUS) is None
+
+
+def test_a_removal_that_was_killed_is_finished_by_the_next(config: RunConfig) -> None:
+    bundle, *_ = judged(config, False, False)
+    (bundle / WHY_MISSING).write_text("removed")
+    collected(config)
+    assert files(bundle) == sorted([WHY_MISSING, *STAYS])
+    done = collected(config)
+    assert "model files of old versions" not in {row["kind"] for row in done.rows}
