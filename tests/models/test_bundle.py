@@ -106,8 +106,8 @@ def test_a_missing_file_is_named(folder, name):
 
 def test_a_folder_that_says_why_files_are_missing_is_quoted(folder):
     (folder / "table.npy").unlink()
-    (folder / WHY_MISSING).write_text("removed to free space; `reviewlm reproduce 3` makes it again\n", encoding="utf-8")
-    assert refusal(folder).endswith("table.npy: removed to free space; `reviewlm reproduce 3` makes it again")
+    (folder / WHY_MISSING).write_text("removed to free space; make it again\n", encoding="utf-8")
+    assert refusal(folder).endswith("table.npy: removed to free space; make it again")
 
 
 @pytest.mark.parametrize("name", ["table.npy", "vocabulary.json"])
