@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from matplotlib.collections import LineCollection, PatchCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -48,15 +49,17 @@ def surprisal_figure(readings: Sequence[TokenSurprisals], review_ids: Sequence[s
     axes.set_xlim(0, COLUMNS)
     axes.set_ylim(lines, 0)
     size = 0.96 * WIDTH * 72 / COLUMNS / ADVANCE
+    tokens = [(piece, piece.level) for piece in pieces if piece.level is not None]
+    below = [[(one.column, one.line + 0.88), (one.column + len(one.text), one.line + 0.88)] for one, _ in tokens]
+    axes.add_collection(PatchCollection(
+        [Rectangle((one.column, one.line + 0.08), len(one.text), 0.78) for one, _ in tokens],
+        facecolors=[TINTS[level] for _, level in tokens], edgecolors="none",
+    ), autolim=False)  # fmt: skip
+    axes.add_collection(LineCollection(below, colors="#8a3b00", linewidths=[0.7 * level for _, level in tokens]),
+                        autolim=False)  # fmt: skip
     for piece in pieces:
-        bold = "bold" if piece.level is None else "normal"
-        if piece.level is not None:
-            place = (piece.column, piece.line + 0.08)
-            axes.add_patch(Rectangle(place, len(piece.text), 0.78, facecolor=TINTS[piece.level], edgecolor="none"))
-            ends = [piece.column, piece.column + len(piece.text)]
-            axes.plot(ends, [piece.line + 0.88] * 2, color="#8a3b00", linewidth=0.7 * piece.level, clip_on=False)
         axes.text(piece.column, piece.line + 0.5, piece.text, fontfamily="monospace", fontsize=size, va="center",
-                  weight=bold, parse_math=False)  # fmt: skip
+                  weight="bold" if piece.level is None else "normal", parse_math=False)  # fmt: skip
     return figure
 
 

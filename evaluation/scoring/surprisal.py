@@ -24,6 +24,8 @@ TINTS = ("#ffffff", "#fdf1d8", "#fcd9a0", "#f6b562", "#e98d3e")
 LEGEND = ("below 1 bit (likelier than 1 in 2)", "1 to 3 bits", "3 to 6 bits", "6 to 10 bits",
           "10 bits and more (1 in 1,024 and rarer)")  # fmt: skip
 END = "<eos>"
+LONGEST = 120
+"""Tokens of a review that are shown; the rest of a longer one is left out."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,16 @@ def choose_reviews(tokens: pl.DataFrame, number: int, fewest: int = 12, most: in
         tokens: Columns review_id and nats, of one model.
         number: Number of reviews.
         fewest: Reviews with fewer tokens show little.
-        most: Reviews with more tokens are hard to read. Reviews outside these two limits are used only if too few
-            reviews are within them.
+        most: Reviews with more tokens are hard to read. If too few reviews are within these two limits, those are taken
+            that are closest to them.
     """
     reviews = tokens.group_by("review_id").agg(tokens=pl.len(), mean=pl.mean("nats")).sort("mean", "review_id")
     fitting = reviews.filter(pl.col("tokens").is_between(fewest, most))
-    ids = (fitting if len(fitting) >= number else reviews)["review_id"].to_list()
+    if len(fitting) < number:
+        length = pl.col("tokens").cast(pl.Int64)
+        outside = pl.max_horizontal(fewest - length, length - most, 0)
+        fitting = reviews.sort(outside, maintain_order=True).head(number).sort("mean", "review_id")
+    ids = fitting["review_id"].to_list()
     steps = [round((place + 0.5) * len(ids) / number - 0.5) for place in range(min(number, len(ids)))]
     return [ids[step] for step in steps] if len(ids) > number else ids
 
@@ -109,7 +115,9 @@ def _passage(reading: TokenSurprisals, rows: Sequence[Mapping[str, Any]]) -> Pas
     bits = sum(row["nats"] for row in rows) / LN2
     cost = f"{bits:,.0f} bits, {bits / len(rows):.2f} a token" if math.isfinite(bits) else "called impossible"
     writer = Writer({}, fold=False) if reading.unit == "word" else None
-    return Passage(reading.model, cost, [_token(row, reading.unit, writer) for row in rows])
+    if len(rows) > LONGEST:
+        cost += f"; the first {LONGEST} of {len(rows):,} tokens"
+    return Passage(reading.model, cost, [_token(row, reading.unit, writer) for row in rows[:LONGEST]])
 
 
 def _token(row: Mapping[str, Any], unit: str, writer: Writer | None) -> Token:

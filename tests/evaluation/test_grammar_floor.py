@@ -37,7 +37,7 @@ def test_the_floor_is_the_bits_of_the_grammar_per_byte(fair_letters):
     found = floor(reviews(["ab", "b", ""]))
     assert found.bits_per_byte == pytest.approx(math.log2(3))
     assert (found.reviews, found.explained, found.bytes) == (3, 3, 6)
-    assert fair_letters[0] == ("ab", 5)
+    assert ("ab", 5) in fair_letters
 
 
 def test_one_review_in_a_hundred_may_be_beyond_the_grammar_and_is_left_out(fair_letters):

@@ -382,16 +382,18 @@ def test_pieces_of_words_keep_the_spaces_that_they_bring():
     assert surprisal.shown("\n", "word") == "↵"
 
 
-def test_the_image_has_a_patch_per_token_in_the_tint_of_its_level_and_wraps():
+def test_the_image_has_a_box_per_token_in_the_tint_of_its_level_and_wraps():
     tokens = pl.DataFrame({"review_id": ["a"] * 30, "position": range(30), "token": ["delicious"] * 30,
                            "nats": [20.0] * 10 + [0.0] * 20, "rank": [1] * 30})  # fmt: skip
     figure = surprisal_figure([surprisal.TokenSurprisals("kn5", "word", tokens)], ["a"])
     (axes,) = figure.axes
-    tints = [to_hex(patch.get_facecolor()) for patch in axes.patches]
+    boxes, lines = axes.collections
+    tints = [to_hex(colour) for colour in boxes.get_facecolor()]
     assert tints == [*surprisal.TINTS, *[surprisal.TINTS[4]] * 10, *[surprisal.TINTS[0]] * 20]
     words = [text.get_position() for text in axes.texts if text.get_text() == "delicious"]
     assert [sum(y == line + 0.5 for _, y in words) for line in (3, 4, 5)] == [10, 10, 10]
     assert max(x for x, _ in words) + 9 <= 100
+    assert len(lines.get_segments()) == len(tints)
 
 
 def test_the_tints_can_be_read_and_told_apart_without_colour():
@@ -415,6 +417,21 @@ def test_chosen_reviews_are_spread_from_easy_to_hard_and_neither_short_nor_long(
     ]  # fmt: skip
     assert surprisal.choose_reviews(pl.DataFrame(rows), 2) == ["r05", "r15"]
     assert surprisal.choose_reviews(pl.DataFrame(rows[:5]), 3) == ["r00"]
+
+
+def test_where_few_reviews_are_of_a_good_length_those_that_are_nearly_so_are_chosen():
+    """With real reviews a choice among all could fall on one of 900 tokens, which fills pages."""
+    lengths = {"brief": 2, "short": 11, "good": 30, "long": 70, "longer": 400, "endless": 900}
+    rows = [{"review_id": name, "nats": 1.0} for name, length in lengths.items() for _ in range(length)]
+    assert sorted(surprisal.choose_reviews(pl.DataFrame(rows), 4)) == ["brief", "good", "long", "short"]
+
+
+def test_of_a_long_review_the_beginning_is_shown_with_the_cost_of_the_whole():
+    tokens = pl.DataFrame({"review_id": ["a"] * 200, "position": range(200), "token": ["so"] * 200,
+                           "nats": [math.log(2)] * 200, "rank": [1] * 200})  # fmt: skip
+    ((passage,),) = surprisal.heat_map([surprisal.TokenSurprisals("kn5", "word", tokens)], ["a"]).reviews
+    assert len(passage.tokens) == 120
+    assert passage.cost == "200 bits, 1.00 a token; the first 120 of 200 tokens"
 
 
 def test_the_distance_to_the_floor_is_the_gap_over_the_reviews_that_the_grammar_can_have_written():
