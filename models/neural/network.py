@@ -42,7 +42,7 @@ def bf16_on_processor() -> bool:
     """
     if onednn_has_bf16():
         return True
-    log.warning("this processor has no bfloat16 instructions: training in float32. Set training.precision=float32")
+    log.debug("this processor has no bfloat16 instructions: training in float32")  # nothing that a user could change
     return False
 
 

@@ -25,7 +25,7 @@ def another_model(case: Rivals) -> RuleOutcome:
         return RuleOutcome(name, None, NO_CHAMPION)
     if case.identical:
         digest = case.evidence.challenger.digest
-        return RuleOutcome(name, False, f"the challenger is identical to the champion ({digest})")
+        return RuleOutcome(name, False, f"the challenger is identical to the champion ({digest[:12]})")
     if case.evidence.challenger.digest == case.evidence.champion.digest:
         return RuleOutcome(name, None, "the challenger is the lost champion, made again")
     return RuleOutcome(name, True, "challenger and champion are different bundles")

@@ -54,7 +54,8 @@ def test_without_instructions_for_bfloat16_a_processor_trains_in_float32(
 def test_a_processor_whose_onednn_refuses_bfloat16_can_train_and_is_said_to_be_one() -> None:
     # The products of the layers themselves are tried, too: whoever calls them with bfloat16 gets it.
     ran = in_a_fresh_process(
-        "import torch; from models.neural.layers.recurrent_layers import sequences;"
+        "import logging, torch; logging.basicConfig(level=logging.DEBUG);"
+        "from models.neural.layers.recurrent_layers import sequences;"
         "from models.neural.network import bf16_on_processor;"
         "weights = [torch.ones(8, 2), torch.ones(8, 2), torch.zeros(8), torch.zeros(8)];"
         "h, _ = sequences()['LSTM'](torch.ones(1, 3, 2), (torch.zeros(1, 2),) * 2, weights, torch.bfloat16);"
