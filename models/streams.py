@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 
 from .base import ModelError, sha256_of, stored
+from .threads import FanOut
 from .tokens.vocabulary import CONTEXT_IDS, EncodedDocuments, Vocabulary
 
 log = logging.getLogger(__name__)
@@ -117,15 +118,17 @@ class TokenStream:
 
 
 def write_stream(
-    folder: Path | str, vocabulary: Vocabulary, batches: Iterable[pl.DataFrame], whole: bool = True
+    folder: Path | str, vocabulary: Vocabulary, batches: Iterable[pl.DataFrame], whole: bool = True,
+    fan_out: FanOut = map,
 ) -> dict[str, Any]:
-    """Encode reviews and write them as a stream. Memory: one batch, and 8 bytes per review.
+    """Encode reviews and write them as a stream. Memory: one batch for each worker, and 8 bytes per review.
 
     Args:
         folder: Folder of the stream; created if missing.
         vocabulary: Vocabulary that encodes the texts.
         batches: Frames with `review_id, text, stars` (0 or null: unknown) and `bytes`; `words` is counted if absent.
         whole: See `Vocabulary.encode_documents`; not needed for a stream that is only used for training.
+        fan_out: Who encodes the batches.
 
     Returns:
         The header: counts, type, checksums, vocabulary digest, boundary policy.
@@ -139,13 +142,10 @@ def write_stream(
     lengths, totals, hasher = [np.zeros(0, np.int32)], dict.fromkeys(("bytes", "words", "oov"), 0), hashlib.sha256()
     schema = pl.DataFrame(schema=ROWS).to_arrow(compat_level=COMPATIBLE).schema
     with (folder / IDS).open("wb") as file, parquet.ParquetWriter(folder / DOCUMENTS, schema) as table:
-        for batch in _bounded(batches):
-            encoded = vocabulary.encode_documents(batch["text"], batch["stars"].fill_null(0).to_numpy(), whole)
-            raw = encoded.ids.astype(dtype)
+        for raw, rows in fan_out(partial(_encoded, vocabulary, whole, dtype), _bounded(batches)):
             file.write(raw.data)
             hasher.update(raw.data)
-            lengths.append(np.diff(encoded.offsets).astype(np.int32))
-            rows = _rows(batch, encoded)
+            lengths.append(rows["tokens"].to_numpy() + 2)
             table.write_table(rows.to_arrow(compat_level=COMPATIBLE))
             totals = {name: total + int(rows[name].sum()) for name, total in totals.items()}
     offsets = np.zeros(sum(map(len, lengths)) + 1, np.int64)
@@ -176,6 +176,12 @@ def _bounded(batches: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
     for batch in batches:
         slices = -(-int(batch["text"].str.len_bytes().sum() or 1) // BATCH_BYTES)
         yield from batch.iter_slices(max(1, -(-batch.height // slices)))
+
+
+def _encoded(vocabulary: Vocabulary, whole: bool, dtype: str, batch: pl.DataFrame) -> tuple[np.ndarray, pl.DataFrame]:
+    """Return the ids of all reviews of a batch, one after another, and one row of `ROWS` for each."""
+    encoded = vocabulary.encode_documents(batch["text"], batch["stars"].fill_null(0).to_numpy(), whole)
+    return encoded.ids.astype(dtype), _rows(batch, encoded)
 
 
 def _rows(batch: pl.DataFrame, encoded: EncodedDocuments) -> pl.DataFrame:

@@ -1,15 +1,42 @@
-"""Apply a function to a stream in several threads, with results in order and bounded memory."""
+"""Apply a function to a stream, several items at a time, with results in order and bounded memory.
+
+`ordered` uses threads of this process. A caller may give another `FanOut`, whose workers are processes or machines.
+"""
 
 from __future__ import annotations
 
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+class Handed(Protocol):
+    """An item in progress, as a future of `concurrent.futures` or of Dask."""
+
+    def cancel(self) -> object:
+        """Do not begin it, if it has not begun."""
+        ...
+
+    def result(self) -> Any:
+        """Wait for its result and return it, or raise its error."""
+        ...
+
+
+class FanOut(Protocol):
+    """An executor of a function for each item of a stream.
+
+    Function, items and results must be picklable, and the function must depend on nothing but its item: it may run
+    anywhere and more than once. All executors give the same results in the same order.
+    """
+
+    def __call__(self, function: Callable[[Item], Result], items: Iterable[Item], /) -> Iterator[Result]:
+        """Yield `function(item)` for every item, in the order of the items."""
+        ...
 
 
 def allowed_threads() -> int:
@@ -43,24 +70,35 @@ def ordered(
     if workers <= 1:
         yield from map(function, items)
         return
-    waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="ordered") as pool:
-        try:
-            source = iter(items)
-            failure: Exception | None = None
-            while True:
-                while failure is None and len(waiting) < workers + ahead:
-                    try:
-                        waiting.append(pool.submit(function, next(source)))
-                    except StopIteration:
-                        break
-                    except Exception as error:  # raised after the results before it
-                        failure = error
-                if not waiting:
+        yield from in_order(lambda item: pool.submit(function, item), items, lambda: workers + ahead)
+
+
+def in_order(hand_out: Callable[[Item], Handed], items: Iterable[Item], most: Callable[[], int]) -> Iterator[Any]:
+    """Hand items to workers, and yield the results in the order of the items; errors as for `ordered`.
+
+    Args:
+        hand_out: Gives an item to a worker.
+        items: Taken one by one, in the caller's thread.
+        most: Returns how many items may be in progress or waiting to be yielded.
+    """
+    waiting: deque[Handed] = deque()
+    source = iter(items)
+    failure: Exception | None = None
+    try:
+        while True:
+            while failure is None and len(waiting) < most():
+                try:
+                    waiting.append(hand_out(next(source)))
+                except StopIteration:
                     break
-                yield waiting.popleft().result()
-            if failure is not None:
-                raise failure
-        finally:
-            for future in waiting:
-                future.cancel()
+                except Exception as error:  # raised after the results before it
+                    failure = error
+            if not waiting:
+                break
+            yield waiting.popleft().result()
+        if failure is not None:
+            raise failure
+    finally:
+        for each in waiting:
+            each.cancel()

@@ -35,7 +35,7 @@ from corpus.splitting.grouping import Grouping, Keys
 from corpus.splitting.leaks import certify
 from corpus.splitting.split import SPLITS, places
 from models.text.normal_form import NormalForm
-from models.threads import ordered
+from models.threads import FanOut, ordered
 
 SLICE_BYTES = 32 << 20
 """Approximate bytes of text of a slice; three are in memory at a time, in use and sorted for later."""
@@ -59,6 +59,7 @@ def prepare(
     limits: Limits | None = None,
     report: Report | None = None,
     threads: int = 0,
+    fan_out: FanOut | None = None,
 ) -> dict[str, Any]:
     """Clean an ingested data set, split it and drop duplicates; write `folder/clean.parquet` and its leak certificate.
 
@@ -74,7 +75,8 @@ def prepare(
         business: Yelp's table of businesses.
         limits: Limits of that table.
         report: Called with the progress.
-        threads: Threads that clean and compare; 0: one per core.
+        threads: Threads that compare, and also clean and hash unless others do; 0: one per core.
+        fan_out: Who cleans and hashes batches of reviews; default: threads.
 
     Returns:
         Facts. rows, `splits` {name: {reviews, bytes, words}}, `test_digest` (SHA-256 of the ids and texts of the test
@@ -96,15 +98,16 @@ def prepare(
     form = NormalForm(**clean.model_dump())
     businesses = read_businesses(business, limits) if business else None
     duplicates, threads = duplicates or DuplicatesConfig(), threads or available_cores()
+    fan_out = fan_out or partial(ordered, workers=threads)
     grouping, keys = Grouping(split, dataset_folder), Keys(split)
     make = partial(_clean, form=form, grouping=grouping, selection=selection or SelectionConfig())
     passes = _Passes(dataset_folder, 2 + duplicates.near, report)
     with _slices(dataset_folder, folder, grouping) as slices:
-        counts = _clean_all(passes.through(_batches(dataset_folder)), slices, make, threads)
+        counts = _clean_all(passes.through(_batches(dataset_folder)), slices, make, fan_out)
         repeats = ExactDuplicates(*slices.text_hashes())
         near, index = {}, None
         if duplicates.near:
-            index = NearDuplicates(folder / "near", duplicates, threads)
+            index = NearDuplicates(folder / "near", duplicates, threads, fan_out)
             near = _drop_near(repeats, passes.through(slices), index)
         _require_all_splits(repeats, counts, grouping, dataset_folder)
         written = write_clean(folder, passes.through(slices), repeats.code, businesses, keys)
@@ -175,11 +178,11 @@ def _batches(dataset_folder: Path) -> Iterator[pl.DataFrame]:
 
 def _clean_all(
     batches: Iterator[pl.DataFrame], slices: Slices, make: Callable[[pl.DataFrame], tuple[pl.DataFrame, _Counts]],
-    threads: int,
+    fan_out: FanOut,
 ) -> _Counts:
-    """Clean the batches in several threads, and add them to the slices in the order of the input."""
+    """Clean the batches, several at a time, and add them to the slices in the order of the input."""
     total = _Counts()
-    for rows, counts in ordered(make, batches, threads):
+    for rows, counts in fan_out(make, batches):
         slices.add(rows)
         total.add(counts)
     return total

@@ -24,7 +24,6 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -33,10 +32,11 @@ from core.config.run_config import DuplicatesConfig
 from corpus.duplicates.anchors import COMMON, PARTITIONS, WINDOW, Anchors
 from corpus.duplicates.banding import Bands, buckets
 from corpus.duplicates.compare import ABSENT, STAYS, Near, Pairs, Round
+from corpus.duplicates.hashing import Hashed, Hashing, stretches
 from corpus.duplicates.jaccard import Comparison, Nearness
-from corpus.duplicates.shingles import Fingerprints, chosen, distinct, simple_bytes, slices, word_bytes, word_counts
+from corpus.duplicates.shingles import Fingerprints
 from corpus.duplicates.sketches import Sketches
-from models.threads import ordered
+from models.threads import FanOut, ordered
 
 log = logging.getLogger(__name__)
 
@@ -46,37 +46,11 @@ PAIRS = {"a": pl.UInt64(), "b": pl.UInt64(), "similarity": pl.Float32()}
 MANY = 1_000_000
 """Above this number of texts the comparison takes minutes, so the log announces it."""
 
-STORED_SLICES = 64
-"""Slices of texts that are written to the files at a time."""
-
 SORTED_AT_ONCE = 2
 """Bands that are sorted at the same time: each takes about 27 bytes of memory per text."""
 
 MOST_THREADS = 4
-"""Largest number of threads: each takes about 32 times `corpus.duplicates.shingles.SLICE_BYTES` of memory."""
-
-
-class _Hashed(NamedTuple):
-    """What is stored of some texts, of which D are long enough to compare."""
-
-    keys: np.ndarray
-    short: np.ndarray
-    """Keys of the other texts."""
-    data: np.ndarray
-    """Bytes of the word forms, one after another."""
-    ends: np.ndarray
-    """Where each word form ends (D,)."""
-    sketches: tuple[np.ndarray, ...]
-    """See `corpus.duplicates.sketches.Sketches.of`."""
-    band_keys: np.ndarray
-    """(bands, D)."""
-    anchors: np.ndarray
-    of_text: np.ndarray
-    """The text of each anchor."""
-
-
-_Part = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Keys of some texts, and what `simple_bytes` returns for these."""
+"""Largest number of threads: each takes about three times `corpus.duplicates.hashing.STRETCH_BYTES` of memory."""
 
 
 class NearDuplicates:
@@ -85,13 +59,16 @@ class NearDuplicates:
     Args:
         work: A separate folder for files of about the size of the texts; deleted and created again.
         config: Definition of near-duplicates.
-        threads: Threads that hash, sort and check, at most `MOST_THREADS`; they do not change the result.
+        threads: Threads that sort and check, at most `MOST_THREADS`; they do not change the result.
+        fan_out: Who hashes the texts; default: these threads.
 
     Raises:
         ConfigError: The number of permutations is too low to find enough near-duplicates.
     """
 
-    def __init__(self, work: Path, config: DuplicatesConfig, threads: int = 1) -> None:
+    def __init__(
+        self, work: Path, config: DuplicatesConfig, threads: int = 1, fan_out: FanOut | None = None
+    ) -> None:
         self.work = work
         self.bands = Bands.of(config)
         self.texts = 0
@@ -107,6 +84,7 @@ class NearDuplicates:
         self._contained = config.containment != "none"
         self._fingerprints = Fingerprints(config.shingle)
         self._threads = min(threads, MOST_THREADS)
+        self._fan_out = fan_out or partial(ordered, workers=self._threads)
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         self._end = 0
@@ -134,48 +112,29 @@ class NearDuplicates:
         self.add_all([(keys, texts)])
 
     def add_all(self, batches: Iterable[tuple[np.ndarray, pl.Series]]) -> None:
-        """Add batches of different texts. The next batch is taken while threads hash the texts of those before.
+        """Add batches of different texts. The next batch is taken while the texts of those before are hashed.
 
         Args:
             batches: (D,) uint64, a unique key for each text; the D texts in normal form.
         """
         for file in self.work.glob("met-*.npz"):
             file.unlink()  # these buckets are without the new texts
-        waiting: list[_Hashed] = []
-        for found in ordered(self._hashed, _parts(batches), self._threads):
-            waiting.append(found)
-            if len(waiting) == STORED_SLICES:
-                self._store(waiting)
-                waiting = []
-        self._store(waiting)
+        anchors = self._anchors if self._contained else None
+        hashing = Hashing(self._fingerprints, self.bands, self.sketches, anchors, self._least_words)
+        for found in self._fan_out(hashing, stretches(batches)):
+            self._store(found)
 
-    def _hashed(self, part: _Part) -> _Hashed:
-        keys, (data, offsets) = part[0], word_bytes(*part[1:])
-        long = word_counts(data, offsets) >= self._least_words
-        data, offsets = chosen(long, data, offsets)
-        shingles = self._fingerprints.of(data, offsets)
-        signatures = self.bands.signatures(*shingles)
-        anchors = self._anchors.of(*shingles) if self._contained else (np.zeros(0, np.uint64), np.zeros(0, np.uint32))
-        sketches = self.sketches.of(signatures, distinct(*shingles))
-        return _Hashed(keys[long], keys[~long], data, offsets[1:], sketches, self.bands.keys(signatures), *anchors)
-
-    def _store(self, found: list[_Hashed]) -> None:
-        if not found:
-            return
-        counts = [len(each.ends) for each in found]
-        before = np.cumsum([self.texts, *counts])
-        ends = np.cumsum([self._end, *(len(each.data) for each in found)])
-        offsets = np.concatenate([each.ends + end for each, end in zip(found, ends, strict=False)])
-        self._append("keys.u64", *(each.keys for each in found))
-        self._append("short.u64", *(each.short for each in found))
-        self._append("words.utf8", *(each.data for each in found))
-        self._append("offsets.u64", offsets.astype(np.uint64))
-        self.sketches.append([each.sketches for each in found])
+    def _store(self, found: Hashed) -> None:
+        count = len(found.lengths)
+        self._append("keys.u64", found.keys)
+        self._append("short.u64", found.short)
+        self._append("words.utf8", found.data)
+        self._append("offsets.u64", (self._end + np.cumsum(found.lengths)).astype(np.uint64))
+        self.sketches.append((found.coarse, found.fine, found.sizes))
         for number in range(self.bands.count):
-            self._append(_band(number), *(each.band_keys[number] for each in found))
-        of_text = [each.of_text + np.uint32(first) for each, first in zip(found, before, strict=False)]
-        self._anchors.append(np.concatenate([each.anchors for each in found]), np.concatenate(of_text))
-        self.texts, self._end = int(before[-1]), int(ends[-1])
+            self._append(_band(number), found.band_keys[:, number])
+        self._anchors.append(found.anchors, np.repeat(np.arange(count) + self.texts, found.anchors_of_text))
+        self.texts, self._end = self.texts + count, self._end + len(found.data)
 
     def pairs(
         self, sides: Callable[[np.ndarray], np.ndarray] | None = None, within: bool = True
@@ -260,14 +219,6 @@ class NearDuplicates:
         with (self.work / name).open("ab") as out:
             for each in values:
                 each.tofile(out)
-
-
-def _parts(batches: Iterable[tuple[np.ndarray, pl.Series]]) -> Iterator[_Part]:
-    for keys, texts in batches:
-        data, offsets = simple_bytes(texts)
-        for part in slices(offsets):
-            ends = offsets[part.start : part.stop + 1]
-            yield np.asarray(keys[part], np.uint64), data[ends[0] : ends[-1]], ends - ends[0]
 
 
 def _band(number: int) -> str:

@@ -89,11 +89,11 @@ def chosen(mask_D: np.ndarray, data: np.ndarray, offsets: np.ndarray) -> tuple[n
     return data[np.repeat(mask_D, lengths)], _from_zero(lengths[mask_D])
 
 
-def slices(offsets: np.ndarray) -> Iterator[slice]:
-    """Yield the ranges of stretches of about `SLICE_BYTES` of a batch of texts, with at least one text each."""
+def slices(offsets: np.ndarray, size: int) -> Iterator[slice]:
+    """Yield the ranges of stretches of about *size* bytes of a batch of texts, with at least one text each."""
     start, count = 0, len(offsets) - 1
     while start < count:
-        stop = max(start + 1, int(np.searchsorted(offsets, offsets[start] + SLICE_BYTES, side="right")) - 1)
+        stop = max(start + 1, int(np.searchsorted(offsets, offsets[start] + size, side="right")) - 1)
         yield slice(start, stop)
         start = stop
 

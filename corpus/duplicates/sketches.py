@@ -111,12 +111,11 @@ class Sketches:
         """
         return self.coarse.cut(signature_DP), self.fine.cut(signature_DP), sizes.astype(np.uint32)
 
-    def append(self, found: Sequence[tuple[np.ndarray, ...]]) -> None:
-        """Append results of `of` to the files."""
-        for file, values in zip(self._files.values(), zip(*found, strict=True), strict=True):
+    def append(self, found: tuple[np.ndarray, ...]) -> None:
+        """Append the result of `of` to the files."""
+        for file, values in zip(self._files.values(), found, strict=True):
             with file.open("ab") as out:
-                for each in values:
-                    each.tofile(out)
+                values.tofile(out)
 
     def similar(self, pairs: Pairs) -> np.ndarray:
         """Return a mask of the pairs (P,) that may be as similar as near-duplicates of equal size."""

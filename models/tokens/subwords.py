@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from ..threads import FanOut
 from .bpe import learn_merges
 from .pretokenizer import SPLIT, count_pieces
 from .subword_codecs import BYTE_OF, SPARE, UNKNOWN, SubwordUnit, require_room, spare_bytes
@@ -56,19 +57,22 @@ class Pieces:
         }
 
 
-def most_frequent(texts: Iterable[str], types: int, size: int, work: Path | None) -> Pieces:
+def most_frequent(
+    texts: Iterable[str], types: int, size: int, work: Path | None, fan_out: FanOut = map
+) -> Pieces:
     """Count the pieces of all texts exactly and keep the most frequent ones (ties by text).
 
     Args:
         types: Maximum number of pieces to keep.
         size: Maximum total bytes of these pieces.
         work: Folder for temporary files.
+        fan_out: Who counts the batches of texts.
     """
     kept, found, total = pl.DataFrame(schema={"piece": pl.String, "count": pl.Int64}), 0, 0
     characters = CharacterCounts()
     with TypeCounts("piece", ["count"], work) as counts:
-        for batch in batched(texts):
-            counts.add(count_pieces(batch))
+        for counted in fan_out(count_pieces, batched(texts)):
+            counts.add(counted)
         for part in counts.parts():
             found, total = found + part.height, total + int(part["count"].sum())
             characters.add(part["piece"].to_list(), part["count"].to_numpy())
@@ -78,14 +82,14 @@ def most_frequent(texts: Iterable[str], types: int, size: int, work: Path | None
 
 
 def train_bpe(
-    texts: Iterable[str], size: int, min_count: int, work: Path | None = None
+    texts: Iterable[str], size: int, min_count: int, work: Path | None = None, fan_out: FanOut = map
 ) -> tuple[SubwordUnit, dict[str, int | float]]:
     """Train byte-level BPE (Sennrich et al. 2016, Radford et al. 2019); merge pairs seen at least *min_count* times.
 
     Up to `BPE_TYPES` distinct pieces, the result is the same as with the `tokenizers` package on the whole text.
     """
     require_room("bpe", size, 256)
-    pieces = most_frequent(texts, BPE_TYPES, BPE_BYTES, work)
+    pieces = most_frequent(texts, BPE_TYPES, BPE_BYTES, work, fan_out)
     names = [UNKNOWN, *sorted(BYTE_OF)]
     alphabet = np.zeros(256, np.int32)
     alphabet[[BYTE_OF[name] for name in names[1:]]] = np.arange(1, 257)
@@ -102,7 +106,7 @@ def train_bpe(
 
 
 def train_unigram(
-    texts: Iterable[str], size: int, min_count: int, work: Path | None = None
+    texts: Iterable[str], size: int, min_count: int, work: Path | None = None, fan_out: FanOut = map
 ) -> tuple[SubwordUnit, dict[str, int | float]]:
     """Train a Unigram model (Kudo 2018) with one entry per byte, for characters seen less than *min_count* times.
 
@@ -110,7 +114,7 @@ def train_unigram(
     in one thread, and `_in_order` removes the remaining effect of the tables' order.
     """
     require_room("unigram", size, SPARE)
-    pieces = most_frequent(texts, UNIGRAM_TYPES, UNIGRAM_BYTES, work)
+    pieces = most_frequent(texts, UNIGRAM_TYPES, UNIGRAM_BYTES, work, fan_out)
     names, times = pieces.table["piece"].to_list(), _thinned(pieces.table)
     tokenizer = Tokenizer(models.Unigram())
     trainer = trainers.UnigramTrainer(

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from math import lgamma, log
@@ -53,15 +53,15 @@ class Sample:
     def __init__(self) -> None:
         self._texts: dict[int, str] = {}
 
-    def add(self, texts: Iterable[str]) -> None:
-        """Add the texts whose hash is among the smallest."""
-        texts = list(texts)
+    def add(self, texts: list[str]) -> list[str]:
+        """Add the texts whose hash is among the smallest; return *texts*."""
         hashes = b"".join([blake2b(text.encode("utf-8", "replace"), digest_size=8).digest() for text in texts])
         keys = np.frombuffer(hashes, ">u8")
         highest = max(self._texts) if len(self._texts) == SAMPLE_TEXTS else 2**64 - 1
         some = np.flatnonzero(keys <= np.uint64(highest)).tolist()
         found = {int(keys[place]): texts[place][:SAMPLE_CHARACTERS] for place in some} | self._texts
         self._texts = {key: found[key] for key in sorted(found)[:SAMPLE_TEXTS]}
+        return texts
 
     def texts(self) -> list[str]:
         """Return the texts in the order of their hashes."""

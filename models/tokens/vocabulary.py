@@ -21,6 +21,7 @@ import polars as pl
 from ..base import ModelError, stored
 from ..specs import VocabularySpec
 from ..text.normal_form import NormalForm
+from ..threads import FanOut
 from .subword_codecs import CharUnit, SubwordUnit
 from .subwords import train_bpe, train_unigram
 from .words import FIRST, WordUnit
@@ -83,7 +84,8 @@ class Vocabulary:
 
     @classmethod
     def train(
-        cls, texts: Iterable[str], spec: VocabularySpec, normal_form: NormalForm, work: Path | None = None
+        cls, texts: Iterable[str], spec: VocabularySpec, normal_form: NormalForm, work: Path | None = None,
+        fan_out: FanOut = map,
     ) -> Vocabulary:
         """Learn the entries from cleaned training texts (read once), in bounded memory.
 
@@ -93,16 +95,17 @@ class Vocabulary:
             spec: Unit, size and minimum count.
             normal_form: Normal form of the texts.
             work: Folder for counts that do not fit in memory; None: the system's folder for temporary files.
+            fan_out: Who counts the pieces of batches of texts.
 
         Raises:
             ModelError: kind "input": no word of the texts is frequent enough, or `spec.size` is too small for the unit.
         """
         if spec.unit == "word":
-            learned: Any = WordUnit.train(texts, spec.size, spec.min_count, spec.lowercase, work)
+            learned: Any = WordUnit.train(texts, spec.size, spec.min_count, spec.lowercase, work, fan_out)
         elif spec.unit == "bpe":
-            learned = train_bpe(texts, spec.size, spec.min_count, work)
+            learned = train_bpe(texts, spec.size, spec.min_count, work, fan_out)
         elif spec.unit == "unigram":
-            learned = train_unigram(texts, spec.size, spec.min_count, work)
+            learned = train_unigram(texts, spec.size, spec.min_count, work, fan_out)
         else:
             learned = CharUnit.train(texts, spec.size, spec.min_count)
         unit, facts = learned

@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from ..base import ModelError
+from ..threads import FanOut
 from .chunks import Chunks
 from .detokenizer import NO_SENTENCE_END, Writer, is_word
 from .spelling import Spelling
@@ -62,7 +63,8 @@ class WordUnit:
 
     @classmethod
     def train(
-        cls, texts: Iterable[str], size: int, min_count: int, fold: bool, work: Path | None = None
+        cls, texts: Iterable[str], size: int, min_count: int, fold: bool, work: Path | None = None,
+        fan_out: FanOut = map,
     ) -> tuple[WordUnit, dict[str, int | float]]:
         """Train on the most frequent words, counted exactly in bounded memory; return the unit and facts about counts.
 
@@ -71,9 +73,8 @@ class WordUnit:
         """
         found, sample = Words(size - FIRST, min_count), Sample()
         with TypeCounts("surface", ["count", "middle"], work, share=_word(fold)) as counts:
-            for batch in batched(texts):
-                counts.add(count_pieces(batch))
-                sample.add(batch)
+            for counted in fan_out(count_pieces, map(sample.add, batched(texts))):
+                counts.add(counted)
             for part in counts.parts():
                 found.add(part.with_columns(word=_word(fold)))
         words = found.kept["word"].to_list()

@@ -25,6 +25,7 @@ from models.streams import write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from tasks.data.canaries import CANARIES_INPUT
+from tasks.engines.fan_out import fan_out
 from tasks.progress import progress
 from tasks.stage import as_task_state, run_stage, show_facts, show_markdown, stage
 
@@ -114,11 +115,12 @@ def clean_and_split(config: RunConfig, dataset: Artifact) -> Artifact:
         inputs["business"] = _digest_of(business)
 
     def make(work: Path) -> dict[str, Any]:
-        with progress("prepare", 1, "reviews") as report:
+        with progress("prepare", 1, "reviews") as report, fan_out(config, work) as engine:
             return prepare(
                 dataset.folder, work, config.clean, config.split, selection=config.selection,
                 duplicates=config.duplicates, business=business, limits=limits_of(config.source),
                 threads=config.execution.threads, report=lambda done, total: report(done, total=total),
+                fan_out=engine,
             )
 
     built = run_stage(config, "prepare", PREPARE_VERSION, options, inputs, make, "clean text and split")
@@ -144,7 +146,11 @@ def train_vocabulary(config: RunConfig, name: str, clean: Artifact, kept: Path |
 
     def make(work: Path) -> dict[str, Any]:
         texts = (text for batch in iter_split(clean.folder, "train") for text in batch["text"].to_list())
-        vocabulary = Vocabulary.load(kept) if kept else Vocabulary.train(texts, spec, form, work)
+        if kept:
+            vocabulary = Vocabulary.load(kept)
+        else:
+            with fan_out(config, work) as engine:
+                vocabulary = Vocabulary.train(texts, spec, form, work, engine)
         vocabulary.save(work / VOCABULARY_FILE)
         return {
             "name": name, "unit": spec.unit, "size": vocabulary.size, "vocabulary_digest": vocabulary.digest,
@@ -169,10 +175,10 @@ def tokenize(
 
     def make(work: Path) -> dict[str, Any]:
         total, began = int(clean.facts["splits"][split]["reviews"]), perf_counter()
-        with progress(f"tokens {label}", total, "reviews") as report:
+        with progress(f"tokens {label}", total, "reviews") as report, fan_out(config, work) as engine:
             batches = _counted(iter_split(clean.folder, split), report)
             batches = Canaries.load(canaries.folder).planted(batches) if canaries else batches
-            facts = write_stream(work, vocabulary, batches, whole=split != "train")
+            facts = write_stream(work, vocabulary, batches, split != "train", engine)
         return {**facts, "unit": vocabulary.unit, "reviews_per_second": round(total / (perf_counter() - began))}
 
     inputs = {"vocabulary": vocabulary.digest, "clean": clean.digest}

@@ -17,6 +17,7 @@ from models.completion.suggestions import next_words
 from models.sampling import Sampling, generate_rated
 from models.streams import TokenStream
 from tasks.data.prepare import Prepared, check_table
+from tasks.engines.fan_out import fan_out_scores
 from tasks.evaluation.audit import audit_bundle, log_audit
 from tasks.evaluation.observe import CONTEXT_FILE, RELIABILITY_FILE, observe_bundle
 from tasks.fitting.fit import Fitted, bundle_digest
@@ -94,8 +95,10 @@ def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label
         bundle = opened()
         stream = TokenStream.open(tokens.folder)
         observed = drawn_reviews(stream, options["observed_reviews"], options["seed"]).tolist()
-        with progress(label, len(stream), "reviews") as report:
-            return record_scores(bundle, stream, work, observed, lambda done, total: report(done))
+        with progress(label, len(stream), "reviews") as report, fan_out_scores(config, work) as engine:
+            return record_scores(
+                bundle, stream, work, observed, lambda done, total: report(done), engine, bundle_folder
+            )
 
     inputs = {"bundle": bundle_digest(bundle_folder), "tokens": tokens.digest}
     with OpenBundle(config, bundle_folder) as opened:

@@ -21,7 +21,7 @@ from tasks.code_version import WORKERS, running_code
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
 from tasks.embedding.start import INPUT as VECTORS
 from tasks.embedding.start import start_vectors
-from tasks.fitting.dask_engine import FOLDER
+from tasks.engines.dask_engine import FOLDER
 from tasks.fitting.fit_process import run_job
 from tasks.fitting.job import BUNDLE_FOLDER, FitJob
 from tasks.fitting.listeners import both, now_and_then
@@ -195,7 +195,7 @@ def made_of(digests: Mapping[str, str]) -> dict[str, Any]:
 
 def _dask_of(config: RunConfig, spec: ModelSpec) -> str | None:
     """Return the address of the Dask scheduler for a fit, "" for a local cluster, None for a fit without Dask."""
-    wanted = spec.kind == "ngram" and config.execution.ngram_engine == "dask"
+    wanted = spec.kind == "ngram" and config.execution.engine == "dask"
     return config.execution.dask_address if wanted else None
 
 

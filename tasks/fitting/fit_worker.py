@@ -20,7 +20,7 @@ from models.bundles.bundle import save_bundle
 from models.specs import ModelSpec, model_class
 from models.streams import TokenStream, stars_prior
 from models.tokens.vocabulary import Vocabulary
-from tasks.fitting.dask_engine import DaskEngine, dask_engine
+from tasks.engines.dask_engine import DaskEngine, dask_engine
 from tasks.fitting.job import PROBES, FitJob
 from tasks.fitting.worker import report_progress, run_worker
 

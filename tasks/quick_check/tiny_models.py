@@ -35,7 +35,7 @@ def tiny(config: RunConfig, sample: Path) -> RunConfig:
         "evaluation": config.evaluation.model_copy(update=EVALUATION),
         "audit": config.audit.model_copy(update={**AUDIT, "canaries": min(config.audit.canaries, 1)}),
         "execution": config.execution.model_copy(
-            update={"device": "cpu", "threads": 1, "ranks": 1, "rebuild": (), "ngram_engine": "local",
+            update={"device": "cpu", "threads": 1, "ranks": 1, "rebuild": (), "engine": "threads",
                     "tracking_uri": "", "remote_store": "", "system_metrics_seconds": 0.0}
         ),
     }

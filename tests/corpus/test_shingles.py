@@ -87,10 +87,9 @@ def test_a_fingerprint_does_not_depend_on_what_stands_before_it_nor_on_the_proce
     assert alone.tolist() == [17562438123284412657, 4919050775351902090]
 
 
-def test_slices_keep_every_text_and_bound_their_bytes(monkeypatch):
-    monkeypatch.setattr("corpus.duplicates.shingles.SLICE_BYTES", 10)
+def test_slices_keep_every_text_and_bound_their_bytes():
     texts = pl.Series(["aaaa", "bbbb", "", "c" * 50, "dd", "ee"])
-    parts = [texts[part] for part in slices(bytes_of(texts)[1])]
+    parts = [texts[part] for part in slices(bytes_of(texts)[1], 10)]
     assert pl.concat(parts).to_list() == texts.to_list()
     assert [part.to_list() for part in parts] == [["aaaa", "bbbb", ""], ["c" * 50], ["dd", "ee"]]
 

@@ -177,8 +177,8 @@ def test_the_sample_is_the_same_in_any_order(texts, random):
 
 def test_the_sample_is_bounded_and_holds_different_texts():
     sample = Sample()
-    sample.add(f"text {n}" for n in range(2 * SAMPLE_TEXTS))
-    sample.add(f"text {n}" for n in range(2 * SAMPLE_TEXTS))
+    sample.add([f"text {n}" for n in range(2 * SAMPLE_TEXTS)])
+    sample.add([f"text {n}" for n in range(2 * SAMPLE_TEXTS)])
     assert len(set(sample.texts())) == len(sample.texts()) == SAMPLE_TEXTS
 
 

@@ -35,7 +35,7 @@ def test_another_engine_is_refused_with_those_that_there_are(tmp_path: Path, own
 
 
 def test_without_dask_the_verb_says_what_to_install(tmp_path: Path, own_home: Path, monkeypatch) -> None:
-    monkeypatch.setattr("tasks.fitting.dask_engine.find_spec", lambda name: None)
+    monkeypatch.setattr("tasks.engines.dask_engine.find_spec", lambda name: None)
     error = fit(tmp_path / "m.arpa", "--dask-address", "tcp://host:8786")
     assert isinstance(error, ConfigError)
     assert "pip install 'reviewlm[dask]'" in str(error)
@@ -44,5 +44,5 @@ def test_without_dask_the_verb_says_what_to_install(tmp_path: Path, own_home: Pa
 def test_without_dask_a_configuration_that_wants_it_is_refused_before_anything_runs(monkeypatch) -> None:
     monkeypatch.setattr("core.config.sections.execution.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"reviewlm\[dask\]"):
-        load_config("demo", ["execution.ngram_engine=dask"])
-    assert load_config("demo", ["execution.dask_address=tcp://host:1"]).execution.ngram_engine == "local"
+        load_config("demo", ["execution.engine=dask"])
+    assert load_config("demo", ["execution.dask_address=tcp://host:1"]).execution.engine == "threads"

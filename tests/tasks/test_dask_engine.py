@@ -25,8 +25,9 @@ from models.ngram.fitting import fit_tables
 from models.ngram.smoothing import by_context
 from models.ngram.tables import Tables
 from models.specs import NGramSpec
-from tasks.fitting import dask_engine as machinery
-from tasks.fitting.dask_engine import DaskEngine, dask_engine
+from tasks.engines import dask_engine as machinery
+from tasks.engines.array_files import pickled
+from tasks.engines.dask_engine import DaskEngine, dask_engine
 
 pytest.importorskip("prefect_dask", reason="Dask is not installed: pip install 'reviewlm[dask]'")
 
@@ -121,7 +122,7 @@ def test_arrays_travel_as_paths_and_their_files_go_when_nobody_refers_to_them(en
     shared = engine.share(array)
     for given_array in (shared, array):  # what nobody has shared is shared for the time of the step
         found: dict[int, int] = {}
-        assert len(machinery._pickled(partial(_sum, given_array), engine)[0]) < 1_000
+        assert len(pickled(partial(_sum, given_array), engine)[0]) < 1_000
         engine.each(partial(_sum, given_array), found.__setitem__, 3)
         assert found == dict.fromkeys(range(3), array.sum())
         assert list(engine.folder.glob("*.npy")) == [Path(engine.path(shared))]

@@ -92,7 +92,7 @@ def test_a_fit_with_a_dask_cluster_of_its_own_gives_the_very_bundle_and_leaves_n
 
 
 def test_only_n_gram_fits_ask_for_dask_and_only_where_it_is_configured() -> None:
-    local, found = RunConfig(), RunConfig(execution={"ngram_engine": "dask", "dask_address": "tcp://host:8786"})
+    local, found = RunConfig(), RunConfig(execution={"engine": "dask", "dask_address": "tcp://host:8786"})
     assert _dask_of(local, NGramSpec()) is None
     assert _dask_of(found, NGramSpec()) == "tcp://host:8786"
     assert _dask_of(found, RecurrentSpec()) is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from importlib.util import find_spec
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
@@ -47,7 +47,9 @@ class ExecutionConfig(Section):
         experiment: Experiment in MLflow.
         rebuild: Stages to build again.
         verify: Read every stored result whole before it is used; otherwise a sample of large unchanged files.
-        ngram_engine: Who counts and estimates n-grams: this machine's threads, or the workers of a Dask cluster.
+        engine: Who does the parts of large work (files, cleaning, near-duplicates, tokens, n-grams): threads, processes
+            of this machine, or the workers of a Dask cluster. Processes read, clean, hash and encode; n-grams are
+            counted by threads then.
         dask_address: Scheduler of the Dask cluster, e.g. "tcp://host:8786"; empty: processes on this machine.
     """
 
@@ -66,13 +68,22 @@ class ExecutionConfig(Section):
     experiment: Annotated[Line, Field(min_length=1, max_length=200)] = "reviewlm"
     rebuild: tuple[Stage, ...] = ()
     verify: bool = False
-    ngram_engine: Literal["local", "dask"] = "local"
+    engine: Literal["threads", "processes", "dask"] = "threads"
     dask_address: Line = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _was_called_ngram_engine(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "ngram_engine" in values:  # records and presets of earlier versions
+            values = dict(values)
+            old = values.pop("ngram_engine")
+            values.setdefault("engine", "threads" if old == "local" else old)
+        return values
 
     @model_validator(mode="after")
     def _dask_is_there(self) -> ExecutionConfig:
-        if self.ngram_engine == "dask" and find_spec("prefect_dask") is None:
-            raise ValueError("ngram_engine is 'dask', which needs prefect-dask: pip install 'reviewlm[dask]'")
+        if self.engine == "dask" and find_spec("prefect_dask") is None:
+            raise ValueError("engine is 'dask', which needs prefect-dask: pip install 'reviewlm[dask]'")
         return self
 
     @model_validator(mode="after")

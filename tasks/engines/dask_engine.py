@@ -1,13 +1,13 @@
-"""Run the shards of an n-gram fit on a Dask cluster: an existing one, or a local one for the time of the fit.
+"""Run parts of large work on a Dask cluster: an existing one, or a local one for the time of the work.
 
 Arrays that workers read are files in a shared folder. A file is written once, never changed, and opened as a memory
 map. A worker's result returns through Dask, and the fitting process puts it in its place. So no file has two writers,
 which network file systems do not handle correctly. The price is that every result passes through one process, which
 holds at most two results per worker thread at a time.
 
-The client runs in the fitting process, and so does the cluster if no address is given: both end with that process.
-Shards are plain Dask tasks, because they are too many and too short for Prefect tasks. Prefect's Dask runner starts or
-finds the cluster.
+The client runs in the process that asks, and so does the cluster if no address is given: both end with that process.
+Shards and items are plain Dask tasks, because they are too many and too short for Prefect tasks. Prefect's Dask runner
+starts or finds the cluster.
 
 If a worker dies, another worker repeats its shard. The fit ends with an error if a shard has killed several workers, no
 worker is left, or the scheduler is gone; the folder is deleted with the fit.
@@ -15,16 +15,16 @@ worker is left, or the scheduler is gone; the folder is deleted with the fit.
 
 from __future__ import annotations
 
-import io
 import logging
 import pickle
 import tempfile
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from importlib.util import find_spec
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,8 @@ import numpy as np
 
 from models.base import ModelError
 from models.ngram.counting.array_allocator import save_array
+from models.threads import in_order
+from tasks.engines.array_files import mapped, pickled
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -45,8 +47,6 @@ PATIENCE_SECONDS = 60.0
 """Seconds without any worker after which a fit is given up."""
 
 _LOOK_SECONDS = 2.0
-LARGE = 1 << 16
-"""Size in bytes from which an array is shared as a file instead of being pickled with the step."""
 
 
 @contextmanager
@@ -110,7 +110,7 @@ class DaskEngine:
         self.client = client
         self.folder = folder
         self._paths: dict[int, str] = {}
-        self._files = 0
+        self._files = count()
 
     def share(self, array: np.ndarray) -> np.ndarray:
         """Write the array to a separate file and return a read-only memory map; the file is deleted with the map.
@@ -122,7 +122,7 @@ class DaskEngine:
             return array
         path = self._new("npy")
         save_array(path, array)
-        shared = _mapped(str(path))
+        shared = mapped(str(path))
         self._paths[id(shared)] = str(path)
         weakref.finalize(shared, self._forget, id(shared), path).atexit = False
         return shared
@@ -139,7 +139,7 @@ class DaskEngine:
                 folder or lacks our code.
         """
         step, left, waiting = self._new("step"), iter(range(shards)), dict[Any, int]()
-        content, kept = _pickled(work, self)
+        content, kept = pickled(work, self)
         step.write_bytes(content)
         try:
             while True:
@@ -156,9 +156,28 @@ class DaskEngine:
             step.unlink(missing_ok=True)
             kept.clear()
 
+    def ordered(self, function: Callable[[Any], Any], items: Iterable[Any], /) -> Iterator[Any]:
+        """Yield `function(item)` for every item, in the order of the items; see `models.threads.FanOut`.
+
+        Function and items are files that a worker reads; so the scheduler passes on nothing but paths and results.
+
+        Raises:
+            ModelError: As `each`.
+        """
+        step = self._new("function")
+        step.write_bytes(pickle.dumps(function))
+        try:
+            yield from in_order(partial(self._hand_out, step), items, lambda: 2 * max(1, self._threads()))
+        finally:
+            step.unlink(missing_ok=True)
+
+    def _hand_out(self, step: Path, item: Any) -> _Handed:
+        file = self._new("item")
+        file.write_bytes(pickle.dumps(item, pickle.HIGHEST_PROTOCOL))
+        return _Handed(self, self.client.submit(_run_item, str(step), str(file), pure=False), file)
+
     def _new(self, kind: str) -> Path:
-        self._files += 1  # never reuse a name: a worker must not read an older file's contents
-        return self.folder / f"{self._files}.{kind}"
+        return self.folder / f"{next(self._files)}.{kind}"  # never used again: a worker must not read older contents
 
     def _forget(self, number: int, path: Path) -> None:
         self._paths.pop(number, None)
@@ -226,36 +245,30 @@ class DaskEngine:
             ) from error
 
 
-class _Pickler(pickle.Pickler):
-    """Pickler that writes shared and large arrays as file paths; files of large arrays exist as long as *kept*."""
+class _Handed:
+    """An item that a worker has, with its file."""
 
-    def __init__(self, file: io.BytesIO, engine: DaskEngine) -> None:
-        super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
-        self.engine = engine
-        self.kept: list[np.ndarray] = []
+    def __init__(self, engine: DaskEngine, future: Future, file: Path) -> None:
+        self._engine, self._future, self._file = engine, future, file
 
-    def reducer_override(self, value: Any) -> Any:
-        """Replace an array that has a file by a call that maps the file."""
-        if not isinstance(value, np.ndarray):
-            return NotImplemented
-        path = self.engine.path(value)
-        if path is None and value.nbytes >= LARGE:
-            self.kept.append(self.engine.share(value))
-            path = self.engine.path(self.kept[-1])
-        return NotImplemented if path is None else (_mapped, (path,))
+    def result(self) -> Any:
+        try:
+            self._engine._finished([self._future])
+            return self._engine._result(self._future)
+        finally:
+            self._file.unlink(missing_ok=True)
 
-
-def _pickled(work: Callable[[int], Any], engine: DaskEngine) -> tuple[bytes, list[np.ndarray]]:
-    file = io.BytesIO()
-    pickler = _Pickler(file, engine)
-    pickler.dump(work)
-    return file.getvalue(), pickler.kept
-
-
-def _mapped(path: str) -> np.ndarray:
-    return np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
+    def cancel(self) -> None:
+        with suppress(Exception):
+            self._engine.client.cancel([self._future])
+        self._file.unlink(missing_ok=True)
 
 
 def _run(step: str, shard: int) -> Any:
     """Run one shard on a worker. Nothing is cached between shards: mapping the files takes only a millisecond."""
     return pickle.loads(Path(step).read_bytes())(shard)
+
+
+def _run_item(step: str, item: str) -> Any:
+    """Apply a function to one item on a worker."""
+    return pickle.loads(Path(step).read_bytes())(pickle.loads(Path(item).read_bytes()))

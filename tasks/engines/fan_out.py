@@ -1,0 +1,56 @@
+"""Choose who does the parts of large work: threads, processes of this machine, or the workers of a Dask cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from core.config.run_config import RunConfig
+from core.environment import available_cores, chosen_device
+from core.model_errors import converted_errors
+from core.processes.pool import ProcessPool
+from models.threads import FanOut, ordered
+from tasks.engines.dask_engine import dask_engine
+
+
+@contextmanager
+def fan_out(config: RunConfig, folder: Path) -> Iterator[FanOut]:
+    """Yield the executor that `execution.engine` names. All give the same results in the same order.
+
+    Args:
+        config: Names the engine, its address and the number of threads or processes.
+        folder: Folder for files of a Dask cluster, which are removed at the end. All its machines must see it under
+            the same path.
+
+    Raises:
+        FitError, InputError: There is no such cluster, or it broke down.
+        OutOfMemory: A process ended before its work was done.
+    """
+    chosen = config.execution
+    workers = chosen.threads or available_cores()
+    if chosen.engine == "threads":
+        yield partial(ordered, workers=workers)
+    elif chosen.engine == "processes":
+        pool = ProcessPool(workers)
+        try:
+            yield pool
+        finally:
+            pool.close()
+    else:
+        with converted_errors(chosen.dask_address), dask_engine(chosen.dask_address, workers, folder) as engine:
+            yield engine.ordered
+
+
+@contextmanager
+def fan_out_scores(config: RunConfig, folder: Path) -> Iterator[FanOut]:
+    """Yield the executor for batches that a model scores; arguments and errors as for `fan_out`.
+
+    Instead of threads and beside a GPU it is this thread: the products of a model use all cores, or the GPU, already.
+    """
+    if config.execution.engine == "threads" or chosen_device(config.execution.device) != "cpu":
+        yield map
+    else:
+        with fan_out(config, folder) as engine:
+            yield engine

@@ -1,0 +1,94 @@
+"""Files, cleaning, near-duplicates, words, tokens and scores: the same bytes, whoever does the parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.config.run_config import ExecutionConfig, RunConfig, SourceConfig
+from core.errors import ReviewLMError
+from core.store import Artifact
+from corpus.duplicates import hashing
+from corpus.synthetic.synth import write_reviews
+from models.base import FitContext
+from models.bundles.bundle import save_bundle
+from models.ngram.lm import NGramLM
+from models.specs import NGramSpec
+from models.streams import TokenStream
+from models.tokens.vocabulary import Vocabulary
+from tasks.data.ingest import ingest_files
+from tasks.data.prepare import VOCABULARY_FILE, clean_and_split, tokenize, train_vocabulary
+from tasks.engines.fan_out import fan_out
+from tasks.evaluation.evaluate import score_bundle
+from tests.long_cases import long_but
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four files; some of their reviews are repeated."""
+    folder = tmp_path_factory.mktemp("reviews")
+    for number in range(4):
+        write_reviews(folder / f"{number}.jsonl", 150, seed=number, malformed=0.02, duplicates=0.1, workers=1)
+    return folder
+
+
+def prepared(config: RunConfig) -> list[Artifact]:
+    """Read, clean and encode the files; return what was stored."""
+    def stored(task: Any, *arguments: Any) -> Artifact:
+        result = task.fn(*arguments)
+        return result if isinstance(result, Artifact) else result.data
+
+    dataset = stored(ingest_files, config)
+    clean = stored(clean_and_split, config, dataset)
+    vocabulary = stored(train_vocabulary, config, "word", clean)
+    file = str(vocabulary.folder / VOCABULARY_FILE)
+    train, test = (stored(tokenize, config, file, split, clean) for split in ("train", "test"))
+    spec, words = NGramSpec(order=2), Vocabulary.load(Path(file))
+    streams = [TokenStream.open(one.folder) for one in (train, test)]
+    bundle = config.home / "bundle"
+    save_bundle(bundle, spec, words, NGramLM.fit(spec, words, *streams, FitContext(config.home)).model, [], {})
+    scores = score_bundle(config, bundle, test, "of the bigram").artifact
+    return [dataset, clean, vocabulary, train, test, scores]
+
+
+@pytest.fixture
+def config_of(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., RunConfig]:
+    def make(engine: str, **settings: Any) -> RunConfig:
+        monkeypatch.setenv("REVIEWLM_HOME", str(tmp_path / engine))
+        execution = ExecutionConfig(engine=engine, threads=2, **settings)
+        return RunConfig(source=SourceConfig(input=(str(files),)), execution=execution)
+
+    return make
+
+
+@pytest.mark.parametrize("engine", long_but(["processes", "dask"], {"processes"}))
+def test_every_engine_gives_the_same_bytes_and_leaves_no_file(
+    config_of: Callable[..., RunConfig], engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if engine == "dask":
+        pytest.importorskip("prefect_dask", reason="Dask is not installed: pip install 'reviewlm[dask]'")
+    by_threads = prepared(config_of("threads"))
+    monkeypatch.setattr(hashing, "STRETCH_BYTES", 20_000)  # several stretches
+    found = prepared(config_of(engine))
+    assert [one.digest for one in found] == [one.digest for one in by_threads]
+    for one, other in zip(found, by_threads, strict=True):
+        assert one.manifest["files"] == other.manifest["files"], one.stage
+    assert by_threads[1].facts["duplicates"]
+
+
+def test_a_cluster_that_does_not_answer_is_named(
+    config_of: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("prefect_dask", reason="Dask is not installed: pip install 'reviewlm[dask]'")
+    monkeypatch.setattr("tasks.engines.dask_engine.CONNECT_SECONDS", 1)
+    config = config_of("dask", dask_address="tcp://127.0.0.1:9")
+    with pytest.raises(ReviewLMError, match=r"tcp://127\.0\.0\.1:9"), fan_out(config, tmp_path):
+        pass
+
+
+def test_a_record_of_an_earlier_version_names_the_engine_of_n_grams() -> None:
+    assert ExecutionConfig(**{"ngram_engine": "local"}).engine == "threads"
+    assert ExecutionConfig(**{"ngram_engine": "dask"}).engine == "dask"
