@@ -190,7 +190,9 @@ def _finding(batch: Batch, expectation: Any, validation: Any) -> ShownResult:
 
 
 def _translated(expectation: Any, validation: Any) -> ExpectationResult:
-    observed = _observed(validation.result, is_share="share" in str(expectation.description))
+    observed = _observed(
+        validation.result, is_share=any(sign in str(expectation.description) for sign in ("share", "% of"))
+    )
     return ExpectationResult(
         expectation=validation.expectation_config.type,
         severity=str(expectation.severity.value),

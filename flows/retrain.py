@@ -22,6 +22,7 @@ from tasks.limits import PROMOTION, require_limits
 from tasks.planning.frame import require_frame
 from tasks.planning.outcome import log_settings
 from tasks.planning.plan import PlanRequest, RunPlan, with_vocabulary
+from tasks.promotion.provable import tell_provable_gain
 from tasks.reporting.report import make_report
 from tasks.reporting.summary import RunSummary, summarise
 from tasks.stage import describe_flow_run
@@ -69,6 +70,7 @@ def run_pipeline(config: RunConfig, request: PlanRequest | None = None) -> RunSu
         if request:
             config, made = plan(config, request, dataset, prepared)
             log_settings(config, run_id)
+        tell_provable_gain(config, prepared.clean)
         log_card(config, prepared.card, prepared.tokens, prepared.vocabularies, run_id)
         fitted = train(config, prepared, run_id)
         evaluated = evaluate(config, prepared, fitted, run_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -189,7 +190,9 @@ def run_version_flow(
 
 def _run(name: str, kept: str, preset: str, *given: Any, **arguments: Any) -> dict[str, Any]:
     begun, clock = datetime.now(UTC), time.monotonic()
-    logging.getLogger(__name__).info("starting; a temporary Prefect server needs some seconds to get ready")
+    server = os.environ.get("PREFECT_API_URL", "").removesuffix("/api")
+    waits = f"the Prefect server at {server} is used" if server else "a temporary Prefect server needs some seconds"
+    logging.getLogger(__name__).info("starting; %s", waits)
     with interrupts.resumable(kept), reaching_prefect():
         import_module("flows.server.private_server").prepare_private_server()
         own_runs = import_module("flows.server.own_runs")

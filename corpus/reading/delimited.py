@@ -92,10 +92,16 @@ def read_delimited(stream: io.BufferedReader, source: str, limits: Limits) -> It
     """
     csv.field_size_limit(FIELD_LIMIT)
     lines = _Lines(stream, limits)
-    delimiter = _delimiter(stream.peek(1 << 16))
+    head = stream.peek(1 << 16)
+    delimiter = _delimiter(head)
     try:
         header = next(csv.reader(lines, delimiter=delimiter), [])
     except csv.Error as error:
+        if b"\0" in head:
+            raise Unreadable(
+                "The file is not text", where=source, cause="it has zero bytes, like a picture or a program",
+                remedy="name a file with a table in CSV, or call it as what it is (.parquet, .gz, .zip …)",
+            ) from error
         raise Unreadable("The file has no header", where=source, cause=str(error), remedy=HEADER) from error
     lines.next_record()
     columns = _without_aliases(header)

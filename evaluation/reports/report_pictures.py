@@ -99,7 +99,7 @@ def _of_models(results: RunResults) -> Iterator[Drawing]:
     yield Drawing(
         "perplexity_by_model", RESULT,
         perplexity_bars(results.table, results.floor, results.baseline, _styles(results)),
-        "Left: perplexities, which compare models of one vocabulary. Right: bits per byte of the same text, which "
+        "Left: perplexities, which compare models of one vocabulary. Right: open bits per byte of the same text, which "
         "compare models of all vocabularies. Shorter is better. Models above and below a horizontal line do not "
         "compare.",
         words.said_of_bars(results),

@@ -20,7 +20,8 @@ ABOUT_MODELS = (
     "On the test reviews, best first; every token and the end of each review scored once. In brackets: {confidence} "
     "bootstrap intervals. Open bits per byte (unknown words spelt out, folded case and spaces paid for) compare all "
     "models, perplexities only models of one vocabulary; vs baseline: their change, negative is better; oov: unknown "
-    "words, and their share of the tokens."
+    "words, and their share of the tokens; hit@1: share of the tokens that the model ranks first, "
+    "on a sample of the reviews."
 )
 MODEL_COLUMNS: Mapping[str, Callable[[Row], str]] = {
     "open bits/byte": lambda row: with_interval(row, BITS, below=True),

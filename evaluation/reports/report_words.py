@@ -42,7 +42,7 @@ def headline(results: RunResults) -> str:
     row = results.row(results.winner)
     span = f" ({results.confidence:.0%} interval {_span(row)})" if row.get(f"{BITS}_lo") is not None else ""
     sentence = (
-        f"{results.winner} won: {amount(row[BITS])} bits per byte on {row['reviews']:,} test reviews{span}"
+        f"{results.winner} won: {amount(row[BITS])} open bits per byte on {row['reviews']:,} test reviews{span}"
         f"{_compared(results, row)}."
     )
     return f"{sentence} {outcome(results)}"
@@ -133,7 +133,7 @@ def said_of_bars(results: RunResults) -> str:
         if row is None or not math.isfinite(row[BITS]):
             continue
         of = f"Of the models that adapt to what they read, {row['model']}" if adapting else row["model"]
-        said.append(f"{of} needs the fewest bits per byte, {with_interval(row, BITS)}{_compared(results, row)}.")
+        said.append(f"{of} needs the fewest open bits per byte, {with_interval(row, BITS)}{_compared(results, row)}.")
     return " ".join(said) or "Every model calls at least one test review impossible."
 
 

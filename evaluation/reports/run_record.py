@@ -19,7 +19,7 @@ REPORTS, RECORD_FILE, REPORT_FILE = "reports", "run.json", "report.html"
 FORMAT = 1
 SAMPLES = 3
 FIGURES = {
-    "open_bits_per_byte": "bits per byte", "perplexity": "perplexity", "word_perplexity": "perplexity per word",
+    "open_bits_per_byte": "open bits per byte", "perplexity": "perplexity", "word_perplexity": "perplexity per word",
     "hit@1": "hit@1", "parameters": "parameters", "megabytes": "size in MB", "fit_seconds": "fitted in s",
     "tokens_per_second": "scored tokens/s",
 }  # fmt: skip

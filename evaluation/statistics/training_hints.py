@@ -127,7 +127,8 @@ def _mean_before(points: tuple[np.ndarray, np.ndarray], step: float, last: float
 def _judged(training: Training, course: _Course, row: Mapping[str, Any], reviews: int) -> list[str]:
     """Return what is wrong with the training and what would help; comparisons with NaN are false."""
     name, low, high = training.model, row.get("gain_lo"), row.get("gain_hi")
-    baseline, passes = row.get("baseline") or "", f"{training.passes:g} {'pass' if training.passes == 1 else 'passes'}"
+    baseline = row.get("baseline") or ""
+    passes = f"{training.passes:.3g} {'pass' if training.passes == 1 else 'passes'}"
     data = f"{passes} over {reviews:,} reviews"
     if course.rise >= RISE and course.later_fall > 0:
         at = training.passes * course.best_share

@@ -57,7 +57,8 @@ def _show_compared(models: Sequence[Mapping[str, Any]], baseline: str, floor: An
     if any("±" in str(value) for row in rows for value in row.values()):
         change = f"; vs {base}: change of open bits/byte, negative is better" if base and compared else ""
         luck = ", ≈ if it may be chance" if any("≈" in str(value) for row in rows for value in row.values()) else ""
-        terminal.say(f"±: half of the confidence interval over reviews{change}{luck}")
+        hits = "; hit@1: on a sample of the reviews" if any(row["hit@1"] for row in rows) else ""
+        terminal.say(f"±: half of the confidence interval over reviews{change}{luck}{hits}")
     if baseline and not base:
         kind = "variant of it that adapts" if _adapts(models[0]) else "static variant of it"
         terminal.say(f"No baseline for this table: '{baseline}' cannot be compared with it, and the run has no {kind}.")
@@ -81,7 +82,7 @@ def _row_of_model(model: Mapping[str, Any], baseline: str, floor: Any, compared:
         row["over the floor"] = with_interval(test, "gap")
     if baseline and compared:
         row[f"vs {baseline}"] = _change(test)
-    return {**row, "hit@1": test.get("hit@1"), "oov": test.get("oov")}
+    return {**row, "hit@1": None if test.get("hit@1") is None else f"{test['hit@1']:.3f}", "oov": test.get("oov")}
 
 
 def with_interval(figures: Mapping[str, Any], name: str) -> str:

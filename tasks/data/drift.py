@@ -63,7 +63,8 @@ def measure_drift(config: RunConfig, dataset: Artifact, parent_run_id: str, as_e
     seen = known_ids(store_of(config), known)
     new = _count_new(dataset, seen)
     if new < FEWEST:
-        log.info("drift: only %d reviews are new to the champion; %d are needed", new, FEWEST)
+        few = f"only {new} reviews are new to the champion; {FEWEST} are needed"
+        log.info("drift: %s", few if new else "no review is new since the champion")
         return None
     try:
         folder = registry_of(config).bundle_folder(version)

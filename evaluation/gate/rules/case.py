@@ -139,15 +139,8 @@ class GateCase(Rivals):
 
     @cached_property
     def least_gain(self) -> float:
-        """Smallest gain that can be sure with this number of groups, even if it is the same on every review.
-
-        The weight of one unseen group among n has the distribution Beta(1, n), with 1 − α^(1/n) as the quantile 1 − α.
-        This share of the text may be worse by `max_review_loss`.
-        """
-        if not self.groups:
-            return 1.0
-        weight = 1 - ((1 - self.policy.confidence) / 2) ** (1 / self.effective_groups)
-        return min(1.0, weight / (1 - weight) * self.policy.max_review_loss)
+        """Smallest gain that can be sure with these groups."""
+        return least_sure_gain(self.group_bytes, self.policy.confidence, self.policy.max_review_loss)
 
     @cached_property
     def gain(self) -> float:
@@ -258,6 +251,18 @@ class GateCase(Rivals):
             return None
         options = {"confidence": self.policy.confidence, "resamples": self.evidence.resamples}
         return studentised_intervals([ratio], seed=self.evidence.seed, **options)[0]  # type: ignore[arg-type]
+
+
+def least_sure_gain(sizes: np.ndarray, confidence: float, max_review_loss: float) -> float:
+    """Return the smallest gain that can be sure with groups of these sizes, even if it is the same on every review.
+
+    The weight of one unseen group among n has the distribution Beta(1, n), with 1 − α^(1/n) as the quantile 1 − α. This
+    share of the text may be worse by *max_review_loss*.
+    """
+    if not len(sizes):
+        return 1.0
+    weight = 1 - ((1 - confidence) / 2) ** (1 / effective_number(sizes))
+    return min(1.0, weight / (1 - weight) * max_review_loss)
 
 
 def open_nats(rows: pl.DataFrame) -> np.ndarray:

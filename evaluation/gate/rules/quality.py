@@ -51,8 +51,8 @@ def better_than_baseline(case: GateCase) -> RuleOutcome:
         return RuleOutcome(name, False, NO_INTERVAL)
     theirs, ours = baseline.adaptation, case.evidence.challenger.adaptation
     unlike = f", whose figures are {theirs}, the challenger's {ours}" if theirs != ours else ""
-    detail = f"{change(gain.estimate)} the baseline '{who}' in bits per byte{unlike}; {_interval(case, gain, limit)}"
-    return RuleOutcome(name, gain.low > limit, detail, gain.low, limit)
+    detail = f"{change(gain.estimate)} the baseline '{who}' in open bits per byte{unlike}; "
+    return RuleOutcome(name, gain.low > limit, detail + _interval(case, gain, limit), gain.low, limit)
 
 
 def better_than_champion(case: GateCase) -> RuleOutcome:
@@ -62,7 +62,7 @@ def better_than_champion(case: GateCase) -> RuleOutcome:
         return RuleOutcome(name, None, case.problem)
     if case.beyond:
         return RuleOutcome(name, True, case.beyond)
-    detail = f"{change(case.gain)} the champion in bits per byte"
+    detail = f"{change(case.gain)} the champion in open bits per byte"
     return RuleOutcome(name, case.gain > 0 and case.gain >= limit, detail, case.gain, limit)
 
 
@@ -80,10 +80,15 @@ def surely_better(case: GateCase) -> RuleOutcome:
 
 
 def _interval(case: GateCase, gain: Gain, limit: float) -> str:
-    """Return how sure a gain is; if only more reviews could make it sure, add this remedy."""
-    detail = f"the {100 * gain.confidence:.4g} % interval of the gain is {gain.low:+.2%} to {gain.high:+.2%}: "
-    remedy = f"; {MORE_REVIEWS}" if gain.low <= limit < gain.estimate else ""
-    return detail + _verdict(gain, limit) + remedy
+    """Return how sure a gain is; if only more reviews could make it sure, add this remedy.
+
+    The interval is wider than that of the tables, because it allows for reviews that the sample lacks.
+    """
+    detail = f"the cautious {100 * gain.confidence:.4g} % interval of the gain is {gain.low:+.2%} to {gain.high:+.2%}: "
+    if not gain.low <= limit < gain.estimate:
+        return detail + _verdict(gain, limit)
+    least = f" (with these, no gain below {case.least_gain:.2%} is sure)" if gain.estimate < case.least_gain else ""
+    return f"{detail}{_verdict(gain, limit)}; {MORE_REVIEWS}{least}"
 
 
 def _verdict(gain: Gain, limit: float) -> str:

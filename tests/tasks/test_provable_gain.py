@@ -1,0 +1,39 @@
+"""The smallest gain that the gate can prove, told before a training."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from core.config.run_config import RunConfig
+from evaluation.gate.rules.case import least_sure_gain
+from tasks.promotion import provable
+from tasks.promotion.provable import tell_provable_gain
+
+
+def test_for_equal_groups_it_is_the_upper_limit_of_clopper_and_pearson_for_no_loss() -> None:
+    """Of n independent groups none was a loss: the weight of the losses is at most 1 - (alpha / 2)^(1/n)."""
+    for groups in (10, 189, 5_000):
+        weight = 1 - 0.025 ** (1 / groups)
+        assert least_sure_gain(np.full(groups, 7), 0.95, 1.0) == pytest.approx(weight / (1 - weight))
+    assert least_sure_gain(np.zeros(0), 0.95, 1.0) == 1.0
+
+
+@pytest.mark.parametrize(("reviews", "said"), [(100, "at least 3.8 % better"), (2_000, "")])
+def test_it_is_told_only_if_a_better_model_may_be_refused(
+    reviews: int, said: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    test = pl.DataFrame({"review_id": [str(n) for n in range(reviews)], "bytes": [400] * reviews})
+    monkeypatch.setattr(provable, "iter_split", lambda folder, split: iter([test]))
+    monkeypatch.setattr(provable, "documents_of", lambda clean: test.select("review_id"))
+    clean: Any = SimpleNamespace(folder=Path(), facts={"splits": {"test": {"reviews": reviews}}})
+    with caplog.at_level(logging.INFO):
+        tell_provable_gain(RunConfig(), clean)
+    assert said in caplog.text
+    assert bool(caplog.text) == bool(said)
