@@ -176,6 +176,7 @@ def test_the_lexicons_of_a_classifier_are_part_of_its_identity_and_in_its_bundle
         classified(done.home, f"lexicons.praise={tmp_path / 'wrong.txt'}")
 
 
+@pytest.mark.long
 def test_polarity_has_a_registered_model_of_its_own(done: Home) -> None:
     other = classified(done.home, "classification.label=polarity", f"classification.models=[{LOGISTIC}]")
     assert other["registered_model"] == "reviewlm-polarity"
@@ -189,6 +190,7 @@ def corpus_of(home: Path) -> Path:
     return next((home / "store" / "synthesise").glob("*/reviews.jsonl"))
 
 
+@pytest.mark.long
 def test_a_field_of_the_files_is_predicted_and_another_one_repeats_only_the_classifiers(
     done: Home, tmp_path: Path
 ) -> None:

@@ -166,6 +166,7 @@ def test_an_external_memory_keeps_what_belongs_together_where_an_equally_large_t
 
 
 @pytest.mark.parametrize("rates", long_but([[1e-2], [1e-3, 3e-3, 1e-2]], [[1e-2]]))
+@pytest.mark.long
 def test_two_hops_follow_chains_of_two_facts_that_one_hop_and_an_equally_large_tanh_network_only_guess(rates):
     task, cases = Implication(steps=2, chains=3, names=12), implication_cases()
     two, one, plain = (
