@@ -20,21 +20,20 @@ from pathlib import Path
 from typing import Any
 
 from core.config.run_config import RunConfig
-from core.errors import disk_errors
+from core.errors import Damaged, disk_errors
 from core.lineage.record import FITS
 from core.storing.removal import Removal, one_collection
 from evaluation.reports.all_runs import write_all_runs
 from evaluation.reports.run_record import REPORTS
 from tasks.tracking.track import tracker_of
 from tasks.upkeep.holdings import Holdings, kept_results
-from tasks.upkeep.keep import VERSION, Key, with_inputs
+from tasks.upkeep.keep import RUNNING, VERSION, Key, with_inputs
 from tasks.upkeep.leftovers import REPORT, leftovers
 from tasks.upkeep.needed import Times, kept_versions, refused_versions, results_of, times_of, trackers_of
 from tracking.logged_models.unused import (
     BROKEN,
     LoggedFiles,
     Run,
-    VersionKey,
     all_versions,
     models_of,
     registered_models,
@@ -43,7 +42,8 @@ from tracking.logged_models.unused import (
     runs_of,
 )
 from tracking.registry.change import registry_lock
-from tracking.registry.registry import Version
+from tracking.registry.lineage import record_of
+from tracking.registry.registry import Registry, Version
 from tracking.runs.runs import Tracker
 from tracking.tags import BUNDLE_TAG, DATA_TAG
 
@@ -110,9 +110,9 @@ def collect(config: RunConfig, dry_run: bool = False, now: int | None = None) ->
             with registry_lock(tracker_of(config)):  # no alias moves to a version whose results are being removed
                 items, notes = _decide(config, trackers, moment)
                 rows = _rows(items)
-                stayed = _remove(items, RESULT)
+                stayed = _remove(items, RESULT) + _remove(items, CONTENT)
             removal.empty()  # what follows writes a little, which a full disk has no space for
-            stayed += _remove(items, *{item.kind for item in items} - {RESULT})
+            stayed += _remove(items, *{item.kind for item in items} - {RESULT, CONTENT})
             removal.empty()
             if any(item.kind == REPORT and not item.reason for item in items):
                 write_all_runs(config.home / REPORTS)
@@ -153,14 +153,17 @@ def _decide(
         for (stage, digest), used in holdings.used.items()
     ]  # fmt: skip
     notes = [] if times.recent else [f"fewer than {config.upkeep.runs} runs have finished: all results count as recent"]
+    listed = {one.uri: models_of(one, registered_models(one, versions[one.uri]))
+              for one in trackers if not one.uri.startswith("http")}  # fmt: skip
+    newest = max(config.upkeep.model_files, config.upkeep.versions)
+    refused = {one.uri: refused_versions(one, versions[one.uri], newest) for one in trackers if one.uri in listed}
+    needed = {model.folder for uri, models in listed.items() for model in models
+              if model.registered and not (model.versions and model.versions <= refused[uri])}  # fmt: skip
     for tracker in trackers:
-        if tracker.uri.startswith("http"):
+        if tracker.uri not in listed:
             notes.append(f"the files of runs and logged models at {tracker.shown} are that server's: see `mlflow gc`")
         else:
-            every, newest = versions[tracker.uri], max(config.upkeep.models, config.upkeep.versions)
-            refused = refused_versions(tracker, every, newest)
-            items += _models(models_of(tracker, registered_models(tracker, every)), tracker, refused, runs[tracker.uri],
-                             kept, times, store)
+            items += _models(listed[tracker.uri], tracker, needed, runs[tracker.uri], kept, times, store)
             items += _files(runs[tracker.uri], versions[tracker.uri], times)
     bundles = {version.tags.get(BUNDLE_TAG, "") for version in chain(*chosen.values())} - {""}
     for one in leftovers(config.home, times.oldest, bundles):
@@ -179,10 +182,10 @@ def _kept(holdings: Holdings, roots: Mapping[Key, str], versions: Iterable[Versi
 
 
 def _models(
-    models: Iterable[LoggedFiles], tracker: Tracker, refused: Container[VersionKey], runs: list[Run],
+    models: Iterable[LoggedFiles], tracker: Tracker, needed: Container[Path], runs: list[Run],
     kept: dict[Key, str], times: Times, store: Path,
 ) -> Iterable[Item]:
-    """Yield the logged models, and the model files of *refused* versions, whose logged models stay.
+    """Yield the logged models, and the model files of those versions that are not *needed* and can be made again.
 
     Those of a fit that is in the store stay, because a run that uses the fit links them.
     """
@@ -195,8 +198,9 @@ def _models(
         stored = store.joinpath(*fit) if fit else None
         reason = "" if model.deleted else "of a version" if model.registered else unused
         yield Item(MODEL, (model.folder,), reason, partial(_remove_model, tracker, model, stored))
-        if model.versions and all(version in refused for version in model.versions) and (content := model.content):
-            yield Item(CONTENT, tuple(content), unused, partial(_remove_content, model, stored))
+        if model.registered and model.folder not in needed and (content := model.content):
+            reason = RUNNING if times.running is not None else unused or ("" if _is_recorded(model) else "no record")
+            yield Item(CONTENT, tuple(content), reason, partial(_remove_content, tracker, model, stored))
 
 
 def _stage_of(fit: str, store: Path) -> str:
@@ -209,9 +213,19 @@ def _remove_model(tracker: Tracker, model: LoggedFiles, fit: Path | None) -> boo
     return not (fit and fit.is_dir()) and remove_model(tracker, model)
 
 
-def _remove_content(model: LoggedFiles, fit: Path | None) -> bool:
-    """Remove the model files of a version, unless its fit was used meanwhile and is still in the store."""
-    return not (fit and fit.is_dir()) and remove_content(model)
+def _is_recorded(model: LoggedFiles) -> bool:
+    """Return whether the record of a version says how to make its model again."""
+    try:
+        record = record_of(model.bundle)
+    except Damaged:
+        return False
+    return record is not None and all(source.kind != "unknown" for source in record.sources)
+
+
+def _remove_content(tracker: Tracker, model: LoggedFiles, fit: Path | None) -> bool:
+    """Remove the model files of a version, unless its fit was used or it was given an alias meanwhile."""
+    given = any(Registry(tracker, name).version(number).aliases for name, number in model.versions)
+    return not given and not (fit and fit.is_dir()) and remove_content(model)
 
 
 def _files(runs: Iterable[Run], versions: Iterable[Version], times: Times) -> Iterable[Item]:

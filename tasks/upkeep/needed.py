@@ -24,10 +24,10 @@ from tracking.moved_home import DATABASE
 from tracking.registry.lineage import record_of
 from tracking.registry.registry import Registry, Version
 from tracking.registry.state import fold_events
-from tracking.registry.versions import PROMOTED
+from tracking.registry.versions import REFUSED
 from tracking.runs.known_stores import known_stores
 from tracking.runs.runs import Tracker
-from tracking.tags import BUNDLE_TAG, DATA_TAG, OUTCOME
+from tracking.tags import BUNDLE_TAG, BY_HAND_WHY, DATA_TAG, OUTCOME, SINCE
 
 COUNTED = ("retrain", "train", "evaluate")
 """Flows that count as runs. Others, such as a comparison, may run often and make nothing of their own."""
@@ -113,12 +113,16 @@ def kept_versions(versions: Iterable[Version], newest: int) -> list[Version]:
 
 
 def refused_versions(tracker: Tracker, versions: Iterable[Version], newest: int) -> set[VersionKey]:
-    """Return the versions that were never champion, except those with an alias and the newest of each model."""
+    """Return the versions that the gate refused and that were never champion.
+
+    Those with an alias and the newest of each model are left out.
+    """
     every = list(versions)
     kept = {(one.name, one.version) for one in kept_versions(every, newest)}
     for name in {one.name for one in every}:
         kept |= {(name, number) for number in fold_events(Registry(tracker, name).events()).past_champions}
-    return {(one.name, one.version) for one in every if one.tags.get(OUTCOME) != PROMOTED} - kept
+    never = (one for one in every if one.tags.get(OUTCOME) == REFUSED and not one.tags.keys() & {SINCE, BY_HAND_WHY})
+    return {(one.name, one.version) for one in never} - kept
 
 
 def results_of(tracker: Tracker, holdings: Holdings, version: Version) -> dict[Key, str]:

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ import pytest
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.content_check import record_of
-from core.lineage.record import Lineage
+from core.errors import BundleError
+from core.lineage.record import LINEAGE_FILE, Lineage, RecordedSource
 from core.storing.uses import _unmark
 from models.bundles.sealed_folder import WHY_MISSING
 from tasks.stage import store_of
@@ -31,15 +33,18 @@ FILES = [*STAYS, "net/weights.safetensors"]
 
 @pytest.fixture
 def config(migrated_home: Path) -> RunConfig:
-    return load_config("small", ["upkeep.runs=1", "upkeep.models=1", "upkeep.versions=0"])
+    return load_config("small", ["upkeep.runs=1", "upkeep.model_files=1", "upkeep.versions=0"])
 
 
 def registry(config: RunConfig) -> Registry:
     return Registry(tracker_of(config), config.promotion.model_name)
 
 
-def judged(config: RunConfig, *outcomes: bool, fit: str = "") -> list[Path]:
-    """Register one version per outcome of the gate; return the folders of their bundles."""
+RECORD = Lineage("model", "ngram", "bundle", "fit/0123", {}, (), ())
+
+
+def judged(config: RunConfig, *outcomes: bool | None, fit: str = "") -> list[Path]:
+    """Register one version per outcome of the gate (None: not judged); return the folders of their bundles."""
     tracker, found = tracker_of(config), registry(config)
     for promote in outcomes:
         run_id = tracker.start_run("a fit", {FIT_TAG: fit} if fit else {})
@@ -49,12 +54,14 @@ def judged(config: RunConfig, *outcomes: bool, fit: str = "") -> list[Path]:
         for name in FILES:
             (bundle / name).parent.mkdir(parents=True, exist_ok=True)
             (bundle / name).write_text(f"{name} of {model.model_id}")
+        (bundle.parent.parent / LINEAGE_FILE).write_text(RECORD.to_json())
         with tracker.reaching() as client:
             client.finalize_logged_model(model.model_id, "READY")
         number = found.register(f"models:/{model.model_id}", run_id)
         champion = found.alias("champion")
         tags = {OUTCOME: PROMOTED if promote else REFUSED}
-        found.settle(number, champion.version if champion else None, promote, "why", tags)
+        if promote is not None:
+            found.settle(number, champion.version if champion else None, promote, "why", tags)
         tracker.end_run(run_id)
     with closing(sqlite3.connect(config.home / "mlflow.db")) as database, database:  # as if it had been long ago
         database.execute("UPDATE runs SET start_time = 1000")
@@ -93,16 +100,50 @@ def test_what_is_left_names_the_version_and_the_way_back(config: RunConfig) -> N
     collected(config)
     note = (bundle / WHY_MISSING).read_text(encoding="utf-8")
     assert f"reviewlm reproduce models:/{config.promotion.model_name}/1 " in note
-    assert "upkeep.models" in note
+    assert "upkeep.model_files" in note
 
 
 def test_the_record_of_such_a_version_can_still_be_read(config: RunConfig) -> None:
-    bundle, *_ = judged(config, False, False)
-    record = bundle.parent.parent / "lineage.json"
-    lineage = Lineage("model", "ngram", "bundle", "fit/0123", {}, (), ())
-    record.write_text(lineage.to_json())
+    judged(config, False, False)
     collected(config)
-    assert record_in(registry(config).bundle_folder(1)) == lineage
+    assert record_in(registry(config).bundle_folder(1)) == RECORD
+
+
+def test_a_version_that_could_not_be_made_again_keeps_its_files(config: RunConfig) -> None:
+    bundles = judged(config, False, False, False, False)
+    unknown = replace(RECORD, sources=(RecordedSource("unknown", "reviews.jsonl", "0123"),))
+    for bundle, text in zip(bundles, (None, "{", unknown.to_json()), strict=False):
+        file = bundle.parent.parent / LINEAGE_FILE
+        file.write_text(text) if text else file.unlink()
+    collected(config)
+    assert whole(bundles) == [1, 2, 3, 4]
+
+
+def test_a_version_that_nobody_has_judged_keeps_its_files(config: RunConfig) -> None:
+    """A user registers models under names of their own, too."""
+    bundles = judged(config, None, None, None)
+    collected(config)
+    assert whole(bundles) == [1, 2, 3]
+
+
+def test_nothing_goes_while_a_process_reads_the_store(config: RunConfig) -> None:
+    bundles = judged(config, False, False)
+    open_run = tracker_of(config).start_run("compare")
+    collected(config)
+    assert whole(bundles) == [1, 2]
+    tracker_of(config).end_run(open_run)
+    with closing(sqlite3.connect(config.home / "mlflow.db")) as database, database:
+        database.execute("UPDATE runs SET start_time = 1000 WHERE name = 'compare'")
+    collected(config)
+    assert whole(bundles) == [2]
+
+
+def test_a_version_without_files_cannot_be_promoted(config: RunConfig) -> None:
+    judged(config, False, False)
+    collected(config)
+    with pytest.raises(BundleError, match="The model files of version 1 are gone"):
+        registry(config).promote(1, None, why="better", force=True)
+    assert registry(config).alias("champion") is None
 
 
 def test_versions_whose_lineage_is_kept_keep_their_files(config: RunConfig) -> None:

@@ -6,11 +6,12 @@ import hashlib
 import json
 import shutil
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 from core.errors import BundleError, ReviewLMError, disk_errors
 from models.base import ModelError
-from models.bundles.sealed_folder import verify_files
+from models.bundles.sealed_folder import WHY_MISSING, verify_files
 from tracking.client import ABSENT, error_code
 from tracking.logged_models.export import BUNDLE_PATH, SPEC
 from tracking.registry.versions import local_folder
@@ -39,6 +40,25 @@ def bundle_in(tracker: Tracker, address: str) -> Path | None:
         remedy="run the same configuration again: a fit that is still in the store is logged and registered again; or "
         "go back to a version that opens (`reviewlm rollback`)",
     )
+
+
+def require_content(bundle_of: Callable[[int], Path], version: int) -> None:
+    """Refuse a version whose model files `reviewlm gc` has removed, perhaps while it was being tested.
+
+    Args:
+        bundle_of: Returns the folder of a version's bundle.
+        version: Its number.
+
+    Raises:
+        BundleError: They are gone; the error has the note that was left.
+    """
+    try:
+        folder = bundle_of(version)
+    except BundleError:  # it never was a bundle of this project
+        return
+    if (note := folder / WHY_MISSING).is_file():
+        cause = note.read_text(encoding="utf-8").strip()
+        raise BundleError(f"The model files of version {version} are gone", where=folder, cause=cause)
 
 
 def task_of(folder: Path) -> str:

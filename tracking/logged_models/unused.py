@@ -40,8 +40,9 @@ MODEL_ID = re.compile(r"m-[0-9a-f]{32}")
 STAYS = (SPEC, FILE, WHY_MISSING)
 """Files of a bundle that stay when the model itself goes: `reviewlm reproduce` needs them."""
 NOTE = (
-    "removed on {day} by `reviewlm gc` to free space (upkeep.models), because this version was never champion; its "
-    "record is kept: `reviewlm reproduce {version} --home FOLDER` makes the same model again from the raw files\n"
+    "removed on {day} by `reviewlm gc` to free space (upkeep.model_files), because the gate refused this version and it "
+    "was never champion; its record is kept: from the same raw files, `reviewlm reproduce {version} --home FOLDER` makes "
+    "the same model again, and a run with the same configuration registers it as a new version\n"
 )
 VersionKey = tuple[str, int]
 """Name of a registered model and number of a version."""
@@ -93,11 +94,15 @@ class LoggedFiles:
     deleted: bool = False
 
     @property
+    def bundle(self) -> Path:
+        """Folder of its bundle."""
+        return self.folder / "artifacts" / BUNDLE_PATH
+
+    @property
     def content(self) -> list[Path]:
         """The files of its bundle that hold the model itself; none if they were removed."""
-        bundle = self.folder / "artifacts" / BUNDLE_PATH
-        files = (path for path in bundle.rglob("*") if path.is_file())
-        return sorted(path for path in files if path.relative_to(bundle).as_posix() not in STAYS)
+        files = (path for path in self.bundle.rglob("*") if path.is_file())
+        return sorted(path for path in files if path.relative_to(self.bundle).as_posix() not in STAYS)
 
 
 def runs_of(tracker: Tracker) -> list[Run]:
@@ -191,7 +196,7 @@ def remove_content(model: LoggedFiles) -> bool:
     """Remove the model itself from a version's bundle, after writing why; return True."""
     content = model.content
     version = " or ".join(f"models:/{name}/{number}" for name, number in sorted(model.versions))
-    note = model.folder / "artifacts" / BUNDLE_PATH / WHY_MISSING
+    note = model.bundle / WHY_MISSING
     note.write_text(NOTE.format(day=datetime.now(UTC).date(), version=version), encoding="utf-8")
     for path in content:
         path.unlink(missing_ok=True)

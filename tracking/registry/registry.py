@@ -16,7 +16,7 @@ from typing import Any
 
 from core.errors import InputError, ReviewLMError
 from tracking.client import ABSENT, PRESENT, error_code
-from tracking.logged_models.bundles import bundle_in, download
+from tracking.logged_models.bundles import bundle_in, download, require_content
 from tracking.logged_models.export import BUNDLE_PATH
 from tracking.registry.change import ChampionChanged, Change, aliases_of, exclusive_change
 from tracking.registry.events import GATE, MANUAL, ROLLBACK, DecisionLog, Event, author, same_decision
@@ -280,6 +280,8 @@ class Registry:
     def _decide(self, event: Event) -> Event:
         """Write a decision to the log and carry it out, unless this was done before and only the answer was lost."""
         with exclusive_change(self.tracker, self.name) as change:
+            if event.promote:
+                require_content(self.bundle_folder, event.version)
             known = same_decision(change.events, event)
             if known is None or change.state.states[known.number] == OVERTAKEN:
                 return self._enter(change, event)

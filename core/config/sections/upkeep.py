@@ -18,10 +18,11 @@ class UpkeepConfig(Section):
     Attributes:
         runs: Newest finished runs (`run`, `train`, `evaluate`) whose results, reports and logged models are kept.
         versions: Newest versions of each registered model whose whole lineage is kept, beside those with an alias.
-        models: Newest versions of each registered model whose model files are kept, beside those with an alias and
-            former champions. All versions keep their records and decisions; at least `versions` keep their files.
+        model_files: Newest versions of each registered model whose model files are kept, beside those with an alias,
+            former champions and versions that the gate has not refused. All versions keep their records and decisions;
+            at least `versions` keep their files.
     """
 
     runs: Count = 5
     versions: Annotated[Whole, Field(ge=0, le=MOST_WHOLE)] = 3
-    models: Annotated[Whole, Field(ge=0, le=MOST_WHOLE)] = 10
+    model_files: Annotated[Whole, Field(ge=1, le=MOST_WHOLE)] = 10
