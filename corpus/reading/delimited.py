@@ -93,15 +93,15 @@ def read_delimited(stream: io.BufferedReader, source: str, limits: Limits) -> It
     csv.field_size_limit(FIELD_LIMIT)
     lines = _Lines(stream, limits)
     head = stream.peek(1 << 16)
+    if b"\0" in head.partition(b"\n")[0]:
+        raise Unreadable(
+            "The file is not text", where=source, cause="its first line has zero bytes, like a picture or a program",
+            remedy="name a file with a table in CSV, or call it as what it is (.parquet, .gz, .zip …)",
+        )
     delimiter = _delimiter(head)
     try:
         header = next(csv.reader(lines, delimiter=delimiter), [])
     except csv.Error as error:
-        if b"\0" in head:
-            raise Unreadable(
-                "The file is not text", where=source, cause="it has zero bytes, like a picture or a program",
-                remedy="name a file with a table in CSV, or call it as what it is (.parquet, .gz, .zip …)",
-            ) from error
         raise Unreadable("The file has no header", where=source, cause=str(error), remedy=HEADER) from error
     lines.next_record()
     columns = _without_aliases(header)

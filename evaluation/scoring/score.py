@@ -107,18 +107,18 @@ def score_stream(
 
 @dataclass(frozen=True)
 class Opened:
-    """A bundle and a stream. Another process gets their folders instead, and opens them once."""
+    """A bundle and a stream. Another process gets their folders instead, and opens them once for each content."""
 
     bundle: Bundle
     stream: TokenStream
     folder: Path | None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _opened, (self.folder, self.stream.folder)
+        return _opened, (self.folder, self.bundle.digest, self.stream.folder)
 
 
 @lru_cache(maxsize=1)
-def _opened(bundle: Path, stream: Path) -> Opened:
+def _opened(bundle: Path, digest: str, stream: Path) -> Opened:
     from models.bundles.bundle import load_bundle
     from models.streams import TokenStream
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import chain
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -53,6 +54,9 @@ class PieceEncoder:
         else:
             self._by_line.pre_tokenizer = lines
         self._forget()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PieceEncoder, (self._tokenizer,)  # without the lock, and without what was learnt
 
     def _forget(self) -> None:
         self._seen = pl.Categorical(pl.Categories.random(physical=pl.UInt32))

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextvars import Context, copy_context
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from core.config.run_config import RunConfig, SourceConfig
+from core.config.run_config import RunConfig
 from core.environment import available_cores
 from core.errors import Damaged, EmptyInput, Unreadable
 from core.store import Artifact, Built, Store, sha256_of_file
@@ -24,9 +22,7 @@ from corpus.ingestion.parts import SourceReading
 from corpus.quarantine.replay import assemble_with, replay, replays_of
 from corpus.reading.sources import Listed, Source, identify, originals, source_names
 from corpus.synthetic.synth import write_reviews
-from models.threads import FanOut, ordered
 from tasks.code_version import running_code
-from tasks.engines.fan_out import fan_out
 from tasks.progress import Report, progress
 from tasks.stage import as_task_state, run_stage, show_facts, stage, store_of
 
@@ -75,22 +71,11 @@ def _read_all(config: RunConfig, sources: Mapping[str, Source]) -> dict[str, Bui
     read: dict[str, Built] = {}
     records = size = 0
     with progress("ingest", sum(source.bytes for source in sources.values()), "bytes") as report:
-        apart = None if config.execution.engine == "threads" else _read_apart(config, sources.values())
         for digest, source in sources.items():
-            read[digest] = next(apart) if apart else read_file(config, source, _after(report, records, size))
+            read[digest] = read_file(config, source, _after(report, records, size))
             records, size = records + read[digest].artifact.facts["records"], size + source.bytes
             report(size, {"reviews": records})
     return read
-
-
-def _read_apart(config: RunConfig, sources: Iterable[Source]) -> Iterator[Built]:
-    """Yield the artifacts of files that processes or machines read, each a whole file; threads divide a file."""
-    with fan_out(config, store_of(config).root) as engine:
-        def read_one(task: tuple[Context, Source]) -> Built:
-            context, source = task
-            return context.run(read_file, config, source, lambda *_: None, engine)
-
-        yield from ordered(read_one, ((copy_context(), source) for source in sources), available_cores())
 
 
 def _after(report: Report, records: int, size: int) -> Report:
@@ -98,11 +83,10 @@ def _after(report: Report, records: int, size: int) -> Report:
     return lambda more, done, total: report(size + done, {"reviews": records + more})
 
 
-def read_file(config: RunConfig, source: Source, report: Report, engine: FanOut = map) -> Built:
+def read_file(config: RunConfig, source: Source, report: Report) -> Built:
     """Return the artifact of one source file: its typed parts and its quarantine."""
     def make(work: Path) -> dict[str, Any]:
-        told = report if engine is map else None
-        (facts,) = engine(partial(_facts_of, config.source, work, told), [source])
+        facts = read_source(source, work, config.source, report).facts
         return {**facts, "parts": len(facts["parts"]), "path": str(source.path.absolute())}
 
     options = {**settings_of(config.source), "name": source.name}
@@ -110,10 +94,6 @@ def read_file(config: RunConfig, source: Source, report: Report, engine: FanOut 
     return run_stage(
         config, "read", READ_VERSION, options, inputs, make, source.name, resumable=True, raw_bytes=source.bytes
     )
-
-
-def _facts_of(config: SourceConfig, work: Path, report: Report | None, source: Source) -> dict[str, Any]:
-    return read_source(source, work, config, report).facts
 
 
 def make_data_set(

@@ -22,7 +22,8 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from importlib.util import find_spec
 from itertools import count, islice
 from pathlib import Path
@@ -254,7 +255,10 @@ class _Handed:
     def result(self) -> Any:
         try:
             self._engine._finished([self._future])
-            return self._engine._result(self._future)
+            found = self._engine._result(self._future)
+            if isinstance(found, _Failed):
+                raise found.error
+            return found
         finally:
             self._file.unlink(missing_ok=True)
 
@@ -269,6 +273,22 @@ def _run(step: str, shard: int) -> Any:
     return pickle.loads(Path(step).read_bytes())(shard)
 
 
+@dataclass(frozen=True)
+class _Failed:
+    """The error of an item, apart from those of Dask and of reading its files."""
+
+    error: Exception
+
+
+@lru_cache(maxsize=2)
+def _function(step: str) -> Callable[[Any], Any]:
+    return pickle.loads(Path(step).read_bytes())  # type: ignore[no-any-return]
+
+
 def _run_item(step: str, item: str) -> Any:
     """Apply a function to one item on a worker."""
-    return pickle.loads(Path(step).read_bytes())(pickle.loads(Path(item).read_bytes()))
+    function, value = _function(step), pickle.loads(Path(item).read_bytes())
+    try:
+        return function(value)
+    except Exception as error:
+        return _Failed(error)

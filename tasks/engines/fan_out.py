@@ -1,16 +1,15 @@
-"""Choose who does the parts of large work: threads, processes of this machine, or the workers of a Dask cluster."""
+"""Choose who does the parts of large work: threads of this process, or the workers of a Dask cluster."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
 from core.config.run_config import RunConfig
 from core.environment import available_cores, chosen_device
 from core.model_errors import converted_errors
-from core.processes.pool import ProcessPool
 from models.threads import FanOut, ordered
 from tasks.engines.dask_engine import dask_engine
 
@@ -20,27 +19,22 @@ def fan_out(config: RunConfig, folder: Path) -> Iterator[FanOut]:
     """Yield the executor that `execution.engine` names. All give the same results in the same order.
 
     Args:
-        config: Names the engine, its address and the number of threads or processes.
+        config: Names the engine, its address and the number of threads, or of processes of a cluster on this machine.
         folder: Folder for files of a Dask cluster, which are removed at the end. All its machines must see it under
             the same path.
 
     Raises:
-        FitError, InputError: There is no such cluster, or it broke down.
-        OutOfMemory: A process ended before its work was done.
+        FitError, InputError: There is no such cluster. If it breaks down later, its `ModelError` is raised.
     """
     chosen = config.execution
-    workers = chosen.threads or available_cores()
     if chosen.engine == "threads":
-        yield partial(ordered, workers=workers)
-    elif chosen.engine == "processes":
-        pool = ProcessPool(workers)
-        try:
-            yield pool
-        finally:
-            pool.close()
-    else:
-        with converted_errors(chosen.dask_address), dask_engine(chosen.dask_address, workers, folder) as engine:
-            yield engine.ordered
+        yield partial(ordered, workers=chosen.threads or available_cores())
+        return
+    processes = chosen.threads or max(1, available_cores() // chosen.workers)
+    with ExitStack() as stack:
+        with converted_errors(chosen.dask_address):
+            engine = stack.enter_context(dask_engine(chosen.dask_address, processes, folder))
+        yield engine.ordered
 
 
 @contextmanager

@@ -1,8 +1,9 @@
-"""Files, cleaning, near-duplicates, words, tokens and scores: the same bytes, whoever does the parts."""
+"""Cleaning, near-duplicates, words, tokens and scores: the same bytes, whoever does the parts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from corpus.synthetic.synth import write_reviews
 from models.base import FitContext
 from models.bundles.bundle import save_bundle
 from models.ngram.lm import NGramLM
-from models.specs import NGramSpec
+from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream
 from models.tokens.vocabulary import Vocabulary
 from tasks.data.ingest import ingest_files
@@ -24,6 +25,8 @@ from tasks.data.prepare import VOCABULARY_FILE, clean_and_split, tokenize, train
 from tasks.engines.fan_out import fan_out
 from tasks.evaluation.evaluate import score_bundle
 from tests.long_cases import long_but
+
+UNITS = ["word", "bpe", "unigram", "char"]
 
 
 @pytest.fixture(scope="module")
@@ -35,15 +38,15 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def prepared(config: RunConfig) -> list[Artifact]:
-    """Read, clean and encode the files; return what was stored."""
+def prepared(config: RunConfig, unit: str) -> list[Artifact]:
+    """Read, clean and encode the files, score a model; return what was stored."""
     def stored(task: Any, *arguments: Any) -> Artifact:
         result = task.fn(*arguments)
         return result if isinstance(result, Artifact) else result.data
 
     dataset = stored(ingest_files, config)
     clean = stored(clean_and_split, config, dataset)
-    vocabulary = stored(train_vocabulary, config, "word", clean)
+    vocabulary = stored(train_vocabulary, config, unit, clean)
     file = str(vocabulary.folder / VOCABULARY_FILE)
     train, test = (stored(tokenize, config, file, split, clean) for split in ("train", "test"))
     spec, words = NGramSpec(order=2), Vocabulary.load(Path(file))
@@ -59,24 +62,39 @@ def config_of(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
     def make(engine: str, **settings: Any) -> RunConfig:
         monkeypatch.setenv("REVIEWLM_HOME", str(tmp_path / engine))
         execution = ExecutionConfig(engine=engine, threads=2, **settings)
-        return RunConfig(source=SourceConfig(input=(str(files),)), execution=execution)
+        vocabulary = {unit: VocabularySpec(unit=unit, size=400, min_count=1) for unit in UNITS}
+        return RunConfig(source=SourceConfig(input=(str(files),)), execution=execution, vocabulary=vocabulary)
 
     return make
 
 
-@pytest.mark.parametrize("engine", long_but(["processes", "dask"], {"processes"}))
-def test_every_engine_gives_the_same_bytes_and_leaves_no_file(
-    config_of: Callable[..., RunConfig], engine: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("unit", long_but(UNITS, {"bpe"}))
+def test_two_workers_give_the_same_bytes_as_threads_and_leave_no_file(
+    config_of: Callable[..., RunConfig], unit: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    if engine == "dask":
-        pytest.importorskip("prefect_dask", reason="Dask is not installed: pip install 'reviewlm[dask]'")
-    by_threads = prepared(config_of("threads"))
+    pytest.importorskip("prefect_dask", reason="Dask is not installed: pip install 'reviewlm[dask]'")
+    from distributed import LocalCluster
+
+    by_threads = prepared(config_of("threads"), unit)
     monkeypatch.setattr(hashing, "STRETCH_BYTES", 20_000)  # several stretches
-    found = prepared(config_of(engine))
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", memory_limit=0, silence_logs=50
+    ) as cluster:
+        found = prepared(config_of("dask", dask_address=cluster.scheduler_address), unit)
     assert [one.digest for one in found] == [one.digest for one in by_threads]
     for one, other in zip(found, by_threads, strict=True):
         assert one.manifest["files"] == other.manifest["files"], one.stage
     assert by_threads[1].facts["duplicates"]
+    left = {path.name for path in (tmp_path / "dask" / "store").rglob("*") if path.name.startswith("dask-")}
+    assert not left
+
+
+def test_an_error_of_the_work_is_not_mistaken_for_one_of_the_cluster(
+    config_of: Callable[..., RunConfig], tmp_path: Path
+) -> None:
+    pytest.importorskip("prefect_dask", reason="Dask is not installed: pip install 'reviewlm[dask]'")
+    with fan_out(config_of("dask"), tmp_path) as engine, pytest.raises(TypeError, match="unsupported operand"):
+        list(engine(partial(divmod, 1), ["no number"]))
 
 
 def test_a_cluster_that_does_not_answer_is_named(

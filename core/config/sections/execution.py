@@ -47,9 +47,8 @@ class ExecutionConfig(Section):
         experiment: Experiment in MLflow.
         rebuild: Stages to build again.
         verify: Read every stored result whole before it is used; otherwise a sample of large unchanged files.
-        engine: Who does the parts of large work (files, cleaning, near-duplicates, tokens, n-grams): threads, processes
-            of this machine, or the workers of a Dask cluster. Processes read, clean, hash and encode; n-grams are
-            counted by threads then.
+        engine: Who does the parts of large work (cleaning, near-duplicates, words, tokens, n-grams, scores): threads of
+            the run's process, or the workers of a Dask cluster.
         dask_address: Scheduler of the Dask cluster, e.g. "tcp://host:8786"; empty: processes on this machine.
     """
 
@@ -68,16 +67,16 @@ class ExecutionConfig(Section):
     experiment: Annotated[Line, Field(min_length=1, max_length=200)] = "reviewlm"
     rebuild: tuple[Stage, ...] = ()
     verify: bool = False
-    engine: Literal["threads", "processes", "dask"] = "threads"
+    engine: Literal["threads", "dask"] = "threads"
     dask_address: Line = ""
 
     @model_validator(mode="before")
     @classmethod
     def _was_called_ngram_engine(cls, values: Any) -> Any:
         if isinstance(values, dict) and "ngram_engine" in values:  # records and presets of earlier versions
-            values = dict(values)
+            values = dict(values)  # whoever writes the old name means it, also beside a recorded new one
             old = values.pop("ngram_engine")
-            values.setdefault("engine", "threads" if old == "local" else old)
+            values["engine"] = "threads" if old == "local" else old
         return values
 
     @model_validator(mode="after")
