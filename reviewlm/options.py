@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from core.environment import prepare_environment, reaching_prefect
+from core.errors import without_password
 from core.model_errors import converted_errors
 from core.processes import interrupts
 from reviewlm import terminal
@@ -190,7 +191,7 @@ def run_version_flow(
 
 def _run(name: str, kept: str, preset: str, *given: Any, **arguments: Any) -> dict[str, Any]:
     begun, clock = datetime.now(UTC), time.monotonic()
-    server = os.environ.get("PREFECT_API_URL", "").removesuffix("/api")
+    server = without_password(os.environ.get("PREFECT_API_URL", "")).removesuffix("/api")
     waits = f"the Prefect server at {server} is used" if server else "a temporary Prefect server needs some seconds"
     logging.getLogger(__name__).info("starting; %s", waits)
     with interrupts.resumable(kept), reaching_prefect():

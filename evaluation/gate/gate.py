@@ -87,14 +87,14 @@ def _figures(case: GateCase) -> dict[str, float]:
     ours, theirs = case.evidence.challenger_named, case.evidence.champion_named
     figures = {
         f"{ours}, open bits per byte": case.challenger.open_bits_per_byte,
-        f"{ours}, closed bits per byte": case.challenger.bits_per_byte,
+        f"{ours}, bits per byte": case.challenger.bits_per_byte,
         "test reviews": float(case.challenger.reviews),
         "test groups": float(case.groups),
         "test groups, effective": case.effective_groups,
     }
     if case.champion_scored:
         figures[f"{theirs}, open bits per byte"] = case.champion.open_bits_per_byte
-        figures[f"{theirs}, closed bits per byte"] = case.champion.bits_per_byte
+        figures[f"{theirs}, bits per byte"] = case.champion.bits_per_byte
     if case.champion_loss:
         figures["champion's reviews"] = float(case.champion_loss.reviews)
         figures["champion's reviews, loss"] = case.champion_loss.estimate

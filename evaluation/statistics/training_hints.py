@@ -128,7 +128,8 @@ def _judged(training: Training, course: _Course, row: Mapping[str, Any], reviews
     """Return what is wrong with the training and what would help; comparisons with NaN are false."""
     name, low, high = training.model, row.get("gain_lo"), row.get("gain_hi")
     baseline = row.get("baseline") or ""
-    passes = f"{training.passes:.3g} {'pass' if training.passes == 1 else 'passes'}"
+    many = f"{training.passes:.3g}" if training.passes < 100 else f"{training.passes:,.0f}"
+    passes = f"{many} {'pass' if many == '1' else 'passes'}"
     data = f"{passes} over {reviews:,} reviews"
     if course.rise >= RISE and course.later_fall > 0:
         at = training.passes * course.best_share

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from models.bundles.bundle import Bundle
 
-HELP = "Tab takes the first word, Esc 2 the second … Enter starts a new line. Ctrl-D ends, Ctrl-C gives up."
+HELP = "Tab: first word. Esc, then 2: second word … Enter: new line. Ctrl-D: end. Ctrl-C: give up."
 LEAST = 5e-3
 """Probability below which a word is not shown: it would read 0 %."""
 LONGEST = 24

@@ -70,7 +70,10 @@ def quarantine_show(
     from corpus.quarantine.records import summarise
 
     rows = summarise(file)
-    terminal.show_rows(rows, f"Quarantine of {told['data']}")
+    if rows:
+        terminal.show_rows(rows, f"Quarantine of {told['data']}")
+    else:
+        terminal.say(f"No record of {told['data']} was set aside.")
     terminal.last_line({"reasons": rows, **told}, json)
 
 

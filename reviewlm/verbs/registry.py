@@ -111,6 +111,7 @@ def history(
     """List all decisions (who promoted or refused which version, when and why), then the versions."""
     registry = _registry(configured(preset, set), model)
     from tracking.registry.events import complaints
+    from tracking.registry.versions import REFUSED
 
     events, versions, damage = registry.decisions(), registry.version_rows(), complaints(registry.events())
     shown = [{name: value for name, value in row.items() if name != "run_id"} for row in _to_the_minute(events)]
@@ -119,7 +120,11 @@ def history(
     for row in shown:
         if _short(row["why"]) != row["why"]:
             terminal.say(f"Event {row['event']}: {row['why']}")
+    by_hand = {row["version"] for row in events if row["decision"] == "promoted by hand"}
     rows = [row | {"reason": _short(row["reason"])} for row in _to_the_minute(versions)]
+    for row in rows:
+        if row["outcome"] == REFUSED and row["version"] in by_hand:
+            row["outcome"] = f"{REFUSED}, promoted by hand"
     terminal.show_rows(rows, f"Versions of {registry.name}", ("run_id", "kind", "family", "created (UTC)"))
     for sentence in damage:
         terminal.say(f"The decision log was tampered with: {sentence}.")

@@ -13,6 +13,9 @@ from tasks.planning.plan import RunPlan
 from tasks.stage import started
 from tasks.tracking.track import tracker_of
 
+OFF = 0.25
+"""Share of the planned passes by which a training may be shorter or longer without a word."""
+
 
 def log_settings(config: RunConfig, run_id: str) -> None:
     """Log the configuration with all chosen settings, in the place of that of the run's start."""
@@ -27,14 +30,25 @@ def outcome(made: RunPlan, evaluated: Evaluated) -> dict[str, Any]:
         "bits": bits, "perplexity": made.expected.perplexity(bits), "inside": made.expected.holds(bits),
         "minutes": round((time() - started().timestamp()) / 60, 2),
     }
+    if trained := [model.fitted.spec.training for model in static if hasattr(model.fitted.spec, "training")]:
+        reached["passes"] = trained[0].epochs  # as trained: the clock has the last word
     return {**made.to_dict(), "reached": reached}
+
+
+def _passes(found: Mapping[str, Any]) -> dict[str, str]:
+    """Return the passes of the training, if the clock let it make clearly more or fewer than planned."""
+    planned, made = (found.get("network") or {}).get("passes"), found["reached"].get("passes")
+    if not planned or not made or abs(made - planned) < OFF * planned:
+        return {}
+    speed = "slower" if made < planned else "faster"
+    return {"passes": f"{made:.2g} instead of {planned:.2g}: the machine was {speed}"}
 
 
 def in_words(found: Mapping[str, Any]) -> dict[str, str]:
     """Return the result of `outcome` as facts for people."""
     expected, reached = found["expected"], found["reached"]
     place = "inside the interval" if reached["inside"] else "outside the interval"
-    given = {"time given": f"{found['minutes']:g} min"}
+    given = {"time given": f"{found['minutes']:g} min"} | _passes(found)
     if expected["low"] == expected["high"]:  # only the n-gram model, whose figure was measured and not expected
         figures = f"perplexity {reached['perplexity']:.3g}, {reached['bits']:.3f} open bits/byte"
         return given | {"reached on validation": figures}

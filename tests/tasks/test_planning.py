@@ -105,6 +105,15 @@ def test_time_for_no_network_leaves_the_n_gram_model_alone(monkeypatch: pytest.M
     assert (made.expected.low, made.expected.bits, made.expected.high) == pytest.approx((bits, bits, bits))
 
 
+def test_a_training_that_the_clock_made_shorter_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = planned(monkeypatch, 9, 500)
+    assert made.network is not None
+    reached = {"bits": 1.9, "perplexity": 38.0, "inside": True, "minutes": 9.0, "passes": made.network.passes}
+    assert "passes" not in in_words({**made.to_dict(), "reached": reached})
+    third = in_words({**made.to_dict(), "reached": reached | {"passes": made.network.passes / 3}})["passes"]
+    assert third == f"{made.network.passes / 3:.2g} instead of {made.network.passes:.2g}: the machine was slower"
+
+
 def test_few_reviews_get_no_canaries(monkeypatch: pytest.MonkeyPatch) -> None:
     for reviews, canaries in ((100, 0), (1_500, 10)):
         made = planned(monkeypatch, 5, 240, reviews=reviews)

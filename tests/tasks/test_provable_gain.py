@@ -22,17 +22,22 @@ def test_for_equal_groups_it_is_the_upper_limit_of_clopper_and_pearson_for_no_lo
     for groups in (10, 189, 5_000):
         weight = 1 - 0.025 ** (1 / groups)
         assert least_sure_gain(np.full(groups, 7), 0.95, 1.0) == pytest.approx(weight / (1 - weight))
+        above = (0.05 + weight) / (1 - weight)
+        assert least_sure_gain(np.full(groups, 7), 0.95, 1.0, limit=0.05) == pytest.approx(min(1.0, above))
     assert least_sure_gain(np.zeros(0), 0.95, 1.0) == 1.0
 
 
-@pytest.mark.parametrize(("reviews", "said"), [(100, "at least 3.8 % better"), (2_000, "")])
+@pytest.mark.parametrize(
+    ("reviews", "said"),
+    [(20, "promotes no model with fewer than 30"), (100, "below 3.8 % cannot be proved"), (2_000, "")],
+)
 def test_it_is_told_only_if_a_better_model_may_be_refused(
-    reviews: int, said: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    reviews: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    test = pl.DataFrame({"review_id": [str(n) for n in range(reviews)], "bytes": [400] * reviews})
-    monkeypatch.setattr(provable, "iter_split", lambda folder, split: iter([test]))
+    test = pl.DataFrame({"review_id": [str(n) for n in range(reviews)], "bytes": [400] * reviews, "split": "test"})
+    test.write_parquet(tmp_path / "clean.parquet")
     monkeypatch.setattr(provable, "documents_of", lambda clean: test.select("review_id"))
-    clean: Any = SimpleNamespace(folder=Path(), facts={"splits": {"test": {"reviews": reviews}}})
+    clean: Any = SimpleNamespace(folder=tmp_path)
     with caplog.at_level(logging.INFO):
         tell_provable_gain(RunConfig(), clean)
     assert said in caplog.text

@@ -229,6 +229,7 @@ def test_what_the_gate_refused_needs_force_and_the_log_says_who_and_why(shop: Sh
     assert (newest["who"], newest["why"], newest["decision"], newest["against"]) == (
         "ana", "cheaper", "promoted by hand", 2,
     )
+    assert "refused," in shop.run("history").stdout.partition("Versions of")[2], "a narrow column: promoted by hand"
 
 
 def test_history_tells_decisions_and_versions_and_notices_a_changed_one(shop: Shop) -> None:

@@ -253,16 +253,16 @@ class GateCase(Rivals):
         return studentised_intervals([ratio], seed=self.evidence.seed, **options)[0]  # type: ignore[arg-type]
 
 
-def least_sure_gain(sizes: np.ndarray, confidence: float, max_review_loss: float) -> float:
-    """Return the smallest gain that can be sure with groups of these sizes, even if it is the same on every review.
+def least_sure_gain(sizes: np.ndarray, confidence: float, max_review_loss: float, limit: float = 0.0) -> float:
+    """Return the smallest gain that is surely above a limit, with groups of these sizes and equal gains on all reviews.
 
-    The weight of one unseen group among n has the distribution Beta(1, n), with 1 − α^(1/n) as the quantile 1 − α. This
-    share of the text may be worse by *max_review_loss*.
+    The weight w of one unseen group among n has the distribution Beta(1, n), with 1 − α^(1/n) as the quantile 1 − α.
+    This share of the text may be worse by *max_review_loss*: a gain g is sure if (1 − w) g − w max_review_loss > limit.
     """
     if not len(sizes):
         return 1.0
     weight = 1 - ((1 - confidence) / 2) ** (1 / effective_number(sizes))
-    return min(1.0, weight / (1 - weight) * max_review_loss)
+    return min(1.0, (limit + weight * max_review_loss) / (1 - weight))
 
 
 def open_nats(rows: pl.DataFrame) -> np.ndarray:
