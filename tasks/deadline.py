@@ -33,8 +33,8 @@ LEAST_SECONDS = 600.0
 """No stage is overdue before this time: what takes seconds may take minutes on a busy machine."""
 NAMES = frozenset({"name", "label"})
 """Options that only name the result; they are not compared."""
-MACHINE = ("device", "threads", "workers", "ranks")
-"""Settings of `execution` that change the time of a build."""
+MACHINE = {"device": None, "threads": None, "workers": None, "ranks": None, "engine": "threads"}
+"""Settings of `execution` that change the time of a build, with what counts where a record does not have them."""
 INPUT_BYTES = "input_bytes"
 log = logging.getLogger(__name__)
 
@@ -56,6 +56,11 @@ def earlier_builds(store: Store, stage: str) -> Iterator[Mapping[str, Any]]:
             yield read_manifest(folder / MANIFEST)
 
 
+def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Return whether two sections `execution` let a build take the same time."""
+    return all(one.get(name, default) == other.get(name, default) for name, default in MACHINE.items())
+
+
 def longest(
     earlier: Iterable[Mapping[str, Any]], version: int | str, options: Mapping[str, Any], execution: Mapping[str, Any],
     size: int,
@@ -74,7 +79,7 @@ def longest(
         before = manifest.get("environment", {})
         machine = before.get("execution", {})
         same = manifest.get("version") == version and _compared(manifest.get("options", {})) == _compared(options)
-        if same and INPUT_BYTES in before and all(machine.get(name) == execution.get(name) for name in MACHINE):
+        if same and INPUT_BYTES in before and _alike(machine, execution):
             found.append(float(manifest["seconds"]) * max(1.0, size / max(before[INPUT_BYTES], 1)))
     return max(found, default=None)
 

@@ -98,12 +98,12 @@ def prepare(
     form = NormalForm(**clean.model_dump())
     businesses = read_businesses(business, limits) if business else None
     duplicates, threads = duplicates or DuplicatesConfig(), threads or available_cores()
-    fan_out = fan_out or partial(ordered, workers=threads)
     grouping, keys = Grouping(split, dataset_folder), Keys(split)
     make = partial(_clean, form=form, grouping=grouping, selection=selection or SelectionConfig())
     passes = _Passes(dataset_folder, 2 + duplicates.near, report)
     with _slices(dataset_folder, folder, grouping) as slices:
-        counts = _clean_all(passes.through(_batches(dataset_folder)), slices, make, fan_out)
+        cleaned = (fan_out or partial(ordered, workers=threads))(make, passes.through(_batches(dataset_folder)))
+        counts = _add_all(cleaned, slices)
         repeats = ExactDuplicates(*slices.text_hashes())
         near, index = {}, None
         if duplicates.near:
@@ -176,13 +176,10 @@ def _batches(dataset_folder: Path) -> Iterator[pl.DataFrame]:
     return (batch for part in iter_parts(dataset_folder) for batch in part.iter_slices(BATCH_ROWS))
 
 
-def _clean_all(
-    batches: Iterator[pl.DataFrame], slices: Slices, make: Callable[[pl.DataFrame], tuple[pl.DataFrame, _Counts]],
-    fan_out: FanOut,
-) -> _Counts:
-    """Clean the batches, several at a time, and add them to the slices in the order of the input."""
+def _add_all(cleaned: Iterable[tuple[pl.DataFrame, _Counts]], slices: Slices) -> _Counts:
+    """Add cleaned batches to the slices, in the order of the input; return their counts."""
     total = _Counts()
-    for rows, counts in fan_out(make, batches):
+    for rows, counts in cleaned:
         slices.add(rows)
         total.add(counts)
     return total

@@ -6,7 +6,6 @@ import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 
 from core.errors import BundleError, ReviewLMError, disk_errors
@@ -42,21 +41,19 @@ def bundle_in(tracker: Tracker, address: str) -> Path | None:
     )
 
 
-def require_content(bundle_of: Callable[[int], Path], version: int) -> None:
+def require_content(tracker: Tracker, name: str, version: int) -> None:
     """Refuse a version whose model files `reviewlm gc` has removed, perhaps while it was being tested.
-
-    Args:
-        bundle_of: Returns the folder of a version's bundle.
-        version: Its number.
 
     Raises:
         BundleError: They are gone; the error has the note that was left.
     """
+    with tracker.reaching() as client:
+        address = client.get_model_version_download_uri(name, str(version))
     try:
-        folder = bundle_of(version)
+        folder = bundle_in(tracker, address)
     except BundleError:  # it never was a bundle of this project
         return
-    if (note := folder / WHY_MISSING).is_file():
+    if folder is not None and (note := folder / WHY_MISSING).is_file():
         cause = note.read_text(encoding="utf-8").strip()
         raise BundleError(f"The model files of version {version} are gone", where=folder, cause=cause)
 

@@ -280,8 +280,8 @@ class Registry:
     def _decide(self, event: Event) -> Event:
         """Write a decision to the log and carry it out, unless this was done before and only the answer was lost."""
         with exclusive_change(self.tracker, self.name) as change:
-            if event.promote:
-                require_content(self.bundle_folder, event.version)
+            if event.action == MANUAL:
+                require_content(self.tracker, self.name, event.version)
             known = same_decision(change.events, event)
             if known is None or change.state.states[known.number] == OVERTAKEN:
                 return self._enter(change, event)
