@@ -120,7 +120,7 @@ def clean_and_split(config: RunConfig, dataset: Artifact) -> Artifact:
                 dataset.folder, work, config.clean, config.split, selection=config.selection,
                 duplicates=config.duplicates, business=business, limits=limits_of(config.source),
                 threads=config.execution.threads, report=lambda done, total: report(done, total=total),
-                fan_out=None if config.execution.engine == "threads" else engine,  # hashing has its own limit of threads
+                fan_out=None if config.execution.engine == "threads" else engine,  # hashing limits its own threads
             )
 
     built = run_stage(config, "prepare", PREPARE_VERSION, options, inputs, make, "clean text and split")
