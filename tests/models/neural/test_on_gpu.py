@@ -144,14 +144,19 @@ def test_a_training_that_is_killed_goes_on_to_the_same_weights_up_to_rounding(tm
 
 @pytest.fixture
 def little_memory():
-    """64 MiB of the GPU's memory are free, with what torch holds unused; the buffers of cuBLAS are there already."""
+    """64 MiB of the GPU's memory are free: what earlier tests left unused is taken, and cuBLAS has its buffers."""
     (torch.ones(8, 8, device=GPU, requires_grad=True) @ torch.ones(8, 8, device=GPU)).sum().backward()
     for _ in range(2):  # what an object that is collected kept is collected the second time
         free_cached_memory()
-    held, used = torch.cuda.memory_reserved(GPU), torch.cuda.memory_allocated(GPU)
+    held, taken = torch.cuda.memory_reserved(GPU), [torch.empty(0, device=GPU)]
+    while torch.cuda.memory_reserved(GPU) == held:  # until a piece does not fit into what torch holds
+        taken.append(torch.empty(2 * MIB, dtype=torch.uint8, device=GPU))
+    taken.pop()
+    torch.cuda.empty_cache()
     total = torch.cuda.get_device_properties(GPU).total_memory
-    torch.cuda.set_per_process_memory_fraction((held + max(0, 64 * MIB - (held - used))) / total, GPU)
+    torch.cuda.set_per_process_memory_fraction((held + 64 * MIB) / total, GPU)
     yield
+    taken.clear()
     torch.cuda.set_per_process_memory_fraction(1.0, GPU)
     torch.cuda.empty_cache()
 
