@@ -148,7 +148,7 @@ def little_memory():
     (torch.ones(8, 8, device=GPU, requires_grad=True) @ torch.ones(8, 8, device=GPU)).sum().backward()
     for _ in range(2):  # what an object that is collected kept is collected the second time
         free_cached_memory()
-    held, taken = torch.cuda.memory_reserved(GPU), [torch.empty(0, device=GPU)]
+    held, taken = torch.cuda.memory_reserved(GPU), []
     while torch.cuda.memory_reserved(GPU) == held:  # until a piece does not fit into what torch holds
         taken.append(torch.empty(2 * MIB, dtype=torch.uint8, device=GPU))
     taken.pop()
