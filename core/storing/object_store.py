@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +27,8 @@ PART = 5 << 20
 """Bytes of one request of an upload."""
 PARTS = 2
 """Parts of one file that are uploaded at the same time."""
+MOST_DELETED = 1000
+"""Objects of one request to delete; S3 takes no more."""
 METADATA = "/latest/api/token"
 CODE = re.compile(r"<Code>(\w+)</Code>")
 
@@ -60,6 +62,14 @@ class StoredObjects:
         """Write an object, a large one in parts; it appears when it is complete."""
         with _errors():
             obstore.put(self._files, key, content, chunk_size=PART, max_concurrency=PARTS)
+
+    def remove(self, key: str) -> None:
+        """Delete an object, and all objects below its key."""
+        with _errors():
+            for some in obstore.list(self._requests, key, chunk_size=MOST_DELETED):
+                obstore.delete(self._requests, [about["path"] for about in some])
+            with suppress(FileNotFoundError):
+                obstore.delete(self._requests, key)
 
     @cached_property
     def _requests(self) -> Any:

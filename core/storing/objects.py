@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
@@ -36,6 +36,9 @@ class Objects(Protocol):
 
     def write(self, key: str, content: Path | bytes) -> None:
         """Write a local file, or bytes, as an object, which appears when it is complete."""
+
+    def remove(self, key: str) -> None:
+        """Delete an object, or all objects below a key; do nothing if there is none."""
 
 
 def require_address(address: str) -> None:
@@ -103,6 +106,12 @@ class FolderObjects:
                 part.replace(path)
             finally:
                 part.unlink(missing_ok=True)
+
+    def remove(self, key: str) -> None:
+        """Delete a file, or a folder with all that is in it."""
+        path = self.root / key
+        with self._errors(), suppress(FileNotFoundError):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
