@@ -16,6 +16,7 @@ from core.errors import Unreadable, disk_errors
 USER = "reviewlm"
 PASSWORD_FILE = "ui-password"
 BYTES = 24
+RENEW = "delete the file; `reviewlm ui stop` and `reviewlm ui start` create a new password"
 
 
 def password_of(home: Path) -> str:
@@ -27,7 +28,7 @@ def password_of(home: Path) -> str:
     file = home / PASSWORD_FILE
     with disk_errors(home):
         made = _create(file)
-        return made or _read(file)
+        return made or read_password(file)
 
 
 def prefect_server(credentials: str, origin: str = "") -> dict[str, str]:
@@ -78,8 +79,16 @@ def _create(file: Path) -> str:
     return password
 
 
-def _read(file: Path) -> str:
-    remedy = "delete the file; `reviewlm ui stop` and `reviewlm ui start` create a new password"
+def read_password(file: Path, remedy: str = RENEW) -> str:
+    """Return the password in a file.
+
+    Args:
+        file: The file.
+        remedy: What to do about a file that is not as it should be.
+
+    Raises:
+        Unreadable: Others may read or write the file, or it holds no password.
+    """
     try:
         descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
     except OSError as error:

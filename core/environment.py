@@ -20,7 +20,7 @@ from core.processes.gpus import driver_problem, visible_gpu_names
 
 ROOMS = ("reviewlm", "core", "course", "corpus", "models", "evaluation", "data_checks", "tracking", "tasks", "flows",
          "serving")
-HOME_VARIABLE, TRACKING_VARIABLE = "REVIEWLM_HOME", "REVIEWLM_TRACKING_URI"
+HOME_VARIABLE, TRACKING_VARIABLE, STORE_VARIABLE = "REVIEWLM_HOME", "REVIEWLM_TRACKING_URI", "REVIEWLM_REMOTE_STORE"
 log = logging.getLogger(__name__)
 
 

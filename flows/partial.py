@@ -16,6 +16,7 @@ from flows.prepare import prepare
 from flows.retrain import resolve, run_pipeline
 from flows.train import train
 from tasks.fitting.fit import limits_of_fits
+from tasks.fitting.pool_runs import require_pool
 from tasks.limits import require_limits
 from tasks.lineage.about_version import CHAMPION, quarantined, settings_of
 from tasks.reporting.report import make_report
@@ -58,6 +59,7 @@ def train_only(preset: str = "small", input: Arguments = None, overrides: Argume
     """Run the pipeline up to the fitted models, e.g. on a GPU worker; a later `retrain` finds them in the store."""
     config = resolve(preset, input, overrides)
     require_limits(limits_of_fits(config))
+    require_pool(config)
     with parent_run(config, "train") as run_id:
         return describe_fitted(train(config, prepare(config, ingest(config)), run_id), run_id)
 

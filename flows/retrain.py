@@ -18,6 +18,7 @@ from tasks.data.card import log_card
 from tasks.data.drift import measure_drift
 from tasks.data.family import warn_of_other_family
 from tasks.fitting.fit import limits_of_fits
+from tasks.fitting.pool_runs import require_pool
 from tasks.limits import PROMOTION, require_limits
 from tasks.planning.frame import require_frame
 from tasks.planning.outcome import log_settings
@@ -59,6 +60,7 @@ def run_pipeline(config: RunConfig, request: PlanRequest | None = None) -> RunSu
     if request:
         require_frame(config)
     require_limits([PROMOTION, *limits_of_fits(config)])
+    require_pool(config, minutes=request is not None)
     with parent_run(config, "retrain") as run_id:
         warn_of_other_family(config)
         dataset = ingest(config)

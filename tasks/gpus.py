@@ -82,16 +82,20 @@ def _taken(locks: list[FileLock], count: int) -> tuple[int, ...] | None:
 
 
 def device_for(config: RunConfig, spec: ModelSpec | ClassifierSpec, parts: Iterable[ModelSpec] = ()) -> str:
-    """Return the device of a model: "cpu" for n-gram models, mixtures of them alone, and classifiers that count.
+    """Return the device of a model: "cpu" for all but networks, otherwise as `execution.device` says.
 
     Args:
-        config: Its `execution.device` decides for the others.
+        config: Names the device.
         spec: The model.
         parts: The models that it combines, as far as they are known.
     """
+    return chosen_device(config.execution.device) if is_neural(spec, parts) else "cpu"
+
+
+def is_neural(spec: ModelSpec | ClassifierSpec, parts: Iterable[ModelSpec] = ()) -> bool:
+    """Return False for n-gram models, mixtures of them alone, and classifiers that count; parts as in `device_for`."""
     found: list[Any] = [spec, *parts]
-    neural = any(hasattr(one, "training") for one in found) or any(parts_of(one) for one in found[len(found) > 1 :])
-    return chosen_device(config.execution.device) if neural else "cpu"
+    return any(hasattr(one, "training") for one in found) or any(parts_of(one) for one in found[len(found) > 1 :])
 
 
 def on_gpu(device: str, gpus: tuple[int, ...]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,12 @@ from tasks.data.prepare import VOCABULARY_FILE, Prepared
 from tasks.embedding.start import INPUT as VECTORS
 from tasks.embedding.start import start_vectors
 from tasks.engines.dask_engine import FOLDER
+from tasks.fitting.elsewhere import HandedOver
 from tasks.fitting.fit_process import run_job
 from tasks.fitting.job import BUNDLE_FOLDER, FitJob
 from tasks.fitting.listeners import both, now_and_then
 from tasks.fitting.warm_start import INPUT, Start, starting_point
-from tasks.gpus import device_for, gpu_slot
+from tasks.gpus import device_for, gpu_slot, is_neural
 from tasks.limits import GPU
 from tasks.progress import duration, progress
 from tasks.stage import result_as_task_state, run_stage, show_facts, stage, store_of
@@ -141,9 +143,12 @@ def build_fit(
 
     def make(work: Path) -> dict[str, Any]:
         job = job_of(config, plan, prepared, work, parts)
-        with gpu_slot(job.device, job.ranks) as gpus, progress(spec.name, 1, "tokens") as report:
+        away = run is None and is_handed_over(config, spec, parts)
+        slot = nullcontext(()) if away else gpu_slot(job.device, job.ranks)
+        runs = HandedOver(config, plan.digest, str(fit_version(spec))) if away else run or run_job
+        with slot as gpus, progress(spec.name, 1, "tokens") as report:
             try:
-                summary = (run or run_job)(replace(job, gpus=gpus), both(report, listen, work / JOURNAL))
+                summary = runs(replace(job, gpus=gpus), both(report, listen, work / JOURNAL))
             except (EnoughSeen, Diverged):  # resuming from the last state would diverge again
                 for leftover in work.iterdir():
                     remove(leftover)
@@ -157,6 +162,11 @@ def build_fit(
         config, "fit", FIT_VERSION, identity(spec), plan.inputs, make, spec.name, resumable=trained,
         model=_only_class(spec),
     )  # fmt: skip
+
+
+def is_handed_over(config: RunConfig, spec: ModelSpec, parts: Mapping[str, Fitted] | None = None) -> bool:
+    """Return whether the workers of `execution.fit_pool` fit a model: only networks, and models that hold one."""
+    return bool(config.execution.fit_pool) and is_neural(spec, [part.spec for part in (parts or {}).values()])
 
 
 def fit_version(spec: ModelSpec) -> int | str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -12,6 +12,8 @@ from models.base import Pace
 from models.specs import ModelSpec, spec_from_dict
 
 BUNDLE_FOLDER = "bundle"
+PART = "part "
+"""Beginning of the name of a part among the inputs."""
 PROBES = (
     ("The food was great and the staff were very friendly.", 5),
     ("It was okay, but I would not go back.", 3),
@@ -60,6 +62,19 @@ class Job:
     vectors: Path | None = None
 
     @property
+    def inputs(self) -> dict[str, Path]:
+        """Files and folders that the processes read, by name."""
+        parts = {f"{PART}{name}": folder for name, folder in self.parts.items()}
+        vectors = {} if self.vectors is None else {"vectors": self.vectors}
+        return {"vocabulary": self.vocabulary, "train": self.train, "validation": self.validation, **parts, **vectors}
+
+    def moved(self, inputs: Mapping[str, Path], work: Path) -> Self:
+        """Return the job with other places for all `inputs`, and another work folder."""
+        rest: dict[str, Any] = {name: path for name, path in inputs.items() if not name.startswith(PART)}
+        parts = {name.removeprefix(PART): path for name, path in inputs.items() if name.startswith(PART)}
+        return replace(self, parts=parts, work=work, **rest)
+
+    @property
     def bundle(self) -> Path:
         """Folder of the fitted model."""
         return self.work / BUNDLE_FOLDER
@@ -97,6 +112,12 @@ class FitJob(Job):
     dask: str | None = None
     init_weights: Path | None = None
     pace: Pace | None = None
+
+    @property
+    def inputs(self) -> dict[str, Path]:
+        """Files and folders that the processes read, by name."""
+        weights = {} if self.init_weights is None else {"init_weights": self.init_weights}
+        return {**super().inputs, **weights}
 
     @classmethod
     def _read(cls, values: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 
 from core.config.section import Line, Section
-from core.environment import TRACKING_VARIABLE
+from core.environment import STORE_VARIABLE, TRACKING_VARIABLE
 from core.storing.objects import require_address
 from models.options import Number, Whole
 
@@ -43,7 +43,10 @@ class ExecutionConfig(Section):
             continues it.
         system_metrics_seconds: Seconds between two samples of a fit's use of processor, memory and GPU; 0: none.
         remote_store: Second place of stage results, which other machines use too, e.g. "s3://bucket/prefix" or
-            "file:///mnt/shared/results"; empty: none.
+            "file:///mnt/shared/results"; empty: none. `REVIEWLM_REMOTE_STORE` in the environment is used where the
+            setting is not written.
+        fit_pool: Work pool of Prefect whose workers fit the networks, e.g. "gpu-pool" of another machine; data and
+            models go through `remote_store`. Empty: they are fitted here.
         experiment: Experiment in MLflow.
         rebuild: Stages to build again.
         verify: Read every stored result whole before it is used; otherwise a sample of large unchanged files.
@@ -63,7 +66,8 @@ class ExecutionConfig(Section):
     overdue_factor: Annotated[Number, Field(ge=0, le=1_000_000)] = 10.0
     end_overdue: bool = False
     system_metrics_seconds: Annotated[Number, Field(ge=0, le=1_000_000)] = 15.0
-    remote_store: Line = ""
+    remote_store: Line = Field(default_factory=lambda: os.environ.get(STORE_VARIABLE, ""))
+    fit_pool: Line = ""
     experiment: Annotated[Line, Field(min_length=1, max_length=200)] = "reviewlm"
     rebuild: tuple[Stage, ...] = ()
     verify: bool = False
@@ -89,6 +93,14 @@ class ExecutionConfig(Section):
     def _remote_store_can_be_opened(self) -> ExecutionConfig:
         if self.remote_store:
             require_address(self.remote_store)
+        return self
+
+    @model_validator(mode="after")
+    def _pool_gets_its_data(self) -> ExecutionConfig:
+        if self.fit_pool and not self.remote_store:
+            raise ValueError(
+                "fit_pool is set, but no remote_store: name a place that this machine and the pool's workers reach"
+            )
         return self
 
     @model_validator(mode="after")

@@ -1,0 +1,382 @@
+"""A worker of another home fits a network: the result is that of a fit here, whatever happens on the way."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import psutil
+import pytest
+
+from core.config.presets import load_config
+from core.config.run_config import RunConfig
+from core.errors import ArtifactError, Diverged, FitError, RankFailed, ReviewLMError
+from core.store import Store
+from core.storing.job_exchange import JobExchange
+from core.storing.remote import remote_store
+from models.bundles.bundle import load_bundle
+from models.specs import MixtureSpec, NGramSpec, RecurrentSpec, TrainingSpec, VocabularySpec
+from models.streams import write_stream
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import Vocabulary
+from tasks.data.prepare import VOCABULARY_FILE
+from tasks.fitting import for_others
+from tasks.fitting.elsewhere import HandedOver, Patience
+from tasks.fitting.fit import fit_version, is_handed_over
+from tasks.fitting.fit_process import run_job
+from tasks.fitting.for_others import fit_for_others
+from tasks.fitting.job import FitJob
+from tasks.fitting.pool_runs import RunState, Word, require_pool
+
+TEXTS = [f"The {food} was {word}." for food in ("soup", "bread", "tea") for word in ("good", "bad", "cold", "fine")]
+QUICK = Patience(poll=0.05, untaken=0.3, crashed=0.1, silent=30)
+
+
+def home(tmp_path: Path, name: str, **execution: object) -> RunConfig:
+    (tmp_path / "shared").mkdir(exist_ok=True)
+    settings = {"remote_store": f"file://{tmp_path / 'shared'}", "home": tmp_path / name, "device": "cpu", "threads": 1}
+    return load_config("demo", [f"execution.{key}={value}" for key, value in (settings | execution).items()])
+
+
+@pytest.fixture(autouse=True)
+def own_homes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("REVIEWLM_HOME", raising=False)
+    remote_store.cache_clear()
+
+
+def network(epochs: float = 3, **training: Any) -> RecurrentSpec:
+    options = {"epochs": epochs, "batch": 2, "bptt_len": 8, "precision": "float32", "evaluations": 3, **training}
+    return RecurrentSpec(name="lstm", hidden=8, embedding=8, training=TrainingSpec(**options))
+
+
+def job_in(config: RunConfig, spec: Any, work: Path) -> FitJob:
+    """Return a job whose inputs are results in the store of a home."""
+    vocabulary = Vocabulary.train(TEXTS, VocabularySpec(min_count=1), NormalForm())
+
+    def words(folder: Path) -> dict[str, int]:
+        vocabulary.save(folder / VOCABULARY_FILE)
+        return {}
+
+    def stream(split: str) -> Callable[[Path], dict[str, int]]:
+        frame = pl.DataFrame(
+            {"review_id": [f"{split}{n}" for n in range(len(TEXTS))], "text": TEXTS, "stars": [5] * len(TEXTS),
+             "bytes": [len(text) + 1 for text in TEXTS], "words": [4] * len(TEXTS)}
+        )  # fmt: skip
+
+        def make(folder: Path) -> dict[str, int]:
+            write_stream(folder, vocabulary, [frame])
+            return {}
+
+        return make
+
+    store = Store.of(config)
+    learnt = store.build("vocabulary", 1, {}, {}, words).artifact
+    train, validation = (
+        store.build("tokens", 1, {"split": split}, {}, stream(split)).artifact for split in ("train", "validation")
+    )
+    work.mkdir(parents=True)
+    return FitJob(
+        spec, learnt.folder / VOCABULARY_FILE, train.folder, validation.folder, work, {"fit_digest": "0" * 16}
+    )
+
+
+class Workers:
+    """Workers in threads of this process, one home for each run; `ends` says how a run ends, if not by itself."""
+
+    pool = "gpu-pool"
+
+    def __init__(self, homes: list[RunConfig], ends: Word | None = None) -> None:
+        self.homes, self.ends = iter(homes), ends
+        self.states: dict[str, RunState] = {}
+        self.threads: list[threading.Thread] = []
+        self.waiting: str | None = None
+
+    def submit(self, job: str, model: str, store: str) -> str:
+        run = f"run-{len(self.states)}"
+        self.states[run] = RunState("waiting" if self.ends is None else self.ends)
+        if self.ends is None:
+            self.threads.append(threading.Thread(target=self.work, args=(next(self.homes), job, run)))
+            self.threads[-1].start()
+        return run
+
+    def work(self, config: RunConfig, job: str, run: str) -> None:
+        self.states[run] = RunState("running")
+        try:
+            fit_for_others.fn(config, job, run)
+            self.states[run] = RunState("completed")
+        except Exception as error:
+            self.states[run] = RunState("failed", str(error))
+
+    def unfinished(self, job: str) -> str | None:
+        return self.waiting
+
+    def state(self, run: str) -> RunState:
+        return self.states[run]
+
+    def cancel(self, run: str) -> None:
+        self.states[run] = RunState("cancelled")
+
+
+def handed_over(
+    config: RunConfig, spec: Any, workers: Any, patience: Patience = QUICK, code: str = ""
+) -> HandedOver:
+    return HandedOver(config, "0" * 16, code or str(fit_version(spec)), workers, patience=patience)
+
+
+def exchange_of(tmp_path: Path) -> JobExchange:
+    remote = remote_store(f"file://{tmp_path / 'shared'}")
+    assert remote is not None
+    return JobExchange(remote.objects, f"fit-{'0' * 16}")
+
+
+def digest(work: Path) -> str:
+    return load_bundle(work / "bundle").digest
+
+
+def fitted_here(tmp_path: Path, spec: Any) -> FitJob:
+    job = job_in(home(tmp_path, "here"), spec, tmp_path / "here" / "work")
+    run_job(job, lambda news: None)
+    return job
+
+
+def test_the_model_is_bit_by_bit_that_of_a_fit_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(for_others, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(for_others, "LIST_SECONDS", 0.1)
+    spec, mine = network(epochs=40), home(tmp_path, "mine")
+    job = job_in(mine, spec, tmp_path / "mine" / "work")
+    heard: list[dict[str, Any]] = []
+    summary = handed_over(mine, spec, Workers([home(tmp_path, "theirs")]))(job, heard.append)
+    here = fitted_here(tmp_path, spec)
+    assert digest(job.work) == digest(here.work)
+    assert summary["validation_perplexity"] > 1
+    steps = [news["step"] for news in heard]
+    assert steps, "progress comes"
+    assert steps == sorted(steps)
+    names, wanted = ({path.name for path in work.iterdir()} for work in (job.work, here.work))
+    assert names == wanted - {"checkpoints"}
+    assert not list((tmp_path / "shared" / "jobs").rglob("*")), "nothing is left in the remote store"
+    assert not [path for path in (tmp_path / "theirs" / "jobs").iterdir() if path.is_dir()]
+
+
+@pytest.mark.long
+def test_a_mixture_takes_its_parts_along(tmp_path: Path) -> None:
+    mine = home(tmp_path, "mine")
+    spec = MixtureSpec(name="mix", parts=("kn", "lstm"))
+    parts = {}
+    for part in (NGramSpec(name="kn", order=2), network()):
+        def make(folder: Path, part: Any = part) -> dict[str, int]:
+            one = job_in(mine, part, folder / "work")
+            run_job(one, lambda news: None)
+            shutil.copytree(one.work / "bundle", folder / "bundle")
+            shutil.rmtree(folder / "work")
+            return {}
+
+        parts[part.name] = Store.of(mine).build("fit", 1, {"name": part.name}, {}, make).artifact.folder / "bundle"
+    job = dataclasses.replace(job_in(mine, spec, tmp_path / "mine" / "work"), parts=parts)
+    handed_over(mine, spec, Workers([home(tmp_path, "theirs")]))(job, lambda news: None)
+    here = dataclasses.replace(job_in(mine, spec, tmp_path / "here"), parts=parts)
+    run_job(here, lambda news: None)
+    assert digest(job.work) == digest(here.work)
+
+
+@pytest.mark.long
+def test_start_weights_come_from_outside_of_the_store(tmp_path: Path) -> None:
+    mine, champion = home(tmp_path, "mine"), fitted_here(tmp_path, network())
+    registered = Path(shutil.copytree(champion.work / "bundle", tmp_path / "registered"))
+    spec = network(epochs=1, start="champion")
+    jobs = [
+        dataclasses.replace(job_in(mine, spec, tmp_path / "mine" / name), init_weights=registered)
+        for name in ("there", "here")
+    ]  # fmt: skip
+    handed_over(mine, spec, Workers([home(tmp_path, "theirs")]))(jobs[0], lambda news: None)
+    run_job(jobs[1], lambda news: None)
+    fresh = dataclasses.replace(jobs[1], init_weights=None, work=tmp_path / "mine" / "fresh")
+    fresh.work.mkdir()
+    run_job(fresh, lambda news: None)
+    assert digest(jobs[0].work) == digest(jobs[1].work) != digest(fresh.work)
+
+
+WORKER = """
+import json, os, sys
+from core.config.presets import load_config
+from tasks.fitting import for_others
+for_others.BEAT_SECONDS, for_others.LIST_SECONDS = 0.05, 0.1
+settings, job = json.loads(sys.argv[1])
+for_others.fit_for_others.fn(load_config("demo", settings), job, "killed")
+"""
+"""A worker that can be killed."""
+
+
+def test_after_kill_9_another_home_goes_on_from_the_last_checkpoint(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec, mine = network(epochs=150, evaluations=75), home(tmp_path, "mine")
+    job = job_in(mine, spec, tmp_path / "mine" / "work")
+
+    class Killed(Workers):
+        """The first worker is killed as soon as checkpoints of it, of two files each, have arrived."""
+
+        def work(self, config: RunConfig, job: str, run: str) -> None:
+            if run != "run-0":
+                super().work(config, job, run)
+                return
+            settings = [f"execution.{name}={getattr(config.execution, name)}" for name in ("remote_store", "home")]
+            words = json.dumps([[*settings, "execution.threads=1"], job])
+            process = subprocess.Popen([sys.executable, "-c", WORKER, words], cwd=Path(__file__).parents[2])
+            self.states[run] = RunState("running")
+            exchange = exchange_of(tmp_path)
+            while sum(name.startswith("checkpoints") for name in (exchange.read("work") or {"files": ()})["files"]) < 4:
+                assert process.poll() is None, "it ended too early to be killed"
+                time.sleep(0.05)
+            for one in (*psutil.Process(process.pid).children(recursive=True), process):
+                one.kill()
+            process.wait()
+            self.states[run] = RunState("crashed")
+
+    workers = Killed([home(tmp_path, "lost"), home(tmp_path, "theirs")])
+    with caplog.at_level(logging.INFO):
+        handed_over(mine, spec, workers)(job, lambda news: None)
+    assert "its worker is lost; another one goes on" in caplog.text
+    assert "training resumes after" in caplog.text
+    assert digest(job.work) == digest(fitted_here(tmp_path, spec).work)
+
+
+@pytest.mark.long
+def test_what_was_fitted_here_so_far_goes_along(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    spec, mine = network(epochs=6), home(tmp_path, "mine")
+    job = job_in(mine, spec, tmp_path / "mine" / "work")
+    run_job(job, lambda news: None)
+    for left in ("bundle", "metrics.jsonl"):  # as if it had been killed before its end
+        path = job.work / left
+        shutil.rmtree(path) if path.is_dir() else None
+    with caplog.at_level(logging.INFO):
+        handed_over(mine, spec, Workers([home(tmp_path, "theirs")]))(job, lambda news: None)
+    assert "training resumes after" in caplog.text
+
+
+@pytest.mark.long
+def test_an_error_of_the_fit_keeps_its_kind_and_names_the_machine(tmp_path: Path) -> None:
+    spec, mine = network(epochs=50, learning_rate=1e30, clip=None), home(tmp_path, "mine")
+    job = job_in(mine, spec, tmp_path / "mine" / "work")
+    with pytest.raises(Diverged) as found:
+        handed_over(mine, spec, Workers([home(tmp_path, "theirs")]))(job, lambda news: None)
+    assert found.value.where.startswith("lstm, on ")
+    assert exchange_of(tmp_path).read("job") is None, "a later attempt does not go on from there"
+
+
+def test_a_worker_with_other_code_refuses(tmp_path: Path) -> None:
+    spec, mine = network(), home(tmp_path, "mine")
+    job = job_in(mine, spec, tmp_path / "mine" / "work")
+    with pytest.raises(FitError, match="other code than the machine that asks") as found:
+        handed_over(mine, spec, Workers([home(tmp_path, "theirs")]), code="5+edited")(job, lambda news: None)
+    assert found.value.remedy == "bring both to the same commit"
+
+
+def test_without_a_worker_it_waits_and_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec, mine = network(), home(tmp_path, "mine")
+    job = job_in(mine, spec, tmp_path / "mine" / "work")
+    workers = Workers([], ends="waiting")
+    monkeypatch.setattr("tasks.fitting.elsewhere.interrupted", lambda: "worker start --pool gpu-pool" in caplog.text)
+    with pytest.raises(RankFailed, match="interrupted"):
+        handed_over(mine, spec, workers)(job, lambda news: None)
+    assert workers.states["run-0"].word == "cancelled"
+    assert caplog.text.count("no worker of gpu-pool has taken the fit") == 1
+
+
+def test_workers_that_are_lost_again_and_again_end_the_fit(tmp_path: Path) -> None:
+    spec, mine = network(), home(tmp_path, "mine")
+    workers = Workers([], ends="crashed")
+    with pytest.raises(RankFailed, match="has lost 3 workers"):
+        handed_over(mine, spec, workers)(job_in(mine, spec, tmp_path / "mine" / "work"), lambda news: None)
+    assert len(workers.states) == 3
+
+
+def test_a_silent_worker_is_given_up(tmp_path: Path) -> None:
+    spec, mine = network(), home(tmp_path, "mine")
+    workers = Workers([], ends="running")
+    silent = dataclasses.replace(QUICK, silent=0.3)
+    with pytest.raises(RankFailed, match="has lost 3 workers"):
+        handed_over(mine, spec, workers, silent)(job_in(mine, spec, tmp_path / "mine" / "work"), lambda news: None)
+    assert {state.word for state in workers.states.values()} == {"cancelled"}, "it must not go on beside the next one"
+
+
+@pytest.mark.parametrize(
+    ("word", "said"), [("cancelled", "was cancelled in Prefect"), ("failed", "could not begin to fit")]
+)
+def test_a_run_that_ends_without_a_word_ends_the_fit(tmp_path: Path, word: Word, said: str) -> None:
+    spec, mine = network(), home(tmp_path, "mine")
+    job = job_in(mine, spec, tmp_path / "mine" / "work")
+    with pytest.raises(FitError, match=said):
+        handed_over(mine, spec, Workers([], ends=word))(job, lambda news: None)
+
+
+@pytest.mark.long
+def test_a_fit_that_ended_while_nobody_waited_is_taken_over(tmp_path: Path) -> None:
+    spec, mine = network(), home(tmp_path, "mine")
+    job = job_in(mine, spec, tmp_path / "mine" / "work")
+
+    class Vanished(Workers):
+        """The machine that asks dies right after its request; its rerun finds the run that goes on."""
+
+        def submit(self, job: str, model: str, store: str) -> str:
+            run = super().submit(job, model, store)
+            self.waiting = run
+            raise KeyboardInterrupt
+
+    workers = Vanished([home(tmp_path, "theirs")])
+    with pytest.raises(KeyboardInterrupt):
+        handed_over(mine, spec, workers)(job, lambda news: None)
+    handed_over(mine, spec, workers)(job, lambda news: None)
+    assert len(workers.states) == 1
+    assert digest(job.work) == digest(fitted_here(tmp_path, spec).work)
+
+
+def test_an_input_that_is_damaged_in_the_remote_store_is_not_used(tmp_path: Path) -> None:
+    spec, mine = network(), home(tmp_path, "mine")
+    job = job_in(mine, spec, tmp_path / "mine" / "work")
+    for file in (tmp_path / "shared" / "tokens").rglob("*"):
+        if file.is_file() and "manifest" not in file.name:
+            file.write_bytes(b"damaged")
+    with pytest.raises(FitError, match="could not begin to fit") as found:
+        handed_over(mine, spec, Workers([home(tmp_path, "theirs")]))(job, lambda news: None)
+    assert "is not in the remote store" in found.value.cause
+
+
+def test_a_remote_store_that_is_away_is_an_error_with_a_remedy(tmp_path: Path) -> None:
+    spec, mine = network(), home(tmp_path, "mine")
+    job = job_in(mine, spec, tmp_path / "mine" / "work")
+    shutil.rmtree(tmp_path / "shared")
+    with pytest.raises(ArtifactError, match="hands over fits") as found:
+        handed_over(mine, spec, Workers([]))(job, lambda news: None)
+    assert "doctor" in found.value.remedy
+
+
+def test_only_networks_are_handed_over(tmp_path: Path) -> None:
+    pool = home(tmp_path, "mine", fit_pool="gpu-pool")
+    assert is_handed_over(pool, network())
+    assert not is_handed_over(pool, NGramSpec())
+    assert not is_handed_over(home(tmp_path, "mine"), network())
+
+
+def test_a_pool_needs_a_remote_store_and_a_server_for_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ReviewLMError, match="fit_pool is set, but no remote_store"):
+        load_config("demo", ["execution.fit_pool=gpu-pool"])
+    pool = home(tmp_path, "mine", fit_pool="gpu-pool")
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    with pytest.raises(ReviewLMError, match="other machines reach"):
+        require_pool(pool)
+    with pytest.raises(ReviewLMError, match="time budget"):
+        require_pool(pool, minutes=True)
+    require_pool(home(tmp_path, "mine"))
