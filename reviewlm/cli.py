@@ -39,7 +39,7 @@ from reviewlm.verbs import (
     sweep,
     toy,
 )
-from reviewlm.verbs.maintenance import alerts, backup, check, code, doctor, drill
+from reviewlm.verbs.maintenance import alerts, backup, check, code, doctor, drill, worker
 from reviewlm.verbs.other_models import classify, embed, nearest, neighbours
 
 app = typer.Typer(
@@ -74,6 +74,7 @@ app.add_typer(operate.tokens_app, name="tokens")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(operate.tracking_app, name="tracking")
 app.add_typer(operate.ui_app, name="ui")
+app.add_typer(worker.app, name="worker")
 
 
 @app.callback()

@@ -18,7 +18,8 @@ GROUPS = {
     ),
     "Work with data": ("checks", "quarantine", "synth"),
     "Operate": (
-        "ui", "doctor", "check", "drill", "alerts", "backup", "restore", "upgrade", "code", "gc", "tracking", "tokens",
+        "ui", "worker", "doctor", "check", "drill", "alerts", "backup", "restore", "upgrade", "code", "gc", "tracking",
+        "tokens",
     ),
     "Configure": ("presets", "config"),
     "Learn and experiment": (
@@ -80,6 +81,9 @@ EXAMPLES = {
     "ui status": ("ui status",),
     "ui password": ("ui password",),
     "ui stop": ("ui stop",),
+    "worker start": (
+        "worker start --server http://127.0.0.1:4200 --store file:///mnt/shared/reviewlm --password-file password",
+    ),
     "tracking waiting": ("tracking waiting",),
     "tracking flush": ("tracking flush",),
     "gc": ("gc --dry-run", "gc --set upkeep.runs=3"),

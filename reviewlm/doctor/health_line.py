@@ -23,3 +23,8 @@ class HealthLine:
     state: State
     found: str
     remedy: str = ""
+
+    def in_words(self) -> str:
+        """Return the result as one line of the terminal."""
+        remedy = f". To do: {self.remedy}" if self.remedy else ""
+        return " ".join(f"{self.state:<8} {self.check}: {self.found}{remedy}".splitlines())

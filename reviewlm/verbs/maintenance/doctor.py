@@ -23,8 +23,7 @@ def doctor(preset: Preset = "small", set: Set = None, json: Json = False) -> Non
 
     lines = examine(load_config(preset, set or []))
     for line in lines:
-        remedy = f". To do: {line.remedy}" if line.remedy else ""
-        terminal.say(" ".join(f"{line.state:<8} {line.check}: {line.found}{remedy}".splitlines()))
+        terminal.say(line.in_words())
     counts = Counter(line.state for line in lines)
     problems = counts["problem"]
     terminal.say(f"{problems} problems, {counts['warning']} warnings, {counts['ok']} ok")

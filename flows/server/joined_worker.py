@@ -1,0 +1,82 @@
+"""Join this machine, as a worker that fits networks for others, to the Prefect server of another machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, WorkPoolCreate
+from prefect.deployments.runner import EntrypointType
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from prefect.workers.process import ProcessWorker
+
+from core.errors import ConfigError
+from core.processes.children import start_child
+from core.services.join import HEARTBEATS, OF_TERMINAL
+from core.services.pools import size_of_limit
+from flows.server.fit_job import fit_job
+from tasks.limits import GPU
+
+QUEUE = "fits"
+"""Queue of the pool for fits of other machines. A worker that joins takes nothing else: other deployments of the pool
+may need files of the machine that made them."""
+PROCESS = "process"
+
+
+def join_pool(pool: str, gpus: int) -> None:
+    """Create what is missing on the Prefect server: the pool, the deployment of `fit-job`, for GPUs the limit `gpu`.
+
+    Args:
+        pool: Name of the pool.
+        gpus: GPUs of this machine.
+
+    Raises:
+        ConfigError: The pool exists, and runs something else than processes.
+    """
+    with get_client(sync_client=True) as client:
+        try:
+            found = client.read_work_pool(pool)
+        except ObjectNotFound:
+            template: dict[str, Any] = ProcessWorker.get_default_base_job_template()
+            with suppress(ObjectAlreadyExists):  # another worker has just made it
+                client.create_work_pool(WorkPoolCreate(name=pool, type=PROCESS, base_job_template=template))
+        else:
+            if found.type != PROCESS:
+                raise ConfigError(
+                    "The work pool runs no processes", where=pool, value=found.type, remedy="choose another --pool"
+                )
+        limits = {limit.name for limit in client.read_global_concurrency_limits(limit=200)}
+        if gpus and GPU not in limits:
+            client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=GPU, limit=size_of_limit(GPU)))
+    deployment: Any = fit_job.to_deployment(
+        pool, description="Fit a network for another machine (execution.fit_pool).", work_pool_name=pool,
+        work_queue_name=QUEUE, job_variables={"env": HEARTBEATS}, entrypoint_type=EntrypointType.MODULE_PATH,
+    )  # fmt: skip
+    deployment.apply()
+
+
+def start_worker(pool: str, places: int) -> subprocess.Popen[Any]:
+    """Start Prefect's worker of a pool as a child process.
+
+    Args:
+        pool: Name of the pool.
+        places: Fits that may run at the same time.
+    """
+    environment = {**os.environ, **HEARTBEATS, "PREFECT_LOGGING_LEVEL": "INFO"}
+    environment.pop(OF_TERMINAL, None)
+    return start_child(["-m", *command_of(pool, places)], env=environment)
+
+
+def command_of(pool: str, places: int) -> Sequence[str]:
+    """Return the words of the worker's command after `python -m`."""
+    name = re.sub(r"[^A-Za-z0-9-]+", "-", f"reviewlm-{platform.node()}-{pool}")
+    return [
+        "prefect", "worker", "start", "--pool", pool, "--type", PROCESS, "--work-queue", QUEUE, "--name", name,
+        "--limit", str(places), "--install-policy", "never", "--no-create-pool-if-not-found",
+    ]  # fmt: skip
