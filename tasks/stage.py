@@ -38,6 +38,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 RETRY_DELAYS = [2.0, 10.0]
 """Seconds before each retry of a stage that may be retried."""
+MADE_ELSEWHERE, RESOURCES = "made_elsewhere", "resources"
+"""Fact of a result that another machine made: what replaces this machine in the record; among it, its resources."""
 MOST_NAMED = 3
 """Edited modules that a message of the log names."""
 MINUTE = "%Y-%m-%d %H:%M UTC"
@@ -137,7 +139,9 @@ def run_stage(
         environment[INPUT_BYTES] = size = input_bytes(store, inputs) or raw_bytes
         seconds = deadline_of(config, store, stage, of_code, options, size)
         with noticed_if_overdue(config, stage, label, seconds):
-            return make(work)
+            facts = dict(make(work))
+        environment.update(facts.pop(MADE_ELSEWHERE, {}))
+        return facts
 
     with during(f"{stage} {label}".strip()), converted_errors(stage), freed:
         built = store.build(

@@ -133,6 +133,16 @@ def at_interrupt(clean_up: Callable[[], object]) -> None:
         _process.clean_ups.append(clean_up)
 
 
+@contextmanager
+def cleaned_up(clean_up: Callable[[], object]) -> Iterator[None]:
+    """Register a clean-up, as `at_interrupt` does, for the time of this block."""
+    at_interrupt(clean_up)
+    try:
+        yield
+    finally:
+        _process.clean_ups.remove(clean_up)
+
+
 def end_run(line: str) -> None:
     """End this process from within, as SIGTERM ends a run: write the line, clean up, kill the children (exit code 143).
 

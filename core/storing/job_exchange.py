@@ -10,6 +10,7 @@ SHA-256 of the list.
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shutil
 from collections.abc import Iterable, Mapping
@@ -40,8 +41,8 @@ class JobExchange:
     def __init__(self, objects: Objects, name: str) -> None:
         self.objects, self.name = objects, name
         self._place = f"jobs/{name}"
-        self._sent: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {}
-        self._stale: set[str] = set()
+        self._sent: dict[str, dict[str, tuple[tuple[int, int], dict[str, Any]]]] = {}
+        self._stale: dict[str, set[str]] = {}
 
     def read(self, part: str) -> dict[str, Any] | None:
         """Return a JSON object of the job; None if it is not there.
@@ -69,40 +70,38 @@ class JobExchange:
         """Write a JSON object of the job. Raise RemoteError if the remote store does not take it."""
         self.objects.write(f"{self._place}/{part}.json", json.dumps(values).encode())
 
-    def send_folder(self, part: str, folder: Path, copies: Path) -> None:
+    def send_folder(self, part: str, folder: Path, copies: Path, **values: Any) -> None:
         """Upload the files of a folder that have changed since the last call, then their list.
 
         Args:
             part: Name of the list.
             folder: The folder; its files may be replaced, and journals may grow, meanwhile.
-            copies: Folder for a copy of each file, which does not change during the upload; it is emptied.
+            copies: Folder for what is uploaded, on the same disk; it is emptied.
+            values: Further values of the list's JSON object.
 
         Raises:
             RemoteError: The remote store does not take it.
             OSError: The local disk.
         """
         shutil.rmtree(copies, ignore_errors=True)
-        turn, before, listing = secrets.token_hex(4), self._sent, Listing()
-        self._sent = {}
-        for name in _names(folder):
-            with suppress(FileNotFoundError):  # an older checkpoint that was removed meanwhile
-                state, entry = before.get(name, ((), {}))
-                if state != (now := _state(folder / name)):
-                    entry = self._send_file(f"{self._place}/{part}/{turn}/{name}", folder / name, copies / name)
-                self._sent[name], listing[name] = (now, entry), entry
-        self.write(part, {"files": listing})
+        before, now = self._sent.get(part, {}), dict[str, tuple[tuple[int, int], dict[str, Any]]]()
+        states = _held(folder, copies)
+        turn = f"{self._place}/{part}/{secrets.token_hex(4)}"
+        for name, state in states.items():
+            known = before.get(name)
+            entry = known[1] if known and known[0] == state else self._send_file(f"{turn}/{name}", copies / name)
+            now[name] = state, entry
+        listing = {name: entry for name, (_, entry) in now.items()}
+        self.write(part, {"files": listing, **values})
         shutil.rmtree(copies, ignore_errors=True)
-        for key in self._stale:
+        for key in self._stale.get(part, ()):
             self.objects.remove(key)
-        self._stale = {entry["key"] for _, entry in before.values()} - {entry["key"] for entry in listing.values()}
+        self._sent[part] = now
+        self._stale[part] = {entry["key"] for _, entry in before.values() if entry not in listing.values()}
 
-    def _send_file(self, key: str, path: Path, copy: Path) -> dict[str, Any]:
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, copy)
-        self.objects.write(key, copy)
-        entry = {"key": key, "bytes": copy.stat().st_size, "sha256": sha256_of_file(copy)}
-        copy.unlink()
-        return entry
+    def _send_file(self, key: str, path: Path) -> dict[str, Any]:
+        self.objects.write(key, path)
+        return {"key": key, "bytes": path.stat().st_size, "sha256": sha256_of_file(path)}
 
     def receive_folder(self, part: str, folder: Path, only: Iterable[str] | None = None) -> bool:
         """Download the files of a list into a folder; return False if there is no list.
@@ -122,12 +121,14 @@ class JobExchange:
         try:
             files = {name: entry for name, entry in found["files"].items() if wanted is None or name in wanted}
             for name, entry in files.items():
-                self._receive(entry, _inside(folder, name))
+                self._receive(entry, inside(folder, name))
         except (KeyError, TypeError, AttributeError) as error:
             raise RemoteError(f"{part}.json of the job {self.name} is not a list of files: {error!r}") from error
         return True
 
     def _receive(self, entry: Mapping[str, Any], path: Path) -> None:
+        if not entry["key"].startswith(f"{self._place}/") or ".." in entry["key"]:
+            raise RemoteError(f"{path.name[:60]!r} of the job {self.name} is said to lie elsewhere")
         path.parent.mkdir(parents=True, exist_ok=True)
         incomplete = path.with_name(f".{path.name}.part")
         try:
@@ -146,6 +147,7 @@ class JobExchange:
         """Delete all objects of the job. Raise RemoteError if the remote store refuses."""
         self.objects.remove(self._place)
         self._sent.clear()
+        self._stale.clear()
 
 
 def _names(folder: Path) -> list[str]:
@@ -155,12 +157,34 @@ def _names(folder: Path) -> list[str]:
     return sorted(finished, key=lambda name: (name.endswith(JOURNALS), name))
 
 
-def _state(path: Path) -> tuple[int, int]:
-    about = path.stat()
-    return about.st_mtime_ns, about.st_size
+def _held(folder: Path, copies: Path) -> dict[str, tuple[int, int]]:
+    """Hold the files of a folder as they are now in another folder; return time and size of each by name.
+
+    A link is enough where a file is never changed in place. An older checkpoint may vanish meanwhile: it is left out.
+    """
+    states = {}
+    for name in _names(folder):
+        (copies / name).parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            about = (folder / name).stat()
+            if name.endswith(JOURNALS):
+                shutil.copyfile(folder / name, copies / name)
+            else:
+                _link(folder / name, copies / name)
+            states[name] = about.st_mtime_ns, about.st_size
+    return states
 
 
-def _inside(folder: Path, name: str) -> Path:
+def _link(path: Path, copy: Path) -> None:
+    try:
+        os.link(path, copy)
+    except FileNotFoundError:
+        raise
+    except OSError:  # another disk, or one without links
+        shutil.copyfile(path, copy)
+
+
+def inside(folder: Path, name: str) -> Path:
     """Return the path of a file below a folder. Raise RemoteError if the name leads out of it."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name:

@@ -25,6 +25,7 @@ from tasks.classification.summary import require_classifiers, summarise_classifi
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit import Fitted, fit, fitted_parts, limits_of_fits
 from tasks.fitting.fit_process import interruptible_fits
+from tasks.fitting.pool_runs import require_pool
 from tasks.limits import PROMOTION, require_limits
 from tasks.lineage.about_version import settings_of_classifiers
 from tasks.promotion.promote import Promotion
@@ -47,6 +48,7 @@ def classify(
     config = resolve(preset, input, overrides)
     require_classifiers(config)
     require_limits([PROMOTION, *limits_of_fits(config)])
+    require_pool(config)
     with parent_run(config, "classify") as run_id:
         dataset = ingest(config)
         labels = labels_of(config, dataset)

@@ -13,6 +13,7 @@ from flows.server.workers import on_workers
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit import fit
 from tasks.fitting.fit_process import interruptible_fits
+from tasks.fitting.pool_runs import require_pool
 from tasks.search.scaling import (
     ScalingPlan,
     SmallFit,
@@ -38,7 +39,9 @@ def scaling(
         input: Files, folders or globs of reviews. None: the embedded synthetic corpus.
         overrides: Settings as `key=value`, e.g. `scaling.model=lstm`.
     """
-    plan = plan_scaling(resolve(preset, input, overrides))
+    config = resolve(preset, input, overrides)
+    require_pool(config)
+    plan = plan_scaling(config)
     prepared = prepare(plan.config, ingest(plan.config))
     with parent_run(plan.config, "scaling") as run_id:
         fits = on_workers(fit_small_ones, plan.config.execution.workers)(plan, prepared, run_id)

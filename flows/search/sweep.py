@@ -15,6 +15,7 @@ from flows.retrain import resolve
 from flows.server.workers import on_workers
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit_process import interruptible_fits
+from tasks.fitting.pool_runs import require_pool
 from tasks.search.study import Study, database_errors
 from tasks.search.sweep import (
     PARENT,
@@ -46,7 +47,9 @@ def sweep(
         input: Files, folders or globs of reviews. None: the embedded synthetic corpus.
         overrides: Settings as `key=value`, e.g. `sweep.trials=40`, `sweep.space.hidden=128..512:log`.
     """
-    plan = plan_sweep(resolve(preset, input, overrides))
+    config = resolve(preset, input, overrides)
+    require_pool(config)
+    plan = plan_sweep(config)
     prepared = prepare(plan.config, ingest(plan.config))
     study = open_study(plan, prepared)
     with ExitStack() as stack:

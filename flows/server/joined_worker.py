@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, WorkPoolCreate
+from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.deployments.runner import EntrypointType
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.workers.process import ProcessWorker
@@ -19,9 +19,7 @@ from prefect.workers.process import ProcessWorker
 from core.errors import ConfigError
 from core.processes.children import start_child
 from core.services.join import HEARTBEATS, OF_TERMINAL
-from core.services.pools import size_of_limit
 from flows.server.fit_job import fit_job
-from tasks.limits import GPU
 
 QUEUE = "fits"
 """Queue of the pool for fits of other machines. A worker that joins takes nothing else: other deployments of the pool
@@ -29,12 +27,11 @@ may need files of the machine that made them."""
 PROCESS = "process"
 
 
-def join_pool(pool: str, gpus: int) -> None:
-    """Create what is missing on the Prefect server: the pool, the deployment of `fit-job`, for GPUs the limit `gpu`.
+def join_pool(pool: str) -> None:
+    """Create what is missing on the Prefect server: the pool, and the deployment of `fit-job`.
 
     Args:
         pool: Name of the pool.
-        gpus: GPUs of this machine.
 
     Raises:
         ConfigError: The pool exists, and runs something else than processes.
@@ -51,9 +48,6 @@ def join_pool(pool: str, gpus: int) -> None:
                 raise ConfigError(
                     "The work pool runs no processes", where=pool, value=found.type, remedy="choose another --pool"
                 )
-        limits = {limit.name for limit in client.read_global_concurrency_limits(limit=200)}
-        if gpus and GPU not in limits:
-            client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=GPU, limit=size_of_limit(GPU)))
     deployment: Any = fit_job.to_deployment(
         pool, description="Fit a network for another machine (execution.fit_pool).", work_pool_name=pool,
         work_queue_name=QUEUE, job_variables={"env": HEARTBEATS}, entrypoint_type=EntrypointType.MODULE_PATH,

@@ -23,15 +23,15 @@ from tasks.data.prepare import VOCABULARY_FILE, Prepared
 from tasks.embedding.start import INPUT as VECTORS
 from tasks.embedding.start import start_vectors
 from tasks.engines.dask_engine import FOLDER
-from tasks.fitting.elsewhere import HandedOver
 from tasks.fitting.fit_process import run_job
 from tasks.fitting.job import BUNDLE_FOLDER, FitJob
-from tasks.fitting.listeners import both, now_and_then
+from tasks.fitting.listeners import EnoughSeen, both, now_and_then
+from tasks.fitting.pool_caller import PoolFit
 from tasks.fitting.warm_start import INPUT, Start, starting_point
 from tasks.gpus import device_for, gpu_slot, is_neural
 from tasks.limits import GPU
 from tasks.progress import duration, progress
-from tasks.stage import result_as_task_state, run_stage, show_facts, stage, store_of
+from tasks.stage import MADE_ELSEWHERE, result_as_task_state, run_stage, show_facts, stage, store_of
 from tasks.tracking.track import JOURNAL, open_model_run
 from tracking.tags import START_TAG
 
@@ -70,10 +70,6 @@ class FitPlan:
     def digest(self) -> str:
         """Digest of the fitted model's artifact."""
         return Store.digest("fit", fit_version(self.spec), identity(self.spec), self.inputs)
-
-
-class EnoughSeen(Exception):
-    """Raised by a listener to stop a fit: its process is ended and its files are deleted."""
 
 
 @stage("fit", run_name="fit {spec.name}")
@@ -140,12 +136,13 @@ def build_fit(
         EnoughSeen: Raised by *listen*.
     """
     spec = plan.spec
+    away = run is None and is_handed_over(config, spec, parts)
+    pool = PoolFit(config, plan.digest, str(fit_version(spec))) if away else None
 
     def make(work: Path) -> dict[str, Any]:
         job = job_of(config, plan, prepared, work, parts)
-        away = run is None and is_handed_over(config, spec, parts)
-        slot = nullcontext(()) if away else gpu_slot(job.device, job.ranks)
-        runs = HandedOver(config, plan.digest, str(fit_version(spec))) if away else run or run_job
+        slot = nullcontext(()) if pool else gpu_slot(job.device, job.ranks)
+        runs = pool or run or run_job
         with slot as gpus, progress(spec.name, 1, "tokens") as report:
             try:
                 summary = runs(replace(job, gpus=gpus), both(report, listen, work / JOURNAL))
@@ -155,13 +152,17 @@ def build_fit(
                 raise
         for leftover in (*work.glob("checkpoint*"), *work.glob(f"{FOLDER}*")):
             remove(leftover)
-        return {"name": spec.name, "kind": spec.kind, "summary": summary}
+        facts = {"name": spec.name, "kind": spec.kind, "summary": summary}
+        return {**facts, MADE_ELSEWHERE: pool.made_by} if pool else facts
 
     trained = hasattr(spec, "training")  # only such a fit writes checkpoints
-    return run_stage(
+    built = run_stage(
         config, "fit", FIT_VERSION, identity(spec), plan.inputs, make, spec.name, resumable=trained,
         model=_only_class(spec),
     )  # fmt: skip
+    if pool and not built.reused:
+        pool.forget()
+    return built
 
 
 def is_handed_over(config: RunConfig, spec: ModelSpec, parts: Mapping[str, Fitted] | None = None) -> bool:

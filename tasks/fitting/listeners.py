@@ -15,6 +15,10 @@ FORWARD_SECONDS = 20.0
 log = logging.getLogger(__name__)
 
 
+class EnoughSeen(Exception):
+    """Raised by a listener to stop a fit: its process is ended and its files are deleted."""
+
+
 def both(report: Report, listen: Callable[[Path], None], journal: Path) -> Callable[[dict[str, Any]], None]:
     """Return a listener that updates the progress bar and calls *listen* with the journal."""
 

@@ -11,7 +11,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, Fl
 from prefect.client.schemas.objects import StateType
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
-from prefect.states import Cancelling
+from prefect.states import Cancelled, Cancelling
 
 from core.config.run_config import RunConfig
 from core.errors import ConfigError
@@ -41,7 +41,7 @@ class Runs(Protocol):
 
     pool: str
 
-    def submit(self, job: str, model: str, store: str) -> str:
+    def submit(self, job: str, model: str) -> str:
         """Ask for a run that fits a job, and return its id."""
 
     def unfinished(self, job: str) -> str | None:
@@ -51,7 +51,7 @@ class Runs(Protocol):
         """Return the state of a run."""
 
     def cancel(self, run: str) -> None:
-        """End a run."""
+        """End a run, also one that waits or has crashed; do nothing if it has ended."""
 
 
 class PoolRuns:
@@ -64,10 +64,10 @@ class PoolRuns:
     def __init__(self, pool: str) -> None:
         self.pool = pool
 
-    def submit(self, job: str, model: str, store: str) -> str:
+    def submit(self, job: str, model: str) -> str:
         """Ask for a run that fits a job, and return its id."""
         asked: Any = run_deployment(
-            f"{FLOW}/{self.pool}", parameters={"job": job, "store": store}, timeout=0, flow_run_name=f"fit {model}",
+            f"{FLOW}/{self.pool}", parameters={"job": job}, timeout=0, flow_run_name=f"fit {model}",
             tags=[_tag(job)],
         )
         return str(asked.id)
@@ -89,9 +89,14 @@ class PoolRuns:
         return RunState("waiting") if state is None else RunState(WORDS[state.type], state.message or "")
 
     def cancel(self, run: str) -> None:
-        """End a run: its worker kills it."""
+        """End a run, also one that waits or has crashed; do nothing if it has ended. Its worker kills it."""
         with get_client(sync_client=True) as client:
-            client.set_flow_run_state(UUID(run), cast(Any, Cancelling()))
+            state = client.read_flow_run(UUID(run)).state
+            if state is None or state.type in (StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED):
+                return
+            runs = state.type in (StateType.RUNNING, StateType.PENDING)
+            # A run that waits has no process; a crashed one gets a second attempt from Prefect unless it is cancelled.
+            client.set_flow_run_state(UUID(run), cast(Any, Cancelling() if runs else Cancelled()), force=not runs)
 
 
 def _tag(job: str) -> str:

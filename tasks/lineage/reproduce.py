@@ -38,7 +38,7 @@ from tasks.fitting.job import BUNDLE_FOLDER
 from tasks.fitting.warm_start import INPUT, Start
 from tasks.lineage.gather import facts_of
 from tasks.lineage.inputs import PART
-from tasks.stage import show_table, stage
+from tasks.stage import RESOURCES, show_table, stage
 
 UNUSED = "unused"
 """Name of the language model that the configuration of a classifier's reproduction must have."""
@@ -64,7 +64,7 @@ def configuration_of(lineage: Lineage) -> RunConfig:
     values["classification"] = values.get("classification", {}) | chosen
     try:
         with as_written():
-            return parse_config({**values, "execution": {}})
+            return parse_config({**values, "execution": {"remote_store": "", "fit_pool": ""}})
     except ConfigError as error:
         commit = lineage.step(lineage.fit).environment.get("git_commit") or "that the version was made by"
         raise ConfigError(
@@ -75,7 +75,8 @@ def configuration_of(lineage: Lineage) -> RunConfig:
 
 def executed(config: RunConfig, step: Step) -> RunConfig:
     """Return the configuration with the device, threads and processes that built a recorded step."""
-    then, machine = step.environment.get("execution", {}), step.environment.get("machine", {})
+    then = {**step.environment.get("execution", {}), **step.environment.get(RESOURCES, {})}
+    machine = step.environment.get("machine", {})
     cores, gpus = machine.get("cores", 1), machine.get("gpus", [])
     device = then.get("device", "auto")
     if device == "auto" and machine:

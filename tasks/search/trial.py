@@ -24,9 +24,9 @@ from core.store import Artifact
 from evaluation.plots.curves import journal_lines
 from models.specs import ModelSpec
 from tasks.data.prepare import Prepared
-from tasks.fitting.fit import EnoughSeen, FitPlan, build_fit, plan_fit
+from tasks.fitting.fit import FitPlan, build_fit, plan_fit
 from tasks.fitting.fit_process import interrupted
-from tasks.fitting.listeners import FORWARD_SECONDS
+from tasks.fitting.listeners import FORWARD_SECONDS, EnoughSeen
 from tasks.fitting.warm_start import champion_digest
 from tasks.search.study import RunningTrial, Study
 from tasks.stage import stage

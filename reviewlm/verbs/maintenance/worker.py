@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from core.config.presets import DEFAULT
 from core.credentials import USER, prefect_client, read_password
-from core.environment import STORE_VARIABLE, chosen_device, visible_gpus
+from core.environment import STORE_VARIABLE, chosen_device
 from core.errors import ConfigError, ReviewLMError
 from core.processes import interrupts
 from reviewlm import terminal
 from reviewlm.doctor.examine import CHECKS, examine
-from reviewlm.options import Json, Preset, Set, configured
+from reviewlm.options import Json, configured
 
 if TYPE_CHECKING:
     from core.config.run_config import RunConfig
@@ -24,7 +25,7 @@ app = typer.Typer(no_args_is_help=True, help="Fit networks on this machine for r
 NEEDED = ("Python", "packages", "code", "memory", "disk", "GPU", "remote store", "PREFECT_API_URL")
 """The checks of `reviewlm doctor` that a worker needs."""
 DRAIN_SECONDS = 20.0
-SERVER, AUTHORIZATION = "PREFECT_API_URL", "PREFECT_API_AUTH_STRING"
+SERVER = "PREFECT_API_URL"
 
 
 @app.command("start")
@@ -41,34 +42,33 @@ def start(
         Path | None,
         typer.Option("--password-file", metavar="FILE", help="File with the password that `ui password` shows there."),
     ] = None,
-    preset: Preset = "small", set: Set = None, json: Json = False,
+    json: Json = False,
 ) -> None:  # fmt: skip
     """Join the Prefect server of another machine, and fit its networks here until Ctrl-C.
 
     The other machine names the pool in `execution.fit_pool`. Without --password-file, PREFECT_API_AUTH_STRING
-    ("user:password") of the environment is used.
+    ("user:password") of the environment is used. CUDA_VISIBLE_DEVICES says which GPUs may be used.
     """
     _name_server(server, password_file)
-    overrides = [*(set or []), *([f"execution.remote_store={store}"] if store else [])]
-    config = configured(preset, overrides)
+    config = configured(DEFAULT, [f"execution.remote_store={store}"] if store else [])
     if not config.execution.remote_store:
         raise ConfigError(
             "A worker needs the remote store through which it gets its jobs", where="--store",
             remedy="name the same place as `execution.remote_store` of the other machine",
         )
     os.environ[STORE_VARIABLE] = config.execution.remote_store
-    gpus = visible_gpus() if chosen_device(config.execution.device) == "cuda" else 0
     _require_health(config)
     from flows.server.joined_worker import join_pool, start_worker
+    from tasks.fitting.pool_worker import places
 
-    join_pool(pool, gpus)
-    places = max(1, gpus)
-    worker = start_worker(pool, places)
-    on = f"{gpus} GPUs" if gpus > 1 else "a GPU" if gpus else "the processor"
-    terminal.say(f"Fits jobs of {pool}, {places} at a time, on {on}. To end: Ctrl-C")
+    join_pool(pool)
+    count, device = places(), chosen_device(config.execution.device)
+    worker = start_worker(pool, count)
+    on = "the processor" if device == "cpu" else f"{count} GPUs" if count > 1 else "a GPU"
+    terminal.say(f"Fits jobs of {pool}, {count} at a time, on {on}. To end: Ctrl-C")
     with interrupts.drained(lambda: worker.send_signal(signal.SIGTERM), DRAIN_SECONDS):
         code = worker.wait()
-    terminal.last_line({"pool": pool, "places": places, "gpus": gpus, "exit_code": code}, json)
+    terminal.last_line({"pool": pool, "places": count, "device": device, "exit_code": code}, json)
     if code > 0:
         raise ReviewLMError("Prefect's worker has ended with an error", value=code, remedy="see its lines above")
 

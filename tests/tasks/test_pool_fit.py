@@ -20,7 +20,7 @@ import pytest
 
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
-from core.errors import ArtifactError, Diverged, FitError, RankFailed, ReviewLMError
+from core.errors import ArtifactError, ConfigError, Diverged, ReviewLMError, TrackingUnavailable, WorkerFailed
 from core.store import Store
 from core.storing.job_exchange import JobExchange
 from core.storing.remote import remote_store
@@ -30,16 +30,17 @@ from models.streams import write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from tasks.data.prepare import VOCABULARY_FILE
-from tasks.fitting import for_others
-from tasks.fitting.elsewhere import HandedOver, Patience
+from tasks.fitting import pool_worker
 from tasks.fitting.fit import fit_version, is_handed_over
 from tasks.fitting.fit_process import run_job
-from tasks.fitting.for_others import fit_for_others
 from tasks.fitting.job import FitJob
+from tasks.fitting.listeners import EnoughSeen
+from tasks.fitting.pool_caller import Patience, PoolFit
 from tasks.fitting.pool_runs import RunState, Word, require_pool
+from tasks.fitting.pool_worker import fit_for_pool
 
 TEXTS = [f"The {food} was {word}." for food in ("soup", "bread", "tea") for word in ("good", "bad", "cold", "fine")]
-QUICK = Patience(poll=0.05, untaken=0.3, crashed=0.1, silent=30)
+QUICK = Patience(poll=0.05, untaken=0.3, crashed=0.1, ended=0.5, silent=30, away=2)
 
 
 def home(tmp_path: Path, name: str, **execution: object) -> RunConfig:
@@ -101,7 +102,7 @@ class Workers:
         self.threads: list[threading.Thread] = []
         self.waiting: str | None = None
 
-    def submit(self, job: str, model: str, store: str) -> str:
+    def submit(self, job: str, model: str) -> str:
         run = f"run-{len(self.states)}"
         self.states[run] = RunState("waiting" if self.ends is None else self.ends)
         if self.ends is None:
@@ -112,7 +113,7 @@ class Workers:
     def work(self, config: RunConfig, job: str, run: str) -> None:
         self.states[run] = RunState("running")
         try:
-            fit_for_others.fn(config, job, run)
+            fit_for_pool.fn(config, job, run)
             self.states[run] = RunState("completed")
         except Exception as error:
             self.states[run] = RunState("failed", str(error))
@@ -129,8 +130,8 @@ class Workers:
 
 def handed_over(
     config: RunConfig, spec: Any, workers: Any, patience: Patience = QUICK, code: str = ""
-) -> HandedOver:
-    return HandedOver(config, "0" * 16, code or str(fit_version(spec)), workers, patience=patience)
+) -> PoolFit:
+    return PoolFit(config, "0" * 16, code or str(fit_version(spec)), workers, patience=patience)
 
 
 def exchange_of(tmp_path: Path) -> JobExchange:
@@ -150,12 +151,17 @@ def fitted_here(tmp_path: Path, spec: Any) -> FitJob:
 
 
 def test_the_model_is_bit_by_bit_that_of_a_fit_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(for_others, "BEAT_SECONDS", 0.05)
-    monkeypatch.setattr(for_others, "LIST_SECONDS", 0.1)
+    monkeypatch.setattr(pool_worker, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(pool_worker, "LIST_SECONDS", 0.1)
     spec, mine = network(epochs=40), home(tmp_path, "mine")
     job = job_in(mine, spec, tmp_path / "mine" / "work")
     heard: list[dict[str, Any]] = []
-    summary = handed_over(mine, spec, Workers([home(tmp_path, "theirs")]))(job, heard.append)
+    pool = handed_over(mine, spec, Workers([home(tmp_path, "theirs")]))
+    summary = pool(job, heard.append)
+    pool.forget()
+    assert not list((tmp_path / "shared" / "jobs").rglob("*")), "nothing is left in the remote store"
+    assert pool.made_by["resources"] == {"device": "cpu", "ranks": 1, "threads": 1}
+    assert pool.made_by["machine"]["cores"] >= 1
     here = fitted_here(tmp_path, spec)
     assert digest(job.work) == digest(here.work)
     assert summary["validation_perplexity"] > 1
@@ -164,8 +170,7 @@ def test_the_model_is_bit_by_bit_that_of_a_fit_here(tmp_path: Path, monkeypatch:
     assert steps == sorted(steps)
     names, wanted = ({path.name for path in work.iterdir()} for work in (job.work, here.work))
     assert names == wanted - {"checkpoints"}
-    assert not list((tmp_path / "shared" / "jobs").rglob("*")), "nothing is left in the remote store"
-    assert not [path for path in (tmp_path / "theirs" / "jobs").iterdir() if path.is_dir()]
+    assert not (tmp_path / "theirs" / "jobs").exists(), "nothing is left at the worker"
 
 
 @pytest.mark.long
@@ -209,10 +214,10 @@ def test_start_weights_come_from_outside_of_the_store(tmp_path: Path) -> None:
 WORKER = """
 import json, os, sys
 from core.config.presets import load_config
-from tasks.fitting import for_others
-for_others.BEAT_SECONDS, for_others.LIST_SECONDS = 0.05, 0.1
+from tasks.fitting import pool_worker
+pool_worker.BEAT_SECONDS, pool_worker.LIST_SECONDS = 0.05, 0.1
 settings, job = json.loads(sys.argv[1])
-for_others.fit_for_others.fn(load_config("demo", settings), job, "killed")
+pool_worker.fit_for_pool.fn(load_config("demo", settings), job, "killed")
 """
 """A worker that can be killed."""
 
@@ -246,7 +251,7 @@ def test_after_kill_9_another_home_goes_on_from_the_last_checkpoint(
     workers = Killed([home(tmp_path, "lost"), home(tmp_path, "theirs")])
     with caplog.at_level(logging.INFO):
         handed_over(mine, spec, workers)(job, lambda news: None)
-    assert "its worker is lost; another one goes on" in caplog.text
+    assert "its worker is lost; the next one goes on" in caplog.text
     assert "training resumes after" in caplog.text
     assert digest(job.work) == digest(fitted_here(tmp_path, spec).work)
 
@@ -277,7 +282,7 @@ def test_an_error_of_the_fit_keeps_its_kind_and_names_the_machine(tmp_path: Path
 def test_a_worker_with_other_code_refuses(tmp_path: Path) -> None:
     spec, mine = network(), home(tmp_path, "mine")
     job = job_in(mine, spec, tmp_path / "mine" / "work")
-    with pytest.raises(FitError, match="other code than the machine that asks") as found:
+    with pytest.raises(ConfigError, match="other code than the machine that asks") as found:
         handed_over(mine, spec, Workers([home(tmp_path, "theirs")]), code="5+edited")(job, lambda news: None)
     assert found.value.remedy == "bring both to the same commit"
 
@@ -288,8 +293,8 @@ def test_without_a_worker_it_waits_and_says_what_to_do(
     spec, mine = network(), home(tmp_path, "mine")
     job = job_in(mine, spec, tmp_path / "mine" / "work")
     workers = Workers([], ends="waiting")
-    monkeypatch.setattr("tasks.fitting.elsewhere.interrupted", lambda: "worker start --pool gpu-pool" in caplog.text)
-    with pytest.raises(RankFailed, match="interrupted"):
+    monkeypatch.setattr("tasks.fitting.pool_caller.interrupted", lambda: "worker start --pool gpu-pool" in caplog.text)
+    with pytest.raises(WorkerFailed, match="interrupted"):
         handed_over(mine, spec, workers)(job, lambda news: None)
     assert workers.states["run-0"].word == "cancelled"
     assert caplog.text.count("no worker of gpu-pool has taken the fit") == 1
@@ -298,7 +303,7 @@ def test_without_a_worker_it_waits_and_says_what_to_do(
 def test_workers_that_are_lost_again_and_again_end_the_fit(tmp_path: Path) -> None:
     spec, mine = network(), home(tmp_path, "mine")
     workers = Workers([], ends="crashed")
-    with pytest.raises(RankFailed, match="has lost 3 workers"):
+    with pytest.raises(WorkerFailed, match="has lost 3 workers"):
         handed_over(mine, spec, workers)(job_in(mine, spec, tmp_path / "mine" / "work"), lambda news: None)
     assert len(workers.states) == 3
 
@@ -307,18 +312,19 @@ def test_a_silent_worker_is_given_up(tmp_path: Path) -> None:
     spec, mine = network(), home(tmp_path, "mine")
     workers = Workers([], ends="running")
     silent = dataclasses.replace(QUICK, silent=0.3)
-    with pytest.raises(RankFailed, match="has lost 3 workers"):
+    with pytest.raises(WorkerFailed, match="has lost 3 workers"):
         handed_over(mine, spec, workers, silent)(job_in(mine, spec, tmp_path / "mine" / "work"), lambda news: None)
     assert {state.word for state in workers.states.values()} == {"cancelled"}, "it must not go on beside the next one"
 
 
 @pytest.mark.parametrize(
-    ("word", "said"), [("cancelled", "was cancelled in Prefect"), ("failed", "could not begin to fit")]
+    ("word", "said"),
+    [("cancelled", "was cancelled in Prefect"), ("failed", "ended without a result"), ("completed", "ended without")],
 )
 def test_a_run_that_ends_without_a_word_ends_the_fit(tmp_path: Path, word: Word, said: str) -> None:
     spec, mine = network(), home(tmp_path, "mine")
     job = job_in(mine, spec, tmp_path / "mine" / "work")
-    with pytest.raises(FitError, match=said):
+    with pytest.raises(WorkerFailed, match=said):
         handed_over(mine, spec, Workers([], ends=word))(job, lambda news: None)
 
 
@@ -330,8 +336,8 @@ def test_a_fit_that_ended_while_nobody_waited_is_taken_over(tmp_path: Path) -> N
     class Vanished(Workers):
         """The machine that asks dies right after its request; its rerun finds the run that goes on."""
 
-        def submit(self, job: str, model: str, store: str) -> str:
-            run = super().submit(job, model, store)
+        def submit(self, job: str, model: str) -> str:
+            run = super().submit(job, model)
             self.waiting = run
             raise KeyboardInterrupt
 
@@ -343,22 +349,143 @@ def test_a_fit_that_ended_while_nobody_waited_is_taken_over(tmp_path: Path) -> N
     assert digest(job.work) == digest(fitted_here(tmp_path, spec).work)
 
 
-def test_an_input_that_is_damaged_in_the_remote_store_is_not_used(tmp_path: Path) -> None:
+def test_an_input_that_is_damaged_in_the_remote_store_is_sent_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     spec, mine = network(), home(tmp_path, "mine")
     job = job_in(mine, spec, tmp_path / "mine" / "work")
     for file in (tmp_path / "shared" / "tokens").rglob("*"):
         if file.is_file() and "manifest" not in file.name:
             file.write_bytes(b"damaged")
-    with pytest.raises(FitError, match="could not begin to fit") as found:
-        handed_over(mine, spec, Workers([home(tmp_path, "theirs")]))(job, lambda news: None)
-    assert "is not in the remote store" in found.value.cause
+    workers = Workers([home(tmp_path, "theirs"), home(tmp_path, "other")])
+    handed_over(mine, spec, workers)(job, lambda news: None)
+    assert "its inputs are uploaded again" in caplog.text
+    assert digest(job.work) == digest(fitted_here(tmp_path, spec).work)
+
+
+def test_a_worker_that_was_believed_dead_stops_and_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_worker, "BEAT_SECONDS", 0.05)
+    spec, mine = network(epochs=60), home(tmp_path, "mine")
+    job = job_in(mine, spec, tmp_path / "mine" / "work")
+
+    class Revived(Workers):
+        """The first worker goes on, although its run is said to have crashed."""
+
+        def state(self, run: str) -> RunState:
+            claimed = exchange_of(tmp_path).read("claim") or {}
+            begun = claimed.get("run") == "run-0" and exchange_of(tmp_path).read("progress")
+            return RunState("crashed") if run == "run-0" and begun else self.states[run]
+
+        def work(self, config: RunConfig, job: str, run: str) -> None:
+            try:
+                super().work(config, job, run)
+            finally:
+                ended[run] = self.states[run]
+
+    ended: dict[str, RunState] = {}
+    workers = Revived([home(tmp_path, "dead"), home(tmp_path, "theirs")])
+    handed_over(mine, spec, workers)(job, lambda news: None)
+    for thread in workers.threads:
+        thread.join()
+    assert "no longer wanted" in ended["run-0"].message
+    assert digest(job.work) == digest(fitted_here(tmp_path, spec).work)
+
+
+class SlowObjects:
+    """A remote store whose every file takes longer than the time between two uploads."""
+
+    def __init__(self, objects: Any) -> None:
+        self._objects = objects
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._objects, name)
+
+    def read(self, key: str) -> Any:
+        if not key.endswith(".json") or "checkpoints" in key:
+            time.sleep(0.2)
+        return self._objects.read(key)
+
+
+def test_a_slow_download_does_not_replace_the_checkpoints_by_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(pool_worker, "LIST_SECONDS", 0.01)
+    monkeypatch.setattr(pool_worker, "BEAT_SECONDS", 0.01)
+    spec, mine, theirs = network(epochs=6), home(tmp_path, "mine"), home(tmp_path, "theirs")
+    job = job_in(mine, spec, tmp_path / "mine" / "work")
+    run_job(job, lambda news: None)
+    shutil.rmtree(job.work / "bundle")
+    remote = remote_store(theirs.execution.remote_store)
+    assert remote is not None
+    monkeypatch.setattr(remote, "objects", SlowObjects(remote.objects))
+    with caplog.at_level(logging.INFO):
+        handed_over(mine, spec, Workers([theirs]))(job, lambda news: None)
+    assert "training resumes after" in caplog.text
+
+
+def test_an_end_without_a_model_is_not_taken_for_one(tmp_path: Path) -> None:
+    spec, mine = network(), home(tmp_path, "mine")
+    job = job_in(mine, spec, tmp_path / "mine" / "work")
+    exchange = exchange_of(tmp_path)
+    (empty := tmp_path / "empty").mkdir()
+    end = {"run": "x", "machine": "m", "code": str(fit_version(spec)), "summary": {}, "made_by": {}}
+    exchange.send_folder("end", empty, tmp_path / "copies", **end)
+    with pytest.raises(ArtifactError, match="hand") as found:
+        handed_over(mine, spec, Workers([]))(job, lambda news: None)
+    assert "no model" in found.value.cause
+
+
+@pytest.mark.parametrize("error", [EnoughSeen("pruned"), OSError("the disk")])
+def test_only_a_fit_that_is_not_wanted_loses_its_checkpoints(
+    tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_worker, "BEAT_SECONDS", 0.05)
+    spec, mine = network(epochs=400), home(tmp_path, "mine")
+    job = job_in(mine, spec, tmp_path / "mine" / "work")
+    workers = Workers([home(tmp_path, "theirs")])
+
+    def listen(news: dict[str, Any]) -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        handed_over(mine, spec, workers)(job, listen)
+    kept = exchange_of(tmp_path).read("job") is not None
+    for thread in workers.threads:
+        thread.join()
+    assert kept == isinstance(error, OSError)
+    assert "no longer wanted" in workers.states["run-0"].message or workers.states["run-0"].word == "cancelled"
+
+
+def test_a_prefect_server_that_stays_away_ends_the_wait_with_a_remedy(tmp_path: Path) -> None:
+    spec, mine = network(), home(tmp_path, "mine")
+    job = job_in(mine, spec, tmp_path / "mine" / "work")
+
+    class Away(Workers):
+        def state(self, run: str) -> RunState:
+            raise ConnectionError("refused")
+
+    with pytest.raises(TrackingUnavailable, match="Prefect") as found:
+        handed_over(mine, spec, Away([], ends="waiting"))(job, lambda news: None)
+    assert "last checkpoint" in found.value.remedy
+    assert exchange_of(tmp_path).read("job") is not None
+
+
+@pytest.mark.parametrize("name", ["", "../store", "fit-", "fit-1/../../x", "tokens"])
+def test_only_the_name_of_a_job_becomes_a_folder(tmp_path: Path, name: str) -> None:
+    theirs = home(tmp_path, "theirs")
+    (kept := theirs.home / "store" / "kept").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="such a name"):
+        fit_for_pool.fn(theirs, name, "run")
+    assert kept.is_dir()
 
 
 def test_a_remote_store_that_is_away_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     spec, mine = network(), home(tmp_path, "mine")
     job = job_in(mine, spec, tmp_path / "mine" / "work")
     shutil.rmtree(tmp_path / "shared")
-    with pytest.raises(ArtifactError, match="hands over fits") as found:
+    with pytest.raises(ArtifactError, match="handed over") as found:
         handed_over(mine, spec, Workers([]))(job, lambda news: None)
     assert "doctor" in found.value.remedy
 

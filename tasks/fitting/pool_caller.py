@@ -1,0 +1,264 @@
+"""Let a worker of another machine fit a network, and take over what it made.
+
+`run_job` runs a job in processes of this machine; `PoolFit` does the same with a run of a Prefect work pool. It puts
+the job into the remote store, waits, forwards progress and journals, and returns when the work folder here holds the
+fitted model. If the worker is lost, another one goes on from its last checkpoint that arrived.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from core.config.run_config import RunConfig
+from core.errors import ArtifactError, Diverged, TrackingUnavailable, WorkerFailed
+from core.processes import interrupts
+from core.store import Store
+from core.storing.job_exchange import JobExchange
+from core.storing.objects import RemoteError
+from models.bundles.bundle import SPEC
+from tasks.fitting.fit_process import interrupted
+from tasks.fitting.job import FitJob
+from tasks.fitting.listeners import EnoughSeen
+from tasks.fitting.pool_protocol import CLAIM, END, JOB, PROGRESS, WORK, described, error_of, remote_errors, remote_of
+from tasks.fitting.pool_runs import PoolRuns, Runs, RunState
+from tasks.fitting.resources import SYSTEM_JOURNAL
+from tasks.tracking.track import JOURNAL
+
+ATTEMPTS = 3
+"""Runs that may be lost before the fit is given up."""
+CHECKPOINTS = "checkpoints"
+Listen = Callable[[dict[str, Any]], None]
+log = logging.getLogger(__name__)
+
+
+class Clock(Protocol):
+    """Where the seconds of a wait come from; a test has its own."""
+
+    def monotonic(self) -> float:
+        """Return seconds."""
+
+    def sleep(self, seconds: float, /) -> None:
+        """Wait."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait for what, in seconds.
+
+    Args:
+        poll: Between two looks.
+        untaken: Until a warning says that no worker has taken the fit.
+        crashed: For Prefect's own second attempt of a run that crashed, before another run is asked for.
+        ended: From the end of a run until its result must be seen; network disks show new files late.
+        silent: Without a sign of life of a run that Prefect believes to run.
+        away: Without an answer of the remote store or of Prefect.
+    """
+
+    poll: float = 3.0
+    untaken: float = 60.0
+    crashed: float = 60.0
+    ended: float = 120.0
+    silent: float = 900.0
+    away: float = 1800.0
+
+
+PATIENCE = Patience()
+
+
+class PoolFit:
+    """A fit by a worker of a pool.
+
+    Args:
+        config: Names the pool and the stores.
+        digest: Digest of the fit.
+        code: Version of the code that fits; the worker refuses a job of another one.
+        runs: Runs of the pool; None: those of Prefect.
+        clock: Seconds.
+        patience: How long to wait for what.
+
+    Attributes:
+        made_by: After the fit: code, libraries, machine and resources of the worker, for the record.
+
+    Raises:
+        ConfigError: There is no remote store.
+    """
+
+    def __init__(
+        self, config: RunConfig, digest: str, code: str, runs: Runs | None = None, clock: Clock = time,
+        patience: Patience = PATIENCE,
+    ) -> None:
+        self._config, self._code, self._clock, self._patience = config, code, clock, patience
+        self._store = Store.of(config)
+        remote = remote_of(self._store)
+        self._address, self._exchange = remote.address, JobExchange(remote.objects, f"fit-{digest}")
+        self._runs: Runs = runs or PoolRuns(config.execution.fit_pool)
+        self._run = ""
+        self.made_by: dict[str, Any] = {}
+
+    def __call__(self, job: FitJob, report: Listen) -> dict[str, float]:
+        """Fit the model of a job; its work folder here then holds what `run_job` would leave.
+
+        Raises:
+            ArtifactError: The remote store fails.
+            TrackingUnavailable: Prefect does not answer.
+            FitError, InputError, OutOfMemory, …: The error of the fit there.
+            WorkerFailed: The workers were lost or refuse the job, or the run was interrupted or cancelled.
+        """
+        with remote_errors(self._address):
+            if "fit" in self._config.execution.rebuild:
+                self._stop()
+                self._exchange.remove()
+            end = self._exchange.read(END)
+            if end is not None and "summary" in end and end["code"] == self._code:
+                log.info("%s: was fitted on %s meanwhile", job.spec.name, end["machine"])
+            else:
+                end = self._fitted(job, report)
+            self._exchange.receive_folder(END, job.work)
+            if not (job.bundle / SPEC).is_file():
+                raise RemoteError("the end of the fit has no model")
+        self.made_by = end["made_by"]
+        summary: dict[str, float] = end["summary"]
+        return summary
+
+    def forget(self) -> None:
+        """Delete what is in the remote store, once the model is in the store here; a failure is only a warning."""
+        try:
+            self._exchange.remove()
+        except RemoteError as error:
+            log.warning("the objects jobs/%s stay in %s: %s", self._exchange.name, self._address, error)
+
+    def _fitted(self, job: FitJob, report: Listen) -> dict[str, Any]:
+        """Submit runs until one has ended well; return what it said at its end."""
+        name = job.spec.name
+        if (job.work / CHECKPOINTS).is_dir():  # fitted here so far
+            self._exchange.send_folder(WORK, job.work, job.work.with_name(f"{self._exchange.name}-sent"))
+            for path in (job.work / CHECKPOINTS).iterdir():  # later, those of the worker are newer
+                path.unlink()
+        self._describe(job)
+        self._run = self._runs.unfinished(self._exchange.name) or self._submit(name)
+        with interrupts.cleaned_up(self._stop):
+            try:
+                for left in range(ATTEMPTS - 1, -1, -1):
+                    end = self._wait(job, report)
+                    if end is not None and "error" not in end:
+                        return end
+                    if end is not None and (end["error"]["kind"] != ArtifactError.__name__ or not left):
+                        raise error_of(end["error"], end["machine"])
+                    if not left:
+                        break
+                    self._stop()
+                    if end is not None:
+                        log.warning("%s: %s; its inputs are uploaded again", name, end["error"]["cause"])
+                        self._describe(job, anew=True)
+                    else:
+                        log.warning("%s: its worker is lost; the next one goes on from the last checkpoint", name)
+                    self._run = self._submit(name)
+                with suppress(RemoteError):
+                    self._exchange.receive_folder(WORK, job.work)
+                raise WorkerFailed(
+                    f"The fit of '{name}' has lost {ATTEMPTS} workers", where=f"pool {self._runs.pool}",
+                    remedy="see the worker's machine and its log; with --set execution.fit_pool= the fit goes on here",
+                )
+            except BaseException as error:
+                self._stop()
+                if isinstance(error, Diverged | EnoughSeen):  # going on from there would end the same way
+                    with suppress(RemoteError):
+                        self._exchange.remove()
+                raise
+
+    def _describe(self, job: FitJob, anew: bool = False) -> None:
+        ranks = self._config.execution.ranks
+        self._exchange.write(JOB, described(job, self._store, self._exchange, self._code, ranks, anew))
+
+    def _submit(self, name: str) -> str:
+        run = self._runs.submit(self._exchange.name, name)
+        log.info("%s: handed over to the workers of %s", name, self._runs.pool)
+        return run
+
+    def _stop(self) -> None:
+        """Let no worker go on: cancel the run, and claim the job for nobody."""
+        with suppress(Exception):  # the error that ended the wait is the one to show
+            self._runs.cancel(self._run or self._runs.unfinished(self._exchange.name) or "")
+        with suppress(RemoteError):
+            self._exchange.write(CLAIM, {"worker": ""})
+
+    def _wait(self, job: FitJob, report: Listen) -> dict[str, Any] | None:
+        """Forward progress until the run has ended; return what it said at its end, None if its worker is lost.
+
+        Raises:
+            WorkerFailed: The run ended without a word about the fit, or this process was interrupted.
+            TrackingUnavailable: Prefect does not answer.
+            RemoteError: The remote store does not answer.
+        """
+        name, run, patience = job.spec.name, self._run, self._patience
+        answered = alive = since = self._clock.monotonic()
+        word, last, warned = "waiting", dict[str, Any](), False
+        while True:
+            self._clock.sleep(patience.poll)
+            if interrupted():
+                raise WorkerFailed(f"The fit of '{name}' was interrupted; its worker is stopped, too")
+            now = self._clock.monotonic()
+            try:
+                end, state = self._exchange.read(END), self._state()
+                news = self._exchange.read(PROGRESS) or {}
+                answered = now
+            except (RemoteError, TrackingUnavailable) as error:
+                if now - answered > patience.away:
+                    raise
+                log.debug("%s: %s", name, error)
+                continue
+            if end is not None and end["run"] == run:
+                return end
+            if news.get("run") == run and news != last:
+                self._forward(news, last, job.work, report)
+                alive, last = now, news
+            if state.word != word:
+                since, alive, word = now, now, state.word
+            if self._is_lost(state, now - since, now - alive, name):
+                return None
+            if word == "waiting" and now - since > patience.untaken and not warned:
+                warned = True
+                log.warning(
+                    "%s: no worker of %s has taken the fit yet. On the machine that is to fit: reviewlm worker start "
+                    "--pool %s", name, self._runs.pool, self._runs.pool,
+                )
+
+    def _state(self) -> RunState:
+        try:
+            return self._runs.state(self._run)
+        except Exception as error:  # of any layer of Prefect's client
+            raise TrackingUnavailable(
+                "Prefect's server does not answer", where=f"pool {self._runs.pool}", cause=str(error),
+                remedy="see that it runs (`reviewlm ui status`); the same command goes on from the last checkpoint",
+            ) from error
+
+    def _is_lost(self, state: RunState, lasting: float, silent: float, name: str) -> bool:
+        """Return whether the worker of the run is lost, by the seconds that its state lasts and that it is silent.
+
+        Raises:
+            WorkerFailed: The run has ended in another way, without a word about the fit.
+        """
+        where, patience = f"pool {self._runs.pool}", self._patience
+        if state.word == "cancelled":
+            raise WorkerFailed(f"The fit of '{name}' was cancelled in Prefect", where=where)
+        if state.word in ("failed", "completed") and lasting > patience.ended:
+            raise WorkerFailed(
+                f"The run that was to fit '{name}' has ended without a result", where=where, cause=state.message,
+                remedy="see the run in Prefect and the worker's log",
+            )
+        return (state.word == "crashed" and lasting > patience.crashed) or (
+            state.word == "running" and silent > patience.silent
+        )
+
+    def _forward(self, news: dict[str, Any], last: dict[str, Any], work: Path, report: Listen) -> None:
+        if news["lists"] != last.get("lists"):
+            with suppress(RemoteError):  # the next list is on its way
+                self._exchange.receive_folder(WORK, work, only=(JOURNAL, SYSTEM_JOURNAL))
+        if news["news"]:
+            report(news["news"])

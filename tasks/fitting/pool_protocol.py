@@ -1,0 +1,166 @@
+"""Define how the machine that asks for a fit and the worker that fits speak to each other, through the remote store.
+
+| object | written by | says |
+|---|---|---|
+| `job` | who asks | what to fit, where its inputs are, with which code |
+| `claim` | the worker, when it begins | who fits; a worker that reads another name here stops; empty: nobody |
+| `progress` | the worker, every few seconds | that it lives, and how far it is |
+| `work` | who asks, then the worker | the files fitted so far: checkpoints and journals |
+| `end` | the worker | the fitted model with its files and figures, or the error |
+
+The files of the model belong to `end` itself, so that whoever reads `end` has the whole model, whatever an earlier
+worker that was believed dead still writes (`core/storing/job_exchange.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from core.errors import (
+    ArtifactError,
+    ConfigError,
+    Diverged,
+    FitError,
+    InputError,
+    NotWritable,
+    OutOfMemory,
+    RankFailed,
+    ReviewLMError,
+    StoreFull,
+    WorkerFailed,
+)
+from core.store import Store
+from core.storing.job_exchange import JobExchange, inside
+from core.storing.objects import RemoteError
+from core.storing.remote import RemoteStore
+from tasks.fitting.job import FitJob
+
+JOB, CLAIM, PROGRESS, WORK, END, START = "job", "claim", "progress", "work", "end", "start"
+NAME = re.compile(r"fit-[0-9a-f]{16}")
+INPUTS = ("vocabulary", "train", "validation")
+"""Inputs that every job has."""
+ERRORS = {
+    kind.__name__: kind for kind in (
+        ArtifactError, ConfigError, Diverged, FitError, InputError, NotWritable, OutOfMemory, RankFailed, StoreFull,
+    )
+}  # fmt: skip
+"""Errors that keep their kind on the way."""
+TRIES = 3
+"""Attempts to read a list whose files are being replaced."""
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def remote_errors(address: str) -> Iterator[None]:
+    """Turn an error of the remote store into ArtifactError: without it, two machines cannot fit together."""
+    try:
+        yield
+    except RemoteError as error:
+        raise ArtifactError(
+            "The remote store fails, through which fits are handed over", where=address, cause=str(error),
+            remedy="see `reviewlm doctor`; a rerun goes on from the last checkpoint that arrived there",
+        ) from error
+
+
+def remote_of(store: Store) -> RemoteStore:
+    """Return the remote store. Raise ConfigError without one."""
+    if store.remote is None:
+        raise ConfigError("Fits cannot be handed over without a remote store", remedy="set execution.remote_store")
+    return store.remote
+
+
+def described(
+    job: FitJob, store: Store, exchange: JobExchange, code: str, ranks: int, anew: bool = False
+) -> dict[str, Any]:
+    """Return the description of a job; its inputs are in the remote store afterwards.
+
+    Args:
+        job: The job, with paths of this machine.
+        store: The store that its inputs come from.
+        exchange: The job's objects.
+        code: Version of the code that fits.
+        ranks: `execution.ranks` of the run.
+        anew: Upload inputs again that are there already, because a worker found them damaged.
+
+    Raises:
+        RemoteError: The remote store does not take the inputs.
+    """
+    inputs = {name: _sent(path, store, exchange, anew) for name, path in job.inputs.items()}
+    return {"job": json.loads(job.to_json()), "inputs": inputs, "code": code, "ranks": ranks}
+
+
+def _sent(path: Path, store: Store, exchange: JobExchange, anew: bool) -> dict[str, Any]:
+    """Upload an input; return where the worker finds it: in a result of a stage, or in a folder of the job."""
+    root, path, remote = store.root.resolve(), path.resolve(), remote_of(store)
+    if not path.is_relative_to(root):  # start weights, which lie in the registry
+        folder = path if path.is_dir() else path.parent
+        exchange.send_folder(START, folder, root / ".work" / f"{exchange.name}-start")
+        return {"path": "" if path.is_dir() else path.name}
+    stage, digest, *rest = path.relative_to(root).parts
+    artifact = store.open(stage, digest)
+    remote.offer(artifact, built=anew)
+    if not remote.has(stage, digest):  # an earlier upload that this process remembers was removed, or it fails
+        raise RemoteError(f"the result {digest} of '{stage}' could not be uploaded")
+    return {"stage": stage, "digest": digest, "path": "/".join(rest)}
+
+
+def received(description: Mapping[str, Any], store: Store, exchange: JobExchange, folder: Path) -> FitJob:
+    """Return a described job with its inputs on this machine, and its work folder with what was fitted so far.
+
+    Args:
+        description: What `described` returned on the other machine.
+        store: The store of this machine; results that it lacks come from the remote store.
+        exchange: The job's objects.
+        folder: Empty folder for the job.
+
+    Raises:
+        RemoteError: An input is not there, or not as it was sent; or the description is none.
+    """
+    try:
+        inputs = {name: _place(entry, store, exchange, folder) for name, entry in description["inputs"].items()}
+        places = {name: str(inputs[name]) for name in INPUTS}
+        nothing: dict[str, Any] = {"parts": {}, "vectors": None, "init_weights": None, "dask": None}
+        job = FitJob.from_json(json.dumps({**description["job"], **places, **nothing, "work": str(folder / WORK)}))
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise RemoteError(f"the description of the job {exchange.name} cannot be read: {error!r}") from error
+    (folder / WORK).mkdir(parents=True)
+    _fitted_so_far(exchange, folder / WORK)
+    return job.moved(inputs, folder / WORK)
+
+
+def _place(entry: Mapping[str, Any], store: Store, exchange: JobExchange, folder: Path) -> Path:
+    if "stage" not in entry:
+        if not exchange.receive_folder(START, folder / START):
+            raise RemoteError(f"the start weights of the job {exchange.name} are gone")
+        return inside(folder / START, entry["path"]) if entry["path"] else folder / START
+    artifact = store.find(entry["stage"], entry["digest"])
+    if artifact is None:
+        raise RemoteError(f"the result {entry['digest']} of '{entry['stage']}' is not in the remote store, or damaged")
+    return inside(artifact.folder, entry["path"]) if entry["path"] else artifact.folder
+
+
+def _fitted_so_far(exchange: JobExchange, work: Path) -> None:
+    """Download checkpoints and journals. If that fails again and again, the training starts from its beginning."""
+    for left in range(TRIES, 0, -1):
+        try:
+            exchange.receive_folder(WORK, work)
+            return
+        except RemoteError as error:  # the worker before may be replacing them
+            if left == 1:
+                log.warning("checkpoints of the job %s cannot be used, it starts anew: %s", exchange.name, error)
+                shutil.rmtree(work)
+                work.mkdir()
+
+
+def error_of(told: Mapping[str, Any], machine: str) -> ReviewLMError:
+    """Return the error that ended a fit on another machine, as `ReviewLMError.to_dict` told it there."""
+    kind = ERRORS.get(told["kind"], WorkerFailed)
+    where = f"{told['where']}, on {machine}" if told["where"] else f"on {machine}"
+    return kind(told["what"], where=where, value=told["value"], cause=told["cause"], remedy=told["remedy"])

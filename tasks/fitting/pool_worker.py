@@ -1,0 +1,236 @@
+"""Fit a network for another machine: take its job from the remote store, give back progress, checkpoints, the model.
+
+What a killed worker leaves behind here is deleted by the next job of that name; the remote store has its checkpoints.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from core.config.run_config import RunConfig
+from core.environment import available_cores, chosen_device, visible_gpus
+from core.errors import ConfigError, ReviewLMError, WorkerFailed, disk_errors
+from core.provenance import git_commit, made_with
+from core.store import Store
+from core.storing.job_exchange import JobExchange
+from core.storing.objects import RemoteError
+from core.storing.removal import build_lock
+from tasks.fitting.fit import fit_version, ranks_of, remove
+from tasks.fitting.fit_process import run_job
+from tasks.fitting.job import FitJob
+from tasks.fitting.pool_protocol import CLAIM, END, JOB, NAME, PROGRESS, WORK, received, remote_errors, remote_of
+from tasks.gpus import gpu_slot
+from tasks.progress import progress
+from tasks.stage import RESOURCES, stage
+
+FOLDER = "jobs"
+"""Folder of the home with one folder for each job that is being fitted."""
+BEAT_SECONDS, LIST_SECONDS = 5.0, 30.0
+"""Seconds between two signs of life, and between two uploads of checkpoints and journals."""
+LAST_TRIES, LAST_PAUSE = 60, 30.0
+"""Attempts to give back a fitted model, and seconds between two."""
+log = logging.getLogger(__name__)
+
+
+def places() -> int:
+    """Return how many fits this machine takes at the same time: one for each GPU it may use."""
+    return max(1, visible_gpus()) if chosen_device("auto") == "cuda" else 1
+
+
+@stage("fit", run_name="{name}")
+def fit_for_pool(config: RunConfig, name: str, run: str) -> str:
+    """Fit the model of a job that another machine has put into the remote store; return the model's name.
+
+    Args:
+        config: Names home, device and remote store of this machine.
+        name: Name of the job.
+        run: Id of this run, for which the other machine waits.
+
+    Raises:
+        ConfigError: No such name, or this machine has other code than the one that asks.
+        ArtifactError: The remote store fails.
+        WorkerFailed: Another worker has taken over, or the fit is no longer wanted.
+        ReviewLMError: The error of the fit; the other machine gets it, too.
+    """
+    if not NAME.fullmatch(name):
+        raise ConfigError("No job has such a name", where="job", value=name, remedy="let `execution.fit_pool` name it")
+    store = Store.of(config)
+    remote = remote_of(store)
+    exchange, folder = JobExchange(remote.objects, name), config.home / FOLDER / name
+    link = _Link(exchange, run)
+    with remote_errors(remote.address), build_lock(store.root, name), _emptied(folder), link.signs_of_life():
+        if (description := exchange.read(JOB)) is None:
+            raise RemoteError(f"there is no job {name}; the machine that asked for it has ended it")
+        about = {"run": run, "worker": link.worker, "machine": platform.node(), "code": description["code"]}
+        try:
+            with remote_errors(remote.address), disk_errors(folder):
+                job = received(description, store, exchange, folder)
+                with link.uploads(job.work, folder / "copies"):
+                    summary, resources = _fitted(config, job, description, link.tell)
+                for checkpoints in job.work.glob("checkpoint*"):  # the model is finished
+                    remove(checkpoints)
+                made_by = {**made_with(), "git_commit": git_commit(), RESOURCES: resources}
+                end = {**about, "summary": dict(summary), "made_by": made_by}
+                _insist(lambda: link.give(job.work, folder / "copies", end))
+        except WorkerFailed:
+            raise
+        except Exception as error:
+            said = error if isinstance(error, ReviewLMError) else WorkerFailed(f"{type(error).__name__}: {error}")
+            _insist(lambda: link.fail({**about, "error": said.to_dict()}))
+            raise
+        return job.spec.name
+
+
+def _fitted(
+    config: RunConfig, job: FitJob, description: Mapping[str, Any], tell: Callable[[dict[str, Any]], None]
+) -> tuple[Mapping[str, float], dict[str, Any]]:
+    """Run a job with the devices and threads of this machine; return the fit's summary, and these."""
+    spec = job.spec
+    if (own := str(fit_version(spec))) != description["code"]:
+        raise ConfigError(
+            f"This worker would fit '{spec.name}' with other code than the machine that asks", where=platform.node(),
+            value=own, cause=f"there it is {description['code']}", remedy="bring both to the same commit",
+        )
+    asked = config.model_copy(
+        update={"execution": config.execution.model_copy(update={"ranks": int(description["ranks"])})}
+    )
+    device, ranks = chosen_device(config.execution.device), ranks_of(asked, spec)
+    threads = max(1, (config.execution.threads or available_cores() // places()) // ranks)
+    # Prefect's worker counts the fits of this machine, and the locks in the home give each its own GPUs.
+    with gpu_slot(device, ranks, limited=False) as gpus, progress(spec.name, 1, "tokens") as report:
+
+        def heard(news: dict[str, Any]) -> None:
+            report(news["step"], news["figures"], total=news["total"])
+            tell(news)
+
+        summary = run_job(replace(job, device=device, ranks=ranks, gpus=gpus, threads=threads), heard)
+    return summary, {"device": device, "ranks": ranks, "threads": threads * ranks}
+
+
+class _Link:
+    """What this worker tells the machine that asked for the fit, and whether it is still wanted.
+
+    Args:
+        exchange: The job's objects.
+        run: Id of the run.
+
+    Attributes:
+        worker: Name of this attempt; a second attempt of the same run has another one.
+    """
+
+    def __init__(self, exchange: JobExchange, run: str) -> None:
+        self.worker = f"{platform.node()}-{secrets.token_hex(4)}"
+        self._exchange, self._run = exchange, run
+        self._news: dict[str, Any] = {}
+        self._lists, self._unwanted = 0, False
+
+    def tell(self, news: dict[str, Any]) -> None:
+        """Keep the latest progress message for the next sign of life.
+
+        Raises:
+            WorkerFailed: Another worker has taken over, or the fit is no longer wanted.
+        """
+        self._require_wanted()
+        self._news = news
+
+    def give(self, work: Path, copies: Path, end: Mapping[str, Any]) -> None:
+        """Give back the fitted model. Raise WorkerFailed as `tell` does, and RemoteError."""
+        self._look()
+        self._require_wanted()
+        self._exchange.send_folder(END, work, copies, **end)
+
+    def fail(self, end: Mapping[str, Any]) -> None:
+        """Give back an error, unless the fit is no longer wanted. Raise RemoteError."""
+        self._look()
+        if not self._unwanted:
+            self._exchange.write(END, end)
+
+    @contextmanager
+    def signs_of_life(self) -> Iterator[None]:
+        """Claim the job; within the block, tell every few seconds that this worker lives, and how far it is."""
+        self._exchange.write(CLAIM, {"worker": self.worker, "run": self._run})
+        with _repeated(self._beat, BEAT_SECONDS):
+            yield
+
+    @contextmanager
+    def uploads(self, work: Path, copies: Path) -> Iterator[None]:
+        """Within the block, upload checkpoints and journals now and then."""
+
+        def upload() -> None:
+            if not self._unwanted:
+                self._exchange.send_folder(WORK, work, copies)
+                self._lists += 1
+
+        with _repeated(upload, LIST_SECONDS):
+            yield
+
+    def _beat(self) -> None:
+        self._look()
+        news = {"run": self._run, "worker": self.worker, "time": time.time(), "lists": self._lists, "news": self._news}
+        if not self._unwanted:
+            self._exchange.write(PROGRESS, news)
+
+    def _look(self) -> None:
+        claim = self._exchange.read(CLAIM) or {}  # none: the job was removed
+        self._unwanted = self._unwanted or claim.get("worker") != self.worker
+
+    def _require_wanted(self) -> None:
+        if self._unwanted:
+            raise WorkerFailed("This fit is no longer wanted here: another worker has taken over, or it was cancelled")
+
+
+@contextmanager
+def _repeated(work: Callable[[], object], seconds: float) -> Iterator[None]:
+    """Call *work* in a thread of its own, every so many seconds; a failure is logged, and the next call follows."""
+    ended = threading.Event()
+
+    def repeat() -> None:
+        while not ended.wait(seconds):
+            try:
+                work()
+            except (RemoteError, OSError) as error:
+                log.warning("progress or checkpoints could not be uploaded: %s", error)
+
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@contextmanager
+def _emptied(folder: Path) -> Iterator[None]:
+    """Empty a folder before and after the block."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            folder.parent.rmdir()
+
+
+def _insist(write: Callable[[], object]) -> None:
+    """Write to the remote store; try again for half an hour, because hours of work depend on it."""
+    for left in range(LAST_TRIES, 0, -1):
+        try:
+            write()
+            return
+        except RemoteError as error:
+            if left == 1:
+                raise
+            log.warning("the end of the fit could not be uploaded: %s; trying again in %g s", error, LAST_PAUSE)
+            time.sleep(LAST_PAUSE)
