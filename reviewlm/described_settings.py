@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from core.config.run_config import RunConfig
 from core.config.section import Section
 from core.config.sections.embedding import EmbeddingConfig
+from core.config.sections.punctuation import PunctuationConfig
 from models.allowed import allowed_values
 from models.options import FIRST_RELEASE, OnlyWith, Since
 from models.specs import KINDS, VocabularySpec
@@ -64,8 +65,9 @@ class SettingsTable:
 
 def tables() -> Iterator[SettingsTable]:
     """Yield the tables of all settings: sections of the configuration, vocabularies, models by kind."""
-    yield from _sections("", RunConfig, ("vocabulary", "models", "embedding"))
+    yield from _sections("", RunConfig, ("vocabulary", "models", "embedding", "punctuation"))
     yield from _options("embedding", "embedding", EmbeddingConfig, set())
+    yield from _options("punctuation", "punctuation", PunctuationConfig, set())
     yield from _options("vocabulary.NAME", "vocabulary.NAME", VocabularySpec, set())
     kinds: dict[type, list[str]] = {}
     for kind, (spec, _) in KINDS.items():

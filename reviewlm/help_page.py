@@ -14,7 +14,8 @@ GROUPS = {
     "Run the pipeline": ("demo", "run", "ingest", "prepare", "train", "evaluate", "sweep"),
     "Look at results": ("compare", "reports", "history", "lineage", "reproduce", "rescore", "drift"),
     "Use a model": (
-        "generate", "suggest", "write", "score", "classify", "nearest", "export", "serve", "promote", "rollback",
+        "generate", "suggest", "write", "score", "classify", "nearest", "punctuate", "export", "serve", "promote",
+        "rollback",
     ),
     "Work with data": ("checks", "quarantine", "synth"),
     "Operate": (
@@ -105,6 +106,8 @@ EXAMPLES = {
     "nearest": (
         'nearest "the tacos were cold"', 'nearest "rude waiter" --input reviews.json --n 10', "nearest --measure",
     ),
+    "punctuate fit": ("punctuate fit --input reviews.json",),
+    "punctuate write": ('punctuate write "the food was great"', "punctuate write plain.txt"),
     "ngram fit": ("ngram fit --text corpus.txt --order 5 --arpa model.arpa",),
     "ngram score": ("ngram score --arpa model.arpa --text test.txt",),
     "ngram compare": ("ngram compare --text corpus.txt --held-out test.txt",),

@@ -72,7 +72,7 @@ WHOLE_FLOWS = {
     **{name: f"flows.{name}" for name in ("retrain", "compare", "drift", "reproduce", "rescore")},
     **{name: f"flows.search.{name}" for name in ("lr_find", "optimizers", "scaling", "sweep")},
     **{name: "flows.other_models.classify" for name in ("classify", "compare_classifiers_of")},
-    "embed": "flows.other_models.embed",
+    "embed": "flows.other_models.embed", "punctuate": "flows.other_models.punctuate",
 }
 """Flows with a module of their own; the others stop early and are in `flows/partial.py`."""
 WITHOUT_FITS = ("ingest_only", "prepare_only", "replay_only", "embed")

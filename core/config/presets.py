@@ -46,7 +46,8 @@ def purpose(name: str) -> str:
 
 DEFAULT = "small"
 """The preset of a command line without --preset."""
-SEEDED = (("source", "synthetic"), ("evaluation",), ("audit",), ("embedding",), ("sweep",), ("scaling",))
+SEEDED = (("source", "synthetic"), ("evaluation",), ("audit",), ("embedding",), ("punctuation", "training"), ("sweep",),
+          ("scaling",))
 """Sections with their own seed, which defaults to the seed of the whole configuration; models have one as well."""
 
 

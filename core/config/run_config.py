@@ -27,6 +27,7 @@ from core.config.sections.evaluation import EvaluationConfig
 from core.config.sections.execution import ExecutionConfig as ExecutionConfig
 from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL
 from core.config.sections.promotion import PromotionConfig as PromotionConfig
+from core.config.sections.punctuation import PunctuationConfig
 from core.config.sections.rescore import RescoreConfig
 from core.config.sections.serving import ServingConfig
 from core.config.sections.source import SourceConfig as SourceConfig
@@ -89,6 +90,7 @@ class RunConfig(Section):
     rescore: RescoreConfig = RescoreConfig()
     classification: ClassificationConfig = ClassificationConfig()
     embedding: EmbeddingConfig = EmbeddingConfig()
+    punctuation: PunctuationConfig = PunctuationConfig()
     sweep: SweepConfig = SweepConfig()
     scaling: ScalingConfig = ScalingConfig()
     execution: ExecutionConfig = ExecutionConfig()
@@ -109,6 +111,7 @@ class RunConfig(Section):
         options = copy.deepcopy(options)
         sections = [_below(options, "source", "synthetic")]
         sections += [_below(options, name) for name in ("evaluation", "audit", "embedding", "sweep", "scaling")]
+        sections.append(_below(options, "punctuation", "training"))
         specs = options.setdefault("models", default_models())
         classifiers = _below(options, "classification").get("models")
         for spec in [*_listed(specs), *_listed(classifiers)]:

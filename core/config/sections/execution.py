@@ -17,7 +17,7 @@ from models.options import Number, Whole
 Stage = Literal[
     "synthesise", "read", "ingest", "check", "prepare", "vocabulary", "tokens", "fit", "score", "samples", "floor",
     "drift", "card", "prediction", "plan", "pace", "fit-classifier", "predict", "compare-classifiers",
-    "embed",
+    "embed", "punctuation",
 ]
 """Stages that can be built again."""
 

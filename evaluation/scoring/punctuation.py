@@ -1,0 +1,75 @@
+"""Score restored case and punctuation: precision, recall and F1 of each mark and of capitals, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from evaluation.statistics.bootstrap import Bootstrap, Interval
+from models.tagging.written_words import MARKS
+
+NAMES = {"comma": ",", "full stop": ".", "question mark": "?", "exclamation mark": "!"}
+MARKS_TOGETHER, CAPITALS = "all four marks", "capitals"
+CLASSES = (*NAMES, MARKS_TOGETHER, CAPITALS)
+"""What is scored. All four marks: a mark at the right place that is another one counts as wrong, twice."""
+Tags = Sequence[Sequence[int]]
+
+
+def scored(
+    ways: Mapping[str, Tags], right: Tags, baseline: str, *, confidence: float, resamples: int, seed: int,
+    groups: np.ndarray | None = None,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Return a row for each way and class: precision, recall, F1 with its ends, and the gain over a baseline.
+
+    Args:
+        ways: Tags of D texts by the name of who restored them.
+        right: Tags as written.
+        baseline: The way that the others are compared with.
+        confidence, resamples, seed, groups: See `Bootstrap`. Whole texts are drawn.
+
+    Returns:
+        Shares; None where nothing was written or found. `gain`, `gain_lo`, `gain_hi` of F1 are None for the baseline
+        itself.
+    """
+    columns: dict[Any, np.ndarray] = {}
+    for name, tags in ways.items():
+        for one in CLASSES:
+            pairs = ((np.array(said, int), np.array(true, int)) for said, true in zip(tags, right, strict=True))
+            counts_DK = np.array([_counts(one, said, true) for said, true in pairs])
+            columns |= {(name, one, what): counts_DK[:, k] for k, what in enumerate(("both", "said", "true"))}
+    boot = Bootstrap(columns.items(), confidence=confidence, resamples=resamples, seed=seed, groups=groups)
+    return [_row(boot, name, one, baseline) for name in ways for one in CLASSES]
+
+
+def _counts(one: str, said: np.ndarray, true: np.ndarray) -> tuple[int, int, int]:
+    """Return how often a class is found rightly, found, and written."""
+    if one == CAPITALS:
+        found, wanted = said >= len(MARKS), true >= len(MARKS)
+        return int((found & wanted).sum()), int(found.sum()), int(wanted.sum())
+    found, wanted = said % len(MARKS), true % len(MARKS)
+    if one == MARKS_TOGETHER:
+        return int(((found == wanted) & (wanted > 0)).sum()), int((found > 0).sum()), int((wanted > 0).sum())
+    mark = MARKS.index(NAMES[one])
+    return int(((found == mark) & (wanted == mark)).sum()), int((found == mark).sum()), int((wanted == mark).sum())
+
+
+def _f1(name: str, one: str) -> Callable[[Mapping[Any, Any]], Any]:
+    return lambda sums: 2 * sums[name, one, "both"] / (sums[name, one, "said"] + sums[name, one, "true"])
+
+
+def _row(boot: Bootstrap, name: str, one: str, baseline: str) -> dict[str, Any]:
+    both, said, true = (boot.totals[name, one, what] for what in ("both", "said", "true"))
+    row: dict[str, Any] = {
+        "model": name, "class": one, "written": int(true), "precision": both / said if said else None,
+        "recall": both / true if true else None, **_ends("f1", boot.interval(_f1(name, one))),
+    }  # fmt: skip
+    if name == baseline:
+        return {**row, "gain": None, "gain_lo": None, "gain_hi": None}
+    return row | _ends("gain", boot.interval(lambda sums: _f1(name, one)(sums) - _f1(baseline, one)(sums)))
+
+
+def _ends(name: str, found: Interval) -> dict[str, float | None]:
+    values = {name: found.estimate, f"{name}_lo": found.low, f"{name}_hi": found.high}
+    return {key: value if np.isfinite(value) else None for key, value in values.items()}

@@ -1,0 +1,139 @@
+"""Restore case and punctuation with a recurrent tagger that reads a text from both ends.
+
+The words are cut into pieces of a byte-level vocabulary, so there are no unknown words; the last piece of a word has
+its tag (`written_words.py`), the others are not scored. Training reads windows of words one after another. Restoring
+reads windows that overlap, and takes each tag from the window in which the word is farther from an end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from ..base import ModelError
+from ..neural.labelling.fit import fit as fit_labeller
+from ..neural.labelling.labelled_sequences import LabelledSequences, Sequences
+from ..neural.labelling.labeller import Labeller
+from ..neural.output import NOT_SCORED
+from ..tokens.vocabulary import Vocabulary
+from .spec import PunctuatorSpec
+from .written_words import TaggedWords, put_back, taken_off
+
+WINDOW, OVERLAP = 200, 40
+"""Words that are read at a time, and those that two windows share in restoring."""
+FILE = "vocabulary.json"
+
+
+class Punctuator:
+    """A tagger with its vocabulary.
+
+    Args:
+        vocabulary: Learnt from words without case and marks.
+        labeller: Of the task "tagging", with the tags of `written_words.py`.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, labeller: Labeller) -> None:
+        self.vocabulary, self.labeller = vocabulary, labeller
+
+    @classmethod
+    def fit(
+        cls, spec: PunctuatorSpec, vocabulary: Vocabulary, train: Iterable[TaggedWords],
+        validation: Iterable[TaggedWords], **options: Any,
+    ) -> tuple[Self, dict[str, float]]:  # fmt: skip
+        """Train on some texts and choose the best state on others; return the model and the fit's summary.
+
+        Args:
+            spec: Network and training.
+            vocabulary: Cuts the words into pieces.
+            train, validation: Texts.
+            options: Further arguments of `models.neural.labelling.fit.fit`: device, threads, report, work.
+
+        Raises:
+            ModelError: See `fit`; kind "input": a set of texts has no word.
+        """
+        sets = [examples(vocabulary, texts) for texts in (train, validation)]
+        fitted = fit_labeller(spec.labelling, len(vocabulary), *sets, vocabulary_digest=vocabulary.digest, **options)
+        return cls(vocabulary, fitted.model), fitted.summary
+
+    def tags(self, texts: Sequence[Sequence[str]]) -> list[list[int]]:
+        """Return the number of the tag of each word of each text."""
+        cut, windows = _Cut(self.vocabulary), []
+        for number, words in enumerate(texts):
+            for first in range(0, max(len(words), 1), WINDOW - OVERLAP):
+                windows.append((number, first, words[first : first + WINDOW]))
+                if first + WINDOW >= len(words):
+                    break
+        windows = [window for window in windows if window[2]]
+        found: list[list[int]] = [[0] * len(words) for words in texts]
+        if not windows:
+            return found
+        rows = [cut(words) for _, _, words in windows]
+        answers_P = self.labeller.answers(Sequences.of([ids for ids, _ in rows]))
+        starts = np.cumsum([0, *(len(ids) for ids, _ in rows)])
+        for (number, first, words), (_, last_N), start in zip(windows, rows, starts, strict=False):
+            tags_N = answers_P[start + last_N].tolist()
+            kept = OVERLAP // 2 if first else 0  # the window before knows more of what comes earlier
+            found[number][first + kept : first + len(words)] = tags_N[kept:]
+        return found
+
+    def restore(self, texts: Sequence[str]) -> list[str]:
+        """Return texts with case and punctuation; what they have of them is taken off first."""
+        words = [taken_off(text).words for text in texts]
+        return [put_back(known, tags) for known, tags in zip(words, self.tags(words), strict=True)]
+
+    def save(self, folder: Path) -> None:
+        """Write the model into a folder, which is created if needed."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.vocabulary.save(folder / FILE)
+        self.labeller.save(folder)
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "cpu") -> Self:
+        """Open a model written by `save`.
+
+        Raises:
+            ModelError: kind "bundle": see `Labeller.load`, or the vocabulary cannot be read.
+        """
+        try:
+            vocabulary = Vocabulary.load(folder / FILE)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ModelError(f"the vocabulary in {folder} cannot be read: {error}", "bundle") from error
+        return cls(vocabulary, Labeller.load(folder, vocabulary.digest, device))
+
+
+def examples(vocabulary: Vocabulary, texts: Iterable[TaggedWords]) -> LabelledSequences:
+    """Return windows of texts as token ids with a tag at the last piece of each word.
+
+    Raises:
+        ModelError: kind "input": there is no word.
+    """
+    cut = _Cut(vocabulary)
+    ids: list[np.ndarray] = []
+    targets: list[np.ndarray] = []
+    for text in texts:
+        for first in range(0, len(text.words), WINDOW):
+            ids_P, last_N = cut(text.words[first : first + WINDOW])
+            targets_P = np.full(len(ids_P), NOT_SCORED, np.int64)
+            targets_P[last_N] = text.tags[first : first + WINDOW]
+            ids.append(ids_P)
+            targets.append(targets_P)
+    if not ids:
+        raise ModelError("the texts have no word to learn from", "input")
+    return LabelledSequences(Sequences.of(ids), np.concatenate(targets))
+
+
+class _Cut:
+    """Cut words into the pieces of a vocabulary; each distinct word is cut once."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary, self._known = vocabulary, dict[str, np.ndarray]()
+
+    def __call__(self, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the ids of all pieces, and the place of the last piece of each word."""
+        new = [word for word in dict.fromkeys(words) if word not in self._known]
+        self._known.update(zip(new, self._vocabulary.encode_batch([f" {word}" for word in new]), strict=True))
+        pieces = [self._known[word] for word in words]
+        return np.concatenate(pieces), np.cumsum([len(ids) for ids in pieces]) - 1

@@ -1,0 +1,103 @@
+"""Define the commands that restore case and punctuation, and train the model for it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from core.errors import ConfigError, Unreadable
+from reviewlm import terminal
+from reviewlm.options import (
+    Input,
+    Json,
+    Preset,
+    Rebuild,
+    Set,
+    Verbose,
+    Verify,
+    checked,
+    configured,
+    run_flow,
+    with_rebuild,
+)
+
+app = typer.Typer(no_args_is_help=True, help="Restore the case and punctuation of plain text.")
+
+
+@app.command()
+def fit(
+    input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, verify: Verify = False,
+    verbose: Verbose = False, json: Json = False,
+) -> None:  # fmt: skip
+    """Train a tagger on the reviews, and score it on the test reviews.
+
+    Its labels come free: every review says how its words are written. The section `punctuation` has the settings.
+    """
+    result = run_flow("punctuate", preset, input, with_rebuild(set, rebuild, verify))
+    _show(result["rows"])
+    terminal.say(f"Model: {result['model']}", whole=True)
+    terminal.say('\nNext: `reviewlm punctuate write "the food was great"`')
+    terminal.last_line(result, json)
+
+
+@app.command()
+def write(
+    texts: Annotated[list[str] | None, typer.Argument(help="Texts; or a file with one text per line; or - .")] = None,
+    model: Annotated[
+        Path | None, typer.Option("--model", help="Folder of a model of `punctuate fit`. Default: the newest one.")
+    ] = None,
+    preset: Preset = "small", set: Set = None, json: Json = False,
+) -> None:  # fmt: skip
+    """Write texts with case and punctuation."""
+    from models.tagging.punctuator import Punctuator
+
+    if not texts:
+        raise ConfigError("No text was given", where="punctuate write", remedy="name a text, a file, or -")
+    if model is None:
+        from tasks.tagging.punctuate import MODEL, newest_punctuator
+
+        model = newest_punctuator(configured(preset, set)).folder / MODEL
+    lines = [line for text in texts for line in _lines(text)]
+    opened = checked(lambda: Punctuator.load(model))
+    written = checked(lambda: opened.restore(lines))
+    for line in written:
+        terminal.say(line, whole=True)
+    terminal.last_line({"model": str(model), "texts": written}, json)
+
+
+def _lines(text: str) -> list[str]:
+    """Return the lines of standard input ("-") or of a file, or the text itself."""
+    if text == "-":
+        return sys.stdin.read().splitlines()
+    try:
+        if "\n" not in text and (path := Path(text)).is_file():
+            return path.read_text(encoding="utf-8").splitlines()
+    except OSError:  # too long for the name of a file
+        return [text]
+    except UnicodeDecodeError as error:
+        raise Unreadable("The file is not UTF-8 text", where=text, cause=str(error)) from error
+    return [text]
+
+
+def _show(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Show F1 of each way by what is restored; what was never written has no row."""
+    ways = list(dict.fromkeys(row["model"] for row in rows))
+    shown = []
+    for one in dict.fromkeys(row["class"] for row in rows if row["written"]):
+        found = {row["model"]: row for row in rows if row["class"] == one}
+        best = found[ways[0]]
+        shown.append({
+            "restored": one, "written": f"{best['written']:,}", **{name: _share(found[name]["f1"]) for name in ways},
+            "gain": f"{_share(best['gain_lo'], '+')} to {_share(best['gain_hi'], '+')}",
+        })  # fmt: skip
+    terminal.show_rows(shown, "F1 on test reviews")
+    if shown:
+        terminal.say(f"written: how often in the test reviews; gain: interval of {ways[0]} against '{ways[1]}'.")
+
+
+def _share(value: float | None, sign: str = "") -> str:
+    return "–" if value is None else f"{value:{sign}.3f}"

@@ -1,0 +1,153 @@
+"""Fit a model that restores case and punctuation, and score it beside simple rules on the test reviews."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from core.config.run_config import RunConfig
+from core.errors import ArtifactError, InputError
+from core.model_errors import converted_errors
+from core.store import Artifact
+from corpus.splitting.split import iter_split
+from evaluation.scoring.punctuation import scored
+from evaluation.statistics.groups import united
+from models.base import FitProgress
+from models.options import stored
+from models.specs import VocabularySpec
+from models.tagging.punctuator import Punctuator
+from models.tagging.simple_rules import UsualTags, by_rules
+from models.tagging.written_words import MARKS, TaggedWords, taken_off
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import Vocabulary
+from tasks.fitting.fit import device_of, remove, threads_of
+from tasks.gpus import gpu_slot, on_gpu
+from tasks.progress import progress
+from tasks.stage import as_task_state, run_stage, show_facts, stage, store_of
+
+VERSION = 1
+STAGE, MODEL, CHECKPOINTS = "punctuation", "model", "checkpoints"
+NETWORK, USUAL, RULES = "network", "usual tag of each word", "rules"
+"""What is compared: the model, and two ways without one."""
+LEAST_CAPITALS = 0.001
+"""Share of words with a capital below which the texts have lost their case."""
+
+
+@stage(STAGE)
+def fit_punctuator(config: RunConfig, clean: Artifact) -> Artifact:
+    """Learn pieces of words, train the tagger and score it; a killed training continues from its last checkpoint.
+
+    Args:
+        config: Its section `punctuation` has the options.
+        clean: The prepared reviews.
+    """
+    chosen = config.punctuation
+    options = {
+        **stored(chosen.spec), "train_words": chosen.train_words, "test_words": chosen.test_words,
+        "confidence": config.evaluation.confidence, "resamples": config.evaluation.resamples,
+        "seed": config.evaluation.seed,
+    }  # fmt: skip
+
+    def make(work: Path) -> dict[str, Any]:
+        train, validation, test = (
+            [*_texts(clean.folder, split, words)]
+            for split, words in (("train", chosen.train_words), ("validation", chosen.train_words // 10 + 1),
+                                 ("test", chosen.test_words))
+        )  # fmt: skip
+        _require_case([text for text, _ in train])
+        model, summary = _fitted(config, [text for text, _ in train], [text for text, _ in validation], work)
+        model.save(work / MODEL)
+        if (work / CHECKPOINTS).exists():
+            remove(work / CHECKPOINTS)
+        count = {"train": len(train), "validation": len(validation), "test": len(test)}
+        rows = _compared(config, model, [text for text, _ in train], test)
+        return {"summary": summary, "reviews": count, "pieces": len(model.vocabulary), "rows": rows}
+
+    built = run_stage(config, STAGE, VERSION, options, {"clean": clean.digest}, make, resumable=True)
+    show_facts(STAGE, built.artifact, built.reused)
+    return as_task_state(built)
+
+
+def _texts(folder: Path, split: str, words: int) -> Iterator[tuple[TaggedWords, str]]:
+    """Yield the texts of a split, of *words* words at most, with the group of each for the bootstrap."""
+    for batch in iter_split(folder, split):
+        groups = batch["business_id"] if "business_id" in batch.columns else batch["review_id"]
+        for text, group in zip(batch["text"], groups.fill_null(""), strict=True):
+            found = taken_off(text)
+            if words <= 0:
+                return
+            if found.words:
+                words -= len(found.words)
+                yield found, group
+
+
+def _require_case(texts: list[TaggedWords]) -> None:
+    """Refuse texts that have been folded to lower case.
+
+    Raises:
+        InputError: They have hardly a capital, or no word.
+    """
+    words = sum(len(text.words) for text in texts)
+    capitals = sum(tag >= len(MARKS) for text in texts for tag in text.tags)
+    if capitals < LEAST_CAPITALS * words or not words:
+        raise InputError(
+            "The training reviews have no capitals to learn from", where=STAGE, value=f"{capitals} in {words} words",
+            cause="they were folded to lower case before", remedy="use reviews as they were written",
+        )
+
+
+def _fitted(
+    config: RunConfig, train: list[TaggedWords], validation: list[TaggedWords], work: Path
+) -> tuple[Punctuator, dict[str, float]]:
+    spec, form = config.punctuation.spec, NormalForm(**config.clean.model_dump())
+    vocabulary = Vocabulary.train(
+        [" ".join(text.words) for text in train], VocabularySpec(unit="bpe", size=spec.pieces, min_count=1), form
+    )  # fmt: skip
+    device = device_of(config)
+    with gpu_slot(device, here=True) as gpus, progress(STAGE, 1, "tokens") as report, converted_errors(STAGE):
+
+        def heard(news: FitProgress) -> None:
+            report(news.step, news.figures, total=news.total)
+
+        return Punctuator.fit(
+            spec, vocabulary, train, validation, device=on_gpu(device, gpus), threads=threads_of(config), report=heard,
+            work=work / CHECKPOINTS,
+        )  # fmt: skip
+
+
+def _compared(
+    config: RunConfig, model: Punctuator, train: list[TaggedWords], test: list[tuple[TaggedWords, str]]
+) -> list[dict[str, Any]]:
+    """Return the rows of the table: the model and two simple ways on the test reviews; none without test reviews."""
+    if not test:
+        return []
+    usual, words = UsualTags(train), [text.words for text, _ in test]
+    ways = {
+        NETWORK: model.tags(words), USUAL: [usual(one) for one in words], RULES: [by_rules(one) for one in words],
+    }  # fmt: skip
+    chosen = config.evaluation
+    return scored(
+        ways, [text.tags for text, _ in test], USUAL, confidence=chosen.confidence, resamples=chosen.resamples,
+        seed=chosen.seed, groups=united(pl.Series([group for _, group in test])).to_numpy(),
+    )  # fmt: skip
+
+
+def newest_punctuator(config: RunConfig) -> Artifact:
+    """Return the model that was fitted last.
+
+    Raises:
+        ArtifactError: The store has none.
+        Damaged: Its files have changed.
+    """
+    store = store_of(config)
+    found = max(store.all(STAGE), key=lambda one: float(one.manifest.get("created", 0.0)), default=None)
+    if found is None:
+        raise ArtifactError(
+            "There is no model yet that restores punctuation", where=store.root,
+            remedy="`reviewlm punctuate fit` trains one on reviews",
+        )
+    store.check(found)
+    return found

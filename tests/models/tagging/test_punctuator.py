@@ -1,0 +1,103 @@
+"""A tagger learns case and punctuation, restores long texts in windows, and opens as it was saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.base import ModelError
+from models.neural.output import NOT_SCORED
+from models.specs import TrainingSpec, VocabularySpec
+from models.tagging.punctuator import OVERLAP, WINDOW, Punctuator, examples
+from models.tagging.spec import PunctuatorSpec
+from models.tagging.written_words import TaggedWords, taken_off
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import Vocabulary
+
+TEXTS = [
+    f"{who} went to Chicago, and the {food} was {word}! Was it cheap? {end}."
+    for who in ("I", "We", "They") for food in ("soup", "bread", "tea") for word in ("good", "bad")
+    for end in ("No", "It was")
+]  # fmt: skip
+SPEC = PunctuatorSpec(
+    hidden=24, embedding=16, dropout=0.0, pieces=300,
+    training=TrainingSpec(epochs=40, batch=8, learning_rate=2e-2, evaluations=4, precision="float32"),
+)  # fmt: skip
+
+
+def vocabulary_of(texts: list[TaggedWords]) -> Vocabulary:
+    spec = VocabularySpec(unit="bpe", size=300, min_count=1)
+    return Vocabulary.train([" ".join(text.words) for text in texts], spec, NormalForm())
+
+
+@pytest.fixture(scope="module")
+def fitted() -> Punctuator:
+    texts = [taken_off(text) for text in TEXTS]
+    return Punctuator.fit(SPEC, vocabulary_of(texts), texts, texts)[0]
+
+
+def test_what_it_has_learned_it_restores(fitted: Punctuator) -> None:
+    plain = [" ".join(taken_off(text).words) for text in TEXTS]
+    assert fitted.restore(plain) == TEXTS
+    assert fitted.restore([TEXTS[0].upper()]) == [TEXTS[0]], "case and marks of the input are not looked at"
+
+
+def test_texts_without_a_word_stay_without_one(fitted: Punctuator) -> None:
+    assert fitted.restore(["", " ... ", "i went"])[:2] == ["", ""]
+    assert fitted.restore([]) == []
+
+
+def test_a_saved_model_answers_the_same(fitted: Punctuator, tmp_path: Path) -> None:
+    fitted.save(tmp_path / "model")
+    words = [taken_off(text).words for text in TEXTS]
+    assert Punctuator.load(tmp_path / "model").tags(words) == fitted.tags(words)
+
+
+def test_a_damaged_model_is_refused(fitted: Punctuator, tmp_path: Path) -> None:
+    fitted.save(tmp_path / "model")
+    (tmp_path / "model" / "vocabulary.json").write_text("{}")
+    with pytest.raises(ModelError, match="vocabulary"):
+        Punctuator.load(tmp_path / "model")
+    with pytest.raises(ModelError):
+        Punctuator.load(tmp_path / "nothing")
+
+
+class Echo:
+    """Answers each piece with the number of its place in its window, and notes what it was asked."""
+
+    def __init__(self) -> None:
+        self.lengths: list[int] = []
+
+    def answers(self, sequences: object) -> np.ndarray:
+        offsets = sequences.offsets  # type: ignore[attr-defined]
+        self.lengths = list(np.diff(offsets))
+        return np.concatenate([np.arange(length) for length in self.lengths])
+
+
+@pytest.mark.parametrize("length", [1, WINDOW - 1, WINDOW, WINDOW + 1, 2 * WINDOW, 977])
+def test_each_word_of_a_long_text_is_tagged_far_from_the_ends_of_a_window(fitted: Punctuator, length: int) -> None:
+    echo = Echo()
+    cut = Punctuator(fitted.vocabulary, echo)  # type: ignore[arg-type]
+    word = next(w for w in ("the", "was", "to") if len(fitted.vocabulary.encode(f" {w}")) == 1)
+    [places] = cut.tags([[word] * length])
+    assert len(places) == length
+    assert max(echo.lengths) <= WINDOW
+    for number, place in enumerate(places):  # place: that of the word in the window that gave its tag
+        assert place == number or place >= OVERLAP // 2
+        last = number >= length - WINDOW
+        assert place < WINDOW - OVERLAP // 2 or last
+
+
+def test_training_windows_hold_every_word_once(fitted: Punctuator) -> None:
+    text = TaggedWords(["the"] * (2 * WINDOW + 7), list(range(15)) * 27 + [0, 1])
+    found = examples(fitted.vocabulary, [text])
+    asked = found.targets[found.targets != NOT_SCORED]
+    assert asked.tolist() == text.tags
+    assert len(found.sequences) == 3
+
+
+def test_texts_without_words_cannot_be_learned_from(fitted: Punctuator) -> None:
+    with pytest.raises(ModelError, match="no word"):
+        examples(fitted.vocabulary, [TaggedWords([], [])])
