@@ -60,7 +60,7 @@ class Punctuator:
 
     def tags(self, texts: Sequence[Sequence[str]]) -> list[list[int]]:
         """Return the number of the tag of each word of each text."""
-        cut, windows = _Cut(self.vocabulary), []
+        cut, windows = _WordPieces(self.vocabulary), []
         for number, words in enumerate(texts):
             for first in range(0, max(len(words), 1), WINDOW - OVERLAP):
                 windows.append((number, first, words[first : first + WINDOW]))
@@ -110,7 +110,7 @@ def examples(vocabulary: Vocabulary, texts: Iterable[TaggedWords]) -> LabelledSe
     Raises:
         ModelError: kind "input": there is no word.
     """
-    cut = _Cut(vocabulary)
+    cut = _WordPieces(vocabulary)
     ids: list[np.ndarray] = []
     targets: list[np.ndarray] = []
     for text in texts:
@@ -125,7 +125,7 @@ def examples(vocabulary: Vocabulary, texts: Iterable[TaggedWords]) -> LabelledSe
     return LabelledSequences(Sequences.of(ids), np.concatenate(targets))
 
 
-class _Cut:
+class _WordPieces:
     """Cut words into the pieces of a vocabulary; each distinct word is cut once."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:

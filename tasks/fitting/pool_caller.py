@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from core.config.run_config import RunConfig
-from core.errors import ArtifactError, Diverged, TrackingUnavailable, WorkerFailed
+from core.errors import ArtifactError, Diverged, PoolFailed, TrackingUnavailable
 from core.processes import interrupts
 from core.store import Store
 from core.storing.job_exchange import JobExchange
@@ -108,7 +108,7 @@ class PoolFit:
             ArtifactError: The remote store fails.
             TrackingUnavailable: Prefect does not answer.
             FitError, InputError, OutOfMemory, …: The error of the fit there.
-            WorkerFailed: The workers were lost or refuse the job, or the run was interrupted or cancelled.
+            PoolFailed: The workers were lost or refuse the job, or the run was interrupted or cancelled.
         """
         with remote_errors(self._address):
             if "fit" in self._config.execution.rebuild:
@@ -161,7 +161,7 @@ class PoolFit:
                     self._run = self._submit(name)
                 with suppress(RemoteError):
                     self._exchange.receive_folder(WORK, job.work)
-                raise WorkerFailed(
+                raise PoolFailed(
                     f"The fit of '{name}' has lost {ATTEMPTS} workers", where=f"pool {self._runs.pool}",
                     remedy="see the worker's machine and its log; with --set execution.fit_pool= the fit goes on here",
                 )
@@ -192,7 +192,7 @@ class PoolFit:
         """Forward progress until the run has ended; return what it said at its end, None if its worker is lost.
 
         Raises:
-            WorkerFailed: The run ended without a word about the fit, or this process was interrupted.
+            PoolFailed: The run ended without a word about the fit, or this process was interrupted.
             TrackingUnavailable: Prefect does not answer.
             RemoteError: The remote store does not answer.
         """
@@ -202,7 +202,7 @@ class PoolFit:
         while True:
             self._clock.sleep(patience.poll)
             if interrupted():
-                raise WorkerFailed(f"The fit of '{name}' was interrupted; its worker is stopped, too")
+                raise PoolFailed(f"The fit of '{name}' was interrupted; its worker is stopped, too")
             now = self._clock.monotonic()
             try:
                 end, state = self._exchange.read(END), self._state()
@@ -242,13 +242,13 @@ class PoolFit:
         """Return whether the worker of the run is lost, by the seconds that its state lasts and that it is silent.
 
         Raises:
-            WorkerFailed: The run has ended in another way, without a word about the fit.
+            PoolFailed: The run has ended in another way, without a word about the fit.
         """
         where, patience = f"pool {self._runs.pool}", self._patience
         if state.word == "cancelled":
-            raise WorkerFailed(f"The fit of '{name}' was cancelled in Prefect", where=where)
+            raise PoolFailed(f"The fit of '{name}' was cancelled in Prefect", where=where)
         if state.word in ("failed", "completed") and lasting > patience.ended:
-            raise WorkerFailed(
+            raise PoolFailed(
                 f"The run that was to fit '{name}' has ended without a result", where=where, cause=state.message,
                 remedy="see the run in Prefect and the worker's log",
             )

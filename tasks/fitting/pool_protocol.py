@@ -31,10 +31,10 @@ from core.errors import (
     InputError,
     NotWritable,
     OutOfMemory,
+    PoolFailed,
     RankFailed,
     ReviewLMError,
     StoreFull,
-    WorkerFailed,
 )
 from core.store import Store
 from core.storing.job_exchange import JobExchange, inside
@@ -161,6 +161,6 @@ def _fitted_so_far(exchange: JobExchange, work: Path) -> None:
 
 def error_of(told: Mapping[str, Any], machine: str) -> ReviewLMError:
     """Return the error that ended a fit on another machine, as `ReviewLMError.to_dict` told it there."""
-    kind = ERRORS.get(told["kind"], WorkerFailed)
+    kind = ERRORS.get(told["kind"], PoolFailed)
     where = f"{told['where']}, on {machine}" if told["where"] else f"on {machine}"
     return kind(told["what"], where=where, value=told["value"], cause=told["cause"], remedy=told["remedy"])

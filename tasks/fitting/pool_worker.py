@@ -19,7 +19,7 @@ from typing import Any
 
 from core.config.run_config import RunConfig
 from core.environment import available_cores, chosen_device, visible_gpus
-from core.errors import ConfigError, ReviewLMError, WorkerFailed, disk_errors
+from core.errors import ConfigError, PoolFailed, ReviewLMError, disk_errors
 from core.provenance import git_commit, made_with
 from core.store import Store
 from core.storing.job_exchange import JobExchange
@@ -59,7 +59,7 @@ def fit_for_pool(config: RunConfig, name: str, run: str) -> str:
     Raises:
         ConfigError: No such name, or this machine has other code than the one that asks.
         ArtifactError: The remote store fails.
-        WorkerFailed: Another worker has taken over, or the fit is no longer wanted.
+        PoolFailed: Another worker has taken over, or the fit is no longer wanted.
         ReviewLMError: The error of the fit; the other machine gets it, too.
     """
     if not NAME.fullmatch(name):
@@ -82,10 +82,10 @@ def fit_for_pool(config: RunConfig, name: str, run: str) -> str:
                 made_by = {**made_with(), "git_commit": git_commit(), RESOURCES: resources}
                 end = {**about, "summary": dict(summary), "made_by": made_by}
                 _insist(lambda: link.give(job.work, folder / "copies", end))
-        except WorkerFailed:
+        except PoolFailed:
             raise
         except Exception as error:
-            said = error if isinstance(error, ReviewLMError) else WorkerFailed(f"{type(error).__name__}: {error}")
+            said = error if isinstance(error, ReviewLMError) else PoolFailed(f"{type(error).__name__}: {error}")
             _insist(lambda: link.fail({**about, "error": said.to_dict()}))
             raise
         return job.spec.name
@@ -138,13 +138,13 @@ class _Link:
         """Keep the latest progress message for the next sign of life.
 
         Raises:
-            WorkerFailed: Another worker has taken over, or the fit is no longer wanted.
+            PoolFailed: Another worker has taken over, or the fit is no longer wanted.
         """
         self._require_wanted()
         self._news = news
 
     def give(self, work: Path, copies: Path, end: Mapping[str, Any]) -> None:
-        """Give back the fitted model. Raise WorkerFailed as `tell` does, and RemoteError."""
+        """Give back the fitted model. Raise PoolFailed as `tell` does, and RemoteError."""
         self._look()
         self._require_wanted()
         self._exchange.send_folder(END, work, copies, **end)
@@ -186,7 +186,7 @@ class _Link:
 
     def _require_wanted(self) -> None:
         if self._unwanted:
-            raise WorkerFailed("This fit is no longer wanted here: another worker has taken over, or it was cancelled")
+            raise PoolFailed("This fit is no longer wanted here: another worker has taken over, or it was cancelled")
 
 
 @contextmanager

@@ -20,7 +20,7 @@ import pytest
 
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
-from core.errors import ArtifactError, ConfigError, Diverged, ReviewLMError, TrackingUnavailable, WorkerFailed
+from core.errors import ArtifactError, ConfigError, Diverged, PoolFailed, ReviewLMError, TrackingUnavailable
 from core.store import Store
 from core.storing.job_exchange import JobExchange
 from core.storing.remote import remote_store
@@ -294,7 +294,7 @@ def test_without_a_worker_it_waits_and_says_what_to_do(
     job = job_in(mine, spec, tmp_path / "mine" / "work")
     workers = Workers([], ends="waiting")
     monkeypatch.setattr("tasks.fitting.pool_caller.interrupted", lambda: "worker start --pool gpu-pool" in caplog.text)
-    with pytest.raises(WorkerFailed, match="interrupted"):
+    with pytest.raises(PoolFailed, match="interrupted"):
         handed_over(mine, spec, workers)(job, lambda news: None)
     assert workers.states["run-0"].word == "cancelled"
     assert caplog.text.count("no worker of gpu-pool has taken the fit") == 1
@@ -303,7 +303,7 @@ def test_without_a_worker_it_waits_and_says_what_to_do(
 def test_workers_that_are_lost_again_and_again_end_the_fit(tmp_path: Path) -> None:
     spec, mine = network(), home(tmp_path, "mine")
     workers = Workers([], ends="crashed")
-    with pytest.raises(WorkerFailed, match="has lost 3 workers"):
+    with pytest.raises(PoolFailed, match="has lost 3 workers"):
         handed_over(mine, spec, workers)(job_in(mine, spec, tmp_path / "mine" / "work"), lambda news: None)
     assert len(workers.states) == 3
 
@@ -312,7 +312,7 @@ def test_a_silent_worker_is_given_up(tmp_path: Path) -> None:
     spec, mine = network(), home(tmp_path, "mine")
     workers = Workers([], ends="running")
     silent = dataclasses.replace(QUICK, silent=0.3)
-    with pytest.raises(WorkerFailed, match="has lost 3 workers"):
+    with pytest.raises(PoolFailed, match="has lost 3 workers"):
         handed_over(mine, spec, workers, silent)(job_in(mine, spec, tmp_path / "mine" / "work"), lambda news: None)
     assert {state.word for state in workers.states.values()} == {"cancelled"}, "it must not go on beside the next one"
 
@@ -324,7 +324,7 @@ def test_a_silent_worker_is_given_up(tmp_path: Path) -> None:
 def test_a_run_that_ends_without_a_word_ends_the_fit(tmp_path: Path, word: Word, said: str) -> None:
     spec, mine = network(), home(tmp_path, "mine")
     job = job_in(mine, spec, tmp_path / "mine" / "work")
-    with pytest.raises(WorkerFailed, match=said):
+    with pytest.raises(PoolFailed, match=said):
         handed_over(mine, spec, Workers([], ends=word))(job, lambda news: None)
 
 
