@@ -30,6 +30,10 @@ Listing = dict[str, dict[str, Any]]
 """By the name of a file: key, bytes and sha256."""
 
 
+class Differs(RemoteError):
+    """A file is not as its list says: it is being replaced, or damaged."""
+
+
 class JobExchange:
     """The objects of one job.
 
@@ -138,7 +142,7 @@ class JobExchange:
                         break
                     file.write(block)
             if incomplete.stat().st_size != entry["bytes"] or sha256_of_file(incomplete) != entry["sha256"]:
-                raise RemoteError(f"{path.name[:60]!r} of the job {self.name} differs from its list")
+                raise Differs(f"{path.name[:60]!r} of the job {self.name} differs from its list")
             incomplete.replace(path)
         finally:
             incomplete.unlink(missing_ok=True)

@@ -8,9 +8,10 @@ fitted model. If the worker is lost, another one goes on from its last checkpoin
 from __future__ import annotations
 
 import logging
+import shutil
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,7 +26,7 @@ from models.bundles.bundle import SPEC
 from tasks.fitting.fit_process import interrupted
 from tasks.fitting.job import FitJob
 from tasks.fitting.listeners import EnoughSeen
-from tasks.fitting.pool_protocol import CLAIM, END, JOB, PROGRESS, WORK, described, error_of, remote_errors, remote_of
+from tasks.fitting.pool_protocol import END, JOB, PROGRESS, WANTED, WORK, described, error_of, remote_errors, remote_of
 from tasks.fitting.pool_runs import PoolRuns, Runs, RunState
 from tasks.fitting.resources import SYSTEM_JOURNAL
 from tasks.tracking.track import JOURNAL
@@ -119,12 +120,25 @@ class PoolFit:
                 log.info("%s: was fitted on %s meanwhile", job.spec.name, end["machine"])
             else:
                 end = self._fitted(job, report)
-            self._exchange.receive_folder(END, job.work)
+            self._take(job.work)
             if not (job.bundle / SPEC).is_file():
                 raise RemoteError("the end of the fit has no model")
         self.made_by = end["made_by"]
         summary: dict[str, float] = end["summary"]
         return summary
+
+    def _take(self, work: Path) -> None:
+        """Download the fitted model; try again for a while, because hours of work depend on it."""
+        began = self._clock.monotonic()
+        while True:
+            try:
+                self._exchange.receive_folder(END, work)
+                return
+            except RemoteError as error:
+                if self._clock.monotonic() - began > self._patience.away:
+                    raise
+                log.warning("the fitted model could not be downloaded yet: %s", error)
+                self._clock.sleep(self._patience.poll)
 
     def forget(self) -> None:
         """Delete what is in the remote store, once the model is in the store here; a failure is only a warning."""
@@ -136,12 +150,15 @@ class PoolFit:
     def _fitted(self, job: FitJob, report: Listen) -> dict[str, Any]:
         """Submit runs until one has ended well; return what it said at its end."""
         name = job.spec.name
-        if (job.work / CHECKPOINTS).is_dir():  # fitted here so far
+        if any((job.work / CHECKPOINTS).glob("*.json")):  # fitted here so far
             self._exchange.send_folder(WORK, job.work, job.work.with_name(f"{self._exchange.name}-sent"))
-            for path in (job.work / CHECKPOINTS).iterdir():  # later, those of the worker are newer
-                path.unlink()
+            sent = job.work / "sent"  # one rename, so that a kill leaves no half of them
+            (job.work / CHECKPOINTS).rename(sent)
+            shutil.rmtree(sent)
         self._describe(job)
-        self._run = self._runs.unfinished(self._exchange.name) or self._submit(name)
+        with _prefect_errors(self._runs.pool):
+            self._run = self._runs.unfinished(self._exchange.name) or ""
+        self._want(self._run or self._submit(name))
         with interrupts.cleaned_up(self._stop):
             try:
                 for left in range(ATTEMPTS - 1, -1, -1):
@@ -158,7 +175,7 @@ class PoolFit:
                         self._describe(job, anew=True)
                     else:
                         log.warning("%s: its worker is lost; the next one goes on from the last checkpoint", name)
-                    self._run = self._submit(name)
+                    self._want(self._submit(name))
                 with suppress(RemoteError):
                     self._exchange.receive_folder(WORK, job.work)
                 raise PoolFailed(
@@ -176,17 +193,22 @@ class PoolFit:
         ranks = self._config.execution.ranks
         self._exchange.write(JOB, described(job, self._store, self._exchange, self._code, ranks, anew))
 
+    def _want(self, run: str) -> None:
+        self._run = run
+        self._exchange.write(WANTED, {"run": run})
+
     def _submit(self, name: str) -> str:
-        run = self._runs.submit(self._exchange.name, name)
+        with _prefect_errors(self._runs.pool):
+            run = self._runs.submit(self._exchange.name, name)
         log.info("%s: handed over to the workers of %s", name, self._runs.pool)
         return run
 
     def _stop(self) -> None:
-        """Let no worker go on: cancel the run, and claim the job for nobody."""
+        """Let no worker go on: want no run, and cancel the one that was wanted."""
+        with suppress(RemoteError):
+            self._exchange.write(WANTED, {"run": ""})
         with suppress(Exception):  # the error that ended the wait is the one to show
             self._runs.cancel(self._run or self._runs.unfinished(self._exchange.name) or "")
-        with suppress(RemoteError):
-            self._exchange.write(CLAIM, {"worker": ""})
 
     def _wait(self, job: FitJob, report: Listen) -> dict[str, Any] | None:
         """Forward progress until the run has ended; return what it said at its end, None if its worker is lost.
@@ -205,7 +227,11 @@ class PoolFit:
                 raise PoolFailed(f"The fit of '{name}' was interrupted; its worker is stopped, too")
             now = self._clock.monotonic()
             try:
-                end, state = self._exchange.read(END), self._state()
+                end = self._exchange.read(END)
+                if end is not None and end["run"] == run:
+                    return end
+                with _prefect_errors(self._runs.pool):
+                    state = self._runs.state(run)
                 news = self._exchange.read(PROGRESS) or {}
                 answered = now
             except (RemoteError, TrackingUnavailable) as error:
@@ -213,8 +239,6 @@ class PoolFit:
                     raise
                 log.debug("%s: %s", name, error)
                 continue
-            if end is not None and end["run"] == run:
-                return end
             if news.get("run") == run and news != last:
                 self._forward(news, last, job.work, report)
                 alive, last = now, news
@@ -229,15 +253,6 @@ class PoolFit:
                     "--pool %s", name, self._runs.pool, self._runs.pool,
                 )
 
-    def _state(self) -> RunState:
-        try:
-            return self._runs.state(self._run)
-        except Exception as error:  # of any layer of Prefect's client
-            raise TrackingUnavailable(
-                "Prefect's server does not answer", where=f"pool {self._runs.pool}", cause=str(error),
-                remedy="see that it runs (`reviewlm ui status`); the same command goes on from the last checkpoint",
-            ) from error
-
     def _is_lost(self, state: RunState, lasting: float, silent: float, name: str) -> bool:
         """Return whether the worker of the run is lost, by the seconds that its state lasts and that it is silent.
 
@@ -247,7 +262,8 @@ class PoolFit:
         where, patience = f"pool {self._runs.pool}", self._patience
         if state.word == "cancelled":
             raise PoolFailed(f"The fit of '{name}' was cancelled in Prefect", where=where)
-        if state.word in ("failed", "completed") and lasting > patience.ended:
+        # An old process of the run may have reported a failure while a second attempt fits: then there is progress.
+        if state.word in ("failed", "completed") and min(lasting, silent) > patience.ended:
             raise PoolFailed(
                 f"The run that was to fit '{name}' has ended without a result", where=where, cause=state.message,
                 remedy="see the run in Prefect and the worker's log",
@@ -262,3 +278,15 @@ class PoolFit:
                 self._exchange.receive_folder(WORK, work, only=(JOURNAL, SYSTEM_JOURNAL))
         if news["news"]:
             report(news["news"])
+
+
+@contextmanager
+def _prefect_errors(pool: str) -> Iterator[None]:
+    """Turn the errors of any layer of Prefect's client into TrackingUnavailable."""
+    try:
+        yield
+    except Exception as error:
+        raise TrackingUnavailable(
+            "Prefect's server does not answer", where=f"pool {pool}", cause=str(error),
+            remedy="see that it runs (`reviewlm ui status`); the same command goes on from the last checkpoint",
+        ) from error

@@ -3,7 +3,8 @@
 | object | written by | says |
 |---|---|---|
 | `job` | who asks | what to fit, where its inputs are, with which code |
-| `claim` | the worker, when it begins | who fits; a worker that reads another name here stops; empty: nobody |
+| `wanted` | who asks | for which run it waits; a worker of another run stops; empty: for none |
+| `claim` | the worker, when it begins | who fits; a worker that reads another name here stops |
 | `progress` | the worker, every few seconds | that it lives, and how far it is |
 | `work` | who asks, then the worker | the files fitted so far: checkpoints and journals |
 | `end` | the worker | the fitted model with its files and figures, or the error |
@@ -26,6 +27,7 @@ from typing import Any
 from core.errors import (
     ArtifactError,
     ConfigError,
+    Damaged,
     Diverged,
     FitError,
     InputError,
@@ -37,12 +39,13 @@ from core.errors import (
     StoreFull,
 )
 from core.store import Store
-from core.storing.job_exchange import JobExchange, inside
-from core.storing.objects import RemoteError
+from core.storing.job_exchange import Differs, JobExchange, inside
+from core.storing.objects import NotThere, RemoteError
 from core.storing.remote import RemoteStore
 from tasks.fitting.job import FitJob
 
-JOB, CLAIM, PROGRESS, WORK, END, START = "job", "claim", "progress", "work", "end", "start"
+JOB, WANTED, CLAIM, PROGRESS = "job", "wanted", "claim", "progress"
+WORK, END, START = "work", "end", "start"
 NAME = re.compile(r"fit-[0-9a-f]{16}")
 INPUTS = ("vocabulary", "train", "validation")
 """Inputs that every job has."""
@@ -140,19 +143,26 @@ def _place(entry: Mapping[str, Any], store: Store, exchange: JobExchange, folder
         if not exchange.receive_folder(START, folder / START):
             raise RemoteError(f"the start weights of the job {exchange.name} are gone")
         return inside(folder / START, entry["path"]) if entry["path"] else folder / START
-    artifact = store.find(entry["stage"], entry["digest"])
+    try:
+        artifact = store.find(entry["stage"], entry["digest"])
+    except Damaged:  # here; the remote store has it whole
+        artifact = store.fetch_again(entry["stage"], entry["digest"])
     if artifact is None:
         raise RemoteError(f"the result {entry['digest']} of '{entry['stage']}' is not in the remote store, or damaged")
     return inside(artifact.folder, entry["path"]) if entry["path"] else artifact.folder
 
 
 def _fitted_so_far(exchange: JobExchange, work: Path) -> None:
-    """Download checkpoints and journals. If that fails again and again, the training starts from its beginning."""
+    """Download checkpoints and journals; if they stay incomplete, the training starts from its beginning.
+
+    Raises:
+        RemoteError: The remote store fails. The checkpoints may be good: nothing must replace them.
+    """
     for left in range(TRIES, 0, -1):
         try:
             exchange.receive_folder(WORK, work)
             return
-        except RemoteError as error:  # the worker before may be replacing them
+        except (NotThere, Differs) as error:  # the worker before may be replacing them
             if left == 1:
                 log.warning("checkpoints of the job %s cannot be used, it starts anew: %s", exchange.name, error)
                 shutil.rmtree(work)

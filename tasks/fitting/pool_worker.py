@@ -28,7 +28,18 @@ from core.storing.removal import build_lock
 from tasks.fitting.fit import fit_version, ranks_of, remove
 from tasks.fitting.fit_process import run_job
 from tasks.fitting.job import FitJob
-from tasks.fitting.pool_protocol import CLAIM, END, JOB, NAME, PROGRESS, WORK, received, remote_errors, remote_of
+from tasks.fitting.pool_protocol import (
+    CLAIM,
+    END,
+    JOB,
+    NAME,
+    PROGRESS,
+    WANTED,
+    WORK,
+    received,
+    remote_errors,
+    remote_of,
+)
 from tasks.gpus import gpu_slot
 from tasks.progress import progress
 from tasks.stage import RESOURCES, stage
@@ -37,6 +48,8 @@ FOLDER = "jobs"
 """Folder of the home with one folder for each job that is being fitted."""
 BEAT_SECONDS, LIST_SECONDS = 5.0, 30.0
 """Seconds between two signs of life, and between two uploads of checkpoints and journals."""
+WANTED_SECONDS, LOOK_SECONDS = 30.0, 0.5
+"""Time for whoever asks to say which run is wanted, after it has asked for the run; and between two looks."""
 LAST_TRIES, LAST_PAUSE = 60, 30.0
 """Attempts to give back a fitted model, and seconds between two."""
 log = logging.getLogger(__name__)
@@ -68,9 +81,8 @@ def fit_for_pool(config: RunConfig, name: str, run: str) -> str:
     remote = remote_of(store)
     exchange, folder = JobExchange(remote.objects, name), config.home / FOLDER / name
     link = _Link(exchange, run)
-    with remote_errors(remote.address), build_lock(store.root, name), _emptied(folder), link.signs_of_life():
-        if (description := exchange.read(JOB)) is None:
-            raise RemoteError(f"there is no job {name}; the machine that asked for it has ended it")
+    lock = build_lock(store.root, name)
+    with remote_errors(remote.address), lock, _emptied(folder), link.signs_of_life() as description:
         about = {"run": run, "worker": link.worker, "machine": platform.node(), "code": description["code"]}
         try:
             with remote_errors(remote.address), disk_errors(folder):
@@ -156,11 +168,29 @@ class _Link:
             self._exchange.write(END, end)
 
     @contextmanager
-    def signs_of_life(self) -> Iterator[None]:
-        """Claim the job; within the block, tell every few seconds that this worker lives, and how far it is."""
-        self._exchange.write(CLAIM, {"worker": self.worker, "run": self._run})
+    def signs_of_life(self) -> Iterator[dict[str, Any]]:
+        """Claim the job and yield its description; within the block, tell that this worker lives, and how far it is.
+
+        Raises:
+            PoolFailed: The job has ended, or another run is wanted for it.
+            RemoteError: The remote store fails.
+        """
+        until = time.monotonic() + WANTED_SECONDS
+        while not self._is_wanted():  # whoever asks may not have written it yet
+            if time.monotonic() > until:
+                raise PoolFailed("This fit is not wanted: its job has ended, or another run was asked for")
+            time.sleep(LOOK_SECONDS)
+        if (description := self._exchange.read(JOB)) is None:
+            raise PoolFailed("This fit is not wanted: its job has ended")
+        _insist(lambda: self._exchange.write(CLAIM, {"worker": self.worker, "run": self._run}))
         with _repeated(self._beat, BEAT_SECONDS):
-            yield
+            yield description
+
+    def _is_wanted(self) -> bool:
+        """Return whether this run is the wanted one; a remote store that fails is asked again later."""
+        with suppress(RemoteError):
+            return (self._exchange.read(WANTED) or {}).get("run") == self._run
+        return False
 
     @contextmanager
     def uploads(self, work: Path, copies: Path) -> Iterator[None]:
@@ -181,8 +211,8 @@ class _Link:
             self._exchange.write(PROGRESS, news)
 
     def _look(self) -> None:
-        claim = self._exchange.read(CLAIM) or {}  # none: the job was removed
-        self._unwanted = self._unwanted or claim.get("worker") != self.worker
+        claim, wanted = self._exchange.read(CLAIM) or {}, self._exchange.read(WANTED) or {}  # none: the job was removed
+        self._unwanted = self._unwanted or claim.get("worker") != self.worker or wanted.get("run") != self._run
 
     def _require_wanted(self) -> None:
         if self._unwanted:
@@ -198,8 +228,8 @@ def _repeated(work: Callable[[], object], seconds: float) -> Iterator[None]:
         while not ended.wait(seconds):
             try:
                 work()
-            except (RemoteError, OSError) as error:
-                log.warning("progress or checkpoints could not be uploaded: %s", error)
+            except Exception as error:  # whatever it is, the next one must follow
+                log.warning("progress or checkpoints could not be uploaded: %s: %s", type(error).__name__, error)
 
     thread = threading.Thread(target=repeat, daemon=True)
     thread.start()
@@ -229,7 +259,7 @@ def _insist(write: Callable[[], object]) -> None:
         try:
             write()
             return
-        except RemoteError as error:
+        except (RemoteError, OSError) as error:
             if left == 1:
                 raise
             log.warning("the end of the fit could not be uploaded: %s; trying again in %g s", error, LAST_PAUSE)

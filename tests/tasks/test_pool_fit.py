@@ -23,6 +23,7 @@ from core.config.run_config import RunConfig
 from core.errors import ArtifactError, ConfigError, Diverged, PoolFailed, ReviewLMError, TrackingUnavailable
 from core.store import Store
 from core.storing.job_exchange import JobExchange
+from core.storing.objects import RemoteError
 from core.storing.remote import remote_store
 from models.bundles.bundle import load_bundle
 from models.specs import MixtureSpec, NGramSpec, RecurrentSpec, TrainingSpec, VocabularySpec
@@ -217,7 +218,7 @@ from core.config.presets import load_config
 from tasks.fitting import pool_worker
 pool_worker.BEAT_SECONDS, pool_worker.LIST_SECONDS = 0.05, 0.1
 settings, job = json.loads(sys.argv[1])
-pool_worker.fit_for_pool.fn(load_config("demo", settings), job, "killed")
+pool_worker.fit_for_pool.fn(load_config("demo", settings), job, "run-0")
 """
 """A worker that can be killed."""
 
@@ -470,6 +471,83 @@ def test_a_prefect_server_that_stays_away_ends_the_wait_with_a_remedy(tmp_path: 
         handed_over(mine, spec, Away([], ends="waiting"))(job, lambda news: None)
     assert "last checkpoint" in found.value.remedy
     assert exchange_of(tmp_path).read("job") is not None
+
+
+def test_checkpoints_of_the_pool_win_over_what_was_begun_here_before(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Begun here, handed over, interrupted, handed over again: the second worker goes on where the first one was."""
+    spec, mine = network(epochs=6), home(tmp_path, "mine")
+    job = job_in(mine, spec, tmp_path / "mine" / "work")
+    run_job(job, lambda news: None)
+    shutil.rmtree(job.work / "bundle")
+
+    class Interrupted(Workers):
+        def submit(self, job: str, model: str) -> str:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        handed_over(mine, spec, Interrupted([]))(job, lambda news: None)
+    assert not (job.work / "checkpoints").exists()
+    sent = exchange_of(tmp_path).read("work")
+    (job.work / "checkpoints").mkdir()  # as a download after lost workers leaves it
+    with caplog.at_level(logging.INFO):
+        handed_over(mine, spec, Workers([home(tmp_path, "theirs")]))(job, lambda news: None)
+    assert sent is not None
+    assert "training resumes after" in caplog.text
+
+
+def test_checkpoints_that_cannot_be_read_for_a_moment_are_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec, mine, theirs = network(epochs=6), home(tmp_path, "mine"), home(tmp_path, "theirs")
+    job = job_in(mine, spec, tmp_path / "mine" / "work")
+    run_job(job, lambda news: None)
+    shutil.rmtree(job.work / "bundle")
+    remote = remote_store(theirs.execution.remote_store)
+    assert remote is not None
+    whole, failures = remote.objects, iter(range(2))
+
+    class Failing(SlowObjects):
+        def read(self, key: str) -> Any:
+            if "checkpoints" in key and next(failures, None) is not None:
+                raise RemoteError("the network")
+            return whole.read(key)
+
+    monkeypatch.setattr(remote, "objects", Failing(whole))
+    with caplog.at_level(logging.INFO):
+        handed_over(mine, spec, Workers([theirs, home(tmp_path, "second"), home(tmp_path, "third")]))(
+            job, lambda news: None
+        )
+    assert "training resumes after" in caplog.text
+    assert "starts anew" not in caplog.text
+
+
+def test_a_worker_of_a_run_that_nobody_waits_for_does_not_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_worker, "WANTED_SECONDS", 0.2)
+    theirs = home(tmp_path, "theirs")
+    exchange_of(tmp_path).write("wanted", {"run": "another"})
+    with pytest.raises(PoolFailed, match="not wanted"):
+        fit_for_pool.fn(theirs, f"fit-{'0' * 16}", "this one")
+    assert exchange_of(tmp_path).read("claim") is None
+
+
+def test_an_old_process_that_reports_a_failure_does_not_end_a_run_that_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_worker, "BEAT_SECONDS", 0.05)
+    spec, mine = network(epochs=100), home(tmp_path, "mine")
+    job = job_in(mine, spec, tmp_path / "mine" / "work")
+
+    class Misreported(Workers):
+        def state(self, run: str) -> RunState:
+            return RunState("failed", "of the process before")
+
+    patience = dataclasses.replace(QUICK, ended=3.0)
+    handed_over(mine, spec, Misreported([home(tmp_path, "theirs")]), patience)(job, lambda news: None)
+    assert (job.work / "bundle").is_dir()
 
 
 @pytest.mark.parametrize("name", ["", "../store", "fit-", "fit-1/../../x", "tokens"])
