@@ -24,6 +24,8 @@ from .written_words import TaggedWords, put_back, taken_off
 
 WINDOW, OVERLAP = 200, 40
 """Words that are read at a time, and those that two windows share in restoring."""
+MOST_CHARACTERS, MOST_PIECES = 200, 30
+"""Characters and pieces of a word that are read: text without spaces is one word, however long."""
 FILE = "vocabulary.json"
 
 
@@ -126,7 +128,7 @@ def examples(vocabulary: Vocabulary, texts: Iterable[TaggedWords]) -> LabelledSe
 
 
 class _WordPieces:
-    """Cut words into the pieces of a vocabulary; each distinct word is cut once."""
+    """Cut words into the pieces of a vocabulary; each distinct word is cut once, of a very long one the end is kept."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary, self._known = vocabulary, dict[str, np.ndarray]()
@@ -134,6 +136,7 @@ class _WordPieces:
     def __call__(self, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Return the ids of all pieces, and the place of the last piece of each word."""
         new = [word for word in dict.fromkeys(words) if word not in self._known]
-        self._known.update(zip(new, self._vocabulary.encode_batch([f" {word}" for word in new]), strict=True))
+        cut = self._vocabulary.encode_batch([f" {word[-MOST_CHARACTERS:]}" for word in new])
+        self._known.update((word, ids[-MOST_PIECES:]) for word, ids in zip(new, cut, strict=True))
         pieces = [self._known[word] for word in words]
         return np.concatenate(pieces), np.cumsum([len(ids) for ids in pieces]) - 1

@@ -37,6 +37,9 @@ class PunctuatorSpec:
         default_factory=lambda: TrainingSpec(epochs=4, batch=16, learning_rate=4e-3, evaluations=8)
     )
 
+    def __post_init__(self) -> None:
+        _ = self.labelling  # refuses what the tagger's training has no use for
+
     @property
     def labelling(self) -> LabellingSpec:
         """The options of its network."""

@@ -8,14 +8,13 @@ follows:
     tags    Title   lower,  lower   UPPER   lower!
 
 Five marks are told apart: none , . ? and !; of several the strongest counts ("?!" is "?"), a semicolon counts as a full
-stop and a colon as a comma, as is usual (Tilk and Alumäe 2016). Quotes, brackets and dashes are left out, and so is
-what has no letter or digit, such as ":)". A word of mixed case ("iPhone", "McDonald") is "lower" or "Title" by its
-first letter.
+stop and a colon as a comma, as is usual (Tilk and Alumäe 2016). Quotes, brackets, dashes and signs of emphasis around a
+word are left out, and so is what consists of them and marks alone, such as ":)"; "$20", "50%" and "&" stay. A word of
+mixed case ("iPhone", "McDonald") is "lower" or "Title" by its first letter.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -25,7 +24,8 @@ TAGS = tuple(case + mark for case in CASES for mark in MARKS)
 """The K tags, in the order of their numbers: case · 5 + mark."""
 STRENGTH = {"?": "?", "!": "!", ".": ".", "…": ".", ";": ".", ",": ",", ":": ","}
 """Mark that each character counts as, the strongest first."""
-_CORE = re.compile(r"^[\W_]*(.*?)[\W_]*$", re.DOTALL)
+AROUND = "".join(STRENGTH) + "\"'`´‘’‚‛“”„‟«»‹›()[]{}<>-‐‑–—―~*_|/\\^="
+"""Characters around a word that are taken off."""
 
 
 class TaggedWords(NamedTuple):
@@ -39,8 +39,8 @@ def taken_off(text: str) -> TaggedWords:
     """Return the words and tags of a text."""
     found = TaggedWords([], [])
     for chunk in text.split():
-        core = _CORE.match(chunk)[1]  # type: ignore[index]  # the pattern matches every text
-        mark = _mark(chunk[chunk.index(core) + len(core) :] if core else chunk)
+        core = chunk.strip(AROUND)
+        mark = _mark(chunk[len(chunk.rstrip(AROUND)) :] if core else chunk)
         if core:
             found.words.append(core.lower())
             found.tags.append(_case(core) * len(MARKS) + mark)

@@ -16,6 +16,7 @@ from corpus.splitting.split import iter_split
 from evaluation.scoring.punctuation import scored
 from evaluation.statistics.groups import united
 from models.base import FitProgress
+from models.neural.device import free_cached_memory
 from models.options import stored
 from models.specs import VocabularySpec
 from models.tagging.punctuator import Punctuator
@@ -57,13 +58,14 @@ def fit_punctuator(config: RunConfig, clean: Artifact) -> Artifact:
             for split, words in (("train", chosen.train_words), ("validation", chosen.train_words // 10 + 1),
                                  ("test", chosen.test_words))
         )  # fmt: skip
-        _require_case([text for text, _ in train])
-        model, summary = _fitted(config, [text for text, _ in train], [text for text, _ in validation], work)
+        texts, chosen_by, scored_on = ([text for text, _ in found] for found in (train, validation, test))
+        _require_case(texts)
+        model, summary, tags = _fitted(config, texts, chosen_by, scored_on, work)
+        rows = _compared(config, tags, texts, test)
         model.save(work / MODEL)
         if (work / CHECKPOINTS).exists():
             remove(work / CHECKPOINTS)
         count = {"train": len(train), "validation": len(validation), "test": len(test)}
-        rows = _compared(config, model, [text for text, _ in train], test)
         return {"summary": summary, "reviews": count, "pieces": len(model.vocabulary), "rows": rows}
 
     built = run_stage(config, STAGE, VERSION, options, {"clean": clean.digest}, make, resumable=True)
@@ -71,11 +73,13 @@ def fit_punctuator(config: RunConfig, clean: Artifact) -> Artifact:
     return as_task_state(built)
 
 
-def _texts(folder: Path, split: str, words: int) -> Iterator[tuple[TaggedWords, str]]:
-    """Yield the texts of a split, of *words* words at most, with the group of each for the bootstrap."""
+def _texts(folder: Path, split: str, words: int) -> Iterator[tuple[TaggedWords, str | None]]:
+    """Yield the texts of a split, of *words* words at most, each with its business, if that is known.
+
+    The reviews of a split are in the order of the salted hash of their ids, so the first ones are a random sample.
+    """
     for batch in iter_split(folder, split):
-        groups = batch["business_id"] if "business_id" in batch.columns else batch["review_id"]
-        for text, group in zip(batch["text"], groups.fill_null(""), strict=True):
+        for text, group in zip(batch["text"], batch["business_id"], strict=True):
             found = taken_off(text)
             if words <= 0:
                 return
@@ -100,8 +104,9 @@ def _require_case(texts: list[TaggedWords]) -> None:
 
 
 def _fitted(
-    config: RunConfig, train: list[TaggedWords], validation: list[TaggedWords], work: Path
-) -> tuple[Punctuator, dict[str, float]]:
+    config: RunConfig, train: list[TaggedWords], validation: list[TaggedWords], test: list[TaggedWords], work: Path
+) -> tuple[Punctuator, dict[str, float], list[list[int]]]:
+    """Return the fitted model on the processor, the fit's summary, and the model's tags of the test texts."""
     spec, form = config.punctuation.spec, NormalForm(**config.clean.model_dump())
     vocabulary = Vocabulary.train(
         [" ".join(text.words) for text in train], VocabularySpec(unit="bpe", size=spec.pieces, min_count=1), form
@@ -112,26 +117,31 @@ def _fitted(
         def heard(news: FitProgress) -> None:
             report(news.step, news.figures, total=news.total)
 
-        return Punctuator.fit(
+        model, summary = Punctuator.fit(
             spec, vocabulary, train, validation, device=on_gpu(device, gpus), threads=threads_of(config), report=heard,
             work=work / CHECKPOINTS,
         )  # fmt: skip
+        tags = model.tags([text.words for text in test])
+        model.labeller.network.cpu()
+        if device == "cuda":
+            free_cached_memory()
+        return model, summary, tags
 
 
 def _compared(
-    config: RunConfig, model: Punctuator, train: list[TaggedWords], test: list[tuple[TaggedWords, str]]
+    config: RunConfig, tags: list[list[int]], train: list[TaggedWords], test: list[tuple[TaggedWords, str | None]]
 ) -> list[dict[str, Any]]:
     """Return the rows of the table: the model and two simple ways on the test reviews; none without test reviews."""
     if not test:
         return []
     usual, words = UsualTags(train), [text.words for text, _ in test]
     ways = {
-        NETWORK: model.tags(words), USUAL: [usual(one) for one in words], RULES: [by_rules(one) for one in words],
+        NETWORK: tags, USUAL: [usual(one) for one in words], RULES: [by_rules(one) for one in words],
     }  # fmt: skip
     chosen = config.evaluation
     return scored(
         ways, [text.tags for text, _ in test], USUAL, confidence=chosen.confidence, resamples=chosen.resamples,
-        seed=chosen.seed, groups=united(pl.Series([group for _, group in test])).to_numpy(),
+        seed=chosen.seed, groups=united(pl.Series([group for _, group in test], dtype=pl.String)).to_numpy(),
     )  # fmt: skip
 
 

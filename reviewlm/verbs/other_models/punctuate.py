@@ -71,16 +71,19 @@ def write(
 
 def _lines(text: str) -> list[str]:
     """Return the lines of standard input ("-") or of a file, or the text itself."""
-    if text == "-":
-        return sys.stdin.read().splitlines()
     try:
-        if "\n" not in text and (path := Path(text)).is_file():
-            return path.read_text(encoding="utf-8").splitlines()
+        if text == "-":
+            content = sys.stdin.buffer.read()
+        elif "\n" not in text and Path(text).is_file():
+            content = Path(text).read_bytes()
+        else:
+            return [text]
     except OSError:  # too long for the name of a file
         return [text]
+    try:
+        return content.decode("utf-8").removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
-        raise Unreadable("The file is not UTF-8 text", where=text, cause=str(error)) from error
-    return [text]
+        raise Unreadable("The lines are not UTF-8 text", where=text, cause=str(error)) from error
 
 
 def _show(rows: Sequence[Mapping[str, Any]]) -> None:

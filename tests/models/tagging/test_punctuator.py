@@ -98,6 +98,16 @@ def test_training_windows_hold_every_word_once(fitted: Punctuator) -> None:
     assert len(found.sequences) == 3
 
 
+def test_a_text_without_spaces_is_one_word_of_some_pieces(fitted: Punctuator) -> None:
+    found = examples(fitted.vocabulary, [TaggedWords(["x" * 10_000], [0])])
+    assert len(found.targets) <= 30
+
+
+def test_settings_without_effect_in_a_tagger_are_refused() -> None:
+    with pytest.raises(ValueError, match="schedule"):
+        PunctuatorSpec(training=TrainingSpec(schedule="plateau"))
+
+
 def test_texts_without_words_cannot_be_learned_from(fitted: Punctuator) -> None:
     with pytest.raises(ModelError, match="no word"):
         examples(fitted.vocabulary, [TaggedWords([], [])])

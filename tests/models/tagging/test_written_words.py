@@ -34,14 +34,23 @@ def test_a_text_is_taken_apart_as_the_definition_says() -> None:
         (": first", ["lower"]),
         ("I I'll A OK iPhone", ["Title", "Title", "Title", "UPPER", "lower"]),
         ("McDonald's 20 U.S.", ["Title", "lower", "UPPER."]),
-        ("don't well-done 3.5 $5", ["lower"] * 4),
+        ("don't well-done 3.5", ["lower"] * 3),
         ("Élan ÉLAN 東京", ["Title", "UPPER", "lower"]),
-        ("... ?! -", []),
+        ("... ?! - :) \"\"", []),
         ("", []),
     ],
 )  # fmt: skip
 def test_marks_and_cases_are_told_apart(text: str, wanted: list[str]) -> None:
     assert tags(text) == wanted
+
+
+def test_what_is_no_mark_stays_at_its_word() -> None:
+    text = "I paid $20, for 50% off at the #1 C++ bar & grill: *great* (really)!"
+    assert put_back(*taken_off(text)) == "I paid $20, for 50% off at the #1 C++ bar & grill, great really!"
+
+
+def test_a_word_of_any_length_is_taken_apart_at_once() -> None:
+    assert taken_off("a" + "-" * 1_000_000 + "b.").tags == [2]
 
 
 WORDS = st.from_regex(r"[a-z]{2,8}('[a-z]|-[a-z]{2})?", fullmatch=True)
