@@ -40,7 +40,7 @@ from reviewlm.verbs import (
     toy,
 )
 from reviewlm.verbs.maintenance import alerts, backup, check, code, doctor, drill, worker
-from reviewlm.verbs.other_models import classify, embed, nearest, neighbours, punctuate
+from reviewlm.verbs.other_models import classify, embed, forecast, nearest, neighbours, punctuate
 
 app = typer.Typer(
     cls=GroupedHelp, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -67,6 +67,7 @@ app.add_typer(embed.app)
 app.add_typer(neighbours.app)
 app.add_typer(nearest.app)
 app.add_typer(punctuate.app, name="punctuate")
+app.add_typer(forecast.app)
 app.add_typer(ngram.app, name="ngram")
 app.add_typer(toy.app, name="toy")
 app.add_typer(config.app)

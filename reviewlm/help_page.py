@@ -25,7 +25,7 @@ GROUPS = {
     "Configure": ("presets", "config"),
     "Learn and experiment": (
         "embed", "neighbours", "ngram", "adapt", "lr-find", "optimizers", "scaling", "gradient-flow", "context-use",
-        "state-carry", "probe", "toy",
+        "state-carry", "probe", "toy", "forecast",
     ),
 }  # fmt: skip
 """The groups of the help page and their commands, in the order in which they are shown."""
@@ -121,6 +121,7 @@ EXAMPLES = {
     "context-use": ("context-use --fitted",),
     "state-carry": ("state-carry --fitted",),
     "probe": ("probe --fitted --probes english",),
+    "forecast": ("forecast --input prices.csv --column close --relative", "forecast --made cycle"),
     "toy addition": ("toy addition --bits 8",),
     "toy recall": ("toy recall --lag 100 --networks all",),
     "toy association": ('toy association --networks "memory, tanh" --rates 1e-3,5e-3',),
