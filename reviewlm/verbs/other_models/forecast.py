@@ -30,7 +30,7 @@ class Made(StrEnum):
     CYCLE = "cycle"
 
 
-class Cell(StrEnum):
+class CellKind(StrEnum):
     """Recurrent cell."""
 
     LSTM = "lstm"
@@ -51,7 +51,7 @@ def forecast(
     relative: Annotated[bool, typer.Option(
         "--relative", help="Read relative changes, as is usual for prices; the values must be above 0.",
     )] = False,
-    cell: Annotated[Cell, typer.Option("--cell", help="Recurrent cell.")] = Cell.LSTM,
+    cell: Annotated[CellKind, typer.Option("--cell", help="Recurrent cell.")] = CellKind.LSTM,
     hidden: Annotated[int, typer.Option("--hidden", min=1, max=4_096, help="Units.")] = 32,
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="Passes over the training part.")] = 30,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of weights, order and draws.")] = 1,
