@@ -122,6 +122,7 @@ class PoolFit:
                 end = self._fitted(job, report)
             self._take(job.work)
             if not (job.bundle / SPEC).is_file():
+                self.forget()  # so that a rerun fits it
                 raise RemoteError("the end of the fit has no model")
         self.made_by = end["made_by"]
         summary: dict[str, float] = end["summary"]
@@ -152,7 +153,7 @@ class PoolFit:
         name = job.spec.name
         if any((job.work / CHECKPOINTS).glob("*.json")):  # fitted here so far
             self._exchange.send_folder(WORK, job.work, job.work.with_name(f"{self._exchange.name}-sent"))
-            sent = job.work / "sent"  # one rename, so that a kill leaves no half of them
+            sent = job.work / f"{CHECKPOINTS}-sent"  # one rename, so that a kill leaves no half of them
             (job.work / CHECKPOINTS).rename(sent)
             shutil.rmtree(sent)
         self._describe(job)
