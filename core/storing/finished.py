@@ -174,6 +174,17 @@ class FinishedResults:
             f"{self.root / ASIDE} and builds the result again; if this happens again, check the disk",
         )
 
+    def newest(self, stage: str) -> Artifact | None:
+        """Return the artifact of a stage that was built last, after a check of its content; None if there is none.
+
+        Raises:
+            Damaged: Its files differ from its manifest.
+        """
+        found = max(self.all(stage), key=lambda one: float(one.manifest.get("created", 0.0)), default=None)
+        if found is not None:
+            self.check(found)
+        return found
+
     def all(self, stage: str) -> Iterator[Artifact]:
         """Yield the artifacts of a stage, newest first; damaged ones are skipped with a warning.
 

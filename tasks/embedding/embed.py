@@ -69,13 +69,11 @@ def newest_vectors(config: RunConfig) -> Artifact:
         Damaged: Their files have changed.
     """
     store = store_of(config)
-    found = max(store.all("embed"), key=lambda one: float(one.manifest.get("created", 0.0)), default=None)
-    if found is None:
+    if (found := store.newest("embed")) is None:
         raise ArtifactError(
             "There are no word vectors in the store yet", where=store.root,
             remedy="`reviewlm embed` trains them; or name a file: --vectors FILE",
         )
-    store.check(found)
     return found
 
 

@@ -153,11 +153,9 @@ def newest_punctuator(config: RunConfig) -> Artifact:
         Damaged: Its files have changed.
     """
     store = store_of(config)
-    found = max(store.all(STAGE), key=lambda one: float(one.manifest.get("created", 0.0)), default=None)
-    if found is None:
+    if (found := store.newest(STAGE)) is None:
         raise ArtifactError(
             "There is no model yet that restores punctuation", where=store.root,
             remedy="`reviewlm punctuate fit` trains one on reviews",
         )
-    store.check(found)
     return found
