@@ -22,17 +22,13 @@ class PrefixReading:
 
     Args:
         p_V: Probabilities (float64).
-        state: State of a batch.
-        row: Row of the prefix in the batch.
+        state: State of the batch in which it was read.
+        row: Its row there.
     """
 
     def __init__(self, p_V: np.ndarray, state: Any, row: int) -> None:
-        self.p_V, self._state, self._row = p_V, state, row
+        self.p_V, self.state, self.row = p_V, state, row
         self._sums: dict[int, np.ndarray] = {}
-
-    def state(self) -> Any:
-        """Return the state of this prefix alone."""
-        return self._state.take([self._row])
 
     def sums(self, ids_E: np.ndarray) -> np.ndarray:
         """Return the cumulative probabilities of some entries (E + 1,), from 0 on; computed once for each array."""
@@ -64,10 +60,19 @@ class PrefixReader:
             if ids[:-1] not in self._known:
                 self._keep([ids], *self._read(list(ids), self._model))
         if longer:
-            states = [self._known[ids[:-1]].state() for ids in longer]
-            last = np.array([ids[-1] for ids in longer], np.int64)
-            self._keep(longer, *self._model.step(last, type(states[0]).join(states)))
+            self._step(longer)
         return [self._known[ids] for ids in prefixes]
+
+    def _step(self, longer: Sequence[Ids]) -> None:
+        """Read the last token of each prefix; the states of a batch that was read before are taken out together."""
+        batches: dict[int, list[Ids]] = {}
+        for ids in longer:
+            batches.setdefault(id(self._known[ids[:-1]].state), []).append(ids)
+        before = [[self._known[ids[:-1]] for ids in batch] for batch in batches.values()]
+        states = [readings[0].state.take([reading.row for reading in readings]) for readings in before]
+        ordered = [ids for batch in batches.values() for ids in batch]
+        last = np.array([ids[-1] for ids in ordered], np.int64)
+        self._keep(ordered, *self._model.step(last, type(states[0]).join(states)))
 
     def _keep(self, prefixes: Sequence[Ids], logp_BV: torch.Tensor, state: Any) -> None:
         p_BV = torch.softmax(logp_BV.double(), 1).cpu().numpy()

@@ -26,23 +26,25 @@ from .reading import Ids, PrefixReader
 
 @dataclass(frozen=True)
 class Cutoffs:
-    """What is too improbable to be looked for.
+    """What is too improbable to be looked for, as shares of the probability of all that the typed characters allow.
 
     Args:
-        sequence: Token sequences below this share of all that spell the same characters.
-        word: Words of parts below this share of all that the typed characters allow.
-        width: Beginnings of words that the model extends in one batch.
+        sequence: Token sequences below this share.
+        word: Words of parts below this share.
+        width: Beginnings of words that the model extends in one batch at most.
+        alike: A batch has no beginning below this share of its most probable one.
     """
 
     sequence: float
     word: float
     width: int
+    alike: float
 
 
-EXACT = Cutoffs(sequence=1e-8, word=1e-5, width=16)
+EXACT = Cutoffs(sequence=1e-9, word=1e-5, width=16, alike=0.3)
 """Probabilities have an error of less than 1e-6."""
-QUICK = Cutoffs(sequence=1e-3, word=1e-3, width=8)
-"""For suggestions while somebody types: the model reads a seventh of the token sequences (docs/how_to/serve.md)."""
+QUICK = Cutoffs(sequence=1e-3, word=1e-3, width=8, alike=0.3)
+"""For suggestions while somebody types: few of the token sequences are read (docs/how_to/serve.md)."""
 
 @dataclass(frozen=True)
 class TokenSource:
@@ -164,8 +166,14 @@ class Spellings:
         after = zip(node.read, readings, strict=True)
         return sum(weight * float(1 - reading.p_V[parts_V].sum()) for (_, weight), reading in after)
 
-    def child(self, node: Node, byte: int) -> Node | None:
-        """Return the node of the text and one more byte, or None if no token sequence covers it."""
+    def child(self, node: Node, byte: int, whole: float = 0.0) -> Node | None:
+        """Return the node of the text and one more byte, or None if no token sequence covers it.
+
+        Args:
+            node: The text.
+            byte: What follows.
+            whole: Probability of which `Cutoffs.sequence` is a share; default: that of the node returned.
+        """
         text = node.text + bytes([byte])
         found = Node(text, 0.0)
         for source in node.sources:
@@ -174,15 +182,16 @@ class Spellings:
             if (mass := source.between(low, high) if high > low else 0.0) > 0:
                 found.mass += mass
                 found.sources.append(source)
+        least = self._cutoffs.sequence * (whole or found.mass)
         for source in list(found.sources):
             for place in source.index.same(text[source.start :]):
-                self._end(found, source, int(source.index.ids_E[place]), source.between(place, place + 1))
+                weight = source.between(place, place + 1)
+                if weight > least:
+                    self._end(found, source, int(source.index.ids_E[place]), weight)
         return found if found.mass > 0 else None
 
     def _end(self, node: Node, source: TokenSource, entry: int, weight: float) -> None:
         """Add a token sequence, or an unknown word, that ends at a node."""
-        if weight <= self._cutoffs.sequence * node.mass:
-            return
         if source.ids is not None:
             node.ended.append(((*source.ids, entry), weight))
             return

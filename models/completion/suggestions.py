@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from itertools import count
 from math import exp
@@ -97,17 +97,20 @@ def suggest(
         ModelError: kind "input": k is below 1, or the rating is not valid.
     """
     typed, reader = _divided(bundle, prompt, k, stars, read)
-    complete, following = _completions(bundle, typed, k, reader, cutoffs), _next(bundle, typed, k, reader, cutoffs)
+    following = _next(bundle, typed, k, reader, cutoffs)
     if not typed.word:
         return _found(reader, following)[0]
-    if both:
-        completed, followed = _found(reader, complete, following)
-    else:
-        [completed] = _found(reader, complete)
-    whole = _is_whole(bundle.vocabulary, typed.word, completed.finished)
+
+    def whole(finished: float) -> bool:
+        return _is_whole(bundle.vocabulary, typed.word, finished)
+
     if not both:
-        return replace(_found(reader, following)[0], finished=completed.finished) if whole else completed
-    if whole:
+        [completed] = _found(reader, _completions(bundle, typed, k, reader, cutoffs, unless=whole))
+        if not whole(completed.finished):
+            return completed
+        return replace(_found(reader, following)[0], finished=completed.finished)
+    completed, followed = _found(reader, _completions(bundle, typed, k, reader, cutoffs), following)
+    if whole(completed.finished):
         return replace(followed, finished=completed.finished, otherwise=completed)
     return replace(completed, otherwise=followed)
 
@@ -209,8 +212,13 @@ def _whole_words(
 
 
 def _completions(
-    bundle: Bundle, typed: Typed, k: int, reader: PrefixReader, cutoffs: Cutoffs = EXACT
-) -> Search[Suggestions]:
+    bundle: Bundle, typed: Typed, k: int, reader: PrefixReader, cutoffs: Cutoffs = EXACT,
+    unless: Callable[[float], bool] = lambda finished: False,
+) -> Search[Suggestions]:  # fmt: skip
+    """Return the words that begin with the typed one.
+
+    Args: as for `suggest`; unless: no words if this is true of the probability that the typed word is finished.
+    """
     vocabulary = bundle.vocabulary
     if vocabulary.word_unit:
         return _known_words(vocabulary, vocabulary.word_unit, reader([typed.context])[0].p_V, typed, k)
@@ -220,8 +228,9 @@ def _completions(
         return Suggestions([], 1.0, typed.word, finished=0.0)
     yield ways.unread([node])
     ways.extend([node])
-    found = _best(k, (yield from _search(ways, node, k, cutoffs)), node.mass)
-    return replace(found, typed=typed.word, finished=min(1.0, ways.finished(node) / node.mass))
+    finished = min(1.0, ways.finished(node) / node.mass)
+    words = {} if unless(finished) else (yield from _search(ways, node, k, cutoffs))
+    return replace(_best(k, words, node.mass), typed=typed.word, finished=finished)
 
 
 def _known_words(vocabulary: Vocabulary, unit: WordUnit, p_V: np.ndarray, typed: Typed, k: int) -> Suggestions:
@@ -266,26 +275,40 @@ def _search(ways: Spellings, start: Node, k: int, cutoffs: Cutoffs) -> Search[di
     """Return the most probable words that continue a node, by best-first search over characters.
 
     A word cannot be more probable than its beginning, so the search ends when k words are found that are more probable
-    than all beginnings that are left.
+    than all beginnings that are left. The model reads the beginnings where tokens end in batches of about equal
+    probability: much less probable ones may not be needed once the words of this batch are known.
     """
     words: dict[str, float] = {}
     numbers, heap = count(), [(-start.mass, 0, start, -1)]
+
+    def grow(node: Node, least: float) -> None:
+        word = node.text.decode("utf-8", "ignore").strip()
+        if node.read and any(char.isalnum() for char in word) and (p := ways.finished(node)) > 0:
+            words[word] = p
+        for mass, byte in _longer(ways, node, least):
+            heapq.heappush(heap, (-mass, next(numbers), node, byte))
+
     for _ in range(ROUNDS):
         best = heapq.nlargest(k, words.values())
         least = max(cutoffs.word * start.mass, best[-1] if len(best) == k else 0.0)
-        taken = [heapq.heappop(heap) for _ in range(min(cutoffs.width, len(heap)))]
-        nodes = [node if byte < 0 else ways.child(node, byte) for mass, _, node, byte in taken if -mass > least]
-        kept = [node for node in nodes if node is not None]
-        if not kept:
+        unread: list[Node] = []
+        lowest = least
+        while heap and -heap[0][0] > lowest and len(unread) < cutoffs.width:
+            mass, _, before, byte = heapq.heappop(heap)
+            node = before if byte < 0 else ways.child(before, byte, start.mass)
+            if node is None:
+                continue
+            if not node.ended:
+                grow(node, least)
+                continue
+            unread.append(node)
+            lowest = max(lowest, -mass * cutoffs.alike) if len(unread) == 1 else lowest
+        if not unread:
             break
-        yield ways.unread(kept)
-        ways.extend(kept)
-        for node in kept:
-            word = node.text.decode("utf-8", "ignore").strip()
-            if any(char.isalnum() for char in word) and (p := ways.finished(node)) > 0:
-                words[word] = p
-            for mass, byte in _longer(ways, node, least):
-                heapq.heappush(heap, (-mass, next(numbers), node, byte))
+        yield ways.unread(unread)
+        ways.extend(unread)
+        for node in unread:
+            grow(node, least)
     return words
 
 

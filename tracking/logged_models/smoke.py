@@ -21,7 +21,7 @@ TYPED = (
 """Text that a user types; a suggestion is requested after each word."""
 ROUNDS = 3
 """Each suggestion is timed so many times, and the fastest counts, so that a busy machine does not slow the model."""
-MOST_SECONDS = 30.0
+MOST_SECONDS = 15.0
 """Limit for timing the suggestions: a very slow model is timed on fewer of them."""
 
 Ask = Callable[..., dict[str, Any]]
