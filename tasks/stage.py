@@ -205,6 +205,15 @@ def stages_of_this_run() -> list[tuple[str, bool]]:
     return [(one.stage, one.reused) for one in record.stages] if record else []
 
 
+def build_seconds() -> dict[str, float]:
+    """Return the seconds that the builds since `recorded_stages` began took, by stage."""
+    seconds: dict[str, float] = {}
+    if record := _record.get():
+        for one in record.stages:
+            seconds[one.stage] = seconds.get(one.stage, 0.0) + one.seconds
+    return seconds
+
+
 def started() -> datetime:
     """Return when the current run began (UTC); outside of `recorded_stages`, now."""
     record = _record.get()

@@ -48,7 +48,8 @@ def keep_time(config: RunConfig, request: PlanRequest, plan: RunPlan, prepared: 
         return config
 
     def make(work: Path) -> dict[str, Any]:
-        seconds = max(LEAST_SHARE * network.seconds + plan.after, request.seconds_left())
+        left = request.seconds_left() - plan.start  # the clock of a training begins at its first update
+        seconds = max(LEAST_SHARE * network.seconds + plan.after, left)
         speed = plan.tokens_per_second * token_cost(*PROBE) / token_cost(spec.hidden, spec.embedding)
         pace = Pace(seconds, after=plan.after, tokens_per_second=speed)
         job = job_of(config, plan_fit(config, spec, prepared), prepared, work, pace=pace)

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from time import time
+from time import monotonic, time
 from typing import Any
 
 from core.config.presets import load_config
@@ -41,10 +41,12 @@ from tasks.planning.rule import (
     vocabulary_size,
 )
 from tasks.progress import duration
-from tasks.stage import run_stage, show_facts, stage, stages_of_this_run, started
+from tasks.stage import build_seconds, run_stage, show_facts, stage, stages_of_this_run, started
 
 PLAN_VERSION = 1
 PROBE_SECONDS = 4.0
+MADE_BEFORE = frozenset({"read", "ingest", "check", "prepare", "canaries", "card", "vocabulary", "tokens", "fit"})
+"""Stages before the plan whose seconds say how fast the machine is."""
 LEAST_REVIEWS_FOR_CANARIES = 1_000
 WARM_UP = 0.05
 """Share of the expected updates in which the learning rate rises."""
@@ -82,8 +84,9 @@ class RunPlan:
         network: The network; None if there is only the n-gram model.
         expected: Bits per byte of the validation reviews.
         tokens_per_second: Measured speed of the probe network.
-        after: Seconds that are planned for all that follows the training.
+        after: Seconds that are planned for all that follows the training, the start of the fit that ends it included.
         network_minutes: Time with which there would be a network; None if there is one, or the reviews are too few.
+        start: Measured seconds from the request for a training to its first update.
     """
 
     minutes: float
@@ -93,6 +96,7 @@ class RunPlan:
     tokens_per_second: float
     after: float
     network_minutes: int | None = None
+    start: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON values."""
@@ -178,7 +182,7 @@ def _choose(
     streams = {split: artifact.facts for split, artifact in prepared.tokens[VOCABULARY].items()}
     data = Data(streams["train"]["bytes"], streams["train"]["tokens"],
                 streams["validation"]["tokens"] + streams["test"]["tokens"])  # fmt: skip
-    speed = measured_speed(config, prepared)
+    speed, start = measured_speed(config, prepared)
     slow = slowness(data, speed, threads_of(config))
     left, alone = request.seconds_left(), seconds_after(None, data, slow)
     if left < alone:
@@ -188,18 +192,20 @@ def _choose(
             value=request.minutes, remedy=f"give at least {needed} minutes",
             cause=f"reading, an n-gram model and its evaluation alone take about {needed} minutes",
         )
-    network = _network(data, speed, slow, left)
+    for_network = left - 2 * start  # one process trains until the time is nearly over, another one to the end
+    network = _network(data, speed, slow, for_network)
     more = range(1, MOST_MORE_MINUTES) if network is None else ()
-    enough = next((minutes for minutes in more if _network(data, speed, slow, left + 60 * minutes)), None)
+    enough = next((minutes for minutes in more if _network(data, speed, slow, for_network + 60 * minutes)), None)
     settings = [*_of_text(dataset), *_of_network(network)]
     held_out = streams["validation"]
     summary = baseline.facts["summary"]
     bits = summary["validation/nats"] * summary["validation/tokens"] / held_out["bytes"] / math.log(2)
     expected = expect(network.cost if network else 0, data.train_bytes, bits, held_out["bytes"] / held_out["tokens"])
     return RunPlan(
-        request.minutes, tuple(settings), network, expected, speed, seconds_after(network, data, slow),
-        enough and math.ceil(request.minutes) + enough,
-    )
+        request.minutes, tuple(settings), network, expected, speed,
+        after=seconds_after(network, data, slow) + (start if network else 0.0),
+        network_minutes=enough and math.ceil(request.minutes) + enough, start=start,
+    )  # fmt: skip
 
 
 def _network(data: Data, speed: float, slow: float, left: float) -> ChosenNetwork | None:
@@ -214,15 +220,19 @@ def _network(data: Data, speed: float, slow: float, left: float) -> ChosenNetwor
 def slowness(data: Data, tokens_per_second: float, threads: int) -> float:
     """Return how many seconds this machine needs for a reference second of work that is no training.
 
-    The time so far says it, which includes what other programs take; if stages were re-used, the speed of training.
+    The stages so far say it, which includes what other programs take; if some were re-used, the speed of training.
     """
-    if ("prepare", True) in stages_of_this_run():
+    if any(reused for name, reused in stages_of_this_run() if name in MADE_BEFORE):
         return REFERENCE_SPEED * math.sqrt(threads) / tokens_per_second
-    return (time() - started().timestamp()) / seconds_before(data)
+    return sum(seconds for name, seconds in build_seconds().items() if name in MADE_BEFORE) / seconds_before(data)
 
 
-def measured_speed(config: RunConfig, prepared: Prepared) -> float:
-    """Train the probe network on the real tokens for some seconds; return tokens per second, by the median update."""
+def measured_speed(config: RunConfig, prepared: Prepared) -> tuple[float, float]:
+    """Train the probe network on the real tokens for some seconds.
+
+    Returns:
+        Tokens per second, by the median update, and the seconds around its updates: start and end of its process.
+    """
     spec = _spec(config, NETWORK)
     assert isinstance(spec, RecurrentSpec)
     training = replace(spec.training, batch=min(32, spec.training.batch), epochs=1_000.0, warmup=0.0)
@@ -230,8 +240,10 @@ def measured_speed(config: RunConfig, prepared: Prepared) -> float:
     with tempfile.TemporaryDirectory() as folder:
         job = job_of(config, plan_fit(config, probe, prepared), prepared, Path(folder), pace=Pace(PROBE_SECONDS))
         with gpu_slot(job.device, job.ranks) as gpus:
+            begun = monotonic()
             found = run_job(replace(job, system_metrics_seconds=0.0, gpus=gpus), lambda news: None)
-    return found["tokens"] / found["updates"] / found["step_seconds"]
+            around = monotonic() - begun - found["seconds"]
+    return found["tokens"] / found["updates"] / found["step_seconds"], max(0.0, around)
 
 
 def _spec(config: RunConfig, name: str) -> ModelSpec:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,8 +20,9 @@ from tasks.planning.expected import expect, measured, terms
 from tasks.planning.frame import FRAME, NETWORK, require_frame
 from tasks.planning.outcome import in_words
 from tasks.planning.pace import _is_free
-from tasks.planning.plan import PlanRequest, RunPlan, configuration
-from tasks.planning.rule import SHAPES, token_cost
+from tasks.planning.plan import PlanRequest, RunPlan, configuration, slowness
+from tasks.planning.rule import SHAPES, Data, seconds_before, token_cost
+from tasks.stage import StageRun, recorded_stages
 
 HELD_OUT = {"bytes": 93_713, "tokens": 26_000}
 KN5 = {"validation/nats": 4.5, "validation/tokens": 26_000}
@@ -31,10 +33,11 @@ def network_of(config: RunConfig) -> Any:
 
 
 def planned(
-    monkeypatch: pytest.MonkeyPatch, minutes: float, left: float, speed: float = 24_000.0, reviews: int = 1_500
-) -> RunPlan:
+    monkeypatch: pytest.MonkeyPatch, minutes: float, left: float, speed: float = 24_000.0, reviews: int = 1_500,
+    start: float = 0.0,
+) -> RunPlan:  # fmt: skip
     """The plan for 700 kB of reviews, *left* seconds before the end, on a machine of this speed."""
-    monkeypatch.setattr(planning, "measured_speed", lambda config, prepared: speed)
+    monkeypatch.setattr(planning, "measured_speed", lambda config, prepared: (speed, start))
     monkeypatch.setattr(planning, "slowness", lambda data, speed, threads: 24_000 / speed)
     monkeypatch.setattr(PlanRequest, "seconds_left", lambda self: left)
     facts = {"train": {"bytes": 703_360, "tokens": 246_000}, "validation": HELD_OUT, "test": HELD_OUT}
@@ -112,6 +115,24 @@ def test_a_training_that_the_clock_made_shorter_says_so(monkeypatch: pytest.Monk
     assert "passes" not in in_words({**made.to_dict(), "reached": reached})
     third = in_words({**made.to_dict(), "reached": reached | {"passes": made.network.passes / 3}})["passes"]
     assert third == f"{made.network.passes / 3:.2g} instead of {made.network.passes:.2g}: the machine was slower"
+
+
+def test_the_start_of_both_processes_that_train_is_taken_from_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    quick, slow = planned(monkeypatch, 5, 240), planned(monkeypatch, 5, 260, start=10.0)
+    assert slow.network == quick.network
+    assert (slow.start, slow.after) == (10.0, pytest.approx(quick.after + 10.0))
+
+
+def test_the_stages_so_far_say_how_slow_the_machine_is_and_imports_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = Data(5_000_000, 1_500_000, 300_000)
+    usual = seconds_before(data)
+    with recorded_stages(begun=datetime.now(UTC) - timedelta(hours=1)) as record:
+        record.stages.append(StageRun("prepare", "", "prepare", reused=False, seconds=2 * usual))
+        record.stages.append(StageRun("fit", "lstm", "plan", reused=False, seconds=usual))
+        record.stages.append(StageRun("drift", "", "ingest", reused=False, seconds=9 * usual))
+        assert slowness(data, 24_000.0, 1) == pytest.approx(3.0)
+        record.stages.append(StageRun("tokens", "train", "prepare", reused=True, seconds=0.0))
+        assert slowness(data, 12_000.0, 1) == pytest.approx(2.0), "what was not made says nothing: the training does"
 
 
 def test_few_reviews_get_no_canaries(monkeypatch: pytest.MonkeyPatch) -> None:
