@@ -107,23 +107,23 @@ def address_of(listener: socket.socket) -> str:
 
 
 def serve(config: RunConfig, listener: socket.socket, ready: Callable[[OpenVersion], None]) -> None:
-    """Open the champion and answer requests until the process is ended.
+    """Open the champions and answer requests until the process is ended.
 
     Args:
-        config: Names registry, registered model and limits.
+        config: Names registry, registered models and limits.
         listener: A listening socket.
-        ready: Called once, when requests are answered.
+        ready: Called once, when requests are answered, with the champion: without a language model, the classifier.
 
     Raises:
-        BundleError: There is no champion, or it cannot be served.
+        BundleError: There is no champion, neither a language model nor a classifier, or it cannot be served.
         TrackingUnavailable: The registry cannot be read.
     """
     metrics = Metrics()
     versions = Versions(RegistrySource(config), config.serving, metrics)
     file, classifiers = token_file(config), None
     try:
-        champion = versions.start()
         classifiers = classifiers_of(config, config.serving, metrics)
+        champion = _started(versions, classifiers)
         app = create_app(versions, config.serving, metrics, AccessTokens(file) if file else None, classifiers)
         drain = config.serving.drain_seconds
         server = _Server(uvicorn.Config(
@@ -151,3 +151,19 @@ def serve(config: RunConfig, listener: socket.socket, ready: Callable[[OpenVersi
         versions.close()
         if classifiers:
             classifiers.close()
+
+
+def _started(versions: Versions, classifiers: Versions | None) -> OpenVersion:
+    """Return the version that the server is there for: the language model, or the classifier if there is no model.
+
+    A language model that is there and cannot be served is an error: its users would get no answers.
+    """
+    try:
+        return versions.start()
+    except UnusableVersion as error:
+        classifier = classifiers and classifiers.champion
+        if classifier is None or CHAMPION in versions.contents().aliases:
+            raise
+        log.info("no language model is served yet: %s", error)
+        versions.watch()
+        return classifier

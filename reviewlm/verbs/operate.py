@@ -172,7 +172,10 @@ def serve(
     inherited: Annotated[str, typer.Option("--inherited", hidden=True, help="Of a worker: socket and pipe.")] = "",
     model: RegisteredModel = "", preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
-    """Serve the champion over HTTP: OpenAI's completions, suggestions, scores. Follows promotions and rollbacks."""
+    """Serve the champion over HTTP: OpenAI's completions, suggestions, scores. Follows promotions and rollbacks.
+
+    With a registered classifier it also answers `/classify`; without a language model, only that.
+    """
     given = [f"serving.{name}={value}" for name, value in (("host", host), ("port", port), ("workers", workers))
              if value is not None]  # fmt: skip
     overrides = [*(set or []), *given, *([f"promotion.model_name={model}"] if model else [])]
@@ -188,7 +191,7 @@ def serve(
     listener = server.listening(config)
     address = server.address_of(listener)
     if config.serving.workers == 1:
-        server.serve(config, listener, lambda version: _show_address(address, {"model": version.id}, config, json))
+        server.serve(config, listener, lambda version: _show_address(address, _told(version), config, json))
         return
     sets = [word for override in overrides for word in ("--set", override)]
     command = ["-m", "reviewlm.cli", "serve", "--preset", preset, *sets, *(["--without-tokens"] * without_tokens)]
@@ -206,9 +209,13 @@ def _serve_as_worker(config: RunConfig, inherited: str) -> None:
     listener, pipe = map(int, inherited.split(","))
 
     def ready(version: OpenVersion) -> None:
-        os.write(pipe, f"{json_text.dumps({'model': version.id})}\n".encode())
+        os.write(pipe, f"{json_text.dumps(_told(version))}\n".encode())
 
     server.serve(config, socket.socket(fileno=listener), ready)
+
+
+def _told(version: OpenVersion) -> dict[str, str]:
+    return {"model": version.id, "task": version.task}
 
 
 def _show_address(address: str, told: dict[str, Any], config: RunConfig, json: bool) -> None:
@@ -216,9 +223,15 @@ def _show_address(address: str, told: dict[str, Any], config: RunConfig, json: b
     if json:
         standard_streams.answer_now({"address": address, "workers": config.serving.workers, **told})
     terminal.say(f"Serving {told['model']}, the champion, at {address}")
-    body = """'{"prompt": "the food was"}'"""
-    terminal.say(f"Open {address}/ in a browser to try it.")
-    terminal.say(f"Or: curl -s {address}/suggest -H 'Content-Type: application/json' -d {body}", whole=True)
+    question = """-H 'Content-Type: application/json' -d """
+    if told["task"] == "classification":
+        body = """'{"texts": ["The food was great."]}'"""
+        terminal.say("There is no language model yet; a first champion will be served as soon as it is there.")
+        terminal.say(f"Try it: curl -s {address}/classify {question}{body}", whole=True)
+    else:
+        body = """'{"prompt": "the food was"}'"""
+        terminal.say(f"Open {address}/ in a browser to try it.")
+        terminal.say(f"Or: curl -s {address}/suggest {question}{body}", whole=True)
     terminal.say("Ctrl-C ends it. It follows promotions and rollbacks by itself.")
 
 

@@ -71,13 +71,18 @@ async def healthz(request: Request) -> Response:
 
 @router.get("/readyz", **described(None, "Say whether requests should be sent here, and which versions are refused."))
 async def readyz(request: Request) -> Response:
-    """Answer 503 while the server is being ended, or if the champion's engine has ended."""
-    versions = Services.of(request).versions
-    champion = versions.champion
-    alive = champion.engine.figures().alive
+    """Answer 503 while the server is being ended, or if the champion's engine has ended.
+
+    Without a language model, `champion` and `since` are null, and the server is there for its classifier.
+    """
+    services = Services.of(request)
+    versions, classifiers = services.versions, services.classifiers
+    champion, classifier = versions.champion, classifiers and classifiers.champion
+    alive = champion is None or champion.engine.figures().alive
     status = "ending" if versions.draining else "ready" if alive else "engine ended"
     told = {
-        "status": status, "champion": champion.id, "since": champion.opened.isoformat(timespec="seconds"),
+        "status": status, "champion": champion and champion.id, "classifier": classifier and classifier.id,
+        "since": champion and champion.opened.isoformat(timespec="seconds"),
         "open": sorted(one.id for one in versions.open_versions()),
         "refused": [
             {"version": f"{versions.name}/{one.number}", "why": one.why, "when": one.when.isoformat(timespec="seconds")}

@@ -62,7 +62,7 @@ class ClassifierVersions(Versions):
             return super().start()
         except UnusableVersion as error:
             log.info("no classifier is served yet: %s", error)
-            self._watch.start()
+            self.watch()
             return None
 
     def _started(self, number: int, bundle: Any) -> OpenVersion:

@@ -10,6 +10,7 @@ from time import monotonic
 from core.config.sections.serving import ServingConfig
 from core.environment import available_cores
 from models.bundles.bundle import Bundle
+from models.classification.bundle import ClassifierBundle
 from serving.engine.engine import Engine
 from serving.engine.requests import EngineLimits, Generation
 
@@ -37,6 +38,11 @@ class OpenVersion:
     def id(self) -> str:
         """The version's name in answers: "reviewlm/3"."""
         return f"{self.name}/{self.number}"
+
+    @property
+    def task(self) -> str:
+        """What it is for: "classification", or "language model"."""
+        return "classification" if isinstance(self.bundle, ClassifierBundle) else "language model"
 
     def fingerprint(self, exact: bool) -> str:
         """Return the first digits of the bundle's digest and the number format: a seed gives one text for each."""

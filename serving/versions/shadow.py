@@ -57,11 +57,11 @@ class Shadow:
 
     def _compare(self, text: str, stars: int | None, whole: bool) -> None:
         try:
-            challenger = self._versions.contents().aliases.get(CHALLENGER)
-            if challenger is None:
+            champion, challenger = self._versions.champion, self._versions.contents().aliases.get(CHALLENGER)
+            if champion is None or challenger is None:
                 return
             with (
-                self._versions.using(self._versions.champion.number) as old,
+                self._versions.using(champion.number) as old,
                 self._versions.using(challenger) as new,
             ):
                 if old is not None and new is not None and old is not new:

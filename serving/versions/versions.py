@@ -85,14 +85,18 @@ class Versions:
             raise UnusableVersion(f"{self.name} has no champion")
         opened = self._load(number)
         self._crown(opened)
-        self.metrics.ready.set(1)
-        self._watch.start()
+        self.watch()
         return opened
 
+    def watch(self) -> None:
+        """Look at the registry in a thread: for the next champion, or the first one."""
+        self.metrics.ready.set(1)
+        self._watch.start()
+
     @property
-    def champion(self) -> OpenVersion:
-        """The version that answers as champion."""
-        return self._open[self._champion]
+    def champion(self) -> OpenVersion | None:
+        """The version that answers as champion; None as long as there is none."""
+        return self._open.get(self._champion)
 
     @property
     def draining(self) -> bool:

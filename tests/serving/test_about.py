@@ -54,7 +54,7 @@ def test_a_server_is_ready_with_its_champion_and_names_what_it_refused(
     assert told.status_code == 200
     assert told.json() | {"since": "", "refused": []} == {
         "status": "ready", "champion": "reviewlm/1", "since": "", "open": ["reviewlm/1", "reviewlm/2"], "refused": [],
-        "registry": "ok",
+        "registry": "ok", "classifier": None,
     }  # fmt: skip
     (refused,) = told.json()["refused"]
     assert (refused["version"], refused["why"]) == ("reviewlm/3", "its files are damaged")

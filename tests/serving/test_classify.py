@@ -26,7 +26,9 @@ from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from serving.api.app import create_app
 from serving.metrics import Metrics
+from serving.server import _started
 from serving.versions.classifiers import ClassifierVersions
+from serving.versions.open_version import UnusableVersion
 
 LABELS = ("negative", "positive")
 TEXTS = ["The food was great.", "The food was awful."] * 20
@@ -134,6 +136,48 @@ def test_without_a_registered_classifier_the_language_model_is_served_and_classi
         assert client.post("/classify", json={"texts": "great food"}).status_code == 200
     assert refused.status_code == 404
     assert refused.json()["error"]["message"] == "no version of reviewlm-stars is registered yet"
+
+
+def test_without_a_language_model_the_classifier_is_served_alone_until_a_first_champion_comes() -> None:
+    language, source = MadeSource(), MadeClassifiers(champion=1)
+    language.count = 0
+    versions = made_versions(language)
+    classifiers = ClassifierVersions(source, versions.settings, Metrics())
+    classifiers.start()
+    assert _started(versions, classifiers).task == "classification"
+    app = create_app(versions, versions.settings, versions.metrics, None, classifiers)
+    try:
+        with served(app) as address, httpx.Client(base_url=address, timeout=30) as client:
+            assert client.post("/classify", json={"texts": "great food"}).json()["model"] == "reviewlm-stars/1"
+            refused, ready = client.post("/suggest", json={"prompt": "the"}), client.get("/readyz")
+            assert client.get("/v1/models").json()["data"] == []
+            assert client.get("/metrics").status_code == client.get("/healthz").status_code == 200
+            language.aliases["champion"], language.count = 1, 1
+            versions.look()
+            assert client.post("/suggest", json={"prompt": "the"}).json()["model"] == "reviewlm/1"
+            assert client.get("/readyz").json()["champion"] == "reviewlm/1"
+    finally:
+        versions.close()
+        classifiers.close()
+    assert (refused.status_code, ready.status_code) == (404, 200)
+    assert refused.json()["error"]["message"] == "no version of reviewlm is registered yet"
+    assert (ready.json()["champion"], ready.json()["classifier"]) == (None, "reviewlm-stars/1")
+
+
+def test_a_language_model_that_cannot_be_served_is_an_error_also_beside_a_classifier() -> None:
+    language, source = MadeSource(champion=1), MadeClassifiers(champion=1)
+    language.broken[1] = ValueError("the disk is full")
+    versions = made_versions(language)
+    classifiers = ClassifierVersions(source, versions.settings, Metrics())
+    classifiers.start()
+    try:
+        with pytest.raises(UnusableVersion, match="the disk is full"):
+            _started(versions, classifiers)
+        classifiers.close()
+        with pytest.raises(UnusableVersion, match="has no champion"):
+            _started(made_versions(MadeSource()), None)
+    finally:
+        versions.close()
 
 
 def test_a_server_without_classifiers_says_so() -> None:
