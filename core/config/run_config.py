@@ -50,7 +50,7 @@ from models.specs import (
     parts_of,
 )
 
-UNTRAINED = ("ngram", "mixture", "cache", "neural_cache", "dynamic", "logistic", "bayes")
+UNTRAINED = ("ngram", "mixture", "cache", "neural_cache", "dynamic", "logistic", "bayes", "fasttext")
 """Kinds of models whose fit draws no random numbers."""
 MODELS: tuple[ModelSpec, ...] = (NGramSpec(), RecurrentSpec())
 """Models of a configuration that names none."""
