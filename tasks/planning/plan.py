@@ -33,6 +33,7 @@ from tasks.planning.rule import (
     MOST_PASSES,
     PROBE,
     REFERENCE_SPEED,
+    THREADS_POWER,
     ChosenNetwork,
     Data,
     choose,
@@ -45,8 +46,9 @@ from tasks.stage import build_seconds, run_stage, show_facts, stage, stages_of_t
 
 PLAN_VERSION = 1
 PROBE_SECONDS = 4.0
-MADE_BEFORE = frozenset({"read", "ingest", "check", "prepare", "canaries", "card", "vocabulary", "tokens", "fit"})
-"""Stages before the plan whose seconds say how fast the machine is."""
+MADE_BY_ALL = frozenset({"read", "check", "prepare", "card", "vocabulary", "tokens", "fit"})
+MADE_BEFORE = MADE_BY_ALL | {"ingest", "canaries"}
+"""Stages before the plan. Their seconds say how fast the machine is, if none of those that every run needs is reused."""
 LEAST_REVIEWS_FOR_CANARIES = 1_000
 WARM_UP = 0.05
 """Share of the expected updates in which the learning rate rises."""
@@ -222,8 +224,8 @@ def slowness(data: Data, tokens_per_second: float, threads: int) -> float:
 
     The stages so far say it, which includes what other programs take; if some were re-used, the speed of training.
     """
-    if any(reused for name, reused in stages_of_this_run() if name in MADE_BEFORE):
-        return REFERENCE_SPEED * math.sqrt(threads) / tokens_per_second
+    if not {(name, False) for name in MADE_BY_ALL} <= set(stages_of_this_run()):
+        return REFERENCE_SPEED * threads**THREADS_POWER / tokens_per_second
     return sum(seconds for name, seconds in build_seconds().items() if name in MADE_BEFORE) / seconds_before(data)
 
 
