@@ -10,7 +10,7 @@ Shapes: N requested positions; for the other letters see `models/base.py`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import numpy as np
 
@@ -43,6 +43,11 @@ class PredictsInBulk(Protocol):
         ...
 
 
+def in_bulk(model: LanguageModel) -> bool:
+    """Return whether a model predicts many positions at once; a mixture does if its parts can."""
+    return isinstance(model, PredictsInBulk) and getattr(model, "in_bulk", True)
+
+
 def predictions(model: LanguageModel, ids_BT: np.ndarray, wanted_BT: np.ndarray) -> Iterator[Predictions]:
     """Yield the distributions at the requested positions, each once, in any order.
 
@@ -61,8 +66,8 @@ def predictions(model: LanguageModel, ids_BT: np.ndarray, wanted_BT: np.ndarray)
         raise ModelError("the first token of a text is given: nothing has been read that could predict it", "input")
     if not wanted_BT.any():
         return iter(())
-    if isinstance(model, PredictsInBulk):
-        return model.predictions(ids_BT, wanted_BT)
+    if in_bulk(model):
+        return cast(PredictsInBulk, model).predictions(ids_BT, wanted_BT)
     return _step_by_step(model, ids_BT, wanted_BT)
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models.base import LanguageModel, ModelError
-from models.predictions import PredictsInBulk
+from models.predictions import in_bulk, predictions
 from models.tokens.vocabulary import BOS
 
 if TYPE_CHECKING:
@@ -177,12 +177,12 @@ def _nats_at(model: LanguageModel, ids_BT: np.ndarray, rows_N: np.ndarray, place
 
     A network computes its output layer only at these positions, which saves most of its work.
     """
-    if not isinstance(model, PredictsInBulk):
+    if not in_bulk(model):
         return model.score(ids_BT, model.start(len(ids_BT)))[0][rows_N, places_N]
     wanted_BT = np.zeros(ids_BT.shape, bool)
     wanted_BT[rows_N, places_N] = True
     nats_BT = np.zeros(ids_BT.shape)
-    for part in model.predictions(ids_BT, wanted_BT):
+    for part in predictions(model, ids_BT, wanted_BT):
         own_N = part.logp_NV[np.arange(len(part.text_N)), ids_BT[part.text_N, part.position_N]]
         nats_BT[part.text_N, part.position_N] = -own_N
     return nats_BT[rows_N, places_N]

@@ -10,7 +10,7 @@ The parts need only the interface and one common vocabulary. The state holds the
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -19,6 +19,8 @@ import numpy as np
 import torch
 
 from ..base import FitContext, FitResult, ModelError, read_on
+from ..ngram.lm import NGramLM
+from ..predictions import Predictions, in_bulk, predictions
 from ..streams import TokenStream
 from ..tokens.vocabulary import CONTEXT_IDS, Vocabulary
 from .attribution import Attribution, attribution_of
@@ -179,10 +181,7 @@ class LinearMixture(MixtureLM):
         """Read one token of each stream; see `LanguageModel.step`. Cost: the parts' steps plus O(V)."""
         distributions, states = self._stepped(ids_B, state)
         log_weight_PB1 = torch.from_numpy(self.weighting.following(states).T[..., None].copy()).to(distributions[0])
-        mixed_BV = distributions[0] + log_weight_PB1[0]
-        for log_weight_B1, logp_BV in zip(log_weight_PB1[1:], distributions[1:], strict=True):
-            torch.logaddexp(mixed_BV, logp_BV + log_weight_B1, out=mixed_BV)
-        return mixed_BV, MixtureState(states)
+        return _mixed(distributions, log_weight_PB1), MixtureState(states)
 
     def score(self, ids_BT: np.ndarray, state: MixtureState) -> tuple[np.ndarray, MixtureState]:
         """Read T tokens of each stream; see `LanguageModel.score`. Cost: the parts' scores."""
@@ -190,6 +189,30 @@ class LinearMixture(MixtureLM):
         nats_BT = mixed_nats(nats_BTP, self.weighting.before(ids_BT, state.parts))
         nats_BT[np.isin(ids_BT, sorted(CONTEXT_IDS))] = 0.0
         return nats_BT, MixtureState(states)
+
+    @property
+    def in_bulk(self) -> bool:
+        """Whether `predictions` may be called: one part predicts in bulk, and the others are n-gram models."""
+        others = [model for model in self.models if not isinstance(model, NGramLM)]
+        return len(others) == 1 and in_bulk(others[0])
+
+    def predictions(self, ids_BT: np.ndarray, wanted_BT: np.ndarray) -> Iterator[Predictions]:
+        """Yield the distributions at the wanted positions; see `models/predictions.py`.
+
+        The part that is no n-gram model reads many positions at a time; n-gram models look up those that it yields.
+        """
+        log_weights_BTP = self.weighting.before(ids_BT, self.start(len(ids_BT)).parts)
+        log_weights_BTP = np.broadcast_to(log_weights_BTP, (*ids_BT.shape, len(self.models)))
+        [network] = (model for model in self.models if not isinstance(model, NGramLM))
+        for found in predictions(network, ids_BT, wanted_BT):
+            text_N, position_N, logp_NV = found
+            log_weight_PN1 = torch.from_numpy(log_weights_BTP[text_N, position_N].T[..., None].astype(logp_NV.dtype))
+            parts = [
+                logp_NV if model is network else model.distributions_at(ids_BT, text_N, position_N)
+                for model in self.models
+            ]
+            mixed_NV = _mixed([torch.from_numpy(part_NV) for part_NV in parts], log_weight_PN1)
+            yield Predictions(text_N, position_N, mixed_NV.numpy())
 
     def attribute(self, ids_BT: np.ndarray, state: MixtureState) -> tuple[Attribution, MixtureState]:
         """Score tokens and return the contribution of each part to each; see `mixture/attribution.py`."""
@@ -216,6 +239,14 @@ class LinearMixture(MixtureLM):
         if "weights" in facts:
             return cls(parts, Fixed(np.array(facts["weights"])))
         raise ModelError(f"{FACTS} has no weights that this version can read: fit the mixture again", "bundle")
+
+
+def _mixed(logp_PBV: Sequence[torch.Tensor], log_weight_PB1: torch.Tensor) -> torch.Tensor:
+    """Return log Σ_i λ_i p_i (B, V)."""
+    mixed_BV = logp_PBV[0] + log_weight_PB1[0]
+    for log_weight_B1, logp_BV in zip(log_weight_PB1[1:], logp_PBV[1:], strict=True):
+        torch.logaddexp(mixed_BV, logp_BV + log_weight_B1, out=mixed_BV)
+    return mixed_BV
 
 
 @dataclass(frozen=True)

@@ -177,6 +177,19 @@ class NGramLM:
                 out_BV[stream, followers.word_M[rows]] = logp[rows] + left_B[stream]
         return out_BV
 
+    def distributions_at(self, ids_BT: np.ndarray, text_N: np.ndarray, position_N: np.ndarray) -> np.ndarray:
+        """Return what `step` says before some positions of texts that are read from the start state, (N, V) float32.
+
+        Args:
+            ids_BT: Whole texts from their first token on, padded at their ends.
+            text_N: Row of the text in the ids.
+            position_N: Position in this text.
+        """
+        start = self.start(len(ids_BT))
+        before_BL = np.concatenate([start.context_BK, self._checked(ids_BT, start)], axis=1)
+        window_NK = before_BL[text_N[:, None], position_N[:, None] + np.arange(self.order - 1)]
+        return self._next(self._after(window_NK), np.float32)
+
     def contexts(self, state: NGramState) -> list[np.ndarray]:
         """Return the rows of the contexts of 1, 2, … N − 1 tokens before the next token, each (B,) int64.
 

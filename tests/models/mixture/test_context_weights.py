@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mixture_tables import SIZE, Stream, documents, table_part
+from table_lm import HistoryLM
 
 from models.base import FitContext, ModelError
 from models.cache.lm import RANGES, CacheLM
@@ -20,6 +23,7 @@ from models.mixture.parts import Part
 from models.mixture.weights import em, mixed_nats
 from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
+from models.predictions import _step_by_step, in_bulk, predictions
 from models.specs import CacheSpec, MixtureSpec, NGramSpec
 from models.tokens.vocabulary import BOS, CONTEXT_IDS
 from tests.examples import examples
@@ -242,3 +246,46 @@ def test_descent_finds_the_lowest_point_of_a_bent_valley():
     found, steps = descend(valley, np.array([-1.2, 1.0]), 200, 1e-8)
     assert found == pytest.approx([1.0, 1.0], abs=1e-6)
     assert steps < 60
+
+
+class InBulk(HistoryLM):
+    """A table that predicts chosen positions without being stepped by its caller, as networks do."""
+
+    def predictions(self, ids_BT, wanted_BT):
+        return _step_by_step(self, ids_BT, wanted_BT)
+
+
+@pytest.mark.parametrize("gated", [True, False])
+def test_distributions_at_chosen_positions_are_those_of_the_steps(ngram, gated):
+    parts = [ngram, Part("network", None, InBulk.random(SIZE, 3))]
+    mixture = LinearMixture(parts, slanted(parts) if gated else Fixed(np.array([0.3, 0.7])))
+    reviews = documents(6, seed=5)
+    width = max(map(len, reviews))
+    ids_BT = np.array([review + [BOS] * (width - len(review)) for review in reviews])
+    wanted_BT = np.random.default_rng(2).random(ids_BT.shape) < 0.6
+    wanted_BT[:, 0], wanted_BT[3] = False, False
+    assert in_bulk(mixture)
+    stepped = {
+        (text, place): logp_V for part in _step_by_step(mixture, ids_BT, wanted_BT)
+        for text, place, logp_V in zip(*part, strict=True)
+    }  # fmt: skip
+    found = [one for part in predictions(mixture, ids_BT, wanted_BT) for one in zip(*part, strict=True)]
+    assert sorted((text, place) for text, place, _ in found) == sorted(stepped)
+    assert len(found) == wanted_BT.sum()
+    for text, place, logp_V in found:
+        np.testing.assert_allclose(logp_V, stepped[text, place], rtol=1e-5, atol=1e-6)
+
+
+def test_only_one_part_that_is_no_n_gram_model_may_lead_the_others(ngram):
+    network, table = Part("network", None, InBulk.random(SIZE, 3)), table_part(4)
+    even = Fixed(np.full(2, 0.5))
+    assert in_bulk(LinearMixture([network, ngram], even))
+    assert not in_bulk(LinearMixture([network, network], even))
+    assert not in_bulk(LinearMixture([table, ngram], even))
+    assert not in_bulk(LinearMixture([ngram, ngram], even))
+
+
+def slanted(parts):
+    """Weights by context that are far from equal."""
+    untrained = ContextWeights.untrained(parts)
+    return replace(untrained, weights_FP=np.random.default_rng(1).normal(size=untrained.weights_FP.shape))
