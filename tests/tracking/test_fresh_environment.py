@@ -11,18 +11,26 @@ import shutil
 import subprocess
 import urllib.request
 import venv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from mlflow_servers import Served
 from tiny_model import TEXTS
 
+from models.base import FitContext
 from models.bundles.bundle import Bundle, save_bundle
+from models.classification.bundle import ClassifierBundle, load_classifier, save_classifier
+from models.classification.fitting import fit_classifier
+from models.classification.spec import ConvolutionSpec
+from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
 from models.neural.recurrent import RecurrentLM
 from models.sampling import generate, suggest
-from models.specs import RecurrentSpec, VocabularySpec
+from models.specs import RecurrentSpec, TrainingSpec, VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from tracking.logged_models.export import log_bundle, requirements
@@ -75,12 +83,31 @@ def bundle(tracker: Tracker) -> Bundle:
 
 
 @pytest.fixture(scope="module")
+def classifier(tracker: Tracker, folder: Path) -> ClassifierBundle:
+    """A convolutional classifier of two sentences, registered in the same store."""
+    texts = ["The food was great.", "The food was awful."] * 20
+    vocabulary = Vocabulary.train(texts, VocabularySpec(min_count=1), NormalForm())
+    encoded = vocabulary.encode_documents(texts, [0] * len(texts), whole=False)
+    examples = LabelledSequences(Sequences(encoded.ids, encoded.offsets), np.array([1, 0] * 20))
+    training = TrainingSpec(epochs=8, batch=8, learning_rate=2e-2, precision="float32")
+    spec = ConvolutionSpec(
+        labels=("negative", "positive"), windows=(1, 2), filters=8, embedding=8, dropout=0.0, training=training
+    )
+    fitted = fit_classifier(spec, vocabulary, examples, examples, FitContext(folder / "fit"))
+    save_classifier(folder / "classifier", spec, vocabulary, fitted.model, probes=texts[:2], facts={})
+    run_id, registry = tracker.start_run("stars"), Registry(tracker, "reviewlm-stars")
+    version = registry.register(log_bundle(tracker, run_id, folder / "classifier"), run_id)
+    registry.settle(version, None, True, "the first", {"gate/outcome": "promoted"})
+    return load_classifier(folder / "classifier")
+
+
+@pytest.fixture(scope="module")
 def python(tracker: Tracker, folder: Path) -> Path:
     """The interpreter of an environment with the requirements that the model names, and nothing else."""
     if given := os.environ.get(ENVIRONMENT):
         return Path(given) / "bin" / "python"
-    [listed] = tracker.artifact_root.glob("models/*/artifacts/requirements.txt")
-    assert sorted(listed.read_text().split()) == sorted(requirements())
+    listed, *others = tracker.artifact_root.glob("models/*/artifacts/requirements.txt")
+    assert all(sorted(one.read_text().split()) == sorted(requirements()) for one in (listed, *others))
     venv.create(folder / "venv", with_pip=True)
     found = folder / "venv" / "bin" / "python"
     pip = [str(found), "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet"]
@@ -124,22 +151,45 @@ def test_the_champion_answers_and_streams_in_python(
 
 
 def test_mlflow_serves_the_champion(python: Path, tracker: Tracker, bundle: Bundle, folder: Path) -> None:
+    with served("reviewlm", python, tracker, folder) as address:
+        [answer] = answers_of(address, [PROMPT], DRAW)
+    assert answer["texts"] == generate(bundle, prompt=PROMPT, **DRAW)
+
+
+def test_mlflow_serves_a_classifier(
+    python: Path, tracker: Tracker, classifier: ClassifierBundle, folder: Path
+) -> None:
+    texts = ["great food", "It was awful. Awful!", ""]
+    with served("reviewlm-stars", python, tracker, folder) as address:
+        answers = answers_of(address, texts)
+    found = classifier.classify(texts)
+    assert found.probabilities_NK is not None
+    assert [answer["label"] for answer in answers] == [classifier.labels[number] for number in found.answers_N]
+    assert [answer["label"] for answer in answers[:2]] == ["positive", "negative"]
+    for answer, chances_K in zip(answers, found.probabilities_NK, strict=True):
+        assert [label["probability"] for label in answer["labels"]] == pytest.approx(list(chances_K), rel=1e-5)
+
+
+@contextmanager
+def served(name: str, python: Path, tracker: Tracker, folder: Path) -> Iterator[str]:
+    """`mlflow models serve` of a champion; gives its address."""
+
     def command(port: int) -> list[str]:
         where = ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
-        return ["models", "serve", "-m", "models:/reviewlm@champion", *where]
+        return ["models", "serve", "-m", f"models:/{name}@champion", *where]
 
     server = Served(command, folder, "/ping", binaries=python.parent, **environment_of(python, tracker))
     server.start()
     try:
-        assert answer_of(server.address)["texts"] == generate(bundle, prompt=PROMPT, **DRAW)
+        yield server.address
     finally:
         server.stop()
 
 
-def answer_of(address: str) -> Any:
-    body = {"dataframe_records": [{"text": PROMPT}], "params": DRAW}
+def answers_of(address: str, texts: list[str], params: dict[str, Any] | None = None) -> list[Any]:
+    body = {"dataframe_records": [{"text": text} for text in texts], **({"params": params} if params else {})}
     request = urllib.request.Request(
         f"{address}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
     with urllib.request.urlopen(request, timeout=60) as answer:
-        return json.loads(answer.read())["predictions"][0]
+        return list(json.loads(answer.read())["predictions"])
