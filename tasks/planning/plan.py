@@ -222,11 +222,14 @@ def _network(data: Data, speed: float, slow: float, left: float) -> ChosenNetwor
 def slowness(data: Data, tokens_per_second: float, threads: int) -> float:
     """Return how many seconds this machine needs for a reference second of work that is no training.
 
-    The stages so far say it, which includes what other programs take; if some were re-used, the speed of training.
+    The mean of what the stages so far and the training of the probe say: the load of a machine changes from one minute
+    to the next, and both include what other programs take. If stages were re-used, the training alone says it.
     """
+    by_training = REFERENCE_SPEED * threads**THREADS_POWER / tokens_per_second
     if not {(name, False) for name in MADE_BY_ALL} <= set(stages_of_this_run()):
-        return REFERENCE_SPEED * threads**THREADS_POWER / tokens_per_second
-    return sum(seconds for name, seconds in build_seconds().items() if name in MADE_BEFORE) / seconds_before(data)
+        return by_training
+    made = sum(seconds for name, seconds in build_seconds().items() if name in MADE_BEFORE)
+    return (by_training + made / seconds_before(data)) / 2
 
 
 def measured_speed(config: RunConfig, prepared: Prepared) -> tuple[float, float]:
