@@ -25,4 +25,6 @@ def plan(config: RunConfig, request: PlanRequest, dataset: Artifact, prepared: P
         made = make_plan(config, request, dataset, prepared)
         log.info("plan: %s", made.in_words())
         log.info("expected on validation: %s", made.expected.in_words())
+        if advice := made.advice():
+            log.info("%s", advice)
         return keep_time(configuration(config, request, made.settings), request, made, prepared), made

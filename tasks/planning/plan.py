@@ -48,12 +48,14 @@ PLAN_VERSION = 1
 PROBE_SECONDS = 4.0
 MADE_BY_ALL = frozenset({"read", "check", "prepare", "card", "vocabulary", "tokens", "fit"})
 MADE_BEFORE = MADE_BY_ALL | {"ingest", "canaries"}
-"""Stages before the plan. Their seconds say how fast the machine is, if none of those that every run needs is reused."""
+"""Stages before the plan. Their seconds say how fast the machine is, if all that every run needs were made in it."""
 LEAST_REVIEWS_FOR_CANARIES = 1_000
 WARM_UP = 0.05
 """Share of the expected updates in which the learning rate rises."""
 SLACK = 4.0
 """A training may have this many times the expected passes, for a machine that becomes less busy."""
+LONG_SCORING, FEWER = 0.5, 0.03
+"""Scoring is long from this share of the training's time on; shares of held-out reviews that are proposed then."""
 MOST_MORE_MINUTES = 120
 """Where there is no network, the time for one is searched up to this many more minutes."""
 log = logging.getLogger(__name__)
@@ -89,6 +91,7 @@ class RunPlan:
         after: Seconds that are planned for all that follows the training, the start of the fit that ends it included.
         network_minutes: Time with which there would be a network; None if there is one, or the reviews are too few.
         start: Measured seconds from the request for a training to its first update.
+        scoring: Seconds of `after` that the number of held-out reviews decides.
     """
 
     minutes: float
@@ -99,6 +102,7 @@ class RunPlan:
     after: float
     network_minutes: int | None = None
     start: float = 0.0
+    scoring: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON values."""
@@ -126,6 +130,16 @@ class RunPlan:
             f"{self.minutes:g} min: a Kneser–Ney 5-gram model, an LSTM of {network.hidden} cells and "
             f"{network.embedding} features trained for {duration(network.seconds)} (about {network.passes:.2g} passes, "
             f"dropout {network.dropout:g}, batch {network.batch}), and their mixture"
+        )
+
+
+    def advice(self) -> str:
+        """Return how to leave more time for the training, where the held-out reviews take much of it, or ""."""
+        if self.network is None or self.scoring < LONG_SCORING * self.network.seconds:
+            return ""
+        return (
+            f"scoring the held-out reviews takes about {duration(self.scoring)} of the time; fewer of them leave more "
+            f"for the training: --set split.validation={FEWER} --set split.test={FEWER}"
         )
 
 
@@ -207,6 +221,7 @@ def _choose(
         request.minutes, tuple(settings), network, expected, speed,
         after=seconds_after(network, data, slow) + (start if network else 0.0),
         network_minutes=enough and math.ceil(request.minutes) + enough, start=start,
+        scoring=seconds_after(network, data, slow) - seconds_after(network, replace(data, held_out_tokens=0), slow),
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +22,7 @@ from tasks.planning.frame import FRAME, NETWORK, require_frame
 from tasks.planning.outcome import in_words
 from tasks.planning.pace import _is_free
 from tasks.planning.plan import MADE_BY_ALL, PlanRequest, RunPlan, configuration, slowness
-from tasks.planning.rule import SHAPES, Data, seconds_before, token_cost
+from tasks.planning.rule import SHAPES, Data, seconds_after, seconds_before, token_cost
 from tasks.stage import StageRun, recorded_stages
 
 HELD_OUT = {"bytes": 93_713, "tokens": 26_000}
@@ -140,6 +141,15 @@ def test_few_reviews_get_no_canaries(monkeypatch: pytest.MonkeyPatch) -> None:
     for reviews, canaries in ((100, 0), (1_500, 10)):
         made = planned(monkeypatch, 5, 240, reviews=reviews)
         assert configuration(load_config(FRAME), PlanRequest(5), made.settings).audit.canaries == canaries
+
+
+def test_where_scoring_takes_long_a_plan_says_how_to_train_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = planned(monkeypatch, 5, 240)
+    assert made.network is not None
+    assert made.scoring == pytest.approx(made.after - seconds_after(made.network, Data(703_360, 246_000, 0), 1.0))
+    assert made.advice() == ""
+    advice = replace(made, scoring=0.6 * made.network.seconds).advice()
+    assert advice.endswith("--set split.validation=0.03 --set split.test=0.03")
 
 
 def test_a_plan_survives_being_stored(monkeypatch: pytest.MonkeyPatch) -> None:
