@@ -29,7 +29,7 @@ from tracking.runs.runs import Tracker
 from tracking.tags import ADAPTATION, MEASURED_TAG, NOTE
 
 SCORE_VERSION = 4
-SAMPLES_VERSION = 2
+SAMPLES_VERSION = 3
 SAMPLES_FILE, SUGGESTIONS_FILE = "samples.parquet", "suggestions.parquet"
 SAMPLING = ("temperature", "top_k", "top_p", "max_tokens", "seed")
 

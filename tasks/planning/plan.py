@@ -48,7 +48,7 @@ PLAN_VERSION = 1
 PROBE_SECONDS = 4.0
 MADE_BY_ALL = frozenset({"read", "check", "prepare", "card", "vocabulary", "tokens", "fit"})
 MADE_BEFORE = MADE_BY_ALL | {"ingest", "canaries"}
-"""Stages before the plan. Their seconds say how fast the machine is, if all that every run needs were made in it."""
+"""Stages before the plan. Their seconds say how fast the machine is, if this run made all that every run needs."""
 LEAST_REVIEWS_FOR_CANARIES = 1_000
 WARM_UP = 0.05
 """Share of the expected updates in which the learning rate rises."""
