@@ -1,8 +1,8 @@
 """Compute the whole distribution before each token of some texts (`score` gives one token's probability only).
 
-A model that can predict several positions at a time has a method `predictions`. Any other model is stepped token by
-token. Both ways are exact and give the same numbers up to rounding. A text that has ended leaves the batch, because a
-step costs the same for it as for a text that continues.
+A model that can predict several positions at a time has a method `predictions` (`in_bulk`). Any other model is stepped
+token by token. Both ways are exact and give the same numbers up to rounding. A text that has ended leaves the batch,
+because a step costs the same for it as for a text that continues.
 
 Shapes: N requested positions; for the other letters see `models/base.py`.
 """
@@ -36,7 +36,7 @@ class Predictions(NamedTuple):
 
 @runtime_checkable
 class PredictsInBulk(Protocol):
-    """A model that predicts many positions at once, without single steps."""
+    """A model that predicts many positions at once, without single steps; ask `in_bulk`, which knows mixtures too."""
 
     def predictions(self, ids_BT: np.ndarray, wanted_BT: np.ndarray) -> Iterator[Predictions]:
         """Yield the distributions as the function `predictions` does; the arguments are already checked."""

@@ -15,6 +15,7 @@ import uvicorn
 from core import access_tokens
 from core.access_tokens import AccessTokens
 from core.config.run_config import RunConfig
+from core.config.sections.promotion import PromotionConfig
 from core.errors import BundleError, ConfigError, ReviewLMError
 from core.processes import interrupts
 from serving.api.access import is_loopback
@@ -123,7 +124,7 @@ def serve(config: RunConfig, listener: socket.socket, ready: Callable[[OpenVersi
     file, classifiers = token_file(config), None
     try:
         classifiers = classifiers_of(config, config.serving, metrics)
-        champion = _started(versions, classifiers)
+        champion = _started(versions, classifiers if _is_usual(config) else None)
         app = create_app(versions, config.serving, metrics, AccessTokens(file) if file else None, classifiers)
         drain = config.serving.drain_seconds
         server = _Server(uvicorn.Config(
@@ -141,6 +142,9 @@ def serve(config: RunConfig, listener: socket.socket, ready: Callable[[OpenVersi
             ready(champion)
             server.run(sockets=[listener])
     except UnusableVersion as error:
+        if CHAMPION not in versions.contents().aliases and classifiers and (refused := classifiers.refusals()):
+            where = f"{SCHEME}{classifiers.name}/{refused[-1].number}"
+            raise BundleError("The classifier cannot be served", where=where, cause=refused[-1].why) from error
         if CHAMPION not in versions.contents().aliases:
             raise nothing_registered(tracker_at(config), f"{SCHEME}{versions.name}@{CHAMPION}") from error
         raise BundleError(
@@ -153,15 +157,20 @@ def serve(config: RunConfig, listener: socket.socket, ready: Callable[[OpenVersi
             classifiers.close()
 
 
+def _is_usual(config: RunConfig) -> bool:
+    """Return whether the user has named no language model."""
+    return config.promotion.model_name == PromotionConfig().model_name
+
+
 def _started(versions: Versions, classifiers: Versions | None) -> OpenVersion:
     """Return the version that the server is there for: the language model, or the classifier if there is no model.
 
-    A language model that is there and cannot be served is an error: its users would get no answers.
+    A language model that has a champion and cannot be served is an error: its users would get no answers.
     """
     try:
         return versions.start()
     except UnusableVersion as error:
-        classifier = classifiers and classifiers.champion
+        classifier = classifiers.champion if classifiers else None
         if classifier is None or CHAMPION in versions.contents().aliases:
             raise
         log.info("no language model is served yet: %s", error)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -205,13 +205,17 @@ def stages_of_this_run() -> list[tuple[str, bool]]:
     return [(one.stage, one.reused) for one in record.stages] if record else []
 
 
-def build_seconds() -> dict[str, float]:
-    """Return the seconds that the builds since `recorded_stages` began took, by stage."""
-    seconds: dict[str, float] = {}
-    if record := _record.get():
-        for one in record.stages:
-            seconds[one.stage] = seconds.get(one.stage, 0.0) + one.seconds
-    return seconds
+def build_seconds(stages: Collection[str]) -> float | None:
+    """Return the seconds that building some stages took since `recorded_stages` began.
+
+    None if a stage has no result yet, or if one of its results is from an earlier run.
+    """
+    record = _record.get()
+    asked = [one for one in record.stages if one.stage in stages] if record else []
+    built, reused = ({(one.stage, one.label) for one in asked if one.reused is whether} for whether in (False, True))
+    if reused - built or {stage for stage, _ in built} != set(stages):
+        return None
+    return sum(one.seconds for one in asked)
 
 
 def started() -> datetime:

@@ -51,7 +51,7 @@ from models.specs import (
 )
 
 UNTRAINED = ("ngram", "mixture", "cache", "neural_cache", "dynamic", "logistic", "bayes", "fasttext")
-"""Kinds of models whose fit draws no random numbers."""
+"""Kinds of models whose fit does not depend on the seed."""
 MODELS: tuple[ModelSpec, ...] = (NGramSpec(), RecurrentSpec())
 """Models of a configuration that names none."""
 Model = Annotated[ModelSpec, Field(discriminator="kind")]

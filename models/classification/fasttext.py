@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from itertools import product
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -116,7 +117,7 @@ class FastTextClassifier(Classifier):
             pair = f"epochs_{chosen[0]}_rate_{chosen[1]:g}"
             figures |= {f"{pair}/log_loss": loss, f"{pair}/macro_f1": f1}
             rank = -f1 if spec.choose_by == "macro_f1" else loss
-            if best is None or rank < best[0]:
+            if isfinite(loss) and (best is None or rank < best[0]):
                 best = rank, model, chosen
         if best is None:
             raise ModelError(f"fastText diverged at each of the rates {spec.rates}: give lower ones", "input")
@@ -192,13 +193,12 @@ def _fits(
 
 
 def _weights(fitted: Any, words_W: np.ndarray, buckets_B: np.ndarray, labels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the vectors in use, and A; a label that no review had has scores of 0."""
+    """Return the vectors in use, and A, whose rows the library sorts by how many reviews have the label."""
     words = fitted.get_words()
     row_of = {word: row for row, word in enumerate(words)}
     rows = [*(row_of[str(word)] for word in words_W.tolist()), row_of[END], *(len(words) + buckets_B).tolist()]
     output = dict(zip(fitted.get_labels(), fitted.get_output_matrix(), strict=True))
-    missing = np.zeros_like(next(iter(output.values())))
-    output_KD = np.array([output.get(f"{LABEL}{label}", missing) for label in range(labels)], np.float32)
+    output_KD = np.array([output[f"{LABEL}{label}"] for label in range(labels)], np.float32)
     return fitted.get_input_matrix()[rows].astype(np.float32), output_KD
 
 

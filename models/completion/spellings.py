@@ -26,13 +26,14 @@ from .reading import Ids, PrefixReader
 
 @dataclass(frozen=True)
 class Cutoffs:
-    """What is too improbable to be looked for, as shares of the probability of all that the typed characters allow.
+    """What is too improbable to be looked for.
 
     Args:
-        sequence: Token sequences below this share.
-        word: Words of parts below this share.
-        width: Beginnings of words that the model extends in one batch at most.
-        alike: A batch has no beginning below this share of its most probable one.
+        sequence: Token sequences below this share: in a search, of all that the typed characters allow; on the way to
+            them, of all that begins with the same characters.
+        word: Words of parts below this share of all that the typed characters allow.
+        width: Largest number of beginnings of words that the model extends in one batch.
+        alike: A batch has no beginning that is less probable than this share of its most probable one.
     """
 
     sequence: float
@@ -42,7 +43,8 @@ class Cutoffs:
 
 
 EXACT = Cutoffs(sequence=1e-9, word=1e-5, width=16, alike=0.3)
-"""Probabilities have an error of less than 1e-6."""
+"""Probabilities have an error of less than 1e-6, unless the typed characters are very improbable after their own
+beginning."""
 QUICK = Cutoffs(sequence=1e-3, word=1e-3, width=8, alike=0.3)
 """For suggestions while somebody types: few of the token sequences are read (docs/how_to/serve.md)."""
 

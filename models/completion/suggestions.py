@@ -25,8 +25,8 @@ from .typed import Typed, divide, words_of
 Result = TypeVar("Result")
 Search = Generator[list[Ids], None, Result]
 """A search that yields the token sequences it will read next, so that the model reads those of several in one batch."""
-ROUNDS = 64
-"""Maximum number of search steps; words not found by then are part of `rest`."""
+MOST_BEGINNINGS = 2_048
+"""Maximum number of beginnings of words that a search visits; words not found by then are part of `rest`."""
 LETTERS = np.array([byte >= 128 or chr(byte).isalnum() or chr(byte) == "'" for byte in range(256)])
 """Bytes that may be in a word."""
 FINISHED, FINISHED_SUBWORDS = 0.01, 0.1
@@ -282,18 +282,20 @@ def _search(ways: Spellings, start: Node, k: int, cutoffs: Cutoffs) -> Search[di
     numbers, heap = count(), [(-start.mass, 0, start, -1)]
 
     def grow(node: Node, least: float) -> None:
-        word = node.text.decode("utf-8", "ignore").strip()
+        word = _whole(node.text).strip()
         if node.read and any(char.isalnum() for char in word) and (p := ways.finished(node)) > 0:
             words[word] = p
         for mass, byte in _longer(ways, node, least):
             heapq.heappush(heap, (-mass, next(numbers), node, byte))
 
-    for _ in range(ROUNDS):
+    visited = 0
+    while visited < MOST_BEGINNINGS:
         best = heapq.nlargest(k, words.values())
         least = max(cutoffs.word * start.mass, best[-1] if len(best) == k else 0.0)
         unread: list[Node] = []
         lowest = least
-        while heap and -heap[0][0] > lowest and len(unread) < cutoffs.width:
+        while heap and -heap[0][0] > lowest and len(unread) < cutoffs.width and visited < MOST_BEGINNINGS:
+            visited += 1
             mass, _, before, byte = heapq.heappop(heap)
             node = before if byte < 0 else ways.child(before, byte, start.mass)
             if node is None:
@@ -310,6 +312,14 @@ def _search(ways: Spellings, start: Node, k: int, cutoffs: Cutoffs) -> Search[di
         for node in unread:
             grow(node, least)
     return words
+
+
+def _whole(text: bytes) -> str:
+    """Return a text, or "" if it ends within a character: without that part it would pass for a shorter word."""
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return ""
 
 
 def _longer(ways: Spellings, node: Node, least: float) -> Iterator[tuple[float, int]]:

@@ -208,7 +208,7 @@ class LinearMixture(MixtureLM):
             text_N, position_N, logp_NV = found
             log_weight_PN1 = torch.from_numpy(log_weights_BTP[text_N, position_N].T[..., None].astype(logp_NV.dtype))
             parts = [
-                logp_NV if model is network else model.distributions_at(ids_BT, text_N, position_N)
+                model.distributions_at(ids_BT, text_N, position_N) if isinstance(model, NGramLM) else logp_NV
                 for model in self.models
             ]
             mixed_NV = _mixed([torch.from_numpy(part_NV) for part_NV in parts], log_weight_PN1)

@@ -134,6 +134,8 @@ class Versions:
         if number is None or number not in contents.created:
             if not contents.created:
                 raise UnknownVersion(f"no version of {self.name} is registered yet")
+            if asked == CHAMPION:
+                raise UnknownVersion(f"{self.name} has no champion yet; {self.name}/NUMBER names a version")
             names = ", ".join([*(f"{self.name}@{alias}" for alias in sorted(contents.aliases)), f"{self.name}/NUMBER"])
             raise UnknownVersion(f"the model {(reference or '')[:80]!r} does not exist; there are {names}")
         return number

@@ -42,13 +42,12 @@ from tasks.planning.rule import (
     vocabulary_size,
 )
 from tasks.progress import duration
-from tasks.stage import build_seconds, run_stage, show_facts, stage, stages_of_this_run, started
+from tasks.stage import build_seconds, run_stage, show_facts, stage, started
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 PROBE_SECONDS = 4.0
-MADE_BY_ALL = frozenset({"read", "check", "prepare", "card", "vocabulary", "tokens", "fit"})
-MADE_BEFORE = MADE_BY_ALL | {"ingest", "canaries"}
-"""Stages before the plan. Their seconds say how fast the machine is, if this run made all that every run needs."""
+MADE_BEFORE = frozenset({"read", "check", "prepare", "card", "vocabulary", "tokens", "fit"})
+"""Stages before the plan, whose seconds say how fast the machine is."""
 LEAST_REVIEWS_FOR_CANARIES = 1_000
 WARM_UP = 0.05
 """Share of the expected updates in which the learning rate rises."""
@@ -90,7 +89,7 @@ class RunPlan:
         tokens_per_second: Measured speed of the probe network.
         after: Seconds that are planned for all that follows the training, the start of the fit that ends it included.
         network_minutes: Time with which there would be a network; None if there is one, or the reviews are too few.
-        start: Measured seconds from the request for a training to its first update.
+        start: Measured seconds of a short training that were no updates: the start and the end of its process.
         scoring: Seconds of `after` that the number of held-out reviews decides.
     """
 
@@ -238,17 +237,15 @@ def slowness(data: Data, tokens_per_second: float, threads: int) -> float:
     """Return how many seconds this machine needs for a reference second of work that is no training.
 
     The mean of what the stages so far and the training of the probe say: the load of a machine changes from one minute
-    to the next, and both include what other programs take. If stages were re-used, the training alone says it.
+    to the next, and both include what other programs take. If results were re-used, the training alone says it.
     """
     by_training = REFERENCE_SPEED * threads**THREADS_POWER / tokens_per_second
-    if not {(name, False) for name in MADE_BY_ALL} <= set(stages_of_this_run()):
-        return by_training
-    made = sum(seconds for name, seconds in build_seconds().items() if name in MADE_BEFORE)
-    return (by_training + made / seconds_before(data)) / 2
+    made = build_seconds(MADE_BEFORE)
+    return by_training if made is None else (by_training + made / seconds_before(data)) / 2
 
 
 def measured_speed(config: RunConfig, prepared: Prepared) -> tuple[float, float]:
-    """Train the probe network on the real tokens for some seconds.
+    """Train the probe network on the real tokens for some seconds, without evaluations.
 
     Returns:
         Tokens per second, by the median update, and the seconds around its updates: start and end of its process.
@@ -258,7 +255,8 @@ def measured_speed(config: RunConfig, prepared: Prepared) -> tuple[float, float]
     training = replace(spec.training, batch=min(32, spec.training.batch), epochs=1_000.0, warmup=0.0)
     probe = replace(spec, hidden=PROBE[0], embedding=PROBE[1], training=training)
     with tempfile.TemporaryDirectory() as folder:
-        job = job_of(config, plan_fit(config, probe, prepared), prepared, Path(folder), pace=Pace(PROBE_SECONDS))
+        pace = Pace(PROBE_SECONDS, evaluations=1)
+        job = job_of(config, plan_fit(config, probe, prepared), prepared, Path(folder), pace=pace)
         with gpu_slot(job.device, job.ranks) as gpus:
             begun = monotonic()
             found = run_job(replace(job, system_metrics_seconds=0.0, gpus=gpus), lambda news: None)

@@ -21,7 +21,7 @@ from tasks.planning.expected import expect, measured, terms
 from tasks.planning.frame import FRAME, NETWORK, require_frame
 from tasks.planning.outcome import in_words
 from tasks.planning.pace import _is_free
-from tasks.planning.plan import MADE_BY_ALL, PlanRequest, RunPlan, configuration, slowness
+from tasks.planning.plan import MADE_BEFORE, PlanRequest, RunPlan, configuration, slowness
 from tasks.planning.rule import SHAPES, Data, seconds_after, seconds_before, token_cost
 from tasks.stage import StageRun, recorded_stages
 
@@ -126,15 +126,16 @@ def test_the_start_of_both_processes_that_train_is_taken_from_the_training(monke
 
 def test_stages_so_far_and_training_say_how_slow_the_machine_is_and_imports_do_not() -> None:
     data = Data(5_000_000, 1_500_000, 300_000)
-    usual = seconds_before(data)
+    each = 4 * seconds_before(data) / len(MADE_BEFORE)
     with recorded_stages(begun=datetime.now(UTC) - timedelta(hours=1)) as record:
-        for name in sorted(MADE_BY_ALL - {"fit"}):
-            record.stages.append(StageRun(name, "", "prepare", reused=False, seconds=4 * usual / len(MADE_BY_ALL)))
-        record.stages.append(StageRun("drift", "", "ingest", reused=False, seconds=9 * usual))
+        record.stages += [StageRun(name, "", "", reused=False, seconds=each) for name in MADE_BEFORE - {"fit"}]
+        record.stages.append(StageRun("drift", "", "ingest", reused=False, seconds=9 * each))
         record.stages.append(StageRun("prepare", "", "prepare", reused=True, seconds=0.0))  # asked for a second time
         assert slowness(data, 12_000.0, 1) == pytest.approx(2.0), "a stage was not made: the training says it"
-        record.stages.append(StageRun("fit", "kn5", "plan", reused=False, seconds=4 * usual / len(MADE_BY_ALL)))
+        record.stages.append(StageRun("fit", "kn5", "plan", reused=False, seconds=each))
         assert slowness(data, 12_000.0, 1) == pytest.approx((2.0 + 4.0) / 2)
+        record.stages.append(StageRun("read", "a file of last month", "ingest", reused=True, seconds=0.0))
+        assert slowness(data, 12_000.0, 1) == pytest.approx(2.0), "a file was not read: the seconds are too few"
 
 
 def test_few_reviews_get_no_canaries(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,7 @@ def test_without_the_library_a_fit_says_how_to_get_it(tmp_path: Path, monkeypatc
 
 
 class Library:
-    """A stand-in for fastText that diverges above a rate."""
+    """A stand-in for fastText that diverges above a rate, and from 0.3 on without a word."""
 
     def __init__(self, limit: float) -> None:
         self.limit = limit
@@ -104,10 +105,10 @@ class Library:
                 return np.ones((len(words) + bucket, dim))
 
             def get_labels(self) -> list[str]:
-                return ["__label__2", "__label__0"]
+                return ["__label__2", "__label__0", "__label__1"]
 
             def get_output_matrix(self) -> np.ndarray:
-                return np.array([[3.0] * dim, [1.0] * dim])
+                return np.array([[3.0 if lr < 0.3 else np.nan] * dim, [1.0] * dim, [2.0] * dim])
 
         return Fitted()
 
@@ -117,14 +118,28 @@ def test_a_rate_at_which_it_diverges_is_left_out_and_labels_keep_their_numbers(
 ) -> None:
     words = vocabulary()
     labelled = examples(words, 20, 2)
-    spec = FastTextSpec(labels=LABELS, dimensions=4, buckets=50, epochs=(5,), rates=(0.3, 3.0))
+    spec = FastTextSpec(labels=LABELS, dimensions=4, buckets=50, epochs=(5, 6), rates=(0.2, 0.3, 3.0))
     monkeypatch.setitem(sys.modules, "fasttext", Library(limit=1.0))
     fitted = fit_classifier(spec, words, labelled, labelled, FitContext(tmp_path))
-    assert fitted.summary["rate"] == 0.3
-    assert fitted.model.scores(rows([10]))[0] == pytest.approx([4.0, 0.0, 12.0])  # a label that no review had: 0
+    assert (fitted.summary["epochs"], fitted.summary["rate"]) == (5, 0.2)
+    assert fitted.model.scores(rows([10]))[0] == pytest.approx([4.0, 8.0, 12.0])
     monkeypatch.setitem(sys.modules, "fasttext", Library(limit=0.1))
     with pytest.raises(ModelError, match="diverged at each of the rates"):
         fit_classifier(spec, words, labelled, labelled, FitContext(tmp_path))
+
+
+def test_probabilities_are_those_that_the_library_predicted() -> None:
+    # Written once by fasttext-wheel 0.9.2 after a training with made reviews; see the keys of the file.
+    told = json.loads(Path(__file__).with_name("fasttext_0_9_2.json").read_text())
+    spec = FastTextSpec(labels=LABELS, dimensions=2, buckets=told["buckets"], order=3)
+    words_W, buckets_B = np.array(told["words"]), np.arange(told["buckets"])
+    model = FastTextClassifier(
+        spec, 10_000, words_W, buckets_B, np.array(told["vectors"], np.float32), np.array(told["output"], np.float32),
+        np.full(3, 1 / 3),
+    )  # fmt: skip
+    chances_NK = softmax(model.scores(rows(*told["reviews"])))
+    assert np.ptp(chances_NK[:, 0]) > 0.3, "the reviews are told apart"
+    np.testing.assert_allclose(chances_NK, told["probabilities"], atol=3e-5)
 
 
 def test_probabilities_are_those_that_the_library_predicts(tmp_path: Path) -> None:

@@ -7,15 +7,16 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from table_lm import TableLM, TableSpec
+from table_lm import HistoryLM, TableLM, TableSpec
 
 from models.base import ModelError
 from models.bundles.bundle import Bundle
-from models.completion.spellings import QUICK
+from models.completion.reading import PrefixReader, from_start
+from models.completion.spellings import EXACT, QUICK
 from models.completion.suggestions import completions, next_words, suggest
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import EOS, UNK, Vocabulary
+from models.tokens.vocabulary import BOS, EOS, STARS, UNK, Vocabulary
 
 UNRATED = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 """No training review had a rating, so there is one way to read a text."""
@@ -24,11 +25,12 @@ TEXTS = ["so so it is so", "it is to so its"] * 2
 WORDS = ["The soup was great, so we went back.", "In Phoenix we don't eat greasy soup.", "Greens! We went to Phoenix"]
 
 
-def letters_only(unit, texts=TEXTS, letters="soit ", seed=0):
-    """A model that writes short words of a few letters: all spellings that matter can be listed."""
+def letters_only(unit, texts=TEXTS, letters="soit ", seed=0, also=""):
+    """A model of short words of a few letters, and tokens of *also*: all spellings that matter can be listed."""
     vocabulary = Vocabulary.train(texts, VocabularySpec(unit=unit, size=300, min_count=1), NormalForm())
     names = [vocabulary.token(i) if i > 8 else "" for i in range(vocabulary.size)]
-    usual = [1.0 if name and set(name) <= set(letters) else 0.0 for name in names]
+    others = set(vocabulary.encode(also).tolist()) if also else set()
+    usual = [1.0 if (name and set(name) <= set(letters)) or i in others else 0.0 for i, name in enumerate(names)]
     usual[EOS], usual[names.index(" ")] = 2.0, 4.0
     weights = np.exp(np.random.default_rng(seed).normal(size=(vocabulary.size + 1, vocabulary.size))) * usual
     return Bundle(TableSpec(), vocabulary, TableLM.normalised(weights), stars_prior=UNRATED)
@@ -87,6 +89,33 @@ def test_completions_are_summed_over_all_ways_to_cut_them_into_tokens(unit, cont
     assert sum(p for _, p in found.words) + found.rest == pytest.approx(1)
 
 
+@pytest.mark.parametrize("cutoffs", [EXACT, QUICK])
+def test_a_word_before_a_character_of_several_bytes_keeps_its_probability(cutoffs):
+    model = letters_only("bpe", also="’")
+    assert len(model.vocabulary.encode("’")) > 1, "the character is cut into bytes, of which one alone is no text"
+    last = [*model.vocabulary.prefix(0), *model.vocabulary.encode("so")][-1]
+    whole = probability_of_beginning(model, last, " i")
+    [found] = [p for word, p in suggest(model, "so i", k=20, cutoffs=cutoffs).words if word == "it"]
+    expected = probability_of_word(model, last, " it") / whole
+    assert found == pytest.approx(expected, rel=1e-6 if cutoffs is EXACT else 0.1)
+
+
+@pytest.mark.parametrize("unit", ["bpe", "char"])
+def test_many_suggestions_are_the_most_probable_words(unit):
+    model = letters_only(unit, letters="sit ", seed=3)
+    last = [*model.vocabulary.prefix(0), *model.vocabulary.encode("s")][-1]
+    ends_V = 1 - model.model.p_VV[:, model.vocabulary.word_part_V].sum(1)
+    every = {}
+    for text, ids, p in sequences(model, last, 7, 1e-8, " "):
+        if text.startswith(" ") and text.count(" ") == 1 and len(text) > 1:
+            every[text[1:]] = every.get(text[1:], 0) + p * ends_V[ids[-1]]
+    space = probability_of_beginning(model, last, " ")
+    best = sorted((p / space for p in every.values()), reverse=True)[:20]  # some words are equally probable
+    found = suggest(model, "s ", k=20).words
+    assert [p for _, p in found] == pytest.approx(best, rel=1e-4)
+    assert [every[word] / space for word, _ in found] == pytest.approx(best, rel=1e-4)
+
+
 @pytest.mark.parametrize("unit", ["bpe", "unigram", "char"])
 def test_no_unlisted_completion_is_more_probable_than_a_listed_one(unit):
     model = letters_only(unit, seed=5)
@@ -124,6 +153,19 @@ def test_quick_suggestions_find_the_probable_words_with_fewer_readings_and_never
     probable = {word for word, p in exact.words if p > 0.01}
     assert probable
     assert probable <= dict(quick.words).keys()
+
+
+def test_prefixes_of_several_batches_are_read_as_from_the_start():
+    model = HistoryLM.random(16)
+    reader, begin = PrefixReader(model), (BOS, STARS[0])
+    first = [(*begin, 9, 10), (*begin, 11, 12)]
+    reader(first)  # each from the start: two batches
+    second = [(*first[1], 13), (*first[0], 14), (*first[1], 9), (*first[0], 9)]
+    reader(second)  # one batch of states from two others
+    third = [(*second[2], 10), (*first[0], 15), (*second[0], 10), (*second[3], 11), (*first[1], 10)]
+    for ids, reading in zip([*third, *second], [*reader(third), *reader(second)], strict=True):
+        logp_BV = from_start(list(ids), model)[0]
+        np.testing.assert_allclose(reading.p_V, torch.softmax(logp_BV[0].double(), 0).numpy(), rtol=1e-6)
 
 
 class Counted:
