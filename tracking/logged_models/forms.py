@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
-HERE = Path(__file__).parent
+PROGRAMS = Path(__file__).parent / "programs"
 CLASSIFICATION = "classification"
 """Value of "task" in the `spec.json` of a classifier; a language model has none."""
 
@@ -42,7 +42,7 @@ def language_model_signature() -> ModelSignature:
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
     from mlflow.types.schema import Array, Object, Property
 
-    from tracking.logged_models.pyfunc import COLUMN, DEFAULTS
+    from tracking.logged_models.programs.pyfunc import COLUMN, DEFAULTS
 
     long, double, string = DataType.long, DataType.double, DataType.string
     word = Object([Property("word", string), Property("probability", double)])
@@ -68,7 +68,7 @@ def classifier_signature() -> ModelSignature:
     from mlflow.types import ColSpec, DataType, Schema
     from mlflow.types.schema import Array, Object, Property
 
-    from tracking.logged_models.classifier_pyfunc import COLUMN
+    from tracking.logged_models.programs.classifier_pyfunc import COLUMN
 
     string, double = DataType.string, DataType.double
     label = Object([
@@ -92,10 +92,10 @@ def _reviews() -> Any:
 
 
 LANGUAGE_MODEL = Form(
-    "language model", HERE / "pyfunc.py", HERE / "smoke.py", language_model_signature, _typed, streamable=True
+    "language model", PROGRAMS / "pyfunc.py", PROGRAMS / "smoke.py", language_model_signature, _typed, streamable=True
 )
 CLASSIFIER = Form(
-    "classifier", HERE / "classifier_pyfunc.py", HERE / "smoke_classifier.py", classifier_signature, _reviews,
+    "classifier", PROGRAMS / "classifier_pyfunc.py", PROGRAMS / "smoke_classifier.py", classifier_signature, _reviews,
     streamable=False,
 )  # fmt: skip
 
