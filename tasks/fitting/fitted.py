@@ -14,7 +14,7 @@ FittedSpec = ModelSpec | ClassifierSpec | EmbeddingConfig
 """Options of a fitted model; each has `name`, `kind` and `vocabulary`."""
 
 
-class FittedModel(Protocol):
+class AnyFitted(Protocol):
     """A fitted model of any family."""
 
     @property

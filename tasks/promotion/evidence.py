@@ -35,7 +35,7 @@ from tasks.evaluation.compare import Evaluated
 from tasks.evaluation.evaluate import Measured, scores_of
 from tasks.evaluation.intervals import JUDGED_FILE, baselines_of, estimate_floor
 from tasks.fitting.fit import bundle_digest
-from tasks.fitting.fitted import FittedModel
+from tasks.fitting.fitted import AnyFitted
 from tasks.promotion.ancestry import Past, look_back
 from tasks.promotion.score_now import Champion, Scored
 from tasks.tracking.track import registry_of, tracker_of
@@ -89,7 +89,7 @@ def gather_evidence(
     )  # fmt: skip
 
 
-def rolled_back(config: RunConfig, fitted: FittedModel) -> str:
+def rolled_back(config: RunConfig, fitted: AnyFitted) -> str:
     """Return who rolled back from a version of this fit, when and why; empty if nobody did.
 
     A version whose files are lost does not count: then the fit was made again to replace them.

@@ -25,7 +25,7 @@ from tasks.data.prepare import Prepared
 from tasks.evaluation.compare import Evaluated
 from tasks.evaluation.evaluate import Measured
 from tasks.fitting.fit import bundle_digest
-from tasks.fitting.fitted import FittedModel, FittedSpec
+from tasks.fitting.fitted import AnyFitted, FittedSpec
 from tasks.limits import PROMOTION, slot
 from tasks.lineage.gather import keep_lineage
 from tasks.promotion.choose import passed_over
@@ -63,7 +63,7 @@ def register(config: RunConfig, prepared: Prepared, challenger: Measured, champi
 
 
 def register_fit(
-    config: RunConfig, clean: Artifact, fitted: FittedModel, measured: Sequence[Artifact],
+    config: RunConfig, clean: Artifact, fitted: AnyFitted, measured: Sequence[Artifact],
     tags: Mapping[str, Any],
 ) -> int:  # fmt: skip
     """Register the logged model of a fit as the challenger, and return its version; a repeated call returns the same.
@@ -112,7 +112,7 @@ def decide(
 
 
 def carry_out(
-    config: RunConfig, clean: Artifact, decision: Decision, fitted: FittedModel, version: int | None,
+    config: RunConfig, clean: Artifact, decision: Decision, fitted: AnyFitted, version: int | None,
     expected: int | None, parent_run_id: str, tags: Mapping[str, str] | None = None,
 ) -> Promotion:  # fmt: skip
     """Write a decision to the registry and to the flow's run, and move the alias if it says so.
