@@ -88,10 +88,14 @@ def _sections(prefix: str, section: type[Section], left_out: Iterable[str] = ())
 
 def _options(title: str, prefix: str, spec: type, shown: set[type]) -> Iterator[SettingsTable]:
     """Yield the table of a model's options, then those of its sections that were not shown yet."""
-    inner: dict[str, Any] = {name: kind for name, kind in get_type_hints(spec).items() if is_dataclass(kind)}
+    inner: dict[str, Any] = {
+        name: kind for name, kind in get_type_hints(spec).items() if is_dataclass(kind) or _is_section(kind)
+    }
     yield _table(title, prefix, spec, [entry.name for entry in fields(spec) if entry.name not in inner])
     for name, section in inner.items():
-        if section not in shown:
+        if _is_section(section):
+            yield from _sections(f"{prefix}.{name}", section)
+        elif section not in shown:
             shown.add(section)
             yield from _options(f"{prefix}.{name}", f"{prefix}.{name}", section, shown)
 

@@ -76,7 +76,9 @@ WHOLE_FLOWS = {
 }
 """Flows with a module of their own; the others stop early and are in `flows/partial.py`."""
 WITHOUT_FITS = ("ingest_only", "prepare_only", "replay_only", "embed")
-"""Flows that fit no model of the configuration, and so need neither MLflow nor files of word vectors."""
+"""Flows that fit no model of the configuration, and so need no files of word vectors."""
+WITHOUT_TRACKING = ("ingest_only", "prepare_only", "replay_only")
+"""Flows that need no MLflow."""
 NeuralModel = Annotated[
     str, typer.Option("--model", help="Name of a neural model of the preset. Required if it has several.")
 ]
@@ -163,9 +165,10 @@ def run_flow(
     require_input(config)
     check(config)
     if name not in WITHOUT_FITS:
+        require_model_files(config, classifiers=name == "classify")
+    if name not in WITHOUT_TRACKING:
         from tracking.client import require_whole
 
-        require_model_files(config, classifiers=name == "classify")
         require_whole(config.tracking_address)
     return _run(name, kept, preset, list(input or []), overrides, **arguments)
 

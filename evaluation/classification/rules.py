@@ -10,8 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 
-import polars as pl
-
 from evaluation.classification.case import ClassifierCase, interval_text, points
 from evaluation.classification.compare import ClassifierComparison
 from evaluation.classification.figures import ROUNDING, ClassifierFigures
@@ -20,8 +18,15 @@ from evaluation.classification.predicted import Predicted
 from evaluation.classification.slices import accuracy_losses
 from evaluation.gate.decision import RuleOutcome
 from evaluation.gate.rules.case import MORE_REVIEWS, at_most, said
-from evaluation.gate.rules.comparability import another_model, champion_at_hand, not_rolled_back, same_family
-from evaluation.gate.rules.data import certified
+from evaluation.gate.rules.comparability import (
+    another_model,
+    champion_at_hand,
+    count_groups,
+    not_rolled_back,
+    same_family,
+)
+from evaluation.gate.rules.data import data_checks, leak_certificate
+from evaluation.gate.rules.slices import outcome_of_losses
 
 ClassifierRule = Callable[[ClassifierCase], RuleOutcome]
 
@@ -45,11 +50,8 @@ def same_reviews_answered(case: ClassifierCase) -> RuleOutcome:
 
 def enough_groups(case: ClassifierCase) -> RuleOutcome:
     """Refuse to decide with too few independent groups of reviews."""
-    count, limit, grouped = len(case.group_sizes), case.policy.min_test_reviews, case.challenger.groups_N is not None
-    within = f" in {count} groups ({case.evidence.data.grouped_by or 'given'})" if grouped else ""
-    detail = f"{len(case.challenger)} test reviews{within}, at least {limit} {'groups' if grouped else 'of them'} are "
-    detail += f"needed; they count as {case.effective_groups:.0f} of equal size" if grouped else "needed"
-    return RuleOutcome("enough reviews", count >= limit, detail + f"; {MORE_REVIEWS}" * (count < limit), count, limit)
+    grouped_by = None if case.challenger.groups_N is None else case.evidence.data.grouped_by
+    return count_groups(len(case.challenger), case.group_sizes, grouped_by, case.policy.min_test_reviews)
 
 
 def finite_classifier(case: ClassifierCase) -> RuleOutcome:
@@ -63,17 +65,6 @@ def _not_finite(found: ClassifierFigures) -> Iterator[str]:
     values = {"accuracy": found.accuracy, "macro-F1": found.macro_f1, "log loss": found.log_loss,
               "calibration error": found.calibration_error}  # fmt: skip
     yield from (name for name, value in values.items() if value is not None and not math.isfinite(value))
-
-
-def checked_data(case: ClassifierCase) -> RuleOutcome:
-    """Refuse if a suite of expectations failed or none was run."""
-    return said("data checks", case.evidence.data.checks_passed, case.evidence.data.checks_detail)
-
-
-def certified_data(case: ClassifierCase) -> RuleOutcome:
-    """Refuse unless a verified certificate of these test reviews says that none of them is in the training data."""
-    required = case.policy.require_leak_certificate
-    return certified(case.evidence.data.leaks, case.evidence.challenger.test, required=required)
 
 
 def answers_in_service(case: ClassifierCase) -> RuleOutcome:
@@ -179,17 +170,7 @@ def no_worse_slice(case: ClassifierCase) -> RuleOutcome:
         case.challenger, case.champion, case.evidence.data.reviews, dimensions=case.policy.slice_dimensions,
         min_reviews=least, confidence=case.policy.confidence,
     )  # fmt: skip
-    if table.is_empty():
-        return RuleOutcome(name, None, f"no slice has {least} test reviews", None, limit)
-    too_much = table.clear() if limit is None else table.filter((pl.col("loss") > limit) & (pl.col("surely") > 0))
-    shown = (table if too_much.is_empty() else too_much).row(0, named=True)
-    detail = f"worst of {table.height} slices: {shown['dimension']} {shown['slice']} ({shown['reviews']} reviews), "
-    detail += f"accuracy {points(-shown['loss'])} against the champion"
-    if shown["loss"] > 0:
-        detail += f", a loss of at least {100 * shown['surely']:.2f}" if shown["surely"] > 0 else ", may be chance"
-    if limit is None:
-        return RuleOutcome(name, None, f"{detail}; the policy sets no limit", shown["loss"])
-    return RuleOutcome(name, too_much.is_empty(), detail, shown["loss"], limit)
+    return outcome_of_losses(table, limit, least, "accuracy")
 
 
 def no_label_given_up(case: ClassifierCase) -> RuleOutcome:
@@ -205,7 +186,7 @@ def no_label_given_up(case: ClassifierCase) -> RuleOutcome:
 
 
 RULES: tuple[ClassifierRule, ...] = (
-    another_model, not_rolled_back, champion_at_hand, same_family, checked_data, certified_data, answers_in_service,
+    another_model, not_rolled_back, champion_at_hand, same_family, data_checks, leak_certificate, answers_in_service,
     answers_in_time, small_enough, answers_at_hand,
 )  # fmt: skip
 RULES_OF_ANSWERS: tuple[ClassifierRule, ...] = (

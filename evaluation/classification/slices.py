@@ -14,7 +14,7 @@ import polars as pl
 from evaluation.classification.figures import Formula
 from evaluation.classification.predicted import Predicted
 from evaluation.statistics.bootstrap import Bootstrap
-from evaluation.statistics.slices import Slicing, review_slicings
+from evaluation.statistics.slices import Slicing, losses_by_slice, members_of, review_slicings
 
 LENGTH_BINS = 5
 ACCURACIES = pl.Schema(
@@ -22,13 +22,6 @@ ACCURACIES = pl.Schema(
         **dict.fromkeys(("model", "dimension", "slice"), pl.String()),
         "reviews": pl.Int64(),
         **dict.fromkeys(("accuracy", "lo", "hi"), pl.Float64()),
-    }
-)
-LOSSES = pl.Schema(
-    {
-        **dict.fromkeys(("dimension", "slice"), pl.String()),
-        "reviews": pl.Int64(),
-        **dict.fromkeys(("loss", "surely"), pl.Float64()),
     }
 )
 
@@ -79,7 +72,7 @@ def accuracy_by_slice(
     """
     rows = {name: predicted.sorted() for name, predicted in classifiers.items()}
     first = next(iter(rows.values()))
-    slices = list(_members(label_slicings(first, documents, min_reviews, length_bins)))
+    slices = list(members_of(label_slicings(first, documents, min_reviews, length_bins)))
     columns = {("reviews", place): member_N for place, (*_, member_N) in enumerate(slices)}
     for name, predicted in rows.items():
         columns |= {(name, place): member_N & predicted.correct_N for place, (*_, member_N) in enumerate(slices)}
@@ -99,10 +92,7 @@ def accuracy_losses(
     challenger: Predicted, champion: Predicted, documents: pl.DataFrame | None, *, dimensions: Sequence[str],
     min_reviews: int, confidence: float,
 ) -> pl.DataFrame:  # fmt: skip
-    """Return how much accuracy the challenger loses on each slice, the largest loss first (columns `LOSSES`).
-
-    `surely` is the lower end of the one-sided interval of the loss by Student's t over groups of reviews; the slices
-    share the chance of error (1 − confidence) / 2 in equal parts (Bonferroni).
+    """Return how much accuracy the challenger loses on each slice, the largest loss first (`losses_by_slice`).
 
     Args:
         challenger: Its answers, in the order of the review ids.
@@ -114,32 +104,8 @@ def accuracy_losses(
     """
     slicings = [one for one in label_slicings(challenger, documents, min_reviews) if one.dimension in dimensions]
     loss_N = champion.correct_N.astype(float) - challenger.correct_N
-    slices = list(_members(slicings))
-    from scipy.stats import t as student  # here, because the import takes half a second
-
-    tail = (1 - confidence) / 2 / max(1, len(slices))
-    found = []
-    for dimension, label, member_N in slices:
-        own_M = loss_N[member_N]
-        loss = float(own_M.mean())
-        group_M = np.arange(len(own_M)) if challenger.groups_N is None else challenger.groups_N[member_N]
-        sums_C = np.bincount(np.unique(group_M, return_inverse=True)[1], own_M - loss)
-        groups = len(sums_C)
-        error = np.sqrt(groups / (groups - 1) * (sums_C**2).sum()) / len(own_M) if groups > 1 else np.inf
-        sure = loss - student.ppf(1 - tail, max(groups - 1, 1)) * error
-        found.append((dimension, label, len(own_M), loss, float(sure)))
-    table = pl.DataFrame(found, LOSSES, orient="row")
-    return table.sort("loss", "dimension", "slice", descending=[True, False, False])
+    return losses_by_slice(slicings, loss_N, np.ones(len(loss_N)), challenger.groups_N, confidence)
 
 
 def _accuracy(name: str, place: int) -> Formula:
     return lambda sums: sums[name, place] / sums["reviews", place]
-
-
-def _members(slicings: Sequence[Slicing]) -> list[tuple[str, str, np.ndarray]]:
-    """Return dimension, name and members (N,) of each slice."""
-    return [
-        (slicing.dimension, name, slicing.member_NS[:, place])
-        for slicing in slicings
-        for place, name in enumerate(slicing.names)
-    ]

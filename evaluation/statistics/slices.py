@@ -8,7 +8,7 @@ some look bad by chance.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -21,6 +21,14 @@ MOST_SLICES = 24
 FREQUENCY_BANDS = (0, 1, 10, 100, 1_000, 10_000)
 POSITION_BANDS = (0, 1, 5, 10, 20, 50, 100)
 """Lower ends of the bands; the last one is open."""
+
+LOSSES = pl.Schema(
+    {
+        **dict.fromkeys(("dimension", "slice"), pl.String()),
+        "reviews": pl.Int64(),
+        **dict.fromkeys(("loss", "surely"), pl.Float64()),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,46 @@ def review_slicings(reviews: pl.DataFrame, min_reviews: int, length_bins: int) -
     sizes = {name: _reviews_of(reviews["review_id"], labels[name]) for name in labels}
     found = [_slicing(name, labels[name], orders[name], sizes[name], min_reviews) for name in labels]
     return [slicing for slicing in found if slicing.names or slicing.left_out]
+
+
+def losses_by_slice(
+    slicings: Sequence[Slicing], lost_N: np.ndarray, of_N: np.ndarray, groups_N: np.ndarray | None, confidence: float
+) -> pl.DataFrame:
+    """Return the loss Σ lost / Σ of on each slice of reviews, the largest first (columns `LOSSES`).
+
+    `surely` is the lower end of the one-sided interval of the loss by Student's t over groups of reviews; the slices
+    share the chance of error (1 − confidence) / 2 in equal parts (Bonferroni).
+
+    Args:
+        slicings: Slices of the reviews.
+        lost_N: What each review loses.
+        of_N: What each review counts.
+        groups_N: Number of each review's group; None if each review is a separate group.
+        confidence: Confidence of the policy.
+    """
+    from scipy.stats import t as student  # here, because the import takes half a second
+
+    slices, found = list(members_of(slicings)), []
+    tail = (1 - confidence) / 2 / max(1, len(slices))
+    for dimension, name, member_N in slices:
+        lost_M, of_M = lost_N[member_N], of_N[member_N]
+        whole = of_M.sum()
+        loss = float(lost_M.sum() / whole)
+        group_M = np.arange(len(lost_M)) if groups_N is None else groups_N[member_N]
+        sums_C = np.bincount(np.unique(group_M, return_inverse=True)[1], lost_M - loss * of_M)
+        groups = len(sums_C)
+        error = np.sqrt(groups / (groups - 1) * (sums_C**2).sum()) / whole if groups > 1 else np.inf
+        sure = loss - student.ppf(1 - tail, max(groups - 1, 1)) * error
+        found.append((dimension, name, len(lost_M), loss, float(sure)))
+    table = pl.DataFrame(found, LOSSES, orient="row")
+    return table.sort("loss", "dimension", "slice", descending=[True, False, False])
+
+
+def members_of(slicings: Sequence[Slicing]) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Yield dimension, name and members (N,) of each slice."""
+    for slicing in slicings:
+        for place, name in enumerate(slicing.names):
+            yield slicing.dimension, name, slicing.member_NS[:, place]
 
 
 def star_labels() -> pl.Expr:

@@ -1,4 +1,4 @@
-"""Train word vectors: the pipeline up to the token streams of one vocabulary, then the stage `embed`."""
+"""Train, register and judge word vectors: ingest → clean → vocabulary → token streams → embed → gate."""
 
 from __future__ import annotations
 
@@ -11,17 +11,29 @@ from core.store import Artifact
 from flows.ingest import ingest
 from flows.retrain import resolve
 from flows.server.workers import on_workers
-from tasks.data.prepare import VOCABULARY_FILE, check_table, clean_and_split, tokenize, train_vocabulary
-from tasks.embedding.embed import describe_vectors, require_vocabulary
+from tasks.data.prepare import VOCABULARY_FILE, Prepared, check_table, clean_and_split, tokenize, train_vocabulary
+from tasks.embedding.embed import FittedVectors, require_vocabulary
 from tasks.embedding.embed import embed as train_vectors
+from tasks.embedding.promote import (
+    ChampionVectors,
+    judge_vectors,
+    open_champion_vectors,
+    register_vectors,
+    settle_vectors,
+)
+from tasks.embedding.summary import summarise_vectors
+from tasks.limits import PROMOTION, require_limits
+from tasks.promotion.promote import Promotion
+from tasks.promotion.rejudge import judge_registered
 from tasks.stage import step
+from tasks.tracking.track import log_inputs, parent_run
 
 
 @flow(name="embed", persist_result=False)
 def embed(
     preset: str = "small", input: list[str] | None = None, overrides: list[str] | None = None
 ) -> dict[str, Any]:
-    """Return where the word vectors are, and their figures.
+    """Train word vectors, register them, and run the gate; return where they are, their figures and the decision.
 
     Args:
         preset: Name of a preset in `config/`, or the path of a TOML file.
@@ -30,21 +42,44 @@ def embed(
     """
     config = resolve(preset, input, overrides)
     require_vocabulary(config)
-    dataset = ingest(config)
-    with step("embed", "train word vectors"):
-        return describe_vectors(on_workers(embed_words, config.execution.workers)(config, dataset))
+    require_limits([PROMOTION])
+    with parent_run(config, "embed") as run_id:
+        dataset = ingest(config)
+        with step("embed", "train word vectors"):
+            prepared = on_workers(prepare_words, config.execution.workers)(config, dataset)
+            log_inputs(config, prepared, run_id)
+            fitted = train_vectors(config, prepared, run_id)
+        with step("promote", "register the word vectors and run the gate"):
+            promotion = _promoted(config, prepared, fitted, run_id)
+        return summarise_vectors(config, fitted, promotion, run_id)
 
 
-@flow(name="embed-words", flow_run_name="{config.title}", persist_result=False)
-def embed_words(config: RunConfig, dataset: Artifact) -> Artifact:
-    """Clean and check the data, encode the two splits with one vocabulary, and train on them.
+@flow(name="prepare-words", flow_run_name="{config.title}", persist_result=False)
+def prepare_words(config: RunConfig, dataset: Artifact) -> Prepared:
+    """Clean and check the data, and encode training and validation reviews with one vocabulary.
 
-    The test reviews are not read, and no canaries are planted.
+    No canaries are planted. The gate reads the test reviews as words, so they have no token stream; no data card is
+    drawn, and the cleaned reviews take its place.
     """
     name = config.embedding.vocabulary
     clean = clean_and_split(config, dataset)
-    check_table(config, "clean", clean)
+    checks = tuple(check_table(config, *what) for what in (("raw", dataset), ("clean", clean)))
     vocabulary = train_vocabulary(config, name, clean)
     file = str(vocabulary.folder / VOCABULARY_FILE)
     streams = {split: tokenize.submit(config, file, split, clean, name) for split in ("train", "validation")}
-    return train_vectors(config, vocabulary, {split: stream.result() for split, stream in streams.items()})
+    tokens = {split: stream.result() for split, stream in streams.items()}
+    return Prepared(clean, clean, {name: vocabulary}, {name: tokens}, checks)
+
+
+def _promoted(config: RunConfig, prepared: Prepared, fitted: FittedVectors, run_id: str) -> Promotion:
+    config = config.asking(config.embedding.model_name)
+
+    def judge(champion: ChampionVectors | None, version: int | None) -> Promotion:
+        decision = judge_vectors(config, prepared, fitted, champion, version)
+        return settle_vectors(config, prepared, fitted, champion, version, decision, run_id)
+
+    return judge_registered(
+        lambda: open_champion_vectors(config),
+        lambda champion: register_vectors(config, prepared, fitted, champion),
+        judge,
+    )

@@ -22,7 +22,8 @@ def require_form(values: Any) -> None:
     """
     if isinstance(values, dict) and values.get("task") is not None:
         task = str(values["task"])[:40]
-        raise ModelError(f"it is no language model: its task is {task!r}, see `reviewlm classify`", "bundle")
+        verb = "neighbours" if task == "vectors" else "classify"
+        raise ModelError(f"it is no language model: its task is {task!r}, see `reviewlm {verb}`", "bundle")
     require_fields(values, _FIELDS, KINDS)
 
 

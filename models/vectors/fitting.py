@@ -14,7 +14,7 @@ from ..tokens.vocabulary import Vocabulary
 from .held_out import held_out
 from .ranking import train_ranking
 from .spec import EmbeddingSpec
-from .training import CHECKPOINT, Report, Selection, train
+from .training import Report, Selection, train
 from .word_vectors import WordVectors
 
 
@@ -22,14 +22,14 @@ def fit_vectors(
     spec: EmbeddingSpec, vocabulary: Vocabulary, train_stream: TokenStream, validation: TokenStream, work: Path,
     threads: int = 1, report: Report = lambda done, total: None,
 ) -> WordVectors:  # fmt: skip
-    """Train word vectors and save them in a folder, with their figures on the validation reviews as facts.
+    """Train word vectors and return them, with their figures on the validation reviews as facts.
 
     Args:
         spec: Options.
         vocabulary: The vocabulary of both streams.
         train_stream: Training reviews.
         validation: Held-out reviews.
-        work: The folder; a killed training continues from the checkpoint that it left there.
+        work: Folder of checkpoint and journal; a killed training continues from the checkpoint that it left there.
         threads: See `training.train`; of the kind "ranking": threads of its matrix products.
         report: See `training.train`.
 
@@ -42,10 +42,7 @@ def fit_vectors(
     fitted = fit(spec, train_stream, validation, work, threads, report)
     facts = {"options": stored(spec), "vocabulary_digest": vocabulary.digest, "threads": threads, **fitted.facts}
     words = [vocabulary.token(int(token)) for token in fitted.selection.ids_N]
-    vectors = WordVectors(words, fitted.v_ND, fitted.selection.counts_N.tolist(), facts, fitted.output_ND)
-    vectors.save(work)
-    (work / CHECKPOINT).unlink(missing_ok=True)
-    return vectors
+    return WordVectors(words, fitted.v_ND, fitted.selection.counts_N.tolist(), facts, fitted.output_ND)
 
 
 class _Fitted(NamedTuple):

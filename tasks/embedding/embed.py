@@ -1,51 +1,115 @@
-"""Train word vectors on the token streams of a vocabulary: one artifact with the vectors and their figures."""
+"""Train word vectors on the token streams of a vocabulary: one artifact with bundle and figures, one MLflow run."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from core.config.run_config import RunConfig
+from core.config.sections.embedding import EmbeddingConfig
 from core.errors import ArtifactError, ConfigError
-from core.store import Artifact
+from core.store import Artifact, Built, Store
 from models.options import stored
 from models.streams import TokenStream
 from models.tokens.vocabulary import Vocabulary
+from models.vectors.bundle import save_vectors
 from models.vectors.fitting import fit_vectors
-from tasks.data.prepare import VOCABULARY_FILE
+from models.vectors.training import CHECKPOINT, Report
+from models.vectors.word_vectors import HEADER
+from tasks.code_version import running_code
+from tasks.data.prepare import VOCABULARY_FILE, Prepared
+from tasks.fitting.job import BUNDLE_FOLDER
 from tasks.progress import progress
-from tasks.stage import as_task_state, run_stage, show_facts, stage, store_of
+from tasks.stage import result_as_task_state, run_stage, show_facts, stage, store_of
+from tasks.tracking.track import open_model_run
 
-EMBED_VERSION = 1
+EMBED_VERSION = 2
+STAGE = "embed"
 
 
-@stage("embed")
-def embed(config: RunConfig, vocabulary: Artifact, tokens: Mapping[str, Artifact]) -> Artifact:
-    """Train word vectors; a killed training continues from its last finished epoch.
+@dataclass(frozen=True)
+class FittedVectors:
+    """Trained word vectors: their options, their artifact, and the MLflow run that describes them."""
+
+    spec: EmbeddingConfig
+    artifact: Artifact
+    run_id: str
+    reused: bool
+
+    @property
+    def bundle(self) -> Path:
+        """The folder that `models.vectors.bundle.load_vectors` opens."""
+        return self.artifact.folder / BUNDLE_FOLDER
+
+
+@stage(STAGE)
+def embed(config: RunConfig, prepared: Prepared, parent_run_id: str) -> FittedVectors:
+    """Train word vectors; if the store has them, reuse them and link their MLflow run.
 
     Args:
         config: Its section `embedding` has the options.
-        vocabulary: Vocabulary of the streams.
-        tokens: Token streams of the splits "train" and "validation".
+        prepared: Data with the token streams of their vocabulary.
+        parent_run_id: MLflow run of the flow.
     """
-    spec, threads = config.embedding.spec, config.embedding.threads
+    chosen = config.embedding
+    digest = Store.digest(
+        STAGE, running_code().version(EMBED_VERSION, __name__), stored(chosen.spec), _inputs(config, prepared)
+    )
+    there = STAGE not in config.execution.rebuild and store_of(config).find_usable(STAGE, digest) is not None
+    with open_model_run(config, chosen, digest, prepared, parent_run_id, there) as run:
+        built = build_vectors(config, prepared)
+        run.complete(built.artifact, BUNDLE_FOLDER)
+    show_facts(STAGE, built.artifact, built.reused, f"MLflow run: {run.link}")
+    return result_as_task_state(built, FittedVectors(chosen, built.artifact, run.run_id, built.reused))
+
+
+def build_vectors(config: RunConfig, prepared: Prepared) -> Built:
+    """Return the artifact with the vectors; a killed training continues from its last finished epoch."""
+    chosen, inputs = config.embedding, _inputs(config, prepared)
+    tokens, spec = prepared.tokens[chosen.vocabulary], chosen.spec
 
     def make(work: Path) -> dict[str, Any]:
         train, validation = (TokenStream.open(tokens[split].folder) for split in ("train", "validation"))
-        known = Vocabulary.load(vocabulary.folder / VOCABULARY_FILE)
-        with progress("embed", 1, "tokens") as report:
-            vectors = fit_vectors(
-                spec, known, train, validation, work, threads, lambda done, total: report(done, total=total)
-            )
+        known = Vocabulary.load(prepared.vocabularies[chosen.vocabulary].folder / VOCABULARY_FILE)
+        with progress(STAGE, 1, "tokens") as report:
+            speed = _Speed(lambda done, total: report(done, total=total))
+            vectors = fit_vectors(spec, known, train, validation, work, chosen.threads, speed)
+        named = {"name": chosen.name, "vocabulary": chosen.vocabulary, **stored(spec)}
         facts = {name: vectors.facts[name] for name in ("work", "validation", "threads")}
-        return {"kind": spec.kind, "words": len(vectors), "dimensions": vectors.dimensions, **facts}
+        save_vectors(work / BUNDLE_FOLDER, vectors, named, {"clean_digest": prepared.clean.digest})
+        (work / CHECKPOINT).unlink(missing_ok=True)
+        summary = {**facts["validation"], "words": len(vectors), **speed.found}
+        return {
+            "name": chosen.name, "kind": spec.kind, "words": len(vectors), "dimensions": vectors.dimensions, **facts,
+            "summary": summary,
+        }  # fmt: skip
 
-    inputs = {"vocabulary": vocabulary.digest, **{split: tokens[split].digest for split in ("train", "validation")}}
-    label = f"{spec.kind} of {config.embedding.vocabulary}"
-    built = run_stage(config, "embed", EMBED_VERSION, stored(spec), inputs, make, label, resumable=True)
-    show_facts("embed", built.artifact, built.reused)
-    return as_task_state(built)
+    label = f"{spec.kind} of {chosen.vocabulary}"
+    return run_stage(config, STAGE, EMBED_VERSION, stored(spec), inputs, make, label, resumable=True)
+
+
+def _inputs(config: RunConfig, prepared: Prepared) -> dict[str, str]:
+    tokens = prepared.tokens[config.embedding.vocabulary]
+    return {split: tokens[split].digest for split in ("train", "validation")}
+
+
+class _Speed:
+    """Measure tokens per second between the first and the last report; a resumed training reports only the rest."""
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        self.first: tuple[int, float] | None = None
+        self.found: dict[str, float] = {}
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.perf_counter()
+        if self.first is None:
+            self.first = done, now
+        elif now > self.first[1]:
+            self.found = {"tokens_per_second": (done - self.first[0]) / (now - self.first[1])}
+        self.report(done, total)
 
 
 def require_vocabulary(config: RunConfig) -> None:
@@ -61,22 +125,18 @@ def require_vocabulary(config: RunConfig) -> None:
         )
 
 
-def newest_vectors(config: RunConfig) -> Artifact:
-    """Return the word vectors that were trained last.
+def newest_vectors(config: RunConfig) -> Path:
+    """Return the folder of the word vectors that were trained last.
 
     Raises:
         ArtifactError: The store has none.
         Damaged: Their files have changed.
     """
     store = store_of(config)
-    if (found := store.newest("embed")) is None:
+    if (found := store.newest(STAGE)) is None:
         raise ArtifactError(
             "There are no word vectors in the store yet", where=store.root,
             remedy="`reviewlm embed` trains them; or name a file: --vectors FILE",
         )
-    return found
-
-
-def describe_vectors(artifact: Artifact) -> dict[str, Any]:
-    """Return word vectors as plain values, for the command line's JSON."""
-    return {"vectors": str(artifact.folder), "digest": artifact.digest, **artifact.facts}
+    old = (found.folder / HEADER).exists()  # results of version 1 have no folder of their own for the vectors
+    return found.folder if old else found.folder / BUNDLE_FOLDER

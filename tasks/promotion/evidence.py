@@ -28,14 +28,14 @@ from models.adaptation import STATIC
 from models.bundles.bundle import SPEC
 from models.specs import ModelSpec, NGramSpec, parts_of
 from models.tokens.vocabulary import Vocabulary
-from tasks.classification.fit import FittedClassifier
 from tasks.data.documents import documents_of, grouped_by
 from tasks.data.family import family_of_run
 from tasks.data.prepare import VOCABULARY_FILE, Prepared, read_report
 from tasks.evaluation.compare import Evaluated
 from tasks.evaluation.evaluate import Measured, scores_of
 from tasks.evaluation.intervals import JUDGED_FILE, baselines_of, estimate_floor
-from tasks.fitting.fit import Fitted, bundle_digest
+from tasks.fitting.fit import bundle_digest
+from tasks.fitting.fitted import AnyFitted
 from tasks.promotion.ancestry import Past, look_back
 from tasks.promotion.score_now import Champion, Scored
 from tasks.tracking.track import registry_of, tracker_of
@@ -89,7 +89,7 @@ def gather_evidence(
     )  # fmt: skip
 
 
-def rolled_back(config: RunConfig, fitted: Fitted | FittedClassifier) -> str:
+def rolled_back(config: RunConfig, fitted: AnyFitted) -> str:
     """Return who rolled back from a version of this fit, when and why; empty if nobody did.
 
     A version whose files are lost does not count: then the fit was made again to replace them.

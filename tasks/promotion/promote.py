@@ -19,15 +19,13 @@ from evaluation.gate.decision import Decision
 from evaluation.gate.evidence import ChampionReviews
 from evaluation.gate.gate import decide as apply_rules
 from evaluation.reports.model_card import pointer
-from models.classification.spec import ClassifierSpec
-from models.specs import ModelSpec
 from tasks.announce import PROMOTED, REFUSED, announce
-from tasks.classification.fit import FittedClassifier
 from tasks.data.family import family_of_run
 from tasks.data.prepare import Prepared
 from tasks.evaluation.compare import Evaluated
 from tasks.evaluation.evaluate import Measured
-from tasks.fitting.fit import Fitted, bundle_digest
+from tasks.fitting.fit import bundle_digest
+from tasks.fitting.fitted import AnyFitted, FittedSpec
 from tasks.limits import PROMOTION, slot
 from tasks.lineage.gather import keep_lineage
 from tasks.promotion.choose import passed_over
@@ -65,7 +63,7 @@ def register(config: RunConfig, prepared: Prepared, challenger: Measured, champi
 
 
 def register_fit(
-    config: RunConfig, clean: Artifact, fitted: Fitted | FittedClassifier, measured: Sequence[Artifact],
+    config: RunConfig, clean: Artifact, fitted: AnyFitted, measured: Sequence[Artifact],
     tags: Mapping[str, Any],
 ) -> int:  # fmt: skip
     """Register the logged model of a fit as the challenger, and return its version; a repeated call returns the same.
@@ -114,7 +112,7 @@ def decide(
 
 
 def carry_out(
-    config: RunConfig, clean: Artifact, decision: Decision, fitted: Fitted | FittedClassifier, version: int | None,
+    config: RunConfig, clean: Artifact, decision: Decision, fitted: AnyFitted, version: int | None,
     expected: int | None, parent_run_id: str, tags: Mapping[str, str] | None = None,
 ) -> Promotion:  # fmt: skip
     """Write a decision to the registry and to the flow's run, and move the alias if it says so.
@@ -157,7 +155,7 @@ def carry_out(
 
 
 def described_version(
-    config: RunConfig, spec: ModelSpec | ClassifierSpec, decision: str, run_link: str
+    config: RunConfig, spec: FittedSpec, decision: str, run_link: str
 ) -> str:
     """Return the description of a version in MLflow: what it is, and what was decided about it."""
     made = f"{literal(spec.name)} ({spec.kind}), made with preset and data: {literal(config.title)}."

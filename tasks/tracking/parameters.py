@@ -6,9 +6,9 @@ from dataclasses import asdict
 from typing import Any
 
 from core.config.run_config import RunConfig
-from models.classification.spec import ClassifierSpec
-from models.specs import ModelSpec
+from core.config.sections.embedding import EmbeddingConfig
 from tasks.data.prepare import Prepared
+from tasks.fitting.fitted import FittedSpec
 
 OBJECTIVES = {
     "ngram": {"output": "relative frequencies with discounts"},
@@ -20,9 +20,9 @@ OBJECTIVES = {
 """Objective by model kind, for kinds without an output layer."""
 
 
-def parameters_of(config: RunConfig, spec: ModelSpec | ClassifierSpec, prepared: Prepared) -> dict[str, Any]:
+def parameters_of(config: RunConfig, spec: FittedSpec, prepared: Prepared) -> dict[str, Any]:
     """Return the parameters in four sections: data, architecture, objective, optimiser."""
-    architecture = asdict(spec)
+    architecture = asdict(spec.spec if isinstance(spec, EmbeddingConfig) else spec)
     objective = architecture.pop("objective", OBJECTIVES.get(spec.kind, {}))
     optimiser = architecture.pop("training", {})
     data = {

@@ -28,10 +28,10 @@ from core.services.ports import address_of
 from core.store import Artifact
 from evaluation.scoring.metrics import Figures
 from models.adaptation import STATIC
-from models.classification.spec import ClassifierSpec
 from models.specs import ModelSpec, parts_of
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit_process import interrupted
+from tasks.fitting.fitted import FittedSpec
 from tasks.fitting.resources import SYSTEM_JOURNAL
 from tasks.stage import MINUTE, describe_flow_run, recorded_stages, started
 from tasks.tracking.parameters import parameters_of
@@ -194,7 +194,7 @@ class ModelRun:
 
 @contextmanager
 def open_model_run(
-    config: RunConfig, spec: ModelSpec | ClassifierSpec, digest: str, prepared: Prepared, parent_run_id: str,
+    config: RunConfig, spec: FittedSpec, digest: str, prepared: Prepared, parent_run_id: str,
     there: bool,
 ) -> Iterator[ModelRun]:
     """Yield the run that describes the fit *digest*: link a finished run, or else start a child run.
@@ -247,7 +247,7 @@ def log_inputs(config: RunConfig, prepared: Prepared, parent_run_id: str) -> Non
 
 
 def _new_model_run(
-    tracker: Tracker, config: RunConfig, spec: ModelSpec | ClassifierSpec, digest: str, parent_run_id: str, there: bool
+    tracker: Tracker, config: RunConfig, spec: FittedSpec, digest: str, parent_run_id: str, there: bool
 ) -> str:
     tags = {
         tag.FIT_TAG: digest, tag.KIND: spec.kind, tag.UNIT: config.vocabulary[spec.vocabulary].unit,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 import reviewlm.verbs.other_models.embed
+import tracking.logged_models.opening
 from models.vectors.formats.files import read_vectors
 from models.vectors.word_vectors import WordVectors
 from tests.command_line import exit_code
@@ -76,6 +78,28 @@ def test_vectors_of_another_program_can_be_asked(
     (tmp_path / "glove.txt").write_text("good 1 0\ngreat 0.9 0.1\nbad -1 0\n", encoding="utf-8")
     assert exit_code(monkeypatch, "neighbours", "good", "--vectors", str(tmp_path / "glove.txt"), "--json") == 0
     assert [near["word"] for near in answer(capfd)["neighbours"]["good"]] == ["great", "bad"]
+
+
+@pytest.mark.parametrize("named", ["champion", "2", "reviewlm-vectors@champion", "mine/3"])
+def test_a_registered_version_can_be_asked(
+    named: str, folder: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+
+    def find(config: Any, reference: str) -> Any:
+        asked.append(reference)
+        return SimpleNamespace(folder=folder)
+
+    monkeypatch.setattr(tracking.logged_models.opening, "find_vectors", find)
+    assert exit_code(monkeypatch, "neighbours", "king", "--n", "1", "--vectors", named, "--json") == 0
+    assert (asked, answer(capfd)["vectors"]) == ([named], str(folder))
+
+
+def test_without_a_registered_version_the_command_says_how_to_make_one(
+    migrated_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(monkeypatch, "neighbours", "king", "--vectors", "champion") == 7
+    assert "run `reviewlm embed` first" in capfd.readouterr().err.replace("\n", " ")
 
 
 @pytest.mark.parametrize(("arguments", "code", "said"), [

@@ -29,7 +29,7 @@ from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from reviewlm.cli import app
-from tracking.logged_models.pyfunc import ReviewModel
+from tracking.logged_models.programs.pyfunc import ReviewModel
 
 FOODS, TASTES = ("pizza", "soup", "burger", "salad"), ("good", "cold", "great", "stale")
 TEXTS = [

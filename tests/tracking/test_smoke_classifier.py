@@ -9,8 +9,8 @@ from typing import Any
 import mlflow.pyfunc
 import pytest
 
-from tracking.logged_models import smoke_classifier
-from tracking.logged_models.smoke_classifier import ROUNDS, TEXTS, main
+from tracking.logged_models.programs import smoke_classifier
+from tracking.logged_models.programs.smoke_classifier import ROUNDS, TEXTS, main
 
 
 class Model:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
-HERE = Path(__file__).parent
+PROGRAMS = Path(__file__).parent / "programs"
 CLASSIFICATION = "classification"
 """Value of "task" in the `spec.json` of a classifier; a language model has none."""
+VECTORS_TASK = "vectors"
+"""The same of word vectors."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def language_model_signature() -> ModelSignature:
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
     from mlflow.types.schema import Array, Object, Property
 
-    from tracking.logged_models.pyfunc import COLUMN, DEFAULTS
+    from tracking.logged_models.programs.pyfunc import COLUMN, DEFAULTS
 
     long, double, string = DataType.long, DataType.double, DataType.string
     word = Object([Property("word", string), Property("probability", double)])
@@ -68,7 +70,7 @@ def classifier_signature() -> ModelSignature:
     from mlflow.types import ColSpec, DataType, Schema
     from mlflow.types.schema import Array, Object, Property
 
-    from tracking.logged_models.classifier_pyfunc import COLUMN
+    from tracking.logged_models.programs.classifier_pyfunc import COLUMN
 
     string, double = DataType.string, DataType.double
     label = Object([
@@ -77,6 +79,25 @@ def classifier_signature() -> ModelSignature:
     ])  # fmt: skip
     outputs = [ColSpec(string, COLUMN), ColSpec(string, "label"), ColSpec(Array(label), "labels")]
     return ModelSignature(Schema([ColSpec(string, COLUMN)]), Schema([*outputs, ColSpec(string, "bundle")]))
+
+
+def vectors_signature() -> ModelSignature:
+    """Return the declared input, output and parameters; `vectors_pyfunc.py` explains them."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+    from mlflow.types.schema import Array, Object, Property
+
+    from tracking.logged_models.programs.vectors_pyfunc import COLUMN, DEFAULTS
+
+    string, double, long = DataType.string, DataType.double, DataType.long
+    word = Object([Property("word", string), Property("cosine", double)])
+    outputs = [
+        ColSpec(string, COLUMN), ColSpec(Array(string), "known"), ColSpec(Array(string), "unknown"),
+        ColSpec(string, "bundle"), ColSpec(Array(word), "nearest", required=False),
+        ColSpec(Array(double), "vector", required=False),
+    ]  # fmt: skip
+    params = ParamSchema([ParamSpec("task", string, DEFAULTS["task"]), ParamSpec("k", long, DEFAULTS["k"])])
+    return ModelSignature(Schema([ColSpec(string, COLUMN)]), Schema(list(outputs)), params)
 
 
 def _typed() -> Any:
@@ -91,15 +112,25 @@ def _reviews() -> Any:
     return pd.DataFrame({"text": ["The food was great.", "We waited an hour."]})
 
 
+def _words() -> Any:
+    import pandas as pd
+
+    return pd.DataFrame({"text": ["good", "the food"]}), {"task": "nearest", "k": 3}
+
+
 LANGUAGE_MODEL = Form(
-    "language model", HERE / "pyfunc.py", HERE / "smoke.py", language_model_signature, _typed, streamable=True
+    "language model", PROGRAMS / "pyfunc.py", PROGRAMS / "smoke.py", language_model_signature, _typed, streamable=True
 )
 CLASSIFIER = Form(
-    "classifier", HERE / "classifier_pyfunc.py", HERE / "smoke_classifier.py", classifier_signature, _reviews,
+    "classifier", PROGRAMS / "classifier_pyfunc.py", PROGRAMS / "smoke_classifier.py", classifier_signature, _reviews,
+    streamable=False,
+)  # fmt: skip
+WORD_VECTORS = Form(
+    "word vectors", PROGRAMS / "vectors_pyfunc.py", PROGRAMS / "smoke_vectors.py", vectors_signature, _words,
     streamable=False,
 )  # fmt: skip
 
 
 def form_of(facts: Mapping[str, Any]) -> Form:
     """Return the family of a bundle from its `spec.json`."""
-    return CLASSIFIER if facts.get("task") == CLASSIFICATION else LANGUAGE_MODEL
+    return {CLASSIFICATION: CLASSIFIER, VECTORS_TASK: WORD_VECTORS}.get(facts.get("task", ""), LANGUAGE_MODEL)

@@ -1,6 +1,6 @@
 """Open a registered version's bundle with the installed `models`, so that no code from the registry runs.
 
-Programs outside this project open the model with `tracking/logged_models/pyfunc.py`.
+Programs outside this project open the model with `tracking/logged_models/programs/pyfunc.py`.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ from tracking.tags import OUTCOME, REASON
 if TYPE_CHECKING:
     from models.bundles.bundle import Bundle
     from models.classification.bundle import ClassifierBundle
+    from models.vectors.bundle import VectorsBundle
 
 Opened = TypeVar("Opened")
 log = logging.getLogger(__name__)
 FIRST = "no champion: run `make demo` or `reviewlm run` first"
 FIRST_CLASSIFIER = "no champion: run `reviewlm classify fit` first"
+FIRST_VECTORS = "no champion: run `reviewlm embed` first"
 
 
 def open_version(config: RunConfig, reference: str = "champion") -> tuple[Bundle, Version]:
@@ -132,10 +134,19 @@ def find_classifier(config: RunConfig, reference: str) -> Found:
         BundleError: Nothing is registered under it.
         TrackingUnavailable: MLflow does not answer.
     """
-    tracker, address = locate(config.asking(config.classification.model_name), reference)
+    return _found(config.asking(config.classification.model_name), reference, FIRST_CLASSIFIER)
+
+
+def find_vectors(config: RunConfig, reference: str) -> Found:
+    """Return a registered version of word vectors with its folder; references and errors as in `find_classifier`."""
+    return _found(config.asking(config.embedding.model_name), reference, FIRST_VECTORS)
+
+
+def _found(config: RunConfig, reference: str, first: str) -> Found:
+    tracker, address = locate(config, reference)
     found = find_version(tracker, Reference.parse(address))
     if found is None:
-        raise nothing_registered(tracker, address, FIRST_CLASSIFIER)
+        raise nothing_registered(tracker, address, first)
     return found
 
 
@@ -147,6 +158,16 @@ def open_classifier_at(tracker: Tracker, reference: str, device: str = "cpu") ->
         return load_classifier(folder, device=device)
 
     return _opened(tracker, reference, load, FIRST_CLASSIFIER)
+
+
+def open_vectors_at(tracker: Tracker, reference: str) -> tuple[VectorsBundle, Version]:
+    """Open a registered version of word vectors; arguments and errors as in `open_champion`."""
+    def load(folder: Path) -> VectorsBundle:
+        from models.vectors.bundle import load_vectors
+
+        return load_vectors(folder)
+
+    return _opened(tracker, reference, load, FIRST_VECTORS)
 
 
 def _opened(

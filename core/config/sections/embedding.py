@@ -1,14 +1,57 @@
-"""Define the settings of word vectors (`reviewlm embed`): the options of the model, and how they are trained."""
+"""Define the settings of word vectors (`reviewlm embed`): options, how they are trained, and their gate's policy."""
 
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from models.options import Name, Whole, options
+from core.config.section import Section
+from core.config.sections.promotion import Limit, RegisteredName, SliceDimension
+from models.options import MOST_WHOLE, Name, Number, OrNone, ShareBelowOne, Whole, options
 from models.vectors.spec import EmbeddingSpec
+
+
+class EmbeddingPromotion(Section):
+    """Policy of the gate for word vectors: a challenger must rank the true words of the test reviews better.
+
+    docs/concepts/other_models/embeddings.md lists the rule of each field. The figure is the share of windows in which
+    the true word is ranked above a noise word. Gains are differences of shares: 0.01 is one point of 100.
+
+    Attributes:
+        replace_lost_champion: Let a challenger pass if the champion's bundle is gone or damaged, as if there were no
+            champion.
+        allow_other_family: Let a challenger pass if its data belong to another family than the champion's
+            (`source.family`), or if the champion's family is not known.
+        allow_rolled_back: Let a challenger pass although somebody has rolled back from a version of the same fit.
+        min_gain: Minimum gain over the champion. The lower end of the interval must be above it.
+        confidence: Level of the two-sided intervals: equal vectors pass with probability (1 − confidence) / 2.
+        min_gain_over_chance: Minimum gain over guessing, which ranks half of the words right. The lower end of the
+            interval must be above it.
+        min_gain_over_counts: Minimum gain over always choosing the word that is more frequent in training. The lower
+            end of the interval must be above it.
+        min_test_reviews: Minimum number of independent groups of test reviews; fewer decide nothing.
+        max_slice_loss: Largest loss on a slice. A larger loss counts only if it is statistically significant.
+        slice_dimensions: Dimensions by which the test reviews are divided into slices.
+        min_slice_reviews: Minimum number of reviews of a slice; smaller slices are skipped.
+        require_leak_certificate: Whether the prepared data must be certified to have no leak.
+        max_megabytes: Maximum size of the bundle, in millions of bytes.
+    """
+
+    replace_lost_champion: bool = False
+    allow_other_family: bool = False
+    allow_rolled_back: bool = False
+    min_gain: ShareBelowOne = 0.0
+    confidence: Annotated[Number, Field(gt=0.5, lt=1)] = 0.95
+    min_gain_over_chance: ShareBelowOne = 0.0
+    min_gain_over_counts: Annotated[ShareBelowOne | None, OrNone] = 0.0
+    min_test_reviews: Annotated[Whole, Field(ge=2, le=MOST_WHOLE)] = 30
+    max_slice_loss: Limit = 0.02
+    slice_dimensions: tuple[SliceDimension, ...] = ("stars",)
+    min_slice_reviews: Annotated[Whole, Field(ge=2, le=MOST_WHOLE)] = 30
+    require_leak_certificate: bool = True
+    max_megabytes: Limit = None
 
 
 @options
@@ -20,10 +63,17 @@ class EmbeddingConfig(EmbeddingSpec):
         threads: Parts of the text that are read at the same time. With 1, the same text and settings give the same
             vectors; with more, training is faster and the vectors differ slightly from run to run. For the kind
             "ranking": threads of matrix products.
+        model_name: Name of the registered model, without quotes, slashes, colons and @.
+        promotion: Policy of the gate.
     """
+
+    name: ClassVar[str] = "vectors"
+    """Name of the MLflow run and of the logged model."""
 
     vocabulary: Name = "word"
     threads: Annotated[Whole, Field(ge=1, le=4_096)] = 1
+    model_name: RegisteredName = "reviewlm-vectors"
+    promotion: EmbeddingPromotion = EmbeddingPromotion()
 
     @property
     def spec(self) -> EmbeddingSpec:

@@ -59,6 +59,11 @@ class Rivals:
         return cls(policy, ordered)  # type: ignore[call-arg]
 
     @property
+    def name_setting(self) -> str:
+        """The setting with the name of the registered model, for remedies."""
+        return f"{self.SECTION}.model_name"
+
+    @property
     def identical(self) -> bool:
         """Whether the challenger is the champion itself, and not a rebuilt replacement of a lost champion."""
         champion = self.evidence.champion

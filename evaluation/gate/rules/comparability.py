@@ -9,6 +9,7 @@ import polars as pl
 
 from evaluation.gate.decision import RuleOutcome
 from evaluation.gate.rules.case import MORE_REVIEWS, NO_CHAMPION, GateCase, Rivals, open_nats
+from evaluation.statistics.groups import effective_number
 from models.adaptation import STATIC
 
 DEPARTURE = 1e-3
@@ -113,7 +114,7 @@ def same_family(case: Rivals) -> RuleOutcome:
     other = f"the challenger was made from data of the family '{ours.name}', the champion from '{theirs.name}'"
     if case.policy.allow_other_family:
         return RuleOutcome(name, None, f"{other}; the policy allows it")
-    remedy = f"register it under another name ({case.SECTION}.model_name), or set {case.SECTION}.allow_other_family"
+    remedy = f"register it under another name ({case.name_setting}), or set {case.SECTION}.allow_other_family"
     return RuleOutcome(name, False, f"{other}: {remedy}")
 
 
@@ -174,6 +175,22 @@ def enough_reviews(case: GateCase) -> RuleOutcome:
     if count < limit:
         detail += f"; {MORE_REVIEWS}"
     return RuleOutcome("enough reviews", count >= limit, detail, count, limit)
+
+
+def count_groups(reviews: int, sizes: np.ndarray, grouped_by: str | None, limit: int) -> RuleOutcome:
+    """Return the outcome of the rule "enough reviews" for figures that count reviews, not bytes.
+
+    Args:
+        reviews: Number of test reviews.
+        sizes: Number of reviews of each group.
+        grouped_by: Why reviews are one group; None if each review is a separate group.
+        limit: Minimum number of groups.
+    """
+    count, grouped = len(sizes), grouped_by is not None
+    within = f" in {count} groups ({grouped_by or 'given'})" if grouped else ""
+    detail = f"{reviews} test reviews{within}, at least {limit} {'groups' if grouped else 'of them'} are "
+    detail += f"needed; they count as {effective_number(sizes):.0f} of equal size" if grouped else "needed"
+    return RuleOutcome("enough reviews", count >= limit, detail + f"; {MORE_REVIEWS}" * (count < limit), count, limit)
 
 
 def finite_figures(case: GateCase) -> RuleOutcome:

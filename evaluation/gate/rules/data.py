@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from evaluation.gate.decision import RuleOutcome
 from evaluation.gate.evidence import Leaks
-from evaluation.gate.rules.case import GateCase, said
+from evaluation.gate.rules.case import GateCase, Rivals, said
 
 
-def data_checks(case: GateCase) -> RuleOutcome:
+def data_checks(case: Rivals) -> RuleOutcome:
     """Refuse if a suite of expectations failed or none was run."""
     return said("data checks", case.evidence.data.checks_passed, case.evidence.data.checks_detail)
 
 
-def leak_certificate(case: GateCase) -> RuleOutcome:
+def leak_certificate(case: Rivals) -> RuleOutcome:
     """Refuse unless a verified certificate of these test reviews says that none of them is in the training data."""
     required = case.policy.require_leak_certificate
     return certified(case.evidence.data.leaks, case.evidence.challenger.test, required=required)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 
 from evaluation.gate.decision import RuleOutcome
-from evaluation.gate.rules.case import GateCase, at_most, said
+from evaluation.gate.rules.case import GateCase, Rivals, at_most, said
 
 NOTHING_NEW = "nothing new was registered"
 
 
-def smoke_test(case: GateCase) -> RuleOutcome:
+def smoke_test(case: Rivals) -> RuleOutcome:
     """Refuse a version that does not answer in a fresh process."""
     if case.identical and case.evidence.serving.smoke_passed is None:
         return RuleOutcome("smoke test", None, NOTHING_NEW)
@@ -39,7 +39,7 @@ def _above(value: float) -> str:
     return f"{float(f'{1.2 * value:.2g}'):.0f}" if 1 <= value < math.inf else "none"
 
 
-def size(case: GateCase) -> RuleOutcome:
+def size(case: Rivals) -> RuleOutcome:
     """Refuse a bundle that is larger than the limit."""
     found = case.evidence.serving.megabytes
     detail = "the size of the bundle is not known" if found is None else f"the bundle has {found:.1f} MB"

@@ -51,6 +51,29 @@ def no_slice_worse(case: GateCase) -> RuleOutcome:
     return RuleOutcome(name, too_much.is_empty(), detail, shown["loss"], limit)
 
 
+def outcome_of_losses(table: pl.DataFrame, limit: float | None, least: int, figure: str) -> RuleOutcome:
+    """Return the outcome of the rule "no slice worse" for a share, such as the accuracy.
+
+    Args:
+        table: Result of `evaluation.statistics.slices.losses_by_slice`.
+        limit: Largest loss; None: no limit.
+        least: Minimum number of reviews of a slice.
+        figure: Name of the share.
+    """
+    name = "no slice worse"
+    if table.is_empty():
+        return RuleOutcome(name, None, f"no slice has {least} test reviews", None, limit)
+    too_much = table.clear() if limit is None else table.filter((pl.col("loss") > limit) & (pl.col("surely") > 0))
+    shown = (table if too_much.is_empty() else too_much).row(0, named=True)
+    detail = f"worst of {table.height} slices: {shown['dimension']} {shown['slice']} ({shown['reviews']} reviews), "
+    detail += f"{figure} {-100 * shown['loss']:+.2f} points against the champion"
+    if shown["loss"] > 0:
+        detail += f", a loss of at least {100 * shown['surely']:.2f}" if shown["surely"] > 0 else ", may be chance"
+    if limit is None:
+        return RuleOutcome(name, None, f"{detail}; the policy sets no limit", shown["loss"])
+    return RuleOutcome(name, too_much.is_empty(), detail, shown["loss"], limit)
+
+
 def _how_sure(shown: Mapping[str, float]) -> str:
     if shown["loss"] <= 0:
         return ""

@@ -41,7 +41,7 @@ def embed(
     preset: Preset = "small", set: Set = None, rebuild: Rebuild = None, verify: Verify = False,
     verbose: Verbose = False, json: Json = False,
 ) -> None:  # fmt: skip
-    """Train word vectors on the reviews.
+    """Train word vectors on the reviews, register them, and run the gate.
 
     Skip-gram, CBOW or ranking of windows: the section `embedding` has the settings.
     """

@@ -12,10 +12,10 @@ import typer
 
 from core.errors import ArtifactError, ConfigError
 from reviewlm import terminal
-from reviewlm.early_checks import require_file
 from reviewlm.fitted import open_folder, prepared_of
 from reviewlm.options import Json, Model, Preset, Set, VersionInput, checked, configured, is_given, opened
 from reviewlm.shown.results import with_interval
+from reviewlm.verbs.other_models.neighbours import vectors_at
 
 if TYPE_CHECKING:
     import polars as pl
@@ -51,9 +51,9 @@ def nearest(
     measure: Annotated[bool, typer.Option(
         "--measure", help="Measure how often the nearest review is of the same business, against tf-idf and chance.",
     )] = False,
-    vectors: Annotated[Path | None, typer.Option(
-        "--vectors", help="With --measure: word vectors to compare with, as in `neighbours`.",
-    )] = None,
+    vectors: Annotated[str, typer.Option(
+        "--vectors", metavar="PATH|VERSION", help="With --measure: word vectors to compare with, as in `neighbours`.",
+    )] = "",
     model: Model = "champion",
     bundle: Annotated[str, typer.Option("--bundle", help="Folder of a fitted model, in place of --model.")] = "",
     preset: Preset = "small", set: Set = None, json: Json = False,
@@ -74,9 +74,9 @@ def nearest(
     ):
         if idle and is_given(context, option):
             raise ConfigError(f"--{option} has no effect {beside}", where=f"--{option}", remedy="leave it out")
-    if vectors is not None:
-        require_file(vectors, "--vectors")
     config = configured(preset, set)
+    if vectors:
+        vectors_at(vectors, lambda: config)  # a wrong name is an error before the reviews are encoded
     opened_model, which = _opened(config, model, bundle)
     reviews, data = _encoded(config, opened_model, input, split)
     about = {**which, "data": data, "reviews": len(reviews), "vectors": str(reviews.artifact.folder)}
@@ -153,19 +153,20 @@ def _stars(review: Mapping[str, Any]) -> str:
     return f"  {review['stars']:g} stars" if review["stars"] else ""
 
 
-def _measured(config: RunConfig, reviews: EncodedReviews, vectors: Path | None) -> dict[str, Any]:
+def _measured(config: RunConfig, reviews: EncodedReviews, vectors: str) -> dict[str, Any]:
     """Return how often the nearest review is of the same business and has the same stars, by way of comparing."""
     from evaluation.vectors.baselines import dense_cosines, tfidf_cosines, word_vector_cosines
     from evaluation.vectors.same_topic import same_topic_rates, whole_businesses
-    from tasks.embedding.embed import newest_vectors
+    from tasks.fitting.job import BUNDLE_FOLDER
 
     drawn = whole_businesses(reviews.column("business_id"), MOST_MEASURED, config.seed)
     chosen, words, ways = reviews.rows(drawn), None, {NETWORK: dense_cosines(reviews.vectors_NF[drawn])}
     texts = chosen["text"].to_list()
     ways[TFIDF] = checked(lambda: tfidf_cosines(texts))
     try:
-        words = place = vectors or newest_vectors(config).folder
-        ways[f"{WORDS} ({place.name})"] = checked(lambda: word_vector_cosines(texts, place))
+        words = place = vectors_at(vectors, lambda: config)
+        stored = place.parent if place.name == BUNDLE_FOLDER else place
+        ways[f"{WORDS} ({Path(vectors).name or stored.name})"] = checked(lambda: word_vector_cosines(texts, place))
     except ArtifactError as error:
         terminal.show_warnings([f"{WORDS}: left out. {error.what}; {error.remedy.partition(';')[0]}."])
     rates = same_topic_rates(chosen, ways, NETWORK, seed=config.seed)

@@ -1,0 +1,132 @@
+"""Hold the evidence of a gate decision about word vectors, and compute what several rules need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+
+from core.config.sections.embedding import EmbeddingPromotion
+from core.lineage.family import NOT_KNOWN, Family
+from evaluation.gate.evidence import DataEvidence, ServingEvidence
+from evaluation.gate.rules.case import NO_CHAMPION, Rivals
+from evaluation.statistics.bootstrap import Interval, ratio_interval
+from evaluation.statistics.groups import groups_of
+from evaluation.vectors.ranked_words import RankedReviews
+
+
+@dataclass(frozen=True)
+class RankedVectors:
+    """Points of one set of word vectors on the test reviews, and facts about the vectors.
+
+    Args:
+        digest: Digest of their bundle.
+        rows: Their points; None if they could not be measured.
+        test: Digest of the test reviews.
+        problem: Why they could not be measured (files are missing or damaged); empty if they could.
+        family: Family of the data that they were trained on.
+    """
+
+    digest: str
+    rows: RankedReviews | None = None
+    test: str = ""
+    problem: str = ""
+    family: Family = NOT_KNOWN
+
+
+@dataclass(frozen=True)
+class VectorsEvidence:
+    """All facts that the gate decides by.
+
+    Args:
+        challenger: The vectors that may become champion.
+        champion: The registered champion; None if there is none yet.
+        counts: Points of always choosing the word that is more frequent in training.
+        by_output: Whether words were scored by output vectors; otherwise by the cosine of input vectors.
+        data: Facts about the data; `data.reviews` has review_id and, as far as they are known, stars, words, date,
+            categories and group.
+        serving: Facts about the registered challenger.
+        rolled_back: Who rolled back from a version of the challenger's fit, when and why; empty if nobody did.
+        resamples: Number of bootstrap draws.
+        seed: Seed of the bootstrap.
+    """
+
+    challenger: RankedVectors
+    champion: RankedVectors | None = None
+    counts: RankedReviews | None = None
+    by_output: bool = True
+    data: DataEvidence = field(default_factory=DataEvidence)
+    serving: ServingEvidence = field(default_factory=ServingEvidence)
+    rolled_back: str = ""
+    resamples: int = 10_000
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class VectorsCase(Rivals):
+    """A policy, evidence, and figures that follow from both."""
+
+    SECTION: ClassVar[str] = "embedding.promotion"
+
+    policy: EmbeddingPromotion
+    evidence: VectorsEvidence
+
+    @property
+    def name_setting(self) -> str:
+        """The setting with the name of the registered model, for remedies."""
+        return "embedding.model_name"
+
+    @property
+    def measured(self) -> bool:
+        """Whether the challenger has points on at least one review."""
+        return bool(self.evidence.challenger.rows) and not self.evidence.challenger.problem
+
+    @property
+    def challenger(self) -> RankedReviews:
+        """The challenger's points; used only by rules that know that there are some."""
+        assert self.evidence.challenger.rows is not None
+        return self.evidence.challenger.rows
+
+    @property
+    def champion(self) -> RankedReviews | None:
+        """The champion's points; None if there are none, or they are not of the challenger's windows."""
+        return self.evidence.champion.rows if self.evidence.champion and not self.problem else None
+
+    @cached_property
+    def problem(self) -> str:
+        """Why the challenger cannot be compared with the champion window by window; empty if it can."""
+        theirs = self.evidence.champion
+        if theirs is None or self.lost or theirs.rows is None:
+            return self.lost or NO_CHAMPION
+        if theirs.test != self.evidence.challenger.test:
+            return f"the test sets differ: {self.evidence.challenger.test} and {theirs.test}"
+        return "" if same_windows(self.challenger, theirs.rows) else "the windows of the test reviews differ"
+
+    @cached_property
+    def groups_D(self) -> np.ndarray | None:
+        """Number of each review's group; None if each review is a separate group."""
+        return groups_of(self.challenger.review_ids, self.evidence.data.reviews)
+
+    @cached_property
+    def group_sizes(self) -> np.ndarray:
+        """Number of reviews of each group."""
+        return np.ones(len(self.challenger)) if self.groups_D is None else np.bincount(self.groups_D)
+
+    @cached_property
+    def gain(self) -> Interval | None:
+        """Gain over the champion, paired by review; None if the two cannot be compared."""
+        return None if self.champion is None else self.gain_over(self.champion.points_D)
+
+    def gain_over(self, points_D: np.ndarray) -> Interval:
+        """Return the challenger's gain over other points on the same windows."""
+        return ratio_interval(
+            self.challenger.points_D - points_D, self.challenger.windows_D, confidence=self.policy.confidence,
+            resamples=self.evidence.resamples, seed=self.evidence.seed, groups=self.groups_D,
+        )  # fmt: skip
+
+
+def same_windows(one: RankedReviews, other: RankedReviews) -> bool:
+    """Return whether two sets of vectors have points on the same reviews, and on as many windows of each."""
+    return one.review_ids.equals(other.review_ids) and np.array_equal(one.windows_D, other.windows_D)

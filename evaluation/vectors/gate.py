@@ -1,0 +1,60 @@
+"""Decide whether word vectors become champion: policy + evidence → decision.
+
+This is a pure function; the caller moves the alias. A challenger becomes champion only if no rule fails
+(`evaluation/vectors/rules.py`). Both sets of vectors must have ranked the same words of the same test reviews
+(`evaluation/vectors/ranked_words.py`). A tie keeps the champion. Missing evidence counts against the challenger.
+"""
+
+from __future__ import annotations
+
+from core.config.sections.embedding import EmbeddingPromotion
+from evaluation.gate.decision import Decision, rounded
+from evaluation.statistics.groups import effective_number
+from evaluation.vectors.evidence import VectorsCase, VectorsEvidence
+from evaluation.vectors.rules import RULES, RULES_OF_RANKS
+
+METRIC = "ranked: share of true words above a noise word (higher is better)"
+RANKED = "ranked"
+
+
+def decide_vectors(policy: EmbeddingPromotion, evidence: VectorsEvidence) -> Decision:
+    """Apply every rule and return the decision. Equal evidence gives an equal decision, to the byte."""
+    case = VectorsCase(policy, evidence)
+    rules = tuple(rule(case) for rule in (*RULES, *(RULES_OF_RANKS if case.measured else ())))
+    # If the challenger is the champion, the first failed rule is enough.
+    failed = [rule for rule in rules if rule.passed is False][: 1 if case.identical else None]
+    return Decision(
+        promote=not failed,
+        reason="; ".join(rule.detail for rule in failed) or _praise(case),
+        rules=rules,
+        metric=METRIC,
+        challenger=evidence.challenger.digest,
+        champion=evidence.champion.digest if evidence.champion else None,
+        test_set=evidence.challenger.test,
+        figures={name: rounded(value) for name, value in _figures(case).items()} if case.measured else {},
+        challenger_scores=case.challenger.digest if case.measured else "",
+        champion_scores=case.champion.digest if case.measured and case.champion else None,
+    )
+
+
+def _praise(case: VectorsCase) -> str:
+    if case.lost:
+        return f"{case.lost}: the policy allows replacing it, and all rules passed"
+    if case.gain is None:
+        return "first model, all rules passed"
+    return f"it ranks {100 * case.gain.estimate:.2f} points more words right than the champion"
+
+
+def _figures(case: VectorsCase) -> dict[str, float]:
+    found = {f"challenger, {RANKED}": case.challenger.ranked}
+    if case.champion is not None:
+        found[f"champion, {RANKED}"] = case.champion.ranked
+    if case.evidence.counts is not None:
+        found[f"word counts, {RANKED}"] = case.evidence.counts.ranked
+    found |= {"test reviews": float(len(case.challenger)), "test windows": float(case.challenger.windows_D.sum()),
+              "test groups": float(len(case.group_sizes)),
+              "test groups, effective": effective_number(case.group_sizes)}  # fmt: skip
+    if (gain := case.gain) is not None:
+        found |= {"gain": gain.estimate, "gain, lower end": gain.low, "gain, upper end": gain.high,
+                  "gain, confidence": gain.confidence}  # fmt: skip
+    return found

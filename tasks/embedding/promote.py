@@ -1,0 +1,175 @@
+"""Register word vectors, rank the words of the test reviews with them and the champion, and let the gate decide."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from core.config.run_config import RunConfig
+from core.errors import BundleError, Damaged
+from core.lineage.family import Family
+from core.model_errors import converted_errors
+from core.processes.interrupts import during
+from corpus.splitting.leaks import reviews_digest
+from evaluation.gate.decision import Decision
+from evaluation.gate.evidence import DataEvidence, ServingEvidence
+from evaluation.vectors.evidence import RankedVectors, VectorsEvidence
+from evaluation.vectors.gate import decide_vectors
+from evaluation.vectors.ranked_words import WordWindows, rank, rank_by_counts, windows_of_words, words_of
+from models.tokens.vocabulary import Vocabulary
+from models.vectors.bundle import load_vectors
+from models.vectors.word_vectors import WordVectors
+from tasks.data.documents import documents_of, grouped_by
+from tasks.data.family import family_of_run, family_of_version
+from tasks.data.prepare import VOCABULARY_FILE, Prepared
+from tasks.embedding.embed import FittedVectors
+from tasks.fitting.fit import bundle_digest
+from tasks.promotion.champion_reviews import tests_of
+from tasks.promotion.evidence import checked, look_for_leaks, megabytes, rolled_back
+from tasks.promotion.promote import Promotion, carry_out, register_fit
+from tasks.promotion.score_now import in_short, require_registered
+from tasks.stage import stage
+from tasks.tracking.track import registry_of, tracker_of, tracking_was_away
+from tracking import tags as tag
+from tracking.logged_models.export import smoke_test
+from tracking.logged_models.forms import WORD_VECTORS
+from tracking.registry.registry import CHAMPION
+
+log = logging.getLogger(__name__)
+LOGGED = {
+    "challenger, ranked": "test/ranked", "word counts, ranked": "test/ranked_by_counts",
+    "champion, ranked": "test/ranked_by_champion", "gain": "test/gain", "test windows": "test/windows",
+}  # fmt: skip
+"""Figures of the decision, with their names in MLflow."""
+
+
+@dataclass(frozen=True)
+class ChampionVectors:
+    """Registered champion; with a problem it has no vectors."""
+
+    version: int
+    digest: str
+    family: Family
+    vectors: WordVectors | None = field(default=None, repr=False)
+    problem: str = ""
+
+
+@stage("open the champion", retry_if=tracking_was_away)
+def open_champion_vectors(config: RunConfig) -> ChampionVectors | None:
+    """Open the registered champion; return None if there is none.
+
+    A lost or damaged bundle is not an error here: it is returned as a problem, and the gate gives the remedy.
+    """
+    registry = registry_of(config)
+    if (version := registry.alias(CHAMPION)) is None:
+        return None
+    try:
+        folder = registry.bundle_folder(version)
+        digest = require_registered(folder, version.tags.get(tag.BUNDLE_TAG, ""))
+        with converted_errors(folder):
+            vectors = load_vectors(folder).vectors
+    except (BundleError, Damaged) as error:
+        problem = f"the champion, version {version.version}, cannot be opened: {in_short(error)}"
+        log.warning(problem)
+        digest = version.tags.get(tag.BUNDLE_TAG, f"unknown (version {version.version})")
+        return ChampionVectors(version.version, digest, family_of_version(config, version, None), problem=problem)
+    return ChampionVectors(version.version, digest, family_of_version(config, version, folder), vectors)
+
+
+@stage("register vectors", retry_if=tracking_was_away)
+@during("register")
+def register_vectors(
+    config: RunConfig, prepared: Prepared, fitted: FittedVectors, champion: ChampionVectors | None
+) -> int | None:
+    """Register the vectors as a new version; return None if they equal the champion and that can be opened."""
+    if champion is not None and champion.digest == bundle_digest(fitted.bundle) and not champion.problem:
+        return None
+    return register_fit(config, prepared.clean, fitted, (), {})
+
+
+@stage("judge vectors", retry_if=tracking_was_away)
+@during("gate")
+def judge_vectors(
+    config: RunConfig, prepared: Prepared, fitted: FittedVectors, champion: ChampionVectors | None, version: int | None
+) -> Decision:
+    """Rank the words of the test reviews with both, and return the gate's decision; the registry is unchanged."""
+    clean, (ours, problem) = prepared.clean, _registered_vectors(config, fitted, version)
+    reviews, windows = _test_windows(config, prepared)
+    theirs = champion.vectors if champion else None
+    by_output = all(one.output_ND is not None for one in (ours, theirs) if one is not None)
+    test, documents, (passed, detail) = reviews_digest(tests_of(clean)), documents_of(clean), checked(prepared.checks)
+
+    def ranked(digest: str, vectors: WordVectors | None, why: str, family: Family) -> RankedVectors:
+        rows = None if vectors is None else rank(windows, vectors, by_output)
+        return RankedVectors(digest, rows, test, why, family)
+
+    evidence = VectorsEvidence(
+        ranked(bundle_digest(fitted.bundle), ours, problem, family_of_run(config, clean)),
+        ranked(champion.digest, theirs, champion.problem, champion.family) if champion else None,
+        None if ours is None else rank_by_counts(windows, dict(zip(ours.words, ours.counts, strict=True))),
+        by_output,
+        DataEvidence(
+            documents.join(reviews, on="review_id", how="left", maintain_order="left"), grouped_by(clean, documents),
+            passed, detail, look_for_leaks(clean, None),
+        ),
+        _served(config, fitted, version),
+        rolled_back(config, fitted),
+        resamples=config.evaluation.resamples, seed=config.evaluation.seed,
+    )  # fmt: skip
+    return decide_vectors(config.embedding.promotion, evidence)
+
+
+def _test_windows(config: RunConfig, prepared: Prepared) -> tuple[pl.DataFrame, WordWindows]:
+    """Return stars and number of words of the test reviews, and their windows."""
+    table = pl.scan_parquet(prepared.clean.folder / "clean.parquet").filter(pl.col("split") == "test")
+    reviews = table.select("review_id", "text", "stars", "words").collect()
+    vocabulary = Vocabulary.load(prepared.vocabularies[config.embedding.vocabulary].folder / VOCABULARY_FILE)
+    return reviews.drop("text"), windows_of_words(reviews["review_id"], words_of(vocabulary, reviews["text"]))
+
+
+@stage("gate for vectors", retry_if=tracking_was_away)
+@during("gate")
+def settle_vectors(
+    config: RunConfig, prepared: Prepared, fitted: FittedVectors, champion: ChampionVectors | None,
+    version: int | None, decision: Decision, parent_run_id: str,
+) -> Promotion:  # fmt: skip
+    """Carry out a decision: write it to the version and the flow's run, and move the alias if it says so.
+
+    The decision is made before, so a retry carries out the same one.
+    """
+    tracker, found = tracker_of(config), decision.figures
+    metrics = {name: value for figure, name in LOGGED.items() if (value := found.get(figure)) is not None}
+    tracker.log_metrics(parent_run_id, metrics)
+    if not fitted.reused:
+        tracker.log_metrics(fitted.run_id, metrics)
+    expected = champion.version if champion else None
+    return carry_out(config, prepared.clean, decision, fitted, version, expected, parent_run_id)
+
+
+def _registered_vectors(
+    config: RunConfig, fitted: FittedVectors, version: int | None
+) -> tuple[WordVectors | None, str]:
+    """Return the vectors as they are registered, which is what is served; or why they do not open."""
+    folder = fitted.bundle
+    try:
+        if version is not None:
+            folder = registry_of(config).bundle_folder(version)
+            require_registered(folder, bundle_digest(fitted.bundle))
+        with converted_errors(folder):
+            return load_vectors(folder).vectors, ""
+    except (BundleError, Damaged) as error:
+        problem = f"the registered challenger, version {version}, cannot be opened: {in_short(error)}"
+        log.warning(problem)
+        return None, problem
+
+
+def _served(config: RunConfig, fitted: FittedVectors, version: int | None) -> ServingEvidence:
+    """Test the registered vectors in a fresh process and another folder; return the result and their size."""
+    size = megabytes(fitted.bundle)
+    if version is None:
+        return ServingEvidence(smoke_detail="nothing new was registered", megabytes=size)
+    tracker = tracker_of(config)
+    smoke = smoke_test(tracker, tracker.tag(fitted.run_id, tag.MODEL_URI_TAG), form=WORD_VECTORS)
+    return ServingEvidence(smoke.passed, smoke.detail, megabytes=size)
