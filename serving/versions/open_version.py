@@ -9,6 +9,7 @@ from time import monotonic
 
 from core.config.sections.serving import ServingConfig
 from core.environment import available_cores
+from core.errors import ReviewLMError
 from models.bundles.bundle import Bundle
 from models.classification.bundle import ClassifierBundle
 from serving.engine.engine import Engine
@@ -74,3 +75,10 @@ def started(name: str, number: int, bundle: Bundle, limits: EngineLimits) -> Ope
         engine.close(0)
         raise error if isinstance(error, UnusableVersion) else UnusableVersion(str(error)) from error
     return OpenVersion(name, number, bundle, engine)
+
+
+def reason_of(error: Exception) -> str:
+    """Return an error in one line, without what only developers need."""
+    if isinstance(error, ReviewLMError):
+        return ": ".join(filter(None, (error.what, error.cause.partition("\n")[0])))
+    return str(error).partition("\n")[0] or type(error).__name__

@@ -18,10 +18,9 @@ from threading import Event, RLock, Thread
 from time import monotonic
 
 from core.config.sections.serving import ServingConfig
-from core.errors import ReviewLMError
 from models.bundles.bundle import Bundle
 from serving.metrics import Metrics
-from serving.versions.open_version import OpenVersion, UnusableVersion, engine_limits, started
+from serving.versions.open_version import OpenVersion, UnusableVersion, engine_limits, reason_of, started
 from serving.versions.source import Contents, VersionSource
 from tracking.registry.versions import CHALLENGER, CHAMPION, SCHEME
 
@@ -195,7 +194,7 @@ class Versions:
         try:
             opened = self._started(number, self.source.open(number))
         except Exception as error:
-            refusal = Refusal(number, _reason(error))
+            refusal = Refusal(number, reason_of(error))
             log.warning("version %d of %s cannot be served: %s", number, self.name, refusal.why)
             log.debug("why version %d cannot be served", number, exc_info=error)
             self.metrics.versions.labels("refused").inc()
@@ -248,7 +247,7 @@ class Versions:
         except Exception as error:
             if not self.registry_error:
                 log.warning("the registry cannot be read, the champion goes on: %s", error)
-            self.registry_error = _reason(error)
+            self.registry_error = reason_of(error)
         else:
             named = set(contents.aliases.values())
             with self._lock:
@@ -296,10 +295,3 @@ class Versions:
             self._watch.join(1.0)
         for one in self.open_versions():
             one.engine.close(0)
-
-
-def _reason(error: Exception) -> str:
-    """Return an error in one line, without what only developers need."""
-    if isinstance(error, ReviewLMError):
-        return ": ".join(filter(None, (error.what, error.cause.partition("\n")[0])))
-    return str(error).partition("\n")[0] or type(error).__name__
