@@ -5,12 +5,19 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from core.config.section import Section
-from core.config.sections.promotion import Limit, RegisteredName, SliceDimension
+from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL, Limit, RegisteredName, SliceDimension
 from models.options import MOST_WHOLE, Name, Number, OrNone, ShareBelowOne, Whole, options
 from models.vectors.spec import EmbeddingSpec
+
+OWN_VECTORS = f"{OWN_MODEL}-vectors"
+
+
+def completed(name: str) -> str:
+    """Complete the names of the language models, so that no vectors become a version of one of them."""
+    return f"{name}-vectors" if name in (OWN_MODEL, DEMO_MODEL) else name
 
 
 class EmbeddingPromotion(Section):
@@ -63,7 +70,9 @@ class EmbeddingConfig(EmbeddingSpec):
         threads: Parts of the text that are read at the same time. With 1, the same text and settings give the same
             vectors; with more, training is faster and the vectors differ slightly from run to run. For the kind
             "ranking": threads of matrix products.
-        model_name: Name of the registered model, without quotes, slashes, colons and @.
+        model_name: Name of the registered model, without quotes, slashes, colons and @. "reviewlm" and "reviewlm-demo"
+            are completed with "-vectors", and the latter is reserved for the embedded corpus: with files as input, it
+            is read as "reviewlm-vectors".
         promotion: Policy of the gate.
     """
 
@@ -72,7 +81,7 @@ class EmbeddingConfig(EmbeddingSpec):
 
     vocabulary: Name = "word"
     threads: Annotated[Whole, Field(ge=1, le=4_096)] = 1
-    model_name: RegisteredName = "reviewlm-vectors"
+    model_name: Annotated[RegisteredName, AfterValidator(completed)] = OWN_VECTORS
     promotion: EmbeddingPromotion = EmbeddingPromotion()
 
     @property
