@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
 
 import polars as pl
 
@@ -22,8 +21,9 @@ from models.tokens.vocabulary import Vocabulary
 from models.vectors.bundle import load_vectors
 from models.vectors.word_vectors import WordVectors
 from tasks.data.documents import documents_of, grouped_by
-from tasks.data.family import family_of_run, family_of_version
+from tasks.data.family import family_of_run
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
+from tasks.embedding.champion import ChampionVectors
 from tasks.embedding.embed import FittedVectors
 from tasks.fitting.fit import bundle_digest
 from tasks.promotion.champion_reviews import tests_of
@@ -35,7 +35,6 @@ from tasks.tracking.track import registry_of, tracker_of, tracking_was_away
 from tracking import tags as tag
 from tracking.logged_models.export import smoke_test
 from tracking.logged_models.forms import WORD_VECTORS
-from tracking.registry.registry import CHAMPION
 
 log = logging.getLogger(__name__)
 LOGGED = {
@@ -43,39 +42,6 @@ LOGGED = {
     "champion, ranked": "test/ranked_by_champion", "gain": "test/gain", "test windows": "test/windows",
 }  # fmt: skip
 """Figures of the decision, with their names in MLflow."""
-
-
-@dataclass(frozen=True)
-class ChampionVectors:
-    """Registered champion; with a problem it has no vectors."""
-
-    version: int
-    digest: str
-    family: Family
-    vectors: WordVectors | None = field(default=None, repr=False)
-    problem: str = ""
-
-
-@stage("open the champion", retry_if=tracking_was_away)
-def open_champion_vectors(config: RunConfig) -> ChampionVectors | None:
-    """Open the registered champion; return None if there is none.
-
-    A lost or damaged bundle is not an error here: it is returned as a problem, and the gate gives the remedy.
-    """
-    registry = registry_of(config)
-    if (version := registry.alias(CHAMPION)) is None:
-        return None
-    try:
-        folder = registry.bundle_folder(version)
-        digest = require_registered(folder, version.tags.get(tag.BUNDLE_TAG, ""))
-        with converted_errors(folder):
-            vectors = load_vectors(folder).vectors
-    except (BundleError, Damaged) as error:
-        problem = f"the champion, version {version.version}, cannot be opened: {in_short(error)}"
-        log.warning(problem)
-        digest = version.tags.get(tag.BUNDLE_TAG, f"unknown (version {version.version})")
-        return ChampionVectors(version.version, digest, family_of_version(config, version, None), problem=problem)
-    return ChampionVectors(version.version, digest, family_of_version(config, version, folder), vectors)
 
 
 @stage("register vectors", retry_if=tracking_was_away)

@@ -1,0 +1,103 @@
+"""Open the registered champion of word vectors, and refuse a registered model of another family."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from core.config.run_config import RunConfig
+from core.errors import BundleError, ConfigError, Damaged
+from core.lineage.family import Family
+from core.model_errors import converted_errors
+from models.bundles.bundle import SPEC
+from models.vectors.bundle import TASK, load_vectors
+from models.vectors.word_vectors import WordVectors
+from tasks.data.family import family_of_version
+from tasks.promotion.score_now import in_short, require_registered
+from tasks.stage import stage
+from tasks.tracking.track import registry_of, tracking_was_away
+from tracking import tags as tag
+from tracking.registry.registry import CHAMPION, Version
+
+log = logging.getLogger(__name__)
+SETTING = "embedding.model_name"
+
+
+@dataclass(frozen=True)
+class ChampionVectors:
+    """Registered champion; with a problem it has no vectors."""
+
+    version: int
+    digest: str
+    family: Family
+    vectors: WordVectors | None = field(default=None, repr=False)
+    problem: str = ""
+
+
+@stage("name of the vectors", retry_if=tracking_was_away)
+def require_name_of_vectors(config: RunConfig) -> None:
+    """Refuse a registered model that is not one of word vectors, before anything is trained.
+
+    Raises:
+        ConfigError: `embedding.model_name` is the name of the language model or classifier of this configuration, or
+            its champion is one (without a champion: its newest version).
+    """
+    name = config.embedding.model_name
+    others = {"promotion.model_name": config.promotion.model_name,
+              "classification.promotion.model_name": config.classification.model_name}  # fmt: skip
+    for setting, other in others.items():
+        if name == other:
+            raise ConfigError(
+                f"Word vectors and {setting} have the same registered model", where=SETTING, value=name,
+                remedy="choose another name",
+            )
+    registry = registry_of(config.asking(name))
+    version = registry.alias(CHAMPION) or next(iter(registry.versions()), None)
+    if version is None:
+        return
+    try:
+        _require_vectors(registry.bundle_folder(version), version)
+    except (BundleError, Damaged) as error:
+        log.warning("version %s cannot be opened: %s", version.version, in_short(error))  # the gate says what to do
+
+
+@stage("open the champion", retry_if=tracking_was_away)
+def open_champion_vectors(config: RunConfig) -> ChampionVectors | None:
+    """Open the registered champion; return None if there is none.
+
+    A lost or damaged bundle is not an error here: it is returned as a problem, and the gate gives the remedy.
+
+    Raises:
+        ConfigError: The champion is no set of word vectors.
+    """
+    registry = registry_of(config)
+    if (version := registry.alias(CHAMPION)) is None:
+        return None
+    try:
+        folder = registry.bundle_folder(version)
+        _require_vectors(folder, version)
+        digest = require_registered(folder, version.tags.get(tag.BUNDLE_TAG, ""))
+        with converted_errors(folder):
+            vectors = load_vectors(folder).vectors
+    except (BundleError, Damaged) as error:
+        problem = f"the champion, version {version.version}, cannot be opened: {in_short(error)}"
+        log.warning(problem)
+        digest = version.tags.get(tag.BUNDLE_TAG, f"unknown (version {version.version})")
+        return ChampionVectors(version.version, digest, family_of_version(config, version, None), problem=problem)
+    return ChampionVectors(version.version, digest, family_of_version(config, version, folder), vectors)
+
+
+def _require_vectors(folder: Path, version: Version) -> None:
+    """Refuse a whole bundle of another family of models; a damaged description is not judged here."""
+    try:
+        told = json.loads((folder / SPEC).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    if not isinstance(told, dict) or (task := told.get("task", "language model")) == TASK:
+        return
+    raise ConfigError(
+        f"The registered model '{version.name}' holds no word vectors: version {version.version} is of another family "
+        f"({task})", where=SETTING, value=version.name, remedy="choose a name that only word vectors have",
+    )
