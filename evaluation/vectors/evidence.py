@@ -27,6 +27,7 @@ class RankedVectors:
         test: Digest of the test reviews.
         problem: Why they could not be measured (files are missing or damaged); empty if they could.
         family: Family of the data that they were trained on.
+        cut: How their vocabulary cuts a text, such as "word, lower case"; empty: not known.
     """
 
     digest: str
@@ -34,6 +35,7 @@ class RankedVectors:
     test: str = ""
     problem: str = ""
     family: Family = NOT_KNOWN
+    cut: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,9 +102,25 @@ class VectorsCase(Rivals):
         theirs = self.evidence.champion
         if theirs is None or self.lost or theirs.rows is None:
             return self.lost or NO_CHAMPION
+        if self.other_cut:
+            return self.other_cut
         if theirs.test != self.evidence.challenger.test:
             return f"the test sets differ: {self.evidence.challenger.test} and {theirs.test}"
         return "" if same_windows(self.challenger, theirs.rows) else "the windows of the test reviews differ"
+
+    @property
+    def other_cut(self) -> str:
+        """Why the words of challenger and champion are not the same; empty if they are, or without a champion.
+
+        The windows are cut by the challenger's vocabulary. Vectors of parts of words know few of its whole words, and
+        vectors of words that keep their case cannot tell apart what it folds.
+        """
+        theirs = self.evidence.champion
+        ours = self.evidence.challenger.cut
+        if theirs is None or self.lost or self.identical or (ours and ours == theirs.cut):
+            return ""
+        told = f"the challenger has vectors of: {ours or 'not known'}; the champion of: {theirs.cut or 'not known'}"
+        return f"{told}; these words are not the same, so a comparison is not fair"
 
     @cached_property
     def groups_D(self) -> np.ndarray | None:

@@ -47,6 +47,16 @@ def enough_test_reviews(case: VectorsCase) -> RuleOutcome:
     return count_groups(len(case.challenger), case.group_sizes, grouped_by, case.policy.min_test_reviews)
 
 
+def same_cut(case: VectorsCase) -> RuleOutcome:
+    """Refuse vectors of another kind of words than the champion's: they cannot be compared fairly."""
+    name = "same cut of the text"
+    if case.evidence.champion is None or case.lost or case.identical:
+        return RuleOutcome(name, None, case.lost or "there is no other champion")
+    remedy = f"register it under another name ({case.name_setting}), or promote it by hand (--force)"
+    detail = f"{case.other_cut}: {remedy}" if case.other_cut else f"both are vectors of: {case.evidence.challenger.cut}"
+    return RuleOutcome(name, not case.other_cut, detail)
+
+
 def better_than_chance(case: VectorsCase) -> RuleOutcome:
     """Refuse vectors that do not surely rank more than half of the words right."""
     gain = case.gain_over(CHANCE * case.challenger.windows_D)
@@ -112,7 +122,7 @@ RULES: tuple[VectorsRule, ...] = (
     vectors_at_hand,
 )  # fmt: skip
 RULES_OF_RANKS: tuple[VectorsRule, ...] = (
-    enough_test_reviews, better_than_chance, better_than_counts, better_than_champion_vectors, surely_better_vectors,
-    no_slice_ranked_worse,
+    same_cut, enough_test_reviews, better_than_chance, better_than_counts, better_than_champion_vectors,
+    surely_better_vectors, no_slice_ranked_worse,
 )  # fmt: skip
 """Rules that are applied only if the challenger was measured."""

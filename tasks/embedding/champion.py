@@ -12,7 +12,7 @@ from core.errors import BundleError, ConfigError, Damaged
 from core.lineage.family import Family
 from core.model_errors import converted_errors
 from models.bundles.bundle import SPEC
-from models.vectors.bundle import TASK, load_vectors
+from models.vectors.bundle import TASK, VectorsBundle, load_vectors
 from models.vectors.word_vectors import WordVectors
 from tasks.data.family import family_of_version
 from tasks.promotion.score_now import in_short, require_registered
@@ -34,6 +34,7 @@ class ChampionVectors:
     family: Family
     vectors: WordVectors | None = field(default=None, repr=False)
     problem: str = ""
+    cut: str = ""
 
 
 @stage("name of the vectors", retry_if=tracking_was_away)
@@ -80,13 +81,20 @@ def open_champion_vectors(config: RunConfig) -> ChampionVectors | None:
         _require_vectors(folder, version)
         digest = require_registered(folder, version.tags.get(tag.BUNDLE_TAG, ""))
         with converted_errors(folder):
-            vectors = load_vectors(folder).vectors
+            bundle = load_vectors(folder)
     except (BundleError, Damaged) as error:
         problem = f"the champion, version {version.version}, cannot be opened: {in_short(error)}"
         log.warning(problem)
         digest = version.tags.get(tag.BUNDLE_TAG, f"unknown (version {version.version})")
         return ChampionVectors(version.version, digest, family_of_version(config, version, None), problem=problem)
-    return ChampionVectors(version.version, digest, family_of_version(config, version, folder), vectors)
+    family = family_of_version(config, version, folder)
+    return ChampionVectors(version.version, digest, family, bundle.vectors, cut=cut_of(bundle))
+
+
+def cut_of(bundle: VectorsBundle) -> str:
+    """Return how the vocabulary of word vectors cuts a text; empty if that was not recorded."""
+    unit = str(bundle.spec.get("unit", ""))
+    return f"{unit}, {'lower case' if bundle.spec['lowercase'] else 'case kept'}" if unit == "word" else unit
 
 
 def _require_vectors(folder: Path, version: Version) -> None:

@@ -18,12 +18,12 @@ from evaluation.vectors.evidence import RankedVectors, VectorsEvidence
 from evaluation.vectors.gate import decide_vectors
 from evaluation.vectors.ranked_words import WordWindows, rank, rank_by_counts, windows_of_words, words_of
 from models.tokens.vocabulary import Vocabulary
-from models.vectors.bundle import load_vectors
+from models.vectors.bundle import VectorsBundle, load_vectors
 from models.vectors.word_vectors import WordVectors
 from tasks.data.documents import documents_of, grouped_by
 from tasks.data.family import family_of_run
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
-from tasks.embedding.champion import ChampionVectors
+from tasks.embedding.champion import ChampionVectors, cut_of
 from tasks.embedding.embed import FittedVectors
 from tasks.fitting.fit import bundle_digest
 from tasks.promotion.champion_reviews import tests_of
@@ -61,19 +61,22 @@ def judge_vectors(
     config: RunConfig, prepared: Prepared, fitted: FittedVectors, champion: ChampionVectors | None, version: int | None
 ) -> Decision:
     """Rank the words of the test reviews with both, and return the gate's decision; the registry is unchanged."""
-    clean, (ours, problem) = prepared.clean, _registered_vectors(config, fitted, version)
+    clean, (bundle, problem) = prepared.clean, _registered_vectors(config, fitted, version)
+    ours = bundle.vectors if bundle else None
     reviews, windows = _test_windows(config, prepared)
     theirs = champion.vectors if champion else None
     by_output = all(one.output_ND is not None for one in (ours, theirs) if one is not None)
     test, documents, (passed, detail) = reviews_digest(tests_of(clean)), documents_of(clean), checked(prepared.checks)
 
-    def ranked(digest: str, vectors: WordVectors | None, why: str, family: Family) -> RankedVectors:
+    def ranked(digest: str, vectors: WordVectors | None, why: str, family: Family, cut: str) -> RankedVectors:
         rows = None if vectors is None else rank(windows, vectors, by_output)
-        return RankedVectors(digest, rows, test, why, family)
+        return RankedVectors(digest, rows, test, why, family, cut)
 
     evidence = VectorsEvidence(
-        ranked(bundle_digest(fitted.bundle), ours, problem, family_of_run(config, clean)),
-        ranked(champion.digest, theirs, champion.problem, champion.family) if champion else None,
+        ranked(
+            bundle_digest(fitted.bundle), ours, problem, family_of_run(config, clean), cut_of(bundle) if bundle else ""
+        ),
+        ranked(champion.digest, theirs, champion.problem, champion.family, champion.cut) if champion else None,
         None if ours is None else rank_by_counts(windows, dict(zip(ours.words, ours.counts, strict=True))),
         by_output,
         DataEvidence(
@@ -116,7 +119,7 @@ def settle_vectors(
 
 def _registered_vectors(
     config: RunConfig, fitted: FittedVectors, version: int | None
-) -> tuple[WordVectors | None, str]:
+) -> tuple[VectorsBundle | None, str]:
     """Return the vectors as they are registered, which is what is served; or why they do not open."""
     folder = fitted.bundle
     try:
@@ -124,7 +127,7 @@ def _registered_vectors(
             folder = registry_of(config).bundle_folder(version)
             require_registered(folder, bundle_digest(fitted.bundle))
         with converted_errors(folder):
-            return load_vectors(folder).vectors, ""
+            return load_vectors(folder), ""
     except (BundleError, Damaged) as error:
         problem = f"the registered challenger, version {version}, cannot be opened: {in_short(error)}"
         log.warning(problem)

@@ -51,7 +51,8 @@ def shuffled(good: WordVectors) -> WordVectors:
 
 
 def measured(digest: str, found: WordVectors, **facts: Any) -> RankedVectors:
-    return RankedVectors(digest, rank(made_reviews()[0], found, True), "t" * 64, **{"family": FAMILY, **facts})
+    usual = {"family": FAMILY, "cut": "word, lower case"}
+    return RankedVectors(digest, rank(made_reviews()[0], found, True), "t" * 64, **{**usual, **facts})
 
 
 def judge(challenger: RankedVectors, champion: RankedVectors | None, policy: Any = POLICY, **facts: Any) -> Decision:
@@ -153,6 +154,17 @@ def test_vectors_of_another_family_of_data_are_refused_with_the_name_of_the_sett
     other = judge(measured("b", GOOD), measured("a", FAIR, family=Family("synthetic", "e" * 64)))
     assert failed(other) == ["same data family"]
     assert "(embedding.model_name)" in other.reason
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [
+    ("word, lower case", "word, case kept"), ("bpe", "word, lower case"), ("word, lower case", ""), ("", ""),
+])  # fmt: skip
+def test_vectors_of_other_words_are_refused_although_they_rank_better(ours: str, theirs: str) -> None:
+    decision = judge(measured("b", GOOD, cut=ours), measured("a", FAIR, cut=theirs))
+    assert failed(decision) == ["same cut of the text"]
+    assert "register it under another name (embedding.model_name), or promote it by hand" in decision.reason
+    assert "gain" not in decision.figures, "no figure of a comparison that is not fair"
+    assert judge(measured("b", GOOD, cut=ours), None).promote
 
 
 def test_vectors_that_cannot_be_opened_or_have_nothing_to_rank_are_refused() -> None:

@@ -12,10 +12,10 @@ import pytest
 
 from core.config.presets import load_config
 from core.errors import ConfigError
-from models.vectors.bundle import save_vectors
+from models.vectors.bundle import VectorsBundle, save_vectors
 from models.vectors.word_vectors import WordVectors
 from tasks.embedding import champion as module
-from tasks.embedding.champion import open_champion_vectors, require_name_of_vectors
+from tasks.embedding.champion import cut_of, open_champion_vectors, require_name_of_vectors
 
 WORDS = ["tea", "cake", "pie", "soup"]
 
@@ -61,6 +61,14 @@ def test_the_name_of_another_model_of_the_same_configuration_is_refused(settings
         require_name_of_vectors.fn(load_config("small", ["embedding.model_name=mine", *settings]))
 
 
+@pytest.mark.parametrize(("spec", "cut"), [
+    ({"unit": "word", "lowercase": True}, "word, lower case"),
+    ({"unit": "word", "lowercase": False}, "word, case kept"), ({"unit": "bpe", "lowercase": True}, "bpe"), ({}, ""),
+])  # fmt: skip
+def test_the_description_of_vectors_says_how_a_text_is_cut(spec: dict[str, Any], cut: str) -> None:
+    assert cut_of(VectorsBundle(WordVectors(["tea"], np.ones((1, 2))), spec, "")) == cut
+
+
 def test_vectors_are_opened_and_damaged_ones_are_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     registered(monkeypatch, bundle_in(tmp_path))
     config = load_config("small")
@@ -68,7 +76,7 @@ def test_vectors_are_opened_and_damaged_ones_are_a_finding(tmp_path: Path, monke
     found = open_champion_vectors.fn(config)
     assert found is not None
     assert found.vectors is not None
-    assert found.vectors.words == WORDS
+    assert (found.vectors.words, found.cut) == (WORDS, "word, lower case")
     (tmp_path / "spec.json").write_text("changed", encoding="utf-8")
     require_name_of_vectors.fn(config)
     lost = open_champion_vectors.fn(config)
