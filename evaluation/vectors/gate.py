@@ -54,6 +54,10 @@ def _figures(case: VectorsCase) -> dict[str, float]:
     found |= {"test reviews": float(len(case.challenger)), "test windows": float(case.challenger.windows_D.sum()),
               "test groups": float(len(case.group_sizes)),
               "test groups, effective": effective_number(case.group_sizes)}  # fmt: skip
+    if (loss := case.champion_loss) is not None:
+        found |= {"champion's reviews": float(loss.reviews), "champion's reviews, loss": loss.estimate,
+                  "champion's reviews, loss, lower end": loss.low,
+                  "champion's reviews, loss, upper end": loss.high}  # fmt: skip
     if (gain := case.gain) is not None:
         found |= {"gain": gain.estimate, "gain, lower end": gain.low, "gain, upper end": gain.high,
                   "gain, confidence": gain.confidence}  # fmt: skip

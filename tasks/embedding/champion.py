@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import polars as pl
 
 from core.config.run_config import RunConfig
 from core.errors import BundleError, ConfigError, Damaged
 from core.lineage.family import Family
 from core.model_errors import converted_errors
+from core.store import Artifact
+from corpus.splitting.unlearnt import TABLE
+from evaluation.gate.evidence import ChampionReviews
+from evaluation.vectors.ranked_words import RankedReviews, WordWindows, rank
 from models.bundles.bundle import SPEC
 from models.vectors.bundle import TASK, VectorsBundle, load_vectors
 from models.vectors.word_vectors import WordVectors
+from tasks.data.documents import documents_of
 from tasks.data.family import family_of_version
+from tasks.fitting.fit import bundle_digest
+from tasks.promotion.champion_reviews import data_of, find_own_reviews
 from tasks.promotion.score_now import in_short, require_registered
 from tasks.stage import stage
 from tasks.tracking.track import registry_of, tracking_was_away
@@ -27,7 +37,10 @@ SETTING = "embedding.model_name"
 
 @dataclass(frozen=True)
 class ChampionVectors:
-    """Registered champion; with a problem it has no vectors."""
+    """Registered champion; with a problem it has no vectors.
+
+    `cut` is how its vocabulary cuts a text, `data` the digest of the prepared data that it was trained on.
+    """
 
     version: int
     digest: str
@@ -35,6 +48,7 @@ class ChampionVectors:
     vectors: WordVectors | None = field(default=None, repr=False)
     problem: str = ""
     cut: str = ""
+    data: str = ""
 
 
 @stage("name of the vectors", retry_if=tracking_was_away)
@@ -88,7 +102,41 @@ def open_champion_vectors(config: RunConfig) -> ChampionVectors | None:
         digest = version.tags.get(tag.BUNDLE_TAG, f"unknown (version {version.version})")
         return ChampionVectors(version.version, digest, family_of_version(config, version, None), problem=problem)
     family = family_of_version(config, version, folder)
-    return ChampionVectors(version.version, digest, family, bundle.vectors, cut=cut_of(bundle))
+    data = data_of(folder, version.tags.get(tag.DATA_TAG, ""))
+    return ChampionVectors(version.version, digest, family, bundle.vectors, cut=cut_of(bundle), data=data)
+
+
+def rank_champion_reviews(
+    config: RunConfig, clean: Artifact, bundle: Path, ours: WordVectors | None, champion: ChampionVectors | None,
+    windows_of: Callable[[pl.DataFrame], WordWindows], by_output: bool,
+) -> ChampionReviews[RankedReviews] | None:  # fmt: skip
+    """Rank the words of the test reviews of the champion's data, without those that the challenger has learnt from.
+
+    Return None if the rule does not apply: there is no champion that can be measured, it is the challenger itself, or
+    the policy sets no limit.
+
+    Args:
+        config: `promotion.model_name` is the registered model.
+        clean: Prepared data of this run.
+        bundle: Folder of the challenger's bundle.
+        ours: The challenger; None if it cannot be opened.
+        champion: The champion.
+        windows_of: Returns the windows of reviews, a table with review_id and text.
+        by_output: See `evaluation.vectors.ranked_words.rank`.
+    """
+    policy = config.embedding.promotion
+    if ours is None or champion is None or champion.vectors is None or policy.max_champion_loss is None:
+        return None
+    if champion.digest == bundle_digest(bundle):
+        return None
+    own = find_own_reviews(
+        config, clean, bundle, champion.version, champion.data, "embedding.promotion", policy.champion_reviews
+    )
+    if isinstance(own, ChampionReviews):
+        return own
+    windows = windows_of(pl.read_parquet(own.chosen.folder / TABLE, columns=["review_id", "text"]))
+    ranked = (rank(windows, vectors, by_output) for vectors in (ours, champion.vectors))
+    return ChampionReviews(*own.counts, False, *ranked, documents=documents_of(own.earlier))
 
 
 def cut_of(bundle: VectorsBundle) -> str:

@@ -23,7 +23,7 @@ from models.vectors.word_vectors import WordVectors
 from tasks.data.documents import documents_of, grouped_by
 from tasks.data.family import family_of_run
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
-from tasks.embedding.champion import ChampionVectors, cut_of
+from tasks.embedding.champion import ChampionVectors, cut_of, rank_champion_reviews
 from tasks.embedding.embed import FittedVectors
 from tasks.fitting.fit import bundle_digest
 from tasks.promotion.champion_reviews import tests_of
@@ -68,6 +68,10 @@ def judge_vectors(
     by_output = all(one.output_ND is not None for one in (ours, theirs) if one is not None)
     test, documents, (passed, detail) = reviews_digest(tests_of(clean)), documents_of(clean), checked(prepared.checks)
 
+    own = rank_champion_reviews(
+        config, clean, fitted.bundle, ours, champion, lambda table: _windows(config, prepared, table), by_output
+    )
+
     def ranked(digest: str, vectors: WordVectors | None, why: str, family: Family, cut: str) -> RankedVectors:
         rows = None if vectors is None else rank(windows, vectors, by_output)
         return RankedVectors(digest, rows, test, why, family, cut)
@@ -84,6 +88,7 @@ def judge_vectors(
             passed, detail, look_for_leaks(clean, None),
         ),
         _served(config, fitted, version),
+        own,
         rolled_back(config, fitted),
         resamples=config.evaluation.resamples, seed=config.evaluation.seed,
     )  # fmt: skip
@@ -94,8 +99,13 @@ def _test_windows(config: RunConfig, prepared: Prepared) -> tuple[pl.DataFrame, 
     """Return stars and number of words of the test reviews, and their windows."""
     table = pl.scan_parquet(prepared.clean.folder / "clean.parquet").filter(pl.col("split") == "test")
     reviews = table.select("review_id", "text", "stars", "words").collect()
+    return reviews.drop("text"), _windows(config, prepared, reviews)
+
+
+def _windows(config: RunConfig, prepared: Prepared, reviews: pl.DataFrame) -> WordWindows:
+    """Return the windows of reviews, as the run's vocabulary cuts them."""
     vocabulary = Vocabulary.load(prepared.vocabularies[config.embedding.vocabulary].folder / VOCABULARY_FILE)
-    return reviews.drop("text"), windows_of_words(reviews["review_id"], words_of(vocabulary, reviews["text"]))
+    return windows_of_words(reviews["review_id"], words_of(vocabulary, reviews["text"]))
 
 
 @stage("gate for vectors", retry_if=tracking_was_away)

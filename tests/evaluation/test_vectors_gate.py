@@ -13,10 +13,10 @@ import pytest
 from core.config.sections.embedding import EmbeddingPromotion
 from core.lineage.family import Family
 from evaluation.gate.decision import Decision
-from evaluation.gate.evidence import DataEvidence, Leaks, ServingEvidence
+from evaluation.gate.evidence import ChampionReviews, DataEvidence, Leaks, ServingEvidence
 from evaluation.vectors.evidence import RankedVectors, VectorsEvidence
 from evaluation.vectors.gate import decide_vectors
-from evaluation.vectors.ranked_words import WordWindows, rank, rank_by_counts, windows_of_words
+from evaluation.vectors.ranked_words import RankedReviews, WordWindows, rank, rank_by_counts, windows_of_words
 from models.vectors.word_vectors import WordVectors
 
 TOPICS, WORDS = 4, 40
@@ -60,7 +60,7 @@ def judge(challenger: RankedVectors, champion: RankedVectors | None, policy: Any
     evidence = VectorsEvidence(
         challenger, champion, rank_by_counts(windows, dict.fromkeys(NAMES, 5)), True,
         DataEvidence(reviews, "", True, "2 suites", Leaks(True, "no leak", "t" * 64)),
-        ServingEvidence(True, "answers", None, 1.0), resamples=300,
+        ServingEvidence(True, "answers", None, 1.0), ChampionReviews(same=True), resamples=300,
     )  # fmt: skip
     return decide_vectors(policy, replace(evidence, **facts))
 
@@ -154,6 +154,35 @@ def test_vectors_of_another_family_of_data_are_refused_with_the_name_of_the_sett
     other = judge(measured("b", GOOD), measured("a", FAIR, family=Family("synthetic", "e" * 64)))
     assert failed(other) == ["same data family"]
     assert "(embedding.model_name)" in other.reason
+
+
+def on_own_reviews(ours: WordVectors, theirs: WordVectors, **facts: Any) -> ChampionReviews[RankedReviews]:
+    """Let made-up reviews stand for the champion's own."""
+    windows, _ = made_reviews()
+    return ChampionReviews(300, challenger=rank(windows, ours, True), champion=rank(windows, theirs, True), **facts)
+
+
+def test_a_gain_on_todays_reviews_does_not_pass_with_a_loss_on_the_champions_own() -> None:
+    theirs, ours = measured("a", FAIR), measured("b", GOOD)
+    forgotten = judge(ours, theirs, champion_reviews=on_own_reviews(shuffled(GOOD), GOOD))
+    assert failed(forgotten) == ["no forgetting"]
+    own = on_own_reviews(shuffled(GOOD), GOOD)
+    assert own.challenger is not None
+    assert own.champion is not None
+    lost = own.champion.ranked - own.challenger.ranked
+    assert forgotten.figures["champion's reviews, loss"] == pytest.approx(lost)
+    assert lost > 0.1
+    assert judge(ours, theirs, champion_reviews=on_own_reviews(GOOD, GOOD)).promote
+    allowed = EmbeddingPromotion(max_champion_loss=None)
+    assert judge(ours, theirs, allowed, champion_reviews=None).promote
+
+
+@pytest.mark.parametrize(("own", "refused"), [
+    (None, ["no forgetting"]), (ChampionReviews(problem="the data are gone"), ["no forgetting"]),
+    (ChampionReviews(300, same=True), []), (ChampionReviews(40, 30), []),
+])  # fmt: skip
+def test_own_reviews_that_cannot_be_ranked_count_as_for_classifiers(own: Any, refused: list[str]) -> None:
+    assert failed(judge(measured("b", GOOD), measured("a", FAIR), champion_reviews=own)) == refused
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [

@@ -8,14 +8,27 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 from core.config.presets import load_config
+from core.config.run_config import RunConfig
 from core.errors import ConfigError
+from core.lineage.family import NOT_KNOWN
+from core.store import Artifact
+from evaluation.vectors.ranked_words import WordWindows, windows_of_words
 from models.vectors.bundle import VectorsBundle, save_vectors
 from models.vectors.word_vectors import WordVectors
 from tasks.embedding import champion as module
-from tasks.embedding.champion import cut_of, open_champion_vectors, require_name_of_vectors
+from tasks.embedding.champion import (
+    ChampionVectors,
+    cut_of,
+    open_champion_vectors,
+    rank_champion_reviews,
+    require_name_of_vectors,
+)
+from tasks.fitting.fit import bundle_digest
+from tasks.stage import run_stage
 
 WORDS = ["tea", "cake", "pie", "soup"]
 
@@ -82,3 +95,71 @@ def test_vectors_are_opened_and_damaged_ones_are_a_finding(tmp_path: Path, monke
     lost = open_champion_vectors.fn(config)
     assert lost is not None
     assert lost.problem.startswith("the champion, version 4, cannot be opened")
+
+
+def topics(*pairs: str) -> WordVectors:
+    """Return vectors of four words; the two of a pair have the same vector."""
+    number = {word: row for row, pair in enumerate(pairs) for word in pair.split()}
+    matrix = np.eye(2)[[number[word] for word in WORDS]].astype(np.float32)
+    return WordVectors(WORDS, matrix, [1] * 4, {}, matrix)
+
+
+def prepared(config: RunConfig, name: str, **splits: range) -> Artifact:
+    """Store reviews of one topic each: tea and cake, or pie and soup."""
+    rows = [(f"r{number:03d}", f"{('tea cake', 'pie soup')[number % 2]} " * 4 + f"{number}", split)
+            for split, numbers in splits.items() for number in numbers]  # fmt: skip
+    table = pl.DataFrame(rows, ["review_id", "text", "split"], orient="row").with_columns(
+        pl.lit(5, pl.Int8).alias("stars"), pl.col("text").str.len_bytes().cast(pl.Int32).alias("bytes"),
+        *(pl.lit("").alias(column) for column in ("user_id", "business_id", "categories")),
+        pl.lit(None, pl.Datetime("us")).alias("date"),
+    )
+
+    def make(work: Path) -> dict[str, Any]:
+        table.write_parquet(work / "clean.parquet")
+        return {"splits": {split: {"reviews": len(numbers)} for split, numbers in splits.items()}}
+
+    return run_stage(config, "prepare", 1, {"name": name}, {}, make).artifact
+
+
+@pytest.fixture
+def ask(own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Rank the words of the champion's own reviews; of its forty, the challenger has learnt from three."""
+    monkeypatch.setattr("tasks.promotion.ancestry.registry_of", lambda config: SimpleNamespace(versions=list))
+    config = load_config("small").asking("reviewlm-vectors")
+    then = prepared(config, "then", test=range(40), train=range(40, 100))
+    today = prepared(config, "now", test=range(200, 260), train=[*range(3), *range(300, 340)])  # type: ignore[arg-type]
+    bundle = bundle_in(tmp_path / "challenger", clean_digest=today.digest)
+
+    def cut(table: pl.DataFrame) -> WordWindows:
+        return windows_of_words(table["review_id"], table["text"].str.split(" "))
+
+    def asked(
+        data: str = "", champion: str = "c", settings: tuple[str, ...] = (), before: Artifact | None = None
+    ) -> Any:
+        theirs = ChampionVectors(4, champion, NOT_KNOWN, topics("tea cake", "pie soup"), data=data or then.digest)
+        chosen = load_config("small", list(settings)).asking("reviewlm-vectors")
+        ours = topics("tea pie", "cake soup")
+        return rank_champion_reviews(chosen, before or today, bundle, ours, theirs, cut, True)
+
+    return SimpleNamespace(of=asked, then=then, digest=bundle_digest(bundle))
+
+
+def test_both_rank_the_champions_reviews_that_the_challenger_has_not_learnt_from(ask: Any) -> None:
+    kept = ask.of()
+    assert (kept.reviews, kept.learnt_ids, kept.learnt_texts, kept.tried) == (40, 3, 0, 37)
+    assert kept.champion.review_ids.to_list() == [f"r{number:03d}" for number in range(3, 40)]
+    assert kept.champion.ranked > 0.65, "the topics of the champion are those of its reviews"
+    assert kept.challenger.ranked < 0.5
+
+
+def test_reviews_are_not_ranked_twice_and_not_without_need(ask: Any) -> None:
+    assert ask.of(before=ask.then).same
+    assert ask.of(champion=ask.digest) is None
+    assert ask.of(settings=("embedding.promotion.max_champion_loss=none",)) is None
+
+
+def test_data_that_are_gone_are_a_finding_with_a_remedy(ask: Any) -> None:
+    problem = ask.of(data="gone").problem
+    assert "version 4, cannot be measured on its own test reviews" in problem
+    assert "embedding.promotion.max_champion_loss=none" in problem
+    assert "reviewlm lineage reviewlm-vectors/4" in problem

@@ -32,6 +32,9 @@ class EmbeddingPromotion(Section):
         allow_other_family: Let a challenger pass if its data belong to another family than the champion's
             (`source.family`), or if the champion's family is not known.
         allow_rolled_back: Let a challenger pass although somebody has rolled back from a version of the same fit.
+        max_champion_loss: Largest loss of the share against the champion on the champion's own test reviews, if these
+            are other reviews. The rule fails if the whole confidence interval of the loss is above it.
+        champion_reviews: Maximum number of those reviews that are ranked; if there are more, this number is drawn.
         min_gain: Minimum gain over the champion. The lower end of the interval must be above it.
         confidence: Level of the two-sided intervals: equal vectors pass with probability (1 − confidence) / 2.
         min_gain_over_chance: Minimum gain over guessing, which ranks half of the words right. The lower end of the
@@ -49,6 +52,8 @@ class EmbeddingPromotion(Section):
     replace_lost_champion: bool = False
     allow_other_family: bool = False
     allow_rolled_back: bool = False
+    max_champion_loss: Limit = 0.01
+    champion_reviews: Annotated[Whole, Field(ge=100, le=MOST_WHOLE)] = 5_000
     min_gain: ShareBelowOne = 0.0
     confidence: Annotated[Number, Field(gt=0.5, lt=1)] = 0.95
     min_gain_over_chance: ShareBelowOne = 0.0
