@@ -15,7 +15,7 @@ from corpus.splitting.leaks import reviews_digest
 from evaluation.gate.decision import Decision
 from evaluation.gate.evidence import DataEvidence, ServingEvidence
 from evaluation.vectors.evidence import RankedVectors, VectorsEvidence
-from evaluation.vectors.gate import decide_vectors
+from evaluation.vectors.gate import BY_COSINE, BY_OUTPUT, decide_vectors
 from evaluation.vectors.ranked_words import WordWindows, rank, rank_by_counts, windows_of_words, words_of
 from models.tokens.vocabulary import Vocabulary
 from models.vectors.bundle import VectorsBundle, load_vectors
@@ -37,11 +37,8 @@ from tracking.logged_models.export import smoke_test
 from tracking.logged_models.forms import WORD_VECTORS
 
 log = logging.getLogger(__name__)
-LOGGED = {
-    "challenger, ranked": "test/ranked", "word counts, ranked": "test/ranked_by_counts",
-    "champion, ranked": "test/ranked_by_champion", "gain": "test/gain", "test windows": "test/windows",
-}  # fmt: skip
-"""Figures of the decision, with their names in MLflow."""
+NAMES = {BY_OUTPUT: "ranked", BY_COSINE: "ranked_by_cosine"}
+"""Names of the measures in MLflow and in the summary."""
 
 
 @stage("register vectors", retry_if=tracking_was_away)
@@ -118,13 +115,28 @@ def settle_vectors(
 
     The decision is made before, so a retry carries out the same one.
     """
-    tracker, found = tracker_of(config), decision.figures
-    metrics = {name: value for figure, name in LOGGED.items() if (value := found.get(figure)) is not None}
-    tracker.log_metrics(parent_run_id, metrics)
-    if not fitted.reused:
-        tracker.log_metrics(fitted.run_id, metrics)
     expected = champion.version if champion else None
-    return carry_out(config, prepared.clean, decision, fitted, version, expected, parent_run_id)
+    promotion = carry_out(config, prepared.clean, decision, fitted, version, expected, parent_run_id)
+    # Only now: if the champion has changed, there is another decision, with other figures.
+    tracker, metrics = tracker_of(config), metrics_of(decision)
+    tracker.log_metrics(parent_run_id, metrics)
+    lacking = metrics.keys() - tracker.metrics(fitted.run_id).keys() if fitted.reused else metrics
+    if any(f"test/{name}" in lacking for name in NAMES.values()):
+        tracker.log_metrics(fitted.run_id, metrics)
+    return promotion
+
+
+def metrics_of(decision: Decision) -> dict[str, float]:
+    """Return figures of a decision by their names in MLflow, which say how words were scored."""
+    found = decision.figures
+    measure = next((one for one in NAMES if f"challenger, {one}" in found), BY_OUTPUT)
+    name = f"test/{NAMES[measure]}"
+    named = {
+        name: f"challenger, {measure}", f"{name}_by_champion": f"champion, {measure}",
+        "test/ranked_by_counts": f"word counts, {measure}", name.replace("ranked", "gain"): "gain",
+        "test/windows": "test windows",
+    }  # fmt: skip
+    return {name: value for name, figure in named.items() if (value := found.get(figure)) is not None}
 
 
 def _registered_vectors(

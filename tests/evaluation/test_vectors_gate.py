@@ -18,6 +18,7 @@ from evaluation.vectors.evidence import RankedVectors, VectorsEvidence
 from evaluation.vectors.gate import decide_vectors
 from evaluation.vectors.ranked_words import RankedReviews, WordWindows, rank, rank_by_counts, windows_of_words
 from models.vectors.word_vectors import WordVectors
+from tasks.embedding.promote import metrics_of
 
 TOPICS, WORDS = 4, 40
 NAMES = [f"w{number}" for number in range(WORDS)]
@@ -129,6 +130,22 @@ def test_a_loss_on_one_slice_is_refused_although_the_rest_gains() -> None:
                      replace(measured("a", FAIR), rows=theirs))  # fmt: skip
     assert failed(decision) == ["no slice worse"]
     assert "stars 1" in decision.reason
+
+
+def test_the_two_measures_never_share_a_name() -> None:
+    by_output, by_cosine = (judge(measured("b", GOOD), measured("a", FAIR), by_output=one) for one in (True, False))
+    assert by_output.metric.startswith("ranked: ")
+    assert by_output.metric.endswith("by output vectors (u · h) (higher is better)")
+    assert by_cosine.metric.startswith("ranked by cosine: ")
+    assert {"challenger, ranked", "champion, ranked"} <= by_output.figures.keys()
+    assert {"challenger, ranked by cosine", "champion, ranked by cosine"} <= by_cosine.figures.keys()
+    shared = {"test/ranked_by_counts", "test/windows"}
+    assert metrics_of(by_output).keys() - shared == {"test/ranked", "test/ranked_by_champion", "test/gain"}
+    assert metrics_of(by_cosine).keys() - shared == {
+        "test/ranked_by_cosine", "test/ranked_by_cosine_by_champion", "test/gain_by_cosine",
+    }  # fmt: skip
+    assert metrics_of(by_cosine)["test/ranked_by_cosine"] == by_cosine.figures["challenger, ranked by cosine"]
+    assert "| ranked by cosine |" in by_cosine.to_markdown()
 
 
 @pytest.mark.parametrize(("facts", "rule"), [

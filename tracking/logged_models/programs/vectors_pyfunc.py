@@ -6,9 +6,9 @@ the copy of `models/` that is part of the model (see `tracking/logged_models/exp
 The input has one column, `text`: an entry of the vocabulary, or several words separated by spaces, which stand for the
 mean of their vectors of length 1. A word is looked up as it is, in lower case, and then with a space before it, because
 parts that begin a word have one. Each row gets one answer: its `text`, `known` and `unknown` (its words with and
-without a vector), and `bundle`, the first digits of the digest that the registered version has as a tag. With the parameter
-`task="nearest"` also `nearest`, the `k` nearest words with their cosines, without the given ones; with `task="vector"`
-`vector`: of one word as it was trained, of several the mean. Without any known word, both are empty.
+without a vector), and `bundle`, the first digits of the digest that the registered version has as a tag. With the
+parameter `task="nearest"` also `nearest`, the `k` nearest words with their cosines, without the given ones; with
+`task="vector"` `vector`: of one word as it was trained, of several the mean. Without any known word, both are empty.
 """
 
 from __future__ import annotations
