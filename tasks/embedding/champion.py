@@ -135,8 +135,10 @@ def rank_champion_reviews(
     if isinstance(own, ChampionReviews):
         return own
     windows = windows_of(pl.read_parquet(own.chosen.folder / TABLE, columns=["review_id", "text"]))
-    ranked = (rank(windows, vectors, by_output) for vectors in (ours, champion.vectors))
-    return ChampionReviews(*own.counts, False, *ranked, documents=documents_of(own.earlier))
+    challenger, theirs = rank(windows, ours, by_output), rank(windows, champion.vectors, by_output)
+    return ChampionReviews(
+        *own.counts, challenger=challenger, champion=theirs, documents=documents_of(own.earlier)
+    )
 
 
 def cut_of(bundle: VectorsBundle) -> str:
