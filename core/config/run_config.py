@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,7 +23,7 @@ from core.config.sections.data import CleanConfig as CleanConfig
 from core.config.sections.data import DuplicatesConfig as DuplicatesConfig
 from core.config.sections.data import SelectionConfig as SelectionConfig
 from core.config.sections.data import SplitConfig as SplitConfig
-from core.config.sections.embedding import EmbeddingConfig
+from core.config.sections.embedding import OWN_VECTORS, EmbeddingConfig
 from core.config.sections.evaluation import EvaluationConfig
 from core.config.sections.execution import ExecutionConfig as ExecutionConfig
 from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL
@@ -135,6 +136,9 @@ class RunConfig(Section):
         if str(policy.get("model_name", "")).startswith(DEMO_MODEL):
             section = {**options["classification"], "promotion": {**policy, "model_name": ""}}
             options = {**options, "classification": section}
+        vectors = options.get("embedding")
+        if isinstance(vectors, dict) and str(vectors.get("model_name", "")).startswith(DEMO_MODEL):
+            options = {**options, "embedding": {**vectors, "model_name": OWN_VECTORS}}
         return options
 
     @model_validator(mode="after")
@@ -241,6 +245,8 @@ class RunConfig(Section):
         if policy.model_name.startswith(DEMO_MODEL):
             own = {"promotion": policy.model_copy(update={"model_name": ""})}
             changes["classification"] = self.classification.model_copy(update=own)
+        if self.embedding.model_name.startswith(DEMO_MODEL):
+            changes["embedding"] = replace(self.embedding, model_name=OWN_VECTORS)
         return self.model_copy(update=changes)
 
     def asking(self, model_name: str) -> RunConfig:

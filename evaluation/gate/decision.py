@@ -13,7 +13,7 @@ DIGITS = 9
 """Significant digits of a stored figure, so that a decision is the same text on every machine."""
 LOWER, HIGHER = "lower is better", "higher is better"
 FIGURES = {"open bits per byte": LOWER, "bits per byte": LOWER, "macro-F1": HIGHER, "accuracy": HIGHER,
-           "ranked": HIGHER}  # fmt: skip
+           "ranked": HIGHER, "ranked by cosine": HIGHER}  # fmt: skip
 """Figures that both models have, as `Decision.figures` names them after the model; a decision has those of one kind of
 model, with one direction."""
 SHARE = "%"

@@ -10,7 +10,7 @@ import numpy as np
 
 from core.config.sections.embedding import EmbeddingPromotion
 from core.lineage.family import NOT_KNOWN, Family
-from evaluation.gate.evidence import DataEvidence, ServingEvidence
+from evaluation.gate.evidence import ChampionReviews, DataEvidence, ServingEvidence
 from evaluation.gate.rules.case import NO_CHAMPION, Rivals
 from evaluation.statistics.bootstrap import Interval, ratio_interval
 from evaluation.statistics.groups import groups_of
@@ -27,6 +27,7 @@ class RankedVectors:
         test: Digest of the test reviews.
         problem: Why they could not be measured (files are missing or damaged); empty if they could.
         family: Family of the data that they were trained on.
+        cut: How their vocabulary cuts a text, such as "word, lower case"; empty: not known.
     """
 
     digest: str
@@ -34,6 +35,7 @@ class RankedVectors:
     test: str = ""
     problem: str = ""
     family: Family = NOT_KNOWN
+    cut: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class VectorsEvidence:
         data: Facts about the data; `data.reviews` has review_id and, as far as they are known, stars, words, date,
             categories and group.
         serving: Facts about the registered challenger.
+        champion_reviews: What both ranked on the champion's own test reviews; None if they were not tried on them.
         rolled_back: Who rolled back from a version of the challenger's fit, when and why; empty if nobody did.
         resamples: Number of bootstrap draws.
         seed: Seed of the bootstrap.
@@ -59,6 +62,7 @@ class VectorsEvidence:
     by_output: bool = True
     data: DataEvidence = field(default_factory=DataEvidence)
     serving: ServingEvidence = field(default_factory=ServingEvidence)
+    champion_reviews: ChampionReviews[RankedReviews] | None = None
     rolled_back: str = ""
     resamples: int = 10_000
     seed: int = 1
@@ -100,9 +104,25 @@ class VectorsCase(Rivals):
         theirs = self.evidence.champion
         if theirs is None or self.lost or theirs.rows is None:
             return self.lost or NO_CHAMPION
+        if self.other_cut:
+            return self.other_cut
         if theirs.test != self.evidence.challenger.test:
             return f"the test sets differ: {self.evidence.challenger.test} and {theirs.test}"
         return "" if same_windows(self.challenger, theirs.rows) else "the windows of the test reviews differ"
+
+    @property
+    def other_cut(self) -> str:
+        """Why the words of challenger and champion are not the same; empty if they are, or without a champion.
+
+        The windows are cut by the challenger's vocabulary. Vectors of parts of words know few of its whole words, and
+        vectors of words that keep their case cannot tell apart what it folds.
+        """
+        theirs = self.evidence.champion
+        ours = self.evidence.challenger.cut
+        if theirs is None or self.lost or self.identical or (ours and ours == theirs.cut):
+            return ""
+        told = f"the challenger has vectors of: {ours or 'not known'}; the champion of: {theirs.cut or 'not known'}"
+        return f"{told}; these words are not the same, so a comparison is not fair"
 
     @cached_property
     def groups_D(self) -> np.ndarray | None:
@@ -121,9 +141,25 @@ class VectorsCase(Rivals):
 
     def gain_over(self, points_D: np.ndarray) -> Interval:
         """Return the challenger's gain over other points on the same windows."""
+        return self._interval(self.challenger.points_D - points_D, self.challenger.windows_D, self.groups_D)
+
+    @cached_property
+    def champion_loss(self) -> Interval | None:
+        """Loss on the champion's own test reviews, paired by review; None if both did not rank the same windows."""
+        found = self.evidence.champion_reviews
+        if found is None or found.challenger is None or found.champion is None:
+            return None
+        ours, theirs = found.challenger, found.champion
+        if not len(ours) or not same_windows(ours, theirs):
+            return None
+        return self._interval(
+            theirs.points_D - ours.points_D, ours.windows_D, groups_of(ours.review_ids, found.documents)
+        )
+
+    def _interval(self, points_D: np.ndarray, windows_D: np.ndarray, groups_D: np.ndarray | None) -> Interval:
         return ratio_interval(
-            self.challenger.points_D - points_D, self.challenger.windows_D, confidence=self.policy.confidence,
-            resamples=self.evidence.resamples, seed=self.evidence.seed, groups=self.groups_D,
+            points_D, windows_D, confidence=self.policy.confidence, resamples=self.evidence.resamples,
+            seed=self.evidence.seed, groups=groups_D,
         )  # fmt: skip
 
 

@@ -13,8 +13,12 @@ from evaluation.statistics.groups import effective_number
 from evaluation.vectors.evidence import VectorsCase, VectorsEvidence
 from evaluation.vectors.rules import RULES, RULES_OF_RANKS
 
-METRIC = "ranked: share of true words above a noise word (higher is better)"
-RANKED = "ranked"
+BY_OUTPUT, BY_COSINE = "ranked", "ranked by cosine"
+"""Names of the measure: by output vectors, and by the cosine of input vectors. Their figures are not on one scale."""
+METRICS = {
+    BY_OUTPUT: "share of true words above a noise word, by output vectors (u · h)",
+    BY_COSINE: "share of true words above a noise word, by the cosine of input vectors",
+}
 
 
 def decide_vectors(policy: EmbeddingPromotion, evidence: VectorsEvidence) -> Decision:
@@ -27,7 +31,7 @@ def decide_vectors(policy: EmbeddingPromotion, evidence: VectorsEvidence) -> Dec
         promote=not failed,
         reason="; ".join(rule.detail for rule in failed) or _praise(case),
         rules=rules,
-        metric=METRIC,
+        metric=f"{_measure(case)}: {METRICS[_measure(case)]} (higher is better)",
         challenger=evidence.challenger.digest,
         champion=evidence.champion.digest if evidence.champion else None,
         test_set=evidence.challenger.test,
@@ -45,15 +49,24 @@ def _praise(case: VectorsCase) -> str:
     return f"it ranks {100 * case.gain.estimate:.2f} points more words right than the champion"
 
 
+def _measure(case: VectorsCase) -> str:
+    return BY_OUTPUT if case.evidence.by_output else BY_COSINE
+
+
 def _figures(case: VectorsCase) -> dict[str, float]:
-    found = {f"challenger, {RANKED}": case.challenger.ranked}
+    measure = _measure(case)
+    found = {f"challenger, {measure}": case.challenger.ranked}
     if case.champion is not None:
-        found[f"champion, {RANKED}"] = case.champion.ranked
+        found[f"champion, {measure}"] = case.champion.ranked
     if case.evidence.counts is not None:
-        found[f"word counts, {RANKED}"] = case.evidence.counts.ranked
+        found[f"word counts, {measure}"] = case.evidence.counts.ranked
     found |= {"test reviews": float(len(case.challenger)), "test windows": float(case.challenger.windows_D.sum()),
               "test groups": float(len(case.group_sizes)),
               "test groups, effective": effective_number(case.group_sizes)}  # fmt: skip
+    if (loss := case.champion_loss) is not None:
+        found |= {"champion's reviews": float(loss.reviews), "champion's reviews, loss": loss.estimate,
+                  "champion's reviews, loss, lower end": loss.low,
+                  "champion's reviews, loss, upper end": loss.high}  # fmt: skip
     if (gain := case.gain) is not None:
         found |= {"gain": gain.estimate, "gain, lower end": gain.low, "gain, upper end": gain.high,
                   "gain, confidence": gain.confidence}  # fmt: skip

@@ -7,6 +7,7 @@ docs/concepts/other_models/embeddings.md. Gains and losses are differences of sh
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from evaluation.classification.case import interval_text, points
@@ -20,6 +21,7 @@ from evaluation.gate.rules.comparability import (
     same_family,
 )
 from evaluation.gate.rules.data import data_checks, leak_certificate
+from evaluation.gate.rules.forgetting import NAME, about_reviews, without_loss
 from evaluation.gate.rules.serving import size, smoke_test
 from evaluation.gate.rules.slices import outcome_of_losses
 from evaluation.statistics.bootstrap import Interval
@@ -45,6 +47,16 @@ def enough_test_reviews(case: VectorsCase) -> RuleOutcome:
     """Refuse to decide with too few independent groups of reviews."""
     grouped_by = None if case.groups_D is None else case.evidence.data.grouped_by
     return count_groups(len(case.challenger), case.group_sizes, grouped_by, case.policy.min_test_reviews)
+
+
+def same_cut(case: VectorsCase) -> RuleOutcome:
+    """Refuse vectors of another kind of words than the champion's: they cannot be compared fairly."""
+    name = "same cut of the text"
+    if case.evidence.champion is None or case.lost or case.identical:
+        return RuleOutcome(name, None, case.lost or "there is no other champion")
+    remedy = f"register it under another name ({case.name_setting}), or promote it by hand (--force)"
+    detail = f"{case.other_cut}: {remedy}" if case.other_cut else f"both are vectors of: {case.evidence.challenger.cut}"
+    return RuleOutcome(name, not case.other_cut, detail)
 
 
 def better_than_chance(case: VectorsCase) -> RuleOutcome:
@@ -99,6 +111,25 @@ def no_slice_ranked_worse(case: VectorsCase) -> RuleOutcome:
     return outcome_of_losses(table, policy.max_slice_loss, policy.min_slice_reviews, "ranked")
 
 
+def no_forgetting_of_words(case: VectorsCase) -> RuleOutcome:
+    """Refuse a challenger that surely loses more than the limit on the champion's own test reviews.
+
+    "Surely" means that the whole interval of the loss is above the limit.
+    """
+    limit, found = case.policy.max_champion_loss, case.evidence.champion_reviews
+    if case.other_cut:
+        return RuleOutcome(NAME, None, case.other_cut, None, limit)
+    if outcome := without_loss(case):
+        return outcome
+    assert found is not None
+    chosen = "drawn" if found.left > case.policy.champion_reviews else "with two words"
+    about, loss = about_reviews(found, chosen), case.champion_loss
+    if loss is None or not math.isfinite(loss.low):
+        return RuleOutcome(NAME, False, f"{about}: not the same reviews, or fewer than two groups of them", None, limit)
+    detail = f"{about}: ranked {points(-loss.estimate)} against the champion, {interval_text(loss, 'the loss')}"
+    return RuleOutcome(NAME, limit is not None and loss.low <= limit, detail, loss.low, limit)
+
+
 def _surely(name: str, gain: Interval, limit: float | None, other: str, ranked: float) -> RuleOutcome:
     """Return whether the whole interval of the gain over something simple is above the limit."""
     detail = f"ranked {ranked:.2%}, {other} {ranked - gain.estimate:.2%}: {interval_text(gain, 'the gain')}"
@@ -112,7 +143,7 @@ RULES: tuple[VectorsRule, ...] = (
     vectors_at_hand,
 )  # fmt: skip
 RULES_OF_RANKS: tuple[VectorsRule, ...] = (
-    enough_test_reviews, better_than_chance, better_than_counts, better_than_champion_vectors, surely_better_vectors,
-    no_slice_ranked_worse,
+    same_cut, enough_test_reviews, better_than_chance, better_than_counts, better_than_champion_vectors,
+    surely_better_vectors, no_slice_ranked_worse, no_forgetting_of_words,
 )  # fmt: skip
 """Rules that are applied only if the challenger was measured."""

@@ -12,15 +12,10 @@ from flows.ingest import ingest
 from flows.retrain import resolve
 from flows.server.workers import on_workers
 from tasks.data.prepare import VOCABULARY_FILE, Prepared, check_table, clean_and_split, tokenize, train_vocabulary
+from tasks.embedding.champion import ChampionVectors, open_champion_vectors, require_name_of_vectors
 from tasks.embedding.embed import FittedVectors, require_vocabulary
 from tasks.embedding.embed import embed as train_vectors
-from tasks.embedding.promote import (
-    ChampionVectors,
-    judge_vectors,
-    open_champion_vectors,
-    register_vectors,
-    settle_vectors,
-)
+from tasks.embedding.promote import judge_vectors, register_vectors, settle_vectors
 from tasks.embedding.summary import summarise_vectors
 from tasks.limits import PROMOTION, require_limits
 from tasks.promotion.promote import Promotion
@@ -43,6 +38,7 @@ def embed(
     config = resolve(preset, input, overrides)
     require_vocabulary(config)
     require_limits([PROMOTION])
+    require_name_of_vectors(config)
     with parent_run(config, "embed") as run_id:
         dataset = ingest(config)
         with step("embed", "train word vectors"):

@@ -56,7 +56,13 @@ def save_vectors(folder: Path, vectors: WordVectors, spec: Mapping[str, Any], fa
     folder.mkdir(parents=True, exist_ok=True)
     (folder / SPEC).unlink(missing_ok=True)
     vectors.save(folder)
-    seal(folder, SPEC, {**facts, "format": FORMAT, "task": TASK, "kind": spec["kind"], "spec": dict(spec)})
+    told = {"format": FORMAT, "task": TASK, "kind": spec["kind"], "spec": dict(spec), "examples": examples(vectors)}
+    seal(folder, SPEC, {**facts, **told})
+
+
+def examples(vectors: WordVectors) -> list[str]:
+    """Return two words, or the only one, that can be looked up: the first ones of letters, if there are any."""
+    return sorted(vectors.words, key=lambda word: not word.strip().isalpha())[:2]
 
 
 def load_vectors(folder: Path) -> VectorsBundle:

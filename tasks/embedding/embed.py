@@ -25,7 +25,7 @@ from tasks.progress import progress
 from tasks.stage import result_as_task_state, run_stage, show_facts, stage, store_of
 from tasks.tracking.track import open_model_run
 
-EMBED_VERSION = 2
+EMBED_VERSION = 3
 STAGE = "embed"
 
 
@@ -76,7 +76,8 @@ def build_vectors(config: RunConfig, prepared: Prepared) -> Built:
         with progress(STAGE, 1, "tokens") as report:
             speed = _Speed(lambda done, total: report(done, total=total))
             vectors = fit_vectors(spec, known, train, validation, work, chosen.threads, speed)
-        named = {"name": chosen.name, "vocabulary": chosen.vocabulary, **stored(spec)}
+        cut = {"unit": known.spec.unit, "lowercase": known.spec.lowercase}
+        named = {"name": chosen.name, "vocabulary": chosen.vocabulary, **cut, **stored(spec)}
         facts = {name: vectors.facts[name] for name in ("work", "validation", "threads")}
         save_vectors(work / BUNDLE_FOLDER, vectors, named, {"clean_digest": prepared.clean.digest})
         (work / CHECKPOINT).unlink(missing_ok=True)

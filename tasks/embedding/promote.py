@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
 
 import polars as pl
 
@@ -16,14 +15,15 @@ from corpus.splitting.leaks import reviews_digest
 from evaluation.gate.decision import Decision
 from evaluation.gate.evidence import DataEvidence, ServingEvidence
 from evaluation.vectors.evidence import RankedVectors, VectorsEvidence
-from evaluation.vectors.gate import decide_vectors
+from evaluation.vectors.gate import BY_COSINE, BY_OUTPUT, decide_vectors
 from evaluation.vectors.ranked_words import WordWindows, rank, rank_by_counts, windows_of_words, words_of
 from models.tokens.vocabulary import Vocabulary
-from models.vectors.bundle import load_vectors
+from models.vectors.bundle import VectorsBundle, load_vectors
 from models.vectors.word_vectors import WordVectors
 from tasks.data.documents import documents_of, grouped_by
-from tasks.data.family import family_of_run, family_of_version
+from tasks.data.family import family_of_run
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
+from tasks.embedding.champion import ChampionVectors, cut_of, rank_champion_reviews
 from tasks.embedding.embed import FittedVectors
 from tasks.fitting.fit import bundle_digest
 from tasks.promotion.champion_reviews import tests_of
@@ -35,47 +35,10 @@ from tasks.tracking.track import registry_of, tracker_of, tracking_was_away
 from tracking import tags as tag
 from tracking.logged_models.export import smoke_test
 from tracking.logged_models.forms import WORD_VECTORS
-from tracking.registry.registry import CHAMPION
 
 log = logging.getLogger(__name__)
-LOGGED = {
-    "challenger, ranked": "test/ranked", "word counts, ranked": "test/ranked_by_counts",
-    "champion, ranked": "test/ranked_by_champion", "gain": "test/gain", "test windows": "test/windows",
-}  # fmt: skip
-"""Figures of the decision, with their names in MLflow."""
-
-
-@dataclass(frozen=True)
-class ChampionVectors:
-    """Registered champion; with a problem it has no vectors."""
-
-    version: int
-    digest: str
-    family: Family
-    vectors: WordVectors | None = field(default=None, repr=False)
-    problem: str = ""
-
-
-@stage("open the champion", retry_if=tracking_was_away)
-def open_champion_vectors(config: RunConfig) -> ChampionVectors | None:
-    """Open the registered champion; return None if there is none.
-
-    A lost or damaged bundle is not an error here: it is returned as a problem, and the gate gives the remedy.
-    """
-    registry = registry_of(config)
-    if (version := registry.alias(CHAMPION)) is None:
-        return None
-    try:
-        folder = registry.bundle_folder(version)
-        digest = require_registered(folder, version.tags.get(tag.BUNDLE_TAG, ""))
-        with converted_errors(folder):
-            vectors = load_vectors(folder).vectors
-    except (BundleError, Damaged) as error:
-        problem = f"the champion, version {version.version}, cannot be opened: {in_short(error)}"
-        log.warning(problem)
-        digest = version.tags.get(tag.BUNDLE_TAG, f"unknown (version {version.version})")
-        return ChampionVectors(version.version, digest, family_of_version(config, version, None), problem=problem)
-    return ChampionVectors(version.version, digest, family_of_version(config, version, folder), vectors)
+NAMES = {BY_OUTPUT: "ranked", BY_COSINE: "ranked_by_cosine"}
+"""Names of the measures in MLflow and in the summary."""
 
 
 @stage("register vectors", retry_if=tracking_was_away)
@@ -95,19 +58,26 @@ def judge_vectors(
     config: RunConfig, prepared: Prepared, fitted: FittedVectors, champion: ChampionVectors | None, version: int | None
 ) -> Decision:
     """Rank the words of the test reviews with both, and return the gate's decision; the registry is unchanged."""
-    clean, (ours, problem) = prepared.clean, _registered_vectors(config, fitted, version)
+    clean, (bundle, problem) = prepared.clean, _registered_vectors(config, fitted, version)
+    ours = bundle.vectors if bundle else None
     reviews, windows = _test_windows(config, prepared)
     theirs = champion.vectors if champion else None
     by_output = all(one.output_ND is not None for one in (ours, theirs) if one is not None)
     test, documents, (passed, detail) = reviews_digest(tests_of(clean)), documents_of(clean), checked(prepared.checks)
 
-    def ranked(digest: str, vectors: WordVectors | None, why: str, family: Family) -> RankedVectors:
+    own = rank_champion_reviews(
+        config, clean, fitted.bundle, ours, champion, lambda table: _windows(config, prepared, table), by_output
+    )
+
+    def ranked(digest: str, vectors: WordVectors | None, why: str, family: Family, cut: str) -> RankedVectors:
         rows = None if vectors is None else rank(windows, vectors, by_output)
-        return RankedVectors(digest, rows, test, why, family)
+        return RankedVectors(digest, rows, test, why, family, cut)
 
     evidence = VectorsEvidence(
-        ranked(bundle_digest(fitted.bundle), ours, problem, family_of_run(config, clean)),
-        ranked(champion.digest, theirs, champion.problem, champion.family) if champion else None,
+        ranked(
+            bundle_digest(fitted.bundle), ours, problem, family_of_run(config, clean), cut_of(bundle) if bundle else ""
+        ),
+        ranked(champion.digest, theirs, champion.problem, champion.family, champion.cut) if champion else None,
         None if ours is None else rank_by_counts(windows, dict(zip(ours.words, ours.counts, strict=True))),
         by_output,
         DataEvidence(
@@ -115,6 +85,7 @@ def judge_vectors(
             passed, detail, look_for_leaks(clean, None),
         ),
         _served(config, fitted, version),
+        own,
         rolled_back(config, fitted),
         resamples=config.evaluation.resamples, seed=config.evaluation.seed,
     )  # fmt: skip
@@ -125,8 +96,13 @@ def _test_windows(config: RunConfig, prepared: Prepared) -> tuple[pl.DataFrame, 
     """Return stars and number of words of the test reviews, and their windows."""
     table = pl.scan_parquet(prepared.clean.folder / "clean.parquet").filter(pl.col("split") == "test")
     reviews = table.select("review_id", "text", "stars", "words").collect()
+    return reviews.drop("text"), _windows(config, prepared, reviews)
+
+
+def _windows(config: RunConfig, prepared: Prepared, reviews: pl.DataFrame) -> WordWindows:
+    """Return the windows of reviews, as the run's vocabulary cuts them."""
     vocabulary = Vocabulary.load(prepared.vocabularies[config.embedding.vocabulary].folder / VOCABULARY_FILE)
-    return reviews.drop("text"), windows_of_words(reviews["review_id"], words_of(vocabulary, reviews["text"]))
+    return windows_of_words(reviews["review_id"], words_of(vocabulary, reviews["text"]))
 
 
 @stage("gate for vectors", retry_if=tracking_was_away)
@@ -139,18 +115,33 @@ def settle_vectors(
 
     The decision is made before, so a retry carries out the same one.
     """
-    tracker, found = tracker_of(config), decision.figures
-    metrics = {name: value for figure, name in LOGGED.items() if (value := found.get(figure)) is not None}
-    tracker.log_metrics(parent_run_id, metrics)
-    if not fitted.reused:
-        tracker.log_metrics(fitted.run_id, metrics)
     expected = champion.version if champion else None
-    return carry_out(config, prepared.clean, decision, fitted, version, expected, parent_run_id)
+    promotion = carry_out(config, prepared.clean, decision, fitted, version, expected, parent_run_id)
+    # Only now: if the champion has changed, there is another decision, with other figures.
+    tracker, metrics = tracker_of(config), metrics_of(decision)
+    tracker.log_metrics(parent_run_id, metrics)
+    lacking = metrics.keys() - tracker.metrics(fitted.run_id).keys() if fitted.reused else metrics
+    if any(f"test/{name}" in lacking for name in NAMES.values()):
+        tracker.log_metrics(fitted.run_id, metrics)
+    return promotion
+
+
+def metrics_of(decision: Decision) -> dict[str, float]:
+    """Return figures of a decision by their names in MLflow, which say how words were scored."""
+    found = decision.figures
+    measure = next((one for one in NAMES if f"challenger, {one}" in found), BY_OUTPUT)
+    name = f"test/{NAMES[measure]}"
+    named = {
+        name: f"challenger, {measure}", f"{name}_by_champion": f"champion, {measure}",
+        "test/ranked_by_counts": f"word counts, {measure}", name.replace("ranked", "gain"): "gain",
+        "test/windows": "test windows",
+    }  # fmt: skip
+    return {name: value for name, figure in named.items() if (value := found.get(figure)) is not None}
 
 
 def _registered_vectors(
     config: RunConfig, fitted: FittedVectors, version: int | None
-) -> tuple[WordVectors | None, str]:
+) -> tuple[VectorsBundle | None, str]:
     """Return the vectors as they are registered, which is what is served; or why they do not open."""
     folder = fitted.bundle
     try:
@@ -158,7 +149,7 @@ def _registered_vectors(
             folder = registry_of(config).bundle_folder(version)
             require_registered(folder, bundle_digest(fitted.bundle))
         with converted_errors(folder):
-            return load_vectors(folder).vectors, ""
+            return load_vectors(folder), ""
     except (BundleError, Damaged) as error:
         problem = f"the registered challenger, version {version}, cannot be opened: {in_short(error)}"
         log.warning(problem)

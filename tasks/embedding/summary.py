@@ -6,6 +6,7 @@ from typing import Any
 
 from core.config.run_config import RunConfig
 from tasks.embedding.embed import FittedVectors
+from tasks.embedding.promote import NAMES
 from tasks.promotion.promote import Promotion
 from tasks.tracking.track import tracker_of
 
@@ -17,7 +18,8 @@ def summarise_vectors(config: RunConfig, fitted: FittedVectors, promotion: Promo
     artifact, decision = fitted.artifact, promotion.decision
     return {
         "vectors": str(fitted.bundle), "digest": artifact.digest, **{name: artifact.facts[name] for name in SHOWN},
-        "ranked": decision.figures.get("challenger, ranked"), "reused": fitted.reused,
+        **{name: decision.figures[figure] for one, name in NAMES.items() if (figure := f"challenger, {one}")
+           in decision.figures}, "reused": fitted.reused,
         "registered_model": config.embedding.model_name, "version": promotion.version,
         "champion_version": promotion.champion_version, "promoted": decision.promote, "reason": decision.reason,
         "mlflow_run_id": run_id, "mlflow_page": tracker_of(config).link(run_id),

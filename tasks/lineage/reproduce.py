@@ -6,6 +6,7 @@ import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from time import time
 from typing import Any
@@ -207,7 +208,10 @@ class Reproduction:
 
     def _embed(self, config: RunConfig, step: Step) -> Artifact:
         tokens = {split: self._of(step, split) for split in ("train", "validation")}
-        return build_vectors(config, self._prepared(config.embedding.vocabulary, tokens)).artifact
+        # A reused fit may have been built with other threads and under another name; both are in the bundle.
+        then = {"vocabulary": step.facts["spec"]["vocabulary"], "threads": step.facts["threads"]}
+        config = config.model_copy(update={"embedding": replace(config.embedding, **then)})
+        return build_vectors(config, self._prepared(then["vocabulary"], tokens)).artifact
 
     def _prepared(self, vocabulary: str, tokens: dict[str, Artifact]) -> Prepared:
         learned = next(artifact for artifact in self.made.values() if artifact.stage == "vocabulary")

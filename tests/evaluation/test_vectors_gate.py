@@ -13,11 +13,12 @@ import pytest
 from core.config.sections.embedding import EmbeddingPromotion
 from core.lineage.family import Family
 from evaluation.gate.decision import Decision
-from evaluation.gate.evidence import DataEvidence, Leaks, ServingEvidence
+from evaluation.gate.evidence import ChampionReviews, DataEvidence, Leaks, ServingEvidence
 from evaluation.vectors.evidence import RankedVectors, VectorsEvidence
 from evaluation.vectors.gate import decide_vectors
-from evaluation.vectors.ranked_words import WordWindows, rank, rank_by_counts, windows_of_words
+from evaluation.vectors.ranked_words import RankedReviews, WordWindows, rank, rank_by_counts, windows_of_words
 from models.vectors.word_vectors import WordVectors
+from tasks.embedding.promote import metrics_of
 
 TOPICS, WORDS = 4, 40
 NAMES = [f"w{number}" for number in range(WORDS)]
@@ -51,7 +52,8 @@ def shuffled(good: WordVectors) -> WordVectors:
 
 
 def measured(digest: str, found: WordVectors, **facts: Any) -> RankedVectors:
-    return RankedVectors(digest, rank(made_reviews()[0], found, True), "t" * 64, **{"family": FAMILY, **facts})
+    usual = {"family": FAMILY, "cut": "word, lower case"}
+    return RankedVectors(digest, rank(made_reviews()[0], found, True), "t" * 64, **{**usual, **facts})
 
 
 def judge(challenger: RankedVectors, champion: RankedVectors | None, policy: Any = POLICY, **facts: Any) -> Decision:
@@ -59,7 +61,7 @@ def judge(challenger: RankedVectors, champion: RankedVectors | None, policy: Any
     evidence = VectorsEvidence(
         challenger, champion, rank_by_counts(windows, dict.fromkeys(NAMES, 5)), True,
         DataEvidence(reviews, "", True, "2 suites", Leaks(True, "no leak", "t" * 64)),
-        ServingEvidence(True, "answers", None, 1.0), resamples=300,
+        ServingEvidence(True, "answers", None, 1.0), ChampionReviews(same=True), resamples=300,
     )  # fmt: skip
     return decide_vectors(policy, replace(evidence, **facts))
 
@@ -130,6 +132,22 @@ def test_a_loss_on_one_slice_is_refused_although_the_rest_gains() -> None:
     assert "stars 1" in decision.reason
 
 
+def test_the_two_measures_never_share_a_name() -> None:
+    by_output, by_cosine = (judge(measured("b", GOOD), measured("a", FAIR), by_output=one) for one in (True, False))
+    assert by_output.metric.startswith("ranked: ")
+    assert by_output.metric.endswith("by output vectors (u · h) (higher is better)")
+    assert by_cosine.metric.startswith("ranked by cosine: ")
+    assert {"challenger, ranked", "champion, ranked"} <= by_output.figures.keys()
+    assert {"challenger, ranked by cosine", "champion, ranked by cosine"} <= by_cosine.figures.keys()
+    shared = {"test/ranked_by_counts", "test/windows"}
+    assert metrics_of(by_output).keys() - shared == {"test/ranked", "test/ranked_by_champion", "test/gain"}
+    assert metrics_of(by_cosine).keys() - shared == {
+        "test/ranked_by_cosine", "test/ranked_by_cosine_by_champion", "test/gain_by_cosine",
+    }  # fmt: skip
+    assert metrics_of(by_cosine)["test/ranked_by_cosine"] == by_cosine.figures["challenger, ranked by cosine"]
+    assert "| ranked by cosine |" in by_cosine.to_markdown()
+
+
 @pytest.mark.parametrize(("facts", "rule"), [
     ({"rolled_back": "version 2 is the same fit; ann rolled back from it"}, "not rolled back"),
     ({"serving": ServingEvidence(False, "no answer", None, 1.0)}, "smoke test"),
@@ -153,6 +171,46 @@ def test_vectors_of_another_family_of_data_are_refused_with_the_name_of_the_sett
     other = judge(measured("b", GOOD), measured("a", FAIR, family=Family("synthetic", "e" * 64)))
     assert failed(other) == ["same data family"]
     assert "(embedding.model_name)" in other.reason
+
+
+def on_own_reviews(ours: WordVectors, theirs: WordVectors, **facts: Any) -> ChampionReviews[RankedReviews]:
+    """Let made-up reviews stand for the champion's own."""
+    windows, _ = made_reviews()
+    return ChampionReviews(300, challenger=rank(windows, ours, True), champion=rank(windows, theirs, True), **facts)
+
+
+def test_a_gain_on_todays_reviews_does_not_pass_with_a_loss_on_the_champions_own() -> None:
+    theirs, ours = measured("a", FAIR), measured("b", GOOD)
+    forgotten = judge(ours, theirs, champion_reviews=on_own_reviews(shuffled(GOOD), GOOD))
+    assert failed(forgotten) == ["no forgetting"]
+    own = on_own_reviews(shuffled(GOOD), GOOD)
+    assert own.challenger is not None
+    assert own.champion is not None
+    lost = own.champion.ranked - own.challenger.ranked
+    assert forgotten.figures["champion's reviews, loss"] == pytest.approx(lost)
+    assert lost > 0.1
+    assert judge(ours, theirs, champion_reviews=on_own_reviews(GOOD, GOOD)).promote
+    allowed = EmbeddingPromotion(max_champion_loss=None)
+    assert judge(ours, theirs, allowed, champion_reviews=None).promote
+
+
+@pytest.mark.parametrize(("own", "refused"), [
+    (None, ["no forgetting"]), (ChampionReviews(problem="the data are gone"), ["no forgetting"]),
+    (ChampionReviews(300, same=True), []), (ChampionReviews(40, 30), []),
+])  # fmt: skip
+def test_own_reviews_that_cannot_be_ranked_count_as_for_classifiers(own: Any, refused: list[str]) -> None:
+    assert failed(judge(measured("b", GOOD), measured("a", FAIR), champion_reviews=own)) == refused
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [
+    ("word, lower case", "word, case kept"), ("bpe", "word, lower case"), ("word, lower case", ""), ("", ""),
+])  # fmt: skip
+def test_vectors_of_other_words_are_refused_although_they_rank_better(ours: str, theirs: str) -> None:
+    decision = judge(measured("b", GOOD, cut=ours), measured("a", FAIR, cut=theirs))
+    assert failed(decision) == ["same cut of the text"]
+    assert "register it under another name (embedding.model_name), or promote it by hand" in decision.reason
+    assert "gain" not in decision.figures, "no figure of a comparison that is not fair"
+    assert judge(measured("b", GOOD, cut=ours), None).promote
 
 
 def test_vectors_that_cannot_be_opened_or_have_nothing_to_rank_are_refused() -> None:

@@ -116,6 +116,14 @@ def _answers_as_the_vectors_do(config: RunConfig, folder: Path) -> None:
         model.predict(asked, params={"task": "analogy"})
 
 
+def test_the_name_of_the_language_model_is_refused_before_anything_is_trained(
+    prefect_server: None, migrated_home: Path
+) -> None:
+    with pytest.raises(ConfigError, match="have the same registered model"):
+        embed(TINY, None, ["promotion.model_name=mine", "embedding.model_name=mine"])
+    assert not list(migrated_home.glob("store/*/*"))
+
+
 def test_an_unknown_vocabulary_is_refused(prefect_server: None, own_home: Path) -> None:
     with pytest.raises(ConfigError, match="no such vocabulary"):
         embed(TINY, None, ["embedding.vocabulary=phrases"])

@@ -44,6 +44,31 @@ def test_the_demo_names_its_classifier_after_the_label() -> None:
     assert mine.classification.model_name == "mine"
 
 
+@pytest.mark.parametrize("preset", preset_names())
+def test_only_the_presets_of_the_embedded_corpus_register_their_vectors_as_the_demos(preset: str) -> None:
+    config = load_config(preset)
+    assert config.embedding.model_name == ("reviewlm-demo-vectors" if preset in DEMOS else "reviewlm-vectors")
+    assert config.with_input(["mine.csv"]).embedding.model_name == "reviewlm-vectors"
+    assert load_config(preset, ['source.input=["mine.csv"]']).embedding.model_name == "reviewlm-vectors"
+    mine = load_config(preset, ["embedding.model_name=mine"]).with_input(["mine.csv"])
+    assert mine.embedding.model_name == "mine"
+
+
+@pytest.mark.parametrize("name", [OWN_MODEL, DEMO_MODEL])
+def test_vectors_never_get_the_name_of_a_language_model(name: str) -> None:
+    assert load_config("small", [f"embedding.model_name={name}"]).embedding.model_name == f"{name}-vectors"
+
+
+@pytest.mark.parametrize(("name", "command"), [
+    ("reviewlm", "run"), ("reviewlm-vectors", "embed"), ("reviewlm-stars", "classify fit"),
+])  # fmt: skip
+def test_the_warning_of_the_demos_model_names_the_command_that_makes_ones_own(
+    name: str, command: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    opening._warn_of_demo(f"sqlite:///{command}", name, f"{name}-of-the-demo")
+    assert f"`reviewlm {command} --input FILES` makes yours" in caplog.text
+
+
 def test_the_command_line_of_such_a_run_gives_it_again() -> None:
     config = resolve("characters", ["mine.csv"], None)
     assert command_line(config) == "reviewlm run --preset characters --input mine.csv"

@@ -13,10 +13,13 @@ import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
 
-from models.vectors.bundle import load_vectors, save_vectors
+from models.vectors.bundle import examples, load_vectors, save_vectors
 from models.vectors.word_vectors import WordVectors
+from tracking.logged_models.export import log_bundle, smoke_test
+from tracking.logged_models.forms import WORD_VECTORS
 from tracking.logged_models.programs.smoke_vectors import TEXTS, main
 from tracking.logged_models.programs.vectors_pyfunc import ReviewVectors
+from tracking.runs.runs import Tracker
 
 WORDS = ["the", "food", "good", "bad", "waiter"]
 
@@ -28,11 +31,15 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "bundle"
 
 
-@pytest.fixture
-def model(folder: Path) -> ReviewVectors:
+def opened(folder: Path) -> ReviewVectors:
     made: Any = ReviewVectors()
     made.load_context(SimpleNamespace(model_config={"package": "models"}, artifacts={"bundle": str(folder)}))
     return made  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def model(folder: Path) -> ReviewVectors:
+    return opened(folder)
 
 
 def ask(model: ReviewVectors, *texts: Any, **params: Any) -> list[dict[str, Any]]:
@@ -65,6 +72,35 @@ def test_words_without_a_vector_have_empty_answers(model: ReviewVectors) -> None
         assert ask(model, text, task="vector")[0]["vector"] == []
 
 
+PARTS = [" the", " food", "ing", "new york", " "]
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> ReviewVectors:
+    """A model with parts of words, of which some begin a word, and entries with spaces."""
+    save_vectors(tmp_path / "parts", WordVectors(PARTS, np.eye(5)), {"kind": "skipgram"}, {})
+    return opened(tmp_path / "parts")
+
+
+@pytest.mark.parametrize(("text", "rows", "known"), [
+    ("food", [1], ["food"]), ("Food", [1], ["Food"]), (" food", [1], [" food"]), ("ing", [2], ["ing"]),
+    ("New York", [3], ["New York"]), ("the food pizza", [0, 1], ["the", "food"]), (" ", [4], [" "]), ("", [], []),
+])  # fmt: skip
+def test_entries_with_spaces_and_parts_that_begin_a_word_answer(
+    text: str, rows: list[int], known: list[str], parts: ReviewVectors
+) -> None:
+    [told] = ask(parts, text, task="vector")
+    assert told["known"] == known
+    assert told["vector"] == (np.eye(5)[rows].mean(0).tolist() if rows else [])
+
+
+def test_words_that_are_asked_for_in_the_smoke_test_are_the_bundles_own(parts: ReviewVectors, folder: Path) -> None:
+    told = json.loads((folder / "spec.json").read_text(encoding="utf-8"))
+    assert told["examples"] == ["the", "food"]
+    assert WORD_VECTORS.example(told)[0]["text"].to_list() == ["the", "food"]
+    assert examples(WordVectors([".", "2", "tea"], np.eye(3))) == ["tea", "."]
+
+
 @pytest.mark.parametrize(("texts", "params", "said"), [
     (["food"], {"task": "analogy"}, "it must be 'nearest' or 'vector'"), (["food"], {"k": 0}, "at least 1"),
     ([3], {}, "it must be a string"),
@@ -79,11 +115,18 @@ def test_a_wrong_question_is_an_error(
 def test_the_smoke_test_shows_nearest_words_and_a_latency(
     model: ReviewVectors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened = SimpleNamespace(predict=lambda frame, params: model.predict(None, frame, params))  # type: ignore[arg-type]
-    monkeypatch.setattr(mlflow.pyfunc, "load_model", lambda uri: opened)
+    loaded = SimpleNamespace(
+        predict=lambda frame, params: model.predict(None, frame, params),  # type: ignore[arg-type]
+        input_example=pd.DataFrame({"text": ["waiter", "bad"]}),
+    )
+    monkeypatch.setattr(mlflow.pyfunc, "load_model", lambda uri: loaded)
     told = json.loads(main("models:/m"))
     assert set(told["latency_ms"]) == {"p50", "p95"}
+    assert "waiter: " in told["said"]
     assert "good: " in told["said"]
+    loaded.input_example = pd.DataFrame({"text": ["pizza", "bad"]})
+    with pytest.raises(RuntimeError, match="does not know 'pizza', a word of its own"):
+        main("models:/m")
     assert "no-such-word" not in told["said"]
 
 
@@ -98,6 +141,18 @@ def test_the_smoke_test_refuses_answers_without_sense(
     def predict(frame: pd.DataFrame, params: dict[str, Any]) -> list[dict[str, Any]]:
         return [{"text": TEXTS[0], **(vector if params["task"] == "vector" else near)}]
 
-    monkeypatch.setattr(mlflow.pyfunc, "load_model", lambda uri: SimpleNamespace(predict=predict))
+    loaded = SimpleNamespace(predict=predict, input_example={"text": []})
+    monkeypatch.setattr(mlflow.pyfunc, "load_model", lambda uri: loaded)
     with pytest.raises(RuntimeError):
         main("models:/m")
+
+
+@pytest.mark.slow
+def test_a_logged_model_of_parts_of_words_passes_the_smoke_test(migrated_home: Path, tmp_path: Path) -> None:
+    vectors = WordVectors([" zorb", " quux", "ish"], np.random.default_rng(1).normal(size=(3, 4)))
+    save_vectors(tmp_path / "bundle", vectors, {"kind": "skipgram"}, {})
+    tracker = Tracker(f"sqlite:///{migrated_home / 'mlflow.db'}", "reviewlm", migrated_home / "mlartifacts")
+    uri = log_bundle(tracker, tracker.start_run("fit"), tmp_path / "bundle")
+    smoke = smoke_test(tracker, uri, form=WORD_VECTORS)
+    assert smoke.passed, smoke.detail
+    assert " zorb: " in smoke.detail

@@ -89,7 +89,7 @@ def send_model(tracker: Tracker, write: Write) -> str:
                 run_id=run_id,
             )
             try:
-                folder = _save(Path(temporary), bundle, write.files["package"], model, form_of(facts))
+                folder = _save(Path(temporary), bundle, write.files["package"], model, facts)
                 client.log_model_artifacts(logged.model_id, str(folder))
             except BaseException:
                 with suppress(Exception):  # a second error must not hide the first
@@ -133,11 +133,11 @@ def _facts(bundle_folder: Path) -> dict[str, Any]:
         raise BundleError("This is not a bundle", where=bundle_folder, cause=str(error)) from error
 
 
-def _save(work: Path, bundle_folder: Path, package: Path, model: Any, form: Form) -> Path:
+def _save(work: Path, bundle_folder: Path, package: Path, model: Any, facts: Mapping[str, Any]) -> Path:
     """Write the folder of the MLflow model: a copy of its program, the vendored package and the bundle."""
     import mlflow.pyfunc
 
-    vendored = vendor(package, work)
+    form, vendored = form_of(facts), vendor(package, work)
     code = work / f"{vendored.name}_pyfunc.py"
     shutil.copyfile(form.program, code)
     bundle = work / "bundle"
@@ -145,7 +145,7 @@ def _save(work: Path, bundle_folder: Path, package: Path, model: Any, form: Form
     mlflow.pyfunc.save_model(
         path=str(work / "model"), python_model=str(code), code_paths=[str(vendored)], artifacts={"bundle": str(bundle)},
         model_config={"package": vendored.name}, signature=form.signature(), pip_requirements=requirements(),
-        input_example=form.example(), mlflow_model=model, streamable=form.streamable,
+        input_example=form.example(facts), mlflow_model=model, streamable=form.streamable,
     )
     for cache in (work / "model").rglob("__pycache__"):
         shutil.rmtree(cache)

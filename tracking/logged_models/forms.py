@@ -26,7 +26,7 @@ class Form:
         program: File with the pyfunc model, which is copied next to the bundle.
         smoke: Program that tests a logged model.
         signature: Returns the declared input, output and parameters.
-        example: Returns an example of the input.
+        example: Returns an example of the input, from the bundle's `spec.json`.
         streamable: Whether the model has `predict_stream`.
     """
 
@@ -34,7 +34,7 @@ class Form:
     program: Path
     smoke: Path
     signature: Callable[[], ModelSignature]
-    example: Callable[[], Any]
+    example: Callable[[Mapping[str, Any]], Any]
     streamable: bool
 
 
@@ -100,22 +100,22 @@ def vectors_signature() -> ModelSignature:
     return ModelSignature(Schema([ColSpec(string, COLUMN)]), Schema(list(outputs)), params)
 
 
-def _typed() -> Any:
+def _typed(facts: Mapping[str, Any]) -> Any:
     import pandas as pd
 
     return pd.DataFrame({"text": ["The food was"]}), {"task": "suggest", "k": 3}
 
 
-def _reviews() -> Any:
+def _reviews(facts: Mapping[str, Any]) -> Any:
     import pandas as pd
 
     return pd.DataFrame({"text": ["The food was great.", "We waited an hour."]})
 
 
-def _words() -> Any:
+def _words(facts: Mapping[str, Any]) -> Any:
     import pandas as pd
 
-    return pd.DataFrame({"text": ["good", "the food"]}), {"task": "nearest", "k": 3}
+    return pd.DataFrame({"text": facts["examples"]}), {"task": "nearest", "k": 3}
 
 
 LANGUAGE_MODEL = Form(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from core.config.run_config import RunConfig
+from core.config.sections.embedding import OWN_VECTORS
 from core.config.sections.promotion import OWN_MODEL, demo_of
 from core.environment import chosen_device
 from core.errors import BundleError, InputError
@@ -81,7 +82,7 @@ def asked_model(config: RunConfig, tracker: Tracker) -> str:
 @cache
 def _warn_of_demo(uri: str, name: str, demo: str) -> None:
     """Log once per registry and process that the demo's model is used; a command asks for its name several times."""
-    command = "run" if name == OWN_MODEL else "classify fit"
+    command = {OWN_MODEL: "run", OWN_VECTORS: "embed"}.get(name, "classify fit")
     log.warning("no model of yours is registered as '%s' yet: using the demo's, '%s'. `reviewlm %s --input "
                 "FILES` makes yours", name, demo, command)  # fmt: skip
 

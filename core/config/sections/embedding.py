@@ -5,12 +5,19 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from core.config.section import Section
-from core.config.sections.promotion import Limit, RegisteredName, SliceDimension
+from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL, Limit, RegisteredName, SliceDimension
 from models.options import MOST_WHOLE, Name, Number, OrNone, ShareBelowOne, Whole, options
 from models.vectors.spec import EmbeddingSpec
+
+OWN_VECTORS = f"{OWN_MODEL}-vectors"
+
+
+def completed(name: str) -> str:
+    """Complete the names of the language models, so that no vectors become a version of one of them."""
+    return f"{name}-vectors" if name in (OWN_MODEL, DEMO_MODEL) else name
 
 
 class EmbeddingPromotion(Section):
@@ -25,6 +32,9 @@ class EmbeddingPromotion(Section):
         allow_other_family: Let a challenger pass if its data belong to another family than the champion's
             (`source.family`), or if the champion's family is not known.
         allow_rolled_back: Let a challenger pass although somebody has rolled back from a version of the same fit.
+        max_champion_loss: Largest loss of the share against the champion on the champion's own test reviews, if these
+            are other reviews. The rule fails if the whole confidence interval of the loss is above it.
+        champion_reviews: Maximum number of those reviews that are ranked; if there are more, this number is drawn.
         min_gain: Minimum gain over the champion. The lower end of the interval must be above it.
         confidence: Level of the two-sided intervals: equal vectors pass with probability (1 − confidence) / 2.
         min_gain_over_chance: Minimum gain over guessing, which ranks half of the words right. The lower end of the
@@ -42,6 +52,8 @@ class EmbeddingPromotion(Section):
     replace_lost_champion: bool = False
     allow_other_family: bool = False
     allow_rolled_back: bool = False
+    max_champion_loss: Limit = 0.01
+    champion_reviews: Annotated[Whole, Field(ge=100, le=MOST_WHOLE)] = 5_000
     min_gain: ShareBelowOne = 0.0
     confidence: Annotated[Number, Field(gt=0.5, lt=1)] = 0.95
     min_gain_over_chance: ShareBelowOne = 0.0
@@ -63,7 +75,9 @@ class EmbeddingConfig(EmbeddingSpec):
         threads: Parts of the text that are read at the same time. With 1, the same text and settings give the same
             vectors; with more, training is faster and the vectors differ slightly from run to run. For the kind
             "ranking": threads of matrix products.
-        model_name: Name of the registered model, without quotes, slashes, colons and @.
+        model_name: Name of the registered model, without quotes, slashes, colons and @. "reviewlm" and "reviewlm-demo"
+            are completed with "-vectors", and the latter is reserved for the embedded corpus: with files as input, it
+            is read as "reviewlm-vectors".
         promotion: Policy of the gate.
     """
 
@@ -72,7 +86,7 @@ class EmbeddingConfig(EmbeddingSpec):
 
     vocabulary: Name = "word"
     threads: Annotated[Whole, Field(ge=1, le=4_096)] = 1
-    model_name: RegisteredName = "reviewlm-vectors"
+    model_name: Annotated[RegisteredName, AfterValidator(completed)] = OWN_VECTORS
     promotion: EmbeddingPromotion = EmbeddingPromotion()
 
     @property

@@ -3,11 +3,12 @@
 MLflow copies this file next to the model and runs the copy. So it imports only the standard library, pandas, MLflow and
 the copy of `models/` that is part of the model (see `tracking/logged_models/export.py`).
 
-The input has one column, `text`: a word, or several words separated by spaces, which stand for the mean of their
-vectors of length 1. Each row gets one answer: its `text`, `known` and `unknown` (its words with and without a vector),
-and `bundle`, the first digits of the digest that the registered version has as a tag. With the parameter
-`task="nearest"` also `nearest`, the `k` nearest words with their cosines, without the given ones; with `task="vector"`
-`vector`: of one word as it was trained, of several the mean. Without any known word, both are empty.
+The input has one column, `text`: an entry of the vocabulary, or several words separated by spaces, which stand for the
+mean of their vectors of length 1. A word is looked up as it is, in lower case, and then with a space before it, because
+parts that begin a word have one. Each row gets one answer: its `text`, `known` and `unknown` (its words with and
+without a vector), and `bundle`, the first digits of the digest that the registered version has as a tag. With the
+parameter `task="nearest"` also `nearest`, the `k` nearest words with their cosines, without the given ones; with
+`task="vector"` `vector`: of one word as it was trained, of several the mean. Without any known word, both are empty.
 """
 
 from __future__ import annotations
@@ -57,11 +58,14 @@ class ReviewVectors(PythonModel):
         return [self._answer(text, asked["task"], int(asked["k"])) for text in _texts(model_input)]
 
     def _answer(self, text: str, task: str, k: int) -> dict[str, Any]:
-        words, vectors = text.split() or [text], self._vectors
-        known = [word for word in words if word in vectors or word.lower() in vectors]
-        told = {COLUMN: text, "known": known, "unknown": [word for word in words if word not in known],
+        vectors, words = self._vectors, text.split() or [text]
+        if self._row(text) is not None:
+            words = [text]
+        found = {word: row for word in words if (row := self._row(word)) is not None}
+        known = [word for word in words if word in found]
+        told = {COLUMN: text, "known": known, "unknown": [word for word in words if word not in found],
                 "bundle": self._digest}  # fmt: skip
-        rows = [vectors.row(word) for word in known]
+        rows = [found[word] for word in known]
         if not rows:
             return {**told, task: []}
         middle_D = vectors.unit_ND[rows].mean(0)
@@ -70,6 +74,12 @@ class ReviewVectors(PythonModel):
             return {**told, VECTOR: vector_D.astype(np.float64).tolist()}
         near = vectors.nearest(middle_D, k, rows)
         return {**told, NEAREST: [{"word": one.word, "cosine": float(one.cosine)} for one in near]}
+
+    def _row(self, word: str) -> int | None:
+        """Return the place of a word or entry; None if it has no vector."""
+        begun = f" {word}" if word.strip() else word
+        forms = (word, word.lower(), begun, begun.lower())
+        return next((self._vectors.index[form] for form in forms if form in self._vectors.index), None)
 
 
 def _texts(model_input: Any) -> list[str]:
