@@ -5,7 +5,7 @@ The table is in `docs/concepts/models/memory.md`.
     python -m benchmarks.window --quick
     python -m benchmarks.window --source kaggle_yelp_10k.csv.gz --write
 
-A Kneser–Ney 5-gram model is compared with the NPLM of the preset `demo`, which reads the text once or several times.
+A Kneser–Ney 5-gram model is compared with a small NPLM, which reads the text once or several times.
 Without a source the reviews come from the grammar. Held-out tokens are divided by whether they occur in the training
 text together with the four tokens before them. Every fit runs in a new process with one thread.
 """
@@ -34,7 +34,7 @@ PASSES = (1, 4, 12)
 
 
 def nplm(passes: int) -> NPLMSpec:
-    """Return the specification of the network of the preset `demo`; the checkpoint best on held-out text is kept."""
+    """Return the specification of a small network; the checkpoint best on held-out text is kept."""
     training = TrainingSpec(epochs=passes, batch=32, evaluations=max(2, passes))
     return NPLMSpec(context=ORDER - 1, embedding=64, hidden=128, training=training)
 
