@@ -65,7 +65,9 @@ def require_name_of_vectors(config: RunConfig) -> None:
     for setting, other in others.items():
         if name == other:
             raise ConfigError(
-                f"Word vectors and {setting} have the same registered model", where=SETTING, value=name,
+                f"Word vectors and {setting} have the same registered model",
+                where=SETTING,
+                value=name,
                 remedy="choose another name",
             )
     registry = registry_of(config.asking(name))
@@ -136,9 +138,7 @@ def rank_champion_reviews(
         return own
     windows = windows_of(pl.read_parquet(own.chosen.folder / TABLE, columns=["review_id", "text"]))
     challenger, theirs = rank(windows, ours, by_output), rank(windows, champion.vectors, by_output)
-    return ChampionReviews(
-        *own.counts, challenger=challenger, champion=theirs, documents=documents_of(own.earlier)
-    )
+    return ChampionReviews(*own.counts, challenger=challenger, champion=theirs, documents=documents_of(own.earlier))
 
 
 def cut_of(bundle: VectorsBundle) -> str:
@@ -157,5 +157,8 @@ def _require_vectors(folder: Path, version: Version) -> None:
         return
     raise ConfigError(
         f"The registered model '{version.name}' holds no word vectors: version {version.version} is of another family "
-        f"({task})", where=SETTING, value=version.name, remedy="choose a name that only word vectors have",
+        f"({task})",
+        where=SETTING,
+        value=version.name,
+        remedy="choose a name that only word vectors have",
     )

@@ -13,6 +13,7 @@ from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.errors import ArtifactError, ConfigError, TrackingUnavailable
 from flows.other_models.embed import embed
+from models.vectors.bundle import load_vectors
 from models.vectors.word_vectors import HEADER, WordVectors
 from tasks.embedding.embed import newest_vectors
 from tasks.tracking.track import registry_of, tracker_of
@@ -31,6 +32,8 @@ def test_vectors_are_stored_once_and_depend_on_their_options(prefect_server: Non
     first = embed(TINY, None, SETTINGS)
     vectors = WordVectors.load(Path(first["vectors"]))
     assert (len(vectors), vectors.dimensions) == (first["words"], 8)
+    spec = load_vectors(Path(first["vectors"])).spec
+    assert (spec["vocabulary"], spec["unit"], spec["lowercase"]) == ("word", "word", True), "the gate compares them"
     assert vectors.counts == sorted(vectors.counts, reverse=True)
     assert vectors.counts[-1] >= 3
     assert first["validation"]["ranked"] > 0.6, "a held-out word is told from a noise word"

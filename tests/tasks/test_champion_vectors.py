@@ -109,7 +109,8 @@ def prepared(config: RunConfig, name: str, **splits: range) -> Artifact:
     rows = [(f"r{number:03d}", f"{('tea cake', 'pie soup')[number % 2]} " * 4 + f"{number}", split)
             for split, numbers in splits.items() for number in numbers]  # fmt: skip
     table = pl.DataFrame(rows, ["review_id", "text", "split"], orient="row").with_columns(
-        pl.lit(5, pl.Int8).alias("stars"), pl.col("text").str.len_bytes().cast(pl.Int32).alias("bytes"),
+        pl.lit(5, pl.Int8).alias("stars"),
+        pl.col("text").str.len_bytes().cast(pl.Int32).alias("bytes"),
         *(pl.lit("").alias(column) for column in ("user_id", "business_id", "categories")),
         pl.lit(None, pl.Datetime("us")).alias("date"),
     )
