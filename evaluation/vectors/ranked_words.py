@@ -4,7 +4,8 @@
 and noise words here are words of the text, and the same for both:
 
 - A window is a word of a test review and up to `WIDTH` words on each side of it.
-- Its noise word is another word, drawn in proportion to count^`POWER` over the test reviews themselves.
+- Its noise word is another word, drawn in proportion to its count in the test reviews, as true words are: who knows only
+  which words are frequent gains next to nothing.
 - A set of vectors gets a point if the mean vector of the words around gives the true word a higher score than the noise
   word, half a point for equal scores, and half a point if it lacks the true word, the noise word, or all words around.
 
@@ -23,7 +24,7 @@ import polars as pl
 
 from models.tokens.vocabulary import Vocabulary
 from models.tokens.word_pieces import cut, folded
-from models.vectors.held_out import POWER, SEED
+from models.vectors.held_out import SEED
 from models.vectors.noise import noise_share
 from models.vectors.word_vectors import WordVectors
 
@@ -130,7 +131,7 @@ def windows_of_words(review_ids: pl.Series, words: pl.Series, most: int = MOST, 
 
 
 def _noise(counts_W: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
-    return rng.choice(len(counts_W), number, p=noise_share(counts_W, POWER)) if number else np.zeros(0, np.int64)
+    return rng.choice(len(counts_W), number, p=noise_share(counts_W, 1.0)) if number else np.zeros(0, np.int64)
 
 
 def rank(windows: WordWindows, vectors: WordVectors, by_output: bool) -> RankedReviews:
