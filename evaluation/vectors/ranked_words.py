@@ -4,7 +4,7 @@
 and noise words here are words of the text, and the same for both:
 
 - A window is a word of a test review and up to `WIDTH` words on each side of it.
-- Its noise word is another word, drawn in proportion to its count in the test reviews, as true words are: who knows only
+- Its noise word is another word, drawn in proportion to its count in the test reviews, as true words are: knowing only
   which words are frequent gains next to nothing.
 - A set of vectors gets a point if the mean vector of the words around gives the true word a higher score than the noise
   word, half a point for equal scores, and half a point if it lacks the true word, the noise word, or all words around.
