@@ -11,6 +11,7 @@ import math
 from evaluation.classification.case import ClassifierCase, interval_text, points
 from evaluation.gate.decision import RuleOutcome
 from evaluation.gate.rules.forgetting import NAME, about_reviews, without_loss
+from evaluation.statistics.bootstrap import Interval
 
 
 def no_forgetting_of_labels(case: ClassifierCase) -> RuleOutcome:
@@ -25,8 +26,12 @@ def no_forgetting_of_labels(case: ClassifierCase) -> RuleOutcome:
         return outcome
     assert found is not None
     chosen = "drawn" if found.left > case.policy.champion_reviews else "with a label"
-    about, loss = about_reviews(found, chosen), case.champion_loss
+    return outcome_of_loss(about_reviews(found, chosen), "macro-F1", case.champion_loss, limit)
+
+
+def outcome_of_loss(about: str, figure: str, loss: Interval | None, limit: float | None) -> RuleOutcome:
+    """Return the outcome of the rule "no forgetting" for a share, such as macro-F1; *about* says on which reviews."""
     if loss is None or not math.isfinite(loss.low):
         return RuleOutcome(NAME, False, f"{about}: not the same reviews, or fewer than two groups of them", None, limit)
-    detail = f"{about}: macro-F1 {points(-loss.estimate)} against the champion, {interval_text(loss, 'the loss')}"
+    detail = f"{about}: {figure} {points(-loss.estimate)} against the champion, {interval_text(loss, 'the loss')}"
     return RuleOutcome(NAME, limit is not None and loss.low <= limit, detail, loss.low, limit)

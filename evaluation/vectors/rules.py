@@ -7,10 +7,10 @@ docs/concepts/other_models/embeddings.md. Gains and losses are differences of sh
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 from evaluation.classification.case import interval_text, points
+from evaluation.classification.forgetting import outcome_of_loss
 from evaluation.gate.decision import RuleOutcome
 from evaluation.gate.rules.case import MORE_REVIEWS
 from evaluation.gate.rules.comparability import (
@@ -123,11 +123,7 @@ def no_forgetting_of_words(case: VectorsCase) -> RuleOutcome:
         return outcome
     assert found is not None
     chosen = "drawn" if found.left > case.policy.champion_reviews else "with two words"
-    about, loss = about_reviews(found, chosen), case.champion_loss
-    if loss is None or not math.isfinite(loss.low):
-        return RuleOutcome(NAME, False, f"{about}: not the same reviews, or fewer than two groups of them", None, limit)
-    detail = f"{about}: ranked {points(-loss.estimate)} against the champion, {interval_text(loss, 'the loss')}"
-    return RuleOutcome(NAME, limit is not None and loss.low <= limit, detail, loss.low, limit)
+    return outcome_of_loss(about_reviews(found, chosen), "ranked", case.champion_loss, limit)
 
 
 def _surely(name: str, gain: Interval, limit: float | None, other: str, ranked: float) -> RuleOutcome:
