@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable, Sequence
-from contextvars import copy_context
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -15,9 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from core.environment import prepare_environment, reaching_prefect
-from core.errors import without_password
+from core.errors import ReviewLMError, without_password
 from core.model_errors import converted_errors
 from core.processes import interrupts
+from core.processes.collection import lasting_objects
 from reviewlm import terminal
 from reviewlm.early_checks import require_device, require_input, require_model_files
 from reviewlm.shown.stages import show_stages
@@ -170,7 +170,7 @@ def run_flow(
         from tracking.client import require_whole
 
         require_whole(config.tracking_address)
-    return _run(name, kept, preset, list(input or []), overrides, **arguments)
+    return _run(name, kept, config, preset, list(input or []), overrides, **arguments)
 
 
 def run_version_flow(
@@ -188,23 +188,27 @@ def run_version_flow(
     """
     require_device(chosen.config, checked)
     terminal.say(f"Data: {chosen.data}.\nSettings: {chosen.settings}.")
-    result = _run(name, "run the same command to resume", preset, list(input or []), overrides, **arguments)
+    kept, given = "run the same command to resume", list(input or [])
+    result = _run(name, kept, chosen.config, preset, given, overrides, **arguments)
     return {**result, **chosen.told()}
 
 
-def _run(name: str, kept: str, preset: str, *given: Any, **arguments: Any) -> dict[str, Any]:
+def _run(name: str, kept: str, config: RunConfig, preset: str, *given: Any, **arguments: Any) -> dict[str, Any]:
     begun, clock = datetime.now(UTC), time.monotonic()
     server = without_password(os.environ.get("PREFECT_API_URL", "")).removesuffix("/api")
     waits = f"the Prefect server at {server} is used" if server else "a temporary Prefect server needs some seconds"
     logging.getLogger(__name__).info("starting; %s", waits)
-    with interrupts.resumable(kept), reaching_prefect():
-        import_module("flows.server.private_server").prepare_private_server()
-        own_runs = import_module("flows.server.own_runs")
-        # The first question to Prefect starts its server, which takes as long as the imports.
-        asking = threading.Thread(target=copy_context().run, args=(own_runs.end_left_runs,), daemon=True)
-        asking.start()
-        chosen: Callable[..., dict[str, Any]] = getattr(import_module(WHOLE_FLOWS.get(name, "flows.partial")), name)
-        asking.join()
+    started = import_module("flows.server.private_server").private_server
+    # The server needs as long to start as this process needs for its imports and for a new MLflow database.
+    with interrupts.resumable(kept), reaching_prefect(), started() as wait_for_server:
+        with lasting_objects():
+            chosen: Callable[..., dict[str, Any]] = getattr(import_module(WHOLE_FLOWS.get(name, "flows.partial")), name)
+            own_runs = import_module("flows.server.own_runs")
+            if name not in WITHOUT_TRACKING:
+                with suppress(ReviewLMError):  # a run can begin without MLflow
+                    import_module("tracking.client").open_client(config.tracking_address)
+        wait_for_server()
+        own_runs.end_left_runs()
         with own_runs.ended_with_process(), import_module("tasks.stage").recorded_stages(begun) as record:
             result = chosen(preset, *given, **arguments)
     show_stages(record, time.monotonic() - clock)

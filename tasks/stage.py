@@ -21,7 +21,7 @@ from prefect import State, Task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
-from prefect.context import FlowRunContext, TaskRunContext
+from prefect.context import FlowRunContext, TagsContext, TaskRunContext
 from prefect.states import Completed
 
 from core.config.run_config import RunConfig
@@ -75,12 +75,22 @@ WHOLE_DATA = frozenset({"ingest", "check", "prepare", "card", "canaries", "vocab
 
 
 class Stage(Task[P, R]):
-    """Prefect task whose direct call returns the result, even if its run ends in a state such as "Reused"."""
+    """Prefect task whose direct call returns the result, even if its run ends in a state such as "Reused".
+
+    Its runs do not get the flow run's tags: Prefect would ask the server before and after each one whether a limit
+    stands for one of them.
+    """
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # type: ignore[override]
         """Run the stage in the caller's thread."""
-        result: Any = super().__call__(*args, **kwargs)
+        with TagsContext(current_tags=set()):
+            result: Any = super().__call__(*args, **kwargs)
         return cast(R, result.result() if isinstance(result, State) else result)
+
+    def submit(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the stage in a worker thread; return its future."""
+        with TagsContext(current_tags=set()):
+            return super().submit(*args, **kwargs)
 
 
 def stage(

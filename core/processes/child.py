@@ -16,9 +16,15 @@ import runpy
 import sys
 import threading
 
+PROJECT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
+
 
 def main() -> None:
-    """Run the program named on the command line in this process, as `python` would."""
+    """Run the program named on the command line in this process, as `python` would.
+
+    But a module is looked for in this project first, not in the working directory: a folder `tasks` or `models` of the
+    user's must not take the place of ours.
+    """
     lifeline, nothing = os.dup(0), os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
@@ -29,7 +35,7 @@ def main() -> None:
         runpy.run_path(first, run_name="__main__")
         return
     if not sys.flags.isolated:
-        sys.path[0] = os.getcwd()  # instead of this file's folder, whose modules would hide others
+        sys.path[0] = PROJECT  # instead of this file's folder, whose modules would hide others
     sys.argv = rest
     runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
 

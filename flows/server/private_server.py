@@ -1,60 +1,103 @@
-"""Protect a command's private Prefect server with a password and run it as a child process.
+"""Start a Prefect server for one command, while the command imports its libraries.
 
-Without a password the server answers any page in a browser. Prefect starts it in the terminal's process group: Ctrl-C
-would end the server before the run, and the run would try for minutes to reach it. A killed run would leave the server
-running.
+Prefect would start such a server itself, but only with the first flow, in the terminal's process group and without a
+password: Ctrl-C would end it before the run, a killed run would leave it running, and any page in a browser could read
+it. This one is a child process (`core/processes/children.py`) with a password of its own. Nobody else uses it.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
+import signal
+import socket
 import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
+from urllib.request import urlopen
 
 from core.credentials import one_time, prefect_client, prefect_server
-from core.processes.children import start_child
+from core.environment import home_folder
+from core.errors import TrackingUnavailable
+from core.processes.children import end_child, start_child
+from core.services.ports import address_of
+
+PROGRAM = "flows.server.private_program"
+WAITING = 128
+"""Requests that may wait until the server answers."""
+READY_SECONDS, ASK_SECONDS, END_SECONDS = 180.0, 5.0, 10.0
+URL = "PREFECT_API_URL"
+WITHOUT = {"PREFECT_SERVER_UI_ENABLED": "false", "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false"}
+"""Settings of a server without pages, and without the forms of blocks, which only pages show."""
 
 
-def prepare_private_server() -> None:
-    """Prepare for the server that Prefect starts with the first flow, unless the settings name a server."""
-    lock_private_server()
-    start_as_child()
+@contextmanager
+def private_server() -> Iterator[Callable[[], None]]:
+    """Start a server and name it in Prefect's settings for the block; do nothing if they name a server already.
 
-
-def lock_private_server() -> None:
-    """Set a password for the server that Prefect will start and for this process; call it before the first flow.
-
-    Do nothing if a server is already named: then the settings of the user or of `reviewlm ui` apply.
+    Yield a function that waits until the server answers and raises TrackingUnavailable if it does not. The block may
+    begin before: requests wait. The server ends with this process, after Prefect's threads have sent their last events.
     """
-    from prefect.context import refresh_global_settings_context
     from prefect.settings import get_current_settings
 
     settings = get_current_settings()
-    if settings.api.url or settings.api.auth_string or settings.server.api.auth_string:
+    if settings.api.url:
+        yield lambda: None
         return
-    credentials = one_time()
-    os.environ.update({**prefect_server(credentials), **prefect_client(credentials)})
-    refresh_global_settings_context()
+    given = settings.server.api.auth_string or settings.api.auth_string
+    credentials = given.get_secret_value() if given else one_time()
+    with socket.create_server(("127.0.0.1", 0), backlog=WAITING) as listening:
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        number = listening.fileno()
+        environment = {**os.environ, **prefect_server(credentials), **WITHOUT}
+        server = start_child(["-m", PROGRAM, str(number)], pass_fds=[number], env=environment)
+    atexit.register(_end, server)
+    with _named(f"{address}/api", credentials):
+        yield lambda: _wait(server, f"{address}/api/health")
 
 
-def start_as_child() -> None:
-    """Make the server end with this process and ignore the terminal. Do nothing if Prefect will start no server."""
-    from prefect.settings import PREFECT_API_URL
+@contextmanager
+def _named(url: str, credentials: str) -> Iterator[None]:
+    """Name the server in the settings of this process.
 
-    if not PREFECT_API_URL.value():
-        from prefect.server.api import server  # imported here because it takes a second; Prefect needs it anyway
+    The variable is set only while Prefect reads it: here and in child processes, it says that a lasting server is used
+    (`tasks/limits.py`). Without a heartbeat: only a lasting server acts on a missing one, and the end of each flow
+    would wait up to a second for the thread that sends it.
+    """
+    from prefect.context import refresh_global_settings_context
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-        server.subprocess = _Children()  # type: ignore[assignment]
+    links = {"PREFECT_UI_URL": os.environ.get("PREFECT_UI_URL") or address_of(home_folder(), "prefect")}
+    before = {name: os.environ.get(name) for name in (URL, *links)}
+    os.environ.update({URL: url, **links, **prefect_client(credentials)})
+    refresh_global_settings_context()  # for Prefect's own threads, which do not see a context variable
+    for name, value in before.items():
+        os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+    with temporary_settings(updates={PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield
 
 
-class _Children:
-    """Replacement for the module `subprocess` in Prefect's code that starts the server. Prefect chooses the command."""
+def _wait(server: subprocess.Popen[Any], health: str) -> None:
+    """Wait until the server answers."""
+    until = time.monotonic() + READY_SECONDS
+    while server.poll() is None and time.monotonic() < until:
+        with suppress(OSError), urlopen(health, timeout=ASK_SECONDS) as answer:
+            if answer.status == 200:
+                return
+    code = server.poll()
+    why = f"it ended with exit code {code}" if code is not None else f"no answer in {READY_SECONDS:.0f} seconds"
+    raise TrackingUnavailable(
+        "The command's own Prefect server does not answer", where=health, cause=why,
+        remedy="run the command again; what it has finished is kept. `reviewlm doctor` checks Prefect's database",
+    )
 
-    @staticmethod
-    def Popen(args: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
-        """Start the server as a child; the first item of *args* is the Python executable and is dropped."""
-        return start_child(args[1:], **options)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(subprocess, name)
+def _end(server: subprocess.Popen[Any]) -> None:
+    """Let the server write what it has received, then end it."""
+    with suppress(OSError):
+        server.send_signal(signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        server.wait(END_SECONDS)
+    end_child(server)

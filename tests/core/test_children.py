@@ -90,12 +90,11 @@ def test_prefects_private_server_ends_with_a_killed_run_and_the_terminal_cannot_
     code = (
         "from pathlib import Path; from core.environment import prepare_environment\n"
         f"prepare_environment(Path({str(tmp_path)!r}))\n"
-        "from flows.server.private_server import prepare_private_server; prepare_private_server()\n"
-        "from prefect.server.api.server import SubprocessASGIServer; import time\n"
-        "SubprocessASGIServer().start(); print('ready', flush=True); time.sleep(600)"
+        "from flows.server.private_server import private_server; import time\n"
+        "with private_server() as wait:\n    wait(); print('ready', flush=True); time.sleep(600)"
     )
     parent, family = parent_of(code)
-    servers = [process for process in family if "uvicorn" in process.cmdline()]
+    servers = [process for process in family if "flows.server.private_program" in process.cmdline()]
     assert [os.getsid(server.pid) == server.pid for server in servers] == [True]
     parent.kill()
     parent.wait(60)
@@ -123,16 +122,23 @@ def test_all_children_are_ended_at_once(program: Path) -> None:
 
 
 def test_a_program_runs_as_python_would_run_it(tmp_path: Path) -> None:
-    """Its name, its arguments, its folder, an empty standard input, its exit code."""
+    """Its name, its arguments, an empty standard input, its exit code."""
     (tmp_path / "mine.py").write_text(
-        "import sys\nimport pickle\nprint(__name__, sys.argv[1:], sys.path[0], sys.stdin.read())\n"
+        "import sys\nimport pickle\nprint(__name__, sys.argv[1:], sys.stdin.read())\n"
         "print(sys.modules['__main__'].__dict__ is globals(), file=sys.stderr)\nsys.exit(3)"
     )
-    done = run_child(["-m", "mine", "a", "-b"], 60, cwd=tmp_path)
-    assert (done.returncode, done.stdout.split("\n")[0]) == (3, f"__main__ ['a', '-b'] {tmp_path} ")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = run_child(["-m", "mine", "a", "-b"], 60, env=environment)
+    assert (done.returncode, done.stdout.split("\n")[0]) == (3, "__main__ ['a', '-b'] ")
     assert done.stderr == "True\n"
     done = run_child([str(tmp_path / "mine.py"), "a"], 60)
     assert (done.returncode, done.stdout.split()[:2]) == (3, ["__main__", "['a']"])
+
+
+def test_a_package_in_the_working_directory_does_not_replace_one_of_the_project(tmp_path: Path) -> None:
+    (tmp_path / "core").mkdir()
+    (tmp_path / "core/__init__.py").write_text("raise SystemExit('the user\'s own package')")
+    assert run_child(["-m", "core.errors"], 60, cwd=tmp_path).returncode == 0
 
 
 def test_an_isolated_child_sees_nothing_of_the_project(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -95,22 +96,33 @@ from http.client import HTTPConnection
 from pathlib import Path
 from core.environment import prepare_environment
 prepare_environment(Path(sys.argv[1]))
-from flows.server.private_server import lock_private_server
-lock_private_server()
-from prefect import flow, task
+from flows.server.private_server import private_server
+from flows.server.own_runs import ended_with_process
+from prefect import flow
 from prefect.client.orchestration import get_client
+from prefect.context import TaskRunContext
+from prefect.settings import get_current_settings
+from tasks.stage import stage
 
-@task
+@stage("double")
 def double(number):
+    found["tags of a stage"] = TaskRunContext.get().task_run.tags
     return 2 * number
 
 @flow
 def doubled():
     return double.submit(21).result()
 
-with get_client(sync_client=True) as client:
+with private_server() as wait, get_client(sync_client=True) as client:
+    wait()
     port = client.api_url.port
-    found = {"flow": doubled()}
+    settings, found = get_current_settings(), {}
+    found |= {"named to children": "PREFECT_API_URL" in os.environ, "heartbeat": settings.flows.heartbeat_frequency}
+    found |= {"links": settings.ui_url}
+    with ended_with_process():
+        found["flow"] = doubled()
+    [run] = client.read_flow_runs()
+    found["tags of a flow run"] = [tag.partition(":")[0] for tag in run.tags]
     page = {"Origin": "http://evil.example", "Content-Type": "text/plain"}
     for name, headers in {"stranger": {}, "page": page}.items():
         connection = HTTPConnection("127.0.0.1", port, timeout=60)
@@ -127,4 +139,9 @@ def test_the_server_of_a_single_command_is_closed_to_pages_and_open_to_its_flow(
     done = subprocess.run([sys.executable, "-c", ALONE, str(tmp_path)], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3_000:]
     found = json.loads(done.stdout.splitlines()[-1])
-    assert found == {"flow": 42, "stranger": [401, None], "page": [401, None]}
+    assert re.fullmatch(r"http://127\.0\.0\.1:42\d\d", found.pop("links"))
+    assert found == {
+        "flow": 42, "stranger": [401, None], "page": [401, None],
+        "tags of a flow run": ["process"], "tags of a stage": [],  # Prefect asks the server for each tag of a task run
+        "named to children": False, "heartbeat": None,
+    }  # fmt: skip

@@ -155,9 +155,9 @@ def test_who_interrupts_is_told_what_is_kept(own_home: Path, monkeypatch: pytest
         return {}
 
     flows = SimpleNamespace(
-        lr_find=flow, sweep=flow, prepare_private_server=lambda: None, end_left_runs=lambda: None,
-        ended_with_process=nullcontext, recorded_stages=recorded_stages,
-    )
+        lr_find=flow, sweep=flow, private_server=lambda: nullcontext(lambda: None), end_left_runs=lambda: None,
+        open_client=lambda uri: None, ended_with_process=nullcontext, recorded_stages=recorded_stages,
+    )  # fmt: skip
     monkeypatch.setattr(options, "import_module", lambda name: flows)
     options.run_flow("sweep", TINY, None, [])
     options.run_flow("lr_find", TINY, None, [], kept="nothing is kept")

@@ -1,0 +1,26 @@
+"""Serve Prefect's API for one command, at a socket that the command has opened.
+
+`python -m flows.server.private_program FD`; `private_server.py` starts it.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+from core.processes.collection import lasting_objects
+
+with lasting_objects():
+    import uvicorn
+    from prefect.server.api.server import create_app
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    with socket.socket(fileno=int(sys.argv[1])) as listening:
+        application = create_app(ephemeral=True, final=True)  # without pages and scheduled services
+        uvicorn.Server(uvicorn.Config(application, lifespan="on", log_level="error")).run(sockets=[listening])
+
+
+if __name__ == "__main__":
+    main()
