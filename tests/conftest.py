@@ -115,10 +115,12 @@ def migrated_home(own_home: Path, template_home: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def prefect_server(home: Path) -> Iterator[None]:
-    """One temporary Prefect server for all flow tests."""
+    """One temporary Prefect server for all flow tests; without heartbeats, as that of a command."""
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
     from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=120):
+    without = temporary_settings(updates={PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
+    with prefect_test_harness(server_startup_timeout=120), without:
         yield
 
 
