@@ -68,7 +68,7 @@ class Drawing:
         self.figure.set_layout_engine("none")
         return image
 
-    @property
+    @cached_property
     def picture(self) -> Picture:
         """The figure as part of a page."""
         alt = f"Figure {self.name.replace('_', ' ')}. {self.finding or self.reading}"

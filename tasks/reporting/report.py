@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from contextvars import copy_context
+from dataclasses import dataclass
 from pathlib import Path
 
 from prefect.artifacts import create_link_artifact
@@ -37,17 +40,45 @@ log = logging.getLogger(__name__)
 LATEST, FIGURES = "latest", "figures"
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """Figures of a run, with the model that they show first."""
+
+    winner: str
+    pictures: Sequence[Drawing]
+
+
+@contextmanager
+def figures_beside(
+    config: RunConfig, dataset: Artifact, prepared: Prepared, evaluated: Evaluated, run_id: str
+) -> Iterator[Future[Drawn]]:
+    """Draw the figures of the report in a thread during the block.
+
+    The gate waits for a fresh process that tries the model. No figure shows what the gate decides.
+    """
+    def draw() -> Drawn:
+        results = results_of(config, dataset, prepared, evaluated, None, run_id)
+        pictures = pictures_of(results)
+        for picture in pictures:
+            _ = picture.png, picture.picture  # both are kept
+        return Drawn(results.winner, pictures)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="figures") as beside:
+        yield beside.submit(copy_context().run, draw)
+
+
 def make_report(
     config: RunConfig, dataset: Artifact, prepared: Prepared, evaluated: Evaluated, promotion: Promotion | None,
-    run_id: str, made: RunPlan | None = None,
+    run_id: str, made: RunPlan | None = None, drawn: Future[Drawn] | None = None,
 ) -> str:  # fmt: skip
-    """Write the report of a run and return its path; *made* is the plan of a run for a time budget.
+    """Write the report of a run and return its path.
 
-    If writing fails, log a warning with the reason and return an empty path: the models are scored and the champion is
-    chosen, so the run must not fail.
+    *made* is the plan of a run for a time budget, *drawn* has the figures if they are drawn already. If writing
+    fails, log a warning with the reason and return an empty path: the models are scored and the champion is chosen, so
+    the run must not fail.
     """
     with step("report", "draw the figures and write the page"):
-        future = write_report.submit(config, dataset, prepared, evaluated, promotion, run_id, made)
+        future = write_report.submit(config, dataset, prepared, evaluated, promotion, run_id, made, drawn)
         future.wait()
     if future.state.is_completed():
         return str(future.result())
@@ -59,14 +90,14 @@ def make_report(
 @during("report")
 def write_report(
     config: RunConfig, dataset: Artifact, prepared: Prepared, evaluated: Evaluated, promotion: Promotion | None,
-    run_id: str, made: RunPlan | None = None,
+    run_id: str, made: RunPlan | None = None, drawn: Future[Drawn] | None = None,
 ) -> str:  # fmt: skip
     """Write `reports/<run>/report.html` and its figures, log both to the flow's MLflow run, and link it in Prefect.
 
     The page of all runs is written again.
     """
     results = results_of(config, dataset, prepared, evaluated, promotion, run_id, made)
-    pictures = pictures_of(results)
+    pictures = figures_of(results, drawn)
     file = write_files(results, pictures, config.home / REPORTS, run_id)
     tracker = tracker_of(config)
     tracker.log_text(run_id, file.read_text(encoding="utf-8"), REPORT_FILE)
@@ -82,6 +113,12 @@ def write_report(
         create_link_artifact(link=link, link_text=headline(results), key="report", description=where)
     log.debug("report: %s (%.1f MB)", file, file.stat().st_size / 1e6)
     return str(file)
+
+
+def figures_of(results: RunResults, drawn: Future[Drawn] | None) -> Sequence[Drawing]:
+    """Return the figures that are drawn already, unless they show another model first; else draw them."""
+    kept = drawn.result() if drawn is not None else None
+    return kept.pictures if kept and kept.winner == results.winner else pictures_of(results)
 
 
 def write_files(results: RunResults, pictures: Sequence[Drawing], folder: Path, name: str) -> Path:

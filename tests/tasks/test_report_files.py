@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -39,6 +39,27 @@ def test_the_newest_report_is_what_latest_points_to(tmp_path: Path, results: Run
     assert (tmp_path / "run-1" / "figures" / "bars.png").stat().st_size > 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", "run-1", "run-2"]
     assert sorted(path.name for path in (tmp_path / "run-2").iterdir()) == ["figures", "report.html", "run.json"]
+
+
+def test_figures_are_drawn_beside_the_gate_and_again_only_if_it_chose_another_model(
+    monkeypatch: pytest.MonkeyPatch, results: RunResults
+) -> None:
+    drawings: list[list[Drawing]] = []
+
+    def draw(shown: RunResults) -> list[Drawing]:
+        drawings.append([Drawing(shown.winner, MODELS, Figure(figsize=(1, 1)), "How to read it.")])
+        return drawings[-1]
+
+    monkeypatch.setattr(stage, "results_of", lambda *given: results)
+    monkeypatch.setattr(stage, "pictures_of", draw)
+    nothing: Any = None
+    with stage.figures_beside(*[nothing] * 4, "run-1") as drawn:
+        assert [one.name for one in drawn.result(60).pictures] == ["kn5"]
+    assert stage.figures_of(results, drawn) is drawings[0]
+    assert "svg" in vars(drawings[0][0])["picture"].svg  # kept, not drawn when it is asked for
+    assert [one.name for one in stage.figures_of(replace(results, winner="lstm"), drawn)] == ["lstm"]
+    assert [one.name for one in stage.figures_of(results, None)] == ["kn5"]
+    assert len(drawings) == 3
 
 
 def test_a_run_that_is_resumed_replaces_its_report(tmp_path: Path, results: RunResults, picture: Drawing) -> None:
