@@ -23,6 +23,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext, TagsContext, TaskRunContext
 from prefect.states import Completed
+from prefect.utilities.annotations import quote
 
 from core.config.run_config import RunConfig
 from core.model_errors import converted_errors
@@ -78,19 +79,23 @@ class Stage(Task[P, R]):
     """Prefect task whose direct call returns the result, even if its run ends in a state such as "Reused".
 
     Its runs do not get the flow run's tags: Prefect would ask the server before and after each one whether a limit
-    stands for one of them.
+    stands for one of them. Nor does Prefect look through the configuration for the results of other tasks.
     """
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # type: ignore[override]
         """Run the stage in the caller's thread."""
         with TagsContext(current_tags=set()):
-            result: Any = super().__call__(*args, **kwargs)
+            result: Any = super().__call__(*map(_closed, args), **{name: _closed(kwargs[name]) for name in kwargs})
         return cast(R, result.result() if isinstance(result, State) else result)
 
     def submit(self, *args: Any, **kwargs: Any) -> Any:
         """Run the stage in a worker thread; return its future."""
         with TagsContext(current_tags=set()):
-            return super().submit(*args, **kwargs)
+            return super().submit(*map(_closed, args), **{name: _closed(kwargs[name]) for name in kwargs})
+
+
+def _closed(argument: Any) -> Any:
+    return quote(argument) if isinstance(argument, RunConfig) else argument
 
 
 def stage(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections import UserDict
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -29,7 +30,11 @@ class Artifact:
     stage: str
     digest: str
     path: str
-    manifest: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    manifest: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # Prefect looks through all dicts in the arguments of every stage; the manifests of a run are thousands.
+        object.__setattr__(self, "manifest", UserDict(self.manifest))
 
     @property
     def folder(self) -> Path:
