@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import Collection, PathCollection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
@@ -84,9 +86,10 @@ def _height_of_title(figure: Figure, title: Text | None) -> float:
     """Return the points from the upper edge to the lower edge of the title; the layout stays as it then is."""
     if title is None or not title.get_text():
         return 0.0
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # what is hidden next keeps its place
-    bottom = title.get_window_extent().y0
+    if not isinstance(figure.get_layout_engine(), PlaceHolderLayoutEngine | None):
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # what is hidden next keeps its place
+    bottom = title.get_window_extent(FigureCanvasAgg(figure).get_renderer()).y0
     return float(max(0.0, round(72 * (figure.bbox.height - bottom) / figure.dpi, 1)))
 
 
