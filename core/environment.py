@@ -21,6 +21,8 @@ from core.processes.gpus import driver_problem, visible_gpu_names
 ROOMS = ("reviewlm", "core", "course", "corpus", "models", "evaluation", "data_checks", "tracking", "tasks", "flows",
          "serving")
 HOME_VARIABLE, TRACKING_VARIABLE, STORE_VARIABLE = "REVIEWLM_HOME", "REVIEWLM_TRACKING_URI", "REVIEWLM_REMOTE_STORE"
+PROXIES, EXCEPTIONS = ("http_proxy", "https_proxy", "all_proxy"), ("no_proxy", "NO_PROXY")
+LOOPBACK = ("127.0.0.1", "localhost")
 log = logging.getLogger(__name__)
 
 
@@ -83,8 +85,17 @@ def prepare_environment(home: Path, group: bool = False) -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+    _reach_this_machine_directly()
     for room in ROOMS:
         logging.getLogger(room).setLevel(logging.DEBUG)
+
+
+def _reach_this_machine_directly() -> None:
+    """Except this machine from the proxy of the environment, if there is one: it cannot reach the servers here."""
+    if not any(os.environ.get(name) for name in (*PROXIES, *map(str.upper, PROXIES))):
+        return
+    listed = [part for name in EXCEPTIONS for part in os.environ.get(name, "").split(",") if part.strip()]
+    os.environ.update(dict.fromkeys(EXCEPTIONS, ",".join(dict.fromkeys([*map(str.strip, listed), *LOOPBACK]))))
 
 
 def numpy_features() -> dict[str, str]:

@@ -1,9 +1,13 @@
 """What stands in the environment before numpy is imported, and which device is taken by itself."""
 
+import os
+import urllib.request
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+import requests
 
 from core import environment
 from core.environment import chosen_device, numpy_features, visible_gpus
@@ -20,6 +24,33 @@ def cpu(monkeypatch: pytest.MonkeyPatch, about: str | None) -> dict[str, str]:
 
     monkeypatch.setattr(Path, "read_text", read)
     return numpy_features()
+
+
+@pytest.mark.parametrize("listed", ["", "example.org, 10.0.0.1"])
+def test_a_proxy_is_not_asked_for_the_servers_of_this_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, listed: str
+) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.setenv(name.upper(), "")
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy.example:3128")
+    monkeypatch.setenv("no_proxy", listed)
+    environment.prepare_environment(tmp_path / "home")
+    with httpx.Client() as client:  # Prefect's library
+        direct = {one: client._transport_for_url(httpx.URL(f"http://{one}:4200")) is client._transport
+                  for one in ("127.0.0.1", "localhost", "example.org", "other.example")}  # fmt: skip
+    assert direct == {"127.0.0.1": True, "localhost": True, "example.org": bool(listed), "other.example": False}
+    assert requests.utils.should_bypass_proxies("http://127.0.0.1:5000", None)  # MLflow's library
+    assert not requests.utils.should_bypass_proxies("http://other.example", None)
+    assert urllib.request.proxy_bypass("127.0.0.1")  # our own questions
+
+
+def test_without_a_proxy_nothing_is_said_about_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    environment.prepare_environment(tmp_path / "home")
+    assert "no_proxy" not in os.environ
 
 
 def test_an_amd_processor_with_avx_512_sorts_without_it(monkeypatch):
