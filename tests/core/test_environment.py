@@ -30,11 +30,12 @@ def cpu(monkeypatch: pytest.MonkeyPatch, about: str | None) -> dict[str, str]:
 def test_a_proxy_is_not_asked_for_the_servers_of_this_machine(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, listed: str
 ) -> None:
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.setenv(name, "")
-        monkeypatch.setenv(name.upper(), "")
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setenv("HTTP_PROXY", "http://proxy.example:3128")
     monkeypatch.setenv("no_proxy", listed)
+    monkeypatch.setenv("NO_PROXY", "")  # so that both are put back at the end
     environment.prepare_environment(tmp_path / "home")
     with httpx.Client() as client:  # Prefect's library
         direct = {one: client._transport_for_url(httpx.URL(f"http://{one}:4200")) is client._transport
