@@ -88,6 +88,9 @@ install: $(READY)
 # What the user sees of the installation: the large packages, one line each. A pipe hides whether pip succeeded.
 LARGE := (Downloading|Using cached|Processing) [^ ]+ \([0-9]{2,}\.[0-9] MB\)
 
+# Modules that a run imports seldom or never, a third of all: Python compiles them when they are imported.
+SELDOM := /(tests?|testing/_internal|_inductor|apprise|databricks|fontTools|huggingface_hub|networkx|pip|setuptools)/
+
 # The marker is written last: an interrupted installation is simply taken up again. pip compiles modules on one core,
 # which is half of its time; compileall uses all. Some packages hold templates that do not compile.
 $(READY): constraints.txt pyproject.toml
@@ -100,5 +103,5 @@ $(READY): constraints.txt pyproject.toml
 	@( $(BIN)/python -m pip install --disable-pip-version-check --no-compile --progress-bar off -c constraints.txt -e . && \
 	  touch $(READY)-pip ) | grep --line-buffered -oE '$(LARGE)|^Installing collected packages' || true
 	@test -e $(READY)-pip && rm $(READY)-pip
-	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
+	@$(BIN)/python -m compileall -qq -j 0 -x '$(SELDOM)' $(VENV)/lib || true
 	@touch $(READY)
