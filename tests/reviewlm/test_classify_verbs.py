@@ -15,6 +15,7 @@ import pytest
 
 import reviewlm.verbs.other_models.classify
 from core.config.presets import load_config
+from core.config.run_config import RunConfig
 from core.errors import BundleError, ConfigError
 from models.base import FitContext
 from models.classification.bundle import ClassifierBundle
@@ -231,7 +232,7 @@ def test_compare_takes_the_data_of_the_versions_says_which_and_names_the_reviews
         asked.append(given)
         return chosen
 
-    def run(name: str, kept: str, preset: str, *given: Any, **arguments: Any) -> dict[str, Any]:
+    def run(name: str, kept: str, config: RunConfig, preset: str, *given: Any, **arguments: Any) -> dict[str, Any]:
         asked.append((name, preset, *given, arguments))
         return COMPARED
 

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from core.config.presets import load_config
+from core.config.run_config import RunConfig
 from core.environment import other_home
 from core.errors import EmptyInput, ReviewLMError
 from core.store import Store
@@ -112,7 +113,7 @@ def flows_run(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """What the flows would have been given; none is run."""
     given: list[tuple[Any, ...]] = []
 
-    def run(name: str, kept: str, *about: Any, **arguments: Any) -> dict[str, Any]:
+    def run(name: str, kept: str, config: RunConfig, *about: Any, **arguments: Any) -> dict[str, Any]:
         given.append((name, *about, arguments))
         return {"months": [], "benchmark": {"history": [], "digest": "d"}, "version": 1, "sentence": "s"}
 
