@@ -83,7 +83,7 @@ def _resident(process: psutil.Process) -> tuple[float, float]:
     for child in process.children(recursive=True):
         try:
             held = child.memory_info().rss
-            if any("prefect.server" in word for word in child.cmdline()):
+            if "flows.server.private_program" in child.cmdline():
                 server += held
             else:
                 pipeline += held

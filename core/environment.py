@@ -94,8 +94,9 @@ def _reach_this_machine_directly() -> None:
     """Except this machine from the proxy of the environment, if there is one: it cannot reach the servers here."""
     if not any(os.environ.get(name) for name in (*PROXIES, *map(str.upper, PROXIES))):
         return
-    listed = [part for name in EXCEPTIONS for part in os.environ.get(name, "").split(",") if part.strip()]
-    os.environ.update(dict.fromkeys(EXCEPTIONS, ",".join(dict.fromkeys([*map(str.strip, listed), *LOOPBACK]))))
+    listed = [part.strip() for name in EXCEPTIONS for part in os.environ.get(name, "").split(",") if part.strip()]
+    if "*" not in listed:  # no proxy for anything
+        os.environ.update(dict.fromkeys(EXCEPTIONS, ",".join(dict.fromkeys([*listed, *LOOPBACK]))))
 
 
 def numpy_features() -> dict[str, str]:

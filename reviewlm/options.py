@@ -203,10 +203,10 @@ def _run(name: str, kept: str, config: RunConfig, preset: str, *given: Any, **ar
     with interrupts.resumable(kept), reaching_prefect(), started() as wait_for_server:
         with lasting_objects():
             chosen: Callable[..., dict[str, Any]] = getattr(import_module(WHOLE_FLOWS.get(name, "flows.partial")), name)
-            own_runs = import_module("flows.server.own_runs")
-            if name not in WITHOUT_TRACKING:
-                with suppress(ReviewLMError):  # a run can begin without MLflow
-                    import_module("tracking.client").open_client(config.tracking_address)
+            own_runs, client = import_module("flows.server.own_runs"), import_module("tracking.client")
+        if name not in WITHOUT_TRACKING and client.database_file(config.tracking_address):
+            with suppress(ReviewLMError):  # a run can begin without MLflow
+                client.open_client(config.tracking_address)
         wait_for_server()
         own_runs.end_left_runs()
         with own_runs.ended_with_process(), import_module("tasks.stage").recorded_stages(begun) as record:

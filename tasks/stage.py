@@ -79,7 +79,8 @@ class Stage(Task[P, R]):
     """Prefect task whose direct call returns the result, even if its run ends in a state such as "Reused".
 
     Its runs do not get the flow run's tags: Prefect would ask the server before and after each one whether a limit
-    stands for one of them. Nor does Prefect look through the configuration for the results of other tasks.
+    stands for one of them. So a limit of a tag does not hold for stages. Nor does Prefect look through the
+    configuration for the results of other tasks.
     """
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # type: ignore[override]

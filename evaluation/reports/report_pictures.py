@@ -84,6 +84,12 @@ def pictures_of(results: RunResults) -> list[Drawing]:
     return [replace(drawing, styles=_styles(results)) for draw in draws for drawing in draw(results)]
 
 
+def with_decision(pictures: Sequence[Drawing], results: RunResults) -> list[Drawing]:
+    """Return figures that were drawn before the gate decided; those whose words tell the decision are drawn again."""
+    again = {one.name: replace(one, styles=_styles(results)) for one in _of_writing(results)}
+    return [again.get(picture.name, picture) for picture in pictures]
+
+
 def readings_of(results: RunResults) -> tuple[list[TokenSurprisals], list[str]]:
     """Return the models (the winner first) and the ids of the sample reviews that are shown token by token."""
     readings = [

@@ -13,13 +13,17 @@ from core.processes.collection import lasting_objects
 with lasting_objects():
     import uvicorn
     from prefect.server.api.server import create_app
+    from uvicorn.main import STARTUP_FAILURE
 
 
 def main() -> None:
     """Serve until SIGTERM."""
     with socket.socket(fileno=int(sys.argv[1])) as listening:
         application = create_app(ephemeral=True, final=True)  # without pages and scheduled services
-        uvicorn.Server(uvicorn.Config(application, lifespan="on", log_level="error")).run(sockets=[listening])
+        server = uvicorn.Server(uvicorn.Config(application, lifespan="on", log_level="error"))
+        server.run(sockets=[listening])
+    if not server.started:
+        sys.exit(STARTUP_FAILURE)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from http.client import HTTPException
 from typing import Any
 from urllib.request import urlopen
 
@@ -23,11 +24,14 @@ from core.environment import home_folder
 from core.errors import TrackingUnavailable
 from core.processes.children import end_child, start_child
 from core.services.ports import address_of
+from flows.server.traces import ENDPOINTS
 
 PROGRAM = "flows.server.private_program"
 WAITING = 128
 """Requests that may wait until the server answers."""
-READY_SECONDS, ASK_SECONDS, END_SECONDS = 180.0, 5.0, 10.0
+READY_SECONDS, ASK_SECONDS, PAUSE_SECONDS, END_SECONDS = 180.0, 5.0, 0.1, 10.0
+START_FAILED = 3
+"""Exit code of uvicorn if the application does not start, as where two processes make one database's tables."""
 URL = "PREFECT_API_URL"
 WITHOUT = {"PREFECT_SERVER_UI_ENABLED": "false", "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false"}
 """Settings of a server without pages, and without the forms of blocks, which only pages show."""
@@ -48,14 +52,11 @@ def private_server() -> Iterator[Callable[[], None]]:
         return
     given = settings.server.api.auth_string or settings.api.auth_string
     credentials = given.get_secret_value() if given else one_time()
-    with socket.create_server(("127.0.0.1", 0), backlog=WAITING) as listening:
-        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        number = listening.fileno()
-        environment = {**os.environ, **prefect_server(credentials), **WITHOUT}
-        server = start_child(["-m", PROGRAM, str(number)], pass_fds=[number], env=environment)
-    atexit.register(_end, server)
-    with _named(f"{address}/api", credentials):
-        yield lambda: _wait(server, f"{address}/api/health")
+    environment = {**os.environ, **prefect_server(credentials), **WITHOUT}
+    server = _Server({name: environment[name] for name in environment if name not in ENDPOINTS})
+    atexit.register(server.end)
+    with _named(f"{server.address}/api", credentials):
+        yield server.wait
 
 
 @contextmanager
@@ -72,32 +73,59 @@ def _named(url: str, credentials: str) -> Iterator[None]:
     links = {"PREFECT_UI_URL": os.environ.get("PREFECT_UI_URL") or address_of(home_folder(), "prefect")}
     before = {name: os.environ.get(name) for name in (URL, *links)}
     os.environ.update({URL: url, **links, **prefect_client(credentials)})
-    refresh_global_settings_context()  # for Prefect's own threads, which do not see a context variable
-    for name, value in before.items():
-        os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+    try:
+        refresh_global_settings_context()  # for Prefect's own threads, which do not see a context variable
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
     with temporary_settings(updates={PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         yield
 
 
-def _wait(server: subprocess.Popen[Any], health: str) -> None:
-    """Wait until the server answers."""
-    until = time.monotonic() + READY_SECONDS
-    while server.poll() is None and time.monotonic() < until:
-        with suppress(OSError), urlopen(health, timeout=ASK_SECONDS) as answer:
-            if answer.status == 200:
-                return
-    code = server.poll()
-    why = f"it ended with exit code {code}" if code is not None else f"no answer in {READY_SECONDS:.0f} seconds"
-    raise TrackingUnavailable(
-        "The command's own Prefect server does not answer", where=health, cause=why,
-        remedy="run the command again; what it has finished is kept. `reviewlm doctor` checks Prefect's database",
-    )
+class _Server:
+    """The server's process, at a socket of this one.
 
+    Args:
+        environment: Its variables.
+    """
 
-def _end(server: subprocess.Popen[Any]) -> None:
-    """Let the server write what it has received, then end it."""
-    with suppress(OSError):
-        server.send_signal(signal.SIGTERM)
-    with suppress(subprocess.TimeoutExpired):
-        server.wait(END_SECONDS)
-    end_child(server)
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self._listening = socket.create_server(("127.0.0.1", 0), backlog=WAITING)
+        self.address = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        self._process = self._started()
+
+    def wait(self) -> None:
+        """Wait until the server answers; start it again where its start failed, as beside another first command.
+
+        Raises:
+            TrackingUnavailable: It ended, or does not answer.
+        """
+        health, until = f"{self.address}/api/health", time.monotonic() + READY_SECONDS
+        while self._process.poll() in (None, START_FAILED) and time.monotonic() < until:
+            with suppress(OSError, HTTPException), urlopen(health, timeout=ASK_SECONDS) as answer:
+                if answer.status == 200:
+                    self._listening.close()  # so that a request fails if the server is gone
+                    return
+            time.sleep(PAUSE_SECONDS)
+            if self._process.poll() == START_FAILED:
+                self._process = self._started()
+        code = self._process.poll()
+        why = f"it ended with exit code {code}" if code is not None else f"no answer in {READY_SECONDS:.0f} seconds"
+        raise TrackingUnavailable(
+            "The command's own Prefect server does not answer", where=health, cause=why,
+            remedy="run the command again; what it has finished is kept",
+        )
+
+    def end(self) -> None:
+        """Let the server write what it has received, then end it."""
+        with suppress(OSError):
+            self._process.send_signal(signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(END_SECONDS)
+        end_child(self._process)
+        self._listening.close()
+
+    def _started(self) -> subprocess.Popen[Any]:
+        number = self._listening.fileno()
+        return start_child(["-m", PROGRAM, str(number)], pass_fds=[number], env=self._environment)

@@ -24,7 +24,7 @@ from core.store import Artifact
 from evaluation.reports.all_runs import write_all_runs
 from evaluation.reports.model_card import CARD_FILE, model_card
 from evaluation.reports.report import report
-from evaluation.reports.report_pictures import Drawing, pictures_of
+from evaluation.reports.report_pictures import Drawing, pictures_of, with_decision
 from evaluation.reports.report_words import headline
 from evaluation.reports.run_record import RECORD_FILE, REPORT_FILE, REPORTS, record_of
 from evaluation.reports.run_results import RunResults
@@ -54,7 +54,7 @@ def figures_beside(
 ) -> Iterator[Future[Drawn]]:
     """Draw the figures of the report in a thread during the block.
 
-    The gate waits for a fresh process that tries the model. No figure shows what the gate decides.
+    The gate waits for a fresh process that tries the model. What the gate decides is said below a few of them only.
     """
     def draw() -> Drawn:
         results = results_of(config, dataset, prepared, evaluated, None, run_id)
@@ -116,9 +116,9 @@ def write_report(
 
 
 def figures_of(results: RunResults, drawn: Future[Drawn] | None) -> Sequence[Drawing]:
-    """Return the figures that are drawn already, unless they show another model first; else draw them."""
-    kept = drawn.result() if drawn is not None else None
-    return kept.pictures if kept and kept.winner == results.winner else pictures_of(results)
+    """Return the figures that are drawn already; draw them if that failed, or if they show another model first."""
+    kept = drawn.result() if drawn is not None and drawn.exception() is None else None
+    return with_decision(kept.pictures, results) if kept and kept.winner == results.winner else pictures_of(results)
 
 
 def write_files(results: RunResults, pictures: Sequence[Drawing], folder: Path, name: str) -> Path:

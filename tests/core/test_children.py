@@ -137,7 +137,7 @@ def test_a_program_runs_as_python_would_run_it(tmp_path: Path) -> None:
 
 def test_a_package_in_the_working_directory_does_not_replace_one_of_the_project(tmp_path: Path) -> None:
     (tmp_path / "core").mkdir()
-    (tmp_path / "core/__init__.py").write_text("raise SystemExit('the user\'s own package')")
+    (tmp_path / "core/__init__.py").write_text("raise SystemExit('a package of the user')")
     assert run_child(["-m", "core.errors"], 60, cwd=tmp_path).returncode == 0
 
 

@@ -46,6 +46,13 @@ def test_a_proxy_is_not_asked_for_the_servers_of_this_machine(
     assert urllib.request.proxy_bypass("127.0.0.1")  # our own questions
 
 
+def test_an_exception_for_everything_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
+    monkeypatch.setenv("no_proxy", "*")
+    environment.prepare_environment(tmp_path / "home")
+    assert urllib.request.proxy_bypass("other.example")
+
+
 def test_without_a_proxy_nothing_is_said_about_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)

@@ -156,7 +156,7 @@ def test_who_interrupts_is_told_what_is_kept(own_home: Path, monkeypatch: pytest
 
     flows = SimpleNamespace(
         lr_find=flow, sweep=flow, private_server=lambda: nullcontext(lambda: None), end_left_runs=lambda: None,
-        open_client=lambda uri: None, ended_with_process=nullcontext, recorded_stages=recorded_stages,
+        database_file=lambda uri: None, ended_with_process=nullcontext, recorded_stages=recorded_stages,
     )  # fmt: skip
     monkeypatch.setattr(options, "import_module", lambda name: flows)
     options.run_flow("sweep", TINY, None, [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import Future as BesideFuture
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -55,11 +56,14 @@ def test_figures_are_drawn_beside_the_gate_and_again_only_if_it_chose_another_mo
     nothing: Any = None
     with stage.figures_beside(*[nothing] * 4, "run-1") as drawn:
         assert [one.name for one in drawn.result(60).pictures] == ["kn5"]
-    assert stage.figures_of(results, drawn) is drawings[0]
+    assert stage.figures_of(results, drawn) == drawings[0]
     assert "svg" in vars(drawings[0][0])["picture"].svg  # kept, not drawn when it is asked for
     assert [one.name for one in stage.figures_of(replace(results, winner="lstm"), drawn)] == ["lstm"]
     assert [one.name for one in stage.figures_of(results, None)] == ["kn5"]
     assert len(drawings) == 3
+    failed: Any = BesideFuture()
+    failed.set_exception(MemoryError())
+    assert [one.name for one in stage.figures_of(results, failed)] == ["kn5"]
 
 
 def test_a_run_that_is_resumed_replaces_its_report(tmp_path: Path, results: RunResults, picture: Drawing) -> None:
