@@ -53,7 +53,7 @@ def private_server() -> Iterator[Callable[[], None]]:
     given = settings.server.api.auth_string or settings.api.auth_string
     credentials = given.get_secret_value() if given else one_time()
     environment = {**os.environ, **prefect_server(credentials), **WITHOUT}
-    server = _Server({name: environment[name] for name in environment if name not in ENDPOINTS})
+    server = _PrivateServer({name: environment[name] for name in environment if name not in ENDPOINTS})
     atexit.register(server.end)
     with _named(f"{server.address}/api", credentials):
         yield server.wait
@@ -82,7 +82,7 @@ def _named(url: str, credentials: str) -> Iterator[None]:
         yield
 
 
-class _Server:
+class _PrivateServer:
     """The server's process, at a socket of this one.
 
     Args:
