@@ -14,12 +14,13 @@ import pytest
 from made_results import LEVELS, made_decision, made_results, made_table
 from matplotlib.colors import to_hex
 
+from evaluation.gate.decision import RuleOutcome
 from evaluation.plots.surprisal import surprisal_figure
 from evaluation.reports import report_tables, report_words
 from evaluation.reports.document import Amount, Page, PageSection, PageTable
 from evaluation.reports.model_card import model_card
 from evaluation.reports.report import report
-from evaluation.reports.report_pictures import pictures_of
+from evaluation.reports.report_pictures import pictures_of, with_decision
 from evaluation.reports.run_results import ModelResults
 from evaluation.scoring import surprisal
 
@@ -176,6 +177,15 @@ def test_what_was_not_measured_is_left_out_with_a_word():
         assert word in said
     assert "None" not in said
     assert "nan" not in said.split()
+
+
+def test_figures_drawn_before_the_gate_say_what_it_decided(results):
+    rule = RuleOutcome("exposure", True, "below the limit of 12 bits")
+    decided = replace(results, decision=replace(results.decision, rules=(rule,)))
+    undecided = pictures_of(replace(results, decision=None, version=None, champion=None))
+    words = [(one.name, one.reading, one.finding) for one in with_decision(undecided, decided)]
+    assert words == [(one.name, one.reading, one.finding) for one in pictures_of(decided)]
+    assert any("The gate's rule: passed" in finding for _, _, finding in words)
 
 
 def test_a_model_that_calls_reviews_impossible_does_not_break_the_page():
