@@ -29,9 +29,10 @@ from flows.server.traces import ENDPOINTS
 PROGRAM = "flows.server.private_program"
 WAITING = 128
 """Requests that may wait until the server answers."""
-READY_SECONDS, ASK_SECONDS, PAUSE_SECONDS, END_SECONDS = 180.0, 5.0, 0.1, 10.0
-START_FAILED = 3
-"""Exit code of uvicorn if the application does not start, as where two processes make one database's tables."""
+READY_SECONDS, ASK_SECONDS, PAUSE_SECONDS, END_SECONDS = 180.0, 1.0, 0.1, 10.0
+START_FAILED, STARTS = 3, 5
+"""Exit code of uvicorn if the application does not start, as where two processes make one database's tables; and how
+often it is started."""
 URL = "PREFECT_API_URL"
 WITHOUT = {"PREFECT_SERVER_UI_ENABLED": "false", "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false"}
 """Settings of a server without pages, and without the forms of blocks, which only pages show."""
@@ -101,15 +102,15 @@ class _PrivateServer:
         Raises:
             TrackingUnavailable: It ended, or does not answer.
         """
-        health, until = f"{self.address}/api/health", time.monotonic() + READY_SECONDS
-        while self._process.poll() in (None, START_FAILED) and time.monotonic() < until:
+        health, until, starts = f"{self.address}/api/health", time.monotonic() + READY_SECONDS, 1
+        while self._process.poll() is None and time.monotonic() < until:
             with suppress(OSError, HTTPException), urlopen(health, timeout=ASK_SECONDS) as answer:
                 if answer.status == 200:
                     self._listening.close()  # so that a request fails if the server is gone
                     return
             time.sleep(PAUSE_SECONDS)
-            if self._process.poll() == START_FAILED:
-                self._process = self._started()
+            if self._process.poll() == START_FAILED and starts < STARTS:
+                self._process, starts = self._started(), starts + 1
         code = self._process.poll()
         why = f"it ended with exit code {code}" if code is not None else f"no answer in {READY_SECONDS:.0f} seconds"
         raise TrackingUnavailable(

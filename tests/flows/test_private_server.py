@@ -1,0 +1,57 @@
+"""The server of one command: what happens if its start fails."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from core.errors import TrackingUnavailable
+from flows.server import private_server
+
+FAILS = "import sys; sys.exit({code})"
+ANSWERS = """
+import socket, sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+class Health(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers()
+    def log_message(self, *said): pass
+server = HTTPServer(("127.0.0.1", 0), Health, bind_and_activate=False)
+server.socket = socket.socket(fileno=int(sys.argv[1]))
+server.serve_forever()
+"""
+
+
+@pytest.fixture
+def programs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The programs that the next starts will run; the last one is run again and again."""
+    listed: list[str] = []
+
+    def start(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        program = listed.pop(0) if len(listed) > 1 else listed[0]
+        return subprocess.Popen([sys.executable, "-c", program, command[-1]], stdin=subprocess.PIPE, **options)
+
+    monkeypatch.setattr(private_server, "start_child", start)
+    monkeypatch.setattr(private_server, "ASK_SECONDS", 0.2)
+    return listed
+
+
+def test_a_start_that_fails_beside_another_first_command_is_repeated(programs: list[str]) -> None:
+    programs += [FAILS.format(code=private_server.START_FAILED)] * 2 + [ANSWERS]
+    server = private_server._PrivateServer({})
+    server.wait()
+    assert programs == [ANSWERS]
+    server.end()
+
+
+@pytest.mark.parametrize("code", [1, private_server.START_FAILED])
+def test_a_server_that_never_starts_is_an_error_that_says_how_it_ended(programs: list[str], code: int) -> None:
+    programs += [FAILS.format(code=code)] * 10
+    server = private_server._PrivateServer({})
+    with pytest.raises(TrackingUnavailable, match=f"ended with exit code {code}"):
+        server.wait()
+    assert 10 - len(programs) == (1 if code == 1 else private_server.STARTS)
+    server.end()
