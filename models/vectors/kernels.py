@@ -130,6 +130,20 @@ def kept_words(words_T, begin, end, keep_N, random, kept):  # type: ignore[no-un
 
 
 @kernel
+def choose_context(kept, t, length, reach, context_M):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Write the words around place *t* as inputs; return their number.
+
+    Not in `train_chunk`, where numba would compile `add_rows` once more for the number 0 that the count begins with.
+    """
+    M = 0
+    for near in range(max(0, t - reach), min(length, t + reach + 1)):
+        if near != t:
+            context_M[M] = kept[near]
+            M += 1
+    return M
+
+
+@kernel
 def choose_noise(centre, negatives, threshold_N, alias_N, random, output_R, y_R):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Write a word and its noise words, those equal to it left out, as output rows; return the number of rows."""
     output_R[0], y_R[0] = centre, 1
@@ -153,9 +167,25 @@ def choose_path(centre, nodes_P, first_P, path_starts, output_R, y_R):  # type: 
 
 
 @kernel
+def clear(row_D):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Write zeros. As a loop, here and below: numba compiles an assignment to a slice for seconds."""
+    for d in range(len(row_D)):
+        row_D[d] = 0
+
+
+@kernel
+def copy_rows(v_ND, rows, count, into_MD):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Copy some rows."""
+    for place in range(count):
+        row, into = v_ND[rows[place]], into_MD[place]
+        for d in range(len(row)):
+            into[d] = row[d]
+
+
+@kernel
 def mean_of(v_ND, rows, count, mean_D):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Write the mean of some rows."""
-    mean_D[:] = 0
+    clear(mean_D)
     for place in range(count):
         row = v_ND[rows[place]]
         for d in range(len(mean_D)):
@@ -208,11 +238,7 @@ def train_chunk(  # type: ignore[no-untyped-def]  # noqa: ANN201
         counts[WORDS] += words
         counts[KEPT] += length
         for t in range(length):
-            reach, M = 1 + below(random, window), 0
-            for near in range(max(0, t - reach), min(length, t + reach + 1)):
-                if near != t:
-                    context_M[M] = kept[near]
-                    M += 1
+            M = choose_context(kept, t, length, 1 + below(random, window), context_M)
             if M == 0:
                 continue
             if hierarchical:
@@ -223,12 +249,11 @@ def train_chunk(  # type: ignore[no-untyped-def]  # noqa: ANN201
             if cbow:
                 mean_of(v_ND, context_M, M, h_MD[0])
             else:
-                for m in range(M):
-                    h_MD[m] = v_ND[context_M[m]]
+                copy_rows(v_ND, context_M, M, h_MD)
             slopes(h_MD, inputs, u_RD, output_R, R, y_R, rate, g_MR)
             if cbow:
-                change_1D[0] = 0
-                add_rows(change_1D, own_M, 1, u_RD, output_R, R, g_MR, False)
+                clear(change_1D[0])
+                add_rows(change_1D, own_M, inputs, u_RD, output_R, R, g_MR, False)
                 add_share(v_ND, context_M, M, change_1D[0])
             else:
                 add_rows(v_ND, context_M, M, u_RD, output_R, R, g_MR, False)

@@ -58,13 +58,16 @@ def _loss_inside(c, d, n_SS, q_SS, l_S, r_S, total):  # type: ignore[no-untyped-
 
 
 @exact
-def _change(slot, sign, active, n_SS, q_SS, l_S, r_S, total, loss_SS):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Add (sign 1) a cluster's part to the losses of all pairs of other clusters, or take it away (sign −1)."""
+def _change(slot, leaving, sign, active, n_SS, q_SS, l_S, r_S, total, loss_SS):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Add (sign 1) a cluster's part to the losses of all pairs of other clusters, or take it away (sign −1).
+
+    Pairs with a cluster that is *leaving* are left out.
+    """
     for i in range(len(active)):
         c = active[i]
         for j in range(i + 1, len(active)):
             d = active[j]
-            if c != slot and d != slot:
+            if c != slot and d != slot and c != leaving and d != leaving:
                 loss_SS[c, d] += sign * _loss_at(slot, c, d, n_SS, q_SS, l_S, r_S, total)
                 loss_SS[d, c] = loss_SS[c, d]
 
@@ -72,13 +75,16 @@ def _change(slot, sign, active, n_SS, q_SS, l_S, r_S, total, loss_SS):  # type: 
 @exact
 def _sum_losses(slot, active, n_SS, q_SS, l_S, r_S, total, loss_SS):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Compute q and the losses of all pairs with a new cluster."""
-    for e in active:
+    for i in range(len(active)):
+        e = active[i]
         q_SS[slot, e] = _q(n_SS[slot, e], l_S[slot], r_S[e], total)
         q_SS[e, slot] = _q(n_SS[e, slot], l_S[e], r_S[slot], total)
-    for d in active:
+    for i in range(len(active)):
+        d = active[i]
         if d != slot:
             loss = _loss_inside(slot, d, n_SS, q_SS, l_S, r_S, total)
-            for e in active:
+            for j in range(len(active)):
+                e = active[j]
                 if e != slot and e != d:
                     loss += _loss_at(e, slot, d, n_SS, q_SS, l_S, r_S, total)
             loss_SS[slot, d] = loss_SS[d, slot] = loss
@@ -105,6 +111,42 @@ def _best_pair(active, first_S, loss_SS):  # type: ignore[no-untyped-def]  # noq
 
 
 @exact
+def _active_slots(first_S):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Return the slots that hold a cluster. Loops, here and below: numba compiles numpy's functions for seconds."""
+    active, found = np.empty(len(first_S), np.int64), 0
+    for slot in range(len(first_S)):
+        if first_S[slot] >= 0:
+            active[found] = slot
+            found += 1
+    return active[:found]
+
+
+@exact
+def _free_slot(first_S):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Return the first slot without a cluster, or the number of slots."""
+    for slot in range(len(first_S)):
+        if first_S[slot] < 0:
+            return slot
+    return len(first_S)
+
+
+@exact
+def _fill(slot, word, slot_N, n_SS, l_S, r_S, starts_N, next_M, counts_M, back_starts_N, back_M, back_counts_M):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Count the bigrams of a new cluster of one word with the active clusters."""
+    for other in range(len(l_S)):
+        n_SS[slot, other] = n_SS[other, slot] = 0
+    l_S[slot] = r_S[slot] = 0
+    for m in range(starts_N[word], starts_N[word + 1]):
+        l_S[slot] += counts_M[m]
+        if slot_N[next_M[m]] >= 0:
+            n_SS[slot, slot_N[next_M[m]]] += counts_M[m]
+    for m in range(back_starts_N[word], back_starts_N[word + 1]):
+        r_S[slot] += back_counts_M[m]
+        if slot_N[back_M[m]] >= 0 and back_M[m] != word:
+            n_SS[slot_N[back_M[m]], slot] += back_counts_M[m]
+
+
+@exact
 def merge_all(clusters, starts_N, next_M, counts_M, back_starts_N, back_M, back_counts_M):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Merge all words into one cluster.
 
@@ -127,39 +169,35 @@ def merge_all(clusters, starts_N, next_M, counts_M, back_starts_N, back_M, back_
     l_S, r_S, first_S = np.zeros(slots), np.zeros(slots), np.full(slots, -1)
     slot_N = np.full(words, -1)
     merged, losses = np.zeros((words - 1, 2), np.int64), np.zeros(words - 1)
-    total, step, word = counts_M.sum() * 1.0, 0, 0
-    while step < words - 1:
-        while word < words and np.sum(first_S >= 0) < slots:
-            slot = np.flatnonzero(first_S < 0)[0]
+    total, word = 0.0, np.int64(0)  # numba compiles functions of a literal apart
+    for m in range(len(counts_M)):
+        total += counts_M[m]
+    for step in range(words - 1):
+        slot = _free_slot(first_S)
+        while word < words and slot < slots:
             first_S[slot], slot_N[word] = word, slot
-            n_SS[slot, :] = n_SS[:, slot] = 0
-            l_S[slot] = counts_M[starts_N[word] : starts_N[word + 1]].sum()
-            r_S[slot] = back_counts_M[back_starts_N[word] : back_starts_N[word + 1]].sum()
-            for m in range(starts_N[word], starts_N[word + 1]):
-                if slot_N[next_M[m]] >= 0:
-                    n_SS[slot, slot_N[next_M[m]]] += counts_M[m]
-            for m in range(back_starts_N[word], back_starts_N[word + 1]):
-                if slot_N[back_M[m]] >= 0 and back_M[m] != word:
-                    n_SS[slot_N[back_M[m]], slot] += back_counts_M[m]
-            active = np.flatnonzero(first_S >= 0)
+            _fill(slot, word, slot_N, n_SS, l_S, r_S, starts_N, next_M, counts_M, back_starts_N, back_M, back_counts_M)
+            active = _active_slots(first_S)
             _sum_losses(slot, active, n_SS, q_SS, l_S, r_S, total, loss_SS)
-            _change(slot, 1.0, active, n_SS, q_SS, l_S, r_S, total, loss_SS)
+            _change(slot, slot, 1.0, active, n_SS, q_SS, l_S, r_S, total, loss_SS)
             word += 1
-        active = np.flatnonzero(first_S >= 0)
+            slot = _free_slot(first_S)
+        active = _active_slots(first_S)
         c, d = _best_pair(active, first_S, loss_SS)
         merged[step, 0], merged[step, 1], losses[step] = first_S[c], first_S[d], loss_SS[c, d]
-        step += 1
-        _change(c, -1.0, active[active != d], n_SS, q_SS, l_S, r_S, total, loss_SS)
-        _change(d, -1.0, active[active != c], n_SS, q_SS, l_S, r_S, total, loss_SS)
-        n_SS[c, :] += n_SS[d, :]
-        n_SS[:, c] += n_SS[:, d]
+        _change(c, d, -1.0, active, n_SS, q_SS, l_S, r_S, total, loss_SS)
+        _change(d, c, -1.0, active, n_SS, q_SS, l_S, r_S, total, loss_SS)
+        for other in range(slots):
+            n_SS[c, other] += n_SS[d, other]
+        for other in range(slots):
+            n_SS[other, c] += n_SS[other, d]
         l_S[c] += l_S[d]
         r_S[c] += r_S[d]
         first_S[d] = -1
         for other in range(word):
             if slot_N[other] == d:
                 slot_N[other] = c
-        active = np.flatnonzero(first_S >= 0)
+        active = _active_slots(first_S)
         _sum_losses(c, active, n_SS, q_SS, l_S, r_S, total, loss_SS)
-        _change(c, 1.0, active, n_SS, q_SS, l_S, r_S, total, loss_SS)
+        _change(c, c, 1.0, active, n_SS, q_SS, l_S, r_S, total, loss_SS)
     return merged, losses

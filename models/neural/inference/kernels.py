@@ -183,7 +183,8 @@ def _floor(weights_V: Any, total: Any, top_k: Any, top_p: Any) -> Any:
     """Return the smallest weight that top-k and then top-p keep.
 
     Sorting all weights takes ten times as long as the rest of a draw. Instead they are counted in classes of similar
-    size (exponent and three bits), and only the class in which a limit is reached is sorted. Weights are at most 1.
+    size (exponent and three bits), and the class in which a limit is reached is halved until one weight is left.
+    Weights are at most 1.
     """
     counts_C, sums_C = np.zeros(CLASSES, np.int64), np.zeros(CLASSES)
     bits_V = weights_V.view(np.uint32)
@@ -206,13 +207,24 @@ def _floor_in(weights_V: Any, counts_C: Any, sums_C: Any, most: Any, share: Any,
         count += counts_C[c]
         done += sums_C[c]
         c -= 1
-    inside = np.sort(weights_V[bits_V >> SHIFT == c])[::-1]
-    for i in range(len(inside)):
-        count += 1
-        done += inside[i]
-        if count >= most or done >= share:
-            floor = inside[i]
-            for j in range(i + 1, len(inside)):
-                done += inside[j] if inside[j] == floor else _F(0.0)
-            return floor, done
-    return _F(0.0), total
+    if c == 0:
+        return _F(0.0), total
+    inside_I, size = np.empty(counts_C[c], np.uint32), 0
+    for v in range(len(bits_V)):
+        if bits_V[v] >> SHIFT == c:
+            inside_I[size] = bits_V[v]
+            size += 1
+    weights_I = inside_I.view(np.float32)
+    # Weights are at least 0: the larger one has the larger bits. Down to *low* the limit is reached, to *high* not.
+    low, high, reached = c << _I(SHIFT), (c + 1) << _I(SHIFT), done + sums_C[c]
+    while high - low > 1:
+        middle, number, total_I = (low + high) // 2, count, done
+        for i in range(size):
+            if inside_I[i] >= middle:
+                number += 1
+                total_I += weights_I[i]
+        if number >= most or total_I >= share:
+            low, reached = middle, total_I
+        else:
+            high = middle
+    return _I(low).view(np.float32), reached
