@@ -12,6 +12,7 @@ import gc
 import logging
 import os
 import sys
+from functools import cache
 from typing import Annotated, Any
 
 import typer
@@ -89,6 +90,7 @@ def options(
     """Take the options that stand before a command."""
 
 
+@cache
 def command() -> Any:
     """Return the whole command line: with examples in its help, and with numbers that are checked."""
     return with_examples(bounded(typer.main.get_command(app)))
