@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all test-gx docs tutorials lint ui up status down clean install help
+.PHONY: demo test test-slow test-all test-gx docs tutorials lint ui up status down clean install help
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       install, run the whole pipeline on the embedded corpus, show what it made"
 	@echo "make test       install, run the test suite"
-	@echo "make test-all   the same with the long drills, all random examples, and smaller instruction sets"
+	@echo "make test-slow  the tests of more than ten seconds, which CI runs too"
+	@echo "make test-all   all tests, with the long drills, all random examples, and smaller instruction sets"
 	@echo "make test-gx    the tests of the data checks with another release of Great Expectations (GX=1.23.2)"
 	@echo "make ui         Prefect server, MLflow UI and a worker in the background"
 	@echo "make up         the same, and the champion served over HTTP"
@@ -28,7 +29,11 @@ demo: install
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: $(READY)-dev
-	@$(PYTEST) -m "not long"
+	@$(PYTEST) -m "not slow and not long"
+
+# Whole flows, servers and outages that `make test` has no time for.
+test-slow: $(READY)-dev
+	@$(PYTEST) -m "slow and not long"
 
 # The numeric rooms once more under smaller instruction sets: no result may depend on what the compiler picks.
 # Some drills mostly wait for a server that waits; two more processes keep the cores busy.

@@ -24,9 +24,9 @@ pytest_plugins = ["tests.pretended_gpu.plugin"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that hold slow tests: a file is one process's work, and the last keeps the others idle."""
+    """Begin with flows and slow tests: a file, or all flows, is one process's work, and the last keeps others idle."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    items.sort(key=lambda item: item.path not in slow and item.path.parent.name != "flows")
 
 
 def pytest_collection(session: pytest.Session) -> None:

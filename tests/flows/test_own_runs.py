@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.states import Completed, Running, State
@@ -16,8 +15,6 @@ from core.processes.identity import this_machine, this_process
 from flows.retrain import resolve
 from flows.server.own_runs import PREFIX, end_left_runs, end_runs, ended_with_process, flow_run_names
 from tasks.tracking.track import prefect_link
-
-pytestmark = pytest.mark.slow
 
 
 @flow(name="something", persist_result=False)

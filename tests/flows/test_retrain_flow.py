@@ -16,8 +16,6 @@ from evaluation.gate.rules import RULES
 from tests.flows.first_run import TINY, Ran, artifacts_of, mlflow_client, run_in
 from tracking.tags import unpacked
 
-pytestmark = pytest.mark.slow
-
 
 def test_the_first_run_promotes_its_best_model(ran: Ran) -> None:
     assert ran.result["promoted"] is True
@@ -207,6 +205,7 @@ def test_prediction_is_a_flow_of_its_own_that_needs_only_the_registry(ran: Ran) 
         generate(tracking_uri=uri, stars=9)
 
 
+@pytest.mark.slow
 def test_new_reviews_that_differ_are_drift_once_and_an_event_and_in_mlflow(
     ran: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-import pytest
 from prefect import flow
 
 from core.store import Artifact, Built
 from flows.server.workers import on_workers
 from tasks.stage import result_as_task_state, stage
 
-pytestmark = pytest.mark.slow
 BUILT = Artifact("score", "abc", "somewhere", {})
 _running: list[int] = []
 _most = 0

@@ -17,7 +17,6 @@ import pytest
 
 from core.errors import ConfigError
 
-pytestmark = pytest.mark.slow
 ONE = str(Path(__file__).with_name("one.toml"))
 RATES = "0.02|1e-5|1e30"
 """The first learns, the second is hopeless, the third diverges; seed 3 asks for first, third, second, first."""

@@ -89,6 +89,7 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
 
+@pytest.mark.slow
 def test_every_mistake_is_told_before_a_server_or_a_framework_is_there(champion: Path, tmp_path: Path) -> None:
     asked = json.dumps([arguments for arguments, _, _ in MISTAKES])
     done = subprocess.run(

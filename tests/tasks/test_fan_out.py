@@ -68,6 +68,7 @@ def config_of(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", long_but(UNITS, {"bpe"}))
 def test_two_workers_give_the_same_bytes_as_threads_and_leave_no_file(
     config_of: Callable[..., RunConfig], unit: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

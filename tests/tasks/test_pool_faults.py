@@ -112,6 +112,7 @@ def test_a_fit_that_ended_while_nobody_waited_is_taken_over(tmp_path: Path) -> N
     assert digest(job.work) == digest(fitted_here(tmp_path, spec).work)
 
 
+@pytest.mark.slow
 def test_an_input_that_is_damaged_in_the_remote_store_is_sent_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -126,6 +127,7 @@ def test_an_input_that_is_damaged_in_the_remote_store_is_sent_again(
     assert digest(job.work) == digest(fitted_here(tmp_path, spec).work)
 
 
+@pytest.mark.slow
 def test_a_worker_that_was_believed_dead_stops_and_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,6 +173,7 @@ class SlowObjects:
         return self._objects.read(key)
 
 
+@pytest.mark.slow
 def test_a_slow_download_does_not_replace_the_checkpoints_by_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -200,6 +203,7 @@ def test_an_end_without_a_model_is_not_taken_for_one(tmp_path: Path) -> None:
     assert "no model" in found.value.cause
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [EnoughSeen("pruned"), OSError("the disk")])
 def test_only_a_fit_that_is_not_wanted_loses_its_checkpoints(
     tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
@@ -235,6 +239,7 @@ def test_a_prefect_server_that_stays_away_ends_the_wait_with_a_remedy(tmp_path: 
     assert exchange_of(tmp_path).read("job") is not None
 
 
+@pytest.mark.slow
 def test_checkpoints_of_the_pool_win_over_what_was_begun_here_before(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -259,6 +264,7 @@ def test_checkpoints_of_the_pool_win_over_what_was_begun_here_before(
     assert "training resumes after" in caplog.text
 
 
+@pytest.mark.slow
 def test_checkpoints_that_cannot_be_read_for_a_moment_are_not_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -296,6 +302,7 @@ def test_a_worker_of_a_run_that_nobody_waits_for_does_not_begin(
     assert exchange_of(tmp_path).read("claim") is None
 
 
+@pytest.mark.slow
 def test_an_old_process_that_reports_a_failure_does_not_end_a_run_that_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,6 +31,7 @@ def own_homes(monkeypatch: pytest.MonkeyPatch) -> None:
     remote_store.cache_clear()
 
 
+@pytest.mark.slow
 def test_the_model_is_bit_by_bit_that_of_a_fit_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool_worker, "BEAT_SECONDS", 0.05)
     monkeypatch.setattr(pool_worker, "LIST_SECONDS", 0.1)
@@ -103,6 +104,7 @@ pool_worker.fit_for_pool.fn(load_config("demo", settings), job, "run-0")
 """A worker that can be killed."""
 
 
+@pytest.mark.slow
 def test_after_kill_9_another_home_goes_on_from_the_last_checkpoint(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -51,6 +51,7 @@ def statuses(tracker: Tracker) -> dict[str, str]:
     return {run.info.run_name: run.info.status for run in found}
 
 
+@pytest.mark.slow
 @pytest.mark.drill("killed at any moment", "kill -9 of a command with open MLflow runs", "the next command ends them")
 def test_the_runs_of_a_killed_process_are_ended_by_whatever_command_comes_next(config: RunConfig) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

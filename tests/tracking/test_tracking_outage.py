@@ -24,7 +24,6 @@ from tracking.runs.outbox import Outbox, Write, outboxes
 from tracking.runs.runs import Tracker
 from tracking.tags import value_of
 
-pytestmark = pytest.mark.slow
 ALWAYS = 10**9
 
 
@@ -94,6 +93,7 @@ def test_an_undisturbed_run_has_everything_once_and_leaves_no_outbox(whole: Any,
     assert not tracker.outbox.folder.parent.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.drill("database connection cut", "SQLite locked at each request of a run", "everything is there, once")
 @pytest.mark.parametrize(("arrives", "kinds"), long_but(
     [(False, False), (True, False), (True, True)], {(False, False)}),

@@ -60,6 +60,7 @@ def test_older_tables_are_migrated_after_a_backup_from_which_they_come_back(olde
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_home_in_use_is_not_migrated(older_home: Path) -> None:
     marks_of(older_home).mkdir()
     (marks_of(older_home) / "1-a").touch()
@@ -69,6 +70,7 @@ def test_a_home_in_use_is_not_migrated(older_home: Path) -> None:
     assert list(older_home.parent.glob("*.tar*")) == []
 
 
+@pytest.mark.slow
 def test_a_migration_that_fails_names_the_backup(older_home: Path) -> None:
     with closing(sqlite3.connect(older_home / "mlflow.db")) as database, database:
         for (table,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():

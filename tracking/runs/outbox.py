@@ -248,7 +248,7 @@ def _copy(source: Path, target: Path, shared: bool) -> None:
         how(str(source), str(target))
 
 
-def link_or_copy(source: str, target: str) -> None:
+def link_or_copy(source: str | Path, target: str | Path) -> None:
     """Create a hard link to a file that never changes, or a copy if the disk has no links: weights can be large."""
     try:
         os.link(source, target)

@@ -152,6 +152,7 @@ def spread(chance, count):
     return 5 * math.sqrt(chance * (1 - chance) / count)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("lag", "slots", "updates", "rates"), long_but(
     [(12, 20, 150, (5e-3,)), (40, 64, 500, (1e-3, 3e-3, 1e-2))], [(12, 20, 150, (5e-3,))]
 ))  # fmt: skip

@@ -25,6 +25,7 @@ from models.neural.training.training_metrics import MEASURED
 from tests.long_cases import long_but
 
 ROOT = Path(__file__).resolve().parents[3]
+pytestmark = pytest.mark.slow
 SAME = ["even", "through sockets", "uneven", "unscored", "nan", "memory"]
 FAST = ["even"]
 CURVES = ["train/nats", "gradient_norm", "validation/nats", "learning_rate"]
