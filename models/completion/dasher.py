@@ -23,7 +23,7 @@ from ..base import ModelError
 from ..bundles.bundle import Bundle
 from ..tokens.vocabulary import Vocabulary
 from ..tokens.word_pieces import STRAIGHT
-from .reading import PrefixReader, Read
+from .reading import Ids, PrefixReader, Readers
 from .spellings import Node, Spellings
 
 Kind = Literal["character", "other", "end"]
@@ -54,7 +54,7 @@ class DasherInterval:
 
 def intervals(
     bundle: Bundle, text: str, stars: int | None = None, other: bool = False, smallest: float = 1.0,
-    read: Read | None = None,
+    readers: Readers | None = None,
 ) -> list[DasherInterval]:  # fmt: skip
     """Return the intervals of the characters that may follow a text, in alphabetical order.
 
@@ -64,12 +64,12 @@ def intervals(
         stars: Rating of the review; 0: a review without one; None: any.
         other: Only the characters beyond ASCII: divide the interval of kind "other".
         smallest: Intervals of at least this size, as a share of the whole, are divided too, at most `NODES` of them.
-        read: Reads a prefix, e.g. with a server's cache of states; default: from the start.
+        readers: What earlier calls have read; default: nothing.
 
     Raises:
         ModelError: kind "input": the rating or *smallest* is not valid.
     """
-    reader = _Reader.of(bundle, stars, read)
+    reader = _Reader.of(bundle, stars, readers)
     if not (isinstance(smallest, int | float) and 0 < smallest <= 1):
         raise ModelError(f"smallest is {smallest!r}; it must be above 0 and at most 1", "input")
     top = DasherInterval("character", "", 1.0)
@@ -110,13 +110,13 @@ class _Reader(NamedTuple):
     """What texts are read with: the tokens before their own, and the reader of prefixes."""
 
     vocabulary: Vocabulary
-    prefix: list[int]
+    prefix: Ids
     read: PrefixReader
 
     @classmethod
-    def of(cls, bundle: Bundle, stars: int | None, read: Read | None = None) -> _Reader:
-        model, prefix = bundle.reader(stars)
-        return cls(bundle.vocabulary, prefix, PrefixReader(model, read))
+    def of(cls, bundle: Bundle, stars: int | None, readers: Readers | None = None) -> _Reader:
+        read, prefix = (readers or Readers(bundle)).of(stars)
+        return cls(bundle.vocabulary, prefix, read)
 
     def after(self, context: str) -> Spellings:
         """Return the ways to continue a text in normal form."""

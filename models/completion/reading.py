@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections import OrderedDict
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from ..base import LanguageModel, read_on
+from ..bundles.bundle import Bundle
 
 Ids = tuple[int, ...]
 Read = Callable[[list[int], LanguageModel], tuple[torch.Tensor, Any]]
 """Function that returns a model's distribution (1, V) after a prefix, special tokens included, and the state there."""
+Result = TypeVar("Result")
+Search = Generator[list[Ids], None, Result]
+"""A search that yields the token sequences it will read next, so that the model reads those of several in one batch."""
 NEAR = 16
 """A prefix is stepped from a known one that is shorter by fewer tokens than this; otherwise it is read whole."""
+KEPT_BYTES = 16_000_000
+"""Bytes of distributions that a reader keeps for the next search. Their states take about as much for each rating."""
 
 
 class PrefixReading:
@@ -24,10 +31,11 @@ class PrefixReading:
         p_V: Probabilities (float64).
         state: State of the batch in which it was read.
         row: Its row there.
+        batch: Number of the batch.
     """
 
-    def __init__(self, p_V: np.ndarray, state: Any, row: int) -> None:
-        self.p_V, self.state, self.row = p_V, state, row
+    def __init__(self, p_V: np.ndarray, state: Any, row: int, batch: int) -> None:
+        self.p_V, self.state, self.row, self.batch = p_V, state, row, batch
         self._sums: dict[int, np.ndarray] = {}
 
     def sums(self, ids_E: np.ndarray) -> np.ndarray:
@@ -38,7 +46,7 @@ class PrefixReading:
 
 
 class PrefixReader:
-    """Reader that keeps all that it has read.
+    """Reader that keeps all that it has read, until `forget_oldest`.
 
     Args:
         model: Any model.
@@ -48,6 +56,8 @@ class PrefixReader:
     def __init__(self, model: LanguageModel, read: Read | None = None) -> None:
         self._model, self._read = model, read or from_start
         self._known: dict[Ids, PrefixReading] = {}
+        self._batches: OrderedDict[int, list[Ids]] = OrderedDict()
+        self._read_batches, self._bytes = 0, 0
 
     def __call__(self, prefixes: Sequence[Ids]) -> list[PrefixReading]:
         """Return the readings of some prefixes; one step is made for all whose beginnings are known."""
@@ -61,7 +71,16 @@ class PrefixReader:
                 self._keep([ids], *self._read(list(ids), self._model))
         if longer:
             self._step(longer)
-        return [self._known[ids] for ids in prefixes]
+        found = [self._known[ids] for ids in prefixes]
+        for reading in found:
+            self._batches.move_to_end(reading.batch)
+        return found
+
+    def forget_oldest(self) -> None:
+        """Forget the batches that were not used for longest, beyond `KEPT_BYTES`; not while a search goes on."""
+        while self._bytes > KEPT_BYTES:
+            for ids in self._batches.popitem(last=False)[1]:
+                self._bytes -= self._known.pop(ids).p_V.nbytes
 
     def _step(self, longer: Sequence[Ids]) -> None:
         """Read the last token of each prefix; the states of a batch that was read before are taken out together."""
@@ -76,11 +95,61 @@ class PrefixReader:
 
     def _keep(self, prefixes: Sequence[Ids], logp_BV: torch.Tensor, state: Any) -> None:
         p_BV = torch.softmax(logp_BV.double(), 1).cpu().numpy()
+        self._read_batches += 1
+        self._batches[self._read_batches] = list(prefixes)
+        self._bytes += p_BV.nbytes
         for row, ids in enumerate(prefixes):
-            self._known[ids] = PrefixReading(p_BV[row], state, row)
+            self._known[ids] = PrefixReading(p_BV[row], state, row, self._read_batches)
+
+
+class Readers:
+    """The readers of one bundle: one for each rating, and one for any.
+
+    Who types the next letter asks for much of what was read for the last one, so a caller of several searches keeps
+    this object between them.
+
+    Args:
+        bundle: Model and vocabulary.
+        read: As for `PrefixReader`.
+    """
+
+    def __init__(self, bundle: Bundle, read: Read | None = None) -> None:
+        self._bundle, self._read = bundle, read
+        self._readers: dict[Ids, PrefixReader] = {}
+
+    def of(self, stars: int | None) -> tuple[PrefixReader, Ids]:
+        """Return the reader for a search, and the tokens before a text's own.
+
+        Raises:
+            ModelError: kind "input": *stars* is not None and not a whole number from 0 to 5.
+        """
+        model, prefix = self._bundle.reader(stars)
+        reader = self._readers.setdefault(tuple(prefix), PrefixReader(model, self._read))
+        reader.forget_oldest()
+        return reader, tuple(prefix)
 
 
 def from_start(ids: list[int], model: LanguageModel) -> tuple[torch.Tensor, Any]:
     """Read a prefix from the start state."""
     ids_1T = np.array([ids], np.int64)
     return model.step(ids_1T[:, -1], read_on(model, ids_1T[:, :-1], model.start(1)))
+
+
+def reading(ids: Ids) -> Search[None]:
+    """Let the model read a token sequence in the batch of another search."""
+    yield [ids]
+
+
+def run_together(reader: PrefixReader, *searches: Search[Any]) -> list[Any]:
+    """Run searches and return their results; what several of them want to read next, the model reads in one batch."""
+    found: dict[int, Any] = {}
+    while len(found) < len(searches):
+        wanted: list[Ids] = []
+        for number, search in enumerate(searches):
+            if number not in found:
+                try:
+                    wanted += next(search)
+                except StopIteration as end:
+                    found[number] = end.value
+        reader(wanted)
+    return [found[number] for number in range(len(searches))]

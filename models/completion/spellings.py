@@ -15,7 +15,7 @@ Text is handled as UTF-8 bytes, because a token may end within a character.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -34,18 +34,24 @@ class Cutoffs:
         word: Words of parts below this share of all that the typed characters allow.
         width: Largest number of beginnings of words that the model extends in one batch.
         alike: A batch has no beginning that is less probable than this share of its most probable one.
+        joint: Words after a typed one count by the probability that it is finished, too.
     """
 
     sequence: float
     word: float
     width: int
     alike: float
+    joint: bool = False
+
+    def after(self, finished: float) -> Cutoffs:
+        """Return the cutoffs of the words after a typed one, which is finished with this probability."""
+        return replace(self, word=min(1.0, self.word / max(finished, self.word))) if self.joint else self
 
 
 EXACT = Cutoffs(sequence=1e-9, word=1e-5, width=16, alike=0.3)
 """Probabilities have an error of less than 1e-6, unless the typed characters are very improbable after their own
 beginning."""
-QUICK = Cutoffs(sequence=1e-3, word=1e-3, width=8, alike=0.3)
+QUICK = Cutoffs(sequence=1e-3, word=1e-3, width=8, alike=0.3, joint=True)
 """For suggestions while somebody types: few of the token sequences are read (docs/how_to/serve.md)."""
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import exp
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,14 +17,11 @@ from ..tokens.vocabulary import UNK, Vocabulary
 from ..tokens.word_pieces import pieces_of
 from ..tokens.words import FIRST, WordUnit
 from .entries import texts_of
-from .reading import Ids, PrefixReader, Read
-from .spellings import EXACT, Cutoffs, Spellings
+from .reading import PrefixReader, Readers, Search, reading, run_together
+from .spellings import EXACT, Cutoffs, Node, Spellings
 from .typed import Typed, divide, words_of
 from .word_search import likely_words
 
-Result = TypeVar("Result")
-Search = Generator[list[Ids], None, Result]
-"""A search that yields the token sequences it will read next, so that the model reads those of several in one batch."""
 FINISHED, FINISHED_SUBWORDS = 0.01, 0.1
 """A known word at the end of a text counts as finished if that is at least so probable. The limits are low, because a
 caller who gives a text without a space at its end usually means whole words, also where the model expects others. A
@@ -62,9 +59,9 @@ class Suggestions:
 
 
 def suggest(
-    bundle: Bundle, prompt: str, k: int = 5, stars: int | None = None, both: bool = False, read: Read | None = None,
-    cutoffs: Cutoffs = EXACT,
-) -> Suggestions:
+    bundle: Bundle, prompt: str, k: int = 5, stars: int | None = None, both: bool = False,
+    readers: Readers | None = None, cutoffs: Cutoffs = EXACT,
+) -> Suggestions:  # fmt: skip
     """Return the k most probable words to write next, given exactly the characters that are typed.
 
     - "the food was gre" ends in the middle of a word: the suggestions are its completions (`typed` is "gre"), with
@@ -86,44 +83,42 @@ def suggest(
         k: Maximum number of words.
         stars: Rating of the review; 0: a review without one; None: any, the average over those of the training reviews.
         both: If the text ends in a word, also return the other suggestions as `otherwise`: completions or next words.
-        read: Reads a prefix, e.g. with a server's cache of states; default: from the start.
+        readers: What earlier searches have read; default: nothing.
         cutoffs: What a subword vocabulary may leave out; what is left out is missing from the probabilities of words.
 
     Raises:
         ModelError: kind "input": k is below 1, or the rating is not valid.
     """
-    typed, reader = _divided(bundle, prompt, k, stars, read)
-    following = _next(bundle, typed, k, reader, cutoffs)
+    typed, reader = _divided(bundle, prompt, k, stars, readers)
     if not typed.word:
-        return _found(reader, following)[0]
+        return run_together(reader, _next(bundle, typed, k, reader, cutoffs))[0]
 
     def whole(finished: float) -> bool:
         return _is_whole(bundle.vocabulary, typed.word, finished)
 
     if not both:
-        [completed] = _found(reader, _completions(bundle, typed, k, reader, cutoffs, unless=whole))
+        [completed] = run_together(reader, _completions(bundle, typed, k, reader, cutoffs, unless=whole))
         if not whole(completed.finished):
             return completed
-        return replace(_found(reader, following)[0], finished=completed.finished)
-    completed, followed = _found(reader, _completions(bundle, typed, k, reader, cutoffs), following)
+        return replace(run_together(reader, _next(bundle, typed, k, reader, cutoffs))[0], finished=completed.finished)
+    completed, followed = _both(bundle, typed, k, reader, cutoffs)
     if whole(completed.finished):
         return replace(followed, finished=completed.finished, otherwise=completed)
     return replace(completed, otherwise=followed)
 
 
-def _found(reader: PrefixReader, *searches: Search[Suggestions]) -> list[Suggestions]:
-    """Return the results of searches; what several of them want to read next, the model reads in one batch."""
-    found: dict[int, Suggestions] = {}
-    while len(found) < len(searches):
-        wanted: list[Ids] = []
-        for number, search in enumerate(searches):
-            if number not in found:
-                try:
-                    wanted += next(search)
-                except StopIteration as end:
-                    found[number] = end.value
-        reader(wanted)
-    return [found[number] for number in range(len(searches))]
+def _both(
+    bundle: Bundle, typed: Typed, k: int, reader: PrefixReader, cutoffs: Cutoffs
+) -> tuple[Suggestions, Suggestions]:
+    """Return the completions of the typed word, and the words after it."""
+    if bundle.vocabulary.word_unit:
+        completing = _completions(bundle, typed, k, reader, cutoffs)
+    else:
+        begun, _ = run_together(reader, _begun(bundle.vocabulary, typed, reader, cutoffs), reading(typed.ids))
+        completing = _completed(begun, typed, k, cutoffs)
+        cutoffs = cutoffs.after(begun.finished if begun else 0.0)
+    completed, followed = run_together(reader, completing, _next(bundle, typed, k, reader, cutoffs))
+    return completed, followed
 
 
 def _is_whole(vocabulary: Vocabulary, word: str, finished: float) -> bool:
@@ -134,34 +129,32 @@ def _is_whole(vocabulary: Vocabulary, word: str, finished: float) -> bool:
 
 
 def next_words(
-    bundle: Bundle, prompt: str, k: int = 5, stars: int | None = None, marks: bool = False, read: Read | None = None
-) -> Suggestions:
+    bundle: Bundle, prompt: str, k: int = 5, stars: int | None = None, marks: bool = False,
+) -> Suggestions:  # fmt: skip
     """Return the k most probable next words after *prompt*, given that the word at its end is finished.
 
     Args: as for `suggest`; marks: a word vocabulary also suggests punctuation marks and line breaks.
     """
-    typed, reader = _divided(bundle, prompt, k, stars, read)
-    return _found(reader, _next(bundle, typed, k, reader, marks=marks))[0]
+    typed, reader = _divided(bundle, prompt, k, stars)
+    return run_together(reader, _next(bundle, typed, k, reader, marks=marks))[0]
 
 
-def completions(
-    bundle: Bundle, prompt: str, k: int = 5, stars: int | None = None, read: Read | None = None
-) -> Suggestions:
+def completions(bundle: Bundle, prompt: str, k: int = 5, stars: int | None = None) -> Suggestions:
     """Return the k most probable words that begin with the word at the end of *prompt*; the word itself is one of them.
 
     Without a word at its end, these are the next words. Args: as for `suggest`.
     """
-    typed, reader = _divided(bundle, prompt, k, stars, read)
-    return _found(reader, (_completions if typed.word else _next)(bundle, typed, k, reader))[0]
+    typed, reader = _divided(bundle, prompt, k, stars)
+    return run_together(reader, (_completions if typed.word else _next)(bundle, typed, k, reader))[0]
 
 
 def _divided(
-    bundle: Bundle, prompt: str, k: int, stars: int | None, read: Read | None
+    bundle: Bundle, prompt: str, k: int, stars: int | None, readers: Readers | None = None
 ) -> tuple[Typed, PrefixReader]:
-    model, prefix = bundle.reader(stars)
+    reader, prefix = (readers or Readers(bundle)).of(stars)
     if not isinstance(k, int) or k < 1:
         raise ModelError(f"k is {k!r}; it must be a whole number of at least 1", "input")
-    return divide(bundle.vocabulary, prompt, tuple(prefix)), PrefixReader(model, read)
+    return divide(bundle.vocabulary, prompt, prefix), reader
 
 
 def _next(
@@ -218,15 +211,37 @@ def _completions(
     vocabulary = bundle.vocabulary
     if vocabulary.word_unit:
         return _known_words(vocabulary, vocabulary.word_unit, reader([typed.context])[0].p_V, typed, k)
+    begun = yield from _begun(vocabulary, typed, reader, cutoffs)
+    if begun and unless(begun.finished):
+        return Suggestions([], 1.0, typed.word, finished=begun.finished)
+    return (yield from _completed(begun, typed, k, cutoffs))
+
+
+class Begun(NamedTuple):
+    """All ways to spell the typed word, and the probability that it is finished."""
+
+    ways: Spellings
+    node: Node
+    finished: float
+
+
+def _begun(vocabulary: Vocabulary, typed: Typed, reader: PrefixReader, cutoffs: Cutoffs) -> Search[Begun | None]:
+    """Spell the typed word; None if no token sequence covers it."""
     ways = Spellings(vocabulary, reader, typed.context, typed.before, cutoffs)
     node = ways.descend(typed.characters)
     if node is None:
-        return Suggestions([], 1.0, typed.word, finished=0.0)
+        return None
     yield ways.unread([node])
     ways.extend([node])
-    finished = min(1.0, ways.finished(node) / node.mass)
-    words = {} if unless(finished) else (yield from likely_words(ways, node, k, cutoffs))
-    return replace(_best(k, words, node.mass), typed=typed.word, finished=finished)
+    return Begun(ways, node, min(1.0, ways.finished(node) / node.mass))
+
+
+def _completed(begun: Begun | None, typed: Typed, k: int, cutoffs: Cutoffs) -> Search[Suggestions]:
+    """Return the words of a subword vocabulary that begin with the typed one."""
+    if begun is None:
+        return Suggestions([], 1.0, typed.word, finished=0.0)
+    words = yield from likely_words(begun.ways, begun.node, k, cutoffs)
+    return replace(_best(k, words, begun.node.mass), typed=typed.word, finished=begun.finished)
 
 
 def _known_words(vocabulary: Vocabulary, unit: WordUnit, p_V: np.ndarray, typed: Typed, k: int) -> Suggestions:

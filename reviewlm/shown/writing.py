@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
     from models.bundles.bundle import Bundle
+    from models.completion.reading import Readers
 
 HELP = "Tab: first word. Esc, then 2: second word … Enter: new line. Ctrl-D: end. Ctrl-C: give up."
 LEAST = 5e-3
@@ -58,12 +59,12 @@ class Offer:
     replaces: int
 
 
-def offers(bundle: Bundle, text: str, stars: int | None, k: int) -> tuple[Offer, ...]:
+def offers(bundle: Bundle, text: str, stars: int | None, k: int, readers: Readers) -> tuple[Offer, ...]:
     """Return the k likeliest words to take: completions of the last word, and next words if it may be finished."""
     from models.completion.spellings import QUICK
     from models.completion.suggestions import suggest
 
-    found = suggest(bundle, text, k + 1, stars, both=True, cutoffs=QUICK)
+    found = suggest(bundle, text, k + 1, stars, both=True, readers=readers, cutoffs=QUICK)
     readings = [found, found.otherwise] if found.otherwise else [found]
     every = []
     for each in readings:
@@ -96,11 +97,13 @@ def write_review(bundle: Bundle, model: str, stars: int | None, k: int) -> Writt
     from prompt_toolkit.document import Document
     from prompt_toolkit.output import create_output
 
-    written = WrittenReview()
+    from models.completion.reading import Readers
+
+    written, readers = WrittenReview(), Readers(bundle)
 
     @lru_cache(maxsize=256)
     def offered(text: str) -> tuple[Offer, ...]:
-        return offers(bundle, text, stars, k)
+        return offers(bundle, text, stars, k, readers)
 
     class Ghost(AutoSuggest):
         """Show the rest of the first word after the cursor."""

@@ -25,7 +25,7 @@ async def suggest(request: Request) -> Response:
 
     def found(context: EngineContext, asked: SuggestRequest) -> dict[str, Any]:
         cutoffs = EXACT if asked.exact else QUICK
-        words = likely_words(context.bundle, asked.prompt, asked.k, asked.stars, asked.both, context.read, cutoffs)
+        words = likely_words(context.bundle, asked.prompt, asked.k, asked.stars, asked.both, context.readers, cutoffs)
         return words.as_json()
 
     return await _after_the_prompt(request, SuggestRequest, found)
@@ -36,7 +36,7 @@ async def intervals(request: Request) -> Response:
     """Return the characters that may come next with their probabilities, which sum to 1; likely ones divided again."""
 
     def found(context: EngineContext, asked: IntervalsRequest) -> dict[str, Any]:
-        parts = divided(context.bundle, asked.prompt, asked.stars, asked.other, asked.smallest, context.read)
+        parts = divided(context.bundle, asked.prompt, asked.stars, asked.other, asked.smallest, context.readers)
         return {"intervals": parts}
 
     return await _after_the_prompt(request, IntervalsRequest, found)

@@ -15,6 +15,7 @@ import torch
 
 from models.base import LanguageModel
 from models.bundles.bundle import Bundle
+from models.completion.reading import Readers
 from serving.engine.live_text import LiveText
 from serving.engine.requests import Busy, EngineFigures, EngineLimits, Generation, Reason, StreamEnded
 from serving.engine.scheduler import Scheduler
@@ -33,10 +34,17 @@ DRAINED_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class EngineContext:
-    """What a job may use, in the engine's thread only: the bundle, and the saved states of prefixes."""
+    """What a job may use, in the engine's thread only: the bundle, and what was read before.
+
+    Args:
+        bundle: Model and vocabulary.
+        scheduler: Has the saved states of prefixes.
+        readers: What searches for words have read.
+    """
 
     bundle: Bundle
     scheduler: Scheduler
+    readers: Readers
 
     def read(self, ids: Sequence[int], model: LanguageModel | None = None) -> tuple[torch.Tensor, Any]:
         """Return the distribution after a prefix (1, V), and the model's state there.
@@ -72,6 +80,7 @@ class Engine:
         self.numbers = "float32" if fast is None else "int8"
         self._wakes = Wakes()
         self._scheduler = Scheduler(bundle, self.limits, self._wakes, fast)
+        self._context = EngineContext(bundle, self._scheduler, Readers(bundle, self._scheduler.read))
         self._changed = Condition()
         self._waiting: deque[tuple[Generation, Ticket, float]] = deque()
         self._jobs: deque[Job] = deque()
@@ -170,7 +179,7 @@ class Engine:
             job, future = self._jobs.popleft()
             if future.set_running_or_notify_cancel():
                 try:
-                    future.set_result(job(EngineContext(self.bundle, self._scheduler)))
+                    future.set_result(job(self._context))
                 except Exception as error:
                     future.set_exception(error)
             self._done += 1

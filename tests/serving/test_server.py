@@ -153,7 +153,9 @@ def test_a_signal_lets_requests_in_progress_finish_and_ends_all_workers(
 ) -> None:
     version(own_home, 1, "champion")
     started = Process(own_home, "--workers", str(workers))
-    assert started.told == {"address": started.told["address"], "workers": workers, "model": "reviewlm/1"}
+    assert started.told == {
+        "address": started.told["address"], "workers": workers, "model": "reviewlm/1", "task": "language model"
+    }  # fmt: skip
     body = {"prompt": "The", "max_tokens": 4_000, "n": 60, "stream": True, "temperature": 2.0}
     with started.client.stream("POST", "/v1/completions", json=body) as answer:
         lines = answer.iter_lines()

@@ -11,7 +11,7 @@ from table_lm import HistoryLM, TableLM, TableSpec
 
 from models.base import ModelError
 from models.bundles.bundle import Bundle
-from models.completion.reading import PrefixReader, from_start
+from models.completion.reading import PrefixReader, Readers, from_start
 from models.completion.spellings import EXACT, QUICK
 from models.completion.suggestions import completions, next_words, suggest
 from models.specs import VocabularySpec
@@ -264,7 +264,7 @@ def test_a_server_reads_the_context_from_its_cache():
         asked.append(ids)
         return torch.as_tensor(model.model.p_VV[[ids[-1]]]).log(), model.model.start(1)
 
-    cached, fresh = suggest(model, "The soup was gre", read=read), suggest(model, "The soup was gre")
+    cached, fresh = suggest(model, "The soup was gre", readers=Readers(model, read)), suggest(model, "The soup was gre")
     assert dict(cached.words) == pytest.approx(dict(fresh.words), rel=1e-6)
     assert asked == [[*model.vocabulary.prefix(0), *model.vocabulary.encode("The soup was")]]
 
