@@ -76,7 +76,7 @@ def run_pipeline(config: RunConfig, request: PlanRequest | None = None) -> RunSu
         log_card(config, prepared.card, prepared.tokens, prepared.vocabularies, run_id)
         fitted = train(config, prepared, run_id)
         evaluated = evaluate(config, prepared, fitted, run_id)
-        with figures_beside(config, dataset, prepared, evaluated, run_id) as drawn:
+        with figures_beside(config, evaluated):
             promotion = promote(config, prepared, evaluated, run_id, drift)
-        report = make_report(config, dataset, prepared, evaluated, promotion, run_id, made, drawn)
+        report = make_report(config, dataset, prepared, evaluated, promotion, run_id, made)
         return summarise(config, prepared, evaluated, promotion, run_id, report, made)

@@ -82,6 +82,11 @@ def svg_of(figure: Figure, name: str, styles: Styles, alt: str) -> str:
     return text.strip().removesuffix("</svg>") + "".join(_hits(figure)) + "</svg>"
 
 
+def labelled(svg: str, alt: str) -> str:
+    """Return the SVG of a figure that was drawn without a text for screen readers, with that text."""
+    return svg.replace('aria-label=""', f'aria-label="{as_html(alt)}"', 1)
+
+
 def _height_of_title(figure: Figure, title: Text | None) -> float:
     """Return the points from the upper edge to the lower edge of the title; the layout stays as it then is."""
     if title is None or not title.get_text():

@@ -21,6 +21,7 @@ from evaluation.reports.report_pictures import (
     SLICES,
     TOKENS,
     Drawing,
+    DrawnFigure,
     readings_of,
 )
 from evaluation.reports.report_words import headline, said_of_sample
@@ -50,7 +51,7 @@ ALL_PASSED = "No rule failed, and none passed narrowly."
 OTHER_REVIEWS = "The two runs have other test reviews, so these figures do not compare the models; the gate's do."
 
 
-def report(results: RunResults, drawings: Sequence[Drawing]) -> str:
+def report(results: RunResults, drawings: Sequence[Drawing | DrawnFigure]) -> str:
     """Return the whole page: first the result, then the reasons for it.
 
     *drawings* are those of `evaluation.reports.report_pictures.pictures_of`.
@@ -60,7 +61,7 @@ def report(results: RunResults, drawings: Sequence[Drawing]) -> str:
     return Page("Report of a run", lead, (), sections, list(_result(results, drawings)), "report").to_html()
 
 
-def _result(results: RunResults, drawings: Sequence[Drawing]) -> Iterator[Part]:
+def _result(results: RunResults, drawings: Sequence[Drawing | DrawnFigure]) -> Iterator[Part]:
     """Yield what most readers want: who won, one table, one figure, three samples, and links to everything else."""
     yield PageText(headline(results), "" if results.decision is None else "good" if results.decision.promote else "bad")
     if results.links:
@@ -74,7 +75,7 @@ def _result(results: RunResults, drawings: Sequence[Drawing]) -> Iterator[Part]:
         yield [Quote(text, _stars(stars)) for stars, text in samples]
 
 
-def _sections(results: RunResults, drawings: Sequence[Drawing]) -> Iterator[PageSection]:
+def _sections(results: RunResults, drawings: Sequence[Drawing | DrawnFigure]) -> Iterator[PageSection]:
     """Yield the sections; one without parts was not measured and is left out."""
 
     def drawn(where: str, otherwise: str = "") -> list[Part]:

@@ -17,7 +17,7 @@ from evaluation.plots.cost import known_costs, pareto_figure
 from evaluation.plots.curves import loss_curves, perplexity_bars
 from evaluation.plots.slices import OF_TOKENS, slice_figure, worst_slices_figure
 from evaluation.plots.surprisal import surprisal_figure
-from evaluation.plots.svg import svg_of, title_of
+from evaluation.plots.svg import labelled, svg_of, title_of
 from evaluation.plots.tokens import certainty_figure, context_curves, rank_figure
 from evaluation.plots.writing import exposure_figure, novelty_figure
 from evaluation.reports import report_words as words
@@ -31,6 +31,8 @@ SHOWN = 6
 RESULT, CURVES, MODELS, SLICES = "result", "curves", "models", "slices"
 TOKENS, CALIBRATION, AUDIT = "tokens", "calibration", "audit"
 """Sections of the report that have figures."""
+EXPOSURE = "exposure"
+"""The figure whose words tell what the gate decided."""
 NOT_ON_THE_PAGE = ""
 """Section of a figure that the page shows as text."""
 HEAT_REVIEWS, HEAT_MODELS = 4, 3
@@ -39,6 +41,33 @@ READING_OF_SLICES = {
     True: "Mean bits per token of the slice's tokens; whiskers or bands: bootstrap intervals.",
     False: "Bits per byte of the slice's reviews, unknown words spelt out; whiskers or bands: bootstrap intervals.",
 }
+
+
+@dataclass(frozen=True)
+class DrawnFigure:
+    """A drawn figure with its words, as it is kept on the disk.
+
+    Args:
+        name, section, reading, finding: See `Drawing`.
+        png: The figure as a PNG image.
+        svg: The figure as part of a page, without a text for screen readers.
+        title: Its title, which the page shows above it.
+    """
+
+    name: str
+    section: str
+    reading: str
+    finding: str
+    png: bytes
+    svg: str
+    title: str
+
+    @property
+    def picture(self) -> Picture:
+        """The figure as part of a page."""
+        alt = f"Figure {self.name.replace('_', ' ')}. {self.finding or self.reading}"
+        caption = " ".join(filter(None, (self.reading, self.finding)))
+        return Picture(b"", alt, caption, labelled(self.svg, alt), self.title)
 
 
 @dataclass(frozen=True)
@@ -62,20 +91,19 @@ class Drawing:
     styles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @cached_property
-    def png(self) -> bytes:
-        """The figure as a PNG image. Its layout, a third of the time of drawing, is computed here and then kept."""
+    def drawn(self) -> DrawnFigure:
+        """The drawn figure. Its layout, a third of the time of drawing, is computed for the PNG image and then kept."""
         image = png(self.figure)
         self.figure.set_layout_engine("none")
-        return image
-
-    @cached_property
-    def picture(self) -> Picture:
-        """The figure as part of a page."""
-        alt = f"Figure {self.name.replace('_', ' ')}. {self.finding or self.reading}"
-        caption = " ".join(filter(None, (self.reading, self.finding)))
         title = title_of(self.figure)
         above = "" if title is None else title.get_text().replace("\\$", "$")
-        return Picture(b"", alt, caption, svg_of(self.figure, self.name, self.styles, alt), above)
+        svg = svg_of(self.figure, self.name, self.styles, "")
+        return DrawnFigure(self.name, self.section, self.reading, self.finding, image, svg, above)
+
+    @property
+    def picture(self) -> Picture:
+        """The figure as part of a page."""
+        return self.drawn.picture
 
 
 def pictures_of(results: RunResults) -> list[Drawing]:
@@ -84,10 +112,12 @@ def pictures_of(results: RunResults) -> list[Drawing]:
     return [replace(drawing, styles=_styles(results)) for draw in draws for drawing in draw(results)]
 
 
-def with_decision(pictures: Sequence[Drawing], results: RunResults) -> list[Drawing]:
-    """Return figures that were drawn before the gate decided; those whose words tell the decision are drawn again."""
-    again = {one.name: replace(one, styles=_styles(results)) for one in _of_writing(results)}
-    return [again.get(picture.name, picture) for picture in pictures]
+def with_decision(pictures: Sequence[DrawnFigure], results: RunResults) -> list[DrawnFigure]:
+    """Return figures that were drawn before the gate decided, with the words about its decision."""
+    return [
+        replace(picture, finding=words.said_of_exposure(results)) if picture.name == EXPOSURE else picture
+        for picture in pictures
+    ]
 
 
 def readings_of(results: RunResults) -> tuple[list[TokenSurprisals], list[str]]:
@@ -207,7 +237,7 @@ def _of_writing(results: RunResults) -> Iterator[Drawing]:
     if exposures := _measured(models, "exposure"):
         limit = next((model.audit["exposure_limit"] for model in models if model.audit.get("exposure_limit")), None)
         yield Drawing(
-            "exposure", AUDIT, exposure_figure(exposures, styles, limit),
+            EXPOSURE, AUDIT, exposure_figure(exposures, styles, limit),
             "Each point is a canary, planted as often as written below. Of texts that were never planted 1 in 20 would "
             "stand above the dashed line; planted ones that stand far above it, or mostly, are remembered.",
             words.said_of_exposure(results),

@@ -6,10 +6,9 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
-from dataclasses import dataclass
 from pathlib import Path
 
 from prefect.artifacts import create_link_artifact
@@ -24,14 +23,16 @@ from core.store import Artifact
 from evaluation.reports.all_runs import write_all_runs
 from evaluation.reports.model_card import CARD_FILE, model_card
 from evaluation.reports.report import report
-from evaluation.reports.report_pictures import Drawing, pictures_of, with_decision
+from evaluation.reports.report_pictures import DrawnFigure, with_decision
 from evaluation.reports.report_words import headline
 from evaluation.reports.run_record import RECORD_FILE, REPORT_FILE, REPORTS, record_of
 from evaluation.reports.run_results import RunResults
 from tasks.data.prepare import Prepared
 from tasks.evaluation.compare import Evaluated
 from tasks.planning.plan import RunPlan
+from tasks.promotion.choose import best_allowed
 from tasks.promotion.promote import Promotion
+from tasks.reporting.figures import report_figures
 from tasks.reporting.run_results import results_of
 from tasks.stage import stage, step
 from tasks.tracking.track import tracker_of, tracking_was_away
@@ -40,45 +41,29 @@ log = logging.getLogger(__name__)
 LATEST, FIGURES = "latest", "figures"
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """Figures of a run, with the model that they show first."""
-
-    winner: str
-    pictures: Sequence[Drawing]
-
-
 @contextmanager
-def figures_beside(
-    config: RunConfig, dataset: Artifact, prepared: Prepared, evaluated: Evaluated, run_id: str
-) -> Iterator[Future[Drawn]]:
-    """Draw the figures of the report in a thread during the block.
+def figures_beside(config: RunConfig, evaluated: Evaluated) -> Iterator[None]:
+    """Draw the figures of the report in a thread during the block, where the gate waits for a fresh process.
 
-    The gate waits for a fresh process that tries the model. What the gate decides is said below a few of them only.
+    What goes wrong here is told by `write_report`, which asks for the same figures.
     """
-    def draw() -> Drawn:
-        results = results_of(config, dataset, prepared, evaluated, None, run_id)
-        pictures = pictures_of(results)
-        for picture in pictures:
-            _ = picture.png, picture.picture  # both are kept
-        return Drawn(results.winner, pictures)
-
     with ThreadPoolExecutor(1, thread_name_prefix="figures") as beside:
-        yield beside.submit(copy_context().run, draw)
+        winner = best_allowed(config, evaluated).name
+        beside.submit(copy_context().run, report_figures, config, evaluated, winner)
+        yield
 
 
 def make_report(
     config: RunConfig, dataset: Artifact, prepared: Prepared, evaluated: Evaluated, promotion: Promotion | None,
-    run_id: str, made: RunPlan | None = None, drawn: Future[Drawn] | None = None,
+    run_id: str, made: RunPlan | None = None,
 ) -> str:  # fmt: skip
     """Write the report of a run and return its path.
 
-    *made* is the plan of a run for a time budget, *drawn* has the figures if they are drawn already. If writing
-    fails, log a warning with the reason and return an empty path: the models are scored and the champion is chosen, so
-    the run must not fail.
+    *made* is the plan of a run for a time budget. If writing fails, log a warning with the reason and return an empty
+    path: the models are scored and the champion is chosen, so the run must not fail.
     """
     with step("report", "draw the figures and write the page"):
-        future = write_report.submit(config, dataset, prepared, evaluated, promotion, run_id, made, drawn)
+        future = write_report.submit(config, dataset, prepared, evaluated, promotion, run_id, made)
         future.wait()
     if future.state.is_completed():
         return str(future.result())
@@ -90,14 +75,14 @@ def make_report(
 @during("report")
 def write_report(
     config: RunConfig, dataset: Artifact, prepared: Prepared, evaluated: Evaluated, promotion: Promotion | None,
-    run_id: str, made: RunPlan | None = None, drawn: Future[Drawn] | None = None,
+    run_id: str, made: RunPlan | None = None,
 ) -> str:  # fmt: skip
     """Write `reports/<run>/report.html` and its figures, log both to the flow's MLflow run, and link it in Prefect.
 
     The page of all runs is written again.
     """
     results = results_of(config, dataset, prepared, evaluated, promotion, run_id, made)
-    pictures = figures_of(results, drawn)
+    pictures = with_decision(report_figures(config, evaluated, results.winner), results)
     file = write_files(results, pictures, config.home / REPORTS, run_id)
     tracker = tracker_of(config)
     tracker.log_text(run_id, file.read_text(encoding="utf-8"), REPORT_FILE)
@@ -115,13 +100,7 @@ def write_report(
     return str(file)
 
 
-def figures_of(results: RunResults, drawn: Future[Drawn] | None) -> Sequence[Drawing]:
-    """Return the figures that are drawn already; draw them if that failed, or if they show another model first."""
-    kept = drawn.result() if drawn is not None and drawn.exception() is None else None
-    return with_decision(kept.pictures, results) if kept and kept.winner == results.winner else pictures_of(results)
-
-
-def write_files(results: RunResults, pictures: Sequence[Drawing], folder: Path, name: str) -> Path:
+def write_files(results: RunResults, pictures: Sequence[DrawnFigure], folder: Path, name: str) -> Path:
     """Write a report and its figures to *folder*/*name*, link *folder*/latest to it, and return the report's path.
 
     Raises:

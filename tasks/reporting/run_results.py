@@ -2,43 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
-
-import polars as pl
 
 from core.config.command_line import command_line
 from core.config.run_config import RunConfig
 from core.errors import without_password
 from core.provenance import git_commit
 from core.store import Artifact
-from evaluation.plots.curves import journal_lines
 from evaluation.reports.all_runs import ALL_RUNS_FILE
 from evaluation.reports.card import HTML as DATA_CARD
 from evaluation.reports.model_card import CARD_FILE
 from evaluation.reports.run_record import REPORTS, run_of_bundle
-from evaluation.reports.run_results import ModelResults, RunResults
-from evaluation.statistics.floor import Floor
-from evaluation.writing.audit import EXPOSURE_FILE, NOVELTY_FILE
-from models.specs import parts_of
+from evaluation.reports.run_results import RunResults
 from tasks.data.prepare import Prepared, read_report
 from tasks.evaluation.compare import Evaluated
-from tasks.evaluation.evaluate import FIGURES_FILE, SAMPLES_FILE, Measured
-from tasks.evaluation.observe import CONTEXT_FILE, RELIABILITY_FILE, TOKEN_SCORES_FILE
-from tasks.fitting.fit import bundle_digest
 from tasks.planning.outcome import in_words, outcome
 from tasks.planning.plan import RunPlan
 from tasks.progress import duration
 from tasks.promotion.choose import best_allowed
 from tasks.promotion.promote import Promotion
+from tasks.reporting.figures import measured_results
 from tasks.reporting.summary import hints_of
 from tasks.stage import MINUTE, started
-from tasks.tracking.track import JOURNAL, prefect_tags, tracker_of
+from tasks.tracking.track import prefect_tags, tracker_of
 from tracking import tags as tag
 
 COUNTS = {"records": "records read", "rows": "reviews in the data set", "quarantined": "records in quarantine",
@@ -61,15 +53,8 @@ def results_of(
         made: RunPlan of a run for a time budget.
     """
     winner = promotion.challenger if promotion else best_allowed(config, evaluated).name
-    floor = evaluated.floor
-    return RunResults(
-        models=tuple(_model(model) for model in evaluated.models),
-        table=evaluated.comparison.table,
-        winner=winner,
-        baseline=config.baseline,
-        confidence=config.evaluation.confidence,
-        floor=Floor(**{name: floor[name] for name in ("reviews", "explained", "nats", "bytes")}) if floor else None,
-        slices=evaluated.comparison.slices,
+    return replace(
+        measured_results(config, evaluated, winner),
         decision=promotion.decision if promotion else None,
         version=promotion.version if promotion else None,
         champion=promotion.champion_version if promotion else None,
@@ -83,33 +68,6 @@ def results_of(
         commands=_commands(config, promotion),
         hints=hints_of(prepared, evaluated),
     )
-
-
-def _model(model: Measured) -> ModelResults:
-    facts, observed, audited = model.test.facts, model.observed, model.audit
-    figures = json.loads((model.test.folder / FIGURES_FILE).read_text(encoding="utf-8"))
-    return ModelResults(
-        name=model.name, kind=model.fitted.spec.kind, unit=facts["unit"], vocabulary=facts["vocabulary"],
-        adaptation=facts["adaptation"], curve=journal_lines(model.fitted.artifact.folder / JOURNAL),
-        samples=_table(model.samples, SAMPLES_FILE), tokens=_table(observed, TOKEN_SCORES_FILE),
-        reliability=_table(observed, RELIABILITY_FILE), context=_table(observed, CONTEXT_FILE),
-        observed=observed.facts, audit=audited.facts, novelty=_table(audited, NOVELTY_FILE),
-        exposure=_table(audited, EXPOSURE_FILE), parts=parts_of(model.fitted.spec),
-        policies=figures["policies"], kept=_kept(model),
-        digests={"fit": model.fitted.artifact.digest, "bundle": bundle_digest(model.fitted.bundle),
-                 "scores": model.test.digest},
-    )  # fmt: skip
-
-
-def _kept(model: Measured) -> tuple[float, float] | None:
-    """Return tokens seen by a network's final weights and their perplexity on all validation reviews, if known."""
-    summary = model.fitted.artifact.facts.get("summary", {})
-    found = summary.get("best_tokens"), summary.get("validation_perplexity")
-    return None if None in found else (float(found[0]), float(found[1]))
-
-
-def _table(artifact: Artifact, file: str) -> pl.DataFrame:
-    return pl.read_parquet(artifact.folder / file)
 
 
 def _data(config: RunConfig, dataset: Artifact, prepared: Prepared) -> dict[str, Any]:

@@ -182,10 +182,10 @@ def test_what_was_not_measured_is_left_out_with_a_word():
 def test_figures_drawn_before_the_gate_say_what_it_decided(results):
     rule = RuleOutcome("exposure", True, "below the limit of 12 bits")
     decided = replace(results, decision=replace(results.decision, rules=(rule,)))
-    undecided = pictures_of(replace(results, decision=None, version=None, champion=None))
-    words = [(one.name, one.reading, one.finding) for one in with_decision(undecided, decided)]
-    assert words == [(one.name, one.reading, one.finding) for one in pictures_of(decided)]
-    assert any("The gate's rule: passed" in finding for _, _, finding in words)
+    undecided = [one.drawn for one in pictures_of(replace(results, decision=None, version=None, champion=None))]
+    told = with_decision(undecided, decided)
+    assert [(one.name, one.picture) for one in told] == [(one.name, one.picture) for one in pictures_of(decided)]
+    assert any("The gate's rule: passed" in one.finding for one in told)
 
 
 def test_a_model_that_calls_reviews_impossible_does_not_break_the_page():

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import logging
-from concurrent.futures import Future as BesideFuture
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
+import polars as pl
 import pytest
 from matplotlib.figure import Figure
 
+from core.config.presets import load_config
 from core.errors import NotWritable
-from evaluation.reports.report_pictures import MODELS, Drawing
+from evaluation.reports.report_pictures import MODELS, Drawing, DrawnFigure
 from evaluation.reports.run_results import ModelResults, RunResults
 from evaluation.scoring.metrics import Figures
 from evaluation.statistics.comparison import comparison_table
+from tasks.reporting import figures
 from tasks.reporting import report as stage
 
 FIGURES = Figures(10, 200, 1_000, 180, 2, 900.0, 5.0, "word", "v", "b")
@@ -28,11 +30,11 @@ def results() -> RunResults:
 
 
 @pytest.fixture
-def picture() -> Drawing:
-    return Drawing("bars", MODELS, Figure(figsize=(1, 1)), "How to read it.")
+def picture() -> DrawnFigure:
+    return Drawing("bars", MODELS, Figure(figsize=(1, 1)), "How to read it.").drawn
 
 
-def test_the_newest_report_is_what_latest_points_to(tmp_path: Path, results: RunResults, picture: Drawing) -> None:
+def test_the_newest_report_is_what_latest_points_to(tmp_path: Path, results: RunResults, picture: DrawnFigure) -> None:
     first = stage.write_files(results, [picture], tmp_path, "run-1")
     second = stage.write_files(results, [], tmp_path, "run-2")
     assert (tmp_path / "latest" / "report.html").read_text() == second.read_text()
@@ -42,31 +44,58 @@ def test_the_newest_report_is_what_latest_points_to(tmp_path: Path, results: Run
     assert sorted(path.name for path in (tmp_path / "run-2").iterdir()) == ["figures", "report.html", "run.json"]
 
 
-def test_figures_are_drawn_beside_the_gate_and_again_only_if_it_chose_another_model(
-    monkeypatch: pytest.MonkeyPatch, results: RunResults
+@dataclass
+class Measurements:
+    """Measured models, of which only digests and the table are read before the figures are drawn."""
+
+    table: pl.DataFrame
+
+    floor = None
+
+    @property
+    def models(self) -> list[SimpleNamespace]:
+        """One model."""
+        one = SimpleNamespace(digest="0123456789abcdef")
+        return [SimpleNamespace(name="kn5", fitted=SimpleNamespace(artifact=one), test=one, samples=one, observed=one,
+                                audit=one)]  # fmt: skip
+
+    @property
+    def comparison(self) -> SimpleNamespace:
+        """Its table, and the artifact of the intervals."""
+        return SimpleNamespace(table=self.table, artifact=SimpleNamespace(digest="fedcba9876543210"))
+
+
+def test_figures_are_drawn_beside_the_gate_and_again_only_for_other_measurements(
+    monkeypatch: pytest.MonkeyPatch, results: RunResults, own_home: Path
 ) -> None:
-    drawings: list[list[Drawing]] = []
+    drawn: list[str] = []
 
     def draw(shown: RunResults) -> list[Drawing]:
-        drawings.append([Drawing(shown.winner, MODELS, Figure(figsize=(1, 1)), "How to read it.")])
-        return drawings[-1]
+        drawn.append(shown.winner)
+        figure = Figure(figsize=(1, 1))
+        figure.suptitle("A \\$ title")
+        return [Drawing(shown.winner, MODELS, figure, "How to read it.", "<What> it says.")]
 
-    monkeypatch.setattr(stage, "results_of", lambda *given: results)
-    monkeypatch.setattr(stage, "pictures_of", draw)
-    nothing: Any = None
-    with stage.figures_beside(*[nothing] * 4, "run-1") as drawn:
-        assert [one.name for one in drawn.result(60).pictures] == ["kn5"]
-    assert stage.figures_of(results, drawn) == drawings[0]
-    assert "svg" in vars(drawings[0][0])["picture"].svg  # kept, not drawn when it is asked for
-    assert [one.name for one in stage.figures_of(replace(results, winner="lstm"), drawn)] == ["lstm"]
-    assert [one.name for one in stage.figures_of(results, None)] == ["kn5"]
-    assert len(drawings) == 3
-    failed: Any = BesideFuture()
-    failed.set_exception(MemoryError())
-    assert [one.name for one in stage.figures_of(results, failed)] == ["kn5"]
+    monkeypatch.setattr(figures, "measured_results", lambda config, measured, winner: replace(results, winner=winner))
+    monkeypatch.setattr(figures, "pictures_of", draw)
+    monkeypatch.setattr(stage, "best_allowed", lambda config, measured: SimpleNamespace(name="kn5"))
+    config, measured = load_config("demo"), cast(Any, Measurements(results.table))
+    with stage.figures_beside(config, measured):
+        pass
+    assert drawn == ["kn5"]
+    [kept] = figures.report_figures(config, measured, "kn5")
+    assert drawn == ["kn5"]
+    [fresh] = draw(results)
+    assert (kept.png, kept.picture) == (fresh.drawn.png, fresh.picture)
+    assert kept.title == "A $ title"
+    others = [("lstm", measured), ("kn5", cast(Any, Measurements(results.table.with_columns(score_seconds=9.0))))]
+    for winner, found in others:
+        [again] = figures.report_figures(config, found, winner)
+        assert again.name == winner
+    assert drawn[2:] == ["lstm", "kn5"]
 
 
-def test_a_run_that_is_resumed_replaces_its_report(tmp_path: Path, results: RunResults, picture: Drawing) -> None:
+def test_a_run_that_is_resumed_replaces_its_report(tmp_path: Path, results: RunResults, picture: DrawnFigure) -> None:
     stage.write_files(results, [picture], tmp_path, "run-1")
     again = stage.write_files(results, [], tmp_path, "run-1")
     assert "bars" not in again.read_text()
