@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 help:
 	@echo "make demo       install, run the whole pipeline on the embedded corpus, show what it made"
 	@echo "make test       install, run the test suite"
-	@echo "make test-slow  the tests of more than ten seconds, which CI runs too"
+	@echo "make test-slow  the slowest tests of flows, workers and outages, which CI runs too"
 	@echo "make test-all   all tests, with the long drills, all random examples, and smaller instruction sets"
 	@echo "make test-gx    the tests of the data checks with another release of Great Expectations (GX=1.23.2)"
 	@echo "make ui         Prefect server, MLflow UI and a worker in the background"
@@ -31,7 +31,7 @@ PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n auto --maxpr
 test: $(READY)-dev
 	@$(PYTEST) -m "not slow and not long"
 
-# Whole flows, servers and outages that `make test` has no time for.
+# What `make test` has no time for: docs/development/testing.md.
 test-slow: $(READY)-dev
 	@$(PYTEST) -m "slow and not long"
 

@@ -1,4 +1,4 @@
-"""Number of examples that a property-based test draws: profile `ci` (`make test`) and `nightly` (`make test-all`)."""
+"""Number of random examples of a test: profile `ci` (`make test`, `make test-slow`), `nightly` (`make test-all`)."""
 
 from __future__ import annotations
 

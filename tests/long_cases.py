@@ -9,7 +9,7 @@ import pytest
 
 
 def long_but(cases: Iterable[Any], kept: Collection[Any]) -> list[Any]:
-    """Return all cases, those that are not *kept* in the fast run marked `long`; a tuple holds several parameters."""
+    """Return all cases, those that are not *kept* marked `long`; a tuple holds several parameters."""
     return [case if case in kept else _long(case) for case in cases]
 
 

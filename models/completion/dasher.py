@@ -64,7 +64,7 @@ def intervals(
         stars: Rating of the review; 0: a review without one; None: any.
         other: Only the characters beyond ASCII: divide the interval of kind "other".
         smallest: Intervals of at least this size, as a share of the whole, are divided too, at most `NODES` of them.
-        readers: What earlier calls have read; default: nothing.
+        readers: What earlier calls with this bundle have read; default: nothing.
 
     Raises:
         ModelError: kind "input": the rating or *smallest* is not valid.

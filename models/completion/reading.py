@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, TypeVar
+from time import monotonic
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 
 from ..base import LanguageModel, read_on
 from ..bundles.bundle import Bundle
+from ..state_size import size_of
 
 Ids = tuple[int, ...]
 Read = Callable[[list[int], LanguageModel], tuple[torch.Tensor, Any]]
@@ -20,8 +22,6 @@ Search = Generator[list[Ids], None, Result]
 """A search that yields the token sequences it will read next, so that the model reads those of several in one batch."""
 NEAR = 16
 """A prefix is stepped from a known one that is shorter by fewer tokens than this; otherwise it is read whole."""
-KEPT_BYTES = 16_000_000
-"""Bytes of distributions that a reader keeps for the next search. Their states take about as much for each rating."""
 
 
 class PrefixReading:
@@ -36,13 +36,20 @@ class PrefixReading:
 
     def __init__(self, p_V: np.ndarray, state: Any, row: int, batch: int) -> None:
         self.p_V, self.state, self.row, self.batch = p_V, state, row, batch
-        self._sums: dict[int, np.ndarray] = {}
+        self._sums: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def sums(self, ids_E: np.ndarray) -> np.ndarray:
         """Return the cumulative probabilities of some entries (E + 1,), from 0 on; computed once for each array."""
-        if id(ids_E) not in self._sums:
-            self._sums[id(ids_E)] = np.concatenate([[0.0], np.cumsum(self.p_V[ids_E])])
-        return self._sums[id(ids_E)]
+        if id(ids_E) not in self._sums:  # kept with the array: no other one gets its id as long as this one lives
+            self._sums[id(ids_E)] = ids_E, np.concatenate([[0.0], np.cumsum(self.p_V[ids_E])])
+        return self._sums[id(ids_E)][1]
+
+
+class Batch(NamedTuple):
+    """What the model has read in one batch, and the bytes that this takes."""
+
+    prefixes: list[Ids]
+    bytes: int
 
 
 class PrefixReader:
@@ -51,13 +58,16 @@ class PrefixReader:
     Args:
         model: Any model.
         read: Reads one prefix; a server passes its cache of states. Default: from the start state.
+
+    Attributes:
+        bytes: Size of all that is kept.
     """
 
     def __init__(self, model: LanguageModel, read: Read | None = None) -> None:
         self._model, self._read = model, read or from_start
         self._known: dict[Ids, PrefixReading] = {}
-        self._batches: OrderedDict[int, list[Ids]] = OrderedDict()
-        self._read_batches, self._bytes = 0, 0
+        self._batches: OrderedDict[int, Batch] = OrderedDict()
+        self._read_batches, self.bytes = 0, 0
 
     def __call__(self, prefixes: Sequence[Ids]) -> list[PrefixReading]:
         """Return the readings of some prefixes; one step is made for all whose beginnings are known."""
@@ -65,10 +75,10 @@ class PrefixReader:
         for ids in new:
             if any(ids[:-short] in self._known for short in range(2, NEAR)) and ids[:-1] not in self._known:
                 self([ids[:-1]])
+        new = [ids for ids in new if ids not in self._known]  # one may be the beginning of another
         longer = [ids for ids in new if ids[:-1] in self._known]
-        for ids in new:
-            if ids[:-1] not in self._known:
-                self._keep([ids], *self._read(list(ids), self._model))
+        for ids in [ids for ids in new if ids[:-1] not in self._known]:
+            self._keep([ids], *self._read(list(ids), self._model))
         if longer:
             self._step(longer)
         found = [self._known[ids] for ids in prefixes]
@@ -76,11 +86,13 @@ class PrefixReader:
             self._batches.move_to_end(reading.batch)
         return found
 
-    def forget_oldest(self) -> None:
-        """Forget the batches that were not used for longest, beyond `KEPT_BYTES`; not while a search goes on."""
-        while self._bytes > KEPT_BYTES:
-            for ids in self._batches.popitem(last=False)[1]:
-                self._bytes -= self._known.pop(ids).p_V.nbytes
+    def forget_oldest(self, most: float) -> None:
+        """Forget the batches that were not used for longest, down to *most* bytes; not while a search goes on."""
+        while self.bytes > most:
+            batch = self._batches.popitem(last=False)[1]
+            self.bytes -= batch.bytes
+            for ids in batch.prefixes:
+                del self._known[ids]
 
     def _step(self, longer: Sequence[Ids]) -> None:
         """Read the last token of each prefix; the states of a batch that was read before are taken out together."""
@@ -96,8 +108,9 @@ class PrefixReader:
     def _keep(self, prefixes: Sequence[Ids], logp_BV: torch.Tensor, state: Any) -> None:
         p_BV = torch.softmax(logp_BV.double(), 1).cpu().numpy()
         self._read_batches += 1
-        self._batches[self._read_batches] = list(prefixes)
-        self._bytes += p_BV.nbytes
+        size = 2 * p_BV.nbytes + size_of(state) + 8 * sum(map(len, prefixes))  # probabilities and their sums
+        self._batches[self._read_batches] = Batch(list(prefixes), size)
+        self.bytes += size
         for row, ids in enumerate(prefixes):
             self._known[ids] = PrefixReading(p_BV[row], state, row, self._read_batches)
 
@@ -111,11 +124,23 @@ class Readers:
     Args:
         bundle: Model and vocabulary.
         read: As for `PrefixReader`.
+        megabytes: Largest size of all that is kept between two searches.
+        seconds: A reader that was not used for this long is dropped.
+        clock: Gives the time in seconds.
     """
 
-    def __init__(self, bundle: Bundle, read: Read | None = None) -> None:
-        self._bundle, self._read = bundle, read
+    def __init__(
+        self, bundle: Bundle, read: Read | None = None, megabytes: float = 64.0, seconds: float = 600.0,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:  # fmt: skip
+        self._bundle, self._read, self._most, self._seconds, self._clock = bundle, read, 1e6 * megabytes, seconds, clock
         self._readers: dict[Ids, PrefixReader] = {}
+        self._used: dict[Ids, float] = {}
+
+    @property
+    def bytes(self) -> int:
+        """Size of all that is kept."""
+        return sum(reader.bytes for reader in self._readers.values())
 
     def of(self, stars: int | None) -> tuple[PrefixReader, Ids]:
         """Return the reader for a search, and the tokens before a text's own.
@@ -124,9 +149,13 @@ class Readers:
             ModelError: kind "input": *stars* is not None and not a whole number from 0 to 5.
         """
         model, prefix = self._bundle.reader(stars)
-        reader = self._readers.setdefault(tuple(prefix), PrefixReader(model, self._read))
-        reader.forget_oldest()
-        return reader, tuple(prefix)
+        key, now = tuple(prefix), self._clock()
+        self._used[key] = now
+        kept = {one: reader for one, reader in self._readers.items() if now - self._used[one] <= self._seconds}
+        self._readers = {key: PrefixReader(model, self._read), **kept}
+        for reader in self._readers.values():
+            reader.forget_oldest(self._most / len(self._readers))
+        return self._readers[key], key
 
 
 def from_start(ids: list[int], model: LanguageModel) -> tuple[torch.Tensor, Any]:
@@ -135,7 +164,7 @@ def from_start(ids: list[int], model: LanguageModel) -> tuple[torch.Tensor, Any]
     return model.step(ids_1T[:, -1], read_on(model, ids_1T[:, :-1], model.start(1)))
 
 
-def reading(ids: Ids) -> Search[None]:
+def read_beside(ids: Ids) -> Search[None]:
     """Let the model read a token sequence in the batch of another search."""
     yield [ids]
 

@@ -45,7 +45,7 @@ class Cutoffs:
 
     def after(self, finished: float) -> Cutoffs:
         """Return the cutoffs of the words after a typed one, which is finished with this probability."""
-        return replace(self, word=min(1.0, self.word / max(finished, self.word))) if self.joint else self
+        return replace(self, word=self.word / max(finished, self.word)) if self.joint else self
 
 
 EXACT = Cutoffs(sequence=1e-9, word=1e-5, width=16, alike=0.3)

@@ -17,7 +17,7 @@ from ..tokens.vocabulary import UNK, Vocabulary
 from ..tokens.word_pieces import pieces_of
 from ..tokens.words import FIRST, WordUnit
 from .entries import texts_of
-from .reading import PrefixReader, Readers, Search, reading, run_together
+from .reading import PrefixReader, Readers, Search, read_beside, run_together
 from .spellings import EXACT, Cutoffs, Node, Spellings
 from .typed import Typed, divide, words_of
 from .word_search import likely_words
@@ -83,7 +83,7 @@ def suggest(
         k: Maximum number of words.
         stars: Rating of the review; 0: a review without one; None: any, the average over those of the training reviews.
         both: If the text ends in a word, also return the other suggestions as `otherwise`: completions or next words.
-        readers: What earlier searches have read; default: nothing.
+        readers: What earlier searches with this bundle have read; default: nothing.
         cutoffs: What a subword vocabulary may leave out; what is left out is missing from the probabilities of words.
 
     Raises:
@@ -100,7 +100,8 @@ def suggest(
         [completed] = run_together(reader, _completions(bundle, typed, k, reader, cutoffs, unless=whole))
         if not whole(completed.finished):
             return completed
-        return replace(run_together(reader, _next(bundle, typed, k, reader, cutoffs))[0], finished=completed.finished)
+        following = _next(bundle, typed, k, reader, cutoffs.after(completed.finished))
+        return replace(run_together(reader, following)[0], finished=completed.finished)
     completed, followed = _both(bundle, typed, k, reader, cutoffs)
     if whole(completed.finished):
         return replace(followed, finished=completed.finished, otherwise=completed)
@@ -114,9 +115,9 @@ def _both(
     if bundle.vocabulary.word_unit:
         completing = _completions(bundle, typed, k, reader, cutoffs)
     else:
-        begun, _ = run_together(reader, _begun(bundle.vocabulary, typed, reader, cutoffs), reading(typed.ids))
-        completing = _completed(begun, typed, k, cutoffs)
-        cutoffs = cutoffs.after(begun.finished if begun else 0.0)
+        spelled, _ = run_together(reader, _spelled(bundle.vocabulary, typed, reader, cutoffs), read_beside(typed.ids))
+        completing = _completed(spelled, typed, k, cutoffs)
+        cutoffs = cutoffs.after(spelled.finished) if spelled else cutoffs
     completed, followed = run_together(reader, completing, _next(bundle, typed, k, reader, cutoffs))
     return completed, followed
 
@@ -129,8 +130,8 @@ def _is_whole(vocabulary: Vocabulary, word: str, finished: float) -> bool:
 
 
 def next_words(
-    bundle: Bundle, prompt: str, k: int = 5, stars: int | None = None, marks: bool = False,
-) -> Suggestions:  # fmt: skip
+    bundle: Bundle, prompt: str, k: int = 5, stars: int | None = None, marks: bool = False
+) -> Suggestions:
     """Return the k most probable next words after *prompt*, given that the word at its end is finished.
 
     Args: as for `suggest`; marks: a word vocabulary also suggests punctuation marks and line breaks.
@@ -211,13 +212,13 @@ def _completions(
     vocabulary = bundle.vocabulary
     if vocabulary.word_unit:
         return _known_words(vocabulary, vocabulary.word_unit, reader([typed.context])[0].p_V, typed, k)
-    begun = yield from _begun(vocabulary, typed, reader, cutoffs)
-    if begun and unless(begun.finished):
-        return Suggestions([], 1.0, typed.word, finished=begun.finished)
-    return (yield from _completed(begun, typed, k, cutoffs))
+    spelled = yield from _spelled(vocabulary, typed, reader, cutoffs)
+    if spelled and unless(spelled.finished):
+        return Suggestions([], 1.0, typed.word, finished=spelled.finished)
+    return (yield from _completed(spelled, typed, k, cutoffs))
 
 
-class Begun(NamedTuple):
+class _SpelledWord(NamedTuple):
     """All ways to spell the typed word, and the probability that it is finished."""
 
     ways: Spellings
@@ -225,7 +226,9 @@ class Begun(NamedTuple):
     finished: float
 
 
-def _begun(vocabulary: Vocabulary, typed: Typed, reader: PrefixReader, cutoffs: Cutoffs) -> Search[Begun | None]:
+def _spelled(
+    vocabulary: Vocabulary, typed: Typed, reader: PrefixReader, cutoffs: Cutoffs
+) -> Search[_SpelledWord | None]:
     """Spell the typed word; None if no token sequence covers it."""
     ways = Spellings(vocabulary, reader, typed.context, typed.before, cutoffs)
     node = ways.descend(typed.characters)
@@ -233,15 +236,15 @@ def _begun(vocabulary: Vocabulary, typed: Typed, reader: PrefixReader, cutoffs: 
         return None
     yield ways.unread([node])
     ways.extend([node])
-    return Begun(ways, node, min(1.0, ways.finished(node) / node.mass))
+    return _SpelledWord(ways, node, min(1.0, ways.finished(node) / node.mass))
 
 
-def _completed(begun: Begun | None, typed: Typed, k: int, cutoffs: Cutoffs) -> Search[Suggestions]:
+def _completed(spelled: _SpelledWord | None, typed: Typed, k: int, cutoffs: Cutoffs) -> Search[Suggestions]:
     """Return the words of a subword vocabulary that begin with the typed one."""
-    if begun is None:
+    if spelled is None:
         return Suggestions([], 1.0, typed.word, finished=0.0)
-    words = yield from likely_words(begun.ways, begun.node, k, cutoffs)
-    return replace(_best(k, words, begun.node.mass), typed=typed.word, finished=begun.finished)
+    words = yield from likely_words(spelled.ways, spelled.node, k, cutoffs)
+    return replace(_best(k, words, spelled.node.mass), typed=typed.word, finished=spelled.finished)
 
 
 def _known_words(vocabulary: Vocabulary, unit: WordUnit, p_V: np.ndarray, typed: Typed, k: int) -> Suggestions:

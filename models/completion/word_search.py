@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from itertools import count
 
 import numpy as np
 
-from .reading import Ids
+from .reading import Search
 from .spellings import Cutoffs, Node, Spellings
 
-WordSearch = Generator[list[Ids], None, dict[str, float]]
-"""A search that yields the token sequences it will read next, and returns words with their probabilities."""
 MOST_BEGINNINGS = 2_048
 """Maximum number of beginnings of words that a search visits; words not found by then are part of `rest`."""
 LETTERS = np.array([byte >= 128 or chr(byte).isalnum() or chr(byte) == "'" for byte in range(256)])
 """Bytes that may be in a word."""
 
 
-def likely_words(ways: Spellings, start: Node, k: int, cutoffs: Cutoffs) -> WordSearch:
+def likely_words(ways: Spellings, start: Node, k: int, cutoffs: Cutoffs) -> Search[dict[str, float]]:
     """Return the most probable words that continue a node, by best-first search over characters.
 
     A word cannot be more probable than its beginning, so the search ends when k words are found that are more probable

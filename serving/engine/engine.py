@@ -28,6 +28,8 @@ MOST_LOSS = 0.005
 """Largest share by which int8 may raise the bits per byte."""
 JOB_SECONDS = 0.01
 """Jobs that begin within this time run between the same two steps; at least one does."""
+SEARCHED = 0.25
+"""Memory for what searches for words have read, as a share of that for the states of texts."""
 DRAINED_SECONDS = 5.0
 """Time that the thread gets to end, beyond that for the texts in progress."""
 
@@ -80,7 +82,9 @@ class Engine:
         self.numbers = "float32" if fast is None else "int8"
         self._wakes = Wakes()
         self._scheduler = Scheduler(bundle, self.limits, self._wakes, fast)
-        self._context = EngineContext(bundle, self._scheduler, Readers(bundle, self._scheduler.read))
+        limit = self.limits.cache_megabytes * SEARCHED
+        readers = Readers(bundle, self._scheduler.read, limit, self.limits.cache_seconds)
+        self._context = EngineContext(bundle, self._scheduler, readers)
         self._changed = Condition()
         self._waiting: deque[tuple[Generation, Ticket, float]] = deque()
         self._jobs: deque[Job] = deque()
@@ -135,7 +139,8 @@ class Engine:
             alive=self._thread.is_alive(), live=scheduler.live, queued=len(self._waiting), jobs=self._done,
             **{name: scheduler.counts[name] for name in ("steps", "tokens", "prefill_tokens", "cached_tokens")},
             finished=dict(scheduler.finished), step_seconds=scheduler.step_seconds, busy_seconds=self._busy_seconds,
-            cache_bytes=scheduler.cache.bytes, cache_entries=len(scheduler.cache), numbers=self.numbers,
+            cache_bytes=scheduler.cache.bytes + self._context.readers.bytes, cache_entries=len(scheduler.cache),
+            numbers=self.numbers,
         )  # fmt: skip
 
     def _require_open(self) -> None:

@@ -6,13 +6,14 @@ The text itself is the key: whoever sends it again, to any process, finds the sa
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
-import numpy as np
 import torch
+
+from models.state_size import size_of
 
 OVERHEAD = 400
 """Bytes of an entry besides its arrays, about."""
@@ -106,14 +107,3 @@ def _keys(ids: Sequence[int]) -> list[tuple[int, int]]:
         value = (value * 1_000_003 + token + 1) & 0xFFFFFFFFFFFFFFFF
         keys.append((length, value))
     return keys
-
-
-def size_of(value: Any) -> int:
-    """Return the bytes of all arrays in a state, of whatever model."""
-    if isinstance(value, torch.Tensor | np.ndarray):
-        return int(value.nbytes)
-    if is_dataclass(value):
-        return sum(size_of(getattr(value, field.name)) for field in fields(value))
-    if isinstance(value, Mapping):
-        return sum(map(size_of, value.values()))
-    return sum(map(size_of, value)) if isinstance(value, list | tuple) else 0

@@ -25,13 +25,12 @@ def commands(command: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield from commands(each, f"{path} {name}".strip())
 
 
-WHOLE = cli.command()
-COMMANDS = dict(commands(WHOLE))
+COMMANDS = dict(commands(cli.command()))
 
 
 def test_every_command_is_in_one_group() -> None:
     listed = Counter(name for names in GROUPS.values() for name in names)
-    assert set(listed) == set(WHOLE.commands)
+    assert set(listed) == set(cli.command().commands)
     assert set(listed.values()) == {1}
 
 
@@ -59,7 +58,7 @@ def test_the_help_page_shows_whole_first_sentences_within_the_width_of_the_termi
     flat = " ".join(page.split())
     for title, names in GROUPS.items():
         assert f"{title}:" in flat
-        assert [name for name in names if first_sentence(WHOLE.commands[name].help) not in flat] == []
+        assert [name for name in names if first_sentence(cli.command().commands[name].help) not in flat] == []
 
 
 def test_the_version_is_shown() -> None:

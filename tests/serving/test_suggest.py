@@ -6,6 +6,7 @@ import inspect
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from typing import Any
 
 import httpx
 import pytest
@@ -42,6 +43,29 @@ def test_improbable_ways_to_cut_words_into_tokens_are_read_only_on_request() -> 
         for found, options in ((quick, {}), (exact, {"exact": True})):
             told = client.post("/suggest", json={"prompt": "The pi", "k": 3, "stars": 5, **options}).json()
             assert {name: told[name] for name in found} == found
+
+
+def test_a_letter_that_is_asked_for_again_is_not_read_again() -> None:
+    bundle, source, rows = bundle_of(1, "bpe"), MadeSource(champion=1), list[int]()
+
+    class Counted:
+        """The model, which tells how many rows it reads."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(bundle.model, name)
+
+        def step(self, ids: Any, state: Any) -> Any:
+            rows.append(len(ids))
+            return bundle.model.step(ids, state)
+
+    source.make = lambda number: replace(bundle, model=Counted())
+    with answering(source) as (address, _), httpx.Client(base_url=address) as client:
+        for path, body in (("/suggest", {"prompt": "The pi", "stars": 5}), ("/intervals", {"prompt": "The piz"})):
+            first, read = client.post(path, json=body).json(), len(rows)
+            assert read > 0
+            assert client.post(path, json=body).json() == first
+            assert len(rows) == read
+            rows.clear()
 
 
 def test_suggestions_over_all_ratings_and_texts_of_one_do_not_mix_up_what_was_read() -> None:

@@ -157,7 +157,7 @@ def vendor(package: Path, into: Path) -> Path:
     target = into / code_name(package)
     for file in _python_files(package):
         (target / file).parent.mkdir(parents=True, exist_ok=True)
-        link_or_copy(package / file, target / file)  # MLflow copies it
+        shutil.copyfile(package / file, target / file)
     return target
 
 

@@ -29,7 +29,8 @@ class ServingConfig(Section):
         requests_per_minute: Requests per token and minute; 0: no limit.
         max_streams: Texts that are generated at the same time.
         max_waiting: Texts that wait for their turn; further requests are refused with status 429.
-        cache_megabytes: Memory for the states of texts that were read before, by which typing on is cheap.
+        cache_megabytes: Memory for the states of texts that were read before, by which typing on is cheap; a quarter as
+            much again for what the search for words has read.
         cache_seconds: Time after which an unused state is dropped.
         threads: Threads of the model; 0: the cores are divided among the workers.
         numbers: Number format in which completions are computed. With "float32" a seed gives the text that the command

@@ -2,7 +2,7 @@
 
 Every row is treated alone and in the same way, so its result does not depend on the batch. For the flags of the
 compiler and the cache of compiled code see `models/neural/fused/kernels.py`.
-Shapes: N rows, E features in, G features out, V vocabulary entries.
+Shapes: N rows, E features in, G features out, V vocabulary entries, C classes of weights, M weights of one class.
 """
 
 from __future__ import annotations
@@ -209,22 +209,22 @@ def _floor_in(weights_V: Any, counts_C: Any, sums_C: Any, most: Any, share: Any,
         c -= 1
     if c == 0:
         return _F(0.0), total
-    inside_I, size = np.empty(counts_C[c], np.uint32), 0
+    inside_M, size = np.empty(counts_C[c], np.uint32), 0
     for v in range(len(bits_V)):
         if bits_V[v] >> SHIFT == c:
-            inside_I[size] = bits_V[v]
+            inside_M[size] = bits_V[v]
             size += 1
-    weights_I = inside_I.view(np.float32)
+    weights_M = inside_M.view(np.float32)
     # Weights are at least 0: the larger one has the larger bits. Down to *low* the limit is reached, to *high* not.
     low, high, reached = c << _I(SHIFT), (c + 1) << _I(SHIFT), done + sums_C[c]
     while high - low > 1:
-        middle, number, total_I = (low + high) // 2, count, done
-        for i in range(size):
-            if inside_I[i] >= middle:
+        middle, number, sum_here = (low + high) // 2, count, done
+        for m in range(size):
+            if inside_M[m] >= middle:
                 number += 1
-                total_I += weights_I[i]
-        if number >= most or total_I >= share:
-            low, reached = middle, total_I
+                sum_here += weights_M[m]
+        if number >= most or sum_here >= share:
+            low, reached = middle, sum_here
         else:
             high = middle
     return _I(low).view(np.float32), reached

@@ -7,7 +7,6 @@ import pytest
 from table_lm import HistoryLM
 from test_suggestions import Counted, letters_only
 
-from models.completion import reading
 from models.completion.dasher import intervals
 from models.completion.reading import PrefixReader, Readers
 from models.completion.spellings import EXACT, QUICK
@@ -18,8 +17,9 @@ TEXT = "so it is so it"
 
 
 def counting(unit):
+    """A model whose distribution depends on all tokens before, the rating included, and that counts what it reads."""
     bundle = letters_only(unit)
-    counted = Counted(bundle.model)
+    counted = Counted(HistoryLM(bundle.model.p_VV))
     return replace(bundle, model=counted), counted
 
 
@@ -46,33 +46,34 @@ def test_searches_that_share_their_readings_answer_the_same_and_read_less(unit):
 def test_quick_and_exact_searches_of_all_ratings_share_readings_without_mixing_answers():
     bundle, _ = counting("bpe")
     rated = replace(bundle, stars_prior=(0.0, 0.2, 0.2, 0.2, 0.2, 0.2))
-    readers = Readers(rated)
-    for stars in (None, 5, 0, None):
+    readers, found = Readers(rated), {}
+    for stars in (None, 5, 0, None, 5):
         for cutoffs in (QUICK, EXACT):
             shared = suggest(rated, "so i", 5, stars, True, readers, cutoffs)
             alone = suggest(rated, "so i", 5, stars, True, None, cutoffs)
-            assert [word for word, _ in shared.words] == [word for word, _ in alone.words]
             assert dict(shared.words) == pytest.approx(dict(alone.words), rel=1e-6)
+            found[stars] = dict(shared.words)
+    assert found[5] != pytest.approx(found[0], rel=1e-3) != found[None]
 
 
 def test_intervals_for_pointing_share_readings_with_suggestions():
     bundle, counted = counting("bpe")
-    readers = Readers(bundle)
-    first = [each.probability for each in intervals(bundle, "so i", readers=readers)]
-    rows, counted.rows = counted.rows, 0
-    assert [each.probability for each in intervals(bundle, "so i", readers=readers)] == first
-    assert (rows > 0, counted.rows) == (True, 0)
+    first = [each.probability for each in intervals(bundle, "so i")]
+    rows, readers = counted.rows, Readers(bundle)
+    suggest(bundle, "so i", both=True, readers=readers)
+    counted.rows = 0
+    assert [each.probability for each in intervals(bundle, "so i", readers=readers)] == pytest.approx(first, rel=1e-6)
+    assert counted.rows < rows
 
 
-def test_what_was_not_used_for_longest_is_forgotten_and_read_again(monkeypatch):
+def test_what_was_not_used_for_longest_is_forgotten_and_read_again():
     counted = Counted(HistoryLM.random(16))
-    monkeypatch.setattr(reading, "KEPT_BYTES", 3 * 8 * 16)  # three distributions
     reader, begin = PrefixReader(counted), (BOS, STARS[0])
     texts = [(*begin, first) for first in range(9, 14)]
     for ids in texts:
         reader([ids])
     reader([texts[0]])  # the oldest, but just used
-    reader.forget_oldest()
+    reader.forget_oldest(reader.bytes * 0.65)  # of five batches of about equal size
     rows = counted.rows
     reader([texts[0], texts[3], texts[4]])
     assert counted.rows == rows
@@ -80,12 +81,44 @@ def test_what_was_not_used_for_longest_is_forgotten_and_read_again(monkeypatch):
     assert counted.rows > rows
     for read, fresh in zip(again, expected, strict=True):
         np.testing.assert_allclose(read.p_V, fresh.p_V, rtol=1e-6)
+    reader.forget_oldest(0)
+    assert reader.bytes == 0
+
+
+@pytest.mark.parametrize("known", [[], [(BOS,)], [(BOS, STARS[0])]])
+def test_a_prefix_and_its_continuations_may_be_asked_for_in_one_call(known):
+    model = HistoryLM.random(16)
+    reader, begin = PrefixReader(model), (BOS, STARS[0])
+    reader(known)
+    asked = [(*begin, 9, 10, 11), (*begin, 9), (*begin, 9, 10), begin]
+    for read, ids in zip(reader(asked), asked, strict=True):
+        np.testing.assert_allclose(read.p_V, PrefixReader(model)([ids])[0].p_V, rtol=1e-6)
+    reader.forget_oldest(0)
+    assert reader.bytes == 0
+    assert len(reader(asked)) == len(asked)
+
+
+def test_all_readers_together_keep_to_their_limits():
+    bundle, _ = counting("bpe")
+    rated, now = replace(bundle, stars_prior=(0.0, 0.2, 0.2, 0.2, 0.2, 0.2)), [0.0]
+    readers = Readers(rated, megabytes=0.2, seconds=60, clock=lambda: now[0])
+    most = 0
+    for stars in (1, 2, None, 1, 3):
+        suggest(rated, "so it is ", 5, stars, readers=readers, cutoffs=EXACT)
+        most = max(most, readers.bytes)
+        readers.of(stars)  # as the next search does
+        assert readers.bytes <= 0.2e6
+    assert most > 0.2e6
+    now[0] = 61.0
+    readers.of(4)
+    assert readers.bytes == 0
 
 
 @pytest.mark.parametrize("unit", ["bpe", "unigram"])
 def test_quick_words_after_a_typed_one_count_by_the_probability_that_it_is_finished(unit):
     """Both readings of "so i" are one list to a typist: what is below a thousandth of it is not looked for."""
-    bundle, counted = counting(unit)
+    bundle = letters_only(unit)
+    bundle = replace(bundle, model=(counted := Counted(bundle.model)))
     found = {}
     for name, cutoffs in (("joint", QUICK), ("apart", replace(QUICK, joint=False))):
         counted.rows = 0
@@ -97,3 +130,7 @@ def test_quick_words_after_a_typed_one_count_by_the_probability_that_it_is_finis
     assert joint.finished == apart.finished > 0
     counts = {word for word, p in before.words if p * joint.finished > QUICK.word}
     assert counts <= {word for word, _ in after.words}
+
+
+def test_words_after_one_that_is_certainly_not_finished_are_not_looked_for():
+    assert (QUICK.after(0.0).word, QUICK.after(1.0).word, EXACT.after(0.0)) == (1.0, QUICK.word, EXACT)
