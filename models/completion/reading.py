@@ -45,7 +45,7 @@ class PrefixReading:
         return self._sums[id(ids_E)][1]
 
 
-class Batch(NamedTuple):
+class ReadBatch(NamedTuple):
     """What the model has read in one batch, and the bytes that this takes."""
 
     prefixes: list[Ids]
@@ -66,7 +66,7 @@ class PrefixReader:
     def __init__(self, model: LanguageModel, read: Read | None = None) -> None:
         self._model, self._read = model, read or from_start
         self._known: dict[Ids, PrefixReading] = {}
-        self._batches: OrderedDict[int, Batch] = OrderedDict()
+        self._batches: OrderedDict[int, ReadBatch] = OrderedDict()
         self._read_batches, self.bytes = 0, 0
 
     def __call__(self, prefixes: Sequence[Ids]) -> list[PrefixReading]:
@@ -109,7 +109,7 @@ class PrefixReader:
         p_BV = torch.softmax(logp_BV.double(), 1).cpu().numpy()
         self._read_batches += 1
         size = 2 * p_BV.nbytes + size_of(state) + 8 * sum(map(len, prefixes))  # probabilities and their sums
-        self._batches[self._read_batches] = Batch(list(prefixes), size)
+        self._batches[self._read_batches] = ReadBatch(list(prefixes), size)
         self.bytes += size
         for row, ids in enumerate(prefixes):
             self._known[ids] = PrefixReading(p_BV[row], state, row, self._read_batches)
