@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 
 from .base import ModelError, sha256_of, stored
+from .npy_files import load_array
 from .threads import FanOut
 from .tokens.vocabulary import CONTEXT_IDS, EncodedDocuments, Vocabulary
 
@@ -82,7 +83,7 @@ class TokenStream:
                 raise ValueError(f"{IDS} holds {size} tokens instead of {header['ids']}")
             # An empty file cannot be memory-mapped.
             ids = np.memmap(folder / IDS, header["dtype"], "r") if size else np.zeros(0, header["dtype"])
-            offsets = np.load(folder / OFFSETS, mmap_mode="r")
+            offsets = load_array(folder / OFFSETS, "r")
             return cls(folder, header, ids, offsets)
 
     def __len__(self) -> int:

@@ -18,10 +18,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from threading import Lock
 
 from core.output import write_output
 from core.provenance import SOURCE
+from models.npy_files import PARSING
 
 ACCEPTED_FILE = Path(__file__).with_name("accepted_code.txt")
 ROOMS = ("models", "corpus", "evaluation", "data_checks", "tasks")
@@ -37,8 +37,6 @@ DYNAMIC = re.compile(r"(?P<module>\.\w+(\.\w+)*|\w+(\.\w+)+)(?P<name>:\w+)?")
 """String by which a module is started or imported: "tasks.fitting.fit_worker", ".ngram.lm:NGramLM"."""
 WORKERS = {"fit": "tasks.fitting.fit_worker", "fit-classifier": "tasks.classification.fit_worker"}
 """Modules that make the result of a stage in a process of their own."""
-PARSING = Lock()
-"""Stages run in threads, and in Python 3.11 two threads that parse fail with a SystemError (CPython issue 106905)."""
 DIGITS = 12
 SUFFIX_DIGITS = 8
 

@@ -36,6 +36,7 @@ from corpus.duplicates.hashing import Hashed, Hashing, stretches
 from corpus.duplicates.jaccard import Comparison, Nearness
 from corpus.duplicates.shingles import Fingerprints
 from corpus.duplicates.sketches import Sketches
+from models.npy_files import load_arrays
 from models.threads import FanOut, ordered
 
 log = logging.getLogger(__name__)
@@ -201,8 +202,8 @@ class NearDuplicates:
         return buckets(np.fromfile(self.work / _band(number), np.uint64))
 
     def _met(self, kind: str, number: int) -> tuple[np.ndarray, np.ndarray]:
-        with np.load(self._met_file(kind, number)) as met:
-            return met["members"].astype(np.int64), met["starts"]
+        met = load_arrays(self._met_file(kind, number))
+        return met["members"].astype(np.int64), met["starts"]
 
     def _of_band(self, band: int, pairs: Pairs) -> np.ndarray:
         """Return a mask of the pairs with similar sketches that do not share an earlier band."""

@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from corpus.duplicates.shingles import Fingerprints, bytes_of, mix
+from models.npy_files import load_array
 from models.tokens.words import cut, folded
 
 WORDS_FILE, OFFSETS_FILE = "words.u64", "word_offsets.npy"
@@ -99,7 +100,7 @@ def open_word_stream(folder: Path) -> WordStream:
     """Open the files that `write_word_stream` wrote."""
     path = folder / WORDS_FILE
     words_N = np.memmap(path, np.uint64, "r") if path.stat().st_size else np.zeros(0, np.uint64)
-    return WordStream(words_N, np.load(folder / OFFSETS_FILE))
+    return WordStream(words_N, load_array(folder / OFFSETS_FILE))
 
 
 def longer(hash_N: np.ndarray, words_N: np.ndarray, n: int) -> np.ndarray:

@@ -25,6 +25,7 @@ import numpy as np
 
 from ..atomic_files import not_written
 from ..base import ModelError
+from ..npy_files import load_array
 from .counting.array_allocator import save_array
 from .counting.counts import NGramCounts
 from .lookup import Followers, row_type, word_type
@@ -231,7 +232,7 @@ def _some(array: np.ndarray) -> np.ndarray:
 def _open(folder: Path, name: str, length: int, dtype: type) -> np.ndarray:
     path = folder / f"{name}.npy"
     try:
-        array = np.load(path, mmap_mode="r" if length else None, allow_pickle=False)
+        array = load_array(path, "r" if length else None)
     except (OSError, ValueError, EOFError) as error:
         raise ModelError(f"{path} is missing or damaged: {error}", kind="bundle") from error
     if array.shape != (length,) or array.dtype != dtype:

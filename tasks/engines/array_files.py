@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from models.npy_files import load_array
+
 LARGE = 1 << 16
 """Size in bytes from which an array is shared as a file instead of being pickled with the function."""
 
@@ -54,4 +56,4 @@ def pickled(work: Callable[[int], Any], engine: Shares) -> tuple[bytes, list[np.
 
 def mapped(path: str) -> np.ndarray:
     """Map the file of an array to memory."""
-    return np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
+    return load_array(path, "r").view(np.ndarray)
