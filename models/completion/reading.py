@@ -150,8 +150,8 @@ class Readers:
         """
         model, prefix = self._bundle.reader(stars)
         key, now = tuple(prefix), self._clock()
-        self._used[key] = now
         kept = {one: reader for one, reader in self._readers.items() if now - self._used[one] <= self._seconds}
+        self._used[key] = now
         self._readers = {key: PrefixReader(model, self._read), **kept}
         for reader in self._readers.values():
             reader.forget_oldest(self._most / len(self._readers))
