@@ -42,6 +42,8 @@ SECOND_ATTEMPT_SECONDS = 20.0
 A worker reports the end of a killed process twice, seconds apart. After a second attempt at once, its later report
 would make the run crash again, and Prefect holds an event back for 15 minutes if it does not know the one before it.
 """
+REPORTED_AGAIN = timedelta(minutes=15)
+"""Time in which another report of the same end of the same attempt is no news."""
 FORGOTTEN = timedelta(hours=1)
 """Time after which a crash is old news when the services start."""
 HEARTBEAT = "prefect.flow-run.heartbeat"
@@ -66,6 +68,7 @@ def alerts(settings: AlertSettings) -> Iterator[tuple[str, EventTrigger, str, st
     failed = EventTrigger(
         expect={f"prefect.flow-run.{state}" for state in ("Failed", "Crashed", "TimedOut")},
         match={"prefect.resource.id": "prefect.flow-run.*"},
+        for_each={"prefect.resource.id", "prefect.run-count"}, within=REPORTED_AGAIN,
     )
     yield (
         "failure", failed, f"{RUN}: {{{{ flow_run.state.name }}}}",

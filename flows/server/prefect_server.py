@@ -15,4 +15,7 @@ def application() -> Guard:
     from prefect.server.api.server import create_app
 
     from flows.server import automations  # noqa: F401  # the server sends the alerts, so it must know their block
+    from flows.server.database import lock_first
+
+    lock_first()
     return Guard(cast(Application, create_app(final=True)))

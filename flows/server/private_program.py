@@ -15,10 +15,13 @@ with lasting_objects():
     from prefect.server.api.server import create_app
     from uvicorn.main import STARTUP_FAILURE
 
+    from flows.server.database import lock_first
+
 
 def main() -> None:
     """Serve until SIGTERM."""
     with socket.socket(fileno=int(sys.argv[1])) as listening:
+        lock_first()
         application = create_app(ephemeral=True, final=True)  # without pages and scheduled services
         server = uvicorn.Server(uvicorn.Config(application, lifespan="on", log_level="error"))
         server.run(sockets=[listening])

@@ -251,7 +251,7 @@ def test_a_run_whose_process_is_gone_becomes_crashed_and_that_of_a_deployment_is
     assert until(lambda: states(server, "lost") == ["False Crashed", "True AwaitingRetry"])
 
 
-def test_a_crash_that_is_reported_twice_is_followed_by_the_second_attempt(server: dict[str, str]) -> None:
+def test_a_crash_that_is_reported_twice_is_told_once_and_followed_by_the_second_attempt(server: dict[str, str]) -> None:
     """As a worker does: the watcher of the process reports its end, and seconds later the worker itself."""
     made = run(server, """
 import time
@@ -276,6 +276,15 @@ with get_client(sync_client=True) as client:
 """
     until(lambda: "AwaitingRetry" in run(server, history))
     assert run(server, history).split() == ["Running", "Crashed", "Crashed", "AwaitingRetry"]
+    assert len(with_title("ReviewLM: twice")) == 1
+    run(server, f"""
+from prefect.client.orchestration import get_client
+from prefect.states import Crashed, Running
+with get_client(sync_client=True) as client:
+    for state in (Running(), Crashed(message="its process was killed again")):
+        client.set_flow_run_state({made!r}, state, force=True)
+""")
+    until(lambda: len(with_title("ReviewLM: twice")) == 2)
 
 
 def test_a_second_attempt_is_not_forgotten_when_the_services_start_right_after_the_crash(

@@ -1,0 +1,37 @@
+"""Let each writing transaction of the Prefect server take SQLite's write lock at its start.
+
+Prefect begins most of its transactions as deferred ones: they take the lock with their first write. Where such a
+transaction reads first and another connection writes meanwhile, SQLite refuses its write at once with "database is
+locked", since waiting could not help (SQLITE_BUSY_SNAPSHOT). In the server's event loop this repeats the event, so that
+alerts arrive twice, and drops it after four attempts: a run that was taken up again would count as lost. A transaction
+that begins with the lock waits for the others instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from prefect.server.database.configurations import AioSqliteConfiguration
+from prefect.server.database.dependencies import set_database_config
+from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL
+from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
+
+
+class LockFirstSqlite(AioSqliteConfiguration):
+    """Begin each transaction with the write lock; what only reads uses no transaction in Prefect."""
+
+    @asynccontextmanager
+    async def begin_transaction(
+        self, session: AsyncSession, with_for_update: bool = False
+    ) -> AsyncGenerator[AsyncSessionTransaction, None]:
+        """Begin as for an update, whatever the caller says."""
+        async with super().begin_transaction(session, with_for_update=True) as transaction:
+            yield transaction
+
+
+def lock_first() -> None:
+    """Configure the database of this process's Prefect server; PostgreSQL needs nothing, as its writers wait."""
+    address = PREFECT_API_DATABASE_CONNECTION_URL.value()
+    if address.startswith("sqlite"):
+        set_database_config(LockFirstSqlite(connection_url=address))
