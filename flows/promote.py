@@ -13,6 +13,7 @@ from tasks.promotion.choose import choose_challenger
 from tasks.promotion.promote import Promotion, decide, register
 from tasks.promotion.rejudge import judge_registered
 from tasks.promotion.score_now import Champion, score_challenger, score_champion
+from tasks.reporting.report import figures_beside
 from tasks.stage import step
 
 
@@ -35,8 +36,9 @@ def _promoted(
         kept = score_champion_reviews(config, prepared, challenger, scored, champion, version)
         return decide(config, prepared, evaluated, challenger, scored, champion, version, parent_run_id, drift, kept)
 
-    return judge_registered(
-        lambda: score_champion(config, prepared, challenger),
-        lambda champion: register(config, prepared, challenger, champion),
-        judge,
-    )
+    with figures_beside(config, evaluated, challenger.name):
+        return judge_registered(
+            lambda: score_champion(config, prepared, challenger),
+            lambda champion: register(config, prepared, challenger, champion),
+            judge,
+        )

@@ -24,7 +24,7 @@ from tasks.planning.frame import require_frame
 from tasks.planning.outcome import log_settings
 from tasks.planning.plan import PlanRequest, RunPlan, with_vocabulary
 from tasks.promotion.provable import tell_provable_gain
-from tasks.reporting.report import figures_beside, make_report
+from tasks.reporting.report import make_report
 from tasks.reporting.summary import RunSummary, summarise
 from tasks.stage import describe_flow_run
 from tasks.tracking.track import parent_run
@@ -76,7 +76,6 @@ def run_pipeline(config: RunConfig, request: PlanRequest | None = None) -> RunSu
         log_card(config, prepared.card, prepared.tokens, prepared.vocabularies, run_id)
         fitted = train(config, prepared, run_id)
         evaluated = evaluate(config, prepared, fitted, run_id)
-        with figures_beside(config, evaluated):
-            promotion = promote(config, prepared, evaluated, run_id, drift)
+        promotion = promote(config, prepared, evaluated, run_id, drift)
         report = make_report(config, dataset, prepared, evaluated, promotion, run_id, made)
         return summarise(config, prepared, evaluated, promotion, run_id, report, made)

@@ -40,6 +40,7 @@ WIDTH = 9.0
 """Inches of every figure of the report, so that its texts have one size on the page."""
 SMALL, LARGE = 9.0, 11.0
 """Points of the texts in a figure: SMALL within the axes, LARGE for titles."""
+matplotlib.rcdefaults()  # a figure must not depend on the settings of the user who drew it
 matplotlib.rcParams.update({
     "font.size": SMALL, "axes.labelsize": SMALL, "xtick.labelsize": SMALL, "ytick.labelsize": SMALL,
     "svg.fonttype": "none", "svg.hashsalt": "reviewlm",  # text stays text; equal figures give equal ids

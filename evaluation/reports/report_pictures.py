@@ -95,15 +95,19 @@ class Drawing:
         """The drawn figure. Its layout, a third of the time of drawing, is computed for the PNG image and then kept."""
         image = png(self.figure)
         self.figure.set_layout_engine("none")
-        title = title_of(self.figure)
-        above = "" if title is None else title.get_text().replace("\\$", "$")
-        svg = svg_of(self.figure, self.name, self.styles, "")
-        return DrawnFigure(self.name, self.section, self.reading, self.finding, image, svg, above)
+        return replace(self._without_image, png=image)
 
     @property
     def picture(self) -> Picture:
         """The figure as part of a page."""
-        return self.drawn.picture
+        return self._without_image.picture
+
+    @property
+    def _without_image(self) -> DrawnFigure:
+        title = title_of(self.figure)
+        above = "" if title is None else title.get_text().replace("\\$", "$")
+        svg = svg_of(self.figure, self.name, self.styles, "") if self.section else ""
+        return DrawnFigure(self.name, self.section, self.reading, self.finding, b"", svg, above)
 
 
 def pictures_of(results: RunResults) -> list[Drawing]:

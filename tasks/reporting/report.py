@@ -30,7 +30,6 @@ from evaluation.reports.run_results import RunResults
 from tasks.data.prepare import Prepared
 from tasks.evaluation.compare import Evaluated
 from tasks.planning.plan import RunPlan
-from tasks.promotion.choose import best_allowed
 from tasks.promotion.promote import Promotion
 from tasks.reporting.figures import report_figures
 from tasks.reporting.run_results import results_of
@@ -42,15 +41,16 @@ LATEST, FIGURES = "latest", "figures"
 
 
 @contextmanager
-def figures_beside(config: RunConfig, evaluated: Evaluated) -> Iterator[None]:
+def figures_beside(config: RunConfig, evaluated: Evaluated, winner: str) -> Iterator[None]:
     """Draw the figures of the report in a thread during the block, where the gate waits for a fresh process.
 
-    What goes wrong here is told by `write_report`, which asks for the same figures.
+    What goes wrong here is only logged: `write_report` asks for the same figures, and so draws them once more.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="figures") as beside:
-        winner = best_allowed(config, evaluated).name
-        beside.submit(copy_context().run, report_figures, config, evaluated, winner)
+        drawn = beside.submit(copy_context().run, report_figures, config, evaluated, winner)
         yield
+    if (failed := drawn.exception()) is not None:
+        log.debug("the figures are drawn with the report, because it failed beside the gate: %r", failed)
 
 
 def make_report(
@@ -62,7 +62,7 @@ def make_report(
     *made* is the plan of a run for a time budget. If writing fails, log a warning with the reason and return an empty
     path: the models are scored and the champion is chosen, so the run must not fail.
     """
-    with step("report", "draw the figures and write the page"):
+    with step("report", "write the page with the figures"):
         future = write_report.submit(config, dataset, prepared, evaluated, promotion, run_id, made)
         future.wait()
     if future.state.is_completed():

@@ -27,7 +27,7 @@ from tasks.planning.plan import RunPlan
 from tasks.progress import duration
 from tasks.promotion.choose import best_allowed
 from tasks.promotion.promote import Promotion
-from tasks.reporting.figures import measured_results
+from tasks.reporting.measured import measured_results
 from tasks.reporting.summary import hints_of
 from tasks.stage import MINUTE, started
 from tasks.tracking.track import prefect_tags, tracker_of

@@ -184,7 +184,7 @@ def test_figures_drawn_before_the_gate_say_what_it_decided(results):
     decided = replace(results, decision=replace(results.decision, rules=(rule,)))
     undecided = [one.drawn for one in pictures_of(replace(results, decision=None, version=None, champion=None))]
     told = with_decision(undecided, decided)
-    assert [(one.name, one.picture) for one in told] == [(one.name, one.picture) for one in pictures_of(decided)]
+    assert [(one.name, one.picture) for one in told] == [(one.name, one.drawn.picture) for one in pictures_of(decided)]
     assert any("The gate's rule: passed" in one.finding for one in told)
 
 

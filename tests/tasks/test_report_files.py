@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
-import polars as pl
 import pytest
 from matplotlib.figure import Figure
 
 from core.config.presets import load_config
 from core.errors import NotWritable
-from evaluation.reports.report_pictures import MODELS, Drawing, DrawnFigure
+from evaluation.reports.report_pictures import MODELS, NOT_ON_THE_PAGE, Drawing, DrawnFigure
 from evaluation.reports.run_results import ModelResults, RunResults
 from evaluation.scoring.metrics import Figures
 from evaluation.statistics.comparison import comparison_table
@@ -44,55 +44,116 @@ def test_the_newest_report_is_what_latest_points_to(tmp_path: Path, results: Run
     assert sorted(path.name for path in (tmp_path / "run-2").iterdir()) == ["figures", "report.html", "run.json"]
 
 
-@dataclass
-class Measurements:
-    """Measured models, of which only digests and the table are read before the figures are drawn."""
+def measurements(results: RunResults) -> Any:
+    """Return measured models, of which only digests and the table are read before the figures are drawn."""
 
-    table: pl.DataFrame
+    def result(digest: str) -> SimpleNamespace:
+        return SimpleNamespace(digest=digest)
 
-    floor = None
-
-    @property
-    def models(self) -> list[SimpleNamespace]:
-        """One model."""
-        one = SimpleNamespace(digest="0123456789abcdef")
-        return [SimpleNamespace(name="kn5", fitted=SimpleNamespace(artifact=one), test=one, samples=one, observed=one,
-                                audit=one)]  # fmt: skip
-
-    @property
-    def comparison(self) -> SimpleNamespace:
-        """Its table, and the artifact of the intervals."""
-        return SimpleNamespace(table=self.table, artifact=SimpleNamespace(digest="fedcba9876543210"))
+    models = [
+        SimpleNamespace(
+            name=name, fitted=SimpleNamespace(artifact=result(f"fit {name}")), test=result(f"scores {name}"),
+            samples=result(f"samples {name}"), observed=result(f"observations {name}"), audit=result(f"audit {name}"),
+        ) for name in ("kn5", "lstm")
+    ]  # fmt: skip
+    return SimpleNamespace(
+        models=models, comparison=SimpleNamespace(table=results.table, artifact=result("comparison")), floor=None
+    )
 
 
-def test_figures_are_drawn_beside_the_gate_and_again_only_for_other_measurements(
-    monkeypatch: pytest.MonkeyPatch, results: RunResults, own_home: Path
-) -> None:
-    drawn: list[str] = []
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch, results: RunResults) -> list[str]:
+    """The winners for which figures were drawn, instead of the real figures."""
+    winners: list[str] = []
 
     def draw(shown: RunResults) -> list[Drawing]:
-        drawn.append(shown.winner)
+        winners.append(shown.winner)
         figure = Figure(figsize=(1, 1))
         figure.suptitle("A \\$ title")
         return [Drawing(shown.winner, MODELS, figure, "How to read it.", "<What> it says.")]
 
     monkeypatch.setattr(figures, "measured_results", lambda config, measured, winner: replace(results, winner=winner))
     monkeypatch.setattr(figures, "pictures_of", draw)
-    monkeypatch.setattr(stage, "best_allowed", lambda config, measured: SimpleNamespace(name="kn5"))
-    config, measured = load_config("demo"), cast(Any, Measurements(results.table))
-    with stage.figures_beside(config, measured):
+    return winners
+
+
+def test_figures_are_drawn_beside_the_gate_and_not_again(
+    drawn: list[str], results: RunResults, own_home: Path
+) -> None:
+    config, measured = load_config("demo"), measurements(results)
+    with stage.figures_beside(config, measured, "kn5"):
         pass
-    assert drawn == ["kn5"]
     [kept] = figures.report_figures(config, measured, "kn5")
     assert drawn == ["kn5"]
-    [fresh] = draw(results)
+    [fresh] = figures.pictures_of(results)
     assert (kept.png, kept.picture) == (fresh.drawn.png, fresh.picture)
     assert kept.title == "A $ title"
-    others = [("lstm", measured), ("kn5", cast(Any, Measurements(results.table.with_columns(score_seconds=9.0))))]
-    for winner, found in others:
-        [again] = figures.report_figures(config, found, winner)
-        assert again.name == winner
-    assert drawn[2:] == ["lstm", "kn5"]
+
+
+CHANGES: dict[str, Callable[[Any], object]] = {
+    "a fit": lambda measured: setattr(measured.models[1].fitted.artifact, "digest", "other"),
+    "scores": lambda measured: setattr(measured.models[1].test, "digest", "other"),
+    "samples": lambda measured: setattr(measured.models[1].samples, "digest", "other"),
+    "observations": lambda measured: setattr(measured.models[1].observed, "digest", "other"),
+    "an audit": lambda measured: setattr(measured.models[1].audit, "digest", "other"),
+    "a name": lambda measured: setattr(measured.models[1], "name", "other"),
+    "the order": lambda measured: measured.models.reverse(),
+    "intervals": lambda measured: setattr(measured.comparison.artifact, "digest", "other"),
+    "a cost": lambda measured: setattr(
+        measured.comparison, "table", measured.comparison.table.with_columns(score_seconds=9.0)
+    ),
+    "the floor": lambda measured: setattr(measured, "floor", {"nats": 1.0}),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_other_measurements_are_drawn_anew(
+    change: str, drawn: list[str], results: RunResults, own_home: Path
+) -> None:
+    config, measured = load_config("demo"), measurements(results)
+    figures.report_figures(config, measured, "kn5")
+    CHANGES[change](measured)
+    figures.report_figures(config, measured, "kn5")
+    assert drawn == ["kn5", "kn5"]
+
+
+def test_another_winner_baseline_confidence_or_plotting_library_is_drawn_anew(
+    drawn: list[str], results: RunResults, own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = measurements(results)
+    for winner, settings in (
+        ("kn5", []), ("lstm", []), ("kn5", ["baseline=lstm"]), ("kn5", ["evaluation.confidence=0.9"]), ("kn5", [])
+    ):  # fmt: skip
+        figures.report_figures(load_config("demo", settings), measured, winner)
+    assert drawn == ["kn5", "lstm", "kn5", "kn5"]
+    monkeypatch.setattr(figures, "version", lambda library: "99.0")
+    figures.report_figures(load_config("demo"), measured, "kn5")
+    assert len(drawn) == 5
+
+
+def test_figures_that_fail_beside_the_gate_are_drawn_with_the_report(
+    drawn: list[str], results: RunResults, own_home: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    config, measured = load_config("demo"), measurements(results)
+    draw = figures.pictures_of
+
+    def fail(shown: RunResults) -> list[Drawing]:
+        raise MemoryError("no room to draw")
+
+    monkeypatch.setattr(figures, "pictures_of", fail)
+    with caplog.at_level(logging.DEBUG), stage.figures_beside(config, measured, "kn5"):
+        pass
+    assert "no room to draw" in caplog.text
+    monkeypatch.setattr(figures, "pictures_of", draw)
+    [figure] = figures.report_figures(config, measured, "kn5")
+    assert figure.name == "kn5"
+
+
+def test_a_figure_that_the_page_shows_as_text_has_no_drawing_for_the_page() -> None:
+    hidden = Drawing("heat", NOT_ON_THE_PAGE, Figure(figsize=(1, 1)), "How to read it.").drawn
+    assert hidden.png
+    assert not hidden.svg
 
 
 def test_a_run_that_is_resumed_replaces_its_report(tmp_path: Path, results: RunResults, picture: DrawnFigure) -> None:
