@@ -7,7 +7,7 @@ from prefect.runtime import flow_run
 
 from core.config.presets import load_config
 from tasks.fitting.pool_runs import FLOW
-from tasks.fitting.pool_worker import fit_for_pool
+from tasks.pool.worker import fit_for_pool
 
 
 @flow(name=FLOW, persist_result=False)

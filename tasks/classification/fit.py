@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,20 +13,21 @@ from core.config.run_config import RunConfig
 from core.store import Artifact, Built, Store
 from models.classification.spec import CLASSIFIERS, ClassifierSpec, identity
 from models.classification.spec import language_model_of as language_model_of
-from tasks.classification.job import ClassifierJob
+from tasks.classification.job import ClassifierJob, reads_texts
 from tasks.classification.lexicons import INPUT as LEXICON
 from tasks.classification.lexicons import lexicons_of
 from tasks.code_version import WORKERS, running_code
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
 from tasks.embedding.start import INPUT as VECTORS
 from tasks.embedding.start import start_vectors
-from tasks.fitting.fit import Fitted, bundle_digest, made_of, remove, threads_of
+from tasks.fitting.fit import Fitted, bundle_digest, is_handed_over, made_of, remove, threads_of
 from tasks.fitting.fit_process import run_job
 from tasks.fitting.job import BUNDLE_FOLDER
 from tasks.fitting.listeners import both, now_and_then
+from tasks.fitting.pool_caller import PoolFit
 from tasks.gpus import device_for, gpu_slot
 from tasks.progress import duration, progress
-from tasks.stage import result_as_task_state, run_stage, show_facts, stage, store_of
+from tasks.stage import MADE_ELSEWHERE, result_as_task_state, run_stage, show_facts, stage, store_of
 from tasks.tracking.track import JOURNAL, open_model_run
 
 FIT_VERSION = 3
@@ -71,15 +73,19 @@ class ClassifierPlan:
     labels: Path | None = None
 
     @property
-    def model(self) -> str:
-        """The class of the classifier if it opens no other model; else ""."""
-        return "" if language_model_of(self.spec) else CLASSIFIERS[self.spec.kind][1]
-
-    @property
     def digest(self) -> str:
         """Digest of the fitted classifier's artifact."""
-        return Store.digest(STAGE, running_code().version(FIT_VERSION, WORKERS[STAGE], self.model),
-                            self.options, self.inputs)  # fmt: skip
+        return Store.digest(STAGE, classifier_version(self.spec), self.options, self.inputs)
+
+
+def classifier_version(spec: ClassifierSpec) -> int | str:
+    """Return the version of the fits of a classifier, with a suffix if the code that fits it was edited."""
+    return running_code().version(FIT_VERSION, WORKERS[STAGE], _only_class(spec))
+
+
+def _only_class(spec: ClassifierSpec) -> str:
+    """Return the class of a classifier if it opens no other model; else ""."""
+    return "" if language_model_of(spec) else CLASSIFIERS[spec.kind][1]
 
 
 def plan_classifier(
@@ -153,10 +159,14 @@ def build_classifier(
 ) -> Built:
     """Return the artifact of a planned fit; if the store does not have it, fit it in a child process.
 
-    *listen* is called at every progress message with the path of the journal. Errors: see `run_job`.
+    The workers of `execution.fit_pool` fit networks. *listen* is called at every progress message with the path of the
+    journal. Errors: see `run_job`.
     """
     spec, chosen = plan.spec, config.classification
     tokens, vocabulary = prepared.tokens[spec.vocabulary], prepared.vocabularies[spec.vocabulary]
+    pool = None
+    if is_handed_over(config, spec):
+        pool = PoolFit(config, STAGE, plan.digest, str(classifier_version(spec)))
 
     def make(work: Path) -> dict[str, Any]:
         lineage = made_of({name: bundle_digest(folder) for name, folder in plan.parts.items()})
@@ -168,14 +178,18 @@ def build_classifier(
             device=device_for(config, spec), threads=threads_of(config), parts=plan.parts, vectors=plan.vectors,
             system_metrics_seconds=config.execution.system_metrics_seconds,
             label=chosen.label, labels=plan.labels, train_reviews=chosen.train_reviews, seed=config.seed,
-            clean=prepared.clean.folder, lexicons=plan.lexicons,
+            clean=prepared.clean.folder if reads_texts(spec) else None, lexicons=plan.lexicons,
         )  # fmt: skip
-        with gpu_slot(job.device) as gpus, progress(spec.name, 1, "tokens") as report:
-            summary = run_job(replace(job, gpus=gpus), both(report, listen, work / JOURNAL))
+        with nullcontext(()) if pool else gpu_slot(job.device) as gpus, progress(spec.name, 1, "tokens") as report:
+            summary = (pool or run_job)(replace(job, gpus=gpus), both(report, listen, work / JOURNAL))
         for leftover in work.glob("checkpoint*"):
             remove(leftover)
-        return {"name": spec.name, "kind": spec.kind, "label": chosen.label, "summary": dict(summary)}
+        facts = {"name": spec.name, "kind": spec.kind, "label": chosen.label, "summary": dict(summary)}
+        return {**facts, MADE_ELSEWHERE: pool.made_by} if pool else facts
 
-    return run_stage(
-        config, STAGE, FIT_VERSION, plan.options, plan.inputs, make, spec.name, resumable=True, model=plan.model
+    built = run_stage(
+        config, STAGE, FIT_VERSION, plan.options, plan.inputs, make, spec.name, resumable=True, model=_only_class(spec)
     )  # fmt: skip
+    if pool and not built.reused:
+        pool.forget()
+    return built

@@ -19,7 +19,7 @@ from models.neural.labelling.labelled_sequences import LabelledSequences
 from models.neural.labelling.rows import Sequences
 from models.streams import TokenStream
 from models.tokens.vocabulary import Vocabulary
-from tasks.classification.job import ClassifierJob
+from tasks.classification.job import ClassifierJob, reads_texts
 from tasks.classification.labels.labelling import LEFT_OUT, Labelling, drawn_rows, labelling_of
 from tasks.classification.lexicons import entries
 from tasks.fitting.job import PROBES
@@ -70,7 +70,7 @@ def written(
     Raises:
         ModelError: kind "input": the job has no folder of prepared data.
     """
-    if not (getattr(job.spec, "lexicons", ()) or getattr(job.spec, "patterns", {})):
+    if not reads_texts(job.spec):
         return None
     if job.clean is None:
         raise ModelError("lexicons and patterns are counted in texts: the job has no prepared data", "input")

@@ -17,6 +17,7 @@ from core.processes.gpus import usable_together, visible_gpu_names
 from core.store import Artifact, Built, Store, sha256_of_file
 from models.base import Pace
 from models.bundles.bundle import SPEC
+from models.classification.spec import ClassifierSpec
 from models.specs import KINDS, ModelSpec, identity, parts_of
 from tasks.code_version import WORKERS, running_code
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
@@ -137,7 +138,7 @@ def build_fit(
     """
     spec = plan.spec
     away = run is None and is_handed_over(config, spec, parts)
-    pool = PoolFit(config, plan.digest, str(fit_version(spec))) if away else None
+    pool = PoolFit(config, "fit", plan.digest, str(fit_version(spec))) if away else None
 
     def make(work: Path) -> dict[str, Any]:
         job = job_of(config, plan, prepared, work, parts)
@@ -165,7 +166,9 @@ def build_fit(
     return built
 
 
-def is_handed_over(config: RunConfig, spec: ModelSpec, parts: Mapping[str, Fitted] | None = None) -> bool:
+def is_handed_over(
+    config: RunConfig, spec: ModelSpec | ClassifierSpec, parts: Mapping[str, Fitted] | None = None
+) -> bool:
     """Return whether the workers of `execution.fit_pool` fit a model: only networks, and models that hold one."""
     return bool(config.execution.fit_pool) and is_neural(spec, [part.spec for part in (parts or {}).values()])
 

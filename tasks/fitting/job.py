@@ -43,6 +43,8 @@ class Job:
         vectors: Folder of the word vectors that the embedding starts from; None: the model has none.
     """
 
+    STAGE: ClassVar[str]
+    """Name of the stage that stores the fitted model."""
     WORKER: ClassVar[str]
     """Module that the processes run; its argument is the file with the job."""
 
@@ -106,6 +108,7 @@ class FitJob(Job):
         pace: Time limit, at whose end the training stops before its decay, without a bundle; None: train to the end.
     """
 
+    STAGE: ClassVar[str] = "fit"
     WORKER: ClassVar[str] = "tasks.fitting.fit_worker"
 
     spec: ModelSpec

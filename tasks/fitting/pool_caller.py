@@ -24,7 +24,7 @@ from core.storing.job_exchange import JobExchange
 from core.storing.objects import RemoteError
 from models.bundles.bundle import SPEC
 from tasks.fitting.fit_process import interrupted
-from tasks.fitting.job import FitJob
+from tasks.fitting.job import Job
 from tasks.fitting.listeners import EnoughSeen
 from tasks.fitting.pool_protocol import END, JOB, PROGRESS, WANTED, WORK, described, error_of, remote_errors, remote_of
 from tasks.fitting.pool_runs import PoolRuns, Runs, RunState
@@ -77,6 +77,7 @@ class PoolFit:
 
     Args:
         config: Names the pool and the stores.
+        stage: Stage of the fit, as in `Job.STAGE`.
         digest: Digest of the fit.
         code: Version of the code that fits; the worker refuses a job of another one.
         runs: Runs of the pool; None: those of Prefect.
@@ -91,10 +92,10 @@ class PoolFit:
     """
 
     def __init__(
-        self, config: RunConfig, digest: str, code: str, runs: Runs | None = None, clock: Clock = time,
+        self, config: RunConfig, stage: str, digest: str, code: str, runs: Runs | None = None, clock: Clock = time,
         patience: Patience = PATIENCE,
     ) -> None:
-        self._config, self._code, self._clock, self._patience = config, code, clock, patience
+        self._config, self._stage, self._code, self._clock, self._patience = config, stage, code, clock, patience
         self._store = Store.of(config)
         remote = remote_of(self._store)
         self._address, self._exchange = remote.address, JobExchange(remote.objects, f"fit-{digest}")
@@ -102,7 +103,7 @@ class PoolFit:
         self._run = ""
         self.made_by: dict[str, Any] = {}
 
-    def __call__(self, job: FitJob, report: Listen) -> dict[str, float]:
+    def __call__(self, job: Job, report: Listen) -> dict[str, float]:
         """Fit the model of a job; its work folder here then holds what `run_job` would leave.
 
         Raises:
@@ -112,7 +113,7 @@ class PoolFit:
             PoolFailed: The workers were lost or refuse the job, or the run was interrupted or cancelled.
         """
         with remote_errors(self._address):
-            if "fit" in self._config.execution.rebuild:
+            if self._stage in self._config.execution.rebuild:
                 self._stop()
                 self._exchange.remove()
             end = self._exchange.read(END)
@@ -148,7 +149,7 @@ class PoolFit:
         except RemoteError as error:
             log.warning("the objects jobs/%s stay in %s: %s", self._exchange.name, self._address, error)
 
-    def _fitted(self, job: FitJob, report: Listen) -> dict[str, Any]:
+    def _fitted(self, job: Job, report: Listen) -> dict[str, Any]:
         """Submit runs until one has ended well; return what it said at its end."""
         name = job.spec.name
         if any((job.work / CHECKPOINTS).glob("*.json")):  # fitted here so far
@@ -190,7 +191,7 @@ class PoolFit:
                         self._exchange.remove()
                 raise
 
-    def _describe(self, job: FitJob, anew: bool = False) -> None:
+    def _describe(self, job: Job, anew: bool = False) -> None:
         ranks = self._config.execution.ranks
         self._exchange.write(JOB, described(job, self._store, self._exchange, self._code, ranks, anew))
 
@@ -211,7 +212,7 @@ class PoolFit:
         with suppress(Exception):  # the error that ended the wait is the one to show
             self._runs.cancel(self._run or self._runs.unfinished(self._exchange.name) or "")
 
-    def _wait(self, job: FitJob, report: Listen) -> dict[str, Any] | None:
+    def _wait(self, job: Job, report: Listen) -> dict[str, Any] | None:
         """Forward progress until the run has ended; return what it said at its end, None if its worker is lost.
 
         Raises:

@@ -42,13 +42,11 @@ from core.store import Store
 from core.storing.job_exchange import Differs, JobExchange, inside
 from core.storing.objects import NotThere, RemoteError
 from core.storing.remote import RemoteStore
-from tasks.fitting.job import FitJob
+from tasks.fitting.job import Job
 
 JOB, WANTED, CLAIM, PROGRESS = "job", "wanted", "claim", "progress"
 WORK, END, START = "work", "end", "start"
 NAME = re.compile(r"fit-[0-9a-f]{16}")
-INPUTS = ("vocabulary", "train", "validation")
-"""Inputs that every job has."""
 ERRORS = {
     kind.__name__: kind for kind in (
         ArtifactError, ConfigError, Diverged, FitError, InputError, NotWritable, OutOfMemory, RankFailed, StoreFull,
@@ -80,7 +78,7 @@ def remote_of(store: Store) -> RemoteStore:
 
 
 def described(
-    job: FitJob, store: Store, exchange: JobExchange, code: str, ranks: int, anew: bool = False
+    job: Job, store: Store, exchange: JobExchange, code: str, ranks: int, anew: bool = False
 ) -> dict[str, Any]:
     """Return the description of a job; its inputs are in the remote store afterwards.
 
@@ -96,7 +94,7 @@ def described(
         RemoteError: The remote store does not take the inputs.
     """
     inputs = {name: _sent(path, store, exchange, anew) for name, path in job.inputs.items()}
-    return {"job": json.loads(job.to_json()), "inputs": inputs, "code": code, "ranks": ranks}
+    return {"stage": job.STAGE, "job": json.loads(job.to_json()), "inputs": inputs, "code": code, "ranks": ranks}
 
 
 def _sent(path: Path, store: Store, exchange: JobExchange, anew: bool) -> dict[str, Any]:
@@ -114,11 +112,14 @@ def _sent(path: Path, store: Store, exchange: JobExchange, anew: bool) -> dict[s
     return {"stage": stage, "digest": digest, "path": "/".join(rest)}
 
 
-def received(description: Mapping[str, Any], store: Store, exchange: JobExchange, folder: Path) -> FitJob:
+def received(
+    description: Mapping[str, Any], kind: type[Job], store: Store, exchange: JobExchange, folder: Path
+) -> Job:
     """Return a described job with its inputs on this machine, and its work folder with what was fitted so far.
 
     Args:
         description: What `described` returned on the other machine.
+        kind: The class of the job.
         store: The store of this machine; results that it lacks come from the remote store.
         exchange: The job's objects.
         folder: Empty folder for the job.
@@ -127,10 +128,10 @@ def received(description: Mapping[str, Any], store: Store, exchange: JobExchange
         RemoteError: An input is not there, or not as it was sent; or the description is none.
     """
     try:
+        job = kind.from_json(json.dumps(description["job"]))
+        if set(job.inputs) != set(description["inputs"]):  # else it would read a path of the other machine
+            raise ValueError("its inputs are not those of the job")
         inputs = {name: _place(entry, store, exchange, folder) for name, entry in description["inputs"].items()}
-        places = {name: str(inputs[name]) for name in INPUTS}
-        nothing: dict[str, Any] = {"parts": {}, "vectors": None, "init_weights": None, "dask": None}
-        job = FitJob.from_json(json.dumps({**description["job"], **places, **nothing, "work": str(folder / WORK)}))
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise RemoteError(f"the description of the job {exchange.name} cannot be read: {error!r}") from error
     (folder / WORK).mkdir(parents=True)

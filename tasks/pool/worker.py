@@ -25,9 +25,9 @@ from core.store import Store
 from core.storing.job_exchange import JobExchange
 from core.storing.objects import RemoteError
 from core.storing.removal import build_lock
-from tasks.fitting.fit import fit_version, ranks_of, remove
+from tasks.fitting.fit import remove
 from tasks.fitting.fit_process import run_job
-from tasks.fitting.job import FitJob
+from tasks.fitting.job import Job
 from tasks.fitting.pool_protocol import (
     CLAIM,
     END,
@@ -41,6 +41,7 @@ from tasks.fitting.pool_protocol import (
     remote_of,
 )
 from tasks.gpus import gpu_slot
+from tasks.pool.kinds import KINDS, Kind
 from tasks.progress import progress
 from tasks.stage import RESOURCES, stage
 
@@ -85,10 +86,11 @@ def fit_for_pool(config: RunConfig, name: str, run: str) -> str:
     with remote_errors(remote.address), lock, _emptied(folder), link.signs_of_life() as description:
         about = {"run": run, "worker": link.worker, "machine": platform.node(), "code": description["code"]}
         try:
+            kind = _kind_of(description)
             with remote_errors(remote.address), disk_errors(folder):
-                job = received(description, store, exchange, folder)
+                job = received(description, kind.job, store, exchange, folder)
                 with link.uploads(job.work, folder / "copies"):
-                    summary, resources = _fitted(config, job, description, link.tell)
+                    summary, resources = _fitted(config, kind, job, description, link.tell)
                 for checkpoints in job.work.glob("checkpoint*"):  # the model is finished
                     remove(checkpoints)
                 made_by = {**made_with(), "git_commit": git_commit(), RESOURCES: resources}
@@ -103,12 +105,21 @@ def fit_for_pool(config: RunConfig, name: str, run: str) -> str:
         return job.spec.name
 
 
+def _kind_of(description: Mapping[str, Any]) -> Kind:
+    if (kind := KINDS.get(stage := description.get("stage", ""))) is None:
+        raise ConfigError(
+            "This worker does not know such fits", where=platform.node(), value=stage,
+            remedy="bring both machines to the same commit",
+        )
+    return kind
+
+
 def _fitted(
-    config: RunConfig, job: FitJob, description: Mapping[str, Any], tell: Callable[[dict[str, Any]], None]
+    config: RunConfig, kind: Kind, job: Job, description: Mapping[str, Any], tell: Callable[[dict[str, Any]], None]
 ) -> tuple[Mapping[str, float], dict[str, Any]]:
     """Run a job with the devices and threads of this machine; return the fit's summary, and these."""
     spec = job.spec
-    if (own := str(fit_version(spec))) != description["code"]:
+    if (own := str(kind.version(spec))) != description["code"]:
         raise ConfigError(
             f"This worker would fit '{spec.name}' with other code than the machine that asks", where=platform.node(),
             value=own, cause=f"there it is {description['code']}", remedy="bring both to the same commit",
@@ -116,7 +127,7 @@ def _fitted(
     asked = config.model_copy(
         update={"execution": config.execution.model_copy(update={"ranks": int(description["ranks"])})}
     )
-    device, ranks = chosen_device(config.execution.device), ranks_of(asked, spec)
+    device, ranks = chosen_device(config.execution.device), kind.ranks(asked, spec)
     threads = max(1, (config.execution.threads or available_cores() // places()) // ranks)
     # Prefect's worker counts the fits of this machine, and the locks in the home give each its own GPUs.
     with gpu_slot(device, ranks, limited=False) as gpus, progress(spec.name, 1, "tokens") as report:

@@ -17,6 +17,7 @@ from core.errors import BundleError, ConfigError, InputError, Unreadable
 from tasks.classification.predict import PREDICTIONS_FILE
 from tests.flows.first_run import Ran as Home
 from tests.flows.first_run import artifacts_of, living_in, mlflow_client
+from tests.tasks.pool_homes import QUICK, Workers, home
 from tracking.logged_models.load_test import ClassifierLoadTest, load_test
 from tracking.logged_models.opening import open_classifier, open_version, tracker_at
 from tracking.runs.params import metric_name
@@ -248,3 +249,33 @@ def test_a_version_made_again_in_another_folder_is_equal_to_the_last_byte(done: 
     assert found["verdict"] == "bit-equal"
     assert all(row["now"] == row["then"] for row in found["figures"])
     assert {row["figure"] for row in found["figures"]} == {"accuracy"}
+
+
+AT_WORKER = {"device": "cpu", "ranks": 1, "threads": 1}
+"""Resources that only the record of a fit at a worker of a pool names."""
+
+
+def fits_of(home: Path) -> dict[str, tuple[dict[str, Any], bool]]:
+    """Return the files of each fitted classifier with size and SHA-256, and whether another machine fitted it."""
+    found = [json.loads(file.read_text()) for file in (home / "store" / "fit-classifier").glob("*/manifest.json")]
+    varying = dict.fromkeys(("metrics.jsonl", "system.jsonl"))
+    return {one["facts"]["name"]: ({**one["files"], **varying}, one["environment"].get("resources") == AT_WORKER)
+            for one in found if one["facts"]["label"] == "stars"}  # fmt: skip
+
+
+def test_networks_that_a_worker_of_another_home_fits_are_equal_to_the_last_byte(
+    done: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shared").mkdir()
+    theirs = home(tmp_path, "theirs")
+    monkeypatch.setattr("tasks.fitting.pool_caller.PoolRuns", lambda pool: Workers([theirs]))
+    monkeypatch.setattr("tasks.fitting.pool_caller.PATIENCE", QUICK)
+    monkeypatch.setattr("flows.other_models.classify.require_pool", lambda config: None)
+    before = fits_of(done.home)
+    store = f"execution.remote_store=file://{tmp_path / 'shared'}"
+    again = classified(done.home, store, "execution.fit_pool=pool", "execution.rebuild=['fit-classifier']")
+    after = fits_of(done.home)
+    assert {name: files for name, (files, _) in after.items()} == {name: files for name, (files, _) in before.items()}
+    assert {name for name, (_, away) in after.items() if away} == {"bag", "fine-tuned"}
+    assert [model["test"] for model in again["models"]] == [model["test"] for model in done.result["models"]]
+    assert not list((tmp_path / "shared" / "jobs").rglob("*"))

@@ -25,7 +25,7 @@ from tasks.fitting.fit_process import run_job
 from tasks.fitting.job import FitJob
 from tasks.fitting.pool_caller import Patience, PoolFit
 from tasks.fitting.pool_runs import RunState, Word
-from tasks.fitting.pool_worker import fit_for_pool
+from tasks.pool.worker import fit_for_pool
 
 TEXTS = [f"The {food} was {word}." for food in ("soup", "bread", "tea") for word in ("good", "bad", "cold", "fine")]
 QUICK = Patience(poll=0.05, untaken=0.3, crashed=0.1, ended=0.5, silent=30, away=2)
@@ -113,7 +113,7 @@ class Workers:
 def handed_over(
     config: RunConfig, spec: Any, workers: Any, patience: Patience = QUICK, code: str = ""
 ) -> PoolFit:
-    return PoolFit(config, "0" * 16, code or str(fit_version(spec)), workers, patience=patience)
+    return PoolFit(config, "fit", "0" * 16, code or str(fit_version(spec)), workers, patience=patience)
 
 
 def exchange_of(tmp_path: Path) -> JobExchange:

@@ -17,12 +17,12 @@ from core.errors import ArtifactError, ConfigError, Diverged, PoolFailed, Review
 from core.storing.objects import RemoteError
 from core.storing.remote import remote_store
 from models.specs import NGramSpec
-from tasks.fitting import pool_worker
 from tasks.fitting.fit import fit_version, is_handed_over
 from tasks.fitting.fit_process import run_job
 from tasks.fitting.listeners import EnoughSeen
 from tasks.fitting.pool_runs import RunState, Word, require_pool
-from tasks.fitting.pool_worker import fit_for_pool
+from tasks.pool import worker as pool_worker
+from tasks.pool.worker import fit_for_pool
 from tests.tasks.pool_homes import QUICK, Workers, digest, exchange_of, fitted_here, handed_over, home, job_in, network
 
 

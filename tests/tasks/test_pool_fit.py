@@ -19,9 +19,9 @@ from core.config.run_config import RunConfig
 from core.store import Store
 from core.storing.remote import remote_store
 from models.specs import MixtureSpec, NGramSpec
-from tasks.fitting import pool_worker
 from tasks.fitting.fit_process import run_job
 from tasks.fitting.pool_runs import RunState
+from tasks.pool import worker as pool_worker
 from tests.tasks.pool_homes import Workers, digest, exchange_of, fitted_here, handed_over, home, job_in, network
 
 
@@ -96,7 +96,7 @@ def test_start_weights_come_from_outside_of_the_store(tmp_path: Path) -> None:
 WORKER = """
 import json, os, sys
 from core.config.presets import load_config
-from tasks.fitting import pool_worker
+from tasks.pool import worker as pool_worker
 pool_worker.BEAT_SECONDS, pool_worker.LIST_SECONDS = 0.05, 0.1
 settings, job = json.loads(sys.argv[1])
 pool_worker.fit_for_pool.fn(load_config("demo", settings), job, "run-0")

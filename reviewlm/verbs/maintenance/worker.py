@@ -59,7 +59,7 @@ def start(
     os.environ[STORE_VARIABLE] = config.execution.remote_store
     _require_health(config)
     from flows.server.joined_worker import join_pool, start_worker
-    from tasks.fitting.pool_worker import places
+    from tasks.pool.worker import places
 
     join_pool(pool)
     count, device = places(), chosen_device(config.execution.device)

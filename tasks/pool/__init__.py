@@ -1,0 +1,1 @@
+"""Fit networks for other machines, which put their jobs into the remote store."""

@@ -1,0 +1,64 @@
+"""What a fit is described by: a worker of another machine must find everything that its processes read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.classification.spec import BagSpec
+from models.specs import RecurrentSpec
+from tasks.classification.job import ClassifierJob
+from tasks.code_version import WORKERS
+from tasks.fitting.job import FitJob, Job
+from tasks.pool.kinds import KINDS
+
+
+def files(*names: str) -> dict[str, Any]:
+    return {name: Path("/here") / name for name in names}
+
+
+JOBS: list[Job] = [
+    FitJob(
+        RecurrentSpec(name="lstm", hidden=8, embedding=8), **files("vocabulary", "train", "validation", "work"),
+        **files("vectors", "init_weights"), facts={}, parts=files("kn", "other"), gpus=(1,),
+    ),
+    ClassifierJob(
+        spec=BagSpec(name="bag", labels=("bad", "good")), **files("vocabulary", "train", "validation", "work"),
+        **files("vectors", "labels", "clean"), facts={"clean_digest": "0" * 16}, parts=files("lstm"), label="mood",
+        lexicons=files("praise", "blame"), train_reviews=7,
+    ),
+]  # fmt: skip
+
+
+def paths_in(value: Any) -> Iterator[Path]:
+    """Yield each path in a value."""
+    if isinstance(value, Path):
+        yield value
+    elif isinstance(value, dict):
+        for one in value.values():
+            yield from paths_in(one)
+
+
+@pytest.mark.parametrize("job", JOBS, ids=lambda job: job.STAGE)
+def test_each_path_of_a_job_but_its_work_folder_is_an_input_and_can_be_moved(job: Job) -> None:
+    values = {field.name: getattr(job, field.name) for field in fields(job)}
+    del values["work"]
+    assert set(paths_in(values)) == set(job.inputs.values())
+    there = {name: Path("/there") / path.name for name, path in job.inputs.items()}
+    moved = job.moved(there, Path("/there/work"))
+    assert moved.inputs == there
+    assert {path.parent for field in fields(moved) for path in paths_in(getattr(moved, field.name))} == {Path("/there")}
+    assert moved.moved(job.inputs, job.work) == job
+
+
+@pytest.mark.parametrize("job", JOBS, ids=lambda job: job.STAGE)
+def test_a_job_is_read_as_it_was_written_by_the_kind_of_its_stage(job: Job) -> None:
+    assert KINDS[job.STAGE].job.from_json(job.to_json()) == job
+
+
+def test_every_stage_whose_models_a_process_fits_has_a_kind_of_job() -> None:
+    assert {stage: kind.job.WORKER for stage, kind in KINDS.items()} == WORKERS
