@@ -11,11 +11,12 @@ from tasks.pool.worker import fit_for_pool
 
 
 @flow(name=FLOW, persist_result=False)
-def fit_job(job: str) -> str:
+def fit_job(job: str, place: int = 0) -> str:
     """Fit the model of a job from the remote store; checkpoints and the model go back there. Return the model's name.
 
     Args:
         job: Name of the job.
+        place: Place of this run among those that train the network together (`execution.fit_machines`).
     """
     # The worker's environment names its home and the remote store.
-    return fit_for_pool(load_config(), job, str(flow_run.id))
+    return fit_for_pool(load_config(), job, str(flow_run.id), place)

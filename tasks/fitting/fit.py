@@ -138,7 +138,8 @@ def build_fit(
     """
     spec = plan.spec
     away = run is None and is_handed_over(config, spec, parts)
-    pool = PoolFit(config, "fit", plan.digest, str(fit_version(spec))) if away else None
+    machines = config.execution.fit_machines if hasattr(spec, "training") else 1
+    pool = PoolFit(config, "fit", plan.digest, str(fit_version(spec)), machines) if away else None
 
     def make(work: Path) -> dict[str, Any]:
         job = job_of(config, plan, prepared, work, parts)

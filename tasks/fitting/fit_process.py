@@ -32,6 +32,7 @@ from core.processes.gpus import VISIBLE, visible_gpu_names
 from core.processes.out_of_memory import LOWER, says_out_of_memory
 from models.base import ModelError
 from tasks.fitting.job import Job
+from tasks.fitting.meeting import Meeting
 from tasks.fitting.resources import SYSTEM_JOURNAL, sampled
 
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(4 << 30), "MALLOC_TRIM_THRESHOLD_": str(16 << 30)}
@@ -56,10 +57,19 @@ class _Rank:
     last: dict[str, Any] = field(default_factory=dict)
 
 
-def run_job(job: Job, report: Callable[[dict[str, Any]], None]) -> dict[str, float]:
-    """Run a job in its child processes; return the fit's summary.
+def run_job(
+    job: Job, report: Callable[[dict[str, Any]], None], meeting: Meeting | None = None,
+    require: Callable[[], None] = lambda: None,
+) -> dict[str, float]:  # fmt: skip
+    """Run a job in its child processes; return the fit's summary, {} where the leading rank is on another machine.
 
     If one process fails, the others are ended at once.
+
+    Args:
+        job: The job.
+        report: Gets the progress messages of the leading rank.
+        meeting: Where its ranks meet those of other machines; None: there are no others.
+        require: Called every few seconds without a message; what it raises ends the fit.
 
     Raises:
         FitError, InputError: The error of the model itself.
@@ -69,29 +79,36 @@ def run_job(job: Job, report: Callable[[dict[str, Any]], None]) -> dict[str, flo
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "job.json"
-        file.write_text(replace(job, init_method=f"file://{folder}/meeting").to_json(), encoding="utf-8")
-        with _started(job, file) as ranks, _watched(job, ranks):
-            failed = _listen(job.spec.name, ranks, report)
+        address = meeting.address if meeting else f"file://{folder}/meeting"
+        file.write_text(replace(job, init_method=address).to_json(), encoding="utf-8")
+        with _started(job, file, meeting) as ranks, _watched(job, ranks):
+            failed = _listen(job.spec.name, ranks, report, require)
         if failed is not None:
             _raise(job, failed)
         return ranks[0].last["summary"]
 
 
 def environment_of(
-    threads: int, ranks: int = 1, rank: int = 0, device: str = "cpu", gpus: Sequence[int] = ()
-) -> dict[str, str]:
+    threads: int, ranks: int = 1, rank: int = 0, device: str = "cpu", gpus: Sequence[int] = (),
+    meeting: Meeting | None = None,
+) -> dict[str, str]:  # fmt: skip
     """Return the environment of a fit's process: threads, rank, and an allocator that keeps freed memory.
 
     On a GPU also set the cuBLAS workspace size that makes cuDNN's recurrent layers and matrix products deterministic,
     and show only the GPUs that the fit holds.
     """
-    size, number = str(ranks), str(rank)
-    # All ranks are on this machine. Its host name may be unknown to DNS, so gloo uses the loopback interface.
-    loopback = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}
+    if meeting:
+        network = {"GLOO_SOCKET_IFNAME": meeting.interface, "NCCL_SOCKET_IFNAME": meeting.interface}
+    else:
+        # All ranks are on this machine. Its host name may be unknown to DNS, so gloo uses the loopback interface.
+        network = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}
     buffers = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"} if device == "cuda" else {}
-    place = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size}
+    first, size = (meeting.first, meeting.ranks) if meeting else (0, ranks)
+    place = {
+        "RANK": str(first + rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(ranks),
+    }  # fmt: skip
     return {
-        **KEEP_MEMORY, **loopback, **buffers, **os.environ, **shown(gpus),
+        **KEEP_MEMORY, **network, **buffers, **os.environ, **shown(gpus),
         **place, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads),
     }  # fmt: skip
 
@@ -136,7 +153,7 @@ def interrupted() -> bool:
 
 
 @contextmanager
-def _started(job: Job, file: Path) -> Iterator[list[_Rank]]:
+def _started(job: Job, file: Path, meeting: Meeting | None) -> Iterator[list[_Rank]]:
     """Start the processes of a job; end all of them after the block."""
     ranks: list[_Rank] = []
     try:
@@ -145,7 +162,7 @@ def _started(job: Job, file: Path) -> Iterator[list[_Rank]]:
             with errors.open("wb") as stderr:
                 process = start_child(
                     ["-m", job.WORKER, str(file)], stdout=subprocess.PIPE, stderr=stderr, text=True,
-                    env=environment_of(job.threads, job.ranks, number, job.device, job.gpus),
+                    env=environment_of(job.threads, job.ranks, number, job.device, job.gpus, meeting),
                 )  # fmt: skip
             ranks.append(_Rank(number, process, errors))
             _running.add(process)
@@ -164,7 +181,9 @@ def _kill(ranks: list[_Rank]) -> None:
         rank.process.kill()
 
 
-def _listen(name: str, ranks: list[_Rank], report: Callable[[dict[str, Any]], None]) -> _Rank | None:
+def _listen(
+    name: str, ranks: list[_Rank], report: Callable[[dict[str, Any]], None], require: Callable[[], None]
+) -> _Rank | None:
     """Forward progress until all ranks have ended or one has failed; return a failed rank or None.
 
     Log messages are passed on with the *name* of the model. A rank that only lost another rank is returned only if the
@@ -176,9 +195,12 @@ def _listen(name: str, ranks: list[_Rank], report: Callable[[dict[str, Any]], No
     running, bereft = len(ranks), None
     while running:
         try:
-            rank, entry = news.get(timeout=PATIENCE if bereft else None)
+            rank, entry = news.get(timeout=PATIENCE)
         except Empty:
-            break
+            if bereft:
+                break
+            require()
+            continue
         if entry is None:
             running -= 1
             if rank.last.get("kind") == "peer":

@@ -10,14 +10,13 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from core.config.run_config import RunConfig
-from core.errors import ArtifactError, Diverged, PoolFailed, TrackingUnavailable
+from core.errors import ArtifactError, Diverged, PoolFailed, RankFailed, TrackingUnavailable
 from core.processes import interrupts
 from core.store import Store
 from core.storing.job_exchange import JobExchange
@@ -26,47 +25,29 @@ from models.bundles.bundle import SPEC
 from tasks.fitting.fit_process import interrupted
 from tasks.fitting.job import Job
 from tasks.fitting.listeners import EnoughSeen
-from tasks.fitting.pool_protocol import END, JOB, PROGRESS, WANTED, WORK, described, error_of, remote_errors, remote_of
-from tasks.fitting.pool_runs import PoolRuns, Runs, RunState
+from tasks.fitting.pool_protocol import (
+    CLAIM,
+    END,
+    JOB,
+    PROGRESS,
+    WANTED,
+    WORK,
+    described,
+    error_of,
+    remote_errors,
+    remote_of,
+)
+from tasks.fitting.pool_runs import Clock, Patience, PoolRuns, Runs, RunState, prefect_errors
 from tasks.fitting.resources import SYSTEM_JOURNAL
 from tasks.tracking.track import JOURNAL
 
 ATTEMPTS = 3
 """Runs that may be lost before the fit is given up."""
 CHECKPOINTS = "checkpoints"
+LOST = RankFailed.__name__
+"""Kind of the error of ranks that lost the others."""
 Listen = Callable[[dict[str, Any]], None]
 log = logging.getLogger(__name__)
-
-
-class Clock(Protocol):
-    """Where the seconds of a wait come from; a test has its own."""
-
-    def monotonic(self) -> float:
-        """Return seconds."""
-
-    def sleep(self, seconds: float, /) -> None:
-        """Wait."""
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long to wait for what, in seconds.
-
-    Args:
-        poll: Between two looks.
-        untaken: Until a warning says that no worker has taken the fit.
-        crashed: For Prefect's own second attempt of a run that crashed, before another run is asked for.
-        ended: From the end of a run until its result must be seen; network disks show new files late.
-        silent: Without a sign of life of a run that Prefect believes to run.
-        away: Without an answer of the remote store or of Prefect.
-    """
-
-    poll: float = 3.0
-    untaken: float = 60.0
-    crashed: float = 60.0
-    ended: float = 120.0
-    silent: float = 900.0
-    away: float = 1800.0
 
 
 PATIENCE = Patience()
@@ -80,6 +61,7 @@ class PoolFit:
         stage: Stage of the fit, as in `Job.STAGE`.
         digest: Digest of the fit.
         code: Version of the code that fits; the worker refuses a job of another one.
+        machines: Number of workers that train the network together.
         runs: Runs of the pool; None: those of Prefect.
         clock: Seconds.
         patience: How long to wait for what.
@@ -92,14 +74,14 @@ class PoolFit:
     """
 
     def __init__(
-        self, config: RunConfig, stage: str, digest: str, code: str, runs: Runs | None = None, clock: Clock = time,
-        patience: Patience = PATIENCE,
-    ) -> None:
+        self, config: RunConfig, stage: str, digest: str, code: str, machines: int = 1, runs: Runs | None = None,
+        clock: Clock = time, patience: Patience = PATIENCE,
+    ) -> None:  # fmt: skip
         self._config, self._stage, self._code, self._clock, self._patience = config, stage, code, clock, patience
         self._store = Store.of(config)
         remote = remote_of(self._store)
         self._address, self._exchange = remote.address, JobExchange(remote.objects, f"fit-{digest}")
-        self._runs: Runs = runs or PoolRuns(config.execution.fit_pool)
+        self._machines, self._runs = machines, runs or PoolRuns(config.execution.fit_pool, machines)
         self._run = ""
         self.made_by: dict[str, Any] = {}
 
@@ -158,7 +140,7 @@ class PoolFit:
             (job.work / CHECKPOINTS).rename(sent)
             shutil.rmtree(sent)
         self._describe(job)
-        with _prefect_errors(self._runs.pool):
+        with prefect_errors(self._runs.pool):
             self._run = self._runs.unfinished(self._exchange.name) or ""
         self._want(self._run or self._submit(name))
         with interrupts.cleaned_up(self._stop):
@@ -167,12 +149,12 @@ class PoolFit:
                     end = self._wait(job, report)
                     if end is not None and "error" not in end:
                         return end
-                    if end is not None and (end["error"]["kind"] != ArtifactError.__name__ or not left):
+                    if end is not None and (end["error"]["kind"] not in self._again or not left):
                         raise error_of(end["error"], end["machine"])
                     if not left:
                         break
                     self._stop()
-                    if end is not None:
+                    if end is not None and end["error"]["kind"] == ArtifactError.__name__:
                         log.warning("%s: %s; its inputs are uploaded again", name, end["error"]["cause"])
                         self._describe(job, anew=True)
                     else:
@@ -191,16 +173,21 @@ class PoolFit:
                         self._exchange.remove()
                 raise
 
+    @property
+    def _again(self) -> tuple[str, ...]:
+        """Kinds of errors after which another attempt may go well; one of several machines may be gone."""
+        return (ArtifactError.__name__, LOST) if self._machines > 1 else (ArtifactError.__name__,)
+
     def _describe(self, job: Job, anew: bool = False) -> None:
-        ranks = self._config.execution.ranks
-        self._exchange.write(JOB, described(job, self._store, self._exchange, self._code, ranks, anew))
+        asked = self._config.execution.ranks, self._machines
+        self._exchange.write(JOB, described(job, self._store, self._exchange, self._code, *asked, anew))
 
     def _want(self, run: str) -> None:
         self._run = run
         self._exchange.write(WANTED, {"run": run})
 
     def _submit(self, name: str) -> str:
-        with _prefect_errors(self._runs.pool):
+        with prefect_errors(self._runs.pool):
             run = self._runs.submit(self._exchange.name, name)
         log.info("%s: handed over to the workers of %s", name, self._runs.pool)
         return run
@@ -231,8 +218,8 @@ class PoolFit:
             try:
                 end = self._exchange.read(END)
                 if end is not None and end["run"] == run:
-                    return end
-                with _prefect_errors(self._runs.pool):
+                    return self._told_by_member(run) or end
+                with prefect_errors(self._runs.pool):
                     state = self._runs.state(run)
                 news = self._exchange.read(PROGRESS) or {}
                 answered = now
@@ -247,6 +234,8 @@ class PoolFit:
             if state.word != word:
                 since, alive, word = now, now, state.word
             if self._is_lost(state, now - since, now - alive, name):
+                with suppress(RemoteError):
+                    return self._told_by_member(run)
                 return None
             if word == "waiting" and now - since > patience.untaken and not warned:
                 warned = True
@@ -265,7 +254,11 @@ class PoolFit:
         if state.word == "cancelled":
             raise PoolFailed(f"The fit of '{name}' was cancelled in Prefect", where=where)
         # An old process of the run may have reported a failure while a second attempt fits: then there is progress.
-        if state.word in ("failed", "completed") and min(lasting, silent) > patience.ended:
+        # Of several runs that fit together, one has failed while others are alive.
+        quiet = lasting if self._machines > 1 else min(lasting, silent)
+        if state.word in ("failed", "completed") and quiet > patience.ended:
+            if self._machines > 1:
+                return True
             raise PoolFailed(
                 f"The run that was to fit '{name}' has ended without a result", where=where, cause=state.message,
                 remedy="see the run in Prefect and the worker's log",
@@ -274,21 +267,17 @@ class PoolFit:
             state.word == "running" and silent > patience.silent
         )
 
+    def _told_by_member(self, run: str) -> dict[str, Any] | None:
+        """Return the error that one of several workers told, unless it only lost the others; None if there is none."""
+        for place in range(1, self._machines):
+            told = self._exchange.read(f"{CLAIM}-{place}") or {}
+            if told.get("run") == run and told.get("error", {}).get("kind", LOST) != LOST:
+                return told
+        return None
+
     def _forward(self, news: dict[str, Any], last: dict[str, Any], work: Path, report: Listen) -> None:
         if news["lists"] != last.get("lists"):
             with suppress(RemoteError):  # the next list is on its way
                 self._exchange.receive_folder(WORK, work, only=(JOURNAL, SYSTEM_JOURNAL))
         if news["news"]:
             report(news["news"])
-
-
-@contextmanager
-def _prefect_errors(pool: str) -> Iterator[None]:
-    """Turn the errors of any layer of Prefect's client into TrackingUnavailable."""
-    try:
-        yield
-    except Exception as error:
-        raise TrackingUnavailable(
-            "Prefect's server does not answer", where=f"pool {pool}", cause=str(error),
-            remedy="see that it runs (`reviewlm ui status`); the same command goes on from the last checkpoint",
-        ) from error

@@ -3,8 +3,9 @@
 | object | written by | says |
 |---|---|---|
 | `job` | who asks | what to fit, where its inputs are, with which code |
-| `wanted` | who asks | for which run it waits; a worker of another run stops; empty: for none |
-| `claim` | the worker, when it begins | who fits; a worker that reads another name here stops |
+| `wanted` | who asks | for which run it waits, or runs that fit together; a worker of another run stops; empty: none |
+| `claim`, `claim-1`, … | each worker, when it begins | who fits; a worker that reads another name here stops |
+| `meeting` | the first of several workers | where the ranks of all meet |
 | `progress` | the worker, every few seconds | that it lives, and how far it is |
 | `work` | who asks, then the worker | the files fitted so far: checkpoints and journals |
 | `end` | the worker | the fitted model with its files and figures, or the error |
@@ -44,7 +45,7 @@ from core.storing.objects import NotThere, RemoteError
 from core.storing.remote import RemoteStore
 from tasks.fitting.job import Job
 
-JOB, WANTED, CLAIM, PROGRESS = "job", "wanted", "claim", "progress"
+JOB, WANTED, CLAIM, MEETING, PROGRESS = "job", "wanted", "claim", "meeting", "progress"
 WORK, END, START = "work", "end", "start"
 NAME = re.compile(r"fit-[0-9a-f]{16}")
 ERRORS = {
@@ -78,7 +79,7 @@ def remote_of(store: Store) -> RemoteStore:
 
 
 def described(
-    job: Job, store: Store, exchange: JobExchange, code: str, ranks: int, anew: bool = False
+    job: Job, store: Store, exchange: JobExchange, code: str, ranks: int, machines: int = 1, anew: bool = False
 ) -> dict[str, Any]:
     """Return the description of a job; its inputs are in the remote store afterwards.
 
@@ -88,13 +89,15 @@ def described(
         exchange: The job's objects.
         code: Version of the code that fits.
         ranks: `execution.ranks` of the run.
+        machines: Number of workers that fit it together.
         anew: Upload inputs again that are there already, because a worker found them damaged.
 
     Raises:
         RemoteError: The remote store does not take the inputs.
     """
     inputs = {name: _sent(path, store, exchange, anew) for name, path in job.inputs.items()}
-    return {"stage": job.STAGE, "job": json.loads(job.to_json()), "inputs": inputs, "code": code, "ranks": ranks}
+    asked = {"code": code, "ranks": ranks, "machines": machines}
+    return {"stage": job.STAGE, "job": json.loads(job.to_json()), "inputs": inputs, **asked}
 
 
 def _sent(path: Path, store: Store, exchange: JobExchange, anew: bool) -> dict[str, Any]:
@@ -113,8 +116,9 @@ def _sent(path: Path, store: Store, exchange: JobExchange, anew: bool) -> dict[s
 
 
 def received(
-    description: Mapping[str, Any], kind: type[Job], store: Store, exchange: JobExchange, folder: Path
-) -> Job:
+    description: Mapping[str, Any], kind: type[Job], store: Store, exchange: JobExchange, folder: Path,
+    so_far: bool = True,
+) -> Job:  # fmt: skip
     """Return a described job with its inputs on this machine, and its work folder with what was fitted so far.
 
     Args:
@@ -123,6 +127,7 @@ def received(
         store: The store of this machine; results that it lacks come from the remote store.
         exchange: The job's objects.
         folder: Empty folder for the job.
+        so_far: Also take what was fitted so far.
 
     Raises:
         RemoteError: An input is not there, or not as it was sent; or the description is none.
@@ -135,7 +140,8 @@ def received(
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise RemoteError(f"the description of the job {exchange.name} cannot be read: {error!r}") from error
     (folder / WORK).mkdir(parents=True)
-    _fitted_so_far(exchange, folder / WORK)
+    if so_far:
+        _fitted_so_far(exchange, folder / WORK)
     return job.moved(inputs, folder / WORK)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, cast
 from uuid import UUID
@@ -14,7 +16,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Cancelling
 
 from core.config.run_config import RunConfig
-from core.errors import ConfigError
+from core.errors import ConfigError, TrackingUnavailable
 from tasks.limits import is_shared
 
 FLOW = "fit-job"
@@ -25,6 +27,8 @@ WORDS: dict[StateType, Word] = {
     StateType.RUNNING: "running", StateType.CANCELLING: "cancelled", StateType.CANCELLED: "cancelled",
     StateType.COMPLETED: "completed", StateType.FAILED: "failed", StateType.CRASHED: "crashed",
 }
+ORDER: tuple[Word, ...] = ("cancelled", "failed", "crashed", "waiting", "running", "completed")
+"""States of runs that fit together: the first of them is that of all."""
 UNFINISHED = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING]
 
 
@@ -36,8 +40,39 @@ class RunState:
     message: str = ""
 
 
+class Clock(Protocol):
+    """Where the seconds of a wait come from; a test has its own."""
+
+    def monotonic(self) -> float:
+        """Return seconds."""
+
+    def sleep(self, seconds: float, /) -> None:
+        """Wait."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait for what, in seconds.
+
+    Args:
+        poll: Between two looks.
+        untaken: Until a warning says that no worker has taken the fit.
+        crashed: For Prefect's own second attempt of a run that crashed, before another run is asked for.
+        ended: From the end of a run until its result must be seen; network disks show new files late.
+        silent: Without a sign of life of a run that Prefect believes to run.
+        away: Without an answer of the remote store or of Prefect.
+    """
+
+    poll: float = 3.0
+    untaken: float = 60.0
+    crashed: float = 60.0
+    ended: float = 120.0
+    silent: float = 900.0
+    away: float = 1800.0
+
+
 class Runs(Protocol):
-    """Runs of one pool."""
+    """Runs of one pool. Several runs that fit a job together are one, whose id holds theirs (`members_of`)."""
 
     pool: str
 
@@ -54,42 +89,62 @@ class Runs(Protocol):
         """End a run, also one that waits or has crashed; do nothing if it has ended."""
 
 
+def members_of(run: str) -> tuple[str, ...]:
+    """Return the ids of the runs that fit a job together, the leading one first; of a run that is alone, its own."""
+    return tuple(run.split(","))
+
+
 class PoolRuns:
     """Runs of a Prefect work pool.
 
     Args:
         pool: Name of the pool.
+        machines: Number of runs that fit a job together.
     """
 
-    def __init__(self, pool: str) -> None:
-        self.pool = pool
+    def __init__(self, pool: str, machines: int = 1) -> None:
+        self.pool, self._machines = pool, machines
 
     def submit(self, job: str, model: str) -> str:
         """Ask for a run that fits a job, and return its id."""
+        return ",".join(self._submit(job, model, place) for place in range(self._machines))
+
+    def _submit(self, job: str, model: str, place: int) -> str:
         asked: Any = run_deployment(
-            f"{FLOW}/{self.pool}", parameters={"job": job}, timeout=0, flow_run_name=f"fit {model}",
-            tags=[_tag(job)],
+            f"{FLOW}/{self.pool}", parameters={"job": job} | ({"place": place} if place else {}), timeout=0,
+            flow_run_name=f"fit {model}" + (f", machine {place + 1}" if place else ""), tags=[_tag(job)],
         )
         return str(asked.id)
 
     def unfinished(self, job: str) -> str | None:
-        """Return the id of a run of this job that waits or runs; None if there is none."""
+        """Return the id of a run of this job that waits or runs; None if there is none.
+
+        Of several runs that fit together, one may be gone: what is left of them is cancelled.
+        """
         wanted = FlowRunFilter(
             tags=FlowRunFilterTags(all_=[_tag(job)]),
             state=FlowRunFilterState(type=FlowRunFilterStateType(any_=UNFINISHED)),
         )
         with get_client(sync_client=True) as client:
-            runs = client.read_flow_runs(flow_run_filter=wanted)
-        return str(runs[0].id) if runs else None
+            runs = [str(run.id) for run in client.read_flow_runs(flow_run_filter=wanted)]
+        if self._machines == 1:
+            return runs[0] if runs else None
+        self.cancel(",".join(runs))
+        return None
 
     def state(self, run: str) -> RunState:
-        """Return the state of a run."""
+        """Return the state of a run; of several that fit together, that of the one that keeps them from going on."""
         with get_client(sync_client=True) as client:
-            state = client.read_flow_run(UUID(run)).state
-        return RunState("waiting") if state is None else RunState(WORDS[state.type], state.message or "")
+            states = [client.read_flow_run(UUID(member)).state for member in members_of(run)]
+        told = [RunState("waiting") if one is None else RunState(WORDS[one.type], one.message or "") for one in states]
+        return min(told, key=lambda state: ORDER.index(state.word))
 
     def cancel(self, run: str) -> None:
         """End a run, also one that waits or has crashed; do nothing if it has ended. Its worker kills it."""
+        for member in filter(None, members_of(run)):
+            self._cancel(member)
+
+    def _cancel(self, run: str) -> None:
         with get_client(sync_client=True) as client:
             state = client.read_flow_run(UUID(run)).state
             if state is None or state.type in (StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED):
@@ -136,3 +191,15 @@ def require_pool(config: RunConfig, minutes: bool = False) -> None:
                 "No worker of this pool has joined the Prefect server", where=where, value=pool,
                 remedy=f"on the machine that is to fit: reviewlm worker start --pool {pool}",
             ) from error
+
+
+@contextmanager
+def prefect_errors(pool: str) -> Iterator[None]:
+    """Turn the errors of any layer of Prefect's client into TrackingUnavailable."""
+    try:
+        yield
+    except Exception as error:
+        raise TrackingUnavailable(
+            "Prefect's server does not answer", where=f"pool {pool}", cause=str(error),
+            remedy="see that it runs (`reviewlm ui status`); the same command goes on from the last checkpoint",
+        ) from error

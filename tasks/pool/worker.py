@@ -5,13 +5,9 @@ What a killed worker leaves behind here is deleted by the next job of that name;
 
 from __future__ import annotations
 
-import logging
 import platform
-import secrets
 import shutil
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -23,37 +19,19 @@ from core.errors import ConfigError, PoolFailed, ReviewLMError, disk_errors
 from core.provenance import git_commit, made_with
 from core.store import Store
 from core.storing.job_exchange import JobExchange
-from core.storing.objects import RemoteError
 from core.storing.removal import build_lock
 from tasks.fitting.fit import remove
 from tasks.fitting.fit_process import run_job
 from tasks.fitting.job import Job
-from tasks.fitting.pool_protocol import (
-    CLAIM,
-    END,
-    JOB,
-    NAME,
-    PROGRESS,
-    WANTED,
-    WORK,
-    received,
-    remote_errors,
-    remote_of,
-)
+from tasks.fitting.pool_protocol import NAME, received, remote_errors, remote_of
 from tasks.gpus import gpu_slot
 from tasks.pool.kinds import KINDS, Kind
+from tasks.pool.link import JobLink, insist
 from tasks.progress import progress
 from tasks.stage import RESOURCES, stage
 
 FOLDER = "jobs"
 """Folder of the home with one folder for each job that is being fitted."""
-BEAT_SECONDS, LIST_SECONDS = 5.0, 30.0
-"""Seconds between two signs of life, and between two uploads of checkpoints and journals."""
-WANTED_SECONDS, LOOK_SECONDS = 30.0, 0.5
-"""Time for whoever asks to say which run is wanted, after it has asked for the run; and between two looks."""
-LAST_TRIES, LAST_PAUSE = 60, 30.0
-"""Attempts to give back a fitted model, and seconds between two."""
-log = logging.getLogger(__name__)
 
 
 def places() -> int:
@@ -62,47 +40,51 @@ def places() -> int:
 
 
 @stage("fit", run_name="{name}")
-def fit_for_pool(config: RunConfig, name: str, run: str) -> str:
+def fit_for_pool(config: RunConfig, name: str, run: str, place: int = 0) -> str:
     """Fit the model of a job that another machine has put into the remote store; return the model's name.
 
     Args:
         config: Names home, device and remote store of this machine.
         name: Name of the job.
         run: Id of this run, for which the other machine waits.
+        place: Place of this worker among those that train the network together; only the first gives it back.
 
     Raises:
-        ConfigError: No such name, or this machine has other code than the one that asks.
+        ConfigError: No such name, or this machine has other code than the one that asks, or not all workers came.
         ArtifactError: The remote store fails.
         PoolFailed: Another worker has taken over, or the fit is no longer wanted.
         ReviewLMError: The error of the fit; the other machine gets it, too.
     """
     if not NAME.fullmatch(name):
         raise ConfigError("No job has such a name", where="job", value=name, remedy="let `execution.fit_pool` name it")
-    store = Store.of(config)
+    store, own = Store.of(config), f"{name}-{place}" if place else name
     remote = remote_of(store)
-    exchange, folder = JobExchange(remote.objects, name), config.home / FOLDER / name
-    link = _Link(exchange, run)
-    lock = build_lock(store.root, name)
+    exchange, folder = JobExchange(remote.objects, name), config.home / FOLDER / own
+    link = JobLink(exchange, run, place)
+    lock = build_lock(store.root, own)
     with remote_errors(remote.address), lock, _emptied(folder), link.signs_of_life() as description:
-        about = {"run": run, "worker": link.worker, "machine": platform.node(), "code": description["code"]}
+        about = {"run": link.team, "worker": link.worker, "machine": platform.node(), "code": description["code"]}
         try:
             kind = _kind_of(description)
             with remote_errors(remote.address), disk_errors(folder):
-                job = received(description, kind.job, store, exchange, folder)
+                job = received(description, kind.job, store, exchange, folder, so_far=not place)
+                if place:
+                    _fitted(config, kind, job, description, link)
+                    return str(job.spec.name)
                 with link.uploads(job.work, folder / "copies"):
-                    summary, resources = _fitted(config, kind, job, description, link.tell)
+                    summary, resources = _fitted(config, kind, job, description, link)
                 for checkpoints in job.work.glob("checkpoint*"):  # the model is finished
                     remove(checkpoints)
                 made_by = {**made_with(), "git_commit": git_commit(), RESOURCES: resources}
                 end = {**about, "summary": dict(summary), "made_by": made_by}
-                _insist(lambda: link.give(job.work, folder / "copies", end))
+                insist(lambda: link.give(job.work, folder / "copies", end))
         except PoolFailed:
             raise
         except Exception as error:
             said = error if isinstance(error, ReviewLMError) else PoolFailed(f"{type(error).__name__}: {error}")
-            _insist(lambda: link.fail({**about, "error": said.to_dict()}))
+            insist(lambda: link.fail(about, said))
             raise
-        return job.spec.name
+        return str(job.spec.name)
 
 
 def _kind_of(description: Mapping[str, Any]) -> Kind:
@@ -115,7 +97,7 @@ def _kind_of(description: Mapping[str, Any]) -> Kind:
 
 
 def _fitted(
-    config: RunConfig, kind: Kind, job: Job, description: Mapping[str, Any], tell: Callable[[dict[str, Any]], None]
+    config: RunConfig, kind: Kind, job: Job, description: Mapping[str, Any], link: JobLink
 ) -> tuple[Mapping[str, float], dict[str, Any]]:
     """Run a job with the devices and threads of this machine; return the fit's summary, and these."""
     spec = job.spec
@@ -134,121 +116,13 @@ def _fitted(
 
         def heard(news: dict[str, Any]) -> None:
             report(news["step"], news["figures"], total=news["total"])
-            tell(news)
+            link.tell(news)
 
-        summary = run_job(replace(job, device=device, ranks=ranks, gpus=gpus, threads=threads), heard)
-    return summary, {"device": device, "ranks": ranks, "threads": threads * ranks}
-
-
-class _Link:
-    """What this worker tells the machine that asked for the fit, and whether it is still wanted.
-
-    Args:
-        exchange: The job's objects.
-        run: Id of the run.
-
-    Attributes:
-        worker: Name of this attempt; a second attempt of the same run has another one.
-    """
-
-    def __init__(self, exchange: JobExchange, run: str) -> None:
-        self.worker = f"{platform.node()}-{secrets.token_hex(4)}"
-        self._exchange, self._run = exchange, run
-        self._news: dict[str, Any] = {}
-        self._lists, self._unwanted = 0, False
-
-    def tell(self, news: dict[str, Any]) -> None:
-        """Keep the latest progress message for the next sign of life.
-
-        Raises:
-            PoolFailed: Another worker has taken over, or the fit is no longer wanted.
-        """
-        self._require_wanted()
-        self._news = news
-
-    def give(self, work: Path, copies: Path, end: Mapping[str, Any]) -> None:
-        """Give back the fitted model. Raise PoolFailed as `tell` does, and RemoteError."""
-        self._look()
-        self._require_wanted()
-        self._exchange.send_folder(END, work, copies, **end)
-
-    def fail(self, end: Mapping[str, Any]) -> None:
-        """Give back an error, unless the fit is no longer wanted. Raise RemoteError."""
-        self._look()
-        if not self._unwanted:
-            self._exchange.write(END, end)
-
-    @contextmanager
-    def signs_of_life(self) -> Iterator[dict[str, Any]]:
-        """Claim the job and yield its description; within the block, tell that this worker lives, and how far it is.
-
-        Raises:
-            PoolFailed: The job has ended, or another run is wanted for it.
-            RemoteError: The remote store fails.
-        """
-        until = time.monotonic() + WANTED_SECONDS
-        while not self._is_wanted():  # whoever asks may not have written it yet
-            if time.monotonic() > until:
-                raise PoolFailed("This fit is not wanted: its job has ended, or another run was asked for")
-            time.sleep(LOOK_SECONDS)
-        if (description := self._exchange.read(JOB)) is None:
-            raise PoolFailed("This fit is not wanted: its job has ended")
-        _insist(lambda: self._exchange.write(CLAIM, {"worker": self.worker, "run": self._run}))
-        with _repeated(self._beat, BEAT_SECONDS):
-            yield description
-
-    def _is_wanted(self) -> bool:
-        """Return whether this run is the wanted one; a remote store that fails is asked again later."""
-        with suppress(RemoteError):
-            return (self._exchange.read(WANTED) or {}).get("run") == self._run
-        return False
-
-    @contextmanager
-    def uploads(self, work: Path, copies: Path) -> Iterator[None]:
-        """Within the block, upload checkpoints and journals now and then."""
-
-        def upload() -> None:
-            if not self._unwanted:
-                self._exchange.send_folder(WORK, work, copies)
-                self._lists += 1
-
-        with _repeated(upload, LIST_SECONDS):
-            yield
-
-    def _beat(self) -> None:
-        self._look()
-        news = {"run": self._run, "worker": self.worker, "time": time.time(), "lists": self._lists, "news": self._news}
-        if not self._unwanted:
-            self._exchange.write(PROGRESS, news)
-
-    def _look(self) -> None:
-        claim, wanted = self._exchange.read(CLAIM) or {}, self._exchange.read(WANTED) or {}  # none: the job was removed
-        self._unwanted = self._unwanted or claim.get("worker") != self.worker or wanted.get("run") != self._run
-
-    def _require_wanted(self) -> None:
-        if self._unwanted:
-            raise PoolFailed("This fit is no longer wanted here: another worker has taken over, or it was cancelled")
-
-
-@contextmanager
-def _repeated(work: Callable[[], object], seconds: float) -> Iterator[None]:
-    """Call *work* in a thread of its own, every so many seconds; a failure is logged, and the next call follows."""
-    ended = threading.Event()
-
-    def repeat() -> None:
-        while not ended.wait(seconds):
-            try:
-                work()
-            except Exception as error:  # whatever it is, the next one must follow
-                log.warning("progress or checkpoints could not be uploaded: %s: %s", type(error).__name__, error)
-
-    thread = threading.Thread(target=repeat, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+        meeting = link.meeting(ranks, machines := int(description["machines"]))
+        here = replace(job, device=device, ranks=ranks, gpus=gpus, threads=threads)
+        summary = run_job(here, heard, meeting, link.require_wanted)
+    resources = {"device": device, "ranks": ranks, "threads": threads * ranks}
+    return summary, resources if meeting is None else {**resources, "machines": machines, "all_ranks": meeting.ranks}
 
 
 @contextmanager
@@ -262,16 +136,3 @@ def _emptied(folder: Path) -> Iterator[None]:
         shutil.rmtree(folder, ignore_errors=True)
         with suppress(OSError):
             folder.parent.rmdir()
-
-
-def _insist(write: Callable[[], object]) -> None:
-    """Write to the remote store; try again for half an hour, because hours of work depend on it."""
-    for left in range(LAST_TRIES, 0, -1):
-        try:
-            write()
-            return
-        except (RemoteError, OSError) as error:
-            if left == 1:
-                raise
-            log.warning("the end of the fit could not be uploaded: %s; trying again in %g s", error, LAST_PAUSE)
-            time.sleep(LAST_PAUSE)

@@ -23,8 +23,8 @@ from tasks.data.prepare import VOCABULARY_FILE
 from tasks.fitting.fit import fit_version
 from tasks.fitting.fit_process import run_job
 from tasks.fitting.job import FitJob
-from tasks.fitting.pool_caller import Patience, PoolFit
-from tasks.fitting.pool_runs import RunState, Word
+from tasks.fitting.pool_caller import PoolFit
+from tasks.fitting.pool_runs import ORDER, Patience, RunState, Word, members_of
 from tasks.pool.worker import fit_for_pool
 
 TEXTS = [f"The {food} was {word}." for food in ("soup", "bread", "tea") for word in ("good", "bad", "cold", "fine")]
@@ -92,10 +92,10 @@ class Workers:
             self.threads[-1].start()
         return run
 
-    def work(self, config: RunConfig, job: str, run: str) -> None:
+    def work(self, config: RunConfig, job: str, run: str, place: int = 0) -> None:
         self.states[run] = RunState("running")
         try:
-            fit_for_pool.fn(config, job, run)
+            fit_for_pool.fn(config, job, run, place)
             self.states[run] = RunState("completed")
         except Exception as error:
             self.states[run] = RunState("failed", str(error))
@@ -110,10 +110,31 @@ class Workers:
         self.states[run] = RunState("cancelled")
 
 
+class Team(Workers):
+    """Two workers that train one network together, each in a home of its own."""
+
+    def submit(self, job: str, model: str) -> str:
+        first = len(self.states)
+        names = [f"run-{first + place}" for place in range(2)]
+        for place, name in enumerate(names):
+            self.states[name] = RunState("waiting")
+            self.threads.append(threading.Thread(target=self.work, args=(next(self.homes), job, name, place)))
+        for thread in self.threads[-2:]:
+            thread.start()
+        return ",".join(names)
+
+    def state(self, run: str) -> RunState:
+        return min((self.states[name] for name in members_of(run)), key=lambda state: ORDER.index(state.word))
+
+    def cancel(self, run: str) -> None:
+        for name in members_of(run):
+            super().cancel(name)
+
+
 def handed_over(
-    config: RunConfig, spec: Any, workers: Any, patience: Patience = QUICK, code: str = ""
+    config: RunConfig, spec: Any, workers: Any, patience: Patience = QUICK, code: str = "", machines: int = 1
 ) -> PoolFit:
-    return PoolFit(config, "fit", "0" * 16, code or str(fit_version(spec)), workers, patience=patience)
+    return PoolFit(config, "fit", "0" * 16, code or str(fit_version(spec)), machines, workers, patience=patience)
 
 
 def exchange_of(tmp_path: Path) -> JobExchange:

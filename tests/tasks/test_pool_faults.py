@@ -21,7 +21,7 @@ from tasks.fitting.fit import fit_version, is_handed_over
 from tasks.fitting.fit_process import run_job
 from tasks.fitting.listeners import EnoughSeen
 from tasks.fitting.pool_runs import RunState, Word, require_pool
-from tasks.pool import worker as pool_worker
+from tasks.pool import link
 from tasks.pool.worker import fit_for_pool
 from tests.tasks.pool_homes import QUICK, Workers, digest, exchange_of, fitted_here, handed_over, home, job_in, network
 
@@ -131,7 +131,7 @@ def test_an_input_that_is_damaged_in_the_remote_store_is_sent_again(
 def test_a_worker_that_was_believed_dead_stops_and_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool_worker, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(link, "BEAT_SECONDS", 0.05)
     spec, mine = network(epochs=60), home(tmp_path, "mine")
     job = job_in(mine, spec, tmp_path / "mine" / "work")
 
@@ -177,8 +177,8 @@ class SlowObjects:
 def test_a_slow_download_does_not_replace_the_checkpoints_by_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(pool_worker, "LIST_SECONDS", 0.01)
-    monkeypatch.setattr(pool_worker, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(link, "LIST_SECONDS", 0.01)
+    monkeypatch.setattr(link, "BEAT_SECONDS", 0.01)
     spec, mine, theirs = network(epochs=6), home(tmp_path, "mine"), home(tmp_path, "theirs")
     job = job_in(mine, spec, tmp_path / "mine" / "work")
     run_job(job, lambda news: None)
@@ -208,7 +208,7 @@ def test_an_end_without_a_model_is_not_taken_for_one(tmp_path: Path) -> None:
 def test_only_a_fit_that_is_not_wanted_loses_its_checkpoints(
     tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool_worker, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(link, "BEAT_SECONDS", 0.05)
     spec, mine = network(epochs=400), home(tmp_path, "mine")
     job = job_in(mine, spec, tmp_path / "mine" / "work")
     workers = Workers([home(tmp_path, "theirs")])
@@ -294,7 +294,7 @@ def test_checkpoints_that_cannot_be_read_for_a_moment_are_not_replaced(
 def test_a_worker_of_a_run_that_nobody_waits_for_does_not_begin(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool_worker, "WANTED_SECONDS", 0.2)
+    monkeypatch.setattr(link, "WANTED_SECONDS", 0.2)
     theirs = home(tmp_path, "theirs")
     exchange_of(tmp_path).write("wanted", {"run": "another"})
     with pytest.raises(PoolFailed, match="not wanted"):
@@ -306,7 +306,7 @@ def test_a_worker_of_a_run_that_nobody_waits_for_does_not_begin(
 def test_an_old_process_that_reports_a_failure_does_not_end_a_run_that_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool_worker, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(link, "BEAT_SECONDS", 0.05)
     spec, mine = network(epochs=100), home(tmp_path, "mine")
     job = job_in(mine, spec, tmp_path / "mine" / "work")
 

@@ -21,7 +21,7 @@ from core.storing.remote import remote_store
 from models.specs import MixtureSpec, NGramSpec
 from tasks.fitting.fit_process import run_job
 from tasks.fitting.pool_runs import RunState
-from tasks.pool import worker as pool_worker
+from tasks.pool import link
 from tests.tasks.pool_homes import Workers, digest, exchange_of, fitted_here, handed_over, home, job_in, network
 
 
@@ -33,8 +33,8 @@ def own_homes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_the_model_is_bit_by_bit_that_of_a_fit_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool_worker, "BEAT_SECONDS", 0.05)
-    monkeypatch.setattr(pool_worker, "LIST_SECONDS", 0.1)
+    monkeypatch.setattr(link, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(link, "LIST_SECONDS", 0.1)
     spec, mine = network(epochs=40), home(tmp_path, "mine")
     job = job_in(mine, spec, tmp_path / "mine" / "work")
     heard: list[dict[str, Any]] = []
@@ -96,10 +96,11 @@ def test_start_weights_come_from_outside_of_the_store(tmp_path: Path) -> None:
 WORKER = """
 import json, os, sys
 from core.config.presets import load_config
-from tasks.pool import worker as pool_worker
-pool_worker.BEAT_SECONDS, pool_worker.LIST_SECONDS = 0.05, 0.1
+from tasks.pool import link
+from tasks.pool.worker import fit_for_pool
+link.BEAT_SECONDS, link.LIST_SECONDS = 0.05, 0.1
 settings, job = json.loads(sys.argv[1])
-pool_worker.fit_for_pool.fn(load_config("demo", settings), job, "run-0")
+fit_for_pool.fn(load_config("demo", settings), job, "run-0")
 """
 """A worker that can be killed."""
 

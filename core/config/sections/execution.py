@@ -47,6 +47,8 @@ class ExecutionConfig(Section):
             setting is not written.
         fit_pool: Work pool of Prefect whose workers fit the networks, e.g. "gpu-pool" of another machine; data and
             models go through `remote_store`. Empty: they are fitted here.
+        fit_machines: Workers of `fit_pool` that train each network together, with `ranks` processes each. They must
+            reach each other (`reviewlm worker start --address`).
         experiment: Experiment in MLflow.
         rebuild: Stages to build again.
         verify: Read every stored result whole before it is used; otherwise a sample of large unchanged files.
@@ -68,6 +70,7 @@ class ExecutionConfig(Section):
     system_metrics_seconds: Annotated[Number, Field(ge=0, le=1_000_000)] = 15.0
     remote_store: Line = Field(default_factory=lambda: os.environ.get(STORE_VARIABLE, ""))
     fit_pool: Line = ""
+    fit_machines: Annotated[Whole, Field(ge=1, le=1_024)] = 1
     experiment: Annotated[Line, Field(min_length=1, max_length=200)] = "reviewlm"
     rebuild: tuple[Stage, ...] = ()
     verify: bool = False
@@ -101,6 +104,8 @@ class ExecutionConfig(Section):
             raise ValueError(
                 "fit_pool is set, but no remote_store: name a place that this machine and the pool's workers reach"
             )
+        if self.fit_machines > 1 and not self.fit_pool:
+            raise ValueError("fit_machines asks for workers of several machines: name their pool in fit_pool")
         return self
 
     @model_validator(mode="after")

@@ -42,12 +42,17 @@ def start(
         Path | None,
         typer.Option("--password-file", metavar="FILE", help="File with the password that `ui password` shows there."),
     ] = None,
+    address: Annotated[
+        str,
+        typer.Option("--address", metavar="IP", help="Where other workers reach this machine. Default: its host name."),
+    ] = "",
     json: Json = False,
 ) -> None:  # fmt: skip
     """Join the Prefect server of another machine, and fit its networks here until Ctrl-C.
 
     The other machine names the pool in `execution.fit_pool`. Without --password-file, PREFECT_API_AUTH_STRING
-    ("user:password") of the environment is used. CUDA_VISIBLE_DEVICES says which GPUs may be used.
+    ("user:password") of the environment is used. CUDA_VISIBLE_DEVICES says which GPUs may be used. --address is needed
+    where several workers train one network together (`execution.fit_machines`).
     """
     _name_server(server, password_file)
     config = configured(DEFAULT, [f"execution.remote_store={store}"] if store else [])
@@ -59,8 +64,12 @@ def start(
     os.environ[STORE_VARIABLE] = config.execution.remote_store
     _require_health(config)
     from flows.server.joined_worker import join_pool, start_worker
+    from tasks.fitting.meeting import ADDRESS_VARIABLE, interface_of
     from tasks.pool.worker import places
 
+    if address:
+        interface_of(address)
+        os.environ[ADDRESS_VARIABLE] = address
     join_pool(pool)
     count, device = places(), chosen_device(config.execution.device)
     worker = start_worker(pool, count)
