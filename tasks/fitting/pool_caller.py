@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import logging
 import shutil
+import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ log = logging.getLogger(__name__)
 
 
 PATIENCE = Patience()
+_several_workers = threading.Lock()
 
 
 class PoolFit:
@@ -94,7 +96,7 @@ class PoolFit:
             FitError, InputError, OutOfMemory, …: The error of the fit there.
             PoolFailed: The workers were lost or refuse the job, or the run was interrupted or cancelled.
         """
-        with remote_errors(self._address):
+        with remote_errors(self._address), self._turn(job.spec.name):
             if self._stage in self._config.execution.rebuild:
                 self._stop()
                 self._exchange.remove()
@@ -110,6 +112,20 @@ class PoolFit:
         self.made_by = end["made_by"]
         summary: dict[str, float] = end["summary"]
         return summary
+
+    @contextmanager
+    def _turn(self, name: str) -> Iterator[None]:
+        """Let fits of this process that need several workers go in turn: each could get one of them, and wait."""
+        if self._machines == 1:
+            yield
+            return
+        while not _several_workers.acquire(timeout=self._patience.poll):
+            if interrupted():
+                raise PoolFailed(f"The fit of '{name}' was interrupted before its turn")
+        try:
+            yield
+        finally:
+            _several_workers.release()
 
     def _take(self, work: Path) -> None:
         """Download the fitted model; try again for a while, because hours of work depend on it."""

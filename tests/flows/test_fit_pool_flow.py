@@ -25,10 +25,10 @@ POOL = "other-machine"
 
 
 @contextmanager
-def worker(home: Path, server: str, store: Path) -> Iterator[Path]:
+def worker(home: Path, server: str, store: Path, *more: str) -> Iterator[Path]:
     """Let a worker run within the block; yield its log."""
     log = home / "worker.log"
-    words = ["worker", "start", "--pool", POOL, "--server", server, "--store", store.as_uri()]
+    words = ["worker", "start", "--pool", POOL, "--server", server, "--store", store.as_uri(), *more]
     with log.open("wb") as out:
         process = subprocess.Popen(
             [sys.executable, "-m", "reviewlm.cli", *words], cwd=ROOT, stdout=out, stderr=out,
@@ -69,3 +69,30 @@ def test_models_are_those_of_fits_here(
         train_only(TINY, None, sets)
     assert files_of(mine) == files_of(here)
     assert not list((store / "jobs").rglob("*"))
+
+
+def test_two_workers_train_each_network_together(
+    prefect_server: None, tmp_path: Path, template_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run fits two networks at a time, and each needs both workers: they must not get one each."""
+    from flows.partial import train_only
+
+    mine, here = (Path(shutil.copytree(template_home, tmp_path / name)) for name in ("mine", "here"))
+    for name in ("shared", "one", "other"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("PREFECT_API_URL", str(PREFECT_API_URL.value()))
+    remote_store.cache_clear()
+    place, server = (tmp_path / "shared"), os.environ["PREFECT_API_URL"]
+    reach = ("--address", "127.0.0.1")
+    sets = [f"execution.remote_store={place.as_uri()}", f"execution.fit_pool={POOL}", "execution.fit_machines=2"]
+    homes = [tmp_path / name for name in ("one", "other")]
+    with worker(homes[0], server, place, *reach) as one, worker(homes[1], server, place, *reach) as other:
+        with living_in(mine):
+            train_only(TINY, None, ["execution.threads=2", *sets])
+        said = [log.read_text() for log in (one, other)]
+    for name in ("lstm", "gru-char"):
+        assert sum(f"'fit {name}'" in log for log in said) == 1
+        assert sum(f"'fit {name}, machine 2'" in log for log in said) == 1
+    with living_in(here):
+        train_only(TINY, None, ["execution.threads=4", "execution.ranks=2"])  # two threads for each rank, as there
+    assert files_of(mine) == files_of(here)
