@@ -260,13 +260,15 @@ def ranks_of(config: RunConfig, spec: ModelSpec) -> int:
     """Return the number of processes of one fit: as configured, or one per GPU; 1 for models without a gradient.
 
     Without a number in the settings, no process gets fewer than `ROWS_OF_RANK` rows of the batch, because a GPU is
-    hardly faster with fewer. The other GPUs can serve other fits.
+    hardly faster with fewer. The other GPUs can serve other fits. Several machines (`execution.fit_machines`) share the
+    batch, and the number is that of each.
     """
     training = getattr(spec, "training", None)
     if training is None:
         return 1
     gpus = usable_together(visible_gpu_names()) if device_of(config) == "cuda" else 1
-    return config.execution.ranks or max(1, min(gpus, training.batch // ROWS_OF_RANK))
+    rows = training.batch // config.execution.fit_machines
+    return config.execution.ranks or max(1, min(gpus, rows // ROWS_OF_RANK))
 
 
 def remove(path: Path) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, NoReturn
 
-from core.errors import OutOfMemory, RankFailed
+from core.errors import OutOfMemory, RankFailed, RanksLost
 from core.model_errors import converted_errors
 from core.processes import interrupts
 from core.processes.children import end_child, start_child
@@ -237,7 +237,7 @@ def _raise(job: Job, rank: _Rank) -> NoReturn:
     if "errno" in last:
         raise OSError(last["errno"], last["error"])
     if last.get("kind") == "peer":
-        raise RankFailed(f"The processes that fitted '{name}' lost their connection", where=which, cause=last["error"])
+        raise RanksLost(f"The processes that fitted '{name}' lost their connection", where=which, cause=last["error"])
     if "error" in last:
         # All ranks diverge together, so do not name a single rank.
         said = last["error"] if size == 1 or last["kind"] == "diverged" else f"{last['error']} ({which})"

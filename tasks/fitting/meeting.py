@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 import psutil
 
@@ -12,6 +15,7 @@ from core.errors import ConfigError
 
 ADDRESS_VARIABLE = "REVIEWLM_WORKER_ADDRESS"
 """Names the address at which other workers of a pool reach this machine; without it, its host name is used."""
+REACH_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -19,16 +23,23 @@ class Meeting:
     """Where the ranks of a fit meet.
 
     Args:
-        address: "init_method" of torch.distributed: a port of the machine with the leading rank.
+        host: Address of the machine with the leading rank.
+        port: Its port.
         first: Number of the first rank of this machine.
         ranks: Number of the ranks of all machines.
         interface: Network interface by which the other machines reach this one.
     """
 
-    address: str
+    host: str
+    port: int
     first: int
     ranks: int
     interface: str
+
+    @property
+    def address(self) -> str:
+        """The "init_method" of torch.distributed."""
+        return f"tcp://[{self.host}]:{self.port}" if ":" in self.host else f"tcp://{self.host}:{self.port}"
 
 
 def own_address() -> str:
@@ -40,12 +51,14 @@ def interface_of(address: str) -> str:
     """Return the network interface of this machine that has an address.
 
     Raises:
-        ConfigError: No interface has it: it is that of another machine, or only a name for the loopback.
+        ConfigError: No interface has it, or it is the host name and that means the loopback.
     """
     try:
         numbers = {str(found[4][0]) for found in socket.getaddrinfo(address, None)}
     except OSError as error:
         raise _not_here(address, str(error)) from error
+    if address == socket.gethostname() and any(ip_address(number.partition("%")[0]).is_loopback for number in numbers):
+        raise _not_here(address, f"it means {', '.join(sorted(numbers))}, which only this machine reaches")
     for name, places in psutil.net_if_addrs().items():
         if any(place.address.partition("%")[0] in numbers for place in places):
             return name
@@ -59,9 +72,23 @@ def _not_here(address: str, cause: str) -> ConfigError:
     )
 
 
-def free_port_of(address: str) -> int:
-    """Return a port of an address of this machine that is free now."""
+@contextmanager
+def listening_at(address: str) -> Iterator[int]:
+    """Yield a free port of an address of this machine, which other machines can reach within the block."""
     family, _, _, _, place = socket.getaddrinfo(address, 0, type=socket.SOCK_STREAM)[0]
-    with socket.socket(family) as free:
-        free.bind(place)
-        return int(free.getsockname()[1])
+    with socket.socket(family) as listening:  # accepts nothing: the port is free again at once
+        listening.bind(place)
+        listening.listen()
+        yield int(listening.getsockname()[1])
+
+
+def require_reachable(host: str, port: int) -> None:
+    """Raise ConfigError if no connection can be made; without this, each rank would wait for half an hour."""
+    try:
+        socket.create_connection((host, port), timeout=REACH_SECONDS).close()
+    except OSError as error:
+        raise ConfigError(
+            "This worker cannot reach the one that leads", where=socket.gethostname(), value=f"{host}:{port}",
+            cause=str(error), remedy="start that worker with --address and an address that this machine reaches; open "
+            "the ports between both",
+        ) from error

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import logging
 import shutil
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from core.config.run_config import RunConfig
-from core.errors import ArtifactError, Diverged, PoolFailed, RankFailed, TrackingUnavailable
+from core.errors import ArtifactError, Diverged, PoolFailed, TrackingUnavailable
 from core.processes import interrupts
 from core.store import Store
 from core.storing.job_exchange import JobExchange
@@ -27,9 +26,9 @@ from tasks.fitting.fit_process import interrupted
 from tasks.fitting.job import Job
 from tasks.fitting.listeners import EnoughSeen
 from tasks.fitting.pool_protocol import (
-    CLAIM,
     END,
     JOB,
+    LOST,
     PROGRESS,
     WANTED,
     WORK,
@@ -37,22 +36,20 @@ from tasks.fitting.pool_protocol import (
     error_of,
     remote_errors,
     remote_of,
+    told_by_member,
 )
-from tasks.fitting.pool_runs import Clock, Patience, PoolRuns, Runs, RunState, prefect_errors
+from tasks.fitting.pool_runs import Clock, Patience, PoolRuns, Runs, RunState, in_turn, prefect_errors
 from tasks.fitting.resources import SYSTEM_JOURNAL
 from tasks.tracking.track import JOURNAL
 
 ATTEMPTS = 3
 """Runs that may be lost before the fit is given up."""
 CHECKPOINTS = "checkpoints"
-LOST = RankFailed.__name__
-"""Kind of the error of ranks that lost the others."""
 Listen = Callable[[dict[str, Any]], None]
 log = logging.getLogger(__name__)
 
 
 PATIENCE = Patience()
-_several_workers = threading.Lock()
 
 
 class PoolFit:
@@ -96,7 +93,8 @@ class PoolFit:
             FitError, InputError, OutOfMemory, …: The error of the fit there.
             PoolFailed: The workers were lost or refuse the job, or the run was interrupted or cancelled.
         """
-        with remote_errors(self._address), self._turn(job.spec.name):
+        turn = nullcontext() if self._machines == 1 else in_turn(job.spec.name, self._patience.poll)
+        with remote_errors(self._address), turn:
             if self._stage in self._config.execution.rebuild:
                 self._stop()
                 self._exchange.remove()
@@ -112,20 +110,6 @@ class PoolFit:
         self.made_by = end["made_by"]
         summary: dict[str, float] = end["summary"]
         return summary
-
-    @contextmanager
-    def _turn(self, name: str) -> Iterator[None]:
-        """Let fits of this process that need several workers go in turn: each could get one of them, and wait."""
-        if self._machines == 1:
-            yield
-            return
-        while not _several_workers.acquire(timeout=self._patience.poll):
-            if interrupted():
-                raise PoolFailed(f"The fit of '{name}' was interrupted before its turn")
-        try:
-            yield
-        finally:
-            _several_workers.release()
 
     def _take(self, work: Path) -> None:
         """Download the fitted model; try again for a while, because hours of work depend on it."""
@@ -157,7 +141,8 @@ class PoolFit:
             shutil.rmtree(sent)
         self._describe(job)
         with prefect_errors(self._runs.pool):
-            self._run = self._runs.unfinished(self._exchange.name) or ""
+            wanted = (self._exchange.read(WANTED) or {}).get("run", "")
+            self._run = self._runs.unfinished(self._exchange.name, wanted) or ""
         self._want(self._run or self._submit(name))
         with interrupts.cleaned_up(self._stop):
             try:
@@ -213,7 +198,7 @@ class PoolFit:
         with suppress(RemoteError):
             self._exchange.write(WANTED, {"run": ""})
         with suppress(Exception):  # the error that ended the wait is the one to show
-            self._runs.cancel(self._run or self._runs.unfinished(self._exchange.name) or "")
+            self._runs.cancel(self._run or self._runs.unfinished(self._exchange.name, "") or "")
 
     def _wait(self, job: Job, report: Listen) -> dict[str, Any] | None:
         """Forward progress until the run has ended; return what it said at its end, None if its worker is lost.
@@ -234,7 +219,7 @@ class PoolFit:
             try:
                 end = self._exchange.read(END)
                 if end is not None and end["run"] == run:
-                    return self._told_by_member(run) or end
+                    return self._end_of_team(end, name) if end.get("error", {}).get("kind") == LOST else end
                 with prefect_errors(self._runs.pool):
                     state = self._runs.state(run)
                 news = self._exchange.read(PROGRESS) or {}
@@ -250,9 +235,7 @@ class PoolFit:
             if state.word != word:
                 since, alive, word = now, now, state.word
             if self._is_lost(state, now - since, now - alive, name):
-                with suppress(RemoteError):
-                    return self._told_by_member(run)
-                return None
+                return told_by_member(self._exchange, run, self._machines)
             if word == "waiting" and now - since > patience.untaken and not warned:
                 warned = True
                 log.warning(
@@ -279,17 +262,26 @@ class PoolFit:
                 f"The run that was to fit '{name}' has ended without a result", where=where, cause=state.message,
                 remedy="see the run in Prefect and the worker's log",
             )
-        return (state.word == "crashed" and lasting > patience.crashed) or (
+        # One of several runs cannot come back to the others, so its second attempt is not waited for.
+        crashed = 0.0 if self._machines > 1 else patience.crashed
+        return (state.word == "crashed" and lasting >= crashed) or (
             state.word == "running" and silent > patience.silent
         )
 
-    def _told_by_member(self, run: str) -> dict[str, Any] | None:
-        """Return the error that one of several workers told, unless it only lost the others; None if there is none."""
-        for place in range(1, self._machines):
-            told = self._exchange.read(f"{CLAIM}-{place}") or {}
-            if told.get("run") == run and told.get("error", {}).get("kind", LOST) != LOST:
+    def _end_of_team(self, end: dict[str, Any], name: str) -> dict[str, Any]:
+        """Return the error of the worker that the others lost, if it still tells one; else *end*, which says so.
+
+        Raises:
+            PoolFailed: One of the runs was cancelled in Prefect.
+        """
+        began = self._clock.monotonic()
+        while self._machines > 1 and self._clock.monotonic() - began < self._patience.cause:
+            if (told := told_by_member(self._exchange, end["run"], self._machines)) is not None:
                 return told
-        return None
+            with prefect_errors(self._runs.pool):
+                self._is_lost(self._runs.state(end["run"]), 0, 0, name)
+            self._clock.sleep(min(1.0, self._patience.poll))
+        return end
 
     def _forward(self, news: dict[str, Any], last: dict[str, Any], work: Path, report: Listen) -> None:
         if news["lists"] != last.get("lists"):

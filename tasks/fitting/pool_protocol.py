@@ -21,7 +21,7 @@ import logging
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from core.errors import (
     OutOfMemory,
     PoolFailed,
     RankFailed,
+    RanksLost,
     ReviewLMError,
     StoreFull,
 )
@@ -50,10 +51,13 @@ WORK, END, START = "work", "end", "start"
 NAME = re.compile(r"fit-[0-9a-f]{16}")
 ERRORS = {
     kind.__name__: kind for kind in (
-        ArtifactError, ConfigError, Diverged, FitError, InputError, NotWritable, OutOfMemory, RankFailed, StoreFull,
+        ArtifactError, ConfigError, Diverged, FitError, InputError, NotWritable, OutOfMemory, RankFailed, RanksLost,
+        StoreFull,
     )
 }  # fmt: skip
 """Errors that keep their kind on the way."""
+LOST = RanksLost.__name__
+"""Kind of the error of ranks that lost the others."""
 TRIES = 3
 """Attempts to read a list whose files are being replaced."""
 log = logging.getLogger(__name__)
@@ -174,6 +178,22 @@ def _fitted_so_far(exchange: JobExchange, work: Path) -> None:
                 log.warning("checkpoints of the job %s cannot be used, it starts anew: %s", exchange.name, error)
                 shutil.rmtree(work)
                 work.mkdir()
+
+
+def told_by_member(exchange: JobExchange, run: str, machines: int) -> dict[str, Any] | None:
+    """Return the error that one of several workers told, unless it only lost the others; None if there is none.
+
+    Args:
+        exchange: The job's objects.
+        run: The runs that fit it together.
+        machines: Their number.
+    """
+    for place in range(1, machines):
+        with suppress(RemoteError):
+            told = exchange.read(f"{CLAIM}-{place}") or {}
+            if told.get("run") == run and told.get("error", {}).get("kind", LOST) != LOST:
+                return told
+    return None
 
 
 def error_of(told: Mapping[str, Any], machine: str) -> ReviewLMError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Cancelling
 
 from core.config.run_config import RunConfig
-from core.errors import ConfigError, TrackingUnavailable
+from core.errors import ConfigError, PoolFailed, TrackingUnavailable
+from tasks.fitting.fit_process import interrupted
 from tasks.limits import is_shared
 
 FLOW = "fit-job"
@@ -27,8 +29,9 @@ WORDS: dict[StateType, Word] = {
     StateType.RUNNING: "running", StateType.CANCELLING: "cancelled", StateType.CANCELLED: "cancelled",
     StateType.COMPLETED: "completed", StateType.FAILED: "failed", StateType.CRASHED: "crashed",
 }
-ORDER: tuple[Word, ...] = ("cancelled", "failed", "crashed", "waiting", "running", "completed")
+ORDER: tuple[Word, ...] = ("cancelled", "crashed", "failed", "waiting", "running", "completed")
 """States of runs that fit together: the first of them is that of all."""
+_several_workers = threading.Lock()
 UNFINISHED = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING]
 
 
@@ -58,6 +61,7 @@ class Patience:
         poll: Between two looks.
         untaken: Until a warning says that no worker has taken the fit.
         crashed: For Prefect's own second attempt of a run that crashed, before another run is asked for.
+        cause: For the worker that others lost to tell its error.
         ended: From the end of a run until its result must be seen; network disks show new files late.
         silent: Without a sign of life of a run that Prefect believes to run.
         away: Without an answer of the remote store or of Prefect.
@@ -66,6 +70,7 @@ class Patience:
     poll: float = 3.0
     untaken: float = 60.0
     crashed: float = 60.0
+    cause: float = 10.0
     ended: float = 120.0
     silent: float = 900.0
     away: float = 1800.0
@@ -79,8 +84,11 @@ class Runs(Protocol):
     def submit(self, job: str, model: str) -> str:
         """Ask for a run that fits a job, and return its id."""
 
-    def unfinished(self, job: str) -> str | None:
-        """Return the id of a run of this job that waits or runs; None if there is none."""
+    def unfinished(self, job: str, wanted: str) -> str | None:
+        """Return the id of a run of this job that waits or runs; None if there is none.
+
+        *wanted* is the run for which its workers were last told to work.
+        """
 
     def state(self, run: str) -> RunState:
         """Return the state of a run."""
@@ -116,19 +124,24 @@ class PoolRuns:
         )
         return str(asked.id)
 
-    def unfinished(self, job: str) -> str | None:
+    def unfinished(self, job: str, wanted: str) -> str | None:
         """Return the id of a run of this job that waits or runs; None if there is none.
 
-        Of several runs that fit together, one may be gone: what is left of them is cancelled.
+        Of several runs that fit together, one may be gone, or as many as now were not asked for: what is left of them
+        is cancelled.
         """
-        wanted = FlowRunFilter(
+        waiting = FlowRunFilter(
             tags=FlowRunFilterTags(all_=[_tag(job)]),
             state=FlowRunFilterState(type=FlowRunFilterStateType(any_=UNFINISHED)),
         )
         with get_client(sync_client=True) as client:
-            runs = [str(run.id) for run in client.read_flow_runs(flow_run_filter=wanted)]
-        if self._machines == 1:
-            return runs[0] if runs else None
+            runs = [str(run.id) for run in client.read_flow_runs(flow_run_filter=waiting)]
+        members = members_of(wanted)
+        if len(members) == self._machines and set(members) <= set(runs):
+            self.cancel(",".join(set(runs) - set(members)))
+            return wanted
+        if self._machines == len(members) == 1 and runs:  # whoever asked was killed before it said so
+            return runs[0]
         self.cancel(",".join(runs))
         return None
 
@@ -191,6 +204,26 @@ def require_pool(config: RunConfig, minutes: bool = False) -> None:
                 "No worker of this pool has joined the Prefect server", where=where, value=pool,
                 remedy=f"on the machine that is to fit: reviewlm worker start --pool {pool}",
             ) from error
+
+
+@contextmanager
+def in_turn(name: str, poll: float) -> Iterator[None]:
+    """Let fits of this process that need several workers go in turn: each could get one of them, and wait for ever.
+
+    Args:
+        name: Name of the model.
+        poll: Seconds between two looks.
+
+    Raises:
+        PoolFailed: This process was interrupted.
+    """
+    while not _several_workers.acquire(timeout=poll):
+        if interrupted():
+            raise PoolFailed(f"The fit of '{name}' was interrupted before its turn")
+    try:
+        yield
+    finally:
+        _several_workers.release()
 
 
 @contextmanager

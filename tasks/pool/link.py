@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import platform
+import random
 import secrets
 import threading
 import time
@@ -18,7 +19,7 @@ from typing import Any
 from core.errors import ConfigError, PoolFailed, ReviewLMError
 from core.storing.job_exchange import JobExchange
 from core.storing.objects import RemoteError
-from tasks.fitting.meeting import Meeting, free_port_of, interface_of, own_address
+from tasks.fitting.meeting import Meeting, interface_of, listening_at, own_address, require_reachable
 from tasks.fitting.pool_protocol import CLAIM, END, JOB, MEETING, PROGRESS, WANTED, WORK
 from tasks.fitting.pool_runs import members_of
 
@@ -27,7 +28,7 @@ BEAT_SECONDS, LIST_SECONDS = 5.0, 30.0
 WANTED_SECONDS, LOOK_SECONDS = 30.0, 0.5
 """Time for whoever asks to say which run is wanted, after it has asked for the run; and between two looks."""
 MEET_SECONDS = 900.0
-"""Time in which all workers that are to train one network must have come."""
+"""Time in which all workers that are to train one network must have come, at least; at most twice as long."""
 LAST_TRIES, LAST_PAUSE = 60, 30.0
 """Attempts to give back a fitted model, and seconds between two."""
 log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ class JobLink:
     Args:
         exchange: The job's objects.
         run: Id of the worker's run.
+        home: Home of the worker; two workers of one home share its GPUs, and cannot fit a job together.
         place: Place of this worker among those that fit the job together; 0 leads: only it gives anything back.
 
     Attributes:
@@ -46,10 +48,11 @@ class JobLink:
         team: The runs that fit the job together, as `WANTED` names them.
     """
 
-    def __init__(self, exchange: JobExchange, run: str, place: int = 0) -> None:
+    def __init__(self, exchange: JobExchange, run: str, home: Path, place: int = 0) -> None:
         self.worker, self.team = f"{platform.node()}-{secrets.token_hex(4)}", run
         self._exchange, self._run, self._place = exchange, run, place
-        self._news: dict[str, Any] = {}
+        self._where = f"{platform.node()}:{home.absolute()}"
+        self._news, self._said = dict[str, Any](), dict[str, Any]()
         self._lists, self._unwanted = 0, False
 
     def tell(self, news: dict[str, Any]) -> None:
@@ -74,37 +77,53 @@ class JobLink:
             end = {**self._about(), **about, "error": error.to_dict()}
             self._exchange.write(self._claim if self._place else END, end)
 
-    def meeting(self, ranks: int, machines: int) -> Meeting | None:
-        """Return where the ranks of this worker meet those of the others; None if it is alone.
+    def require_others(self, device: str, machines: int) -> None:
+        """Wait until the other workers have taken their places; say on which device this one fits.
+
+        Raises:
+            ConfigError: Not all have come, or two are one machine, or their devices differ.
+            PoolFailed: As in `tell`.
+        """
+        self._said["device"] = device
+        self._say()
+        if not self._place:
+            self._awaited(lambda: self._come(machines, device, "device"), machines)
+
+    def meeting(self, ranks: int, machines: int) -> Meeting:
+        """Return where the ranks of this worker meet those of the others.
 
         Args:
             ranks: Number of processes of this worker.
             machines: Number of workers that train the network together.
 
         Raises:
-            ConfigError: Not all workers have come, or the others cannot reach this one at its address.
+            ConfigError: Not all workers have come, or they cannot reach each other.
             PoolFailed: As in `tell`.
         """
-        if machines == 1:
-            return None
         interface = interface_of(address := own_address())
+        self._said["ranks"] = ranks
+        self._say()
         if self._place:
-            insist(lambda: self._exchange.write(self._claim, {**self._about(), "ranks": ranks}))
             said = self._awaited(self._called, machines)
+            require_reachable(said["host"], said["port"])
+            self._said["reached"] = said["port"]
+            self._say()
         else:
-            others = self._awaited(lambda: self._come(machines), machines)
-            host = f"[{address}]" if ":" in address else address
-            said = {"address": f"tcp://{host}:{free_port_of(address)}",
-                    "ranks": [ranks, *(one["ranks"] for one in others)],
-                    "workers": [self.worker, *(one["worker"] for one in others)]}  # fmt: skip
-            insist(lambda: self._exchange.write(MEETING, said))
+            device = self._said["device"]
+            others = self._awaited(lambda: self._come(machines, device, "ranks"), machines)
+            with listening_at(address) as port:  # until all have reached it; then the leading rank listens there
+                said = {"host": address, "port": port, "ranks": [ranks, *(one["ranks"] for one in others)],
+                        "workers": [self.worker, *(one["worker"] for one in others)]}  # fmt: skip
+                insist(lambda: self._exchange.write(MEETING, said))
+                self._awaited(lambda: self._come(machines, device, "reached", port), machines)
         first, all_ranks = sum(said["ranks"][: self._place]), sum(said["ranks"])
         log.info("ranks %d to %d of %d are here", first, first + ranks - 1, all_ranks)
-        return Meeting(said["address"], first, all_ranks, interface)
+        return Meeting(said["host"], said["port"], first, all_ranks, interface)
 
     def _awaited(self, look: Callable[[], Any], machines: int) -> Any:
         """Return what is found by looking again and again."""
-        until = time.monotonic() + MEET_SECONDS
+        seconds = MEET_SECONDS * (1 + random.random())  # of two runs that wait for each other, one goes on
+        until = time.monotonic() + seconds
         while time.monotonic() < until:
             self.require_wanted()
             with suppress(RemoteError):
@@ -112,20 +131,36 @@ class JobLink:
                     return found
             time.sleep(LOOK_SECONDS)
         raise ConfigError(
-            f"{machines} workers are to train one network together, and not all have come in {MEET_SECONDS:g} s",
+            f"{machines} workers are to train one network together, and not all have come in {seconds:.0f} s",
             where="execution.fit_machines", value=machines,
-            remedy="start as many workers of the pool; two runs that wait for each other's workers must run in turn",
+            remedy="start as many workers of the pool, each with free GPUs; runs that need the same ones go in turn",
         )
 
-    def _come(self, machines: int) -> list[dict[str, Any]] | None:
-        """Return what the other workers have said; None before all are ready."""
+    def _come(self, machines: int, device: str, word: str, value: Any = None) -> list[dict[str, Any]] | None:
+        """Return what the other workers have said; None before all have said a word, and this value if there is one."""
         others = [self._exchange.read(f"{CLAIM}-{place}") or {} for place in range(1, machines)]
-        return others if all(one.get("team") == self.team and "ranks" in one for one in others) else None
+        others = [one for one in others if one.get("team") == self.team]
+        for one in others:
+            if one["where"] == self._where:
+                raise ConfigError(
+                    "Two of the workers that are to train one network together are one machine", where=one["where"],
+                    remedy="start the worker of each machine with --places 1",
+                )
+            if one.get("device", device) != device:
+                raise ConfigError(
+                    "The workers that are to train one network together have different devices", where=one["where"],
+                    value=one["device"], cause=f"{self._where} has {device}", remedy="see `reviewlm doctor` on both",
+                )
+        here = [one for one in others if word in one and value in (None, one[word])]
+        return here if len(here) == machines - 1 else None
 
     def _called(self) -> dict[str, Any] | None:
         """Return the meeting to which the leading worker has called this one."""
         said = self._exchange.read(MEETING) or {}
         return said if self.worker in said.get("workers", ()) else None
+
+    def _say(self) -> None:
+        insist(lambda: self._exchange.write(self._claim, {**self._about(), **self._said}))
 
     @contextmanager
     def signs_of_life(self) -> Iterator[dict[str, Any]]:
@@ -142,7 +177,7 @@ class JobLink:
             time.sleep(LOOK_SECONDS)
         if (description := self._exchange.read(JOB)) is None:
             raise PoolFailed("This fit is not wanted: its job has ended")
-        insist(lambda: self._exchange.write(self._claim, self._about()))
+        self._say()
         with _repeated(self._beat, BEAT_SECONDS):
             yield description
 
@@ -159,7 +194,7 @@ class JobLink:
         return f"{CLAIM}-{self._place}" if self._place else CLAIM
 
     def _about(self) -> dict[str, Any]:
-        return {"worker": self.worker, "run": self._run, "team": self.team}
+        return {"worker": self.worker, "run": self._run, "team": self.team, "where": self._where}
 
     @contextmanager
     def uploads(self, work: Path, copies: Path) -> Iterator[None]:

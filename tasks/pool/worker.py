@@ -60,7 +60,7 @@ def fit_for_pool(config: RunConfig, name: str, run: str, place: int = 0) -> str:
     store, own = Store.of(config), f"{name}-{place}" if place else name
     remote = remote_of(store)
     exchange, folder = JobExchange(remote.objects, name), config.home / FOLDER / own
-    link = JobLink(exchange, run, place)
+    link = JobLink(exchange, run, config.home, place)
     lock = build_lock(store.root, own)
     with remote_errors(remote.address), lock, _emptied(folder), link.signs_of_life() as description:
         about = {"run": link.team, "worker": link.worker, "machine": platform.node(), "code": description["code"]}
@@ -106,11 +106,13 @@ def _fitted(
             f"This worker would fit '{spec.name}' with other code than the machine that asks", where=platform.node(),
             value=own, cause=f"there it is {description['code']}", remedy="bring both to the same commit",
         )
-    asked = config.model_copy(
-        update={"execution": config.execution.model_copy(update={"ranks": int(description["ranks"])})}
-    )
+    machines = int(description["machines"])
+    changed = {"ranks": int(description["ranks"]), "fit_machines": machines}
+    asked = config.model_copy(update={"execution": config.execution.model_copy(update=changed)})
     device, ranks = chosen_device(config.execution.device), kind.ranks(asked, spec)
     threads = max(1, (config.execution.threads or available_cores() // places()) // ranks)
+    if machines > 1:
+        link.require_others(device, machines)
     # Prefect's worker counts the fits of this machine, and the locks in the home give each its own GPUs.
     with gpu_slot(device, ranks, limited=False) as gpus, progress(spec.name, 1, "tokens") as report:
 
@@ -118,7 +120,7 @@ def _fitted(
             report(news["step"], news["figures"], total=news["total"])
             link.tell(news)
 
-        meeting = link.meeting(ranks, machines := int(description["machines"]))
+        meeting = link.meeting(ranks, machines) if machines > 1 else None
         here = replace(job, device=device, ranks=ranks, gpus=gpus, threads=threads)
         summary = run_job(here, heard, meeting, link.require_wanted)
     resources = {"device": device, "ranks": ranks, "threads": threads * ranks}

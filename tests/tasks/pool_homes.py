@@ -100,7 +100,7 @@ class Workers:
         except Exception as error:
             self.states[run] = RunState("failed", str(error))
 
-    def unfinished(self, job: str) -> str | None:
+    def unfinished(self, job: str, wanted: str) -> str | None:
         return self.waiting
 
     def state(self, run: str) -> RunState:

@@ -20,10 +20,18 @@ import pytest
 from core.config.run_config import RunConfig
 from core.config.sections.execution import ExecutionConfig
 from core.errors import ConfigError, OutOfMemory, PoolFailed
+from core.storing.job_exchange import JobExchange
 from core.storing.remote import remote_store
 from tasks.fitting import fit_process
 from tasks.fitting.fit_process import environment_of, run_job
-from tasks.fitting.meeting import ADDRESS_VARIABLE, Meeting, free_port_of, interface_of
+from tasks.fitting.meeting import (
+    ADDRESS_VARIABLE,
+    Meeting,
+    interface_of,
+    listening_at,
+    own_address,
+    require_reachable,
+)
 from tasks.fitting.pool_runs import RunState
 from tasks.pool import link
 from tests.tasks.pool_homes import Team, digest, exchange_of, handed_over, home, job_in, network
@@ -87,8 +95,8 @@ def process_of(
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill a worker with all its processes, as a machine that loses its power."""
-    for one in (*psutil.Process(process.pid).children(recursive=True), process):
+    """Kill a worker with all its processes, as a machine that loses its power: none can tell of the others."""
+    for one in (process, *psutil.Process(process.pid).children(recursive=True)):
         with suppress(psutil.NoSuchProcess):
             one.kill()
     process.wait()
@@ -138,8 +146,9 @@ def test_the_error_of_one_machine_is_told_and_not_that_the_others_lost_it(tmp_pa
             if not place:
                 super().work(config, job, run, place)
                 return
-            other = link.JobLink(exchange_of(tmp_path), run, place)
+            other = link.JobLink(exchange_of(tmp_path), run, config.home, place)
             with other.signs_of_life():
+                other.require_others("cpu", 2)
                 other.meeting(1, 2)
                 other.fail({"run": other.team, "machine": "poor"}, OutOfMemory("There is not enough memory"))
             self.states[run] = RunState("failed")
@@ -168,6 +177,30 @@ def test_a_machine_that_does_not_come_ends_the_wait_of_the_others(
 
     with pytest.raises(ConfigError, match="2 workers are to train one network together, and not all have come"):
         handed_over(mine, spec, Alone(homes_of(tmp_path, "one", "other")), machines=2)(job, lambda news: None)
+
+
+@pytest.mark.parametrize(
+    ("homes", "devices", "said"),
+    [(("one", "one"), ("cpu", "cpu"), "are one machine"), (("one", "other"), ("cpu", "cuda"), "different devices")],
+)
+def test_workers_that_do_not_fit_together_are_told_at_once(
+    homes: tuple[str, str], devices: tuple[str, str], said: str, tmp_path: Path
+) -> None:
+    exchange = exchange_of_new(tmp_path)
+    exchange.write("wanted", {"run": "a,b"})
+    first, second = (link.JobLink(exchange, "ab"[place], tmp_path / homes[place], place) for place in range(2))
+    with first.signs_of_life(), second.signs_of_life():
+        second.require_others(devices[1], 2)
+        with pytest.raises(ConfigError, match=said):
+            first.require_others(devices[0], 2)
+
+
+def exchange_of_new(tmp_path: Path) -> JobExchange:
+    """Return the objects of a job whose description says nothing."""
+    (tmp_path / "shared").mkdir()
+    exchange = exchange_of(tmp_path)
+    exchange.write("job", {})
+    return exchange
 
 
 def test_an_interrupted_run_ends_the_workers_that_wait_for_each_other(
@@ -246,20 +279,37 @@ def test_two_machines_with_networks_of_their_own_train_one_network(
 
 
 def test_ranks_are_counted_over_all_machines_and_meet_at_the_address_of_the_first() -> None:
-    meeting = Meeting("tcp://10.0.0.1:4000", first=2, ranks=5, interface="eth7")
+    meeting = Meeting("10.0.0.1", 4000, first=2, ranks=5, interface="eth7")
     found = environment_of(1, ranks=3, rank=1, meeting=meeting)
     assert [found[name] for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")] == ["3", "1", "5", "3"]
     assert found["GLOO_SOCKET_IFNAME"] == found["NCCL_SOCKET_IFNAME"] == "eth7"
+    assert meeting.address == "tcp://10.0.0.1:4000"
+    assert replace(meeting, host="fe80::1").address == "tcp://[fe80::1]:4000"
 
 
 def test_the_interface_follows_from_the_address_and_one_of_another_machine_is_refused() -> None:
     assert interface_of("127.0.0.1") == "lo"
-    assert 1_024 <= free_port_of("127.0.0.1") <= 65_535
     with pytest.raises(ConfigError, match="cannot reach this worker") as found:
         interface_of("192.0.2.1")  # of no machine: RFC 5737
     assert "--address" in found.value.remedy
     with pytest.raises(ConfigError, match="cannot reach this worker"):
         interface_of("no such host.invalid")
+
+
+def test_a_host_name_that_means_the_loopback_is_no_address_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "localhost")
+    monkeypatch.delenv(ADDRESS_VARIABLE)
+    with pytest.raises(ConfigError, match="cannot reach this worker") as found:
+        interface_of(own_address())
+    assert "127.0.0.1" in found.value.cause
+
+
+def test_a_machine_that_cannot_be_reached_is_told_before_any_rank_waits_for_it() -> None:
+    with listening_at("127.0.0.1") as port:
+        require_reachable("127.0.0.1", port)
+    with pytest.raises(ConfigError, match="cannot reach the one that leads") as found:
+        require_reachable("127.0.0.1", port)
+    assert "--address" in found.value.remedy
 
 
 def test_machines_need_a_pool() -> None:

@@ -46,13 +46,16 @@ def start(
         str,
         typer.Option("--address", metavar="IP", help="Where other workers reach this machine. Default: its host name."),
     ] = "",
+    places: Annotated[
+        int, typer.Option("--places", metavar="N", min=0, help="Fits at a time. Default: one for each GPU.")
+    ] = 0,
     json: Json = False,
 ) -> None:  # fmt: skip
     """Join the Prefect server of another machine, and fit its networks here until Ctrl-C.
 
     The other machine names the pool in `execution.fit_pool`. Without --password-file, PREFECT_API_AUTH_STRING
     ("user:password") of the environment is used. CUDA_VISIBLE_DEVICES says which GPUs may be used. --address is needed
-    where several workers train one network together (`execution.fit_machines`).
+    where several workers train one network together (`execution.fit_machines`); then also give --places 1.
     """
     _name_server(server, password_file)
     config = configured(DEFAULT, [f"execution.remote_store={store}"] if store else [])
@@ -65,13 +68,13 @@ def start(
     _require_health(config)
     from flows.server.joined_worker import join_pool, start_worker
     from tasks.fitting.meeting import ADDRESS_VARIABLE, interface_of
-    from tasks.pool.worker import places
+    from tasks.pool.worker import places as places_here
 
     if address:
         interface_of(address)
         os.environ[ADDRESS_VARIABLE] = address
     join_pool(pool)
-    count, device = places(), chosen_device(config.execution.device)
+    count, device = places or places_here(), chosen_device(config.execution.device)
     worker = start_worker(pool, count)
     on = "the processor" if device == "cpu" else f"{count} GPUs" if count > 1 else "a GPU"
     terminal.say(f"Fits jobs of {pool}, {count} at a time, on {on}. To end: Ctrl-C")
