@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,12 +30,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             raise ChampionChanged("another version", value=f"version 2, expected {champion}")
         return f"decided against {champion}"
 
-    stand_in("choose_challenger", lambda *given: "challenger")
+    stand_in("choose_challenger", lambda *given: SimpleNamespace(name="challenger"))
     stand_in("score_champion", lambda *given: min(2, calls.count("score_champion")))
     stand_in("register", lambda *given: 3)
     stand_in("score_challenger", lambda *given: "scores")
     stand_in("score_champion_reviews", lambda *given: "scores on its own")
     stand_in("decide", decide)
+    monkeypatch.setattr(flows.promote, "figures_beside", lambda *given: nullcontext())
     return calls
 
 
