@@ -25,6 +25,7 @@ from tasks.fitting.fit_process import run_job
 from tasks.fitting.job import Job
 from tasks.fitting.pool_protocol import NAME, received, remote_errors, remote_of
 from tasks.gpus import gpu_slot
+from tasks.pool.inputs import remove_old_inputs
 from tasks.pool.kinds import KINDS, Kind
 from tasks.pool.link import JobLink, insist
 from tasks.progress import progress
@@ -62,6 +63,7 @@ def fit_for_pool(config: RunConfig, name: str, run: str, place: int = 0) -> str:
     exchange, folder = JobExchange(remote.objects, name), config.home / FOLDER / own
     link = JobLink(exchange, run, config.home, place)
     lock = build_lock(store.root, own)
+    remove_old_inputs(config.home)
     with remote_errors(remote.address), lock, _emptied(folder), link.signs_of_life() as description:
         about = {"run": link.team, "worker": link.worker, "machine": platform.node(), "code": description["code"]}
         try:
