@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from core.store import Store
 from core.content_check import record_of
+from core.store import Store
 from tasks.pool.inputs import DAY, KEPT_DAYS, remove_old_inputs
 
 
