@@ -41,8 +41,8 @@ def mean_interval(figures: Sequence[float], confidence: float) -> MeanInterval:
     """
     if len(figures) < 2:
         raise ValueError(f"an interval needs at least 2 seeds; there are {len(figures)}")
-    from scipy.stats import t as student  # here, because the import takes half a second
+    from scipy.special import stdtrit  # Student's t quantile; `scipy.stats` takes twice as long to import
 
     mean, deviation = fmean(figures), stdev(figures)
-    half = float(student.ppf((1 + confidence) / 2, len(figures) - 1)) * deviation / sqrt(len(figures))
+    half = float(stdtrit(len(figures) - 1, (1 + confidence) / 2)) * deviation / sqrt(len(figures))
     return MeanInterval(mean, mean - half, mean + half, deviation, confidence, len(figures))

@@ -24,7 +24,6 @@ from evaluation.writing.private_patterns import private_patterns
 from evaluation.writing.reference import RealText
 from evaluation.writing.star_consistency import Agreement, agreement
 from evaluation.writing.word_stream import WordStream, pieces_of, word_stream
-from models.sampling import Sampling, generate_rated
 
 if TYPE_CHECKING:
     from models.bundles.bundle import Bundle
@@ -85,6 +84,8 @@ def draw_samples(
     margin = MARGIN if bundle.vocabulary.lossless else 1.0  # a word vocabulary has one token per word
     most = math.ceil(config.max_words * max(tokens_per_word, 1.0) * margin)
     counts = dict(enumerate(shared_out(config.samples, bundle.stars_prior)))
+    from models.sampling import Sampling, generate_rated  # imports torch
+
     sampling = Sampling(config.temperature, top_p=config.top_p)
     texts = generate_rated(bundle, counts, sampling, most, config.seed, report)
     rows = [

@@ -19,7 +19,6 @@ import numpy as np
 from ..base import INTERFACE, LanguageModel, ModelError, stored
 from ..specs import ModelSpec, model_class, spec_from_dict, to_dict
 from ..tokens.vocabulary import BOS, CONTEXT_IDS, FILE, UNK, Vocabulary
-from .any_rating import AnyRating
 from .bundle_form import NAMES, require_form
 from .sealed_folder import read_description, seal, verify_files
 
@@ -106,6 +105,8 @@ class Bundle:
         ratings = self.ratings(stars)
         if len(ratings) == 1:
             return self.model, self.vocabulary.prefix(ratings[0])
+        from .any_rating import AnyRating  # imports torch
+
         shares_R = np.array([self.stars_prior[rating] for rating in ratings])
         return AnyRating(self.model, ratings, shares_R / shares_R.sum()), [BOS]
 

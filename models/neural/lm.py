@@ -31,6 +31,7 @@ from .embedding_start import start_embedding
 from .network import Network, NetworkState, join, take
 from .out_of_memory import first_line, is_out_of_memory
 from .output import CONTEXT_IDS, NOT_SCORED
+from .spec import WEIGHTS
 from .training.checkpoint import fill_network, stored_once
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from .inference.reader import Reader
 
 NeuralSpec = RecurrentSpec | NPLMSpec
-WEIGHTS = "weights.safetensors"
 POSITIONS = 16_384
 """Positions whose features are in memory at a time while scoring; does not change the result."""
 log = logging.getLogger(__name__)

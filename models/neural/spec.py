@@ -15,6 +15,8 @@ from pydantic import BeforeValidator, Field, PlainSerializer
 from ..options import MOST, Count, Name, Number, OnlyWith, OrNone, ShareBelowOne, Since, Unused, Whole, options, require
 from .training.spec import TrainingSpec as TrainingSpec
 
+WEIGHTS = "weights.safetensors"
+"""File of a network's parameters in its bundle."""
 WIDEST = 65_536
 """Largest size of a layer: beyond it a single matrix product would not fit any machine."""
 Width = Annotated[Whole, Field(ge=1, le=WIDEST)]

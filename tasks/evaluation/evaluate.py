@@ -13,8 +13,6 @@ from core.model_errors import converted_errors
 from core.store import Artifact, Built
 from evaluation.scoring.metrics import Figures, star_slices
 from evaluation.scoring.score import FIGURES_FILE, SCORES_FILE, drawn_reviews, record_scores
-from models.completion.suggestions import next_words
-from models.sampling import Sampling, generate_rated
 from models.streams import TokenStream
 from tasks.data.prepare import Prepared, check_table
 from tasks.engines.fan_out import fan_out_scores
@@ -111,6 +109,11 @@ def draw_samples(config: RunConfig, bundle_folder: Path, label: str) -> Built:
     names = {*SAMPLING, "sample_stars", "samples_per_star", "prompts", "suggestions"}
 
     def make(work: Path) -> dict[str, Any]:
+        from models.completion.suggestions import (
+            next_words,  # imports torch, which a run that re-uses all does not need
+        )
+        from models.sampling import Sampling, generate_rated
+
         bundle = opened()
         sampling = Sampling(chosen.temperature, chosen.top_k, chosen.top_p)
         counts = dict.fromkeys(chosen.sample_stars, chosen.samples_per_star)

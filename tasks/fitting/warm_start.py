@@ -19,8 +19,7 @@ from core.errors import BundleError
 from core.model_errors import converted_errors
 from core.store import Artifact, Store, sha256_of_file
 from models.bundles.bundle import SPEC
-from models.neural.lm import WEIGHTS
-from models.neural.training.warm_start import find_network
+from models.neural.spec import WEIGHTS
 from models.specs import ModelSpec, identity
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import FILE, Vocabulary
@@ -88,6 +87,8 @@ def starting_point(config: RunConfig, spec: ModelSpec, vocabulary: Artifact, inp
     if version is None:
         return _fresh(spec, "there is no champion yet")
     try:
+        from models.neural.training.warm_start import find_network  # imports torch
+
         bundle = registry.bundle_folder(version)
         with converted_errors(bundle):
             folder, reason = find_network(bundle, spec, vocabulary.facts["vocabulary_digest"])  # type: ignore[arg-type]
@@ -181,6 +182,8 @@ def _kept_vocabulary(
     if theirs.spec != config.vocabulary[name] or theirs.normal_form.to_dict() != form.to_dict():
         log.warning("vocabulary '%s' is learnt again: the champion's has other options or another normal form", name)
         return None
+    from models.neural.training.warm_start import find_network  # imports torch
+
     found = [find_network(bundle, spec, theirs.digest)[0] for spec in specs]  # type: ignore[arg-type]
     folder = next((folder for folder in found if folder), None)
     if folder is None:

@@ -13,7 +13,7 @@ from core.lineage.record import FITS, LINEAGE_FILE, LINEAGE_TAG, Lineage, Record
 from core.store import Artifact, Store, sha256_of_file
 from corpus.reading.sources import identify
 from models.bundles.bundle import SPEC
-from models.neural.lm import WEIGHTS
+from models.neural.spec import WEIGHTS
 from tasks.classification.lexicons import STAGE as LEXICON_STAGE
 from tasks.data.ingest import replay_file
 from tasks.embedding.start import STAGE as VECTORS_STAGE

@@ -8,7 +8,7 @@ from functools import cached_property
 from core.lineage.record import FITS
 from core.store import Artifact
 from models.bundles.bundle import SPEC
-from models.neural.lm import WEIGHTS
+from models.neural.spec import WEIGHTS
 from tasks.classification.labels.field_labels import STAGE as LABELS_STAGE
 from tasks.classification.lexicons import INPUT as LEXICON
 from tasks.classification.lexicons import STAGE as LEXICON_STAGE

@@ -11,7 +11,7 @@ from core.errors import ArtifactError, BundleError, Unreadable
 from core.lineage.record import Lineage, RecordedSource
 from core.store import sha256_of_file
 from corpus.reading.sources import source_names
-from models.neural.lm import WEIGHTS
+from models.neural.spec import WEIGHTS
 from tasks.tracking.track import registry_of
 
 ON_DISK = ("file", "replay", "business", "vectors", "lexicon")

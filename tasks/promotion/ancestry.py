@@ -19,7 +19,7 @@ from core.config.run_config import RunConfig
 from core.errors import BundleError
 from core.store import Artifact, sha256_of_file
 from models.bundles.bundle import SPEC
-from models.neural.lm import WEIGHTS
+from models.neural.spec import WEIGHTS
 from tasks.fitting.fit import bundle_digest
 from tasks.fitting.job import BUNDLE_FOLDER
 from tasks.fitting.warm_start import INPUT, WEIGHTS_FILE

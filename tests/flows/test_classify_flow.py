@@ -268,7 +268,7 @@ def test_networks_that_a_worker_of_another_home_fits_are_equal_to_the_last_byte(
 ) -> None:
     (tmp_path / "shared").mkdir()
     theirs = home(tmp_path, "theirs")
-    monkeypatch.setattr("tasks.fitting.pool_caller.PoolRuns", lambda pool: Workers([theirs]))
+    monkeypatch.setattr("tasks.fitting.pool_caller.PoolRuns", lambda pool, machines: Workers([theirs]))
     monkeypatch.setattr("tasks.fitting.pool_caller.PATIENCE", QUICK)
     monkeypatch.setattr("flows.other_models.classify.require_pool", lambda config: None)
     before = fits_of(done.home)

@@ -106,10 +106,10 @@ def slice_losses(case: GateCase) -> pl.DataFrame:
         .with_columns(error=(count / (count - 1) * pl.col("residual")).sqrt() / pl.col("theirs"))
         .with_columns(error=pl.when(count > 1).then("error").otherwise(math.inf))  # one group: unknown
     )  # fmt: skip
-    from scipy.stats import t as student  # here, because the import takes half a second
+    from scipy.special import stdtrit  # Student's t quantile; `scipy.stats` takes twice as long to import
 
     tail = (1 - case.policy.confidence) / 2 / max(1, table.height)
-    critical = pl.Series(student.ppf(1 - tail, np.maximum(table["groups"].to_numpy() - 1, 1)))
+    critical = pl.Series(stdtrit(np.maximum(table["groups"].to_numpy() - 1, 1), 1 - tail))
     table = table.with_columns(surely=pl.col("loss") - critical * pl.col("error"))
     return table.select(*KEYS, "reviews", "loss", "surely").sort("loss", *KEYS, descending=[True, False, False])
 

@@ -20,7 +20,7 @@ from safetensors.torch import load, save_file
 from ...base import ModelError, stored
 from ...classification.figures import macro_f1
 from ..device import require_device, to_device
-from ..lm import WEIGHTS
+from ..spec import WEIGHTS
 from ..training.checkpoint import stored_once
 from . import losses
 from .heads import ProbabilityHead

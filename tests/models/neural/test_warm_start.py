@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from models.base import FitContext, ModelError
 from models.bundles.bundle import load_bundle, save_bundle
-from models.neural.lm import WEIGHTS
+from models.neural.spec import WEIGHTS
 from models.neural.training.warm_start import find_network
 from models.specs import (
     CacheSpec,

@@ -1,0 +1,18 @@
+"""What a run that re-uses all results waits for: no library that only computes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+PROGRAM = """
+import sys
+import flows.retrain
+print(*[name for name in ("torch", "scipy", "numba", "sklearn", "great_expectations") if name in sys.modules])
+"""
+
+
+def test_the_flow_of_a_run_is_imported_without_torch() -> None:
+    """It takes seconds; `models` imports it where a model is fitted, opened or asked."""
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, timeout=300)
+    assert done.stdout.split() == []
