@@ -105,6 +105,10 @@ fit_for_pool.fn(load_config("demo", settings), job, "run-0")
 """A worker that can be killed."""
 
 
+@pytest.mark.drill(
+    "worker lost", "kill -9 of a worker that fits for another machine",
+    "another one goes on from the last checkpoint; the same model",
+)  # fmt: skip
 @pytest.mark.slow
 def test_after_kill_9_another_home_goes_on_from_the_last_checkpoint(
     tmp_path: Path, caplog: pytest.LogCaptureFixture

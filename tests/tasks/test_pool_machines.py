@@ -102,6 +102,10 @@ def kill(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
+@pytest.mark.drill(
+    "worker lost", "kill -9 of one of two machines that train one network together",
+    "all begin again from the last checkpoint; the same model",
+)  # fmt: skip
 @pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.parametrize("lost", [0, 1])
