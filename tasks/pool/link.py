@@ -143,7 +143,7 @@ class JobLink:
         for one in others:
             if one["where"] == self._where:
                 raise ConfigError(
-                    "Two of the workers that are to train one network together are one machine", where=one["where"],
+                    "Two of the workers that are to train one network together are on one machine", where=one["where"],
                     remedy="start the worker of each machine with --places 1",
                 )
             if one.get("device", device) != device:

@@ -185,7 +185,7 @@ def test_a_machine_that_does_not_come_ends_the_wait_of_the_others(
 
 @pytest.mark.parametrize(
     ("homes", "devices", "said"),
-    [(("one", "one"), ("cpu", "cpu"), "are one machine"), (("one", "other"), ("cpu", "cuda"), "different devices")],
+    [(("one", "one"), ("cpu", "cpu"), "are on one machine"), (("one", "other"), ("cpu", "cuda"), "different devices")],
 )
 def test_workers_that_do_not_fit_together_are_told_at_once(
     homes: tuple[str, str], devices: tuple[str, str], said: str, tmp_path: Path
