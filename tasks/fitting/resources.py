@@ -19,6 +19,8 @@ from pathlib import Path
 
 import psutil
 
+from core.processes.side_thread import side_thread
+
 SYSTEM_JOURNAL = "system.jsonl"
 MEGABYTE = 1e6
 GPU_QUERY = ("nvidia-smi", "--query-gpu=index,utilization.gpu,memory.used,uuid", "--format=csv,noheader,nounits")
@@ -41,15 +43,9 @@ def sampled(
     if not seconds:
         yield
         return
-    ended = threading.Event()
     sampler = Sampler(file, pids, gpu, visible=visible)
-    thread = threading.Thread(target=_sample, args=(sampler, seconds, ended), daemon=True)
-    thread.start()
-    try:
+    with side_thread(lambda ended: _sample(sampler, seconds, ended)):
         yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def _sample(sampler: Sampler, seconds: float, ended: threading.Event) -> None:

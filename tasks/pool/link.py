@@ -12,11 +12,12 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from core.errors import ConfigError, PoolFailed, ReviewLMError
+from core.processes.side_thread import side_thread
 from core.storing.job_exchange import JobExchange
 from core.storing.objects import RemoteError
 from tasks.fitting.meeting import Meeting, interface_of, listening_at, own_address, require_reachable
@@ -224,25 +225,17 @@ class JobLink:
             raise PoolFailed("This fit is no longer wanted here: another worker has taken over, or it was cancelled")
 
 
-@contextmanager
-def _repeated(work: Callable[[], object], seconds: float) -> Iterator[None]:
+def _repeated(work: Callable[[], object], seconds: float) -> AbstractContextManager[None]:
     """Call *work* in a thread of its own, every so many seconds; a failure is logged, and the next call follows."""
-    ended = threading.Event()
 
-    def repeat() -> None:
+    def repeat(ended: threading.Event) -> None:
         while not ended.wait(seconds):
             try:
                 work()
             except Exception as error:  # whatever it is, the next one must follow
                 log.warning("progress or checkpoints could not be uploaded: %s: %s", type(error).__name__, error)
 
-    thread = threading.Thread(target=repeat, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+    return side_thread(repeat)
 
 
 def insist(write: Callable[[], object]) -> None:
