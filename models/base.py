@@ -132,7 +132,7 @@ def read_on(model: Any, ids_BT: np.ndarray, state: Any) -> Any:
 
 @dataclass(frozen=True)
 class FitProgress:
-    """A progress report of a fit: `step` and `total` in tokens, figures by name."""
+    """A progress report of a fit: `step` and `total` in tokens (of scoring: in reviews), figures by name."""
 
     step: int
     total: int

@@ -35,8 +35,11 @@ REGISTRIES = {
 """Function that a module imports to open a model of any kind, and the module that registers all their classes."""
 DYNAMIC = re.compile(r"(?P<module>\.\w+(\.\w+)*|\w+(\.\w+)+)(?P<name>:\w+)?")
 """String by which a module is started or imported: "tasks.fitting.fit_worker", ".ngram.lm:NGramLM"."""
-WORKERS = {"fit": "tasks.fitting.fit_worker", "fit-classifier": "tasks.classification.fit_worker"}
-"""Modules that make the result of a stage in a process of their own."""
+WORKERS = {
+    "fit": "tasks.fitting.fit_worker", "fit-classifier": "tasks.classification.fit_worker",
+    "score": "tasks.evaluation.score_worker",
+}  # fmt: skip
+"""Modules that make the result of a stage in a process of their own, here or at a worker of a pool."""
 DIGITS = 12
 SUFFIX_DIGITS = 8
 

@@ -1,4 +1,4 @@
-"""Fit networks for other machines, in a run of a worker that `reviewlm worker start` has joined to their server."""
+"""Fit and score networks for other machines, in a run of a worker that has joined their Prefect server."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from prefect.runtime import flow_run
 
 from core.config.presets import load_config
 from tasks.fitting.pool_runs import FLOW
-from tasks.pool.worker import fit_for_pool
+from tasks.pool.worker import do_for_pool
 
 
 @flow(name=FLOW, persist_result=False)
 def fit_job(job: str, place: int = 0) -> str:
-    """Fit the model of a job from the remote store; checkpoints and the model go back there. Return the model's name.
+    """Do a job from the remote store; what is made goes back there. Return the job's name in messages.
 
     Args:
         job: Name of the job.
         place: Place of this run among those that train the network together (`execution.fit_machines`).
     """
     # The worker's environment names its home and the remote store.
-    return fit_for_pool(load_config(), job, str(flow_run.id), place)
+    return do_for_pool(load_config(), job, str(flow_run.id), place)

@@ -1,4 +1,4 @@
-"""Join this machine, as a worker that fits networks for others, to the Prefect server of another machine."""
+"""Join this machine, as a worker that fits and scores networks for others, to the Prefect server of another machine."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def join_pool(pool: str) -> None:
                     "The work pool runs no processes", where=pool, value=found.type, remedy="choose another --pool"
                 )
     deployment: Any = fit_job.to_deployment(
-        pool, description="Fit a network for another machine (execution.fit_pool).", work_pool_name=pool,
+        pool, description="Fit or score a network for another machine (execution.fit_pool).", work_pool_name=pool,
         work_queue_name=QUEUE, job_variables={"env": HEARTBEATS}, entrypoint_type=EntrypointType.MODULE_PATH,
     )  # fmt: skip
     deployment.apply()

@@ -24,7 +24,7 @@ from tasks.fitting.fit import Fitted, bundle_digest, is_handed_over, made_of, re
 from tasks.fitting.fit_process import run_job
 from tasks.fitting.job import BUNDLE_FOLDER
 from tasks.fitting.listeners import both, now_and_then
-from tasks.fitting.pool_caller import PoolFit
+from tasks.fitting.pool_caller import Handover
 from tasks.gpus import device_for, gpu_slot
 from tasks.progress import duration, progress
 from tasks.stage import MADE_ELSEWHERE, result_as_task_state, run_stage, show_facts, stage, store_of
@@ -166,7 +166,7 @@ def build_classifier(
     tokens, vocabulary = prepared.tokens[spec.vocabulary], prepared.vocabularies[spec.vocabulary]
     pool = None
     if is_handed_over(config, spec):
-        pool = PoolFit(config, STAGE, plan.digest, str(classifier_version(spec)))
+        pool = Handover(config, STAGE, plan.digest, str(classifier_version(spec)))
 
     def make(work: Path) -> dict[str, Any]:
         lineage = made_of({name: bundle_digest(folder) for name, folder in plan.parts.items()})

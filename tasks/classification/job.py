@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 
 from models.classification.spec import ClassifierSpec, classifier_from_dict
 from tasks.classification.lexicons import INPUT as LEXICON
-from tasks.fitting.job import Job
+from tasks.fitting.job import FitJob
 
 
 def reads_texts(spec: ClassifierSpec) -> bool:
@@ -18,7 +18,7 @@ def reads_texts(spec: ClassifierSpec) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifierJob(Job):
+class ClassifierJob(FitJob):
     """Fit of a classifier; its `spec` has the labels.
 
     Args:

@@ -10,23 +10,24 @@ import polars as pl
 
 from core.config.run_config import RunConfig
 from core.model_errors import converted_errors
-from core.store import Artifact, Built
+from core.store import Artifact, Built, Store
 from evaluation.scoring.metrics import Figures, star_slices
-from evaluation.scoring.score import FIGURES_FILE, SCORES_FILE, drawn_reviews, record_scores
+from evaluation.scoring.score import FIGURES_FILE, SCORES_FILE
 from models.streams import TokenStream
 from tasks.data.prepare import Prepared, check_table
 from tasks.engines.fan_out import fan_out_scores
 from tasks.evaluation.audit import audit_bundle, log_audit
 from tasks.evaluation.observe import CONTEXT_FILE, RELIABILITY_FILE, observe_bundle
+from tasks.evaluation.score_job import SCORE_VERSION, ScoreJob, is_worth_handing_over, recorded, score_version
 from tasks.fitting.fit import Fitted, bundle_digest
+from tasks.fitting.pool_caller import Handover
 from tasks.gpus import OpenBundle
 from tasks.progress import progress
-from tasks.stage import result_as_task_state, run_stage, stage
+from tasks.stage import MADE_ELSEWHERE, result_as_task_state, run_stage, stage
 from tasks.tracking.track import model_note, tracker_of
 from tracking.runs.runs import Tracker
 from tracking.tags import ADAPTATION, MEASURED_TAG, NOTE
 
-SCORE_VERSION = 4
 SAMPLES_VERSION = 3
 SAMPLES_FILE, SUGGESTIONS_FILE = "samples.parquet", "suggestions.parquet"
 SAMPLING = ("temperature", "top_k", "top_p", "max_tokens", "seed")
@@ -86,21 +87,29 @@ def measure(config: RunConfig, fitted: Fitted, scores: tuple[Built, Built], prep
 
 
 def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label: str) -> Built:
-    """Return the scores of a bundle on a token stream; champion and challenger go through this same stage."""
+    """Return the scores of a bundle on a token stream; champion and challenger go through this same stage.
+
+    A worker of `execution.fit_pool` scores what would take this machine long, see `is_worth_handing_over`.
+    """
     options = config.evaluation.model_dump(mode="json", include={"observed_reviews", "seed"})
+    inputs = {"bundle": bundle_digest(bundle_folder), "tokens": tokens.digest}
+    version, pool = score_version(), None
+    if is_worth_handing_over(config, bundle_folder, tokens):
+        pool = Handover(config, ScoreJob.STAGE, Store.digest(ScoreJob.STAGE, version, options, inputs), str(version))
 
     def make(work: Path) -> dict[str, Any]:
-        bundle = opened()
-        stream = TokenStream.open(tokens.folder)
-        observed = drawn_reviews(stream, options["observed_reviews"], options["seed"]).tolist()
-        with progress(label, len(stream), "reviews") as report, fan_out_scores(config, work) as engine:
-            return record_scores(
-                bundle, stream, work, observed, lambda done, total: report(done), engine, bundle_folder
-            )
+        job = ScoreJob(work=work, label=label, model=bundle_folder, tokens=tokens.folder, **options)
+        with progress(label, len(TokenStream.open(job.tokens)), job.UNIT) as report:
+            if pool:
+                return {**pool(job, lambda news: report(news["step"])), MADE_ELSEWHERE: pool.made_by}
+            with fan_out_scores(config, work) as engine:
+                return recorded(job, opened(), lambda done, total: report(done), engine)
 
-    inputs = {"bundle": bundle_digest(bundle_folder), "tokens": tokens.digest}
     with OpenBundle(config, bundle_folder) as opened:
-        return run_stage(config, "score", SCORE_VERSION, options, inputs, make, label)
+        built = run_stage(config, "score", SCORE_VERSION, options, inputs, make, label)
+    if pool and not built.reused:
+        pool.forget()
+    return built
 
 
 def draw_samples(config: RunConfig, bundle_folder: Path, label: str) -> Built:

@@ -25,9 +25,9 @@ from tasks.embedding.start import INPUT as VECTORS
 from tasks.embedding.start import start_vectors
 from tasks.engines.dask_engine import FOLDER
 from tasks.fitting.fit_process import run_job
-from tasks.fitting.job import BUNDLE_FOLDER, FitJob
+from tasks.fitting.job import BUNDLE_FOLDER, LanguageModelJob
 from tasks.fitting.listeners import EnoughSeen, both, now_and_then
-from tasks.fitting.pool_caller import PoolFit
+from tasks.fitting.pool_caller import Handover
 from tasks.fitting.warm_start import INPUT, Start, starting_point
 from tasks.gpus import device_for, gpu_slot, is_neural
 from tasks.limits import GPU
@@ -37,7 +37,7 @@ from tasks.tracking.track import JOURNAL, open_model_run
 from tracking.tags import START_TAG
 
 FIT_VERSION = 5
-RunJob = Callable[[FitJob, Callable[[dict[str, Any]], None]], Mapping[str, float]]
+RunJob = Callable[[LanguageModelJob, Callable[[dict[str, Any]], None]], Mapping[str, float]]
 ROWS_OF_RANK = 64
 log = logging.getLogger(__name__)
 
@@ -139,7 +139,7 @@ def build_fit(
     spec = plan.spec
     away = run is None and is_handed_over(config, spec, parts)
     machines = config.execution.fit_machines if hasattr(spec, "training") else 1
-    pool = PoolFit(config, "fit", plan.digest, str(fit_version(spec)), machines) if away else None
+    pool = Handover(config, "fit", plan.digest, str(fit_version(spec)), machines) if away else None
 
     def make(work: Path) -> dict[str, Any]:
         job = job_of(config, plan, prepared, work, parts)
@@ -187,13 +187,14 @@ def _only_class(spec: ModelSpec) -> str:
 def job_of(
     config: RunConfig, plan: FitPlan, prepared: Prepared, work: Path, parts: Mapping[str, Fitted] | None = None,
     pace: Pace | None = None,
-) -> FitJob:  # fmt: skip
+) -> LanguageModelJob:  # fmt: skip
     """Return the job of a planned fit; with *pace*, of the part of its training before the decay."""
     spec, ranks = plan.spec, ranks_of(config, plan.spec)
     tokens, vocabulary = prepared.tokens[spec.vocabulary], prepared.vocabularies[spec.vocabulary]
     lineage = made_of(plan.parts) | {name: plan.inputs[name] for name in (INPUT, VECTORS) if name in plan.inputs}
-    return FitJob(
-        spec, vocabulary.folder / VOCABULARY_FILE, tokens["train"].folder, tokens["validation"].folder, work,
+    return LanguageModelJob(
+        spec=spec, vocabulary=vocabulary.folder / VOCABULARY_FILE, train=tokens["train"].folder,
+        validation=tokens["validation"].folder, work=work,
         facts={"fit_digest": plan.digest, "clean_digest": prepared.clean.digest, **lineage},
         device=device_for(config, spec, [part.spec for part in (parts or {}).values()]),
         ranks=ranks, threads=max(1, threads_of(config) // ranks),

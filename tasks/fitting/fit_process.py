@@ -1,4 +1,4 @@
-"""Run a fit in child processes, stream their progress, stop them when the parent exits.
+"""Run a job in child processes, stream their progress, stop them when the parent exits.
 
 Several processes ("ranks") can train one network together (`models/neural/parallel/data_parallel.py`). They get
 torchrun's environment variables but are started here, not by torchrun, for three reasons. Each rank has its own
@@ -60,8 +60,8 @@ class _Rank:
 def run_job(
     job: Job, report: Callable[[dict[str, Any]], None], meeting: Meeting | None = None,
     require: Callable[[], None] = lambda: None,
-) -> dict[str, float]:  # fmt: skip
-    """Run a job in its child processes; return the fit's summary, {} where the leading rank is on another machine.
+) -> dict[str, Any]:  # fmt: skip
+    """Run a job in its child processes; return its summary, {} where the leading rank is on another machine.
 
     If one process fails, the others are ended at once.
 
@@ -82,7 +82,7 @@ def run_job(
         address = meeting.address if meeting else f"file://{folder}/meeting"
         file.write_text(replace(job, init_method=address).to_json(), encoding="utf-8")
         with _started(job, file, meeting) as ranks, _watched(job, ranks):
-            failed = _listen(job.spec.name, ranks, report, require)
+            failed = _listen(job.name, ranks, report, require)
         if failed is not None:
             _raise(job, failed)
         return ranks[0].last["summary"]
@@ -232,7 +232,7 @@ def _read(rank: _Rank, news: SimpleQueue[tuple[_Rank, dict[str, Any] | None]]) -
 
 def _raise(job: Job, rank: _Rank) -> NoReturn:
     """Raise the error that a failed process reported, or an error that it reported none."""
-    name, last, size = job.spec.name, rank.last, job.ranks
+    name, last, size, deed = job.name, rank.last, job.ranks, job.DEED
     which = f"rank {rank.number} of {size}"
     if "errno" in last:
         raise OSError(last["errno"], last["error"])
@@ -246,13 +246,12 @@ def _raise(job: Job, rank: _Rank) -> NoReturn:
     code, said = rank.process.returncode, rank.errors.read_text(encoding="utf-8", errors="replace").strip()
     where, words = which if size > 1 else "", said.splitlines()[-1] if said else ""
     if code != KILLED and says_out_of_memory(said):  # some libraries abort the process
-        raise OutOfMemory(f"There is not enough memory to fit '{name}'", where=where, cause=words, remedy=LOWER)
+        raise OutOfMemory(f"There is not enough memory to {deed.verb} '{name}'", where=where, cause=words, remedy=LOWER)
     if code != KILLED and said:
-        log = write_crash_log(RuntimeError(f"the process that fitted '{name}' said:\n{said}"), sys.argv[1:])
+        log = write_crash_log(RuntimeError(f"the process that {deed.past} '{name}' said:\n{said}"), sys.argv[1:])
         words = f"{words} (crash log: {log})"
     cause = "killed by the system, most likely because memory ran out" if code == KILLED else words
     raise RankFailed(
-        f"The process that fitted '{name}' ended with exit code {code}", where=where, cause=cause,
-        remedy=f"give it more memory, or a smaller batch (models.{name}.training.batch); a rerun resumes from the "
-        "checkpoint",
+        f"The process that {deed.past} '{name}' ended with exit code {code}", where=where, cause=cause,
+        remedy=job.remedy,
     )

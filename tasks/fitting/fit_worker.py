@@ -21,11 +21,11 @@ from models.specs import ModelSpec, model_class
 from models.streams import TokenStream, stars_prior
 from models.tokens.vocabulary import Vocabulary
 from tasks.engines.dask_engine import DaskEngine, dask_engine
-from tasks.fitting.job import PROBES, FitJob
+from tasks.fitting.job import PROBES, LanguageModelJob
 from tasks.fitting.worker import report_progress, run_worker
 
 
-def run(job: FitJob, report: Callable[[FitProgress], None] | None = None) -> dict[str, float]:
+def run(job: LanguageModelJob, report: Callable[[FitProgress], None] | None = None) -> dict[str, float]:
     """Fit the model of a job, save its bundle in the job's work folder, and return the fit's summary.
 
     *report* gets the progress; by default it is written to standard output, for the parent process. With several ranks,
@@ -73,14 +73,14 @@ def _among_others(context: FitContext, spec: ModelSpec, init_method: str) -> Fit
     return replace(context, device=device, rank=rank, ranks=ranks, init_method=init_method)
 
 
-def _engine(job: FitJob) -> AbstractContextManager[DaskEngine | None]:
+def _engine(job: LanguageModelJob) -> AbstractContextManager[DaskEngine | None]:
     """Return the engine for n-gram shards: Dask if the job has an address ("": local cluster), else None."""
     return nullcontext() if job.dask is None else dask_engine(job.dask, job.threads, job.work)
 
 
 def main() -> int:
     """Run the job named on the command line; see `run_worker` for the exit code."""
-    return run_worker(lambda text: run(FitJob.from_json(text)))
+    return run_worker(lambda text: run(LanguageModelJob.from_json(text)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Describe a fit for its processes: what to fit, on which data, and with which resources."""
+"""Describe a job for its processes: which model, on which data, and with which resources."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from models.base import Pace
+from models.bundles.bundle import SPEC
 from models.specs import ModelSpec, spec_from_dict
 
 BUNDLE_FOLDER = "bundle"
@@ -22,46 +23,122 @@ PROBES = (
 """Texts and stars whose scores are stored with a fitted model, and compared whenever it is opened."""
 
 
-@dataclass(frozen=True)
+class Deed(NamedTuple):
+    """Words for what a job does with a model, for messages: "to fit", "it fitted", "the fit of"."""
+
+    verb: str
+    past: str
+    noun: str
+
+
+FIT, SCORE = Deed("fit", "fitted", "fit"), Deed("score", "scored", "scoring")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Job:
-    """What the processes of any fit need to know.
+    """What processes need to know that fit a model or score with it, on this machine or another one.
+
+    Args:
+        work: Folder for what is made.
+        device: "cpu" or "cuda".
+        threads: Threads of each process.
+        gpus: The GPUs that the job holds, as places among the visible ones; empty: its processes see all.
+        ranks: Number of processes that do the job together.
+        system_metrics_seconds: Seconds between two samples of the resource use; 0: take none.
+        init_method: Address where the ranks meet ("init_method" of torch.distributed).
+    """
+
+    STAGE: ClassVar[str]
+    """Name of the stage that stores what is made."""
+    WORKER: ClassVar[str]
+    """Module that the processes run; its argument is the file with the job."""
+    DEED: ClassVar[Deed]
+    UNIT: ClassVar[str]
+    """What its progress counts."""
+
+    work: Path
+    device: str = "cpu"
+    threads: int = 1
+    ranks: int = 1
+    system_metrics_seconds: float = 0.0
+    init_method: str = "env://"
+    gpus: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Name in messages."""
+        raise NotImplementedError
+
+    @property
+    def remedy(self) -> str:
+        """What to do where a process was killed, most likely for lack of memory."""
+        return "give it more memory"
+
+    @property
+    def result(self) -> Path:
+        """File that is there if and only if the job was done."""
+        raise NotImplementedError
+
+    @property
+    def inputs(self) -> dict[str, Path]:
+        """Files and folders that the processes read, by name."""
+        raise NotImplementedError
+
+    def moved(self, inputs: Mapping[str, Path], work: Path) -> Self:
+        """Return the job with other places for all `inputs`, and another work folder."""
+        raise NotImplementedError
+
+    def to_json(self) -> str:
+        """Return the job as JSON text for `from_json`."""
+        return json.dumps(asdict(self), default=str)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read the job that `to_json` wrote."""
+        return cls(**cls._read(json.loads(text)))
+
+    @classmethod
+    def _read(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return {**values, "work": Path(values["work"]), "gpus": tuple(values["gpus"])}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitJob(Job):
+    """What the processes of any fit need to know; `work` is for checkpoints, journal and bundle.
 
     Args:
         spec: The model.
         vocabulary: File of the vocabulary.
         train: Folder of the token stream to fit on.
         validation: Folder of the token stream to choose by.
-        work: Folder for checkpoints, journal and bundle.
         facts: Facts that are stored in the bundle.
-        device: "cpu" or "cuda".
-        threads: Threads of each process.
-        gpus: The GPUs that the fit holds, as places among the visible ones; empty: its processes see all.
-        ranks: Number of processes that train the model together.
         parts: Bundles of the fitted models that this one is made of, by name.
-        system_metrics_seconds: Seconds between two samples of the resource use; 0: take none.
-        init_method: Address where the ranks meet ("init_method" of torch.distributed).
         vectors: Folder of the word vectors that the embedding starts from; None: the model has none.
     """
 
-    STAGE: ClassVar[str]
-    """Name of the stage that stores the fitted model."""
-    WORKER: ClassVar[str]
-    """Module that the processes run; its argument is the file with the job."""
+    DEED: ClassVar[Deed] = FIT
+    UNIT: ClassVar[str] = "tokens"
 
     spec: Any
     vocabulary: Path
     train: Path
     validation: Path
-    work: Path
     facts: Mapping[str, Any]
-    device: str = "cpu"
-    threads: int = 1
-    ranks: int = 1
     parts: Mapping[str, Path] = field(default_factory=dict)
-    system_metrics_seconds: float = 0.0
-    init_method: str = "env://"
-    gpus: tuple[int, ...] = ()
     vectors: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """Name in messages."""
+        return str(self.spec.name)
+
+    @property
+    def remedy(self) -> str:
+        """What to do where a process was killed, most likely for lack of memory."""
+        return (
+            f"give it more memory, or a smaller batch (models.{self.name}.training.batch); a rerun resumes from the "
+            "checkpoint"
+        )
 
     @property
     def inputs(self) -> dict[str, Path]:
@@ -81,25 +158,21 @@ class Job:
         """Folder of the fitted model."""
         return self.work / BUNDLE_FOLDER
 
-    def to_json(self) -> str:
-        """Return the job as JSON text for `from_json`."""
-        return json.dumps(asdict(self), default=str)
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Read the job that `to_json` wrote."""
-        return cls(**cls._read(json.loads(text)))
+    @property
+    def result(self) -> Path:
+        """File that is there if and only if the model was fitted."""
+        return self.bundle / SPEC
 
     @classmethod
     def _read(cls, values: dict[str, Any]) -> dict[str, Any]:
-        paths = {name: Path(values[name]) for name in ("vocabulary", "train", "validation", "work")}
+        paths = {name: Path(values[name]) for name in ("vocabulary", "train", "validation")}
         parts = {name: Path(folder) for name, folder in values["parts"].items()}
         vectors = None if values["vectors"] is None else Path(values["vectors"])
-        return {**values, **paths, "parts": parts, "gpus": tuple(values["gpus"]), "vectors": vectors}
+        return {**super()._read(values), **paths, "parts": parts, "vectors": vectors}
 
 
-@dataclass(frozen=True)
-class FitJob(Job):
+@dataclass(frozen=True, kw_only=True)
+class LanguageModelJob(FitJob):
     """Fit of a language model.
 
     Args:

@@ -1,8 +1,8 @@
-"""Let a worker of another machine fit a network, and take over what it made.
+"""Hand a job over to a worker of another machine, and take over what it made.
 
-`run_job` runs a job in processes of this machine; `PoolFit` does the same with a run of a Prefect work pool. It puts
+`run_job` runs a job in processes of this machine; `Handover` does the same with a run of a Prefect work pool. It puts
 the job into the remote store, waits, forwards progress and journals, and returns when the work folder here holds the
-fitted model. If the worker is lost, another one goes on from its last checkpoint that arrived.
+result, e.g. the fitted model. If the worker is lost, another one goes on from its last checkpoint that arrived.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from core.processes import interrupts
 from core.store import Store
 from core.storing.job_exchange import JobExchange
 from core.storing.objects import RemoteError
-from models.bundles.bundle import SPEC
 from tasks.fitting.fit_process import interrupted
 from tasks.fitting.job import Job
 from tasks.fitting.listeners import EnoughSeen
@@ -43,7 +42,7 @@ from tasks.fitting.resources import SYSTEM_JOURNAL
 from tasks.tracking.track import JOURNAL
 
 ATTEMPTS = 3
-"""Runs that may be lost before the fit is given up."""
+"""Runs that may be lost before the job is given up."""
 CHECKPOINTS = "checkpoints"
 Listen = Callable[[dict[str, Any]], None]
 log = logging.getLogger(__name__)
@@ -52,21 +51,21 @@ log = logging.getLogger(__name__)
 PATIENCE = Patience()
 
 
-class PoolFit:
-    """A fit by a worker of a pool.
+class Handover:
+    """A job that a worker of a pool does.
 
     Args:
         config: Names the pool and the stores.
-        stage: Stage of the fit, as in `Job.STAGE`.
-        digest: Digest of the fit.
-        code: Version of the code that fits; the worker refuses a job of another one.
+        stage: Stage of the job, as in `Job.STAGE`.
+        digest: Digest of the result.
+        code: Version of the code that makes it; the worker refuses a job of another one.
         machines: Number of workers that train the network together.
         runs: Runs of the pool; None: those of Prefect.
         clock: Seconds.
         patience: How long to wait for what.
 
     Attributes:
-        made_by: After the fit: code, libraries, machine and resources of the worker, for the record.
+        made_by: After the job: code, libraries, machine and resources of the worker, for the record.
 
     Raises:
         ConfigError: There is no remote store.
@@ -79,40 +78,40 @@ class PoolFit:
         self._config, self._stage, self._code, self._clock, self._patience = config, stage, code, clock, patience
         self._store = Store.of(config)
         remote = remote_of(self._store)
-        self._address, self._exchange = remote.address, JobExchange(remote.objects, f"fit-{digest}")
+        self._address, self._exchange = remote.address, JobExchange(remote.objects, f"{stage}-{digest}")
         self._machines, self._runs = machines, runs or PoolRuns(config.execution.fit_pool, machines)
         self._run = ""
         self.made_by: dict[str, Any] = {}
 
-    def __call__(self, job: Job, report: Listen) -> dict[str, float]:
-        """Fit the model of a job; its work folder here then holds what `run_job` would leave.
+    def __call__(self, job: Job, report: Listen) -> dict[str, Any]:
+        """Have a job done; its work folder here then holds what `run_job` would leave.
 
         Raises:
             ArtifactError: The remote store fails.
             TrackingUnavailable: Prefect does not answer.
-            FitError, InputError, OutOfMemory, …: The error of the fit there.
+            FitError, InputError, OutOfMemory, …: The error of the job there.
             PoolFailed: The workers were lost or refuse the job, or the run was interrupted or cancelled.
         """
-        turn = nullcontext() if self._machines == 1 else in_turn(job.spec.name, self._patience.poll)
+        turn = nullcontext() if self._machines == 1 else in_turn(job.name, self._patience.poll)
         with remote_errors(self._address), turn:
             if self._stage in self._config.execution.rebuild:
                 self._stop()
                 self._exchange.remove()
             end = self._exchange.read(END)
             if end is not None and "summary" in end and end["code"] == self._code:
-                log.info("%s: was fitted on %s meanwhile", job.spec.name, end["machine"])
+                log.info("%s: was %s on %s meanwhile", job.name, job.DEED.past, end["machine"])
             else:
-                end = self._fitted(job, report)
+                end = self._done(job, report)
             self._take(job.work)
-            if not (job.bundle / SPEC).is_file():
-                self.forget()  # so that a rerun fits it
-                raise RemoteError("the end of the fit has no model")
+            if not job.result.is_file():
+                self.forget()  # so that a rerun makes it
+                raise RemoteError(f"the end of the {job.DEED.noun} has no {job.result.name}")
         self.made_by = end["made_by"]
-        summary: dict[str, float] = end["summary"]
+        summary: dict[str, Any] = end["summary"]
         return summary
 
     def _take(self, work: Path) -> None:
-        """Download the fitted model; try again for a while, because hours of work depend on it."""
+        """Download the result; try again for a while, because hours of work may depend on it."""
         began = self._clock.monotonic()
         while True:
             try:
@@ -121,20 +120,20 @@ class PoolFit:
             except RemoteError as error:
                 if self._clock.monotonic() - began > self._patience.away:
                     raise
-                log.warning("the fitted model could not be downloaded yet: %s", error)
+                log.warning("the result could not be downloaded yet: %s", error)
                 self._clock.sleep(self._patience.poll)
 
     def forget(self) -> None:
-        """Delete what is in the remote store, once the model is in the store here; a failure is only a warning."""
+        """Delete what is in the remote store, once the result is in the store here; a failure is only a warning."""
         try:
             self._exchange.remove()
         except RemoteError as error:
             log.warning("the objects jobs/%s stay in %s: %s", self._exchange.name, self._address, error)
 
-    def _fitted(self, job: Job, report: Listen) -> dict[str, Any]:
+    def _done(self, job: Job, report: Listen) -> dict[str, Any]:
         """Submit runs until one has ended well; return what it said at its end."""
-        name = job.spec.name
-        if any((job.work / CHECKPOINTS).glob("*.json")):  # fitted here so far
+        name, noun = job.name, job.DEED.noun
+        if any((job.work / CHECKPOINTS).glob("*.json")):  # trained here so far
             self._exchange.send_folder(WORK, job.work, job.work.with_name(f"{self._exchange.name}-sent"))
             sent = job.work / f"{CHECKPOINTS}-sent"  # one rename, so that a kill leaves no half of them
             (job.work / CHECKPOINTS).rename(sent)
@@ -143,7 +142,7 @@ class PoolFit:
         with prefect_errors(self._runs.pool):
             wanted = (self._exchange.read(WANTED) or {}).get("run", "")
             self._run = self._runs.unfinished(self._exchange.name, wanted) or ""
-        self._want(self._run or self._submit(name))
+        self._want(self._run or self._submit(job))
         with interrupts.cleaned_up(self._stop):
             try:
                 for left in range(ATTEMPTS - 1, -1, -1):
@@ -160,12 +159,12 @@ class PoolFit:
                         self._describe(job, anew=True)
                     else:
                         log.warning("%s: its worker is lost; the next one goes on from the last checkpoint", name)
-                    self._want(self._submit(name))
+                    self._want(self._submit(job))
                 with suppress(RemoteError):
                     self._exchange.receive_folder(WORK, job.work)
                 raise PoolFailed(
-                    f"The fit of '{name}' has lost {ATTEMPTS} workers", where=f"pool {self._runs.pool}",
-                    remedy="see the worker's machine and its log; with --set execution.fit_pool= the fit goes on here",
+                    f"The {noun} of '{name}' has lost {ATTEMPTS} workers", where=f"pool {self._runs.pool}",
+                    remedy="see the worker's machine and its log; with --set execution.fit_pool= it goes on here",
                 )
             except BaseException as error:
                 self._stop()
@@ -187,10 +186,10 @@ class PoolFit:
         self._run = run
         self._exchange.write(WANTED, {"run": run})
 
-    def _submit(self, name: str) -> str:
+    def _submit(self, job: Job) -> str:
         with prefect_errors(self._runs.pool):
-            run = self._runs.submit(self._exchange.name, name)
-        log.info("%s: handed over to the workers of %s", name, self._runs.pool)
+            run = self._runs.submit(self._exchange.name, f"{job.DEED.verb} {job.name}")
+        log.info("%s: handed over to the workers of %s", job.name, self._runs.pool)
         return run
 
     def _stop(self) -> None:
@@ -204,22 +203,22 @@ class PoolFit:
         """Forward progress until the run has ended; return what it said at its end, None if its worker is lost.
 
         Raises:
-            PoolFailed: The run ended without a word about the fit, or this process was interrupted.
+            PoolFailed: The run ended without a word about the job, or this process was interrupted.
             TrackingUnavailable: Prefect does not answer.
             RemoteError: The remote store does not answer.
         """
-        name, run, patience = job.spec.name, self._run, self._patience
+        name, run, patience = job.name, self._run, self._patience
         answered = alive = since = self._clock.monotonic()
         word, last, warned = "waiting", dict[str, Any](), False
         while True:
             self._clock.sleep(patience.poll)
             if interrupted():
-                raise PoolFailed(f"The fit of '{name}' was interrupted; its worker is stopped, too")
+                raise PoolFailed(f"The {job.DEED.noun} of '{name}' was interrupted; its worker is stopped, too")
             now = self._clock.monotonic()
             try:
                 end = self._exchange.read(END)
                 if end is not None and end["run"] == run:
-                    return self._end_of_team(end, name) if end.get("error", {}).get("kind") == LOST else end
+                    return self._end_of_team(end, job) if end.get("error", {}).get("kind") == LOST else end
                 with prefect_errors(self._runs.pool):
                     state = self._runs.state(run)
                 news = self._exchange.read(PROGRESS) or {}
@@ -234,24 +233,24 @@ class PoolFit:
                 alive, last = now, news
             if state.word != word:
                 since, alive, word = now, now, state.word
-            if self._is_lost(state, now - since, now - alive, name):
+            if self._is_lost(state, now - since, now - alive, job):
                 return told_by_member(self._exchange, run, self._machines)
             if word == "waiting" and now - since > patience.untaken and not warned:
                 warned = True
                 log.warning(
-                    "%s: no worker of %s has taken the fit yet. On the machine that is to fit: reviewlm worker start "
-                    "--pool %s", name, self._runs.pool, self._runs.pool,
+                    "%s: no worker of %s has taken it yet. On the machine that is to %s: reviewlm worker start "
+                    "--pool %s", name, self._runs.pool, job.DEED.verb, self._runs.pool,
                 )
 
-    def _is_lost(self, state: RunState, lasting: float, silent: float, name: str) -> bool:
+    def _is_lost(self, state: RunState, lasting: float, silent: float, job: Job) -> bool:
         """Return whether the worker of the run is lost, by the seconds that its state lasts and that it is silent.
 
         Raises:
-            PoolFailed: The run has ended in another way, without a word about the fit.
+            PoolFailed: The run has ended in another way, without a word about the job.
         """
         where, patience = f"pool {self._runs.pool}", self._patience
         if state.word == "cancelled":
-            raise PoolFailed(f"The fit of '{name}' was cancelled in Prefect", where=where)
+            raise PoolFailed(f"The {job.DEED.noun} of '{job.name}' was cancelled in Prefect", where=where)
         # An old process of the run may have reported a failure while a second attempt fits: then there is progress.
         # Of several runs that fit together, one has failed while others are alive.
         quiet = lasting if self._machines > 1 else min(lasting, silent)
@@ -259,8 +258,8 @@ class PoolFit:
             if self._machines > 1:
                 return True
             raise PoolFailed(
-                f"The run that was to fit '{name}' has ended without a result", where=where, cause=state.message,
-                remedy="see the run in Prefect and the worker's log",
+                f"The run that was to {job.DEED.verb} '{job.name}' has ended without a result", where=where,
+                cause=state.message, remedy="see the run in Prefect and the worker's log",
             )
         # One of several runs cannot come back to the others, so its second attempt is not waited for.
         crashed = 0.0 if self._machines > 1 else patience.crashed
@@ -268,7 +267,7 @@ class PoolFit:
             state.word == "running" and silent > patience.silent
         )
 
-    def _end_of_team(self, end: dict[str, Any], name: str) -> dict[str, Any]:
+    def _end_of_team(self, end: dict[str, Any], job: Job) -> dict[str, Any]:
         """Return the error of the worker that the others lost, if it still tells one; else *end*, which says so.
 
         Raises:
@@ -279,7 +278,7 @@ class PoolFit:
             if (told := told_by_member(self._exchange, end["run"], self._machines)) is not None:
                 return told
             with prefect_errors(self._runs.pool):
-                self._is_lost(self._runs.state(end["run"]), 0, 0, name)
+                self._is_lost(self._runs.state(end["run"]), 0, 0, job)
             self._clock.sleep(min(1.0, self._patience.poll))
         return end
 

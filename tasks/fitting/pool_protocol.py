@@ -1,16 +1,16 @@
-"""Define how the machine that asks for a fit and the worker that fits speak to each other, through the remote store.
+"""Define how the machine that hands a job over and the worker that does it speak through the remote store.
 
 | object | written by | says |
 |---|---|---|
-| `job` | who asks | what to fit, where its inputs are, with which code |
+| `job` | who asks | what to do with which model, where its inputs are, with which code |
 | `wanted` | who asks | for which run it waits, or runs that fit together; a worker of another run stops; empty: none |
-| `claim`, `claim-1`, … | each worker, when it begins | who fits; a worker that reads another name here stops |
+| `claim`, `claim-1`, … | each worker, when it begins | who does it; a worker that reads another name here stops |
 | `meeting` | the first of several workers | where the ranks of all meet |
 | `progress` | the worker, every few seconds | that it lives, and how far it is |
 | `work` | who asks, then the worker | the files fitted so far: checkpoints and journals |
-| `end` | the worker | the fitted model with its files and figures, or the error |
+| `end` | the worker | the result, e.g. the fitted model, with its files and figures; or the error |
 
-The files of the model belong to `end` itself, so that whoever reads `end` has the whole model, whatever an earlier
+The files of the result belong to `end` itself, so that whoever reads `end` has the whole of it, whatever an earlier
 worker that was believed dead still writes (`core/storing/job_exchange.py`).
 """
 
@@ -48,7 +48,7 @@ from tasks.fitting.job import Job
 
 JOB, WANTED, CLAIM, MEETING, PROGRESS = "job", "wanted", "claim", "meeting", "progress"
 WORK, END, START = "work", "end", "start"
-NAME = re.compile(r"fit-[0-9a-f]{16}")
+NAME = re.compile(r"[a-z]+(-[a-z]+)*-[0-9a-f]{16}")
 ERRORS = {
     kind.__name__: kind for kind in (
         ArtifactError, ConfigError, Diverged, FitError, InputError, NotWritable, OutOfMemory, RankFailed, RanksLost,
@@ -70,7 +70,7 @@ def remote_errors(address: str) -> Iterator[None]:
         yield
     except RemoteError as error:
         raise ArtifactError(
-            "The remote store fails, through which fits are handed over", where=address, cause=str(error),
+            "The remote store fails, through which work is handed over", where=address, cause=str(error),
             remedy="see `reviewlm doctor`; a rerun goes on from the last checkpoint that arrived there",
         ) from error
 
@@ -78,7 +78,7 @@ def remote_errors(address: str) -> Iterator[None]:
 def remote_of(store: Store) -> RemoteStore:
     """Return the remote store. Raise ConfigError without one."""
     if store.remote is None:
-        raise ConfigError("Fits cannot be handed over without a remote store", remedy="set execution.remote_store")
+        raise ConfigError("Nothing can be handed over without a remote store", remedy="set execution.remote_store")
     return store.remote
 
 
@@ -91,7 +91,7 @@ def described(
         job: The job, with paths of this machine.
         store: The store that its inputs come from.
         exchange: The job's objects.
-        code: Version of the code that fits.
+        code: Version of the code that makes the result.
         ranks: `execution.ranks` of the run.
         machines: Number of workers that fit it together.
         anew: Upload inputs again that are there already, because a worker found them damaged.
@@ -107,7 +107,7 @@ def described(
 def _sent(path: Path, store: Store, exchange: JobExchange, anew: bool) -> dict[str, Any]:
     """Upload an input; return where the worker finds it: in a result of a stage, or in a folder of the job."""
     root, path, remote = store.root.resolve(), path.resolve(), remote_of(store)
-    if not path.is_relative_to(root):  # start weights, which lie in the registry
+    if not path.is_relative_to(root):  # start weights or a champion, which lie in the registry
         folder = path if path.is_dir() else path.parent
         exchange.send_folder(START, folder, root / ".work" / f"{exchange.name}-start")
         return {"path": "" if path.is_dir() else path.name}
@@ -152,7 +152,7 @@ def received(
 def _place(entry: Mapping[str, Any], store: Store, exchange: JobExchange, folder: Path) -> Path:
     if "stage" not in entry:
         if not exchange.receive_folder(START, folder / START):
-            raise RemoteError(f"the start weights of the job {exchange.name} are gone")
+            raise RemoteError(f"the model that the job {exchange.name} starts with is gone")
         return inside(folder / START, entry["path"]) if entry["path"] else folder / START
     try:
         artifact = store.find(entry["stage"], entry["digest"])
@@ -197,7 +197,7 @@ def told_by_member(exchange: JobExchange, run: str, machines: int) -> dict[str, 
 
 
 def error_of(told: Mapping[str, Any], machine: str) -> ReviewLMError:
-    """Return the error that ended a fit on another machine, as `ReviewLMError.to_dict` told it there."""
+    """Return the error that ended a job on another machine, as `ReviewLMError.to_dict` told it there."""
     kind = ERRORS.get(told["kind"], PoolFailed)
     where = f"{told['where']}, on {machine}" if told["where"] else f"on {machine}"
     return kind(told["what"], where=where, value=told["value"], cause=told["cause"], remedy=told["remedy"])

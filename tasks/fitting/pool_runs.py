@@ -81,8 +81,8 @@ class Runs(Protocol):
 
     pool: str
 
-    def submit(self, job: str, model: str) -> str:
-        """Ask for a run that fits a job, and return its id."""
+    def submit(self, job: str, title: str) -> str:
+        """Ask for a run that does a job, and return its id. *title* is the name of the run."""
 
     def unfinished(self, job: str, wanted: str) -> str | None:
         """Return the id of a run of this job that waits or runs; None if there is none.
@@ -113,14 +113,14 @@ class PoolRuns:
     def __init__(self, pool: str, machines: int = 1) -> None:
         self.pool, self._machines = pool, machines
 
-    def submit(self, job: str, model: str) -> str:
-        """Ask for a run that fits a job, and return its id."""
-        return ",".join(self._submit(job, model, place) for place in range(self._machines))
+    def submit(self, job: str, title: str) -> str:
+        """Ask for a run that does a job, and return its id. *title* is the name of the run."""
+        return ",".join(self._submit(job, title, place) for place in range(self._machines))
 
-    def _submit(self, job: str, model: str, place: int) -> str:
+    def _submit(self, job: str, title: str, place: int) -> str:
         asked: Any = run_deployment(
             f"{FLOW}/{self.pool}", parameters={"job": job} | ({"place": place} if place else {}), timeout=0,
-            flow_run_name=f"fit {model}" + (f", machine {place + 1}" if place else ""), tags=[_tag(job)],
+            flow_run_name=title + (f", machine {place + 1}" if place else ""), tags=[_tag(job)],
         )
         return str(asked.id)
 

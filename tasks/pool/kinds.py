@@ -1,4 +1,4 @@
-"""Say what a worker of a pool must know of each kind of fit, by the name of its stage."""
+"""Say what a worker of a pool must know of each kind of job, by the name of its stage."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from typing import Any
 from core.config.run_config import RunConfig
 from tasks.classification.fit import classifier_version
 from tasks.classification.job import ClassifierJob
+from tasks.evaluation.score_job import ScoreJob, score_version
 from tasks.fitting.fit import fit_version, ranks_of
-from tasks.fitting.job import FitJob, Job
+from tasks.fitting.job import Job, LanguageModelJob
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of fit that is handed over.
+    """A kind of job that is handed over.
 
     Args:
         job: The class of its jobs.
-        version: Returns the version of the code that fits a model.
-        ranks: Returns the number of processes that fit a model with a configuration.
+        version: Returns the version of the code that makes the result with a model.
+        ranks: Returns the number of processes that do it together, by the configuration.
     """
 
     job: type[Job]
@@ -29,6 +30,9 @@ class Kind:
 
 
 KINDS = {
-    FitJob.STAGE: Kind(FitJob, fit_version, ranks_of),
-    ClassifierJob.STAGE: Kind(ClassifierJob, classifier_version, lambda config, spec: 1),
+    LanguageModelJob.STAGE: Kind(
+        LanguageModelJob, lambda job: fit_version(job.spec), lambda config, job: ranks_of(config, job.spec)
+    ),
+    ClassifierJob.STAGE: Kind(ClassifierJob, lambda job: classifier_version(job.spec), lambda config, job: 1),
+    ScoreJob.STAGE: Kind(ScoreJob, lambda job: score_version(), lambda config, job: 1),
 }

@@ -1,4 +1,4 @@
-"""Let a worker of a pool speak with the machine that asked for a fit, and with the other workers that fit it.
+"""Let a worker of a pool speak with the machine that handed a job over, and with the other workers that do it.
 
 `tasks/fitting/pool_protocol.py` lists the objects in the remote store through which they speak.
 """
@@ -31,12 +31,12 @@ WANTED_SECONDS, LOOK_SECONDS = 30.0, 0.5
 MEET_SECONDS = 900.0
 """Time in which all workers that are to train one network must have come, at least; at most twice as long."""
 LAST_TRIES, LAST_PAUSE = 60, 30.0
-"""Attempts to give back a fitted model, and seconds between two."""
+"""Attempts to give back a result, and seconds between two."""
 log = logging.getLogger(__name__)
 
 
 class JobLink:
-    """What a worker tells about a fit, and whether it is still wanted.
+    """What a worker tells about its job, and whether it is still wanted.
 
     Args:
         exchange: The job's objects.
@@ -60,19 +60,19 @@ class JobLink:
         """Keep the latest progress message for the next sign of life.
 
         Raises:
-            PoolFailed: Another worker has taken over, or the fit is no longer wanted.
+            PoolFailed: Another worker has taken over, or the job is no longer wanted.
         """
         self.require_wanted()
         self._news = news
 
     def give(self, work: Path, copies: Path, end: Mapping[str, Any]) -> None:
-        """Give back the fitted model. Raise PoolFailed as `tell` does, and RemoteError."""
+        """Give back the result. Raise PoolFailed as `tell` does, and RemoteError."""
         self._look()
         self.require_wanted()
         self._exchange.send_folder(END, work, copies, **end)
 
     def fail(self, about: Mapping[str, Any], error: ReviewLMError) -> None:
-        """Give back an error, unless the fit is no longer wanted. Raise RemoteError."""
+        """Give back an error, unless the job is no longer wanted. Raise RemoteError."""
         self._look()
         if not self._unwanted:
             end = {**self._about(), **about, "error": error.to_dict()}
@@ -174,10 +174,10 @@ class JobLink:
         until = time.monotonic() + WANTED_SECONDS
         while not self._is_wanted():  # whoever asks may not have written it yet
             if time.monotonic() > until:
-                raise PoolFailed("This fit is not wanted: its job has ended, or another run was asked for")
+                raise PoolFailed("This run is not wanted: its job has ended, or another run was asked for")
             time.sleep(LOOK_SECONDS)
         if (description := self._exchange.read(JOB)) is None:
-            raise PoolFailed("This fit is not wanted: its job has ended")
+            raise PoolFailed("This run is not wanted: its job has ended")
         self._say()
         with _repeated(self._beat, BEAT_SECONDS):
             yield description
@@ -220,9 +220,9 @@ class JobLink:
         self._unwanted = self._unwanted or claim.get("worker") != self.worker or wanted.get("run") != self.team
 
     def require_wanted(self) -> None:
-        """Raise PoolFailed if another worker has taken over, or the fit is no longer wanted."""
+        """Raise PoolFailed if another worker has taken over, or the job is no longer wanted."""
         if self._unwanted:
-            raise PoolFailed("This fit is no longer wanted here: another worker has taken over, or it was cancelled")
+            raise PoolFailed("This job is no longer wanted here: another worker has taken over, or it was cancelled")
 
 
 def _repeated(work: Callable[[], object], seconds: float) -> AbstractContextManager[None]:
@@ -247,5 +247,5 @@ def insist(write: Callable[[], object]) -> None:
         except (RemoteError, OSError) as error:
             if left == 1:
                 raise
-            log.warning("the end of the fit could not be uploaded: %s; trying again in %g s", error, LAST_PAUSE)
+            log.warning("the end of the job could not be uploaded: %s; trying again in %g s", error, LAST_PAUSE)
             time.sleep(LAST_PAUSE)

@@ -1,4 +1,4 @@
-"""Fit a network for another machine: take its job from the remote store, give back progress, checkpoints, the model.
+"""Do a job of another machine: take it from the remote store, fit or score its network, give back what was made.
 
 What a killed worker leaves behind here is deleted by the next job of that name; the remote store has its checkpoints.
 """
@@ -41,8 +41,8 @@ def places() -> int:
 
 
 @stage("fit", run_name="{name}")
-def fit_for_pool(config: RunConfig, name: str, run: str, place: int = 0) -> str:
-    """Fit the model of a job that another machine has put into the remote store; return the model's name.
+def do_for_pool(config: RunConfig, name: str, run: str, place: int = 0) -> str:
+    """Do a job that another machine has put into the remote store; return its name in messages.
 
     Args:
         config: Names home, device and remote store of this machine.
@@ -53,8 +53,8 @@ def fit_for_pool(config: RunConfig, name: str, run: str, place: int = 0) -> str:
     Raises:
         ConfigError: No such name, or this machine has other code than the one that asks, or not all workers came.
         ArtifactError: The remote store fails.
-        PoolFailed: Another worker has taken over, or the fit is no longer wanted.
-        ReviewLMError: The error of the fit; the other machine gets it, too.
+        PoolFailed: Another worker has taken over, or the job is no longer wanted.
+        ReviewLMError: The error of the job; the other machine gets it, too.
     """
     if not NAME.fullmatch(name):
         raise ConfigError("No job has such a name", where="job", value=name, remedy="let `execution.fit_pool` name it")
@@ -71,11 +71,11 @@ def fit_for_pool(config: RunConfig, name: str, run: str, place: int = 0) -> str:
             with remote_errors(remote.address), disk_errors(folder):
                 job = received(description, kind.job, store, exchange, folder, so_far=not place)
                 if place:
-                    _fitted(config, kind, job, description, link)
-                    return str(job.spec.name)
+                    _done(config, kind, job, description, link)
+                    return job.name
                 with link.uploads(job.work, folder / "copies"):
-                    summary, resources = _fitted(config, kind, job, description, link)
-                for checkpoints in job.work.glob("checkpoint*"):  # the model is finished
+                    summary, resources = _done(config, kind, job, description, link)
+                for checkpoints in job.work.glob("checkpoint*"):  # the training is finished
                     remove(checkpoints)
                 made_by = {**made_with(), "git_commit": git_commit(), RESOURCES: resources}
                 end = {**about, "summary": dict(summary), "made_by": made_by}
@@ -86,37 +86,37 @@ def fit_for_pool(config: RunConfig, name: str, run: str, place: int = 0) -> str:
             said = error if isinstance(error, ReviewLMError) else PoolFailed(f"{type(error).__name__}: {error}")
             insist(lambda: link.fail(about, said))
             raise
-        return str(job.spec.name)
+        return job.name
 
 
 def _kind_of(description: Mapping[str, Any]) -> Kind:
     if (kind := KINDS.get(stage := description.get("stage", ""))) is None:
         raise ConfigError(
-            "This worker does not know such fits", where=platform.node(), value=stage,
+            "This worker does not know such jobs", where=platform.node(), value=stage,
             remedy="bring both machines to the same commit",
         )
     return kind
 
 
-def _fitted(
+def _done(
     config: RunConfig, kind: Kind, job: Job, description: Mapping[str, Any], link: JobLink
-) -> tuple[Mapping[str, float], dict[str, Any]]:
-    """Run a job with the devices and threads of this machine; return the fit's summary, and these."""
-    spec = job.spec
-    if (own := str(kind.version(spec))) != description["code"]:
+) -> tuple[Mapping[str, Any], dict[str, Any]]:
+    """Run a job with the devices and threads of this machine; return its summary, and these."""
+    if (own := str(kind.version(job))) != description["code"]:
         raise ConfigError(
-            f"This worker would fit '{spec.name}' with other code than the machine that asks", where=platform.node(),
-            value=own, cause=f"there it is {description['code']}", remedy="bring both to the same commit",
+            f"This worker would {job.DEED.verb} '{job.name}' with other code than the machine that asks",
+            where=platform.node(), value=own, cause=f"there it is {description['code']}",
+            remedy="bring both to the same commit",
         )
     machines = int(description["machines"])
     changed = {"ranks": int(description["ranks"]), "fit_machines": machines}
     asked = config.model_copy(update={"execution": config.execution.model_copy(update=changed)})
-    device, ranks = chosen_device(config.execution.device), kind.ranks(asked, spec)
+    device, ranks = chosen_device(config.execution.device), kind.ranks(asked, job)
     threads = max(1, (config.execution.threads or available_cores() // places()) // ranks)
     if machines > 1:
         link.require_others(device, machines)
     # Prefect's worker counts the fits of this machine, and the locks in the home give each its own GPUs.
-    with gpu_slot(device, ranks, limited=False) as gpus, progress(spec.name, 1, "tokens") as report:
+    with gpu_slot(device, ranks, limited=False) as gpus, progress(job.name, 1, job.UNIT) as report:
 
         def heard(news: dict[str, Any]) -> None:
             report(news["step"], news["figures"], total=news["total"])

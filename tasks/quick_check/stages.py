@@ -41,7 +41,7 @@ from tasks.evaluation.intervals import compare
 from tasks.evaluation.observe import observe_bundle
 from tasks.fitting.fit import Fitted, build_fit, fitted_parts, plan_fit
 from tasks.fitting.fit_worker import run as fit_here
-from tasks.fitting.job import FitJob
+from tasks.fitting.job import LanguageModelJob
 from tasks.quick_check.sample import write_sample
 from tasks.quick_check.tiny_models import tiny
 from tasks.stage import Stage
@@ -173,7 +173,7 @@ def _overfit(config: RunConfig, prepared: Prepared, record: StageLog) -> None:
                 )
 
 
-def _run_here(job: FitJob, report: Callable[[dict[str, Any]], None]) -> Mapping[str, float]:
+def _run_here(job: LanguageModelJob, report: Callable[[dict[str, Any]], None]) -> Mapping[str, float]:
     with converted_errors(job.spec.name):
         return fit_here(job, lambda news: None)
 

@@ -10,7 +10,7 @@ import pytest
 import tasks.fitting.fit
 from models.bundles.bundle import load_bundle
 from tasks.fitting.fit_process import run_job
-from tasks.fitting.job import FitJob
+from tasks.fitting.job import LanguageModelJob
 
 pytestmark = pytest.mark.long
 PRESET = str(Path(__file__).with_name("killed.toml"))
@@ -21,9 +21,9 @@ def test_ranks_are_an_option_of_the_execution_and_part_of_no_digest(
 ) -> None:
     from flows.partial import train_only
 
-    jobs: list[FitJob] = []
+    jobs: list[LanguageModelJob] = []
 
-    def watched(job: FitJob, report: Any) -> dict[str, float]:
+    def watched(job: LanguageModelJob, report: Any) -> dict[str, float]:
         jobs.append(job)
         return run_job(job, report)
 

@@ -23,7 +23,7 @@ from core.store import Store
 from models.neural.training import checkpoint
 from models.specs import identity
 from tasks.fitting import fit_worker
-from tasks.fitting.job import FitJob
+from tasks.fitting.job import LanguageModelJob
 
 TRAINING = Path(models.neural.training.trainer.__file__).parent
 WATCHED = {
@@ -97,7 +97,7 @@ class Points:
             die()
 
 
-def run(home: str, job: FitJob, seconds: float, fatal: Point | None = None, trace: str = "") -> None:
+def run(home: str, job: LanguageModelJob, seconds: float, fatal: Point | None = None, trace: str = "") -> None:
     """Build the fit's artifact in the store below *home*; write to *trace* how many points there were.
 
     Args:

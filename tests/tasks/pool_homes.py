@@ -22,10 +22,10 @@ from models.tokens.vocabulary import Vocabulary
 from tasks.data.prepare import VOCABULARY_FILE
 from tasks.fitting.fit import fit_version
 from tasks.fitting.fit_process import run_job
-from tasks.fitting.job import FitJob
-from tasks.fitting.pool_caller import PoolFit
+from tasks.fitting.job import LanguageModelJob
+from tasks.fitting.pool_caller import Handover
 from tasks.fitting.pool_runs import ORDER, Patience, RunState, Word, members_of
-from tasks.pool.worker import fit_for_pool
+from tasks.pool.worker import do_for_pool
 
 TEXTS = [f"The {food} was {word}." for food in ("soup", "bread", "tea") for word in ("good", "bad", "cold", "fine")]
 QUICK = Patience(poll=0.05, untaken=0.3, crashed=0.1, ended=0.5, silent=30, away=2)
@@ -42,7 +42,7 @@ def network(epochs: float = 3, **training: Any) -> RecurrentSpec:
     return RecurrentSpec(name="lstm", hidden=8, embedding=8, training=TrainingSpec(**options))
 
 
-def job_in(config: RunConfig, spec: Any, work: Path) -> FitJob:
+def job_in(config: RunConfig, spec: Any, work: Path) -> LanguageModelJob:
     """Return a job whose inputs are results in the store of a home."""
     vocabulary = Vocabulary.train(TEXTS, VocabularySpec(min_count=1), NormalForm())
 
@@ -68,9 +68,10 @@ def job_in(config: RunConfig, spec: Any, work: Path) -> FitJob:
         store.build("tokens", 1, {"split": split}, {}, stream(split)).artifact for split in ("train", "validation")
     )
     work.mkdir(parents=True)
-    return FitJob(
-        spec, learnt.folder / VOCABULARY_FILE, train.folder, validation.folder, work, {"fit_digest": "0" * 16}
-    )
+    return LanguageModelJob(
+        spec=spec, vocabulary=learnt.folder / VOCABULARY_FILE, train=train.folder, validation=validation.folder,
+        work=work, facts={"fit_digest": "0" * 16},
+    )  # fmt: skip
 
 
 class Workers:
@@ -95,7 +96,7 @@ class Workers:
     def work(self, config: RunConfig, job: str, run: str, place: int = 0) -> None:
         self.states[run] = RunState("running")
         try:
-            fit_for_pool.fn(config, job, run, place)
+            do_for_pool.fn(config, job, run, place)
             self.states[run] = RunState("completed")
         except Exception as error:
             self.states[run] = RunState("failed", str(error))
@@ -133,8 +134,8 @@ class Team(Workers):
 
 def handed_over(
     config: RunConfig, spec: Any, workers: Any, patience: Patience = QUICK, code: str = "", machines: int = 1
-) -> PoolFit:
-    return PoolFit(config, "fit", "0" * 16, code or str(fit_version(spec)), machines, workers, patience=patience)
+) -> Handover:
+    return Handover(config, "fit", "0" * 16, code or str(fit_version(spec)), machines, workers, patience=patience)
 
 
 def exchange_of(tmp_path: Path) -> JobExchange:
@@ -147,7 +148,7 @@ def digest(work: Path) -> str:
     return load_bundle(work / "bundle").digest
 
 
-def fitted_here(tmp_path: Path, spec: Any) -> FitJob:
+def fitted_here(tmp_path: Path, spec: Any) -> LanguageModelJob:
     job = job_in(home(tmp_path, "here"), spec, tmp_path / "here" / "work")
     run_job(job, lambda news: None)
     return job

@@ -33,8 +33,8 @@ PROJECT = {
     ),
     "tasks/fitting/fit.py": 'WORKER = "tasks.fitting.fit_worker"\nrun_stage(config, "fit", 5, {}, {}, make)\n',
     "tasks/fitting/fit_worker.py": "from models.specs import model_class\n",
-    "tasks/evaluation/score.py": (
-        'from models.specs import model_class\n\nSTAGE, VERSION = "score", 4\n'
+    "tasks/evaluation/observe.py": (
+        'from models.specs import model_class\n\nSTAGE, VERSION = "observe", 4\n'
         "run_stage(config, STAGE, VERSION, {}, {}, make)\n"
     ),
 }  # fmt: skip
@@ -96,7 +96,7 @@ def test_the_fit_of_one_kind_uses_no_code_of_another() -> None:
 
 def test_stages_are_found_by_their_calls(project: Path) -> None:
     found = code_of(project).makers()
-    assert found == {"fit": WORKER, "prepare": "tasks.data.prepare", "score": "tasks.evaluation.score"}
+    assert found == {"fit": WORKER, "prepare": "tasks.data.prepare", "observe": "tasks.evaluation.observe"}
 
 
 @pytest.mark.parametrize(("old", "new"), [
@@ -111,7 +111,7 @@ def test_comments_docstrings_and_layout_are_no_edit(edit: Edit, old: str, new: s
 
 def test_an_edited_function_far_below_changes_the_version_of_all_stages_that_use_it(edit: Edit) -> None:
     code = edit("models/text/normal.py", "lower()", "upper()")
-    assert edited_stages(code) == {"prepare", "fit", "score"}
+    assert edited_stages(code) == {"prepare", "fit", "observe"}
     assert str(code.version(5, "tasks.data.prepare")).startswith("5+")
     assert code.changed("tasks.data.prepare") == {"models.text.normal"}
 
@@ -120,7 +120,7 @@ def test_an_edited_network_concerns_the_fits_of_its_kind_and_what_opens_models_o
     code = edit("models/neural/recurrent.py", "650", "651")
     assert code.version(5, WORKER, LSTM) != 5
     assert code.version(5, WORKER, NGRAM) == 5
-    assert edited_stages(code) == {"fit", "score"}
+    assert edited_stages(code) == {"fit", "observe"}
 
 
 def test_two_edits_give_two_versions_and_the_first_one_its_own_again(edit: Edit) -> None:

@@ -21,7 +21,7 @@ from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec, VocabularyS
 from models.streams import write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
-from tasks.fitting.job import FitJob
+from tasks.fitting.job import LanguageModelJob
 from tracking.client import open_client
 from tracking.runs.params import own_metric_name
 from tracking.runs.runs import Tracker
@@ -57,8 +57,10 @@ def job(tmp_path_factory):
             range(len(some))], "bytes": [len(text) + 1 for text in some],
         })
         write_stream(folder / split, vocabulary, [frame])
-    return FitJob(SPEC, folder / "vocabulary.json", folder / "train", folder / "validation", folder,
-                  facts={"fit_digest": "x"})
+    return LanguageModelJob(
+        spec=SPEC, vocabulary=folder / "vocabulary.json", train=folder / "train", validation=folder / "validation",
+        work=folder, facts={"fit_digest": "x"},
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")

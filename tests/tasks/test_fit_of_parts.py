@@ -15,7 +15,7 @@ import tasks.fitting.fit
 from core.config.presets import parse_config
 from models.specs import MixtureSpec, NGramSpec
 from tasks.fitting.fit import Fitted, bundle_digest, fit
-from tasks.fitting.job import FitJob
+from tasks.fitting.job import LanguageModelJob
 
 KN, LSTM_LIKE = NGramSpec(name="kn"), NGramSpec(name="other", order=2)
 MIX = MixtureSpec(name="mix", parts=("kn", "other"))
@@ -24,10 +24,10 @@ MIX = MixtureSpec(name="mix", parts=("kn", "other"))
 @pytest.fixture
 def fit_all(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[dict[str, Fitted], list[Any]]]:
     """Fit two models and a mixture of them; bundles hold a number that is different after every fit."""
-    jobs: list[FitJob] = []
+    jobs: list[LanguageModelJob] = []
     number = count()
 
-    def run_job(job: FitJob, report: Any) -> dict[str, float]:
+    def run_job(job: LanguageModelJob, report: Any) -> dict[str, float]:
         jobs.append(job)
         job.bundle.mkdir()
         (job.bundle / "spec.json").write_text(f"{next(number)}")

@@ -24,7 +24,7 @@ from models.tokens.vocabulary import Vocabulary
 from tasks.fitting import fit_worker
 from tasks.fitting.fit import _dask_of, run_job
 from tasks.fitting.fit_process import environment_of
-from tasks.fitting.job import FitJob
+from tasks.fitting.job import LanguageModelJob
 
 TEXTS = [f"The {food} was {word}." for food in ("soup", "bread", "tea") for word in ("good", "bad", "cold", "fine")]
 
@@ -46,16 +46,19 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 CODE = """
 from pathlib import Path
 from tasks.fitting.fit_process import run_job
-from tasks.fitting.job import FitJob
-run_job(FitJob.from_json(Path({!r}).read_text()), lambda news: None)
+from tasks.fitting.job import LanguageModelJob
+run_job(LanguageModelJob.from_json(Path({!r}).read_text()), lambda news: None)
 """
 """A program that runs the job of a file."""
 
 
-def job(data: Path, work: Path, spec: Any, **options: Any) -> FitJob:
+def job(data: Path, work: Path, spec: Any, **options: Any) -> LanguageModelJob:
     work.mkdir(exist_ok=True)
     facts = {"fit_digest": "x"}
-    return FitJob(spec, data / "vocabulary.json", data / "train", data / "validation", work, facts, **options)
+    return LanguageModelJob(
+        spec=spec, vocabulary=data / "vocabulary.json", train=data / "train", validation=data / "validation", work=work,
+        facts=facts, **options,
+    )  # fmt: skip
 
 
 def long_fit(epochs: float = 1e5) -> RecurrentSpec:
@@ -184,7 +187,7 @@ def test_an_allocation_that_fails_in_a_fit_is_out_of_memory(
     class PanicException(BaseException):
         """As of a Rust library."""
 
-    def run(job: FitJob) -> dict[str, float]:
+    def run(job: LanguageModelJob) -> dict[str, float]:
         if kind == "rust":
             raise PanicException("memory allocation of 99 bytes failed")
         np.zeros(1 << 60, dtype=np.uint8)

@@ -30,7 +30,7 @@ from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from reviewlm.shown import results
 from tasks.fitting.fit import run_job
-from tasks.fitting.job import FitJob
+from tasks.fitting.job import LanguageModelJob
 
 SEEN = [f"The {food} was {word}." for food in ("soup", "bread", "tea") for word in ("good", "bad", "cold", "fine")] * 3
 TESTED = ["The soup was good.", "The soup was tea.", "good good good", "The tea was cold."]
@@ -60,7 +60,10 @@ def fitted(folder: Path) -> dict[str, Any]:
     work = folder / "work"
     work.mkdir()
     spec = NGramSpec(name="mle2", order=3, smoothing="maximum_likelihood")
-    job = FitJob(spec, folder / "vocabulary.json", folder / "train", folder / "validation", work, facts={})
+    job = LanguageModelJob(
+        spec=spec, vocabulary=folder / "vocabulary.json", train=folder / "train", validation=folder / "validation",
+        work=work, facts={},
+    )  # fmt: skip
     return run_job(job, lambda news: None)
 
 

@@ -1,4 +1,4 @@
-"""What a fit is described by: a worker of another machine must find everything that its processes read."""
+"""What a job is described by: a worker of another machine must find everything that its processes read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from models.classification.spec import BagSpec
 from models.specs import RecurrentSpec
 from tasks.classification.job import ClassifierJob
 from tasks.code_version import WORKERS
-from tasks.fitting.job import FitJob, Job
+from tasks.evaluation.score_job import ScoreJob
+from tasks.fitting.job import Job, LanguageModelJob
 from tasks.pool.kinds import KINDS
 
 
@@ -22,8 +23,8 @@ def files(*names: str) -> dict[str, Any]:
 
 
 JOBS: list[Job] = [
-    FitJob(
-        RecurrentSpec(name="lstm", hidden=8, embedding=8), **files("vocabulary", "train", "validation", "work"),
+    LanguageModelJob(
+        spec=RecurrentSpec(name="lstm", hidden=8, embedding=8), **files("vocabulary", "train", "validation", "work"),
         **files("vectors", "init_weights"), facts={}, parts=files("kn", "other"), gpus=(1,),
     ),
     ClassifierJob(
@@ -31,6 +32,7 @@ JOBS: list[Job] = [
         **files("vectors", "labels", "clean"), facts={"clean_digest": "0" * 16}, parts=files("lstm"), label="mood",
         lexicons=files("praise", "blame"), train_reviews=7,
     ),
+    ScoreJob(label="lstm test", **files("model", "tokens", "work"), observed_reviews=3, seed=1),
 ]  # fmt: skip
 
 
@@ -60,5 +62,5 @@ def test_a_job_is_read_as_it_was_written_by_the_kind_of_its_stage(job: Job) -> N
     assert KINDS[job.STAGE].job.from_json(job.to_json()) == job
 
 
-def test_every_stage_whose_models_a_process_fits_has_a_kind_of_job() -> None:
+def test_every_stage_whose_result_a_process_makes_has_a_kind_of_job() -> None:
     assert {stage: kind.job.WORKER for stage, kind in KINDS.items()} == WORKERS

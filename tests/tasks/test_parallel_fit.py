@@ -24,7 +24,7 @@ from models.specs import NGramSpec, RecurrentSpec, TrainingSpec
 from tasks.fitting import fit_process
 from tasks.fitting.fit import ranks_of
 from tasks.fitting.fit_process import environment_of, run_job
-from tasks.fitting.job import FitJob
+from tasks.fitting.job import LanguageModelJob
 
 __all__ = ["TEXTS", "data"]
 LOST: dict[str, Any] = {"error": "Rank 0 of 2 lost another one: Connection closed by peer", "kind": "peer"}
@@ -35,11 +35,13 @@ def silent(news: dict[str, Any]) -> None:
     """Listen to nothing."""
 
 
-def made_job(monkeypatch: pytest.MonkeyPatch, *deeds: list[Any]) -> FitJob:
-    monkeypatch.setattr(FitJob, "WORKER", "tests.tasks.made_worker")
+def made_job(monkeypatch: pytest.MonkeyPatch, *deeds: list[Any]) -> LanguageModelJob:
+    monkeypatch.setattr(LanguageModelJob, "WORKER", "tests.tasks.made_worker")
     nowhere = Path("nowhere")
     spec, facts = RecurrentSpec(name="lstm"), {"deeds": deeds}
-    return FitJob(spec, nowhere, nowhere, nowhere, nowhere, facts, ranks=len(deeds))
+    return LanguageModelJob(
+        spec=spec, vocabulary=nowhere, train=nowhere, validation=nowhere, work=nowhere, facts=facts, ranks=len(deeds)
+    )
 
 
 def left_over() -> list[psutil.Process]:

@@ -22,7 +22,7 @@ from tasks.fitting.fit_process import run_job
 from tasks.fitting.listeners import EnoughSeen
 from tasks.fitting.pool_runs import RunState, Word, require_pool
 from tasks.pool import link
-from tasks.pool.worker import fit_for_pool
+from tasks.pool.worker import do_for_pool
 from tests.tasks.pool_homes import QUICK, Workers, digest, exchange_of, fitted_here, handed_over, home, job_in, network
 
 
@@ -60,7 +60,7 @@ def test_without_a_worker_it_waits_and_says_what_to_do(
     with pytest.raises(PoolFailed, match="interrupted"):
         handed_over(mine, spec, workers)(job, lambda news: None)
     assert workers.states["run-0"].word == "cancelled"
-    assert caplog.text.count("no worker of gpu-pool has taken the fit") == 1
+    assert caplog.text.count("no worker of gpu-pool has taken it") == 1
 
 
 def test_workers_that_are_lost_again_and_again_end_the_fit(tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_an_end_without_a_model_is_not_taken_for_one(tmp_path: Path) -> None:
     exchange.send_folder("end", empty, tmp_path / "copies", **end)
     with pytest.raises(ArtifactError, match="hand") as found:
         handed_over(mine, spec, Workers([]))(job, lambda news: None)
-    assert "no model" in found.value.cause
+    assert f"the fit has no {job.result.name}" in found.value.cause
 
 
 @pytest.mark.slow
@@ -298,7 +298,7 @@ def test_a_worker_of_a_run_that_nobody_waits_for_does_not_begin(
     theirs = home(tmp_path, "theirs")
     exchange_of(tmp_path).write("wanted", {"run": "another"})
     with pytest.raises(PoolFailed, match="not wanted"):
-        fit_for_pool.fn(theirs, f"fit-{'0' * 16}", "this one")
+        do_for_pool.fn(theirs, f"fit-{'0' * 16}", "this one")
     assert exchange_of(tmp_path).read("claim") is None
 
 
@@ -324,7 +324,7 @@ def test_only_the_name_of_a_job_becomes_a_folder(tmp_path: Path, name: str) -> N
     theirs = home(tmp_path, "theirs")
     (kept := theirs.home / "store" / "kept").mkdir(parents=True)
     with pytest.raises(ConfigError, match="such a name"):
-        fit_for_pool.fn(theirs, name, "run")
+        do_for_pool.fn(theirs, name, "run")
     assert kept.is_dir()
 
 

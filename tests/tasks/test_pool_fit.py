@@ -97,10 +97,10 @@ WORKER = """
 import json, os, sys
 from core.config.presets import load_config
 from tasks.pool import link
-from tasks.pool.worker import fit_for_pool
+from tasks.pool.worker import do_for_pool
 link.BEAT_SECONDS, link.LIST_SECONDS = 0.05, 0.1
 settings, job = json.loads(sys.argv[1])
-fit_for_pool.fn(load_config("demo", settings), job, "run-0")
+do_for_pool.fn(load_config("demo", settings), job, "run-0")
 """
 """A worker that can be killed."""
 

@@ -1,0 +1,103 @@
+"""Describe the scoring of a network for a worker of a pool, and decide which scoring is worth handing over.
+
+A network that a GPU trained in an hour would be scored for hours by the processor of the machine that asked for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from core.config.run_config import RunConfig
+from core.environment import chosen_device
+from core.store import Artifact
+from evaluation.scoring.score import SCORES_FILE, drawn_reviews, record_scores
+from models.bundles.bundle import Bundle
+from models.streams import TokenStream
+from models.threads import FanOut
+from tasks.code_version import WORKERS, running_code
+from tasks.fitting.job import SCORE, Deed, Job
+
+SCORE_VERSION = 4
+WEIGHTS = "*.safetensors"
+"""Files of a bundle with the weights of networks; n-gram models have none."""
+LEAST_WORK = 2e13
+"""Bytes of weights × tokens from which scoring is handed over: about a minute of two cores. A worker needs less to take
+the job and to start a process."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreJob(Job):
+    """Scoring of one token stream with one model; `work` is for the scores.
+
+    Args:
+        label: Name in messages.
+        model: Folder of the bundle.
+        tokens: Folder of the token stream.
+        observed_reviews: Number of reviews whose tokens are also kept one by one.
+        seed: Draws these.
+    """
+
+    STAGE: ClassVar[str] = "score"
+    WORKER: ClassVar[str] = "tasks.evaluation.score_worker"
+    DEED: ClassVar[Deed] = SCORE
+    UNIT: ClassVar[str] = "reviews"
+
+    label: str
+    model: Path
+    tokens: Path
+    observed_reviews: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name in messages."""
+        return self.label
+
+    @property
+    def inputs(self) -> dict[str, Path]:
+        """Files and folders that the process reads, by name."""
+        return {"model": self.model, "tokens": self.tokens}
+
+    def moved(self, inputs: Mapping[str, Path], work: Path) -> Self:
+        """Return the job with other places for all `inputs`, and another work folder."""
+        return replace(self, model=inputs["model"], tokens=inputs["tokens"], work=work)
+
+    @property
+    def result(self) -> Path:
+        """File that is there if and only if the stream was scored."""
+        return self.work / SCORES_FILE
+
+    @classmethod
+    def _read(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return {**super()._read(values), **{name: Path(values[name]) for name in ("model", "tokens")}}
+
+
+def score_version() -> int | str:
+    """Return the version of the code that scores, with a suffix if it was edited."""
+    return running_code().version(SCORE_VERSION, WORKERS[ScoreJob.STAGE])
+
+
+def is_worth_handing_over(config: RunConfig, bundle_folder: Path, tokens: Artifact) -> bool:
+    """Return whether a worker of `execution.fit_pool` scores a stream: if this machine has no GPU and needs long.
+
+    Args:
+        config: Names the pool and the device.
+        bundle_folder: Folder of the model's bundle.
+        tokens: The token stream.
+    """
+    if not config.execution.fit_pool or chosen_device(config.execution.device) != "cpu":
+        return False
+    weights = sum(file.stat().st_size for file in bundle_folder.rglob(WEIGHTS))
+    return weights * int(tokens.facts["tokens"]) >= LEAST_WORK
+
+
+def recorded(
+    job: ScoreJob, bundle: Bundle, report: Callable[[int, int], None], engine: FanOut = map
+) -> dict[str, Any]:
+    """Score the stream of a job into its work folder; arguments and result as for `record_scores`."""
+    stream = TokenStream.open(job.tokens)
+    observed = drawn_reviews(stream, job.observed_reviews, job.seed).tolist()
+    return record_scores(bundle, stream, job.work, observed, report, engine, job.model)
