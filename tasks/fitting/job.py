@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -35,7 +36,7 @@ FIT, SCORE = Deed("fit", "fitted", "fit"), Deed("score", "scored", "scoring")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class Job(ABC):
     """What processes need to know that fit a model or score with it, on this machine or another one.
 
     Args:
@@ -65,9 +66,9 @@ class Job:
     gpus: tuple[int, ...] = ()
 
     @property
+    @abstractmethod
     def name(self) -> str:
         """Name in messages."""
-        raise NotImplementedError
 
     @property
     def remedy(self) -> str:
@@ -75,18 +76,18 @@ class Job:
         return "give it more memory"
 
     @property
+    @abstractmethod
     def result(self) -> Path:
         """File that is there if and only if the job was done."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def inputs(self) -> dict[str, Path]:
         """Files and folders that the processes read, by name."""
-        raise NotImplementedError
 
+    @abstractmethod
     def moved(self, inputs: Mapping[str, Path], work: Path) -> Self:
         """Return the job with other places for all `inputs`, and another work folder."""
-        raise NotImplementedError
 
     def to_json(self) -> str:
         """Return the job as JSON text for `from_json`."""

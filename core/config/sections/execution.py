@@ -45,8 +45,8 @@ class ExecutionConfig(Section):
         remote_store: Second place of stage results, which other machines use too, e.g. "s3://bucket/prefix" or
             "file:///mnt/shared/results"; empty: none. `REVIEWLM_REMOTE_STORE` in the environment is used where the
             setting is not written.
-        fit_pool: Work pool of Prefect whose workers fit the networks, e.g. "gpu-pool" of another machine, and score them
-            where this machine has no GPU and needs long; data and models go through `remote_store`. Empty: none.
+        fit_pool: Work pool of Prefect whose workers fit the networks, e.g. "gpu-pool" of another machine, and score
+            them where this machine has no GPU and needs long; data and models go through `remote_store`. Empty: none.
         fit_machines: Workers of `fit_pool` that train each network together, with `ranks` processes each. They must
             reach each other (`reviewlm worker start --address`).
         experiment: Experiment in MLflow.
