@@ -124,10 +124,10 @@ def stages(home: Path, log: MemoryLog) -> dict[str, dict[str, Any]]:
         name, number = _name(manifest), 2
         while name in table:
             name, number = f"{_name(manifest)} {number}", number + 1
-        began = manifest["created"] - manifest["seconds"]
+        began = manifest["created"]  # the start of the build
         size = sum(file["bytes"] for file in manifest["files"].values())
         table[name] = {
-            "wall_s": round(manifest["seconds"], 1), "peak_mib": log.peak(began, manifest["created"]),
+            "wall_s": round(manifest["seconds"], 1), "peak_mib": log.peak(began, began + manifest["seconds"]),
             "MB on disk": round(size / 1e6, 1),
         }  # fmt: skip
     return table
