@@ -62,7 +62,7 @@ class Handover:
         machines: Number of workers that train the network together.
         runs: Runs of the pool; None: those of Prefect.
         clock: Seconds.
-        patience: How long to wait for what.
+        patience: How long to wait for what; None: `PATIENCE`.
 
     Attributes:
         made_by: After the job: code, libraries, machine and resources of the worker, for the record.
@@ -73,9 +73,10 @@ class Handover:
 
     def __init__(
         self, config: RunConfig, stage: str, digest: str, code: str, machines: int = 1, runs: Runs | None = None,
-        clock: Clock = time, patience: Patience = PATIENCE,
+        clock: Clock = time, patience: Patience | None = None,
     ) -> None:  # fmt: skip
-        self._config, self._stage, self._code, self._clock, self._patience = config, stage, code, clock, patience
+        self._config, self._stage, self._code, self._clock = config, stage, code, clock
+        self._patience = patience or PATIENCE
         self._store = Store.of(config)
         remote = remote_of(self._store)
         self._address, self._exchange = remote.address, JobExchange(remote.objects, f"{stage}-{digest}")
