@@ -5,6 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from core.config.run_config import RunConfig
+from core.environment import available_cores
 from flows.server.workers import on_workers
 from tasks.data.prepare import Prepared
 from tasks.evaluation.compare import Evaluated, compare_models
@@ -12,11 +13,16 @@ from tasks.evaluation.evaluate import measure, score
 from tasks.fitting.fit import Fitted, device_of
 from tasks.stage import step
 
+AT_A_TIME = 2
+"""Models that are measured at the same time, where `execution.workers` does not ask for more."""
+
 
 def evaluate(config: RunConfig, prepared: Prepared, fitted: list[Fitted], parent_run_id: str) -> Evaluated:
     """Return the measured models in the order of *fitted*, with comparison table, grammar floor and samples."""
-    # On a GPU, measure one model at a time: a second one would need memory of its own.
-    workers = 1 if device_of(config) == "cuda" else config.execution.workers
+    # Much of it is Python of one thread, so two at a time keep two cores busy, however many fits run at a time. On a
+    # GPU, measure one model at a time: a second one would need memory of its own.
+    beside = max(config.execution.workers, min(AT_A_TIME, available_cores()))
+    workers = 1 if device_of(config) == "cuda" else beside
     several = f"score, sample and audit {len(fitted)} models, then compare them"
     with step("evaluate", several if len(fitted) > 1 else "score, sample and audit the model"):
         return on_workers(measure_models, workers)(config, prepared, fitted, parent_run_id)
@@ -24,7 +30,11 @@ def evaluate(config: RunConfig, prepared: Prepared, fitted: list[Fitted], parent
 
 @flow(name="evaluate", flow_run_name="{config.title}", persist_result=False)
 def measure_models(config: RunConfig, prepared: Prepared, fitted: list[Fitted], parent_run_id: str) -> Evaluated:
-    """Score one model after the other, because their speeds are compared; then measure the rest in parallel."""
-    scores = [score(config, model, prepared) for model in fitted]
-    futures = [measure.submit(config, *both, prepared) for both in zip(fitted, scores, strict=True)]
-    return compare_models(config, prepared, [future.result() for future in futures], parent_run_id)
+    """Score one model after the other, because their speeds are compared; then measure the rest side by side.
+
+    What was slow to score is slow to measure, so that begins first: else it would end alone.
+    """
+    scored = [(model, score(config, model, prepared)) for model in fitted]
+    slowest_first = sorted(scored, key=lambda both: -both[1][0].artifact.facts["score_seconds"])
+    futures = {model.spec.name: measure.submit(config, model, scores, prepared) for model, scores in slowest_first}
+    return compare_models(config, prepared, [futures[model.spec.name].result() for model in fitted], parent_run_id)

@@ -37,7 +37,7 @@ def prepare(config: RunConfig, dataset: Artifact, vocabularies: Sequence[str] | 
 
 @flow(name="prepare", flow_run_name="{config.title}", persist_result=False)
 def prepare_data(config: RunConfig, dataset: Artifact, names: Sequence[str]) -> Prepared:
-    """Clean and check the data; then draw the data card beside the vocabularies, token streams and their checks."""
+    """Clean and check the data; then draw the data card, where there are several workers beside the vocabularies."""
     clean = clean_and_split(config, dataset)
     # `ingest` has already done the check "raw", so this is only a look-up. The run's report needs its result too.
     checks = [check_table(config, *what) for what in (("raw", dataset), ("clean", clean))]
