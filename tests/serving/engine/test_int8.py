@@ -42,17 +42,35 @@ def test_packed_and_unpacked_products_are_equal():
     x_NE, weight_GE = (torch.from_numpy(draws.integers(-127, 128, shape, np.int8)) for shape in ((17, 70), (41, 70)))
     expected = (x_NE.long() @ weight_GE.long().t()).tolist()
     assert product_with(weight_GE)(x_NE).tolist() == expected
-    ways = [make for make in (whole_numbers._packed, whole_numbers._unpacked) if whole_numbers._is_exact(make)]
+    ways = [make for make in whole_numbers.WAYS if whole_numbers._is_exact(make)]
     assert [make(weight_GE)(x_NE).tolist() for make in ways] == [expected] * len(ways)
 
 
-def test_the_quicker_of_the_exact_products_is_used(monkeypatch):
-    """Either may be the one that torch has only reference code for."""
-    for slow, quick in (("_packed", "_unpacked"), ("_unpacked", "_packed")):
-        seconds = {getattr(whole_numbers, slow): 2.0, getattr(whole_numbers, quick): 1.0}
-        monkeypatch.setattr(whole_numbers, "_seconds", seconds.get)
-        monkeypatch.setattr(whole_numbers, "_is_exact", lambda make: True)
-        assert whole_numbers._quickest.__wrapped__() is getattr(whole_numbers, quick)
+def test_packing_leaves_the_engine_of_the_process_as_it_was():
+    before = torch.backends.quantized.engine
+    whole_numbers._is_exact.__wrapped__(whole_numbers._packed_by_fbgemm)
+    assert torch.backends.quantized.engine == before
+
+
+@pytest.mark.parametrize("quickest", whole_numbers.WAYS)
+def test_the_quickest_of_the_exact_products_is_used(monkeypatch, quickest):
+    """Any of them may be the one that torch has only reference code for."""
+    monkeypatch.setattr(whole_numbers, "_seconds", lambda make, rows: 1.0 if make is quickest else 2.0)
+    monkeypatch.setattr(whole_numbers, "_is_exact", lambda make: True)
+    assert whole_numbers._quickest.__wrapped__(1) is quickest
+    monkeypatch.setattr(whole_numbers, "_is_exact", lambda make: make is not quickest)
+    assert whole_numbers._quickest.__wrapped__(1) is not quickest
+
+
+def test_one_row_and_several_may_use_different_products_with_the_same_sums(monkeypatch):
+    draws = np.random.default_rng(3)
+    x_NE, weight_GE = (torch.from_numpy(draws.integers(-127, 128, shape, np.int8)) for shape in ((9, 70), (41, 70)))
+    exact = [make for make in whole_numbers.WAYS if whole_numbers._is_exact(make)]
+    used = {1: exact[-1], whole_numbers.SEVERAL: exact[0]}
+    monkeypatch.setattr(whole_numbers, "_quickest", used.__getitem__)
+    product = product_with(weight_GE)
+    assert product(x_NE)[3].tolist() == product(x_NE[3:4])[0].tolist() == (weight_GE.long() @ x_NE[3].long()).tolist()
+    assert product(x_NE).dtype == product(x_NE[:1]).dtype, "compiled kernels exist once"
 
 
 def test_a_product_that_overflows_is_not_used(monkeypatch):
