@@ -63,6 +63,7 @@ class SourceCode:
     def __init__(self, folder: Path = SOURCE, table: Path = ACCEPTED_FILE) -> None:
         self.folder, self.table = folder, table
         self._known: dict[str, References] = {}
+        self._uses: dict[tuple[str, str], frozenset[str]] = {}
 
     @cached_property
     def edited(self) -> frozenset[str]:
@@ -94,6 +95,11 @@ class SourceCode:
             root: The module; of a stage, that of the function that makes its result.
             model: Of the registered classes use only this one; "": all, if a module opens models at all.
         """
+        if (root, model) not in self._uses:
+            self._uses[root, model] = self._reached(root, model)
+        return self._uses[root, model]
+
+    def _reached(self, root: str, model: str) -> frozenset[str]:
         found, waiting = set[str](), [root]
         while waiting:
             if (name := waiting.pop()) in found or self._file(name) is None:
