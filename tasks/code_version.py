@@ -63,7 +63,7 @@ class SourceCode:
     def __init__(self, folder: Path = SOURCE, table: Path = ACCEPTED_FILE) -> None:
         self.folder, self.table = folder, table
         self._known: dict[str, References] = {}
-        self._reached: dict[tuple[str, str], frozenset[str]] = {}
+        self._uses: dict[tuple[str, str], frozenset[str]] = {}
 
     @cached_property
     def edited(self) -> frozenset[str]:
@@ -95,11 +95,11 @@ class SourceCode:
             root: The module; of a stage, that of the function that makes its result.
             model: Of the registered classes use only this one; "": all, if a module opens models at all.
         """
-        if (root, model) not in self._reached:  # a run asks for some stages a hundred times
-            self._reached[root, model] = frozenset(self._reach(root, model))
-        return self._reached[root, model]
+        if (root, model) not in self._uses:
+            self._uses[root, model] = self._reached(root, model)
+        return self._uses[root, model]
 
-    def _reach(self, root: str, model: str) -> set[str]:
+    def _reached(self, root: str, model: str) -> frozenset[str]:
         found, waiting = set[str](), [root]
         while waiting:
             if (name := waiting.pop()) in found or self._file(name) is None:
@@ -110,7 +110,7 @@ class SourceCode:
             for registry in (REGISTRIES[opener] for opener in REGISTRIES.keys() & imports):
                 package = registry.rpartition(".")[0]
                 waiting += [_absolute(model, package)] if model else self._used(registry).registers
-        return found
+        return frozenset(found)
 
     def makers(self) -> dict[str, str]:
         """Return the module that makes the result of each stage: that of its call of `run_stage`, or its worker."""

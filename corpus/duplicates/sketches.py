@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import comb
 from pathlib import Path
 
@@ -72,6 +73,14 @@ class Sketch:
         return total.astype(np.uint8) >= least
 
 
+@lru_cache(maxsize=8)
+def _least_by_ratio(sketch: Sketch, nearness: Nearness) -> np.ndarray:
+    similarity = nearness.least_similarity(np.arange(_STEPS + 1) / _STEPS)
+    least = np.array([sketch.least(one) for one in similarity], np.uint8)
+    least.flags.writeable = False
+    return least
+
+
 class Sketches:
     """The sketches and sizes of texts, in files.
 
@@ -84,8 +93,7 @@ class Sketches:
     def __init__(self, work: Path, values: int, nearness: Nearness) -> None:
         self.coarse, self.fine = Sketch.coarse_and_fine(values)
         self._files = {name: work / name for name in ("coarse.u8", "fine.u8", "sizes.u32")}
-        similarity = nearness.least_similarity(np.arange(_STEPS + 1) / _STEPS)
-        self._least = [np.array([sketch.least(one) for one in similarity], np.uint8) for sketch in self.both]
+        self._least = [_least_by_ratio(sketch, nearness) for sketch in self.both]
         """By the ratio of the sizes of two texts, rounded down, the least number of equal bytes in each sketch."""
 
     def limits(self) -> list[dict[str, int]]:

@@ -16,6 +16,7 @@ def tiny(monkeypatch):
     monkeypatch.setattr(gpu, "PROFILED", 2)
 
 
+@pytest.mark.slow
 def test_the_table_of_counts_says_where_the_host_waits(tiny):
     table = gpu.counted()
     assert len(table) == 2

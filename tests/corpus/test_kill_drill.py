@@ -112,6 +112,7 @@ def test_a_run_killed_at_touches_of_files_is_completed_to_the_same_bytes(start, 
     assert contents(tmp_path) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.drill("killed at any moment", "kill -9 of the data stages at random moments", "next run: the same bytes")
 @pytest.mark.parametrize("moment", long_but(range(MOMENTS), {0}))
 def test_a_run_killed_at_moments_is_completed_to_the_same_bytes(start, inputs, undisturbed, tmp_path, moment):

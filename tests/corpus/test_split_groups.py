@@ -195,6 +195,7 @@ def test_shares_of_the_keys_are_right_within_binomial_noise(tmp_path, by, valida
         assert abs(found.count(split) - keys * share) < 4 * sqrt(keys * share * (1 - share))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", long_but(CONFIGS, {"user"}))
 def test_order_and_parts_of_the_input_change_no_byte(tmp_path, by, monkeypatch):
     monkeypatch.setattr("corpus.cleaning.clean_table.ROW_GROUP", 70)

@@ -16,7 +16,7 @@ from matplotlib.colors import to_hex
 
 from evaluation.gate.decision import RuleOutcome
 from evaluation.plots.surprisal import surprisal_figure
-from evaluation.reports import report_tables, report_words
+from evaluation.reports import report_pictures, report_tables, report_words
 from evaluation.reports.document import Amount, Page, PageSection, PageTable
 from evaluation.reports.model_card import model_card
 from evaluation.reports.report import report
@@ -179,7 +179,8 @@ def test_what_was_not_measured_is_left_out_with_a_word():
     assert "nan" not in said.split()
 
 
-def test_figures_drawn_before_the_gate_say_what_it_decided(results):
+def test_figures_drawn_before_the_gate_say_what_it_decided(results, monkeypatch):
+    monkeypatch.setattr(report_pictures, "png", lambda figure: b"")  # the page shows drawings, not images
     rule = RuleOutcome("exposure", True, "below the limit of 12 bits")
     decided = replace(results, decision=replace(results.decision, rules=(rule,)))
     undecided = [one.drawn for one in pictures_of(replace(results, decision=None, version=None, champion=None))]

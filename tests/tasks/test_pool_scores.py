@@ -75,6 +75,7 @@ def test_scores_are_byte_for_byte_those_of_a_scoring_here(
     assert not (tmp_path / "theirs" / "jobs").exists(), "nothing is left at the worker"
 
 
+@pytest.mark.slow
 def test_names_and_messages_speak_of_scoring(
     tmp_path: Path, bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -95,6 +96,7 @@ def test_names_and_messages_speak_of_scoring(
     assert "lstm test: handed over to the workers of gpu-pool" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_lost_worker_is_replaced(
     tmp_path: Path, bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -95,6 +95,7 @@ def test_a_stranger_gets_the_same_answers_without_our_code(tracker: Tracker, tmp
     assert said["score"] == pytest.approx(bundle.score_text(TEXT, stars=5).nats)
 
 
+@pytest.mark.slow
 def test_the_smoke_test_passes_the_champion(tracker: Tracker):
     smoke = smoke_test(tracker, "models:/reviewlm@champion")
     assert smoke.passed, smoke.detail

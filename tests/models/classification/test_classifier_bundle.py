@@ -8,11 +8,12 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from made_reviews import LABELS, MECHANISMS, OPTIONS, small, texts
+from made_reviews import LABELS, MECHANISMS, OPTIONS, RECIPE, small, texts
 
 from models.base import FitContext, ModelError
 from models.classification.bundle import load_classifier, save_classifier
@@ -25,6 +26,12 @@ PROBES = ["great tane", "", "An unheard-of zebra is rude!"]
 FACTS = {"data_digest": "abc", "figures": {"accuracy": 0.5}}
 
 
+def quick(kind, **changes):
+    """A small classifier that is trained for one epoch: any weights but the first show what is saved."""
+    short = {"training": replace(RECIPE, epochs=1, evaluations=1)} if "training" in OPTIONS[kind] else {}
+    return small(kind, **short, **changes)
+
+
 @pytest.fixture(scope="module")
 def folders(words, train, held_out, tmp_path_factory):
     """A bundle of each kind, made when it is asked for."""
@@ -33,7 +40,7 @@ def folders(words, train, held_out, tmp_path_factory):
     def folder(kind):
         if kind not in made:
             base = tmp_path_factory.mktemp(kind)
-            spec = small(kind)
+            spec = quick(kind)
             model = fit_classifier(spec, words, train, held_out, FitContext(base / "work")).model
             save_classifier(base / "bundle", spec, words, model, PROBES, FACTS)
             made[kind] = base / "bundle", model
@@ -64,7 +71,7 @@ def change(folder, **values):
 def test_what_is_opened_answers_as_what_was_saved(kind, folders, words):
     folder, model = folders(kind)
     opened = load_classifier(folder)
-    assert (opened.spec, opened.labels, opened.facts) == (small(kind), LABELS, FACTS)
+    assert (opened.spec, opened.labels, opened.facts) == (quick(kind), LABELS, FACTS)
     made = texts(40, 5)[0]
     found = opened.classify(made)
     expected = model.scores(Rows.of(words.encode_batch(made)))
@@ -104,9 +111,9 @@ def test_margins_have_no_probabilities(words, train, held_out, tmp_path):
 
 def test_the_digest_is_that_of_the_content(folders, words, tmp_path):
     folder, model = folders("bag")
-    save_classifier(tmp_path / "again", small("bag"), words, model, PROBES, FACTS)
+    save_classifier(tmp_path / "again", quick("bag"), words, model, PROBES, FACTS)
     assert load_classifier(tmp_path / "again").digest == load_classifier(folder).digest
-    save_classifier(tmp_path / "other", small("bag"), words, model, PROBES, {})
+    save_classifier(tmp_path / "other", quick("bag"), words, model, PROBES, {})
     assert load_classifier(tmp_path / "other").digest != load_classifier(folder).digest
 
 
@@ -169,7 +176,7 @@ def test_a_classifier_whose_scores_are_no_numbers_is_not_saved(words, folders, t
     broken = copy.deepcopy(folders("bag")[1])
     broken.labeller.network.head.linear.bias.data.fill_(float("nan"))
     with pytest.raises(ModelError, match="not a finite number") as caught:
-        save_classifier(tmp_path / "bundle", small("bag"), words, broken, PROBES, {})
+        save_classifier(tmp_path / "bundle", quick("bag"), words, broken, PROBES, {})
     assert caught.value.kind == "diverged"
     assert not (tmp_path / "bundle" / "spec.json").exists()
 

@@ -256,10 +256,11 @@ def test_a_file_that_ends_early_is_never_read_as_whole(cut, tmp_path_factory):
         read_arpa(written(tmp_path_factory.getbasetemp(), SRILM[:cut], "early.arpa"))
 
 
-def test_files_are_read_the_same_in_blocks_of_any_size(monkeypatch, golden_folder):
-    path = golden_folder / "train.3.arpa.gz"
+@pytest.mark.parametrize("sizes", [(1, 2, 3, 7, 50), (100, 4096)], ids=["small file", "golden file"])
+def test_files_are_read_the_same_in_blocks_of_any_size(sizes, monkeypatch, golden_folder, tmp_path):
+    path = golden_folder / "train.3.arpa.gz" if sizes[0] == 100 else written(tmp_path, SRILM)
     whole, words = read_arpa(path)
-    for size in (7, 100, 4096):
+    for size in sizes:
         monkeypatch.setattr("models.ngram.lines.text_source.BLOCK", size)
         pieces, same_words = read_arpa(path)
         assert equal(pieces, whole)
