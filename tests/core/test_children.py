@@ -69,6 +69,7 @@ def test_it_lives_on_when_the_thread_that_started_it_has_ended(program: Path) ->
         end_child(started[0])
 
 
+@pytest.mark.slow
 def test_workers_of_a_process_pool_end_with_it_too() -> None:
     code = (
         "from concurrent.futures import ProcessPoolExecutor; from multiprocessing import get_context\n"

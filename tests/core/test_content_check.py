@@ -276,6 +276,7 @@ print(Store(sys.argv[1]).build("stage", 1, {}, {}, make).reused)
 """
 
 
+@pytest.mark.slow
 def test_processes_that_meet_damage_together_build_it_once(tmp_path: Path) -> None:
     command = [sys.executable, "-c", JOB, str(tmp_path)]
     subprocess.run(command, check=True, capture_output=True)

@@ -149,6 +149,7 @@ class Theirs(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None: ...
 
 
+@pytest.mark.slow
 def test_a_port_that_another_home_takes_at_the_same_time_is_given_up_for_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

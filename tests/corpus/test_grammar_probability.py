@@ -141,6 +141,7 @@ def test_sampled_review_is_at_least_as_probable_as_its_derivation():
         assert grammar.log_probability(text, stars) >= derivation - 1e-9
 
 
+@pytest.mark.slow
 def test_unknown_rating_is_the_mixture_over_ratings():
     text = grammar.sample_review(4, 2)
     known = [grammar.log_probability(text, stars) for stars in range(1, 6)]

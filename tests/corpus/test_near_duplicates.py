@@ -251,6 +251,7 @@ def test_copies_are_found_with_any_number_of_permutations(permutations, tmp_path
     assert found.keys() == {(number, 20 + number) for number in range(20)}
 
 
+@pytest.mark.slow
 def test_texts_that_left_are_absent_as_if_they_had_never_been_added(planted, tmp_path):
     texts, _ = planted
     sides = np.random.default_rng(8).choice([TEST, VALIDATION, TRAIN, ABSENT], len(texts)).astype(np.uint8)

@@ -257,6 +257,7 @@ def test_the_names_of_equal_members_cost_no_more_the_more_there_are():
     assert Counting.looks <= 2 * 2_000
 
 
+@pytest.mark.slow
 def test_many_members_of_one_name_are_all_read(tmp_path):
     many = tar_of(*[(member("review.json"), having(review_id=f"r{number}")) for number in range(300)])
     _, rows, _ = ingested(tmp_path, ("y.tar", many))

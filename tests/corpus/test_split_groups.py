@@ -91,6 +91,7 @@ def test_frozen_months_split_at_their_dates_and_rows_stand_as_in_a_shuffle(tmp_p
     assert frame.select(ranks, order).equals(frame.select(ranks, order).sort("split", "place"))
 
 
+@pytest.mark.slow
 def test_dates_from_the_data_reach_the_shares_in_whole_months_and_the_log_says_how_to_freeze_them(tmp_path, caplog):
     caplog.set_level("INFO", "corpus.splitting.grouping")
     facts, frame = prepared(tmp_path, RECORDS, SplitConfig(by="month", validation=0.3, test=0.1))

@@ -133,6 +133,7 @@ def test_any_small_table_gets_the_same_results(rows, chunk):
     assert_equal(table, kept, chunk)
 
 
+@pytest.mark.slow
 def test_every_expectation_is_met_by_one_table_and_not_by_another():
     good = pl.DataFrame({
         "i": [0, 1, 0, 1], "f": [0.1, 0.0, 0.05, -0.05], "s": ["a", "b", "a", "b"], "t": ["a", "é", "a", "é"],

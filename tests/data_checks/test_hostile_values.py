@@ -47,6 +47,7 @@ def suite(file: Path, name: str = "suite") -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_the_data_docs_show_hostile_values_and_obey_none(tmp_path: Path) -> None:
     table = pl.DataFrame({"category": [*TAGS, "\u202eevil", "a"] * 3})
     report = check_with(suite(tmp_path / "suite.json"), table, tmp_path / "docs", "table/../<script>")

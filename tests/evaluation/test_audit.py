@@ -128,6 +128,7 @@ def test_a_model_of_short_lines_has_a_figure_of_novelty(regular, reference, tmp_
     assert rule(judge(audit=facts), "novelty").passed
 
 
+@pytest.mark.slow
 def test_each_copied_span_stands_in_the_training_review_that_is_named(audited, clean):
     spans = pl.read_parquet(audited["overtrained"][1] / "copied.parquet").filter(pl.col("longest") > 0)
     assert spans["longest"].is_sorted(descending=True)

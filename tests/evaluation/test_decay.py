@@ -69,6 +69,7 @@ def test_the_interval_of_a_change_is_that_of_two_independent_means():
     assert (found.change_high - found.change_low) / 2 == pytest.approx(1.96 * error, rel=0.05)
 
 
+@pytest.mark.slow
 def test_equal_months_raise_a_false_alarm_as_rarely_as_the_confidence_says():
     alarms = 0
     for seed in range(200):

@@ -75,6 +75,7 @@ def test_the_false_alarm_rate_is_at_most_the_nominal_one_and_a_point() -> None:
     assert alarms <= 20
 
 
+@pytest.mark.slow
 def test_a_difference_below_its_limit_is_left_alone_however_sure_it_is() -> None:
     batch, known, held_out = reviews(3, 2_000, cost=4.1), reviews(1, 2_000), reviews(2, 2_000)
     strict = compare(known, held_out, batch, DriftConfig(surprisal=0.0))

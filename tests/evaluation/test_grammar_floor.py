@@ -56,6 +56,7 @@ def test_no_reviews_have_no_floor(fair_letters):
     assert floor(reviews([])) is None
 
 
+@pytest.mark.slow
 def test_the_grammars_own_reviews_cost_no_more_than_the_choices_that_made_them():
     # Both have the same text; the derivation's own choices can only cost more.
     draw = Random(12)

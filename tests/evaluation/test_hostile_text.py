@@ -152,6 +152,7 @@ def hostile_run():
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_report_of_a_run_holds_hostile_text_as_text():
     results = hostile_run()
     found = assert_harmless(report(results, pictures_of(results)))

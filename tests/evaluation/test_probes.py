@@ -193,6 +193,7 @@ def drawn():
     return grammar_probes(40, seed=4)
 
 
+@pytest.mark.slow
 def test_the_grammar_writes_both_twins_and_neither_with_the_others_words():
     draw, variables, kinds = Random("check"), list(automaton().variables), Counter()
     for _ in range(25):
@@ -219,6 +220,7 @@ def test_grammar_probes_are_pairs_whose_answers_are_swapped(drawn):
         assert (first.right.strip(), first.wrong.strip()) == (second.wrong.strip(), second.right.strip())
 
 
+@pytest.mark.slow
 def test_grammar_probes_stop_right_before_the_word_that_is_swapped(drawn):
     for one in drawn:
         assert one.right != one.wrong

@@ -33,6 +33,7 @@ def test_the_most_frequent_words_are_left_out_where_there_are_enough():
     assert word_map(vectors, most=80).words[0] == "the"
 
 
+@pytest.mark.slow
 def test_the_same_vectors_give_the_same_page():
     assert map_page(made(), "Words").to_html() == map_page(made(), "Words").to_html()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.states import Completed, Running, State
@@ -40,6 +41,7 @@ def states(*ids: str) -> list[str]:
         return [client.read_flow_run(one).state_type.value for one in ids]
 
 
+@pytest.mark.slow
 def test_runs_of_a_dead_process_end_and_no_others(prefect_server: None) -> None:
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()

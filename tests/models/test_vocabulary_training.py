@@ -61,6 +61,7 @@ def test_counts_that_go_by_way_of_the_disk_change_no_byte(unit, vocabularies, mo
     assert bool(spills) == (unit != "char")
 
 
+@pytest.mark.slow
 def test_no_temporary_file_is_left(monkeypatch, tmp_path):
     monkeypatch.setattr(models.tokens.type_counts, "ROWS", 7)
     for unit in UNITS:

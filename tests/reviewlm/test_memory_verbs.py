@@ -217,6 +217,7 @@ def test_damage_of_what_is_not_read_stops_no_verb(
     assert [row["model"] for row in of_bundle["context_use"]] == ["rnn"]
 
 
+@pytest.mark.slow
 def test_probes_are_asked_and_skipped_where_words_are_unknown(at_home: tuple[str, ...], tmp_path: Path) -> None:
     found = run("probe", *at_home, "--out", tmp_path)
     number = [row for row in found["probes_accuracy"] if row["kind"] == "number of the verb"]
@@ -282,6 +283,7 @@ def test_recall_is_taught_and_tracked(migrated_home: Path) -> None:
     assert {"recall.json", "recall.csv", "plots"} <= files
 
 
+@pytest.mark.slow
 def test_networks_with_and_without_a_memory_are_compared_at_equal_size_and_the_best_rate_is_named(
     own_home: Path, tmp_path: Path
 ) -> None:

@@ -21,6 +21,7 @@ def fit(model: Path, *options: str) -> BaseException | None:
 
 
 @pytest.mark.skipif(find_spec("prefect_dask") is None, reason="Dask is not installed: pip install 'reviewlm[dask]'")
+@pytest.mark.slow
 def test_the_file_is_the_same_and_nothing_else_is_left_beside_it(tmp_path: Path, own_home: Path) -> None:
     assert fit(tmp_path / "threads.arpa") is None
     assert fit(tmp_path / "dask.arpa", "--engine", "dask", "--threads", "2") is None

@@ -183,6 +183,7 @@ def test_fitting_and_scoring_need_no_torch(tmp_path: Path) -> None:
     assert done.stdout.strip() == "False"
 
 
+@pytest.mark.slow
 def test_methods_are_compared_in_tables_pictures_and_mlflow(tmp_path: Path, own_home: Path) -> None:
     found = ngram("compare", "--text", TRAIN, "--held-out", HELD_OUT, "--orders", "1-2", "--amounts", "2,1",
                   "--methods", "kneser_ney,maximum_likelihood", "--out", tmp_path / "out", "--track")  # fmt: skip

@@ -82,6 +82,7 @@ class Terminal:
         os.write(self.own, keys.encode() + b"\x0c")
 
 
+@pytest.mark.slow
 def test_a_review_is_written_with_tab_and_the_keys_are_counted():
     terminal = Terminal(SCRIPT)
     assert "toy version 1" in terminal.until("give up.")

@@ -124,6 +124,7 @@ def connected(address: str, head: str, body: bytes = b"") -> socket.socket:
 HEAD = "POST /v1/completions HTTP/1.1\nHost: localhost\nContent-Type: application/json\nContent-Length: {}\n\n"
 
 
+@pytest.mark.slow
 def test_a_reader_that_does_not_read_slows_nobody_and_is_cut_off() -> None:
     with asked(endless(0.0), request_seconds=2) as (client, versions):
         address = str(client.base_url)

@@ -26,6 +26,7 @@ def cleaned(dataset, **options) -> Artifact:
     return getattr(result, "data", result)
 
 
+@pytest.mark.slow
 def test_sections_that_decide_about_the_rows_prepare_again_and_others_do_not(dataset):
     first = cleaned(dataset)
     assert cleaned(dataset, checks={"max_quarantined": 0.2}, execution={"threads": 1}).digest == first.digest

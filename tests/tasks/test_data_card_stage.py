@@ -41,6 +41,7 @@ def artifacts(config, tmp_path) -> tuple[Artifact, Artifact]:
     return dataset, clean
 
 
+@pytest.mark.slow
 def test_the_card_is_an_artifact_and_is_drawn_once(config, artifacts):
     dataset, clean = artifacts
     card = describe_data.fn(config, dataset, clean)

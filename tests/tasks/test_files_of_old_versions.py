@@ -84,6 +84,7 @@ def whole(bundles: list[Path]) -> list[int]:
     return [number for number, bundle in enumerate(bundles, 1) if files(bundle) == sorted(FILES)]
 
 
+@pytest.mark.slow
 def test_files_of_refused_versions_go_except_the_newest(config: RunConfig) -> None:
     """Version 1 has no alias any more; the registry's own log says that it was champion."""
     bundles = judged(config, True, True, True, False, False, False)

@@ -109,6 +109,7 @@ def test_a_model_error_comes_back_as_the_branch_it_belongs_to(data: Path, tmp_pa
         run_job(job(data, tmp_path / "work", spec), lambda news: None)
 
 
+@pytest.mark.slow
 def test_a_killed_fit_is_an_error_with_a_cause_and_a_remedy(data: Path, tmp_path: Path) -> None:
     def kill_at_first_news(news: dict[str, Any]) -> None:
         for child in psutil.Process().children(recursive=True):

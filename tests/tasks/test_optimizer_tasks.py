@@ -166,6 +166,7 @@ def test_what_a_range_test_complains_of_has_the_name_of_the_model(
     assert not list(tmp_path.glob("lr_find*"))
 
 
+@pytest.mark.slow
 def test_a_comparison_is_written_and_every_trial_is_a_run_below_one_parent(
     config: RunConfig, prepared: Prepared, tmp_path: Path
 ) -> None:

@@ -225,6 +225,7 @@ def test_only_a_fit_that_is_not_wanted_loses_its_checkpoints(
     assert "no longer wanted" in workers.states["run-0"].message or workers.states["run-0"].word == "cancelled"
 
 
+@pytest.mark.slow
 def test_a_prefect_server_that_stays_away_ends_the_wait_with_a_remedy(tmp_path: Path) -> None:
     spec, mine = network(), home(tmp_path, "mine")
     job = job_in(mine, spec, tmp_path / "mine" / "work")

@@ -101,6 +101,7 @@ def shop(migrated_home: Path, tmp_path: Path) -> Shop:
     return Shop(tmp_path)
 
 
+@pytest.mark.slow
 def test_months_like_those_of_its_data_are_no_decay_and_strange_ones_are(shop: Shop):
     usual, strange = lines("2024-05", USUAL), lines("2024-06", STRANGE)
     [aged] = shop.rescored(usual)
@@ -122,6 +123,7 @@ def test_only_the_month_that_is_new_is_scored_again(shop: Shop):
     assert (stages.count(False), stages.count(True)) == (1, 5)
 
 
+@pytest.mark.slow
 def test_curve_table_and_metrics_by_month_are_kept_in_mlflow(shop: Shop):
     told = report_decay.fn(shop.config, shop.rescored(lines("2024-05", USUAL), lines("2024-06", STRANGE)), shop.run_id)
     assert (told["version"], told["worse"]) == (1, True)
@@ -152,6 +154,7 @@ def damage(shop: Shop, order: int) -> None:
     file.write_bytes(file.read_bytes()[:-1])
 
 
+@pytest.mark.slow
 def test_a_damaged_former_champion_is_left_out_and_the_others_are_scored(shop: Shop):
     shop.registry.settle(2, 1, True, "", {"gate/outcome": "promoted"})
     damage(shop, 1)

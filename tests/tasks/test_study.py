@@ -41,6 +41,7 @@ def work(study: Study, until: int | None = None) -> None:
             done += 1
 
 
+@pytest.mark.slow
 def test_values_come_from_the_space_and_equal_seeds_ask_the_same(tmp_path: Path) -> None:
     asked = []
     for name, seed in (("one", 1), ("two", 1), ("three", 2)):

@@ -229,6 +229,7 @@ def test_nothing_goes_if_the_record_of_a_kept_version_was_changed(config: RunCon
     assert old.folder.is_dir()
 
 
+@pytest.mark.slow
 def test_nothing_goes_if_a_store_with_versions_does_not_answer(config: RunConfig) -> None:
     old = result(config, "old")
     run(config)

@@ -83,6 +83,7 @@ def test_a_model_of_ones_own_answers_from_then_on_and_the_demo_s_by_its_name(
     assert "no model of yours" not in caplog.text
 
 
+@pytest.mark.slow
 def test_own_versions_of_which_none_is_champion_are_not_replaced_by_the_demo_unasked(home: Home) -> None:
     home.register(DEMO_MODEL)
     home.register(OWN_MODEL, champion=False)

@@ -93,6 +93,7 @@ def test_without_anything_left_no_command_waits_for_mlflow(config: RunConfig, mo
     assert asked == []
 
 
+@pytest.mark.slow
 def test_while_mlflow_is_away_the_mark_stays(own_home: Path) -> None:
     config = load_config(TINY, ["execution.tracking_uri=http://127.0.0.1:9"])
     mark = marks_of(config.home) / "1-gone"

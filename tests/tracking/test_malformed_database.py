@@ -122,6 +122,7 @@ def test_a_run_says_so_before_any_work(own_home: Path) -> None:
     assert not (own_home / "store").exists()
 
 
+@pytest.mark.slow
 def test_an_empty_file_becomes_a_database(tmp_path: Path) -> None:
     """A process that was killed at its start leaves one."""
     (tmp_path / "mlflow.db").touch()

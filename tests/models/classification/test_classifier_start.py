@@ -41,6 +41,7 @@ def classifier(**options):
     return small("lstm", **{"start": "lm", "training": RECIPE, "rate_decay": 1.2, **options})
 
 
+@pytest.mark.slow
 def test_it_starts_from_the_embedding_and_layers_and_learns(words, train, held_out, tmp_path):
     trained = bundle(tmp_path / "lm", words)
     context = FitContext(tmp_path / "work", parts={"lm": tmp_path / "lm"})

@@ -136,6 +136,7 @@ def test_the_best_state_of_before_the_kill_is_not_forgotten(tmp_path, monkeypatc
     assert without_clock(other) == without_clock(summary)
 
 
+@pytest.mark.slow
 def test_a_kill_right_at_the_border_of_two_epochs(tmp_path, undisturbed, monkeypatch):
     monkeypatch.setattr(checkpointing, "CHECKPOINT_SECONDS", 0.0)
     half = undisturbed[1]["updates"] // 2

@@ -46,6 +46,7 @@ def test_a_classifier_learns_which_word_anywhere_decides(loss, labels, bidirecti
     assert found["error_rate"] == (model.answers(test.sequences) != test.targets).mean()
 
 
+@pytest.mark.slow
 def test_tags_that_need_the_future_are_learned_by_the_bidirectional_encoder_only():
     """The words are drawn independently, so who reads from the beginning can do no better than half."""
     spec = replace(SMALL, task="tagging", labels=("odd", "even"))

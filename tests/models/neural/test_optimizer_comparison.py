@@ -62,6 +62,7 @@ def test_without_decay_adam_and_adamw_are_the_same_so_all_else_is_the_same_too(f
     np.testing.assert_allclose(adam.nats, adamw.nats, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_gradient_descent_takes_one_step_per_epoch_and_sees_as_many_tokens(found):
     gd, sgd = (next(t for t in found.trials if t.optimizer == name) for name in ("gd", "sgd"))
     assert gd.updates == 4

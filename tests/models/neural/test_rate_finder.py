@@ -107,6 +107,7 @@ def test_an_explosion_at_the_start_is_an_error_with_the_rate():
 # --- sweeps
 
 
+@pytest.mark.slow
 def test_the_suggestion_learns_faster_than_a_tenth_and_than_the_rate_that_diverged(tmp_path):
     sweep = find_rate(SPEC, STREAM, updates=120)
     assert sweep.diverged is not None

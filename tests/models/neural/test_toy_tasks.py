@@ -100,6 +100,7 @@ def test_tasks_that_cannot_be_are_refused_by_the_name_of_what_is_wrong(make, sai
     assert caught.value.kind == "input"
 
 
+@pytest.mark.slow
 def test_an_lstm_learns_to_add_pairs_that_it_has_never_seen():
     task = Addition(5)
     learned = learn(task, toy_spec(CASES["lstm forget 1"], hidden=32, batch=64), updates=1_000)

@@ -75,6 +75,7 @@ def test_an_untrained_network_guesses_and_a_constant_one_ranks_half():
     assert ranking_accuracy(network, text, noise) == 0.5
 
 
+@pytest.mark.slow
 def test_training_ranks_held_out_windows_and_finds_planted_synonyms(tmp_path):
     sizes = {"dimensions": 12, "window": 1, "hidden": 24, "min_count": 1}
     spec = EmbeddingSpec(kind="ranking", **sizes, subsample=0.0, epochs=10, learning_rate=0.03)
