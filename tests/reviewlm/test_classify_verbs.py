@@ -174,7 +174,7 @@ def test_what_cannot_be_classified_is_an_error(
     assert answer(capfd)["error"]["kind"] == kind
 
 
-def weighted(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+def weighted(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], kind: str) -> None:
     """Register a classifier of a kind, which counts one pattern if it is a logistic regression."""
     words = vocabulary()
     train = examples(words, 60, 1)
@@ -183,6 +183,7 @@ def weighted(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     model = fit_classifier(spec, words, rows, rows, FitContext(Path("unused"))).model
     found = ClassifierBundle(spec, words, model), SimpleNamespace(name="reviewlm-stars", version=4)
     monkeypatch.setattr("tracking.logged_models.opening.open_classifier", lambda config, reference: found)
+    capfd.readouterr()  # what the fit has logged
 
 
 @pytest.mark.usefixtures("own_home")
@@ -190,7 +191,7 @@ def test_weights_show_what_speaks_for_each_label(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    weighted(monkeypatch, "logistic")
+    weighted(monkeypatch, capfd, "logistic")
     assert call(monkeypatch, "weights", "--top", "2", "--json") == 0
     found = answer(capfd)["weights"]
     assert {one["feature"] for one in found if (one["label"], one["block"]) == ("5", "n-grams")} == {"great", "lovely"}
@@ -206,7 +207,7 @@ def test_a_classifier_without_a_weight_for_each_feature_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    weighted(monkeypatch, "bag")
+    weighted(monkeypatch, capfd, "bag")
     assert call(monkeypatch, "weights", "--json") == 3
     assert answer(capfd)["error"]["what"] == "This classifier has no weight for each feature"
 
