@@ -31,6 +31,7 @@ def test_what_was_found_once_stays_mended(tmp_path, name):
 
 
 @pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.slow
 def test_a_few_cases_of_every_kind_end_as_they_should(tmp_path, target):
     for seed in range(FEW):
         answer = do({"target": target, "seed": seed, "folder": str(tmp_path)})

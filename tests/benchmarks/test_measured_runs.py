@@ -35,6 +35,7 @@ def fail():
     raise ValueError("of its own")
 
 
+@pytest.mark.slow
 def test_wall_and_cpu_seconds_are_told_apart():
     slept, worked = measure(partial(time.sleep, 0.3), 1), measure(partial(busy, 0.3), 1)
     assert slept.wall >= 0.3

@@ -150,6 +150,7 @@ def test_unknown_rating_is_the_mixture_over_ratings():
     assert grammar.log_probability(text, 0) == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_true_rating_is_the_likeliest_for_most_reviews():
     hits = sum(
         max(range(1, 6), key=lambda star: grammar.log_probability(text, star) or -1e9) == stars

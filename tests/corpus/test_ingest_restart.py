@@ -98,6 +98,7 @@ def test_a_run_killed_at_any_write_ends_in_the_same_bytes(inputs, tmp_path, monk
 
 
 @pytest.mark.parametrize("every", long_but([5, 38], {38}))
+@pytest.mark.slow
 def test_a_killed_run_that_spilt_bad_records_ends_in_the_same_bytes(inputs, tmp_path, monkeypatch, every):
     monkeypatch.setattr("corpus.ingestion.part_writer.BAD_BYTES", 300)
     monkeypatch.setattr("corpus.ingestion.part_writer.PART_BYTES", 4000)
@@ -137,6 +138,7 @@ def test_neither_bad_records_nor_long_texts_pile_up_until_a_part_is_full(tmp_pat
 
 
 @pytest.mark.parametrize("damage", long_but(["cut off", "changed", "gone", "place"], ["changed", "gone"]))
+@pytest.mark.slow
 def test_a_finished_part_that_a_loss_of_power_spoilt_is_written_again(inputs, tmp_path, monkeypatch, damage):
     ingest(inputs, tmp_path / "whole", CONFIG)
     with monkeypatch.context() as patch:

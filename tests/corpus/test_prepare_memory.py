@@ -50,6 +50,7 @@ def test_finding_repeated_texts_takes_forty_bytes_a_review(traced, texts):
     assert len(found.code) == ROWS
 
 
+@pytest.mark.slow
 def test_slices_hold_the_keys_of_a_review_and_nothing_else(traced, tmp_path):
     frame, make = keyed(ROWS, SplitConfig())
     slices = make(tmp_path, 8)

@@ -212,6 +212,7 @@ def test_order_and_parts_of_the_input_change_no_byte(tmp_path, by, monkeypatch):
 
 
 @pytest.mark.parametrize("by", long_but(CONFIGS, {"user"}))
+@pytest.mark.slow
 def test_more_data_moves_no_prepared_review(tmp_path, by):
     _, before = prepared(tmp_path / "before", RECORDS[:300] + RECORDS[450:], CONFIGS[by])
     _, after = prepared(tmp_path / "after", RECORDS, CONFIGS[by])

@@ -67,6 +67,7 @@ def test_bytes_do_not_depend_on_workers(tmp_path, monkeypatch):
     assert facts[0] == facts[1]
 
 
+@pytest.mark.slow
 def test_bytes_do_not_depend_on_pythons_hash_seed_between_workers_or_runs():
     code = "from corpus.synthetic.synth import make_chunk; import hashlib; "
     code += "print(hashlib.sha256(make_chunk(0, 50, 1)[0]).hexdigest())"

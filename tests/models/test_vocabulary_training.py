@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("threads", long_but(["1", "2", "8"], ["2"]))
+@pytest.mark.slow
 def test_training_gives_the_same_bytes_in_any_process_with_any_threads_in_any_order(threads, vocabularies):
     mixed = random.Random(threads).sample(TRAIN, len(TRAIN))
     script = (

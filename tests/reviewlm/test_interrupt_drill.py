@@ -165,6 +165,7 @@ def test_a_verb_that_is_no_run_takes_back_its_unfinished_file(tmp_path: Path) ->
     assert not any(folder.iterdir())
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_ends_the_process_at_once(tmp_path: Path) -> None:
     code = (
         "import time; from core.processes import interrupts\n"

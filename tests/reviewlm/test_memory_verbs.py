@@ -267,6 +267,7 @@ def test_addition_is_taught_and_measured_by_the_length_of_the_carry(own_home: Pa
     assert not (own_home / "mlflow.db").exists()
 
 
+@pytest.mark.slow
 def test_recall_is_taught_and_tracked(migrated_home: Path) -> None:
     options = ("--networks", "tanh", "--hidden", 8, "--batch", 4, "--updates", 5, "--track")
     found = run("toy", "recall", "--lag", 6, "--length", 2, *options)

@@ -39,6 +39,7 @@ def test_sections_that_decide_about_the_rows_prepare_again_and_others_do_not(dat
     assert (first.folder / "leak_certificate.json").exists()
 
 
+@pytest.mark.slow
 def test_one_byte_of_the_table_of_businesses_prepares_again(dataset, tmp_path):
     table = tmp_path / "business.json"
     source = {"source": {"business": str(table)}}

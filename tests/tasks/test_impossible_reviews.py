@@ -72,6 +72,7 @@ def scored(folder: Path, fitted: dict[str, Any]) -> pl.DataFrame:
     return score_stream(load_bundle(folder / "work" / "bundle"), TokenStream.open(folder / "validation"))
 
 
+@pytest.mark.slow
 def test_the_fit_counts_the_events_and_calls_the_perplexity_infinite(fitted: dict[str, Any]) -> None:
     assert fitted["validation/zero_probability_events"] >= 2
     assert fitted["validation/perplexity"] == math.inf

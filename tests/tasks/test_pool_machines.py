@@ -139,6 +139,7 @@ def test_after_the_loss_of_one_machine_the_others_begin_again_from_the_last_chec
     assert digest(job.work) == fitted_by_two_ranks_here(tmp_path, spec)
 
 
+@pytest.mark.slow
 def test_the_error_of_one_machine_is_told_and_not_that_the_others_lost_it(tmp_path: Path) -> None:
     spec, mine = network(), home(tmp_path, "mine")
     job = job_in(mine, spec, tmp_path / "mine" / "work")

@@ -221,6 +221,7 @@ def test_an_interrupted_attempt_is_no_rival_when_halving(tmp_path: Path) -> None
         assert [reach(study, lambda n, nats=nats: nats)[1] for nats in (5.0, 4.0, 3.0, 2.0)] == [1, 1, 1, 1]
 
 
+@pytest.mark.slow
 def test_importance_follows_what_the_loss_depends_on(tmp_path: Path) -> None:
     study = Study(tmp_path, options(trials=3), SPACE)
     work(study)

@@ -156,6 +156,7 @@ def test_what_a_model_never_met_is_a_warning_and_part_of_the_json(home: Home) ->
     assert answered("suggest", "the pizza")["warnings"] == []
 
 
+@pytest.mark.slow
 def test_the_demo_s_printed_next_step_asks_the_demo_s_model_also_beside_one_of_ones_own(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,6 +177,7 @@ def test_the_demo_s_printed_next_step_asks_the_demo_s_model_also_beside_one_of_o
 
 
 @pytest.mark.parametrize("way", long_but(["database", "MLflow"], {"MLflow"}))
+@pytest.mark.slow
 def test_versions_that_were_deleted_in_mlflow_are_registered_no_more(
     home: Home, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:

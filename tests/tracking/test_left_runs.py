@@ -103,6 +103,7 @@ def test_while_mlflow_is_away_the_mark_stays(own_home: Path) -> None:
     assert mark.exists()
 
 
+@pytest.mark.slow
 def test_an_interrupt_waits_for_a_run_that_another_thread_is_starting(
     config: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

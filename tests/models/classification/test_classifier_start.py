@@ -57,6 +57,7 @@ class Stopped(Exception):
 
 
 @pytest.mark.parametrize("pooling", ["concat", "attention"])
+@pytest.mark.slow
 def test_parts_that_are_still_frozen_are_those_of_the_language_model(
     pooling, words, train, held_out, tmp_path, monkeypatch
 ):

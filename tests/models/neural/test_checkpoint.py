@@ -205,6 +205,7 @@ def test_whatever_the_recipe_remembers_survives_kills(tmp_path, recipe, monkeypa
 
 
 @pytest.mark.parametrize("factor", long_but([float("inf"), 30.0], {30.0}), ids=["not finite", "spike"])
+@pytest.mark.slow
 def test_a_divergence_on_the_way_does_not_spoil_the_resume(tmp_path, undisturbed, monkeypatch, factor):
     """At the full rate the 30th update spoils a weight matrix; one of two such trainings is killed after that."""
     step, full_rate = torch.optim.AdamW.step, learning_rate(TRAINING, 29, undisturbed[1]["updates"])
@@ -310,6 +311,7 @@ def test_a_checkpoint_without_all_weights_is_skipped_with_the_reason(tmp_path, u
 # --- classes of determinism
 
 
+@pytest.mark.slow
 def test_two_trainings_of_one_class_have_weights_of_one_checksum_and_say_which_class(tmp_path):
     found = set()
     for name in ("one", "two"):
@@ -385,6 +387,7 @@ def test_what_is_resumed_is_said(updates, said, caplog, monkeypatch):
     assert caplog.messages == [said]
 
 
+@pytest.mark.slow
 def test_with_all_checkpoints_damaged_the_training_starts_again(tmp_path, undisturbed):
     kill(tmp_path, undisturbed[1]["updates"] * 3 // 4)
     for path in (tmp_path / CHECKPOINTS).glob("*.safetensors"):

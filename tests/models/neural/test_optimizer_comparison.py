@@ -72,6 +72,7 @@ def test_gradient_descent_takes_one_step_per_epoch_and_sees_as_many_tokens(found
     assert gd.nats[-1] < gd.nats[0]
 
 
+@pytest.mark.slow
 def test_a_trial_that_diverges_is_a_result_and_not_the_end(found):
     lost = next(trial for trial in found.trials if trial.rate == 1e38)
     assert lost.diverged

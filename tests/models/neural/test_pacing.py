@@ -102,6 +102,7 @@ def test_it_is_never_longer_than_its_options_say(tmp_path, monkeypatch):
     assert shorter(summary).epochs == pytest.approx(TRAPEZOID.epochs)
 
 
+@pytest.mark.slow
 def test_the_best_state_is_chosen_among_evaluations_of_the_decay(tmp_path):
     _, summary = run(tmp_path / "a", training=TRAPEZOID)
     assert summary["best_tokens"] > 0.7 * summary["tokens"]

@@ -215,6 +215,7 @@ def test_a_stream_shorter_than_one_window_trains(tmp_path):
 # --- state
 
 
+@pytest.mark.slow
 def test_with_reset_one_every_window_starts_afresh_and_with_zero_none_does(tmp_path, monkeypatch):
     kept, reset = [], RecurrentNetwork.reset
 

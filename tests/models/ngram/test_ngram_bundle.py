@@ -62,6 +62,7 @@ def test_the_model_refuses_a_stream_of_another_vocabulary(pieces, tmp_path):
         NGramLM.fit(NGramSpec(), other, train, validation, FitContext(work=tmp_path))
 
 
+@pytest.mark.slow
 def test_100_000_samples_have_the_frequencies_of_the_model(stream_of, reviews_of):
     size = 16
     model = NGramLM.from_counts(count_ngrams(stream_of(reviews_of(200, size, 6)), 3, size, CONTEXT_IDS))
