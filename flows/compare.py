@@ -9,6 +9,8 @@ from prefect import flow
 from flows.ingest import recorded_or_read
 from flows.prepare import prepare
 from tasks.evaluation.compare_two import compare_two, describe_pair, write_markdown
+from tasks.fitting.fit import limits_of_fits
+from tasks.limits import require_limits
 from tasks.lineage.about_version import settings_of
 from tasks.tracking.track import parent_run
 
@@ -29,6 +31,7 @@ def compare(
     """
     chosen = settings_of((first, second), preset, input or [], overrides or [])
     config = chosen.config
+    require_limits(limits_of_fits(config))
     with parent_run(config, f"compare {first} {second}") as run_id:
         prepared = prepare(config, recorded_or_read(chosen))
         pair = compare_two(config, prepared, first, second, run_id)

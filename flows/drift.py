@@ -8,6 +8,8 @@ from prefect import flow
 
 from flows.ingest import ingest
 from tasks.data.drift import measure_drift
+from tasks.fitting.fit import limits_of_fits
+from tasks.limits import require_limits
 from tasks.lineage.about_version import CHAMPION, settings_of
 from tasks.reporting.summary import describe_drift
 from tasks.tracking.track import parent_run
@@ -25,5 +27,7 @@ def drift(
         overrides: Settings as `key=value`, e.g. `drift.false_alarm=0.05`.
     """
     config = settings_of((CHAMPION,), preset, input or [], overrides or []).config
+    require_limits(limits_of_fits(config))
     with parent_run(config, "drift") as run_id:
-        return describe_drift(measure_drift(config, ingest(config), run_id, as_event=True))
+        asked = {"preset": preset, "input": input, "overrides": overrides}
+        return describe_drift(measure_drift(config, ingest(config), run_id, asked))

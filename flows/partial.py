@@ -68,6 +68,7 @@ def train_only(preset: str = "small", input: Arguments = None, overrides: Argume
 def evaluate_only(preset: str = "small", input: Arguments = None, overrides: Arguments = None) -> dict[str, Any]:
     """Run the pipeline up to the comparison of the models; do not change the registry."""
     config = resolve(preset, input, overrides)
+    require_limits(limits_of_fits(config))
     require_pool(config)
     with parent_run(config, "evaluate") as run_id:
         dataset = ingest(config)

@@ -10,6 +10,8 @@ from core.errors import EmptyInput
 from flows.ingest import ingest
 from tasks.evaluation.benchmark import measure_benchmark
 from tasks.evaluation.rescore import choose_versions, report_decay, rescore_version
+from tasks.fitting.fit import limits_of_fits
+from tasks.limits import require_limits
 from tasks.lineage.about_version import CHAMPION, settings_of
 from tasks.tracking.track import parent_run
 
@@ -28,6 +30,7 @@ def rescore(
         versions: "champion", or "all" for every current and former champion.
     """
     config = settings_of((CHAMPION,), preset, input or [], overrides or []).config
+    require_limits(limits_of_fits(config))
     chosen = choose_versions(config, versions)
     with parent_run(config, "rescore") as run_id:
         dataset = ingest(config)

@@ -20,6 +20,7 @@ from tasks.data.family import warn_of_other_family
 from tasks.fitting.fit import limits_of_fits
 from tasks.fitting.pool_runs import require_pool
 from tasks.limits import PROMOTION, require_limits
+from tasks.lineage.about_version import CHAMPION, settings_of
 from tasks.planning.frame import require_frame
 from tasks.planning.outcome import log_settings
 from tasks.planning.plan import PlanRequest, RunPlan, with_vocabulary
@@ -38,8 +39,9 @@ def retrain(
     """Train, evaluate and register models from reviews; reuse every stage whose inputs have not changed.
 
     Args:
-        preset: Name of a preset in `config/`, or the path of a TOML file.
-        input: Files, folders or globs of reviews. None: the embedded synthetic corpus.
+        preset: Name of a preset in `config/`, or the path of a TOML file. Empty: the champion's own settings.
+        input: Files, folders or globs of reviews. None: the embedded synthetic corpus, or with an empty preset the
+            champion's files in their current state.
         overrides: Settings as `key=value`, e.g. `models.lstm.hidden=650`.
         minutes: Time of the whole run, for which the settings are chosen; the preset must be `minutes` or extend it.
             None: as preset and overrides say.
@@ -49,8 +51,12 @@ def retrain(
 
 
 def resolve(preset: str, input: list[str] | None, overrides: list[str] | None) -> RunConfig:
-    """Return the configuration that a flow's parameters describe, and name the flow run after it."""
-    config = load_config(preset, overrides or []).with_input(input or [])
+    """Return the configuration that a flow's parameters describe, without a preset the champion's; name the run."""
+    if preset:
+        config = load_config(preset, overrides or []).with_input(input or [])
+    else:
+        config = settings_of((CHAMPION,), "", input or [], overrides or []).config
+        config = config.with_input(config.source.input)
     describe_flow_run(config)
     return config
 

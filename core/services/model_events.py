@@ -13,7 +13,8 @@ from core.services.join import join
 from core.services.prefect_api import ask
 
 PROMOTED, REFUSED, ROLLED_BACK = "reviewlm.model.promoted", "reviewlm.model.refused", "reviewlm.model.rolled-back"
-DRIFTED, OVERDUE = "reviewlm.drift.flagged", "reviewlm.stage.overdue"
+DRIFTED, DRIFT_SEEN, OVERDUE = "reviewlm.drift.flagged", "reviewlm.drift.seen", "reviewlm.stage.overdue"
+"""A run that retrains anyway has seen drift; only drift that is flagged starts a retrain."""
 SECONDS = 5.0
 log = logging.getLogger(__name__)
 

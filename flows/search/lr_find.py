@@ -10,6 +10,8 @@ from core.config.neural_choice import chosen_model, folder_of, with_only
 from flows.ingest import ingest
 from flows.prepare import prepare
 from flows.retrain import resolve
+from tasks.fitting.fit import limits_of_fits
+from tasks.limits import require_limits
 from tasks.search.optimizers import find_learning_rate
 
 
@@ -33,6 +35,7 @@ def lr_find(
         track: Write the range test to MLflow.
     """
     config = resolve(preset, input, overrides)
+    require_limits(limits_of_fits(config))
     spec = chosen_model(config, model)[1]
     alone = with_only(config, spec)
     prepared = prepare(alone, ingest(alone))

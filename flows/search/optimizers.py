@@ -10,6 +10,8 @@ from core.config.neural_choice import chosen_model, folder_of, with_only
 from flows.ingest import ingest
 from flows.prepare import prepare
 from flows.retrain import resolve
+from tasks.fitting.fit import limits_of_fits
+from tasks.limits import require_limits
 from tasks.search.optimizers import compare_optimizers, of_size
 
 
@@ -35,6 +37,7 @@ def optimizers(
         track: Write the comparison to MLflow.
     """
     config = resolve(preset, input, overrides)
+    require_limits(limits_of_fits(config))
     spec = of_size(chosen_model(config, model)[1], size)
     alone = with_only(config, spec)
     prepared = prepare(alone, ingest(alone))

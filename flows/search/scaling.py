@@ -11,9 +11,10 @@ from flows.prepare import prepare
 from flows.retrain import resolve
 from flows.server.workers import on_workers
 from tasks.data.prepare import Prepared
-from tasks.fitting.fit import fit
+from tasks.fitting.fit import fit, limits_of_fits
 from tasks.fitting.fit_process import interruptible_fits
 from tasks.fitting.pool_runs import require_pool
+from tasks.limits import require_limits
 from tasks.search.scaling import (
     ScalingPlan,
     SmallFit,
@@ -40,6 +41,7 @@ def scaling(
         overrides: Settings as `key=value`, e.g. `scaling.model=lstm`.
     """
     config = resolve(preset, input, overrides)
+    require_limits(limits_of_fits(config))
     require_pool(config)
     plan = plan_scaling(config)
     prepared = prepare(plan.config, ingest(plan.config))

@@ -14,8 +14,10 @@ from flows.prepare import prepare
 from flows.retrain import resolve
 from flows.server.workers import on_workers
 from tasks.data.prepare import Prepared
+from tasks.fitting.fit import limits_of_fits
 from tasks.fitting.fit_process import interruptible_fits
 from tasks.fitting.pool_runs import require_pool
+from tasks.limits import require_limits
 from tasks.search.study import Study, database_errors
 from tasks.search.sweep import (
     PARENT,
@@ -48,6 +50,7 @@ def sweep(
         overrides: Settings as `key=value`, e.g. `sweep.trials=40`, `sweep.space.hidden=128..512:log`.
     """
     config = resolve(preset, input, overrides)
+    require_limits(limits_of_fits(config))
     require_pool(config)
     plan = plan_sweep(config)
     prepared = prepare(plan.config, ingest(plan.config))

@@ -81,7 +81,7 @@ def alerts(settings: AlertSettings) -> Iterator[tuple[str, EventTrigger, str, st
     ):
         yield name, _of_model(f"reviewlm.model.{name}"), f"{MODEL}: {said}", "{{ event.payload.sentence }}"
     yield (
-        "drift", _of_model("reviewlm.drift.flagged"), f"{MODEL}: the new reviews differ",
+        "drift", _of_model("reviewlm.drift.flagged", "reviewlm.drift.seen"), f"{MODEL}: the new reviews differ",
         "{{ event.payload.sentence }}\n{{ event.payload.report }}",
     )
     yield (
@@ -100,8 +100,8 @@ def alerts(settings: AlertSettings) -> Iterator[tuple[str, EventTrigger, str, st
     )
 
 
-def _of_model(event: str) -> EventTrigger:
-    return EventTrigger(expect={event}, match={"prefect.resource.id": "reviewlm.model.*"})
+def _of_model(*events: str) -> EventTrigger:
+    return EventTrigger(expect=set(events), match={"prefect.resource.id": "reviewlm.model.*"})
 
 
 def lost_runs(seconds: float = LOST_SECONDS) -> Iterator[tuple[str, EventTrigger, ChangeFlowRunState]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from evaluation.drift.report import FEWEST, DriftReport, compare, flagged_senten
 from evaluation.scoring.score import score_stream
 from models.bundles.bundle import Bundle
 from models.streams import TokenStream, write_stream
-from tasks.announce import DRIFTED, announce
+from tasks.announce import DRIFT_SEEN, DRIFTED, announce
 from tasks.fitting.fit import bundle_digest
 from tasks.gpus import OpenBundle
 from tasks.progress import progress
@@ -43,14 +43,18 @@ ODD_FILE, ODD_SHOWN = "odd_reviews.parquet", 50
 
 
 @stage("drift")
-def measure_drift(config: RunConfig, dataset: Artifact, parent_run_id: str, as_event: bool = False) -> Artifact | None:
+def measure_drift(
+    config: RunConfig, dataset: Artifact, parent_run_id: str, asked: Mapping[str, Any] | None = None
+) -> Artifact | None:
     """Compare the reviews of *dataset* that are not in the champion's data with the champion's own reviews.
 
     Args:
         config: Its section `drift` has limits and sample sizes.
         dataset: The ingested data set.
         parent_run_id: The MLflow run that gets the report.
-        as_event: Emit an event if drift is found for the first time. A run that retrains anyway does not need it.
+        asked: Parameters of the flow `drift`. They are in the event that drift emits when it is found for the first
+            time: the retrain which that event starts uses the same settings and data. None: the run retrains anyway,
+            and the event only tells.
 
     Returns:
         The artifact with the report. None if nothing can be compared: there is no champion yet, its bundle or its data
@@ -95,7 +99,9 @@ def measure_drift(config: RunConfig, dataset: Artifact, parent_run_id: str, as_e
     except (EmptyInput, BundleError) as error:  # too few reviews, or a damaged champion, must not end a retraining
         log.info("drift: %s", error)
         return None
-    _tell(config, built.artifact, version, parent_run_id, as_event=as_event and not built.reused)
+    _show(config, built.artifact, parent_run_id)
+    if built.artifact.facts["drifted"] and not built.reused:
+        _announce(config, built.artifact, version, asked)
     return as_task_state(built)
 
 
@@ -184,8 +190,8 @@ def _scored(bundle: Bundle, rows: pl.DataFrame, folder: Path, report: Callable[.
     return scores
 
 
-def _tell(config: RunConfig, artifact: Artifact, version: Version, parent_run_id: str, as_event: bool) -> None:
-    """Show the report in Prefect and MLflow; with *as_event*, emit an event for drift, which may start a run."""
+def _show(config: RunConfig, artifact: Artifact, parent_run_id: str) -> None:
+    """Show the report in the log, in Prefect and in MLflow."""
     facts = artifact.facts
     log.log(logging.WARNING if facts["drifted"] else logging.INFO, "drift: %s", facts["sentence"])
     table = (artifact.folder / TABLE_FILE).read_text(encoding="utf-8")
@@ -196,9 +202,12 @@ def _tell(config: RunConfig, artifact: Artifact, version: Version, parent_run_id
     figures = {**facts["excess"], **odd}
     tracker.log_metrics(parent_run_id, {f"drift/{name}": value for name, value in figures.items()})
     tracker.set_tags(parent_run_id, {DRIFT_TAG: ", ".join(facts["drifted"]) or "none"})
-    if facts["drifted"] and as_event:
-        announce(DRIFTED, config, {
-            "version": version.version, "preset": config.preset, "input": list(config.source.input),
-            "drifted": facts["drifted"], "sentence": facts["sentence"], "excess": facts["excess"],
-            "report": str(artifact.folder / PAGE_FILE),
-        })  # fmt: skip
+
+
+def _announce(config: RunConfig, artifact: Artifact, version: Version, asked: Mapping[str, Any] | None) -> None:
+    """Emit an event about new drift; one with the parameters of a flow starts the deployment `on-drift`."""
+    facts = artifact.facts
+    announce(DRIFT_SEEN if asked is None else DRIFTED, config, {
+        **(asked or {}), "version": version.version, "drifted": facts["drifted"], "sentence": facts["sentence"],
+        "excess": facts["excess"], "report": str(artifact.folder / PAGE_FILE),
+    })  # fmt: skip

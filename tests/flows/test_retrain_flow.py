@@ -209,8 +209,10 @@ def test_prediction_is_a_flow_of_its_own_that_needs_only_the_registry(ran: Ran) 
 def test_new_reviews_that_differ_are_drift_once_and_an_event_and_in_mlflow(
     ran: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from core.config.presets import load_config
     from corpus.synthetic.synth import write_reviews
     from flows.drift import drift
+    from flows.retrain import resolve
 
     events: list[dict[str, Any]] = []
     monkeypatch.setattr("tasks.announce.emit_event", lambda event, **about: events.append({"event": event, **about}))
@@ -226,9 +228,14 @@ def test_new_reviews_that_differ_are_drift_once_and_an_event_and_in_mlflow(
     found = [drift(TINY, [str(tmp_path / "other.jsonl")]) for _ in range(2)]
     assert {"stars", "words"} <= set(found[0]["drifted"])
     assert found[0] == found[1]
-    assert [(event["event"], event["payload"]["drifted"]) for event in events] == [
-        ("reviewlm.drift.flagged", found[0]["drifted"])
-    ]
+    asked = {"preset": TINY, "input": [str(tmp_path / "other.jsonl")], "overrides": None}
+    assert [event["event"] for event in events] == ["reviewlm.drift.flagged"]
+    told = events[0]["payload"]
+    assert {name: told[name] for name in (*asked, "drifted")} == {**asked, "drifted": found[0]["drifted"]}
+    # The retrain that the event starts uses the champion's settings where the flow was given none.
+    chosen = resolve("", asked["input"], ["drift.reviews=100"])
+    assert (list(chosen.source.input), chosen.drift.reviews) == (asked["input"], 100)
+    assert chosen.models == load_config(TINY).models
     runs = mlflow_client(ran).search_runs(["1"], "tags.`reviewlm.flow` = 'drift'")
     assert runs[0].data.metrics["drift/stars"] > 0.1
     assert "drift/drift.html" in {file.path for file in mlflow_client(ran).list_artifacts(runs[0].info.run_id, "drift")}

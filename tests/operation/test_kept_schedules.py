@@ -1,4 +1,4 @@
-"""A schedule that was switched on in a real Prefect server makes runs, also after the next start of the services."""
+"""On a real Prefect server, schedules that were switched on and drift make runs, also after the next start."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 from core.credentials import credentials_of, prefect_client
 from core.services import launch, service_list
+from core.services.model_events import DRIFT_SEEN, DRIFTED, send_event
 from core.services.pools import PROJECT, deploy
 from core.services.prefect_api import ask
 
@@ -61,3 +62,27 @@ def test_schedule_and_parameters_of_a_user_outlive_the_next_deployment(server: t
         assert time.monotonic() < until, "the schedule makes no runs"
         time.sleep(1)
     assert runs[0]["parameters"] == parameters
+
+
+def test_drift_starts_a_retrain_with_the_settings_of_the_run_that_found_it(
+    server: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The parameters are those of the flow `drift`; drift that a retrain has seen starts nothing."""
+    home, environment = server
+    deploy(environment, ("cpu-pool",), home)
+    on_drift = ask(environment, "GET", "/deployments/name/retrain/on-drift", None, 60)
+    asked = {"preset": "", "input": None, "overrides": ["promotion.model_name=yelp"]}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    join = "core.services.model_events.join"
+    monkeypatch.setattr(join, lambda home: None)  # the server is that of the environment
+    send_event(home, DRIFT_SEEN, "yelp", {"sentence": "seen"})
+    send_event(home, DRIFTED, "yelp", {**asked, "sentence": "The stars differ."})
+    mine = {"flow_runs": {"deployment_id": {"any_": [on_drift["id"]]}}}
+    until = time.monotonic() + 120
+    while not ask(environment, "POST", "/flow_runs/filter", mine, 60):
+        assert time.monotonic() < until, "drift starts no run"
+        time.sleep(1)
+    time.sleep(5)
+    [run] = ask(environment, "POST", "/flow_runs/filter", mine, 60)
+    assert {name: run["parameters"][name] for name in asked} == asked
