@@ -61,6 +61,16 @@ def token_file(config: RunConfig) -> Path | None:
     return file if file.exists() else None
 
 
+def tokens_of(config: RunConfig) -> AccessTokens | None:
+    """Return the access tokens, None if everyone is answered.
+
+    Raises:
+        Unreadable: The file of tokens cannot be read.
+    """
+    file = token_file(config)
+    return AccessTokens(file) if file else None
+
+
 def require_safe(config: RunConfig, without_tokens: bool) -> None:
     """Refuse to listen beyond this machine without access tokens, unless the user wants that.
 
@@ -68,10 +78,7 @@ def require_safe(config: RunConfig, without_tokens: bool) -> None:
         ConfigError: The address can be reached from elsewhere, and there are no tokens.
         Unreadable: The file of tokens cannot be read.
     """
-    file = token_file(config)
-    if file is not None:
-        AccessTokens(file)
-    elif not is_loopback(config.serving.host) and not without_tokens:
+    if tokens_of(config) is None and not is_loopback(config.serving.host) and not without_tokens:
         raise ConfigError(
             "Everyone who reaches this address could use the model", where="serving.host", value=config.serving.host,
             cause="there are no access tokens",
@@ -120,12 +127,9 @@ def serve(config: RunConfig, listener: socket.socket, ready: Callable[[OpenVersi
         TrackingUnavailable: The registry cannot be read.
     """
     metrics = Metrics()
-    versions = Versions(RegistrySource(config), config.serving, metrics)
-    file, classifiers = token_file(config), None
+    versions, classifiers, champion = open_champions(config, metrics)
     try:
-        classifiers = classifiers_of(config, config.serving, metrics)
-        champion = _started(versions, classifiers if _is_usual(config) else None)
-        app = create_app(versions, config.serving, metrics, AccessTokens(file) if file else None, classifiers)
+        app = create_app(versions, config.serving, metrics, tokens_of(config), classifiers)
         drain = config.serving.drain_seconds
         server = _Server(uvicorn.Config(
             app, log_config=None, access_log=False, server_header=False, ws="none", lifespan="off", proxy_headers=False,
@@ -141,20 +145,51 @@ def serve(config: RunConfig, listener: socket.socket, ready: Callable[[OpenVersi
         with interrupts.drained(stop, drain):
             ready(champion)
             server.run(sockets=[listener])
-    except UnusableVersion as error:
-        if CHAMPION not in versions.contents().aliases and classifiers and (refused := classifiers.refusals()):
-            where = f"{SCHEME}{classifiers.name}/{refused[-1].number}"
-            raise BundleError("The classifier cannot be served", where=where, cause=refused[-1].why) from error
-        if CHAMPION not in versions.contents().aliases:
-            raise nothing_registered(tracker_at(config), f"{SCHEME}{versions.name}@{CHAMPION}") from error
-        raise BundleError(
-            "The model cannot be served", where=f"{SCHEME}{versions.name}@{CHAMPION}", cause=str(error),
-            remedy=f"`reviewlm history --model {versions.name}` lists the versions; `reviewlm rollback` takes another",
-        ) from error
     finally:
-        versions.close()
-        if classifiers:
-            classifiers.close()
+        close(versions, classifiers)
+
+
+def open_champions(config: RunConfig, metrics: Metrics) -> tuple[Versions, Versions | None, OpenVersion]:
+    """Open the champions and watch the registry.
+
+    Returns:
+        The versions of the language model and of the classifier, which the caller closes, and the champion that the
+            server is there for.
+
+    Raises:
+        BundleError, TrackingUnavailable: As `serve`.
+    """
+    versions, classifiers = Versions(RegistrySource(config), config.serving, metrics), None
+    try:
+        classifiers = classifiers_of(config, config.serving, metrics)
+        return versions, classifiers, _started(versions, classifiers if _is_usual(config) else None)
+    except BaseException as error:
+        close(versions, classifiers)
+        if isinstance(error, UnusableVersion):
+            raise _unusable(versions, classifiers, config, error) from error
+        raise
+
+
+def close(versions: Versions, classifiers: Versions | None) -> None:
+    """End all engines."""
+    versions.close()
+    if classifiers:
+        classifiers.close()
+
+
+def _unusable(
+    versions: Versions, classifiers: Versions | None, config: RunConfig, error: UnusableVersion
+) -> ReviewLMError:
+    """Return why nothing can be served."""
+    if CHAMPION not in versions.contents().aliases and classifiers and (refused := classifiers.refusals()):
+        where = f"{SCHEME}{classifiers.name}/{refused[-1].number}"
+        return BundleError("The classifier cannot be served", where=where, cause=refused[-1].why)
+    if CHAMPION not in versions.contents().aliases:
+        return nothing_registered(tracker_at(config), f"{SCHEME}{versions.name}@{CHAMPION}")
+    return BundleError(
+        "The model cannot be served", where=f"{SCHEME}{versions.name}@{CHAMPION}", cause=str(error),
+        remedy=f"`reviewlm history --model {versions.name}` lists the versions; `reviewlm rollback` takes another",
+    )
 
 
 def _is_usual(config: RunConfig) -> bool:

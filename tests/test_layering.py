@@ -33,6 +33,7 @@ HOMES = {
     "mlflow": {"tracking"},
     "great_expectations": {"data_checks"},
     "fastapi": {"serving"},
+    "ray": {"serving"},
     "torch": {"models", "serving", "course"},
     "optuna": {"tasks"},
     "opentelemetry": {"flows"},
