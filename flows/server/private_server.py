@@ -16,8 +16,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.client import HTTPException
+from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
+
+from filelock import FileLock, Timeout
 
 from core.credentials import one_time, prefect_client, prefect_server
 from core.environment import home_folder
@@ -33,6 +36,7 @@ READY_SECONDS, ASK_SECONDS, PAUSE_SECONDS, END_SECONDS = 180.0, 1.0, 0.1, 10.0
 START_FAILED, STARTS = 3, 5
 """Exit code of uvicorn if the application does not start, as where two processes make one database's tables; and how
 often it is started."""
+SQLITE = "sqlite+aiosqlite:///"
 URL = "PREFECT_API_URL"
 WITHOUT = {"PREFECT_SERVER_UI_ENABLED": "false", "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false"}
 """Settings of a server without pages, and without the forms of blocks, which only pages show."""
@@ -54,7 +58,10 @@ def private_server() -> Iterator[Callable[[], None]]:
     given = settings.server.api.auth_string or settings.api.auth_string
     credentials = given.get_secret_value() if given else one_time()
     environment = {**os.environ, **prefect_server(credentials), **WITHOUT}
-    server = _PrivateServer({name: environment[name] for name in environment if name not in ENDPOINTS})
+    address = settings.server.database.connection_url
+    file = address.get_secret_value().partition(SQLITE)[2] if address else ""
+    variables = {name: environment[name] for name in environment if name not in ENDPOINTS}
+    server = _PrivateServer(variables, Path(file) if file else None)
     atexit.register(server.end)
     with _named(f"{server.address}/api", credentials):
         yield server.wait
@@ -88,10 +95,12 @@ class _PrivateServer:
 
     Args:
         environment: Its variables.
+        database: The file of its tables; None if they are not in SQLite.
     """
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], database: Path | None = None) -> None:
         self._environment = environment
+        self._making_tables = _turn_to_make(database) if database else None
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=WAITING)
         self.address = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
         self._process = self._started()
@@ -102,6 +111,13 @@ class _PrivateServer:
         Raises:
             TrackingUnavailable: It ended, or does not answer.
         """
+        try:
+            self._wait()
+        finally:
+            if self._making_tables:
+                self._making_tables.release()
+
+    def _wait(self) -> None:
         health, until, starts = f"{self.address}/api/health", time.monotonic() + READY_SECONDS, 1
         while self._process.poll() is None and time.monotonic() < until:
             with suppress(OSError, HTTPException), urlopen(health, timeout=ASK_SECONDS) as answer:
@@ -130,3 +146,16 @@ class _PrivateServer:
     def _started(self) -> subprocess.Popen[Any]:
         number = self._listening.fileno()
         return start_child(["-m", PROGRAM, str(number)], pass_fds=[number], env=self._environment)
+
+
+def _turn_to_make(database: Path) -> FileLock:
+    """Return a lock, held if this server is the first to make these tables; else wait until another one has made them.
+
+    Two servers that make them at once fail, and making takes longer than a busy machine needs for all starts.
+    """
+    lock = FileLock(database.with_name(f"{database.name}.first"))
+    with suppress(Timeout, OSError):
+        lock.acquire(timeout=READY_SECONDS)
+    if database.exists():
+        lock.release()
+    return lock

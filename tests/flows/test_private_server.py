@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,3 +58,33 @@ def test_a_server_that_never_starts_is_an_error_that_says_how_it_ended(programs:
         server.wait()
     assert 10 - len(programs) == (1 if code == 1 else private_server.STARTS)
     server.end()
+
+
+def test_the_tables_are_made_by_one_server_and_others_wait_for_it(programs: list[str], tmp_path: Path) -> None:
+    programs += [ANSWERS]
+    database = tmp_path / "prefect.db"
+    first = private_server._PrivateServer({}, database)
+    with ThreadPoolExecutor(1) as pool:
+        second = pool.submit(private_server._PrivateServer, {}, database)
+        time.sleep(0.5)
+        assert not second.done(), "the first server has not answered yet"
+        database.touch()
+        first.wait()
+        second.result(timeout=20).wait()
+        third = private_server._PrivateServer({}, database)  # nobody waits for tables that are there
+        second.result().end()
+    for server in (first, third):
+        server.wait()
+        server.end()
+
+
+def test_a_server_that_dies_while_it_makes_tables_leaves_the_turn_to_the_next(
+    programs: list[str], tmp_path: Path
+) -> None:
+    programs += [FAILS.format(code=1), ANSWERS]
+    server = private_server._PrivateServer({}, tmp_path / "prefect.db")
+    with pytest.raises(TrackingUnavailable):
+        server.wait()
+    following = private_server._PrivateServer({}, tmp_path / "prefect.db")
+    following.wait()
+    following.end()
