@@ -48,7 +48,7 @@ def share(
         command: A module's name after `-m` and its arguments; `--inherited SOCKET,PIPE` is added. The worker listens on
             the socket. When it answers, it writes to the pipe what `ready` is given, with its `pid`: one line of JSON.
         count: Number of workers.
-        listener: A listening socket.
+        listener: A listening socket. It is closed before the workers are stopped, so that new connections are refused.
         drain: Seconds that requests in progress get at the end.
         ready: Called once, when the first worker answers.
 
@@ -67,6 +67,7 @@ def share(
                 while not stopping.wait(LOOK):
                     pool.mend()
                     pool.fill(count if begun.is_set() else 1)
+                listener.close()  # while one process has it open, the kernel accepts connections that nobody answers
                 pool.stop(drain)
         finally:
             pool.kill()

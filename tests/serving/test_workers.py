@@ -1,4 +1,4 @@
-"""Several workers on one port: a healthy one outlives the failures of others."""
+"""Several workers on one port: a healthy one outlives the failures of others, and the end refuses new connections."""
 
 from __future__ import annotations
 
@@ -65,6 +65,13 @@ class Shared:
         assert interrupts._process.stop is not None
         interrupts._process.stop()
 
+    def refuses(self) -> bool:
+        try:
+            socket.create_connection(self.address, 5).close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
 
 @pytest.fixture
 def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shared]:
@@ -122,3 +129,11 @@ def test_a_first_worker_that_cannot_start_ends_the_server_at_once(tmp_path: Path
     shared.listener.close()
     assert isinstance(shared.error, WorkerFailed)
     assert (shared.error.exit_code, len(shared.pids("vain"))) == (7, 1)
+
+
+def test_new_connections_are_refused_while_workers_finish_their_requests(shared: Shared) -> None:
+    assert not shared.refuses()
+    shared.stop()
+    until(shared.refuses, 5)
+    for pid in shared.pids():
+        os.kill(pid, 0)  # they are still at work
