@@ -24,12 +24,16 @@ from serving.metrics import FOLDER_VARIABLE
 
 LOOK = 0.1
 CRASHES, WITHIN = 5, 60.0
-"""This number of crashes within so many seconds ends the server: starting again does not help."""
+"""After this number of crashes within so many seconds, starting again does not help."""
+FAILURES = range(1, 70)
+"""Exit codes of a worker that has said why it cannot answer."""
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+"""Seconds before the next start where a start did not help and another worker answers; they double each time."""
 log = logging.getLogger(__name__)
 
 
 class WorkerFailed(ReviewLMError):
-    """A worker process ended before it could answer, or crashed again and again."""
+    """A worker process could not answer, or crashed again and again, and none was left that answers."""
 
 
 def share(
@@ -37,11 +41,14 @@ def share(
 ) -> None:
     """Answer with *count* processes until this one is ended.
 
+    As long as a worker answers, others that cannot start again do not end it: a damaged new version, or a registry that
+    is away, does not disturb a worker that has the old champion open.
+
     Args:
         command: A module's name after `-m` and its arguments; `--inherited SOCKET,PIPE` is added. The worker listens on
-            the socket and writes what `ready` is given to the pipe, as one line of JSON.
+            the socket. When it answers, it writes to the pipe what `ready` is given, with its `pid`: one line of JSON.
         count: Number of workers.
-        listener: A listening socket.
+        listener: A listening socket. It is closed before the workers are stopped, so that new connections are refused.
         drain: Seconds that requests in progress get at the end.
         ready: Called once, when the first worker answers.
 
@@ -55,58 +62,75 @@ def share(
         pool = _Pool(command, (listener.fileno(), writing), Path(figures))
         try:
             with interrupts.drained(stopping.set, drain):
-                pool.start(1)  # the others start when it answers: if it cannot, one message is enough
-                Thread(target=_listen, args=(said, ready, begun), daemon=True).start()
+                pool.fill(1)  # the others start when it answers: if it cannot, one message is enough
+                Thread(target=_listen, args=(said, ready, begun, pool.answering), daemon=True).start()
                 while not stopping.wait(LOOK):
                     pool.mend()
-                    if begun.is_set():
-                        pool.start(count - len(pool))
+                    pool.fill(count if begun.is_set() else 1)
+                listener.close()  # while one process has it open, the kernel accepts connections that nobody answers
                 pool.stop(drain)
         finally:
             pool.kill()
             os.close(writing)
 
 
-def _listen(said: IO[str], ready: Callable[[dict[str, Any]], None], begun: Event) -> None:
+def _listen(said: IO[str], ready: Callable[[dict[str, Any]], None], begun: Event, answering: set[int]) -> None:
     with suppress(ValueError, OSError):
-        told = json.loads(said.readline())
-        begun.set()
-        ready(told)
-        while said.readline():
-            pass
+        while line := said.readline():
+            told = json.loads(line)
+            answering.add(told.pop("pid"))
+            if not begun.is_set():
+                begun.set()
+                ready(told)
 
 
 class _Pool:
-    """The workers."""
+    """The workers.
+
+    Attributes:
+        answering: Process ids of those that have said that they answer.
+    """
 
     def __init__(self, command: Sequence[str], inherited: tuple[int, int], figures: Path) -> None:
         self._command = [*command, "--inherited", ",".join(map(str, inherited))]
         self._inherited, self._figures = inherited, figures
         self._workers: list[subprocess.Popen[Any]] = []
+        self.answering: set[int] = set()
         self._crashes: deque[float] = deque(maxlen=CRASHES)
+        self._pause, self._next_start = FIRST_PAUSE, 0.0
 
-    def __len__(self) -> int:
-        return len(self._workers)
-
-    def start(self, count: int) -> None:
-        """Start workers."""
+    def fill(self, count: int) -> None:
+        """Start the workers that are missing, unless the next start has to wait."""
+        if time.monotonic() < self._next_start:
+            return
         environment = {**os.environ, FOLDER_VARIABLE: str(self._figures)}
-        for _ in range(count):
+        for _ in range(count - len(self._workers)):
             self._workers.append(start_child(self._command, pass_fds=self._inherited, env=environment))
 
     def mend(self) -> None:
-        """Start a worker for each one that has ended."""
+        """Forget the workers that have ended, and decide when others take their places.
+
+        Raises:
+            WorkerFailed: See there.
+        """
         for worker in [one for one in self._workers if one.poll() is not None]:
             self._workers.remove(worker)
+            self.answering.discard(worker.pid)
             for file in self._figures.glob(f"gauge_live*_{worker.pid}.db"):
                 file.unlink()
             self._crashes.append(now := time.monotonic())
-            if worker.returncode in range(1, 70) or (len(self._crashes) == CRASHES and now - self._crashes[0] < WITHIN):
+            often = len(self._crashes) == CRASHES and now - self._crashes[0] < WITHIN
+            if worker.returncode not in FAILURES and not often:
+                self._pause = FIRST_PAUSE
+                log.warning("a worker process ended with code %d; starting another one", worker.returncode)
+                continue
+            if not any(one.pid in self.answering and one.poll() is None for one in self._workers):
                 failed = WorkerFailed("A worker process failed", cause="its message is above")
                 failed.exit_code = max(1, worker.returncode)
                 raise failed
-            log.warning("a worker process ended with code %d; starting another one", worker.returncode)
-            self.start(1)
+            said = "a worker process ended with code %d, others still answer; starting another one in %g s"
+            log.warning(said, worker.returncode, self._pause)
+            self._next_start, self._pause = now + self._pause, min(2 * self._pause, LONGEST_PAUSE)
 
     def stop(self, drain: float) -> None:
         """Let the workers finish their requests in progress."""

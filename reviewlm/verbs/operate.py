@@ -209,7 +209,7 @@ def _serve_as_worker(config: RunConfig, inherited: str) -> None:
     listener, pipe = map(int, inherited.split(","))
 
     def ready(version: OpenVersion) -> None:
-        os.write(pipe, f"{json_text.dumps(_told(version))}\n".encode())
+        os.write(pipe, f"{json_text.dumps({**_told(version), 'pid': os.getpid()})}\n".encode())
 
     server.serve(config, socket.socket(fileno=listener), ready)
 

@@ -73,13 +73,16 @@ async def healthz(request: Request) -> Response:
 async def readyz(request: Request) -> Response:
     """Answer 503 while the server is being ended, or if the champion's engine has ended.
 
-    Without a language model, `champion` and `since` are null, and the server is there for its classifier.
+    Without a language model, `champion` and `since` are null, and the server is there for its classifier. A request
+    under another Host name gets the status only: reasons of refusals may name files and addresses.
     """
     services = Services.of(request)
     versions, classifiers = services.versions, services.classifiers
     champion, classifier = versions.champion, classifiers and classifiers.champion
     alive = champion is None or champion.engine.figures().alive
     status = "ending" if versions.draining else "ready" if alive else "engine ended"
+    if request.scope["stranger"]:
+        return as_json({"status": status}, 200 if status == "ready" else 503)
     told = {
         "status": status, "champion": champion and champion.id, "classifier": classifier and classifier.id,
         "since": champion and champion.opened.isoformat(timespec="seconds"),

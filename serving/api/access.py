@@ -13,8 +13,10 @@ from core.errors import Unreadable
 from core.web_guard import Message, foreign, header
 from serving.api.errors import ApiError
 
-OPEN = frozenset({"/healthz", "/readyz", "/"})
-"""Paths that need no token: whoever starts and stops servers asks them; the page asks for a token itself."""
+PROBES = frozenset({"/healthz", "/readyz"})
+"""Paths that are answered under every Host name: who starts and stops servers may know only their addresses."""
+OPEN = PROBES | {"/"}
+"""Paths that need no token; the page asks for a token itself."""
 PAGE = "/page/"
 """Beginning of the paths of the page's files, which hold nothing secret."""
 log = logging.getLogger(__name__)
@@ -48,8 +50,14 @@ class Access:
         self._spent: dict[str, tuple[float, float]] = {}
 
     def require(self, scope: Message) -> None:
-        """Raise ApiError if a request is refused."""
-        if reason := foreign(scope, self._is_own):
+        """Raise ApiError if a request is refused.
+
+        A probe is never refused. But `scope["stranger"]` says whether a page may have caused it that has given its own
+        name to this machine (DNS rebinding), which then must learn no more than the status.
+        """
+        reason = foreign(scope, self._is_own)
+        scope["stranger"] = bool(reason)
+        if reason and scope["path"] not in PROBES:
             raise ApiError(403, reason, "foreign_request")
         if self._tokens is None or scope["path"] in OPEN or scope["path"].startswith(PAGE):
             return

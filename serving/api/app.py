@@ -20,7 +20,11 @@ from serving.versions.versions import Versions
 
 TITLE = "ReviewLM"
 ABOUT = "Generate, complete, score, classify and encode reviews with registered models."
-SAID = {404: "there is no such address; /openapi.json lists all", 405: "this address does not take that method"}
+SAID = {
+    404: ("not_found", "there is no such address; /openapi.json lists all"),
+    405: ("method_not_allowed", "this address does not take that method"),
+}
+"""Code and message for the framework's own refusals."""
 
 
 def create_app(
@@ -51,8 +55,8 @@ def create_app(
 async def _told(request: Request, error: Exception) -> Response:
     """Return the answer for an exception; `Door` logs the traceback of a defect."""
     if isinstance(error, HTTPException):  # the framework's own: 404, 405
-        said = SAID.get(error.status_code, str(error.detail))
-        known: ApiError | None = ApiError(error.status_code, said, "not_found", None, error.headers)
+        code, said = SAID.get(error.status_code, ("not_answered", str(error.detail)))
+        known: ApiError | None = ApiError(error.status_code, said, code, None, error.headers)
     else:
         known = as_api_error(error)
     refusal = known or defect()

@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import Any
 
 from core.web_guard import Application, Message, Receive, Send, header
-from serving.api.access import Access
+from serving.api.access import OPEN, Access
 from serving.api.errors import ApiError, defect
 from serving.metrics import Metrics
 
@@ -54,6 +54,8 @@ class Door:
             await self._answer(scope, receive, send)
 
     async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["method"] == "HEAD" and scope["path"] in OPEN:
+            scope = {**scope, "method": "GET"}  # the web server, which keeps its own scope, leaves out the body
         started = scope["started"] = perf_counter()
         answer = _Answer(send, secrets.token_hex(12))
         try:

@@ -12,8 +12,8 @@ from pydantic import BaseModel
 from models.allowed import explain
 from models.base import ModelError
 from serving.engine.requests import Busy, StreamEnded
+from serving.versions.names import UnknownVersion
 from serving.versions.open_version import UnusableVersion
-from serving.versions.versions import UnknownVersion
 
 SHOWN = 80
 """Characters of a refused value that a message repeats."""

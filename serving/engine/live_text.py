@@ -27,6 +27,7 @@ class LiveText(SampledText):
         written: Its text so far.
         deadline: When it must be finished, on the engine's clock.
         begun: When it was submitted.
+        over: Whether it has ended, in any way, and has given its place back.
     """
 
     asked: Generation
@@ -36,6 +37,7 @@ class LiveText(SampledText):
     written: WrittenText
     deadline: float
     begun: float
+    over: bool = False
     count: int = 0
     told: int = 0
     length: int = 0

@@ -230,11 +230,11 @@ class Scheduler:
             batch.keep([row for row, text in enumerate(batch.texts) if not self._is_over(text, now)])
 
     def _is_over(self, text: LiveText, now: float) -> bool:
-        if text.ticket.cancelled:
+        if text.ticket.cancelled:  # may become true at any time: `over` says what was done about it
             self.end(text, "cancelled", "the reader left")
         elif now >= text.deadline:
             self.end(text, "deadline", "the text was not finished within its time")
-        return text.ticket.cancelled or now >= text.deadline
+        return text.over
 
     def _guarded(self, readings: Sequence[PromptReading], work: Callable[[], None]) -> None:
         """End the texts that are read if reading fails."""
@@ -250,6 +250,8 @@ class Scheduler:
             log.error("generation failed", exc_info=error)
         for text in texts:
             self.end(text, "failed", str(error) or type(error).__name__)
+        for batch in self.batches:  # some of them may have joined one before the failure
+            batch.keep([row for row, text in enumerate(batch.texts) if not text.over])
 
     def end(self, text: LiveText, reason: Reason, message: str) -> None:
         """Tell a text's reader that it ends without a finish reason."""
@@ -267,6 +269,10 @@ class Scheduler:
             batch.keep([])
 
     def _count_end(self, text: LiveText, how: str) -> None:
+        """Free a text's place, once: a text may end and then be in the way of a failure."""
+        if text.over:
+            return
+        text.over = True
         self.live -= 1
         self.finished[how] += 1
         self.text_seconds += (self.clock() - text.begun - self.text_seconds) / 16

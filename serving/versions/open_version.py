@@ -23,6 +23,16 @@ class UnusableVersion(Exception):
     """A version cannot be served; the message says why."""
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """A version that cannot be served, and why."""
+
+    number: int
+    why: str
+    when: datetime = field(default_factory=lambda: datetime.now(UTC))
+    clock: float = field(default_factory=monotonic)
+
+
 @dataclass
 class OpenVersion:
     """A version in use. `Versions` guards the fields that change."""

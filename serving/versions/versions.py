@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from threading import Event, RLock, Thread
 from time import monotonic
 
 from core.config.sections.serving import ServingConfig
 from models.bundles.bundle import Bundle
 from serving.metrics import Metrics
-from serving.versions.open_version import OpenVersion, UnusableVersion, engine_limits, reason_of, started
+from serving.versions.names import number_named
+from serving.versions.open_version import OpenVersion, Refusal, UnusableVersion, engine_limits, reason_of, started
+from serving.versions.room import makes_room, unused, without_role
 from serving.versions.source import Contents, VersionSource
-from tracking.registry.versions import CHALLENGER, CHAMPION, SCHEME
+from tracking.registry.versions import CHALLENGER, CHAMPION
 
 RETRY_SECONDS = 60.0
 """Time after which a refused version is tried again: the disk may have been full, or the memory short."""
@@ -31,20 +31,6 @@ IDLE_SECONDS = 600.0
 CLOSE_SECONDS = 5.0
 """Time within which the thread of an engine that nobody uses must end."""
 log = logging.getLogger(__name__)
-
-
-class UnknownVersion(Exception):
-    """There is no such model, alias or version; the message names those that there are."""
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A version that cannot be served, and why."""
-
-    number: int
-    why: str
-    when: datetime = field(default_factory=lambda: datetime.now(UTC))
-    clock: float = field(default_factory=monotonic)
 
 
 class Versions:
@@ -119,37 +105,27 @@ class Versions:
             return list(self._open.values())
 
     def number_of(self, reference: str | None) -> int:
-        """Return the version that a request names: NAME, NAME@ALIAS, NAME/3, an alias or a number; None: the champion.
+        """Return the version that a request names, see `number_named`.
 
         Raises:
             UnknownVersion: There is none of this name.
         """
-        contents, asked = self.contents(), (reference or CHAMPION).removeprefix(SCHEME)
-        if asked == self.name:
-            asked = CHAMPION
-        for mark in "@/":
-            asked = asked.removeprefix(f"{self.name}{mark}")
-        number = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 10 else contents.aliases.get(asked)
-        if number is None or number not in contents.created:
-            if not contents.created:
-                raise UnknownVersion(f"no version of {self.name} is registered yet")
-            if asked == CHAMPION:
-                raise UnknownVersion(f"{self.name} has no champion yet; {self.name}/NUMBER names a version")
-            names = ", ".join([*(f"{self.name}@{alias}" for alias in sorted(contents.aliases)), f"{self.name}/NUMBER"])
-            raise UnknownVersion(f"the model {(reference or '')[:80]!r} does not exist; there are {names}")
-        return number
+        return number_named(reference, self.name, self.contents())
 
     async def lease(self, reference: str | None) -> OpenVersion:
         """Return the version that a request names, opened if need be; it stays open until `release`.
 
         Raises:
             UnknownVersion: There is none of this name.
-            UnusableVersion: It cannot be served.
+            UnusableVersion: It cannot be served, or there is no room for it now.
         """
-        number = self.number_of(reference)
-        while (leased := self._leased(number)) is None:
-            await asyncio.shield(asyncio.wrap_future(self._loaded(number)))
-        return leased
+        while True:
+            with self._lock:  # a version that loses its role may be closed at any other time
+                number = self.number_of(reference)
+                if (leased := self._leased(number)) is not None:
+                    return leased
+                loading = self._loaded(number)
+            await asyncio.shield(asyncio.wrap_future(loading))
 
     @contextmanager
     def using(self, number: int) -> Iterator[OpenVersion | None]:
@@ -184,12 +160,29 @@ class Versions:
             if refusal and monotonic() - refusal.clock < RETRY_SECONDS:
                 raise UnusableVersion(f"{self.name}/{number} was refused: {refusal.why}")
             if number not in self._loading:
-                self._loading[number] = self._loader.submit(self._load, number)
+                closed = self._make_room(number)
+                self._loading[number] = self._loader.submit(self._load, number, closed)
             return self._loading[number]
 
-    def _load(self, number: int) -> OpenVersion:
-        """Open a version and try it; note a refusal. Runs in one thread, so that no version is opened twice."""
+    def _make_room(self, number: int) -> list[OpenVersion]:
+        """Take a version out of the open ones if *number* would be one too many; see `makes_room`. Needs the lock."""
+        most, roles = self.settings.max_versions, self._roles()
+        others = without_role(self._open.values(), roles)
+        if number in roles or len(others) + len(self._loading.keys() - roles) < most:
+            return []
+        return [self._open.pop(makes_room(others, most, f"{self.name}/{number}").number)]
+
+    def _roles(self) -> set[int]:
+        """Return the numbers of champion, next champion and challenger. Needs the lock."""
+        aliases = self._contents.aliases
+        return {self._champion, *(aliases[role] for role in (CHAMPION, CHALLENGER) if role in aliases)}
+
+    def _load(self, number: int, closed: Sequence[OpenVersion] = ()) -> OpenVersion:
+        """Close what makes room, open a version and try it; note a refusal. In one thread: none is opened twice."""
+        self._end(closed)
         if (already := self._open.get(number)) is not None:
+            with self._lock:
+                self._loading.pop(number, None)
             return already
         try:
             opened = self._started(number, self.source.open(number))
@@ -269,15 +262,16 @@ class Versions:
             return None
 
     def _close_unused(self) -> None:
-        """Close versions without a role that nobody uses: those unused for long, and the oldest beyond the limit."""
+        """Close versions that nobody uses; not the champion, nor a challenger that works in the shadow."""
         with self._lock:
             kept = {self._champion, self._contents.aliases.get(CHALLENGER) if self.settings.shadow_share else None}
-            others = sorted((one for one in self._open.values() if one.number not in kept), key=lambda one: one.used)
-            idle = monotonic() - IDLE_SECONDS
-            beyond = len(others) - self.settings.max_versions
-            closed = [one for i, one in enumerate(others) if not one.leases and (i < beyond or one.used < idle)]
+            others = [one for one in self._open.values() if one.number not in kept]
+            closed = unused(others, self._roles(), self.settings.max_versions, monotonic() - IDLE_SECONDS)
             for one in closed:
                 del self._open[one.number]
+        self._end(closed)
+
+    def _end(self, closed: Sequence[OpenVersion]) -> None:
         for one in closed:
             one.engine.close(CLOSE_SECONDS)
             self.metrics.versions.labels("closed").inc()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import re
 import shlex
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import typer
 
 from core.config.sections.serving import ServingConfig
 from core.environment import HOME_VARIABLE
+from core.processes import interrupts
 from core.services.service_list import STOP_SECONDS
 from reviewlm.cli import app
 
@@ -43,7 +45,9 @@ def test_a_unit_runs_commands_that_the_command_line_takes(unit: Path) -> None:
 def test_a_unit_waits_until_services_have_stopped_and_requests_are_answered() -> None:
     waits = {unit.stem: int(service_of(unit)["TimeoutStopSec"]) for unit in UNITS}
     assert waits["reviewlm"] >= 4 * STOP_SECONDS  # two servers, at most two workers
-    assert waits["reviewlm-serve"] > ServingConfig().drain_seconds
+    assert waits["reviewlm-serve"] > ServingConfig().drain_seconds + interrupts.GRACE
+    [said] = re.findall(r"serving\.drain_seconds \((\d+)\)", (UNITS[0].parent / "reviewlm-serve.service").read_text())
+    assert float(said) == ServingConfig().drain_seconds
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)

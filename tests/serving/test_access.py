@@ -79,6 +79,18 @@ def test_named_hosts_are_answered_and_beyond_this_machine_all_unless_some_are_na
     assert status("other.example.org", host="0.0.0.0") == 200
 
 
+def test_probes_are_answered_under_every_name_but_tell_strangers_only_the_status(versions) -> None:
+    options = versions.settings.model_copy(update={"hosts": ("reviews.example.org",), "host": "0.0.0.0"})
+    app = create_app(versions, options, versions.metrics, None)
+    for stranger in ({"Host": "10.1.2.3:8000"}, {"Host": "evil.example"}, {"Origin": "https://evil.example"}):
+        told = [answer(app, path, **stranger) for path in ("/healthz", "/readyz")]
+        assert [one.status_code for one in told] == [200, 200]
+        assert [one.json() for one in told] == [{"status": "ok"}, {"status": "ready"}]
+        assert not [name for one in told for name in one.headers if name.startswith("access-control")]
+    assert answer(app, "/readyz", Host="reviews.example.org").json()["champion"] == "reviewlm/1"
+    assert answer(app, "/", Host="10.1.2.3:8000").status_code == 403
+
+
 def test_a_token_is_needed_except_for_the_probes(versions, tmp_path: Path) -> None:
     file = tmp_path / "tokens.json"
     token, other = add_token(file, "dashboard"), add_token(file, "other")

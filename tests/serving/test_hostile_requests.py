@@ -231,7 +231,22 @@ NO_ADDRESS, NO_METHOD = (404, "there is no such address"), (405, "this address d
 def test_other_addresses_and_methods_are_refused(
     client: httpx.Client, method: str, path: str, refusal: tuple[int, str]
 ) -> None:
-    check_refused(client.request(method, path), *refusal)
+    answer = client.request(method, path)
+    check_refused(answer, *refusal)
+    codes = {NO_ADDRESS: "not_found", NO_METHOD: "method_not_allowed"}
+    assert answer.json()["error"]["code"] == codes.get(refusal, answer.json()["error"]["code"])
+    assert (refusal == NO_METHOD) == ("allow" in answer.headers)
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz"])
+def test_the_head_of_a_page_and_of_probes_is_that_of_their_answers_without_a_body(
+    client: httpx.Client, path: str
+) -> None:
+    whole, head = client.get(path), client.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+    for name in ("content-length", "content-type", "content-security-policy"):
+        assert head.headers[name] == whole.headers[name]
+    assert client.get(path).content == whole.content  # on the same connection
 
 
 def test_the_server_has_not_failed_once_and_still_answers(client: httpx.Client) -> None:

@@ -11,8 +11,9 @@ from core.config.sections.serving import ServingConfig
 from core.errors import BundleError, TrackingUnavailable
 from serving.engine.requests import Generation
 from serving.versions import versions as module
+from serving.versions.names import UnknownVersion
 from serving.versions.open_version import OpenVersion, UnusableVersion, engine_limits
-from serving.versions.versions import UnknownVersion, Versions
+from serving.versions.versions import Versions
 
 
 def written(version: OpenVersion) -> str:
@@ -174,6 +175,46 @@ def test_other_versions_are_opened_when_asked_for_and_the_oldest_is_closed() -> 
             versions.release(other)
         versions.look()
         assert sorted(one.number for one in versions.open_versions()) == [1, 3]
+
+
+def test_at_most_the_permitted_versions_are_open_and_one_that_nobody_uses_makes_room() -> None:
+    source = MadeSource(champion=1, challenger=2)
+    source.count = 5
+    with running(made_versions(source, max_versions=1)) as versions:
+        third = leased(versions, "3")
+        with pytest.raises(UnusableVersion, match=r"reviewlm/4 is not open: .* serving.max_versions allows \(1\)"):
+            leased(versions, "4")
+        assert leased(versions, "3") is third
+        assert [leased(versions, name).number for name in ("champion", "challenger")] == [1, 2]
+        for _ in range(2):
+            versions.release(third)
+        assert leased(versions, "4").number == 4
+        assert sorted(one.number for one in versions.open_versions()) == [1, 2, 4]
+        assert not third.engine.figures().alive
+        assert versions.refusals() == []
+
+
+def test_versions_that_are_being_opened_take_their_room() -> None:
+    source = MadeSource(champion=1)
+    source.count = 5
+
+    async def all_others(versions: Versions) -> list[OpenVersion | BaseException]:
+        asked = (versions.lease(str(number)) for number in (2, 3, 4))
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    with running(made_versions(source, max_versions=2)) as versions:
+        found = asyncio.run(all_others(versions))
+        assert [type(one) for one in found] == [OpenVersion, OpenVersion, UnusableVersion]
+
+
+def test_a_new_champion_is_opened_although_no_further_version_may_be() -> None:
+    source = MadeSource(champion=1)
+    source.count = 3
+    with running(made_versions(source, max_versions=1)) as versions:
+        leased(versions, "2")
+        source.aliases = {"champion": 3}
+        versions.look()
+        assert versions.champion.number == 3
 
 
 def test_two_requests_for_a_version_open_it_once() -> None:

@@ -1,0 +1,133 @@
+"""Every text gives its place back exactly once, whatever ends it: else an engine refuses work for good."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from small_models import bundle_of
+
+from models.bundles.bundle import Bundle
+from models.sampling.batch import TextBatch
+from models.tokens.vocabulary import EOS
+from serving.engine.live_text import LiveText
+from serving.engine.requests import EngineLimits, Generation, StreamEnded
+from serving.engine.scheduler import Scheduler
+from serving.engine.ticket import Ticket, Wakes
+
+LONG = Generation("The soup", 3, max_tokens=10**6, seed=1)
+
+
+class Endless:
+    """A model that never ends a text; it fails once if it is told to."""
+
+    def __init__(self, model: Any) -> None:
+        self.model, self.error = model, None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.model, name)
+
+    def step(self, ids_B: Any, state: Any) -> tuple[torch.Tensor, Any]:
+        error, self.error = self.error, None
+        if error is not None:
+            raise error
+        logp_BV, state = self.model.step(ids_B, state)
+        logp_BV = logp_BV.clone()
+        logp_BV[:, EOS] = -torch.inf
+        return logp_BV, state
+
+
+class LeavingTicket(Ticket):
+    """A ticket whose reader leaves just after it was first asked whether the reader has left."""
+
+    @property
+    def cancelled(self) -> bool:
+        before = self._cancelled
+        self.cancel()
+        return before
+
+
+@pytest.fixture
+def bundle() -> Bundle:
+    bundle = bundle_of("ngram")
+    return replace(bundle, model=Endless(bundle.model))
+
+
+@pytest.fixture
+def scheduler(bundle: Bundle) -> Scheduler:
+    return Scheduler(bundle, EngineLimits(), Wakes())
+
+
+def admitted(scheduler: Scheduler, asked: Generation, ticket: Ticket | None = None) -> LiveText:
+    text = LiveText.of(scheduler.bundle, asked, ticket or Ticket(), scheduler.clock())
+    scheduler.admit(text)
+    return text
+
+
+def cycle(scheduler: Scheduler, holds: Callable[[], bool]) -> None:
+    """Let the scheduler work until something holds."""
+    for _ in range(100):
+        if holds():
+            return
+        scheduler.cycle()
+    raise AssertionError("it did not happen")
+
+
+def test_a_reader_that_leaves_while_the_engine_looks_gives_its_place_back_once(scheduler: Scheduler) -> None:
+    admitted(scheduler, LONG, LeavingTicket())
+    scheduler.cycle()
+    scheduler.cycle()
+    assert (scheduler.live, scheduler.finished) == (0, {"cancelled": 1})
+    assert not scheduler.reading
+    assert not any(batch.texts for batch in scheduler.batches)
+
+
+def test_a_text_that_ends_in_a_step_that_fails_is_counted_once(scheduler: Scheduler) -> None:
+    model: Any = scheduler.bundle.model
+    whole, failed = admitted(scheduler, replace(LONG, max_tokens=2)), admitted(scheduler, replace(LONG, seed=2))
+    cycle(scheduler, lambda: whole.count == failed.count == 1)
+    model.error = MemoryError("no more")
+    scheduler.cycle()
+    assert whole.ticket.result().finish == "length"
+    with pytest.raises(StreamEnded, match="no more"):
+        failed.ticket.result()
+    assert (scheduler.live, scheduler.finished) == (0, {"length": 1, "failed": 1})
+    admitted(scheduler, replace(LONG, max_tokens=3))
+    cycle(scheduler, lambda: scheduler.live == 0)
+    assert scheduler.finished["length"] == 2
+
+
+def test_a_slow_reader_whose_step_fails_is_counted_once(bundle: Bundle) -> None:
+    scheduler = Scheduler(bundle, EngineLimits(buffer_tokens=1), Wakes())
+    slow, other = admitted(scheduler, LONG), Ticket()
+    cycle(scheduler, lambda: slow.count == 1)
+    admitted(scheduler, replace(LONG, seed=2), other)
+    bundle.model.error = RuntimeError("a defect")  # type: ignore[attr-defined]
+    cycle(scheduler, lambda: bool(scheduler.finished["slow reader"]))
+    assert scheduler.live == 0
+    assert sum(scheduler.finished.values()) == 2
+
+
+def test_a_text_that_cannot_join_the_others_fails_alone(scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = admitted(scheduler, LONG)
+    cycle(scheduler, lambda: old.count == 2)
+    join = TextBatch.join
+
+    def fail_halfway(batch: TextBatch[LiveText], texts: list[LiveText], *given: Any) -> None:
+        monkeypatch.setattr(TextBatch, "join", join)
+        batch.texts += texts
+        raise MemoryError("no more")
+
+    monkeypatch.setattr(TextBatch, "join", fail_halfway)
+    admitted(scheduler, replace(LONG, prompt="The staff"))
+    cycle(scheduler, lambda: bool(scheduler.finished["failed"]))
+    assert (scheduler.live, scheduler.finished) == (1, {"failed": 1})
+    assert scheduler.exact.texts == [old]
+    before = old.count
+    scheduler.cycle()
+    assert old.count == before + 1
+    scheduler.end_all("closed", "the end")
+    assert scheduler.live == 0
