@@ -15,6 +15,14 @@ from models.tokens.vocabulary import Vocabulary
 
 pytestmark = [pytest.mark.long, pytest.mark.skipif(PROGRAM is None, reason="there is no Chromium")]
 HOSTILE = "<img src=x onerror=alert(1)>"
+SLOW = """{ const ask = window.fetch; window.fetch = async (...all) => {
+  await new Promise((go) => { window.answer = () => { delete window.answer; go(); }; });
+  return ask(...all);
+} }"""
+"""From now on each answer waits until `window.answer()` is called."""
+BUSY = """window.fetch = async () => Response.json({ error: { message: "the queue is full; try again in 3 s" } },
+  { status: 429, headers: { "Retry-After": "3" } })"""
+"""From now on the server is busy."""
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +54,35 @@ def test_a_word_is_typed_completed_and_accepted(page: Chromium) -> None:
     page.press("Escape")
     page.press("Tab")
     assert page.run("document.activeElement.id") != "write-text", "the keyboard is not caught in the field"
+
+
+def test_a_word_offered_for_an_older_text_is_not_taken(page: Chromium) -> None:
+    page.run("document.getElementById('write-text').focus()")
+    page.press(f"The {food_of(1)[:2]}")
+    page.until(f"document.querySelector('#offers button')?.textContent.startsWith('{food_of(1)}')")
+    page.run(SLOW)
+    page.press(food_of(1)[2])
+    page.press("Tab")
+    assert page.run("document.getElementById('write-text').value") == f"The {food_of(1)[:3]}"
+    assert page.run("document.activeElement.id") == "write-text"
+    page.run("window.answer()")
+    page.until("!window.answer")
+    page.until(f"document.querySelector('#offers button')?.textContent.startsWith('{food_of(1)}')")
+    page.until("(document.querySelector('#offers button').click(), "
+               f"document.getElementById('write-text').value === 'The {food_of(1)}')")  # fmt: skip
+
+
+def test_nothing_is_offered_after_an_error(page: Chromium) -> None:
+    page.run("document.getElementById('write-text').focus()")
+    page.press(f"The {food_of(1)[:2]}")
+    page.until(f"document.querySelector('#offers button')?.textContent.startsWith('{food_of(1)}')")
+    page.run(BUSY)
+    page.press(food_of(1)[2])
+    page.until("!document.getElementById('error').hidden")
+    assert page.text("error") == "the queue is full; try again in 3 s"
+    assert page.text("offers") == ""
+    page.press("Tab")
+    assert page.run("document.getElementById('write-text').value") == f"The {food_of(1)[:3]}"
 
 
 def test_a_review_is_streamed(page: Chromium) -> None:
