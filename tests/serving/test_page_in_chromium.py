@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -118,6 +119,32 @@ def test_surprising_tokens_are_coloured_and_explained(page: Chromium) -> None:
 
 
 def test_a_text_is_written_with_boxes(page: Chromium) -> None:
+@pytest.mark.parametrize(
+    ("rating", "said"),
+    [("", "No rating is given: averaged over reviews with ★, ★★★★★."), ("1", "Read as a review with ★.")],
+)
+def test_the_bits_of_tokens_sum_to_the_total_of_the_same_reading(browser: Chromium, rating: str, said: str) -> None:
+    source = MadeSource(champion=1)
+    source.make = lambda number: bundle_of(number, one_star=True)
+    with answering(source) as (address, _):
+        browser.open(address)
+        browser.fill("#stars", rating)
+        browser.click("#tab-surprisal")
+        browser.fill("#surprisal-text", "The pizza was cold.")
+        browser.click("#surprisal-form button")
+        browser.until("document.getElementById('surprisal-sum').textContent !== ''")
+        count = browser.run("document.querySelectorAll('#heat span').length")
+        assert count == 6, "five tokens and the end of the text"
+        bits = []
+        for place in range(count):
+            browser.run(f"document.getElementById('token-{place}').click()")
+            bits += [float(found) for found in re.findall(r": ([\d.]+) bits", browser.text("alternatives"))]
+            assert ("Expected:" in browser.text("alternatives")) == bool(rating) or place == count - 1
+        assert browser.text("surprisal-sum").startswith(said)
+        [total] = re.findall(r"([\d.]+) bits in 6 tokens", browser.text("surprisal-sum"))
+        assert sum(bits) == pytest.approx(float(total), abs=0.31)
+
+
     page.click("#tab-dasher")
     for char in "The":
         page.click("#dasher-buttons button", f"{char} ")
