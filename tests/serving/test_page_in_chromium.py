@@ -8,11 +8,12 @@ from dataclasses import replace
 
 import pytest
 from chromium import PROGRAM, Chromium
-from made_versions import MadeSource, bundle_of, food_of
-from served import answering
+from made_versions import MadeSource, bundle_of, food_of, made_versions
+from served import answering, served
 
 from models.bundles.bundle import Bundle
 from models.tokens.vocabulary import Vocabulary
+from serving.api.app import create_app
 
 pytestmark = [pytest.mark.long, pytest.mark.skipif(PROGRAM is None, reason="there is no Chromium")]
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -196,3 +197,18 @@ def hostile_bundle() -> Bundle:
     bundle = bundle_of(1)
     text = bundle.vocabulary.to_json().replace(f'"{food_of(1)}"', f'"a{HOSTILE}"')
     return replace(bundle, vocabulary=Vocabulary.from_json(text))
+def test_a_server_without_a_language_model_says_so_in_a_sentence(browser: Chromium) -> None:
+    source = MadeSource()
+    source.count = 0
+    versions = made_versions(source)
+    versions.watch()
+    try:
+        with served(create_app(versions, versions.settings, versions.metrics, None)) as address:
+            browser.open(address, until="document.getElementById('error')?.hidden === false")
+            assert browser.text("error").startswith("This server serves no language model yet")
+            parts = "[...document.querySelectorAll('main, [role=tablist], select')]"
+            assert not browser.run(f"{parts}.some((each) => each.checkVisibility())"), "there is nothing to try"
+    finally:
+        versions.close()
+
+
