@@ -119,7 +119,6 @@ def test_surprising_tokens_are_coloured_and_explained(page: Chromium) -> None:
     assert "open bits per byte" in page.text("surprisal-sum")
 
 
-def test_a_text_is_written_with_boxes(page: Chromium) -> None:
 @pytest.mark.parametrize(
     ("rating", "said"),
     [("", "No rating is given: averaged over reviews with ★, ★★★★★."), ("1", "Read as a review with ★.")],
@@ -146,13 +145,34 @@ def test_the_bits_of_tokens_sum_to_the_total_of_the_same_reading(browser: Chromi
         assert sum(bits) == pytest.approx(float(total), abs=0.31)
 
 
+def test_a_text_is_written_with_boxes(page: Chromium) -> None:
     page.click("#tab-dasher")
     for char in "The":
         page.click("#dasher-buttons button", f"{char} ")
     assert page.text("dasher-text") == "The"
-    assert "bits of pointing for 3 characters" in page.text("dasher-bits")
+    assert "bits for 3 characters" in page.text("dasher-bits")
     page.click("#dasher-back")
     assert page.text("dasher-text") == "Th"
+
+
+def test_bits_of_pointing_and_code_length_stand_side_by_side_while_writing(page: Chromium) -> None:
+    page.click("#tab-dasher")
+    for char in f"The {food_of(1)[0]}":
+        page.click("#dasher-buttons button", f"{'space' if char == ' ' else char} ")
+    page.until("document.getElementById('dasher-code').textContent.includes('finished words (3 characters)')")
+    [bits] = re.findall(r"^([\d.]+) bits for 5 characters", page.text("dasher-bits"))
+    [code] = re.findall(r"^([\d.]+) bits in tokens for the finished words", page.text("dasher-code"))
+    [there] = re.findall(r"pointing took ([\d.]+) bits up to there", page.text("dasher-code"))
+    assert float(code) == pytest.approx(float(there), abs=0.2)
+    assert float(code) < float(bits)
+    place = "document.getElementById('dasher-{}').getBoundingClientRect().y"
+    assert page.run(place.format("bits")) == page.run(place.format("code")), "they stand side by side"
+    for char in f"{food_of(1)[1:]} was good and the staff was friendly.":
+        page.click("#dasher-buttons button", f"{'space' if char == ' ' else char} ")
+    page.click("#dasher-buttons button", "end of the review")
+    page.until("document.getElementById('dasher-code').textContent.includes('the whole text')")
+    [bits, code] = [float(page.text(f"dasher-{name}").split()[0]) for name in ("bits", "code")]
+    assert code == pytest.approx(bits, abs=0.2)
 
 
 def test_the_card_is_shown(page: Chromium) -> None:
@@ -192,11 +212,6 @@ def test_words_of_the_model_stay_text(browser: Chromium) -> None:
         assert browser.run("document.querySelectorAll('#offers img').length") == 0
 
 
-def hostile_bundle() -> Bundle:
-    """A model one of whose words is HTML."""
-    bundle = bundle_of(1)
-    text = bundle.vocabulary.to_json().replace(f'"{food_of(1)}"', f'"a{HOSTILE}"')
-    return replace(bundle, vocabulary=Vocabulary.from_json(text))
 def test_a_server_without_a_language_model_says_so_in_a_sentence(browser: Chromium) -> None:
     source = MadeSource()
     source.count = 0
@@ -212,3 +227,8 @@ def test_a_server_without_a_language_model_says_so_in_a_sentence(browser: Chromi
         versions.close()
 
 
+def hostile_bundle() -> Bundle:
+    """A model one of whose words is HTML."""
+    bundle = bundle_of(1)
+    text = bundle.vocabulary.to_json().replace(f'"{food_of(1)}"', f'"a{HOSTILE}"')
+    return replace(bundle, vocabulary=Vocabulary.from_json(text))
