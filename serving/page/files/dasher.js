@@ -113,10 +113,12 @@ export function startDasher() {
     return style.getPropertyValue(`--heat${1 + (node.symbol.codePointAt(0) + node.depth) % 4}`);
   }
 
-  function paint(node, from, size, wide, tall, style) {
+  function paint(node, from, size, wide, tall, style, least = 0) {
     const top = ((from - low) / (high - low)) * tall, height = (size / (high - low)) * tall;
     if (height < DRAWN || top > tall || top + height < 0) return;
-    const left = Math.max(0, wide * (1 - Math.min(1, height / tall)) * 0.9);
+    const left = Math.max(least, wide * (1 - Math.min(1, height / tall)) * 0.9);
+    if (left > wide) return;
+    let right = left; // the boxes inside begin right of the label
     if (node.parent) {
       pen.fillStyle = colour(node, style);
       pen.fillRect(left, top, wide - left, height);
@@ -127,11 +129,14 @@ export function startDasher() {
         pen.font = `${letter}px system-ui, sans-serif`;
         pen.fillStyle = style.getPropertyValue(/\s/.test(node.symbol) ? "--ink" : "--heat-ink");
         const label = node.kind === "end" ? "end" : node.kind === "other" ? "é…" : NAMES[node.symbol] ?? node.symbol;
+        right += 4 + pen.measureText(label).width;
         pen.fillText(label, left + 4, Math.max(letter, Math.min(tall - 4, top + height / 2)) + letter * 0.35);
       }
     }
     if (height > ASKED * tall) divide(node);
-    for (const inside of node.insides ?? []) paint(inside, from + inside.from * size, (inside.to - inside.from) * size, wide, tall, style);
+    for (const inside of node.insides ?? []) {
+      paint(inside, from + inside.from * size, (inside.to - inside.from) * size, wide, tall, style, right);
+    }
   }
 
   function draw() {
@@ -189,8 +194,8 @@ export function startDasher() {
         const last = ended ? 0 : score.per_token.at(-1)[1]; // the text goes on: its end is not counted
         const inTokens = (score.nats - last) / Math.LN2, spelled = score.spelling_nats / Math.LN2;
         const what = ended ? "the whole text" : `the finished words (${counted([...text.trimEnd()].length)})`;
-        at("dasher-code").textContent = `${inTokens.toFixed(1)} bits in tokens for ${what}, and ${spelled.toFixed(1)} for `
-          + "what tokens leave out"
+        at("dasher-code").textContent = `${inTokens.toFixed(1)} bits in tokens for ${what}`
+          + (spelled >= 0.05 ? `, and ${spelled.toFixed(1)} for what tokens leave out` : "")
           + (ended ? "" : `; pointing took ${bits.toFixed(1)} bits up to there`);
         return true;
       });
