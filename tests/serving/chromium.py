@@ -91,6 +91,15 @@ class Chromium:
             self._call("Input.dispatchKeyEvent", type="keyDown", **about, **text)
             self._call("Input.dispatchKeyEvent", type="keyUp", **about)
 
+    def paste(self, text: str) -> None:
+        """Paste a text into the element that has the focus."""
+        self._call("Input.insertText", text=text)
+
+    def prefer(self, scheme: str) -> None:
+        """Let the user prefer a colour scheme, "dark" or "light"; "": none."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self._call("Emulation.setEmulatedMedia", features=features)
+
     def close(self) -> None:
         """End the browser."""
         self._socket.close()
