@@ -211,6 +211,23 @@ def test_two_versions_write_side_by_side(page: Chromium) -> None:
     assert page.text("second-text").startswith(f"The {food_of(2)}")
 
 
+def test_what_was_expected_is_listed_from_the_likeliest_on_also_if_it_is_a_number(page: Chromium) -> None:
+    page.click("#tab-surprisal")
+    page.run("""{ const ask = window.fetch; window.fetch = async (path, options) => {
+      const answer = await ask(path, options);
+      if (path !== "/v1/completions") return answer;
+      const said = await answer.json();
+      for (const each of said.choices[0].logprobs.top_logprobs) each["20"] = -9;
+      return Response.json(said);
+    } }""")
+    page.fill("#surprisal-text", f"The {food_of(1)} was good")
+    page.click("#surprisal-form button")
+    page.click("#heat span", f" {food_of(1)}")
+    shares = re.findall(r"” (?:< )?([\d.]+) %", page.text("alternatives").split("Expected:")[1])
+    assert shares == sorted(shares, key=float, reverse=True)
+    assert "“20” < 0.1 %." in page.text("alternatives")
+
+
 def test_a_version_that_is_compared_with_itself_is_named(browser: Chromium) -> None:
     with answering(MadeSource(champion=1)) as (address, _):
         browser.open(address)

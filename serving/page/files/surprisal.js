@@ -89,7 +89,8 @@ export function startSurprisal() {
         : whole.per_token.slice(0, -1).map(([name]) => (name === "<unk>" ? "" : name));
       tokens = [...surfaces(text, shown), ""].map((token, place) => ({
         text: token, known: place === count || Boolean(shown[place].trim()), bits: whole.per_token[place][1] / Math.LN2,
-        others: Object.entries((same && said.top_logprobs[place]) || {}).map(([word, logp]) => [word, Math.exp(logp)]),
+        others: Object.entries((same && said.top_logprobs[place]) || {}).map(([word, logp]) => [word, Math.exp(logp)])
+          .sort(([, one], [, other]) => other - one), // an object puts numbers such as "20" first
       }));
       heat.replaceChildren(...tokens.map(({ text: written, bits }, place) => {
         const span = make("span", written, `level${level(bits)}${place === count ? " end" : ""}`);
