@@ -50,12 +50,14 @@ class Chromium:
             if said["method"] == "Log.entryAdded" and said["params"]["entry"]["level"] == "error":
                 self.complaints.append(said["params"]["entry"]["text"])
 
-    def open(self, address: str, width: int = 1280) -> None:
-        """Open a page in a window of this width."""
+    def open(
+        self, address: str, width: int = 1280, until: str = "document.getElementById('model')?.options.length > 0"
+    ) -> None:
+        """Open a page in a window of this width, and wait until an expression is true."""
         shape = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
         self._call("Emulation.setDeviceMetricsOverride", **shape)
         self._call("Page.navigate", url=address)
-        self.until("document.getElementById('model')?.options.length > 0")
+        self.until(until)
 
     def run(self, script: str) -> Any:
         """Return the value of a JavaScript expression."""
@@ -88,6 +90,15 @@ class Chromium:
             text = {} if key in NAMED else {"text": key}
             self._call("Input.dispatchKeyEvent", type="keyDown", **about, **text)
             self._call("Input.dispatchKeyEvent", type="keyUp", **about)
+
+    def paste(self, text: str) -> None:
+        """Paste a text into the element that has the focus."""
+        self._call("Input.insertText", text=text)
+
+    def prefer(self, scheme: str) -> None:
+        """Let the user prefer a colour scheme, "dark" or "light"; "": none."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self._call("Emulation.setEmulatedMedia", features=features)
 
     def close(self) -> None:
         """End the browser."""

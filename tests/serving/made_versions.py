@@ -36,19 +36,24 @@ def food_of(number: int) -> str:
 
 
 @cache
-def bundle_of(number: int, unit: str = "word") -> Bundle:
-    """A bigram model of six sentences about the food of a version."""
+def bundle_of(number: int, unit: str = "word", one_star: bool = False) -> Bundle:
+    """A bigram model of six sentences about the food of a version, with five stars, and maybe of six with one."""
     texts = [f"The {food_of(number)} was {taste} and the staff was friendly." for taste in TASTES]
+    stars = [5] * len(texts)
+    if one_star:
+        texts += [f"Never the {food_of(number)}, it was {taste}." for taste in TASTES]
+        stars += [1] * len(TASTES)
     vocabulary = Vocabulary.train(texts, VocabularySpec(unit=unit, size=300, min_count=1), NormalForm())
     spec = NGramSpec(order=2)
     reviews = pl.DataFrame({"review_id": texts, "text": texts}).with_columns(
-        stars=pl.lit(5, pl.Int8), bytes=pl.col("text").str.len_bytes() + 1
+        stars=pl.Series(stars, dtype=pl.Int8), bytes=pl.col("text").str.len_bytes() + 1
     )
     with tempfile.TemporaryDirectory() as folder:
         write_stream(Path(folder, "stream"), vocabulary, [reviews])
         stream = TokenStream.open(Path(folder, "stream"))
         model = NGramLM.fit(spec, vocabulary, stream, stream, FitContext(Path(folder))).model
-    return Bundle(spec, vocabulary, model, digest=f"{number:064d}", stars_prior=(0, 0, 0, 0, 0, 1.0))
+    shares = tuple(stars.count(each) / len(stars) for each in range(6))
+    return Bundle(spec, vocabulary, model, digest=f"{number:064d}", stars_prior=shares)
 
 
 class MadeSource:

@@ -41,18 +41,25 @@ export async function ask(path, body, signal) {
   return answer;
 }
 
+const BROKEN = "The server broke off its answer. Is it still running?";
+
 // Yield the choices of a streamed completion as they come.
 export async function* stream(body, signal) {
   const answer = await asked("/v1/completions", { ...body, stream: true }, signal);
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-  let held = "";
+  let held = "", ended = false;
   for (;;) {
-    const { done, value } = await reader.read();
+    const { done, value } = await reader.read().catch((error) => {
+      if (error.name === "AbortError") throw error;
+      throw new Error(BROKEN);
+    });
+    if (done && !ended) throw new Error(BROKEN);
     if (done) return;
     const events = (held + value).split("\n\n");
     held = events.pop();
     for (const event of events) {
       const data = event.replace(/^data: /, "");
+      ended ||= data === "[DONE]";
       if (!event.startsWith("data: ") || data === "[DONE]") continue;
       const told = JSON.parse(data);
       if (told.error) throw new Error(told.error.message);
@@ -72,4 +79,7 @@ export async function act(work) {
   }
 }
 
-export const percent = (p) => (p >= 0.1 ? `${Math.round(100 * p)} %` : p >= 0.001 ? `${(100 * p).toFixed(1)} %` : "< 0.1 %");
+export function percent(p) {
+  if (p >= 0.995) return "> 99 %"; // never sure
+  return p >= 0.1 ? `${Math.round(100 * p)} %` : p >= 0.001 ? `${(100 * p).toFixed(1)} %` : "< 0.1 %";
+}

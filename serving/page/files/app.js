@@ -39,8 +39,13 @@ function offer(select, models, value) {
   if (value) select.value = value;
 }
 
+const EMPTY = "This server serves no language model yet, so there is nothing to try here; a classifier is asked with "
+  + "POST /classify. Load this page again once a language model has been promoted.";
+
 async function listModels() {
   const models = (await ask("/v1/models")).data;
+  document.body.classList.toggle("empty", !models.length);
+  if (!models.length) throw new Error(EMPTY);
   const champion = models.find((model) => model.id.endsWith("@champion")) ?? models[0];
   const second = models.find((model) => model.id.includes("/") && model.version !== champion.version) ?? champion;
   offer(at("model"), models, champion.id);
@@ -53,10 +58,13 @@ startGenerate();
 startSurprisal();
 started.dasher = startDasher();
 started.card = startCard();
-at("token").addEventListener("change", () => act(listModels));
+async function begin() {
+  const listed = await act(async () => { await listModels(); return true; });
+  if (listed) show(tabs.find((tab) => `#${tab.getAttribute("aria-controls")}` === location.hash) ?? tabs[0]);
+}
+at("token").addEventListener("change", begin);
 at("token-label").addEventListener("submit", (event) => event.preventDefault());
 for (const id of ["model", "stars"]) {
   at(id).addEventListener("change", () => started[location.hash.slice(1) || "write"]?.());
 }
-await act(listModels);
-show(tabs.find((tab) => `#${tab.getAttribute("aria-controls")}` === location.hash) ?? tabs[0]);
+await begin();

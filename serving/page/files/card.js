@@ -43,6 +43,7 @@ export function startCard() {
   return () => act(async () => {
     const card = await ask(`/models/card?model=${encodeURIComponent(chosen().model)}`);
     const told = card.rules.filter((rule) => rule.outcome !== "not applicable");
+    const rules = told.map(({ rule, outcome, why }) => [rule, outcome, why]);
     const silent = card.rules.length - told.length;
     at("card-body").replaceChildren(
       make("h2", `${card.model}: ${card.name}`),
@@ -53,8 +54,9 @@ export function startCard() {
         ["Champion since (UTC)", minute(card.since)], ["Numbers of completions", card.numbers.used], ["Bundle (SHA-256)", card.bundle],
       ]),
       make("h2", "Figures of the decision"), table(figures(card)),
-      make("h2", "Rules of the gate"), table(told.map(({ rule, outcome, why }) => [rule, outcome, why]), ["rule", "outcome", "why"]),
-      make("p", silent ? `${silent} further rules did not apply.` : "", "help"),
+      make("h2", "Rules of the gate"), ...(told.length ? [table(rules, ["rule", "outcome", "why"])] : []),
+      make("p", silent ? `${silent}${told.length ? " further" : ""} rules did not apply.`
+        : told.length ? "" : "No rule is recorded.", "help"),
       make("h2", "History"), table(card.history.map((event) => [minute(event.when), event.version,
         event.decision, event.who, event.why]), ["when (UTC)", "version", "decision", "who", "why"]),
     );

@@ -5,12 +5,16 @@ const SPEED = 1.6; // zooming at full deflection, in nats per second
 const ASKED = 0.08; // boxes of this share of the screen are asked for their insides
 const DRAWN = 4; // smallest height of a box that is drawn, in pixels
 const BUTTONS = 12;
+const REST = 200; // milliseconds without a new finished word before the code length is asked for
+const IN_WORD = /[\p{L}\p{M}\p{N}'’]/u;
+const counted = (count) => `${count} ${count === 1 ? "character" : "characters"}`;
 const NAMES = { " ": "␣", "\n": "⏎" };
 
 export function startDasher() {
   const canvas = at("dasher-canvas");
   const pen = canvas.getContext("2d");
   let root, low, high, written, running = false, pointer = { x: 0.5, y: 0.5 }, before = 0, waiting = 0, era = 0;
+  let compared = null, later = 0, asking = null;
 
   const box = (parent, child, from) => ({
     parent, from, to: from + child.probability, kind: child.kind, symbol: child.symbol,
@@ -109,10 +113,12 @@ export function startDasher() {
     return style.getPropertyValue(`--heat${1 + (node.symbol.codePointAt(0) + node.depth) % 4}`);
   }
 
-  function paint(node, from, size, wide, tall, style) {
+  function paint(node, from, size, wide, tall, style, least = 0) {
     const top = ((from - low) / (high - low)) * tall, height = (size / (high - low)) * tall;
     if (height < DRAWN || top > tall || top + height < 0) return;
-    const left = Math.max(0, wide * (1 - Math.min(1, height / tall)) * 0.9);
+    const left = Math.max(least, wide * (1 - Math.min(1, height / tall)) * 0.9);
+    if (left > wide) return;
+    let right = left; // the boxes inside begin right of the label
     if (node.parent) {
       pen.fillStyle = colour(node, style);
       pen.fillRect(left, top, wide - left, height);
@@ -123,11 +129,14 @@ export function startDasher() {
         pen.font = `${letter}px system-ui, sans-serif`;
         pen.fillStyle = style.getPropertyValue(/\s/.test(node.symbol) ? "--ink" : "--heat-ink");
         const label = node.kind === "end" ? "end" : node.kind === "other" ? "é…" : NAMES[node.symbol] ?? node.symbol;
+        right += 4 + pen.measureText(label).width;
         pen.fillText(label, left + 4, Math.max(letter, Math.min(tall - 4, top + height / 2)) + letter * 0.35);
       }
     }
     if (height > ASKED * tall) divide(node);
-    for (const inside of node.insides ?? []) paint(inside, from + inside.from * size, (inside.to - inside.from) * size, wide, tall, style);
+    for (const inside of node.insides ?? []) {
+      paint(inside, from + inside.from * size, (inside.to - inside.from) * size, wide, tall, style, right);
+    }
   }
 
   function draw() {
@@ -149,22 +158,51 @@ export function startDasher() {
   }
 
   function tell() {
-    at("dasher-text").textContent = written.text + (written.kind === "end" ? " ■" : "");
-    const count = [...written.text].length;
-    at("dasher-bits").textContent = count ? `${written.bits.toFixed(1)} bits of pointing for ${count} characters: `
-      + `${(written.bits / count).toFixed(2)} bits per character.` : "";
-    if (written.kind === "end") compare();
+    const ended = written.kind === "end", count = [...written.text].length;
+    at("dasher-text").textContent = written.text + (ended ? " ■" : "");
+    const what = ended ? "the whole text" : counted(count);
+    at("dasher-bits").textContent = count
+      ? `${written.bits.toFixed(1)} bits for ${what}: ${(written.bits / count).toFixed(2)} bits per character` : "–";
+    compare();
     offer();
     divide(written);
   }
 
+  // The last box up to which all words are finished: the length in tokens of half a word is not known.
+  function finished() {
+    let node = written;
+    while (node.parent && node.kind !== "end" && (!node.symbol || IN_WORD.test(node.symbol))) node = node.parent;
+    return node;
+  }
+
+  // Say the code length up to there as soon as the pointer has rested; one question at a time.
   function compare() {
-    const { text, bits } = written;
-    act(async () => {
-      const { scores: [score] } = await ask("/score", { texts: [text], ...chosen() });
-      at("dasher-bits").textContent = `${bits.toFixed(1)} bits of pointing for the whole text; its code length under the model `
-        + `is ${(score.nats / Math.LN2).toFixed(1)} bits in tokens, and ${(score.spelling_nats / Math.LN2).toFixed(1)} bits for what tokens leave out.`;
-    });
+    const node = finished();
+    if (node === compared) return;
+    compared = node;
+    clearTimeout(later);
+    asking?.abort();
+    if (!node.text.trim()) {
+      at("dasher-code").textContent = "– (after the first finished word)";
+      return;
+    }
+    asking = new AbortController();
+    const { signal } = asking, { text, bits, kind } = node, ended = kind === "end";
+    later = setTimeout(async () => {
+      const told = await act(async () => {
+        const { scores: [score] } = await ask("/score", { texts: [text], ...chosen() }, signal);
+        const last = ended ? 0 : score.per_token.at(-1)[1]; // the text goes on: its end is not counted
+        const inTokens = (score.nats - last) / Math.LN2, spelled = score.spelling_nats / Math.LN2;
+        const what = ended ? "the whole text" : `the finished words (${counted([...text.trimEnd()].length)})`;
+        at("dasher-code").textContent = `${inTokens.toFixed(1)} bits in tokens for ${what}`
+          + (spelled >= 0.05 ? `, and ${spelled.toFixed(1)} for what tokens leave out` : "")
+          + (ended ? "" : `; pointing took ${bits.toFixed(1)} bits up to there`);
+        return true;
+      });
+      if (told || signal.aborted) return;
+      at("dasher-code").textContent = "–";
+      compared = null;
+    }, REST);
   }
 
   function enter(node) {

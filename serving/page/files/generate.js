@@ -55,7 +55,14 @@ export function startGenerate() {
       write(at("first-text"), { ...body, stars, model: first }),
       write(at("second-text"), { ...body, stars, model: second }),
     ]));
+    if (!done) {
+      at("compare-state").textContent = "";
+      return;
+    }
     const same = at("first-text").textContent === at("second-text").textContent;
-    at("compare-state").textContent = done ? `Same beginning, rating and seed; ${same ? "the texts are equal" : "the texts differ"}.` : "";
+    const [{ model }, other] = done;
+    at("compare-state").textContent = model === other.model
+      ? `Both are ${model}, so the texts are equal. Choose another version.`
+      : `Same beginning, rating and seed; ${same ? "the texts are equal" : "the texts differ"}.`;
   });
 }

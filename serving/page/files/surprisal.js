@@ -1,18 +1,30 @@
 // Colour each token of a text by its surprisal, and show what the model expected instead.
-import { act, ask, at, chosen, make, percent } from "/page/api.js";
+import { act, ask, at, chosen, make, percent, tell } from "/page/api.js";
 
 const LIMITS = [2, 4, 7, 11];
 const NAMES = ["up to 2 bits", "2–4", "4–7", "7–11", "over 11 bits"];
 const level = (bits) => 1 + LIMITS.filter((limit) => bits > limit).length;
 
-const SPECIAL = { "<unk>": "an unknown word", "<eos>": "the end of the review" };
+const END = "<eos>";
+const SPECIAL = { "<unk>": "an unknown word", [END]: "the end of the review" };
 const named = (token) => SPECIAL[token] ?? (token.trim() ? `“${token.trim()}”` : "a line break");
+
+const STRAIGHT = { "’": "'", "‘": "'", "“": '"', "”": '"' };
+// Lower case and straight quotes, as the models read them; the length stays.
+const folded = (text) => text.replace(/./gsu, (char) => {
+  const lower = (STRAIGHT[char] ?? char).toLowerCase();
+  return lower.length === char.length ? lower : char;
+});
+
+const stars = (rating) => (rating ? "★".repeat(rating) : "no rating");
+const readAs = (ratings) => (ratings.length === 1 ? `Read as a review with ${stars(ratings[0])}`
+  : `No rating is given: averaged over reviews with ${ratings.map(stars).join(", ")}`);
 
 const PIECES = /\s*(?:[\p{L}\p{M}\p{N}]+(?:['’]\p{L}+)*|[^\s\p{L}\p{N}])/gu;
 
 // The characters of each token. Unknown words have none of their own: they get those between their neighbours.
 function surfaces(text, tokens) {
-  const found = [], lower = text.toLowerCase();
+  const found = [], lower = folded(text);
   let from = 0, unknown = 0;
   const fill = (gap) => {
     const parts = gap.match(PIECES) ?? [];
@@ -21,13 +33,13 @@ function surfaces(text, tokens) {
     unknown = 0;
   };
   for (const token of tokens) {
-    const piece = token.trim().toLowerCase();
+    const piece = folded(token.trim());
     if (!piece) {
       unknown += 1;
       continue;
     }
     const start = lower.indexOf(piece, from);
-    if (start < 0 || lower.length !== text.length) return tokens;
+    if (start < 0) return tokens.map((each) => each || " <unk>"); // the model reads the text in another form
     const space = unknown ? text.slice(from, start).match(/\s*$/)[0].length : start - from;
     if (unknown) fill(text.slice(from, start - space));
     found.push(text.slice(start - space, start + piece.length));
@@ -38,7 +50,7 @@ function surfaces(text, tokens) {
 }
 
 export function startSurprisal() {
-  let tokens = [], current = -1;
+  let tokens = [], current = -1, averaged = false;
   const heat = at("heat");
   at("legend").replaceChildren(...NAMES.map((name, place) => make("li", name, `level${place + 1}`)));
 
@@ -53,31 +65,39 @@ export function startSurprisal() {
     element.setAttribute("aria-selected", "true");
     heat.setAttribute("aria-activedescendant", element.id);
     const expected = others.map(([word, p]) => `${named(word)} ${percent(p)}`).join(", ");
-    const word = known || !text.trim() ? named(text) : `${named(text)}, an unknown word`;
+    const written = named(place === tokens.length - 1 ? END : text.replace(" <unk>", "<unk>"));
+    const word = known || !text.trim() || text === " <unk>" ? written : `${written}, an unknown word`;
     at("alternatives").textContent = `${word}: ${bits.toFixed(1)} bits (${percent(2 ** -bits)}). `
-      + `Expected: ${expected}.`;
+      + (expected ? `Expected: ${expected}.` : averaged ? "Choose a rating to see what the model expected." : "");
   }
 
   at("surprisal-form").addEventListener("submit", (event) => {
     event.preventDefault();
     act(async () => {
-      const text = at("surprisal-text").value, { model, stars } = chosen();
-      if (!text.trim()) throw new Error("Give a text of one word or more.");
-      const [read, score] = await Promise.all([
-        ask("/v1/completions", { model, stars, prompt: text, echo: true, logprobs: 5, max_tokens: 1 }),
-        ask("/score", { model, stars, texts: [text] }),
-      ]);
-      const said = read.choices[0].logprobs;
-      const shown = said.tokens.slice(0, read.usage.prompt_tokens);
-      tokens = surfaces(text.trim(), shown).map((token, place) => ({
-        text: token, known: Boolean(shown[place].trim()), bits: -(said.token_logprobs[place] ?? 0) / Math.LN2,
-        others: Object.entries(said.top_logprobs[place] ?? {}).map(([word, logp]) => [word, Math.exp(logp)]),
+      const text = at("surprisal-text").value.trim(), { model, stars: rating } = chosen();
+      if (!text) throw new Error("Give a text of one word or more.");
+      // All bits are those of /score. The completion says how the tokens are written and, if there is one rating, what
+      // else was expected.
+      const { scores: [whole], ratings, warnings } = await ask("/score", { model, stars: rating, texts: [text] });
+      averaged = ratings.length > 1;
+      const read = await ask("/v1/completions", { model, stars: ratings[0], prompt: text, echo: true,
+        logprobs: averaged ? 0 : 5, max_tokens: 1 });
+      tell(warnings.join(" "));
+      const said = read.choices[0].logprobs, count = whole.per_token.length - 1;
+      const same = read.usage.prompt_tokens === count;
+      const shown = same ? said.tokens.slice(0, count)
+        : whole.per_token.slice(0, -1).map(([name]) => (name === "<unk>" ? "" : name));
+      tokens = [...surfaces(text, shown), ""].map((token, place) => ({
+        text: token, known: place === count || Boolean(shown[place].trim()), bits: whole.per_token[place][1] / Math.LN2,
+        others: Object.entries((same && said.top_logprobs[place]) || {}).map(([word, logp]) => [word, Math.exp(logp)])
+          .sort(([, one], [, other]) => other - one), // an object puts numbers such as "20" first
       }));
       heat.replaceChildren(...tokens.map(({ text: written, bits }, place) => {
-        const span = make("span", written, `level${level(bits)}`);
+        const span = make("span", written, `level${level(bits)}${place === count ? " end" : ""}`);
         span.id = `token-${place}`;
         span.setAttribute("role", "option");
         span.setAttribute("aria-selected", "false");
+        if (place === count) span.setAttribute("aria-label", SPECIAL[END]);
         span.addEventListener("pointerenter", () => choose(place));
         span.addEventListener("click", () => choose(place));
         return span;
@@ -85,9 +105,11 @@ export function startSurprisal() {
       heat.hidden = false;
       current = -1;
       choose(tokens.reduce((most, token, place) => (token.bits > tokens[most].bits ? place : most), 0));
-      const whole = score.scores[0];
-      at("surprisal-sum").textContent = `${whole.open_bits_per_byte.toFixed(3)} open bits per byte; ${whole.tokens} tokens `
-        + `with the end of the text, ${whole.oov} of them unknown words.`;
+      const [inTokens, spelled] = [whole.nats / Math.LN2, whole.spelling_nats / Math.LN2];
+      at("surprisal-sum").textContent = `${readAs(ratings)}. ${inTokens.toFixed(1)} bits in ${whole.tokens} tokens with `
+        + `the end of the text (■), and ${spelled.toFixed(1)} bits for what tokens leave out`
+        + `${whole.oov ? `, such as the spelling of ${whole.oov} unknown ${whole.oov === 1 ? "word" : "words"}` : ""}: `
+        + `${whole.open_bits_per_byte.toFixed(3)} open bits per byte.`;
     });
   });
   heat.addEventListener("keydown", (event) => {

@@ -6,7 +6,7 @@ const LEAST = 0.005;
 
 export function startWrite() {
   const field = at("write-text");
-  let offers = [], keys = 0, pending = null, hidden = false;
+  let offers = [], offeredFor = "", keys = 0, pending = null, hidden = false;
 
   function listed(found) {
     const readings = found.otherwise ? [found, found.otherwise] : [found];
@@ -35,17 +35,20 @@ export function startWrite() {
     pending?.abort();
     pending = new AbortController();
     const end = field.selectionStart === field.value.length;
-    const { signal } = pending;
+    const { signal } = pending, text = field.value;
+    let found = null; // after an error there is nothing to offer
     await act(async () => {
-      const found = end && await ask("/suggest", { prompt: field.value, k: SHOWN + 1, ...chosen() }, signal);
-      offers = found ? listed(found) : [];
+      found = end && await ask("/suggest", { prompt: text, k: SHOWN + 1, ...chosen() }, signal);
     });
-    if (!signal.aborted) show();
+    if (signal.aborted) return;
+    offers = found ? listed(found) : [];
+    offeredFor = text;
+    show();
   }
 
   function take(place) {
     const offer = offers[place];
-    if (!offer) return;
+    if (!offer || offeredFor !== field.value) return; // the answer for the text as it is now has not come yet
     keys += 1;
     const start = field.value.length - offer.replaces;
     field.setRangeText(offer.text, start, field.value.length, "end");
