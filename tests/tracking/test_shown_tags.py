@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from tracking.registry.card import recorded_card
 from tracking.registry.registry import Registry
 from tracking.runs.params import metric_name, own_metric_name
 from tracking.runs.runs import Tracker
@@ -51,6 +52,22 @@ def test_an_unfinished_run_of_an_earlier_release_is_ended(tracker: Tracker) -> N
     gone = {PROCESS: f"{this_machine()} 1 1"}
     old = tracker.client.create_run(tracker.experiment_id, tags=gone).info.run_id
     assert end_abandoned(tracker) == [old]
+
+
+def test_the_card_of_a_version_has_its_rules_figures_data_and_history(tracker: Tracker) -> None:
+    registry = made_version(tracker, {"data": "d4c9", "family": "synthetic"})
+    said = "kn5 (ngram), made with preset and data: demo, embedded corpus. See.\n\n- test groups: 679\n- champion: none yet"
+    tags = {"gate/outcome": "promoted", "gate/reason": "first model", **RULES, "gate/rule/size": "failed: 3: too many"}
+    registry.settle(1, None, True, said, tags)
+    card = recorded_card(tracker, "reviewlm", 1)
+    assert card["verdict"] == "promoted: first model"
+    assert {"rule": "3", "outcome": "passed", "why": "yes"} in card["rules"]
+    assert {"rule": "size", "outcome": "failed", "why": "3: too many"} in card["rules"]
+    assert len(card["rules"]) == len(RULES) + 1
+    assert card["figures"] == [{"name": "test groups", "value": "679"}]
+    assert card["data"] == {"made_from": "demo, embedded corpus", "digest": "d4c9"}
+    assert [event["version"] for event in card["history"]] == [1]
+    assert card["since"]
 
 
 def test_the_page_of_a_version_shows_the_decision_and_not_each_rule(tracker: Tracker) -> None:

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 from core.errors import ReviewLMError
 from tracking.registry.registry import Registry
 from tracking.registry.versions import entries_of
-from tracking.tags import FAMILY_TAG, OUTCOME, REASON, RULE, SINCE, VERSION_ADAPTATION
+from tracking.tags import DATA_TAG, FAMILY_TAG, OUTCOME, REASON, RULE, SINCE, VERSION_ADAPTATION, unpacked
 
 if TYPE_CHECKING:
     from tracking.runs.runs import Tracker
 
 FACT = re.compile(r"^- ([^:\n]{1,60}): (.{1,400})$", re.MULTILINE)
 """A line of a version's description that states a fact of the decision."""
+MADE_FROM = re.compile(r"made with preset and data: (.+?)\.(?: |$)", re.MULTILINE)
+"""What a version's description says about its preset and data."""
 DIGESTS = frozenset({"challenger", "champion", "test set", "scores"})
 """Facts that name things by their digests; the rest are figures."""
 HISTORY = 50
@@ -31,11 +33,12 @@ def recorded_card(tracker: Tracker, name: str, number: int) -> dict[str, Any]:
     entry = next((one for one in entries_of(tracker, name) if int(one.version) == number), None)
     if entry is None:
         raise ReviewLMError("There is no such version", where=f"{name}/{number}")
-    tags, description = dict(entry.tags), entry.description or ""
+    tags, description = unpacked(entry.tags), entry.description or ""
     rules = [(key.removeprefix(RULE), *said.partition(": ")[::2]) for key, said in tags.items() if key.startswith(RULE)]
     return {
         "verdict": ": ".join(filter(None, (tags.get(OUTCOME), tags.get(REASON)))),
         "family": tags.get(FAMILY_TAG, ""), "adaptation": tags.get(VERSION_ADAPTATION, ""), "since": tags.get(SINCE),
+        "data": {"made_from": made[1] if (made := MADE_FROM.search(description)) else "", "digest": tags.get(DATA_TAG, "")},
         "rules": [{"rule": rule, "outcome": outcome, "why": why} for rule, outcome, why in rules],
         "figures": [{"name": name, "value": value} for name, value in FACT.findall(description) if name not in DIGESTS],
         "history": Registry(tracker, name).decisions()[:HISTORY],

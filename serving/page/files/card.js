@@ -49,7 +49,8 @@ export function startCard() {
       make("h2", `${card.model}: ${card.name}`),
       table([
         ["Kind of model", card.kind], ["Vocabulary", `${card.vocabulary.entries} entries, unit: ${card.vocabulary.unit}`],
-        ["Data", `family ${card.family || "unknown"}`], ["Ratings in training", ratings(card.stars)],
+        ["Preset and data", card.data?.made_from || "unknown"], ["Data family", card.family || "unknown"],
+        ["Data (digest)", card.data?.digest || "–"], ["Ratings in training", ratings(card.stars)],
         ["Adapts while it reads", card.adaptation || "–"], ["Verdict", card.verdict || "none recorded"],
         ["Champion since (UTC)", minute(card.since)], ["Numbers of completions", card.numbers.used], ["Bundle (SHA-256)", card.bundle],
       ]),
