@@ -59,6 +59,10 @@ class Chromium:
         self._call("Page.navigate", url=address)
         self.until(until)
 
+    def leave(self) -> None:
+        """Leave the page, which ends its requests."""
+        self.open("about:blank", until="location.href === 'about:blank'")
+
     def run(self, script: str) -> Any:
         """Return the value of a JavaScript expression."""
         said = self._call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)

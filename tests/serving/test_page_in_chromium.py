@@ -65,9 +65,11 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
 @pytest.fixture
 def page(browser: Chromium) -> Iterator[Chromium]:
     with answering(MadeSource(champion=1, challenger=2)) as (address, _):
+        browser.leave()  # the page of the test before may still ask a server that is gone
         browser.complaints.clear()
         browser.open(address)
         yield browser
+        browser.leave()
         assert browser.complaints == []
 
 
