@@ -56,7 +56,7 @@ def test_an_unfinished_run_of_an_earlier_release_is_ended(tracker: Tracker) -> N
 
 def test_the_card_of_a_version_has_its_rules_figures_data_and_history(tracker: Tracker) -> None:
     registry = made_version(tracker, {"data": "d4c9", "family": "synthetic"})
-    said = "kn5 (ngram), made with preset and data: demo, embedded corpus. See.\n\n- test groups: 679\n- champion: none yet"
+    said = "kn5, made with preset and data: demo, embedded corpus. See.\n\n- test groups: 679\n- champion: none yet"
     tags = {"gate/outcome": "promoted", "gate/reason": "first model", **RULES, "gate/rule/size": "failed: 3: too many"}
     registry.settle(1, None, True, said, tags)
     card = recorded_card(tracker, "reviewlm", 1)

@@ -35,10 +35,11 @@ def recorded_card(tracker: Tracker, name: str, number: int) -> dict[str, Any]:
         raise ReviewLMError("There is no such version", where=f"{name}/{number}")
     tags, description = unpacked(entry.tags), entry.description or ""
     rules = [(key.removeprefix(RULE), *said.partition(": ")[::2]) for key, said in tags.items() if key.startswith(RULE)]
+    made = MADE_FROM.search(description)
     return {
         "verdict": ": ".join(filter(None, (tags.get(OUTCOME), tags.get(REASON)))),
         "family": tags.get(FAMILY_TAG, ""), "adaptation": tags.get(VERSION_ADAPTATION, ""), "since": tags.get(SINCE),
-        "data": {"made_from": made[1] if (made := MADE_FROM.search(description)) else "", "digest": tags.get(DATA_TAG, "")},
+        "data": {"made_from": made[1] if made else "", "digest": tags.get(DATA_TAG, "")},
         "rules": [{"rule": rule, "outcome": outcome, "why": why} for rule, outcome, why in rules],
         "figures": [{"name": name, "value": value} for name, value in FACT.findall(description) if name not in DIGESTS],
         "history": Registry(tracker, name).decisions()[:HISTORY],
