@@ -130,7 +130,9 @@ def lost_runs(seconds: float = LOST_SECONDS) -> Iterator[tuple[str, EventTrigger
 def set_up(settings: AlertSettings, lost_seconds: float = LOST_SECONDS) -> list[str]:
     """Create or update the automations of the server that is named by the environment; return their names.
 
-    Without addresses, the alerts of before are removed.
+    Without addresses, the alerts of before are removed. An automation that the server has already is left alone: an
+    update gives its trigger a new id, under which the server counts anew, so that the days of silence would begin again
+    at each start of the services. New addresses change only the block that the alerts name.
 
     Args:
         settings: Where alerts go.
@@ -146,29 +148,36 @@ def set_up(settings: AlertSettings, lost_seconds: float = LOST_SECONDS) -> list[
             for name, trigger, subject, body in alerts(settings)
         }
     with get_client(sync_client=True) as client:
-        known = {one.name: one.id for one in client.read_automations() if one.name.startswith(PREFIX)}
+        known = {one.name: one for one in client.read_automations() if one.name.startswith(PREFIX)}
         for name, (trigger, actions) in wanted.items():
             plain = AutomationCore(name=PREFIX + name, trigger=trigger, actions=list(actions))
             # An update sends only what was set, not the defaults.
             automation = AutomationCore(**plain.model_dump(exclude={"owner_resource"}))
-            if automation.name in known:
-                client.update_automation(known.pop(automation.name), automation)
-            else:
+            before = known.pop(automation.name, None)
+            if before is None:
                 client.create_automation(automation)
+            elif _content(before) != _content(automation):
+                client.update_automation(before.id, automation)
         for left in known.values():
-            client.delete_automation(left)
+            client.delete_automation(left.id)
         watch_unfinished(client, lost_seconds)
         try_again(client)
     return list(wanted)
 
 
+def _content(automation: AutomationCore) -> dict[str, Any]:
+    """Return what we decide of an automation: no ids, and no times of the server."""
+    return automation.model_dump(include=set(AutomationCore.model_fields) - {"owner_resource"})
+
+
 def watch_unfinished(client: SyncPrefectClient, seconds: float = LOST_SECONDS) -> list[UUID]:
     """Let the automation of lost runs wait for the runs of deployments that have not ended, and return their ids.
 
-    The server forgets which runs an automation waits for when the automation is written again. A run whose process
-    ended together with the services, for example at a reboot, would keep its place for ever. So each run gets one
-    heartbeat from here; a living process sends the next one in time. Runs without a deployment are left out, because
-    their processes may send none.
+    The server forgets which runs an automation waits for in two cases: the automation is written again (a new release
+    has changed it), or the wait of a run ended more than a minute before the server started, as after a reboot. A run
+    whose process ended together with the services would then keep its place for ever. So each run gets one heartbeat
+    from here; a living process sends the next one in time. Runs without a deployment are left out, because their
+    processes may send none.
 
     Args:
         client: A client of the server, which has the automations.
@@ -189,7 +198,8 @@ def watch_unfinished(client: SyncPrefectClient, seconds: float = LOST_SECONDS) -
 def try_again(client: SyncPrefectClient) -> list[UUID]:
     """Schedule the second attempt of runs that have crashed in the last hour without one, and return their ids.
 
-    The server forgets also for which crashes the second attempt waits when the automation is written again.
+    The server forgets for which crashes the second attempt waits in the same cases as `watch_unfinished` names. If it
+    has not forgotten a crash, it schedules the same attempt of the same run, which changes nothing.
     """
     crashed = FlowRunFilter(
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CRASHED])),

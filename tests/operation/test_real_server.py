@@ -15,6 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
+import httpx
 import pytest
 
 from core.credentials import credentials_of, prefect_client
@@ -97,13 +98,23 @@ def alerting(address: str, home: Path, addresses: list[str]) -> Iterator[dict[st
     yield environment
 
 
-def set_up(environment: dict[str, str], addresses: Sequence[str] = ()) -> None:
-    """Write the automations, as each start of the services does."""
+def set_up(
+    environment: dict[str, str], addresses: Sequence[str] = (), silence: float = 20, lost: float = 15
+) -> None:
+    """Set the automations up, as each start of the services does."""
     run(environment, f"""
 from flows.server.alert_addresses import AlertSettings
 from flows.server.automations import set_up
-set_up(AlertSettings({tuple(addresses)!r}, {20 / DAY!r}), lost_seconds=15)
+set_up(AlertSettings({tuple(addresses)!r}, {silence / DAY!r}), lost_seconds={lost})
 """)
+
+
+def triggers(environment: dict[str, str]) -> dict[str, str]:
+    """Return the id of each automation's trigger; the server counts under it."""
+    url = f"{environment['PREFECT_API_URL']}/automations/filter"
+    user, password = environment["PREFECT_API_AUTH_STRING"].split(":", 1)
+    answer = httpx.post(url, json={}, auth=(user, password), timeout=60).raise_for_status()
+    return {one["name"].removeprefix("reviewlm: "): one["trigger"]["id"] for one in answer.json()}
 
 
 def run(environment: dict[str, str], program: str) -> str:
@@ -134,6 +145,15 @@ with get_client(sync_client=True) as client:
     names = ("drift", "failure", "lost runs", "overdue", "promoted", "refused", "rolled-back",
              "second attempt", "silence")  # fmt: skip
     assert told.strip().split(",") == [f"reviewlm: {name}" for name in names]
+
+
+def test_a_start_leaves_automations_alone_that_have_not_changed(server: dict[str, str], addresses: list[str]) -> None:
+    before = triggers(server)
+    set_up(server, addresses)
+    assert triggers(server) == before
+    set_up(server, addresses, silence=21)
+    after = triggers(server)
+    assert {name for name in after if after[name] != before[name]} == {"silence"}
 
 
 def test_a_failed_run_is_told_to_every_address_with_its_cause(server: dict[str, str]) -> None:
@@ -310,9 +330,9 @@ with get_client(sync_client=True) as client:
 def test_a_run_that_ended_with_the_services_is_noticed_after_their_next_start(
     server: dict[str, str], addresses: list[str]
 ) -> None:
-    """Each start writes the automations again, and the server then forgets for which runs they waited."""
+    """An automation that has changed is written again, and the server then forgets for which runs it waited."""
     kill_in_a_run(server, "rebooted", "deployed")
-    set_up(server, addresses)
+    set_up(server, addresses, lost=16)
     assert until(lambda: states(server, "rebooted") == ["True AwaitingRetry"])
 
 
