@@ -26,6 +26,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.events import emit_event
 from prefect.events.actions import ChangeFlowRunState, SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+from prefect.events.schemas.events import ResourceSpecification
 from prefect.states import AwaitingRetry
 from pydantic import Field, SecretStr
 
@@ -49,6 +50,11 @@ FORGOTTEN = timedelta(hours=1)
 HEARTBEAT = "prefect.flow-run.heartbeat"
 RUN = "{{ flow.name }} ({{ flow_run.name }})"
 MODEL = "{{ event.resource.name }}"
+PARTS = (
+    "ingest", "replay", "prepare", "prepare-words", "fit-models", "evaluate", "promote", "fit-small-ones", "fit-trials",
+    "fit-finalists", "fit-classifiers", "evaluate-classifiers", "fit-job",
+)
+"""Flows that only other flows run. They fail together with the run that called them, and that one is told."""
 UNFINISHED = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 TAKEN_UP = ("Running", "Completed", "Cancelling", "Cancelled")
 """States after which a crashed run gets no second attempt."""
@@ -67,7 +73,7 @@ def alerts(settings: AlertSettings) -> Iterator[tuple[str, EventTrigger, str, st
     """Yield name, trigger, subject and text of each alert."""
     failed = EventTrigger(
         expect={f"prefect.flow-run.{state}" for state in ("Failed", "Crashed", "TimedOut")},
-        match={"prefect.resource.id": "prefect.flow-run.*"},
+        match={"prefect.resource.id": "prefect.flow-run.*"}, match_related=_not_a_part(),
         for_each={"prefect.resource.id", "prefect.run-count"}, within=REPORTED_AGAIN,
     )
     yield (
@@ -98,6 +104,15 @@ def alerts(settings: AlertSettings) -> Iterator[tuple[str, EventTrigger, str, st
         "silence", silent, f"No retrain has finished for {days} days",
         "See whether the schedule is switched on and a worker runs: `reviewlm doctor`.",
     )
+
+
+def _not_a_part() -> list[ResourceSpecification | dict[str, str | list[str]]]:
+    """Match the events of runs that no other run has called.
+
+    An event names the task run of its parent, but a trigger cannot ask that something is not there: it matches if one
+    of the related resources does. So the flow, of which an event has one, must have another name than each part.
+    """
+    return [{"prefect.resource.role": "flow", "prefect.resource.name": f"!{name}"} for name in PARTS]
 
 
 def _of_model(event: str) -> EventTrigger:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from prefect.events.schemas.automations import Automation, AutomationCore
 from prefect.server.events.schemas import automations as of_server
+from prefect.server.events.schemas.events import ReceivedEvent
 
 from flows.server import automations
 from flows.server.alert_addresses import AlertSettings
 
+FLOWS = Path(automations.__file__).parents[1]
 HOOK = AlertSettings(("json://127.0.0.1/",))
 
 
@@ -106,3 +111,40 @@ def test_an_alert_that_somebody_switched_off_in_the_page_is_on_again_after_a_sta
         one.enabled = False
     automations.set_up(HOOK)
     assert all(one.enabled for one in server.kept.values())
+
+
+def trigger_of(name: str) -> of_server.EventTrigger:
+    """Return the trigger of an alert as the server reads it."""
+    [trigger] = [trigger for found, trigger, *_ in automations.alerts(HOOK) if found == name]
+    return of_server.EventTrigger.model_validate_json(trigger.model_dump_json())
+
+
+def failed_run(flow: str, *others: dict[str, str]) -> ReceivedEvent:
+    """Return the event of the end of a flow's run, as the server makes it."""
+    resource = {"prefect.resource.id": f"prefect.flow-run.{uuid4()}", "prefect.run-count": "1"}
+    named = {"prefect.resource.id": f"prefect.flow.{uuid4()}", "prefect.resource.role": "flow"}
+    return ReceivedEvent(
+        occurred=datetime.now(UTC), event="prefect.flow-run.Failed", id=uuid4(), resource=resource,
+        related=[named | {"prefect.resource.name": flow}, *others],
+    )  # fmt: skip
+
+
+def test_the_failure_of_a_part_is_told_once_by_the_run_that_called_it() -> None:
+    parent = {"prefect.resource.id": f"prefect.task-run.{uuid4()}", "prefect.resource.role": "task-run"}
+    tag = {"prefect.resource.id": "prefect.tag.demo", "prefect.resource.role": "tag"}
+    trigger = trigger_of("failure")
+    assert not any(trigger.covers(failed_run(part, parent, tag)) for part in automations.PARTS)
+    for whole in ("retrain", "ingest-only", "promote-only", "upkeep", "one of somebody else"):
+        assert trigger.covers(failed_run(whole, tag))
+
+
+def test_each_flow_that_a_run_of_its_own_cannot_start_is_a_part() -> None:
+    """These take a configuration, not the parameters of a deployment, so they name their runs in the decorator."""
+    found = set()
+    for file in FLOWS.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "flow":
+                options = {option.arg: option.value for option in node.keywords}
+                if isinstance(name := options["name"], ast.Constant) and "flow_run_name" in options:
+                    found.add(name.value)
+    assert found | {"fit-job"} == set(automations.PARTS)

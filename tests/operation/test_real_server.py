@@ -174,6 +174,28 @@ except ValueError:
     assert "Subject: ReviewLM: retrain (demo-of-today): Failed" in mail
 
 
+def test_the_failure_of_a_part_and_of_the_run_that_called_it_is_one_alert(server: dict[str, str]) -> None:
+    run(server, """
+from prefect import flow
+@flow(name="ingest", flow_run_name="called-today")
+def part():
+    raise ValueError("no reviews")
+@flow(name="retrain", flow_run_name="calls-today")
+def whole():
+    part()
+try:
+    whole()
+except ValueError:
+    pass
+""")
+    assert states(server, "ingest") == ["False Failed"]
+    until(lambda: with_title("calls-today"))
+    time.sleep(10)  # the part failed first, so its alert would be here
+    assert [title for title, _ in Hook.received if "-today)" in title and "call" in title] == [
+        "ReviewLM: retrain (calls-today): Failed"
+    ]
+
+
 @pytest.mark.parametrize(
     ("event", "title"),
     [
