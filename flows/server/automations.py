@@ -30,7 +30,7 @@ from prefect.events.schemas.events import ResourceSpecification
 from prefect.states import AwaitingRetry
 from pydantic import Field, SecretStr
 
-from core.services.pools import HEARTBEAT_SECONDS
+from core.services.pools import HEARTBEAT_SECONDS, POOLS
 from flows.server.alert_addresses import AlertSettings, read_alerts
 
 BLOCK = "reviewlm-alerts"
@@ -47,6 +47,8 @@ REPORTED_AGAIN = timedelta(minutes=15)
 """Time in which another report of the same end of the same attempt is no news."""
 FORGOTTEN = timedelta(hours=1)
 """Time after which a crash is old news when the services start."""
+WITHOUT_WORKER_SECONDS = 300.0
+"""Time that a pool may have no worker before it is told. After a start of the services, workers come last."""
 HEARTBEAT = "prefect.flow-run.heartbeat"
 RUN = "{{ flow.name }} ({{ flow_run.name }})"
 MODEL = "{{ event.resource.name }}"
@@ -69,8 +71,10 @@ class AlertAddresses(AbstractAppriseNotificationBlock):
     url: SecretStr = Field(description="Addresses of Apprise, separated by commas.")
 
 
-def alerts(settings: AlertSettings) -> Iterator[tuple[str, EventTrigger, str, str]]:
-    """Yield name, trigger, subject and text of each alert."""
+def alerts(
+    settings: AlertSettings, worker_seconds: float = WITHOUT_WORKER_SECONDS
+) -> Iterator[tuple[str, EventTrigger, str, str]]:
+    """Yield name, trigger, subject and text of each alert; docs/runbook/alerts.md has a section for each."""
     failed = EventTrigger(
         expect={f"prefect.flow-run.{state}" for state in ("Failed", "Crashed", "TimedOut")},
         match={"prefect.resource.id": "prefect.flow-run.*"}, match_related=_not_a_part(),
@@ -103,6 +107,19 @@ def alerts(settings: AlertSettings) -> Iterator[tuple[str, EventTrigger, str, st
     yield (
         "silence", silent, f"No retrain has finished for {days} days",
         "See whether the schedule is switched on and a worker runs: `reviewlm doctor`.",
+    )
+    # As for heartbeats: an event that is in both sets starts the wait anew, so the end of a worker that had just come
+    # counts, too.
+    gone = "prefect.work-pool.not-ready"
+    idle = EventTrigger(
+        after={gone}, expect={gone, "prefect.work-pool.ready"},
+        match={"prefect.resource.id": "prefect.work-pool.*", "prefect.resource.name": list(POOLS)},
+        for_each={"prefect.resource.id"}, posture=Posture.Proactive, within=timedelta(seconds=worker_seconds),
+    )
+    yield (
+        "no worker", idle, "The pool {{ event.resource.name }} has no worker",
+        f"No worker has given a sign of life for over {worker_seconds / 60:g} minutes, so scheduled runs wait.\n"
+        "`make status` says what runs; `make ui` starts the worker again; its log is in `logs` of the home folder.",
     )
 
 
@@ -142,7 +159,9 @@ def lost_runs(seconds: float = LOST_SECONDS) -> Iterator[tuple[str, EventTrigger
     yield "second attempt", crashed, again
 
 
-def set_up(settings: AlertSettings, lost_seconds: float = LOST_SECONDS) -> list[str]:
+def set_up(
+    settings: AlertSettings, lost_seconds: float = LOST_SECONDS, worker_seconds: float = WITHOUT_WORKER_SECONDS
+) -> list[str]:
     """Create or update the automations of the server that is named by the environment; return their names.
 
     Without addresses, the alerts of before are removed. An automation that the server has already is left alone: an
@@ -152,6 +171,7 @@ def set_up(settings: AlertSettings, lost_seconds: float = LOST_SECONDS) -> list[
     Args:
         settings: Where alerts go.
         lost_seconds: Seconds without a heartbeat after which a run is lost.
+        worker_seconds: Seconds without a worker after which a pool is told.
     """
     wanted: dict[str, tuple[EventTrigger, Sequence[Any]]] = {
         name: (trigger, [action]) for name, trigger, action in lost_runs(lost_seconds)
@@ -160,7 +180,7 @@ def set_up(settings: AlertSettings, lost_seconds: float = LOST_SECONDS) -> list[
         block = block_of(settings)
         wanted |= {
             name: (trigger, [SendNotification(block_document_id=block, subject=f"ReviewLM: {subject}", body=body)])
-            for name, trigger, subject, body in alerts(settings)
+            for name, trigger, subject, body in alerts(settings, worker_seconds)
         }
     with get_client(sync_client=True) as client:
         known = {one.name: one for one in client.read_automations() if one.name.startswith(PREFIX)}

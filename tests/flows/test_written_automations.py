@@ -16,6 +16,7 @@ from prefect.events.schemas.automations import Automation, AutomationCore
 from prefect.server.events.schemas import automations as of_server
 from prefect.server.events.schemas.events import ReceivedEvent
 
+from core.services.pools import POOLS
 from flows.server import automations
 from flows.server.alert_addresses import AlertSettings
 
@@ -148,3 +149,31 @@ def test_each_flow_that_a_run_of_its_own_cannot_start_is_a_part() -> None:
                 if isinstance(name := options["name"], ast.Constant) and "flow_run_name" in options:
                     found.add(name.value)
     assert found | {"fit-job"} == set(automations.PARTS)
+
+
+def pool_event(pool: str, word: str) -> ReceivedEvent:
+    resource = {"prefect.resource.id": f"prefect.work-pool.{uuid4()}", "prefect.resource.name": pool}
+    return ReceivedEvent(occurred=datetime.now(UTC), event=f"prefect.work-pool.{word}", id=uuid4(), resource=resource)
+
+
+def test_a_pool_of_the_services_is_told_if_no_worker_comes_for_minutes() -> None:
+    """So the alert does not come at a start of the services, where the pool has no worker for a while."""
+    trigger = trigger_of("no worker")
+    for pool in POOLS:
+        assert trigger.covers(pool_event(pool, "not-ready"))
+        assert trigger.covers(pool_event(pool, "ready"))
+    assert not trigger.covers(pool_event("pool of somebody else", "not-ready"))
+    assert not trigger.starts_after("prefect.work-pool.ready")
+    assert trigger.expects("prefect.work-pool.ready")
+    assert trigger.starts_after("prefect.work-pool.not-ready")
+    assert trigger.expects("prefect.work-pool.not-ready")  # a worker that ends right after its start begins a new wait
+    assert (trigger.posture, trigger.meets_threshold(0), trigger.meets_threshold(1)) == ("Proactive", True, False)
+    assert trigger.within.total_seconds() == automations.WITHOUT_WORKER_SECONDS >= 300
+
+
+def test_the_runbook_has_a_section_for_each_alert() -> None:
+    lines = (FLOWS.parent / "docs" / "runbook" / "alerts.md").read_text().splitlines()
+    sections = [line.removeprefix("## ") for line in lines if line.startswith("## ")]
+    assert sorted(sections) == sorted(name for name, *_ in automations.alerts(HOOK))
+    for part in ("It means", "Look", "Do", "Worry if"):
+        assert sum(line.startswith(f"- **{part}**") for line in lines) == len(sections)

@@ -20,6 +20,7 @@ import pytest
 
 from core.credentials import credentials_of, prefect_client
 from core.services import join, launch, service_list
+from core.services.pools import POOLS
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]  # a server of its own, and waits of half a minute
 DAY = 86_400
@@ -105,7 +106,7 @@ def set_up(
     run(environment, f"""
 from flows.server.alert_addresses import AlertSettings
 from flows.server.automations import set_up
-set_up(AlertSettings({tuple(addresses)!r}, {silence / DAY!r}), lost_seconds={lost})
+set_up(AlertSettings({tuple(addresses)!r}, {silence / DAY!r}), lost_seconds={lost}, worker_seconds=30)
 """)
 
 
@@ -142,7 +143,7 @@ from prefect.client.orchestration import get_client
 with get_client(sync_client=True) as client:
     print(*sorted(one.name for one in client.read_automations()), sep=",")
 """)
-    names = ("drift", "failure", "lost runs", "overdue", "promoted", "refused", "rolled-back",
+    names = ("drift", "failure", "lost runs", "no worker", "overdue", "promoted", "refused", "rolled-back",
              "second attempt", "silence")  # fmt: skip
     assert told.strip().split(",") == [f"reviewlm: {name}" for name in names]
 
@@ -235,6 +236,33 @@ assert "prefect" not in sys.modules
 
 def test_silence_is_told(server: dict[str, str]) -> None:
     assert until(lambda: with_title("No retrain has finished for"))
+
+
+def test_a_pool_whose_worker_is_gone_is_told_and_one_whose_worker_comes_again_is_not(server: dict[str, str]) -> None:
+    """Both workers stop; that of one pool starts again, as after a start of the services."""
+    address, (user, password) = server["PREFECT_API_URL"], server["PREFECT_API_AUTH_STRING"].split(":", 1)
+
+    def post(path: str, **body: Any) -> Any:
+        return httpx.post(f"{address}/work_pools/{path}", json=body, auth=(user, password), timeout=60)
+
+    def ready() -> set[str]:
+        return {pool["name"] for pool in post("filter").json() if pool["status"] == "READY"}
+
+    def heartbeat(pool: str, seconds: int) -> None:
+        """Be a worker that gives the next sign of life in so many seconds."""
+        path = f"{pool}/workers/heartbeat"
+        post(path, name="pretended", heartbeat_interval_seconds=seconds).raise_for_status()
+
+    for pool in POOLS:
+        post("", name=pool, type="process")
+        heartbeat(pool, 1)
+    assert ready() == set(POOLS)
+    until(lambda: not ready())
+    heartbeat("gpu-pool", 600)
+    [(title, _)] = until(lambda: with_title("has no worker"))
+    time.sleep(10)
+    assert [title for title, _ in with_title("has no worker")] == [title]
+    assert title == "ReviewLM: The pool cpu-pool has no worker"
 
 
 LOST = """
