@@ -11,7 +11,6 @@ connections use.
 from __future__ import annotations
 
 import os
-import re
 import sqlite3
 import time
 from contextlib import closing
@@ -19,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from core.errors import ArtifactError, Damaged, NotWritable, ReviewLMError, without_password
+from core.storing.migrations import revisions_in
 
 MADE_BY_MLFLOW = "experiments"
 """First table that MLflow creates."""
@@ -104,13 +104,7 @@ def _migrations() -> list[Path]:
 
 def head_revision() -> str:
     """Return the newest revision of tables that the installed MLflow knows, without importing MLflow; "" if unknown."""
-    made, replaced = set[str](), set[str]()
-    for file in (file for folder in _migrations() for file in folder.glob("*.py")):
-        text = file.read_text(encoding="utf-8")
-        made |= set(re.findall(r'^revision = "(\w+)"', text, re.MULTILINE))
-        replaced |= set(re.findall(r'^down_revision = "(\w+)"', text, re.MULTILINE))
-    heads = made - replaced
-    return heads.pop() if len(heads) == 1 else ""
+    return revisions_in(_migrations())[1]
 
 
 def revision_of(file: Path) -> str:

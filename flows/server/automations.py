@@ -26,10 +26,11 @@ from prefect.client.schemas.objects import StateType
 from prefect.events import emit_event
 from prefect.events.actions import ChangeFlowRunState, SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+from prefect.events.schemas.events import ResourceSpecification
 from prefect.states import AwaitingRetry
 from pydantic import Field, SecretStr
 
-from core.services.pools import HEARTBEAT_SECONDS
+from core.services.pools import HEARTBEAT_SECONDS, POOLS
 from flows.server.alert_addresses import AlertSettings, read_alerts
 
 BLOCK = "reviewlm-alerts"
@@ -46,9 +47,16 @@ REPORTED_AGAIN = timedelta(minutes=15)
 """Time in which another report of the same end of the same attempt is no news."""
 FORGOTTEN = timedelta(hours=1)
 """Time after which a crash is old news when the services start."""
+WITHOUT_WORKER_SECONDS = 300.0
+"""Time that a pool may have no worker before it is told. After a start of the services, workers come last."""
 HEARTBEAT = "prefect.flow-run.heartbeat"
 RUN = "{{ flow.name }} ({{ flow_run.name }})"
 MODEL = "{{ event.resource.name }}"
+PARTS = (
+    "ingest", "replay", "prepare", "prepare-words", "fit-models", "evaluate", "promote", "fit-small-ones", "fit-trials",
+    "fit-finalists", "fit-classifiers", "evaluate-classifiers", "fit-job",
+)
+"""Flows that only other flows run. They fail together with the run that called them, and that one is told."""
 UNFINISHED = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 TAKEN_UP = ("Running", "Completed", "Cancelling", "Cancelled")
 """States after which a crashed run gets no second attempt."""
@@ -63,11 +71,13 @@ class AlertAddresses(AbstractAppriseNotificationBlock):
     url: SecretStr = Field(description="Addresses of Apprise, separated by commas.")
 
 
-def alerts(settings: AlertSettings) -> Iterator[tuple[str, EventTrigger, str, str]]:
-    """Yield name, trigger, subject and text of each alert."""
+def alerts(
+    settings: AlertSettings, worker_seconds: float = WITHOUT_WORKER_SECONDS
+) -> Iterator[tuple[str, EventTrigger, str, str]]:
+    """Yield name, trigger, subject and text of each alert; docs/runbook/alerts.md has a section for each."""
     failed = EventTrigger(
         expect={f"prefect.flow-run.{state}" for state in ("Failed", "Crashed", "TimedOut")},
-        match={"prefect.resource.id": "prefect.flow-run.*"},
+        match={"prefect.resource.id": "prefect.flow-run.*"}, match_related=_not_a_part(),
         for_each={"prefect.resource.id", "prefect.run-count"}, within=REPORTED_AGAIN,
     )
     yield (
@@ -98,6 +108,28 @@ def alerts(settings: AlertSettings) -> Iterator[tuple[str, EventTrigger, str, st
         "silence", silent, f"No retrain has finished for {days} days",
         "See whether the schedule is switched on and a worker runs: `reviewlm doctor`.",
     )
+    # As for heartbeats: an event that is in both sets starts the wait anew, so the end of a worker that had just come
+    # counts, too.
+    gone = "prefect.work-pool.not-ready"
+    idle = EventTrigger(
+        after={gone}, expect={gone, "prefect.work-pool.ready"},
+        match={"prefect.resource.id": "prefect.work-pool.*", "prefect.resource.name": list(POOLS)},
+        for_each={"prefect.resource.id"}, posture=Posture.Proactive, within=timedelta(seconds=worker_seconds),
+    )
+    yield (
+        "no worker", idle, "The pool {{ event.resource.name }} has no worker",
+        f"No worker has given a sign of life for over {worker_seconds / 60:g} minutes, so scheduled runs wait.\n"
+        "`make status` says what runs; `make ui` starts the worker again; its log is in `logs` of the home folder.",
+    )
+
+
+def _not_a_part() -> list[ResourceSpecification | dict[str, str | list[str]]]:
+    """Match the events of runs that no other run has called.
+
+    An event names the task run of its parent, but a trigger cannot ask that something is not there: it matches if one
+    of the related resources does. So the flow, of which an event has one, must have another name than each part.
+    """
+    return [{"prefect.resource.role": "flow", "prefect.resource.name": f"!{name}"} for name in PARTS]
 
 
 def _of_model(*events: str) -> EventTrigger:
@@ -127,14 +159,19 @@ def lost_runs(seconds: float = LOST_SECONDS) -> Iterator[tuple[str, EventTrigger
     yield "second attempt", crashed, again
 
 
-def set_up(settings: AlertSettings, lost_seconds: float = LOST_SECONDS) -> list[str]:
+def set_up(
+    settings: AlertSettings, lost_seconds: float = LOST_SECONDS, worker_seconds: float = WITHOUT_WORKER_SECONDS
+) -> list[str]:
     """Create or update the automations of the server that is named by the environment; return their names.
 
-    Without addresses, the alerts of before are removed.
+    Without addresses, the alerts of before are removed. An automation that the server has already is left alone: an
+    update gives its trigger a new id, under which the server counts anew, so that the days of silence would begin again
+    at each start of the services. New addresses change only the block that the alerts name.
 
     Args:
         settings: Where alerts go.
         lost_seconds: Seconds without a heartbeat after which a run is lost.
+        worker_seconds: Seconds without a worker after which a pool is told.
     """
     wanted: dict[str, tuple[EventTrigger, Sequence[Any]]] = {
         name: (trigger, [action]) for name, trigger, action in lost_runs(lost_seconds)
@@ -143,32 +180,39 @@ def set_up(settings: AlertSettings, lost_seconds: float = LOST_SECONDS) -> list[
         block = block_of(settings)
         wanted |= {
             name: (trigger, [SendNotification(block_document_id=block, subject=f"ReviewLM: {subject}", body=body)])
-            for name, trigger, subject, body in alerts(settings)
+            for name, trigger, subject, body in alerts(settings, worker_seconds)
         }
     with get_client(sync_client=True) as client:
-        known = {one.name: one.id for one in client.read_automations() if one.name.startswith(PREFIX)}
+        known = {one.name: one for one in client.read_automations() if one.name.startswith(PREFIX)}
         for name, (trigger, actions) in wanted.items():
             plain = AutomationCore(name=PREFIX + name, trigger=trigger, actions=list(actions))
             # An update sends only what was set, not the defaults.
             automation = AutomationCore(**plain.model_dump(exclude={"owner_resource"}))
-            if automation.name in known:
-                client.update_automation(known.pop(automation.name), automation)
-            else:
+            before = known.pop(automation.name, None)
+            if before is None:
                 client.create_automation(automation)
+            elif _content(before) != _content(automation):
+                client.update_automation(before.id, automation)
         for left in known.values():
-            client.delete_automation(left)
+            client.delete_automation(left.id)
         watch_unfinished(client, lost_seconds)
         try_again(client)
     return list(wanted)
 
 
+def _content(automation: AutomationCore) -> dict[str, Any]:
+    """Return what we decide of an automation: no ids, and no times of the server."""
+    return automation.model_dump(include=set(AutomationCore.model_fields) - {"owner_resource"})
+
+
 def watch_unfinished(client: SyncPrefectClient, seconds: float = LOST_SECONDS) -> list[UUID]:
     """Let the automation of lost runs wait for the runs of deployments that have not ended, and return their ids.
 
-    The server forgets which runs an automation waits for when the automation is written again. A run whose process
-    ended together with the services, for example at a reboot, would keep its place for ever. So each run gets one
-    heartbeat from here; a living process sends the next one in time. Runs without a deployment are left out, because
-    their processes may send none.
+    The server forgets which runs an automation waits for in two cases: the automation is written again (a new release
+    has changed it), or the wait of a run ended more than a minute before the server started, as after a reboot. A run
+    whose process ended together with the services would then keep its place for ever. So each run gets one heartbeat
+    from here; a living process sends the next one in time. Runs without a deployment are left out, because their
+    processes may send none.
 
     Args:
         client: A client of the server, which has the automations.
@@ -189,7 +233,8 @@ def watch_unfinished(client: SyncPrefectClient, seconds: float = LOST_SECONDS) -
 def try_again(client: SyncPrefectClient) -> list[UUID]:
     """Schedule the second attempt of runs that have crashed in the last hour without one, and return their ids.
 
-    The server forgets also for which crashes the second attempt waits when the automation is written again.
+    The server forgets for which crashes the second attempt waits in the same cases as `watch_unfinished` names. If it
+    has not forgotten a crash, it schedules the same attempt of the same run, which changes nothing.
     """
     crashed = FlowRunFilter(
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CRASHED])),

@@ -22,10 +22,14 @@ UNITS = sorted((Path(__file__).resolve().parents[2] / "deploy" / "systemd").glob
 
 
 def service_of(unit: Path) -> configparser.SectionProxy:
+    return section_of(unit, "Service")
+
+
+def section_of(unit: Path, name: str) -> configparser.SectionProxy:
     parsed = configparser.ConfigParser(interpolation=None)
     parsed.optionxform = str  # type: ignore[assignment,method-assign]
     parsed.read(unit)
-    return parsed["Service"]
+    return parsed[name]
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
@@ -48,6 +52,20 @@ def test_a_unit_waits_until_services_have_stopped_and_requests_are_answered() ->
     assert waits["reviewlm-serve"] > ServingConfig().drain_seconds + interrupts.GRACE
     [said] = re.findall(r"serving\.drain_seconds \((\d+)\)", (UNITS[0].parent / "reviewlm-serve.service").read_text())
     assert float(said) == ServingConfig().drain_seconds
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_a_unit_whose_start_fails_is_started_again(unit: Path) -> None:
+    service = service_of(unit)
+    assert service["Restart"] == "on-failure"
+    assert int(service["RestartSec"]) >= 10
+
+
+def test_the_services_are_started_again_for_as_long_as_their_database_is_away() -> None:
+    """A failed start takes minutes or seconds; by default systemd gives up after five within ten seconds."""
+    [unit] = [unit for unit in UNITS if unit.stem == "reviewlm"]
+    assert service_of(unit)["RestartSec"] == "60"
+    assert section_of(unit, "Unit")["StartLimitIntervalSec"] == "0"
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)

@@ -15,10 +15,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
+import httpx
 import pytest
 
 from core.credentials import credentials_of, prefect_client
 from core.services import join, launch, service_list
+from core.services.pools import POOLS
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]  # a server of its own, and waits of half a minute
 DAY = 86_400
@@ -97,13 +99,23 @@ def alerting(address: str, home: Path, addresses: list[str]) -> Iterator[dict[st
     yield environment
 
 
-def set_up(environment: dict[str, str], addresses: Sequence[str] = ()) -> None:
-    """Write the automations, as each start of the services does."""
+def set_up(
+    environment: dict[str, str], addresses: Sequence[str] = (), silence: float = 20, lost: float = 15
+) -> None:
+    """Set the automations up, as each start of the services does."""
     run(environment, f"""
 from flows.server.alert_addresses import AlertSettings
 from flows.server.automations import set_up
-set_up(AlertSettings({tuple(addresses)!r}, {20 / DAY!r}), lost_seconds=15)
+set_up(AlertSettings({tuple(addresses)!r}, {silence / DAY!r}), lost_seconds={lost}, worker_seconds=30)
 """)
+
+
+def triggers(environment: dict[str, str]) -> dict[str, str]:
+    """Return the id of each automation's trigger; the server counts under it."""
+    url = f"{environment['PREFECT_API_URL']}/automations/filter"
+    user, password = environment["PREFECT_API_AUTH_STRING"].split(":", 1)
+    answer = httpx.post(url, json={}, auth=(user, password), timeout=60).raise_for_status()
+    return {one["name"].removeprefix("reviewlm: "): one["trigger"]["id"] for one in answer.json()}
 
 
 def run(environment: dict[str, str], program: str) -> str:
@@ -131,9 +143,18 @@ from prefect.client.orchestration import get_client
 with get_client(sync_client=True) as client:
     print(*sorted(one.name for one in client.read_automations()), sep=",")
 """)
-    names = ("drift", "failure", "lost runs", "overdue", "promoted", "refused", "rolled-back",
+    names = ("drift", "failure", "lost runs", "no worker", "overdue", "promoted", "refused", "rolled-back",
              "second attempt", "silence")  # fmt: skip
     assert told.strip().split(",") == [f"reviewlm: {name}" for name in names]
+
+
+def test_a_start_leaves_automations_alone_that_have_not_changed(server: dict[str, str], addresses: list[str]) -> None:
+    before = triggers(server)
+    set_up(server, addresses)
+    assert triggers(server) == before
+    set_up(server, addresses, silence=21)
+    after = triggers(server)
+    assert {name for name in after if after[name] != before[name]} == {"silence"}
 
 
 def test_a_failed_run_is_told_to_every_address_with_its_cause(server: dict[str, str]) -> None:
@@ -152,6 +173,28 @@ except ValueError:
     assert "the disk is full" in text
     [mail] = until(lambda: [mail for mail in Mail.received if "demo-of-today" in mail])
     assert "Subject: ReviewLM: retrain (demo-of-today): Failed" in mail
+
+
+def test_the_failure_of_a_part_and_of_the_run_that_called_it_is_one_alert(server: dict[str, str]) -> None:
+    run(server, """
+from prefect import flow
+@flow(name="ingest", flow_run_name="called-today")
+def part():
+    raise ValueError("no reviews")
+@flow(name="retrain", flow_run_name="calls-today")
+def whole():
+    part()
+try:
+    whole()
+except ValueError:
+    pass
+""")
+    assert states(server, "ingest") == ["False Failed"]
+    until(lambda: with_title("calls-today"))
+    time.sleep(10)  # the part failed first, so its alert would be here
+    assert [title for title, _ in Hook.received if "-today)" in title and "call" in title] == [
+        "ReviewLM: retrain (calls-today): Failed"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -194,6 +237,33 @@ assert "prefect" not in sys.modules
 
 def test_silence_is_told(server: dict[str, str]) -> None:
     assert until(lambda: with_title("No retrain has finished for"))
+
+
+def test_a_pool_whose_worker_is_gone_is_told_and_one_whose_worker_comes_again_is_not(server: dict[str, str]) -> None:
+    """Both workers stop; that of one pool starts again, as after a start of the services."""
+    address, (user, password) = server["PREFECT_API_URL"], server["PREFECT_API_AUTH_STRING"].split(":", 1)
+
+    def post(path: str, **body: Any) -> Any:
+        return httpx.post(f"{address}/work_pools/{path}", json=body, auth=(user, password), timeout=60)
+
+    def ready() -> set[str]:
+        return {pool["name"] for pool in post("filter").json() if pool["status"] == "READY"}
+
+    def heartbeat(pool: str, seconds: int) -> None:
+        """Be a worker that gives the next sign of life in so many seconds."""
+        path = f"{pool}/workers/heartbeat"
+        post(path, name="pretended", heartbeat_interval_seconds=seconds).raise_for_status()
+
+    for pool in POOLS:
+        post("", name=pool, type="process")
+        heartbeat(pool, 1)
+    assert ready() == set(POOLS)
+    until(lambda: not ready())
+    heartbeat("gpu-pool", 600)
+    [(title, _)] = until(lambda: with_title("has no worker"))
+    time.sleep(10)
+    assert [title for title, _ in with_title("has no worker")] == [title]
+    assert title == "ReviewLM: The pool cpu-pool has no worker"
 
 
 LOST = """
@@ -311,9 +381,9 @@ with get_client(sync_client=True) as client:
 def test_a_run_that_ended_with_the_services_is_noticed_after_their_next_start(
     server: dict[str, str], addresses: list[str]
 ) -> None:
-    """Each start writes the automations again, and the server then forgets for which runs they waited."""
+    """An automation that has changed is written again, and the server then forgets for which runs it waited."""
     kill_in_a_run(server, "rebooted", "deployed")
-    set_up(server, addresses)
+    set_up(server, addresses, lost=16)
     assert until(lambda: states(server, "rebooted") == ["True AwaitingRetry"])
 
 

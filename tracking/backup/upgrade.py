@@ -1,7 +1,8 @@
 """Bring a home folder to the installed version: back it up, then let MLflow migrate its tables.
 
 MLflow says that its migrations are slow and not always one transaction, so there is no upgrade without a backup.
-Prefect migrates its own database when its server starts. Everything else in the home is read in its older forms.
+Prefect migrates its own database when its server starts, so a backup is made before that, too. Everything else in the
+home is read in its older forms.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 from core.errors import ArtifactError, ConfigError
 from core.services import service_list
+from core.storing.migrations import Revisions
 from tracking.backup.write import write_backup
 from tracking.database import head_revision, is_ready, revision_of
 from tracking.moved_home import DATABASE
@@ -25,17 +27,21 @@ LINES = 8
 
 
 def upgrade_home(
-    home: Path, to: Path | None = None, report: Callable[[int, int], object] = lambda done, of: None
-) -> dict[str, Any]:
-    """Back up a home folder and migrate its MLflow database; do nothing if its tables are current.
+    home: Path, to: Path | None = None, report: Callable[[int, int], object] = lambda done, of: None,
+    prefect: Revisions = Revisions(),
+) -> dict[str, Any]:  # fmt: skip
+    """Back up a home folder and migrate its MLflow database; do nothing if all tables are current.
 
     Args:
         home: The home folder. Nothing may use it meanwhile.
         to: The archive of the backup; default: beside the home, with the time in its name.
         report: Called with the bytes of the backup that are done, and all.
+        prefect: Revisions of Prefect's tables in the home. If they differ, the home is backed up; Prefect's server
+            migrates them at its next start.
 
     Returns:
-        upgraded, before and after (revisions of the tables), backup (the archive; empty if nothing was done).
+        upgraded (whether MLflow's tables were migrated), before and after (their revisions), prefect_migrates (whether
+        its server will), backup (the archive; empty if nothing was done).
 
     Raises:
         ConfigError: Services or commands use the home.
@@ -44,11 +50,15 @@ def upgrade_home(
     """
     file = home / DATABASE
     before = revision_of(file) if is_ready(file) else ""
-    if not before or before == head_revision():
-        return {"upgraded": False, "before": before, "after": before, "backup": ""}
+    older = bool(before) and before != head_revision()
+    same = {"upgraded": False, "before": before, "after": before, "prefect_migrates": prefect.differ}
+    if not older and not prefect.differ:
+        return {**same, "backup": ""}
     _require_unused(home)
     archive = to or home.with_name(BACKUP.format(home=home.name, time=time.strftime("%Y%m%d-%H%M%S")))
     write_backup(home, archive, without_store=True, report=report)
+    if not older:
+        return {**same, "backup": str(archive)}
     command = [sys.executable, "-m", "mlflow", "db", "upgrade", f"sqlite:///{file}"]
     done = subprocess.run(command, capture_output=True, text=True)
     after = revision_of(file)
@@ -58,7 +68,7 @@ def upgrade_home(
             cause="\n".join((done.stdout + done.stderr).splitlines()[-LINES:]),
             remedy=f"go back to the release before: reviewlm restore {archive} --home FOLDER",
         )
-    return {"upgraded": True, "before": before, "after": after, "backup": str(archive)}
+    return {**same, "upgraded": True, "after": after, "backup": str(archive)}
 
 
 def _require_unused(home: Path) -> None:

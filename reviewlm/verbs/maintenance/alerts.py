@@ -12,7 +12,7 @@ from reviewlm.options import Json, Preset, Set, configured
 if TYPE_CHECKING:
     from flows.server.alert_addresses import AlertSettings
 
-app = typer.Typer(no_args_is_help=True, help="Send alerts: failure, promotion, refusal, drift, silence.")
+app = typer.Typer(no_args_is_help=True, help="Send alerts: failure, no worker, promotion, refusal, drift, silence.")
 
 
 @app.command("set")

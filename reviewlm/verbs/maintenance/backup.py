@@ -81,14 +81,23 @@ def upgrade(
     to: Annotated[Path | None, typer.Option("--to", help="Archive of the backup; default: beside the home.")] = None,
     preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
-    """Bring the home folder to the installed version: back it up, then migrate MLflow's tables."""
+    """Bring the home folder to the installed version: back it up, then migrate MLflow's tables.
+
+    Prefect's server migrates its own tables when it starts; the backup is made also if only those are older.
+    """
     from core.config.presets import load_config
+    from flows.server.tables import tables_of
     from tracking.backup.upgrade import upgrade_home
 
     config = load_config(preset, set or [])
-    result = upgrade_home(config.home, to, _progress())
+    prefect = tables_of(config.home)
+    result = upgrade_home(config.home, to, _progress(), prefect)
     if result["upgraded"]:
         terminal.say(f"MLflow's tables are migrated from revision {result['before']} to {result['after']}.")
+    if result["prefect_migrates"]:
+        said = f"from revision {prefect.stored} to {prefect.installed}"
+        terminal.say(f"Prefect's server migrates its tables {said} at its next start.")
+    if result["backup"]:
         terminal.say(f"The way back: reviewlm restore {result['backup']} --home FOLDER", whole=True)
     else:
         terminal.say(f"Nothing to do: {config.home} is of the installed version.")

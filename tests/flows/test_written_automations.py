@@ -1,0 +1,179 @@
+"""Automations are written to the server only if they differ from what it has; triggers match the right events."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from prefect.events.schemas.automations import Automation, AutomationCore
+from prefect.server.events.schemas import automations as of_server
+from prefect.server.events.schemas.events import ReceivedEvent
+
+from core.services.pools import POOLS
+from flows.server import automations
+from flows.server.alert_addresses import AlertSettings
+
+FLOWS = Path(automations.__file__).parents[1]
+HOOK = AlertSettings(("json://127.0.0.1/",))
+
+
+@dataclass
+class PretendedServer:
+    """Keeps automations as Prefect's server does: each one that is written gets new ids of its triggers."""
+
+    kept: dict[UUID, of_server.Automation] = field(default_factory=dict)
+    addresses: list[tuple[str, ...]] = field(default_factory=list)
+
+    def _keep(self, key: UUID, automation: AutomationCore) -> None:
+        sent = of_server.AutomationUpdate(**automation.model_dump(mode="json", exclude_unset=True))
+        sent.trigger.reset_ids()
+        self.kept[key] = of_server.Automation(id=key, **sent.model_dump())
+
+    def create_automation(self, automation: AutomationCore) -> None:
+        self._keep(uuid4(), automation)
+
+    def update_automation(self, key: UUID, automation: AutomationCore) -> None:
+        assert key in self.kept
+        self._keep(key, automation)
+
+    def delete_automation(self, key: UUID) -> None:
+        del self.kept[key]
+
+    def read_automations(self) -> list[Automation]:
+        return [Automation.model_validate_json(one.model_dump_json()) for one in self.kept.values()]
+
+    def read_flow_runs(self, **_: Any) -> list[Any]:
+        return []
+
+    def triggers(self) -> dict[str, UUID]:
+        return {one.name.removeprefix(automations.PREFIX): one.trigger.id for one in self.kept.values()}
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> PretendedServer:
+    server, block = PretendedServer(), uuid4()
+
+    @contextmanager
+    def client(sync_client: bool) -> Iterator[PretendedServer]:
+        yield server
+
+    def keep_block(settings: AlertSettings) -> UUID:
+        server.addresses.append(settings.addresses)
+        return block
+
+    monkeypatch.setattr(automations, "get_client", client)
+    monkeypatch.setattr(automations, "block_of", keep_block)
+    return server
+
+
+def test_a_second_start_leaves_every_automation_alone_so_that_the_days_of_silence_go_on(
+    server: PretendedServer
+) -> None:
+    names = automations.set_up(HOOK)
+    before = server.triggers()
+    assert set(before) == set(names)
+    assert automations.set_up(HOOK) == names
+    assert server.triggers() == before
+
+
+def test_other_days_of_silence_change_only_that_alert(server: PretendedServer) -> None:
+    automations.set_up(HOOK)
+    before = server.triggers()
+    automations.set_up(AlertSettings(HOOK.addresses, silence_days=3.5))
+    after = server.triggers()
+    assert {name for name in after if after[name] != before[name]} == {"silence"}
+
+
+def test_other_addresses_are_saved_without_a_new_count_of_anything(server: PretendedServer) -> None:
+    automations.set_up(HOOK)
+    before = server.triggers()
+    automations.set_up(AlertSettings(("json://127.0.0.2/",)))
+    assert server.addresses == [HOOK.addresses, ("json://127.0.0.2/",)]
+    assert server.triggers() == before
+
+
+def test_without_addresses_the_alerts_go_and_the_care_for_lost_runs_stays(server: PretendedServer) -> None:
+    automations.set_up(HOOK)
+    before = server.triggers()
+    assert automations.set_up(AlertSettings()) == ["lost runs", "second attempt"]
+    assert server.triggers() == {name: before[name] for name in ("lost runs", "second attempt")}
+
+
+def test_an_alert_that_somebody_switched_off_in_the_page_is_on_again_after_a_start(server: PretendedServer) -> None:
+    automations.set_up(HOOK)
+    for one in server.kept.values():
+        one.enabled = False
+    automations.set_up(HOOK)
+    assert all(one.enabled for one in server.kept.values())
+
+
+def trigger_of(name: str) -> of_server.EventTrigger:
+    """Return the trigger of an alert as the server reads it."""
+    [trigger] = [trigger for found, trigger, *_ in automations.alerts(HOOK) if found == name]
+    return of_server.EventTrigger.model_validate_json(trigger.model_dump_json())
+
+
+def failed_run(flow: str, *others: dict[str, str]) -> ReceivedEvent:
+    """Return the event of the end of a flow's run, as the server makes it."""
+    resource = {"prefect.resource.id": f"prefect.flow-run.{uuid4()}", "prefect.run-count": "1"}
+    named = {"prefect.resource.id": f"prefect.flow.{uuid4()}", "prefect.resource.role": "flow"}
+    return ReceivedEvent(
+        occurred=datetime.now(UTC), event="prefect.flow-run.Failed", id=uuid4(), resource=resource,
+        related=[named | {"prefect.resource.name": flow}, *others],
+    )  # fmt: skip
+
+
+def test_the_failure_of_a_part_is_told_once_by_the_run_that_called_it() -> None:
+    parent = {"prefect.resource.id": f"prefect.task-run.{uuid4()}", "prefect.resource.role": "task-run"}
+    tag = {"prefect.resource.id": "prefect.tag.demo", "prefect.resource.role": "tag"}
+    trigger = trigger_of("failure")
+    assert not any(trigger.covers(failed_run(part, parent, tag)) for part in automations.PARTS)
+    for whole in ("retrain", "ingest-only", "promote-only", "upkeep", "one of somebody else"):
+        assert trigger.covers(failed_run(whole, tag))
+
+
+def test_each_flow_that_a_run_of_its_own_cannot_start_is_a_part() -> None:
+    """These take a configuration, not the parameters of a deployment, so they name their runs in the decorator."""
+    found = set()
+    for file in FLOWS.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "flow":
+                options = {option.arg: option.value for option in node.keywords}
+                if isinstance(name := options["name"], ast.Constant) and "flow_run_name" in options:
+                    found.add(name.value)
+    assert found | {"fit-job"} == set(automations.PARTS)
+
+
+def pool_event(pool: str, word: str) -> ReceivedEvent:
+    resource = {"prefect.resource.id": f"prefect.work-pool.{uuid4()}", "prefect.resource.name": pool}
+    return ReceivedEvent(occurred=datetime.now(UTC), event=f"prefect.work-pool.{word}", id=uuid4(), resource=resource)
+
+
+def test_a_pool_of_the_services_is_told_if_no_worker_comes_for_minutes() -> None:
+    """So the alert does not come at a start of the services, where the pool has no worker for a while."""
+    trigger = trigger_of("no worker")
+    for pool in POOLS:
+        assert trigger.covers(pool_event(pool, "not-ready"))
+        assert trigger.covers(pool_event(pool, "ready"))
+    assert not trigger.covers(pool_event("pool of somebody else", "not-ready"))
+    assert not trigger.starts_after("prefect.work-pool.ready")
+    assert trigger.expects("prefect.work-pool.ready")
+    assert trigger.starts_after("prefect.work-pool.not-ready")
+    assert trigger.expects("prefect.work-pool.not-ready")  # a worker that ends right after its start begins a new wait
+    assert (trigger.posture, trigger.meets_threshold(0), trigger.meets_threshold(1)) == ("Proactive", True, False)
+    assert trigger.within.total_seconds() == automations.WITHOUT_WORKER_SECONDS >= 300
+
+
+def test_the_runbook_has_a_section_for_each_alert() -> None:
+    lines = (FLOWS.parent / "docs" / "runbook" / "alerts.md").read_text().splitlines()
+    sections = [line.removeprefix("## ") for line in lines if line.startswith("## ")]
+    assert sorted(sections) == sorted(name for name, *_ in automations.alerts(HOOK))
+    for part in ("It means", "Look", "Do", "Worry if"):
+        assert sum(line.startswith(f"- **{part}**") for line in lines) == len(sections)
