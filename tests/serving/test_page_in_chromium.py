@@ -235,7 +235,8 @@ def test_a_version_that_is_compared_with_itself_is_named(browser: Chromium) -> N
         browser.open(address)
         browser.click("#tab-compare")
         browser.click("#compare-form button")
-        browser.until("document.getElementById('compare-state').textContent.startsWith('Both are reviewlm/1, so the')")
+        said = "document.getElementById('compare-state').textContent"
+        assert browser.until(f"{said}.startsWith('Both are reviewlm/1, so the')")
 
 
 def test_no_probability_is_shown_as_certain(page: Chromium) -> None:
