@@ -14,7 +14,7 @@ from core.services.prefect_api import ask
 
 PROMOTED, REFUSED, ROLLED_BACK = "reviewlm.model.promoted", "reviewlm.model.refused", "reviewlm.model.rolled-back"
 DRIFTED, DRIFT_SEEN, OVERDUE = "reviewlm.drift.flagged", "reviewlm.drift.seen", "reviewlm.stage.overdue"
-"""A run that retrains anyway has seen drift; only drift that is flagged starts a retrain."""
+"""DRIFTED starts the deployment `on-drift`. DRIFT_SEEN comes from a run that retrains anyway, and only tells."""
 SECONDS = 5.0
 log = logging.getLogger(__name__)
 

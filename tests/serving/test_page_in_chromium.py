@@ -74,9 +74,7 @@ def page(browser: Chromium) -> Iterator[Chromium]:
 
 
 def test_a_word_is_typed_completed_and_accepted(page: Chromium) -> None:
-    page.run("document.getElementById('write-text').focus()")
-    page.press(f"The {food_of(1)[:2]}")
-    page.until(f"document.querySelector('#offers button')?.textContent.startsWith('{food_of(1)}')")
+    write_until_offered(page)
     page.press("Tab")
     page.until(f"document.getElementById('write-text').value === 'The {food_of(1)}'")
     page.until("document.getElementById('write-keys').textContent === "
@@ -86,10 +84,15 @@ def test_a_word_is_typed_completed_and_accepted(page: Chromium) -> None:
     assert page.run("document.activeElement.id") != "write-text", "the keyboard is not caught in the field"
 
 
-def test_a_word_offered_for_an_older_text_is_not_taken(page: Chromium) -> None:
+def write_until_offered(page: Chromium) -> None:
+    """Type the first letters of a food, and wait until the whole word is offered."""
     page.run("document.getElementById('write-text').focus()")
     page.press(f"The {food_of(1)[:2]}")
     page.until(f"document.querySelector('#offers button')?.textContent.startsWith('{food_of(1)}')")
+
+
+def test_a_word_offered_for_an_older_text_is_not_taken(page: Chromium) -> None:
+    write_until_offered(page)
     page.run(SLOW)
     page.press(food_of(1)[2])
     page.press("Tab")
@@ -103,9 +106,7 @@ def test_a_word_offered_for_an_older_text_is_not_taken(page: Chromium) -> None:
 
 
 def test_nothing_is_offered_after_an_error(page: Chromium) -> None:
-    page.run("document.getElementById('write-text').focus()")
-    page.press(f"The {food_of(1)[:2]}")
-    page.until(f"document.querySelector('#offers button')?.textContent.startsWith('{food_of(1)}')")
+    write_until_offered(page)
     page.run(BUSY)
     page.press(food_of(1)[2])
     page.until("!document.getElementById('error').hidden")
