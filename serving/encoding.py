@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from models.neural.encoder import EncodedTexts, Encoder
-from serving.engine.engine import EngineContext
-from serving.scoring import SLICE
+from models.tokens.type_counts import batched
+from serving.engine.jobs import Aside, EngineContext
+from serving.scoring import CHARACTERS, SLICE
 
 
 class Encoding:
@@ -23,6 +24,8 @@ class Encoding:
 
     def __init__(self, texts: Sequence[str]) -> None:
         self._texts, self.tokens = texts, 0
+        self._left = batched(texts, characters=CHARACTERS)
+        self._ids: list[np.ndarray] = []
         self._steps: Iterator[EncodedTexts] | None = None
         self._found: dict[int, np.ndarray] = {}
 
@@ -38,7 +41,10 @@ class Encoding:
             ModelError: kind "input": the model has no network.
         """
         if self._steps is None:
-            self._steps = Encoder(context.bundle).steps(self._texts, SLICE)
+            encoder = Encoder(context.bundle)
+            if len(self._ids) < len(self._texts):
+                raise Aside(lambda: self._ids.extend(encoder.tokens(next(self._left))))
+            self._steps = encoder.read(self._ids, SLICE)
         if (step := next(self._steps, None)) is None:
             return False
         self._found.update(zip(step.rows_B.tolist(), step.vectors_BF, strict=True))

@@ -13,7 +13,7 @@ from models.bundles.bundle import Bundle, TextScore
 from models.mixture.attribution import Attribution
 from models.tokens.type_counts import batched
 from models.tokens.vocabulary import BOS, CONTEXT_IDS, UNK
-from serving.engine.engine import EngineContext
+from serving.engine.jobs import Aside, EngineContext
 
 GIVEN = sorted(CONTEXT_IDS)
 SLICE = 512
@@ -67,9 +67,8 @@ class Scoring:
 
     def advance(self, context: EngineContext) -> bool:
         """Score the next slice; return whether there is more to do."""
-        if some := next(self._left, None):
-            self._encode(context.bundle, some)
-            return True
+        if len(self._ids) < len(self._texts):
+            raise Aside(lambda: self._encode(context.bundle, next(self._left)))
         batch = self._batch = self._batch or self._begun()
         self._read(batch)
         if batch.read == batch.ids_BT.shape[1]:

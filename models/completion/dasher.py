@@ -12,7 +12,8 @@ capitals are those that the model's text is written with, and unknown words are 
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass, field
+from collections.abc import Generator
+from dataclasses import dataclass, field, replace
 from itertools import count
 from math import log2
 from typing import Literal, NamedTuple
@@ -69,6 +70,23 @@ def intervals(
     Raises:
         ModelError: kind "input": the rating or *smallest* is not valid.
     """
+    steps = interval_steps(bundle, text, stars, other, smallest, readers)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            return list(done.value)
+
+
+def interval_steps(
+    bundle: Bundle, text: str, stars: int | None = None, other: bool = False, smallest: float = 1.0,
+    readers: Readers | None = None, known: dict[tuple[str, bool], list[DasherInterval]] | None = None,
+) -> Generator[None, None, list[DasherInterval]]:  # fmt: skip
+    """Divide as `intervals` does and return the intervals; yield after each division that was not known.
+
+    Args: as for `intervals`; known: the divisions made so far, so that an interrupted call can be made again.
+    """
+    known = {} if known is None else known
     reader = _Reader.of(bundle, stars, readers)
     if not (isinstance(smallest, int | float) and 0 < smallest <= 1):
         raise ModelError(f"smallest is {smallest!r}; it must be above 0 and at most 1", "input")
@@ -76,7 +94,10 @@ def intervals(
     numbers, waiting = count(), [(-1.0, 0, top, text, other)]
     for _ in range(NODES if smallest < 1 else 1):
         share, _, parent, before, inside = heapq.heappop(waiting)
-        parent.children = _divided(reader, before, inside)
+        if (before, inside) not in known:
+            known[before, inside] = _divided(reader, before, inside)
+            yield
+        parent.children = [replace(child, children=[]) for child in known[before, inside]]
         for child in parent.children:
             if share * child.probability <= -smallest and child.kind != "end":
                 entry = (share * child.probability, next(numbers), child, before + child.symbol, child.kind == "other")

@@ -15,8 +15,9 @@ from ..tokens.word_pieces import pieces_of
 from .reading import Ids
 
 OPENERS = "([{“‘«"
-WORD = re.compile(r"[^\W_](?:[^\W_]|[\u0300-\u036f'’])*$")
-"""A word at the end of a text: letters and digits, with apostrophes after the first of them."""
+DROW = re.compile(r"(?:[^\W_]|[\u0300-\u036f'’])*[^\W_]")
+"""A word at the end of a text, from its end: letters and digits, with apostrophes after the first of them. Forwards, a
+search would begin at every letter of a long word."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,8 @@ def divide(vocabulary: Vocabulary, prompt: str, prefix: Ids) -> Typed:
 def _last_word(vocabulary: Vocabulary, text: str) -> tuple[str, int]:
     """Return the word at the end of a text, and how many tokens it has (0: to be found by encoding the rest)."""
     if vocabulary.word_unit is None:
-        found = WORD.search(text)
-        return (found[0], 0) if found else ("", 0)
+        found = DROW.match(text[::-1])
+        return (found[0][::-1], 0) if found else ("", 0)
     pieces = pieces_of(text, vocabulary.spec.lowercase)
     for count in (1, 2):  # an apostrophe after letters may belong to the word: "don'"
         if len(pieces) >= count and (count == 1 or pieces[-1] == "'") and is_word(pieces[-count]):

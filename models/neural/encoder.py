@@ -77,16 +77,25 @@ class Encoder:
 
         Args:
             texts: In any form.
-            positions: Padded positions that are read between two yields, at least 2. A longer text takes several
-                yields, which are empty until its last one. First all texts are made into tokens, some at a time or a
-                long one, with empty yields.
+            positions: As for `read`.
         """
-        ids: list[np.ndarray] = []
-        for some in batched(texts, characters=CHARACTERS * positions):
-            clean = [self.vocabulary.normal_form.apply(text) for text in some]
-            encoded = self.vocabulary.encode_documents(clean, [0] * len(clean), whole=False)
-            ids += np.split(encoded.ids, encoded.offsets[1:-1])
-            yield self._nothing()
+        ids = [each for some in batched(texts, characters=CHARACTERS * positions) for each in self.tokens(some)]
+        return self.read(ids, positions)
+
+    def tokens(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Return the tokens of texts in any form, without the network."""
+        clean = [self.vocabulary.normal_form.apply(text) for text in texts]
+        encoded = self.vocabulary.encode_documents(clean, [0] * len(clean), whole=False)
+        return np.split(encoded.ids, encoded.offsets[1:-1])
+
+    def read(self, ids: Sequence[np.ndarray], positions: int = POSITIONS) -> Iterator[EncodedTexts]:
+        """Yield the vectors of some texts at a time, the longest first.
+
+        Args:
+            ids: Their tokens, from `tokens`.
+            positions: Padded positions that are read between two yields, at least 2. A longer text takes several
+                yields, which are empty until its last one.
+        """
         for batch in Sequences.of(ids).by_length(positions) if ids else ():
             yield from self._read(batch, max(2, positions // len(batch.rows_B)))
 

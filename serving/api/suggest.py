@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
 
-from models.completion.dasher import intervals as divided
+from models.completion.dasher import DasherInterval, interval_steps
 from models.completion.spellings import EXACT, QUICK
 from models.completion.suggestions import suggest as likely_words
 from serving.api.answers import as_json, described
 from serving.api.schemas import IntervalsRequest, SuggestRequest
 from serving.api.work import Services, how_read, read_body, while_connected
-from serving.engine.engine import EngineContext
+from serving.engine.jobs import Search
+from serving.versions.open_version import OpenVersion
 
 Asked = TypeVar("Asked", SuggestRequest, IntervalsRequest)
 router = APIRouter()
@@ -23,9 +24,11 @@ router = APIRouter()
 async def suggest(request: Request) -> Response:
     """Return words with their probabilities, and the remaining probability."""
 
-    def found(context: EngineContext, asked: SuggestRequest) -> dict[str, Any]:
+    async def found(services: Services, version: OpenVersion, asked: SuggestRequest) -> dict[str, Any]:
         cutoffs = EXACT if asked.exact else QUICK
-        words = likely_words(context.bundle, asked.prompt, asked.k, asked.stars, asked.both, context.readers, cutoffs)
+        words = await services.run(version, lambda context: likely_words(
+            context.bundle, asked.prompt, asked.k, asked.stars, asked.both, context.readers, cutoffs
+        ))  # fmt: skip
         return words.as_json()
 
     return await _after_the_prompt(request, SuggestRequest, found)
@@ -35,23 +38,27 @@ async def suggest(request: Request) -> Response:
 async def intervals(request: Request) -> Response:
     """Return the characters that may come next with their probabilities, which sum to 1; likely ones divided again."""
 
-    def found(context: EngineContext, asked: IntervalsRequest) -> dict[str, Any]:
-        parts = divided(context.bundle, asked.prompt, asked.stars, asked.other, asked.smallest, context.readers)
-        return {"intervals": parts}
+    async def found(services: Services, version: OpenVersion, asked: IntervalsRequest) -> dict[str, Any]:
+        known: dict[tuple[str, bool], list[DasherInterval]] = {}
+        search = Search(lambda context: interval_steps(
+            context.bundle, asked.prompt, asked.stars, asked.other, asked.smallest, context.readers, known
+        ))  # fmt: skip
+        return {"intervals": await services.search(version, search)}
 
     return await _after_the_prompt(request, IntervalsRequest, found)
 
 
 async def _after_the_prompt(
-    request: Request, schema: type[Asked], find: Callable[[EngineContext, Asked], dict[str, Any]]
-) -> Response:
+    request: Request, schema: type[Asked],
+    find: Callable[[Services, OpenVersion, Asked], Coroutine[Any, Any, dict[str, Any]]],
+) -> Response:  # fmt: skip
     """Answer what can be said about the continuation of a prompt, found in the engine's thread."""
     services, asked = Services.of(request), await read_body(request, schema)
     services.require_length("prompt", [asked.prompt])
 
     async def answer() -> Response:
         async with services.leased(request, asked.model) as version:
-            found = await services.run(version, lambda context: find(context, asked))
+            found = await find(services, version, asked)
             read = await how_read(version, [asked.prompt], asked.stars)
         return as_json({"model": version.id, **found, **read})
 

@@ -17,6 +17,7 @@ from core.config.sections.serving import ServingConfig
 from models.bundles.unseen import unseen_warnings
 from models.tokens.type_counts import batched
 from serving.api.errors import ApiError, busy, invalid
+from serving.engine.jobs import LONG, Search
 from serving.metrics import Metrics
 from serving.scoring import CHARACTERS
 from serving.versions.open_version import OpenVersion
@@ -70,6 +71,12 @@ class Services:
             return await asyncio.wrap_future(version.engine.run(job))
         finally:
             self.jobs -= 1
+
+    async def search(self, version: OpenVersion, search: Search[Result]) -> Result:
+        """Run a search in a version's engine step by step, and return what it finds."""
+        while await self.run(version, search.advance):
+            pass
+        return search.found
 
     def require_length(self, name: str, texts: list[str]) -> None:
         """Refuse a text that is too long."""
@@ -128,8 +135,12 @@ async def warnings_of(version: OpenVersion, texts: list[str], stars: int | None)
     """Return warnings about a rating or a script that the version has never seen; other requests get their turns."""
     found: dict[str, None] = {}
     for some in batched(texts, characters=CHARACTERS):
-        found |= dict.fromkeys(unseen_warnings(version.bundle, "\n".join(some), stars))
-        await asyncio.sleep(0)
+        text = "\n".join(some)
+        if len(text) > LONG:
+            found |= dict.fromkeys(await asyncio.to_thread(unseen_warnings, version.bundle, text, stars))
+        else:
+            found |= dict.fromkeys(unseen_warnings(version.bundle, text, stars))
+            await asyncio.sleep(0)
     return list(found)
 
 

@@ -4,61 +4,44 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from threading import Condition, Thread
+from threading import Condition, RLock, Thread
 from time import monotonic, perf_counter
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
 from models.base import LanguageModel
 from models.bundles.bundle import Bundle
-from models.completion.reading import Readers
+from serving.engine.jobs import LONG, EngineContext, Job, Jobs
 from serving.engine.live_text import LiveText
 from serving.engine.requests import Busy, EngineFigures, EngineLimits, Generation, Reason, StreamEnded
 from serving.engine.scheduler import Scheduler
 from serving.engine.ticket import Ticket, Wakes
 
 T = TypeVar("T")
-Job = tuple[Callable[["EngineContext"], Any], "Future[Any]"]
 log = logging.getLogger(__name__)
 MOST_LOSS = 0.005
 """Largest share by which int8 may raise the bits per byte."""
-JOB_SECONDS = 0.01
-"""Jobs that begin within this time run between the same two steps; at least one does."""
-SEARCHED = 0.25
-"""Memory for what searches for words have read, as a share of that for the states of texts."""
 DRAINED_SECONDS = 5.0
 """Time that the thread gets to end, beyond that for the texts in progress."""
 
 
-@dataclass(frozen=True)
-class EngineContext:
-    """What a job may use, in the engine's thread only: the bundle, and what was read before.
+@dataclass(eq=False)
+class _Arrival:
+    """A text that waits for a place; a long prompt is made into tokens meanwhile."""
 
-    Args:
-        bundle: Model and vocabulary.
-        scheduler: Has the saved states of prefixes.
-        readers: What searches for words have read.
-    """
+    asked: Generation
+    ticket: Ticket
+    begun: float
+    text: LiveText | None = None
+    failed: bool = False
 
-    bundle: Bundle
-    scheduler: Scheduler
-    readers: Readers
-
-    def read(self, ids: Sequence[int], model: LanguageModel | None = None) -> tuple[torch.Tensor, Any]:
-        """Return the distribution after a prefix (1, V), and the model's state there.
-
-        Only tokens after the longest prefix that was read before are read. Neither result may be written to.
-
-        Args:
-            ids: The tokens, those of `vocabulary.prefix(stars)` included.
-            model: The model that reads; None: the bundle's. At most one other model may be used per engine, the one of
-                all ratings (`models/bundles/any_rating.py`).
-        """
-        return self.scheduler.read(ids, model)
+    def is_late(self, now: float) -> bool:
+        """Whether its time is over."""
+        return self.asked.seconds is not None and now >= self.begun + self.asked.seconds
 
 
 class Engine:
@@ -82,14 +65,13 @@ class Engine:
         self.numbers = "float32" if fast is None else "int8"
         self._wakes = Wakes()
         self._scheduler = Scheduler(bundle, self.limits, self._wakes, fast)
-        limit = self.limits.cache_megabytes * SEARCHED
-        readers = Readers(bundle, self._scheduler.read, limit, self.limits.cache_seconds)
-        self._context = EngineContext(bundle, self._scheduler, readers)
-        self._changed = Condition()
-        self._waiting: deque[tuple[Generation, Ticket, float]] = deque()
-        self._jobs: deque[Job] = deque()
+        self._changed = Condition(RLock())
+        self._aside = ThreadPoolExecutor(1, f"tokens {bundle.digest[:12]}")
+        self._jobs = Jobs(bundle, self._scheduler, self.limits, self._aside, self._changed)
+        self._waiting: deque[_Arrival] = deque()
+        self._arriving: set[_Arrival] = set()
         self._end: float | None = None
-        self._done, self._busy_seconds = 0, 0.0
+        self._busy_seconds = 0.0
         self._thread = Thread(target=self._run, name=f"engine {bundle.digest[:12]}", daemon=True)
         self._thread.start()
 
@@ -102,27 +84,31 @@ class Engine:
         """
         with self._changed:
             self._require_open()
-            if len(self._waiting) + self._scheduler.live >= self.limits.queue + self.limits.live:
+            if self._queued + self._scheduler.live >= self.limits.queue + self.limits.live:
                 raise Busy(self._retry_after())
-            self._waiting.append((generation, ticket := Ticket(self._wakes), monotonic()))
-            self._changed.notify()
-        return ticket
+            arrival = _Arrival(generation, Ticket(self._wakes), monotonic())
+            if len(generation.prompt) > LONG:
+                self._arriving.add(arrival)
+                self._aside.submit(self._tokenize, arrival)
+            else:
+                self._waiting.append(arrival)
+                self._changed.notify()
+        return arrival.ticket
 
     def run(self, job: Callable[[EngineContext], T]) -> Future[T]:
-        """Run a short function in the engine's thread, between two steps. From any thread.
+        """Run a short function in the engine's thread, between two steps (see `EngineContext`). From any thread.
 
         Raises:
             Busy: Too many jobs wait.
             StreamEnded: The engine is closed.
         """
-        future: Future[T] = Future()
         with self._changed:
             self._require_open()
             if len(self._jobs) >= max(1, self.limits.queue):
                 raise Busy(1.0)
-            self._jobs.append((job, future))
+            self._jobs.add(added := Job(job))
             self._changed.notify()
-        return future
+        return added.future
 
     def close(self, drain_seconds: float = 0.0) -> None:
         """Take no new work, let the accepted texts end for this long, then end the others and the thread."""
@@ -136,10 +122,10 @@ class Engine:
         """Return what the engine does now and has done. From any thread."""
         scheduler = self._scheduler
         return EngineFigures(
-            alive=self._thread.is_alive(), live=scheduler.live, queued=len(self._waiting), jobs=self._done,
+            alive=self._thread.is_alive(), live=scheduler.live, queued=self._queued, jobs=self._jobs.done,
             **{name: scheduler.counts[name] for name in ("steps", "tokens", "prefill_tokens", "cached_tokens")},
             finished=dict(scheduler.finished), step_seconds=scheduler.step_seconds, busy_seconds=self._busy_seconds,
-            cache_bytes=scheduler.cache.bytes + self._context.readers.bytes, cache_entries=len(scheduler.cache),
+            cache_bytes=scheduler.cache.bytes + self._jobs.bytes, cache_entries=len(scheduler.cache),
             numbers=self.numbers,
         )  # fmt: skip
 
@@ -156,7 +142,7 @@ class Engine:
         try:
             while self._wait():
                 began = perf_counter()
-                self._do_jobs()
+                self._jobs.run()
                 self._admit()
                 self._scheduler.cycle()
                 self._wakes.call()
@@ -167,55 +153,67 @@ class Engine:
             raise
         self._give_up("closed", "the server ends")
 
+    @property
+    def _queued(self) -> int:
+        return len(self._waiting) + len(self._arriving)
+
     def _wait(self) -> bool:
         """Wait for work; return False where the thread is to end."""
         with self._changed:
-            self._changed.wait_for(
-                lambda: self._waiting or self._jobs or self._scheduler.live or self._end is not None
-            )
-            if self._end is None:
-                return True
-            work = self._waiting or self._jobs or self._scheduler.live
-            return bool(work) and monotonic() < self._end
+            while not (self._waiting or self._jobs.ready or self._scheduler.live or self._scheduler.turns):
+                left = None if self._end is None else self._end - monotonic()
+                if left is not None and (left <= 0 or not (self._arriving or self._jobs)):
+                    return False
+                self._changed.wait(left)
+            return self._end is None or monotonic() < self._end
 
-    def _do_jobs(self) -> None:
-        began = perf_counter()
-        while self._jobs and (perf_counter() - began < JOB_SECONDS):
-            job, future = self._jobs.popleft()
-            if future.set_running_or_notify_cancel():
-                try:
-                    future.set_result(job(self._context))
-                except Exception as error:
-                    future.set_exception(error)
-            self._done += 1
+    def _tokenize(self, arrival: _Arrival) -> None:
+        """Make a long prompt into tokens, in another thread than the engine's, then let the text wait for its place."""
+        try:
+            if not (arrival.ticket.cancelled or arrival.is_late(monotonic())):
+                self._make(arrival)
+        finally:
+            with self._changed:
+                if arrival in self._arriving:
+                    self._arriving.remove(arrival)
+                    self._waiting.append(arrival)
+                    self._changed.notify()
 
     def _admit(self) -> None:
         """Give free places to waiting texts, in the order in which they came; drop those nobody waits for."""
         now, free = monotonic(), self.limits.live - self._scheduler.live
-        begin: list[tuple[Generation, Ticket, float]] = []
+        begin: list[_Arrival] = []
+        characters = 0
         with self._changed:
             waiting, self._waiting = self._waiting, deque()
-            for generation, ticket, begun in waiting:
-                if ticket.cancelled:
+            for one in waiting:
+                if one.ticket.cancelled:
                     self._scheduler.finished["cancelled"] += 1
-                elif generation.seconds is not None and now >= begun + generation.seconds:
-                    ticket.end(StreamEnded("deadline", "no place became free within the text's time"))
+                elif one.is_late(now):
+                    one.ticket.end(StreamEnded("deadline", "no place became free within the text's time"))
                     self._scheduler.finished["deadline"] += 1
-                elif len(begin) < free:
-                    begin.append((generation, ticket, begun))
+                elif one.failed:
+                    self._scheduler.finished["failed"] += 1
+                elif len(begin) < free and characters < LONG:
+                    begin.append(one)
+                    characters += 0 if one.text else len(one.asked.prompt)
                 else:
-                    self._waiting.append((generation, ticket, begun))
-        for generation, ticket, begun in begin:
-            self._begin(generation, ticket, begun)
+                    self._waiting.append(one)
+        for one in begin:
+            if one.text is None:
+                self._make(one)
+            if one.text is not None:
+                self._scheduler.admit(one.text)
+            else:
+                self._scheduler.finished["failed"] += 1
 
-    def _begin(self, generation: Generation, ticket: Ticket, begun: float) -> None:
+    def _make(self, arrival: _Arrival) -> None:
+        """Make the text of an arrival, or tell its reader why it cannot begin."""
         try:
-            text = LiveText.of(self.bundle, generation, ticket, begun)
+            arrival.text = LiveText.of(self.bundle, arrival.asked, arrival.ticket, arrival.begun)
         except Exception as error:
-            ticket.end(StreamEnded("failed", str(error)))
-            self._scheduler.finished["failed"] += 1
-        else:
-            self._scheduler.admit(text)
+            arrival.failed = True
+            arrival.ticket.end(StreamEnded("failed", str(error)))
 
     def _give_up(self, reason: Reason, message: str) -> None:
         """Tell everybody who still waits that nothing comes any more."""
@@ -223,12 +221,12 @@ class Engine:
         with self._changed:
             self._end = monotonic() if self._end is None else self._end
             self._scheduler.end_all(reason, message)
-            while self._waiting:
-                self._waiting.popleft()[1].end(StreamEnded(reason, message))
-            while self._jobs:
-                future = self._jobs.popleft()[1]
-                if future.set_running_or_notify_cancel():
-                    future.set_exception(StreamEnded(reason, message))
+            for arrival in (*self._waiting, *self._arriving):
+                arrival.ticket.end(StreamEnded(reason, message))
+            self._waiting.clear()
+            self._arriving.clear()
+        self._jobs.end(StreamEnded(reason, message))
+        self._aside.shutdown(wait=False, cancel_futures=True)
 
 
 def fast_model(bundle: Bundle) -> tuple[LanguageModel | None, float | None]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import torch
 
 from models.bundles.bundle import Bundle
-from models.predictions import predictions
-from models.sampling.batch import SampledText, prefix_of, rating_of, uniforms_of
+from models.sampling.batch import SampledText, rating_of, uniforms_of
 from models.sampling.written_text import WrittenText
-from models.tokens.vocabulary import EOS, Vocabulary
+from models.tokens.vocabulary import EOS, Vocabulary, page
 from serving.engine.requests import Finish, Generation, Piece, TokenLogprob
 from serving.engine.ticket import Ticket
 
@@ -51,7 +51,7 @@ class LiveText(SampledText):
             ModelError: kind "input": the rating is not valid.
         """
         stars = rating_of(bundle, asked.stars, asked.seed, asked.number)
-        prefix = prefix_of(bundle, asked.prompt, stars)
+        prefix = [*bundle.vocabulary.prefix(stars), *_tokens(bundle.vocabulary, asked.prompt)]
         return cls(
             sampling=asked.sampling, uniforms=uniforms_of(asked.seed, asked.number, stars, asked.prompt),
             ids=prefix[2:], asked=asked, ticket=ticket, vocabulary=bundle.vocabulary, prefix=prefix,
@@ -59,25 +59,16 @@ class LiveText(SampledText):
             deadline=float("inf") if asked.seconds is None else begun + asked.seconds,
         )  # fmt: skip
 
-    def echo(self, bundle: Bundle) -> None:
-        """Give the prompt back, with the log-probabilities of its tokens if they were asked for."""
+    @property
+    def echoes_scores(self) -> bool:
+        """Whether the log-probabilities of the prompt's tokens were asked for, and it has some."""
+        return self.asked.echo and self.asked.logprobs is not None and len(self.prefix) > 2
+
+    def echo(self, tokens: tuple[TokenLogprob, ...] = ()) -> None:
+        """Give the prompt back if that was asked for, with the log-probabilities of its tokens."""
         if self.asked.echo:
             self.told = self.length = len(self.asked.prompt)
-            wanted = self.asked.logprobs is not None
-            self.ticket.write(Piece(self.asked.prompt, self._of_prompt(bundle) if wanted else ()))
-
-    def _of_prompt(self, bundle: Bundle) -> tuple[TokenLogprob, ...]:
-        write, offset, found = self.vocabulary.writer(), 0, []
-        ids_1T = torch.tensor([self.prefix]).numpy()
-        wanted_1T = ids_1T != ids_1T  # none
-        wanted_1T[:, 2:] = True
-        for part in predictions(bundle.model, ids_1T, wanted_1T):
-            for position, logp_V in zip(part.position_N.tolist(), torch.from_numpy(part.logp_NV), strict=True):
-                token = self.prefix[position]
-                text = write(token)
-                found.append(TokenLogprob(text, float(logp_V[token]), offset, self._top(logp_V)))
-                offset += len(text)
-        return tuple(found)
+            self.ticket.write(Piece(self.asked.prompt, tokens))
 
     def take(self, token: int, logp_V: torch.Tensor | None) -> Finish | None:
         """Add the token that was drawn, hand on what is certain, and return the finish reason if the text ends here.
@@ -91,7 +82,7 @@ class LiveText(SampledText):
         sure = "" if token == EOS else self.written.add(token)
         if token != EOS and logp_V is not None:
             added = self.written.added
-            self.tokens.append(TokenLogprob(added, float(logp_V[token]), self.length, self._top(logp_V)))
+            self.tokens.append(TokenLogprob(added, float(logp_V[token]), self.length, self.top(logp_V)))
             self.length += len(added)
         finish: Finish | None = "stop" if token == EOS or self.written.stopped else None
         if finish is None and self.count >= self.asked.max_tokens:
@@ -111,9 +102,16 @@ class LiveText(SampledText):
         last = finish is not None
         self.ticket.write(Piece(sure, tokens, finish, len(self.prefix) - 2 if last else 0, self.count if last else 0))
 
-    def _top(self, logp_V: torch.Tensor) -> dict[str, float]:
+    def top(self, logp_V: torch.Tensor) -> dict[str, float]:
+        """Return the most probable entries with their log-probabilities, as many as were asked for."""
         most = min(self.asked.logprobs or 0, len(logp_V))
         if not most:
             return {}
         values, ids = logp_V.topk(most)
         return {self.vocabulary.token(i): float(v) for i, v in zip(ids.tolist(), values, strict=True)}
+
+
+@lru_cache(maxsize=4)
+def _tokens(vocabulary: Vocabulary, prompt: str) -> tuple[int, ...]:
+    """Return the tokens of a prompt; the texts of one request have the same."""
+    return tuple(vocabulary.encode(page(vocabulary, prompt)).tolist())

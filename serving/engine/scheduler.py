@@ -18,16 +18,16 @@ import torch
 from models.base import LanguageModel, ModelError, read_on
 from models.bundles.bundle import Bundle
 from models.sampling.batch import Step, TextBatch
+from serving.engine.echoes import Echoes
 from serving.engine.live_text import LiveText
 from serving.engine.prefix_cache import PrefixCache
 from serving.engine.requests import EngineLimits, Reason, StreamEnded
 from serving.engine.ticket import Wakes
+from serving.engine.turns import Contexts, Turns
 
 log = logging.getLogger(__name__)
 SAVED_EVERY = 32
 """The states of a prompt are saved about every so many tokens, and before its last one."""
-OTHER_MODEL = -1
-"""Stands before the tokens that another model than the bundle's has read: its states are saved apart."""
 IDLE_FACTOR = 8
 """How many times as many tokens of a prompt are read between two steps while no text is live."""
 
@@ -64,6 +64,8 @@ class Scheduler:
 
     Attributes:
         live: Number of texts in progress.
+        contexts: Reads contexts of jobs, from the nearest saved state on.
+        turns: What is read in pieces beside the prompts.
         counts: Figures that only grow, by their names in `EngineFigures`.
         finished: Ended texts by finish reason or reason.
         text_seconds: Mean seconds from submission to end of the last texts.
@@ -83,6 +85,9 @@ class Scheduler:
             self.fast = TextBatch(self._timed(fast.step), draw=draw)
         self.reading: dict[tuple[int, ...], PromptReading] = {}
         self.counts: Counter[str] = Counter()
+        self.contexts = Contexts(bundle, self.cache, self.counts)
+        self.turns = Turns()
+        self.echoes = Echoes(bundle.model, self.turns, self)
         self.finished: Counter[str] = Counter()
         self.live = 0
         self.step_seconds = 0.0
@@ -93,11 +98,23 @@ class Scheduler:
         """The batches that are stepped, one for each number format."""
         return [self.exact] if self.fast is self.exact else [self.exact, self.fast]
 
+    @property
+    def width(self) -> int:
+        """Tokens of a prompt or context that are read between two steps."""
+        return self.limits.prefill_tokens * (1 if any(batch.texts for batch in self.batches) else IDLE_FACTOR)
+
     def admit(self, text: LiveText) -> None:
         """Begin with a text: texts with the same prefix read it once."""
         self.live += 1
+        if text.echoes_scores:
+            self.echoes.add(text)
+        else:
+            text.echo()
+            self.begin(text)
+
+    def begin(self, text: LiveText) -> None:
+        """Begin to read a text's prompt, after its echo."""
         try:
-            text.echo(self.bundle)
             if not text.asked.max_tokens:
                 text.hand_on("", "length")
                 self._count_end(text, "length")
@@ -116,41 +133,29 @@ class Scheduler:
             else:
                 self.reading[key] = PromptReading([text], 0, self.bundle.model.start(1))
         except Exception as error:
-            self._fail([text], error)
+            self.fail([text], error)
 
     def cycle(self) -> None:
         """Drop texts whose readers left, read some prompt tokens, and generate one token of every live text."""
         self._drop_ended()
         self._read_some()
+        self.turns.take(self.width)
         for batch in self.batches:
             if batch.texts:
                 self._step(batch)
 
     def read(self, ids: Sequence[int], model: LanguageModel | None = None) -> tuple[torch.Tensor, Any]:
         """Return the distribution after a prefix (1, V) and the state there, from the nearest saved state on."""
-        model = model or self.bundle.model
-        mark = () if model is self.bundle.model else (OTHER_MODEL,)
-        saved = self.cache.longest([*mark, *ids])
-        done = 0 if saved is None else len(saved.ids) - len(mark)
-        self.counts["cached_tokens"] += done
-        if saved is not None and saved.logp_1V is not None and done == len(ids):
-            return saved.logp_1V, saved.state
-        state = model.start(1) if saved is None else saved.state
-        ids_1T = np.array([ids], np.int64)
-        if len(ids) - 1 > done:
-            state = read_on(model, ids_1T[:, done:-1], state)
-            self.cache.store([*mark, *ids[:-1]], state)
-        self.counts["prefill_tokens"] += len(ids) - done
-        logp_1V, state = model.step(ids_1T[:, -1], state)
-        self.cache.store([*mark, *ids], state, logp_1V)
-        return logp_1V, state
+        reading = self.contexts.reading(ids, model)
+        while reading.found is None:
+            self.contexts.read(reading, reading.left)
+        return reading.found
 
     def _read_some(self) -> None:
         """Read the next tokens of all prompts together: as many as the shortest has left, but the last."""
         readings = [reading for reading in self.reading.values() if len(reading.prefix) - reading.done > 1]
         if readings:
-            most = self.limits.prefill_tokens * (1 if any(batch.texts for batch in self.batches) else IDLE_FACTOR)
-            width = min(most, *(len(reading.prefix) - reading.done - 1 for reading in readings))
+            width = min(self.width, *(len(reading.prefix) - reading.done - 1 for reading in readings))
             self._guarded(readings, lambda: self._read_chunk(readings, width))
         last = [reading for reading in self.reading.values() if len(reading.prefix) - reading.done == 1]
         if last:
@@ -208,7 +213,7 @@ class Scheduler:
                 batch.advance(ids_B[going])
         except Exception as error:
             batch.keep([])
-            self._fail(texts, error)
+            self.fail(texts, error)
 
     def _ends(self, text: LiveText, token: int, logp_V: torch.Tensor | None) -> bool:
         finish = text.take(token, logp_V)
@@ -226,6 +231,8 @@ class Scheduler:
             reading.texts = [text for text in reading.texts if not self._is_over(text, now)]
             if not reading.texts:
                 del self.reading[key]
+        self.echoes.drop(lambda text: self._is_over(text, now))
+        self.turns.drop_unwanted()
         for batch in self.batches:
             batch.keep([row for row, text in enumerate(batch.texts) if not self._is_over(text, now)])
 
@@ -243,9 +250,10 @@ class Scheduler:
         except Exception as error:
             for reading in readings:
                 self.reading.pop(tuple(reading.prefix), None)
-                self._fail(reading.texts, error)
+                self.fail(reading.texts, error)
 
-    def _fail(self, texts: Sequence[LiveText], error: Exception) -> None:
+    def fail(self, texts: Sequence[LiveText], error: Exception) -> None:
+        """End texts whose model has failed."""
         if not isinstance(error, ModelError):
             log.error("generation failed", exc_info=error)
         for text in texts:
@@ -261,10 +269,12 @@ class Scheduler:
     def end_all(self, reason: Reason, message: str) -> None:
         """End every text in progress."""
         texts = [text for reading in self.reading.values() for text in reading.texts]
+        texts += self.echoes.texts
         texts += [text for batch in self.batches for text in batch.texts]
         for text in texts:
             self.end(text, reason, message)
         self.reading.clear()
+        self.echoes.clear()
         for batch in self.batches:
             batch.keep([])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from itertools import pairwise
 from threading import current_thread
 from types import SimpleNamespace
@@ -17,7 +16,7 @@ from served import answering
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from serving.api.work import warnings_of
-from serving.engine.engine import Engine
+from serving.engine import jobs
 from serving.scoring import CHARACTERS
 from tests.serving.engine.small_models import TEXTS, bundle_of
 
@@ -27,34 +26,36 @@ APPLY, ENCODE = NormalForm.apply, Vocabulary.encode_documents
 
 
 @pytest.mark.parametrize(("path", "name"), [("/v1/embeddings", "input"), ("/score", "texts")])
-def test_a_job_of_the_engine_makes_a_few_texts_into_tokens_at_most(
+def test_texts_become_tokens_a_few_at_a_time_and_not_in_the_engines_thread(
     path: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cleaned, encoded, run = [0], [0], Engine.run
+    cleaned, encoded, called = [0], [0], jobs._called
+    threads: set[str] = set()
 
-    def begun(engine: Engine, job: Callable[[Any], Any]) -> Any:
-        def counted(context: Any) -> Any:
-            cleaned.append(0)
-            encoded.append(0)
-            return job(context)
-
-        return run(engine, counted)
+    def begun(*given: Any) -> None:
+        cleaned.append(0)
+        encoded.append(0)
+        called(*given)
 
     def apply(form: NormalForm, text: str) -> str:
-        cleaned[-1] += len(text) if current_thread().name.startswith("engine") else 0
+        if current_thread().name.startswith(("engine", "tokens")):
+            threads.add(current_thread().name.split()[0])
+            cleaned[-1] += len(text)
         return APPLY(form, text)
 
     def encode(vocabulary: Vocabulary, texts: Any, *rest: Any, **named: Any) -> Any:
+        threads.add(current_thread().name.split()[0])
         encoded[-1] += sum(map(len, texts))
         return ENCODE(vocabulary, texts, *rest, **named)
 
     source = MadeSource(champion=1)
     source.make = lambda number: bundle_of("lstm")
     with answering(source) as (address, _):
-        monkeypatch.setattr(Engine, "run", begun)
+        monkeypatch.setattr(jobs, "_called", begun)
         monkeypatch.setattr(NormalForm, "apply", apply)
         monkeypatch.setattr(Vocabulary, "encode_documents", encode)
         assert httpx.post(address + path, json={name: MANY}, timeout=60).status_code == 200
+    assert {thread.split("_")[0] for thread in threads} == {"tokens"}
     assert sum(cleaned) == sum(map(len, MANY)) > 5 * CHARACTERS
     assert sum(encoded) > 5 * CHARACTERS
     assert max(*cleaned, *encoded) < CHARACTERS + LONGEST

@@ -1,0 +1,111 @@
+"""Compute the log-probabilities of prompts that are given back, in pieces between the steps of the live texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from models.base import LanguageModel
+from serving.engine.live_text import LiveText
+from serving.engine.requests import TokenLogprob
+from serving.engine.turns import Turn, Turns
+
+Key = tuple[int | None, tuple[int, ...]]
+
+
+class Beginning(Protocol):
+    """What happens to texts once their prompt is given back."""
+
+    def begin(self, text: LiveText) -> None:
+        """Begin with a text."""
+        ...
+
+    def fail(self, texts: Sequence[LiveText], error: Exception) -> None:
+        """End texts."""
+        ...
+
+
+class Echoes:
+    """The texts whose prompts are scored; equal prompts are read once.
+
+    Args:
+        model: The model.
+        turns: Where the readings get their turns.
+        beginning: What happens to the texts then.
+    """
+
+    def __init__(self, model: LanguageModel, turns: Turns, beginning: Beginning) -> None:
+        self._model, self._turns, self._beginning = model, turns, beginning
+        self._waiting: dict[Key, list[LiveText]] = {}
+
+    @property
+    def texts(self) -> list[LiveText]:
+        """The texts that wait for their prompts' log-probabilities."""
+        return [text for texts in self._waiting.values() for text in texts]
+
+    def add(self, text: LiveText) -> None:
+        """Score a text's prompt, then begin with the text."""
+        key = (text.asked.logprobs, tuple(text.prefix))
+        if key in self._waiting:
+            self._waiting[key].append(text)
+            return
+        reading = EchoReading(self._model, text)
+
+        def then() -> None:
+            for one in self._waiting.pop(key):
+                one.echo(tuple(reading.tokens))
+                self._beginning.begin(one)
+
+        def failed(error: Exception) -> None:
+            self._beginning.fail(self._waiting.pop(key), error)
+
+        waiting = self._waiting[key] = [text]
+        self._turns.add(Turn(reading.advance, then, failed, lambda: self._waiting.get(key) is waiting))
+
+    def drop(self, is_over: Callable[[LiveText], bool]) -> None:
+        """Drop texts that have ended."""
+        for key, texts in list(self._waiting.items()):
+            texts[:] = [text for text in texts if not is_over(text)]
+            if not texts:
+                del self._waiting[key]
+
+    def clear(self) -> None:
+        """Drop all."""
+        self._waiting.clear()
+
+
+class EchoReading:
+    """The log-probabilities of one prompt's tokens.
+
+    The model is stepped, since that can be cut anywhere for every kind of model.
+
+    Args:
+        model: The model.
+        text: Begins with the prompt.
+
+    Attributes:
+        tokens: Those read so far.
+    """
+
+    def __init__(self, model: LanguageModel, text: LiveText) -> None:
+        self.tokens: list[TokenLogprob] = []
+        self._model, self._ids, self._state, self._top = model, text.prefix, model.start(1), text.top
+        self._write, self._done, self._offset = text.vocabulary.writer(), 0, 0
+
+    def advance(self, width: int) -> bool:
+        """Read at most *width* tokens; return whether there are more."""
+        for _ in range(min(width, len(self._ids) - 1 - self._done)):
+            last = np.array(self._ids[self._done : self._done + 1], np.int64)
+            logp_1V, self._state = self._model.step(last, self._state)
+            self._done += 1
+            if self._done >= 2:  # `<bos>` and the rating are given, not predicted
+                self._tell(self._ids[self._done], logp_1V[0])
+        return self._done < len(self._ids) - 1
+
+    def _tell(self, token: int, logp_V: torch.Tensor) -> None:
+        text = self._write(token)
+        self.tokens.append(TokenLogprob(text, float(logp_V[token]), self._offset, self._top(logp_V)))
+        self._offset += len(text)

@@ -1,0 +1,299 @@
+"""Run jobs between the steps of the live texts; what would take long is done in pieces, or in another thread."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field, replace
+from threading import Condition, local
+from time import perf_counter
+from typing import Any, Generic, TypeVar, cast
+
+import torch
+
+from models.base import LanguageModel
+from models.bundles.bundle import Bundle
+from models.completion.reading import Readers
+from models.tokens.vocabulary import Vocabulary
+from serving.engine.requests import EngineLimits, StreamEnded
+from serving.engine.scheduler import Scheduler
+from serving.engine.turns import ContextReading, Turn
+
+T = TypeVar("T")
+JOB_SECONDS = 0.01
+"""Jobs that begin within this time run between the same two steps; at least one does."""
+SEARCHED = 0.25
+"""Memory for what searches for words have read, as a share of that for the states of texts."""
+LONG = 2_048
+"""Characters of a text that is made into tokens in another thread than the engine's: all up to a review of usual length
+take less time there than changing the thread."""
+_HERE = local()
+
+
+class Later(Exception):
+    """A job has to wait for something that takes long. It is run again when that is done."""
+
+
+class Aside(Later):
+    """A job has to wait for work that needs no model; *work* is called in another thread."""
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        super().__init__()
+        self.work = work
+
+
+class Unread(Later):
+    """A job has to wait until a long context is read, in pieces between the steps of the live texts."""
+
+    def __init__(self, reading: ContextReading) -> None:
+        super().__init__()
+        self.reading = reading
+
+
+@dataclass(eq=False)
+class Job:
+    """A function to be run in the engine's thread, and what it has waited for."""
+
+    work: Callable[[EngineContext], Any]
+    future: Future[Any] = field(default_factory=Future)
+    readings: list[ContextReading] = field(default_factory=list)
+    tokens: dict[tuple[str, str], Any] = field(default_factory=dict)
+
+    def finish(self, result: Any = None, error: Exception | None = None) -> None:
+        """Tell the result or the error, unless nobody waits any more."""
+        if self.future.set_running_or_notify_cancel():
+            if error is None:
+                self.future.set_result(result)
+            else:
+                self.future.set_exception(error)
+
+
+@dataclass(frozen=True)
+class EngineContext:
+    """What a job may use, in the engine's thread only: the bundle, and what was read before.
+
+    A job that needs a long text as tokens, or a long context, is interrupted by `Later` and run again, so it must have
+    changed nothing until then.
+
+    Args:
+        bundle: Model and vocabulary.
+        readers: What searches for words have read.
+        read: Returns the distribution after a prefix (1, V), and the model's state there; neither may be written to.
+            Takes the tokens, those of `vocabulary.prefix(stars)` included, and the model that reads, by default the
+            bundle's. At most one other model may be used per engine, the one of all ratings
+            (`models/bundles/any_rating.py`).
+    """
+
+    bundle: Bundle
+    readers: Readers
+    read: Callable[..., tuple[torch.Tensor, Any]]
+
+
+class Jobs:
+    """The jobs of one engine.
+
+    Args:
+        bundle: Model and vocabulary.
+        scheduler: Has the saved states, and gives long contexts their turns.
+        limits: Largest number of jobs, and of bytes.
+        aside: Runs what needs no model.
+        changed: Guards all that other threads change; notified when a job can go on.
+
+    Attributes:
+        done: Jobs that have ended.
+    """
+
+    def __init__(
+        self, bundle: Bundle, scheduler: Scheduler, limits: EngineLimits, aside: Executor, changed: Condition
+    ) -> None:
+        self._scheduler, self._aside, self._changed = scheduler, aside, changed
+        self._ready: deque[Job] = deque()
+        self._waiting: set[Job] = set()
+        self.done = 0
+        megabytes = limits.cache_megabytes * SEARCHED
+        vocabulary = cast(Vocabulary, _JobVocabulary(bundle.vocabulary))
+        bundle = replace(bundle, vocabulary=vocabulary)
+        readers = Readers(bundle, self._read, megabytes, limits.cache_seconds)
+        self._context = EngineContext(bundle, readers, self._read)
+
+    @property
+    def ready(self) -> int:
+        """Number of jobs that can run."""
+        return len(self._ready)
+
+    @property
+    def bytes(self) -> int:
+        """Size of what searches for words have read."""
+        return self._context.readers.bytes
+
+    def __len__(self) -> int:
+        return len(self._ready) + len(self._waiting)
+
+    def add(self, job: Job) -> None:
+        """Add a job; needs the lock."""
+        self._ready.append(job)
+
+    def run(self) -> None:
+        """Run those that wait, for `JOB_SECONDS`."""
+        began = perf_counter()
+        while self._ready and perf_counter() - began < JOB_SECONDS:
+            self._run(self._ready.popleft())
+
+    def _run(self, job: Job) -> None:
+        if job.future.cancelled():
+            return
+        _HERE.job = job
+        try:
+            result = job.work(self._context)
+        except Later as later:
+            self._wait(job, later)
+        except Exception as error:
+            self._finish(job, error=error)
+        else:
+            self._finish(job, result)
+        finally:
+            _HERE.job = None
+
+    def _finish(self, job: Job, result: Any = None, error: Exception | None = None) -> None:
+        with self._changed:
+            self._waiting.discard(job)
+            self.done += 1
+        job.finish(result, error)
+
+    def _wait(self, job: Job, later: Later) -> None:
+        """Let a job wait for something, then run it again, before others."""
+        with self._changed:
+            self._waiting.add(job)
+
+        def again() -> None:
+            with self._changed:
+                if job in self._waiting:  # else it was told that the engine ends
+                    self._waiting.remove(job)
+                    self._ready.appendleft(job)
+                    self._changed.notify()
+
+        def failed(error: Exception) -> None:
+            with self._changed:
+                waits = job in self._waiting
+            if waits:
+                self._finish(job, error=error)
+
+        def wanted() -> bool:
+            if job.future.cancelled():
+                with self._changed:
+                    self._waiting.discard(job)
+            return job in self._waiting
+
+        if isinstance(later, Unread):
+            reading = later.reading
+            job.readings.append(reading)
+            contexts = self._scheduler.contexts
+            self._scheduler.turns.add(Turn(lambda width: contexts.read(reading, width), again, failed, wanted))
+        elif isinstance(later, Aside):
+            self._aside.submit(_called, later.work, again, failed, wanted)
+
+    def _read(self, ids: Sequence[int], model: LanguageModel | None = None) -> tuple[torch.Tensor, Any]:
+        """Return the distribution after a prefix and the state there; see `EngineContext`."""
+        contexts = self._scheduler.contexts
+        reading = contexts.reading(ids, model, _HERE.job.readings)
+        if reading.left > self._scheduler.width:
+            raise Unread(reading)
+        while reading.found is None:
+            contexts.read(reading, reading.left)
+        return reading.found
+
+    def end(self, ended: StreamEnded) -> None:
+        """Tell everybody who waits that nothing comes any more."""
+        with self._changed:
+            jobs = [*self._ready, *self._waiting]
+            self._ready.clear()
+            self._waiting.clear()
+        for job in jobs:
+            job.finish(error=ended)
+
+
+def _called(
+    work: Callable[[], object], then: Callable[[], None], failed: Callable[[Exception], None],
+    wanted: Callable[[], bool],
+) -> None:  # fmt: skip
+    if not wanted():
+        return
+    try:
+        work()
+    except Exception as error:
+        failed(error)
+    else:
+        then()
+
+
+class _JobVocabulary:
+    """A vocabulary as jobs see it: long texts become tokens in another thread. Anywhere else it is the vocabulary."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._vocabulary, name)
+
+    @property
+    def normal_form(self) -> Any:
+        return _JobNormalForm(self._vocabulary.normal_form)
+
+    def encode(self, text: str) -> Any:
+        return _made("encode", text, self._vocabulary.encode)
+
+
+class _JobNormalForm:
+    def __init__(self, form: Any) -> None:
+        self._form = form
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._form, name)
+
+    def apply(self, text: str) -> Any:
+        return _made("apply", text, self._form.apply)
+
+
+def _made(what: str, text: str, make: Callable[[str], Any]) -> Any:
+    """Return what is made of a text; of a long one, what was made for this job in another thread."""
+    job: Job | None = getattr(_HERE, "job", None)
+    if job is None or len(text) <= LONG:
+        return make(text)
+    key = (what, text)
+    if key not in job.tokens:
+        raise Aside(lambda: job.tokens.__setitem__(key, make(text)))
+    return job.tokens[key]
+
+
+class Search(Generic[T]):
+    """A search of many steps, by repeated calls of `advance` in the engine's thread.
+
+    It is begun again where it has to wait for something long, so what it finds until then must be quick to find, or
+    remembered.
+
+    Args:
+        begin: Returns the search.
+
+    Attributes:
+        found: The result, once `advance` has returned False.
+    """
+
+    found: T
+
+    def __init__(self, begin: Callable[[EngineContext], Generator[None, None, T]]) -> None:
+        self._begin = begin
+        self._steps: Generator[None, None, T] | None = None
+
+    def advance(self, context: EngineContext) -> bool:
+        """Do the next step; return whether there is more to do."""
+        self._steps = self._steps or self._begin(context)
+        try:
+            next(self._steps)
+        except StopIteration as done:
+            self.found = done.value
+            return False
+        except Later:
+            self._steps = None
+            raise
+        return True
