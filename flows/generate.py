@@ -6,14 +6,15 @@ from typing import Any
 
 from prefect import flow
 
+from core.config.generation import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
 from core.config.run_config import ExecutionConfig, RunConfig
 from tasks.generate import generate_reviews
 
 
 @flow(name="generate", persist_result=False)
 def generate(
-    model: str = "champion", tracking_uri: str = "", n: int = 3, stars: int | None = None,
-    prompt: str = "", temperature: float = 0.8, top_p: float = 0.95, max_tokens: int = 200, seed: int = 1,
+    model: str = "champion", tracking_uri: str = "", n: int = 3, stars: int | None = None, prompt: str = "",
+    temperature: float = TEMPERATURE, top_p: float = TOP_P, max_tokens: int = MAX_TOKENS, seed: int = SEED,
     top_k: int = 0, min_p: float = 0.0, typical_p: float = 1.0, repetition_penalty: float = 1.0,
     no_repeat_ngram_size: int = 0, stop: list[str] | None = None,
 ) -> dict[str, Any]:

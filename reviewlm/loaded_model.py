@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from core.config.generation import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
 from core.environment import HOME_VARIABLE
 from reviewlm.options import checked, configured, opened
 
@@ -40,9 +41,10 @@ class LoadedModel:
     bundle: Bundle = field(repr=False)
 
     def generate(
-        self, n: int = 1, stars: int | None = None, prompt: str = "", temperature: float = 0.8, top_k: int = 0,
-        top_p: float = 0.95, max_tokens: int = 300, seed: int = 1, min_p: float = 0.0, typical_p: float = 1.0,
-        repetition_penalty: float = 1.0, no_repeat_ngram_size: int = 0, stop: Sequence[str] = (),
+        self, n: int = 1, stars: int | None = None, prompt: str = "",
+        temperature: float = TEMPERATURE, top_k: int = 0, top_p: float = TOP_P, max_tokens: int = MAX_TOKENS,
+        seed: int = SEED, min_p: float = 0.0, typical_p: float = 1.0, repetition_penalty: float = 1.0,
+        no_repeat_ngram_size: int = 0, stop: Sequence[str] = (),
     ) -> list[str]:  # fmt: skip
         """Return n whole reviews; same arguments, same reviews as `reviewlm generate`.
 
@@ -72,9 +74,10 @@ class LoadedModel:
         ))
 
     def stream(
-        self, stars: int | None = None, prompt: str = "", temperature: float = 0.8, top_k: int = 0,
-        top_p: float = 0.95, max_tokens: int = 300, seed: int = 1, min_p: float = 0.0, typical_p: float = 1.0,
-        repetition_penalty: float = 1.0, no_repeat_ngram_size: int = 0, stop: Sequence[str] = (),
+        self, stars: int | None = None, prompt: str = "", temperature: float = TEMPERATURE, top_k: int = 0,
+        top_p: float = TOP_P, max_tokens: int = MAX_TOKENS, seed: int = SEED, min_p: float = 0.0,
+        typical_p: float = 1.0, repetition_penalty: float = 1.0, no_repeat_ngram_size: int = 0,
+        stop: Sequence[str] = (),
     ) -> Iterator[str]:  # fmt: skip
         """Yield one review piece by piece, as it is written; arguments and text are those of `generate`."""
         from models.sampling import stream
@@ -88,7 +91,7 @@ class LoadedModel:
 
     def search(
         self, width: int = 5, n: int = 1, stars: int | None = None, prompt: str = "", require: Sequence[str] = (),
-        max_tokens: int = 300,
+        max_tokens: int = MAX_TOKENS,
     ) -> list[FoundText]:  # fmt: skip
         """Return the n likeliest reviews that beam search finds; same arguments as `reviewlm generate --beam`.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from core.config.generation import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
 from core.errors import ReviewLMError
 from reviewlm import terminal
 from reviewlm.options import (
@@ -43,12 +44,12 @@ SAMPLING = (
 def generate(
     context: typer.Context, stars: Stars = None,
     n: Annotated[int, typer.Option("--n", min=1, help="Reviews to write.")] = 1,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random draw.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random draw.")] = SEED,
     prompt: Annotated[str, typer.Option("--prompt", help="Beginning of the review, which is kept unchanged.")] = "",
-    temperature: Temperature = 0.8,
+    temperature: Temperature = TEMPERATURE,
     top_k: Annotated[int, typer.Option("--top-k", min=0, help="Number of likeliest words to sample from; 0: all.")] = 0,
-    top_p: TopP = 0.95,
-    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest review, in tokens.")] = 300,
+    top_p: TopP = TOP_P,
+    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest review, in tokens.")] = MAX_TOKENS,
     min_p: Annotated[float, typer.Option(
         "--min-p", min=0, max=1, help="Use only words at least this share as likely as the likeliest; 0: all.",
     )] = 0.0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +16,7 @@ from serving.api.work import Services
 from serving.versions.source import Contents
 
 router = APIRouter()
+log = logging.getLogger(__name__)
 
 
 @router.get("/v1/models", **described(None, "List the aliases and versions of the model."))
@@ -62,10 +64,11 @@ async def card(request: Request, model: str = "") -> Response:
 
 @router.get("/healthz", **described(None, "Say whether the process works; if not, it must be started again."))
 async def healthz(request: Request) -> Response:
-    """Answer 503 if the thread of an engine has ended."""
+    """Answer 503 if the thread of an engine has ended; which one is in the log, since anybody may ask."""
     dead = [one.id for one in Services.of(request).versions.open_versions() if not one.engine.figures().alive]
     if dead:
-        raise ApiError(503, f"the engine of {', '.join(dead)} has ended", "engine_ended")
+        log.error("the engine of %s has ended", ", ".join(dead))
+        raise ApiError(503, "an engine has ended: start this process again; its log has the reason", "engine_ended")
     return as_json({"status": "ok"})
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
+from core.config.generation import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
 from models.options import MOST, MOST_WHOLE
 from serving.api.errors import REFUSED
 
@@ -96,11 +97,11 @@ class CompletionRequest(ApiRequest):
 
     prompt: Texts = Field(default_factory=lambda: [""])
     """Beginning of the review, which is kept unchanged; or several beginnings."""
-    max_tokens: NotNegative = 300
+    max_tokens: NotNegative = MAX_TOKENS
     """Longest continuation, in tokens; 0 with `echo` and `logprobs` only scores the prompt."""
-    temperature: Annotated[float, Field(ge=0, le=MOST)] = 0.8
+    temperature: Annotated[float, Field(ge=0, le=MOST)] = TEMPERATURE
     """Below 1, likely words become likelier; 0: always the likeliest."""
-    top_p: ShareAboveZero = 0.95
+    top_p: ShareAboveZero = TOP_P
     """Only the likeliest tokens, up to this total probability."""
     n: Count = 1
     """Texts for each prompt."""
@@ -114,7 +115,7 @@ class CompletionRequest(ApiRequest):
     """Begin each text with its prompt."""
     stop: Texts = Field(default_factory=list)
     """Strings before which a text ends."""
-    seed: NotNegative = 1
+    seed: NotNegative = SEED
     """Seed of the random draw: the same request gives the same text."""
     user: str = ""
     """Not used and not stored."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from core.config.generation import MAX_TOKENS
 from models.bundles.bundle import require_stars
 from models.sampling import Sampling
 from models.sampling.options import require_stop, require_whole
@@ -41,7 +42,7 @@ class Generation:
     prompt: str = ""
     stars: int | None = None
     number: int = 0
-    max_tokens: int = 300
+    max_tokens: int = MAX_TOKENS
     sampling: Sampling = field(default_factory=Sampling)
     seed: int = 0
     stop: tuple[str, ...] = ()

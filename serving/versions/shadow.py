@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class Shadow:
-    """Scores chosen texts with champion and challenger, in a thread of its own.
+    """Scores chosen texts with champion and challenger, in a thread of its own that ends with the versions.
 
     Args:
         versions: The open versions.
@@ -40,11 +40,13 @@ class Shadow:
         self._versions, self._share, self._metrics = versions, share, metrics
         self._free = BoundedSemaphore(WAITING)
         self._pair, self._sums = (0, 0), _Sums()
+        self._closed = False
         self._thread = ThreadPoolExecutor(1, "shadow")
+        versions.at_close(self.close)
 
     def offer(self, text: str, stars: int | None, whole: bool) -> None:
         """Perhaps score a text; *whole*: its end counts too."""
-        if not text or random.random() >= self._share:
+        if self._closed or not text or random.random() >= self._share:
             return
         if not self._free.acquire(blocking=False):
             self._metrics.shadow_left_out.inc()
@@ -52,7 +54,8 @@ class Shadow:
         self._thread.submit(self._compare, text, stars, whole)
 
     def close(self) -> None:
-        """Leave out what waits."""
+        """Score no more texts, and leave out those that wait."""
+        self._closed = True
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _compare(self, text: str, stars: int | None, whole: bool) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Event, RLock, Thread
@@ -54,6 +54,7 @@ class Versions:
         self._loading: dict[int, Future[OpenVersion]] = {}
         self._lock = RLock()
         self._ended = Event()
+        self._at_close: list[Callable[[], None]] = []
         self._loader = ThreadPoolExecutor(1, "versions")
         self._watch = Thread(target=self._look_again_and_again, name="registry", daemon=True)
 
@@ -281,9 +282,15 @@ class Versions:
         """Note that the server is being ended, for `/readyz`; versions that are open go on answering."""
         self._ended.set()
 
+    def at_close(self, call: Callable[[], None]) -> None:
+        """Call something before the engines end, which uses them."""
+        self._at_close.append(call)
+
     def close(self) -> None:
         """End all engines; texts in progress end without a finish reason."""
         self._ended.set()
+        for call in self._at_close:
+            call()
         self._loader.shutdown(wait=False, cancel_futures=True)
         if self._watch.ident:
             self._watch.join(1.0)

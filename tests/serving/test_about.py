@@ -83,11 +83,16 @@ def test_a_server_that_is_being_ended_is_not_ready_but_alive_and_still_answers(a
     assert ask(app, "POST", "/suggest", json={"prompt": "The"}).status_code == 200
 
 
-def test_an_engine_that_has_ended_is_no_health(app: object, versions: Versions) -> None:
+def test_an_engine_that_has_ended_is_no_health(
+    app: object, versions: Versions, caplog: pytest.LogCaptureFixture
+) -> None:
     assert ask(app, "GET", "/healthz").json() == {"status": "ok"}
     versions.champion.engine.close(5)
     told = ask(app, "GET", "/healthz")
-    assert (told.status_code, told.json()["error"]["message"]) == (503, "the engine of reviewlm/1 has ended")
+    assert (told.status_code, told.json()["error"]["code"]) == (503, "engine_ended")
+    assert "start this process again" in told.text
+    assert "reviewlm" not in told.text  # strangers ask, too
+    assert "the engine of reviewlm/1 has ended" in caplog.text
     assert ask(app, "GET", "/readyz").status_code == 503
     assert ask(app, "POST", "/v1/completions", json={}).status_code == 503
 
@@ -135,6 +140,17 @@ def test_the_figures_of_the_shadow_go_to_the_run_of_the_challenger(
     assert set(figures) == {"shadow/open_bits_per_byte", "shadow/champion_open_bits_per_byte"}
     assert all(map(math.isclose, figures.values(), wanted))
     assert wanted[0] < wanted[1]
+
+
+def test_the_shadow_ends_with_the_versions(app: object, versions: Versions) -> None:
+    versions.look()
+    assert ask(app, "POST", "/score", json={"texts": ["The soup was good."], "stars": 5}).status_code == 200
+    shadow = app.app.state.services.shadow
+    [thread] = shadow._thread._threads
+    versions.close()
+    thread.join(20)
+    assert not thread.is_alive()
+    shadow.offer("The soup", 5, whole=False)  # from a request that is still in progress
 
 
 def test_of_a_prompt_the_end_is_not_scored(app: object, versions: Versions) -> None:

@@ -1,0 +1,8 @@
+"""Define the defaults of generation that the command line, the Python door, the flow and the server share."""
+
+from __future__ import annotations
+
+TEMPERATURE = 0.8
+TOP_P = 0.95
+MAX_TOKENS = 300
+SEED = 1
