@@ -8,10 +8,19 @@ from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
 
 from models.specs import to_dict
 from serving.api.answers import as_json, described
 from serving.api.errors import ApiError
+from serving.api.schemas.responses import (
+    CardAnswer,
+    ErrorAnswer,
+    HealthAnswer,
+    ModelAnswer,
+    ModelsAnswer,
+    ReadyAnswer,
+)
 from serving.api.work import Services
 from serving.versions.source import Contents
 
@@ -19,7 +28,7 @@ router = APIRouter()
 log = logging.getLogger(__name__)
 
 
-@router.get("/v1/models", **described(None, "List the aliases and versions of the model."))
+@router.get("/v1/models", **described(None, "List the aliases and versions of the model.", ModelsAnswer))
 async def models(request: Request) -> Response:
     """Return the aliases first, then all versions, the newest first."""
     versions = Services.of(request).versions
@@ -29,7 +38,7 @@ async def models(request: Request) -> Response:
     return as_json({"object": "list", "data": [_model(versions.name, id, number, contents) for id, number in names]})
 
 
-@router.get("/v1/models/{model:path}", **described(None, "Describe an alias or a version."))
+@router.get("/v1/models/{model:path}", **described(None, "Describe an alias or a version.", ModelAnswer))
 async def model(request: Request, model: str) -> Response:
     """Return which version a name stands for."""
     versions = Services.of(request).versions
@@ -45,7 +54,7 @@ def _model(name: str, id: str, number: int, contents: Contents) -> dict[str, Any
     }  # fmt: skip
 
 
-@router.get("/models/card", **described(None, "Describe a version: model, data, verdict, history."))
+@router.get("/models/card", **described(None, "Describe a version: model, data, verdict, history.", CardAnswer))
 async def card(request: Request, model: str = "") -> Response:
     """Return the facts of the bundle, and what the registry records about the version."""
     services = Services.of(request)
@@ -62,7 +71,9 @@ async def card(request: Request, model: str = "") -> Response:
     return as_json(told)
 
 
-@router.get("/healthz", **described(None, "Say whether the process works; if not, it must be started again."))
+@router.get("/healthz", **described(
+    None, "Say whether the process works; if not, it must be started again.", HealthAnswer
+))  # fmt: skip
 async def healthz(request: Request) -> Response:
     """Answer 503 if the thread of an engine has ended; which one is in the log, since anybody may ask."""
     dead = [one.id for one in Services.of(request).versions.open_versions() if not one.engine.figures().alive]
@@ -72,7 +83,10 @@ async def healthz(request: Request) -> Response:
     return as_json({"status": "ok"})
 
 
-@router.get("/readyz", **described(None, "Say whether requests should be sent here, and which versions are refused."))
+@router.get("/readyz", **described(
+    None, "Say whether requests should be sent here, and which versions are refused.", ReadyAnswer,
+    unavailable=ReadyAnswer | ErrorAnswer,
+))  # fmt: skip
 async def readyz(request: Request) -> Response:
     """Answer 503 while the server is being ended, or if the champion's engine has ended.
 
@@ -99,7 +113,9 @@ async def readyz(request: Request) -> Response:
     return as_json(told, 200 if status == "ready" else 503)
 
 
-@router.get("/metrics", **described(None, "Figures in Prometheus' text format."))
+@router.get(
+    "/metrics", response_class=PlainTextResponse, **described(None, "Figures in Prometheus' text format.", None)
+)
 async def metrics(request: Request) -> Response:
     """Return the figures of this process, or of all workers."""
     services = Services.of(request)

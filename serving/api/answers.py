@@ -10,19 +10,11 @@ import orjson
 from fastapi import Response
 from pydantic import BaseModel
 
+from serving.api.schemas.responses import ErrorAnswer
 from serving.versions.open_version import OpenVersion
 
 JSON = "application/json"
-ERROR: dict[str, Any] = {
-    "type": "object", "required": ["error"],
-    "properties": {"error": {
-        "type": "object", "required": ["message", "type", "param", "code"],
-        "properties": {
-            "message": {"type": "string"}, "type": {"type": "string"}, "param": {"type": ["string", "null"]},
-            "code": {"type": "string"},
-        },
-    }},
-}  # fmt: skip
+ERROR = {"$ref": "#/components/schemas/ErrorAnswer"}
 ERRORS = {
     400: "A parameter is unknown or has a value that is not allowed.", 401: "The access token is missing or unknown.",
     403: "The request comes from another web page, or for another host.", 404: "There is no such model.",
@@ -46,16 +38,31 @@ def head_of(version: OpenVersion, exact: bool) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def described(schema: type[BaseModel] | None, summary: str, event_stream: bool = False) -> dict[str, Any]:
-    """Return the keyword arguments that describe a route: body, answers, errors."""
-    content = {JSON: {"schema": {"type": "object"}}}
-    if event_stream:
-        content["text/event-stream"] = {"schema": {"type": "string"}}
-    errors = {status: {"description": said, "content": {JSON: {"schema": ERROR}}} for status, said in ERRORS.items()}
+def described(
+    schema: type[BaseModel] | None, summary: str, answer: type[BaseModel] | None, events: type[BaseModel] | None = None,
+    unavailable: Any = None,
+) -> dict[str, Any]:
+    """Return the keyword arguments that describe a route. Answers are not checked by it: that would take time.
+
+    Args:
+        schema: What the body of a request holds; None: there is no body.
+        summary: What the route is for, in one line.
+        answer: What an answer holds; None: plain text.
+        events: What an event of a streamed answer holds.
+        unavailable: What an answer with status 503 holds; None: an error.
+    """
+    responses: dict[int | str, dict[str, Any]] = {200: {"description": "The answer."}}
+    if answer is not None:
+        responses[200]["model"] = answer
+    if events is not None:
+        fields = ", ".join(events.model_fields)
+        said = f"Events, each `data:` with a JSON object ({fields}); an error as everywhere; the last is `[DONE]`."
+        responses[200]["content"] = {"text/event-stream": {"schema": {"type": "string", "description": said}}}
+    error: dict[str, Any] = {"model": ErrorAnswer} if answer else {"content": {JSON: {"schema": ERROR}}}
+    responses |= {status: {"description": said, **error} for status, said in ERRORS.items()}
+    if unavailable is not None:
+        responses[503]["model"] = unavailable
     extra: dict[str, Any] = {}
     if schema is not None:
         extra["requestBody"] = {"required": True, "content": {JSON: {"schema": schema.model_json_schema()}}}
-    return {
-        "summary": summary, "openapi_extra": extra, "response_model": None,
-        "responses": {200: {"description": "The answer.", "content": content}, **errors},
-    }  # fmt: skip
+    return {"summary": summary, "openapi_extra": extra, "response_model": None, "responses": responses}

@@ -9,7 +9,7 @@ from fastapi import Request, Response
 from models.completion.beam import FoundText, beam_steps
 from models.tokens.vocabulary import page
 from serving.api.answers import as_json, head_of
-from serving.api.schemas import CompletionRequest
+from serving.api.schemas.requests import CompletionRequest
 from serving.api.work import Services, warnings_of
 from serving.engine.jobs import EngineContext, Search
 

@@ -9,13 +9,16 @@ from fastapi import APIRouter, Request, Response
 from models.classification.bundle import Classified
 from serving.api.answers import as_json, described
 from serving.api.errors import ApiError
-from serving.api.schemas import ClassifyRequest
+from serving.api.schemas.requests import ClassifyRequest
+from serving.api.schemas.responses import ClassifyAnswer
 from serving.api.work import Services, read_body, require_number, while_connected
 
 router = APIRouter()
 
 
-@router.post("/classify", **described(ClassifyRequest, "Classify whole reviews: a label, and its probability."))
+@router.post("/classify", **described(
+    ClassifyRequest, "Classify whole reviews: a label, and its probability.", ClassifyAnswer
+))  # fmt: skip
 async def classify(request: Request) -> Response:
     """Return the label of each text, and the probability of every label if the classifier has them."""
     services, asked = Services.of(request), await read_body(request, ClassifyRequest)

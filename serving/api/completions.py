@@ -18,7 +18,8 @@ from models.sampling import Sampling
 from serving.api.answers import as_json, described, head_of
 from serving.api.beam import searched
 from serving.api.errors import ApiError, as_api_error, defect
-from serving.api.schemas import CompletionRequest
+from serving.api.schemas.requests import CompletionRequest
+from serving.api.schemas.responses import CompletionAnswer, CompletionEvent
 from serving.api.work import Services, read_body, warnings_of, while_connected
 from serving.engine.requests import Generation, Piece, TokenLogprob
 from serving.engine.ticket import Ticket
@@ -31,7 +32,7 @@ LATE = 5.0
 """Seconds beyond its time in which an answer can still say that its time is over, also on a very busy machine."""
 
 
-@router.post("/v1/completions", **described(CompletionRequest, "Write reviews.", event_stream=True))
+@router.post("/v1/completions", **described(CompletionRequest, "Write reviews.", CompletionAnswer, CompletionEvent))
 async def completions(request: Request) -> Response:
     """Write texts that continue one prompt or several."""
     services, asked = Services.of(request), await read_body(request, CompletionRequest)

@@ -10,7 +10,8 @@ from fastapi import APIRouter, Request, Response
 from models.neural.encoder import network_in
 from serving.api.answers import as_json, described
 from serving.api.errors import ApiError
-from serving.api.schemas import EmbeddingRequest
+from serving.api.schemas.requests import EmbeddingRequest
+from serving.api.schemas.responses import EmbeddingAnswer
 from serving.api.work import Services, read_body, require_number, warnings_of, while_connected
 from serving.encoding import Encoding
 from serving.versions.open_version import OpenVersion
@@ -18,7 +19,7 @@ from serving.versions.open_version import OpenVersion
 router = APIRouter()
 
 
-@router.post("/v1/embeddings", **described(EmbeddingRequest, "Encode texts as vectors, to be compared by the cosine."))
+@router.post("/v1/embeddings", **described(EmbeddingRequest, "Encode texts as vectors.", EmbeddingAnswer))
 async def embeddings(request: Request) -> Response:
     """Return the vector of each text; the model must be a network, or a mixture with one."""
     services, asked = Services.of(request), await read_body(request, EmbeddingRequest)

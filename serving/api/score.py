@@ -8,14 +8,15 @@ from fastapi import APIRouter, Request, Response
 
 from models.bundles.score_sums import sum_of_scores
 from serving.api.answers import as_json, described
-from serving.api.schemas import ScoreRequest
+from serving.api.schemas.requests import ScoreRequest
+from serving.api.schemas.responses import ScoreAnswer
 from serving.api.work import Services, how_read, read_body, require_number, while_connected
 from serving.scoring import Scoring
 
 router = APIRouter()
 
 
-@router.post("/score", **described(ScoreRequest, "Score whole reviews, in open bits per byte first."))
+@router.post("/score", **described(ScoreRequest, "Score whole reviews, in open bits per byte first.", ScoreAnswer))
 async def score(request: Request) -> Response:
     """Return the totals of all texts, and the scores of each with its tokens."""
     services, asked = Services.of(request), await read_body(request, ScoreRequest)

@@ -11,7 +11,8 @@ from models.completion.dasher import DasherInterval, interval_steps
 from models.completion.spellings import EXACT, QUICK
 from models.completion.suggestions import suggest as likely_words
 from serving.api.answers import as_json, described
-from serving.api.schemas import IntervalsRequest, SuggestRequest
+from serving.api.schemas.requests import IntervalsRequest, SuggestRequest
+from serving.api.schemas.responses import IntervalsAnswer, SuggestAnswer
 from serving.api.work import Services, how_read, read_body, while_connected
 from serving.engine.jobs import Search
 from serving.versions.open_version import OpenVersion
@@ -20,7 +21,9 @@ Asked = TypeVar("Asked", SuggestRequest, IntervalsRequest)
 router = APIRouter()
 
 
-@router.post("/suggest", **described(SuggestRequest, "Suggest the next words, or complete the word being typed."))
+@router.post("/suggest", **described(
+    SuggestRequest, "Suggest the next words, or complete the word being typed.", SuggestAnswer
+))  # fmt: skip
 async def suggest(request: Request) -> Response:
     """Return words with their probabilities, and the remaining probability."""
 
@@ -34,7 +37,9 @@ async def suggest(request: Request) -> Response:
     return await _after_the_prompt(request, SuggestRequest, found)
 
 
-@router.post("/intervals", **described(IntervalsRequest, "Divide an interval among the next characters (Dasher)."))
+@router.post("/intervals", **described(
+    IntervalsRequest, "Divide an interval among the next characters (Dasher).", IntervalsAnswer
+))  # fmt: skip
 async def intervals(request: Request) -> Response:
     """Return the characters that may come next with their probabilities, which sum to 1; likely ones divided again."""
 

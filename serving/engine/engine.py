@@ -15,7 +15,7 @@ import torch
 
 from models.base import LanguageModel
 from models.bundles.bundle import Bundle
-from serving.engine.jobs import LONG, EngineContext, Job, Jobs
+from serving.engine.jobs import LONG, EngineContext, EngineJob, Jobs
 from serving.engine.live_text import LiveText
 from serving.engine.requests import Busy, EngineFigures, EngineLimits, Generation, Reason, StreamEnded
 from serving.engine.scheduler import Scheduler
@@ -106,7 +106,7 @@ class Engine:
             self._require_open()
             if len(self._jobs) >= max(1, self.limits.queue):
                 raise Busy(1.0)
-            self._jobs.add(added := Job(job))
+            self._jobs.add(added := EngineJob(job))
             self._changed.notify()
         return added.future
 

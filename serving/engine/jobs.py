@@ -43,7 +43,7 @@ class Aside(Later):
         self.work = work
 
 
-class Unread(Later):
+class UnreadContext(Later):
     """A job has to wait until a long context is read, in pieces between the steps of the live texts."""
 
     def __init__(self, reading: ContextReading) -> None:
@@ -52,7 +52,7 @@ class Unread(Later):
 
 
 @dataclass(eq=False)
-class Job:
+class EngineJob:
     """A function to be run in the engine's thread, and what it has waited for."""
 
     work: Callable[[EngineContext], Any]
@@ -108,8 +108,8 @@ class Jobs:
         self, bundle: Bundle, scheduler: Scheduler, limits: EngineLimits, aside: Executor, changed: Condition
     ) -> None:
         self._scheduler, self._aside, self._changed = scheduler, aside, changed
-        self._ready: deque[Job] = deque()
-        self._waiting: set[Job] = set()
+        self._ready: deque[EngineJob] = deque()
+        self._waiting: set[EngineJob] = set()
         self.done = 0
         megabytes = limits.cache_megabytes * SEARCHED
         vocabulary = cast(Vocabulary, _JobVocabulary(bundle.vocabulary))
@@ -130,7 +130,7 @@ class Jobs:
     def __len__(self) -> int:
         return len(self._ready) + len(self._waiting)
 
-    def add(self, job: Job) -> None:
+    def add(self, job: EngineJob) -> None:
         """Add a job; needs the lock."""
         self._ready.append(job)
 
@@ -140,7 +140,7 @@ class Jobs:
         while self._ready and perf_counter() - began < JOB_SECONDS:
             self._run(self._ready.popleft())
 
-    def _run(self, job: Job) -> None:
+    def _run(self, job: EngineJob) -> None:
         if job.future.cancelled():
             return
         _HERE.job = job
@@ -155,13 +155,13 @@ class Jobs:
         finally:
             _HERE.job = None
 
-    def _finish(self, job: Job, result: Any = None, error: Exception | None = None) -> None:
+    def _finish(self, job: EngineJob, result: Any = None, error: Exception | None = None) -> None:
         with self._changed:
             self._waiting.discard(job)
             self.done += 1
         job.finish(result, error)
 
-    def _wait(self, job: Job, later: Later) -> None:
+    def _wait(self, job: EngineJob, later: Later) -> None:
         """Let a job wait for something, then run it again, before others."""
         with self._changed:
             self._waiting.add(job)
@@ -185,7 +185,7 @@ class Jobs:
                     self._waiting.discard(job)
             return job in self._waiting
 
-        if isinstance(later, Unread):
+        if isinstance(later, UnreadContext):
             reading = later.reading
             job.readings.append(reading)
             contexts = self._scheduler.contexts
@@ -198,10 +198,8 @@ class Jobs:
         contexts = self._scheduler.contexts
         reading = contexts.reading(ids, model, _HERE.job.readings)
         if reading.left > self._scheduler.width:
-            raise Unread(reading)
-        while reading.found is None:
-            contexts.read(reading, reading.left)
-        return reading.found
+            raise UnreadContext(reading)
+        return contexts.whole(reading)
 
     def end(self, ended: StreamEnded) -> None:
         """Tell everybody who waits that nothing comes any more."""
@@ -257,7 +255,7 @@ class _JobNormalForm:
 
 def _made(what: str, text: str, make: Callable[[str], Any]) -> Any:
     """Return what is made of a text; of a long one, what was made for this job in another thread."""
-    job: Job | None = getattr(_HERE, "job", None)
+    job: EngineJob | None = getattr(_HERE, "job", None)
     if job is None or len(text) <= LONG:
         return make(text)
     key = (what, text)

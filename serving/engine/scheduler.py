@@ -64,7 +64,7 @@ class Scheduler:
 
     Attributes:
         live: Number of texts in progress.
-        contexts: Reads contexts of jobs, from the nearest saved state on.
+        contexts: Reads contexts of jobs.
         turns: What is read in pieces beside the prompts.
         counts: Figures that only grow, by their names in `EngineFigures`.
         finished: Ended texts by finish reason or reason.
@@ -145,11 +145,8 @@ class Scheduler:
                 self._step(batch)
 
     def read(self, ids: Sequence[int], model: LanguageModel | None = None) -> tuple[torch.Tensor, Any]:
-        """Return the distribution after a prefix (1, V) and the state there, from the nearest saved state on."""
-        reading = self.contexts.reading(ids, model)
-        while reading.found is None:
-            self.contexts.read(reading, reading.left)
-        return reading.found
+        """Return the distribution after a prefix (1, V) and the state there, read at once."""
+        return self.contexts.whole(self.contexts.reading(ids, model))
 
     def _read_some(self) -> None:
         """Read the next tokens of all prompts together: as many as the shortest has left, but the last."""

@@ -154,5 +154,11 @@ class Contexts:
         self._counts["prefill_tokens"] += reading.done - before + (not more)
         return more
 
+    def whole(self, reading: ContextReading) -> Read:
+        """Read all that is left, and return the result."""
+        while reading.found is None:
+            self.read(reading, reading.left)
+        return reading.found
+
     def _mark(self, model: LanguageModel) -> tuple[int, ...]:
         return () if model is self._model else (OTHER_MODEL,)

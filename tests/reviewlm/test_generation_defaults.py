@@ -11,7 +11,7 @@ from core.config import generation as shared
 from flows.generate import generate as flow
 from reviewlm.loaded_model import LoadedModel
 from reviewlm.verbs.model import generate as command
-from serving.api.schemas import CompletionRequest
+from serving.api.schemas.requests import CompletionRequest
 from serving.engine.requests import Generation
 
 SHARED = {

@@ -17,7 +17,7 @@ from models.completion.dasher import intervals
 from models.completion.spellings import EXACT, QUICK
 from models.completion.suggestions import suggest
 from reviewlm.verbs import model as verbs
-from serving.api.schemas import CompletionRequest, ScoreRequest, SuggestRequest
+from serving.api.schemas.requests import CompletionRequest, ScoreRequest, SuggestRequest
 
 
 @pytest.fixture(scope="module")

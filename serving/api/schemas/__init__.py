@@ -1,0 +1,1 @@
+"""What requests take and answers hold."""
