@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import gc
+import weakref
+from dataclasses import replace
 
 import pytest
 from made_versions import MadeSource, bundle_of, food_of, made_versions, running
 
 from core.config.sections.serving import ServingConfig
 from core.errors import BundleError, TrackingUnavailable
+from models.bundles.bundle import Bundle
+from models.completion.suggestions import suggest
 from serving.engine.requests import Generation
 from serving.versions import versions as module
 from serving.versions.names import UnknownVersion
@@ -246,3 +252,27 @@ def test_the_settings_reach_the_engine() -> None:
     assert (limits.live, limits.queue, limits.cache_megabytes, limits.cache_seconds) == (3, 5, 7, 9.0)
     assert (limits.numbers, limits.threads) == ("int8", 2)
     assert engine_limits(ServingConfig(workers=256)).threads == 1
+
+
+def test_nothing_keeps_the_model_of_a_closed_version() -> None:
+    models = []
+
+    def made(number: int) -> Bundle:
+        bundle = bundle_of(number, "bpe")
+        model = copy.copy(bundle.model)
+        models.append(weakref.ref(model))
+        return replace(bundle, model=model)
+
+    source = MadeSource(champion=1)
+    source.make = made
+    with running(made_versions(source, max_versions=0)) as versions:
+        engine = versions.champion.engine
+        long = "The pizza was good. " * 200
+        engine.submit(Generation(long, max_tokens=3, echo=True, logprobs=1)).result()
+        engine.run(lambda context: suggest(context.bundle, long, readers=context.readers)).result(60)
+        source.aliases, source.count = {"champion": 2}, 2
+        versions.look()
+        versions.look()
+        del engine
+        gc.collect()
+        assert [model() is None for model in models] == [True, False]
