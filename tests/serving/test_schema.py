@@ -18,7 +18,7 @@ from test_classify import MadeClassifiers
 
 from core.config.sections.serving import ServingConfig
 from serving.api.app import create_app
-from serving.api.schemas import responses
+from serving.api.schemas import facts, responses
 from serving.metrics import Metrics
 from serving.versions.classifiers import ClassifierVersions
 from tests.examples import examples
@@ -79,9 +79,9 @@ ANSWERS: list[tuple[str, dict[str, Any] | None, type[BaseModel]]] = [
     ("/score", {"texts": ["The soup was zxqv.", ""]}, responses.ScoreAnswer),
     ("/score", {"texts": "The soup", "stars": 3, "attribution": True}, responses.ScoreAnswer),
     ("/classify", {"texts": ["The food was great.", ""]}, responses.ClassifyAnswer),
-    ("/v1/models", None, responses.ModelsAnswer), ("/v1/models/champion", None, responses.ModelAnswer),
-    ("/models/card", None, responses.CardAnswer), ("/healthz", None, responses.HealthAnswer),
-    ("/readyz", None, responses.ReadyAnswer),
+    ("/v1/models", None, facts.ModelsAnswer), ("/v1/models/champion", None, facts.ModelAnswer),
+    ("/models/card", None, facts.CardAnswer), ("/healthz", None, facts.HealthAnswer),
+    ("/readyz", None, facts.ReadyAnswer),
 ]  # fmt: skip
 
 

@@ -5,7 +5,7 @@ A number that is not finite is null in an answer, such as the nats of a token th
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,13 +15,13 @@ Probability = Annotated[float, Field(ge=0, le=1.000001)]
 Count = Annotated[int, Field(ge=0)]
 
 
-class Answer(BaseModel):
+class AnswerPart(BaseModel):
     """Base of all answers and their parts: they hold nothing else."""
 
     model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
 
 
-class FromVersion(Answer):
+class FromVersion(AnswerPart):
     """An answer that says which version it is from."""
 
     model: str
@@ -37,7 +37,7 @@ class ReadTexts(FromVersion):
     """What the model has never seen: a rating, a script."""
 
 
-class UsageAnswer(Answer):
+class UsageAnswer(AnswerPart):
     """Numbers of the model's own tokens."""
 
     prompt_tokens: Count
@@ -45,7 +45,7 @@ class UsageAnswer(Answer):
     total_tokens: Count
 
 
-class LogprobsAnswer(Answer):
+class LogprobsAnswer(AnswerPart):
     """Log-probabilities of the tokens of a text, before the sampling options; lists of equal length."""
 
     tokens: list[str]
@@ -57,7 +57,7 @@ class LogprobsAnswer(Answer):
     """Where each token begins, in characters."""
 
 
-class ChoiceAnswer(Answer):
+class ChoiceAnswer(AnswerPart):
     """One text, or a piece of it."""
 
     text: str
@@ -96,7 +96,7 @@ class CompletionEvent(_CompletionHead):
     """On the first event, if there are any."""
 
 
-class VectorAnswer(Answer):
+class VectorAnswer(AnswerPart):
     """The vector of one text."""
 
     object: Literal["embedding"]
@@ -105,7 +105,7 @@ class VectorAnswer(Answer):
     """Numbers, or with `encoding_format` "base64" float32 numbers, little-endian."""
 
 
-class EncodedUsage(Answer):
+class EncodedUsage(AnswerPart):
     """Numbers of tokens read."""
 
     prompt_tokens: Count
@@ -123,14 +123,14 @@ class EmbeddingAnswer(FromVersion):
     warnings: list[str]
 
 
-class WordAnswer(Answer):
+class WordAnswer(AnswerPart):
     """A suggested word."""
 
     word: str
     probability: Probability
 
 
-class WordsAnswer(Answer):
+class WordsAnswer(AnswerPart):
     """Words that may come next, or complete the word being typed."""
 
     words: list[WordAnswer]
@@ -151,7 +151,7 @@ class SuggestAnswer(WordsAnswer, ReadTexts):
     """Words to write next."""
 
 
-class IntervalAnswer(Answer):
+class IntervalAnswer(AnswerPart):
     """The share of one way to go on."""
 
     kind: Literal["character", "other", "end"]
@@ -167,7 +167,7 @@ class IntervalsAnswer(ReadTexts):
     intervals: list[IntervalAnswer]
 
 
-class AttributionAnswer(Answer):
+class AttributionAnswer(AnswerPart):
     """Which part of a mixture predicted each token; `contributions` and `normaliser` sum to the log-probability."""
 
     parts: list[str]
@@ -178,7 +178,7 @@ class AttributionAnswer(Answer):
     normaliser: list[Number]
 
 
-class _Sums(Answer):
+class _ScoreSums(AnswerPart):
     open_bits_per_byte: Number
     """With the letters of unknown words: use it to compare."""
     bits_per_byte: Number
@@ -190,7 +190,7 @@ class _Sums(Answer):
     spelling_nats: Number
 
 
-class TextScoreAnswer(_Sums):
+class TextScoreAnswer(_ScoreSums):
     """The scores of one text."""
 
     per_token: list[tuple[str, Number]]
@@ -198,7 +198,7 @@ class TextScoreAnswer(_Sums):
     attribution: AttributionAnswer | None = None
 
 
-class ScoreAnswer(_Sums, ReadTexts):
+class ScoreAnswer(_ScoreSums, ReadTexts):
     """The totals of all texts, and the scores of each."""
 
     texts: Count
@@ -206,7 +206,7 @@ class ScoreAnswer(_Sums, ReadTexts):
     scores: list[TextScoreAnswer]
 
 
-class LabelAnswer(Answer):
+class LabelAnswer(AnswerPart):
     """What a classifier says about one text."""
 
     label: str
@@ -222,87 +222,7 @@ class ClassifyAnswer(FromVersion):
     answers: list[LabelAnswer]
 
 
-class ModelAnswer(Answer):
-    """An alias or a version."""
-
-    id: str
-    object: Literal["model"]
-    created: Count
-    owned_by: Literal["reviewlm"]
-    version: str
-    aliases: list[str]
-
-
-class ModelsAnswer(Answer):
-    """The aliases, then the versions, the newest first."""
-
-    object: Literal["list"]
-    data: list[ModelAnswer]
-
-
-class VocabularyFacts(Answer):
-    """The vocabulary of a version."""
-
-    unit: Literal["word", "bpe", "unigram", "char"]
-    entries: Count
-
-
-class NumbersFacts(Answer):
-    """The number format of a version."""
-
-    used: Literal["float32", "int8"]
-    int8_loss: Number
-    """Share by which int8 raises the bits per byte; null: not measured."""
-
-
-class CardAnswer(FromVersion):
-    """A version: its bundle, and what the registry records about it (docs/reference/json.md)."""
-
-    bundle: str
-    name: str
-    kind: str
-    vocabulary: VocabularyFacts
-    stars: list[float]
-    """Shares of the ratings 0 (unknown) to 5 in the training reviews."""
-    numbers: NumbersFacts
-    options: dict[str, Any]
-    verdict: str
-    rules: list[dict[str, Any]]
-    figures: list[dict[str, Any]]
-    history: list[dict[str, Any]]
-    family: str = ""
-    adaptation: str = ""
-    since: str | None = None
-    data: dict[str, str] = {}
-
-
-class HealthAnswer(Answer):
-    """The process works."""
-
-    status: Literal["ok"]
-
-
-class RefusalAnswer(Answer):
-    """A version that cannot be served."""
-
-    version: str
-    why: str
-    when: str
-
-
-class ReadyAnswer(Answer):
-    """Whether requests should be sent here; other pages, and requests under another Host name, get the status only."""
-
-    status: Literal["ready", "ending", "engine ended"]
-    champion: str | None = None
-    classifier: str | None = None
-    since: str | None = None
-    open: list[str] = []
-    refused: list[RefusalAnswer] = []
-    registry: str = "ok"
-
-
-class ErrorBody(Answer):
+class ErrorBody(AnswerPart):
     """Why a request was refused."""
 
     message: str
@@ -311,7 +231,7 @@ class ErrorBody(Answer):
     code: str
 
 
-class ErrorAnswer(Answer):
+class ErrorAnswer(AnswerPart):
     """An error, in OpenAI's shape."""
 
     error: ErrorBody
