@@ -176,13 +176,15 @@ class Jobs:
         def failed(error: Exception) -> None:
             with self._changed:
                 waits = job in self._waiting
-            if waits:
+                self._waiting.discard(job)
+            if waits:  # else it was told that the engine ends
                 self._finish(job, error=error)
 
         def wanted() -> bool:
             if job.future.cancelled():
                 with self._changed:
                     self._waiting.discard(job)
+                    self._changed.notify()
             return job in self._waiting
 
         if isinstance(later, UnreadContext):

@@ -209,7 +209,7 @@ def test_no_long_text_was_made_into_tokens_where_the_stream_steps(watched: Watch
 
 @pytest.mark.parametrize("end", ["", "!", " ", "'", "’s", "_", "x́"])
 def test_the_word_at_the_end_of_a_long_text_is_found_from_the_end(end: str) -> None:
-    """Searching forwards tried every letter of a long word: 20,000 letters took a minute."""
+    """Searching forwards tried every letter of a long word: 20,000 letters took 8 s."""
     found = DROW.match(("x" * 200_000 + end)[::-1])
     assert (found is None) == (end in ("!", " ", "_"))
     assert found is None or found[0][::-1] == "x" * 200_000 + {"’s": end, "'": end, "x́": end}.get(end, "")
