@@ -11,7 +11,8 @@ from models.tokens.vocabulary import page
 from serving.api.answers import as_json, head_of
 from serving.api.schemas.requests import CompletionRequest
 from serving.api.work import Services, warnings_of
-from serving.engine.jobs import EngineContext, Search
+from serving.engine.jobs import EngineContext
+from serving.engine.search import Search
 
 
 def _search(asked: CompletionRequest, prompt: str) -> Search[tuple[list[FoundText], int]]:

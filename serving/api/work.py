@@ -17,7 +17,8 @@ from core.config.sections.serving import ServingConfig
 from models.bundles.unseen import unseen_warnings
 from models.tokens.type_counts import batched
 from serving.api.errors import ApiError, busy, invalid
-from serving.engine.jobs import LONG, Search
+from serving.engine.jobs import LONG
+from serving.engine.search import Search
 from serving.metrics import Metrics
 from serving.scoring import CHARACTERS
 from serving.versions.open_version import OpenVersion

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 from threading import Condition, local
 from time import perf_counter
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, cast
 
 import torch
 
@@ -20,7 +20,6 @@ from serving.engine.requests import EngineLimits, StreamEnded
 from serving.engine.scheduler import Scheduler
 from serving.engine.turns import ContextReading, Turn
 
-T = TypeVar("T")
 JOB_SECONDS = 0.01
 """Jobs that begin within this time run between the same two steps; at least one does."""
 SEARCHED = 0.25
@@ -135,10 +134,12 @@ class Jobs:
         self._ready.append(job)
 
     def run(self) -> None:
-        """Run those that wait, for `JOB_SECONDS`."""
+        """Run those that wait now, for `JOB_SECONDS`: a request's next job comes after the next step."""
         began = perf_counter()
-        while self._ready and perf_counter() - began < JOB_SECONDS:
+        for _ in range(len(self._ready)):
             self._run(self._ready.popleft())
+            if perf_counter() - began >= JOB_SECONDS:
+                break
 
     def _run(self, job: EngineJob) -> None:
         if job.future.cancelled():
@@ -264,36 +265,3 @@ def _made(what: str, text: str, make: Callable[[str], Any]) -> Any:
     if key not in job.tokens:
         raise Aside(lambda: job.tokens.__setitem__(key, make(text)))
     return job.tokens[key]
-
-
-class Search(Generic[T]):
-    """A search of many steps, by repeated calls of `advance` in the engine's thread.
-
-    It is begun again where it has to wait for something long, so what it finds until then must be quick to find, or
-    remembered.
-
-    Args:
-        begin: Returns the search.
-
-    Attributes:
-        found: The result, once `advance` has returned False.
-    """
-
-    found: T
-
-    def __init__(self, begin: Callable[[EngineContext], Generator[None, None, T]]) -> None:
-        self._begin = begin
-        self._steps: Generator[None, None, T] | None = None
-
-    def advance(self, context: EngineContext) -> bool:
-        """Do the next step; return whether there is more to do."""
-        self._steps = self._steps or self._begin(context)
-        try:
-            next(self._steps)
-        except StopIteration as done:
-            self.found = done.value
-            return False
-        except Later:
-            self._steps = None
-            raise
-        return True

@@ -26,7 +26,10 @@ def defaults(function: Any) -> dict[str, Any]:
     return {one.name: one.default for one in parameters if one.default is not Parameter.empty}
 
 
-@pytest.mark.parametrize("door", [flow.fn, command, LoadedModel.generate, LoadedModel.stream], ids=str)
+DOORS = {"flow": flow.fn, "command": command, "python": LoadedModel.generate, "stream": LoadedModel.stream}
+
+
+@pytest.mark.parametrize("door", DOORS.values(), ids=list(DOORS))
 def test_the_doors_have_the_same_defaults(door: Any) -> None:
     assert SHARED.items() <= defaults(door).items()
 
