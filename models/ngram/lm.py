@@ -111,7 +111,7 @@ class NGramLM:
         import torch  # only here: without it, fitting and scoring start seconds earlier
 
         state = self.read(np.asarray(ids_B)[:, None], state)
-        return torch.from_numpy(self._next(state, np.float32)), state
+        return torch.from_numpy(self._next_of_each(state)), state
 
     def read(self, ids_BT: np.ndarray, state: NGramState) -> NGramState:
         """Read T tokens of each stream without scoring them; return the state after them.
@@ -156,6 +156,18 @@ class NGramLM:
                 "stupid back-off gives scores, not probabilities: they do not sum to 1, so there are no nats and there "
                 "is no perplexity; it can rank next words (`read`, `step`)", kind="input",
             )  # fmt: skip
+
+    def _next_of_each(self, state: NGramState) -> np.ndarray:
+        """Return log p of the next token, (B, V) float32; streams with equal contexts are looked up once.
+
+        A text that is read with each rating soon has the same last tokens in all its streams.
+        """
+        numbers: dict[bytes, int] = {}
+        which_B = [numbers.setdefault(context_K.tobytes(), len(numbers)) for context_K in state.context_BK]
+        if len(numbers) == len(which_B):
+            return self._next(state, np.float32)
+        first = {number: row for row, number in reversed([*enumerate(which_B)])}
+        return self._next(state.take([first[number] for number in range(len(numbers))]), np.float32)[which_B]
 
     def _next(self, state: NGramState, dtype: type) -> np.ndarray:
         """Return log p (or log scores) of the next token, (B, V).

@@ -1,4 +1,4 @@
-"""Compile the element-wise work of int8 steps with numba: quantise, scale back, draw; each is one pass over its rows.
+"""Compile the element-wise work of steps with numba: cells, softmaxes, quantisation, draws; each is one pass over its rows.
 
 Every row is treated alone and in the same way, so its result does not depend on the batch. For the flags of the
 compiler and the cache of compiled code see `models/neural/fused/kernels.py`.
@@ -80,17 +80,95 @@ def lstm_step(
         gates, sums, scale, before, after, h = gates_NG[n], sums_NG[n], scale_N[n], c_NH[n], after_NH[n], h_NH[n]
         for g in range(4 * H):
             gates[g] += _F(sums[g]) * (scale * scale_G[g])
-        for g in range(2 * H):
-            gates[g] = sigmoid(gates[g])
-        for g in range(2 * H, 3 * H):
-            gates[g] = tanh(gates[g])
-        for g in range(3 * H, 4 * H):
-            gates[g] = sigmoid(gates[g])
-        write, keep, new, read = gates[:H], gates[H : 2 * H], gates[2 * H : 3 * H], gates[3 * H :]
-        for j in range(H):
-            after[j] = keep[j] * before[j] + write[j] * new[j]
-        for j in range(H):
-            h[j] = read[j] * tanh(after[j])
+        _lstm_cell(gates, before, after, h)
+
+
+@kernel
+def float_lstm_step(gates_NG: Any, past_NG: Any, c_NH: Any, after_NH: Any, h_NH: Any) -> None:
+    """Take a step of an LSTM as `lstm_step` does, from products in float32.
+
+    Args:
+        gates_NG: W_ih x_t and both biases; overwritten.
+        past_NG: W_hh h_{t−1}.
+        c_NH, after_NH, h_NH: As for `lstm_step`.
+    """
+    N, G = gates_NG.shape
+    for n in range(N):
+        gates, past = gates_NG[n], past_NG[n]
+        for g in range(G):
+            gates[g] += past[g]
+        _lstm_cell(gates, c_NH[n], after_NH[n], h_NH[n])
+
+
+@njit(fastmath=FAST, error_model="numpy")  # type: ignore[untyped-decorator]
+def _lstm_cell(gates: Any, before: Any, after: Any, h: Any) -> None:
+    """Compute one row of a step from the sums of its gates, which are overwritten."""
+    H = len(before)
+    for g in range(2 * H):
+        gates[g] = sigmoid(gates[g])
+    for g in range(2 * H, 3 * H):
+        gates[g] = tanh(gates[g])
+    for g in range(3 * H, 4 * H):
+        gates[g] = sigmoid(gates[g])
+    write, keep, new, read = gates[:H], gates[H : 2 * H], gates[2 * H : 3 * H], gates[3 * H :]
+    for j in range(H):
+        after[j] = keep[j] * before[j] + write[j] * new[j]
+    for j in range(H):
+        h[j] = read[j] * tanh(after[j])
+
+
+@kernel
+def log_softmax_of_level(logits_NC: Any, plus_N: Any, ids_P: Any, out_NV: Any) -> None:
+    """Write the log-softmax of each row to the places of its first entries.
+
+    Args:
+        logits_NC: C at least P; those from P on are replaced by their log-softmax.
+        plus_N: What is added to what is written.
+        ids_P: Places of the first P entries.
+        out_NV: The result; its other places are left as they are.
+    """
+    N, C = logits_NC.shape
+    P = len(ids_P)
+    for n in range(N):
+        logits, out = logits_NC[n], out_NV[n]
+        most, total = _largest(logits), _F(0.0)
+        for c in range(C):
+            total += _exp(logits[c] - most)
+        normaliser = most + _F(np.log(total))
+        shift = plus_N[n] - normaliser
+        for p in range(P):
+            out[ids_P[p]] = logits[p] + shift
+        for c in range(P, C):
+            logits[c] -= normaliser
+
+
+@kernel
+def add_to_log_sum(total_NV: Any, logp_NPV: Any, part: int, log_weight_N: Any) -> None:
+    """Replace log a of each entry by log(a + w p).
+
+    The larger of both logarithms plus log(1 + e) of e = exp(−difference), which is 2 artanh(e / (2 + e)): seven terms
+    of its series, with an error below 1e-8.
+
+    Args:
+        total_NV: log a; overwritten.
+        logp_NPV: log p of P parts, of which *part* is added.
+        log_weight_N: log w.
+    """
+    N, V = total_NV.shape
+    for n in range(N):
+        total, logp, weight = total_NV[n], logp_NPV[n, part], log_weight_N[n]
+        for v in range(V):
+            a, b = total[v], logp[v] + weight
+            most, least = max(a, b), min(a, b)
+            e = _exp(least - most) if least > _F(-np.inf) else _F(0.0)
+            s = e / (_F(2.0) + e)
+            q = s * s
+            series = q * _F(1 / 13) + _F(1 / 11)
+            series = series * q + _F(1 / 9)
+            series = series * q + _F(1 / 7)
+            series = series * q + _F(1 / 5)
+            series = series * q + _F(1 / 3)
+            total[v] = most + (s + s) * (series * q + _F(1.0))
 
 
 @kernel

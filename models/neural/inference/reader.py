@@ -8,9 +8,11 @@ used as it is: there it is the same up to rounding.) Shape legend: see `models/b
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -23,6 +25,11 @@ from ..output.adaptive import AdaptiveOutput
 from ..output.single import SoftmaxOutput
 from ..recurrent import RecurrentNetwork, stars_so_far
 from .packed import Linear, MakeLinear, packed_linear
+
+try:
+    from . import kernels
+except ImportError:  # numba is not installed, as where a stranger opens an exported model
+    kernels = None  # type: ignore[assignment]
 
 
 def sigmoid(x: Tensor) -> Tensor:
@@ -58,7 +65,8 @@ class RecurrentReader(Reader):
 
     def __init__(self, network: RecurrentNetwork, make: MakeLinear = packed_linear, normalise: bool = True) -> None:
         super().__init__(network, make, normalise)
-        self.layers = [_Layer(layer, make) for layer in network.layers]
+        compiled = network.kind == "lstm" and kernels is not None and network.embedding.weight.dtype == torch.float32
+        self.layers = [(_CompiledLSTM if compiled else _Layer)(layer, make) for layer in network.layers]
         project = network.project
         self.project: Linear = make(project.weight, None) if isinstance(project, nn.Linear) else lambda x_NE: x_NE
 
@@ -101,6 +109,23 @@ class _Layer:
         return self.cell.step(a_BG, state, None, None, lambda h_BH, *weights: self.of_state(h_BH), **self.options)
 
 
+class _CompiledLSTM(_Layer):
+    """An LSTM layer whose element-wise work is one pass: with few streams, torch's ten passes cost as much as a product."""
+
+    def read(self, x_BTE: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
+        """Return every hidden state (B, T, H) and the last state."""
+        h_BH, c_BH = state
+        x_TBE = x_BTE.transpose(0, 1)
+        a_TBG = self.of_input(x_TBE.flatten(0, 1)).unflatten(0, x_TBE.shape[:2]).numpy()
+        h_TBH = np.empty((len(a_TBG), *h_BH.shape), np.float32)
+        before_BH = c_BH.contiguous().numpy()
+        for a_BG, new_BH in zip(a_TBG, h_TBH, strict=True):
+            past_BG, after_BH = self.of_state(h_BH).numpy(), np.empty_like(before_BH)
+            kernels.float_lstm_step(a_BG, past_BG, before_BH, after_BH, new_BH)
+            h_BH, before_BH = torch.from_numpy(new_BH), after_BH
+        return torch.from_numpy(h_TBH).transpose(0, 1), (h_BH, torch.from_numpy(before_BH))
+
+
 class NPLMReader(Reader):
     """The feed-forward network over the last words."""
 
@@ -137,16 +162,31 @@ class _AdaptiveLogp:
         self.projects = [make(output._own(k)[0], None) if output.shrinks else None for k in range(len(tails))]
         self.tails = [make(tail.weight_CE, tail.bias_C) for tail in tails]
         self.order_P = output.order_P
+        self.given = np.setdiff1d(np.arange(self.entries), self.order_P.numpy())
 
     def __call__(self, h_NE: Tensor) -> Tensor:
-        head_NC = torch.log_softmax(self.head(h_NE), 1)
-        parts_NP = head_NC.new_empty(len(h_NE), len(self.order_P))
+        levels = [self.head(h_NE)]
+        for project, tail in zip(self.projects, self.tails, strict=True):
+            levels.append(tail(h_NE if project is None else project(h_NE)))
+        return self._joined(levels) if kernels is None else self._joined_in_one_pass(levels)
+
+    def _joined_in_one_pass(self, levels: Sequence[Tensor]) -> Tensor:
+        order_P, head_NC = self.order_P.numpy(), levels[0].numpy()
+        logp_NV = np.empty((len(head_NC), self.entries), np.float32)
+        logp_NV[:, self.given] = -np.inf
+        kernels.log_softmax_of_level(head_NC, np.zeros(len(head_NC), np.float32), order_P[: self.cuts[0]], logp_NV)
+        for k, (low, high) in enumerate(pairwise(self.cuts)):
+            tail_N = head_NC[:, self.cuts[0] + k].copy()
+            kernels.log_softmax_of_level(levels[k + 1].numpy(), tail_N, order_P[low:high], logp_NV)
+        return torch.from_numpy(logp_NV)
+
+    def _joined(self, levels: Sequence[Tensor]) -> Tensor:
+        head_NC = torch.log_softmax(levels[0], 1)
+        parts_NP = head_NC.new_empty(len(head_NC), len(self.order_P))
         parts_NP[:, : self.cuts[0]] = head_NC[:, : self.cuts[0]]
         for k, (low, high) in enumerate(pairwise(self.cuts)):
-            project = self.projects[k]
-            tail_NC = torch.log_softmax(self.tails[k](h_NE if project is None else project(h_NE)), 1)
-            parts_NP[:, low:high] = tail_NC + head_NC[:, self.cuts[0] + k, None]
-        logp_NV = head_NC.new_full((len(h_NE), self.entries), -torch.inf)
+            parts_NP[:, low:high] = torch.log_softmax(levels[k + 1], 1) + head_NC[:, self.cuts[0] + k, None]
+        logp_NV = head_NC.new_full((len(head_NC), self.entries), -torch.inf)
         logp_NV[:, self.order_P] = parts_NP
         return logp_NV
 
