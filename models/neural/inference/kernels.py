@@ -1,4 +1,4 @@
-"""Compile the element-wise work of steps with numba: cells, softmaxes, quantisation, draws; each is one pass over its rows.
+"""Compile the element-wise work of steps with numba: cells, softmaxes, quantisation, draws; one pass over rows.
 
 Every row is treated alone and in the same way, so its result does not depend on the batch. For the flags of the
 compiler and the cache of compiled code see `models/neural/fused/kernels.py`.

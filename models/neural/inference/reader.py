@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...tokens.vocabulary import STARS
 from ..layers.cells import ACTIVATIONS, CELLS
 from ..layers.layer_norm import NormedLayer
 from ..layers.own_layer import OwnLayer, over_time
@@ -58,32 +59,6 @@ class Reader(ABC):
         """Read T tokens of each stream; see `Network.forward`."""
 
 
-class RecurrentReader(Reader):
-    """A recurrent network whose cells are not normalised."""
-
-    network: RecurrentNetwork
-
-    def __init__(self, network: RecurrentNetwork, make: MakeLinear = packed_linear, normalise: bool = True) -> None:
-        super().__init__(network, make, normalise)
-        compiled = network.kind == "lstm" and kernels is not None and network.embedding.weight.dtype == torch.float32
-        self.layers = [(_CompiledLSTM if compiled else _Layer)(layer, make) for layer in network.layers]
-        project = network.project
-        self.project: Linear = make(project.weight, None) if isinstance(project, nn.Linear) else lambda x_NE: x_NE
-
-    def read(self, ids_BT: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
-        """Read T tokens of each stream; see `Network.forward`."""
-        *memory, stars_1B = state
-        stars_BT = stars_so_far(ids_BT, stars_1B[0])
-        x_BTE = self.network.inputs(ids_BT, stars_BT)
-        after = []
-        for index, layer in enumerate(self.layers):
-            x_BTE, last = layer.read(x_BTE, tuple(tensor[index] for tensor in memory))
-            after.append(last)
-        features_BTE = self.project(x_BTE.flatten(0, 1)).unflatten(0, ids_BT.shape)
-        stacked = tuple(torch.stack(tensors) for tensors in zip(*after, strict=True))
-        return features_BTE, (*stacked, stars_BT[:, -1][None])
-
-
 class _Layer:
     """One recurrent layer with its two products."""
 
@@ -109,21 +84,81 @@ class _Layer:
         return self.cell.step(a_BG, state, None, None, lambda h_BH, *weights: self.of_state(h_BH), **self.options)
 
 
-class _CompiledLSTM(_Layer):
-    """An LSTM layer whose element-wise work is one pass: with few streams, torch's ten passes cost as much as a product."""
+class RecurrentReader(Reader):
+    """A recurrent network whose cells are not normalised."""
+
+    LAYER: type[_Layer] = _Layer
+    network: RecurrentNetwork
+
+    def __init__(self, network: RecurrentNetwork, make: MakeLinear = packed_linear, normalise: bool = True) -> None:
+        super().__init__(network, make, normalise)
+        self.layers = [self.LAYER(layer, make) for layer in network.layers]
+        project = network.project
+        self.project: Linear = make(project.weight, None) if isinstance(project, nn.Linear) else lambda x_NE: x_NE
+
+    def read(self, ids_BT: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
+        """Read T tokens of each stream; see `Network.forward`."""
+        *memory, stars_1B = state
+        stars_BT = stars_so_far(ids_BT, stars_1B[0])
+        x_BTE = self.network.inputs(ids_BT, stars_BT)
+        after = []
+        for index, layer in enumerate(self.layers):
+            x_BTE, last = layer.read(x_BTE, tuple(tensor[index] for tensor in memory))
+            after.append(last)
+        features_BTE = self.project(x_BTE.flatten(0, 1)).unflatten(0, ids_BT.shape)
+        stacked = tuple(torch.stack(tensors) for tensors in zip(*after, strict=True))
+        return features_BTE, (*stacked, stars_BT[:, -1][None])
+
+
+class _LSTMLayer(_Layer):
+    """An LSTM layer whose element-wise work is one compiled pass."""
 
     def read(self, x_BTE: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
         """Return every hidden state (B, T, H) and the last state."""
-        h_BH, c_BH = state
-        x_TBE = x_BTE.transpose(0, 1)
+        (h_BH, c_BH), x_TBE = state, x_BTE.transpose(0, 1)
         a_TBG = self.of_input(x_TBE.flatten(0, 1)).unflatten(0, x_TBE.shape[:2]).numpy()
-        h_TBH = np.empty((len(a_TBG), *h_BH.shape), np.float32)
-        before_BH = c_BH.contiguous().numpy()
+        h_TBH, c_BH = np.empty((len(a_TBG), *h_BH.shape), np.float32), c_BH.numpy()
         for a_BG, new_BH in zip(a_TBG, h_TBH, strict=True):
-            past_BG, after_BH = self.of_state(h_BH).numpy(), np.empty_like(before_BH)
-            kernels.float_lstm_step(a_BG, past_BG, before_BH, after_BH, new_BH)
-            h_BH, before_BH = torch.from_numpy(new_BH), after_BH
-        return torch.from_numpy(h_TBH).transpose(0, 1), (h_BH, torch.from_numpy(before_BH))
+            after_BH = np.empty_like(c_BH)
+            self.step(a_BG, h_BH, c_BH, after_BH, new_BH)
+            h_BH, c_BH = torch.from_numpy(new_BH), after_BH
+        return torch.from_numpy(h_TBH).transpose(0, 1), (h_BH, torch.from_numpy(c_BH))
+
+    def step(self, a_BG: np.ndarray, h_BH: Tensor, c_BH: np.ndarray, after_BH: np.ndarray, new_BH: np.ndarray) -> None:
+        """Write c_t and h_t; overwrite the input's part of the gates."""
+        kernels.float_lstm_step(a_BG, self.of_state(h_BH).numpy(), c_BH, after_BH, new_BH)
+
+
+class LSTMReader(RecurrentReader):
+    """An LSTM in float32 whose steps take few calls: with few streams, calls cost as much as the products."""
+
+    LAYER = _LSTMLayer
+    layers: list[_LSTMLayer]
+
+    def read(self, ids_BT: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
+        """Read T tokens of each stream; see `Network.forward`."""
+        h_LBH, c_LBH, stars_1B = (tensor.contiguous() for tensor in state)
+        if ids_BT.shape[1] != 1:
+            return super().read(ids_BT, (h_LBH, c_LBH, stars_1B))
+        ids_B = ids_BT[:, 0].numpy()
+        stars_B = np.where((ids_B >= STARS[0]) & (ids_B <= STARS[-1]), ids_B, stars_1B[0].numpy())
+        x_BE = torch.from_numpy(self._inputs(ids_B, stars_B))
+        after_LBH, new_LBH, before_LBH = np.empty(c_LBH.shape, np.float32), torch.empty_like(h_LBH), c_LBH.numpy()
+        for index, layer in enumerate(self.layers):
+            new_BH = new_LBH[index]
+            layer.step(layer.of_input(x_BE).numpy(), h_LBH[index], before_LBH[index], after_LBH[index], new_BH.numpy())
+            x_BE = new_BH
+        after = new_LBH, torch.from_numpy(after_LBH), torch.from_numpy(stars_B)[None]
+        return self.project(x_BE)[:, None], after
+
+    def _inputs(self, ids_B: np.ndarray, stars_B: np.ndarray) -> np.ndarray:
+        """Return what `RecurrentNetwork.inputs` does."""
+        rows_VE = self.network.embedding.weight.detach().numpy()
+        x_BE: np.ndarray = rows_VE[ids_B]
+        if self.network.condition_on_stars:
+            rated_M = np.flatnonzero(stars_B > STARS[0])
+            x_BE[rated_M] += rows_VE[stars_B[rated_M]]
+        return x_BE
 
 
 class NPLMReader(Reader):
@@ -200,7 +235,8 @@ def reader_for(network: Network, make: MakeLinear = packed_linear, normalise: bo
     plain = isinstance(network, RecurrentNetwork) and not any(map(_is_special, network.layers))
     if not isinstance(network, RecurrentNetwork) or not plain:
         return None
-    return RecurrentReader(network, make, normalise)
+    compiled = network.kind == "lstm" and kernels is not None and network.embedding.weight.dtype == torch.float32
+    return (LSTMReader if compiled else RecurrentReader)(network, make, normalise)
 
 
 def _is_special(layer: nn.Module) -> bool:
