@@ -42,8 +42,8 @@ class AnyRatingState:
 
     def take(self, rows: Sequence[int]) -> AnyRatingState:
         """Return the chosen texts, in the order given; a row may be taken more than once."""
-        ratings, rows = range(self.logp_BR.shape[1]), list(rows)
-        inner = self.inner.take([row * len(ratings) + rating for row in rows for rating in ratings])
+        rows, ratings = list(rows), self.logp_BR.shape[1]
+        inner = self.inner.take((np.array(rows, np.int64)[:, None] * ratings + np.arange(ratings)).ravel().tolist())
         following = None if self.next_BRV is None else self.next_BRV[rows]
         return AnyRatingState(inner, self.logp_BR[rows], self.begun, following)
 

@@ -42,7 +42,9 @@ def likely_words(ways: Spellings, start: Node, k: int, cutoffs: Cutoffs) -> Sear
         least = max(cutoffs.word * start.mass, best[-1] if len(best) == k else 0.0)
         unread: list[Node] = []
         lowest = least
-        while heap and -heap[0][0] > (least if len(unread) < FEW else lowest) and len(unread) < cutoffs.width and visited < MOST_BEGINNINGS:
+        while heap and len(unread) < cutoffs.width and visited < MOST_BEGINNINGS:
+            if -heap[0][0] <= (least if len(unread) < FEW else lowest):
+                break
             visited += 1
             mass, _, before, byte = heapq.heappop(heap)
             node = before if byte < 0 else ways.child(before, byte, start.mass)
