@@ -29,6 +29,14 @@ from models.tokens.vocabulary import SPECIAL, Vocabulary
 
 FOODS, TASTES = ("soup", "salad", "salmon", "sandwich", "pizza", "pasta"), ("great", "greasy", "good", "gone", "cold")
 TRAIN = [f"the {food} was {taste} and we {verb} it" for food in FOODS for taste in TASTES for verb in ("liked", "left")]
+UNEQUAL = [
+    text
+    for food, often in zip(FOODS, (7, 5, 4, 3, 2, 1), strict=True)
+    for taste, also in zip(TASTES, (6, 5, 3, 2, 1), strict=True)
+    for text in (*[f"the {food} was {taste} and we liked it"] * 2, f"we left the {food} and it was {taste}")
+    for _ in range(often * also // 4)
+]
+"""For parts of words: of equally probable ones, the endpoint shows the first of the alphabet, the simulation any."""
 HELD_OUT = [
     "the pasta was gone and we left", "we liked the salmon", "it was the sandwich and it was greasy",
     "the soup the salad the soup", "great pizza",
@@ -46,8 +54,9 @@ def trained(folder: Path, options: VocabularySpec, mixed: bool) -> Bundle:
 
     Mixed: half of each probability is a unigram model's.
     """
-    vocabulary = Vocabulary.train(TRAIN, options, NormalForm())
-    write_stream(folder / "train", vocabulary, [reviews(TRAIN)])
+    texts = TRAIN if options.unit == "word" else UNEQUAL
+    vocabulary = Vocabulary.train(texts, options, NormalForm())
+    write_stream(folder / "train", vocabulary, [reviews(texts)])
     stream, parts = TokenStream.open(folder / "train"), []
     for order in (3, 1) if mixed else (3,):
         spec = NGramSpec(order=order)
@@ -103,9 +112,21 @@ def simulated(bundle: Bundle, folder: Path) -> pl.DataFrame:
     return observe(bundle, stream, every, pl.read_parquet(folder / TOKEN_NATS), counts_V)
 
 
+def by_word(bundle: Bundle, rows: pl.DataFrame) -> list[int]:
+    """Return the keys that the simulation saves in each word of the held-out texts."""
+    tokens = rows.filter(pl.col("id") >= len(SPECIAL)).select("id", "keys_spared").iter_rows()
+    spared = []
+    for word in " ".join(HELD_OUT).split():
+        written, keys = b"", 0
+        while written.strip().decode() != word:
+            token, saved = next(tokens)
+            written, keys = written + bundle.vocabulary.entry(token), keys + saved
+        spared.append(keys)
+    return spared
+
+
 @pytest.mark.parametrize(
-    ("options", "mixed"), [(WORDS, False), (PIECES, False), (WORDS, True), (PIECES, True)],
-    ids=["words", "BPE", "mixture of words", "mixture of BPE"],
+    ("options", "mixed"), [(WORDS, False), (WORDS, True), (PIECES, True)], ids=["words", "mixture", "mixture of BPE"],
 )  # fmt: skip
 def test_keys_saved_at_the_endpoint_are_those_of_the_simulation(
     options: VocabularySpec, mixed: bool, tmp_path: Path
@@ -114,7 +135,7 @@ def test_keys_saved_at_the_endpoint_are_those_of_the_simulation(
     rows = simulated(bundle, tmp_path)
     with served(bundle) as client:
         typed = [keys for text in HELD_OUT for keys in keys_spared(client, text)]
-    assert typed == rows.filter(pl.col("id") >= len(SPECIAL))["keys_spared"].to_list()
+    assert typed == by_word(bundle, rows)
     assert len({*typed}) > 3
     assert usefulness(rows, BYTES)["keystroke_savings"] == sum(typed) / BYTES > 0.3
 
@@ -122,7 +143,7 @@ def test_keys_saved_at_the_endpoint_are_those_of_the_simulation(
 def test_of_parts_of_words_the_simulation_is_a_lower_bound(tmp_path: Path) -> None:
     """The endpoint offers whole words; the simulated keyboard only the part that comes next."""
     bundle = trained(tmp_path, FEW_PIECES, mixed=False)
-    assert len(bundle.vocabulary.encode(HELD_OUT[0])) > 1.5 * len(HELD_OUT[0].split())
+    assert len(bundle.vocabulary.encode(HELD_OUT[0])) > len(HELD_OUT[0].split()), "a word has several parts"
     with served(bundle) as client:
         typed = sum(keys for text in HELD_OUT for keys in keys_spared(client, text))
     assert typed / BYTES > usefulness(simulated(bundle, tmp_path), BYTES)["keystroke_savings"] > 0
