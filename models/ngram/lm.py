@@ -21,7 +21,7 @@ from ..base import FitContext, FitResult, ModelError, journal
 from ..specs import NGramSpec
 from .counting.counts import Documents, NGramCounts, count_ngrams, unseen_share
 from .fitting import fit_tables, make_spec
-from .lookup import NONE, apart, follow, log_probabilities
+from .lookup import NONE, apart, different, follow, log_probabilities
 from .measure import measure
 from .smoothing.methods import SCORES_ONLY, figures
 from .tables import Precision, Tables
@@ -164,7 +164,7 @@ class NGramLM:
         followers of each longer context. Streams with the same context are looked up once: a text that is read with
         each rating soon has the same last tokens in all its streams.
         """
-        first_U, which_B = _different(state.context_BK)
+        first_U, which_B = different(state.context_BK)
         contexts = [context_B[first_U] for context_B in self.contexts(state)]
         weights = [_weights(c, b) for c, b in zip(contexts, self.tables.backoff, strict=True)]
         # remaining[k]: sum of the log back-off weights of all contexts of more than k tokens
@@ -202,7 +202,7 @@ class NGramLM:
             return []
         if (known := self._looked_up) and known[0] is state:  # a mixture calls again, right after the step
             return known[1]
-        first_U, which_B = _different(state.context_BK)
+        first_U, which_B = different(state.context_BK)
         context_UK = state.context_BK[first_U]
         ids_UL = apart(context_UK)
         longer = follow(ids_UL.ravel(), self.tables.followers[: self.order - 2])
@@ -279,14 +279,6 @@ class NGramLM:
         hidden_BK = np.cumsum(given_BK[:, ::-1], axis=1)[:, ::-1] - given_BK > 0
         context_BK[hidden_BK] = NONE
         return NGramState(context_BK)
-
-
-def _different(context_BK: np.ndarray) -> tuple[list[int], list[int]]:
-    """Return the first stream with each different context (U), and the number of each stream's context (B)."""
-    numbers: dict[bytes, int] = {}
-    which_B = [numbers.setdefault(context_K.tobytes(), len(numbers)) for context_K in context_BK]
-    first = dict(zip(reversed(which_B), range(len(which_B) - 1, -1, -1), strict=True))
-    return [first[number] for number in range(len(numbers))], which_B
 
 
 def _weights(context_B: np.ndarray, backoff_M: np.ndarray) -> np.ndarray:

@@ -28,7 +28,7 @@ from ..recurrent import RecurrentNetwork, stars_so_far
 from .packed import Linear, MakeLinear, packed_linear
 
 try:
-    from . import kernels
+    from . import kernels, log_kernels
 except ImportError:  # numba is not installed, as where a stranger opens an exported model
     kernels = None  # type: ignore[assignment]
 
@@ -209,10 +209,10 @@ class _AdaptiveLogp:
         order_P, head_NC = self.order_P.numpy(), levels[0].numpy()
         logp_NV = np.empty((len(head_NC), self.entries), np.float32)
         logp_NV[:, self.given] = -np.inf
-        kernels.log_softmax_of_level(head_NC, np.zeros(len(head_NC), np.float32), order_P[: self.cuts[0]], logp_NV)
+        log_kernels.log_softmax_of_level(head_NC, np.zeros(len(head_NC), np.float32), order_P[: self.cuts[0]], logp_NV)
         for k, (low, high) in enumerate(pairwise(self.cuts)):
             tail_N = head_NC[:, self.cuts[0] + k].copy()
-            kernels.log_softmax_of_level(levels[k + 1].numpy(), tail_N, order_P[low:high], logp_NV)
+            log_kernels.log_softmax_of_level(levels[k + 1].numpy(), tail_N, order_P[low:high], logp_NV)
         return torch.from_numpy(logp_NV)
 
     def _joined(self, levels: Sequence[Tensor]) -> Tensor:
