@@ -88,6 +88,7 @@ class RecurrentReader(Reader):
     """A recurrent network whose cells are not normalised."""
 
     LAYER: type[_Layer] = _Layer
+    layers: Sequence[_Layer]
     network: RecurrentNetwork
 
     def __init__(self, network: RecurrentNetwork, make: MakeLinear = packed_linear, normalise: bool = True) -> None:
@@ -115,9 +116,9 @@ class _LSTMLayer(_Layer):
 
     def read(self, x_BTE: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
         """Return every hidden state (B, T, H) and the last state."""
-        (h_BH, c_BH), x_TBE = state, x_BTE.transpose(0, 1)
+        h_BH, c_BH, x_TBE = state[0], state[1].numpy(), x_BTE.transpose(0, 1)
         a_TBG = self.of_input(x_TBE.flatten(0, 1)).unflatten(0, x_TBE.shape[:2]).numpy()
-        h_TBH, c_BH = np.empty((len(a_TBG), *h_BH.shape), np.float32), c_BH.numpy()
+        h_TBH = np.empty((len(a_TBG), *h_BH.shape), np.float32)
         for a_BG, new_BH in zip(a_TBG, h_TBH, strict=True):
             after_BH = np.empty_like(c_BH)
             self.step(a_BG, h_BH, c_BH, after_BH, new_BH)
@@ -133,7 +134,7 @@ class LSTMReader(RecurrentReader):
     """An LSTM in float32 whose steps take few calls: with few streams, calls cost as much as the products."""
 
     LAYER = _LSTMLayer
-    layers: list[_LSTMLayer]
+    layers: Sequence[_LSTMLayer]
 
     def read(self, ids_BT: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
         """Read T tokens of each stream; see `Network.forward`."""
