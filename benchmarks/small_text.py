@@ -15,6 +15,7 @@ from models.tokens.vocabulary import Vocabulary
 
 HELD_OUT = 10
 """One of this number of reviews is held out."""
+WORDS = VocabularySpec(size=20_000, min_count=2)
 
 
 def ask_for_reviews(parser: argparse.ArgumentParser, reviews: int) -> None:
@@ -23,7 +24,9 @@ def ask_for_reviews(parser: argparse.ArgumentParser, reviews: int) -> None:
     parser.add_argument("--reviews", type=int, default=reviews, help=f"use the first N reviews (default {reviews})")
 
 
-def prepare(folder: Path, source: Path | None, reviews: int, held_out: int = HELD_OUT) -> None:
+def prepare(
+    folder: Path, source: Path | None, reviews: int, held_out: int = HELD_OUT, options: VocabularySpec = WORDS
+) -> None:
     """Write vocabulary and token streams of the first reviews of a CSV or JSON-lines file, or of made-up ones."""
     if source is None:
         source = folder / "made.jsonl"
@@ -34,7 +37,7 @@ def prepare(folder: Path, source: Path | None, reviews: int, held_out: int = HEL
         review_id=pl.col("row").cast(pl.String), bytes=pl.col("text").str.len_bytes().cast(pl.Int64) + 1
     )  # fmt: skip
     held = pl.col("row") % held_out == held_out - 1
-    vocabulary = Vocabulary.train(frame.filter(~held)["text"], VocabularySpec(size=20_000, min_count=2), NormalForm())
+    vocabulary = Vocabulary.train(frame.filter(~held)["text"], options, NormalForm())
     vocabulary.save(folder / "vocabulary")
     write_stream(folder / "train", vocabulary, [frame.filter(~held)])
     write_stream(folder / "validation", vocabulary, [frame.filter(held)])

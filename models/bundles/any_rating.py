@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from ..base import LanguageModel, ModelError
+from ..log_sums import log_sum_over
 from ..tokens.vocabulary import BOS, STARS
 
 IMPOSSIBLE = 1e6
@@ -41,8 +42,8 @@ class AnyRatingState:
 
     def take(self, rows: Sequence[int]) -> AnyRatingState:
         """Return the chosen texts, in the order given; a row may be taken more than once."""
-        ratings, rows = range(self.logp_BR.shape[1]), list(rows)
-        inner = self.inner.take([row * len(ratings) + rating for row in rows for rating in ratings])
+        rows, ratings = list(rows), self.logp_BR.shape[1]
+        inner = self.inner.take((np.array(rows, np.int64)[:, None] * ratings + np.arange(ratings)).ravel().tolist())
         following = None if self.next_BRV is None else self.next_BRV[rows]
         return AnyRatingState(inner, self.logp_BR[rows], self.begun, following)
 
@@ -93,8 +94,8 @@ class AnyRating:
             rows_N, state, after_BR = self._stars(len(ids_B)), self._read_bos(ids_B, state), state.logp_BR
         logp_NV, inner = self._model.step(rows_N, state.inner)
         logp_BRV = logp_NV.view(*after_BR.shape, -1)
-        weights_BR1 = torch.as_tensor(after_BR, dtype=logp_NV.dtype, device=logp_NV.device)[:, :, None]
-        return (weights_BR1 + logp_BRV).logsumexp(1), AnyRatingState(inner, after_BR, True, logp_BRV)
+        weights_BR = torch.as_tensor(after_BR, dtype=logp_NV.dtype, device=logp_NV.device)
+        return log_sum_over(logp_BRV, weights_BR), AnyRatingState(inner, after_BR, True, logp_BRV)
 
     def score(self, ids_BT: np.ndarray, state: AnyRatingState) -> tuple[np.ndarray, AnyRatingState]:
         """Read T tokens of each text; see `LanguageModel.score`."""

@@ -13,6 +13,8 @@ from .spellings import Cutoffs, Node, Spellings
 
 MOST_BEGINNINGS = 2_048
 """Maximum number of beginnings of words that a search visits; words not found by then are part of `rest`."""
+FEW = 4
+"""Beginnings that are read in one batch however improbable some are: reading one takes almost as long."""
 LETTERS = np.array([byte >= 128 or chr(byte).isalnum() or chr(byte) == "'" for byte in range(256)])
 """Bytes that may be in a word."""
 
@@ -21,8 +23,8 @@ def likely_words(ways: Spellings, start: Node, k: int, cutoffs: Cutoffs) -> Sear
     """Return the most probable words that continue a node, by best-first search over characters.
 
     A word cannot be more probable than its beginning, so the search ends when k words are found that are more probable
-    than all beginnings that are left. The model reads the beginnings where tokens end in batches of about equal
-    probability: much less probable ones may not be needed once the words of this batch are known.
+    than all beginnings that are left. The model reads the beginnings where tokens end in batches: a few, or more of
+    about equal probability. Much less probable ones may not be needed once the words of this batch are known.
     """
     words: dict[str, float] = {}
     numbers, heap = count(), [(-start.mass, 0, start, -1)]
@@ -40,7 +42,9 @@ def likely_words(ways: Spellings, start: Node, k: int, cutoffs: Cutoffs) -> Sear
         least = max(cutoffs.word * start.mass, best[-1] if len(best) == k else 0.0)
         unread: list[Node] = []
         lowest = least
-        while heap and -heap[0][0] > lowest and len(unread) < cutoffs.width and visited < MOST_BEGINNINGS:
+        while heap and len(unread) < cutoffs.width and visited < MOST_BEGINNINGS:
+            if -heap[0][0] <= (least if len(unread) < FEW else lowest):
+                break
             visited += 1
             mass, _, before, byte = heapq.heappop(heap)
             node = before if byte < 0 else ways.child(before, byte, start.mass)

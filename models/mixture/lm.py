@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from ..base import FitContext, FitResult, ModelError, read_on
+from ..log_sums import log_sum_of
 from ..ngram.lm import NGramLM
 from ..predictions import Predictions, in_bulk, predictions
 from ..streams import TokenStream
@@ -180,8 +181,8 @@ class LinearMixture(MixtureLM):
     def step(self, ids_B: np.ndarray, state: MixtureState) -> tuple[torch.Tensor, MixtureState]:
         """Read one token of each stream; see `LanguageModel.step`. Cost: the parts' steps plus O(V)."""
         distributions, states = self._stepped(ids_B, state)
-        log_weight_PB1 = torch.from_numpy(self.weighting.following(states).T[..., None].copy()).to(distributions[0])
-        return _mixed(distributions, log_weight_PB1), MixtureState(states)
+        log_weight_PB = torch.from_numpy(self.weighting.following(states).T.copy()).to(distributions[0])
+        return log_sum_of(distributions, log_weight_PB), MixtureState(states)
 
     def score(self, ids_BT: np.ndarray, state: MixtureState) -> tuple[np.ndarray, MixtureState]:
         """Read T tokens of each stream; see `LanguageModel.score`. Cost: the parts' scores."""
@@ -206,12 +207,12 @@ class LinearMixture(MixtureLM):
         [network] = (model for model in self.models if not isinstance(model, NGramLM))
         for found in predictions(network, ids_BT, wanted_BT):
             text_N, position_N, logp_NV = found
-            log_weight_PN1 = torch.from_numpy(log_weights_BTP[text_N, position_N].T[..., None].astype(logp_NV.dtype))
+            log_weight_PN = torch.from_numpy(log_weights_BTP[text_N, position_N].T.astype(logp_NV.dtype))
             parts = [
                 model.distributions_at(ids_BT, text_N, position_N) if isinstance(model, NGramLM) else logp_NV
                 for model in self.models
             ]
-            mixed_NV = _mixed([torch.from_numpy(part_NV) for part_NV in parts], log_weight_PN1)
+            mixed_NV = log_sum_of([torch.from_numpy(part_NV) for part_NV in parts], log_weight_PN)
             yield Predictions(text_N, position_N, mixed_NV.numpy())
 
     def attribute(self, ids_BT: np.ndarray, state: MixtureState) -> tuple[Attribution, MixtureState]:
@@ -239,14 +240,6 @@ class LinearMixture(MixtureLM):
         if "weights" in facts:
             return cls(parts, Fixed(np.array(facts["weights"])))
         raise ModelError(f"{FACTS} has no weights that this version can read: fit the mixture again", "bundle")
-
-
-def _mixed(logp_PBV: Sequence[torch.Tensor], log_weight_PB1: torch.Tensor) -> torch.Tensor:
-    """Return log Σ_i λ_i p_i (B, V)."""
-    mixed_BV = logp_PBV[0] + log_weight_PB1[0]
-    for log_weight_B1, logp_BV in zip(log_weight_PB1[1:], logp_PBV[1:], strict=True):
-        torch.logaddexp(mixed_BV, logp_BV + log_weight_B1, out=mixed_BV)
-    return mixed_BV
 
 
 @dataclass(frozen=True)

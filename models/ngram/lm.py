@@ -21,7 +21,7 @@ from ..base import FitContext, FitResult, ModelError, journal
 from ..specs import NGramSpec
 from .counting.counts import Documents, NGramCounts, count_ngrams, unseen_share
 from .fitting import fit_tables, make_spec
-from .lookup import NONE, apart, follow, log_probabilities
+from .lookup import NONE, apart, different, follow, log_probabilities
 from .measure import measure
 from .smoothing.methods import SCORES_ONLY, figures
 from .tables import Precision, Tables
@@ -161,21 +161,23 @@ class NGramLM:
         """Return log p (or log scores) of the next token, (B, V).
 
         Start with the unigrams times the back-off weights of all longer contexts. Then overwrite the entries of the
-        followers of each longer context.
+        followers of each longer context. Streams with the same context are looked up once: a text that is read with
+        each rating soon has the same last tokens in all its streams.
         """
-        contexts = self.contexts(state)
+        first_U, which_B = different(state.context_BK)
+        contexts = [context_B[first_U] for context_B in self.contexts(state)]
         weights = [_weights(c, b) for c, b in zip(contexts, self.tables.backoff, strict=True)]
         # remaining[k]: sum of the log back-off weights of all contexts of more than k tokens
-        remaining = [sum(weights[k:], np.zeros(len(state.context_BK))) for k in range(self.order)]
-        out_BV: np.ndarray = np.empty((len(state.context_BK), self.vocabulary_size), dtype)
-        np.add(self.tables.logp[0], remaining[0][:, None], out=out_BV, casting="same_kind")
-        for followers, logp, context_B, left_B in zip(
+        remaining = [sum(weights[k:], np.zeros(len(first_U))) for k in range(self.order)]
+        out_UV: np.ndarray = np.empty((len(first_U), self.vocabulary_size), dtype)
+        np.add(self.tables.logp[0], remaining[0][:, None], out=out_UV, casting="same_kind")
+        for followers, logp, context_U, left_U in zip(
             self.tables.followers, self.tables.logp[1:], contexts, remaining[1:], strict=True
         ):
-            for stream in np.flatnonzero(context_B != NONE):
-                rows = followers.rows(context_B[stream])
-                out_BV[stream, followers.word_M[rows]] = logp[rows] + left_B[stream]
-        return out_BV
+            for stream in np.flatnonzero(context_U != NONE):
+                rows = followers.rows(context_U[stream])
+                out_UV[stream, followers.word_M[rows]] = logp[rows] + left_U[stream]
+        return out_UV if len(first_U) == len(which_B) else out_UV[which_B]
 
     def distributions_at(self, ids_BT: np.ndarray, text_N: np.ndarray, position_N: np.ndarray) -> np.ndarray:
         """Return what `step` says before some positions of texts that are read from the start state, (N, V) float32.
@@ -200,10 +202,12 @@ class NGramLM:
             return []
         if (known := self._looked_up) and known[0] is state:  # a mixture calls again, right after the step
             return known[1]
-        context_BK = state.context_BK
-        ids_BL = apart(context_BK)
-        longer = follow(ids_BL.ravel(), self.tables.followers[: self.order - 2])
-        rows = [context_BK[:, -1], *(row_T.reshape(ids_BL.shape)[:, -1].astype(np.int64) for row_T in longer)]
+        first_U, which_B = different(state.context_BK)
+        context_UK = state.context_BK[first_U]
+        ids_UL = apart(context_UK)
+        longer = follow(ids_UL.ravel(), self.tables.followers[: self.order - 2])
+        rows_U = [context_UK[:, -1], *(row_T.reshape(ids_UL.shape)[:, -1].astype(np.int64) for row_T in longer)]
+        rows = [row_U[which_B] for row_U in rows_U]
         self._looked_up = (state, rows)
         return rows
 

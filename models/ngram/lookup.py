@@ -164,6 +164,14 @@ def follow(ids_T: np.ndarray, orders: Sequence[Followers]) -> Iterator[np.ndarra
         yield row_T
 
 
+def different(context_BK: np.ndarray) -> tuple[list[int], list[int]]:
+    """Return the first stream with each different context (U), and the number of each stream's context (B)."""
+    numbers: dict[bytes, int] = {}
+    which_B = [numbers.setdefault(context_K.tobytes(), len(numbers)) for context_K in context_BK]
+    first = dict(zip(reversed(which_B), range(len(which_B) - 1, -1, -1), strict=True))
+    return [first[number] for number in range(len(numbers))], which_B
+
+
 def apart(ids_BL: np.ndarray) -> np.ndarray:
     """Return the sequences with NONE before each, so that they can be concatenated."""
     return np.concatenate([np.full((len(ids_BL), 1), NONE, ids_BL.dtype), ids_BL], axis=1)

@@ -28,7 +28,7 @@ from tasks.tracking.track import model_note, tracker_of
 from tracking.runs.runs import Tracker
 from tracking.tags import ADAPTATION, MEASURED_TAG, NOTE
 
-SAMPLES_VERSION = 3
+SAMPLES_VERSION = 4
 SAMPLES_FILE, SUGGESTIONS_FILE = "samples.parquet", "suggestions.parquet"
 SAMPLING = ("temperature", "top_k", "top_p", "max_tokens", "seed")
 

@@ -19,7 +19,7 @@ from tasks.fitting.fit import bundle_digest
 from tasks.gpus import OpenBundle
 from tasks.stage import run_stage
 
-OBSERVE_VERSION = 2
+OBSERVE_VERSION = 3
 TOKEN_SCORES_FILE, RELIABILITY_FILE, CONTEXT_FILE = "token_scores.parquet", "reliability.parquet", "context.parquet"
 OPTIONS = {"observed_reviews", "contexts", "context_tokens", "seed"}
 

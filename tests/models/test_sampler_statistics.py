@@ -19,6 +19,7 @@ from test_sampling_options import oracle
 from models.sampling import Sampling
 from models.sampling.batch import NOT_WRITTEN, SampledText, TextBatch, uniforms_of
 from models.tokens.vocabulary import EOS
+from tests.long_cases import long_but
 
 SIZE, BINS = 34, 8
 SETTINGS = {
@@ -107,12 +108,28 @@ def test_a_slightly_other_setting_would_be_noticed():
     assert p_value_of_all(table(), Sampling(top_p=0.83), 200, 64, wrong=Sampling(top_p=0.9)) < 1e-6
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("temperature", [1.0, 0.6])
-def test_the_fast_way_to_draw_draws_from_the_same_distribution(temperature):
-    from models.neural.inference.int8 import draw
+CUTS_ONLY = [name for name, sampling in SETTINGS.items() if sampling.cuts_only]
+"""The settings that the fast way to draw knows."""
 
-    assert p_value_of_all(table(), Sampling(temperature), 200, 64, draw) > 1e-3
+
+def fast_draw():
+    """The draw of int8 steps; it is compiled by numba, which not every installation has."""
+    return pytest.importorskip("models.neural.inference.int8").draw
+
+
+@pytest.mark.parametrize("name", long_but(CUTS_ONLY, ["plain", "top_p", "defaults of the command line"]))
+def test_the_fast_way_to_draw_draws_from_the_same_distribution(name):
+    assert p_value_of_all(table(), SETTINGS[name], 200, 64, fast_draw()) > 1e-3
+
+
+def test_a_slightly_other_nucleus_of_the_fast_way_to_draw_would_be_noticed():
+    assert p_value_of_all(table(), Sampling(top_p=0.83), 200, 64, fast_draw(), wrong=Sampling(top_p=0.9)) < 1e-6
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", CUTS_ONLY)
+def test_the_fast_way_to_draw_over_more_seeds_and_a_larger_vocabulary(name):
+    assert p_value_of_all(table(90), SETTINGS[name], 500, 100, fast_draw()) > 1e-3
 
 
 @pytest.mark.long

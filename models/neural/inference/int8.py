@@ -79,7 +79,7 @@ class Int8LSTMReader(RecurrentReader):
         # By what is added for the star token read last: nothing for none and for "unknown".
         self._stars_SG = table_VG[: STARS[-1] + 1].numpy().copy()
         self._stars_SG[: STARS[0] + 1] = 0
-        self._embedded_VG = (table_VG + biases[0]).numpy()
+        self._embedded_VG = table_VG.add_(biases[0]).numpy()  # in place: the table is larger than the weights
         joined: list[Tensor] = [weights[0]["weight_hh_l0"]]
         joined += [torch.cat([layer["weight_ih_l0"], layer["weight_hh_l0"]], 1) for layer in weights[1:]]
         self._products = [Int8Linear(weight, bias) for weight, bias in zip(joined, biases, strict=True)]

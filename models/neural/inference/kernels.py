@@ -1,4 +1,4 @@
-"""Compile the element-wise work of int8 steps with numba: quantise, scale back, draw; each is one pass over its rows.
+"""Compile the element-wise work of steps with numba: LSTM, quantise, scale back, draw; each is one pass over its rows.
 
 Every row is treated alone and in the same way, so its result does not depend on the batch. For the flags of the
 compiler and the cache of compiled code see `models/neural/fused/kernels.py`.
@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 
 from ..fused.kernels import FAST, kernel, sigmoid, tanh
+from .log_kernels import exp, largest
 
 _F, _I = np.float32, np.int32
 LEVELS = _F(127.0)
@@ -23,27 +24,12 @@ CLASSES = 1 + (0x3F800000 >> 20)
 """Classes of weights up to 1 by the upper bits of their float32."""
 
 
-@njit(inline="always")  # type: ignore[untyped-decorator]
-def _exp(x: Any) -> Any:
-    """Return eˣ for x at most 0, with a relative error below 2e-7 (0 below −87): e^r 2^n with a polynomial for e^r."""
-    possible, x = x > _F(-87.0), max(x, _F(-87.0))
-    n = np.floor(x * _F(1.44269504) + _F(0.5))
-    r = (x - n * _F(0.693359375)) + n * _F(2.12194440e-4)
-    p = _F(1.9875691500e-4) * r + _F(1.3981999507e-3)
-    p = p * r + _F(8.3334519073e-3)
-    p = p * r + _F(4.1665795894e-2)
-    p = p * r + _F(1.6666665459e-1)
-    p = p * r + _F(5.0000001201e-1)
-    p = p * r * r + r + _F(1.0)
-    return p * _I((_I(n) + _I(127)) << _I(23)).view(_F) if possible else _F(0.0)
-
-
 @kernel
 def quantise(x_NE: Any, q_NE: Any, scale_N: Any) -> None:
     """Write each row as whole numbers from −127 to 127 times a scale."""
     N, E = x_NE.shape
     for n in range(N):
-        x, q, most = x_NE[n], q_NE[n], max(SMALLEST, _largest(np.abs(x_NE[n])))
+        x, q, most = x_NE[n], q_NE[n], max(SMALLEST, largest(np.abs(x_NE[n])))
         scale_N[n] = most / LEVELS
         inverse = LEVELS / most
         for e in range(E):
@@ -80,17 +66,41 @@ def lstm_step(
         gates, sums, scale, before, after, h = gates_NG[n], sums_NG[n], scale_N[n], c_NH[n], after_NH[n], h_NH[n]
         for g in range(4 * H):
             gates[g] += _F(sums[g]) * (scale * scale_G[g])
-        for g in range(2 * H):
-            gates[g] = sigmoid(gates[g])
-        for g in range(2 * H, 3 * H):
-            gates[g] = tanh(gates[g])
-        for g in range(3 * H, 4 * H):
-            gates[g] = sigmoid(gates[g])
-        write, keep, new, read = gates[:H], gates[H : 2 * H], gates[2 * H : 3 * H], gates[3 * H :]
-        for j in range(H):
-            after[j] = keep[j] * before[j] + write[j] * new[j]
-        for j in range(H):
-            h[j] = read[j] * tanh(after[j])
+        _lstm_cell(gates, before, after, h)
+
+
+@kernel
+def float_lstm_step(gates_NG: Any, past_NG: Any, c_NH: Any, after_NH: Any, h_NH: Any) -> None:
+    """Take a step of an LSTM as `lstm_step` does, from products in float32.
+
+    Args:
+        gates_NG: W_ih x_t and both biases; overwritten.
+        past_NG: W_hh h_{t−1}.
+        c_NH, after_NH, h_NH: As for `lstm_step`.
+    """
+    N, G = gates_NG.shape
+    for n in range(N):
+        gates, past = gates_NG[n], past_NG[n]
+        for g in range(G):
+            gates[g] += past[g]
+        _lstm_cell(gates, c_NH[n], after_NH[n], h_NH[n])
+
+
+@njit(fastmath=FAST, error_model="numpy")  # type: ignore[untyped-decorator]
+def _lstm_cell(gates: Any, before: Any, after: Any, h: Any) -> None:
+    """Compute one row of a step from the sums of its gates, which are overwritten."""
+    H = len(before)
+    for g in range(2 * H):
+        gates[g] = sigmoid(gates[g])
+    for g in range(2 * H, 3 * H):
+        gates[g] = tanh(gates[g])
+    for g in range(3 * H, 4 * H):
+        gates[g] = sigmoid(gates[g])
+    write, keep, new, read = gates[:H], gates[H : 2 * H], gates[2 * H : 3 * H], gates[3 * H :]
+    for j in range(H):
+        after[j] = keep[j] * before[j] + write[j] * new[j]
+    for j in range(H):
+        h[j] = read[j] * tanh(after[j])
 
 
 @kernel
@@ -115,38 +125,23 @@ def draw(
     weights_V = np.empty(V, np.float32)
     sums = np.zeros((V + BLOCK - 1) // BLOCK)
     for n in range(N):
-        logp, most = logp_NV[n], _largest(logp_NV[n])
+        logp, most = logp_NV[n], largest(logp_NV[n])
         ids_N[n] = -1
         if most == _F(-np.inf):
             continue
         for v in range(V):
-            weights_V[v] = _exp((logp[v] - most) * inverse_temperature)
+            weights_V[v] = exp((logp[v] - most) * inverse_temperature)
         for k in never_K:
             weights_V[k] = _F(0.0)
         total = _sums(weights_V, sums)
         if top_k > 0 or top_p < 1.0 or min_p > 0.0:
             floor = _floor(weights_V, total, top_k, top_p)
             if min_p > 0.0:
-                floor = max(floor, _F(min_p) * _largest(weights_V))
+                floor = max(floor, _F(min_p) * largest(weights_V))
             for v in range(V):
                 weights_V[v] = weights_V[v] if weights_V[v] >= floor else _F(0.0)
             total = _sums(weights_V, sums)
         ids_N[n] = _id_at(uniforms_N[n] * total, weights_V, sums)
-
-
-@njit(fastmath=FAST)  # type: ignore[untyped-decorator]
-def _largest(x_V: Any) -> Any:
-    """Return the largest number. In lanes: the compiler does not vectorise the largest of all."""
-    V, most_L = len(x_V), np.full(BLOCK, -np.inf, np.float32)
-    for begin in range(0, V - BLOCK + 1, BLOCK):
-        for lane in range(BLOCK):
-            most_L[lane] = max(most_L[lane], x_V[begin + lane])
-    most = _F(-np.inf)
-    for lane in range(BLOCK):
-        most = max(most, most_L[lane])
-    for v in range(V // BLOCK * BLOCK, V):
-        most = max(most, x_V[v])
-    return most
 
 
 @njit(fastmath=FAST)  # type: ignore[untyped-decorator]

@@ -8,12 +8,15 @@ used as it is: there it is the same up to rounding.) Shape legend: see `models/b
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...tokens.vocabulary import STARS
 from ..layers.cells import ACTIVATIONS, CELLS
 from ..layers.layer_norm import NormedLayer
 from ..layers.own_layer import OwnLayer, over_time
@@ -23,6 +26,11 @@ from ..output.adaptive import AdaptiveOutput
 from ..output.single import SoftmaxOutput
 from ..recurrent import RecurrentNetwork, stars_so_far
 from .packed import Linear, MakeLinear, packed_linear
+
+try:
+    from . import kernels, log_kernels
+except ImportError:  # numba is not installed, as where a stranger opens an exported model
+    kernels = None  # type: ignore[assignment]
 
 
 def sigmoid(x: Tensor) -> Tensor:
@@ -51,31 +59,6 @@ class Reader(ABC):
         """Read T tokens of each stream; see `Network.forward`."""
 
 
-class RecurrentReader(Reader):
-    """A recurrent network whose cells are not normalised."""
-
-    network: RecurrentNetwork
-
-    def __init__(self, network: RecurrentNetwork, make: MakeLinear = packed_linear, normalise: bool = True) -> None:
-        super().__init__(network, make, normalise)
-        self.layers = [_Layer(layer, make) for layer in network.layers]
-        project = network.project
-        self.project: Linear = make(project.weight, None) if isinstance(project, nn.Linear) else lambda x_NE: x_NE
-
-    def read(self, ids_BT: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
-        """Read T tokens of each stream; see `Network.forward`."""
-        *memory, stars_1B = state
-        stars_BT = stars_so_far(ids_BT, stars_1B[0])
-        x_BTE = self.network.inputs(ids_BT, stars_BT)
-        after = []
-        for index, layer in enumerate(self.layers):
-            x_BTE, last = layer.read(x_BTE, tuple(tensor[index] for tensor in memory))
-            after.append(last)
-        features_BTE = self.project(x_BTE.flatten(0, 1)).unflatten(0, ids_BT.shape)
-        stacked = tuple(torch.stack(tensors) for tensors in zip(*after, strict=True))
-        return features_BTE, (*stacked, stars_BT[:, -1][None])
-
-
 class _Layer:
     """One recurrent layer with its two products."""
 
@@ -99,6 +82,84 @@ class _Layer:
 
     def _step(self, a_BG: Tensor, state: NetworkState) -> NetworkState:
         return self.cell.step(a_BG, state, None, None, lambda h_BH, *weights: self.of_state(h_BH), **self.options)
+
+
+class RecurrentReader(Reader):
+    """A recurrent network whose cells are not normalised."""
+
+    LAYER: type[_Layer] = _Layer
+    layers: Sequence[_Layer]
+    network: RecurrentNetwork
+
+    def __init__(self, network: RecurrentNetwork, make: MakeLinear = packed_linear, normalise: bool = True) -> None:
+        super().__init__(network, make, normalise)
+        self.layers = [self.LAYER(layer, make) for layer in network.layers]
+        project = network.project
+        self.project: Linear = make(project.weight, None) if isinstance(project, nn.Linear) else lambda x_NE: x_NE
+
+    def read(self, ids_BT: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
+        """Read T tokens of each stream; see `Network.forward`."""
+        *memory, stars_1B = state
+        stars_BT = stars_so_far(ids_BT, stars_1B[0])
+        x_BTE = self.network.inputs(ids_BT, stars_BT)
+        after = []
+        for index, layer in enumerate(self.layers):
+            x_BTE, last = layer.read(x_BTE, tuple(tensor[index] for tensor in memory))
+            after.append(last)
+        features_BTE = self.project(x_BTE.flatten(0, 1)).unflatten(0, ids_BT.shape)
+        stacked = tuple(torch.stack(tensors) for tensors in zip(*after, strict=True))
+        return features_BTE, (*stacked, stars_BT[:, -1][None])
+
+
+class _LSTMLayer(_Layer):
+    """An LSTM layer whose element-wise work is one compiled pass."""
+
+    def read(self, x_BTE: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
+        """Return every hidden state (B, T, H) and the last state."""
+        h_BH, c_BH, x_TBE = state[0], state[1].numpy(), x_BTE.transpose(0, 1)
+        a_TBG = self.of_input(x_TBE.flatten(0, 1)).unflatten(0, x_TBE.shape[:2]).numpy()
+        h_TBH = np.empty((len(a_TBG), *h_BH.shape), np.float32)
+        for a_BG, new_BH in zip(a_TBG, h_TBH, strict=True):
+            after_BH = np.empty_like(c_BH)
+            self.step(a_BG, h_BH, c_BH, after_BH, new_BH)
+            h_BH, c_BH = torch.from_numpy(new_BH), after_BH
+        return torch.from_numpy(h_TBH).transpose(0, 1), (h_BH, torch.from_numpy(c_BH))
+
+    def step(self, a_BG: np.ndarray, h_BH: Tensor, c_BH: np.ndarray, after_BH: np.ndarray, new_BH: np.ndarray) -> None:
+        """Write c_t and h_t; overwrite the input's part of the gates."""
+        kernels.float_lstm_step(a_BG, self.of_state(h_BH).numpy(), c_BH, after_BH, new_BH)
+
+
+class LSTMReader(RecurrentReader):
+    """An LSTM in float32 whose steps take few calls: with few streams, calls cost as much as the products."""
+
+    LAYER = _LSTMLayer
+    layers: Sequence[_LSTMLayer]
+
+    def read(self, ids_BT: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
+        """Read T tokens of each stream; see `Network.forward`."""
+        h_LBH, c_LBH, stars_1B = (tensor.contiguous() for tensor in state)
+        if ids_BT.shape[1] != 1:
+            return super().read(ids_BT, (h_LBH, c_LBH, stars_1B))
+        ids_B = ids_BT[:, 0].numpy()
+        stars_B = np.where((ids_B >= STARS[0]) & (ids_B <= STARS[-1]), ids_B, stars_1B[0].numpy())
+        x_BE = torch.from_numpy(self._inputs(ids_B, stars_B))
+        after_LBH, new_LBH, before_LBH = np.empty(c_LBH.shape, np.float32), torch.empty_like(h_LBH), c_LBH.numpy()
+        for index, layer in enumerate(self.layers):
+            new_BH = new_LBH[index]
+            layer.step(layer.of_input(x_BE).numpy(), h_LBH[index], before_LBH[index], after_LBH[index], new_BH.numpy())
+            x_BE = new_BH
+        after = new_LBH, torch.from_numpy(after_LBH), torch.from_numpy(stars_B)[None]
+        return self.project(x_BE)[:, None], after
+
+    def _inputs(self, ids_B: np.ndarray, stars_B: np.ndarray) -> np.ndarray:
+        """Return what `RecurrentNetwork.inputs` does."""
+        rows_VE = self.network.embedding.weight.detach().numpy()
+        x_BE: np.ndarray = rows_VE[ids_B]
+        if self.network.condition_on_stars:
+            rated_M = np.flatnonzero(stars_B > STARS[0])
+            x_BE[rated_M] += rows_VE[stars_B[rated_M]]
+        return x_BE
 
 
 class NPLMReader(Reader):
@@ -137,16 +198,31 @@ class _AdaptiveLogp:
         self.projects = [make(output._own(k)[0], None) if output.shrinks else None for k in range(len(tails))]
         self.tails = [make(tail.weight_CE, tail.bias_C) for tail in tails]
         self.order_P = output.order_P
+        self.given = np.setdiff1d(np.arange(self.entries), self.order_P.numpy())
 
     def __call__(self, h_NE: Tensor) -> Tensor:
-        head_NC = torch.log_softmax(self.head(h_NE), 1)
-        parts_NP = head_NC.new_empty(len(h_NE), len(self.order_P))
+        levels = [self.head(h_NE)]
+        for project, tail in zip(self.projects, self.tails, strict=True):
+            levels.append(tail(h_NE if project is None else project(h_NE)))
+        return self._joined(levels) if kernels is None else self._joined_in_one_pass(levels)
+
+    def _joined_in_one_pass(self, levels: Sequence[Tensor]) -> Tensor:
+        order_P, head_NC = self.order_P.numpy(), levels[0].numpy()
+        logp_NV = np.empty((len(head_NC), self.entries), np.float32)
+        logp_NV[:, self.given] = -np.inf
+        log_kernels.log_softmax_of_level(head_NC, np.zeros(len(head_NC), np.float32), order_P[: self.cuts[0]], logp_NV)
+        for k, (low, high) in enumerate(pairwise(self.cuts)):
+            tail_N = head_NC[:, self.cuts[0] + k].copy()
+            log_kernels.log_softmax_of_level(levels[k + 1].numpy(), tail_N, order_P[low:high], logp_NV)
+        return torch.from_numpy(logp_NV)
+
+    def _joined(self, levels: Sequence[Tensor]) -> Tensor:
+        head_NC = torch.log_softmax(levels[0], 1)
+        parts_NP = head_NC.new_empty(len(head_NC), len(self.order_P))
         parts_NP[:, : self.cuts[0]] = head_NC[:, : self.cuts[0]]
         for k, (low, high) in enumerate(pairwise(self.cuts)):
-            project = self.projects[k]
-            tail_NC = torch.log_softmax(self.tails[k](h_NE if project is None else project(h_NE)), 1)
-            parts_NP[:, low:high] = tail_NC + head_NC[:, self.cuts[0] + k, None]
-        logp_NV = head_NC.new_full((len(h_NE), self.entries), -torch.inf)
+            parts_NP[:, low:high] = torch.log_softmax(levels[k + 1], 1) + head_NC[:, self.cuts[0] + k, None]
+        logp_NV = head_NC.new_full((len(head_NC), self.entries), -torch.inf)
         logp_NV[:, self.order_P] = parts_NP
         return logp_NV
 
@@ -160,7 +236,8 @@ def reader_for(network: Network, make: MakeLinear = packed_linear, normalise: bo
     plain = isinstance(network, RecurrentNetwork) and not any(map(_is_special, network.layers))
     if not isinstance(network, RecurrentNetwork) or not plain:
         return None
-    return RecurrentReader(network, make, normalise)
+    compiled = network.kind == "lstm" and kernels is not None and network.embedding.weight.dtype == torch.float32
+    return (LSTMReader if compiled else RecurrentReader)(network, make, normalise)
 
 
 def _is_special(layer: nn.Module) -> bool:

@@ -62,6 +62,23 @@ def test_the_model_refuses_a_stream_of_another_vocabulary(pieces, tmp_path):
         NGramLM.fit(NGramSpec(), other, train, validation, FitContext(work=tmp_path))
 
 
+def test_streams_with_equal_contexts_get_what_each_gets_alone(stream_of, reviews_of):
+    """They are looked up once, as in a text that is read with each of five ratings."""
+    size = 16
+    model = NGramLM.from_counts(count_ngrams(stream_of(reviews_of(40, size, 6)), 3, size, CONTEXT_IDS))
+    ids_BT = np.array([[3, 9, 10], [4, 9, 10], [5, 9, 11], [6, 9, 10], [7, 12, 11], [3, 9, 11]])
+    state = model.start(len(ids_BT))
+    for ids_B in ids_BT.T:
+        logp_BV, state = model.step(ids_B, state)
+    for row, ids_T in enumerate(ids_BT):
+        own = model.start(1)
+        for token in ids_T:
+            own_1V, own = model.step(np.array([token]), own)
+        assert own_1V[0].tolist() == logp_BV[row].tolist()
+        assert [context_B[row] for context_B in model.contexts(state)] == [rows[0] for rows in model.contexts(own)]
+    assert len({tuple(row) for row in logp_BV.tolist()}) == 3
+
+
 @pytest.mark.slow
 def test_100_000_samples_have_the_frequencies_of_the_model(stream_of, reviews_of):
     size = 16

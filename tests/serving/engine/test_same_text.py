@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from small_models import KINDS, bundle_of, network
 
 from models.bundles.any_rating import AnyRating
+from models.neural.inference import reader
 from models.sampling import Sampling, generate
 from serving.engine.live_text import LiveText
 from serving.engine.requests import EngineLimits, Generation, Piece, StreamEnded
@@ -104,6 +105,24 @@ def test_the_distributions_of_a_stream_have_the_same_bits_in_any_batch_and_any_c
         own_BV, own = model.step(ids_BT[rows, 8], own)
         assert torch.equal(own_BV, logp_BV[rows])
         assert all(map(torch.equal, own.network, state.take(rows).network))
+
+
+def test_compiled_steps_are_those_of_torch(monkeypatch):
+    """Where numba is not installed, an exported model takes the same steps, slower."""
+    models = [network("lstm", 997, hidden=101, embedding=67, layers=2)[1] for _ in range(2)]
+    assert isinstance(models[0].reader(), reader.LSTMReader)
+    states = [model.start(5) for model in models]
+    ids_TB = np.random.default_rng(2).integers(9, 997, (6, 5))
+    ids_TB[0] = 4
+    for ids_B in ids_TB:
+        found_BV, states[0] = models[0].step(ids_B, states[0])
+        with monkeypatch.context() as without:
+            without.setattr(reader, "kernels", None)
+            expected_BV, states[1] = models[1].step(ids_B, states[1])
+    assert type(models[1].reader()) is reader.RecurrentReader
+    np.testing.assert_allclose(found_BV.exp(), expected_BV.exp(), rtol=2e-4, atol=1e-7)
+    for found, expected in zip(states[0].network, states[1].network, strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru", "nplm"])
