@@ -14,6 +14,7 @@ from flows.evaluate import evaluate
 from flows.ingest import ingest, replay
 from flows.prepare import prepare
 from flows.retrain import resolve, run_pipeline
+from flows.server.parameters import Inputs, Overrides, PresetOrNone
 from flows.train import train
 from tasks.fitting.fit import limits_of_fits
 from tasks.fitting.pool_runs import require_pool
@@ -29,34 +30,60 @@ from tasks.reporting.summary import (
 )
 from tasks.tracking.track import parent_run
 
-Arguments = list[str] | None
-
 
 @flow(name="ingest-only", persist_result=False)
-def ingest_only(preset: str = "small", input: Arguments = None, overrides: Arguments = None) -> dict[str, Any]:
-    """Ingest and check the input; return row count, quarantine count, parts, digest and dates."""
+def ingest_only(preset: PresetOrNone = "small", input: Inputs = None, overrides: Overrides = None) -> dict[str, Any]:
+    """Ingest and check the input; return row count, quarantine count, parts, digest and dates.
+
+    Args:
+        preset: Name of a preset in `config/`, or the path of a TOML file. Empty: the champion's own settings.
+        input: Files, folders or globs of reviews. None: the embedded synthetic corpus, or with an empty preset the
+            champion's files in their current state.
+        overrides: Settings as `key=value`, e.g. `source.max_chars=20000`.
+    """
     return describe_dataset(ingest(resolve(preset, input, overrides)))
 
 
 @flow(name="replay-only", persist_result=False)
 def replay_only(
-    preset: str = "", input: Arguments = None, overrides: Arguments = None, fixed: str = ""
+    preset: PresetOrNone = "", input: Inputs = None, overrides: Overrides = None, fixed: str = ""
 ) -> dict[str, Any]:
-    """Replay a quarantine: read its records, or the corrected file *fixed*, again; return the new data set."""
+    """Replay a quarantine: read its records, or the corrected file *fixed*, again; return the new data set.
+
+    Args:
+        preset: Name of a preset in `config/`, or the path of a TOML file. Empty: the champion's own settings.
+        input: Files, folders or globs that the data set was read from. None: the champion's data, or the only data set.
+        overrides: Settings as `key=value`; those that choose the data are the ones that count.
+        fixed: File with the corrected records. Empty: read the quarantined bytes again.
+    """
     chosen, dataset = quarantined(preset, input or [], overrides or [])
     return describe_dataset(replay(chosen.config, dataset, Path(fixed) if fixed else None))
 
 
 @flow(name="prepare-only", persist_result=False)
-def prepare_only(preset: str = "small", input: Arguments = None, overrides: Arguments = None) -> dict[str, Any]:
-    """Run the pipeline up to the token streams; return their sizes."""
+def prepare_only(preset: PresetOrNone = "small", input: Inputs = None, overrides: Overrides = None) -> dict[str, Any]:
+    """Run the pipeline up to the token streams; return their sizes.
+
+    Args:
+        preset: Name of a preset in `config/`, or the path of a TOML file. Empty: the champion's own settings.
+        input: Files, folders or globs of reviews. None: the embedded synthetic corpus, or with an empty preset the
+            champion's files in their current state.
+        overrides: Settings as `key=value`, e.g. `vocabulary.word.size=8000`.
+    """
     config = resolve(preset, input, overrides)
     return describe_prepared(prepare(config, ingest(config)))
 
 
 @flow(name="train", persist_result=False)
-def train_only(preset: str = "small", input: Arguments = None, overrides: Arguments = None) -> dict[str, Any]:
-    """Run the pipeline up to the fitted models, e.g. on a GPU worker; a later `retrain` finds them in the store."""
+def train_only(preset: PresetOrNone = "small", input: Inputs = None, overrides: Overrides = None) -> dict[str, Any]:
+    """Run the pipeline up to the fitted models, e.g. on a GPU worker; a later `retrain` finds them in the store.
+
+    Args:
+        preset: Name of a preset in `config/`, or the path of a TOML file. Empty: the champion's own settings.
+        input: Files, folders or globs of reviews. None: the embedded synthetic corpus, or with an empty preset the
+            champion's files in their current state.
+        overrides: Settings as `key=value`, e.g. `models.lstm.hidden=650`.
+    """
     config = resolve(preset, input, overrides)
     require_limits(limits_of_fits(config))
     require_pool(config)
@@ -65,8 +92,15 @@ def train_only(preset: str = "small", input: Arguments = None, overrides: Argume
 
 
 @flow(name="evaluate-only", persist_result=False)
-def evaluate_only(preset: str = "small", input: Arguments = None, overrides: Arguments = None) -> dict[str, Any]:
-    """Run the pipeline up to the comparison of the models; do not change the registry."""
+def evaluate_only(preset: PresetOrNone = "small", input: Inputs = None, overrides: Overrides = None) -> dict[str, Any]:
+    """Run the pipeline up to the comparison of the models; do not change the registry.
+
+    Args:
+        preset: Name of a preset in `config/`, or the path of a TOML file. Empty: the champion's own settings.
+        input: Files, folders or globs of reviews. None: the embedded synthetic corpus, or with an empty preset the
+            champion's files in their current state.
+        overrides: Settings as `key=value`, e.g. `models.lstm.hidden=650`.
+    """
     config = resolve(preset, input, overrides)
     require_limits(limits_of_fits(config))
     require_pool(config)
@@ -80,11 +114,16 @@ def evaluate_only(preset: str = "small", input: Arguments = None, overrides: Arg
 
 
 @flow(name="promote-only", persist_result=False)
-def promote_only(preset: str = "", input: Arguments = None, overrides: Arguments = None) -> dict[str, Any]:
+def promote_only(preset: PresetOrNone = "", input: Inputs = None, overrides: Overrides = None) -> dict[str, Any]:
     """Compare the best model of a configuration with the champion; build first what the store does not have yet.
 
     Without a preset or input, the champion's own settings and data are used. If the user has no registered model yet,
     these come from the demo's champion. A model trained on the user's files is still registered as the user's model.
+
+    Args:
+        preset: Name of a preset in `config/`, or the path of a TOML file. Empty: the champion's own settings.
+        input: Files, folders or globs of reviews. None: the champion's files in their current state.
+        overrides: Settings as `key=value`, e.g. `promotion.min_relative_gain=0.01`.
     """
     config = settings_of((CHAMPION,), preset, input or [], overrides or []).config
     return run_pipeline(config.with_input(config.source.input)).to_dict()

@@ -13,6 +13,7 @@ from flows.ingest import ingest
 from flows.plan import plan
 from flows.prepare import prepare
 from flows.promote import promote
+from flows.server.parameters import Inputs, Minutes, Overrides, PresetOrNone
 from flows.train import train
 from tasks.data.card import log_card
 from tasks.data.drift import measure_drift
@@ -33,8 +34,8 @@ from tasks.tracking.track import parent_run
 
 @flow(name="retrain", persist_result=False)
 def retrain(
-    preset: str = "small", input: list[str] | None = None, overrides: list[str] | None = None,
-    minutes: float | None = None,
+    preset: PresetOrNone = "small", input: Inputs = None, overrides: Overrides = None,
+    minutes: Minutes = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Train, evaluate and register models from reviews; reuse every stage whose inputs have not changed.
 

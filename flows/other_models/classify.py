@@ -11,6 +11,7 @@ from core.config.run_config import RunConfig
 from flows.ingest import ingest, recorded_or_read
 from flows.prepare import prepare
 from flows.retrain import resolve
+from flows.server.parameters import Inputs, Overrides, Preset, PresetOrNone, Reference
 from flows.server.workers import on_workers
 from tasks.classification.champion import ChampionClassifier, answer_champion
 from tasks.classification.compare import Compared, compare_classifiers
@@ -36,7 +37,7 @@ from tasks.tracking.track import log_inputs, parent_run
 
 @flow(name="classify", persist_result=False)
 def classify(
-    preset: str = "classify", input: list[str] | None = None, overrides: list[str] | None = None
+    preset: Preset = "classify", input: Inputs = None, overrides: Overrides = None
 ) -> dict[str, Any]:
     """Fit the classifiers of a preset, compare them on held-out reviews, register the best, and run the gate.
 
@@ -66,8 +67,8 @@ def classify(
 
 @flow(name="compare-classifiers", persist_result=False)
 def compare_classifiers_of(
-    preset: str = "", input: list[str] | None = None, overrides: list[str] | None = None,
-    first: str = "champion", second: str = "previous",
+    preset: PresetOrNone = "", input: Inputs = None, overrides: Overrides = None,
+    first: Reference = "champion", second: Reference = "previous",
 ) -> dict[str, Any]:  # fmt: skip
     """Compare two registered classifiers on the same test reviews, without those that one of them has learnt from.
 
