@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any, cast
 
-from prefect import flow
+from prefect import State, flow
 
 from core.config.run_config import RunConfig
 from core.store import Artifact
+from tasks.announce import INGESTED, announce
 from tasks.data.ingest import ingest_files, replay_quarantine, synthesise
 from tasks.data.prepare import check_table
+from tasks.finished_only import NotFinished, finished_only
 from tasks.lineage.about_version import VersionSettings
-from tasks.stage import step, store_of
+from tasks.stage import RunRecord, step, store_of
+
+MOST_NAMED = 20
+"""New files that the event names."""
 
 
 @flow(name="ingest", flow_run_name="{config.title}", persist_result=False)
@@ -21,6 +29,38 @@ def ingest(config: RunConfig) -> Artifact:
         dataset = ingest_files(config, None if config.source.input else synthesise(config))
         check_table(config, "raw", dataset)
         return dataset
+
+
+def known_data_set(config: RunConfig) -> Artifact | None:
+    """Return the data set if all of it was read before and the check has passed; make no task run and no result.
+
+    Raises:
+        CheckFailed: A critical finding of before: the data set stays refused.
+    """
+    with suppress(NotFinished), finished_only():
+        synthetic = None if config.source.input else _result(synthesise.fn(config))
+        dataset = _result(ingest_files.fn(config, synthetic))
+        check_table.fn(config, "raw", dataset)
+        return dataset
+    return None
+
+
+def _result(returned: Artifact | State[Artifact]) -> Artifact:
+    """Return what a stage's function returns, also if it is wrapped in the state "Reused"."""
+    return cast(Artifact, returned.result()) if isinstance(returned, State) else returned
+
+
+def announce_new_files(config: RunConfig, dataset: Artifact, record: RunRecord, asked: Mapping[str, Any]) -> None:
+    """Emit an event if this run has read new files; with *asked*, a retrain can use the same settings and data."""
+    new = {one.label for one in record.stages if one.stage == "read" and not one.reused}
+    if not new:
+        return
+    rows = {source["name"]: source["rows"] for source in dataset.facts["sources"] if source["name"] in new}
+    reviews = sum(rows.values())
+    announce(INGESTED, config, {
+        **asked, "count": len(new), "files": sorted(new)[:MOST_NAMED], "new_reviews": reviews,
+        "sentence": f"{len(new)} new files with {reviews:,} reviews were read", "dataset": dataset.digest,
+    })  # fmt: skip
 
 
 def recorded_or_read(chosen: VersionSettings) -> Artifact:

@@ -5,13 +5,15 @@ Each function is a complete flow. It takes finished stages from the store.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 from prefect import flow
+from prefect.states import Completed
 
 from flows.evaluate import evaluate
-from flows.ingest import ingest, replay
+from flows.ingest import announce_new_files, ingest, known_data_set, replay
 from flows.prepare import prepare
 from flows.retrain import resolve, run_pipeline
 from flows.server.parameters import Inputs, Overrides, PresetOrNone
@@ -28,12 +30,17 @@ from tasks.reporting.summary import (
     describe_prepared,
     hints_of,
 )
+from tasks.stage import recorded_stages
 from tasks.tracking.track import parent_run
+
+log = logging.getLogger(__name__)
 
 
 @flow(name="ingest-only", persist_result=False)
 def ingest_only(preset: PresetOrNone = "small", input: Inputs = None, overrides: Overrides = None) -> dict[str, Any]:
     """Ingest and check the input; return row count, quarantine count, parts, digest and dates.
+
+    If all files were read before and have passed the check, the run ends at once. New files are an event.
 
     Args:
         preset: Name of a preset in `config/`, or the path of a TOML file. Empty: the champion's own settings.
@@ -41,7 +48,16 @@ def ingest_only(preset: PresetOrNone = "small", input: Inputs = None, overrides:
             champion's files in their current state.
         overrides: Settings as `key=value`, e.g. `source.max_chars=20000`.
     """
-    return describe_dataset(ingest(resolve(preset, input, overrides)))
+    config = resolve(preset, input, overrides)
+    if (known := known_data_set(config)) is not None:
+        said = f"Nothing new: the {len(known.facts['sources'])} source files were read and checked before"
+        log.info("%s", said)
+        unchanged: Any = Completed(message=said, data=describe_dataset(known))
+        return unchanged  # type: ignore[no-any-return]
+    with recorded_stages() as record:
+        dataset = ingest(config)
+    announce_new_files(config, dataset, record, {"preset": preset, "input": input, "overrides": overrides})
+    return describe_dataset(dataset)
 
 
 @flow(name="replay-only", persist_result=False)

@@ -27,11 +27,12 @@ from tasks.data.prepare import Prepared
 from tasks.fitting.fit import Fitted, fit, fitted_parts, limits_of_fits
 from tasks.fitting.fit_process import interruptible_fits
 from tasks.fitting.pool_runs import require_pool
+from tasks.flow_run import describe_flow_run
 from tasks.limits import PROMOTION, require_limits
 from tasks.lineage.about_version import settings_of_classifiers
 from tasks.promotion.promote import Promotion
 from tasks.promotion.rejudge import judge_registered
-from tasks.stage import describe_flow_run, step
+from tasks.stage import step
 from tasks.tracking.track import log_inputs, parent_run
 
 

@@ -33,7 +33,8 @@ from tasks.data.prepare import Prepared
 from tasks.fitting.fit_process import interrupted
 from tasks.fitting.fitted import FittedSpec
 from tasks.fitting.resources import SYSTEM_JOURNAL
-from tasks.stage import MINUTE, describe_flow_run, recorded_stages, started
+from tasks.flow_run import describe_flow_run
+from tasks.stage import MINUTE, recorded_stages, started
 from tasks.tracking.parameters import parameters_of
 from tracking import tags as tag
 from tracking.logged_models.bundles import has_bundle

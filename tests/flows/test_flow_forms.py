@@ -1,4 +1,4 @@
-"""Each flow's parameters make a form in Prefect: every field has a title and a description, wrong values are refused."""
+"""The parameters of each flow make a form in Prefect: fields have titles and descriptions, wrong values are refused."""
 
 from __future__ import annotations
 
