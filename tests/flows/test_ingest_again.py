@@ -26,14 +26,14 @@ def told(prefect_server: None, own_home: Path, monkeypatch: pytest.MonkeyPatch) 
     return events
 
 
-def add(folder: Path, name: str, count: int, stars: int = 5) -> None:
+def add(folder: Path, name: str, count: int, broken: str = "") -> None:
     folder.mkdir(exist_ok=True)
     rows = [
-        {"review_id": f"{name}-{n}", "stars": stars, "text": f"Meal {n} of {name} was fine.",
+        {"review_id": f"{name}-{n}", "stars": 5, "text": f"Meal {n} of {name} was fine.",
          "date": "2019-05-01 10:00:00"}
         for n in range(count)
     ]
-    (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows) + broken)
 
 
 def run(folder: Path, *overrides: str) -> State[Any]:
@@ -85,11 +85,9 @@ def test_new_files_are_an_event_with_their_names_and_the_settings_of_the_run(
     }  # fmt: skip
 
 
-def test_a_data_set_that_was_refused_stays_refused_and_is_no_event(
-    told: list[Event], tmp_path: Path
-) -> None:
-    add(tmp_path / "in", "first.jsonl", 30)
-    strict = "checks.min_rows=31"
+def test_a_data_set_that_was_refused_stays_refused_and_is_no_event(told: list[Event], tmp_path: Path) -> None:
+    add(tmp_path / "in", "first.jsonl", 30, broken="no JSON\n")
+    strict = "checks.max_quarantined=0.01"
     for _ in range(2):
         with pytest.raises(CheckFailed):
             run(tmp_path / "in", strict).result()
@@ -98,9 +96,7 @@ def test_a_data_set_that_was_refused_stays_refused_and_is_no_event(
 
 
 @pytest.mark.parametrize("again", ["read", "ingest", "check"])
-def test_a_stage_that_is_to_be_built_again_is(
-    told: list[Event], own_home: Path, tmp_path: Path, again: str
-) -> None:
+def test_a_stage_that_is_to_be_built_again_is(told: list[Event], own_home: Path, tmp_path: Path, again: str) -> None:
     add(tmp_path / "in", "first.jsonl", 30)
     run(tmp_path / "in")
     before = files_below(own_home)
