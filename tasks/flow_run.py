@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from contextlib import suppress
 
 from prefect.client.orchestration import get_client
@@ -13,6 +14,8 @@ from core.config.run_config import RunConfig
 from core.services.pools import deployed_code
 
 OTHER_CODE = "code: not that of the deployment"
+OURS = re.compile(r"(no commit|[0-9a-f]{12}) (?P<digest>[0-9a-f]{12})")
+"""Version of a deployment that `ui start` made. `prefect deploy` alone takes a digest of the flow's file instead."""
 log = logging.getLogger(__name__)
 
 
@@ -24,22 +27,22 @@ def describe_flow_run(config: RunConfig) -> None:
     run = context.flow_run
     if run.name != config.title:
         run.name = config.title
-        tags = {f"preset: {config.preset}", f"data: {config.source.title}", *_other_code()}
+        tags = {f"preset: {config.preset}", f"data: {config.source.title}", *other_code()}
         run.tags = sorted({*run.tags, *tags})
         with suppress(Exception), get_client(sync_client=True) as client:  # a name is no reason to fail
             client.update_flow_run(run.id, name=run.name, tags=run.tags)
 
 
-def _other_code() -> set[str]:
+def other_code() -> set[str]:
     """Return a tag, and warn, if this run of a deployment runs other code than there was when it was deployed.
 
     A worker runs the code that is on the machine now. The commit alone does not tell: what counts is the digest.
     """
-    made, here = str(deployment.version or ""), deployed_code()
-    if not made or made.rpartition(" ")[2] == here.rpartition(" ")[2]:
+    made, here = OURS.fullmatch(deployment.version or ""), deployed_code()
+    if made is None or here.endswith(made["digest"]):
         return set()
     log.warning(
         "this run has other code (%s) than its deployment (%s); `reviewlm ui start` deploys the code that there is",
-        here, made,
+        here, made[0],
     )  # fmt: skip
     return {OTHER_CODE}
