@@ -59,7 +59,7 @@ def announce_new_files(config: RunConfig, dataset: Artifact, record: RunRecord, 
     reviews = sum(rows.values())
     announce(INGESTED, config, {
         **asked, "count": len(new), "files": sorted(new)[:MOST_NAMED], "new_reviews": reviews,
-        "sentence": f"{len(new)} new files with {reviews:,} reviews were read", "dataset": dataset.digest,
+        "sentence": f"New files: {len(new)}, with {reviews:,} reviews", "dataset": dataset.digest,
     })  # fmt: skip
 
 

@@ -50,7 +50,7 @@ def ingest_only(preset: PresetOrNone = "small", input: Inputs = None, overrides:
     """
     config = resolve(preset, input, overrides)
     if (known := known_data_set(config)) is not None:
-        said = f"Nothing new: the {len(known.facts['sources'])} source files were read and checked before"
+        said = f"Nothing new: source files read and checked before: {len(known.facts['sources'])}"
         log.info("%s", said)
         unchanged: Any = Completed(message=said, data=describe_dataset(known))
         return unchanged  # type: ignore[no-any-return]
