@@ -49,14 +49,14 @@ def ingest_only(preset: PresetOrNone = "small", input: Inputs = None, overrides:
         overrides: Settings as `key=value`, e.g. `source.max_chars=20000`.
     """
     config = resolve(preset, input, overrides)
-    if (known := known_data_set(config)) is not None:
-        said = f"Nothing new: source files read and checked before: {len(known.facts['sources'])}"
-        log.info("%s", said)
-        unchanged: Any = Completed(message=said, data=describe_dataset(known))
-        return unchanged  # type: ignore[no-any-return]
     with recorded_stages() as record:
+        if (known := known_data_set(config, record)) is not None:
+            said = f"Nothing new: source files read and checked before: {len(known.facts['sources'])}"
+            log.info("%s", said)
+            unchanged: Any = Completed(message=said, data=describe_dataset(known))
+            return unchanged  # type: ignore[no-any-return]
         dataset = ingest(config)
-    announce_new_files(config, dataset, record, {"preset": preset, "input": input, "overrides": overrides})
+    announce_new_files(config, dataset, record, preset, input, overrides)
     return describe_dataset(dataset)
 
 

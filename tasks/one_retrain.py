@@ -55,32 +55,32 @@ def one_retrain(home: Path, name: str, asked: Mapping[str, Any] | None = None) -
     folder = home / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
-        if is_shared():
-            _take_turn(folder, asked, held)
+        free = _took(folder / RUNNING, held)
+        if not free and is_shared():
+            _wait(folder, asked, held)
+            free = True
+        if free:
+            write_output(folder / HOLDER, f"{name} (flow run {flow_run.name or 'unknown'})")
         else:
-            try:
-                held.enter_context(FileLock(folder / RUNNING).acquire(timeout=0))
-            except Timeout:
-                log.info("another retrain runs in this home: %s", _holder(folder))
-        write_output(folder / HOLDER, f"{name} (flow run {flow_run.name or 'unknown'})")
+            log.info("another retrain runs in this home: %s", _holder(folder))
         yield
 
 
-def _take_turn(folder: Path, asked: Mapping[str, Any] | None, held: ExitStack) -> None:
-    running = FileLock(folder / RUNNING)
+def _took(lock: Path, held: ExitStack) -> bool:
+    """Return whether a lock was free; it is then held until the stack ends."""
     try:
-        held.enter_context(running.acquire(timeout=0))
-        return
+        held.enter_context(FileLock(lock).acquire(timeout=0))
     except Timeout:
-        pass
+        return False
+    return True
+
+
+def _wait(folder: Path, asked: Mapping[str, Any] | None, held: ExitStack) -> None:
     with ExitStack() as waiting, during("wait for another retrain"):
-        if asked is not None:
-            try:
-                waiting.enter_context(FileLock(folder / _name_of(asked)).acquire(timeout=0))
-            except Timeout as same:
-                raise SameRetrainWaits("A retrain with the same parameters waits already, so this one ends") from same
+        if asked is not None and not _took(folder / _name_of(asked), waiting):
+            raise SameRetrainWaits("A retrain with the same parameters waits already, so this one ends")
         log.info("waiting until another retrain has ended: %s", _holder(folder))
-        held.enter_context(running.acquire(poll_interval=LOOK_SECONDS))
+        held.enter_context(FileLock(folder / RUNNING).acquire(poll_interval=LOOK_SECONDS))
 
 
 def _name_of(asked: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from prefect.states import State
 
 from core.errors import CheckFailed
 from flows.partial import ingest_only
+from tasks.stage import recorded_stages
 from tests.flows.first_run import TINY
 
 Event = dict[str, Any]
@@ -85,6 +86,19 @@ def test_new_files_are_an_event_with_their_names_and_the_settings_of_the_run(
     }  # fmt: skip
 
 
+def test_paths_in_the_event_are_absolute_because_a_worker_is_in_another_folder(
+    told: list[Event], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(tmp_path / "in", "first.jsonl", 30)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").write_text(Path(TINY).read_text())
+    ingest_only("mine.toml", ["in"])
+    [event] = told
+    assert {name: event["payload"][name] for name in ("preset", "input", "overrides")} == {
+        "preset": str(tmp_path / "mine.toml"), "input": [str(tmp_path / "in")], "overrides": None,
+    }  # fmt: skip
+
+
 def test_a_data_set_that_was_refused_stays_refused_and_is_no_event(told: list[Event], tmp_path: Path) -> None:
     add(tmp_path / "in", "first.jsonl", 30, broken="no JSON\n")
     strict = "checks.max_quarantined=0.01"
@@ -93,6 +107,19 @@ def test_a_data_set_that_was_refused_stays_refused_and_is_no_event(told: list[Ev
             run(tmp_path / "in", strict).result()
     assert told == []
     assert run(tmp_path / "in").result()["rows"] == 30
+
+
+def test_what_is_asked_again_after_a_look_is_counted_once(told: list[Event], tmp_path: Path) -> None:
+    add(tmp_path / "in", "first.jsonl", 30)
+    run(tmp_path / "in")
+    add(tmp_path / "in", "second.jsonl", 20)
+    with recorded_stages() as record:
+        run(tmp_path / "in")
+    asked = [(one.stage, one.label, one.reused) for one in record.stages]
+    assert asked == [
+        ("read", "first.jsonl", True), ("read", "second.jsonl", False), ("ingest", "2 file(s)", False),
+        ("check", "raw", False),
+    ]  # fmt: skip
 
 
 def test_a_stage_that_is_to_be_built_again_is(told: list[Event], own_home: Path, tmp_path: Path) -> None:
