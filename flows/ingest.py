@@ -71,7 +71,8 @@ def announce_new_files(
     paths = [str(Path(one).absolute()) for one in input] if input else None
     settings = str(Path(preset).absolute()) if preset.endswith(".toml") else preset
     announce(INGESTED, config, {
-        "preset": settings, "input": paths, "overrides": overrides, "count": len(new), "files": sorted(new)[:MOST_NAMED], "new_reviews": reviews,
+        "preset": settings, "input": paths, "overrides": overrides, "count": len(new),
+        "files": sorted(new)[:MOST_NAMED], "new_reviews": reviews,
         "sentence": f"New files: {len(new)}, with {reviews:,} reviews", "dataset": dataset.digest,
     })  # fmt: skip
 
