@@ -46,7 +46,7 @@ def test_a_deployed_ingest_is_completed_by_the_worker_and_shows_its_results(
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     parameters = {"preset": "small", "input": [str(file)]}
     run = services.ask("POST", f"/deployments/{ingest}/create_flow_run", {"parameters": parameters})["id"]
-    services.wait_for(run, "Completed", "Failed", "Crashed", seconds=90)
+    services.wait_for(run, "Completed", "Failed", "Crashed", seconds=240)
     assert services.state(run) == "Completed", services.log()
 
     [dataset] = Store(services.home / "store").all("ingest")
