@@ -97,8 +97,7 @@ def tracking_was_away(task: Any, run: Any, state: State[Any]) -> bool:
 
 def prefect_link() -> str:
     """Return a Markdown link to the Prefect flow run, for a run's description; empty outside a flow."""
-    tags = prefect_tags()
-    return f"[Prefect run {literal(tags[tag.FLOW_RUN_NAME])}]({tags[tag.FLOW_RUN_URL]})" if tags else ""
+    return f"[Prefect run {literal(of[tag.FLOW_RUN_NAME])}]({of[tag.FLOW_RUN_URL]})" if (of := prefect_tags()) else ""
 
 
 @contextmanager
