@@ -8,6 +8,7 @@ from prefect import flow
 
 from flows.ingest import recorded_or_read
 from flows.prepare import prepare
+from flows.server.parameters import Inputs, Overrides, PresetOrNone, Reference
 from tasks.evaluation.compare_two import compare_two, describe_pair, write_markdown
 from tasks.fitting.fit import limits_of_fits
 from tasks.limits import require_limits
@@ -17,8 +18,8 @@ from tasks.tracking.track import parent_run
 
 @flow(name="compare", persist_result=False)
 def compare(
-    preset: str = "", input: list[str] | None = None, overrides: list[str] | None = None,
-    first: str = "previous", second: str = "champion",
+    preset: PresetOrNone = "", input: Inputs = None, overrides: Overrides = None,
+    first: Reference = "previous", second: Reference = "champion",
 ) -> dict[str, Any]:
     """Compare two models on the same test reviews.
 

@@ -7,6 +7,7 @@ from typing import Any
 from prefect import flow
 
 from flows.ingest import ingest
+from flows.server.parameters import Inputs, Overrides, PresetOrNone
 from tasks.data.drift import measure_drift
 from tasks.fitting.fit import limits_of_fits
 from tasks.limits import require_limits
@@ -17,7 +18,7 @@ from tasks.tracking.track import parent_run
 
 @flow(name="drift", persist_result=False)
 def drift(
-    preset: str = "", input: list[str] | None = None, overrides: list[str] | None = None
+    preset: PresetOrNone = "", input: Inputs = None, overrides: Overrides = None
 ) -> dict[str, Any]:
     """Ingest reviews and compare those that are not in the champion's data with those that are.
 

@@ -8,15 +8,25 @@ from prefect import flow
 
 from core.config.generation import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
 from core.config.run_config import ExecutionConfig, RunConfig
+from flows.server.parameters import (
+    AtLeastZero,
+    Count,
+    NotNegative,
+    Positive,
+    Reference,
+    Share,
+    ShareAboveZero,
+    Stars,
+)
 from tasks.generate import generate_reviews
 
 
 @flow(name="generate", persist_result=False)
 def generate(
-    model: str = "champion", tracking_uri: str = "", n: int = 3, stars: int | None = None, prompt: str = "",
-    temperature: float = TEMPERATURE, top_p: float = TOP_P, max_tokens: int = MAX_TOKENS, seed: int = SEED,
-    top_k: int = 0, min_p: float = 0.0, typical_p: float = 1.0, repetition_penalty: float = 1.0,
-    no_repeat_ngram_size: int = 0, stop: list[str] | None = None,
+    model: Reference = "champion", tracking_uri: str = "", n: Count = 3, stars: Stars = None,
+    prompt: str = "", temperature: NotNegative = TEMPERATURE, top_p: ShareAboveZero = TOP_P,
+    max_tokens: Count = MAX_TOKENS, seed: AtLeastZero = SEED, top_k: AtLeastZero = 0, min_p: Share = 0.0, typical_p: ShareAboveZero = 1.0,
+    repetition_penalty: Positive = 1.0, no_repeat_ngram_size: AtLeastZero = 0, stop: list[str] | None = None,
 ) -> dict[str, Any]:
     """Generate reviews with a registered version.
 
@@ -24,7 +34,7 @@ def generate(
         model: An alias, a number, the name of a registered model, or `models:/NAME@ALIAS`, `models:/NAME/VERSION`.
         tracking_uri: Address of the registry. Empty: the one in the home folder.
         n: Number of reviews.
-        stars: Star rating of the reviews, 1 to 5. None: drawn as in the training data.
+        stars: Star rating of the reviews, 1 to 5. 0: without one. None: drawn as in the training data.
         prompt: Text that each review begins with.
         temperature: Sampling temperature. Below 1: likelier words. Above 1: less likely words.
         top_p: Nucleus sampling: draw only from the likeliest words that together have this probability.

@@ -5,15 +5,18 @@ Each function is a complete flow. It takes finished stages from the store.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 from prefect import flow
+from prefect.states import Completed
 
 from flows.evaluate import evaluate
-from flows.ingest import ingest, replay
+from flows.ingest import announce_new_files, ingest, known_data_set, replay
 from flows.prepare import prepare
 from flows.retrain import resolve, run_pipeline
+from flows.server.parameters import Inputs, Overrides, PresetOrNone
 from flows.train import train
 from tasks.fitting.fit import limits_of_fits
 from tasks.fitting.pool_runs import require_pool
@@ -27,36 +30,76 @@ from tasks.reporting.summary import (
     describe_prepared,
     hints_of,
 )
+from tasks.stage import recorded_stages
 from tasks.tracking.track import parent_run
 
-Arguments = list[str] | None
+log = logging.getLogger(__name__)
 
 
 @flow(name="ingest-only", persist_result=False)
-def ingest_only(preset: str = "small", input: Arguments = None, overrides: Arguments = None) -> dict[str, Any]:
-    """Ingest and check the input; return row count, quarantine count, parts, digest and dates."""
-    return describe_dataset(ingest(resolve(preset, input, overrides)))
+def ingest_only(preset: PresetOrNone = "small", input: Inputs = None, overrides: Overrides = None) -> dict[str, Any]:
+    """Ingest and check the input; return row count, quarantine count, parts, digest and dates.
+
+    If all files were read before and have passed the check, the run ends at once. New files are an event.
+
+    Args:
+        preset: Name of a preset in `config/`, or the path of a TOML file. Empty: the champion's own settings.
+        input: Files, folders or globs of reviews. None: the embedded synthetic corpus, or with an empty preset the
+            champion's files in their current state.
+        overrides: Settings as `key=value`, e.g. `source.max_chars=20000`.
+    """
+    config = resolve(preset, input, overrides)
+    with recorded_stages() as record:
+        if (known := known_data_set(config, record)) is not None:
+            said = f"Nothing new: source files read and checked before: {len(known.facts['sources'])}"
+            log.info("%s", said)
+            unchanged: Any = Completed(message=said, data=describe_dataset(known))
+            return unchanged  # type: ignore[no-any-return]
+        dataset = ingest(config)
+    announce_new_files(config, dataset, record, preset, input, overrides)
+    return describe_dataset(dataset)
 
 
 @flow(name="replay-only", persist_result=False)
 def replay_only(
-    preset: str = "", input: Arguments = None, overrides: Arguments = None, fixed: str = ""
+    preset: PresetOrNone = "", input: Inputs = None, overrides: Overrides = None, fixed: str = ""
 ) -> dict[str, Any]:
-    """Replay a quarantine: read its records, or the corrected file *fixed*, again; return the new data set."""
+    """Replay a quarantine: read its records, or the corrected file *fixed*, again; return the new data set.
+
+    Args:
+        preset: Name of a preset in `config/`, or the path of a TOML file. Empty: the champion's own settings.
+        input: Files, folders or globs that the data set was read from. None: the champion's data, or the only data set.
+        overrides: Settings as `key=value`; those that choose the data are the ones that count.
+        fixed: File with the corrected records. Empty: read the quarantined bytes again.
+    """
     chosen, dataset = quarantined(preset, input or [], overrides or [])
     return describe_dataset(replay(chosen.config, dataset, Path(fixed) if fixed else None))
 
 
 @flow(name="prepare-only", persist_result=False)
-def prepare_only(preset: str = "small", input: Arguments = None, overrides: Arguments = None) -> dict[str, Any]:
-    """Run the pipeline up to the token streams; return their sizes."""
+def prepare_only(preset: PresetOrNone = "small", input: Inputs = None, overrides: Overrides = None) -> dict[str, Any]:
+    """Run the pipeline up to the token streams; return their sizes.
+
+    Args:
+        preset: Name of a preset in `config/`, or the path of a TOML file. Empty: the champion's own settings.
+        input: Files, folders or globs of reviews. None: the embedded synthetic corpus, or with an empty preset the
+            champion's files in their current state.
+        overrides: Settings as `key=value`, e.g. `vocabulary.word.size=8000`.
+    """
     config = resolve(preset, input, overrides)
     return describe_prepared(prepare(config, ingest(config)))
 
 
 @flow(name="train", persist_result=False)
-def train_only(preset: str = "small", input: Arguments = None, overrides: Arguments = None) -> dict[str, Any]:
-    """Run the pipeline up to the fitted models, e.g. on a GPU worker; a later `retrain` finds them in the store."""
+def train_only(preset: PresetOrNone = "small", input: Inputs = None, overrides: Overrides = None) -> dict[str, Any]:
+    """Run the pipeline up to the fitted models, e.g. on a GPU worker; a later `retrain` finds them in the store.
+
+    Args:
+        preset: Name of a preset in `config/`, or the path of a TOML file. Empty: the champion's own settings.
+        input: Files, folders or globs of reviews. None: the embedded synthetic corpus, or with an empty preset the
+            champion's files in their current state.
+        overrides: Settings as `key=value`, e.g. `models.lstm.hidden=650`.
+    """
     config = resolve(preset, input, overrides)
     require_limits(limits_of_fits(config))
     require_pool(config)
@@ -65,8 +108,15 @@ def train_only(preset: str = "small", input: Arguments = None, overrides: Argume
 
 
 @flow(name="evaluate-only", persist_result=False)
-def evaluate_only(preset: str = "small", input: Arguments = None, overrides: Arguments = None) -> dict[str, Any]:
-    """Run the pipeline up to the comparison of the models; do not change the registry."""
+def evaluate_only(preset: PresetOrNone = "small", input: Inputs = None, overrides: Overrides = None) -> dict[str, Any]:
+    """Run the pipeline up to the comparison of the models; do not change the registry.
+
+    Args:
+        preset: Name of a preset in `config/`, or the path of a TOML file. Empty: the champion's own settings.
+        input: Files, folders or globs of reviews. None: the embedded synthetic corpus, or with an empty preset the
+            champion's files in their current state.
+        overrides: Settings as `key=value`, e.g. `models.lstm.hidden=650`.
+    """
     config = resolve(preset, input, overrides)
     require_limits(limits_of_fits(config))
     require_pool(config)
@@ -80,11 +130,16 @@ def evaluate_only(preset: str = "small", input: Arguments = None, overrides: Arg
 
 
 @flow(name="promote-only", persist_result=False)
-def promote_only(preset: str = "", input: Arguments = None, overrides: Arguments = None) -> dict[str, Any]:
+def promote_only(preset: PresetOrNone = "", input: Inputs = None, overrides: Overrides = None) -> dict[str, Any]:
     """Compare the best model of a configuration with the champion; build first what the store does not have yet.
 
     Without a preset or input, the champion's own settings and data are used. If the user has no registered model yet,
     these come from the demo's champion. A model trained on the user's files is still registered as the user's model.
+
+    Args:
+        preset: Name of a preset in `config/`, or the path of a TOML file. Empty: the champion's own settings.
+        input: Files, folders or globs of reviews. None: the champion's files in their current state.
+        overrides: Settings as `key=value`, e.g. `promotion.min_relative_gain=0.01`.
     """
     config = settings_of((CHAMPION,), preset, input or [], overrides or []).config
     return run_pipeline(config.with_input(config.source.input)).to_dict()

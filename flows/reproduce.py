@@ -14,6 +14,7 @@ from core.environment import other_home
 from core.errors import ConfigError
 from core.lineage.compare import conclude, platform_differences
 from flows.retrain import resolve
+from flows.server.parameters import Inputs, NotNegative, Overrides, Preset, Reference
 from tasks.fitting.fit_process import interruptible_fits
 from tasks.lineage.gather import recorded_version
 from tasks.lineage.reproduce import Reproduction, make_again, show_verdict, steps_again
@@ -23,8 +24,8 @@ from tasks.tracking.track import asking_of
 
 @flow(name="reproduce", persist_result=False)
 def reproduce(
-    preset: str = "small", input: list[str] | None = None, overrides: list[str] | None = None,
-    version: str = "champion", home: str = "", tolerance: float = 0.01,
+    preset: Preset = "small", input: Inputs = None, overrides: Overrides = None,
+    version: Reference = "champion", home: str = "", tolerance: NotNegative = 0.01,
 ) -> dict[str, Any]:
     """Reproduce a registered version and report whether it is the same; register and promote nothing.
 

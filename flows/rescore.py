@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from prefect import flow
 
 from core.errors import EmptyInput
 from flows.ingest import ingest
+from flows.server.parameters import Inputs, Overrides, PresetOrNone
 from tasks.evaluation.benchmark import measure_benchmark
 from tasks.evaluation.rescore import choose_versions, report_decay, rescore_version
 from tasks.fitting.fit import limits_of_fits
@@ -18,8 +19,8 @@ from tasks.tracking.track import parent_run
 
 @flow(name="rescore", persist_result=False)
 def rescore(
-    preset: str = "", input: list[str] | None = None, overrides: list[str] | None = None,
-    versions: str = "champion",
+    preset: PresetOrNone = "", input: Inputs = None, overrides: Overrides = None,
+    versions: Literal["champion", "all"] = "champion",
 ) -> dict[str, Any]:
     """Score the champion by month on reviews it was not trained on; log the curve to MLflow.
 

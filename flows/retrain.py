@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from typing import Any
 
 from prefect import flow
+from prefect.states import Completed
 
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
@@ -13,30 +16,36 @@ from flows.ingest import ingest
 from flows.plan import plan
 from flows.prepare import prepare
 from flows.promote import promote
+from flows.server.parameters import Inputs, Minutes, Overrides, PresetOrNone
 from flows.train import train
 from tasks.data.card import log_card
 from tasks.data.drift import measure_drift
 from tasks.data.family import warn_of_other_family
 from tasks.fitting.fit import limits_of_fits
 from tasks.fitting.pool_runs import require_pool
+from tasks.flow_run import describe_flow_run
 from tasks.limits import PROMOTION, require_limits
 from tasks.lineage.about_version import CHAMPION, settings_of
+from tasks.one_retrain import SameRetrainWaits, asked_by_deployment, one_retrain
 from tasks.planning.frame import require_frame
 from tasks.planning.outcome import log_settings
 from tasks.planning.plan import PlanRequest, RunPlan, with_vocabulary
 from tasks.promotion.provable import tell_provable_gain
 from tasks.reporting.report import make_report
 from tasks.reporting.summary import RunSummary, summarise
-from tasks.stage import describe_flow_run
 from tasks.tracking.track import parent_run
+
+log = logging.getLogger(__name__)
 
 
 @flow(name="retrain", persist_result=False)
 def retrain(
-    preset: str = "small", input: list[str] | None = None, overrides: list[str] | None = None,
-    minutes: float | None = None,
+    preset: PresetOrNone = "small", input: Inputs = None, overrides: Overrides = None,
+    minutes: Minutes = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Train, evaluate and register models from reviews; reuse every stage whose inputs have not changed.
+
+    One retrain of a home runs at a time. A deployment's run ends at once if one with equal parameters waits already.
 
     Args:
         preset: Name of a preset in `config/`, or the path of a TOML file. Empty: the champion's own settings.
@@ -47,7 +56,13 @@ def retrain(
             None: as preset and overrides say.
     """
     request = PlanRequest(minutes, tuple(overrides or ())) if minutes is not None else None
-    return run_pipeline(resolve(preset, input, overrides), request).to_dict()
+    asked = {"preset": preset, "input": input, "overrides": overrides, "minutes": minutes}
+    try:
+        return run_pipeline(resolve(preset, input, overrides), request, asked_by_deployment(asked)).to_dict()
+    except SameRetrainWaits as same:
+        log.info("%s", same)
+        ended: Any = Completed(message=str(same), data={"skipped": str(same)})
+        return ended  # type: ignore[no-any-return]
 
 
 def resolve(preset: str, input: list[str] | None, overrides: list[str] | None) -> RunConfig:
@@ -61,13 +76,24 @@ def resolve(preset: str, input: list[str] | None, overrides: list[str] | None) -
     return config
 
 
-def run_pipeline(config: RunConfig, request: PlanRequest | None = None) -> RunSummary:
-    """Run all stages under one MLflow parent run; with a *request*, with settings chosen for its time."""
+def run_pipeline(
+    config: RunConfig, request: PlanRequest | None = None, asked: Mapping[str, Any] | None = None
+) -> RunSummary:
+    """Run all stages under one MLflow parent run, when no other retrain of the home runs.
+
+    Args:
+        config: The configuration.
+        request: Choose settings for its time; None: those of the configuration.
+        asked: See `one_retrain`.
+
+    Raises:
+        SameRetrainWaits: This run is not needed.
+    """
     if request:
         require_frame(config)
     require_limits([PROMOTION, *limits_of_fits(config)])
     require_pool(config, minutes=request is not None)
-    with parent_run(config, "retrain") as run_id:
+    with one_retrain(config.home, config.title, asked), parent_run(config, "retrain") as run_id:
         warn_of_other_family(config)
         dataset = ingest(config)
         drift = measure_drift(config, dataset, run_id)  # for the user; the gate only records it

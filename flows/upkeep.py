@@ -7,11 +7,12 @@ from typing import Any
 from prefect import flow
 
 from core.config.presets import load_config
+from flows.server.parameters import Overrides, Preset
 from tasks.upkeep.collect import collect
 
 
 @flow(name="upkeep", persist_result=False)
-def upkeep(preset: str = "small", overrides: list[str] | None = None, dry_run: bool = False) -> dict[str, Any]:
+def upkeep(preset: Preset = "small", overrides: Overrides = None, dry_run: bool = False) -> dict[str, Any]:
     """Remove what is not needed any more, and return numbers and sizes.
 
     Args:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,8 +20,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 from prefect import State, Task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.client.orchestration import get_client
-from prefect.context import FlowRunContext, TagsContext, TaskRunContext
+from prefect.context import TagsContext, TaskRunContext
 from prefect.states import Completed
 from prefect.utilities.annotations import quote
 
@@ -33,6 +32,7 @@ from core.provenance import git_commit, made_with
 from core.store import Artifact, Built, Store
 from tasks.code_version import WORKERS, running_code
 from tasks.deadline import INPUT_BYTES, deadline_of, input_bytes, noticed_if_overdue
+from tasks.finished_only import require_finished
 from tasks.progress import slug
 
 P = ParamSpec("P")
@@ -146,6 +146,7 @@ def run_stage(
     """
     store, maker = store_of(config), WORKERS.get(stage, make.__module__)
     of_code = running_code().version(version, maker, model)
+    require_finished(store, stage, store.digest(stage, of_code, options, inputs), stage in config.execution.rebuild)
     if of_code != version:
         _say_edited(stage, of_code, _some(sorted(running_code().changed(maker, model))))
     environment = {"git_commit": git_commit(), "execution": config.execution.model_dump(mode="json"), **made_with()}
@@ -251,19 +252,6 @@ def result_as_task_state(built: Built, result: R) -> R:
         return result
     reused: Any = Completed(name="Reused", message=f"{built.artifact.digest} was there already", data=result)
     return reused  # type: ignore[no-any-return]
-
-
-def describe_flow_run(config: RunConfig) -> None:
-    """Give the current flow run in Prefect a name and tags that say preset and data; outside a flow do nothing."""
-    context = FlowRunContext.get()
-    if context is None or context.flow_run is None:
-        return
-    run = context.flow_run
-    if run.name != config.title:
-        run.name = config.title
-        run.tags = sorted({*run.tags, f"preset: {config.preset}", f"data: {config.source.title}"})
-        with suppress(Exception), get_client(sync_client=True) as client:  # a name is no reason to fail
-            client.update_flow_run(run.id, name=run.name, tags=run.tags)
 
 
 def show_table(key: str, rows: Sequence[Mapping[str, Any]], description: str) -> None:

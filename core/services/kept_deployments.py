@@ -1,9 +1,9 @@
 """Keep what users have changed of the deployments in Prefect's pages when `prefect.yaml` is deployed again.
 
-`prefect deploy` overwrites schedules and parameters with those of the file, so a schedule that was switched on would be
-off after each start of the services, for example after a reboot. What the file said is therefore noted: a value that
-differs from it later was changed by a user, and is written back after the deployment, by the next start if this one is
-killed in between.
+`prefect deploy` overwrites schedules and parameters with those of the file, and creates the automations of the file's
+triggers again, so what was switched on would be off after each start of the services, for example after a reboot. What
+the file said is therefore noted: a value that differs from it later was changed by a user, and is written back after
+the deployment, by the next start if this one is killed in between.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ SECONDS = 60.0
 BUSY, PATIENCE, PAUSE = 503, 300.0, 2.0
 """Prefect's answer while its database is locked, seconds for which it is asked again, and seconds between two tries."""
 MOST = 200
+AUTOMATIONS = "automations"
+"""Among the kept values: whether each automation that starts the deployment is switched on, by its name."""
 Settings = dict[str, dict[str, Any]]
-"""By flow and name of the deployment, the values of `KEPT`."""
+"""By flow and name of the deployment, the values of `KEPT` and `AUTOMATIONS`."""
 
 
 @contextmanager
@@ -54,7 +56,10 @@ def kept_deployments(environment: Mapping[str, str], home: Path) -> Iterator[Non
     numbers, deployed = _deployments(environment)
     for name, now in deployed.items():
         if wanted := {key: value for key, value in changed.get(name, {}).items() if value != now[key]}:
-            _ask(environment, "PATCH", f"/deployments/{numbers[name]}", wanted)
+            switches = wanted.pop(AUTOMATIONS, {})
+            if wanted:
+                _ask(environment, "PATCH", f"/deployments/{numbers[name]}", wanted)
+            _switch(environment, numbers[name], switches)
     write_output(home / FILE, json.dumps({"said": deployed}))
 
 
@@ -62,8 +67,28 @@ def _deployments(environment: Mapping[str, str]) -> tuple[dict[str, str], Settin
     """Return number and settings of each deployment of the server."""
     found = _ask(environment, "POST", "/deployments/filter", {"limit": MOST})
     names = [f"{one['flow_id']}/{one['name']}" for one in found]  # two flows may have deployments of one name
-    settings = [{**{key: one[key] for key in KEPT}, "schedules": _schedules(one)} for one in found]
+    switches = _automations(environment)
+    settings = [
+        {**{key: one[key] for key in KEPT}, "schedules": _schedules(one),
+         AUTOMATIONS: {each["name"]: each["enabled"] for each in switches if _starts(each, str(one["id"]))}}
+        for one in found
+    ]
     return dict(zip(names, (str(one["id"]) for one in found), strict=True)), dict(zip(names, settings, strict=True))
+
+
+def _automations(environment: Mapping[str, str]) -> list[dict[str, Any]]:
+    return list(_ask(environment, "POST", "/automations/filter", {"limit": MOST}))
+
+
+def _starts(automation: Mapping[str, Any], deployment: str) -> bool:
+    return any(str(action.get("deployment_id")) == deployment for action in automation["actions"])
+
+
+def _switch(environment: Mapping[str, str], deployment: str, wanted: Mapping[str, bool]) -> None:
+    """Switch the automations that start a deployment on or off."""
+    for one in _automations(environment) if wanted else ():
+        if _starts(one, deployment) and wanted.get(one["name"], one["enabled"]) != one["enabled"]:
+            _ask(environment, "PATCH", f"/automations/{one['id']}", {"enabled": wanted[one["name"]]})
 
 
 def _schedules(deployment: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -6,16 +6,23 @@ import subprocess
 import sys
 from collections.abc import Collection
 from pathlib import Path
+from urllib.error import HTTPError
 
 from core.environment import chosen_device, visible_gpus
 from core.errors import ReviewLMError
+from core.provenance import code_digest, git_commit
 from core.services.kept_deployments import kept_deployments
+from core.services.prefect_api import ask
 
 POOLS = ("cpu-pool", "gpu-pool")
 LIMITS = ("gpu", "promotion")
 PROJECT = Path(__file__).resolve().parents[2]
 HEARTBEAT_SECONDS = 30
 """Seconds between two signs of life of a flow run; Prefect's minimum."""
+CODE_VARIABLE, CODE_DIGITS = "REVIEWLM_CODE", 12
+"""Names the deployed code to `prefect deploy` (`version` in prefect.yaml); digits of its commit and of its digest."""
+SECONDS, EXISTS = 60.0, 409
+"""Time to wait for an answer of Prefect's server; its answer about a limit that exists already."""
 
 
 def size_of_limit(name: str) -> int:
@@ -49,12 +56,28 @@ def deploy(environment: dict[str, str], pools: Collection[str], home: Path) -> N
     for pool in pools:
         _prefect(environment, "work-pool", "create", pool, "--type", "process", "--overwrite")
     for name in LIMITS:
-        if _prefect(environment, "gcl", "inspect", name, required=False):
-            _prefect(environment, "gcl", "create", name, "--limit", str(size_of_limit(name)))
+        _create_limit(environment, name)
     names = [argument for name in deployments_of(pools) for argument in ("--name", name)]
     with kept_deployments(environment, home):
-        _prefect(environment, "--no-prompt", "deploy", *names)
+        _prefect({**environment, CODE_VARIABLE: deployed_code()}, "--no-prompt", "deploy", *names)
     automate(environment, home)
+
+
+def deployed_code() -> str:
+    """Return the version of our deployments: the commit, if there is one, and the digest of the code."""
+    return f"{git_commit()[:CODE_DIGITS] or 'no commit'} {code_digest()[:CODE_DIGITS]}"
+
+
+def _create_limit(environment: dict[str, str], name: str) -> None:
+    """Create a limit of Prefect's server; one that exists keeps its size."""
+    try:
+        ask(environment, "POST", "/v2/concurrency_limits/", {"name": name, "limit": size_of_limit(name)}, SECONDS)
+    except (OSError, ValueError) as error:
+        if not isinstance(error, HTTPError) or error.code != EXISTS:
+            raise ReviewLMError(
+                "Prefect's limits cannot be created", where=environment["PREFECT_API_URL"], value=name,
+                cause=str(error), remedy="see logs/prefect.log of the home folder, and start the services again",
+            ) from error
 
 
 def automate(environment: dict[str, str], home: Path) -> None:
@@ -62,13 +85,12 @@ def automate(environment: dict[str, str], home: Path) -> None:
     _run(environment, [sys.executable, "-m", "flows.server.automations", str(home)])
 
 
-def _prefect(environment: dict[str, str], *arguments: str, required: bool = True) -> int:
-    return _run(environment, [str(Path(sys.executable).parent / "prefect"), *arguments], required)
+def _prefect(environment: dict[str, str], *arguments: str) -> None:
+    _run(environment, [str(Path(sys.executable).parent / "prefect"), *arguments])
 
 
-def _run(environment: dict[str, str], command: list[str], required: bool = True) -> int:
+def _run(environment: dict[str, str], command: list[str]) -> None:
     done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True)
-    if done.returncode and required:
+    if done.returncode:
         shown = " ".join([Path(command[0]).name, *command[1:]])
         raise ReviewLMError(f"`{shown}` failed", cause="\n".join((done.stdout + done.stderr).splitlines()[-8:]))
-    return done.returncode

@@ -11,6 +11,7 @@ from core.config.run_config import RunConfig
 from flows.ingest import ingest, recorded_or_read
 from flows.prepare import prepare
 from flows.retrain import resolve
+from flows.server.parameters import Inputs, Overrides, Preset, PresetOrNone, Reference
 from flows.server.workers import on_workers
 from tasks.classification.champion import ChampionClassifier, answer_champion
 from tasks.classification.compare import Compared, compare_classifiers
@@ -26,17 +27,18 @@ from tasks.data.prepare import Prepared
 from tasks.fitting.fit import Fitted, fit, fitted_parts, limits_of_fits
 from tasks.fitting.fit_process import interruptible_fits
 from tasks.fitting.pool_runs import require_pool
+from tasks.flow_run import describe_flow_run
 from tasks.limits import PROMOTION, require_limits
 from tasks.lineage.about_version import settings_of_classifiers
 from tasks.promotion.promote import Promotion
 from tasks.promotion.rejudge import judge_registered
-from tasks.stage import describe_flow_run, step
+from tasks.stage import step
 from tasks.tracking.track import log_inputs, parent_run
 
 
 @flow(name="classify", persist_result=False)
 def classify(
-    preset: str = "classify", input: list[str] | None = None, overrides: list[str] | None = None
+    preset: Preset = "classify", input: Inputs = None, overrides: Overrides = None
 ) -> dict[str, Any]:
     """Fit the classifiers of a preset, compare them on held-out reviews, register the best, and run the gate.
 
@@ -66,8 +68,8 @@ def classify(
 
 @flow(name="compare-classifiers", persist_result=False)
 def compare_classifiers_of(
-    preset: str = "", input: list[str] | None = None, overrides: list[str] | None = None,
-    first: str = "champion", second: str = "previous",
+    preset: PresetOrNone = "", input: Inputs = None, overrides: Overrides = None,
+    first: Reference = "champion", second: Reference = "previous",
 ) -> dict[str, Any]:  # fmt: skip
     """Compare two registered classifiers on the same test reviews, without those that one of them has learnt from.
 

@@ -10,6 +10,7 @@ from core.config.run_config import RunConfig
 from core.store import Artifact
 from flows.ingest import ingest
 from flows.retrain import resolve
+from flows.server.parameters import Inputs, Overrides, Preset
 from flows.server.workers import on_workers
 from tasks.data.prepare import VOCABULARY_FILE, Prepared, check_table, clean_and_split, tokenize, train_vocabulary
 from tasks.embedding.champion import ChampionVectors, open_champion_vectors, require_name_of_vectors
@@ -26,7 +27,7 @@ from tasks.tracking.track import log_inputs, parent_run
 
 @flow(name="embed", persist_result=False)
 def embed(
-    preset: str = "small", input: list[str] | None = None, overrides: list[str] | None = None
+    preset: Preset = "small", input: Inputs = None, overrides: Overrides = None
 ) -> dict[str, Any]:
     """Train word vectors, register them, and run the gate; return where they are, their figures and the decision.
 

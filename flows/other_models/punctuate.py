@@ -8,6 +8,7 @@ from prefect import flow
 
 from flows.ingest import ingest
 from flows.retrain import resolve
+from flows.server.parameters import Inputs, Overrides, Preset
 from tasks.data.prepare import check_table, clean_and_split
 from tasks.fitting.fit import limits_of_fits
 from tasks.limits import require_limits
@@ -17,7 +18,7 @@ from tasks.tagging.punctuate import MODEL, fit_punctuator
 
 @flow(name="punctuate", persist_result=False)
 def punctuate(
-    preset: str = "small", input: list[str] | None = None, overrides: list[str] | None = None
+    preset: Preset = "small", input: Inputs = None, overrides: Overrides = None
 ) -> dict[str, Any]:
     """Return where the model is, and its figures on the test reviews.
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow
+from pydantic import Field
 
 from core.config.neural_choice import chosen_model, folder_of, with_only
 from flows.ingest import ingest
 from flows.prepare import prepare
 from flows.retrain import resolve
+from flows.server.parameters import Inputs, Overrides, Positive, Preset
 from tasks.fitting.fit import limits_of_fits
 from tasks.limits import require_limits
 from tasks.search.optimizers import find_learning_rate
@@ -17,9 +19,9 @@ from tasks.search.optimizers import find_learning_rate
 
 @flow(name="lr-find", persist_result=False)
 def lr_find(
-    preset: str = "small", input: list[str] | None = None, overrides: list[str] | None = None,
-    model: str = "", out: str = "", lowest: float | None = None, highest: float | None = None,
-    updates: int = 150, track: bool = False,
+    preset: Preset = "small", input: Inputs = None, overrides: Overrides = None,
+    model: str = "", out: str = "", lowest: Positive | None = None, highest: Positive | None = None,
+    updates: Annotated[int, Field(ge=20)] = 150, track: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Return the result of a learning-rate range test; write its plot and numbers to *out*.
 

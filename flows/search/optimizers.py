@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow
+from pydantic import Field
 
 from core.config.neural_choice import chosen_model, folder_of, with_only
 from flows.ingest import ingest
 from flows.prepare import prepare
 from flows.retrain import resolve
+from flows.server.parameters import AtLeastZero, Inputs, Overrides, Positive, Preset
 from tasks.fitting.fit import limits_of_fits
 from tasks.limits import require_limits
 from tasks.search.optimizers import compare_optimizers, of_size
@@ -17,9 +19,10 @@ from tasks.search.optimizers import compare_optimizers, of_size
 
 @flow(name="optimizers", persist_result=False)
 def optimizers(
-    preset: str = "small", input: list[str] | None = None, overrides: list[str] | None = None,
-    rates: dict[str, list[float] | None] | None = None, model: str = "", size: int = 64, tokens: int = 60_000,
-    epochs: float = 3.0, out: str = "", track: bool = False,
+    preset: Preset = "small", input: Inputs = None, overrides: Overrides = None,
+    rates: dict[str, list[float] | None] | None = None, model: str = "",
+    size: AtLeastZero = 64, tokens: Annotated[int, Field(ge=1_000)] = 60_000, epochs: Positive = 3.0,
+    out: str = "", track: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Return the comparison of the optimisers; write its table and plots to *out*.
 

@@ -9,6 +9,7 @@ from prefect import flow
 from flows.ingest import ingest
 from flows.prepare import prepare
 from flows.retrain import resolve
+from flows.server.parameters import Inputs, Overrides, Preset
 from flows.server.workers import on_workers
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit import fit, limits_of_fits
@@ -31,7 +32,7 @@ from tasks.tracking.track import parent_run
 
 @flow(name="scaling", persist_result=False)
 def scaling(
-    preset: str = "small", input: list[str] | None = None, overrides: list[str] | None = None
+    preset: Preset = "small", input: Inputs = None, overrides: Overrides = None
 ) -> dict[str, Any]:
     """Predict the loss of a model's whole fit from small fits, store the prediction, and check it.
 

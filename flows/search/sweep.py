@@ -12,6 +12,7 @@ from prefect.futures import PrefectFuture, as_completed, wait
 from flows.ingest import ingest
 from flows.prepare import prepare
 from flows.retrain import resolve
+from flows.server.parameters import Inputs, Overrides, Preset
 from flows.server.workers import on_workers
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit import limits_of_fits
@@ -38,7 +39,7 @@ WAIT_SECONDS = 1.0
 
 @flow(name="sweep", persist_result=False)
 def sweep(
-    preset: str = "small", input: list[str] | None = None, overrides: list[str] | None = None
+    preset: Preset = "small", input: Inputs = None, overrides: Overrides = None
 ) -> dict[str, Any]:
     """Search the space of the section `sweep`; continue after the trials of an earlier, interrupted run.
 

@@ -6,12 +6,13 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from core.config.presets import load_config
+from flows.server.parameters import AtLeastZero
 from tasks.fitting.pool_runs import FLOW
 from tasks.pool.worker import do_for_pool
 
 
 @flow(name=FLOW, persist_result=False)
-def fit_job(job: str, place: int = 0) -> str:
+def fit_job(job: str, place: AtLeastZero = 0) -> str:
     """Do a job from the remote store; what is made goes back there. Return the job's name in messages.
 
     Args:

@@ -33,7 +33,8 @@ from tasks.data.prepare import Prepared
 from tasks.fitting.fit_process import interrupted
 from tasks.fitting.fitted import FittedSpec
 from tasks.fitting.resources import SYSTEM_JOURNAL
-from tasks.stage import MINUTE, describe_flow_run, recorded_stages, started
+from tasks.flow_run import describe_flow_run
+from tasks.stage import MINUTE, recorded_stages, started
 from tasks.tracking.parameters import parameters_of
 from tracking import tags as tag
 from tracking.logged_models.bundles import has_bundle
@@ -96,8 +97,7 @@ def tracking_was_away(task: Any, run: Any, state: State[Any]) -> bool:
 
 def prefect_link() -> str:
     """Return a Markdown link to the Prefect flow run, for a run's description; empty outside a flow."""
-    tags = prefect_tags()
-    return f"[Prefect run {literal(tags[tag.FLOW_RUN_NAME])}]({tags[tag.FLOW_RUN_URL]})" if tags else ""
+    return f"[Prefect run {literal(of[tag.FLOW_RUN_NAME])}]({of[tag.FLOW_RUN_URL]})" if (of := prefect_tags()) else ""
 
 
 @contextmanager

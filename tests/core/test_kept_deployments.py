@@ -16,6 +16,11 @@ from core.services.kept_deployments import FILE
 
 WEEKLY, DAILY = {"cron": "0 3 * * 1", "timezone": "UTC"}, {"cron": "0 4 * * *", "timezone": "UTC"}
 
+ACTIONS: dict[str, list[dict[str, str]]] = {
+    "weekly__automation_1": [{"type": "run-deployment", "deployment_id": "id of weekly"}],
+    "reviewlm: drift": [{"type": "send-notification"}],
+}
+
 
 class Server:
     """Prefect's server and file, as far as deployments are concerned."""
@@ -23,16 +28,24 @@ class Server:
     def __init__(self) -> None:
         self.file: dict[str, dict[str, Any]] = {"weekly": deployment(WEEKLY)}
         self.deployments: dict[str, dict[str, Any]] = {}
+        self.switches: dict[str, bool] = {}
 
     def deploy(self) -> None:
         """Overwrite the deployments with the file, as `prefect deploy` does."""
         self.deployments |= json.loads(json.dumps(self.file))
+        self.switches = {"weekly__automation_1": False, "reviewlm: drift": True}
 
     def ask(self, environment: Any, method: str, path: str, body: Any, seconds: float) -> Any:
         if path == "/deployments/filter":
             known = self.deployments.items()
             return [{"name": name, "flow_id": "f", "id": f"id of {name}", **about} for name, about in known]
+        if path == "/automations/filter":
+            return [{"name": name, "id": name, "enabled": on, "actions": ACTIONS[name]} for name, on in
+                    self.switches.items()]
         assert method == "PATCH"
+        if path.startswith("/automations/"):
+            self.switches[path.removeprefix("/automations/")] = body["enabled"]
+            return None
         self.deployments[path.removeprefix("/deployments/id of ")] |= body
         return None
 
@@ -67,6 +80,18 @@ def test_a_schedule_that_was_switched_on_stays_on(server: Server, tmp_path: Path
         assert start(server, tmp_path) == {"cron": WEEKLY["cron"], "active": True, "preset": "small"}
     server.deployments["weekly"]["schedules"][0]["active"] = False
     assert start(server, tmp_path)["active"] is False
+
+
+def test_an_automation_that_was_switched_on_stays_on_and_off_when_it_is_switched_off(
+    server: Server, tmp_path: Path
+) -> None:
+    start(server, tmp_path)
+    assert server.switches["weekly__automation_1"] is False
+    for on in (True, False):
+        server.switches["weekly__automation_1"] = on
+        for _ in range(2):
+            start(server, tmp_path)
+            assert server.switches == {"weekly__automation_1": on, "reviewlm: drift": True}
 
 
 def test_a_schedule_that_was_removed_stays_away(server: Server, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from typer.main import get_command
 from core.config.neural_choice import chosen_model
 from core.config.presets import PRESETS, load_config, parse_config
 from core.config.run_config import RunConfig
+from core.services.pools import LIMITS
 from reviewlm.cli import app
 from tests.documentation.code_blocks import PAGES, ROOT, WAYS, Block, Command, blocks, commands
 from tests.long_cases import long_but
@@ -102,9 +103,13 @@ def require_module(words: list[str]) -> None:
 
 
 def require_prefect(words: list[str]) -> None:
-    """The deployment exists; other commands are those that `core/services/pools.py` calls, with files that exist."""
+    """Deployments and limits exist; other commands are those that `core/services/pools.py` calls, with their files."""
     if words[:2] == ["deployment", "run"]:
         require_deployment(words)
+        return
+    if words[:2] == ["gcl", "create"]:
+        assert words[2] in LIMITS
+        assert words[3] == "--limit"
         return
     called = (ROOT / "core" / "services" / "pools.py").read_text(encoding="utf-8")
     assert all(f'"{word}"' in called for word in words[:2])

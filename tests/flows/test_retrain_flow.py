@@ -193,7 +193,8 @@ def test_a_failed_critical_expectation_stops_the_flow_before_any_training(
 
 
 def test_prediction_is_a_flow_of_its_own_that_needs_only_the_registry(ran: Ran) -> None:
-    from core.errors import InputError
+    from prefect.exceptions import ParameterTypeError
+
     from flows.generate import generate
 
     uri = f"sqlite:///{ran.home / 'mlflow.db'}"
@@ -201,7 +202,7 @@ def test_prediction_is_a_flow_of_its_own_that_needs_only_the_registry(ran: Ran) 
     assert first == again
     assert first["version"] == ran.result["champion_version"]
     assert [text.startswith("The staff") for text in first["texts"]] == [True, True]
-    with pytest.raises(InputError, match="stars"):
+    with pytest.raises(ParameterTypeError, match="stars"):
         generate(tracking_uri=uri, stars=9)
 
 

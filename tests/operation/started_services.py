@@ -1,4 +1,4 @@
-"""The services of `reviewlm ui start` with a home of their own, and deployed trainings that can be killed."""
+"""The services of `reviewlm ui start` in a home of their own, whole or Prefect's server alone; deployed trainings."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from typing import Any
 
 import httpx
 import psutil
+import pytest
 
 from core.credentials import credentials_of
-from core.services import service_list
+from core.services import launch, service_list
+from core.services.join import environment_of
 from tests.flows.first_run import ROOT, TINY, mlflow_rows, user_environment
 
 LONG_FIT = ["models.1.training.epochs=30", "execution.workers=1"]
@@ -118,6 +120,32 @@ def kill(processes: list[psutil.Process]) -> None:
         with suppress(psutil.Error):
             process.kill()
     assert psutil.wait_procs(processes, timeout=30)[1] == []
+
+
+@contextmanager
+def running_prefect(home: Path, *pools: str) -> Iterator[tuple[Services, dict[str, str]]]:
+    """Give Prefect's server with the workers of these pools, and the environment of its clients; stop them at the end.
+
+    Two seconds pass before a worker looks for runs again, instead of ten.
+    """
+    started = dict[str, service_list.Service]()
+    home.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING"):
+            patch.delenv(name, raising=False)
+        patch.setenv("PREFECT_HOME", str(home / "prefect"))
+        patch.setenv("REVIEWLM_HOME", str(home))
+        patch.setenv("PREFECT_WORKER_QUERY_SECONDS", "2")
+        _, module, health = launch.SERVERS["prefect"]
+        try:
+            launch._serve(home, started, "prefect", module, health)
+            environment = environment_of(home, started)
+            for pool in pools:
+                command = ["-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"]
+                launch._launch(home, started, f"worker-{pool}", command, environment=environment)
+            yield Services(home), environment
+        finally:
+            service_list.stop(home)
 
 
 @contextmanager

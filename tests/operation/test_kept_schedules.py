@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,30 +9,19 @@ from typing import Any
 
 import pytest
 
-from core.credentials import credentials_of, prefect_client
-from core.services import launch, service_list
-from core.services.model_events import DRIFT_SEEN, DRIFTED, send_event
-from core.services.pools import PROJECT, deploy
+from core.services.model_events import DRIFT_SEEN, DRIFTED, INGESTED, send_event
+from core.services.pools import deploy
 from core.services.prefect_api import ask
+from tests.operation.started_services import running_prefect
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, dict[str, str]]]:
+def server(tmp_path: Path) -> Iterator[tuple[Path, dict[str, str]]]:
     """A home with a Prefect server, and the environment of its clients."""
-    home, started = tmp_path / "home", dict[str, service_list.Service]()
-    home.mkdir()
-    for name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PREFECT_HOME", str(home / "prefect"))
-    _, module, health = launch.SERVERS["prefect"]
-    try:
-        launch._serve(home, started, "prefect", module, health)
-        known = {"PREFECT_API_URL": f"{started['prefect'].address}/api", **prefect_client(credentials_of(home))}
-        yield home, {**os.environ, **known, "REVIEWLM_PROJECT": str(PROJECT)}
-    finally:
-        service_list.stop(home)
+    with running_prefect(tmp_path / "home") as (services, environment):
+        yield services.home, environment
 
 
 def test_schedule_and_parameters_of_a_user_outlive_the_next_deployment(server: tuple[Path, dict[str, str]]) -> None:
@@ -86,3 +74,35 @@ def test_drift_starts_a_retrain_with_the_settings_of_the_run_that_found_it(
     time.sleep(5)
     [run] = ask(environment, "POST", "/flow_runs/filter", mine, 60)
     assert {name: run["parameters"][name] for name in asked} == asked
+
+
+def test_new_files_start_a_retrain_once_that_is_switched_on_which_outlives_the_next_deployment(
+    server: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, environment = server
+    deploy(environment, ("cpu-pool",), home)
+    on_ingest = ask(environment, "GET", "/deployments/name/retrain/on-ingest", None, 60)
+    asked = {"preset": "small", "input": ["/data/reviews"], "overrides": ["promotion.model_name=yelp"]}
+    mine = {"flow_runs": {"deployment_id": {"any_": [on_ingest["id"]]}}}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("core.services.model_events.join", lambda home: None)  # the server is that of the environment
+
+    def automation() -> dict[str, Any]:
+        found = ask(environment, "POST", "/automations/filter", {"limit": 200}, 60)
+        [one] = [one for one in found if one["name"] == "on-ingest__automation_1"]
+        return dict(one)
+
+    assert automation()["enabled"] is False
+    send_event(home, INGESTED, "yelp", {**asked, "sentence": "unheard"})
+    ask(environment, "PATCH", f"/automations/{automation()['id']}", {"enabled": True}, 60)
+    deploy(environment, ("cpu-pool",), home)
+    assert automation()["enabled"] is True
+    time.sleep(5)  # the server takes over what was switched on
+    assert ask(environment, "POST", "/flow_runs/filter", mine, 60) == []
+    send_event(home, INGESTED, "yelp", {**asked, "sentence": "1 new file"})
+    until = time.monotonic() + 120
+    while not (runs := ask(environment, "POST", "/flow_runs/filter", mine, 60)):
+        assert time.monotonic() < until, "new files start no run"
+        time.sleep(1)
+    assert [{name: run["parameters"][name] for name in asked} for run in runs] == [asked]

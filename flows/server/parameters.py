@@ -1,0 +1,55 @@
+"""Define the types of the flows' parameters, from which Prefect makes the form of a run and refuses wrong values.
+
+The server knows these types as the JSON schema that a deployment is created with; a flow checks them again at its
+start. The description of each field is its line in the flow's docstring.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, StringConstraints, WithJsonSchema
+
+from core.config.presets import preset_names
+
+CHAMPIONS_OWN = ""
+"""Instead of a preset: the settings of the champion, or of the version that the run is about."""
+FILE = r"\.toml$"
+
+
+def _known(preset: str) -> str:
+    """Return the preset if it is a file or one of the names that there are now, which the server may not know yet."""
+    if preset.endswith(".toml") or preset in (names := preset_names()):
+        return preset
+    near = difflib.get_close_matches(preset, names, n=1)
+    meant = f"did you mean '{near[0]}'? " if near else ""
+    raise ValueError(f"there is no preset '{preset}'; {meant}presets: {', '.join(names)}, or the path of a TOML file")
+
+
+def _known_or_none(preset: str) -> str:
+    return preset if preset == CHAMPIONS_OWN else _known(preset)
+
+
+def _form(*more: str) -> WithJsonSchema:
+    shipped: dict[str, Any] = {"type": "string", "title": "Shipped preset", "enum": [*more, *preset_names()]}
+    return WithJsonSchema({"anyOf": [shipped, {"type": "string", "title": "File of your own", "pattern": FILE}]})
+
+
+Preset = Annotated[str, _form(), AfterValidator(_known)]
+"""A preset that ships with the project, or the path of a TOML file."""
+PresetOrNone = Annotated[str, _form(CHAMPIONS_OWN), AfterValidator(_known_or_none)]
+"""As `Preset`; empty: the settings of the champion, or of the version that the run is about."""
+Inputs = list[Annotated[str, StringConstraints(min_length=1)]] | None
+Overrides = list[Annotated[str, StringConstraints(pattern=r"^\s*[^=\s]+\s*=")]] | None
+"""Settings as `key=value`. The names and ranges of all settings are checked at the start of a run."""
+Minutes = Annotated[float, Field(ge=1, le=100_000)] | None
+Reference = Annotated[str, StringConstraints(min_length=1)]
+"""A version of a registered model: an alias, a number, NAME@ALIAS, NAME/3; in `compare` also a model's name."""
+Count = Annotated[int, Field(ge=1)]
+AtLeastZero = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+ShareAboveZero = Annotated[float, Field(gt=0, le=1)]
+Stars = Annotated[int, Field(ge=0, le=5)] | None

@@ -1,0 +1,48 @@
+"""Name the current flow run by its preset and data, and say where its code is not that of its deployment."""
+
+from __future__ import annotations
+
+import logging
+import re
+from contextlib import suppress
+
+from prefect.client.orchestration import get_client
+from prefect.context import FlowRunContext
+from prefect.runtime import deployment
+
+from core.config.run_config import RunConfig
+from core.services.pools import deployed_code
+
+OTHER_CODE = "code: not that of the deployment"
+OURS = re.compile(r"(no commit|[0-9a-f]{12}) (?P<digest>[0-9a-f]{12})")
+"""Version of a deployment that `ui start` made. `prefect deploy` alone takes a digest of the flow's file instead."""
+log = logging.getLogger(__name__)
+
+
+def describe_flow_run(config: RunConfig) -> None:
+    """Give the current flow run in Prefect a name and tags that say preset and data; outside a flow do nothing."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return
+    run = context.flow_run
+    if run.name != config.title:
+        run.name = config.title
+        tags = {f"preset: {config.preset}", f"data: {config.source.title}", *other_code()}
+        run.tags = sorted({*run.tags, *tags})
+        with suppress(Exception), get_client(sync_client=True) as client:  # a name is no reason to fail
+            client.update_flow_run(run.id, name=run.name, tags=run.tags)
+
+
+def other_code() -> set[str]:
+    """Return a tag, and warn, if this run of a deployment runs other code than there was when it was deployed.
+
+    A worker runs the code that is on the machine now. The commit alone does not tell: what counts is the digest.
+    """
+    made, here = OURS.fullmatch(deployment.version or ""), deployed_code()
+    if made is None or here.endswith(made["digest"]):
+        return set()
+    log.warning(
+        "this run has other code (%s) than its deployment (%s); `reviewlm ui start` deploys the code that there is",
+        here, made[0],
+    )  # fmt: skip
+    return {OTHER_CODE}

@@ -1,0 +1,122 @@
+"""The parameters of each flow make a form in Prefect: fields have titles and descriptions, wrong values are refused."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from typing import Any
+
+import pytest
+import yaml
+from prefect import Flow
+from prefect.exceptions import ParameterTypeError
+from prefect.utilities.callables import parameter_schema
+from prefect.utilities.schema_tools.validation import is_valid, validate
+
+from core.config.presets import load_config, preset_names
+from core.services.pools import PROJECT
+from flows.generate import generate
+from flows.retrain import retrain
+
+MODULES = (
+    "compare", "drift", "generate", "partial", "reproduce", "rescore", "retrain", "upkeep", "other_models.classify",
+    "other_models.embed", "other_models.punctuate", "search.lr_find", "search.optimizers", "search.scaling",
+    "search.sweep", "server.fit_job",
+)  # fmt: skip
+PARTS = ("config", "plan")
+"""First parameter of flows that only other flows call; they get objects, so nobody fills in a form for them."""
+DEPLOYMENTS = yaml.safe_load((PROJECT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+
+
+def flows_with_a_form() -> dict[str, Flow[Any, Any]]:
+    found = {}
+    for module in MODULES:
+        for one in vars(import_module(f"flows.{module}")).values():
+            if isinstance(one, Flow) and next(iter(fields(one))) not in PARTS:
+                found[one.name] = one
+    return found
+
+
+def fields(flow: Flow[Any, Any]) -> dict[str, dict[str, Any]]:
+    return parameter_schema(flow).model_dump()["properties"]
+
+
+def presets_in(field: dict[str, Any]) -> list[str]:
+    shipped, file = field["anyOf"]
+    assert file["pattern"] == r"\.toml$"
+    return list(shipped["enum"])
+
+
+FLOWS = flows_with_a_form()
+
+
+def test_every_deployment_runs_a_flow_with_a_form() -> None:
+    assert len(FLOWS) == 22
+    for deployment in DEPLOYMENTS:
+        module, name = deployment["entrypoint"].rsplit(".", 1)
+        assert getattr(import_module(module), name) in FLOWS.values()
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_each_field_has_a_title_and_a_description(name: str) -> None:
+    for field in fields(FLOWS[name]).values():
+        assert field["title"]
+        assert len(field.get("description", "").split()) >= 3, field
+
+
+@pytest.mark.parametrize("name", [name for name, flow in FLOWS.items() if "preset" in fields(flow)])
+def test_the_presets_are_a_choice_and_an_example_of_an_override_can_be_used(name: str) -> None:
+    described = fields(FLOWS[name])
+    assert {*presets_in(described["preset"])} - {""} == {*preset_names()}
+    for example in re.findall(r"`(\S+=\S+)`", described["overrides"]["description"]):
+        if example != "key=value":
+            preset = described["preset"]["default"] or "small"
+            assert load_config(preset, [example]) != load_config(preset)
+
+
+def test_an_empty_preset_is_offered_where_the_settings_of_a_version_can_be_used() -> None:
+    without = {name for name, flow in FLOWS.items() if "" in presets_in(fields(flow).get("preset", EMPTY))}
+    assert without == {
+        "compare", "compare-classifiers", "drift", "ingest-only", "replay-only", "prepare-only", "train",
+        "evaluate-only", "promote-only", "rescore", "retrain",
+    }  # fmt: skip
+
+
+EMPTY = {"anyOf": [{"enum": []}, {"pattern": r"\.toml$"}]}
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda one: one["name"])
+def test_the_parameters_of_every_deployment_suit_its_form(deployment: dict[str, Any]) -> None:
+    module, name = deployment["entrypoint"].rsplit(".", 1)
+    schema = parameter_schema(getattr(import_module(module), name)).model_dump()
+    assert is_valid(deployment["parameters"], schema)
+
+
+WRONG = [
+    (retrain, {"preset": "smal"}, "preset"), (retrain, {"preset": 3}, "preset"),
+    (retrain, {"overrides": ["no equals sign"]}, "overrides"), (retrain, {"input": "one.jsonl"}, "input"),
+    (retrain, {"minutes": 0}, "minutes"), (generate, {"stars": 6}, "stars"), (generate, {"n": 0}, "n"),
+    (generate, {"top_p": 1.5}, "top_p"), (generate, {"temperature": "hot"}, "temperature"),
+    (FLOWS["rescore"], {"versions": "some"}, "versions"), (FLOWS["upkeep"], {"dry_run": "perhaps"}, "dry_run"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("flow", "given", "field"), WRONG, ids=[f"{field}-{flow.name}" for flow, _, field in WRONG])
+def test_a_wrong_value_is_refused_by_the_server_and_by_the_flow_with_the_name_of_its_field(
+    flow: Flow[Any, Any], given: dict[str, Any], field: str
+) -> None:
+    """The server checks a new run against the schema of its deployment by `validate`; the flow checks at its start."""
+    errors = validate(given, parameter_schema(flow).model_dump())
+    assert {error.path[0] for error in errors} == {field}
+    with pytest.raises(ParameterTypeError, match=f"- {field}"):
+        flow.validate_parameters(given)
+
+
+def test_a_wrong_preset_is_answered_with_the_nearest_one() -> None:
+    with pytest.raises(ParameterTypeError, match="there is no preset 'smal'; did you mean 'small'"):
+        retrain.validate_parameters({"preset": "smal"})
+
+
+def test_a_file_of_ones_own_is_a_preset() -> None:
+    assert validate({"preset": "/srv/mine.toml"}, parameter_schema(retrain).model_dump()) == []
+    assert retrain.validate_parameters({"preset": "/srv/mine.toml"})["preset"] == "/srv/mine.toml"

@@ -1,0 +1,131 @@
+"""The flow of the hourly deployment: with nothing new it ends at once, with new files it tells which."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName
+from prefect.states import State
+
+from core.errors import CheckFailed
+from flows.partial import ingest_only
+from tasks.stage import recorded_stages
+from tests.flows.first_run import TINY
+
+Event = dict[str, Any]
+
+
+@pytest.fixture
+def told(prefect_server: None, own_home: Path, monkeypatch: pytest.MonkeyPatch) -> list[Event]:
+    """What the runs of a test with a home of its own tell Prefect's server."""
+    events: list[Event] = []
+    monkeypatch.setattr("tasks.announce.emit_event", lambda event, **about: events.append({"event": event, **about}))
+    return events
+
+
+def add(folder: Path, name: str, count: int, broken: str = "") -> None:
+    folder.mkdir(exist_ok=True)
+    rows = [
+        {"review_id": f"{name}-{n}", "stars": 5, "text": f"Meal {n} of {name} was fine.",
+         "date": "2019-05-01 10:00:00"}
+        for n in range(count)
+    ]
+    (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows) + broken)
+
+
+def run(folder: Path, *overrides: str) -> State[Any]:
+    return ingest_only(TINY, [str(folder)], list(overrides), return_state=True)
+
+
+def subflows() -> int:
+    with get_client(sync_client=True) as client:
+        return len(client.read_flow_runs(flow_filter=FlowFilter(name=FlowFilterName(any_=["ingest"]))))
+
+
+def files_below(home: Path) -> dict[str, int]:
+    """Return when each file of a result was written; its path begins with the stage."""
+    store = home / "store"
+    found = {str(file.relative_to(store)): file for file in store.rglob("*") if file.is_file()}
+    return {name: file.stat().st_mtime_ns for name, file in found.items() if not name.startswith(".")}
+
+
+def test_a_start_with_nothing_new_ends_at_once_and_says_so(told: list[Event], own_home: Path, tmp_path: Path) -> None:
+    add(tmp_path / "in", "first.jsonl", 30)
+    first = run(tmp_path / "in").result()
+    assert (first["new_sources"], first["rows"]) == (1, 30)
+    stored, runs = files_below(own_home), subflows()
+    again = run(tmp_path / "in")
+    assert again.is_completed()
+    assert again.message == "Nothing new: source files read and checked before: 1"
+    assert {**again.result(), "new_sources": 1, "reused_sources": 0} == first
+    assert (files_below(own_home), subflows()) == (stored, runs)
+    assert not (own_home / "mlflow.db").exists()
+    assert ingest_only(TINY, [str(tmp_path / "in")]) == again.result()
+
+
+def test_new_files_are_an_event_with_their_names_and_the_settings_of_the_run(
+    told: list[Event], tmp_path: Path
+) -> None:
+    add(tmp_path / "in", "first.jsonl", 30)
+    run(tmp_path / "in")
+    run(tmp_path / "in")
+    add(tmp_path / "in", "second.jsonl", 20)
+    run(tmp_path / "in", "promotion.model_name=yelp")
+    assert [event["event"] for event in told] == ["reviewlm.ingest.new"] * 2
+    assert told[1]["resource"]["prefect.resource.id"] == "reviewlm.model.yelp"
+    payload = told[1]["payload"]
+    assert payload.pop("dataset")
+    assert payload == {
+        "preset": TINY, "input": [str(tmp_path / "in")], "overrides": ["promotion.model_name=yelp"],
+        "count": 1, "files": ["second.jsonl"], "new_reviews": 20,
+        "sentence": "New files: 1, with 20 reviews",
+    }  # fmt: skip
+
+
+def test_paths_in_the_event_are_absolute_because_a_worker_is_in_another_folder(
+    told: list[Event], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(tmp_path / "in", "first.jsonl", 30)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").write_text(Path(TINY).read_text())
+    ingest_only("mine.toml", ["in"])
+    [event] = told
+    assert {name: event["payload"][name] for name in ("preset", "input", "overrides")} == {
+        "preset": str(tmp_path / "mine.toml"), "input": [str(tmp_path / "in")], "overrides": None,
+    }  # fmt: skip
+
+
+def test_a_data_set_that_was_refused_stays_refused_and_is_no_event(told: list[Event], tmp_path: Path) -> None:
+    add(tmp_path / "in", "first.jsonl", 30, broken="no JSON\n")
+    strict = "checks.max_quarantined=0.01"
+    for _ in range(2):
+        with pytest.raises(CheckFailed):
+            run(tmp_path / "in", strict).result()
+    assert told == []
+    assert run(tmp_path / "in").result()["rows"] == 30
+
+
+def test_what_is_asked_again_after_a_look_is_counted_once(told: list[Event], tmp_path: Path) -> None:
+    add(tmp_path / "in", "first.jsonl", 30)
+    run(tmp_path / "in")
+    add(tmp_path / "in", "second.jsonl", 20)
+    with recorded_stages() as record:
+        run(tmp_path / "in")
+    asked = [(one.stage, one.label, one.reused) for one in record.stages]
+    assert asked == [
+        ("read", "first.jsonl", True), ("read", "second.jsonl", False), ("ingest", "2 file(s)", False),
+        ("check", "raw", False),
+    ]  # fmt: skip
+
+
+def test_a_stage_that_is_to_be_built_again_is(told: list[Event], own_home: Path, tmp_path: Path) -> None:
+    add(tmp_path / "in", "first.jsonl", 30)
+    run(tmp_path / "in")
+    before = files_below(own_home)
+    assert not str(run(tmp_path / "in", "execution.rebuild=['check']").message).startswith("Nothing new")
+    written = {name for name, when in files_below(own_home).items() if before.get(name) != when}
+    assert {name.partition("/")[0] for name in written} == {"check"}

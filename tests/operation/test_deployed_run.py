@@ -1,0 +1,59 @@
+"""Prefect's server, a worker and the deployments of prefect.yaml: a deployment's run does its work, and shows it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from core.services.pools import deploy, deployed_code, deployments_of
+from core.store import Store
+from tests.operation.started_services import Services, running_prefect
+
+pytestmark = pytest.mark.slow
+POOL = "cpu-pool"
+
+
+@pytest.fixture(scope="module")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    home = tmp_path_factory.mktemp("deployed") / "home"
+    with running_prefect(home, POOL) as (services, environment):  # the worker waits for its pool
+        deploy(environment, (POOL,), home)
+        yield services
+
+
+def test_a_deployed_ingest_is_completed_by_the_worker_and_shows_its_results(
+    services: Services, tmp_path: Path
+) -> None:
+    known = services.ask("POST", "/deployments/filter", {"limit": 200})
+    assert sorted(one["name"] for one in known) == sorted(deployments_of((POOL,)))
+    assert {one["version"] for one in known} == {deployed_code()}
+    ingest = next(one["id"] for one in known if one["name"] == "ingest")
+
+    with pytest.raises(httpx.HTTPStatusError) as refused:
+        services.ask("POST", f"/deployments/{ingest}/create_flow_run", {"parameters": {"preset": "smal"}})
+    assert refused.value.response.status_code in (409, 422)
+    assert "preset" in refused.value.response.text
+
+    file = tmp_path / "reviews.jsonl"
+    rows = [
+        {"review_id": f"r{n}", "stars": n % 5 + 1, "text": f"Meal {n} was fine.", "date": "2019-05-01 10:00:00"}
+        for n in range(40)
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    parameters = {"preset": "small", "input": [str(file)]}
+    run = services.ask("POST", f"/deployments/{ingest}/create_flow_run", {"parameters": parameters})["id"]
+    services.wait_for(run, "Completed", "Failed", "Crashed", seconds=240)
+    assert services.state(run) == "Completed", services.log()
+
+    [dataset] = Store(services.home / "store").all("ingest")
+    assert dataset.facts["rows"] == 40
+    told = services.ask("GET", f"/flow_runs/{run}")
+    assert told["name"] == "small, reviews.jsonl"
+    assert set(told["tags"]) >= {"preset: small", "data: reviews.jsonl"}
+    assert not any("code" in tag for tag in told["tags"])
+    found = services.ask("POST", "/artifacts/filter", {"limit": 200})
+    assert {one["key"] for one in found} >= {"ingest", "check-raw"}
