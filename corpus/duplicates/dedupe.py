@@ -119,14 +119,14 @@ class NearDuplicates:
         Args:
             batches: (D,) uint64, a unique key for each text; the D texts in normal form.
         """
-        for file in self.work.glob("met-*.npz"):
-            file.unlink()  # these buckets are without the new texts
         anchors = self._anchors if self._contained else None
         hashing = Hashing(self._fingerprints, self.bands, self.sketches, anchors, self._least_words)
         for found in self._fan_out(hashing, stretches(batches)):
             self._store(found)
 
     def _store(self, found: Hashed) -> None:
+        for file in self.work.glob("met-*.npz"):
+            file.unlink()  # these buckets are without the new texts
         count = len(found.lengths)
         self._append("keys.u64", found.keys)
         self._append("short.u64", found.short)

@@ -244,10 +244,10 @@ def opposite(
     members_M: Any, starts_B: Any, near_D: Any, side_D: Any, stays: Any, side: Any, most: Any, chosen_M: Any,
     bucket_M: Any, begin_M: Any, end_M: Any
 ) -> tuple[int, int]:
-    """Write the members of each bucket that stay, those of the side first, and the range of each one's partners.
+    """Write the members of the buckets with pairs, those of the side first, and the range of each one's partners.
 
-    The partners of a text of the side are those of later sides in its bucket. If more than *most* texts of the side are
-    in a bucket, none has partners; return the number of members, and of such buckets with partners.
+    The partners of a text of the side are those of later sides in its bucket. Buckets with more than *most* texts of
+    the side are left out; return the number of members, and of such buckets.
     """
     to, skipped = 0, 0
     for b in range(len(starts_B) - 1):
@@ -263,10 +263,12 @@ def opposite(
             if near_D[d] == stays and side_D[d] > side:
                 chosen_M[to] = d
                 to += 1
-        common = first - low > most and first < to
-        skipped += common
+        if first == low or first == to:
+            to = low  # no pair
+        elif first - low > most:
+            to, skipped = low, skipped + 1
         for m in range(low, to):
-            bucket_M[m], begin_M[m], end_M[m] = b, first, to if m < first and not common else first
+            bucket_M[m], begin_M[m], end_M[m] = b, first, to if m < first else first
     return to, skipped
 
 
@@ -275,7 +277,7 @@ def following(
     members_M: Any, starts_B: Any, near_D: Any, side_D: Any, stays: Any, sides: Any, crowd: Any, neighbours: Any,
     chosen_M: Any, bucket_M: Any, begin_M: Any, end_M: Any
 ) -> int:
-    """Write the members of each bucket that stay, side by side, and the range of each one's partners.
+    """Write the members of the buckets with pairs, side by side, and the range of each one's partners.
 
     The partners of a text are the texts of its side that follow it; in a bucket with more than *crowd* pairs, at most
     *neighbours* of them. Return the number of members.
@@ -293,6 +295,8 @@ def following(
             pairs += (to - first) * (to - first - 1) // 2
             for m in range(first, to):
                 end_M[m] = to
+        if not pairs:
+            to = low
         if pairs > crowd:
             for m in range(low, to):
                 end_M[m] = min(end_M[m], begin_M[m] + neighbours)

@@ -8,7 +8,7 @@ import numpy as np
 
 from corpus.duplicates import kernels
 
-AT_ONCE = 4_000
+AT_ONCE = 1_000
 """Stretches read from one mapping of the file: the pages around each of them stay in memory as long as it does."""
 
 
