@@ -20,7 +20,7 @@ from typing import Any
 from core.environment import ROOMS, available_cores
 
 LIBRARIES = (
-    "numba", "numpy", "orjson", "polars", "prefect-dask", "py3langid", "pyarrow", "rensa", "safetensors", "scipy",
+    "numba", "numpy", "orjson", "polars", "prefect-dask", "py3langid", "pyarrow", "safetensors", "scipy",
     "tokenizers", "torch",
 )
 """Libraries that process a review on its way to a score."""

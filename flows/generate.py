@@ -25,7 +25,8 @@ from tasks.generate import generate_reviews
 def generate(
     model: Reference = "champion", tracking_uri: str = "", n: Count = 3, stars: Stars = None,
     prompt: str = "", temperature: NotNegative = TEMPERATURE, top_p: ShareAboveZero = TOP_P,
-    max_tokens: Count = MAX_TOKENS, seed: AtLeastZero = SEED, top_k: AtLeastZero = 0, min_p: Share = 0.0, typical_p: ShareAboveZero = 1.0,
+    max_tokens: Count = MAX_TOKENS, seed: AtLeastZero = SEED, top_k: AtLeastZero = 0, min_p: Share = 0.0,
+    typical_p: ShareAboveZero = 1.0,
     repetition_penalty: Positive = 1.0, no_repeat_ngram_size: AtLeastZero = 0, stop: list[str] | None = None,
 ) -> dict[str, Any]:
     """Generate reviews with a registered version.

@@ -43,6 +43,9 @@ SLICE_BYTES = 32 << 20
 BATCH_ROWS = 20_000
 """Number of reviews that a thread cleans at a time."""
 
+ADDED_AT_ONCE = 4
+"""Number of cleaned batches that are distributed to the slices together: each slice costs a small file operation."""
+
 Report = Callable[[int, int], None]
 """Progress callback: reviews done, and reviews in total, where each review counts once in every pass."""
 
@@ -178,10 +181,15 @@ def _batches(dataset_folder: Path) -> Iterator[pl.DataFrame]:
 
 def _add_all(cleaned: Iterable[tuple[pl.DataFrame, _Counts]], slices: Slices) -> _Counts:
     """Add cleaned batches to the slices, in the order of the input; return their counts."""
-    total = _Counts()
+    total, waiting = _Counts(), list[pl.DataFrame]()
     for rows, counts in cleaned:
-        slices.add(rows)
         total.add(counts)
+        waiting.append(rows)
+        if len(waiting) == ADDED_AT_ONCE:
+            slices.add(pl.concat(waiting))
+            waiting = []
+    if waiting:
+        slices.add(pl.concat(waiting))
     return total
 
 

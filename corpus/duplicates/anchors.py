@@ -12,8 +12,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
+from corpus.duplicates import kernels
 from corpus.duplicates.banding import buckets
 from corpus.duplicates.shingles import mix
 
@@ -28,8 +28,10 @@ COMMON = 64
 every text would be compared with every other one."""
 
 PARTITIONS = 64
-"""Number of files for the anchors, chosen by their last bits; one file at a time is in memory. (The first bits of
-anchors are mostly zero, because an anchor is the smallest of many.)"""
+"""Number of partitions of the anchors, by their last bits; few at a time are in memory. (The first bits of anchors are
+mostly zero, because an anchor is the smallest of many.)"""
+
+_FILES = ("anchors.u64", np.dtype(np.uint64)), ("anchor_texts.u32", np.dtype(np.uint32))
 
 _FACTORS = mix(np.arange(1, 4, dtype=np.uint64)) | np.uint64(1)
 
@@ -45,42 +47,35 @@ class Anchors:
 
     def __init__(self, folder: Path, window: int, least: int) -> None:
         self._folder, self._window, self._least = folder, max(window, RUN), max(least, window, RUN)
+        self._sizes: list[np.ndarray] = []
 
     def of(self, fingerprints_S: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the anchors (A,) uint64 of D texts and the text (A,) of each anchor, uint32.
+        """Return the anchors (A,) uint64 of D texts, in the order of the texts, and their number in each text (D,).
+
+        The fingerprint of a run is that of its first, middle and last shingle: with shingles of three words, these
+        contain all its words.
 
         Args:
             fingerprints_S: Fingerprints of the shingles of all texts, in the order of the text.
             offsets: (D + 1,) where the fingerprints of each text begin, and where the last ones end.
         """
-        lengths = np.diff(offsets)
-        windows = np.where(lengths >= self._least, lengths - self._window + 1, 0)
-        total = int(windows.sum())
-        if not total:
-            return np.zeros(0, np.uint64), np.zeros(0, np.uint32)
-        text = np.repeat(np.arange(len(lengths), dtype=np.uint32), windows)
-        inside = np.arange(total) - np.repeat(np.cumsum(windows) - windows, windows)
-        runs = _runs(fingerprints_S)
-        smallest = sliding_window_view(runs, self._window - RUN + 1).min(axis=1)[offsets[text] + inside]
-        new = np.ones(total, bool)
-        new[1:] = (smallest[1:] != smallest[:-1]) | (text[1:] != text[:-1])
-        return smallest[new], text[new]
+        counts_D, found = np.empty(len(offsets) - 1, np.int64), np.empty(len(fingerprints_S), np.uint64)
+        runs = np.empty(int(np.diff(offsets).max(initial=0)), np.uint64)
+        total = kernels.anchors(
+            fingerprints_S, offsets, _FACTORS, RUN, self._window, self._least, runs, found, counts_D
+        )
+        return found[:total], counts_D
 
-    def append(self, anchors: np.ndarray, texts: np.ndarray) -> None:
-        """Append anchors and the numbers of their texts to the files."""
-        place = (anchors % np.uint64(PARTITIONS)).astype(np.uint8)
-        for partition in np.unique(place).tolist():
-            here = place == partition
-            for values in (anchors[here].astype(np.uint64), texts[here].astype(np.uint32)):
-                with self._file(partition, values.dtype).open("ab") as out:
-                    values.tofile(out)
+    def append(self, anchors: np.ndarray, texts: np.ndarray, sizes: np.ndarray) -> None:
+        """Append the result of `partitioned` to the files, with the numbers of the texts among all texts."""
+        for (name, _), values in zip(_FILES, (anchors, texts), strict=True):
+            with (self._folder / name).open("ab") as out:
+                values.tofile(out)
+        self._sizes.append(sizes)
 
     def buckets(self, partition: int) -> tuple[np.ndarray, np.ndarray]:
         """Return texts that share an anchor: members (M,), ordered by anchor and number, and B + 1 bucket offsets."""
-        kinds = np.dtype(np.uint64), np.dtype(np.uint32)
-        if not self._file(partition, kinds[0]).exists():
-            return np.zeros(0, np.int64), np.zeros(1, np.int64)
-        anchors, texts = (np.fromfile(self._file(partition, kind), kind) for kind in kinds)
+        anchors, texts = (self._read(name, kind, partition) for name, kind in _FILES)
         members, starts = buckets(anchors)
         texts, bucket = texts[members].astype(np.int64), np.repeat(np.arange(len(starts) - 1), np.diff(starts))
         once = np.ones(len(texts), bool)  # a text can have the same anchor twice
@@ -89,15 +84,27 @@ class Anchors:
         shared = once & (sizes > 1)[bucket]
         return texts[shared], np.concatenate([[0], np.cumsum(sizes[sizes > 1])])
 
-    def _file(self, partition: int, kind: np.dtype) -> Path:
-        return self._folder / f"anchors-{partition:02d}.{kind.name}"
+    def _read(self, name: str, kind: np.dtype, partition: int) -> np.ndarray:
+        """Return the values of one partition, in the order of the texts."""
+        parts, before = [np.zeros(0, kind)], 0
+        for sizes in self._sizes:
+            start = before + int(sizes[:partition].sum())
+            parts.append(np.fromfile(self._folder / name, kind, int(sizes[partition]), offset=start * kind.itemsize))
+            before += int(sizes.sum())
+        return np.concatenate(parts)
 
 
-def _runs(fingerprints_S: np.ndarray) -> np.ndarray:
-    """Return the fingerprint of each run of `RUN` shingles, (S - RUN + 1,), from its first, middle and last shingle.
+def partitioned(anchors: np.ndarray, counts_D: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sort anchors by partition.
 
-    With shingles of three words, these contain all words of the run.
+    Args:
+        anchors: Anchors (A,) of D texts, in the order of the texts.
+        counts_D: Number of anchors of each text.
+
+    Returns:
+        The anchors, the number of the text of each as uint32, and how many there are in each of `PARTITIONS`.
     """
-    last = RUN - 1
-    first, middle, final = (fingerprints_S[start : len(fingerprints_S) - last + start] for start in (0, RUN // 2, last))
-    return mix(first * _FACTORS[0] + middle * _FACTORS[1] + final * _FACTORS[2])
+    place = (anchors % np.uint64(PARTITIONS)).astype(np.uint8)
+    order = np.argsort(place, kind="stable")
+    texts = np.repeat(np.arange(len(counts_D), dtype=np.uint32), counts_D)
+    return anchors[order], texts[order], np.bincount(place, minlength=PARTITIONS)

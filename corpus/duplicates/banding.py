@@ -2,7 +2,8 @@
 
 Two texts of Jaccard similarity s agree in one value of their signatures with probability s, in all r values of a band
 with s^r, and in at least one of b bands with 1 - (1 - s^r)^b: the S-curve (Leskovec, Rajaraman and Ullman, Mining of
-Massive Datasets, 3rd ed., section 3.4.2).
+Massive Datasets, 3rd ed., section 3.4.2). The values are the least of (a x + b) >> 32 over the shingles' fingerprints
+x, with 64-bit a and b drawn for each value (Broder 1997; Dietzfelbinger 1996 for the family of hash functions).
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from rensa import RMinHash
 
 from core.config.run_config import DuplicatesConfig
 from core.errors import ConfigError
+from corpus.duplicates import kernels
 from corpus.duplicates.shingles import mix
 
 SEED = 1
@@ -23,6 +24,9 @@ RECALL = 0.98
 """Least share of pairs just at the similarity limit that must share a band; for more similar pairs it is higher."""
 
 LOWEST_RECALL = 0.95
+
+SLOTS = 8
+"""Slots for each key, by which most keys that only one text has are recognised before they are sorted."""
 
 
 @dataclass(frozen=True)
@@ -55,30 +59,37 @@ class Bands:
         return chosen
 
     def signatures(self, fingerprints: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-        """Return the signatures (D, count * rows) of D texts as uint64.
+        """Return the signatures (D, count * rows) of D texts as uint64, mixed so that any of their bits may be used.
 
         Args:
             fingerprints: Fingerprints of the shingles of all texts (see `corpus.duplicates.shingles`).
             offsets: (D + 1,) where those of each text begin and the last ones end; each text has at least one.
         """
         used = self.count * self.rows
-        if len(offsets) <= 1:
-            return np.zeros((0, used), np.uint64)
-        matrix = RMinHash.digest_matrix_from_flat_token_hashes(fingerprints, offsets.astype(np.uint64), used, SEED)
-        return mix(np.array(matrix.to_rows(), np.uint64))
+        factors, terms = mix(np.arange(1, 2 * used + 1, dtype=np.uint64) + np.uint64(SEED << 32)).reshape(2, used)
+        found = np.empty((len(offsets) - 1, used), np.uint64)
+        kernels.signatures(fingerprints, offsets, factors, terms, np.empty(used, np.uint32), found)
+        return found
 
     def keys(self, signature_DP: np.ndarray) -> np.ndarray:
-        """Return the keys (count, D) as uint64: texts with equal values in a band have the same key for it."""
+        """Return the keys (count, D) as uint32: texts with equal values in a band have the same key for it.
+
+        Others have the same key by chance once in 2^32 pairs, which costs a comparison.
+        """
         factors = mix(np.arange(1, self.rows + 1, dtype=np.uint64)) | np.uint64(1)
-        return mix((signature_DP.reshape(-1, self.count, self.rows) * factors).sum(axis=2).T)
+        mixed = mix((signature_DP.reshape(-1, self.count, self.rows) * factors).sum(axis=2).T)
+        return (mixed >> np.uint64(32)).astype(np.uint32)
 
 
 def buckets(keys_D: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return texts that share a key: members (M,), ordered by bucket and number, and B + 1 bucket offsets.
 
-    Keys of only one text are left out. It takes about 24 bytes per key.
+    Keys of only one text are left out, most of them before the others are sorted. It takes about 24 bytes per key.
     """
-    order = np.argsort(keys_D)  # a third of the time of a stable sort; the few that share a key are put in order below
+    size = max(1, 1 << (SLOTS * len(keys_D) // 64).bit_length())
+    order = np.empty(len(keys_D), np.int64)
+    order = order[: kernels.maybe_shared(keys_D, np.zeros(size, np.uint64), np.zeros(size, np.uint64), order)]
+    order = order[np.argsort(keys_D[order])]  # not stable, which is slower; the few that share a key are sorted below
     sorted_keys = keys_D[order]
     again = sorted_keys[1:] == sorted_keys[:-1]
     shared = np.zeros(len(order), bool)

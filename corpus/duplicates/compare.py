@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 
+from corpus.duplicates import kernels
 from corpus.duplicates.jaccard import Comparison
 from models.threads import ordered
 
@@ -24,6 +25,8 @@ _BLOCK = 512
 Pairs = tuple[np.ndarray, np.ndarray]
 Check = Callable[[Pairs], np.ndarray]
 """Returns a mask of the pairs (P,) that are worth comparing."""
+Among = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+"""Returns the pairs (2, K) that are worth comparing, of some texts (M,) with ranges of these texts (M,), (M,)."""
 Near = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Texts a and b (P,) and their similarities (P,)."""
 
@@ -62,7 +65,7 @@ class Round:
             starts: (B + 1,) where the buckets begin and the last one ends.
             worthwhile: Returns a mask of the pairs to compare, without those compared before.
         """
-        members, bucket, begin, end = self._opposite(members, starts, self._near_D)
+        members, bucket, begin, end, _ = self._opposite(members, starts, self._near_D)
         crowded = _crowded(bucket, begin, end) if self._side is not None else np.zeros(len(bucket), bool)
         for pairs in _ranges(members, begin, np.where(crowded, begin, end)):
             chosen = worthwhile(pairs)
@@ -73,17 +76,17 @@ class Round:
             yield from self._crowd(members[low:first], members[first:high], worthwhile)
 
     def passages(
-        self, load: Callable[[int], Pairs], files: int, among: Callable[[np.ndarray], Check], most: int, threads: int
+        self, load: Callable[[int], Pairs], files: int, among: Among, most: int, threads: int
     ) -> Iterator[Near]:
         """Yield the near-duplicates among the texts that share passages, file by file.
 
-        Pairs are checked one by one, in threads: texts that share a passage are seldom similar, so no crowd of them
-        leaves at once. Those that are worth it are compared in the order of the files.
+        Pairs are checked and compared one by one, in threads: texts that share a passage are seldom similar, so no
+        crowd of them leaves at once. Texts leave in the order of the files.
 
         Args:
             load: Returns the members and starts of one file, as `pairs` takes them.
             files: Number of files.
-            among: Returns a function for some texts: a mask of the pairs to compare, given by their positions there.
+            among: Returns the pairs to compare, see `corpus.duplicates.sketches.Sketches.pairs_among`.
             most: In a side's round, passages of more texts of that side are skipped and counted, so that each text is
                 compared with at most so many others. Only the texts of that side count, because none of them leaves
                 later. A second search of the texts that stay therefore skips the same passages.
@@ -91,52 +94,40 @@ class Round:
         """
         near_D = self._near_D.copy()
         find = partial(self._candidates, load, among, most, near_D)
-        for a, b, skipped in ordered(find, range(files), threads):
+        for a, b, similarity, near, skipped in ordered(find, range(files), threads):
             self.skipped += skipped
             staying = (self._near_D[a] == STAYS) & (self._near_D[b] == STAYS)
-            yield from self._compared(a[staying], b[staying])
+            examined = int(staying.sum())
+            yield from self._settled(a[staying], b[staying], similarity[staying], near[staying], examined)
 
     def _candidates(
-        self, load: Callable[[int], Pairs], among: Callable[[np.ndarray], Check], most: int, near_D: np.ndarray,
-        number: int,
-    ) -> tuple[np.ndarray, np.ndarray, int]:
-        """Return the pairs (P,), (P,) of one file that are worth it, and the number of passages skipped."""
-        members, bucket, begin, end = self._opposite(*load(number), near_D)
-        common = np.zeros(len(bucket), bool)
-        if self._side is not None and len(bucket):
-            common = (np.bincount(bucket, self._side_D[members] == self._side) > most)[bucket] & (end > begin)
-            end[common] = begin[common]
-        check, found = among(members), [np.zeros((2, 0), np.int64)]
-        for a, b in _ranges(np.arange(len(members)), begin, end):
-            chosen = check((a, b))
-            found.append(members[np.stack([a[chosen], b[chosen]])])
-        a, b = np.concatenate(found, axis=1).astype(np.uint64)
+        self, load: Callable[[int], Pairs], among: Among, most: int, near_D: np.ndarray, number: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
+        """Return the pairs (P,), (P,) of one file that are worth it, their comparison, and the passages skipped."""
+        members, _, begin, end, skipped = self._opposite(*load(number), near_D, most)
+        a, b = among(members, begin, end).astype(np.uint64)
         pairs = np.unique(a << np.uint64(32) | b).astype(np.int64)  # two texts can share several passages
-        return pairs >> 32, pairs & 0xFFFFFFFF, len(np.unique(bucket[common]))
+        a, b = pairs >> 32, pairs & 0xFFFFFFFF
+        return a, b, *self._comparison.pairs(a, b), skipped
 
-    def _opposite(self, members: np.ndarray, starts: np.ndarray, near_D: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Return members, their buckets, and for each the range of *members* with which it is compared.
+    def _opposite(
+        self, members: np.ndarray, starts: np.ndarray, near_D: np.ndarray, most: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
+        """Return members, their buckets, for each the range of *members* with which it is compared, and the skipped.
 
-        In the round of a side its texts are compared with those of later sides in the bucket. In the round within sides
-        they are compared with the texts of their own side that follow them, in a crowd with `NEIGHBOURS` of them.
+        In the round of a side its texts are compared with those of later sides in the bucket, unless it has more than
+        *most* texts of the side; such buckets are skipped. In the round within sides they are compared with the texts
+        of their own side that follow them, in a crowd with `NEIGHBOURS` of them.
         """
-        bucket = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-        chosen = near_D[members] == STAYS
-        if self._side is not None:
-            chosen &= self._side_D[members] >= self._side
-        members, bucket = members[chosen], bucket[chosen]
-        sides = self._side_D[members]
-        group = bucket * 256 + sides if self._side is None else bucket * 2 + (sides > self._side)
-        order = np.argsort(group, kind="stable")  # within a bucket members ascend
-        members, bucket, group = members[order], bucket[order], group[order]
+        chosen = np.empty((4, len(members)), np.int64)
         if self._side is None:
-            begin, end = np.arange(1, len(members) + 1), np.searchsorted(group, group, side="right")
-            crowded = _crowded(bucket, begin, end)
-            end[crowded] = np.minimum(end, begin + NEIGHBOURS)[crowded]
-            return members, bucket, begin, end
-        begin = np.searchsorted(group, bucket * 2 + 1)
-        end = np.where(group % 2 == 0, np.searchsorted(bucket, bucket, side="right"), begin)
-        return members, bucket, begin, end
+            sides = 1 + int(self._side_D[self._side_D != ABSENT].max(initial=0))
+            rule, skipped = (sides, CROWD, NEIGHBOURS), 0
+            count = kernels.following(members, starts, near_D, self._side_D, STAYS, *rule, *chosen)
+        else:
+            limits = self._side, len(members) if most is None else most
+            count, skipped = kernels.opposite(members, starts, near_D, self._side_D, STAYS, *limits, *chosen)
+        return *chosen[:, :count], skipped
 
     def _crowd(
         self, sacred: np.ndarray, others: np.ndarray, worthwhile: Check

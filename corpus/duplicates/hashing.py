@@ -12,17 +12,16 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from corpus.duplicates.anchors import Anchors
+from corpus.duplicates.anchors import Anchors, partitioned
 from corpus.duplicates.banding import Bands
 from corpus.duplicates.shingles import (
     SLICE_BYTES,
     Fingerprints,
     chosen,
-    distinct,
+    sets,
     simple_bytes,
     slices,
     word_bytes,
-    word_counts,
 )
 from corpus.duplicates.sketches import Sketches
 
@@ -50,13 +49,9 @@ class Hashed(NamedTuple):
     band_keys: np.ndarray
     """(D, bands)."""
     anchors: np.ndarray
-    anchors_of_text: np.ndarray
-    """Number of anchors of each text (D,)."""
-
-    @classmethod
-    def joined(cls, parts: list[Hashed]) -> Hashed:
-        """Return the texts of several results, in this order."""
-        return parts[0] if len(parts) == 1 else cls(*map(np.concatenate, zip(*parts, strict=True)))
+    """Anchors, see `corpus.duplicates.anchors.partitioned`."""
+    anchor_texts: np.ndarray
+    anchor_partitions: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -80,24 +75,22 @@ class Hashing:
     def __call__(self, stretch: Stretch) -> Hashed:
         """Return what is stored of the texts of a stretch; see `stretches`."""
         keys, data, offsets = stretch
-        parts = slices(offsets, SLICE_BYTES)
-        return Hashed.joined([self._hashed(keys[part], *_of(part, data, offsets)) for part in parts])
+        parts = [self._hashed(keys[part], *_of(part, data, offsets)) for part in slices(offsets, SLICE_BYTES)]
+        columns = [np.concatenate(each) for each in zip(*parts, strict=True)]
+        return Hashed._make([*columns[:-2], *partitioned(*columns[-2:])])
 
-    def _hashed(self, keys: np.ndarray, data: np.ndarray, offsets: np.ndarray) -> Hashed:
-        data, offsets = word_bytes(data, offsets)
-        long = word_counts(data, offsets) >= self.least_words
+    def _hashed(self, keys: np.ndarray, data: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, ...]:
+        data, offsets, words = word_bytes(data, offsets)
+        long = words >= self.least_words
         data, offsets = chosen(long, data, offsets)
         shingles = self.fingerprints.of(data, offsets)
         signatures = self.bands.signatures(*shingles)
-        anchors, of_text = np.zeros(0, np.uint64), np.zeros(0, np.uint32)
+        anchors = np.zeros(0, np.uint64), np.zeros(len(offsets) - 1, np.int64)
         if self.anchors is not None:
-            anchors, of_text = self.anchors.of(*shingles)
-        coarse, fine, sizes = self.sketches.of(signatures, distinct(*shingles))
-        each = np.bincount(of_text, minlength=len(offsets) - 1)
+            anchors = self.anchors.of(*shingles)
+        coarse, fine, sizes = self.sketches.of(signatures, np.diff(sets(*shingles)[1]))
         band_keys = self.bands.keys(signatures).T
-        return Hashed(
-            keys[long], keys[~long], data, np.diff(offsets), coarse, fine, sizes, band_keys, anchors, each
-        )
+        return keys[long], keys[~long], data, np.diff(offsets), coarse, fine, sizes, band_keys, *anchors
 
 
 def stretches(batches: Iterable[tuple[np.ndarray, pl.Series]]) -> Iterator[Stretch]:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from corpus.duplicates.shingles import SLICE_BYTES, Fingerprints
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
+from corpus.duplicates import kernels
+from corpus.duplicates.scattered import read_scattered
+from corpus.duplicates.shingles import SLICE_BYTES, Fingerprints, hash_table, sets
 
 
 @dataclass(frozen=True)
@@ -87,30 +84,24 @@ class Comparison:
 
     def _some(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         texts, row = np.unique(np.concatenate([a, b]), return_inverse=True)
-        sets = self._sets(texts)
-        first, second = sets[row[: len(a)]], sets[row[len(a) :]]
-        return self._nearness.judge(first.multiply(second).sum(axis=1), np.diff(first.indptr), np.diff(second.indptr))
+        return self._judged(texts, row[: len(a)], row[len(a) :])
 
     def table(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the results of `pairs` for all texts a (A,) with all texts b (B,), (A, B) each, by one product."""
-        sets = self._sets(np.concatenate([a, b]))
-        sizes = np.diff(sets.indptr)
-        common = (sets[: len(a)] @ sets[len(a) :].T).toarray()
-        return self._nearness.judge(common, sizes[: len(a), None], sizes[None, len(a) :])
+        """Return the results of `pairs` for all texts a (A,) with all texts b (B,), (A, B) each."""
+        rows, columns = np.arange(len(a)), len(a) + np.arange(len(b))
+        found = self._judged(np.concatenate([a, b]), np.repeat(rows, len(b)), np.tile(columns, len(a)))
+        return found[0].reshape(len(a), -1), found[1].reshape(len(a), -1)
 
-    def _sets(self, texts: np.ndarray) -> csr_array:
-        """Return the sets of shingles as a matrix (texts, shingles): 1 where a text has a shingle."""
+    def _judged(self, texts: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the results of `pairs`, for pairs given by their places in *texts*."""
+        values, offsets = self._sets(texts)
+        common, sizes = np.empty(len(a), np.int64), np.diff(offsets)
+        kernels.common(values, offsets, a, b, *hash_table(offsets), common)
+        return self._nearness.judge(common, sizes[a], sizes[b])
+
+    def _sets(self, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the sets of shingles of the texts, one after another, and their offsets."""
         offsets = np.memmap(self._offsets, np.uint64, "r")
-        begin, end = offsets[texts].tolist(), offsets[texts + 1].tolist()
-        with self._words.open("rb", buffering=0) as file:  # not mapped: pages around each text would stay in memory
-            read = [os.pread(file.fileno(), stop - start, start) for start, stop in zip(begin, end, strict=True)]
-        data = np.frombuffer(b"".join(read), np.uint8)
-        bounds = np.concatenate([[0], np.cumsum(np.array(end) - np.array(begin))])
-        fingerprints, shingle_offsets = self._fingerprints.of(data, bounds)
-        shingles, column = np.unique(fingerprints, return_inverse=True)
-        from scipy.sparse import csr_array  # here, because the import takes a third of a second
-
-        sets = csr_array((np.ones(len(column), np.int32), column, shingle_offsets), (len(texts), len(shingles)))
-        sets.sum_duplicates()
-        sets.data[:] = 1
-        return sets
+        begin, end = offsets[texts].astype(np.int64), offsets[texts + 1].astype(np.int64)
+        bounds = np.concatenate([[0], np.cumsum(end - begin)])
+        return sets(*self._fingerprints.of(read_scattered(self._words, begin, end), bounds))

@@ -9,8 +9,7 @@ pairs of 300,000 synthetic reviews that share a passage, 2 % pass the first chec
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import comb
@@ -18,8 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
+from corpus.duplicates import kernels
 from corpus.duplicates.compare import Pairs
 from corpus.duplicates.jaccard import Nearness
+from corpus.duplicates.scattered import read_scattered
 
 COARSE_BYTES, FINE_BYTES = 32, 248
 """Largest sizes; the number of equal bytes must fit in a byte."""
@@ -31,6 +32,7 @@ _WORD = 8
 _ONES = np.uint64(0x0101010101010101)
 _STEPS = 256
 """Steps of the ratio of the sizes of two texts."""
+_PAIRS_AT_ONCE = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -128,48 +130,45 @@ class Sketches:
     def similar(self, pairs: Pairs) -> np.ndarray:
         """Return a mask of the pairs (P,) that may be as similar as near-duplicates of equal size."""
         left, right = self._load(pairs)
-        return self._alike(left, right, lambda mask: [numbers[mask] for numbers in pairs], np.full(len(left), _STEPS))
+        mask = self.coarse.alike(left, right, int(self._least[0][_STEPS]))
+        mask[mask] = self._finely_alike([numbers[mask] for numbers in pairs], np.full(int(mask.sum()), _STEPS))
+        return mask
 
-    def check_among(self, texts_M: np.ndarray) -> Callable[[Pairs], np.ndarray]:
-        """Return a function that tells of pairs (P,) of positions in *texts_M* which may be near-duplicates.
+    def pairs_among(self, texts_M: np.ndarray, begin_M: np.ndarray, end_M: np.ndarray) -> np.ndarray:
+        """Return the pairs (2, K) of texts that may be near-duplicates, of all that are to be checked.
 
         They may be as similar as a text is to one that contains it. The texts of a bucket stand next to each other, so
         their sketches, which are loaded here, are in the cache for all their pairs.
+
+        Args:
+            texts_M: Texts.
+            begin_M: For each text the place in *texts_M* of the first one with which it is checked.
+            end_M: The place after the last one.
         """
         coarse, sizes = self._load((texts_M,))[0], np.memmap(self._files["sizes.u32"], np.uint32, "r").take(texts_M)
-
-        def check(pairs: Pairs) -> np.ndarray:
-            left, right = (coarse.take(places, axis=0) for places in pairs)
-            a, b = (sizes.take(places) for places in pairs)
+        buffer, found, at = np.empty((_PAIRS_AT_ONCE, 2), np.int64), [np.zeros((2, 0), np.int64)], (0, 0)
+        while at[0] < len(texts_M):
+            count, *at = kernels.alike(coarse.view(np.uint64), sizes, begin_M, end_M, self._least[0], buffer, *at)
+            places = buffer[:count].T
+            a, b = sizes[places]
             ratio = np.minimum(a, b) * np.uint32(_STEPS) // np.maximum(a, b)
-            return self._alike(left, right, lambda mask: [texts_M[places[mask]] for places in pairs], ratio)
-
-        return check
+            pairs = texts_M[places]
+            found.append(pairs[:, self._finely_alike(pairs, ratio)])
+        return np.concatenate(found, axis=1)
 
     def _load(self, texts: Sequence[np.ndarray]) -> list[np.ndarray]:
         stored = np.memmap(self._files["coarse.u8"], np.uint8, "r").reshape(-1, self.coarse.size)
         return [stored.take(numbers, axis=0) for numbers in texts]  # ten times as fast as indexing
 
-    def _alike(
-        self, left: np.ndarray, right: np.ndarray, texts: Callable[[np.ndarray], list[np.ndarray]], ratio: np.ndarray
-    ) -> np.ndarray:
-        """Return a mask of the pairs (P,) whose sketches agree often enough.
-
-        Args:
-            left: Coarse sketches of the first texts.
-            right: Those of the second ones.
-            texts: Returns the numbers of both texts of the pairs in a mask.
-            ratio: Ratio of the sizes of the two texts in `_STEPS`.
-        """
-        mask = self.coarse.alike(left, right, self._least[0].take(ratio))
-        if mask.any():
-            left, right = (self._fine(numbers) for numbers in texts(mask))
-            mask[mask] = self.fine.alike(left, right, self._least[1].take(ratio[mask]))
-        return mask
+    def _finely_alike(self, pairs: Sequence[np.ndarray] | np.ndarray, ratio: np.ndarray) -> np.ndarray:
+        """Return a mask of the pairs (P,) whose fine sketches agree often enough, by the ratio of their sizes."""
+        if not len(ratio):
+            return np.zeros(0, bool)
+        left, right = (self._fine(numbers) for numbers in pairs)
+        return self.fine.alike(left, right, self._least[1].take(ratio))
 
     def _fine(self, numbers: np.ndarray) -> np.ndarray:
         size = self.fine.size
         texts, row = np.unique(numbers, return_inverse=True)
-        with self._files["fine.u8"].open("rb", buffering=0) as file:  # not mapped: pages around each would stay
-            read = b"".join([os.pread(file.fileno(), size, size * number) for number in texts.tolist()])
-        return np.frombuffer(read, np.uint8).reshape(-1, size).take(row, axis=0)
+        read = read_scattered(self._files["fine.u8"], texts * size, texts * size + size)
+        return read.reshape(-1, size).take(row, axis=0)

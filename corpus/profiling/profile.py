@@ -27,6 +27,7 @@ from corpus.profiling.word_counts import LISTED, WordCounts
 from corpus.profiling.word_statistics import WordStatistics
 from corpus.splitting.split import TRAIN_FIRST
 from models.text.personal_data import MASKS
+from models.threads import ordered
 from models.tokens.chunks import Chunks
 
 VERSION = 1
@@ -235,13 +236,21 @@ def take_survey(batches: Iterable[pl.DataFrame], work: Path | None = None) -> Su
     sides = (NEW,) if first["split"][0] == NEW else TRAIN_FIRST
     profile, samples = Profile({name: ReviewSummary() for name in sides}), dict[int, list[str]]()
     with WordCounts(sides, work) as counts:
-        for batch in chain([first], regrouped):
-            for (side,), reviews in batch.group_by("split", maintain_order=True):
-                texts = Chunks.of(reviews["text"])
-                profile.sides[str(side)].add(reviews, texts)
-                counts.add(texts, str(side), reviews["stars"])
-                if side == sides[0]:
-                    _sample(reviews, samples)
+
+        def counted(reviews: pl.DataFrame) -> tuple[pl.DataFrame, Chunks, pl.DataFrame]:
+            texts = Chunks.of(reviews["text"])
+            return reviews, texts, counts.count(texts, str(reviews["split"][0]), reviews["stars"])
+
+        batches_of_side = (
+            reviews for batch in chain([first], regrouped)
+            for reviews in batch.partition_by("split", maintain_order=True)
+        )
+        for reviews, texts, found in ordered(counted, batches_of_side):
+            side = str(reviews["split"][0])
+            profile.sides[side].add(reviews, texts)
+            counts.add(found)
+            if side == sides[0]:
+                _sample(reviews, samples)
         words, tops, types = counts.finish()
     for name, summary in profile.sides.items():
         summary.top_words, summary.types = tops[name], types[name]

@@ -63,25 +63,24 @@ class WordCounts:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._table.__exit__(kind, error, at)
 
-    def add(self, texts: Chunks, side: str, stars: pl.Series) -> None:
-        """Count the words of reviews of one side.
-
-        Each call adds a point to the curve of types over tokens. Reviews of one and five stars are counted separately
-        only in the first side.
-        """
-        counts = self._count(texts, side, stars)
+    def add(self, counts: pl.DataFrame) -> None:
+        """Add the counts of the next batch; each call adds a point to the curve of types over tokens."""
         self.tokens.update(counts.select(pl.col(*self._columns).sum()).to_dicts()[0])
         self._ends.append(sum(self.tokens[name] for name in self._sides))
-        self._table.add(counts)
+        self._table.add(counts.with_columns(first=pl.lit(len(self._ends) - 1, pl.Int32)))
 
-    def _count(self, texts: Chunks, side: str, stars: pl.Series) -> pl.DataFrame:
+    def count(self, texts: Chunks, side: str, stars: pl.Series) -> pl.DataFrame:
+        """Return the counts of each word of reviews of one side, for `add`; it changes nothing, so threads may call it.
+
+        Reviews of one and five stars are counted separately only in the first side.
+        """
         counts = dict.fromkeys(self._columns, np.zeros(len(texts.distinct), np.uint32)) | {side: texts.counts()}
         if side == self._sides[0]:
             stars_N = texts.per_chunk(stars.to_numpy())
             counts |= {name: texts.counts(stars_N == star) for name, star in ENDS.items()}
         words = pl.DataFrame({"word": cut(folded(texts.distinct, True)), **counts}).explode("word").drop_nulls("word")
         sums = pl.col(*self._columns).cast(pl.UInt32).sum()
-        return words.group_by("word").agg(sums, first=pl.lit(len(self._ends), pl.Int32))
+        return words.group_by("word").agg(sums)
 
     def finish(self) -> tuple[WordStatistics, dict[str, Tally], dict[str, TypeSample]]:
         """Return the statistics of all words, and for each side its most frequent words and its types."""

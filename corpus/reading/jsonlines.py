@@ -7,9 +7,10 @@ Finding and cutting plain lines with numpy took 500 lines of code more. For 188 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import orjson
@@ -23,6 +24,7 @@ from models.threads import ordered
 
 BOM = b"\xef\xbb\xbf"
 IDS = ("review_id", "user_id", "business_id")
+_CHECKED = ("text", *IDS)
 
 
 @dataclass(frozen=True)
@@ -98,21 +100,40 @@ def _loads(line: bytes) -> Any:
 
 def parse(stretch: Stretch, source: str, limits: Limits) -> Block:
     """Return the records of a stretch, in order, and a reason for each line that cannot be used."""
-    objects, numbers, raws, problems = [], [], [], list(stretch.problems)
-    for number, line in enumerate(stretch.lines.split(b"\n"), stretch.first_line):
+    problems, lines = list(stretch.problems), stretch.lines.split(b"\n")
+    objects: list[Any] = []
+    failed, loads, keep = list[int](), orjson.loads, objects.append
+    for row, line in enumerate(lines):
+        try:
+            keep(loads(line))
+        except orjson.JSONDecodeError:
+            keep(None)
+            failed.append(row)
+    if max(map(len, lines)) > limits.max_record_bytes:
+        long = (row for row, line in enumerate(lines) if len(line) > limits.max_record_bytes)
+        failed = sorted({*failed, *long})
+    left = set()
+    for row in failed:
+        number, line = stretch.first_line + row, lines[row]
         if len(line) > limits.max_record_bytes:
             problems.append(too_long(number, line, limits))
+            left.add(row)
             continue
         content = line.strip().removeprefix(BOM)  # in files joined with `cat` a mark can be in the middle
-        if not content:
-            continue
         try:
-            objects.append(orjson.loads(content))
-            numbers.append(number)
-            raws.append(line)
+            objects[row] = loads(content)
+            continue
         except orjson.JSONDecodeError as error:
-            problems.append(Problem(number, reason_of(content, error), str(error), line))
-    return replace(from_objects(objects, numbers, raws, source, limits, problems), end=stretch.end)
+            left.add(row)
+            if content:
+                problems.append(Problem(number, reason_of(content, error), str(error), line))
+    numbers: Sequence[int] = range(stretch.first_line, stretch.first_line + len(lines))
+    objects, numbers, lines = (_without(left, some) for some in (objects, numbers, lines))
+    return replace(from_objects(objects, numbers, lines, source, limits, problems), end=stretch.end)
+
+
+def _without(rows: Container[int], values: Sequence[Any]) -> list[Any]:
+    return [value for row, value in enumerate(values) if row not in rows] if rows else list(values)
 
 
 def reason_of(content: bytes, error: orjson.JSONDecodeError) -> Reason:
@@ -140,27 +161,60 @@ def from_objects(
         limits: See `Limits`.
         problems: Problems already found in this stretch.
     """
-    found, kept = list(problems), []
     if limits.renamed:
         objects = [our_record(value, limits.renamed) for value in objects]
-    for row, value in enumerate(objects):
-        problem = _misfit(value) or _mislabelled(value)
-        if problem is None:
-            kept.append(row)
-        else:
-            found.append(Problem(numbers[row], *problem, raws[row]))
-    records = [objects[row] for row in kept]
-    columns: dict[str, list[Any]] = {name: [record.get(name) for record in records] for name in limits.fields}
+    found, misfits = list(problems), _misfits(objects)
+    for row, problem in misfits.items():
+        found.append(Problem(numbers[row], *problem, raws[row]))
+    if misfits:
+        objects, numbers, raws = (_without(misfits, some) for some in (objects, numbers, raws))
+    columns = _columns(objects, limits.fields)
     if LABEL in columns:  # a truth value is written as in JSON
         columns[LABEL] = [str(value).lower() if isinstance(value, bool) else value for value in columns[LABEL]]
-    for name in limits.fields:
-        if name != "text":
-            columns[name] = [value if value is None or type(value) is str else str(value) for value in columns[name]]
-    for name in VOTES:
-        columns[name] = [_vote(record, name, flat) for record, flat in zip(records, columns[name], strict=True)]
+    columns |= {name: _as_text(values) for name, values in columns.items() if name != "text"}
+    if any(None in columns[name] for name in VOTES) and any("votes" in record for record in objects):
+        for name in VOTES:
+            columns[name] = [_vote(record, name, flat) for record, flat in zip(objects, columns[name], strict=True)]
     loose = pl.DataFrame(columns, schema=dict.fromkeys(limits.fields, pl.String))
-    loose = loose.with_columns(pl.Series("line", [numbers[row] for row in kept], dtype=pl.Int64))
-    return convert(loose, source, lambda row: raws[kept[row]], limits.max_chars, found)
+    loose = loose.with_columns(pl.Series("line", numbers, dtype=pl.Int64))
+    return convert(loose, source, lambda row: raws[row], limits.max_chars, found)
+
+
+def _columns(records: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, Sequence[Any]]:
+    """Return the values of each field; None where a record lacks it."""
+    usual = [name for name in names if records and name in records[0]]
+    found: dict[str, Sequence[Any]] = {}
+    if len(usual) > 1:
+        take, rows = itemgetter(*usual), []  # all values of a record at once, if it has the fields of the first one
+        for record in records:
+            try:
+                rows.append(take(record))
+            except KeyError:
+                rows.append(tuple(map(record.get, usual)))
+        found = dict(zip(usual, zip(*rows, strict=True), strict=True))
+    return {name: found[name] if name in found else [record.get(name) for record in records] for name in names}
+
+
+def _as_text(values: Sequence[Any]) -> Sequence[str | None]:
+    """Return values as strings."""
+    kinds = set(map(type, values))
+    if kinds <= {str, type(None)}:
+        return values
+    if kinds == {int} or (kinds == {float} and 0.0 not in values):  # 0.0 equals -0.0
+        written = {value: str(value) for value in set(values)}
+        return list(map(written.__getitem__, values))
+    return [value if value is None or type(value) is str else str(value) for value in values]
+
+
+def _misfits(values: Sequence[Any]) -> dict[int, tuple[Reason, str]]:
+    """Return the row of each value that is not a usable record, with the reason and detail."""
+    usual = {str, int, type(None)}
+    if set(map(type, values)) <= {dict} and all(
+        set(map(type, column)) <= ({str, type(None)} if name == "text" else usual)
+        for name, column in _columns(values, _CHECKED).items()
+    ) and not any(LABEL in value for value in values):
+        return {}
+    return {row: problem for row, value in enumerate(values) if (problem := _misfit(value) or _mislabelled(value))}
 
 
 def _misfit(value: Any) -> tuple[Reason, str] | None:

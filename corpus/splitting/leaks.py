@@ -232,7 +232,7 @@ def _near(texts: _Texts, config: DuplicatesConfig, near: NearDuplicates) -> dict
         "pairs": near.examined, "left": 0, "shorter": shorter, "common_passages": near.common,
         "method": "MinHash, bands, sketches, exact Jaccard of shingles",
         "sketches": near.sketches.limits(),
-        "library": f"rensa {version('rensa')}", "seed": SEED, "bands": near.bands.count, "rows": near.bands.rows,
+        "seed": SEED, "bands": near.bands.count, "rows": near.bands.rows,
         "recall": round(near.recall, 6), **config.model_dump(exclude={"near"}),
     }
 

@@ -20,7 +20,7 @@ import math
 
 import numpy as np
 
-from ..neural.fused.kernels import kernel
+from ..compiled import kernel
 
 GOLDEN, MIX_1, MIX_2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 S27, S30, S31, S32 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(32)

@@ -30,7 +30,7 @@ from tasks.progress import progress
 from tasks.stage import as_task_state, run_stage, show_facts, show_markdown, stage
 
 CHECK_VERSION = 5
-PREPARE_VERSION = 6
+PREPARE_VERSION = 7
 VOCABULARY_VERSION = 4
 TOKENS_VERSION = 4
 VOCABULARY_FILE = "vocabulary.json"

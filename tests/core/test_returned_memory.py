@@ -19,8 +19,8 @@ def work():
     kept = []
     for _ in range(3):
         pieces = []
-        for _ in range(40):  # something small that stays behind each large piece that goes
-            pieces.append(bytearray(2 << 20))
+        for _ in range(10):  # something small that stays behind each large piece that goes
+            pieces.append(bytearray(8 << 20))
             kept.append(bytearray(1_000))
         del pieces
     return kept

@@ -11,8 +11,10 @@ from test_near_duplicates import CONFIG
 
 from core.config.run_config import DuplicatesConfig
 from core.errors import ConfigError
+from corpus.duplicates import kernels
 from corpus.duplicates.banding import Bands, buckets
 from corpus.duplicates.jaccard import Nearness
+from corpus.duplicates.shingles import hash_table
 from corpus.duplicates.sketches import Sketch
 
 
@@ -37,13 +39,24 @@ def test_too_few_permutations_for_the_similarity_are_refused_with_both_numbers()
         Bands.of(DuplicatesConfig(permutations=16, similarity=0.05))
 
 
-def test_the_keys_are_the_same_in_every_process_and_on_every_machine():
-    """Another library version with other hash functions would show here: certificates name the library."""
+def mixed(value):
+    value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    value = (value ^ value >> 27) * 0x94D049BB133111EB % 2**64
+    return value ^ value >> 31
+
+
+def test_signatures_are_the_least_values_of_the_hash_functions_on_every_machine():
+    """The definition in whole numbers: (a x + b) >> 32 of the upper halves x, the least of a text, mixed."""
     fingerprints = np.arange(1, 41, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    bands = Bands(2, 3)
-    assert bands.keys(bands.signatures(fingerprints, np.array([0, 10, 40]))).tolist() == [
-        [1740548307833831240, 1045618686328016250], [6696990741338787553, 14034360081414491095],
+    drawn = [mixed(n + (1 << 32)) for n in range(1, 13)]
+    expected = [
+        [mixed(min((a * (x >> 32) + b) % 2**64 >> 32 for x in text)) for a, b in zip(drawn[:6], drawn[6:], strict=True)]
+        for text in (fingerprints[:10].tolist(), fingerprints[10:].tolist())
     ]
+    bands = Bands(2, 3)
+    signatures = bands.signatures(fingerprints, np.array([0, 10, 40]))
+    assert signatures.tolist() == expected
+    assert bands.keys(signatures).tolist() == [[773267565, 4059110569], [2201124903, 4272926421]]
 
 
 def test_texts_meet_in_a_band_as_often_as_their_similarity_says():
@@ -119,9 +132,42 @@ def test_no_near_duplicates_are_less_similar_than_the_least_similarity_of_their_
         assert len(a & b) / len(a | b) >= nearness.least_similarity(np.array([ratio]))[0] - 1e-6
 
 
-@given(st.lists(st.integers(0, 5), max_size=30))
+@given(st.lists(st.integers(0, 5) | st.integers(0, 2**64 - 1), max_size=30))
 def test_buckets_hold_all_who_share_a_key_and_no_one_else(keys):
     members, starts = buckets(np.array(keys, np.uint64))
     got = [members[a:b].tolist() for a, b in pairwise(starts)]
     expected = [[i for i, key in enumerate(keys) if key == value] for value in sorted(set(keys))]
     assert got == [group for group in expected if len(group) > 1]
+
+
+@given(
+    sketches=st.lists(st.lists(st.integers(0, 2), min_size=16, max_size=16), min_size=1, max_size=20),
+    sizes=st.lists(st.integers(1, 9), min_size=20, max_size=20), places=st.integers(1, 5),
+)
+def test_compiled_checks_pass_the_pairs_of_which_enough_bytes_agree(sketches, sizes, places):
+    """Equal bytes counted one by one; a place for few pairs, so that the work goes on where it stopped."""
+    least = np.arange(257, dtype=np.uint8) // 16
+    count, size = len(sketches), np.array(sizes, np.uint32)
+    expected = [
+        (a, b) for a in range(count) for b in range(a + 1, count)
+        if sum(x == y for x, y in zip(sketches[a], sketches[b], strict=True))
+        >= least[256 * min(sizes[a], sizes[b]) // max(sizes[a], sizes[b])]
+    ]
+    words = np.array(sketches, np.uint8).view(np.uint64)
+    begin, end = np.arange(1, count + 1), np.full(count, count)
+    found, buffer, at = [], np.empty((places, 2), np.int64), (0, 0)
+    while at[0] < count:
+        filled, *at = kernels.alike(words, size[:count], begin, end, least, buffer, *at)
+        found += map(tuple, buffer[:filled].tolist())
+    assert found == expected
+
+
+@given(st.lists(st.sets(st.integers(0, 30)), min_size=1, max_size=6), st.data())
+def test_common_shingles_are_those_of_the_intersection(texts, data):
+    values = np.array([mixed(one) for text in texts for one in text], np.uint64)
+    offsets = np.cumsum([0, *map(len, texts)])
+    numbers = st.lists(st.integers(0, len(texts) - 1), min_size=4, max_size=4)
+    a, b = np.array(data.draw(numbers)), np.array(data.draw(numbers))
+    common = np.empty(4, np.int64)
+    kernels.common(values, offsets, a, b, *hash_table(offsets), common)
+    assert common.tolist() == [len(texts[x] & texts[y]) for x, y in zip(a, b, strict=True)]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from test_near_duplicates import CONFIG, TEST, TRAIN, finder, found_by, jaccard, leaving, random_text
 
 from core.config.run_config import DuplicatesConfig
-from corpus.duplicates.anchors import COMMON, PARTITIONS, RUN, Anchors
+from corpus.duplicates.anchors import COMMON, PARTITIONS, RUN, Anchors, partitioned
 
 
 @pytest.fixture(scope="module")
@@ -104,17 +104,30 @@ def test_texts_with_a_whole_window_in_common_have_an_anchor_in_common(shared, ar
     one, other = [*around[0], *shared, *around[1]], [*around[2], *shared, *around[3]]
     offsets = np.array([0, len(one), len(one) + len(other)])
     anchors = Anchors(tmp_path_factory.mktemp("anchors"), window=9, least=1)
-    found, text = anchors.of(np.array([*one, *other], np.uint64), offsets)
-    anchors.append(found, text)
+    found, counts = anchors.of(np.array([*one, *other], np.uint64), offsets)
+    for text in range(2):  # two stretches of one text each
+        of_text = found[: counts[0]] if text == 0 else found[counts[0] :]
+        values, texts, sizes = partitioned(of_text, counts[text : text + 1])
+        anchors.append(values, texts + np.uint32(text), sizes)
     together = [anchors.buckets(partition) for partition in range(PARTITIONS)]
     assert any(members.tolist()[:2] == [0, 1] for members, _ in together)
 
 
 def test_texts_with_fewer_shingles_than_the_least_have_no_anchor(tmp_path):
     anchors = Anchors(tmp_path, window=7, least=10)
-    found, text = anchors.of(np.arange(19, dtype=np.uint64), np.array([0, 9, 19]))
-    assert set(text.tolist()) == {1}
+    found, counts = anchors.of(np.arange(19, dtype=np.uint64), np.array([0, 9, 19]))
+    assert counts.tolist() == [0, len(found)]
     assert 1 <= len(found) <= 4, "of windows of seven among ten"
+
+
+def test_partitions_keep_every_anchor_with_its_text():
+    found = np.random.default_rng(2).integers(0, 2**64, 500, np.uint64)
+    counts = np.array([0, 120, 300, 0, 80])
+    values, texts, sizes = partitioned(found, counts)
+    assert sorted(zip(values.tolist(), texts.tolist(), strict=True)) == sorted(
+        zip(found.tolist(), np.repeat([0, 1, 2, 3, 4], counts).tolist(), strict=True)
+    )
+    assert (values % np.uint64(PARTITIONS)).tolist() == np.repeat(np.arange(PARTITIONS), sizes).tolist()
 
 
 def test_of_every_window_of_runs_the_smallest_is_kept(tmp_path):

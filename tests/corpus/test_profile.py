@@ -76,7 +76,7 @@ def counted(frame, work=None, batch=50):
     with WordCounts(SIDES, work) as counts:
         for (name,), some in frame.group_by("split", maintain_order=True):
             for part in some.iter_slices(batch):
-                counts.add(Chunks.of(part["text"]), name, part["stars"])
+                counts.add(counts.count(Chunks.of(part["text"]), name, part["stars"]))
         files = len(list(work.rglob("*.parquet"))) if work else 0
         return *counts.finish(), files
 

@@ -13,12 +13,11 @@ from corpus.duplicates.shingles import (
     Fingerprints,
     bytes_of,
     chosen,
-    distinct,
     mix,
+    sets,
     simple_bytes,
     slices,
     word_bytes,
-    word_counts,
     word_form,
 )
 
@@ -56,10 +55,9 @@ def test_two_shingles_have_one_fingerprint_exactly_if_they_are_equal(texts, size
 def test_word_forms_from_the_table_of_bytes_are_those_of_the_expressions(texts):
     series = pl.Series(texts, dtype=pl.String)
     forms = word_form(series)
-    data, offsets = word_bytes(*simple_bytes(series))
+    data, offsets, counts = word_bytes(*simple_bytes(series))
     assert series.to_list() == texts
     assert [data[a:b].tobytes().decode() for a, b in pairwise(offsets.tolist())] == forms.to_list()
-    counts = word_counts(data, offsets)
     assert counts.tolist() == [len(form.split()) for form in forms]
     some, ends = chosen(counts > 1, data, offsets)
     assert [some[a:b].tobytes() for a, b in pairwise(ends.tolist())] == [
@@ -95,8 +93,11 @@ def test_slices_keep_every_text_and_bound_their_bytes():
 
 
 @given(st.lists(st.lists(st.integers(0, 9), max_size=12), max_size=9))
-def test_different_fingerprints_are_counted_for_each_text(texts):
+def test_the_set_of_each_text_has_its_fingerprints_once_in_their_order(texts):
     values = [mix(np.array(text, np.uint64)) for text in texts]
     offsets = np.concatenate([[0], np.cumsum([len(text) for text in texts], dtype=int)])
     fingerprints = np.concatenate([np.zeros(0, np.uint64), *values])
-    assert distinct(fingerprints, offsets).tolist() == [len(set(text)) for text in texts]
+    found, ends = sets(fingerprints, offsets)
+    assert [found[a:b].tolist() for a, b in pairwise(ends.tolist())] == [
+        list(dict.fromkeys(value.tolist())) for value in values
+    ]

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from ...neural.fused.kernels import kernel
+from ...compiled import kernel
 
 TIE = 1e-12
 """Losses that differ by at most this number of nats are equal: then the clusters with the most frequent words merge."""

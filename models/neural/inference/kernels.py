@@ -1,7 +1,7 @@
 """Compile the element-wise work of steps with numba: LSTM, quantise, scale back, draw; each is one pass over its rows.
 
 Every row is treated alone and in the same way, so its result does not depend on the batch. For the flags of the
-compiler and the cache of compiled code see `models/neural/fused/kernels.py`.
+compiler and the cache of compiled code see `models/compiled.py`.
 Shapes: N rows, E features in, G features out, V vocabulary entries, C classes of weights, M weights of one class.
 """
 
@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from ..fused.kernels import FAST, kernel, sigmoid, tanh
+from ...compiled import FAST, kernel
+from ..fused.kernels import sigmoid, tanh
 from .log_kernels import exp, largest
 
 _F, _I = np.float32, np.int32

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from ..fused.kernels import FAST, kernel
+from ...compiled import FAST, kernel
 
 _F, _I = np.float32, np.int32
 BLOCK = 128

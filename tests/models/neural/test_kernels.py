@@ -10,8 +10,8 @@ import pytest
 import torch
 from numba.core.caching import CacheImpl
 
+from models.compiled import kernel
 from models.neural import network as network_module
-from models.neural.fused.kernels import kernel
 from models.neural.network import Network
 from models.neural.nplm import NPLMNetwork
 from models.neural.recurrent import RecurrentNetwork
