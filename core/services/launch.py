@@ -143,7 +143,8 @@ def _launch_server(
     environment.pop(OF_TERMINAL, None)
     if name == "prefect":
         # The pages send requests to the server they came from, under the name that the browser used.
-        environment |= {"PREFECT_UI_API_URL": "/api", **prefect_server(credentials_of(home), address)}
+        pages = {"PREFECT_UI_API_URL": "/api", "PREFECT_SERVER_METRICS_ENABLED": "true"}
+        environment |= {**pages, **prefect_server(credentials_of(home), address)}
     command = [
         "-m", "uvicorn", "--factory", f"{module}:application", "--host", "127.0.0.1", "--port", port,
         "--lifespan", "on", "--log-level", "warning", "--no-access-log", "--no-proxy-headers", "--no-server-header",
