@@ -71,8 +71,9 @@ def test_ports_are_open_on_this_machine_only_and_pages_answer_to_the_names_that_
 def test_both_databases_exist_and_belong_to_the_user_that_asks_for_them() -> None:
     made = SERVICES["postgres"]["environment"]
     created = set(re.findall(r"CREATE DATABASE (\w+);", (DEPLOY / "databases.sql").read_text()))
-    addresses = [OURS["worker"]["environment"][name] for name in (TRACKING_VARIABLE, "PREFECT_API_DATABASE_CONNECTION_URL")]
-    used = {re.fullmatch(r"postgresql(?:\+asyncpg)?://(\w+)@postgres/(\w+)", address).groups() for address in addresses}  # type: ignore[union-attr]
+    environment = OURS["worker"]["environment"]
+    addresses = f"{environment[TRACKING_VARIABLE]} {environment['PREFECT_API_DATABASE_CONNECTION_URL']}"
+    used = set(re.findall(r"postgresql(?:\+asyncpg)?://(\w+)@postgres/(\w+)", addresses))
     assert used == {(made["POSTGRES_USER"], database) for database in created | {made["POSTGRES_DB"]}}
 
 

@@ -57,7 +57,7 @@ def test_its_champion_is_the_same_after_the_upgrade(earlier: tuple[Path, dict[st
 
 
 def test_the_next_retrain_goes_on_in_it(earlier: tuple[Path, dict[str, Any]]) -> None:
-    """Stages whose version was raised since then are built anew; the champion of before is what the gate compares to."""
+    """Stages whose version was raised are built anew; the gate compares to the champion of before."""
     home, _ = earlier
     ran = answer(home, "run", "--preset", str(ROOT / "tests" / "flows" / "tiny.toml"))
     assert ran["champion_version"] in (1, 2)
