@@ -16,7 +16,7 @@ HEARTBEATS = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS)}
 OF_TERMINAL = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"
 """Silences Prefect on the terminal of a command; the log file of a service must show errors."""
 JSON_LOGS = {
-    "PREFECT_LOGGING_HANDLERS_CONSOLE_FORMATTER": "json",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_FORMATTER": "json", "PREFECT_LOGGING_HANDLERS_DEBUG_FORMATTER": "json",
     "PREFECT_LOGGING_FORMATTERS_JSON_CLASS": "reviewlm.shown.json_lines.JsonLine",
 }
 """Lets workers and their runs write the lines of REVIEWLM_LOG_FORMAT=json; Prefect's own do not say to which run a
