@@ -143,12 +143,18 @@ def _launch_server(
     environment.pop(OF_TERMINAL, None)
     if name == "prefect":
         # The pages send requests to the server they came from, under the name that the browser used.
-        environment |= {"PREFECT_UI_API_URL": "/api", **prefect_server(credentials_of(home), address)}
-    command = [
-        "-m", "uvicorn", "--factory", f"{module}:application", "--host", "127.0.0.1", "--port", port,
+        pages = {"PREFECT_UI_API_URL": "/api", "PREFECT_SERVER_METRICS_ENABLED": "true"}
+        environment |= {**pages, **prefect_server(credentials_of(home), address)}
+    command = server_command(module, "127.0.0.1", int(port))
+    _launch(home, services, name, command, address, health, environment)
+
+
+def server_command(module: str, host: str, port: int) -> list[str]:
+    """Return the words after `python` that run the application of a module."""
+    return [
+        "-m", "uvicorn", "--factory", f"{module}:application", "--host", host, "--port", str(port),
         "--lifespan", "on", "--log-level", "warning", "--no-access-log", "--no-proxy-headers", "--no-server-header",
     ]
-    _launch(home, services, name, command, address, health, environment)
 
 
 def _port(home: Path, name: str) -> int:

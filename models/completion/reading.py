@@ -12,7 +12,7 @@ import torch
 
 from ..base import LanguageModel, read_on
 from ..bundles.bundle import Bundle
-from ..state_size import size_of
+from .state_size import size_of
 
 Ids = tuple[int, ...]
 Read = Callable[[list[int], LanguageModel], tuple[torch.Tensor, Any]]

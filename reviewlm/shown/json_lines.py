@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 
 VARIABLE = "REVIEWLM_LOG_FORMAT"
 KNOWN = ("text", "json")
+OF_PREFECT = {"flow": "flow_name", "flow_run": "flow_run_name", "flow_run_id": "flow_run_id"}
+"""Our key of what Prefect attaches to its own messages about a flow run."""
 
 
 def wants_json() -> bool:
@@ -24,26 +26,35 @@ def unknown_format() -> str:
 
 
 class JsonLine(logging.Formatter):
-    """Formatter that makes one JSON object of a message.
+    """Formatter that makes one JSON object of a message; Prefect's console uses it too (`core/services/join.py`).
 
-    Its keys: time (UTC), level, logger, message, process; in a flow run also flow, flow_run (its name) and flow_run_id;
-    of an error also exception.
+    Its keys: time (UTC), level, logger, message, process; in a flow run, or about one, also flow, flow_run (its name)
+    and flow_run_id; of an error also exception.
     """
+
+    def __init__(self, *settings: object, **named: object) -> None:
+        """Ignore what a logging configuration says of the format."""
+        super().__init__()
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line. Control characters in a message are escaped, as JSON does."""
         told = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(), "logger": record.name, "message": record.getMessage(),
-            "process": record.process, **_flow_run(),
+            "process": record.process, **_flow_run(record),
         }
         if record.exc_info:
             told["exception"] = self.formatException(record.exc_info)
         return json.dumps(told, ensure_ascii=False)
 
 
-def _flow_run() -> dict[str, str]:
-    """Return the flow run of this thread; Prefect is not imported for that, because it takes a second."""
+def _flow_run(record: logging.LogRecord) -> dict[str, str]:
+    """Return the flow run that a message is about, or that of this thread.
+
+    Prefect is not imported for that, because it takes a second.
+    """
+    if about := {key: str(value) for key, name in OF_PREFECT.items() if (value := getattr(record, name, None))}:
+        return about
     if "prefect.context" not in sys.modules:
         return {}
     from flows.server.own_runs import flow_run_names

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from models.state_size import size_of
+from models.completion.state_size import size_of
 
 OVERHEAD = 400
 """Bytes of an entry besides its arrays, about."""

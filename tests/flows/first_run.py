@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -76,3 +79,12 @@ def artifacts_of(client: Any, run_id: str) -> set[str]:
         return found
 
     return below(None)
+
+
+def answer(home: Path, *words: str, code: Path = ROOT, **variables: str) -> dict[str, Any]:
+    """Run `reviewlm` as a user of this home does, with the project in *code*; return its last line."""
+    environment = user_environment(home) | {"PYTHONPATH": str(code), **variables}
+    command = [sys.executable, "-m", "reviewlm.cli", *words, "--json"]
+    done = subprocess.run(command, env=environment, cwd=code, capture_output=True, text=True, timeout=1500)
+    assert done.returncode == 0, done.stderr[-3_000:]
+    return dict(json.loads(done.stdout.splitlines()[-1]))

@@ -17,10 +17,12 @@ from typing import Any, ClassVar
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from core.credentials import credentials_of, prefect_client
 from core.services import join, launch, service_list
 from core.services.pools import POOLS
+from flows.server.metrics import ABOUT
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]  # a server of its own, and waits of half a minute
 DAY = 86_400
@@ -155,6 +157,14 @@ def test_a_start_leaves_automations_alone_that_have_not_changed(server: dict[str
     set_up(server, addresses, silence=21)
     after = triggers(server)
     assert {name for name in after if after[name] != before[name]} == {"silence"}
+
+
+def test_the_page_of_metrics_has_our_figures_for_those_who_know_the_password(server: dict[str, str]) -> None:
+    page = f"{server['PREFECT_API_URL']}/metrics"
+    user, password = server["PREFECT_API_AUTH_STRING"].split(":", 1)
+    assert httpx.get(page, timeout=60).status_code == 401
+    told = httpx.get(page, auth=(user, password), timeout=60).raise_for_status().text
+    assert ABOUT.keys() <= {family.name for family in text_string_to_metric_families(told)}
 
 
 def test_a_failed_run_is_told_to_every_address_with_its_cause(server: dict[str, str]) -> None:

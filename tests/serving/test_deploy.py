@@ -14,8 +14,11 @@ from typer.main import get_command
 
 import reviewlm
 from core.config.presets import load_config
+from core.credentials import PASSWORD_FILE
+from core.credentials import USER as USER_NAME
 from core.environment import HOME_VARIABLE, ROOMS
 from core.processes import interrupts
+from core.services.ports import DEFAULT_PORTS
 from reviewlm.cli import app
 from serving.api.about import router
 
@@ -137,15 +140,35 @@ def test_the_image_holds_every_package_and_starts_the_program_itself() -> None:
     included = {name.rstrip("*") for name in project["tool"]["setuptools"]["packages"]["find"]["include"]}
     assert copied == included | {"config"} >= set(ROOMS)
     listed = {line[1:] for line in (DEPLOY / "Dockerfile.dockerignore").read_text().split() if line.startswith("!")}
-    assert listed == copied | {"constraints.txt", "pyproject.toml", "README.md"}
+    assert listed == copied | {"constraints.txt", "prefect.yaml", "pyproject.toml", "README.md"}
     assert 'ENTRYPOINT ["reviewlm"]' in DOCKERFILE  # no shell, which would keep the signal for itself
     [words] = re.findall(r"^CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)
     assert serve_settings(yaml.safe_load(words)).host == "0.0.0.0"
 
 
+def test_prometheus_scrapes_pages_that_exist_and_asks_for_figures_that_are_there() -> None:
+    from flows.server.metrics import ABOUT, PAGE
+
+    scraped = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
+    own, serve = scraped["scrape_configs"]
+    assert (own["metrics_path"], own["basic_auth"]["username"]) == (PAGE, USER_NAME)
+    assert own["basic_auth"]["password_file"].endswith(f"/{PASSWORD_FILE}")
+    assert serve["metrics_path"] in paths_of(router)
+    assert [config["static_configs"][0]["targets"] for config in (own, serve)] == [
+        [f"127.0.0.1:{DEFAULT_PORTS[name]}"] for name in ("prefect", "serve")
+    ]
+    [rule_file] = scraped["rule_files"]
+    [group] = yaml.safe_load((DEPLOY / "prometheus" / rule_file).read_text())["groups"]
+    asked = {name for rule in group["rules"] for name in re.findall(r"reviewlm_\w+", rule["expr"])}
+    assert len(group["rules"]) == 6
+    assert asked
+    assert asked <= ABOUT.keys()
+
+
 def test_no_file_holds_a_secret() -> None:
     files = [path for path in DEPLOY.rglob("*") if path.is_file()]
     assert len(files) >= 8
+    value = r"(password|secret|api[_-]?key|bearer)\s*[:=](?!\s*\$\{|\?)"  # a variable of the environment is none
     for path in files:
-        assert not re.search(r"(password|secret|api[_-]?key|bearer)\s*[:=]", path.read_text(), re.IGNORECASE), path
+        assert not re.search(value, path.read_text(), re.IGNORECASE), path
         assert shlex.split(path.name) == [path.name]

@@ -1,0 +1,78 @@
+"""Run one service in the foreground, for containers: `python -m core.services.foreground NAME`.
+
+NAME is that of `reviewlm ui status`: prefect, mlflow, worker-cpu-pool, worker-gpu-pool.
+
+`reviewlm ui start` starts all of them on one machine and lets them listen on the loopback address. In a container each
+is the only process and listens on all addresses; who may reach it is decided by the ports that are published, and
+Host name and password are checked as always (`core/web_guard.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from core.credentials import credentials_of, prefect_server
+from core.environment import home_folder, prepare_environment
+from core.errors import ConfigError
+from core.services.join import environment_of
+from core.services.launch import SERVERS, server_command
+from core.services.pools import POOLS, PROJECT, deploy
+from core.services.ports import DEFAULT_PORTS
+from core.services.service_list import Service
+
+EVERYWHERE = "0.0.0.0"
+WORKERS = {f"worker-{pool}": pool for pool in POOLS}
+NAMES = (*SERVERS, *WORKERS)
+
+
+def command_of(name: str) -> Sequence[str]:
+    """Return the words after `python` that run a service.
+
+    Raises:
+        ConfigError: There is no such service.
+    """
+    if name in SERVERS:
+        return server_command(SERVERS[name][1], EVERYWHERE, DEFAULT_PORTS[name])
+    if pool := WORKERS.get(name):
+        return ["-m", "prefect", "worker", "start", "--pool", pool, "--name", f"reviewlm-{platform.node()}-{pool}"]
+    raise ConfigError("There is no such service", value=name, remedy=f"name one of {', '.join(NAMES)}")
+
+
+def variables_of(name: str, home: Path, given: Mapping[str, str]) -> dict[str, str]:
+    """Return what a service needs in its environment beside what it was given.
+
+    Args:
+        name: Name of the service.
+        home: Home folder, which has the password.
+        given: The environment. A worker needs `PREFECT_API_URL`.
+
+    Raises:
+        ConfigError: A worker was not told where Prefect's server is.
+    """
+    if name == "prefect":
+        pages = {"PREFECT_UI_API_URL": "/api", "PREFECT_SERVER_METRICS_ENABLED": "true"}
+        return {**pages, **prefect_server(credentials_of(home), given.get("PREFECT_UI_URL", ""))}
+    if name not in WORKERS:
+        return {}
+    if not (address := given.get("PREFECT_API_URL", "")):
+        raise ConfigError("A worker needs the address of Prefect's server", remedy="set PREFECT_API_URL")
+    return environment_of(home, {"prefect": Service("prefect", 0, 0.0, address.removesuffix("/api"))})
+
+
+def run(name: str) -> None:
+    """Replace this process by a service, so that it gets the signals; a worker creates the deployments before."""
+    command, home = command_of(name), home_folder()
+    prepare_environment(home)
+    os.environ.update(variables_of(name, home, os.environ))
+    if pool := WORKERS.get(name):
+        deploy(dict(os.environ), [pool], home)
+    os.chdir(PROJECT)
+    os.execv(sys.executable, [sys.executable, *command])
+
+
+if __name__ == "__main__":
+    run(sys.argv[1] if len(sys.argv) > 1 else "")

@@ -1,0 +1,77 @@
+"""With REVIEWLM_LOG_FORMAT=json, runs and workers write one JSON object for each message, with the id of the run."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from prefect import flow, task
+from prefect.runtime import flow_run
+
+from core.services.join import environment_of
+from core.services.service_list import Service
+from reviewlm.shown.json_lines import VARIABLE, JsonLine
+from tests.flows.first_run import ROOT
+
+NAME = "json_logs_test"
+
+
+@task(name="say it", persist_result=False)
+def say(what: str) -> None:
+    logging.getLogger(NAME).warning(what)
+
+
+@flow(name="sayings", persist_result=False)
+def sayings() -> str:
+    say("in a stage")
+    say.submit("in a thread").wait()
+    logging.getLogger(NAME).warning("in the flow")
+    return str(flow_run.id)
+
+
+def test_each_message_of_a_run_has_its_id(prefect_server: None) -> None:
+    handler = logging.StreamHandler(written := io.StringIO())
+    handler.setFormatter(JsonLine())
+    logging.getLogger(NAME).addHandler(handler)
+    try:
+        run = sayings()
+        logging.getLogger(NAME).warning("outside")
+    finally:
+        logging.getLogger(NAME).removeHandler(handler)
+    told = [json.loads(line) for line in written.getvalue().splitlines()]
+    assert {line["message"]: line.get("flow_run_id") for line in told} == {
+        "in a stage": run, "in a thread": run, "in the flow": run, "outside": None,
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_worker_and_its_runs_write_the_same_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = """
+import logging
+from prefect.logging import get_logger
+from prefect.logging.configuration import setup_logging
+setup_logging()
+get_logger("worker").warning("Worker started")
+run = {"flow_run_name": "quick-owl", "flow_run_id": "4711", "flow_name": "retrain"}
+get_logger("flow_runs.worker").warning("Worker submitted", extra={**run, "flow_run": "no text"})
+logging.getLogger("tasks.stage").warning("a line\\nand another [of ours]")
+try:
+    1 / 0
+except ZeroDivisionError:
+    logging.getLogger("flows.train").exception("failed")
+"""
+    monkeypatch.setenv(VARIABLE, "json")
+    monkeypatch.setenv("PREFECT_LOGGING_TO_API_ENABLED", "false")  # no server here
+    environment = environment_of(tmp_path, {"prefect": Service("prefect", 0, 0.0, "http://127.0.0.1:1")})
+    done = subprocess.run([sys.executable, "-c", program], env=environment, cwd=ROOT, capture_output=True, text=True,
+                          check=True)  # fmt: skip
+    started, submitted, ours, failed = [json.loads(line) for line in done.stderr.splitlines()]
+    assert (started["message"], started["level"], "flow_run_id" in started) == ("Worker started", "warning", False)
+    assert (submitted["flow"], submitted["flow_run"], submitted["flow_run_id"]) == ("retrain", "quick-owl", "4711")
+    assert (ours["logger"], ours["message"]) == ("tasks.stage", "a line\nand another [of ours]")
+    assert failed["exception"].endswith("ZeroDivisionError: division by zero")

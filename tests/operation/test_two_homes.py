@@ -1,0 +1,76 @@
+"""Two homes with one store of results and one MLflow server: nothing is computed twice, and both have one champion."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.environment import STORE_VARIABLE, TRACKING_VARIABLE
+from tests.flows.first_run import TINY, answer
+from tests.tracking.mlflow_servers import Served
+
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(2400)]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The variables that name an empty store and a new MLflow server."""
+    folder = tmp_path_factory.mktemp("shared")
+    (folder / "results").mkdir()
+
+    def command(port: int) -> list[str]:
+        return [
+            "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+            "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--artifacts-destination", str(folder / "kept"),
+        ]
+
+    server = Served(command, folder, "/health", MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
+    server.start()
+    yield {STORE_VARIABLE: f"file://{folder / 'results'}", TRACKING_VARIABLE: server.address}
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return [tmp_path_factory.mktemp(name) / "home" for name in ("one", "two")]
+
+
+def history(homes: list[Path], shared: dict[str, str]) -> list[Any]:
+    found = [answer(home, "history", **shared) for home in homes]
+    return [(one["versions"], one["events"], one["damage"]) for one in found]
+
+
+def test_the_second_home_builds_nothing_and_finds_the_champion_of_the_first(
+    homes: list[Path], shared: dict[str, str]
+) -> None:
+    first, second = (answer(home, "run", "--preset", TINY, **shared) for home in homes)
+    assert (first["reused"], first["promoted"]) == ([], True)
+    assert len(second["reused"]) == second["stages"] == first["stages"]
+    assert (first["champion_version"], second["champion_version"]) == (1, 1)
+    one, two = history(homes, shared)
+    assert one == two
+
+
+def test_of_two_promotions_at_once_one_is_decided_after_the_other(homes: list[Path], shared: dict[str, str]) -> None:
+    """Each home has a Prefect server of its own, so no limit serialises them: the log of decisions does."""
+    def retrain(number: int) -> dict[str, Any]:
+        faster = f"models.1.training.learning_rate={0.003 + number / 1000}"
+        return answer(homes[number], "run", "--preset", TINY, "--set", faster, **shared)
+
+    with ThreadPoolExecutor(2) as both:
+        list(both.map(retrain, (0, 1)))
+    one, two = history(homes, shared)
+    assert one == two
+    versions, events, damage = one
+    assert damage == []
+    assert sum("champion" in version["aliases"] for version in versions) == 1
+    champion = None
+    for event in reversed(events):  # the newest is first
+        if event["decision"] == "promoted":
+            assert event["against"] == champion, "each promotion was decided against the champion of its moment"
+            champion = event["version"]
+    assert [version["version"] for version in versions if "champion" in version["aliases"]] == [champion]
