@@ -14,7 +14,7 @@ import numpy as np
 
 from core.config.run_config import DuplicatesConfig
 from core.errors import ConfigError
-from corpus.duplicates import kernels
+from corpus.duplicates import kernels, pair_kernels
 from corpus.duplicates.shingles import mix
 
 SEED = 1
@@ -88,7 +88,7 @@ def buckets(keys_D: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     size = max(1, 1 << (SLOTS * len(keys_D) // 64).bit_length())
     order = np.empty(len(keys_D), np.int64)
-    order = order[: kernels.maybe_shared(keys_D, np.zeros(size, np.uint64), np.zeros(size, np.uint64), order)]
+    order = order[: pair_kernels.maybe_shared(keys_D, np.zeros(size, np.uint64), np.zeros(size, np.uint64), order)]
     order = order[np.argsort(keys_D[order])]  # not stable, which is slower; the few that share a key are sorted below
     sorted_keys = keys_D[order]
     again = sorted_keys[1:] == sorted_keys[:-1]

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from corpus.duplicates import kernels
+from corpus.duplicates import pair_kernels
 from corpus.duplicates.jaccard import Comparison
 from models.threads import ordered
 
@@ -123,10 +123,10 @@ class Round:
         if self._side is None:
             sides = 1 + int(self._side_D[self._side_D != ABSENT].max(initial=0))
             rule, skipped = (sides, CROWD, NEIGHBOURS), 0
-            count = kernels.following(members, starts, near_D, self._side_D, STAYS, *rule, *chosen)
+            count = pair_kernels.following(members, starts, near_D, self._side_D, STAYS, *rule, *chosen)
         else:
             limits = self._side, len(members) if most is None else most
-            count, skipped = kernels.opposite(members, starts, near_D, self._side_D, STAYS, *limits, *chosen)
+            count, skipped = pair_kernels.opposite(members, starts, near_D, self._side_D, STAYS, *limits, *chosen)
         return *chosen[:, :count], skipped
 
     def _crowd(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from corpus.duplicates import kernels
+from corpus.duplicates import pair_kernels
 from corpus.duplicates.scattered import read_scattered
 from corpus.duplicates.shingles import SLICE_BYTES, Fingerprints, hash_table, sets
 
@@ -96,7 +96,7 @@ class Comparison:
         """Return the results of `pairs`, for pairs given by their places in *texts*."""
         values, offsets = self._sets(texts)
         common, sizes = np.empty(len(a), np.int64), np.diff(offsets)
-        kernels.common(values, offsets, a, b, *hash_table(offsets), common)
+        pair_kernels.common(values, offsets, a, b, *hash_table(offsets), common)
         return self._nearness.judge(common, sizes[a], sizes[b])
 
     def _sets(self, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

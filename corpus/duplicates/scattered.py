@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from corpus.duplicates import kernels
+from corpus.duplicates import pair_kernels
 
 AT_ONCE = 1_000
 """Stretches read from one mapping of the file: the pages around each of them stay in memory as long as it does."""
@@ -21,5 +21,5 @@ def read_scattered(file: Path, begin: np.ndarray, end: np.ndarray) -> np.ndarray
     found = np.empty(bounds[-1], np.uint8)
     for first in range(0, len(begin), AT_ONCE):
         some = slice(first, first + AT_ONCE)
-        kernels.gather(np.memmap(file, np.uint8, "r"), begin[some], end[some], found[bounds[first] :])
+        pair_kernels.gather(np.memmap(file, np.uint8, "r"), begin[some], end[some], found[bounds[first] :])
     return found

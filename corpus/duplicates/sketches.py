@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from corpus.duplicates import kernels
+from corpus.duplicates import pair_kernels
 from corpus.duplicates.compare import Pairs
 from corpus.duplicates.jaccard import Nearness
 from corpus.duplicates.scattered import read_scattered
@@ -95,6 +95,7 @@ class Sketches:
     def __init__(self, work: Path, values: int, nearness: Nearness) -> None:
         self.coarse, self.fine = Sketch.coarse_and_fine(values)
         self._files = {name: work / name for name in ("coarse.u8", "fine.u8", "sizes.u32")}
+        self._mapped: dict[str, np.ndarray] = {}
         self._least = [_least_by_ratio(sketch, nearness) for sketch in self.both]
         """By the ratio of the sizes of two texts, rounded down, the least number of equal bytes in each sketch."""
 
@@ -123,6 +124,7 @@ class Sketches:
 
     def append(self, found: tuple[np.ndarray, ...]) -> None:
         """Append the result of `of` to the files."""
+        self._mapped.clear()
         for file, values in zip(self._files.values(), found, strict=True):
             with file.open("ab") as out:
                 values.tofile(out)
@@ -145,10 +147,10 @@ class Sketches:
             begin_M: For each text the place in *texts_M* of the first one with which it is checked.
             end_M: The place after the last one.
         """
-        coarse, sizes = self._load((texts_M,))[0], np.memmap(self._files["sizes.u32"], np.uint32, "r").take(texts_M)
+        coarse, sizes = self._load((texts_M,))[0], self._map("sizes.u32", np.uint32).take(texts_M)
         buffer, found, at = np.empty((_PAIRS_AT_ONCE, 2), np.int64), [np.zeros((2, 0), np.int64)], (0, 0)
         while at[0] < len(texts_M):
-            count, *at = kernels.alike(coarse.view(np.uint64), sizes, begin_M, end_M, self._least[0], buffer, *at)
+            count, *at = pair_kernels.alike(coarse.view(np.uint64), sizes, begin_M, end_M, self._least[0], buffer, *at)
             places = buffer[:count].T
             a, b = sizes[places]
             ratio = np.minimum(a, b) * np.uint32(_STEPS) // np.maximum(a, b)
@@ -156,8 +158,14 @@ class Sketches:
             found.append(pairs[:, self._finely_alike(pairs, ratio)])
         return np.concatenate(found, axis=1)
 
+    def _map(self, name: str, kind: type[np.generic]) -> np.ndarray:
+        """Return a file mapped to memory, once for all threads: each mapping counts as memory of its own."""
+        if name not in self._mapped:
+            self._mapped[name] = np.memmap(self._files[name], kind, "r")
+        return self._mapped[name]
+
     def _load(self, texts: Sequence[np.ndarray]) -> list[np.ndarray]:
-        stored = np.memmap(self._files["coarse.u8"], np.uint8, "r").reshape(-1, self.coarse.size)
+        stored = self._map("coarse.u8", np.uint8).reshape(-1, self.coarse.size)
         return [stored.take(numbers, axis=0) for numbers in texts]  # ten times as fast as indexing
 
     def _finely_alike(self, pairs: Sequence[np.ndarray] | np.ndarray, ratio: np.ndarray) -> np.ndarray:

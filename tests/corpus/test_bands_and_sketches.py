@@ -11,7 +11,7 @@ from test_near_duplicates import CONFIG
 
 from core.config.run_config import DuplicatesConfig
 from core.errors import ConfigError
-from corpus.duplicates import kernels
+from corpus.duplicates import pair_kernels
 from corpus.duplicates.banding import Bands, buckets
 from corpus.duplicates.jaccard import Nearness
 from corpus.duplicates.shingles import hash_table
@@ -157,7 +157,7 @@ def test_compiled_checks_pass_the_pairs_of_which_enough_bytes_agree(sketches, si
     begin, end = np.arange(1, count + 1), np.full(count, count)
     found, buffer, at = [], np.empty((places, 2), np.int64), (0, 0)
     while at[0] < count:
-        filled, *at = kernels.alike(words, size[:count], begin, end, least, buffer, *at)
+        filled, *at = pair_kernels.alike(words, size[:count], begin, end, least, buffer, *at)
         found += map(tuple, buffer[:filled].tolist())
     assert found == expected
 
@@ -169,5 +169,5 @@ def test_common_shingles_are_those_of_the_intersection(texts, data):
     numbers = st.lists(st.integers(0, len(texts) - 1), min_size=4, max_size=4)
     a, b = np.array(data.draw(numbers)), np.array(data.draw(numbers))
     common = np.empty(4, np.int64)
-    kernels.common(values, offsets, a, b, *hash_table(offsets), common)
+    pair_kernels.common(values, offsets, a, b, *hash_table(offsets), common)
     assert common.tolist() == [len(texts[x] & texts[y]) for x, y in zip(a, b, strict=True)]
