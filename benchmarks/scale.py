@@ -1,11 +1,14 @@
 """Measure time, peak memory and size of every data stage of the pipeline on one big file.
 
-    python -m benchmarks.scale [--quick] [--json] [--write] [--reviews 9100000] [--file REVIEWS.jsonl]
+    python -m benchmarks.scale [--quick] [--json] [--write] [--reviews 9100000] [--file REVIEWS.jsonl] [--growth PNG]
 
 Writes synthetic reviews (9.1 million are 5.4 GB), runs `reviewlm prepare` on them as a user would, in an empty home
 folder, and samples the resident memory of its processes ten times a second: the pipeline with its workers, and
 separately Prefect's temporary server. A stage's peak is the highest sum while it ran. The peak of the whole run is
 never less than the kernel's own high-water mark of the process. No file is kept unless a folder is named.
+
+With --growth, 1 % and 10 % of the file are measured first. The exponent b of seconds = a · reviews^b is fitted between
+10 % and the whole file, and projected to 10 and 100 times the reviews.
 
 There is no peer in this script; *goal* is 1.5 GiB for any stage, for any size of the input.
 """
@@ -19,11 +22,13 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from benchmarks.growth import SHARES, draw, grown
 from benchmarks.harness import Ratio, Report, arguments, finish, say
 from benchmarks.ingest import folder_for
 from benchmarks.processes import ContenderFailed, high_water
@@ -147,25 +152,47 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--file", type=Path, help="use this file instead")
     parser.add_argument("--data", type=Path, help="keep everything that is made in this folder")
     parser.add_argument("--units", default=UNITS, help=f"vocabularies to learn and encode with (default {UNITS})")
+    parser.add_argument("--growth", type=Path, metavar="PNG", help="also measure 1 % and 10 %; draw the growth")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting")
     args = parser.parse_args(argv)
     with folder_for(args) as folder:
-        file = args.file
+        file, reviews = args.file, None
         if (folder / "home").exists():
             parser.error(f"{folder / 'home'} exists already: what it holds would be reused and not measured")
         if file is None:
             file, reviews = folder / "reviews.jsonl", args.reviews or (QUICK_REVIEWS if args.quick else REVIEWS)
             say(f"writing {reviews:,} reviews")
             write_reviews(file, reviews, SEED, MALFORMED, DUPLICATES, workers=len(os.sched_getaffinity(0)))
-        log, seconds = prepare(file, folder / "home", args.units.split(","), args.set)
-        found, size = stages(folder / "home", log), file.stat().st_size
-    worst = round(max(log.peak(0, time.time()) or 0, log.high_water))
-    measured = found | {"whole run": {
-        "wall_s": round(seconds, 1), "peak_mib": worst, "MB on disk": round(size / 1e6, 1),
-    }, "server": {"peak_mib": log.peak(0, time.time(), server=True)}}  # fmt: skip
-    ratios = {"scale.memory": Ratio(round(GOAL_MIB / worst, 3), 1.0, "1.5 GiB")}
+        shares = SHARES if args.growth else (1.0,)
+        tables = {share: _measured(file, share, folder, args.units.split(","), args.set) for share in shares}
+    measured = grown(tables) if args.growth else tables[1.0]
+    if args.growth:
+        draw(tables, reviews or _lines(file), args.growth)
+    ratios = {"scale.memory": Ratio(round(GOAL_MIB / measured["whole run"]["peak_mib"], 3), 1.0, "1.5 GiB")}
     return finish(args, Report("scale", "One big file, from reading to token streams", measured, ratios,
                                ("polars", "pyarrow", "prefect"), notes=(__doc__ or "").split("\n\n")[2:]))
+
+
+def _measured(
+    file: Path, share: float, folder: Path, units: list[str], settings: list[str]
+) -> dict[str, dict[str, Any]]:
+    """Run the pipeline on the first lines of a file in a home of its own; return the figures of its stages."""
+    some = file
+    if share < 1:
+        some = folder / f"first-{share:.0%}.jsonl"
+        with file.open("rb") as lines, some.open("wb") as out:
+            out.writelines(islice(lines, round(share * _lines(file))))
+    home = folder / ("home" if share == 1 else f"home-{share:.0%}")
+    log, seconds = prepare(some, home, units, settings)
+    worst = round(max(log.peak(0, time.time()) or 0, log.high_water))
+    return stages(home, log) | {"whole run": {
+        "wall_s": round(seconds, 1), "peak_mib": worst, "MB on disk": round(some.stat().st_size / 1e6, 1),
+    }, "server": {"peak_mib": log.peak(0, time.time(), server=True)}}  # fmt: skip
+
+
+def _lines(file: Path) -> int:
+    with file.open("rb") as lines:
+        return sum(block.count(b"\n") for block in iter(lambda: lines.read(1 << 20), b""))
 
 
 if __name__ == "__main__":
