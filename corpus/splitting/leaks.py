@@ -35,6 +35,7 @@ from corpus.duplicates.dedupe import NearDuplicates
 from corpus.duplicates.keys import hash_texts, positions
 from corpus.splitting.certificate import CERTIFICATE_FILE, Certificate, CertifiedSplit, read
 from corpus.splitting.split import SPLITS
+from models.threads import ordered
 
 log = logging.getLogger(__name__)
 
@@ -120,6 +121,12 @@ def text_names(texts: pl.Series) -> np.ndarray:
     return hash_texts(texts)[0].to_numpy()
 
 
+def _hashed(batch: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, pl.DataFrame]:
+    """Return the names of the texts, their sides, and the rows of the test split."""
+    sides = batch["split"].replace_strict(_RANKS, return_dtype=pl.UInt8).to_numpy()
+    return text_names(batch["text"]), sides, batch.filter(pl.col("split") == "test")
+
+
 def reviews_digest(reviews: pl.DataFrame) -> str:
     """Return a digest that identifies a set of reviews by their ids, stars and sizes, in any order."""
     lines = reviews.select(pl.format("{} {} {}", "review_id", "stars", "bytes")).to_series().sort()
@@ -132,10 +139,9 @@ class _Texts:
     def __init__(self, file: Path) -> None:
         self.file = file
         hashes, sides, tests, digest = [], [], [], hashlib.sha256()
-        for batch in self.batches():
-            hashes.append(text_names(batch["text"]))
-            sides.append(batch["split"].replace_strict(_RANKS, return_dtype=pl.UInt8).to_numpy())
-            test = batch.filter(pl.col("split") == "test")
+        for names, side, test in ordered(_hashed, self.batches(), workers=2):  # one waits for the file
+            hashes.append(names)
+            sides.append(side)
             tests.append(test.select("review_id", "stars", "bytes"))
             for review_id, text in test.select("review_id", "text").iter_rows():
                 digest.update(f"{len(review_id)},{len(text)},{review_id}{text}".encode())
