@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from corpus.duplicates import kernels
 from corpus.duplicates.banding import buckets
 from corpus.duplicates.shingles import mix
 
@@ -59,6 +58,8 @@ class Anchors:
             fingerprints_S: Fingerprints of the shingles of all texts, in the order of the text.
             offsets: (D + 1,) where the fingerprints of each text begin, and where the last ones end.
         """
+        from corpus.duplicates import kernels  # here, because numba's import takes half a second
+
         counts_D, found = np.empty(len(offsets) - 1, np.int64), np.empty(len(fingerprints_S), np.uint64)
         runs = np.empty(int(np.diff(offsets).max(initial=0)), np.uint64)
         total = kernels.anchors(

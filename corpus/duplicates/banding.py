@@ -14,7 +14,6 @@ import numpy as np
 
 from core.config.run_config import DuplicatesConfig
 from core.errors import ConfigError
-from corpus.duplicates import kernels, pair_kernels
 from corpus.duplicates.shingles import mix
 
 SEED = 1
@@ -65,6 +64,8 @@ class Bands:
             fingerprints: Fingerprints of the shingles of all texts (see `corpus.duplicates.shingles`).
             offsets: (D + 1,) where those of each text begin and the last ones end; each text has at least one.
         """
+        from corpus.duplicates import kernels  # here, because numba's import takes half a second
+
         used = self.count * self.rows
         factors, terms = mix(np.arange(1, 2 * used + 1, dtype=np.uint64) + np.uint64(SEED << 32)).reshape(2, used)
         found = np.empty((len(offsets) - 1, used), np.uint64)
@@ -86,6 +87,8 @@ def buckets(keys_D: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Keys of only one text are left out, most of them before the others are sorted. It takes about 24 bytes per key.
     """
+    from corpus.duplicates import pair_kernels  # here, because numba's import takes half a second
+
     size = max(1, 1 << (SLOTS * len(keys_D) // 64).bit_length())
     order = np.empty(len(keys_D), np.int64)
     order = order[: pair_kernels.maybe_shared(keys_D, np.zeros(size, np.uint64), np.zeros(size, np.uint64), order)]

@@ -7,7 +7,6 @@ from functools import partial
 
 import numpy as np
 
-from corpus.duplicates import pair_kernels
 from corpus.duplicates.jaccard import Comparison
 from models.threads import ordered
 
@@ -119,6 +118,8 @@ class Round:
         *most* texts of the side; such buckets are skipped. In the round within sides they are compared with the texts
         of their own side that follow them, in a crowd with `NEIGHBOURS` of them.
         """
+        from corpus.duplicates import pair_kernels  # here, because numba's import takes half a second
+
         chosen = np.empty((4, len(members)), np.int64)
         if self._side is None:
             sides = 1 + int(self._side_D[self._side_D != ABSENT].max(initial=0))

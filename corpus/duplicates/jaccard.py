@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from corpus.duplicates import pair_kernels
 from corpus.duplicates.scattered import read_scattered
 from corpus.duplicates.shingles import SLICE_BYTES, Fingerprints, hash_table, sets
 
@@ -94,6 +93,8 @@ class Comparison:
 
     def _judged(self, texts: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the results of `pairs`, for pairs given by their places in *texts*."""
+        from corpus.duplicates import pair_kernels  # here, because numba's import takes half a second
+
         values, offsets = self._sets(texts)
         common, sizes = np.empty(len(a), np.int64), np.diff(offsets)
         pair_kernels.common(values, offsets, a, b, *hash_table(offsets), common)

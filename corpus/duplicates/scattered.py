@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from corpus.duplicates import pair_kernels
-
 AT_ONCE = 1_000
 """Stretches read from one mapping of the file: the pages around each of them stay in memory as long as it does."""
 
@@ -17,6 +15,8 @@ def read_scattered(file: Path, begin: np.ndarray, end: np.ndarray) -> np.ndarray
 
     Compared with a call of `os.pread` for each stretch it takes two thirds of the time, and other threads can work.
     """
+    from corpus.duplicates import pair_kernels  # here, because numba's import takes half a second
+
     bounds = np.concatenate([[0], np.cumsum(end - begin)])
     found = np.empty(bounds[-1], np.uint8)
     for first in range(0, len(begin), AT_ONCE):

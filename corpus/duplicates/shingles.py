@@ -15,8 +15,6 @@ from collections.abc import Iterator
 import numpy as np
 import polars as pl
 
-from corpus.duplicates import kernels
-
 SLICE_BYTES = 1 << 17
 """Bytes that are fingerprinted at a time (more for one longer text); each takes 32 bytes of memory.
 
@@ -62,6 +60,8 @@ def word_bytes(data: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.nd
     Returns:
         The bytes of the word forms, one after another; their offsets (D + 1,); the number of words of each (D,).
     """
+    from corpus.duplicates import kernels  # here, because numba's import takes half a second
+
     forms, ends = np.empty(len(data), np.uint8), np.zeros(len(offsets), np.int64)
     words = np.empty(len(offsets) - 1, np.int64)
     kernels.word_forms(data, offsets, _WORD_BYTES, forms, ends[1:], words)
@@ -107,6 +107,8 @@ class Fingerprints:
             Fingerprints (S,) as uint64, in the order of the text and with repeats, and (D + 1,) offsets into them. A
             text of w words has max(1, w - shingle + 1) fingerprints, a text without words none.
         """
+        from corpus.duplicates import kernels  # here, because numba's import takes half a second
+
         longest = int(np.diff(offsets).max(initial=0))
         powers = self._powers_of_base(longest)
         prefix, (starts, ends) = np.empty(longest + 1, np.uint64), np.empty((2, longest + 1), np.int64)
@@ -131,6 +133,8 @@ def sets(fingerprints: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.
         fingerprints: Fingerprints of the shingles of all texts.
         offsets: (D + 1,) where those of each text begin, and where the last ones end.
     """
+    from corpus.duplicates import kernels  # here, because numba's import takes half a second
+
     found, ends = np.empty_like(fingerprints), np.zeros(len(offsets), np.int64)
     kernels.sets(fingerprints, offsets, *hash_table(offsets), found, ends[1:])
     return found[: ends[-1]], ends

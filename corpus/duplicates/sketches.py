@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 
-from corpus.duplicates import pair_kernels
 from corpus.duplicates.compare import Pairs
 from corpus.duplicates.jaccard import Nearness
 from corpus.duplicates.scattered import read_scattered
@@ -147,6 +146,8 @@ class Sketches:
             begin_M: For each text the place in *texts_M* of the first one with which it is checked.
             end_M: The place after the last one.
         """
+        from corpus.duplicates import pair_kernels  # here, because numba's import takes half a second
+
         coarse, sizes = self._load((texts_M,))[0], self._map("sizes.u32", np.uint32).take(texts_M)
         buffer, found, at = np.empty((_PAIRS_AT_ONCE, 2), np.int64), [np.zeros((2, 0), np.int64)], (0, 0)
         while at[0] < len(texts_M):

@@ -40,7 +40,7 @@ Rows = Iterable[tuple[list[str], float]]
 """Values of the labels, and the figure."""
 
 
-class Measured(Collector):
+class ServerFigures(Collector):
     """An ASGI application that reads the figures before it passes on a request for them.
 
     Args:

@@ -97,6 +97,7 @@ def test_the_pool_for_gpus_and_its_deployments_are_only_made_where_a_gpu_is(
     monkeypatch.setattr(pools_of, "chosen_device", lambda configured: device)
     monkeypatch.setattr(pools_of, "_prefect", lambda environment, *words, required=True: asked.append(words) or 0)
     monkeypatch.setattr(pools_of, "automate", lambda environment, home: None)
+    monkeypatch.setattr(pools_of, "_create_limit", lambda environment, name: None)
     monkeypatch.setattr(pools_of, "kept_deployments", lambda environment, home: nullcontext())
     pools_of.deploy({}, pools_of.usable_pools(), Path("home"))
     assert tuple(words[2] for words in asked if words[:2] == ("work-pool", "create")) == pools

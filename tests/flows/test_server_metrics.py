@@ -49,7 +49,7 @@ def server(database: Any) -> Iterator[Any]:
     """Prefect's own server on that database, with a password and the figures."""
     settings = {PREFECT_API_ENABLE_METRICS: True, PREFECT_SERVER_API_AUTH_STRING: ":".join(LOGIN)}
     with temporary_settings(settings):
-        measured = metrics.Measured(create_app(ephemeral=True, ignore_cache=True))  # type: ignore[arg-type]
+        measured = metrics.ServerFigures(create_app(ephemeral=True, ignore_cache=True))  # type: ignore[arg-type]
         yield measured
     REGISTRY.unregister(measured)
 
@@ -127,5 +127,5 @@ def test_figures_are_read_again_when_they_are_old_but_not_for_every_request(data
 
 
 def test_every_figure_is_described_with_the_alerts() -> None:
-    page = (Path(__file__).resolve().parents[2] / "docs" / "runbook" / "alerts.md").read_text()
+    page = (Path(__file__).resolve().parents[2] / "docs" / "runbook" / "metrics.md").read_text()
     assert [name for name in metrics.ABOUT if f"`{name}`" not in page] == []
