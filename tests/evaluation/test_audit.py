@@ -137,6 +137,7 @@ def test_each_copied_span_stands_in_the_training_review_that_is_named(audited, c
     assert all(span in train[review_id] for span, review_id in spans.select("span", "review_id").rows())
 
 
+@pytest.mark.slow
 def test_texts_that_were_never_planted_are_as_exposed_as_theory_says(audited):
     for facts, _ in audited.values():
         assert facts["control_p"] > 0.001

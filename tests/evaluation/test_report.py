@@ -179,6 +179,7 @@ def test_what_was_not_measured_is_left_out_with_a_word():
     assert "nan" not in said.split()
 
 
+@pytest.mark.slow
 def test_figures_drawn_before_the_gate_say_what_it_decided(results, monkeypatch):
     monkeypatch.setattr(report_pictures, "png", lambda figure: b"")  # the page shows drawings, not images
     rule = RuleOutcome("exposure", True, "below the limit of 12 bits")

@@ -53,6 +53,7 @@ def files_below(home: Path) -> dict[str, int]:
     return {name: file.stat().st_mtime_ns for name, file in found.items() if not name.startswith(".")}
 
 
+@pytest.mark.slow
 def test_a_start_with_nothing_new_ends_at_once_and_says_so(told: list[Event], own_home: Path, tmp_path: Path) -> None:
     add(tmp_path / "in", "first.jsonl", 30)
     first = run(tmp_path / "in").result()

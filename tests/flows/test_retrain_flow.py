@@ -169,6 +169,7 @@ def test_prefect_shows_every_stage_as_an_artifact(ran: Ran) -> None:
             assert [artifact.key for artifact in found] == [key]
 
 
+@pytest.mark.slow
 def test_a_failed_critical_expectation_stops_the_flow_before_any_training(
     prefect_server: None, tmp_path: Path
 ) -> None:
@@ -263,6 +264,7 @@ def test_the_champion_is_scored_again_month_by_month_and_on_a_frozen_set(
     assert {201501 <= point.step <= 202301 for point in points} == {True}
 
 
+@pytest.mark.slow
 def test_a_comparison_takes_data_and_settings_from_the_version_and_not_from_a_default_preset(
     ran: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

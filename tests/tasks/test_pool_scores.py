@@ -56,6 +56,7 @@ def asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: Any) -> Run
     return home(tmp_path, "mine", fit_pool="gpu-pool")
 
 
+@pytest.mark.slow
 def test_scores_are_byte_for_byte_those_of_a_scoring_here(
     tmp_path: Path, bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

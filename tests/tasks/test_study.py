@@ -56,6 +56,7 @@ def test_values_come_from_the_space_and_equal_seeds_ask_the_same(tmp_path: Path)
         assert values["tied"] in (True, False)
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_where_it_stopped_and_may_be_made_longer(tmp_path: Path) -> None:
     work(Study(tmp_path / "pieces", options(), SPACE), until=4)
     work(Study(tmp_path / "pieces", options(), SPACE))

@@ -59,6 +59,7 @@ texts_of_few_words = st.lists(st.lists(st.integers(0, V - 1), min_size=1, max_si
 )
 
 
+@pytest.mark.slow
 @examples(120)
 @given(texts_of_few_words, st.integers(1, V + 1))
 def test_no_other_pair_of_active_clusters_would_lose_less_mutual_information(texts, clusters):

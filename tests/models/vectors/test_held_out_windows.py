@@ -30,6 +30,7 @@ def test_untrained_vectors_lose_log_two_for_each_word_and_rank_half(kind):
     assert found["loss"] == pytest.approx((1 + 5 * 0.5) * np.log(2), rel=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", ["negative_sampling", "hierarchical_softmax"])
 @pytest.mark.parametrize("kind", ["skipgram", "cbow"])
 def test_training_lowers_the_loss_and_raises_the_rank(kind, output):
