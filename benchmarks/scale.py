@@ -4,8 +4,9 @@
 
 Writes synthetic reviews (9.1 million are 5.4 GB), runs `reviewlm prepare` on them as a user would, in an empty home
 folder, and samples the resident memory of its processes ten times a second: the pipeline with its workers, and
-separately Prefect's temporary server. A stage's peak is the highest sum while it ran. The peak of the whole run is
-never less than the kernel's own high-water mark of the process. No file is kept unless a folder is named.
+separately Prefect's temporary server. A stage's peak is the highest sum while it ran; the private part of it is without
+the pages of mapped files, which the system may take back. The peak of the whole run is never less than the kernel's
+own high-water mark of the process. No file is kept unless a folder is named.
 
 With --growth, 1 % and 10 % of the file are measured first. The exponent b of seconds = a · reviews^b is fitted between
 10 % and the whole file, and projected to 10 and 100 times the reviews.
@@ -51,15 +52,17 @@ order = 2
 vocabulary = "{unit}"
 """
 SAMPLE_SECONDS = 0.1
+PIPELINE, SERVER, PRIVATE = 1, 2, 3
+"""Places in a sample of memory."""
 MIB = 1 << 20
 
 
 class MemoryLog(threading.Thread):
-    """Repeated samples of the memory of the pipeline's processes: (time, pipeline MiB, server MiB)."""
+    """Repeated samples of memory in MiB: (time, pipeline, server, private part of the pipeline)."""
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
-        self.pid, self.samples, self._ended = pid, [(0.0, 0.0, 0.0)], threading.Event()
+        self.pid, self.samples, self._ended = pid, [(0.0, 0.0, 0.0, 0.0)], threading.Event()
         self.high_water = 0.0
 
     def run(self) -> None:
@@ -76,25 +79,29 @@ class MemoryLog(threading.Thread):
         self._ended.set()
         self.join()
 
-    def peak(self, began: float, ended: float, server: bool = False) -> int | None:
+    def peak(self, began: float, ended: float, what: int = PIPELINE) -> int | None:
         """Return the highest sum between two times, in MiB; None if no sample lies between them."""
-        seen = [one[2 if server else 1] for one in self.samples if began <= one[0] <= ended]
+        seen = [one[what] for one in self.samples if began <= one[0] <= ended]
         return round(max(seen)) if seen else None
 
 
-def _resident(process: psutil.Process) -> tuple[float, float]:
-    """Return the resident MiB of the pipeline (process and workers), and of Prefect's server."""
-    pipeline, server = process.memory_info().rss, 0
+def _resident(process: psutil.Process) -> tuple[float, float, float]:
+    """Return the resident MiB of the pipeline (process and workers) and of Prefect's server, and the private ones.
+
+    Private memory is resident memory without the pages of mapped files, which the system may take back at any time.
+    """
+    now = process.memory_info()
+    pipeline, server, private = now.rss, 0, now.rss - getattr(now, "shared", 0)
     for child in process.children(recursive=True):
         try:
-            held = child.memory_info().rss
+            held = child.memory_info()
             if "flows.server.private_program" in child.cmdline():
-                server += held
+                server += held.rss
             else:
-                pipeline += held
+                pipeline, private = pipeline + held.rss, private + held.rss - getattr(held, "shared", 0)
         except psutil.Error:
             continue
-    return pipeline / MIB, server / MIB
+    return pipeline / MIB, server / MIB, private / MIB
 
 
 def prepare(file: Path, home: Path, units: list[str], settings: list[str]) -> tuple[MemoryLog, float]:
@@ -133,7 +140,7 @@ def stages(home: Path, log: MemoryLog) -> dict[str, dict[str, Any]]:
         size = sum(file["bytes"] for file in manifest["files"].values())
         table[name] = {
             "wall_s": round(manifest["seconds"], 1), "peak_mib": log.peak(began, began + manifest["seconds"]),
-            "MB on disk": round(size / 1e6, 1),
+            "private_mib": log.peak(began, began + manifest["seconds"], PRIVATE), "MB on disk": round(size / 1e6, 1),
         }  # fmt: skip
     return table
 
@@ -186,8 +193,9 @@ def _measured(
     log, seconds = prepare(some, home, units, settings)
     worst = round(max(log.peak(0, time.time()) or 0, log.high_water))
     return stages(home, log) | {"whole run": {
-        "wall_s": round(seconds, 1), "peak_mib": worst, "MB on disk": round(some.stat().st_size / 1e6, 1),
-    }, "server": {"peak_mib": log.peak(0, time.time(), server=True)}}  # fmt: skip
+        "wall_s": round(seconds, 1), "peak_mib": worst, "private_mib": log.peak(0, time.time(), PRIVATE),
+        "MB on disk": round(some.stat().st_size / 1e6, 1),
+    }, "server": {"peak_mib": log.peak(0, time.time(), SERVER)}}  # fmt: skip
 
 
 def _lines(file: Path) -> int:

@@ -105,9 +105,14 @@ def test_the_stages_of_one_big_file_have_seconds_sizes_and_peaks(tmp_path):
                 "files": {"ids": {"bytes": 3_000_000}, "offsets": {"bytes": 1_000_000}}}
     (stage / "manifest.json").write_text(json.dumps(manifest))
     log = scale.MemoryLog(1)
-    log.samples = [(999.0, 900.0, 1.0), (1_001.0, 300.0, 50.0), (1_009.0, 400.0, 60.0), (1_011.0, 950.0, 2.0)]
-    assert scale.stages(tmp_path, log) == {"tokens test": {"wall_s": 10.0, "peak_mib": 400, "MB on disk": 4.0}}
-    assert log.peak(0, 2_000, server=True) == 60
+    log.samples = [
+        (999.0, 900.0, 1.0, 0.0), (1_001.0, 300.0, 50.0, 250.0), (1_009.0, 400.0, 60.0, 200.0),
+        (1_011.0, 950.0, 2.0, 900.0),
+    ]
+    assert scale.stages(tmp_path, log) == {
+        "tokens test": {"wall_s": 10.0, "peak_mib": 400, "private_mib": 250, "MB on disk": 4.0}
+    }
+    assert log.peak(0, 2_000, scale.SERVER) == 60
     assert log.peak(1_002, 1_003) is None, "too short to be seen is not 0"
 
 
