@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 AT_ONCE = 128
-"""Stretches read from one mapping of the file: the pages around each of them, up to 2 MB, are mapped as long as it is."""
+"""Stretches read from one mapping of the file, which keeps the pages around each of them, up to 2 MB, in memory."""
 
 
 def read_scattered(file: Path, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
