@@ -35,12 +35,12 @@ def grown(tables: Mapping[float, Table]) -> dict[str, dict[str, Any]]:
         for share in (*others, before):
             if stage in tables[share] and "wall_s" in row:
                 result[stage][f"wall_s of {share:.0%}"] = tables[share][stage]["wall_s"]
-        seconds = tables[before].get(stage, {}).get("wall_s"), row.get("wall_s")
-        if seconds[0] and seconds[1]:
-            power = exponent(*seconds, whole / before)
+        fewer, seconds = tables[before].get(stage, {}).get("wall_s"), row.get("wall_s")
+        if fewer and seconds:
+            power = exponent(fewer, seconds, whole / before)
             result[stage]["exponent"] = round(power, 2)
             for factor in FACTORS:
-                result[stage][f"hours at {factor} ×"] = round(seconds[1] * factor**power / 3600, 2)
+                result[stage][f"hours at {factor} ×"] = round(seconds * factor**power / 3600, 2)
     return result
 
 
@@ -51,7 +51,7 @@ def draw(tables: Mapping[float, Table], reviews: int, file: Path) -> None:
     figure, axes = canvas(WIDTH, HEIGHT, rows=2)
     for axis, name, label in zip(axes, ("wall_s", "peak_mib"), ("seconds", "peak memory, MiB"), strict=True):
         values = [tables[share]["whole run"][name] for share in shares]
-        power = exponent(*values[-2:], shares[-1] / shares[-2])
+        power = exponent(values[-2], values[-1], shares[-1] / shares[-2])
         axis.loglog(counts, values, "o-", color=PALETTE[0], label=f"between the last two: reviews^{power:.2f}")
         for count, value in zip(counts, values, strict=True):
             axis.annotate(f"{value:,.0f}", (count, value), textcoords="offset points", xytext=(0, 7), ha="center")
