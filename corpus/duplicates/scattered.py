@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import mmap
 from pathlib import Path
 
 import numpy as np
 
-AT_ONCE = 128
-"""Stretches read from one mapping of the file, which keeps the pages around each of them, up to 2 MB, in memory."""
+AT_ONCE = 32
+"""Stretches after which the mapped pages are given back: the system maps up to 2 MB around each of them."""
 
 
 def read_scattered(file: Path, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
@@ -19,7 +20,14 @@ def read_scattered(file: Path, begin: np.ndarray, end: np.ndarray) -> np.ndarray
 
     bounds = np.concatenate([[0], np.cumsum(end - begin)])
     found = np.empty(bounds[-1], np.uint8)
-    for first in range(0, len(begin), AT_ONCE):
-        some = slice(first, first + AT_ONCE)
-        pair_kernels.gather(np.memmap(file, np.uint8, "r"), begin[some], end[some], found[bounds[first] :])
+    if not len(found):
+        return found  # an empty file cannot be mapped
+    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        data = np.frombuffer(mapped, np.uint8)
+        for first in range(0, len(begin), AT_ONCE):
+            some = slice(first, first + AT_ONCE)
+            pair_kernels.gather(data, begin[some], end[some], found[bounds[first] :])
+            if hasattr(mmap, "MADV_DONTNEED"):
+                mapped.madvise(mmap.MADV_DONTNEED)
+        del data  # a mapping that is in use cannot be closed
     return found
