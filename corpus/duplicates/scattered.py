@@ -22,12 +22,13 @@ def read_scattered(file: Path, begin: np.ndarray, end: np.ndarray) -> np.ndarray
     found = np.empty(bounds[-1], np.uint8)
     if not len(found):
         return found  # an empty file cannot be mapped
-    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        data = np.frombuffer(mapped, np.uint8)
-        for first in range(0, len(begin), AT_ONCE):
-            some = slice(first, first + AT_ONCE)
-            pair_kernels.gather(data, begin[some], end[some], found[bounds[first] :])
-            if hasattr(mmap, "MADV_DONTNEED"):
-                mapped.madvise(mmap.MADV_DONTNEED)
-        del data  # a mapping that is in use cannot be closed
+    with file.open("rb") as opened:
+        mapped = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+    # Not closed here: a kernel that is compiled in its first call keeps its arguments until the next garbage collection.
+    data = np.frombuffer(mapped, np.uint8)
+    for first in range(0, len(begin), AT_ONCE):
+        some = slice(first, first + AT_ONCE)
+        pair_kernels.gather(data, begin[some], end[some], found[bounds[first] :])
+        if hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(mmap.MADV_DONTNEED)
     return found
