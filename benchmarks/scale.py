@@ -170,31 +170,37 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
             file, reviews = folder / "reviews.jsonl", args.reviews or (QUICK_REVIEWS if args.quick else REVIEWS)
             say(f"writing {reviews:,} reviews")
             write_reviews(file, reviews, SEED, MALFORMED, DUPLICATES, workers=len(os.sched_getaffinity(0)))
-        shares = SHARES if args.growth else (1.0,)
-        tables = {share: _measured(file, share, folder, args.units.split(","), args.set) for share in shares}
-    measured = grown(tables) if args.growth else tables[1.0]
+        units, tables = args.units.split(","), dict[float, Any]()
+        if args.growth:
+            reviews = reviews or _lines(file)
+            for share in SHARES[:-1]:
+                some, home = _first(file, round(share * reviews), folder), folder / f"home-{share:.0%}"
+                tables[share] = _measured(some, home, units, args.set)
+        tables[1.0] = _measured(file, folder / "home", units, args.set)
+    measured = tables[1.0]
     if args.growth:
-        draw(tables, reviews or _lines(file), args.growth)
+        measured = grown(tables)
+        draw(tables, reviews or 0, args.growth)
     ratios = {"scale.memory": Ratio(round(GOAL_MIB / measured["whole run"]["peak_mib"], 3), 1.0, "1.5 GiB")}
     return finish(args, Report("scale", "One big file, from reading to token streams", measured, ratios,
                                ("polars", "pyarrow", "prefect"), notes=(__doc__ or "").split("\n\n")[2:]))
 
 
-def _measured(
-    file: Path, share: float, folder: Path, units: list[str], settings: list[str]
-) -> dict[str, dict[str, Any]]:
-    """Run the pipeline on the first lines of a file in a home of its own; return the figures of its stages."""
-    some = file
-    if share < 1:
-        some = folder / f"first-{share:.0%}.jsonl"
-        with file.open("rb") as lines, some.open("wb") as out:
-            out.writelines(islice(lines, round(share * _lines(file))))
-    home = folder / ("home" if share == 1 else f"home-{share:.0%}")
-    log, seconds = prepare(some, home, units, settings)
+def _first(file: Path, lines: int, folder: Path) -> Path:
+    """Return a file in *folder* with the first lines of another one."""
+    some = folder / f"first-{lines}.jsonl"
+    with file.open("rb") as whole, some.open("wb") as out:
+        out.writelines(islice(whole, lines))
+    return some
+
+
+def _measured(file: Path, home: Path, units: list[str], settings: list[str]) -> dict[str, dict[str, Any]]:
+    """Run the pipeline in an empty home; return the figures of its stages and of the whole run."""
+    log, seconds = prepare(file, home, units, settings)
     worst = round(max(log.peak(0, time.time()) or 0, log.high_water))
     return stages(home, log) | {"whole run": {
         "wall_s": round(seconds, 1), "peak_mib": worst, "private_mib": log.peak(0, time.time(), PRIVATE),
-        "MB on disk": round(some.stat().st_size / 1e6, 1),
+        "MB on disk": round(file.stat().st_size / 1e6, 1),
     }, "server": {"peak_mib": log.peak(0, time.time(), SERVER)}}  # fmt: skip
 
 

@@ -80,6 +80,7 @@ class Hashing:
         return Hashed._make([*columns[:-2], *partitioned(*columns[-2:])])
 
     def _hashed(self, keys: np.ndarray, data: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return the fields of `Hashed` up to the anchors, and the number of anchors of each text."""
         data, offsets, words = word_bytes(data, offsets)
         long = words >= self.least_words
         data, offsets = chosen(long, data, offsets)

@@ -7,7 +7,7 @@ Finding and cutting plain lines with numpy took 500 lines of code more. For 188 
 from __future__ import annotations
 
 import io
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from operator import itemgetter
@@ -24,7 +24,6 @@ from models.threads import ordered
 
 BOM = b"\xef\xbb\xbf"
 IDS = ("review_id", "user_id", "business_id")
-_CHECKED = ("text", *IDS)
 
 
 @dataclass(frozen=True)
@@ -163,12 +162,13 @@ def from_objects(
     """
     if limits.renamed:
         objects = [our_record(value, limits.renamed) for value in objects]
-    found, misfits = list(problems), _misfits(objects)
-    for row, problem in misfits.items():
-        found.append(Problem(numbers[row], *problem, raws[row]))
-    if misfits:
+    found, columns = list(problems), _columns(objects, limits.fields) if _are_records(objects) else {}
+    if not _are_usual(columns):
+        labelled = LABEL in limits.fields
+        misfits = {row: why for row, value in enumerate(objects) if (why := _misfit(value, labelled))}
+        found += [Problem(numbers[row], *why, raws[row]) for row, why in misfits.items()]
         objects, numbers, raws = (_without(misfits, some) for some in (objects, numbers, raws))
-    columns = _columns(objects, limits.fields)
+        columns = _columns(objects, limits.fields)
     if LABEL in columns:  # a truth value is written as in JSON
         columns[LABEL] = [str(value).lower() if isinstance(value, bool) else value for value in columns[LABEL]]
     columns |= {name: _as_text(values) for name, values in columns.items() if name != "text"}
@@ -206,18 +206,20 @@ def _as_text(values: Sequence[Any]) -> Sequence[str | None]:
     return [value if value is None or type(value) is str else str(value) for value in values]
 
 
-def _misfits(values: Sequence[Any]) -> dict[int, tuple[Reason, str]]:
-    """Return the row of each value that is not a usable record, with the reason and detail."""
-    usual = {str, int, type(None)}
-    if set(map(type, values)) <= {dict} and all(
-        set(map(type, column)) <= ({str, type(None)} if name == "text" else usual)
-        for name, column in _columns(values, _CHECKED).items()
-    ) and not any(LABEL in value for value in values):
-        return {}
-    return {row: problem for row, value in enumerate(values) if (problem := _misfit(value) or _mislabelled(value))}
+def _are_records(values: Sequence[Any]) -> bool:
+    return set(map(type, values)) <= {dict}
 
 
-def _misfit(value: Any) -> tuple[Reason, str] | None:
+def _are_usual(columns: Mapping[str, Sequence[Any]]) -> bool:
+    """Return whether no value of these columns can make its record a misfit; False if they are not known."""
+    simple: dict[str, set[type]] = {"text": {str}, LABEL: {str, int, float, bool}}
+    return bool(columns) and all(
+        set(map(type, columns[name])) <= simple.get(name, {str, int}) | {type(None)}
+        for name in ("text", *IDS, LABEL) if name in columns
+    )
+
+
+def _misfit(value: Any, labelled: bool) -> tuple[Reason, str] | None:
     """Return the reason and detail if a value is not a usable record, otherwise None."""
     if not isinstance(value, dict):
         return Reason.NOT_A_RECORD, f"a JSON {type(value).__name__}, not an object"
@@ -227,12 +229,7 @@ def _misfit(value: Any) -> tuple[Reason, str] | None:
     for name in IDS:
         if isinstance(value.get(name), dict | list | bool | float):
             return Reason.WRONG_TYPE, f"'{name}' is of type {type(value[name]).__name__}"
-    return None
-
-
-def _mislabelled(record: dict[str, Any]) -> tuple[Reason, str] | None:
-    """Return the reason and detail if the label of a record is a list or an object, otherwise None."""
-    label = record.get(LABEL)
+    label = value.get(LABEL) if labelled else None
     if isinstance(label, list | dict):
         return Reason.WRONG_TYPE, f"the label is of type {type(label).__name__}"
     return None

@@ -1,1 +1,1 @@
-"""What requests take and answers hold."""
+"""Describe what requests take and what answers hold."""
