@@ -24,7 +24,7 @@ def read_scattered(file: Path, begin: np.ndarray, end: np.ndarray) -> np.ndarray
         return found  # an empty file cannot be mapped
     with file.open("rb") as opened:
         mapped = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
-    # Not closed here: a kernel that is compiled in its first call keeps its arguments until the next garbage collection.
+    # Not closed here: a kernel that is compiled in its first call keeps its arguments for a while.
     data = np.frombuffer(mapped, np.uint8)
     for first in range(0, len(begin), AT_ONCE):
         some = slice(first, first + AT_ONCE)
