@@ -14,7 +14,7 @@ AT_ONCE = 32
 def read_scattered(file: Path, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
     """Return the bytes from each *begin* (K,) to its *end*, one stretch after another.
 
-    Compared with a call of `os.pread` for each stretch it takes two thirds of the time, and other threads can work.
+    Other threads can work meanwhile; with a call of `os.pread` for each stretch they would wait for Python's lock.
     """
     from corpus.duplicates import pair_kernels  # here, because numba's import takes half a second
 
