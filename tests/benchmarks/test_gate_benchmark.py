@@ -136,6 +136,7 @@ def test_a_model_that_is_one_percent_worse_is_not():
     assert promoted(WORLDS[0], 2_000, -0.01, 60, seed=4) == 0
 
 
+@pytest.mark.slow
 def test_slices_refuse_a_good_model_hardly_ever_and_a_lopsided_one_nearly_always():
     good, lopsided = (slice_errors(1_000, loss, 25, seed=3) for loss in (0.0, 0.25))
     assert good["refused"] <= int(binom.ppf(0.999, 25, ALPHA))

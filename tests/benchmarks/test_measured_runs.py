@@ -50,6 +50,7 @@ def test_a_run_of_a_few_milliseconds_takes_some():
     assert 0 < command.cpu != pytest.approx(round(command.cpu, 2), abs=1e-9)  # not counted in hundredths
 
 
+@pytest.mark.slow
 def test_peak_memory_is_that_of_the_run_alone():
     here = bytearray(200 * MIB)  # of this process, not of the measured one
     run = measure(partial(hold, 100), 1)
@@ -58,6 +59,7 @@ def test_peak_memory_is_that_of_the_run_alone():
     del here
 
 
+@pytest.mark.slow
 def test_the_number_of_threads_reaches_the_libraries():
     assert measure(threads, 2).result == 2
 

@@ -21,6 +21,7 @@ def test_contexts_of_every_length_are_known_in_text_that_was_not_trained_on() ->
     assert (batch.ids_BT == EOS).sum() == 20
 
 
+@pytest.mark.slow
 def test_steps_of_all_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmark, "MadeUp", lambda reviews: MadeUp(50))
     monkeypatch.setattr(benchmark, "SIZES", {"tiny": (8, 8)})

@@ -35,7 +35,7 @@ from models.specs import (
 from models.streams import TokenStream, stars_prior, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import BOS, CONTEXT_IDS, EOS, STARS, Vocabulary
-from tests.long_cases import long_but
+from tests.marked_cases import long_but
 
 TRAINING = TrainingSpec(epochs=2, batch=4, bptt_len=12, precision="float32", evaluations=2, learning_rate=1e-2)
 SOFTMAX, TWO_LEVEL = ObjectiveSpec(output="softmax"), ObjectiveSpec(output="two_level", head=12)

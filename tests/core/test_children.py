@@ -14,7 +14,7 @@ import pytest
 
 from core.processes import children
 from core.processes.children import end_child, run_child, start_child
-from tests.long_cases import long_but
+from tests.marked_cases import long_but
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SLEEPER = "import subprocess, sys, time\nprint('ready', flush=True)\ntime.sleep(600)\n"

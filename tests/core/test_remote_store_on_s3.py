@@ -60,6 +60,7 @@ def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
+@pytest.mark.slow
 def test_a_second_home_builds_nothing_and_has_the_same_bytes(server: str, tmp_path: Path) -> None:
     address = f"s3://{BUCKET}/one"
     first, second = build(tmp_path / "a", address), build(tmp_path / "b", address)
@@ -69,6 +70,7 @@ def test_a_second_home_builds_nothing_and_has_the_same_bytes(server: str, tmp_pa
     assert not build(tmp_path / "c", f"s3://{BUCKET}/another").reused, "the prefix keeps them apart"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [b"x" + LARGE[1:], LARGE[:-1], None])
 def test_a_damaged_object_is_a_warning_and_is_replaced(
     damage: bytes | None, server: str, tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from core.errors import ArtifactError, Damaged, NotWritable, StoreFull
 from core.store import MANIFEST, Store, canonical
-from tests.long_cases import long_but
+from tests.marked_cases import long_but
 
 
 def write_hello(work: Path) -> dict[str, int]:

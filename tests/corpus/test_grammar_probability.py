@@ -10,6 +10,7 @@ from corpus.synthetic import grammar
 from corpus.synthetic.automaton import BIND, BY, PICK, SET, SLOT, TEXT, Automaton, By, Domain
 from corpus.synthetic.grammar_probability import Forward
 from corpus.synthetic.typos import TOKEN, corruptions, eligible
+from tests.marked_cases import slow_but
 
 NAMES = {"name": {"hot tea": "hot tea", "hot teas": "hot teas", "soup": "soup", "stews": "stews"}}
 AGREE = {"was": {"hot tea": "was", "hot teas": "were", "soup": "was", "stews": "were"}}
@@ -86,7 +87,7 @@ def all_texts(automaton, given):
     return {text: fsum(parts) for text, parts in shares.items()}
 
 
-@pytest.mark.parametrize("rate", [0.0, 0.1])
+@pytest.mark.parametrize("rate", slow_but([0.0, 0.1], {0.0}))
 @pytest.mark.parametrize("stars", ["1", "5"])
 def test_forward_equals_the_sum_over_all_derivations(rate, stars):
     automaton = Automaton(RULES, DOMAINS, rate)
@@ -95,7 +96,7 @@ def test_forward_equals_the_sum_over_all_derivations(rate, stars):
         assert forward.log_probability(text, {"stars": stars}) == pytest.approx(log(probability), abs=1e-12)
 
 
-@pytest.mark.parametrize("rate", [0.0, 0.1])
+@pytest.mark.parametrize("rate", slow_but([0.0, 0.1], {0.0}))
 def test_probabilities_of_all_texts_sum_to_one(rate):
     automaton = Automaton(RULES, DOMAINS, rate)
     forward, texts = Forward(automaton), all_texts(automaton, {"stars": "1"})
@@ -159,6 +160,7 @@ def test_true_rating_is_the_likeliest_for_most_reviews():
     assert hits >= 18
 
 
+@pytest.mark.slow
 def test_description_measures_the_entropy_with_its_error():
     facts = grammar.describe(reviews=60, seed=3)
     assert 1.0 < facts["bits_per_word"] < 4.5

@@ -36,6 +36,7 @@ def test_no_word_is_torn_by_two_parts_of_a_template():
         assert not re.search(r"[a-z][A-Z]|\s\s(?<!\n\n)|[.!?][A-Za-z]| [.,!?]", text), text
 
 
+@pytest.mark.slow
 def test_every_text_is_in_normal_form():
     normal = NormalForm()
     for _, text, _ in sample():

@@ -236,6 +236,7 @@ def test_a_file_that_was_cut_off_is_named_and_nothing_is_left_that_looks_whole(t
     assert not (tmp_path / "out" / "ingest.json").exists()
 
 
+@pytest.mark.slow
 def test_after_a_cut_off_file_was_replaced_the_whole_one_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr("corpus.ingestion.ingest.BLOCK_BYTES", 1 << 18)
     whole = gzip.compress(many(20_000))

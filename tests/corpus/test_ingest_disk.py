@@ -18,7 +18,7 @@ from corpus.ingestion.build_dataset import DATASET_FILE, assemble
 from corpus.ingestion.ingest import ingest, iter_parts, read_source
 from corpus.ingestion.parts import SourceReading
 from corpus.reading.sources import identify
-from tests.long_cases import long_but
+from tests.marked_cases import long_but
 
 CONFIG = SourceConfig(part_rows=50)
 PARTS_OF_300 = [45] * 6
@@ -80,6 +80,7 @@ class Disk:
         return self.real(*arguments, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.drill(
     "disk full", "no space at many writes of ingestion",
     "exit code 5; the previous data set is whole; the next run completes",
@@ -114,6 +115,7 @@ def test_a_full_disk_while_the_quarantine_is_written_is_our_error(previous, file
     assert built(store, file).facts["quarantined"] == 1
 
 
+@pytest.mark.slow
 def test_a_file_system_with_a_limit_of_its_own_is_a_full_disk_too(previous, tmp_path):
     (tmp_path / "big.jsonl").write_bytes(content(2000, 400))
     store, before = previous
@@ -146,6 +148,7 @@ def test_without_hard_links_parts_are_copied(file, tmp_path, monkeypatch):
     assert [*left.values()] == [*right.values()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", range(0, 20, 3))
 def test_a_repeated_ingestion_into_one_folder_never_shows_a_mixture(file, tmp_path, monkeypatch, after):
     old = ingest([file], tmp_path / "out", CONFIG)

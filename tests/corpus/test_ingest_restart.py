@@ -18,7 +18,7 @@ from corpus.ingestion import build_dataset, parts
 from corpus.ingestion.build_dataset import DATASET_FILE
 from corpus.ingestion.ingest import ingest, iter_parts
 from corpus.ingestion.part_writer import PartWriter
-from tests.long_cases import long_but
+from tests.marked_cases import long_but
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = SourceConfig(part_rows=40)
@@ -175,12 +175,14 @@ def test_finished_parts_are_not_read_again(inputs, tmp_path, monkeypatch):
     assert kept == before
 
 
+@pytest.mark.slow
 def test_a_finished_folder_is_only_looked_at(inputs, tmp_path, monkeypatch):
     facts = ingest(inputs, tmp_path / "out", CONFIG)
     monkeypatch.setattr("corpus.ingestion.ingest.read", lambda *rest: pytest.fail("it was read again"))
     assert ingest(inputs, tmp_path / "out", CONFIG) == facts
 
 
+@pytest.mark.slow
 def test_other_inputs_or_settings_start_afresh(inputs, tmp_path):
     ingest(inputs, tmp_path / "out", CONFIG)
     fewer = ingest(inputs[:1], tmp_path / "out", CONFIG)

@@ -15,7 +15,7 @@ from core.errors import MissingColumn
 from corpus.reading.jsonlines import Stretch, parse, read_json_lines
 from corpus.schema import COLUMNS, Limits
 from tests.examples import examples
-from tests.long_cases import long_but
+from tests.marked_cases import long_but
 
 LIMITS = Limits(max_chars=1000, max_record_bytes=3000)
 VOTES = {"useful": 1, "funny": 2, "cool": 3}
@@ -80,6 +80,7 @@ def test_the_unusual_lines_give_what_they_always_gave():
     assert hashlib.sha256(repr((good.rows(), bad.rows())).encode()).hexdigest() == GOLDEN
 
 
+@pytest.mark.slow
 @given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=6), st.booleans())
 @examples(300)
 def test_a_line_gives_the_same_among_any_others(lines, final):
@@ -100,6 +101,7 @@ PLAIN = [
 ]
 
 
+@pytest.mark.slow
 @given(st.lists(DAMAGE, min_size=1, max_size=4))
 @example([(len(PLAIN[0]), "delete", 0)])
 @examples(600)
@@ -116,6 +118,7 @@ def test_a_damaged_byte_changes_no_other_line(damage):
     assert agree(bytes(block))
 
 
+@pytest.mark.slow
 @given(st.recursive(
     st.none() | st.booleans() | st.integers(-(10**7), 10**7) | st.floats(allow_nan=False) | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2), max_leaves=3),

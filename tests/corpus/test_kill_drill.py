@@ -15,7 +15,7 @@ import orjson
 import pytest
 from drilled_stages import run
 
-from tests.long_cases import long_but
+from tests.marked_cases import long_but
 
 STORES = 5
 MOMENTS = 2

@@ -44,6 +44,7 @@ def test_a_missing_library_is_an_error_that_says_what_to_install(monkeypatch):
     language._identifier.cache_clear()
 
 
+@pytest.mark.slow
 def test_the_module_is_imported_without_the_library():
     code = "import sys, corpus.cleaning.language; sys.exit('py3langid' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

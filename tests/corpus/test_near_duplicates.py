@@ -150,6 +150,7 @@ def leaving(found, sides):
     return {max(pair, key=sides.__getitem__) for pair in found if sides[pair[0]] != sides[pair[1]]}
 
 
+@pytest.mark.slow
 def test_who_leaves_is_nearly_a_text_that_stays_on_a_more_sacred_side(planted, tmp_path):
     texts, _ = planted
     sides = np.random.default_rng(5).choice(3, len(texts), p=[0.2, 0.2, 0.6]).astype(np.uint8)
@@ -189,6 +190,7 @@ def test_ten_thousand_copies_of_a_form_letter_cost_few_comparisons_and_all_leave
     assert near.examined < 20 * len(texts)
 
 
+@pytest.mark.slow
 def test_in_a_crowd_of_half_alike_texts_the_near_duplicates_are_still_found(tmp_path):
     random = np.random.default_rng(9)
     template = [f"t{n}" for n in range(80)]

@@ -55,6 +55,7 @@ def test_ratings_that_are_no_whole_number_from_one_to_five_are_unknown(tmp_path,
     assert frame.filter(pl.col("review_id") == "rx")["stars"].to_list() == [expected]
 
 
+@pytest.mark.slow
 def test_the_order_of_the_input_and_the_cut_into_parts_change_nothing(tmp_path, monkeypatch):
     texts = [record(number, f"text {number % 250}") for number in range(400)]
     one = prepared(tmp_path / "one", texts)
@@ -160,6 +161,7 @@ def long_text(seed, words=40):
     return " ".join(random.Random(seed).sample(WORDS, words))
 
 
+@pytest.mark.slow
 def test_near_duplicates_leave_the_less_sacred_side_and_stay_within_one(tmp_path):
     where = sides_of([f"r{number}" for number in range(400)])
     test, validation, train = ([name for name in where if where[name] == side] for side in SPLITS)
@@ -201,6 +203,7 @@ def test_half_of_a_test_review_leaves_the_training_data_and_copies_within_the_te
     assert "within the test 3 reviews repeat another one, in 1 group" in certificate.summary
 
 
+@pytest.mark.slow
 def test_near_duplicates_stay_where_they_are_not_looked_for(tmp_path):
     rows = [record(number, f"{long_text('planted')} {number}") for number in range(60)]
     prepared(tmp_path, [record(number, long_text(number)) for number in range(60)])
@@ -233,6 +236,7 @@ def test_other_languages_are_set_aside_and_counted_and_unsure_texts_stay(tmp_pat
     assert dict(left) == {"en": 80, "unsure": 80, "de": 80}
 
 
+@pytest.mark.slow
 def test_real_detection_sets_chinese_aside_though_it_has_no_spaces(tmp_path):
     pytest.importorskip("py3langid")
     english = [f"We ordered the soup and the waiter brought table {number} some bread" for number in range(100)]
@@ -267,6 +271,7 @@ def test_every_review_is_accounted_for_and_progress_reaches_the_end(tmp_path):
     assert told[-1][0] <= told[-1][1] == 3 * 601
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 3])
 def test_the_number_of_threads_changes_no_byte(tmp_path, threads, monkeypatch):
     monkeypatch.setattr("corpus.cleaning.clean.BATCH_ROWS", 23)

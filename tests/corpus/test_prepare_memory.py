@@ -65,6 +65,7 @@ def test_slices_hold_the_keys_of_a_review_and_nothing_else(traced, tmp_path):
     assert now - before < FIXED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["review", "user"])
 @pytest.mark.parametrize("test", [0.1, 0.45])
 def test_slices_give_all_rows_in_order_in_pieces_of_about_one_size(tmp_path, by, test):

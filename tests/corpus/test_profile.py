@@ -31,7 +31,7 @@ from models.tokens.chunks import Chunks
 from models.tokens.vocabulary import Vocabulary
 from models.tokens.words import FIRST, cut, folded
 from tests.examples import examples
-from tests.long_cases import long_but
+from tests.marked_cases import long_but
 
 SIDES = ("train", "validation", "test")
 
@@ -112,6 +112,7 @@ def test_reviews_are_counted_as_by_hand():
         assert sum(summary.classes.values()) == len(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("held", long_but([1, 40, 300], [40]))
 def test_what_was_spilled_to_the_disk_is_counted_the_same(tmp_path, monkeypatch, held):
     kept = counted(FRAME)
@@ -140,6 +141,7 @@ parts_of = st.lists(st.integers(0, 3), min_size=24, max_size=24)
 SMALL = reviews(24, seed=3)
 
 
+@pytest.mark.slow
 @examples(15)
 @given(parts_of, st.randoms())
 def test_the_merge_of_any_parts_in_any_order_is_the_whole(which, random):

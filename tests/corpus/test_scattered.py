@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,6 +39,7 @@ def test_nothing_is_read_of_an_empty_file(tmp_path):
     assert len(read_scattered(tmp_path / "empty", none, none)) == 0
 
 
+@pytest.mark.slow
 def test_the_first_call_of_an_installation_compiles_and_reads(tmp_path):
     file = tmp_path / "file"
     file.write_bytes(b"abcdefgh")

@@ -19,7 +19,7 @@ from corpus.schema import COLUMNS
 from corpus.splitting.grouping import Grouping, Keys, months_of
 from corpus.splitting.split import SPLITS, assign, places, ranks
 from tests.examples import examples
-from tests.long_cases import long_but
+from tests.marked_cases import long_but
 
 FROZEN = SplitConfig(by="month", validation_from="2018-03-01", test_from="2018-05-01")
 CONFIGS = {"review": SplitConfig(), "user": SplitConfig(by="user"), "business": SplitConfig(by="business"),
@@ -65,6 +65,7 @@ def test_all_reviews_of_a_key_stand_where_the_hash_of_the_key_says(tmp_path, by)
     assert facts["grouping"] == {"by": by, "without_key": 0, "keys": keys, "in_two_splits": 0}
 
 
+@pytest.mark.slow
 def test_reviews_without_a_user_are_groups_of_their_own_and_counted(tmp_path):
     records = [record(number, user_id=[None, "", f"u{number}"][number % 3]) for number in range(400)]
     facts, frame = prepared(tmp_path, records, CONFIGS["user"])

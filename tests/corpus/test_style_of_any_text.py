@@ -22,7 +22,7 @@ from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
-from tests.long_cases import long_but
+from tests.marked_cases import long_but
 
 THINGS = ["bread", "soup", "rice", "cake", "fish", "corn"]
 MANNERS = ["slowly", "gently", "twice", "again"]

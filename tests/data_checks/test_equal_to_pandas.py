@@ -21,6 +21,7 @@ from data_checks.metrics.texts import MEASURES
 from data_checks.suites.case import COLUMNS, Case
 from data_checks.suites.expectations import ROWS
 from tests.examples import examples
+from tests.marked_cases import slow_but
 
 QUANTILES = {"quantiles": [0.1, 0.5, 0.9], "value_ranges": [[-2, 1], [0, 2], [None, 3]]}
 
@@ -155,7 +156,7 @@ CORRUPTED = {
 }
 
 
-@pytest.mark.parametrize("stage", ROWS)
+@pytest.mark.parametrize("stage", slow_but(ROWS, {"tokens", "samples"}))
 def test_the_suites_judge_good_and_corrupted_tables_as_on_pandas(stage):
     table = varied_reviews(200).with_columns(
         bytes=pl.col("text").str.len_bytes() + 1, tokens=pl.lit(8), oov=pl.lit(0), nats=pl.lit(40.0),

@@ -56,6 +56,7 @@ def imports_of(file: Path) -> dict[str, set[str]]:
     return found
 
 
+@pytest.mark.slow
 def test_one_module_imports_the_package_and_each_name_is_listed() -> None:
     importing = {
         file.relative_to(ROOT).as_posix(): imports_of(file)
@@ -65,6 +66,7 @@ def test_one_module_imports_the_package_and_each_name_is_listed() -> None:
     assert importing == {"data_checks/gx.py": {**whole, **{module: set(names) for module, names in IMPORTED.items()}}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("module", "name"), [(module, name) for module, names in IMPORTED.items() for name in names])
 def test_each_imported_name_takes_the_arguments_that_it_is_given(module: str, name: str) -> None:
     gx.great_expectations()

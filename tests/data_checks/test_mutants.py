@@ -12,7 +12,7 @@ from data_checks.metrics.texts import MEASURES
 from data_checks.suites.case import COLUMNS, PRIVATE, Case
 from data_checks.suites.expectations import ROWS
 from data_checks.suites.suggest import suggest
-from tests.long_cases import long_but
+from tests.marked_cases import long_but
 
 COUNT = 300
 

@@ -8,7 +8,7 @@ from review_tables import planted, varied_reviews
 from core.errors import ConfigError, ReviewLMError
 from data_checks.suites.suggest import suggest
 from data_checks.suites.suite_files import check_with, load_suite, save_suite
-from tests.long_cases import long_but
+from tests.marked_cases import long_but
 
 CORRUPTIONS = {
     "an id is missing": (planted("review_id", None), "review_id is never missing"),
@@ -49,6 +49,7 @@ def failed(file, table, folder):
     return [each.sentence for each in report.results if not each.passed]
 
 
+@pytest.mark.slow
 def test_the_source_passes_whole_and_in_parts(file, tmp_path):
     assert failed(file, varied_reviews(), tmp_path) == []
     (tmp_path / "parts").mkdir()
@@ -61,6 +62,7 @@ def test_more_of_the_same_passes(file, tmp_path):
     assert failed(file, varied_reviews(600).tail(300), tmp_path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", long_but(CORRUPTIONS, list(CORRUPTIONS)[::3]))
 def test_a_planted_corruption_fails(name, file, tmp_path):
     defect, words = CORRUPTIONS[name]
@@ -87,6 +89,7 @@ def test_long_texts_are_private(file, tmp_path):
     assert "secret" not in json.dumps(json.loads(file.read_text()))
 
 
+@pytest.mark.slow
 def test_empty_tables_and_columns_without_values_get_a_suite_that_they_meet(tmp_path):
     for table in (varied_reviews().clear(), varied_reviews(5).with_columns(stars=pl.lit(None, pl.Float32))):
         save_suite(suggest(table, "t"), tmp_path / "s.json")

@@ -176,6 +176,7 @@ def test_a_sound_table_meets_every_expectation(stage, tmp_path):
     assert len(report.results) >= len(DEFECTS[stage]), "each expectation has its planted defect"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stage", "words"), [(stage, words) for stage in DEFECTS for words in DEFECTS[stage]])
 def test_a_planted_defect_fails_its_expectation_and_no_other(stage, words, tmp_path):
     defect = DEFECTS[stage][words]

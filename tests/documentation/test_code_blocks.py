@@ -24,7 +24,7 @@ from core.config.run_config import RunConfig
 from core.services.pools import LIMITS
 from reviewlm.cli import app
 from tests.documentation.code_blocks import PAGES, ROOT, WAYS, Block, Command, blocks, commands
-from tests.long_cases import long_but
+from tests.marked_cases import long_but
 
 EVERY = blocks()
 SHELL = [block for block in EVERY if block.language == "sh"]

@@ -143,6 +143,7 @@ def test_texts_that_were_never_planted_are_as_exposed_as_theory_says(audited):
         assert facts["control_p"] > 0.001
 
 
+@pytest.mark.slow
 def test_the_samples_of_a_model_that_heeds_its_stars_agree_with_them(audited):
     facts = audited["overtrained"][0]
     assert facts["star_agreement"] > 0.9

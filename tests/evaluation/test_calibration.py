@@ -56,6 +56,7 @@ def test_a_uniform_model_is_calibrated_where_its_top_entry_comes_as_often_as_any
     assert fit_temperature(logp_NV, target_N, np.arange(len(target_N))).value == 1.0
 
 
+@pytest.mark.slow
 def test_a_model_that_means_what_it_says_has_the_error_of_chance():
     errors, expected = [], []
     for seed in range(200):

@@ -85,6 +85,7 @@ def test_the_static_figure_is_the_models_own_on_one_stream(work):
     assert alone.nats != pytest.approx(by_review, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_the_test_text_has_no_say_in_what_is_chosen(work):
     bundle, validation, test = opened(work)
     train = TokenStream.open(work / "train")
@@ -144,6 +145,7 @@ def test_bad_input_has_a_clear_error(work, tmp_path):
         stream_of(tmp_path / "empty.txt", bundle.vocabulary, tmp_path)
 
 
+@pytest.mark.slow
 def test_the_verb_prints_the_three_side_by_side(work):
     asked = ["adapt", "--bundle", work / "bundle", "--validation", work / "validation.txt", "--test", work / "test",
              "--train", work / "train", "--segment", "5", "--rates", "0.001", "--decays", "0.01", "--thetas", "0,0.5",

@@ -76,6 +76,7 @@ class Elements(HTMLParser):
         assert self.open.pop() == tag
 
 
+@pytest.mark.slow
 def test_the_page_is_whole_and_needs_nothing_else(card):
     html = (card / HTML).read_text()
     found = Elements(html)
@@ -121,6 +122,7 @@ def test_the_accounts_are_complete(card):
     assert all(limit.split(":")[0] in text for limit in LIMITS)
 
 
+@pytest.mark.slow
 def test_a_card_without_facts_dates_or_ratings_is_drawn_too(tmp_path):
     bare = take_survey([pl.DataFrame({"text": ["Nice", "Nice place", "?"]})])
     page = draw(bare, Origin(synthetic=True), tmp_path)

@@ -124,6 +124,7 @@ def test_star_bars_say_how_many_reviews_there_are():
     assert [bar.get_height() for bar in axes.patches] == [1.3] * 3 + [1.1] * 3
 
 
+@pytest.mark.slow
 def test_equal_figures_are_equal_files(table, tmp_path):
     for name in ("one.png", "two.png"):
         figures.save(figures.perplexity_bars(table, FLOOR, "kn5"), tmp_path / name)

@@ -85,6 +85,7 @@ def test_a_difference_below_its_limit_is_left_alone_however_sure_it_is() -> None
     assert [f.p_value for f in strict.figures] == [f.p_value for f in lenient.figures]
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_reports() -> None:
     assert judged().to_json() == judged().to_json()
 

@@ -207,6 +207,7 @@ def drift_report():
     return DriftReport(figures, 100, 100, 0.01, classes, moved)
 
 
+@pytest.mark.slow
 def test_the_drift_report_and_its_figures_hold_it_as_text():
     found = drift_report()
     assert "<script>" in assert_harmless(drift_page(found, {ALL: ALL})).text

@@ -128,6 +128,7 @@ def test_losses_of_an_estimator_are_nowhere_called_nats(sweep: RateSweep, tmp_pa
     assert not {"nats", "in_nats"} & loaded.keys()
 
 
+@pytest.mark.slow
 def test_a_range_test_is_written_as_numbers_and_picture(sweep: RateSweep, tmp_path: Path) -> None:
     files = write_rates(sweep, tmp_path / "new", "lstm, adamw", 0.006)
     assert [path.name for path in files] == ["lr_find.json", "lr_find.png"]

@@ -190,6 +190,7 @@ def test_figures_drawn_before_the_gate_say_what_it_decided(results, monkeypatch)
     assert any("The gate's rule: passed" in one.finding for one in told)
 
 
+@pytest.mark.slow
 def test_a_model_that_calls_reviews_impossible_does_not_break_the_page():
     infinite = made_table().with_columns(
         open_bits_per_byte=pl.when(pl.col("model") == "lstm+cache").then(math.inf).otherwise("open_bits_per_byte"),

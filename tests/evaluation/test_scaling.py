@@ -7,7 +7,7 @@ import pytest
 
 from evaluation.plots.scaling import scaling_figure
 from evaluation.statistics.scaling import Law, foretell
-from tests.long_cases import long_but
+from tests.marked_cases import long_but
 
 SHARES = (1 / 32, 1 / 16, 1 / 8, 1 / 4)
 

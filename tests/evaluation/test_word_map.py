@@ -38,6 +38,7 @@ def test_the_same_vectors_give_the_same_page():
     assert map_page(made(), "Words").to_html() == map_page(made(), "Words").to_html()
 
 
+@pytest.mark.slow
 def test_each_dot_of_the_page_tells_its_word():
     page = map_page(made(), "Words").to_html()
     assert page.count('class="hit"') == 81, "more dots than a curve may have"
@@ -45,6 +46,7 @@ def test_each_dot_of_the_page_tells_its_word():
         assert f"<title>{word}</title></circle>" in page
 
 
+@pytest.mark.slow
 def test_the_page_has_the_nearest_words_in_all_dimensions():
     vectors = made()
     nearest = ", ".join(near.word for near in vectors.neighbours("the", 5))
@@ -57,6 +59,7 @@ def test_hostile_words_are_text():
     assert "<script>alert" not in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("vectors", [
     pytest.param(WordVectors(["the"], np.ones((1, 3))), id="one-word"),
     pytest.param(WordVectors(["the", "and"], np.ones((2, 1))), id="one-dimension"),

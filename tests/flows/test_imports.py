@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import sys
 import flows.retrain
@@ -12,6 +14,7 @@ print(*[name for name in ("torch", "scipy", "numba", "sklearn", "great_expectati
 """
 
 
+@pytest.mark.slow
 def test_the_flow_of_a_run_is_imported_without_torch() -> None:
     """It takes seconds; `models` imports it where a model is fitted, opened or asked."""
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, timeout=300)

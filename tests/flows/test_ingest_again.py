@@ -68,6 +68,7 @@ def test_a_start_with_nothing_new_ends_at_once_and_says_so(told: list[Event], ow
     assert ingest_only(TINY, [str(tmp_path / "in")]) == again.result()
 
 
+@pytest.mark.slow
 def test_new_files_are_an_event_with_their_names_and_the_settings_of_the_run(
     told: list[Event], tmp_path: Path
 ) -> None:
@@ -100,6 +101,7 @@ def test_paths_in_the_event_are_absolute_because_a_worker_is_in_another_folder(
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_data_set_that_was_refused_stays_refused_and_is_no_event(told: list[Event], tmp_path: Path) -> None:
     add(tmp_path / "in", "first.jsonl", 30, broken="no JSON\n")
     strict = "checks.max_quarantined=0.01"
@@ -110,6 +112,7 @@ def test_a_data_set_that_was_refused_stays_refused_and_is_no_event(told: list[Ev
     assert run(tmp_path / "in").result()["rows"] == 30
 
 
+@pytest.mark.slow
 def test_what_is_asked_again_after_a_look_is_counted_once(told: list[Event], tmp_path: Path) -> None:
     add(tmp_path / "in", "first.jsonl", 30)
     run(tmp_path / "in")
@@ -123,6 +126,7 @@ def test_what_is_asked_again_after_a_look_is_counted_once(told: list[Event], tmp
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_stage_that_is_to_be_built_again_is(told: list[Event], own_home: Path, tmp_path: Path) -> None:
     add(tmp_path / "in", "first.jsonl", 30)
     run(tmp_path / "in")

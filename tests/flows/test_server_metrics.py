@@ -118,6 +118,7 @@ def test_a_scrape_needs_the_password(server: Any) -> None:
         scraped(server, auth=None)
 
 
+@pytest.mark.slow
 def test_figures_are_read_again_when_they_are_old_but_not_for_every_request(database: Any, server: Any) -> None:
     assert ("reviewlm_limit_slots", "gpu") not in scraped(server)
     asyncio.run(fill(database))

@@ -29,6 +29,7 @@ def joined(chunks, lists_M):
     return [[each for found in lists_N[start:stop] for each in found] for start, stop in pairwise(chunks.offsets)]
 
 
+@pytest.mark.slow
 @examples(300)
 @given(texts=TEXTS)
 def test_the_chunks_of_a_text_are_the_text_and_fold_and_cut_as_the_text_does(texts):
@@ -77,6 +78,7 @@ def test_pieces_are_counted_with_those_in_the_middle_of_a_sentence_as_by_hand(te
     assert {surface: (count, middle) for surface, count, middle in count_pieces(texts).iter_rows()} == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lowercase", [True, False])
 @examples(100)
 @given(texts=TEXTS)

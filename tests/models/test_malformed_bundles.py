@@ -18,7 +18,7 @@ from models.neural.recurrent import RecurrentLM
 from models.ngram.lines.line_lm import LineLM
 from models.specs import spec_from_dict
 from models.tokens.vocabulary import Vocabulary
-from tests.long_cases import long_but
+from tests.marked_cases import long_but
 
 WRONG = [None, True, -1, 0.5, 10**30, 1e308, "x", "", [], [None], {}, {"kind": "lstm"}, "../../etc/passwd", "\ud800"]
 DEEP = "[" * 100_000 + "]" * 100_000
@@ -80,6 +80,7 @@ def test_the_bundles_themselves_open(bundle):
     assert opened(bundle).facts == {"note": 1}
 
 
+@pytest.mark.slow
 def test_no_value_in_the_description_ends_in_another_error(bundle):
     whole = json.loads((bundle / "spec.json").read_text())
     refused = 0

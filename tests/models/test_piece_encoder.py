@@ -81,6 +81,7 @@ def test_several_threads_may_encode_at_once(vocabularies):
     assert all((a == b).all() for a, b in zip(found, expected, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [r"\s", r"\p{L}", r"\p{N}"])
 def test_both_engines_mean_the_same_characters(kind):
     # All planes of Unicode that have characters.

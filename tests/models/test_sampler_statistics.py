@@ -19,7 +19,7 @@ from test_sampling_options import oracle
 from models.sampling import Sampling
 from models.sampling.batch import NOT_WRITTEN, SampledText, TextBatch, uniforms_of
 from models.tokens.vocabulary import EOS
-from tests.long_cases import long_but
+from tests.marked_cases import long_but, slow_but
 
 SIZE, BINS = 34, 8
 SETTINGS = {
@@ -97,12 +97,13 @@ def p_value_of_all(model, sampling, seeds, tokens, draw=None, wrong=None):
     return min(kstest(found, "uniform").pvalue, chisquare(together).pvalue)
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", slow_but(SETTINGS, {"plain", "cold", "top_k", "top_p", "min_p", "typical_p"}))
 def test_every_setting_draws_from_the_distribution_that_it_defines(name):
     static = SETTINGS[name] == Sampling(*astuple(SETTINGS[name])[:5])  # the same distribution at every visit of a word
     assert p_value_of_all(table(), SETTINGS[name], 200, 64 if static else 40) > 1e-3
 
 
+@pytest.mark.slow
 def test_a_slightly_other_setting_would_be_noticed():
     assert p_value_of_all(table(), Sampling(1.0), 200, 64, wrong=Sampling(1.15)) < 1e-6
     assert p_value_of_all(table(), Sampling(top_p=0.83), 200, 64, wrong=Sampling(top_p=0.9)) < 1e-6

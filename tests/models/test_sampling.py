@@ -19,6 +19,7 @@ from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import BOS, CONTEXT_IDS, EOS, STARS, UNK, Vocabulary
 from tests.examples import examples
+from tests.marked_cases import slow_but
 
 TEXTS = ["The soup was great, so we went back.", "In Phoenix the staff was slow.", "We went to Phoenix! Great pizza"]
 
@@ -189,7 +190,7 @@ def test_a_model_that_knows_nothing_but_unknown_words_ends(bundle):
     assert generate(lost, 3) == ["", "", ""]
 
 
-@pytest.mark.parametrize("table", [TableLM, HistoryLM])
+@pytest.mark.parametrize("table", slow_but([TableLM, HistoryLM], {HistoryLM}))
 def test_a_text_is_the_same_alone_and_in_any_crowd(bundle, table, monkeypatch):
     model = Bundle(TableSpec(), bundle.vocabulary, table(bundle.model.p_VV), stars_prior=bundle.stars_prior)
     options = {"seed": 5, "max_tokens": 25, "top_p": 0.9, "prompt": "The soup"}

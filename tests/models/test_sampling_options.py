@@ -220,6 +220,7 @@ def test_what_is_no_stop_string_is_refused(bundle, stop):
         generate(bundle, stop=stop)
 
 
+@pytest.mark.slow
 def test_a_stream_stops_at_stop_strings_too(bundle):
     for seed in range(10):
         options = {"max_tokens": 60, "seed": seed, "stop": ("so",), "min_p": 0.01, "typical_p": 0.95}

@@ -12,6 +12,7 @@ from models.sampling import generate, stream
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
+from tests.marked_cases import slow_but
 
 TEXTS = [
     "The soup was great, so we went back.", "We went to Phoenix! Great pizza", "(In Phoenix) the staff was slow.",
@@ -25,8 +26,8 @@ def bundle_of(unit: str) -> Bundle:
     return Bundle(TableSpec(), vocabulary, model, stars_prior=(0, 0.1, 0.2, 0.3, 0.4, 0))
 
 
-@pytest.mark.parametrize("unit", ["word", "bpe", "char"])
-@pytest.mark.parametrize("prompt", ["", "The soup", "We went ("])
+@pytest.mark.parametrize("unit", slow_but(["word", "bpe", "char"], {"bpe"}))
+@pytest.mark.parametrize("prompt", slow_but(["", "The soup", "We went ("], {"We went ("}))
 def test_the_pieces_are_the_generated_text(unit: str, prompt: str) -> None:
     bundle = bundle_of(unit)
     for seed in range(25):

@@ -21,7 +21,7 @@ import models.tokens.type_counts
 from models.text.normal_form import NormalForm
 from models.tokens.pretokenizer import SPLIT
 from models.tokens.vocabulary import Vocabulary
-from tests.long_cases import long_but
+from tests.marked_cases import long_but
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -52,6 +52,7 @@ def test_training_leaves_the_environment_as_it_was(monkeypatch):
     assert os.environ["TOKENIZERS_PARALLELISM"] == "true"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", list(UNITS))
 def test_counts_that_go_by_way_of_the_disk_change_no_byte(unit, vocabularies, monkeypatch, tmp_path):
     monkeypatch.setattr(models.tokens.type_counts, "ROWS", 7)

@@ -22,7 +22,7 @@ from core.processes import interrupts
 from core.processes.out_of_memory import is_out_of_memory
 from reviewlm import terminal
 from reviewlm.boundary import run_verb
-from tests.long_cases import long_but
+from tests.marked_cases import long_but
 
 
 class PanicException(BaseException):
@@ -248,6 +248,7 @@ def call(redirection: str, home: Path, arguments: str) -> subprocess.CompletedPr
     return subprocess.run(["bash", "-c", line], env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments", long_but(["tracking waiting", "tracking waiting --json", "--help"], {"tracking waiting --json"})
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.long_cases import long_but
+from tests.marked_cases import long_but
 
 
 def reviewlm(*arguments: str, home: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -35,6 +35,7 @@ def test_help_comes_quickly_because_nothing_heavy_is_imported(tmp_path: Path) ->
         assert verb in done.stdout
 
 
+@pytest.mark.slow
 def test_synth_prints_its_facts_as_json_and_is_the_same_for_the_same_seed(tmp_path: Path) -> None:
     facts = []
     for name in ("a.jsonl", "b.jsonl"):

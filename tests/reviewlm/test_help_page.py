@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from core.config.presets import load_config, preset_names
 from reviewlm import __version__, cli
 from reviewlm.help_page import EXAMPLES, GROUPS, first_sentence
-from tests.long_cases import long_but
+from tests.marked_cases import long_but
 
 
 def commands(command: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -128,6 +128,7 @@ def bundles_in(home: Path) -> dict[str, Path]:
     return {json.loads((path / "spec.json").read_text())["kind"]: path for path in found}
 
 
+@pytest.mark.slow
 def test_gradients_of_new_networks_of_every_cell_need_no_model(tmp_path: Path, own_home: Path) -> None:
     found = run("gradient-flow", "--fresh", 16, "--distances", 12, "--reviews", 2, "--out", tmp_path / "out")
     by_name = {row["network"]: row for row in found["gradient_flow"]}
@@ -140,6 +141,7 @@ def test_gradients_of_new_networks_of_every_cell_need_no_model(tmp_path: Path, o
     assert float(first["half-length"]) == pytest.approx(by_name[first["network"]]["half-length"])
 
 
+@pytest.mark.slow
 def test_a_table_of_an_earlier_run_does_not_stay_beside_a_finding_without_it(tmp_path: Path, own_home: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     run("gradient-flow", "--fresh", 4, "--distances", 5, "--reviews", 2, "--out", tmp_path)

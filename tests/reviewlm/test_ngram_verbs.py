@@ -261,6 +261,7 @@ def test_a_damaged_folder_has_the_exit_code_of_damaged_models(tmp_path: Path, ow
 COMPARE = ("compare", "--text", TRAIN, "--held-out", HELD_OUT, "--orders", "1", "--amounts", "1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "verb",
     [

@@ -168,6 +168,7 @@ def test_the_context_of_suggestions_is_read_in_pieces(watched: Watch) -> None:
     assert sum(between) > 50 * PIECE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("smallest", [1, 0.05])
 def test_the_context_of_intervals_is_read_in_pieces(watched: Watch, smallest: float) -> None:
     text = prompt(9 if smallest < 1 else 8)

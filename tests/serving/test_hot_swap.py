@@ -93,6 +93,7 @@ async def load(address: str, requests: int, users: int, more: Callable[[], bool]
     return answers, [failure for client in clients for failure in client.failures]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("requests", "swaps", "users"), SIZES)
 def test_no_request_fails_or_is_mixed_while_champions_change(requests: int, swaps: int, users: int) -> None:
     source = MadeSource(champion=1)

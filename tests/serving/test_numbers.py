@@ -44,6 +44,7 @@ def asked(client: httpx.Client, **options: object) -> tuple[str, list[str]]:
     return answer["system_fingerprint"], ["The soup" + choice["text"] for choice in answer["choices"]]
 
 
+@pytest.mark.slow
 def test_a_server_in_int8_uses_it_unless_a_request_wants_the_exact_text(in_int8: httpx.Client) -> None:
     exact = generate(bundle_of("lstm"), 8, 3, "The soup", 0.8, 0, 0.95, 25, 4)
     fingerprint, texts = asked(in_int8)

@@ -140,6 +140,7 @@ def test_keys_saved_at_the_endpoint_are_those_of_the_simulation(
     assert usefulness(rows, BYTES)["keystroke_savings"] == sum(typed) / BYTES > 0.3
 
 
+@pytest.mark.slow
 def test_of_parts_of_words_the_simulation_is_a_lower_bound(tmp_path: Path) -> None:
     """The endpoint offers whole words; the simulated keyboard only the part that comes next."""
     bundle = trained(tmp_path, FEW_PIECES, mixed=False)

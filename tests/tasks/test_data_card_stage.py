@@ -62,6 +62,7 @@ def test_the_card_is_an_artifact_and_is_drawn_once(config, artifacts):
     assert again.name == "Reused"
 
 
+@pytest.mark.slow
 def test_mlflow_gets_the_card_and_the_table(config, artifacts):
     dataset, clean = artifacts
     card = describe_data.fn(config, dataset, clean)

@@ -24,7 +24,7 @@ from tasks.data.ingest import ingest_files
 from tasks.data.prepare import VOCABULARY_FILE, clean_and_split, tokenize, train_vocabulary
 from tasks.engines.fan_out import fan_out
 from tasks.evaluation.evaluate import score_bundle
-from tests.long_cases import long_but
+from tests.marked_cases import long_but
 
 UNITS = ["word", "bpe", "unigram", "char"]
 
@@ -90,6 +90,7 @@ def test_two_workers_give_the_same_bytes_as_threads_and_leave_no_file(
     assert not left
 
 
+@pytest.mark.slow
 def test_an_error_of_the_work_is_not_mistaken_for_one_of_the_cluster(
     config_of: Callable[..., RunConfig], tmp_path: Path
 ) -> None:

@@ -104,12 +104,14 @@ def test_what_is_left_names_the_version_and_the_way_back(config: RunConfig) -> N
     assert "upkeep.model_files" in note
 
 
+@pytest.mark.slow
 def test_the_record_of_such_a_version_can_still_be_read(config: RunConfig) -> None:
     judged(config, False, False)
     collected(config)
     assert record_in(registry(config).bundle_folder(1)) == RECORD
 
 
+@pytest.mark.slow
 def test_a_version_that_could_not_be_made_again_keeps_its_files(config: RunConfig) -> None:
     bundles = judged(config, False, False, False, False)
     unknown = replace(RECORD, sources=(RecordedSource("unknown", "reviews.jsonl", "0123"),))
@@ -120,6 +122,7 @@ def test_a_version_that_could_not_be_made_again_keeps_its_files(config: RunConfi
     assert whole(bundles) == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_a_version_that_nobody_has_judged_keeps_its_files(config: RunConfig) -> None:
     """A user registers models under names of their own, too."""
     bundles = judged(config, None, None, None)
@@ -127,6 +130,7 @@ def test_a_version_that_nobody_has_judged_keeps_its_files(config: RunConfig) -> 
     assert whole(bundles) == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_nothing_goes_while_a_process_reads_the_store(config: RunConfig) -> None:
     bundles = judged(config, False, False)
     open_run = tracker_of(config).start_run("compare")
@@ -139,6 +143,7 @@ def test_nothing_goes_while_a_process_reads_the_store(config: RunConfig) -> None
     assert whole(bundles) == [2]
 
 
+@pytest.mark.slow
 def test_a_version_without_files_cannot_be_promoted(config: RunConfig) -> None:
     judged(config, False, False)
     collected(config)
@@ -147,12 +152,14 @@ def test_a_version_without_files_cannot_be_promoted(config: RunConfig) -> None:
     assert registry(config).alias("champion") is None
 
 
+@pytest.mark.slow
 def test_versions_whose_lineage_is_kept_keep_their_files(config: RunConfig) -> None:
     bundles = judged(config, False, False, False)
     collect(config.model_copy(update={"upkeep": config.upkeep.model_copy(update={"versions": 2})}), now=LATER)
     assert whole(bundles) == [2, 3]
 
 
+@pytest.mark.slow
 def test_an_alias_of_the_user_keeps_the_files(config: RunConfig) -> None:
     bundles = judged(config, False, False, False)
     with tracker_of(config).reaching() as client:
@@ -161,6 +168,7 @@ def test_an_alias_of_the_user_keeps_the_files(config: RunConfig) -> None:
     assert whole(bundles) == [1, 3]
 
 
+@pytest.mark.slow
 def test_files_of_a_fit_that_is_kept_stay(config: RunConfig) -> None:
     """A run that uses the fit again links the logged model."""
     store = store_of(config)
@@ -172,6 +180,7 @@ def test_files_of_a_fit_that_is_kept_stay(config: RunConfig) -> None:
     assert whole(bundles) == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_the_same_and_removes_nothing(config: RunConfig) -> None:
     bundles = judged(config, False, False, False)
     planned = collected(config, dry_run=True)
@@ -180,6 +189,7 @@ def test_a_dry_run_says_the_same_and_removes_nothing(config: RunConfig) -> None:
     assert registry(config).alias(PREVIOUS) is None
 
 
+@pytest.mark.slow
 def test_a_removal_that_was_killed_is_finished_by_the_next(config: RunConfig) -> None:
     bundle, *_ = judged(config, False, False)
     (bundle / WHY_MISSING).write_text("removed")

@@ -82,6 +82,7 @@ def test_a_range_test_writes_numbers_and_a_picture_and_leaves_the_store_as_it_wa
     assert found["setting"] == "models.1.training.learning_rate"
 
 
+@pytest.mark.slow
 def test_a_range_test_can_be_a_run_with_its_losses_and_its_picture(
     config: RunConfig, prepared: Prepared, tmp_path: Path
 ) -> None:
@@ -126,6 +127,7 @@ def test_both_wait_for_a_slot_of_the_device_they_use(
     assert happened == ["slot of cuda", "work"] * 2
 
 
+@pytest.mark.slow
 def test_what_was_found_is_told_where_it_cannot_be_written(
     config: RunConfig, prepared: Prepared, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -198,6 +200,7 @@ def test_a_comparison_is_written_and_every_trial_is_a_run_below_one_parent(
     }
 
 
+@pytest.mark.slow
 def test_without_rates_every_rule_is_tried_at_its_usual_ones(
     config: RunConfig, prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -115,6 +115,7 @@ def test_months_like_those_of_its_data_are_no_decay_and_strange_ones_are(shop: S
     assert found[HELD_OUT] == (["2024-01", "2024-02", "2024-03", "2024-04"], tested)
 
 
+@pytest.mark.slow
 def test_only_the_month_that_is_new_is_scored_again(shop: Shop):
     shop.rescored(lines("2024-05", USUAL))
     with recorded_stages():
@@ -136,6 +137,7 @@ def test_curve_table_and_metrics_by_month_are_kept_in_mlflow(shop: Shop):
     assert client.get_run(shop.run_id).data.tags["decay"] == "worse"
 
 
+@pytest.mark.slow
 def test_all_former_champions_are_scored_the_champion_first(shop: Shop):
     shop.registry.settle(2, 1, True, "", {"gate/outcome": "promoted"})
     found = shop.rescored(lines("2024-05", USUAL), versions="all")
@@ -144,6 +146,7 @@ def test_all_former_champions_are_scored_the_champion_first(shop: Shop):
         choose_versions.fn(shop.config, "newest")
 
 
+@pytest.mark.slow
 def test_a_version_whose_data_are_not_here_is_left_out(shop: Shop):
     shop.registry.tracker.client.set_model_version_tag("reviewlm", "1", DATA_TAG, "0" * 64)
     assert shop.rescored(lines("2024-05", USUAL)) == [None]
@@ -163,6 +166,7 @@ def test_a_damaged_former_champion_is_left_out_and_the_others_are_scored(shop: S
     assert [row["version"] for row in measure_benchmark.fn(shop.config, shop.run_id)["history"]] == [2]
 
 
+@pytest.mark.slow
 def test_reviews_without_dates_have_no_months_to_compare(shop: Shop):
     timeless = [{**row, "date": None} for row in lines("2024-05", USUAL)]
     dataset = data_set(shop.config, shop.folder, timeless)
@@ -184,6 +188,7 @@ def test_every_champion_gets_one_figure_on_a_set_that_is_frozen_at_the_first(sho
     assert again["history"][1]["open_bits_per_byte"] < first["history"][0]["open_bits_per_byte"]
 
 
+@pytest.mark.slow
 def test_a_named_file_is_frozen_and_another_one_refused(shop: Shop):
     (shop.folder / "b.jsonl").write_bytes(b"\n".join(map(orjson.dumps, shop.made[0][:10])))
     named = {**CONFIG, "rescore": {"benchmark": str(shop.folder / "b.jsonl")}}
@@ -197,6 +202,7 @@ def test_a_named_file_is_frozen_and_another_one_refused(shop: Shop):
         measure_benchmark.fn(RunConfig.model_validate(named), shop.run_id)
 
 
+@pytest.mark.slow
 def test_without_a_champion_there_is_nothing_to_score_or_freeze(own_home: Path):
     with pytest.raises(EmptyInput, match="no champion"):
         choose_versions.fn(RunConfig(), "champion")

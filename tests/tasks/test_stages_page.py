@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from tasks.code_version import running_code
 from tasks.promotion.rejudge import ATTEMPTS
 from tasks.stage import RETRY_DELAYS
@@ -62,6 +64,7 @@ def test_the_page_has_every_stage_once() -> None:
     assert len(re.findall(r"^\| `", PAGE, re.MULTILINE)) == len(ROWS)
 
 
+@pytest.mark.slow
 def test_the_page_says_which_stages_continue_an_interrupted_build() -> None:
     assert len(resumable_stages()) > 5
     assert {stage for stage, (_, _, continues) in ROWS.items() if continues.startswith("yes")} == resumable_stages()

@@ -190,6 +190,7 @@ def reach(study: Study, curve: Callable[[int], float]) -> tuple[RunningTrial, in
     return asked, None
 
 
+@pytest.mark.slow
 def test_the_median_prunes_what_is_worse_from_the_evaluation_on_that_was_set(tmp_path: Path) -> None:
     study = Study(tmp_path, options(pruner="median", random_trials=2, prune_after=2), SPACE)
     with study.joined():
@@ -209,6 +210,7 @@ def test_halving_keeps_the_best_third(tmp_path: Path) -> None:
     assert ended[1:] == [1, 1, 1]
 
 
+@pytest.mark.slow
 def test_an_interrupted_attempt_is_no_rival_when_halving(tmp_path: Path) -> None:
     """Of five trials the best third is one; of six it would be two, and the second best would go on."""
     study = Study(tmp_path, options(pruner="halving", prune_after=1), SPACE)

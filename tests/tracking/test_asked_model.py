@@ -17,7 +17,7 @@ from core.config.run_config import RunConfig
 from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL
 from core.errors import BundleError, ConfigError
 from reviewlm.cli import app
-from tests.long_cases import long_but
+from tests.marked_cases import long_but
 from tracking.logged_models import lookup, opening
 from tracking.logged_models.export import log_bundle
 from tracking.logged_models.opening import about, locate, open_version
@@ -59,6 +59,7 @@ def answered(*arguments: str) -> dict[str, Any]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
+@pytest.mark.slow
 def test_after_the_demo_alone_its_model_answers_and_that_is_said(
     home: Home, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -103,12 +104,14 @@ def test_own_versions_of_which_none_is_champion_are_not_replaced_by_the_demo_una
     assert open_version(RunConfig(), "1")[1].name == OWN_MODEL
 
 
+@pytest.mark.slow
 def test_a_name_that_was_configured_is_never_exchanged(home: Home) -> None:
     home.register(DEMO_MODEL)
     with pytest.raises(BundleError, match="models:/mine@champion"):
         open_version(RunConfig().asking("mine"))
 
 
+@pytest.mark.slow
 def test_a_name_that_is_none_is_an_error_that_says_what_a_name_may_be(home: Home) -> None:
     home.register(OWN_MODEL)
     with pytest.raises(ConfigError, match="not the address of a registered model"):
@@ -117,6 +120,7 @@ def test_a_name_that_is_none_is_an_error_that_says_what_a_name_may_be(home: Home
         open_version(RunConfig(), "nobody")
 
 
+@pytest.mark.slow
 def test_work_that_asks_the_registry_more_asks_it_of_the_same_model(home: Home) -> None:
     home.register(DEMO_MODEL)
     assert about(RunConfig(), "champion").promotion.model_name == DEMO_MODEL
@@ -125,6 +129,7 @@ def test_work_that_asks_the_registry_more_asks_it_of_the_same_model(home: Home) 
     assert about(RunConfig(), DEMO_MODEL).promotion.model_name == DEMO_MODEL
 
 
+@pytest.mark.slow
 def test_the_verbs_name_the_model_that_answered_and_take_another_by_name(home: Home) -> None:
     home.register(DEMO_MODEL)
     assert answered("suggest", "the")["model"] == DEMO_MODEL
@@ -148,6 +153,7 @@ def test_a_rollback_touches_the_model_that_was_named_alone(home: Home) -> None:
     assert "No model is registered under this name" in str(done.exception)
 
 
+@pytest.mark.slow
 def test_what_a_model_never_met_is_a_warning_and_part_of_the_json(home: Home) -> None:
     home.register(OWN_MODEL)
     done = CliRunner().invoke(app, ["suggest", "еда", "--json"])

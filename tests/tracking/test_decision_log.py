@@ -179,6 +179,7 @@ def test_what_the_gate_refused_is_promoted_by_hand_only_with_force(names: Names)
     assert names.registry.alias(CHAMPION).version == second
 
 
+@pytest.mark.slow
 def test_a_rollback_goes_to_any_former_champion_but_to_nothing_else(names: Names):
     versions = [names.version() for _ in range(4)]
     for before, after in zip([None, *versions[:2]], versions[:3], strict=True):
@@ -276,6 +277,7 @@ def test_a_decision_on_a_version_that_is_deleted_before_it_is_carried_out_is_giv
     assert (aliases[CHAMPION], aliases[PREVIOUS]) == (third, first)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("harm", "complaint"),
     [

@@ -76,6 +76,7 @@ def test_a_run_has_the_tag_of_its_process_and_a_mark_as_long_as_it_is_open(confi
     assert list(marks_of(config.home).iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_interrupted_process_ends_its_own_runs(config: RunConfig) -> None:
     tracker = tracker_at(config)
     done, parent = tracker.start_run("done"), tracker.start_run("parent")

@@ -23,7 +23,7 @@ from registry_drill import (
 )
 
 from core.errors import TrackingUnavailable
-from tests.long_cases import long_but
+from tests.marked_cases import long_but
 from tracking.registry.change import exclusive_change
 from tracking.registry.registry import ChampionChanged, Registry
 

@@ -115,6 +115,7 @@ def test_a_fit_has_its_curves_its_data_its_model_and_tags_to_choose_by(
     assert value_of(run.data.tags, "reviewlm.model_uri") == f"models:/{run.outputs.model_outputs[0].model_id}"
 
 
+@pytest.mark.slow
 def test_a_model_run_needs_few_requests_however_long_its_curves(
     config: Any, prepared: Any, fitted: Any, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
 ):

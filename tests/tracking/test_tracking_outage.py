@@ -17,7 +17,7 @@ import pytest
 from written_runs import state, write_runs
 
 from core.errors import BundleError, Damaged, ReviewLMError, TrackingUnavailable
-from tests.long_cases import long_but
+from tests.marked_cases import long_but
 from tracking.logged_models.export import log_bundle
 from tracking.runs import outbox, sync
 from tracking.runs.outbox import Outbox, Write, outboxes

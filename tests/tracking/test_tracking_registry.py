@@ -90,6 +90,7 @@ def test_a_promotion_moves_the_aliases_and_writes_the_reasons(store):
     assert champion.tags["gate/rule/slices"] == "not applicable: no champion yet"
 
 
+@pytest.mark.slow
 def test_a_refusal_keeps_the_champion_and_says_why(store):
     first, second = store.version("a"), store.version("b")
     store.registry.settle(first, None, True, "", {})
@@ -99,6 +100,7 @@ def test_a_refusal_keeps_the_champion_and_says_why(store):
     assert (row["version"], row["outcome"], row["reason"]) == (second, "refused", "it is worse")
 
 
+@pytest.mark.slow
 def test_the_champion_is_replaced_only_if_it_is_the_one_that_was_compared(store):
     first, second, third = store.version("a"), store.version("b"), store.version("c")
     store.registry.promote(first, None)
@@ -111,6 +113,7 @@ def test_the_champion_is_replaced_only_if_it_is_the_one_that_was_compared(store)
     assert state(store) == before
 
 
+@pytest.mark.slow
 def test_promoting_the_champion_again_is_a_repeated_call(store):
     first, second = store.version("a"), store.version("b")
     store.registry.promote(first, None)
@@ -120,6 +123,7 @@ def test_promoting_the_champion_again_is_a_repeated_call(store):
     assert state(store) == before
 
 
+@pytest.mark.slow
 def test_the_champion_moves_last(store, monkeypatch):
     first, second = store.version("a"), store.version("b")
     store.registry.promote(first, None)
@@ -135,6 +139,7 @@ def test_the_champion_moves_last(store, monkeypatch):
     assert moved.count(CHAMPION) == 1
 
 
+@pytest.mark.slow
 def test_of_two_promotions_at_once_one_wins_and_the_other_is_told(store):
     first, *others = (store.version(word) for word in "abc")
     store.registry.promote(first, None)
@@ -204,6 +209,7 @@ def test_a_version_that_does_not_exist_is_refused(store):
     assert find_version(store.tracker, Reference("other", alias=CHAMPION)) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reference", [Reference("reviewlm", CHAMPION), Reference("reviewlm", version=2)])
 def test_the_short_way_to_a_version_says_what_mlflow_says(store, reference: Reference):
     first, second = store.version("a"), store.version("b")

@@ -52,6 +52,7 @@ def text_of(page):
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", page)).split())
 
 
+@pytest.mark.slow
 def test_the_page_is_whole_html_with_every_section_and_drawing(page):
     outline = Outline(page)
     assert outline.open == []
@@ -180,5 +181,6 @@ def test_results_of_other_reviews_or_unknown_names_are_refused():
     assert (caught.value.where, caught.value.remedy) == ("baseline", "use one of: a")
 
 
+@pytest.mark.slow
 def test_equal_results_give_an_equal_page(page):
     assert classifier_report(made_classification()) == page

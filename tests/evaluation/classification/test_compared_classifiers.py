@@ -50,6 +50,7 @@ def test_figures_have_intervals_and_the_estimate_is_the_figure():
     assert boot["accuracy"].high - boot["accuracy"].low == pytest.approx(2 * 1.96 * error, rel=0.05)
 
 
+@pytest.mark.slow
 def test_the_interval_of_macro_f1_is_that_of_draws_made_one_by_one():
     found, random = drawn(200), np.random.default_rng(9)
     values = []

@@ -19,7 +19,7 @@ from models.base import FitContext, ModelError
 from models.classification.bundle import load_classifier, save_classifier
 from models.classification.fitting import fit_classifier
 from models.neural.labelling.rows import Rows
-from tests.long_cases import long_but
+from tests.marked_cases import long_but
 
 ROOT = Path(__file__).resolve().parents[3]
 PROBES = ["great tane", "", "An unheard-of zebra is rude!"]
@@ -100,6 +100,7 @@ def test_no_texts_have_no_answers(folders):
     assert found.answers_N.shape == (0,)
 
 
+@pytest.mark.slow
 def test_margins_have_no_probabilities(words, train, held_out, tmp_path):
     spec = small("bag", loss="hinge")
     model = fit_classifier(spec, words, train, held_out, FitContext(tmp_path / "work")).model

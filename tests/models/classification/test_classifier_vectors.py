@@ -50,6 +50,7 @@ def told_by(words, which, count, seed):
     return LabelledSequences(Sequences(encoded.ids, encoded.offsets), targets)
 
 
+@pytest.mark.slow
 def test_a_label_is_known_by_words_that_no_labelled_review_had(words, rows, tmp_path):
     seen, unseen = told_by(words, 0, 60, 1), told_by(words, 1, 60, 2)
 
@@ -61,6 +62,7 @@ def test_a_label_is_known_by_words_that_no_labelled_review_had(words, rows, tmp_
     assert accuracy(small("bag"), "without") < 0.7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_a_frozen_embedding_stays_to_the_bit_and_a_trained_one_moves(kind, words, rows, train, held_out, tmp_path):
     def fitted(**options):
@@ -78,6 +80,7 @@ def test_a_frozen_embedding_stays_to_the_bit_and_a_trained_one_moves(kind, words
     assert np.array_equal(opened.scores(held_out.sequences), model.scores(held_out.sequences))
 
 
+@pytest.mark.slow
 def test_a_frozen_embedding_stays_frozen_after_a_kill(words, rows, train, held_out, tmp_path, monkeypatch, caplog):
     """Killed at the second of four evaluations, after 50 updates of 100."""
 

@@ -13,7 +13,7 @@ from models.base import FitContext, ModelError
 from models.classification.fitting import fit_classifier
 from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
 from models.neural.labelling.rows import Rows
-from tests.long_cases import long_but
+from tests.marked_cases import long_but, slow_but
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def fits(words, train, held_out, tmp_path_factory):
     return fit
 
 
-@pytest.mark.parametrize("kind", OPTIONS)
+@pytest.mark.parametrize("kind", slow_but(OPTIONS, OPTIONS.keys() - {"cnn", "rnn", "gru", "lstm"}))
 def test_every_kind_learns_which_words_tell_the_label(kind, fits, words):
     model = fits(kind)[0].model
     test = examples(words, 200, 3)
@@ -79,6 +79,7 @@ def test_a_review_without_tokens_gets_the_shares_of_the_labels_in_training(kind,
     assert not np.allclose(found[2], shares)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", long_but(OPTIONS, MECHANISMS))
 def test_equal_fits_are_equal_to_the_bit(kind, fits, words, train, held_out, tmp_path):
     model = fits(kind)[0].model
@@ -86,6 +87,7 @@ def test_equal_fits_are_equal_to_the_bit(kind, fits, words, train, held_out, tmp
     assert np.array_equal(model.scores(held_out.sequences), again.scores(held_out.sequences))
 
 
+@pytest.mark.slow
 def test_the_state_may_be_chosen_by_macro_f1(words, train, held_out, tmp_path):
     fitted = fit_classifier(small("bag", choose_by="macro_f1"), words, train, held_out, FitContext(tmp_path))
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
@@ -94,6 +96,7 @@ def test_the_state_may_be_chosen_by_macro_f1(words, train, held_out, tmp_path):
     assert fitted.summary["validation/macro_f1"] == max(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["hinge", "hinge_sum", "squared_error"])
 def test_other_losses_learn_too_and_have_no_probabilities(loss, words, train, held_out, tmp_path):
     fitted = fit_classifier(small("bag", loss=loss), words, train, held_out, FitContext(tmp_path))
@@ -105,6 +108,7 @@ def test_other_losses_learn_too_and_have_no_probabilities(loss, words, train, he
         model.probabilities(held_out.sequences)
 
 
+@pytest.mark.slow
 def test_stars_as_a_number_answer_the_nearest_label(words, train, held_out, tmp_path):
     """The score of the label with the number v is −(f − v)²; labels need not be in the order of their numbers."""
     labels = ("5", "1.5", "3")
@@ -120,6 +124,7 @@ def test_stars_as_a_number_answer_the_nearest_label(words, train, held_out, tmp_
     assert (model.answers(scores) == moved[1].targets).mean() >= 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["logistic", "bayes", "bag"])
 def test_two_labels_are_enough(kind, words, train, held_out, tmp_path):
     spec = small(kind, labels=("low", "high"))

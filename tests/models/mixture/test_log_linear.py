@@ -57,6 +57,7 @@ def test_it_sums_to_one_and_is_on_its_text_no_worse_than_any_part(seed):
     assert slope(logp_PNV, targets_N, exponents_P).value <= alone + 1e-9
 
 
+@pytest.mark.slow
 def test_no_exponents_of_a_grid_are_better():
     logp_PNV, targets_N = distributions(5)
     best = slope(logp_PNV, targets_N, fit_exponents(logp_PNV, targets_N, np.ones(2))[0]).value

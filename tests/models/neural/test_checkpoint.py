@@ -28,7 +28,7 @@ from models.neural.training.trainer import CHECKPOINTS, train
 from models.neural.training.training_metrics import MEASURED
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
-from tests.long_cases import long_but
+from tests.marked_cases import long_but, slow_but
 
 V = 30
 TRAINING = TrainingSpec(
@@ -107,7 +107,9 @@ def test_two_undisturbed_trainings_are_equal(tmp_path, undisturbed):
     assert_same_as(undisturbed, tmp_path, *run(tmp_path))
 
 
-@pytest.mark.parametrize("seconds", [0.0, 1e9], ids=["checkpoint at every update", "at evaluations only"])
+@pytest.mark.parametrize(
+    "seconds", slow_but([0.0, 1e9], {0.0}), ids=["checkpoint at every update", "at evaluations only"]
+)
 @pytest.mark.parametrize("seed", long_but(range(6), {0}))
 def test_a_training_killed_several_times_ends_as_if_nothing_had_happened(
     tmp_path, undisturbed, monkeypatch, seed, seconds
@@ -146,6 +148,7 @@ def test_a_kill_right_at_the_border_of_two_epochs(tmp_path, undisturbed, monkeyp
     assert_same_as(undisturbed, tmp_path, *run(tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rename", long_but(range(1, 10), {6}))
 def test_a_kill_while_a_checkpoint_is_written(tmp_path, undisturbed, monkeypatch, rename):
     """Between any two renames of files, so also with tensors but without their description."""
@@ -265,6 +268,7 @@ def test_a_process_killed_with_sigkill(tmp_path, undisturbed):
     assert calls[0] == kill_free - 32  # it really went on
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_from_a_checkpoint_that_does_not_know_the_processors_seconds_yet(tmp_path, undisturbed):
     kill(tmp_path, undisturbed[1]["updates"] * 3 // 4)
     path = newest(tmp_path, "json")
@@ -297,6 +301,7 @@ def test_weights_are_put_back_whole_or_not_at_all(change):
     assert bits(network) == before
 
 
+@pytest.mark.slow
 def test_a_checkpoint_without_all_weights_is_skipped_with_the_reason(tmp_path, undisturbed, caplog):
     """As an older release may have written it; its checksums are right."""
     kill(tmp_path, undisturbed[1]["updates"] * 3 // 4)
@@ -364,6 +369,7 @@ DAMAGE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", long_but(DAMAGE, {"a flipped bit in the tensors", "no journal"}))
 def test_a_damaged_checkpoint_is_found_and_the_one_before_is_used(tmp_path, undisturbed, damage, caplog):
     kill(tmp_path, undisturbed[1]["updates"] * 3 // 4)
@@ -395,6 +401,7 @@ def test_with_all_checkpoints_damaged_the_training_starts_again(tmp_path, undist
     assert_same_as(undisturbed, tmp_path, *run(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_cannot_be_read_just_now_is_left_for_the_next_try(tmp_path, undisturbed, monkeypatch):
     kill(tmp_path, undisturbed[1]["updates"] * 3 // 4)
     checkpoints, names = Checkpoints(tmp_path / CHECKPOINTS), sorted((tmp_path / CHECKPOINTS).iterdir())
@@ -409,12 +416,14 @@ def test_a_checkpoint_that_cannot_be_read_just_now_is_left_for_the_next_try(tmp_
     assert checkpoints.load() is not None
 
 
+@pytest.mark.slow
 def test_checkpoints_of_another_training_are_not_used(tmp_path, undisturbed, caplog):
     run(tmp_path, training=replace(TRAINING, seed=6, epochs=1))
     assert_same_as(undisturbed, tmp_path, *run(tmp_path))
     assert "belongs to another training" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_description_is_never_executed(tmp_path):
     """All that is read is JSON and safetensors: the folder holds no other kind of file."""
     run(tmp_path)

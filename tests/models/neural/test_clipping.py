@@ -66,6 +66,7 @@ def test_a_gradient_that_is_not_finite_is_left_alone():
     assert parameter.grad[0] == 1.0
 
 
+@pytest.mark.slow
 def test_an_exploding_batch_is_clipped_counted_and_survived(tmp_path):
     _, plain = run(tmp_path / "plain", Planted("explosion", ()))
     _, summary = run(tmp_path / "exploding", Planted("explosion", (20,)))

@@ -264,6 +264,7 @@ def fitted(network, training, folder):
 SHORT = TrainingSpec(epochs=4, batch=4, bptt_len=10, learning_rate=2e-2, precision="float32", evaluations=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer_norm", [False, True])
 def test_C17_another_variant_is_one_entry_of_the_register(layer_norm, monkeypatch, tmp_path):
     """R 67–70, "many others": such a cell is trained by the trainer as it is, plain and normalised."""
@@ -300,6 +301,7 @@ def test_C18_neural_probabilistic_language_model(direct):
     assert network.output.weight.shape[1] == H + (3 * E if direct else 0)
 
 
+@pytest.mark.slow
 def test_C19_feed_forward_and_recurrent_models_differ_in_the_layer_of_features_alone(tmp_path):
     """L 829–840: Bengio's input and output with the features of Mikolov's network, all else equal.
 

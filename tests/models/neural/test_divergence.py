@@ -33,6 +33,7 @@ def test_a_divergence_goes_back_to_the_last_good_state_with_half_the_rate(tmp_pa
     assert rates[-1] == pytest.approx(expected[-1] / 4)
 
 
+@pytest.mark.slow
 def test_what_was_settled_before_a_divergence_is_still_in_the_journal_at_the_end(tmp_path):
     """At each news the settled part is read, as tracking reads it; none of it may be taken back."""
     seen: dict[tuple[str, int], float] = {}
@@ -68,6 +69,7 @@ def test_a_training_that_never_predicts_better_than_guessing_is_no_success(tmp_p
     assert "nats per token, where guessing costs 3.401" in str(failure.value)
 
 
+@pytest.mark.slow
 def test_a_rate_that_is_hopeless_is_halved_until_something_is_learnt(tmp_path):
     training = replace(TRAINING, learning_rate=3.0, clip=None)
     _, summary = run(tmp_path, training=training)
@@ -102,6 +104,7 @@ def test_a_spike_of_the_loss_goes_back_to_the_last_good_state_with_half_the_rate
     assert curve(tmp_path, "learning_rate")[-1] == pytest.approx(learning_rate(TRAINING, 51, 52) / 2)
 
 
+@pytest.mark.slow
 def test_a_spike_is_let_pass_where_no_limit_is_set_or_it_is_below(tmp_path):
     for name, training in (("none", TRAINING), ("high", replace(TRAINING, loss_spike_threshold=1e4))):
         _, summary = run(tmp_path / name, Planted("spike", (30,)), training)

@@ -295,6 +295,7 @@ def test_root_mean_squares_are_those_of_the_minibatches():
         torch.testing.assert_close(r, torch.stack(columns).mean(0).sqrt(), rtol=1e-9, atol=1e-15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["sgd", "rms"])
 def test_rate_and_decay_are_chosen_on_held_out_text_and_kept_with_the_bundle(rule, tmp_path, monkeypatch):
     part = Part("lstm", SPECS["lstm"], make("lstm"))

@@ -20,7 +20,7 @@ from models.neural.export.folder import exportable, write_export
 from models.neural.export.parity import compare
 from models.neural.export.step_graph import ExportedLM, StepGraph
 from models.specs import NPLMSpec, ObjectiveSpec, RecurrentSpec, model_class
-from tests.long_cases import long_but
+from tests.marked_cases import long_but
 
 LEVELS = ObjectiveSpec(head=20)
 SPECS = {

@@ -26,13 +26,14 @@ from models.neural.training.step import TrainingStep
 from models.neural.training.trainer import train
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.tokens.vocabulary import UNK
-from tests.long_cases import long_but
+from tests.marked_cases import long_but
 
 PLAIN_STEPS = TrainingSpec(
     optimizer="sgd", weight_decay=0.0, clip=None, warmup=0.0, state_reset_prob=0.0, precision="float32", evaluations=1
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
 def test_the_loss_falls_strictly_over_ten_epochs(kind: str, tmp_path: Path) -> None:
     """A line of the journal per update: an epoch's loss is the mean over its tokens."""

@@ -44,6 +44,7 @@ def updates(counts, stream, spec, number=3):
     return found[1:]
 
 
+@pytest.mark.slow
 def test_an_update_stays_within_the_budget_of_operators_and_waits(counts, stream):
     for operators, waits in updates(counts, stream, SPEC):
         assert operators <= MOST_OPERATORS

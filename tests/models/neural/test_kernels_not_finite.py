@@ -16,7 +16,7 @@ from torch import Tensor
 
 from models.neural.fused import kernels
 from models.neural.fused.kernels import load, store, view
-from tests.long_cases import long_but
+from tests.marked_cases import long_but
 
 H = 37
 """No multiple of a vector. There is a row for each unit, in which that unit alone is not finite."""

@@ -19,9 +19,10 @@ from models.neural.labelling.labeller import Labeller
 from models.neural.labelling.network import LabellingNetwork
 from models.neural.labelling.state import LabellerState
 from models.neural.labelling.step import asked_features, update_once
-from tests.long_cases import long_but
+from tests.marked_cases import long_but
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("loss", "labels", "bidirectional", "kind"),
     long_but(

@@ -51,6 +51,7 @@ def test_the_row_that_labels_also_ranks():
         MarginHead(F_, 3).ranking(real, corrupted)
 
 
+@pytest.mark.slow
 def test_a_margin_head_learns_to_rank_real_windows_above_corrupted_ones():
     """Collobert and Weston's task in small: in a real window the words rise by one, in a corrupted one not."""
     torch.manual_seed(1)

@@ -14,6 +14,7 @@ from models.neural.labelling import trainer
 from models.neural.labelling.fit import fit
 from models.neural.labelling.trainer import Trainer
 from models.neural.training.callbacks import checkpointing
+from tests.marked_cases import slow_but
 
 SPEC = replace(QUICK, dropout=0.3, training=replace(TRAINING, epochs=2.4, batch=16, evaluations=5))
 
@@ -50,7 +51,7 @@ def without_time(summary):
     return {name: value for name, value in summary.items() if "seconds" not in name}
 
 
-@pytest.mark.parametrize("updates", [1, 9, 13, 23])
+@pytest.mark.parametrize("updates", slow_but([1, 9, 13, 23], {13}))
 @pytest.mark.parametrize("task", ["classification", "tagging"])
 def test_a_killed_training_gives_the_same_bits_and_the_same_journal(task, updates, tmp_path, monkeypatch):
     """24 updates, of which every fifth or so is followed by an evaluation and a checkpoint."""
@@ -114,6 +115,7 @@ def test_a_training_without_a_work_folder_gives_the_same(tmp_path):
     assert np.array_equal(with_folder.scores(data.sequences), without.scores(data.sequences))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["spec", "train", "validation", "targets"])
 def test_checkpoints_of_another_training_are_not_used(change, tmp_path):
     data, other = reviews(150, 2, 1), reviews(150, 2, 2)

@@ -160,6 +160,7 @@ def gradients_hold(network, ids_BT):
     return torch.autograd.gradcheck(features, [one.detach().requires_grad_() for one in named.values()])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["rnn", "lstm"])
 def test_gradients_through_the_memory_are_those_of_differences(kind):
     assert gradients_hold(external(kind, slots=3), torch.tensor([[9, 10, 4, 0]]))

@@ -25,7 +25,7 @@ from models.base import ModelError
 from models.neural.output import NOT_SCORED
 from models.tokens.vocabulary import CONTEXT_IDS
 from tests.examples import examples
-from tests.long_cases import long_but
+from tests.marked_cases import long_but
 
 
 @examples(40)

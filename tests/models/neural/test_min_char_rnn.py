@@ -10,7 +10,7 @@ import torch
 from course import bptt, min_char_rnn
 from course.min_char_rnn import Adagrad, CharacterModel, clip_entries, train
 from models.base import ModelError
-from tests.long_cases import long_but
+from tests.marked_cases import long_but
 
 VERSE = "the owl and the pussycat went to sea in a beautiful pea-green boat. "
 TEXTS = {"verse": VERSE * 3, "digits": "31415926535897932384626433832795028841971" * 3, "signs": "★☆ é→ü ★★ →☆ " * 8}
@@ -52,6 +52,7 @@ def test_gradients_over_a_window_of_25_equal_autograds(text):
         np.testing.assert_allclose(getattr(gradients, name), value, rtol=1e-10, atol=1e-10, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", long_but(TEXTS.values(), [next(iter(TEXTS.values()))]), ids=TEXTS)
 def test_the_smoothed_loss_begins_at_that_of_guessing_and_falls_on_any_text(text):
     model = CharacterModel(text, hidden=30)
@@ -113,6 +114,7 @@ def test_adagrads_steps_on_an_even_gradient_shrink_like_one_over_the_root_of_the
     np.testing.assert_allclose(model.parameters.U - before, way, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_samples_follow_the_models_distribution():
     """With V = 0 every character is drawn from softmax(c), whatever came before: a chi-square test of 20,000."""
     model = CharacterModel("abcd", 4)

@@ -14,7 +14,7 @@ from models.specs import NGramSpec, NPLMSpec, ObjectiveSpec, RecurrentSpec, Trai
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
-from tests.long_cases import long_but
+from tests.marked_cases import long_but
 
 TRAINING = TrainingSpec(epochs=10, batch=4, bptt_len=12, learning_rate=2e-2, precision="float32", evaluations=3, seed=3)
 SMALL = {"dropout": 0.0, "training": TRAINING, "objective": ObjectiveSpec(output="softmax")}
@@ -81,6 +81,7 @@ def test_a_fitted_model_has_learnt_the_language(name, data, tmp_path):
     assert result.summary["validation_perplexity"] == pytest.approx(reached, rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", long_but(["rnn", "lstm"], ["lstm"]))
 def test_a_recurrent_model_beats_the_unigram_and_the_trigram(name, data, tmp_path):
     """What the animal says follows from a word that a trigram no longer sees."""
@@ -120,6 +121,7 @@ def test_fitting_leaves_the_programs_random_stream_and_thread_count_alone(data, 
     assert torch.get_num_threads() == threads
 
 
+@pytest.mark.slow
 def test_own_and_fused_cells_train_to_the_same_model(data, tmp_path):
     quick = replace(SPECS["lstm"], layers=2, training=replace(TRAINING, epochs=1))
     models = [fit(replace(quick, cells=cells), data, tmp_path / cells).model for cells in ("reference", "fused")]

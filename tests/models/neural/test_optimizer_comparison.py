@@ -110,6 +110,7 @@ def test_the_full_batch_is_one_window_per_epoch_with_every_token_once(window):
     assert (windows[0].y_BT >= 0).sum() == TRAIN.tokens
 
 
+@pytest.mark.slow
 def test_a_rate_that_nobody_names_is_that_of_the_range_test(tmp_path):
     (trial,) = compared(tmp_path, {"adamw": None}, epochs=0.5).trials
     assert 1e-3 < trial.rate < 0.5

@@ -339,6 +339,7 @@ def test_the_gradient_of_the_full_batch_is_the_mean_of_those_of_its_examples():
     torch.testing.assert_close(problem.gradient(theta_D, list(range(48))), halves.mean(0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 12, 48])
 @pytest.mark.parametrize("noise", [0.0, 0.3])
 def test_batches_of_one_some_and_all_reach_the_optimum_of_a_convex_problem(batch, noise):

@@ -13,7 +13,7 @@ from models.neural.lm import out_of_memory
 from models.neural.out_of_memory import is_out_of_memory
 from models.neural.training.step import TrainingStep
 from models.neural.training.validation import validation_nats
-from tests.long_cases import long_but
+from tests.marked_cases import long_but
 
 GPU = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 CPU = RuntimeError(
@@ -47,6 +47,7 @@ def bits(network):
     return [parameter.detach().numpy().tobytes() for parameter in network.parameters()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", long_but([GPU, CPU, MemoryError()], [CPU]), ids=["GPU", "processor", "Python"])
 @pytest.mark.parametrize(("streams", "micro_batch"), long_but([(4, 4), (3, 2), (1, 1)], [(3, 2)]))
 def test_the_update_is_repeated_with_half_as_many_streams_and_the_draws_it_began_with(
@@ -65,6 +66,7 @@ def test_the_update_is_repeated_with_half_as_many_streams_and_the_draws_it_began
     assert curve(tmp_path / "small", "train/nats") == curve(tmp_path / "asked", "train/nats")
 
 
+@pytest.mark.slow
 def test_memory_that_runs_out_later_changes_only_what_comes_later(tmp_path, monkeypatch):
     small = Small(4, GPU, since=9)
     run(tmp_path / "small", small.network, RECIPE)
@@ -81,6 +83,7 @@ def test_memory_that_runs_out_later_changes_only_what_comes_later(tmp_path, monk
     assert bits(small.network) == bits(asked)
 
 
+@pytest.mark.slow
 def test_without_dropout_the_result_is_that_of_enough_memory_up_to_rounding(tmp_path):
     spec = replace(SPEC, dropout=0.0, training=RECIPE)
     one, _ = run(tmp_path / "one", network_of(spec), RECIPE)
@@ -89,6 +92,7 @@ def test_without_dropout_the_result_is_that_of_enough_memory_up_to_rounding(tmp_
         torch.testing.assert_close(first, second, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_resumed_training_does_not_try_the_whole_batch_again(tmp_path):
     class Killed(BaseException):
         pass

@@ -65,6 +65,7 @@ def test_it_stops_in_time_for_its_decay(tmp_path, monkeypatch):
     assert steady == decay_start(shorter(summary), total) < total < UPDATES
 
 
+@pytest.mark.slow
 def test_a_training_slower_than_expected_leaves_more_time_for_what_follows(tmp_path, monkeypatch):
     paces = {
         name: Pace(seconds=UPDATES, evaluations=2, after=UPDATES / 4, tokens_per_second=speed)
@@ -74,6 +75,7 @@ def test_a_training_slower_than_expected_leaves_more_time_for_what_follows(tmp_p
     assert steady["slower"] < steady["as expected"]
 
 
+@pytest.mark.slow
 def test_resumed_or_from_the_beginning_the_shortened_training_makes_the_same_weights(tmp_path, monkeypatch):
     summary = paced(tmp_path / "a", monkeypatch, Pace(seconds=UPDATES / 2, evaluations=2))
     training = shorter(summary)
@@ -95,6 +97,7 @@ def test_it_ends_early_where_validation_no_longer_improves(tmp_path, monkeypatch
     assert summary["all_updates"] < 5 * UPDATES
 
 
+@pytest.mark.slow
 def test_it_is_never_longer_than_its_options_say(tmp_path, monkeypatch):
     summary = paced(tmp_path / "a", monkeypatch, Pace(seconds=1e9, patience=1_000))
     assert summary["stopped_by_end"] == 1

@@ -22,7 +22,7 @@ from models.neural.parallel.data_parallel import Group, Ranks, joined, own_devic
 from models.neural.training.checkpoint import Checkpoints
 from models.neural.training.trainer import CHECKPOINTS
 from models.neural.training.training_metrics import MEASURED
-from tests.long_cases import long_but
+from tests.marked_cases import long_but
 
 ROOT = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.slow

@@ -124,6 +124,7 @@ def test_the_suggestion_learns_faster_than_a_tenth_and_than_the_rate_that_diverg
     assert min(reached, key=lambda rate: reached[rate]) == sweep.suggestion
 
 
+@pytest.mark.slow
 def test_the_first_loss_is_that_of_the_initial_weights_and_the_sweep_is_repeatable():
     before = torch.get_rng_state()
     first, second = (find_rate(SPEC, STREAM, updates=80) for _ in range(2))
@@ -134,6 +135,7 @@ def test_the_first_loss_is_that_of_the_initial_weights_and_the_sweep_is_repeatab
     assert first.nats[0] == pytest.approx(-(shares * np.log(shares)).sum(), abs=0.15)  # the bias says the unigram
 
 
+@pytest.mark.slow
 def test_a_sweep_starts_from_the_word_vectors_of_the_fit(tmp_path):
     spec = replace(SPEC, vectors="own", freeze_vectors=True)
     save_matrix(tmp_path, np.full((V, SPEC.embedding), 3.0))
@@ -142,6 +144,7 @@ def test_a_sweep_starts_from_the_word_vectors_of_the_fit(tmp_path):
         find_rate(spec, STREAM, updates=80)
 
 
+@pytest.mark.slow
 def test_a_rule_of_gradient_descent_is_swept_over_its_own_range_and_stopped_where_it_is_hopeless():
     done = []
     sweep = find_rate(spec_of("sgd"), STREAM, report=lambda number, nats: done.append(number))

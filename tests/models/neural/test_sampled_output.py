@@ -185,6 +185,7 @@ def test_bf16_changes_the_gradient_by_rounding_only(estimator):
     assert distance(gradients(layer, *given), gradients(layer, *given, precision="bf16")) < 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", [*ESTIMATORS, "exact"])
 def test_each_leads_to_the_perplexity_of_the_truth(estimator):
     """A bigram language of 30 words: the exact conditional entropy is known, and all three come within 5 %."""

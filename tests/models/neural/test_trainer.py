@@ -60,6 +60,7 @@ def test_validation_scores_every_token_once_from_fresh_states_without_dropout(po
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["gru", "lstm"])
 def test_a_document_longer_than_the_positions_is_read_in_pieces_with_its_state(kind):
     rng = np.random.default_rng(3)
@@ -115,6 +116,7 @@ def test_epochs_may_be_fractions_and_every_token_counts_once_each(tmp_path, epoc
         assert summary["tokens"] == TRAIN.tokens
 
 
+@pytest.mark.slow
 def test_the_best_state_on_validation_is_what_comes_out_and_its_loss_is_the_recorded_one_to_the_last_bit(tmp_path):
     """Trained on very little at a high rate it over-fits: the last state is worse than an earlier one."""
     training = replace(TRAINING, epochs=80, evaluations=20, warmup=0.0, final_rate=1.0, state_reset_prob=0.0)
@@ -252,6 +254,7 @@ def test_state_is_carried_within_an_epoch_and_not_into_the_next(tmp_path):
     assert [index for index, norm in enumerate(norms) if norm == 0] == [0, half]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backprop", [10, 15, 40])
 def test_longer_gradients_train_too(tmp_path, backprop):
     _, summary = run(tmp_path, training=replace(TRAINING, bptt_grad_len=backprop))

@@ -44,6 +44,7 @@ def test_what_comes_out_is_the_exponential_average_of_all_weights_and_what_was_m
     assert validation_nats(network, VALIDATION)[0] == summary["best_validation_nats"]
 
 
+@pytest.mark.slow
 def test_training_itself_goes_on_from_the_weights_that_are_not_averaged(tmp_path):
     found = []
     for name, training in (("plain", replace(EMA, ema=0.0)), ("averaged", EMA)):
@@ -64,6 +65,7 @@ def test_nt_asgd_averages_from_the_evaluation_that_shows_no_progress_on(tmp_path
     assert_close(network, [sum(each) / len(late) for each in zip(*late, strict=True)])
 
 
+@pytest.mark.slow
 def test_until_then_nt_asgd_is_plain_gradient_descent(tmp_path, monkeypatch):
     script = iter([4.3 - 0.1 * n for n in range(14)] * 2)
     monkeypatch.setattr(trainer, "validation_nats", lambda *arguments, **options: (next(script), 1))

@@ -29,7 +29,7 @@ from models.specs import (
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
-from tests.long_cases import long_but
+from tests.marked_cases import long_but
 
 TRAINING = TrainingSpec(epochs=4, batch=4, bptt_len=12, learning_rate=1e-2, precision="float32", evaluations=16, seed=3)
 LSTM = RecurrentSpec(hidden=16, embedding=8, dropout=0.0, objective=ObjectiveSpec(output="softmax"), training=TRAINING)
@@ -77,6 +77,7 @@ def old(tmp_path_factory):
     return vocabulary, bundles
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", long_but(["lstm", "mix", "cached", "adapting", "looking back"], ["lstm", "cached"]))
 def test_the_network_is_found_alone_and_inside_other_models(old, name):
     vocabulary, bundles = old

@@ -15,7 +15,7 @@ from models.neural.recurrent import RecurrentNetwork
 from models.neural.training.tbptt import Memory
 from models.neural.training.window_gradient import add_gradients
 from models.specs import NPLMSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec
-from tests.long_cases import long_but
+from tests.marked_cases import long_but
 
 B, T = 5, 8
 CPU = torch.device("cpu")
@@ -62,6 +62,7 @@ def gradients(network, training, micro_batch, count=3):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-6)])
 @pytest.mark.parametrize("kind", long_but(["rnn", "gru", "lstm"], {"lstm"}))
 @pytest.mark.parametrize("output", ["softmax", "two_level"])

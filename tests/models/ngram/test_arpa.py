@@ -146,6 +146,7 @@ def test_the_same_model_gives_the_same_bytes_packed_too(tmp_path):
     assert (tmp_path / "a.gz").read_bytes() == (tmp_path / "b.gz").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.drill("disk full", "no space while an ARPA file is written", "one error; the old file is whole")
 @pytest.mark.parametrize("name", ["model.arpa", "model.arpa.gz"])
 def test_a_full_disk_is_one_error_and_leaves_what_was_there(name, tmp_path):

@@ -151,6 +151,7 @@ def test_every_next_token_probability_is_the_definition_s(documents, order, hist
     assert next_after(documents, context, method, order, stream_of).tolist() == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", list(METHODS))
 def test_a_larger_corpus_agrees_too(method, stream_of, reviews_of):
     documents = [[min(token, V - 1) for token in document] for document in reviews_of(60, 40, 3)]

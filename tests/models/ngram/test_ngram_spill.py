@@ -29,7 +29,7 @@ from models.specs import NGramSpec, Smoothing
 from models.threads import allowed_threads, ordered
 from models.tokens.vocabulary import CONTEXT_IDS
 from tests.examples import examples
-from tests.long_cases import long_but
+from tests.marked_cases import long_but
 
 V = 16
 WORD = st.sampled_from([0, 9, 9, 10, 11, 15])

@@ -20,7 +20,7 @@ from serving.engine.requests import EngineLimits, Generation, Piece, StreamEnded
 from serving.engine.scheduler import Scheduler
 from serving.engine.ticket import Ticket, Wakes
 from tests.examples import examples
-from tests.long_cases import long_but
+from tests.marked_cases import long_but
 
 PROMPTS = ("", "The soup", "We went to Phoenix! Great", "The soup was great, so we went back. The")
 SAMPLINGS = (
@@ -62,6 +62,7 @@ class Bench:
             self.scheduler.cycle()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", long_but(KINDS, ("ngram", "lstm")))
 @examples(20)
 @given(number=st.integers(1, 64), seed=st.integers(0, 10_000), chunk=st.integers(1, 20), pauses=st.integers(0, 4))
