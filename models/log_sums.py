@@ -1,4 +1,4 @@
-"""Add probabilities that are given by their logarithms, log Σ_p w_p p_p, for mixtures and averages over ratings.
+"""Add probabilities that are given by their logarithms, log Σ_k w_k p_k, for mixtures and averages over ratings.
 
 With numba, each sum is one pass over its rows; without it, torch's operators take three. A row's result does not
 depend on the other rows. Shapes: B distributions, P parts, V vocabulary entries.
