@@ -21,7 +21,7 @@ import numpy as np
 
 from ..tokens.vocabulary import EOS, UNK, Vocabulary
 from .entries import EntryIndex, texts_of
-from .reading import Ids, PrefixReader
+from .reading import Ids, PrefixReader, Search
 
 
 @dataclass(frozen=True)
@@ -116,11 +116,13 @@ class Spellings:
         self._texts = texts_of(vocabulary)
         self.root = Node(b"", 1.0, ended=[(context, 1.0)])
 
-    def descend(self, text: bytes) -> Node | None:
+    def descend(self, text: bytes) -> Search[Node | None]:
         """Return the node of a text, or None if no token sequence covers it."""
         node = self.root
         for depth in range(len(text)):
-            self.extend([node], text[depth:])
+            if self._fits(node, text[depth:]):
+                yield self.unread([node])
+                self.extend([node])
             found = self.child(node, text[depth])
             if found is None:
                 return None
@@ -132,20 +134,12 @@ class Spellings:
         """Return the token sequences that `extend` will let the model read."""
         return [ids for node in nodes for ids, _ in node.ended]
 
-    def extend(self, nodes: Iterable[Node], rest: bytes = b"") -> None:
-        """Let the model read the token sequences that end at some nodes, in one batch.
-
-        Args:
-            nodes: The nodes.
-            rest: Only those that may continue with this text.
-        """
+    def extend(self, nodes: Iterable[Node]) -> None:
+        """Let the model read the token sequences that end at some nodes, in one batch."""
         wanted = []
         for node in nodes:
-            if not node.ended:
-                continue
-            text = self._before + node.text.decode("utf-8", "ignore")
-            index, letters = self._texts.after(text), self._texts.letters(text)
-            if not rest or index.fits(rest) or letters[0].fits(rest):
+            if node.ended:
+                index, letters = self._indexes(node)
                 wanted += [(node, ids, weight, index, letters) for ids, weight in node.ended]
                 node.read, node.ended = node.read + node.ended, []
         readings = self._reader([ids for _, ids, *_ in wanted])
@@ -153,6 +147,18 @@ class Spellings:
             node.sources.append(TokenSource(weight, index, reading.sums(index.ids_E), len(node.text), ids))
             unknown = TokenSource(weight * float(reading.p_V[UNK]), *letters, len(node.text), None, (*ids, UNK))
             node.sources.append(unknown)
+
+    def _fits(self, node: Node, rest: bytes) -> bool:
+        """Return whether token sequences end at a node, not yet read, that may continue with this text."""
+        if not node.ended:
+            return False
+        index, letters = self._indexes(node)
+        return index.fits(rest) or letters[0].fits(rest)
+
+    def _indexes(self, node: Node) -> tuple[EntryIndex, tuple[EntryIndex, np.ndarray]]:
+        """Return the entries, and the characters of unknown words, that continue a node."""
+        text = self._before + node.text.decode("utf-8", "ignore")
+        return self._texts.after(text), self._texts.letters(text)
 
     def next_bytes(self, node: Node) -> np.ndarray:
         """Return the probability of the text followed by each of the 256 bytes; the node must be extended."""
