@@ -145,8 +145,9 @@ class Spellings:
         readings = self._reader([ids for _, ids, *_ in wanted])
         for (node, ids, weight, index, letters), reading in zip(wanted, readings, strict=True):
             node.sources.append(TokenSource(weight, index, reading.sums(index.ids_E), len(node.text), ids))
-            unknown = TokenSource(weight * float(reading.p_V[UNK]), *letters, len(node.text), None, (*ids, UNK))
-            node.sources.append(unknown)
+            if letters[0].texts:
+                unknown = TokenSource(weight * float(reading.p_V[UNK]), *letters, len(node.text), None, (*ids, UNK))
+                node.sources.append(unknown)
 
     def _fits(self, node: Node, rest: bytes) -> bool:
         """Return whether token sequences end at a node, not yet read, that may continue with this text."""
@@ -165,7 +166,9 @@ class Spellings:
         mass_C = np.zeros(256)
         for source in node.sources:
             bytes_G, bounds = source.index.split(node.text[source.start :])
-            mass_C[bytes_G] += source.weight * np.diff(source.sums_E[bounds])
+            if len(bytes_G):
+                sums_G = source.sums_E[bounds]
+                mass_C[bytes_G] += source.weight * (sums_G[1:] - sums_G[:-1])
         return mass_C
 
     def ends(self, node: Node) -> float:
@@ -175,10 +178,10 @@ class Spellings:
 
     def finished(self, node: Node) -> float:
         """Return the probability that the word at the end of the text is finished; the node must be extended."""
-        parts_V = self._vocabulary.word_part_V
         readings = self._reader([ids for ids, _ in node.read])
+        parts_E = self._texts.word_parts
         after = zip(node.read, readings, strict=True)
-        return sum(weight * float(1 - reading.p_V[parts_V].sum()) for (_, weight), reading in after)
+        return sum(weight * float(1 - reading.p_V[parts_E].sum()) for (_, weight), reading in after)
 
     def child(self, node: Node, byte: int, whole: float = 0.0) -> Node | None:
         """Return the node of the text and one more byte, or None if no token sequence covers it.
@@ -192,13 +195,14 @@ class Spellings:
         found = Node(text, 0.0)
         for source in node.sources:
             rest = text[source.start :]
-            low, high = source.index.range(rest)
+            low, high, _ = source.index.place(rest)
             if (mass := source.between(low, high) if high > low else 0.0) > 0:
                 found.mass += mass
                 found.sources.append(source)
         least = self._cutoffs.sequence * (whole or found.mass)
         for source in list(found.sources):
-            for place in source.index.same(text[source.start :]):
+            low, _, longer = source.index.place(text[source.start :])
+            for place in range(low, longer):
                 weight = source.between(place, place + 1)
                 if weight > least:
                     self._end(found, source, int(source.index.ids_E[place]), weight)
