@@ -13,6 +13,7 @@ warmed up by one short request on every connection. The client is this process (
     plain     answers at once from the whole distribution (temperature 1)
     stream    server-sent events, defaults
     first     32 streams: milliseconds from a request to its first text
+    clients   one client, then 32, with the same requests: whole and exact; their texts must be the same
     memory    resident memory after each quarter of the short requests of a long run
 """
 
@@ -36,11 +37,11 @@ from typing import Any
 import psutil
 
 from benchmarks.harness import ROOT, Ratio, Report, arguments, finish, say
-from benchmarks.http_load import Load, post, send_all
+from benchmarks.http_load import Answer, Load, post, send_all
 from benchmarks.made_home import NAME, made_bundle, made_texts, make_home
 
 STREAMS, FEW_STREAMS, TOKENS = 64, 32, 200
-GOAL, PEER_GOAL, FIRST_MS = 8_000.0, 20.0, 100.0
+GOAL, PEER_GOAL, FIRST_MS, CLIENTS_GOAL = 8_000.0, 20.0, 100.0, 5.0
 WORKERS = 2
 SAMPLING = {"stars": 3, "temperature": 0.8, "top_p": 0.95}
 PLAIN = {"stars": 3, "temperature": 1.0, "top_p": 1.0}
@@ -215,6 +216,7 @@ def measure_ours(served: Served, rounds: int, requests: int) -> dict[str, dict[s
         warm, asked = completions(streams, 8, **options), completions(2 * streams, TOKENS, **options)
         rows[name] = speed(served, asked, warm, streams, TOKENS, rounds)
         say(f"{name}: {rows[name]}")
+    rows |= measure_clients(served, rounds)
     quarters = []
     for _ in range(4):
         tokens_of(send_all(served.port, completions(requests // 4, 5, **SAMPLING), STREAMS), 5)
@@ -222,6 +224,36 @@ def measure_ours(served: Served, rounds: int, requests: int) -> dict[str, dict[s
     rows["memory"] = {"requests": requests // 4 * 4, "mib": quarters}
     say(f"memory: {rows['memory']}")
     return rows
+
+
+def measure_clients(served: Served, rounds: int) -> dict[str, dict[str, Any]]:
+    """Return a row for one client and one for several that send the same requests, of each number format.
+
+    Raises:
+        RuntimeError: A text depends on the number of clients.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    for name, options in (("whole", SAMPLING), ("exact", {**SAMPLING, "exact": True})):
+        asked, texts = completions(FEW_STREAMS, TOKENS, **options), []
+        for streams in (1, FEW_STREAMS):
+            row = f"{name}, {streams} client{'s' * (streams > 1)}"
+            texts.append(sorted(map(text_of, send_all(served.port, asked, streams).answers)))
+            rows[row] = speed(served, asked, asked[:streams], streams, TOKENS, rounds)
+            say(f"{row}: {rows[row]}")
+        if texts[0] != texts[1]:
+            raise RuntimeError(f"{name}: texts of one client and of {FEW_STREAMS} differ")
+    return rows
+
+
+def text_of(answer: Answer) -> str:
+    """Return the text of a whole answer."""
+    return str(json.loads(answer.body)["choices"][0]["text"])
+
+
+def clients_ratio(rows: dict[str, dict[str, Any]], name: str) -> Ratio:
+    """Return how many times the tokens of one client several get."""
+    few, one = (rows[f"{name}, {streams}"]["tokens_per_s"] for streams in (f"{FEW_STREAMS} clients", "1 client"))
+    return Ratio(round(few / one, 2), CLIENTS_GOAL, "1 client")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -250,6 +282,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "plain.goal": Ratio(round(rows["plain"]["tokens_per_s"] / GOAL, 2), 1.0, f"{GOAL:,.0f} tokens/s"),
         "stream.goal": Ratio(round(rows["stream"]["tokens_per_s"] / GOAL, 2), 1.0, f"{GOAL:,.0f} tokens/s"),
         "first.goal": Ratio(round(FIRST_MS / rows["first"]["first_p99_ms"], 2), 1.0, f"{FIRST_MS:.0f} ms"),
+        **{f"clients.{name}": clients_ratio(rows, name) for name in ("whole", "exact")},
         "memory.flat": Ratio(round(rows["memory"]["mib"][0] / rows["memory"]["mib"][-1], 3), 0.98, "first quarter"),
     }
     notes = (

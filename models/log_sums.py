@@ -22,22 +22,23 @@ def log_sum_of(logp_PBV: Sequence[Tensor], log_weight_PB: Tensor) -> Tensor:
     """Return log Σ_p w_p p_p (B, V) of separate tensors; the weights (P, B) broadcast over B."""
     total_BV = logp_PBV[0] + log_weight_PB[0][:, None]
     for logp_BV, weight_B in zip(logp_PBV[1:], log_weight_PB[1:], strict=True):
-        _add(total_BV, logp_BV[:, None], 0, weight_B)
+        _add(total_BV, logp_BV[:, None], 0, weight_B[:, None])
     return total_BV
 
 
 def log_sum_over(logp_BPV: Tensor, log_weight_BP: Tensor) -> Tensor:
     """Return log Σ_p w_p p_p (B, V) of one tensor."""
     total_BV = logp_BPV[:, 0] + log_weight_BP[:, :1]
-    for part in range(1, logp_BPV.shape[1]):
-        _add(total_BV, logp_BPV, part, log_weight_BP[:, part])
+    _add(total_BV, logp_BPV, 1, log_weight_BP)
     return total_BV
 
 
-def _add(total_BV: Tensor, logp_BPV: Tensor, part: int, weight_B: Tensor) -> None:
-    """Replace log a by log(a + w p) of one part."""
+def _add(total_BV: Tensor, logp_BPV: Tensor, first: int, weight_BP: Tensor) -> None:
+    """Replace log a by log(a + Σ w p) of the parts from *first* on."""
+    B, P, _ = logp_BPV.shape
     if add_to_log_sum is None or total_BV.dtype != torch.float32 or total_BV.device.type != "cpu":
-        torch.logaddexp(total_BV, logp_BPV[:, part] + weight_B[:, None], out=total_BV)
+        for part in range(first, P):
+            torch.logaddexp(total_BV, logp_BPV[:, part] + weight_BP[:, part, None], out=total_BV)
         return
-    weights_B = np.ascontiguousarray(np.broadcast_to(weight_B.numpy(), len(total_BV)))
-    add_to_log_sum(total_BV.numpy(), logp_BPV.contiguous().numpy(), part, weights_B)
+    weights_BP = np.ascontiguousarray(np.broadcast_to(weight_BP.numpy(), (B, P)))
+    add_to_log_sum(total_BV.numpy(), logp_BPV.contiguous().numpy(), first, weights_BP)

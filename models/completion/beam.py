@@ -13,7 +13,7 @@ so they are short and general; to get typical texts, sample.
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import exp, inf
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ from ..bundles.bundle import Bundle
 from ..sampling.options import require_whole
 from ..sampling.written_text import WrittenText
 from ..tokens.vocabulary import CONTEXT_IDS, EOS, UNK, Vocabulary, page
-from .reading import Read, from_start
+from .reading import Read, Steps, from_start, result_of
 
 NEVER = sorted({UNK, *CONTEXT_IDS})
 TAIL = 24
@@ -102,18 +102,13 @@ def beam_search(
         ModelError: kind "input": an argument is out of its range, a required word is unknown to the vocabulary, or
             *max_tokens* is too small for the required words.
     """
-    steps = beam_steps(bundle, width, n, stars, prompt, require, max_tokens, length_penalty, read)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            return list(done.value)
+    return result_of(beam_steps(bundle, width, n, stars, prompt, require, max_tokens, length_penalty, read))
 
 
 def beam_steps(
     bundle: Bundle, width: int = 5, n: int = 1, stars: int | None = None, prompt: str = "", require: Sequence[str] = (),
     max_tokens: int = 200, length_penalty: float = 1.0, read: Read | None = None,
-) -> Generator[None, None, list[FoundText]]:  # fmt: skip
+) -> Steps[list[FoundText]]:  # fmt: skip
     """Search as `beam_search` does and return the texts; yield after each step, so that a server can do others' work.
 
     Args: as for `beam_search`.
@@ -162,7 +157,7 @@ class _Search:
         lossless = vocabulary.lossless
         self._parts_V = vocabulary.word_part_V if lossless else np.zeros(vocabulary.size, bool)
 
-    def run(self, logp_1V: torch.Tensor, state: Any) -> Generator[None, None, list[FoundText]]:
+    def run(self, logp_1V: torch.Tensor, state: Any) -> Steps[list[FoundText]]:
         """Return the best texts, given the distribution after the prompt and the state there; yield after each step."""
         live = [_Beginning(0.0, (), 0, not self._required, self._met((), frozenset()))]
         logp_BV = logp_1V

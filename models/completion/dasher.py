@@ -12,7 +12,6 @@ capitals are those that the model's text is written with, and unknown words are 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 from itertools import count
 from math import log2
@@ -24,7 +23,7 @@ from ..base import ModelError
 from ..bundles.bundle import Bundle
 from ..tokens.vocabulary import Vocabulary
 from ..tokens.word_pieces import STRAIGHT
-from .reading import Ids, PrefixReader, Readers
+from .reading import Ids, PrefixReader, Readers, Search, Steps, result_of, run_together
 from .spellings import Node, Spellings
 
 Kind = Literal["character", "other", "end"]
@@ -70,19 +69,14 @@ def intervals(
     Raises:
         ModelError: kind "input": the rating or *smallest* is not valid.
     """
-    steps = interval_steps(bundle, text, stars, other, smallest, readers)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            return list(done.value)
+    return result_of(interval_steps(bundle, text, stars, other, smallest, readers))
 
 
 def interval_steps(
     bundle: Bundle, text: str, stars: int | None = None, other: bool = False, smallest: float = 1.0,
     readers: Readers | None = None, known: dict[tuple[str, bool], list[DasherInterval]] | None = None,
-) -> Generator[None, None, list[DasherInterval]]:  # fmt: skip
-    """Divide as `intervals` does and return the intervals; yield after each division that was not known.
+) -> Steps[list[DasherInterval]]:  # fmt: skip
+    """Divide as `intervals` does and return the intervals; yield before each batch that the model reads.
 
     Args: as for `intervals`; known: the divisions made so far, so that an interrupted call can be made again.
     """
@@ -95,8 +89,7 @@ def interval_steps(
     for _ in range(NODES if smallest < 1 else 1):
         share, _, parent, before, inside = heapq.heappop(waiting)
         if (before, inside) not in known:
-            known[before, inside] = _divided(reader, before, inside)
-            yield
+            [known[before, inside]] = yield from run_together(reader.read, _divided(reader, before, inside))
         parent.children = [replace(child, children=[]) for child in known[before, inside]]
         for child in parent.children:
             if share * child.probability <= -smallest and child.kind != "end":
@@ -119,7 +112,7 @@ def bits_to_write(bundle: Bundle, text: str, stars: int | None = None) -> float:
         if not char.isascii():
             path = [("other", ""), ("character", char)]
         for step, (kind, symbol) in enumerate(path):
-            found = _divided(reader, text[:place], step == 1)
+            [found] = result_of(run_together(reader.read, _divided(reader, text[:place], step == 1)))
             p = next((each.probability for each in found if (each.kind, each.symbol) == (kind, symbol)), 0.0)
             if p <= 0:
                 raise ModelError(f"{char!r} cannot follow {text[:place][-30:]!r}", "input")
@@ -145,10 +138,11 @@ class _Reader(NamedTuple):
         return Spellings(self.vocabulary, self.read, ids, context)
 
 
-def _divided(reader: _Reader, text: str, other: bool) -> list[DasherInterval]:
-    ways, node = _located(reader, text)
+def _divided(reader: _Reader, text: str, other: bool) -> Search[list[DasherInterval]]:
+    ways, node = yield from _located(reader, text)
+    yield ways.unread([node])
     ways.extend([node])
-    found = _other_characters(ways, node) if other else _characters(ways, node)
+    found = (yield from _other_characters(ways, node)) if other else _characters(ways, node)
     whole = sum(each.probability for each in found)
     if whole <= 0:
         return [DasherInterval("end", "", 1.0)]
@@ -157,7 +151,7 @@ def _divided(reader: _Reader, text: str, other: bool) -> list[DasherInterval]:
     return sorted((each for each in found if each.probability > 0), key=_order)
 
 
-def _located(reader: _Reader, text: str) -> tuple[Spellings, Node]:
+def _located(reader: _Reader, text: str) -> Search[tuple[Spellings, Node]]:
     """Return the ways to continue a text, and the node of its last word, with the white space before it."""
     run = text[len(text.rstrip()) :] if text[-1:].isspace() else text[-len(text.split()[-1]) :] if text else ""
     run = run[-LONGEST:]
@@ -172,7 +166,7 @@ def _located(reader: _Reader, text: str) -> tuple[Spellings, Node]:
     straight = run.translate({ord(sign): plain for sign, plain in STRAIGHT.items()})
     for written in dict.fromkeys((run, straight, straight.lower(), straight.capitalize())):
         ways = reader.after(context)
-        node = ways.descend(written.encode("utf-8", "ignore"))
+        node = yield from ways.descend(written.encode("utf-8", "ignore"))
         if node is not None:
             return ways, node
     ways = reader.after(reader.vocabulary.normal_form.apply(text))
@@ -186,11 +180,12 @@ def _characters(ways: Spellings, node: Node) -> list[DasherInterval]:
     return [*written, other, DasherInterval("end", "", ways.ends(node))]
 
 
-def _other_characters(ways: Spellings, node: Node) -> list[DasherInterval]:
+def _other_characters(ways: Spellings, node: Node) -> Search[list[DasherInterval]]:
     """Return the characters beyond ASCII: their bytes are followed level by level."""
     mass_C, found, nodes = ways.next_bytes(node), [], [node]
     least, depth = RARE * float(mass_C[0xC2:0xF5].sum()), len(node.text)
     while nodes:
+        yield ways.unread(nodes)
         ways.extend(nodes)
         begun = []
         for each in nodes:

@@ -29,22 +29,22 @@ class EntryIndex:
         order = sorted(range(len(texts)), key=texts.__getitem__)
         self.texts = [texts[place] for place in order]
         self.ids_E = np.array([ids[place] for place in order], np.int64)
-        self.range = lru_cache(maxsize=1 << 16)(self._range)
+        self.place = lru_cache(maxsize=1 << 16)(self._place)
         self.split = lru_cache(maxsize=1 << 14)(self._split)
 
-    def _range(self, beginning: bytes) -> tuple[int, int]:
-        """Return the range of the entries that begin so."""
+    def _place(self, beginning: bytes) -> tuple[int, int, int]:
+        """Return the range of the entries that begin so, and where those that are longer begin."""
         low, length = bisect_left(self.texts, beginning), len(beginning)
-        return low, bisect_right(self.texts, beginning, lo=low, key=lambda text: text[:length])
+        high = bisect_right(self.texts, beginning, lo=low, key=lambda text: text[:length])
+        return low, high, bisect_right(self.texts, beginning, lo=low, hi=high)
 
-    def same(self, text: bytes) -> range:
-        """Return the range of the entries that are this text."""
-        return range(bisect_left(self.texts, text), bisect_right(self.texts, text))
+    def range(self, beginning: bytes) -> tuple[int, int]:
+        """Return the range of the entries that begin so."""
+        return self.place(beginning)[:2]
 
     def _split(self, beginning: bytes) -> tuple[np.ndarray, np.ndarray]:
         """Return the bytes that follow this beginning in longer entries (G), and the bounds of their ranges (G + 1)."""
-        high, depth = self.range(beginning)[1], len(beginning)
-        low = self.same(beginning).stop
+        (_, high, low), depth = self.place(beginning), len(beginning)
         next_E = np.array([text[depth] for text in self.texts[low:high]], np.uint8)
         firsts = np.flatnonzero(np.diff(next_E, prepend=-1)) if len(next_E) else np.zeros(0, np.int64)
         return next_E[firsts], np.concatenate([low + firsts, [high]]).astype(np.int64)
@@ -52,7 +52,11 @@ class EntryIndex:
     def fits(self, text: bytes) -> bool:
         """Return whether an entry begins with this text, or this text with an entry."""
         low, high = self.range(text)
-        return high > low or any(self.same(text[:end]) for end in range(1, len(text)))
+        return high > low or any(self._has(text[:end]) for end in range(1, len(text)))
+
+    def _has(self, text: bytes) -> bool:
+        place = bisect_left(self.texts, text)
+        return place < len(self.texts) and self.texts[place] == text
 
 
 class Texts:
@@ -63,6 +67,7 @@ class Texts:
 
     Attributes:
         word_end: Probability that an unknown word ends after a character; known after `letters(None)`.
+        word_parts: Ids of the entries that continue a word.
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
@@ -70,6 +75,7 @@ class Texts:
         self._indexes: dict[Hashable, EntryIndex] = {}
         self._letters: dict[Hashable, tuple[EntryIndex, np.ndarray]] = {}
         self.word_end = 0.0
+        self.word_parts = np.flatnonzero(vocabulary.word_part_V)
 
     def after(self, text: str) -> EntryIndex:
         """Return the entries as they continue a text."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Sequence
 from time import monotonic
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
@@ -20,6 +20,10 @@ Read = Callable[[list[int], LanguageModel], tuple[torch.Tensor, Any]]
 Result = TypeVar("Result")
 Search = Generator[list[Ids], None, Result]
 """A search that yields the token sequences it will read next, so that the model reads those of several in one batch."""
+Steps = Generator[None, None, Result]
+"""Work that yields between its steps, so that a server can do others' work there."""
+MOST_READ = 32
+"""Token sequences that the model reads between two yields: an exact search may want to read a hundred at a time."""
 NEAR = 16
 """A prefix is stepped from a known one that is shorter by fewer tokens than this; otherwise it is read whole."""
 
@@ -86,8 +90,15 @@ class PrefixReader:
             self._batches.move_to_end(reading.batch)
         return found
 
+    def knows(self, prefixes: Sequence[Ids]) -> bool:
+        """Return whether all of some prefixes are kept."""
+        return all(ids in self._known for ids in prefixes)
+
     def forget_oldest(self, most: float) -> None:
-        """Forget the batches that were not used for longest, down to *most* bytes; not while a search goes on."""
+        """Forget the batches that were not used for longest, down to *most* bytes.
+
+        A search that goes on and needs one of them reads it again.
+        """
         while self.bytes > most:
             batch = self._batches.popitem(last=False)[1]
             self.bytes -= batch.bytes
@@ -169,8 +180,20 @@ def read_beside(ids: Ids) -> Search[None]:
     yield [ids]
 
 
-def run_together(reader: PrefixReader, *searches: Search[Any]) -> list[Any]:
-    """Run searches and return their results; what several of them want to read next, the model reads in one batch."""
+def result_of(steps: Steps[Result]) -> Result:
+    """Take all steps, and return the result."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            return cast(Result, done.value)
+
+
+def run_together(reader: PrefixReader, *searches: Search[Any]) -> Steps[list[Any]]:
+    """Run searches and return their results; what several of them want to read next, the model reads in one batch.
+
+    Yields before each batch that is not known yet; a batch has at most `MOST_READ` token sequences.
+    """
     found: dict[int, Any] = {}
     while len(found) < len(searches):
         wanted: list[Ids] = []
@@ -180,5 +203,8 @@ def run_together(reader: PrefixReader, *searches: Search[Any]) -> list[Any]:
                     wanted += next(search)
                 except StopIteration as end:
                     found[number] = end.value
-        reader(wanted)
+        for begin in range(0, len(wanted), MOST_READ):
+            if not reader.knows(some := wanted[begin : begin + MOST_READ]):
+                yield
+                reader(some)
     return [found[number] for number in range(len(searches))]

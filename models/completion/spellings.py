@@ -21,7 +21,7 @@ import numpy as np
 
 from ..tokens.vocabulary import EOS, UNK, Vocabulary
 from .entries import EntryIndex, texts_of
-from .reading import Ids, PrefixReader
+from .reading import Ids, PrefixReader, Search
 
 
 @dataclass(frozen=True)
@@ -116,11 +116,13 @@ class Spellings:
         self._texts = texts_of(vocabulary)
         self.root = Node(b"", 1.0, ended=[(context, 1.0)])
 
-    def descend(self, text: bytes) -> Node | None:
+    def descend(self, text: bytes) -> Search[Node | None]:
         """Return the node of a text, or None if no token sequence covers it."""
         node = self.root
         for depth in range(len(text)):
-            self.extend([node], text[depth:])
+            if self._fits(node, text[depth:]):
+                yield self.unread([node])
+                self.extend([node])
             found = self.child(node, text[depth])
             if found is None:
                 return None
@@ -132,34 +134,41 @@ class Spellings:
         """Return the token sequences that `extend` will let the model read."""
         return [ids for node in nodes for ids, _ in node.ended]
 
-    def extend(self, nodes: Iterable[Node], rest: bytes = b"") -> None:
-        """Let the model read the token sequences that end at some nodes, in one batch.
-
-        Args:
-            nodes: The nodes.
-            rest: Only those that may continue with this text.
-        """
+    def extend(self, nodes: Iterable[Node]) -> None:
+        """Let the model read the token sequences that end at some nodes, in one batch."""
         wanted = []
         for node in nodes:
-            if not node.ended:
-                continue
-            text = self._before + node.text.decode("utf-8", "ignore")
-            index, letters = self._texts.after(text), self._texts.letters(text)
-            if not rest or index.fits(rest) or letters[0].fits(rest):
+            if node.ended:
+                index, letters = self._indexes(node)
                 wanted += [(node, ids, weight, index, letters) for ids, weight in node.ended]
                 node.read, node.ended = node.read + node.ended, []
         readings = self._reader([ids for _, ids, *_ in wanted])
         for (node, ids, weight, index, letters), reading in zip(wanted, readings, strict=True):
             node.sources.append(TokenSource(weight, index, reading.sums(index.ids_E), len(node.text), ids))
-            unknown = TokenSource(weight * float(reading.p_V[UNK]), *letters, len(node.text), None, (*ids, UNK))
-            node.sources.append(unknown)
+            if letters[0].texts:
+                unknown = TokenSource(weight * float(reading.p_V[UNK]), *letters, len(node.text), None, (*ids, UNK))
+                node.sources.append(unknown)
+
+    def _fits(self, node: Node, rest: bytes) -> bool:
+        """Return whether token sequences end at a node, not yet read, that may continue with this text."""
+        if not node.ended:
+            return False
+        index, letters = self._indexes(node)
+        return index.fits(rest) or letters[0].fits(rest)
+
+    def _indexes(self, node: Node) -> tuple[EntryIndex, tuple[EntryIndex, np.ndarray]]:
+        """Return the entries, and the characters of unknown words, that continue a node."""
+        text = self._before + node.text.decode("utf-8", "ignore")
+        return self._texts.after(text), self._texts.letters(text)
 
     def next_bytes(self, node: Node) -> np.ndarray:
         """Return the probability of the text followed by each of the 256 bytes; the node must be extended."""
         mass_C = np.zeros(256)
         for source in node.sources:
             bytes_G, bounds = source.index.split(node.text[source.start :])
-            mass_C[bytes_G] += source.weight * np.diff(source.sums_E[bounds])
+            if len(bytes_G):
+                sums_G = source.sums_E[bounds]
+                mass_C[bytes_G] += source.weight * (sums_G[1:] - sums_G[:-1])
         return mass_C
 
     def ends(self, node: Node) -> float:
@@ -169,10 +178,10 @@ class Spellings:
 
     def finished(self, node: Node) -> float:
         """Return the probability that the word at the end of the text is finished; the node must be extended."""
-        parts_V = self._vocabulary.word_part_V
         readings = self._reader([ids for ids, _ in node.read])
+        parts_E = self._texts.word_parts
         after = zip(node.read, readings, strict=True)
-        return sum(weight * float(1 - reading.p_V[parts_V].sum()) for (_, weight), reading in after)
+        return sum(weight * float(1 - reading.p_V[parts_E].sum()) for (_, weight), reading in after)
 
     def child(self, node: Node, byte: int, whole: float = 0.0) -> Node | None:
         """Return the node of the text and one more byte, or None if no token sequence covers it.
@@ -186,13 +195,14 @@ class Spellings:
         found = Node(text, 0.0)
         for source in node.sources:
             rest = text[source.start :]
-            low, high = source.index.range(rest)
+            low, high, _ = source.index.place(rest)
             if (mass := source.between(low, high) if high > low else 0.0) > 0:
                 found.mass += mass
                 found.sources.append(source)
         least = self._cutoffs.sequence * (whole or found.mass)
         for source in list(found.sources):
-            for place in source.index.same(text[source.start :]):
+            low, _, longer = source.index.place(text[source.start :])
+            for place in range(low, longer):
                 weight = source.between(place, place + 1)
                 if weight > least:
                     self._end(found, source, int(source.index.ids_E[place]), weight)

@@ -17,7 +17,7 @@ from ..tokens.vocabulary import UNK, Vocabulary
 from ..tokens.word_pieces import pieces_of
 from ..tokens.words import FIRST, WordUnit
 from .entries import texts_of
-from .reading import PrefixReader, Readers, Search, read_beside, run_together
+from .reading import PrefixReader, Readers, Search, Steps, read_beside, result_of, run_together
 from .spellings import EXACT, Cutoffs, Node, Spellings
 from .typed import Typed, divide, words_of
 from .word_search import likely_words
@@ -89,20 +89,32 @@ def suggest(
     Raises:
         ModelError: kind "input": k is below 1, or the rating is not valid.
     """
+    return result_of(suggestion_steps(bundle, prompt, k, stars, both, readers, cutoffs))
+
+
+def suggestion_steps(
+    bundle: Bundle, prompt: str, k: int = 5, stars: int | None = None, both: bool = False,
+    readers: Readers | None = None, cutoffs: Cutoffs = EXACT,
+) -> Steps[Suggestions]:  # fmt: skip
+    """Search as `suggest` does and return the suggestions; yield before each batch that the model reads.
+
+    Args: as for `suggest`.
+    """
     typed, reader = _divided(bundle, prompt, k, stars, readers)
     if not typed.word:
-        return run_together(reader, _next(bundle, typed, k, reader, cutoffs))[0]
+        return (yield from run_together(reader, _next(bundle, typed, k, reader, cutoffs)))[0]
 
     def whole(finished: float) -> bool:
         return _is_whole(bundle.vocabulary, typed.word, finished)
 
     if not both:
-        [completed] = run_together(reader, _completions(bundle, typed, k, reader, cutoffs, unless=whole))
+        [completed] = yield from run_together(reader, _completions(bundle, typed, k, reader, cutoffs, unless=whole))
         if not whole(completed.finished):
             return completed
         following = _next(bundle, typed, k, reader, cutoffs.after(completed.finished))
-        return replace(run_together(reader, following)[0], finished=completed.finished)
-    completed, followed = _both(bundle, typed, k, reader, cutoffs)
+        [followed] = yield from run_together(reader, following)
+        return replace(followed, finished=completed.finished)
+    completed, followed = yield from _both(bundle, typed, k, reader, cutoffs)
     if whole(completed.finished):
         return replace(followed, finished=completed.finished, otherwise=completed)
     return replace(completed, otherwise=followed)
@@ -110,15 +122,16 @@ def suggest(
 
 def _both(
     bundle: Bundle, typed: Typed, k: int, reader: PrefixReader, cutoffs: Cutoffs
-) -> tuple[Suggestions, Suggestions]:
+) -> Steps[tuple[Suggestions, Suggestions]]:
     """Return the completions of the typed word, and the words after it."""
     if bundle.vocabulary.word_unit:
         completing = _completions(bundle, typed, k, reader, cutoffs)
     else:
-        spelled, _ = run_together(reader, _spelled(bundle.vocabulary, typed, reader, cutoffs), read_beside(typed.ids))
+        spelling = _spelled(bundle.vocabulary, typed, reader, cutoffs)
+        spelled, _ = yield from run_together(reader, spelling, read_beside(typed.ids))
         completing = _completed(spelled, typed, k, cutoffs)
         cutoffs = cutoffs.after(spelled.finished) if spelled else cutoffs
-    completed, followed = run_together(reader, completing, _next(bundle, typed, k, reader, cutoffs))
+    completed, followed = yield from run_together(reader, completing, _next(bundle, typed, k, reader, cutoffs))
     return completed, followed
 
 
@@ -137,7 +150,7 @@ def next_words(
     Args: as for `suggest`; marks: a word vocabulary also suggests punctuation marks and line breaks.
     """
     typed, reader = _divided(bundle, prompt, k, stars)
-    return run_together(reader, _next(bundle, typed, k, reader, marks=marks))[0]
+    return result_of(run_together(reader, _next(bundle, typed, k, reader, marks=marks)))[0]
 
 
 def completions(bundle: Bundle, prompt: str, k: int = 5, stars: int | None = None) -> Suggestions:
@@ -146,7 +159,8 @@ def completions(bundle: Bundle, prompt: str, k: int = 5, stars: int | None = Non
     Without a word at its end, these are the next words. Args: as for `suggest`.
     """
     typed, reader = _divided(bundle, prompt, k, stars)
-    return run_together(reader, (_completions if typed.word else _next)(bundle, typed, k, reader))[0]
+    search = (_completions if typed.word else _next)(bundle, typed, k, reader)
+    return result_of(run_together(reader, search))[0]
 
 
 def _divided(
@@ -231,7 +245,7 @@ def _spelled(
 ) -> Search[_SpelledWord | None]:
     """Spell the typed word; None if no token sequence covers it."""
     ways = Spellings(vocabulary, reader, typed.context, typed.before, cutoffs)
-    node = ways.descend(typed.characters)
+    node = yield from ways.descend(typed.characters)
     if node is None:
         return None
     yield ways.unread([node])

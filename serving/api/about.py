@@ -85,7 +85,8 @@ async def readyz(request: Request) -> Response:
     """Answer 503 while the server is being ended, or if the champion's engine has ended.
 
     Without a language model, `champion` and `since` are null, and the server is there for its classifier. A request
-    under another Host name gets the status only: reasons of refusals may name files and addresses.
+    without a known token, if there are tokens, or under another Host name gets the status only: reasons of refusals may
+    name files and addresses.
     """
     services = Services.of(request)
     versions, classifiers = services.versions, services.classifiers

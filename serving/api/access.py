@@ -14,8 +14,9 @@ from core.web_guard import Message, foreign, header
 from serving.api.errors import ApiError
 
 PROBES = frozenset({"/healthz", "/readyz"})
-"""Paths that are answered under every Host name: who starts and stops servers may know only their addresses."""
-OPEN = PROBES | {"/"}
+"""Paths that are answered under every Host name and without a token: who starts and stops servers may know only their
+addresses."""
+OPEN = frozenset({"/"})
 """Paths that need no token; the page asks for a token itself."""
 PAGE = "/page/"
 """Beginning of the paths of the page's files, which hold nothing secret."""
@@ -52,27 +53,43 @@ class Access:
     def require(self, scope: Message) -> None:
         """Raise ApiError if a request is refused.
 
-        A probe is never refused. But `scope["stranger"]` says whether a page may have caused it that has given its own
-        name to this machine (DNS rebinding), which then must learn no more than the status.
+        A probe is never refused. But `scope["stranger"]` says whether it must learn no more than the status: it has no
+        known token though there are tokens, or a page may have caused it that has given its own name to this machine
+        (DNS rebinding).
         """
         reason = foreign(scope, self._is_own)
-        scope["stranger"] = bool(reason)
-        if reason and scope["path"] not in PROBES:
+        if scope["path"] in PROBES:
+            scope["stranger"] = bool(reason) or not self._is_known(scope)
+            return
+        if reason:
             raise ApiError(403, reason, "foreign_request")
         if self._tokens is None or scope["path"] in OPEN or scope["path"].startswith(PAGE):
             return
+        name = self._name_in(scope, self._tokens)
+        if self._per_minute:
+            self._count(name)
+
+    def _is_known(self, scope: Message) -> bool:
+        """Return whether a request has a known token, or none is needed."""
         try:
-            self._tokens.refresh()
+            return self._tokens is None or bool(self._name_in(scope, self._tokens))
+        except ApiError:
+            return False
+
+    @staticmethod
+    def _name_in(scope: Message, tokens: AccessTokens) -> str:
+        """Return the name of a request's token; raise ApiError if it has none that is known."""
+        try:
+            tokens.refresh()
         except Unreadable as error:
-            log.error("nobody is answered: %s", error.what)
+            log.error("no token is accepted: %s", error.what)
             raise ApiError(503, "the access tokens cannot be read", "tokens_unreadable") from error
         scheme, _, token = b"".join(header(scope, b"authorization")).partition(b" ")
-        name = self._tokens.name_of(token.strip().decode("latin-1")) if scheme.lower() == b"bearer" else None
+        name = tokens.name_of(token.strip().decode("latin-1")) if scheme.lower() == b"bearer" else None
         if name is None:
             said = "is not known" if token else "is missing; send the header Authorization: Bearer TOKEN"
             raise ApiError(401, f"the access token {said}", "invalid_api_key", None, {"WWW-Authenticate": "Bearer"})
-        if self._per_minute:
-            self._count(name)
+        return name
 
     def _is_own(self, host: bytes) -> bool:
         name = host.rpartition(b":")[0] if host.rpartition(b":")[2].isdigit() else host

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-
 from fastapi import Request, Response
 
 from models.completion.beam import FoundText, beam_steps
+from models.completion.reading import Steps
 from models.tokens.vocabulary import page
 from serving.api.answers import as_json, head_of
 from serving.api.schemas.requests import CompletionRequest
@@ -18,7 +17,7 @@ from serving.engine.search import Search
 def _search(asked: CompletionRequest, prompt: str) -> Search[tuple[list[FoundText], int]]:
     """Return the search for the continuations of a prompt, which also finds the number of the prompt's tokens."""
 
-    def begin(context: EngineContext) -> Generator[None, None, tuple[list[FoundText], int]]:
+    def begin(context: EngineContext) -> Steps[tuple[list[FoundText], int]]:
         vocabulary = context.bundle.vocabulary
         prompt_tokens = len(vocabulary.encode(page(vocabulary, prompt)))
         found = yield from beam_steps(
@@ -33,7 +32,7 @@ def _search(asked: CompletionRequest, prompt: str) -> Search[tuple[list[FoundTex
 async def searched(request: Request, services: Services, asked: CompletionRequest) -> Response:
     """Return the likeliest texts found, the best of each prompt first."""
     async with services.leased(request, asked.model) as version:
-        searches = [await services.search(version, _search(asked, prompt)) for prompt in asked.prompt]
+        searches = [await services.run(version, _search(asked, prompt)) for prompt in asked.prompt]
         warnings = await warnings_of(version, asked.prompt, asked.stars)
     texts = [(prompt, text) for prompt, (found, _) in zip(asked.prompt, searches, strict=True) for text in found]
     choices = [

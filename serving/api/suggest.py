@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from models.completion.dasher import DasherInterval, interval_steps
 from models.completion.spellings import EXACT, QUICK
-from models.completion.suggestions import suggest as likely_words
+from models.completion.suggestions import suggestion_steps
 from serving.api.answers import as_json, described
 from serving.api.schemas.requests import IntervalsRequest, SuggestRequest
 from serving.api.schemas.responses import IntervalsAnswer, SuggestAnswer
@@ -29,10 +29,10 @@ async def suggest(request: Request) -> Response:
 
     async def found(services: Services, version: OpenVersion, asked: SuggestRequest) -> dict[str, Any]:
         cutoffs = EXACT if asked.exact else QUICK
-        words = await services.run(version, lambda context: likely_words(
+        search = Search(lambda context: suggestion_steps(
             context.bundle, asked.prompt, asked.k, asked.stars, asked.both, context.readers, cutoffs
         ))  # fmt: skip
-        return words.as_json()
+        return (await services.run(version, search)).as_json()
 
     return await _after_the_prompt(request, SuggestRequest, found)
 
@@ -48,7 +48,7 @@ async def intervals(request: Request) -> Response:
         search = Search(lambda context: interval_steps(
             context.bundle, asked.prompt, asked.stars, asked.other, asked.smallest, context.readers, known
         ))  # fmt: skip
-        return {"intervals": await services.search(version, search)}
+        return {"intervals": await services.run(version, search)}
 
     return await _after_the_prompt(request, IntervalsRequest, found)
 

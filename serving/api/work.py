@@ -18,7 +18,6 @@ from models.bundles.unseen import unseen_warnings
 from models.tokens.type_counts import batched
 from serving.api.errors import ApiError, busy, invalid
 from serving.engine.jobs import LONG
-from serving.engine.search import Search
 from serving.metrics import Metrics
 from serving.scoring import CHARACTERS
 from serving.versions.open_version import OpenVersion
@@ -72,12 +71,6 @@ class Services:
             return await asyncio.wrap_future(version.engine.run(job))
         finally:
             self.jobs -= 1
-
-    async def search(self, version: OpenVersion, search: Search[Result]) -> Result:
-        """Run a search in a version's engine step by step, and return what it finds."""
-        while await self.run(version, search.advance):
-            pass
-        return search.found
 
     def require_length(self, name: str, texts: list[str]) -> None:
         """Refuse a text that is too long."""

@@ -50,6 +50,10 @@ class UnreadContext(Later):
         self.reading = reading
 
 
+class NotDone(Later):
+    """A job has more to do; it is run again after the next step of the live texts."""
+
+
 @dataclass(eq=False)
 class EngineJob:
     """A function to be run in the engine's thread, and what it has waited for."""
@@ -134,7 +138,7 @@ class Jobs:
         self._ready.append(job)
 
     def run(self) -> None:
-        """Run those that wait now, for `JOB_SECONDS`: a request's next job comes after the next step."""
+        """Run those that wait now, for `JOB_SECONDS`: what a job has left to do comes after the next step."""
         began = perf_counter()
         for _ in range(len(self._ready)):
             self._run(self._ready.popleft())
@@ -147,6 +151,9 @@ class Jobs:
         _HERE.job = job
         try:
             result = job.work(self._context)
+        except NotDone:
+            with self._changed:
+                self._ready.append(job)
         except Later as later:
             self._wait(job, later)
         except Exception as error:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
-from benchmarks.http_load import post, send_all
+from benchmarks import serve_http
+from benchmarks.http_load import Answer, Load, post, send_all
 from benchmarks.made_home import SPEC, made_bundle
 from benchmarks.serve_http import tokens_of
 from models.sampling import generate
@@ -62,6 +66,26 @@ def test_an_answer_that_is_cut_short_is_an_error(port: int) -> None:
     assert tokens_of(send_all(port, [post("/echo", {"predictions": ["a"]})] * 3, 2), 200) == 600
     with pytest.raises(RuntimeError, match="incomplete"):
         tokens_of(send_all(port, [post("/stream", {})], 1), 8)
+
+
+@pytest.mark.parametrize("differ", [False, True])
+def test_texts_must_not_depend_on_the_number_of_clients(differ: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def answered(port: int, requests: Sequence[bytes], streams: int) -> Load:
+        bodies = [json.dumps({"choices": [{"text": f"{number} {streams if differ else 0}"}]}) for number in range(4)]
+        return Load([Answer(0.0, body=body.encode()) for body in (bodies if streams > 1 else bodies[::-1])], 1.0)
+
+    def timed(served: object, asked: object, warm: object, streams: int, *rest: object) -> dict[str, int]:
+        return {"tokens_per_s": 100 * streams}
+
+    monkeypatch.setattr(serve_http, "send_all", answered)
+    monkeypatch.setattr(serve_http, "speed", timed)
+    served = cast(serve_http.Served, SimpleNamespace(port=1))
+    if differ:
+        with pytest.raises(RuntimeError, match="whole: texts of one client and of 32 differ"):
+            serve_http.measure_clients(served, 1)
+    else:
+        rows = serve_http.measure_clients(served, 1)
+        assert [serve_http.clients_ratio(rows, name).value for name in ("whole", "exact")] == [32.0, 32.0]
 
 
 @pytest.mark.long

@@ -95,7 +95,10 @@ def test_a_token_is_needed_except_for_the_probes(versions, tmp_path: Path) -> No
     file = tmp_path / "tokens.json"
     token, other = add_token(file, "dashboard"), add_token(file, "other")
     app = create_app(versions, versions.settings, versions.metrics, AccessTokens(file))
-    assert [answer(app, path).status_code for path in ("/healthz", "/readyz")] == [200, 200]
+    for given in ({}, {"Authorization": f"Bearer {token}x"}, {"Authorization": token}):
+        told = [answer(app, path, **given) for path in ("/healthz", "/readyz")]
+        assert [(one.status_code, one.json()) for one in told] == [(200, {"status": "ok"}), (200, {"status": "ready"})]
+    assert answer(app, "/readyz", Authorization=f"Bearer {token}").json()["champion"] == "reviewlm/1"
     missing = answer(app)
     assert (missing.status_code, missing.headers["www-authenticate"]) == (401, "Bearer")
     assert missing.json()["error"]["code"] == "invalid_api_key"
@@ -117,6 +120,8 @@ def test_without_the_file_of_tokens_nobody_is_answered(versions, tmp_path: Path)
         spoil()
         told = answer(app, Authorization=f"Bearer {token}")
         assert (told.status_code, told.json()["error"]["code"]) == (503, "tokens_unreadable")
+        ready = answer(app, "/readyz", Authorization=f"Bearer {token}")
+        assert (ready.status_code, ready.json()) == (200, {"status": "ready"})
     assert answer(app, "/healthz").status_code == 200
 
 
@@ -149,6 +154,17 @@ def test_a_token_has_its_requests_per_minute_and_they_come_back(tmp_path: Path) 
     ask("a")
     with pytest.raises(ApiError):
         ask("a")
+
+
+def test_probes_do_not_count_as_requests_of_a_token(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.json"
+    headers = [(b"host", b"localhost"), (b"authorization", f"Bearer {add_token(file, 'probe')}".encode())]
+    access = Access((), AccessTokens(file), 1, clock=lambda: 0.0)
+    probe = {"type": "http", "method": "GET", "path": "/readyz", "headers": headers}
+    for _ in range(5):
+        access.require(probe)
+        assert probe["stranger"] is False
+    access.require(probe | {"path": "/v1/models"})
 
 
 def test_loopback_addresses_are_known() -> None:

@@ -27,6 +27,8 @@ IMAGE, HOME, USER = f"reviewlm:{reviewlm.__version__}", "/home/reviewlm", 10001
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 MANIFESTS = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((DEPLOY / "kubernetes").glob("*.yaml"))}
+KUBERNETES = "1.37"
+"""Version whose schemas the manifests are checked against."""
 POD = MANIFESTS["deployment"]["spec"]["template"]["spec"]
 [CONTAINER] = POD["containers"]
 REPLICAS = [COMPOSE["services"][name] for name in ("one", "two")]
@@ -144,6 +146,27 @@ def test_the_image_holds_every_package_and_starts_the_program_itself() -> None:
     assert 'ENTRYPOINT ["reviewlm"]' in DOCKERFILE  # no shell, which would keep the signal for itself
     [words] = re.findall(r"^CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)
     assert serve_settings(yaml.safe_load(words)).host == "0.0.0.0"
+
+
+@pytest.mark.parametrize("name", [
+    "deployment", "disruption", "home", "service", "worker/volumes", "worker/worker",
+])  # fmt: skip
+def test_manifests_are_valid_for_kubernetes(name: str) -> None:
+    checks = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed (108 MB)")
+    found = list(yaml.safe_load_all((DEPLOY / "kubernetes" / f"{name}.yaml").read_text()))
+    assert found
+    for manifest in found:
+        checks.validate(manifest, KUBERNETES, strict=True)
+        with pytest.raises(checks.ValidationError):
+            checks.validate(manifest | {"metadata": manifest["metadata"] | {"lables": {}}}, KUBERNETES, strict=True)
+
+
+def test_every_manifest_is_checked() -> None:
+    named = {str(path.relative_to(DEPLOY / "kubernetes")) for path in (DEPLOY / "kubernetes").rglob("*.yaml")}
+    assert named == {
+        "deployment.yaml", "disruption.yaml", "home.yaml", "service.yaml", "worker/volumes.yaml", "worker/worker.yaml",
+        "kustomization.yaml", "worker/kustomization.yaml",  # read by kubectl, not by Kubernetes
+    }  # fmt: skip
 
 
 def test_prometheus_scrapes_pages_that_exist_and_asks_for_figures_that_are_there() -> None:

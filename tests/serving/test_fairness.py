@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import pairwise
 from threading import Thread, current_thread
@@ -16,6 +16,8 @@ from served import answering
 
 from models.completion.beam import beam_search
 from models.completion.dasher import DasherInterval, intervals
+from models.completion.reading import MOST_READ
+from models.completion.spellings import EXACT, QUICK
 from models.completion.suggestions import suggest
 from models.completion.typed import DROW
 from models.text.normal_form import NormalForm
@@ -85,15 +87,18 @@ def read_to_the_end(stream: Ticket) -> None:
             pass
 
 
-@pytest.fixture(scope="module")
-def watched() -> Iterator[Watch]:
-    """Serve a watched model of a unit while one stream is written."""
+@contextmanager
+def watching(unit: str) -> Iterator[Watch]:
+    """Serve a watched model with a vocabulary of this unit while one stream is written."""
     with pytest.MonkeyPatch.context() as patch:
         events: list[Any] = []
         characters: list[int] = []
         note_step, apply, encode = Scheduler._step, NormalForm.apply, Vocabulary.encode
 
         def stepped(scheduler: Scheduler, batch: Any) -> None:
+            if scheduler.bundle.model.events is not events:
+                note_step(scheduler, batch)
+                return
             events.append("stream")
             begun = len(events)
             note_step(scheduler, batch)
@@ -111,7 +116,7 @@ def watched() -> Iterator[Watch]:
         patch.setattr(NormalForm, "apply", noted(apply))
         patch.setattr(Vocabulary, "encode", noted(encode))
         source = MadeSource(champion=1)
-        bundle = bundle_of("lstm")
+        bundle = bundle_of("lstm", unit)
         source.make = lambda number: replace(bundle, model=Watched(bundle.model, events))
         settings = {"max_prompt_characters": MOST, "request_seconds": 120}
         with answering(source, **settings) as (address, versions):
@@ -124,6 +129,20 @@ def watched() -> Iterator[Watch]:
             characters.clear()
             yield watch
             stream.cancel()
+
+
+@pytest.fixture(scope="module")
+def watched() -> Iterator[Watch]:
+    """A vocabulary of words."""
+    with watching("word") as watch:
+        yield watch
+
+
+@pytest.fixture(scope="module")
+def watched_bpe() -> Iterator[Watch]:
+    """A vocabulary of parts of words."""
+    with watching("bpe") as watch:
+        yield watch
 
 
 def test_the_scores_of_an_echoed_prompt_are_read_in_pieces(watched: Watch) -> None:
@@ -166,6 +185,22 @@ def test_the_context_of_suggestions_is_read_in_pieces(watched: Watch) -> None:
     assert answer | suggest(endless, text, stars=3, both=True).as_json() == answer
     assert max(between) <= PIECE + 1
     assert sum(between) > 50 * PIECE
+
+
+@pytest.mark.parametrize(("typed", "stars", "exact"), [("the s", 3, False), ("the", None, True), ("the ", 5, True)])
+def test_a_search_for_words_reads_a_few_beginnings_at_a_time(
+    typed: str, stars: int | None, exact: bool, watched_bpe: Watch
+) -> None:
+    cutoffs = EXACT if exact else QUICK
+    answer, between = watched_bpe.ask(SUGGEST, {"prompt": typed, "stars": stars, "exact": exact})
+    bundle = bundle_of("lstm", "bpe")
+    endless = replace(bundle, model=Watched(bundle.model, []))
+    expected = suggest(endless, typed, stars=stars, both=True, cutoffs=cutoffs)
+    assert [(one["word"], one["probability"]) for one in answer["words"]] == [
+        (word, pytest.approx(probability, rel=1e-6)) for word, probability in expected.words
+    ]
+    assert max(between) <= MOST_READ * len(bundle.ratings(stars))
+    assert sum(map(bool, between)) > 2
 
 
 @pytest.mark.slow

@@ -74,29 +74,30 @@ def log_softmax_of_level(logits_NC: Any, plus_N: Any, ids_P: Any, out_NV: Any) -
 
 
 @kernel
-def add_to_log_sum(total_NV: Any, logp_NPV: Any, part: int, log_weight_N: Any) -> None:
-    """Replace log a of each entry by log(a + w p).
+def add_to_log_sum(total_NV: Any, logp_NPV: Any, first: int, log_weight_NP: Any) -> None:
+    """Replace log a of each entry by log(a + Σ w p), one part after another.
 
     The larger of both logarithms plus log(1 + e) of e = exp(−difference), which is 2 artanh(e / (2 + e)): seven terms
     of its series, with an error below 1e-8.
 
     Args:
         total_NV: log a; overwritten.
-        logp_NPV: log p of P parts, of which *part* is added.
-        log_weight_N: log w.
+        logp_NPV: log p of P parts, of which those from *first* on are added.
+        log_weight_NP: log w.
     """
     N, V = total_NV.shape
     for n in range(N):
-        total, logp, weight = total_NV[n], logp_NPV[n, part], log_weight_N[n]
-        for v in range(V):
-            a, b = total[v], logp[v] + weight
-            most, least = max(a, b), min(a, b)
-            e = exp(least - most) if least > _F(-np.inf) else _F(0.0)
-            s = e / (_F(2.0) + e)
-            q = s * s
-            series = q * _F(1 / 13) + _F(1 / 11)
-            series = series * q + _F(1 / 9)
-            series = series * q + _F(1 / 7)
-            series = series * q + _F(1 / 5)
-            series = series * q + _F(1 / 3)
-            total[v] = most + (s + s) * (series * q + _F(1.0))
+        for part in range(first, logp_NPV.shape[1]):
+            total, logp, weight = total_NV[n], logp_NPV[n, part], log_weight_NP[n, part]
+            for v in range(V):
+                a, b = total[v], logp[v] + weight
+                most, least = max(a, b), min(a, b)
+                e = exp(least - most) if least > _F(-np.inf) else _F(0.0)
+                s = e / (_F(2.0) + e)
+                q = s * s
+                series = q * _F(1 / 13) + _F(1 / 11)
+                series = series * q + _F(1 / 9)
+                series = series * q + _F(1 / 7)
+                series = series * q + _F(1 / 5)
+                series = series * q + _F(1 / 3)
+                total[v] = most + (s + s) * (series * q + _F(1.0))

@@ -78,7 +78,8 @@ class RefusalAnswer(AnswerPart):
 
 
 class ReadyAnswer(AnswerPart):
-    """Whether requests should be sent here; other pages, and requests under another Host name, get the status only."""
+    """Whether requests should be sent here. Requests without a known token, if there are tokens, those of other pages,
+    and those under another Host name get the status only."""
 
     status: Literal["ready", "ending", "engine ended"]
     champion: str | None = None
