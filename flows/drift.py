@@ -7,7 +7,7 @@ from typing import Any
 from prefect import flow
 
 from flows.ingest import ingest
-from flows.server.parameters import Inputs, Overrides, PresetOrNone
+from flows.server.parameters import Inputs, Overrides, PresetOrNone, with_absolute_paths
 from tasks.data.drift import measure_drift
 from tasks.fitting.fit import limits_of_fits
 from tasks.limits import require_limits
@@ -30,5 +30,5 @@ def drift(
     config = settings_of((CHAMPION,), preset, input or [], overrides or []).config
     require_limits(limits_of_fits(config))
     with parent_run(config, "drift") as run_id:
-        asked = {"preset": preset, "input": input, "overrides": overrides}
+        asked = with_absolute_paths(preset, input, overrides)
         return describe_drift(measure_drift(config, ingest(config), run_id, asked))

@@ -10,7 +10,7 @@ from prefect import State, flow
 
 from core.config.run_config import RunConfig
 from core.store import Artifact
-from flows.server.parameters import Inputs, Overrides
+from flows.server.parameters import Inputs, Overrides, with_absolute_paths
 from tasks.announce import INGESTED, announce
 from tasks.data.ingest import ingest_files, replay_quarantine, synthesise
 from tasks.data.prepare import check_table
@@ -59,19 +59,14 @@ def _result(returned: Artifact | State[Artifact]) -> Artifact:
 def announce_new_files(
     config: RunConfig, dataset: Artifact, record: RunRecord, preset: str, input: Inputs, overrides: Overrides
 ) -> None:
-    """Emit an event if this run has read new files; with its parameters, a retrain uses the same settings and data.
-
-    Paths are absolute in it, because the worker that retrains is in another folder than a command.
-    """
+    """Emit an event if this run has read new files; with its parameters, a retrain uses the same settings and data."""
     new = {one.label for one in record.stages if one.stage == "read" and not one.reused}
     if not new:
         return
     rows = {source["name"]: source["rows"] for source in dataset.facts["sources"] if source["name"] in new}
     reviews = sum(rows.values())
-    paths = [str(Path(one).absolute()) for one in input] if input else None
-    settings = str(Path(preset).absolute()) if preset.endswith(".toml") else preset
     announce(INGESTED, config, {
-        "preset": settings, "input": paths, "overrides": overrides, "count": len(new),
+        **with_absolute_paths(preset, input, overrides), "count": len(new),
         "files": sorted(new)[:MOST_NAMED], "new_reviews": reviews,
         "sentence": f"New files: {len(new)}, with {reviews:,} reviews", "dataset": dataset.digest,
     })  # fmt: skip

@@ -11,10 +11,10 @@ from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 
 from prefect.client.orchestration import get_client
-from prefect.concurrency.sync import concurrency
 
 from core.errors import ConfigError
 from core.services.pools import size_of_limit
+from tasks.slot_lease import NoSuchLimit, leased_slot
 
 GPU, PROMOTION = "gpu", "promotion"
 ALL = 200
@@ -36,18 +36,29 @@ def require_limits(names: Collection[str]) -> None:
     with get_client(sync_client=True) as client:
         known = {limit.name for limit in client.read_global_concurrency_limits(limit=ALL)}
     if missing := sorted({*names} - known):
-        create = "; ".join(f"prefect gcl create {name} --limit {size_of_limit(name)}" for name in missing)
-        raise ConfigError(
-            "Prefect's server lacks a concurrency limit", where=os.environ["PREFECT_API_URL"], value=", ".join(missing),
-            cause="without it, runs would not wait for each other",
-            remedy=f"`reviewlm ui start` creates it for its own server; for another: {create}",
-        )
+        raise _lacks(missing)
+
+
+def _lacks(missing: Collection[str]) -> ConfigError:
+    create = "; ".join(f"prefect gcl create {name} --limit {size_of_limit(name)}" for name in missing)
+    return ConfigError(
+        "Prefect's server lacks a concurrency limit", where=os.environ["PREFECT_API_URL"], value=", ".join(missing),
+        cause="without it, runs would not wait for each other",
+        remedy=f"`reviewlm ui start` creates it for its own server; for another: {create}",
+    )
 
 
 @contextmanager
 def slot(name: str) -> Iterator[None]:
-    """Hold a slot of a limit while the block runs; wait until one is free."""
-    with ExitStack() as stack:
-        # A training of hours goes on if the server does not answer for a moment.
-        stack.enter_context(concurrency(name, occupy=1, strict=is_shared(), raise_on_lease_renewal_failure=False))
+    """Hold a slot of a limit while the block runs; wait until one is free.
+
+    Raises:
+        ConfigError: A shared server does not have this limit.
+    """
+    with ExitStack() as held:
+        try:
+            held.enter_context(leased_slot(name))
+        except NoSuchLimit:
+            if is_shared():
+                raise _lacks([name]) from None
         yield

@@ -188,16 +188,8 @@ def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
 
 def _apply(options: dict[str, Any], override: str) -> None:
     """Set one dotted key; a model is given by name or number: `models.lstm.hidden=9`, `models.1.hidden=9`."""
-    key, equals, text = override.partition("=")
-    if not equals:
-        raise ConfigError("An override must look like key=value", where="--set", value=override)
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except RecursionError as error:
-        raise _too_deep("--set") from error
-    except ValueError:  # no TOML, or a number of more digits than Python reads
-        value = text
-    parts = key.strip().split(".")
+    key, value = split_override(override)
+    parts = key.split(".")
     if len(parts) > DEEPEST:
         raise _too_deep("--set")
     _require_readable(value, "--set")
@@ -210,6 +202,24 @@ def _apply(options: dict[str, Any], override: str) -> None:
         place[_index(place, parts, override)[0]] = value
     else:
         place[parts[0]] = value
+
+
+def split_override(override: str) -> tuple[str, Any]:
+    """Return the key and the value of `key=value`: a TOML value, or else the text as it is.
+
+    Raises:
+        ConfigError: There is no equals sign, or the value is nested too deeply.
+    """
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise ConfigError("An override must look like key=value", where="--set", value=override)
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except RecursionError as error:
+        raise _too_deep("--set") from error
+    except ValueError:  # no TOML, or a number of more digits than Python reads
+        value = text
+    return key.strip(), value
 
 
 def _descend(place: Any, parts: list[str], override: str) -> tuple[Any, list[str]]:

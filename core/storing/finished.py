@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
+import sys
 from collections import UserDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +27,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Artifact:
-    """A finished artifact: stage, digest, path and manifest. It is small and picklable and never holds the data."""
+    """A finished artifact: stage, digest, path and manifest. It never holds the data.
+
+    Pickled, it is a reference: the manifest, which names every source file, is read again from its folder.
+    """
 
     stage: str
     digest: str
@@ -36,6 +41,11 @@ class Artifact:
         # Prefect looks through all dicts in the arguments of every stage; the manifests of a run are thousands.
         object.__setattr__(self, "manifest", UserDict(self.manifest))
 
+    def __reduce__(self) -> tuple[Callable[..., Artifact], tuple[str, ...]]:
+        place, name = os.path.split(self.path)
+        # Interned strings are pickled once, however many artifacts of a store an object holds.
+        return _unpickled, tuple(map(sys.intern, (self.stage, self.digest, place, name)))
+
     @property
     def folder(self) -> Path:
         """The folder that holds the artifact's files."""
@@ -45,6 +55,11 @@ class Artifact:
     def facts(self) -> dict[str, Any]:
         """Facts that the stage recorded about its result: counts, figures."""
         return dict(self.manifest.get("facts", {}))
+
+
+def _unpickled(stage: str, digest: str, place: str, name: str) -> Artifact:
+    path = os.path.join(place, name)
+    return Artifact(stage, digest, path, read_manifest(Path(path) / MANIFEST))
 
 
 def digest_of(stage: str, version: int | str, options: Mapping[str, Any], inputs: Mapping[str, str]) -> str:

@@ -7,15 +7,20 @@ start. The description of each field is its line in the flow's docstring.
 from __future__ import annotations
 
 import difflib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, StringConstraints, WithJsonSchema
 
-from core.config.presets import preset_names
+from core.config.presets import preset_names, split_override
 
 CHAMPIONS_OWN = ""
 """Instead of a preset: the settings of the champion, or of the version that the run is about."""
 FILE = r"\.toml$"
+NAMES_FILES = ("source.input", "source.business", "vectors", "lexicons")
+"""Settings, or sections of settings, whose values are paths."""
 
 
 def _known(preset: str) -> str:
@@ -53,3 +58,33 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 ShareAboveZero = Annotated[float, Field(gt=0, le=1)]
 Stars = Annotated[int, Field(ge=0, le=5)] | None
+
+
+def with_absolute_paths(preset: str, input: Inputs, overrides: Overrides) -> dict[str, Any]:
+    """Return these parameters for a run in another folder, such as that of a worker: all paths are absolute."""
+    return {
+        "preset": _absolute(preset) if preset.endswith(".toml") else preset,
+        "input": _absolute(input) if input else None,
+        "overrides": [_with_absolute_path(one) for one in overrides] if overrides else None,
+    }
+
+
+def _with_absolute_path(override: str) -> str:
+    key, value = split_override(override)
+    named = any(key == setting or key.startswith(f"{setting}.") for setting in NAMES_FILES)
+    return f"{key}={_toml(_absolute(value))}" if named and value else override
+
+
+def _absolute(value: Any) -> Any:
+    """Return a path, or the paths of a list or a section, as absolute ones; anything else as it is."""
+    if isinstance(value, str):
+        return str(Path(value).absolute())
+    if isinstance(value, Mapping):
+        return {name: _absolute(one) for name, one in value.items()}
+    return [_absolute(one) for one in value] if isinstance(value, Sequence) else value
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json.dumps(name)} = {_toml(one)}" for name, one in value.items()) + "}"
+    return json.dumps(value, ensure_ascii=False)

@@ -26,6 +26,7 @@ from tasks.evaluation.cost import COSTS, costs_of
 from tasks.evaluation.evaluate import Measured, figures_of_artifact, scores_of
 from tasks.evaluation.observe import TOKEN_SCORES_FILE
 from tasks.stage import run_stage
+from tasks.table_file import TableFile
 
 FLOOR_VERSION = 2
 INTERVALS_VERSION = 5
@@ -44,14 +45,19 @@ class ModelComparison:
     """Comparison of the models of a run.
 
     Args:
-        table: One row per model, best first: figures, intervals, gaps to the floor, cost, Pareto front.
+        table_file: Has `table`.
         floor: Facts of the floor; None if there is none.
         artifact: Has the intervals, differences and slices as Parquet files.
     """
 
-    table: pl.DataFrame
+    table_file: TableFile
     floor: dict[str, Any] | None
     artifact: Artifact
+
+    @property
+    def table(self) -> pl.DataFrame:
+        """One row per model, best first: figures, intervals, gaps to the floor, cost, Pareto front."""
+        return self.table_file.read()
 
     @property
     def differences(self) -> pl.DataFrame:
@@ -81,7 +87,7 @@ def compare(config: RunConfig, prepared: Prepared, measured: Sequence[Measured])
             name,
         )
     facts = floor.facts if floor.facts.get("explained") else None
-    return ModelComparison(table_of(config, measured, artifact), facts, artifact)
+    return ModelComparison(TableFile.written(table_of(config, measured, artifact), config), facts, artifact)
 
 
 def table_of(config: RunConfig, measured: Sequence[Measured], intervals: Artifact) -> pl.DataFrame:

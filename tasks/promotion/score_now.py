@@ -23,11 +23,12 @@ from models.streams import TokenStream
 from models.tokens.vocabulary import Vocabulary
 from tasks.data.family import family_of_version
 from tasks.data.prepare import VOCABULARY_FILE, Prepared, tokenize
-from tasks.evaluation.evaluate import Measured, score_bundle, scores_of
+from tasks.evaluation.evaluate import SCORES_FILE, Measured, score_bundle, scores_of
 from tasks.fitting.fit import bundle_digest
 from tasks.gpus import OpenBundle
 from tasks.progress import progress
 from tasks.stage import stage, store_of
+from tasks.table_file import TableFile
 from tasks.tracking.track import registry_of, tracking_was_away
 from tracking.registry.registry import CHAMPION, Version
 from tracking.tags import BUNDLE_TAG, DATA_TAG
@@ -44,16 +45,26 @@ class Scored:
     """Scores of a model on the test reviews.
 
     Args:
-        rows: See `evaluation.scoring.score.score_stream`.
+        table: See `evaluation.scoring.score.score_stream`.
         departure: See `evaluation.gate.evidence.departure`; None if the rows are the stored ones.
         problem: Why the model could not be scored now; empty if it could.
         at: Time of scoring, in UTC.
     """
 
-    rows: pl.DataFrame = field(repr=False)
+    table: TableFile = field(repr=False)
     departure: float | None = None
     problem: str = ""
     at: str = field(default_factory=_now)
+
+    @classmethod
+    def stored(cls, artifact: Artifact, departure: float | None = None, problem: str = "") -> Scored:
+        """Return the scores of an artifact."""
+        return cls(TableFile(artifact.folder / SCORES_FILE), departure, problem)
+
+    @property
+    def rows(self) -> pl.DataFrame:
+        """The scores, read from their file: one row per review."""
+        return self.table.read()
 
 
 @dataclass(frozen=True)
@@ -102,13 +113,15 @@ def _measured(config: RunConfig, prepared: Prepared, challenger: Measured, versi
         tokens = tokens_for(config, folder, prepared)
         if digest == bundle_digest(challenger.fitted.bundle):  # same bundle: no decision depends on its scores
             artifact = score_bundle(config, folder, tokens, label).artifact
-            scored = Scored(scores_of(artifact))
+            scored = Scored.stored(artifact)
         else:
             artifact, scored = score_bundle_now(config, folder, tokens, label)
     family, data = family_of_version(config, version, folder), version.tags.get(DATA_TAG, "")
     streams = streams_of_run(prepared, challenger)
-    rows, pays = with_surface(folder, scored.rows, streams, streams.__getitem__)
-    scored = replace(scored, rows=rows)
+    known = scored.rows
+    rows, pays = with_surface(folder, known, streams, streams.__getitem__)
+    if rows is not known:
+        scored = replace(scored, table=TableFile.written(rows, config))
     return Champion(version.version, digest, folder, artifact, scored, family=family, data=data, pays=pays)
 
 
@@ -127,7 +140,7 @@ def score_bundle_now(config: RunConfig, folder: Path, tokens: Artifact, label: s
     built = score_bundle(config, folder, tokens, label)
     fresh = not built.reused
     return built.artifact, (
-        Scored(scores_of(built.artifact), 0.0) if fresh else score_now(config, folder, tokens, built.artifact, label)
+        Scored.stored(built.artifact, 0.0) if fresh else score_now(config, folder, tokens, built.artifact, label)
     )
 
 
@@ -189,7 +202,7 @@ def score_challenger(config: RunConfig, prepared: Prepared, challenger: Measured
         Damaged: Scores of this run have changed since they were stored.
     """
     if version is None:
-        return Scored(scores_of(challenger.test))
+        return Scored.stored(challenger.test)
     tokens = prepared.tokens[challenger.fitted.spec.vocabulary]["test"]
     if challenger.fresh:
         store_of(config).verify(challenger.test)  # other fits may have taken hours since it was written
@@ -199,13 +212,13 @@ def score_challenger(config: RunConfig, prepared: Prepared, challenger: Measured
         if challenger.fresh and config.promotion.rescore:
             with converted_errors(folder), OpenBundle(config, folder) as opened:
                 opened()  # checks every file and the probe texts
-            return Scored(scores_of(challenger.test), 0.0)
+            return Scored.stored(challenger.test, 0.0)
         return score_now(config, folder, tokens, challenger.test, f"{challenger.name} v{version}")
     except (BundleError, Damaged) as error:
         remedy = f"; {error.remedy}" if error.remedy else ""
         problem = f"the registered challenger, version {version}, cannot be scored: {in_short(error)}{remedy}"
         log.warning(problem)
-        return Scored(scores_of(challenger.test), problem=problem)
+        return Scored.stored(challenger.test, problem=problem)
 
 
 def require_registered(folder: Path, registered: str) -> str:
@@ -229,12 +242,12 @@ def score_now(config: RunConfig, folder: Path, tokens: Artifact, stored: Artifac
     """
     if not config.promotion.rescore:
         store_of(config).verify(stored)
-        return Scored(scores_of(stored))
+        return Scored.stored(stored)
     with converted_errors(folder), OpenBundle(config, folder) as opened:
         stream = TokenStream.open(tokens.folder)
         with progress(f"gate {label}", len(stream), "reviews") as report:
             rows = score_stream(opened(), stream, report=lambda done, total: report(done))
-    return Scored(rows, departure(rows, scores_of(stored)))
+    return Scored(TableFile.written(rows, config), departure(rows, scores_of(stored)))
 
 
 def in_short(error: ReviewLMError) -> str:

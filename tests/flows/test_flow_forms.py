@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from importlib import import_module
 from inspect import signature
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from core.config.presets import load_config, preset_names
 from core.services.pools import PROJECT
 from flows.generate import generate
 from flows.retrain import retrain
+from flows.server.parameters import with_absolute_paths
 
 MODULES = (
     "compare", "drift", "generate", "partial", "reproduce", "rescore", "retrain", "upkeep", "other_models.classify",
@@ -121,3 +123,27 @@ def test_a_wrong_preset_is_answered_with_the_nearest_one() -> None:
 def test_a_file_of_ones_own_is_a_preset() -> None:
     assert validate({"preset": "/srv/mine.toml"}, parameter_schema(retrain).model_dump()) == []
     assert retrain.validate_parameters({"preset": "/srv/mine.toml"})["preset"] == "/srv/mine.toml"
+
+
+def test_the_parameters_of_an_event_name_the_same_files_in_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.toml").write_text('extends = "tiny.toml"\nseed = 7\n')
+    (tmp_path / "tiny.toml").write_text('extends = "demo"\n')
+    overrides = [
+        "seed=9", "source.business=b.json", 'vectors.glove="v.txt"',
+        'lexicons={own = "l.txt"}', "source.licence=b.json",
+        'source.input=["x.json"]', "execution.remote_store=file:///mnt/results",
+    ]  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    found = with_absolute_paths("mine.toml", ["data/*.json", "/other/one.csv"], overrides)
+    monkeypatch.chdir("/")
+    assert found["input"] == [f"{tmp_path}/data/*.json", "/other/one.csv"]
+    config = load_config(found["preset"], found["overrides"])
+    assert config.seed == 9
+    assert config.source.input == (f"{tmp_path}/x.json",)
+    assert config.source.business == f"{tmp_path}/b.json"
+    assert (config.vectors["glove"], config.lexicons["own"]) == (f"{tmp_path}/v.txt", f"{tmp_path}/l.txt")
+    assert {"seed=9", "source.licence=b.json", "execution.remote_store=file:///mnt/results"} <= {*found["overrides"]}
+    assert with_absolute_paths("demo", None, None) == {"preset": "demo", "input": None, "overrides": None}
+    assert with_absolute_paths("", [], [])["preset"] == ""

@@ -227,9 +227,11 @@ def test_new_reviews_that_differ_are_drift_once_and_an_event_and_in_mlflow(
 
     same = drift(TINY, [str(tmp_path / "same.jsonl")])
     assert (same["compared"], same["new"], same["drifted"]) == (True, 300, [])
-    found = [drift(TINY, [str(tmp_path / "other.jsonl")]) for _ in range(2)]
+    monkeypatch.chdir(tmp_path)
+    found = [drift(TINY, ["other.jsonl"]) for _ in range(2)]
     assert {"stars", "words"} <= set(found[0]["drifted"])
     assert found[0] == found[1]
+    # A worker has another working folder, so the paths are absolute.
     asked = {"preset": TINY, "input": [str(tmp_path / "other.jsonl")], "overrides": None}
     assert [event["event"] for event in events] == ["reviewlm.drift.flagged"]
     told = events[0]["payload"]

@@ -1,4 +1,7 @@
-"""Two homes with one store of results and one MLflow server: nothing is computed twice, and both have one champion."""
+"""Two homes with one store of results and one MLflow server: nothing is computed twice, and both have one champion.
+
+The store is a folder that both see, or a bucket of a local S3 server.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,26 @@ import pytest
 
 from core.environment import STORE_VARIABLE, TRACKING_VARIABLE
 from tests.flows.first_run import TINY, answer
+from tests.s3_server import BUCKET, s3_server
 from tests.tracking.mlflow_servers import Served
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(2400)]
 
 
+@pytest.fixture(scope="module", params=["folder", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an empty store."""
+    if request.param == "s3":
+        with s3_server():
+            yield f"s3://{BUCKET}/two-homes"
+    else:
+        yield f"file://{tmp_path_factory.mktemp('results')}"
+
+
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def shared(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The variables that name an empty store and a new MLflow server."""
     folder = tmp_path_factory.mktemp("shared")
-    (folder / "results").mkdir()
 
     def command(port: int) -> list[str]:
         return [
@@ -30,12 +43,13 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
 
     server = Served(command, folder, "/health", MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
     server.start()
-    yield {STORE_VARIABLE: f"file://{folder / 'results'}", TRACKING_VARIABLE: server.address}
+    yield {STORE_VARIABLE: store, TRACKING_VARIABLE: server.address}
     server.stop()
 
 
 @pytest.fixture(scope="module")
-def homes(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def homes(store: str, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two new homes for each store."""
     return [tmp_path_factory.mktemp(name) / "home" for name in ("one", "two")]
 
 

@@ -21,6 +21,7 @@ from models.tokens.vocabulary import FILE, Vocabulary
 from tasks.promotion.champion_reviews import _scores
 from tasks.promotion.evidence import editions, unfair
 from tasks.promotion.score_now import Champion, Scored, with_surface
+from tasks.table_file import TableFile
 
 TEXTS = ["The Soup was good.", "the soup was COLD!", "I liked (most of) it."]
 
@@ -140,13 +141,14 @@ def test_on_its_own_reviews_it_is_charged_too_whatever_the_vocabulary_of_the_cha
         return Artifact("tokens", folder.name, str(folder))
 
     def scores(config: Any, bundle: Path, stream: Artifact, label: str) -> Any:
-        return None, Scored(TokenStream.open(stream.folder).documents.with_columns(nats=pl.lit(10.0)))
+        rows = TokenStream.open(stream.folder).documents.with_columns(nats=pl.lit(10.0))
+        return None, Scored(TableFile.written(rows, RunConfig()))
 
     room = "tasks.promotion.champion_reviews"
     monkeypatch.setattr(f"{room}.tokenize", tokens)
     monkeypatch.setattr(f"{room}.score_bundle_now", scores)
     monkeypatch.setattr(f"{room}.registry_of", lambda config: SimpleNamespace(bundle_folder=lambda version: challenger))
-    none = Scored(ROWS.join(REVIEWS, on="review_id").clear())
+    none = Scored(TableFile.written(ROWS.join(REVIEWS, on="review_id").clear(), RunConfig()))
     made: Any = SimpleNamespace(fitted=SimpleNamespace(bundle=challenger))
     run: Any = SimpleNamespace(
         vocabularies={"words": SimpleNamespace(folder=words)},

@@ -19,6 +19,7 @@ from evaluation.gate.evidence import ChampionReviews
 from tasks.promotion.champion_reviews import score_champion_reviews
 from tasks.promotion.score_now import Champion, Scored
 from tasks.stage import run_stage
+from tasks.table_file import TableFile
 
 CONFIG = ["execution.device=cpu"]
 
@@ -42,7 +43,7 @@ def prepared(config: RunConfig, name: str, frame: pl.DataFrame) -> Artifact:
 
 def scores(frame: pl.DataFrame, nats: float) -> Scored:
     tests = frame.filter(split="test").with_columns(nats=pl.lit(nats), spelling_nats=pl.lit(0.0))
-    return Scored(tests.with_columns(pl.col("bytes").cast(pl.Int64)), 0.0)
+    return Scored(TableFile.written(tests.with_columns(pl.col("bytes").cast(pl.Int64)), RunConfig()), 0.0)
 
 
 @dataclass

@@ -167,18 +167,18 @@ def test_a_fit_on_the_gpu_takes_a_slot_of_the_limit_and_one_on_the_processor_non
     from tasks.gpus import gpu_slot
 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    taken: list[tuple[str, int]] = []
+    taken: list[str] = []
 
     @contextmanager
-    def concurrency(name: str, occupy: int, **options: Any) -> Any:
-        taken.append((name, occupy))
+    def leased_slot(name: str) -> Any:
+        taken.append(name)
         yield
 
-    monkeypatch.setattr(tasks.limits, "concurrency", concurrency)
+    monkeypatch.setattr(tasks.limits, "leased_slot", leased_slot)
     for device in ("cpu", "cuda"):
         with gpu_slot(device):
             pass
-    assert taken == [("gpu", 1)]
+    assert taken == ["gpu"]
 
 
 @pytest.mark.parametrize("kind", ["numpy", "rust"])

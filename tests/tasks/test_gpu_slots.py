@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -30,11 +29,11 @@ def three(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     taken: list[str] = []
 
     @contextmanager
-    def concurrency(name: str, **options: Any) -> Iterator[None]:
+    def leased_slot(name: str) -> Iterator[None]:
         taken.append(name)
         yield
 
-    monkeypatch.setattr(tasks.limits, "concurrency", concurrency)
+    monkeypatch.setattr(tasks.limits, "leased_slot", leased_slot)
     monkeypatch.setattr(tasks.gpus, "LOOK_SECONDS", 0.01)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-7a,MIG-5b/1/0")
     return taken

@@ -13,6 +13,7 @@ from core.config.presets import load_config
 from core.errors import ConfigError
 from tasks.fitting.fit import limits_of_fits
 from tasks.limits import require_limits, slot
+from tasks.slot_lease import NoSuchLimit
 
 
 @pytest.fixture
@@ -45,23 +46,20 @@ def test_a_server_of_this_command_alone_is_not_asked(limits: list[str], monkeypa
     assert require_limits(["promotion", "gpu"]) is None  # type: ignore[func-returns-value]
 
 
-@pytest.mark.parametrize("shared", [True, False])
 def test_only_a_shared_server_must_know_a_limit_that_is_waited_for(
-    shared: bool, limits: list[str], monkeypatch: pytest.MonkeyPatch
+    limits: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[bool] = []
-
     @contextmanager
-    def concurrency(name: str, occupy: int, strict: bool, raise_on_lease_renewal_failure: bool) -> Any:
-        asked.append(strict)
+    def unknown(name: str) -> Any:
+        raise NoSuchLimit(name)
         yield
 
-    monkeypatch.setattr(tasks.limits, "concurrency", concurrency)
-    if not shared:
-        monkeypatch.delenv("PREFECT_API_URL")
+    monkeypatch.setattr(tasks.limits, "leased_slot", unknown)
+    with pytest.raises(ConfigError, match="lacks a concurrency limit"), slot("gpu"):
+        pytest.fail("held a slot of a limit that does not exist")
+    monkeypatch.delenv("PREFECT_API_URL")
     with slot("gpu"):
         pass
-    assert asked == [shared]
 
 
 def test_fits_on_the_processor_wait_for_no_limit() -> None:

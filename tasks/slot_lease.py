@@ -1,0 +1,117 @@
+"""Hold a slot of a limit of Prefect's server by a lease that ends soon after its holder, but not with a server restart.
+
+`prefect.concurrency` takes a lease of 300 seconds, which stays for up to five minutes after a kill of its holder. A
+shorter one would be lost more often, because it is renewed only when three quarters have passed, and never again after
+three attempts that failed. Here a short lease is renewed often, and taken again if the server has ended it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import copy_context
+from uuid import UUID
+
+from httpx import HTTPError, HTTPStatusError, codes
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+LEASE_SECONDS = 90.0
+"""After this time without a renewal the server frees the slot; at least 60 for Prefect. It looks every 15 seconds."""
+RENEW_SECONDS = 20.0
+ASK_SECONDS = 5.0
+"""The longest time between two requests for a slot that is taken."""
+END_SECONDS = 2.0
+log = logging.getLogger(__name__)
+
+
+class NoSuchLimit(Exception):
+    """The server has no limit of this name."""
+
+
+@contextmanager
+def leased_slot(name: str) -> Iterator[None]:
+    """Hold a slot of a limit while the block runs; wait until one is free.
+
+    The block goes on if the server is away, or if another process took the slot while it was.
+
+    Raises:
+        NoSuchLimit: See there.
+    """
+    with get_client(sync_client=True) as client:
+        while (lease := _taken(client, name)) is None:
+            time.sleep(ASK_SECONDS)
+    keeper = _Keeper(name, lease)
+    # The copy has the address of the server, which may be one of this command alone.
+    thread = threading.Thread(target=copy_context().run, args=(keeper.renew,), daemon=True, name=f"lease-of-{name}")
+    thread.start()
+    try:
+        yield
+    finally:
+        keeper.ended.set()
+        thread.join(END_SECONDS)
+        keeper.release()
+
+
+def _taken(client: SyncPrefectClient, name: str) -> UUID | None:
+    """Return the lease of a slot that was free; None if all are taken."""
+    try:
+        answer = client.increment_concurrency_slots_with_lease([name], 1, "concurrency", LEASE_SECONDS).json()
+    except HTTPStatusError as error:
+        if error.response.status_code == codes.LOCKED:
+            return None
+        raise
+    if not answer["limits"]:
+        raise NoSuchLimit(name)
+    return UUID(answer["lease_id"])
+
+
+class _Keeper:
+    """Renew a lease until the end, and give the slot back.
+
+    Args:
+        name: Name of the limit.
+        lease: The lease.
+    """
+
+    def __init__(self, name: str, lease: UUID) -> None:
+        self.name, self.lease = name, lease
+        self.ended = threading.Event()
+        self._said = ""
+
+    def renew(self) -> None:
+        """Renew the lease every few seconds; what fails is tried again the next time."""
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), get_client(sync_client=True) as client:
+            while not self.ended.wait(RENEW_SECONDS):
+                try:
+                    self._renew_once(client)
+                except (HTTPError, NoSuchLimit) as error:
+                    self._say(f"its lease cannot be renewed: {error!r}")
+
+    def _renew_once(self, client: SyncPrefectClient) -> None:
+        try:
+            client.renew_concurrency_lease(self.lease, LEASE_SECONDS)
+        except HTTPStatusError as error:
+            if error.response.status_code != codes.GONE:
+                raise
+            if (again := _taken(client, self.name)) is None:
+                self._say("the server has given it to another process, which runs beside this one")
+                return
+            self.lease = again
+        self._said = ""
+
+    def release(self) -> None:
+        """Give the slot back; if the server is away, the end of the lease does."""
+        try:
+            with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), get_client(sync_client=True) as client:
+                client.release_concurrency_slots_with_lease(self.lease)
+        except HTTPError as error:
+            self._say(f"it cannot be given back, so it is free in {LEASE_SECONDS:.0f} s: {error!r}")
+
+    def _say(self, what: str) -> None:
+        if what != self._said:
+            log.warning("slot of the limit '%s': %s", self.name, what)
+        self._said = what

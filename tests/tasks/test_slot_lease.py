@@ -1,0 +1,141 @@
+"""The lease of a slot: renewed while the block runs, taken again if the server ended it, given back at the end."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+
+from tasks import slot_lease
+from tasks.slot_lease import NoSuchLimit, leased_slot
+
+
+class Server:
+    """A limit with one slot; its leases end when a test says so."""
+
+    def __init__(self) -> None:
+        self.exists, self.away = True, False
+        self.lease: UUID | None = None
+        self.renewed = 0
+
+    def _answer(self, status: int = 200, **said: Any) -> httpx.Response:
+        request = httpx.Request("POST", "http://server")
+        if self.away:
+            raise httpx.ConnectError("refused", request=request)
+        return httpx.Response(status, json=said, request=request).raise_for_status()
+
+    def increment_concurrency_slots_with_lease(
+        self, names: list[str], slots: int, mode: str, lease_duration: float
+    ) -> httpx.Response:
+        if not self.exists:
+            return self._answer(lease_id=str(uuid4()), limits=[])
+        if self.lease is not None:
+            return self._answer(423)
+        self.lease = uuid4()
+        return self._answer(lease_id=str(self.lease), limits=[{"name": names[0]}])
+
+    def renew_concurrency_lease(self, lease_id: UUID, lease_duration: float) -> httpx.Response:
+        answer = self._answer(204 if lease_id == self.lease else 410)
+        self.renewed += 1
+        return answer
+
+    def release_concurrency_slots_with_lease(self, lease_id: UUID) -> httpx.Response:
+        answer = self._answer()
+        self.lease = None if lease_id == self.lease else self.lease
+        return answer
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Server:
+    made = Server()
+
+    @contextmanager
+    def client(sync_client: bool) -> Iterator[Server]:
+        yield made
+
+    monkeypatch.setattr(slot_lease, "get_client", client)
+    for name in ("RENEW_SECONDS", "ASK_SECONDS"):
+        monkeypatch.setattr(slot_lease, name, 0.01)
+    return made
+
+
+def until(found: Callable[[], object]) -> None:
+    over = time.monotonic() + 60
+    while not found():
+        assert time.monotonic() < over
+        time.sleep(0.005)
+
+
+def renewed_again(server: Server) -> None:
+    before = server.renewed
+    until(lambda: server.renewed > before)
+
+
+def test_a_slot_is_held_and_renewed_within_the_block_only(server: Server) -> None:
+    with leased_slot("gpu"):
+        held = server.lease
+        renewed_again(server)
+        assert server.lease == held is not None
+    assert server.lease is None
+
+
+def test_the_next_one_waits_until_it_is_given_back(server: Server) -> None:
+    got = threading.Event()
+
+    def second() -> None:
+        with leased_slot("gpu"):
+            got.set()
+
+    with leased_slot("gpu"):
+        thread = threading.Thread(target=second, daemon=True)
+        thread.start()
+        assert not got.wait(0.2)
+    assert got.wait(60)
+    thread.join()
+
+
+def test_after_a_restart_of_the_server_the_lease_goes_on(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    with leased_slot("gpu"), caplog.at_level(logging.WARNING):
+        held, server.away = server.lease, True
+        until(lambda: "cannot be renewed" in caplog.text)
+        server.away = False
+        renewed_again(server)
+        assert server.lease == held
+
+
+def test_a_slot_that_the_server_took_back_is_taken_again(server: Server) -> None:
+    with leased_slot("gpu"):
+        server.lease = None
+        until(lambda: server.lease)
+        renewed_again(server)
+    assert server.lease is None
+
+
+def test_a_slot_that_another_one_got_meanwhile_is_told_once_and_not_given_back(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    with leased_slot("gpu"), caplog.at_level(logging.WARNING):
+        server.lease = others = uuid4()
+        until(lambda: "another process" in caplog.text)
+        time.sleep(0.1)
+    assert server.lease == others
+    assert caplog.text.count("another process") == 1
+
+
+def test_a_block_ends_well_although_the_server_is_away(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING), leased_slot("gpu"):
+        server.away = True
+    assert "cannot be given back" in caplog.text
+
+
+def test_a_limit_that_does_not_exist_is_no_slot(server: Server) -> None:
+    server.exists = False
+    with pytest.raises(NoSuchLimit), leased_slot("gpu"):
+        pytest.fail("held a slot of a limit that does not exist")
