@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
 
-from evaluation.plots.canvas import GREY, PALETTE, canvas
+from evaluation.palette import PALETTE
+from evaluation.plots.canvas import GREY, canvas
 from evaluation.plots.memory import in_tokens
 
 if TYPE_CHECKING:

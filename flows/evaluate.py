@@ -6,6 +6,7 @@ from prefect import flow
 
 from core.config.run_config import RunConfig
 from core.environment import available_cores
+from flows.server.parameters import Given
 from flows.server.workers import on_workers
 from tasks.data.prepare import Prepared
 from tasks.evaluation.compare import Evaluated, compare_models
@@ -29,7 +30,9 @@ def evaluate(config: RunConfig, prepared: Prepared, fitted: list[Fitted], parent
 
 
 @flow(name="evaluate", flow_run_name="{config.title}", persist_result=False)
-def measure_models(config: RunConfig, prepared: Prepared, fitted: list[Fitted], parent_run_id: str) -> Evaluated:
+def measure_models(
+    config: Given[RunConfig], prepared: Given[Prepared], fitted: Given[list[Fitted]], parent_run_id: str
+) -> Evaluated:
     """Score one model after the other, because their speeds are compared; then measure the rest side by side.
 
     What was slow to score is slow to measure, so that begins first: else it would end alone.

@@ -10,7 +10,7 @@ from prefect import State, flow
 
 from core.config.run_config import RunConfig
 from core.store import Artifact
-from flows.server.parameters import Inputs, Overrides, with_absolute_paths
+from flows.server.parameters import Given, Inputs, Overrides, with_absolute_paths
 from tasks.announce import INGESTED, announce
 from tasks.data.ingest import ingest_files, replay_quarantine, synthesise
 from tasks.data.prepare import check_table
@@ -23,7 +23,7 @@ MOST_NAMED = 20
 
 
 @flow(name="ingest", flow_run_name="{config.title}", persist_result=False)
-def ingest(config: RunConfig) -> Artifact:
+def ingest(config: Given[RunConfig]) -> Artifact:
     """Return the data set. A critical finding of the suite "raw" stops the run here, before any training."""
     with step("ingest", "read and check the reviews"):
         dataset = ingest_files(config, None if config.source.input else synthesise(config))
@@ -79,7 +79,7 @@ def recorded_or_read(chosen: VersionSettings) -> Artifact:
 
 
 @flow(name="replay", flow_run_name="{config.title}", persist_result=False)
-def replay(config: RunConfig, quarantined: Artifact, fixed: Path | None = None) -> Artifact:
+def replay(config: Given[RunConfig], quarantined: Given[Artifact], fixed: Path | None = None) -> Artifact:
     """Return the data set with the records recovered from its quarantine (see `corpus.quarantine.replay`)."""
     dataset = replay_quarantine(config, quarantined, fixed)
     check_table(config, "raw", dataset)

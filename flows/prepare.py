@@ -8,6 +8,7 @@ from prefect import flow
 
 from core.config.run_config import RunConfig
 from core.store import Artifact
+from flows.server.parameters import Given
 from flows.server.workers import on_workers
 from tasks.data.canaries import choose
 from tasks.data.card import describe_data
@@ -36,7 +37,7 @@ def prepare(config: RunConfig, dataset: Artifact, vocabularies: Sequence[str] | 
 
 
 @flow(name="prepare", flow_run_name="{config.title}", persist_result=False)
-def prepare_data(config: RunConfig, dataset: Artifact, names: Sequence[str]) -> Prepared:
+def prepare_data(config: Given[RunConfig], dataset: Given[Artifact], names: Sequence[str]) -> Prepared:
     """Clean and check the data; then draw the data card, where there are several workers beside the vocabularies."""
     clean = clean_and_split(config, dataset)
     # `ingest` has already done the check "raw", so this is only a look-up. The run's report needs its result too.

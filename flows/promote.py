@@ -6,6 +6,7 @@ from prefect import flow
 
 from core.config.run_config import RunConfig
 from core.store import Artifact
+from flows.server.parameters import Given
 from tasks.data.prepare import Prepared
 from tasks.evaluation.compare import Evaluated
 from tasks.promotion.champion_reviews import score_champion_reviews
@@ -19,8 +20,9 @@ from tasks.stage import step
 
 @flow(name="promote", flow_run_name="{config.title}", persist_result=False)
 def promote(
-    config: RunConfig, prepared: Prepared, evaluated: Evaluated, parent_run_id: str, drift: Artifact | None = None
-) -> Promotion:
+    config: Given[RunConfig], prepared: Given[Prepared], evaluated: Given[Evaluated], parent_run_id: str,
+    drift: Given[Artifact | None] = None,
+) -> Promotion:  # fmt: skip
     """Register the challenger, run the gate and return the decision. A refused promotion is not an error."""
     with step("promote", "choose the challenger and run the gate"):
         return _promoted(config, prepared, evaluated, parent_run_id, drift)

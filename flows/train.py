@@ -9,6 +9,7 @@ from prefect import flow
 from prefect.futures import PrefectFuture, as_completed
 
 from core.config.run_config import RunConfig
+from flows.server.parameters import Given
 from flows.server.workers import on_workers
 from tasks.data.prepare import Prepared
 from tasks.evaluation.intervals import estimate_floor
@@ -19,7 +20,7 @@ from tasks.tracking.track import log_inputs
 
 
 @flow(name="fit-models", flow_run_name="{config.title}", persist_result=False)
-def fit_models(config: RunConfig, prepared: Prepared, parent_run_id: str) -> list[Fitted]:
+def fit_models(config: Given[RunConfig], prepared: Given[Prepared], parent_run_id: str) -> list[Fitted]:
     """Return the fitted models in the configuration's order.
 
     Fit the baseline first, then the others, the most expensive first. A model with parts, such as a mixture, is

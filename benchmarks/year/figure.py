@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation.plots.canvas import GREY, PALE, PALETTE, WIDTH, canvas
+from evaluation.palette import PALETTE
+from evaluation.plots.canvas import GREY, PALE, WIDTH, canvas
 
 Row = dict[str, Any]
 LANES = ("promoted", "refused", "run failed or crashed", "drift", "planted")

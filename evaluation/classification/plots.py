@@ -17,7 +17,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from evaluation.classification.figures import ClassifierFigures
-from evaluation.plots.canvas import GREY, PALE, PALETTE, WIDTH, canvas, literal, thousands, ticks_at
+from evaluation.palette import PALETTE
+from evaluation.plots.canvas import GREY, PALE, WIDTH, canvas, literal, thousands, ticks_at
 from evaluation.statistics.bootstrap import Interval
 from evaluation.statistics.slice_names import slice_name
 

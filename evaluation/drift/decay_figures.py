@@ -9,7 +9,8 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from evaluation.drift.decay import HELD_OUT, NEW, Decay
-from evaluation.plots.canvas import GREY, PALE, PALETTE, canvas, styles_of
+from evaluation.palette import PALETTE
+from evaluation.plots.canvas import GREY, PALE, canvas, styles_of
 
 
 def decay_curve(decays: Mapping[str, Decay]) -> Figure:

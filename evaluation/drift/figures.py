@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from evaluation.drift.report import DriftReport, flagged_sentence
-from evaluation.plots.canvas import GREY, PALETTE, literal
+from evaluation.palette import PALETTE
+from evaluation.plots.canvas import GREY, literal
 from evaluation.reports.document import Page, PageSection, PageTable, PageText, Picture, png
 
 KNOWN, NEW = PALETTE[0], PALETTE[1]

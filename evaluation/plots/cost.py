@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,31 +11,15 @@ from matplotlib.figure import Figure
 
 from evaluation.plots.canvas import GREY, WIDTH, canvas, plain_log_ticks
 from evaluation.statistics.floor import Floor
-from evaluation.statistics.pareto import PARETO, pareto_front
+from evaluation.statistics.pareto import QUALITY, is_placed, known_costs, on_front
 from models.adaptation import STATIC
 
-QUALITY, COSTS = PARETO[0], PARETO[1:]
 LABELS = {
     "megabytes": "size of the bundle in MB (log scale)",
     "score_seconds": "time to score the test reviews in s (log scale)",
 }
 FARTHEST = 1.6
 """Models with more than this multiple of the best model's bits are drawn at the upper edge, with their figure."""
-
-
-def known_costs(table: pl.DataFrame) -> list[str]:
-    """Return the costs for which some model has a positive figure and a finite quality; others cannot be drawn."""
-    known = [name for name in COSTS if name in table.columns]
-    return [name for name in known if any(_placed(row, name) for row in table.to_dicts())]
-
-
-def on_front(table: pl.DataFrame) -> list[str]:
-    """Return the models that no other of their group (static, adaptive) beats in quality and all known costs together.
-
-    See `evaluation/statistics/pareto.py`.
-    """
-    marks = pareto_front(table.to_dicts(), (QUALITY, *known_costs(table)))
-    return [name for name, mark in zip(table["model"], marks, strict=True) if mark]
 
 
 def pareto_figure(table: pl.DataFrame, styles: Mapping[str, Mapping[str, Any]], floor: Floor | None = None) -> Figure:
@@ -55,7 +38,7 @@ def pareto_figure(table: pl.DataFrame, styles: Mapping[str, Mapping[str, Any]], 
     shown, front = known_costs(table), on_front(table)
     figure, panels = canvas(WIDTH, 0.9 + 3.2 * max(1, len(shown)), rows=max(1, len(shown)))
     for axes, cost in zip([panels] if len(shown) < 2 else panels, shown, strict=False):
-        rows = [row for row in table.to_dicts() if _placed(row, cost)]
+        rows = [row for row in table.to_dicts() if is_placed(row, cost)]
         _points(axes, rows, cost, front, styles)
         if floor is not None:
             axes.axhline(floor.bits_per_byte, color="#000000", linewidth=1.3, label=f"floor {floor.bits_per_byte:.3f}")
@@ -102,11 +85,3 @@ def _front_line(rows: Sequence[Mapping[str, Any]], cost: str, top: float) -> tup
 
 def _adapts(row: Mapping[str, Any]) -> bool:
     return bool(row.get("adaptation", STATIC) != STATIC)
-
-
-def _placed(row: Mapping[str, Any], cost: str) -> bool:
-    return _positive(row[cost]) and _positive(row[QUALITY])
-
-
-def _positive(value: float | None) -> bool:
-    return value is not None and math.isfinite(value) and value > 0

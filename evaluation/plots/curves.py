@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
@@ -17,22 +16,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from evaluation.plots.canvas import CASING, GREY, PALETTE, WIDTH, canvas, plain_log_ticks, styles_of, thousands
+from evaluation.palette import PALETTE
+from evaluation.plots.canvas import CASING, GREY, WIDTH, canvas, plain_log_ticks, styles_of, thousands
 from evaluation.statistics.floor import Floor
 from models.adaptation import STATIC
 
 PER_BYTE = "bits per byte of text, unknown words spelt out"
-
-
-def journal_lines(path: Path) -> list[dict[str, float]]:
-    """Return the lines of a fit's `metrics.jsonl`; invalid lines are skipped, such as a half-written last line."""
-    lines = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return lines
 
 
 def loss_curves(

@@ -14,7 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFormatter
 
-from evaluation.plots.canvas import GREY, PALETTE, canvas
+from evaluation.palette import PALETTE
+from evaluation.plots.canvas import GREY, canvas
 
 if TYPE_CHECKING:
     from evaluation.probing.context_use import ContextUse

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
-from evaluation.plots.canvas import GREY, PALETTE, canvas, plain_log_ticks, thousands
+from evaluation.palette import PALETTE
+from evaluation.plots.canvas import GREY, canvas, plain_log_ticks, thousands
 from models.ngram.comparison import Row
 from models.ngram.lines.text_comparison import Pruned, TextComparison
 

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from evaluation.plots.canvas import GREY, PALETTE, canvas, thousands
+from evaluation.palette import PALETTE
+from evaluation.plots.canvas import GREY, canvas, thousands
 
 if TYPE_CHECKING:
     from models.neural.optimization.comparison import OptimizerComparison

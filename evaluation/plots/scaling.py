@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from evaluation.plots.canvas import GREY, PALETTE
+from evaluation.palette import PALETTE
+from evaluation.plots.canvas import GREY
 from evaluation.statistics.scaling import Prediction
 
 

@@ -16,11 +16,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from evaluation.plots.canvas import GREY, PALE, PALETTE, WIDTH, canvas, ticks_at
-from evaluation.statistics.slice_names import dimension_name, slice_name
+from evaluation.palette import PALETTE
+from evaluation.plots.canvas import GREY, PALE, WIDTH, canvas, ticks_at
+from evaluation.statistics.slice_names import OF_TOKENS, dimension_name, slice_name
 from evaluation.statistics.slice_table import worst_slices
 
-OF_TOKENS = ("frequency", "position", "after_oov")
 UNORDERED = ("category", "after_oov")
 """Dimensions whose slices have no order: no line is drawn between them."""
 AXES = {

@@ -27,7 +27,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 from core.visible import as_html
-from evaluation.plots.canvas import GREY, PALE, PALETTE
+from evaluation.palette import PALETTE
+from evaluation.plots.canvas import GREY, PALE
 
 INK = {"#000000": "var(--text)", "#ffffff": "var(--page)", GREY: "var(--soft)", PALE: "var(--line)",
        "#f0f0f0": "var(--box)", "#eeeeee": "var(--line)"}  # fmt: skip
@@ -80,11 +81,6 @@ def svg_of(figure: Figure, name: str, styles: Styles, alt: str) -> str:
     text = re.sub(r' fill="(#[0-9a-f]{6})"', r' style="fill: \1"', text)
     text = re.sub(r'style="[^"<>]*"', lambda style: COLOUR.sub(lambda found: _of_page(found[0]), style[0]), text)
     return text.strip().removesuffix("</svg>") + "".join(_hits(figure)) + "</svg>"
-
-
-def labelled(svg: str, alt: str) -> str:
-    """Return the SVG of a figure that was drawn without a text for screen readers, with that text."""
-    return svg.replace('aria-label=""', f'aria-label="{as_html(alt)}"', 1)
 
 
 def _height_of_title(figure: Figure, title: Text | None) -> float:

@@ -11,7 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from evaluation.plots.canvas import GREY, PALETTE
+from evaluation.palette import PALETTE
+from evaluation.plots.canvas import GREY
 from models.neural.training.training_metrics import perplexity
 
 COLUMNS = 3

@@ -11,16 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from corpus.profiling.profile import SAMPLE_WORDS, Profile, Survey
 from corpus.profiling.sketches import TypeSample
 from corpus.profiling.word_statistics import WordStatistics
-from evaluation.plots.curves import save
-from evaluation.reports import card_figures as drawn
 from evaluation.reports.document import Page, PageSection, PageTable, Picture, Quote, as_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 HTML, MARKDOWN, FIGURES = "data_card.html", "data_card.md", "figures"
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
@@ -64,6 +63,9 @@ def draw(survey: Survey, origin: Origin, folder: Path) -> Page:
 
 
 def _pictures(survey: Survey, folder: Path) -> dict[str, Picture]:
+    from evaluation.plots.curves import save
+    from evaluation.reports import card_figures as drawn
+
     profile, words = survey.profile, survey.words
     figures: dict[str, tuple[Figure, str]] = {
         "stars": (drawn.stars_figure(profile), "Bars: share of reviews by rating, for each split"),

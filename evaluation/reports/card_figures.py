@@ -12,7 +12,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from corpus.profiling.profile import LENGTH_EDGES, Profile, ReviewSummary
 from corpus.profiling.word_statistics import PowerLaw, WordStatistics
-from evaluation.plots.canvas import GREY, PALETTE, canvas, literal, thousands
+from evaluation.palette import PALETTE
+from evaluation.plots.canvas import GREY, canvas, literal, thousands
 
 SIDE_COLOURS = {"train": PALETTE[0], "validation": PALETTE[4], "test": PALETTE[2], "new": PALETTE[3]}
 SHORT_SPAN = 3

@@ -15,16 +15,18 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from core.markdown import literal, table_row
 from core.visible import as_html
-from evaluation.plots.canvas import ON_DARK, PALETTE
+from evaluation.palette import ON_DARK, PALETTE
 from evaluation.scoring.surprisal import LEGEND, TINTS, HeatMap
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TEMPLATES = Path(__file__).parent / "templates"
 

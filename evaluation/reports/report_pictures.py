@@ -1,4 +1,7 @@
-"""Select the figures of a run's report, with a caption for each: how to read it, and its finding."""
+"""Select the figures of a run's report, with a caption for each: how to read it, and its finding.
+
+Matplotlib is imported only where a figure is drawn: a run that takes its figures from the store does not wait for it.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +9,21 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
-from matplotlib.figure import Figure
 
-from evaluation.plots.calibration import reliability_figure
-from evaluation.plots.canvas import styles_of
-from evaluation.plots.cost import known_costs, pareto_figure
-from evaluation.plots.curves import loss_curves, perplexity_bars
-from evaluation.plots.slices import OF_TOKENS, slice_figure, worst_slices_figure
-from evaluation.plots.surprisal import surprisal_figure
-from evaluation.plots.svg import labelled, svg_of, title_of
-from evaluation.plots.tokens import certainty_figure, context_curves, rank_figure
-from evaluation.plots.writing import exposure_figure, novelty_figure
+from core.visible import as_html
 from evaluation.reports import report_words as words
 from evaluation.reports.document import Picture, png
 from evaluation.reports.run_results import ModelResults, RunResults
 from evaluation.scoring.surprisal import TokenSurprisals, choose_reviews
 from evaluation.statistics.comparison import baseline_of
+from evaluation.statistics.pareto import known_costs
+from evaluation.statistics.slice_names import OF_TOKENS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SHOWN = 6
 """Maximum number of models in one figure, so that they do not hide each other; curves, bars and costs show all."""
@@ -67,7 +66,7 @@ class DrawnFigure:
         """The figure as part of a page."""
         alt = f"Figure {self.name.replace('_', ' ')}. {self.finding or self.reading}"
         caption = " ".join(filter(None, (self.reading, self.finding)))
-        return Picture(b"", alt, caption, labelled(self.svg, alt), self.title)
+        return Picture(b"", alt, caption, _labelled(self.svg, alt), self.title)
 
 
 @dataclass(frozen=True)
@@ -104,6 +103,8 @@ class Drawing:
 
     @property
     def _without_image(self) -> DrawnFigure:
+        from evaluation.plots.svg import svg_of, title_of
+
         title = title_of(self.figure)
         above = "" if title is None else title.get_text().replace("\\$", "$")
         svg = svg_of(self.figure, self.name, self.styles, "") if self.section else ""
@@ -136,6 +137,9 @@ def readings_of(results: RunResults) -> tuple[list[TokenSurprisals], list[str]]:
 
 
 def _of_models(results: RunResults) -> Iterator[Drawing]:
+    from evaluation.plots.cost import pareto_figure
+    from evaluation.plots.curves import loss_curves, perplexity_bars
+
     yield Drawing(
         "perplexity_by_model", RESULT,
         perplexity_bars(results.table, results.floor, results.baseline, _styles(results)),
@@ -167,6 +171,8 @@ def _of_models(results: RunResults) -> Iterator[Drawing]:
 
 
 def _of_slices(results: RunResults) -> Iterator[Drawing]:
+    from evaluation.plots.slices import slice_figure, worst_slices_figure
+
     if results.slices is None or not len(results.slices):
         return
     styles, named = _styles(results), _vocabularies(results)
@@ -191,6 +197,9 @@ def _of_slices(results: RunResults) -> Iterator[Drawing]:
 
 
 def _of_tokens(results: RunResults) -> Iterator[Drawing]:
+    from evaluation.plots.calibration import reliability_figure
+    from evaluation.plots.tokens import certainty_figure, context_curves, rank_figure
+
     models, styles, winner = results.shown(SHOWN), _styles(results), results.winner
     tokens = _measured(models, "tokens")
     if tokens:
@@ -223,6 +232,8 @@ def _of_tokens(results: RunResults) -> Iterator[Drawing]:
 
 
 def _of_reviews(results: RunResults) -> Iterator[Drawing]:
+    from evaluation.plots.surprisal import surprisal_figure
+
     readings, chosen = readings_of(results)
     if readings:
         reading = "The darker a token and the stronger the line below it, the less it was expected."
@@ -230,6 +241,8 @@ def _of_reviews(results: RunResults) -> Iterator[Drawing]:
 
 
 def _of_writing(results: RunResults) -> Iterator[Drawing]:
+    from evaluation.plots.writing import exposure_figure, novelty_figure
+
     models, styles = results.shown(SHOWN), _styles(results)
     if curves := _measured(models, "novelty"):
         yield Drawing(
@@ -260,6 +273,8 @@ def _effective(observed: Any) -> float | None:
 
 
 def _styles(results: RunResults) -> dict[str, dict[str, Any]]:
+    from evaluation.plots.canvas import styles_of
+
     return styles_of([model.name for model in results.models])
 
 
@@ -269,3 +284,8 @@ def _vocabularies(results: RunResults) -> dict[str, str]:
     units = {model.name: model.unit or "tokens" for model in results.models}
     several = {unit for unit in units.values() if len({digests[name] for name in units if units[name] == unit}) > 1}
     return {name: f"{unit} {digests[name][:6]}" if unit in several else unit for name, unit in units.items()}
+
+
+def _labelled(svg: str, alt: str) -> str:
+    """Return the SVG of a figure that was drawn without a text for screen readers, with that text."""
+    return svg.replace('aria-label=""', f'aria-label="{as_html(alt)}"', 1)

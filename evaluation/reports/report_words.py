@@ -8,12 +8,11 @@ from typing import Any
 
 import polars as pl
 
-from evaluation.plots.cost import on_front
-from evaluation.plots.slices import OF_TOKENS
 from evaluation.reports.run_results import ModelResults, RunResults
 from evaluation.scoring.metrics import LN2
 from evaluation.statistics.comparison import baseline_of
-from evaluation.statistics.slice_names import slice_name
+from evaluation.statistics.pareto import on_front
+from evaluation.statistics.slice_names import OF_TOKENS, slice_name
 from evaluation.statistics.slice_table import worst_slices
 from models.adaptation import STATIC
 

@@ -6,8 +6,10 @@ out and says so.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -28,7 +30,7 @@ class ModelResults:
         unit: Unit of its vocabulary.
         vocabulary: Digest of its vocabulary.
         adaptation: "static", or how it adapts to the text it reads.
-        curve: Lines of its journal (`evaluation.plots.curves.journal_lines`). Networks measure a part of the validation
+        curve: Lines of its journal (`journal_lines`). Networks measure a part of the validation
             reviews there.
         kept: Of a network: tokens seen by the weights that were kept, and their perplexity on all validation reviews.
         samples: Reviews that it wrote: stars, number, text.
@@ -137,3 +139,14 @@ class RunResults:
         order = dict.fromkeys([*first, *self.table["model"].to_list()])
         names = list(order)[:most]
         return [model for model in self.models if model.name in names]
+
+
+def journal_lines(path: Path) -> list[dict[str, float]]:
+    """Return the lines of a fit's `metrics.jsonl`; invalid lines are skipped, such as a half-written last line."""
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return lines

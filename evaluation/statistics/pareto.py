@@ -6,12 +6,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import polars as pl
+
 from models.adaptation import STATIC
 
 PARETO = ("open_bits_per_byte", "megabytes", "score_seconds")
 """Columns of the comparison table for quality, size and cost; less is better. The seconds are of the same text for
 all models: seconds per token would favour vocabularies that cut the text into more tokens.
 """
+QUALITY, COSTS = PARETO[0], PARETO[1:]
 
 
 def pareto_front(rows: Sequence[Mapping[str, Any]], measures: Sequence[str] = PARETO) -> list[bool | None]:
@@ -36,6 +39,23 @@ def pareto_front(rows: Sequence[Mapping[str, Any]], measures: Sequence[str] = PA
     ]
 
 
+def known_costs(table: pl.DataFrame) -> list[str]:
+    """Return the costs for which some model has a positive figure and a finite quality; others cannot be drawn."""
+    known = [name for name in COSTS if name in table.columns]
+    return [name for name in known if any(is_placed(row, name) for row in table.to_dicts())]
+
+
+def on_front(table: pl.DataFrame) -> list[str]:
+    """Return the models that no other of their group (static, adaptive) beats in quality and all known costs."""
+    marks = pareto_front(table.to_dicts(), (QUALITY, *known_costs(table)))
+    return [name for name, mark in zip(table["model"], marks, strict=True) if mark]
+
+
+def is_placed(row: Mapping[str, Any], cost: str) -> bool:
+    """Return whether a model has a finite quality and a positive cost, so that it can be drawn."""
+    return _positive(row[cost]) and _positive(row[QUALITY])
+
+
 def _finite(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
@@ -45,3 +65,7 @@ def _dominates(other: tuple[Any, ...] | None, point: tuple[Any, ...]) -> bool:
         return False
     pairs = list(zip(other, point, strict=True))
     return all(theirs <= ours for theirs, ours in pairs) and any(theirs < ours for theirs, ours in pairs)
+
+
+def _positive(value: float | None) -> bool:
+    return value is not None and math.isfinite(value) and value > 0

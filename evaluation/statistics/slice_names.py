@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+OF_TOKENS = ("frequency", "position", "after_oov")
+"""Dimensions whose slices are made of tokens, not of whole reviews."""
+
 
 def dimension_name(dimension: str, label: str) -> str:
     """Return the name of a dimension for one of its slices; a month that was merged into its year is a year."""

@@ -11,7 +11,7 @@ from core.config.run_config import RunConfig
 from flows.ingest import ingest, recorded_or_read
 from flows.prepare import prepare
 from flows.retrain import resolve
-from flows.server.parameters import Inputs, Overrides, Preset, PresetOrNone, Reference
+from flows.server.parameters import Given, Inputs, Overrides, Preset, PresetOrNone, Reference
 from flows.server.workers import on_workers
 from tasks.classification.champion import ChampionClassifier, answer_champion
 from tasks.classification.compare import Compared, compare_classifiers
@@ -130,7 +130,7 @@ def _language_models(config: RunConfig, prepared: Prepared, run_id: str) -> dict
 
 @flow(name="fit-classifiers", flow_run_name="{config.title}", persist_result=False)
 def fit_classifiers(
-    config: RunConfig, prepared: Prepared, parent_run_id: str, starts: dict[str, Fitted]
+    config: Given[RunConfig], prepared: Given[Prepared], parent_run_id: str, starts: Given[dict[str, Fitted]]
 ) -> list[FittedClassifier]:
     """Return the fitted classifiers in the configuration's order; the longest fits begin first."""
     specs = config.classification.models
@@ -144,7 +144,7 @@ def fit_classifiers(
 
 @flow(name="evaluate-classifiers", flow_run_name="{config.title}", persist_result=False)
 def predict_all(
-    config: RunConfig, prepared: Prepared, fitted: list[FittedClassifier], parent_run_id: str
+    config: Given[RunConfig], prepared: Given[Prepared], fitted: Given[list[FittedClassifier]], parent_run_id: str
 ) -> Compared:
     """Let every classifier answer the held-out reviews; compare them on the same reviews."""
     running = [predict.submit(config, model, prepared) for model in fitted]

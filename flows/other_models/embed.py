@@ -10,7 +10,7 @@ from core.config.run_config import RunConfig
 from core.store import Artifact
 from flows.ingest import ingest
 from flows.retrain import resolve
-from flows.server.parameters import Inputs, Overrides, Preset
+from flows.server.parameters import Given, Inputs, Overrides, Preset
 from flows.server.workers import on_workers
 from tasks.data.prepare import VOCABULARY_FILE, Prepared, check_table, clean_and_split, tokenize, train_vocabulary
 from tasks.embedding.champion import ChampionVectors, open_champion_vectors, require_name_of_vectors
@@ -52,7 +52,7 @@ def embed(
 
 
 @flow(name="prepare-words", flow_run_name="{config.title}", persist_result=False)
-def prepare_words(config: RunConfig, dataset: Artifact) -> Prepared:
+def prepare_words(config: Given[RunConfig], dataset: Given[Artifact]) -> Prepared:
     """Clean and check the data, and encode training and validation reviews with one vocabulary.
 
     No canaries are planted. The gate reads the test reviews as words, so they have no token stream; no data card is

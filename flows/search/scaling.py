@@ -9,7 +9,7 @@ from prefect import flow
 from flows.ingest import ingest
 from flows.prepare import prepare
 from flows.retrain import resolve
-from flows.server.parameters import Inputs, Overrides, Preset
+from flows.server.parameters import Given, Inputs, Overrides, Preset
 from flows.server.workers import on_workers
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit import fit, limits_of_fits
@@ -61,7 +61,7 @@ def scaling(
 
 
 @flow(name="fit-small-ones", flow_run_name="{plan.config.title}", persist_result=False)
-def fit_small_ones(plan: ScalingPlan, prepared: Prepared, parent_run_id: str) -> list[SmallFit]:
+def fit_small_ones(plan: Given[ScalingPlan], prepared: Given[Prepared], parent_run_id: str) -> list[SmallFit]:
     """Fit all small models in parallel, one per worker of the configuration."""
     with interruptible_fits():
         futures = [fit_small.submit(plan.config, one, prepared, parent_run_id) for one in small_fits(plan, prepared)]

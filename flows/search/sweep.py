@@ -12,7 +12,7 @@ from prefect.futures import PrefectFuture, as_completed, wait
 from flows.ingest import ingest
 from flows.prepare import prepare
 from flows.retrain import resolve
-from flows.server.parameters import Inputs, Overrides, Preset
+from flows.server.parameters import Given, Inputs, Overrides, Preset
 from flows.server.workers import on_workers
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit import limits_of_fits
@@ -69,7 +69,9 @@ def sweep(
 
 
 @flow(name="fit-trials", flow_run_name="{plan.config.title}", persist_result=False)
-def fit_trials(plan: SweepPlan, prepared: Prepared, study: Study, parent_run_id: str) -> None:
+def fit_trials(
+    plan: Given[SweepPlan], prepared: Given[Prepared], study: Given[Study], parent_run_id: str
+) -> None:
     """Fit trials in parallel, one per worker of the configuration, until the study has the wanted number."""
     running: list[PrefectFuture[Any]] = []
     with study.joined(), ExitStack() as stack:
@@ -90,7 +92,9 @@ def fit_trials(plan: SweepPlan, prepared: Prepared, study: Study, parent_run_id:
 
 
 @flow(name="fit-finalists", flow_run_name="{plan.config.title}", persist_result=False)
-def fit_finalists(plan: SweepPlan, prepared: Prepared, study: Study, parent_run_id: str) -> list[Finalist]:
+def fit_finalists(
+    plan: Given[SweepPlan], prepared: Given[Prepared], study: Given[Study], parent_run_id: str
+) -> list[Finalist]:
     """Fit the best trials again with seeds that the search has not used."""
     best, confidence = finalists_of(plan, study), plan.config.sweep.confidence
     with interruptible_fits():

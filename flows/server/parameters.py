@@ -1,7 +1,8 @@
 """Define the types of the flows' parameters, from which Prefect makes the form of a run and refuses wrong values.
 
 The server knows these types as the JSON schema that a deployment is created with; a flow checks them again at its
-start. The description of each field is its line in the flow's docstring.
+start. The description of each field is its line in the flow's docstring. A flow that only other flows call has no form:
+its arguments are `Given`.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ import difflib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, Field, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, Field, GetCoreSchemaHandler, StringConstraints, WithJsonSchema
+from pydantic_core import CoreSchema, core_schema
 
 from core.config.presets import preset_names, split_override
 
+T = TypeVar("T")
 CHAMPIONS_OWN = ""
 """Instead of a preset: the settings of the champion, or of the version that the run is about."""
 FILE = r"\.toml$"
@@ -41,6 +44,15 @@ def _form(*more: str) -> WithJsonSchema:
     return WithJsonSchema({"anyOf": [shipped, {"type": "string", "title": "File of your own", "pattern": FILE}]})
 
 
+class _Unchecked:
+    """Let pydantic take a value as it is. The schema of a whole configuration takes it a tenth of a second."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.any_schema()
+
+
+Given = Annotated[T, _Unchecked()]
+"""An object that another flow hands over; only mypy checks its type."""
 Preset = Annotated[str, _form(), AfterValidator(_known)]
 """A preset that ships with the project, or the path of a TOML file."""
 PresetOrNone = Annotated[str, _form(CHAMPIONS_OWN), AfterValidator(_known_or_none)]

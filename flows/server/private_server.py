@@ -1,4 +1,4 @@
-"""Start a Prefect server for one command, while the command imports its libraries.
+"""Start a Prefect server for one command, before the command imports Prefect and its other libraries.
 
 Prefect would start such a server itself, but only with the first flow, in the terminal's process group and without a
 password: Ctrl-C would end it before the run, a killed run would leave it running, and any page in a browser could read
@@ -27,6 +27,7 @@ from core.environment import home_folder
 from core.errors import TrackingUnavailable
 from core.processes.children import end_child, start_child
 from core.services.ports import address_of
+from flows.server.tables import database_file
 from flows.server.traces import ENDPOINTS
 
 PROGRAM = "flows.server.private_program"
@@ -36,8 +37,8 @@ READY_SECONDS, ASK_SECONDS, PAUSE_SECONDS, END_SECONDS = 180.0, 1.0, 0.1, 10.0
 START_FAILED, STARTS = 3, 5
 """Exit code of uvicorn if the application does not start, as where two processes make one database's tables; and how
 often it is started."""
-SQLITE = "sqlite+aiosqlite:///"
 URL = "PREFECT_API_URL"
+GIVEN = ("PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING")
 WITHOUT = {"PREFECT_SERVER_UI_ENABLED": "false", "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false"}
 """Settings of a server without pages, and without the forms of blocks, which only pages show."""
 
@@ -48,21 +49,23 @@ def private_server() -> Iterator[Callable[[], None]]:
 
     Yield a function that waits until the server answers and raises TrackingUnavailable if it does not. The block may
     begin before: requests wait. The server ends with this process, after Prefect's threads have sent their last events.
-    """
-    from prefect.settings import get_current_settings
 
-    settings = get_current_settings()
-    if settings.api.url:
+    Only Prefect knows whether a profile names a server. Its import takes seconds, so the start does not wait for it.
+    """
+    if os.environ.get(URL):
         yield lambda: None
         return
-    given = settings.server.api.auth_string or settings.api.auth_string
-    credentials = given.get_secret_value() if given else one_time()
+    credentials = next((os.environ[name] for name in GIVEN if os.environ.get(name)), "") or one_time()
     environment = {**os.environ, **prefect_server(credentials), **WITHOUT}
-    address = settings.server.database.connection_url
-    file = address.get_secret_value().partition(SQLITE)[2] if address else ""
     variables = {name: environment[name] for name in environment if name not in ENDPOINTS}
-    server = _PrivateServer(variables, Path(file) if file else None)
+    server = _PrivateServer(variables, database_file())
     atexit.register(server.end)
+    from prefect.settings import get_current_settings
+
+    if get_current_settings().api.url:
+        server.end()
+        yield lambda: None
+        return
     with _named(f"{server.address}/api", credentials):
         yield server.wait
 
@@ -136,6 +139,8 @@ class _PrivateServer:
 
     def end(self) -> None:
         """Let the server write what it has received, then end it."""
+        if self._making_tables:
+            self._making_tables.release()
         with suppress(OSError):
             self._process.send_signal(signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):

@@ -1,4 +1,4 @@
-"""Tell whether Prefect's server will migrate its database in a home folder when it starts; Prefect asks nobody."""
+"""Find the database of Prefect's server, and tell whether a start would migrate it: Prefect asks nobody."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from core.errors import ArtifactError, Damaged
 from core.storing.migrations import Revisions, revisions_in
 
 FILE = Path("prefect") / "prefect.db"
-ELSEWHERE = "PREFECT_API_DATABASE_CONNECTION_URL"
+ELSEWHERE = ("PREFECT_API_DATABASE_CONNECTION_URL", "PREFECT_SERVER_DATABASE_CONNECTION_URL")
 SCRIPTS = Path("server") / "database" / "_migrations" / "versions" / "sqlite"
 
 
@@ -26,7 +26,7 @@ def tables_of(home: Path) -> Revisions:
         ArtifactError: A newer Prefect has made the tables.
     """
     file = home / FILE
-    if os.environ.get(ELSEWHERE) or not file.is_file() or not (stored := _stored(file)):
+    if _is_elsewhere() or not file.is_file() or not (stored := _stored(file)):
         return Revisions()
     spec = find_spec("prefect")
     places = spec.submodule_search_locations if spec else None
@@ -37,6 +37,16 @@ def tables_of(home: Path) -> Revisions:
             remedy="use that release of the project, or restore an older backup",
         )
     return Revisions(stored, newest)
+
+
+def database_file() -> Path | None:
+    """Return the file of the tables of a server that this process starts; None if a variable names another place."""
+    folder = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect")
+    return None if _is_elsewhere() else folder / FILE.name
+
+
+def _is_elsewhere() -> bool:
+    return any(os.environ.get(name) for name in ELSEWHERE)
 
 
 def _stored(file: Path) -> str:

@@ -17,8 +17,8 @@ from core.processes.interrupts import during
 from evaluation.classification.report import classifier_report
 from evaluation.classification.results import ClassificationResults, ClassifierResults
 from evaluation.classification.tables import headline
-from evaluation.plots.curves import journal_lines
 from evaluation.reports.run_record import REPORTS
+from evaluation.reports.run_results import journal_lines
 from models.classification.spec import ClassifierSpec, NetworkSpec
 from tasks.classification.compare import Compared, MeasuredClassifier, predicted
 from tasks.classification.predict import predictions_of

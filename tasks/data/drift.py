@@ -20,7 +20,6 @@ from corpus.cleaning.language import in_languages
 from corpus.ingestion.ingest import limits_of
 from corpus.profiling.sample import sample_reviews
 from corpus.splitting.split import iter_split
-from evaluation.drift.figures import drift_page
 from evaluation.drift.odd_reviews import odd_counts, odd_markdown, odd_table
 from evaluation.drift.report import FEWEST, DriftReport, compare, flagged_sentence
 from evaluation.scoring.score import score_stream
@@ -82,6 +81,8 @@ def measure_drift(
              "new reviews": f"{new:,}", "from": dataset.facts.get("date_min"), "to": dataset.facts.get("date_max")}
 
     def make(work: Path) -> dict[str, Any]:
+        from evaluation.drift.figures import drift_page  # a run without new reviews does not wait for matplotlib
+
         with converted_errors(folder):
             bundle = opened()
         report, odd = _report(config, bundle, known, dataset, seen, work)

@@ -10,13 +10,12 @@ import polars as pl
 from core.config.run_config import RunConfig
 from core.markdown import quoted
 from core.store import Artifact
-from evaluation.plots.curves import star_bars
-from evaluation.scoring.metrics import star_slices
 from models.adaptation import STATIC
 from tasks.data.prepare import Prepared, read_report
 from tasks.evaluation.cost import COSTS
-from tasks.evaluation.evaluate import SAMPLES_FILE, Measured, figures_of_artifact, scores_of
+from tasks.evaluation.evaluate import SAMPLES_FILE, Measured
 from tasks.evaluation.intervals import ModelComparison, compare
+from tasks.evaluation.stars import PLOTS, star_plots
 from tasks.stage import show_markdown, show_table, stage
 from tasks.tracking.track import tracker_of
 from tracking.runs.runs import Tracker
@@ -55,7 +54,7 @@ def compare_models(config: RunConfig, prepared: Prepared, measured: list[Measure
     _log_comparison(tracker, comparison, parent_run_id)
     for model in measured:
         _log_to_model(tracker, comparison, model)
-    _draw_stars(tracker, measured, parent_run_id)
+    tracker.log_folder(parent_run_id, star_plots(config, measured), PLOTS)  # the report draws all other figures
     _log_documents(config, [*prepared.checks, *(check for model in measured for check in model.checks)], parent_run_id)
     shown = comparison.table.select(column for column in TABLE_COLUMNS if column in comparison.table.columns)
     static = pl.col("adaptation") == STATIC
@@ -115,12 +114,6 @@ def numbers_of(row: dict[str, Any]) -> dict[str, float]:
 def _quoted_samples(model: Measured) -> str:
     rows = pl.read_parquet(model.samples.folder / SAMPLES_FILE).to_dicts()
     return "\n\n".join(f"**{row['stars']} stars**\n\n{quoted(row['text'])}" for row in rows)
-
-
-def _draw_stars(tracker: Tracker, measured: list[Measured], run_id: str) -> None:
-    """Draw the bar chart by stars; all other plots belong to the report (`tasks/reporting/report.py`)."""
-    slices = {model.name: star_slices(scores_of(model.test), figures_of_artifact(model.test)) for model in measured}
-    tracker.log_figure(run_id, star_bars(slices), "plots/bits_per_byte_by_stars.png")
 
 
 def _log_documents(config: RunConfig, checks: list[Artifact], run_id: str) -> None:

@@ -8,8 +8,7 @@ import polars as pl
 
 from core.config.run_config import RunConfig
 from core.store import Artifact
-from evaluation.plots.curves import journal_lines
-from evaluation.reports.run_results import ModelResults, RunResults
+from evaluation.reports.run_results import ModelResults, RunResults, journal_lines
 from evaluation.statistics.floor import Floor
 from evaluation.writing.audit import EXPOSURE_FILE, NOVELTY_FILE
 from models.specs import parts_of

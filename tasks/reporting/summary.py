@@ -8,7 +8,7 @@ from typing import Any
 
 from core.config.run_config import RunConfig
 from core.store import Artifact
-from evaluation.plots.curves import journal_lines
+from evaluation.reports.run_results import journal_lines
 from evaluation.statistics.training_hints import Training, training_hints
 from tasks.data.prepare import Prepared
 from tasks.evaluation.compare import Evaluated

@@ -21,7 +21,7 @@ from core.config.run_config import RunConfig
 from core.config.search_space import Value, with_options
 from core.errors import FitError, InputError, ReviewLMError, TrackingUnavailable
 from core.store import Artifact
-from evaluation.plots.curves import journal_lines
+from evaluation.reports.run_results import journal_lines
 from models.specs import ModelSpec
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit import FitPlan, build_fit, plan_fit

@@ -6,6 +6,7 @@ from matplotlib.colors import to_hex
 
 from evaluation.plots import curves as figures
 from evaluation.plots.canvas import styles_of
+from evaluation.reports.run_results import journal_lines
 from evaluation.scoring.metrics import Figures
 from evaluation.statistics.comparison import comparison_table
 from evaluation.statistics.floor import Floor
@@ -110,7 +111,7 @@ def test_curves_without_points_are_drawn_empty(histories, tmp_path):
 
 def test_a_journal_is_read_up_to_a_torn_last_line(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "train/nats": 2.0}\n{"step": 2, "tra')
-    assert figures.journal_lines(tmp_path / "metrics.jsonl") == [{"step": 1, "train/nats": 2.0}]
+    assert journal_lines(tmp_path / "metrics.jsonl") == [{"step": 1, "train/nats": 2.0}]
 
 
 def test_star_bars_say_how_many_reviews_there_are():

@@ -11,6 +11,7 @@ import pytest
 from made_results import LEVELS, made_results, made_table
 from matplotlib.colors import to_rgb
 
+from evaluation.palette import PALETTE
 from evaluation.plots import (
     calibration as calibration_figures,
 )
@@ -26,7 +27,7 @@ from evaluation.plots import (
 from evaluation.plots import (
     writing as writing_figures,
 )
-from evaluation.plots.canvas import PALETTE, styles_of
+from evaluation.plots.canvas import styles_of
 from evaluation.plots.curves import perplexity_bars
 from evaluation.statistics.floor import Floor
 

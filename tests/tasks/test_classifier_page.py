@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from evaluation.classification.results import ClassificationResults
-from evaluation.plots.curves import journal_lines
+from evaluation.reports.run_results import journal_lines
 from models.base import FitContext
 from models.classification.fitting import fit_classifier
 from models.specs import TrainingSpec

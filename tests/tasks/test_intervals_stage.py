@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from matplotlib.figure import Figure
 
 from core.config.presets import parse_config
 from core.config.run_config import RunConfig
 from core.store import Artifact
 from corpus.cleaning.clean_table import CLEAN
+from evaluation.plots.curves import star_bars
 from evaluation.scoring.metrics import LN2, figures_of
 from models.specs import MixtureSpec, NGramSpec
 from reviewlm import terminal
@@ -25,6 +27,7 @@ from tasks.evaluation.compare import SIDE_BY_SIDE, Evaluated, _log_comparison, _
 from tasks.evaluation.cost import costs_of
 from tasks.evaluation.evaluate import Measured
 from tasks.evaluation.intervals import ModelComparison, compare
+from tasks.evaluation.stars import star_plots
 from tasks.fitting.fit import Fitted
 from tasks.reporting.summary import describe_evaluated
 from tasks.stage import store_of
@@ -186,7 +189,7 @@ class Tracker:
         self.batches: list[tuple[str, dict[str, float]]] = []
         self.tags: dict[tuple[str, str], str] = {}
         self.tables: dict[str, pl.DataFrame] = {}
-        self.figures: dict[str, Any] = {}
+        self.files: dict[str, bytes] = {}
         self.datasets: list[tuple[str, str] | None] = []
 
     def log_metrics(self, run_id: str, metrics: dict[str, float], dataset: tuple[str, str] | None = None) -> None:
@@ -202,8 +205,8 @@ class Tracker:
     def has_tag(self, run_id: str, name: str, value: str) -> bool:
         return self.tags.get((run_id, name)) == value
 
-    def log_figure(self, run_id: str, figure: Any, file: str) -> None:
-        self.figures[file] = figure
+    def log_folder(self, run_id: str, folder: Path, path: str) -> None:
+        self.files |= {f"{path}/{file.name}": file.read_bytes() for file in folder.iterdir()}
 
     def link(self, run_id: str) -> str:
         return f"http://mlflow/{run_id}"
@@ -246,9 +249,26 @@ def test_the_task_compares_and_logs_and_draws_only_what_the_report_does_not(
     assert found.named("lstm").name == "lstm"
     assert found.floor["bits_per_byte"] == pytest.approx(GRAMMAR_BITS)
     assert {run_id for run_id, _ in tracker.batches} == {"parent", *(f"run of {name}" for name in MODELS)}
-    assert list(tracker.figures) == ["plots/bits_per_byte_by_stars.png"]
-    (bars,) = tracker.figures["plots/bits_per_byte_by_stars.png"].axes
-    assert [text.get_text() for text in bars.get_legend().get_texts()] == list(MODELS)
+    assert list(tracker.files) == ["plots/bits_per_byte_by_stars.png"]
+
+
+def test_the_bars_by_stars_are_drawn_once_for_the_same_scores(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[list[str]] = []
+
+    def draw(slices: dict[str, pl.DataFrame]) -> Figure:
+        figure = star_bars(slices)
+        drawn.append([text.get_text() for text in figure.axes[0].get_legend().get_texts()])
+        return figure
+
+    monkeypatch.setattr("evaluation.plots.curves.star_bars", draw)
+    for _ in range(2):
+        (image,) = star_plots(config, models(config)).iterdir()
+    assert drawn == [list(MODELS)]
+    assert image.read_bytes().startswith(b"\x89PNG")
+    star_plots(config, models(config)[:2])
+    assert drawn[1:] == [list(MODELS)[:2]]
 
 
 def test_the_json_has_all_and_the_terminal_fits_a_hundred_columns(
