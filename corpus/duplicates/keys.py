@@ -24,8 +24,9 @@ LEAVES = {"validation": ("of_test", "near_test"), "train": REASONS}
 
 def hash_texts(texts: pl.Series) -> tuple[pl.Series, pl.Series]:
     """Return the first 16 bytes of each text's SHA-256 as two columns, text_high and text_low (UInt64)."""
-    joined = b"".join([hashlib.sha256(text.encode()).digest()[:16] for text in texts.to_list()])
-    halves = np.frombuffer(joined, dtype=">u8").astype(np.uint64).reshape(-1, 2)
+    sha256 = hashlib.sha256
+    joined = b"".join([sha256(text).digest() for text in texts.cast(pl.Binary).to_list()])  # bytes: nothing to encode
+    halves = np.frombuffer(joined, dtype=">u8").reshape(-1, 4)[:, :2].astype(np.uint64)
     return pl.Series("text_high", halves[:, 0]), pl.Series("text_low", halves[:, 1])
 
 
