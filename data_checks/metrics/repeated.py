@@ -82,8 +82,8 @@ def straddling(key: str, group: str, groups: Sequence[str]) -> Metric:
             pairs = [pl.concat([*pairs, rows]).unique()]
         return pairs[0].group_by(key).len().filter(pl.col("len") > 1).height
 
-    def finish(parts: list[list[np.ndarray]], read: Read) -> int:
-        of_groups = [np.unique(np.concatenate(each)) for each in zip(*parts, strict=True)]
+    def finish(parts: list[list[Any]], read: Read) -> int:
+        of_groups = [_different(_sorted(each)) for each in zip(*parts, strict=True)]
         return sum(straddling_of(read, some) for some in _slices(_twice(_sorted(of_groups))))
 
     expressions = tuple(_hashes(pl.when(pl.col(group) == each).then(pl.col(key))) for each in groups)
@@ -99,6 +99,13 @@ def _sorted(parts: list[Any]) -> np.ndarray:
     joined = np.concatenate(parts)
     joined.sort()
     return joined
+
+
+def _different(hashes: np.ndarray) -> np.ndarray:
+    """Return the different hashes of a sorted array; `np.unique` takes twenty times as long, with the sort."""
+    new = np.ones(len(hashes), bool)
+    np.not_equal(hashes[1:], hashes[:-1], out=new[1:])
+    return hashes[new]
 
 
 def _twice(hashes: np.ndarray) -> np.ndarray:
