@@ -82,7 +82,7 @@ def straddling(key: str, group: str, groups: Sequence[str]) -> Metric:
             pairs = [pl.concat([*pairs, rows]).unique()]
         return pairs[0].group_by(key).len().filter(pl.col("len") > 1).height
 
-    def finish(parts: list[list[Any]], read: Read) -> int:
+    def finish(parts: list[list[np.ndarray]], read: Read) -> int:
         of_groups = [_different(_sorted(each)) for each in zip(*parts, strict=True)]
         return sum(straddling_of(read, some) for some in _slices(_twice(_sorted(of_groups))))
 
@@ -95,7 +95,7 @@ def _hashes(values: pl.Expr) -> pl.Expr:
     return values.hash(seed=0).filter(values.is_not_null()).implode()
 
 
-def _sorted(parts: list[Any]) -> np.ndarray:
+def _sorted(parts: Sequence[Any]) -> np.ndarray:
     joined = np.concatenate(parts)
     joined.sort()
     return joined
