@@ -93,6 +93,15 @@ class TokenStream:
         """Return the ids of one review with its special tokens. The cost does not depend on the stream's length."""
         return self.ids[self.offsets[index] : self.offsets[index + 1]]
 
+    def pieces(self) -> Iterator[np.ndarray]:
+        """Yield all ids in order, `CHUNK` at a time, read into memory of their own.
+
+        To walk over `ids` instead would make the whole mapped file resident.
+        """
+        with (self.folder / IDS).open("rb") as file:
+            for start in range(0, len(self.ids), CHUNK):
+                yield np.fromfile(file, self.ids.dtype, min(CHUNK, len(self.ids) - start))
+
     @cached_property
     def documents(self) -> pl.DataFrame:
         """One row per review: `review_id, stars, bytes, words, tokens, oov, spelling_nats, surface_nats`."""
@@ -216,8 +225,8 @@ def _verify(folder: Path, expected: dict[str, str]) -> None:
 def unigram_counts(stream: TokenStream, size: int) -> np.ndarray:
     """Return how often each vocabulary entry is a scored token (V, int64); given tokens have count 0."""
     counts = np.zeros(size, np.int64)
-    for start in range(0, len(stream.ids), CHUNK):
-        counts += np.bincount(stream.ids[start : start + CHUNK], minlength=size)
+    for piece in stream.pieces():
+        counts += np.bincount(piece, minlength=size)
     counts[sorted(CONTEXT_IDS)] = 0
     return counts
 

@@ -29,6 +29,7 @@ from corpus.cleaning.language import in_languages
 from corpus.cleaning.normalise import count_masks, normalise
 from corpus.duplicates.dedupe import NearDuplicates
 from corpus.duplicates.keys import ExactDuplicates, hash_texts
+from corpus.duplicates.shingles import count_words
 from corpus.ingestion.ingest import iter_parts
 from corpus.schema import Limits
 from corpus.splitting.grouping import Grouping, Keys
@@ -208,7 +209,7 @@ def _clean(
     some = some.with_columns(
         stars=pl.when(whole).then(rating).otherwise(0).cast(pl.Int8),
         bytes=(pl.col("text").str.len_bytes() + 1).cast(pl.Int32),
-        words=pl.col("text").str.count_matches(r"[^ \n]+").cast(pl.Int32),
+        words=count_words(some["text"]),
     )
     some, counts.languages = in_languages(some, selection)
     counts.without_key = grouping.without_key(some)

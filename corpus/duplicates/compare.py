@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 
 from corpus.duplicates.jaccard import Comparison
+from corpus.duplicates.keys import distinct
 from models.threads import ordered
 
 CROWD = 256
@@ -105,7 +106,7 @@ class Round:
         """Return the pairs (P,), (P,) of one file that are worth it, their comparison, and the passages skipped."""
         members, _, begin, end, skipped = self._opposite(*load(number), near_D, most)
         a, b = among(members, begin, end).astype(np.uint64)
-        pairs = np.unique(a << np.uint64(32) | b).astype(np.int64)  # two texts can share several passages
+        pairs = distinct(a << np.uint64(32) | b).astype(np.int64)  # two texts can share several passages
         a, b = pairs >> 32, pairs & 0xFFFFFFFF
         return a, b, *self._comparison.pairs(a, b), skipped
 

@@ -1,7 +1,7 @@
-"""Compile the hashing of texts with numba: each loop reads its input once and holds no lock (GIL).
+"""Compile the hashing of texts and names with numba: each loop reads its input once and holds no lock (GIL).
 
-The callers say what is computed: `corpus.duplicates.shingles`, `banding` and `anchors`. The loops over pairs of texts
-are in `corpus.duplicates.pair_kernels`. Shapes: N bytes, D texts, W words, S shingles, P values of a signature.
+The callers say what is computed: `corpus.duplicates.shingles`, `banding`, `anchors` and `keys`. The loops over pairs of
+texts are in `corpus.duplicates.pair_kernels`. Shapes: N bytes, D texts, W words, S shingles, P values of a signature.
 Sums and products are uint64 throughout, because numba makes a float of the sum of an int64 and a uint64.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from models.compiled import kernel
 
 _U = np.uint64
-_SPACE, _APOSTROPHE = np.uint8(32), np.uint8(39)
+_LINE_BREAK, _SPACE, _APOSTROPHE = np.uint8(10), np.uint8(32), np.uint8(39)
 _MIX_1, _MIX_2 = _U(0xBF58476D1CE4E5B9), _U(0x94D049BB133111EB)
 _HALF = _U(32)
 
@@ -25,6 +25,18 @@ def mixed(value: Any) -> Any:
     value = (value ^ (value >> _U(30))) * _MIX_1
     value = (value ^ (value >> _U(27))) * _MIX_2
     return value ^ (value >> _U(31))
+
+
+@kernel
+def words(data_N: Any, offsets_D: Any, words_D: Any) -> None:
+    """Write the number of words of each text: the pieces between spaces and line breaks."""
+    for d in range(len(words_D)):
+        found, inside = 0, False
+        for n in range(offsets_D[d], offsets_D[d + 1]):
+            letter = data_N[n] != _SPACE and data_N[n] != _LINE_BREAK
+            found += letter and not inside
+            inside = letter
+        words_D[d] = found
 
 
 @kernel
@@ -155,3 +167,33 @@ def sets(fingerprints_S: Any, offsets_D: Any, table_T: Any, owner_T: Any, found_
                 found_S[to] = value
                 to += 1
         ends_D[d] = to
+
+
+@kernel
+def first_equal(high_D: Any, low_D: Any, table_T: Any, first_D: Any) -> None:
+    """Write for each name, of two halves, the place of the first one equal to it.
+
+    table_T: zeros, of a power of two of places that is above D; afterwards it has 1 + the place of each first name.
+    """
+    rest = _U(len(table_T) - 1)
+    for d in range(len(high_D)):
+        at = mixed(high_D[d]) & rest
+        while table_T[at]:
+            known = table_T[at] - 1
+            if high_D[known] == high_D[d] and low_D[known] == low_D[d]:
+                break
+            at = (at + _U(1)) & rest
+        if not table_T[at]:
+            table_T[at] = d + 1
+        first_D[d] = table_T[at] - 1
+
+
+@kernel
+def places_of(wanted_W: Any, high_D: Any, table_T: Any, place_W: Any) -> None:
+    """Write where `first_equal` found each wanted name first; -1: nowhere."""
+    rest = _U(len(table_T) - 1)
+    for w in range(len(wanted_W)):
+        at = mixed(wanted_W[w]) & rest
+        while table_T[at] and high_D[table_T[at] - 1] != wanted_W[w]:
+            at = (at + _U(1)) & rest
+        place_W[w] = np.int64(table_T[at]) - 1

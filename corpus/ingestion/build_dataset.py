@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,11 @@ from corpus.ingestion.parts import (
 from corpus.ingestion.repeats import RepeatedIds, find_repeats
 from corpus.reading.sources import Listed, originals
 from corpus.schema import COLUMNS, QUARANTINE, Reason
+from models.threads import ordered
 
 DATASET_FILE = "dataset.json"
+AT_A_TIME = 2
+"""Parts that are written again at the same time: each takes about four times the memory of its rows."""
 
 
 def assemble(folder: Path, sources: Sequence[Listed], readings: Mapping[str, SourceReading]) -> dict[str, Any]:
@@ -92,8 +96,8 @@ class _Parts:
     def add_source(self, reading: SourceReading) -> dict[str, Any]:
         """Add the parts of a source; return the entry of the source in the manifest."""
         first, lost = len(self.described), self.superseded + self.identical
-        for path, part in zip(reading.paths, reading.facts["parts"], strict=True):
-            self._add(path, part)
+        for part in ordered(_without_repeats, self._numbered(reading), AT_A_TIME, ahead=0):
+            self._add(part)
         mine = self.described[first:]
         return {
             "records": reading.facts["records"],
@@ -103,26 +107,55 @@ class _Parts:
             "parts": [f"{part_name(number)}.parquet" for number in range(first, first + len(mine))],
         }
 
-    def _add(self, path: Path, part: dict[str, Any]) -> None:
-        repeats = self.repeats.of_rows(self.row, self.row + part["rows"])
-        self.row += part["rows"]
-        new = self.folder / f"{part_name(len(self.described))}.parquet"
-        if not repeats:
-            link_whole(path, new)
-            self.described.append(part)
+    def _numbered(self, reading: SourceReading) -> Iterator[tuple[Path, dict[str, Any], RepeatedIds]]:
+        """Yield each part of a source with its description and the repeated ids among its rows."""
+        for path, part in zip(reading.paths, reading.facts["parts"], strict=True):
+            start, self.row = self.row, self.row + part["rows"]
+            yield path, part, self.repeats.of_rows(start, self.row)
+
+    def _add(self, part: _Part) -> None:
+        if part.dropped is not None:
+            self.quarantine.add(part.dropped)
+            self.identical += part.identical
+            self.superseded += part.dropped.height - part.identical
+        if part.described is None:
             return
-        frame = pl.read_parquet(path)
-        content = added([part["content"]])
-        frame, content = _rename(frame, repeats, content)
-        dropped = frame[repeats.losers]
-        self.quarantine.add(_as_quarantine(dropped, repeats.identical))
-        self.identical += int(repeats.identical.sum())
-        self.superseded += int((~repeats.identical).sum())
-        kept = frame[np.delete(np.arange(frame.height), repeats.losers)]
-        if kept.height:
-            write_whole(new, parquet_bytes(kept))
-            content = content - content_of(dropped)
-            self.described.append(describe(kept, content))
+        new = self.folder / f"{part_name(len(self.described))}.parquet"
+        if isinstance(part.content, Path):
+            link_whole(part.content, new)
+        else:
+            write_whole(new, part.content)
+        self.described.append(part.described)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part without the rows that leave.
+
+    Attributes:
+        content: The bytes of its file, or a file with these bytes.
+        described: See `corpus.ingestion.parts.describe`; None if no row stays.
+        dropped: The rows that left, as quarantine records; None if the part stays as it was read.
+        identical: Number of those that are the same as the row that stays.
+    """
+
+    content: Path | memoryview
+    described: dict[str, Any] | None
+    dropped: pl.DataFrame | None = None
+    identical: int = 0
+
+
+def _without_repeats(item: tuple[Path, dict[str, Any], RepeatedIds]) -> _Part:
+    """Rename and drop the rows of a part that repeat the id of another row."""
+    path, part, repeats = item
+    if not repeats:
+        return _Part(path, part)
+    frame, content = _rename(pl.read_parquet(path), repeats, added([part["content"]]))
+    dropped = frame[repeats.losers]
+    kept = frame[np.delete(np.arange(frame.height), repeats.losers)]
+    described = describe(kept, content - content_of(dropped)) if kept.height else None
+    gone = _as_quarantine(dropped, repeats.identical)
+    return _Part(parquet_bytes(kept) if kept.height else path, described, gone, int(repeats.identical.sum()))
 
 
 def _rename(frame: pl.DataFrame, repeats: RepeatedIds, content: np.ndarray) -> tuple[pl.DataFrame, np.ndarray]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import polars as pl
 
 from corpus.reading.convert import DERIVED_ID
 from corpus.schema import FIELDS
+from models.threads import ordered
 
 HASHES = 1 << 24
 """Largest number of hashes sorted at once: 128 MiB."""
@@ -114,17 +116,22 @@ def _groups(hashes: np.ndarray, counts: np.ndarray) -> Iterator[np.ndarray]:
 
 def _fetch(paths: Sequence[Path], starts: Sequence[int], wanted: np.ndarray) -> pl.DataFrame:
     """Return id, date, row number and content hash of all rows whose id has one of the *wanted* hashes."""
-    fetched = [pl.DataFrame(schema=_FETCHED_SCHEMA)]
-    for path, start in zip(paths, starts, strict=False):
-        hashes = _hashes(path)
-        place = np.minimum(np.searchsorted(wanted, hashes), wanted.size - 1)
-        chosen = np.flatnonzero(wanted[place] == hashes)
-        if chosen.size:
-            frame = pl.read_parquet(path, columns=list(FIELDS))[chosen]
-            row = pl.Series("row", chosen + start, dtype=pl.Int64)
-            content = frame.select(FIELDS).hash_rows().alias("content")
-            fetched.append(frame.select("review_id", "date").with_columns(row, content))
-    return pl.concat(fetched)
+    found = ordered(partial(_fetch_of, wanted), zip(paths, starts, strict=False), workers=2, ahead=0)
+    return pl.concat([pl.DataFrame(schema=_FETCHED_SCHEMA), *found])
+
+
+def _fetch_of(wanted: np.ndarray, part: tuple[Path, int]) -> pl.DataFrame:
+    """Return the result of `_fetch` for one part, given with the number of its first row."""
+    path, start = part
+    hashes = _hashes(path)
+    place = np.minimum(np.searchsorted(wanted, hashes), wanted.size - 1)
+    chosen = np.flatnonzero(wanted[place] == hashes)
+    if not chosen.size:
+        return pl.DataFrame(schema=_FETCHED_SCHEMA)
+    frame = pl.read_parquet(path, columns=list(FIELDS))[chosen]
+    row = pl.Series("row", chosen + start, dtype=pl.Int64)
+    content = frame.select(FIELDS).hash_rows().alias("content")
+    return frame.select("review_id", "date").with_columns(row, content)
 
 
 def _compare(rows: pl.DataFrame) -> tuple[np.ndarray, ...]:

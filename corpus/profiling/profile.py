@@ -259,11 +259,11 @@ def take_survey(batches: Iterable[pl.DataFrame], work: Path | None = None) -> Su
 
 def _completed(batch: pl.DataFrame) -> pl.DataFrame:
     """Return the batch with all of `COLUMNS`; missing ones are counted from the text, or null."""
-    missing = {name: kind for name, kind in COLUMNS.items() if name not in batch.columns}
-    batch = batch.with_columns(pl.lit(None, kind).alias(name) for name, kind in missing.items())
+    batch = batch.with_columns(pl.lit(None, kind).alias(name) for name, kind in COLUMNS.items() if name not in batch)
+    words = pl.col("text").str.count_matches(r"[^ \n]+") if batch["words"].null_count() else 0
     return batch.select(*COLUMNS).with_columns(
         pl.col("bytes").fill_null(pl.col("text").str.len_bytes() + 1),
-        pl.col("words").fill_null(pl.col("text").str.count_matches(r"[^ \n]+")),
+        pl.col("words").cast(pl.Int64).fill_null(words),
         pl.col("split").fill_null(NEW),
         pl.col("stars").cast(pl.Int8).fill_null(0),
     )

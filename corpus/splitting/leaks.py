@@ -32,7 +32,7 @@ from core.errors import CheckFailed, Damaged, disk_errors
 from corpus.duplicates.banding import SEED
 from corpus.duplicates.compare import ABSENT
 from corpus.duplicates.dedupe import NearDuplicates
-from corpus.duplicates.keys import hash_texts, positions
+from corpus.duplicates.keys import distinct, hash_texts, positions
 from corpus.splitting.certificate import CERTIFICATE_FILE, Certificate, CertifiedSplit, read
 from corpus.splitting.split import SPLITS
 from models.threads import ordered
@@ -186,20 +186,18 @@ class _Texts:
         Raises:
             CheckFailed: Some are equal.
         """
-        distinct = [np.unique(self.hash_D[self.side_D == rank]) for rank in range(len(SPLITS))]
-        common = [np.intersect1d(one, other, assume_unique=True) for one, other in combinations(distinct, 2)]
-        shared = np.unique(np.concatenate(common))
+        texts = [distinct(self.hash_D[self.side_D == rank]) for rank in range(len(SPLITS))]
+        common = [np.intersect1d(one, other, assume_unique=True) for one, other in combinations(texts, 2)]
+        shared = distinct(np.concatenate(common))
         if len(shared):
             rows = np.flatnonzero(np.isin(self.hash_D, shared[:EXAMPLES]))
             self._leak(f"{len(shared):,} texts are in more than one split", rows)
-        pairs = sum(len(one) * len(other) for one, other in combinations(distinct, 2))
+        pairs = sum(len(one) * len(other) for one, other in combinations(texts, 2))
         return {"pairs": pairs, "left": 0}
 
     def first_of_each(self) -> np.ndarray:
         """Return a mask of the reviews that are the first ones with their text."""
-        mask = np.zeros(len(self.hash_D), bool)
-        mask[np.unique(self.hash_D, return_index=True)[1]] = True
-        return mask
+        return positions(self.hash_D, self.hash_D) == np.arange(len(self.hash_D))
 
     def _leak(self, what: str, rows: Sequence[int] | np.ndarray) -> None:
         wanted, named = np.zeros(len(self.hash_D), bool), []
@@ -244,5 +242,5 @@ def _near(texts: _Texts, config: DuplicatesConfig, near: NearDuplicates) -> dict
 
 
 def _among(some: np.ndarray, names: np.ndarray) -> np.ndarray:
-    """Return a mask of the names of *some* that are among *names*; numpy's `isin` takes four times the memory."""
+    """Return a mask of the names of *some* that are among *names*."""
     return positions(some, names) >= 0

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from pyarrow.parquet import ParquetFile
 
@@ -58,13 +58,16 @@ def ranks(place: pl.Series, config: SplitConfig) -> pl.Series:
     return pl.Series("rank", np.searchsorted(np.array(limits), values, side="right").astype(np.uint8))
 
 
-def iter_split(folder: Path, split: str, batch_rows: int = 10_000) -> Iterator[pl.DataFrame]:
+def iter_split(
+    folder: Path, split: str, batch_rows: int = 10_000, columns: Sequence[str] | None = None
+) -> Iterator[pl.DataFrame]:
     """Yield the reviews of one split of a prepared data set, in its order, in batches of at most *batch_rows*.
 
     Args:
         folder: The folder that `corpus.cleaning.clean.prepare` wrote.
         split: "train", "validation" or "test".
         batch_rows: Rows per batch.
+        columns: Columns to read; default: all.
     """
     from pyarrow import parquet
 
@@ -73,10 +76,11 @@ def iter_split(folder: Path, split: str, batch_rows: int = 10_000) -> Iterator[p
     with parquet.ParquetFile(folder / "clean.parquet", pre_buffer=False) as file:  # pre_buffer would load the file
         column = file.schema_arrow.names.index("split")
         groups = [index for index in range(file.num_row_groups) if _may_hold(file, index, column, split)]
-        for batch in file.iter_batches(batch_rows, row_groups=groups):
+        names = file.schema_arrow.names if columns is None else list(columns)
+        for batch in file.iter_batches(batch_rows, row_groups=groups, columns=list(dict.fromkeys([*names, "split"]))):
             frame = pl.DataFrame(pl.from_arrow(batch)).filter(pl.col("split") == split)
             if frame.height:
-                yield frame
+                yield frame.select(names)
 
 
 def _may_hold(file: ParquetFile, group: int, column: int, split: str) -> bool:

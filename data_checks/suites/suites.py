@@ -22,7 +22,7 @@ from data_checks.metrics.texts import MEASURES
 from data_checks.report import CRITICAL, CheckReport, ExpectationResult
 from data_checks.suites import expectations
 from data_checks.suites.case import COLUMNS, PRIVATE, Case, columns_expected
-from models.streams import CHUNK, DOCUMENTS, TokenStream
+from models.streams import DOCUMENTS, TokenStream
 from models.tokens.vocabulary import UNK
 
 __all__ = ["CheckReport", "ExpectationResult", "check", "token_table"]
@@ -95,8 +95,7 @@ def token_table(stream: TokenStream) -> tuple[Path, dict[str, Any]]:
         and `vocabulary_size`.
     """
     unknown, largest = 0, -1
-    for start in range(0, len(stream.ids), CHUNK):
-        piece = np.asarray(stream.ids[start : start + CHUNK])
+    for piece in stream.pieces():
         unknown, largest = unknown + int(np.count_nonzero(piece == UNK)), max(largest, int(piece.max()))
     facts = {
         "tokens": int(stream.tokens), "disagreeing": _disagreeing(stream), "unknown": unknown, "largest_id": largest,

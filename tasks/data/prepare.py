@@ -35,6 +35,8 @@ VOCABULARY_VERSION = 4
 TOKENS_VERSION = 4
 VOCABULARY_FILE = "vocabulary.json"
 REPORT_FILE = "report.json"
+TOKENIZED = ("review_id", "text", "stars", "bytes", "words")
+"""Columns of the clean table that a token stream is made from."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,8 @@ def train_vocabulary(config: RunConfig, name: str, clean: Artifact, kept: Path |
     form = NormalForm(**config.clean.model_dump())
 
     def make(work: Path) -> dict[str, Any]:
-        texts = (text for batch in iter_split(clean.folder, "train") for text in batch["text"].to_list())
+        batches = iter_split(clean.folder, "train", columns=["text"])
+        texts = (text for batch in batches for text in batch["text"].to_list())
         if kept:
             vocabulary = Vocabulary.load(kept)
         else:
@@ -176,7 +179,7 @@ def tokenize(
     def make(work: Path) -> dict[str, Any]:
         total, began = int(clean.facts["splits"][split]["reviews"]), perf_counter()
         with progress(f"tokens {label}", total, "reviews") as report, fan_out(config, work) as engine:
-            batches = _counted(iter_split(clean.folder, split), report)
+            batches = _counted(iter_split(clean.folder, split, columns=TOKENIZED), report)
             batches = Canaries.load(canaries.folder).planted(batches) if canaries else batches
             facts = write_stream(work, vocabulary, batches, split != "train", engine)
         return {**facts, "unit": vocabulary.unit, "reviews_per_second": round(total / (perf_counter() - began))}

@@ -5,7 +5,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpus.duplicates.keys import REASONS, ExactDuplicates, hash_texts
+from corpus.duplicates.keys import REASONS, ExactDuplicates, distinct, hash_texts, positions
 from corpus.splitting.split import SPLITS
 from tests.examples import examples
 
@@ -34,6 +34,22 @@ def test_hashes_of_texts_are_the_first_16_bytes_of_sha_256():
     high, low = hash_texts(pl.Series(["great food", ""]))
     assert (high[0], low[0]) == (0x7FDD467CCFA46B3B, 0x5E9529B9B0129D57)
     assert (high[1], low[1]) == (0xE3B0C44298FC1C14, 0x9AFBF4C8996FB924)
+
+
+NAMES = st.lists(st.sampled_from([0, 1, 2, 3, 1 << 32, 1 << 63, (1 << 64) - 1]) | st.integers(0, (1 << 64) - 1))
+
+
+@examples(200)
+@given(NAMES, NAMES)
+def test_a_name_is_found_where_it_is_first(names, wanted):
+    found = positions(np.array(wanted, np.uint64), np.array(names, np.uint64))
+    assert found.tolist() == [names.index(name) if name in names else -1 for name in wanted]
+
+
+@examples(200)
+@given(NAMES)
+def test_different_values_are_in_order(values):
+    assert distinct(np.array(values, np.uint64)).tolist() == sorted(set(values))
 
 
 def test_a_chain_of_near_texts_is_broken_at_its_first_link_only():

@@ -1,11 +1,14 @@
 """Token streams on disk: what is written, what is refused, what the header says."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
+from models import streams
 from models.base import ModelError
 from models.specs import VocabularySpec
 from models.streams import TokenStream, stars_prior, unigram_counts, write_stream
@@ -94,6 +97,26 @@ def test_reviews_are_mapped_not_read(written):
     assert isinstance(stream.ids, np.memmap)
     assert isinstance(stream.offsets, np.memmap)
     assert np.shares_memory(stream.document(3), stream.ids)
+
+
+def test_pieces_are_the_ids_in_order_with_no_page_of_the_mapped_file(written, monkeypatch):
+    folder, _, _ = written
+    monkeypatch.setattr(streams, "CHUNK", 64)
+    stream = TokenStream.open(folder)
+    found = list(stream.pieces())
+    assert [len(piece) for piece in found[:-1]] == [64] * (len(stream.ids) // 64)
+    assert resident_kib(folder / "ids.bin") == 0
+    assert np.concatenate(found).tolist() == stream.ids.tolist()
+    assert resident_kib(folder / "ids.bin") > 0  # the line before has read the mapped file, so the figure is its own
+
+
+def resident_kib(mapped):
+    """Return the resident memory of a file that this process maps, in KiB."""
+    if not Path("/proc/self/smaps").exists():
+        pytest.skip("the system does not tell the resident pages of a mapping")
+    maps = Path("/proc/self/smaps").read_text(encoding="utf-8")
+    found = re.findall(rf"^\S.* {re.escape(str(mapped))}\n(?:.*\n)*?Rss: +(\d+) kB", maps, re.MULTILINE)
+    return sum(map(int, found))
 
 
 def test_an_empty_split_is_a_stream_too(vocabulary, tmp_path):
