@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
+from weakref import finalize
 
 import polars as pl
+from filelock import BaseFileLock
 
 from core.config.run_config import RunConfig
 from core.errors import disk_errors
-from core.storing.removal import WORK
+from core.storing.removal import WORK, build_lock
 from tasks.stage import store_of
 
 NAME = "table.parquet"
@@ -20,26 +23,31 @@ class TableFile:
 
     Args:
         file: The file.
-        kept: Folder of the file that is removed when nothing refers to this object any more; None: the file stays.
     """
 
-    def __init__(self, file: Path, kept: TemporaryDirectory[str] | None = None) -> None:
-        self.file, self._kept = file, kept
+    def __init__(self, file: Path) -> None:
+        self.file = file
 
     @classmethod
     def written(cls, rows: pl.DataFrame, config: RunConfig) -> TableFile:
-        """Write rows that are not stored; `reviewlm gc` removes what a killed run leaves.
+        """Write rows that are not stored; the file goes when nothing refers to the returned object any more.
+
+        Its folder is locked until then, so `reviewlm gc` removes only what a killed run left.
 
         Raises:
             StoreFull, NotWritable: The operating system refuses.
         """
-        below = store_of(config).root / WORK
+        root = store_of(config).root
+        below = root / WORK
         with disk_errors(below):
             below.mkdir(parents=True, exist_ok=True)
-            kept = TemporaryDirectory(prefix="table-", dir=below, ignore_cleanup_errors=True)
-            file = Path(kept.name, NAME)
-            rows.write_parquet(file)
-        return cls(file, kept)
+            folder = Path(mkdtemp(prefix="table-", dir=below))
+            lock = build_lock(root, folder.name, thread_local=False)
+            lock.acquire()
+            made = cls(folder / NAME)
+            finalize(made, _remove, folder, lock)
+            rows.write_parquet(made.file)
+        return made
 
     def read(self) -> pl.DataFrame:
         """Return the rows."""
@@ -47,3 +55,9 @@ class TableFile:
 
     def __reduce__(self) -> tuple[type[TableFile], tuple[Path]]:
         return TableFile, (self.file,)
+
+
+def _remove(folder: Path, lock: BaseFileLock) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    lock.release()
+    Path(lock.lock_file).unlink(missing_ok=True)

@@ -51,11 +51,14 @@ def one_collection(root: Path) -> Iterator[None]:
             lock.release()
 
 
-def build_lock(root: Path, digest: str) -> FileLock:
-    """Return the lock of a digest; a build of it, and a step of its removal, hold it."""
+def build_lock(root: Path, digest: str, thread_local: bool = True) -> FileLock:
+    """Return the lock of a digest; a build of it, and a step of its removal, hold it.
+
+    Set *thread_local* to False if another thread than the one that acquires it may release it.
+    """
     folder = root / WORK
     folder.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder / f"{digest}.lock")
+    return FileLock(folder / f"{digest}.lock", thread_local=thread_local)
 
 
 class Removal:
