@@ -94,10 +94,13 @@ class TokenStream:
         return self.ids[self.offsets[index] : self.offsets[index + 1]]
 
     def pieces(self) -> Iterator[np.ndarray]:
-        """Yield all ids in order, `CHUNK` at a time, read into memory of their own.
+        """Yield all ids in order, `CHUNK` at a time; those of a mapped file are read into memory of their own.
 
         To walk over `ids` instead would make the whole mapped file resident.
         """
+        if not isinstance(self.ids, np.memmap):
+            yield from (self.ids[start : start + CHUNK] for start in range(0, len(self.ids), CHUNK))
+            return
         with (self.folder / IDS).open("rb") as file:
             for start in range(0, len(self.ids), CHUNK):
                 yield np.fromfile(file, self.ids.dtype, min(CHUNK, len(self.ids) - start))

@@ -16,7 +16,7 @@ from serving.api.errors import ApiError
 PROBES = frozenset({"/healthz", "/readyz"})
 """Paths that are answered under every Host name and without a token: who starts and stops servers may know only their
 addresses."""
-OPEN = frozenset({"/"})
+OPEN = PROBES | {"/"}
 """Paths that need no token; the page asks for a token itself."""
 PAGE = "/page/"
 """Beginning of the paths of the page's files, which hold nothing secret."""
