@@ -151,6 +151,7 @@ def test_the_samples_of_a_model_that_heeds_its_stars_agree_with_them(audited):
     assert facts["real_star_agreement"] > 0.95
 
 
+@pytest.mark.slow
 def test_tables_say_what_the_facts_say(audited):
     facts, folder = audited["regular"]
     assert all((folder / table).exists() for table in TABLES)
@@ -164,6 +165,7 @@ def test_tables_say_what_the_facts_say(audited):
     assert not list(folder.glob("scored*"))
 
 
+@pytest.mark.slow
 def test_every_figure_is_there_and_every_figure_of_variety_has_its_real_counterpart(audited):
     facts = audited["regular"][0]
     names = [
@@ -184,6 +186,7 @@ def test_every_figure_is_there_and_every_figure_of_variety_has_its_real_counterp
     assert not [name for name, value in facts.items() if value is None]
 
 
+@pytest.mark.slow
 def test_a_sample_is_what_its_number_and_seed_write_again(regular, audited):
     row = pl.read_parquet(audited["regular"][1] / "samples.parquet").filter(stars=5, number=3).to_dicts()[0]
     assert generate(regular, 4, 5, max_tokens=15, seed=row["seed"])[3] == row["text"]

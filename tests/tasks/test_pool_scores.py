@@ -20,7 +20,6 @@ from tasks.evaluation import score_job
 from tasks.evaluation.evaluate import score_bundle
 from tasks.evaluation.score_job import is_worth_handing_over
 from tasks.fitting.fit_process import run_job
-from tests.marked_cases import slow_but
 from tests.tasks.pool_homes import QUICK, Workers, home, job_in, network
 
 
@@ -114,10 +113,9 @@ def test_a_lost_worker_is_replaced(
     assert "lstm test: its worker is lost; the next one" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("what", "error"),
-    slow_but([(MemoryError, OutOfMemory), (None, ConfigError)], {(None, ConfigError)}),
-    ids=["memory", "other code"],
+    ("what", "error"), [(MemoryError, OutOfMemory), (None, ConfigError)], ids=["memory", "other code"]
 )
 def test_an_error_there_keeps_its_kind(
     tmp_path: Path, bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch, what: Any, error: type[Exception]

@@ -15,6 +15,8 @@ from models.neural.labelling.labelled_sequences import LabelledSequences, Sequen
 from models.neural.labelling.rows import Rows
 from tests.marked_cases import long_but, slow_but
 
+QUICK = OPTIONS.keys() - {"cnn", "rnn", "gru", "lstm"}
+
 
 @pytest.fixture(scope="module")
 def fits(words, train, held_out, tmp_path_factory):
@@ -32,7 +34,7 @@ def fits(words, train, held_out, tmp_path_factory):
     return fit
 
 
-@pytest.mark.parametrize("kind", slow_but(OPTIONS, OPTIONS.keys() - {"cnn", "rnn", "gru", "lstm"}))
+@pytest.mark.parametrize("kind", slow_but(OPTIONS, QUICK))
 def test_every_kind_learns_which_words_tell_the_label(kind, fits, words):
     model = fits(kind)[0].model
     test = examples(words, 200, 3)
@@ -45,7 +47,7 @@ def test_every_kind_learns_which_words_tell_the_label(kind, fits, words):
     assert np.array_equal(probabilities.argmax(1), model.answers(scores))
 
 
-@pytest.mark.parametrize("kind", OPTIONS)
+@pytest.mark.parametrize("kind", slow_but(OPTIONS, QUICK))
 def test_a_fit_tells_its_figures(kind, fits, held_out):
     fitted, work, seen = fits(kind)
     summary = fitted.summary
@@ -58,7 +60,7 @@ def test_a_fit_tells_its_figures(kind, fits, held_out):
     assert seen[-1].step == seen[-1].total
 
 
-@pytest.mark.parametrize("kind", OPTIONS)
+@pytest.mark.parametrize("kind", slow_but(OPTIONS, QUICK))
 def test_answers_depend_neither_on_special_tokens_nor_on_other_reviews_nor_on_the_order(kind, fits, words, held_out):
     model, stream = fits(kind)[0].model, held_out.sequences
     scores = model.scores(stream)
@@ -69,7 +71,7 @@ def test_answers_depend_neither_on_special_tokens_nor_on_other_reviews_nor_on_th
     np.testing.assert_allclose(alone, scores[:9], atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", OPTIONS)
+@pytest.mark.parametrize("kind", slow_but(OPTIONS, QUICK))
 def test_a_review_without_tokens_gets_the_shares_of_the_labels_in_training(kind, fits, train):
     model = fits(kind)[0].model
     shares = (np.bincount(train.targets) + 0.5) / (len(train.targets) + 1.5)
@@ -157,7 +159,7 @@ def test_training_reviews_that_do_not_fit_are_refused(words, train, held_out, tm
     assert f"id {words.size} of sequence 0, position 0 is not in the vocabulary" in refusal(train=foreign)
 
 
-@pytest.mark.parametrize("kind", ["logistic", "lstm"])
+@pytest.mark.parametrize("kind", slow_but(["logistic", "lstm"], {"logistic"}))
 def test_an_id_that_the_vocabulary_lacks_is_refused(kind, fits, words):
     with pytest.raises(ModelError, match=f"id {words.size} of sequence 0, position 1 is not in the vocabulary"):
         fits(kind)[0].model.scores(Rows.of([[9, words.size]]))
