@@ -1,7 +1,7 @@
 """Derive and compute back-propagation through time of the Elman language model by hand.
 
 Rumelhart et al. 1986; Werbos 1990. The trainer does not use this module: torch's autograd computes the same gradients
-for any cell (`tests/models/neural/test_bptt.py` shows that they are equal). The module is meant for reading, and
+for any cell (`tests/course/test_bptt.py` shows that they are equal). The module is meant for reading, and
 `min_char_rnn.py` trains with it. Plain NumPy, one sequence.
 
 Forward, for t = 1 … T, with w_t the word read, y_t the next word, onehot(y) its indicator vector and J in nats:

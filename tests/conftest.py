@@ -27,7 +27,7 @@ pytest_plugins = ["tests.pretended_gpu.plugin"]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with flows and slow tests: a file, or all flows, is one process's work, and the last keeps others idle."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow and item.path.parent.name != "flows")
+    items.sort(key=lambda item: item.path not in slow and "flows" not in item.path.parts)
 
 
 def pytest_collection(session: pytest.Session) -> None:

@@ -150,11 +150,19 @@ def test_the_name_of_a_class_means_the_same_in_all_rooms() -> None:
 
 def test_folders_and_modules_stay_small_and_names_say_what_they_hold() -> None:
     modules = [path for path in files() if path.name != "__init__.py"]
-    folders = {path.parent for path in modules}
-    sizes = {folder.relative_to(ROOT).as_posix(): sum(path.parent == folder for path in modules) for folder in folders}
+    tests = [path for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"]
+    sizes = Counter(path.parent.relative_to(ROOT).as_posix() for path in modules + tests)
     crowded = [f"{name}: {count}" for name, count in sizes.items() if count > MOST_MODULES]
     long = [f"{path}: {count}" for path in modules if (count := len(path.read_text().splitlines())) > 300]
     assert crowded + long + [str(path) for path in modules if path.stem in VAGUE] == []
+
+
+def test_tests_lie_where_what_they_test_lies() -> None:
+    """Tests of the whole pipeline alone have folders of their own: one for ordinary runs, one for faults."""
+    folders = {path.parent for path in (ROOT / "tests").rglob("test_*.py")}
+    inside = [folder.relative_to(ROOT / "tests") for folder in folders]
+    mirrored = {str(one) for one in inside if one.parts and one.parts[0] in BELOW}
+    assert {one for one in mirrored if not (ROOT / one).is_dir()} == {"flows/retrain", "flows/faults"}
 
 
 def test_no_two_test_modules_share_a_name() -> None:

@@ -10,7 +10,6 @@ import polars as pl
 import pytest
 import torch
 from scipy.stats import chisquare
-from table_lm import TableLM, TableSpec
 
 import models.bundles.bundle
 import models.specs
@@ -36,6 +35,7 @@ from models.streams import TokenStream, stars_prior, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import BOS, CONTEXT_IDS, EOS, STARS, Vocabulary
 from tests.marked_cases import long_but
+from tests.models.table_lm import TableLM, TableSpec
 
 TRAINING = TrainingSpec(epochs=2, batch=4, bptt_len=12, precision="float32", evaluations=2, learning_rate=1e-2)
 SOFTMAX, TWO_LEVEL = ObjectiveSpec(output="softmax"), ObjectiveSpec(output="two_level", head=12)

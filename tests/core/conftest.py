@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.core.shared_machines import Machine
+from tests.core.storing.shared_machines import Machine
 
 
 @pytest.fixture

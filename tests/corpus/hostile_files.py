@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from datetime import time, timedelta
 
 import polars as pl
-from review_files import json_lines, packed_tar, packed_zip, review, zstd
 
 from core.errors import EmptyInput, MissingColumn, ReviewLMError, Unreadable
+from tests.corpus.review_files import json_lines, packed_tar, packed_zip, review, zstd
 
 FIRST, LAST = (json_lines([review(number)]) for number in (1, 2))
 

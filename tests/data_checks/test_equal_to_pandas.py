@@ -9,7 +9,6 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import strategies as st
-from review_tables import planted, varied_reviews
 
 from core.config.run_config import ChecksConfig
 from core.errors import ReviewLMError
@@ -20,6 +19,7 @@ from data_checks.metrics.tables import Table
 from data_checks.metrics.texts import MEASURES
 from data_checks.suites.case import COLUMNS, Case
 from data_checks.suites.expectations import ROWS
+from tests.data_checks.review_tables import planted, varied_reviews
 from tests.examples import examples
 from tests.marked_cases import slow_but
 

@@ -2,8 +2,6 @@
 
 import polars as pl
 import pytest
-from review_tables import varied_reviews
-from suite_mutants import failures, mutants, passing_rows
 
 from core.config.run_config import ChecksConfig
 from core.errors import ReviewLMError
@@ -12,6 +10,8 @@ from data_checks.metrics.texts import MEASURES
 from data_checks.suites.case import COLUMNS, PRIVATE, Case
 from data_checks.suites.expectations import ROWS
 from data_checks.suites.suggest import suggest
+from tests.data_checks.review_tables import varied_reviews
+from tests.data_checks.suite_mutants import failures, mutants, passing_rows
 from tests.marked_cases import long_but
 
 COUNT = 300

@@ -3,11 +3,11 @@ from datetime import datetime
 
 import polars as pl
 import pytest
-from review_tables import planted, varied_reviews
 
 from core.errors import ConfigError, ReviewLMError
 from data_checks.suites.suggest import suggest
 from data_checks.suites.suite_files import check_with, load_suite, save_suite
+from tests.data_checks.review_tables import planted, varied_reviews
 from tests.marked_cases import long_but
 
 CORRUPTIONS = {

@@ -4,12 +4,12 @@
 import numpy as np
 import polars as pl
 import pytest
-from bigram_tables import bundle_of, random_table, uniform_table
 
 from models.specs import VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
+from tests.evaluation.bigram_tables import bundle_of, random_table, uniform_table
 
 TEXT = "the food was great and cheap but service slow we will come back never again nice place"
 WORDS = TEXT.split()

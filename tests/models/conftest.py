@@ -1,10 +1,10 @@
 import pytest
 import torch
-from small_vocabularies import UNITS, train
-from table_lm import TableLM, TableSpec
 
 import models.bundles.bundle
 import models.specs
+from tests.models.small_vocabularies import UNITS, train
+from tests.models.table_lm import TableLM, TableSpec
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from table_lm import HistoryLM, TableLM
 
 from evaluation.probing.context_use import PREFIX, ContextUse, Kept, chosen_tokens, context_use
 from models.base import ModelError
@@ -13,6 +12,7 @@ from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM
 from models.streams import TokenStream
 from models.tokens.vocabulary import BOS, CONTEXT_IDS, EOS, STARS
+from tests.models.table_lm import HistoryLM, TableLM
 
 SIZE = 20
 

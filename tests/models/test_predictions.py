@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from table_lm import HistoryLM
 
 from models.base import ModelError
 from models.predictions import predictions
 from models.tokens.vocabulary import BOS, STARS
+from tests.models.table_lm import HistoryLM
 
 SIZE = 16
 

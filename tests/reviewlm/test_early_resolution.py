@@ -18,9 +18,7 @@ from core.errors import EmptyInput, ReviewLMError
 from core.store import Store
 from reviewlm import early_checks, options
 from reviewlm.cli import app
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tracking"))
-from made_registry import register
+from tests.tracking.registry.made_registry import register
 
 MISTAKES: list[tuple[list[str], int, str]] = [
     (["compare", "champion", "99"], 2, "There is no version 99"),

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from made_versions import bundle_of
 
 from core.config.presets import load_config
 from models.bundles.bundle import save_bundle
-from tests.tracking.made_registry import register
+from tests.serving.made_versions import bundle_of
+from tests.tracking.registry.made_registry import register
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL = ("serving.port=0", "serving.poll_seconds=0.05", "serving.threads=1", "execution.device=cpu")

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
-from made_versions import MadeSource, made_versions, running
 
 from core.access_tokens import AccessTokens
 from serving.api.app import create_app
 from serving.server import KEEP_ALIVE
 from serving.versions.versions import Versions
+from tests.serving.made_versions import MadeSource, made_versions, running
 
 
 @contextmanager

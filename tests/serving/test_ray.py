@@ -15,11 +15,11 @@ from time import monotonic, perf_counter, sleep
 import httpx
 import psutil
 import pytest
-from made_versions import bundle_of
-from processes import LOCAL, ROOT, version
-from test_server import move
 
 from models.sampling import generate
+from tests.serving.made_versions import bundle_of
+from tests.serving.processes import LOCAL, ROOT, version
+from tests.serving.test_server import move
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'reviewlm[ray]'")
 pytestmark = pytest.mark.long

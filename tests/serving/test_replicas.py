@@ -14,11 +14,11 @@ from typing import Any
 
 import httpx
 import pytest
-from made_versions import bundle_of
-from processes import Process, version
 
 from models.bundles.bundle import EQUAL_STARS
 from models.completion.suggestions import suggest
+from tests.serving.made_versions import bundle_of
+from tests.serving.processes import Process, version
 
 pytestmark = pytest.mark.long
 TYPED = "The pizza was great and the staff was friendly."

@@ -14,8 +14,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from made_versions import food_of
-from processes import LOCAL, Process, version
 
 from core.access_tokens import FILE, add_token
 from core.config.presets import load_config
@@ -24,6 +22,8 @@ from core.errors import BundleError, ConfigError, ReviewLMError, Unreadable
 from core.processes import interrupts
 from serving import server
 from tests.command_line import call
+from tests.serving.made_versions import food_of
+from tests.serving.processes import LOCAL, Process, version
 
 
 def move(home: Path, alias: str, number: int) -> None:

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from mlflow_servers import Served
 
+from tests.tracking.mlflow_servers import Served
 from tracking.logged_models import export
 from tracking.logged_models.export import log_bundle
 from tracking.registry.registry import Registry

@@ -5,7 +5,7 @@
     h_t = (f_t, b_t)                  also the input of the next layer
 
 This is not a language model: b_t has read x_{t+1}, the word that would be predicted from h_t. So a "next-word" loss
-falls to 0 although nothing is learnt (`tests/models/neural/test_bidirectional.py` shows it).
+falls to 0 although nothing is learnt (`tests/models/neural/layers/test_bidirectional.py` shows it).
 `RecurrentSpec.bidirectional` is therefore refused. Shape legend: see `models/base.py`; n = length of a sequence.
 """
 

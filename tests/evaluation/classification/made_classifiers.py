@@ -2,7 +2,6 @@
 
 import numpy as np
 import polars as pl
-from made_answers import STARS, predicted
 
 from core.config.sections.classification import ClassificationPromotion
 from core.lineage.family import Family
@@ -10,6 +9,7 @@ from evaluation.classification.evidence import AnsweredReviews, ClassifierEviden
 from evaluation.classification.gate import decide
 from evaluation.classification.results import ClassificationResults, ClassifierResults
 from evaluation.gate.evidence import ChampionReviews, DataEvidence, Leaks
+from tests.evaluation.classification.made_answers import STARS, predicted
 
 REVIEWS = 600
 HOSTILE = "<script>alert('five stars')</script> & \"quotes\" \u202ereversed"

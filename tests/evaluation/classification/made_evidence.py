@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import polars as pl
-from made_answers import drawn, predicted
 
 from core.config.sections.classification import ClassificationPromotion
 from core.lineage.family import Family
 from evaluation.classification.evidence import AnsweredReviews, ClassifierEvidence, ClassifierService
 from evaluation.gate.evidence import ChampionReviews, DataEvidence, Leaks
+from tests.evaluation.classification.made_answers import drawn, predicted
 
 REVIEWS = 600
 WORDS = 20 + np.arange(REVIEWS) % 97

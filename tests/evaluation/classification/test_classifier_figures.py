@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_answers import STARS, drawn, predicted
 from sklearn import metrics
 from sklearn.calibration import calibration_curve
 
 from evaluation.classification.figures import figures
+from tests.evaluation.classification.made_answers import STARS, drawn, predicted
 from tests.examples import examples
 
 

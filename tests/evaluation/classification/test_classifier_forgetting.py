@@ -4,11 +4,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from made_answers import drawn, predicted
-from made_evidence import EVIDENCE, POLICY, REVIEWS, failed, on_champions_reviews, rule, with_answers
 
 from evaluation.classification.gate import decide
 from evaluation.gate.evidence import ChampionReviews
+from tests.evaluation.classification.made_answers import drawn, predicted
+from tests.evaluation.classification.made_evidence import (
+    EVIDENCE,
+    POLICY,
+    REVIEWS,
+    failed,
+    on_champions_reviews,
+    rule,
+    with_answers,
+)
 
 FORGETFUL = on_champions_reviews(0.5)
 

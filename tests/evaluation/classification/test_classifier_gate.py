@@ -8,8 +8,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_answers import STARS, drawn, predicted
-from made_evidence import (
+
+from core.lineage.family import Family
+from evaluation.classification.evidence import AnsweredReviews, ClassifierEvidence, ClassifierService
+from evaluation.classification.gate import decide
+from evaluation.classification.rules import RULES, RULES_OF_ANSWERS
+from evaluation.gate.decision import UNITS, Decision
+from evaluation.gate.evidence import ChampionReviews, Leaks
+from tests.evaluation.classification.made_answers import STARS, drawn, predicted
+from tests.evaluation.classification.made_evidence import (
     BETTER,
     DATA,
     DOCUMENTS,
@@ -28,13 +35,6 @@ from made_evidence import (
     rule,
     with_answers,
 )
-
-from core.lineage.family import Family
-from evaluation.classification.evidence import AnsweredReviews, ClassifierEvidence, ClassifierService
-from evaluation.classification.gate import decide
-from evaluation.classification.rules import RULES, RULES_OF_ANSWERS
-from evaluation.gate.decision import UNITS, Decision
-from evaluation.gate.evidence import ChampionReviews, Leaks
 from tests.examples import examples
 
 

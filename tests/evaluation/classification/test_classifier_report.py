@@ -7,8 +7,6 @@ from html.parser import HTMLParser
 import numpy as np
 import polars as pl
 import pytest
-from made_answers import predicted
-from made_classifiers import HOSTILE, made_classification
 
 from core.errors import InputError
 from core.visible import as_html
@@ -16,6 +14,8 @@ from evaluation.classification import plots, tables
 from evaluation.classification.report import classifier_report, drawings_of
 from evaluation.classification.results import ClassificationResults, ClassifierResults
 from evaluation.plots.canvas import styles_of
+from tests.evaluation.classification.made_answers import predicted
+from tests.evaluation.classification.made_classifiers import HOSTILE, made_classification
 
 SECTIONS = ["decision", "classifiers", "confusion", "calibration", "learning", "slices", "errors", "data"]
 

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import polars as pl
 import pytest
-from made_answers import drawn, predicted
 from scipy.stats import t as student
 
 from evaluation.classification.slices import accuracy_by_slice, accuracy_losses, label_slicings
+from tests.evaluation.classification.made_answers import drawn, predicted
 
 LABELS = ("bad", "good")
 EVERY = ("label", "length", "month", "category")

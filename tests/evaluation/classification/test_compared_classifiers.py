@@ -7,13 +7,13 @@ from math import comb
 
 import numpy as np
 import pytest
-from made_answers import STARS, drawn, predicted
 from scipy.stats import binomtest
 
 from core.errors import InputError
 from evaluation.classification.compare import MOST_ENUMERATED, chance_of_gain, compare, mcnemar
 from evaluation.classification.figures import figures
 from evaluation.classification.intervals import intervals
+from tests.evaluation.classification.made_answers import STARS, drawn, predicted
 
 OPTIONS = {"confidence": 0.95, "resamples": 2_000, "seed": 1}
 

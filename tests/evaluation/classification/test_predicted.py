@@ -3,9 +3,9 @@
 import numpy as np
 import polars as pl
 import pytest
-from made_answers import predicted
 
 from core.errors import EmptyInput, InputError
+from tests.evaluation.classification.made_answers import predicted
 
 FAIR = np.full((2, 2), 0.5)
 UNSURE = np.array([[0.9, 0.2], [0.5, 0.5]])

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from made_answers import STARS, predicted
-from made_evidence import POLICY, REVIEWS, answering, rule
 
 from evaluation.classification.case import ClassifierCase
 from evaluation.classification.gate import decide
 from evaluation.classification.rules import surely_better_classifier
+from tests.evaluation.classification.made_answers import STARS, predicted
+from tests.evaluation.classification.made_evidence import POLICY, REVIEWS, answering, rule
 
 
 def test_a_gain_that_rests_on_a_few_reviews_of_a_rare_label_is_refused_whatever_else_differs():

@@ -1,6 +1,7 @@
 import pytest
 import torch
-from made_reviews import examples, vocabulary
+
+from tests.models.classification.made_reviews import examples, vocabulary
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from made_reviews import RECIPE, small
 from safetensors.torch import load_file
 
 from models.base import CHECKPOINTS, FitContext, ModelError
@@ -26,6 +25,7 @@ from models.ngram.lm import NGramLM
 from models.specs import NGramSpec, ObjectiveSpec, RecurrentSpec, VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import CONTEXT_IDS, Vocabulary
+from tests.models.classification.made_reviews import RECIPE, small
 
 RECURRENT = RecurrentSpec("lstm", hidden=12, embedding=8, objective=ObjectiveSpec("softmax"))
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from made_reviews import NOISE, RECIPE, TELLING, small
 
 from models.base import FitContext, ModelError
 from models.classification.bundle import load_classifier, save_classifier
@@ -19,6 +18,7 @@ from models.neural.labelling.labelled_sequences import LabelledSequences, Sequen
 from models.vectors.stored_matrix import save_matrix
 from models.vectors.vocabulary_matrix import vocabulary_rows
 from models.vectors.word_vectors import WordVectors
+from tests.models.classification.made_reviews import NOISE, RECIPE, TELLING, small
 
 NETWORKS = ("bag", "cnn", "gru")
 ONCE = replace(RECIPE, epochs=1, evaluations=1)

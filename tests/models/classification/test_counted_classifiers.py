@@ -11,7 +11,6 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_reviews import LABELS, TELLING, small, texts
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
@@ -24,6 +23,7 @@ from models.classification.fitting import fit_classifier
 from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
 from models.neural.labelling.rows import Rows
 from models.ngram.lm import NGramLM
+from tests.models.classification.made_reviews import LABELS, TELLING, small, texts
 
 
 @pytest.mark.parametrize("labels", [2, 3])

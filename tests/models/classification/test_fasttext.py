@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_reviews import LABELS, examples, vocabulary
 
 from models.base import FitContext, ModelError
 from models.classification.classifier import softmax
@@ -17,6 +16,7 @@ from models.classification.fasttext import FastTextClassifier, buckets_of, hash_
 from models.classification.fitting import fit_classifier
 from models.classification.spec import FastTextSpec
 from models.neural.labelling.rows import Rows
+from tests.models.classification.made_reviews import LABELS, examples, vocabulary
 
 SPEC = FastTextSpec(labels=LABELS, dimensions=4, buckets=50, order=3, epochs=(5, 20), rates=(0.3,))
 

@@ -6,7 +6,6 @@ import re
 
 import numpy as np
 import pytest
-from table_lm import HistoryLM, TableLM, TableSpec
 
 from models.base import ModelError
 from models.bundles.bundle import Bundle
@@ -15,6 +14,7 @@ from models.sampling import generate
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import CONTEXT_IDS, EOS, STARS, UNK, Vocabulary
+from tests.models.table_lm import HistoryLM, TableLM, TableSpec
 
 UNRATED = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 """No training review had a rating, so there is one way to read a text."""

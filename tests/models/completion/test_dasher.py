@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-from table_lm import TableLM, TableSpec
 
 from models.base import ModelError
 from models.bundles.bundle import Bundle
@@ -12,6 +11,7 @@ from models.completion.dasher import bits_to_write, intervals
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import EOS, UNK, Vocabulary
+from tests.models.table_lm import TableLM, TableSpec
 
 UNRATED = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 """No training review had a rating, so there is one way to read a text."""

@@ -1,7 +1,6 @@
 """Typing with the suggestions saves the keys that the evaluation simulates."""
 
 import numpy as np
-from table_lm import TableLM, TableSpec
 
 from evaluation.scoring.keystrokes import SHOWN, Keyboard
 from models.bundles.bundle import Bundle
@@ -9,6 +8,7 @@ from models.completion.suggestions import completions, next_words
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
+from tests.models.table_lm import TableLM, TableSpec
 
 UNRATED = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 """No training review had a rating, so there is one way to read a text."""

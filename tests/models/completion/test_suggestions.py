@@ -7,7 +7,6 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from table_lm import HistoryLM, TableLM, TableSpec
 
 from models.base import ModelError
 from models.bundles.bundle import Bundle
@@ -17,6 +16,7 @@ from models.completion.suggestions import completions, next_words, suggest
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import BOS, EOS, STARS, UNK, Vocabulary
+from tests.models.table_lm import HistoryLM, TableLM, TableSpec
 
 UNRATED = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 """No training review had a rating, so there is one way to read a text."""

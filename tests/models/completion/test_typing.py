@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from table_lm import HistoryLM
-from test_suggestions import Counted, letters_only
 
 from models.completion.dasher import intervals
 from models.completion.reading import PrefixReader, Readers
 from models.completion.spellings import EXACT, QUICK
 from models.completion.suggestions import suggest
 from models.tokens.vocabulary import BOS, STARS
+from tests.models.completion.test_suggestions import Counted, letters_only
+from tests.models.table_lm import HistoryLM
 
 TEXT = "so it is so it"
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from table_lm import HistoryLM, TableLM, TableSpec
 
 from models.mixture.parts import Part
 from models.tokens.vocabulary import BOS, CONTEXT_IDS
+from tests.models.table_lm import HistoryLM, TableLM, TableSpec
 
 SIZE = 14
 WORDS = [token for token in range(SIZE) if token not in CONTEXT_IDS]

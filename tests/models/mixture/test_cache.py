@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mixture_tables import SIZE, WORDS, Stream, documents, table_part
-from table_lm import TableLM
 
 import models.bundles.bundle
 import models.specs
@@ -22,6 +20,8 @@ from models.specs import CacheSpec, VocabularySpec, spec_from_dict, to_dict
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import BOS, CONTEXT_IDS, Vocabulary
 from tests.examples import examples
+from tests.models.mixture.mixture_tables import SIZE, WORDS, Stream, documents, table_part
+from tests.models.table_lm import TableLM
 
 TOKENS = st.sampled_from([BOS, 4, 7, 2, 9, 10, 9, 11, 0])
 STREAMS = st.lists(TOKENS, min_size=1, max_size=24).map(lambda ids: [BOS, *ids])

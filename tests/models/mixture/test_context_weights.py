@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mixture_tables import SIZE, Stream, documents, table_part
-from table_lm import HistoryLM
 
 from models.base import FitContext, ModelError
 from models.cache.lm import RANGES, CacheLM
@@ -27,6 +25,8 @@ from models.predictions import _step_by_step, in_bulk, predictions
 from models.specs import CacheSpec, MixtureSpec, NGramSpec
 from models.tokens.vocabulary import BOS, CONTEXT_IDS
 from tests.examples import examples
+from tests.models.mixture.mixture_tables import SIZE, Stream, documents, table_part
+from tests.models.table_lm import HistoryLM
 
 
 @pytest.fixture(scope="module")

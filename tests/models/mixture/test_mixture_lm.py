@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from mixture_tables import SIZE, WORDS, Stream, documents, table_part
 
 from models.base import FitContext, ModelError
 from models.mixture.fitting import _distributions, fit_mixture
@@ -22,6 +21,7 @@ from models.ngram.lm import NGramLM
 from models.specs import MixtureSpec, NGramSpec
 from models.tokens.vocabulary import BOS, CONTEXT_IDS, EOS
 from tests.examples import examples
+from tests.models.mixture.mixture_tables import SIZE, WORDS, Stream, documents, table_part
 
 IDS = np.array([[BOS, 5, 9, 10, 2, BOS, 4, 13, 9, 9], [BOS, 8, 11, 0, 9, 12, 2, BOS, 3, 10]])
 WEIGHTS = np.array([0.2, 0.5, 0.3])

@@ -5,13 +5,13 @@ import math
 from dataclasses import replace
 
 import torch
-from made_streams import walks
 
 from models.base import FitContext
 from models.neural.recurrent import RecurrentNetwork
 from models.neural.training.trainer import train
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
+from tests.models.neural.made_streams import walks
 
 V = 30
 TRAINING = TrainingSpec(

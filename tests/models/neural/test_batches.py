@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_streams import stream_of, walks
 from scipy import stats
 
 from models.batches import LONGER, ReviewBatches, TBPTTBatches, count_updates, make_batches, window_lengths
@@ -14,6 +13,7 @@ from models.specs import TrainingSpec
 from models.streams import unigram_counts
 from models.tokens.vocabulary import BOS, CONTEXT_IDS, EOS
 from tests.examples import examples
+from tests.models.neural.made_streams import stream_of, walks
 
 V = 20
 STREAM = walks(50, V, 3, length=6)

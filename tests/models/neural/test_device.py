@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from made_streams import walks
-from made_trainings import SPEC, TRAIN, VALIDATION, V
 from torch import nn
 
 from models.base import FitContext, ModelError
@@ -15,6 +13,8 @@ from models.neural.layers import recurrent_layers as layers
 from models.neural.layers.recurrent_layers import make_layer, run_layer
 from models.neural.optimization.rate_finder import find_rate
 from models.neural.recurrent import RecurrentLM
+from tests.models.neural.made_streams import walks
+from tests.models.neural.made_trainings import SPEC, TRAIN, VALIDATION, V
 
 GPU = torch.device("cuda", 0)
 

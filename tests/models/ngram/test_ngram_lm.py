@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from odd_corpora import ODD, V
 
 from models.base import FitContext, LanguageModel, ModelError, State
 from models.ngram.counting.counts import count_ngrams
@@ -20,6 +19,7 @@ from models.ngram.measure import score_chunks
 from models.specs import NGramSpec
 from models.tokens.vocabulary import BOS, CONTEXT_IDS, EOS
 from tests.examples import examples
+from tests.models.ngram.smoothing.odd_corpora import ODD, V
 
 IDS = st.integers(0, V - 1)
 ROWS = st.lists(st.lists(IDS, min_size=9, max_size=9), min_size=1, max_size=4).map(np.array)

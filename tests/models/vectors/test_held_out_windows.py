@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from vector_streams import planted_synonyms, stream_of
 
 from models.vectors.held_out import held_out, mean_inputs, ranked_share, windows_of
 from models.vectors.spec import EmbeddingSpec
 from models.vectors.training import Trained, select, train
+from tests.models.vectors.vector_streams import planted_synonyms, stream_of
 
 SPEC = {"dimensions": 12, "min_count": 1, "subsample": 0.0, "window": 2}
 

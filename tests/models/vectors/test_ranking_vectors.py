@@ -6,13 +6,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from vector_streams import FIRST, planted_synonyms, stream_of
 
 from models.vectors.fitting import fit_vectors
 from models.vectors.ranking import CentredWords, RankingNetwork, corrupted, ranking_accuracy, train_ranking, update
 from models.vectors.spec import EmbeddingSpec
 from models.vectors.training import select
 from models.vectors.word_vectors import WordVectors
+from tests.models.vectors.vector_streams import FIRST, planted_synonyms, stream_of
 
 SPEC = EmbeddingSpec(kind="ranking", dimensions=6, window=1, hidden=5, min_count=1, subsample=0.0, epochs=2)
 

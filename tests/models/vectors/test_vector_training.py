@@ -5,7 +5,6 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from vector_streams import FIRST, planted_synonyms, stream_of
 
 from models.base import ModelError
 from models.vectors import training
@@ -14,6 +13,7 @@ from models.vectors.objective import negative_sampling
 from models.vectors.spec import EmbeddingSpec
 from models.vectors.training import CHECKPOINT, keep_probability, select, train
 from models.vectors.word_vectors import WordVectors
+from tests.models.vectors.vector_streams import FIRST, planted_synonyms, stream_of
 
 PLAIN = {"dimensions": 8, "subsample": 0.0, "min_count": 1, "epochs": 2}
 

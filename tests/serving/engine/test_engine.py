@@ -9,7 +9,6 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from small_models import bundle_of
 
 from models.base import ModelError
 from models.sampling import generate
@@ -17,6 +16,7 @@ from serving.engine.engine import Engine
 from serving.engine.prefix_cache import OVERHEAD, PrefixCache, size_of
 from serving.engine.requests import Busy, EngineLimits, Generation, Piece, StreamEnded
 from serving.engine.ticket import Ticket, Wakes
+from tests.serving.engine.small_models import bundle_of
 
 LONG = Generation("The soup", 3, max_tokens=10**6, seed=1)
 

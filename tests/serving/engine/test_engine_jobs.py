@@ -7,13 +7,13 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from small_models import bundle_of
-from test_engine import LONG as ENDLESS
-from test_engine import Gate, until
 
 from models.base import ModelError
 from serving.engine.jobs import LONG, Aside
 from serving.engine.requests import StreamEnded
+from tests.serving.engine.small_models import bundle_of
+from tests.serving.engine.test_engine import LONG as ENDLESS
+from tests.serving.engine.test_engine import Gate, until
 
 TEXT = "The soup was great. " * (LONG // 10)
 

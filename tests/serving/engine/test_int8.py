@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from small_models import bundle_of, network
 
 from models.neural.inference import int8, whole_numbers
 from models.neural.inference.int8 import Int8Linear, Int8LSTMReader, draw, in_int8, loss_of_int8
@@ -16,6 +15,7 @@ from models.sampling import Sampling, generate
 from models.sampling.filters import allowed, pick, sampled_logp
 from serving.engine import engine as engine_module
 from serving.engine.requests import Generation
+from tests.serving.engine.small_models import bundle_of, network
 
 NEURAL = ("lstm", "gru", "rnn", "nplm", "mixture", "log_linear", "neural_cache")
 pytestmark = pytest.mark.skipif(not int8_is_exact(), reason="this processor has no exact products of 8 bits")

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from small_models import bundle_of
 
 from models.bundles.bundle import Bundle
 from models.sampling.batch import TextBatch
@@ -17,6 +16,7 @@ from serving.engine.live_text import LiveText
 from serving.engine.requests import EngineLimits, Generation, StreamEnded
 from serving.engine.scheduler import Scheduler
 from serving.engine.ticket import Ticket, Wakes
+from tests.serving.engine.small_models import bundle_of
 
 LONG = Generation("The soup", 3, max_tokens=10**6, seed=1)
 

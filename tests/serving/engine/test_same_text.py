@@ -10,7 +10,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from small_models import KINDS, bundle_of, network
 
 from models.bundles.any_rating import AnyRating
 from models.neural.inference import reader
@@ -21,6 +20,7 @@ from serving.engine.scheduler import Scheduler
 from serving.engine.ticket import Ticket, Wakes
 from tests.examples import examples
 from tests.marked_cases import long_but
+from tests.serving.engine.small_models import KINDS, bundle_of, network
 
 PROMPTS = ("", "The soup", "We went to Phoenix! Great", "The soup was great, so we went back. The")
 SAMPLINGS = (

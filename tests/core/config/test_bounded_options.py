@@ -1,0 +1,60 @@
+"""No numeric option of any verb takes a number that ends in a library's error."""
+
+from __future__ import annotations
+
+import pytest
+import typer
+
+from core.config.bounded_options import bounded
+from reviewlm.cli import app
+from tests.core.config.setting_types import types_in
+
+EXTREME = ["nan", "inf", "-inf", "1e20", "9" * 25, "-" + "9" * 25, "9" * 5_000]
+
+
+def verbs(command, path=()):
+    """Every verb with its full name."""
+    inside = getattr(command, "commands", {})
+    for name, one in inside.items():
+        yield from verbs(one, (*path, name))
+    if not inside:
+        yield " ".join(path), command
+
+
+def numbers():
+    for name, command in verbs(bounded(typer.main.get_command(app))):
+        for option in command.params:
+            kinds = types_in(option.type_descriptor.annotation) if hasattr(option, "type_descriptor") else set()
+            if {int, float} & kinds:
+                yield pytest.param(command, option, id=f"{name} {option.opts[0]}")
+
+
+@pytest.mark.parametrize(("command", "option"), list(numbers()))
+def test_no_number_of_a_verb_may_be_extreme(command, option):
+    context = command.make_context("verb", [], resilient_parsing=True)
+    context.resilient_parsing = False
+    for value in EXTREME:
+        with pytest.raises(Exception, match=r".") as refused:
+            option.process_value(context, value)
+        assert callable(getattr(refused.value, "format_message", None)), value  # a usage error: exit code 2
+
+
+def test_a_usual_number_goes_through():
+    found = {parameter.id: parameter.values for parameter in numbers()}
+    command, option = found["generate --temperature"]
+    context = command.make_context("generate", [], resilient_parsing=True)
+    context.resilient_parsing = False
+    assert option.process_value(context, "0.7") == 0.7
+    assert len(found) > 40
+
+
+def test_no_seed_is_negative():
+    """numpy takes none, and would end the verb with a traceback."""
+    seeds = [(name, *one.values) for one in numbers() if (name := one.id).endswith(" --seed")]
+    assert len(seeds) >= 5
+    for name, command, option in seeds:
+        context = command.make_context("verb", [], resilient_parsing=True)
+        context.resilient_parsing = False
+        with pytest.raises(Exception, match="0") as refused:
+            option.process_value(context, "-1")
+        assert callable(getattr(refused.value, "format_message", None)), name

@@ -1,0 +1,144 @@
+"""`make ui` and `make down`: exactly what was started is stopped, and the deployments name what there is."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from core.config.presets import preset_names
+from core.credentials import PASSWORD_FILE
+from core.services import join, launch, service_list
+from core.services import pools as pools_of
+from core.services.service_list import STATE, Service
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def remember(home: Path, *entries: Service) -> None:
+    home.mkdir(exist_ok=True)
+    (home / STATE).write_text(json.dumps([asdict(entry) for entry in entries]))
+
+
+def service(process: subprocess.Popen[bytes], name: str, created: float | None = None) -> Service:
+    started = psutil.Process(process.pid).create_time() if created is None else created
+    return Service(name, process.pid, started, "http://127.0.0.1:4299")
+
+
+def test_stop_ends_what_was_started(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
+    remember(tmp_path, service(sleeper, "prefect"))
+    assert service_list.stop(tmp_path) == ["prefect"]
+    assert not psutil.pid_exists(sleeper.pid)
+    assert not (tmp_path / STATE).exists()
+
+
+def test_a_process_that_merely_got_an_old_id_is_left_alone(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
+    remember(tmp_path, service(sleeper, "prefect", created=1.0))
+    assert service_list.running(tmp_path) == []
+    assert service_list.stop(tmp_path) == []
+    assert sleeper.poll() is None
+
+
+@pytest.mark.drill("clock set back", "by a day, while servers and workers run", "`ui stop` still ends exactly them")
+def test_a_service_is_known_whatever_the_clock_says(
+    tmp_path: Path, sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system computes the start of a process from its clock: set back by a day, that start moves by a day too."""
+    services_of: dict[str, Service] = {}
+    (tmp_path / "logs").mkdir()
+    monkeypatch.setattr(launch.subprocess, "Popen", lambda *_, **__: sleeper)
+    launch._launch(tmp_path, services_of, "prefect", ["python"])
+    real = psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: real(process) - 86_400)
+    assert [entry.name for entry in service_list.running(tmp_path)] == ["prefect"]
+    assert service_list.stop(tmp_path) == ["prefect"]
+    assert not service_list.running(tmp_path)
+
+
+def test_what_ran_before_a_failed_start_goes_on(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
+    remember(tmp_path, service(sleeper, "prefect"))
+    assert service_list.stop(tmp_path, keep={"prefect"}) == []
+    assert [entry.name for entry in service_list.running(tmp_path)] == ["prefect"]
+
+
+def test_the_command_line_joins_a_running_server(
+    tmp_path: Path, sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    remember(tmp_path, service(sleeper, "prefect"))
+    join.join(tmp_path)
+    assert os.environ.pop("PREFECT_API_URL") == "http://127.0.0.1:4299/api"
+
+
+@pytest.mark.parametrize(("device", "pools"), [("cpu", ("cpu-pool",)), ("cuda", ("cpu-pool", "gpu-pool"))])
+def test_the_pool_for_gpus_and_its_deployments_are_only_made_where_a_gpu_is(
+    device: str, pools: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(pools_of, "chosen_device", lambda configured: device)
+    monkeypatch.setattr(pools_of, "_prefect", lambda environment, *words, required=True: asked.append(words) or 0)
+    monkeypatch.setattr(pools_of, "automate", lambda environment, home: None)
+    monkeypatch.setattr(pools_of, "_create_limit", lambda environment, name: None)
+    monkeypatch.setattr(pools_of, "kept_deployments", lambda environment, home: nullcontext())
+    pools_of.deploy({}, pools_of.usable_pools(), Path("home"))
+    assert tuple(words[2] for words in asked if words[:2] == ("work-pool", "create")) == pools
+    named = asked[-1][asked[-1].index("deploy") + 1 :: 2], asked[-1][asked[-1].index("deploy") + 2 :: 2]
+    assert set(named[0]) == {"--name"}
+    assert "demo" in named[1]
+    assert ("gpu" in named[1]) == (device == "cuda")
+
+
+def test_every_deployment_names_a_flow_its_parameters_a_preset_and_a_pool_that_is_created() -> None:
+    deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    assert {"retrain", "train", "generate"} <= {flow_of(entry["entrypoint"]).name for entry in deployments}
+    for entry in deployments:
+        signature = inspect.signature(flow_of(entry["entrypoint"]).fn)
+        assert set(entry["parameters"]) <= set(signature.parameters)
+        assert entry["parameters"].get("preset", "demo") in {*preset_names(), ""}  # "": the champion's own settings
+        assert entry["work_pool"]["name"] in pools_of.POOLS
+    assert any(entry.get("schedules") for entry in deployments)
+
+
+def flow_of(entrypoint: str) -> object:
+    module, name = entrypoint.rsplit(".", 1)
+    return getattr(importlib.import_module(module), name)
+
+
+def test_services_of_another_user_are_not_joined_and_stop_no_command(
+    tmp_path: Path, sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In a home that a group shares, the password of the pages stays its owner's."""
+    remember(tmp_path, service(sleeper, "prefect"))
+    (tmp_path / PASSWORD_FILE).write_text("of-the-other-user\n")
+    (tmp_path / PASSWORD_FILE).chmod(0o600)
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    join.join(tmp_path)
+    assert "PREFECT_API_URL" not in os.environ
+    assert "another user" in caplog.text
+
+
+def test_the_runs_of_all_deployments_send_signs_of_life_whoever_started_their_worker() -> None:
+    entries = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+    assert entries
+    for entry in entries:
+        assert entry["work_pool"]["job_variables"]["env"] == join.HEARTBEATS, entry["name"]

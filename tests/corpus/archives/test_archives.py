@@ -1,0 +1,182 @@
+"""Archives: members of one name, heads that are damaged, packing without end, and which members are read."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import lzma
+import tarfile
+import warnings
+import zipfile
+from contextlib import nullcontext
+from pathlib import Path
+from typing import ClassVar
+
+import polars as pl
+import pyarrow
+import pytest
+
+from core.config.run_config import SourceConfig
+from core.errors import Unreadable
+from corpus.ingestion.ingest import ingest, iter_parts
+from corpus.reading.names import distinct, is_review_member, looks_like_data
+from corpus.reading.readers import LAYERS
+from corpus.reading.sources import source_names
+from tests.corpus.review_files import json_lines, review, zstd
+
+BAD = b'{"review_id": "bad", "text": "a", "stars": "five"}\n'
+
+
+def reviews(first: int, last: int) -> bytes:
+    """Reviews with these numbers, as lines."""
+    return json_lines([review(number) for number in range(first, last)])
+
+
+def tar_of(*members: tuple[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name, content in members:
+            head = tarfile.TarInfo(name)
+            head.size = len(content)
+            archive.addfile(head, io.BytesIO(content))
+    return out.getvalue()
+
+
+def zip_of(*members: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    out = io.BytesIO()
+    with warnings.catch_warnings(), zipfile.ZipFile(out, "w", method) as archive:
+        warnings.simplefilter("ignore")  # two members of one name
+        for name, content in members:
+            archive.writestr(name, content)
+    return out.getvalue()
+
+
+def ingested(folder: Path, name: str, content: bytes) -> tuple[dict, pl.DataFrame, pl.DataFrame]:
+    """Facts, rows and quarantine of one file."""
+    (folder / name).write_bytes(content)
+    facts = ingest([folder / name], folder / "out", SourceConfig())
+    return facts, pl.concat(iter_parts(folder / "out")), pl.read_parquet(folder / "out" / "quarantine.parquet")
+
+
+@pytest.mark.parametrize("pack", [tar_of, zip_of])
+def test_members_of_one_name_are_all_read_and_no_two_records_stand_at_one_place(tmp_path, pack):
+    content = pack(("review.json", reviews(0, 5) + BAD), ("review.json", reviews(5, 12) + BAD))
+    facts, rows, bad = ingested(tmp_path, "two", content)
+    assert (facts["records"], facts["rows"], facts["quarantined"], facts["duplicates"]) == (14, 12, 2, 0)
+    assert set(rows["source"]) == set(bad["source"]) == {"two:review.json", "two:review#2.json"}
+    places = pl.concat([frame.select("source", "line") for frame in (rows, bad)])
+    assert places.n_unique() == 14
+
+
+def test_a_numbered_name_keeps_the_ending_that_tells_its_format(tmp_path):
+    facts, rows, _ = ingested(tmp_path, "t", zip_of(("reviews.txt", b"one text\n"), ("reviews.txt", b"another\n")))
+    assert facts["rows"] == 2
+    assert set(rows["text"]) == {"one text", "another"}
+
+
+def test_files_whose_names_look_the_same_in_a_table_get_different_ones_and_keep_their_endings(tmp_path):
+    for name in (b"\xff.txt", b"\xfe.txt", b"?.txt"):
+        Path(str(tmp_path), name.decode("utf-8", "surrogateescape")).write_text("a text of " + repr(name) + "\n")
+    names = list(source_names([tmp_path]).values())
+    assert len(set(names)) == 3
+    assert all(name.endswith(".txt") for name in names)
+    assert ingest([tmp_path], tmp_path / "out", SourceConfig())["rows"] == 3
+
+
+def test_a_number_that_is_taken_itself_is_passed_over():
+    taken = {"a.csv": 1, "a#2.csv": 1}
+    assert [distinct("x/a.json.gz", {}), distinct("a.csv", taken), distinct("a.csv", taken)] == [
+        "x/a.json.gz", "a#3.csv", "a#4.csv"
+    ]
+
+
+TWO = tar_of(("review_a.json", reviews(0, 5)), ("review_b.json", reviews(5, 10)))
+HEAD_OF_SECOND = TWO.find(b"review_b")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        TWO[:HEAD_OF_SECOND] + b"\xff" + TWO[HEAD_OF_SECOND + 1 :], TWO[: HEAD_OF_SECOND + 100], TWO[:HEAD_OF_SECOND],
+    ],
+    ids=["damaged", "cut inside", "cut before"],
+)
+def test_a_tar_whose_next_head_cannot_be_read_is_damaged_and_not_at_its_end(tmp_path, content):
+    assert ingested(tmp_path, "whole.tar", TWO)[0]["rows"] == 10
+    with pytest.raises(Unreadable, match="5 records were read before the damage"):
+        ingested(tmp_path, "y.tar", content)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2, zipfile.ZIP_DEFLATED])
+def test_a_damaged_zip_is_said_to_be_damaged_however_it_is_packed(tmp_path, method):
+    content = bytearray(zip_of(("review.json", reviews(0, 300)), method=method))
+    assert ingested(tmp_path, "y.zip", bytes(content))[0]["rows"] == 300
+    content[200:230] = bytes(byte ^ 0xFF for byte in content[200:230])
+    with pytest.raises(Unreadable, match="damaged"):
+        ingested(tmp_path, "z.zip", bytes(content))
+
+
+def test_packing_without_end_is_refused(tmp_path):
+    content = reviews(0, 3)
+    for _ in range(LAYERS):
+        content = gzip.compress(content, 1)
+    assert ingested(tmp_path, "deep.jsonl.gz", content)[0]["rows"] == 3
+    for _ in range(60):
+        content = gzip.compress(content, 1)
+    with pytest.raises(Unreadable, match="compressed too many times"):
+        ingested(tmp_path, "deeper.jsonl.gz", content)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [".ipynb_checkpoints/reviews.csv", "_tmp/reviews.json", "a/.reviews.json", "__MACOSX/._reviews.json",
+     "reviews.json.part", "reviews.jsonl.tmp", "reviews.json.gz.crdownload"],
+)
+def test_hidden_and_unfinished_files_are_not_read(name):
+    assert not looks_like_data(name)
+    assert not is_review_member(name)
+
+
+@pytest.mark.parametrize("name", ["./a/reviews.json", "../reviews.csv", "reviews.json.1", "reviews.json.bz2"])
+def test_other_files_are_read_or_complained_about(name):
+    assert looks_like_data(name)
+
+
+class Watched(pyarrow.CompressedInputStream):
+    """Streams of pyarrow, all of which are kept."""
+
+    made: ClassVar[list[Watched]] = []
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*arguments)
+        self.made.append(self)
+
+
+@pytest.mark.parametrize(
+    ("content", "fine"),
+    [
+        (zstd(reviews(0, 9)), True),
+        (zstd(zstd(tar_of(("review.json", reviews(0, 9))))), True),
+        (zstd(reviews(0, 9))[:-9], False),
+        (zstd(b"\0" * (80 << 20)), False),
+    ],
+    ids=["whole", "twice packed", "cut off", "too large"],
+)
+def test_no_stream_of_pyarrow_is_left_to_garbage_collection(tmp_path, monkeypatch, content, fine):
+    """Collected at the limit of recursion, it ends the process: `python -m benchmarks.fuzz` found it."""
+    monkeypatch.setattr(pyarrow, "CompressedInputStream", Watched)
+    monkeypatch.setattr(Watched, "made", [])
+    with nullcontext() if fine else pytest.raises(Unreadable):
+        ingested(tmp_path, "reviews.zst", content)
+    assert Watched.made
+    assert all(stream.closed for stream in Watched.made)
+
+
+def test_a_head_that_asks_for_too_large_a_dictionary_is_damage_of_the_file(tmp_path, monkeypatch):
+    def greedy(*arguments: object, **options: object) -> None:
+        raise MemoryError
+
+    content = zip_of(("review.json", reviews(0, 9)), method=zipfile.ZIP_LZMA)
+    monkeypatch.setattr(lzma, "LZMADecompressor", greedy)
+    with pytest.raises(Unreadable, match="more memory than there is"):
+        ingested(tmp_path, "reviews.zip", content)

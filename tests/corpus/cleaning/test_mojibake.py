@@ -1,0 +1,114 @@
+"""Text decoded with the wrong table is turned back, good text is left alone; ftfy is the peer."""
+
+import re
+import string
+import unicodedata
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.text.mojibake import EXPECTED, HINT, repair
+from models.text.normal_form import NormalForm
+from tests.corpus.cleaning.sentences import SENTENCES
+from tests.examples import examples
+
+BARE = NormalForm(mask_personal_data=False, restore_breaks=False)
+EUROPEAN = ("en", "es", "fr", "de", "it", "pt", "nl", "pl", "sv", "ru")
+SAYINGS = (
+    "It’s “great” – really…", "café, jalapeño, crème brûlée, Zürich", "Señor Ñoño’s piñata", "¡Qué rico! ¿No?",
+    "30° outside, 5 €, ½ price, £3", "love it ❤️ 😀 👍🏽", "sushi 寿司 and 김치", "Phở and Bún bò Huế",
+    "naïve façade • ★★★★",
+)
+
+
+def damaged(text: str, rounds: int = 1, table: str = "cp1252") -> str:
+    """Return *text* as it reads where its UTF-8 bytes are taken for that table; bytes without a sign stay C1."""
+    for _ in range(rounds):
+        signs = []
+        for byte in text.encode():
+            try:
+                signs.append(bytes([byte]).decode(table))
+            except UnicodeDecodeError:
+                signs.append(chr(byte))
+        text = "".join(signs)
+    return text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("cafÃ©", "café"),
+        ("itâ€™s", "it’s"),
+        ("â€œgreatâ€\x9d", "“great”"),
+        ("cafÃƒÂ©", "café"),
+        ("caf&Atilde;&copy;", "café"),
+        ("ðŸ˜€", "😀"),
+        ("ï»¿Hi", "Hi"),
+        ("it\x92s \x93good\x94\x85", "it’s “good”…"),
+        ("5 â‚¬ and Â½", "5 € and ½"),
+        ("Ã\xad", "í"),
+        ("Ã\u200b©", "é"),
+    ],
+)
+def test_known_damage_is_turned_back(text, expected):
+    assert BARE.apply(text) == expected
+
+
+@pytest.mark.parametrize("table", ["cp1252", "latin-1"])
+@pytest.mark.parametrize("rounds", [1, 2, 3])
+@pytest.mark.parametrize("text", [*SAYINGS, *(" ".join(SENTENCES[code]) for code in EUROPEAN)])
+def test_whole_texts_come_back_also_after_several_wrong_readings(text, rounds, table):
+    assert BARE.apply(damaged(text, rounds, table)) == BARE.apply(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [*SAYINGS, *(" ".join(sentences) for sentences in SENTENCES.values()),
+     "CAFÉ” and “the café”—or the café’”", "VOILÀ… À LA CARTE", "JOSÉ™ Nestlé® ÅÄÖ", "« très bon »", "MAÇÃ” IRMÃ’s",
+     "Â and Ã and â alone", "15 Å", "3×4”", "Straße – groß", "El Niño’s", "ÖL…", "naïve—naïveté"],
+)
+def test_good_text_is_left_alone(text):
+    assert repair(text) == text
+
+
+@given(st.text(string.printable + "éñüßÀÉÑÜ’“”–—…°", max_size=40))
+@examples(300)
+def test_what_was_written_survives_one_wrong_reading(text):
+    clean = BARE.apply(text)
+    assert BARE.apply(damaged(clean)) == BARE.apply(clean)
+
+
+halves = st.sampled_from([*"ÃÂâ€™œ\x9dðŸ˜€é©ƒ\u00a0\u00ad\u0303aA É…”", "ï»¿"])
+
+
+@given(st.lists(halves, max_size=12).map("".join))
+@examples(500)
+def test_a_second_repair_changes_nothing_and_without_a_hint_nor_does_the_first(text):
+    assert repair(repair(text)) == repair(text)
+    assert re.search(HINT, text) or repair(text) == text
+
+
+def test_no_character_that_is_expected_would_merge_with_its_neighbours_in_latin():
+    # Otherwise repairing could write a letter that an earlier repair would have taken for half of a damaged one.
+    for low, high in EXPECTED:
+        for code in range(low, high + 1):
+            for letter in "AaCcIiNnOo;<=":
+                assert unicodedata.normalize("NFC", letter + chr(code))[0] == letter
+
+
+def test_as_many_damaged_texts_are_restored_as_by_ftfy():
+    ftfy = pytest.importorskip("ftfy")
+    config = ftfy.TextFixerConfig(unescape_html=False, uncurl_quotes=False, fix_latin_ligatures=False)
+    texts = [*SAYINGS, *(text for code in EUROPEAN for text in SENTENCES[code])]
+    for rounds in (1, 2):
+        ours = [BARE.apply(damaged(text, rounds)) == BARE.apply(text) for text in texts]
+        theirs = [BARE.apply(ftfy.fix_encoding(damaged(text, rounds), config)) == BARE.apply(text) for text in texts]
+        assert sum(ours) >= sum(theirs)
+
+
+@pytest.mark.real_data
+def test_no_real_review_is_changed(real_data):
+    texts = pl.read_csv(real_data / "kaggle_yelp_10k.csv.gz")["text"].to_list()
+    assert [text for text in texts if repair(text) != text] == []

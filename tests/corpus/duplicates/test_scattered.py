@@ -1,0 +1,50 @@
+"""Scattered stretches of a file are read one after another, also by a kernel that is not compiled yet."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from corpus.duplicates.scattered import AT_ONCE, read_scattered
+
+COLD = """
+import sys, numpy as np
+from pathlib import Path
+from corpus.duplicates.scattered import read_scattered
+sys.stdout.buffer.write(read_scattered(Path(sys.argv[1]), np.array([1, 4]), np.array([3, 6])).tobytes())
+"""
+
+
+@given(st.lists(st.tuples(st.integers(0, 999), st.integers(0, 50)), max_size=3 * AT_ONCE))
+def test_the_bytes_are_those_of_slices(tmp_path_factory, stretches):
+    content = bytes(np.random.default_rng(1).integers(0, 256, 1_050, np.uint8))
+    file = tmp_path_factory.mktemp("scattered") / "file"
+    file.write_bytes(content)
+    begin = np.array([start for start, _ in stretches], np.int64)
+    end = begin + np.array([size for _, size in stretches], np.int64)
+    expected = b"".join(content[start : start + size] for start, size in stretches)
+    assert read_scattered(file, begin, end).tobytes() == expected
+
+
+def test_nothing_is_read_of_an_empty_file(tmp_path):
+    (tmp_path / "empty").touch()
+    none = np.zeros(0, np.int64)
+    assert len(read_scattered(tmp_path / "empty", none, none)) == 0
+
+
+@pytest.mark.slow
+def test_the_first_call_of_an_installation_compiles_and_reads(tmp_path):
+    file = tmp_path / "file"
+    file.write_bytes(b"abcdefgh")
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "compiled")}
+    command = [sys.executable, "-c", COLD, str(file)]
+    root = Path(__file__).resolve().parents[3]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (0, b"bcef"), done.stderr

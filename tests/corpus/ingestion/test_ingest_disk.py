@@ -1,0 +1,224 @@
+"""Trouble with disk and files on the way: a clear error, nothing that looks whole, and what was there before stays."""
+
+import errno
+import gzip
+import hashlib
+import os
+import resource
+from pathlib import Path
+
+import pytest
+
+from core.config.run_config import SourceConfig
+from core.content_check import ContentCheck
+from core.errors import NotWritable, StoreFull, Unreadable
+from core.store import Store
+from corpus.ingestion.build_dataset import DATASET_FILE, assemble
+from corpus.ingestion.ingest import ingest, iter_parts, read_source
+from corpus.ingestion.parts import SourceReading
+from corpus.reading.sources import identify
+from tests.corpus.review_lines import line
+from tests.marked_cases import long_but
+
+CONFIG = SourceConfig(part_rows=50)
+PARTS_OF_300 = [45] * 6
+
+
+def content(count, length=0):
+    """Reviews of which every tenth repeats an id, so that parts are written anew, and one is bad."""
+    rows = [line(review_id=f"r{n - n % 10 // 9}", text=f"{n} {os.urandom(length // 2).hex()}") for n in range(count)]
+    return b"\n".join([*rows, b"{broken"]) + b"\n"
+
+
+@pytest.fixture
+def file(tmp_path):
+    (tmp_path / "r.jsonl").write_bytes(content(300))
+    return tmp_path / "r.jsonl"
+
+
+def tree(folder):
+    return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob("*") if path.is_file()}
+
+
+def built(store, path):
+    """Ingest into a store, as the tasks do."""
+    source = identify(path, path.name, store.root / ".files")
+    read = store.build("read", 1, {"name": source.name}, {"file": source.sha256},
+                       lambda work: read_source(source, work, CONFIG).facts, resumable=True).artifact
+    return store.build("ingest", 1, {}, {"read": read.digest}, lambda work: assemble(
+        work, [source], {source.sha256: SourceReading(read.folder)})).artifact
+
+
+def finished(store):
+    return {path: value for path, value in tree(store.root).items() if path.relative_to(store.root).parts[0][0] != "."}
+
+
+@pytest.fixture
+def previous(tmp_path):
+    """A store that holds a data set, with what its files hold."""
+    (tmp_path / "old.jsonl").write_bytes(content(120))
+    store = Store(tmp_path / "store")
+    built(store, tmp_path / "old.jsonl")
+    return store, finished(store)
+
+
+class Disk:
+    """Lets the n-th call of a function that writes fail."""
+
+    def __init__(self, monkeypatch, where, name, error, after):
+        self.calls, self.after, self.error = 0, after, error
+        self.real = getattr(where, name)
+        monkeypatch.setattr(where, name, self)
+
+    def __get__(self, path, kind=None):
+        return lambda *arguments, **options: self(path, *arguments, **options)
+
+    def __call__(self, *arguments, **options):
+        self.calls += 1
+        if self.calls > self.after:
+            raise OSError(self.error, os.strerror(self.error))
+        return self.real(*arguments, **options)
+
+
+@pytest.mark.slow
+@pytest.mark.drill(
+    "disk full", "no space at many writes of ingestion",
+    "exit code 5; the previous data set is whole; the next run completes",
+)  # fmt: skip
+@pytest.mark.parametrize("after", long_but(range(0, 30, 3), {0, 9, 21}))
+@pytest.mark.parametrize("name", ["write_bytes", "replace", "mkdir"])
+def test_a_disk_that_fills_up_anywhere_leaves_the_previous_data_set_whole(previous, file, monkeypatch, name, after):
+    store, before = previous
+    with monkeypatch.context() as patch:
+        patch.setattr(ContentCheck, "_record", lambda *arguments: None)  # does without where there is no space
+        disk = Disk(patch, Path, name, errno.ENOSPC, after)
+        try:
+            built(store, file)
+            assert disk.calls <= after
+        except StoreFull:
+            assert disk.calls > after
+    assert before.items() <= finished(store).items()
+    done = built(store, file)
+    store.verify(done)
+    assert done.facts["records"] == 301
+
+
+def test_a_full_disk_while_the_quarantine_is_written_is_our_error(previous, file, monkeypatch):
+    store, before = previous
+    from pyarrow import parquet
+
+    with monkeypatch.context() as patch:
+        Disk(patch, parquet.ParquetWriter, "write_table", errno.ENOSPC, 0)
+        with pytest.raises(StoreFull):
+            built(store, file)
+    assert finished(store) == before
+    assert built(store, file).facts["quarantined"] == 1
+
+
+@pytest.mark.slow
+def test_a_file_system_with_a_limit_of_its_own_is_a_full_disk_too(previous, tmp_path):
+    (tmp_path / "big.jsonl").write_bytes(content(2000, 400))
+    store, before = previous
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(StoreFull, match="space"):
+            built(store, tmp_path / "big.jsonl")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert finished(store) == before
+    assert built(store, tmp_path / "big.jsonl").facts["records"] == 2001
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
+def test_a_folder_that_cannot_be_written_is_an_error_of_the_store(previous, file, monkeypatch, code):
+    store, before = previous
+    with monkeypatch.context() as patch:
+        Disk(patch, Path, "write_bytes", code, 0)
+        with pytest.raises(NotWritable, match="store"):
+            built(store, file)
+    assert finished(store) == before
+
+
+def test_without_hard_links_parts_are_copied(file, tmp_path, monkeypatch):
+    facts = ingest([file], tmp_path / "linked", CONFIG)
+    Disk(monkeypatch, os, "link", errno.EPERM, 0)
+    assert ingest([file], tmp_path / "copied", CONFIG) == facts
+    left, right = tree(tmp_path / "linked"), tree(tmp_path / "copied")
+    assert [*left.values()] == [*right.values()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", range(0, 20, 3))
+def test_a_repeated_ingestion_into_one_folder_never_shows_a_mixture(file, tmp_path, monkeypatch, after):
+    old = ingest([file], tmp_path / "out", CONFIG)
+    file.write_bytes(content(200))
+    with monkeypatch.context() as patch:
+        Disk(patch, Path, "write_bytes", errno.ENOSPC, after)
+        with pytest.raises(StoreFull):
+            ingest([file], tmp_path / "out", CONFIG)
+    if (tmp_path / "out" / DATASET_FILE).exists():
+        assert [part.height for part in iter_parts(tmp_path / "out")] == PARTS_OF_300
+        assert old["rows"] == sum(PARTS_OF_300)
+    facts = ingest([file], tmp_path / "out", CONFIG)
+    assert (facts["records"], len(facts["sources"][0]["parts"])) == (201, len(list((tmp_path / "out/parts").iterdir())))
+
+
+def changes_while_read(monkeypatch, change):
+    """Let something happen to the file after its second block."""
+    import corpus.ingestion.ingest
+
+    real, blocks = corpus.ingestion.ingest.read, []
+
+    def read(path, *rest):
+        for block in real(path, *rest):
+            yield block
+            blocks.append(block)
+            if len(blocks) == 2:
+                change(path)
+
+    monkeypatch.setattr("corpus.ingestion.ingest.BLOCK_BYTES", 3000)
+    monkeypatch.setattr("corpus.ingestion.ingest.read", read)
+
+
+def grow(path):
+    with path.open("ab") as file:
+        file.write(line())
+
+
+def rewrite(path):
+    size = path.stat().st_size
+    path.write_bytes(b" " * size)
+
+
+@pytest.mark.parametrize("change", [grow, rewrite, lambda path: os.truncate(path, 9000), Path.unlink],
+                         ids=["grows", "is rewritten", "is cut off", "is removed"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_file_that_changes_while_it_is_read_is_refused(previous, tmp_path, monkeypatch, change, packed):
+    store, before = previous
+    path = tmp_path / ("r.jsonl.gz" if packed else "r.jsonl")
+    path.write_bytes(gzip.compress(content(900, 60)) if packed else content(300))
+    changes_while_read(monkeypatch, change)
+    with pytest.raises(Unreadable, match=r"(?s)(changed while it was being read|cannot be read).*r\.jsonl"):
+        built(store, path)
+    assert finished(store) == before
+
+
+def test_a_file_that_changes_while_it_is_hashed_is_refused(file, monkeypatch):
+    def hashed(path):
+        grow(path)
+        return "0" * 64
+
+    monkeypatch.setattr("corpus.reading.sources.sha256_of_file", hashed)
+    with pytest.raises(Unreadable, match="changed"):
+        identify(file, "r.jsonl")
+
+
+def test_what_was_read_before_a_file_changed_is_not_taken_up_for_the_changed_file(file, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        changes_while_read(patch, grow)
+        with pytest.raises(Unreadable):
+            ingest([file], tmp_path / "out", CONFIG)
+    assert not (tmp_path / "out" / DATASET_FILE).exists()
+    facts = ingest([file], tmp_path / "out", CONFIG)
+    assert facts["records"] == 302

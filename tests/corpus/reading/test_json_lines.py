@@ -1,0 +1,234 @@
+"""JSON lines: what a line gives depends on that line alone, whatever is beside it and however the file is cut."""
+
+import hashlib
+import io
+from collections import Counter
+
+import orjson
+import polars as pl
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from core.errors import MissingColumn
+from corpus.reading.jsonlines import Stretch, parse, read_json_lines
+from corpus.schema import COLUMNS, Limits
+from tests.corpus.review_lines import BAD_LINES, GOOD, line
+from tests.examples import examples
+from tests.marked_cases import long_but
+
+LIMITS = Limits(max_chars=1000, max_record_bytes=3000)
+VOTES = {"useful": 1, "funny": 2, "cool": 3}
+NESTED = {**{k: GOOD[k] for k in ("review_id", "text")}, "votes": VOTES}
+UNUSUAL = [
+    b"", b"  ", b"\t", line(), line(review_id="é"), line(review_id="é" * 9), line(user_id=None), line(review_id=12),
+    line(review_id="12"), line(user_id=1.5), line(user_id=True), line(user_id=""), line(user_id=" u"),
+    line(user_id="u\u3000"), line(user_id="with twelve."), line(user_id="with thirteen"), line(text="[1]"),
+    line(text='say \\" ": x'), line(text='"text":"'), line(text="a\x00b"), line(text="a\nb\t\u007f\u2028"),
+    line(text="\\"), line(text="\\\\n"), line(text="ends \\"), line(text='"'), line(text=""),
+    line(text="é☕\U0001f600"),
+    line(text="x" * 1000), line(text="é" * 1000), line(text="x" * 3000), line(stars="4"), line(stars=4),
+    line(stars=4.25), line(stars=10.0), line(stars=-1), line(stars=None), line(useful=-3), line(useful=3.0),
+    line(useful=123456), line(useful=1234567), line(useful=None), line(date=20180101), line(date="2018-01-01"),
+    *(line(date=date) for date in (
+        "2018-02-29 00:00:00", "2020-02-29 00:00:00", "2018-02-28 24:00:00", "2018-02-28 23:59:60",
+        "0000-01-01 00:00:00", "0099-01-01 00:00:00", "1969-12-31 23:59:59", "9999-12-31 23:59:59",
+        "2018-00-10 00:00:00", "2018-04-31 00:00:00",
+    )),
+    line(date="2018-07-07T22:09:11Z"), line(date=" 2018-07-07 22:09:11"), line(date=""), line(date=None),
+    line()[:-1] + b',"text":"again"}', line()[:-1] + b',"stars":1}', line()[:-1] + b',"extra":"x"}',
+    line()[:-1] + b',"extra":7}', line()[:-1] + b',"extra":[1]}', line()[:-1] + b',"useful":"1"}', line() + b" ",
+    line().replace(b'":', b'" :'), line().replace(b'":', b'": '), b"\xef\xbb\xbf" + line(), line() + b"\r",
+    b" " + line(), orjson.dumps(NESTED), orjson.dumps({**NESTED, "cool": 4}), orjson.dumps({**NESTED, "votes": None}),
+    orjson.dumps({**NESTED, "votes": 5}), orjson.dumps({**NESTED, "votes": {**VOTES, "text": "x"}}),
+    orjson.dumps({"votes": VOTES, **NESTED}), orjson.dumps({"text": "only"}), orjson.dumps({"text": "on\nly"}),
+    *(line(text="X").replace(b'"X"', text) for text in (
+        rb'"\ud83d\ude00"', rb'"\u0000"', rb'"\u00e9\/\b\f"', rb'"\x"', rb'"\u00g0"', rb'"\U00e9"', b'"\x01"',
+        b'"\x7f"', b'"\xed\xa0\x80"', b'"\xc3"', b'"a\rb"', rb'"half \udc00"', rb'"\u12"',
+    )),
+    line(useful=7).replace(b'l":7', b'l":07'), line(stars=4).replace(b'":4', b'":4.'),
+    line(stars=4).replace(b":4", b":\n4"),
+    line()[:-1] + b',"stars":null}', line()[:-1] + b',"user_id":null}', line()[:-1] + b',"date":"2018-01-01 00:00:00"}',
+    line(review_id="X").replace(b"X", rb"\u0041"), line(review_id="X").replace(b"X", rb"\n"),
+    line().replace(b'"stars"', rb'"st\u0061rs"'), line().replace(b'"text"', rb'"te\u0078t"'),
+]
+PIECES = [bad for bad, _ in BAD_LINES] + UNUSUAL
+GOLDEN = "a4721b35058eea78cc309130af2f53bea81ce565b5a3c85e15d4df0359381561"
+"""Digest of what these lines give, on which a reader with numpy and one with orjson agreed."""
+
+
+def alone(block, first_line=7):
+    """What each line gives when nothing is beside it: all good records, and all bad ones."""
+    lines = enumerate(block.split(b"\n"), first_line)
+    return joined([parse(Stretch(line, number, len(line)), "s", LIMITS) for number, line in lines])
+
+
+def joined(blocks):
+    return pl.concat([block.good for block in blocks]), pl.concat([block.bad for block in blocks])
+
+
+def agree(block):
+    """Whether a block gives the same records and problems as its lines alone, in columns of the same types."""
+    good, bad = alone(block)
+    parsed = parse(Stretch(block, 7, len(block)), "s", LIMITS)
+    return parsed.good.equals(good) and parsed.bad.equals(bad) and parsed.good.schema == pl.Schema(COLUMNS)
+
+
+def test_the_unusual_lines_give_what_they_always_gave():
+    good, bad = alone(b"\n".join(PIECES))
+    assert (good.height, bad.height) == (76, 44)
+    assert hashlib.sha256(repr((good.rows(), bad.rows())).encode()).hexdigest() == GOLDEN
+
+
+@pytest.mark.slow
+@given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=6), st.booleans())
+@examples(300)
+def test_a_line_gives_the_same_among_any_others(lines, final):
+    assert agree(b"\n".join(lines) + (b"\n" if final else b""))
+
+
+@pytest.mark.parametrize("piece", range(len(PIECES)))
+def test_each_unusual_line_alone_and_among_plain_ones(piece):
+    assert agree(PIECES[piece])
+    assert agree(b"\n".join([line(), PIECES[piece], line(text='a "quoted" \n\\text')]))
+
+
+DAMAGE = st.tuples(st.integers(0, 600), st.sampled_from(["put", "insert", "delete"]), st.sampled_from(list(
+    b'"\\\n\r{}[],: 0123456789.eE+-aurnt\x00\x1f\x7f\x80\xc3\xe9\xed\xff')))
+PLAIN = [
+    line(review_id=f"r{n}", user_id="u" * 22, text=f'no "{n}"/\n☕', stars=n % 5 + 0.5, useful=n * 90, date=date)
+    for n, date in enumerate(["2018-07-07 22:09:11", "2012-01-03 15:28:18", "2014-02-05 20:30:30"])
+]
+
+
+@pytest.mark.slow
+@given(st.lists(DAMAGE, min_size=1, max_size=4))
+@example([(len(PLAIN[0]), "delete", 0)])
+@examples(600)
+def test_a_damaged_byte_changes_no_other_line(damage):
+    block = bytearray(b"\n".join(PLAIN))
+    for place, way, value in damage:
+        at = place % len(block)
+        if way == "delete":
+            del block[at]
+        elif way == "insert":
+            block.insert(at, value)
+        else:
+            block[at] = value
+    assert agree(bytes(block))
+
+
+@pytest.mark.slow
+@given(st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**7), 10**7) | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2), max_leaves=3),
+    st.sampled_from([*GOOD, "votes", "other"]), st.permutations(list(GOOD)), st.booleans())
+@examples(300)
+def test_any_value_in_any_field_and_order(value, name, order, spaced):
+    record = {field: GOOD[field] for field in order} | {name: value}
+    written = orjson.dumps(record)
+    assert agree(b"\n".join([written.replace(b'":', b'": ') if spaced else written] * 2 + [line()]))
+
+
+@pytest.mark.parametrize("ending", [b"\n", b"\r\n"])
+def test_plain_lines_are_all_read(ending):
+    lines = [line(review_id=f"r{n}", user_id="u" * (n + 1), text=f'said "hi": {n}\n☕') for n in range(100)]
+    block = ending.join(lines) + ending
+    assert parse(Stretch(block, 1, len(block)), "s", Limits()).good.height == 100
+
+
+def test_lines_with_different_fields_keep_their_order():
+    lines = [line(review_id=f"r{n}", **({"date": None} if n % 3 else {})) for n in range(300)]
+    parsed = parse(Stretch(b"\n".join(lines), 1, 0), "s", Limits())
+    assert parsed.good["line"].to_list() == list(range(1, 301))
+    assert parsed.good["date"].null_count() == 200
+
+
+def test_a_bad_line_costs_itself_alone():
+    lines = [line(review_id=f"r{n}") for n in range(100)]
+    lines[50] = b"{"
+    parsed = parse(Stretch(b"\n".join(lines), 1, 0), "s", Limits())
+    assert parsed.bad["raw"].to_list() == [b"{"]
+    assert parsed.good["line"].to_list() == [n for n in range(1, 101) if n != 51]
+    assert Counter(parsed.bad["line"]) == {51: 1}
+
+
+def test_a_key_that_is_there_twice_gives_its_last_value():
+    assert parse(Stretch(b'{"text":"a","text":"b"}', 1, 0), "s", Limits()).good["text"].to_list() == ["b"]
+
+
+def read(content, **limits):
+    return list(read_json_lines(io.BufferedReader(io.BytesIO(content)), "s", Limits(**limits)))
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("block_bytes", long_but([1, 100, 1000, 1 << 20], [100]))
+def test_blocks_of_any_size_and_any_number_of_threads_give_the_same(workers, block_bytes):
+    pieces = [piece for piece in PIECES if b"\n" not in piece]
+    content = b"\n".join([line(), *pieces, line()]) + b"\n"
+    blocks = read(content, block_bytes=block_bytes, workers=workers, max_chars=1000, max_record_bytes=3000)
+    good, bad = joined(blocks)
+    expected_good, expected_bad = alone(content, 1)
+    assert good.equals(expected_good)
+    assert bad.equals(expected_bad)
+    ends = [block.end for block in blocks]
+    assert ends == sorted(ends)
+    assert ends[-1] == len(content)
+    assert all(content[end - 1 : end] == b"\n" for end in ends)
+
+
+@pytest.mark.parametrize("block_bytes", [64, 1 << 10, 1 << 20])
+@pytest.mark.parametrize("final", [b"", b"\n", b"\n" + line()])
+def test_a_record_too_long_to_hold_leaves_its_head_length_and_digest(block_bytes, final):
+    long = line(text="long " * 40_000)
+    content = line() + b"\n" + long + final
+    good, bad = joined(read(content, block_bytes=block_bytes, max_record_bytes=2000))
+    assert bad["line"].to_list() == [2]
+    assert bad["reason"].to_list() == ["too_long"]
+    assert bad["raw"][0] == long[: 64 << 10]
+    assert str(len(long)) in bad["detail"][0]
+    assert hashlib.sha256(long).hexdigest() in bad["detail"][0]
+    assert good["line"].to_list() == ([1, 3] if len(final) > 1 else [1])
+
+
+def test_a_record_of_exactly_the_limit_is_read():
+    exact = line(text="x" * 500)
+    for block_bytes in (64, 1 << 20):
+        content = exact + b"\n" + exact[:-2] + b'x"}\n'
+        good, bad = joined(read(content, block_bytes=block_bytes, max_record_bytes=len(exact)))
+        assert (good["line"].to_list(), bad["line"].to_list()) == ([1], [2])
+
+
+def test_a_long_line_is_never_in_memory():
+    class Endless(io.RawIOBase):
+        left, most = 200 << 20, 0
+
+        def readable(self):
+            return True
+
+        def readinto(self, buffer):
+            size = min(len(buffer), self.left)
+            self.most = max(self.most, len(buffer))
+            buffer[:size] = b"x" * size
+            self.left -= size
+            return size
+
+    raw = Endless()
+    limits = Limits(block_bytes=1 << 20, max_record_bytes=1 << 20)
+    _, bad = joined(list(read_json_lines(io.BufferedReader(raw), "s", limits)))
+    assert raw.most <= 1 << 20
+    assert bad["reason"].to_list() == ["too_long"]
+    assert str(200 << 20) in bad["detail"][0]
+
+
+def test_a_file_without_texts_is_another_table():
+    with pytest.raises(MissingColumn):
+        read(b'{"name": "x"}\n' * 3)
+
+
+def test_a_file_that_ends_within_a_record_is_read_up_to_its_last_byte():
+    whole, cut = line(text="whole"), line(text="cut")
+    cut = cut[: cut.index(b"cut")] + b"cut\\"
+    blocks = list(read_json_lines(io.BufferedReader(io.BytesIO(whole + b"\n" + cut)), "s", LIMITS))
+    assert [text for block in blocks for text in block.good["text"]] == ["whole"]
+    assert [raw for block in blocks for raw in block.bad["raw"]] == [cut]

@@ -1,0 +1,347 @@
+"""One record never costs the file: whatever stands in it, the others are read, and it is in quarantine."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import tarfile
+from datetime import datetime
+
+import polars as pl
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from core.errors import EmptyInput, ReviewLMError, Unreadable
+from corpus.quarantine.replay import replay
+from corpus.reading import convert
+from corpus.reading.sources import Listed
+from tests.corpus.hostile_files import CSV, HEAD, having, member, tar_of
+from tests.corpus.review_files import REVIEWS, ingested, json_lines, packed_tar, packed_zip, review, zstd
+
+IMPOSSIBLE_DATES = [
+    "0000-01-01 00:00:00", "-0001-01-01", "+10000-01-01 00:00:00", "99999-12-31", "0001-01-01T00:00:00+14:00",
+    "9999-12-31 23:59:59-01:00", "292278994-08-17T07:12:55",
+]
+
+
+def with_middle(middle: bytes) -> bytes:
+    first, last = json_lines([review(1)]), json_lines([review(2)])
+    return first + middle + b"\n" + last
+
+
+def reasons(quarantine: pl.DataFrame) -> list[tuple[int, str]]:
+    return quarantine.sort("line").select("line", "reason").rows()
+
+
+@pytest.mark.parametrize("date", IMPOSSIBLE_DATES)
+@pytest.mark.parametrize("form", ["lines", "array", "csv"])
+def test_a_date_that_no_calendar_of_four_digits_has_costs_its_record(tmp_path, date, form):
+    lines = with_middle(having(date=date))
+    name, content, line = {
+        "lines": ("r.jsonl", lines, 2),
+        "array": ("r.json", b"[" + lines.strip().replace(b"\n", b",") + b"]", 2),
+        "csv": ("r.csv", CSV + f"a2,4,bad,{date}\na3,3,fine,2020-01-03\n".encode(), 3),
+    }[form]
+    facts, rows, quarantine = ingested(tmp_path, (name, content))
+    assert reasons(quarantine) == [(line, "bad_date")]
+    assert date in quarantine["detail"][0]
+    assert (rows.height, facts["records"]) == (2, 3)
+
+
+def test_the_first_and_the_last_date_that_there_are_stay(tmp_path):
+    dates = ["0001-01-01 00:00:00", "9999-12-31 23:59:59"]
+    _, rows, quarantine = ingested(tmp_path, ("r.jsonl", b"\n".join(having(review_id=d, date=d) for d in dates)))
+    assert quarantine.is_empty()
+    assert rows["date"].to_list() == [datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59)]
+
+
+def parquet_of(**columns: object) -> bytes:
+    out = io.BytesIO()
+    parquet.write_table(pa.table(columns), out, store_schema=True)
+    return out.getvalue()
+
+
+ONE_DAY = 86_400
+MOMENTS = {
+    pa.timestamp("s"): 1, pa.timestamp("ms"): 1_000, pa.timestamp("us"): 1_000_000, pa.timestamp("ns"): 10**9,
+    pa.timestamp("us", "Europe/Berlin"): 1_000_000, pa.timestamp("us", "Mars/Olympus"): 1_000_000,
+    pa.date32(): 1 / ONE_DAY, pa.date64(): 1_000,
+}
+
+
+@pytest.mark.parametrize("kind", MOMENTS, ids=str)
+def test_a_moment_of_parquet_out_of_range_costs_its_row(tmp_path, kind):
+    whole = pa.int32() if kind == pa.date32() else pa.int64()
+    second = {pa.date32(): 2**31 - 1, pa.timestamp("s"): 2**50}.get(kind, 2**62)
+    far = [int(ONE_DAY * MOMENTS[kind]), second, -second, None]
+    table = {"text": ["a", "b", "c", "d"], "review_id": list("1234"), "date": pa.array(far, whole).view(kind)}
+    facts, rows, quarantine = ingested(tmp_path, ("r.parquet", parquet_of(**table)))
+    bad = [] if kind == pa.timestamp("ns") else [(2, "bad_date"), (3, "bad_date")]  # 64 bits of those are 584 years
+    assert reasons(quarantine) == bad
+    assert rows["date"][0] == datetime(1970, 1, 2)
+    assert rows["date"][-1] is None
+    assert facts["records"] == 4
+    assert all("since 1970" in detail for detail in quarantine["detail"])
+
+
+def test_moments_before_1970_are_rounded_down_to_the_microsecond(tmp_path):
+    date = pa.array([-1, -1_000, -1_001], pa.int64()).view(pa.timestamp("ns"))
+    _, rows, _ = ingested(tmp_path, ("r.parquet", parquet_of(text=["a", "b", "c"], review_id=list("123"), date=date)))
+    assert rows["date"].to_physical().to_list() == [-1, -1, -2]
+
+
+def test_a_string_of_parquet_that_is_not_utf8_costs_its_row(tmp_path):
+    content = parquet_of(text=["good", "caf\xe9", "fine"], user_id=["u", "v", "caf\xe9"], review_id=list("123"))
+    content = content.replace("caf\xe9".encode(), b"caf\xff\xff")
+    facts, rows, quarantine = ingested(tmp_path, ("r.parquet", content))
+    assert reasons(quarantine) == [(2, "encoding"), (3, "encoding")]
+    assert rows["text"].to_list() == ["good"]
+    assert b"caf\\udcff\\udcff" in quarantine["raw"][0]
+    with pytest.raises(EmptyInput, match="encoding"):  # given back as it is it stays what it was
+        replay_of(tmp_path, facts)
+
+
+def replay_of(tmp_path, facts):
+    from core.config.run_config import SourceConfig
+    from corpus.ingestion.ingest import limits_of, read_source
+    from corpus.reading.sources import identify
+
+    source = identify(tmp_path / "r.parquet", "r.parquet")
+    reading = read_source(source, tmp_path / "again", SourceConfig())
+    listed = Listed(source.name, source.bytes, source.sha256)
+    return replay([listed], {source.sha256: reading}, tmp_path / "replays", limits_of(SourceConfig()))
+
+
+VOTES = {"useful": 1, "funny": 2, "cool": 3}
+
+
+def test_votes_of_parquet_that_are_no_record_are_refused_instead_of_lost(tmp_path):
+    for votes in ([[1, 2, 3]], [[VOTES]], pa.array([[("useful", 1)]], pa.map_(pa.string(), pa.int64())), ["1/2/3"]):
+        with pytest.raises(Unreadable, match="'votes' holds no votes"):
+            ingested(tmp_path, ("r.parquet", parquet_of(text=["a"], votes=votes)))
+
+
+def test_a_flat_vote_of_parquet_goes_before_a_nested_one_as_in_json(tmp_path):
+    table = {
+        "text": ["a", "b", "c"], "review_id": list("123"), "useful": [7, None, None],
+        "votes": [VOTES, VOTES, {"useful": None, "funny": "many", "cool": 0}],
+    }
+    table["votes"] = [{**v, "funny": str(v["funny"]), "text": "x"} for v in table["votes"]]
+    _, rows, quarantine = ingested(tmp_path, ("r.parquet", parquet_of(**table)))
+    assert rows.select("useful", "funny", "cool").rows() == [(7, 2, 3), (1, 2, 3)]
+    assert reasons(quarantine) == [(3, "bad_votes")]
+
+
+def test_a_column_of_csv_that_is_there_twice_is_refused_instead_of_lost(tmp_path):
+    for head in ("review_id,text,text", "text,funny,votes.funny"):
+        with pytest.raises(Unreadable, match="Two columns have the same name"):
+            ingested(tmp_path, ("r.csv", f"{head}\na,b,c\n".encode()))
+
+
+def test_the_header_of_csv_once_more_is_no_review(tmp_path):
+    both = HEAD + b"a1,5,good,2020-01-01\n" + HEAD + b"a2,4,fine,2020-01-02\n"
+    _, rows, quarantine = ingested(tmp_path, ("r.csv", both))
+    assert rows["text"].to_list() == ["good", "fine"]
+    assert reasons(quarantine) == [(3, "not_a_record")]
+    only = b"review_id,text\na1,good\nreview_id,text\na2,text\n"
+    _, rows, quarantine = ingested(tmp_path, ("r.csv", only))
+    assert rows["text"].to_list() == ["good", "text"]
+    assert reasons(quarantine) == [(3, "not_a_record")]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("name", ["r.jsonl", "r.csv", "r.json.gz"])
+def test_wide_encodings_are_called_by_their_name(tmp_path, encoding, name):
+    content = (CSV if "csv" in name else json_lines()).decode().encode(encoding)
+    said = encoding.upper().replace("-LE", "LE").replace("-BE", "BE")
+    with pytest.raises(Unreadable, match=f"is in {said}\\b"):
+        ingested(tmp_path, (name, gzip.compress(content) if name.endswith(".gz") else content))
+
+
+@pytest.mark.parametrize("pack", [bz2.compress, lzma.compress])
+def test_bzip2_and_xz_are_unpacked(tmp_path, pack):
+    ending = "bz2" if pack is bz2.compress else "xz"
+    archive = packed_tar({"review.json": json_lines()}, "w")
+    for name, content in ((f"r.json.{ending}", json_lines()), (f"r.tar.{ending}", archive)):
+        _, rows, _ = ingested(tmp_path, (name, pack(content)), name=name + ".out")
+        assert rows.height == len(REVIEWS)
+
+
+def sparse_tar(form: int) -> bytes:
+    """A small tar, a member of which stands for 8 terabytes of zeros: in GNU's old form, or the one of pax."""
+    size = 8 << 40
+    if form == 0:
+        head = bytearray(member("review.json", tarfile.GNUTYPE_SPARSE).tobuf(tarfile.GNU_FORMAT))
+        head[386:398], head[398:410] = b"00000000000\0", b"00000000000\0"
+        head[483:495] = tarfile.itn(size, 12, tarfile.GNU_FORMAT)
+        head[148:156] = b" " * 8
+        head[148:156] = b"%06o\0 " % sum(head)
+        return bytes(head) + bytes(1024)
+    fields = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "review.json"}
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        info = member("GNUSparseFile.0/review.json")
+        info.pax_headers, info.size = {**fields, "GNU.sparse.realsize": str(size)}, 512
+        archive.addfile(info, io.BytesIO(b"1\n0\n0\n".ljust(512, b"\0")))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("form", [0, 1])
+def test_a_sparse_member_is_refused_instead_of_read_for_ever(tmp_path, form):
+    with pytest.raises(Unreadable, match="sparse"):
+        ingested(tmp_path, ("y.tar", sparse_tar(form)))
+
+
+def test_a_sparse_member_beside_the_reviews_is_passed_over(tmp_path):
+    photo = sparse_tar(0).replace(b"review.json", b"photos.json")[:512]
+    head = bytearray(photo)
+    head[148:156] = b" " * 8
+    head[148:156] = b"%06o\0 " % sum(head)
+    _, rows, _ = ingested(tmp_path, ("y.tar", bytes(head) + packed_tar({"review.json": json_lines()}, "w")))
+    assert rows.height == len(REVIEWS)
+
+
+def damaged_tar(place: slice, value: bytes) -> bytes:
+    """A tar whose only head has other bytes at a place, and the checksum that they need."""
+    content = bytearray(tar_of((member("review.json"), json_lines())))
+    content[place] = value
+    content[148:156] = b" " * 8
+    content[148:156] = b"%06o\0 " % sum(content[:512])
+    return bytes(content)
+
+
+def test_a_member_of_exabytes_that_nobody_wants_is_not_passed_over_block_by_block(tmp_path):
+    head = bytearray(damaged_tar(slice(124, 136), b"\x80" + b"\0" * 4 + b"\x7f" * 7))
+    head[0:6] = b"photos"
+    head[148:156] = b" " * 8
+    head[148:156] = b"%06o\0 " % sum(head[:512])
+    with pytest.raises(Unreadable, match="ends within a member"):
+        ingested(tmp_path, ("y.tar", bytes(head)))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        damaged_tar(slice(124, 136), b"\xff" * 12),  # a size of -1
+        damaged_tar(slice(124, 136), b"\x80" + b"\x7f" * 11),
+        damaged_tar(slice(124, 136), b"not octal!!!"),
+        damaged_tar(slice(156, 157), tarfile.XHDTYPE),  # attributes that are JSON
+        damaged_tar(slice(156, 157), tarfile.GNUTYPE_SPARSE),
+        damaged_tar(slice(156, 157), tarfile.GNUTYPE_LONGNAME),
+        tar_of(*[(member("x", tarfile.XHDTYPE), b"11 path=abc\n")] * 3_000),  # heads within heads
+    ],
+)
+def test_a_damaged_head_of_a_tar_is_an_input_error(tmp_path, content):
+    with pytest.raises(ReviewLMError):
+        ingested(tmp_path, ("y.tar", content))
+
+
+def test_the_names_of_equal_members_cost_no_more_the_more_there_are():
+    """Counted, not timed: how often a name is looked up."""
+    from corpus.reading.names import distinct
+
+    class Counting(dict):
+        looks = 0
+
+        def __contains__(self, name):
+            Counting.looks += 1
+            return super().__contains__(name)
+
+    taken = Counting()
+    names = [distinct("review.json", taken) for _ in range(2_000)]
+    assert names[:3] == ["review.json", "review#2.json", "review#3.json"]
+    assert len(set(names)) == 2_000
+    assert Counting.looks <= 2 * 2_000
+
+
+@pytest.mark.slow
+def test_many_members_of_one_name_are_all_read(tmp_path):
+    many = tar_of(*[(member("review.json"), having(review_id=f"r{number}")) for number in range(300)])
+    _, rows, _ = ingested(tmp_path, ("y.tar", many))
+    assert rows.height == 300
+    assert rows["source"].n_unique() == 300
+
+
+def test_a_parquet_file_of_a_few_kilobytes_may_not_stand_for_a_billion_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr("corpus.schema.ALWAYS_ALLOWED", 1 << 20)
+    out = io.BytesIO()
+    parquet.write_table(pa.table({"text": pa.array(["x"] * 50_000)}), out)
+    assert len(out.getvalue()) < 2_000
+    with pytest.raises(Unreadable, match="max_expansion"):
+        ingested(tmp_path, ("r.parquet", out.getvalue()))
+
+
+def test_a_large_member_that_must_be_read_backwards_goes_through_a_temporary_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("corpus.archives.seekable.IN_MEMORY", 1_000)
+    out = io.BytesIO()
+    parquet.write_table(pa.Table.from_pylist(REVIEWS), out)
+    packings = {
+        "y.tar": packed_tar({"review.parquet": out.getvalue()}, "w"),
+        "y.zip.gz": gzip.compress(packed_zip({"review.json": json_lines()})),
+    }
+    for name, content in packings.items():
+        _, rows, _ = ingested(tmp_path, (name, content), name=name + ".out")
+        assert rows.height == len(REVIEWS)
+
+
+class Panic(pl.exceptions.PanicException):
+    """As a crash of the table library looks: no `Exception`."""
+
+
+@pytest.mark.parametrize("failure", [Panic("index out of bounds"), ValueError("year 0 is out of range")])
+@pytest.mark.parametrize("form", ["r.jsonl", "r.csv", "r.txt"])
+def test_a_record_at_which_the_table_library_fails_is_found_and_set_aside(tmp_path, monkeypatch, failure, form):
+    typed = convert._typed
+
+    def fails(loose, *rest):
+        if loose["text"].str.contains("plain 2$").any():
+            raise failure
+        return typed(loose, *rest)
+
+    monkeypatch.setattr(convert, "_typed", fails)
+    texts = [f"plain {number}" for number in range(50)]
+    rows = [{**review(number), "text": text} for number, text in enumerate(texts)]
+    content = {
+        "r.jsonl": json_lines(rows), "r.txt": "\n".join(texts).encode(),
+        "r.csv": "\n".join(["text", *texts]).encode(),
+    }[form]
+    facts, rows, quarantine = ingested(tmp_path, (form, content))
+    assert reasons(quarantine) == [(4 if form == "r.csv" else 3, "wrong_type")]
+    assert type(failure).__name__ in quarantine["detail"][0]
+    assert b"plain 2" in quarantine["raw"][0]
+    assert (rows.height, facts["records"]) == (49, 50)
+
+
+def test_a_panic_at_all_lines_together_costs_none_of_them(tmp_path, monkeypatch):
+    typed = convert._typed
+
+    def panics(loose, *rest):
+        if loose.height == len(REVIEWS):
+            raise Panic("out of bounds")
+        return typed(loose, *rest)
+
+    monkeypatch.setattr(convert, "_typed", panics)
+    _, rows, quarantine = ingested(tmp_path, ("r.jsonl", json_lines()))
+    assert (rows.height, quarantine.height) == (len(REVIEWS), 0)
+
+
+def test_a_panic_while_unpacking_is_an_input_error(tmp_path, monkeypatch):
+    def panics(*_):
+        raise Panic("out of bounds")
+
+    monkeypatch.setattr("corpus.reading.readers.read_stream", panics)
+    with pytest.raises(Unreadable, match="out of bounds"):
+        ingested(tmp_path, ("r.jsonl.zst", zstd(json_lines())))
+
+
+def test_a_small_file_does_not_hold_a_whole_block(tmp_path):
+    """An archive may hold very many small files."""
+    from corpus.reading.jsonlines import _stretches
+    from corpus.schema import Limits
+
+    [stretch] = _stretches(io.BufferedReader(io.BytesIO(having())), "r.jsonl", Limits())
+    assert stretch.lines == having()
+    assert len(stretch.lines) < 1_000

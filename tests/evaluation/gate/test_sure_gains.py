@@ -1,0 +1,171 @@
+"""When a gain is sure: few reviews, groups of them, losses that no sample shows, and a first champion."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from core.config.sections.promotion import PromotionConfig
+from core.markdown import literal
+from evaluation.gate.decision import Decision
+from evaluation.gate.rules import cautions
+from evaluation.gate.rules.case import GateCase
+from evaluation.gate.rules.slices import slice_losses
+from tests.evaluation.challengers import FIRST, assert_refused_by, evidence, judge, rule, scores
+
+
+def told(reviews=200, **columns):
+    """What is known of the test reviews besides their scores."""
+    return pl.DataFrame({"review_id": scores(reviews=reviews)["review_id"], **columns})
+
+
+def level(reviews, gain, noise=0.004):
+    """A challenger that is as good as the champion, but for this gain, on every review alike."""
+    return {"challenger": scores(1 - gain, reviews, noise, seed=1), "champion": scores(reviews=reviews),
+            "baseline": scores(1.5, reviews)}  # fmt: skip
+
+
+def test_a_small_gain_on_every_one_of_thirty_reviews_is_not_sure():
+    """More than half of such samples lack what happens on one review in fifty, however bad it is."""
+    decision = judge(**level(30, 0.02))
+    assert_refused_by(decision, "surely better")
+    assert "to decide, test on more reviews" in decision.reason
+    assert judge(PromotionConfig(max_review_loss=0), **level(30, 0.02)).promote, "who takes it on trust says so"
+    assert judge(**level(3_000, 0.02)).promote
+
+
+def test_a_large_gain_on_thirty_reviews_is():
+    assert judge(**level(30, 0.3)).promote
+
+
+def test_the_least_gain_that_can_be_sure_is_told_and_is_what_passes():
+    """1 − 0.025^(1/n) of the text may be twice as dear, n being the effective number of reviews."""
+    case = GateCase.of(PromotionConfig(), evidence(**level(100, 0.02)))
+    size = scores(reviews=100)["bytes"].to_numpy().astype(float)
+    number = size.sum() ** 2 / (size**2).sum()
+    weight = 1 - 0.025 ** (1 / number)
+    assert case.effective_groups == pytest.approx(number)
+    assert case.least_gain == pytest.approx(weight / (1 - weight))
+    said = rule(judge(**level(100, 0.02)), "enough reviews").detail
+    assert f"a gain below {case.least_gain:.2%} cannot be proved" in said
+    for times, passes in ((0.9, False), (1.1, True)):
+        tight = level(100, times * case.least_gain, noise=1e-4)
+        assert judge(**tight, resamples=4_000).promote is passes
+
+
+def test_groups_count_and_not_reviews():
+    """300 reviews of 29 businesses are fewer than 30 pieces of evidence; of 60 they are enough."""
+    few, enough = (told(300, group=np.arange(300) % count) for count in (29, 60))
+    refused = judge(**level(300, 0.3), reviews=few, grouped_by="business")
+    assert_refused_by(refused, "enough reviews")
+    assert "300 test reviews in 29 groups (business), at least 30 groups are needed" in refused.reason
+    assert "more reviews" in refused.reason
+    decision = judge(**level(300, 0.3), reviews=enough, grouped_by="business")
+    assert decision.promote
+    assert decision.figures["test groups"] == 60
+    assert 50 < decision.figures["test groups, effective"] < 60
+
+
+def test_copies_of_reviews_make_no_gain_surer():
+    """Each review ten times, in one group: the interval is that of the reviews once, to the last digit shown."""
+    noisy = {"challenger": scores(0.96, 60, 0.15, seed=5), "champion": scores(reviews=60), "baseline": scores(2, 60)}
+    once = judge(**noisy)
+    copied = {
+        name: pl.concat(rows.with_columns(pl.format("{}-{}", "review_id", pl.lit(n))) for n in range(10))
+        for name, rows in noisy.items()
+    }
+    together = copied["champion"].select("review_id", group=pl.col("review_id").str.head(6).rank("dense"))
+    grouped, apart = judge(**copied, reviews=together), judge(**copied)
+    ends = [rule(one, "surely better").value for one in (once, grouped, apart)]
+    assert ends[1] == pytest.approx(ends[0])
+    assert ends[2] > ends[0] + 0.01
+    assert not grouped.promote
+    assert apart.promote, "which is what groups are for"
+
+
+def test_a_slice_of_one_business_shows_nothing_and_of_many_shows_its_loss():
+    worse = scores(seed=1).with_columns(nats=pl.when(pl.col("stars") == 1).then(pl.col("nats") * 1.1).otherwise(
+        pl.col("nats") * 0.7))  # fmt: skip
+    ones = (scores()["stars"] == 1).to_numpy()
+    one_place, many = np.where(ones, 0, np.arange(200)), np.arange(200) // 2
+    for groups, sure in ((one_place, False), (many, True)):
+        case = GateCase.of(PromotionConfig(), evidence(challenger=worse, reviews=told(group=groups)))
+        row = slice_losses(case).row(0, named=True)
+        assert (row["slice"], row["reviews"]) == ("1", 40)
+        assert (row["surely"] > 0) is sure
+    copies = pl.concat([scores(1.05, noise=0.3, seed=1), scores(1.05, noise=0.3, seed=1).with_columns(
+        pl.col("review_id") + "x")])  # fmt: skip
+    champion = pl.concat([scores(), scores().with_columns(pl.col("review_id") + "x")])
+    together = champion.select("review_id", group=pl.col("review_id").str.head(6).rank("dense"))
+    by_stars = PromotionConfig(slice_dimensions=("stars",))
+    single = GateCase.of(by_stars, evidence(challenger=scores(1.05, noise=0.3, seed=1), champion=scores()))
+    double = GateCase.of(by_stars, evidence(challenger=copies, champion=champion, reviews=together))
+    assert slice_losses(double)["surely"].to_list() == pytest.approx(slice_losses(single)["surely"].to_list())
+
+
+def test_a_first_champion_must_surely_beat_the_baseline():
+    lucky = scores(0.999, noise=0.3, seed=4)
+    close = judge(**FIRST, challenger=lucky, baseline=scores(1.02))
+    assert_refused_by(close, "better than the baseline")
+    assert "it may be chance" in close.reason
+    assert judge(**FIRST, challenger=scores(0.9, seed=1), baseline=scores()).promote
+
+
+def test_the_margin_over_the_baseline_must_be_sure_too():
+    assert judge(PromotionConfig(min_gain_over_baseline=0.15)).promote
+    refused = judge(PromotionConfig(min_gain_over_baseline=0.249))
+    assert_refused_by(refused, "better than the baseline")
+    assert "it may be less than 24.90%" in refused.reason
+
+
+def test_a_baseline_with_other_reviews_is_refused():
+    other = scores(1.2).with_columns(pl.col("review_id") + "x")
+    assert_refused_by(judge(baseline=other), "better than the baseline")
+
+
+def test_a_loss_larger_than_allowed_for_is_warned_of():
+    ours = scores(0.5).with_columns(nats=pl.when(pl.col("review_id") == "r00007").then(pl.col("nats") * 5)
+                                    .otherwise(pl.col("nats")))  # fmt: skip
+    decision = judge(challenger=ours)
+    [warning] = decision.warnings
+    assert warning.startswith("on 1 of 200 test reviews the challenger needs up to 2.5 times the other model's bits")
+    assert literal(f"warning: {warning}") in decision.to_markdown()
+    assert "warning: on 1 of 200 test reviews" in decision.to_markdown()
+    assert json.loads(decision.to_json())["warnings"] == [warning]
+    assert Decision.from_json(decision.to_json()) == decision
+    assert judge().warnings == ()
+
+
+def alike(spread, reviews=400, size=4):
+    """A challenger better by 4 %, whose difference has a part that all reviews of a user share."""
+    random = np.random.default_rng(3)
+    factor = 0.96 + spread * random.normal(size=reviews // size)[np.arange(reviews) // size]
+    factor = factor + 0.02 * random.normal(size=reviews)
+    challenger = scores(reviews=reviews).with_columns(nats=pl.col("nats") * pl.Series(factor))
+    return {"challenger": challenger, "champion": scores(reviews=reviews), "baseline": scores(1.5, reviews),
+            "reviews": told(reviews, user_id=[f"u{n // size}" for n in range(reviews)])}  # fmt: skip
+
+
+def test_reviews_of_one_user_that_resemble_each_other_are_warned_of_unless_they_are_drawn_together():
+    [warning] = judge(**alike(0.05)).warnings
+    assert warning.startswith("reviews of one user resemble each other: for other users the gain's variance")
+    assert warning.endswith('to decide for them, set split.by = "user"')
+    assert judge(**alike(0.0)).warnings == ()
+    drawn = alike(0.05)
+    drawn["reviews"] = drawn["reviews"].with_columns(group=pl.col("user_id").rank("dense"))
+    assert judge(**drawn).warnings == ()
+
+
+@pytest.mark.parametrize(("apart", "warned"), [(1.3, False), (1.6, True)])
+def test_a_resemblance_that_changes_nothing_is_not_warned_of(apart, warned, monkeypatch):
+    monkeypatch.setattr(cautions, "design_effect", lambda residual_D, groups_D: (apart, 0.01))
+    assert bool(judge(**alike(0.05)).warnings) is warned
+    monkeypatch.setattr(cautions, "_not_sure", lambda *given: ", and the gain is not sure there")
+    assert f"{apart:.2f} times as large, and the gain is not sure there" in judge(**alike(0.05)).warnings[0]
+
+
+def test_a_gain_that_is_sure_for_these_users_only_is_called_so():
+    decision = judge(PromotionConfig(max_review_loss=0.0), **alike(0.4))
+    assert rule(decision, "surely better").passed
+    assert "and the gain is not sure there" in decision.warnings[-1]

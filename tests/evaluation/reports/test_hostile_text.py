@@ -1,0 +1,287 @@
+"""Raw text stays text: in every page, table and line that is written, whatever a reviewer typed."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import json
+import logging
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from math import inf
+
+import polars as pl
+import pytest
+from markdown_it import MarkdownIt
+
+from core.errors import InputError
+from core.markdown import literal, quoted
+from data_checks.report import CheckReport, ExpectationResult
+from evaluation.drift.figures import drift_page
+from evaluation.drift.odd_reviews import odd_markdown
+from evaluation.drift.report import DriftReport, Figure
+from evaluation.reports.all_runs import all_runs_page
+from evaluation.reports.document import (
+    TEMPLATES,
+    Code,
+    Page,
+    PageSection,
+    PageTable,
+    PageText,
+    Picture,
+    Quote,
+    escape,
+    png,
+)
+from evaluation.reports.model_card import model_card
+from evaluation.reports.report import report
+from evaluation.reports.report_pictures import pictures_of
+from evaluation.reports.run_record import record_of
+from evaluation.reports.spreadsheet import as_text, csv_text
+from evaluation.scoring.surprisal import TokenSurprisals, heat_map
+from evaluation.statistics.paired import Pair
+from models.completion.suggestions import Suggestions
+from reviewlm import terminal
+from tests.evaluation.made_results import made_decision, made_results
+from tracking.runs.writes import table_texts
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' onmouseover='alert(1)",
+    "</script></style></title></textarea><svg/onload=alert(1)>",
+    "[click](javascript:alert(1)) ![x](http://evil.example/x.png) <javascript:alert(1)> [a]: data:text/html,x",
+    "a | b || c `code` **bold** _it_ ~~gone~~ $x_{$ \\",
+    "# heading", "- item", "1. first", "> quote", "=====", "```", "&lt;b&gt; &amp; &#60;i&#62;",
+    "http://evil.example/?q=<b> www.evil.example data:text/html;base64,PHNjcmlwdD4=",
+    "\x1b[31mred\x1b[0m \x1b]0;title\x07 \x9b2J", "user\u202etxt.exe\u2066 \u200bhidden\ufeff",
+    "{{ 7 * 7 }} {% raw %} ${7*7} <%= 7 %>",
+    "line one\n# line two\n<b>three</b>",
+)  # fmt: skip
+ALL = "\n".join(HOSTILE)
+HEAT = {"review_id": ["a"], "position": [0], "token": [ALL], "nats": [1.0], "rank": [1]}
+ALLOWED = {"html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", "p", "div", "table", "thead", "tbody",
+           "tr", "th", "td", "caption", "figure", "img", "figcaption", "blockquote", "pre", "code", "nav", "ul", "li",
+           "a", "details", "summary", "b", "span", "small", "br", "section",
+           "svg", "defs", "g", "path", "use", "text", "tspan", "clippath", "rect", "circle", "pattern"}  # fmt: skip
+OWN_SCRIPT = re.compile(f"<script>{re.escape((TEMPLATES / 'figure.js').read_text())}</script>")
+
+
+class Elements(HTMLParser):
+    """Elements, attributes and text of a page as a browser would see them."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def assert_harmless(page: str) -> Elements:
+    found = Elements(page := OWN_SCRIPT.sub("", page))
+    assert {tag for tag, _ in found.tags} <= ALLOWED
+    for tag, attributes in found.tags:
+        assert not [name for name in attributes if name.startswith("on")], (tag, attributes)
+        for name in ("src", "href", "action", "data"):
+            address = attributes.get(name) or "#"
+            beside = tag == "a" and ":" not in address.partition("/")[0] and not address.startswith("//")
+            web = tag == "a" and address.startswith(("http://", "https://"))
+            assert beside or web or address.startswith(("#", "data:image/png;base64,")), (tag, address)
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200b\ufeff]", page)
+    return found
+
+
+def rendered(markdown: str) -> Elements:
+    """Markdown as HTML, tags in it taken as tags: the most careless renderer."""
+    return Elements(MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render(markdown))
+
+
+PLAIN = {"p", "h1", "h2", "h3", "h4", "ul", "li", "table", "thead", "tbody", "tr", "th", "td", "blockquote", "strong",
+         "code", "pre", "hr"}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_markdown_shows_a_text_as_it_was_typed(text):
+    shown = rendered(literal(text))
+    assert {tag for tag, _ in shown.tags} == {"p"}
+    assert shown.text.split() == terminal.visible(text).split()
+    in_table = rendered(f"| a | b |\n|---|---|\n| {literal(text)} | x |")
+    assert [tag for tag, _ in in_table.tags].count("td") == 2
+    in_quote = rendered(quoted(text))
+    assert {tag for tag, _ in in_quote.tags} == {"blockquote", "p"}
+    assert in_quote.text.split() == terminal.visible(text).split()
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_html_shows_a_text_as_it_was_typed_also_in_an_attribute(text):
+    shown = Elements(f'<p title="{escape(text)}">{escape(text)}</p>')
+    assert [tag for tag, _ in shown.tags] == ["p"]
+    assert shown.text == shown.tags[0][1]["title"] == terminal.visible(text)
+
+
+def hostile_run():
+    """A run whose every text is hostile: names (of an earlier version), samples, tokens, slices, reasons, data."""
+    results = made_results()
+    models = []
+    for model in results.models:
+        pieces = pl.Series([HOSTILE[number % len(HOSTILE)] for number in range(len(model.tokens))])
+        tokens = model.tokens.with_columns(token=pieces)
+        samples = pl.DataFrame({"stars": [1] * len(HOSTILE), "number": range(len(HOSTILE)), "text": HOSTILE})
+        models.append(replace(model, tokens=tokens, samples=samples, digests={ALL: ALL}, policies={ALL: ALL}))
+    rules = tuple(replace(rule, name=ALL, detail=ALL) for rule in made_decision().rules)
+    before = {"run": {"started": ALL}, "winner": ALL, "folder": ALL, "settings": {ALL: "1"}, "data": {ALL: "1"},
+              "digests": {}, "models": [], "headline": ALL}  # fmt: skip
+    slices = results.slices.with_columns(
+        slice=pl.when(pl.col("dimension") == "category").then(pl.format("{} {}", pl.col("slice"), pl.lit(ALL)))
+        .otherwise("slice")
+    )
+    return replace(
+        results, models=tuple(models), slices=slices, decision=replace(made_decision(), rules=rules, reason=ALL),
+        data={"licence": ALL, ALL: ALL, "personal data": ALL}, digests={ALL: ALL}, run={ALL: ALL},
+        config=json.dumps({ALL: ALL}), commands=(ALL,), links={text: text for text in HOSTILE}, before=before,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_report_of_a_run_holds_hostile_text_as_text():
+    results = hostile_run()
+    found = assert_harmless(report(results, pictures_of(results)))
+    assert "<script>alert(1)</script>" in found.text
+
+
+def test_the_page_of_all_runs_holds_hostile_text_as_text_and_lets_only_its_own_script_run(tmp_path):
+    record = record_of(hostile_run())
+    page = all_runs_page({ALL: record, "earlier": {}})
+    data = re.search(r'<script type="application/json" id="runs">(.*?)</script>', page, re.DOTALL)
+    (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    assert json.loads(data[1])["runs"][0]["samples"][0]["text"] == terminal.visible(HOSTILE[0])
+    assert "innerHTML" not in script
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'" in page
+    bare = page.replace(data[0], "").replace(script, "")
+    assert bare.count("<script>") == 1
+    addresses = [attributes["href"] for tag, attributes in Elements(bare).tags if tag == "a"]
+    assert [address.count("/") for address in addresses] == [1, 1]
+    assert not any(address.startswith(("javascript", "http", "/")) for address in addresses)
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200b\ufeff]", page)
+
+
+def test_the_model_card_and_the_decision_hold_it_as_text():
+    results = hostile_run()
+    card = model_card(replace(results, commands=("reviewlm run",)), "reviewlm")
+    for markdown in (card, results.decision.to_markdown()):
+        found = rendered(markdown)
+        assert {tag for tag, _ in found.tags} <= PLAIN
+        assert "<script>alert(1)</script>" in found.text
+
+
+def test_the_data_card_holds_it_as_text():
+    table = PageTable((ALL, "b"), [(ALL, ALL)], caption=ALL, numbers=())
+    page = Page(ALL, ALL, [(ALL, ALL)], [PageSection(ALL, [ALL, [table], [ALL], [Quote(ALL, ALL)]])])
+    assert "<script>alert(1)</script>" in assert_harmless(page.to_html()).text
+    assert {tag for tag, _ in rendered(page.to_markdown()).tags} <= PLAIN
+
+
+def test_every_part_of_a_page_holds_it_as_text():
+    parts = [PageText(ALL), PageText(ALL, "heading"), PageText(ALL, ALL), Code(ALL), Picture(b"", ALL, ALL),
+             PageSection(ALL, [ALL]), heat_map([TokenSurprisals(ALL, "word", pl.DataFrame(HEAT))], ["a"])]  # fmt: skip
+    page = Page(ALL, ALL, [(ALL, ALL)], [PageSection(ALL, parts, ALL)], [ALL], ALL)
+    found = assert_harmless(page.to_html())
+    assert found.text.count("<script>alert(1)</script>") == 17
+
+
+def drift_report():
+    figures = (Figure("words", 0.2, 0.1, 0.1, 0.01, True, ALL),)
+    classes = {"categories": {"labels": list(HOSTILE), "known": [0.1] * len(HOSTILE), "new": [0.2] * len(HOSTILE)}}
+    moved = [{"word": text, "known": 1.0, "new": 2.0, "part": 0.1} for text in HOSTILE]
+    return DriftReport(figures, 100, 100, 0.01, classes, moved)
+
+
+@pytest.mark.slow
+def test_the_drift_report_and_its_figures_hold_it_as_text():
+    found = drift_report()
+    assert "<script>" in assert_harmless(drift_page(found, {ALL: ALL})).text
+    assert {tag for tag, _ in rendered(found.to_markdown()).tags} <= PLAIN
+    rows = pl.DataFrame({"review_id": HOSTILE, "text": HOSTILE}).with_columns(
+        bits_per_byte=pl.lit(1.0), expected=pl.lit(1.0), deviation=pl.lit(2.0), odd=pl.lit("surprising")
+    )
+    counts = {"surprising": 1, "predictable": 1, "by_chance": 0.5, "reviews": 20}
+    assert {tag for tag, _ in rendered(odd_markdown(rows, counts, 99)).tags} <= PLAIN
+
+
+def test_the_comparison_of_two_models_holds_it_as_text():
+    samples = pl.DataFrame({"stars": [1] * len(HOSTILE), "number": range(len(HOSTILE)), "A": HOSTILE, "B": HOSTILE})
+    rows = pl.DataFrame({"slice": HOSTILE, "A": 1.0})
+    found = rendered(Pair(ALL, ALL, 9, 9, rows, rows, samples, rows, (ALL,), 0.95).to_markdown())
+    assert {tag for tag, _ in found.tags} <= PLAIN
+
+
+def test_the_report_of_a_check_holds_it_as_text(tmp_path):
+    result = ExpectationResult("expect", "critical", False, ALL, ALL)
+    found = CheckReport("raw", ALL, False, (result,), tmp_path, (ALL,))
+    assert {tag for tag, _ in rendered(found.to_markdown()).tags} <= PLAIN
+
+
+def test_a_figure_is_drawn_whatever_a_label_holds():
+    from evaluation.plots.canvas import canvas, ticks_at
+
+    figure, axes = canvas(6, 6)
+    axes.barh(range(len(HOSTILE)), [1] * len(HOSTILE))
+    ticks_at(axes.yaxis, range(len(HOSTILE)), list(HOSTILE))
+    assert png(figure)
+    shown = [label.get_text() for label in axes.get_yticklabels()]
+    assert "$" not in "".join(shown).replace(r"\$", "")
+
+
+FORMULAS = ("=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "=cmd|' /C calc'!A0", "＝1＋1",
+            "-2 stars", "+", "=", "\ufeff=1")  # fmt: skip
+NUMBERS = ("-1.5", "+3", "-1e-3", "-12%", "1,234", "-1,234.5", "")
+
+
+def test_no_cell_of_a_csv_is_a_formula_and_numbers_stay_numbers():
+    table = pl.DataFrame({"=head": [*FORMULAS, *NUMBERS], "value": [-1.5] * (len(FORMULAS) + len(NUMBERS))})
+    rows = list(csv.reader(io.StringIO(csv_text(table))))
+    assert rows[0] == ["'=head", "value"]
+    assert [row[0] for row in rows[1:]] == [*(f"'{text}" for text in FORMULAS), *NUMBERS]
+    assert {row[1] for row in rows[1:]} == {"-1.5"}
+    assert as_text("Great -- 5 = 5 @ home") == "Great -- 5 = 5 @ home"
+
+
+def test_tables_in_mlflow_are_neutral_as_csv_and_whole_as_json():
+    texts = table_texts(pl.DataFrame({"text": ["=1+1", "fine", None], "stars": [1, 2, 3]}))
+    assert texts["csv"].splitlines() == ["text,stars", "'=1+1,1", "fine,2", ",3"]
+    assert '"=1+1"' in texts["json"]
+
+
+def test_a_terminal_obeys_nothing_that_a_text_holds(capsys):
+    terminal.show_review(5, ALL)
+    terminal.show_rows([{"text": ALL, "n": 1}], "Rows")
+    terminal.show_facts({"fact": ALL})
+    completions = Suggestions([(ALL, 0.5)], 0.5, typed=ALL)
+    terminal.show_suggestions(ALL, Suggestions([(ALL, 0.5)], 0.5, otherwise=completions))
+    terminal.show_suggestions(ALL, completions)
+    terminal.show_warnings([ALL])
+    terminal.show_error(InputError(ALL, where=ALL, value=ALL, cause=ALL, remedy=ALL))
+    handler = logging.StreamHandler(stream := io.StringIO())
+    terminal.log_to_stderr(["hostile"])
+    handler.setFormatter(logging.getLogger("hostile").handlers[0].formatter)
+    handler.handle(logging.makeLogRecord({"levelno": logging.INFO, "msg": "%s", "args": (ALL,)}))
+    logging.getLogger("hostile").handlers.clear()
+    out, err = capsys.readouterr()
+    for written in (out, err, stream.getvalue()):
+        assert "red" in written
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200b\ufeff]", written)
+
+
+def test_infinite_figures_are_no_formula():
+    assert csv_text(pl.DataFrame({"x": [inf, -inf]})).splitlines() == ["x", "inf", "-inf"]

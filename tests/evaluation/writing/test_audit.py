@@ -1,0 +1,258 @@
+"""The audit of a whole model: one that knows its training text by heart is told from one that has learnt from it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from core.config.sections.audit import AuditConfig
+from corpus.cleaning.clean_table import CLEAN
+from corpus.splitting.split import iter_split
+from corpus.synthetic.canaries import as_reviews, choose_canaries
+from evaluation.writing.audit import TABLES, audit, draw_samples, shared_out
+from evaluation.writing.diversity import repetition
+from evaluation.writing.exposure import FACTS
+from evaluation.writing.novelty import overlap
+from evaluation.writing.reference import REAL_REVIEWS, RealText, make_reference
+from evaluation.writing.word_stream import word_stream
+from models.base import FitContext
+from models.bundles.bundle import Bundle
+from models.neural.recurrent import RecurrentLM
+from models.sampling import generate
+from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec, VocabularySpec
+from models.streams import TokenStream, stars_prior, write_stream
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import Vocabulary
+from tests.evaluation.challengers import judge, rule
+
+WORDS = [a + b + c for a in "bdfgkl" for b in "aeiou" for c in "rs"]
+KIND, UNKIND = ["lovely", "great"], ["awful", "rude"]
+CONFIG = AuditConfig(samples=60, max_words=15, canaries=4, copies=(1,), max_canary_share=0.05, candidates=500)
+
+
+def review(random, stars):
+    middle = list(random.choice(WORDS, random.integers(8, 13)))
+    middle[int(random.integers(0, 8))] = str(random.choice(KIND if stars > 3 else UNKIND))
+    return " ".join(middle)
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory):
+    """Short reviews: random words, one of which says what the stars say."""
+    folder, random = tmp_path_factory.mktemp("clean"), np.random.default_rng(5)
+    splits = ["test"] * 150 + ["validation"] * 20 + ["train"] * 120
+    stars = [1 if i % 3 == 0 else 5 for i in range(len(splits))]
+    texts = [review(random, rating) for rating in stars]
+    rows = pl.DataFrame({"review_id": [f"r{i}" for i in range(len(splits))], "text": texts})
+    table = as_reviews(rows, 0).with_columns(pl.Series("stars", stars, pl.Int8), pl.Series("split", splits))
+    missing = [pl.lit(None, kind).alias(name) for name, kind in CLEAN.items() if name not in table.columns]
+    table.with_columns(missing).select(*CLEAN).write_parquet(folder / "clean.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reference(clean, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reference")
+    make_reference(clean, folder, CONFIG.max_words)
+    return RealText(folder)
+
+
+@pytest.fixture(scope="module")
+def canaries(clean):
+    return choose_canaries(clean, CONFIG)
+
+
+@pytest.fixture(scope="module")
+def fitted(clean, canaries, tmp_path_factory):
+    """Fit a small network for so many epochs; the same data, vocabulary and start."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("streams")
+    texts = [text for batch in iter_split(clean, "train") for text in batch["text"]]
+    vocabulary = Vocabulary.train(texts, VocabularySpec(min_count=1), NormalForm())
+    write_stream(folder / "train", vocabulary, canaries.planted(iter_split(clean, "train")))
+    write_stream(folder / "validation", vocabulary, iter_split(clean, "validation"))
+    train, validation = (TokenStream.open(folder / split) for split in ("train", "validation"))
+
+    def fit(epochs):
+        training = TrainingSpec(epochs=epochs, batch=16, bptt_len=14, learning_rate=0.02, evaluations=1, seed=1)
+        objective = ObjectiveSpec(output="softmax")
+        spec = RecurrentSpec(kind="lstm", hidden=64, embedding=32, training=training, objective=objective)
+        context = FitContext(tmp_path_factory.mktemp("fit"))
+        model = RecurrentLM.fit(spec, vocabulary, train, validation, context).model
+        return Bundle(spec, vocabulary, model, stars_prior=tuple(stars_prior(train)))
+
+    return fit
+
+
+@pytest.fixture(scope="module")
+def regular(fitted):
+    return fitted(6)
+
+
+@pytest.fixture(scope="module")
+def audited(fitted, regular, reference, canaries, tmp_path_factory):
+    """The facts and the folder of the audits of a regular model and of one that was trained far too long."""
+    found = {}
+    for name, bundle in (("regular", regular), ("overtrained", fitted(80))):
+        folder = tmp_path_factory.mktemp(name)
+        found[name] = audit(bundle, reference, canaries, CONFIG, 1.0, folder), folder
+    return found
+
+
+@pytest.mark.long
+def test_a_model_that_was_trained_far_too_long_copies_and_is_told_by_every_figure(audited):
+    (regular, _), (overtrained, _) = audited["regular"], audited["overtrained"]
+    assert overtrained["copied_8"] > 0.2 > 0.01 > regular["copied_8"]
+    assert overtrained["longest_copied"] >= 9 > 5 >= regular["longest_copied"]
+    assert overtrained["real_longest_copied"] == regular["real_longest_copied"] <= 4
+    assert overtrained["exposure_mean"] == pytest.approx(np.log2(501), abs=0.5)
+    assert regular["exposure_mean"] < 5
+    for facts, passed in ((regular, True), (overtrained, False)):
+        assert facts["exposure_once"] == facts["exposure_mean"], "all were planted once"
+        found = rule(judge(audit=facts), "exposure")
+        assert (found.passed, found.limit) == (passed, 8), "the default limit"
+
+
+@pytest.mark.long
+def test_a_model_of_short_lines_has_a_figure_of_novelty(regular, reference, tmp_path, monkeypatch):
+    """No line has 8 words, so that no 8-gram is written."""
+    lines = pl.DataFrame({"stars": [5] * 6, "number": range(6), "seed": [1] * 6, "text": ["bar ris"] * 6})
+    monkeypatch.setattr("evaluation.writing.audit.draw_samples", lambda *arguments: lines)
+    facts = audit(regular, reference, None, CONFIG, 1.0, tmp_path)
+    assert facts["copied_8"] is None
+    assert facts["copied_passages"] == 0
+    assert rule(judge(audit=facts), "novelty").passed
+
+
+@pytest.mark.slow
+def test_each_copied_span_stands_in_the_training_review_that_is_named(audited, clean):
+    spans = pl.read_parquet(audited["overtrained"][1] / "copied.parquet").filter(pl.col("longest") > 0)
+    assert spans["longest"].is_sorted(descending=True)
+    train = {row["review_id"]: row["text"] for batch in iter_split(clean, "train") for row in batch.to_dicts()}
+    assert spans.height == CONFIG.samples
+    assert all(span in train[review_id] for span, review_id in spans.select("span", "review_id").rows())
+
+
+@pytest.mark.slow
+def test_texts_that_were_never_planted_are_as_exposed_as_theory_says(audited):
+    for facts, _ in audited.values():
+        assert facts["control_p"] > 0.001
+
+
+@pytest.mark.slow
+def test_the_samples_of_a_model_that_heeds_its_stars_agree_with_them(audited):
+    facts = audited["overtrained"][0]
+    assert facts["star_agreement"] > 0.9
+    assert facts["star_agreement_lo"] < facts["star_agreement"] <= facts["star_agreement_hi"]
+    assert facts["real_star_agreement"] > 0.95
+
+
+@pytest.mark.slow
+def test_tables_say_what_the_facts_say(audited):
+    facts, folder = audited["regular"]
+    assert all((folder / table).exists() for table in TABLES)
+    samples = pl.read_parquet(folder / "samples.parquet")
+    assert samples.height == facts["samples"] == 60
+    assert samples["stars"].value_counts(sort=True).rows() == [(5, 41), (1, 19)]  # as 84 and 40 training reviews
+    exposure, curve = (pl.read_parquet(folder / f"{name}.parquet") for name in ("exposure", "novelty"))
+    assert exposure["exposure"].max() == facts["exposure_max"]
+    assert dict(curve.select("n", "samples").rows())[4] == facts["copied_4"]
+    assert dict(curve.select("n", "real").rows())[8] == facts["real_copied_8"]
+    assert not list(folder.glob("scored*"))
+
+
+@pytest.mark.slow
+def test_every_figure_is_there_and_every_figure_of_variety_has_its_real_counterpart(audited):
+    facts = audited["regular"][0]
+    names = [
+        "copied_4",
+        "copied_8",
+        "longest_copied",
+        "repetition",
+        "self_bleu",
+        "self_overlap",
+        "star_agreement",
+        "private_patterns",
+        "mean_words",
+        "distinct_1",
+        "distinct_2",
+        "distinct_3",
+    ]
+    assert {*names, *(f"real_{name}" for name in names), "length_ks", "length_p", *FACTS} <= facts.keys()
+    assert not [name for name, value in facts.items() if value is None]
+
+
+@pytest.mark.slow
+def test_a_sample_is_what_its_number_and_seed_write_again(regular, audited):
+    row = pl.read_parquet(audited["regular"][1] / "samples.parquet").filter(stars=5, number=3).to_dicts()[0]
+    assert generate(regular, 4, 5, max_tokens=15, seed=row["seed"])[3] == row["text"]
+    again = draw_samples(regular, CONFIG, 1.0)
+    assert again.equals(pl.read_parquet(audited["regular"][1] / "samples.parquet"))
+
+
+def test_real_reviews_are_cut_where_samples_end(regular, clean, monkeypatch, tmp_path):
+    """Long reviews that run on in circles, and samples that are their beginnings, are as varied as each other."""
+    (tmp_path / "clean").mkdir()
+    table = pl.read_parquet(clean / "clean.parquet")
+    train = table.filter(split="train")["text"]
+    tail = " lovely place" * 20 + " " + " ".join(train.head(3))
+    longer = pl.when(split="test").then(pl.col("text").str.split(" ").list.head(8).list.join(" ") + tail)
+    table = table.with_columns(text=longer.otherwise("text"))
+    table.write_parquet(tmp_path / "clean" / "clean.parquet")
+    make_reference(tmp_path / "clean", tmp_path, 10)
+    real = table.filter(split="test").head(60)
+    written = real.select(stars=pl.col("stars").cast(pl.Int64), number=pl.int_range(60), seed=pl.lit(1),
+                          text=pl.col("text").str.split(" ").list.head(11).list.join(" "))  # fmt: skip
+    monkeypatch.setattr("evaluation.writing.audit.draw_samples", lambda *arguments: written)
+    facts = audit(regular, RealText(tmp_path), None, CONFIG.model_copy(update={"max_words": 10}), 1.0, tmp_path)
+    assert facts["words"] == 600
+    assert pl.read_parquet(tmp_path / "copied.parquet")["span"].str.split(" ").list.len().max() <= 10
+    for name in ("longest_copied", "repetition", "self_overlap", "self_bleu", "distinct_2", "mean_words"):
+        assert facts[name] == facts[f"real_{name}"], name
+    uncut = word_stream(real["text"])
+    assert repetition(uncut) > facts["real_repetition"] == 0
+    assert overlap(uncut, RealText(tmp_path).training).longest_D.max() > facts["real_longest_copied"]
+
+
+def test_personal_data_in_a_sample_is_counted_and_shown_with_its_text(regular, reference, monkeypatch, tmp_path):
+    written = pl.DataFrame(
+        {
+            "stars": [5, 1],
+            "number": [0, 0],
+            "seed": [1, 1],
+            "text": ["bar bas", "mail joe@example.com, call 480-555-1234"],
+        }
+    )
+    monkeypatch.setattr("evaluation.writing.audit.draw_samples", lambda *arguments: written)
+    facts = audit(regular, reference, None, CONFIG, 1.0, tmp_path)
+    assert (facts["private_patterns"], facts["real_private_patterns"]) == (2, 0)
+    shown = pl.read_parquet(tmp_path / "private.parquet")
+    assert shown.sort("pattern").select("stars", "pattern", "text").rows() == [
+        (1, "e-mail", written["text"][1]),
+        (1, "telephone number", written["text"][1]),
+    ]
+    assert facts["canaries"] == 0
+    assert facts["exposure_max"] is None
+
+
+def test_without_stars_nothing_is_said_of_them(regular, clean, tmp_path):
+    (tmp_path / "clean").mkdir()
+    table = pl.read_parquet(clean / "clean.parquet").with_columns(stars=pl.lit(0, pl.Int8))
+    table.write_parquet(tmp_path / "clean" / "clean.parquet")
+    facts = make_reference(tmp_path / "clean", tmp_path, CONFIG.max_words)
+    assert facts["features"] == 0
+    starless = replace(regular, stars_prior=(1.0, 0, 0, 0, 0, 0))
+    found = audit(starless, RealText(tmp_path), None, CONFIG, 1.0, tmp_path)
+    assert found["star_agreement"] is None
+    assert found["real_star_agreement"] is None
+    assert pl.read_parquet(tmp_path / "samples.parquet")["stars"].unique().to_list() == [0]
+
+
+def test_numbers_shared_out_add_up_and_keep_the_proportions():
+    assert shared_out(10, [0, 0.5, 0.25, 0.25]) == [0, 5, 3, 2]
+    assert shared_out(3, [1, 1, 1, 1]) == [1, 1, 1, 0]
+    assert REAL_REVIEWS >= 1_000

@@ -1,0 +1,182 @@
+"""The gate of classifiers in the real flow: a better one, one of other reviews, a damaged champion, MLflow away."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from core.config.presets import load_config
+from core.errors import TrackingUnavailable
+from corpus.synthetic.synth import write_reviews
+from tests.flows.first_run import living_in
+from tracking.registry.registry import Registry
+from tracking.registry.versions import Version
+
+pytestmark = pytest.mark.long
+PRESET = str(Path(__file__).parents[1] / "gated_classifier.toml")
+FEW = "classification.train_reviews=60"
+REPLACE = "classification.promotion.replace_lost_champion=true"
+
+
+class Shop:
+    """A home folder in which classifiers are fitted under any name."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+
+    def classify(self, name: str, *overrides: str, input: Path | None = None) -> SimpleNamespace:
+        from flows.other_models.classify import classify
+
+        with living_in(self.home):
+            result = classify(
+                PRESET, [str(input)] if input else None, [f"classification.promotion.model_name={name}", *overrides]
+            )
+        [file] = self.home.rglob(f"{result['mlflow_run_id']}/artifacts/decision.json")
+        decision = json.loads(file.read_text(encoding="utf-8"))
+        rules = {rule["name"]: rule for rule in decision["rules"]}
+        failed = [name for name, rule in rules.items() if rule["passed"] is False]
+        return SimpleNamespace(**result, decision=decision, rules=rules, failed=failed)
+
+    def versions(self, name: str) -> dict[int, Version]:
+        """Return the versions of a registered classifier by number."""
+        with living_in(self.home):
+            return {version.version: version for version in self._registry(name).versions()}
+
+    def bundle(self, name: str, version: int) -> Path:
+        with living_in(self.home):
+            return self._registry(name).bundle_folder(version)
+
+    def _registry(self, name: str) -> Registry:
+        from tasks.tracking.track import registry_of
+
+        return registry_of(load_config(PRESET).asking(name))
+
+
+@pytest.fixture(scope="module")
+def shop(prefect_server: None, tmp_path_factory: pytest.TempPathFactory, template_home: Path) -> Shop:
+    return Shop(Path(shutil.copytree(template_home, tmp_path_factory.mktemp("gated") / "home")))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Reviews in which five stars are praise (`praise`), and other ones in which they are blame (`blame`)."""
+    folder = tmp_path_factory.mktemp("files")
+    for name, seed in (("praise", 7), ("blame", 8)):
+        write_reviews(folder / f"{name}.jsonl", 1_500, seed)
+    lines = [json.loads(line) for line in (folder / "blame.jsonl").read_text(encoding="utf-8").splitlines()]
+    turned = [json.dumps({**line, "stars": 6 - line["stars"]}) for line in lines]
+    (folder / "blame.jsonl").write_text("\n".join(turned) + "\n", encoding="utf-8")
+    return folder
+
+
+def test_a_better_classifier_takes_the_place_of_the_champion_and_a_worse_one_does_not(shop: Shop) -> None:
+    first = shop.classify("better", FEW)
+    assert (first.promoted, first.version, first.champion_version) == (True, 1, 1), first.reason
+    second = shop.classify("better")
+    assert (second.promoted, second.version, second.champion_version) == (True, 2, 2), second.reason
+    assert second.decision["figures"]["gain, lower end"] > 0
+    assert second.rules["no forgetting"]["detail"] == "the champion's own test reviews are those of the challenger"
+    third = shop.classify("better", FEW, "classification.train_reviews=50")
+    assert (third.promoted, third.version, third.champion_version) == (False, 3, 2)
+    assert "better than the champion" in third.failed
+    outcomes = {number: version.tags["gate/outcome"] for number, version in shop.versions("better").items()}
+    assert outcomes == {1: "promoted", 2: "promoted", 3: "refused"}
+    assert {alias: number for number, one in shop.versions("better").items() for alias in one.aliases} == {
+        "champion": 2, "previous": 1,
+    }
+
+
+def test_a_rollback_is_not_undone_by_the_next_run_on_the_same_reviews(shop: Shop) -> None:
+    shop.classify("back", FEW)
+    assert shop.classify("back").champion_version == 2
+    with living_in(shop.home):
+        shop._registry("back").rollback(why="complaints since Monday", who="ann")
+    again = shop.classify("back")
+    assert again.failed == ["not rolled back"]
+    assert (again.promoted, again.version, again.champion_version) == (False, 2, 1)
+    assert "ann rolled back from it" in again.reason
+    assert "complaints since Monday" in again.reason
+    allowed = shop.classify("back", "classification.promotion.allow_rolled_back=true")
+    assert (allowed.promoted, allowed.champion_version) == (True, 2)
+
+
+def test_a_classifier_of_other_reviews_does_not_replace_the_champion_although_it_wins_on_its_own(
+    shop: Shop, files: Path
+) -> None:
+    champion = shop.classify("praise", input=files / "praise.jsonl")
+    assert champion.promoted, champion.reason
+    other = shop.classify("praise", input=files / "blame.jsonl")
+    assert other.rules["same data family"]["passed"], "both are files of a user"
+    assert other.rules["surely better"]["passed"], "on its own reviews alone it would have won"
+    assert other.failed == ["no forgetting"]
+    assert other.rules["no forgetting"]["value"] > 0.1
+    assert "of the champion's own" in other.reason
+    assert other.champion_version == 1
+    data = shop.home / "store" / "prepare" / shop.versions("praise")[1].tags["data"]
+    aside = data.rename(data.with_name("aside"))
+    try:
+        gone = shop.classify("praise", input=files / "blame.jsonl")
+    finally:
+        aside.rename(data)
+    assert gone.failed == ["no forgetting"]
+    assert "are not in this store" in gone.reason
+    assert "`reviewlm lineage praise/1`" in gone.reason
+    assert "classification.promotion.max_champion_loss=none" in gone.reason
+    unlimited = shop.classify("praise", "classification.promotion.max_champion_loss=none", input=files / "blame.jsonl")
+    assert unlimited.promoted
+
+
+def test_a_champion_of_other_labels_is_neither_lost_nor_compared(shop: Shop) -> None:
+    assert shop.classify("labels").promoted
+    other = shop.classify("labels", "classification.label=polarity", REPLACE)
+    assert other.failed == ["same test reviews"]
+    assert "the labels differ: 1, 2, 3, 4, 5, and the challenger's negative, positive" in other.reason
+    assert other.rules["champion at hand"]["passed"]
+    assert other.champion_version == 1
+
+
+def test_a_damaged_champion_is_replaced_by_the_same_fit_if_the_policy_says_so(shop: Shop) -> None:
+    assert shop.classify("damaged").promoted
+    weights = max(shop.bundle("damaged", 1).glob("*.safetensors"), key=lambda path: path.stat().st_size)
+    data = bytearray(weights.read_bytes())
+    data[len(data) // 2] ^= 1
+    weights.chmod(0o644)
+    copy = weights.with_suffix(".new")
+    copy.write_bytes(data)
+    copy.rename(weights)  # a new file: the old one may be a link to the store's
+    refused = shop.classify("damaged")
+    assert refused.failed == ["champion at hand"]
+    assert f"the file {weights.name} of bundle" in refused.reason
+    assert (refused.version, refused.champion_version) == (2, 1)
+    replaced = shop.classify("damaged", REPLACE)
+    assert (replaced.promoted, replaced.version, replaced.champion_version) == (True, 2, 2), replaced.reason
+    assert shop.versions("damaged")[1].tags["gate/outcome"] == "promoted", "what was decided then"
+
+
+def test_a_decision_stands_if_mlflow_is_away_right_after_it(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    settle, alias, told = Registry.settle, Registry.alias, list[str]()
+
+    def settled(self: Registry, *given: Any, **named: Any) -> None:
+        settle(self, *given, **named)
+        told.append("settled")
+
+    def away_once(self: Registry, name: str) -> Version | None:
+        if told == ["settled"]:
+            told.append("away")
+            raise TrackingUnavailable("MLflow cannot be reached")
+        return alias(self, name)
+
+    monkeypatch.setattr(Registry, "settle", settled)
+    monkeypatch.setattr(Registry, "alias", away_once)
+    found = shop.classify("away")
+    assert told == ["settled", "away", "settled"]
+    assert (found.promoted, found.version, found.champion_version) == (True, 1, 1)
+    assert found.decision["promote"]
+    [version] = shop.versions("away").values()
+    assert version.tags["gate/outcome"] == "promoted"
+    assert list(version.aliases) == ["champion"]

@@ -1,0 +1,281 @@
+"""The real flow of classifiers, end to end, on a tiny corpus: fits, comparison, gate, registry, report."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from core.config.presets import load_config
+from core.errors import BundleError, ConfigError, InputError, Unreadable
+from tasks.classification.predict import PREDICTIONS_FILE
+from tests.flows.first_run import Ran as Home
+from tests.flows.first_run import artifacts_of, living_in, mlflow_client
+from tests.tasks.pool.pool_homes import QUICK, Workers, home
+from tracking.logged_models.load_test import ClassifierLoadTest, load_test
+from tracking.logged_models.opening import open_classifier, open_version, tracker_at
+from tracking.runs.params import metric_name
+from tracking.tags import unpacked
+
+pytestmark = pytest.mark.slow
+PRESET = str(Path(__file__).parents[1] / "tiny_classifiers.toml")
+NAME = "reviewlm-stars"
+WORDS = ("The", "food", "was", "great", "staff")
+LOGISTIC = '{kind="logistic", name="logistic", strengths=[1.0]}'
+FINE_TUNED = """{kind="lstm", name="fine-tuned", start="lstm", hidden=24, embedding=16, training={epochs=1, batch=16,
+  evaluations=1, precision="float32"}, unfreeze_epochs=0.2}""".replace("\n", "")
+"""Two classifiers as overrides: each fit is a process, which takes seconds to start."""
+
+
+def classified(home: Path, *overrides: str, files: list[str] | None = None) -> dict[str, Any]:
+    """Run the flow; "bag" starts from a file with vectors of five words, "logistic" has features of all kinds."""
+    from flows.other_models.classify import classify
+
+    file = home.parent / "vectors.txt"
+    file.write_text("".join(f"{word} {' '.join(str(len(word) + place) for place in range(16))}\n" for word in WORDS))
+    lexicon = home.parent / "praise.txt"
+    lexicon.write_text("great\nfriendly\t2\nnot good\t-1\n")
+    logistic = "classification.models.logistic"
+    features = [f"{logistic}.clusters=6", f"{logistic}.lexicons=['praise']", f"{logistic}.patterns.signs=[!?]"]
+    named = [f"vectors.five={file}", f"lexicons.praise={lexicon}", "classification.models.bag.vectors=five"]
+    with living_in(home):
+        return classify(PRESET, files, [*named, *features, *overrides])
+
+
+@pytest.fixture(scope="module")
+def done(prefect_server: None, tmp_path_factory: pytest.TempPathFactory, template_home: Path) -> Home:
+    """A home folder in which the classifiers were fitted once."""
+    home = Path(shutil.copytree(template_home, tmp_path_factory.mktemp("classified") / "home"))
+    return Home(home, classified(home))
+
+
+def test_all_classifiers_answer_the_same_reviews_and_beat_the_majority(done: Home) -> None:
+    models = done.result["models"]
+    assert [model["name"] for model in models] == ["logistic", "bag", "fine-tuned"]
+    assert len({model["test"]["reviews"] for model in models}) == 1
+    best = max(model["test"]["accuracy"] for model in models)
+    assert best > done.result["majority"]["accuracy"]
+    assert done.result["labels"] == ["1", "2", "3", "4", "5"]
+
+
+def test_figures_follow_from_the_stored_predictions(done: Home) -> None:
+    found = {}
+    for file in (done.home / "store" / "predict").glob(f"*/{PREDICTIONS_FILE}"):
+        manifest = json.loads((file.parent / "manifest.json").read_text())
+        if manifest["options"]["split"] == "test":
+            rows = pl.read_parquet(file)
+            found[manifest["inputs"]["bundle"]] = float((rows["truth"] == rows["answer"]).mean())
+    assert sorted(found.values()) == pytest.approx(sorted(one["test"]["accuracy"] for one in done.result["models"]))
+
+
+def test_the_challenger_is_the_best_on_validation_and_registered_under_its_own_name(done: Home) -> None:
+    best = max(done.result["models"], key=lambda model: model["validation"]["macro_f1"])
+    assert done.result["challenger"] == best["name"]
+    version = mlflow_client(done).get_model_version(NAME, "1")
+    tags = unpacked(version.tags)
+    assert (done.result["promoted"], done.result["champion_version"]) == (True, 1), done.result["reason"]
+    assert tags["gate/outcome"] == "promoted"
+    assert tags["model"] == best["name"]
+    assert tags["family"] == "synthetic"
+    assert tags["gate/rule/same data family"]
+    assert tags["lineage"]
+
+
+def test_a_second_run_reuses_every_stage_and_registers_nothing_new(done: Home) -> None:
+    again = classified(done.home)
+    assert again["stages"] == len(again["reused"])
+    assert again["models"] == done.result["models"]
+    assert len(mlflow_client(done).search_model_versions(f"name='{NAME}'")) == 1
+
+
+def test_runs_have_figures_confusion_and_decision(done: Home) -> None:
+    client = mlflow_client(done)
+    assert {"decision.json", "decision.md", "classifiers.json"} <= artifacts_of(client, done.result["mlflow_run_id"])
+    for model in done.result["models"]:
+        run = client.get_run(model["mlflow_run_id"])
+        assert run.data.metrics["test/accuracy"] == pytest.approx(model["test"]["accuracy"])
+        assert run.data.metrics[metric_name("test/gain_macro_f1")] == model["test"].get("gain_macro_f1", 0.0)
+        assert run.data.tags["compare.baseline"] == "logistic"
+        assert {"confusion.json", "per_label.json"} <= artifacts_of(client, model["mlflow_run_id"])
+
+
+def test_the_page_has_the_learning_curves_of_the_networks_over_reviews(done: Home) -> None:
+    page = Path(done.result["report"]).read_text(encoding="utf-8")
+    assert 'id="learning"' in page
+    assert "Accuracy on validation reviews by training reviews seen" in page
+
+
+def test_too_few_training_reviews_for_each_label_are_refused_before_any_fit(done: Home) -> None:
+    fits = list((done.home / "store" / "fit-classifier").iterdir())
+    with pytest.raises(InputError, match="has no training review") as refused:
+        classified(done.home, "classification.train_reviews=3")
+    assert "larger classification.train_reviews" in refused.value.remedy
+    assert list((done.home / "store" / "fit-classifier").iterdir()) == fits
+
+
+def test_the_registered_classifier_answers_as_offline(done: Home) -> None:
+    with living_in(done.home):
+        bundle, version = open_classifier(load_config(PRESET), "1")
+    assert version.name == NAME
+    texts = ["the food was great", "", "it was awful and the staff was rude " * 50]
+    found = bundle.classify(texts)
+    assert found.probabilities_NK is not None
+    assert found.probabilities_NK.sum(1) == pytest.approx(np.ones(3), abs=1e-6)
+    alone = [bundle.classify([text]).answers_N[0] for text in texts]
+    assert found.answers_N.tolist() == alone
+
+
+def test_the_language_model_that_a_classifier_starts_from_is_part_of_its_identity(done: Home) -> None:
+    fits = [json.loads(file.read_text()) for file in (done.home / "store" / "fit-classifier").glob("*/manifest.json")]
+    started = [fit for fit in fits if fit["facts"]["name"] == "fine-tuned"]
+    assert [name for name in started[0]["inputs"] if name.startswith("part ")] == ["part lstm"]
+    bundles = (done.home / "store" / "fit-classifier").glob("*/bundle/spec.json")
+    parts = [told["parts"] for file in bundles if "parts" in (told := json.loads(file.read_text()))]
+    assert parts[0] == {"lstm": started[0]["inputs"]["part lstm"]}
+
+
+def test_the_word_vectors_that_a_classifier_starts_from_are_part_of_its_identity(done: Home) -> None:
+    [rows] = (done.home / "store" / "vectors").glob("*/manifest.json")
+    told = json.loads(rows.read_text())
+    assert 1 <= told["facts"]["found"] <= len(WORDS)
+    assert 0 < told["facts"]["share_of_text"] < 1
+    assert told["facts"]["missing"]
+    fits = [json.loads(file.read_text()) for file in (done.home / "store" / "fit-classifier").glob("*/manifest.json")]
+    started = {fit["facts"]["name"]: fit["inputs"].get("vectors") for fit in fits if fit["facts"]["label"] == "stars"}
+    assert started == {"logistic": None, "bag": rows.parent.name, "fine-tuned": None}
+
+
+def test_vectors_that_the_configuration_does_not_name_are_refused(done: Home) -> None:
+    with pytest.raises(ConfigError, match=r"starts from the word vectors 'six'.*vectors\.six=FILE"):
+        classified(done.home, "classification.models.bag.vectors=six")
+    with pytest.raises(Unreadable) as refused:
+        classified(done.home, "vectors.five=nowhere.txt")
+    assert str(refused.value.where) == "nowhere.txt"
+    with pytest.raises(InputError, match="'five' have 16 dimensions") as refused_size:
+        classified(done.home, "classification.models.bag.embedding=17")
+    assert "embedding = 16" in str(refused_size.value.remedy)
+
+
+def test_the_lexicons_of_a_classifier_are_part_of_its_identity_and_in_its_bundle(done: Home, tmp_path: Path) -> None:
+    [artifact] = (done.home / "store" / "lexicon").glob("*/manifest.json")
+    assert json.loads(artifact.read_text())["facts"]["entries"] == 3
+    fits = [json.loads(file.read_text()) for file in (done.home / "store" / "fit-classifier").glob("*/manifest.json")]
+    counted = {fit["facts"]["name"]: fit["inputs"].get("lexicon praise") for fit in fits}
+    assert counted == {"logistic": artifact.parent.name, "bag": None, "fine-tuned": None}
+    [bundled] = (done.home / "store" / "fit-classifier").glob("*/bundle/lexicons.json")
+    assert json.loads(bundled.read_text())["praise"] == {"friendly": 2.0, "great": 1.0, "not good": -1.0}
+    with pytest.raises(ConfigError, match=r"counts the words of the lexicon 'joy'.*lexicons\.joy=FILE"):
+        classified(done.home, "classification.models.logistic.lexicons=['joy']")
+    (tmp_path / "wrong.txt").write_text("great\nawful\tvery\n")
+    with pytest.raises(InputError, match=r"line 2 of the lexicon .*wrong\.txt has the weight 'very'"):
+        classified(done.home, f"lexicons.praise={tmp_path / 'wrong.txt'}")
+
+
+@pytest.mark.long
+def test_polarity_has_a_registered_model_of_its_own(done: Home) -> None:
+    other = classified(done.home, "classification.label=polarity", f"classification.models=[{LOGISTIC}]")
+    assert other["registered_model"] == "reviewlm-polarity"
+    assert other["labels"] == ["negative", "positive"]
+    assert other["reviews"] < done.result["reviews"]
+    page = Path(other["report"]).read_text(encoding="utf-8")
+    assert f"{other['reviews']} of {done.result['reviews']} have a label that is used" in page
+
+
+def corpus_of(home: Path) -> Path:
+    return next((home / "store" / "synthesise").glob("*/reviews.jsonl"))
+
+
+@pytest.mark.long
+def test_a_field_of_the_files_is_predicted_and_another_one_repeats_only_the_classifiers(
+    done: Home, tmp_path: Path
+) -> None:
+    """Reviews with the fields "mood" and "tone"; those of 3 stars have no mood, and few have the tone "odd"."""
+    records = []
+    for number, line in enumerate(corpus_of(done.home).read_text().splitlines()):
+        with suppress(ValueError, TypeError, KeyError):
+            record = json.loads(line)
+            mood = {1: "blame", 2: "blame", 4: "praise", 5: "praise"}.get(record["stars"])
+            records.append(record | {"mood": mood, "tone": "odd" if number % 300 == 7 else mood and mood.upper()})
+    file = tmp_path / "mine.jsonl"
+    file.write_text("".join(json.dumps(record) + "\n" for record in records))
+    found = classified(
+        done.home, "classification.label=mood", f"classification.models=[{LOGISTIC}, {FINE_TUNED}]", files=[str(file)]
+    )
+    assert (found["registered_model"], found["labels"]) == ("reviewlm-mood", ["blame", "praise"])
+    assert max(model["test"]["accuracy"] for model in found["models"]) > found["majority"]["accuracy"] + 0.1
+    assert found["reviews"] < done.result["reviews"]
+
+    asked = (f"classification.models=[{FINE_TUNED}]", "classification.baseline=fine-tuned")
+    rare = "classification.min_label_reviews=20"
+    other = classified(done.home, "classification.label=tone", *asked, rare, files=[str(file)])
+    assert other["labels"] == ["BLAME", "PRAISE"], "the tone 'odd' is too rare to be learnt"
+    assert {"read", "ingest", "prepare", "vocabulary", "tokens", "fit"} <= set(other["reused"])
+    assert other["reviews"] <= found["reviews"]
+
+
+def test_a_field_without_two_labels_is_refused_before_any_fit(done: Home) -> None:
+    files = [str(corpus_of(done.home))]
+    with pytest.raises(InputError, match="fewer than two labels") as refused:
+        classified(done.home, "classification.label=useful", "classification.min_label_reviews=100000", files=files)
+    assert "classification.min_label_reviews" in refused.value.cause
+
+
+def test_a_version_is_tried_before_it_is_promoted_by_hand_and_is_no_language_model(done: Home) -> None:
+    config = load_config(PRESET)
+    with living_in(done.home):
+        found = load_test(tracker_at(config), NAME, 1)
+        assert isinstance(found, ClassifierLoadTest)
+        assert found.label in done.result["labels"]
+        with pytest.raises(BundleError) as refused:
+            open_version(config, f"{NAME}/1")
+    assert "no language model" in refused.value.cause
+
+
+@pytest.mark.long
+def test_a_version_made_again_in_another_folder_is_equal_to_the_last_byte(done: Home, tmp_path: Path) -> None:
+    from flows.reproduce import reproduce
+
+    with living_in(done.home):
+        found = reproduce(PRESET, None, None, f"models:/{NAME}/1", str(tmp_path / "again"))
+    made = [step["stage"] for step in found["steps"]]
+    assert {"ingest", "vocabulary", "tokens", "fit-classifier"} < set(made)
+    assert made.count("predict") == 2
+    assert found["verdict"] == "bit-equal"
+    assert all(row["now"] == row["then"] for row in found["figures"])
+    assert {row["figure"] for row in found["figures"]} == {"accuracy"}
+
+
+AT_WORKER = {"device": "cpu", "ranks": 1, "threads": 1}
+"""Resources that only the record of a fit at a worker of a pool names."""
+
+
+def fits_of(home: Path) -> dict[str, tuple[dict[str, Any], bool]]:
+    """Return the files of each fitted classifier with size and SHA-256, and whether another machine fitted it."""
+    found = [json.loads(file.read_text()) for file in (home / "store" / "fit-classifier").glob("*/manifest.json")]
+    varying = dict.fromkeys(("metrics.jsonl", "system.jsonl"))
+    return {one["facts"]["name"]: ({**one["files"], **varying}, one["environment"].get("resources") == AT_WORKER)
+            for one in found if one["facts"]["label"] == "stars"}  # fmt: skip
+
+
+def test_networks_that_a_worker_of_another_home_fits_are_equal_to_the_last_byte(
+    done: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shared").mkdir()
+    theirs = home(tmp_path, "theirs")
+    monkeypatch.setattr("tasks.fitting.pool_caller.PoolRuns", lambda pool, machines: Workers([theirs]))
+    monkeypatch.setattr("tasks.fitting.pool_caller.PATIENCE", QUICK)
+    monkeypatch.setattr("flows.other_models.classify.require_pool", lambda config: None)
+    before = fits_of(done.home)
+    store = f"execution.remote_store=file://{tmp_path / 'shared'}"
+    again = classified(done.home, store, "execution.fit_pool=pool", "execution.rebuild=['fit-classifier']")
+    after = fits_of(done.home)
+    assert {name: files for name, (files, _) in after.items()} == {name: files for name, (files, _) in before.items()}
+    assert {name for name, (_, away) in after.items() if away} == {"bag", "fine-tuned"}
+    assert [model["test"] for model in again["models"]] == [model["test"] for model in done.result["models"]]
+    assert not list((tmp_path / "shared" / "jobs").rglob("*"))

@@ -1,0 +1,90 @@
+"""The preset `characters` on tiny data: Karpathy's network learns, and has every figure that words have."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+pytestmark = pytest.mark.long
+TINY = str(Path(__file__).parents[1] / "tiny_characters.toml")
+NAMES = ["kn5", "lstm", "char-rnn", "char-lstm"]
+SMALLER = (
+    "models.1.hidden=16", "models.1.embedding=16", "models.1.training.epochs=0.5", "models.1.training.evaluations=1",
+    "models.2.training.epochs=0.6", "models.2.training.evaluations=2",
+    "models.3.hidden=32", "models.3.embedding=16", "models.3.training.evaluations=1",
+)  # fmt: skip
+"""The word models and the character LSTM only; Karpathy's network has the size, window and rate of the preset."""
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("characters")
+
+
+@pytest.fixture(scope="module")
+def models(prefect_server: None, own: Path) -> dict[str, dict[str, Any]]:
+    """What the flow returned of each model, by name."""
+    from flows.retrain import retrain
+
+    before = os.environ["REVIEWLM_HOME"]
+    os.environ["REVIEWLM_HOME"] = str(own)
+    try:
+        return {model["name"]: model for model in retrain(TINY, None, list(SMALLER))["models"]}
+    finally:
+        os.environ["REVIEWLM_HOME"] = before
+
+
+def logged(own: Path, model: dict[str, Any], metric: str) -> list[float]:
+    """All values of a metric in MLflow, by step."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{own / 'mlflow.db'}")
+    points = client.get_metric_history(model["mlflow_run_id"], metric)
+    return [point.value for point in sorted(points, key=lambda point: point.step)]
+
+
+def test_X1_the_smoothed_training_loss_falls_from_quarter_to_quarter(own: Path, models: dict[str, Any]) -> None:
+    nats = logged(own, models["char-rnn"], "curves/train_nats")
+    assert len(nats) >= 100, "a curve, not some points"
+    first, second, third, last = (float(np.mean(part)) for part in np.array_split(nats, 4))
+    assert first > second > third > last
+    assert last < first - 0.3
+
+
+def test_X1_it_has_learnt_more_than_how_frequent_characters_are(own: Path, models: dict[str, Any]) -> None:
+    frequencies_alone = 4.1 * math.log(2)  # nats per character of English text
+    assert math.log(models["char-rnn"]["validation"]["perplexity"]) < frequencies_alone - 0.3
+    validation = logged(own, models["char-rnn"], "curves/validation_nats")
+    assert len(validation) == 2
+    assert validation[1] < validation[0]
+
+
+def test_X2_every_model_has_its_figures_on_the_same_bytes(models: dict[str, Any]) -> None:
+    assert list(models) == NAMES
+    tests = {name: model["test"] for name, model in models.items()}
+    assert len({figures["bytes"] for figures in tests.values()}) == 1
+    assert {name: model["unit"] for name, model in models.items()} == {
+        "kn5": "word", "lstm": "word", "char-rnn": "char", "char-lstm": "char",
+    }  # fmt: skip
+    for name, figures in tests.items():
+        assert figures["bits_per_byte"] == pytest.approx(figures["nats"] / figures["bytes"] / math.log(2)), name
+        assert 0.2 < figures["open_bits_per_byte"] < 8, name
+    for name in ("char-rnn", "char-lstm"):
+        assert tests[name]["oov"] == 0, "characters spell every word"
+        assert tests[name]["open_bits_per_byte"] == pytest.approx(tests[name]["bits_per_byte"])
+        assert tests[name]["tokens"] > 3 * tests["kn5"]["tokens"]
+
+
+def test_every_model_has_written_and_its_figures_are_in_mlflow(own: Path, models: dict[str, Any]) -> None:
+    for name, model in models.items():
+        for metric in ("test/open_bits_per_byte", "test/perplexity", "x_observed/hit_at_1"):
+            assert len(logged(own, model, metric)) == 1, (name, metric)
+    samples = [pl.read_parquet(file) for file in (own / "store" / "samples").glob("*/samples.parquet")]
+    assert len(samples) == len(NAMES)
+    assert all(len(written) >= 3 and written["text"].str.len_chars().max() > 0 for written in samples)

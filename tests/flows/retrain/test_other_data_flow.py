@@ -1,0 +1,149 @@
+"""A champion of reviews, and what comes after it: the demo, paint names, and reviews once more."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from core.config.presets import load_config
+from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL
+from corpus.synthetic.synth import write_reviews
+
+pytestmark = pytest.mark.long
+BIGRAM = str(Path(__file__).parents[1] / "bigram.toml")
+COLOURS = ("Red", "Blue", "Green", "Coral", "Ivory", "Slate", "Amber", "Plum", "Teal", "Sand")
+KINDS = ("Sunset", "Harbor", "Meadow", "Winter", "Desert", "Garden", "Velvet", "Stone", "River", "Morning")
+ENDS = ("Mist", "Glow", "Shade", "Whisper", "Dust", "Haze", "Bloom")
+
+
+class Home:
+    """A home folder in which the pipeline runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def run(self, input: Path | None, *overrides: str) -> SimpleNamespace:
+        from flows.retrain import retrain
+
+        result = retrain(BIGRAM, [str(input)] if input else None, list(overrides))
+        return SimpleNamespace(**result, rules=self._rules(result["mlflow_run_id"]))
+
+    def _rules(self, run_id: str) -> dict[str, Any]:
+        [file] = self.folder.rglob(f"{run_id}/artifacts/decision.json")
+        return {rule["name"]: rule for rule in json.loads(file.read_text())["rules"]}
+
+    def version(self, name: str = OWN_MODEL, alias: str = "champion") -> Any:
+        from tasks.tracking.track import registry_of
+
+        return registry_of(load_config(BIGRAM).asking(name)).alias(alias)
+
+
+@pytest.fixture(scope="module")
+def shop(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """A home whose champion, version 1, was made from a file of reviews."""
+    folder = tmp_path_factory.mktemp("families")
+    write_reviews(folder / "reviews.jsonl", 400, 7, 0.0, 0.0)
+    write_reviews(folder / "others.jsonl", 400, 8, 0.0, 0.0)
+    names = [" ".join(parts) for parts in product(COLOURS, KINDS, ENDS)]
+    (folder / "paint.txt").write_text("\n".join(names), encoding="utf-8")
+    before = os.environ["REVIEWLM_HOME"]
+    os.environ["REVIEWLM_HOME"] = str(folder / "home")
+    made = Home(folder / "home")
+    first = made.run(folder / "reviews.jsonl")
+    assert first.promoted, first.reason
+    yield made
+    os.environ["REVIEWLM_HOME"] = before
+
+
+@pytest.fixture(scope="module")
+def files(shop: Home) -> Path:
+    return shop.folder.parent
+
+
+def test_a_version_says_of_which_data_it_was_made(shop: Home, files: Path) -> None:
+    from core.lineage.family import Family, digest_of_sources
+    from core.store import sha256_of_file
+    from tasks.data.family import family_of_version
+    from tasks.tracking.track import registry_of
+
+    version = shop.version()
+    sources = digest_of_sources([sha256_of_file(files / "reviews.jsonl")])
+    assert Family.of_tags(version.tags) == Family("reviews", sources)
+    config = load_config(BIGRAM)
+    untagged = SimpleNamespace(tags={}, version=1)
+    folder = registry_of(config).bundle_folder(version)
+    assert family_of_version(config, untagged, folder) == Family("reviews", sources), "by the record of its lineage"  # type: ignore[arg-type]
+    record = folder.parent.parent / "lineage.json"
+    text = record.read_text(encoding="utf-8")
+    record.unlink()
+    try:
+        assert family_of_version(config, untagged, folder) == Family("reviews", sources), "by the store"  # type: ignore[arg-type]
+    finally:
+        record.write_text(text, encoding="utf-8")
+
+
+def test_the_demo_leaves_a_model_of_ones_own_alone(shop: Home) -> None:
+    demo = shop.run(None, f"promotion.model_name={DEMO_MODEL}")
+    assert (demo.promoted, demo.version) == (True, 1)
+    assert shop.version().version == 1
+    assert shop.version(DEMO_MODEL).tags["family"] == "synthetic"
+
+
+def test_paint_names_do_not_replace_the_champion_of_reviews_although_no_family_was_set(
+    shop: Home, files: Path
+) -> None:
+    paint = shop.run(files / "paint.txt")
+    assert not paint.promoted
+    assert paint.rules["surely better"]["passed"], "on paint names alone it would have won"
+    assert paint.rules["same data family"]["passed"], "both are files of a user"
+    failed = [name for name, rule in paint.rules.items() if rule["passed"] is False]
+    assert failed == ["no forgetting"]
+    assert paint.rules["no forgetting"]["value"] > 0.5
+    assert "of the champion's own" in paint.rules["no forgetting"]["detail"]
+    assert shop.version().version == 1
+
+
+def test_with_a_family_of_their_own_they_are_refused_by_name_and_the_version_says_so(shop: Home, files: Path) -> None:
+    paint = shop.run(files / "paint.txt", "source.family=paint")
+    failed = [name for name, rule in paint.rules.items() if rule["passed"] is False]
+    assert failed == ["same data family", "no forgetting"]
+    from tasks.tracking.track import registry_of
+
+    assert registry_of(load_config(BIGRAM)).version(paint.version).tags["family"] == "paint"
+
+
+def test_a_champion_whose_data_are_gone_is_not_replaced_and_the_reason_says_what_to_do(
+    shop: Home, files: Path
+) -> None:
+    prepared = shop.folder / "store" / "prepare" / shop.version().tags["data"]
+    aside = prepared.with_name("aside")
+    prepared.rename(aside)
+    try:
+        refused = shop.run(files / "others.jsonl")
+        assert not refused.promoted
+        assert "are not in this store" in refused.rules["no forgetting"]["detail"]
+        assert "promotion.max_champion_loss=none" in refused.rules["no forgetting"]["detail"]
+    finally:
+        aside.rename(prepared)
+
+
+def test_reviews_that_grow_are_scored_once_and_judged_on_the_champions_part_of_them(shop: Home, files: Path) -> None:
+    """The test reviews of before are test reviews still, so that nothing has to be scored for the rule."""
+    both = files / "both"
+    both.mkdir()
+    for name in ("reviews.jsonl", "others.jsonl"):
+        (both / name).write_bytes((files / name).read_bytes())
+    before = set((shop.folder / "store" / "score").iterdir())
+    grown = shop.run(both)
+    detail = grown.rules["no forgetting"]["detail"]
+    assert grown.rules["no forgetting"]["passed"], detail
+    assert "of the champion's own" in detail
+    new = set((shop.folder / "store" / "score").iterdir()) - before
+    assert len(new) == 3, "validation and test of the challenger, test of the champion"

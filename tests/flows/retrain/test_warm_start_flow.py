@@ -1,0 +1,97 @@
+"""New data, the champion's vocabulary and the champion's weights: a warm start through the real flow."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.long
+ONE = str(Path(__file__).parents[1] / "one.toml")
+WARM = ["models.0.training.start=champion", "models.0.training.epochs=0.2"]
+
+
+class Home:
+    """A home folder, fits in it, and a registry whose champion the test chooses."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def train(self, files: list[Path], *overrides: str) -> dict[str, Any]:
+        from flows.partial import train_only
+
+        [model] = train_only(ONE, [str(file) for file in files], list(overrides))["models"]
+        return {**model, "spec": json.loads((self.bundle(model["digest"]) / "spec.json").read_text())}
+
+    def bundle(self, digest: str) -> Path:
+        return self.folder / "store" / "fit" / digest / "bundle"
+
+    def crown(self, fit_digest: str) -> None:
+        """Register the model of a fit and make it champion, whatever the gate would say."""
+        from core.config.presets import load_config
+        from tasks.tracking.track import registry_of, tracker_of
+        from tracking.registry.registry import CHAMPION
+        from tracking.tags import FIT_TAG
+
+        config = load_config(ONE)
+        run_id = tracker_of(config).find_run(FIT_TAG, fit_digest)
+        assert run_id
+        registry = registry_of(config)
+        champion = registry.alias(CHAMPION)
+        version = registry.register(tracker_of(config).tag(run_id, "reviewlm.model_uri"), run_id)
+        registry.promote(version, champion.version if champion else None)
+
+    def note(self, fit_digest: str) -> str:
+        from core.config.presets import load_config
+        from tasks.tracking.track import tracker_of
+        from tracking.tags import FIT_TAG
+
+        tracker = tracker_of(load_config(ONE))
+        return tracker.tag(tracker.find_run(FIT_TAG, fit_digest) or "", "reviewlm.start")
+
+
+@pytest.fixture(scope="module")
+def weeks(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    folder = tmp_path_factory.mktemp("warm")
+    before = os.environ["REVIEWLM_HOME"]
+    os.environ["REVIEWLM_HOME"] = str(folder)
+    yield Home(folder)
+    os.environ["REVIEWLM_HOME"] = before
+
+
+def test_from_the_first_week_to_the_third(weeks: Home, tmp_path: Path) -> None:
+    from core.store import sha256_of_file
+    from corpus.synthetic.synth import write_reviews
+
+    old, new = tmp_path / "old.jsonl", tmp_path / "new.jsonl"
+    write_reviews(old, 300, seed=5)
+    write_reviews(new, 200, seed=6)
+
+    first = weeks.train([old], "models.0.training.start=champion")
+    assert weeks.note(first["digest"]) == "fresh: there is no champion yet"
+    assert "start" not in first["spec"]
+    weeks.crown(first["digest"])
+    assert weeks.train([old], "models.0.training.start=champion")["digest"] == first["digest"]
+
+    warm = weeks.train([old, new], *WARM)
+    assert warm["spec"]["start"] == sha256_of_file(weeks.bundle(first["digest"]) / "weights.safetensors")
+    assert warm["spec"]["vocabulary_digest"] == first["spec"]["vocabulary_digest"]
+    assert weeks.note(warm["digest"]) == "from the weights of champion v1"
+
+    weeks.crown(warm["digest"])
+    again = weeks.train([old, new], *WARM)  # the champion is this very fit: it is not trained on top of itself
+    assert (again["digest"], again["reused"]) == (warm["digest"], True)
+
+    other = weeks.train([old, new], *WARM, "models.0.hidden=12")
+    assert weeks.note(other["digest"]) == "fresh: champion v2 does not fit: " + _another_vocabulary(other, warm)
+    assert warm["validation_nats"] < other["validation_nats"] - 0.2
+
+
+def _another_vocabulary(other: dict[str, Any], champion: dict[str, Any]) -> str:
+    """With no network to start from there is no reason to keep the champion's vocabulary either."""
+    found = [one["spec"]["vocabulary_digest"][:12] for one in (champion, other)]
+    return f"it has another vocabulary ({found[0]} instead of {found[1]})"

@@ -1,0 +1,132 @@
+"""A scrape of the Prefect server has the figures of runs, workers, limits and the disk, and needs the password."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import httpx
+import pytest
+from prefect.client.schemas.objects import WorkerStatus
+from prefect.server.api.server import create_app
+from prefect.server.database import dependencies, provide_database_interface
+from prefect.server.database.configurations import AioSqliteConfiguration
+from prefect.settings import PREFECT_API_ENABLE_METRICS, PREFECT_SERVER_API_AUTH_STRING, temporary_settings
+from prometheus_client import REGISTRY
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy.schema import CreateTable
+
+from flows.server import metrics
+
+LOGIN = ("reviewlm", "a-password-of-the-test")
+END = datetime(2026, 11, 23, 3, 20, tzinfo=UTC)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Any]:
+    """Prefect's tables, empty, in a file of their own."""
+    configured = AioSqliteConfiguration(connection_url=f"sqlite+aiosqlite:///{tmp_path / 'prefect.db'}")
+    with dependencies.temporary_database_config(configured):
+        made = provide_database_interface()
+
+        async def create() -> None:
+            engine = await made.engine()
+            async with engine.begin() as connection:
+                for table in made.Base.metadata.sorted_tables:  # without indexes, which only migrations can make
+                    await connection.execute(CreateTable(table))
+            await engine.dispose()
+
+        asyncio.run(create())
+        yield made
+
+
+@pytest.fixture
+def server(database: Any) -> Iterator[Any]:
+    """Prefect's own server on that database, with a password and the figures."""
+    settings = {PREFECT_API_ENABLE_METRICS: True, PREFECT_SERVER_API_AUTH_STRING: ":".join(LOGIN)}
+    with temporary_settings(settings):
+        measured = metrics.ServerFigures(create_app(ephemeral=True, ignore_cache=True))  # type: ignore[arg-type]
+        yield measured
+    REGISTRY.unregister(measured)
+
+
+async def fill(database: Any) -> None:
+    """Three retrains that ended and one that waits too long, a run inside of another, two pools, three limits."""
+    ended, inside = database.Flow(name="retrain"), database.Flow(name="prepare")
+    pools = [database.WorkPool(name=name, type="process") for name in ("cpu-pool", "gpu-pool")]
+    parent = database.TaskRun(task_key="part", dynamic_key="0")
+
+    def run(flow: Any, state: str, name: str, hours: float, **more: Any) -> Any:
+        times = {"end_time": END - timedelta(hours=hours), "total_run_time": timedelta(seconds=hours)} if hours else {}
+        return database.FlowRun(flow_id=flow.id, state_type=state, state_name=name, **times, **more)
+
+    async with database.session_context(begin_transaction=True) as session:
+        session.add_all([ended, inside, *pools, parent])
+        await session.flush()
+        session.add_all([
+            run(ended, "COMPLETED", "Completed", 50), run(ended, "COMPLETED", "Completed", 2),
+            run(ended, "FAILED", "Failed", 1), run(ended, "SCHEDULED", "Late", 0),
+            run(inside, "COMPLETED", "Completed", 1, parent_task_run_id=parent.id),
+            database.Worker(work_pool_id=pools[0].id, name="one", status=WorkerStatus.ONLINE),
+            database.Worker(work_pool_id=pools[0].id, name="gone", status=WorkerStatus.OFFLINE),
+            database.ConcurrencyLimitV2(name="gpu", limit=2, active_slots=1),
+            database.ConcurrencyLimitV2(name="promotion", limit=1, active_slots=0),
+            database.ConcurrencyLimitV2(name="deployment:4711", limit=1, active_slots=1),
+        ])  # fmt: skip
+    await (await database.engine()).dispose()
+
+
+def scraped(server: Any, auth: tuple[str, str] | None = LOGIN) -> dict[tuple[str, ...], float]:
+    """Return the figures of the page by name and values of labels."""
+    async def ask() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(server), base_url="http://127.0.0.1:4200") as client:
+            return await client.get(metrics.PAGE, auth=auth)
+
+    answer = asyncio.run(ask()).raise_for_status()
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+
+
+def test_a_scrape_has_runs_successes_workers_limits_and_disk(database: Any, server: Any) -> None:
+    asyncio.run(fill(database))
+    found = {name: value for name, value in scraped(server).items() if name[0].startswith("reviewlm_")}
+    disk = {name for name in found if name[0].startswith("reviewlm_home_disk")}
+    assert {name: value for name, value in found.items() if name not in disk} == {
+        ("reviewlm_flow_runs", "retrain", "Completed"): 2, ("reviewlm_flow_runs", "retrain", "Failed"): 1,
+        ("reviewlm_flow_runs", "retrain", "Late"): 1,
+        ("reviewlm_last_success_timestamp_seconds", "retrain"): (END - timedelta(hours=2)).timestamp(),
+        ("reviewlm_last_success_duration_seconds", "retrain"): 2,
+        ("reviewlm_workers_online", "cpu-pool"): 1, ("reviewlm_workers_online", "gpu-pool"): 0,
+        ("reviewlm_limit_slots", "gpu"): 2, ("reviewlm_limit_slots_free", "gpu"): 1,
+        ("reviewlm_limit_slots", "promotion"): 1, ("reviewlm_limit_slots_free", "promotion"): 1,
+    }  # fmt: skip
+    assert disk == {("reviewlm_home_disk_bytes",), ("reviewlm_home_disk_free_bytes",)}
+    assert 0 < found[("reviewlm_home_disk_free_bytes",)] < found[("reviewlm_home_disk_bytes",)]
+    assert {name[0] for name in found} == set(metrics.ABOUT)
+
+
+def test_a_scrape_needs_the_password(server: Any) -> None:
+    with pytest.raises(httpx.HTTPStatusError, match="401"):
+        scraped(server, auth=None)
+
+
+@pytest.mark.slow
+def test_figures_are_read_again_when_they_are_old_but_not_for_every_request(database: Any, server: Any) -> None:
+    assert ("reviewlm_limit_slots", "gpu") not in scraped(server)
+    asyncio.run(fill(database))
+    assert ("reviewlm_limit_slots", "gpu") not in scraped(server)
+    with mock.patch.object(metrics, "FRESH_SECONDS", 0.0):
+        assert scraped(server)[("reviewlm_limit_slots", "gpu")] == 2
+
+
+def test_every_figure_is_described_with_the_alerts() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "runbook" / "metrics.md").read_text()
+    assert [name for name in metrics.ABOUT if f"`{name}`" not in page] == []

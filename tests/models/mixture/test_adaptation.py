@@ -1,0 +1,39 @@
+"""Whether a model adapts is said of every kind, at any depth of models made of models."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models.adaptation import adaptation_of
+from models.cache.lm import RANGES, CacheLM
+from models.mixture.lm import LinearMixture
+from models.mixture.parts import Part
+from models.mixture.weights import em
+from models.specs import KINDS, CacheSpec, MixtureSpec, model_class
+from tests.models.mixture.mixture_tables import table_part
+
+ADAPTS = {"cache": "cache", "neural_cache": "continuous cache", "dynamic": "dynamic evaluation"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_registered_kind_says_whether_it_adapts(kind):
+    assert getattr(model_class(kind), "adaptation", None) == ADAPTS.get(kind)
+
+
+def cached(name="static"):
+    return CacheLM(CacheSpec(part=name), table_part(1, name), np.full((len(RANGES) + 1, 3), 1 / 3))
+
+
+def test_a_model_adapts_if_a_part_of_it_does():
+    from models.mixture.lm import method_class
+
+    assert adaptation_of(table_part(1).model) == "static"
+    assert adaptation_of(cached()) == "cache"
+    parts = [table_part(2, "a"), Part("b", CacheSpec(part="static"), cached())]
+    weights = em(np.ones((3, 2)))[0]
+    mixture = method_class(MixtureSpec(parts=("a", "b")).method).from_facts(parts, {"weights": weights.tolist()})
+    assert isinstance(mixture, LinearMixture)
+    assert adaptation_of(mixture) == "cache"
+    outer = CacheLM(CacheSpec(part="mix"), Part("mix", None, mixture), np.full((len(RANGES) + 1, 3), 1 / 3))
+    assert adaptation_of(outer) == "cache"

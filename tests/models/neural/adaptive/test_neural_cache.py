@@ -1,0 +1,231 @@
+"""The continuous cache against its formula, written out word by word in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import minimize_scalar
+
+from models.base import FitContext, ModelError
+from models.cache.lm import RANGES, CacheLM
+from models.mixture.parts import Part
+from models.neural.adaptive import cache_scores
+from models.neural.adaptive.neural_cache import NeuralCacheLM, mixed_with_one_weight
+from models.specs import CacheSpec, NeuralCacheSpec, NGramSpec, spec_from_dict, to_dict
+from models.tokens.vocabulary import BOS
+from models.tokens.vocabulary import CONTEXT_IDS as GIVEN_IDS
+from tests.examples import examples
+from tests.models.neural.test_neural_lm import SPECS, V, make
+
+LAMBDA = 0.3
+TEXT = np.random.default_rng(3).choice([1, 8, 9, 10, 11, 12, 13, 2], (3, 40), p=[0.04, 0.06, *[0.15] * 6])
+
+
+def exact(name):
+    """A part in float64, so that the formula is met to the last digits."""
+    model = make(name)
+    model.network.double()
+    return Part(name, SPECS[name], model)
+
+
+@pytest.fixture(scope="module", params=["lstm", "nplm"])
+def part(request):
+    return exact(request.param)
+
+
+def cached(part, share=LAMBDA, theta=0.4, window=7, across=False):
+    weights_RP = np.tile([1 - share, share], (len(RANGES) + 1, 1))
+    return NeuralCacheLM(NeuralCacheSpec(across=across), part, weights_RP, theta, window)
+
+
+def by_hand(part, ids, theta, window, across):
+    """p_cache of each token of one stream (None: nothing is remembered), a token and a memory at a time."""
+    _, features_1TE, _ = part.model.read(ids[None], part.model.start(1))
+    h = features_1TE[0].numpy()
+    found = []
+    for t, token in enumerate(ids):
+        begins = [i for i in range(t) if ids[i] == BOS and not across]
+        memory = [i for i in range(max(0, t - window), t) if i >= max(begins, default=0) and ids[i] not in GIVEN_IDS]
+        if ids[t] == BOS and not across:
+            memory = []
+        weights = {i: np.exp(theta * float(h[t] @ h[i])) for i in memory}
+        same = sum(weight for i, weight in weights.items() if ids[i] == token)
+        found.append(same / sum(weights.values()) if memory else None)
+    return found
+
+
+@pytest.mark.parametrize(("theta", "window", "across"), [(0.4, 7, False), (0.0, 3, True), (2.0, 100, True)])
+def test_the_cache_is_the_formula(part, theta, window, across):
+    model = cached(part, theta=theta, window=window, across=across)
+    nats_BT, _ = model.score(TEXT, model.start(len(TEXT)))
+    static_BT, _ = part.model.score(TEXT, part.model.start(len(TEXT)))
+    for ids, nats_T, static_T in zip(TEXT, nats_BT, static_BT, strict=True):
+        for t, p_cache in enumerate(by_hand(part, ids, theta, window, across)):
+            if ids[t] in GIVEN_IDS:
+                assert nats_T[t] == 0
+                continue
+            p = np.exp(-static_T[t])
+            expected = p if p_cache is None else (1 - LAMBDA) * p + LAMBDA * p_cache
+            assert np.exp(-nats_T[t]) == pytest.approx(expected, rel=1e-9)
+
+
+def test_what_is_remembered_takes_no_more_memory_after_a_long_text(part):
+    model = cached(part)
+    long, short = (model.score(TEXT[:, :length], model.start(3))[1].features_BKE for length in (40, 7))
+    assert long.shape == short.shape
+    assert long.untyped_storage().nbytes() == short.untyped_storage().nbytes()
+
+
+def test_a_weight_of_zero_is_the_static_model_exactly(part):
+    model = cached(part, share=0.0)
+    nats_BT, _ = model.score(TEXT, model.start(3))
+    assert nats_BT == pytest.approx(part.model.score(TEXT, part.model.start(3))[0], rel=1e-14)
+
+
+def test_with_theta_zero_it_is_the_unigram_cache(part):
+    """All remembered words weigh the same: a cache that counts, with the same weights and window."""
+    weights_RP = np.random.default_rng(0).dirichlet([2, 1], len(RANGES) + 1)
+    counting = CacheLM(CacheSpec(order=1, window=9), part, weights_RP)
+    looking = NeuralCacheLM(NeuralCacheSpec(), part, weights_RP, 0.0, 9)
+    expected, _ = counting.score(TEXT, counting.start(3))
+    assert looking.score(TEXT, looking.start(3))[0] == pytest.approx(expected, rel=1e-9)
+
+
+def test_stepping_says_what_scoring_says_and_sums_to_one():
+    model = cached(Part("lstm", SPECS["lstm"], make("lstm")))
+    nats_BT, state = model.score(TEXT, model.start(3))[0], model.start(3)
+    for t in range(TEXT.shape[1] - 1):
+        logp_BV, state = model.step(TEXT[:, t], state)
+        assert logp_BV.double().exp().sum(1).tolist() == pytest.approx([1] * 3, abs=1e-5)
+        scored = ~np.isin(TEXT[:, t + 1], sorted(GIVEN_IDS))
+        said = -logp_BV.numpy()[np.arange(3), TEXT[:, t + 1]]
+        assert said[scored] == pytest.approx(nats_BT[scored, t + 1], abs=1e-4)
+
+
+@given(st.lists(st.integers(0, 40), max_size=4).map(sorted), st.booleans())
+@examples(25)
+def test_text_may_be_cut_anywhere(cuts, across):
+    model = cached(Part("lstm", SPECS["lstm"], make("lstm")), across=across)
+    state, pieces = model.start(3), []
+    for ids_BT in np.split(TEXT, cuts, axis=1):
+        nats_BT, state = model.score(ids_BT, state)
+        pieces.append(nats_BT)
+    assert np.concatenate(pieces, 1) == pytest.approx(model.score(TEXT, model.start(3))[0], abs=1e-4)
+
+
+def test_streams_that_have_read_more_and_less_are_joined(part):
+    model = cached(part, window=12)
+    states = [model.score(TEXT[row : row + 1, :length], model.start(1))[1] for row, length in enumerate((3, 30, 9))]
+    more = TEXT[:, 5:15]
+    together, _ = model.score(more, type(states[0]).join(states))
+    alone = [model.score(more[row : row + 1], state)[0][0] for row, state in enumerate(states)]
+    assert together == pytest.approx(np.stack(alone), rel=1e-9)
+
+
+def test_positions_compared_at_a_time_do_not_change_the_result(part, monkeypatch):
+    model = cached(part, window=11)
+    whole, _ = model.score(TEXT, model.start(3))
+    monkeypatch.setattr(cache_scores, "WIDTH", 4)
+    assert model.score(TEXT, model.start(3))[0] == pytest.approx(whole, rel=1e-9)
+    monkeypatch.setattr(cache_scores, "PAIRS", 1)
+    assert model.score(TEXT, model.start(3))[0] == pytest.approx(whole, rel=1e-9)
+
+
+def test_likeness_far_beyond_what_a_number_holds_stays_a_probability(part):
+    model = cached(part, theta=1e4, window=20)
+    nats_BT, _ = model.score(TEXT, model.start(3))
+    static_BT, _ = part.model.score(TEXT, part.model.start(3))
+    assert np.isfinite(nats_BT).all()
+    assert (nats_BT <= static_BT - np.log(1 - LAMBDA) + 1e-9).all()
+
+
+@pytest.mark.parametrize("theta", [1e6, 3e38])
+def test_no_theta_loses_mass_of_a_step(theta):
+    """θ h · h is beyond float32 for the larger one: what is most alike has all of the cache, and the sum stays 1."""
+    part = Part("lstm", SPECS["lstm"], make("lstm"))
+    model = cached(part, theta=theta, window=20)
+    state, sums = model.start(3), []
+    for ids_B in TEXT.T:
+        logp_BV, state = model.step(ids_B, state)
+        sums.append(logp_BV.double().exp().sum(1))
+    assert torch.stack(sums).flatten().tolist() == pytest.approx([1.0] * TEXT.size, abs=1e-5)
+    nats_BT, _ = model.score(TEXT, model.start(3))
+    assert np.isfinite(nats_BT).all()
+
+
+class Held:
+    """The parts of a TokenStream that tuning uses."""
+
+    def __init__(self, documents):
+        self.ids = np.concatenate(documents).astype(np.uint16)
+        self.offsets = np.cumsum([0, *map(len, documents)])
+
+    def __len__(self):
+        return len(self.offsets) - 1
+
+    def document(self, index):
+        return self.ids[self.offsets[index] : self.offsets[index + 1]]
+
+
+def repeating(count=25, seed=0):
+    draw = np.random.default_rng(seed)
+    return Held([np.array([BOS, 5, *draw.choice(draw.integers(9, V, 3), 30), 2]) for _ in range(count)])
+
+
+@pytest.mark.parametrize("across", [False, True])
+def test_the_best_pair_of_candidates_is_taken(across):
+    part, held = exact("lstm"), repeating()
+    spec = NeuralCacheSpec(thetas=(0.0, 0.3, 3.0), windows=(2, 40), across=across)
+    found = NeuralCacheLM.tuned(spec, part, held)
+    assert found.summary["validation/perplexity"] < 0.7 * found.summary["validation/perplexity_static"]
+    pairs = {}
+    for theta in spec.thetas:
+        for window in spec.windows:
+            one = NeuralCacheSpec(thetas=(theta,), windows=(window,), across=across)
+            pairs[theta, window] = NeuralCacheLM.tuned(one, part, held).summary["validation/nats"]
+    chosen = found.model.theta, found.model.window
+    assert chosen == (found.summary["theta"], found.summary["window"])
+    assert pairs[chosen] == pytest.approx(min(pairs.values()), rel=1e-3)
+    assert found.summary["validation/nats"] == pytest.approx(pairs[chosen], rel=1e-9)
+
+
+def test_one_weight_is_the_minimum_that_a_line_search_finds():
+    draw = np.random.default_rng(5)
+    nats_TP = draw.exponential([2.0, 4.0], (400, 2))
+    nats_TP[::3, 1] = np.inf
+
+    def mean(share):
+        return float(-np.log((1 - share) * np.exp(-nats_TP[:, 0]) + share * np.exp(-nats_TP[:, 1])).mean())
+
+    least = minimize_scalar(mean, bounds=(0, 1), method="bounded", options={"xatol": 1e-9}).fun
+    assert mixed_with_one_weight(nats_TP) == pytest.approx(least, abs=1e-9)
+
+
+def test_what_has_no_features_is_refused(tmp_path):
+    part = Part("kn5", NGramSpec(), object())
+    with pytest.raises(ModelError, match="needs a neural model; the part 'kn5' is of kind 'ngram'"):
+        cached(part)
+    stream = repeating(2)
+    stream.require = lambda vocabulary: None
+    with pytest.raises(ModelError, match="'lstm' is not a fitted model"):
+        NeuralCacheLM.fit(NeuralCacheSpec(), None, stream, stream, FitContext(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({"thetas": ()}, "one or more"), ({"thetas": (-0.1,)}, "at least 0"), ({"windows": (0,)}, "at least 1"),
+     ({"thetas": (0.5, 3e8)}, "at most 1e\\+06"),
+     ({"windows": (5, 5)}, "different"), ({"name": "lstm"}, "than itself"), ({"tuning_tokens": 0}, "at least 1")],
+)  # fmt: skip
+def test_options_that_make_no_sense_are_refused(options, said):
+    with pytest.raises(ValueError, match=said):
+        NeuralCacheSpec(**options)
+
+
+def test_a_spec_comes_back_from_its_dictionary():
+    spec = NeuralCacheSpec(thetas=(0.1, 0.2), windows=(50,), across=True)
+    assert spec_from_dict(to_dict(spec)) == spec
+    assert torch.is_tensor(cached(exact("lstm")).start(2).features_BKE)

@@ -1,0 +1,197 @@
+"""An exported network gives the model's own numbers and texts, in torch alone; what differs is not written."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from models.base import ModelError
+from models.bundles.bundle import Bundle
+from models.mixture.parts import Part
+from models.neural.export import folder as folder_module
+from models.neural.export import parity
+from models.neural.export.folder import exportable, write_export
+from models.neural.export.parity import compare
+from models.neural.export.step_graph import ExportedLM, StepGraph
+from models.specs import NPLMSpec, ObjectiveSpec, RecurrentSpec, model_class
+from tests.marked_cases import long_but
+from tests.models.small_vocabularies import TRAIN, train
+from tests.models.table_lm import TableLM, TableSpec
+
+LEVELS = ObjectiveSpec(head=20)
+SPECS = {
+    "lstm": RecurrentSpec(kind="lstm", hidden=9, embedding=6, objective=LEVELS),
+    "lstm of two layers": RecurrentSpec(kind="lstm", hidden=9, embedding=9, layers=2),
+    "lstm without stars": RecurrentSpec(kind="lstm", hidden=9, embedding=6, condition_on_stars=False),
+    "normalised lstm": RecurrentSpec(kind="lstm", hidden=9, embedding=6, cells="reference", layer_norm=True),
+    "gru": RecurrentSpec(kind="gru", hidden=9, embedding=6, objective=LEVELS),
+    "gru of two layers": RecurrentSpec(kind="gru", hidden=9, embedding=6, layers=2, cells="reference", form="cho"),
+    "rnn": RecurrentSpec(kind="rnn", hidden=9, embedding=6, objective=ObjectiveSpec(output="softmax")),
+    "relu rnn": RecurrentSpec(kind="rnn", hidden=9, embedding=6, nonlinearity="relu"),
+    "adaptive": RecurrentSpec(
+        kind="gru", hidden=9, embedding=8, objective=ObjectiveSpec(output="adaptive", head=20, cutoffs=(40,), shrink=2)
+    ),
+    "hierarchical": RecurrentSpec(
+        kind="gru", hidden=9, embedding=8, tied=False, objective=ObjectiveSpec(output="hierarchical")
+    ),
+    "nplm": NPLMSpec(context=3, embedding=5, hidden=7, objective=LEVELS),
+    "nplm of one word": NPLMSpec(context=1, embedding=5, hidden=7),
+}
+PROBES = [("The food was great.", 5), ("", 0)]
+VOCABULARY = train("word")
+ALONE = """
+import json, sys, torch
+card = json.load(open("card.json"))
+graph = torch.export.load(card["graph"]).module()
+start = [torch.full([3 if size == "batch" else size for size in each["shape"]], each["start"],
+                    dtype=getattr(torch, each["dtype"])) for each in card["inputs"][1:]]
+for probe in card["probes"]:
+    state, found = start, []
+    for token in probe["ids"]:
+        logp, *state = graph(torch.tensor([token] * 3), *state)
+        assert list(logp.shape) == [3, card["vocabulary"]["size"]]
+        found.append(logp.argmax(1).tolist())
+    assert found == [[token] * 3 for token in probe["likeliest"]], found
+print(sorted(name for name in sys.modules if name.startswith(("models", "reviewlm"))), len(card["probes"]))
+"""
+
+
+@pytest.fixture(autouse=True)
+def _short_texts(monkeypatch):
+    monkeypatch.setattr(parity, "MOST_TOKENS", 10)
+
+
+def bundle_of(name):
+    """An untrained network whose weights are large enough for its predictions to depend on the text."""
+    torch.manual_seed(1)
+    spec, V = SPECS[name], VOCABULARY.size
+    kind = model_class(spec.kind)
+    network = kind.build(spec, torch.randperm(V) * 10)
+    with torch.no_grad():
+        for parameter_name, parameter in network.named_parameters():
+            recurrent = "weight_hh" in parameter_name
+            parameter.add_(torch.randn_like(parameter) * (0.03 if recurrent else 0.3))
+            if recurrent:
+                parameter.mul_(0.7)  # the states of the relu network would grow without limit
+    return Bundle(spec, VOCABULARY, kind(spec, network, V), digest="0" * 64)
+
+
+@pytest.mark.parametrize("name", long_but(SPECS, {"lstm", "hierarchical"}))
+def test_the_graph_gives_the_numbers_and_greedy_texts_of_the_model(name):
+    bundle = bundle_of(name)
+    found = compare(bundle, ExportedLM(StepGraph(bundle.model.network), bundle.model), [(TRAIN[0], 3), *PROBES])
+    assert found.largest_difference <= 1e-4
+    assert (found.greedy_texts, len(found.probes)) == (5, 3)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", SPECS)
+def test_an_exported_network_gives_the_numbers_and_greedy_texts_of_the_model(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(parity, "MOST_TOKENS", 60)
+    bundle = bundle_of(name)
+    found = write_export(tmp_path / "out", bundle, [(TRAIN[0], 3), *PROBES], {"model": "reviewlm", "version": 1})
+    assert found.largest_difference <= 1e-4
+    assert found.greedy_texts == 5
+    assert found.positions > 100
+    exported = ExportedLM.load(tmp_path / "out" / "model.pt2", bundle.model)
+    ids_BT = np.random.default_rng(0).integers(9, VOCABULARY.size, (5, 20))
+    ours, theirs = bundle.model.start(5), exported.start(5)
+    for ids_B in ids_BT.T:
+        logp_BV, ours = bundle.model.step(ids_B, ours)
+        found_BV, theirs = exported.step(ids_B, theirs)
+        torch.testing.assert_close(found_BV, logp_BV, atol=1e-4, rtol=0)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["lstm", "gru", "rnn", "nplm"])
+def test_the_card_is_enough_to_use_the_graph_without_the_project(name, tmp_path):
+    write_export(tmp_path / "out", bundle_of(name), PROBES, {"model": "reviewlm", "version": 1})
+    done = subprocess.run([sys.executable, "-I", "-c", ALONE], cwd=tmp_path / "out", capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["[]", "2"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["card.json", "model.pt2", "vocabulary.json"]
+
+
+class Changed(ExportedLM):
+    """The model itself, with changed log-probabilities."""
+
+    def __init__(self, model, change):
+        super().__init__(lambda ids_B, *state: self.changed(ids_B, state), model)
+        self.graph, self.change = StepGraph(model.network), change
+
+    def changed(self, ids_B, state):
+        logp_BV, *after = self.graph(ids_B, *state)
+        return self.change(logp_BV), *after
+
+
+@pytest.fixture
+def exports(monkeypatch):
+    """Let an export write no graph and open the model itself, with changed log-probabilities."""
+
+    def set_change(change=lambda logp_BV: logp_BV):
+        monkeypatch.setattr(folder_module, "export_step", lambda network, file: file.write_bytes(b""))
+        monkeypatch.setattr(folder_module.ExportedLM, "load", lambda file, model: Changed(model, change))
+
+    return set_change
+
+
+@pytest.mark.parametrize(
+    ("change", "tolerance", "said"),
+    [
+        (lambda logp_BV: logp_BV * 1.001, 1e-4, "differ by up to 0"),
+        (lambda logp_BV: logp_BV.nan_to_num(neginf=-1e3), 1e-4, "differ by up to inf"),
+        (lambda logp_BV: logp_BV * torch.nan, 1e-4, "differ by up to inf"),
+        (lambda logp_BV: torch.where(torch.isfinite(logp_BV), -logp_BV, logp_BV), 1e9, "writes another text"),
+    ],
+)
+def test_a_graph_that_differs_is_not_written(change, tolerance, said, tmp_path, monkeypatch, exports):
+    exports(change)
+    monkeypatch.setattr(parity, "TOLERANCE", tolerance)
+    with pytest.raises(ModelError, match=said) as caught:
+        write_export(tmp_path / "out", bundle_of("lstm"), PROBES, {})
+    assert caught.value.kind == "bundle"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_replaces_an_export_and_nothing_else(tmp_path, exports):
+    exports()
+    bundle = bundle_of("lstm")
+    for number in (1, 2):
+        write_export(tmp_path / "out", bundle, PROBES, {"version": number})
+        assert json.loads((tmp_path / "out" / "card.json").read_text())["version"] == number
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "thesis.txt").write_text("mine")
+    with pytest.raises(ModelError, match="holds something else"):
+        write_export(tmp_path / "notes", bundle, PROBES, {})
+    assert (tmp_path / "notes" / "thesis.txt").read_text() == "mine"
+
+
+class Combined:
+    """A model of several."""
+
+    def __init__(self, *parts):
+        self.parts = parts
+
+
+def test_a_model_without_a_network_of_its_own_says_what_can_be_exported():
+    lstm = bundle_of("lstm")
+    table = Part("kn5", TableSpec(), TableLM.random(VOCABULARY.size))
+    mixture = replace(
+        lstm, spec=replace(TableSpec(), kind="mixture", name="kn5+lstm"),
+        model=Combined(table, Part("words", lstm.spec, lstm.model)),
+    )  # fmt: skip
+    with pytest.raises(ModelError, match=r"'kn5\+lstm' is of kind 'mixture'.*with --part: words\.") as caught:
+        exportable(mixture)
+    assert caught.value.kind == "input"
+    assert exportable(mixture, "words").model is lstm.model
+    assert exportable(lstm) is lstm
+    with pytest.raises(ModelError, match=r"no network 'kn5'; its networks: words"):
+        exportable(mixture, "kn5")
+    with pytest.raises(ModelError, match=r"only a network \(rnn, gru, lstm, nplm\)"):
+        exportable(replace(lstm, spec=TableSpec(), model=table.model))
+    with pytest.raises(ModelError, match="it has no network"):
+        exportable(replace(lstm, spec=TableSpec(), model=table.model), "lstm")

@@ -1,0 +1,84 @@
+"""What an update asks of a GPU: operators to launch, and waits of the host, counted on a pretended GPU."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from models.neural.output import cross_entropy
+from models.neural.recurrent import RecurrentNetwork
+from models.neural.training.plan import Plan
+from models.neural.training.state import TrainingState
+from models.neural.training.step import TrainingStep
+from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
+from models.streams import unigram_counts
+from tests.models.neural.made_streams import walks
+
+V = 60
+GPU = torch.device("cuda", 0)
+MOST_WAITS, MOST_OPERATORS = 3, 200
+TRAINING = TrainingSpec(batch=64, bptt_len=35, state_reset_prob=0.02)
+SPEC = RecurrentSpec(
+    kind="lstm", layers=2, hidden=8, embedding=8, dropout=0.2, objective=ObjectiveSpec(head=20), training=TRAINING
+)
+
+
+@pytest.fixture(scope="module")
+def stream():
+    return walks(7_000, V, 1)
+
+
+def updates(counts, stream, spec, number=3):
+    """Operators and waits of each update, from the second one on."""
+    torch.manual_seed(1)
+    training, found = spec.training, []
+    network = RecurrentNetwork(spec, torch.from_numpy(unigram_counts(stream, V))).to(GPU).train()
+    state = TrainingState(network, training, 100)
+    step = TrainingStep(state, lambda figures: None)
+    windows = Plan(stream, training).rest_of_epoch(0)
+    for _ in range(1 + number):
+        counts.clear()
+        step(*next(windows))
+        state.metrics.updates += 1
+        found.append((sum(counts.operators.values()), sum(counts.waits.values())))
+    return found[1:]
+
+
+@pytest.mark.slow
+def test_an_update_stays_within_the_budget_of_operators_and_waits(counts, stream):
+    for operators, waits in updates(counts, stream, SPEC):
+        assert operators <= MOST_OPERATORS
+        assert waits <= MOST_WAITS, counts.waits
+
+
+@pytest.mark.long
+def test_the_budget_does_not_depend_on_the_number_of_rows(counts, stream):
+    """64 × 35 and 256 × 70 positions; without resets of states, which come by chance."""
+    still = replace(SPEC, training=replace(TRAINING, state_reset_prob=0.0))
+    few = updates(counts, stream, still, 1)
+    many = updates(counts, stream, replace(still, training=replace(still.training, batch=256, bptt_len=70)), 1)
+    assert many == few
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("options", "recipe"),
+    [
+        ({"objective": ObjectiveSpec("softmax")}, {}),
+        ({"objective": ObjectiveSpec("adaptive", 20, cutoffs=(30, 40), shrink=2.0)}, {}),
+        ({"kind": "gru", "variational": True, "embedding_dropout": 0.1, "weight_drop": 0.3}, {}),
+        ({}, {"precision": "float32", "clip_value": 0.1, "ema": 0.9}),
+        ({"condition_on_stars": True}, {"activation_penalty": 1.0, "temporal_penalty": 1.0, "clip": None}),
+    ],
+    ids=["softmax", "shrinking tails", "awd", "by value", "penalties"],
+)
+def test_no_recipe_waits_more_often(counts, stream, options, recipe):
+    spec = replace(SPEC, training=replace(TRAINING, **recipe), **options)
+    assert all(waits <= MOST_WAITS for _, waits in updates(counts, stream, spec, 2)), counts.waits
+
+
+def test_the_pieces_of_the_output_are_as_large_as_memory_allows_on_a_gpu_alone(counts):
+    rows_NE = torch.zeros(3, 4, dtype=torch.bfloat16)
+    assert cross_entropy.rows_at_once(512, 10_000, rows_NE) == 512
+    assert cross_entropy.rows_at_once(512, 10_000, rows_NE.to(GPU)) == (1 << 30) // 20_000
+    assert cross_entropy.rows_at_once(512, 10_000_000, rows_NE.to(GPU)) == 512

@@ -1,0 +1,233 @@
+"""On a GPU, real or pretended: training, going on, too little memory and scoring. The processor says what is right."""
+
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from models.neural.device import cudnn_has_bf16, free_cached_memory
+from models.neural.layers.recurrent_layers import make_layer, run_layer
+from models.neural.recurrent import RecurrentLM
+from models.neural.training import step
+from models.neural.training.callbacks import checkpointing
+from models.neural.training.step import TrainingStep
+from models.neural.training.validation import validation_nats
+from tests.models.neural.made_streams import walks
+from tests.models.neural.made_trainings import (
+    SPEC,
+    TRAIN,
+    TRAINING,
+    VALIDATION,
+    Planted,
+    V,
+    curve,
+    journal,
+    network_of,
+    run,
+)
+
+pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu_as_in_a_fit")]
+GPU = torch.device("cuda", 0)
+STILL = replace(SPEC, dropout=0.0)  # the two devices draw other masks
+MIB = 1 << 20
+
+
+@pytest.fixture
+def not_captured(monkeypatch):
+    """The network's `forward` is called for every window, so that it can spoil one."""
+    monkeypatch.setattr(step, "captured", lambda *window: None)
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing in the program may catch it."""
+
+
+# --- training
+
+
+@pytest.mark.parametrize("cells", ["fused", "reference"])
+@pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
+def test_a_training_in_float32_is_that_of_the_processor(tmp_path, kind, cells):
+    spec = replace(STILL, kind=kind, cells=cells)
+    network, summary = run(tmp_path / "gpu", network_of(spec).to(GPU))
+    _, expected = run(tmp_path / "cpu", network_of(spec))
+    assert network.output.weight.device == GPU
+    assert summary["divergences"] == 0
+    for name in ("train/nats", "gradient_norm", "validation/nats"):
+        np.testing.assert_allclose(curve(tmp_path / "gpu", name), curve(tmp_path / "cpu", name), rtol=0.02)
+    assert summary["validation_nats"] == pytest.approx(expected["validation_nats"], rel=0.02)
+
+
+@pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
+def test_a_training_in_bf16_learns_as_much_as_one_in_float32(tmp_path, kind):
+    found = {}
+    for precision in ("float32", "bf16"):
+        training = replace(TRAINING, precision=precision, epochs=6)
+        spec = replace(STILL, kind=kind, training=training)
+        _, found[precision] = run(tmp_path / precision, network_of(spec).to(GPU), training)
+        assert found[precision]["divergences"] == 0
+    assert found["bf16"]["validation_nats"] == pytest.approx(found["float32"]["validation_nats"], rel=0.1)
+    assert found["bf16"]["validation_nats"] < 0.7 * math.log(V)
+
+
+@pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
+def test_gradients_beyond_the_range_of_float16_are_finite_in_bf16(kind):
+    """What is added up is a sum over a whole window; in float16 it would be infinite from 65,504 on."""
+    torch.manual_seed(1)
+    layer = make_layer(kind, 16, 16, "fused").to(GPU)
+    state = (torch.zeros(8, 16, device=GPU),) * (2 if kind == "lstm" else 1)
+    with torch.autocast("cuda", torch.bfloat16):
+        h_BTH, _ = run_layer(layer, dict(layer.named_parameters()), torch.randn(8, 20, 16, device=GPU), state)
+    assert h_BTH.dtype == (torch.bfloat16 if cudnn_has_bf16(layer.mode, GPU) else torch.float32)
+    (h_BTH.float().sum() * 1e6).backward()
+    for name, weight in layer.named_parameters():
+        assert torch.isfinite(weight.grad).all(), name
+        assert float(weight.grad.abs().max()) > 65_504, name
+
+
+@pytest.mark.needs_real_gpu
+def test_cudnn_is_known_to_have_bf16_since_its_version_9_13():
+    new = torch.backends.cudnn.version() >= 91_300 and torch.cuda.get_device_capability(GPU) >= (8, 0)
+    assert all(cudnn_has_bf16(mode, GPU) == new for mode in ("LSTM", "GRU", "RNN_TANH", "RNN_RELU"))
+
+
+def test_an_exploding_batch_is_clipped_and_survived_in_bf16(tmp_path):
+    network = Planted("explosion", (30,)).to(GPU)
+    network.precision = "bf16"
+    _, summary = run(tmp_path, network)
+    assert summary["divergences"] == 0
+    assert all(torch.isfinite(parameter).all() for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("spoil", ["loss", "gradient"])
+@pytest.mark.usefixtures("not_captured")
+def test_a_training_that_diverges_goes_back_though_it_is_noticed_one_update_late(tmp_path, spoil):
+    network, summary = run(tmp_path, Planted(spoil, (30,)).to(GPU))
+    _, expected = run(tmp_path / "cpu", Planted(spoil, (30,)))
+    assert summary["divergences"] == expected["divergences"] == 1
+    assert summary["updates"] == expected["updates"]
+    assert summary["tokens"] == expected["tokens"]
+    assert all(torch.isfinite(parameter).all() for parameter in network.parameters())
+    assert len(curve(tmp_path, "train/nats")) == len(curve(tmp_path / "cpu", "train/nats"))
+
+
+@pytest.mark.usefixtures("not_captured")
+def test_a_divergence_of_the_last_update_is_noticed_too(tmp_path):
+    last = run(tmp_path / "whole", network_of().to(GPU))[1]["updates"] - 1
+    _, summary = run(tmp_path, Planted("loss", (last,)).to(GPU))
+    assert summary["divergences"] == 1
+
+
+# --- going on
+
+
+def test_a_training_that_is_killed_goes_on_to_the_same_weights_up_to_rounding(tmp_path, monkeypatch, caplog):
+    """With dropout: the checkpoint holds the GPU's random stream too."""
+    caplog.set_level("DEBUG", "models")
+    undisturbed, expected = run(tmp_path / "undisturbed", network_of().to(GPU))
+    assert "determinism class: none on a GPU" in caplog.text
+    update = TrainingStep.__call__
+
+    def dying(self, *arguments):
+        if self.state.metrics.updates == expected["updates"] * 3 // 4:
+            raise Killed
+        update(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingStep, "__call__", dying)
+        patch.setattr(checkpointing, "CHECKPOINT_SECONDS", 0.0)
+        with pytest.raises(Killed):
+            run(tmp_path / "killed", network_of().to(GPU))
+    network, summary = run(tmp_path / "killed", network_of().to(GPU))
+    assert summary["updates"] == expected["updates"]
+    assert summary["class_changes"] == 0
+    for one, other in zip(network.parameters(), undisturbed.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-3)
+    lines = [len(journal(tmp_path / name)) for name in ("undisturbed", "killed")]
+    assert lines[0] == lines[1]
+
+
+# --- too little memory
+
+
+@pytest.fixture
+def little_memory():
+    """64 MiB of the GPU's memory are free: what earlier tests left unused is taken, and cuBLAS has its buffers."""
+    (torch.ones(8, 8, device=GPU, requires_grad=True) @ torch.ones(8, 8, device=GPU)).sum().backward()
+    for _ in range(2):  # what an object that is collected kept is collected the second time
+        free_cached_memory()
+    held, taken = torch.cuda.memory_reserved(GPU), []
+    while torch.cuda.memory_reserved(GPU) == held:  # until a piece does not fit into what torch holds
+        taken.append(torch.empty(2 * MIB, dtype=torch.uint8, device=GPU))
+    taken.pop()
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(GPU).total_memory
+    torch.cuda.set_per_process_memory_fraction((held + 64 * MIB) / total, GPU)
+    yield
+    taken.clear()
+    torch.cuda.set_per_process_memory_fraction(1.0, GPU)
+    torch.cuda.empty_cache()
+
+
+@pytest.mark.needs_real_gpu
+@pytest.mark.usefixtures("little_memory")
+def test_where_memory_does_not_suffice_fewer_streams_are_read_at_a_time(tmp_path):
+    """256 streams × 40 tokens × 4 gates × 512 cells in float32 are 80 MiB of one layer alone."""
+    stream = walks(1000, V, 1)
+    training = replace(TRAINING, batch=256, bptt_len=40, epochs=1, evaluations=1)
+    spec = replace(STILL, kind="lstm", hidden=512, embedding=64, training=training)
+    network, summary = run(tmp_path, network_of(spec).to(GPU), training, (stream, VALIDATION))
+    assert 1 <= summary["micro_batch"] < 256
+    assert curve(tmp_path, "micro_batch")[0] == 128
+    assert all(torch.isfinite(parameter).all() for parameter in network.parameters())
+
+
+@pytest.mark.needs_real_gpu
+@pytest.mark.usefixtures("little_memory")
+def test_where_memory_does_not_suffice_validation_reads_fewer_positions_at_a_time(caplog):
+    stream = walks(1000, V, 2)
+    network = network_of(replace(STILL, kind="lstm", hidden=512, embedding=64)).eval()
+    expected, tokens = validation_nats(network, stream)
+    nats, count = validation_nats(network.to(GPU), stream)
+    assert count == tokens
+    assert nats == pytest.approx(expected, rel=1e-5)
+    assert "not enough memory for validation" in caplog.text
+
+
+# --- scoring
+
+
+@pytest.mark.parametrize("cells", ["fused", "reference"])
+@pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
+def test_scores_are_those_of_the_processor_in_any_batch_and_however_a_text_is_cut(tmp_path, kind, cells):
+    """To 1e-5; products rounded to TF32 would differ by 1e-4 and more."""
+    spec = replace(STILL, kind=kind, cells=cells, hidden=256, embedding=128)
+    model = RecurrentLM(spec, network_of(spec), V)
+    with torch.no_grad():
+        for parameter in model.network.parameters():
+            parameter.mul_(2)  # far from uniform
+    model.save(tmp_path)
+    there = RecurrentLM.load(tmp_path, spec, SimpleNamespace(size=V), "cuda:0")
+    ids_BT = np.random.default_rng(1).integers(9, V, (6, 60))
+    expected_BT, _ = model.score(ids_BT, model.start(6))
+    whole_BT, _ = there.score(ids_BT, there.start(6))
+    np.testing.assert_allclose(whole_BT, expected_BT, rtol=1e-5, atol=1e-5)
+    state, parts = there.start(6), []
+    for begin in range(0, 60, 7):
+        nats_BT, state = there.score(ids_BT[:, begin : begin + 7], state)
+        parts.append(nats_BT)
+    np.testing.assert_allclose(np.concatenate(parts, 1), expected_BT, rtol=1e-5, atol=1e-5)
+    for row in range(6):
+        alone_1T, _ = there.score(ids_BT[row : row + 1], there.start(1))
+        np.testing.assert_allclose(alone_1T[0], expected_BT[row], rtol=1e-5, atol=1e-5)
+
+
+def test_validation_is_that_of_the_processor():
+    network = network_of(STILL).eval()
+    expected, tokens = validation_nats(network, TRAIN)
+    nats, count = validation_nats(network.to(GPU), TRAIN)
+    assert count == tokens
+    assert nats == pytest.approx(expected, rel=1e-5)

@@ -1,0 +1,123 @@
+"""A training of a labeller that diverges goes back to its last good state with half the rate, at most three times."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from models.base import ModelError
+from models.neural.labelling import step
+from models.neural.labelling.fit import fit
+from models.neural.labelling.labeller import Labeller
+from models.neural.labelling.step import LossSums, add_gradients
+from tests.models.neural.labelling.made_labels import QUICK, SMALL, TRAINING, V, reviews
+
+SPEC = replace(QUICK, dropout=0.3, training=replace(TRAINING, epochs=2.4, batch=16, evaluations=5))
+
+
+@pytest.fixture
+def data():
+    return reviews(150, 2, 1)
+
+
+def not_finite_after(updates, times, patch):
+    """Let the loss of the update after some others be no number, the first few times that it is made."""
+    made, left = [0], [times]
+
+    def gradients(network, *batch):
+        found = add_gradients(network, *batch)
+        made[0] += 1
+        if made[0] > updates and left[0]:
+            made[0], left[0] = updates - 3, left[0] - 1  # three updates after the state to which it goes back
+            return LossSums(math.nan, found.targets, found.tokens)
+        return found
+
+    patch.setattr(step, "add_gradients", gradients)
+
+
+def lines_of(work):
+    return [json.loads(line) for line in (work / "metrics.jsonl").read_text().splitlines()]
+
+
+def rates_of(work):
+    return [line["learning_rate"] for line in lines_of(work) if "learning_rate" in line]
+
+
+def test_it_goes_back_to_the_last_evaluation_with_half_the_rate(data, tmp_path, monkeypatch):
+    """24 updates, evaluations after 5, 10, 15, 20 and 24; update 14 has no finite loss."""
+    fit(SPEC, V, data, data, work=tmp_path / "whole")
+    not_finite_after(13, 1, monkeypatch)
+    _, summary = fit(SPEC, V, data, data, work=tmp_path / "once")
+    assert (summary["updates"], summary["divergences"]) == (24, 1)
+    usual, found = rates_of(tmp_path / "whole"), rates_of(tmp_path / "once")
+    assert found == [*usual[:10], *(rate / 2 for rate in usual[10:])]
+    assert lines_of(tmp_path / "once")[-1]["settled"] is True
+    assert [line["step"] for line in lines_of(tmp_path / "once")] == [
+        line["step"] for line in lines_of(tmp_path / "whole")
+    ]
+
+
+def test_it_may_go_back_to_the_first_weights(data, tmp_path, monkeypatch):
+    not_finite_after(3, 3, monkeypatch)
+    _, summary = fit(SPEC, V, data, data, work=tmp_path)
+    assert summary["divergences"] == 3
+    assert math.isfinite(summary["cross_entropy"])
+
+
+def test_the_fourth_divergence_ends_it(data, tmp_path, monkeypatch):
+    not_finite_after(13, 4, monkeypatch)
+    with pytest.raises(ModelError, match=r"update 14\), 4 times in all; .*Set training.learning_rate") as caught:
+        fit(SPEC, V, data, data, work=tmp_path)
+    assert caught.value.kind == "diverged"
+
+
+def test_a_validation_loss_that_is_not_finite_is_a_divergence(data, tmp_path, monkeypatch):
+    measure, times = Labeller.measure, [0]
+
+    def third(self, examples):
+        times[0] += 1
+        return measure(self, examples) | ({"cross_entropy": math.nan} if times[0] == 3 else {})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Labeller, "measure", third)
+        assert fit(SPEC, V, data, data, work=tmp_path).summary["divergences"] == 1
+    monkeypatch.setattr(Labeller, "measure", lambda self, examples: {"cross_entropy": math.nan, "macro_f1": 0.0})
+    with pytest.raises(ModelError, match="validation loss nan") as caught:
+        fit(SMALL, V, data, data)
+    assert caught.value.kind == "diverged"
+
+
+def test_a_training_that_was_killed_after_a_divergence_gives_the_same_bits(data, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        not_finite_after(13, 1, patch)
+        whole, _ = fit(SPEC, V, data, data, work=tmp_path / "whole")
+
+    class Killed(Exception):
+        pass
+
+    def kill_at_the_fourth(progress):
+        if progress.step >= 0.8 * progress.total:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        not_finite_after(13, 1, patch)
+        with pytest.raises(Killed):
+            fit(SPEC, V, data, data, work=tmp_path / "killed", report=kill_at_the_fourth)
+    resumed, summary = fit(SPEC, V, data, data, work=tmp_path / "killed")
+    assert summary["divergences"] == 1
+    assert np.array_equal(whole.scores(data.sequences), resumed.scores(data.sequences))
+    assert rates_of(tmp_path / "killed") == rates_of(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("folder", [True, False], ids=["with a work folder", "without"])
+def test_a_rate_that_is_far_too_high_says_what_to_do(folder, data, tmp_path):
+    spec = replace(SMALL, labels=(), loss="squared_error", training=replace(TRAINING, optimizer="sgd", clip=None,
+                   learning_rate=1e20))  # fmt: skip
+    numbers = replace(data, targets=np.where(data.targets == 1, 1e15, -1e15))
+    with pytest.raises(ModelError, match=r"learning_rate") as caught:
+        fit(spec, V, numbers, numbers, work=tmp_path if folder else None)
+    assert caught.value.kind == "diverged"

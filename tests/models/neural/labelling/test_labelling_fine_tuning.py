@@ -1,0 +1,143 @@
+"""Fine-tuning from a language model: rates by layer, slanted triangles, layers unfrozen one after another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.base import ModelError
+from models.classification.spec import BagSpec
+from models.neural.labelling.fine_tuning import FineTuning, Rates, slanted_triangular
+from models.neural.labelling.fit import fit
+from models.neural.labelling.network import LabellingNetwork
+from models.neural.recurrent import RecurrentNetwork
+from models.specs import ObjectiveSpec, RecurrentSpec
+from tests.models.neural.labelling.made_labels import SMALL, TRAINING, V, reviews
+
+TUNED = replace(SMALL, layers=2, training=replace(TRAINING, epochs=5, learning_rate=1e-2))
+
+
+def network(spec=TUNED):
+    torch.manual_seed(1)
+    return LabellingNetwork(spec, V, np.zeros(0, np.int64))
+
+
+def rates(tuning, updates=50, per_epoch=10):
+    return Rates(network(), TUNED.training, updates, per_epoch, tuning)
+
+
+def test_a_slanted_triangle_by_hand():
+    """T 10, a share of 0.2 rises: cut 2; ratio 4, peak 8. p = 0, ½, 1, 7/8, …, 1/8."""
+    found = [slanted_triangular(t, 10, 8.0, 0.2, 4.0) for t in range(10)]
+    shares = [0, 1 / 2, *(k / 8 for k in range(8, 0, -1))]
+    assert found == pytest.approx([8 * (1 + 3 * p) / 4 for p in shares])
+
+
+@given(st.integers(1, 300), st.floats(0, 1), st.floats(1, 100))
+def test_a_slanted_triangle_stays_between_the_peak_and_its_ratio_and_rises_then_falls(updates, share, ratio):
+    found = [slanted_triangular(t, updates, 1.0, share, ratio) for t in range(updates)]
+    assert all(1 / ratio - 1e-12 <= rate <= 1 + 1e-12 for rate in found)
+    top = found.index(max(found))
+    assert found[: top + 1] == sorted(found[: top + 1])
+    assert found[top:] == sorted(found[top:], reverse=True)
+
+
+@pytest.mark.parametrize("updates", [10, 50, 1_000])
+def test_where_the_cut_is_whole_it_is_the_papers_equation(updates):
+    cut = updates // 10
+    for t in range(updates):
+        p = t / cut if t < cut else 1 - (t - cut) / (cut * (1 / 0.1 - 1))
+        assert slanted_triangular(t, updates, 0.01, 0.1, 32) == pytest.approx(0.01 * (1 + p * 31) / 32)
+
+
+def test_each_part_has_the_rate_of_the_part_above_it_divided_by_the_decay():
+    made = rates(FineTuning(rate_decay=2.6))
+    peak = made.set(7)
+    assert peak == slanted_triangular(7, 50, 1e-2, TUNED.training.warmup, 32.0)
+    by_depth = {group["depth"]: group["lr"] for group in made.optimizer.param_groups}
+    assert by_depth == pytest.approx({depth: peak / 2.6**depth for depth in range(4)})
+    names = {id(parameter): name for name, parameter in network().named_parameters()}
+    assert len(names) == sum(len(part) for part in made.parts)
+
+
+def test_parts_are_unfrozen_from_the_head_down_one_an_epoch():
+    model = network()
+    made = Rates(model, TUNED.training, 50, 10, FineTuning(unfreeze_epochs=1.0))
+
+    def trained():
+        parts = {"head": model.head, "embedding": model.trunk.embedding}
+        parts |= {f"layer {k}": layer for k, layer in enumerate(model.trunk.encoder.layers)}
+        return {name for name, part in parts.items() if all(p.requires_grad for p in part.parameters())}
+
+    seen = []
+    for update in (0, 9, 10, 19, 20, 29, 30, 49):
+        made.set(update)
+        seen.append(trained())
+    head, top, both = {"head"}, {"head", "layer 1"}, {"head", "layer 1", "layer 0"}
+    everything = both | {"embedding"}
+    assert seen == [head, head, top, top, both, both, everything, everything]
+    Rates(model, TUNED.training, 50, 10, FineTuning(unfreeze_epochs=0.0)).set(0)
+    assert trained() == everything
+
+
+def test_without_tuning_all_parts_have_the_rate_of_the_schedule():
+    made = rates(None)
+    assert made.set(49) == pytest.approx(1e-2 * TUNED.training.final_rate)
+    assert {group["lr"] for group in made.optimizer.param_groups} == {made.rate(49)}
+    assert {group["weight_decay"] for group in made.optimizer.param_groups} == {0.0, TUNED.training.weight_decay}
+
+
+def language_model(layers=2):
+    torch.manual_seed(7)
+    shape = {"kind": "gru", "hidden": 24, "embedding": 16, "tied": False, "objective": ObjectiveSpec("softmax")}
+    return RecurrentNetwork(RecurrentSpec(**shape, layers=layers), torch.ones(V))
+
+
+def test_frozen_parts_keep_the_weights_of_the_language_model_until_their_epoch():
+    """Five epochs, and every 1.5 epochs one more part: the embedding is trained in the last half epoch only."""
+    start, data = language_model(), reviews(160, 2, 1)
+    short = replace(TUNED, training=replace(TUNED.training, epochs=1.4, evaluations=1))
+    model, _ = fit(short, V, data, data, start=start, tuning=FineTuning(unfreeze_epochs=1.5))
+    trunk = model.network.trunk
+    assert torch.equal(trunk.embedding.weight, start.embedding.weight)
+    for own, theirs in zip(trunk.encoder.layers, start.layers, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(own.parameters(), theirs.parameters(), strict=True))
+    assert all(parameter.requires_grad for parameter in model.network.parameters())
+    longer = replace(TUNED, training=replace(TUNED.training, epochs=2, evaluations=1))
+    trunk = fit(longer, V, data, data, start=start, tuning=FineTuning(unfreeze_epochs=1.5)).model.network.trunk
+    assert torch.equal(trunk.embedding.weight, start.embedding.weight)
+    changed = [not torch.equal(a.weight_hh_l0, b.weight_hh_l0)
+               for a, b in zip(trunk.encoder.layers, start.layers, strict=True)]  # fmt: skip
+    assert changed == [False, True]
+
+
+def test_a_killed_fine_tuning_resumes_with_the_same_bits(tmp_path, monkeypatch):
+    from models.neural.labelling.trainer import Trainer
+
+    start, data = language_model(), reviews(120, 2, 1)
+    options = {"start": start, "tuning": FineTuning(unfreeze_epochs=1.0)}
+    whole = fit(TUNED, V, data, data, **options).model
+    update = Trainer._update
+
+    def dying(self, rows):
+        if self.state.metrics.updates == 14:
+            raise KeyboardInterrupt
+        update(self, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_update", dying)
+        with pytest.raises(KeyboardInterrupt):
+            fit(TUNED, V, data, data, work=tmp_path, **options)
+    resumed = fit(TUNED, V, data, data, work=tmp_path, **options).model
+    assert np.array_equal(whole.scores(data.sequences), resumed.scores(data.sequences))
+
+
+def test_only_a_recurrent_network_starts_from_a_language_model():
+    data, spec = reviews(20, 2, 1), BagSpec(labels=("a", "b"), embedding=4)
+    with pytest.raises(ModelError, match="only a recurrent network can start"):
+        fit(spec, V, data, data, start=language_model())

@@ -1,0 +1,205 @@
+"""What classifiers and taggers can learn, and how they are trained."""
+
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from models.base import ModelError
+from models.neural.labelling import trainer
+from models.neural.labelling.fit import fit
+from models.neural.labelling.labelled_sequences import LabelledSequences
+from models.neural.labelling.labeller import Labeller
+from models.neural.labelling.network import LabellingNetwork
+from models.neural.labelling.state import LabellerState
+from models.neural.labelling.step import asked_features, update_once
+from tests.marked_cases import long_but
+from tests.models.neural.labelling.made_labels import DECIDES, QUICK, SMALL, TRAINING, V, next_word_tags, reviews
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("loss", "labels", "bidirectional", "kind"),
+    long_but(
+        [
+            ("cross_entropy", 2, False, "lstm"),
+            ("cross_entropy", 3, True, "rnn"),
+            ("hinge", 2, True, "gru"),
+            ("hinge", 3, False, "gru"),
+            ("hinge_sum", 3, True, "lstm"),
+        ],
+        [("cross_entropy", 3, True, "rnn"), ("hinge", 3, False, "gru")],
+    ),
+)
+def test_a_classifier_learns_which_word_anywhere_decides(loss, labels, bidirectional, kind):
+    names = ("negative", "neutral", "positive")[:labels]
+    spec = replace(SMALL, loss=loss, labels=names, bidirectional=bidirectional, kind=kind)
+    train, validation, test = (reviews(count, labels, seed) for count, seed in ((1_500, 1), (200, 2), (400, 3)))
+    model, summary = fit(spec, V, train, validation)
+    assert summary["error_rate"] <= 0.02
+    found = model.measure(test)
+    assert found["error_rate"] <= 0.02
+    assert found["error_rate"] == (model.answers(test.sequences) != test.targets).mean()
+
+
+@pytest.mark.slow
+def test_tags_that_need_the_future_are_learned_by_the_bidirectional_encoder_only():
+    """The words are drawn independently, so who reads from the beginning can do no better than half."""
+    spec = replace(SMALL, task="tagging", labels=("odd", "even"))
+    train, validation, test = (next_word_tags(count, seed) for count, seed in ((1_500, 1), (200, 2), (400, 3)))
+    both = fit(replace(spec, bidirectional=True), V, train, validation).model.measure(test)
+    forwards = fit(spec, V, train, validation).model.measure(test)
+    assert both["error_rate"] <= 0.01
+    assert forwards["error_rate"] > 0.4
+    assert forwards["cross_entropy"] > 0.68
+
+
+def test_tags_that_need_only_the_past_are_learned_from_the_beginning_with_a_margin_too():
+    """Whether the word that decides has been read yet. Every position is asked."""
+
+    def switched(count, seed):
+        sequences = reviews(count, 1, seed).sequences
+        texts = np.split(sequences.ids_P, sequences.offsets[1:-1])
+        return LabelledSequences.of(texts, [np.cumsum(text == DECIDES) for text in texts])
+
+    spec = replace(SMALL, task="tagging", labels=("before", "after"), loss="hinge", kind="lstm")
+    model, _ = fit(spec, V, switched(1_000, 1), switched(200, 2))
+    assert model.measure(switched(300, 3))["error_rate"] <= 0.01
+
+
+@pytest.mark.long
+def test_stars_are_learned_as_a_number_by_squared_error():
+    """A word anywhere says 1 to 5 stars; who answers the mean is off by √2 on average."""
+    train, validation, test = (reviews(count, 5, seed) for count, seed in ((2_500, 1), (200, 2), (400, 3)))
+    train, validation, test = (replace(data, targets=data.targets + 1) for data in (train, validation, test))
+    spec = replace(SMALL, labels=(), loss="squared_error", bidirectional=True)
+    model, _ = fit(spec, V, train, validation)
+    found = model.measure(test)
+    assert found["root_mean_square"] < 0.35
+    assert found["squared_error"] == pytest.approx(found["root_mean_square"] ** 2)
+    answers = model.answers(test.sequences)
+    assert found["squared_error"] == pytest.approx(np.square(answers.astype(np.float64) - test.targets).mean())
+
+
+@pytest.mark.parametrize("options", [{}, {"bidirectional": True, "task": "tagging", "kind": "lstm"}])
+def test_equal_seeds_give_equal_weights_other_seeds_others_and_torchs_random_stream_stays(options):
+    spec = replace(QUICK, **options)
+    data = next_word_tags(150, 1) if spec.task == "tagging" else reviews(150, 2, 1)
+    before = torch.get_rng_state()
+    one, two = (fit(spec, V, data, data).model for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), before)
+    other = fit(replace(spec, training=replace(spec.training, seed=2)), V, data, data).model
+    assert np.array_equal(one.scores(data.sequences), two.scores(data.sequences))
+    assert not np.array_equal(one.scores(data.sequences), other.scores(data.sequences))
+
+
+@pytest.mark.long
+def test_training_in_bf16_learns_as_well():
+    spec = replace(SMALL, bidirectional=True, training=replace(TRAINING, precision="bf16"))
+    train, test = reviews(1_500, 2, 1), reviews(300, 2, 3)
+    model, _ = fit(spec, V, train, test)
+    assert model.measure(test)["error_rate"] <= 0.02
+    assert {parameter.dtype for parameter in model.network.parameters()} == {torch.float32}
+
+
+def test_the_state_that_is_kept_is_that_of_the_best_evaluation(monkeypatch):
+    """The examples to choose by have the wrong labels: the more is learned, the worse. The first state is the best."""
+    spec = replace(QUICK, training=replace(TRAINING, evaluations=6))
+    data, seen = reviews(600, 2, 1), []
+    monkeypatch.setattr(trainer, "REPORT_SECONDS", math.inf)
+    chosen_by = replace(data, targets=1 - data.targets)
+    model, summary = fit(spec, V, data, chosen_by, report=seen.append)
+    found = [progress.figures["cross_entropy"] for progress in seen]
+    assert len(found) == 6
+    assert found[-1] > 2 * found[0]
+    assert summary["cross_entropy"] == min(found)
+    assert model.measure(chosen_by)["cross_entropy"] == pytest.approx(min(found), abs=1e-12)
+    assert seen[-1].step == seen[-1].total == 3 * len(data.sequences.ids_P)
+
+
+def test_an_average_of_the_weights_is_measured_and_kept(monkeypatch):
+    """Of n updates, update t has the share (1 − β) β^(n − t) / (1 − β^n)."""
+    spec = replace(QUICK, training=replace(TRAINING, epochs=1, evaluations=1, ema=0.5))
+    after = []
+
+    def recorded(state, *batch):
+        norm = update_once(state, *batch)
+        after.append([parameter.detach().double() for parameter in state.network.parameters()])
+        return norm
+
+    monkeypatch.setattr(trainer, "update_once", recorded)
+    data = reviews(150, 2, 1)
+    model, summary = fit(spec, V, data, data)
+    assert len(after) == 5
+    shares = [0.5 * 0.5 ** (5 - t) / (1 - 0.5**5) for t in range(1, 6)]
+    for number, weight in enumerate(model.network.parameters()):
+        expected = sum(share * weights[number] for share, weights in zip(shares, after, strict=True))
+        torch.testing.assert_close(weight.double(), expected, atol=1e-6, rtol=1e-5)
+    assert summary["cross_entropy"] == model.measure(data)["cross_entropy"]
+
+
+def test_an_update_follows_the_mean_over_what_is_asked():
+    """Two sequences of 1 and 8 answers: all 9 weigh the same, as a step of plain gradient descent shows."""
+    training = replace(TRAINING, optimizer="sgd", learning_rate=0.5, weight_decay=0.0, clip=None, schedule="constant",
+                       warmup=0.0)  # fmt: skip
+    spec = replace(SMALL, task="tagging", training=training)
+    data = LabelledSequences.of([[9, 10, 11], list(range(9, 17))], [[-1, 1, -1], [0, 1] * 4])
+    torch.manual_seed(1)
+    network = LabellingNetwork(spec, V, np.zeros(0, np.int64)).double()
+    batch = data.sequences.batch(np.array([1, 0]))
+    features, targets = asked_features(network, batch, data.of_rows(spec, batch.rows_B), spec)
+    assert targets.tolist() == [0, 1] * 4 + [1]
+    torch.testing.assert_close(features[-1], network(torch.tensor([[9, 10, 11]]), torch.tensor([3]))[1])
+    weights = list(network.parameters())
+    gradients = torch.autograd.grad(F.cross_entropy(network.head(features), targets), weights)
+    expected = [weight.detach() - 0.5 * gradient for weight, gradient in zip(weights, gradients, strict=True)]
+    state = LabellerState(Labeller(spec, network), 1, 1, None)
+    state.rates.set(0)
+    assert {group["lr"] for group in state.rates.optimizer.param_groups} == {0.5}
+    update_once(state, data, batch.rows_B)
+    for weight, wanted in zip(weights, expected, strict=True):
+        torch.testing.assert_close(weight.detach(), wanted)
+
+
+def test_examples_that_do_not_fit_are_refused_before_training():
+    good = reviews(10, 2, 1)
+    for train, validation in ((reviews(10, 3, 1), good), (good, reviews(10, 3, 1))):
+        with pytest.raises(ModelError, match="it must be a whole number from 0 to 1"):
+            fit(QUICK, V, train, validation)
+    with pytest.raises(ModelError, match="is not in the vocabulary, whose ids are 0 to 19"):
+        fit(QUICK, 20, good, good)
+
+
+def test_the_examples_of_the_documentation_give_what_they_say(tmp_path, monkeypatch):
+    page = Path(__file__).resolve().parents[4] / "docs" / "concepts" / "other_models" / "labelling.md"
+    examples = re.findall(r"```python run\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    classifier, tagger = {}, {}
+    for example, names in zip(examples, (classifier, tagger), strict=True):
+        exec(example, names)
+    assert classifier["answers"] == ["good", "bad"]
+    assert tagger["tags"] == ["no", "no", "no", "yes"]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("options", [{}, {"task": "tagging", "bidirectional": True, "loss": "hinge"}])
+def test_a_model_on_a_gpu_learns_and_answers_as_on_the_processor(options, tmp_path):
+    spec = replace(SMALL, labels=("odd", "even"), **options)
+    data = next_word_tags(1_000, 1) if spec.task == "tagging" else reviews(1_500, 2, 1)
+    model, summary = fit(spec, V, data, data, device="cuda")
+    assert summary["error_rate"] <= 0.02
+    model.save(tmp_path)
+    there, here = model.scores(data.sequences), Labeller.load(tmp_path).scores(data.sequences)
+    np.testing.assert_allclose(there, here, atol=1e-3)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_refused_before_anything_is_made():
+    with pytest.raises(ModelError, match="a GPU is requested") as caught:
+        fit(SMALL, V, reviews(4, 2, 1), reviews(4, 2, 2), device="cuda")
+    assert caught.value.kind == "input"

@@ -1,0 +1,150 @@
+"""A batch of labelled sequences that is read in pieces: the same gradient, and the way to it when memory is short."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.base import ModelError
+from models.neural.labelling import step
+from models.neural.labelling.fit import fit
+from models.neural.labelling.labelled_sequences import LabelledSequences
+from models.neural.labelling.labeller import Labeller
+from models.neural.labelling.network import LabellingNetwork
+from models.neural.labelling.state import LabellerState
+from models.neural.labelling.step import add_gradients, gradient, pieces, update_once
+from tests.models.neural.labelling.made_labels import QUICK, SMALL, TRAINING, V, next_word_tags, reviews
+
+ROWS = np.array([3, 0, 8, 11, 2, 5, 7])
+NO_MEMORY = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+
+
+def state_of(spec):
+    torch.manual_seed(1)
+    return LabellerState(Labeller(spec, LabellingNetwork(spec, V, np.zeros(0, np.int64)).double()), 10, 5, None)
+
+
+def gradients_of(network):
+    return [parameter.grad.clone() for parameter in network.parameters()]
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=30), st.integers(1, 40), st.integers(1, 200))
+def test_pieces_are_all_rows_once_and_bounded_and_as_large_as_they_may_be(lengths, most, positions):
+    lengths = np.array(lengths)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(step, "PIECE_POSITIONS", positions)
+        found = [(piece.start, piece.stop) for piece in pieces(lengths, most)]
+    assert [row for first, last in found for row in range(first, last)] == list(range(len(lengths)))
+    for first, last in found:
+        assert last - first <= most
+        assert (last - first) * lengths[first:last].max() <= positions or last - first == 1
+        if last < len(lengths) and last - first < most:
+            assert (last + 1 - first) * lengths[first : last + 1].max() > positions
+
+
+@pytest.mark.parametrize("task", ["classification", "tagging"])
+@pytest.mark.parametrize("micro_batch", [1, 3])
+def test_a_batch_in_pieces_has_the_gradient_of_the_whole(task, micro_batch):
+    data = next_word_tags(20, 1) if task == "tagging" else reviews(20, 2, 1)
+    whole, parts = (state_of(replace(SMALL, task=task)) for _ in range(2))
+    sums = add_gradients(whole.network.train(), data, ROWS, whole.spec, 32)
+    found = add_gradients(parts.network.train(), data, ROWS, parts.spec, micro_batch)
+    assert found.loss == pytest.approx(sums.loss, rel=1e-12)
+    assert found[1:] == sums[1:]
+    assert sums.targets == (data.targets[data.sequences.positions(ROWS)] >= 0).sum() if task == "tagging" else 7
+    for one, other in zip(gradients_of(whole.network), gradients_of(parts.network), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+
+
+def test_a_piece_without_a_target_adds_nothing():
+    data = LabelledSequences.of([[9, 10], [11, 12, 13]], [[0, 1], [-1, -1, -1]])
+    state = state_of(replace(SMALL, task="tagging"))
+    assert add_gradients(state.network, data, np.array([0, 1]), state.spec, 1)[1:] == (2, 5)
+    before = [parameter.clone() for parameter in state.network.parameters()]
+    assert update_once(state, data, np.array([1])) == 0.0
+    assert state.metrics.updates == 1
+    assert all(map(torch.equal, before, state.network.parameters()))
+
+
+def lacking_memory(above, patch):
+    """Let every batch of more sequences than that fail after its random draws, and note the sizes."""
+    asked, seen = step.asked_features, []
+
+    def features(network, batch, *others):
+        seen.append(len(batch.rows_B))
+        found = asked(network, batch, *others)
+        if len(batch.rows_B) > above:
+            raise RuntimeError(NO_MEMORY)
+        return found
+
+    patch.setattr(step, "asked_features", features)
+    return seen
+
+
+def test_without_memory_half_as_many_are_read_from_the_same_random_state(monkeypatch, caplog):
+    data, spec = reviews(20, 2, 1), replace(SMALL, dropout=0.5)
+    short, small = state_of(spec), state_of(spec)
+    small.metrics.micro_batch = 2
+    torch.manual_seed(3)
+    expected = gradient(small, data, ROWS)
+    with monkeypatch.context() as patch:
+        seen = lacking_memory(2, patch)
+        torch.manual_seed(3)
+        with caplog.at_level(logging.WARNING):
+            assert gradient(short, data, ROWS) == expected
+    assert seen == [7, 4, 2, 2, 2, 1]
+    assert short.metrics.micro_batch == 2
+    assert all(map(torch.equal, gradients_of(short.network), gradients_of(small.network)))
+    assert "not enough memory" in caplog.text
+    assert "from now on 2 sequences are read at a time" in caplog.text
+
+
+def test_memory_too_short_for_one_sequence_is_an_error(monkeypatch):
+    lacking_memory(0, monkeypatch)
+    with pytest.raises(ModelError, match="not enough memory on cpu: DefaultCPUAllocator") as caught:
+        fit(QUICK, V, reviews(20, 2, 1), reviews(20, 2, 1))
+    assert caught.value.kind == "memory"
+
+
+def test_another_error_is_not_taken_for_a_lack_of_memory(monkeypatch):
+    monkeypatch.setattr(step, "asked_features", lambda *batch: (_ for _ in ()).throw(RuntimeError("shapes differ")))
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        fit(QUICK, V, reviews(20, 2, 1), reviews(20, 2, 1))
+
+
+def test_the_option_bounds_what_is_read_and_changes_only_rounding(monkeypatch):
+    data = reviews(150, 2, 1)
+    spec = replace(QUICK, dropout=0.0, training=replace(TRAINING, epochs=1, evaluations=1))
+    whole = fit(spec, V, data, data).model
+    seen = lacking_memory(999, monkeypatch)
+    parts = fit(replace(spec, training=replace(spec.training, micro_batch=5)), V, data, data).model
+    assert max(seen) == 5
+    np.testing.assert_allclose(whole.scores(data.sequences), parts.scores(data.sequences), atol=1e-4)
+
+
+def test_where_all_fits_at_once_the_result_is_the_same_to_the_bit():
+    """`micro_batch` as large as the batch reads every batch whole, as without the option."""
+    data = reviews(150, 2, 1)
+    whole, same = (
+        fit(replace(QUICK, training=replace(QUICK.training, micro_batch=size)), V, data, data).model.scores(
+            data.sequences) for size in (None, QUICK.training.batch)
+    )  # fmt: skip
+    assert np.array_equal(whole, same)
+
+
+@pytest.mark.parametrize(("task", "waits"), [("classification", 2), ("tagging", 4)])
+def test_an_update_lets_the_host_wait_for_loss_and_norm_alone(task, waits, counts):
+    """Counted on a pretended GPU. A tagger also waits, forwards and backwards, for which positions are not padding."""
+    spec, data = replace(SMALL, task=task), next_word_tags(40, 1) if task == "tagging" else reviews(40, 2, 1)
+    network = LabellingNetwork(spec, V, np.zeros(0, np.int64)).to("cuda")
+    state = LabellerState(Labeller(spec, network), 10, 5, None)
+    update_once(state, data, np.arange(8))
+    counts.clear()
+    update_once(state, data, np.arange(8, 16))
+    assert sum(counts.waits.values()) == waits, counts.waits

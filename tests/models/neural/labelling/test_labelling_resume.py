@@ -1,0 +1,179 @@
+"""A training of a labeller that was killed goes on as if nothing had happened; its journal has every point once."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from models.neural.labelling import trainer
+from models.neural.labelling.fit import fit
+from models.neural.labelling.trainer import Trainer
+from models.neural.training.callbacks import checkpointing
+from tests.marked_cases import slow_but
+from tests.models.neural.labelling.made_labels import QUICK, TRAINING, V, next_word_tags, reviews
+
+SPEC = replace(QUICK, dropout=0.3, training=replace(TRAINING, epochs=2.4, batch=16, evaluations=5))
+
+
+@pytest.fixture(autouse=True)
+def _reports_at_evaluations_only(monkeypatch):
+    monkeypatch.setattr(trainer, "REPORT_SECONDS", math.inf)
+
+
+class Killed(Exception):
+    """Stands for the death of the process."""
+
+
+def killed_after(updates, patch):
+    """Let the process die at the beginning of an update."""
+    update = Trainer._update
+
+    def dying(self, rows):
+        if self.state.metrics.updates == updates:
+            raise Killed
+        update(self, rows)
+
+    patch.setattr(Trainer, "_update", dying)
+
+
+def points(work):
+    """The journal without what measures the machine."""
+    lines = [json.loads(line) for line in (work / "metrics.jsonl").read_text().splitlines()]
+    measured = ("time", "tokens_per_second")
+    return [{name: value for name, value in line.items() if name not in measured} for line in lines]
+
+
+def without_time(summary):
+    return {name: value for name, value in summary.items() if "seconds" not in name}
+
+
+@pytest.mark.parametrize("updates", slow_but([1, 9, 13, 23], {13}))
+@pytest.mark.parametrize("task", ["classification", "tagging"])
+def test_a_killed_training_gives_the_same_bits_and_the_same_journal(task, updates, tmp_path, monkeypatch):
+    """24 updates, of which every fifth or so is followed by an evaluation and a checkpoint."""
+    spec = replace(SPEC, task=task, bidirectional=task == "tagging")
+    data = next_word_tags(150, 1) if task == "tagging" else reviews(150, 2, 1)
+    whole, summary = fit(spec, V, data, data, work=tmp_path / "whole")
+    assert summary["updates"] == 24
+    with monkeypatch.context() as patch:
+        killed_after(updates, patch)
+        with pytest.raises(Killed):
+            fit(spec, V, data, data, work=tmp_path / "killed")
+    resumed, again = fit(spec, V, data, data, work=tmp_path / "killed")
+    assert np.array_equal(whole.scores(data.sequences), resumed.scores(data.sequences))
+    assert without_time(again) == without_time(summary)
+    assert points(tmp_path / "killed") == points(tmp_path / "whole")
+    assert [line["step"] for line in points(tmp_path / "whole")] == sorted(
+        line["step"] for line in points(tmp_path / "whole")
+    )
+
+
+def test_a_checkpoint_by_the_clock_changes_nothing(tmp_path, monkeypatch):
+    data = reviews(150, 2, 1)
+    whole, _ = fit(SPEC, V, data, data, work=tmp_path / "whole")
+    monkeypatch.setattr(checkpointing, "CHECKPOINT_SECONDS", -1.0)
+    with monkeypatch.context() as patch:
+        killed_after(7, patch)
+        with pytest.raises(Killed):
+            fit(SPEC, V, data, data, work=tmp_path / "killed")
+    seen = []
+    resumed, _ = fit(SPEC, V, data, data, work=tmp_path / "killed", report=seen.append)
+    assert np.array_equal(whole.scores(data.sequences), resumed.scores(data.sequences))
+    assert len(seen) == 4
+
+
+def test_an_average_of_the_weights_survives_a_kill(tmp_path, monkeypatch):
+    data, spec = reviews(150, 2, 1), replace(SPEC, training=replace(SPEC.training, ema=0.9))
+    whole, _ = fit(spec, V, data, data)
+    with monkeypatch.context() as patch:
+        killed_after(13, patch)
+        with pytest.raises(Killed):
+            fit(spec, V, data, data, work=tmp_path)
+    resumed, _ = fit(spec, V, data, data, work=tmp_path)
+    assert np.array_equal(whole.scores(data.sequences), resumed.scores(data.sequences))
+
+
+def test_progress_is_reported_by_the_clock_too(monkeypatch):
+    """Every update is a report here; before the first evaluation it has no figures, then those of the latest one."""
+    data, seen = reviews(150, 2, 1), []
+    monkeypatch.setattr(trainer, "REPORT_SECONDS", -1.0)
+    fit(SPEC, V, data, data, report=seen.append)
+    assert len(seen) == 24 + 5
+    assert [report.figures for report in seen[:4]] == [{}] * 4
+    assert seen[8].figures == seen[4].figures != seen[10].figures
+    assert [report.step for report in seen] == sorted(report.step for report in seen)
+    assert {report.total for report in seen} == {round(2.4 * len(data.sequences.ids_P))}
+
+
+def test_a_training_without_a_work_folder_gives_the_same(tmp_path):
+    data = reviews(150, 2, 1)
+    with_folder, without = (fit(SPEC, V, data, data, work=work).model for work in (tmp_path, None))
+    assert np.array_equal(with_folder.scores(data.sequences), without.scores(data.sequences))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", ["spec", "train", "validation", "targets"])
+def test_checkpoints_of_another_training_are_not_used(change, tmp_path):
+    data, other = reviews(150, 2, 1), reviews(150, 2, 2)
+    fit(SPEC, V, data, data, work=tmp_path)
+    spec = replace(SPEC, dropout=0.2) if change == "spec" else SPEC
+    train = {"train": other, "targets": replace(data, targets=1 - data.targets)}.get(change, data)
+    validation = other if change == "validation" else data
+    seen = []
+    fresh, _ = fit(spec, V, train, validation)
+    again, _ = fit(spec, V, train, validation, work=tmp_path, report=seen.append)
+    assert len(seen) == 5
+    assert np.array_equal(fresh.scores(data.sequences), again.scores(data.sequences))
+
+
+def test_a_finished_training_is_only_read(tmp_path):
+    data, seen = reviews(150, 2, 1), []
+    first, summary = fit(SPEC, V, data, data, work=tmp_path)
+    again, same = fit(SPEC, V, data, data, work=tmp_path, report=seen.append)
+    assert (seen, same) == ([], summary)
+    assert np.array_equal(first.scores(data.sequences), again.scores(data.sequences))
+
+
+def test_the_journal_has_the_curves(tmp_path):
+    data = reviews(150, 2, 1)
+    _, summary = fit(SPEC, V, data, data, work=tmp_path)
+    lines = points(tmp_path)
+    losses = [line["train/cross_entropy"] for line in lines if "train/cross_entropy" in line]
+    held_out = [line for line in lines if "validation/cross_entropy" in line]
+    assert len(losses) == 24
+    assert len(held_out) == 5
+    assert held_out[0].keys() == {"step", "validation/cross_entropy", "validation/error_rate", "validation/macro_f1",
+                                  "settled"}  # fmt: skip
+    assert min(line["validation/cross_entropy"] for line in held_out) == summary["cross_entropy"]
+    assert summary["seconds_per_epoch"] == pytest.approx(summary["seconds"] / 24 * 10)
+
+
+class MacroF1Chooses:
+    """A spec that chooses by macro-F1; all else is that of a labeller."""
+
+    choose_by = "macro_f1"
+
+    def __init__(self, spec):
+        self._spec = spec
+
+    def __getattr__(self, name):
+        return getattr(self._spec, name)
+
+
+def test_the_best_state_may_be_that_of_the_highest_macro_f1(monkeypatch):
+    """Five evaluations with made figures: the loss is lowest at the second, macro-F1 highest at the fourth."""
+    data, spec = reviews(150, 2, 1), MacroF1Chooses(SPEC)
+    made = iter([(0.9, 0.3), (0.1, 0.4), (0.5, 0.4), (0.6, 0.8), (0.7, 0.8)])
+
+    def measure(self, examples):
+        loss, f1 = next(made)
+        return {"cross_entropy": loss, "macro_f1": f1}
+
+    monkeypatch.setattr("models.neural.labelling.labeller.Labeller.measure", measure)
+    assert fit(spec, V, data, data).summary["best_update"] == 20
+    made = iter([(0.9, 0.3), (0.1, 0.4), (0.5, 0.4), (0.6, 0.8), (0.7, 0.8)])
+    assert fit(SPEC, V, data, data).summary["best_update"] == 10

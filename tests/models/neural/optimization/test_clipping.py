@@ -1,0 +1,140 @@
+"""Gradients that are too large: cut entry by entry, shortened as a whole, counted and logged."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from models.neural.optimization.clipping import scale_and_clip, scale_and_clip_unread
+from models.neural.optimization.optimizers import make_rule
+from tests.models.neural.made_trainings import TRAINING, Planted, curve, run
+
+
+@pytest.mark.parametrize("limit", [0.5, 1.0, 100.0, None])
+@pytest.mark.parametrize("scale", [1.0, 0.01])
+def test_clipping_keeps_the_direction_and_bounds_the_norm(limit, scale):
+    generator = torch.Generator().manual_seed(0)
+    parameters = [torch.nn.Parameter(torch.zeros(shape)) for shape in [(7, 3), (5,), (2, 2, 2)]]
+    for parameter in parameters:
+        parameter.grad = torch.randn(parameter.shape, generator=generator) * 3
+    parameters.append(torch.nn.Parameter(torch.zeros(3)))  # not part of this loss
+    before = torch.cat([p.grad.flatten() for p in parameters[:3]]) * scale
+    clipped = scale_and_clip(parameters, scale, limit)
+    norm = clipped.norm
+    after = torch.cat([p.grad.flatten() for p in parameters[:3]])
+    assert norm == pytest.approx(before.norm().item(), rel=1e-6)
+    assert clipped.by_norm == (limit is not None and norm > limit)
+    assert not clipped.by_value
+    if limit is None or norm <= limit:
+        torch.testing.assert_close(after, before)
+    else:
+        assert after.norm().item() <= limit
+        assert after.norm().item() == pytest.approx(limit, rel=1e-4)
+        assert torch.nn.functional.cosine_similarity(after, before, dim=0).item() == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("value", [0.05, 100.0, None])
+@pytest.mark.parametrize("norm", [0.4, 100.0, None])
+def test_clipping_without_a_wait_for_the_gpu_gives_the_same(value, norm):
+    found = []
+    for _ in range(2):
+        generator = torch.Generator().manual_seed(0)
+        parameters = [torch.nn.Parameter(torch.zeros(shape)) for shape in [(7, 3), (5,)]]
+        for parameter in parameters:
+            parameter.grad = torch.randn(parameter.shape, generator=generator)
+        found.append(parameters)
+    clipped = scale_and_clip(found[0], 0.5, norm, value)
+    length, by_value, by_norm = scale_and_clip_unread(found[1], 0.5, norm, value)
+    assert (bool(by_value), bool(by_norm)) == (clipped.by_value, clipped.by_norm)
+    assert length.item() == pytest.approx(clipped.norm, rel=1e-6)
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one.grad, other.grad)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_the_norm_of_a_gradient_that_is_not_finite_says_so_without_a_wait_too(bad):
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    parameter.grad = torch.tensor([1.0, bad])
+    assert not torch.isfinite(scale_and_clip_unread([parameter], 0.5, 1.0, 0.1)[0])
+
+
+def test_a_gradient_that_is_not_finite_is_left_alone():
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    parameter.grad = torch.tensor([1.0, math.nan])
+    assert math.isnan(scale_and_clip([parameter], 0.5, 1.0, 0.1).norm)
+    assert parameter.grad[0] == 1.0
+
+
+@pytest.mark.slow
+def test_an_exploding_batch_is_clipped_counted_and_survived(tmp_path):
+    _, plain = run(tmp_path / "plain", Planted("explosion", ()))
+    _, summary = run(tmp_path / "exploding", Planted("explosion", (20,)))
+    assert max(curve(tmp_path / "exploding", "gradient_norm")) > 1e4
+    assert summary["divergences"] == 0
+    assert summary["validation_perplexity"] < 1.2 * plain["validation_perplexity"]
+    shares = curve(tmp_path / "exploding", "clipped_share")
+    assert summary["clipped_share"] == pytest.approx(sum(shares) / len(shares))
+    assert shares[20] == 1
+
+
+def test_the_share_of_clipped_steps_is_that_of_norms_above_the_limit(tmp_path):
+    _, summary = run(tmp_path, training=replace(TRAINING, clip=0.5))
+    norms = curve(tmp_path, "gradient_norm")
+    above = [float(norm > 0.5) for norm in norms]
+    assert 0 < sum(above) < len(above)
+    assert curve(tmp_path, "clipped_share") == above
+    assert summary["clipped_share"] == pytest.approx(sum(above) / len(above))
+
+
+@pytest.mark.parametrize("value", [0.05, 0.6, 100.0])
+@pytest.mark.parametrize("norm", [0.4, None])
+def test_entries_are_cut_before_the_whole_is_shortened(value, norm):
+    generator = torch.Generator().manual_seed(0)
+    parameters = [torch.nn.Parameter(torch.zeros(shape)) for shape in [(7, 3), (5,)]]
+    for parameter in parameters:
+        parameter.grad = torch.randn(parameter.shape, generator=generator)
+    before = torch.cat([p.grad.flatten() for p in parameters]) * 0.5
+    clipped = scale_and_clip(parameters, 0.5, norm, value)
+    expected = before.clamp(-value, value)
+    assert clipped.norm == pytest.approx(before.norm().item(), rel=1e-6)
+    assert clipped.by_value == bool((before.abs() > value).any())
+    assert clipped.by_norm == (norm is not None and expected.norm().item() > norm)
+    if clipped.by_norm:
+        expected = expected * (norm / expected.norm())
+    torch.testing.assert_close(torch.cat([p.grad.flatten() for p in parameters]), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_shares_of_both_kinds_of_clipping_are_logged_apart(tmp_path):
+    _, summary = run(tmp_path, training=replace(TRAINING, clip=0.5, clip_value=0.08))
+    by_value, by_norm = curve(tmp_path, "value_clipped_share"), curve(tmp_path, "clipped_share")
+    assert 0 < sum(by_value) < len(by_value)
+    assert by_value != by_norm
+    assert summary["value_clipped_share"] == pytest.approx(sum(by_value) / len(by_value))
+    assert summary["clipped_share"] == pytest.approx(sum(by_norm) / len(by_norm))
+
+
+@pytest.mark.parametrize("recipe", [
+    TRAINING, replace(TRAINING, l2=0.1), replace(TRAINING, optimizer="momentum"), replace(TRAINING, optimizer="adam"),
+], ids=["fused AdamW", "with a penalty", "momentum", "Adam by hand"])
+def test_a_step_with_a_factor_is_the_step_of_multiplied_gradients(recipe):
+    """Every rule, for several steps; AdamW remembers the same moments and counts the same steps."""
+    generator = torch.Generator().manual_seed(0)
+    start = [torch.randn(shape, generator=generator) for shape in [(4, 3), (5,)]]
+    results = []
+    for by_clipping in (True, False):
+        parameters = [torch.nn.Parameter(value.clone()) for value in start]
+        rule, generator = make_rule(parameters, recipe), torch.Generator().manual_seed(1)
+        for factor in (0.3, 1e-3, 7.0):
+            for parameter in parameters:
+                parameter.grad = torch.randn(parameter.shape, generator=generator)
+            if by_clipping:
+                scale_and_clip(parameters, factor)
+            else:
+                for parameter in parameters:
+                    parameter.grad *= factor
+            rule.step()
+        remembered = [value for memory in rule.state.values() for value in memory.values()]
+        results.append([*(parameter.detach() for parameter in parameters), *remembered])
+    torch.testing.assert_close(*results, rtol=1e-5, atol=1e-7)
+    assert not torch.equal(results[0][0], start[0])

@@ -1,0 +1,263 @@
+"""Sampled softmax and noise-contrastive estimation: what is drawn, and that both lead where the exact softmax leads."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch import nn
+from torch.nn import functional as F
+
+from models.base import FitContext
+from models.neural.output import SoftmaxOutput, build_output
+from models.neural.recurrent import RecurrentLM
+from models.neural.training.trainer import train
+from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
+from models.tokens.vocabulary import CONTEXT_IDS
+from tests.models.neural.fresh_gradients import gradcheck_loss
+from tests.models.neural.made_streams import walks
+from tests.models.neural.made_trainings import SPEC, TRAINING, curve, journal, network_of, run
+
+V, E, N = 40, 6, 25
+PREDICTED = [i for i in range(V) if i not in CONTEXT_IDS]
+COUNTS = np.random.default_rng(3).permutation(V) * 5 + 1
+ESTIMATORS = ["sampled", "nce"]
+
+
+@pytest.fixture(params=ESTIMATORS)
+def estimator(request):
+    return request.param
+
+
+def layer_of(estimator, samples=64, dtype=torch.float64, chunk=8, counts=COUNTS):
+    generator = torch.Generator().manual_seed(1)
+    weight = nn.Parameter(torch.randn(V, E, generator=generator, dtype=torch.float64).to(dtype) / 2)
+    objective = ObjectiveSpec("softmax", chunk=chunk, estimator=estimator, samples=samples)
+    return build_output(objective, weight, counts).train()
+
+
+def batch(seed=0, dtype=torch.float64):
+    rng = np.random.default_rng(seed)
+    features_NE = torch.tensor(rng.normal(size=(N, E)), dtype=dtype, requires_grad=True)
+    return features_NE, torch.tensor(rng.choice(PREDICTED, N))
+
+
+def gradients(layer, features_NE, targets_N, seed=2, precision="float32"):
+    torch.manual_seed(seed)
+    loss, _ = layer.loss(features_NE, targets_N, precision)
+    return torch.autograd.grad(loss, [features_NE, *layer.parameters()])
+
+
+def distance(ones, others):
+    """Norm of the difference over the norm, of all gradients together."""
+    apart = sum(float((one - other).square().sum()) for one, other in zip(ones, others, strict=True))
+    return (apart / sum(float(one.square().sum()) for one in ones)) ** 0.5
+
+
+def test_draws_follow_the_counts_to_the_three_quarters():
+    layer, draws = layer_of("sampled"), 40_000
+    torch.manual_seed(5)
+    seen_V = np.bincount(layer.draw(draws), minlength=V)
+    assert not seen_V[list(CONTEXT_IDS)].any()
+    expected_P = COUNTS[PREDICTED] ** 0.75
+    expected_P *= draws / expected_P.sum()
+    assert stats.chisquare(seen_V[PREDICTED], expected_P).pvalue > 1e-3
+    assert stats.chisquare(seen_V[PREDICTED], COUNTS[PREDICTED] / COUNTS[PREDICTED].sum() * draws).pvalue < 1e-6
+
+
+def test_entries_never_seen_are_drawn_as_if_seen_once_and_can_be_targets(estimator):
+    counts = np.where(np.arange(V) > 30, 0, 1)
+    layer, (features_NE, _) = layer_of(estimator, counts=counts), batch()
+    torch.testing.assert_close(layer.noise_V[PREDICTED], torch.full((len(PREDICTED),), 1 / len(PREDICTED)).double())
+    grads = gradients(layer, features_NE, torch.full((N,), 35))
+    assert all(torch.isfinite(grad).all() for grad in grads)
+
+
+def test_draws_come_from_torchs_random_stream(estimator):
+    layer, given = layer_of(estimator), batch()
+    once, again, other = (gradients(layer, *given, seed=seed) for seed in (7, 7, 8))
+    assert all(torch.equal(one, two) for one, two in zip(once, again, strict=True))
+    assert distance(once, other) > 0.01
+
+
+def reference_loss(estimator, layer, features_NE, targets_N, ids_S):
+    """The formulas of the module, sample by sample, with autograd."""
+    expected_V = (layer.samples * layer.noise_V).log()
+    logits_NV = features_NE @ layer.weight.T + layer.bias
+    total = 0.0
+    for logits_V, target in zip(logits_NV, targets_N.tolist(), strict=True):
+        others = logits_V[ids_S] - expected_V[ids_S]
+        if estimator == "sampled":
+            kept = torch.cat([logits_V[target, None], others[ids_S != target]])
+            total = total + kept.logsumexp(0) - logits_V[target]
+        else:
+            total = total - F.logsigmoid(logits_V[target] - expected_V[target]) - F.logsigmoid(-others).sum()
+    return total
+
+
+@pytest.mark.parametrize("samples", [1, 12, 300])
+def test_loss_and_gradient_are_those_of_the_formula(estimator, samples):
+    layer, (features_NE, targets_N) = layer_of(estimator, samples), batch()
+    torch.manual_seed(9)
+    ids_S = layer.draw(samples)
+    expected = reference_loss(estimator, layer, features_NE, targets_N, ids_S)
+    torch.manual_seed(9)
+    loss, count = layer.loss(features_NE, targets_N)
+    assert count == N
+    torch.testing.assert_close(loss, expected, rtol=1e-11, atol=1e-11)
+    own = torch.autograd.grad(loss, [features_NE, *layer.parameters()])
+    for one, other in zip(own, torch.autograd.grad(expected, [features_NE, *layer.parameters()]), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-11)
+
+
+def test_the_gradient_is_that_of_differences(estimator, monkeypatch):
+    layer = layer_of(estimator)
+    ids_S = layer.draw(64)
+    monkeypatch.setattr(layer, "draw", lambda samples: ids_S)
+    assert gradcheck_loss(layer, *batch())
+
+
+def test_a_sampled_target_is_left_out_of_the_sum(monkeypatch):
+    """If only the target itself is drawn, there is nothing to tell it from: no loss, no gradient."""
+    layer, (features_NE, _) = layer_of("sampled"), batch()
+    monkeypatch.setattr(layer, "draw", lambda samples: torch.full((samples,), PREDICTED[4]))
+    loss, _ = layer.loss(features_NE, torch.full((N,), PREDICTED[4]))
+    assert loss.item() == 0
+    assert all((grad == 0).all() for grad in torch.autograd.grad(loss, [features_NE, *layer.parameters()]))
+
+
+def test_with_more_samples_the_gradient_approaches_the_exact_one():
+    """The error falls like 1/√S: four times the samples halve it; at 50,000 it is one per cent."""
+    exact = gradients(layer_of("sampled").eval(), *batch())
+    errors = []
+    for samples in (50, 800, 50_000):
+        layer = layer_of("sampled", samples)
+        errors.append(np.mean([distance(exact, gradients(layer, *batch(), seed=seed)) for seed in range(4)]))
+    assert errors[1] < errors[0] / 2.5
+    assert errors[2] < 0.02
+
+
+def test_with_many_samples_nce_has_the_gradient_of_likelihood_where_the_model_is_normalised():
+    """Mnih & Teh 2012, section 3.1: with k → ∞ it is that of maximum likelihood, if exp(s) sums to 1."""
+    layer, (_, targets_N) = layer_of("nce", 100_000), batch()
+    with torch.no_grad():
+        layer.bias[PREDICTED] -= layer.bias[PREDICTED].logsumexp(0)
+    features_NE = torch.zeros(N, E, dtype=torch.float64, requires_grad=True)
+    found = gradients(layer, features_NE, targets_N)
+    exact = gradients(layer.eval(), features_NE, targets_N)
+    assert distance(exact, found) < 0.02
+
+
+def test_figures_are_exact_in_every_mode_and_the_loss_is_once_training_ends(estimator):
+    layer, (features_NE, targets_N) = layer_of(estimator, dtype=torch.float32), batch(dtype=torch.float32)
+    plain = SoftmaxOutput(layer.weight, layer.bias.detach().clone(), 8)
+    for _ in ("training", "evaluation"):
+        assert torch.equal(layer.nats(features_NE, targets_N), plain.nats(features_NE, targets_N))
+        assert torch.equal(layer.logp(features_NE), plain.logp(features_NE))
+        layer.eval()
+    assert torch.equal(layer.loss(features_NE, targets_N)[0], plain.loss(features_NE, targets_N)[0])
+
+
+def test_only_a_training_loss_is_not_nats(estimator):
+    layer = layer_of(estimator)
+    assert not layer.reports_nats
+    assert layer.eval().reports_nats
+    assert SoftmaxOutput(layer.weight, torch.zeros(V), 8).train().reports_nats
+
+
+def test_without_gradients_the_loss_is_exact_and_nothing_is_drawn(estimator):
+    layer, (features_NE, targets_N) = layer_of(estimator), batch()
+    before = torch.get_rng_state()
+    with torch.no_grad():
+        loss, _ = layer.loss(features_NE, targets_N)
+    torch.testing.assert_close(loss, layer.nats(features_NE, targets_N).sum())
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_the_state_is_that_of_a_plain_softmax(estimator):
+    plain = build_output(ObjectiveSpec("softmax"), nn.Parameter(torch.zeros(V, E)), COUNTS)
+    assert layer_of(estimator).state_dict().keys() == plain.state_dict().keys()
+
+
+def test_bf16_changes_the_gradient_by_rounding_only(estimator):
+    layer, given = layer_of(estimator, dtype=torch.float32), batch(dtype=torch.float32)
+    assert distance(gradients(layer, *given), gradients(layer, *given, precision="bf16")) < 0.02
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("estimator", [*ESTIMATORS, "exact"])
+def test_each_leads_to_the_perplexity_of_the_truth(estimator):
+    """A bigram language of 30 words: the exact conditional entropy is known, and all three come within 5 %."""
+    words, steps = PREDICTED[:30], 250
+    rng = np.random.default_rng(1)
+    p_next_WW = torch.tensor(rng.dirichlet(np.full(30, 0.3), 30))
+    unigram_W = torch.linalg.matrix_power(p_next_WW, 200)[0]
+    counts = np.zeros(V)
+    counts[words] = (unigram_W * 100_000).round().numpy()
+    torch.manual_seed(3)
+    objective = ObjectiveSpec("softmax", estimator=estimator, **({} if estimator == "exact" else {"samples": 40}))
+    layer = build_output(objective, nn.Parameter(torch.randn(V, 30) * 0.05), counts).train()
+    features = nn.Parameter(torch.eye(30))
+    optimizer = torch.optim.Adam([features, *layer.parameters()], lr=0.05)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.02, steps)
+    for _ in range(steps):
+        before_N = torch.multinomial(unigram_W, 512, replacement=True)
+        after_N = torch.multinomial(p_next_WW[before_N], 1)[:, 0]
+        loss, count = layer.loss(features[before_N], torch.tensor(words)[after_N])
+        optimizer.zero_grad()
+        (loss / count).backward()
+        optimizer.step()
+        schedule.step()
+    logp_WW = layer.eval().logp(features)[:, words].double()
+    cross = -(unigram_W[:, None] * p_next_WW * logp_WW).sum()
+    entropy = -(unigram_W[:, None] * torch.special.xlogy(p_next_WW, p_next_WW)).sum()
+    assert 1 <= float((cross - entropy).exp()) < 1.05
+
+
+def test_a_fit_that_was_interrupted_goes_on_with_the_samples_it_would_have_drawn(estimator, tmp_path):
+    objective = ObjectiveSpec("softmax", estimator=estimator, samples=20)
+    training = TrainingSpec(epochs=2, batch=4, bptt_len=9, evaluations=3, precision="float32", seed=4)
+    spec = RecurrentSpec(hidden=8, embedding=8, objective=objective, training=training)
+    streams = walks(40, 30, seed=1), walks(8, 30, seed=2)
+
+    def fitted(work, report=lambda progress: None):
+        torch.manual_seed(1)
+        network = RecurrentLM.build(spec, torch.ones(30, dtype=torch.int64))
+        train(network, *streams, training, FitContext(tmp_path / work, report=report))
+        return network.state_dict()
+
+    def stop(progress):
+        if progress.step > 0.5 * progress.total:
+            raise KeyboardInterrupt
+
+    undisturbed = fitted("undisturbed")
+    with pytest.raises(KeyboardInterrupt):
+        fitted("interrupted", stop)
+    torch.rand(7)
+    resumed = fitted("interrupted")
+    assert all(torch.equal(tensor, resumed[name]) for name, tensor in undisturbed.items())
+
+
+@pytest.mark.parametrize("output", ["two_level", "adaptive", "hierarchical"])
+def test_estimators_are_refused_where_the_exact_loss_is_cheap(output):
+    with pytest.raises(ValueError, match="estimator"):
+        ObjectiveSpec(output, estimator="nce")
+
+
+def test_an_estimators_loss_has_a_name_of_its_own_in_all_that_a_training_says(tmp_path, estimator):
+    """Its exponential is no perplexity: neither journal nor progress nor summary show one of training."""
+    objective = ObjectiveSpec("softmax", estimator=estimator, samples=8)
+    training, news = replace(TRAINING, loss_spike_threshold=50.0), []
+    network = network_of(replace(SPEC, objective=objective, training=training))
+    _, summary = run(tmp_path, network, training, report=news.append)
+    names = {name for line in journal(tmp_path) for name in line}
+    assert {name for name in names if "train" in name} == {"train/estimator_loss"}
+    assert {"validation/nats", "validation/perplexity"} <= names
+    assert len(curve(tmp_path, "train/estimator_loss")) == summary["updates"]
+    assert summary["train_estimator_loss"] == curve(tmp_path, "train/estimator_loss")[-1]
+    assert "train_nats" not in summary
+    assert summary["divergences"] == 0
+    told = {name for progress in news for name in progress.figures}
+    assert "validation_perplexity" in told
+    assert "perplexity" not in told

@@ -1,0 +1,221 @@
+"""Memory that does not suffice: the same update again with half as many streams at a time, and so on from there."""
+
+import weakref
+from dataclasses import replace
+
+import pytest
+import torch
+
+from models.base import ModelError
+from models.neural.lm import out_of_memory
+from models.neural.out_of_memory import is_out_of_memory
+from models.neural.training.step import TrainingStep
+from models.neural.training.validation import validation_nats
+from tests.marked_cases import long_but
+from tests.models.neural.made_streams import walks
+from tests.models.neural.made_trainings import SPEC, TRAINING, VALIDATION, V, curve, network_of, run
+
+GPU = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+CPU = RuntimeError(
+    "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate "
+    "4000000000 bytes. Error code 12 (Cannot allocate memory)\nwhere it was asked for"
+)
+RECIPE = replace(TRAINING, batch=8)
+
+
+class Small:
+    """A network whose machine holds the activations of so many streams only, from a training window on.
+
+    The complaint comes after dropout has drawn, as it does where the output layer's logits do not fit.
+    """
+
+    def __init__(self, streams, error, since=0):
+        self.network, self.streams, self.error = network_of(replace(SPEC, training=RECIPE)), streams, error
+        self.complaints, self.steps, self.since = 0, 0, since
+        self.loss, self.network.output.loss = self.network.output.loss, self.limited
+
+    def limited(self, features_NE, targets_N, *rest):
+        first = len(features_NE) / RECIPE.bptt_len == RECIPE.batch
+        if self.steps >= self.since and len(features_NE) > self.streams * RECIPE.bptt_len:
+            self.complaints += 1
+            raise self.error
+        self.steps += first
+        return self.loss(features_NE, targets_N, *rest)
+
+
+def bits(network):
+    return [parameter.detach().numpy().tobytes() for parameter in network.parameters()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("error", long_but([GPU, CPU, MemoryError()], [CPU]), ids=["GPU", "processor", "Python"])
+@pytest.mark.parametrize(("streams", "micro_batch"), long_but([(4, 4), (3, 2), (1, 1)], [(3, 2)]))
+def test_the_update_is_repeated_with_half_as_many_streams_and_the_draws_it_began_with(
+    tmp_path, error, streams, micro_batch, caplog
+):
+    """From the first window on, so it must be the training of a recipe that asks for those few streams."""
+    small = Small(streams, error)
+    _, summary = run(tmp_path / "small", small.network, RECIPE)
+    asked, expected = run(tmp_path / "asked", training=replace(RECIPE, micro_batch=micro_batch))
+    assert summary["micro_batch"] == expected["micro_batch"] == micro_batch
+    assert bits(small.network) == bits(asked)
+    halvings = [8 // 2**n for n in range(1, 4) if 8 // 2**n >= micro_batch]
+    assert curve(tmp_path / "small", "micro_batch") == halvings
+    assert small.complaints == len(halvings)
+    assert caplog.text.count("not enough memory") == len(halvings)
+    assert curve(tmp_path / "small", "train/nats") == curve(tmp_path / "asked", "train/nats")
+
+
+@pytest.mark.slow
+def test_memory_that_runs_out_later_changes_only_what_comes_later(tmp_path, monkeypatch):
+    small = Small(4, GPU, since=9)
+    run(tmp_path / "small", small.network, RECIPE)
+    update = TrainingStep.__call__
+
+    def fewer_streams(self, *arguments):
+        if self.state.metrics.updates == 9:
+            self.state.metrics.micro_batch = 4
+        update(self, *arguments)
+
+    monkeypatch.setattr(TrainingStep, "__call__", fewer_streams)
+    asked, _ = run(tmp_path / "asked", training=RECIPE)
+    assert small.complaints == 1
+    assert bits(small.network) == bits(asked)
+
+
+@pytest.mark.slow
+def test_without_dropout_the_result_is_that_of_enough_memory_up_to_rounding(tmp_path):
+    spec = replace(SPEC, dropout=0.0, training=RECIPE)
+    one, _ = run(tmp_path / "one", network_of(spec), RECIPE)
+    two, _ = run(tmp_path / "two", network_of(spec), replace(RECIPE, micro_batch=3))
+    for first, second in zip(one.parameters(), two.parameters(), strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_resumed_training_does_not_try_the_whole_batch_again(tmp_path):
+    class Killed(BaseException):
+        pass
+
+    small = Small(4, GPU)
+    loss = small.network.output.loss
+    calls = [0]
+
+    def dying(*arguments):
+        calls[0] += 1
+        if calls[0] == 40:
+            raise Killed
+        return loss(*arguments)
+
+    small.network.output.loss = dying
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", small.network, RECIPE)
+    again = Small(4, GPU)
+    _, summary = run(tmp_path / "killed", again.network, RECIPE)
+    assert again.complaints == 0
+    assert summary["micro_batch"] == 4
+    undisturbed = Small(4, GPU)
+    run(tmp_path / "undisturbed", undisturbed.network, RECIPE)
+    assert bits(again.network) == bits(undisturbed.network)
+    assert curve(tmp_path / "killed", "micro_batch") == [4]
+
+
+def test_what_was_computed_in_vain_is_let_go_before_the_second_attempt(tmp_path):
+    """The error's traceback holds on to the failed attempt's features, and by them to all activations."""
+    training, kept = replace(RECIPE, activation_penalty=0.1), []
+    network = network_of(replace(SPEC, training=training))
+    loss = network.output.loss
+
+    def limited(features_NE, targets_N, *rest):
+        if len(features_NE) > 4 * RECIPE.bptt_len:
+            kept.append(weakref.ref(features_NE))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        assert all(features() is None for features in kept)
+        return loss(features_NE, targets_N, *rest)
+
+    network.output.loss = limited
+    _, summary = run(tmp_path, network, training)
+    assert len(kept) == 1
+    assert summary["micro_batch"] == 4
+
+
+def test_with_one_stream_there_is_nothing_left_to_halve_and_the_error_says_what_to_do(tmp_path):
+    small = Small(0, CPU)
+    with pytest.raises(ModelError, match="smaller batch, window or hidden size") as failure, out_of_memory(SPEC, "cpu"):
+        run(tmp_path, small.network, RECIPE)
+    assert failure.value.kind == "memory"
+    assert small.complaints == 4
+    assert curve(tmp_path, "micro_batch") == [4, 2, 1]
+
+
+def test_other_errors_are_not_taken_for_want_of_memory(tmp_path):
+    small = Small(0, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        run(tmp_path, small.network, RECIPE)
+    assert small.complaints == 1
+    assert not is_out_of_memory(ValueError("can't allocate memory"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported at some other API call",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "NCCL error in: ProcessGroupNCCL.cpp:94, unhandled cuda error\nLast error:\nCuda failure 2 'out of memory'",
+    ],
+)
+def test_what_a_gpus_libraries_say_of_memory_is_understood(words):
+    assert is_out_of_memory(RuntimeError(words))
+
+
+@pytest.mark.parametrize("words", ["CUDA error: an illegal memory access was encountered", "CUDNN_STATUS_BAD_PARAM"])
+def test_what_they_say_of_other_things_is_not_taken_for_it(words):
+    assert not is_out_of_memory(RuntimeError(words))
+
+
+# --- validation
+
+
+@pytest.mark.parametrize("error", [GPU, RuntimeError("CUDA error: out of memory")], ids=["torch", "driver"])
+def test_validation_reads_fewer_positions_at_a_time_where_memory_does_not_suffice(error, caplog):
+    """The machine holds 20 positions: side by side that is a part of the shorter reviews, else a piece of a review."""
+    network, stream = network_of().eval(), walks(30, V, 3)
+    expected, tokens = validation_nats(network, stream, positions=200)
+    forward, most = network.forward, []
+
+    def limited(ids_BT, state):
+        if ids_BT.numel() > 20:
+            raise error
+        most.append(ids_BT.numel())
+        return forward(ids_BT, state)
+
+    network.forward = limited
+    nats, count = validation_nats(network, stream, positions=200)
+    assert count == tokens
+    assert nats == pytest.approx(expected, rel=1e-6)
+    assert 10 < max(most) <= 20
+    assert 1 <= caplog.text.count("not enough memory for validation") <= 5  # not anew for each batch
+
+
+def test_validation_gives_up_where_not_even_one_position_fits_and_at_other_errors_at_once():
+    for error, attempts in ((GPU, 7), (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), 1)):
+        network, asked = network_of().eval(), []
+
+        def refuse(ids_BT, state, error=error, asked=asked):
+            asked.append(ids_BT.numel())
+            raise error
+
+        network.forward = refuse
+        with pytest.raises(RuntimeError) as caught:
+            validation_nats(network, VALIDATION, positions=64)
+        assert caught.value is error
+        assert len(asked) == attempts
+        assert (asked[-1] == 1) == (error is GPU)
+
+
+def test_a_real_refusal_of_the_processors_allocator_is_recognised():
+    with pytest.raises(RuntimeError) as refusal:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert is_out_of_memory(refusal.value)

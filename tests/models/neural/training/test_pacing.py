@@ -1,0 +1,111 @@
+"""A paced training stops before its decay, and is then exactly a training whose options say that length."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.base import FitContext, Pace
+from models.neural.optimization.schedule import decay_start, learning_rate
+from models.neural.training.callbacks import pacing
+from models.neural.training.callbacks.pacing import updates_with_decay
+from models.neural.training.plan import Plan
+from models.neural.training.trainer import CHECKPOINTS, PAUSED, train
+from models.specs import TrainingSpec
+from tests.models.neural.made_trainings import SPEC, TRAIN, TRAINING, VALIDATION, curve, network_of, run
+
+TRAPEZOID = replace(TRAINING, schedule="trapezoid", epochs=8, warmup=0.02, final_rate=0.0, evaluations=4)
+UPDATES = Plan(TRAIN, TRAPEZOID).updates
+
+
+class Clock:
+    """Clock that goes on by one second whenever it is read."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def monotonic(self):
+        self.now += 1.0
+        return self.now
+
+
+def paced(folder, monkeypatch, pace, training=TRAPEZOID):
+    """Return the summary of a paced training by this clock."""
+    monkeypatch.setattr(pacing, "time", Clock())
+    folder.mkdir()
+    network = network_of(replace(SPEC, training=training))
+    return train(network, TRAIN, VALIDATION, training, FitContext(folder, pace=pace)).summary
+
+
+def shorter(summary, training=TRAPEZOID):
+    return replace(training, epochs=summary["epochs"], warmup=summary["warmup"])
+
+
+def test_a_trapezoid_rises_stays_and_falls_to_its_final_rate():
+    training = TrainingSpec(learning_rate=0.5, warmup=0.2, final_rate=0.1, schedule="trapezoid")
+    rates = [learning_rate(training, update, 10) for update in range(10)]
+    assert rates == pytest.approx([0.25, *[0.5] * 7, 0.275, 0.05])
+
+
+@given(st.integers(0, 5_000))
+def test_the_decay_of_the_shortest_training_begins_no_earlier_than_the_steady_updates_end(steady):
+    training = TrainingSpec(warmup=0.0, schedule="trapezoid")
+    total = updates_with_decay(steady)
+    assert decay_start(training, total) >= steady
+    assert total == steady + 1 or decay_start(training, total - 1) < steady
+
+
+def test_it_stops_in_time_for_its_decay(tmp_path, monkeypatch):
+    summary = paced(tmp_path / "a", monkeypatch, Pace(seconds=UPDATES / 2, evaluations=2))
+    assert summary["stopped_by_time"] == 1
+    steady, total = summary["updates"], summary["all_updates"]
+    assert steady == decay_start(shorter(summary), total) < total < UPDATES
+
+
+@pytest.mark.slow
+def test_a_training_slower_than_expected_leaves_more_time_for_what_follows(tmp_path, monkeypatch):
+    paces = {
+        name: Pace(seconds=UPDATES, evaluations=2, after=UPDATES / 4, tokens_per_second=speed)
+        for name, speed in (("as expected", 0.0), ("slower", 1e9))
+    }
+    steady = {name: paced(tmp_path / name, monkeypatch, pace)["updates"] for name, pace in paces.items()}
+    assert steady["slower"] < steady["as expected"]
+
+
+@pytest.mark.slow
+def test_resumed_or_from_the_beginning_the_shortened_training_makes_the_same_weights(tmp_path, monkeypatch):
+    summary = paced(tmp_path / "a", monkeypatch, Pace(seconds=UPDATES / 2, evaluations=2))
+    training = shorter(summary)
+    (resumed := tmp_path / "resumed").mkdir()
+    shutil.move(tmp_path / "a" / PAUSED, resumed / CHECKPOINTS)
+    shutil.copy(tmp_path / "a" / "metrics.jsonl", resumed)
+    one, continued = run(resumed, training=training)
+    other, whole = run(tmp_path / "b", training=training)
+    assert continued["updates"] == whole["updates"] == summary["all_updates"]
+    assert len(curve(resumed, "learning_rate")) < summary["all_updates"] + summary["updates"]  # it did not begin again
+    assert continued["validation_nats"] == whole["validation_nats"]
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_it_ends_early_where_validation_no_longer_improves(tmp_path, monkeypatch):
+    hot = replace(TRAPEZOID, learning_rate=0.3, epochs=40)  # it jumps about
+    summary = paced(tmp_path / "a", monkeypatch, Pace(seconds=1e4, patience=1, evaluations=2_000), hot)
+    assert summary["stopped_by_validation"] == 1
+    assert summary["all_updates"] < 5 * UPDATES
+
+
+@pytest.mark.slow
+def test_it_is_never_longer_than_its_options_say(tmp_path, monkeypatch):
+    summary = paced(tmp_path / "a", monkeypatch, Pace(seconds=1e9, patience=1_000))
+    assert summary["stopped_by_end"] == 1
+    assert summary["all_updates"] == UPDATES
+    assert shorter(summary).epochs == pytest.approx(TRAPEZOID.epochs)
+
+
+@pytest.mark.slow
+def test_the_best_state_is_chosen_among_evaluations_of_the_decay(tmp_path):
+    _, summary = run(tmp_path / "a", training=TRAPEZOID)
+    assert summary["best_tokens"] > 0.7 * summary["tokens"]

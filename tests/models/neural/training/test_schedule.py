@@ -1,0 +1,79 @@
+"""The learning rate of each update: warm-up, and how it goes down afterwards."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from models.batches import make_batches
+from models.neural.optimization.schedule import learning_rate
+from models.neural.training import trainer
+from models.neural.training.step import TrainingStep
+from models.specs import TrainingSpec
+from tests.models.neural.made_streams import walks
+from tests.models.neural.made_trainings import TRAIN, TRAINING, V, curve, run
+
+
+def test_the_rate_rises_linearly_to_its_peak_and_falls_by_half_a_cosine_to_its_end():
+    training = TrainingSpec(learning_rate=0.5, warmup=0.1, final_rate=0.02)
+    rates = [learning_rate(training, update, 101) for update in range(101)]
+    np.testing.assert_allclose(rates[:10], np.arange(1, 11) * 0.05)
+    assert rates[10] == rates[9] == max(rates)
+    assert rates[55] == pytest.approx(0.5 * (0.02 + 0.98 / 2))
+    assert rates[100] == pytest.approx(0.01)
+    assert all(a >= b for a, b in pairwise(rates[10:]))
+
+
+@pytest.mark.parametrize("updates", [1, 2, 3])
+@pytest.mark.parametrize("warmup", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "constant", "plateau"])
+def test_the_rate_of_a_very_short_training_is_positive(updates, warmup, schedule):
+    training = TrainingSpec(warmup=warmup, schedule=schedule)
+    assert all(0 < learning_rate(training, u, updates) <= training.learning_rate for u in range(updates))
+
+
+def test_the_linear_schedule_is_a_straight_line_from_the_peak_to_the_final_rate():
+    training = TrainingSpec(learning_rate=0.5, warmup=0.1, final_rate=0.02, schedule="linear")
+    rates = [learning_rate(training, update, 101) for update in range(101)]
+    np.testing.assert_allclose(rates[:10], np.arange(1, 11) * 0.05)
+    np.testing.assert_allclose(rates[10:], np.linspace(0.5, 0.01, 91))
+
+
+@pytest.mark.parametrize("schedule", ["constant", "plateau"])
+def test_the_other_schedules_stay_at_the_peak_by_themselves(schedule):
+    training = TrainingSpec(learning_rate=0.5, warmup=0.1, schedule=schedule)
+    assert {learning_rate(training, update, 101) for update in range(10, 101)} == {0.5}
+
+
+def test_a_plateau_quarters_the_rate_after_every_evaluation_that_is_not_the_best(tmp_path, monkeypatch):
+    measured = iter([3.0, 2.5, 2.7, 2.5, 2.4, 2.6, 2.0])
+    monkeypatch.setattr(trainer, "validation_nats", lambda *arguments, **options: (next(measured), 1))
+    training = replace(TRAINING, schedule="plateau", warmup=0.0, evaluations=6)
+    _, summary = run(tmp_path, training=training)
+    rates = np.array(curve(tmp_path, "learning_rate")) / TRAINING.learning_rate
+    ends = np.ceil(summary["updates"] * np.arange(1, 7) / 6).astype(int)
+    between = [rates[begin:end] for begin, end in pairwise([0, *ends])]
+    assert [set(part.round(9)) for part in between] == [{1}, {1}, {1}, {1 / 4}, {1 / 16}, {1 / 16}]
+
+
+def test_the_rate_is_scaled_with_the_length_of_a_random_window(tmp_path, monkeypatch):
+    """So with plain gradient descent every token has the same influence, as AWD-LSTM has it."""
+    rates, training = [], replace(
+        TRAINING, bptt_len=20, random_window=True, schedule="constant", warmup=0.0, epochs=3, optimizer="sgd"
+    )
+    step = TrainingStep.apply
+
+    def spy(self, sums, streams, positions):
+        step(self, sums, streams, positions)
+        rates.append((self.state.optimizer.param_groups[0]["lr"], positions))
+
+    monkeypatch.setattr(TrainingStep, "apply", spy)
+    _, summary = run(tmp_path, training=training, streams=(TRAIN, walks(5, V, 2)))
+    widths = [w.x_BT.shape[1] for epoch in range(3) for w in make_batches(TRAIN, training).epoch(epoch)]
+    assert len(rates) == summary["updates"] == len(widths)
+    assert [width for _, width in rates] == widths
+    assert len(set(widths)) > 5
+    np.testing.assert_allclose([rate for rate, _ in rates], np.array(widths) / 20 * TRAINING.learning_rate)
+    assert summary["tokens"] == 3 * TRAIN.tokens
+    assert set(curve(tmp_path, "learning_rate")) == {TRAINING.learning_rate}

@@ -1,0 +1,217 @@
+"""The numbers are those of KenLM's lmplz and query (golden files; how they were made: data/README.md)."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.ngram.counting.counts import count_ngrams
+from models.ngram.lines.line_lm import LineLM
+from models.ngram.lines.text_corpus import BEGIN, END, GIVEN_OF_LINES, LineCorpus, read_words
+from models.ngram.lines.text_files import fit_lines
+from models.ngram.measure import total
+from models.ngram.smoothing.kneser_ney import counts_of_counts, estimate
+from models.specs import NGramSpec
+
+LN10 = np.log(10)
+THRESHOLDS = {"001": (0, 0, 1), "012": (0, 1, 2), "112": (1, 1, 2)}
+MODELS = [("train", n) for n in (1, 2, 3, 4, 5)] + [("quirk", 3), ("quirk", 5), ("tiny", 3), ("short", 5)]
+PRUNED = [(f"train_{name}", n) for n in (2, 3, 4, 5) for name in THRESHOLDS]
+PRUNED += [(f"quirk_{name}", n) for n in (3, 5) for name in ("001", "112")] + [("tiny_112", 3)]
+LIMITED = [("train_limited", 2), ("train_limited", 3), ("train_limited", 5), ("train_limited_001", 3)]
+NOVEL = [("train_novel", 1), ("train_novel", 3), ("train_limited_novel", 3)]
+OTHERS = [("quirk_fallback_012", 4), ("train_padded", 3), *LIMITED, *NOVEL]
+OPTIONS = {
+    "quirk_fallback_012": {"fallback": (0.4, 0.9, 1.4)}, "train_padded": {"padded_vocabulary": 5000},
+    "train_novel": {"interpolate_unigrams": False}, "train_limited_novel": {"interpolate_unigrams": False},
+}  # fmt: skip
+
+
+def read_arpa(path) -> dict[tuple[str, ...], tuple[float, float]]:
+    """Return {n-gram: (log10 p, log10 back-off)} of an ARPA file; independent of the code under test."""
+    entries, inside = {}, False
+    for line in gzip.decompress(path.read_bytes()).decode("utf-8").splitlines(keepends=True):
+        fields = line.rstrip("\n").split("\t")
+        inside = line.endswith("-grams:\n") or (inside and not line.startswith("\\"))
+        if inside and len(fields) >= 2:
+            entries[tuple(fields[1].split(" "))] = (float(fields[0]), float(fields[2]) if len(fields) > 2 else 0.0)
+    return entries
+
+
+def as_arpa(model: LineLM) -> dict[tuple[str, ...], tuple[float, float]]:
+    entries, ngrams = {}, [(token,) for token in range(model.vocabulary_size)]
+    for order in range(1, model.order + 1):
+        if order > 1:
+            keys = model.tables.keys[order - 2].tolist()
+            ngrams = [(*ngrams[key // model.vocabulary_size], key % model.vocabulary_size) for key in keys]
+        logp = model.tables.logp[order - 1] / LN10
+        backoff = model.tables.backoff[order - 1] / LN10 if order < model.order else np.zeros(len(logp))
+        for ngram, p, weight in zip(ngrams, logp, backoff, strict=True):
+            entries[tuple(model.words[word] for word in ngram)] = (float(p), float(weight))
+    assert entries[("<s>",)][0] == -np.inf
+    entries[("<s>",)] = (0.0, entries[("<s>",)][1])  # lmplz writes log10 1 for what is never predicted
+    return entries
+
+
+def fitted(
+    text, order: int, prune: tuple[int, ...] = (), padded_vocabulary: int = 0, allowed=None, **options
+) -> LineLM:
+    spec = NGramSpec(order=order, **options)
+    return fit_lines(text, spec, prune[:order], padded_vocabulary=padded_vocabulary, allowed=allowed)[0]
+
+
+@pytest.fixture(scope="module")
+def fitted_as(golden_text, golden_folder):
+    """Return the model of a golden file by its name: TEXT[_THRESHOLDS]."""
+
+    def fit(name: str, order: int) -> LineLM:
+        text, _, rest = name.partition("_")
+        allowed = read_words(golden_folder / "limited.txt") if "limited" in rest else None
+        options = {"allowed": allowed, **OPTIONS.get(name, {})}
+        return fitted(golden_text(text), order, THRESHOLDS.get(rest[-3:], ()), **options)
+
+    return fit
+
+
+@pytest.mark.parametrize(("name", "order"), MODELS + PRUNED + OTHERS)
+def test_every_probability_and_backoff_weight_is_lmplz_s_within_1e_6(name, order, fitted_as, golden_folder):
+    ours, theirs = as_arpa(fitted_as(name, order)), read_arpa(golden_folder / f"{name}.{order}.arpa.gz")
+    assert ours.keys() == theirs.keys()
+    difference = np.array([ours[ngram] for ngram in theirs]) - np.array(list(theirs.values()))
+    assert np.abs(difference).max() < 1e-6
+
+
+@pytest.mark.parametrize(("name", "order"), [("zero", 1), ("zero", 3), ("zero_weight", 3)])
+def test_a_discount_of_exactly_0_is_taken_as_lmplz_takes_it(name, order, golden_text, golden_folder):
+    text = golden_text(name)
+    made = estimate(count_ngrams(text, order, len(text.words), GIVEN_OF_LINES))
+    assert any(0.0 in found.values[1:] and not found.fallback for found in made.discounts)
+    ours, theirs = as_arpa(fitted(text, order)), read_arpa(golden_folder / f"{name}.{order}.arpa.gz")
+    assert ours.keys() == theirs.keys()
+    one, two = np.array([ours[ngram] for ngram in theirs]), np.array(list(theirs.values()))
+    assert np.array_equal(np.isneginf(one), np.isneginf(two))
+    assert np.abs(one[np.isfinite(one)] - two[np.isfinite(two)]).max() < 1e-6
+
+
+def test_where_a_discount_of_0_leaves_nothing_unseen_words_are_impossible_and_the_sum_is_still_1(golden_text):
+    text = golden_text("zero_weight")
+    exact, textbook = fitted(text, 3), fitted(text, 3, kenlm_exact=False)
+    p_V, smoothed_V = (np.exp(model.distribution(model.start(1)))[0] for model in (exact, textbook))
+    after_begin = [np.exp(model.distribution(model.read(np.array([[BEGIN]]), model.start(1))))[0]
+                   for model in (exact, textbook)]  # fmt: skip
+    assert p_V.sum() == pytest.approx(1) == pytest.approx(smoothed_V.sum())
+    assert [(p_V == 0).sum() for p_V in after_begin] == [5, 1]  # of 6 only w2 can follow; <s> never can
+    assert [p_V.sum() for p_V in after_begin] == pytest.approx([1, 1])
+    scores = exact.score_text(exact.read_lines(["w2 w1", "w1 w2"]))
+    assert (scores.perplexity, scores.tokens) == (np.inf, 6)
+
+
+def by_query(golden_folder, name: str, order: int) -> dict[str, float]:
+    lines = [line.split("\t") for line in (golden_folder / "query.tsv").read_text().splitlines()]
+    return {label.rstrip(":"): float(value) for model, label, value in lines if model == f"{name} {order}"}
+
+
+@pytest.mark.parametrize(("name", "order"), [entry for entry in MODELS + PRUNED + OTHERS if entry[1] > 1])
+@pytest.mark.parametrize("source", ["fitted by us", "read from lmplz's ARPA"])
+def test_held_out_perplexity_is_query_s_with_and_without_unknown_words(
+    source, name, order, fitted_as, golden_folder, golden_text
+):
+    theirs = by_query(golden_folder, name, order)
+    arpa = golden_folder / f"{name}.{order}.arpa.gz"
+    model = fitted_as(name, order) if source == "fitted by us" else LineLM.from_arpa(arpa)
+    scores = model.score_text(golden_text("held_out", model.words))
+    assert (scores.oov, scores.tokens) == (theirs["OOVs"], theirs["Tokens"])
+    assert scores.perplexity == pytest.approx(theirs["Perplexity including OOVs"], rel=1e-6)
+    # query adds in float32, which shows where most words are unknown and taken away again
+    tolerance = 1e-6 if name.startswith("train") else 2e-6
+    assert scores.perplexity_without_oov == pytest.approx(theirs["Perplexity excluding OOVs"], rel=tolerance)
+
+
+@pytest.mark.parametrize(("name", "order"), [("train", 3), ("train_112", 3), ("quirk", 5)])
+def test_every_word_costs_what_query_says(name, order, golden_folder, golden_text):
+    lines = gzip.decompress((golden_folder / f"{name}.{order}.words.gz").read_bytes()).decode().splitlines()
+    theirs = np.array([float(line.split(" ")[1]) for line in lines])
+    model = LineLM.from_arpa(golden_folder / f"{name}.{order}.arpa.gz")
+    held_out = golden_text("held_out", model.words)
+    ours = -model.token_nats(held_out)[held_out.ids != BEGIN] / LN10
+    assert (held_out.ids == 0).any()
+    assert np.abs(ours - theirs).max() < 2e-6
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("order", [2, 3, 4, 5])
+def test_real_sentences_give_lmplz_s_ngrams_and_query_s_perplexities_whatever_is_pruned(
+    order, real_sentences, golden_folder
+):
+    train, held_out = real_sentences
+    corpus = LineCorpus.read(train)
+    rows = [line.split("\t") for line in (golden_folder / "real_text.tsv").read_text().splitlines()]
+    for prune in sorted({row[1] for row in rows if row[0] == str(order)}):
+        theirs = {label.rstrip(":"): float(value) for n, t, label, value in rows if (n, t) == (str(order), prune)}
+        model, report = fit_lines(corpus, NGramSpec(order=order), tuple(map(int, prune.split())))
+        scores = model.score_text(model.read_lines(held_out))
+        assert report["ngrams"] == [theirs[f"ngrams {k}"] for k in range(1, order + 1)]
+        assert (scores.oov, scores.tokens) == (theirs["OOVs"], theirs["Tokens"])
+        assert scores.perplexity == pytest.approx(theirs["Perplexity including OOVs"], rel=1e-6)
+        assert scores.perplexity_without_oov == pytest.approx(theirs["Perplexity excluding OOVs"], rel=1e-6)
+
+
+@pytest.fixture(scope="module")
+def real_sentences() -> tuple[list[str], list[str]]:
+    folder = Path(os.environ.get("REVIEWLM_REAL_DATA", "")) / "shen2017_sentences"
+    if not folder.is_dir():
+        pytest.skip("REVIEWLM_REAL_DATA has no shen2017_sentences")
+    parts = [gzip.decompress(path.read_bytes()).decode() for path in sorted(folder.glob("*.txt.gz"))]
+    lines = "".join(parts).removesuffix("\n").split("\n")
+    return [line for at, line in enumerate(lines, 1) if at % 10], lines[9::10]
+
+
+def test_the_textbook_variant_differs_where_the_last_word_of_the_text_is_new_and_frequent(golden_text):
+    text = golden_text("quirk")
+    counts = count_ngrams(text, 5, len(text.words), GIVEN_OF_LINES)
+    adjusted = np.bincount(counts.orders[2].suffix_M, minlength=len(counts.orders[1]))
+    adjusted = np.where(counts.orders[1].begins_M, counts.orders[1].raw_M, adjusted)
+    textbook, lmplz_s = (counts_of_counts(counts, 2, adjusted, kenlm_exact=exact) for exact in (False, True))
+    assert textbook != lmplz_s
+    assert textbook == tuple(int((adjusted == j).sum()) for j in (1, 2, 3, 4))
+
+
+def test_orders_that_determine_no_discounts_take_the_fallback_and_say_so(golden_text, caplog):
+    text = golden_text("short")
+    counts = count_ngrams(text, 5, len(text.words), GIVEN_OF_LINES)
+    made = estimate(counts, fallback=(0.4, 0.9, 1.4))
+    assert [found.fallback for found in made.discounts] == [True] * 5
+    assert [found.values for found in made.discounts] == [(0, 0.4, 0.9, 1.4)] * 5
+    [warning] = caplog.messages
+    assert "the discounts of orders 1, 2, 3, 4, 5: using (0.4, 0.9, 1.4)" in warning
+    assert [len(entry) for entry in counts.orders] == [6, 7, 3, 0, 0]
+
+
+def test_texts_are_read_as_the_table_of_differences_in_the_documentation_says(tmp_path):
+    path = tmp_path / "odd.txt"
+    path.write_bytes(b"a\x0bb a\x0cb\na\x00b \xff\xfe b\xff\nb\xfe a")
+    corpus = LineCorpus.read_file(path)
+    assert corpus.words[3:] == ("a\x0bb", "a\x0cb", "a", "b", "\ufffd\ufffd", "b\ufffd")
+    assert (len(corpus), (corpus.ids == END).sum()) == (3, 3)  # lmplz counts two
+    counts = count_ngrams(corpus, 2, len(corpus.words), GIVEN_OF_LINES)
+    assert counts.count((corpus.words.index("a"), END)) == 1
+    table = (Path(__file__).parents[4] / "docs/concepts/models/ngram.md").read_text(encoding="utf-8")
+    assert all(f"| {row} |" in table for row in ("a last line without its newline", "`\\v` and `\\f`", "NUL"))
+
+
+def test_what_a_text_costs_is_added_up_once_for_all_known_unknown_and_impossible_words():
+    ids_T, nats_T = np.array([1, 0, 5, 6, 2, 1, 0, 2]), np.array([0, 2.0, np.inf, 0.5, 1, 0, np.inf, 3])
+    scores = total(ids_T, [nats_T[:3], nats_T[3:]], GIVEN_OF_LINES, unknown=0)
+    assert (scores.tokens, scores.oov, scores.impossible) == (6, 2, 2)
+    assert scores.known_nats == scores.oov_nats == scores.nats == np.inf
+    finite = np.where(np.isinf(nats_T), 1.0, nats_T)
+    scores = total(ids_T, [finite[:2], finite[2:]], GIVEN_OF_LINES, unknown=0)
+    assert (scores.nats, scores.oov_nats, scores.impossible) == (8.5, 3.0, 0)
+    assert scores.perplexity == pytest.approx(np.exp(8.5 / 6))
+    assert scores.perplexity_without_oov == pytest.approx(np.exp(5.5 / 4))
+    assert total(ids_T, [finite], GIVEN_OF_LINES).nats == 8.5
+    assert np.isnan(total(ids_T[:0], [], GIVEN_OF_LINES, unknown=0).perplexity)

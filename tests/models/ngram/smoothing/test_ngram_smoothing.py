@@ -1,0 +1,273 @@
+"""What holds of every smoothing method: distributions in any context, fallbacks that are named, options that count."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from typing import get_args
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.base import ModelError
+from models.ngram.counting.counts import count_ngrams
+from models.ngram.lm import NGramLM
+from models.ngram.measure import score_chunks
+from models.ngram.smoothing import add_k, jelinek_mercer, katz
+from models.ngram.smoothing.held_out import evidence
+from models.ngram.smoothing.kneser_ney import SMOOTHINGS
+from models.ngram.smoothing.methods import METHODS, SCORES_ONLY, estimate, figures
+from models.specs import NGramSpec, Smoothing, spec_from_dict
+from models.tokens.vocabulary import CONTEXT_IDS
+from tests.examples import examples
+from tests.models.ngram.smoothing.odd_corpora import ODD, V
+
+PROBABILITIES = sorted(METHODS.keys() - SCORES_ONLY)
+SMOOTHED = sorted(set(PROBABILITIES) - {"maximum_likelihood"})
+WORD = st.one_of(st.sampled_from([0, 9, 9, 10, 11]), st.integers(9, V - 1))
+DOCUMENT = st.builds(lambda stars, words: [1, stars, *words, 2], st.integers(3, 8), st.lists(WORD, max_size=12))
+CORPUS = st.lists(DOCUMENT, max_size=30)
+CONTEXT = st.lists(st.integers(0, V - 1), min_size=6, max_size=6)
+
+
+@pytest.fixture(autouse=True)
+def _quiet(caplog):
+    caplog.set_level(logging.ERROR, logger="models.ngram")
+
+
+def fitted(documents, order, method, stream_of, held_out=(), **options) -> NGramLM:
+    counts = count_ngrams(stream_of(documents), order, V, CONTEXT_IDS)
+    return NGramLM.from_counts(counts, method, held_out=stream_of(held_out), **options)
+
+
+def test_the_specification_lists_the_methods_and_refuses_others_with_the_list():
+    assert set(get_args(Smoothing)) == METHODS.keys()
+    with pytest.raises(ValueError, match=r"'good_turing'.*witten_bell.*stupid_backoff"):
+        NGramSpec(smoothing="good_turing")
+
+
+@pytest.mark.parametrize("method", PROBABILITIES)
+@examples(40)
+@given(
+    documents=CORPUS, order=st.integers(1, 6), contexts=st.lists(CONTEXT, min_size=1, max_size=12), exact=st.booleans()
+)
+def test_every_context_s_distribution_sums_to_one(documents, order, contexts, exact, method, stream_of):
+    options = {"kenlm_exact": exact} if method in SMOOTHINGS else {}
+    model = fitted(documents, order, method, stream_of, held_out=documents[:3], **options)
+    seen = [([1, 3, *document[2:-1]] * 6)[-6:] for document in documents]
+    rows = np.array(contexts + seen)
+    p_BV = np.exp(model.distribution(model.read(rows, model.start(len(rows)))))
+    assert np.abs(p_BV.sum(axis=1) - 1).max() < 1e-9
+    assert (p_BV[:, sorted(CONTEXT_IDS)] == 0).all()
+    if method != "maximum_likelihood" and not exact:  # lmplz's discounts may be 0
+        assert (np.delete(p_BV, sorted(CONTEXT_IDS), axis=1) > 0).all()
+
+
+@pytest.mark.parametrize("documents", ODD.values(), ids=ODD.keys())
+@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize("order", [1, 3, 6])
+def test_small_and_odd_corpora_never_raise(documents, method, order, stream_of):
+    model = fitted(documents, order, method, stream_of)
+    rows = np.array([[1, 3, 9, 10, 9], [1, 8, 9, 9, 9], [0, 0, 0, 0, 0], [2, 2, 23, 1, 5]])
+    p_BV = model.step(rows[:, -1], model.read(rows[:, :-1], model.start(4)))[0].double().exp().numpy()
+    assert not np.isnan(p_BV).any()
+    if method in PROBABILITIES:
+        assert np.abs(p_BV.sum(axis=1) - 1).max() < 1e-6
+    if method in SMOOTHED:
+        assert (np.delete(p_BV, sorted(CONTEXT_IDS), axis=1) > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [
+        ("add_k", "laplace"), ("jelinek_mercer", "equal_weights"), ("absolute_discounting", "fixed_discount"),
+        ("katz", "absolute_discount"), ("modified_kneser_ney", "fixed_discounts"), ("witten_bell", None),
+    ],
+)  # fmt: skip
+def test_the_fallback_taken_is_named_per_order(method, name, stream_of, caplog):
+    caplog.set_level(logging.WARNING, logger="models.ngram")
+    counts = count_ngrams(stream_of([[1, 3, 9, 10, 2]]), 3, V, CONTEXT_IDS)
+    found = figures(counts, estimate(counts, NGramSpec(order=3, smoothing=method), stream_of([])))
+    named = {key.rsplit("/", 1)[1] for key in found if key.startswith("fallback/") and key.count("/") == 2}
+    assert named == ({name} if name else set())
+    said = [record.getMessage() for record in caplog.records]
+    if name == "fixed_discounts":  # one warning names all orders
+        assert ["discounts of orders 1, 2, 3: using" in message for message in said] == [True]
+    else:
+        assert len(said) == (3 if name else 0)
+    assert found["fallback_orders"] == sum(found[f"fallback/{order}"] for order in (1, 2, 3)) == (3 if name else 0)
+    assert [found[f"ngrams/{order}"] for order in (1, 2, 3)] == [3, 3, 2]
+    assert [found[f"counts_of_counts/2/{j}"] for j in (1, 2)] == [3, 0]
+
+
+def test_a_corpus_that_determines_the_parameters_takes_no_fallback(stream_of, reviews_of):
+    counts = count_ngrams(stream_of(reviews_of(1500, 400, 4)), 2, 400, CONTEXT_IDS)
+    for method in METHODS:
+        found = figures(
+            counts, estimate(counts, NGramSpec(order=2, smoothing=method), stream_of(reviews_of(9, 400, 5)))
+        )
+        assert found["fallback/2"] == 0, method
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "other"),
+    [
+        ("add_k", {"k": 1.0}, {"k": 0.01}), ("jelinek_mercer", {"weights": (0.9, 0.5)}, {"weights": (0.9, 0.6)}),
+        ("absolute_discounting", {"discounts": (0.5, 0.7)}, {"discounts": (0.5, 0.8)}),
+        ("absolute_discounting", {"fallback": (0.5, 1, 1)}, {"fallback": (0.6, 1, 1)}),
+        ("katz", {"cut": 2}, {"cut": 3}), ("katz", {"fallback": (0.5, 1, 1)}, {"fallback": (0.6, 1, 1)}),
+        ("stupid_backoff", {"alpha": 0.4}, {"alpha": 0.5}),
+    ],
+)  # fmt: skip
+def test_parameters_can_be_given(method, options, other, stream_of, reviews_of):
+    documents, size = ([[1, 3, 9, 10, 2]] * 2, V) if "fallback" in options else (reviews_of(1500, 400, 4), 400)
+    counts = count_ngrams(stream_of(documents), 2, size, CONTEXT_IDS)
+    first, second = (NGramLM.from_counts(counts, method, **chosen).tables for chosen in (options, other))
+    pairs = zip(first.logp + first.backoff, second.logp + second.backoff, strict=True)
+    assert any(not np.array_equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"smoothing": "add_k", "k": 0.0}, {"smoothing": "add_k", "k": math.inf}, {"smoothing": "katz", "cut": 1},
+        {"smoothing": "stupid_backoff", "alpha": 1.5}, {"smoothing": "jelinek_mercer", "weights": (0.5,)},
+        {"smoothing": "jelinek_mercer", "weights": (0.5, 1.0)}, {"discounts": (0.5, 0.5)},
+        {"smoothing": "absolute_discounting", "discounts": (0.0, 0.5)}, {"smoothing": "katz", "k": 1.0},
+    ],
+)  # fmt: skip
+def test_options_out_of_range_or_without_effect_are_refused_by_name(options, stream_of):
+    name = list(options)[-1]
+    with pytest.raises(ValueError, match=f"^{name} (is|has) "):
+        NGramSpec(order=2, **options)
+    with pytest.raises(ModelError, match=f"^{name} (is|has) ") as caught:
+        fitted([[1, 3, 9, 2]], 2, options.get("smoothing", "katz"), stream_of, **{name: options[name]})
+    assert caught.value.kind == "input"
+
+
+def test_a_specification_survives_json():
+    spec = NGramSpec(order=2, smoothing="jelinek_mercer", weights=(0.9, 0.5))
+    values = json.loads(json.dumps({**spec.__dict__}))
+    assert spec_from_dict(values) == spec
+
+
+# Parameters chosen on held-out text
+
+
+def perplexity(model: NGramLM, stream) -> float:
+    nats = np.concatenate(list(score_chunks(model, stream.ids)))
+    return math.exp(nats.sum() / (~np.isin(stream.ids, sorted(CONTEXT_IDS))).sum())
+
+
+def objective(weights, orders, predictable) -> float:
+    """Return log p of the held-out tokens, and of one imagined stop and one imagined passage per order."""
+    p_T = np.full(len(orders[0].count_T), 1 / predictable)
+    for weight, one in zip(weights, orders, strict=True):
+        p_T = np.where(one.seen_T, weight * one.maximum_likelihood_T + (1 - weight) * p_T, p_T)
+    return np.log(p_T).sum() + sum(math.log(w) + math.log(1 - w) for w in weights)
+
+
+def test_em_finds_the_weights_that_no_other_weights_beat(stream_of, reviews_of):
+    counts = count_ngrams(stream_of(reviews_of(200, V, 1)), 3, V, CONTEXT_IDS)
+    orders = evidence(counts, stream_of(reviews_of(300, V, 2)))
+    weights = jelinek_mercer.tune(orders, counts.predictable)
+    best = objective(weights, orders, counts.predictable)
+    for order, weight in enumerate(weights):
+        for other in (weight * 0.98, weight + 0.02 * (1 - weight)):
+            changed = [*weights[:order], other, *weights[order + 1 :]]
+            assert objective(changed, orders, counts.predictable) < best
+
+
+@examples(25)
+@given(train=CORPUS, held_out=CORPUS)
+def test_every_round_of_em_makes_held_out_text_more_probable(train, held_out, stream_of):
+    counts = count_ngrams(stream_of(train), 3, V, CONTEXT_IDS)
+    orders = evidence(counts, stream_of(held_out))
+    ratio, seen = [one.maximum_likelihood_T for one in orders], [one.seen_T for one in orders]
+    weights = [0.5] * 3
+    for _ in range(5):
+        after = jelinek_mercer._round(weights, ratio, seen, counts.predictable)
+        assert objective(after, orders, counts.predictable) >= objective(weights, orders, counts.predictable) - 1e-9
+        weights = after
+
+
+def test_one_order_s_weight_has_a_closed_form_where_its_words_are_unseen_or_certain(stream_of):
+    # p(9) = λ + (1 − λ) / V', p(10) = (1 − λ) / V': of 30 nines and 10 tens the best λ solves p(9) = 3/4
+    train, predictable = [[1, 3, *[9] * 5]], V - len(CONTEXT_IDS)
+    counts = count_ngrams(stream_of(train), 1, V, CONTEXT_IDS)
+    [weight] = jelinek_mercer.tune(evidence(counts, stream_of([[1, 3, *[9] * 30_000, *[10] * 10_000]])), predictable)
+    assert weight + (1 - weight) / predictable == pytest.approx(3 / 4, abs=1e-4)
+
+
+@pytest.mark.parametrize("order", [1, 3])
+def test_the_k_chosen_is_the_best_of_the_grid(order, stream_of, reviews_of):
+    counts = count_ngrams(stream_of(reviews_of(200, V, 1)), order, V, CONTEXT_IDS)
+    held_out = stream_of(reviews_of(60, V, 2))
+    by_k = {k: perplexity(NGramLM.from_counts(counts, "add_k", k=k), held_out) for k in add_k.GRID}
+    chosen = add_k.estimate(counts, held_out=held_out).facts["k"]
+    assert chosen == min(by_k, key=by_k.get)
+    assert perplexity(NGramLM.from_counts(counts, "add_k", held_out=held_out), held_out) == by_k[chosen]
+
+
+@examples(15)
+@given(train=CORPUS, held_out=st.lists(DOCUMENT, min_size=1, max_size=4))
+def test_evidence_is_what_the_counts_say_of_each_token(train, held_out, stream_of):
+    counts = count_ngrams(stream_of(train), 3, V, CONTEXT_IDS)
+    tokens = [(document[1:i], document[i]) for document in held_out for i in range(2, len(document))]
+    for order, found in enumerate(evidence(counts, stream_of(held_out)), start=1):
+        contexts = [h[len(h) - order + 1 :] if len(h) >= order - 1 else None for h, _ in tokens]
+        pairs = list(zip(contexts, (w for _, w in tokens), strict=True))
+        assert found.count_T.tolist() == [0 if h is None else counts.count((*h, w)) for h, w in pairs]
+        totals = [0 if h is None else sum(counts.count((*h, w)) for w in range(V)) for h in contexts]
+        assert found.total_T.tolist() == totals
+
+
+def test_held_out_text_of_another_vocabulary_is_refused(stream_of):
+    counts = count_ngrams(stream_of([[1, 3, 9, 2]]), 2, V, CONTEXT_IDS)
+    with pytest.raises(ModelError, match="vocabulary"):
+        evidence(counts, stream_of([[1, 3, V, 2]]))
+
+
+# Katz: Good–Turing discounts
+
+
+def test_good_turing_discounts_keep_the_mass_that_it_gives_to_the_unseen():
+    n = [1000, 300, 140, 80, 55, 40]
+    ratios = katz.good_turing(n)
+    # Katz (1987): what is taken of all counts up to k is n_1 occurrences, as Good and Turing say
+    assert sum((1 - d) * r * n[r - 1] for r, d in enumerate(ratios, start=1)) == pytest.approx(n[0])
+    assert all(0 < d < 1 for d in ratios)
+    # every discount is in proportion to Good and Turing's: (1 − d_r) = μ (1 − r* / r)
+    good = [1 - (r + 1) * n[r] / n[r - 1] / r for r in range(1, 6)]
+    assert np.ptp([(1 - d) / g for d, g in zip(ratios, good, strict=True)]) < 1e-12
+
+
+@pytest.mark.parametrize("n", [[0, 0], [5, 0, 3], [10, 6, 5], [10, 5], [10, 10, 1, 1, 1, 1], [9, 9, 2, 0, 1, 1]])
+def test_counts_of_counts_that_give_no_discounts_between_0_and_1_are_not_used(n):
+    assert katz.good_turing(n) is None
+
+
+def test_katz_hands_what_it_took_to_unseen_words_in_the_shorter_contexts_proportions(stream_of):
+    """p(w | h) = α(h) p(w) of every w not seen after h, with α = (1 − Σ seen p(w | h)) / (1 − Σ seen p(w))."""
+    draw = np.random.default_rng(1)
+    words = [np.minimum(8 + draw.zipf(1.5, 9), 17).tolist() for _ in range(60)]
+    documents = stream_of([[1, 3, *some, 2] for some in words])
+    one, two = (NGramLM.from_counts(count_ngrams(documents, n, 18, CONTEXT_IDS), "katz", cut=2) for n in (1, 2))
+    below_V = np.exp(one.distribution(one.start(1)))[0]
+    possible = np.array([token not in CONTEXT_IDS for token in range(18)])
+    told = 0
+    for context in range(9, 17):
+        p_V = np.exp(two.distribution(two.read(np.array([[context]]), two.start(1))))[0]
+        seen = np.zeros(18, bool)
+        seen[
+            [after for row in words for before, after in zip(row, [*row[1:], 2], strict=True) if before == context]
+        ] = True
+        unseen = possible & ~seen
+        if unseen.any() and seen.any():
+            alpha = (1 - p_V[seen].sum()) / (1 - below_V[seen].sum())
+            assert p_V[unseen] == pytest.approx(alpha * below_V[unseen], rel=1e-9)
+            told += 1
+    assert told > 3

@@ -1,0 +1,227 @@
+"""Every sampling option follows its definition, alone and with the others; texts end at stop strings."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from models.base import ModelError
+from models.bundles.bundle import Bundle
+from models.sampling import Sampling, filter_logp, generate, stream
+from models.sampling.filters import NEARNESS_DIGITS, allowed, sampled_logp
+from models.sampling.written_text import WrittenText
+from models.specs import VocabularySpec
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import EOS, Vocabulary
+from tests.examples import examples
+from tests.models.table_lm import HistoryLM, TableLM, TableSpec
+
+TEXTS = ["The soup was great, so we went back.", "In Phoenix the staff was slow.", "We went to Phoenix! Great pizza"]
+CLOSE = 1 - 1e-6
+
+
+@pytest.fixture(scope="module", params=["word", "bpe", "char"])
+def bundle(request):
+    vocabulary = Vocabulary.train(TEXTS, VocabularySpec(unit=request.param, size=300, min_count=1), NormalForm())
+    return Bundle(TableSpec(), vocabulary, HistoryLM.random(vocabulary.size, 3, 0.5))
+
+
+def kept(p_V, chosen):
+    """Return the distribution over the chosen entries only."""
+    p_V = np.where(chosen, p_V, 0.0)
+    return p_V / p_V.sum()
+
+
+def last_of_share(p_V, merit_V, share):
+    """Go through the entries from the best on, and return the merit of the one that reaches the share."""
+    mass = 0.0
+    for index in sorted(range(len(p_V)), key=lambda i: -merit_V[i]):
+        mass += p_V[index]
+        if mass >= share - 1e-9:
+            break
+    return merit_V[index]
+
+
+def oracle(p_V, options):
+    """Follow the definitions, option by option, in the documented order."""
+    p_V = np.array(p_V, float) ** (1 / options.temperature)
+    p_V /= p_V.sum()
+    if options.top_k:
+        p_V = kept(p_V, p_V >= sorted(p_V)[-min(options.top_k, len(p_V))] * CLOSE)
+    if options.top_p < 1:
+        p_V = kept(p_V, p_V >= last_of_share(p_V, p_V, options.top_p) * CLOSE)
+    if options.min_p > 0:
+        p_V = kept(p_V, p_V >= options.min_p * p_V.max() * CLOSE)
+    if options.typical_p < 1:
+        surprise_V = np.array([-math.log(p) if p > 0 else math.inf for p in p_V])
+        entropy = sum(p * s for p, s in zip(p_V, surprise_V, strict=True) if p > 0)
+        merit_V = np.round(-abs(surprise_V - entropy), NEARNESS_DIGITS)  # also on different sides of the entropy
+        p_V = kept(p_V, (merit_V >= last_of_share(p_V, merit_V, options.typical_p)) & (p_V > 0))
+    return p_V
+
+
+@examples(300)
+@example(weights=[5, 6, 7, 8], temperature=2.5, top_k=0, top_p=0.907, min_p=0.0, typical_p=0.113)
+@example(weights=[4, 4, 4, 4, 8], temperature=0.5, top_k=0, top_p=1.0, min_p=0.0, typical_p=0.113)
+@given(
+    weights=st.lists(st.integers(0, 8), min_size=3, max_size=12).filter(lambda w: sum(w) > max(w)),
+    temperature=st.sampled_from([0.5, 1.0, 2.5]),
+    top_k=st.sampled_from([0, 0, 2, 5]),
+    top_p=st.sampled_from([0.611, 0.907, 1.0, 1.0]),
+    min_p=st.sampled_from([0.0, 0.0513, 0.307, 1.0]),
+    typical_p=st.sampled_from([0.113, 0.517, 0.871, 1.0]),
+)
+def test_filters_follow_their_definitions_in_the_documented_order(weights, temperature, top_k, top_p, min_p, typical_p):
+    options = Sampling(temperature, top_k, top_p, min_p, typical_p)
+    with np.errstate(divide="ignore"):
+        logp_BV = torch.as_tensor(np.log(np.array(weights) / sum(weights))[None]).double()
+    found = sampled_logp(logp_BV, options).exp().numpy()[0]
+    assert found == pytest.approx(oracle(np.array(weights) / sum(weights), options), abs=1e-9)
+
+
+def test_min_p_keeps_what_is_not_much_less_probable_than_the_best():
+    found = filter_logp(torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log(), min_p=0.2).exp()
+    assert found.tolist()[0] == pytest.approx([0.5 / 0.95, 0.3 / 0.95, 0.15 / 0.95, 0], rel=1e-5)
+
+
+def test_typical_p_can_leave_out_the_most_probable_token():
+    """Of (0.3, ten times 0.07), the surprise of 0.07 is nearer to the entropy than that of 0.3."""
+    p_V = torch.tensor([[0.3, *[0.07] * 10]])
+    entropy = float(-(p_V * p_V.log()).sum())
+    assert abs(-math.log(0.07) - entropy) < abs(-math.log(0.3) - entropy)
+    assert filter_logp(p_V.log(), typical_p=0.5).exp()[0].tolist() == pytest.approx([0, *[0.1] * 10], abs=1e-6)
+
+
+def test_rows_are_filtered_alone():
+    draw = np.random.default_rng(1)
+    p_BV = np.stack([draw.dirichlet(np.full(3000, a)) for a in (0.001, 0.02, 0.2, 10.0)])
+    logp_BV = torch.as_tensor(np.log(np.maximum(p_BV, 1e-30))).float()
+    options = Sampling(0.9, 2000, 0.97, 1e-4, 0.9)
+    together = sampled_logp(logp_BV, options)
+    for row in range(4):
+        assert torch.equal(sampled_logp(logp_BV[row : row + 1], options)[0], together[row])
+
+
+# Options that depend on the text so far
+
+
+@examples(200)
+@given(text=st.lists(st.integers(9, 12), max_size=30), size=st.integers(0, 4), penalty=st.sampled_from([0.5, 1.0, 1.7]))
+def test_repeats_are_penalised_and_repeated_sequences_forbidden(text, size, penalty):
+    logp_V = torch.log_softmax(torch.randn(14, generator=torch.Generator().manual_seed(1)), 0)
+    options = Sampling(repetition_penalty=penalty, no_repeat_ngram_size=size)
+    found = allowed(logp_V[None], torch.tensor([0, 1]), options, [text])[0]
+    seen = {tuple(text[i : i + size]) for i in range(len(text) - size + 1)}
+    for token in range(14):
+        expected = float(logp_V[token]) * (penalty if token in text else 1)
+        if token in (0, 1) or (size and (*text[max(0, len(text) - size + 1) :], token)[-size:] in seen):
+            expected = -math.inf
+        assert float(found[token]) == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_text_in_which_everything_would_repeat_ends():
+    options = Sampling(no_repeat_ngram_size=1)
+    found = allowed(torch.full((1, 4), math.log(0.25)), torch.tensor([0, 1]), options, [[2, 3]])
+    assert found.argmax().item() == EOS
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_no_sequence_of_tokens_occurs_twice(bundle, size):
+    prompt = "The soup was great"
+    for text in generate(bundle, 20, 3, prompt, max_tokens=40, no_repeat_ngram_size=size, seed=1):
+        ids = bundle.vocabulary.encode(text).tolist() if bundle.vocabulary.lossless else None
+        if ids is not None and bundle.vocabulary.unit == "char":  # encoding a text may cut it into other subwords
+            begun = len(prompt) - size + 1
+            windows = [tuple(ids[i : i + size]) for i in range(len(ids) - size + 1)]
+            assert all(window not in windows[:i] for i, window in enumerate(windows) if i >= begun)
+
+
+def test_a_large_penalty_makes_a_model_use_other_tokens():
+    vocabulary = Vocabulary.train(TEXTS, VocabularySpec(unit="word", size=300, min_count=1), NormalForm())
+    weights = np.ones((vocabulary.size + 1, vocabulary.size))
+    weights[:, [*range(9), *(i for i in range(9, vocabulary.size) if not vocabulary.token(i).isalpha())]] = 0
+    weights[:, 12] = 100
+    usual = Bundle(TableSpec(), vocabulary, TableLM.normalised(weights))
+    plain, penalised = (
+        generate(usual, 20, max_tokens=8, repetition_penalty=penalty)[0].split() for penalty in (1.0, 50.0)
+    )
+    assert len(set(map(str.lower, plain))) < len(set(map(str.lower, penalised))) == 8
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"min_p": -0.1}, "min_p is -0.1"), ({"min_p": 1.1}, "min_p is 1.1"), ({"min_p": "a"}, "min_p is 'a'"),
+        ({"typical_p": 0}, "typical_p is 0"), ({"typical_p": math.nan}, "typical_p is nan"),
+        ({"repetition_penalty": 0}, "repetition_penalty is 0"), ({"repetition_penalty": math.inf}, "is inf"),
+        ({"no_repeat_ngram_size": -1}, "no_repeat_ngram_size is -1"), ({"no_repeat_ngram_size": 1.5}, "size is 1.5"),
+        ({"top_k": math.inf}, "top_k is inf"), ({"temperature": True}, "temperature is True"),
+    ],
+)  # fmt: skip
+def test_a_bad_option_is_refused_by_name(options, message):
+    with pytest.raises(ModelError, match=message + ".*must be") as caught:
+        Sampling(**options)
+    assert caught.value.kind == "input"
+
+
+# Text token by token, and stop strings
+
+
+@examples(200)
+@given(data=st.data())
+def test_text_token_by_token_is_the_decoded_text(bundle, data):
+    ids = data.draw(st.lists(st.integers(0, bundle.vocabulary.size - 1), max_size=30))
+    before = data.draw(st.sampled_from(["", "The soup", "We went (", 'So "', "Great! "]))
+    write = bundle.vocabulary.writer(before)
+    assert "".join(map(write, ids)) == bundle.vocabulary.decode(ids, before)
+
+
+@examples(200)
+@given(
+    pieces=st.lists(st.sampled_from(["a", "b", "ab", "aab", "ba", " "]), max_size=20),
+    stop=st.lists(st.sampled_from(["ab", "aba", "bb", "abab", "aaa", "a b"]), max_size=3),
+)
+def test_text_ends_before_the_first_stop_string(pieces, stop):
+    vocabulary = Vocabulary.train(["ab ab"], VocabularySpec(unit="char", size=300, min_count=1), NormalForm())
+    text = "".join(pieces)
+    written = WrittenText(vocabulary, "x", stop)
+    told = ""
+    for token in vocabulary.encode(text).tolist():
+        told += written.add(token)
+        assert written.stopped or not any(string in told for string in stop)
+        if written.stopped:
+            break
+    told += written.end()
+    places = [text.find(string) for string in stop if string in text]
+    # The text may go on past the first stop string only where another one ends earlier.
+    ends = min((text.find(string) + len(string) for string in stop if string in text), default=None)
+    assert written.stopped == bool(places)
+    expected = text if ends is None else text[: min(text[:ends].find(s) for s in stop if s in text[:ends])]
+    assert told == expected
+
+
+def test_generated_texts_end_at_stop_strings_and_are_otherwise_the_same(bundle):
+    whole = generate(bundle, 30, 3, "The soup", max_tokens=60, seed=2)
+    stop = (".", "so", "we")
+    cut = generate(bundle, 30, 3, "The soup", max_tokens=60, seed=2, stop=stop)
+    assert cut != whole
+    for long, short in zip(whole, cut, strict=True):
+        rest = long.removeprefix("The soup")
+        ends = [rest.find(string) for string in stop if string in rest]
+        assert short == "The soup" + (rest[: min(ends)] if ends else rest)
+
+
+@pytest.mark.parametrize("stop", [("",), "so", (1,)])
+def test_what_is_no_stop_string_is_refused(bundle, stop):
+    with pytest.raises(ModelError, match=r"stop is .*must be"):
+        generate(bundle, stop=stop)
+
+
+@pytest.mark.slow
+def test_a_stream_stops_at_stop_strings_too(bundle):
+    for seed in range(10):
+        options = {"max_tokens": 60, "seed": seed, "stop": ("so",), "min_p": 0.01, "typical_p": 0.95}
+        assert "".join(stream(bundle, 3, "We", **options)) == generate(bundle, 1, 3, "We", **options)[0]

@@ -1,0 +1,110 @@
+"""Without a rating, a text is read with every rating of the training reviews, as often as each was there."""
+
+from math import exp, inf, log
+
+import numpy as np
+import pytest
+
+from models.bundles.any_rating import AnyRating
+from models.bundles.bundle import Bundle
+from models.completion.suggestions import suggest
+from models.specs import VocabularySpec
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import BOS, EOS, STARS, Vocabulary
+from tests.models.table_lm import HistoryLM, TableLM, TableSpec
+
+TEXTS = ["so so it is so", "it is to so its"] * 2
+PRIOR = (0, 0.1, 0.2, 0.3, 0.4, 0)
+SEEN = [rating for rating, share in enumerate(PRIOR) if share]
+
+
+def bundle_of(unit: str = "word", prior: tuple[float, ...] = PRIOR) -> Bundle:
+    """A model whose every prediction depends on all tokens before it, the rating included."""
+    vocabulary = Vocabulary.train(TEXTS, VocabularySpec(unit=unit, size=300, min_count=1), NormalForm())
+    names = [vocabulary.token(i) if i > 8 else "" for i in range(vocabulary.size)]
+    usual = np.array([1.0 if name and set(name) <= set("soit ") else 1e-9 for name in names])
+    usual[EOS], usual[[i for i, name in enumerate(names) if name == " "]] = 4.0, 12.0  # short words, few spellings
+    table = HistoryLM.random(vocabulary.size, 1, 1.5).p_VV * usual
+    return Bundle(TableSpec(), vocabulary, HistoryLM.normalised(table), stars_prior=prior)
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return bundle_of()
+
+
+def test_the_probability_of_a_text_is_the_average_over_the_ratings(bundle: Bundle) -> None:
+    for text in ("it is so", "so", ""):
+        expected = sum(PRIOR[rating] * exp(-bundle.score_text(text, rating).nats) for rating in SEEN)
+        found = bundle.score_text(text)
+        assert exp(-found.nats) == pytest.approx(expected)
+        assert found.nats == pytest.approx(sum(nats for _, nats in found.per_token))
+        assert found.tokens == bundle.score_text(text, 2).tokens
+
+
+def test_each_token_is_predicted_with_what_the_text_so_far_says_about_the_rating(bundle: Bundle) -> None:
+    tokens = {rating: bundle.score_text("it is so", rating).per_token for rating in SEEN}
+    before = {rating: PRIOR[rating] for rating in SEEN}
+    for position, (_, nats) in enumerate(bundle.score_text("it is so").per_token):
+        after = {rating: before[rating] * exp(-tokens[rating][position][1]) for rating in SEEN}
+        assert nats == pytest.approx(-log(sum(after.values()) / sum(before.values())))
+        before = after
+
+
+@pytest.mark.parametrize(("unit", "prompt"), [("word", "it is"), ("word", ""), ("char", "")])
+def test_suggestions_are_averaged_over_the_ratings_that_explain_the_prompt(unit: str, prompt: str) -> None:
+    """By Bayes' rule: share of a rating × probability of the prompt with it, over their sum."""
+    model = bundle_of(unit)
+    weights = {rating: PRIOR[rating] * exp(-sum(nats for _, nats in model.score_text(prompt, rating).per_token[:-1]))
+               for rating in SEEN}  # fmt: skip
+    asked = {rating: dict(suggest(model, prompt, 20, rating).words) for rating in SEEN}
+    found = suggest(model, prompt, 2)
+    for word, probability in found.words:
+        mixed = sum(weights[rating] * asked[rating].get(word, 0.0) for rating in SEEN) / sum(weights.values())
+        # The search over spellings gives lower bounds: a longer search finds a little more.
+        assert probability == pytest.approx(mixed, rel=1e-6 if unit == "word" else 0.02)
+    assert sum(probability for _, probability in found.words) + found.rest == pytest.approx(1)
+
+
+def test_ratings_that_no_training_review_had_have_no_part(bundle: Bundle) -> None:
+    assert bundle.ratings(None) == SEEN
+    assert bundle.ratings(0) == [0], "a review without a rating, asked for"
+    for prior, only in (((0, 0, 0, 1.0, 0, 0), 3), ((1.0, 0, 0, 0, 0, 0), 0), ((0.0,) * 6, 0)):
+        one = bundle_of(prior=prior)
+        assert one.score_text("it is so") == one.score_text("it is so", only)
+        assert suggest(one, "it is") == suggest(one, "it is", stars=only)
+
+
+def test_a_text_that_a_rating_forbids_counts_with_the_others_only(bundle: Bundle) -> None:
+    so, it = (int(bundle.vocabulary.encode(word)[0]) for word in ("so", "it"))
+    weights = TableLM.random(bundle.vocabulary.size).p_VV.copy()
+    weights[STARS[1], so] = 0
+    model = TableLM.normalised(weights)
+    both = AnyRating(model, [1, 2], np.array([0.5, 0.5]))
+    state = both.score(np.array([[BOS, so]]), both.start(1))[1]
+    assert np.exp(state.logp_BR) == pytest.approx(np.array([[0.0, 1.0]]))
+    weights[STARS[2], so] = 0
+    neither = AnyRating(TableLM.normalised(weights), [1, 2], np.array([0.25, 0.75]))
+    nats_BT, state = neither.score(np.array([[BOS, so, it]]), neither.start(1))
+    assert nats_BT[0, 1] == inf
+    assert np.exp(state.logp_BR) == pytest.approx(np.array([[0.25, 0.75]]))
+
+
+def test_steps_in_any_batch_give_the_numbers_of_whole_texts(bundle: Bundle) -> None:
+    """Each token stepped in a joined and reordered batch, beside scoring the text at once."""
+    model, prefix = bundle.reader(None)
+    texts = [np.array([*prefix, *bundle.vocabulary.encode(text), EOS]) for text in ("it is so", "so so it")]
+    state = type(first := model.start(1)).join([first, model.start(1)]).take([1, 0])
+    ids_BT = np.stack(texts)
+    nats_BT = model.score(ids_BT, model.start(2))[0]
+    for position in range(ids_BT.shape[1] - 1):
+        logp_BV, state = model.step(ids_BT[:, position], state)
+        assert logp_BV.exp().sum(1).tolist() == pytest.approx([1, 1])
+        assert -logp_BV[[0, 1], ids_BT[:, position + 1]].numpy() == pytest.approx(nats_BT[:, position + 1], rel=1e-5)
+
+
+def test_a_model_that_gives_a_word_probability_0_whatever_the_rating_says_so(bundle: Bundle) -> None:
+    weights = TableLM.random(bundle.vocabulary.size).p_VV.copy()
+    weights[:, bundle.vocabulary.encode("so")[0]] = 0
+    model = Bundle(TableSpec(), bundle.vocabulary, TableLM.normalised(weights), stars_prior=PRIOR)
+    assert model.score_text("it is so").nats == inf

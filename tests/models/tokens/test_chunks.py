@@ -1,0 +1,98 @@
+"""Chunks of a text have the pieces of the text, so that what is computed once per distinct chunk holds for the text."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.tokens import pretokenizer, words
+from models.tokens.chunks import Chunks
+from models.tokens.words import count_pieces, cut, folded
+from tests.examples import examples
+from tests.models.small_vocabularies import TRAIN, train
+
+PARTS = st.sampled_from([
+    " ", "  ", " a", "b", "Dr", ".", ".com", "w/o", " :D", "!!", "12", ",5", "'", "’s", "_url_", "_", "é", " É", "İ",
+    "A.İ.", "Σ", "K", "ſ", "\n", "\t", "\u00a0", "\u2003", "\0", "世", "😀", "-", "“", "http://", "İ.1",
+])  # fmt: skip
+TEXTS = st.lists(st.lists(PARTS, max_size=12).map("".join), max_size=6)
+
+
+def joined(chunks, lists_M):
+    """The lists of the distinct chunks as a list for each text."""
+    lists_N = [lists_M[code] for code in chunks.code_N]
+    return [[each for found in lists_N[start:stop] for each in found] for start, stop in pairwise(chunks.offsets)]
+
+
+@pytest.mark.slow
+@examples(300)
+@given(texts=TEXTS)
+def test_the_chunks_of_a_text_are_the_text_and_fold_and_cut_as_the_text_does(texts):
+    series = pl.Series("text", texts, dtype=pl.String)
+    chunks = Chunks.of(series)
+    assert chunks.distinct.is_unique().all()
+    assert ["".join(each) for each in joined(chunks, [[chunk] for chunk in chunks.distinct])] == texts
+    for fold in (False, True):
+        both = folded(chunks.distinct, fold), folded(series, fold)
+        assert ["".join(each) for each in joined(chunks, [[chunk] for chunk in both[0]])] == both[1].to_list()
+        for rule in (words.PATTERN, f" ?(?:{words.PATTERN})", pretokenizer.PATTERN):
+            found, expected = (each.str.extract_all(rule).to_list() for each in both)
+            assert joined(chunks, found) == expected
+
+
+@examples(200)
+@given(texts=TEXTS | st.lists(st.text(st.characters(max_codepoint=127))))
+def test_ascii_texts_are_cut_by_the_smaller_pattern_as_by_the_whole_one(texts):
+    series = pl.Series("text", texts, dtype=pl.String)
+    assert cut(series).to_list() == series.str.extract_all(words.PATTERN).to_list()
+
+
+def test_a_text_between_others_has_its_own_chunks_and_a_part_of_a_column_too():
+    column = pl.Series("text", ["left out", "a b", "", "b a b ", "x"])
+    chunks = Chunks.of(column[1:4])
+    assert joined(chunks, [[chunk] for chunk in chunks.distinct]) == [["a", " b"], [], ["b", " a", " b "]]
+    assert dict(zip(chunks.distinct, chunks.counts().tolist(), strict=True)) == {
+        "a": 1, " b": 1, "b": 1, " a": 1, " b ": 1,
+    }  # fmt: skip
+    whole = Chunks.of(column[1:4], np.array([True, False, False]))
+    assert whole.distinct[int(whole.code_N[0])] == "a b"
+    assert chunks.texts_with(np.array([chunk == " b " for chunk in chunks.distinct])).tolist() == [False, False, True]
+
+
+@examples(200)
+@given(texts=TEXTS.filter(bool))
+def test_pieces_are_counted_with_those_in_the_middle_of_a_sentence_as_by_hand(texts):
+    expected = {}
+    row = [piece for text in texts for piece in [*cut(folded([text], False))[0], "\n"]]
+    for place, piece in enumerate(row):
+        before, title = (row[place - back] if place >= back else "\n" for back in (1, 2))
+        middle = before[0].isalpha() or before[0].isnumeric() or before[0] == ","
+        middle |= before == "." and title.lower() in words.NO_SENTENCE_END
+        count, inside = expected.get(piece, (0, 0))
+        expected[piece] = (count + 1, inside + middle)
+    assert {surface: (count, middle) for surface, count, middle in count_pieces(texts).iter_rows()} == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lowercase", [True, False])
+@examples(100)
+@given(texts=TEXTS)
+def test_a_text_among_others_has_the_ids_and_the_price_of_the_text_as_one_chunk(lowercase, texts):
+    unit = UNITS[lowercase]
+    ids, lengths, unknown, surface = unit.encode_priced(texts)
+    assert lengths.tolist() == [len(unit.encode(text)) for text in texts]
+    assert ids.tolist() == [token for text in texts for token in unit.encode(text).tolist()]
+    for text, nats in zip(texts, surface, strict=True):
+        single = Chunks.single(pl.Series("text", [text]))
+        found = unit._read(single, cut(folded([text], lowercase)), unit.surface.symbols)
+        assert nats == unit.surface.nats(single.distinct, found)[0]
+    spelt = [piece for text in texts for piece in cut(folded([text], lowercase))[0] if piece not in unit._ids]
+    assert unknown.tolist() == [unit.spelling.nats(piece) for piece in spelt]
+
+
+UNITS = {fold: train("word", TRAIN, lowercase=fold)._unit for fold in (True, False)}

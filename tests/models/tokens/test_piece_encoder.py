@@ -1,0 +1,103 @@
+"""Encoding by distinct pieces gives the ids that the tokenizer gives for the whole text."""
+
+from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import patch
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from tokenizers import Regex, pre_tokenizers
+
+import models.tokens.pretokenizer
+from models.tokens.pretokenizer import SPLIT, count_pieces
+from models.tokens.words import FIRST
+from tests.examples import examples
+from tests.models.small_vocabularies import ANY_TEXT, TRAIN, train
+
+ODD = st.text("aB1é' \n\t\r\u00a0\u2028\u3000\u180e\u200b\u0301.,!?s…👍", max_size=80)
+TEXTS = st.lists(st.one_of(ANY_TEXT, ODD), max_size=6)
+
+
+def by_the_tokenizer(vocabulary, texts):
+    encodings = vocabulary._unit._tokenizer.encode_batch(texts, add_special_tokens=False)
+    return [[one + FIRST - 1 for one in encoding.ids] for encoding in encodings]
+
+
+@pytest.mark.parametrize("unit", ["bpe", "unigram"])
+@examples(200)
+@given(texts=TEXTS)
+@example(texts=["\n\n's  it's\n 're \n\n", "", "  ", "a \t b\n\n\nThe end. \n"])
+@example(texts=["\u00a0\u00a0x \u3000y", " \u2028's", "word\u180e \u180eword", "'ſ 'S 's"])
+def test_ids_are_those_of_the_tokenizer_for_any_text(unit, vocabularies, texts):
+    with patch.object(models.tokens.pretokenizer, "FEW", -1):  # never the short way
+        found = vocabularies[unit].encode_batch(texts)
+    assert [ids.tolist() for ids in found] == by_the_tokenizer(vocabularies[unit], texts)
+
+
+@pytest.mark.parametrize("unit", ["bpe", "unigram"])
+def test_forgetting_between_batches_changes_no_id(unit, monkeypatch):
+    monkeypatch.setattr(models.tokens.pretokenizer, "FEW", -1)
+    monkeypatch.setattr(models.tokens.pretokenizer, "TYPES", 20)
+    vocabulary = train(unit)
+    for size in (1, 2, 5, 21):
+        for start in range(0, len(TRAIN), size):
+            texts = TRAIN[start : start + size]
+            assert [ids.tolist() for ids in vocabulary.encode_batch(texts)] == by_the_tokenizer(vocabulary, texts)
+
+
+def test_each_distinct_piece_is_handed_to_the_tokenizer_once(vocabularies, monkeypatch):
+    monkeypatch.setattr(models.tokens.pretokenizer, "FEW", -1)
+    seen, encode = [], models.tokens.pretokenizer._ids
+
+    def recorded(tokenizer, texts):
+        seen.extend(piece for text in texts for piece in (text.split("\n") if text.endswith("\n") else [text]) if piece)
+        return encode(tokenizer, texts)
+
+    monkeypatch.setattr(models.tokens.pretokenizer, "_ids", recorded)
+    encoder = models.tokens.pretokenizer.PieceEncoder(vocabularies["bpe"]._unit._tokenizer)
+    for texts in (["the food the food", "food"], ["the soup", "food  the"]):
+        encoder(pl.Series(texts))
+    assert sorted(seen) == sorted({"the", " food", " the", "food", " soup", "  the"})
+
+
+@pytest.mark.parametrize("lines", [1, 2, 500])
+@pytest.mark.parametrize("unit", ["bpe", "unigram"])
+def test_pieces_keep_apart_however_many_are_encoded_together(unit, lines, vocabularies, monkeypatch):
+    monkeypatch.setattr(models.tokens.pretokenizer, "FEW", -1)
+    monkeypatch.setattr(models.tokens.pretokenizer, "LINES", lines)
+    texts = [*TRAIN, "新しい zebra", "\n", "\t", "x\n\ny\tz"]
+    vocabulary = train(unit)
+    assert [ids.tolist() for ids in vocabulary.encode_batch(texts)] == by_the_tokenizer(vocabulary, texts)
+
+
+def test_several_threads_may_encode_at_once(vocabularies):
+    texts = [f"{text} {number}" for number in range(40) for text in TRAIN]
+    expected = [np.concatenate(vocabularies["bpe"].encode_batch(texts[i::4])) for i in range(4)]
+    fresh = train("bpe")
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda i: np.concatenate(fresh.encode_batch(texts[i::4])), range(4)))
+    assert all((a == b).all() for a, b in zip(found, expected, strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [r"\s", r"\p{L}", r"\p{N}"])
+def test_both_engines_mean_the_same_characters(kind):
+    # All planes of Unicode that have characters.
+    points = [*range(0xD800), *range(0xE000, 0x34000), *range(0xE0000, 0xE0200)]
+    characters = pl.Series([chr(point) for point in points])
+    removed = pre_tokenizers.Split(Regex(kind), "removed")
+    theirs = [not removed.pre_tokenize_str(char) for char in characters]
+    assert characters.str.contains(kind).to_list() == theirs
+
+
+@examples(200)
+@given(texts=TEXTS)
+def test_pieces_are_counted_as_the_package_cuts_them(texts):
+    cutter = pre_tokenizers.Split(Regex(SPLIT), "isolated")
+    expected = {}
+    for text in texts:
+        for piece, _ in cutter.pre_tokenize_str(text):
+            expected[piece] = expected.get(piece, 0) + 1
+    assert dict(count_pieces(texts).iter_rows()) == expected

@@ -1,0 +1,129 @@
+"""Learning entries: exact whatever the amount of text; the same bytes in any process, with any threads, in any order.
+
+Oracle: the trainers of the `tokenizers` package, fed with the whole text.
+"""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from tokenizers import Regex, Tokenizer, pre_tokenizers, trainers
+from tokenizers import models as models_of_package
+
+import models.tokens.subwords
+import models.tokens.type_counts
+from models.text.normal_form import NormalForm
+from models.tokens.pretokenizer import SPLIT
+from models.tokens.vocabulary import Vocabulary
+from tests.marked_cases import long_but
+from tests.models.small_vocabularies import TRAIN, UNITS, train
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.mark.parametrize("threads", long_but(["1", "2", "8"], ["2"]))
+@pytest.mark.slow
+def test_training_gives_the_same_bytes_in_any_process_with_any_threads_in_any_order(threads, vocabularies):
+    mixed = random.Random(threads).sample(TRAIN, len(TRAIN))
+    script = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from models.specs import VocabularySpec\nfrom models.text.normal_form import NormalForm\n"
+        "from models.tokens.vocabulary import Vocabulary\n"
+        f"for unit in {list(UNITS)!r}:\n"
+        "    spec = VocabularySpec(unit=unit, size=400, min_count=1)\n"
+        f"    print(unit, Vocabulary.train({mixed!r}, spec, NormalForm()).digest)\n"
+    )
+    parallel = {"RAYON_NUM_THREADS": threads, "POLARS_MAX_THREADS": threads, "TOKENIZERS_PARALLELISM": "true"}
+    found = subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, **parallel, "PYTHONHASHSEED": threads},
+        capture_output=True, text=True, check=True, timeout=120,
+    ).stdout.split()
+    assert dict(zip(found[::2], found[1::2], strict=True)) == {name: one.digest for name, one in vocabularies.items()}
+
+
+def test_training_leaves_the_environment_as_it_was(monkeypatch):
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "true")
+    train("unigram")
+    assert os.environ["TOKENIZERS_PARALLELISM"] == "true"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("unit", list(UNITS))
+def test_counts_that_go_by_way_of_the_disk_change_no_byte(unit, vocabularies, monkeypatch, tmp_path):
+    monkeypatch.setattr(models.tokens.type_counts, "ROWS", 7)
+    spills = []
+    spill = models.tokens.type_counts.TypeCounts._spill
+    monkeypatch.setattr(models.tokens.type_counts.TypeCounts, "_spill", lambda self, t: spills.append(spill(self, t)))
+    assert train(unit).digest == vocabularies[unit].digest
+    assert bool(spills) == (unit != "char")
+
+
+@pytest.mark.slow
+def test_no_temporary_file_is_left(monkeypatch, tmp_path):
+    monkeypatch.setattr(models.tokens.type_counts, "ROWS", 7)
+    for unit in UNITS:
+        Vocabulary.train(TRAIN, train(unit).spec, NormalForm(), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bpe_is_that_of_the_package_on_the_whole_text(vocabularies):
+    tokenizer = Tokenizer(models_of_package.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=392, min_frequency=1, special_tokens=["<unk>"], show_progress=False,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+    )
+    tokenizer.train_from_iterator(TRAIN, trainer)
+    ours = json.loads(vocabularies["bpe"].to_json())["unit"]["tokenizer"]["model"]
+    theirs = json.loads(tokenizer.to_str())["model"]
+    assert (ours["merges"], ours["vocab"]) == (theirs["merges"], theirs["vocab"])
+
+
+def test_unigram_has_the_pieces_of_the_package_on_the_whole_text(vocabularies, monkeypatch):
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
+    tokenizer = Tokenizer(models_of_package.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(SPLIT), "isolated")
+    room = 400 - 9 - 243 + 1
+    trainer = trainers.UnigramTrainer(
+        vocab_size=room, special_tokens=["<unk>"], unk_token="<unk>", show_progress=False
+    )
+    tokenizer.train_from_iterator(TRAIN, trainer)
+    ours = json.loads(vocabularies["unigram"].to_json())["unit"]["tokenizer"]["model"]["vocab"]
+    theirs = json.loads(tokenizer.to_str())["model"]["vocab"]
+    assert {piece for piece, _ in ours if not piece.startswith("<0x")} == {piece for piece, _ in theirs}
+
+
+def test_what_was_counted_and_used_is_recorded(vocabularies):
+    words = Counter(["a", "b", "b", "c", "c", "c"] + ["\n"] * 2)  # a line break ends each text
+    facts = train("word", ["a b b", "c c c"], size=16, min_count=2).facts
+    assert facts == {
+        "types": len(words), "types_used": 4, "occurrences": words.total(), "share_used": 1.0, "coverage": 7 / 8
+    }
+    # Pieces take the space before them: a, " b" twice, c, " c" twice.
+    assert train("bpe", ["a b b", "c c c"]).facts == {
+        "types": 4, "types_used": 4, "occurrences": 6, "share_used": 1.0
+    }
+    facts = train("char", ["aab", "\n"], size=254, min_count=2).facts
+    assert (facts["types"], facts["occurrences"], facts["coverage"]) == (3, 4, 0.5)
+    assert vocabularies["unigram"].facts["occurrences_fed"] == vocabularies["unigram"].facts["occurrences"]
+
+
+def test_of_too_many_pieces_the_most_frequent_are_learned_from_and_that_is_recorded(monkeypatch):
+    monkeypatch.setattr(models.tokens.subwords, "BPE_TYPES", 2)
+    vocabulary = train("bpe", ["xy xy xy", "zw"])
+    assert vocabulary.facts == {"types": 3, "types_used": 2, "occurrences": 4, "share_used": 0.75}
+    names = [vocabulary.token(i) for i in range(9 + 256, vocabulary.size)]
+    assert names == ["xy", " xy"]
+
+
+def test_a_large_text_is_thinned_for_unigram_by_piece_not_by_place(monkeypatch):
+    monkeypatch.setattr(models.tokens.subwords, "FED", 200)
+    texts = [f"{text} {number}" for number, text in enumerate(TRAIN)]
+    vocabulary = train("unigram", texts)
+    assert 150 < vocabulary.facts["occurrences_fed"] < 250 < vocabulary.facts["occurrences"]
+    assert train("unigram", texts[::-1]).digest == vocabulary.digest

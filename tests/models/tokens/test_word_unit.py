@@ -1,0 +1,156 @@
+"""The word unit: cut, frequency, spelling of unknown words. Oracle: WordLevel of the `tokenizers` package."""
+
+import math
+from collections import Counter
+from itertools import pairwise
+from unicodedata import category
+
+import polars as pl
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+
+from models.base import ModelError
+from models.text.personal_data import MASKS
+from models.tokens.spelling import Spelling
+from models.tokens.vocabulary import UNK
+from models.tokens.words import FIRST, PATTERN, cut
+from tests.examples import examples
+from tests.models.small_vocabularies import ANY_TEXT, TRAIN, train
+
+
+def spelling_of(words):
+    return Spelling.estimate(Counter("".join(words)).items(), len(words))
+
+
+def test_words_stand_in_frequency_order_with_ties_by_text():
+    vocabulary = train("word", ["b b b c c a a d"], min_count=2)
+    assert [vocabulary.token(i) for i in range(9, vocabulary.size)] == ["b", "a", "c"]
+    assert vocabulary.encode("d b D").tolist() == [0, 9, 0]
+
+
+def test_size_keeps_the_most_frequent_words():
+    vocabulary = train("word", ["a b c d e f g h", "a b c d e f g"], size=16)
+    assert vocabulary.size == 16
+    assert vocabulary.encode("h").tolist() == [UNK]
+
+
+def test_no_frequent_word_at_all_is_refused():
+    with pytest.raises(ModelError, match="occurs at least 3 times") as caught:
+        train("word", ["only once"], min_count=3)
+    assert caught.value.kind == "input"
+    with pytest.raises(ModelError):
+        train("word", [])
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        ("Don't stop, y'all!", ["Don't", "stop", ",", "y'all", "!"]),
+        ("Price: $12.95 or 1,000", ["Price", ":", " $", "12", ".95", "or", "1", ",000"]),
+        ("open 7:30pm-10am", ["open", "7", ":30pm", "-", "10am"]),
+        ("take-out - and so", ["take", "-", "out", " -", "and", "so"]),
+        ('he said "hot" (not)', ["he", "said", ' "', "hot", '"', " (", "not", ")"]),
+        ("so good... wow!!!!!", ["so", "good", "...", "wow", "!!!", "!!"]),
+        ("one\n\ntwo\nthree", ["one", "\n\n", "two", "\n", "three"]),
+        ("at 5 p.m. in the U.S. now", ["at", "5", "p.m.", "in", "the", "U.S.", "now"]),
+        ("yum :) ;-( :D nice:Done", ["yum", " :)", " ;-(", " :D", "nice", ":", "Done"]),
+        ("see yelp.com or _url_ ok", ["see", "yelp.com", "or", "_url_", "ok"]),
+        ("an _ip_, _IP_ and _up_", ["an", "_ip_", ",", "_IP_", "and", "_", "up", "_"]),
+        ("soup w/ rice w/o ice now/then", ["soup", "w/", "rice", "w/o", "ice", "now", "/", "then"]),
+        ("great.I went", ["great", ".", "I", "went"]),
+        ("café 👍🏽 ½ off 5%", ["café", " 👍", "🏽", "½", "off", "5", "%"]),
+        ("<eos> <3 a&b", ["<", "eos", ">", " <3", "a", "&", "b"]),
+        ("A.A¼", ["A.A", "¼"]),
+    ],
+)
+def test_text_is_cut_into_pieces(text, pieces):
+    assert cut(pl.Series([text]))[0].to_list() == pieces
+
+
+@pytest.mark.parametrize("placeholder", sorted({step.replacement for step in MASKS}))
+def test_what_masking_writes_is_one_word_that_comes_back_and_is_never_suggested(placeholder):
+    text = f"Ask for {placeholder}, or ({placeholder}) now. {placeholder} is it."
+    vocabulary = train("word", [*TRAIN, text])
+    ids = vocabulary.encode(text)
+    assert vocabulary.decode(ids) == text
+    [whole] = vocabulary.encode(placeholder)
+    assert vocabulary.token(whole) == placeholder
+    assert (ids == whole).sum() == 3
+    assert not vocabulary.word_start_V[whole]
+
+
+def touches_a_fraction(text: str) -> bool:
+    """Whether a letter stands beside a number that is no digit (½, ², Ⅷ): a word's end for us, not for the package."""
+    pairs = [{category(one) for one in pair} for pair in pairwise(text)]
+    return any(pair & {"No", "Nl"} and any(kind[0] == "L" for kind in pair) for pair in pairs)
+
+
+@examples(200)
+@given(st.one_of(ANY_TEXT, st.text("aB'’.,:;-!?()$ \n1½é_mailurl<3\"“”", max_size=60)))
+def test_words_agree_with_the_tokenizers_package(vocabularies, text):
+    assume(not touches_a_fraction(text))
+    vocabulary = vocabularies["word"]
+    words = {vocabulary.token(i): i for i in range(FIRST, vocabulary.size)}
+    oracle = Tokenizer(models.WordLevel({"<unk>": 0, **words}, unk_token="<unk>"))
+    oracle.normalizer = normalizers.Sequence(
+        [normalizers.Replace(Regex("[‘’]"), "'"), normalizers.Replace(Regex("[“”]"), '"'), normalizers.Lowercase()]
+    )
+    oracle.pre_tokenizer = pre_tokenizers.Split(Regex(PATTERN), "removed", invert=True)
+    assert vocabulary.encode(text).tolist() == oracle.encode(text, add_special_tokens=False).ids
+
+
+def test_nothing_but_white_space_is_lost_in_cutting(vocabularies):
+    text = "Any “sign” — at ~all~ ^_^ {x} [y] \\ | ` @ # * + = ñ ☃ stays!"
+    assert "".join(cut(pl.Series([text]))[0]).replace(" ", "") == text.replace(" ", "")
+
+
+# Spelling of unknown words
+
+
+def test_unknown_words_pay_their_spelling_once_each():
+    vocabulary = train("word")
+    encoded = vocabulary.encode_documents(["the zebra zebra", "the food", "Zebra!"], [1, 1, 1])
+    price = vocabulary._unit.spelling.nats("zebra")
+    assert encoded.oov.tolist() == [2, 0, 1]
+    assert encoded.spelling_nats - encoded.surface_nats == pytest.approx([2 * price, 0, price])
+
+
+def test_the_spelling_model_follows_the_counts():
+    spelling = spelling_of(["ab", "ba", "a"])
+    # 5 letters and 3 ends; no letter was seen once, so (0 + 1) / (8 + 2) is kept for unseen ones.
+    seen = 9 / 10
+    assert spelling.nats("ab") == pytest.approx(-math.log(seen**3 * (3 / 8) * (2 / 8) * (3 / 8)), abs=1e-5)
+    assert spelling.nats("é") == pytest.approx(-math.log((1 / 10) / 256**2 * seen * (3 / 8)), abs=1e-5)
+
+
+def test_the_spelling_model_gives_no_more_than_one_in_all():
+    spelling = spelling_of(["ab", "ba", "a", "c"])
+    total = 0.0
+    for length in range(12):  # all strings over the known characters, counted by their letters
+        for counts in _compositions(length, 3):
+            ways = math.factorial(length) / math.prod(math.factorial(c) for c in counts)
+            word = "a" * counts[0] + "b" * counts[1] + "c" * counts[2]
+            total += ways * math.exp(-spelling.nats(word))
+    assert 0.3 < total < 1
+
+
+def _compositions(total, parts):
+    if parts == 1:
+        yield (total,)
+        return
+    for first in range(total + 1):
+        for rest in _compositions(total - first, parts - 1):
+            yield (first, *rest)
+
+
+def test_a_spelling_model_without_words_still_prices():
+    assert math.isfinite(spelling_of([]).nats("word"))
+
+
+def test_characters_seen_once_say_how_many_are_unseen():
+    """a twice, b twice, c once, three ends: (1 + 1) / (8 + 2) for what was never seen."""
+    spelling = spelling_of(["ab", "ba", "c"])
+    assert spelling.nats("z") - spelling.end == pytest.approx(-math.log(0.2 / 256), abs=1e-5)
+    assert spelling.nats("c") == pytest.approx(-math.log(0.8 * (1 / 8) * 0.8 * (3 / 8)), abs=1e-5)

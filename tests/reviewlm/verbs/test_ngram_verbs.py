@@ -1,0 +1,362 @@
+"""N-gram models of text files, as a user types them: results on the last line, errors with their exit codes."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from core.errors import ReviewLMError
+from models.ngram.fitting import fit_tables
+from reviewlm.cli import app
+
+ROOT = Path(__file__).parents[3]
+GOLDEN = ROOT / "tests" / "models" / "ngram" / "data"
+TRAIN, HELD_OUT = str(GOLDEN / "train.txt"), str(GOLDEN / "held_out.txt")
+
+
+def ngram(*arguments: str | Path) -> dict[str, Any]:
+    """Run a verb in this process and return the JSON of its last line."""
+    done = CliRunner().invoke(app, ["ngram", *map(str, arguments), "--json"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def complaint(*arguments: str | Path) -> ReviewLMError:
+    done = CliRunner().invoke(app, ["ngram", *map(str, arguments)])
+    assert isinstance(done.exception, ReviewLMError), done.output
+    return done.exception
+
+
+def test_a_model_is_fitted_and_scores_as_query_does(tmp_path: Path, own_home: Path) -> None:
+    fitted = ngram("fit", "--text", TRAIN, "--order", "3", "--prune", "0,1,2", "--arpa", tmp_path / "m.arpa")
+    header = gzip.decompress((GOLDEN / "train_012.3.arpa.gz").read_bytes()).decode().splitlines()[1:4]
+    assert [f"ngram {order}={count}" for order, count in enumerate(fitted["ngrams"], start=1)] == header
+    assert {"discounts", "seconds", "peak_mib", "tokens", "types"} <= fitted.keys()
+    assert [len(of_order) for of_order in fitted["discounts"]] == [3, 3, 3]
+    scored = ngram("score", "--arpa", tmp_path / "m.arpa", "--text", HELD_OUT)
+    query = [line.split("\t") for line in (GOLDEN / "query.tsv").read_text().splitlines()]
+    theirs = {label.rstrip(":"): float(value) for model, label, value in query if model == "train_012 3"}
+    assert scored["perplexity"] == pytest.approx(theirs["Perplexity including OOVs"], rel=1e-6)
+    assert scored["perplexity_without_oov"] == pytest.approx(theirs["Perplexity excluding OOVs"], rel=1e-6)
+    assert (scored["tokens"], scored["oov"]) == (theirs["Tokens"], theirs["OOVs"])
+
+
+def test_the_folder_scores_as_the_arpa_file_and_new_folders_are_made(tmp_path: Path, own_home: Path) -> None:
+    arpa, binary = tmp_path / "new" / "m.arpa.gz", tmp_path / "other" / "m"
+    ngram("fit", "--text", TRAIN, "--order", "2", "--smoothing", "witten_bell", "--arpa", arpa, "--binary", binary)
+    by_arpa = ngram("score", "--arpa", arpa, "--text", HELD_OUT)
+    by_folder = ngram("score", "--binary", binary, "--text", HELD_OUT)
+    assert by_arpa["perplexity"] == pytest.approx(by_folder["perplexity"], rel=1e-6)
+
+
+def test_methods_choose_their_parameters_on_held_out_text_or_are_told(tmp_path: Path, own_home: Path) -> None:
+    common = ("fit", "--text", TRAIN, "--order", "2", "--smoothing", "add_k")
+    ngram(*common, "--held-out", HELD_OUT, "--binary", tmp_path / "tuned")
+    ngram(*common, "--option", "k=3", "--binary", tmp_path / "told")
+    tuned, told = (
+        ngram("score", "--binary", tmp_path / name, "--text", HELD_OUT)["perplexity"] for name in ("tuned", "told")
+    )
+    assert tuned < told
+
+
+def test_zero_probability_events_are_counted_and_the_perplexity_is_no_number(tmp_path: Path, own_home: Path) -> None:
+    ngram("fit", "--text", TRAIN, "--order", "3", "--smoothing", "maximum_likelihood", "--binary", tmp_path / "mle")
+    scored = ngram("score", "--binary", tmp_path / "mle", "--text", HELD_OUT)
+    assert scored["perplexity"] is None
+    assert scored["perplexity_without_oov"] is None
+    assert scored["zero_probability_events"] >= scored["oov"] > 0
+    own = ngram("score", "--binary", tmp_path / "mle", "--text", TRAIN)
+    assert own["zero_probability_events"] == 0
+    assert 1 < own["perplexity"] < 20
+
+
+def test_words_that_are_unknown_do_not_spoil_what_the_known_ones_cost(tmp_path: Path, own_home: Path) -> None:
+    (tmp_path / "train.txt").write_text("a b\na b\n")
+    (tmp_path / "test.txt").write_text("a b\nzebra\n")
+    ngram("fit", "--text", tmp_path / "train.txt", "--order", "1", "--smoothing", "maximum_likelihood",
+          "--binary", tmp_path / "mle")  # fmt: skip
+    scored = ngram("score", "--binary", tmp_path / "mle", "--text", tmp_path / "test.txt")
+    assert scored["perplexity"] is None
+    assert scored["zero_probability_events"] == scored["oov"] == 1
+    assert scored["perplexity_without_oov"] == pytest.approx(math.exp(math.log(3)))
+
+
+FIT = ("fit", "--text", TRAIN)
+NO_TEXT = ("fit", "--text", "no_such_file", "--arpa", "m")
+"""What is said before the text is read is said of a text that is not there."""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (FIT, 2, "No output"),
+        ((*FIT, "--arpa", "m", "--smoothing", "witen_bell"), 2, "witten_bell"),
+        ((*FIT, "--arpa", "m", "--order", "2", "--prune", "0,0,1"), 2, "at most 2 thresholds"),
+        ((*FIT, "--arpa", "m", "--prune", "0,x"), 2, "whole numbers"),
+        ((*FIT, "--arpa", "m", "--option", "kk=1"), 2, "one of k"),
+        ((*FIT, "--arpa", "m", "--option", "k=many"), 2, "one number"),
+        ((*FIT, "--arpa", "m", "--option", "k=0.1"), 2, "left out: it only takes effect with smoothing 'add_k'"),
+        ((*FIT, "--arpa", "m", "--smoothing", "add_k"), 2, "there is none"),
+        ((*FIT, "--arpa", "m", "--marks", "eat"), 2, "'refuse' or 'skip'"),
+        ((*FIT, "--arpa", "m", "--smoothing", "stupid_backoff"), 2, "scores, not probabilities"),
+        ((*FIT, "--arpa", "m", "--binary", "./m"), 2, "and as the folder"),
+        ((*NO_TEXT, "--smoothing", "witten_bell", "--prune", "1,1,2"), 2, "threshold of order 1 must be 0"),
+        ((*NO_TEXT, "--smoothing", "witten_bell", "--pad", "100"), 2, "only Kneser–Ney can pad"),
+        ((*NO_TEXT, "--pad", "100", "--entropy", "1e-7"), 2, "cannot be combined"),
+        ((*NO_TEXT, "--entropy", "inf"), 2, "0 or more and finite"),
+        ((*NO_TEXT, "--smoothing", "stupid_backoff", "--entropy", "1e-7"), 2, "scores"),
+        ((*NO_TEXT, "--temp", "no_such_folder"), 2, "--temp"),
+        ((*FIT, "--arpa", "m", "--smoothing", "add_k", "--held-out", "no_such_file"), 3, "no_such_file cannot be read"),
+        (("compare", "--text", "no_such_file", "--held-out", TRAIN, "--out", TRAIN), 2, "a file has its name"),
+        (("compare", "--text", TRAIN, "--held-out", str(GOLDEN)), 3, "Is a directory"),
+        (("compare", "--text", TRAIN, "--held-out", "no_such_file"), 3, "no_such_file cannot be read"),
+        (("compare", "--text", TRAIN, "--held-out", TRAIN, "--set", "seed=2"), 2, "only used with --track"),
+        ((*FIT, "--arpa", "m", "--option", "cut=3"), 2, "cut is 3; it must be left at 5: it only takes effect with"),
+        ((*FIT, "--arpa", "m", "--option", "alpha=0.3"), 2, "with smoothing 'stupid_backoff'"),
+        ((*FIT, "--arpa", "m", "--smoothing", "add_k", "--option", "fallback=0.4,1,1.5"), 2, "or 'katz'"),
+        ((*FIT, "--arpa", "m", "--smoothing", "add_k", "--option", 'k="1"'), 2, "k is '1'; it must be a number"),
+        ((*FIT, "--arpa", "m", "--smoothing", "add_k", "--option", "k=true"), 2, "k is True; it must be a number"),
+        ((*FIT, "--arpa", "m", "--smoothing", "katz", "--option", "cut=2.5"), 2, "cut is 2.5; it must be a whole"),
+        ((*FIT, "--arpa", "m", "--option", "kenlm_exact=1"), 2, "true or false"),
+        ((*FIT, "--arpa", "m", "--option", 'fallback="a",1,2'), 2, "numbers in a row"),
+        (("fit", "--text", "no_such_file", "--arpa", "m"), 3, "cannot be read"),
+        (("score", "--text", HELD_OUT), 2, "Exactly one model"),
+        (("score", "--arpa", TRAIN, "--text", HELD_OUT), 3, "line"),
+        (("score", "--arpa", "no_such_file", "--text", HELD_OUT), 3, "no_such_file cannot be read"),
+        (("score", "--binary", "no_such_folder", "--text", HELD_OUT), 7, "no_such_folder"),
+        (("score", "--binary", str(GOLDEN), "--text", HELD_OUT), 7, "ngram.json"),
+        (("suggest", "a", "--binary", TRAIN), 7, "as --arpa FILE"),
+    ],
+)
+def test_what_is_wrong_is_said_at_once_with_its_exit_code(
+    arguments: tuple[str, ...], code: int, said: str, tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    error = complaint(*arguments)
+    assert error.exit_code == code
+    assert said in str(error)
+
+
+def test_what_a_fit_would_replace_is_left_alone_unless_it_is_a_model(tmp_path: Path, own_home: Path) -> None:
+    (tmp_path / "train.txt").write_bytes(Path(TRAIN).read_bytes())
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "words.txt").write_text("mine")
+    for option, name, code, said in (
+        ("--arpa", "train.txt", 3, "would be overwritten"),
+        ("--arpa", "mine", 2, "is an existing"),
+        ("--binary", "train.txt", 2, "is an existing"),
+        ("--binary", "mine", 2, "not a model, so it is not replaced"),
+    ):
+        error = complaint("fit", "--text", tmp_path / "train.txt", option, tmp_path / name)
+        assert (error.exit_code, said in str(error)) == (code, True)
+    assert (tmp_path / "train.txt").read_bytes() == Path(TRAIN).read_bytes()
+    assert [path.read_text() for path in (tmp_path / "mine").iterdir()] == ["mine"]
+
+
+def test_scores_of_stupid_backoff_are_never_shown_as_a_perplexity(tmp_path: Path, own_home: Path) -> None:
+    ngram("fit", "--text", TRAIN, "--order", "2", "--smoothing", "stupid_backoff", "--binary", tmp_path / "m")
+    error = complaint("score", "--binary", tmp_path / "m", "--text", HELD_OUT)
+    assert error.exit_code == 3
+    assert "scores, not probabilities" in str(error)
+
+
+def test_a_mark_in_the_text_is_named_with_its_line_or_skipped(tmp_path: Path, own_home: Path) -> None:
+    (tmp_path / "text").write_text("a b\nc <unk> d\n")
+    common = ("fit", "--text", tmp_path / "text", "--order", "2", "--arpa", tmp_path / "m.arpa")
+    assert "line 2" in str(complaint(*common))
+    assert ngram(*common, "--marks", "skip")["tokens"] == 4
+
+
+def test_fitting_and_scoring_need_no_torch(tmp_path: Path) -> None:
+    code = "import sys, models.ngram.lines.text_files; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+@pytest.mark.slow
+def test_methods_are_compared_in_tables_pictures_and_mlflow(tmp_path: Path, own_home: Path) -> None:
+    found = ngram("compare", "--text", TRAIN, "--held-out", HELD_OUT, "--orders", "1-2", "--amounts", "2,1",
+                  "--methods", "kneser_ney,maximum_likelihood", "--out", tmp_path / "out", "--track")  # fmt: skip
+    assert [(row["method"], row["order"]) for row in found["methods"]] == [
+        (method, order) for order in (1, 2) for method in ("kneser_ney", "maximum_likelihood")
+    ]
+    assert found["methods"][1]["perplexity"] is None
+    assert all(Path(path).is_file() for path in found["files"])
+
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{own_home / 'mlflow.db'}")
+    parent = client.get_run(found["mlflow_run_id"])
+    assert (parent.info.status, parent.data.params["orders"]) == ("FINISHED", "[1, 2]")
+    assert {file.path for file in client.list_artifacts(parent.info.run_id)} >= {"plots", "methods.json", "pruning.csv"}
+    children = client.search_runs(
+        [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'", max_results=100
+    )
+    assert found["best"] == "kneser_ney"  # of those that were compared; half of the text is a run of its own for it
+    assert len(children) == 4 + 2 + len(found["pruning"])
+    best = next(run for run in children if run.info.run_name == "kneser_ney 2")
+    assert {
+        "discount/2/1", "counts_of_counts/2/1", "ngrams/2", "bytes", "seconds", "training/tokens_per_second",
+        "test/perplexity", "unseen_share", "test/zero_probability_events",
+    } <= best.data.metrics.keys()  # fmt: skip
+    impossible = next(run for run in children if run.info.run_name == "maximum_likelihood 2")
+    assert impossible.data.metrics["test/zero_probability_events"] > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [(("--orders", "0-3"), "1 to 6"), (("--orders", "x"), "whole numbers"), (("--methods", "kats"), "katz"),
+     (("--amounts", "half"), "whole numbers"), (("--amounts", "4,0"), "4,0"), (("--orders", "3-1"), "3-1"),
+     (("--orders", "0-2"), "0-2"), (("--marks", "eat"), "'refuse' or 'skip'")],
+)  # fmt: skip
+def test_a_comparison_that_cannot_be_is_refused(options: tuple[str, str], said: str, own_home: Path) -> None:
+    error = complaint("compare", "--text", TRAIN, "--held-out", HELD_OUT, *options)
+    assert error.exit_code == 2
+    assert said in str(error)
+
+
+def test_next_words_and_lines_come_from_a_model_file(tmp_path: Path, own_home: Path) -> None:
+    (tmp_path / "text").write_text("the soup was good\nthe soup was cold\nthe soup was good\n")
+    for smoothing, name in (("maximum_likelihood", "probability"), ("stupid_backoff", "score")):
+        binary = tmp_path / smoothing
+        ngram("fit", "--text", tmp_path / "text", "--order", "3", "--smoothing", smoothing, "--binary", binary)
+        first = ngram("suggest", "the soup was", "--binary", binary, "--k", "1")["words"]
+        assert first == [{"word": "good", name: pytest.approx(2 / 3, abs=1e-6)}]
+        lines = ngram("generate", "--binary", binary, "--n", "3", "--prompt", "the soup", "--seed", "2")["lines"]
+        assert len(lines) == 3
+        assert all(line.startswith("the soup") for line in lines)
+    assert complaint("suggest", "the").exit_code == 2
+
+
+def test_a_memory_limit_changes_where_the_work_is_done_and_nothing_else(tmp_path: Path, own_home: Path) -> None:
+    for name, limit in (("free", "0"), ("bound", "8000")):
+        ngram("fit", "--text", TRAIN, "--order", "3", "--binary", tmp_path / name, "--memory", limit)
+    files = sorted(path.name for path in (tmp_path / "free").iterdir())
+    assert files == sorted(path.name for path in (tmp_path / "bound").iterdir())
+    for name in files:
+        assert (tmp_path / "free" / name).read_bytes() == (tmp_path / "bound" / name).read_bytes()
+    error = complaint("fit", "--text", TRAIN, "--binary", tmp_path / "tight", "--memory", "1")
+    assert error.exit_code == 3
+    assert "memory" in str(error)
+
+
+def test_a_damaged_folder_has_the_exit_code_of_damaged_models(tmp_path: Path, own_home: Path) -> None:
+    ngram(*FIT, "--order", "2", "--binary", tmp_path / "m")
+    (tmp_path / "m" / "logp_2.npy").write_bytes(b"")
+    error = complaint("score", "--binary", tmp_path / "m", "--text", HELD_OUT)
+    assert (error.exit_code, type(error).__name__) == (7, "BundleError")
+    assert "logp_2" in str(error)
+
+
+COMPARE = ("compare", "--text", TRAIN, "--held-out", HELD_OUT, "--orders", "1", "--amounts", "1")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "verb",
+    [
+        (*FIT, "--arpa=m.arpa"),
+        pytest.param((*FIT, "--arpa=m.arpa.gz"), marks=pytest.mark.long),
+        pytest.param((*FIT, "--binary=m"), marks=pytest.mark.long),
+        pytest.param((*COMPARE, "--out=figures"), marks=pytest.mark.long),
+    ],
+)
+def test_a_full_disk_has_one_exit_code_and_advice_that_helps(
+    verb: tuple[str, ...], tmp_path: Path, own_home: Path
+) -> None:
+    code = (
+        "import resource, signal, evaluation.reports.ngram_report; "
+        "import models.ngram.arpa.writer, models.ngram.lines.text_files; "
+        "from reviewlm.cli import main; "
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024)); main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "ngram", *verb], capture_output=True, text=True, check=False,
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 5, done.stderr
+    assert "free some space, or name another place" in done.stderr
+    assert not any(wrong in done.stderr for wrong in ("Traceback", "REVIEWLM_HOME", "rerun"))
+    assert [path.name for path in tmp_path.iterdir()] == ["figures"] * (verb[0] == "compare")
+
+
+def test_nothing_but_what_was_asked_for_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("REVIEWLM_HOME")
+    monkeypatch.chdir(tmp_path)
+    ngram(*FIT, "--order", "2", "--binary", "m")
+    ngram("score", "--binary", "m", "--text", HELD_OUT)
+    ngram("suggest", "the", "--binary", "m")
+    ngram("generate", "--binary", "m")
+    ngram("compare", "--text", TRAIN, "--held-out", HELD_OUT, "--orders", "1", "--methods", "witten_bell",
+          "--amounts", "1")  # fmt: skip
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+    for verb in (FIT, ("score", "--text", TRAIN), ("suggest", "a"), ("generate",)):
+        done = CliRunner().invoke(app, ["ngram", *verb, "--preset", "small"])
+        assert done.exit_code == 2, verb
+
+
+def test_an_empty_text_is_no_model_and_blank_lines_are_sentences(tmp_path: Path, own_home: Path) -> None:
+    (tmp_path / "empty").write_bytes(b"")
+    error = complaint("fit", "--text", tmp_path / "empty", "--binary", tmp_path / "m")
+    assert error.exit_code == 3
+    assert "is empty" in str(error)
+    assert not (tmp_path / "m").exists()
+    (tmp_path / "blank").write_text("\n\n")
+    assert ngram("fit", "--text", tmp_path / "blank", "--binary", tmp_path / "m")["ngrams"][0] == 3
+
+
+def test_a_comparison_takes_marks_as_a_fit_does(tmp_path: Path, own_home: Path) -> None:
+    (tmp_path / "text").write_text("a b\nc <unk> d\n" * 5)
+    common = ("compare", "--text", tmp_path / "text", "--held-out", HELD_OUT, "--orders", "1",
+              "--methods", "witten_bell", "--amounts", "1")  # fmt: skip
+    error = complaint(*common)
+    assert error.exit_code == 3
+    assert "line 2" in str(error)
+    assert ngram(*common, "--marks", "skip")["tokens"]["train"] == 30
+
+
+def test_the_vocabulary_is_padded_as_lmplz_does(tmp_path: Path, own_home: Path) -> None:
+    ngram(*FIT, "--order", "3", "--pad", "5000", "--arpa", tmp_path / "padded.arpa")
+    ours, theirs = (
+        {word: float(p) for p, word, *_ in map(str.split, text.splitlines()) if word in ("<unk>", "the", "</s>")}
+        for text in (
+            unigrams((tmp_path / "padded.arpa").read_text()),
+            unigrams(gzip.decompress((GOLDEN / "train_padded.3.arpa.gz").read_bytes()).decode()),
+        )
+    )
+    assert ours == pytest.approx(theirs, abs=1e-6)
+    assert len(ours) == 3
+
+
+def unigrams(arpa: str) -> str:
+    return arpa.split("\\1-grams:\n")[1].split("\n\n")[0]
+
+
+def test_temporary_files_and_threads_can_be_named_and_change_nothing(
+    tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = []
+    make = tempfile.TemporaryFile
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda dir: used.append(dir) or make(dir=dir))
+    (tmp_path / "temp").mkdir()
+    ngram(*FIT, "--order", "3", "--arpa", tmp_path / "free.arpa")
+    assert not used
+    ngram(*FIT, "--order", "3", "--arpa", tmp_path / "bound.arpa", "--memory", "8000", "--temp", tmp_path / "temp",
+          "--threads", "1")  # fmt: skip
+    assert set(used) == {tmp_path / "temp"}
+    assert (tmp_path / "bound.arpa").read_bytes() == (tmp_path / "free.arpa").read_bytes()
+    seen = []
+    watched = lambda *a, **k: seen.append(a[-2].threads) or fit_tables(*a, **k)  # noqa: E731
+    monkeypatch.setattr("models.ngram.lines.text_files.fit_tables", watched)
+    ngram(*FIT, "--order", "2", "--binary", tmp_path / "m", "--threads", "3")
+    assert seen == [3]

@@ -1,0 +1,205 @@
+"""`/classify` answers with the champion of the registered classifier, once there is one, and follows its alias."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from core.config.sections.serving import ServingConfig
+from models.base import FitContext
+from models.classification.bundle import ClassifierBundle
+from models.classification.fitting import fit_classifier
+from models.classification.spec import LogisticSpec, TfidfSpec
+from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
+from models.specs import TrainingSpec, VocabularySpec
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import Vocabulary
+from serving.api.app import create_app
+from serving.metrics import Metrics
+from serving.server import _started
+from serving.versions.classifiers import ClassifierVersions
+from serving.versions.open_version import UnusableVersion
+from tests.serving.made_versions import MadeSource, made_versions, running
+from tests.serving.served import served
+
+LABELS = ("negative", "positive")
+TEXTS = ["The food was great.", "The food was awful."] * 20
+
+
+@cache
+def classifier_of(number: int, kind: str = "logistic") -> ClassifierBundle:
+    """A classifier of two sentences; those with even numbers say the opposite of the others."""
+    vocabulary = Vocabulary.train(TEXTS, VocabularySpec(min_count=1), NormalForm())
+    encoded = vocabulary.encode_documents(TEXTS, [0] * len(TEXTS), whole=False)
+    targets = [number % 2, 1 - number % 2] * 20
+    examples = LabelledSequences.of(
+        [encoded.ids[start:end] for start, end in zip(encoded.offsets[:-1], encoded.offsets[1:], strict=True)], targets
+    )
+    margin = TfidfSpec(
+        labels=LABELS, loss="hinge", min_reviews=1, hidden=(4,), training=TrainingSpec(epochs=2, batch=8)
+    )
+    spec = LogisticSpec(labels=LABELS, min_reviews=1) if kind == "logistic" else margin
+    assert isinstance(examples.sequences, Sequences)
+    with tempfile.TemporaryDirectory() as folder:
+        model = fit_classifier(spec, vocabulary, examples, examples, FitContext(Path(folder))).model
+    return ClassifierBundle(spec, vocabulary, model, digest=f"{number:064d}")
+
+
+class MadeClassifiers(MadeSource):
+    """A registry of classifiers in memory."""
+
+    name = "reviewlm-stars"
+
+    def __init__(self, **aliases: int) -> None:
+        super().__init__(**aliases)
+        self.make: Any = classifier_of
+        self.count = max(aliases.values(), default=0)
+
+
+@contextmanager
+def classifying(source: MadeSource | None, **settings: object) -> Iterator[tuple[httpx.Client, Any]]:
+    """Serve a language model, and the classifiers of a source; give a client and the classifiers."""
+    with running(made_versions(MadeSource(champion=1), **settings)) as versions:
+        options = ServingConfig.model_validate({"poll_seconds": 3_600, "threads": 1, **settings})
+        classifiers = ClassifierVersions(source, options, Metrics()) if source else None
+        if classifiers:
+            classifiers.start()
+        app = create_app(versions, versions.settings, versions.metrics, None, classifiers)
+        try:
+            with served(app) as address, httpx.Client(base_url=address, timeout=30) as client:
+                yield client, classifiers
+        finally:
+            if classifiers:
+                classifiers.close()
+
+
+def test_each_text_gets_its_label_with_the_probability_of_every_label() -> None:
+    with classifying(MadeClassifiers(champion=1)) as (client, _):
+        told = client.post("/classify", json={"texts": ["great food", "awful food", ""]}).json()
+    assert told["model"] == "reviewlm-stars/1"
+    assert told["labels"] == ["negative", "positive"]
+    assert [answer["label"] for answer in told["answers"][:2]] == ["positive", "negative"]
+    offline = classifier_of(1).classify(["great food", "awful food", ""])
+    assert offline.probabilities_NK is not None
+    for answer, row, number in zip(told["answers"], offline.probabilities_NK, offline.answers_N, strict=True):
+        assert list(answer["probabilities"].values()) == pytest.approx(list(row))
+        assert answer["probability"] == pytest.approx(row[number])
+
+
+def test_a_classifier_with_margins_answers_without_probabilities() -> None:
+    source = MadeClassifiers(champion=1)
+    source.make = lambda number: replace(classifier_of(number, "margin"))
+    with classifying(source) as (client, _):
+        [answer] = client.post("/classify", json={"texts": "great food"}).json()["answers"]
+    assert set(answer) == {"label"}
+
+
+def test_a_new_champion_answers_without_a_restart_and_the_old_one_by_its_number() -> None:
+    source = MadeClassifiers(champion=1)
+    source.count = 2
+    with classifying(source) as (client, classifiers):
+        before = client.post("/classify", json={"texts": "great food"}).json()
+        source.aliases["champion"] = 2
+        classifiers.look()
+        after = client.post("/classify", json={"texts": "great food"}).json()
+        old = client.post("/classify", json={"texts": "great food", "model": "1"}).json()
+    assert [one["model"] for one in (before, after, old)] == [f"reviewlm-stars/{number}" for number in (1, 2, 1)]
+    assert [one["answers"][0]["label"] for one in (before, after, old)] == ["positive", "negative", "positive"]
+
+
+def test_a_champion_that_does_not_open_leaves_the_old_one_in_service() -> None:
+    source = MadeClassifiers(champion=1)
+    source.count = 2
+    with classifying(source) as (client, classifiers):
+        source.broken[2] = ValueError("the disk is full")
+        source.aliases["champion"] = 2
+        classifiers.look()
+        assert client.post("/classify", json={"texts": "great food"}).json()["model"] == "reviewlm-stars/1"
+        assert client.get("/readyz").status_code == 200
+
+
+def test_without_a_registered_classifier_the_language_model_is_served_and_classify_says_what_is_missing() -> None:
+    source = MadeClassifiers()
+    with classifying(source) as (client, classifiers):
+        refused = client.post("/classify", json={"texts": "great food"})
+        assert client.get("/readyz").status_code == 200
+        source.aliases["champion"], source.count = 1, 1
+        classifiers.look()
+        assert client.post("/classify", json={"texts": "great food"}).status_code == 200
+    assert refused.status_code == 404
+    assert refused.json()["error"]["message"] == "no version of reviewlm-stars is registered yet"
+
+
+def test_without_a_language_model_the_classifier_is_served_alone_until_a_first_champion_comes() -> None:
+    language, source = MadeSource(), MadeClassifiers(champion=1)
+    language.count = 0
+    versions = made_versions(language)
+    classifiers = ClassifierVersions(source, versions.settings, Metrics())
+    classifiers.start()
+    assert _started(versions, classifiers).task == "classification"
+    app = create_app(versions, versions.settings, versions.metrics, None, classifiers)
+    try:
+        with served(app) as address, httpx.Client(base_url=address, timeout=30) as client:
+            assert client.post("/classify", json={"texts": "great food"}).json()["model"] == "reviewlm-stars/1"
+            refused, ready = client.post("/suggest", json={"prompt": "the"}), client.get("/readyz")
+            assert client.get("/v1/models").json()["data"] == []
+            assert client.get("/metrics").status_code == client.get("/healthz").status_code == 200
+            language.aliases["champion"], language.count = 1, 1
+            versions.look()
+            assert client.post("/suggest", json={"prompt": "the"}).json()["model"] == "reviewlm/1"
+            assert client.get("/readyz").json()["champion"] == "reviewlm/1"
+    finally:
+        versions.close()
+        classifiers.close()
+    assert (refused.status_code, ready.status_code) == (404, 200)
+    assert refused.json()["error"]["message"] == "no version of reviewlm is registered yet"
+    assert (ready.json()["champion"], ready.json()["classifier"]) == (None, "reviewlm-stars/1")
+
+
+def test_a_language_model_that_cannot_be_served_is_an_error_also_beside_a_classifier() -> None:
+    language, source = MadeSource(champion=1), MadeClassifiers(champion=1)
+    language.broken[1] = ValueError("the disk is full")
+    versions = made_versions(language)
+    classifiers = ClassifierVersions(source, versions.settings, Metrics())
+    classifiers.start()
+    try:
+        with pytest.raises(UnusableVersion, match="the disk is full"):
+            _started(versions, classifiers)
+        classifiers.close()
+        with pytest.raises(UnusableVersion, match="has no champion"):
+            _started(made_versions(MadeSource()), None)
+    finally:
+        versions.close()
+
+
+def test_a_server_without_classifiers_says_so() -> None:
+    with classifying(None) as (client, _):
+        refused = client.post("/classify", json={"texts": "great food"})
+    assert refused.status_code == 404
+    assert "serving.classify" in refused.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(("body", "said"), [
+    ({}, "texts"),
+    ({"texts": 3}, "texts is 3"),
+    ({"texts": []}, "list of one or more texts"),
+    ({"texts": ["a", 3]}, "texts is ['a', 3]"),
+    ({"texts": ["x" * 20_001]}, "20,001 characters"),
+    ({"texts": ["a"] * 257}, "257 texts; it must have at most 256"),
+    ({"texts": "a", "stars": 3}, "stars"),
+    ({"texts": "a", "model": "nobody"}, "does not exist"),
+])  # fmt: skip
+def test_a_wrong_request_is_refused_with_what_is_wrong(body: dict[str, object], said: str) -> None:
+    with classifying(MadeClassifiers(champion=1)) as (client, _):
+        refused = client.post("/classify", json=body)
+        assert client.post("/classify", json={"texts": "great food"}).status_code == 200
+    assert 400 <= refused.status_code < 500
+    assert said in refused.json()["error"]["message"]

@@ -1,0 +1,65 @@
+"""The number format of a server: its setting, a request's own wish, and what the answers say about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+
+from models.neural.inference.whole_numbers import int8_is_exact
+from models.sampling import generate
+from serving.engine import engine as engine_module
+from tests.serving.engine.small_models import bundle_of
+from tests.serving.made_versions import MadeSource
+from tests.serving.served import answering
+
+ASKED = {"prompt": "The soup", "stars": 3, "max_tokens": 25, "seed": 4, "n": 8}
+pytestmark = pytest.mark.skipif(not int8_is_exact(), reason="this processor has no exact products of 8 bits")
+
+
+@pytest.fixture(scope="module")
+def source() -> MadeSource:
+    source = MadeSource(champion=1)
+    source.make = lambda number: replace(bundle_of("lstm"), digest=f"{number:064d}")
+    return source
+
+
+@pytest.fixture(scope="module")
+def in_int8(source: MadeSource) -> Iterator[httpx.Client]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine_module, "MOST_LOSS", 0.05)
+        with answering(source, numbers="int8") as (address, _), httpx.Client(base_url=address, timeout=30) as client:
+            yield client
+
+
+def asked(client: httpx.Client, **options: object) -> tuple[str, list[str]]:
+    answer: dict[str, Any] = client.post("/v1/completions", json={**ASKED, **options}).json()
+    return answer["system_fingerprint"], ["The soup" + choice["text"] for choice in answer["choices"]]
+
+
+@pytest.mark.slow
+def test_a_server_in_int8_uses_it_unless_a_request_wants_the_exact_text(in_int8: httpx.Client) -> None:
+    exact = generate(bundle_of("lstm"), 8, 3, "The soup", 0.8, 0, 0.95, 25, 4)
+    fingerprint, texts = asked(in_int8)
+    assert fingerprint == "lm_000000000000_int8"
+    assert texts != exact
+    assert asked(in_int8) == asked(in_int8, exact=False) == (fingerprint, texts)
+    assert asked(in_int8, exact=True) == ("lm_000000000000_float32", exact)
+    assert asked(in_int8, n=3)[1] == texts[:3]
+
+
+def test_the_card_tells_the_numbers_and_what_they_lose(in_int8: httpx.Client) -> None:
+    numbers = in_int8.get("/models/card").json()["numbers"]
+    assert numbers["used"] == "int8"
+    assert 0 < numbers["int8_loss"] < 0.05
+
+
+def test_a_model_that_loses_too_much_is_served_in_float32(source: MadeSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "MOST_LOSS", 0.0)
+    exact = generate(bundle_of("lstm"), 8, 3, "The soup", 0.8, 0, 0.95, 25, 4)
+    with answering(source, numbers="int8") as (address, _), httpx.Client(base_url=address, timeout=30) as client:
+        assert asked(client) == asked(client, exact=False) == ("lm_000000000000_float32", exact)
+        assert client.get("/models/card").json()["numbers"]["used"] == "float32"

@@ -1,0 +1,133 @@
+"""The official Python client of OpenAI works unchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from core.access_tokens import AccessTokens, add_token
+from models.completion.beam import beam_search
+from models.sampling import generate
+from tests.serving.made_versions import MadeSource, bundle_of, food_of
+from tests.serving.served import answering
+
+if TYPE_CHECKING:
+    import openai
+
+OURS = {"stars": 5, "top_k": 3, "min_p": 0.0, "typical_p": 1.0, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0}
+
+
+@pytest.fixture(scope="module")
+def source() -> MadeSource:
+    return MadeSource(champion=1, challenger=2)
+
+
+@pytest.fixture(scope="module")
+def client(source: MadeSource, tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
+    import openai  # takes a second, as in the tests below
+
+    file = tmp_path_factory.mktemp("tokens") / "tokens.json"
+    token = add_token(file, "test")
+    with (
+        answering(source, AccessTokens(file)) as (address, _),
+        openai.OpenAI(base_url=f"{address}/v1", api_key=token, max_retries=0) as client,
+    ):
+        yield client
+
+
+def test_a_completion_is_the_text_that_the_models_write(client: openai.OpenAI) -> None:
+    made = client.completions.create(
+        model="reviewlm@champion", prompt="The", max_tokens=20, temperature=0.9, top_p=0.9, seed=7, extra_body=OURS
+    )
+    assert made.object == "text_completion"
+    assert made.model == "reviewlm/1"
+    assert "The" + made.choices[0].text == generate(bundle_of(1), 1, 5, "The", 0.9, 3, 0.9, 20, 7)[0]
+    assert made.choices[0].finish_reason in ("stop", "length")
+    assert made.usage is not None
+    assert made.usage.total_tokens == made.usage.prompt_tokens + made.usage.completion_tokens
+    assert made.usage.completion_tokens > 0
+
+
+def test_several_prompts_and_texts_come_in_order(client: openai.OpenAI) -> None:
+    made = client.completions.create(model="", prompt=["The", "And the"], n=3, max_tokens=9, seed=2, echo=True)
+    assert [choice.index for choice in made.choices] == list(range(6))
+    wanted = [generate(bundle_of(1), 3, None, prompt, 0.8, 0, 0.95, 9, 2) for prompt in ("The", "And the")]
+    assert [choice.text for choice in made.choices] == [*wanted[0], *wanted[1]]
+
+
+def test_a_stream_gives_the_same_text_in_pieces_and_its_usage(client: openai.OpenAI) -> None:
+    asked = {"model": "reviewlm", "prompt": "The", "max_tokens": 30, "seed": 5, "n": 2}
+    whole = client.completions.create(**asked)
+    texts, reasons, usage = {0: "", 1: ""}, {}, None
+    for event in client.completions.create(**asked, stream=True, stream_options={"include_usage": True}):
+        assert event.model == "reviewlm/1"
+        for choice in event.choices:
+            texts[choice.index] += choice.text
+            reasons[choice.index] = choice.finish_reason or reasons.get(choice.index)
+        usage = event.usage or usage
+    assert list(texts.values()) == [choice.text for choice in whole.choices]
+    assert list(reasons.values()) == [choice.finish_reason for choice in whole.choices]
+    assert usage == whole.usage
+
+
+def test_log_probabilities_and_echo_have_openais_form(client: openai.OpenAI) -> None:
+    made = client.completions.create(model="champion", prompt="The pizza", max_tokens=6, logprobs=2, echo=True, seed=1)
+    told = made.choices[0].logprobs
+    assert told is not None
+    assert len(told.tokens) == len(told.token_logprobs) == len(told.top_logprobs) == len(told.text_offset)
+    assert "".join(told.tokens) == made.choices[0].text
+    assert all(len(top) <= 2 for top in told.top_logprobs)
+    assert all(logprob is None or logprob <= 0 for logprob in told.token_logprobs)
+    text = made.choices[0].text
+    assert all(text[at:].startswith(token) for at, token in zip(told.text_offset, told.tokens, strict=True))
+
+
+def test_beam_search_finds_the_likeliest_texts_with_the_words_required(client: openai.OpenAI) -> None:
+    import openai
+
+    extra = {"beam": 4, "require": ["friendly"], "stars": 5}
+    made = client.completions.create(model="", prompt="The", n=2, max_tokens=20, echo=True, extra_body=extra)
+    wanted = beam_search(bundle_of(1), 4, 2, 5, "The", ["friendly"], 20)
+    assert [choice.text for choice in made.choices] == [found.text for found in wanted]
+    assert all("friendly" in choice.text for choice in made.choices)
+    assert made.usage is not None
+    assert made.usage.completion_tokens == sum(found.tokens + found.ended for found in wanted)
+    with pytest.raises(openai.BadRequestError, match="temperature has no effect with beam"):
+        client.completions.create(model="", prompt="The", temperature=1, extra_body=extra)
+    with pytest.raises(openai.BadRequestError, match="does not know the required word"):
+        client.completions.create(model="", prompt="The", extra_body={"beam": 2, "require": ["zxqv"]})
+
+
+def test_a_stop_string_ends_the_text_before_it(client: openai.OpenAI) -> None:
+    free = client.completions.create(model="champion", prompt="The", max_tokens=30, temperature=0).choices[0].text
+    stop = free.split()[1]
+    made = client.completions.create(model="", prompt="The", max_tokens=30, temperature=0, stop=stop).choices[0]
+    assert made.text == free[: free.index(stop)]
+    assert made.finish_reason == "stop"
+
+
+def test_the_models_are_listed_and_the_challenger_can_be_asked(client: openai.OpenAI) -> None:
+    names = [model.id for model in client.models.list()]
+    assert names == ["reviewlm@challenger", "reviewlm@champion", "reviewlm/2", "reviewlm/1"]
+    assert client.models.retrieve("reviewlm@challenger").to_dict()["version"] == "reviewlm/2"
+    made = client.completions.create(model="reviewlm@challenger", prompt="The", max_tokens=30, n=3)
+    assert made.model == "reviewlm/2"
+    assert any(food_of(2) in choice.text for choice in made.choices)
+
+
+def test_mistakes_raise_the_clients_own_errors(client: openai.OpenAI) -> None:
+    import openai
+
+    with pytest.raises(openai.NotFoundError, match="does not exist"):
+        client.completions.create(model="gpt-4", prompt="The")
+    with pytest.raises(openai.BadRequestError, match="temperature is -1") as caught:
+        client.completions.create(model="champion", prompt="The", temperature=-1)
+    assert (caught.value.param, caught.value.code) == ("temperature", "invalid_value")
+    with pytest.raises(openai.BadRequestError, match="unknown parameter 'tempratur'"):
+        client.completions.create(model="champion", prompt="The", extra_body={"tempratur": 1})
+    with pytest.raises(openai.AuthenticationError, match="not known"):
+        client.with_options(api_key="wrong").models.list()
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("gpt-4")

@@ -1,0 +1,118 @@
+"""Scores of the server are those of the offline evaluation, token by token, in whatever slices they are computed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from evaluation.scoring.score import score_stream
+from models.bundles.bundle import Bundle
+from models.mixture.lm import Fixed, LinearMixture
+from models.mixture.parts import Part
+from models.neural.recurrent import RecurrentLM
+from models.specs import RecurrentSpec
+from models.streams import TokenStream, write_stream
+from serving import scoring as module
+from serving.engine.engine import Engine
+from serving.scoring import ScoredText, Scoring
+from tests.serving.made_versions import FOODS, TASTES, bundle_of
+
+TEXTS = [
+    "The pizza was good.", "", "x", "zxqv BLORF Gneep 😀!", "The staff was friendly. " * 30,
+    *(f"The {food} was {taste}" for food in FOODS[:3] for taste in TASTES),
+]  # fmt: skip
+SPEC = RecurrentSpec(kind="lstm", name="lstm", embedding=8, hidden=8, layers=1)
+
+
+def network(bundle: Bundle) -> Bundle:
+    """A small LSTM with random weights."""
+    torch.manual_seed(1)
+    weights = RecurrentLM.build(SPEC, torch.ones(bundle.vocabulary.size, dtype=torch.int64))
+    return replace(bundle, spec=SPEC, model=RecurrentLM(SPEC, weights, bundle.vocabulary.size))
+
+
+def parts_of(bundle: Bundle) -> list[Part]:
+    return [Part("kn", bundle.spec, bundle.model), Part("lstm", SPEC, network(bundle).model)]
+
+
+def mixture(bundle: Bundle) -> Bundle:
+    return replace(bundle, model=LinearMixture(parts_of(bundle), Fixed(np.array([0.6, 0.4]))))
+
+
+MODELS = {"ngram": replace, "lstm": network, "mixture": mixture}
+
+
+def scored(
+    bundle: Bundle, texts: list[str], attribution: bool = False, stars: int | None = 5
+) -> list[ScoredText]:
+    engine = Engine(bundle)
+    try:
+        scoring = Scoring(texts, stars, attribution)
+        while engine.run(scoring.advance).result(30):
+            pass
+        return scoring.scored
+    finally:
+        engine.close(5)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("size", [module.SLICE, 7])
+def test_scores_equal_those_of_the_bundle_whatever_the_slices(
+    model: str, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SLICE", size)
+    bundle = MODELS[model](bundle_of(1))
+    for text, (found, _) in zip(TEXTS, scored(bundle, TEXTS), strict=True):
+        wanted = bundle.score_text(text, 5)
+        assert (found.tokens, found.bytes, found.oov) == (wanted.tokens, wanted.bytes, wanted.oov)
+        assert found.spelling_nats == wanted.spelling_nats
+        assert [name for name, _ in found.per_token] == [name for name, _ in wanted.per_token]
+        nats = [[nats for _, nats in one.per_token] for one in (found, wanted)]
+        assert np.allclose(*nats, rtol=0, atol=1e-6)
+        assert math.isclose(found.open_bits_per_byte, wanted.open_bits_per_byte, abs_tol=1e-6)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_scores_equal_the_offline_evaluation(model: str, tmp_path: Path) -> None:
+    bundle = MODELS[model](bundle_of(1))
+    clean = [bundle.vocabulary.normal_form.apply(text) for text in TEXTS]
+    reviews = pl.DataFrame({"review_id": [str(i) for i in range(len(clean))], "text": clean})
+    reviews = reviews.with_columns(stars=pl.lit(5, pl.Int8), bytes=pl.col("text").str.len_bytes() + 1)
+    write_stream(tmp_path / "stream", bundle.vocabulary, [reviews])
+    rows = score_stream(bundle, TokenStream.open(tmp_path / "stream"))
+    found = [one.score for one in scored(bundle, TEXTS)]
+    assert np.allclose([score.nats for score in found], rows["nats"], rtol=0, atol=1e-6 * max(rows["tokens"]))
+    assert [score.tokens for score in found] == rows["tokens"].to_list()
+    assert [score.bytes for score in found] == rows["bytes"].to_list()
+
+
+def test_the_shares_of_a_mixture_are_posterior_probabilities_that_sum_to_the_log_probability() -> None:
+    bundle = mixture(bundle_of(1))
+    kn, lstm = (one.model for one in bundle.model.parts)
+    (one,) = scored(bundle, ["The pizza was good."], attribution=True)
+    told, nats_N = one.attribution, np.array([nats for _, nats in one.score.per_token])
+    ids = bundle.vocabulary.encode_documents(["The pizza was good."], [5]).ids.astype(np.int64)[None]
+    each_NP = np.stack([part.score(ids, part.start(1))[0][0, 2:] for part in (kn, lstm)], -1)
+    wanted_NP = np.array([0.6, 0.4]) * np.exp(-each_NP)
+    assert np.allclose(told["shares"], wanted_NP / wanted_NP.sum(1, keepdims=True), atol=1e-9)
+    assert np.allclose(np.sum(told["shares"], 1), 1)
+    assert np.allclose(np.sum(told["contributions"], 1), -nats_N)
+    assert (told["parts"], told["normaliser"]) == (["kn", "lstm"], [0.0] * len(nats_N))
+
+
+def test_a_model_without_parts_has_no_attribution() -> None:
+    (one,) = scored(bundle_of(1), ["The pizza was good."], attribution=True)
+    assert one.attribution is None
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_without_a_rating_the_scores_are_averages_over_the_ratings_of_the_training(model: str) -> None:
+    bundle = replace(MODELS[model](bundle_of(1)), stars_prior=(0.0, 0.3, 0.0, 0.2, 0.0, 0.5))
+    for text, (found, _) in zip(TEXTS, scored(bundle, TEXTS, stars=None), strict=True):
+        assert np.allclose(found.nats, bundle.score_text(text).nats, rtol=0, atol=1e-6 * found.tokens)

@@ -1,0 +1,298 @@
+"""A fit by several processes: which one failed is known, the others end with it, and a rerun goes on from there."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from core.config.run_config import ExecutionConfig, RunConfig
+from core.errors import Diverged, FitError, InputError, OutOfMemory, RankFailed
+from models.bundles.bundle import load_bundle
+from models.specs import NGramSpec, RecurrentSpec, TrainingSpec
+from tasks.fitting import fit_process
+from tasks.fitting.fit import ranks_of
+from tasks.fitting.fit_process import environment_of, run_job
+from tasks.fitting.job import LanguageModelJob
+from tests.tasks.fitting.test_fit_process import CODE, TEXTS, data, job, long_fit
+
+__all__ = ["TEXTS", "data"]
+LOST: dict[str, Any] = {"error": "Rank 0 of 2 lost another one: Connection closed by peer", "kind": "peer"}
+DONE: dict[str, Any] = {"summary": {"tokens": 5.0}}
+
+
+def silent(news: dict[str, Any]) -> None:
+    """Listen to nothing."""
+
+
+def made_job(monkeypatch: pytest.MonkeyPatch, *deeds: list[Any]) -> LanguageModelJob:
+    monkeypatch.setattr(LanguageModelJob, "WORKER", "tests.tasks.made_worker")
+    nowhere = Path("nowhere")
+    spec, facts = RecurrentSpec(name="lstm"), {"deeds": deeds}
+    return LanguageModelJob(
+        spec=spec, vocabulary=nowhere, train=nowhere, validation=nowhere, work=nowhere, facts=facts, ranks=len(deeds)
+    )
+
+
+def left_over() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children(recursive=True) if "made_worker" in command_of(child)]
+
+
+def command_of(process: psutil.Process) -> str:
+    """Return the command line; "" of a process that has ended (other tests leave some that nobody has waited for)."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
+
+
+# --- how several processes end, whatever they do
+
+
+def test_the_first_ranks_summary_is_that_of_the_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run_job(made_job(monkeypatch, [0.2, DONE], [{"summary": {}}]), silent) == {"tokens": 5.0}
+
+
+@pytest.mark.parametrize("first", [0, 1], ids=["the failed one speaks first", "the other one speaks first"])
+def test_a_rank_that_runs_out_of_memory_is_named_and_the_one_that_lost_it_is_not(
+    monkeypatch: pytest.MonkeyPatch, first: int
+) -> None:
+    deeds = [0.3 * first, {"error": "Memory does not suffice", "kind": "memory"}], [0.3 * (1 - first), LOST]
+    with pytest.raises(OutOfMemory, match=r"Memory does not suffice \(rank 0 of 2\)"):
+        run_job(made_job(monkeypatch, *deeds), silent)
+
+
+def test_a_rank_that_is_killed_is_named_with_how_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RankFailed, match="exit code -9") as failure:
+        run_job(made_job(monkeypatch, [LOST], [0.3, "die"]), silent)
+    assert failure.value.where == "rank 1 of 2"
+    assert "because memory ran out" in failure.value.cause
+
+
+def test_a_rank_with_a_mistake_is_named_with_its_last_words_and_the_traceback_is_in_a_crash_log(
+    monkeypatch: pytest.MonkeyPatch, own_home: Path
+) -> None:
+    with pytest.raises(RankFailed) as failure:
+        run_job(made_job(monkeypatch, [60], [60], ["raise"]), silent)
+    assert failure.value.where == "rank 2 of 3"
+    [log] = (own_home / "crashes").iterdir()
+    assert failure.value.cause == f"ValueError: a mistake in the program (crash log: {log})"
+    assert "Traceback (most recent call last)" in log.read_text()
+
+
+def test_a_rank_that_a_library_aborts_for_want_of_memory_says_what_to_lower(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(OutOfMemory, match="memory allocation of 1638400000 bytes failed") as failure:
+        run_job(made_job(monkeypatch, ["abort"]), silent)
+    assert "batch" in failure.value.remedy
+
+
+def test_ranks_that_lost_each_other_without_a_reason_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fit_process, "PATIENCE", 0.2)
+    with pytest.raises(RankFailed, match="lost their connection") as failure:
+        run_job(made_job(monkeypatch, [LOST], [60]), silent)
+    assert "Connection closed by peer" in failure.value.cause
+    assert left_over() == []
+
+
+def test_what_all_ranks_agree_on_is_no_ranks_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    diverged = {"error": "Training diverged after 7 tokens", "kind": "diverged"}
+    with pytest.raises(Diverged) as failure:
+        run_job(made_job(monkeypatch, [diverged], [diverged]), silent)
+    assert "rank" not in str(failure.value)
+
+
+def test_the_others_are_ended_at_once_and_none_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    began = time.monotonic()
+    with pytest.raises(FitError):
+        run_job(made_job(monkeypatch, [60], [60], [0.1, {"error": "no", "kind": "fit"}]), silent)
+    assert time.monotonic() - began < 30
+    assert left_over() == []
+
+
+def test_an_interrupted_flow_ends_all_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with Ctrl-C: the fit runs in a thread, which cannot be interrupted itself."""
+    monkeypatch.setattr(fit_process, "_interrupted", threading.Event())  # which stays set afterwards
+    failures: list[Exception] = []
+
+    def fit() -> None:
+        try:
+            run_job(made_job(monkeypatch, [60], [60]), silent)
+        except RankFailed as error:
+            failures.append(error)
+
+    def flow() -> None:
+        with fit_process.interruptible_fits():
+            thread.start()
+            while len(fit_process._running) < 2:
+                time.sleep(0.01)
+            raise KeyboardInterrupt
+
+    thread = threading.Thread(target=fit)
+    with pytest.raises(KeyboardInterrupt):
+        flow()
+    thread.join(timeout=30)
+    assert not thread.is_alive()
+    assert len(failures) == 1
+    assert left_over() == []
+
+
+def test_a_listener_that_has_seen_enough_ends_all_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Enough(Exception):
+        pass
+
+    def listen(news: dict[str, Any]) -> None:
+        raise Enough
+
+    with pytest.raises(Enough):
+        run_job(made_job(monkeypatch, [{"step": 1, "total": 2, "figures": {}}, 60], [60]), listen)
+    assert left_over() == []
+
+
+def test_log_messages_are_passed_on_with_the_model_s_name(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = {"log": "half the rate", "level": logging.WARNING, "logger": "models.neural.training.trainer"}
+    run_job(made_job(monkeypatch, [said, DONE], [{"summary": {}}]), silent)
+    assert "lstm: half the rate" in caplog.messages, "several models are fitted at a time"
+
+
+def test_each_process_knows_its_rank_as_torchrun_would_say_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "7")  # of whatever started the flow
+    one, two = environment_of(1), environment_of(1, ranks=2, rank=1)
+    assert (one["RANK"], one["WORLD_SIZE"]) == ("0", "1")
+    assert (two["RANK"], two["LOCAL_RANK"], two["WORLD_SIZE"], two["LOCAL_WORLD_SIZE"]) == ("1", "1", "2", "2")
+
+
+# --- how many there are
+
+
+def test_a_gpu_for_each_rank_where_nothing_else_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
+    lstm = RecurrentSpec(training=TrainingSpec(batch=128))
+    auto = RunConfig(execution=ExecutionConfig(device="cuda", ranks=0))
+    assert ranks_of(auto, RecurrentSpec(training=TrainingSpec(batch=192))) == 3
+    assert ranks_of(auto, RecurrentSpec(training=TrainingSpec(batch=1_024))) == 3
+    assert ranks_of(auto, lstm) == 2  # a share of fewer than 64 rows does not keep a GPU busy
+    assert ranks_of(auto, RecurrentSpec(training=TrainingSpec(batch=20))) == 1
+    assert ranks_of(auto, NGramSpec()) == 1
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-5b,MIG-6c")  # of which CUDA shows one to a process
+    assert ranks_of(auto, lstm) == 1
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert ranks_of(RunConfig(execution=ExecutionConfig(device="cpu", ranks=0)), lstm) == 1
+    assert ranks_of(RunConfig(execution=ExecutionConfig(device="cpu", ranks=2)), lstm) == 2
+    assert ranks_of(RunConfig(), lstm) == 1
+
+
+# --- with the real worker
+
+
+def short_fit() -> RecurrentSpec:
+    training = TrainingSpec(epochs=120, batch=3, bptt_len=8, precision="float32", evaluations=12)
+    return RecurrentSpec(hidden=8, embedding=8, training=training)
+
+
+def workers() -> list[psutil.Process]:
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        if child.status() != psutil.STATUS_ZOMBIE and "tasks.fitting.fit_worker" in child.cmdline():
+            found.append(child)
+    return sorted(found, key=lambda child: child.environ()["RANK"])
+
+
+@pytest.mark.long
+def test_a_fit_killed_in_one_rank_and_then_in_all_ends_as_if_nothing_had_happened(data: Path, tmp_path: Path) -> None:
+    undisturbed = run_job(job(data, tmp_path / "undisturbed", short_fit(), ranks=2), silent)
+    disturbed = job(data, tmp_path / "killed", short_fit(), ranks=2)
+
+    def kill(victims: slice, after: float) -> RankFailed:
+        def listen(news: dict[str, Any]) -> None:
+            if news["step"] > news["total"] * after and len(found := workers()) == 2:
+                for victim in found[victims]:
+                    victim.kill()
+
+        with pytest.raises(RankFailed, match="exit code -9") as failure:
+            run_job(disturbed, listen)
+        assert workers() == []
+        return failure.value
+
+    assert kill(slice(1, 2), after=0.2).where == "rank 1 of 2"
+    begun = max((tmp_path / "killed" / "checkpoints").iterdir()).stem
+    assert begun > "00000001"
+    assert kill(slice(0, 2), after=0.5).where in ("rank 0 of 2", "rank 1 of 2")
+    assert max((tmp_path / "killed" / "checkpoints").iterdir()).stem > begun  # it really went on
+    summary = run_job(disturbed, silent)
+    bundles = [load_bundle(tmp_path / name / "bundle").digest for name in ("undisturbed", "killed")]
+    assert bundles[0] == bundles[1]
+    assert summary["tokens"] == undisturbed["tokens"]
+
+
+@pytest.mark.long
+@pytest.mark.slow
+def test_no_rank_outlives_the_process_that_wanted_the_fit(data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "job.json"
+    file.write_text(job(data, tmp_path / "work", long_fit(), ranks=2).to_json())
+    code = CODE.format(str(file))
+    parent = subprocess.Popen([sys.executable, "-c", code])
+    until = time.monotonic() + 120
+    while len(found := workers()) < 2 or not (tmp_path / "work" / "metrics.jsonl").exists():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    parent.kill()
+    parent.wait()
+    assert psutil.wait_procs(found, timeout=20)[1] == []
+
+
+@pytest.mark.long
+def test_torchrun_can_start_the_ranks_too(data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "job.json"
+    file.write_text(job(data, tmp_path / "work", short_fit()).to_json())
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
+    with subprocess.Popen(
+        [*command, "-m", "tasks.fitting.fit_worker", str(file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        text=True, env=environment,
+    ) as torchrun:  # fmt: skip
+        lines = [json.loads(line) for line in torchrun.stdout or () if line.startswith("{")]
+    assert torchrun.returncode == 0
+    [summary] = [line["summary"] for line in lines if line.get("summary")]
+    assert summary["updates"] > 0
+    assert load_bundle(tmp_path / "work" / "bundle").spec == short_fit()
+
+
+@pytest.mark.long
+def test_torchrun_on_two_machines_makes_the_model_of_two_ranks_on_one(data: Path, tmp_path: Path) -> None:
+    """Each machine is an agent of torchrun with a rank of its own; both see the folder of the fit."""
+    run_job(job(data, tmp_path / "one machine", short_fit(), ranks=2), silent)
+    file = tmp_path / "job.json"
+    file.write_text(job(data, tmp_path / "two machines", short_fit()).to_json())
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    common = ["--nnodes", "2", "--nproc-per-node", "1", "--master-addr", "127.0.0.1", "--master-port", port]
+    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
+    machines = [
+        subprocess.Popen(
+            [sys.executable, "-m", "torch.distributed.run", "--node-rank", str(number), *common,
+             "-m", "tasks.fitting.fit_worker", str(file)], stdin=subprocess.PIPE, env=environment,
+        )
+        for number in (1, 0)
+    ]  # fmt: skip
+    assert [machine.wait(300) for machine in machines] == [0, 0]
+    one, two = (load_bundle(tmp_path / name / "bundle").digest for name in ("one machine", "two machines"))
+    assert one == two
+
+
+@pytest.mark.long
+def test_a_model_without_a_gradient_is_not_trained_by_several(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="kind 'ngram'; only neural models"):
+        run_job(job(data, tmp_path / "work", NGramSpec(order=2), ranks=2), silent)

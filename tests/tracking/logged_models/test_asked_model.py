@@ -1,0 +1,207 @@
+"""Which registered model a question is put to: one's own wins, the demo's answers until there is one."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from core.config.run_config import RunConfig
+from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL
+from core.errors import BundleError, ConfigError
+from reviewlm.cli import app
+from tests.marked_cases import long_but
+from tests.tracking.tiny_model import fitted
+from tracking.logged_models import lookup, opening
+from tracking.logged_models.export import log_bundle
+from tracking.logged_models.opening import about, locate, open_version
+from tracking.registry.lineage import find
+from tracking.registry.registry import Registry
+from tracking.registry.versions import REFUSED, Reference
+from tracking.runs.runs import Tracker
+from tracking.tags import OUTCOME, REASON
+
+
+@dataclass
+class Home:
+    """A home folder; models are registered under a name, as champion or not."""
+
+    folder: Path
+    tracker: Tracker
+
+    def register(self, name: str, order: int = 2, champion: bool = True) -> None:
+        run = self.tracker.start_run("fit")
+        bundle = fitted(self.folder / f"made-{name}-{order}", order)
+        registry = Registry(self.tracker, name)
+        number = registry.register(log_bundle(self.tracker, run, bundle), run)
+        if champion:
+            before = registry.alias("champion")
+            registry.promote(number, before.version if before else None, why="test")
+
+
+@pytest.fixture
+def home(tmp_path: Path, template_home: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    folder = tmp_path / "home"
+    shutil.copytree(template_home, folder)
+    monkeypatch.setenv("REVIEWLM_HOME", str(folder))
+    return Home(folder, Tracker(f"sqlite:///{folder / 'mlflow.db'}", "reviewlm", folder / "mlartifacts"))
+
+
+def answered(*arguments: str) -> dict[str, Any]:
+    done = CliRunner().invoke(app, [*arguments, "--json"])
+    assert done.exception is None, done.output
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.slow
+def test_after_the_demo_alone_its_model_answers_and_that_is_said(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    home.register(DEMO_MODEL)
+    with caplog.at_level(logging.WARNING):
+        _, version = open_version(RunConfig())
+    assert (version.name, version.version) == (DEMO_MODEL, 1)
+    assert "no model of yours is registered as 'reviewlm' yet" in caplog.text
+    assert locate(RunConfig(), "1")[1] == f"models:/{DEMO_MODEL}/1"
+    assert find(RunConfig(), "champion")[1].version.name == DEMO_MODEL
+    assert caplog.text.count("no model of yours") == 1, "a command that asks several times warns once"
+
+
+def test_a_model_of_ones_own_answers_from_then_on_and_the_demo_s_by_its_name(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    home.register(DEMO_MODEL)
+    home.register(OWN_MODEL, order=3)
+    assert open_version(RunConfig())[1].name == OWN_MODEL
+    for reference in (DEMO_MODEL, f"{DEMO_MODEL}@champion", f"{DEMO_MODEL}/1", f"models:/{DEMO_MODEL}@champion"):
+        assert open_version(RunConfig(), reference)[1].name == DEMO_MODEL
+    assert "no model of yours" not in caplog.text
+
+
+@pytest.mark.slow
+def test_own_versions_of_which_none_is_champion_are_not_replaced_by_the_demo_unasked(home: Home) -> None:
+    home.register(DEMO_MODEL)
+    home.register(OWN_MODEL, champion=False)
+    with pytest.raises(BundleError, match="models:/reviewlm@champion") as error:
+        open_version(RunConfig())
+    assert "`reviewlm history --model reviewlm`" in error.value.remedy
+    assert "`--model reviewlm-demo`" in error.value.remedy
+    assert error.value.what == "No version of 'reviewlm' is champion yet"
+    assert error.value.cause == "version 1 is not promoted"
+    Registry(home.tracker, OWN_MODEL).settle(1, None, False, "", {OUTCOME: REFUSED, REASON: "95 % come within 2 s"})
+    with pytest.raises(BundleError) as error:
+        open_version(RunConfig())
+    assert error.value.cause == "the gate refused version 1: 95 % come within 2 s"
+    assert "`reviewlm promote --version 1 --force --why TEXT`" in error.value.remedy
+    assert "`--model reviewlm/1`" in error.value.remedy
+    assert open_version(RunConfig(), "reviewlm/1")[1].version == 1
+    assert open_version(RunConfig(), "1")[1].name == OWN_MODEL
+
+
+@pytest.mark.slow
+def test_a_name_that_was_configured_is_never_exchanged(home: Home) -> None:
+    home.register(DEMO_MODEL)
+    with pytest.raises(BundleError, match="models:/mine@champion"):
+        open_version(RunConfig().asking("mine"))
+
+
+@pytest.mark.slow
+def test_a_name_that_is_none_is_an_error_that_says_what_a_name_may_be(home: Home) -> None:
+    home.register(OWN_MODEL)
+    with pytest.raises(ConfigError, match="not the address of a registered model"):
+        open_version(RunConfig(), "../../etc/passwd")
+    with pytest.raises(BundleError, match="models:/reviewlm@nobody"):
+        open_version(RunConfig(), "nobody")
+
+
+@pytest.mark.slow
+def test_work_that_asks_the_registry_more_asks_it_of_the_same_model(home: Home) -> None:
+    home.register(DEMO_MODEL)
+    assert about(RunConfig(), "champion").promotion.model_name == DEMO_MODEL
+    home.register(OWN_MODEL)
+    assert about(RunConfig(), "champion").promotion.model_name == OWN_MODEL
+    assert about(RunConfig(), DEMO_MODEL).promotion.model_name == DEMO_MODEL
+
+
+@pytest.mark.slow
+def test_the_verbs_name_the_model_that_answered_and_take_another_by_name(home: Home) -> None:
+    home.register(DEMO_MODEL)
+    assert answered("suggest", "the")["model"] == DEMO_MODEL
+    assert answered("history")["model"] == DEMO_MODEL
+    home.register(OWN_MODEL, order=3)
+    assert answered("suggest", "the")["model"] == OWN_MODEL
+    assert answered("generate", "--model", DEMO_MODEL)["model"] == DEMO_MODEL
+    assert answered("history")["model"] == OWN_MODEL
+    assert answered("history", "--model", DEMO_MODEL)["model"] == DEMO_MODEL
+
+
+@pytest.mark.long
+def test_a_rollback_touches_the_model_that_was_named_alone(home: Home) -> None:
+    for name in (OWN_MODEL, DEMO_MODEL):
+        home.register(name)
+        home.register(name, order=3)
+    assert answered("rollback", "--model", DEMO_MODEL)["champion_version"] == 1
+    champions = {name: Registry(home.tracker, name).alias("champion") for name in (OWN_MODEL, DEMO_MODEL)}
+    assert {name: version.version for name, version in champions.items() if version} == {OWN_MODEL: 2, DEMO_MODEL: 1}
+    done = CliRunner().invoke(app, ["rollback", "--model", "reviewlm-dmeo"])
+    assert "No model is registered under this name" in str(done.exception)
+
+
+@pytest.mark.slow
+def test_what_a_model_never_met_is_a_warning_and_part_of_the_json(home: Home) -> None:
+    home.register(OWN_MODEL)
+    done = CliRunner().invoke(app, ["suggest", "еда", "--json"])
+    assert "warning: The text has letters in Cyrillic script" in done.stderr
+    assert len(json.loads(done.stdout.splitlines()[-1])["warnings"]) == 1
+    assert answered("suggest", "the pizza")["warnings"] == []
+
+
+@pytest.mark.slow
+def test_the_demo_s_printed_next_step_asks_the_demo_s_model_also_beside_one_of_ones_own(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Typed as it stands: what follows `.venv/bin/reviewlm` on the line that writes a review."""
+    from reviewlm.verbs import pipeline
+
+    home.register(DEMO_MODEL)
+    home.register(OWN_MODEL, order=3)
+    monkeypatch.setattr(pipeline, "run_flow", lambda *given, **named: {})
+    monkeypatch.setattr(pipeline.results, "show_run", lambda result: None)
+    done = CliRunner().invoke(app, ["demo", "--set", "evaluation.max_tokens=5"])
+    assert done.exception is None, done.output
+    assert f"models:/{DEMO_MODEL}@champion is version 1" in done.output
+    [line] = [line for line in done.output.splitlines() if " generate " in line]
+    command = line.split("  write a review")[0].split()
+    assert command[0] == ".venv/bin/reviewlm"
+    assert answered(*command[1:])["model"] == DEMO_MODEL
+
+
+@pytest.mark.parametrize("way", long_but(["database", "MLflow"], {"MLflow"}))
+@pytest.mark.slow
+def test_versions_that_were_deleted_in_mlflow_are_registered_no_more(
+    home: Home, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    from mlflow import MlflowClient
+
+    for order in (2, 3):
+        home.register(OWN_MODEL, order, champion=False)
+    if way == "MLflow":
+        monkeypatch.setattr(lookup, "database_file", lambda uri: None)
+    client = MlflowClient(home.tracker.uri)
+    client.delete_model_version(OWN_MODEL, "1")
+    assert lookup.registered(home.tracker, OWN_MODEL)
+    assert lookup.versions_of(home.tracker, OWN_MODEL) == [2]
+    first, second = (lookup.find_version(home.tracker, Reference(OWN_MODEL, version=n)) for n in (1, 2))
+    assert first is None
+    assert second is not None
+    client.delete_model_version(OWN_MODEL, "2")
+    assert not lookup.registered(home.tracker, OWN_MODEL)
+    assert lookup.versions_of(home.tracker, OWN_MODEL) == []
+    home.register(DEMO_MODEL)
+    assert opening.asked_model(RunConfig(), home.tracker) == DEMO_MODEL

@@ -1,0 +1,120 @@
+"""`reviewlm compare A B`: what the names mean, and what MLflow is told."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import polars as pl
+import pytest
+
+from core.config.presets import load_config
+from core.errors import ConfigError
+from evaluation.scoring.metrics import figures_of
+from tasks.evaluation import compare_two as comparison
+from tasks.evaluation.compare_two import compare_two, side_of, write_markdown
+
+TINY = Path(__file__).parents[2] / "flows" / "tiny.toml"
+LABELS = {"unit": "word", "vocabulary": "v1", "boundary": "eos", "adaptation": "static"}
+
+
+@pytest.fixture
+def config(store_home: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("REVIEWLM_HOME", str(store_home))
+    return load_config(str(TINY))
+
+
+@pytest.fixture
+def prepared() -> Any:
+    return SimpleNamespace(clean=SimpleNamespace(digest="c1", folder=Path("unused")))
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A version whose word is "w2" needs half the nats; samples say the word."""
+
+    def built(folder: Path, name: str, frame: pl.DataFrame, facts: dict[str, Any]) -> Any:
+        target = tmp_path / f"{name} of {folder.parts[-4]}"
+        target.mkdir(exist_ok=True)
+        frame.write_parquet(target / f"{name}.parquet")
+        return SimpleNamespace(artifact=SimpleNamespace(folder=target, facts=facts))
+
+    def word(folder: Path) -> str:
+        return str(json.loads((folder / "spec.json").read_text())["word"])
+
+    def score(config: Any, folder: Path, tokens: Any, label: str) -> Any:
+        nats = [10.0 + n % 3 for n in range(40)] if word(folder) == "w1" else [5.0 + n % 3 / 2 for n in range(40)]
+        same = {"stars": 5, "bytes": 60, "words": 9, "tokens": 10, "oov": 0, "spelling_nats": 0.0}
+        rows = pl.DataFrame({"review_id": [f"r{n}" for n in range(40)], "nats": nats}).with_columns(
+            pl.lit(value).alias(name) for name, value in same.items()
+        )
+        return built(folder, "scores", rows, {**asdict(figures_of(rows, **LABELS)), "score_seconds": 2.0})
+
+    def write(config: Any, folder: Path, label: str) -> Any:
+        frame = pl.DataFrame({"stars": [5], "number": [0], "text": [word(folder)], "seed": [1]})
+        return built(folder, "samples", frame, {})
+
+    monkeypatch.setattr(comparison, "tokens_for", lambda config, folder, prepared: None)
+    monkeypatch.setattr(comparison, "score_bundle", score)
+    monkeypatch.setattr(comparison, "draw_samples", write)
+
+
+@pytest.mark.usefixtures("light_models", "measured")
+def test_a_number_an_alias_and_a_wrong_name(config: Any, prepared: Any, store: Any):
+    store.registry.promote(store.version("w1"), None)
+    store.tracker.log_metrics(store.run_id, {"fit/parameters": 10, "fit/ngrams/1": 7})
+    one, champion = side_of(config, prepared, "1"), side_of(config, prepared, "champion")
+    assert (one.name, champion.name) == ("version 1", "champion (version 1)")
+    assert one.bundle == champion.bundle
+    assert one.cost["parameters"] == 10
+    assert one.cost["megabytes"] > 0
+    assert (one.cost["score_seconds"], one.cost["tokens_per_second"]) == (2.0, 200.0)
+    assert one.cost["fit_cpu_seconds"] is None
+    assert "ngrams/1" not in one.cost
+    assert one.other_data  # this bundle says nothing of its data
+    with pytest.raises(ConfigError, match="no version 7") as caught:
+        side_of(config, prepared, "7")
+    assert "one of 1" in str(caught.value)
+    with pytest.raises(ConfigError, match="'nobody' is neither an alias") as caught:
+        side_of(config, prepared, "nobody")
+    assert "kn2, lstm" in str(caught.value)
+
+
+@pytest.mark.usefixtures("light_models", "measured")
+def test_a_version_whose_run_mlflow_has_deleted_for_good_has_no_costs_of_its_fit(
+    config: Any, prepared: Any, store: Any
+) -> None:
+    store.version("w1")
+    store.tracker.client._tracking_client.store._hard_delete_run(store.run_id)  # as `mlflow gc` does
+    cost = side_of(config, prepared, "1").cost
+    assert [cost[name] for name in ("parameters", "fit_seconds", "fit_cpu_seconds")] == [None] * 3
+    assert cost["megabytes"] > 0
+
+
+@pytest.mark.usefixtures("light_models", "measured")
+def test_mlflow_gets_every_table_and_the_document(
+    config: Any, prepared: Any, store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    documents = pl.DataFrame({"review_id": [f"r{n}" for n in range(40)], "date": ["2024-01-01"] * 40,
+                              "categories": ["Food"] * 40}).with_columns(pl.col("date").str.to_date())  # fmt: skip
+    monkeypatch.setattr(comparison, "documents_of", lambda clean: documents)
+    store.version("w1"), store.version("w2")
+    run_id = store.tracker.start_run("compare 1 2")
+    found = compare_two.fn(config, prepared, "1", "2", run_id)
+    row = found.figures.row(by_predicate=pl.col("figure") == "open bits per byte", named=True)
+    assert row["gain"] == pytest.approx(0.5)
+    assert row["verdict"] == "B is better"
+    folder = store.tracker.artifact_root / run_id / "artifacts"
+    assert {path.name for path in folder.iterdir()} >= {
+        "figures.json", "slices.json", "samples.json", "costs.json", "comparison.md",
+    }
+    metrics = store.tracker.metrics(run_id)
+    assert metrics["open_bits_per_byte/gain"] == pytest.approx(0.5)
+    assert metrics["open_bits_per_byte/lo"] <= metrics["open_bits_per_byte/difference"]
+    assert "B is better" in store.tracker.tag(run_id, "mlflow.note.content")
+    file = write_markdown(found, tmp_path / "comparisons")
+    assert file.name == "version-1--version-2.md"
+    assert "> w1" in file.read_text()

@@ -1,0 +1,195 @@
+"""A registered model answers where only its logged requirements are installed: in Python, streamed, and over HTTP.
+
+The installation takes minutes. `REVIEWLM_LOGGED_ENVIRONMENT` names a virtual environment to use instead of a new one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import urllib.request
+import venv
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from models.base import FitContext
+from models.bundles.bundle import Bundle, save_bundle
+from models.classification.bundle import ClassifierBundle, load_classifier, save_classifier
+from models.classification.fitting import fit_classifier
+from models.classification.spec import ConvolutionSpec
+from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
+from models.neural.recurrent import RecurrentLM
+from models.sampling import generate, suggest
+from models.specs import RecurrentSpec, TrainingSpec, VocabularySpec
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import Vocabulary
+from tests.tracking.mlflow_servers import Served
+from tests.tracking.tiny_model import TEXTS
+from tracking.logged_models.export import log_bundle, requirements
+from tracking.logged_models.opening import open_champion
+from tracking.registry.registry import Registry
+from tracking.runs.runs import Tracker
+
+pytestmark = [pytest.mark.long, pytest.mark.slow, pytest.mark.timeout(2_400)]
+ENVIRONMENT = "REVIEWLM_LOGGED_ENVIRONMENT"
+PROMPT, DRAW = "The soup", {"seed": 7, "stars": 5, "max_tokens": 12}
+STRANGER = """
+import json, sys
+import mlflow.pyfunc, pandas as pd
+model = mlflow.pyfunc.load_model("models:/reviewlm@champion")
+rows, draw = pd.DataFrame({"text": [sys.argv[1]]}), json.loads(sys.argv[2])
+ask = lambda **params: model.predict(rows, params=params)[0]
+print(json.dumps({
+    "generate": ask(**draw)["texts"],
+    "suggest": ask(task="suggest", k=3, stars=5)["words"],
+    "score": ask(task="score", stars=5)["nats"],
+    "stream": list(model.predict_stream({"text": sys.argv[1]}, params=draw)),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("fresh")
+
+
+@pytest.fixture(scope="module")
+def tracker(folder: Path, template_home: Path) -> Tracker:
+    """A store whose champion is an LSTM."""
+    vocabulary, spec = Vocabulary.train(TEXTS, VocabularySpec(min_count=1), NormalForm()), RecurrentSpec(hidden=16)
+    torch.manual_seed(1)
+    network = RecurrentLM.build(spec, torch.ones(vocabulary.size, dtype=torch.int64))
+    model = RecurrentLM(spec, network, vocabulary.size)
+    save_bundle(folder / "bundle", spec, vocabulary, model, [(text, 5) for text in TEXTS[:3]], {})
+    shutil.copytree(template_home, folder / "home")
+    tracker = Tracker(f"sqlite:///{folder / 'home' / 'mlflow.db'}", "reviewlm", folder / "home" / "mlartifacts")
+    run_id, registry = tracker.start_run("lstm"), Registry(tracker, "reviewlm")
+    version = registry.register(log_bundle(tracker, run_id, folder / "bundle"), run_id)
+    registry.settle(version, None, True, "the first", {"gate/outcome": "promoted"})
+    return tracker
+
+
+@pytest.fixture(scope="module")
+def bundle(tracker: Tracker) -> Bundle:
+    return open_champion(tracker)[0]
+
+
+@pytest.fixture(scope="module")
+def classifier(tracker: Tracker, folder: Path) -> ClassifierBundle:
+    """A convolutional classifier of two sentences, registered in the same store."""
+    texts = ["The food was great.", "The food was awful."] * 20
+    vocabulary = Vocabulary.train(texts, VocabularySpec(min_count=1), NormalForm())
+    encoded = vocabulary.encode_documents(texts, [0] * len(texts), whole=False)
+    examples = LabelledSequences(Sequences(encoded.ids, encoded.offsets), np.array([1, 0] * 20))
+    training = TrainingSpec(epochs=8, batch=8, learning_rate=2e-2, precision="float32")
+    spec = ConvolutionSpec(
+        labels=("negative", "positive"), windows=(1, 2), filters=8, embedding=8, dropout=0.0, training=training
+    )
+    fitted = fit_classifier(spec, vocabulary, examples, examples, FitContext(folder / "fit"))
+    save_classifier(folder / "classifier", spec, vocabulary, fitted.model, probes=texts[:2], facts={})
+    run_id, registry = tracker.start_run("stars"), Registry(tracker, "reviewlm-stars")
+    version = registry.register(log_bundle(tracker, run_id, folder / "classifier"), run_id)
+    registry.settle(version, None, True, "the first", {"gate/outcome": "promoted"})
+    return load_classifier(folder / "classifier")
+
+
+@pytest.fixture(scope="module")
+def python(tracker: Tracker, folder: Path) -> Path:
+    """The interpreter of an environment with the requirements that the model names, and nothing else."""
+    if given := os.environ.get(ENVIRONMENT):
+        return Path(given) / "bin" / "python"
+    listed, *others = tracker.artifact_root.glob("models/*/artifacts/requirements.txt")
+    assert all(sorted(one.read_text().split()) == sorted(requirements()) for one in (listed, *others))
+    venv.create(folder / "venv", with_pip=True)
+    found = folder / "venv" / "bin" / "python"
+    pip = [str(found), "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet"]
+    asked = subprocess.run(
+        [*pip, "--dry-run", "--no-deps", requirements()[0]], capture_output=True, text=True, timeout=120, check=False
+    )
+    if asked.returncode:
+        pytest.skip(f"no package index can be reached: {asked.stderr.strip().splitlines()[-1]}")
+    done = subprocess.run([*pip, "-r", str(listed)], capture_output=True, text=True, timeout=1_800, check=False)
+    assert done.returncode == 0, done.stderr
+    return found
+
+
+def environment_of(python: Path, tracker: Tracker) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "REVIEWLM", "PATH"))}
+    path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
+    return {**kept, "MLFLOW_TRACKING_URI": tracker.uri, "MLFLOW_DISABLE_TELEMETRY": "true", "PATH": path}
+
+
+def test_the_environment_has_nothing_of_the_project(python: Path, tmp_path: Path) -> None:
+    code = "import importlib.util as u; print([n for n in ('models', 'tracking', 'reviewlm', 'prefect', 'numba') "
+    code += "if u.find_spec(n)])"
+    done = subprocess.run([python, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_champion_answers_and_streams_in_python(
+    python: Path, tracker: Tracker, bundle: Bundle, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [python, "-I", "-c", STRANGER, PROMPT, json.dumps(DRAW)], cwd=tmp_path, env=environment_of(python, tracker),
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    [text] = generate(bundle, prompt=PROMPT, **DRAW)
+    assert said["generate"] == [text]
+    assert ("".join(said["stream"]), len(said["stream"]) > 1) == (text, True)
+    assert [word["word"] for word in said["suggest"]] == [word for word, _ in suggest(bundle, PROMPT, 3, 5).words]
+    assert said["score"] == pytest.approx(bundle.score_text(PROMPT, 5).nats, rel=1e-5)
+
+
+def test_mlflow_serves_the_champion(python: Path, tracker: Tracker, bundle: Bundle, folder: Path) -> None:
+    with served("reviewlm", python, tracker, folder) as address:
+        [answer] = answers_of(address, [PROMPT], DRAW)
+    assert answer["texts"] == generate(bundle, prompt=PROMPT, **DRAW)
+
+
+def test_mlflow_serves_a_classifier(
+    python: Path, tracker: Tracker, classifier: ClassifierBundle, folder: Path
+) -> None:
+    texts = ["great food", "It was awful. Awful!", ""]
+    with served("reviewlm-stars", python, tracker, folder) as address:
+        answers = answers_of(address, texts)
+    found = classifier.classify(texts)
+    assert found.probabilities_NK is not None
+    assert [answer["label"] for answer in answers] == [classifier.labels[number] for number in found.answers_N]
+    assert [answer["label"] for answer in answers[:2]] == ["positive", "negative"]
+    for answer, chances_K in zip(answers, found.probabilities_NK, strict=True):
+        assert [label["probability"] for label in answer["labels"]] == pytest.approx(list(chances_K), rel=1e-5)
+
+
+@contextmanager
+def served(name: str, python: Path, tracker: Tracker, folder: Path) -> Iterator[str]:
+    """`mlflow models serve` of a champion; gives its address."""
+
+    def command(port: int) -> list[str]:
+        where = ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
+        return ["models", "serve", "-m", f"models:/{name}@champion", *where]
+
+    server = Served(command, folder, "/ping", binaries=python.parent, **environment_of(python, tracker))
+    server.start()
+    try:
+        yield server.address
+    finally:
+        server.stop()
+
+
+def answers_of(address: str, texts: list[str], params: dict[str, Any] | None = None) -> list[Any]:
+    body = {"dataframe_records": [{"text": text} for text in texts], **({"params": params} if params else {})}
+    request = urllib.request.Request(
+        f"{address}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return list(json.loads(answer.read())["predictions"])

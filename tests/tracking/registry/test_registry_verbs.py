@@ -1,0 +1,294 @@
+"""`promote --version`, `rollback` and `history`: what a person does by hand is tested first, and written down."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from core.errors import BundleError, ReviewLMError, TrackingUnavailable
+from core.services.model_events import PROMOTED, ROLLED_BACK
+from reviewlm.cli import app
+from tests.tracking.tiny_model import fitted
+from tracking.logged_models.export import log_bundle
+from tracking.logged_models.load_test import load_test
+from tracking.registry.events import DecisionLog
+from tracking.registry.registry import CHAMPION, Registry
+from tracking.runs.runs import Tracker
+
+pytestmark = pytest.mark.slow
+ROLLBACK = """
+import sys
+from reviewlm import cli
+sys.argv = ["reviewlm", "rollback", "--why", "complaints", "--json"]
+cli.main()
+sys.stderr.write(f"prefect imported: {'prefect' in sys.modules}")
+"""
+
+
+@dataclass
+class Shop:
+    """A home folder with three versions that answer: the first two were champions, the gate refused the third."""
+
+    home: Path
+    registry: Registry
+
+    def run(self, *arguments: str) -> Result:
+        return CliRunner().invoke(app, list(arguments))
+
+    def json(self, *arguments: str) -> dict[str, Any]:
+        done = self.run(*arguments, "--json")
+        assert done.exception is None, done.output
+        return dict(json.loads(done.stdout.splitlines()[-1]))
+
+    def champion(self) -> int:
+        version = self.registry.alias(CHAMPION)
+        assert version is not None
+        return version.version
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, template_home: Path) -> Path:
+    home = tmp_path_factory.mktemp("shop") / "home"
+    shutil.copytree(template_home, home)
+    tracker = Tracker(f"sqlite:///{home / 'mlflow.db'}", "reviewlm", home / "mlartifacts")
+    registry, run_id = Registry(tracker, "reviewlm"), tracker.start_run("fits")
+    for order in (1, 2, 3):
+        bundle = fitted(home.with_name(f"order {order}"), order)
+        registry.register(log_bundle(tracker, run_id, bundle), run_id, {"kind": "ngram"})
+    registry.settle(1, None, True, "", {"gate/outcome": "promoted", "gate/reason": "the first"})
+    registry.settle(2, 1, True, "", {"gate/outcome": "promoted", "gate/reason": "better"})
+    registry.settle(3, 2, False, "", {"gate/outcome": "refused", "gate/reason": "slower"})
+    return home.rename(home.with_name("moved"))  # else its copies would open the bundles here
+
+
+@pytest.fixture
+def shop(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    home = tmp_path / "home"
+    shutil.copytree(made, home)
+    monkeypatch.setenv("REVIEWLM_HOME", str(home))
+    tracker = Tracker(f"sqlite:///{home / 'mlflow.db'}", "reviewlm", home / "mlartifacts")
+    return Shop(home, Registry(tracker, "reviewlm"))
+
+
+def test_a_rollback_is_one_command_without_prefect_that_tests_the_version_and_says_why(shop: Shop) -> None:
+    environment = {**os.environ, "REVIEWLM_HOME": str(shop.home)}
+    done = subprocess.run([sys.executable, "-c", ROLLBACK], env=environment, capture_output=True, text=True, check=True)
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert (result["champion_version"], result["previous_version"]) == (1, 2)
+    assert (result["decision"], result["why"]) == ("rolled back", "complaints")
+    assert result["load_test"]["version"] == 1
+    assert result["load_test"]["perplexity"] > 1
+    assert "prefect imported: False" in done.stderr
+    assert shop.champion() == 1
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
+    """What a Prefect server is told: path, user, and the events."""
+    received = list[dict[str, Any]]()
+
+    class Server(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            [event] = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            user = base64.b64decode(self.headers["Authorization"].removeprefix("Basic ")).decode()
+            received.append({"path": self.path, "user": user, **event})
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{server.server_address[1]}/api")
+        monkeypatch.setenv("PREFECT_API_AUTH_STRING", "ann:secret")
+        yield received
+        server.shutdown()
+
+
+def test_what_a_person_decides_is_told_to_prefects_server_which_sends_the_alerts(
+    shop: Shop, told: list[dict[str, Any]]
+) -> None:
+    shop.json("rollback", "--why", "it swears", "--who", "ann")
+    shop.json("promote", "--version", "3", "--force", "--why", "agreed", "--who", "bob")
+    assert [(one["path"], one["user"], one["event"], one["payload"]) for one in told] == [
+        ("/api/events", "ann:secret", ROLLED_BACK, {"version": 1, "sentence": "By hand, by ann: it swears"}),
+        ("/api/events", "ann:secret", PROMOTED, {"version": 3, "sentence": "By hand, by bob: agreed"}),
+    ]
+    assert {one["resource"]["prefect.resource.name"] for one in told} == {"reviewlm"}
+
+
+def test_a_rollback_stands_if_prefects_server_cannot_be_told(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    assert shop.json("rollback")["champion_version"] == shop.champion() == 1
+    assert "no alert is sent" in caplog.text
+
+
+def away_after(monkeypatch: pytest.MonkeyPatch, last: str) -> None:
+    """Let the log answer nothing any more once its method *last* has written."""
+    write = getattr(DecisionLog, last)
+
+    def written(self: DecisionLog, *given: Any) -> Any:
+        answer = write(self, *given)
+        monkeypatch.setattr(DecisionLog, "read", away)
+        return answer
+
+    def away(self: DecisionLog) -> Any:
+        raise TrackingUnavailable("MLflow cannot be reached", cause="the line is cut")
+
+    monkeypatch.setattr(DecisionLog, last, written)
+
+
+@pytest.mark.parametrize("last", ["append", "mark"], ids=["only decided", "carried out"])
+def test_a_rollback_after_which_mlflow_goes_away_is_told_as_decided_and_not_undone_by_asking_again(
+    shop: Shop, last: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as line:
+        away_after(line, last)
+        done = shop.run("rollback", "--why", "complaints", "--json")
+    assert done.exit_code == 0
+    told = "The decision is recorded as event 4; the next command moves the aliases: MLflow cannot be reached"
+    assert f"{told} (the line is cut)" in done.stdout
+    assert "rollback --to 1" in done.stdout
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert (result["event"], result["champion_version"], result["previous_version"]) == (4, 1, 2)
+    assert result["state"] == "pending"
+    again = shop.run("rollback", "--to", "1")
+    assert "Version 1 is the champion already" in str(again.exception)
+    assert shop.champion() == 1
+    assert [row["state"] for row in shop.registry.decisions()] == ["carried out"] * 4
+
+
+def test_a_rollback_of_which_nobody_knows_whether_it_arrived_fails_and_says_how_to_ask_again(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut(self: DecisionLog, *given: Any) -> Any:
+        raise TrackingUnavailable("MLflow cannot be reached", remedy="start the server")
+
+    monkeypatch.setattr(DecisionLog, "append", cut)
+    done = shop.run("rollback")
+    assert isinstance(done.exception, TrackingUnavailable)
+    assert done.exception.remedy == (
+        "start the server; to ask again: reviewlm rollback --to 1; without --to it would go back once more"
+    )
+
+
+def test_a_promotion_by_hand_after_which_mlflow_goes_away_is_told_as_decided_and_made_once(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = ("promote", "--version", "3", "--why", "cheaper", "--force")
+    with monkeypatch.context() as line:
+        away_after(line, "append")
+        assert shop.json(*wanted)["state"] == "pending"
+    assert shop.json(*wanted)["state"] == "carried out"
+    assert shop.champion() == 3
+    assert len(shop.registry.decisions()) == 4
+
+
+def test_a_version_that_does_not_open_is_not_rolled_back_to(shop: Shop) -> None:
+    shutil.rmtree(shop.registry.bundle_folder(1))
+    before = shop.registry.decisions()
+    done = shop.run("rollback")
+    assert isinstance(done.exception, BundleError)
+    assert (shop.champion(), shop.registry.decisions()) == (2, before)
+
+
+def test_a_version_that_answers_differently_from_when_it_was_saved_fails_the_load_test(shop: Shop) -> None:
+    spec = shop.registry.bundle_folder(1) / "spec.json"
+    facts = json.loads(spec.read_text())
+    facts["probes"] = [{**probe, "nats": probe["nats"] + 1} for probe in facts["probes"]]
+    spec.write_text(json.dumps(facts))
+    with pytest.raises(BundleError):
+        load_test(shop.registry.tracker, "reviewlm", 1)
+    assert load_test(shop.registry.tracker, "reviewlm", 2).next_word
+
+
+def test_what_the_gate_refused_needs_force_and_the_log_says_who_and_why(shop: Shop) -> None:
+    done = shop.run("promote", "--version", "3", "--why", "cheaper")
+    assert isinstance(done.exception, ReviewLMError)
+    assert done.exception.cause == "slower"
+    assert shop.champion() == 2
+    result = shop.json("promote", "--version", "3", "--why", "cheaper", "--who", "ana", "--force")
+    assert (result["champion_version"], result["previous_version"], result["event"]) == (3, 2, 4)
+    newest = shop.json("history")["events"][0]
+    assert (newest["who"], newest["why"], newest["decision"], newest["against"]) == (
+        "ana", "cheaper", "promoted by hand", 2,
+    )
+    assert "refused," in shop.run("history").stdout.partition("Versions of")[2], "a narrow column: promoted by hand"
+
+
+def test_history_tells_decisions_and_versions_and_notices_a_changed_one(shop: Shop) -> None:
+    told = shop.json("history")
+    assert [(row["decision"], row["version"], row["why"]) for row in told["events"]] == [
+        ("refused", 3, "slower"), ("promoted", 2, "better"), ("promoted", 1, "the first"),
+    ]
+    assert [(row["version"], row["aliases"], row["outcome"]) for row in told["versions"]] == [
+        (3, "", "refused"), (2, "champion", "promoted"), (1, "previous", "promoted"),
+    ]
+    assert told["damage"] == []
+    when = told["events"][0]["when"]
+    assert (len(when), when[-6:]) == (25, "+00:00"), "JSON keeps the seconds and the time zone"
+    shop.registry.tracker.client.delete_model_version("reviewlm-decisions", "2")
+    assert shop.json("history")["damage"] == ["event 2 is gone"]
+    assert "tampered with: event 2 is gone" in shop.run("history").stdout
+
+
+def test_a_long_reason_is_written_once_below_the_table_and_whole(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    why = "a suggestion takes 499.3 ms (median), 95 % come within 1138.1 ms; a written word takes 5.5 ms"
+    event = {"event": 1, "when": "2026-11-22T02:00:00+00:00", "who": "anna@host", "decision": "refused", "version": 1,
+             "against": None, "why": why, "state": "carried out", "run_id": "r"}  # fmt: skip
+    version = {"version": 1, "aliases": "", "outcome": "refused", "reason": why, "kind": "ngram", "family": "f",
+               "created": event["when"], "run_id": "r"}  # fmt: skip
+    fake = SimpleNamespace(
+        name="reviewlm", decisions=lambda: [event], version_rows=lambda: [version], events=list,
+    )  # fmt: skip
+    monkeypatch.setattr("reviewlm.verbs.registry._registry", lambda config, model: fake)
+    monkeypatch.setenv("COLUMNS", "80")
+    done = CliRunner().invoke(app, ["history", "--json"], catch_exceptions=False)
+    *shown, last = done.stdout.splitlines()
+    assert f"Event 1: {why}" in shown
+    assert len(shown) <= 22, "no column of single words"
+    assert json.loads(last)["events"][0]["why"] == why
+    assert json.loads(last)["versions"][0]["reason"] == why
+
+
+def test_an_empty_registry_has_an_empty_history_and_nothing_to_go_back_to(own_home: Path) -> None:
+    assert json.loads(CliRunner().invoke(app, ["history", "--json"]).stdout.splitlines()[-1]) == {
+        "model": "reviewlm", "versions": [], "events": [], "damage": [],
+    }
+    done = CliRunner().invoke(app, ["rollback"])
+    assert isinstance(done.exception, ReviewLMError)
+    assert "no previous champion" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("promote", "--version", "1"), "--why"),
+        (("promote", "--version", "1", "--why", " "), "--why"),
+        (("promote", "--why", "because"), "--version"),
+        (("promote", "--version", "1", "--why", "x", "--input", "f.json"), "--input"),
+        (("rollback", "--to", "0"), "--to"),
+    ],
+)
+def test_options_that_do_not_go_together_are_a_usage_error(arguments: tuple[str, ...], said: str) -> None:
+    done = CliRunner().invoke(app, list(arguments))
+    assert done.exit_code == 2
+    assert said in done.output

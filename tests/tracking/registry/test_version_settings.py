@@ -1,0 +1,274 @@
+"""Data and settings of a command about versions: what is given wins, else the version decides, else it is asked for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import tracking.logged_models.lookup
+from core.config.presets import load_config
+from core.config.run_config import RunConfig
+from core.errors import BundleError, ConfigError, Damaged
+from core.lineage.record import CHECKSUM, LINEAGE_FILE
+from corpus.reading.sources import expand_inputs, source_names
+from tests.tracking.registry.made_registry import register
+from tracking.registry.version_settings import (
+    NothingChosen,
+    no_such_model,
+    settings_of,
+    settings_of_classifiers,
+    version_called,
+)
+
+OVERRIDES = ["models.lstm.hidden=33", "evaluation.confidence=0.9", "source.max_chars=500"]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for name in ("a.jsonl", "b.jsonl"):
+        (folder / name).write_text("{}\n")
+    return sorted(folder.iterdir())
+
+
+@pytest.fixture
+def versions(own_home: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two versions of one's own reviews, the second of more of them; nothing here may ask MLflow itself."""
+    own_home.mkdir(exist_ok=True)
+    monkeypatch.setattr(tracking.logged_models.lookup, "_ask_mlflow", lambda *asked: pytest.fail("MLflow was asked"))
+    older = load_config("small").with_input([str(files[0])])
+    newer = load_config("small", OVERRIDES).with_input([str(files[0].parent)])
+    register(own_home, older, 1, ["previous"], files[:1])
+    register(own_home, newer, 2, ["champion"], files)
+    return own_home
+
+
+def hidden(config: RunConfig) -> int:
+    return next(spec.hidden for spec in config.models if spec.kind == "lstm")  # type: ignore[union-attr]
+
+
+@pytest.mark.usefixtures("versions")
+@pytest.mark.parametrize("references", [["champion"], ["champion", "previous"], ["1", "2"], ["kn5", "2"]])
+def test_the_newest_version_decides_where_nothing_is_given(references: list[str], files: list[Path]) -> None:
+    chosen = settings_of(references)
+    config = chosen.config
+    assert (hidden(config), config.evaluation.confidence, config.source.max_chars) == (33, 0.9, 500)
+    assert config.source.input == (str(files[0].parent),)
+    assert (chosen.dataset, chosen.clean) == ("data-2", "clean-2")
+    assert chosen.data == "version 2 (champion) of 'reviewlm': a.jsonl, b.jsonl"
+    assert chosen.settings == "version 2 (champion) of 'reviewlm'"
+
+
+@pytest.mark.usefixtures("versions")
+def test_an_older_version_alone_decides_for_itself() -> None:
+    assert settings_of(["previous"]).dataset == "data-1"
+
+
+@pytest.mark.usefixtures("versions")
+def test_files_that_are_given_win_and_the_settings_stay_those_of_the_version() -> None:
+    chosen = settings_of(["champion"], input=["other.csv"])
+    assert (chosen.config.source.input, chosen.dataset, chosen.clean) == (("other.csv",), "", "")
+    assert (hidden(chosen.config), chosen.config.source.max_chars) == (33, 500)
+    assert chosen.data == "other.csv"
+
+
+@pytest.mark.usefixtures("versions")
+def test_a_preset_that_is_given_wins_and_the_data_stay_those_of_the_version() -> None:
+    chosen = settings_of(["champion"], preset="small")
+    assert hidden(chosen.config) == 640
+    assert (chosen.dataset, chosen.config.source.max_chars) == ("data-2", 500)
+    assert chosen.settings == "preset 'small'"
+
+
+@pytest.mark.usefixtures("versions")
+def test_settings_that_are_given_change_what_the_version_says_and_where_the_registry_is() -> None:
+    chosen = settings_of(["champion"], overrides=["models.lstm.hidden=7", "execution.workers=3"])
+    assert (hidden(chosen.config), chosen.config.execution.workers) == (7, 3)
+    assert (chosen.config.evaluation.confidence, chosen.dataset) == (0.9, "data-2")
+    assert settings_of(["champion"], overrides=["source.max_chars=9"]).dataset == "", "those would be other data"
+
+
+@pytest.mark.usefixtures("versions")
+def test_a_mistaken_setting_is_named_as_the_users_own() -> None:
+    with pytest.raises(ConfigError, match="Unknown setting 'hiden'"):
+        settings_of(["champion"], overrides=["models.lstm.hiden=7"])
+    with pytest.raises(ConfigError, match="no model 'lsmt'"):
+        settings_of(["champion"], overrides=["models.lsmt.hidden=7"])
+
+
+def test_without_a_version_the_embedded_corpus_is_never_taken_unasked(own_home: Path) -> None:
+    with pytest.raises(NothingChosen, match="not clear which data") as caught:
+        settings_of(["champion"])
+    assert "--input FILES" in caught.value.remedy
+    given = settings_of(["kn5"], input=["mine.csv"])
+    assert (given.config.source.input, given.settings) == (("mine.csv",), "preset 'small'")
+    demo = settings_of(["kn5"], preset="demo")
+    assert (demo.data, demo.dataset) == ("the embedded corpus, 7,000 synthetic reviews", "")
+    assert not (own_home / "mlflow.db").exists()
+
+
+@pytest.mark.usefixtures("versions")
+def test_the_demo_is_not_the_model_of_ones_own_reviews(own_home: Path) -> None:
+    before = settings_of(["champion"], preset="demo")
+    assert (before.dataset, before.config.promotion.model_name) == ("", "reviewlm-demo")
+    register(own_home, load_config("demo", ["seed=4"]), 1, ["champion"], name="reviewlm-demo")
+    demo = settings_of(["champion"], preset="demo")
+    assert demo.data == "version 1 (champion) of 'reviewlm-demo': the embedded corpus, 7,000 synthetic reviews"
+    assert demo.config.source.synthetic.seed == 4
+    named = settings_of(["reviewlm-demo"])
+    assert (named.dataset, named.config.promotion.model_name, named.config.seed) == ("data-1", "reviewlm-demo", 4)
+
+
+@pytest.fixture
+def classifiers(own_home: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two classifiers of stars, one of polarity, and the demo's language model, which a warning could name."""
+    own_home.mkdir(exist_ok=True)
+    monkeypatch.setattr(tracking.logged_models.lookup, "_ask_mlflow", lambda *asked: pytest.fail("MLflow was asked"))
+    config = load_config("classify").with_input([str(files[0])])
+    register(own_home, config, 1, ["previous"], files[:1], name="reviewlm-stars")
+    by_business = load_config("classify", ["split.by=business", "split.salt=mine"]).with_input([str(files[0].parent)])
+    register(own_home, by_business, 2, ["champion"], files, name="reviewlm-stars")
+    polarity = load_config("classify", ["classification.label=polarity"]).with_input([str(files[1])])
+    register(own_home, polarity, 1, ["champion"], files[1:], name="reviewlm-polarity")
+    register(own_home, load_config("demo"), 1, ["champion"], name="reviewlm-demo")
+    return own_home
+
+
+@pytest.mark.usefixtures("classifiers")
+@pytest.mark.parametrize("references", [
+    ["champion", "previous"], ["1", "2"], ["reviewlm-stars/1", "models:/reviewlm-stars@champion"],
+], ids=["aliases", "numbers", "names"])  # fmt: skip
+def test_the_newest_classifier_decides_which_data_and_which_split(
+    references: list[str], files: list[Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    chosen = settings_of_classifiers(references)
+    assert (chosen.config.split.by, chosen.config.split.salt) == ("business", "mine")
+    assert chosen.config.source.input == (str(files[0].parent),)
+    assert chosen.dataset == "data-2"
+    assert chosen.data == "version 2 (champion) of 'reviewlm-stars': a.jsonl, b.jsonl"
+    assert "demo" not in caplog.text, "the language model has no part in it"
+
+
+@pytest.mark.usefixtures("classifiers")
+def test_the_label_that_is_asked_for_names_the_classifier(files: list[Path]) -> None:
+    asked = settings_of_classifiers(["champion"], overrides=["classification.label=polarity"])
+    named = settings_of_classifiers(["reviewlm-polarity/1"])
+    for chosen in (asked, named):
+        assert chosen.config.classification.label == "polarity"
+        assert chosen.config.source.input == (str(files[1]),)
+
+
+@pytest.mark.usefixtures("classifiers")
+def test_given_options_win_over_those_of_the_classifier() -> None:
+    other = settings_of_classifiers(["1", "2"], input=["other.csv"])
+    assert (other.config.source.input, other.dataset, other.config.split.by) == (("other.csv",), "", "business")
+    preset = settings_of_classifiers(["1", "2"], preset="classify", overrides=["split.salt=new"])
+    assert (preset.dataset, preset.config.split.by, preset.config.split.salt) == ("data-2", "review", "new")
+
+
+@pytest.mark.usefixtures("classifiers")
+def test_a_classifier_that_is_not_registered_is_an_error_before_any_data_are_chosen() -> None:
+    with pytest.raises(BundleError, match="reviewlm-stars/7"):
+        settings_of_classifiers(["champion", "7"])
+    with pytest.raises(BundleError) as refused:
+        settings_of_classifiers(["champion"], overrides=["classification.promotion.model_name=mine"])
+    assert "reviewlm classify fit" in refused.value.remedy
+
+
+def test_a_classifier_without_a_record_needs_data_that_are_named(own_home: Path) -> None:
+    own_home.mkdir()
+    register(own_home, load_config("classify"), 1, ["champion"], name="reviewlm-stars", recorded=False)
+    with pytest.raises(ConfigError, match="not recorded which data") as refused:
+        settings_of_classifiers(["champion", "1"])
+    assert "--input FILES" in refused.value.remedy
+    assert settings_of_classifiers(["1"], input=["mine.csv"]).data == "mine.csv"
+
+
+@pytest.fixture
+def nested(own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Two files below folders of their own; the working folder is another one."""
+    own_home.mkdir(exist_ok=True)
+    found = [tmp_path / "d[1]" / "a" / "x.jsonl", tmp_path / "d[1]" / "b" / "y.jsonl"]
+    for file in found:
+        file.parent.mkdir(parents=True)
+        file.write_text("{}\n")
+    monkeypatch.chdir(own_home)
+    return found
+
+
+@pytest.mark.parametrize("pattern", ["**/*.jsonl", ".", "./", "a/../*/*.jsonl", "../d[[]1]/*/?.jsonl"])
+def test_relative_paths_are_those_of_the_folder_that_the_run_was_made_in(
+    own_home: Path, nested: list[Path], pattern: str
+) -> None:
+    folder = nested[0].parent.parent
+    files = ["vectors.near=own.vec", "vectors.far=/data/glove.txt", "lexicons.joy=joy.txt"]
+    overrides = ["source.business=business.json", *files]
+    config = load_config("small", overrides).with_input([pattern])
+    register(own_home, config, 1, ["champion"], nested, folder=str(folder))
+    found = settings_of(["champion"]).config
+    source = found.source
+    assert found.vectors == {"near": str(folder / "own.vec"), "far": "/data/glove.txt"}
+    assert found.lexicons == {"joy": str(folder / "joy.txt")}
+    assert [file.resolve() for file in expand_inputs(source.input)] == nested
+    assert source.business == str(folder / "business.json")
+
+
+def test_names_of_sources_stay_those_of_the_run(
+    own_home: Path, nested: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "d[1]").rename(tmp_path / "d")
+    register(own_home, load_config("small").with_input(["**/*.jsonl"]), 1, ["champion"], folder=str(tmp_path / "d"))
+    found = source_names(settings_of(["champion"]).config.source.input)
+    monkeypatch.chdir(tmp_path / "d")
+    assert list(found.values()) == list(source_names(["**/*.jsonl"]).values()) == ["a/x.jsonl", "b/y.jsonl"]
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_of_an_older_record_the_files_themselves_are_taken(own_home: Path, nested: list[Path], gone: bool) -> None:
+    config = load_config("small", ["source.business=b.json"]).with_input(["**/*.jsonl", "/absolute/*.csv"])
+    register(own_home, config, 1, ["champion"], nested)
+    if gone:
+        nested[0].unlink()
+    source = settings_of(["champion"]).config.source
+    assert (source.input, source.business) == (tuple(map(str, nested)), "b.json")
+
+
+def test_a_version_without_a_record_says_that_it_has_none(own_home: Path) -> None:
+    own_home.mkdir(exist_ok=True)
+    register(own_home, load_config("small"), 1, ["champion"], recorded=False)
+    with pytest.raises(ConfigError, match="not recorded which data"):
+        settings_of(["champion"])
+    assert settings_of(["champion"], input=["x.csv"]).settings == "preset 'small'"
+
+
+def test_a_setting_that_this_code_does_not_know_is_said_to_be_of_then(own_home: Path, files: list[Path]) -> None:
+    own_home.mkdir(exist_ok=True)
+    config = load_config("small")
+    folder = register(own_home, config, 1, ["champion"], files)
+    record = folder / LINEAGE_FILE
+    told = json.loads(record.read_text())
+    told["configuration"]["drift"]["old_limit"] = 1
+    record.write_text(json.dumps(told))
+    with pytest.raises(Damaged):  # a changed record is not trusted
+        settings_of(["champion"])
+    from core.lineage.record import _sha256
+
+    told[CHECKSUM] = _sha256({name: value for name, value in told.items() if name != CHECKSUM})
+    record.write_text(json.dumps(told))
+    with pytest.raises(ConfigError, match="do not fit this version of the code"):
+        settings_of(["champion"])
+    assert settings_of(["champion"], preset="small").dataset == "data-1"
+
+
+@pytest.mark.usefixtures("versions")
+def test_names_that_are_no_versions_are_told_at_once() -> None:
+    config = load_config("small")
+    assert [version_called(config, name) for name in ("7", "nobody", "kn5+lstm", "reviewlm-demo")] == [None] * 4
+    found = version_called(config, "reviewlm/1")
+    assert found is not None
+    assert found.version.version == 1
+    assert "one of 1, 2" in str(no_such_model(config, "7"))
+    assert "kn5, lstm, kn5+lstm" in str(no_such_model(config, "nobody"))

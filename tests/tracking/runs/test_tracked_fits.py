@@ -1,0 +1,295 @@
+"""What the pipeline tells MLflow about a flow and its fits: taken up after a kill, told apart, in few requests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import polars as pl
+import pytest
+
+from core.config.presets import load_config
+from core.errors import BundleError, TrackingUnavailable
+from core.processes.identity import is_gone, this_machine
+from models.specs import spec_from_dict
+from tasks.tracking import track
+from tasks.tracking.track import JOURNAL, log_inputs, open_model_run, parent_run
+from tracking.logged_models.bundles import bundle_in, has_bundle
+from tracking.registry.registry import Registry
+from tracking.runs.abandoned import end_abandoned
+from tracking.runs.open_runs import process_tags
+from tracking.runs.runs import Tracker
+from tracking.tags import FIT_TAG, MODEL_URI_TAG, PROCESS, value_of
+
+TINY = Path(__file__).parents[2] / "flows" / "tiny.toml"
+SPEC = spec_from_dict({"kind": "ngram", "name": "kn2", "order": 2})
+
+
+@pytest.fixture
+def config(store_home: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("REVIEWLM_HOME", str(store_home))
+    return load_config(str(TINY), ["execution.tracking_patience=0"])
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Any:
+    """Artifacts with the files that tracking looks at."""
+
+    def artifact(name: str, **files: pl.DataFrame) -> Any:
+        folder = tmp_path / name
+        folder.mkdir()
+        for file, frame in files.items():
+            frame.write_parquet(folder / f"{file}.parquet")
+        return SimpleNamespace(folder=folder, digest=f"{name} {'0' * 20}")
+
+    rows = pl.DataFrame({"review_id": ["a", "b"], "stars": [1, 5]})
+    streams = {split: artifact(split, documents=rows) for split in ("train", "validation", "test")}
+    return SimpleNamespace(
+        clean=artifact("clean", clean=rows), tokens={"word": streams}, vocabularies={"word": artifact("vocabulary")}
+    )
+
+
+@pytest.fixture
+def fitted(tmp_path: Path, stand_in: Any, light_models: None) -> Any:
+    """An artifact of a fit: two journals and a bundle."""
+    folder = tmp_path / "fit"
+    stand_in.bundle(folder / "bundle", "w")
+    write_curve(folder / JOURNAL, 20)
+    system = [{"step": step, "time": 1.0 + step, "system/cpu_utilization_percentage": 50.0} for step in (15, 30)]
+    (folder / "system.jsonl").write_text("".join(json.dumps(line) + "\n" for line in system))
+    return SimpleNamespace(folder=folder, facts={"name": "kn2", "summary": {"seconds": 2.0, "parameters": 10}})
+
+
+def write_curve(journal: Path, steps: int) -> None:
+    lines = [{"step": step, "time": 1.0 + step, "train/nats": 0.5, "settled": True} for step in range(1, steps + 1)]
+    journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def write_model_run(config: Any, prepared: Any, fitted: Any, parent: str, there: bool = False) -> str:
+    with open_model_run(config, SPEC, "d1", prepared, parent, there) as run:
+        run.forward(fitted.folder / JOURNAL)
+        run.complete(fitted, "bundle")
+    return run.run_id
+
+
+def runs(tracker: Tracker, **wanted: str) -> list[Any]:
+    found = tracker.client.search_runs([tracker.experiment_id])
+    return [run for run in found if all(value_of(run.data.tags, name) == value for name, value in wanted.items())]
+
+
+def test_a_fit_has_its_curves_its_data_its_model_and_tags_to_choose_by(
+    config: Any, prepared: Any, fitted: Any, tracker: Tracker
+):
+    with parent_run(config, "retrain") as parent:
+        log_inputs(config, prepared, parent)
+        run_id = write_model_run(config, prepared, fitted, parent)
+    run, above = tracker.client.get_run(run_id), tracker.client.get_run(parent)
+    assert (run.info.status, above.info.status) == ("FINISHED", "FINISHED")
+    assert re.fullmatch(r"retrain, tiny, embedded corpus, \d{4}-\d\d-\d\d \d\d:\d\d UTC", above.info.run_name)
+    assert (above.data.tags["reviewlm.flow"], above.data.tags["reviewlm.data"]) == ("retrain", "embedded corpus")
+    assert {name: run.data.tags[f"reviewlm.{name}"] for name in ("kind", "unit", "preset")} == {
+        "kind": "ngram", "unit": "word", "preset": config.preset,
+    }
+    assert value_of(above.data.tags, "reviewlm.child.kn2") == run_id
+    assert sorted(entry.dataset.name for entry in run.inputs.dataset_inputs) == [
+        "word-test", "word-train", "word-validation",
+    ]
+    assert {entry.dataset.name: entry.dataset.digest for entry in above.inputs.dataset_inputs} == {
+        "reviews": prepared.clean.digest, **{f"word-{name}": s.digest for name, s in prepared.tokens["word"].items()},
+    }
+    assert len(tracker.client.get_metric_history(run_id, "curves/train_nats")) == 20
+    cpu = tracker.client.get_metric_history(run_id, "system/cpu_utilization_percentage")
+    assert [(point.step, point.value) for point in cpu] == [(15, 50.0), (30, 50.0)]
+    assert run.data.metrics["x_fit/parameters"] == 10
+    model = tracker.client.get_logged_model(run.outputs.model_outputs[0].model_id)
+    assert (model.name, str(model.status)) == ("kn2", "READY")
+    assert value_of(run.data.tags, "reviewlm.model_uri") == f"models:/{run.outputs.model_outputs[0].model_id}"
+
+
+@pytest.mark.slow
+def test_a_model_run_needs_few_requests_however_long_its_curves(
+    config: Any, prepared: Any, fitted: Any, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+):
+    """4,000 points of a curve are five requests, and all else of a run a handful."""
+    from mlflow import MlflowClient
+
+    parent, counted = tracker.start_run("retrain"), Counter[str]()
+    write_curve(fitted.folder / JOURNAL, 4_000)
+    for name in dir(MlflowClient):
+        real = getattr(MlflowClient, name)
+        if not name.startswith("_") and callable(real):
+            def request(self: Any, *args: Any, name: str = name, real: Any = real, **kwargs: Any) -> Any:
+                counted[name] += 1
+                return real(self, *args, **kwargs)
+
+            monkeypatch.setattr(MlflowClient, name, request)
+    monkeypatch.setattr(track, "tracker_of", lambda config: tracker)
+    write_model_run(config, prepared, fitted, parent)
+    assert counted["log_batch"] <= 12, counted
+    assert counted["log_metric"] == counted["log_param"] == 0
+    assert sum(counted.values()) <= 40, counted
+
+
+def test_the_run_of_a_killed_fit_goes_on_with_the_fit_and_has_each_point_once(
+    config: Any, prepared: Any, fitted: Any, tracker: Tracker
+):
+    old = tracker.start_run("retrain")
+    killed = tracker.start_run("kn2", {FIT_TAG: "d1"}, old)
+    tracker.log_journal(killed, fitted.folder / JOURNAL, settled=True)
+    tracker.end_run(killed, "KILLED")
+    with parent_run(config, "retrain") as parent:
+        assert write_model_run(config, prepared, fitted, parent) == killed
+    [run] = runs(tracker, **{FIT_TAG: "d1"})
+    assert (run.info.status, run.data.tags["mlflow.parentRunId"]) == ("FINISHED", parent)
+    steps = [point.step for point in tracker.client.get_metric_history(killed, "curves/train_nats")]
+    assert steps == list(range(1, 21))
+
+
+def test_a_killed_run_with_other_settings_is_left_as_it_is(
+    config: Any, prepared: Any, fitted: Any, tracker: Tracker
+):
+    killed = tracker.start_run("kn2", {FIT_TAG: "d1"})
+    tracker.log_params(killed, {"architecture": {"name": "another name"}})
+    tracker.end_run(killed, "KILLED")
+    assert write_model_run(config, prepared, fitted, tracker.start_run("retrain")) != killed
+    assert sorted(run.info.status for run in runs(tracker, **{FIT_TAG: "d1"})) == ["FINISHED", "KILLED"]
+
+
+def test_a_fit_that_is_there_is_described_by_the_run_that_it_has(
+    config: Any, prepared: Any, fitted: Any, tracker: Tracker
+):
+    parent = tracker.start_run("retrain")
+    first = write_model_run(config, prepared, fitted, parent)
+    assert write_model_run(config, prepared, fitted, parent, there=True) == first
+    assert write_model_run(config, prepared, fitted, parent, there=False) != first
+
+
+def test_a_fit_whose_logged_files_are_gone_is_logged_anew_and_can_be_registered(
+    config: Any, prepared: Any, fitted: Any, tracker: Tracker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The store has the fit, MLflow's folder has lost the model: linked to the old run it could never be scored."""
+    parent = tracker.start_run("retrain")
+    first = write_model_run(config, prepared, fitted, parent)
+    registry = Registry(tracker, "reviews")
+    lost = registry.register(tracker.tag(first, MODEL_URI_TAG), first)
+    shutil.rmtree(registry.bundle_folder(lost))
+    with pytest.raises(BundleError, match="is logged and registered again"):
+        registry.bundle_folder(lost)
+    with caplog.at_level("WARNING"):
+        second = write_model_run(config, prepared, fitted, parent, there=True)
+    assert second != first
+    assert f"(MLflow run {first}) are gone or damaged" in caplog.text
+    assert "`reviewlm rollback`" in caplog.text
+    version = registry.register(tracker.tag(second, MODEL_URI_TAG), second)
+    assert version != lost
+    assert (registry.bundle_folder(version) / "spec.json").is_file()
+    assert tracker.tag(parent, "reviewlm.child.kn2") == second
+    assert write_model_run(config, prepared, fitted, parent, there=True) == second
+
+
+def test_a_logged_model_that_was_deleted_is_gone_too(config: Any, prepared: Any, fitted: Any, tracker: Tracker) -> None:
+    parent = tracker.start_run("retrain")
+    first = write_model_run(config, prepared, fitted, parent)
+    uri = tracker.tag(first, MODEL_URI_TAG)
+    assert has_bundle(tracker, uri)
+    tracker.client.delete_logged_model(uri.removeprefix("models:/"))
+    assert not has_bundle(tracker, uri)
+    assert not has_bundle(tracker, "")
+    assert write_model_run(config, prepared, fitted, parent, there=True) != first
+
+
+def test_a_logged_model_with_a_changed_file_is_logged_anew(
+    config: Any, prepared: Any, fitted: Any, tracker: Tracker
+) -> None:
+    weights = fitted.folder / "bundle" / "weights.bin"
+    weights.write_bytes(b"weights")
+    told = {"files": {weights.name: hashlib.sha256(b"weights").hexdigest()}}
+    (fitted.folder / "bundle" / "spec.json").write_text(json.dumps(told))
+    parent = tracker.start_run("retrain")
+    first = write_model_run(config, prepared, fitted, parent)
+    assert write_model_run(config, prepared, fitted, parent, there=True) == first
+    model = tracker.client.get_logged_model(tracker.tag(first, MODEL_URI_TAG).removeprefix("models:/"))
+    folder = bundle_in(tracker, model.artifact_location)
+    assert folder
+    (folder / weights.name).unlink()  # it may be a link to the store's file
+    (folder / weights.name).write_bytes(b"weighty")
+    second = write_model_run(config, prepared, fitted, parent, there=True)
+    assert second != first
+    assert write_model_run(config, prepared, fitted, parent, there=True) == second
+
+
+def test_of_files_that_are_not_on_this_machine_mlflow_is_asked(
+    config: Any, prepared: Any, fitted: Any, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = write_model_run(config, prepared, fitted, tracker.start_run("retrain"))
+    uri = tracker.tag(run_id, MODEL_URI_TAG)
+    folder = bundle_in(tracker, tracker.client.get_logged_model(uri.removeprefix("models:/")).artifact_location)
+    assert folder
+    monkeypatch.setattr("tracking.logged_models.bundles.bundle_in", lambda tracker, address: None)
+    assert has_bundle(tracker, uri)
+    shutil.rmtree(folder)
+    assert not has_bundle(tracker, uri)
+
+
+def test_while_mlflow_is_away_a_known_run_is_taken_for_whole(
+    config: Any, prepared: Any, fitted: Any, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = tracker.start_run("retrain")
+    first = write_model_run(config, prepared, fitted, parent)
+
+    def away(tracker: Tracker, uri: str) -> bool:
+        raise TrackingUnavailable("MLflow cannot be reached")
+
+    monkeypatch.setattr(track, "has_bundle", away)
+    assert write_model_run(config, prepared, fitted, parent, there=True) == first
+
+
+def test_runs_of_a_dead_process_end_and_those_of_living_and_foreign_ones_do_not(tracker: Tracker):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    dead = tracker.start_run("dead", {PROCESS: f"{this_machine()} {process.pid} 1000"})
+    reused = tracker.start_run("number given to another process", {PROCESS: f"{this_machine()} {os.getpid()} 1000"})
+    alive = tracker.start_run("alive", process_tags())
+    elsewhere = tracker.start_run("elsewhere", {PROCESS: "another-host 1 0d1f 1 1000"})
+    assert sorted(end_abandoned(tracker)) == sorted([dead, reused])
+    assert {run.info.run_name: run.info.status for run in runs(tracker)} == {
+        "dead": "KILLED", "number given to another process": "KILLED", "alive": "RUNNING", "elsewhere": "RUNNING",
+    }
+    assert "is gone" in tracker.tag(dead, "mlflow.note.content")
+    assert elsewhere not in end_abandoned(tracker)
+    assert alive not in end_abandoned(tracker)
+    assert not is_gone("written by hand")
+
+
+def test_a_flow_does_not_begin_without_its_tracking_server(store_home: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("REVIEWLM_HOME", str(store_home))
+    overrides = ["execution.tracking_patience=0", "execution.tracking_uri=http://127.0.0.1:9"]
+    config = load_config(str(TINY), overrides)
+    with pytest.raises(TrackingUnavailable), parent_run(config, "retrain"):
+        pytest.fail("the flow began")
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("postgresql://me:secret@host/db", "PGPASSWORD"),
+        ("https://me:secret@host", "MLFLOW_TRACKING_PASSWORD"),
+        ("postgres://me@host/db", "postgresql://"),
+    ],
+)
+def test_an_address_that_would_spread_a_password_or_cannot_work_is_refused(own_home: Path, address: str, said: str):
+    from core.errors import ConfigError
+
+    with pytest.raises(ConfigError) as caught:
+        load_config(str(TINY), [f"execution.tracking_uri={address}"])
+    assert said in str(caught.value)
+    assert "secret" not in str(caught.value)
