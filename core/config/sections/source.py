@@ -12,6 +12,8 @@ from core.config.section import Line, Section
 from core.visible import visible
 from models.options import Number, Seed, Whole
 
+EMBEDDED = "embedded corpus"
+"""Name of the data of a run without input; in Prefect, runs on them have the tag `data: embedded corpus`."""
 
 class SyntheticConfig(Section):
     """Settings of the embedded corpus, used if no input is given.
@@ -97,4 +99,4 @@ class SourceConfig(Section):
     def title(self) -> str:
         """The data in a few words, for the names of runs: "embedded corpus", "yelp.csv", "a.json and 2 more"."""
         names = [visible(Path(name).name or name) for name in self.input]
-        return (names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")) if names else "embedded corpus"
+        return (names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")) if names else EMBEDDED

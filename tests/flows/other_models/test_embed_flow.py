@@ -103,7 +103,7 @@ def _answers_as_the_vectors_do(config: RunConfig, folder: Path) -> None:
 
     tracker, vectors = tracker_of(config), WordVectors.load(folder)
     mlflow.set_tracking_uri(tracker.uri)
-    model = mlflow.pyfunc.load_model("models:/reviewlm-vectors@champion")
+    model = mlflow.pyfunc.load_model("models:/reviewlm-demo-vectors@champion")
     word, other = vectors.words[3], vectors.words[7]
     asked = pd.DataFrame({"text": [word, f"{word} {other}", "no-such-word"]})
     one, both, none = model.predict(asked, params={"k": 4})

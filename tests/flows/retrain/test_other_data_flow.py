@@ -96,6 +96,17 @@ def test_the_demo_leaves_a_model_of_ones_own_alone(shop: Home) -> None:
     assert shop.version(DEMO_MODEL).tags["family"] == "synthetic"
 
 
+def test_a_schedule_without_input_reads_the_files_of_the_champion_again(
+    shop: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.retrain import resolve
+
+    monkeypatch.setattr("flows.retrain.deployment", SimpleNamespace(id="weekly"))
+    config = resolve("small", None, None)
+    assert config.source.input == (str(shop.folder.parent / "reviews.jsonl"),)
+    assert (config.preset, config.promotion.model_name) == ("small", OWN_MODEL)
+
+
 def test_paint_names_do_not_replace_the_champion_of_reviews_although_no_family_was_set(
     shop: Home, files: Path
 ) -> None:
