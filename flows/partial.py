@@ -126,7 +126,7 @@ def evaluate_only(preset: PresetOrNone = "small", input: Inputs = None, override
         evaluated = evaluate(config, prepared, train(config, prepared, run_id), run_id)
         report = make_report(config, dataset, prepared, evaluated, None, run_id)
         found = describe_evaluated(config, evaluated, run_id, report)
-        return {**found, "hints": hints_of(prepared, evaluated)}
+        return {**found, "hints": hints_of(config, prepared, evaluated)}
 
 
 @flow(name="promote-only", persist_result=False)

@@ -31,7 +31,7 @@ from prefect.states import AwaitingRetry
 from pydantic import Field, SecretStr
 
 from core.config.sections.promotion import DEMO_MODEL
-from core.services.model_events import RETRAINED
+from core.services.model_events import RETRAINED, SET_ASIDE
 from core.services.pools import HEARTBEAT_SECONDS, POOLS
 from flows.server.alert_addresses import AlertSettings, read_alerts
 
@@ -95,6 +95,10 @@ def alerts(
     yield (
         "drift", _of_model("reviewlm.drift.flagged", "reviewlm.drift.seen"), f"{MODEL}: the new reviews differ",
         "{{ event.payload.sentence }}\n{{ event.payload.report }}",
+    )
+    yield (
+        "set aside", _of_model(SET_ASIDE), "A file of reviews cannot be read",
+        "{{ event.payload.sentence }}\nThe run goes on without it: `reviewlm quarantine show`.",
     )
     yield (
         "overdue", _of_model("reviewlm.stage.overdue"), "The stage {{ event.payload.stage }} is overdue",
