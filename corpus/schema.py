@@ -79,6 +79,12 @@ class Reason(StrEnum):
     BAD_DATE = "bad_date"
     DUPLICATE_ID = "duplicate_id"
     """Another record with this review_id is newer, or has the same date and comes later in the input."""
+    UNREADABLE_FILE = "unreadable_file"
+    """The whole file cannot be read to its end; it was set aside, with all its records."""
+
+
+NOT_TO_CORRECT = (Reason.DUPLICATE_ID.value, Reason.UNREADABLE_FILE.value)
+"""Reasons of records that a correction cannot bring back."""
 
 
 ALWAYS_ALLOWED = 64 << 20

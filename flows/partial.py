@@ -44,8 +44,8 @@ def ingest_only(preset: PresetOrNone = "small", input: Inputs = None, overrides:
 
     Args:
         preset: Name of a preset in `config/`, or the path of a TOML file. Empty: the champion's own settings.
-        input: Files, folders or globs of reviews. None: the embedded synthetic corpus, or with an empty preset the
-            champion's files in their current state.
+        input: Files, folders or globs of reviews. None: the embedded synthetic corpus; with an empty preset, and in a
+            deployment's run of a preset that is not the demo's, the champion's files in their current state.
         overrides: Settings as `key=value`, e.g. `source.max_chars=20000`.
     """
     config = resolve(preset, input, overrides)
@@ -82,8 +82,8 @@ def prepare_only(preset: PresetOrNone = "small", input: Inputs = None, overrides
 
     Args:
         preset: Name of a preset in `config/`, or the path of a TOML file. Empty: the champion's own settings.
-        input: Files, folders or globs of reviews. None: the embedded synthetic corpus, or with an empty preset the
-            champion's files in their current state.
+        input: Files, folders or globs of reviews. None: the embedded synthetic corpus; with an empty preset, and in a
+            deployment's run of a preset that is not the demo's, the champion's files in their current state.
         overrides: Settings as `key=value`, e.g. `vocabulary.word.size=8000`.
     """
     config = resolve(preset, input, overrides)
@@ -96,8 +96,8 @@ def train_only(preset: PresetOrNone = "small", input: Inputs = None, overrides: 
 
     Args:
         preset: Name of a preset in `config/`, or the path of a TOML file. Empty: the champion's own settings.
-        input: Files, folders or globs of reviews. None: the embedded synthetic corpus, or with an empty preset the
-            champion's files in their current state.
+        input: Files, folders or globs of reviews. None: the embedded synthetic corpus; with an empty preset, and in a
+            deployment's run of a preset that is not the demo's, the champion's files in their current state.
         overrides: Settings as `key=value`, e.g. `models.lstm.hidden=650`.
     """
     config = resolve(preset, input, overrides)
@@ -113,8 +113,8 @@ def evaluate_only(preset: PresetOrNone = "small", input: Inputs = None, override
 
     Args:
         preset: Name of a preset in `config/`, or the path of a TOML file. Empty: the champion's own settings.
-        input: Files, folders or globs of reviews. None: the embedded synthetic corpus, or with an empty preset the
-            champion's files in their current state.
+        input: Files, folders or globs of reviews. None: the embedded synthetic corpus; with an empty preset, and in a
+            deployment's run of a preset that is not the demo's, the champion's files in their current state.
         overrides: Settings as `key=value`, e.g. `models.lstm.hidden=650`.
     """
     config = resolve(preset, input, overrides)
@@ -126,7 +126,7 @@ def evaluate_only(preset: PresetOrNone = "small", input: Inputs = None, override
         evaluated = evaluate(config, prepared, train(config, prepared, run_id), run_id)
         report = make_report(config, dataset, prepared, evaluated, None, run_id)
         found = describe_evaluated(config, evaluated, run_id, report)
-        return {**found, "hints": hints_of(prepared, evaluated)}
+        return {**found, "hints": hints_of(config, prepared, evaluated)}
 
 
 @flow(name="promote-only", persist_result=False)
@@ -141,5 +141,6 @@ def promote_only(preset: PresetOrNone = "", input: Inputs = None, overrides: Ove
         input: Files, folders or globs of reviews. None: the champion's files in their current state.
         overrides: Settings as `key=value`, e.g. `promotion.min_relative_gain=0.01`.
     """
-    config = settings_of((CHAMPION,), preset, input or [], overrides or []).config
-    return run_pipeline(config.with_input(config.source.input)).to_dict()
+    chosen = settings_of((CHAMPION,), preset, input or [], overrides or [])
+    config = chosen.config.with_input(chosen.config.source.input)
+    return run_pipeline(config if chosen.version else config.named_by_data()).to_dict()

@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from prefect import flow
+from prefect.runtime import deployment
 from prefect.states import Completed
 
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
+from core.config.sections.promotion import OWN_MODEL
+from core.services.model_events import SKIPPED
 from flows.evaluate import evaluate
 from flows.ingest import ingest
 from flows.plan import plan
@@ -18,6 +21,7 @@ from flows.prepare import prepare
 from flows.promote import promote
 from flows.server.parameters import Inputs, Minutes, Overrides, PresetOrNone
 from flows.train import train
+from tasks.announce import RETRAINED, announce
 from tasks.data.card import log_card
 from tasks.data.drift import measure_drift
 from tasks.data.family import warn_of_other_family
@@ -25,7 +29,7 @@ from tasks.fitting.fit import limits_of_fits
 from tasks.fitting.pool_runs import require_pool
 from tasks.flow_run import describe_flow_run
 from tasks.limits import PROMOTION, require_limits
-from tasks.lineage.about_version import CHAMPION, settings_of
+from tasks.lineage.about_version import CHAMPION, on_own_files, settings_of
 from tasks.one_retrain import SameRetrainWaits, asked_by_deployment, one_retrain
 from tasks.planning.frame import require_frame
 from tasks.planning.outcome import log_settings
@@ -49,8 +53,8 @@ def retrain(
 
     Args:
         preset: Name of a preset in `config/`, or the path of a TOML file. Empty: the champion's own settings.
-        input: Files, folders or globs of reviews. None: the embedded synthetic corpus, or with an empty preset the
-            champion's files in their current state.
+        input: Files, folders or globs of reviews. None: the embedded synthetic corpus; with an empty preset, and in a
+            deployment's run of a preset that is not the demo's, the champion's files in their current state.
         overrides: Settings as `key=value`, e.g. `models.lstm.hidden=650`.
         minutes: Time of the whole run, for which the settings are chosen; the preset must be `minutes` or extend it.
             None: as preset and overrides say.
@@ -58,20 +62,31 @@ def retrain(
     request = PlanRequest(minutes, tuple(overrides or ())) if minutes is not None else None
     asked = {"preset": preset, "input": input, "overrides": overrides, "minutes": minutes}
     try:
-        return run_pipeline(resolve(preset, input, overrides), request, asked_by_deployment(asked)).to_dict()
+        config = resolve(preset, input, overrides)
+        found = run_pipeline(config, request, asked_by_deployment(asked)).to_dict()
+        announce(RETRAINED, config, {"sentence": f"Retrained: {config.title}"})  # alerts wait for the want of it
+        return found
     except SameRetrainWaits as same:
         log.info("%s", same)
-        ended: Any = Completed(message=str(same), data={"skipped": str(same)})
+        ended: Any = Completed(name=SKIPPED, message=str(same), data={"skipped": str(same)})
         return ended  # type: ignore[no-any-return]
 
 
 def resolve(preset: str, input: list[str] | None, overrides: list[str] | None) -> RunConfig:
-    """Return the configuration that a flow's parameters describe, without a preset the champion's; name the run."""
-    if preset:
-        config = load_config(preset, overrides or []).with_input(input or [])
-    else:
+    """Return the configuration that a flow's parameters describe, without a preset the champion's; name the run.
+
+    Models of the embedded corpus never get the name of the user's, whatever the preset: the first would become
+    champion, and the gate would refuse each later model of real reviews. A command of a user who names no files runs on
+    that corpus and registers as the demo. A deployment's run must not: nobody would notice.
+    """
+    if not preset:
         config = settings_of((CHAMPION,), "", input or [], overrides or []).config
         config = config.with_input(config.source.input)
+    else:
+        config = load_config(preset, overrides or []).with_input(input or [])
+        if not config.source.input and config.promotion.model_name == OWN_MODEL and deployment.id:
+            config = on_own_files(preset, overrides or [])
+        config = config.named_by_data()
     describe_flow_run(config)
     return config
 

@@ -8,9 +8,19 @@ from prefect.context import FlowRunContext
 from prefect.events import emit_event
 
 from core.config.run_config import RunConfig
-from core.services.model_events import DRIFT_SEEN, DRIFTED, INGESTED, OVERDUE, PROMOTED, REFUSED, resource_of
+from core.services.model_events import (
+    DRIFT_SEEN,
+    DRIFTED,
+    INGESTED,
+    OVERDUE,
+    PROMOTED,
+    REFUSED,
+    RETRAINED,
+    SET_ASIDE,
+    resource_of,
+)
 
-__all__ = ["DRIFTED", "DRIFT_SEEN", "INGESTED", "OVERDUE", "PROMOTED", "REFUSED", "announce"]
+__all__ = ["DRIFTED", "DRIFT_SEEN", "INGESTED", "OVERDUE", "PROMOTED", "REFUSED", "RETRAINED", "SET_ASIDE", "announce"]
 
 
 def announce(event: str, config: RunConfig, payload: dict[str, Any]) -> None:

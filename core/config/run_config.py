@@ -249,6 +249,24 @@ class RunConfig(Section):
             changes["embedding"] = replace(self.embedding, model_name=OWN_VECTORS)
         return self.model_copy(update=changes)
 
+    def named_by_data(self) -> RunConfig:
+        """Return the configuration with the demo's model names where the embedded corpus would get those of a user.
+
+        Only for what registers models: a command without input may ask for the user's model.
+        """
+        if self.source.input:
+            return self
+        changes: dict[str, Any] = {}
+        if self.promotion.model_name == OWN_MODEL:
+            changes["promotion"] = self.promotion.model_copy(update={"model_name": DEMO_MODEL})
+        policy = self.classification.promotion
+        if policy.model_name in ("", OWN_MODEL, f"{OWN_MODEL}-{self.classification.label}"):
+            demo = {"promotion": policy.model_copy(update={"model_name": DEMO_MODEL})}
+            changes["classification"] = self.classification.model_copy(update=demo)
+        if self.embedding.model_name == OWN_VECTORS:
+            changes["embedding"] = replace(self.embedding, model_name=f"{DEMO_MODEL}-vectors")
+        return self.model_copy(update=changes)
+
     def asking(self, model_name: str) -> RunConfig:
         """Return the configuration with another registered model."""
         return self.model_copy(update={"promotion": self.promotion.model_copy(update={"model_name": model_name})})

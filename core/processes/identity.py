@@ -59,6 +59,11 @@ def is_gone(process: str) -> bool:
         return False
 
 
+def is_elsewhere(process: str) -> bool:
+    """Return whether a process is one of another machine or container, where its number means nothing."""
+    return process.split(" ")[:2] != this_machine().split(" ")[:2]
+
+
 def _start(pid: int) -> str:
     """Return when a process began, by a clock that nobody sets: ticks since boot.
 

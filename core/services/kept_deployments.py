@@ -3,14 +3,16 @@
 `prefect deploy` overwrites schedules and parameters with those of the file, and creates the automations of the file's
 triggers again, so what was switched on would be off after each start of the services, for example after a reboot. What
 the file said is therefore noted: a value that differs from it later was changed by a user, and is written back after
-the deployment, by the next start if this one is killed in between.
+the deployment, by the next start if this one is killed in between. Values are single fields, such as one parameter or
+the switch of a schedule: of all others, the file decides.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,8 @@ AUTOMATIONS = "automations"
 """Among the kept values: whether each automation that starts the deployment is switched on, by its name."""
 Settings = dict[str, dict[str, Any]]
 """By flow and name of the deployment, the values of `KEPT` and `AUTOMATIONS`."""
+ABSENT = object()
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -46,21 +50,89 @@ def kept_deployments(environment: Mapping[str, str], home: Path) -> Iterator[Non
         ReviewLMError: The server does not answer.
     """
     notes = _notes(home)
-    changed: Settings = notes.get("changed", {})
-    for name, now in _deployments(environment)[1].items():
-        said = notes.get("said", {}).get(name, {})
-        theirs = {key: value for key, value in now.items() if value != said.get(key)}
-        changed[name] = theirs | changed.get(name, {})
-    write_output(home / FILE, json.dumps(notes | {"changed": changed}))
+    theirs = _deployments(environment)[1] | notes.get("theirs", {})  # of a start that was killed
+    said = notes.get("said", {})
+    write_output(home / FILE, json.dumps({"said": said, "theirs": theirs}))
     yield
     numbers, deployed = _deployments(environment)
     for name, now in deployed.items():
-        if wanted := {key: value for key, value in changed.get(name, {}).items() if value != now[key]}:
+        merged = _merged(said.get(name, {}), theirs.get(name, {}), now)
+        if wanted := {key: value for key, value in merged.items() if value != now[key]}:
+            _tell(name.partition("/")[2], merged, now)
             switches = wanted.pop(AUTOMATIONS, {})
             if wanted:
                 _ask(environment, "PATCH", f"/deployments/{numbers[name]}", wanted)
             _switch(environment, numbers[name], switches)
     write_output(home / FILE, json.dumps({"said": deployed}))
+
+
+def _merged(said: Mapping[str, Any], theirs: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a deployment: each field as a user has changed it, else as the file says now."""
+    merged = {}
+    for key, value in now.items():
+        before, users = said.get(key), theirs.get(key)
+        if users is None:
+            merged[key] = value
+        elif key == "schedules":
+            merged[key] = users if before is None else _merged_schedules(before, users, value)
+        elif isinstance(value, Mapping):
+            merged[key] = _merged_fields(before or {}, users, value)
+        else:
+            merged[key] = value if users == before else users
+    return merged
+
+
+def _merged_fields(said: Mapping[str, Any], theirs: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {}
+    for name in dict.fromkeys([*now, *theirs]):
+        users = theirs.get(name, ABSENT)
+        value = now.get(name, ABSENT) if users == said.get(name, ABSENT) else users
+        if value is not ABSENT:
+            merged[name] = value
+    return merged
+
+
+def _merged_schedules(
+    said: Sequence[dict[str, Any]], theirs: Sequence[dict[str, Any]], now: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return the schedules of the file with the users' changes of each, without those they removed, and their own."""
+    users, files = _pairs(said, theirs), _pairs(said, now)
+    merged = [one for place, one in enumerate(now) if place not in files.values()]
+    for place, before in enumerate(said):
+        if place in users and place in files:
+            merged.append(_merged_fields(before, theirs[users[place]], now[files[place]]))
+        elif place in users and theirs[users[place]] != before:
+            merged.append(theirs[users[place]])
+    merged += [one for place, one in enumerate(theirs) if place not in users.values()]
+    return sorted(merged, key=_written)
+
+
+def _pairs(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> dict[int, int]:
+    """Return which schedule of *after* each one of *before* is: the one with equal times, else the next one left."""
+    pairs: dict[int, int] = {}
+    for alike in (lambda one, other: one["schedule"] == other["schedule"], lambda one, other: True):
+        for place, one in enumerate(before):
+            left = [index for index, other in enumerate(after) if index not in pairs.values() and alike(one, other)]
+            if place not in pairs and left:
+                pairs[place] = left[0]
+    return pairs
+
+
+def _tell(name: str, merged: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Log each field that stays as a user has left it although the file says something else."""
+    for key, value in merged.items():
+        kept, file = (each if isinstance(each, Mapping) else {"": each} for each in (value, now[key]))
+        for field in dict.fromkeys([*kept, *file]):
+            if kept.get(field, ABSENT) != file.get(field, ABSENT):
+                where = f"{key}.{field}" if field else key
+                log.info(
+                    "deployment %s keeps %s = %s of Prefect's pages; the file says %s", name, where,
+                    *(json.dumps(each[field]) if field in each else "nothing" for each in (kept, file)),
+                )  # fmt: skip
+
+
+def _written(schedule: Mapping[str, Any]) -> str:
+    return json.dumps(schedule, sort_keys=True)
 
 
 def _deployments(environment: Mapping[str, str]) -> tuple[dict[str, str], Settings]:
@@ -93,7 +165,7 @@ def _switch(environment: Mapping[str, str], deployment: str, wanted: Mapping[str
 
 def _schedules(deployment: Mapping[str, Any]) -> list[dict[str, Any]]:
     found = [{name: one[name] for name in SCHEDULE if one.get(name) is not None} for one in deployment["schedules"]]
-    return sorted(found, key=lambda one: json.dumps(one, sort_keys=True))
+    return sorted(found, key=_written)
 
 
 def _notes(home: Path) -> dict[str, Settings]:

@@ -39,6 +39,7 @@ CHAMPION = "serve"
 Report = Callable[[str, float | None, str], object]
 HEALTHY_SECONDS = 120.0
 PORT_TRIES = 5
+LOG_BYTES = 10_000_000
 
 
 class _PortTaken(Exception):
@@ -46,7 +47,8 @@ class _PortTaken(Exception):
 
 
 def start(
-    home: Path, report: Report = lambda step, seconds, note: None, tracking_uri: str = "", serve: Sequence[str] = ()
+    home: Path, report: Report = lambda step, seconds, note: None, tracking_uri: str = "", serve: Sequence[str] = (),
+    log_bytes: int = LOG_BYTES,
 ) -> dict[str, str]:
     """Start the services that do not run yet, set up pools, limits and deployments, and return the addresses.
 
@@ -57,6 +59,7 @@ def start(
             MLflow server has pages of its own.
         serve: Words after `python` that serve the champion, too, without its port; it opens the model after this
             function has returned. Empty: nothing is served.
+        log_bytes: Size at which the log of a service is begun anew.
 
     Raises:
         ReviewLMError: A service does not answer in time; its log file is named and everything started here is stopped.
@@ -73,7 +76,7 @@ def start(
                 continue
             with _timed(report, title) as note:
                 note += [services[name].address + ", runs already"] if name in services else [
-                    _serve(home, services, name, module, health)]
+                    _serve(home, services, name, module, health, log_bytes)]
         environment = environment_of(home, services)
         pools = usable_pools()
         with _timed(report, "pools, limits and deployments"):
@@ -82,11 +85,16 @@ def start(
             if f"worker-{pool}" not in services:
                 command = ["-m", "prefect", "worker", "start", "--pool", pool, "--name", f"reviewlm-{pool}"]
                 with _timed(report, f"worker of {pool}"):
-                    _launch(home, services, f"worker-{pool}", command, environment=environment)
+                    _launch(
+                        home, services, f"worker-{pool}", command, environment=environment, log_bytes=log_bytes
+                    )
         if serve and CHAMPION not in services:
             port = _port(home, CHAMPION)
             with _timed(report, "server of the champion"):
-                _launch(home, services, CHAMPION, [*serve, "--port", str(port)], f"http://127.0.0.1:{port}")
+                _launch(
+                    home, services, CHAMPION, [*serve, "--port", str(port)], f"http://127.0.0.1:{port}",
+                    log_bytes=log_bytes,
+                )
     except BaseException:
         stop(home, keep=before)
         raise
@@ -109,7 +117,9 @@ def _require_tracking(services: Iterable[Service], tracking_uri: str) -> None:
             )
 
 
-def _serve(home: Path, services: dict[str, Service], name: str, module: str, health: str) -> str:
+def _serve(
+    home: Path, services: dict[str, Service], name: str, module: str, health: str, log_bytes: int = LOG_BYTES
+) -> str:
     """Start a web server on the loopback address: the application of *module*, behind `core/web_guard.py`.
 
     Return its address, with a note if it could not get the wanted port.
@@ -119,7 +129,7 @@ def _serve(home: Path, services: dict[str, Service], name: str, module: str, hea
     for _ in range(PORT_TRIES):
         address = f"http://127.0.0.1:{_port(home, name)}"
         with suppress(_PortTaken):
-            _launch_server(home, services, name, module, address, health)
+            _launch_server(home, services, name, module, address, health, log_bytes)
             break
     else:
         raise ReviewLMError(f"The {name} service gets no port: other programs took {PORT_TRIES} while it started")
@@ -131,7 +141,7 @@ def _serve(home: Path, services: dict[str, Service], name: str, module: str, hea
 
 
 def _launch_server(
-    home: Path, services: dict[str, Service], name: str, module: str, address: str, health: str
+    home: Path, services: dict[str, Service], name: str, module: str, address: str, health: str, log_bytes: int
 ) -> None:
     """Start a web server and wait until it answers.
 
@@ -146,7 +156,7 @@ def _launch_server(
         pages = {"PREFECT_UI_API_URL": "/api", "PREFECT_SERVER_METRICS_ENABLED": "true"}
         environment |= {**pages, **prefect_server(credentials_of(home), address)}
     command = server_command(module, "127.0.0.1", int(port))
-    _launch(home, services, name, command, address, health, environment)
+    _launch(home, services, name, command, address, health, environment, log_bytes)
 
 
 def server_command(module: str, host: str, port: int) -> list[str]:
@@ -181,14 +191,16 @@ def _timed(report: Report, step: str) -> Iterator[list[str]]:
 
 def _launch(
     home: Path, services: dict[str, Service], name: str, command: list[str], address: str = "", health: str = "",
-    environment: dict[str, str] | None = None,
+    environment: dict[str, str] | None = None, log_bytes: int = LOG_BYTES,
 ) -> None:
     logs = home / "logs"
     logs.mkdir(exist_ok=True)
     environment = lasting_environment(environment or os.environ)
-    with (logs / f"{name}.log").open("ab") as log:
+    file = logs / f"{name}.log"
+    keeper = [sys.executable, "-P", keep_running.__file__, "--log", str(file), str(log_bytes)]
+    with file.open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-P", keep_running.__file__, *command], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+            [*keeper, *command], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
             env=environment, cwd=PROJECT, start_new_session=True,
         )
     created = psutil.Process(process.pid).create_time()
@@ -197,7 +209,7 @@ def _launch(
     services[name] = Service(name, process.pid, created, address, machine, str(home), named, tracking)
     remember(home, services.values())
     if health:
-        _wait_until_healthy(address + health, process, logs / f"{name}.log", name)
+        _wait_until_healthy(address + health, process, file, name)
 
 
 def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path, name: str) -> None:

@@ -17,6 +17,12 @@ DRIFTED, DRIFT_SEEN, OVERDUE = "reviewlm.drift.flagged", "reviewlm.drift.seen", 
 """DRIFTED starts the deployment `on-drift`. DRIFT_SEEN comes from a run that retrains anyway, and only tells."""
 INGESTED = "reviewlm.ingest.new"
 """The flow `ingest-only` has read new files. Starts the deployment `on-ingest` where its automation is switched on."""
+SET_ASIDE = "reviewlm.ingest.set-aside"
+"""A file was found that cannot be read; sent once for each content of it."""
+RETRAINED = "reviewlm.retrain.finished"
+"""The flow `retrain` has gone to its end, the gate's decision included; one that ended as not needed sends none."""
+SKIPPED = "Skipped"
+"""Name of the state of a run that was not needed: Prefect takes it as completed, our figures and alerts do not."""
 SECONDS = 5.0
 log = logging.getLogger(__name__)
 

@@ -21,6 +21,7 @@ from core.errors import EmptyInput
 from corpus.ingestion.parts import (
     PARTS,
     QUARANTINE_FILE,
+    SET_ASIDE,
     QuarantineWriter,
     SourceReading,
     added,
@@ -99,7 +100,9 @@ class _Parts:
         for part in ordered(_without_repeats, self._numbered(reading), AT_A_TIME, ahead=0):
             self._add(part)
         mine = self.described[first:]
+        aside = {SET_ASIDE: reading.facts[SET_ASIDE]} if SET_ASIDE in reading.facts else {}
         return {
+            **aside,
             "records": reading.facts["records"],
             **spread(mine),
             "quarantined": reading.facts["quarantined"],

@@ -13,11 +13,13 @@ from typing import cast
 import polars as pl
 
 from core.config.run_config import SourceConfig
+from core.errors import Unreadable
 from corpus.ingestion.build_dataset import no_records, none_usable
 from corpus.ingestion.ingest import limits_of
 from corpus.ingestion.labels import limits_with_label
+from corpus.ingestion.set_aside import Refused, require_few
 from corpus.reading.readers import Progress, read
-from corpus.reading.sources import source_names
+from corpus.reading.sources import Listed, source_names
 from corpus.schema import Block, Limits
 
 MOST_BYTES = 32 << 20
@@ -38,17 +40,25 @@ def require_usable(inputs: Sequence[Path | str], config: SourceConfig, label: st
 
     Raises:
         EmptyInput: There are no records, or all of them are bad.
-        Unreadable: An input is missing, or damaged at its beginning, or in an unknown format.
+        Unreadable: An input is missing; or more inputs than `source.max_unreadable` allows, or all, are damaged at
+            their beginning or in an unknown format.
         MissingColumn: A file has no text, or not the field with the labels.
     """
     limits = limits_with_label(config, label) if label else limits_of(config)
     limits = replace(limits, workers=1)  # one block at a time is enough
     names, left, bad, unknown = source_names(inputs), MOST_BYTES, list[pl.DataFrame](), False
+    files, damaged = {path: Listed(name, path.stat().st_size, "") for path, name in names.items()}, list[Refused]()
     for path, name in names.items():
         if left <= 0:
-            return
-        refused, whole, taken = _beginning(path, name, limits)
+            unknown = True
+            break
+        try:
+            refused, whole, taken = _beginning(path, name, limits)
+        except Unreadable as error:
+            damaged.append(Refused(files[path], error))
+            continue
         bad, unknown, left = bad + refused, unknown or not whole, left - taken
+    require_few(damaged, list(files.values()), config.max_unreadable)
     if unknown:
         return
     found = pl.concat(bad) if bad else None

@@ -21,6 +21,8 @@ from corpus.schema import FIELDS, QUARANTINE
 PARTS = "parts"
 QUARANTINE_FILE = "quarantine.parquet"
 READING_FILE = "read.json"
+SET_ASIDE = "set_aside"
+"""Fact of a reading, and of the entry of its file in a data set: why the whole file could not be read."""
 SLICE = 2_000
 """Rows whose bytes are in memory at a time while they are hashed."""
 

@@ -15,7 +15,7 @@ from core.output import output_file
 from core.store import Artifact, Store
 from corpus.ingestion.parts import iter_quarantine
 from corpus.reading.sources import Listed, Source, identify, source_names
-from corpus.schema import Reason
+from corpus.schema import NOT_TO_CORRECT
 
 SHOWN = 80
 """Number of characters shown of an example's raw bytes."""
@@ -108,7 +108,7 @@ def export(path: Path, out: Path, reason: str | None = None) -> dict[str, Any]:
     Args:
         path: The quarantine file.
         out: The file to write; it appears when it is complete.
-        reason: Only records with this reason. None: all except repeated ids, which a correction cannot bring back.
+        reason: Only records with this reason. None: all that can be corrected, so no repeated ids and no files.
 
     Returns:
         records and out.
@@ -120,7 +120,7 @@ def export(path: Path, out: Path, reason: str | None = None) -> dict[str, Any]:
     records = 0
     with output_file(out) as file:
         for bad in iter_quarantine(path):
-            wanted = pl.col("reason") == reason if reason else pl.col("reason") != Reason.DUPLICATE_ID.value
+            wanted = pl.col("reason") == reason if reason else ~pl.col("reason").is_in(NOT_TO_CORRECT)
             for record in bad.filter(wanted).iter_rows(named=True):
                 file.write(_as_json(record) + b"\n")
                 records += 1

@@ -40,7 +40,7 @@ from corpus.ingestion.parts import (
 )
 from corpus.quarantine.reread import PLACE, Mended, read_again, read_mended
 from corpus.reading.sources import Listed, originals
-from corpus.schema import COLUMNS, Limits
+from corpus.schema import COLUMNS, NOT_TO_CORRECT, Limits
 
 WORK, CHECKSUM = "replayed", ".sha256"
 
@@ -117,7 +117,7 @@ def replay(
 
 def _pending(reading: SourceReading, replays: Sequence[Path]) -> pl.DataFrame:
     """Return the records of a source that are still in quarantine."""
-    bad = pl.read_parquet(reading.quarantine)
+    bad = pl.read_parquet(reading.quarantine).filter(~pl.col("reason").is_in(NOT_TO_CORRECT))
     return bad.join(_rows(reading, replays).select(PLACE), on=PLACE, how="anti", maintain_order="left")
 
 

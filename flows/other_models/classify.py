@@ -44,7 +44,8 @@ def classify(
 
     Args:
         preset: Name of a preset in `config/`, or the path of a TOML file, with a section `classification`.
-        input: Files, folders or globs of reviews. None: the embedded synthetic corpus.
+        input: Files, folders or globs of reviews. None: the embedded synthetic corpus; in a deployment's run of a
+            preset that is not the demo's, the champion's files in their current state.
         overrides: Settings as `key=value`, e.g. `classification.label=polarity`.
     """
     config = resolve(preset, input, overrides)

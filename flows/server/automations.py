@@ -30,6 +30,8 @@ from prefect.events.schemas.events import ResourceSpecification
 from prefect.states import AwaitingRetry
 from pydantic import Field, SecretStr
 
+from core.config.sections.promotion import DEMO_MODEL
+from core.services.model_events import RETRAINED, SET_ASIDE
 from core.services.pools import HEARTBEAT_SECONDS, POOLS
 from flows.server.alert_addresses import AlertSettings, read_alerts
 
@@ -58,9 +60,9 @@ PARTS = (
 )
 """Flows that only other flows run. They fail together with the run that called them, and that one is told."""
 UNFINISHED = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
-TAKEN_UP = ("Running", "Completed", "Cancelling", "Cancelled")
+TAKEN_UP = ("Running", "Completed", "Skipped", "Cancelling", "Cancelled")
 """States after which a crashed run gets no second attempt."""
-ENDS = ("Completed", "Failed", "Cancelled", "Crashed", "TimedOut")
+ENDS = ("Completed", "Skipped", "Failed", "Cancelled", "Crashed", "TimedOut")
 
 
 class AlertAddresses(AbstractAppriseNotificationBlock):
@@ -95,12 +97,16 @@ def alerts(
         "{{ event.payload.sentence }}\n{{ event.payload.report }}",
     )
     yield (
+        "set aside", _of_model(SET_ASIDE), "A file of reviews cannot be read",
+        "{{ event.payload.sentence }}\nThe run goes on without it: `reviewlm quarantine show`.",
+    )
+    yield (
         "overdue", _of_model("reviewlm.stage.overdue"), "The stage {{ event.payload.stage }} is overdue",
         "{{ event.payload.sentence }}",
     )
     silent = EventTrigger(
-        expect={"prefect.flow-run.Completed"}, match={"prefect.resource.id": "prefect.flow-run.*"},
-        match_related={"prefect.resource.role": "flow", "prefect.resource.name": "retrain"},
+        expect={RETRAINED},
+        match={"prefect.resource.id": "reviewlm.model.*", "prefect.resource.name": f"!{DEMO_MODEL}"},
         posture=Posture.Proactive, within=timedelta(days=settings.silence_days),
     )
     days = f"{settings.silence_days:g}"

@@ -18,7 +18,9 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from core.config.sections.source import EMBEDDED
 from core.environment import home_folder
+from core.services.model_events import SKIPPED
 from core.web_guard import Application, Message, Receive, Send
 
 PAGE = "/api/metrics"
@@ -26,8 +28,8 @@ FRESH_SECONDS = 5.0
 """Age at which figures are read again; however many ask, the database is asked this often at most."""
 ABOUT = {
     "reviewlm_flow_runs": ("Flow runs that Prefect knows, without runs inside of others.", ["flow", "state"]),
-    "reviewlm_last_success_timestamp_seconds": ("End of the flow's last completed run, in Unix time.", ["flow"]),
-    "reviewlm_last_success_duration_seconds": ("Seconds that the flow's last completed run ran.", ["flow"]),
+    "reviewlm_last_success_timestamp_seconds": ("End of the flow's last run that did its work (Unix time).", ["flow"]),
+    "reviewlm_last_success_duration_seconds": ("Seconds that this run ran.", ["flow"]),
     "reviewlm_workers_online": ("Workers of the pool that send heartbeats.", ["pool"]),
     "reviewlm_limit_slots": ("Size of a global concurrency limit.", ["limit"]),
     "reviewlm_limit_slots_free": ("Free places of a global concurrency limit.", ["limit"]),
@@ -36,6 +38,9 @@ ABOUT = {
 }
 OF_DEPLOYMENT = "deployment:"
 """Prefix of the limits that Prefect keeps for `concurrency_limit` of deployments; they are named by their id."""
+STATES = ("Completed", "Skipped", "Running", "Scheduled", "Late", "AwaitingRetry", "Failed", "Crashed", "TimedOut",
+          "Cancelled")
+"""States with a figure for each flow, also 0: of a series that begins with the first failure no rise can be seen."""
 Rows = Iterable[tuple[list[str], float]]
 """Values of the labels, and the figure."""
 
@@ -95,13 +100,23 @@ async def _flow_runs(database: PrefectDBInterface, session: AsyncSession) -> Row
         .where(run.parent_task_run_id.is_(None))
         .group_by(flow.name, run.state_name)
     )
-    return [([name, state or "none"], count) for name, state, count in await session.execute(query)]
+    found = {(name, state or "none"): count for name, state, count in await session.execute(query)}
+    deployed = sqlalchemy.select(flow.name).join(database.Deployment, database.Deployment.flow_id == flow.id)
+    names = {name for name, _ in found} | {name for name, in await session.execute(deployed)}
+    zeros = {(name, state): 0 for name in sorted(names) for state in STATES}
+    return [([*labels], count) for labels, count in (zeros | found).items()]
 
 
 async def _last_successes(database: PrefectDBInterface, session: AsyncSession) -> list[tuple[str, float, float]]:
-    """Return flow, Unix time of its end and seconds of each flow's last completed run."""
+    """Return flow, Unix time of its end and seconds of each flow's last run that did its work on data of the user.
+
+    A run that was not needed is completed, too, but its state has another name.
+    """
     run, flow = database.FlowRun, database.Flow
-    completed = [run.parent_task_run_id.is_(None), run.state_type == StateType.COMPLETED]
+    completed = [
+        run.parent_task_run_id.is_(None), run.state_type == StateType.COMPLETED, run.state_name != SKIPPED,
+        sqlalchemy.cast(run.tags, sqlalchemy.String).not_like(f'%"data: {EMBEDDED}"%'),
+    ]
     last = sqlalchemy.select(run.flow_id, sqlalchemy.func.max(run.end_time).label("at"))
     newest = last.where(*completed).group_by(run.flow_id).subquery()
     query = (

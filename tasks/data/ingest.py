@@ -18,10 +18,13 @@ from core.environment import available_cores
 from core.errors import Damaged, EmptyInput, Unreadable
 from core.store import Artifact, Built, Store, sha256_of_file
 from corpus.ingestion.ingest import limits_of, read_source, settings_of
-from corpus.ingestion.parts import SourceReading
+from corpus.ingestion.parts import SET_ASIDE, SourceReading
+from corpus.ingestion.set_aside import Refused, error_of, require_few, require_same_bytes, sentence, set_aside
 from corpus.quarantine.replay import assemble_with, replay, replays_of
 from corpus.reading.sources import Listed, Source, identify, originals, source_names
 from corpus.synthetic.synth import write_reviews
+from tasks.announce import SET_ASIDE as FOUND_SET_ASIDE
+from tasks.announce import announce
 from tasks.code_version import running_code
 from tasks.progress import Report, progress
 from tasks.stage import as_task_state, run_stage, show_facts, stage, store_of
@@ -72,10 +75,30 @@ def _read_all(config: RunConfig, sources: Mapping[str, Source]) -> dict[str, Bui
     records = size = 0
     with progress("ingest", sum(source.bytes for source in sources.values()), "bytes") as report:
         for digest, source in sources.items():
-            read[digest] = read_file(config, source, _after(report, records, size))
+            read[digest] = read_file(config, source, _after(report, records, size), alone=len(sources) == 1)
             records, size = records + read[digest].artifact.facts["records"], size + source.bytes
             report(size, {"reviews": records})
+    _tell_set_aside(config, sources, read)
     return read
+
+
+def _tell_set_aside(config: RunConfig, sources: Mapping[str, Source], read: Mapping[str, Built]) -> None:
+    """Warn of each file that was set aside, and send an event for those that this run has found.
+
+    Raises:
+        Unreadable: Too many files, or all of them, cannot be read.
+    """
+    found = {digest: built for digest, built in read.items() if SET_ASIDE in built.artifact.facts}
+    refused = [
+        Refused(sources[digest], error_of(built.artifact.facts[SET_ASIDE], sources[digest].path))
+        for digest, built in found.items()
+    ]
+    require_few(refused, list(sources.values()), config.source.max_unreadable)
+    for one, built in zip(refused, found.values(), strict=True):
+        said = f"{one.file.name} was set aside: {sentence(built.artifact.facts[SET_ASIDE])}"
+        log.warning("%s", said)
+        if not built.reused:
+            announce(FOUND_SET_ASIDE, config, {"sentence": said})
 
 
 def _after(report: Report, records: int, size: int) -> Report:
@@ -83,10 +106,19 @@ def _after(report: Report, records: int, size: int) -> Report:
     return lambda more, done, total: report(size + done, {"reviews": records + more})
 
 
-def read_file(config: RunConfig, source: Source, report: Report) -> Built:
-    """Return the artifact of one source file: its typed parts and its quarantine."""
+def read_file(config: RunConfig, source: Source, report: Report, alone: bool = False) -> Built:
+    """Return the artifact of one source file: its typed parts and its quarantine.
+
+    A file that cannot be read has an artifact, too, which says why; unless it is *alone*: then it is an error.
+    """
     def make(work: Path) -> dict[str, Any]:
-        facts = read_source(source, work, config.source, report).facts
+        try:
+            facts = read_source(source, work, config.source, report).facts
+        except Unreadable as error:
+            require_same_bytes(source)
+            if alone:
+                raise
+            facts = set_aside(source, work, config.source, error).facts
         return {**facts, "parts": len(facts["parts"]), "path": str(source.path.absolute())}
 
     options = {**settings_of(config.source), "name": source.name}
@@ -154,7 +186,7 @@ def replay_quarantine(config: RunConfig, dataset: Artifact, fixed: Path | None =
 
 
 def files_of(config: RunConfig, dataset: Artifact) -> list[Source]:
-    """Return the files that a data set was read from, each content once.
+    """Return the files that a data set was read from, each content once, without those that could not be read.
 
     A file is found by its content among those of the configuration, else where it was read first.
 
@@ -165,10 +197,11 @@ def files_of(config: RunConfig, dataset: Artifact) -> list[Source]:
     memory, inputs = store.root / ".files", dataset.manifest["inputs"]
     named = source_names(config.source.input) if config.source.input else {}
     by_content = {source.sha256: source for source in (identify(path, name, memory) for path, name in named.items())}
-    sources = [Listed(entry["name"], entry["bytes"], entry["sha256"]) for entry in dataset.facts["sources"]]
+    entries = dataset.facts["sources"]
+    sources = [Listed(entry["name"], entry["bytes"], entry["sha256"]) for entry in entries]
     kept, found = originals(sources), list[Source]()
     for index, listed in enumerate(sources):
-        if kept[listed.sha256] != listed:
+        if kept[listed.sha256] != listed or SET_ASIDE in entries[index]:
             continue
         if (source := by_content.get(listed.sha256)) is None:
             read = store.find_usable("read", inputs[_input_name(index, listed)])

@@ -9,6 +9,7 @@ from core.store import Artifact, Store
 from corpus.quarantine.records import data_set_of, only_data_set
 from tracking.registry.version_settings import NothingChosen
 from tracking.registry.version_settings import VersionSettings as VersionSettings
+from tracking.registry.version_settings import on_own_files as on_own_files
 from tracking.registry.version_settings import settings_of as settings_of
 from tracking.registry.version_settings import settings_of_classifiers as settings_of_classifiers
 from tracking.registry.versions import CHAMPION as CHAMPION

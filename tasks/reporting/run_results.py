@@ -66,7 +66,7 @@ def results_of(
         if promotion and promotion.decision.champion else None,
         config=without_password(config.model_dump_json(indent=2)),
         commands=_commands(config, promotion),
-        hints=hints_of(prepared, evaluated),
+        hints=hints_of(config, prepared, evaluated),
     )
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from core.config.run_config import RunConfig
 from core.store import Artifact
+from corpus.ingestion.parts import SET_ASIDE
+from corpus.ingestion.set_aside import sentence
 from evaluation.reports.run_results import journal_lines
 from evaluation.statistics.training_hints import Training, training_hints
 from tasks.data.prepare import Prepared
@@ -17,7 +19,7 @@ from tasks.fitting.fit import Fitted
 from tasks.planning.outcome import outcome
 from tasks.planning.plan import RunPlan
 from tasks.promotion.promote import Promotion
-from tasks.stage import flat, stages_of_this_run
+from tasks.stage import flat, stages_of_this_run, store_of
 from tasks.tracking.track import JOURNAL, tracker_of
 
 FLOOR_STATEMENT = (
@@ -87,20 +89,30 @@ def summarise(
         stages=len({stage for stage, _ in stages}),
         mlflow_run_id=run_id,
         report=report,
-        hints=hints_of(prepared, evaluated),
+        hints=hints_of(config, prepared, evaluated),
         mlflow_page=tracker_of(config).link(run_id),
         plan=outcome(made, evaluated) if made else None,
     )
 
 
-def hints_of(prepared: Prepared, evaluated: Evaluated) -> list[str]:
-    """Return what the learning curves say about too little or too much training (`training_hints`)."""
+def hints_of(config: RunConfig, prepared: Prepared, evaluated: Evaluated) -> list[str]:
+    """Return which files could not be read, and what the learning curves say about the training (`training_hints`)."""
+    dataset = store_of(config).find("ingest", prepared.clean.manifest.get("inputs", {}).get("dataset", ""))
     trainings = [
         Training(model.name, spec.training.epochs, journal_lines(model.fitted.artifact.folder / JOURNAL))
         for model in evaluated.models if hasattr(spec := model.fitted.spec, "training")
     ]  # fmt: skip
     reviews = int(prepared.clean.facts["splits"]["train"]["reviews"])
-    return training_hints(trainings, evaluated.comparison.table.to_dicts(), reviews)
+    return [
+        *(f"{told}." for told in told_set_aside(dataset)),
+        *training_hints(trainings, evaluated.comparison.table.to_dicts(), reviews),
+    ]
+
+
+def told_set_aside(dataset: Artifact | None) -> list[str]:
+    """Return a sentence about each file of a data set that was set aside because it cannot be read."""
+    sources = dataset.facts["sources"] if dataset else []
+    return [f"{one['name']} was set aside: {sentence(one[SET_ASIDE])}" for one in sources if SET_ASIDE in one]
 
 
 def describe_evaluated(config: RunConfig, evaluated: Evaluated, run_id: str, report: str) -> dict[str, Any]:
@@ -109,8 +121,9 @@ def describe_evaluated(config: RunConfig, evaluated: Evaluated, run_id: str, rep
 
 
 def describe_dataset(dataset: Artifact) -> dict[str, Any]:
-    """Return the facts of an ingested data set, with digest and folder."""
-    return {**dataset.facts, "digest": dataset.digest, "folder": dataset.path}
+    """Return the facts of an ingested data set, with digest and folder, and the number of files that were set aside."""
+    aside = {"unreadable_files": len(told)} if (told := told_set_aside(dataset)) else {}
+    return {**dataset.facts, **aside, "digest": dataset.digest, "folder": dataset.path}
 
 
 def describe_drift(artifact: Artifact | None) -> dict[str, Any]:

@@ -183,7 +183,7 @@ def test_prometheus_scrapes_pages_that_exist_and_asks_for_figures_that_are_there
     [rule_file] = scraped["rule_files"]
     [group] = yaml.safe_load((DEPLOY / "prometheus" / rule_file).read_text())["groups"]
     asked = {name for rule in group["rules"] for name in re.findall(r"reviewlm_\w+", rule["expr"])}
-    assert len(group["rules"]) == 6
+    assert len(group["rules"]) == 7
     assert asked
     assert asked <= ABOUT.keys()
 

@@ -6,9 +6,11 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from core.config.sections.execution import Stage
 from tasks.code_version import running_code
 from tasks.promotion.rejudge import ATTEMPTS
 from tasks.stage import RETRY_DELAYS
@@ -62,6 +64,10 @@ def retried_tasks() -> set[str]:
 def test_the_page_has_every_stage_once() -> None:
     assert ROWS.keys() == running_code().makers().keys()
     assert len(re.findall(r"^\| `", PAGE, re.MULTILINE)) == len(ROWS)
+
+
+def test_each_stage_of_the_page_can_be_built_again() -> None:
+    assert set(get_args(Stage)) == ROWS.keys()
 
 
 @pytest.mark.slow

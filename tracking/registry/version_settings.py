@@ -78,6 +78,23 @@ def settings_of(
     return _settings(where, references, found, preset, input, overrides)
 
 
+def on_own_files(preset: str, overrides: Sequence[str] = ()) -> RunConfig:
+    """Return a preset without input on the files of the user's champion: what a schedule runs, which nobody watches.
+
+    Raises:
+        ConfigError: There is no champion of the user's files.
+        Damaged, TrackingUnavailable: As `settings_of`.
+    """
+    chosen = settings_of((CHAMPION,), preset, (), overrides)
+    if chosen.version is None or not chosen.config.source.input:
+        raise NothingChosen(
+            "It is not clear which reviews to use", where="input",
+            cause="no input was given, and there is no champion of your reviews whose files could be read again",
+            remedy="name files, folders or globs in `input`, or use the preset demo for the embedded corpus",
+        )
+    return chosen.config
+
+
 def settings_of_classifiers(
     references: Sequence[str], preset: str = "", input: Sequence[str] = (), overrides: Sequence[str] = ()
 ) -> VersionSettings:

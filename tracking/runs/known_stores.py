@@ -19,12 +19,17 @@ if TYPE_CHECKING:
 FOLDER = "stores"
 
 
+def store_key(uri: str) -> str:
+    """Return the name by which files of a home folder mean a store; its address may hold a password."""
+    return hashlib.sha256(uri.encode()).hexdigest()[:16]
+
+
 def remember_store(tracker: Connection) -> None:
     """Record the address of a store outside the home folder, with its password, for the home folder's owner only."""
     home = tracker.artifact_root.parent
     if tracker.uri == f"{SQLITE}{home / DATABASE}":
         return
-    file = home / FOLDER / hashlib.sha256(tracker.uri.encode()).hexdigest()[:16]
+    file = home / FOLDER / store_key(tracker.uri)
     with suppress(OSError):  # a full disk must not end a run
         if not file.exists():
             file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

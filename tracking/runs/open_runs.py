@@ -1,17 +1,19 @@
 """Track the MLflow runs that this process has open, so that they are ended also after an interrupt or a kill.
 
-An interrupted process ends its runs as KILLED. A process that is killed cannot do so. It leaves a file whose lock is
-released, and from this file the next command in the home folder sees that it must end runs
-(`tracking/runs/abandoned.py`).
+An interrupted process ends its runs as KILLED. A process that is killed cannot do so. It leaves a file whose lock the
+system has released. The file lists the runs, and the next command in the home folder ends them, also on another machine
+or in another container (`tracking/runs/abandoned.py`).
 """
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +22,7 @@ from core.processes import interrupts
 from core.processes.identity import this_process
 from core.processes.leftovers import hold
 from tracking.client import ABSENT, error_code
-from tracking.runs.known_stores import remember_store
+from tracking.runs.known_stores import remember_store, store_key
 from tracking.tags import NOTE, PROCESS
 
 if TYPE_CHECKING:
@@ -32,6 +34,16 @@ _lock = threading.Lock()
 _starting = threading.RLock()
 _open: dict[tuple[Path, str], Tracker] = {}
 _marks: dict[Path, tuple[Path, int]] = {}
+
+
+@dataclass(frozen=True)
+class MarkedRun:
+    """A run that a file lists: its id, the experiment and the key of its store, and the process that writes it."""
+
+    run: str
+    experiment: str
+    store: str
+    process: str
 
 
 def process_tags() -> dict[str, str]:
@@ -58,6 +70,10 @@ def opened(tracker: Tracker, run_id: str) -> None:
                 file = folder / f"{os.getpid()}-{uuid.uuid4().hex}"
                 if (descriptor := hold(file)) is not None:
                     _marks[folder] = file, descriptor
+        if folder in _marks:
+            listed = MarkedRun(run_id, tracker.experiment, store_key(tracker.uri), this_process())
+            with suppress(OSError):
+                os.write(_marks[folder][1], (json.dumps(asdict(listed)) + "\n").encode())
     interrupts.at_interrupt(end_for_good)
 
 
@@ -73,12 +89,13 @@ def reopen_run(tracker: Tracker, run_id: str) -> bool:
             with tracker.reaching() as client:
                 if client.get_run(known).info.lifecycle_stage == "deleted":
                     return False
+                for name, value in process_tags().items():  # first: whoever ends the former process's runs looks at it
+                    client.set_tag(known, name, value)
                 client.update_run(known, status="RUNNING")
         except ReviewLMError as error:
             if error_code(error) in ABSENT:
                 return False
             raise
-        tracker.set_tags(run_id, process_tags())
         opened(tracker, run_id)
     return True
 
@@ -109,6 +126,16 @@ def end_open_runs() -> None:
         for (_, run_id), tracker in left:
             with suppress(ReviewLMError):
                 write(tracker, run_id)
+
+
+def listed_runs(mark: Path) -> list[MarkedRun]:
+    """Return the runs that the file of a process lists; none of a file of an earlier release, or that is gone."""
+    found = []
+    with suppress(OSError):
+        for line in mark.read_bytes().splitlines():
+            with suppress(ValueError, TypeError):  # cut off by a full disk
+                found.append(MarkedRun(**json.loads(line)))
+    return found
 
 
 def marks_of(home: Path) -> Path:

@@ -15,11 +15,12 @@ from core.storing.objects import require_address
 from models.options import Number, Whole
 
 Stage = Literal[
-    "synthesise", "read", "ingest", "check", "prepare", "vocabulary", "tokens", "fit", "score", "samples", "floor",
-    "drift", "card", "prediction", "plan", "pace", "fit-classifier", "predict", "compare-classifiers",
-    "embed", "punctuation",
+    "synthesise", "read", "ingest", "check", "prepare", "card", "canaries", "vocabulary", "tokens", "plan", "pace",
+    "fit", "score", "samples", "observe", "reference", "audit", "floor", "intervals", "stars", "figures", "unlearnt",
+    "drift", "rescore", "prediction", "labels", "lexicon", "vectors", "embed", "encode", "fit-classifier", "predict",
+    "compare-classifiers", "punctuation",
 ]
-"""Stages that can be built again."""
+"""All stages, each of which can be built again: those of `docs/reference/stages.md`."""
 
 
 class ExecutionConfig(Section):

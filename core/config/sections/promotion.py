@@ -42,7 +42,8 @@ class PromotionConfig(Section):
 
     Attributes:
         model_name: Name of the registered model, without quotes, slashes, colons and @. "reviewlm-demo" is reserved for
-            the embedded corpus: with files as input, it is read as "reviewlm".
+            the embedded corpus: with files as input, it is read as "reviewlm", and "reviewlm" without as
+            "reviewlm-demo".
         rescore: Score both models for the decision, from the bundles as they are registered now; a model that this run
             has scored is only opened again. Otherwise, scores of the same bundle on the same tokens are taken from the
             store, after their files are checked against their SHA-256.

@@ -10,8 +10,10 @@ from pydantic import AfterValidator, Field, model_validator
 from core.config.family_name import checked_name
 from core.config.section import Line, Section
 from core.visible import visible
-from models.options import Number, Seed, Whole
+from models.options import Number, Seed, Share, Whole
 
+EMBEDDED = "embedded corpus"
+"""Name of the data of a run without input; in Prefect, runs on them have the tag `data: embedded corpus`."""
 
 class SyntheticConfig(Section):
     """Settings of the embedded corpus, used if no input is given.
@@ -80,6 +82,8 @@ class SourceConfig(Section):
         max_record_bytes: Larger records are refused: they are no reviews and could fill the memory.
         max_expansion: A packed file that unpacks to more than this multiple of its size is refused.
         part_rows: Rows of a Parquet part; changes memory.
+        max_unreadable: Largest share of several files, and of their bytes, that may be damaged or cut off: these files
+            are set aside, and the run goes on with the others. 0: any such file ends the run, as a single one does.
     """
 
     input: tuple[Line, ...] = ()
@@ -92,9 +96,10 @@ class SourceConfig(Section):
     max_record_bytes: Annotated[Whole, Field(ge=1_000, le=1 << 30)] = 8 << 20
     max_expansion: Annotated[Number, Field(ge=2, le=1_000_000)] = 200.0
     part_rows: Annotated[Whole, Field(ge=1, le=10_000_000)] = 100_000
+    max_unreadable: Share = 0.1
 
     @property
     def title(self) -> str:
         """The data in a few words, for the names of runs: "embedded corpus", "yelp.csv", "a.json and 2 more"."""
         names = [visible(Path(name).name or name) for name in self.input]
-        return (names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")) if names else "embedded corpus"
+        return (names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")) if names else EMBEDDED

@@ -12,6 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from core.processes import keep_running
+
 KEEPER = """
 import sys
 from core.processes import keep_running
@@ -104,3 +106,43 @@ def test_the_program_ends_with_its_keeper(tmp_path: Path) -> None:
     process.communicate(timeout=60)
     gone, _ = psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=60)
     assert gone or not psutil.pid_exists(pid)
+
+
+@pytest.mark.slow
+def test_the_log_of_a_program_that_runs_for_months_stays_small_and_keeps_what_came_last(tmp_path: Path) -> None:
+    """The program writes 60 lines, with pauses, into a log of about ten lines, and is started again in between."""
+    log, program = tmp_path / "service.log", tmp_path / "program.py"
+    program.write_text(f"""
+import sys, time
+began = open({str(tmp_path / "starts")!r}, "a")
+began.write("x"); began.close()
+starts = len(open({str(tmp_path / "starts")!r}).read())
+for number in range(30):
+    print(f"line {{30 * starts - 30 + number:03d}} of the log", flush=True)
+    time.sleep(0.05)
+sys.exit(1 if starts < 2 else 0)
+""")
+    keeper = KEEPER.replace("sys.exit(", "keep_running.LOOK_SECONDS = 0.02\nsys.exit(").replace(
+        "keep_running.keep_running(", "keep_running.main(")
+    with log.open("ab") as output:
+        words = [sys.executable, "-c", keeper, "--log", str(log), "180", str(program)]
+        assert subprocess.run(words, stdout=output, stderr=output, timeout=60).returncode == 0
+    old = (tmp_path / "service.log.1").read_text()
+    numbers = [int(line[5:8]) for line in (old + log.read_text()).splitlines() if line.startswith("line")]
+    assert numbers == list(range(numbers[0], 60)), "no line is lost between the two files"
+    assert 0 < numbers[0] < 59
+
+
+def test_on_a_full_disk_a_log_of_twice_its_size_goes_without_a_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "service.log"
+    (tmp_path / "service.log.part").mkdir()  # nothing can be written there
+    monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)
+    log.write_bytes(b"x" * 150)
+    with pytest.raises(OSError, match="directory"):
+        keep_running._cut(log, 100)
+    assert log.stat().st_size == 150
+    log.write_bytes(b"x" * 250)
+    keep_running._cut(log, 100)
+    assert log.stat().st_size == 0

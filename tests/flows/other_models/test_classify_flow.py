@@ -25,7 +25,7 @@ from tracking.tags import unpacked
 
 pytestmark = pytest.mark.slow
 PRESET = str(Path(__file__).parents[1] / "tiny_classifiers.toml")
-NAME = "reviewlm-stars"
+NAME = "reviewlm-demo-stars"
 WORDS = ("The", "food", "was", "great", "staff")
 LOGISTIC = '{kind="logistic", name="logistic", strengths=[1.0]}'
 FINE_TUNED = """{kind="lstm", name="fine-tuned", start="lstm", hidden=24, embedding=16, training={epochs=1, batch=16,
@@ -180,7 +180,7 @@ def test_the_lexicons_of_a_classifier_are_part_of_its_identity_and_in_its_bundle
 @pytest.mark.long
 def test_polarity_has_a_registered_model_of_its_own(done: Home) -> None:
     other = classified(done.home, "classification.label=polarity", f"classification.models=[{LOGISTIC}]")
-    assert other["registered_model"] == "reviewlm-polarity"
+    assert other["registered_model"] == "reviewlm-demo-polarity"
     assert other["labels"] == ["negative", "positive"]
     assert other["reviews"] < done.result["reviews"]
     page = Path(other["report"]).read_text(encoding="utf-8")

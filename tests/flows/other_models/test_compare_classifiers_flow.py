@@ -74,7 +74,7 @@ def test_the_test_reviews_are_those_of_the_newer_version_without_what_the_older_
     assert (found["left_out"], found["reviews"]) == (len(learnt), len(test) - len(learnt))
     [note] = found["notes"]
     assert note.startswith(f"A was fitted or chosen on {len(learnt)} of the {len(test)} test reviews")
-    assert (found["a"], found["b"]) == ("reviewlm-stars version 1 (one)", "reviewlm-stars version 2 (one)")
+    assert (found["a"], found["b"]) == ("reviewlm-demo-stars version 1 (one)", "reviewlm-demo-stars version 2 (one)")
 
 
 def test_other_data_are_taken_only_when_they_are_named(done: Home, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_vectors_are_stored_once_and_depend_on_their_options(prefect_server: Non
 def test_vectors_are_registered_judged_and_not_registered_twice(
     prefect_server: None, migrated_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = load_config(TINY).asking("reviewlm-vectors")
+    config = load_config(TINY).asking("reviewlm-demo-vectors")
     few = embed(TINY, None, [*SETTINGS, "embedding.epochs=1", "embedding.learning_rate=0.01"])
     assert (few["promoted"], few["version"], few["registered_model"]) == (False, 1, "reviewlm-vectors")
     assert "the more frequent word" in few["reason"]
@@ -103,7 +103,7 @@ def _answers_as_the_vectors_do(config: RunConfig, folder: Path) -> None:
 
     tracker, vectors = tracker_of(config), WordVectors.load(folder)
     mlflow.set_tracking_uri(tracker.uri)
-    model = mlflow.pyfunc.load_model("models:/reviewlm-vectors@champion")
+    model = mlflow.pyfunc.load_model("models:/reviewlm-demo-vectors@champion")
     word, other = vectors.words[3], vectors.words[7]
     asked = pd.DataFrame({"text": [word, f"{word} {other}", "no-such-word"]})
     one, both, none = model.predict(asked, params={"k": 4})

@@ -76,7 +76,7 @@ def test_a_version_says_of_which_data_it_was_made(shop: Home, files: Path) -> No
     version = shop.version()
     sources = digest_of_sources([sha256_of_file(files / "reviews.jsonl")])
     assert Family.of_tags(version.tags) == Family("reviews", sources)
-    config = load_config(BIGRAM)
+    config = load_config(BIGRAM).asking(OWN_MODEL)
     untagged = SimpleNamespace(tags={}, version=1)
     folder = registry_of(config).bundle_folder(version)
     assert family_of_version(config, untagged, folder) == Family("reviews", sources), "by the record of its lineage"  # type: ignore[arg-type]
@@ -94,6 +94,17 @@ def test_the_demo_leaves_a_model_of_ones_own_alone(shop: Home) -> None:
     assert (demo.promoted, demo.version) == (True, 1)
     assert shop.version().version == 1
     assert shop.version(DEMO_MODEL).tags["family"] == "synthetic"
+
+
+def test_a_schedule_without_input_reads_the_files_of_the_champion_again(
+    shop: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.retrain import resolve
+
+    monkeypatch.setattr("flows.retrain.deployment", SimpleNamespace(id="weekly"))
+    config = resolve("small", None, None)
+    assert config.source.input == (str(shop.folder.parent / "reviews.jsonl"),)
+    assert (config.preset, config.promotion.model_name) == ("small", OWN_MODEL)
 
 
 def test_paint_names_do_not_replace_the_champion_of_reviews_although_no_family_was_set(
@@ -116,7 +127,7 @@ def test_with_a_family_of_their_own_they_are_refused_by_name_and_the_version_say
     assert failed == ["same data family", "no forgetting"]
     from tasks.tracking.track import registry_of
 
-    assert registry_of(load_config(BIGRAM)).version(paint.version).tags["family"] == "paint"
+    assert registry_of(load_config(BIGRAM).asking(OWN_MODEL)).version(paint.version).tags["family"] == "paint"
 
 
 def test_a_champion_whose_data_are_gone_is_not_replaced_and_the_reason_says_what_to_do(

@@ -22,9 +22,9 @@ def test_a_worse_challenger_is_registered_with_its_reasons_but_the_champion_stay
     weak = ran.again("models.0.order=1", "models.1.training.epochs=0.05", "models.2.training.epochs=0.02", "seed=5")
     assert weak["promoted"] is False
     client = mlflow_client(ran)
-    champion = client.get_model_version_by_alias("reviewlm", "champion").version
+    champion = client.get_model_version_by_alias("reviewlm-demo", "champion").version
     assert weak["champion_version"] == int(champion)
-    version = client.get_model_version("reviewlm", str(weak["version"]))
+    version = client.get_model_version("reviewlm-demo", str(weak["version"]))
     assert version.tags["gate/outcome"] == "refused"
     assert "champion" in version.tags["gate/reason"]
 

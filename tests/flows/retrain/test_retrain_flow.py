@@ -93,7 +93,7 @@ def test_figures_data_docs_samples_tokenizer_and_decision_are_in_mlflow(ran: Ran
 
 def test_the_version_carries_outcome_and_reasons(ran: Ran) -> None:
     client = mlflow_client(ran)
-    version = client.get_model_version_by_alias("reviewlm", "champion")
+    version = client.get_model_version_by_alias("reviewlm-demo", "champion")
     assert int(version.version) == 1
     assert version.tags["gate/outcome"] == "promoted"
     assert version.tags["gate/reason"]
@@ -140,7 +140,7 @@ def test_the_version_s_record_leads_to_the_grammar_and_nothing_in_the_store_diff
 
 def test_the_version_has_a_model_card(ran: Ran) -> None:
     client = mlflow_client(ran)
-    version = client.get_model_version_by_alias("reviewlm", "champion")
+    version = client.get_model_version_by_alias("reviewlm-demo", "champion")
     assert "model_card.md" in version.description
     assert "model_card.md" in artifacts_of(client, version.run_id)
 
@@ -256,7 +256,7 @@ def test_the_champion_is_scored_again_month_by_month_and_on_a_frozen_set(
     write_reviews(tmp_path / "new.jsonl", 300, seed=78)
     told = rescore(TINY, [str(tmp_path / "new.jsonl")], ["rescore.min_reviews=2"])
     client = mlflow_client(ran)
-    assert told["version"] == int(client.get_model_version_by_alias("reviewlm", "champion").version)
+    assert told["version"] == int(client.get_model_version_by_alias("reviewlm-demo", "champion").version)
     assert sum(row["reviews"] for row in told["months"] if row["part"] == "new") == 300
     assert any(row["part"] == "held out" for row in told["months"])
     assert [row["in_training"] for row in told["benchmark"]["history"]] == [0] * len(told["benchmark"]["history"])

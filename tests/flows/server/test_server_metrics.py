@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +12,8 @@ from unittest import mock
 
 import httpx
 import pytest
+import sqlalchemy
+import yaml
 from prefect.client.schemas.objects import WorkerStatus
 from prefect.server.api.server import create_app
 from prefect.server.database import dependencies, provide_database_interface
@@ -20,9 +23,12 @@ from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy.schema import CreateTable
 
+from core.config.sections.source import EMBEDDED
 from flows.server import metrics
 
+ROOT = Path(__file__).resolve().parents[3]
 LOGIN = ("reviewlm", "a-password-of-the-test")
+DEMO = [f"data: {EMBEDDED}", "preset: demo"]
 END = datetime(2026, 11, 23, 3, 20, tzinfo=UTC)
 
 
@@ -55,8 +61,8 @@ def server(database: Any) -> Iterator[Any]:
 
 
 async def fill(database: Any) -> None:
-    """Three retrains that ended and one that waits too long, a run inside of another, two pools, three limits."""
-    ended, inside = database.Flow(name="retrain"), database.Flow(name="prepare")
+    """Five retrains that ended and one that waits too long, a deployment without a run, two pools, three limits."""
+    ended, inside, drift = (database.Flow(name=name) for name in ("retrain", "prepare", "drift"))
     pools = [database.WorkPool(name=name, type="process") for name in ("cpu-pool", "gpu-pool")]
     parent = database.TaskRun(task_key="part", dynamic_key="0")
 
@@ -65,11 +71,13 @@ async def fill(database: Any) -> None:
         return database.FlowRun(flow_id=flow.id, state_type=state, state_name=name, **times, **more)
 
     async with database.session_context(begin_transaction=True) as session:
-        session.add_all([ended, inside, *pools, parent])
+        session.add_all([ended, inside, drift, *pools, parent])
         await session.flush()
         session.add_all([
             run(ended, "COMPLETED", "Completed", 50), run(ended, "COMPLETED", "Completed", 2),
             run(ended, "FAILED", "Failed", 1), run(ended, "SCHEDULED", "Late", 0),
+            run(ended, "COMPLETED", "Skipped", 0.5), run(ended, "COMPLETED", "Completed", 0.2, tags=DEMO),
+            database.Deployment(name="daily", flow_id=drift.id),
             run(inside, "COMPLETED", "Completed", 1, parent_task_run_id=parent.id),
             database.Worker(work_pool_id=pools[0].id, name="one", status=WorkerStatus.ONLINE),
             database.Worker(work_pool_id=pools[0].id, name="gone", status=WorkerStatus.OFFLINE),
@@ -99,8 +107,11 @@ def test_a_scrape_has_runs_successes_workers_limits_and_disk(database: Any, serv
     asyncio.run(fill(database))
     found = {name: value for name, value in scraped(server).items() if name[0].startswith("reviewlm_")}
     disk = {name for name in found if name[0].startswith("reviewlm_home_disk")}
-    assert {name: value for name, value in found.items() if name not in disk} == {
-        ("reviewlm_flow_runs", "retrain", "Completed"): 2, ("reviewlm_flow_runs", "retrain", "Failed"): 1,
+    zeros = {name for name, value in found.items() if name[0] == "reviewlm_flow_runs" and value == 0}
+    assert {name[1:] for name in zeros} >= {("drift", "Failed"), ("drift", "Completed"), ("retrain", "Crashed")}
+    assert {name: value for name, value in found.items() if name not in disk | zeros} == {
+        ("reviewlm_flow_runs", "retrain", "Completed"): 3, ("reviewlm_flow_runs", "retrain", "Skipped"): 1,
+        ("reviewlm_flow_runs", "retrain", "Failed"): 1,
         ("reviewlm_flow_runs", "retrain", "Late"): 1,
         ("reviewlm_last_success_timestamp_seconds", "retrain"): (END - timedelta(hours=2)).timestamp(),
         ("reviewlm_last_success_duration_seconds", "retrain"): 2,
@@ -111,6 +122,46 @@ def test_a_scrape_has_runs_successes_workers_limits_and_disk(database: Any, serv
     assert disk == {("reviewlm_home_disk_bytes",), ("reviewlm_home_disk_free_bytes",)}
     assert 0 < found[("reviewlm_home_disk_free_bytes",)] < found[("reviewlm_home_disk_bytes",)]
     assert {name[0] for name in found} == set(metrics.ABOUT)
+
+
+def rule(name: str) -> dict[str, str]:
+    [group] = yaml.safe_load((ROOT / "deploy" / "prometheus" / "rules.yml").read_text())["groups"]
+    [found] = [dict(one) for one in group["rules"] if one["alert"] == name]
+    return found
+
+
+def test_the_first_failure_of_a_flow_is_a_rise_of_a_series_that_was_there(database: Any, server: Any) -> None:
+    asyncio.run(fill(database))
+    expected = r'max_over_time\(delta\(reviewlm_flow_runs\{state=~"(.+)"\}\[5m\]\)\[1h:1m\]\) > 0'
+    states = re.fullmatch(expected, rule("failure")["expr"])
+    assert states is not None
+    before = scraped(server)
+
+    async def fail() -> None:
+        async with database.session_context(begin_transaction=True) as session:
+            flow = await session.scalar(sqlalchemy.select(database.Flow).where(database.Flow.name == "drift"))
+            session.add(database.FlowRun(flow_id=flow.id, state_type="FAILED", state_name="Failed", end_time=END))
+        await (await database.engine()).dispose()
+
+    asyncio.run(fail())
+    with mock.patch.object(metrics, "FRESH_SECONDS", 0.0):
+        after = scraped(server)
+    asked = {name for name in after if name[0] == "reviewlm_flow_runs" and re.fullmatch(states[1], name[2])}
+    assert asked <= before.keys(), "delta needs two values of a series"
+    assert {name[1:] for name in asked if after[name] - before[name] > 0} == {("drift", "Failed")}
+
+
+def test_silence_is_seen_from_the_last_retrain_that_did_its_work_and_also_before_the_first(
+    database: Any, server: Any
+) -> None:
+    figure = 'reviewlm_last_success_timestamp_seconds{flow="retrain"}'
+    assert rule("silence")["expr"] == f"time() - {figure} > 8 * 86400"
+    assert (rule("no retrain yet")["expr"], rule("no retrain yet")["for"]) == (f"absent({figure})", "8d")
+    last = ("reviewlm_last_success_timestamp_seconds", "retrain")
+    assert last not in scraped(server)
+    asyncio.run(fill(database))
+    with mock.patch.object(metrics, "FRESH_SECONDS", 0.0):
+        assert scraped(server)[last] == (END - timedelta(hours=2)).timestamp()
 
 
 def test_a_scrape_needs_the_password(server: Any) -> None:
@@ -128,5 +179,5 @@ def test_figures_are_read_again_when_they_are_old_but_not_for_every_request(data
 
 
 def test_every_figure_is_described_with_the_alerts() -> None:
-    page = (Path(__file__).resolve().parents[3] / "docs" / "runbook" / "metrics.md").read_text()
+    page = (ROOT / "docs" / "runbook" / "metrics.md").read_text()
     assert [name for name in metrics.ABOUT if f"`{name}`" not in page] == []

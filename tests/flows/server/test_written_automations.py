@@ -16,6 +16,8 @@ from prefect.events.schemas.automations import Automation, AutomationCore
 from prefect.server.events.schemas import automations as of_server
 from prefect.server.events.schemas.events import ReceivedEvent
 
+from core.config.sections.promotion import DEMO_MODEL
+from core.services.model_events import RETRAINED, resource_of
 from core.services.pools import POOLS
 from flows.server import automations
 from flows.server.alert_addresses import AlertSettings
@@ -118,6 +120,19 @@ def trigger_of(name: str) -> of_server.EventTrigger:
     """Return the trigger of an alert as the server reads it."""
     [trigger] = [trigger for found, trigger, *_ in automations.alerts(HOOK) if found == name]
     return of_server.EventTrigger.model_validate_json(trigger.model_dump_json())
+
+
+def model_event(event: str, model: str) -> ReceivedEvent:
+    return ReceivedEvent(occurred=datetime.now(UTC), event=event, id=uuid4(), resource=resource_of(model))
+
+
+def test_only_a_retrain_of_the_users_reviews_that_went_to_its_end_breaks_the_silence() -> None:
+    """A run that ended as not needed has the state Skipped and sends no event; the demo does not count."""
+    trigger = trigger_of("silence")
+    assert trigger.covers(model_event(RETRAINED, "reviewlm"))
+    assert trigger.expects(RETRAINED)
+    assert not trigger.covers(model_event(RETRAINED, DEMO_MODEL))
+    assert not any(trigger.expects(f"prefect.flow-run.{name}") for name in automations.ENDS)
 
 
 def failed_run(flow: str, *others: dict[str, str]) -> ReceivedEvent:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +11,7 @@ from core.config.command_line import command_line
 from core.config.presets import load_config, preset_names
 from core.config.run_config import RunConfig
 from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL
-from core.errors import TrackingUnavailable
+from core.errors import ConfigError, TrackingUnavailable
 from flows.retrain import resolve
 from reviewlm.shown.results import show_next_steps
 from reviewlm.verbs import model
@@ -31,6 +32,28 @@ def test_files_of_a_user_in_a_preset_of_the_demo_make_a_model_of_the_user() -> N
     named = resolve("demo", ["mine.csv"], ["promotion.model_name=mine"])
     assert named.promotion.model_name == "mine"
     assert resolve("demo", None, None).promotion.model_name == DEMO_MODEL
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_no_preset_registers_what_it_learns_from_the_embedded_corpus_as_a_model_of_the_user(preset: str) -> None:
+    config = resolve(preset, None, None)
+    names = config.promotion.model_name, config.classification.model_name, config.embedding.model_name
+    assert names == (DEMO_MODEL, f"{DEMO_MODEL}-{config.classification.label}", f"{DEMO_MODEL}-vectors")
+
+
+def test_an_own_name_for_a_model_of_the_embedded_corpus_stays() -> None:
+    named = resolve("small", None, ["promotion.model_name=mine", "embedding.model_name=words"])
+    assert (named.promotion.model_name, named.embedding.model_name) == ("mine", "words")
+
+
+def test_a_schedule_without_input_is_refused_before_it_works_if_there_is_no_champion_whose_files_it_could_read(
+    migrated_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.retrain.deployment", SimpleNamespace(id="weekly"))
+    with pytest.raises(ConfigError, match=r"(?s)no input was given.*or use the preset demo"):
+        resolve("small", None, None)
+    assert resolve("demo", None, None).promotion.model_name == DEMO_MODEL
+    assert resolve("small", ["mine.csv"], None).promotion.model_name == OWN_MODEL
 
 
 def test_the_demo_names_its_classifier_after_the_label() -> None:
@@ -113,7 +136,7 @@ def test_the_gate_registers_a_model_of_ones_own_files_as_ones_own_although_the_d
         asked.append(config)
         return SimpleNamespace(to_dict=dict)
 
-    monkeypatch.setattr(flows.partial, "settings_of", lambda *given: SimpleNamespace(config=config))
+    monkeypatch.setattr(flows.partial, "settings_of", lambda *given: SimpleNamespace(config=config, version=object()))
     monkeypatch.setattr(flows.partial, "run_pipeline", run)
     flows.partial.promote_only.fn("", input)
     assert asked[0].promotion.model_name == name

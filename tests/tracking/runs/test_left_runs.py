@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,12 @@ import pytest
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.processes.identity import this_process
+from core.processes.leftovers import hold
 from reviewlm.options import tidy
 from tracking.client import open_client
 from tracking.logged_models.opening import tracker_at
 from tracking.runs import open_runs
-from tracking.runs.abandoned import left_marks
+from tracking.runs.abandoned import HOUR, end_left_runs, end_unheld, left_marks
 from tracking.runs.open_runs import end_open_runs, marks_of
 from tracking.runs.outbox import Write
 from tracking.runs.runs import Tracker
@@ -29,15 +31,22 @@ WRITER = """
 import os, signal, sys
 from pathlib import Path
 from core.config.presets import load_config
-from core.processes.identity import this_process
+from core.processes import identity
+if sys.argv[2]:
+    identity.this_machine = lambda: sys.argv[2]
 from tracking.logged_models.opening import tracker_at
 tracker = tracker_at(load_config(sys.argv[1], []))
 for name in ("finished", "left"):
     run_id = tracker.start_run(name)
     if name == "finished":
         tracker.end_run(run_id)
+if sys.argv[3:]:
+    print("open", flush=True)
+    sys.stdin.read()
 os.kill(os.getpid(), signal.SIGKILL)
 """
+CONTAINER = "container 4026531836 0b1c2d"
+"""Name of another machine than this one: host, namespace of processes, boot."""
 TINY = str(ROOT / "tests/flows/tiny.toml")
 
 
@@ -53,15 +62,77 @@ def statuses(tracker: Tracker) -> dict[str, str]:
 
 @pytest.mark.slow
 @pytest.mark.drill("killed at any moment", "kill -9 of a command with open MLflow runs", "the next command ends them")
-def test_the_runs_of_a_killed_process_are_ended_by_whatever_command_comes_next(config: RunConfig) -> None:
+@pytest.mark.parametrize("machine", ["", CONTAINER])
+def test_the_runs_of_a_killed_process_are_ended_by_whatever_command_comes_next(
+    config: RunConfig, machine: str
+) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    writer = subprocess.run([sys.executable, "-c", WRITER, TINY], env=environment)
+    writer = subprocess.run([sys.executable, "-c", WRITER, TINY, machine], env=environment)
     assert writer.returncode == -signal.SIGKILL
     assert statuses(tracker_at(config)) == {"finished": "FINISHED", "left": "RUNNING"}
     assert len(left_marks(config.home)) == 1
     tidy(config)
     assert statuses(tracker_at(config)) == {"finished": "FINISHED", "left": "KILLED"}
     assert list(marks_of(config.home).iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("machine", ["", CONTAINER])
+def test_a_run_is_not_ended_while_its_process_lives_wherever_that_is(config: RunConfig, machine: str) -> None:
+    """Its lock says so, here and in another container with the same home folder."""
+    writer = subprocess.Popen(
+        [sys.executable, "-c", WRITER, TINY, machine, "wait"], env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert writer.stdin is not None
+    assert writer.stdout is not None
+    tracker = tracker_at(config)
+    try:
+        assert writer.stdout.readline() == b"open\n"
+        (marks_of(config.home) / "of-another-process").touch()
+        tidy(config)
+        assert end_unheld(config, in_a_day()) == []
+        assert statuses(tracker)["left"] == "RUNNING"
+    finally:
+        writer.stdin.close()
+        writer.wait(60)
+    assert len(end_unheld(config, in_a_day())) == 1
+    assert statuses(tracker)["left"] == "KILLED"
+
+
+def in_a_day() -> int:
+    return time.time_ns() + 24 * HOUR
+
+
+def test_a_run_that_another_process_has_gone_on_with_is_not_ended_for_the_first_one(config: RunConfig) -> None:
+    tracker = tracker_at(config)
+    run_id = tracker.start_run("resumed")
+    [mark] = marks_of(config.home).iterdir()
+    left = mark.read_text().replace(this_process(), f"{CONTAINER} 7 1")
+    (marks_of(config.home) / "7-killed").write_text(left)
+    end_left_runs(config)
+    assert statuses(tracker) == {"resumed": "RUNNING"}
+    assert list(marks_of(config.home).iterdir()) == [mark]
+    tracker.end_run(run_id)
+
+
+def test_open_runs_that_nobody_lists_are_ended_unless_a_living_process_may_write_them(config: RunConfig) -> None:
+    """After a restore, the home has the runs of another machine and no file of a process."""
+    tracker = tracker_at(config)
+    mine = tracker.start_run("mine")
+    [mark] = marks_of(config.home).iterdir()
+    tracker.start_run("theirs", {PROCESS: f"{CONTAINER} 7 1"})
+    mark.write_text("".join(mark.read_text().splitlines(keepends=True)[:1]))  # lists only the first
+    assert end_unheld(config, time.time_ns()) == [], "it may have begun just now"
+    unknown = marks_of(config.home) / "of-an-earlier-release"
+    descriptor = hold(unknown)
+    assert descriptor is not None
+    assert end_unheld(config, in_a_day()) == [], "it lists nothing, so it may write any run"
+    os.close(descriptor)
+    unknown.unlink()
+    assert len(end_unheld(config, in_a_day())) == 1
+    assert statuses(tracker) == {"mine": "RUNNING", "theirs": "KILLED"}
+    tracker.end_run(mine)
 
 
 def test_a_run_has_the_tag_of_its_process_and_a_mark_as_long_as_it_is_open(config: RunConfig) -> None:

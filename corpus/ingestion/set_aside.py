@@ -1,0 +1,118 @@
+"""Set a file aside that cannot be read to its end, so that one damaged file does not end the reading of all others.
+
+Its reading has no parts, and one record in quarantine with the reason "unreadable_file". It is stored like any other,
+so the file is read again only if its bytes, the settings or the readers change. A limit keeps a wrong mount, or a
+broken export, from making the data small without anybody noticing.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import polars as pl
+
+from core.config.run_config import SourceConfig
+from core.errors import Unreadable, disk_errors
+from core.visible import visible
+from corpus.ingestion.ingest import settings_of
+from corpus.ingestion.parts import (
+    PARTS,
+    QUARANTINE_FILE,
+    READING_FILE,
+    SET_ASIDE,
+    QuarantineWriter,
+    SourceReading,
+    write_whole,
+)
+from corpus.reading.sources import Listed, Source, identify
+from corpus.schema import QUARANTINE, Reason
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A file that cannot be read, and the error that says why."""
+
+    file: Listed
+    error: Unreadable
+
+
+def require_same_bytes(source: Source) -> None:
+    """Check that an error comes from the content of a file, not from its disk or from a program that writes it.
+
+    Raises:
+        Unreadable: The file has changed or cannot be read now; it may be whole the next time.
+    """
+    source.require_unchanged()
+    if identify(source.path, source.name).sha256 != source.sha256:
+        raise Unreadable(
+            "The file gives other bytes each time it is read", where=source.path, remedy="check its disk or its server"
+        )
+
+
+def set_aside(source: Source, folder: Path, config: SourceConfig, error: Unreadable) -> SourceReading:
+    """Replace what was read of a file in `folder` by a reading without parts that says why; return it.
+
+    Raises:
+        StoreFull, NotWritable: The disk is full or not writable.
+    """
+    value = None if error.value is None else visible(str(error.value))
+    why = {"what": error.what, "cause": visible(error.cause), "value": value, "remedy": error.remedy}
+    row = {
+        "source": [source.name], "line": [0], "reason": [Reason.UNREADABLE_FILE.value], "detail": [sentence(why)],
+        "raw": [b""],
+    }  # fmt: skip
+    with disk_errors(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        (folder / PARTS).mkdir(parents=True)
+        with QuarantineWriter(folder / QUARANTINE_FILE) as quarantine:
+            quarantine.add(pl.DataFrame(row, schema=QUARANTINE))
+        facts = {
+            "name": source.name, "bytes": source.bytes, "sha256": source.sha256, "settings": settings_of(config),
+            "records": 1, "rows": 0, "quarantined": 1, "reasons": {Reason.UNREADABLE_FILE.value: 1}, "parts": [],
+            SET_ASIDE: why,
+        }  # fmt: skip
+        write_whole(folder / READING_FILE, orjson.dumps(facts, option=orjson.OPT_INDENT_2))
+    return SourceReading(folder)
+
+
+def sentence(why: Mapping[str, Any]) -> str:
+    """Return the fact `SET_ASIDE` of a reading in words."""
+    return f"{why['what']} ({why['cause']})" if why["cause"] else str(why["what"])
+
+
+def error_of(why: Mapping[str, Any], path: str | Path) -> Unreadable:
+    """Return the error of a file from the fact `SET_ASIDE` of its reading."""
+    return Unreadable(why["what"], where=path, value=why["value"], cause=why["cause"], remedy=why["remedy"])
+
+
+def require_few(refused: Sequence[Refused], files: Sequence[Listed], limit: float) -> None:
+    """Refuse a run of whose files too many cannot be read.
+
+    Args:
+        refused: Those that cannot be read.
+        files: All files, each content once.
+        limit: Largest share of the files, and of their bytes, that may be set aside.
+
+    Raises:
+        Unreadable: More than that, or all of them; of a single file, its own error.
+    """
+    if not refused:
+        return
+    first = refused[0]
+    if len(refused) == len(files):
+        raise first.error
+    count = len(refused) / len(files)
+    size = sum(one.file.bytes for one in refused) / max(1, sum(file.bytes for file in files))
+    if max(count, size) > limit:
+        raise Unreadable(
+            f"{len(refused)} of {len(files)} files cannot be read, with {size:.0%} of the bytes",
+            where=first.error.where, value=first.error.value,
+            cause=f"{first.file.name}: {first.error.cause or first.error.what}",
+            remedy="mend or remove these files; if the others are enough, raise the limit: source.max_unreadable (now "
+            f"{limit:g})",
+        ) from first.error

@@ -1,0 +1,194 @@
+"""A file that cannot be read to its end is set aside as a whole, and the run goes on with the others."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.config.run_config import ExecutionConfig, RunConfig, SourceConfig
+from core.errors import EmptyInput, Unreadable
+from core.store import Artifact
+from corpus.ingestion.first_look import require_usable
+from corpus.quarantine.records import data_set_of, export, summarise
+from tasks.data import ingest as module
+from tasks.data.ingest import files_of, ingest_files, replay_quarantine
+from tasks.reporting.summary import describe_dataset
+from tasks.stage import recorded_stages, stages_of_this_run
+
+FILES = 12
+
+
+def lines(number: int) -> bytes:
+    return b"".join(
+        json.dumps({"review_id": f"{number}-{each}", "text": f"Meal {number} {each} was good.", "stars": 4}).encode()
+        + b"\n" for each in range(20)
+    )  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "in").mkdir()
+    for number in range(FILES):
+        (tmp_path / "in" / f"{number:02d}.jsonl.gz").write_bytes(gzip.compress(lines(number)))
+    return tmp_path / "in"
+
+
+@pytest.fixture
+def config(folder: Path, own_home: Path) -> RunConfig:
+    source, execution = SourceConfig(input=(str(folder),)), ExecutionConfig(home=str(own_home))
+    return RunConfig(source=source, execution=execution)
+
+
+@pytest.fixture
+def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    told: list[str] = []
+    monkeypatch.setattr(module, "announce", lambda event, config, payload: told.append(payload["sentence"]))
+    return told
+
+
+def run(config: RunConfig) -> tuple[Artifact, list[tuple[str, bool]]]:
+    with recorded_stages():
+        result: Any = ingest_files.fn(config)
+        return (result if isinstance(result, Artifact) else result.data), stages_of_this_run()
+
+
+def damage(*files: Path) -> None:
+    for file in files:
+        file.write_bytes(file.read_bytes()[:-30])
+
+
+@pytest.mark.drill("poison file", "one of many files is cut off", "set aside and told; the others are read")
+def test_a_cut_off_file_is_set_aside_and_all_others_are_read(
+    config: RunConfig, folder: Path, events: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    damage(folder / "03.jsonl.gz")
+    dataset, _ = run(config)
+    facts = dataset.facts
+    assert (facts["rows"], facts["quarantined"], facts["duplicates"]) == ((FILES - 1) * 20, 1, 0)
+    assert facts["records"] == facts["rows"] + facts["quarantined"]
+    [entry] = [one for one in facts["sources"] if "set_aside" in one]
+    assert (entry["name"], entry["rows"]) == ("03.jsonl.gz", 0)
+    assert entry["set_aside"]["what"] == "The file is damaged or was cut off"
+    [row] = summarise(dataset.folder / "quarantine.parquet")
+    assert (row["reason"], row["records"], row["source"]) == ("unreadable_file", 1, "03.jsonl.gz")
+    assert "damaged or was cut off" in row["detail"]
+    assert describe_dataset(dataset)["unreadable_files"] == 1
+    assert any("03.jsonl.gz was set aside" in message for message in caplog.messages)
+    assert [said.partition(":")[0] for said in events] == ["03.jsonl.gz was set aside"]
+
+
+def test_it_is_not_read_again_until_its_bytes_change(config: RunConfig, folder: Path, events: list[str]) -> None:
+    whole = (folder / "03.jsonl.gz").read_bytes()
+    before, _ = run(config)
+    damage(folder / "03.jsonl.gz")
+    run(config)
+    again, stages = run(config)
+    assert all(reused for _, reused in stages)
+    assert len(events) == 1, "told once, not at each run"
+    assert data_set_of(module.store_of(config), config.source).digest == again.digest
+    (folder / "03.jsonl.gz").write_bytes(whole)
+    mended, _ = run(config)
+    assert mended == before
+    assert "unreadable_files" not in describe_dataset(mended)
+
+
+def test_a_single_damaged_file_is_the_error_that_it_was(config: RunConfig, folder: Path) -> None:
+    for file in sorted(folder.iterdir())[1:]:
+        file.unlink()
+    damage(folder / "00.jsonl.gz")
+    for _ in range(2):
+        with pytest.raises(Unreadable, match="damaged or was cut off") as caught:
+            run(config)
+        assert caught.value.where == str(folder / "00.jsonl.gz")
+        assert caught.value.value == "0 records were read before the damage"
+    assert list(module.store_of(config).all("read")) == []
+
+
+def test_if_all_files_are_damaged_the_error_is_that_of_the_first(config: RunConfig, folder: Path) -> None:
+    damage(*folder.iterdir())
+    for _ in range(2):
+        with pytest.raises(Unreadable, match="damaged or was cut off") as caught:
+            run(config)
+        assert caught.value.where == str(folder / "00.jsonl.gz")
+
+
+def test_more_damaged_files_than_the_limit_allows_end_the_run(config: RunConfig, folder: Path) -> None:
+    damage(folder / "03.jsonl.gz", folder / "07.jsonl.gz")
+    with pytest.raises(Unreadable, match=f"2 of {FILES} files cannot be read.*(?s:.*)source.max_unreadable"):
+        run(config)
+    assert list(module.store_of(config).all("ingest")) == []
+    allowed = config.model_copy(update={"source": config.source.model_copy(update={"max_unreadable": 0.2})})
+    assert run(allowed)[0].facts["rows"] == (FILES - 2) * 20
+    none = config.model_copy(update={"source": config.source.model_copy(update={"max_unreadable": 0.0})})
+    (folder / "07.jsonl.gz").unlink()
+    with pytest.raises(Unreadable, match=f"1 of {FILES - 1} files cannot be read"):
+        run(none)
+
+
+def test_one_large_damaged_file_is_too_many_bytes(config: RunConfig, folder: Path) -> None:
+    content = b"".join(lines(number) for number in range(100, 200))
+    (folder / "03.jsonl.gz").write_bytes(gzip.compress(content))
+    damage(folder / "03.jsonl.gz")
+    with pytest.raises(Unreadable, match=f"1 of {FILES} files cannot be read, with [3-9][0-9]% of the bytes"):
+        run(config)
+
+
+def test_a_disk_that_fails_says_nothing_about_the_file(
+    config: RunConfig, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(source: Any, *_: Any) -> Any:
+        monkeypatch.setattr("corpus.reading.sources.sha256_of_file", lost)
+        raise Unreadable("The file is damaged or was cut off", where=source.path, cause="Input/output error")
+
+    def lost(path: Path) -> str:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(module, "read_source", fail)
+    with pytest.raises(Unreadable, match="The input cannot be read"):
+        run(config)
+    assert list(module.store_of(config).all("read")) == []
+
+
+def test_a_file_that_is_still_written_ends_the_run_as_before(
+    config: RunConfig, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(source: Any, *_: Any) -> Any:
+        if source.name == "03.jsonl.gz":
+            source.path.write_bytes(source.path.read_bytes() + b"more")
+            raise Unreadable("The file is damaged or was cut off", where=source.path)
+        return original(source, *_)
+
+    original = module.read_source
+    monkeypatch.setattr(module, "read_source", read)
+    with pytest.raises(Unreadable, match="changed while it was being read"):
+        run(config)
+
+
+def test_what_was_set_aside_cannot_be_corrected_or_replayed(config: RunConfig, folder: Path, tmp_path: Path) -> None:
+    damage(folder / "03.jsonl.gz")
+    dataset, _ = run(config)
+    with pytest.raises(EmptyInput, match="no record that could be corrected"):
+        export(dataset.folder / "quarantine.parquet", tmp_path / "bad.jsonl")
+    with pytest.raises(EmptyInput, match="nothing to replay"):
+        replay_quarantine.fn(config, dataset)
+    assert [source.name for source in files_of(config, dataset)] == [
+        f"{number:02d}.jsonl.gz" for number in range(FILES) if number != 3
+    ]
+
+
+def test_a_command_that_looks_first_follows_the_same_rule(folder: Path) -> None:
+    source = SourceConfig(input=(str(folder),))
+    (folder / "03.jsonl.gz").write_bytes(b"\x1f\x8b but no more")
+    require_usable(source.input, source)
+    (folder / "04.jsonl.gz").write_bytes(b"\x1f\x8b but no more")
+    with pytest.raises(Unreadable, match=f"2 of {FILES} files cannot be read"):
+        require_usable(source.input, source)
+    for file in folder.iterdir():
+        file.write_bytes(b"\x1f\x8b but no more")
+    with pytest.raises(Unreadable) as caught:
+        require_usable(source.input, source)
+    assert caught.value.where == str(folder / "00.jsonl.gz")
