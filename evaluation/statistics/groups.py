@@ -42,7 +42,7 @@ def united(*keys: pl.Series) -> pl.Series:
 
 
 def _first_of_group(reviews: int, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """Return the first review (D,) of each review's connected component; scipy's way takes longer to import than to run.
+    """Return the first review (D,) of each review's connected component, without the third of a second to import scipy.
 
     A review takes the lowest number that it shares a key with; so does the review whose number it had. Then it takes
     the number of the review that it now points to. So the length of a chain is halved in each round, about.
