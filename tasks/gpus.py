@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 from core.config.run_config import RunConfig
 from core.environment import chosen_device, home_folder
 from core.processes.gpus import usable_together, visible_gpu_names
+from core.processes.memory import limit_operations
 from models.base import ModelError
 from models.bundles.bundle import SPEC, Bundle, load_bundle
 from models.classification.spec import ClassifierSpec
@@ -137,6 +138,7 @@ class OpenBundle:
                 from models.neural.device import free_cached_memory  # imports torch
 
                 self._held.callback(free_cached_memory)
+            limit_operations()
             self._bundle = load_bundle(self._folder, on_gpu(device, gpus))
         return self._bundle
 

@@ -34,6 +34,7 @@ from tasks.code_version import WORKERS, running_code
 from tasks.deadline import INPUT_BYTES, deadline_of, input_bytes, noticed_if_overdue
 from tasks.finished_only import require_finished
 from tasks.progress import slug
+from tasks.tracking.artifacts_beside import artifacts_beside, create_beside
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -200,7 +201,7 @@ def recorded_stages(begun: datetime | None = None) -> Iterator[RunRecord]:
 
 @contextmanager
 def step(name: str, work: str) -> Iterator[None]:
-    """Show and time one step of a run: the stages requested within this block belong to it.
+    """Show and time one step of a run: the stages requested within this block belong to it, and their artifacts.
 
     Args:
         name: Name of the step.
@@ -209,7 +210,8 @@ def step(name: str, work: str) -> Iterator[None]:
     log.info("%-8s %s", name, work)
     started, token = time.monotonic(), _step.set(name)
     try:
-        yield
+        with artifacts_beside():
+            yield
     finally:
         _step.reset(token)
         if (record := _record.get()) is not None:
@@ -257,7 +259,8 @@ def result_as_task_state(built: Built, result: R) -> R:
 def show_table(key: str, rows: Sequence[Mapping[str, Any]], description: str) -> None:
     """Show rows as a table artifact of the current task run; outside a task run do nothing."""
     if TaskRunContext.get() is not None:
-        create_table_artifact(key=slug(key), table=[dict(row) for row in rows], description=description)
+        table = [dict(row) for row in rows]
+        create_beside(create_table_artifact, key=slug(key), table=table, description=description)
 
 
 def show_facts(stage: str, artifact: Artifact, reused: bool, note: str = "") -> None:
@@ -282,4 +285,4 @@ def flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def show_markdown(key: str, markdown: str, description: str = "") -> None:
     """Show a Markdown artifact of the current task run; outside a task run do nothing."""
     if TaskRunContext.get() is not None:
-        create_markdown_artifact(key=slug(key), markdown=markdown, description=description or None)
+        create_beside(create_markdown_artifact, key=slug(key), markdown=markdown, description=description or None)

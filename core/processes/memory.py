@@ -19,10 +19,16 @@ from typing import Any
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 """Parameters of mallopt(3)."""
 TIGHT = {M_MMAP_THRESHOLD: 4 << 20, M_TRIM_THRESHOLD: 32 << 20, M_ARENA_MAX: 2}
-WIDE = {M_MMAP_THRESHOLD: 32 << 20, M_TRIM_THRESHOLD: 64 << 20, M_ARENA_MAX: 8 * (os.cpu_count() or 1)}
-"""Values that the C library reaches by itself; they suit tensors that are made and freed in every step."""
+WIDE = {M_MMAP_THRESHOLD: 32 << 20, M_TRIM_THRESHOLD: 64 << 20, M_ARENA_MAX: 2}
+"""Thresholds that the C library reaches by itself; they suit tensors that are made and freed in every step. Two heaps,
+not one per thread: what one thread has freed, the next one can use."""
 KEPT = {M_MMAP_THRESHOLD: 32 << 20, M_TRIM_THRESHOLD: 256 << 20}
 """Values for blocks of a few megabytes: a freed block is reused without being cleared by the system first."""
+
+OPERATIONS = "ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64"
+"""Setting of oneDNN, which torch computes with. It keeps the code and the buffers of the last 1,024 operations that
+were prepared, each for one shape. Texts have many shapes: after six models of the demo were measured, that was 320 MiB,
+with 64 operations nothing that could be measured, in the same time. A step of training or of a server uses about 20."""
 
 _in_force: list[dict[int, int]] = []
 """Settings of the active blocks, the innermost last."""
@@ -49,6 +55,20 @@ def kept_memory() -> Iterator[None]:
         yield
 
 
+def limit_operations() -> None:
+    """Let oneDNN keep few operations in this process, unless the user has set a number; call it before torch computes.
+
+    Child processes inherit the setting.
+    """
+    os.environ.setdefault(*OPERATIONS)
+
+
+def return_freed() -> None:
+    """Return all freed memory to the system now; without glibc do nothing."""
+    if (library := _glibc()) is not None:
+        library.malloc_trim(0)
+
+
 @contextmanager
 def _settings(options: dict[int, int]) -> Iterator[None]:
     _in_force.append(options)
@@ -58,8 +78,7 @@ def _settings(options: dict[int, int]) -> Iterator[None]:
     finally:
         _in_force.remove(options)
         _set(WIDE | (_in_force[-1] if _in_force else {}))
-        if (library := _glibc()) is not None:
-            library.malloc_trim(0)
+        return_freed()
 
 
 def _set(options: dict[int, int]) -> None:

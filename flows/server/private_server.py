@@ -39,8 +39,12 @@ START_FAILED, STARTS = 3, 5
 often it is started."""
 URL = "PREFECT_API_URL"
 GIVEN = ("PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING")
-WITHOUT = {"PREFECT_SERVER_UI_ENABLED": "false", "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false"}
-"""Settings of a server without pages, and without the forms of blocks, which only pages show."""
+WITHOUT = {
+    "PREFECT_SERVER_UI_ENABLED": "false", "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
+    "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",
+}  # fmt: skip
+"""Settings of a server without pages, and without the forms of blocks, which only pages show. Else it would import all
+collections of blocks, Dask among them, to see whether one has changed."""
 
 
 @contextmanager

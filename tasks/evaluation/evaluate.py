@@ -10,6 +10,7 @@ import polars as pl
 
 from core.config.run_config import RunConfig
 from core.model_errors import converted_errors
+from core.processes.memory import return_freed
 from core.store import Artifact, Built, Store
 from evaluation.scoring.metrics import Figures, star_slices
 from evaluation.scoring.score import FIGURES_FILE, SCORES_FILE
@@ -74,6 +75,8 @@ def measure(config: RunConfig, fitted: Fitted, scores: tuple[Built, Built], prep
         samples = draw_samples(config, fitted.bundle, name)
         observed = observe_bundle(config, fitted.bundle, tokens, test.artifact, name)
         audit = audit_bundle(config, fitted.bundle, prepared, tokens["train"], name)
+    if not audit.reused:
+        return_freed()  # the next model does not fit into the gaps that this one left
     checks = (
         check_table(config, "predictions", test.artifact, f"predictions {name}"),
         check_table(config, "predictions", validation.artifact, f"predictions {name} validation"),

@@ -3,8 +3,13 @@
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from evaluation.statistics.groups import design_effect, effective_number, groups_of, united
+from tests.examples import examples
 
 
 def series(*values, name="key"):
@@ -32,6 +37,32 @@ def test_groups_are_numbered_without_gaps():
     random = np.random.default_rng(0)
     found = united(pl.Series(random.integers(0, 40, 100)), pl.Series(random.integers(0, 200, 100)))
     assert sorted(set(found)) == list(range(found.max() + 1))
+
+
+def by_scipy(*keys):
+    """Connected components of the graph of reviews and keys, numbered by their first review."""
+    nodes, edges = len(keys[0]), []
+    for key in keys:
+        numbers = {value: nodes + place for place, value in enumerate(dict.fromkeys(key.drop_nulls()))}
+        edges += [(review, numbers[value]) for review, value in enumerate(key) if value is not None]
+        nodes += len(numbers)
+    rows, columns = np.array(edges, np.int64).reshape(-1, 2).T
+    labels = connected_components(coo_array((np.ones(len(rows)), (rows, columns)), shape=(nodes, nodes)), False)[1]
+    return np.unique(labels[: len(keys[0])], return_inverse=True)[1].tolist()
+
+
+@examples(200)
+@given(st.integers(0, 12).flatmap(lambda reviews: st.lists(
+    st.lists(st.none() | st.integers(0, 6), min_size=reviews, max_size=reviews), min_size=1, max_size=3)))  # fmt: skip
+def test_groups_are_the_connected_components(values):
+    keys = [pl.Series("key", column, pl.Int64) for column in values]
+    assert united(*keys).to_list() == by_scipy(*keys)
+
+
+@pytest.mark.parametrize("order", ["ascending", "random"])
+def test_a_long_chain_is_one_group(order):
+    places = np.arange(5_000) if order == "ascending" else np.random.default_rng(3).permutation(5_000)
+    assert united(pl.Series(places // 2), pl.Series((places + 1) // 2)).n_unique() == 1
 
 
 def test_no_reviews_and_no_keys():
