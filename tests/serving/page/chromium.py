@@ -109,11 +109,11 @@ class Chromium:
             self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **button)
 
     def accessible(self) -> list[dict[str, Any]]:
-        """Return what assistive technology gets: role, name, description, and properties of each node."""
+        """Return what assistive technology gets: role, name, description, properties and parent of each node."""
         nodes = self._call("Accessibility.getFullAXTree")["nodes"]
         return [
             {"role": node["role"]["value"], "name": node.get("name", {}).get("value", ""),
-             "description": node.get("description", {}).get("value", ""),
+             "id": node["nodeId"], "parent": node.get("parentId"), "description": node.get("description", {}).get("value", ""),
              **{one["name"]: one["value"].get("value") for one in node.get("properties", [])}}
             for node in nodes if not node["ignored"]
         ]  # fmt: skip
