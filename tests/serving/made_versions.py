@@ -29,6 +29,32 @@ from serving.versions.versions import Versions
 FOODS = ("pizza", "soup", "salad", "burger", "tacos", "noodles", "waffles", "curry")
 TASTES = ("good", "cold", "great", "fine", "bad", "hot")
 
+RECORDED: dict[str, Any] = {
+    "family": "synthetic", "adaptation": "static", "since": "2026-11-24T06:30:27+00:00",
+    "data": {"made_from": "demo, embedded corpus", "digest": "36b8207984c9d0de"},
+    "rules": [
+        {"rule": "not below the floor", "outcome": "passed",
+         "why": "+0.2232 bits per byte above the floor, interval +0.2128 to +0.2347"},
+        {"rule": "copied span", "outcome": "failed", "why": "the longest copied passage has 30 words"},
+        {"rule": "drift", "outcome": "not applicable", "why": "drift was not measured: there is no champion"},
+    ],
+    "figures": [
+        {"name": "challenger, open bits per byte", "value": "0.483316"},
+        {"name": "champion, open bits per byte", "value": "0.494012"},
+        {"name": "passed over", "value": "'lstm+cache' adapts to the text"},
+        {"name": "gain", "value": "2.165%"}, {"name": "gain, confidence", "value": "95%"},
+        {"name": "gain, lower end", "value": "1.21%"}, {"name": "gain, upper end", "value": "3.104%"},
+        {"name": "test reviews", "value": "680"},
+    ],
+    "history": [
+        {"event": 2, "when": "2026-11-25T09:12:00+00:00", "who": "weekly", "decision": "promoted", "version": 2,
+         "against": 1, "why": "better", "state": "overtaken", "run_id": "r2"},
+        {"event": 1, "when": "2026-11-24T06:30:27+00:00", "who": "weekly", "decision": "promoted", "version": 1,
+         "against": None, "why": "first model, all rules passed", "state": "carried out", "run_id": "r1"},
+    ],
+}  # fmt: skip
+"""What the registry records about a version, as `tracking/registry/card.py` gives it."""
+
 
 def food_of(number: int) -> str:
     """The word that only this version writes."""
@@ -88,7 +114,7 @@ class MadeSource:
         return replace(self.make(number))
 
     def card(self, number: int) -> dict[str, Any]:
-        return {"verdict": f"version {number}", "rules": [], "figures": [], "history": []}
+        return {"verdict": f"version {number}", **RECORDED}
 
 
 def made_versions(source: MadeSource, **settings: object) -> Versions:

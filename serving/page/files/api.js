@@ -14,6 +14,13 @@ export function tell(message) {
   at("error").hidden = !message;
 }
 
+// Let a screen reader say a sentence or a whole text, unless something newer comes within the wait.
+let saying = 0;
+export function say(message, wait = 0) {
+  clearTimeout(saying);
+  saying = setTimeout(() => { at("said").textContent = message; }, wait);
+}
+
 export const chosen = () => ({ model: at("model").value, stars: at("stars").value === "" ? null : Number(at("stars").value) });
 
 async function asked(path, body, signal) {
@@ -37,13 +44,37 @@ async function asked(path, body, signal) {
 
 export async function ask(path, body, signal) {
   const answer = await (await asked(path, body, signal)).json();
-  tell((answer.warnings ?? []).join(" "));
+  if (answer.warnings) tell(answer.warnings.join(" "));
+  if (body?.model && answer.model) noteVersion(body.model, answer.model);
   return answer;
+}
+
+// Say that an alias means another version than the page has listed, and let the page list them again.
+export function noteVersion(name, version) {
+  const listed = [...at("model").options].find((option) => option.value === name);
+  if (!listed || listed.dataset.version === version) return;
+  listed.dataset.version = version;
+  at("moved").textContent = `${name} is ${version} now.`;
+  window.dispatchEvent(new Event("moved"));
+}
+
+export const rated = (rating) => (rating ? `${rating} ${rating === 1 ? "star" : "stars"}` : "no rating");
+
+// Say with which ratings a text was read.
+export function readAs(ratings, given) {
+  if (given !== null) return `Read as a review with ${rated(given)}.`;
+  if (ratings.length === 1) return `No rating is given: read like all training reviews, with ${rated(ratings[0])}.`;
+  const known = ratings.filter((rating) => rating > 0);
+  const [least, most] = [known[0], known.at(-1)], all = known.length > 2 && most - least === known.length - 1;
+  const names = all ? [`${least} to ${rated(most)}`]
+    : known.map((rating) => (rating < most ? `${rating}` : rated(rating)));
+  if (ratings.includes(0)) names.push("without one");
+  return `No rating is given: averaged over reviews with ${new Intl.ListFormat("en-GB").format(names)}.`;
 }
 
 const BROKEN = "The server broke off its answer. Is it still running?";
 
-// Yield the choices of a streamed completion as they come.
+// Yield the choices of a streamed completion as they come, each with the version and the warnings of its event.
 export async function* stream(body, signal) {
   const answer = await asked("/v1/completions", { ...body, stream: true }, signal);
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -63,7 +94,8 @@ export async function* stream(body, signal) {
       if (!event.startsWith("data: ") || data === "[DONE]") continue;
       const told = JSON.parse(data);
       if (told.error) throw new Error(told.error.message);
-      yield { ...told.choices?.[0], model: told.model };
+      if (body.model && told.model) noteVersion(body.model, told.model);
+      yield { ...told.choices?.[0], model: told.model, warnings: told.warnings ?? [] };
     }
   }
 }

@@ -1,5 +1,5 @@
 // The tabs, the choice of a model, and the start of each part.
-import { act, ask, at, make } from "/page/api.js";
+import { act, ask, at, make, say } from "/page/api.js";
 import { startCard } from "/page/card.js";
 import { startDasher } from "/page/dasher.js";
 import { startGenerate } from "/page/generate.js";
@@ -17,6 +17,7 @@ function show(tab, focus = false) {
     at(each.getAttribute("aria-controls")).hidden = !open;
   }
   if (focus) tab.focus();
+  say("");
   const name = tab.getAttribute("aria-controls");
   history.replaceState(null, "", `#${name}`);
   started[name]?.();
@@ -25,18 +26,24 @@ function show(tab, focus = false) {
 for (const tab of tabs) {
   tab.addEventListener("click", () => show(tab));
   tab.addEventListener("keydown", (event) => {
-    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (step) show(tabs[(tabs.indexOf(tab) + step + tabs.length) % tabs.length], true);
+    const place = tabs.indexOf(tab), count = tabs.length;
+    const next = { ArrowRight: (place + 1) % count, ArrowLeft: (place + count - 1) % count, Home: 0, End: count - 1 }[event.key];
+    if (next === undefined) return;
+    event.preventDefault();
+    show(tabs[next], true);
   });
 }
 
+// Offer the models; what was chosen stays chosen as long as it is there.
 function offer(select, models, value) {
+  const before = models.some((model) => model.id === select.value) && select.value;
   select.replaceChildren(...models.map((model) => {
     const option = make("option", `${model.id}${model.id.includes("@") ? ` (${model.version})` : ""}`);
     option.value = model.id;
+    option.dataset.version = model.version;
     return option;
   }));
-  if (value) select.value = value;
+  select.value = before || value;
 }
 
 const EMPTY = "This server serves no language model yet, so there is nothing to try here; a classifier is asked with "
@@ -65,6 +72,10 @@ async function begin() {
 at("token").addEventListener("change", begin);
 at("token-label").addEventListener("submit", (event) => event.preventDefault());
 for (const id of ["model", "stars"]) {
-  at(id).addEventListener("change", () => started[location.hash.slice(1) || "write"]?.());
+  at(id).addEventListener("change", () => {
+    at("moved").textContent = "";
+    started[location.hash.slice(1) || "write"]?.();
+  });
 }
+window.addEventListener("moved", () => listModels().catch(() => undefined)); // the older list goes on
 await begin();

@@ -1,5 +1,5 @@
 // Show what is recorded about a version.
-import { act, ask, at, chosen, make } from "/page/api.js";
+import { act, ask, at, chosen, make, noteVersion, rated } from "/page/api.js";
 
 function table(rows, heads) {
   const holder = make("div", "", "wide"), found = make("table", "", "stack");
@@ -27,39 +27,50 @@ function table(rows, heads) {
 
 function ratings(shares) {
   const known = shares.map((share, stars) => [share, stars]).filter(([share]) => share > 0);
-  return known.map(([share, stars]) => `${stars ? "★".repeat(stars) : "no rating"} ${Math.round(100 * share)} %`).join(", ");
+  return known.map(([share, stars]) => `${rated(stars)} ${Math.round(100 * share)} %`).join(", ");
 }
 
 const minute = (time) => time?.slice(0, 16).replace("T", " ");
 
-// Figures first, then the sentences; "challenger, …" is said of this version.
+// Figures first, each with its interval, then the sentences; "challenger, …" is said of this version.
 function figures({ figures: all }) {
-  const rows = all.map(({ name, value }) => [name.replace(/^challenger, /, ""), value]);
-  const isNumber = ([, value]) => value.trim() !== "" && Number.isFinite(Number(value));
-  return [...rows.filter(isNumber), ...rows.filter((row) => !isNumber(row))];
+  const found = new Map(all.map(({ name, value }) => [name.replace(/^challenger, /, ""), value]));
+  for (const [name, value] of found) {
+    const [low, high, sure] = ["lower end", "upper end", "confidence"].map((end) => found.get(`${name}, ${end}`));
+    if (low === undefined || high === undefined) continue;
+    found.set(name, `${value} (${sure ? `${sure.replace("%", " %")} ` : ""}interval ${low} to ${high})`);
+    for (const end of ["lower end", "upper end", "confidence"]) found.delete(`${name}, ${end}`);
+  }
+  const isNumber = ([, value]) => /^[-+]?\d/.test(value);
+  return [...[...found].filter(isNumber), ...[...found].filter((row) => !isNumber(row))];
 }
+
+// A decision that took no effect says so.
+const decided = ({ decision, state }) => (!state || state === "carried out" ? decision : `${decision} (${state})`);
 
 export function startCard() {
   return () => act(async () => {
-    const card = await ask(`/models/card?model=${encodeURIComponent(chosen().model)}`);
+    const { model } = chosen();
+    const card = await ask(`/models/card?model=${encodeURIComponent(model)}`);
+    noteVersion(model, card.model);
     const told = card.rules.filter((rule) => rule.outcome !== "not applicable");
     const rules = told.map(({ rule, outcome, why }) => [rule, outcome, why]);
     const silent = card.rules.length - told.length;
     at("card-body").replaceChildren(
       make("h2", `${card.model}: ${card.name}`),
       table([
-        ["Kind of model", card.kind], ["Vocabulary", `${card.vocabulary.entries} entries, unit: ${card.vocabulary.unit}`],
+        ["Kind of model", card.kind], ["Vocabulary", `${card.vocabulary.entries.toLocaleString("en")} entries, unit: ${card.vocabulary.unit}`],
         ["Preset and data", card.data?.made_from || "unknown"], ["Data family", card.family || "unknown"],
         ["Data (digest)", card.data?.digest || "–"], ["Ratings in training", ratings(card.stars)],
-        ["Adapts while it reads", card.adaptation || "–"], ["Verdict", card.verdict || "none recorded"],
+        ["Adapts while it reads", card.adaptation === "static" ? "no (static)" : card.adaptation || "–"], ["Verdict", card.verdict || "none recorded"],
         ["Champion since (UTC)", minute(card.since)], ["Numbers of completions", card.numbers.used], ["Bundle (SHA-256)", card.bundle],
       ]),
       make("h2", "Figures of the decision"), table(figures(card)),
       make("h2", "Rules of the gate"), ...(told.length ? [table(rules, ["rule", "outcome", "why"])] : []),
-      make("p", silent ? `${silent}${told.length ? " further" : ""} rules did not apply.`
+      make("p", silent ? `${silent}${told.length ? " further" : ""} ${silent === 1 ? "rule" : "rules"} did not apply.`
         : told.length ? "" : "No rule is recorded.", "help"),
       make("h2", "History"), table(card.history.map((event) => [minute(event.when), event.version,
-        event.decision, event.who, event.why]), ["when (UTC)", "version", "decision", "who", "why"]),
+        decided(event), event.who, event.why]), ["when (UTC)", "version", "decision", "who", "why"]),
     );
   });
 }

@@ -1,18 +1,19 @@
 // Write with one pointer: zoom into nested boxes, each as large as its character is probable (Dasher).
-import { act, ask, at, chosen, make, percent } from "/page/api.js";
+import { act, ask, at, chosen, make, noteVersion, percent, readAs, say } from "/page/api.js";
+import { paint } from "/page/dasher_boxes.js";
 
 const SPEED = 1.6; // zooming at full deflection, in nats per second
-const ASKED = 0.08; // boxes of this share of the screen are asked for their insides
-const DRAWN = 4; // smallest height of a box that is drawn, in pixels
+const STEP = 0.25; // zooming by one arrow key, in nats
+const AIM = 0.05; // aiming by one arrow key, as a share of the height
 const BUTTONS = 12;
 const REST = 200; // milliseconds without a new finished word before the code length is asked for
 const IN_WORD = /[\p{L}\p{M}\p{N}'’]/u;
 const counted = (count) => `${count} ${count === 1 ? "character" : "characters"}`;
-const NAMES = { " ": "␣", "\n": "⏎" };
 
 export function startDasher() {
-  const canvas = at("dasher-canvas");
-  const pen = canvas.getContext("2d");
+  const canvas = at("dasher-canvas"), failed = new Set();
+  // The text is written with one version, also when the alias comes to mean another: `moved`.
+  let version = "", ratings = [], moved = "";
   let root, low, high, written, running = false, pointer = { x: 0.5, y: 0.5 }, before = 0, waiting = 0, era = 0;
   let compared = null, later = 0, asking = null;
 
@@ -38,19 +39,55 @@ export function startDasher() {
     node.asked = true;
     waiting += 1;
     const mine = era;
-    await act(async () => {
-      const { intervals: children } = await ask("/intervals", { prompt: node.text, other: node.kind === "other", smallest: 0.2, ...chosen() });
-      if (mine === era) fill(node, children);
+    const told = await act(async () => {
+      const divided = await ask("/intervals", { prompt: node.text, other: node.kind === "other", smallest: 0.2, ...pinned() });
+      if (mine !== era) return true;
+      [version, ratings] = [divided.model, divided.ratings];
+      fill(node, divided.intervals);
+      return true;
     });
     waiting -= 1;
+    if (!told && mine === era) {
+      failed.add(node);
+      running = false;
+    }
+    tellReading();
     if (node === written) offer();
     draw();
+  }
+
+  const pinned = () => ({ ...chosen(), ...(version && { model: version }) });
+
+  // What could not be asked is asked again when the user goes on.
+  function retry() {
+    for (const node of failed) node.asked = false;
+    failed.clear();
+    draw();
+  }
+
+  function tellReading() {
+    const { model, stars } = chosen(), newer = moved && ` ${model} is ${moved} now; “Start again” takes it.`;
+    const said = version && `${version}. ${readAs(ratings, stars)}${newer}`;
+    if (at("dasher-read").textContent !== said) at("dasher-read").textContent = said;
+  }
+
+  // Ask whether the alias has moved. A text in progress goes on with its version; nothing is lost if there is none yet.
+  async function look() {
+    const { model } = chosen(), mine = era;
+    const { version: current } = await ask(`/v1/models/${model.split("/").map(encodeURIComponent).join("/")}`);
+    noteVersion(model, current);
+    if (mine !== era || !version) return;
+    moved = current === version ? "" : current;
+    if (moved && !written.text) await restart();
+    else tellReading();
   }
 
   function restart() {
     era += 1;
     root = box(null, { kind: "character", symbol: "", probability: 1 }, 0);
     low = 0; high = 1; written = root; running = false;
+    version = moved = "";
+    failed.clear();
     tell();
     return divide(root);
   }
@@ -74,21 +111,27 @@ export function startDasher() {
   function step(time) {
     const seconds = Math.min(0.1, (time - before) / 1000);
     before = time;
+    running &&= canvas.clientWidth > 0; // another tab is shown
     if (!running) return;
-    const rate = SPEED * 2 * (pointer.x - 0.5) * seconds;
+    zoom(SPEED * 2 * (pointer.x - 0.5) * seconds);
+    requestAnimationFrame(step);
+  }
+
+  // Enlarge the view by *rate* nats around the place that is pointed at, which moves to the middle.
+  function zoom(rate) {
     const size = high - low, aimed = low + pointer.y * size;
-    const longer = Math.min(size * Math.exp(-rate), root.parent ? Infinity : 1);
+    const longer = size * Math.exp(-rate);
     const drift = pointer.y + (0.5 - pointer.y) * Math.min(1, 2 * Math.abs(rate));
     low = aimed - drift * longer;
     high = low + longer;
-    if (!root.parent) {
-      const shift = Math.max(0, -low) - Math.max(0, high - 1);
-      low += shift; high += shift;
-    }
     while (rebase());
+    if (!root.parent) {
+      const whole = Math.min(1, high - low);
+      low = Math.max(0, Math.min(1 - whole, low));
+      high = low + whole;
+    }
     locate();
     draw();
-    requestAnimationFrame(step);
   }
 
   // The text is that of the innermost box that holds the middle of the view and fills half of it.
@@ -106,55 +149,8 @@ export function startDasher() {
     tell();
   }
 
-  function colour(node, style) {
-    if (node.kind === "end") return style.getPropertyValue("--heat5");
-    if (node.kind === "other") return style.getPropertyValue("--line");
-    if (/\s/.test(node.symbol)) return style.getPropertyValue("--field");
-    return style.getPropertyValue(`--heat${1 + (node.symbol.codePointAt(0) + node.depth) % 4}`);
-  }
-
-  function paint(node, from, size, wide, tall, style, least = 0) {
-    const top = ((from - low) / (high - low)) * tall, height = (size / (high - low)) * tall;
-    if (height < DRAWN || top > tall || top + height < 0) return;
-    const left = Math.max(least, wide * (1 - Math.min(1, height / tall)) * 0.9);
-    if (left > wide) return;
-    let right = left; // the boxes inside begin right of the label
-    if (node.parent) {
-      pen.fillStyle = colour(node, style);
-      pen.fillRect(left, top, wide - left, height);
-      pen.strokeStyle = style.getPropertyValue("--page");
-      pen.strokeRect(left, top, wide - left, height);
-      const letter = Math.max(9, Math.min(34, height * 0.7));
-      if (height > 9) {
-        pen.font = `${letter}px system-ui, sans-serif`;
-        pen.fillStyle = style.getPropertyValue(/\s/.test(node.symbol) ? "--ink" : "--heat-ink");
-        const label = node.kind === "end" ? "end" : node.kind === "other" ? "é…" : NAMES[node.symbol] ?? node.symbol;
-        right += 4 + pen.measureText(label).width;
-        pen.fillText(label, left + 4, Math.max(letter, Math.min(tall - 4, top + height / 2)) + letter * 0.35);
-      }
-    }
-    if (height > ASKED * tall) divide(node);
-    for (const inside of node.insides ?? []) {
-      paint(inside, from + inside.from * size, (inside.to - inside.from) * size, wide, tall, style, right);
-    }
-  }
-
   function draw() {
-    if (!canvas.clientWidth) return;
-    const ratio = window.devicePixelRatio || 1, wide = canvas.clientWidth, tall = canvas.clientHeight;
-    if (canvas.width !== Math.round(wide * ratio)) [canvas.width, canvas.height] = [Math.round(wide * ratio), Math.round(tall * ratio)];
-    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-    pen.clearRect(0, 0, wide, tall);
-    pen.textBaseline = "alphabetic";
-    const style = getComputedStyle(document.documentElement);
-    paint(root, 0, 1, wide, tall, style);
-    pen.strokeStyle = style.getPropertyValue("--accent");
-    pen.lineWidth = 2;
-    pen.beginPath();
-    pen.moveTo(wide * 0.45, tall / 2); pen.lineTo(wide * 0.55, tall / 2);
-    pen.moveTo(wide / 2, tall / 2 - 8); pen.lineTo(wide / 2, tall / 2 + 8);
-    pen.stroke();
-    pen.lineWidth = 1;
+    paint(canvas, root, low, high, pointer, divide);
   }
 
   function tell() {
@@ -166,6 +162,7 @@ export function startDasher() {
     compare();
     offer();
     divide(written);
+    say(ended ? `${written.text} End of the review.` : written.text.slice(-60).replace(/^\S*\s(?=\S)/, ""), REST);
   }
 
   // The last box up to which all words are finished: the length in tokens of half a word is not known.
@@ -190,13 +187,14 @@ export function startDasher() {
     const { signal } = asking, { text, bits, kind } = node, ended = kind === "end";
     later = setTimeout(async () => {
       const told = await act(async () => {
-        const { scores: [score] } = await ask("/score", { texts: [text], ...chosen() }, signal);
+        const { scores: [score] } = await ask("/score", { texts: [text], ...pinned() }, signal);
         const last = ended ? 0 : score.per_token.at(-1)[1]; // the text goes on: its end is not counted
         const inTokens = (score.nats - last) / Math.LN2, spelled = score.spelling_nats / Math.LN2;
         const what = ended ? "the whole text" : `the finished words (${counted([...text.trimEnd()].length)})`;
         at("dasher-code").textContent = `${inTokens.toFixed(1)} bits in tokens for ${what}`
           + (spelled >= 0.05 ? `, and ${spelled.toFixed(1)} for what tokens leave out` : "")
           + (ended ? "" : `; pointing took ${bits.toFixed(1)} bits up to there`);
+        await look();
         return true;
       });
       if (told || signal.aborted) return;
@@ -207,6 +205,7 @@ export function startDasher() {
 
   function enter(node) {
     running = false;
+    retry();
     root = node; low = 0; high = 1; written = node;
     if (node.parent) { const margin = 0.05; low = -margin; high = 1 + margin; }
     tell();
@@ -231,22 +230,41 @@ export function startDasher() {
   const aim = (event) => {
     const area = canvas.getBoundingClientRect();
     pointer = { x: (event.clientX - area.left) / area.width, y: Math.max(0, Math.min(1, (event.clientY - area.top) / area.height)) };
+    if (!running && root) draw();
   };
   canvas.addEventListener("pointermove", aim);
   canvas.addEventListener("pointerdown", (event) => {
     aim(event);
+    retry();
     running = !running;
     if (running) requestAnimationFrame((time) => { before = time; step(time); });
+  });
+  const back = () => written.parent && enter(written.parent);
+  const KEYS = {
+    ArrowUp: () => { pointer = { x: 0.5, y: Math.max(0, pointer.y - AIM) }; draw(); },
+    ArrowDown: () => { pointer = { x: 0.5, y: Math.min(1, pointer.y + AIM) }; draw(); },
+    ArrowRight: () => zoom(STEP), ArrowLeft: () => zoom(-STEP), Backspace: back,
+  };
+  canvas.addEventListener("keydown", (event) => {
+    const key = KEYS[event.key];
+    if (!key || event.altKey || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    running = false;
+    retry();
+    key();
   });
   window.addEventListener("resize", () => root && draw());
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => root && draw());
   at("dasher-clear").addEventListener("click", restart);
-  at("dasher-back").addEventListener("click", () => written.parent && enter(written.parent));
+  at("dasher-back").addEventListener("click", back);
   let last = "";
   return () => {
     const now = JSON.stringify(chosen());
     if (now !== last) restart();
-    else draw();
+    else {
+      retry();
+      act(look);
+    }
     last = now;
   };
 }

@@ -1,5 +1,5 @@
 // Write whole reviews, streamed: with one model, or with two models side by side.
-import { act, at, chosen, stream } from "/page/api.js";
+import { act, at, chosen, rated, say, stream, tell } from "/page/api.js";
 
 function values(form) {
   const found = Object.fromEntries(new FormData(form));
@@ -9,19 +9,39 @@ function values(form) {
 
 async function write(target, body, signal) {
   target.textContent = body.prompt;
-  let tokens = 0, finish = "", model = "";
-  for await (const piece of stream(body, signal)) {
-    if (piece.text) {
-      target.append(piece.text);
-      tokens += 1;
+  target.setAttribute("aria-busy", "true");
+  const done = { finish: "", model: "", warnings: [], stars: body.stars };
+  try {
+    for await (const piece of stream(body, signal)) {
+      if (piece.text) target.append(piece.text);
+      done.finish = piece.finish_reason ?? done.finish;
+      done.model = piece.model ?? done.model;
+      done.stars = piece.stars ?? done.stars;
+      done.warnings.push(...piece.warnings);
     }
-    finish = piece.finish_reason ?? finish;
-    model = piece.model ?? model;
+  } finally {
+    target.removeAttribute("aria-busy");
   }
-  return { finish, model };
+  return done;
 }
 
-export function startGenerate() {
+const full = (name, { model }) => (name === model ? name : `${name} (${model})`);
+const warn = (...texts) => tell([...new Set(texts.flatMap(({ warnings }) => warnings))].join(" "));
+
+// Say with which rating a text was written; without one, each text draws its own.
+function writtenAs({ stars }, given) {
+  if (given !== null) return `Written as a review with ${rated(given)}.`;
+  return `No rating is given: it was drawn as in the training reviews${stars === null ? "" : ` (${rated(stars)})`}.`;
+}
+
+function bothWrittenAs(first, second, given) {
+  if (given !== null) return `Both are written as reviews with ${rated(given)}.`;
+  if (first.stars === null) return "No rating is given: each version drew its own.";
+  if (first.stars === second.stars) return `No rating is given: both drew ${rated(first.stars)}.`;
+  return `No rating is given: they drew ${rated(first.stars)} and ${rated(second.stars)}; choose one to compare at the same.`;
+}
+
+function startOne() {
   let running = null;
   const form = at("generate-form"), stop = at("generate-stop");
   form.temperature.addEventListener("input", () => { at("temperature-shown").textContent = form.temperature.value; });
@@ -33,36 +53,54 @@ export function startGenerate() {
     const mine = running = new AbortController();
     stop.disabled = false;
     at("generate-state").textContent = "Writing …";
-    const begun = performance.now();
-    const done = await act(() => write(at("generated"), { ...values(form), ...chosen() }, mine.signal));
+    const begun = performance.now(), { model, stars } = chosen();
+    const done = await act(() => write(at("generated"), { ...values(form), model, stars }, mine.signal));
     if (running !== mine) return;
     stop.disabled = true;
     const seconds = ((performance.now() - begun) / 1000).toFixed(1);
     const why = done?.finish === "length" ? "cut at the longest length" : "ended";
-    at("generate-state").textContent = done ? `${done.model}: ${why} after ${seconds} s.`
+    at("generate-state").textContent = done ? `${done.model}: ${why} after ${seconds} s. ${writtenAs(done, stars)}`
       : mine.signal.aborted ? "Stopped." : "";
+    if (!done) return;
+    warn(done);
+    say(at("generated").textContent);
   });
+}
 
+function startPair() {
   const pair = at("compare-form");
+  let running = null;
   pair.addEventListener("submit", async (event) => {
     event.preventDefault();
-    const { first, second, ...body } = values(pair);
+    running?.abort();
+    const mine = running = new AbortController();
+    const { first, second, ...body } = values(pair), { stars } = chosen();
     at("first-name").textContent = first;
     at("second-name").textContent = second;
     at("compare-state").textContent = "Writing …";
-    const { stars } = chosen();
     const done = await act(() => Promise.all([
-      write(at("first-text"), { ...body, stars, model: first }),
-      write(at("second-text"), { ...body, stars, model: second }),
+      write(at("first-text"), { ...body, stars, model: first }, mine.signal),
+      write(at("second-text"), { ...body, stars, model: second }, mine.signal),
     ]));
+    if (running !== mine) return;
     if (!done) {
+      mine.abort(); // the other text would go on alone
       at("compare-state").textContent = "";
       return;
     }
-    const same = at("first-text").textContent === at("second-text").textContent;
-    const [{ model }, other] = done;
-    at("compare-state").textContent = model === other.model
-      ? `Both are ${model}, so the texts are equal. Choose another version.`
-      : `Same beginning, rating and seed; ${same ? "the texts are equal" : "the texts differ"}.`;
+    warn(...done);
+    at("first-name").textContent = full(first, done[0]);
+    at("second-name").textContent = full(second, done[1]);
+    const texts = [at("first-text").textContent, at("second-text").textContent];
+    const [one, other] = done, same = texts[0] === texts[1];
+    at("compare-state").textContent = one.model === other.model
+      ? `Both are ${one.model}, so the texts are equal. Choose another version.`
+      : `Same beginning and seed; the texts ${same ? "are equal" : "differ"}. ${bothWrittenAs(one, other, stars)}`;
+    say(`${first} wrote: ${texts[0]} ${second} wrote: ${texts[1]}`);
   });
+}
+
+export function startGenerate() {
+  startOne();
+  startPair();
 }

@@ -1,5 +1,5 @@
 // Colour each token of a text by its surprisal, and show what the model expected instead.
-import { act, ask, at, chosen, make, percent, tell } from "/page/api.js";
+import { act, ask, at, chosen, make, percent, readAs, tell } from "/page/api.js";
 
 const LIMITS = [2, 4, 7, 11];
 const NAMES = ["up to 2 bits", "2–4", "4–7", "7–11", "over 11 bits"];
@@ -15,10 +15,6 @@ const folded = (text) => text.replace(/./gsu, (char) => {
   const lower = (STRAIGHT[char] ?? char).toLowerCase();
   return lower.length === char.length ? lower : char;
 });
-
-const stars = (rating) => (rating ? "★".repeat(rating) : "no rating");
-const readAs = (ratings) => (ratings.length === 1 ? `Read as a review with ${stars(ratings[0])}`
-  : `No rating is given: averaged over reviews with ${ratings.map(stars).join(", ")}`);
 
 const PIECES = /\s*(?:[\p{L}\p{M}\p{N}]+(?:['’]\p{L}+)*|[^\s\p{L}\p{N}])/gu;
 
@@ -76,11 +72,11 @@ export function startSurprisal() {
     act(async () => {
       const text = at("surprisal-text").value.trim(), { model, stars: rating } = chosen();
       if (!text) throw new Error("Give a text of one word or more.");
-      // All bits are those of /score. The completion says how the tokens are written and, if there is one rating, what
-      // else was expected.
-      const { scores: [whole], ratings, warnings } = await ask("/score", { model, stars: rating, texts: [text] });
+      // All bits are those of /score. The completion, of the same version, says how the tokens are written and, if there
+      // is one rating, what else was expected.
+      const { model: version, scores: [whole], ratings, warnings } = await ask("/score", { model, stars: rating, texts: [text] });
       averaged = ratings.length > 1;
-      const read = await ask("/v1/completions", { model, stars: ratings[0], prompt: text, echo: true,
+      const read = await ask("/v1/completions", { model: version, stars: ratings[0], prompt: text, echo: true,
         logprobs: averaged ? 0 : 5, max_tokens: 1 });
       tell(warnings.join(" "));
       const said = read.choices[0].logprobs, count = whole.per_token.length - 1;
@@ -98,6 +94,7 @@ export function startSurprisal() {
         span.setAttribute("role", "option");
         span.setAttribute("aria-selected", "false");
         if (place === count) span.setAttribute("aria-label", SPECIAL[END]);
+        else if (!written.trim()) span.setAttribute("aria-label", "a line break");
         span.addEventListener("pointerenter", () => choose(place));
         span.addEventListener("click", () => choose(place));
         return span;
@@ -106,7 +103,7 @@ export function startSurprisal() {
       current = -1;
       choose(tokens.reduce((most, token, place) => (token.bits > tokens[most].bits ? place : most), 0));
       const [inTokens, spelled] = [whole.nats / Math.LN2, whole.spelling_nats / Math.LN2];
-      at("surprisal-sum").textContent = `${readAs(ratings)}. ${inTokens.toFixed(1)} bits in ${whole.tokens} tokens with `
+      at("surprisal-sum").textContent = `${version}. ${readAs(ratings, rating)} ${inTokens.toFixed(1)} bits in ${whole.tokens} tokens with `
         + `the end of the text (■), and ${spelled.toFixed(1)} bits for what tokens leave out`
         + `${whole.oov ? `, such as the spelling of ${whole.oov} unknown ${whole.oov === 1 ? "word" : "words"}` : ""}: `
         + `${whole.open_bits_per_byte.toFixed(3)} open bits per byte.`;

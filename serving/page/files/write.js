@@ -1,12 +1,13 @@
 // Write with live suggestions: completions of the word being typed and next words, the likeliest first.
-import { act, ask, at, chosen, make, percent } from "/page/api.js";
+import { act, ask, at, chosen, make, percent, readAs, say } from "/page/api.js";
 
 const SHOWN = 5;
 const LEAST = 0.005;
+const PAUSE = 700; // milliseconds without a key before a screen reader says the words
 
 export function startWrite() {
   const field = at("write-text");
-  let offers = [], offeredFor = "", keys = 0, pending = null, hidden = false;
+  let offers = [], offeredFor = "", keys = 0, pending = null, hidden = false, taken = "";
 
   function listed(found) {
     const readings = found.otherwise ? [found, found.otherwise] : [found];
@@ -19,9 +20,11 @@ export function startWrite() {
   }
 
   function show() {
-    at("offers").replaceChildren(...(hidden ? [] : offers).map((offer, place) => {
+    const shown = hidden ? [] : offers;
+    at("offers").replaceChildren(...shown.map((offer, place) => {
       const button = make("button", offer.word);
       button.type = "button";
+      button.setAttribute("aria-keyshortcuts", `${place ? "" : "Tab "}Alt+${place + 1}`);
       button.append(" ", make("small", percent(offer.probability)));
       button.addEventListener("click", () => take(place));
       return button;
@@ -29,20 +32,29 @@ export function startWrite() {
     const length = field.value.length;
     const saved = length ? Math.round(100 * (1 - keys / length)) : 0;
     at("write-keys").textContent = length ? `${length} characters with ${keys} keys: ${saved} % of the keys saved` : "";
+    tellReader(shown);
+  }
+
+  // The field stays a field of several lines, whose arrow keys move in the text: the words are said, not walked through.
+  function tellReader(shown) {
+    const words = shown.map(({ word, probability }) => `${word} ${percent(probability)}`).join(", ");
+    const said = [taken && `Written: ${taken}.`, field.value && words && `Suggested: ${words}. Tab writes ${shown[0].word}.`];
+    say(said.filter(Boolean).join(" "), PAUSE);
   }
 
   async function suggest() {
     pending?.abort();
     pending = new AbortController();
     const end = field.selectionStart === field.value.length;
-    const { signal } = pending, text = field.value;
+    const { signal } = pending, text = field.value, asked = chosen();
     let found = null; // after an error there is nothing to offer
     await act(async () => {
-      found = end && await ask("/suggest", { prompt: text, k: SHOWN + 1, ...chosen() }, signal);
+      found = end && await ask("/suggest", { prompt: text, k: SHOWN + 1, ...asked }, signal);
     });
     if (signal.aborted) return;
     offers = found ? listed(found) : [];
     offeredFor = text;
+    if (found) at("write-read").textContent = `${found.model}. ${readAs(found.ratings, asked.stars)}`;
     show();
   }
 
@@ -50,6 +62,7 @@ export function startWrite() {
     const offer = offers[place];
     if (!offer || offeredFor !== field.value) return; // the answer for the text as it is now has not come yet
     keys += 1;
+    taken = offer.word;
     const start = field.value.length - offer.replaces;
     field.setRangeText(offer.text, start, field.value.length, "end");
     field.focus();
@@ -60,15 +73,17 @@ export function startWrite() {
     const pasted = event.inputType?.startsWith("insertFromPaste") ? event.data?.length ?? 1 : 1;
     keys = field.value ? keys + pasted : 0;
     hidden = false;
+    taken = "";
     suggest();
   });
   field.addEventListener("keydown", (event) => {
+    const digit = event.altKey && /^(?:Digit|Numpad)([1-9])$/.exec(event.code)?.[1]; // Option+2 has another `key`
     if (event.key === "Tab" && !event.shiftKey && !hidden && offers.length && field.value) {
       event.preventDefault();
       take(0);
-    } else if (event.altKey && /^[1-9]$/.test(event.key)) {
+    } else if (digit) {
       event.preventDefault();
-      take(Number(event.key) - 1);
+      take(Number(digit) - 1);
     } else if (event.key === "Escape") {
       hidden = true;
       show();

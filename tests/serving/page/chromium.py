@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import subprocess
@@ -11,10 +12,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
 from websockets.sync.client import connect
 
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-NAMED = {"Tab": 9, "Escape": 27}
+in_chromium = pytest.mark.skipif(PROGRAM is None, reason="there is no Chromium")
+NAMED = {
+    "Tab": 9, "Escape": 27, "Backspace": 8, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40,
+    "Home": 36, "End": 35,
+}  # fmt: skip
 
 
 class Chromium:
@@ -87,13 +93,36 @@ class Chromium:
         """Return the text of an element by its id."""
         return self.run(f"document.getElementById({element!r}).textContent")
 
-    def press(self, keys: str) -> None:
-        """Press a named key, or one key for each character."""
+    def press(self, keys: str, alt: bool = False) -> None:
+        """Press a named key, or one key for each character; *alt*: with the Alt key held."""
         for key in [keys] if keys in NAMED else keys:
-            about = {"key": key, "windowsVirtualKeyCode": NAMED.get(key, 0)}
-            text = {} if key in NAMED else {"text": key}
+            about = {"key": key, "windowsVirtualKeyCode": NAMED.get(key, 0), "modifiers": int(alt)}
+            about["code"] = f"Digit{key}" if key.isdigit() else key if key in NAMED else ""
+            text = {} if key in NAMED or alt else {"text": key}
             self._call("Input.dispatchKeyEvent", type="keyDown", **about, **text)
             self._call("Input.dispatchKeyEvent", type="keyUp", **about)
+
+    def point(self, x: float, y: float, click: bool = False) -> None:
+        """Move the pointer to a place of the window, and maybe click there."""
+        for kind in ["mouseMoved", *(["mousePressed", "mouseReleased"] if click else [])]:
+            button = {} if kind == "mouseMoved" else {"button": "left", "clickCount": 1}
+            self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **button)
+
+    def accessible(self) -> list[dict[str, Any]]:
+        """Return what assistive technology gets: role, name, description, properties and parent of each node."""
+        nodes = self._call("Accessibility.getFullAXTree")["nodes"]
+        return [
+            {"role": node["role"]["value"], "name": node.get("name", {}).get("value", ""),
+             "id": node["nodeId"], "parent": node.get("parentId"), "description": node.get("description", {}).get("value", ""),
+             **{one["name"]: one["value"].get("value") for one in node.get("properties", [])}}
+            for node in nodes if not node["ignored"]
+        ]  # fmt: skip
+
+    def picture(self) -> bytes:
+        """Return a picture of the whole page, as PNG."""
+        whole = self._call("Page.getLayoutMetrics")["cssContentSize"]
+        clip = {"x": 0, "y": 0, "width": whole["width"], "height": whole["height"], "scale": 1}
+        return base64.b64decode(self._call("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)["data"])
 
     def paste(self, text: str) -> None:
         """Paste a text into the element that has the focus."""

@@ -51,7 +51,7 @@ def test_every_element_that_a_script_looks_for_is_there() -> None:
     wanted = {found for path in FOLDER.glob("*.js") for found in re.findall(r"\bat\(\"([\w-]+)\"\)", path.read_text())}
     assert not [name for name in wanted if f'id="{name}"' not in page]
     fields = re.findall(r"<(?:input|select|textarea)\b[^>]*>", page)
-    around = re.findall(r"<label[^>]*>[^<]*(?:<output[^<]*</output>\s*)?<(?:input|select)", page)
+    around = re.findall(r"<label[^>]*>[^<]*(?:<span[^<]*</span>\s*)?<(?:input|select)", page)
     assert len(fields) == len(around) + page.count("<label for="), "each field has a label"
 
 

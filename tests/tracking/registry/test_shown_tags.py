@@ -56,7 +56,9 @@ def test_an_unfinished_run_of_an_earlier_release_is_ended(tracker: Tracker) -> N
 
 def test_the_card_of_a_version_has_its_rules_figures_data_and_history(tracker: Tracker) -> None:
     registry = made_version(tracker, {"data": "d4c9", "family": "synthetic"})
-    said = "kn5, made with preset and data: demo, embedded corpus. See.\n\n- test groups: 679\n- champion: none yet"
+    compared = "| lower is better | challenger | champion |\n|---|---:|---:|\n| open bits per byte | 0.48 | 0.51 |\n"
+    made = "kn5, made with preset and data: demo, embedded corpus. See."
+    said = f"{made}\n\n{compared}\n- test groups: 679\n- champion: 1"
     tags = {"gate/outcome": "promoted", "gate/reason": "first model", **RULES, "gate/rule/size": "failed: 3: too many"}
     registry.settle(1, None, True, said, tags)
     card = recorded_card(tracker, "reviewlm", 1)
@@ -64,7 +66,11 @@ def test_the_card_of_a_version_has_its_rules_figures_data_and_history(tracker: T
     assert {"rule": "3", "outcome": "passed", "why": "yes"} in card["rules"]
     assert {"rule": "size", "outcome": "failed", "why": "3: too many"} in card["rules"]
     assert len(card["rules"]) == len(RULES) + 1
-    assert card["figures"] == [{"name": "test groups", "value": "679"}]
+    assert card["figures"] == [
+        {"name": "challenger, open bits per byte", "value": "0.48"},
+        {"name": "champion, open bits per byte", "value": "0.51"},
+        {"name": "test groups", "value": "679"},
+    ]
     assert card["data"] == {"made_from": "demo, embedded corpus", "digest": "d4c9"}
     assert [event["version"] for event in card["history"]] == [1]
     assert card["since"]

@@ -1,0 +1,26 @@
+"""Scripts that make the page's server slow, busy or broken, and what several tests of the page begin with."""
+
+from __future__ import annotations
+
+from tests.serving.made_versions import food_of
+from tests.serving.page.chromium import Chromium
+
+SLOW = """{ const ask = window.fetch; window.fetch = async (...all) => {
+  await new Promise((go) => { window.answer = () => { delete window.answer; go(); }; });
+  return ask(...all);
+} }"""
+"""From now on each answer waits until `window.answer()` is called."""
+BUSY = """window.fetch = async () => Response.json({ error: { message: "the queue is full; try again in 3 s" } },
+  { status: 429, headers: { "Retry-After": "3" } })"""
+"""From now on the server is busy."""
+CUT_OFF = """window.fetch = async () => new Response(
+  'data: {"model": "reviewlm/1", "choices": [{"text": " pizza"}]}\\n\\n' +
+  'data: {"error": {"message": "the answer took longer than 5 s"}}\\n\\n')"""
+"""From now on each stream ends with an error after its first word."""
+
+
+def write_until_offered(page: Chromium) -> None:
+    """Type the first letters of a food, and wait until the whole word is offered."""
+    page.run("document.getElementById('write-text').focus()")
+    page.press(f"The {food_of(1)[:2]}")
+    page.until(f"document.querySelector('#offers button')?.textContent.startsWith('{food_of(1)}')")
