@@ -59,9 +59,11 @@ class TextBatch(Generic[Text]):
         self.texts: list[Text] = []
         self.logp_BV = torch.empty(0, 0)
         self._state: Any = None
+        self._groups: dict[Sampling, list[int]] = {}
 
     def join(self, texts: Sequence[Text], logp_BV: torch.Tensor, state: Any) -> None:
         """Add texts whose prefixes were read: the distributions of their next tokens, and the state."""
+        self._groups = {}
         if not self.texts:
             self.texts, self.logp_BV, self._state = list(texts), logp_BV, state
         else:
@@ -71,12 +73,12 @@ class TextBatch(Generic[Text]):
 
     def draw(self) -> np.ndarray:
         """Return the next token of each text; texts with equal options are filtered together."""
-        groups: dict[Sampling, list[int]] = {}
-        for row, text in enumerate(self.texts):
-            groups.setdefault(text.sampling, []).append(row)
+        if not self._groups:
+            for row, text in enumerate(self.texts):
+                self._groups.setdefault(text.sampling, []).append(row)
         ids_B = np.empty(len(self.texts), np.int64)
-        for sampling, rows in groups.items():
-            logp_BV = self.logp_BV if len(groups) == 1 else self.logp_BV[rows]
+        for sampling, rows in self._groups.items():
+            logp_BV = self.logp_BV if len(self._groups) == 1 else self.logp_BV[rows]
             uniforms_B = np.array([next(self.texts[row].uniforms) for row in rows])
             if self._draw is not None and sampling.cuts_only:
                 ids_B[rows] = self._draw(logp_BV, self._never, sampling, uniforms_B)
@@ -97,6 +99,7 @@ class TextBatch(Generic[Text]):
         """Remove all other texts, so that the model has less to compute."""
         if len(rows) == len(self.texts):
             return
+        self._groups = {}
         self.texts = [self.texts[row] for row in rows]
         self.logp_BV = self.logp_BV[list(rows)]
         self._state = self._state.take(rows) if rows else None

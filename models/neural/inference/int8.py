@@ -25,7 +25,7 @@ from ..network import Network, NetworkState
 from ..recurrent import RecurrentNetwork
 from . import kernels
 from .reader import Reader, RecurrentReader, reader_for
-from .whole_numbers import int8_is_exact, product_with
+from .whole_numbers import int8_is_exact, linear_with
 
 LEVELS = 127
 TABLE_BYTES = 512_000_000
@@ -45,22 +45,21 @@ class Int8Linear:
     def __init__(self, weight_GE: Tensor, bias_G: Tensor | None) -> None:
         weight_GE = weight_GE.detach().float()
         scale_G1 = weight_GE.abs().amax(1, keepdim=True).clamp_min(1e-30) / LEVELS
-        self._product = product_with((weight_GE / scale_G1).round().to(torch.int8))
-        self.scale_G = scale_G1[:, 0].numpy()
-        self.bias_G = (torch.zeros(len(weight_GE)) if bias_G is None else bias_G.detach().float()).numpy()
+        bias_G = torch.zeros(len(weight_GE)) if bias_G is None else bias_G.detach().float()
+        self.features_out = len(weight_GE)
+        self._write = linear_with(
+            (weight_GE / scale_G1).round().to(torch.int8), scale_G1[:, 0].numpy(), bias_G.contiguous().numpy()
+        )
 
     def __call__(self, x_NE: Tensor) -> Tensor:
         """Return x Wᵀ + b (N, G) in float32."""
-        sums_NG, scale_N = self.sums(x_NE.contiguous().numpy())
-        out_NG = np.empty(sums_NG.shape, np.float32)
-        kernels.scale_back(sums_NG, scale_N, self.scale_G, self.bias_G, out_NG)
-        return torch.from_numpy(out_NG)
+        return torch.from_numpy(self.of(x_NE.contiguous().numpy()))
 
-    def sums(self, x_NE: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the product of whole numbers (N, G; int32 or float32) and the scale of each row of x (N)."""
-        quantised_NE, scale_N = np.empty(x_NE.shape, np.int8), np.empty(len(x_NE), np.float32)
-        kernels.quantise(x_NE, quantised_NE, scale_N)
-        return self._product(torch.from_numpy(quantised_NE)).numpy(), scale_N
+    def of(self, x_NE: np.ndarray) -> np.ndarray:
+        """Return the same of a numpy array."""
+        out_NG = np.empty((len(x_NE), self.features_out), np.float32)
+        self._write(x_NE, out_NG)
+        return out_NG
 
 
 class Int8LSTMReader(RecurrentReader):
@@ -78,8 +77,8 @@ class Int8LSTMReader(RecurrentReader):
         table_VG = rows_VE @ weights[0]["weight_ih_l0"].detach().T
         # By what is added for the star token read last: nothing for none and for "unknown".
         self._stars_SG = table_VG[: STARS[-1] + 1].numpy().copy()
-        self._stars_SG[: STARS[0] + 1] = 0
-        self._embedded_VG = table_VG.add_(biases[0]).numpy()  # in place: the table is larger than the weights
+        self._stars_SG[: STARS[0] + 1 if network.condition_on_stars else None] = 0
+        self._embedded_VG = table_VG.numpy()
         joined: list[Tensor] = [weights[0]["weight_hh_l0"]]
         joined += [torch.cat([layer["weight_ih_l0"], layer["weight_hh_l0"]], 1) for layer in weights[1:]]
         self._products = [Int8Linear(weight, bias) for weight, bias in zip(joined, biases, strict=True)]
@@ -89,21 +88,15 @@ class Int8LSTMReader(RecurrentReader):
         if ids_BT.shape[1] != 1:
             return super().read(ids_BT, state)
         h_LBH, c_LBH = (tensor.contiguous().numpy() for tensor in state[:2])
-        ids_B, stars_B = ids_BT[:, 0].numpy(), state[2][0].numpy()
-        stars_B = np.where((ids_B >= STARS[0]) & (ids_B <= STARS[-1]), ids_B, stars_B)
+        ids_B, stars_B = np.ascontiguousarray(ids_BT[:, 0].numpy()), state[2][0].numpy().copy()
         new_LBH, after_LBH = np.empty_like(h_LBH), np.empty_like(c_LBH)
-        gates_BG = self._embedded_VG[ids_B]
-        if self.network.condition_on_stars:
-            gates_BG += self._stars_SG[stars_B]
-        x_BE = h_LBH[0]
         for layer, product in enumerate(self._products):
             if layer:
-                gates_BG = np.tile(product.bias_G, (len(ids_B), 1))
-                x_BE = np.concatenate([new_LBH[layer - 1], h_LBH[layer]], 1)
-            sums_BG, scale_B = product.sums(x_BE)
-            kernels.lstm_step(
-                gates_BG, sums_BG, scale_B, product.scale_G, c_LBH[layer], after_LBH[layer], new_LBH[layer]
-            )
+                gates_BG = product.of(np.concatenate([new_LBH[layer - 1], h_LBH[layer]], 1))
+            else:
+                gates_BG = product.of(h_LBH[0])
+                kernels.add_embedded(self._embedded_VG, ids_B, self._stars_SG, stars_B, STARS[0], gates_BG)
+            kernels.lstm_step(gates_BG, c_LBH[layer], after_LBH[layer], new_LBH[layer])
         features_BE = self.project(torch.from_numpy(new_LBH[-1]))
         after = torch.from_numpy(new_LBH), torch.from_numpy(after_LBH), torch.from_numpy(stars_B)[None]
         return features_BE[:, None], after
@@ -121,8 +114,8 @@ def draw(logp_NV: Tensor, never: Tensor, sampling: Sampling, uniforms_N: np.ndar
     ids_N = np.empty(len(logp_NV), np.int64)
     inverse = np.float32(1 / sampling.temperature)
     cuts = min(sampling.top_k, logp_NV.shape[1]), float(sampling.top_p), float(sampling.min_p)
-    kernels.draw(logp_NV.contiguous().numpy(), never.numpy(), inverse, *cuts, uniforms_N, ids_N)
-    return np.where(ids_N < 0, EOS, ids_N)
+    kernels.draw(logp_NV.contiguous().numpy(), never.numpy(), inverse, *cuts, uniforms_N, EOS, ids_N)
+    return ids_N
 
 
 def in_int8(model: LanguageModel, normalise: bool = False) -> LanguageModel | None:

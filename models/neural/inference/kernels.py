@@ -48,26 +48,39 @@ def scale_back(sums_NG: Any, scale_N: Any, scale_G: Any, bias_G: Any, out_NG: An
 
 
 @kernel
-def lstm_step(
-    gates_NG: Any, sums_NG: Any, scale_N: Any, scale_G: Any, c_NH: Any, after_NH: Any, h_NH: Any
-) -> None:
-    """Take a step of an LSTM (the equations of `cells.lstm_cell`) from a quantised product.
+def add_embedded(table_VG: Any, ids_N: Any, stars_SG: Any, stars_N: Any, first_star: int, gates_NG: Any) -> None:
+    """Add what the tokens read, and the last star tokens, give to the gates of an LSTM's first layer.
+
+    Args:
+        table_VG: W_ih x of each token.
+        ids_N: The tokens read.
+        stars_SG: W_ih x of each star token; 0 for smaller ids.
+        stars_N: The star token read last, or 0; overwritten where a token is one.
+        first_star: The smallest id of a star token; that of the largest is the last of *stars_SG*.
+        gates_NG: Is added to.
+    """
+    for n in range(len(ids_N)):
+        if first_star <= ids_N[n] < len(stars_SG):
+            stars_N[n] = ids_N[n]
+        gates, row, stars = gates_NG[n], table_VG[ids_N[n]], stars_SG[stars_N[n]]
+        for g in range(len(gates)):
+            gates[g] += row[g] + stars[g]
+
+
+@kernel
+def lstm_step(gates_NG: Any, c_NH: Any, after_NH: Any, h_NH: Any) -> None:
+    """Take a step of an LSTM (the equations of `cells.lstm_cell`).
 
     Loops over few arrays at a time: with more, the compiler does not vectorise them.
 
     Args:
-        gates_NG: What is added to the product; overwritten.
-        sums_NG: The quantised product, with the scales *scale_N* and *scale_G*.
+        gates_NG: W_ih x_t + W_hh h_{t−1} and both biases; overwritten.
         c_NH: c_{t−1}.
         after_NH: The result c_t.
         h_NH: The result h_t.
     """
-    N, H = c_NH.shape
-    for n in range(N):
-        gates, sums, scale, before, after, h = gates_NG[n], sums_NG[n], scale_N[n], c_NH[n], after_NH[n], h_NH[n]
-        for g in range(4 * H):
-            gates[g] += _F(sums[g]) * (scale * scale_G[g])
-        _lstm_cell(gates, before, after, h)
+    for n in range(len(c_NH)):
+        _lstm_cell(gates_NG[n], c_NH[n], after_NH[n], h_NH[n])
 
 
 @kernel
@@ -91,12 +104,9 @@ def float_lstm_step(gates_NG: Any, past_NG: Any, c_NH: Any, after_NH: Any, h_NH:
 def _lstm_cell(gates: Any, before: Any, after: Any, h: Any) -> None:
     """Compute one row of a step from the sums of its gates, which are overwritten."""
     H = len(before)
-    for g in range(2 * H):
-        gates[g] = sigmoid(gates[g])
-    for g in range(2 * H, 3 * H):
-        gates[g] = tanh(gates[g])
-    for g in range(3 * H, 4 * H):
-        gates[g] = sigmoid(gates[g])
+    _sigmoids(gates[: 2 * H])
+    _tanhs(gates[2 * H : 3 * H])
+    _sigmoids(gates[3 * H :])
     write, keep, new, read = gates[:H], gates[H : 2 * H], gates[2 * H : 3 * H], gates[3 * H :]
     for j in range(H):
         after[j] = keep[j] * before[j] + write[j] * new[j]
@@ -104,10 +114,24 @@ def _lstm_cell(gates: Any, before: Any, after: Any, h: Any) -> None:
         h[j] = read[j] * tanh(after[j])
 
 
+@njit(fastmath=FAST, error_model="numpy")  # type: ignore[untyped-decorator]
+def _sigmoids(x: Any) -> None:
+    """Replace each number by its sigmoid. The compiler only vectorises loops that begin at 0."""
+    for j in range(len(x)):
+        x[j] = sigmoid(x[j])
+
+
+@njit(fastmath=FAST, error_model="numpy")  # type: ignore[untyped-decorator]
+def _tanhs(x: Any) -> None:
+    """Replace each number by its tanh."""
+    for j in range(len(x)):
+        x[j] = tanh(x[j])
+
+
 @kernel
 def draw(
     logp_NV: Any, never_K: Any, inverse_temperature: Any, top_k: Any, top_p: Any, min_p: Any, uniforms_N: Any,
-    ids_N: Any,
+    otherwise: int, ids_N: Any,
 ) -> None:  # fmt: skip
     """Draw one id per row by inversion of softmax(logp / temperature), cut by top-k, top-p and min-p in this order.
 
@@ -120,41 +144,55 @@ def draw(
         top_p: 1 keeps all.
         min_p: 0 keeps all.
         uniforms_N: Numbers in [0, 1).
-        ids_N: The result; −1 where no id has any probability.
+        otherwise: The id of a row where no id has any probability.
+        ids_N: The result.
     """
     N, V = logp_NV.shape
     weights_V = np.empty(V, np.float32)
     sums = np.zeros((V + BLOCK - 1) // BLOCK)
     for n in range(N):
         logp, most = logp_NV[n], largest(logp_NV[n])
-        ids_N[n] = -1
+        ids_N[n] = otherwise
         if most == _F(-np.inf):
             continue
-        for v in range(V):
-            weights_V[v] = exp((logp[v] - most) * inverse_temperature)
+        for block in range(len(sums)):
+            sums[block] = _weigh(_part(logp, block), most, inverse_temperature, _part(weights_V, block))
         for k in never_K:
             weights_V[k] = _F(0.0)
-        total = _sums(weights_V, sums)
+            sums[k // BLOCK] = _cut(_part(weights_V, k // BLOCK), _F(0.0))
         if top_k > 0 or top_p < 1.0 or min_p > 0.0:
-            floor = _floor(weights_V, total, top_k, top_p)
+            floor = _floor(weights_V, sums.sum(), top_k, top_p)
             if min_p > 0.0:
                 floor = max(floor, _F(min_p) * largest(weights_V))
-            for v in range(V):
-                weights_V[v] = weights_V[v] if weights_V[v] >= floor else _F(0.0)
-            total = _sums(weights_V, sums)
-        ids_N[n] = _id_at(uniforms_N[n] * total, weights_V, sums)
+            for block in range(len(sums)):
+                sums[block] = _cut(_part(weights_V, block), floor)
+        found = _id_at(uniforms_N[n] * sums.sum(), weights_V, sums)
+        if found >= 0:
+            ids_N[n] = found
+
+
+@njit(inline="always")  # type: ignore[untyped-decorator]
+def _part(x_V: Any, block: Any) -> Any:
+    return x_V[block * BLOCK : (block + 1) * BLOCK]
 
 
 @njit(fastmath=FAST)  # type: ignore[untyped-decorator]
-def _sums(weights_V: Any, sums: Any) -> Any:
-    """Write the sum of each block of weights, and return the sum of all."""
-    V, total = len(weights_V), 0.0
-    for block in range(len(sums)):
-        inner: Any = _F(0.0)
-        for v in range(block * BLOCK, min(V, block * BLOCK + BLOCK)):
-            inner += weights_V[v]
-        sums[block] = inner
-        total += inner
+def _weigh(logp: Any, most: Any, inverse_temperature: Any, weights: Any) -> Any:
+    """Write the weights of a block, and return their sum."""
+    total: Any = _F(0.0)
+    for v in range(len(weights)):
+        weights[v] = exp((logp[v] - most) * inverse_temperature)
+        total += weights[v]
+    return total
+
+
+@njit(fastmath=FAST)  # type: ignore[untyped-decorator]
+def _cut(weights: Any, floor: Any) -> Any:
+    """Put 0 in place of the weights below a floor, and return the sum of a block."""
+    total: Any = _F(0.0)
+    for v in range(len(weights)):
+        weights[v] = weights[v] if weights[v] >= floor else _F(0.0)
+        total += weights[v]
     return total
 
 

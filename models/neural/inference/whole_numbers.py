@@ -1,11 +1,11 @@
 """Multiply matrices of 8-bit whole numbers, where this processor sums the products exactly.
 
-Without VNNI, AMX or their like, pairs of products are added in 16 bits and can overflow; there int8 is also slower.
-`torch._int_mm` arranges the weights for the processor at each call. Two libraries in torch multiply with weights that
-were packed once. oneDNN takes down to a third of the time where it has a kernel for it: on AMD processors, torch 2.13
-takes its reference code, which is thousands of times slower. FBGEMM has kernels for them too: on an AMD EPYC (Zen 4), a
-step of a 2×650 LSTM takes 0.6 instead of 1.1 ms for 4 texts and 6.8 instead of 8.0 for 64, but 0.48 instead of 0.41 for
-one. So the exact ways are timed once in a process, for one row and for several. All give the same sums.
+Without VNNI, AMX or their like, pairs of products are added in 16 bits and can overflow; there int8 is also slower. Where
+numba compiles for VNNI, `vnni.py` does all of a linear layer in one call. `torch._int_mm` arranges the weights for the
+processor at each call. Two libraries in torch multiply with weights that were packed once: oneDNN takes down to a third
+of the time where it has a kernel for it (on AMD processors, torch 2.13 takes its reference code, which is thousands of
+times slower), and FBGEMM has kernels for them too. So the exact ways are timed once in a process, for one row, for a few
+and for many: with AMX, for instance, others may be quicker for many rows. All give the same sums.
 Shapes: N rows, E features in, G features out.
 """
 
@@ -18,29 +18,59 @@ from functools import cache, partial
 from time import perf_counter
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
-SEVERAL = 4
-"""Rows for which the product of several rows is chosen."""
+from . import kernels, vnni
+
+ROWS = (1, 4, 32)
+"""Numbers of rows for which the ways are timed. With fewer rows than the next one, that for the one before is used."""
 REFERENCE_SECONDS = 0.02
 """Time of `_seconds` above which a library has only reference code; it is then not measured again."""
 Product = Callable[[Tensor], Tensor]
 """Maps x (N, E; int8) to x Wᵀ (N, G; int32 or float32)."""
+Write = Callable[[np.ndarray, np.ndarray], None]
+"""Writes x Wᵀ + b (N, G) for x (N, E), both float32."""
+Way = Callable[[Tensor, np.ndarray, np.ndarray], Write]
+"""Makes it from W as whole numbers (int8), their scales (G) and b (G)."""
 
 
-def product_with(weight_GE: Tensor) -> Product:
-    """Return the product with W (int8): for one row, and for several, that of the quickest of the exact ways."""
-    weight_GE = weight_GE.contiguous()
-    if (for_one := _quickest(1)) is (for_several := _quickest(SEVERAL)):
-        return for_several(weight_GE)
-    one, several = for_one(weight_GE), for_several(weight_GE)
-    return lambda x_NE: (one(x_NE) if len(x_NE) == 1 else several(x_NE)).float()
+def linear_with(weight_GE: Tensor, scale_G: np.ndarray, bias_G: np.ndarray) -> Write:
+    """Return x Wᵀ + b with quantised rows of x; for each number of rows, the quickest of the exact ways."""
+    ways = [_quickest(rows) for rows in ROWS]
+    made = {way: way(weight_GE.contiguous(), scale_G, bias_G) for way in dict.fromkeys(ways)}
+    one, few, many = (made[way] for way in ways)
+    if len(made) == 1:
+        return one
+    return lambda x_NE, out_NG: (one if len(x_NE) < ROWS[1] else few if len(x_NE) < ROWS[2] else many)(x_NE, out_NG)
 
 
 def int8_is_exact() -> bool:
     """Return whether this processor sums products of 8 bits exactly."""
     return any(map(_is_exact, WAYS))
+
+
+def _compiled(weight_GE: Tensor, scale_G: np.ndarray, bias_G: np.ndarray) -> Write:
+    packed = vnni.pack(weight_GE.numpy())
+    return lambda x_NE, out_NG: vnni.linear(x_NE, packed, scale_G, bias_G, out_NG)
+
+
+def _of_torch(make: Callable[[Tensor], Product]) -> Way:
+    """Return the way that quantises, takes a product of torch, and scales it back."""
+
+    def way(weight_GE: Tensor, scale_G: np.ndarray, bias_G: np.ndarray) -> Write:
+        product = make(weight_GE)
+
+        def write(x_NE: np.ndarray, out_NG: np.ndarray) -> None:
+            q_NE, scale_N = np.empty(x_NE.shape, np.int8), np.empty(len(x_NE), np.float32)
+            kernels.quantise(x_NE, q_NE, scale_N)
+            # float() of some: compiled kernels exist once.
+            kernels.scale_back(product(torch.from_numpy(q_NE)).float().numpy(), scale_N, scale_G, bias_G, out_NG)
+
+        return write
+
+    return way
 
 
 def _unpacked(weight_GE: Tensor) -> Product:
@@ -89,39 +119,49 @@ def _engine(name: str) -> Iterator[None]:
             engines.engine = before
 
 
-WAYS = (_packed_by_fbgemm, _packed_by_onednn, _unpacked)
+OF_TORCH: tuple[Way, ...] = tuple(map(_of_torch, (_packed_by_fbgemm, _packed_by_onednn, _unpacked)))
+WAYS = (_compiled, *OF_TORCH) if vnni.available() else OF_TORCH
 
 
 @cache
-def _quickest(rows: int) -> Callable[[Tensor], Product]:
+def _quickest(rows: int) -> Way:
     """Return the quickest of the exact ways for some rows; the choice changes no result."""
-    exact = [make for make in WAYS if _is_exact(make)]
-    return min(exact, key=partial(_seconds, rows=rows)) if len(exact) > 1 else (exact or [_unpacked])[0]
+    exact = [way for way in WAYS if _is_exact(way)]
+    return min(exact, key=partial(_seconds, rows=rows)) if len(exact) > 1 else (exact or OF_TORCH)[-1]
 
 
-def _seconds(make: Callable[[Tensor], Product], rows: int) -> float:
+def _seconds(way: Way, rows: int) -> float:
     """Return the least of some times of a product with weights that no inner cache holds, as in use."""
-    x_NE, product = torch.ones(rows, 1024, dtype=torch.int8), make(torch.ones(2048, 1024, dtype=torch.int8))
+    x_NE, write = np.ones((rows, 1024), np.float32), _plain(way, torch.ones(2048, 1024, dtype=torch.int8))
+    out_NG = np.empty((rows, 2048), np.float32)
 
     def timed() -> float:
         start = perf_counter()
-        product(x_NE)
+        write(x_NE, out_NG)
         return perf_counter() - start
 
     first = timed()
     return first if first > REFERENCE_SECONDS else min(timed() for _ in range(5))
 
 
+def _plain(way: Way, weight_GE: Tensor) -> Write:
+    return way(weight_GE, np.ones(len(weight_GE), np.float32), np.zeros(len(weight_GE), np.float32))
+
+
 @cache
-def _is_exact(make: Callable[[Tensor], Product]) -> bool:
+def _is_exact(way: Way) -> bool:
     """Return whether the sums of the largest numbers are exact, for one row and for many."""
     draws = torch.Generator().manual_seed(1)
     x_NE, weight_GE = (torch.randint(0, 2, shape, generator=draws) * 254 - 127 for shape in ((65, 130), (129, 130)))
     x_NE[0], weight_GE[:2] = 127, torch.tensor([[127], [-127]])
-    expected_NG = x_NE @ weight_GE.t()
+    expected_NG = (x_NE @ weight_GE.t()).numpy()
     try:
-        product = make(weight_GE.to(torch.int8))
-        found = [product(x_NE[:rows].to(torch.int8)) for rows in (1, 65)]
+        write = _plain(way, weight_GE.to(torch.int8))
+        for rows in (1, 65):
+            found_NG = np.empty((rows, len(weight_GE)), np.float32)
+            write(x_NE[:rows].float().numpy(), found_NG)
+            if not np.array_equal(found_NG, expected_NG[:rows]):
+                return False
     except (AttributeError, RuntimeError):
         return False
-    return all(torch.equal(sums_NG.long(), expected_NG[: len(sums_NG)]) for sums_NG in found)
+    return True

@@ -10,7 +10,7 @@ import torch
 
 from models.neural.inference import int8, whole_numbers
 from models.neural.inference.int8 import Int8Linear, Int8LSTMReader, draw, in_int8, loss_of_int8
-from models.neural.inference.whole_numbers import int8_is_exact, product_with
+from models.neural.inference.whole_numbers import int8_is_exact, linear_with
 from models.sampling import Sampling, generate
 from models.sampling.filters import allowed, pick, sampled_logp
 from serving.engine import engine as engine_module
@@ -37,45 +37,80 @@ def test_rows_of_zeros_stay_zeros():
     assert linear(torch.zeros(2, 8)).tolist() == [[0, 1, 2, 3]] * 2
 
 
-def test_packed_and_unpacked_products_are_equal():
-    draws = np.random.default_rng(2)
-    x_NE, weight_GE = (torch.from_numpy(draws.integers(-127, 128, shape, np.int8)) for shape in ((17, 70), (41, 70)))
-    expected = (x_NE.long() @ weight_GE.long().t()).tolist()
-    assert product_with(weight_GE)(x_NE).tolist() == expected
-    ways = [make for make in whole_numbers.WAYS if whole_numbers._is_exact(make)]
-    assert [make(weight_GE)(x_NE).tolist() for make in ways] == [expected] * len(ways)
+def whole(shape, seed):
+    """Return whole numbers; each row of 127 at least, so that as inputs they are quantised to themselves."""
+    numbers = torch.from_numpy(np.random.default_rng(seed).integers(-127, 128, shape, np.int8))
+    numbers[:, -1] = 127
+    return numbers
+
+
+def sums(write, x_NE, features_out):
+    out_NG = np.empty((len(x_NE), features_out), np.float32)
+    write(x_NE.float().numpy(), out_NG)
+    return out_NG.tolist()
+
+
+@pytest.mark.parametrize("features", [70, 3, 4, 650])
+@pytest.mark.parametrize("features_out", [41, 48, 97])
+def test_all_exact_ways_give_the_same_sums_for_any_number_of_rows(features, features_out):
+    x_NE, weight_GE = whole((21, features), 2), whole((features_out, features), 3)
+    expected = (x_NE.long() @ weight_GE.long().t()).float().tolist()
+    ways = [way for way in whole_numbers.WAYS if whole_numbers._is_exact(way)]
+    writes = [linear_with(weight_GE, np.ones(features_out, np.float32), np.zeros(features_out, np.float32))]
+    for write in [*writes, *(whole_numbers._plain(way, weight_GE) for way in ways)]:
+        for rows in (1, 2, 4, 5, 8, 9, 16, 21):
+            assert sums(write, x_NE[:rows], features_out) == expected[:rows]
+
+
+def test_the_compiled_way_is_used_only_where_the_compiler_has_the_instructions(monkeypatch):
+    monkeypatch.setattr(whole_numbers.vnni, "get_host_cpu_features", lambda: {"avx512vnni": True})
+    monkeypatch.setattr(whole_numbers.vnni.config, "CPU_NAME", None)
+    assert whole_numbers.vnni.available()
+    monkeypatch.setattr(whole_numbers.vnni.config, "CPU_NAME", "haswell")
+    assert not whole_numbers.vnni.available()
+    monkeypatch.setattr(whole_numbers.vnni.config, "CPU_NAME", None)
+    monkeypatch.setattr(whole_numbers.vnni, "get_host_cpu_features", lambda: {"avx2": True})
+    assert not whole_numbers.vnni.available()
 
 
 def test_packing_leaves_the_engine_of_the_process_as_it_was():
     before = torch.backends.quantized.engine
-    whole_numbers._is_exact.__wrapped__(whole_numbers._packed_by_fbgemm)
+    whole_numbers._packed_by_fbgemm(torch.ones(4, 4, dtype=torch.int8))
     assert torch.backends.quantized.engine == before
 
 
 @pytest.mark.parametrize("quickest", whole_numbers.WAYS)
-def test_the_quickest_of_the_exact_products_is_used(monkeypatch, quickest):
-    """Any of them may be the one that torch has only reference code for."""
-    monkeypatch.setattr(whole_numbers, "_seconds", lambda make, rows: 1.0 if make is quickest else 2.0)
-    monkeypatch.setattr(whole_numbers, "_is_exact", lambda make: True)
+def test_the_quickest_of_the_exact_ways_is_used(monkeypatch, quickest):
+    """Any of those of torch may be the one that it has only reference code for."""
+    monkeypatch.setattr(whole_numbers, "_seconds", lambda way, rows: 1.0 if way is quickest else 2.0)
+    monkeypatch.setattr(whole_numbers, "_is_exact", lambda way: True)
     assert whole_numbers._quickest.__wrapped__(1) is quickest
-    monkeypatch.setattr(whole_numbers, "_is_exact", lambda make: make is not quickest)
+    monkeypatch.setattr(whole_numbers, "_is_exact", lambda way: way is not quickest)
     assert whole_numbers._quickest.__wrapped__(1) is not quickest
 
 
-def test_one_row_and_several_may_use_different_products_with_the_same_sums(monkeypatch):
-    draws = np.random.default_rng(3)
-    x_NE, weight_GE = (torch.from_numpy(draws.integers(-127, 128, shape, np.int8)) for shape in ((9, 70), (41, 70)))
-    exact = [make for make in whole_numbers.WAYS if whole_numbers._is_exact(make)]
-    used = {1: exact[-1], whole_numbers.SEVERAL: exact[0]}
-    monkeypatch.setattr(whole_numbers, "_quickest", used.__getitem__)
-    product = product_with(weight_GE)
-    assert product(x_NE)[3].tolist() == product(x_NE[3:4])[0].tolist() == (weight_GE.long() @ x_NE[3].long()).tolist()
-    assert product(x_NE).dtype == product(x_NE[:1]).dtype, "compiled kernels exist once"
+def test_each_number_of_rows_may_use_another_way_and_gets_the_same_sums(monkeypatch):
+    x_NE, weight_GE = whole((40, 70), 4), whole((41, 70), 5)
+    exact = [way for way in whole_numbers.WAYS if whole_numbers._is_exact(way)]
+    used = {rows: exact[place % len(exact)] for place, rows in enumerate(whole_numbers.ROWS)}
+    calls = []
+    spied = {
+        rows: lambda *arguments, rows=rows: lambda x, out: (calls.append(rows), used[rows](*arguments)(x, out))
+        for rows in used
+    }
+    monkeypatch.setattr(whole_numbers, "_quickest", spied.__getitem__)
+    write = linear_with(weight_GE, np.ones(41, np.float32), np.zeros(41, np.float32))
+    expected = (x_NE.long() @ weight_GE.long().t()).float().tolist()
+    for rows in (1, 3, 4, 31, 32, 40):
+        assert sums(write, x_NE[:rows], 41) == expected[:rows]
+    assert calls == [1, 1, 4, 4, 32, 32]
 
 
-def test_a_product_that_overflows_is_not_used(monkeypatch):
+def test_a_product_that_overflows_is_not_used():
     wrong = lambda weight_GE: lambda x_NE: (x_NE.long() @ weight_GE.long().t()).clamp(-(2**15), 2**15 - 1)  # noqa: E731
-    assert not whole_numbers._is_exact(wrong)
+    right = lambda weight_GE: lambda x_NE: x_NE.long() @ weight_GE.long().t()  # noqa: E731
+    assert whole_numbers._is_exact(whole_numbers._of_torch(right))
+    assert not whole_numbers._is_exact(whole_numbers._of_torch(wrong))
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru", "rnn", "nplm"])
