@@ -117,7 +117,7 @@ def words_of(vocabulary: Vocabulary) -> WordList:
     return WordList(vocabulary)
 
 
-class Beginning(NamedTuple):
+class TextStart(NamedTuple):
     """What a model reads of a prompt before it writes, and what it may write first.
 
     Args:
@@ -142,7 +142,7 @@ class Beginning(NamedTuple):
 
 
 @lru_cache(maxsize=4)
-def beginning(vocabulary: Vocabulary, prompt: str) -> Beginning:
+def start_of(vocabulary: Vocabulary, prompt: str) -> TextStart:
     """Return how a text that continues a prompt begins; the texts of one request have the same.
 
     A word vocabulary reads the end of "the food was gre" as an unknown word, after which the model knows nothing. If it
@@ -155,9 +155,9 @@ def beginning(vocabulary: Vocabulary, prompt: str) -> Beginning:
         words = words_of(vocabulary).beginning_with(_folded(vocabulary, typed.word))
         if len(words):
             before = typed.text[: len(typed.text) - len(typed.word)]
-            return Beginning(typed.context, typed.ids, tuple(words.tolist()), before, typed.word)
+            return TextStart(typed.context, typed.ids, tuple(words.tolist()), before, typed.word)
     ids = typed.ids if typed else tuple(vocabulary.encode(page(vocabulary, prompt)).tolist())
-    return Beginning(ids, ids)
+    return TextStart(ids, ids)
 
 
 def in_case(usual: str, word: str, typed: str, beginning: str) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ..bundles.bundle import Bundle, require_stars
-from ..completion.typed import beginning
+from ..completion.typed import start_of
 from ..tokens.vocabulary import CONTEXT_IDS, EOS, UNK
 from .filters import allowed, among, pick, sampled_logp
 from .options import Sampling, require_whole
@@ -32,7 +32,7 @@ class SampledText:
         uniforms: A number in [0, 1) for each token.
         ids: Its tokens so far, the prompt's included, without those of `Vocabulary.prefix`.
         ended: Set it to let the text leave its batch.
-        first: Tokens of which one comes first, see `Beginning`; empty: any.
+        first: Tokens of which one comes first, see `TextStart`; empty: any.
     """
 
     sampling: Sampling
@@ -135,7 +135,7 @@ def _begun(texts: Sequence[SampledText], logp_BV: torch.Tensor) -> torch.Tensor:
 
 def prefix_of(bundle: Bundle, prompt: str, stars: int) -> list[int]:
     """Return the tokens that a model reads before it writes."""
-    return [*bundle.vocabulary.prefix(stars), *beginning(bundle.vocabulary, prompt).ids]
+    return [*bundle.vocabulary.prefix(stars), *start_of(bundle.vocabulary, prompt).ids]
 
 
 def rating_of(bundle: Bundle, stars: int | None, seed: int, number: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..completion.typed import beginning
+from ..completion.typed import start_of
 from ..tokens.vocabulary import Vocabulary
 
 
@@ -14,7 +14,7 @@ class WrittenText:
     Args:
         vocabulary: Of the tokens.
         prompt: The text before; it decides about the first space and capital, and the first token may finish its last
-            word (`Beginning`).
+            word (`TextStart`).
         stop: Strings that end the text.
 
     Attributes:
@@ -23,7 +23,7 @@ class WrittenText:
     """
 
     def __init__(self, vocabulary: Vocabulary, prompt: str, stop: Sequence[str] = ()) -> None:
-        begun = beginning(vocabulary, prompt)
+        begun = start_of(vocabulary, prompt)
         self._unfinished = begun if begun.word else None
         self._vocabulary, self._write = vocabulary, vocabulary.writer(begun.before if begun.word else prompt)
         self._at_margin = not prompt or prompt[-1].isspace()

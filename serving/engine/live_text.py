@@ -9,7 +9,7 @@ from math import inf
 import torch
 
 from models.bundles.bundle import Bundle
-from models.completion.typed import beginning
+from models.completion.typed import start_of
 from models.sampling.batch import SampledText, rating_of, uniforms_of
 from models.sampling.written_text import WrittenText
 from models.tokens.vocabulary import EOS, Vocabulary
@@ -56,7 +56,7 @@ class LiveText(SampledText):
             ModelError: kind "input": the rating is not valid.
         """
         stars = rating_of(bundle, asked.stars, asked.seed, asked.number)
-        start, given = beginning(bundle.vocabulary, asked.prompt), bundle.vocabulary.prefix(stars)
+        start, given = start_of(bundle.vocabulary, asked.prompt), bundle.vocabulary.prefix(stars)
         prefix = [*given, *start.ids]
         return cls(
             sampling=asked.sampling, uniforms=uniforms_of(asked.seed, asked.number, stars, asked.prompt),

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from models.completion.beam import beam_search
-from models.completion.typed import beginning
+from models.completion.typed import start_of
 from models.sampling import generate, stream
 from models.tokens.vocabulary import UNK
 from tests.serving.engine.small_models import bundle_of, vocabulary_of
@@ -37,7 +37,7 @@ def test_a_text_goes_on_after_the_finished_word_as_if_that_had_been_the_prompt()
 )
 def test_other_prompts_are_read_to_their_end(prompt):
     vocabulary = vocabulary_of()
-    found = beginning(vocabulary, prompt)
+    found = start_of(vocabulary, prompt)
     assert (found.first, found.word) == ((), "")
     assert list(found.ids) == list(found.whole) == vocabulary.encode(prompt.rstrip()).tolist()
 
@@ -45,12 +45,12 @@ def test_other_prompts_are_read_to_their_end(prompt):
 @pytest.mark.parametrize("unit", ["bpe", "char"])
 def test_parts_of_words_are_read_as_they_are(unit):
     vocabulary = vocabulary_of(unit)
-    assert list(beginning(vocabulary, "The soup was gre").ids) == vocabulary.encode("The soup was gre").tolist()
+    assert list(start_of(vocabulary, "The soup was gre").ids) == vocabulary.encode("The soup was gre").tolist()
 
 
 def test_the_unfinished_word_is_not_read_as_an_unknown_one():
     vocabulary = vocabulary_of()
-    found = beginning(vocabulary, "The soup was gre")
+    found = start_of(vocabulary, "The soup was gre")
     assert [vocabulary.token(token) for token in found.ids] == ["the", "soup", "was"]
     assert found.whole == (*found.ids, UNK)
     assert [vocabulary.token(token) for token in found.first] == ["great"]
