@@ -86,6 +86,19 @@ def require_safe(config: RunConfig, without_tokens: bool) -> None:
         )
 
 
+def host_warnings(config: RunConfig) -> list[str]:
+    """Return a warning if every Host name is answered.
+
+    Access tokens protect from pages that give their own name to this server's address: such a page has no token.
+    Without tokens everyone who reaches the address may use the model, and through such a page others too.
+    """
+    if is_loopback(config.serving.host) or config.serving.hosts:
+        return []
+    pages = "" if tokens_of(config) else ", and without access tokens pages of others can use it through a browser"
+    example = """--set 'serving.hosts=["reviews.example.org"]'"""
+    return [f"The server answers under every Host name{pages}. Name its own: {example}"]
+
+
 def listening(config: RunConfig) -> socket.socket:
     """Return a socket that listens on the configured address.
 

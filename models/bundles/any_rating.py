@@ -18,7 +18,8 @@ import torch
 
 from ..base import LanguageModel, ModelError
 from ..log_sums import log_sum_over
-from ..tokens.vocabulary import BOS, STARS
+from ..mixture.attribution import Attribution, averaged
+from ..tokens.vocabulary import BOS, CONTEXT_IDS, STARS
 
 IMPOSSIBLE = 1e6
 """Nats that a token of probability 0 counts in the comparison of ratings."""
@@ -118,16 +119,44 @@ class AnyRating:
     def _stars(self, batch: int) -> np.ndarray:
         return np.tile([STARS[rating] for rating in self._ratings], batch)
 
-    def _read_bos(self, ids_B: np.ndarray, state: AnyRatingState) -> AnyRatingState:
+    @staticmethod
+    def _require_bos(ids_B: np.ndarray) -> None:
         if (ids_B != BOS).any():
             raise ModelError("a text without a rating must begin with <bos>", "input")
+
+    def _read_bos(self, ids_B: np.ndarray, state: AnyRatingState) -> AnyRatingState:
+        self._require_bos(ids_B)
         bos_N1 = np.full((len(ids_B) * len(self._ratings), 1), BOS, np.int64)
         return AnyRatingState(self._model.score(bos_N1, state.inner)[1], state.logp_BR, False)
 
     def _weighed(self, nats_NT: np.ndarray, logp_BR: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return nats_BT of the average, which sum to −log of the average probability, and log p(rating) after them."""
         nats_BRT = nats_NT.reshape(*logp_BR.shape, -1)
-        read_BRT = np.cumsum(np.minimum(nats_BRT, IMPOSSIBLE), axis=2)  # finite also after a token that none allows
-        logp_BRT = logp_BR[:, :, None] - np.pad(read_BRT, ((0, 0), (0, 0), (1, 0)))
-        logp_BRT -= np.logaddexp.reduce(logp_BRT, axis=1, keepdims=True)
+        logp_BRT = _logp_of_ratings(nats_BRT, logp_BR)
         return -np.logaddexp.reduce(logp_BRT[:, :, :-1] - nats_BRT, axis=1), logp_BRT[:, :, -1]
+
+
+class AnyRatingMixture(AnyRating):
+    """`AnyRating` of a model that has parts, with their attribution."""
+
+    def attribute(self, ids_BT: np.ndarray, state: AnyRatingState) -> tuple[Attribution, AnyRatingState]:
+        """Score tokens and return the contribution of each part to each; see `averaged`."""
+        rows_NT, first = np.repeat(ids_BT, len(self._ratings), axis=0), not state.begun and ids_BT.shape[1] > 0
+        if first:
+            self._require_bos(ids_BT[:, 0])
+            rows_NT = np.insert(rows_NT, 1, self._stars(len(ids_BT)), axis=1)
+        found, inner = self._model.attribute(rows_NT, state.inner)  # type: ignore[attr-defined]
+        if first:
+            found = found.without(1)
+        logp_BRT = _logp_of_ratings(found.nats_BT.reshape(*state.logp_BR.shape, -1), state.logp_BR)
+        given_BT = np.isin(ids_BT, sorted(CONTEXT_IDS))
+        after = AnyRatingState(inner, logp_BRT[:, :, -1], state.begun or first)
+        return averaged(found, logp_BRT[:, :, :-1], logp_BRT[:, :, 1:], given_BT), after
+
+
+def _logp_of_ratings(nats_BRT: np.ndarray, logp_BR: np.ndarray) -> np.ndarray:
+    """Return log p(rating) before each of T tokens and after the last one (B, R, T + 1)."""
+    read_BRT = np.cumsum(np.minimum(nats_BRT, IMPOSSIBLE), axis=2)  # finite also after a token that none allows
+    logp_BRT = logp_BR[:, :, None] - np.pad(read_BRT, ((0, 0), (0, 0), (1, 0)))
+    logp_BRT -= np.logaddexp.reduce(logp_BRT, axis=1, keepdims=True)
+    return logp_BRT

@@ -105,10 +105,11 @@ class Bundle:
         ratings = self.ratings(stars)
         if len(ratings) == 1:
             return self.model, self.vocabulary.prefix(ratings[0])
-        from .any_rating import AnyRating  # imports torch
+        from .any_rating import AnyRating, AnyRatingMixture  # imports torch
 
         shares_R = np.array([self.stars_prior[rating] for rating in ratings])
-        return AnyRating(self.model, ratings, shares_R / shares_R.sum()), [BOS]
+        kind = AnyRatingMixture if hasattr(self.model, "attribute") else AnyRating
+        return kind(self.model, ratings, shares_R / shares_R.sum()), [BOS]
 
     def score_text(self, text: str, stars: int | None = None) -> TextScore:
         """Return the scores of one text, which is first brought into normal form and read from the start state.

@@ -23,10 +23,12 @@ import torch
 
 from ..base import LanguageModel, ModelError
 from ..bundles.bundle import Bundle
+from ..sampling.filters import among
 from ..sampling.options import require_whole
 from ..sampling.written_text import WrittenText
-from ..tokens.vocabulary import CONTEXT_IDS, EOS, UNK, Vocabulary, page
+from ..tokens.vocabulary import CONTEXT_IDS, EOS, UNK, Vocabulary
 from .reading import Read, Steps, from_start, result_of
+from .typed import start_of
 
 NEVER = sorted({UNK, *CONTEXT_IDS})
 TAIL = 24
@@ -122,8 +124,9 @@ def beam_steps(
         raise ModelError(f"length_penalty is {length_penalty!r}; it must be between 0 and 10", "input")
     required = _required(bundle.vocabulary, require)
     search = _Search(model, bundle.vocabulary, width, n, prompt, required, max_tokens, length_penalty)
-    ids = [*prefix, *bundle.vocabulary.encode(page(bundle.vocabulary, prompt)).tolist()]
-    return (yield from search.run(*(read or from_start)(ids, model)))
+    begun = start_of(bundle.vocabulary, prompt)
+    logp_1V, state = (read or from_start)([*prefix, *begun.ids], model)
+    return (yield from search.run(among(logp_1V[0], begun.first)[None] if begun.first else logp_1V, state))
 
 
 def _required(vocabulary: Vocabulary, words: Sequence[str]) -> list[tuple[re.Pattern[str], tuple[int, ...]]]:

@@ -19,7 +19,7 @@ from ..tokens.words import FIRST, WordUnit
 from .entries import texts_of
 from .reading import PrefixReader, Readers, Search, Steps, read_beside, result_of, run_together
 from .spellings import EXACT, Cutoffs, Node, Spellings
-from .typed import Typed, divide, words_of
+from .typed import Typed, divide, in_case, words_of
 from .word_search import likely_words
 
 FINISHED, FINISHED_SUBWORDS = 0.01, 0.1
@@ -272,17 +272,9 @@ def _known_words(vocabulary: Vocabulary, unit: WordUnit, p_V: np.ndarray, typed:
     found: defaultdict[str, float] = defaultdict(float)
     for token in ids[np.argsort(-p_V[ids], kind="stable")][: 2 * k]:
         word = vocabulary.token(token)
-        found[_in_case(writer.shown(word).strip(), word, typed.word, beginning)] += float(p_V[token])
+        found[in_case(writer.shown(word).strip(), word, typed.word, beginning)] += float(p_V[token])
     whole = float(p_V[ids].sum()) + unknown
     return replace(_best(k, found, whole), typed=typed.word, finished=finished / whole if whole > 0 else 0.0)
-
-
-def _in_case(usual: str, word: str, typed: str, beginning: str) -> str:
-    """Return a word with its usual capitals, or with those that the typist uses."""
-    if typed == typed.lower() or usual.startswith(typed):
-        return usual
-    rest = word[len(beginning) :]
-    return typed + (rest.upper() if len(typed) > 1 and typed == typed.upper() else rest)
 
 
 def _spelled_words(

@@ -1,4 +1,4 @@
-"""Divide a text into its context and the word at its end that is being typed."""
+"""Divide a text into its context and the word at its end that is being typed, and begin to write from there."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import re
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
 from ..tokens.detokenizer import is_word
-from ..tokens.vocabulary import Vocabulary, page
+from ..tokens.vocabulary import UNK, Vocabulary, page
 from ..tokens.word_pieces import pieces_of
 from .reading import Ids
 
@@ -114,3 +115,66 @@ class WordList:
 def words_of(vocabulary: Vocabulary) -> WordList:
     """Return the words of a vocabulary by their beginnings, the same list for each call."""
     return WordList(vocabulary)
+
+
+class TextStart(NamedTuple):
+    """What a model reads of a prompt before it writes, and what it may write first.
+
+    Args:
+        ids: Tokens to read, without those of `Vocabulary.prefix`.
+        whole: Tokens of the whole prompt.
+        first: The words that may come first; empty: any token.
+        before: The text before the unfinished word, whose tokens are read.
+        word: The unfinished word at the end of the prompt, "" if there is none.
+    """
+
+    ids: Ids
+    whole: Ids
+    first: Ids = ()
+    before: str = ""
+    word: str = ""
+
+    def rest_of(self, vocabulary: Vocabulary, token: int) -> str:
+        """Return what a word of `first` adds to the unfinished word."""
+        unit, entry = vocabulary.word_unit, vocabulary.token(token)
+        usual = unit.page_after(self.before).shown(entry).strip() if unit else entry
+        return in_case(usual, entry, self.word, _folded(vocabulary, self.word))[len(self.word) :]
+
+
+@lru_cache(maxsize=4)
+def start_of(vocabulary: Vocabulary, prompt: str) -> TextStart:
+    """Return how a text that continues a prompt begins; the texts of one request have the same.
+
+    A word vocabulary reads the end of "the food was gre" as an unknown word, after which the model knows nothing. If it
+    has words that begin so, the text goes on inside the word: the model reads what comes before it, and the first word
+    is drawn from those words, in proportion to their probabilities. A space finishes the word. Other vocabularies read
+    parts of words, and the model goes on after the last part.
+    """
+    typed = divide(vocabulary, prompt, ()) if vocabulary.word_unit else None
+    if typed and typed.word and (vocabulary.encode(typed.word) == UNK).any():
+        words = words_of(vocabulary).beginning_with(_folded(vocabulary, typed.word))
+        if len(words):
+            before = typed.text[: len(typed.text) - len(typed.word)]
+            return TextStart(typed.context, typed.ids, tuple(words.tolist()), before, typed.word)
+    ids = typed.ids if typed else tuple(vocabulary.encode(page(vocabulary, prompt)).tolist())
+    return TextStart(ids, ids)
+
+
+def in_case(usual: str, word: str, typed: str, beginning: str) -> str:
+    """Return a word with its usual capitals, or with those that the typist uses.
+
+    Args:
+        usual: The word as it is written here.
+        word: The word as it is in the vocabulary.
+        typed: Its beginning as it was typed.
+        beginning: Its beginning as it is in the vocabulary.
+    """
+    if typed == typed.lower() or usual.startswith(typed):
+        return usual
+    rest = word[len(beginning) :]
+    return typed + (rest.upper() if len(typed) > 1 and typed == typed.upper() else rest)
+
+
+def _folded(vocabulary: Vocabulary, word: str) -> str:
+    """Return the beginning of a word as it is in a word vocabulary."""
+    return "".join(pieces_of(word, vocabulary.spec.lowercase))

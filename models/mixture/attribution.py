@@ -10,12 +10,25 @@ so contributions sum to log p. In a log-linear mixture all parts act together, a
     log p(w | h)  =  Σ_i a_i log p_i(w | h)  −  log Z(h)
 
 is already a sum: a part's contribution is its term, and the normaliser −log Z is a separate column.
+
+A text without a rating is read with each rating k of the training reviews (`bundles/any_rating.py`):
+p(w | h) = Σ_k π_k p(w | h, k), where π_k = p(k | h) is the rating's probability given the text before. A linear mixture
+now draws a rating, then a part, then the word. The share of a part is again its probability given the word, summed over
+the ratings:
+
+    r_i  =  Σ_k π_k λ_i(k) p_i(w | h, k) / p(w | h)  =  Σ_k ρ_k r_i(k)
+    ρ_k  =  p(k | h, w)  =  π_k p(w | h, k) / p(w | h)
+
+The word counts in ρ_k as it does in r_i: with π_k in its place, a part would get its share for words of a rating that
+cannot have written this one. For the log-linear mixture, log p(w | h) = Σ_k ρ_k [log π_k + log p(w | h, k) − log ρ_k]
+for these ρ, so a part's contribution is Σ_k ρ_k of its contributions, and the normaliser is Σ_k ρ_k of the normalisers
+minus the divergence Σ_k ρ_k log(ρ_k / π_k): what the word says about the rating belongs to no part.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -44,6 +57,12 @@ class Attribution:
     normaliser_BT: np.ndarray
     share_BTP: np.ndarray | None
 
+    def without(self, position: int) -> Attribution:
+        """Return the attribution without the token at one position."""
+        arrays = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "names"}
+        kept = {name: None if array is None else np.delete(array, position, 1) for name, array in arrays.items()}
+        return replace(self, **kept)  # type: ignore[arg-type]
+
 
 def attribution_of(
     names: Sequence[str], nats_BTP: np.ndarray, log_weights_BTP: np.ndarray, given_BT: np.ndarray
@@ -58,3 +77,40 @@ def attribution_of(
     normaliser_BT = np.zeros(nats_BT.shape)
     weights_BTP = np.where(given_BT[..., None], 0.0, np.exp(log_weights_BTP))
     return Attribution(tuple(names), nats_BT, weights_BTP, nats_BTP, contribution_BTP, normaliser_BT, share_BTP)
+
+
+def averaged(found: Attribution, logp_BRT: np.ndarray, after_BRT: np.ndarray, given_BT: np.ndarray) -> Attribution:
+    """Return the attribution of B texts that were read with each of R ratings.
+
+    Args:
+        found: Of the B · R streams: the R ratings of the first text, then of the next.
+        logp_BRT: log π_k, the ratings' log-probabilities before each token.
+        after_BRT: log ρ_k, the same after it.
+        given_BT: Which tokens are given.
+    """
+    nats_BRTP, weights_BRTP, contribution_BRTP = (
+        each.reshape(*logp_BRT.shape, len(found.names))
+        for each in (found.part_nats_BTP, found.weights_BTP, found.contribution_BTP)
+    )
+    if found.share_BTP is not None:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            log_joint_BRTP = logp_BRT[..., None] + np.log(weights_BRTP)  # log of π λ
+            log_weights_BTP = np.logaddexp.reduce(log_joint_BRTP, axis=1)
+            nats_BTP = log_weights_BTP - np.logaddexp.reduce(log_joint_BRTP - nats_BRTP, axis=1)
+        nats_BTP = np.where(np.isneginf(log_weights_BTP), np.inf, nats_BTP)  # a part of weight 0
+        return attribution_of(found.names, nats_BTP, log_weights_BTP, given_BT)
+    p_BRT = np.exp(after_BRT)
+
+    def mean(values_BRTP: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore"):  # of a rating that cannot be
+            summed: np.ndarray = np.where(p_BRT[..., None] > 0, p_BRT[..., None] * values_BRTP, 0.0).sum(1)
+        return summed
+
+    divergence_BT = (p_BRT * (after_BRT - logp_BRT)).sum(1)
+    normaliser_BT = mean(found.normaliser_BT.reshape(logp_BRT.shape)[..., None])[..., 0] - divergence_BT
+    contribution_BTP = mean(contribution_BRTP)
+    nats_BT = -(contribution_BTP.sum(-1) + normaliser_BT)
+    return Attribution(
+        found.names, np.where(given_BT, 0.0, nats_BT), mean(weights_BRTP), mean(nats_BRTP), contribution_BTP,
+        np.where(given_BT, 0.0, normaliser_BT), None,
+    )  # fmt: skip

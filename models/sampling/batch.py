@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from ..bundles.bundle import Bundle, require_stars
-from ..tokens.vocabulary import CONTEXT_IDS, EOS, UNK, page
-from .filters import allowed, pick, sampled_logp
+from ..completion.typed import start_of
+from ..tokens.vocabulary import CONTEXT_IDS, EOS, UNK
+from .filters import allowed, among, pick, sampled_logp
 from .options import Sampling, require_whole
 
 Step = Callable[[np.ndarray, Any], tuple[torch.Tensor, Any]]
@@ -31,12 +32,14 @@ class SampledText:
         uniforms: A number in [0, 1) for each token.
         ids: Its tokens so far, the prompt's included, without those of `Vocabulary.prefix`.
         ended: Set it to let the text leave its batch.
+        first: Tokens of which one comes first, see `TextStart`; empty: any.
     """
 
     sampling: Sampling
     uniforms: Iterator[float]
     ids: list[int]
     ended: bool = False
+    first: Sequence[int] = ()
 
 
 Text = TypeVar("Text", bound=SampledText)
@@ -64,6 +67,7 @@ class TextBatch(Generic[Text]):
     def join(self, texts: Sequence[Text], logp_BV: torch.Tensor, state: Any) -> None:
         """Add texts whose prefixes were read: the distributions of their next tokens, and the state."""
         self._groups = {}
+        logp_BV = _begun(texts, logp_BV)
         if not self.texts:
             self.texts, self.logp_BV, self._state = list(texts), logp_BV, state
         else:
@@ -122,9 +126,19 @@ class TextBatch(Generic[Text]):
             self.advance(ids_B[~ends_B])
 
 
+def _begun(texts: Sequence[SampledText], logp_BV: torch.Tensor) -> torch.Tensor:
+    """Return the distributions, of texts with `SampledText.first` among those tokens only."""
+    rows = [row for row, text in enumerate(texts) if text.first]
+    if rows:
+        logp_BV = logp_BV.clone()
+    for row in rows:
+        logp_BV[row] = among(logp_BV[row], texts[row].first)
+    return logp_BV
+
+
 def prefix_of(bundle: Bundle, prompt: str, stars: int) -> list[int]:
     """Return the tokens that a model reads before it writes."""
-    return [*bundle.vocabulary.prefix(stars), *bundle.vocabulary.encode(page(bundle.vocabulary, prompt)).tolist()]
+    return [*bundle.vocabulary.prefix(stars), *start_of(bundle.vocabulary, prompt).ids]
 
 
 def rating_of(bundle: Bundle, stars: int | None, seed: int, number: int) -> int:

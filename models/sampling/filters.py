@@ -58,6 +58,15 @@ def _without_repeats(logp_V: torch.Tensor, text: np.ndarray, sampling: Sampling)
         logp_V[torch.from_numpy(windows[repeats, -1]).to(logp_V.device)] = -torch.inf
 
 
+def among(logp_V: torch.Tensor, ids: Sequence[int]) -> torch.Tensor:
+    """Return the distribution given that the token is one of some; if all are impossible, no token is possible."""
+    chosen = torch.as_tensor(ids, dtype=torch.int64, device=logp_V.device)
+    whole = torch.logsumexp(logp_V[chosen], 0)
+    found = torch.full_like(logp_V, -torch.inf)
+    found[chosen] = logp_V[chosen] - whole.masked_fill(torch.isneginf(whole), 0.0)
+    return found
+
+
 def filter_logp(
     logp_BV: torch.Tensor, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0,
     typical_p: float = 1.0,

@@ -10,6 +10,7 @@ import torch
 
 from ..base import read_on
 from ..bundles.bundle import Bundle
+from ..completion.typed import start_of
 from ..tokens.vocabulary import EOS
 from .batch import SampledText, TextBatch, prefix_of, rating_of, uniforms_of
 from .options import Sampling, require_stop, require_whole
@@ -44,7 +45,7 @@ def generate(
     Args:
         n: Number of texts.
         stars: Rating 0 (unknown) to 5; None draws one for each text from the shares of the training reviews.
-        prompt: The beginning of each text, unchanged.
+        prompt: The beginning of each text, unchanged. The text may go on inside the word at its end (`TextStart`).
         max_tokens: Maximum number of tokens after the prompt.
         seed: Seed of the random streams.
         stop: Strings that end a text; it ends before the first of them.
@@ -135,11 +136,12 @@ def _pieces(
     require_stop(stop)
     ratings = [rating_of(bundle, stars, seed, number) for number, stars in wanted]
     prefixes = [prefix_of(bundle, prompt, rating) for rating in ratings]
+    first = start_of(bundle.vocabulary, prompt).first
     batch: TextBatch[_Writing] = TextBatch(bundle.model.step)
     texts = [
         _Writing(
             sampling, uniforms_of(seed, number, rating, prompt), prefix[2:],
-            row=row, written=WrittenText(bundle.vocabulary, prompt, stop),
+            first=first, row=row, written=WrittenText(bundle.vocabulary, prompt, stop),
         )
         for row, ((number, _), rating, prefix) in enumerate(zip(wanted, ratings, prefixes, strict=True))
     ]  # fmt: skip

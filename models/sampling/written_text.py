@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..completion.typed import start_of
 from ..tokens.vocabulary import Vocabulary
 
 
@@ -12,7 +13,8 @@ class WrittenText:
 
     Args:
         vocabulary: Of the tokens.
-        prompt: The text before; it decides about the first space and capital.
+        prompt: The text before; it decides about the first space and capital, and the first token may finish its last
+            word (`TextStart`).
         stop: Strings that end the text.
 
     Attributes:
@@ -21,7 +23,9 @@ class WrittenText:
     """
 
     def __init__(self, vocabulary: Vocabulary, prompt: str, stop: Sequence[str] = ()) -> None:
-        self._write = vocabulary.writer(prompt)
+        begun = start_of(vocabulary, prompt)
+        self._unfinished = begun if begun.word else None
+        self._vocabulary, self._write = vocabulary, vocabulary.writer(begun.before if begun.word else prompt)
         self._at_margin = not prompt or prompt[-1].isspace()
         self._stop, self._held = tuple(stop), ""
         self._longest = max(map(len, self._stop), default=0)
@@ -29,10 +33,9 @@ class WrittenText:
 
     def add(self, token: int) -> str:
         """Return the text that is certain now: what may become a stop string is held back."""
-        text = self._write(token)
-        if self._at_margin:
-            text = text.lstrip()
-            self._at_margin = not text
+        text = self.shown(token)
+        self._write(token)
+        self._unfinished, self._at_margin = None, self._at_margin and not text
         self.added = text
         if not self._stop or self.stopped:
             return "" if self.stopped else text
@@ -45,6 +48,13 @@ class WrittenText:
         begun = next((n for n in range(most, 0, -1) if self._begins_stop(self._held[-n:])), 0)
         sure, self._held = self._held[: len(self._held) - begun], self._held[len(self._held) - begun :]
         return sure
+
+    def shown(self, token: int) -> str:
+        """Return what a token would add to the text."""
+        if self._unfinished:
+            return self._unfinished.rest_of(self._vocabulary, token)
+        text = self._write.shown(token)
+        return text.lstrip() if self._at_margin else text
 
     def _begins_stop(self, end: str) -> bool:
         return any(string.startswith(end) for string in self._stop)

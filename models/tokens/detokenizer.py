@@ -6,7 +6,8 @@ quote opens and whether a dash has spaces around it. This module only decides th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 SENTENCE_ENDS = frozenset([".", "!", "?", "!!", "!!!", "??", "???"])
 NO_SENTENCE_END = frozenset(["mr", "mrs", "ms", "dr", "st", "vs", "jr", "sr", "approx", "dept"])
@@ -18,6 +19,23 @@ CURRENCY = frozenset("$£€¥")
 INFIX = frozenset(["-", "--", "---", "–", "—", "/", "&", "@", "\\", "="])
 """Signs that join both neighbours if no space is before them ("take-out"); else spaced ("cheap - and good")."""
 ENGLISH_I = {"i": "I", "i'm": "I'm", "i've": "I've", "i'd": "I'd", "i'll": "I'll"}
+
+
+@dataclass(frozen=True)
+class TokenWriter:
+    """Function that takes the ids of a text one by one, and returns what each adds to the text.
+
+    Args:
+        write: Writes a token.
+        shown: Returns what a token would add, without writing it.
+    """
+
+    write: Callable[[int], str]
+    shown: Callable[[int], str]
+
+    def __call__(self, token: int) -> str:
+        """Write a token."""
+        return self.write(token)
 
 
 def is_word(piece: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from codecs import getincrementaldecoder
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ import polars as pl
 from tokenizers import Tokenizer
 
 from ..base import ModelError
+from .detokenizer import TokenWriter
 from .pretokenizer import FEW, PieceEncoder, gathered, joined
 from .type_counts import CharacterCounts, batched
 from .words import FIRST
@@ -46,10 +47,20 @@ class LosslessUnit:
         raw = b"".join(self._entries[i - FIRST] for i in ids if i >= FIRST)
         return raw.decode("utf-8", "ignore")
 
-    def writer(self, before: str = "") -> Callable[[int], str]:
+    def writer(self, before: str = "") -> TokenWriter:
         """Return a function that takes the ids of a text one by one, and returns the characters that each completes."""
         decoder = getincrementaldecoder("utf-8")("ignore")
-        return lambda token: decoder.decode(self._entries[token - FIRST]) if token >= FIRST else ""
+
+        def write(token: int) -> str:
+            return decoder.decode(self._entries[token - FIRST]) if token >= FIRST else ""
+
+        def shown(token: int) -> str:
+            state = decoder.getstate()
+            text = write(token)
+            decoder.setstate(state)
+            return text
+
+        return TokenWriter(write, shown)
 
     def place(self, before: str) -> None:
         """Return None: an entry adds the same text after any other."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from ..base import ModelError, stored
 from ..specs import VocabularySpec
 from ..text.normal_form import NormalForm
 from ..threads import FanOut
+from .detokenizer import TokenWriter
 from .subword_codecs import CharUnit, SubwordUnit
 from .subwords import train_bpe, train_unigram
 from .words import FIRST, WordUnit
@@ -170,7 +171,7 @@ class Vocabulary:
         """
         return self._unit.decode((int(i) for i in ids), before)
 
-    def writer(self, before: str = "") -> Callable[[int], str]:
+    def writer(self, before: str = "") -> TokenWriter:
         """Return a function that takes the ids of a text one by one, and returns what each adds to the text.
 
         All that it returns for some ids is `decode(ids, before)`.

@@ -17,7 +17,7 @@ import polars as pl
 from ..base import ModelError
 from ..threads import FanOut
 from .chunks import Chunks
-from .detokenizer import NO_SENTENCE_END, Writer, is_word
+from .detokenizer import NO_SENTENCE_END, TokenWriter, Writer, is_word
 from .spelling import Spelling
 from .surface import Sample, Surface, SurfacePieces, Traits, read, traits
 from .type_counts import CharacterCounts, TypeCounts, batched
@@ -154,10 +154,14 @@ class WordUnit:
         """Return the text that continues *before*; special tokens are left out."""
         return "".join(map(self.writer(before), ids))
 
-    def writer(self, before: str = "") -> Callable[[int], str]:
+    def writer(self, before: str = "") -> TokenWriter:
         """Return a function that takes the ids of a text one by one, and returns what each adds to the text."""
-        writer = self.page_after(before)
-        return lambda token: writer.write(self._words[token - FIRST]) if token >= FIRST else ""
+        page = self.page_after(before)
+
+        def text_of(write: Callable[[str], str]) -> Callable[[int], str]:
+            return lambda token: write(self._words[token - FIRST]) if token >= FIRST else ""
+
+        return TokenWriter(text_of(page.write), text_of(page.shown))
 
     def page_after(self, before: str) -> Writer:
         """Return a writer that continues a text."""

@@ -189,6 +189,7 @@ def serve(
     if inherited:
         _serve_as_worker(config, inherited)
         return
+    terminal.show_warnings(server.host_warnings(config))
     listener = server.listening(config)
     address = server.address_of(listener)
     if config.serving.workers == 1:

@@ -37,7 +37,8 @@ async def searched(request: Request, services: Services, asked: CompletionReques
     texts = [(prompt, text) for prompt, (found, _) in zip(asked.prompt, searches, strict=True) for text in found]
     choices = [
         {"text": text.text if asked.echo else text.text.removeprefix(prompt), "index": index, "logprobs": None,
-         "finish_reason": "stop" if text.ended else "length", "logp": text.logp}
+         "finish_reason": "stop" if text.ended else "length", "stars": asked.stars,
+         "logp": text.logp}
         for index, (prompt, text) in enumerate(texts)
     ]
     read, made = sum(tokens for _, tokens in searches), sum(text.tokens + text.ended for _, text in texts)

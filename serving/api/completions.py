@@ -15,6 +15,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
 from models.sampling import Sampling
+from models.sampling.batch import rating_of
 from serving.api.answers import as_json, described, head_of
 from serving.api.beam import searched
 from serving.api.errors import ApiError, as_api_error, defect
@@ -71,11 +72,12 @@ def _require_limits(services: Services, asked: CompletionRequest) -> None:
 
 @dataclass(frozen=True)
 class _Work:
-    """The texts of one request, being written."""
+    """The texts of one request, being written, and the rating of each."""
 
     asked: CompletionRequest
     version: OpenVersion
     tickets: Sequence[Ticket]
+    ratings: Sequence[int]
     warnings: list[str]
     head: dict[str, Any]
 
@@ -86,10 +88,12 @@ async def _writing(request: Request, services: Services, asked: CompletionReques
     async with services.leased(request, asked.model) as version:
         tickets: list[Ticket] = []
         try:
-            for generation in _generations(asked, services.seconds_left(request)):
+            generations = _generations(asked, services.seconds_left(request))
+            for generation in generations:
                 tickets.append(version.engine.submit(generation))
+            ratings = [rating_of(version.bundle, one.stars, one.seed, one.number) for one in generations]
             warnings = await warnings_of(version, asked.prompt, asked.stars)
-            yield _Work(asked, version, tickets, warnings, head_of(version, bool(asked.exact)))
+            yield _Work(asked, version, tickets, ratings, warnings, head_of(version, bool(asked.exact)))
         finally:
             for ticket in tickets:
                 ticket.cancel()
@@ -116,7 +120,7 @@ async def _whole(request: Request, services: Services, asked: CompletionRequest)
         whole = await asyncio.gather(*(ticket.whole() for ticket in work.tickets))
         first = min((ticket.first for ticket in work.tickets if ticket.first), default=perf_counter())
         services.metrics.first_token.observe(first - request.scope["started"])
-    choices = [_choice(index, piece, asked.logprobs) for index, piece in enumerate(whole)]
+    choices = [_choice(work, index, piece) for index, piece in enumerate(whole)]
     return as_json({**work.head, "choices": choices, "usage": _usage(whole, asked.n), "warnings": work.warnings})
 
 
@@ -135,7 +139,7 @@ async def _events(services: Services, request: Request, work: _Work) -> AsyncIte
                 if piece.finish is not None:
                     last[index] = piece
                 if piece.text or piece.tokens or piece.finish:
-                    choice = _choice(index, piece, work.asked.logprobs)
+                    choice = _choice(work, index, piece)
                     yield _event({**head, "choices": [choice], **({"usage": None} if usage else {}), **extra})
                     extra = {}
         if usage:
@@ -204,9 +208,12 @@ async def _merged(tickets: Sequence[Ticket]) -> AsyncGenerator[tuple[int, Piece]
             reader.cancel()
 
 
-def _choice(index: int, piece: Piece, logprobs: int | None) -> dict[str, Any]:
-    told = None if logprobs is None else _logprobs(piece.tokens)
-    return {"text": piece.text, "index": index, "logprobs": told, "finish_reason": piece.finish}
+def _choice(work: _Work, index: int, piece: Piece) -> dict[str, Any]:
+    told = None if work.asked.logprobs is None else _logprobs(piece.tokens)
+    return {
+        "text": piece.text, "index": index, "logprobs": told, "finish_reason": piece.finish,
+        "stars": work.ratings[index],
+    }  # fmt: skip
 
 
 def _logprobs(tokens: Sequence[TokenLogprob]) -> dict[str, Any]:

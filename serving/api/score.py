@@ -32,7 +32,7 @@ async def _scored(request: Request, services: Services, asked: ScoreRequest) -> 
             pass
         read = await how_read(version, asked.texts, asked.stars)
     if asked.attribution and scoring.scored[0].attribution is None:
-        read["warnings"].append(f"{version.id} is no mixture that reads texts of this rating: there is no attribution.")
+        read["warnings"].append(f"{version.id} is no mixture: it has no parts, so there is no attribution.")
     sums: dict[str, Any] = sum_of_scores([one.score for one in scoring.scored])
     for each, one in zip(sums["scores"], scoring.scored, strict=True):
         if asked.attribution:

@@ -48,7 +48,7 @@ class Echoes:
 
     def add(self, text: LiveText) -> None:
         """Score a text's prompt, then begin with the text."""
-        key = (text.asked.logprobs, tuple(text.prefix))
+        key = (text.asked.logprobs, tuple(text.whole))
         if key in self._waiting:
             self._waiting[key].append(text)
             return
@@ -92,7 +92,7 @@ class EchoReading:
 
     def __init__(self, model: LanguageModel, text: LiveText) -> None:
         self.tokens: list[TokenLogprob] = []
-        self._model, self._ids, self._state, self._top = model, text.prefix, model.start(1), text.top
+        self._model, self._ids, self._state, self._top = model, text.whole, model.start(1), text.top
         self._write, self._done, self._offset = text.vocabulary.writer(), 0, 0
 
     def advance(self, width: int) -> bool:
@@ -106,6 +106,7 @@ class EchoReading:
         return self._done < len(self._ids) - 1
 
     def _tell(self, token: int, logp_V: torch.Tensor) -> None:
+        top = self._top(logp_V, token, self._write.shown)
         text = self._write(token)
-        self.tokens.append(TokenLogprob(text, float(logp_V[token]), self._offset, self._top(logp_V)))
+        self.tokens.append(TokenLogprob(text, float(logp_V[token]), self._offset, top))
         self._offset += len(text)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from math import inf
 
 import torch
 
 from models.bundles.bundle import Bundle
+from models.completion.typed import start_of
 from models.sampling.batch import SampledText, rating_of, uniforms_of
 from models.sampling.written_text import WrittenText
-from models.tokens.vocabulary import EOS, Vocabulary, page
+from models.tokens.vocabulary import EOS, Vocabulary
+from models.tokens.words import FIRST
 from serving.engine.requests import Finish, Generation, Piece, TokenLogprob
 from serving.engine.ticket import Ticket
 
@@ -24,6 +27,7 @@ class LiveText(SampledText):
         ticket: Its reader.
         vocabulary: Of its tokens.
         prefix: The tokens that the model reads before it writes.
+        whole: The tokens of the whole prompt, also those of an unfinished word, which `prefix` lacks.
         written: Its text so far.
         deadline: When it must be finished, on the engine's clock.
         begun: When it was submitted.
@@ -34,6 +38,7 @@ class LiveText(SampledText):
     ticket: Ticket
     vocabulary: Vocabulary
     prefix: list[int]
+    whole: list[int]
     written: WrittenText
     deadline: float
     begun: float
@@ -51,18 +56,19 @@ class LiveText(SampledText):
             ModelError: kind "input": the rating is not valid.
         """
         stars = rating_of(bundle, asked.stars, asked.seed, asked.number)
-        prefix = [*bundle.vocabulary.prefix(stars), *_tokens(bundle.vocabulary, asked.prompt)]
+        start, given = start_of(bundle.vocabulary, asked.prompt), bundle.vocabulary.prefix(stars)
+        prefix = [*given, *start.ids]
         return cls(
             sampling=asked.sampling, uniforms=uniforms_of(asked.seed, asked.number, stars, asked.prompt),
-            ids=prefix[2:], asked=asked, ticket=ticket, vocabulary=bundle.vocabulary, prefix=prefix,
-            written=WrittenText(bundle.vocabulary, asked.prompt, asked.stop), begun=begun,
+            ids=prefix[2:], first=start.first, asked=asked, ticket=ticket, vocabulary=bundle.vocabulary, prefix=prefix,
+            whole=[*given, *start.whole], written=WrittenText(bundle.vocabulary, asked.prompt, asked.stop), begun=begun,
             deadline=float("inf") if asked.seconds is None else begun + asked.seconds,
         )  # fmt: skip
 
     @property
     def echoes_scores(self) -> bool:
         """Whether the log-probabilities of the prompt's tokens were asked for, and it has some."""
-        return self.asked.echo and self.asked.logprobs is not None and len(self.prefix) > 2
+        return self.asked.echo and self.asked.logprobs is not None and len(self.whole) > 2
 
     def echo(self, tokens: tuple[TokenLogprob, ...] = ()) -> None:
         """Give the prompt back if that was asked for, with the log-probabilities of its tokens."""
@@ -79,10 +85,11 @@ class LiveText(SampledText):
                 log-probabilities were asked for.
         """
         self.count += 1
+        top = {} if logp_V is None else self.top(logp_V, token, self.written.shown)
         sure = "" if token == EOS else self.written.add(token)
         if token != EOS and logp_V is not None:
             added = self.written.added
-            self.tokens.append(TokenLogprob(added, float(logp_V[token]), self.length, self.top(logp_V)))
+            self.tokens.append(TokenLogprob(added, float(logp_V[token]), self.length, top))
             self.length += len(added)
         finish: Finish | None = "stop" if token == EOS or self.written.stopped else None
         if finish is None and self.count >= self.asked.max_tokens:
@@ -100,18 +107,25 @@ class LiveText(SampledText):
             given = next((n for n, token in enumerate(self.tokens) if token.offset >= self.told), given)
         tokens, self.tokens = tuple(self.tokens[:given]), self.tokens[given:]
         last = finish is not None
-        self.ticket.write(Piece(sure, tokens, finish, len(self.prefix) - 2 if last else 0, self.count if last else 0))
+        self.ticket.write(Piece(sure, tokens, finish, len(self.whole) - 2 if last else 0, self.count if last else 0))
 
-    def top(self, logp_V: torch.Tensor) -> dict[str, float]:
-        """Return the most probable entries with their log-probabilities, as many as were asked for."""
+    def top(self, logp_V: torch.Tensor, token: int, shown: Callable[[int], str]) -> dict[str, float]:
+        """Return the most probable tokens with their log-probabilities, as many as were asked for.
+
+        Of tokens that add the same text, only the likeliest is there, or the one that comes next.
+
+        Args:
+            logp_V: Distribution of the next token.
+            token: The next token.
+            shown: Returns what a token would add to the text. Special tokens, such as the end, have their names.
+        """
         most = min(self.asked.logprobs or 0, len(logp_V))
         if not most:
             return {}
-        values, ids = logp_V.topk(most)
-        return {self.vocabulary.token(i): float(v) for i, v in zip(ids.tolist(), values, strict=True)}
-
-
-@lru_cache(maxsize=4)
-def _tokens(vocabulary: Vocabulary, prompt: str) -> tuple[int, ...]:
-    """Return the tokens of a prompt; the texts of one request have the same."""
-    return tuple(vocabulary.encode(page(vocabulary, prompt)).tolist())
+        values, ids = (each.tolist() for each in logp_V.topk(most))
+        found: dict[str, float] = {}
+        for each, value in zip(ids, values, strict=True):
+            text = shown(each) if each >= FIRST else self.vocabulary.token(each)
+            if value > -inf and (text not in found or each == token):
+                found[text] = value
+        return found

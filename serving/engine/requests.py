@@ -69,7 +69,7 @@ class TokenLogprob:
         text: What the token adds to the text; may be empty, for example for a part of a character.
         logprob: Natural logarithm; None for the first token of an echoed prompt, which nothing predicts.
         offset: Where `text` begins in the answer, in characters.
-        top: The most probable entries of the vocabulary and their log-probabilities, most probable first.
+        top: The most probable tokens, by what each would add to the text, and their log-probabilities.
     """
 
     text: str

@@ -8,11 +8,13 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 from typer.main import get_command
 
 import reviewlm
+from core.access_tokens import AccessTokens, add_token
 from core.config.presets import load_config
 from core.credentials import PASSWORD_FILE
 from core.credentials import USER as USER_NAME
@@ -21,6 +23,8 @@ from core.processes import interrupts
 from core.services.ports import DEFAULT_PORTS
 from reviewlm.cli import app
 from serving.api.about import router
+from tests.serving.made_versions import MadeSource
+from tests.serving.served import answering
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 IMAGE, HOME, USER = f"reviewlm:{reviewlm.__version__}", "/home/reviewlm", 10001
@@ -180,12 +184,26 @@ def test_prometheus_scrapes_pages_that_exist_and_asks_for_figures_that_are_there
     assert [config["static_configs"][0]["targets"] for config in (own, serve)] == [
         [f"127.0.0.1:{DEFAULT_PORTS[name]}"] for name in ("prefect", "serve")
     ]
+    assert Path(serve["authorization"]["credentials_file"]).parent == Path(own["basic_auth"]["password_file"]).parent
     [rule_file] = scraped["rule_files"]
     [group] = yaml.safe_load((DEPLOY / "prometheus" / rule_file).read_text())["groups"]
     asked = {name for rule in group["rules"] for name in re.findall(r"reviewlm_\w+", rule["expr"])}
     assert len(group["rules"]) == 7
     assert asked
     assert asked <= ABOUT.keys()
+
+
+def test_prometheus_is_answered_with_a_token(tmp_path: Path) -> None:
+    """Prometheus sends `Authorization: Bearer` and the content of the file, unless `type` names another scheme."""
+    scraped = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())["scrape_configs"][1]
+    scheme = scraped["authorization"].get("type", "Bearer")
+    token = add_token(tmp_path / "tokens.json", "prometheus")
+    with answering(MadeSource(champion=1), AccessTokens(tmp_path / "tokens.json")) as (address, _):
+        page = f"{address}{scraped['metrics_path']}"
+        assert httpx.get(page).status_code == 401
+        answer = httpx.get(page, headers={"Authorization": f"{scheme} {token}"})
+    assert answer.status_code == 200
+    assert "reviewlm_requests_total" in answer.text
 
 
 def test_no_file_holds_a_secret() -> None:

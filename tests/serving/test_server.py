@@ -114,6 +114,21 @@ def test_beyond_this_machine_tokens_are_needed_unless_the_user_wants_none(own_ho
     assert server.token_file(load_config("small")) == own_home / FILE
 
 
+def test_beyond_this_machine_the_command_warns_that_every_host_name_is_answered(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def warned(*settings: str) -> str:
+        return " ".join(server.host_warnings(load_config("small", list(settings))))
+
+    assert warned() == warned("serving.host=0.0.0.0", 'serving.hosts=["reviews.example.org"]') == ""
+    assert "every Host name, and without access tokens pages of others" in warned("serving.host=0.0.0.0")
+    done = call(monkeypatch, capfd, "serve", "--host", "0.0.0.0", "--port", "0", "--without-tokens")  # no champion
+    assert done.code == 7
+    assert "serving.hosts" in done.err
+    add_token(own_home / FILE, "ci")
+    assert warned("serving.host=0.0.0.0").startswith("The server answers under every Host name. Name its own")
+
+
 def test_a_home_with_tokens_answers_only_them(own_home: Path) -> None:
     version(own_home, 1, "champion")
     token = add_token(own_home / FILE, "ci")

@@ -52,7 +52,8 @@ class LogprobsAnswer(AnswerPart):
     """What each token adds to the text."""
     token_logprobs: list[Number]
     top_logprobs: list[dict[str, Number]]
-    """The likeliest entries of the vocabulary."""
+    """The likeliest tokens by what they would add to the text; of those that add the same, one. Special tokens have names,
+    such as `<eos>`."""
     text_offset: list[Count]
     """Where each token begins, in characters."""
 
@@ -66,6 +67,9 @@ class ChoiceAnswer(AnswerPart):
     logprobs: LogprobsAnswer | None
     finish_reason: Literal["stop", "length"] | None
     """Null on the pieces of a stream but the last of each text."""
+    stars: Annotated[int, Field(ge=0, le=5)] | None
+    """Star rating that the text was written with: the one asked for, or drawn as in the training reviews; 0: a review
+    without one. Null for a beam search without `stars`, which averages over the ratings."""
     logp: float = 0.0
     """Of a beam search: log-probability of what follows the prompt."""
 

@@ -10,6 +10,7 @@ import pytest
 from core.access_tokens import AccessTokens, add_token
 from models.completion.beam import beam_search
 from models.sampling import generate
+from models.sampling.batch import rating_of
 from tests.serving.made_versions import MadeSource, bundle_of, food_of
 from tests.serving.served import answering
 
@@ -21,7 +22,9 @@ OURS = {"stars": 5, "top_k": 3, "min_p": 0.0, "typical_p": 1.0, "repetition_pena
 
 @pytest.fixture(scope="module")
 def source() -> MadeSource:
-    return MadeSource(champion=1, challenger=2)
+    made = MadeSource(champion=1, challenger=2)
+    made.make = lambda number: bundle_of(number, one_star=number == 2)
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +73,22 @@ def test_a_stream_gives_the_same_text_in_pieces_and_its_usage(client: openai.Ope
     assert list(texts.values()) == [choice.text for choice in whole.choices]
     assert list(reasons.values()) == [choice.finish_reason for choice in whole.choices]
     assert usage == whole.usage
+
+
+def test_each_text_names_the_rating_that_it_was_written_with(client: openai.OpenAI) -> None:
+    """A text is the one that asking for its rating gives."""
+    asked = {"model": "challenger", "prompt": "The", "max_tokens": 9, "seed": 4, "n": 8}
+    whole = client.completions.create(**asked)
+    ratings = [choice.to_dict()["stars"] for choice in whole.choices]
+    assert ratings == [rating_of(bundle_of(2, one_star=True), None, 4, number) for number in range(8)]
+    assert set(ratings) == {1, 5}
+    rated = client.completions.create(**asked, extra_body={"stars": ratings[3]}).choices
+    assert [rated[3].text, rated[3].to_dict()["stars"]] == [whole.choices[3].text, ratings[3]]
+    streamed = {choice.index: choice.to_dict()["stars"]
+                for event in client.completions.create(**asked, stream=True) for choice in event.choices}  # fmt: skip
+    assert [streamed[index] for index in range(8)] == ratings
+    found = client.completions.create(model="challenger", prompt="The", extra_body={"beam": 2}).choices[0]
+    assert found.to_dict()["stars"] is None
 
 
 def test_log_probabilities_and_echo_have_openais_form(client: openai.OpenAI) -> None:

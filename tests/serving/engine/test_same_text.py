@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.bundles.any_rating import AnyRating
+from models.completion.suggestions import completions
 from models.neural.inference import reader
 from models.sampling import Sampling, generate
 from serving.engine.live_text import LiveText
@@ -22,7 +23,7 @@ from tests.examples import examples
 from tests.marked_cases import long_but
 from tests.serving.engine.small_models import KINDS, bundle_of, network
 
-PROMPTS = ("", "The soup", "We went to Phoenix! Great", "The soup was great, so we went back. The")
+PROMPTS = ("", "The soup", "We went to Phoenix! Great", "The soup was great, so we went back. The", "The soup was gre")
 SAMPLINGS = (
     Sampling(), Sampling(0.8, 0, 0.95), Sampling(1.3, 12), Sampling(0.0), Sampling(min_p=0.02, typical_p=0.9),
     Sampling(repetition_penalty=1.3, no_repeat_ngram_size=3),
@@ -159,8 +160,34 @@ def test_tokens_of_an_answer_spell_its_text_and_have_the_models_probabilities(un
             sum(len(token.text) for token in whole.tokens[:index]) for index in range(len(whole.tokens))
         ]
         for token in whole.tokens:
-            assert len(token.top) == 3
+            assert len(token.top) == 3 if unit == "word" else 0 < len(token.top) <= 3  # parts of characters are one
             assert token.logprob <= max(token.top.values()) < 0
+
+
+@pytest.mark.parametrize("unit", ["word", "bpe", "char"])
+def test_a_token_that_is_among_the_likeliest_is_there_by_the_text_that_it_adds(unit):
+    """A client looks a token up among the likeliest: with its space, and its capital after a full stop."""
+    bundle, found = bundle_of("ngram", unit), {}
+    for seed in range(6):
+        asked = Generation("The soup was gre", 3, 0, 30, Sampling(0.9), seed, logprobs=3, echo=True)
+        for token in pieces_of(Bench(bundle), asked).tokens[1:]:
+            if token.logprob > min(token.top.values()):  # of equals, not all may be there
+                assert token.top[token.text] == token.logprob
+                found[token.text] = token.logprob
+    assert any(text.startswith(" ") for text in found)
+    assert any(text.strip().istitle() for text in found) or unit == "char"
+    assert len(found) > 8
+
+
+def test_a_word_that_the_prompt_begins_has_the_probabilities_of_its_completions():
+    bundle, prompt = bundle_of("mixture"), "We went to the p"
+    token = pieces_of(Bench(bundle), Generation(prompt, 4, 0, 1, logprobs=20)).tokens[0]
+    words = completions(bundle, prompt, 20, 4).words
+    whole = sum(probability for _, probability in words)
+    assert {word.lower() for word, _ in words} == {"phoenix", "pizza", "place", "prices"}
+    expected = {word[1:]: np.log(probability / whole) for word, probability in words}
+    assert token.top == {text: pytest.approx(logp, abs=1e-5) for text, logp in expected.items()}
+    assert token.top[token.text] == token.logprob
 
 
 def test_the_log_probabilities_are_those_before_the_sampling_options():
@@ -174,9 +201,10 @@ def test_the_log_probabilities_are_those_before_the_sampling_options():
     assert list(token.top.values()) == pytest.approx(logp_V.topk(2).values.tolist())
 
 
+@pytest.mark.parametrize("prompt", ["The soup was great", "The soup was gre"])
 @pytest.mark.parametrize("kind", ["ngram", "lstm", "mixture"])
-def test_an_echoed_prompt_has_the_log_probabilities_of_a_score(kind):
-    bundle, prompt = bundle_of(kind), "The soup was great"
+def test_an_echoed_prompt_has_the_log_probabilities_of_a_score(kind, prompt):
+    bundle = bundle_of(kind)
     whole = pieces_of(Bench(bundle), Generation(prompt, 4, max_tokens=0, logprobs=0, echo=True))
     scored = bundle.score_text(prompt, 4).per_token[:-1]
     assert (whole.text, whole.finish, whole.completion_tokens) == (prompt, "length", 0)

@@ -1,0 +1,70 @@
+"""A text goes on inside the word at the end of its prompt, if the vocabulary knows words that begin so."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from models.completion.beam import beam_search
+from models.completion.typed import start_of
+from models.sampling import generate, stream
+from models.tokens.vocabulary import UNK
+from tests.serving.engine.small_models import bundle_of, vocabulary_of
+
+BEGUN = {"The soup was gre": "great", "The soup was GRE": "GREAT", "Gre": "Great", "We went to phoe": "phoenix",
+         "(wai": "waited", "The soup.\nThe sta": "staff", "the soup was  gre": "great"}  # fmt: skip
+
+
+@pytest.mark.parametrize(("prompt", "word"), BEGUN.items())
+@pytest.mark.parametrize("kind", ["ngram", "lstm", "cache"])
+def test_the_begun_word_is_finished(kind, prompt, word):
+    for text in generate(bundle_of(kind), 4, 3, prompt, max_tokens=3):
+        assert text.startswith(prompt)
+        assert re.findall(r"\w+", text)[len(re.findall(r"\w+", prompt)) - 1] == word
+
+
+def test_a_text_goes_on_after_the_finished_word_as_if_that_had_been_the_prompt():
+    bundle = bundle_of("ngram")
+    begun = generate(bundle, 1, 3, "The soup was gre", temperature=0)[0]
+    assert begun == generate(bundle, 1, 3, "The soup was great", temperature=0)[0]
+    assert begun == "".join(stream(bundle, 3, "The soup was gre", temperature=0))
+    assert begun.startswith("The soup was great, so we")
+
+
+@pytest.mark.parametrize(
+    "prompt", ["", "The soup", "The soup was gre ", "The soup was gre.", "The soup was zxq", "It was $", "We w/"]
+)
+def test_other_prompts_are_read_to_their_end(prompt):
+    vocabulary = vocabulary_of()
+    found = start_of(vocabulary, prompt)
+    assert (found.first, found.word) == ((), "")
+    assert list(found.ids) == list(found.whole) == vocabulary.encode(prompt.rstrip()).tolist()
+
+
+@pytest.mark.parametrize("unit", ["bpe", "char"])
+def test_parts_of_words_are_read_as_they_are(unit):
+    vocabulary = vocabulary_of(unit)
+    assert list(start_of(vocabulary, "The soup was gre").ids) == vocabulary.encode("The soup was gre").tolist()
+
+
+def test_the_unfinished_word_is_not_read_as_an_unknown_one():
+    vocabulary = vocabulary_of()
+    found = start_of(vocabulary, "The soup was gre")
+    assert [vocabulary.token(token) for token in found.ids] == ["the", "soup", "was"]
+    assert found.whole == (*found.ids, UNK)
+    assert [vocabulary.token(token) for token in found.first] == ["great"]
+
+
+def test_the_options_choose_among_the_words_that_begin_so():
+    """A nucleus of all words would leave out all of them."""
+    texts = generate(bundle_of("lstm"), 30, 3, "We went to the p", top_p=0.5, max_tokens=1)
+    assert {text.split()[-1].lower() for text in texts} <= {"phoenix", "pizza", "place", "prices"}
+    assert len(set(generate(bundle_of("lstm"), 5, 3, "We went to the p", temperature=0, max_tokens=1))) == 1
+
+
+def test_beam_search_finishes_the_begun_word():
+    found = beam_search(bundle_of("mixture"), 4, 2, None, "We went to the p", ["staff"], 8)
+    for each in found:
+        assert re.match(r"We went to the (phoenix|pizza|place|prices)\b", each.text, re.IGNORECASE)
+        assert "staff" in each.text.lower()
