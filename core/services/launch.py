@@ -46,7 +46,8 @@ class _PortTaken(Exception):
 
 
 def start(
-    home: Path, report: Report = lambda step, seconds, note: None, tracking_uri: str = "", serve: Sequence[str] = ()
+    home: Path, report: Report = lambda step, seconds, note: None, tracking_uri: str = "", serve: Sequence[str] = (),
+    keep_code: bool = False,
 ) -> dict[str, str]:
     """Start the services that do not run yet, set up pools, limits and deployments, and return the addresses.
 
@@ -57,6 +58,7 @@ def start(
             MLflow server has pages of its own.
         serve: Words after `python` that serve the champion, too, without its port; it opens the model after this
             function has returned. Empty: nothing is served.
+        keep_code: Do not deploy again what is deployed.
 
     Raises:
         ReviewLMError: A service does not answer in time; its log file is named and everything started here is stopped.
@@ -77,7 +79,7 @@ def start(
         environment = environment_of(home, services)
         pools = usable_pools()
         with _timed(report, "pools, limits and deployments"):
-            deploy(environment, pools, home)
+            deploy(environment, pools, home, keep_code)
         for pool in pools:
             if f"worker-{pool}" not in services:
                 command = ["-m", "prefect", "worker", "start", "--pool", pool, "--name", f"reviewlm-{pool}"]
