@@ -8,6 +8,7 @@ rounded numbers depends on their order.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 import subprocess
@@ -28,6 +29,8 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS", "NUMBA_NU
 INSTRUCTIONS = ("sse4_2", "avx", "avx2", "fma", "f16c", "avx512", "avx_vnni", "amx_", "asimd", "sve")
 """Prefixes of the processor flags by which numeric libraries choose their kernels."""
 SOURCE = Path(__file__).resolve().parent.parent
+DEPLOYED_RECORD = "deployed.json"
+"""In a copy of the code (`core/services/deployed_code.py`): its commit, and the digest of each file."""
 
 
 def made_with() -> dict[str, Any]:
@@ -92,12 +95,14 @@ def code_digest(source: Path = SOURCE) -> str:
 
 @cache
 def git_commit() -> str:
-    """Return the git commit of the running code, or "" outside a checkout."""
+    """Return the git commit of the running code, or "" outside a checkout; a copy of deployed code has a note of it."""
     try:
+        if (record := SOURCE / DEPLOYED_RECORD).is_file():
+            return str(json.loads(record.read_bytes())["commit"])
         return subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=SOURCE, capture_output=True, text=True, check=True
         ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, ValueError, KeyError, subprocess.CalledProcessError):
         return ""
 
 

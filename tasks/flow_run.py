@@ -36,7 +36,8 @@ def describe_flow_run(config: RunConfig) -> None:
 def other_code() -> set[str]:
     """Return a tag, and warn, if this run of a deployment runs other code than there was when it was deployed.
 
-    A worker runs the code that is on the machine now. The commit alone does not tell: what counts is the digest.
+    Deployments of `ui start` name a copy of their code, and Jobs of Kubernetes run that of their image, which may be
+    another. The commit alone does not tell: what counts is the digest.
     """
     made, here = OURS.fullmatch(deployment.version or ""), deployed_code()
     if made is None or here.endswith(made["digest"]):

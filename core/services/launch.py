@@ -49,6 +49,7 @@ class _PortTaken(Exception):
 def start(
     home: Path, report: Report = lambda step, seconds, note: None, tracking_uri: str = "", serve: Sequence[str] = (),
     log_bytes: int = LOG_BYTES,
+    keep_code: bool = False,
 ) -> dict[str, str]:
     """Start the services that do not run yet, set up pools, limits and deployments, and return the addresses.
 
@@ -60,6 +61,7 @@ def start(
         serve: Words after `python` that serve the champion, too, without its port; it opens the model after this
             function has returned. Empty: nothing is served.
         log_bytes: Size at which the log of a service is begun anew.
+        keep_code: Do not deploy again what is deployed.
 
     Raises:
         ReviewLMError: A service does not answer in time; its log file is named and everything started here is stopped.
@@ -80,7 +82,7 @@ def start(
         environment = environment_of(home, services)
         pools = usable_pools()
         with _timed(report, "pools, limits and deployments"):
-            deploy(environment, pools, home)
+            deploy(environment, pools, home, keep_code)
         for pool in pools:
             if f"worker-{pool}" not in services:
                 command = ["-m", "prefect", "worker", "start", "--pool", pool, "--name", f"reviewlm-{pool}"]

@@ -11,6 +11,7 @@ from urllib.error import HTTPError
 from core.environment import chosen_device, visible_gpus
 from core.errors import ReviewLMError
 from core.provenance import code_digest, git_commit
+from core.services.deployed_code import COPY_VARIABLE, FOLDER, copies_of, deployments_on, keep_code, problem_of
 from core.services.kept_deployments import kept_deployments
 from core.services.prefect_api import ask
 
@@ -43,7 +44,7 @@ def deployments_of(pools: Collection[str], file: Path = PROJECT / "prefect.yaml"
     return [entry["name"] for entry in entries if entry["work_pool"]["name"] in pools]
 
 
-def deploy(environment: dict[str, str], pools: Collection[str], home: Path) -> None:
+def deploy(environment: dict[str, str], pools: Collection[str], home: Path, keep: bool = False) -> None:
     """Create or overwrite the pools, create missing limits, then deployments for these pools, and the automations.
 
     What users have changed of the deployments stays (`kept_deployments.py`).
@@ -51,16 +52,30 @@ def deploy(environment: dict[str, str], pools: Collection[str], home: Path) -> N
     Args:
         environment: Names the server.
         pools: Pools that have a worker.
-        home: Home folder, which has the addresses of alerts.
+        home: Home folder, which has the addresses of alerts, and gets a copy of the code.
+        keep: Leave the deployments as they are, if all are there with a copy of the code that is not damaged.
     """
     for pool in pools:
         _prefect(environment, "work-pool", "create", pool, "--type", "process", "--overwrite")
     for name in LIMITS:
         _create_limit(environment, name)
-    names = [argument for name in deployments_of(pools) for argument in ("--name", name)]
-    with kept_deployments(environment, home):
-        _prefect({**environment, CODE_VARIABLE: deployed_code()}, "--no-prompt", "deploy", *names)
+    names = deployments_of(pools)
+    if not (keep and _are_whole(environment, names, home)):
+        with kept_deployments(environment, home):
+            code = {CODE_VARIABLE: deployed_code(), COPY_VARIABLE: keep_code(home).name}
+            arguments = [argument for name in names for argument in ("--name", name)]
+            _prefect({**environment, **code}, "--no-prompt", "deploy", *arguments)
     automate(environment, home)
+
+
+def _are_whole(environment: dict[str, str], names: Collection[str], home: Path) -> bool:
+    """Return whether a server has these deployments, each with a copy of its code that is as it was made."""
+    try:
+        found = {one["name"]: copies_of([one]) for one in deployments_on(environment)}
+    except (OSError, ValueError, KeyError):
+        return False
+    copies = set[str]().union(*found.values())
+    return all(found.get(name) for name in names) and not any(problem_of(home / FOLDER / copy) for copy in copies)
 
 
 def deployed_code() -> str:

@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 from core.credentials import PASSWORD_FILE, USER
 from core.errors import ReviewLMError, without_password
 from core.services import launch, service_list
-from core.services.pools import LIMITS, deployments_of, usable_pools
+from core.services.deployed_code import FOLDER, copies_of, problem_of
+from core.services.pools import LIMITS, deployed_code, deployments_of, usable_pools
 from core.services.ports import DEFAULT_PORTS, kept_ports
 from reviewlm.doctor.health_line import HealthLine
 
@@ -64,11 +65,13 @@ def _server_line(home: Path, name: str, title: str, address: str) -> HealthLine:
 
 def _pools_and_limits(home: Path, address: str) -> Iterator[HealthLine]:
     """Compare the pools, limits and deployments of a Prefect server with those that the project needs."""
-    known = {}
+    known: dict[str, set[str]] = {}
+    deployed: list[dict[str, Any]] = []
     try:
         for what, path in (("pool", "work_pools"), ("limit", "v2/concurrency_limits"), ("deployment", "deployments")):
             answer = ask(f"{address}/api/{path}/filter", _login(home), {"limit": 200})
-            known[what] = {str(entry["name"]) for entry in json.loads(answer)}
+            deployed = json.loads(answer)  # those of the last question
+            known[what] = {str(entry["name"]) for entry in deployed}
     except (OSError, ValueError, KeyError, TypeError) as error:
         yield HealthLine("pools and limits", "warning", f"Prefect does not list them: {error}", AGAIN)
         return
@@ -81,6 +84,18 @@ def _pools_and_limits(home: Path, address: str) -> Iterator[HealthLine]:
     else:
         counts = ", ".join(f"{len(names)} {what}s" for what, names in needed.items())
         yield HealthLine("pools and limits", "ok", f"{counts} are there")
+    yield from _deployed_code(home, deployed)
+
+
+def _deployed_code(home: Path, deployed: list[dict[str, Any]]) -> Iterator[HealthLine]:
+    """Check the copies of the code that deployments use, and say whether the project was edited since."""
+    copies = sorted(copies_of(deployed))
+    if wrong := [f"{name}: {problem}" for name in copies if (problem := problem_of(home / FOLDER / name))]:
+        yield HealthLine("deployed code", "problem", "; ".join(wrong), "`reviewlm ui start` makes the copy again")
+    elif copies:
+        edited = {one.get("version") for one in deployed if copies_of([one])} != {deployed_code()}
+        found = "other than the code here: runs of deployments use it until the next `reviewlm ui start`"
+        yield HealthLine("deployed code", "ok", found if edited else "the code here")
 
 
 def check_named_server(config: RunConfig) -> Iterator[HealthLine]:

@@ -33,6 +33,7 @@ Name = Annotated[str, typer.Argument(help="Name of the token: who or what uses i
 @ui_app.command("start")
 def ui_start(
     serve: Annotated[bool, typer.Option("--serve", help="Serve the champion over HTTP, too.")] = False,
+    keep_code: Annotated[bool, typer.Option("--keep-code", help="Leave deployments with the code they have.")] = False,
     preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
     """Start Prefect server, MLflow UI and workers, create pools and limits, deploy, and print the addresses."""
@@ -47,8 +48,10 @@ def ui_start(
     terminal.say(f"Starting the pages{'; the first start takes about a minute' if first else ''}.")
     sets = [word for override in set or [] for word in ("--set", override)]
     champion = ["-m", "reviewlm.cli", "serve", "--preset", preset, *sets] if serve and _has_champion(config) else []
-    log_bytes = config.upkeep.log_megabytes * 1_000_000
-    result = launch.start(config.home, _show_step, config.execution.tracking_uri, champion, log_bytes)
+    result = launch.start(
+        config.home, _show_step, config.execution.tracking_uri, champion,
+        log_bytes=config.upkeep.log_megabytes * 1_000_000, keep_code=keep_code,
+    )  # fmt: skip
     runs, folder = result["MLflow"], config.home / ARTIFACTS
     with suppress(TrackingUnavailable):  # another server may be away: only the link is at stake
         runs = Tracker(config.tracking_address, config.execution.experiment, folder, ui=runs).runs_page

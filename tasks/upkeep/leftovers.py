@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,13 +11,16 @@ from pathlib import Path
 
 from core.content_check import RECORDS
 from core.processes.crash_log import FOLDER as CRASHES
+from core.services.deployed_code import FOLDER as DEPLOYED
+from core.services.deployed_code import unused_copies
 from core.store import ASIDE
 from core.storing.removal import WORK, Removal, newest_change
 from evaluation.reports.run_record import REPORT_FILE, REPORTS, read_records
+from tasks.upkeep.needed import HOUR
 from tracking.moved_home import DATABASE, KEPT
 
 UNFINISHED, DAMAGED, RECORD = "unfinished results", "damaged results", "records of checks"
-REPORT, COPY, CRASH = "reports", "copies of the database", "crash logs"
+REPORT, COPY, CRASH, CODE = "reports", "copies of the database", "crash logs", "deployed code"
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Leftover:
 
 
 def leftovers(home: Path, before: int, bundles: set[str]) -> Iterator[Leftover]:
-    """Yield unfinished and damaged results, records of results that are gone, reports, database copies, crash logs.
+    """Yield what runs and deployments left: unfinished and damaged results, records, reports, copies, crash logs.
 
     Args:
         home: The home folder.
@@ -51,6 +55,10 @@ def leftovers(home: Path, before: int, bundles: set[str]) -> Iterator[Leftover]:
         if not (store / stage / digest).exists():
             yield Leftover(RECORD, record, record.stat().st_mtime_ns, partial(_done, _unlink, record))
     yield from _reports(home / REPORTS, removal, bundles)
+    unused = unused_copies(home, os.environ)
+    for copy in _below(home / DEPLOYED, "*"):
+        changed = copy.stat().st_mtime_ns + HOUR  # a run began seconds after it was noted there
+        yield Leftover(CODE, copy, changed, partial(_done, removal.remove_other, copy), copy not in unused)
     for kind, files in ((COPY, _below(home / KEPT, f"{DATABASE}.*")), (CRASH, _below(home / CRASHES, "*.log"))):
         for file in files:
             yield Leftover(kind, file, file.stat().st_mtime_ns, partial(_done, _unlink, file))

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from core.config.presets import preset_names
 from core.credentials import PASSWORD_FILE
 from core.services import join, launch, service_list
 from core.services import pools as pools_of
+from core.services.deployed_code import FOLDER, keep_code
 from core.services.service_list import STATE, Service
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -91,7 +93,7 @@ def test_the_command_line_joins_a_running_server(
 
 @pytest.mark.parametrize(("device", "pools"), [("cpu", ("cpu-pool",)), ("cuda", ("cpu-pool", "gpu-pool"))])
 def test_the_pool_for_gpus_and_its_deployments_are_only_made_where_a_gpu_is(
-    device: str, pools: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    device: str, pools: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     asked: list[tuple[str, ...]] = []
     monkeypatch.setattr(pools_of, "chosen_device", lambda configured: device)
@@ -99,12 +101,44 @@ def test_the_pool_for_gpus_and_its_deployments_are_only_made_where_a_gpu_is(
     monkeypatch.setattr(pools_of, "automate", lambda environment, home: None)
     monkeypatch.setattr(pools_of, "_create_limit", lambda environment, name: None)
     monkeypatch.setattr(pools_of, "kept_deployments", lambda environment, home: nullcontext())
-    pools_of.deploy({}, pools_of.usable_pools(), Path("home"))
+    monkeypatch.setattr(pools_of, "keep_code", lambda home: home)
+    pools_of.deploy({}, pools_of.usable_pools(), tmp_path)
     assert tuple(words[2] for words in asked if words[:2] == ("work-pool", "create")) == pools
     named = asked[-1][asked[-1].index("deploy") + 1 :: 2], asked[-1][asked[-1].index("deploy") + 2 :: 2]
     assert set(named[0]) == {"--name"}
     assert "demo" in named[1]
     assert ("gpu" in named[1]) == (device == "cuda")
+
+
+@pytest.mark.parametrize(("state", "deployed"), [
+    ("as deployed", False), ("one deployment is missing", True), ("one has no copy", True), ("a copy is gone", True),
+    ("no answer", True),
+])  # fmt: skip
+def test_a_start_that_keeps_the_code_deploys_only_what_is_missing_or_damaged(
+    state: str, deployed: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """After a reboot, the project may be half edited."""
+    code = dict.fromkeys(pools_of.deployments_of(("cpu-pool",)), keep_code(tmp_path).name)
+
+    def found(environment: dict[str, str]) -> list[dict[str, object]]:
+        if state == "no answer":
+            raise ConnectionRefusedError
+        return [{"name": name, "pull_steps": [{"step": {"code": copy}}]} for name, copy in code.items()]
+
+    if state == "one deployment is missing":
+        code.pop("weekly")
+    elif state == "one has no copy":
+        code["weekly"] = ""
+    elif state == "a copy is gone":
+        shutil.rmtree(tmp_path / FOLDER)
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(pools_of, "deployments_on", found)
+    monkeypatch.setattr(pools_of, "_prefect", lambda environment, *words: asked.append(words))
+    monkeypatch.setattr(pools_of, "automate", lambda environment, home: None)
+    monkeypatch.setattr(pools_of, "_create_limit", lambda environment, name: None)
+    monkeypatch.setattr(pools_of, "kept_deployments", lambda environment, home: nullcontext())
+    pools_of.deploy({}, ("cpu-pool",), tmp_path, keep=True)
+    assert any("deploy" in words for words in asked) is deployed
 
 
 def test_every_deployment_names_a_flow_its_parameters_a_preset_and_a_pool_that_is_created() -> None:

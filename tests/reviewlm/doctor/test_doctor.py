@@ -19,12 +19,14 @@ import pytest
 
 from core.config.presets import load_config
 from core.services import service_list
-from core.services.pools import deployments_of
+from core.services.deployed_code import keep_code
+from core.services.pools import deployed_code, deployments_of
 from core.store import Store
 from reviewlm.doctor import machine
 from reviewlm.doctor.examine import CHECKS, examine
 from reviewlm.doctor.health_line import HealthLine
 from reviewlm.doctor.machine import check_packages, gpu_line
+from reviewlm.doctor.servers import _deployed_code
 from tests.command_line import call
 from tracking.database import head_revision
 
@@ -353,3 +355,18 @@ def test_a_remote_store_is_read_and_written_if_there_is_one(own_home: Path, tmp_
     probe.unlink()
     probe.mkdir()
     assert only("remote store", setting).state == "warning"
+
+
+def test_edits_since_the_deployment_are_told_and_a_damaged_copy_is_a_problem(own_home: Path) -> None:
+    copy = keep_code(own_home)
+
+    def told(version: str, code: str) -> tuple[str, str]:
+        [line] = _deployed_code(own_home, [{"version": version, "pull_steps": [{"step": {"code": code}}]}])
+        return line.state, line.found
+
+    assert told(deployed_code(), copy.name) == ("ok", "the code here")
+    state, found = told("0" * 12, copy.name)
+    assert (state, found.partition(":")[0]) == ("ok", "other than the code here")
+    state, found = told(deployed_code(), "gone")
+    assert (state, found.partition(":")[0]) == ("problem", "gone")
+    assert list(_deployed_code(own_home, [{"version": "made by hand", "pull_steps": None}])) == []
