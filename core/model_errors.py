@@ -1,4 +1,4 @@
-"""Convert the errors of `models` into the project's own, each with its exit code."""
+"""Convert a `ModelError` of `models` to the class in `core/errors.py` that has its exit code."""
 
 from __future__ import annotations
 

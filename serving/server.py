@@ -1,4 +1,4 @@
-"""Listen on a port and answer until the process is ended; then finish the requests in progress."""
+"""Serve the champions over HTTP with uvicorn: open them, bind the port, finish open requests before the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run a Python program, and start it again when it fails: `python keep_running.py [-m MODULE | FILE] ARGUMENTS`.
+"""Restart a Python program with back-off when it fails: `python keep_running.py [-m MODULE | FILE] ARGUMENTS`.
 
 A worker of Prefect ends itself after some minutes without its server, and the operating system may kill any process
 that takes too much memory. Without this, nothing would run until a person looks.

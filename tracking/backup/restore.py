@@ -1,4 +1,4 @@
-"""Restore a backup into a folder that appears when every file has been compared with its checksum."""
+"""Restore a backup into a folder that appears only after every file has matched its checksum."""
 
 from __future__ import annotations
 
