@@ -188,7 +188,8 @@ def _unusable(
         return nothing_registered(tracker_at(config), f"{SCHEME}{versions.name}@{CHAMPION}")
     return BundleError(
         "The model cannot be served", where=f"{SCHEME}{versions.name}@{CHAMPION}", cause=str(error),
-        remedy=f"`reviewlm history --model {versions.name}` lists the versions; `reviewlm rollback` takes another",
+        remedy=f"`reviewlm history --model {versions.name}` lists the versions; "
+        f"`reviewlm rollback --model {versions.name}` makes the previous champion the champion again",
     )
 
 
