@@ -1,0 +1,1 @@
+"""Measure speed, memory, quality and correctness; run each script as `python -m benchmarks.NAME`."""

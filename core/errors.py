@@ -256,6 +256,7 @@ class OutputClosed(ReviewLMError):
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+ANOTHER_PLACE = "name another place"
 
 
 def disk_error_type(number: int | None) -> type[ArtifactError]:
@@ -263,13 +264,18 @@ def disk_error_type(number: int | None) -> type[ArtifactError]:
     return StoreFull if number in FULL else NotWritable if number in REFUSED else ArtifactError
 
 
+def disk_remedy(number: int | None, elsewhere: str = ANOTHER_PLACE) -> str:
+    """Return what helps against an error number of the operating system while a file is written, or *elsewhere*."""
+    return f"{'free some space' if number in FULL else 'check the path and its permissions'}, or {elsewhere}"
+
+
 @contextmanager
-def disk_errors(where: str | Path, remedy: str = "") -> Iterator[None]:
+def disk_errors(where: str | Path, elsewhere: str = "") -> Iterator[None]:
     """Turn the operating system's disk errors into StoreFull or NotWritable, which name the folder.
 
     Args:
         where: The folder that is written to.
-        remedy: Advice for the user, if neither moving the store nor a rerun helps.
+        elsewhere: Advice for the user how to write elsewhere, if neither moving the store nor a rerun helps.
     """
     try:
         yield
@@ -277,11 +283,13 @@ def disk_errors(where: str | Path, remedy: str = "") -> Iterator[None]:
         if error.errno in FULL:
             rerun = "free some space, or move the store with REVIEWLM_HOME; a rerun reuses what is finished"
             raise StoreFull(
-                "No space is left on the disk", where=where, cause=str(error), remedy=remedy or rerun
+                "No space is left on the disk", where=where, cause=str(error),
+                remedy=disk_remedy(error.errno, elsewhere) if elsewhere else rerun,
             ) from error
         if error.errno in REFUSED:
             move = "make it a folder with write permission, or move the store with REVIEWLM_HOME"
             raise NotWritable(
-                "The folder cannot be written to", where=where, cause=str(error), remedy=remedy or move
+                "The folder cannot be written to", where=where, cause=str(error),
+                remedy=disk_remedy(error.errno, elsewhere) if elsewhere else move,
             ) from error
         raise

@@ -1,4 +1,4 @@
-"""Convert the errors of `models` into the project's own, each with its exit code."""
+"""Convert a `ModelError` of `models` to the class in `core/errors.py` that has its exit code."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from core.errors import (
     OutOfMemory,
     ReviewLMError,
     disk_error_type,
+    disk_remedy,
 )
 from models.base import ModelError
 
@@ -35,5 +36,5 @@ def _converted(error: ModelError, where: str | Path) -> ReviewLMError:
     """Return the error by its kind; a disk error also by the operating system's number."""
     if error.kind == "disk":
         number = getattr(error.__cause__, "errno", None)
-        return disk_error_type(number)(str(error), where=where, remedy="free some space, or name another place")
+        return disk_error_type(number)(str(error), where=where, remedy=disk_remedy(number))
     return ERROR_TYPES.get(error.kind, FitError)(str(error), where=where)

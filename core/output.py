@@ -15,11 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from core.errors import ArtifactError, ConfigError, NotWritable, StoreFull, disk_error_type
+from core.errors import ArtifactError, ConfigError, NotWritable, StoreFull, disk_error_type, disk_remedy
 from models.atomic_files import new_file, written_straight
 from models.base import ModelError
 
-ANOTHER_PLACE = "free some space, or name another place"
 OUT = "--out"
 
 
@@ -73,7 +72,8 @@ def require_output(path: Path, option: str = OUT) -> None:
             return
         folder = path.resolve().parent
     except (OSError, RuntimeError) as error:  # RuntimeError: links that point to each other
-        raise NotWritable("The file cannot be written", where=path, cause=str(error), remedy=ANOTHER_PLACE) from error
+        remedy = disk_remedy(getattr(error, "errno", None))
+        raise NotWritable("The file cannot be written", where=path, cause=str(error), remedy=remedy) from error
     except ValueError as error:
         raise ConfigError("This is not a file path", where=option, value=path, cause=str(error)) from error
     require_folder(folder, option)
@@ -96,7 +96,7 @@ def require_folder(folder: Path | None, option: str = OUT) -> None:
             pass
     except OSError as error:
         raise NotWritable(
-            "The folder cannot be written to", where=folder, cause=str(error), remedy=ANOTHER_PLACE
+            "The folder cannot be written to", where=folder, cause=str(error), remedy=disk_remedy(error.errno)
         ) from error
 
 
@@ -104,4 +104,4 @@ def _refused(path: Path, error: OSError) -> ArtifactError:
     """Return an error of the operating system as an ArtifactError."""
     kind = disk_error_type(error.errno)
     what = "No space is left on the disk" if kind is StoreFull else "The file cannot be written"
-    return kind(what, where=path, cause=str(error), remedy=ANOTHER_PLACE)
+    return kind(what, where=path, cause=str(error), remedy=disk_remedy(error.errno))

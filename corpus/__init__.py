@@ -1,0 +1,1 @@
+"""Turn review files into tables: read, quarantine, clean, deduplicate, split; or generate synthetic reviews."""

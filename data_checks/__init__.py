@@ -1,0 +1,1 @@
+"""Check tables between stages against suites of expectations (Great Expectations), and write Data Docs."""

@@ -1,0 +1,1 @@
+"""Compute figures of models and their uncertainty, decide the gate, detect drift, write reports and plots."""

@@ -1,4 +1,4 @@
-"""Run the pipeline up to a given stage, for the command line's verbs and the `train` deployment.
+"""Define one Prefect flow per part of the pipeline: ingest, replay, prepare, train, evaluate, promote.
 
 Each function is a complete flow. It takes finished stages from the store.
 """

@@ -1,4 +1,4 @@
-"""Prepare a data set: clean the text, freeze the split, train vocabularies, write token streams."""
+"""Prepare a data set: clean, split, train vocabularies, encode token streams, check the data, draw the data card."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tell whether and how a model adapts to the text that it is measured on; shown next to every figure of a model.
+"""Describe whether and how a model adapts to the text that it is measured on; shown next to each of its figures.
 
 A static model predicts from its weights or tables and the text so far. An adaptive model also changes these weights
 while it reads, or looks words up in the text itself. Both give distributions of the next token. But their figures

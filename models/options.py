@@ -1,4 +1,4 @@
-"""Declare the options of models: pydantic dataclasses, whose annotations hold types, ranges and the marks below.
+"""Declare model options as pydantic dataclasses; their annotations hold types, ranges and the marks below.
 
 A check that involves several options is a `require` in the class's `__post_init__`.
 

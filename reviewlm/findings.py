@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.errors import disk_errors
-from core.output import ANOTHER_PLACE, write_output
+from core.errors import ANOTHER_PLACE, disk_errors
+from core.output import write_output
 from reviewlm import terminal
 from reviewlm.options import configured
 

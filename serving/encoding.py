@@ -1,4 +1,4 @@
-"""Encode texts in slices, so that texts which are being generated wait for one slice or one text's tokens at most."""
+"""Encode texts in slices, so that decoding waits for one slice, or for one text's tokens, at most."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Count what the server does, for Prometheus.
+"""Define the server's metrics for Prometheus.
 
 Where several worker processes share the port, each writes its figures into the folder that PROMETHEUS_MULTIPROC_DIR
 names, and whichever worker is asked adds them up.

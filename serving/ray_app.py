@@ -1,4 +1,4 @@
-"""Let Ray Serve run the replicas of the server: the application and the engine are those of `reviewlm serve`.
+"""Run replicas of the server under Ray Serve, with the application and the engine of `reviewlm serve`.
 
 `python -m serving.ray_app KEY=VALUE …` starts Ray on this machine alone; `serve run serving.ray_app:application
 KEY=VALUE …` uses a cluster. `preset` names a preset, other keys are settings (docs/how_to/replicas.md).

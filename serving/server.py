@@ -1,4 +1,4 @@
-"""Listen on a port and answer until the process is ended; then finish the requests in progress."""
+"""Serve the champions over HTTP with uvicorn: open them, bind the port, finish open requests before the end."""
 
 from __future__ import annotations
 
@@ -201,7 +201,8 @@ def _unusable(
         return nothing_registered(tracker_at(config), f"{SCHEME}{versions.name}@{CHAMPION}")
     return BundleError(
         "The model cannot be served", where=f"{SCHEME}{versions.name}@{CHAMPION}", cause=str(error),
-        remedy=f"`reviewlm history --model {versions.name}` lists the versions; `reviewlm rollback` takes another",
+        remedy=f"`reviewlm history --model {versions.name}` lists the versions; "
+        f"`reviewlm rollback --model {versions.name}` makes the previous champion the champion again",
     )
 
 

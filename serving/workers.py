@@ -1,4 +1,4 @@
-"""Let several processes answer on one port: start them, start again those that crash, end all together."""
+"""Supervise worker processes that share one listening socket: start, restart after a crash, stop all together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Send events about a registered model to Prefect's server, where alerts and deployments wait for them."""
+"""Send events about a registered model to Prefect's server, which trigger alerts and deployments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tell results of edited code from those of the code that a stage's version stands for.
+"""Add a digest of edited code to a stage's version, so that edited code never re-uses results of the old code.
 
 A stage's version is raised by hand when its result changes. `accepted_code.txt` lists the modules that make results,
 and the code of each for which the present versions stand. Where a module that a stage uses differs from it, the

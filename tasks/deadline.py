@@ -1,4 +1,4 @@
-"""Notice a stage that takes far longer than its earlier builds: warn, send an alert, and end the run if that is wanted.
+"""Detect a stage that takes far longer than its earlier builds: warn, send an alert, and end the run if configured.
 
 The store's manifests say how long earlier builds of a stage took and how many bytes went in. Builds with the same
 options and on the same device are comparable; a build of twice the data may take twice as long. Without a comparable

@@ -1,4 +1,4 @@
-"""Ask whether stages are finished: within a block, a stage that would have to be built is an exception instead."""
+"""Forbid builds within a block: a stage without a stored result raises NotFinished. Shows whether work is left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Name the current flow run by its preset and data, and say where its code is not that of its deployment."""
+"""Name the current flow run by its preset and data, and warn if its code is not that of its deployment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hold GPUs: each for one fit, or for the scoring of one model, at a time.
+"""Reserve GPUs: each for one fit, or for the scoring of one model, at a time.
 
 Prefect's limit `gpu` says how many may run at once, also from several machines. Which GPUs of this machine one gets is
 settled by locks in the home folder, which the system releases when a process ends.

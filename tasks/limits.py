@@ -1,4 +1,4 @@
-"""Wait for a slot of a limit of Prefect's server: one promotion at a time, one training per GPU.
+"""Wait for a slot of a Prefect concurrency limit: one promotion at a time, one training per GPU.
 
 Prefect lets everything run if a limit does not exist. That is right for the server that a command starts for itself
 alone. On a server that others use too, a missing limit is an error, at the start of a run.

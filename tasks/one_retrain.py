@@ -1,4 +1,4 @@
-"""Run one retrain of a home at a time: those of all deployments, of events and of commands wait for each other.
+"""Run one retrain of a home at a time: those of deployments, events and commands wait for each other.
 
 Locks in the home folder say so, because the system releases them when a process ends, in whatever way. A limit of
 Prefect's server would stay taken after a kill until its lease ends (up to five minutes), also for the second attempt

@@ -1,4 +1,4 @@
-"""Hold a slot of a limit of Prefect's server by a lease that ends soon after its holder, but not with a server restart.
+"""Hold a slot of a Prefect concurrency limit by a short lease: it ends soon after its holder, and survives restarts.
 
 `prefect.concurrency` takes a lease of 300 seconds, which stays for up to five minutes after a kill of its holder. A
 shorter one would be lost more often, because it is renewed only when three quarters have passed, and never again after

@@ -1,4 +1,4 @@
-"""Serve MLflow behind the guard (for `uvicorn --factory`).
+"""Serve MLflow behind a check of Host, Origin and password (`core/web_guard.py`), for `uvicorn --factory`.
 
 `mlflow server` needs another package for a password, and it accepts requests from web pages of other local ports. So
 this module sets up its application as that command does, without the runner of background jobs, and wraps it in the

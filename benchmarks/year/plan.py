@@ -1,4 +1,4 @@
-"""Say what happens in which week of the year."""
+"""Schedule the planted failures of the year in fast motion: which failure happens in which week."""
 
 from __future__ import annotations
 

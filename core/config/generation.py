@@ -1,4 +1,4 @@
-"""Define the defaults of generation that the command line, the Python door, the flow and the server share."""
+"""Define the defaults of generation that the command line, the Python API, the flow and the server share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compare the recorded steps of a version with the steps made again, and conclude a verdict."""
+"""Compare the recorded steps of a version with the rebuilt ones, and conclude a verdict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Spare the garbage collector what lives as long as the process.
+"""Freeze long-lived objects (`gc.freeze`), so that garbage collections need not scan a million library objects.
 
 The libraries of a run leave a million objects. Each full collection would look through all of them, and so would the
 last one, at the end of the process.

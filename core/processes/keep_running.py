@@ -1,4 +1,4 @@
-"""Run a Python program, and start it again when it fails.
+"""Restart a Python program with back-off when it fails, and begin its log anew when it is large.
 
     python keep_running.py [--log FILE BYTES] [-m MODULE | FILE] ARGUMENTS
 

@@ -1,4 +1,4 @@
-"""Choose whether freed memory is returned to the system at once or kept for the next allocation.
+"""Tune glibc's malloc: return freed memory to the system at once, or keep it for the next allocation.
 
 The C library keeps memory that Python, numpy and pyarrow free. Large pieces come directly from the system, but the
 threshold for "large" grows with every freed piece, up to 32 MiB. So the columns of a batch end up on the heaps of the

@@ -1,4 +1,4 @@
-"""Let commands and workers use the services that run: their addresses, passwords and signs of life."""
+"""Connect commands and workers to running services by environment variables: addresses, passwords, heartbeats."""
 
 from __future__ import annotations
 

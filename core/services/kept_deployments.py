@@ -1,4 +1,4 @@
-"""Keep what users have changed of the deployments in Prefect's pages when `prefect.yaml` is deployed again.
+"""Keep the changes that users made to deployments in Prefect's pages when `prefect.yaml` is deployed again.
 
 `prefect deploy` overwrites schedules and parameters with those of the file, and creates the automations of the file's
 triggers again, so what was switched on would be off after each start of the services, for example after a reboot. What

@@ -48,8 +48,7 @@ class _PortTaken(Exception):
 
 def start(
     home: Path, report: Report = lambda step, seconds, note: None, tracking_uri: str = "", serve: Sequence[str] = (),
-    log_bytes: int = LOG_BYTES,
-    keep_code: bool = False,
+    log_bytes: int = LOG_BYTES, keep_code: bool = False,
 ) -> dict[str, str]:
     """Start the services that do not run yet, set up pools, limits and deployments, and return the addresses.
 

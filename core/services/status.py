@@ -1,4 +1,4 @@
-"""Say which services run, since when, in how much memory, and whether they answer."""
+"""Report which services run, since when, with how much memory, and whether they answer."""
 
 from __future__ import annotations
 

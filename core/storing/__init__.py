@@ -1,1 +1,1 @@
-"""Do the parts of the store's work: publish a result, note its uses, remove it."""
+"""Publish, find, share and remove results, and record their uses: the parts of the store."""

@@ -1,4 +1,4 @@
-"""Give a finished work folder its final name in the store, in one step and with a manifest of its files."""
+"""Publish a finished work folder in the store by one rename, with a manifest of its files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Share finished results with other machines through a remote store, in the manner of a build system's remote cache.
+"""Share finished results with other machines through a remote store, like the remote cache of a build system.
 
 A result is the objects below `<stage>/<digest>/`: its manifest, and each of its files under the SHA-256 of its content.
 So machines that upload one result at the same time never mix their files. The manifest is written last: a result

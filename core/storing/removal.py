@@ -1,4 +1,4 @@
-"""Remove results from a store so that no process loses one that it has just begun to use, and a kill loses none.
+"""Remove results from a store in two steps, so that a result that another process begins to use is never lost.
 
 A result that goes is renamed into `store/.trash` in one step. Then the time of its last use is read once more. If a
 process used it meanwhile, it gets its name back. Otherwise it is renamed again, to a name that says that it is decided,

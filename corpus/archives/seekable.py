@@ -29,7 +29,7 @@ def seekable(stream: io.BufferedReader) -> Iterator[IO[bytes]]:
         yield stream
         return
     with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as copy:
-        with disk_errors(tempfile.gettempdir(), "free some space, or name another folder in TMPDIR"):
+        with disk_errors(tempfile.gettempdir(), "name another folder in TMPDIR"):
             shutil.copyfileobj(stream, copy, PIECE)
         copy.seek(0)
         yield cast(IO[bytes], copy)

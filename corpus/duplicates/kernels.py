@@ -1,4 +1,4 @@
-"""Compile the hashing of texts and names with numba: each loop reads its input once and holds no lock (GIL).
+"""Compile the hashing of texts and names with numba: each loop reads its input once, without holding the GIL.
 
 The callers say what is computed: `corpus.duplicates.shingles`, `banding`, `anchors` and `keys`. The loops over pairs of
 texts are in `corpus.duplicates.pair_kernels`. Shapes: N bytes, D texts, W words, S shingles, P values of a signature.

@@ -1,4 +1,4 @@
-"""Compile the choice and comparison of pairs of texts with numba, without Python's lock (GIL).
+"""Compile the choice and comparison of pairs of texts with numba, without holding the GIL.
 
 The callers say what is computed: `corpus.duplicates.banding`, `compare`, `sketches`, `jaccard` and `scattered`.
 Shapes: D texts, B buckets, M members of buckets, K pairs, S fingerprints, T places of a hash table.

@@ -1,4 +1,4 @@
-"""Read stretches that are scattered over a file larger than memory."""
+"""Read byte ranges that are scattered over a file larger than memory."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Show, export, mend and read again the records that ingestion set aside."""
+"""Show, export, correct and replay the records that ingestion set aside."""

@@ -1,4 +1,4 @@
-"""Choose the test reviews of an earlier data set that another model has not learnt from.
+"""Choose the test reviews of an earlier data set that another model was not trained on.
 
 A review from the training or validation data of a model cannot show whether the model loses earlier knowledge. Such a
 review is recognised by its id, or by its exact text in normal form, which may have another id in other data.

@@ -1,4 +1,4 @@
-"""Measure how much context a model uses: cross-entropy by the number of tokens kept, and the effective context length.
+"""Find the effective context length: the fewest tokens kept within 1 % of the full-context perplexity.
 
 The same target tokens are predicted from their last 1, 2, 4, 8 … tokens, each time from the fresh state, and from the
 whole review so far (`evaluation/probing/context_use.py`). The effective context length is the smallest of these numbers

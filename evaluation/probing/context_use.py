@@ -1,4 +1,4 @@
-"""Measure how much of the context a model uses: perplexity by the number of tokens that it may still see.
+"""Measure perplexity with a truncated context: each token predicted from its last k tokens only.
 
 Every chosen token is predicted several times: from the whole review so far, and from its last k tokens alone, which the
 model reads from its fresh state. All predictions are of the same tokens, so the perplexities can be compared. Each

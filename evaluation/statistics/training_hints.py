@@ -1,4 +1,4 @@
-"""Say whether the best neural model of a run was trained too little or too much, and what would help.
+"""Judge whether the best neural model of a run was trained too little or too much, and suggest what to change.
 
 The rule reads the model's learning curve (nats per token on validation and training reviews) and its gain over the
 baseline, usually an n-gram model, on the test reviews ("Trained too little or too much" in

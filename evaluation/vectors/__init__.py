@@ -1,1 +1,1 @@
-"""Show word vectors: a map of words on a page."""
+"""Judge word vectors: evidence, gate and rules, baselines, map of words."""

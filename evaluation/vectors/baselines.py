@@ -1,6 +1,6 @@
 """Compare texts by their words alone: the baselines that vectors of a network should beat.
 
-- tf-idf: cosine of tf-idf vectors (`models/classification/tfidf.py`) of all words that two texts have.
+- tf-idf: cosine of tf-idf vectors (`models/classification/features/tfidf.py`) of all words that two texts have.
 - Word vectors: cosine of the mean vectors of the words (`reviewlm embed`).
 """
 

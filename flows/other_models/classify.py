@@ -1,4 +1,4 @@
-"""Fit, compare and register review classifiers: ingest → prepare → fit → predict → compare → gate → report."""
+"""Define the flows `classify` (fit, compare, register, gate) and `compare-classifiers` (two registered versions)."""
 
 from __future__ import annotations
 

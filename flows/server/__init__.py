@@ -1,1 +1,1 @@
-"""Run flows: Prefect servers, how many stages run at once, and runs that a killed process left behind."""
+"""Start Prefect servers, limit how many stages run at once, and end the runs of killed processes."""

@@ -1,4 +1,4 @@
-"""Let each writing transaction of the Prefect server take SQLite's write lock at its start.
+"""Begin writing SQLite transactions of Prefect's server with the write lock, so that none fails as locked.
 
 Prefect begins most of its transactions as deferred ones: they take the lock with their first write. Where such a
 transaction reads first and another connection writes meanwhile, SQLite refuses its write at once with "database is

@@ -1,4 +1,4 @@
-"""Join this machine, as a worker that fits and scores networks for others, to the Prefect server of another machine."""
+"""Join this machine to the Prefect server of another machine, as a worker that fits and scores networks for it."""
 
 from __future__ import annotations
 

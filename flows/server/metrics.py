@@ -1,4 +1,4 @@
-"""Give Prometheus the figures of flow runs, workers, limits and the home's disk, on the Prefect server's own page.
+"""Export metrics of flow runs, workers, limits and the home's disk to Prometheus, on Prefect's own metrics page.
 
 Prefect's page `/api/metrics` shows what its process has registered; of itself that is only the traffic with workers.
 `PREFECT_CLIENT_METRICS_ENABLED` is no way: each process would open the same port, on all addresses, without a password.

@@ -1,4 +1,4 @@
-"""Find the database of Prefect's server, and tell whether a start would migrate it: Prefect asks nobody."""
+"""Find the database of Prefect's server, and detect if a start would migrate it: Prefect does so without asking."""
 
 from __future__ import annotations
 

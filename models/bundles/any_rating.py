@@ -1,4 +1,4 @@
-"""Read reviews whose rating is not known: the average of a model over the ratings of its training reviews.
+"""Marginalise over the rating if it is unknown: p(text) = Σ share(k) p(text | k) over the training ratings.
 
 A model reads a rating before the text. The token of an unknown rating says nothing to a model whose training reviews
 all had one, so the text is read with each rating k of the training reviews, and p(text) = Σ share(k) · p(text | k). The

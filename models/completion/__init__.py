@@ -1,1 +1,1 @@
-"""Find out how a text may go on: next words, completions of a word, beam search, Dasher's intervals of characters."""
+"""Complete texts: next words, completions of a word, beam search, Dasher's intervals of characters."""

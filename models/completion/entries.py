@@ -1,4 +1,4 @@
-"""Index the entries of a vocabulary by the text that they add, so that all that begin alike are a range."""
+"""Index vocabulary entries by their text (sorted array), so that the entries with a given prefix are one range."""
 
 from __future__ import annotations
 

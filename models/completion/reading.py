@@ -1,4 +1,4 @@
-"""Read token sequences, each from the longest beginning that was read before, with equal lengths in one batch."""
+"""Batch next-token distributions for search, re-using the state of the longest prefix read before (prefix cache)."""
 
 from __future__ import annotations
 

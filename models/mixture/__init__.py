@@ -1,0 +1,1 @@
+"""Combine several language models into one: linear and log-linear mixtures, and their weights."""

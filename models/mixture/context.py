@@ -1,4 +1,4 @@
-"""Compute features of a context that tell how reliable an n-gram model is there, before the next word is read.
+"""Compute gating features from an n-gram model's longest known context: how far to trust it for the next word.
 
 The features are read from the model's tables, for the longest context h that ends here and was continued in training:
 

@@ -1,4 +1,4 @@
-"""Learn one small batch by heart: a network, loss or optimiser with an error does not reach a loss near zero."""
+"""Overfit one small batch as a sanity check: a faulty network, loss or optimiser cannot bring the loss near zero."""
 
 from __future__ import annotations
 

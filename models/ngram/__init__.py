@@ -1,0 +1,1 @@
+"""Estimate n-gram language models: count, smooth, prune, look up, and exchange ARPA files."""

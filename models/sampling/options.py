@@ -1,4 +1,4 @@
-"""Define the sampling options that the command line, the flow, the Python door and the server share."""
+"""Define the sampling options that the command line, the flow, the Python API and the server share."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Restore case and punctuation: a tagger whose labels every written text has for free."""
+"""Restore case and punctuation with a tagger; its labels come from any written text, without annotation."""

@@ -1,4 +1,4 @@
-"""Shapes: functions from a folded piece to its written form.
+"""Code the case of a piece (lower, Title, UPPER, …) as a shape, to restore its written form after case folding.
 
 Unchanged, with a first capital, in capitals, in its usual form, letter by letter, or, if no upper case leads back to
 the written letter ("ǅ", "ẞ"), byte by byte. One of them restores any written form, unless the piece has no case.

@@ -1,0 +1,1 @@
+"""Define the commands of `reviewlm`, one module per group of commands."""

@@ -1,4 +1,4 @@
-"""Define the commands that trace a version to its raw files: show the chain, hash it again, make the version again."""
+"""Define the commands that trace a version to its raw files: show the chain, hash it again, rebuild the version."""
 
 from __future__ import annotations
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.errors import BundleError, ConfigError, InputError, disk_errors
+from core.errors import ANOTHER_PLACE, BundleError, ConfigError, InputError, disk_errors
 from core.model_errors import converted_errors
-from core.output import ANOTHER_PLACE, require_folder
+from core.output import require_folder
 from reviewlm import terminal
 from reviewlm.ngram_values import engine_of, orders_of, parameters, whole_numbers
 from reviewlm.options import Json, Temperature, TopP, checked, configured

@@ -1,4 +1,4 @@
-"""Define the commands that serve a model, start and stop the web pages, send what waits for MLflow, and free space."""
+"""Define the commands that serve a model, start and stop the web pages, send queued MLflow writes, and free space."""
 
 from __future__ import annotations
 

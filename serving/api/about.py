@@ -1,4 +1,4 @@
-"""Answer what can be asked about the server: models, what a version is, health, readiness, metrics."""
+"""Answer requests about the server: models, versions, health, readiness, metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Make answers in JSON, and describe the routes for OpenAPI."""
+"""Build JSON responses, and describe the routes for OpenAPI."""
 
 from __future__ import annotations
 

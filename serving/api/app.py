@@ -1,4 +1,4 @@
-"""Put the application together: routes, checks of every request, errors in one shape."""
+"""Build the application: routes, checks of every request, errors in one JSON shape."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answer `POST /classify`: what a registered classifier says about whole reviews."""
+"""Answer `POST /classify`: a registered classifier's label of each review, and its probability."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Take every request in: refuse what is not answered, read the body within bounds, answer errors in one shape (ASGI).
+"""Check every HTTP request before the application (ASGI): access, size and time of the body; errors in one JSON shape.
 
 It wraps the whole application, so that a refused request reaches nothing behind it, and no exception leaves a
 traceback in an answer.

@@ -1,4 +1,4 @@
-"""Run the work of a request: within its time, with a bounded number of jobs, and no longer than its client stays."""
+"""Run the work of a request with a time limit and a bounded number of jobs, and stop it when the client leaves."""
 
 from __future__ import annotations
 

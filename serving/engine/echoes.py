@@ -1,4 +1,4 @@
-"""Compute the log-probabilities of prompts that are given back, in pieces between the steps of the live texts."""
+"""Score prompts for `echo` (their log-probabilities), in chunks between decoding steps; equal prompts only once."""
 
 from __future__ import annotations
 

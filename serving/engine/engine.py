@@ -1,4 +1,4 @@
-"""Run one opened bundle in one thread of its own: texts and jobs come from any thread, their results go back there."""
+"""Run one opened bundle in its own thread: accept texts and jobs from any thread, and return results there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run jobs between the steps of the live texts; what would take long is done in pieces, or in another thread."""
+"""Run jobs between decoding steps; long ones in pieces, or in another thread."""
 
 from __future__ import annotations
 

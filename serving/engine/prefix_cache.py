@@ -1,4 +1,4 @@
-"""Keep the model's states after prefixes that were read, so that a text that goes on costs one step per new token.
+"""Cache model states by prefix (LRU), so that a text that continues costs one step per new token.
 
 The text itself is the key: whoever sends it again, to any process, finds the saved state, or has the text read again.
 """

@@ -1,4 +1,4 @@
-"""Define what the engine is asked for and what it gives back."""
+"""Define the requests to the engine and its results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run a search of many steps as a job of an engine, one step between two steps of the live texts."""
+"""Run a search (e.g. beam search) as a job of the engine: one search step between two decoding steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hand the pieces of one text from the engine's thread to its reader, in any thread or event loop."""
+"""Stream generated pieces of one text from the engine's thread to its reader, in any thread or event loop."""
 
 from __future__ import annotations
 

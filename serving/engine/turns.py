@@ -1,4 +1,4 @@
-"""Read long contexts in pieces, one piece between two steps of the live texts, each reading in its turn."""
+"""Read long prompts in chunks, in turn, between decoding steps (chunked prefill), so that no running text stalls."""
 
 from __future__ import annotations
 

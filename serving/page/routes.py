@@ -1,4 +1,4 @@
-"""Send the files of the page, with a policy that lets the page load and ask nothing but this server."""
+"""Serve the files of the page, with a Content-Security-Policy that allows requests to this server only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Choose the versions that are closed: those unused for long, and those that make room for others."""
+"""Choose the versions to evict: unused for too long, or least recently used beyond `serving.max_versions`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Let the challenger score a share of the texts beside the champion, so that both are compared on the real traffic.
+"""Score shadow traffic: champion and challenger on a sample of users' texts, to compare them on real requests.
 
 Only text that users sent is scored: what the champion wrote would favour the champion. Nothing is stored but sums.
 """

@@ -1,4 +1,4 @@
-"""Let the registered champion answer the challenger's test reviews, and both answer the champion's own."""
+"""Predict the challenger's test reviews with the registered champion, and the champion's own with both."""
 
 from __future__ import annotations
 

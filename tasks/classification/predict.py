@@ -1,4 +1,4 @@
-"""Let a classifier answer the held-out reviews from their texts, as the served model reads them: a row per review."""
+"""Predict the held-out reviews with a classifier from their texts, as the served model does; a row per review."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Determine the data family of a run and of a registered version, even if the version is older than family tags."""
+"""Find the data family (kind of reviews) of a run or version, because the gate compares within one family."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Do the parts of large work in threads, or on the workers of a Dask cluster."""
+"""Run large work in parallel: in threads, or on the workers of a Dask cluster."""

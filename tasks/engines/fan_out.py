@@ -1,4 +1,4 @@
-"""Choose who does the parts of large work: threads of this process, or the workers of a Dask cluster."""
+"""Select the executor of parallel work (`execution.engine`): threads of this process, or a Dask cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Name what every family of fitted models has, for the tasks that describe, register and judge them alike."""
+"""Define the protocol `AnyFitted` (spec, artifact, run, bundle) of language models, classifiers and word vectors."""
 
 from __future__ import annotations
 

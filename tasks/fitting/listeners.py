@@ -1,4 +1,4 @@
-"""Pass the progress of a fit on: to the progress bar, and now and then to its MLflow run."""
+"""Forward the progress of a fit to the progress bar and, less often, to its MLflow run."""
 
 from __future__ import annotations
 

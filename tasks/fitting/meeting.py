@@ -1,4 +1,4 @@
-"""Say where the ranks of one fit meet that are on several machines."""
+"""Find an address and port where the ranks of one fit on several machines meet (rendezvous of torch.distributed)."""
 
 from __future__ import annotations
 

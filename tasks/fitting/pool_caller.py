@@ -1,4 +1,4 @@
-"""Hand a job over to a worker of another machine, and take over what it made.
+"""Submit a job to a worker on another machine, and fetch its result.
 
 `run_job` runs a job in processes of this machine; `Handover` does the same with a run of a Prefect work pool. It puts
 the job into the remote store, waits, forwards progress and journals, and returns when the work folder here holds the

@@ -1,4 +1,4 @@
-"""Define how the machine that hands a job over and the worker that does it speak through the remote store.
+"""Define the protocol between the machine that submits a job and the pool worker: objects in the remote store.
 
 | object | written by | says |
 |---|---|---|

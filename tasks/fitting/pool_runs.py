@@ -1,4 +1,4 @@
-"""Ask the workers of a Prefect work pool for a fit: submit a run of the deployment `fit-job`, watch it, cancel it."""
+"""Submit a fit to a Prefect work pool as a run of the deployment `fit-job`; watch the run, and cancel it if need be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Find the stored results behind the inputs of a result; a lineage record and a collection of the store follow them."""
+"""Find the stored results behind the inputs of a result, for lineage records and `reviewlm gc`."""
 
 from __future__ import annotations
 

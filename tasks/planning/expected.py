@@ -1,4 +1,4 @@
-"""Expect the result of a chosen training from our own measured runs, relative to the user's own n-gram model.
+"""Predict the bits per byte of a planned training by a law fitted to measured runs, relative to an n-gram model.
 
 The n-gram model is fitted before the plan is made, so its bits per byte say how hard the user's reviews are. Measured
 runs say how many per cent fewer bits the mixture of n-gram model and network needs, by reference seconds of training

@@ -1,4 +1,4 @@
-"""Train the chosen network for the time that is left, and so find out how long its training is.
+"""Train until the time budget requires the learning rate to decay, and fix the training's length from that.
 
 The training goes on with its full learning rate until the time left is what its decay and all that follows need
 (`models/neural/training/callbacks/pacing.py`). Its length is then known: it becomes a setting of the run, and the fit,

@@ -1,4 +1,4 @@
-"""Say what a worker of a pool must know of each kind of job, by the name of its stage."""
+"""Map each kind of pool job to its job class, its code version and its number of processes."""
 
 from __future__ import annotations
 

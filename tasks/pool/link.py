@@ -1,4 +1,4 @@
-"""Let a worker of a pool speak with the machine that handed a job over, and with the other workers that do it.
+"""Report a pool worker's state through the remote store (claim, progress, checkpoints), and read if the job is wanted.
 
 `tasks/fitting/pool_protocol.py` lists the objects in the remote store through which they speak.
 """

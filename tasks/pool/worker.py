@@ -1,4 +1,4 @@
-"""Do a job of another machine: take it from the remote store, fit or score its network, give back what was made.
+"""Run a job of another machine: take it from the remote store, fit or score its network, upload the result.
 
 What a killed worker leaves behind here is deleted by the next job of that name; the remote store has its checkpoints.
 """

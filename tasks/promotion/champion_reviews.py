@@ -1,4 +1,4 @@
-"""Try champion and challenger on the champion's own frozen test reviews, to detect a loss on older data."""
+"""Score champion and challenger on the champion's own frozen test reviews, to detect forgetting of older data."""
 
 from __future__ import annotations
 

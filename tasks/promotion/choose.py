@@ -1,4 +1,4 @@
-"""Choose the challenger of a run: the best model on validation that the gate need not refuse for other reasons."""
+"""Choose the challenger of a run: the best model on validation of those that the gate need not refuse anyway."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tell before a training which gain the gate will be able to prove with the test reviews that there are."""
+"""Compute before a training the smallest gain that the gate can prove with the available test reviews."""
 
 from __future__ import annotations
 

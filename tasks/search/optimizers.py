@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from core.config.run_config import RunConfig
-from core.errors import ArtifactError, disk_errors
+from core.errors import ANOTHER_PLACE, ArtifactError, disk_errors
 from core.model_errors import converted_errors
 from core.provenance import git_commit
 from evaluation.plots.optimizers import range_test
@@ -139,7 +139,7 @@ def compare_optimizers(
 def _files_in(out: Path, found: Mapping[str, Any]) -> Iterator[None]:
     """Convert disk errors into the project's errors, and then log *found*, which exists in no file."""
     try:
-        with disk_errors(out, "free some space, or name another place"):
+        with disk_errors(out, ANOTHER_PLACE):
             yield
     except ArtifactError:
         log.warning("the result could not be written: %s", json.dumps(found))

@@ -1,4 +1,4 @@
-"""Log what a verb has measured on models as one MLflow run: figures, tables and plots."""
+"""Log the measurements of a command on models as one MLflow run: figures, tables and plots."""
 
 from __future__ import annotations
 

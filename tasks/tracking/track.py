@@ -212,7 +212,7 @@ def open_model_run(
         log.warning(
             "'%s': the files of its logged model (MLflow run %s) are gone or damaged; the store still has the fit, so "
             "it is logged again, and a new version can be registered. A version that was registered from them stays "
-            "lost: `reviewlm rollback` goes back to one that opens", spec.name, finished_run,
+            "lost: `reviewlm rollback --model NAME` goes back to one that opens", spec.name, finished_run,
         )
         finished_run, there = None, False
     if finished_run:

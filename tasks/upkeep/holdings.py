@@ -1,4 +1,4 @@
-"""List the results of a store with their sizes, last uses and inputs, without a use or a check of them."""
+"""List the results of a store with their sizes, last uses and inputs, without using or checking them."""
 
 from __future__ import annotations
 

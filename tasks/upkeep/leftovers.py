@@ -1,4 +1,4 @@
-"""List what a home folder holds beside results and MLflow's files that old runs leave behind."""
+"""List the files that old runs left in a home folder, besides results and MLflow's files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Find what versions and runs need from the store: lineages of versions, and the times since when a use counts."""
+"""Find what versions and runs need from the store: lineages of versions, and how recent a use keeps a result."""
 
 from __future__ import annotations
 

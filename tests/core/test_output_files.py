@@ -122,16 +122,20 @@ def test_permissions_stay_or_are_those_that_were_asked_for(tmp_path: Path) -> No
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-@pytest.mark.parametrize(("code", "kind"), [(errno.ENOSPC, StoreFull), (errno.EROFS, NotWritable)])
-def test_a_disk_that_refuses_is_named_with_the_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, kind: type
+@pytest.mark.parametrize(("code", "kind", "advice"), [
+    (errno.ENOSPC, StoreFull, "free some space, or name another place"),
+    (errno.EROFS, NotWritable, "check the path and its permissions, or name another place"),
+])  # fmt: skip
+def test_a_disk_that_refuses_is_named_with_the_file_and_what_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, kind: type, advice: str
 ) -> None:
     def refuse(descriptor: int) -> None:
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "fsync", refuse)
-    with pytest.raises(kind, match="file"):
+    with pytest.raises(kind, match="file") as error:
         write_output(tmp_path / "file", "text")
+    assert error.value.remedy == advice
     assert names(tmp_path) == []
 
 

@@ -90,6 +90,17 @@ def test_without_a_champion_it_says_what_to_do(own_home: Path) -> None:
     assert "`reviewlm promote --version 1 --why TEXT`" in error.value.remedy
 
 
+def test_a_champion_that_cannot_be_served_is_told_with_the_commands_of_its_model(own_home: Path) -> None:
+    damaged = version(own_home, 1, "champion")
+    next(damaged.glob("*.npy")).write_bytes(b"no table")
+    config = load_config("small", LOCAL)
+    with closing(server.listening(config)) as listener, pytest.raises(BundleError) as error:
+        server.serve(config, listener, lambda version: None)
+    assert error.value.what == "The model cannot be served"
+    for command in ("`reviewlm history --model reviewlm`", "`reviewlm rollback --model reviewlm`"):
+        assert command in error.value.remedy
+
+
 def test_a_port_that_is_taken_and_an_address_of_another_machine_are_told() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as other:
         port = other.getsockname()[1]

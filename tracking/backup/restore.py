@@ -1,4 +1,4 @@
-"""Restore a backup into a folder that appears when every file has been compared with its checksum."""
+"""Restore a backup into a folder that appears only after every file has matched its checksum."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def restore_backup(archive: Path, home: Path, report: Callable[[int], object] = 
     if not archive.is_file():
         raise Unreadable("There is no such file", where=archive, remedy="check the spelling and the working directory")
     require_folder(home.parent, "--home")
-    with disk_errors(home.parent, "free some space, or name another folder"):
+    with disk_errors(home.parent, "name another folder"):
         scratch = Path(tempfile.mkdtemp(prefix=f".{home.name}-restored-", dir=home.parent))
         try:
             manifest, done = _unpacked(archive, scratch, report)

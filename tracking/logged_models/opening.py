@@ -185,9 +185,11 @@ def _opened(
     except ModelError as error:
         if error.kind == "input":  # the version is not at fault
             raise InputError(str(error), where=reference) from error
+        of = f"--model {Reference.parse(reference).name}"
         raise BundleError(
             f"{reference} cannot be opened", where=found.folder, cause=str(error),
-            remedy="choose another version (`reviewlm history`), or `reviewlm rollback`",
+            remedy=f"choose another version (`reviewlm history {of}`), or go back to the previous champion "
+            f"(`reviewlm rollback {of}`)",
         ) from error
 
 

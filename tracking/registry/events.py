@@ -1,4 +1,4 @@
-"""Record every promotion, refusal and rollback of a model in a decision log with a fixed order.
+"""Append promotions, refusals and rollbacks to a tamper-evident decision log, stored as a registered model in MLflow.
 
 The log is a separate registered model, `NAME-decisions`, with one version per event. MLflow numbers versions in one
 transaction and never uses a number twice, not even after a deletion. So an event is written completely or not at all,

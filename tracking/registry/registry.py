@@ -114,7 +114,7 @@ class Registry:
         except ReviewLMError as error:
             if error_code(error) not in ABSENT:
                 raise
-            remedy = "`reviewlm history` lists the versions"
+            remedy = f"`reviewlm history --model {self.name}` lists the versions"
             where = f"models:/{self.name}"
             raise InputError("There is no such version", where=where, value=number, remedy=remedy) from error.__cause__
 

@@ -1,1 +1,1 @@
-"""Write runs to MLflow, and keep what it cannot take yet."""
+"""Write runs to MLflow, and queue writes while it does not answer."""

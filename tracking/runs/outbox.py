@@ -1,4 +1,4 @@
-"""Keep the writes that MLflow does not have yet on this disk, in their order.
+"""Queue on disk, in order, the writes that MLflow has not received yet.
 
 Each store and experiment has a SQLite file in the home folder. It outlives the process: the next process that writes
 sends the queued writes first. Files of a write are copied next to it, because the originals may be deleted before it is

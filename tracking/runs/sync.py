@@ -1,4 +1,4 @@
-"""Bring MLflow up to date with the writes of this process and of earlier ones, without loss or duplicates.
+"""Send queued MLflow writes from the outbox in order, without loss or duplicates.
 
 A write is sent at once if MLflow answers. If not, it is queued in the outbox with all later ones, and `sync` sends
 them in their order: before the next write, at the end of a flow, and by `reviewlm tracking flush`. Sending a write

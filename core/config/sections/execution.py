@@ -1,4 +1,4 @@
-"""Define the section `execution` of the configuration: where and how to run."""
+"""Define the section `execution`: home, device, parallelism, MLflow address, remote store, GPU pool, overdue limits."""
 
 from __future__ import annotations
 

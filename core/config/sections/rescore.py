@@ -1,4 +1,4 @@
-"""Define the settings for scoring champions again over time."""
+"""Define the settings of rescoring: how many reviews of a month, and of the benchmark set, a champion is scored on."""
 
 from __future__ import annotations
 

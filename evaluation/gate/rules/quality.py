@@ -1,4 +1,4 @@
-"""Check that the challenger is better, by enough, and surely so."""
+"""Check that the challenger is better by enough, and that its confidence interval proves it."""
 
 from __future__ import annotations
 

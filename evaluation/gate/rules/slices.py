@@ -1,4 +1,4 @@
-"""Check that no slice of reviews gets surely and much worse, even if the model is better overall.
+"""Check that no slice of reviews gets significantly and much worse, even if the model is better overall.
 
 A slice fails if it is worse by more than the policy allows *and* this is very unlikely to be chance. The first
 condition alone would refuse good models: among dozens of slices of thirty reviews one is always a few per cent worse.

@@ -1,4 +1,4 @@
-"""Step a network with products of whole numbers: a quarter of the memory traffic of float32, and more per instruction.
+"""Step a network with int8 weights and inputs (dynamic quantisation): less memory traffic than float32.
 
 Dynamic quantisation: a row of weights has one scale, computed once; a row of inputs has one too, computed at each step.
 The products are summed exactly in 32 bits, so a stream's result is the same to the bit in any batch. What this costs in

@@ -1,4 +1,4 @@
-"""Compile what is done with the logarithms of probabilities, with numba: softmaxes and sums, one pass over each row.
+"""Compile softmaxes and sums of log-probabilities with numba, each in one pass over a row.
 
 Every row is treated alone and in the same way, so its result does not depend on the batch. The kernels of `kernels.py`
 contain `exp` and `largest`: after a change here, remove the compiled code of both (`__pycache__/*.nb?`).

@@ -1,4 +1,4 @@
-"""Multiply by weights that are packed once, so that a row's result does not depend on the rows beside it.
+"""Multiply by packed weights (oneDNN), so that a row's result does not depend on its batch (batch invariance).
 
 A text must not depend on its neighbours in a batch. The usual product (`F.linear`) sums in another order for one row
 than for many, so its results differ in the last digits. That is enough to draw another word, once in some thousand

@@ -1,4 +1,4 @@
-"""Multiply matrices of 8-bit whole numbers, where this processor sums the products exactly.
+"""Select an exact int8 matrix product for this processor (`torch._int_mm`, oneDNN or FBGEMM), by timing them once.
 
 Without VNNI, AMX or their like, pairs of products are added in 16 bits and can overflow; there int8 is also slower. Where
 numba compiles for VNNI, `vnni.py` does all of a linear layer in one call. `torch._int_mm` arranges the weights for the

@@ -1,4 +1,4 @@
-"""Train a classifier or tagger: shuffled batches of whole sequences, the best of several states on held-out examples.
+"""Train a classifier or tagger: shuffled batches of whole sequences; keep the weights that are best on validation.
 
 The order of an epoch follows from the seed and the epoch, rates from the number of the update, and torch's random
 stream is in each checkpoint. So a training that was killed at any moment and is started again with the same work folder

@@ -1,7 +1,7 @@
 """Run a cell of `cells.py` over time.
 
-It computes the same as torch.nn's fused layers, where these exist (`tests/models/neural/layers/test_neural_cells.py` checks
-that to 1e-12). It is meant for reading, changing and checking, and is slower because of the Python loop over time.
+It computes the same as torch.nn's fused layers, where these exist: `tests/models/neural/layers/test_neural_cells.py`
+checks that to 1e-12. It is meant for reading, changing and checking; the Python loop over time makes it slower.
 Shape legend: see `models/base.py`; G = number of gates × H.
 """
 

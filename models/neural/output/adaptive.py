@@ -1,4 +1,4 @@
-"""Compute softmaxes over levels of frequency: a head, and one or more tails behind it; exactly normalised.
+"""Build the adaptive softmax: a head of frequent entries, tails of rare ones; most tokens need only the head.
 
 The head is a softmax over the most frequent entries and one entry for each tail. A tail is a softmax over its own
 entries, and p(w) = p(tail | h) p(w | tail, h). Only the 10-16 % of tokens in a tail need a second level.

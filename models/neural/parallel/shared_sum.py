@@ -1,4 +1,4 @@
-"""Sum a vector over processes of one machine in shared memory.
+"""Sum a vector over the processes of one machine (all-reduce) in shared memory, because Gloo copies more.
 
 Gloo sends vectors through sockets even within a machine, which copies them more often. Here each process writes its
 vector into its own row. When all have written, each adds up one part of all rows. When all parts are ready, each copies

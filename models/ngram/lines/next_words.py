@@ -47,7 +47,7 @@ def write_lines(
     max_tokens: int = 100,
     seed: int = 0,
 ) -> list[str]:
-    """Return n lines that begin with *prompt*, each up to its end or *max_tokens* words; see `models/sampling.py`.
+    """Return n lines that begin with *prompt*, each up to its end or *max_tokens* words; see `models/sampling`.
 
     Raises:
         ModelError: A parameter is out of its range, or `<s>` or `</s>` is in the prompt; kind "input".

@@ -1,1 +1,1 @@
-"""Define the commands that look after an installation and its home folder."""
+"""Define the commands that maintain an installation and its home folder."""

@@ -1,4 +1,4 @@
-"""Define the command that finds the reviews nearest to a text, by the vectors of a language model."""
+"""Define the command that finds the reviews nearest to a text by a network's vectors; `--measure` compares tf-idf."""
 
 from __future__ import annotations
 

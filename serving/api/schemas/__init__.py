@@ -1,1 +1,1 @@
-"""Describe what requests take and what answers hold."""
+"""Define the schemas of requests and responses."""

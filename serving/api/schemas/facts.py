@@ -1,4 +1,4 @@
-"""Define what the answers about versions and the server hold; see `responses.py`."""
+"""Define the response schemas about versions and the server; see `responses.py`."""
 
 from __future__ import annotations
 

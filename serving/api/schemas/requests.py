@@ -1,4 +1,4 @@
-"""Define what the requests take; unknown parameters, other types and numbers that are not finite are errors.
+"""Define the request schemas; unknown parameters, wrong types and non-finite numbers are errors.
 
 The defaults are those of `reviewlm generate`, `suggest` and `score`.
 """

@@ -1,4 +1,4 @@
-"""Define what the answers hold, for the description of the interface; tests check answers, the server does not.
+"""Define the response schemas for the description of the interface; tests check responses, the server does not.
 
 A number that is not finite is null in an answer, such as the nats of a token that a model holds impossible.
 """

@@ -192,9 +192,9 @@ PAGE = Path(__file__).resolve().parents[3] / "docs" / "reference" / "hostile_req
 HEAD = """# Hostile requests
 
 What the server answers to requests that are wrong or meant to harm. `tests/serving/api/test_hostile_requests.py` sends
-them and checks each answer; none has a status from 500 on, and the server then answers a usual request. Every answer has
-OpenAI's shape (`message`, `type`, `param`, `code`). Long requests and messages are cut here (…). Wrong hosts, origins
-and tokens: [security](../runbook/security.md). Limits: [settings](settings.md), section `serving`.
+them and checks each answer. None has a status of 500 or more, and the server then answers a usual request. Every answer
+has OpenAI's shape (`message`, `type`, `param`, `code`). Long requests and messages are cut here (…). Wrong hosts,
+origins and tokens: [security](../runbook/security.md). Limits: [settings](settings.md), section `serving`.
 
 Beside these, `tests/serving/api/test_schema.py` (`make test-all`) sends requests that schemathesis generates from
 `/openapi.json`, valid and invalid ones, to every described address: no answer has a status from 500 on, or a status,

@@ -1,1 +1,1 @@
-"""React to the moments of a training: evaluate, save, report, go back. The moments are in `callback.py`."""
+"""Define training callbacks: validate, save checkpoints, report, go back after a divergence (base: `callback.py`)."""

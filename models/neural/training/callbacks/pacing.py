@@ -1,4 +1,4 @@
-"""Stop a training before its learning rate falls, so that the rest of it ends on time.
+"""Pause a training when the time left is just enough for its learning rate to decay, so that it ends on time.
 
 A trapezoid's rate does not depend on the number of updates before its decay begins. So the training may decide there,
 by the clock, how many updates it will have: those made so far and the decay that belongs to them. `shortened` gives the
