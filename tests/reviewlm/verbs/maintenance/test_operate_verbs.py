@@ -26,7 +26,7 @@ RUNS = "http://127.0.0.1:5077/#/experiments/{}/runs?workflowType=machine_learnin
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch, migrated_home: Path) -> Path:
     """A home folder whose services are only said to be started."""
-    def start(home: Path, report: launch.Report, tracking_uri: str, serve: list[str], keep: bool) -> dict[str, str]:
+    def start(home: Path, report: launch.Report, tracking_uri: str, serve: list[str], **rest: Any) -> dict[str, str]:
         report("MLflow server", None, "")
         report("MLflow server", 2.5, "http://127.0.0.1:5077, because another program uses port 5000")
         shown = tracking_uri or "http://127.0.0.1:5077"
@@ -77,7 +77,7 @@ def test_the_command_that_serves_the_champion_is_one_that_python_can_run(
 ) -> None:
     commands: list[list[str]] = []
 
-    def start(home: Path, report: launch.Report, tracking_uri: str, serve: list[str], keep: bool) -> dict[str, str]:
+    def start(home: Path, report: launch.Report, tracking_uri: str, serve: list[str], **rest: Any) -> dict[str, str]:
         commands.append(serve)
         return {"MLflow": RUNS}
 

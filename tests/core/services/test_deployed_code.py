@@ -24,7 +24,7 @@ from core.services.deployed_code import (
     use_deployed_code,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
