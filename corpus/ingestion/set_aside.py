@@ -31,7 +31,9 @@ from corpus.ingestion.parts import (
 )
 from corpus.reading.sources import Listed, Source, identify
 from corpus.schema import QUARANTINE, Reason
+
 WHY = ("what", "cause", "value", "remedy")
+"""Parts of the fact `SET_ASIDE`: those of the error."""
 
 
 @dataclass(frozen=True)
