@@ -36,8 +36,8 @@ class RecordedSource:
     """An input from outside: a raw file, a replayed quarantine, businesses, word vectors, a lexicon, or weights.
 
     Args:
-        kind: "file", "replay", "business", "vectors", "lexicon", "vocabulary" or "weights"; "unknown" if the store has
-            no record of it.
+        kind: "file", "replay", "business", "vectors", "lexicon", "vocabulary" or "weights"; "unreadable file" if it was
+            set aside, so that it is not needed again; "unknown" if the store has no record of it.
         name: Name of the source in the data.
         sha256: SHA-256 of its bytes; of a vocabulary its digest.
         bytes: Its size, 0 if it is not known.

@@ -32,6 +32,9 @@ from corpus.ingestion.parts import (
 from corpus.reading.sources import Listed, Source, identify
 from corpus.schema import QUARANTINE, Reason
 
+WHY = ("what", "cause", "value", "remedy")
+"""Parts of the fact `SET_ASIDE`: those of the error."""
+
 
 @dataclass(frozen=True)
 class Refused:
@@ -54,14 +57,18 @@ def require_same_bytes(source: Source) -> None:
         )
 
 
-def set_aside(source: Source, folder: Path, config: SourceConfig, error: Unreadable) -> SourceReading:
+def why_of(error: Unreadable) -> dict[str, Any]:
+    """Return the fact `SET_ASIDE` of a file from its error."""
+    value = None if error.value is None else visible(str(error.value))
+    return {"what": error.what, "cause": visible(error.cause), "value": value, "remedy": error.remedy}
+
+
+def set_aside(source: Listed, folder: Path, config: SourceConfig, why: Mapping[str, Any]) -> SourceReading:
     """Replace what was read of a file in `folder` by a reading without parts that says why; return it.
 
     Raises:
         StoreFull, NotWritable: The disk is full or not writable.
     """
-    value = None if error.value is None else visible(str(error.value))
-    why = {"what": error.what, "cause": visible(error.cause), "value": value, "remedy": error.remedy}
     row = {
         "source": [source.name], "line": [0], "reason": [Reason.UNREADABLE_FILE.value], "detail": [sentence(why)],
         "raw": [b""],
@@ -74,7 +81,7 @@ def set_aside(source: Source, folder: Path, config: SourceConfig, error: Unreada
         facts = {
             "name": source.name, "bytes": source.bytes, "sha256": source.sha256, "settings": settings_of(config),
             "records": 1, "rows": 0, "quarantined": 1, "reasons": {Reason.UNREADABLE_FILE.value: 1}, "parts": [],
-            SET_ASIDE: why,
+            SET_ASIDE: {name: why[name] for name in WHY},  # a record has them in another order
         }  # fmt: skip
         write_whole(folder / READING_FILE, orjson.dumps(facts, option=orjson.OPT_INDENT_2))
     return SourceReading(folder)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from core.errors import Damaged, EmptyInput, Unreadable
 from core.store import Artifact, Built, Store, sha256_of_file
 from corpus.ingestion.ingest import limits_of, read_source, settings_of
 from corpus.ingestion.parts import SET_ASIDE, SourceReading
-from corpus.ingestion.set_aside import Refused, error_of, require_few, require_same_bytes, sentence, set_aside
+from corpus.ingestion.set_aside import Refused, error_of, require_few, require_same_bytes, sentence, set_aside, why_of
 from corpus.quarantine.replay import assemble_with, replay, replays_of
 from corpus.reading.sources import Listed, Source, identify, originals, source_names
 from corpus.synthetic.synth import write_reviews
@@ -118,9 +118,21 @@ def read_file(config: RunConfig, source: Source, report: Report, alone: bool = F
             require_same_bytes(source)
             if alone:
                 raise
-            facts = set_aside(source, work, config.source, error).facts
+            facts = set_aside(source, work, config.source, why_of(error)).facts
         return {**facts, "parts": len(facts["parts"]), "path": str(source.path.absolute())}
 
+    return _read(config, source, make)
+
+
+def set_aside_again(config: RunConfig, source: Listed, path: str, why: Mapping[str, Any]) -> Built:
+    """Return the artifact of a file that was set aside, from its record; the file may be gone, or mended."""
+    def make(work: Path) -> dict[str, Any]:
+        return {**set_aside(source, work, config.source, why).facts, "parts": 0, "path": path}
+
+    return _read(config, source, make)
+
+
+def _read(config: RunConfig, source: Listed, make: Callable[[Path], dict[str, Any]]) -> Built:
     options = {**settings_of(config.source), "name": source.name}
     inputs = {"file": source.sha256}
     return run_stage(

@@ -11,6 +11,7 @@ from core.config.run_config import RunConfig
 from core.errors import ArtifactError, Damaged
 from core.lineage.record import FITS, LINEAGE_FILE, LINEAGE_TAG, Lineage, RecordedSource, Step, step_of
 from core.store import Artifact, Store, sha256_of_file
+from corpus.ingestion.parts import SET_ASIDE
 from corpus.reading.sources import identify
 from models.bundles.bundle import SPEC
 from models.neural.spec import WEIGHTS
@@ -56,7 +57,8 @@ class Gathering:
         """Return a source for an input from outside; one that cannot be identified gets the kind "unknown"."""
         if artifact.stage == "read" and name == "file":
             facts = artifact.facts
-            return RecordedSource("file", facts["name"], value, int(facts["bytes"]), facts.get("path", ""))
+            kind = "unreadable file" if SET_ASIDE in facts else "file"
+            return RecordedSource(kind, facts["name"], value, int(facts["bytes"]), facts.get("path", ""))
         if artifact.stage == VECTORS_STAGE and name == "file":
             return self._named("vectors", self.config.vectors, artifact, value)
         if artifact.stage == LEXICON_STAGE and name == "file":
@@ -91,8 +93,10 @@ def _size(path: Path) -> int:
 
 
 def facts_of(artifact: Artifact) -> dict[str, Any]:
-    """Return the scalar facts of an artifact; for a fit, also the options of its model."""
+    """Return the scalar facts of an artifact; of a fit also its options, of a file why it was set aside."""
     kept = {name: value for name, value in artifact.facts.items() if isinstance(value, str | int | float)}
+    if SET_ASIDE in artifact.facts:
+        kept[SET_ASIDE] = artifact.facts[SET_ASIDE]
     if artifact.stage in FITS:
         spec = json.loads((artifact.folder / BUNDLE_SPEC).read_text(encoding="utf-8"))
         kept["spec"] = spec["spec"]

@@ -17,6 +17,7 @@ from core.errors import ConfigError, ReviewLMError
 from core.lineage.compare import StepComparison, compare
 from core.lineage.record import Lineage, Step, step_of
 from core.store import Artifact
+from corpus.ingestion.parts import SET_ASIDE
 from corpus.reading.sources import Listed, identify
 from models.classification.spec import classifier_from_dict
 from models.specs import as_written, spec_from_dict
@@ -29,7 +30,7 @@ from tasks.classification.lexicons import STAGE as LEXICON_STAGE
 from tasks.classification.lexicons import read as read_lexicon
 from tasks.classification.predict import predict_bundle
 from tasks.data.canaries import CANARIES_INPUT, choose
-from tasks.data.ingest import SYNTHETIC_FILE, make_data_set, read_file, replay_file, synthesise
+from tasks.data.ingest import SYNTHETIC_FILE, make_data_set, read_file, replay_file, set_aside_again, synthesise
 from tasks.data.prepare import VOCABULARY_FILE, Prepared, clean_and_split, tokenize, train_vocabulary
 from tasks.embedding.embed import STAGE as EMBED_STAGE
 from tasks.embedding.embed import build_vectors
@@ -135,6 +136,9 @@ class Reproduction:
 
     def _read(self, config: RunConfig, step: Step) -> Artifact:
         sha256 = step.inputs["file"]
+        if why := step.facts.get(SET_ASIDE):
+            listed = Listed(step.options["name"], step.facts["bytes"], sha256)
+            return set_aside_again(config, listed, step.facts["path"], why).artifact
         path = self._of(step, "file").folder / SYNTHETIC_FILE if "file" in step.made_by else self.sources[sha256]
         return read_file(config, identify(path, step.options["name"]), lambda *done: None).artifact
 

@@ -146,7 +146,7 @@ with get_client(sync_client=True) as client:
     print(*sorted(one.name for one in client.read_automations()), sep=",")
 """)
     names = ("drift", "failure", "lost runs", "no worker", "overdue", "promoted", "refused", "rolled-back",
-             "second attempt", "silence")  # fmt: skip
+             "second attempt", "set aside", "silence")  # fmt: skip
     assert told.strip().split(",") == [f"reviewlm: {name}" for name in names]
 
 
@@ -215,6 +215,7 @@ except ValueError:
         ("DRIFTED", "yelp: the new reviews differ"),
         ("DRIFT_SEEN", "yelp: the new reviews differ"),
         ("OVERDUE", "The stage fit is overdue"),
+        ("SET_ASIDE", "A file of reviews cannot be read"),
     ],
 )
 def test_what_happens_to_the_model_is_told(server: dict[str, str], event: str, title: str) -> None:

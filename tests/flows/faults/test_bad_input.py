@@ -149,7 +149,6 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.drill("disk full", "a real file system of 8 MB", "exit code 5; the previous data set is whole")
-@pytest.mark.long
 def test_a_full_disk_is_an_error_of_the_store_and_the_previous_data_set_stays_whole(
     reviewlm: Callable[..., Done], tmp_path: Path, small_disk: Path
 ) -> None:

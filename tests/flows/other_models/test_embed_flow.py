@@ -53,7 +53,7 @@ def test_vectors_are_registered_judged_and_not_registered_twice(
 ) -> None:
     config = load_config(TINY).asking("reviewlm-demo-vectors")
     few = embed(TINY, None, [*SETTINGS, "embedding.epochs=1", "embedding.learning_rate=0.01"])
-    assert (few["promoted"], few["version"], few["registered_model"]) == (False, 1, "reviewlm-vectors")
+    assert (few["promoted"], few["version"], few["registered_model"]) == (False, 1, "reviewlm-demo-vectors")
     assert "the more frequent word" in few["reason"]
     settle, alias, told = Registry.settle, Registry.alias, list[str]()
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from core.config.run_config import ExecutionConfig, RunConfig, SourceConfig
 from core.errors import EmptyInput, Unreadable
+from core.lineage.record import step_of
 from core.store import Artifact
 from corpus.ingestion.first_look import require_usable
 from corpus.quarantine.records import data_set_of, export, summarise
 from tasks.data import ingest as module
 from tasks.data.ingest import files_of, ingest_files, replay_quarantine
+from tasks.lineage.gather import Gathering
+from tasks.lineage.reproduce import Reproduction
 from tasks.reporting.summary import describe_dataset
 from tasks.stage import recorded_stages, stages_of_this_run
 
@@ -178,6 +182,21 @@ def test_what_was_set_aside_cannot_be_corrected_or_replayed(config: RunConfig, f
     assert [source.name for source in files_of(config, dataset)] == [
         f"{number:02d}.jsonl.gz" for number in range(FILES) if number != 3
     ]
+
+
+def test_a_version_can_be_made_again_when_the_file_is_mended_or_gone(
+    config: RunConfig, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damage(folder / "03.jsonl.gz")
+    gathering = Gathering(config)
+    gathering.add(run(config)[0])
+    assert [one.name for one in gathering.sources.values() if one.kind != "file"] == ["03.jsonl.gz"]
+    [step] = [one for one in gathering.steps.values() if "set_aside" in one.facts]
+    (folder / "03.jsonl.gz").unlink()
+    monkeypatch.setenv("REVIEWLM_HOME", str(tmp_path / "new"))
+    again = Reproduction._read(cast(Any, SimpleNamespace(sources={})), config, step)
+    assert Path(again.path).is_relative_to(tmp_path / "new")
+    assert step_of(again, {}, {}).hashes == step.hashes
 
 
 def test_a_command_that_looks_first_follows_the_same_rule(folder: Path) -> None:
