@@ -9,7 +9,6 @@ Shapes: N rows, E features in, G features out.
 from __future__ import annotations
 
 from copy import copy
-from typing import Any
 
 import numpy as np
 import torch
@@ -160,23 +159,36 @@ def loss_of_int8(bundle: Bundle, quick: LanguageModel, seed: int = 1) -> float:
     """Return by which share int8 raises the bits per byte of texts of the model itself.
 
     At each position of some texts that the exact model draws, the cross-entropy of the quick model is compared with the
-    entropy of the exact one: both are sums over the whole vocabulary, so few positions are enough.
+    entropy of the exact one: both are sums over the whole vocabulary, so few positions are enough. The texts have the
+    ratings of the training reviews, by their shares: a model knows little about a rating that it has never read.
     """
-    model = bundle.model
-    states: list[Any] = [model.start(TEXTS), quick.start(TEXTS)]
+    models, states = (bundle.model, quick), [bundle.model.start(TEXTS), quick.start(TEXTS)]
     draws = np.random.default_rng(seed)
-    ids_B = np.full(TEXTS, 1, np.int64)
     entropy = divergence = 0.0
-    prefix = bundle.vocabulary.prefix(0)
-    for position in range(TOKENS):
-        if position < len(prefix):
-            ids_B = np.full(TEXTS, prefix[position], np.int64)
-        logp_BV, states[0] = model.step(ids_B, states[0])
-        quick_BV, states[1] = quick.step(ids_B, states[1])
-        quick_BV = torch.log_softmax(quick_BV, 1)
-        p_BV = logp_BV.double().exp()
-        possible_BV = p_BV > 0
-        entropy -= float((p_BV * logp_BV.double()).masked_select(possible_BV).sum())
-        divergence += float((p_BV * (logp_BV.double() - quick_BV.double())).masked_select(possible_BV).sum())
+
+    def read(ids_B: np.ndarray) -> tuple[Tensor, Tensor]:
+        read = [model.step(ids_B, state) for model, state in zip(models, states, strict=True)]
+        states[:] = [state for _, state in read]
+        return read[0][0], read[1][0]
+
+    for ids_B in np.array([bundle.vocabulary.prefix(rating) for rating in ratings_of(bundle, TEXTS)]).T:
+        logp_BV, quick_BV = read(ids_B)
+    open_B = torch.ones(TEXTS, dtype=torch.bool)
+    for _ in range(TOKENS):
+        p_BV, quick_BV = logp_BV.double().exp(), torch.log_softmax(quick_BV, 1)
+        counted_BV = (p_BV > 0) & open_B[:, None]
+        entropy -= float((p_BV * logp_BV.double()).masked_select(counted_BV).sum())
+        divergence += float((p_BV * (logp_BV.double() - quick_BV.double())).masked_select(counted_BV).sum())
         ids_B = pick(logp_BV, draws.random(TEXTS))
+        open_B &= torch.from_numpy(ids_B != EOS)
+        logp_BV, quick_BV = read(ids_B)
     return divergence / max(entropy, 1e-9)
+
+
+def ratings_of(bundle: Bundle, number: int) -> list[int]:
+    """Return the ratings of some texts, each as often as in the training reviews, up to rounding."""
+    ends = np.cumsum(bundle.stars_prior)
+    if not ends[-1]:
+        return [0] * number
+    places = (np.arange(number) + 0.5) / number * ends[-1]
+    return [int(rating) for rating in np.searchsorted(ends, places, side="right")]

@@ -108,3 +108,18 @@ def test_defaults_are_those_of_the_command_line(verb: object, schema: type) -> N
     for name in shared:
         default = schema.model_fields[name].get_default(call_default_factory=True)
         assert (name, default) == (name, options[name].default if not isinstance(default, list) else default)
+
+
+@pytest.mark.parametrize("unit", ["word", "bpe"])
+def test_one_default_is_not_the_command_lines_the_exact_search_of_models_without_words(unit: str) -> None:
+    assert inspect.signature(suggest).parameters["cutoffs"].default is EXACT  # which the command line leaves as it is
+    assert not SuggestRequest(prompt="").exact
+    bundle, source = bundle_of(1, unit), MadeSource(champion=1)
+    source.make = lambda number: bundle
+    with answering(source) as (address, _), httpx.Client(base_url=address) as client:
+        equal = []
+        for prompt in ("", "The", "The pi", "The pizza was go"):
+            told = client.post("/suggest", json={"prompt": prompt, "k": 3, "stars": 5}).json()
+            exact = suggest(bundle, prompt, 3, 5, True).as_json()
+            equal.append({name: told[name] for name in exact} == exact)
+    assert all(equal) if unit == "word" else not all(equal)

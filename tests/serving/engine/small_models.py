@@ -48,7 +48,7 @@ def network(kind: str, size: int, **options: Any) -> tuple[Any, Any]:
     """Return the options and an untrained network whose distributions are far from uniform."""
     softmax = ObjectiveSpec(output="two_level", head=12) if kind == "lstm" else ObjectiveSpec(output="softmax")
     spec: Any = NPLMSpec(objective=softmax, **options) if kind == "nplm" else RecurrentSpec(
-        kind=kind, objective=softmax, **{"hidden": 37, "embedding": 24, **options}
+        kind=kind, **{"objective": softmax, "hidden": 37, "embedding": 24, **options}
     )  # type: ignore[arg-type]
     made = NPLM if kind == "nplm" else RecurrentLM
     with torch.random.fork_rng(devices=[]):

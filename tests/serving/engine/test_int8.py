@@ -5,15 +5,25 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
+from corpus.synthetic.synth import write_reviews
+from models.base import FitContext
+from models.bundles.bundle import Bundle
 from models.neural.inference import int8, whole_numbers
-from models.neural.inference.int8 import Int8Linear, Int8LSTMReader, draw, in_int8, loss_of_int8
+from models.neural.inference.int8 import Int8Linear, Int8LSTMReader, draw, in_int8, loss_of_int8, ratings_of
 from models.neural.inference.whole_numbers import int8_is_exact, linear_with
+from models.neural.recurrent import RecurrentLM
 from models.sampling import Sampling, generate
 from models.sampling.filters import allowed, pick, sampled_logp
+from models.specs import RecurrentSpec, TrainingSpec, VocabularySpec
+from models.streams import TokenStream, stars_prior, write_stream
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import EOS, STARS, Vocabulary
 from serving.engine import engine as engine_module
+from serving.engine.engine import MOST_LOSS
 from serving.engine.requests import Generation
 from tests.serving.engine.small_models import bundle_of, network
 
@@ -150,6 +160,67 @@ def test_a_loss_is_the_relative_rise_of_the_nats():
     assert loss_of_int8(bundle, bundle.model) == pytest.approx(0, abs=1e-6)
     other = network("gru", bundle.vocabulary.size)[1]
     assert loss_of_int8(bundle, other) > 0.05
+
+
+def test_the_loss_is_that_of_texts_with_the_ratings_of_the_training():
+    bundle = bundle_of("lstm")
+    assert ratings_of(bundle, 10) == [1, 2, 2, 3, 3, 3, 4, 4, 4, 4]
+    rated = RememberingRatings(bundle.model)
+    loss_of_int8(replace(bundle, model=rated), bundle.model)
+    assert rated.ratings == set(STARS[1:5])
+    unrated = RememberingRatings(bundle.model)
+    loss_of_int8(replace(bundle, model=unrated, stars_prior=(1, 0, 0, 0, 0, 0)), bundle.model)
+    assert unrated.ratings == {STARS[0]}
+
+
+class RememberingRatings:
+    """A model that remembers which ratings it has read."""
+
+    def __init__(self, model):
+        self._model, self.start, self.ratings = model, model.start, set()
+
+    def step(self, ids_B, state):
+        self.ratings |= {*ids_B.tolist()} & set(STARS)
+        return self._model.step(ids_B, state)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("unit", ["word", "bpe"])
+def test_a_trained_model_loses_at_most_half_a_percent(unit, tmp_path):
+    """On its own texts, as it is measured, and on reviews that it has not read."""
+    write_reviews(tmp_path / "reviews.jsonl", 700, seed=1)
+    reviews = pl.read_ndjson(tmp_path / "reviews.jsonl").select(
+        "review_id", "text", pl.col("stars").cast(pl.Int8), bytes=pl.col("text").str.len_bytes() + 1
+    )
+    vocabulary = Vocabulary.train(reviews["text"], VocabularySpec(unit=unit, size=700, min_count=2), NormalForm())
+    parts = {"train": reviews[:600], "validation": reviews[600:650], "test": reviews[650:]}
+    streams = {}
+    for name, part in parts.items():
+        write_stream(tmp_path / name, vocabulary, [part])
+        streams[name] = TokenStream.open(tmp_path / name)
+    training = TrainingSpec(epochs=4, batch=16, bptt_len=35, learning_rate=1e-2, seed=1)
+    spec = RecurrentSpec(kind="lstm", name="lstm", hidden=64, embedding=48, training=training)
+    torch.set_num_threads(1)
+    model = RecurrentLM.fit(spec, vocabulary, streams["train"], streams["validation"], FitContext(tmp_path)).model
+    bundle = Bundle(spec, vocabulary, model, stars_prior=tuple(stars_prior(streams["train"])))
+    quick = in_int8(model)
+    assert 0 <= loss_of_int8(bundle, quick) <= MOST_LOSS
+    nats = [nats_of(one, vocabulary, parts["test"]) for one in (model, quick)]
+    uniform = streams["test"].offsets[-1] * np.log(vocabulary.size)
+    assert nats[0] < 0.6 * uniform  # it has learnt something
+    assert nats[1] <= (1 + MOST_LOSS) * nats[0]
+
+
+def nats_of(model, vocabulary, reviews):
+    """−log p of some reviews, by steps."""
+    total = 0.0
+    for text, stars in zip(reviews["text"], reviews["stars"], strict=True):
+        ids, state = [*vocabulary.prefix(stars), *vocabulary.encode(text).tolist(), EOS], model.start(1)
+        for position, token in enumerate(ids[:-1]):
+            logp_1V, state = model.step(np.array([token]), state)
+            if position:
+                total -= float(torch.log_softmax(logp_1V, 1)[0, ids[position + 1]])
+    return total
 
 
 @pytest.mark.parametrize("kind", ["ngram", "cache"])
