@@ -65,14 +65,14 @@ def test_a_failed_step_keeps_its_error_and_its_artifacts_and_an_interrupted_one_
         assert raised.wait(SECONDS)
         failing()
 
+    def step() -> None:
+        with artifacts_beside():
+            create_beside(first)
+            create_beside(lambda: created.append("table"))
+            assert begun.wait(SECONDS)
+            threading.Timer(0.2, raised.set).start()  # after the block's own error
+            raise kind("the step itself")
+
     with pytest.raises(kind, match="the step itself"):
-        try:
-            with artifacts_beside():
-                create_beside(first)
-                create_beside(lambda: created.append("table"))
-                assert begun.wait(SECONDS)
-                threading.Timer(0.2, raised.set).start()
-                raise kind("the step itself")
-        finally:
-            raised.set()
+        step()
     assert created == left

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from core.processes.memory import OPERATIONS, limit_operations
+
 CODE = """
 import psutil
 from contextlib import nullcontext
@@ -82,3 +84,48 @@ def test_a_block_within_a_block_ends_with_the_settings_of_the_outer_one(monkeypa
             assert now[memory.M_TRIM_THRESHOLD] == memory.KEPT[memory.M_TRIM_THRESHOLD]
         assert now == memory.WIDE | memory.TIGHT
     assert now == memory.WIDE
+
+
+SHAPES = """
+import psutil, torch
+from core.processes.memory import limit_operations, return_freed
+%s
+lstm, me = torch.nn.LSTM(64, 128, batch_first=True), psutil.Process()
+
+def read(lengths):
+    with torch.inference_mode():
+        for length in lengths:
+            lstm(torch.zeros(2, length, 64))
+    return_freed()
+    return me.memory_info().rss >> 20
+
+before = read([1, 2])
+print(read(range(3, 120)) - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="freed memory is returned with glibc")
+def test_operations_on_texts_of_many_lengths_are_not_all_kept() -> None:
+    torch = pytest.importorskip("torch")
+    if not torch.backends.mkldnn.is_available():
+        pytest.skip("this torch has no oneDNN")
+    plain = {name: value for name, value in os.environ.items() if name != OPERATIONS[0]}
+    grown = {}
+    for limited in (True, False):
+        command = [sys.executable, "-c", SHAPES % ("limit_operations()" if limited else "")]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=True, env={**plain, "OMP_NUM_THREADS": "1"}
+        )
+        grown[limited] = int(done.stdout)
+    assert grown[False] > 1.5 * max(1, grown[True])
+
+
+def test_the_users_number_of_operations_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    name, own = OPERATIONS
+    monkeypatch.delenv(name, raising=False)
+    limit_operations()
+    assert os.environ[name] == own
+    monkeypatch.setenv(name, "500")
+    limit_operations()
+    assert os.environ[name] == "500"
