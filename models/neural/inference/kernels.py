@@ -23,6 +23,7 @@ BLOCK = 128
 SHIFT = np.uint32(20)
 NEAR = _F(2**-10)
 """Bound of the weights that are looked at first; a class begins with it."""
+NO_LIMIT = 1 << 62
 CLASSES = 1 + (0x3F800000 >> 20)
 """Classes of weights up to 1 by the upper bits of their float32."""
 
@@ -242,7 +243,7 @@ def _floor_among(weights_V: Any, total: Any, top_k: Any, top_p: Any) -> Any:
     if top_k > 0:
         floor, total = _floor_in(weights_V, counts_C, sums_C, top_k, np.inf, total)
     if top_p < 1.0:
-        floor = max(floor, _floor_in(weights_V, counts_C, sums_C, len(weights_V), top_p * total, total)[0])
+        floor = max(floor, _floor_in(weights_V, counts_C, sums_C, NO_LIMIT, top_p * total, total)[0])
     return floor
 
 
