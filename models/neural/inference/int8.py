@@ -110,7 +110,7 @@ def draw(logp_NV: Tensor, never: Tensor, sampling: Sampling, uniforms_N: np.ndar
         sampling: Options, of which `Sampling.cuts_only` holds.
         uniforms_N: Numbers in [0, 1).
     """
-    ids_N = np.empty(len(logp_NV), np.int64)
+    ids_N = np.empty(logp_NV.shape[0], np.int64)
     inverse = np.float32(1 / sampling.temperature)
     cuts = min(sampling.top_k, logp_NV.shape[1]), float(sampling.top_p), float(sampling.min_p)
     kernels.draw(logp_NV.contiguous().numpy(), never.numpy(), inverse, *cuts, uniforms_N, EOS, ids_N)

@@ -21,6 +21,9 @@ LEVELS = _F(127.0)
 SMALLEST = _F(1e-30)
 BLOCK = 128
 SHIFT = np.uint32(20)
+NEAR = _F(2**-10)
+"""Bound of the weights that are looked at first; a class begins with it."""
+NO_LIMIT = 1 << 62
 CLASSES = 1 + (0x3F800000 >> 20)
 """Classes of weights up to 1 by the upper bits of their float32."""
 
@@ -161,7 +164,7 @@ def draw(
             weights_V[k] = _F(0.0)
             sums[k // BLOCK] = _cut(_part(weights_V, k // BLOCK), _F(0.0))
         if top_k > 0 or top_p < 1.0 or min_p > 0.0:
-            floor = _floor(weights_V, sums.sum(), top_k, top_p)
+            floor = _floor(weights_V, sums.sum(), top_k, top_p) if top_k > 0 or top_p < 1.0 else _F(0.0)
             if min_p > 0.0:
                 floor = max(floor, _F(min_p) * largest(weights_V))
             for block in range(len(sums)):
@@ -214,7 +217,18 @@ def _id_at(left: Any, weights_V: Any, sums: Any) -> Any:
 
 @njit  # type: ignore[untyped-decorator]
 def _floor(weights_V: Any, total: Any, top_k: Any, top_p: Any) -> Any:
-    """Return the smallest weight that top-k and then top-p keep.
+    """Return the smallest weight that top-k and then top-p keep. Mostly, the few weights near 1 decide it."""
+    near_M, size = np.empty(len(weights_V), np.float32), 0
+    for v in range(len(weights_V)):
+        near_M[size] = weights_V[v]
+        size += int(weights_V[v] >= NEAR)
+    floor = _floor_among(near_M[:size], total, top_k, top_p) if size >= top_k else _F(0.0)
+    return floor if floor > _F(0.0) else _floor_among(weights_V, total, top_k, top_p)
+
+
+@njit  # type: ignore[untyped-decorator]
+def _floor_among(weights_V: Any, total: Any, top_k: Any, top_p: Any) -> Any:
+    """Return the same of some weights of which *total* is the sum, or of the largest of them; 0 where these are too few.
 
     Sorting all weights takes ten times as long as the rest of a draw. Instead they are counted in classes of similar
     size (exponent and three bits), and the class in which a limit is reached is halved until one weight is left.
@@ -229,7 +243,7 @@ def _floor(weights_V: Any, total: Any, top_k: Any, top_p: Any) -> Any:
     if top_k > 0:
         floor, total = _floor_in(weights_V, counts_C, sums_C, top_k, np.inf, total)
     if top_p < 1.0:
-        floor = max(floor, _floor_in(weights_V, counts_C, sums_C, len(weights_V), top_p * total, total)[0])
+        floor = max(floor, _floor_in(weights_V, counts_C, sums_C, NO_LIMIT, top_p * total, total)[0])
     return floor
 
 
