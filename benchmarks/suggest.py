@@ -2,9 +2,12 @@
 
     python -m benchmarks.suggest --quick
     python -m benchmarks.suggest --source REVIEWS.csv --keep FOLDER --write
+    python -m benchmarks.suggest --source REVIEWS.csv --keep FOLDER --pause 150 --units BPE
 
 The texts are typed letter by letter, with what `POST /suggest` asks for by default: quick cutoffs, and both readings of
-a text that ends in a word. A session is one text on a reader that has read nothing yet. The models are a network, and
+a text that ends in a word. A session is one text on a reader that has read nothing yet. Without `--pause`, a letter
+follows at once on the answer to the last one, so nothing is read ahead. With it, the typist waits so long, and the
+engine reads ahead meanwhile as the server does (`serving.read_ahead`). The models are a network, and
 its gated mixture with a Kneser-Ney 5-gram model, each of words and of parts of words (BPE). They are fitted for some
 minutes on the given reviews, because the search for words visits fewer beginnings the surer a model is. `--keep` names
 a folder for the fitted models; where they are there, they are used again.
@@ -17,21 +20,24 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter, thread_time
+from time import perf_counter, sleep, thread_time
 from typing import Any
 
 import numpy as np
 
 from benchmarks.harness import Ratio, Report, arguments, finish, say
 from benchmarks.small_text import ask_for_reviews, opened, prepare
+from core.config.sections.serving import ServingConfig
 from models.base import FitContext
 from models.bundles.bundle import Bundle, load_bundle, save_bundle
+from models.completion.ahead import ahead_steps
 from models.completion.reading import Readers
 from models.completion.spellings import QUICK
 from models.completion.suggestions import suggest
 from models.specs import MixtureSpec, ModelSpec, NGramSpec, RecurrentSpec, TrainingSpec, VocabularySpec, model_class
 from serving.engine.engine import Engine, EngineContext
 from serving.engine.requests import EngineLimits
+from serving.engine.search import Search
 
 GOAL_MS = 15.0
 """The 95th percentile of a key press."""
@@ -79,20 +85,25 @@ class KeyPress:
     cpu_ms: float
 
 
-def key_presses(engine: Engine, text: str, stars: int | None) -> list[KeyPress]:
-    """Type a text letter by letter in a session of its own."""
+def key_presses(engine: Engine, text: str, stars: int | None, pause_ms: float = 0.0) -> list[KeyPress]:
+    """Type a text letter by letter in a session of its own, with a pause after each answer in which is read ahead."""
     readers = Readers(engine.bundle, engine.run(lambda context: context.read).result())
     found = []
     for end in range(1, len(text) + 1):
 
-        def asked(_: EngineContext, prompt: str = text[:end]) -> float:
+        def asked(context: EngineContext, prompt: str = text[:end]) -> float:
             began = thread_time()
             suggest(engine.bundle, prompt, SHOWN, stars, True, readers, QUICK)
+            if pause_ms:
+                wanted = (prompt, SHOWN, stars, True, readers, QUICK, ServingConfig().read_ahead)
+                context.when_idle(Search(lambda _: ahead_steps(engine.bundle, *wanted)))
             return thread_time() - began
 
         began = perf_counter()
         seconds = engine.run(asked).result()
         found.append(KeyPress(1000 * (perf_counter() - began), 1000 * seconds))
+        sleep(pause_ms / 1000)
+    engine.run(lambda context: context.when_idle(lambda _: None)).result()  # the text ends here
     return found
 
 
@@ -105,7 +116,9 @@ def figures(presses: Sequence[KeyPress]) -> dict[str, Any]:
     } | {"key presses": len(presses)}  # fmt: skip
 
 
-def measured(bundles: dict[str, Bundle], repeats: int, texts: Sequence[str]) -> dict[str, dict[str, Any]]:
+def measured(
+    bundles: dict[str, Bundle], repeats: int, texts: Sequence[str], pause_ms: float = 0.0
+) -> dict[str, dict[str, Any]]:
     """Type the texts with each model, with a rating and without one; the models take turns."""
     engines = {name: Engine(bundle, EngineLimits()) for name, bundle in bundles.items()}
     found: dict[tuple[str, int | None], list[KeyPress]] = {}
@@ -113,7 +126,7 @@ def measured(bundles: dict[str, Bundle], repeats: int, texts: Sequence[str]) -> 
         for text in texts if turn else texts[:1]:  # the first round warms up
             for name, engine in engines.items():
                 for stars in (5, None):
-                    presses = key_presses(engine, text, stars)
+                    presses = key_presses(engine, text, stars, pause_ms)
                     found.setdefault((name, stars), []).extend(presses if turn else [])
         say(f"{turn}/{repeats}")
     for engine in engines.values():
@@ -126,18 +139,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = arguments(__doc__ or "")
     ask_for_reviews(parser, 10_000)
     parser.add_argument("--keep", type=Path, help="folder of the fitted models")
+    parser.add_argument("--pause", type=float, default=0.0, help="milliseconds between an answer and the next letter")
+    parser.add_argument("--units", nargs="+", default=list(VOCABULARIES), choices=list(VOCABULARIES))
     args: argparse.Namespace = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         kept, reviews = args.keep or Path(folder), 600 if args.quick else args.reviews
         bundles = {
             name: bundle
-            for unit in VOCABULARIES for name, bundle in fitted(kept / unit, args.source, reviews, unit)
+            for unit in args.units for name, bundle in fitted(kept / unit, args.source, reviews, unit)
         }  # fmt: skip
-        rows = measured(bundles, 1 if args.quick else args.repeats, TEXTS[:2] if args.quick else TEXTS)
+        rows = measured(bundles, 1 if args.quick else args.repeats, TEXTS[:2] if args.quick else TEXTS, args.pause)
     ratios = {name: Ratio(round(GOAL_MS / row["p95 ms"], 2), 1.0, f"{GOAL_MS:g} ms") for name, row in rows.items()}
     notes = (
         "Milliseconds of a key press, which is one call of the engine of one thread; CPU time is that of its thread.",
         "Ratio: goal / 95th percentile; 1 or more meets it.",
+        f"Pause between an answer and the next letter: {args.pause:g} ms.",
     )
     finish(args, Report("suggest", "Next words while a text is typed", rows, ratios, ("torch", "numba"), notes))
 

@@ -21,7 +21,7 @@ from ..base import FitContext, FitResult, ModelError, journal
 from ..specs import NGramSpec
 from .counting.counts import Documents, NGramCounts, count_ngrams, unseen_share
 from .fitting import fit_tables, make_spec
-from .lookup import NONE, apart, different, follow, log_probabilities
+from .lookup import NONE, apart, backoff_weights, different, follow, log_probabilities, step_kernels
 from .measure import measure
 from .smoothing.methods import SCORES_ONLY, figures
 from .tables import Precision, Tables
@@ -111,7 +111,7 @@ class NGramLM:
         import torch  # only here: without it, fitting and scoring start seconds earlier
 
         state = self.read(np.asarray(ids_B)[:, None], state)
-        return torch.from_numpy(self._next(state, np.float32)), state
+        return torch.from_numpy(self._next(state, np.float32, step_kernels())), state
 
     def read(self, ids_BT: np.ndarray, state: NGramState) -> NGramState:
         """Read T tokens of each stream without scoring them; return the state after them.
@@ -157,16 +157,16 @@ class NGramLM:
                 "is no perplexity; it can rank next words (`read`, `step`)", kind="input",
             )  # fmt: skip
 
-    def _next(self, state: NGramState, dtype: type) -> np.ndarray:
+    def _next(self, state: NGramState, dtype: type, kernels: Any = None) -> np.ndarray:
         """Return log p (or log scores) of the next token, (B, V).
 
         Start with the unigrams times the back-off weights of all longer contexts. Then overwrite the entries of the
         followers of each longer context. Streams with the same context are looked up once: a text that is read with
-        each rating soon has the same last tokens in all its streams.
+        each rating soon has the same last tokens in all its streams. The result is the same to the bit with *kernels*.
         """
         first_U, which_B = different(state.context_BK)
-        contexts = [context_B[first_U] for context_B in self.contexts(state)]
-        weights = [_weights(c, b) for c, b in zip(contexts, self.tables.backoff, strict=True)]
+        contexts = [context_B[first_U] for context_B in self.contexts(state, kernels)]
+        weights = [backoff_weights(c, b) for c, b in zip(contexts, self.tables.backoff, strict=True)]
         # remaining[k]: sum of the log back-off weights of all contexts of more than k tokens
         remaining = [sum(weights[k:], np.zeros(len(first_U))) for k in range(self.order)]
         out_UV: np.ndarray = np.empty((len(first_U), self.vocabulary_size), dtype)
@@ -174,6 +174,9 @@ class NGramLM:
         for followers, logp, context_U, left_U in zip(
             self.tables.followers, self.tables.logp[1:], contexts, remaining[1:], strict=True
         ):
+            if kernels:
+                kernels.write_followers(out_UV, context_U, followers.first_C, followers.word_M, logp, left_U)
+                continue
             for stream in np.flatnonzero(context_U != NONE):
                 rows = followers.rows(context_U[stream])
                 out_UV[stream, followers.word_M[rows]] = logp[rows] + left_U[stream]
@@ -192,7 +195,7 @@ class NGramLM:
         window_NK = before_BL[text_N[:, None], position_N[:, None] + np.arange(self.order - 1)]
         return self._next(self._after(window_NK), np.float32)
 
-    def contexts(self, state: NGramState) -> list[np.ndarray]:
+    def contexts(self, state: NGramState, kernels: Any = None) -> list[np.ndarray]:
         """Return the rows of the contexts of 1, 2, … N − 1 tokens before the next token, each (B,) int64.
 
         NONE if a context was never seen. In `tables`, the row is the index of the context's back-off weight (`backoff`)
@@ -203,10 +206,13 @@ class NGramLM:
         if (known := self._looked_up) and known[0] is state:  # a mixture calls again, right after the step
             return known[1]
         first_U, which_B = different(state.context_BK)
-        context_UK = state.context_BK[first_U]
-        ids_UL = apart(context_UK)
-        longer = follow(ids_UL.ravel(), self.tables.followers[: self.order - 2])
-        rows_U = [context_UK[:, -1], *(row_T.reshape(ids_UL.shape)[:, -1].astype(np.int64) for row_T in longer)]
+        context_UK, orders = state.context_BK[first_U], self.tables.followers[: self.order - 2]
+        if kernels:
+            rows_U = kernels.contexts_of(context_UK, orders)
+        else:
+            ids_UL = apart(context_UK)
+            longer = follow(ids_UL.ravel(), orders)
+            rows_U = [context_UK[:, -1], *(row_T.reshape(ids_UL.shape)[:, -1].astype(np.int64) for row_T in longer)]
         rows = [row_U[which_B] for row_U in rows_U]
         self._looked_up = (state, rows)
         return rows
@@ -279,14 +285,6 @@ class NGramLM:
         hidden_BK = np.cumsum(given_BK[:, ::-1], axis=1)[:, ::-1] - given_BK > 0
         context_BK[hidden_BK] = NONE
         return NGramState(context_BK)
-
-
-def _weights(context_B: np.ndarray, backoff_M: np.ndarray) -> np.ndarray:
-    """Return log γ of each context, 0 for a context that was never seen; (B,) float64."""
-    weight_B = np.zeros(len(context_B))
-    known_B = context_B != NONE
-    weight_B[known_B] = backoff_M[context_B[known_B]]
-    return weight_B
 
 
 def _validate(model: NGramLM, counts: NGramCounts, validation: TokenStream) -> dict[str, float]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Self
+from functools import cache
+from typing import Any, Self
 
 import numpy as np
 
@@ -170,6 +171,24 @@ def different(context_BK: np.ndarray) -> tuple[list[int], list[int]]:
     which_B = [numbers.setdefault(context_K.tobytes(), len(numbers)) for context_K in context_BK]
     first = dict(zip(reversed(which_B), range(len(which_B) - 1, -1, -1), strict=True))
     return [first[number] for number in range(len(numbers))], which_B
+
+
+@cache
+def step_kernels() -> Any:
+    """Return the module `step_kernels.py`; None if numba is not installed, as where a stranger opens a model."""
+    try:
+        from . import step_kernels
+    except ImportError:
+        return None
+    return step_kernels
+
+
+def backoff_weights(context_B: np.ndarray, backoff_M: np.ndarray) -> np.ndarray:
+    """Return log γ of each context, 0 for a context that was never seen; (B,) float64."""
+    weight_B = np.zeros(len(context_B))
+    known_B = context_B != NONE
+    weight_B[known_B] = backoff_M[context_B[known_B]]
+    return weight_B
 
 
 def apart(ids_BL: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
 
+from models.completion.ahead import ahead_steps
 from models.completion.dasher import DasherInterval, interval_steps
 from models.completion.spellings import EXACT, QUICK
 from models.completion.suggestions import suggestion_steps
@@ -28,10 +29,13 @@ async def suggest(request: Request) -> Response:
     """Return words with their probabilities, and the remaining probability."""
 
     async def found(services: Services, version: OpenVersion, asked: SuggestRequest) -> dict[str, Any]:
-        cutoffs = EXACT if asked.exact else QUICK
-        search = Search(lambda context: suggestion_steps(
-            context.bundle, asked.prompt, asked.k, asked.stars, asked.both, context.readers, cutoffs
-        ))  # fmt: skip
+        wanted, letters = (asked.prompt, asked.k, asked.stars, asked.both), services.settings.read_ahead
+        search = Search(
+            lambda context: suggestion_steps(
+                context.bundle, *wanted, context.readers, EXACT if asked.exact else QUICK
+            ),
+            lambda context: ahead_steps(context.bundle, *wanted, context.readers, QUICK, 0 if asked.exact else letters),
+        )
         return (await services.run(version, search)).as_json()
 
     return await _after_the_prompt(request, SuggestRequest, found)

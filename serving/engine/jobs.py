@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
@@ -28,6 +29,7 @@ LONG = 2_048
 """Characters of a text that is made into tokens in another thread than the engine's: all up to a review of usual length
 take less time there than changing the thread."""
 _HERE = local()
+log = logging.getLogger(__name__)
 
 
 class Later(Exception):
@@ -86,11 +88,14 @@ class EngineContext:
             Takes the tokens, those of `vocabulary.prefix(stars)` included, and the model that reads, by default the
             bundle's. At most one other model may be used per engine, the one of all ratings
             (`models/bundles/any_rating.py`).
+        when_idle: Takes a job that is run, until it is done, only while the engine has nothing else to do. Nobody waits
+            for it: the next one that is given takes its place, and it is dropped where it would have to wait.
     """
 
     bundle: Bundle
     readers: Readers
     read: Callable[..., tuple[torch.Tensor, Any]]
+    when_idle: Callable[[Callable[[EngineContext], object]], None]
 
 
 class Jobs:
@@ -105,6 +110,7 @@ class Jobs:
 
     Attributes:
         done: Jobs that have ended.
+        idle: A job that is run while there is nothing else to do; see `EngineContext.when_idle`.
     """
 
     def __init__(
@@ -118,7 +124,8 @@ class Jobs:
         vocabulary = cast(Vocabulary, _JobVocabulary(bundle.vocabulary))
         bundle = replace(bundle, vocabulary=vocabulary)
         readers = Readers(bundle, self._read, megabytes, limits.cache_seconds)
-        self._context = EngineContext(bundle, readers, self._read)
+        self.idle: EngineJob | None = None
+        self._context = EngineContext(bundle, readers, self._read, self._when_idle)
 
     @property
     def ready(self) -> int:
@@ -144,6 +151,24 @@ class Jobs:
             self._run(self._ready.popleft())
             if perf_counter() - began >= JOB_SECONDS:
                 break
+
+    def run_idle(self) -> None:
+        """Run the next part of the job for idle times; forget it where it ends, fails or would have to wait."""
+        if (job := self.idle) is None:
+            return
+        _HERE.job = job
+        try:
+            job.work(self._context)
+        except NotDone:
+            return
+        except Exception:  # a request that needs the same is told
+            log.debug("work that nobody waits for was dropped", exc_info=True)
+        finally:
+            _HERE.job = None
+        self.idle = None
+
+    def _when_idle(self, work: Callable[[EngineContext], object]) -> None:
+        self.idle = EngineJob(work)
 
     def _run(self, job: EngineJob) -> None:
         if job.future.cancelled():

@@ -19,10 +19,13 @@ class Search(Generic[T]):
 
     Args:
         begin: Returns the search.
+        then: Returns what is worth doing after the answer while the engine is idle; nobody waits for it.
     """
 
-    def __init__(self, begin: Callable[[EngineContext], Steps[T]]) -> None:
-        self._begin = begin
+    def __init__(
+        self, begin: Callable[[EngineContext], Steps[T]], then: Callable[[EngineContext], Steps[None]] | None = None
+    ) -> None:
+        self._begin, self._then = begin, then
         self._steps: Steps[T] | None = None
 
     def __call__(self, context: EngineContext) -> T:
@@ -36,6 +39,8 @@ class Search(Generic[T]):
             next(self._steps)
         except StopIteration as done:
             found: T = done.value
+            if self._then:
+                context.when_idle(Search(self._then))
             return found
         except Later:
             self._steps = None

@@ -32,6 +32,8 @@ class ServingConfig(Section):
         cache_megabytes: Memory for the states of texts that were read before, by which typing on is cheap; a quarter as
             much again for what the search for words has read.
         cache_seconds: Time after which an unused state is dropped.
+        read_ahead: Next letters, the most probable ones, for which `/suggest` prepares its answer while nothing else is
+            to do, after it has answered; 0: none. Only for models of subwords, and without `exact: true`.
         threads: Threads of the model; 0: the cores are divided among the workers.
         numbers: Number format in which completions are computed. With "float32" a seed gives the text that the command
             line writes. "int8" is faster and gives other texts, as good: it is used only where the processor sums it
@@ -65,6 +67,7 @@ class ServingConfig(Section):
     max_waiting: Annotated[Whole, Field(ge=0, le=1_000_000)] = 256
     cache_megabytes: Annotated[Whole, Field(ge=0, le=1_000_000)] = 256
     cache_seconds: Seconds = 600.0
+    read_ahead: Annotated[Whole, Field(ge=0, le=128)] = 5
     threads: Annotated[Whole, Field(ge=0, le=4_096)] = 0
     numbers: Literal["float32", "int8"] = "float32"
     request_seconds: Seconds = 120.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
@@ -17,16 +19,26 @@ from serving.engine.engine import Engine
 TEXTS = ["the soup was great", "the salad was good", "we liked the soup"] * 3
 
 
-@pytest.mark.parametrize("stars", [5, None])
-def test_every_letter_is_a_key_press_and_costs_processor_time(stars: int | None) -> None:
+@pytest.mark.parametrize(("stars", "pause_ms"), [(5, 0.0), (None, 0.0), (5, 1.0)])
+def test_every_letter_is_a_key_press_and_costs_processor_time(
+    stars: int | None, pause_ms: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead = list[str]()
+
+    def noted(_: Bundle, prompt: str, *rest: object) -> Iterator[None]:
+        ahead.append(prompt)
+        yield
+
+    monkeypatch.setattr("benchmarks.suggest.ahead_steps", noted)
     vocabulary = Vocabulary.train(TEXTS, VocabularySpec(unit="bpe", size=300, min_count=1), NormalForm())
     counts = count_ngrams(vocabulary.encode_documents(TEXTS, [5, 4, 3] * 3), 3, vocabulary.size, CONTEXT_IDS)
     engine = Engine(Bundle(NGramSpec(order=3), vocabulary, NGramLM.from_counts(counts)))
     try:
-        presses = key_presses(engine, "the soup", stars)
+        presses = key_presses(engine, "the soup", stars, pause_ms)
     finally:
         engine.close()
     assert len(presses) == len("the soup")
+    assert bool(ahead) == bool(pause_ms), "without a pause nothing is read ahead"
     assert all(press.cpu_ms > 0 and press.wall_ms > 0 for press in presses)
 
 

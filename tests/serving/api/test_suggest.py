@@ -16,6 +16,7 @@ from models.completion.spellings import EXACT, QUICK
 from models.completion.suggestions import suggest
 from reviewlm.verbs import model as verbs
 from serving.api.schemas.requests import CompletionRequest, ScoreRequest, SuggestRequest
+from tests.serving.api.test_back_pressure import until
 from tests.serving.made_versions import MadeSource, bundle_of, food_of
 from tests.serving.served import answering
 
@@ -45,12 +46,11 @@ def test_improbable_ways_to_cut_words_into_tokens_are_read_only_on_request() -> 
             assert {name: told[name] for name in found} == found
 
 
-def test_a_letter_that_is_asked_for_again_is_not_read_again() -> None:
-    bundle, source, rows = bundle_of(1, "bpe"), MadeSource(champion=1), list[int]()
+def counted_source(rows: list[int]) -> MadeSource:
+    """A registry whose model tells how many rows it reads."""
+    bundle, source = bundle_of(1, "bpe"), MadeSource(champion=1)
 
     class Counted:
-        """The model, which tells how many rows it reads."""
-
         def __getattr__(self, name: str) -> Any:
             return getattr(bundle.model, name)
 
@@ -59,13 +59,34 @@ def test_a_letter_that_is_asked_for_again_is_not_read_again() -> None:
             return bundle.model.step(ids, state)
 
     source.make = lambda number: replace(bundle, model=Counted())
-    with answering(source) as (address, _), httpx.Client(base_url=address) as client:
+    return source
+
+
+def test_a_letter_that_is_asked_for_again_is_not_read_again() -> None:
+    rows = list[int]()
+    source = counted_source(rows)
+    with answering(source, read_ahead=0) as (address, _), httpx.Client(base_url=address) as client:
         for path, body in (("/suggest", {"prompt": "The pi", "stars": 5}), ("/intervals", {"prompt": "The piz"})):
             first, read = client.post(path, json=body).json(), len(rows)
             assert read > 0
             assert client.post(path, json=body).json() == first
             assert len(rows) == read
             rows.clear()
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_while_the_typist_pauses_the_next_letter_is_read_ahead(exact: bool) -> None:
+    rows = list[int]()
+    with answering(counted_source(rows)) as (address, versions), httpx.Client(base_url=address) as client:
+        engine = versions.champion and versions.champion.engine
+        assert engine
+        client.post("/suggest", json={"prompt": "The p", "stars": 5, "exact": exact})
+        until(lambda: not engine._jobs.idle)
+        read = len(rows)
+        told = client.post("/suggest", json={"prompt": "The pi", "stars": 5, "k": 3, "exact": exact}).json()
+        assert (len(rows) == read) is not exact, "exact searches are not read ahead"
+    cutoffs = EXACT if exact else QUICK
+    assert told["words"] == suggest(bundle_of(1, "bpe"), "The pi", 3, 5, True, cutoffs=cutoffs).as_json()["words"]
 
 
 def test_suggestions_over_all_ratings_and_texts_of_one_do_not_mix_up_what_was_read() -> None:
