@@ -51,7 +51,7 @@ def ingest_only(preset: PresetOrNone = "small", input: Inputs = None, overrides:
     config = resolve(preset, input, overrides)
     with recorded_stages() as record:
         if (known := known_data_set(config, record)) is not None:
-            said = f"Nothing new: source files read and checked before: {len(known.facts['sources'])}"
+            said = f"Nothing new: all source files ({len(known.facts['sources'])}) were read and checked before"
             log.info("%s", said)
             unchanged: Any = Completed(message=said, data=describe_dataset(known))
             return unchanged  # type: ignore[no-any-return]

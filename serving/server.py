@@ -80,8 +80,8 @@ def require_safe(config: RunConfig, without_tokens: bool) -> None:
     """
     if tokens_of(config) is None and not is_loopback(config.serving.host) and not without_tokens:
         raise ConfigError(
-            "Everyone who reaches this address could use the model", where="serving.host", value=config.serving.host,
-            cause="there are no access tokens",
+            "The server may not listen without access tokens on an address that other machines can reach",
+            where="serving.host", value=config.serving.host, cause="everyone who reaches it could use the model",
             remedy="make one with `reviewlm tokens add NAME`, or allow everyone with --without-tokens",
         )
 

@@ -88,13 +88,13 @@ def require_whole(findings: list[Defect]) -> None:
         ArtifactError: Something is missing, and nothing has changed.
     """
     for state, kind, said in (
-        (CHANGED, Damaged, "was changed after the version was registered"),
-        (GONE, ArtifactError, "was deleted after the version was registered"),
+        (CHANGED, Damaged, "was changed after registration"),
+        (GONE, ArtifactError, "was deleted after registration"),
     ):
         places = [finding.where for finding in findings if finding.state == state]
         if places:
             raise kind(
-                f"Something that the version was made from {said}", where=places[0],
-                value=f"{len(places)} in all" if len(places) > 1 else None,
-                remedy="`reviewlm reproduce` makes the version again, from the raw files, and compares",
+                f"A file in the version's lineage {said}", where=places[0],
+                value=f"{len(places)} files" if len(places) > 1 else None,
+                remedy="`reviewlm reproduce VERSION` rebuilds it from the raw files and compares it with the record",
             )

@@ -61,8 +61,9 @@ def keep_running(program: list[str]) -> int:
         if told or not proven or code in (0, -signal.SIGTERM, -signal.SIGINT):
             return code if code >= 0 else 128 - code
         pause = SHORTEST_PAUSE if ran > LONGEST_PAUSE else min(2 * pause, LONGEST_PAUSE)
-        said = f"{time.strftime('%Y-%m-%d %H:%M:%S')} ended with code {code}; starts again in {pause:g} s"
-        print(f"{said}: {' '.join(program)}", file=sys.stderr, flush=True)
+        how = f"ended with exit code {code}" if code > 0 else f"was ended by signal {-code}"
+        said = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(program)} {how}; restart in {pause:g} s"
+        print(said, file=sys.stderr, flush=True)
         until = time.monotonic() + pause
         while time.monotonic() < until:
             time.sleep(0.1)

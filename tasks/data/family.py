@@ -52,7 +52,7 @@ def family_of_version(config: RunConfig, version: Version, folder: Path | None) 
         own = record_of(folder)
         return recorded_family(own) if own else recorded_family(recorded(config, folder), own=False)
     except (ArtifactError, Damaged) as error:
-        log.warning("it is not known from which data version %d was made: %s", version.version, error)
+        log.warning("the data family of version %d is unknown: %s", version.version, error)
         return NOT_KNOWN
 
 
@@ -72,7 +72,7 @@ def warn_of_other_family(config: RunConfig) -> None:
     ours = family_name(config.source.family, bool(config.source.input))
     if theirs.name != ours:
         log.warning(
-            "these data are of the family '%s', the champion of %s (version %d) was made from '%s': the gate will "
-            "refuse this run's models. Register them under another name (promotion.model_name), or set "
-            "promotion.allow_other_family=true", ours, registry.name, champion.version, theirs.name,
+            "the gate will refuse this run's models: their data family is '%s', but that of the champion (%s version "
+            "%d) is '%s'. Set promotion.model_name to another name, or promotion.allow_other_family=true",
+            ours, registry.name, champion.version, theirs.name,
         )

@@ -61,7 +61,7 @@ def test_a_start_with_nothing_new_ends_at_once_and_says_so(told: list[Event], ow
     stored, runs = files_below(own_home), subflows()
     again = run(tmp_path / "in")
     assert again.is_completed()
-    assert again.message == "Nothing new: source files read and checked before: 1"
+    assert again.message == "Nothing new: all source files (1) were read and checked before"
     assert {**again.result(), "new_sources": 1, "reused_sources": 0} == first
     assert (files_below(own_home), subflows()) == (stored, runs)
     assert not (own_home / "mlflow.db").exists()

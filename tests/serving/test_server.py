@@ -116,7 +116,7 @@ def test_beyond_this_machine_tokens_are_needed_unless_the_user_wants_none(own_ho
 
     server.require_safe(load_config("small"), False)
     server.require_safe(config(), True)
-    with pytest.raises(ConfigError, match="Everyone who reaches this address"):
+    with pytest.raises(ConfigError, match="may not listen without access tokens"):
         server.require_safe(config(), False)
     with pytest.raises(Unreadable):
         server.require_safe(config(f"serving.tokens={tmp_path / 'none.json'}"), True)

@@ -81,9 +81,9 @@ class Event:
 
     @property
     def outcome(self) -> str:
-        """The decision in one to three words."""
+        """The decision in a few words."""
         gate = "promoted" if self.promote else "refused"
-        words = {MANUAL: "promoted by hand", ROLLBACK: "rolled back", ADOPTED: "aliases found moved"}
+        words = {MANUAL: "promoted by hand", ROLLBACK: "rolled back", ADOPTED: "aliases changed outside ReviewLM"}
         return words.get(self.action, gate)
 
     def as_row(self, state: str) -> dict[str, Any]:
@@ -194,7 +194,7 @@ def complaints(events: Iterable[Event]) -> list[str]:
         number, _, digest = event.after.partition(" ")
         before = known.get(int(number)) if number else None
         if before and before.digest != digest:
-            found.append(f"event {number} was replaced: event {event.number} was based on another one")
+            found.append(f"event {number} was replaced: event {event.number} recorded another digest of it")
     return found
 
 

@@ -110,12 +110,18 @@ class ClassificationConfig(Section):
             raise ValueError("label is empty; it must be 'stars', 'polarity', or the name of a field of the files")
         require_name(self.model_name, "promotion.model_name, completed with the label,")
         if self.model_name == DEMO_MODEL:
-            raise ValueError(f"label is {self.label!r}, and {DEMO_MODEL!r} is reserved; name promotion.model_name")
+            raise ValueError(
+                f"with label {self.label!r} the model would be named {DEMO_MODEL!r}, which is reserved: set "
+                "promotion.model_name"
+            )
         names = [spec.name for spec in self.models]
         if duplicate := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"two classifiers share the name {duplicate.pop()!r}")
         if names and self.baseline not in names:
             raise ValueError(f"baseline is {self.baseline!r}; it must be one of the classifiers {names}")
         if labelled := [spec.name for spec in self.models if spec.labels]:
-            raise ValueError(f"classifier {labelled[0]!r} names labels; they follow from `classification.label`")
+            raise ValueError(
+                f"classifier {labelled[0]!r} sets the option `labels`: remove it, labels come from "
+                "`classification.label`"
+            )
         return self

@@ -103,10 +103,10 @@ class ExecutionConfig(Section):
     def _pool_gets_its_data(self) -> ExecutionConfig:
         if self.fit_pool and not self.remote_store:
             raise ValueError(
-                "fit_pool is set, but no remote_store: name a place that this machine and the pool's workers reach"
+                "fit_pool needs remote_store: a folder or bucket that this machine and the pool's workers can reach"
             )
         if self.fit_machines > 1 and not self.fit_pool:
-            raise ValueError("fit_machines asks for workers of several machines: name their pool in fit_pool")
+            raise ValueError("fit_machines above 1 needs fit_pool, the work pool of those machines")
         return self
 
     @model_validator(mode="after")

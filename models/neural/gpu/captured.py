@@ -119,7 +119,7 @@ def captured(network: Network, ids_BT: Tensor, state: NetworkState) -> CapturedR
             gc.enable()
         torch.set_rng_state(random)
         torch.cuda.set_rng_state(of_gpu, device)
-    log.warning("the updates cannot be captured as a CUDA graph (%s): the host launches each kernel", said)
+    log.warning("the updates cannot be captured as a CUDA graph (%s): training goes on without it, more slowly", said)
     free_cached_memory()  # what the error and its frames held
     return None
 

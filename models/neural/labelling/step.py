@@ -89,8 +89,8 @@ def gradient(state: LabellerState, examples: LabelledSequences, rows_B: np.ndarr
             torch.cuda.empty_cache()
         state.metrics.micro_batch = -(-min(state.metrics.micro_batch, len(rows_B)) // 2)
         log.warning(
-            "not enough memory (%s): from now on %d sequences are read at a time; the result changes only by rounding "
-            "and dropout draws. A smaller training.batch avoids this", said, state.metrics.micro_batch
+            "out of memory (%s): gradients are now accumulated over micro-batches of %d sequences; results differ only "
+            "by rounding and dropout draws. A smaller training.batch avoids this", said, state.metrics.micro_batch
         )  # fmt: skip
         set_random(random, state.device)
 

@@ -124,7 +124,7 @@ class TrainingStep:
         return bool(failed), Sums(nats, round(tokens))
 
     def _launch_from_now_on(self, said: str) -> None:
-        log.warning("not enough memory for updates as a CUDA graph (%s): the host launches each kernel", said)
+        log.warning("not enough GPU memory for a CUDA graph (%s): training goes on without it, more slowly", said)
         self._captured, self._captures = None, False
         self._free_memory()
 
@@ -140,8 +140,8 @@ class TrainingStep:
         metrics.micro_batch = -(-min(metrics.micro_batch, most) // 2)
         self.record({"micro_batch": metrics.micro_batch})
         log.warning(
-            "not enough memory (%s): from now on %d streams are read at a time; the result changes only by rounding "
-            "and dropout draws. A smaller training.batch avoids this",
+            "out of memory (%s): gradients are now accumulated over micro-batches of %d rows; results differ only by "
+            "rounding and dropout draws. A smaller training.batch avoids this",
             said,
             metrics.micro_batch,
         )
@@ -187,9 +187,9 @@ class TrainingStep:
         metrics, threshold = self.state.metrics, self.training.loss_spike_threshold
         loss = f"loss {nats / tokens:.4g}{' nats' * self.state.reports_nats} per token"
         if not (math.isfinite(clipped.norm) and math.isfinite(nats)):
-            raise Divergence(f"{loss}, gradient norm {clipped.norm:.4g}")
+            raise Divergence(f"loss or gradient is not finite: {loss}, gradient norm {clipped.norm:.4g}")
         if threshold and metrics.rise(nats, tokens, positions) > threshold:
-            raise Divergence(f"{loss} after {metrics.running_nats:.4g}")
+            raise Divergence(f"the loss rose at once: {loss}, its running mean was {metrics.running_nats:.4g}")
 
 
 def _nothing() -> None:

@@ -200,7 +200,7 @@ def _evaluate(state: TrainingState, held_out: TokenStream, limit: int) -> Valida
         raise Divergence(f"validation loss {nats}")
     over_fits = metrics.running_nats < (guess := math.log(output.entries)) and state.reports_nats
     if not over_fits and min(nats, metrics.best_nats) > guess + HOPELESS:
-        raise Divergence(f"validation loss {nats:.4g} nats per token, where guessing costs {guess:.4g}")
+        raise Divergence(f"validation loss of {nats:.4g} nats per token, worse than guessing ({guess:.4g})")
     metrics.validation_nats = nats
     early = training.schedule == "trapezoid" and metrics.updates < decay_start(training, state.total_updates)
     improved, good = nats < metrics.best_nats, nats < min(metrics.best_nats, guess) + HOPELESS

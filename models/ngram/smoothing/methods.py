@@ -61,7 +61,7 @@ def estimate(counts: NGramCounts, spec: NGramSpec, held_out: Documents | None = 
     made = METHODS[spec.smoothing](counts, spec, held_out)
     if spec.smoothing not in kneser_ney.SMOOTHINGS:  # Kneser–Ney logs its own warning
         for order, name in made.fallbacks.items():
-            logger.warning("order %d: the text does not determine %s; using %s. Give more text",
+            logger.warning("order %d: too little text to estimate %s: %s is used. Train on more text",
                            order, spec.smoothing, name)  # fmt: skip
     return made
 

@@ -168,7 +168,7 @@ def _measured(config: RunConfig, reviews: EncodedReviews, vectors: str) -> dict[
         stored = place.parent if place.name == BUNDLE_FOLDER else place
         ways[f"{WORDS} ({Path(vectors).name or stored.name})"] = checked(lambda: word_vector_cosines(texts, place))
     except ArtifactError as error:
-        terminal.show_warnings([f"{WORDS}: left out. {error.what}; {error.remedy.partition(';')[0]}."])
+        terminal.show_warnings([f"comparison without word vectors: {error.what}; {error.remedy.partition(';')[0]}."])
     rates = same_topic_rates(chosen, ways, NETWORK, seed=config.seed)
     return {"compared": len(drawn), "word_vectors": words and str(words), "rates": rates}
 

@@ -55,7 +55,7 @@ def test_a_program_that_fails_is_started_again_until_it_ends_by_itself(tmp_path:
     _, said = process.communicate(timeout=60)
     assert process.returncode == 0
     assert len(starts(tmp_path)) == 4
-    assert said.count("ended with code 7; starts again in") == 3
+    assert said.count("ended with exit code 7; restart in") == 3
     assert str(tmp_path / "program.py") in said
 
 

@@ -25,7 +25,7 @@ def test_a_version_of_which_neither_tag_nor_record_nor_store_knows_is_of_an_unkn
     bundle.mkdir(parents=True)
     (bundle / "spec.json").write_text("{}")
     assert family_of_version(load_config("small"), version(), bundle) == NOT_KNOWN
-    assert "it is not known from which data version 4 was made" in caplog.text
+    assert "the data family of version 4 is unknown" in caplog.text
     assert family_of_version(load_config("small"), version(), None) == NOT_KNOWN
     assert family_of_version(load_config("small"), version(family="yelp"), bundle) == Family("yelp")
 

@@ -356,7 +356,7 @@ def test_only_networks_are_handed_over(tmp_path: Path) -> None:
 
 
 def test_a_pool_needs_a_remote_store_and_a_server_for_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ReviewLMError, match="fit_pool is set, but no remote_store"):
+    with pytest.raises(ReviewLMError, match="fit_pool needs remote_store"):
         load_config("demo", ["execution.fit_pool=gpu-pool"])
     pool = home(tmp_path, "mine", fit_pool="gpu-pool")
     monkeypatch.delenv("PREFECT_API_URL", raising=False)

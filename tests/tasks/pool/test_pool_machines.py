@@ -318,5 +318,5 @@ def test_a_machine_that_cannot_be_reached_is_told_before_any_rank_waits_for_it()
 
 
 def test_machines_need_a_pool() -> None:
-    with pytest.raises(ValueError, match="name their pool in fit_pool"):
+    with pytest.raises(ValueError, match="fit_machines above 1 needs fit_pool"):
         ExecutionConfig(fit_machines=2)

@@ -216,9 +216,9 @@ def test_an_alias_that_was_moved_in_mlflow_is_entered_before_the_next_decision(n
     assert names.registry.rollback().version == first
     told = [(row["decision"], row["version"], row["against"], row["why"]) for row in names.registry.decisions()]
     assert told[1:] == [
-        ("aliases found moved", third, second, "an alias was set by other means than reviewlm"),
+        ("aliases changed outside ReviewLM", third, second, "an alias was set by other means than reviewlm"),
         ("promoted", second, first, ""),
-        ("aliases found moved", first, None, "the log begins here"),
+        ("aliases changed outside ReviewLM", first, None, "the log begins here"),
     ]
     assert complaints(names.registry.events()) == []
 
@@ -310,5 +310,5 @@ def test_an_event_rewritten_together_with_its_digest_is_noticed_by_the_one_after
     second = made(Event(GATE, True, 2, 1, "why"), 2, f"1 {first.digest}")
     assert complaints([first, second]) == []
     assert complaints([made(replace(first, why="other"), 1, ""), second]) == [
-        "event 1 was replaced: event 2 was based on another one"
+        "event 1 was replaced: event 2 recorded another digest of it"
     ]

@@ -94,7 +94,7 @@ class Checkpointing(Callback[AnyState]):
             if updates := self.state.metrics.updates:
                 log.info("training resumes after %d of %d updates", updates, self.state.total_updates)
             else:
-                log.info("training starts again: no update was saved")
+                log.info("training starts from the beginning: there is no checkpoint")
         else:
             self._cut(0)
             self.save(good=True)

@@ -243,7 +243,7 @@ def test_for_want_of_memory_replays_are_given_up_before_streams_are(tmp_path, ca
     network.output.loss = full
     _, summary = run(tmp_path, network)
     assert summary["micro_batch"] == TRAINING.batch
-    assert "not enough memory for updates as a CUDA graph" in caplog.text
+    assert "not enough GPU memory for a CUDA graph" in caplog.text
 
 
 class Sharing(nn.Module):

@@ -379,7 +379,7 @@ def test_a_damaged_checkpoint_is_found_and_the_one_before_is_used(tmp_path, undi
     assert ("is skipped" in caplog.text) == (damage != "a missing description")
 
 
-@pytest.mark.parametrize(("updates", "said"), [(0, "training starts again: no update was saved"),
+@pytest.mark.parametrize(("updates", "said"), [(0, "training starts from the beginning: there is no checkpoint"),
                                                (71, "training resumes after 71 of 1778 updates")])  # fmt: skip
 def test_what_is_resumed_is_said(updates, said, caplog, monkeypatch):
     state = SimpleNamespace(metrics=SimpleNamespace(updates=updates), total_updates=1778)

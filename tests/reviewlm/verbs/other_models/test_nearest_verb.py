@@ -146,7 +146,7 @@ def test_the_measure_compares_with_chance_tf_idf_and_word_vectors(
     assert "of 8 of 12 reviews" in " ".join(call(monkeypatch, capfd, *asked[:-1]).out.split())
     assert without.facts["word_vectors"] is None
     assert [row["vectors"] for row in without.facts["rates"]] == ["chance", "language model", "tf-idf"]
-    assert "mean word vector: left out. There are no word vectors in the store yet" in without.err
+    assert "comparison without word vectors: There are no word vectors in the store yet" in without.err
 
 
 def test_word_vectors_that_do_not_exist_are_refused_before_any_work(
