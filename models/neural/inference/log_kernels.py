@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from ...compiled import FAST, kernel
+from ...compiled import kernel
 
 _F, _I = np.float32, np.int32
 

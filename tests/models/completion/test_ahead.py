@@ -3,14 +3,14 @@
 from dataclasses import replace
 
 import pytest
-from table_lm import HistoryLM
-from test_suggestions import Counted, letters_only, probability_of_beginning, words
 
 from models.completion.ahead import ahead_steps, next_letters
 from models.completion.reading import Readers, result_of, run_together
 from models.completion.spellings import EXACT, QUICK
 from models.completion.suggestions import suggest
 from models.completion.typed import divide
+from tests.models.completion.test_suggestions import Counted, letters_only, probability_of_beginning, words
+from tests.models.table_lm import HistoryLM
 
 RATED = (0.0, 0.2, 0.3, 0.5, 0.0, 0.0)
 

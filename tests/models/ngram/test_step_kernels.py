@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from odd_corpora import ODD, V
 
 from models.ngram import lookup
 from models.ngram.counting.counts import count_ngrams
 from models.ngram.lm import NGramLM, NGramState
 from models.tokens.vocabulary import CONTEXT_IDS
+from tests.models.ngram.smoothing.odd_corpora import ODD, V
 
 
 def fitted(documents, order, stream_of, **options) -> NGramLM:

@@ -6,13 +6,13 @@ import threading
 from dataclasses import replace
 
 import pytest
-from small_models import bundle_of
-from test_engine import LONG as ENDLESS
-from test_engine import Gate, until
 
 from models.base import ModelError
 from serving.engine.jobs import Aside, NotDone
 from serving.engine.search import Search
+from tests.serving.engine.small_models import bundle_of
+from tests.serving.engine.test_engine import LONG as ENDLESS
+from tests.serving.engine.test_engine import Gate, until
 
 
 @pytest.fixture
