@@ -20,7 +20,6 @@ Each end of the interval is the outer one of both methods. `python -m benchmarks
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,17 +122,16 @@ def studentised_intervals(
         raise ValueError("a bootstrap needs at least one review")
     grouped = [one.by_group for one in ratios]
     columns = {(row, name): column for row, one in enumerate(grouped) for name, column in one.columns().items()}
-    with ThreadPoolExecutor(1) as beside:  # numpy draws without Python's lock, so both methods run at the same time
-        farther = beside.submit(_with_an_unseen_group, grouped, (1 - confidence) / 2, resamples, seed)
-        boot = Bootstrap(columns.items(), confidence=confidence, resamples=resamples, seed=seed)
+    boot = Bootstrap(columns.items(), confidence=confidence, resamples=resamples, seed=seed)
     reviews = [len(one.numerator_D) for one in ratios]
     if boot.groups < 2:
         return [
             Interval(one.estimate, np.nan, np.nan, confidence, resamples, count, boot.groups)
             for one, count in zip(ratios, reviews, strict=True)
         ]
+    farther = _with_an_unseen_group(grouped, (1 - confidence) / 2, resamples, seed)
     found = []
-    for row, (one, (least, most)) in enumerate(zip(grouped, farther.result(), strict=True)):
+    for row, (one, (least, most)) in enumerate(zip(grouped, farther, strict=True)):
         low, high = studentised_ends(boot, row, expanded_tail(confidence, effective_reviews(one.bytes_D)))
         ends = one.estimate + min(low, least), one.estimate + max(high, most)
         found.append(Interval(one.estimate, *ends, confidence, resamples, reviews[row], boot.groups))
