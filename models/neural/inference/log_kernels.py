@@ -1,8 +1,8 @@
 """Compile what is done with the logarithms of probabilities, with numba: softmaxes and sums, one pass over each row.
 
-Every row is treated alone and in the same way, so its result does not depend on the batch. The kernels of `kernels.py`
-contain `exp` and `largest`, that of `vnni.py` contains `quantise`: after a change here or there, remove the compiled code
-of all (`__pycache__/*.nb?`).
+Every row is treated alone and in the same way, so its result does not depend on the batch. The kernels of
+`kernels.py` contain `exp` and `largest`, that of `vnni.py` contains `quantise`: after a change here or there, remove
+the compiled code of all (`__pycache__/*.nb?`).
 Shapes: N rows, C entries of a level, P entries or parts, V vocabulary entries.
 """
 

@@ -2,8 +2,8 @@
 
 The instruction VPDPBUSD adds 64 products of an unsigned and a signed byte, by fours, to 16 sums of 32 bits. The
 compiler does not find it in a loop over bytes, so the innermost loop is written in the compiler's own language. It is
-exact: no sum saturates. Weights are stored as w + 128, unsigned, and 128 Σ x is taken off each sum. A tile keeps the sums
-of 8 rows and 48 features out in registers; its weights lie one after another in memory, in the order of use.
+exact: no sum saturates. Weights are stored as w + 128, unsigned, and 128 Σ x is taken off each sum. A tile keeps the
+sums of 8 rows and 48 features out in registers; its weights lie one after another in memory, in the order of use.
 On an AMD EPYC (Zen 4) the products of a 2×650 LSTM with 8,971 words take 0.13 ms for one row instead of FBGEMM's 0.20
 (the weights come from the L3 cache), and 3.2 ms instead of 3.5 for 64: the processor cannot multiply more often.
 Shapes: N rows, E features in, G features out, R rows of a tile, P registers of 16 features out.
