@@ -1,11 +1,11 @@
 """Select an exact int8 matrix product for this processor (`torch._int_mm`, oneDNN or FBGEMM), by timing them once.
 
-Without VNNI, AMX or their like, pairs of products are added in 16 bits and can overflow; there int8 is also slower. Where
-numba compiles for VNNI, `vnni.py` does all of a linear layer in one call. `torch._int_mm` arranges the weights for the
-processor at each call. Two libraries in torch multiply with weights that were packed once: oneDNN takes down to a third
-of the time where it has a kernel for it (on AMD processors, torch 2.13 takes its reference code, which is thousands of
-times slower), and FBGEMM has kernels for them too. So the exact ways are timed once in a process, for one row, for a few
-and for many: with AMX, for instance, others may be quicker for many rows. All give the same sums.
+Without VNNI, AMX or their like, pairs of products are added in 16 bits and can overflow; there int8 is also slower.
+Where numba compiles for VNNI, `vnni.py` does all of a linear layer in one call. `torch._int_mm` arranges the weights
+for the processor at each call. Two libraries in torch multiply with weights that were packed once: oneDNN takes down
+to a third of the time where it has a kernel for it (on AMD processors, torch 2.13 takes its reference code, thousands
+of times slower), and FBGEMM has kernels for them too. So the exact ways are timed once in a process, for one row, for
+a few and for many: with AMX, for instance, another may be quicker for many rows. All give the same sums.
 Shapes: N rows, E features in, G features out.
 """
 
