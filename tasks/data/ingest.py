@@ -8,21 +8,28 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
+from itertools import repeat
 from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
-from core.config.run_config import RunConfig
+from core.config.run_config import RunConfig, SourceConfig
 from core.environment import available_cores
 from core.errors import Damaged, EmptyInput, Unreadable
 from core.store import Artifact, Built, Store, sha256_of_file
+from core.storing.removal import WORK
 from corpus.ingestion.ingest import limits_of, read_source, settings_of
 from corpus.ingestion.parts import SourceReading
 from corpus.quarantine.replay import assemble_with, replay, replays_of
 from corpus.reading.sources import Listed, Source, identify, originals, source_names
 from corpus.synthetic.synth import write_reviews
 from tasks.code_version import running_code
+from tasks.engines.fan_out import fan_out
 from tasks.progress import Report, progress
 from tasks.stage import as_task_state, run_stage, show_facts, stage, store_of
 
@@ -70,12 +77,51 @@ def _read_all(config: RunConfig, sources: Mapping[str, Source]) -> dict[str, Bui
     """Return the artifact of every source file, keyed by the SHA-256 of the file."""
     read: dict[str, Built] = {}
     records = size = 0
-    with progress("ingest", sum(source.bytes for source in sources.values()), "bytes") as report:
+    total = sum(source.bytes for source in sources.values())
+    new = {digest: source for digest, source in sources.items() if not _is_read(config, source)}
+    with progress("ingest", total, "bytes") as report, _read_by_workers(config, list(new.values())) as folders:
         for digest, source in sources.items():
-            read[digest] = read_file(config, source, _after(report, records, size))
+            made = next(folders) if digest in new else None
+            read[digest] = read_file(config, source, _after(report, records, size), made)
             records, size = records + read[digest].artifact.facts["records"], size + source.bytes
             report(size, {"reviews": records})
     return read
+
+
+def _is_read(config: RunConfig, source: Source) -> bool:
+    """Return whether the store has a reading of a file; `read_file` checks it."""
+    options, inputs = _identity(config, source)
+    digest = Store.digest("read", running_code().version(READ_VERSION, __name__), options, inputs)
+    return "read" not in config.execution.rebuild and (store_of(config).root / "read" / digest).is_dir()
+
+
+@contextmanager
+def _read_by_workers(config: RunConfig, sources: Sequence[Source]) -> Iterator[Iterator[Path | None]]:
+    """Yield the folders into which workers of a Dask cluster read these files, each when it is complete.
+
+    With threads, or for one file, None stands for each: it is read here, by threads. A file is read by one worker.
+    """
+    if config.execution.engine == "threads" or len(sources) < 2:
+        yield repeat(None)
+        return
+    work = store_of(config).root / WORK
+    work.mkdir(parents=True, exist_ok=True)
+    absolute = [replace(source, path=source.path.absolute()) for source in sources]
+    with (
+        TemporaryDirectory(prefix="read-", dir=work, ignore_cleanup_errors=True) as folder,
+        fan_out(config, work) as engine,
+    ):
+        yield engine(partial(_read_apart, config.source, Path(folder)), absolute)
+
+
+def _read_apart(config: SourceConfig, folder: Path, source: Source) -> Path:
+    """Read a file into a new folder below *folder*, and return it.
+
+    Its name is new each time, because a worker that was only believed lost may go on writing beside the next one.
+    """
+    own = Path(mkdtemp(dir=folder))
+    read_source(source, own, config)
+    return own
 
 
 def _after(report: Report, records: int, size: int) -> Report:
@@ -83,17 +129,31 @@ def _after(report: Report, records: int, size: int) -> Report:
     return lambda more, done, total: report(size + done, {"reviews": records + more})
 
 
-def read_file(config: RunConfig, source: Source, report: Report) -> Built:
-    """Return the artifact of one source file: its typed parts and its quarantine."""
+def read_file(config: RunConfig, source: Source, report: Report, made: Path | None = None) -> Built:
+    """Return the artifact of one source file: its typed parts and its quarantine.
+
+    Args:
+        config: Has the limits, and locates the store.
+        source: The file.
+        report: Called with the progress.
+        made: Folder into which a worker read the file; None: it is read here.
+    """
     def make(work: Path) -> dict[str, Any]:
+        if made is not None:
+            shutil.rmtree(work)
+            made.rename(work)
         facts = read_source(source, work, config.source, report).facts
         return {**facts, "parts": len(facts["parts"]), "path": str(source.path.absolute())}
 
-    options = {**settings_of(config.source), "name": source.name}
-    inputs = {"file": source.sha256}
+    options, inputs = _identity(config, source)
     return run_stage(
         config, "read", READ_VERSION, options, inputs, make, source.name, resumable=True, raw_bytes=source.bytes
     )
+
+
+def _identity(config: RunConfig, source: Source) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return options and inputs of the reading of a file."""
+    return {**settings_of(config.source), "name": source.name}, {"file": source.sha256}
 
 
 def make_data_set(
