@@ -197,11 +197,10 @@ class Forward:
 
     def _words(self) -> frozenset[str]:
         """Return all tokens that the automaton can intend to write."""
-        words: set[str] = set()
-        for op in self.automaton.ops:
-            texts = [op[1]] if op[0] == TEXT else [text for text, _ in op[2].values()] if op[0] == SLOT else []
-            words.update(token for text in texts for token in TOKEN.findall(text))
-        return frozenset(words)
+        texts = {op[1] for op in self.automaton.ops if op[0] == TEXT}
+        slots = {id(op[2]): op[2] for op in self.automaton.ops if op[0] == SLOT}  # many slots share a table of names
+        texts.update(text for table in slots.values() for text, _ in table.values())
+        return frozenset(token for text in texts for token in TOKEN.findall(text))
 
 
 def _changed(values: Values, changes: Changes) -> Values:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,22 +17,19 @@ from core.config.run_config import RunConfig
 from core.environment import available_cores
 from core.errors import Damaged, EmptyInput, Unreadable
 from core.store import Artifact, Built, Store, sha256_of_file
-from corpus.ingestion.ingest import limits_of, read_source, settings_of
+from corpus.ingestion.ingest import limits_of
 from corpus.ingestion.parts import SET_ASIDE, SourceReading
-from corpus.ingestion.set_aside import Refused, error_of, require_few, require_same_bytes, sentence, set_aside, why_of
 from corpus.quarantine.replay import assemble_with, replay, replays_of
 from corpus.reading.sources import Listed, Source, identify, originals, source_names
 from corpus.synthetic.synth import write_reviews
-from tasks.announce import SET_ASIDE as FOUND_SET_ASIDE
-from tasks.announce import announce
 from tasks.code_version import running_code
-from tasks.progress import Report, progress
+from tasks.data.read import read_all
+from tasks.progress import progress
 from tasks.stage import as_task_state, run_stage, show_facts, stage, store_of
 
 log = logging.getLogger(__name__)
 
 SYNTH_VERSION = 1
-READ_VERSION = 2
 INGEST_VERSION = 2
 SYNTHETIC_FILE = "reviews.jsonl"
 REPLAYS = "replays"
@@ -63,81 +60,10 @@ def ingest_files(config: RunConfig, synthetic: Artifact | None = None) -> Artifa
     files = {synthetic.folder / SYNTHETIC_FILE: SYNTHETIC_FILE} if synthetic else source_names(config.source.input)
     memory = store_of(config).root / ".files"
     sources = [identify(path, name, memory) for path, name in files.items()]
-    read = _read_all(config, originals(sources))
+    read = read_all(config, originals(sources))
     readings = {digest: built.artifact for digest, built in read.items()}
     new = [built.artifact.facts["name"] for built in read.values() if not built.reused]
     return as_task_state(make_data_set(config, sources, readings, new))
-
-
-def _read_all(config: RunConfig, sources: Mapping[str, Source]) -> dict[str, Built]:
-    """Return the artifact of every source file, keyed by the SHA-256 of the file."""
-    read: dict[str, Built] = {}
-    records = size = 0
-    with progress("ingest", sum(source.bytes for source in sources.values()), "bytes") as report:
-        for digest, source in sources.items():
-            read[digest] = read_file(config, source, _after(report, records, size), alone=len(sources) == 1)
-            records, size = records + read[digest].artifact.facts["records"], size + source.bytes
-            report(size, {"reviews": records})
-    _tell_set_aside(config, sources, read)
-    return read
-
-
-def _tell_set_aside(config: RunConfig, sources: Mapping[str, Source], read: Mapping[str, Built]) -> None:
-    """Warn of each file that was set aside, and send an event for those that this run has found.
-
-    Raises:
-        Unreadable: Too many files, or all of them, cannot be read.
-    """
-    found = {digest: built for digest, built in read.items() if SET_ASIDE in built.artifact.facts}
-    refused = [
-        Refused(sources[digest], error_of(built.artifact.facts[SET_ASIDE], sources[digest].path))
-        for digest, built in found.items()
-    ]
-    require_few(refused, list(sources.values()), config.source.max_unreadable)
-    for one, built in zip(refused, found.values(), strict=True):
-        said = f"{one.file.name} was set aside: {sentence(built.artifact.facts[SET_ASIDE])}"
-        log.warning("%s", said)
-        if not built.reused:
-            announce(FOUND_SET_ASIDE, config, {"sentence": said})
-
-
-def _after(report: Report, records: int, size: int) -> Report:
-    """Return the progress report for one file, offset by the *records* and bytes (*size*) of the files before it."""
-    return lambda more, done, total: report(size + done, {"reviews": records + more})
-
-
-def read_file(config: RunConfig, source: Source, report: Report, alone: bool = False) -> Built:
-    """Return the artifact of one source file: its typed parts and its quarantine.
-
-    A file that cannot be read has an artifact, too, which says why; unless it is *alone*: then it is an error.
-    """
-    def make(work: Path) -> dict[str, Any]:
-        try:
-            facts = read_source(source, work, config.source, report).facts
-        except Unreadable as error:
-            require_same_bytes(source)
-            if alone:
-                raise
-            facts = set_aside(source, work, config.source, why_of(error)).facts
-        return {**facts, "parts": len(facts["parts"]), "path": str(source.path.absolute())}
-
-    return _read(config, source, make)
-
-
-def set_aside_again(config: RunConfig, source: Listed, path: str, why: Mapping[str, Any]) -> Built:
-    """Return the artifact of a file that was set aside, from its record; the file may be gone, or mended."""
-    def make(work: Path) -> dict[str, Any]:
-        return {**set_aside(source, work, config.source, why).facts, "parts": 0, "path": path}
-
-    return _read(config, source, make)
-
-
-def _read(config: RunConfig, source: Listed, make: Callable[[Path], dict[str, Any]]) -> Built:
-    options = {**settings_of(config.source), "name": source.name}
-    inputs = {"file": source.sha256}
-    return run_stage(
-        config, "read", READ_VERSION, options, inputs, make, source.name, resumable=True, raw_bytes=source.bytes
-    )
 
 
 def make_data_set(

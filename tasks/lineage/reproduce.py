@@ -30,8 +30,9 @@ from tasks.classification.lexicons import STAGE as LEXICON_STAGE
 from tasks.classification.lexicons import read as read_lexicon
 from tasks.classification.predict import predict_bundle
 from tasks.data.canaries import CANARIES_INPUT, choose
-from tasks.data.ingest import SYNTHETIC_FILE, make_data_set, read_file, replay_file, set_aside_again, synthesise
+from tasks.data.ingest import SYNTHETIC_FILE, make_data_set, replay_file, synthesise
 from tasks.data.prepare import VOCABULARY_FILE, Prepared, clean_and_split, tokenize, train_vocabulary
+from tasks.data.read import read_file, set_aside_again
 from tasks.embedding.embed import STAGE as EMBED_STAGE
 from tasks.embedding.embed import build_vectors
 from tasks.embedding.start import INPUT as VECTORS

@@ -53,8 +53,8 @@ class ExecutionConfig(Section):
         experiment: Experiment in MLflow.
         rebuild: Stages to build again.
         verify: Read every stored result whole before it is used; otherwise a sample of large unchanged files.
-        engine: Who does the parts of large work (cleaning, near-duplicates, words, tokens, n-grams, scores): threads of
-            the run's process, or the workers of a Dask cluster.
+        engine: Who does the parts of large work (reading of several files, cleaning, near-duplicates, words, tokens,
+            n-grams, scores): threads of the run's process, or the workers of a Dask cluster.
         dask_address: Scheduler of the Dask cluster, e.g. "tcp://host:8786"; empty: processes on this machine.
     """
 

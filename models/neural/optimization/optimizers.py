@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from ...specs import TrainingSpec
+from .never_compiled import AdamW, NeverCompiled
 
 Memory = dict[str, Tensor]
 """The tensors that a rule remembers for one parameter."""
@@ -30,7 +31,7 @@ Group = dict[str, Any]
 """Parameters that share their constants: "lr" (η), "weight_decay", and those of the rule."""
 
 
-class Rule(torch.optim.Optimizer):
+class Rule(NeverCompiled, torch.optim.Optimizer):
     """Base class: θ ← θ − Δ, where a subclass computes Δ from the gradient; weight decay is applied before.
 
     The decay is decoupled from the rule: θ ← (1 − η · weight_decay) θ (Loshchilov & Hutter 2019, algorithm 2, with η
@@ -286,7 +287,7 @@ def make_rule(groups: Iterable[Any], training: TrainingSpec) -> torch.optim.Opti
         "adadelta": lambda: AdaDelta(groups, lr, decay=decay),
         "adam": lambda: Adam(groups, lr, beta1=beta1, beta2=beta2),
         "adam_simplified": lambda: AdamSimplified(groups, lr, beta1=beta1, beta2=beta2),
-        "adamw": lambda: torch.optim.AdamW(groups, lr=lr, betas=(beta1, beta2), fused=True),
+        "adamw": lambda: AdamW(groups, lr=lr, betas=(beta1, beta2), fused=True),
     }
     rule = rules[training.optimizer]()
     if training.l2:

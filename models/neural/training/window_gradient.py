@@ -66,6 +66,7 @@ def add_gradients(
             if wanted(training):
                 loss = loss + targets_BT.numel() * activation_penalty(training, reading.activations)
             if count or wanted(training):
-                loss.backward(one(loss.device))
+                # On a GPU a given one saves a launch; on a processor torch would import sympy to look at its shape.
+                loss.backward(one(loss.device) if loss.is_cuda else None)
             memories.append(after)
     return Sums(nats if nats.is_cuda else float(nats), tokens), Memory.join(memories)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -28,6 +30,25 @@ def stream(tmp_path_factory: pytest.TempPathFactory) -> tuple[TokenStream, int]:
     (folder / "tokens").mkdir()
     write_stream(folder / "tokens", vocabulary, [rows], whole=False)
     return TokenStream.open(folder / "tokens"), vocabulary.size
+
+
+WITHOUT_COMPILER = """
+import sys
+from pathlib import Path
+from models.neural.overfit import overfit_one_batch
+from models.specs import RecurrentSpec
+from models.streams import TokenStream
+overfit_one_batch(RecurrentSpec(kind="lstm"), int(sys.argv[2]), TokenStream.open(Path(sys.argv[1])))
+print(*[name for name in ("torch._dynamo", "torch._inductor", "sympy") if name in sys.modules])
+"""
+
+
+@pytest.mark.slow
+def test_a_training_on_a_processor_imports_no_compiler(stream: tuple[TokenStream, int], tmp_path: Path) -> None:
+    """The first step of torch's optimisers, and the first gradient that it is given, import it for over a second."""
+    command = [sys.executable, "-c", WITHOUT_COMPILER, str(stream[0].folder), str(stream[1])]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    assert done.stdout.split() == []
 
 
 @pytest.mark.parametrize("spec", [

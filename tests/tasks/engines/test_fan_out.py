@@ -1,7 +1,8 @@
-"""Cleaning, near-duplicates, words, tokens and scores: the same bytes, whoever does the parts."""
+"""Reading, cleaning, near-duplicates, words, tokens and scores: the same bytes, whoever does the parts."""
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,9 +11,13 @@ from typing import Any
 import pytest
 
 from core.config.run_config import ExecutionConfig, RunConfig, SourceConfig
-from core.errors import ReviewLMError
-from core.store import Artifact
+from core.errors import ReviewLMError, Unreadable
+from core.store import Artifact, Store
+from core.storing.removal import WORK
 from corpus.duplicates import hashing
+from corpus.ingestion.ingest import read_source
+from corpus.ingestion.parts import READING_FILE, SourceReading
+from corpus.reading.sources import Source
 from corpus.synthetic.synth import write_reviews
 from models.base import FitContext
 from models.bundles.bundle import save_bundle
@@ -20,6 +25,7 @@ from models.ngram.lm import NGramLM
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream
 from models.tokens.vocabulary import Vocabulary
+from tasks.data import read as reading
 from tasks.data.ingest import ingest_files
 from tasks.data.prepare import VOCABULARY_FILE, clean_and_split, tokenize, train_vocabulary
 from tasks.engines.fan_out import fan_out
@@ -78,6 +84,7 @@ def test_two_workers_give_the_same_bytes_as_threads_and_leave_no_file(
 
     by_threads = prepared(config_of("threads"), unit)
     monkeypatch.setattr(hashing, "STRETCH_BYTES", 20_000)  # several stretches
+    monkeypatch.setattr(reading, "read_source", only_what_is_read)
     with LocalCluster(
         n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", memory_limit=0, silence_logs=50
     ) as cluster:
@@ -86,8 +93,41 @@ def test_two_workers_give_the_same_bytes_as_threads_and_leave_no_file(
     for one, other in zip(found, by_threads, strict=True):
         assert one.manifest["files"] == other.manifest["files"], one.stage
     assert by_threads[1].facts["duplicates"]
-    left = {path.name for path in (tmp_path / "dask" / "store").rglob("*") if path.name.startswith("dask-")}
-    assert not left
+    readings, same = (
+        {one.digest: one.manifest["files"] for one in Store(tmp_path / name / "store").all("read")}
+        for name in ("dask", "threads")
+    )
+    assert readings == same
+    assert len(readings) == 4
+    assert by_threads[0].facts["quarantined"]
+    work = tmp_path / "dask" / "store" / WORK
+    assert [path.name for path in work.iterdir() if path.suffix != ".lock"] == []
+
+
+def only_what_is_read(source: Source, folder: Path, *rest: Any) -> SourceReading:
+    """Be the reading of this process, which has nothing to do where workers read."""
+    assert (folder / READING_FILE).exists(), "a worker should have read this file"
+    return read_source(source, folder, *rest)
+
+
+@pytest.mark.slow
+def test_a_damaged_file_is_set_aside_whoever_reads_it(
+    config_of: Callable[..., RunConfig], files: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("prefect_dask", reason="Dask is not installed: pip install 'reviewlm[dask]'")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "0.jsonl").write_bytes((files / "0.jsonl").read_bytes())
+    (tmp_path / "in" / "1.jsonl.gz").write_bytes(gzip.compress((files / "1.jsonl").read_bytes())[:-2_000])
+    source, told, readings = SourceConfig(input=(str(tmp_path / "in"),)), [], []
+    for engine in ("threads", "dask"):
+        config = config_of(engine).model_copy(update={"source": source})
+        with pytest.raises(Unreadable) as failed:
+            ingest_files.fn(config)
+        told.append(str(failed.value))
+        readings.append({one.facts["name"]: one.manifest["files"] for one in Store(config.home / "store").all("read")})
+    assert told[0] == told[1]
+    assert readings[0] == readings[1]
+    assert set(readings[0]) == {"0.jsonl", "1.jsonl.gz"}
 
 
 @pytest.mark.slow

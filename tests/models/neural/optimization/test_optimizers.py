@@ -120,7 +120,7 @@ def test_the_first_step_without_bias_correction_is_longer_by_the_shares_of_the_n
 
 def test_adamw_is_torchs_fused_one_with_the_decay_on_matrices_alone():
     rule = make_optimizer(Parts(), TrainingSpec())
-    assert type(rule) is torch.optim.AdamW
+    assert isinstance(rule, torch.optim.AdamW)
     assert rule.defaults["fused"]
     assert rule.defaults["betas"] == (0.9, 0.99)
     assert [group["weight_decay"] for group in rule.param_groups] == [0.01, 0.0]

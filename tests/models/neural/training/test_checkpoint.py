@@ -17,6 +17,7 @@ import torch
 
 from models.base import FitContext, ModelError
 from models.neural.optimization.clipping import Clipped
+from models.neural.optimization.never_compiled import AdamW
 from models.neural.optimization.schedule import learning_rate
 from models.neural.recurrent import RecurrentNetwork
 from models.neural.training import checkpoint
@@ -211,7 +212,7 @@ def test_whatever_the_recipe_remembers_survives_kills(tmp_path, recipe, monkeypa
 @pytest.mark.slow
 def test_a_divergence_on_the_way_does_not_spoil_the_resume(tmp_path, undisturbed, monkeypatch, factor):
     """At the full rate the 30th update spoils a weight matrix; one of two such trainings is killed after that."""
-    step, full_rate = torch.optim.AdamW.step, learning_rate(TRAINING, 29, undisturbed[1]["updates"])
+    step, full_rate = AdamW.step, learning_rate(TRAINING, 29, undisturbed[1]["updates"])
     training = replace(TRAINING, loss_spike_threshold=3.0)
 
     def exploding(optimizer, *arguments):
@@ -220,7 +221,7 @@ def test_a_divergence_on_the_way_does_not_spoil_the_resume(tmp_path, undisturbed
             with torch.no_grad():
                 optimizer.param_groups[0]["params"][0].mul_(factor)
 
-    monkeypatch.setattr(torch.optim.AdamW, "step", exploding)
+    monkeypatch.setattr(AdamW, "step", exploding)
     plain, summary = run(tmp_path / "plain", training=training)
     assert summary["divergences"] == 1
     (tmp_path / "killed").mkdir()

@@ -1,0 +1,168 @@
+"""Read each new source file into typed Parquet parts and a quarantine: the stage "read".
+
+Every source file is a separate artifact, so only the new files of a growing folder are read. A file that cannot be read
+is set aside with an artifact of its own, so that one damaged file does not end the reading of all others.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import partial
+from itertools import repeat
+from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
+from typing import Any
+
+from core.config.run_config import RunConfig, SourceConfig
+from core.errors import Unreadable
+from core.store import Built, Store
+from core.storing.removal import WORK
+from corpus.ingestion.ingest import read_source, settings_of
+from corpus.ingestion.parts import SET_ASIDE
+from corpus.ingestion.set_aside import Refused, error_of, require_few, require_same_bytes, sentence, set_aside, why_of
+from corpus.reading.sources import Listed, Source
+from tasks.announce import SET_ASIDE as FOUND_SET_ASIDE
+from tasks.announce import announce
+from tasks.code_version import running_code
+from tasks.engines.fan_out import fan_out
+from tasks.progress import Report, progress
+from tasks.stage import run_stage, store_of
+
+log = logging.getLogger(__name__)
+READ_VERSION = 2
+
+
+def read_all(config: RunConfig, sources: Mapping[str, Source]) -> dict[str, Built]:
+    """Return the artifact of every source file, keyed by the SHA-256 of the file.
+
+    Raises:
+        Unreadable: Too many files, or all of them, cannot be read.
+    """
+    read: dict[str, Built] = {}
+    records = size = 0
+    total = sum(source.bytes for source in sources.values())
+    new = {digest: source for digest, source in sources.items() if not _is_read(config, source)}
+    with progress("ingest", total, "bytes") as report, _read_by_workers(config, list(new.values())) as folders:
+        for digest, source in sources.items():
+            made = next(folders) if digest in new else None
+            read[digest] = read_file(config, source, _after(report, records, size), len(sources) == 1, made)
+            records, size = records + read[digest].artifact.facts["records"], size + source.bytes
+            report(size, {"reviews": records})
+    _tell_set_aside(config, sources, read)
+    return read
+
+
+def _after(report: Report, records: int, size: int) -> Report:
+    """Return the progress report for one file, offset by the *records* and bytes (*size*) of the files before it."""
+    return lambda more, done, total: report(size + done, {"reviews": records + more})
+
+
+def _tell_set_aside(config: RunConfig, sources: Mapping[str, Source], read: Mapping[str, Built]) -> None:
+    """Warn of each file that was set aside, and send an event for those that this run has found.
+
+    Raises:
+        Unreadable: Too many files, or all of them, cannot be read.
+    """
+    found = {digest: built for digest, built in read.items() if SET_ASIDE in built.artifact.facts}
+    refused = [
+        Refused(sources[digest], error_of(built.artifact.facts[SET_ASIDE], sources[digest].path))
+        for digest, built in found.items()
+    ]
+    require_few(refused, list(sources.values()), config.source.max_unreadable)
+    for one, built in zip(refused, found.values(), strict=True):
+        said = f"{one.file.name} was set aside: {sentence(built.artifact.facts[SET_ASIDE])}"
+        log.warning("%s", said)
+        if not built.reused:
+            announce(FOUND_SET_ASIDE, config, {"sentence": said})
+
+
+def _is_read(config: RunConfig, source: Source) -> bool:
+    """Return whether the store has a reading of a file; `read_file` checks it."""
+    options, inputs = _identity(config, source)
+    digest = Store.digest("read", running_code().version(READ_VERSION, __name__), options, inputs)
+    return "read" not in config.execution.rebuild and (store_of(config).root / "read" / digest).is_dir()
+
+
+@contextmanager
+def _read_by_workers(config: RunConfig, sources: Sequence[Source]) -> Iterator[Iterator[Path | None]]:
+    """Yield the folders into which workers of a Dask cluster read these files, each when it is complete.
+
+    With threads, or for one file, None stands for each: it is read here, by threads. A file is read by one worker.
+    """
+    if config.execution.engine == "threads" or len(sources) < 2:
+        yield repeat(None)
+        return
+    work = store_of(config).root / WORK
+    work.mkdir(parents=True, exist_ok=True)
+    absolute = [replace(source, path=source.path.absolute()) for source in sources]
+    with (
+        TemporaryDirectory(prefix="read-", dir=work, ignore_cleanup_errors=True) as folder,
+        fan_out(config, work) as engine,
+    ):
+        yield engine(partial(_read_apart, config.source, Path(folder)), absolute)
+
+
+def _read_apart(config: SourceConfig, folder: Path, source: Source) -> Path:
+    """Read a file into a new folder below *folder*, and return it.
+
+    Its name is new each time, because a worker that was only believed lost may go on writing beside the next one. Of a
+    file that cannot be read it holds the beginning: the process of the run goes on from there and meets the error.
+    """
+    own = Path(mkdtemp(dir=folder))
+    with suppress(Unreadable):
+        read_source(source, own, config)
+    return own
+
+
+def read_file(
+    config: RunConfig, source: Source, report: Report, alone: bool = False, made: Path | None = None
+) -> Built:
+    """Return the artifact of one source file: its typed parts and its quarantine.
+
+    A file that cannot be read has an artifact, too, which says why.
+
+    Args:
+        config: Has the limits, and locates the store.
+        source: The file.
+        report: Called with the progress.
+        alone: A file that cannot be read is an error.
+        made: Folder into which a worker read the file; None: it is read here.
+    """
+    def make(work: Path) -> dict[str, Any]:
+        if made is not None:
+            shutil.rmtree(work)
+            made.rename(work)
+        try:
+            facts = read_source(source, work, config.source, report).facts
+        except Unreadable as error:
+            require_same_bytes(source)
+            if alone:
+                raise
+            facts = set_aside(source, work, config.source, why_of(error)).facts
+        return {**facts, "parts": len(facts["parts"]), "path": str(source.path.absolute())}
+
+    return _read(config, source, make)
+
+
+def set_aside_again(config: RunConfig, source: Listed, path: str, why: Mapping[str, Any]) -> Built:
+    """Return the artifact of a file that was set aside, from its record; the file may be gone, or mended."""
+    def make(work: Path) -> dict[str, Any]:
+        return {**set_aside(source, work, config.source, why).facts, "parts": 0, "path": path}
+
+    return _read(config, source, make)
+
+
+def _read(config: RunConfig, source: Listed, make: Callable[[Path], dict[str, Any]]) -> Built:
+    options, inputs = _identity(config, source)
+    return run_stage(
+        config, "read", READ_VERSION, options, inputs, make, source.name, resumable=True, raw_bytes=source.bytes
+    )
+
+
+def _identity(config: RunConfig, source: Listed) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return options and inputs of the reading of a file."""
+    return {**settings_of(config.source), "name": source.name}, {"file": source.sha256}
