@@ -9,7 +9,7 @@ import pytest
 
 from tests.serving.made_versions import food_of
 from tests.serving.page.chromium import Chromium, in_chromium
-from tests.serving.page.made_answers import BUSY
+from tests.serving.page.page_scripts import BUSY
 
 pytestmark = [pytest.mark.long, in_chromium]
 

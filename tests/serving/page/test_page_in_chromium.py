@@ -13,7 +13,7 @@ from models.tokens.vocabulary import Vocabulary
 from serving.api.app import create_app
 from tests.serving.made_versions import MadeSource, bundle_of, food_of, made_versions
 from tests.serving.page.chromium import Chromium, in_chromium
-from tests.serving.page.made_answers import BUSY, SLOW, write_until_offered
+from tests.serving.page.page_scripts import BUSY, SLOW, write_until_offered
 from tests.serving.served import answering, served
 
 pytestmark = [pytest.mark.long, in_chromium]
