@@ -12,12 +12,14 @@ from models.base import LanguageModel
 from models.bundles.bundle import Bundle, TextScore
 from models.mixture.attribution import Attribution
 from models.tokens.type_counts import batched
-from models.tokens.vocabulary import BOS, CONTEXT_IDS, UNK
+from models.tokens.vocabulary import BOS, CONTEXT_IDS, EOS, UNK, Vocabulary
 from serving.engine.jobs import Aside, EngineContext
 
 GIVEN = sorted(CONTEXT_IDS)
 SLICE = 512
 """Positions of a slice, padding included."""
+STEPPED = 32
+"""Positions of a slice whose alternatives were asked for: the model makes a distribution for each."""
 CHARACTERS = 4_096
 """Characters of the texts that are read together before other work gets its turn; a longer text is read alone."""
 
@@ -39,6 +41,8 @@ class _Batch:
     read: int
     nats: list[np.ndarray]
     parts: list[Attribution]
+    stepped: Any
+    likeliest: list[tuple[np.ndarray, np.ndarray]]
 
 
 class Scoring:
@@ -48,10 +52,13 @@ class Scoring:
         texts: Whole reviews.
         stars: Their rating; None: unknown.
         attribution: Also say which part of a mixture predicted each token.
+        alternatives: Also say which tokens were the likeliest at each token, this number of them.
     """
 
-    def __init__(self, texts: Sequence[str], stars: int | None, attribution: bool = False) -> None:
-        self._texts, self._stars, self._attribution = texts, stars, attribution
+    def __init__(
+        self, texts: Sequence[str], stars: int | None, attribution: bool = False, alternatives: int = 0
+    ) -> None:
+        self._texts, self._stars, self._attribution, self._alternatives = texts, stars, attribution, alternatives
         self._left = batched(texts, characters=CHARACTERS)
         self._clean: list[str] = []
         self._ids: list[np.ndarray] = []
@@ -59,11 +66,17 @@ class Scoring:
         self._waiting: list[list[int]] = []
         self._batch: _Batch | None = None
         self._found: dict[int, ScoredText] = {}
+        self._told: dict[int, dict[str, Any]] = {}
 
     @property
     def scored(self) -> list[ScoredText]:
         """The scores, in the order of the texts, once `advance` has returned False."""
         return [self._found[row] for row in range(len(self._texts))]
+
+    @property
+    def alternatives(self) -> list[dict[str, Any]]:
+        """What was expected at the tokens of each text, if that was asked for."""
+        return [self._told[row] for row in range(len(self._texts))]
 
     def advance(self, context: EngineContext) -> bool:
         """Score the next slice; return whether there is more to do."""
@@ -101,10 +114,10 @@ class Scoring:
         ids_BT = np.full((len(rows), max(map(len, each))), BOS, np.int64)
         for row_T, ids in zip(ids_BT, each, strict=True):
             row_T[: len(ids)] = ids
-        return _Batch(rows, ids_BT, self._model.start(len(rows)), 0, [], [])
+        return _Batch(rows, ids_BT, self._model.start(len(rows)), 0, [], [], self._model.start(len(rows)), [])
 
     def _read(self, batch: _Batch) -> None:
-        width = max(1, SLICE // len(batch.rows))
+        width = max(1, (STEPPED if self._alternatives else SLICE) // len(batch.rows))
         ids_BT = batch.ids_BT[:, batch.read : batch.read + width]
         if self._attribution and hasattr(self._model, "attribute"):
             parts, batch.state = self._model.attribute(ids_BT, batch.state)
@@ -113,6 +126,10 @@ class Scoring:
         else:
             nats_BT, batch.state = self._model.score(ids_BT, batch.state)
             batch.nats.append(nats_BT)
+        for ids_B in ids_BT.T if self._alternatives else ():
+            logp_BV, batch.stepped = self._model.step(ids_B, batch.stepped)
+            logp_BK, ids_BK = logp_BV.topk(min(self._alternatives, logp_BV.shape[1]))
+            batch.likeliest.append((ids_BK.cpu().numpy(), -logp_BK.double().cpu().numpy()))
         batch.read += ids_BT.shape[1]
 
     def _finish(self, bundle: Bundle, batch: _Batch) -> None:
@@ -131,6 +148,8 @@ class Scoring:
                 spelling_nats=self._spelling_nats[row],
             )  # fmt: skip
             self._found[row] = ScoredText(score, _attribution(batch.parts, place, kept_N) if batch.parts else None)
+            if self._alternatives:
+                self._told[row] = _alternatives(bundle.vocabulary, batch, place, ids_T, kept_N)
 
 
 def _reader(bundle: Bundle, stars: int | None) -> tuple[LanguageModel, list[int]]:
@@ -148,4 +167,19 @@ def _attribution(parts: Sequence[Attribution], row: int, kept_N: np.ndarray) -> 
     return {
         "parts": list(parts[0].names), "shares": None if parts[0].share_BTP is None else of("share_BTP"),
         "weights": of("weights_BTP"), "contributions": of("contribution_BTP"), "normaliser": of("normaliser_BT"),
+    }  # fmt: skip
+
+
+def _alternatives(
+    vocabulary: Vocabulary, batch: _Batch, row: int, ids_T: np.ndarray, kept_N: np.ndarray
+) -> dict[str, Any]:
+    """Return as JSON values what each of a text's tokens adds to it, and the likeliest tokens with their nats."""
+    write = vocabulary.writer()
+    told = [batch.likeliest[place - 1] for place in kept_N]  # what was read last predicts the next
+    return {
+        "written": ["" if token == EOS else write(int(token)) for token in ids_T[kept_N]],
+        "likeliest": [
+            [(vocabulary.token(int(token)), float(nat)) for token, nat in zip(ids_BK[row], nats_BK[row], strict=True)]
+            for ids_BK, nats_BK in told
+        ],
     }  # fmt: skip

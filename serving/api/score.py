@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from models.bundles.score_sums import sum_of_scores
 from serving.api.answers import as_json, described
+from serving.api.errors import ApiError
 from serving.api.schemas.requests import ScoreRequest
 from serving.api.schemas.responses import ScoreAnswer
 from serving.api.work import Services, how_read, read_body, require_number, while_connected
@@ -22,12 +23,15 @@ async def score(request: Request) -> Response:
     services, asked = Services.of(request), await read_body(request, ScoreRequest)
     require_number(services, asked.texts)
     services.require_length("texts", asked.texts)
+    if asked.alternatives > (limit := services.settings.max_logprobs):
+        message = f"alternatives is {asked.alternatives:,}; this server allows at most {limit:,}"
+        raise ApiError(400, message, "too_many", "alternatives")
     return await while_connected(request, services.seconds_left(request), _scored(request, services, asked))
 
 
 async def _scored(request: Request, services: Services, asked: ScoreRequest) -> Response:
     async with services.leased(request, asked.model) as version:
-        scoring = Scoring(asked.texts, asked.stars, asked.attribution)
+        scoring = Scoring(asked.texts, asked.stars, asked.attribution, asked.alternatives)
         while await services.run(version, scoring.advance):
             pass
         read = await how_read(version, asked.texts, asked.stars)
@@ -37,6 +41,9 @@ async def _scored(request: Request, services: Services, asked: ScoreRequest) -> 
     for each, one in zip(sums["scores"], scoring.scored, strict=True):
         if asked.attribution:
             each["attribution"] = one.attribution
+    if asked.alternatives:
+        for each, told in zip(sums["scores"], scoring.alternatives, strict=True):
+            each["alternatives"] = told
     for text in asked.texts:
         services.shadow.offer(text, asked.stars, whole=True)
     return as_json({"model": version.id, **sums, **read})

@@ -220,3 +220,5 @@ class ScoreRequest(ApiRequest):
     """Star rating of the reviews; 0: a review without one. Default: the average over those of the training."""
     attribution: bool = False
     """Also say which part of a mixture predicted each token."""
+    alternatives: NotNegative = 0
+    """Also say which tokens were the likeliest at each token, this number of them; takes longer."""

@@ -182,6 +182,15 @@ class AttributionAnswer(AnswerPart):
     normaliser: list[Number]
 
 
+class AlternativesAnswer(AnswerPart):
+    """What was expected at each token, the end included; lists of equal length."""
+
+    written: list[str]
+    """What each token adds to the text; an unknown word and the end add nothing."""
+    likeliest: list[list[tuple[str, Number]]]
+    """The likeliest tokens with their nats, the likeliest first."""
+
+
 class _ScoreSums(AnswerPart):
     open_bits_per_byte: Number
     """With the letters of unknown words: use it to compare."""
@@ -200,6 +209,7 @@ class TextScoreAnswer(_ScoreSums):
     per_token: list[tuple[str, Number]]
     """Each token with its nats."""
     attribution: AttributionAnswer | None = None
+    alternatives: AlternativesAnswer | None = None
 
 
 class ScoreAnswer(_ScoreSums, ReadTexts):

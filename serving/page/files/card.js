@@ -16,6 +16,7 @@ function table(rows, heads) {
     line.append(...row.map((text, place) => {
       const cell = make(place ? "td" : "th", String(text ?? "–"), text === "failed" ? "failed" : "");
       if (!place) cell.scope = "row";
+      else if (heads) cell.dataset.head = heads[place]; // shown where a narrow window hides the heads
       return cell;
     }));
     body.append(line);

@@ -23,13 +23,14 @@ function paintBox(view, node, from, size, least = 0) {
     pen.fillRect(left, top, wide - left, height);
     pen.strokeStyle = style.getPropertyValue("--page");
     pen.strokeRect(left, top, wide - left, height);
-    const letter = Math.max(9, Math.min(34, height * 0.7));
-    if (height > 9) {
+    const [first, last] = [Math.max(0, top), Math.min(tall, top + height)], seen = last - first;
+    const letter = Math.max(9, Math.min(34, seen * 0.7));
+    if (seen > 9) {
       pen.font = `${letter}px system-ui, sans-serif`;
       pen.fillStyle = style.getPropertyValue(/\s/.test(node.symbol) ? "--ink" : "--heat-ink");
       const label = node.kind === "end" ? "end" : node.kind === "other" ? "é…" : NAMES[node.symbol] ?? node.symbol;
       right += 4 + pen.measureText(label).width;
-      pen.fillText(label, left + 4, Math.max(letter, Math.min(tall - 4, top + height / 2)) + letter * 0.35);
+      pen.fillText(label, left + 4, (first + last) / 2 + letter * 0.35);
     }
   }
   if (height > ASKED * tall) divide(node);

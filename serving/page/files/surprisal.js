@@ -1,6 +1,7 @@
 // Colour each token of a text by its surprisal, and show what the model expected instead.
-import { act, ask, at, chosen, make, percent, readAs, tell } from "/page/api.js";
+import { act, ask, at, chosen, make, percent, readAs } from "/page/api.js";
 
+const SHOWN = 5;
 const LIMITS = [2, 4, 7, 11];
 const NAMES = ["up to 2 bits", "2–4", "4–7", "7–11", "over 11 bits"];
 const level = (bits) => 1 + LIMITS.filter((limit) => bits > limit).length;
@@ -46,7 +47,7 @@ function surfaces(text, tokens) {
 }
 
 export function startSurprisal() {
-  let tokens = [], current = -1, averaged = false;
+  let tokens = [], current = -1;
   const heat = at("heat");
   at("legend").replaceChildren(...NAMES.map((name, place) => make("li", name, `level${place + 1}`)));
 
@@ -64,7 +65,7 @@ export function startSurprisal() {
     const written = named(place === tokens.length - 1 ? END : text.replace(" <unk>", "<unk>"));
     const word = known || !text.trim() || text === " <unk>" ? written : `${written}, an unknown word`;
     at("alternatives").textContent = `${word}: ${bits.toFixed(1)} bits (${percent(2 ** -bits)}). `
-      + (expected ? `Expected: ${expected}.` : averaged ? "Choose a rating to see what the model expected." : "");
+      + `Expected: ${expected}.`;
   }
 
   at("surprisal-form").addEventListener("submit", (event) => {
@@ -72,21 +73,12 @@ export function startSurprisal() {
     act(async () => {
       const text = at("surprisal-text").value.trim(), { model, stars: rating } = chosen();
       if (!text) throw new Error("Give a text of one word or more.");
-      // All bits are those of /score. The completion, of the same version, says how the tokens are written and, if there
-      // is one rating, what else was expected.
-      const { model: version, scores: [whole], ratings, warnings } = await ask("/score", { model, stars: rating, texts: [text] });
-      averaged = ratings.length > 1;
-      const read = await ask("/v1/completions", { model: version, stars: ratings[0], prompt: text, echo: true,
-        logprobs: averaged ? 0 : 5, max_tokens: 1 });
-      tell(warnings.join(" "));
-      const said = read.choices[0].logprobs, count = whole.per_token.length - 1;
-      const same = read.usage.prompt_tokens === count;
-      const shown = same ? said.tokens.slice(0, count)
-        : whole.per_token.slice(0, -1).map(([name]) => (name === "<unk>" ? "" : name));
-      tokens = [...surfaces(text, shown), ""].map((token, place) => ({
+      const asked = { model, stars: rating, texts: [text], alternatives: SHOWN };
+      const { model: version, scores: [whole], ratings } = await ask("/score", asked);
+      const { written: shown, likeliest } = whole.alternatives, count = whole.per_token.length - 1;
+      tokens = [...surfaces(text, shown.slice(0, count)), ""].map((token, place) => ({
         text: token, known: place === count || Boolean(shown[place].trim()), bits: whole.per_token[place][1] / Math.LN2,
-        others: Object.entries((same && said.top_logprobs[place]) || {}).map(([word, logp]) => [word, Math.exp(logp)])
-          .sort(([, one], [, other]) => other - one), // an object puts numbers such as "20" first
+        others: likeliest[place].map(([word, nats]) => [word, Math.exp(-nats)]),
       }));
       heat.replaceChildren(...tokens.map(({ text: written, bits }, place) => {
         const span = make("span", written, `level${level(bits)}${place === count ? " end" : ""}`);

@@ -31,7 +31,8 @@ export function startWrite() {
     }));
     const length = field.value.length;
     const saved = length ? Math.round(100 * (1 - keys / length)) : 0;
-    at("write-keys").textContent = length ? `${length} characters with ${keys} keys: ${saved} % of the keys saved` : "";
+    const counted = `${length} ${length === 1 ? "character" : "characters"} with ${keys} ${keys === 1 ? "key" : "keys"}`;
+    at("write-keys").textContent = length ? `${counted}: ${saved} % of the keys saved` : "";
     tellReader(shown);
   }
 

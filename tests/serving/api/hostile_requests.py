@@ -133,6 +133,8 @@ WRONG_VALUES: list[tuple[str, dict[str, object], str]] = [
     (SCORE, {"texts": LONG}, "20,001 characters"),
     (SCORE, {"texts": "a", "stars": 7}, "stars is 7"),
     (SCORE, {"texts": "a", "attribution": "yes"}, "attribution is 'yes'"),
+    (SCORE, {"texts": "a", "alternatives": -1}, "alternatives is -1"),
+    (SCORE, {"texts": "a", "alternatives": 21}, "alternatives is 21"),
     (SCORE, {"text": "a"}, "unknown parameter 'text'"),
     (EMBEDDINGS, {}, "input is missing"),
     (EMBEDDINGS, {"input": None}, "input is None"),

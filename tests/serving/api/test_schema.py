@@ -78,6 +78,7 @@ ANSWERS: list[tuple[str, dict[str, Any] | None, type[BaseModel]]] = [
     ("/intervals", {"prompt": "the soup", "smallest": 0.1}, responses.IntervalsAnswer),
     ("/score", {"texts": ["The soup was zxqv.", ""]}, responses.ScoreAnswer),
     ("/score", {"texts": "The soup", "stars": 3, "attribution": True}, responses.ScoreAnswer),
+    ("/score", {"texts": ["The soup", ""], "alternatives": 3}, responses.ScoreAnswer),
     ("/classify", {"texts": ["The food was great.", ""]}, responses.ClassifyAnswer),
     ("/v1/models", None, facts.ModelsAnswer), ("/v1/models/champion", None, facts.ModelAnswer),
     ("/models/card", None, facts.CardAnswer), ("/healthz", None, facts.HealthAnswer),

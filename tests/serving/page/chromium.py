@@ -113,7 +113,8 @@ class Chromium:
         nodes = self._call("Accessibility.getFullAXTree")["nodes"]
         return [
             {"role": node["role"]["value"], "name": node.get("name", {}).get("value", ""),
-             "id": node["nodeId"], "parent": node.get("parentId"), "description": node.get("description", {}).get("value", ""),
+             "description": node.get("description", {}).get("value", ""),
+             "id": node["nodeId"], "parent": node.get("parentId"),
              **{one["name"]: one["value"].get("value") for one in node.get("properties", [])}}
             for node in nodes if not node["ignored"]
         ]  # fmt: skip

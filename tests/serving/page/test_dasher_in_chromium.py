@@ -9,7 +9,7 @@ import pytest
 
 from tests.serving.made_versions import food_of
 from tests.serving.page.chromium import Chromium, in_chromium
-from tests.serving.page.made_answers import BUSY
+from tests.serving.page.page_scripts import BUSY
 
 pytestmark = [pytest.mark.long, in_chromium]
 
@@ -70,8 +70,8 @@ HELD = """{ window.frames_asked = []; window.requestAnimationFrame = (go) => win
 SEEN = """{ const pen = CanvasRenderingContext2D.prototype, { fillText, fillRect, clearRect } = pen; let box = [];
   pen.clearRect = function (...all) { window.seen = []; clearRect.apply(this, all); };
   pen.fillRect = function (...all) { box = [all[1], all[3]]; fillRect.apply(this, all); };
-  pen.fillText = function (...all) { window.seen.push([all[0], ...box]); fillText.apply(this, all); }; }"""
-"""From now on `window.seen` has each letter that is drawn, with the top and the height of its box."""
+  pen.fillText = function (...all) { window.seen.push([all[0], ...box, all[2]]); fillText.apply(this, all); }; }"""
+"""From now on `window.seen` has each letter that is drawn, the top and the height of its box, and where it stands."""
 WHOLE = "The "
 """What the view of the whole interval stands for: each review of the model begins so."""
 
@@ -115,10 +115,10 @@ def moved_until(page: Chromium, text: str) -> str:
 
 
 def middle_of(page: Chromium, text: str) -> float | None:
-    """Return where the middle of a text's box is drawn: that of the longest row of nested letters that ends the text."""
+    """Return where the middle of a text's box is drawn: of the longest row of nested letters that ends the text."""
     found: tuple[int, float | None] = (0, None)
     around: list[tuple[str, float, float]] = []
-    for letter, top, high in page.run("window.seen"):
+    for letter, top, high, _ in page.run("window.seen"):
         while around and not around[-1][1] - 0.01 <= top <= top + high <= around[-1][2] + 0.01:
             around.pop()
         around.append((" " if letter == "␣" else letter, top, top + high))
@@ -158,6 +158,7 @@ def test_a_text_of_ones_own_is_written_by_pointing_at_its_letters(boxes: Chromiu
     for _ in range(400):
         if (text := moved(boxes)) == wanted:
             break
+        assert all(0 < base <= tall for *_, base in boxes.run("window.seen")), "letters stand where they are seen"
         middle = middle_of(boxes, wanted[: len(text) + 1]) if wanted.startswith(text) else None
         point(boxes, *((0.2, 0.5) if middle is None else (0.8, min(0.98, max(0.02, middle / tall)))))
     assert boxes.text("dasher-text") == wanted

@@ -6,7 +6,7 @@ import pytest
 
 from tests.serving.made_versions import food_of
 from tests.serving.page.chromium import Chromium, in_chromium
-from tests.serving.page.made_answers import BUSY, CUT_OFF, write_until_offered
+from tests.serving.page.page_scripts import BUSY, CUT_OFF, write_until_offered
 
 pytestmark = [pytest.mark.slow, in_chromium]
 

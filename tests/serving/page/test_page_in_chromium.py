@@ -13,7 +13,7 @@ from models.tokens.vocabulary import Vocabulary
 from serving.api.app import create_app
 from tests.serving.made_versions import MadeSource, bundle_of, food_of, made_versions
 from tests.serving.page.chromium import Chromium, in_chromium
-from tests.serving.page.made_answers import BUSY, SLOW, write_until_offered
+from tests.serving.page.page_scripts import BUSY, SLOW, write_until_offered
 from tests.serving.served import answering, served
 
 pytestmark = [pytest.mark.long, in_chromium]
@@ -138,9 +138,9 @@ def test_what_was_expected_is_listed_from_the_likeliest_on_also_if_it_is_a_numbe
     page.click("#tab-surprisal")
     page.run("""{ const ask = window.fetch; window.fetch = async (path, options) => {
       const answer = await ask(path, options);
-      if (path !== "/v1/completions") return answer;
+      if (path !== "/score") return answer;
       const said = await answer.json();
-      for (const each of said.choices[0].logprobs.top_logprobs) each["20"] = -9;
+      for (const each of said.scores[0].alternatives.likeliest) each.push(["20", 9]);
       return Response.json(said);
     } }""")
     page.fill("#surprisal-text", f"The {food_of(1)} was good")
@@ -222,7 +222,7 @@ def test_the_bits_of_tokens_sum_to_the_total_of_the_same_reading(browser: Chromi
         for place in range(count):
             browser.run(f"document.getElementById('token-{place}').click()")
             bits += [float(found) for found in re.findall(r": ([\d.]+) bits", browser.text("alternatives"))]
-            assert ("Expected:" in browser.text("alternatives")) == bool(rating) or place == count - 1
+            assert "Expected: “" in browser.text("alternatives") or place == count - 1
         assert browser.text("surprisal-sum").startswith(f"reviewlm/1. {said}")
         [total] = re.findall(r"([\d.]+) bits in 6 tokens", browser.text("surprisal-sum"))
         assert sum(bits) == pytest.approx(float(total), abs=0.31)
@@ -259,6 +259,19 @@ def test_the_card_is_shown(page: Chromium) -> None:
     assert "1 further rule did not apply." in page.text("card-body")
     assert names.index("test reviews") < names.index("passed over"), "numbers stand first"
     assert page.run("document.querySelector('#card-body .failed').textContent") == "failed"
+
+
+def test_a_narrow_card_names_what_it_shows_below_each_other(browser: Chromium) -> None:
+    with answering(MadeSource(champion=1)) as (address, _):
+        browser.open(address, width=390)
+        browser.click("#tab-card")
+        browser.until("document.querySelector('#card-body td.failed') !== null")
+        before = "getComputedStyle(document.querySelector('#card-body td.failed'), '::before').content"
+        assert "outcome" in browser.run(before)
+        browser.open(address, width=1280)
+        browser.click("#tab-card")
+        browser.until("document.querySelector('#card-body td.failed') !== null")
+        assert browser.run(before) == "none"
 
 
 def test_an_error_is_said_and_gone_after_the_next_success(page: Chromium) -> None:
