@@ -46,4 +46,4 @@ def send_event(home: Path, event: str, model: str, payload: dict[str, Any]) -> N
     try:
         ask(os.environ, "POST", "/events", [told], SECONDS)
     except (OSError, ValueError) as error:
-        log.warning("Prefect's server at %s was not told, so no alert is sent: %s", address, error)
+        log.warning("no alert is sent, because Prefect's server at %s did not take the event: %s", address, error)

@@ -73,7 +73,7 @@ async def healthz(request: Request) -> Response:
     dead = [one.id for one in Services.of(request).versions.open_versions() if not one.engine.figures().alive]
     if dead:
         log.error("the engine of %s has ended", ", ".join(dead))
-        raise ApiError(503, "an engine has ended: start this process again; its log has the reason", "engine_ended")
+        raise ApiError(503, "an engine has ended: restart the server; its log has the reason", "engine_ended")
     return as_json({"status": "ok"})
 
 
