@@ -129,7 +129,8 @@ class Handover:
         try:
             self._exchange.remove()
         except RemoteError as error:
-            log.warning("the objects jobs/%s could not be removed from %s: %s", self._exchange.name, self._address, error)
+            name = self._exchange.name
+            log.warning("the objects jobs/%s could not be removed from %s: %s", name, self._address, error)
 
     def _done(self, job: Job, report: Listen) -> dict[str, Any]:
         """Submit runs until one has ended well; return what it said at its end."""

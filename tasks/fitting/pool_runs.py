@@ -63,7 +63,7 @@ class Patience:
         crashed: For Prefect's own second attempt of a run that crashed, before another run is asked for.
         cause: For the worker that others lost to tell its error.
         ended: From the end of a run until its result must be seen; network disks show new files late.
-        silent: Without a sign of life of a run that Prefect believes to run.
+        silent: Without a heartbeat of a run that Prefect believes to run.
         away: Without an answer of the remote store or of Prefect.
     """
 

@@ -25,7 +25,7 @@ from tasks.fitting.pool_protocol import CLAIM, END, JOB, MEETING, PROGRESS, WANT
 from tasks.fitting.pool_runs import members_of
 
 BEAT_SECONDS, LIST_SECONDS = 5.0, 30.0
-"""Seconds between two signs of life, and between two uploads of checkpoints and journals."""
+"""Seconds between two heartbeats, and between two uploads of checkpoints and journals."""
 WANTED_SECONDS, LOOK_SECONDS = 30.0, 0.5
 """Time for whoever asks to say which run is wanted, after it has asked for the run; and between two looks."""
 MEET_SECONDS = 900.0
@@ -57,7 +57,7 @@ class JobLink:
         self._lists, self._unwanted = 0, False
 
     def tell(self, news: dict[str, Any]) -> None:
-        """Keep the latest progress message for the next sign of life.
+        """Keep the latest progress message for the next heartbeat.
 
         Raises:
             PoolFailed: Another worker has taken over, or the job is no longer wanted.
@@ -164,7 +164,7 @@ class JobLink:
         insist(lambda: self._exchange.write(self._claim, {**self._about(), **self._said}))
 
     @contextmanager
-    def signs_of_life(self) -> Iterator[dict[str, Any]]:
+    def heartbeats(self) -> Iterator[dict[str, Any]]:
         """Claim the job and yield its description; within the block, tell that this worker lives, and how far it is.
 
         Raises:

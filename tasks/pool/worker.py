@@ -67,7 +67,7 @@ def do_for_pool(config: RunConfig, name: str, run: str, place: int = 0) -> str:
     link = JobLink(exchange, run, config.home, place)
     lock = build_lock(store.root, own)
     remove_old_inputs(config.home)
-    with remote_errors(remote.address), lock, _emptied(folder), link.signs_of_life() as description:
+    with remote_errors(remote.address), lock, _emptied(folder), link.heartbeats() as description:
         about = {"run": link.team, "worker": link.worker, "machine": platform.node(), "code": description["code"]}
         try:
             kind = _kind_of(description)

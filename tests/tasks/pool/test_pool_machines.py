@@ -152,7 +152,7 @@ def test_the_error_of_one_machine_is_told_and_not_that_the_others_lost_it(tmp_pa
                 super().work(config, job, run, place)
                 return
             other = link.JobLink(exchange_of(tmp_path), run, config.home, place)
-            with other.signs_of_life():
+            with other.heartbeats():
                 other.require_others("cpu", 2)
                 other.meeting(1, 2)
                 other.fail({"run": other.team, "machine": "poor"}, OutOfMemory("There is not enough memory"))
@@ -194,7 +194,7 @@ def test_workers_that_do_not_fit_together_are_told_at_once(
     exchange = exchange_of_new(tmp_path)
     exchange.write("wanted", {"run": "a,b"})
     first, second = (link.JobLink(exchange, "ab"[place], tmp_path / homes[place], place) for place in range(2))
-    with first.signs_of_life(), second.signs_of_life():
+    with first.heartbeats(), second.heartbeats():
         second.require_others(devices[1], 2)
         with pytest.raises(ConfigError, match=said):
             first.require_others(devices[0], 2)
