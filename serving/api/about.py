@@ -82,7 +82,7 @@ async def healthz(request: Request) -> Response:
     unavailable=ReadyAnswer | ErrorAnswer,
 ))  # fmt: skip
 async def readyz(request: Request) -> Response:
-    """Answer 503 while the server is being ended, or if the champion's engine has ended.
+    """Answer 503 while the server is shutting down, or if the champion's engine has ended.
 
     Without a language model, `champion` and `since` are null, and the server is there for its classifier. A request
     without a known token, if there are tokens, or under another Host name gets the status only: reasons of refusals may

@@ -86,7 +86,7 @@ class Versions:
 
     @property
     def draining(self) -> bool:
-        """Whether the server is being ended."""
+        """Whether the server is shutting down."""
         return self._ended.is_set()
 
     def refusals(self) -> list[Refusal]:
@@ -279,7 +279,7 @@ class Versions:
             log.info("%s is closed", one.id)
 
     def drain(self) -> None:
-        """Note that the server is being ended, for `/readyz`; versions that are open go on answering."""
+        """Note that the server is shutting down, for `/readyz`; versions that are open go on answering."""
         self._ended.set()
 
     def at_close(self, call: Callable[[], None]) -> None:
