@@ -1,4 +1,4 @@
-"""Name the events about a registered model, and send one to the Prefect server of a home without importing Prefect."""
+"""Define the events about a registered model, and send one to a home's Prefect server without importing Prefect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Name the parts of the preset that `--minutes` fills in, and refuse presets without them."""
+"""Define the parts of the preset that `--minutes` fills in, and refuse presets without them."""
 
 from __future__ import annotations
 
