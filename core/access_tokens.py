@@ -95,8 +95,8 @@ def _read(file: Path) -> dict[str, dict[str, str]]:
         if all(isinstance(entry["sha256"], str) for entry in entries.values()):
             return dict(entries)
     except (ValueError, AttributeError, KeyError, TypeError) as error:
-        raise Unreadable("This is no file of access tokens", where=file, cause=str(error)) from error
-    raise Unreadable("This is no file of access tokens", where=file)
+        raise Unreadable("This is not a file of access tokens", where=file, cause=str(error)) from error
+    raise Unreadable("This is not a file of access tokens", where=file)
 
 
 def _write(file: Path, entries: dict[str, dict[str, str]]) -> None:

@@ -1,4 +1,4 @@
-"""Name the colours of models, in figures and on pages."""
+"""Define the colours of models, in figures and on pages."""
 
 PALETTE = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#A500FF", "#101010",

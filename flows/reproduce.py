@@ -64,7 +64,7 @@ def _fresh_home(home: str) -> Iterator[Path]:
     if (folder / "store").exists():
         raise ConfigError(
             "The home folder of a reproduction must be a new one", where="--home", value=folder,
-            cause="it has a store, whose artifacts would be reused instead of made again",
+            cause="it has a store, whose artifacts would be re-used instead of rebuilt",
         )
     folder.mkdir(parents=True, exist_ok=True)
     yield folder

@@ -82,4 +82,4 @@ def _value(name: str, text: str) -> float | bool | tuple[float, ...]:
         return tuple(found) if many else found[0]
     except (ValueError, IndexError, RecursionError) as error:
         what = "numbers, separated by commas" if many else "one number (kenlm_exact: true or false)"
-        raise ConfigError(f"{name} wants {what}", where="--option", value=text) from error
+        raise ConfigError(f"{name} needs {what}", where="--option", value=text) from error

@@ -2,7 +2,7 @@
 
 A stage's version is raised by hand when its result changes. `accepted_code.txt` lists the modules that make results,
 and the code of each for which the present versions stand. Where a module that a stage uses differs from it, the
-stage's version gets a suffix, "5+3f2a91c0": its results, and all that is made of them, are built anew and kept apart.
+stage's version gets a suffix, "5+3f2a91c0": its results, and all that is made of them, are built again and kept apart.
 `reviewlm code --same-result` accepts an edit that changes no result.
 
 Comments, docstrings and layout are not compared. Nor are `core`, `tracking` and the modules that only run stages: what

@@ -43,7 +43,7 @@ def other_code() -> set[str]:
     if made is None or here.endswith(made["digest"]):
         return set()
     log.warning(
-        "this run has other code (%s) than its deployment (%s); `reviewlm ui start` deploys the code that there is",
+        "this run uses other code (%s) than its deployment (%s); `reviewlm ui start` deploys the present code",
         here, made[0],
     )  # fmt: skip
     return {OTHER_CODE}

@@ -1,4 +1,4 @@
-"""Hand a table from task to task as a reference to a file."""
+"""Pass a table between tasks as a reference to a file."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ class RunConfig(Section):
         for spec in self.models:
             if spec.vocabulary not in self.vocabulary:
                 known = list(self.vocabulary)
-                raise ValueError(f"model {spec.name!r} wants vocabulary {spec.vocabulary!r}; there are {known}")
+                raise ValueError(f"model {spec.name!r} needs vocabulary {spec.vocabulary!r}; there are {known}")
             self._require_parts(spec)
             self._require_vectors(spec)
             if isinstance(spec, NGramSpec) and spec.smoothing == "stupid_backoff":
@@ -188,7 +188,7 @@ class RunConfig(Section):
         for classifier in self.classification.models:
             if classifier.vocabulary not in self.vocabulary:
                 raise ValueError(
-                    f"classifier {classifier.name!r} wants vocabulary {classifier.vocabulary!r}; there are "
+                    f"classifier {classifier.name!r} needs vocabulary {classifier.vocabulary!r}; there are "
                     f"{list(self.vocabulary)}"
                 )
             self._require_vectors(classifier)
@@ -203,8 +203,8 @@ class RunConfig(Section):
                 )
             if wanted := unlike_start(classifier, found):
                 raise ValueError(
-                    f"classifier {classifier.name!r} starts from {start!r}, which has another form; set for the "
-                    f"classifier: {wanted}"
+                    f"classifier {classifier.name!r} starts from {start!r}, whose network has other options; set "
+                    f"for the classifier: {wanted}"
                 )
 
     def _require_parts(self, spec: ModelSpec) -> None:

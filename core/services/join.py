@@ -12,7 +12,7 @@ from core.services.pools import HEARTBEAT_SECONDS, PROJECT, automate
 from core.services.service_list import Service, running
 
 HEARTBEATS = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS)}
-"""Lets every flow run send signs of life, so that the server notices a run whose process is gone."""
+"""Lets every flow run send heartbeats, so that the server notices a run whose process is gone."""
 OF_TERMINAL = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"
 """Silences Prefect on the terminal of a command; the log file of a service must show errors."""
 JSON_LOGS = {

@@ -113,7 +113,7 @@ def _require_tracking(services: Iterable[Service], tracking_uri: str) -> None:
     for service in services:
         if service.tracking != tracking_uri:
             raise ReviewLMError(
-                "The services that run use another tracking database", where=service.name,
+                "The running services use another tracking database", where=service.name,
                 value=service.tracking or "that of the home", remedy="stop them (`make down`) and start them again",
             )
 
@@ -133,7 +133,7 @@ def _serve(
             _launch_server(home, services, name, module, address, health, log_bytes)
             break
     else:
-        raise ReviewLMError(f"The {name} service gets no port: other programs took {PORT_TRIES} while it started")
+        raise ReviewLMError(f"The {name} service found no free port: other programs took {PORT_TRIES} in turn")
     if address.endswith(f":{wanted}"):
         return address
     port = address.rpartition(":")[2]

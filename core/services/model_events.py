@@ -1,4 +1,4 @@
-"""Name the events about a registered model, and send one to the Prefect server of a home without importing Prefect."""
+"""Define the events about a registered model, and send one to a home's Prefect server without importing Prefect."""
 
 from __future__ import annotations
 
@@ -52,4 +52,4 @@ def send_event(home: Path, event: str, model: str, payload: dict[str, Any]) -> N
     try:
         ask(os.environ, "POST", "/events", [told], SECONDS)
     except (OSError, ValueError) as error:
-        log.warning("Prefect's server at %s was not told, so no alert is sent: %s", address, error)
+        log.warning("no alert is sent, because Prefect's server at %s did not take the event: %s", address, error)

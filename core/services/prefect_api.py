@@ -1,4 +1,4 @@
-"""Ask a Prefect server over HTTP without importing Prefect, whose import takes seconds."""
+"""Query a Prefect server over HTTP without importing Prefect, whose import takes seconds."""
 
 from __future__ import annotations
 

@@ -65,9 +65,9 @@ class JobExchange:
         try:
             found = json.loads(content)
         except ValueError as error:
-            raise RemoteError(f"{part}.json of the job {self.name} is no JSON") from error
+            raise RemoteError(f"{part}.json of the job {self.name} is not JSON") from error
         if not isinstance(found, dict):
-            raise RemoteError(f"{part}.json of the job {self.name} is no object")
+            raise RemoteError(f"{part}.json of the job {self.name} is not a JSON object")
         return found
 
     def write(self, part: str, values: Mapping[str, Any]) -> None:
@@ -132,7 +132,7 @@ class JobExchange:
 
     def _receive(self, entry: Mapping[str, Any], path: Path) -> None:
         if not entry["key"].startswith(f"{self._place}/") or ".." in entry["key"]:
-            raise RemoteError(f"{path.name[:60]!r} of the job {self.name} is said to lie elsewhere")
+            raise RemoteError(f"{path.name[:60]!r} of the job {self.name} has a key outside the job's own folder")
         path.parent.mkdir(parents=True, exist_ok=True)
         incomplete = path.with_name(f".{path.name}.part")
         try:

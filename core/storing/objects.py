@@ -54,7 +54,7 @@ def require_address(address: str) -> None:
         raise ValueError("remote_store contains '?' or '#'; options of an object store belong in the environment")
     if parts.scheme == "file":
         if parts.netloc or not folder_of(address).name:
-            raise ValueError("remote_store is no absolute folder; write file:///FOLDER with three slashes")
+            raise ValueError("remote_store is not an absolute path; write file:///FOLDER with three slashes")
     elif parts.scheme not in SCHEMES or not parts.netloc:
         raise ValueError(f"remote_store is {address!r}; write {forms}")
     elif find_spec("obstore") is None:

@@ -43,7 +43,7 @@ def one_collection(root: Path) -> Iterator[None]:
             lock.acquire(timeout=0)
         except Timeout as error:
             raise ArtifactError(
-                "Another `reviewlm gc` works on this home folder", where=root, remedy="wait until it has ended"
+                "Another `reviewlm gc` is running in this home folder", where=root, remedy="wait until it has ended"
             ) from error
         try:
             yield
@@ -134,7 +134,7 @@ class Removal:
         folder = self.root / stage / digest
         if self.uses.last(stage, digest, pending) != used and not folder.exists():
             pending.rename(folder)
-            log.info("%s/%s was used meanwhile and stays", stage, digest)
+            log.info("%s/%s was used meanwhile, so it is kept", stage, digest)
             return False
         self._to_trash(pending)
         if not folder.exists():

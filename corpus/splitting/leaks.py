@@ -96,14 +96,14 @@ def verify(folder: Path, near: bool = False) -> Certificate:
     for name in SPLITS:
         if certificate.sides.get(name) != found[name]:
             raise Damaged(
-                "The leak certificate is not of these reviews", where=folder / CERTIFICATE_FILE,
+                "The leak certificate belongs to other reviews", where=folder / CERTIFICATE_FILE,
                 value=f"{name}: {certificate.sides.get(name)}, but clean.parquet has {found[name]}",
                 cause="the certificate or the table was changed or replaced", remedy="run with --rebuild prepare",
             )
     stated = (certificate.test_digest, certificate.test_reviews, certificate.exact)
     if stated != (texts.test_digest, texts.test_reviews, exact) or (certificate.near or {}).get("left"):
         raise Damaged(
-            "The leak certificate is not of this test set", where=folder / CERTIFICATE_FILE, value=stated,
+            "The leak certificate belongs to another test set", where=folder / CERTIFICATE_FILE, value=stated,
             cause="the certificate or the table was changed or replaced", remedy="run with --rebuild prepare",
         )
     if near and certificate.near:

@@ -124,7 +124,7 @@ def alerts(
     )
     yield (
         "no worker", idle, "The pool {{ event.resource.name }} has no worker",
-        f"No worker has given a sign of life for over {worker_seconds / 60:g} minutes, so scheduled runs wait.\n"
+        f"No worker has sent a heartbeat for over {worker_seconds / 60:g} minutes, so scheduled runs wait.\n"
         "`make status` says what runs; `make ui` starts the worker again; its log is in `logs` of the home folder.",
     )
 
@@ -153,7 +153,7 @@ def lost_runs(seconds: float = LOST_SECONDS) -> Iterator[tuple[str, EventTrigger
         match={"prefect.resource.id": "prefect.flow-run.*"}, for_each={"prefect.resource.id"},
         posture=Posture.Proactive, threshold=1, within=timedelta(seconds=seconds),
     )
-    message = f"No sign of life for {seconds:g} s: the process that made this run is gone"
+    message = f"No heartbeat for {seconds:g} s: the process that made this run is gone"
     yield "lost runs", lost, ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message=message, force=False)
     crashed = EventTrigger(
         after={"prefect.flow-run.Crashed"}, expect={f"prefect.flow-run.{state}" for state in TAKEN_UP},

@@ -46,7 +46,8 @@ def join_pool(pool: str) -> None:
         else:
             if found.type != PROCESS:
                 raise ConfigError(
-                    "The work pool runs no processes", where=pool, value=found.type, remedy="choose another --pool"
+                    "The work pool must be of the type 'process'", where=pool, value=found.type,
+                    remedy="choose another --pool",
                 )
     deployment: Any = fit_job.to_deployment(
         pool, description="Fit or score a network for another machine (execution.fit_pool).", work_pool_name=pool,

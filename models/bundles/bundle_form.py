@@ -23,7 +23,7 @@ def require_form(values: Any) -> None:
     if isinstance(values, dict) and values.get("task") is not None:
         task = str(values["task"])[:40]
         verb = "neighbours" if task == "vectors" else "classify"
-        raise ModelError(f"it is no language model: its task is {task!r}, see `reviewlm {verb}`", "bundle")
+        raise ModelError(f"it is not a language model: its task is {task!r}, see `reviewlm {verb}`", "bundle")
     require_fields(values, _FIELDS, KINDS)
 
 

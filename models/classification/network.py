@@ -120,7 +120,8 @@ def _language_model(spec: RecurrentClassifierSpec, vocabulary: Vocabulary, conte
         what = f"start is {spec.start!r}, a model of the kind {bundle.spec.kind!r}"
         raise ModelError(f"{what}; a classifier can only start from a recurrent one", "input")
     if wanted := unlike_start(spec, bundle.spec):
-        raise ModelError(f"start is {spec.start!r}, which has another form; set for the classifier: {wanted}", "input")
+        what = f"start is {spec.start!r}, whose network has other options; set for the classifier"
+        raise ModelError(f"{what}: {wanted}", "input")
     if bundle.vocabulary.digest != vocabulary.digest:
         theirs, ours = bundle.vocabulary.digest[:12], vocabulary.digest[:12]
         what = f"the language model {spec.start!r} has another vocabulary ({theirs}) than the classifier ({ours})"

@@ -1,4 +1,4 @@
-"""Take case and punctuation off the words of a text, as tags, and put them back.
+"""Convert the words of a text to bare words with tags of case and punctuation, and back.
 
 A word is what stands between two spaces, without marks around it. Its tag says how it is written, and which mark
 follows:

@@ -82,7 +82,7 @@ def check_code(config: RunConfig) -> Iterator[HealthLine]:
     if edited := sorted(running_code().edited):
         names = ", ".join(edited[:3]) + (f" and {len(edited) - 3} more" if len(edited) > 3 else "")
         yield HealthLine(
-            "code", "warning", f"{known}; edited: {names}; the results of their stages are built anew",
+            "code", "warning", f"{known}; edited: {names}; the results of their stages are built again",
             "`reviewlm code` names the stages; with --same-result earlier results are used again",
         )  # fmt: skip
     else:

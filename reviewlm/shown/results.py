@@ -36,7 +36,7 @@ def show_models(result: Mapping[str, Any]) -> None:
             terminal.say(f"{model['name']} adapts to the text it is measured on ({adaptation}): not a static figure.")
         if model["test"].get("below_floor"):
             wrong = "its figures leave out text or are wrong; do not use them"
-            terminal.show_warnings([f"{model['name']} is below the floor beyond noise: {wrong}"])
+            terminal.show_warnings([f"{model['name']} is significantly below the floor: {wrong}"])
     if floor:
         terminal.say(f"Floor: {floor['bits_per_byte']:.4f} bits/byte. {floor['statement']}")
     if models and (slices := result.get("slices")):

@@ -81,7 +81,7 @@ def reproduce(
         require_folder(Path(home) if home else None, "--home")
         find(config, version)
         if home and (Path(home) / "store").exists():
-            cause = "it has a store, whose artifacts would be reused instead of made again"
+            cause = "it has a store, whose artifacts would be re-used instead of rebuilt"
             raise ConfigError(
                 "The home folder of a reproduction must be a new one", where="--home", value=home, cause=cause
             )

@@ -73,7 +73,7 @@ async def healthz(request: Request) -> Response:
     dead = [one.id for one in Services.of(request).versions.open_versions() if not one.engine.figures().alive]
     if dead:
         log.error("the engine of %s has ended", ", ".join(dead))
-        raise ApiError(503, "an engine has ended: start this process again; its log has the reason", "engine_ended")
+        raise ApiError(503, "an engine has ended: restart the server; its log has the reason", "engine_ended")
     return as_json({"status": "ok"})
 
 
@@ -82,7 +82,7 @@ async def healthz(request: Request) -> Response:
     unavailable=ReadyAnswer | ErrorAnswer,
 ))  # fmt: skip
 async def readyz(request: Request) -> Response:
-    """Answer 503 while the server is being ended, or if the champion's engine has ended.
+    """Answer 503 while the server is shutting down, or if the champion's engine has ended.
 
     Without a language model, `champion` and `since` are null, and the server is there for its classifier. A request
     without a known token, if there are tokens, or under another Host name gets the status only: reasons of refusals may

@@ -20,7 +20,7 @@ ERRORS = {
     403: "The request comes from another web page, or for another host.", 404: "There is no such model.",
     408: "The body did not arrive in time.", 413: "The body is too large.", 415: "The body is not JSON.",
     429: "The queue is full, or the token's rate is used up; Retry-After says when to try again.",
-    503: "The version cannot be served, or the server is being ended.",
+    503: "The version cannot be served, or the server is shutting down.",
     504: "The answer took longer than the server allows.",
 }  # fmt: skip
 

@@ -29,7 +29,7 @@ async def classify(request: Request) -> Response:
 
 async def _answered(request: Request, services: Services, asked: ClassifyRequest) -> Response:
     if services.classifiers is None:
-        raise ApiError(404, "this server answers with no classifier (serving.classify is false)", "no_classifier")
+        raise ApiError(404, "this server has no classifier (serving.classify is false)", "no_classifier")
     async with services.leased(request, asked.model, services.classifiers) as version:
         bundle: Any = version.bundle
         found: Classified = await services.run(version, lambda opened: opened.classify(asked.texts))

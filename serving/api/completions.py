@@ -171,7 +171,7 @@ class _Events(StreamingResponse):
             async with asyncio.timeout(self._seconds):
                 await super().__call__(scope, receive, send)
         except TimeoutError:
-            log.info("a client that does not read its answer is cut off")
+            log.info("disconnected a client that did not read its answer")
         finally:
             await self._writing.__aexit__(None, None, None)
 

@@ -69,7 +69,7 @@ def as_api_error(error: BaseException) -> ApiError | None:
     if reason == "deadline" or isinstance(error, TimeoutError):
         return ApiError(504, "the answer took longer than this server allows", "deadline_exceeded")
     if reason == "closed":
-        return ApiError(503, "the server is being ended", "shutting_down", None, {"Retry-After": "5"})
+        return ApiError(503, "the server is shutting down", "shutting_down", None, {"Retry-After": "5"})
     if reason == "slow reader":
         return ApiError(408, "the answer was not read fast enough", "slow_reader")
     return None

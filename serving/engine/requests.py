@@ -141,7 +141,7 @@ class EngineFigures:
         steps: Steps of the model, each one token for every live text of a group.
         tokens: Tokens generated.
         prefill_tokens: Prompt tokens read by the model.
-        cached_tokens: Prompt tokens that a saved state made it unnecessary to read.
+        cached_tokens: Prompt tokens that a saved state already covered.
         finished: Ended texts by finish reason, or by reason of `StreamEnded`.
         jobs: Jobs done (suggestions, scores).
         step_seconds: Seconds spent in steps.

@@ -80,7 +80,7 @@ def started(name: str, number: int, bundle: Bundle, limits: EngineLimits) -> Ope
         engine.submit(Generation(prompt=PROBE, max_tokens=8, seconds=WARM_SECONDS)).result()
         score = engine.run(lambda context: context.bundle.score_text(PROBE)).result(WARM_SECONDS)
         if not math.isfinite(score.nats):
-            raise UnusableVersion(f"it gives the text {PROBE!r} no finite log-probability")
+            raise UnusableVersion(f"its log-probability of the text {PROBE!r} is not finite")
     except Exception as error:
         engine.close(0)
         raise error if isinstance(error, UnusableVersion) else UnusableVersion(str(error)) from error

@@ -86,7 +86,7 @@ class Versions:
 
     @property
     def draining(self) -> bool:
-        """Whether the server is being ended."""
+        """Whether the server is shutting down."""
         return self._ended.is_set()
 
     def refusals(self) -> list[Refusal]:
@@ -156,7 +156,7 @@ class Versions:
         """Return the future of a version that is being opened, at most one at a time."""
         with self._lock:
             if self._ended.is_set():
-                raise UnusableVersion("the server is being ended")
+                raise UnusableVersion("the server is shutting down")
             refusal = self._refused.get(number)
             if refusal and monotonic() - refusal.clock < RETRY_SECONDS:
                 raise UnusableVersion(f"{self.name}/{number} was refused: {refusal.why}")
@@ -214,7 +214,7 @@ class Versions:
             self._champion = opened.number
         self.metrics.champion.labels(self.name).set(opened.number)
         self.metrics.versions.labels("champion").inc()
-        log.info("%s answers as champion", opened.id)
+        log.info("%s is served as champion", opened.id)
 
     def _look_again_and_again(self) -> None:
         while not self._ended.wait(self.settings.poll_seconds):
@@ -240,7 +240,7 @@ class Versions:
             contents = self.source.contents()
         except Exception as error:
             if not self.registry_error:
-                log.warning("the registry cannot be read, the champion goes on: %s", error)
+                log.warning("the registry cannot be read, so the present champion stays in service: %s", error)
             self.registry_error = reason_of(error)
         else:
             named = set(contents.aliases.values())
@@ -279,7 +279,7 @@ class Versions:
             log.info("%s is closed", one.id)
 
     def drain(self) -> None:
-        """Note that the server is being ended, for `/readyz`; versions that are open go on answering."""
+        """Note that the server is shutting down, for `/readyz`; versions that are open go on answering."""
         self._ended.set()
 
     def at_close(self, call: Callable[[], None]) -> None:

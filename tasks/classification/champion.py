@@ -82,7 +82,8 @@ def _answered(
     elif set(labels) <= set(ours):
         name = f"champion v{version.version}"
         if new := [label for label in ours if label not in labels]:
-            log.warning("%s does not know %s: it is wrong on such reviews", name, ", ".join(map(repr, new)))
+            unknown = ", ".join(map(repr, new))
+            log.warning("%s was not trained on these labels, so it is wrong on their reviews: %s", name, unknown)
         answers = predict_bundle(
             config, folder, prepared.clean, TEST, name, prepared.labels, ours if new else ()
         ).artifact

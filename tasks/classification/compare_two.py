@@ -135,7 +135,7 @@ def _side(
 
 def _something_else(config: RunConfig, name: str, labels: str) -> InputError:
     return InputError(
-        "This version predicts something else", where=name, value=labels,
+        "This version predicts other labels", where=name, value=labels,
         cause=f"the labels of this comparison are those of `classification.label={config.classification.label}`",
         remedy="compare versions with the same labels; with --preset, also say what they predict, e.g. --set "
         "classification.label=polarity",

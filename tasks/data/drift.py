@@ -146,7 +146,7 @@ def _data_of(config: RunConfig, version: Version | None) -> Artifact | None:
     known = store_of(config).find_usable("prepare", digest) if digest else None
     if known is None:
         log.warning(
-            "drift: the data of champion v%s (%s) are not in this store; `reviewlm prepare` with its files makes them",
+            "drift: the data of champion v%s (%s) are not in this store; prepare them with `reviewlm prepare --input`",
             version.version, digest or "unknown",
         )  # fmt: skip
     return known

@@ -147,8 +147,8 @@ def files_of(config: RunConfig, dataset: Artifact) -> list[Source]:
             source = identify(path, listed.name, memory) if path.is_file() else None
         if source is None or source.sha256 != listed.sha256:
             raise Unreadable(
-                "A file that the reviews were read from is gone, or has other bytes now", where=listed.name,
-                value=f"SHA-256 {listed.sha256[:16]}", remedy="name the file as it was: --input FILE",
+                "A file that the reviews were read from is missing or was changed", where=listed.name,
+                value=f"SHA-256 {listed.sha256[:16]}", remedy="name the unchanged file: --input FILE",
             )
         found.append(replace(source, name=listed.name))
     return found

@@ -88,7 +88,7 @@ def require_reachable(host: str, port: int) -> None:
         socket.create_connection((host, port), timeout=REACH_SECONDS).close()
     except OSError as error:
         raise ConfigError(
-            "This worker cannot reach the one that leads", where=socket.gethostname(), value=f"{host}:{port}",
-            cause=str(error), remedy="start that worker with --address and an address that this machine reaches; open "
-            "the ports between both",
+            "This worker cannot reach the leading worker", where=socket.gethostname(), value=f"{host}:{port}",
+            cause=str(error), remedy="start the leading worker with --address and an address that this machine can "
+            "reach; open the ports between both",
         ) from error

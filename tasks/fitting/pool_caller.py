@@ -100,13 +100,13 @@ class Handover:
                 self._exchange.remove()
             end = self._exchange.read(END)
             if end is not None and "summary" in end and end["code"] == self._code:
-                log.info("%s: was %s on %s meanwhile", job.name, job.DEED.past, end["machine"])
+                log.info("%s: was already %s on %s", job.name, job.DEED.past, end["machine"])
             else:
                 end = self._done(job, report)
             self._take(job.work)
             if not job.result.is_file():
                 self.forget()  # so that a rerun makes it
-                raise RemoteError(f"the end of the {job.DEED.noun} has no {job.result.name}")
+                raise RemoteError(f"the result of the {job.DEED.noun} lacks the file {job.result.name}")
         self.made_by = end["made_by"]
         summary: dict[str, Any] = end["summary"]
         return summary
@@ -129,7 +129,8 @@ class Handover:
         try:
             self._exchange.remove()
         except RemoteError as error:
-            log.warning("the objects jobs/%s stay in %s: %s", self._exchange.name, self._address, error)
+            name = self._exchange.name
+            log.warning("the objects jobs/%s could not be removed from %s: %s", name, self._address, error)
 
     def _done(self, job: Job, report: Listen) -> dict[str, Any]:
         """Submit runs until one has ended well; return what it said at its end."""
@@ -159,13 +160,13 @@ class Handover:
                         log.warning("%s: %s; its inputs are uploaded again", name, end["error"]["cause"])
                         self._describe(job, anew=True)
                     else:
-                        log.warning("%s: its worker is lost; the next one goes on from the last checkpoint", name)
+                        log.warning("%s: its worker is lost; the next one continues from the last checkpoint", name)
                     self._want(self._submit(job))
                 with suppress(RemoteError):
                     self._exchange.receive_folder(WORK, job.work)
                 raise PoolFailed(
                     f"The {noun} of '{name}' has lost {ATTEMPTS} workers", where=f"pool {self._runs.pool}",
-                    remedy="see the worker's machine and its log; with --set execution.fit_pool= it goes on here",
+                    remedy="see the worker's machine and its log, or continue here: --set execution.fit_pool=",
                 )
             except BaseException as error:
                 self._stop()
@@ -239,8 +240,8 @@ class Handover:
             if word == "waiting" and now - since > patience.untaken and not warned:
                 warned = True
                 log.warning(
-                    "%s: no worker of %s has taken it yet. On the machine that is to %s: reviewlm worker start "
-                    "--pool %s", name, self._runs.pool, job.DEED.verb, self._runs.pool,
+                    "%s: no worker of the pool '%s' has taken it yet. On the machine that is to %s, run: reviewlm "
+                    "worker start --pool %s", name, self._runs.pool, job.DEED.verb, self._runs.pool,
                 )
 
     def _is_lost(self, state: RunState, lasting: float, silent: float, job: Job) -> bool:

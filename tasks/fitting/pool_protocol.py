@@ -70,15 +70,15 @@ def remote_errors(address: str) -> Iterator[None]:
         yield
     except RemoteError as error:
         raise ArtifactError(
-            "The remote store fails, through which work is handed over", where=address, cause=str(error),
-            remedy="see `reviewlm doctor`; a rerun goes on from the last checkpoint that arrived there",
+            "The remote store failed, so no job can be handed over", where=address, cause=str(error),
+            remedy="see `reviewlm doctor`; a rerun continues from the last checkpoint that arrived there",
         ) from error
 
 
 def remote_of(store: Store) -> RemoteStore:
     """Return the remote store. Raise ConfigError without one."""
     if store.remote is None:
-        raise ConfigError("Nothing can be handed over without a remote store", remedy="set execution.remote_store")
+        raise ConfigError("No job can be handed over without a remote store", remedy="set execution.remote_store")
     return store.remote
 
 
@@ -175,7 +175,8 @@ def _fitted_so_far(exchange: JobExchange, work: Path) -> None:
             return
         except (NotThere, Differs) as error:  # the worker before may be replacing them
             if left == 1:
-                log.warning("checkpoints of the job %s cannot be used, it starts anew: %s", exchange.name, error)
+                said = "the checkpoints of job %s cannot be used, so it starts from the beginning: %s"
+                log.warning(said, exchange.name, error)
                 shutil.rmtree(work)
                 work.mkdir()
 

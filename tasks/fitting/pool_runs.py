@@ -63,7 +63,7 @@ class Patience:
         crashed: For Prefect's own second attempt of a run that crashed, before another run is asked for.
         cause: For the worker that others lost to tell its error.
         ended: From the end of a run until its result must be seen; network disks show new files late.
-        silent: Without a sign of life of a run that Prefect believes to run.
+        silent: Without a heartbeat of a run that Prefect believes to run.
         away: Without an answer of the remote store or of Prefect.
     """
 
@@ -187,12 +187,12 @@ def require_pool(config: RunConfig, minutes: bool = False) -> None:
     where = "execution.fit_pool"
     if minutes:
         raise ConfigError(
-            "A time budget is planned by the speed of this machine, and the networks are to be fitted elsewhere",
-            where=where, value=pool, remedy="choose --minutes, or a preset with execution.fit_pool",
+            "--minutes plans with the speed of this machine, but execution.fit_pool fits the networks on another one",
+            where=where, value=pool, remedy="use either --minutes or execution.fit_pool",
         )
     if not is_shared():
         raise ConfigError(
-            "Fits are handed over through a Prefect server that other machines reach", where=where, value=pool,
+            "A pool of other machines needs a Prefect server that they can reach", where=where, value=pool,
             cause="this command starts a server for itself alone",
             remedy="start the services (`make up`), or name a server in PREFECT_API_URL",
         )
@@ -219,7 +219,7 @@ def in_turn(name: str, poll: float) -> Iterator[None]:
     """
     while not _several_workers.acquire(timeout=poll):
         if interrupted():
-            raise PoolFailed(f"The fit of '{name}' was interrupted before its turn")
+            raise PoolFailed(f"The fit of '{name}' was interrupted before it began")
     try:
         yield
     finally:
@@ -234,5 +234,5 @@ def prefect_errors(pool: str) -> Iterator[None]:
     except Exception as error:
         raise TrackingUnavailable(
             "Prefect's server does not answer", where=f"pool {pool}", cause=str(error),
-            remedy="see that it runs (`reviewlm ui status`); the same command goes on from the last checkpoint",
+            remedy="check that it runs (`reviewlm ui status`); the same command continues from the last checkpoint",
         ) from error

@@ -251,7 +251,7 @@ def _built(result: Any) -> Artifact:
         ReviewLMError: The artifact was reused.
     """
     if not isinstance(result, Artifact):
-        raise ReviewLMError("A stage was found in the store instead of made again", cause="the home folder is not new")
+        raise ReviewLMError("A stage was taken from the store instead of rebuilt", cause="the home folder is not new")
     return result
 
 

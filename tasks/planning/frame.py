@@ -1,4 +1,4 @@
-"""Name the parts of the preset that `--minutes` fills in, and refuse presets without them."""
+"""Define the parts of the preset that `--minutes` fills in, and refuse presets without them."""
 
 from __future__ import annotations
 
@@ -32,6 +32,6 @@ def require_frame(config: RunConfig) -> None:
         )
     if config.vocabulary[VOCABULARY].unit == "word":
         raise ConfigError(
-            "--minutes expects a vocabulary of pieces", where=f"vocabulary.{VOCABULARY}.unit", value="word",
-            cause="what it expects was measured without unknown words", remedy="leave it at 'bpe'",
+            "--minutes needs a vocabulary of word pieces", where=f"vocabulary.{VOCABULARY}.unit", value="word",
+            cause="the runs that its predictions come from had no unknown words", remedy="leave it at 'bpe'",
         )

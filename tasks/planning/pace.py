@@ -71,7 +71,7 @@ def keep_time(config: RunConfig, request: PlanRequest, plan: RunPlan, prepared: 
     show_facts("pace", built.artifact, built.reused)
     facts = built.artifact.facts
     if facts["stopped_by_validation"]:
-        log.info("%s: validation no longer improves, so the training ends before its time", spec.name)
+        log.info("%s: validation no longer improves, so the training ends early", spec.name)
     models = tuple(_of_length(spec, facts) if one is spec else one for one in config.models)
     return config.model_copy(update={"models": models})
 

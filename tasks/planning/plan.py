@@ -187,7 +187,7 @@ def make_plan(config: RunConfig, request: PlanRequest, dataset: Artifact, prepar
     built = run_stage(config, "plan", PLAN_VERSION, options, {"baseline": fitted.digest}, make)
     show_facts("plan", built.artifact, built.reused)
     if built.reused:
-        log.info("plan: made by an earlier run for these reviews and minutes; --rebuild plan makes another one")
+        log.info("plan: taken from an earlier run with these reviews and minutes; --rebuild plan makes a new one")
     return RunPlan.from_dict(built.artifact.facts)
 
 

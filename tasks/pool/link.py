@@ -25,7 +25,7 @@ from tasks.fitting.pool_protocol import CLAIM, END, JOB, MEETING, PROGRESS, WANT
 from tasks.fitting.pool_runs import members_of
 
 BEAT_SECONDS, LIST_SECONDS = 5.0, 30.0
-"""Seconds between two signs of life, and between two uploads of checkpoints and journals."""
+"""Seconds between two heartbeats, and between two uploads of checkpoints and journals."""
 WANTED_SECONDS, LOOK_SECONDS = 30.0, 0.5
 """Time for whoever asks to say which run is wanted, after it has asked for the run; and between two looks."""
 MEET_SECONDS = 900.0
@@ -57,7 +57,7 @@ class JobLink:
         self._lists, self._unwanted = 0, False
 
     def tell(self, news: dict[str, Any]) -> None:
-        """Keep the latest progress message for the next sign of life.
+        """Keep the latest progress message for the next heartbeat.
 
         Raises:
             PoolFailed: Another worker has taken over, or the job is no longer wanted.
@@ -118,7 +118,7 @@ class JobLink:
                 insist(lambda: self._exchange.write(MEETING, said))
                 self._awaited(lambda: self._come(machines, device, "reached", port), machines)
         first, all_ranks = sum(said["ranks"][: self._place]), sum(said["ranks"])
-        log.info("ranks %d to %d of %d are here", first, first + ranks - 1, all_ranks)
+        log.info("ranks %d to %d of %d run on this machine", first, first + ranks - 1, all_ranks)
         return Meeting(said["host"], said["port"], first, all_ranks, interface)
 
     def _awaited(self, look: Callable[[], Any], machines: int) -> Any:
@@ -132,7 +132,7 @@ class JobLink:
                     return found
             time.sleep(LOOK_SECONDS)
         raise ConfigError(
-            f"{machines} workers are to train one network together, and not all have come in {seconds:.0f} s",
+            f"{machines} workers are needed to train one network, and not all of them joined within {seconds:.0f} s",
             where="execution.fit_machines", value=machines,
             remedy="start as many workers of the pool, each with free GPUs; runs that need the same ones go in turn",
         )
@@ -144,12 +144,12 @@ class JobLink:
         for one in others:
             if one["where"] == self._where:
                 raise ConfigError(
-                    "Two of the workers that are to train one network together are on one machine", where=one["where"],
+                    "Two of the workers that should train one network together are on one machine", where=one["where"],
                     remedy="start the worker of each machine with --places 1",
                 )
             if one.get("device", device) != device:
                 raise ConfigError(
-                    "The workers that are to train one network together have different devices", where=one["where"],
+                    "The workers that should train one network together have different devices", where=one["where"],
                     value=one["device"], cause=f"{self._where} has {device}", remedy="see `reviewlm doctor` on both",
                 )
         here = [one for one in others if word in one and value in (None, one[word])]
@@ -164,7 +164,7 @@ class JobLink:
         insist(lambda: self._exchange.write(self._claim, {**self._about(), **self._said}))
 
     @contextmanager
-    def signs_of_life(self) -> Iterator[dict[str, Any]]:
+    def heartbeats(self) -> Iterator[dict[str, Any]]:
         """Claim the job and yield its description; within the block, tell that this worker lives, and how far it is.
 
         Raises:
@@ -174,10 +174,10 @@ class JobLink:
         until = time.monotonic() + WANTED_SECONDS
         while not self._is_wanted():  # whoever asks may not have written it yet
             if time.monotonic() > until:
-                raise PoolFailed("This run is not wanted: its job has ended, or another run was asked for")
+                raise PoolFailed("This run is no longer needed: its job has ended, or another run was given the job")
             time.sleep(LOOK_SECONDS)
         if (description := self._exchange.read(JOB)) is None:
-            raise PoolFailed("This run is not wanted: its job has ended")
+            raise PoolFailed("This run is no longer needed: its job has ended")
         self._say()
         with _repeated(self._beat, BEAT_SECONDS):
             yield description
@@ -222,7 +222,7 @@ class JobLink:
     def require_wanted(self) -> None:
         """Raise PoolFailed if another worker has taken over, or the job is no longer wanted."""
         if self._unwanted:
-            raise PoolFailed("This job is no longer wanted here: another worker has taken over, or it was cancelled")
+            raise PoolFailed("This job is no longer needed here: another worker has taken it over, or it was cancelled")
 
 
 def _repeated(work: Callable[[], object], seconds: float) -> AbstractContextManager[None]:
@@ -247,5 +247,5 @@ def insist(write: Callable[[], object]) -> None:
         except (RemoteError, OSError) as error:
             if left == 1:
                 raise
-            log.warning("the end of the job could not be uploaded: %s; trying again in %g s", error, LAST_PAUSE)
+            log.warning("the result of the job could not be uploaded: %s; next attempt in %g s", error, LAST_PAUSE)
             time.sleep(LAST_PAUSE)

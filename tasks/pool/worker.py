@@ -57,14 +57,17 @@ def do_for_pool(config: RunConfig, name: str, run: str, place: int = 0) -> str:
         ReviewLMError: The error of the job; the other machine gets it, too.
     """
     if not NAME.fullmatch(name):
-        raise ConfigError("No job has such a name", where="job", value=name, remedy="let `execution.fit_pool` name it")
+        raise ConfigError(
+            "This is not the name of a job", where="job", value=name,
+            remedy="do not start `fit-job` by hand: a command with `execution.fit_pool` starts it with a name",
+        )
     store, own = Store.of(config), f"{name}-{place}" if place else name
     remote = remote_of(store)
     exchange, folder = JobExchange(remote.objects, name), config.home / FOLDER / own
     link = JobLink(exchange, run, config.home, place)
     lock = build_lock(store.root, own)
     remove_old_inputs(config.home)
-    with remote_errors(remote.address), lock, _emptied(folder), link.signs_of_life() as description:
+    with remote_errors(remote.address), lock, _emptied(folder), link.heartbeats() as description:
         about = {"run": link.team, "worker": link.worker, "machine": platform.node(), "code": description["code"]}
         try:
             kind = _kind_of(description)
@@ -92,7 +95,7 @@ def do_for_pool(config: RunConfig, name: str, run: str, place: int = 0) -> str:
 def _kind_of(description: Mapping[str, Any]) -> Kind:
     if (kind := KINDS.get(stage := description.get("stage", ""))) is None:
         raise ConfigError(
-            "This worker does not know such jobs", where=platform.node(), value=stage,
+            "This worker does not know this kind of job", where=platform.node(), value=stage,
             remedy="bring both machines to the same commit",
         )
     return kind
@@ -104,7 +107,7 @@ def _done(
     """Run a job with the devices and threads of this machine; return its summary, and these."""
     if (own := str(kind.version(job))) != description["code"]:
         raise ConfigError(
-            f"This worker would {job.DEED.verb} '{job.name}' with other code than the machine that asks",
+            f"This worker would {job.DEED.verb} '{job.name}' with other code than the machine that submitted it",
             where=platform.node(), value=own, cause=f"there it is {description['code']}",
             remedy="bring both to the same commit",
         )

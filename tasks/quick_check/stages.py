@@ -166,7 +166,7 @@ def _overfit(config: RunConfig, prepared: Prepared, record: StageLog) -> None:
             tried.note = f"{loss:.3f} nats per token after {updates} updates"
             if not loss < GOAL:
                 raise FitError(
-                    f"A network of kind '{kind}' does not learn one batch by heart", where=f"models.{spec.name}",
+                    f"A network of kind '{kind}' cannot overfit one batch", where=f"models.{spec.name}",
                     value=tried.note,
                     cause=f"at most {GOAL} was expected; an option of the model keeps it from learning",
                     remedy="try the options one by one, with `reviewlm check --set`",

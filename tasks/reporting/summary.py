@@ -23,7 +23,7 @@ from tasks.stage import flat, stages_of_this_run, store_of
 from tasks.tracking.track import JOURNAL, tracker_of
 
 FLOOR_STATEMENT = (
-    "The exact cost of these test reviews to the grammar that wrote them: no model can need less on average."
+    "Bits per byte of these test reviews under the grammar that generated them: no model can be better on average."
 )
 VALIDATION_FIGURES = ("perplexity", "open_bits_per_byte")
 OBSERVED_FIGURES = (

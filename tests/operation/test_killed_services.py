@@ -86,7 +86,7 @@ def test_a_healthy_run_that_makes_no_progress_for_long_is_not_taken_for_lost(
     ours.wait_for(run, "Completed")
     record_property("seconds without progress", LOST_SECONDS + HEARTBEAT_SECONDS)
     states = ours.ask("GET", f"/flow_run_states/?flow_run_id={run}")
-    assert [state["message"] for state in states if "No sign of life" in (state["message"] or "")] == []
+    assert [state["message"] for state in states if "No heartbeat" in (state["message"] or "")] == []
 
 
 @pytest.mark.drill("cancelled", "cancelled in Prefect's UI in a training", "no process is left; the next run resumes")

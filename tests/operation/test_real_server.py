@@ -261,7 +261,7 @@ def test_a_pool_whose_worker_is_gone_is_told_and_one_whose_worker_comes_again_is
         return {pool["name"] for pool in post("filter").json() if pool["status"] == "READY"}
 
     def heartbeat(pool: str, seconds: int) -> None:
-        """Be a worker that gives the next sign of life in so many seconds."""
+        """Be a worker that sends the next heartbeat in so many seconds."""
         path = f"{pool}/workers/heartbeat"
         post(path, name="pretended", heartbeat_interval_seconds=seconds).raise_for_status()
 
@@ -443,7 +443,7 @@ for _ in range(3):
 
 @pytest.mark.drill(
     "worker and flow killed together", "kill -9 of the process that holds a GPU's slot",
-    "the slot is free within two minutes of the last sign of life",
+    "the slot is free within two minutes of the last heartbeat",
 )  # fmt: skip
 @pytest.mark.timeout(600)
 def test_the_slot_of_a_killed_process_is_free_within_two_minutes(

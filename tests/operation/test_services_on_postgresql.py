@@ -100,5 +100,5 @@ def test_a_tracking_database_cannot_change_under_running_services(environment: d
     command = [sys.executable, "-m", "reviewlm.cli", "ui", "start", "--set", "execution.tracking_uri="]
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode != 0
-    assert "The services that run use another tracking database" in done.stderr
+    assert "The running services use another tracking database" in done.stderr
     assert os.path.exists(Path(environment["REVIEWLM_HOME"]) / service_list.STATE)

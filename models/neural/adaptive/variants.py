@@ -1,4 +1,4 @@
-"""Give the variants of a fitted neural model their static model and the held-out text for tuning."""
+"""Provide the variants of a fitted neural model with their static model and the held-out text for tuning."""
 
 from __future__ import annotations
 

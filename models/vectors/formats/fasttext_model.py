@@ -77,7 +77,7 @@ def read_fasttext(path: Path, file: IO[bytes], only: Collection[str] | None = No
     """
     magic, version = _numbers(path, file, "<2i")
     if magic != MAGIC or version not in VERSIONS:
-        raise ModelError(f"{path} is no fastText model of version 11 or 12 (found: {version})", "input")
+        raise ModelError(f"{path} is not a fastText model of version 11 or 12 (found: {version})", "input")
     sizes = dict(zip(SIZES, _numbers(path, file, "<12i"), strict=True))
     _numbers(path, file, "<d")
     entries, count, _, _, pruned = _numbers(path, file, "<3i2q")

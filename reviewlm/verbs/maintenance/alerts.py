@@ -29,7 +29,7 @@ def alerts_set(
 
     for number, address in enumerate(addresses, 1):
         if "," in address or Apprise.instantiate(address) is None:
-            said = f"address {number} is none that Apprise knows; write a comma in a password as %2C"
+            said = f"Apprise does not know the form of address {number}; write a comma in a password as %2C"
             raise typer.BadParameter(said, param_hint="ADDRESSES")  # without the address: it may be secret
     home = configured(preset, set).home
     settings = write_alerts(home, addresses, silence_days)

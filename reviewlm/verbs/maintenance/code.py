@@ -19,7 +19,7 @@ def code(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Show which modules were edited, and the stages whose results are therefore built anew and kept apart."""
+    """Show which modules were edited, and the stages whose results are therefore built again and kept apart."""
     from tasks.code_version import running_code
 
     edited: dict[str, list[str]] = {}

@@ -116,4 +116,4 @@ def _require_health(config: RunConfig) -> None:
     for line in lines:
         terminal.say(line.in_words())
     if any(line.state == "problem" for line in lines):
-        raise ReviewLMError("This machine cannot fit for others yet", remedy="do what the lines above say")
+        raise ReviewLMError("This machine cannot fit for others yet", remedy="correct the problems listed above")

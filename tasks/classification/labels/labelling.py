@@ -94,7 +94,7 @@ def labelling_of(label: str, names: Sequence[str], folder: Path | None) -> Label
     found: Labelling = LABELLINGS[label] if folder is None else FieldLabels(names, folder)
     if found.names != tuple(names):
         raise InputError(
-            "The classifier predicts something else", where="classification.label", value=label,
+            "The classifier predicts other labels", where="classification.label", value=label,
             cause=f"its labels are {', '.join(names)}", remedy="name what it predicts: --set classification.label=NAME",
         )
     return found

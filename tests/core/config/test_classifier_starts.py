@@ -37,5 +37,6 @@ def test_equal_forms_are_accepted() -> None:
 def test_another_form_is_refused_with_the_options_to_set(
     classifier: dict[str, object], model: dict[str, object], wanted: str
 ) -> None:
-    with pytest.raises(ValidationError, match=f"'stars' starts from 'lm', which has another form; set .*: {wanted}"):
+    told = f"'stars' starts from 'lm', whose network has other options; set .*: {wanted}"
+    with pytest.raises(ValidationError, match=told):
         configured(classifier, **model)

@@ -171,7 +171,7 @@ def test_services_of_another_user_are_not_joined_and_stop_no_command(
     assert "another user" in caplog.text
 
 
-def test_the_runs_of_all_deployments_send_signs_of_life_whoever_started_their_worker() -> None:
+def test_the_runs_of_all_deployments_send_heartbeats_whoever_started_their_worker() -> None:
     entries = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
     assert entries
     for entry in entries:

@@ -173,7 +173,7 @@ def test_other_ids_or_stars_of_the_test_are_another_test_set(certified):
         pl.when(pl.col("review_id") == "id003").then(5).otherwise(pl.col("stars")).alias("stars"),
     ):
         write(certified, table(r3=review(4)).with_columns(changed))
-        with pytest.raises(Damaged, match="not of this test set"):
+        with pytest.raises(Damaged, match="belongs to another test set"):
             verify(certified)
 
 

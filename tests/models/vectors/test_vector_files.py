@@ -109,7 +109,7 @@ def test_words_with_white_space_are_left_out_of_files(tmp_path):
     pytest.param(b"1 1\nthe \x00\x00\x80\x7f\n", "entry 1: the vector of 'the'", id="binary-infinite"),
     pytest.param(b"1 1\nt\xffe \x00\x00\x80\x3f\n", "entry 1: the word b't.xffe' is not UTF-8", id="binary-encoding"),
     pytest.param(b"1 1\nthe \x00\x00\x80\x3f\nmore", "entry 2: the first line says 1", id="binary-too-many"),
-    pytest.param(b"\xba\x16\x4f\x2f....", "no fastText model of version 11 or 12", id="fasttext-version"),
+    pytest.param(b"\xba\x16\x4f\x2f....", "not a fastText model of version 11 or 12", id="fasttext-version"),
     pytest.param(b"\xba\x16\x4f\x2f\x0c\0\0\0", "the file ends inside its header", id="cut-fasttext"),
 ])  # fmt: skip
 def test_an_odd_file_is_an_error_that_names_file_and_place(content, said, tmp_path):

@@ -90,7 +90,7 @@ def test_an_engine_that_has_ended_is_no_health(
     versions.champion.engine.close(5)
     told = ask(app, "GET", "/healthz")
     assert (told.status_code, told.json()["error"]["code"]) == (503, "engine_ended")
-    assert "start this process again" in told.text
+    assert "restart the server" in told.text
     assert "reviewlm" not in told.text  # strangers ask, too
     assert "the engine of reviewlm/1 has ended" in caplog.text
     assert ask(app, "GET", "/readyz").status_code == 503

@@ -143,7 +143,7 @@ def test_a_version_with_other_labels_is_refused(registered: dict[str, Path], tmp
     today = prepared("today", cut(30, 40))
     polarity = classifier(tmp_path / "p", today, ("negative", "positive"))
     registered.update({"1": polarity, "2": classifier(tmp_path / "other", today)})
-    with pytest.raises(InputError, match="predicts something else") as refused:
+    with pytest.raises(InputError, match="predicts other labels") as refused:
         compared(today)
     assert (refused.value.where, refused.value.value) == ("reviewlm-stars version 1", "negative, positive")
 

@@ -171,7 +171,7 @@ def test_a_slower_machine_is_planned_less_training(monkeypatch: pytest.MonkeyPat
     ("preset", "overrides", "said"),
     [
         ("small", [], "cannot use this preset"),
-        (FRAME, ["vocabulary.pieces.unit=word"], "vocabulary of pieces"),
+        (FRAME, ["vocabulary.pieces.unit=word"], "vocabulary of word pieces"),
         (FRAME, ["vectors.own=own.vec", "models.lstm.vectors=own"], "cannot start from word vectors"),
     ],
 )

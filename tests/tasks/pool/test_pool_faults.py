@@ -55,7 +55,7 @@ def test_an_error_of_the_fit_keeps_its_kind_and_names_the_machine(tmp_path: Path
 def test_a_worker_with_other_code_refuses(tmp_path: Path) -> None:
     spec, mine = network(), home(tmp_path, "mine")
     job = job_in(mine, spec, tmp_path / "mine" / "work")
-    with pytest.raises(ConfigError, match="other code than the machine that asks") as found:
+    with pytest.raises(ConfigError, match="other code than the machine that submitted it") as found:
         handed_over(mine, spec, Workers([home(tmp_path, "theirs")]), code="5+edited")(job, lambda news: None)
     assert found.value.remedy == "bring both to the same commit"
 
@@ -70,7 +70,7 @@ def test_without_a_worker_it_waits_and_says_what_to_do(
     with pytest.raises(PoolFailed, match="interrupted"):
         handed_over(mine, spec, workers)(job, lambda news: None)
     assert workers.states["run-0"].word == "cancelled"
-    assert caplog.text.count("no worker of gpu-pool has taken it") == 1
+    assert caplog.text.count("no worker of the pool 'gpu-pool' has taken it") == 1
 
 
 def test_workers_that_are_lost_again_and_again_end_the_fit(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_a_worker_that_was_believed_dead_stops_and_changes_nothing(
     handed_over(mine, spec, workers)(job, lambda news: None)
     for thread in workers.threads:
         thread.join()
-    assert "no longer wanted" in ended["run-0"].message
+    assert "no longer needed" in ended["run-0"].message
     assert digest(job.work) == digest(fitted_here(tmp_path, spec).work)
 
 
@@ -210,7 +210,7 @@ def test_an_end_without_a_model_is_not_taken_for_one(tmp_path: Path) -> None:
     exchange.send_folder("end", empty, tmp_path / "copies", **end)
     with pytest.raises(ArtifactError, match="hand") as found:
         handed_over(mine, spec, Workers([]))(job, lambda news: None)
-    assert f"the fit has no {job.result.name}" in found.value.cause
+    assert f"the result of the fit lacks the file {job.result.name}" in found.value.cause
 
 
 @pytest.mark.slow
@@ -232,7 +232,7 @@ def test_only_a_fit_that_is_not_wanted_loses_its_checkpoints(
     for thread in workers.threads:
         thread.join()
     assert kept == isinstance(error, OSError)
-    assert "no longer wanted" in workers.states["run-0"].message or workers.states["run-0"].word == "cancelled"
+    assert "no longer needed" in workers.states["run-0"].message or workers.states["run-0"].word == "cancelled"
 
 
 @pytest.mark.slow
@@ -308,7 +308,7 @@ def test_a_worker_of_a_run_that_nobody_waits_for_does_not_begin(
     monkeypatch.setattr(link, "WANTED_SECONDS", 0.2)
     theirs = home(tmp_path, "theirs")
     exchange_of(tmp_path).write("wanted", {"run": "another"})
-    with pytest.raises(PoolFailed, match="not wanted"):
+    with pytest.raises(PoolFailed, match="no longer needed"):
         do_for_pool.fn(theirs, f"fit-{'0' * 16}", "this one")
     assert exchange_of(tmp_path).read("claim") is None
 
@@ -334,7 +334,7 @@ def test_an_old_process_that_reports_a_failure_does_not_end_a_run_that_goes_on(
 def test_only_the_name_of_a_job_becomes_a_folder(tmp_path: Path, name: str) -> None:
     theirs = home(tmp_path, "theirs")
     (kept := theirs.home / "store" / "kept").mkdir(parents=True)
-    with pytest.raises(ConfigError, match="such a name"):
+    with pytest.raises(ConfigError, match="not the name of a job"):
         do_for_pool.fn(theirs, name, "run")
     assert kept.is_dir()
 
@@ -360,8 +360,8 @@ def test_a_pool_needs_a_remote_store_and_a_server_for_all(tmp_path: Path, monkey
         load_config("demo", ["execution.fit_pool=gpu-pool"])
     pool = home(tmp_path, "mine", fit_pool="gpu-pool")
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    with pytest.raises(ReviewLMError, match="other machines reach"):
+    with pytest.raises(ReviewLMError, match="a Prefect server that they can reach"):
         require_pool(pool)
-    with pytest.raises(ReviewLMError, match="time budget"):
+    with pytest.raises(ReviewLMError, match="--minutes plans"):
         require_pool(pool, minutes=True)
     require_pool(home(tmp_path, "mine"))

@@ -139,7 +139,7 @@ def test_after_kill_9_another_home_goes_on_from_the_last_checkpoint(
     workers = Killed([home(tmp_path, "lost"), home(tmp_path, "theirs")])
     with caplog.at_level(logging.INFO):
         handed_over(mine, spec, workers)(job, lambda news: None)
-    assert "its worker is lost; the next one goes on" in caplog.text
+    assert "its worker is lost; the next one continues" in caplog.text
     assert "training resumes after" in caplog.text
     assert digest(job.work) == digest(fitted_here(tmp_path, spec).work)
 

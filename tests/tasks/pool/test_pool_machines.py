@@ -134,7 +134,7 @@ def test_after_the_loss_of_one_machine_the_others_begin_again_from_the_last_chec
     team = Killed(homes_of(tmp_path, "one", "other", "third", "fourth"))
     with caplog.at_level(logging.INFO):
         handed_over(mine, spec, team, machines=2)(job, lambda news: None)
-    assert "its worker is lost; the next one goes on" in caplog.text
+    assert "its worker is lost; the next one continues" in caplog.text
     assert "training resumes after" in caplog.text
     assert digest(job.work) == fitted_by_two_ranks_here(tmp_path, spec)
 
@@ -152,7 +152,7 @@ def test_the_error_of_one_machine_is_told_and_not_that_the_others_lost_it(tmp_pa
                 super().work(config, job, run, place)
                 return
             other = link.JobLink(exchange_of(tmp_path), run, config.home, place)
-            with other.signs_of_life():
+            with other.heartbeats():
                 other.require_others("cpu", 2)
                 other.meeting(1, 2)
                 other.fail({"run": other.team, "machine": "poor"}, OutOfMemory("There is not enough memory"))
@@ -180,7 +180,7 @@ def test_a_machine_that_does_not_come_ends_the_wait_of_the_others(
             if not place:
                 super().work(config, job, run, place)
 
-    with pytest.raises(ConfigError, match="2 workers are to train one network together, and not all have come"):
+    with pytest.raises(ConfigError, match="2 workers are needed to train one network, and not all of them joined"):
         handed_over(mine, spec, Alone(homes_of(tmp_path, "one", "other")), machines=2)(job, lambda news: None)
 
 
@@ -194,7 +194,7 @@ def test_workers_that_do_not_fit_together_are_told_at_once(
     exchange = exchange_of_new(tmp_path)
     exchange.write("wanted", {"run": "a,b"})
     first, second = (link.JobLink(exchange, "ab"[place], tmp_path / homes[place], place) for place in range(2))
-    with first.signs_of_life(), second.signs_of_life():
+    with first.heartbeats(), second.heartbeats():
         second.require_others(devices[1], 2)
         with pytest.raises(ConfigError, match=said):
             first.require_others(devices[0], 2)
@@ -312,7 +312,7 @@ def test_a_host_name_that_means_the_loopback_is_no_address_for_others(monkeypatc
 def test_a_machine_that_cannot_be_reached_is_told_before_any_rank_waits_for_it() -> None:
     with listening_at("127.0.0.1") as port:
         require_reachable("127.0.0.1", port)
-    with pytest.raises(ConfigError, match="cannot reach the one that leads") as found:
+    with pytest.raises(ConfigError, match="cannot reach the leading worker") as found:
         require_reachable("127.0.0.1", port)
     assert "--address" in found.value.remedy
 
