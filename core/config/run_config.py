@@ -7,13 +7,14 @@ for the stage's digest. The sections `execution`, `serving` and `upkeep` count f
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
+from core.config.parts import require_parts
 from core.config.section import Line, Section
 from core.config.sections.audit import AuditConfig
 from core.config.sections.checks import ChecksConfig as ChecksConfig
@@ -39,16 +40,11 @@ from core.environment import home_folder
 from models.classification.spec import language_model_of, unlike_start
 from models.options import Seed
 from models.specs import (
-    DynamicSpec,
-    MixtureSpec,
     ModelSpec,
     Name,
-    NeuralCacheSpec,
     NGramSpec,
-    NPLMSpec,
     RecurrentSpec,
     VocabularySpec,
-    parts_of,
 )
 
 UNTRAINED = ("ngram", "mixture", "cache", "neural_cache", "dynamic", "logistic", "bayes", "fasttext")
@@ -154,7 +150,7 @@ class RunConfig(Section):
             if spec.vocabulary not in self.vocabulary:
                 known = list(self.vocabulary)
                 raise ValueError(f"model {spec.name!r} needs vocabulary {spec.vocabulary!r}; there are {known}")
-            self._require_parts(spec)
+            require_parts(spec, self.models)
             self._require_vectors(spec)
             if isinstance(spec, NGramSpec) and spec.smoothing == "stupid_backoff":
                 raise ValueError(
@@ -207,69 +203,43 @@ class RunConfig(Section):
                     f"for the classifier: {wanted}"
                 )
 
-    def _require_parts(self, spec: ModelSpec) -> None:
-        """Refuse a model whose parts do not come before it or have another vocabulary."""
-        before = {one.name: one for one in self.models[: self.models.index(spec)]}
-        for name in parts_of(spec):
-            if name not in before:
-                raise ValueError(
-                    f"model {spec.name!r} uses {name!r}, which must be one of the models before it: "
-                    f"{list(before)}"
-                )
-            if before[name].vocabulary != spec.vocabulary:
-                raise ValueError(
-                    f"model {spec.name!r} has vocabulary {spec.vocabulary!r}, its part {name!r} "
-                    f"{before[name].vocabulary!r}; both must use the same vocabulary"
-                )
-        if isinstance(spec, MixtureSpec) and spec.method == "gated" and not _holds_ngram(spec, before):
-            raise ValueError(
-                f"model {spec.name!r} has method 'gated', which needs an n-gram model among its parts; add one, or "
-                "use method 'linear'"
-            )
-        if not isinstance(spec, NeuralCacheSpec | DynamicSpec):
-            return
-        if not isinstance(part := before[spec.part], RecurrentSpec | NPLMSpec):
-            raise ValueError(
-                f"model {spec.name!r} of kind {spec.kind!r} needs a neural model; its part {part.name!r} is of kind "
-                f"{part.kind!r}"
-            )
-
     def with_input(self, input: Sequence[str]) -> RunConfig:
         """Return the configuration with these files, folders or globs as input; unchanged if there are none."""
         if not input:
             return self
-        changes: dict[str, Any] = {"source": self.source.model_copy(update={"input": tuple(input)})}
-        if self.promotion.model_name == DEMO_MODEL:
-            changes["promotion"] = self.promotion.model_copy(update={"model_name": OWN_MODEL})
-        policy = self.classification.promotion
-        if policy.model_name.startswith(DEMO_MODEL):
-            own = {"promotion": policy.model_copy(update={"model_name": ""})}
-            changes["classification"] = self.classification.model_copy(update=own)
-        if self.embedding.model_name.startswith(DEMO_MODEL):
-            changes["embedding"] = replace(self.embedding, model_name=OWN_VECTORS)
-        return self.model_copy(update=changes)
+        return self.model_copy(update={"source": self.source.model_copy(update={"input": tuple(input)})})._named(
+            OWN_MODEL if self.promotion.model_name == DEMO_MODEL else None,
+            "" if self.classification.promotion.model_name.startswith(DEMO_MODEL) else None,
+            OWN_VECTORS if self.embedding.model_name.startswith(DEMO_MODEL) else None,
+        )
 
     def named_by_data(self) -> RunConfig:
         """Return the configuration with the demo's model names where the embedded corpus would get those of a user.
 
         Only for what registers models: a command without input may ask for the user's model.
         """
-        if self.source.input:
-            return self
-        changes: dict[str, Any] = {}
-        if self.promotion.model_name == OWN_MODEL:
-            changes["promotion"] = self.promotion.model_copy(update={"model_name": DEMO_MODEL})
-        policy = self.classification.promotion
-        if policy.model_name in ("", OWN_MODEL, f"{OWN_MODEL}-{self.classification.label}"):
-            demo = {"promotion": policy.model_copy(update={"model_name": DEMO_MODEL})}
-            changes["classification"] = self.classification.model_copy(update=demo)
-        if self.embedding.model_name == OWN_VECTORS:
-            changes["embedding"] = replace(self.embedding, model_name=f"{DEMO_MODEL}-vectors")
-        return self.model_copy(update=changes)
+        label, policy = self.classification.label, self.classification.promotion
+        return self if self.source.input else self._named(
+            DEMO_MODEL if self.promotion.model_name == OWN_MODEL else None,
+            DEMO_MODEL if policy.model_name in ("", OWN_MODEL, f"{OWN_MODEL}-{label}") else None,
+            f"{DEMO_MODEL}-vectors" if self.embedding.model_name == OWN_VECTORS else None,
+        )
 
     def asking(self, model_name: str) -> RunConfig:
         """Return the configuration with another registered model."""
-        return self.model_copy(update={"promotion": self.promotion.model_copy(update={"model_name": model_name})})
+        return self._named(model_name)
+
+    def _named(self, model: str | None, classifier: str | None = None, vectors: str | None = None) -> RunConfig:
+        """Return the configuration with other names of registered models; None keeps a name."""
+        changes: dict[str, Any] = {}
+        if model is not None:
+            changes["promotion"] = self.promotion.model_copy(update={"model_name": model})
+        if classifier is not None:
+            policy = self.classification.promotion.model_copy(update={"model_name": classifier})
+            changes["classification"] = self.classification.model_copy(update={"promotion": policy})
+        if vectors is not None:
+            changes["embedding"] = replace(self.embedding, model_name=vectors)
+        return self.model_copy(update=changes)
 
     @property
     def title(self) -> str:
@@ -294,11 +264,6 @@ def _listed(value: Any) -> list[Any]:
 def default_models() -> list[dict[str, Any]]:
     """Return `MODELS` as a preset would write them, without values that the whole configuration sets."""
     return [{"kind": spec.kind} for spec in MODELS]
-
-
-def _holds_ngram(spec: ModelSpec, before: Mapping[str, ModelSpec]) -> bool:
-    """Return whether a model is an n-gram model or contains one, at any depth."""
-    return isinstance(spec, NGramSpec) or any(_holds_ngram(before[name], before) for name in parts_of(spec))
 
 
 def _below(options: dict[str, Any], *names: str) -> dict[str, Any]:
