@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from prefect.utilities.importtools import import_object
+from prefect.utilities.templating import apply_values
 
 import reviewlm
+from core.services.deployed_code import COPY_VARIABLE
 from core.services.pools import POOLS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -79,3 +83,15 @@ def test_each_pool_has_a_worker_with_the_secret_of_the_jobs() -> None:
 def test_the_deployments_use_these_pools() -> None:
     entries = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
     assert {entry["work_pool"]["name"] for entry in entries} == set(POOLS)
+
+
+def test_a_job_without_a_copy_of_the_code_uses_that_of_its_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`prefect deploy` as docs/how_to/kubernetes.md says, which names no copy: the step is filled in by the Job."""
+    [step] = yaml.safe_load((ROOT / "prefect.yaml").read_text())["pull"]
+    [(name, inputs)] = step.items()
+    monkeypatch.setenv("REVIEWLM_PROJECT", str(tmp_path))
+    monkeypatch.delenv(COPY_VARIABLE, raising=False)
+    filled_in: Any = apply_values(inputs, dict(os.environ))
+    assert import_object(name)(**filled_in) == {"directory": str(tmp_path)}
