@@ -9,7 +9,7 @@ function values(form) {
 
 async function write(target, body, signal) {
   target.textContent = body.prompt;
-  let tokens = 0, finish = "", model = "";
+  let tokens = 0, finish = "", model = "", stars = null;
   for await (const piece of stream(body, signal)) {
     if (piece.text) {
       target.append(piece.text);
@@ -17,8 +17,9 @@ async function write(target, body, signal) {
     }
     finish = piece.finish_reason ?? finish;
     model = piece.model ?? model;
+    stars = piece.stars ?? stars;
   }
-  return { finish, model };
+  return { finish, model, stars };
 }
 
 export function startGenerate() {
@@ -34,12 +35,14 @@ export function startGenerate() {
     stop.disabled = false;
     at("generate-state").textContent = "Writing …";
     const begun = performance.now();
-    const done = await act(() => write(at("generated"), { ...values(form), ...chosen() }, mine.signal));
+    const { stars, ...version } = chosen();
+    const done = await act(() => write(at("generated"), { ...values(form), ...version, stars }, mine.signal));
     if (running !== mine) return;
     stop.disabled = true;
     const seconds = ((performance.now() - begun) / 1000).toFixed(1);
     const why = done?.finish === "length" ? "cut at the longest length" : "ended";
-    at("generate-state").textContent = done ? `${done.model}: ${why} after ${seconds} s.`
+    const rating = stars !== null || !done?.stars ? "" : ` Its rating was drawn: ${"★".repeat(done.stars)}.`;
+    at("generate-state").textContent = done ? `${done.model}: ${why} after ${seconds} s.${rating}`
       : mine.signal.aborted ? "Stopped." : "";
   });
 

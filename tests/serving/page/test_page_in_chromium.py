@@ -140,6 +140,14 @@ def test_a_review_is_written_at_the_chosen_rating_and_temperature(page: Chromium
     assert (body["model"], body["stream"]) == ("reviewlm@champion", True)
 
 
+def test_a_rating_that_was_drawn_is_told(page: Chromium) -> None:
+    page.click("#tab-generate")
+    page.fill("#stars", "")
+    page.fill("[name=max_tokens]", "5")
+    page.click("#generate-form button")
+    page.until("document.getElementById('generate-state').textContent.endsWith('Its rating was drawn: ★★★★★.')")
+
+
 def test_a_busy_server_is_said_when_a_review_is_asked_for(page: Chromium) -> None:
     page.click("#tab-generate")
     page.run(BUSY)
