@@ -14,12 +14,10 @@ from core.config.presets import load_config
 from flows.generate import generate
 from models.bundles.bundle import save_bundle
 from models.sampling import generate as sample
-from serving.api.app import create_app
 from serving.versions.source import RegistrySource
 from tests.command_line import call
 from tests.serving.engine.small_models import bundle_of
-from tests.serving.made_versions import made_versions, running
-from tests.serving.served import served
+from tests.serving.served import answering
 from tests.tracking.registry.made_registry import register
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_server")]
@@ -41,18 +39,17 @@ def address(own_home: Path) -> Iterator[str]:
     folder = register(own_home, config, 1, ("champion",)) / "artifacts" / "bundle"
     facts = {"stars_prior": bundle.stars_prior}
     save_bundle(folder, bundle.spec, bundle.vocabulary, bundle.model, [("The soup was cold.", 2)], facts)
-    with running(made_versions(RegistrySource(config))) as versions:  # type: ignore[arg-type]
-        with served(create_app(versions, versions.settings, versions.metrics, None)) as address:
-            yield address
+    with answering(RegistrySource(config)) as (address, _):  # type: ignore[arg-type]
+        yield address
 
 
 @pytest.mark.parametrize("asked", ASKED.values(), ids=list(ASKED))
 def test_the_four_doors_write_the_same_texts(
     address: str, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    options = [[f"--{name.replace('_', '-')}", value] for name, values in asked.items()
-               for value in (values if isinstance(values, list) else [values])]  # fmt: skip
-    command = call(monkeypatch, capfd, "generate", *sum(options, []), "--json").facts
+    options = [word for name, values in asked.items() for value in (values if isinstance(values, list) else [values])
+               for word in (f"--{name.replace('_', '-')}", value)]  # fmt: skip
+    command = call(monkeypatch, capfd, "generate", *options, "--json").facts
     python = reviewlm.load("champion").generate(**asked)
     flow = generate(**{"n": 1, **asked})  # a run from the pages writes three texts if nothing is said
     answer = httpx.post(f"{address}/v1/completions", json={**asked, "echo": True}, timeout=60).json()

@@ -52,8 +52,7 @@ class LogprobsAnswer(AnswerPart):
     """What each token adds to the text."""
     token_logprobs: list[Number]
     top_logprobs: list[dict[str, Number]]
-    """The likeliest tokens by what they would add to the text; of those that add the same, one. Special tokens have names,
-    such as `<eos>`."""
+    """The likeliest tokens, by what they would add to the text; of those that add the same, one. The end is `<eos>`."""
     text_offset: list[Count]
     """Where each token begins, in characters."""
 
