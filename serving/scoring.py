@@ -12,7 +12,7 @@ from models.base import LanguageModel
 from models.bundles.bundle import Bundle, TextScore
 from models.mixture.attribution import Attribution
 from models.tokens.type_counts import batched
-from models.tokens.vocabulary import BOS, CONTEXT_IDS, EOS, UNK, Vocabulary
+from models.tokens.vocabulary import BOS, CONTEXT_IDS, UNK, Vocabulary
 from serving.engine.jobs import Aside, EngineContext
 
 GIVEN = sorted(CONTEXT_IDS)
@@ -177,7 +177,7 @@ def _alternatives(
     write = vocabulary.writer()
     told = [batch.likeliest[place - 1] for place in kept_N]  # what was read last predicts the next
     return {
-        "written": ["" if token == EOS else write(int(token)) for token in ids_T[kept_N]],
+        "written": [write(int(token)) for token in ids_T[kept_N]],
         "likeliest": [
             [(vocabulary.token(int(token)), float(nat)) for token, nat in zip(ids_BK[row], nats_BK[row], strict=True)]
             for ids_BK, nats_BK in told
