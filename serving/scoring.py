@@ -12,7 +12,7 @@ from models.base import LanguageModel
 from models.bundles.bundle import Bundle, TextScore
 from models.mixture.attribution import Attribution
 from models.tokens.type_counts import batched
-from models.tokens.vocabulary import BOS, CONTEXT_IDS, EOS, UNK, Vocabulary
+from models.tokens.vocabulary import BOS, CONTEXT_IDS, UNK, Vocabulary
 from serving.engine.jobs import Aside, EngineContext
 
 GIVEN = sorted(CONTEXT_IDS)
@@ -78,6 +78,10 @@ class Scoring:
         """What was expected at the tokens of each text, if that was asked for."""
         return [self._told[row] for row in range(len(self._texts))]
 
+    @property
+    def _positions(self) -> int:
+        return STEPPED if self._alternatives else SLICE
+
     def advance(self, context: EngineContext) -> bool:
         """Score the next slice; return whether there is more to do."""
         if len(self._ids) < len(self._texts):
@@ -104,7 +108,7 @@ class Scoring:
         """Put texts of similar length side by side."""
         order, start = sorted(range(len(self._ids)), key=lambda row: -len(self._ids[row])), 0
         while start < len(order):
-            count = max(1, SLICE // len(self._ids[order[start]]))
+            count = max(1, self._positions // len(self._ids[order[start]]))
             self._waiting.append(order[start : start + count])
             start += count
 
@@ -117,7 +121,7 @@ class Scoring:
         return _Batch(rows, ids_BT, self._model.start(len(rows)), 0, [], [], self._model.start(len(rows)), [])
 
     def _read(self, batch: _Batch) -> None:
-        width = max(1, (STEPPED if self._alternatives else SLICE) // len(batch.rows))
+        width = max(1, self._positions // len(batch.rows))
         ids_BT = batch.ids_BT[:, batch.read : batch.read + width]
         if self._attribution and hasattr(self._model, "attribute"):
             parts, batch.state = self._model.attribute(ids_BT, batch.state)
@@ -177,7 +181,7 @@ def _alternatives(
     write = vocabulary.writer()
     told = [batch.likeliest[place - 1] for place in kept_N]  # what was read last predicts the next
     return {
-        "written": ["" if token == EOS else write(int(token)) for token in ids_T[kept_N]],
+        "written": [write(int(token)) for token in ids_T[kept_N]],
         "likeliest": [
             [(vocabulary.token(int(token)), float(nat)) for token, nat in zip(ids_BK[row], nats_BK[row], strict=True)]
             for ids_BK, nats_BK in told

@@ -23,10 +23,19 @@ async def score(request: Request) -> Response:
     services, asked = Services.of(request), await read_body(request, ScoreRequest)
     require_number(services, asked.texts)
     services.require_length("texts", asked.texts)
-    if asked.alternatives > (limit := services.settings.max_logprobs):
-        message = f"alternatives is {asked.alternatives:,}; this server allows at most {limit:,}"
-        raise ApiError(400, message, "too_many", "alternatives")
+    _require_few_alternatives(services, asked)
     return await while_connected(request, services.seconds_left(request), _scored(request, services, asked))
+
+
+def _require_few_alternatives(services: Services, asked: ScoreRequest) -> None:
+    """Refuse more alternatives than this server allows, and those of so many texts that the answer would be huge."""
+    settings = services.settings
+    if asked.alternatives > settings.max_logprobs:
+        message = f"alternatives is {asked.alternatives:,}; this server allows at most {settings.max_logprobs:,}"
+        raise ApiError(400, message, "too_many", "alternatives")
+    if asked.alternatives and (size := sum(map(len, asked.texts))) > (limit := settings.max_prompt_characters):
+        message = f"texts has {size:,} characters in all; with alternatives it must have at most {limit:,}"
+        raise ApiError(400, message, "too_long", "texts")
 
 
 async def _scored(request: Request, services: Services, asked: ScoreRequest) -> Response:

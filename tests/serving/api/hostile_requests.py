@@ -135,6 +135,7 @@ WRONG_VALUES: list[tuple[str, dict[str, object], str]] = [
     (SCORE, {"texts": "a", "attribution": "yes"}, "attribution is 'yes'"),
     (SCORE, {"texts": "a", "alternatives": -1}, "alternatives is -1"),
     (SCORE, {"texts": "a", "alternatives": 21}, "alternatives is 21"),
+    (SCORE, {"texts": ["x" * 11_000] * 2, "alternatives": 1}, "texts has 22,000 characters in all"),
     (SCORE, {"text": "a"}, "unknown parameter 'text'"),
     (EMBEDDINGS, {}, "input is missing"),
     (EMBEDDINGS, {"input": None}, "input is None"),

@@ -14,9 +14,9 @@ from tests.serving.served import answering
 TEXTS = ["The pizza was good.", "Never the Zzyzx pizza.", ""]
 
 
-def asked(**body: object) -> httpx.Response:
+def asked(unit: str = "word", **body: object) -> httpx.Response:
     source = MadeSource(champion=1)
-    source.make = lambda number: bundle_of(number, one_star=True)
+    source.make = lambda number: bundle_of(number, unit, one_star=True)
     with answering(source) as (address, _), httpx.Client(base_url=address) as client:
         return client.post("/score", json={"texts": TEXTS, **body})
 
@@ -46,9 +46,12 @@ def test_the_likeliest_tokens_are_those_of_the_models_distributions(
             logp_1V, state = model.step(np.array([token]), state)
 
 
-def test_what_the_tokens_add_is_the_text() -> None:
-    told = [score["alternatives"]["written"] for score in asked(alternatives=1).json()["scores"]]
-    assert ["".join(each) for each in told] == ["The pizza was good.", "Never the pizza.", ""]
+@pytest.mark.parametrize(
+    ("unit", "unknown"), [("word", "Never the pizza."), ("bpe", TEXTS[1]), ("char", TEXTS[1])]
+)
+def test_what_the_tokens_add_is_the_text(unit: str, unknown: str) -> None:
+    told = [score["alternatives"]["written"] for score in asked(unit, alternatives=1).json()["scores"]]
+    assert ["".join(each) for each in told] == [TEXTS[0], unknown, ""]
     assert all(each[-1] == "" for each in told), "the end"
 
 
