@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from core.errors import ConfigError, NotWritable, StoreFull
+from core.errors import ArtifactError, ConfigError, NotWritable, StoreFull
 from core.output import output_file, require_output, write_output
 from reviewlm.cli import app
 
@@ -127,7 +127,7 @@ def test_permissions_stay_or_are_those_that_were_asked_for(tmp_path: Path) -> No
     (errno.EROFS, NotWritable, "check the path and its permissions, or name another place"),
 ])  # fmt: skip
 def test_a_disk_that_refuses_is_named_with_the_file_and_what_helps(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, kind: type, advice: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, kind: type[ArtifactError], advice: str
 ) -> None:
     def refuse(descriptor: int) -> None:
         raise OSError(code, os.strerror(code))
