@@ -51,8 +51,8 @@ def _first_of_group(reviews: int, pairs: Sequence[tuple[np.ndarray, np.ndarray]]
         reviews: Number of reviews.
         pairs: For each kind of key, the reviews that have one, and the number of each one's key, 0, 1, 2 …
     """
-    first_D, before_D = np.arange(reviews), np.empty(0, np.int64)
-    while not np.array_equal(first_D, before_D):
+    first_D, moved = np.arange(reviews), True
+    while moved:
         before_D = first_D.copy()
         for row_N, number_N in pairs:
             lowest_K = np.full(int(number_N.max(initial=-1)) + 1, reviews)
@@ -61,6 +61,7 @@ def _first_of_group(reviews: int, pairs: Sequence[tuple[np.ndarray, np.ndarray]]
             first_D[row_N] = lowest_K[number_N]
             np.minimum.at(first_D, pointed_N, lowest_K[number_N])
         first_D = first_D[first_D]
+        moved = not np.array_equal(first_D, before_D)
     return first_D
 
 

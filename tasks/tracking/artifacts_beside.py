@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 
@@ -59,4 +60,4 @@ def create_beside(create: Callable[..., Any], **what: Any) -> None:
     if (beside := _beside.get()) is None:
         create(**what)
     else:
-        beside.created.append(beside.thread.submit(copy_context().run, create, **what))
+        beside.created.append(beside.thread.submit(copy_context().run, partial(create, **what)))
