@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
+from core.config.demo_names import demo_names
 from core.config.section import Line, Section
 from core.config.sections.audit import AuditConfig
 from core.config.sections.checks import ChecksConfig as ChecksConfig
@@ -254,18 +255,8 @@ class RunConfig(Section):
 
         Only for what registers models: a command without input may ask for the user's model.
         """
-        if self.source.input:
-            return self
-        changes: dict[str, Any] = {}
-        if self.promotion.model_name == OWN_MODEL:
-            changes["promotion"] = self.promotion.model_copy(update={"model_name": DEMO_MODEL})
-        policy = self.classification.promotion
-        if policy.model_name in ("", OWN_MODEL, f"{OWN_MODEL}-{self.classification.label}"):
-            demo = {"promotion": policy.model_copy(update={"model_name": DEMO_MODEL})}
-            changes["classification"] = self.classification.model_copy(update=demo)
-        if self.embedding.model_name == OWN_VECTORS:
-            changes["embedding"] = replace(self.embedding, model_name=f"{DEMO_MODEL}-vectors")
-        return self.model_copy(update=changes)
+        demo = {} if self.source.input else demo_names(self.promotion, self.classification, self.embedding)
+        return self.model_copy(update=demo)
 
     def asking(self, model_name: str) -> RunConfig:
         """Return the configuration with another registered model."""
