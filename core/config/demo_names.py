@@ -1,4 +1,4 @@
-"""Name the registered models of the embedded corpus, so that none becomes a version of a model of the user's reviews."""
+"""Name registered models of the embedded corpus, so that none becomes a version of a model of real reviews."""
 
 from __future__ import annotations
 
