@@ -40,10 +40,12 @@ def lengthen(row_UK: Any, context_UK: Any, length: int, first_C: Any, word_M: An
     U, K = context_UK.shape
     for u in range(U):
         for k in range(K - length):
-            row, word, found = row_UK[u, k], context_UK[u, k + length], NONE
+            row, word = row_UK[u, k], context_UK[u, k + length]
+            found: Any = NONE
             if row >= 0 and row_UK[u, k + 1] >= 0:
-                low, end = np.int64(first_C[row]), np.int64(first_C[row + 1])
-                high = end
+                low: Any = np.int64(first_C[row])
+                end = np.int64(first_C[row + 1])
+                high: Any = end
                 while low < high:
                     middle = (low + high) >> 1
                     if word_M[middle] < word:

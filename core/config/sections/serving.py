@@ -67,7 +67,7 @@ class ServingConfig(Section):
     max_waiting: Annotated[Whole, Field(ge=0, le=1_000_000)] = 256
     cache_megabytes: Annotated[Whole, Field(ge=0, le=1_000_000)] = 256
     cache_seconds: Seconds = 600.0
-    read_ahead: Annotated[Whole, Field(ge=0, le=128)] = 5
+    read_ahead: Annotated[Whole, Field(ge=0, le=128)] = 8
     threads: Annotated[Whole, Field(ge=0, le=4_096)] = 0
     numbers: Literal["float32", "int8"] = "float32"
     request_seconds: Seconds = 120.0
