@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from itertools import repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 from core.config.run_config import RunConfig, SourceConfig
-from core.errors import Unreadable
+from core.errors import Damaged, Unreadable
 from core.store import Built, Store
 from core.storing.removal import WORK
 from corpus.ingestion.ingest import read_source, settings_of
@@ -45,10 +44,9 @@ def read_all(config: RunConfig, sources: Mapping[str, Source]) -> dict[str, Buil
     read: dict[str, Built] = {}
     records = size = 0
     total = sum(source.bytes for source in sources.values())
-    new = {digest: source for digest, source in sources.items() if not _is_read(config, source)}
-    with progress("ingest", total, "bytes") as report, _read_by_workers(config, list(new.values())) as folders:
+    with progress("ingest", total, "bytes") as report, _read_by_workers(config, sources.values()) as by_worker:
         for digest, source in sources.items():
-            made = next(folders) if digest in new else None
+            made = partial(by_worker, source) if by_worker else None
             read[digest] = read_file(config, source, _after(report, records, size), len(sources) == 1, made)
             records, size = records + read[digest].artifact.facts["records"], size + source.bytes
             report(size, {"reviews": records})
@@ -80,30 +78,45 @@ def _tell_set_aside(config: RunConfig, sources: Mapping[str, Source], read: Mapp
             announce(FOUND_SET_ASIDE, config, {"sentence": said})
 
 
-def _is_read(config: RunConfig, source: Source) -> bool:
-    """Return whether the store has a reading of a file; `read_file` checks it."""
-    options, inputs = _identity(config, source)
-    digest = Store.digest("read", running_code().version(READ_VERSION, __name__), options, inputs)
-    return "read" not in config.execution.rebuild and (store_of(config).root / "read" / digest).is_dir()
-
-
 @contextmanager
-def _read_by_workers(config: RunConfig, sources: Sequence[Source]) -> Iterator[Iterator[Path | None]]:
-    """Yield the folders into which workers of a Dask cluster read these files, each when it is complete.
+def _read_by_workers(
+    config: RunConfig, sources: Iterable[Source]
+) -> Iterator[Callable[[Source], Path | None] | None]:
+    """Let the workers of a Dask cluster read the files that are new, if these are several, each by one worker.
 
-    With threads, or for one file, None stands for each: it is read here, by threads. A file is read by one worker.
+    Yields:
+        A function that waits for a file and returns the folder with its reading, None for a file that was read before.
+        Or None: the files are read here, by threads.
     """
-    if config.execution.engine == "threads" or len(sources) < 2:
-        yield repeat(None)
+    new = [source for source in sources if config.execution.engine != "threads" and not _is_read(config, source)]
+    if len(new) < 2:
+        yield None
         return
     work = store_of(config).root / WORK
     work.mkdir(parents=True, exist_ok=True)
-    absolute = [replace(source, path=source.path.absolute()) for source in sources]
     with (
         TemporaryDirectory(prefix="read-", dir=work, ignore_cleanup_errors=True) as folder,
         fan_out(config, work) as engine,
     ):
-        yield engine(partial(_read_apart, config.source, Path(folder)), absolute)
+        absolute = [replace(source, path=source.path.absolute()) for source in new]
+        handed = zip(new, engine(partial(_read_apart, config.source, Path(folder)), absolute), strict=True)
+        done: dict[Source, Path] = {}
+
+        def wait_for(source: Source) -> Path | None:
+            while source in new and source not in done:
+                done.update([next(handed)])
+            return done.get(source)
+
+        yield wait_for
+
+
+def _is_read(config: RunConfig, source: Source) -> bool:
+    """Return whether the store has a reading of a file that is not damaged."""
+    options, inputs = _identity(config, source)
+    digest = Store.digest("read", running_code().version(READ_VERSION, __name__), options, inputs)
+    with suppress(Damaged):
+        return "read" not in config.execution.rebuild and store_of(config).find("read", digest) is not None
+    return False
 
 
 def _read_apart(config: SourceConfig, folder: Path, source: Source) -> Path:
@@ -119,7 +132,8 @@ def _read_apart(config: SourceConfig, folder: Path, source: Source) -> Path:
 
 
 def read_file(
-    config: RunConfig, source: Source, report: Report, alone: bool = False, made: Path | None = None
+    config: RunConfig, source: Source, report: Report, alone: bool = False,
+    made: Callable[[], Path | None] | None = None,
 ) -> Built:
     """Return the artifact of one source file: its typed parts and its quarantine.
 
@@ -130,12 +144,12 @@ def read_file(
         source: The file.
         report: Called with the progress.
         alone: A file that cannot be read is an error.
-        made: Folder into which a worker read the file; None: it is read here.
+        made: Waits until a worker has read the file, and returns the folder; None: it is read here.
     """
     def make(work: Path) -> dict[str, Any]:
-        if made is not None:
+        if made and (folder := made()):
             shutil.rmtree(work)
-            made.rename(work)
+            folder.rename(work)
         try:
             facts = read_source(source, work, config.source, report).facts
         except Unreadable as error:
