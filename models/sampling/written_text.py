@@ -25,7 +25,8 @@ class WrittenText:
     def __init__(self, vocabulary: Vocabulary, prompt: str, stop: Sequence[str] = ()) -> None:
         begun = start_of(vocabulary, prompt)
         self._unfinished = begun if begun.word else None
-        self._vocabulary, self._write = vocabulary, vocabulary.writer(begun.before if begun.word else prompt)
+        writer = vocabulary.writer(begun.before if begun.word else prompt)
+        self._vocabulary, self._write, self._show = vocabulary, writer.write, writer.shown
         self._at_margin = not prompt or prompt[-1].isspace()
         self._stop, self._held = tuple(stop), ""
         self._longest = max(map(len, self._stop), default=0)
@@ -33,9 +34,12 @@ class WrittenText:
 
     def add(self, token: int) -> str:
         """Return the text that is certain now: what may become a stop string is held back."""
-        text = self.shown(token)
-        self._write(token)
-        self._unfinished, self._at_margin = None, self._at_margin and not text
+        text = self._write(token)
+        if self._unfinished:
+            text, self._unfinished = self._unfinished.rest_of(self._vocabulary, token), None
+        if self._at_margin:
+            text = text.lstrip()
+            self._at_margin = not text
         self.added = text
         if not self._stop or self.stopped:
             return "" if self.stopped else text
@@ -53,7 +57,7 @@ class WrittenText:
         """Return what a token would add to the text."""
         if self._unfinished:
             return self._unfinished.rest_of(self._vocabulary, token)
-        text = self._write.shown(token)
+        text = self._show(token)
         return text.lstrip() if self._at_margin else text
 
     def _begins_stop(self, end: str) -> bool:
