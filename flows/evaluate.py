@@ -6,6 +6,7 @@ from prefect import flow
 
 from core.config.run_config import RunConfig
 from core.environment import available_cores
+from core.processes.memory import return_freed
 from flows.server.parameters import Given
 from flows.server.workers import on_workers
 from tasks.data.prepare import Prepared
@@ -26,7 +27,9 @@ def evaluate(config: RunConfig, prepared: Prepared, fitted: list[Fitted], parent
     workers = 1 if device_of(config) == "cuda" else beside
     several = f"score, sample and audit {len(fitted)} models, then compare them"
     with step("evaluate", several if len(fitted) > 1 else "score, sample and audit the model"):
-        return on_workers(measure_models, workers)(config, prepared, fitted, parent_run_id)
+        evaluated = on_workers(measure_models, workers)(config, prepared, fitted, parent_run_id)
+    return_freed()  # before the gate and the figures, which do not fit into the gaps
+    return evaluated
 
 
 @flow(name="evaluate", flow_run_name="{config.title}", persist_result=False)
