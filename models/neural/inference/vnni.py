@@ -38,7 +38,7 @@ _REGISTER = ir.VectorType(_I32, LANES)
 
 def available() -> bool:
     """Return whether numba compiles for a processor with these instructions."""
-    held_to_less = getattr(config, "CPU_NAME", None) or getattr(config, "CPU_FEATURES", None)
+    held_to_less = config.CPU_NAME or config.CPU_FEATURES  # type: ignore[attr-defined]
     return not held_to_less and bool(get_host_cpu_features().get("avx512vnni"))
 
 

@@ -14,6 +14,7 @@ from models.base import FitContext
 from models.bundles.bundle import Bundle
 from models.neural.inference import int8, whole_numbers
 from models.neural.inference.int8 import Int8Linear, Int8LSTMReader, draw, in_int8, loss_of_int8, ratings_of
+from models.neural.inference.log_kernels import largest
 from models.neural.inference.whole_numbers import int8_is_exact, linear_with
 from models.neural.recurrent import RecurrentLM
 from models.sampling import Sampling, generate
@@ -226,6 +227,17 @@ def nats_of(model, vocabulary, reviews):
 @pytest.mark.parametrize("kind", ["ngram", "cache"])
 def test_models_without_a_network_have_no_int8(kind):
     assert in_int8(bundle_of(kind).model) is None
+
+
+def test_the_largest_number_is_found_wherever_it_is():
+    for value in (-3.5, -0.0, 1e-40, 7.25, np.inf):
+        for place in (0, 15, 16, 63, 99):
+            x_V = np.full(100, -np.inf, np.float32)
+            x_V[:place] = -1e30
+            x_V[place] = value
+            assert largest(x_V) == np.float32(value)
+    assert largest(np.full(5, -np.inf, np.float32)) == -np.inf
+    assert largest(np.empty(0, np.float32)) == -np.inf
 
 
 def test_impossible_rows_end(monkeypatch):
