@@ -27,7 +27,7 @@ def ahead_steps(
         bundle, prompt, k, stars, both, readers, cutoffs: As for `suggest`, of the text so far.
         letters: Maximum number of letters that are tried, the most probable first.
     """
-    if bundle.vocabulary.word_unit:
+    if not letters or bundle.vocabulary.word_unit:
         return
     reader, prefix = readers.of(stars)
     typed = divide(bundle.vocabulary, prompt, prefix)

@@ -72,6 +72,7 @@ def test_no_more_letters_are_tried_than_asked_and_none_that_is_improbable(monkey
     for letters in (0, 1, 3):
         read_ahead(bundle, Readers(bundle), "so i", letters)
         assert len(tried) == letters
+        assert (bundle.model.rows == 0) == (letters == 0), "nor is anything read to find out the letters"
         tried.clear()
     monkeypatch.setattr("models.completion.ahead.LEAST", 1.0)
     read_ahead(bundle, Readers(bundle), "so i", 3)
