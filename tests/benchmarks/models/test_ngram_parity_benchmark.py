@@ -13,7 +13,7 @@ import pytest
 from benchmarks.ngram_parity import BIN, _difference, compare, write_texts
 from models.ngram.lines.text_files import fit_text
 
-GOLDEN = Path(__file__).parents[1] / "models" / "ngram" / "data"
+GOLDEN = Path(__file__).parents[2] / "models" / "ngram" / "data"
 
 
 def test_reviews_become_lines_of_words_and_every_tenth_is_held_out(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from benchmarks.ngram import kenlm_fit
 from benchmarks.ngram_sizes import ours_in_double, size, sizes
 from models.ngram.lines.text_files import fit_text
 
-DATA = Path(__file__).parents[1] / "models/ngram/data"
+DATA = Path(__file__).parents[2] / "models/ngram/data"
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         known[name] = service_list.Service(name, 1, 1.0, address)
 
     monkeypatch.setattr(launch, "_launch", only_told)
-    monkeypatch.setattr(launch, "deploy", lambda environment, pools, home: None)
+    monkeypatch.setattr(launch, "deploy", lambda environment, pools, home, keep: None)
     monkeypatch.setattr(launch, "usable_pools", lambda: ("cpu-pool",))
     return found
 
@@ -107,7 +107,7 @@ def test_another_port_than_the_default_or_the_kept_one_is_told_with_its_conseque
 def test_a_step_that_fails_ends_its_line(
     tmp_path: Path, launched: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(environment: dict[str, str], pools: tuple[str, ...], home: Path) -> None:
+    def fail(environment: dict[str, str], pools: tuple[str, ...], home: Path, keep: bool) -> None:
         raise ReviewLMError("Prefect does not answer")
 
     monkeypatch.setattr(launch, "deploy", fail)

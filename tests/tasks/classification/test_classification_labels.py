@@ -63,7 +63,7 @@ def test_a_field_with_one_label_or_with_too_many_is_refused() -> None:
 
 
 def test_a_classifier_of_other_labels_is_refused() -> None:
-    with pytest.raises(InputError, match="something else"):
+    with pytest.raises(InputError, match="predicts other labels"):
         labelling_of("stars", ("negative", "positive"), None)
 
 

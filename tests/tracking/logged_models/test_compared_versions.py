@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from core.config.presets import load_config
+from core.config.sections.promotion import OWN_MODEL
 from core.errors import ConfigError
 from evaluation.scoring.metrics import figures_of
 from tasks.evaluation import compare_two as comparison
@@ -24,7 +25,7 @@ LABELS = {"unit": "word", "vocabulary": "v1", "boundary": "eos", "adaptation": "
 @pytest.fixture
 def config(store_home: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("REVIEWLM_HOME", str(store_home))
-    return load_config(str(TINY))
+    return load_config(str(TINY), [f"promotion.model_name={OWN_MODEL}"])
 
 
 @pytest.fixture
