@@ -234,7 +234,7 @@ def test_a_version_is_tried_before_it_is_promoted_by_hand_and_is_no_language_mod
         assert found.label in done.result["labels"]
         with pytest.raises(BundleError) as refused:
             open_version(config, f"{NAME}/1")
-    assert "no language model" in refused.value.cause
+    assert "not a language model" in refused.value.cause
 
 
 @pytest.mark.long
