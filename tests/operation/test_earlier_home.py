@@ -13,8 +13,8 @@ import pytest
 from tests.flows.first_run import ROOT, answer, user_environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1800)]
-EARLIER = "9f3c2cc4"
-"""A commit of 2026-11-22, before the first release."""
+EARLIER = {"9f3c2cc4": "rensa", "5a40f2f9": ""}
+"""Commits of 2026-11-22 and 2026-11-25, before the first release, and the package that one needs beside today's."""
 
 
 def written(home: Path) -> Path:
@@ -23,13 +23,20 @@ def written(home: Path) -> Path:
     return file
 
 
-@pytest.fixture(scope="module")
-def earlier_code(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def reviews(home: Path) -> Path:
+    """Return the place of a file of reviews beside the home. Without a file, models get the demo's name since."""
+    return home.parent / "reviews.jsonl"
+
+
+@pytest.fixture(scope="module", params=EARLIER)
+def earlier_code(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if package := EARLIER[request.param]:
+        pytest.importorskip(package)
     folder = tmp_path_factory.mktemp("earlier")
     git = shutil.which("git") or pytest.skip("git is not installed")
-    packed = subprocess.run([git, "archive", EARLIER], cwd=ROOT, capture_output=True)
+    packed = subprocess.run([git, "archive", request.param], cwd=ROOT, capture_output=True)
     if packed.returncode:
-        pytest.skip(f"this copy of the project lacks the commit {EARLIER} (git fetch --unshallow gets it)")
+        pytest.skip(f"this copy of the project lacks the commit {request.param} (git fetch --unshallow gets it)")
     subprocess.run(["tar", "x"], cwd=folder, input=packed.stdout, check=True)
     return folder
 
@@ -42,7 +49,9 @@ def earlier(earlier_code: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
     told = subprocess.run([sys.executable, "-c", "import core; print(core.__file__)"], env=environment,
                           cwd=earlier_code, capture_output=True, text=True, check=True)  # fmt: skip
     assert Path(told.stdout.strip()).is_relative_to(earlier_code), "the earlier code is what runs"
-    ran = answer(home, "run", "--preset", str(earlier_code / "tests" / "flows" / "tiny.toml"), code=earlier_code)
+    answer(home, "synth", "--reviews", "600", "--out", str(reviews(home)), code=earlier_code)
+    preset = str(earlier_code / "tests" / "flows" / "tiny.toml")
+    ran = answer(home, "run", "--preset", preset, "--input", str(reviews(home)), code=earlier_code)
     assert ran["promoted"] is True
     return home, answer(home, "score", str(written(home)), code=earlier_code)
 
@@ -59,7 +68,7 @@ def test_its_champion_is_the_same_after_the_upgrade(earlier: tuple[Path, dict[st
 def test_the_next_retrain_goes_on_in_it(earlier: tuple[Path, dict[str, Any]]) -> None:
     """Stages whose version was raised are built anew; the gate compares to the champion of before."""
     home, _ = earlier
-    ran = answer(home, "run", "--preset", str(ROOT / "tests" / "flows" / "tiny.toml"))
+    ran = answer(home, "run", "--preset", str(ROOT / "tests" / "flows" / "tiny.toml"), "--input", str(reviews(home)))
     assert ran["champion_version"] in (1, 2)
     history = answer(home, "history")
     assert history["damage"] == []
