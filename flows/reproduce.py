@@ -10,12 +10,13 @@ from typing import Any
 
 from prefect import flow
 
+from core.config.presets import load_config
 from core.environment import other_home
 from core.errors import ConfigError
 from core.lineage.compare import conclude, platform_differences
-from flows.retrain import resolve
 from flows.server.parameters import Inputs, NotNegative, Overrides, Preset, Reference
 from tasks.fitting.fit_process import interruptible_fits
+from tasks.flow_run import describe_flow_run
 from tasks.lineage.gather import recorded_version
 from tasks.lineage.reproduce import Reproduction, make_again, show_verdict, steps_again
 from tasks.lineage.sources import find_sources, starting_weights
@@ -42,7 +43,9 @@ def reproduce(
         Unreadable: A raw file has changed or is gone.
         Damaged: The record was changed.
     """
-    config = asking_of(resolve(preset, None, overrides), version)
+    config = load_config(preset, overrides or [])
+    describe_flow_run(config)
+    config = asking_of(config, version)
     record, bundle, number = recorded_version(config, version)
     platform = platform_differences(record)
     again = Reproduction(record, find_sources(record, input or []), bundle, starting_weights(config, record))

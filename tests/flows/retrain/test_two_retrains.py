@@ -51,7 +51,7 @@ def test_two_runs_in_one_home_share_their_results_and_decide_one_after_the_other
     assert sum(1 for _ in store.all("prepare")) == 1
     assert sum(artifact.facts["name"] == "lstm" for artifact in store.all("fit")) == 2
     uri = f"sqlite:///{migrated_home / 'mlflow.db'}"
-    registry = Registry(Tracker(uri, "reviewlm", migrated_home / "mlartifacts"), "reviewlm")
+    registry = Registry(Tracker(uri, "reviewlm", migrated_home / "mlartifacts"), "reviewlm-demo")
     assert complaints(registry.events()) == []
     versions = registry.versions()
     assert sorted(one.version for one in versions) == [1, 2]
