@@ -100,4 +100,7 @@ def test_what_is_read_ahead_keeps_to_the_memory_of_the_readers(megabytes):
 
 def test_a_beginning_that_no_token_continues_has_no_next_letters():
     bundle = counted()
+    reader, prefix = Readers(bundle).of(None)
+    search = next_letters(bundle, divide(bundle.vocabulary, "so 東", prefix), reader, QUICK)
+    assert result_of(run_together(reader, search)) == [[]]
     read_ahead(bundle, Readers(bundle), "so 東", 3)
