@@ -1,4 +1,4 @@
-"""Restart a Python program with back-off when it fails, and begin its log anew when it is large.
+"""Restart a Python program with back-off when it fails, and rotate its log.
 
     python keep_running.py [--log FILE BYTES] [-m MODULE | FILE] ARGUMENTS
 

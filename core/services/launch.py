@@ -14,6 +14,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -79,23 +80,18 @@ def start(
                 note += [services[name].address + ", runs already"] if name in services else [
                     _serve(home, services, name, module, health, log_bytes)]
         environment = environment_of(home, services)
-        pools = usable_pools()
+        launch_one, pools = partial(_launch, home, services, log_bytes=log_bytes), usable_pools()
         with _timed(report, "pools, limits and deployments"):
             deploy(environment, pools, home, keep_code)
         for pool in pools:
             if f"worker-{pool}" not in services:
                 command = ["-m", "prefect", "worker", "start", "--pool", pool, "--name", f"reviewlm-{pool}"]
                 with _timed(report, f"worker of {pool}"):
-                    _launch(
-                        home, services, f"worker-{pool}", command, environment=environment, log_bytes=log_bytes
-                    )
+                    launch_one(f"worker-{pool}", command, environment=environment)
         if serve and CHAMPION not in services:
             port = _port(home, CHAMPION)
             with _timed(report, "server of the champion"):
-                _launch(
-                    home, services, CHAMPION, [*serve, "--port", str(port)], f"http://127.0.0.1:{port}",
-                    log_bytes=log_bytes,
-                )
+                launch_one(CHAMPION, [*serve, "--port", str(port)], f"http://127.0.0.1:{port}")
     except BaseException:
         stop(home, keep=before)
         raise

@@ -198,4 +198,4 @@ def test_boxes_that_could_not_be_asked_are_asked_again_when_the_user_goes_on(pag
     page.until("!document.getElementById('error').hidden")
     page.run("window.fetch = window.asking")
     point(page, 0.5, 0.5, click=True)
-    page.until("document.querySelectorAll('#dasher-buttons button').length > 1")
+    assert page.until("document.querySelectorAll('#dasher-buttons button').length > 1")
