@@ -37,7 +37,7 @@ class Home:
         from tracking.registry.registry import CHAMPION
         from tracking.tags import FIT_TAG
 
-        config = load_config(ONE)
+        config = load_config(ONE).with_input(["reviews.jsonl"])  # models of files have another name than the demo's
         run_id = tracker_of(config).find_run(FIT_TAG, fit_digest)
         assert run_id
         registry = registry_of(config)
