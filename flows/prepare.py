@@ -26,7 +26,7 @@ from tasks.fitting.warm_start import champion_vocabulary
 from tasks.stage import step
 
 AT_ONCE = 2
-"""Data stages that may run at the same time, whatever `execution.workers` says of fits: alone, most of them leave a part
+"""Data stages that may run at the same time, whatever `execution.workers` says of fits: alone, most of them leave part
 of two cores idle, and their results do not depend on the number of threads."""
 
 
