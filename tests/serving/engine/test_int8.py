@@ -15,7 +15,7 @@ from models.bundles.bundle import Bundle
 from models.neural.inference import int8, whole_numbers
 from models.neural.inference.int8 import Int8Linear, Int8LSTMReader, draw, in_int8, loss_of_int8, ratings_of
 from models.neural.inference.log_kernels import largest
-from models.neural.inference.whole_numbers import int8_is_exact, linear_with
+from models.neural.inference.whole_numbers import Linear, int8_is_exact, plain_rows
 from models.neural.recurrent import RecurrentLM
 from models.sampling import Sampling, generate
 from models.sampling.filters import allowed, pick, sampled_logp
@@ -67,7 +67,7 @@ def test_all_exact_ways_give_the_same_sums_for_any_number_of_rows(features, feat
     x_NE, weight_GE = whole((21, features), 2), whole((features_out, features), 3)
     expected = (x_NE.long() @ weight_GE.long().t()).float().tolist()
     ways = [way for way in whole_numbers.WAYS if whole_numbers._is_exact(way)]
-    writes = [linear_with(weight_GE, np.ones(features_out, np.float32), np.zeros(features_out, np.float32))]
+    writes = [Linear(weight_GE, np.ones(features_out, np.float32), np.zeros(features_out, np.float32))]
     for write in [*writes, *(whole_numbers._plain(way, weight_GE) for way in ways)]:
         for rows in (1, 2, 4, 5, 8, 9, 16, 21):
             assert sums(write, x_NE[:rows], features_out) == expected[:rows]
@@ -110,7 +110,7 @@ def test_each_number_of_rows_may_use_another_way_and_gets_the_same_sums(monkeypa
         for rows in used
     }
     monkeypatch.setattr(whole_numbers, "_quickest", spied.__getitem__)
-    write = linear_with(weight_GE, np.ones(41, np.float32), np.zeros(41, np.float32))
+    write = Linear(weight_GE, np.ones(41, np.float32), np.zeros(41, np.float32))
     expected = (x_NE.long() @ weight_GE.long().t()).float().tolist()
     for rows in (1, 3, 4, 31, 32, 40):
         assert sums(write, x_NE[:rows], 41) == expected[:rows]
