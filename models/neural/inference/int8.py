@@ -24,20 +24,13 @@ from ...tokens.vocabulary import EOS, STARS
 from ..lm import NeuralLM
 from ..network import Network, NetworkState
 from . import kernels
+from .int8_rows import rows_of
 from .packed import MakeLinear
 from .reader import LSTMReader, Reader, RecurrentReader, reader_kind
-from .whole_numbers import Linear, int8_is_exact, plain_rows
+from .whole_numbers import Linear, int8_is_exact, quantised
 
-LEVELS = 127
 TEXTS, TOKENS = 16, 48
 """Texts and tokens of each on which the loss is measured, drawn from the model itself."""
-
-
-def quantised(weight_GE: Tensor) -> tuple[Tensor, np.ndarray]:
-    """Return the rows of W as whole numbers (int8), and their scales (G)."""
-    weight_GE = weight_GE.detach().float()
-    scale_G1 = weight_GE.abs().amax(1, keepdim=True).clamp_min(1e-30) / LEVELS
-    return (weight_GE / scale_G1).round().to(torch.int8), scale_G1[:, 0].numpy()
 
 
 class Int8Linear:
@@ -53,6 +46,7 @@ class Int8Linear:
         self.features_out = len(weight_GE)
         self._write = Linear(*quantised(weight_GE), bias_G.contiguous().numpy())
         self.rows = self._write.rows
+        """Rows of W; None where they cannot be read from the packed weights."""
 
     def __call__(self, x_NE: Tensor) -> Tensor:
         """Return x Wᵀ + b (N, G) in float32."""
@@ -111,24 +105,13 @@ class Int8LSTMReader(RecurrentReader):
 
 
 def int8_reader(network: Network, normalise: bool = True) -> Reader | None:
-    """Return a reader of a network whose products and embeddings are in int8; None where there is no reader.
-
-    The rows of a tied embedding are those of the output layer, so they are not stored a second time.
-    """
-    rows_VE = network.embedding.weight
-    tied: list[Int8Linear] = []
-
-    def make(weight_GE: Tensor, bias_G: Tensor | None) -> Int8Linear:
-        linear = Int8Linear(weight_GE, bias_G)
-        if (weight_GE.data_ptr(), weight_GE.shape) == (rows_VE.data_ptr(), rows_VE.shape):
-            tied.append(linear)
-        return linear
-
+    """Return a reader of a network whose products and embeddings are in int8; None where there is no reader."""
     kind = reader_kind(network)
-    reader = kind and (Int8LSTMReader if kind is LSTMReader else kind)(network, make, normalise)
+    if kind is None:
+        return None
+    reader = (Int8LSTMReader if kind is LSTMReader else kind)(network, Int8Linear, normalise)
     if isinstance(reader, RecurrentReader):
-        shared = tied[0].rows if tied else None
-        reader.look_up(plain_rows(*quantised(rows_VE)) if shared is None else shared)
+        reader.look_up(rows_of(reader.network, reader.logp))
     return reader
 
 

@@ -8,7 +8,7 @@ used as it is: there it is the same up to rounding.) Shape legend: see `models/b
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -192,13 +192,24 @@ def _output(network: Network, make: MakeLinear, normalise: bool) -> Linear:
     output = network.output
     if isinstance(output, SoftmaxOutput):
         logits = make(output.weight, output._bias())
-        return (lambda h_NE: torch.log_softmax(logits(h_NE), 1)) if normalise else logits
+        return SoftmaxLogp(logits) if normalise else logits
     if isinstance(output, AdaptiveOutput):
-        return _AdaptiveLogp(output, make)
+        return AdaptiveLogp(output, make)
     return output.logp
 
 
-class _AdaptiveLogp:
+class SoftmaxLogp:
+    """A `SoftmaxOutput`, packed."""
+
+    def __init__(self, logits: Linear) -> None:
+        self.logits = logits
+
+    def __call__(self, h_NE: Tensor) -> Tensor:
+        """Return log p of every entry (N, V)."""
+        return torch.log_softmax(self.logits(h_NE), 1)
+
+
+class AdaptiveLogp:
     """The levels of an `AdaptiveOutput`, packed."""
 
     def __init__(self, output: AdaptiveOutput, make: MakeLinear) -> None:
@@ -211,6 +222,7 @@ class _AdaptiveLogp:
         self.given = np.setdiff1d(np.arange(self.entries), self.order_P.numpy())
 
     def __call__(self, h_NE: Tensor) -> Tensor:
+        """Return log p of every entry (N, V)."""
         levels = [self.head(h_NE)]
         for project, tail in zip(self.projects, self.tails, strict=True):
             levels.append(tail(h_NE if project is None else project(h_NE)))

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from . import kernels, vnni
 
+LEVELS = 127
 ROWS = (1, 4, 32)
 """Numbers of rows for which the ways are timed. With fewer rows than the next one, that for the one before is used."""
 REFERENCE_SECONDS = 0.02
@@ -59,6 +60,13 @@ class Linear:
         """Write x Wᵀ + b."""
         write = self._one if len(x_NE) < ROWS[1] else self._few if len(x_NE) < ROWS[2] else self._many
         write(x_NE, out_NG)
+
+
+def quantised(weight_GE: Tensor) -> tuple[Tensor, np.ndarray]:
+    """Return the rows of W as whole numbers (int8), and their scales (G)."""
+    weight_GE = weight_GE.detach().float()
+    scale_G1 = weight_GE.abs().amax(1, keepdim=True).clamp_min(1e-30) / LEVELS
+    return (weight_GE / scale_G1).round().to(torch.int8), scale_G1[:, 0].numpy()
 
 
 def plain_rows(weight_GE: Tensor, scale_G: np.ndarray) -> Rows:
