@@ -112,7 +112,7 @@ def fitted(request, tmp_path_factory):
 
 @pytest.mark.slow
 def test_texts_of_a_fitted_model_take_within_two_percent_of_their_code_length_in_tokens(fitted):
-    """Where a model has not learned how words are cut, the sum over all cuts is below the code length by more than that."""
+    """Where a model has not learned how words are cut, the sum over all cuts is lower by more than the bound."""
     model, texts = fitted
     bits = [bits_to_write(model, text, stars) for text, stars in texts]
     code = [model.score_text(text, stars).nats / math.log(2) for text, stars in texts]
