@@ -30,9 +30,10 @@ def rows_of(network: RecurrentNetwork, output: Linear) -> Rows:
     own, layer = network.embedding.weight, network.output
     output = output.logits if isinstance(output, SoftmaxLogp) else output
     if layer.weight is own and isinstance(layer, AdaptiveOutput) and isinstance(output, AdaptiveLogp):
-        levels = [getattr(level, "rows", None) for level in (output.head, *output.tails)]
-        if not layer.shrinks and all(levels):
-            return _RowsOfLevels(layer, levels)
+        levels = [output.head, *output.tails]
+        found = [rows for level in levels if (rows := getattr(level, "rows", None)) is not None]
+        if not layer.shrinks and len(found) == len(levels):
+            return _RowsOfLevels(layer, found)
     elif layer.weight is own and (rows := getattr(output, "rows", None)) is not None:
         return rows
     return plain_rows(*quantised(own))
