@@ -8,7 +8,9 @@ Shapes: N rows, E features in, G features out.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,14 +23,12 @@ from ...sampling.options import Sampling
 from ...tokens.vocabulary import EOS, STARS
 from ..lm import NeuralLM
 from ..network import Network, NetworkState
-from ..recurrent import RecurrentNetwork
 from . import kernels
-from .reader import Reader, RecurrentReader, reader_for
-from .whole_numbers import int8_is_exact, linear_with
+from .int8_rows import rows_of
+from .packed import MakeLinear
+from .reader import LSTMReader, Reader, RecurrentReader, reader_kind
+from .whole_numbers import Linear, int8_is_exact, quantised
 
-LEVELS = 127
-TABLE_BYTES = 512_000_000
-"""Largest table of an LSTM's products with its embeddings; above it, an LSTM is stepped like the other kinds."""
 TEXTS, TOKENS = 16, 48
 """Texts and tokens of each on which the loss is measured, drawn from the model itself."""
 
@@ -42,13 +42,11 @@ class Int8Linear:
     """
 
     def __init__(self, weight_GE: Tensor, bias_G: Tensor | None) -> None:
-        weight_GE = weight_GE.detach().float()
-        scale_G1 = weight_GE.abs().amax(1, keepdim=True).clamp_min(1e-30) / LEVELS
         bias_G = torch.zeros(len(weight_GE)) if bias_G is None else bias_G.detach().float()
         self.features_out = len(weight_GE)
-        self._write = linear_with(
-            (weight_GE / scale_G1).round().to(torch.int8), scale_G1[:, 0].numpy(), bias_G.contiguous().numpy()
-        )
+        self._write = Linear(*quantised(weight_GE), bias_G.contiguous().numpy())
+        self.rows = self._write.rows
+        """Rows of W; None where they cannot be read from the packed weights."""
 
     def __call__(self, x_NE: Tensor) -> Tensor:
         """Return x Wᵀ + b (N, G) in float32."""
@@ -61,44 +59,60 @@ class Int8Linear:
         return out_NG
 
 
+class _Int8LSTMLayer:
+    """An LSTM layer whose products with input and state are one, so their weights are read and stored once."""
+
+    def __init__(self, layer: Any, make: MakeLinear) -> None:
+        weight_GE = torch.cat([layer.weight_ih_l0, layer.weight_hh_l0], 1)
+        self._product = Int8Linear(weight_GE, layer.bias_ih_l0 + layer.bias_hh_l0)
+
+    def read(self, x_BTE: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
+        """Return every hidden state (B, T, H) and the last state; the same to the bit as T steps."""
+        h_BH, c_BH = (tensor.contiguous().numpy() for tensor in state)
+        h_TBH = np.empty((x_BTE.shape[1], *h_BH.shape), np.float32)
+        for x_BE, new_BH in zip(x_BTE.transpose(0, 1).numpy(), h_TBH, strict=True):
+            after_BH = np.empty_like(c_BH)
+            self.step(x_BE, h_BH, c_BH, after_BH, new_BH)
+            h_BH, c_BH = new_BH, after_BH
+        return torch.from_numpy(h_TBH).transpose(0, 1), (torch.from_numpy(h_BH), torch.from_numpy(c_BH))
+
+    def step(
+        self, x_BE: np.ndarray, h_BH: np.ndarray, c_BH: np.ndarray, after_BH: np.ndarray, new_BH: np.ndarray
+    ) -> None:
+        """Write c_t and h_t."""
+        kernels.lstm_step(self._product.of(np.concatenate([x_BE, h_BH], 1)), c_BH, after_BH, new_BH)
+
+
 class Int8LSTMReader(RecurrentReader):
-    """An LSTM whose steps take as few calls as possible: at one stream, calls cost as much as the products.
+    """An LSTM whose steps take as few calls as possible: at one stream, calls cost as much as the products."""
 
-    The first layer's products with all embeddings are computed once. In the other layers the products with input and
-    state are one.
-    """
-
-    def __init__(self, network: RecurrentNetwork, normalise: bool = True) -> None:
-        super().__init__(network, Int8Linear, normalise)
-        weights = [dict(layer.named_parameters()) for layer in network.layers]
-        biases = [(layer["bias_ih_l0"] + layer["bias_hh_l0"]).detach() for layer in weights]
-        rows_VE = network.embedding.weight.detach()
-        table_VG = rows_VE @ weights[0]["weight_ih_l0"].detach().T
-        # By what is added for the star token read last: nothing for none and for "unknown".
-        self._stars_SG = table_VG[: STARS[-1] + 1].numpy().copy()
-        self._stars_SG[: STARS[0] + 1 if network.condition_on_stars else None] = 0
-        self._embedded_VG = table_VG.numpy()
-        joined: list[Tensor] = [weights[0]["weight_hh_l0"]]
-        joined += [torch.cat([layer["weight_ih_l0"], layer["weight_hh_l0"]], 1) for layer in weights[1:]]
-        self._products = [Int8Linear(weight, bias) for weight, bias in zip(joined, biases, strict=True)]
+    LAYER = _Int8LSTMLayer
+    layers: Sequence[_Int8LSTMLayer]
 
     def read(self, ids_BT: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
         """Read T tokens of each stream; see `Network.forward`."""
         if ids_BT.shape[1] != 1:
             return super().read(ids_BT, state)
         h_LBH, c_LBH = (tensor.contiguous().numpy() for tensor in state[:2])
-        ids_B, stars_B = np.ascontiguousarray(ids_BT[:, 0].numpy()), state[2][0].numpy().copy()
-        new_LBH, after_LBH = np.empty_like(h_LBH), np.empty_like(c_LBH)
-        for layer, product in enumerate(self._products):
-            if layer:
-                gates_BG = product.of(np.concatenate([new_LBH[layer - 1], h_LBH[layer]], 1))
-            else:
-                gates_BG = product.of(h_LBH[0])
-                kernels.add_embedded(self._embedded_VG, ids_B, self._stars_SG, stars_B, STARS[0], gates_BG)
-            kernels.lstm_step(gates_BG, c_LBH[layer], after_LBH[layer], new_LBH[layer])
-        features_BE = self.project(torch.from_numpy(new_LBH[-1]))
+        ids_B = np.ascontiguousarray(ids_BT[:, 0].numpy())
+        stars_B = np.where((ids_B >= STARS[0]) & (ids_B <= STARS[-1]), ids_B, state[2][0].numpy())
+        new_LBH, after_LBH, x_BE = np.empty_like(h_LBH), np.empty_like(c_LBH), self.inputs(ids_B, stars_B)
+        for index, layer in enumerate(self.layers):
+            layer.step(x_BE, h_LBH[index], c_LBH[index], after_LBH[index], new_LBH[index])
+            x_BE = new_LBH[index]
         after = torch.from_numpy(new_LBH), torch.from_numpy(after_LBH), torch.from_numpy(stars_B)[None]
-        return features_BE[:, None], after
+        return self.project(torch.from_numpy(x_BE))[:, None], after
+
+
+def int8_reader(network: Network, normalise: bool = True) -> Reader | None:
+    """Return a reader of a network whose products and embeddings are in int8; None where there is no reader."""
+    kind = reader_kind(network)
+    if kind is None:
+        return None
+    reader = (Int8LSTMReader if kind is LSTMReader else kind)(network, Int8Linear, normalise)
+    if isinstance(reader, RecurrentReader):
+        reader.look_up(rows_of(reader.network, reader.logp))
+    return reader
 
 
 def draw(logp_NV: Tensor, never: Tensor, sampling: Sampling, uniforms_N: np.ndarray) -> np.ndarray:
@@ -130,7 +144,7 @@ def in_int8(model: LanguageModel, normalise: bool = False) -> LanguageModel | No
     if not int8_is_exact():
         return None
     if isinstance(model, NeuralLM):
-        reader = _int8_reader(model.network, normalise)
+        reader = int8_reader(model.network, normalise)
         return None if reader is None else model.with_reader(reader)
     found = copy(model)
     changed = False
@@ -145,14 +159,6 @@ def in_int8(model: LanguageModel, normalise: bool = False) -> LanguageModel | No
         found.models = tuple(quick or part for quick, part in zip(quick_parts, parts, strict=True))  # type: ignore[attr-defined]
         changed = changed or any(quick is not None for quick in quick_parts)
     return found if changed else None
-
-
-def _int8_reader(network: Network, normalise: bool) -> Reader | None:
-    reader = reader_for(network, Int8Linear, normalise)
-    if not isinstance(network, RecurrentNetwork) or reader is None or network.kind != "lstm":
-        return reader
-    table_bytes = 16 * network.embedding.num_embeddings * network.hidden
-    return Int8LSTMReader(network, normalise) if table_bytes <= TABLE_BYTES else reader
 
 
 def loss_of_int8(bundle: Bundle, quick: LanguageModel, seed: int = 1) -> float:

@@ -7,6 +7,7 @@ Shapes: N rows, E features in, G features out, V vocabulary entries, C classes o
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ def quantise(x_NE: Any, q_NE: Any, scale_N: Any) -> None:
             q[e] = np.int8(np.rint(x[e] * inverse))
 
 
-@kernel
+@partial(kernel, fast={"contract"})  # in the order that is written, as `vnni.linear` does
 def scale_back(sums_NG: Any, scale_N: Any, scale_G: Any, bias_G: Any, out_NG: Any) -> None:
     """Write the product of two quantised matrices as float32, plus the bias."""
     N, G = sums_NG.shape
@@ -48,26 +49,6 @@ def scale_back(sums_NG: Any, scale_N: Any, scale_G: Any, bias_G: Any, out_NG: An
         sums, out, scale = sums_NG[n], out_NG[n], scale_N[n]
         for g in range(G):
             out[g] = _F(sums[g]) * (scale * scale_G[g]) + bias_G[g]
-
-
-@kernel
-def add_embedded(table_VG: Any, ids_N: Any, stars_SG: Any, stars_N: Any, first_star: int, gates_NG: Any) -> None:
-    """Add what the tokens read, and the last star tokens, give to the gates of an LSTM's first layer.
-
-    Args:
-        table_VG: W_ih x of each token.
-        ids_N: The tokens read.
-        stars_SG: W_ih x of each star token; 0 for smaller ids.
-        stars_N: The star token read last, or 0; overwritten where a token is one.
-        first_star: The smallest id of a star token; that of the largest is the last of *stars_SG*.
-        gates_NG: Is added to.
-    """
-    for n in range(len(ids_N)):
-        if first_star <= ids_N[n] < len(stars_SG):
-            stars_N[n] = ids_N[n]
-        gates, row, stars = gates_NG[n], table_VG[ids_N[n]], stars_SG[stars_N[n]]
-        for g in range(len(gates)):
-            gates[g] += row[g] + stars[g]
 
 
 @kernel

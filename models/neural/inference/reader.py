@@ -8,7 +8,7 @@ used as it is: there it is the same up to rounding.) Shape legend: see `models/b
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -85,10 +85,14 @@ class _Layer:
 
 
 class RecurrentReader(Reader):
-    """A recurrent network whose cells are not normalised."""
+    """A recurrent network whose cells are not normalised.
 
-    LAYER: type[_Layer] = _Layer
-    layers: Sequence[_Layer]
+    Attributes:
+        rows: From tokens (N) to new rows of the embedding (N, E).
+    """
+
+    LAYER: type[Any] = _Layer
+    layers: Sequence[Any]
     network: RecurrentNetwork
 
     def __init__(self, network: RecurrentNetwork, make: MakeLinear = packed_linear, normalise: bool = True) -> None:
@@ -96,12 +100,20 @@ class RecurrentReader(Reader):
         self.layers = [self.LAYER(layer, make) for layer in network.layers]
         project = network.project
         self.project: Linear = make(project.weight, None) if isinstance(project, nn.Linear) else lambda x_NE: x_NE
+        self.look_up(network.embedding.weight.detach().numpy().__getitem__)
+
+    def look_up(self, rows: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Take embeddings from a function from tokens (N) to new rows (N, E)."""
+        self.rows = rows
+        self._stars_SE = rows(np.arange(STARS[-1] + 1))
+        self._stars_SE[: STARS[0] + 1 if self.network.condition_on_stars else None] = 0
 
     def read(self, ids_BT: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
         """Read T tokens of each stream; see `Network.forward`."""
         *memory, stars_1B = state
         stars_BT = stars_so_far(ids_BT, stars_1B[0])
-        x_BTE = self.network.inputs(ids_BT, stars_BT)
+        x_NE = self.inputs(ids_BT.flatten().numpy(), stars_BT.flatten().numpy())
+        x_BTE = torch.from_numpy(x_NE).unflatten(0, ids_BT.shape)
         after = []
         for index, layer in enumerate(self.layers):
             x_BTE, last = layer.read(x_BTE, tuple(tensor[index] for tensor in memory))
@@ -109,6 +121,13 @@ class RecurrentReader(Reader):
         features_BTE = self.project(x_BTE.flatten(0, 1)).unflatten(0, ids_BT.shape)
         stacked = tuple(torch.stack(tensors) for tensors in zip(*after, strict=True))
         return features_BTE, (*stacked, stars_BT[:, -1][None])
+
+    def inputs(self, ids_N: np.ndarray, stars_N: np.ndarray) -> np.ndarray:
+        """Return what `RecurrentNetwork.inputs` does, of tokens in any order."""
+        x_NE: np.ndarray = self.rows(ids_N)
+        if self.network.condition_on_stars:
+            x_NE += self._stars_SE[stars_N]
+        return x_NE
 
 
 class _LSTMLayer(_Layer):
@@ -143,7 +162,7 @@ class LSTMReader(RecurrentReader):
             return super().read(ids_BT, (h_LBH, c_LBH, stars_1B))
         ids_B = ids_BT[:, 0].numpy()
         stars_B = np.where((ids_B >= STARS[0]) & (ids_B <= STARS[-1]), ids_B, stars_1B[0].numpy())
-        x_BE = torch.from_numpy(self._inputs(ids_B, stars_B))
+        x_BE = torch.from_numpy(self.inputs(ids_B, stars_B))
         after_LBH, new_LBH, before_LBH = np.empty(c_LBH.shape, np.float32), torch.empty_like(h_LBH), c_LBH.numpy()
         for index, layer in enumerate(self.layers):
             new_BH = new_LBH[index]
@@ -151,15 +170,6 @@ class LSTMReader(RecurrentReader):
             x_BE = new_BH
         after = new_LBH, torch.from_numpy(after_LBH), torch.from_numpy(stars_B)[None]
         return self.project(x_BE)[:, None], after
-
-    def _inputs(self, ids_B: np.ndarray, stars_B: np.ndarray) -> np.ndarray:
-        """Return what `RecurrentNetwork.inputs` does."""
-        rows_VE = self.network.embedding.weight.detach().numpy()
-        x_BE: np.ndarray = rows_VE[ids_B]
-        if self.network.condition_on_stars:
-            rated_M = np.flatnonzero(stars_B > STARS[0])
-            x_BE[rated_M] += rows_VE[stars_B[rated_M]]
-        return x_BE
 
 
 class NPLMReader(Reader):
@@ -182,13 +192,24 @@ def _output(network: Network, make: MakeLinear, normalise: bool) -> Linear:
     output = network.output
     if isinstance(output, SoftmaxOutput):
         logits = make(output.weight, output._bias())
-        return (lambda h_NE: torch.log_softmax(logits(h_NE), 1)) if normalise else logits
+        return SoftmaxLogp(logits) if normalise else logits
     if isinstance(output, AdaptiveOutput):
-        return _AdaptiveLogp(output, make)
+        return AdaptiveLogp(output, make)
     return output.logp
 
 
-class _AdaptiveLogp:
+class SoftmaxLogp:
+    """A `SoftmaxOutput`, packed."""
+
+    def __init__(self, logits: Linear) -> None:
+        self.logits = logits
+
+    def __call__(self, h_NE: Tensor) -> Tensor:
+        """Return log p of every entry (N, V)."""
+        return torch.log_softmax(self.logits(h_NE), 1)
+
+
+class AdaptiveLogp:
     """The levels of an `AdaptiveOutput`, packed."""
 
     def __init__(self, output: AdaptiveOutput, make: MakeLinear) -> None:
@@ -201,6 +222,7 @@ class _AdaptiveLogp:
         self.given = np.setdiff1d(np.arange(self.entries), self.order_P.numpy())
 
     def __call__(self, h_NE: Tensor) -> Tensor:
+        """Return log p of every entry (N, V)."""
         levels = [self.head(h_NE)]
         for project, tail in zip(self.projects, self.tails, strict=True):
             levels.append(tail(h_NE if project is None else project(h_NE)))
@@ -229,15 +251,21 @@ class _AdaptiveLogp:
 
 def reader_for(network: Network, make: MakeLinear = packed_linear, normalise: bool = True) -> Reader | None:
     """Return a reader of a network; None on a GPU and for kinds of cells that have none."""
+    kind = reader_kind(network)
+    return None if kind is None else kind(network, make, normalise)
+
+
+def reader_kind(network: Network) -> type[Reader] | None:
+    """Return the kind of reader of a network; None on a GPU and for kinds of cells that have none."""
     if network.output.weight.is_cuda:
         return None
     if isinstance(network, NPLMNetwork):
-        return NPLMReader(network, make, normalise)
+        return NPLMReader
     plain = isinstance(network, RecurrentNetwork) and not any(map(_is_special, network.layers))
     if not isinstance(network, RecurrentNetwork) or not plain:
         return None
     compiled = network.kind == "lstm" and kernels is not None and network.embedding.weight.dtype == torch.float32
-    return (LSTMReader if compiled else RecurrentReader)(network, make, normalise)
+    return LSTMReader if compiled else RecurrentReader
 
 
 def _is_special(layer: nn.Module) -> bool:

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from llvmlite.binding import get_host_cpu_features
-from numba import config, njit, types
+from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ...compiled import FAST, kernel
+from ...compiled import kernel
 from .kernels import quantise
 
 LANES, REGISTERS = 16, 3
@@ -33,7 +33,8 @@ ZERO = 128
 LINE = 64
 """Bytes of a line of the cache, and of a register."""
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
-_REGISTER = ir.VectorType(_I32, LANES)
+_F32 = ir.FloatType()
+_REGISTER, _FLOATS = ir.VectorType(_I32, LANES), ir.VectorType(_F32, LANES)
 
 
 def available() -> bool:
@@ -55,23 +56,30 @@ def pack(weight_GE: np.ndarray) -> np.ndarray:
 
 
 def _tile(rows: int) -> Callable[..., None]:
-    """Return the function, for compiled code, that writes the sums of a tile of so many rows (R, WIDTH; int32).
+    """Return the function, for compiled code, that writes a tile of so many rows of x Wᵀ + b (R, WIDTH; float32).
 
     Its arguments: address of the first row of x (int8), bytes from row to row, address of the tile's packed weights, a
-    quarter of the features in, address of the result.
+    quarter of the features in, address of each row's 128 Σ x, of its scale, of the scales and of b of the tile's
+    features, address of the result, and its bytes from row to row. Sums are scaled while they are in registers.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        x, stride, weights, fours, sums = arguments
+        x, stride, weights, fours, excess, scale, scales, biases, out, step = arguments
         kind = ir.FunctionType(_REGISTER, [_REGISTER] * 3)
         dot = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.vpdpbusd.512")
-        zero, unset = ir.Constant(_REGISTER, [0] * LANES), ir.Constant(_REGISTER, ir.Undefined)
+        add_product = ir.FunctionType(_FLOATS, [_FLOATS] * 3)
+        fma = cgutils.get_or_insert_function(builder.module, add_product, "llvm.fma.v16f32")
+        zero = ir.Constant(_REGISTER, [0] * LANES)
 
         def at(base: Any, offset: Any, kind: Any) -> Any:
             return builder.inttoptr(builder.add(base, offset), kind.as_pointer())
 
         def bytes_(number: int) -> Any:
             return ir.Constant(_I64, number)
+
+        def everywhere(number: Any, kind: Any) -> Any:
+            unset = ir.Constant(kind, ir.Undefined)
+            return builder.shuffle_vector(builder.insert_element(unset, number, ir.Constant(_I32, 0)), unset, zero)
 
         places = [[cgutils.alloca_once_value(builder, zero) for _ in range(REGISTERS)] for _ in range(rows)]
         with cgutils.for_range(builder, fours, intp=_I64) as loop:
@@ -80,22 +88,33 @@ def _tile(rows: int) -> Callable[..., None]:
             inputs = builder.add(x, builder.mul(loop.index, bytes_(4)))
             for row, place_P in enumerate(places):
                 four = builder.load(at(inputs, builder.mul(stride, bytes_(row)), _I32), align=4)
-                first = builder.insert_element(unset, four, ir.Constant(_I32, 0))
-                everywhere = builder.shuffle_vector(first, unset, zero)
                 for place, w in zip(place_P, w_P, strict=True):
-                    builder.store(builder.call(dot, [builder.load(place), w, everywhere]), place)
-        for number, place in enumerate(place for place_P in places for place in place_P):
-            builder.store(builder.load(place), at(sums, bytes_(LINE * number), _REGISTER), align=4)
+                    builder.store(builder.call(dot, [builder.load(place), w, everywhere(four, _REGISTER)]), place)
+        for row, place_P in enumerate(places):
+            less = everywhere(builder.load(at(excess, bytes_(4 * row), _I32), align=4), _REGISTER)
+            own = everywhere(builder.load(at(scale, bytes_(4 * row), _F32), align=4), _FLOATS)
+            for number, place in enumerate(place_P):
+                offset = bytes_(LINE * number)
+                scale_G, bias_G = (builder.load(at(base, offset, _FLOATS), align=4) for base in (scales, biases))
+                sums = builder.sitofp(builder.sub(builder.load(place), less), _FLOATS)
+                made = builder.call(fma, [sums, builder.fmul(own, scale_G), bias_G])
+                target = builder.add(out, builder.mul(step, bytes_(row)))
+                builder.store(made, at(target, offset, _FLOATS), align=4)
         return context.get_dummy_value()
 
     @intrinsic  # type: ignore[untyped-decorator]
-    def tile(typing_context, x, stride, weights, fours, sums):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-        return types.void(*[types.intp] * 5), generate
+    def tile(typing_context, x, stride, weights, fours, excess, scale, scales, biases, out, step):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        return types.void(*[types.intp] * 10), generate
 
     return tile
 
 
 _one_row, _few_rows, _many_rows = _tile(1), _tile(FEW), _tile(ROWS)
+
+
+def padded(x_G: np.ndarray) -> np.ndarray:
+    """Return scales or b (float32) with zeros up to the end of the last tile, as `linear` reads them."""
+    return np.pad(x_G, (0, -len(x_G) % WIDTH))
 
 
 @kernel
@@ -105,39 +124,62 @@ def linear(x_NE: Any, weights: Any, scale_G: Any, bias_G: Any, out_NG: Any) -> N
     Args:
         x_NE: float32.
         weights: W as whole numbers, from `pack`, times *scale_G*.
-        bias_G: b.
+        scale_G, bias_G: Scales and b, from `padded`.
         out_NG: The result (float32).
     """
-    (N, E), G = x_NE.shape, len(scale_G)
+    (N, E), G = x_NE.shape, out_NG.shape[1]
     fours = (E + 3) // 4
     stride = 4 * fours
-    q_NE, scale_N, excess_N = np.zeros((N + ROWS, stride), np.int8), np.empty(N, np.float32), np.empty(N, np.int32)
+    q_NE, scale_N = np.zeros((N + ROWS, stride), np.int8), np.empty(N + ROWS, np.float32)
     quantise(x_NE, q_NE, scale_N)
+    excess_N = np.empty(N + ROWS, np.int32)
     for n in range(N):
         total = np.int32(0)
         for e in range(stride):
             total += np.int32(q_NE[n, e])
         excess_N[n] = np.int32(ZERO) * total
-    sums = np.empty((ROWS, WIDTH), np.int32)
+    spare = np.empty((ROWS, WIDTH), np.float32)
     for begin in range(0, G, WIDTH):
         place, end = weights.ctypes.data + begin * stride, min(G, begin + WIDTH)
+        scales, biases = scale_G.ctypes.data + 4 * begin, bias_G.ctypes.data + 4 * begin
         n = 0
         while n < N:
-            x, left = q_NE.ctypes.data + n * stride, N - n
+            left = N - n
             rows = 1 if left == 1 else FEW if left <= FEW else ROWS
+            whole = rows <= left and end - begin == WIDTH
+            out, step = spare.ctypes.data, 4 * WIDTH
+            if whole:
+                out, step = out_NG.ctypes.data + 4 * (n * G + begin), 4 * G
+            x, excess, scale = q_NE.ctypes.data + n * stride, excess_N.ctypes.data + 4 * n, scale_N.ctypes.data + 4 * n
             if rows == 1:
-                _one_row(x, stride, place, fours, sums.ctypes.data)
+                _one_row(x, stride, place, fours, excess, scale, scales, biases, out, step)
             elif rows == FEW:
-                _few_rows(x, stride, place, fours, sums.ctypes.data)
+                _few_rows(x, stride, place, fours, excess, scale, scales, biases, out, step)
             else:
-                _many_rows(x, stride, place, fours, sums.ctypes.data)
-            for r in range(min(rows, left)):
-                _scale_back(sums[r], excess_N[n + r], scale_N[n + r], scale_G[begin:end], bias_G[begin:end],
-                            out_NG[n + r, begin:end])  # fmt: skip
+                _many_rows(x, stride, place, fours, excess, scale, scales, biases, out, step)
+            if not whole:
+                for r in range(min(rows, left)):
+                    out_NG[n + r, begin:end] = spare[r, : end - begin]
             n += rows
 
 
-@njit(fastmath=FAST)  # type: ignore[untyped-decorator]
-def _scale_back(sums: Any, excess: Any, scale: Any, scale_G: Any, bias_G: Any, out_G: Any) -> None:
-    for g in range(len(out_G)):
-        out_G[g] = np.float32(sums[g] - excess) * (scale * scale_G[g]) + bias_G[g]
+@kernel
+def rows(weights: Any, scale_G: Any, ids_N: Any, out_NE: Any) -> None:
+    """Write some rows of W.
+
+    Args:
+        weights, scale_G: As for `linear`.
+        ids_N: Numbers of the rows.
+        out_NE: The result (float32).
+    """
+    N, E = out_NE.shape
+    fours = (E + 3) // 4
+    whole_E = np.empty(4 * fours, np.uint8)
+    for n in range(N):
+        g, out = ids_N[n], out_NE[n]
+        scale, place = scale_G[g], 4 * (g // WIDTH * WIDTH * fours + g % WIDTH)
+        for four in range(fours):
+            for e in range(4):
+                whole_E[4 * four + e] = weights[place + 4 * WIDTH * four + e]
+        for e in range(E):
+            out[e] = np.float32(np.int32(whole_E[e]) - np.int32(ZERO)) * scale

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from . import kernels, vnni
 
+LEVELS = 127
 ROWS = (1, 4, 32)
 """Numbers of rows for which the ways are timed. With fewer rows than the next one, that for the one before is used."""
 REFERENCE_SECONDS = 0.02
@@ -34,16 +35,44 @@ Write = Callable[[np.ndarray, np.ndarray], None]
 """Writes x Wᵀ + b (N, G) for x (N, E), both float32."""
 Way = Callable[[Tensor, np.ndarray, np.ndarray], Write]
 """Makes it from W as whole numbers (int8), their scales (G) and b (G)."""
+Rows = Callable[[np.ndarray], np.ndarray]
+"""Returns some rows of W (N, E; float32) by their numbers (N)."""
 
 
-def linear_with(weight_GE: Tensor, scale_G: np.ndarray, bias_G: np.ndarray) -> Write:
-    """Return x Wᵀ + b with quantised rows of x; for each number of rows, the quickest of the exact ways."""
-    ways = [_quickest(rows) for rows in ROWS]
-    made = {way: way(weight_GE.contiguous(), scale_G, bias_G) for way in dict.fromkeys(ways)}
-    one, few, many = (made[way] for way in ways)
-    if len(made) == 1:
-        return one
-    return lambda x_NE, out_NG: (one if len(x_NE) < ROWS[1] else few if len(x_NE) < ROWS[2] else many)(x_NE, out_NG)
+class Linear:
+    """The product x Wᵀ + b with quantised rows of x; for each number of rows, the quickest of the exact ways.
+
+    Args:
+        weight_GE: W as whole numbers (int8).
+        scale_G: Their scales.
+        bias_G: b.
+    """
+
+    def __init__(self, weight_GE: Tensor, scale_G: np.ndarray, bias_G: np.ndarray) -> None:
+        ways = [_quickest(rows) for rows in ROWS]
+        made = {way: way(weight_GE.contiguous(), scale_G, bias_G) for way in dict.fromkeys(ways)}
+        self._one, self._few, self._many = (made[way] for way in ways)
+        compiled = [write for write in made.values() if isinstance(write, _Compiled)]
+        self.rows: Rows | None = compiled[0].rows if compiled else None
+        """Rows of W from its packed form; None: no way that is used can give them back."""
+
+    def __call__(self, x_NE: np.ndarray, out_NG: np.ndarray) -> None:
+        """Write x Wᵀ + b."""
+        write = self._one if len(x_NE) < ROWS[1] else self._few if len(x_NE) < ROWS[2] else self._many
+        write(x_NE, out_NG)
+
+
+def quantised(weight_GE: Tensor) -> tuple[Tensor, np.ndarray]:
+    """Return the rows of W as whole numbers (int8), and their scales (G)."""
+    weight_GE = weight_GE.detach().float()
+    scale_G1 = weight_GE.abs().amax(1, keepdim=True).clamp_min(1e-30) / LEVELS
+    return (weight_GE / scale_G1).round().to(torch.int8), scale_G1[:, 0].numpy()
+
+
+def plain_rows(weight_GE: Tensor, scale_G: np.ndarray) -> Rows:
+    """Return rows of W from whole numbers that are kept for this alone."""
+    whole_GE = weight_GE.contiguous().numpy()
+    return lambda ids_N: whole_GE[ids_N] * scale_G[ids_N, None]
 
 
 def int8_is_exact() -> bool:
@@ -51,9 +80,21 @@ def int8_is_exact() -> bool:
     return any(map(_is_exact, WAYS))
 
 
-def _compiled(weight_GE: Tensor, scale_G: np.ndarray, bias_G: np.ndarray) -> Write:
-    packed = vnni.pack(weight_GE.numpy())
-    return lambda x_NE, out_NG: vnni.linear(x_NE, packed, scale_G, bias_G, out_NG)
+class _Compiled:
+    """The way that is compiled for VNNI; its packed weights can be read back."""
+
+    def __init__(self, weight_GE: Tensor, scale_G: np.ndarray, bias_G: np.ndarray) -> None:
+        self._packed, self._scale_G, self._bias_G = vnni.pack(weight_GE.numpy()), *map(vnni.padded, (scale_G, bias_G))
+        self._features = weight_GE.shape[1]
+
+    def __call__(self, x_NE: np.ndarray, out_NG: np.ndarray) -> None:
+        vnni.linear(x_NE, self._packed, self._scale_G, self._bias_G, out_NG)
+
+    def rows(self, ids_N: np.ndarray) -> np.ndarray:
+        """Return some rows of W."""
+        out_NE = np.empty((len(ids_N), self._features), np.float32)
+        vnni.rows(self._packed, self._scale_G, ids_N, out_NE)
+        return out_NE
 
 
 def _of_torch(make: Callable[[Tensor], Product]) -> Way:
@@ -120,7 +161,7 @@ def _engine(name: str) -> Iterator[None]:
 
 
 OF_TORCH: tuple[Way, ...] = tuple(map(_of_torch, (_packed_by_fbgemm, _packed_by_onednn, _unpacked)))
-WAYS = (_compiled, *OF_TORCH) if vnni.available() else OF_TORCH
+WAYS: tuple[Way, ...] = (_Compiled, *OF_TORCH) if vnni.available() else OF_TORCH
 
 
 @cache

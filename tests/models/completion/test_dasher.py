@@ -1,14 +1,19 @@
 """Dasher's intervals: they fill the interval of the text, and a text takes as many bits as its code length."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 
-from models.base import ModelError
+from corpus.synthetic.synth import write_reviews
+from models.base import FitContext, ModelError
 from models.bundles.bundle import Bundle
 from models.completion.dasher import bits_to_write, intervals
-from models.specs import VocabularySpec
+from models.ngram.lm import NGramLM
+from models.specs import NGramSpec, VocabularySpec
+from models.streams import TokenStream, stars_prior, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import EOS, UNK, Vocabulary
 from tests.models.table_lm import TableLM, TableSpec
@@ -87,6 +92,34 @@ def test_a_text_of_parts_of_words_takes_at_most_the_code_length_of_its_usual_tok
     model = model_of(unit)
     for text in ("The soup was great", "In Phoenix we"):
         assert bits_to_write(model, text) <= model.score_text(text).nats / math.log(2) + 1e-6
+
+
+@pytest.fixture(scope="module", params=["bpe", "unigram"])
+def fitted(request, tmp_path_factory):
+    """A trigram model of parts of words, and reviews that it has not read."""
+    folder = tmp_path_factory.mktemp("fitted")
+    write_reviews(folder / "reviews.jsonl", 640, seed=1)
+    frame = pl.read_ndjson(folder / "reviews.jsonl").select(
+        "review_id", "text", pl.col("stars").cast(pl.Int8), bytes=pl.col("text").str.len_bytes() + 1
+    )
+    vocabulary = Vocabulary.train(frame["text"][:600], VocabularySpec(unit=request.param, size=700), NormalForm())
+    write_stream(folder / "train", vocabulary, [frame[:600]])
+    stream, spec = TokenStream.open(folder / "train"), NGramSpec(order=3)
+    model = NGramLM.fit(spec, vocabulary, stream, stream, FitContext(folder)).model
+    texts = [(text[:120], stars) for text, stars in frame.select("text", "stars")[600:608].rows()]
+    return Bundle(spec, vocabulary, model, stars_prior=tuple(stars_prior(stream))), texts
+
+
+@pytest.mark.slow
+def test_texts_of_a_fitted_model_take_within_two_percent_of_their_code_length_in_tokens(fitted):
+    """Where a model has not learned how words are cut, the sum over all cuts is lower by more than the bound."""
+    model, texts = fitted
+    bits = [bits_to_write(model, text, stars) for text, stars in texts]
+    code = [model.score_text(text, stars).nats / math.log(2) for text, stars in texts]
+    assert sum(bits) == pytest.approx(sum(code), rel=0.02)
+    flat = replace(model, model=TableLM.normalised(np.ones((model.vocabulary.size + 1, model.vocabulary.size))))
+    text, stars = texts[0]
+    assert bits_to_write(flat, text, stars) < 0.98 * flat.score_text(text, stars).nats / math.log(2)
 
 
 def test_intervals_inside_are_those_of_the_longer_text():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -13,13 +15,21 @@ from corpus.synthetic.synth import write_reviews
 from models.base import FitContext
 from models.bundles.bundle import Bundle
 from models.neural.inference import int8, whole_numbers
-from models.neural.inference.int8 import Int8Linear, Int8LSTMReader, draw, in_int8, loss_of_int8, ratings_of
+from models.neural.inference.int8 import (
+    Int8Linear,
+    Int8LSTMReader,
+    draw,
+    in_int8,
+    int8_reader,
+    loss_of_int8,
+    ratings_of,
+)
 from models.neural.inference.log_kernels import largest
-from models.neural.inference.whole_numbers import int8_is_exact, linear_with
+from models.neural.inference.whole_numbers import Linear, int8_is_exact, plain_rows, quantised
 from models.neural.recurrent import RecurrentLM
 from models.sampling import Sampling, generate
 from models.sampling.filters import allowed, pick, sampled_logp
-from models.specs import RecurrentSpec, TrainingSpec, VocabularySpec
+from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec, VocabularySpec
 from models.streams import TokenStream, stars_prior, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import EOS, STARS, Vocabulary
@@ -28,6 +38,7 @@ from serving.engine.engine import MOST_LOSS
 from serving.engine.requests import Generation
 from tests.serving.engine.small_models import bundle_of, network
 
+ADAPTIVE = {"output": "adaptive", "head": 60, "cutoffs": (150,), "shrink": 1.0}
 NEURAL = ("lstm", "gru", "rnn", "nplm", "mixture", "log_linear", "neural_cache")
 pytestmark = pytest.mark.skipif(not int8_is_exact(), reason="this processor has no exact products of 8 bits")
 
@@ -67,10 +78,87 @@ def test_all_exact_ways_give_the_same_sums_for_any_number_of_rows(features, feat
     x_NE, weight_GE = whole((21, features), 2), whole((features_out, features), 3)
     expected = (x_NE.long() @ weight_GE.long().t()).float().tolist()
     ways = [way for way in whole_numbers.WAYS if whole_numbers._is_exact(way)]
-    writes = [linear_with(weight_GE, np.ones(features_out, np.float32), np.zeros(features_out, np.float32))]
+    writes = [Linear(weight_GE, np.ones(features_out, np.float32), np.zeros(features_out, np.float32))]
     for write in [*writes, *(whole_numbers._plain(way, weight_GE) for way in ways)]:
         for rows in (1, 2, 4, 5, 8, 9, 16, 21):
             assert sums(write, x_NE[:rows], features_out) == expected[:rows]
+
+
+def test_all_exact_ways_scale_the_sums_back_to_the_same_bits():
+    draws = np.random.default_rng(6)
+    weight_GE, x_NE = whole((97, 33), 6), draws.normal(size=(9, 33)).astype(np.float32)
+    scale_G, bias_G = draws.random(97).astype(np.float32) / 100, draws.normal(size=97).astype(np.float32)
+    found = []
+    for way in filter(whole_numbers._is_exact, whole_numbers.WAYS):
+        out_NG = np.empty((9, 97), np.float32)
+        way(weight_GE, scale_G, bias_G)(x_NE, out_NG)
+        found.append(out_NG.tolist())
+    assert all(one == found[0] for one in found)
+
+
+def test_rows_are_read_back_from_packed_weights():
+    weight_GE = torch.from_numpy(np.random.default_rng(7).normal(size=(101, 35)).astype(np.float32))
+    ids = np.array([100, 0, 47, 48, 0])
+    packed = Linear(*quantised(weight_GE), np.zeros(101, np.float32)).rows
+    expected = plain_rows(*quantised(weight_GE))(ids)
+    assert abs(expected - weight_GE[ids].numpy()).max() < 0.5 * abs(weight_GE).max().item() / 127 + 1e-6
+    if packed is not None:  # no way that torch has gives rows back
+        assert packed(ids).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize(
+    "objective", [{"output": "softmax"}, {"head": 90}, ADAPTIVE], ids=["softmax", "two levels", "adaptive"]
+)
+@pytest.mark.parametrize("tied", [True, False])
+def test_embeddings_are_those_of_the_network_up_to_rounding(objective, tied):
+    spec = RecurrentSpec(hidden=37, embedding=37, tied=tied, objective=ObjectiveSpec(**objective))
+    counts_V = torch.from_numpy(np.random.default_rng(8).integers(0, 50, 300))
+    network = RecurrentLM.build(spec, counts_V)
+    rows_VE = network.embedding.weight.detach().numpy()
+    found_VE = int8_reader(network).rows(np.arange(300))
+    assert (abs(found_VE - rows_VE) <= abs(rows_VE).max(1, keepdims=True) / 254 + 1e-6).all()
+    one_by_one = [int8_reader(network).rows(np.array([token]))[0].tolist() for token in (0, 1, 9, 299)]
+    assert one_by_one == found_VE[[0, 1, 9, 299]].tolist()
+
+
+GROWTH = r"""
+import ctypes, gc, re, sys
+import numpy as np, torch
+from models.neural.inference.int8 import in_int8
+from models.neural.recurrent import RecurrentLM
+from models.specs import ObjectiveSpec, RecurrentSpec
+
+def made(words, size):
+    spec = RecurrentSpec(layers=2, hidden=size, embedding=size, objective=ObjectiveSpec(output=sys.argv[1]))
+    return RecurrentLM(spec, RecurrentLM.build(spec, torch.ones(words, dtype=torch.int64)), words)
+
+def stepped(model):
+    for rows in (1, 4, 32):
+        model.step(np.full(rows, 9), model.start(rows))
+    return model
+
+def own_bytes():
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    return 1024 * int(re.search(r"RssAnon:\s+(\d+)", open("/proc/self/status").read())[1])
+
+stepped(in_int8(made(1_200, 8)))  # compiled and chosen
+model = made(8_971, 650)
+before = own_bytes()
+kept = stepped(in_int8(model))
+print((own_bytes() - before) / sum(4 * weights.numel() for weights in model.network.parameters()))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.skipif(not whole_numbers.vnni.available(), reason="torch's libraries pack weights in ways of their own")
+@pytest.mark.parametrize("output", ["softmax", "two_level"])
+def test_a_network_in_int8_takes_at_most_a_third_of_the_memory_of_its_weights_in_float32(output):
+    """One process of its own for each: the memory that int8 adds, packed for every number of rows."""
+    done = subprocess.run([sys.executable, "-c", GROWTH, output], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert 0.2 < float(done.stdout) <= 1 / 3
 
 
 def test_the_compiled_way_is_used_only_where_the_compiler_has_the_instructions(monkeypatch):
@@ -110,7 +198,7 @@ def test_each_number_of_rows_may_use_another_way_and_gets_the_same_sums(monkeypa
         for rows in used
     }
     monkeypatch.setattr(whole_numbers, "_quickest", spied.__getitem__)
-    write = linear_with(weight_GE, np.ones(41, np.float32), np.zeros(41, np.float32))
+    write = Linear(weight_GE, np.ones(41, np.float32), np.zeros(41, np.float32))
     expected = (x_NE.long() @ weight_GE.long().t()).float().tolist()
     for rows in (1, 3, 4, 31, 32, 40):
         assert sums(write, x_NE[:rows], 41) == expected[:rows]
