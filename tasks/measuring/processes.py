@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from core.config.run_config import RunConfig
-from core.environment import chosen_device
+from core.environment import chosen_device, numpy_features
 from core.processes.children import end_child, start_child
 from core.processes.memory import FEW_HEAPS, limit_operations
 from models.base import ModelError
@@ -49,7 +49,7 @@ class ModelProcess:
         with self._errors.open("wb") as stderr:
             self._child: subprocess.Popen[str] = start_child(
                 ["-m", WORKER], fed=True, stdout=subprocess.PIPE, stderr=stderr, text=True,
-                env={**FEW_HEAPS, **os.environ},
+                env=environment(),
             )  # fmt: skip
 
     def do(self, work: ModelWork, report: Report) -> dict[str, Any]:
@@ -105,6 +105,16 @@ class ModelProcess:
         if self._child.stdout:
             self._child.stdout.close()
         self._folder.cleanup()
+
+
+def environment() -> dict[str, str]:
+    """Return the variables of a process: few heaps, and numpy as it is here.
+
+    A command sets numpy's features for its children after it has imported numpy itself. With them, exp and log would
+    differ in the last bit from those of this process.
+    """
+    late = numpy_features().items()
+    return {**FEW_HEAPS, **{name: value for name, value in os.environ.items() if (name, value) not in late}}
 
 
 class ModelProcesses:

@@ -7,6 +7,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from core.errors import InputError
 from models.base import ModelError
 from models.bundles.bundle import Bundle
@@ -24,6 +26,10 @@ def diverge(bundle: Bundle, report: Report, folder: Path) -> dict[str, Any]:
 def fall(bundle: Bundle, report: Report, folder: Path) -> dict[str, Any]:
     os.kill(os.getpid(), signal.SIGKILL)
     return {}
+
+
+def tell_numpy(bundle: Bundle, report: Report, folder: Path) -> dict[str, Any]:
+    return np.lib.introspect.opt_func_info(func_name="^(exp|log)$")
 
 
 def tell(bundle: Bundle, report: Report, folder: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import pytest
 
 from core.config.presets import parse_config
 from core.config.run_config import RunConfig
+from core.environment import numpy_features
 from core.errors import InputError, RankFailed
 from evaluation.scoring.score import FIGURES_FILE, SCORES_FILE, TOKEN_NATS
 from models.base import FitContext, ModelError
@@ -31,7 +32,7 @@ from tasks.measuring.processes import LEAST_TOKENS, ModelProcesses, in_processes
 from tasks.measuring.samples import SAMPLES_FILE, SUGGESTIONS_FILE, drawn
 from tasks.measuring.scored import scored
 from tests.marked_cases import slow_but
-from tests.tasks.measuring.made_works import diverge, fall, refuse, tell
+from tests.tasks.measuring.made_works import diverge, fall, refuse, tell, tell_numpy
 
 ROOT = Path(__file__).resolve().parents[3]
 TEXTS = [f"The {food} was {word}." for food in ("soup", "bread", "tea") for word in ("good", "bad", "cold", "fine")]
@@ -162,6 +163,21 @@ def test_little_work_and_work_for_a_gpu_or_dask_is_done_here(
     monkeypatch.setattr(processes, "chosen_device", lambda device: device)
     with model_processes(config, held_out):
         assert not in_processes()
+
+
+@pytest.mark.slow
+def test_numpy_computes_as_in_this_process_that_imported_it_before_its_features_were_set(
+    made: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On processors without such features both are equal anyway."""
+    for name, value in numpy_features().items():
+        monkeypatch.setenv(name, value)
+    work = bare(tell_numpy, made[0])
+    with OpenBundle(CONFIG, made[0]) as opened:
+        here = with_model(work, opened)
+        with model_processes(CONFIG, LEAST_TOKENS):
+            assert with_model(work, opened) == here
+    assert {"exp", "log"} <= here.keys()
 
 
 @pytest.mark.slow
