@@ -86,6 +86,8 @@ class ModelProcess:
                 entry = json.loads(line)
             except ValueError:
                 continue
+            if not isinstance(entry, dict):  # a library has printed it
+                continue
             if "step" in entry:
                 report(entry["step"])
             elif "log" in entry:

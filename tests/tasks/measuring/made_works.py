@@ -33,6 +33,7 @@ def tell_numpy(bundle: Bundle, report: Report, folder: Path) -> dict[str, Any]:
 
 
 def tell(bundle: Bundle, report: Report, folder: Path) -> dict[str, Any]:
+    print("7", flush=True)  # not a message of ours
     for done in (1, 2):
         report(done)
     return {"process": os.getpid()}
