@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ class ModelProcess:
 
     def __init__(self) -> None:
         limit_operations()
-        self.model = Path()
+        self.model, self._waits = Path(), True
         self._folder = tempfile.TemporaryDirectory()
         self._errors = Path(self._folder.name) / "stderr"
         with self._errors.open("wb") as stderr:
@@ -59,12 +59,13 @@ class ModelProcess:
             ModelError, ReviewLMError, OSError: What the work raised.
             OutOfMemory, RankFailed: The process ended without a message.
         """
-        self.model = work.model
+        self.model, self._waits = work.model, False
         try:
             self._feed(work)
             last = self._listen(work, report)
         except BrokenPipeError:
             last = {}
+        self._waits = bool(last)
         if "summary" in last:
             return dict(last["summary"])
         if "raised" in last:
@@ -98,12 +99,13 @@ class ModelProcess:
 
     @property
     def runs(self) -> bool:
-        """Whether the process can do another work."""
-        return self._child.poll() is None
+        """Whether the process can do another work: it lives, and its last work was heard to its end."""
+        return self._waits and self._child.poll() is None
 
     def end(self) -> None:
         """End the process at once."""
-        end_child(self._child)
+        with suppress(BrokenPipeError):  # it ended before it read its work
+            end_child(self._child)
         if self._child.stdout:
             self._child.stdout.close()
         self._folder.cleanup()
@@ -134,12 +136,12 @@ class ModelProcesses:
             return process.do(work, report)
         finally:
             with self._lock:
-                if process.runs:
-                    self._free.append(process)
+                self._free += [process] if process.runs else []
 
     def _taken(self, model: Path) -> ModelProcess:
         """Return a free process, rather the one that has the model open."""
         with self._lock:
+            self._free = [one for one in self._free if one.runs]
             if self._free:
                 chosen = next((one for one in self._free if one.model == model), self._free[-1])
                 self._free.remove(chosen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import psutil
 import pytest
 
 from core.config.presets import parse_config
@@ -137,6 +139,21 @@ def test_a_killed_process_is_an_error_and_the_next_work_gets_another(
         running.do(bare(fall, made[0]), lambda done: None)
     assert "evaluated 'kn'" in raised.value.what
     assert running.do(bare(tell, made[0]), lambda done: None)["process"] != before
+
+
+@pytest.mark.slow
+def test_a_process_whose_work_was_not_heard_to_its_end_gets_no_other(
+    made: tuple[Path, Path, Path], running: ModelProcesses
+) -> None:
+    """Else the next work would get the answer of the last one. Nor does one that died while it waited."""
+    before = running.do(bare(tell, made[0]), lambda done: None)["process"]
+    with pytest.raises(ZeroDivisionError):
+        running.do(bare(tell, made[0]), lambda done: 1 // 0)
+    other = running.do(bare(tell, made[0]), lambda done: None)["process"]
+    assert other != before
+    os.kill(other, signal.SIGKILL)
+    psutil.wait_procs([psutil.Process(other)], timeout=20)
+    assert running.do(bare(tell, made[0]), lambda done: None)["process"] not in {before, other}
 
 
 @pytest.mark.slow
