@@ -14,7 +14,7 @@ from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.config.sections.promotion import OWN_MODEL
 from core.services.model_events import SKIPPED
-from flows.evaluate import evaluate, held_out_tokens
+from flows.evaluate import evaluate
 from flows.ingest import ingest
 from flows.plan import plan
 from flows.prepare import prepare
@@ -30,7 +30,6 @@ from tasks.fitting.pool_runs import require_pool
 from tasks.flow_run import describe_flow_run
 from tasks.limits import PROMOTION, require_limits
 from tasks.lineage.about_version import CHAMPION, on_own_files, settings_of
-from tasks.measuring.processes import model_processes
 from tasks.one_retrain import SameRetrainWaits, asked_by_deployment, one_retrain
 from tasks.planning.frame import require_frame
 from tasks.planning.outcome import log_settings
@@ -123,8 +122,7 @@ def run_pipeline(
         tell_provable_gain(config, prepared.clean)
         log_card(config, prepared.card, prepared.tokens, prepared.vocabularies, run_id)
         fitted = train(config, prepared, run_id)
-        with model_processes(config, held_out_tokens(prepared, fitted)):  # the gate opens the challenger, too
-            evaluated = evaluate(config, prepared, fitted, run_id)
-            promotion = promote(config, prepared, evaluated, run_id, drift)
+        evaluated = evaluate(config, prepared, fitted, run_id)
+        promotion = promote(config, prepared, evaluated, run_id, drift)
         report = make_report(config, dataset, prepared, evaluated, promotion, run_id, made)
         return summarise(config, prepared, evaluated, promotion, run_id, report, made)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -30,9 +31,17 @@ from tasks.evaluation.score_job import ScoreJob
 from tasks.gpus import OpenBundle
 from tasks.measuring import processes
 from tasks.measuring.model_work import ModelWork, only_opened
-from tasks.measuring.processes import LEAST_TOKENS, ModelProcesses, in_processes, model_processes, with_model
+from tasks.measuring.processes import (
+    LEAST_TOKENS,
+    ModelProcesses,
+    done_alone,
+    in_processes,
+    model_processes,
+    with_model,
+)
 from tasks.measuring.samples import SAMPLES_FILE, SUGGESTIONS_FILE, drawn
 from tasks.measuring.scored import scored
+from tasks.measuring.shown import STARS, shown
 from tests.marked_cases import slow_but
 from tests.tasks.measuring.made_works import diverge, fall, refuse, tell, tell_numpy
 
@@ -207,3 +216,15 @@ def test_a_process_holds_no_library_of_a_run() -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert said.stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_what_the_demo_shows_is_what_this_process_would_write(made: tuple[Path, Path, Path]) -> None:
+    options = {"options": parse_config({}).evaluation.model_dump(mode="json") | {"max_tokens": 8}}
+    work = ModelWork(shown, "champion", made[0], made[0], options)
+    with OpenBundle(CONFIG, made[0]) as opened:
+        here = with_model(work, opened)
+    found = done_alone(CONFIG, work)
+    assert found == json.loads(json.dumps(here))
+    assert len(found["texts"]) == len(STARS)
+    assert found["suggestions"]["words"]
