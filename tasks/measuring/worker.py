@@ -29,14 +29,17 @@ class LastOpened:
     """The bundle that was opened last; only one is held at a time."""
 
     def __init__(self) -> None:
-        self._folder, self._bundle = Path(), None
+        self._folder = Path()
+        self._bundle: Bundle | None = None
 
     def __call__(self, folder: Path) -> Bundle:
         """Return the bundle of a folder."""
         if self._bundle is None or folder != self._folder:
-            self._bundle: Bundle | None = None
+            self._bundle = None
             return_freed()  # the next model does not fit into the gaps that the last one left
-            self._folder, self._bundle = folder, load_bundle(folder)
+            bundle = self._bundle = load_bundle(folder)
+            self._folder = folder
+            return bundle
         return self._bundle
 
 

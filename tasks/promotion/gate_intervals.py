@@ -26,12 +26,21 @@ def kept_intervals(config: RunConfig, ratios: Sequence[Ratio], **options: Any) -
         config: Locates the store.
         ratios, options: See `studentised_intervals`; each ratio is computed alone.
     """
-    return [_kept(config, ratio, options) for ratio in ratios]
+    return [_kept(config, ratio, options) if _worth_keeping(ratio) else _computed(ratio, options) for ratio in ratios]
+
+
+def _worth_keeping(ratio: Ratio) -> bool:
+    """Return False for a model compared with itself: the run after a promotion would else build a new result."""
+    return not np.array_equal(ratio.numerator_D, ratio.denominator_D)
+
+
+def _computed(ratio: Ratio, options: dict[str, Any]) -> Interval:
+    return studentised_intervals([ratio], **options)[0]
 
 
 def _kept(config: RunConfig, ratio: Ratio, options: dict[str, Any]) -> Interval:
     def make(work: Path) -> dict[str, Any]:
-        return asdict(studentised_intervals([ratio], **options)[0])
+        return asdict(_computed(ratio, options))
 
     inputs = {"ratio": digest_of(ratio)}
     built = run_stage(config, "gate-interval", GATE_INTERVAL_VERSION, options, inputs, make)

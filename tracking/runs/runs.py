@@ -238,7 +238,7 @@ class Tracker(Connection):
     def find_run(self, tag: str, value: str, status: str = "") -> str | None:
         """Return the id of the newest run with this tag (and status, e.g. "FINISHED"), or None if there is none."""
         found = self.newest_run(tag, value, status)
-        return found and str(found.info.run_id)
+        return None if found is None else str(found.info.run_id)
 
     def newest_run(self, tag: str, value: str, status: str = "") -> Run | None:
         """Return the newest run with this tag (and status), with all its tags, or None if there is none."""

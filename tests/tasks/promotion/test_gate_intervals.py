@@ -38,6 +38,14 @@ def test_equal_numbers_are_not_drawn_again_and_others_are(own_home: Path, monkey
                 kept_intervals(config, [RATIO], **other)
 
 
+def test_a_model_compared_with_itself_leaves_no_result(own_home: Path) -> None:
+    """It is compared with itself for the first time in the run that changes nothing, which must build nothing."""
+    same = replace(RATIO, denominator_D=RATIO.numerator_D)
+    found = kept_intervals(parse_config({}), [same], **OPTIONS)
+    assert repr(found) == repr(studentised_intervals([same], **OPTIONS))  # type: ignore[arg-type]
+    assert not list(own_home.rglob("gate-interval"))
+
+
 def test_every_number_of_a_ratio_counts_with_its_last_bit() -> None:
     moved = RATIO.numerator_D.copy()
     moved[7] = np.nextafter(moved[7], np.inf)
