@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prefect import flow
 
 from core.config.run_config import RunConfig
@@ -13,6 +15,7 @@ from tasks.data.prepare import Prepared
 from tasks.evaluation.compare import Evaluated, compare_models
 from tasks.evaluation.evaluate import measure, score
 from tasks.fitting.fit import Fitted, device_of
+from tasks.measuring.processes import model_processes
 from tasks.stage import step
 
 AT_A_TIME = 2
@@ -26,10 +29,17 @@ def evaluate(config: RunConfig, prepared: Prepared, fitted: list[Fitted], parent
     beside = max(config.execution.workers, min(AT_A_TIME, available_cores()))
     workers = 1 if device_of(config) == "cuda" else beside
     several = f"score, sample and audit {len(fitted)} models, then compare them"
-    with step("evaluate", several if len(fitted) > 1 else "score, sample and audit the model"):
+    said = several if len(fitted) > 1 else "score, sample and audit the model"
+    with step("evaluate", said), model_processes(config, held_out_tokens(prepared, fitted)):
         evaluated = on_workers(measure_models, workers)(config, prepared, fitted, parent_run_id)
     return_freed()  # before the gate and the figures, which do not fit into the gaps
     return evaluated
+
+
+def held_out_tokens(prepared: Prepared, fitted: Sequence[Fitted]) -> int:
+    """Return how many tokens some models are scored on, all together."""
+    streams = [prepared.tokens[model.spec.vocabulary] for model in fitted]
+    return sum(int(stream[split].facts["tokens"]) for stream in streams for split in ("validation", "test"))
 
 
 @flow(name="evaluate", flow_run_name="{config.title}", persist_result=False)

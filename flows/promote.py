@@ -6,9 +6,11 @@ from prefect import flow
 
 from core.config.run_config import RunConfig
 from core.store import Artifact
+from flows.evaluate import held_out_tokens
 from flows.server.parameters import Given
 from tasks.data.prepare import Prepared
 from tasks.evaluation.compare import Evaluated
+from tasks.measuring.processes import model_processes
 from tasks.promotion.champion_reviews import score_champion_reviews
 from tasks.promotion.choose import choose_challenger
 from tasks.promotion.promote import Promotion, decide, register
@@ -24,7 +26,8 @@ def promote(
     drift: Given[Artifact | None] = None,
 ) -> Promotion:  # fmt: skip
     """Register the challenger, run the gate and return the decision. A refused promotion is not an error."""
-    with step("promote", "choose the challenger and run the gate"):
+    held_out = held_out_tokens(prepared, [model.fitted for model in evaluated.models])
+    with step("promote", "choose the challenger and run the gate"), model_processes(config, held_out):
         return _promoted(config, prepared, evaluated, parent_run_id, drift)
 
 

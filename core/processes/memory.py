@@ -25,6 +25,11 @@ not one per thread: what one thread has freed, the next one can use."""
 KEPT = {M_MMAP_THRESHOLD: 32 << 20, M_TRIM_THRESHOLD: 256 << 20}
 """Values for blocks of a few megabytes: a freed block is reused without being cleared by the system first."""
 
+FEW_HEAPS = {
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20), "MALLOC_ARENA_MAX": "2",
+}  # fmt: skip
+"""`WIDE` as the environment of a child process."""
+
 OPERATIONS = "ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64"
 """Setting of oneDNN, which torch computes with. It keeps the code and the buffers of the last 1,024 operations that
 were prepared, each for one shape. Texts have many shapes: after six models of the demo, 476 MiB were allocated, with 64

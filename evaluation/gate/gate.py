@@ -12,6 +12,7 @@ champion. A figure that is not a number never promotes. Missing evidence counts 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import polars as pl
 
@@ -22,13 +23,19 @@ from evaluation.gate.evidence import Evidence
 from evaluation.gate.rules import RULES
 from evaluation.gate.rules.case import GateCase
 from evaluation.gate.rules.cautions import cautions
+from evaluation.statistics.studentised import Intervals, studentised_intervals
 
 METRIC = "open bits per byte (lower is better)"
 
 
-def decide(policy: PromotionConfig, evidence: Evidence) -> Decision:
-    """Apply every rule and return the decision. Equal evidence gives an equal decision, to the byte."""
-    case = GateCase.of(policy, evidence)
+def decide(
+    policy: PromotionConfig, evidence: Evidence, intervals: Intervals = studentised_intervals
+) -> Decision:
+    """Apply every rule and return the decision. Equal evidence gives an equal decision, to the byte.
+
+    *intervals* returns what `studentised_intervals` does, maybe because it was computed before.
+    """
+    case = replace(GateCase.of(policy, evidence), intervals=intervals)
     rules = tuple(rule(case) for rule in RULES)
     # If the challenger is the champion, the first failed rule is enough.
     failed = [rule for rule in rules if rule.passed is False][: 1 if case.identical else None]

@@ -46,6 +46,9 @@ WITHOUT = {
 """Settings of a server without pages, and without the forms of blocks, which only pages show. Else it would import all
 collections of blocks, Dask among them, to see whether one has changed."""
 
+UNASKED = {"PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false", "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false"}
+"""Settings of its clients. Else each asks whether it wants tokens of browsers, and for its version: ten requests."""
+
 
 @contextmanager
 def private_server() -> Iterator[Callable[[], None]]:
@@ -86,8 +89,8 @@ def _named(url: str, credentials: str) -> Iterator[None]:
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     links = {"PREFECT_UI_URL": os.environ.get("PREFECT_UI_URL") or address_of(home_folder(), "prefect")}
-    before = {name: os.environ.get(name) for name in (URL, *links)}
-    os.environ.update({URL: url, **links, **prefect_client(credentials)})
+    before = {name: os.environ.get(name) for name in (URL, *links, *UNASKED)}
+    os.environ.update({URL: url, **links, **UNASKED, **prefect_client(credentials)})
     try:
         refresh_global_settings_context()  # for Prefect's own threads, which do not see a context variable
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Annotated
 
 import typer
@@ -17,7 +18,6 @@ from reviewlm.options import (
     Verbose,
     Verify,
     configured,
-    opened,
     run_flow,
     with_rebuild,
 )
@@ -59,19 +59,19 @@ def demo(
     result = run_flow("retrain", "demo", None, with_rebuild(set, rebuild, verify))
     results.show_run(result)
     config = configured("demo", set)
-    bundle, version = opened(config, "champion")
-    from models.completion.suggestions import next_words
-    from models.sampling import generate as sample
+    from tasks.measuring.model_work import ModelWork
+    from tasks.measuring.processes import done_alone
+    from tasks.measuring.shown import STARS, shown
+    from tracking.logged_models.opening import use_version
 
-    options = config.evaluation
-    for stars in (1, 3, 5):
-        text = sample(
-            bundle, 1, stars, temperature=options.temperature, top_p=options.top_p,
-            max_tokens=options.max_tokens, seed=options.seed,
-        )[0]
+    options = {"options": config.evaluation.model_dump(mode="json")}
+    # In a process of its own: this one has the libraries of a run, and a model would need torch beside them.
+    found, version = use_version(config, "champion", lambda folder: done_alone(
+        config, ModelWork(shown, "champion", folder, folder, options)
+    ))  # fmt: skip
+    for stars, text in zip(STARS, found["texts"], strict=True):
         terminal.show_review(stars, text)
-    prompt = options.prompts[0]
-    terminal.show_suggestions(prompt, next_words(bundle, prompt, options.suggestions))
+    terminal.show_suggestions(config.evaluation.prompts[0], SimpleNamespace(**found["suggestions"]))
     results.show_next_steps(version.name, version.version)
     results.show_report(result, open)
     terminal.last_line(result, json)

@@ -10,12 +10,14 @@ import polars as pl
 
 from core.config.run_config import RunConfig
 from core.store import Artifact, Built
-from corpus.synthetic.canaries import Canaries
-from evaluation.writing.audit import SAMPLES_FILE, TABLES, audit
-from evaluation.writing.reference import RealText, make_reference
+from evaluation.writing.audit import SAMPLES_FILE, TABLES
+from evaluation.writing.reference import make_reference
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit import bundle_digest
 from tasks.gpus import OpenBundle
+from tasks.measuring.audited import audited
+from tasks.measuring.model_work import ModelWork
+from tasks.measuring.processes import with_model
 from tasks.progress import progress
 from tasks.stage import run_stage
 from tracking.runs.runs import Tracker
@@ -39,19 +41,14 @@ def audit_bundle(config: RunConfig, bundle_folder: Path, prepared: Prepared, tok
     planted = prepared.canaries
 
     def make(work: Path) -> dict[str, Any]:
-        bundle = opened()
-        canaries = Canaries.load(planted.folder) if planted else None
         text_tokens = tokens.facts["tokens"] - tokens.facts["documents"]  # without end tokens of reviews
+        named = {
+            "options": config.audit.model_dump(mode="json"), "reference": str(reference.folder),
+            "planted": str(planted.folder) if planted else "",
+            "tokens_per_word": text_tokens / reference.facts["words"],
+        }  # fmt: skip
         with progress(f"audit {label}", config.audit.samples, "samples") as report:
-            return audit(
-                bundle,
-                RealText(reference.folder),
-                canaries,
-                config.audit,
-                text_tokens / reference.facts["words"],
-                work,
-                report,
-            )
+            return with_model(ModelWork(audited, label, bundle_folder, work, named), opened, report)
 
     inputs = {"bundle": bundle_digest(bundle_folder), "reference": reference.digest, "tokens": tokens.digest}
     inputs |= {"canaries": planted.digest} if planted else {}

@@ -13,9 +13,10 @@ from core.store import Artifact
 from models.adaptation import STATIC
 from tasks.data.prepare import Prepared, read_report
 from tasks.evaluation.cost import COSTS
-from tasks.evaluation.evaluate import SAMPLES_FILE, Measured
+from tasks.evaluation.evaluate import Measured
 from tasks.evaluation.intervals import ModelComparison, compare
 from tasks.evaluation.stars import PLOTS, star_plots
+from tasks.measuring.samples import SAMPLES_FILE
 from tasks.stage import show_markdown, show_table, stage
 from tasks.tracking.track import tracker_of
 from tracking.runs.runs import Tracker

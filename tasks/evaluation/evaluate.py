@@ -18,11 +18,16 @@ from models.streams import TokenStream
 from tasks.data.prepare import Prepared, check_table
 from tasks.engines.fan_out import fan_out_scores
 from tasks.evaluation.audit import audit_bundle, log_audit
-from tasks.evaluation.observe import CONTEXT_FILE, RELIABILITY_FILE, observe_bundle
+from tasks.evaluation.observe import observe_bundle
 from tasks.evaluation.score_job import SCORE_VERSION, ScoreJob, is_worth_handing_over, recorded, score_version
 from tasks.fitting.fit import Fitted, bundle_digest
 from tasks.fitting.pool_caller import Handover
 from tasks.gpus import OpenBundle
+from tasks.measuring.model_work import ModelWork
+from tasks.measuring.observed import CONTEXT_FILE, RELIABILITY_FILE
+from tasks.measuring.processes import in_processes, with_model
+from tasks.measuring.samples import SAMPLES_FILE, SUGGESTIONS_FILE, drawn
+from tasks.measuring.scored import scored
 from tasks.progress import progress
 from tasks.stage import MADE_ELSEWHERE, result_as_task_state, run_stage, stage
 from tasks.tracking.track import model_note, tracker_of
@@ -30,7 +35,6 @@ from tracking.runs.runs import Tracker
 from tracking.tags import ADAPTATION, MEASURED_TAG, NOTE
 
 SAMPLES_VERSION = 4
-SAMPLES_FILE, SUGGESTIONS_FILE = "samples.parquet", "suggestions.parquet"
 SAMPLING = ("temperature", "top_k", "top_p", "max_tokens", "seed")
 
 
@@ -105,6 +109,8 @@ def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label
         with progress(label, len(TokenStream.open(job.tokens)), job.UNIT) as report:
             if pool:
                 return {**pool(job, lambda news: report(news["step"])), MADE_ELSEWHERE: pool.made_by}
+            if in_processes():
+                return with_model(ModelWork(scored, label, bundle_folder, work, {"job": job.to_json()}), opened, report)
             with fan_out_scores(config, work) as engine:
                 return recorded(job, opened(), lambda done, total: report(done), engine)
 
@@ -120,32 +126,12 @@ def draw_samples(config: RunConfig, bundle_folder: Path, label: str) -> Built:
     chosen = config.evaluation
     names = {*SAMPLING, "sample_stars", "samples_per_star", "prompts", "suggestions"}
 
-    def make(work: Path) -> dict[str, Any]:
-        from models.completion.suggestions import (
-            next_words,  # imports torch, which a run that re-uses all does not need
-        )
-        from models.sampling import Sampling, generate_rated
-
-        bundle = opened()
-        sampling = Sampling(chosen.temperature, chosen.top_k, chosen.top_p)
-        counts = dict.fromkeys(chosen.sample_stars, chosen.samples_per_star)
-        texts = generate_rated(bundle, counts, sampling, chosen.max_tokens, chosen.seed)
-        rows = [
-            {"stars": stars, "number": number, "text": text, "seed": chosen.seed}
-            for stars in counts for number, text in enumerate(texts[stars])
-        ]  # fmt: skip
-        pl.DataFrame(rows).write_parquet(work / SAMPLES_FILE)
-        words = [
-            {"prompt": prompt, "word": word, "probability": probability}
-            for prompt in chosen.prompts
-            for word, probability in next_words(bundle, prompt, chosen.suggestions).words
-        ]
-        schema = {"prompt": pl.String, "word": pl.String, "probability": pl.Float64}
-        pl.DataFrame(words, schema=schema).write_parquet(work / SUGGESTIONS_FILE)
-        return {"samples": len(rows), "suggestions": len(words)}
-
     options = chosen.model_dump(mode="json", include=names)
     inputs = {"bundle": bundle_digest(bundle_folder)}
+
+    def make(work: Path) -> dict[str, Any]:
+        return with_model(ModelWork(drawn, label, bundle_folder, work, {"options": options}), opened)
+
     with OpenBundle(config, bundle_folder) as opened:
         return run_stage(config, "samples", SAMPLES_VERSION, options, inputs, make, label)
 

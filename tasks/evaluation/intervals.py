@@ -24,7 +24,7 @@ from tasks.data.documents import documents_of, grouped_by
 from tasks.data.prepare import Prepared
 from tasks.evaluation.cost import COSTS, costs_of
 from tasks.evaluation.evaluate import Measured, figures_of_artifact, scores_of
-from tasks.evaluation.observe import TOKEN_SCORES_FILE
+from tasks.measuring.observed import TOKEN_SCORES_FILE
 from tasks.stage import run_stage
 from tasks.table_file import TableFile
 

@@ -5,22 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from core.config.run_config import RunConfig
 from core.store import Artifact, Built
-from evaluation.probing.context_length import context_curve
-from evaluation.scoring.calibration import calibration_error, chance_error, reliability
-from evaluation.scoring.keystrokes import usefulness
-from evaluation.scoring.observe import held_out_temperature, observe
-from evaluation.scoring.score import TOKEN_NATS, drawn_reviews
-from models.streams import TokenStream, unigram_counts
 from tasks.fitting.fit import bundle_digest
 from tasks.gpus import OpenBundle
+from tasks.measuring.model_work import ModelWork
+from tasks.measuring.observed import observed
+from tasks.measuring.processes import with_model
 from tasks.stage import run_stage
 
 OBSERVE_VERSION = 3
-TOKEN_SCORES_FILE, RELIABILITY_FILE, CONTEXT_FILE = "token_scores.parquet", "reliability.parquet", "context.parquet"
 OPTIONS = {"observed_reviews", "contexts", "context_tokens", "seed"}
 
 
@@ -39,21 +33,9 @@ def observe_bundle(
     options = config.evaluation.model_dump(mode="json", include=OPTIONS)
 
     def make(work: Path) -> dict[str, Any]:
-        bundle = opened()
-        test, validation, train = (TokenStream.open(tokens[split].folder) for split in ("test", "validation", "train"))
-        seed, size = options["seed"], options["observed_reviews"]
-        reviews = drawn_reviews(test, size, seed)
-        fitted = held_out_temperature(bundle, validation, drawn_reviews(validation, size, seed), seed)
-        counts_V = unigram_counts(train, bundle.vocabulary.size)
-        token_nats = pl.read_parquet(scores.folder / TOKEN_NATS)
-        rows = observe(bundle, test, reviews, token_nats, counts_V, fitted.value)
-        rows.write_parquet(work / TOKEN_SCORES_FILE)
-        curve, effective = context_curve(bundle, test, options["contexts"], options["context_tokens"], seed)
-        curve.write_parquet(work / CONTEXT_FILE)
-        useful = usefulness(rows, int(test.documents["bytes"].gather(reviews).sum()))
-        facts = {"reviews": len(reviews), "tokens": len(rows), **useful, **_calibration(rows, work)}
-        facts |= {"temperature": fitted.value, "best_temperature": fitted.best, "temperature_tokens": fitted.tokens}
-        return {**facts, "entropy": float(rows["entropy"].to_numpy().mean()), "effective_context": effective}
+        streams = {split: str(tokens[split].folder) for split in ("test", "validation", "train")}
+        named = {"options": options, "streams": streams, "scores": str(scores.folder)}
+        return with_model(ModelWork(observed, label, bundle_folder, work, named), opened)
 
     inputs = {
         "bundle": bundle_digest(bundle_folder), "scores": scores.digest,
@@ -61,18 +43,3 @@ def observe_bundle(
     }  # fmt: skip
     with OpenBundle(config, bundle_folder) as opened:
         return run_stage(config, "observe", OBSERVE_VERSION, options, inputs, make, label)
-
-
-def _calibration(rows: pl.DataFrame, work: Path) -> dict[str, float]:
-    """Write the reliability table; return calibration error and nats per token, with and without temperature."""
-    correct_N = (rows["rank"] == 1).fill_null(False).to_numpy()
-    confidence_N, tempered_N = rows["confidence"].to_numpy(), rows["tempered_confidence"].to_numpy()
-    table = reliability(confidence_N, correct_N)
-    table.write_parquet(work / RELIABILITY_FILE)
-    return {
-        "ece": calibration_error(table),
-        "chance_ece": chance_error(confidence_N),
-        "tempered_ece": calibration_error(reliability(tempered_N, correct_N)),
-        "nll": float(rows["nats"].to_numpy().mean()),
-        "tempered_nll": float(rows["tempered_nats"].to_numpy().mean()),
-    }

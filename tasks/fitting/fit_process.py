@@ -31,7 +31,7 @@ from core.processes.crash_log import write_crash_log
 from core.processes.gpus import VISIBLE, visible_gpu_names
 from core.processes.out_of_memory import LOWER, says_out_of_memory
 from models.base import ModelError
-from tasks.fitting.job import Job
+from tasks.fitting.job import Deed, Job
 from tasks.fitting.meeting import Meeting
 from tasks.fitting.resources import SYSTEM_JOURNAL, sampled
 
@@ -84,7 +84,8 @@ def run_job(
         with _started(job, file, meeting) as ranks, _watched(job, ranks):
             failed = _listen(job.name, ranks, report, require)
         if failed is not None:
-            _raise(job, failed)
+            ended = Ended(failed.last, failed.process.returncode, failed.errors)
+            raise_failure(job.name, job.DEED, job.remedy, ended, failed.number, job.ranks)
         return ranks[0].last["summary"]
 
 
@@ -230,10 +231,27 @@ def _read(rank: _Rank, news: SimpleQueue[tuple[_Rank, dict[str, Any] | None]]) -
     news.put((rank, None))
 
 
-def _raise(job: Job, rank: _Rank) -> NoReturn:
-    """Raise the error that a failed process reported, or an error that it reported none."""
-    name, last, size, deed = job.name, rank.last, job.ranks, job.DEED
-    which = f"rank {rank.number} of {size}"
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended: its last message, its exit code, and the file with its standard error."""
+
+    last: dict[str, Any]
+    code: int | None
+    errors: Path
+
+
+def raise_failure(name: str, deed: Deed, remedy: str, ended: Ended, rank: int = 0, size: int = 1) -> NoReturn:
+    """Raise the error that a failed process reported, or an error that it reported none.
+
+    Args:
+        name: Name of the model.
+        deed: What was done with it.
+        remedy: What to do where the process was killed, most likely for lack of memory.
+        ended: How the process ended.
+        rank: Its number.
+        size: Number of processes that did it together.
+    """
+    last, which = ended.last, f"rank {rank} of {size}"
     if "errno" in last:
         raise OSError(last["errno"], last["error"])
     if last.get("kind") == "peer":
@@ -243,7 +261,7 @@ def _raise(job: Job, rank: _Rank) -> NoReturn:
         said = last["error"] if size == 1 or last["kind"] == "diverged" else f"{last['error']} ({which})"
         with converted_errors(name):
             raise ModelError(said, last["kind"])
-    code, said = rank.process.returncode, rank.errors.read_text(encoding="utf-8", errors="replace").strip()
+    code, said = ended.code, ended.errors.read_text(encoding="utf-8", errors="replace").strip()
     where, words = which if size > 1 else "", said.splitlines()[-1] if said else ""
     if code != KILLED and says_out_of_memory(said):  # some libraries abort the process
         raise OutOfMemory(f"There is not enough memory to {deed.verb} '{name}'", where=where, cause=words, remedy=LOWER)
@@ -253,5 +271,5 @@ def _raise(job: Job, rank: _Rank) -> NoReturn:
     cause = "killed by the system, most likely because memory ran out" if code == KILLED else words
     raise RankFailed(
         f"The process that {deed.past} '{name}' ended with exit code {code}", where=where, cause=cause,
-        remedy=job.remedy,
+        remedy=remedy,
     )

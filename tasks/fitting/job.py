@@ -33,6 +33,7 @@ class Deed(NamedTuple):
 
 
 FIT, SCORE = Deed("fit", "fitted", "fit"), Deed("score", "scored", "scoring")
+EVALUATE = Deed("evaluate", "evaluated", "evaluation")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,20 +26,21 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPER
 
 def report_progress(news: FitProgress) -> None:
     """Tell the parent process how far the fit is."""
-    _say({"step": news.step, "total": news.total, "figures": dict(news.figures)})
+    say({"step": news.step, "total": news.total, "figures": dict(news.figures)})
 
 
-def _say(message: dict[str, Any]) -> None:
+def say(message: dict[str, Any]) -> None:
+    """Send a message to the parent process."""
     sys.stdout.write(json.dumps(message) + "\n")
     sys.stdout.flush()
 
 
-class _LogToParent(logging.Handler):
+class LogToParent(logging.Handler):
     """Handler that sends log messages to the parent process, for the terminal and the Prefect UI."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Send one log message."""
-        _say({"log": record.getMessage(), "level": record.levelno, "logger": record.name})
+        say({"log": record.getMessage(), "level": record.levelno, "logger": record.name})
 
 
 def run_worker(work: Callable[[str], Mapping[str, float]]) -> int:
@@ -52,22 +53,25 @@ def run_worker(work: Callable[[str], Mapping[str, float]]) -> int:
         0, or 6 with the error as the last line of output.
     """
     if os.environ.get("RANK", "0") == "0":  # other ranks would log the same
-        logging.getLogger("models").addHandler(_LogToParent())
+        logging.getLogger("models").addHandler(LogToParent())
         logging.getLogger("models").setLevel(logging.DEBUG)
+    message = answer(lambda: work(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    say(message)
+    return 6 if "error" in message else 0
+
+
+def answer(work: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+    """Do the work; return the message that ends it: its summary, or an error that the parent process raises again."""
     try:
-        _say({"summary": dict(work(Path(sys.argv[1]).read_text(encoding="utf-8")))})
+        return {"summary": dict(work())}
     except ModelError as error:
-        _say({"error": str(error), "kind": error.kind})
-        return 6
+        return {"error": str(error), "kind": error.kind}
     except BaseException as error:  # panics of Rust libraries are not an Exception
         if is_out_of_memory(error):
-            _say({"error": f"not enough memory ({first_line(error)}); {LOWER}", "kind": "memory"})
-        elif (number := _errno_of(error)) is not None:
-            _say({"error": str(error), "errno": number})
-        else:
-            raise
-        return 6
-    return 0
+            return {"error": f"not enough memory ({first_line(error)}); {LOWER}", "kind": "memory"}
+        if (number := _errno_of(error)) is not None:
+            return {"error": str(error), "errno": number}
+        raise
 
 
 def _errno_of(error: BaseException) -> int | None:

@@ -30,6 +30,7 @@ from tasks.limits import PROMOTION, slot
 from tasks.lineage.gather import keep_lineage
 from tasks.promotion.choose import passed_over
 from tasks.promotion.evidence import gather_evidence
+from tasks.promotion.gate_intervals import intervals_of
 from tasks.promotion.score_now import Champion, Scored
 from tasks.stage import show_markdown, stage
 from tasks.tracking.track import registry_of, tracker_of, tracking_was_away
@@ -102,7 +103,7 @@ def decide(
         config, prepared, evaluated, challenger, scored, champion, version, drift, champion_reviews
     )
     others = passed_over(config, prepared, evaluated, challenger, champion.folder if champion else None)
-    decision = apply_rules(config.promotion, replace(evidence, passed_over=others))
+    decision = apply_rules(config.promotion, replace(evidence, passed_over=others), intervals_of(config))
     for what in decision.warnings:
         log.warning("gate: %s", what)
     return carry_out(

@@ -26,6 +26,8 @@ from tasks.data.prepare import VOCABULARY_FILE, Prepared, tokenize
 from tasks.evaluation.evaluate import SCORES_FILE, Measured, score_bundle, scores_of
 from tasks.fitting.fit import bundle_digest
 from tasks.gpus import OpenBundle
+from tasks.measuring.model_work import ModelWork, only_opened
+from tasks.measuring.processes import with_model
 from tasks.progress import progress
 from tasks.stage import stage, store_of
 from tasks.table_file import TableFile
@@ -211,7 +213,7 @@ def score_challenger(config: RunConfig, prepared: Prepared, challenger: Measured
         require_registered(folder, bundle_digest(challenger.fitted.bundle))
         if challenger.fresh and config.promotion.rescore:
             with converted_errors(folder), OpenBundle(config, folder) as opened:
-                opened()  # checks every file and the probe texts
+                with_model(ModelWork(only_opened, challenger.name, folder, folder, {}), opened)
             return Scored.stored(challenger.test, 0.0)
         return score_now(config, folder, tokens, challenger.test, f"{challenger.name} v{version}")
     except (BundleError, Damaged) as error:

@@ -13,9 +13,10 @@ from evaluation.statistics.floor import Floor
 from evaluation.writing.audit import EXPOSURE_FILE, NOVELTY_FILE
 from models.specs import parts_of
 from tasks.evaluation.compare import Evaluated
-from tasks.evaluation.evaluate import FIGURES_FILE, SAMPLES_FILE, Measured
-from tasks.evaluation.observe import CONTEXT_FILE, RELIABILITY_FILE, TOKEN_SCORES_FILE
+from tasks.evaluation.evaluate import FIGURES_FILE, Measured
 from tasks.fitting.fit import bundle_digest
+from tasks.measuring.observed import CONTEXT_FILE, RELIABILITY_FILE, TOKEN_SCORES_FILE
+from tasks.measuring.samples import SAMPLES_FILE
 from tasks.tracking.track import JOURNAL
 
 

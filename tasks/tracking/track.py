@@ -207,14 +207,12 @@ def open_model_run(
     reopened and continued.
     """
     tracker = tracker_of(config)
-    finished_run = _found(tracker, digest, "FINISHED") if there else None
-    if finished_run and not _is_whole(tracker, finished_run):
-        log.warning(
-            "'%s': the files of its logged model (MLflow run %s) are gone or damaged; the store still has the fit, so "
-            "it is logged again, and a new version can be registered. A version that was registered from them stays "
-            "lost: `reviewlm rollback --model NAME` goes back to one that opens", spec.name, finished_run,
-        )
-        finished_run, there = None, False
+    finished_run, uri = _found(tracker, digest, "FINISHED") if there else ("", "")
+    if finished_run and not _is_whole(tracker, uri):
+        log.warning("'%s': the files of its logged model (MLflow run %s) are gone or damaged; the store still has the "
+            "fit, so it is logged again, and a new version can be registered. A version that was registered from them "
+            "stays lost: `reviewlm rollback --model NAME` goes back to one that opens", spec.name, finished_run)
+        finished_run, there = "", False
     if finished_run:
         tracker.set_tags(parent_run_id, {f"{tag.CHILD}{spec.name}": finished_run})
         yield ModelRun(tracker, finished_run, known=True)
@@ -259,8 +257,8 @@ def _new_model_run(
 
 def _taken_up(tracker: Tracker, digest: str, parameters: dict[str, Any], parent_run_id: str) -> str | None:
     """Reopen the run of a killed fit as a child of this flow's run and return its id; None if there is none."""
-    run_id = _found(tracker, digest, "KILLED")
-    if run_id is None or not reopen_run(tracker, run_id):
+    run_id, _ = _found(tracker, digest, "KILLED")
+    if not run_id or not reopen_run(tracker, run_id):
         return None
     try:
         tracker.log_params(run_id, parameters)
@@ -273,17 +271,18 @@ def _taken_up(tracker: Tracker, digest: str, parameters: dict[str, Any], parent_
     return run_id
 
 
-def _found(tracker: Tracker, digest: str, status: str) -> str | None:
-    """Return the newest run of a fit with a status; None if there is none or MLflow does not answer."""
+def _found(tracker: Tracker, digest: str, status: str) -> tuple[str, str]:
+    """Return a fit's newest run with a status, and its logged model's address; empty without one, or without MLflow."""
     with suppress(TrackingUnavailable):
-        return tracker.find_run(tag.FIT_TAG, digest, status)
-    return None
+        if run := tracker.newest_run(tag.FIT_TAG, digest, status):
+            return str(run.info.run_id), tag.value_of(run.data.tags, tag.MODEL_URI_TAG)
+    return "", ""
 
 
-def _is_whole(tracker: Tracker, run_id: str) -> bool:
-    """Return whether the logged model of a finished run has all its files; True if MLflow does not answer."""
+def _is_whole(tracker: Tracker, uri: str) -> bool:
+    """Return whether a logged model has all its files; True if MLflow does not answer."""
     with suppress(TrackingUnavailable):
-        return has_bundle(tracker, tracker.tag(run_id, tag.MODEL_URI_TAG))
+        return has_bundle(tracker, uri)
     return True
 
 

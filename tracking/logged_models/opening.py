@@ -43,6 +43,11 @@ def open_version(config: RunConfig, reference: str = "champion") -> tuple[Bundle
     return open_champion(tracker, address, chosen_device(config.execution.device))
 
 
+def use_version(config: RunConfig, reference: str, use: Callable[[Path], Opened]) -> tuple[Opened, Version]:
+    """Return what *use* makes of the folder of a registered version's bundle; see `open_version`."""
+    return _opened(*locate(config, reference), use)
+
+
 def tracker_at(config: RunConfig) -> Tracker:
     """Return the tracker of a configuration, without creating the home folder."""
     return Tracker(config.tracking_address, config.execution.experiment, config.home / "mlartifacts")

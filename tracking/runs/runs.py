@@ -237,12 +237,17 @@ class Tracker(Connection):
 
     def find_run(self, tag: str, value: str, status: str = "") -> str | None:
         """Return the id of the newest run with this tag (and status, e.g. "FINISHED"), or None if there is none."""
+        found = self.newest_run(tag, value, status)
+        return None if found is None else str(found.info.run_id)
+
+    def newest_run(self, tag: str, value: str, status: str = "") -> Run | None:
+        """Return the newest run with this tag (and status), with all its tags, or None if there is none."""
         wanted = f" and attributes.status = '{status}'" if status else ""
         quote = '"' if "'" in value else "'"  # MLflow's filter language has no escape character
         for name in names_of(tag):
             where = f"tags.`{name}` = {quote}{value}{quote}{wanted}"
             if found := self.search(where, most=1):
-                return str(found[0].info.run_id)
+                return found[0]
         return None
 
     def search(self, where: str, most: int) -> list[Run]:

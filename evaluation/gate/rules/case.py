@@ -15,7 +15,7 @@ from evaluation.scoring.metrics import LN2, Figures, figures_of
 from evaluation.statistics.bootstrap import Interval
 from evaluation.statistics.floor import floor_nats
 from evaluation.statistics.groups import effective_number, groups_of
-from evaluation.statistics.studentised import Ratio, gain_ratio, studentised_intervals
+from evaluation.statistics.studentised import Intervals, Ratio, gain_ratio, studentised_intervals
 
 if TYPE_CHECKING:
     from core.config.sections.promotion import PromotionConfig
@@ -83,6 +83,7 @@ class GateCase(Rivals):
 
     policy: PromotionConfig
     evidence: Evidence
+    intervals: Intervals = studentised_intervals
 
     @property
     def champion_scored(self) -> bool:
@@ -255,7 +256,7 @@ class GateCase(Rivals):
         if len(ratio.by_group.numerator_D) < 2:
             return None
         options = {"confidence": self.policy.confidence, "resamples": self.evidence.resamples}
-        return studentised_intervals([ratio], seed=self.evidence.seed, **options)[0]  # type: ignore[arg-type]
+        return self.intervals([ratio], seed=self.evidence.seed, **options)[0]
 
 
 def least_sure_gain(sizes: np.ndarray, confidence: float, max_review_loss: float, limit: float = 0.0) -> float:

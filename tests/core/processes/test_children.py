@@ -152,3 +152,29 @@ def test_a_child_that_takes_too_long_is_ended(program: Path) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         run_child([str(program)], 1.0)
     assert not [p for p in psutil.Process().children() if str(program) in p.cmdline()]
+
+
+def test_a_fed_child_reads_what_is_written_to_it_and_others_read_nothing(tmp_path: Path) -> None:
+    program = tmp_path / "echo.py"
+    program.write_text("import sys\nprint(sys.stdin.readline().strip() or 'nothing', flush=True)\n")
+    said = []
+    for fed in (True, False):
+        child = start_child([str(program)], fed=fed, stdout=subprocess.PIPE, text=True)
+        try:
+            child.stdin.write("a line\n")
+            child.stdin.flush()
+            said.append(child.stdout.readline().strip())
+        finally:
+            end_child(child)
+            child.stdout.close()
+    assert said == ["a line", "nothing"]
+
+
+def test_a_fed_child_ends_with_its_lifeline_too(program: Path) -> None:
+    child = start_child([str(program)], fed=True, stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    assert child.stdin is not None
+    assert child.stdout.readline() == b"ready\n"
+    child.stdin.close()
+    assert child.wait(20) == 1
+    end_child(child)

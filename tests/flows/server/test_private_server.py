@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -88,3 +89,27 @@ def test_a_server_that_dies_while_it_makes_tables_leaves_the_turn_to_the_next(
     following = private_server._PrivateServer({}, tmp_path / "prefect.db")
     following.wait()
     following.end()
+
+
+SETTINGS = """
+import os
+from flows.server import private_server
+from prefect.client.orchestration import get_client
+from prefect.settings import get_current_settings
+def asks():
+    client = get_current_settings().client
+    return client.csrf_support_enabled, client.server_version_check_enabled
+assert asks() == (True, True)
+with private_server._named("http://127.0.0.1:1/api", "user:word"):
+    assert asks() == (False, False)
+    assert get_client(sync_client=True)._client.enable_csrf_support is False
+assert not set(private_server.UNASKED) & os.environ.keys()
+"""
+
+
+@pytest.mark.slow
+def test_its_clients_ask_it_neither_for_tokens_nor_for_its_version_and_child_processes_are_not_told() -> None:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment = {**clean, "PYTHONPATH": str(Path(__file__).resolve().parents[3])}
+    done = subprocess.run([sys.executable, "-c", SETTINGS], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

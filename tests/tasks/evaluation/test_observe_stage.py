@@ -23,7 +23,8 @@ from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from tasks.evaluation.evaluate import score_bundle, scores_of
-from tasks.evaluation.observe import CONTEXT_FILE, RELIABILITY_FILE, TOKEN_SCORES_FILE, observe_bundle
+from tasks.evaluation.observe import observe_bundle
+from tasks.measuring.observed import CONTEXT_FILE, RELIABILITY_FILE, TOKEN_SCORES_FILE
 
 TINY = Path(__file__).resolve().parents[2] / "flows" / "tiny.toml"
 WORDS = ["the", "soup", "bread", "tea", "was", "good", "bad", "cold", "fine", "and", "we", "will", "come", "back"]

@@ -1,0 +1,62 @@
+"""Observe the token predictions of an opened model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from evaluation.probing.context_length import context_curve
+from evaluation.scoring.calibration import calibration_error, chance_error, reliability
+from evaluation.scoring.keystrokes import usefulness
+from evaluation.scoring.observe import held_out_temperature, observe
+from evaluation.scoring.score import TOKEN_NATS, drawn_reviews
+from models.bundles.bundle import Bundle
+from models.streams import TokenStream, unigram_counts
+from tasks.measuring.model_work import Report
+
+TOKEN_SCORES_FILE, RELIABILITY_FILE, CONTEXT_FILE = "token_scores.parquet", "reliability.parquet", "context.parquet"
+
+
+def observed(
+    bundle: Bundle, report: Report, work: Path, options: Mapping[str, Any], streams: Mapping[str, str], scores: str
+) -> dict[str, Any]:
+    """Observe the tokens of a sample of test reviews.
+
+    Args:
+        bundle, report, work: See the module.
+        options: As in `EvaluationConfig`.
+        streams: Folder of the token stream of each split.
+        scores: Folder of the scores of the test split.
+    """
+    test, validation, train = (TokenStream.open(Path(streams[split])) for split in ("test", "validation", "train"))
+    seed, size = options["seed"], options["observed_reviews"]
+    reviews = drawn_reviews(test, size, seed)
+    fitted = held_out_temperature(bundle, validation, drawn_reviews(validation, size, seed), seed)
+    counts_V = unigram_counts(train, bundle.vocabulary.size)
+    token_nats = pl.read_parquet(Path(scores) / TOKEN_NATS)
+    rows = observe(bundle, test, reviews, token_nats, counts_V, fitted.value)
+    rows.write_parquet(work / TOKEN_SCORES_FILE)
+    curve, effective = context_curve(bundle, test, options["contexts"], options["context_tokens"], seed)
+    curve.write_parquet(work / CONTEXT_FILE)
+    useful = usefulness(rows, int(test.documents["bytes"].gather(reviews).sum()))
+    facts = {"reviews": len(reviews), "tokens": len(rows), **useful, **_calibration(rows, work)}
+    facts |= {"temperature": fitted.value, "best_temperature": fitted.best, "temperature_tokens": fitted.tokens}
+    return {**facts, "entropy": float(rows["entropy"].to_numpy().mean()), "effective_context": effective}
+
+
+def _calibration(rows: pl.DataFrame, work: Path) -> dict[str, float]:
+    """Write the reliability table; return calibration error and nats per token, with and without temperature."""
+    correct_N = (rows["rank"] == 1).fill_null(False).to_numpy()
+    confidence_N, tempered_N = rows["confidence"].to_numpy(), rows["tempered_confidence"].to_numpy()
+    table = reliability(confidence_N, correct_N)
+    table.write_parquet(work / RELIABILITY_FILE)
+    return {
+        "ece": calibration_error(table),
+        "chance_ece": chance_error(confidence_N),
+        "tempered_ece": calibration_error(reliability(tempered_N, correct_N)),
+        "nll": float(rows["nats"].to_numpy().mean()),
+        "tempered_nll": float(rows["tempered_nats"].to_numpy().mean()),
+    }

@@ -1,0 +1,37 @@
+"""Draw samples from an opened model, and its next-word suggestions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from models.bundles.bundle import Bundle
+from tasks.measuring.model_work import Report
+
+SAMPLES_FILE, SUGGESTIONS_FILE = "samples.parquet", "suggestions.parquet"
+
+
+def drawn(bundle: Bundle, report: Report, work: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Write reviews for each star rating, and next words for the prompts; options as in `EvaluationConfig`."""
+    from models.completion.suggestions import next_words  # imports torch, which a run that re-uses all does not need
+    from models.sampling import Sampling, generate_rated
+
+    sampling = Sampling(options["temperature"], options["top_k"], options["top_p"])
+    counts = dict.fromkeys(options["sample_stars"], options["samples_per_star"])
+    texts = generate_rated(bundle, counts, sampling, options["max_tokens"], options["seed"])
+    rows = [
+        {"stars": stars, "number": number, "text": text, "seed": options["seed"]}
+        for stars in counts for number, text in enumerate(texts[stars])
+    ]  # fmt: skip
+    pl.DataFrame(rows).write_parquet(work / SAMPLES_FILE)
+    words = [
+        {"prompt": prompt, "word": word, "probability": probability}
+        for prompt in options["prompts"]
+        for word, probability in next_words(bundle, prompt, options["suggestions"]).words
+    ]
+    schema = {"prompt": pl.String, "word": pl.String, "probability": pl.Float64}
+    pl.DataFrame(words, schema=schema).write_parquet(work / SUGGESTIONS_FILE)
+    return {"samples": len(rows), "suggestions": len(words)}

@@ -1,0 +1,69 @@
+"""Do works with opened models, one after the other, in a process: `python -m tasks.measuring.worker`.
+
+Each line of the standard input is one work (`ModelWork`). Messages are those of `tasks/fitting/worker.py`; each work
+ends with {"summary"}, {"error"} or {"raised"}: an error of the project, pickled. The last model stays open, because the
+next work is most likely with the same one.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import pickle
+import sys
+from pathlib import Path
+from typing import Any
+
+from core.errors import ReviewLMError
+from core.processes.memory import return_freed
+from models.base import FitProgress
+from models.bundles.bundle import Bundle, load_bundle
+from tasks.fitting.worker import LogToParent, answer, report_progress, say
+from tasks.measuring.model_work import ModelWork
+
+ROOMS = ("models", "evaluation", "corpus")
+"""Loggers whose messages the parent process gets."""
+
+
+class LastOpened:
+    """The bundle that was opened last; only one is held at a time."""
+
+    def __init__(self) -> None:
+        self._folder = Path()
+        self._bundle: Bundle | None = None
+
+    def __call__(self, folder: Path) -> Bundle:
+        """Return the bundle of a folder."""
+        if self._bundle is None or folder != self._folder:
+            self._bundle = None
+            return_freed()  # the next model does not fit into the gaps that the last one left
+            bundle = self._bundle = load_bundle(folder)
+            self._folder = folder
+            return bundle
+        return self._bundle
+
+
+def done(work: ModelWork, opened: LastOpened) -> dict[str, Any]:
+    """Do one work; return the message that ends it."""
+    def report(step: int) -> None:
+        report_progress(FitProgress(step, 0, {}))
+
+    try:
+        return answer(lambda: work(opened(work.model), report))
+    except ReviewLMError as error:
+        return {"raised": base64.b64encode(pickle.dumps(error)).decode()}
+
+
+def main() -> int:
+    """Do the works of the standard input until it ends."""
+    for room in ROOMS:
+        logging.getLogger(room).addHandler(LogToParent())
+        logging.getLogger(room).setLevel(logging.DEBUG)
+    opened = LastOpened()
+    for line in sys.stdin:
+        say(done(ModelWork.from_json(line), opened))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,62 @@
+"""Keep the intervals that the gate decides by: equal scores need no new draws."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, astuple
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.config.run_config import RunConfig
+from evaluation.statistics.bootstrap import Interval
+from evaluation.statistics.studentised import Ratio, studentised_intervals
+from tasks.stage import run_stage
+
+GATE_INTERVAL_VERSION = 1
+
+
+def kept_intervals(config: RunConfig, ratios: Sequence[Ratio], **options: Any) -> list[Interval]:
+    """Return the interval of each ratio, from the store if it was computed before.
+
+    Args:
+        config: Locates the store.
+        ratios, options: See `studentised_intervals`; each ratio is computed alone.
+    """
+    return [_kept(config, ratio, options) if _worth_keeping(ratio) else _computed(ratio, options) for ratio in ratios]
+
+
+def _worth_keeping(ratio: Ratio) -> bool:
+    """Return False for a model compared with itself: the run after a promotion would else build a new result."""
+    return not np.array_equal(ratio.numerator_D, ratio.denominator_D)
+
+
+def _computed(ratio: Ratio, options: dict[str, Any]) -> Interval:
+    return studentised_intervals([ratio], **options)[0]
+
+
+def _kept(config: RunConfig, ratio: Ratio, options: dict[str, Any]) -> Interval:
+    def make(work: Path) -> dict[str, Any]:
+        return asdict(_computed(ratio, options))
+
+    inputs = {"ratio": digest_of(ratio)}
+    built = run_stage(config, "gate-interval", GATE_INTERVAL_VERSION, options, inputs, make)
+    return Interval(**built.artifact.facts)
+
+
+def digest_of(ratio: Ratio) -> str:
+    """Return the SHA-256 of all numbers of a ratio, with all their bits."""
+    digest = hashlib.sha256()
+    for part in astuple(ratio):
+        numbers = np.asarray([] if part is None else part)
+        digest.update(f"{part is None} {numbers.dtype.str} {numbers.shape}\n".encode())
+        digest.update(np.ascontiguousarray(numbers).tobytes())
+    return digest.hexdigest()
+
+
+def intervals_of(config: RunConfig) -> partial[list[Interval]]:
+    """Return `kept_intervals` for one store, in the form of `studentised_intervals`."""
+    return partial(kept_intervals, config)

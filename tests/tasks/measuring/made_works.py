@@ -1,0 +1,39 @@
+"""Works for processes of tests: one that fails like a stage, one that is killed, one that tells where it runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.errors import InputError
+from models.base import ModelError
+from models.bundles.bundle import Bundle
+from tasks.measuring.model_work import Report
+
+
+def refuse(bundle: Bundle, report: Report, folder: Path) -> dict[str, Any]:
+    raise InputError("There is no such review", value=7, remedy="0 to 6")
+
+
+def diverge(bundle: Bundle, report: Report, folder: Path) -> dict[str, Any]:
+    raise ModelError("the loss is not a number", "diverged")
+
+
+def fall(bundle: Bundle, report: Report, folder: Path) -> dict[str, Any]:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return {}
+
+
+def tell_numpy(bundle: Bundle, report: Report, folder: Path) -> dict[str, Any]:
+    return np.lib.introspect.opt_func_info(func_name="^(exp|log)$")
+
+
+def tell(bundle: Bundle, report: Report, folder: Path) -> dict[str, Any]:
+    print("7", flush=True)  # not a message of ours
+    for done in (1, 2):
+        report(done)
+    return {"process": os.getpid()}

@@ -1,0 +1,230 @@
+"""Works with models in processes of their own: equal results, the same errors, few processes, none for little work."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import psutil
+import pytest
+
+from core.config.presets import parse_config
+from core.config.run_config import RunConfig
+from core.environment import numpy_features
+from core.errors import InputError, RankFailed
+from evaluation.scoring.score import FIGURES_FILE, SCORES_FILE, TOKEN_NATS
+from models.base import FitContext, ModelError
+from models.bundles.bundle import save_bundle
+from models.ngram.lm import NGramLM
+from models.specs import NGramSpec, VocabularySpec
+from models.streams import TokenStream, write_stream
+from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import Vocabulary
+from tasks.evaluation.score_job import ScoreJob
+from tasks.gpus import OpenBundle
+from tasks.measuring import processes
+from tasks.measuring.model_work import ModelWork, only_opened
+from tasks.measuring.processes import (
+    LEAST_TOKENS,
+    ModelProcesses,
+    done_alone,
+    in_processes,
+    model_processes,
+    with_model,
+)
+from tasks.measuring.samples import SAMPLES_FILE, SUGGESTIONS_FILE, drawn
+from tasks.measuring.scored import scored
+from tasks.measuring.shown import STARS, shown
+from tests.marked_cases import slow_but
+from tests.tasks.measuring.made_works import diverge, fall, refuse, tell, tell_numpy
+
+ROOT = Path(__file__).resolve().parents[3]
+TEXTS = [f"The {food} was {word}." for food in ("soup", "bread", "tea") for word in ("good", "bad", "cold", "fine")]
+CONFIG = parse_config({"execution": {"device": "cpu"}})
+MADE = {"scored": {SCORES_FILE, FIGURES_FILE, TOKEN_NATS}, "drawn": {SAMPLES_FILE, SUGGESTIONS_FILE}}
+SAMPLING = {
+    "temperature": 1.0, "top_k": 0, "top_p": 1.0, "max_tokens": 8, "seed": 3, "sample_stars": [1, 5],
+    "samples_per_star": 2, "prompts": ["The soup was"], "suggestions": 3,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """Two bundles and a token stream."""
+    folder = tmp_path_factory.mktemp("made")
+    vocabulary = Vocabulary.train(TEXTS, VocabularySpec(min_count=1), NormalForm())
+    frame = pl.DataFrame(
+        {"review_id": [f"r{n}" for n in range(len(TEXTS))], "text": TEXTS, "stars": [5] * len(TEXTS),
+         "bytes": [len(text) + 1 for text in TEXTS], "words": [4] * len(TEXTS)}
+    )  # fmt: skip
+    write_stream(folder / "tokens", vocabulary, [frame])
+    stream = TokenStream.open(folder / "tokens")
+    for order in (2, 3):
+        spec = NGramSpec(order=order, name=f"kn{order}")
+        model = NGramLM.fit(spec, vocabulary, stream, stream, FitContext(folder / "work")).model
+        save_bundle(folder / spec.name, spec, vocabulary, model, [("The tea was good.", 5)], {})
+    return folder / "kn2", folder / "kn3", folder / "tokens"
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[ModelProcesses]:
+    found = ModelProcesses()
+    yield found
+    found.end()
+
+
+def works(made: tuple[Path, Path, Path], folder: Path) -> dict[str, ModelWork]:
+    bundle, _, tokens = made
+    folder.mkdir()
+    job = ScoreJob(work=folder, label="kn2 test", model=bundle, tokens=tokens, observed_reviews=3, seed=1)
+    return {
+        "scored": ModelWork(scored, "kn2", bundle, folder, {"job": job.to_json()}),
+        "drawn": ModelWork(drawn, "kn2", bundle, folder, {"options": SAMPLING}),
+    }
+
+
+def bare(function: Any, bundle: Path) -> ModelWork:
+    return ModelWork(function, "kn", bundle, bundle, {})
+
+
+@pytest.mark.parametrize("name", slow_but(["scored", "drawn"], {"scored"}))
+def test_a_process_gives_the_files_and_facts_that_this_one_gives(
+    made: tuple[Path, Path, Path], running: ModelProcesses, tmp_path: Path, name: str
+) -> None:
+    here, there = (works(made, tmp_path / place)[name] for place in ("here", "there"))
+    with OpenBundle(CONFIG, made[0]) as opened:
+        expected = with_model(here, opened)
+    found = running.do(there, lambda done: None)
+    assert found | {"score_seconds": 0} == expected | {"score_seconds": 0}
+    files = sorted(file.name for file in (tmp_path / "here").iterdir())
+    assert set(files) >= MADE[name]
+    for file in files:
+        assert (tmp_path / "there" / file).read_bytes() == (tmp_path / "here" / file).read_bytes(), file
+
+
+def test_one_process_does_works_one_after_the_other_and_reports_how_far_it_is(
+    made: tuple[Path, Path, Path], running: ModelProcesses
+) -> None:
+    told: list[int] = []
+    one, same, other = (running.do(bare(tell, bundle), told.append)["process"] for bundle in (*made[:1] * 2, made[1]))
+    assert one == same == other != os.getpid()
+    assert told == [1, 2] * 3
+
+
+@pytest.mark.parametrize(("function", "kind", "words"), [
+    (refuse, InputError, "There is no such review"), (diverge, ModelError, "the loss is not a number"),
+])  # fmt: skip
+def test_an_error_of_a_work_is_raised_here_as_it_was_there(
+    made: tuple[Path, Path, Path], running: ModelProcesses, function: Any, kind: type[Exception], words: str
+) -> None:
+    before = running.do(bare(tell, made[0]), lambda done: None)["process"]
+    with pytest.raises(kind, match=words) as raised:
+        running.do(bare(function, made[0]), lambda done: None)
+    if kind is InputError:
+        assert vars(raised.value) == vars(InputError("There is no such review", value=7, remedy="0 to 6"))
+    assert running.do(bare(tell, made[0]), lambda done: None)["process"] == before
+
+
+def test_a_bundle_that_does_not_open_is_an_error_of_the_work(
+    made: tuple[Path, Path, Path], running: ModelProcesses, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match="no bundle"):
+        running.do(bare(only_opened, tmp_path / "no bundle"), lambda done: None)
+
+
+@pytest.mark.slow
+def test_a_killed_process_is_an_error_and_the_next_work_gets_another(
+    made: tuple[Path, Path, Path], running: ModelProcesses
+) -> None:
+    before = running.do(bare(tell, made[0]), lambda done: None)["process"]
+    with pytest.raises(RankFailed, match="killed by the system") as raised:
+        running.do(bare(fall, made[0]), lambda done: None)
+    assert "evaluated 'kn'" in raised.value.what
+    assert running.do(bare(tell, made[0]), lambda done: None)["process"] != before
+
+
+@pytest.mark.slow
+def test_a_process_whose_work_was_not_heard_to_its_end_gets_no_other(
+    made: tuple[Path, Path, Path], running: ModelProcesses
+) -> None:
+    """Else the next work would get the answer of the last one. Nor does one that died while it waited."""
+    before = running.do(bare(tell, made[0]), lambda done: None)["process"]
+    with pytest.raises(ZeroDivisionError):
+        running.do(bare(tell, made[0]), lambda done: 1 // 0)
+    other = running.do(bare(tell, made[0]), lambda done: None)["process"]
+    assert other != before
+    os.kill(other, signal.SIGKILL)
+    psutil.wait_procs([psutil.Process(other)], timeout=20)
+    assert running.do(bare(tell, made[0]), lambda done: None)["process"] not in {before, other}
+
+
+@pytest.mark.slow
+def test_a_block_ends_its_processes_and_an_inner_one_uses_them(made: tuple[Path, Path, Path]) -> None:
+    with OpenBundle(CONFIG, made[0]) as opened:
+        with model_processes(CONFIG, LEAST_TOKENS):
+            first = with_model(bare(tell, made[0]), opened)["process"]
+            with model_processes(CONFIG, LEAST_TOKENS):
+                assert with_model(bare(tell, made[0]), opened)["process"] == first
+            assert with_model(bare(tell, made[0]), opened)["process"] == first != os.getpid()
+        assert not in_processes()
+        with pytest.raises(ProcessLookupError):
+            os.kill(first, 0)
+
+
+@pytest.mark.parametrize(("config", "held_out"), [
+    (CONFIG, LEAST_TOKENS - 1),
+    (parse_config({"execution": {"device": "cpu", "engine": "dask"}}), LEAST_TOKENS),
+    (parse_config({"execution": {"device": "cuda"}}), LEAST_TOKENS),
+])  # fmt: skip
+def test_little_work_and_work_for_a_gpu_or_dask_is_done_here(
+    config: RunConfig, held_out: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "chosen_device", lambda device: device)
+    with model_processes(config, held_out):
+        assert not in_processes()
+
+
+@pytest.mark.slow
+def test_numpy_computes_as_in_this_process_that_imported_it_before_its_features_were_set(
+    made: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On processors without such features both are equal anyway."""
+    for name, value in numpy_features().items():
+        monkeypatch.setenv(name, value)
+    work = bare(tell_numpy, made[0])
+    with OpenBundle(CONFIG, made[0]) as opened:
+        here = with_model(work, opened)
+        with model_processes(CONFIG, LEAST_TOKENS):
+            assert with_model(work, opened) == here
+    assert {"exp", "log"} <= here.keys()
+
+
+@pytest.mark.slow
+def test_a_process_holds_no_library_of_a_run() -> None:
+    code = (
+        "import sys, tasks.measuring.worker, tasks.measuring.scored, tasks.measuring.samples\n"
+        "import tasks.measuring.observed, tasks.measuring.audited\n"
+        "print(sorted({'prefect', 'mlflow', 'great_expectations'} & sys.modules.keys()))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert said.stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_what_the_demo_shows_is_what_this_process_would_write(made: tuple[Path, Path, Path]) -> None:
+    options = {"options": parse_config({}).evaluation.model_dump(mode="json") | {"max_tokens": 8}}
+    work = ModelWork(shown, "champion", made[0], made[0], options)
+    with OpenBundle(CONFIG, made[0]) as opened:
+        here = with_model(work, opened)
+    found = done_alone(CONFIG, work)
+    assert found == json.loads(json.dumps(here))
+    assert len(found["texts"]) == len(STARS)
+    assert found["suggestions"]["words"]
