@@ -25,7 +25,7 @@ import numpy as np
 import polars as pl
 
 import reviewlm
-from benchmarks.harness import Report, arguments, finish, say
+from benchmarks.harness import Ratio, Report, arguments, finish, say
 from benchmarks.serve_http import ours
 from evaluation.scoring.keystrokes import SHOWN, Keyboard
 from evaluation.statistics.bootstrap import Bootstrap
@@ -143,7 +143,10 @@ def main(argv: Sequence[str] | None = None) -> None:
                 "differ": sum(one.typed != one.simulated for one in tokens),
             })  # fmt: skip
             say(str(rows[-1]))
-    finish(args, Report("keystrokes", "Keys saved at the endpoint and in the simulation", table(pl.DataFrame(rows))))
+    every = pl.DataFrame(rows)
+    equal = Ratio(round(every["keys"].sum() / every["simulated"].sum(), 4), 1.0, "simulation of words")
+    title = "Keys saved at the endpoint and in the simulation"
+    finish(args, Report("keystrokes", title, table(every), {"endpoint.simulation": equal}, ("torch", "uvicorn")))
 
 
 def table(rows: pl.DataFrame) -> dict[str, Any]:
