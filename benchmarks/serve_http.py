@@ -237,10 +237,10 @@ def measure_memory(served: Served, requests: int) -> dict[str, Any]:
     for part in range(10):
         own = texts[part * (tenth // 10) :]
         begun = [post("/v1/completions", {"prompt": text[: 20 + part], "max_tokens": 20, "seed": part, **SAMPLING})
-                 for text in texts[: tenth * 6 // 10]]  # fmt: skip
-        scored = [post("/score", {"texts": [text], "stars": 1 + part % 5}) for text in texts[: tenth // 10]]
+                 for text in texts[: tenth * 9 // 10]]  # fmt: skip
+        scored = [post("/score", {"texts": [text], "stars": 1 + part % 5}) for text in texts[: tenth // 20]]
         typed = [post("/suggest", {"prompt": text[:end], "k": 3, "stars": 5})
-                 for text in own[: max(1, tenth // 75)] for end in range(1, 25)]  # fmt: skip
+                 for text in own[: max(1, tenth // 400)] for end in range(1, 31)]  # fmt: skip
         for asked, connections in ((begun, STREAMS), (scored, 8), (typed, 2)):
             answers = send_all(served.port, asked, connections).answers
             if wrong := [answer for answer in answers if answer.status != 200]:
