@@ -10,6 +10,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -40,9 +41,11 @@ def made_texts(count: int = REVIEWS) -> list[str]:
         return pl.read_ndjson(file)["text"].to_list()
 
 
-def made_bundle(texts: Sequence[str], words: int = WORDS, spec: RecurrentSpec = SPEC) -> Bundle:
-    """Return a model of the words of some texts; it never ends a text."""
-    vocabulary = Vocabulary.train(texts, VocabularySpec(size=words, min_count=1), NormalForm())
+def made_bundle(
+    texts: Sequence[str], words: int = WORDS, spec: RecurrentSpec = SPEC, unit: Literal["word", "bpe"] = "word"
+) -> Bundle:
+    """Return a model of the words of some texts, or of parts of words; it never ends a text."""
+    vocabulary = Vocabulary.train(texts, VocabularySpec(unit=unit, size=words, min_count=1), NormalForm())
     counts_V = np.bincount(np.concatenate(vocabulary.encode_batch(texts)), minlength=vocabulary.size)
     torch.manual_seed(1)
     network = RecurrentLM.build(spec, torch.from_numpy(counts_V + 1))

@@ -15,6 +15,10 @@ warmed up by one short request on every connection. The client is this process (
     first     32 streams: milliseconds from a request to its first text
     clients   one client, then 32, with the same requests: whole and exact; their texts must be the same
     memory    resident memory after each quarter of the short requests of a long run
+
+`--memory` measures only that, of a model of parts of words: completions with prompts of their own, scores, and texts
+typed letter by letter. The limit of the saved states is low, so that it is reached early. After each tenth of the
+requests it notes the memory and the size of the saved states.
 """
 
 from __future__ import annotations
@@ -42,7 +46,7 @@ from benchmarks.made_home import NAME, made_bundle, made_texts, make_home
 
 STREAMS, FEW_STREAMS, TOKENS = 64, 32, 200
 GOAL, PEER_GOAL, FIRST_MS, CLIENTS_GOAL = 8_000.0, 20.0, 100.0, 5.0
-WORKERS = 2
+WORKERS, CACHE_MIB = 2, 16
 SAMPLING = {"stars": 3, "temperature": 0.8, "top_p": 0.95}
 PLAIN = {"stars": 3, "temperature": 1.0, "top_p": 1.0}
 STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
@@ -120,12 +124,12 @@ def _cpu(process: subprocess.Popen[Any]) -> float:
     return 0.0
 
 
-def ours(home: Path, numbers: str, above: int) -> Any:
+def ours(home: Path, numbers: str, above: int, *more: str, model: str = NAME, workers: int = WORKERS) -> Any:
     """Start `reviewlm serve`."""
     port = _free_port()
-    settings = [f"serving.numbers={numbers}", "serving.threads=1"]
+    settings = [f"serving.numbers={numbers}", "serving.threads=1", *more]
     sets = [word for setting in settings for word in ("--set", setting)]
-    command = ["-m", "reviewlm.cli", "serve", "--model", NAME, "--port", str(port), "--workers", str(WORKERS), *sets]
+    command = ["-m", "reviewlm.cli", "serve", "--model", model, "--port", str(port), "--workers", str(workers), *sets]
     return started(command, port, "/readyz", _environment(home), above)
 
 
@@ -226,6 +230,33 @@ def measure_ours(served: Served, rounds: int, requests: int) -> dict[str, dict[s
     return rows
 
 
+def measure_memory(served: Served, requests: int) -> dict[str, Any]:
+    """Return the memory and the size of the saved states of all workers after each tenth of mixed requests."""
+    texts, tenth = made_texts(requests // 10), requests // 10
+    mib, cache, done = list[int](), list[int](), 0
+    for part in range(10):
+        own = texts[part * (tenth // 10) :]
+        begun = [post("/v1/completions", {"prompt": text[: 20 + part], "max_tokens": 20, "seed": part, **SAMPLING})
+                 for text in texts[: tenth * 9 // 10]]  # fmt: skip
+        scored = [post("/score", {"texts": [text], "stars": 1 + part % 5}) for text in texts[: tenth // 20]]
+        typed = [post("/suggest", {"prompt": text[:end], "k": 3, "stars": 5})
+                 for text in own[: max(1, tenth // 400)] for end in range(1, 31)]  # fmt: skip
+        for asked, connections in ((begun, STREAMS), (scored, 8), (typed, 2)):
+            answers = send_all(served.port, asked, connections).answers
+            if wrong := [answer for answer in answers if answer.status != 200]:
+                raise RuntimeError(f"status {wrong[0].status}: {wrong[0].body[:200]!r}")
+            done += len(answers)
+        mib.append(served.mib())
+        cache.append(int(_figure(served, "reviewlm_engine_cache_bytes")) >> 20)
+        say(f"{done} requests: {mib[-1]} MiB, of which saved states {cache[-1]} MiB")
+    return {"requests": done, "mib": mib, "cache_mib": cache}
+
+
+def _figure(served: Served, name: str) -> float:
+    with urllib.request.urlopen(f"http://127.0.0.1:{served.port}/metrics", timeout=60) as answer:
+        return sum(float(line.rsplit(b" ", 1)[1]) for line in answer if line.startswith(name.encode()))
+
+
 def measure_clients(served: Served, rounds: int) -> dict[str, dict[str, Any]]:
     """Return a row for one client and one for several that send the same requests, of each number format.
 
@@ -261,7 +292,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--above", type=int, default=0, help="priority of all servers over other programs, 0 to 19")
     parser.add_argument("--numbers", default="int8", help="number format of our server (default int8)")
+    parser.add_argument("--memory", action="store_true", help="measure only the memory of our server")
     args: argparse.Namespace = parser.parse_args(argv)
+    if args.memory:
+        return report_memory(args)
     with tempfile.TemporaryDirectory(prefix="reviewlm-serve-") as folder:
         home = Path(folder) / "home"
         make_home(home, made_bundle(made_texts(2_000 if args.quick else 40_000)))
@@ -292,6 +326,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     packages = ("torch", "numba", "uvicorn", "mlflow")
     finish(args, Report("serve_http", "Generation over HTTP", rows, ratios, packages, notes))
+
+
+def report_memory(args: argparse.Namespace) -> None:
+    """Measure the memory of our server and report."""
+    with tempfile.TemporaryDirectory(prefix="reviewlm-serve-") as folder:
+        home = Path(folder) / "home"
+        make_home(home, made_bundle(made_texts(2_000), 4_000, unit="bpe"))
+        with ours(home, args.numbers, args.above, f"serving.cache_megabytes={CACHE_MIB}") as served:
+            found = measure_memory(served, 400 if args.quick else 10_000)
+    flat = Ratio(round(found["mib"][4] / found["mib"][-1], 3), 0.98, "half of the requests")
+    notes = (
+        f"An LSTM of two layers of 650 with BPE of 4,000 entries; {WORKERS} workers with one thread each, each with "
+        f"serving.cache_megabytes={CACHE_MIB}: at most {CACHE_MIB} MiB of saved states, a quarter more for searches.",
+    )
+    packages, ratios = ("torch", "numba", "uvicorn"), {"memory.flat": flat}
+    finish(args, Report("serve_http", "Memory of the server", {"memory": found}, ratios, packages, notes, "memory"))
 
 
 if __name__ == "__main__":

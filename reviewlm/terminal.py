@@ -176,9 +176,9 @@ def show_facts(facts: Mapping[str, Any]) -> None:
 
 
 def show_review(stars: int | None, text: str) -> None:
-    """Write one generated review."""
+    """Write one generated review under the rating that it was written with; None: the average over the ratings."""
     say()
-    say("★" * stars + "☆" * (5 - stars) if stars else "(no rating requested)")
+    say("★" * stars + "☆" * (5 - stars) if stars else "(without a rating)" if stars == 0 else "(no rating requested)")
     for paragraph in text.split("\n"):
         say(wrapped(f"  {paragraph}".rstrip(), width()))
 

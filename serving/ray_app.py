@@ -6,6 +6,7 @@ KEY=VALUE …` uses a cluster. `preset` names a preset, other keys are settings 
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import signal
@@ -27,10 +28,11 @@ from core.environment import HOME_VARIABLE, available_cores, prepare_environment
 from core.errors import ReviewLMError
 from serving.api.app import create_app
 from serving.metrics import Metrics
-from serving.server import KEEP_ALIVE, close, open_champions, require_safe, tokens_of
+from serving.server import KEEP_ALIVE, close, host_warnings, open_champions, require_safe, tokens_of
 from tracking.moved_home import mend_moved_home
 
 LOOPBACK = "127.0.0.1"
+log = logging.getLogger(__name__)
 ROOM = 64
 """Requests that Ray gives a replica beyond those of its engine: the application itself refuses them, as always."""
 
@@ -73,8 +75,10 @@ def configured(arguments: Mapping[str, str]) -> RunConfig:
 
 
 def application(arguments: Mapping[str, str]) -> serve.Application:
-    """Return what Ray Serve runs: `serving.workers` replicas."""
+    """Return what Ray Serve runs: `serving.workers` replicas; warn if they answer under every Host name."""
     config = configured(arguments)
+    for sentence in host_warnings(config):
+        log.warning("%s", sentence)
     most = config.serving.max_streams + config.serving.max_waiting + ROOM
     options = {"max_ongoing_requests": most, "graceful_shutdown_timeout_s": config.serving.drain_seconds}
     deployment: Any = Replica  # a class only for mypy: the decorators return a Deployment

@@ -10,6 +10,7 @@ from core.markdown import quoted
 from core.model_errors import converted_errors
 from models.bundles.unseen import unseen_warnings
 from models.sampling import generate
+from models.sampling.batch import rating_of
 from tasks.stage import show_markdown, stage
 from tracking.logged_models.opening import open_version
 
@@ -30,9 +31,10 @@ def generate_reviews(config: RunConfig, reference: str, n: int, stars: int | Non
     bundle, version = open_version(config, reference)
     with converted_errors(reference):
         texts = generate(bundle, n, stars, **sampling)
+        ratings = [rating_of(bundle, stars, sampling.get("seed", 0), number) for number in range(n)]
     shown = "\n\n".join(map(quoted, texts))
     show_markdown("generated-reviews", shown, f"{n} reviews by version {version.version}, stars: {stars or 'any'}")
     warnings = unseen_warnings(bundle, sampling.get("prompt", ""), stars)
     for sentence in warnings:
         log.warning("%s", sentence)
-    return {"model": version.name, "version": version.version, "texts": texts, "warnings": warnings}
+    return {"model": version.name, "version": version.version, "texts": texts, "stars": ratings, "warnings": warnings}

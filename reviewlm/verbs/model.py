@@ -80,19 +80,22 @@ def generate(
     from models.bundles.unseen import unseen_warnings
     from models.completion.beam import beam_search
     from models.sampling import generate as sample
+    from models.sampling.batch import rating_of
 
     if beam:
         found = checked(lambda: beam_search(bundle, beam, n, stars, prompt, require or [], max_tokens))
         texts, facts = [each.text for each in found], {"logp": [each.logp for each in found]}
+        ratings = [stars] * len(texts)
     else:
         texts, facts = checked(lambda: sample(
             bundle, n, stars, prompt, temperature, top_k, top_p, max_tokens, seed, min_p, typical_p, repetition_penalty,
             no_repeat_ngram_size, stop or (),
         )), {}
+        ratings = [rating_of(bundle, stars, seed, number) for number in range(n)]
     terminal.show_warnings(warnings := unseen_warnings(bundle, prompt, stars))
-    for text in texts:
-        terminal.show_review(stars, text)
-    terminal.last_line({**_which(version), "texts": texts, **facts, "warnings": warnings}, json)
+    for rating, text in zip(ratings, texts, strict=True):
+        terminal.show_review(rating, text)
+    terminal.last_line({**_which(version), "texts": texts, "stars": ratings, **facts, "warnings": warnings}, json)
 
 
 def _require_effect(context: typer.Context, beam: int, require: Sequence[str], n: int) -> None:

@@ -122,6 +122,16 @@ def test_continued_lines_keep_indentation_and_the_branches_of_a_tree() -> None:
     assert wrapped("└─ one two three four five six", 26, 2) == "└─ one two three four five\n     six"
 
 
+@pytest.mark.parametrize(
+    ("stars", "shown"), [(4, "★★★★☆"), (0, "(without a rating)"), (None, "(no rating requested)")]
+)
+def test_a_generated_review_has_its_rating_above_it(
+    stars: int | None, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal.show_review(stars, "Great tacos.")
+    assert capsys.readouterr().out.split("\n")[1:3] == [shown, "  Great tacos."]
+
+
 @pytest.mark.parametrize("number", [80, 100, 120])
 def test_words_of_a_sample_are_not_broken(number: int, columns: Any, capsys: pytest.CaptureFixture[str]) -> None:
     columns(number)

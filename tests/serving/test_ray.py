@@ -16,6 +16,8 @@ import httpx
 import psutil
 import pytest
 
+from core.access_tokens import FILE, add_token
+from core.errors import ConfigError
 from models.sampling import generate
 from tests.serving.made_versions import bundle_of
 from tests.serving.processes import LOCAL, ROOT, version
@@ -83,6 +85,26 @@ def listening(process: psutil.Process) -> set[str]:
     except psutil.NoSuchProcess:
         return set()
     return {one.laddr.ip.removeprefix("::ffff:") for one in found if one.status == psutil.CONN_LISTEN}
+
+
+def test_beyond_this_machine_tokens_are_needed_and_replicas_that_answer_under_every_name_are_warned_of(
+    own_home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from serving.ray_app import application
+
+    caplog.set_level("WARNING", "serving.ray_app")
+    outside = {"serving.host": "0.0.0.0"}
+    with pytest.raises(ConfigError, match="without access tokens"):
+        application(outside)
+    add_token(own_home / FILE, "ann")
+    application(outside)
+    assert [record.message.partition(".")[0] for record in caplog.records] == [
+        "The server answers under every Host name"
+    ]
+    caplog.clear()
+    application(outside | {"serving.hosts": '["reviews.example.org"]'})
+    application({})
+    assert not caplog.records
 
 
 @pytest.mark.timeout(600)

@@ -27,7 +27,7 @@ def _texts(value: Any) -> Any:
     if isinstance(value, list) and value and all(isinstance(one, str) for one in value):
         return value
     if isinstance(value, list) and value and all(isinstance(one, int | list) for one in value):
-        raise _refused("it must be a text or a list of texts; token ids are not supported")
+        raise _refused("it must be a text or a list of texts; token ids are not supported: send their text")
     raise _refused("it must be a text or a list of one or more texts")
 
 
@@ -35,6 +35,15 @@ def _only_zero(value: Any) -> Any:
     if value != 0 or isinstance(value, bool):
         raise _refused("it must be 0; use repetition_penalty")
     return 0.0
+
+
+def _no_bias(value: Any) -> Any:
+    if value != {}:
+        raise _refused(
+            "it must be empty, token ids are not supported; use require with beam for words that a text must have, and "
+            "repetition_penalty or no_repeat_ngram_size against repeated ones"
+        )
+    return value
 
 
 TEXTS_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
@@ -45,6 +54,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 ShareAboveZero = Annotated[float, Field(gt=0, le=1)]
 Stars = Annotated[int, Field(ge=0, le=5)]
 Zero = Annotated[float, BeforeValidator(_only_zero), WithJsonSchema({"const": 0})]
+NoBias = Annotated[dict[str, float], BeforeValidator(_no_bias), WithJsonSchema({"type": "object", "maxProperties": 0})]
 
 
 def _nullable(schema: dict[str, Any]) -> None:
@@ -125,6 +135,8 @@ class CompletionRequest(ApiRequest):
     """Accepted if it is 0; use repetition_penalty."""
     presence_penalty: Zero = 0.0
     """Accepted if it is 0; use repetition_penalty."""
+    logit_bias: NoBias = Field(default_factory=dict)
+    """Accepted if it is empty; use `require`, repetition_penalty or no_repeat_ngram_size."""
     stars: Stars | None = None
     """Star rating of the review, 0: unknown. Default: drawn as in the training data."""
     top_k: NotNegative = 0

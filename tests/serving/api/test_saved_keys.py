@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from evaluation.scoring.keystrokes import SHOWN, usefulness
+from benchmarks.keystrokes import compared
+from evaluation.scoring.keystrokes import SHOWN, Keyboard, usefulness
 from evaluation.scoring.observe import observe
 from evaluation.scoring.score import TOKEN_NATS, score_stream
 from models.base import FitContext
@@ -41,6 +42,14 @@ HELD_OUT = [
     "the pasta was gone and we left", "we liked the salmon", "it was the sandwich and it was greasy",
     "the soup the salad the soup", "great pizza",
 ]  # fmt: skip
+MARKED = [
+    f"The {food} was {taste}{mark} We {verb} the {food}{end}"
+    for food in FOODS for taste, mark in zip(TASTES, (",", ".", "!", "...", "."), strict=True)
+    for verb, end in (("liked", "."), ("left", "!"))
+]  # fmt: skip
+MARKED_HELD_OUT = [
+    "The pasta was gone. We left the pasta!", "The xyzzy (salad) was great, we liked the soup.", "Good! Good...",
+]  # fmt: skip
 BYTES = sum(len(text) + 1 for text in HELD_OUT)
 
 
@@ -49,12 +58,12 @@ def reviews(texts: list[str]) -> pl.DataFrame:
     return frame.with_columns(stars=pl.lit(5, pl.Int8), bytes=pl.col("text").str.len_bytes().cast(pl.Int64) + 1)
 
 
-def trained(folder: Path, options: VocabularySpec, mixed: bool) -> Bundle:
+def trained(folder: Path, options: VocabularySpec, mixed: bool, texts: Sequence[str] = ()) -> Bundle:
     """A trigram model of sentences without marks, which compete with words for a place on the simulated keyboard.
 
     Mixed: half of each probability is a unigram model's.
     """
-    texts = TRAIN if options.unit == "word" else UNEQUAL
+    texts = texts or (TRAIN if options.unit == "word" else UNEQUAL)
     vocabulary = Vocabulary.train(texts, options, NormalForm())
     write_stream(folder / "train", vocabulary, [reviews(texts)])
     stream, parts = TokenStream.open(folder / "train"), []
@@ -138,6 +147,22 @@ def test_keys_saved_at_the_endpoint_are_those_of_the_simulation(
     assert typed == by_word(bundle, rows)
     assert len({*typed}) > 3
     assert usefulness(rows, BYTES)["keystroke_savings"] == sum(typed) / BYTES > 0.3
+
+
+def test_in_texts_with_marks_the_keys_are_those_of_a_simulated_keyboard_of_words(tmp_path: Path) -> None:
+    """`benchmarks/keystrokes.py` measures the same of a trained champion."""
+    bundle = trained(tmp_path, WORDS, mixed=True, texts=MARKED)
+    keyboard = Keyboard(bundle.vocabulary)
+    with served(bundle) as client:
+        found = [
+            compared(bundle, text, 5, keyboard, lambda text, typed, stars: shown(client, text, typed))
+            for text in MARKED_HELD_OUT
+        ]
+    assert ["".join(one.keys for one in tokens) for tokens in found] == MARKED_HELD_OUT
+    every = [one for tokens in found for one in tokens]
+    assert [one.typed for one in every] == [one.simulated for one in every]
+    assert sum(one.typed for one in every) > 30
+    assert [one.with_marks for one in every] != [one.simulated for one in every], "marks compete for places"
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -243,10 +244,33 @@ def test_what_cannot_be_streamed_is_refused_as_the_callers_mistake(model: Any, p
     assert caught.value.get_http_status_code() == 400
 
 
-def test_mlflow_drops_names_that_the_signature_does_not_declare(model: Any):
+def test_an_unknown_parameter_is_refused_with_those_that_are_known(model: Any):
+    import pandas as pd
+    from mlflow.exceptions import MlflowException
+
+    ours, rows, wrong = model.unwrap_python_model(), pd.DataFrame([{"text": "so "}]), {"temprature": 0.5}
+    assert ours.predict(None, rows, {"temperature": 0.5}) == [ask(model, temperature=0.5)]
+    for asked in (ours.predict, lambda *given: list(ours.predict_stream(*given))):
+        with pytest.raises(MlflowException, match="unknown parameter 'temprature'; known are task, stars, n") as caught:
+            asked(None, rows, wrong)
+        assert caught.value.get_http_status_code() == 400
+
+
+def test_mlflow_drops_names_that_the_signature_does_not_declare_before_it_calls_the_model(
+    model: Any, caplog: pytest.LogCaptureFixture
+):
+    """If it fails, MLflow lets the model refuse them: say so in docs/how_to/serve.md."""
     import pandas as pd
 
-    assert ask(model, temprature=0.5) == ask(model)
+    caplog.set_level("WARNING", "mlflow.models.utils")
+    logging.getLogger("mlflow").addHandler(caplog.handler)
+    try:
+        assert ask(model, temprature=0.5) == ask(model)
+        pieces = list(model.predict_stream({"text": "so "}, params={"temprature": 0.5}))
+    finally:
+        logging.getLogger("mlflow").removeHandler(caplog.handler)
+    assert pieces == list(model.predict_stream({"text": "so "}))
+    assert [record.name for record in caplog.records if "temprature" in record.message] == ["mlflow.models.utils"] * 2
     assert model.predict(pd.DataFrame([{"text": "so ", "temperature": 0.5}])) == [ask(model)]
 
 

@@ -103,7 +103,7 @@ def test_words_that_are_asked_for_in_the_smoke_test_are_the_bundles_own(parts: R
 
 @pytest.mark.parametrize(("texts", "params", "said"), [
     (["food"], {"task": "analogy"}, "it must be 'nearest' or 'vector'"), (["food"], {"k": 0}, "at least 1"),
-    ([3], {}, "it must be a string"),
+    ([3], {}, "it must be a string"), (["food"], {"top": 3}, "unknown parameter 'top'; known are task, k"),
 ])  # fmt: skip
 def test_a_wrong_question_is_an_error(
     model: ReviewVectors, texts: list[Any], params: dict[str, Any], said: str

@@ -40,11 +40,13 @@ class ReviewClassifier(PythonModel):
         Args:
             context: Not used; MLflow passes it by this name.
             model_input: A table with the column `text`.
-            params: Not used; MLflow passes it by this name.
+            params: Must be empty; MLflow passes it by this name.
 
         Returns:
             One dictionary per row.
         """
+        if params:
+            raise _bad(f"unknown parameter {', '.join(map(repr, sorted(params)))}; a classifier has none")
         texts = _texts(model_input)
         try:
             found = self._bundle.classify(texts)

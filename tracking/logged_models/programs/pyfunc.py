@@ -17,8 +17,9 @@ In `nats`, `bits_per_byte` and `perplexity` these words cost almost nothing.
 
 Each answer also holds its `text`; `bundle`, the first digits of the digest that the registered version has as a tag;
 and `warnings` if the request has a rating or a script that the model did not see in training.
-MLflow drops a parameter or column that the signature does not declare, e.g. a misspelt `temprature`, and only logs a
-warning. It does so before it calls the model, so the model cannot refuse it.
+An unknown parameter is an error where it arrives here. MLflow's own doors (`predict` and `predict_stream` of a loaded
+model, its server) remove a parameter or column that the signature does not declare, e.g. a misspelt `temprature`,
+before they call the model, and log a warning.
 `predict_stream({"text": …}, params)` yields the text of `generate` with n = 1 piece by piece.
 An answer never depends on other rows: each row starts from the same seed and a new hidden state, with an empty cache if
 the model has one.
@@ -68,13 +69,12 @@ class ReviewModel(PythonModel):
         Args:
             context: Not used; MLflow passes it by this name.
             model_input: A table with the column `text`.
-            params: See `DEFAULTS`. A value out of range is an error. MLflow removes names that the signature does not
-                declare before it calls this method, and logs a warning.
+            params: See `DEFAULTS`. An unknown name and a value out of range are errors.
 
         Returns:
             One dictionary per row.
         """
-        options = {**DEFAULTS, **(params or {})}
+        options = _options(params)
         answers = {"generate": self._generate, "suggest": self._suggest, "score": self._score}
         if options["task"] not in answers:
             raise _bad(f"task is {options['task']!r}; it must be one of {sorted(answers)}")
@@ -96,7 +96,7 @@ class ReviewModel(PythonModel):
         Yields:
             The next piece. All pieces together are the text that `predict` returns.
         """
-        options = {**DEFAULTS, **(params or {})}
+        options = _options(params)
         if options["task"] != "generate" or options["n"] != 1:
             asked = f"task is {options['task']!r} and n is {options['n']}"
             raise _bad(f"{asked}; only task 'generate' with n = 1 can be streamed")
@@ -135,6 +135,14 @@ class ReviewModel(PythonModel):
             "perplexity": math.exp(min(score.nats / score.tokens, 700.0)),
             "per_token": [{"token": token, "nats": float(nats)} for token, nats in score.per_token],
         }
+
+
+def _options(params: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the parameters of a request with the defaults of the others; an unknown one is an error."""
+    given = params or {}
+    if unknown := sorted(given.keys() - DEFAULTS.keys()):
+        raise _bad(f"unknown parameter {', '.join(map(repr, unknown))}; known are {', '.join(DEFAULTS)}")
+    return {**DEFAULTS, **given}
 
 
 def _texts(model_input: Any) -> list[str]:

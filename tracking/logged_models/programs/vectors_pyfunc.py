@@ -51,6 +51,8 @@ class ReviewVectors(PythonModel):
             One dictionary per row.
         """
         asked = {**DEFAULTS, **(params or {})}
+        if unknown := sorted(asked.keys() - DEFAULTS.keys()):
+            raise _bad(f"unknown parameter {', '.join(map(repr, unknown))}; known are {', '.join(DEFAULTS)}")
         if asked["task"] not in (NEAREST, VECTOR):
             raise _bad(f"task is {asked['task']!r}; it must be {NEAREST!r} or {VECTOR!r}")
         if asked["k"] < 1:

@@ -1,0 +1,193 @@
+"""The real registry promotes and rolls back while users ask two worker processes: no answer fails or is mixed."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from core.config.generation import TEMPERATURE, TOP_P
+from models.bundles.bundle import Bundle, load_bundle, save_bundle
+from models.completion.suggestions import suggest
+from models.sampling import generate
+from tests.serving.made_versions import bundle_of, food_of
+from tests.serving.processes import Process
+from tests.serving.users import LENGTH, PROMPT, WORDS, Answer, load
+from tracking.logged_models.export import log_bundle
+from tracking.registry.registry import CHAMPION, Registry
+from tracking.runs.runs import Tracker
+
+pytestmark = pytest.mark.long
+REQUESTS, USERS, WORKERS, VERSIONS = 5_000, 16, 2, 4
+DAMAGED = 4
+SECONDS = 120
+"""Time within which all workers must serve a new champion; on an idle machine it is a fraction of a second."""
+
+
+@dataclass
+class Change:
+    """A change of the champion: what a person or the gate does, and the version that must answer afterwards."""
+
+    make: Callable[[Registry], Any]
+    champion: int
+    served: int
+
+
+CHANGES = [
+    Change(lambda registry: registry.promote(2, 1, why="better"), 2, 2),
+    Change(lambda registry: registry.promote(3, 2, why="better"), 3, 3),
+    Change(lambda registry: registry.rollback(against=3, why="complaints"), 2, 2),
+    Change(lambda registry: registry.promote(DAMAGED, 2, why="better"), DAMAGED, 2),
+    Change(lambda registry: registry.rollback(to=3, against=DAMAGED, why="it is refused"), 3, 3),
+    Change(lambda registry: registry.rollback(to=1, against=3, why="complaints"), 1, 1),
+    Change(lambda registry: registry.promote(2, 1, why="better"), 2, 2),
+]
+
+
+class Served:
+    """The figures of all workers."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def count(self, event: str) -> int:
+        """Return how often versions were opened, made champion or refused, by all workers together."""
+        said = httpx.get(f"{self.address}/metrics", timeout=60).text
+        samples = [sample for family in text_string_to_metric_families(said) for sample in family.samples]
+        return int(sum(one.value for one in samples
+                       if one.name == "reviewlm_versions_total" and one.labels["event"] == event))  # fmt: skip
+
+    def wait_for(self, event: str, count: int) -> None:
+        """Wait until all workers together have counted so many."""
+        until(lambda: self.count(event) >= count)
+
+    def answered(self) -> list[dict[str, Any]]:
+        """Return what new connections are told at `/readyz`: some of each worker."""
+        return [httpx.get(f"{self.address}/readyz", timeout=60).json() for _ in range(20)]
+
+
+@pytest.fixture
+def registry(migrated_home: Path, tmp_path: Path) -> Registry:
+    """Four versions as the flow exports and registers them; the first is champion, the last is damaged by the test."""
+    tracker = Tracker(f"sqlite:///{migrated_home / 'mlflow.db'}", "reviewlm", migrated_home / "mlartifacts")
+    registry, run_id = Registry(tracker, "reviewlm"), tracker.start_run("fits")
+    for number in range(1, VERSIONS + 1):
+        made, folder = bundle_of(number), tmp_path / f"bundle {number}"
+        save_bundle(folder, made.spec, made.vocabulary, made.model, [("The food was good.", 5)], {})
+        assert registry.register(log_bundle(tracker, run_id, folder), run_id, {"kind": "ngram"}) == number
+    registry.settle(1, None, True, "", {"gate/outcome": "promoted", "gate/reason": "first model, all rules passed"})
+    return registry
+
+
+@pytest.fixture
+def right(registry: Registry, tmp_path: Path) -> Callable[[Answer], str]:
+    """What each version answers, computed here from a copy of its registered bundle; the damage comes later."""
+
+    @cache
+    def bundle(number: int) -> Bundle:
+        return load_bundle(shutil.copytree(registry.bundle_folder(number), tmp_path / f"copy {number}"))
+
+    @cache
+    def text(number: int, seed: int) -> str:
+        [whole] = generate(bundle(number), 1, None, PROMPT, TEMPERATURE, 0, TOP_P, LENGTH, seed)
+        return whole.removeprefix(PROMPT)
+
+    @cache
+    def words(number: int) -> str:
+        return " ".join(word for word, _ in suggest(bundle(number), PROMPT, WORDS).words)
+
+    def right(answer: Answer) -> str:
+        if answer.kind in ("text", "stream"):
+            return text(answer.number, answer.seed)
+        return {"words": words, "score": food_of}[answer.kind](answer.number)
+
+    return right
+
+
+@pytest.fixture
+def served(registry: Registry, migrated_home: Path) -> Iterator[Served]:
+    server = Process(migrated_home, "--workers", str(WORKERS))
+    try:
+        served = Served(server.told["address"])
+        served.wait_for("champion", WORKERS)
+        yield served
+    finally:
+        server.process.terminate()
+        said = server.process.communicate(timeout=60)[1]
+        print(said)  # shown if the test fails
+
+
+def test_registered_champions_change_under_load(
+    registry: Registry, served: Served, right: Callable[[Answer], str]
+) -> None:
+    spec = registry.bundle_folder(DAMAGED) / "spec.json"
+    spec.write_text(spec.read_text().replace("ngram", "ngrom"))
+    stages: list[tuple[int, float, float]] = []
+    refused: list[dict[str, Any]] = []
+    failed: list[Exception] = []
+
+    def change() -> None:
+        champions, now = WORKERS, 1
+        try:
+            for each in CHANGES:
+                each.make(registry)
+                current = registry.alias(CHAMPION)
+                assert current is not None
+                assert current.version == each.champion
+                champions += WORKERS * (each.served != now)
+                now = each.served
+                served.wait_for("champion", champions)
+                assert served.count("champion") == champions
+                if each.champion == DAMAGED:
+                    served.wait_for("refused", WORKERS)
+                    refused.extend(served.answered())
+                settled = time.monotonic()
+                wait_for_requests(REQUESTS // len(CHANGES))
+                stages.append((now, settled, time.monotonic()))
+        except Exception as error:
+            failed.append(error)
+
+    asked = [0]
+
+    def wait_for_requests(further: int) -> None:
+        enough = asked[0] + further
+        until(lambda: asked[0] >= enough)
+
+    def more(requests: int) -> bool:
+        asked[0] = requests
+        return changing.is_alive()
+
+    changing = threading.Thread(target=change)
+    changing.start()
+    answers, failures = asyncio.run(
+        load(served.address, REQUESTS, USERS, lambda answer: "" if answer.text == right(answer) else answer.text, more)
+    )
+    changing.join()
+    assert failed == []
+    assert failures == []
+    assert len(answers) >= REQUESTS
+    assert {answer.number for answer in answers} == {1, 2, 3}
+    for number, begin, end in stages:
+        within = {answer.number for answer in answers if begin <= answer.asked and answer.complete <= end}
+        assert within == {number}, "an old champion answered after all workers had the new one"
+    for told in refused:
+        assert (told["status"], told["champion"]) == ("ready", "reviewlm/2")
+        assert [one["version"] for one in told["refused"]] == ["reviewlm/4"]
+        assert "spec.json" in told["refused"][0]["why"]
+
+
+def until(holds: Callable[[], bool]) -> None:
+    over = time.monotonic() + SECONDS
+    while not holds():
+        assert time.monotonic() < over, "it did not happen"
+        time.sleep(0.05)
