@@ -104,8 +104,7 @@ def prefect_link() -> str:
 def parent_run(config: RunConfig, name: str, known: str = "") -> Iterator[str]:
     """Open the MLflow run of a flow run. It ends as FINISHED, or as FAILED or KILLED with the error in its description.
 
-    Its name in MLflow says flow, preset, data and the time of its start. *known* is the run of an earlier flow run; it
-    is reopened if it still exists.
+    Its name says flow, preset, data and time of start. *known*: run of an earlier flow run, reopened if it exists.
 
     Raises:
         TrackingUnavailable: MLflow does not answer within `execution.tracking_patience` seconds.
