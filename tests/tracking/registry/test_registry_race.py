@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.tracking.mlflow_servers import Served
-from tracking.registry.events import complaints
+from tracking.registry.events import SOURCE, complaints
 from tracking.registry.registry import Registry
 from tracking.registry.versions import CHAMPION, PREVIOUS
 from tracking.runs.runs import Tracker
@@ -78,7 +78,7 @@ def test_each_promotion_takes_the_place_of_another_champion(address: str, tmp_pa
     client = registry.tracker.client
     client.create_registered_model("reviewlm")
     for _ in range(2 * ROUNDS):
-        client.create_model_version("reviewlm", "none:/", await_creation_for=0)
+        client.create_model_version("reviewlm", SOURCE, await_creation_for=0)
     racers = [
         subprocess.Popen(
             [sys.executable, "-c", RACER, address, str(home), *map(str, range(first, 2 * ROUNDS + 1, 2))], text=True,
