@@ -19,6 +19,7 @@ from core.processes import keep_running
 from core.processes.identity import this_process
 from core.processes.leftovers import hold
 from reviewlm.options import tidy
+from tasks.tracking.track import parent_run
 from tracking.client import open_client
 from tracking.logged_models.opening import tracker_at
 from tracking.runs import abandoned, open_runs
@@ -106,6 +107,14 @@ def test_the_services_end_the_runs_of_a_killed_process_without_a_command(
     finally:
         keeper.kill()
         keeper.wait()
+
+
+@pytest.mark.slow
+def test_the_next_run_of_a_worker_ends_those_of_a_killed_container(config: RunConfig) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    assert subprocess.run([sys.executable, "-c", WRITER, TINY, CONTAINER], env=environment).returncode
+    with parent_run(config, "retrain"):
+        assert statuses(tracker_at(config))["left"] == "KILLED"
 
 
 @pytest.mark.slow
