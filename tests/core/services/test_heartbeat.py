@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -48,7 +50,7 @@ class Answer(BaseHTTPRequestHandler):
 @pytest.fixture
 def prefect(monkeypatch: pytest.MonkeyPatch) -> Iterator[Prefect]:
     server = Prefect()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{server.server_address[1]}/api")
     monkeypatch.setenv("PREFECT_API_AUTH_STRING", "reviewlm:secret")
     monkeypatch.setenv("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
@@ -86,6 +88,7 @@ def test_where_no_server_waits_for_heartbeats_none_are_sent(
     flow_run.keep_alive("another-run")
 
 
+@pytest.mark.slow
 def test_heartbeats_end_with_the_process_of_the_run(prefect: Prefect) -> None:
     program = """
 import time
@@ -104,3 +107,35 @@ time.sleep(600)
         process.kill()
         process.wait()
     assert psutil.wait_procs([child], timeout=30)[1] == []
+
+
+@pytest.mark.slow
+def test_a_run_that_uses_no_processor_time_for_long_has_no_heartbeats(prefect: Prefect) -> None:
+    """A stopped process stands for one whose threads wait for each other."""
+    beat = "from core.services import heartbeat as it; it.STUCK_SECONDS = 0.5; it.send_heartbeats('a-run', 0.02)"
+    program = f"""
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", {beat!r}])
+print(child.pid, flush=True)
+while child.poll() is None:
+    sum(range(10_000))
+"""
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    child = psutil.Process(int(process.stdout.readline()))
+    try:
+        assert prefect.several.wait(60)
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(2)
+        before = len(prefect.received)
+        time.sleep(1)
+        assert len(prefect.received) == before
+        process.send_signal(signal.SIGCONT)
+        over = time.monotonic() + 60
+        while len(prefect.received) == before:
+            assert time.monotonic() < over
+            time.sleep(0.02)
+    finally:
+        child.kill()
+        process.kill()
+        process.wait()
