@@ -28,7 +28,7 @@ from tasks.data.family import warn_of_other_family
 from tasks.fitting.fit import limits_of_fits
 from tasks.fitting.pool_runs import require_pool
 from tasks.flow_run import describe_flow_run
-from tasks.limits import PROMOTION, require_limits
+from tasks.limits import PROMOTION, RETRAIN, require_limits
 from tasks.lineage.about_version import CHAMPION, on_own_files, settings_of
 from tasks.one_retrain import SameRetrainWaits, asked_by_deployment, one_retrain
 from tasks.planning.frame import require_frame
@@ -49,7 +49,8 @@ def retrain(
 ) -> dict[str, Any]:  # fmt: skip
     """Train, evaluate and register models from reviews; reuse every stage whose inputs have not changed.
 
-    One retrain of a home runs at a time. A deployment's run ends at once if one with equal parameters waits already.
+    One retrain of a home and of a Prefect server runs at a time. A deployment's run ends at once if one with equal
+    parameters waits already.
 
     Args:
         preset: Name of a preset in `config/`, or the path of a TOML file. Empty: the champion's own settings.
@@ -94,7 +95,7 @@ def resolve(preset: str, input: list[str] | None, overrides: list[str] | None) -
 def run_pipeline(
     config: RunConfig, request: PlanRequest | None = None, asked: Mapping[str, Any] | None = None
 ) -> RunSummary:
-    """Run all stages under one MLflow parent run, when no other retrain of the home runs.
+    """Run all stages under one MLflow parent run, when no other retrain of the home or the server runs.
 
     Args:
         config: The configuration.
@@ -106,7 +107,7 @@ def run_pipeline(
     """
     if request:
         require_frame(config)
-    require_limits([PROMOTION, *limits_of_fits(config)])
+    require_limits([PROMOTION, RETRAIN, *limits_of_fits(config)])
     require_pool(config, minutes=request is not None)
     with one_retrain(config.home, config.title, asked), parent_run(config, "retrain") as run_id:
         warn_of_other_family(config)

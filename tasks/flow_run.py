@@ -1,8 +1,9 @@
-"""Name the current flow run by its preset and data, and warn if its code is not that of its deployment."""
+"""Name the current flow run by its preset and data, send its heartbeats, warn if its code is not the deployed one."""
 
 from __future__ import annotations
 
 import logging
+import os
 import re
 from contextlib import suppress
 
@@ -11,26 +12,43 @@ from prefect.context import FlowRunContext
 from prefect.runtime import deployment
 
 from core.config.run_config import RunConfig
-from core.services.pools import deployed_code
+from core.processes.children import start_child
+from core.services.heartbeat import FREQUENCY, send_heartbeats
+from core.services.pools import HEARTBEAT_SECONDS, deployed_code
+from tasks.limits import is_shared
 
 OTHER_CODE = "code: not that of the deployment"
 OURS = re.compile(r"(no commit|[0-9a-f]{12}) (?P<digest>[0-9a-f]{12})")
 """Version of a deployment that `ui start` made. `prefect deploy` alone takes a digest of the flow's file instead."""
 log = logging.getLogger(__name__)
+_alive: set[str] = set()
+"""The flow runs whose heartbeats a child of this process sends."""
 
 
 def describe_flow_run(config: RunConfig) -> None:
-    """Give the current flow run in Prefect a name and tags that say preset and data; outside a flow do nothing."""
+    """Give the current flow run in Prefect a name and tags that say preset and data; outside a flow do nothing.
+
+    From here on a child process sends the run's heartbeats, if its server waits for them.
+    """
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         return
     run = context.flow_run
+    keep_alive(str(run.id))
     if run.name != config.title:
         run.name = config.title
         tags = {f"preset: {config.preset}", f"data: {config.source.title}", *other_code()}
         run.tags = sorted({*run.tags, *tags})
         with suppress(Exception), get_client(sync_client=True) as client:  # a name is no reason to fail
             client.update_flow_run(run.id, name=run.name, tags=run.tags)
+
+
+def keep_alive(run: str) -> None:
+    """Let a child send the heartbeats of a flow run until this process ends; on a command's own server do nothing."""
+    if os.environ.get(FREQUENCY) and is_shared() and run not in _alive:
+        _alive.add(run)
+        with suppress(OSError):  # then Prefect's own heartbeats must do
+            start_child(["-m", send_heartbeats.__module__, run, str(HEARTBEAT_SECONDS)])
 
 
 def other_code() -> set[str]:

@@ -1,4 +1,4 @@
-"""Wait for a slot of a Prefect concurrency limit: one promotion at a time, one training per GPU.
+"""Wait for a slot of a Prefect concurrency limit: one retrain and one promotion at a time, one training per GPU.
 
 Prefect lets everything run if a limit does not exist. That is right for the server that a command starts for itself
 alone. On a server that others use too, a missing limit is an error, at the start of a run.
@@ -7,8 +7,9 @@ alone. On a server that others use too, a missing limit is an error, at the star
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from prefect.client.orchestration import get_client
 
@@ -16,7 +17,7 @@ from core.errors import ConfigError
 from core.services.pools import size_of_limit
 from tasks.slot_lease import NoSuchLimit, leased_slot
 
-GPU, PROMOTION = "gpu", "promotion"
+GPU, PROMOTION, RETRAIN = "gpu", "promotion", "retrain"
 ALL = 200
 
 
@@ -49,15 +50,15 @@ def _lacks(missing: Collection[str]) -> ConfigError:
 
 
 @contextmanager
-def slot(name: str) -> Iterator[None]:
-    """Hold a slot of a limit while the block runs; wait until one is free.
+def slot(name: str, kept: Path | None = None, at_wait: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Hold a slot of a limit while the block runs; wait until one is free. Arguments as in `leased_slot`.
 
     Raises:
         ConfigError: A shared server does not have this limit.
     """
     with ExitStack() as held:
         try:
-            held.enter_context(leased_slot(name))
+            held.enter_context(leased_slot(name, kept, at_wait))
         except NoSuchLimit:
             if is_shared():
                 raise _lacks([name]) from None

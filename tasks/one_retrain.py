@@ -1,8 +1,8 @@
-"""Run one retrain of a home at a time: those of deployments, events and commands wait for each other.
+"""Run one retrain at a time: those of deployments, events and commands wait for each other.
 
-Locks in the home folder say so, because the system releases them when a process ends, in whatever way. A limit of
-Prefect's server would stay taken after a kill until its lease ends (up to five minutes), also for the second attempt
-of the same run, and would be lost where the server is away when the lease should be renewed.
+Within a home, locks in its folder say so, because the system releases them when a process ends, in whatever way. Homes
+that share a Prefect server wait for each other by its limit `retrain`. A slot of it stays taken for a while after a
+kill, so its lease lies in the home, where the next retrain finds it and gives the slot back at once.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,9 @@ from prefect.runtime import deployment, flow_run
 
 from core.output import write_output
 from core.processes.interrupts import during
-from tasks.limits import is_shared
+from tasks.limits import RETRAIN, is_shared, slot
 
-FOLDER, RUNNING, HOLDER = "retrains", "running.lock", "running.txt"
+FOLDER, RUNNING, HOLDER, LEASE = "retrains", "running.lock", "running.txt", "lease.json"
 LOOK_SECONDS = 1.0
 DIGITS = 16
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ def asked_by_deployment(asked: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 @contextmanager
 def one_retrain(home: Path, name: str, asked: Mapping[str, Any] | None = None) -> Iterator[None]:
-    """Hold the place of the home's one retrain in this block; wait until it is free.
+    """Hold the place of the home's and the server's one retrain in this block; wait until both are free.
 
     A command without a lasting Prefect server takes the place if it is free, but does not wait for it.
 
@@ -51,13 +51,18 @@ def one_retrain(home: Path, name: str, asked: Mapping[str, Any] | None = None) -
 
     Raises:
         SameRetrainWaits: As above; the run that waits is not disturbed.
+        ConfigError: A shared server lacks the limit `retrain`.
     """
     folder = home / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
         free = _took(folder / RUNNING, held)
-        if not free and is_shared():
-            _wait(folder, asked, held)
+        if is_shared():
+            with _waiting(folder, asked) as wait:
+                if not free:
+                    wait(f"another retrain has ended: {_holder(folder)}")
+                    held.enter_context(FileLock(folder / RUNNING).acquire(poll_interval=LOOK_SECONDS))
+                held.enter_context(slot(RETRAIN, folder / LEASE, lambda: wait("a retrain of another home has ended")))
             free = True
         if free:
             write_output(folder / HOLDER, f"{name} (flow run {flow_run.name or 'unknown'})")
@@ -75,12 +80,25 @@ def _took(lock: Path, held: ExitStack) -> bool:
     return True
 
 
-def _wait(folder: Path, asked: Mapping[str, Any] | None, held: ExitStack) -> None:
-    with ExitStack() as waiting, during("wait for another retrain"):
-        if asked is not None and not _took(folder / _name_of(asked), waiting):
-            raise SameRetrainWaits("A retrain with the same parameters waits already, so this one ends")
-        log.info("waiting until another retrain has ended: %s", _holder(folder))
-        held.enter_context(FileLock(folder / RUNNING).acquire(poll_interval=LOOK_SECONDS))
+@contextmanager
+def _waiting(folder: Path, asked: Mapping[str, Any] | None) -> Iterator[Callable[[str], None]]:
+    """Yield a function to call before each wait; this retrain counts as waiting from its first call to the block's end.
+
+    The function raises SameRetrainWaits if one with the same parameters waits already.
+    """
+    with ExitStack() as held:
+        waits = False
+
+        def wait(until: str) -> None:
+            nonlocal waits
+            if not waits and asked is not None and not _took(folder / _name_of(asked), held):
+                raise SameRetrainWaits("A retrain with the same parameters waits already, so this one ends")
+            if not waits:
+                held.enter_context(during("wait for another retrain"))
+            waits = True
+            log.info("waiting until %s", until)
+
+        yield wait
 
 
 def _name_of(asked: Mapping[str, Any]) -> str:

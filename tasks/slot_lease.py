@@ -7,17 +7,22 @@ three attempts that failed. Here a short lease is renewed often, and taken again
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
+from pathlib import Path
 from uuid import UUID
 
 from httpx import HTTPError, HTTPStatusError, codes
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+from core.errors import ReviewLMError
+from core.output import write_output
 
 LEASE_SECONDS = 90.0
 """After this time without a renewal the server frees the slot; at least 60 for Prefect. It looks every 15 seconds."""
@@ -33,18 +38,30 @@ class NoSuchLimit(Exception):
 
 
 @contextmanager
-def leased_slot(name: str) -> Iterator[None]:
+def leased_slot(
+    name: str, kept: Path | None = None, at_wait: Callable[[], object] = lambda: None
+) -> Iterator[None]:
     """Hold a slot of a limit while the block runs; wait until one is free.
 
     The block goes on if the server is away, or if another process took the slot while it was.
+
+    Args:
+        name: Name of the limit.
+        kept: File for the lease. A killed process leaves it there, and its successor gives the slot back at once. Only
+            for processes that wait for each other by a lock, so that whoever comes here knows that the former is gone.
+        at_wait: Called once, before the first wait.
 
     Raises:
         NoSuchLimit: See there.
     """
     with get_client(sync_client=True) as client:
-        while (lease := _taken(client, name)) is None:
-            time.sleep(ASK_SECONDS)
-    keeper = _Keeper(name, lease)
+        if kept is not None:
+            _give_back_left(client, kept)
+        if (lease := _taken(client, name)) is None:
+            at_wait()
+            while (lease := _taken(client, name)) is None:
+                time.sleep(ASK_SECONDS)
+        keeper = _Keeper(name, lease, kept, str(client.api_url))
     # The copy has the address of the server, which may be one of this command alone.
     thread = threading.Thread(target=copy_context().run, args=(keeper.renew,), daemon=True, name=f"lease-of-{name}")
     thread.start()
@@ -69,18 +86,35 @@ def _taken(client: SyncPrefectClient, name: str) -> UUID | None:
     return UUID(answer["lease_id"])
 
 
+def _give_back_left(client: SyncPrefectClient, kept: Path) -> None:
+    """Give back the slot of a killed process; one whose lease has ended already is left as it is."""
+    with suppress(OSError, ValueError, KeyError, TypeError, HTTPError):
+        left = json.loads(kept.read_text(encoding="utf-8"))
+        if left["server"] == str(client.api_url):
+            client.release_concurrency_slots_with_lease(UUID(left["lease"]))
+
+
 class _Keeper:
     """Renew a lease until the end, and give the slot back.
 
     Args:
         name: Name of the limit.
         lease: The lease.
+        kept: File for the lease, if any.
+        server: Address of the server.
     """
 
-    def __init__(self, name: str, lease: UUID) -> None:
-        self.name, self.lease = name, lease
+    def __init__(self, name: str, lease: UUID, kept: Path | None, server: str) -> None:
+        self.name, self._kept, self._server = name, kept, server
         self.ended = threading.Event()
         self._said = ""
+        self._hold(lease)
+
+    def _hold(self, lease: UUID) -> None:
+        self.lease = lease
+        if self._kept is not None:
+            with suppress(ReviewLMError):  # e.g. a full disk: then a kill frees the slot only when its lease ends
+                write_output(self._kept, json.dumps({"server": self._server, "lease": str(lease)}))
 
     def renew(self) -> None:
         """Renew the lease every few seconds; what fails is tried again the next time."""
@@ -100,7 +134,7 @@ class _Keeper:
             if (again := _taken(client, self.name)) is None:
                 self._say("the server has given it to another process, which runs beside this one")
                 return
-            self.lease = again
+            self._hold(again)
         self._said = ""
 
     def release(self) -> None:
@@ -108,6 +142,8 @@ class _Keeper:
         try:
             with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), get_client(sync_client=True) as client:
                 client.release_concurrency_slots_with_lease(self.lease)
+            if self._kept is not None:
+                self._kept.unlink(missing_ok=True)
         except HTTPError as error:
             self._say(f"it cannot be given back, so it is free in {LEASE_SECONDS:.0f} s: {error!r}")
 

@@ -1,6 +1,6 @@
 """Restart a Python program with back-off when it fails, and rotate its log.
 
-    python keep_running.py [--log FILE BYTES] [-m MODULE | FILE] ARGUMENTS
+    python keep_running.py [--log FILE BYTES] [--left FOLDER MODULE] [-m MODULE | FILE] ARGUMENTS
 
 A worker of Prefect ends itself after some minutes without its server, and the operating system may kill any process
 that takes too much memory. Without this, nothing would run until a person looks.
@@ -8,12 +8,13 @@ that takes too much memory. Without this, nothing would run until a person looks
 The program ends with this process (`child.py`). It is not started again if it ends by itself (exit code 0), if it is
 told to stop, or if it has never run for `PROVEN_SECONDS`: then something is wrong with how it was started, and whoever
 started it must see that. With --log, the file that the output is appended to is begun anew when it has become larger
-than so many bytes; what it held is kept as FILE.1. Only the standard library is imported, because this process stays
-for months.
+than so many bytes; what it held is kept as FILE.1. With --left, a module is run when a file of FOLDER has no lock any
+more, because the process that made it was killed. Only the standard library is imported: this process stays for months.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -30,6 +31,10 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 5.0, 60.0
 """Seconds until the next start; twice as long after each program that ran for less than the longest pause."""
 LOOK_SECONDS = 10.0
 """Seconds between two looks at the size of the log."""
+LEFT_SECONDS, LONGEST_LEFT_SECONDS = 15.0, 60.0
+"""Seconds between two looks at the files; twice as long after each run of the module that could not remove them."""
+YOUNG_SECONDS = 5.0
+"""A file that is younger may not be locked yet."""
 OWN_SECONDS = 12.0
 """Seconds until a signal is passed on: who stops services tells the whole family, and a second signal means "now"."""
 
@@ -50,7 +55,7 @@ def keep_running(program: list[str]) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    command = [sys.executable, str(Path(__file__).with_name("child.py")), *program]
+    command = _command(program)
     proven, pause = False, SHORTEST_PAUSE
     while True:
         began = time.monotonic()
@@ -69,6 +74,34 @@ def keep_running(program: list[str]) -> int:
             time.sleep(0.1)
             if told:
                 return 0
+
+
+def _command(program: list[str]) -> list[str]:
+    return [sys.executable, str(Path(__file__).with_name("child.py")), *program]
+
+
+def end_left(folder: Path, module: str) -> None:
+    """Run a module when a killed process has left a file in a folder; for a thread of its own."""
+    pause = LEFT_SECONDS
+    while True:
+        time.sleep(pause)
+        if not _has_left(folder):
+            continue
+        with suppress(OSError):
+            subprocess.Popen(_command(["-m", module]), stdin=subprocess.PIPE).wait()
+        pause = min(2 * pause, LONGEST_LEFT_SECONDS) if _has_left(folder) else LEFT_SECONDS
+
+
+def _has_left(folder: Path) -> bool:
+    """Return whether a file of a folder has no lock, so that the process that made it is gone."""
+    for file in folder.glob("*"):
+        with suppress(OSError):  # removed just now, or locked
+            if time.time() - file.stat().st_mtime < YOUNG_SECONDS:
+                continue
+            with file.open("rb+") as opened:
+                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+    return False
 
 
 def keep_small(log: Path, most: int) -> None:
@@ -102,6 +135,10 @@ def main(arguments: list[str]) -> int:
     if arguments[:1] == ["--log"]:
         log, most = Path(arguments[1]), int(arguments[2])
         threading.Thread(target=keep_small, args=(log, most), daemon=True).start()
+        arguments = arguments[3:]
+    if arguments[:1] == ["--left"]:
+        folder, module = Path(arguments[1]), arguments[2]
+        threading.Thread(target=end_left, args=(folder, module), daemon=True).start()
         arguments = arguments[3:]
     return keep_running(arguments)
 

@@ -195,6 +195,8 @@ def _launch(
     environment = lasting_environment(environment or os.environ)
     file = logs / f"{name}.log"
     keeper = [sys.executable, "-P", keep_running.__file__, "--log", str(file), str(log_bytes)]
+    if name == "prefect":  # the service that every set has, on the machine of the home
+        keeper += ["--left", str(home / "running"), "tracking.runs.abandoned"]
     with file.open("ab") as log:
         process = subprocess.Popen(
             [*keeper, *command], stdout=log, stderr=log, stdin=subprocess.DEVNULL,

@@ -16,7 +16,7 @@ from core.services.kept_deployments import kept_deployments
 from core.services.prefect_api import ask
 
 POOLS = ("cpu-pool", "gpu-pool")
-LIMITS = ("gpu", "promotion")
+LIMITS = ("gpu", "promotion", "retrain")
 PROJECT = Path(__file__).resolve().parents[2]
 HEARTBEAT_SECONDS = 30
 """Seconds between two heartbeats of a flow run; Prefect's minimum."""
@@ -27,7 +27,7 @@ SECONDS, EXISTS = 60.0, 409
 
 
 def size_of_limit(name: str) -> int:
-    """Return the size that a limit is created with: as many fits as GPUs are visible, one promotion."""
+    """Return the size that a limit is created with: as many fits as GPUs are visible, one promotion and one retrain."""
     return max(1, visible_gpus()) if name == "gpu" else 1
 
 

@@ -41,7 +41,7 @@ from tracking.logged_models.bundles import has_bundle
 from tracking.logged_models.export import log_bundle
 from tracking.logged_models.opening import about, tracker_at
 from tracking.registry.registry import CHAMPION, Registry
-from tracking.runs.abandoned import end_abandoned
+from tracking.runs.abandoned import end_abandoned, end_left_runs
 from tracking.runs.open_runs import reopen_run
 from tracking.runs.runs import Tracker, run_tags
 
@@ -104,8 +104,7 @@ def prefect_link() -> str:
 def parent_run(config: RunConfig, name: str, known: str = "") -> Iterator[str]:
     """Open the MLflow run of a flow run. It ends as FINISHED, or as FAILED or KILLED with the error in its description.
 
-    Its name in MLflow says flow, preset, data and the time of its start. *known* is the run of an earlier flow run; it
-    is reopened if it still exists.
+    Its name says flow, preset, data and time of start. *known*: run of an earlier flow run, reopened if it exists.
 
     Raises:
         TrackingUnavailable: MLflow does not answer within `execution.tracking_patience` seconds.
@@ -113,6 +112,7 @@ def parent_run(config: RunConfig, name: str, known: str = "") -> Iterator[str]:
     tracker, begun = tracker_of(config), started()
     tracker.wait(config.execution.tracking_patience)  # detect a wrong address now, not after hours of work
     end_abandoned(tracker)
+    end_left_runs(config)  # also those of another container
     describe_flow_run(config)
     about = {tag.PRESET: config.preset, tag.FLOW: name, tag.RUN_DATA: config.source.title}
     tags = {**prefect_tags(), **run_tags(git_commit=git_commit(), description=prefect_link()), **about}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ import pytest
 from core.credentials import credentials_of
 from core.services import launch, service_list
 from core.services.join import environment_of
+from core.services.ports import keep_ports
 from tests.flows.first_run import ROOT, TINY, mlflow_rows, user_environment
 
 LONG_FIT = ["models.1.training.epochs=30", "execution.workers=1"]
@@ -136,16 +138,33 @@ def running_prefect(home: Path, *pools: str) -> Iterator[tuple[Services, dict[st
         patch.setenv("PREFECT_HOME", str(home / "prefect"))
         patch.setenv("REVIEWLM_HOME", str(home))
         patch.setenv("PREFECT_WORKER_QUERY_SECONDS", "2")
+        with socket.create_server(("127.0.0.1", 0)) as free:  # the usual one may be that of other tests
+            keep_ports(home, {"prefect": free.getsockname()[1]})
         _, module, health = launch.SERVERS["prefect"]
         try:
             launch._serve(home, started, "prefect", module, health)
             environment = environment_of(home, started)
             for pool in pools:
-                command = ["-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"]
-                launch._launch(home, started, f"worker-{pool}", command, environment=environment)
+                start_worker(home, pool, environment)
             yield Services(home), environment
         finally:
             service_list.stop(home)
+
+
+def start_worker(home: Path, pool: str, environment: dict[str, str]) -> None:
+    """Start the worker of a pool beside the services that run."""
+    command = ["-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"]
+    launch._launch(home, running_in(home), f"worker-{pool}", command, environment=environment)
+
+
+def start_server(home: Path) -> None:
+    """Start Prefect's server again, at the port that it had."""
+    _, module, health = launch.SERVERS["prefect"]
+    launch._serve(home, running_in(home), "prefect", module, health)
+
+
+def running_in(home: Path) -> dict[str, service_list.Service]:
+    return {service.name: service for service in service_list.running(home)}
 
 
 @contextmanager

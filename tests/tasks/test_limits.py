@@ -50,7 +50,7 @@ def test_only_a_shared_server_must_know_a_limit_that_is_waited_for(
     limits: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @contextmanager
-    def unknown(name: str) -> Any:
+    def unknown(name: str, *_: Any) -> Any:
         raise NoSuchLimit(name)
         yield
 

@@ -8,23 +8,44 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from tasks.one_retrain import FOLDER, SameRetrainWaits, one_retrain
+from tasks.limits import RETRAIN
+from tasks.one_retrain import FOLDER, LEASE, SameRetrainWaits, one_retrain
 from tests.flows.first_run import ROOT
 
 WEEKLY, ON_DRIFT = {"preset": "small"}, {"preset": ""}
 
 
+class Places:
+    """Stands for the limit of a server that others use, too: `free` is cleared while another home retrains."""
+
+    def __init__(self) -> None:
+        self.free = threading.Event()
+        self.free.set()
+        self.leases: list[Path | None] = []
+
+    @contextmanager
+    def slot(self, name: str, kept: Path, at_wait: Callable[[], object]) -> Iterator[None]:
+        assert name == RETRAIN
+        if not self.free.is_set():
+            at_wait()
+            assert self.free.wait(30)
+        self.leases.append(kept)
+        yield
+
+
 @pytest.fixture
-def shared(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that others use, too; nobody asks it."""
+def shared(monkeypatch: pytest.MonkeyPatch) -> Places:
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
     monkeypatch.setattr("tasks.one_retrain.LOOK_SECONDS", 0.01)
+    places = Places()
+    monkeypatch.setattr("tasks.one_retrain.slot", places.slot)
+    return places
 
 
 @pytest.fixture
@@ -55,7 +76,7 @@ def waiting(home: Path) -> int:
 
 
 def test_a_second_retrain_waits_for_the_first_and_an_equal_third_one_ends(
-    shared: None, tmp_path: Path, threads: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
+    shared: Places, tmp_path: Path, threads: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "tasks.one_retrain")
     first, others = threading.Event(), threading.Event()
@@ -74,7 +95,7 @@ def test_a_second_retrain_waits_for_the_first_and_an_equal_third_one_ends(
 
 
 def test_one_that_waited_and_runs_does_not_spare_the_next_one(
-    shared: None, tmp_path: Path, threads: ThreadPoolExecutor
+    shared: Places, tmp_path: Path, threads: ThreadPoolExecutor
 ) -> None:
     """It may have read the files already, so that it does not know the newest ones."""
     first, second, third = (threading.Event() for _ in range(3))
@@ -94,7 +115,7 @@ def test_one_that_waited_and_runs_does_not_spare_the_next_one(
 
 
 def test_a_command_always_waits_and_one_without_a_lasting_server_never(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: ThreadPoolExecutor, shared: None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: ThreadPoolExecutor, shared: Places
 ) -> None:
     first, others = threading.Event(), threading.Event()
     others.set()
@@ -110,11 +131,32 @@ def test_a_command_always_waits_and_one_without_a_lasting_server_never(
     assert [future.result(30) for future in (running, *commands)] == ["done"] * 3
 
 
+def test_a_retrain_waits_for_that_of_another_home_and_an_equal_one_of_its_own_ends(
+    shared: Places, tmp_path: Path, threads: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "tasks.one_retrain")
+    shared.free.clear()
+    ended = threading.Event()
+    ended.set()
+    waits = threads.submit(retrain, tmp_path, ended, WEEKLY)
+    until(lambda: "waiting until a retrain of another home has ended" in caplog.text)
+    assert retrain(tmp_path, ended, WEEKLY) == "not needed"
+    other = threads.submit(retrain, tmp_path, ended, ON_DRIFT)
+    until(lambda: "waiting until another retrain has ended" in caplog.text)
+    assert not waits.done()
+    assert not other.done()
+    shared.free.set()
+    assert [waits.result(30), other.result(30)] == ["done"] * 2
+    assert shared.leases == [tmp_path / FOLDER / LEASE] * 2
+
+
 PROGRAM = """
-import logging, sys, time
+import contextlib, logging, sys, time
 from pathlib import Path
 logging.basicConfig(level="INFO", stream=sys.stdout, format="%(message)s")
+import tasks.one_retrain
 from tasks.one_retrain import one_retrain
+tasks.one_retrain.slot = lambda *_: contextlib.nullcontext()  # no server is asked: the lock of the home alone
 with one_retrain(Path(sys.argv[1]), "race"):
     begun = time.time()
     print("holds", flush=True)
@@ -138,7 +180,7 @@ def until_said(process: subprocess.Popen[str], words: str) -> None:
     "two retrains at once", "three processes race for the home's one retrain",
     "one after the other",
 )  # fmt: skip
-def test_processes_that_race_retrain_one_after_the_other(shared: None, tmp_path: Path) -> None:
+def test_processes_that_race_retrain_one_after_the_other(shared: Places, tmp_path: Path) -> None:
     processes = [started(tmp_path, 0.4) for _ in range(3)]
     told = [process.communicate(timeout=120)[0].splitlines()[-1].split() for process in processes]
     held = sorted((float(begun), float(ended)) for begun, ended in told)
@@ -148,7 +190,7 @@ def test_processes_that_race_retrain_one_after_the_other(shared: None, tmp_path:
 @pytest.mark.slow
 @pytest.mark.drill("two retrains at once", "kill -9 of the retrain that others wait for", "the next one begins at once")
 def test_a_killed_retrain_gives_its_place_to_the_next_at_once(
-    shared: None, tmp_path: Path, record_property: Callable[[str, object], None]
+    shared: Places, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     first = started(tmp_path, 120)
     until_said(first, "holds")

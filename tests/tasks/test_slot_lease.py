@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -21,6 +23,7 @@ class Server:
     """A limit with one slot; its leases end when a test says so."""
 
     def __init__(self) -> None:
+        self.api_url = "http://server/api"
         self.exists, self.away = True, False
         self.lease: UUID | None = None
         self.renewed = 0
@@ -127,6 +130,56 @@ def test_a_slot_that_another_one_got_meanwhile_is_told_once_and_not_given_back(
         time.sleep(0.1)
     assert server.lease == others
     assert caplog.text.count("another process") == 1
+
+
+def test_whoever_waits_is_told_so_once(server: Server) -> None:
+    told: list[str] = []
+
+    def second() -> None:
+        with leased_slot("retrain", at_wait=lambda: told.append("waits")):
+            told.append("runs")
+
+    with leased_slot("retrain", at_wait=lambda: told.append("never")):
+        thread = threading.Thread(target=second, daemon=True)
+        thread.start()
+        until(lambda: told)
+        time.sleep(0.1)
+    thread.join(60)
+    assert told == ["waits", "runs"]
+
+
+def test_the_successor_of_a_killed_process_gives_its_slot_back(server: Server, tmp_path: Path) -> None:
+    kept = tmp_path / "lease.json"
+    with leased_slot("retrain", kept):
+        left = kept.read_bytes()
+        server.lease = None
+        until(lambda: server.lease)
+        until(lambda: kept.read_bytes() != left)  # the lease that counts now
+        left = kept.read_bytes()
+    assert not kept.exists()
+    server.lease = UUID(json.loads(left)["lease"])  # as if the process had been killed
+    kept.write_bytes(left)
+    with leased_slot("retrain", kept, lambda: pytest.fail("waited for a process that is gone")):
+        assert kept.read_bytes() != left
+
+
+@pytest.mark.parametrize("left", [b"", b"[]", b'{"server": "http://another/api", "lease": "%s"}'])
+def test_a_lease_of_another_server_or_a_damaged_file_gives_nothing_back(
+    server: Server, tmp_path: Path, left: bytes
+) -> None:
+    kept, others = tmp_path / "lease.json", uuid4()
+    server.lease = others
+    kept.write_bytes(left.replace(b"%s", str(others).encode()))
+
+    class Waits(Exception):
+        pass
+
+    def wait() -> None:
+        raise Waits
+
+    with pytest.raises(Waits), leased_slot("retrain", kept, wait):
+        pytest.fail("took the slot of another process")
+    assert server.lease == others
 
 
 def test_a_block_ends_well_although_the_server_is_away(server: Server, caplog: pytest.LogCaptureFixture) -> None:

@@ -53,6 +53,10 @@ def drill(
     """Cause each failure that ReviewLM survives, and show what happened. Uses temporary homes and servers of its own.
 
     The rows are tests of the repository, so it needs a checkout with the packages for development.
+
+    Failures: MLflow server away, Prefect server away, cancelled, clock set back, database connection cut, disk full,
+    hanging task, killed at any moment, machine rebooted, poison file, promotion interrupted, two retrains at once,
+    worker and flow killed together, worker lost.
     """
     require_tests(PROJECT)
     if out:

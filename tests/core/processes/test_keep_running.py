@@ -13,7 +13,9 @@ import psutil
 import pytest
 
 from core.processes import keep_running
+from core.processes.leftovers import hold
 
+ROOT = Path(__file__).resolve().parents[3]
 KEEPER = """
 import sys
 from core.processes import keep_running
@@ -146,3 +148,41 @@ def test_on_a_full_disk_a_log_of_twice_its_size_goes_without_a_copy(
     log.write_bytes(b"x" * 250)
     keep_running._cut(log, 100)
     assert log.stat().st_size == 0
+
+
+@pytest.mark.slow
+def test_a_file_that_a_killed_process_left_is_dealt_with_and_that_of_a_living_one_is_not(tmp_path: Path) -> None:
+    """The module that is run removes a file only at its second run, as if a server had been away."""
+    folder, told = tmp_path / "running", tmp_path / "told"
+    folder.mkdir()
+    held = hold(folder / "living")
+    assert held is not None
+    (tmp_path / "ends_left.py").write_text(f"""
+from pathlib import Path
+told, left = Path({str(told)!r}), Path({str(folder / "killed")!r})
+with told.open("a") as log:
+    log.write("looked\\n")
+if len(told.read_text().splitlines()) > 1:
+    left.unlink()
+""")
+    keeper = KEEPER.replace("keep_running.keep_running(", "keep_running.main(").replace(
+        "sys.exit(", "keep_running.LEFT_SECONDS, keep_running.YOUNG_SECONDS = 0.05, 0.0\nsys.exit(")
+    words = [sys.executable, "-c", keeper, "--left", str(folder), "ends_left", str(tmp_path / "waits.py")]
+    (tmp_path / "waits.py").write_text("import time\ntime.sleep(600)")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path), str(ROOT)))}
+    process = subprocess.Popen(words, cwd=tmp_path, env=environment)
+    try:
+        time.sleep(1)
+        assert not told.exists()
+        (folder / "killed").touch()
+        over = time.monotonic() + 60
+        while (folder / "killed").exists():
+            assert time.monotonic() < over
+            time.sleep(0.02)
+        time.sleep(1)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(held)
+    assert told.read_text().splitlines() == ["looked"] * 2
+    assert (folder / "living").exists()

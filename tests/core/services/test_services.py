@@ -24,6 +24,8 @@ from core.services import join, launch, service_list
 from core.services import pools as pools_of
 from core.services.deployed_code import FOLDER, keep_code
 from core.services.service_list import STATE, Service
+from tracking.runs import abandoned
+from tracking.runs.open_runs import marks_of
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -74,6 +76,19 @@ def test_a_service_is_known_whatever_the_clock_says(
     assert [entry.name for entry in service_list.running(tmp_path)] == ["prefect"]
     assert service_list.stop(tmp_path) == ["prefect"]
     assert not service_list.running(tmp_path)
+
+
+def test_one_service_looks_for_mlflow_runs_that_killed_processes_left_open(
+    tmp_path: Path, sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: dict[str, list[str]] = {}
+    monkeypatch.setattr(launch.subprocess, "Popen", lambda words, **_: commands.update({words[-1]: words}) or sleeper)
+    for name in ("prefect", "mlflow", "worker-cpu-pool"):
+        launch._launch(tmp_path, {}, name, [name])
+    asked = [name for name, words in commands.items() if "--left" in words]
+    assert asked == ["prefect"]
+    after = commands["prefect"].index("--left")
+    assert commands["prefect"][after + 1 : after + 3] == [str(marks_of(tmp_path)), abandoned.__name__]
 
 
 def test_what_ran_before_a_failed_start_goes_on(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:

@@ -266,7 +266,7 @@ def test_a_remote_tracking_server_that_does_not_answer_is_a_problem(own_home: Pa
 
 PAGES = {
     "/api/admin/version": "3.0.0", "/api/work_pools/filter": [{"name": "cpu-pool"}],
-    "/api/v2/concurrency_limits/filter": [{"name": "gpu"}],
+    "/api/v2/concurrency_limits/filter": [{"name": "gpu"}, {"name": "retrain"}],
     "/api/deployments/filter": [{"name": name} for name in deployments_of(["cpu-pool"]) if name != "weekly"],
 }
 

@@ -170,7 +170,7 @@ def test_a_fit_on_the_gpu_takes_a_slot_of_the_limit_and_one_on_the_processor_non
     taken: list[str] = []
 
     @contextmanager
-    def leased_slot(name: str) -> Any:
+    def leased_slot(name: str, *_: Any) -> Any:
         taken.append(name)
         yield
 

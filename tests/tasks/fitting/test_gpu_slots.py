@@ -14,7 +14,7 @@ import pytest
 import tasks.gpus
 import tasks.limits
 from core.config.run_config import ExecutionConfig, RunConfig
-from core.services.pools import size_of_limit
+from core.services.pools import LIMITS, size_of_limit
 from models.specs import CacheSpec, MixtureSpec, ModelSpec, NGramSpec, NPLMSpec, RecurrentSpec
 from tasks.fitting.fit_process import environment_of
 from tasks.fitting.resources import parse_gpus
@@ -29,7 +29,7 @@ def three(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     taken: list[str] = []
 
     @contextmanager
-    def leased_slot(name: str) -> Iterator[None]:
+    def leased_slot(name: str, *_: object) -> Iterator[None]:
         taken.append(name)
         yield
 
@@ -109,7 +109,7 @@ def test_without_names_of_the_user_indices_count_as_the_device_files_do(
 def test_the_limit_has_room_for_as_many_fits_as_there_are_gpus(
     three: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert (size_of_limit("gpu"), size_of_limit("promotion")) == (3, 1)
+    assert [size_of_limit(name) for name in LIMITS] == [3, 1, 1]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     assert size_of_limit("gpu") == 1
 

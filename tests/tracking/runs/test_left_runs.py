@@ -8,18 +8,21 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
+from core.processes import keep_running
 from core.processes.identity import this_process
 from core.processes.leftovers import hold
 from reviewlm.options import tidy
+from tasks.tracking.track import parent_run
 from tracking.client import open_client
 from tracking.logged_models.opening import tracker_at
-from tracking.runs import open_runs
+from tracking.runs import abandoned, open_runs
 from tracking.runs.abandoned import HOUR, end_left_runs, end_unheld, left_marks
 from tracking.runs.open_runs import end_open_runs, marks_of
 from tracking.runs.outbox import Write
@@ -74,6 +77,44 @@ def test_the_runs_of_a_killed_process_are_ended_by_whatever_command_comes_next(
     tidy(config)
     assert statuses(tracker_at(config)) == {"finished": "FINISHED", "left": "KILLED"}
     assert list(marks_of(config.home).iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.drill(
+    "killed at any moment", "kill -9 of a process with open MLflow runs while the services run",
+    "they are ended without a command",
+)  # fmt: skip
+def test_the_services_end_the_runs_of_a_killed_process_without_a_command(
+    config: RunConfig, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """The process that keeps Prefect's server running looks for them; here it keeps a program that only waits."""
+    waits = tmp_path / "waits.py"
+    waits.write_text("import time\ntime.sleep(600)")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    words = [keep_running.__file__, "--left", str(marks_of(config.home)), abandoned.__name__, str(waits)]
+    keeper = subprocess.Popen([sys.executable, "-P", *words], env=environment)
+    try:
+        writer = subprocess.run([sys.executable, "-c", WRITER, TINY, ""], env=environment)
+        assert writer.returncode == -signal.SIGKILL
+        killed, tracker = time.monotonic(), tracker_at(config)
+        assert statuses(tracker) == {"finished": "FINISHED", "left": "RUNNING"}
+        while left_marks(config.home):
+            assert keeper.poll() is None
+            assert time.monotonic() < killed + 300
+            time.sleep(0.2)
+        record_property("seconds until they are ended", round(time.monotonic() - killed, 1))
+        assert statuses(tracker) == {"finished": "FINISHED", "left": "KILLED"}
+    finally:
+        keeper.kill()
+        keeper.wait()
+
+
+@pytest.mark.slow
+def test_the_next_run_of_a_worker_ends_those_of_a_killed_container(config: RunConfig) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    assert subprocess.run([sys.executable, "-c", WRITER, TINY, CONTAINER], env=environment).returncode
+    with parent_run(config, "retrain"):
+        assert statuses(tracker_at(config))["left"] == "KILLED"
 
 
 @pytest.mark.slow

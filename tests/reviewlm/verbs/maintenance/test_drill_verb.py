@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from core.errors import ReviewLMError
 from reviewlm.verbs.maintenance import drill
 from tests import drill_rows
 from tests.command_line import call
+from tests.flows.first_run import ROOT
 
 GOOD = '''
 import pytest
@@ -103,3 +105,11 @@ def test_without_the_packages_for_development_it_says_what_to_install(
     monkeypatch.setattr(drill, "find_spec", lambda name: None)
     with pytest.raises(ReviewLMError, match=r"pip install -e .*\[dev\]"):
         drill.require_tests(project)
+
+
+def test_the_help_names_the_failures_of_all_rows() -> None:
+    marker = re.compile(r'mark\.drill\(\s*"([^"]+)"')
+    files = [file for file in (ROOT / "tests").rglob("test_*.py") if file != Path(__file__)]
+    failures = {found for file in files for found in marker.findall(file.read_text(encoding="utf-8"))}
+    told = " ".join((drill.drill.__doc__ or "").split()).split("Failures: ")[1].removesuffix(".")
+    assert told.split(", ") == sorted(failures)

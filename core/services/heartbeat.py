@@ -1,0 +1,56 @@
+"""Send the heartbeats of a flow run from a process of its own: `python -m core.services.heartbeat RUN SECONDS`.
+
+Prefect sends them from a thread of the run, which needs the interpreter thirty times for each. A run whose calls keep
+it for seconds at a time (a sort of a large list, a collection of garbage) sends them too late, and would be taken for
+lost although it works. This process is a child of the run, so it ends with it in whatever way that ends. It is silent
+about a run that is stuck for good: threads that wait for each other use no processor time at all.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import uuid
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import psutil
+
+from core.services.prefect_api import ask
+
+EVENT = "prefect.flow-run.heartbeat"
+FREQUENCY = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"
+SECONDS, AGAIN_SECONDS = 10.0, 5.0
+"""Time that the server has to answer; time until the next heartbeat after one that it did not take."""
+STUCK_SECONDS = 1800.0
+"""Time without any processor time after which a process is stuck. One that waits for a fit wakes every second."""
+
+
+def send_heartbeats(run: str, seconds: float) -> None:
+    """Send a heartbeat of the parent's flow run every so many seconds, for ever; sooner after the server was away."""
+    parent = psutil.Process(os.getppid())
+    used, moved = parent.cpu_times(), time.monotonic()
+    while True:
+        if (now := parent.cpu_times()) != used:
+            used, moved = now, time.monotonic()
+        pause = seconds
+        if time.monotonic() - moved < STUCK_SECONDS and not _sent(run):
+            pause = min(seconds, AGAIN_SECONDS)
+        time.sleep(pause)
+
+
+def _sent(run: str) -> bool:
+    """Send one heartbeat, and return whether the server took it."""
+    told = {
+        "id": str(uuid.uuid4()), "occurred": datetime.now(UTC).isoformat(), "event": EVENT,
+        "resource": {"prefect.resource.id": f"prefect.flow-run.{run}"},
+    }
+    with suppress(OSError, ValueError):
+        ask(os.environ, "POST", "/events", [told], SECONDS)
+        return True
+    return False
+
+
+if __name__ == "__main__":
+    send_heartbeats(sys.argv[1], float(sys.argv[2]))

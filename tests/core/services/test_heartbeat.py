@@ -1,0 +1,141 @@
+"""A child of a run sends its heartbeats, whatever the run does, and ends with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from core.processes.children import end_child
+from tasks import flow_run
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+class Prefect(ThreadingHTTPServer):
+    """Keeps path, user and events of each request; refuses the first one."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.received: list[tuple[str, str | None, list[dict[str, Any]]]] = []
+        self.several = threading.Event()
+
+
+class Answer(BaseHTTPRequestHandler):
+    server: Prefect
+
+    def do_POST(self) -> None:
+        told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.received.append((self.path, self.headers["Authorization"], told))
+        self.send_response(503 if len(self.server.received) == 1 else 204)
+        self.end_headers()
+        if len(self.server.received) == 3:
+            self.server.several.set()
+
+    def log_message(self, *said: Any) -> None:
+        """Stay silent."""
+
+
+@pytest.fixture
+def prefect(monkeypatch: pytest.MonkeyPatch) -> Iterator[Prefect]:
+    server = Prefect()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{server.server_address[1]}/api")
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "reviewlm:secret")
+    monkeypatch.setenv("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
+    monkeypatch.setattr(flow_run, "HEARTBEAT_SECONDS", 0.02)
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_heartbeats_are_events_of_the_run_that_go_on_after_a_failure(
+    prefect: Prefect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[subprocess.Popen[Any]] = []
+    start = flow_run.start_child
+    monkeypatch.setattr(flow_run, "start_child", lambda program: started.append(start(program)))
+    monkeypatch.setattr(flow_run, "_alive", set())
+    for _ in range(2):  # a flow describes itself more than once
+        flow_run.keep_alive("a-run")
+    [child] = started
+    assert prefect.several.wait(60)
+    end_child(child)
+    assert {(path, user) for path, user, _ in prefect.received} == {("/api/events", "Basic cmV2aWV3bG06c2VjcmV0")}
+    events = [event for _, _, told in prefect.received for event in told]
+    assert {event["event"] for event in events} == {"prefect.flow-run.heartbeat"}
+    assert {event["resource"]["prefect.resource.id"] for event in events} == {"prefect.flow-run.a-run"}
+    assert len({event["id"] for event in events}) == len(events)
+
+
+@pytest.mark.parametrize("lacking", ["PREFECT_API_URL", "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"])
+def test_where_no_server_waits_for_heartbeats_none_are_sent(
+    prefect: Prefect, monkeypatch: pytest.MonkeyPatch, lacking: str
+) -> None:
+    monkeypatch.delenv(lacking)
+    monkeypatch.setattr(flow_run, "start_child", lambda program: pytest.fail("a child was started"))
+    flow_run.keep_alive("another-run")
+
+
+@pytest.mark.slow
+def test_heartbeats_end_with_the_process_of_the_run(prefect: Prefect) -> None:
+    program = """
+import time
+from tasks import flow_run
+flow_run.HEARTBEAT_SECONDS = 0.02
+flow_run.keep_alive("a-run")
+time.sleep(600)
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    try:
+        assert prefect.several.wait(60)
+        [child] = psutil.Process(process.pid).children()
+    finally:
+        process.kill()
+        process.wait()
+    assert psutil.wait_procs([child], timeout=30)[1] == []
+
+
+@pytest.mark.slow
+def test_a_run_that_uses_no_processor_time_for_long_has_no_heartbeats(prefect: Prefect) -> None:
+    """A stopped process stands for one whose threads wait for each other."""
+    beat = "from core.services import heartbeat as it; it.STUCK_SECONDS = 0.5; it.send_heartbeats('a-run', 0.02)"
+    program = f"""
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", {beat!r}])
+print(child.pid, flush=True)
+while child.poll() is None:
+    sum(range(10_000))
+"""
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    child = psutil.Process(int(process.stdout.readline()))
+    try:
+        assert prefect.several.wait(60)
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(2)
+        before = len(prefect.received)
+        time.sleep(1)
+        assert len(prefect.received) == before
+        process.send_signal(signal.SIGCONT)
+        over = time.monotonic() + 60
+        while len(prefect.received) == before:
+            assert time.monotonic() < over
+            time.sleep(0.02)
+    finally:
+        child.kill()
+        process.kill()
+        process.wait()

@@ -1,0 +1,215 @@
+"""Two homes share one Prefect server: they retrain one after the other, and their trainings take turns on one GPU slot.
+
+The processes, the server and its limits are real. The GPU is not: a fit that has its slot runs on the processor.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from core.services.pools import LIMITS
+from tasks.slot_lease import LEASE_SECONDS
+from tests.flows.first_run import ROOT, TINY
+from tests.operation.started_services import Record, Services, running_prefect
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+TWO_NETWORKS = f"""
+extends = "{TINY}"
+baseline = "lstm"
+[source.synthetic]
+reviews = 200
+""" + "".join(f"""
+[[models]]
+kind = "{kind}"
+name = "{kind}"
+hidden = 8
+embedding = 8
+[models.training]
+epochs = 0.2
+batch = 8
+bptt_len = 20
+evaluations = 1
+precision = "float32"
+""" for kind in ("lstm", "gru"))
+TRAIN = """
+import sys, time
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+import tasks.fitting.fit as fits
+from flows.partial import train_only
+
+preset, own, other = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+slot, run = fits.gpu_slot, fits.run_job
+
+def asked(device, ranks):
+    if device == "cuda":
+        own.touch()
+    return slot(device, ranks)
+
+def on_the_processor(job, listen):
+    if job.device == "cpu":
+        return run(job, listen)
+    begun = time.time()
+    print("holds", flush=True)
+    try:
+        return run(replace(job, device="cpu", gpus=()), listen)
+    finally:
+        while not other.exists():  # the first one trains for as long as the other needs to come to its own training
+            time.sleep(0.05)
+        time.sleep(1)
+        print("held", begun, time.time(), flush=True)
+
+fits.gpu_slot, fits.run_job = asked, on_the_processor
+train_only(preset, None, ["execution.device=cuda"])
+"""
+RETRAIN = """
+import logging, sys, time
+from pathlib import Path
+logging.basicConfig(level="INFO", stream=sys.stdout, format="%(message)s")
+from tasks.one_retrain import one_retrain
+for _ in range(int(sys.argv[3])):
+    with one_retrain(Path(sys.argv[1]), "race"):
+        begun = time.time()
+        print("holds", flush=True)
+        time.sleep(float(sys.argv[2]))
+        print("held", begun, time.time(), flush=True)
+"""
+WHOLE = """
+import sys
+from flows.retrain import retrain
+retrain(sys.argv[1])
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Services, dict[str, str]]]:
+    """Prefect's server with the limits of `ui start`, and the environment of its clients."""
+    with running_prefect(tmp_path_factory.mktemp("limits") / "home") as (services, environment):
+        for name in LIMITS:
+            create(services, name)
+        yield services, {**environment, "CUDA_VISIBLE_DEVICES": "0", "PYTHONPATH": str(ROOT)}
+
+
+def create(services: Services, name: str) -> None:
+    services.ask("POST", "/v2/concurrency_limits/", {"name": name, "limit": 1})
+
+
+def start(environment: dict[str, str], home: Path, program: str, *words: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", program, *map(str, words)]
+    return subprocess.Popen(
+        command, cwd=ROOT, env={**environment, "REVIEWLM_HOME": str(home)}, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def until_said(process: subprocess.Popen[str], words: str) -> None:
+    assert process.stdout is not None
+    told = []
+    for line in process.stdout:
+        told.append(line)
+        if line.startswith(words):
+            return
+    pytest.fail("".join(told))
+
+
+def held(process: subprocess.Popen[str]) -> list[tuple[float, float]]:
+    """Return the times at which a process held its place, after it has ended well."""
+    told = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, told
+    lines = [line.split() for line in told.splitlines() if line.startswith("held")]
+    return [(float(begun), float(ended)) for _, begun, ended in lines]
+
+
+def assert_one_after_the_other(places: list[tuple[float, float]]) -> None:
+    assert all(ended <= begun for (_, ended), (begun, _) in pairwise(sorted(places)))
+
+
+@pytest.mark.drill(
+    "two retrains at once", "two homes train at once on a server with one GPU slot",
+    "never two trainings at a time; the other stages go on",
+)  # fmt: skip
+def test_two_trainings_take_turns_on_one_gpu_slot_while_other_stages_go_on(
+    server: tuple[Services, dict[str, str]], template_home: Path, tmp_path: Path
+) -> None:
+    services, environment = server
+    for home in ("one", "two"):
+        shutil.copytree(template_home, tmp_path / home)
+    preset = tmp_path / "two.toml"
+    preset.write_text(TWO_NETWORKS)
+    one, two = tmp_path / "one-asked", tmp_path / "two-asked"
+    first = start(environment, tmp_path / "one", TRAIN, preset, one, two)
+    until_said(first, "holds")
+    second = start(environment, tmp_path / "two", TRAIN, preset, two, one)
+    trainings = [held(process) for process in (first, second)]
+    assert [len(places) for places in trainings] == [2, 2]
+    assert_one_after_the_other([*trainings[0], *trainings[1]])
+
+    begun, ended = trainings[0][0]
+    runs = services.ask("POST", "/task_runs/filter", {"limit": 200})
+    meanwhile = [
+        run["name"] for run in runs
+        if run["end_time"] and begun <= seconds(run["start_time"]) and seconds(run["end_time"]) <= ended
+    ]  # fmt: skip
+    assert {name.split("-")[0] for name in meanwhile} >= {"ingest", "prepare"}, meanwhile
+
+
+def seconds(time: str) -> float:
+    return datetime.fromisoformat(time).timestamp()
+
+
+@pytest.mark.drill("two retrains at once", "two homes race for the server's one retrain", "one after the other")
+def test_retrains_of_two_homes_run_one_after_the_other(
+    server: tuple[Services, dict[str, str]], tmp_path: Path
+) -> None:
+    _, environment = server
+    homes = [tmp_path / name for name in ("one", "two")]
+    racing = [start(environment, home, RETRAIN, home, 0.5, 2) for home in homes]
+    places = [place for process in racing for place in held(process)]
+    assert len(places) == 4
+    assert_one_after_the_other(places)
+
+
+@pytest.mark.drill(
+    "two retrains at once", "kill -9 of a retrain on a shared server", "the next one of its home begins at once",
+)  # fmt: skip
+def test_a_killed_retrain_leaves_the_servers_place_to_the_next_one_of_its_home(
+    server: tuple[Services, dict[str, str]], tmp_path: Path, record_property: Record
+) -> None:
+    _, environment = server
+    killed, other = (start(environment, tmp_path / name, RETRAIN, tmp_path / name, 600, 1) for name in ("one", "two"))
+    until_said(killed, "holds")
+    until_said(other, "waiting until a retrain of another home has ended")
+    other.kill()
+    other.communicate()
+    next_one = start(environment, tmp_path / "one", RETRAIN, tmp_path / "one", 0, 1)
+    until_said(next_one, "waiting until another retrain has ended")
+    killed.kill()
+    killed.communicate()
+    ended = datetime.now().timestamp()
+    [(begun, _)] = held(next_one)
+    record_property("seconds until the next one runs", round(begun - ended, 1))
+    assert begun - ended < LEASE_SECONDS / 2
+
+
+def test_a_retrain_on_a_server_without_its_limit_ends_before_any_stage(
+    server: tuple[Services, dict[str, str]], tmp_path: Path
+) -> None:
+    services, environment = server
+    services.ask("DELETE", "/v2/concurrency_limits/retrain")
+    try:
+        refused = start(environment, tmp_path, WHOLE, TINY)
+        told = refused.communicate(timeout=300)[0]
+    finally:
+        create(services, "retrain")
+    assert refused.returncode == 1
+    assert "Prefect's server lacks a concurrency limit" in told
+    assert not list(tmp_path.glob("store/*/*"))

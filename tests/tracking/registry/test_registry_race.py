@@ -1,0 +1,108 @@
+"""Two machines promote at the same time over one MLflow server: no two promotions take the place of one champion.
+
+Each machine has a home of its own, so they share neither the lock file nor a Prefect server: only the order of the
+decision log decides. The store of results has no part in it (`tests/operation/test_two_homes.py` has whole retrains
+over a shared folder and over S3).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.tracking.mlflow_servers import Served
+from tracking.registry.events import SOURCE, complaints
+from tracking.registry.registry import Registry
+from tracking.registry.versions import CHAMPION, PREVIOUS
+from tracking.runs.runs import Tracker
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+ROOT = Path(__file__).resolve().parents[3]
+ROUNDS = 5
+RACER = """
+import sys
+from pathlib import Path
+from tracking.registry.change import ChampionChanged
+from tracking.registry.registry import Registry
+from tracking.runs.runs import Tracker
+
+address, home, *versions = sys.argv[1:]
+registry = Registry(Tracker(address, "reviewlm", Path(home) / "mlartifacts"), "reviewlm")
+print("ready", flush=True)
+sys.stdin.readline()
+for version in map(int, versions):
+    while True:
+        champion = registry.alias("champion")
+        against = champion.version if champion else None
+        try:
+            registry.settle(version, against, True, "**yes**", {"gate/outcome": "promoted", "gate/reason": "better"})
+        except ChampionChanged:
+            continue
+        print(version, against or 0, flush=True)
+        break
+"""
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    """The address of a new MLflow server."""
+    def command(port: int) -> list[str]:
+        return [
+            "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+            "--backend-store-uri", f"sqlite:///{tmp_path / 'mlflow.db'}", "--artifacts-destination",
+            str(tmp_path / "kept"),
+        ]  # fmt: skip
+
+    server = Served(command, tmp_path, "/health", MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
+    server.start()
+    yield server.address
+    server.stop()
+
+
+def registry_at(address: str, home: Path) -> Registry:
+    return Registry(Tracker(address, "reviewlm", home / "mlartifacts"), "reviewlm")
+
+
+@pytest.mark.drill(
+    "two retrains at once", "two machines promote five times each over one MLflow server",
+    "each took the place of another champion; one history",
+)  # fmt: skip
+def test_each_promotion_takes_the_place_of_another_champion(address: str, tmp_path: Path) -> None:
+    homes = [tmp_path / name for name in ("one", "two")]
+    registry = registry_at(address, homes[0])
+    client = registry.tracker.client
+    client.create_registered_model("reviewlm")
+    for _ in range(2 * ROUNDS):
+        client.create_model_version("reviewlm", SOURCE, await_creation_for=0)
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACER, address, str(home), *map(str, range(first, 2 * ROUNDS + 1, 2))], text=True,
+            cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        ) for first, home in enumerate(homes, start=1)
+    ]  # fmt: skip
+    for racer in racers:
+        assert racer.stdout is not None
+        assert racer.stdout.readline() == "ready\n"
+    for racer in racers:
+        assert racer.stdin is not None
+        racer.stdin.write("go\n")
+        racer.stdin.flush()
+    told = [line.split() for racer in racers for line in racer.communicate(timeout=500)[0].splitlines()]
+    assert [racer.returncode for racer in racers] == [0, 0]
+    took = {int(against): int(version) for version, against in told}  # 0: there was none
+    assert len(took) == len(told) == 2 * ROUNDS, told
+
+    order = [0]
+    while order[-1] in took:
+        order.append(took[order[-1]])
+    assert len(order) == 2 * ROUNDS + 1, "one chain, from the first champion to the last"
+    for home in homes:
+        seen = registry_at(address, home)
+        assert complaints(seen.events()) == []
+        aliases = {alias: one.version for one in seen.versions() for alias in one.aliases}
+        assert aliases == {CHAMPION: order[-1], PREVIOUS: order[-2]}
