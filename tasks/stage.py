@@ -35,6 +35,7 @@ from tasks.deadline import INPUT_BYTES, deadline_of, input_bytes, noticed_if_ove
 from tasks.finished_only import require_finished
 from tasks.progress import slug
 from tasks.tracking.artifacts_beside import artifacts_beside, create_beside
+from tasks.tracking.stage_span import stage_span
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -161,11 +162,12 @@ def run_stage(
         environment.update(facts.pop(MADE_ELSEWHERE, {}))
         return facts
 
-    with during(f"{stage} {label}".strip()), converted_errors(stage), freed:
+    with stage_span(stage, label) as add_result, during(f"{stage} {label}".strip()), converted_errors(stage), freed:
         built = store.build(
             stage, of_code, options, inputs, watched,
             environment=environment, rebuild=stage in config.execution.rebuild, resumable=resumable,
         )
+        add_result(built)
     seconds = 0.0 if built.reused else float(built.artifact.manifest.get("seconds", 0))
     if (record := _record.get()) is not None:
         record.stages.append(StageRun(stage, label, _step.get(), built.reused, seconds))

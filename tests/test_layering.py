@@ -36,7 +36,7 @@ HOMES = {
     "ray": {"serving"},
     "torch": {"models", "serving", "course"},
     "optuna": {"tasks"},
-    "opentelemetry": {"flows"},
+    "opentelemetry": {"flows", "tasks"},
     "obstore": {"core"},
     "jinja2": {"evaluation", "data_checks"},
 }

@@ -1,7 +1,8 @@
 """Send spans of flows and stages to an OpenTelemetry collector, if the environment names one.
 
-Prefect makes a span for each flow run and each task run. Nothing receives them unless the process has a provider, which
-must be there before the first flow begins: `flows/__init__.py` calls `send_traces`.
+Prefect makes a span for each flow run and each task run, `tasks/tracking/stage_span.py` one for each stage. Nothing
+receives them unless the process has a provider, which must be there before the first flow begins: `flows/__init__.py`
+calls `send_traces`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,10 @@ import logging
 import os
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+TIMEOUTS = ("OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT")
+SECONDS = 2.0
+"""Time for sending a batch, with all attempts, unless the environment says another. With OpenTelemetry's 10 seconds a
+command would end that much later if the collector is away."""
 NAME_VARIABLE, NAME = "OTEL_SERVICE_NAME", "reviewlm"
 log = logging.getLogger(__name__)
 
@@ -29,6 +34,7 @@ def send_traces() -> bool:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     provider = TracerProvider(resource=Resource.create({SERVICE_NAME: os.environ.get(NAME_VARIABLE, NAME)}))
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    seconds = None if any(os.environ.get(variable) for variable in TIMEOUTS) else SECONDS
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(timeout=seconds)))
     trace.set_tracer_provider(provider)
     return True
