@@ -144,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             })  # fmt: skip
             say(str(rows[-1]))
     every = pl.DataFrame(rows)
-    equal = Ratio(round(every["keys"].sum() / every["simulated"].sum(), 4), 1.0, "simulation of words")
+    equal = Ratio(round(int(every["keys"].sum()) / int(every["simulated"].sum()), 4), 1.0, "simulation of words")
     title = "Keys saved at the endpoint and in the simulation"
     finish(args, Report("keystrokes", title, table(every), {"endpoint.simulation": equal}, ("torch", "uvicorn")))
 

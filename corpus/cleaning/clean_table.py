@@ -6,7 +6,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +101,7 @@ def write_clean(
         temporary.open("wb") as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer,
         ThreadPoolExecutor(1, thread_name_prefix="clean") as thread,  # one row group is written while the next is taken
     ):
-        for _ in in_order(partial(thread.submit, write), frames, lambda: 2):
+        for _ in in_order(lambda frame: thread.submit(write, frame), frames, lambda: 2):
             pass
     temporary.replace(folder / "clean.parquet")
     return tally.facts()

@@ -6,6 +6,7 @@ import io
 import os
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import psutil
 import pytest
@@ -84,8 +85,8 @@ def test_a_long_file_gives_the_same_blocks_wherever_the_processes_take_over(
     lines[7], lines[33] = b'{"text": "\xff"}', b"502 Bad Gateway"
     content, limits = b"\n".join(lines) + b"\n", Limits(block_bytes=300)
 
-    def blocks() -> list[tuple[list[object], list[object], int | None]]:
-        stream = io.BufferedReader(io.BytesIO(content))  # type: ignore[arg-type]
+    def blocks() -> list[tuple[list[Any], list[Any], int | None]]:
+        stream: Any = io.BufferedReader(io.BytesIO(content))
         return [(block.good.rows(), block.bad.rows(), block.end)
                 for block in jsonlines.read_json_lines(stream, "x.jsonl", limits)]
 
@@ -93,5 +94,5 @@ def test_a_long_file_gives_the_same_blocks_wherever_the_processes_take_over(
     by_threads = blocks()
     monkeypatch.setattr(jsonlines, "BY_THREADS", border)
     assert blocks() == by_threads
-    assert [row[1] for _, bad, _ in by_threads for row in bad] == [8, 34]  # type: ignore[index]
+    assert [row[1] for _, bad, _ in by_threads for row in bad] == [8, 34]
     assert sum(len(good) for good, _, _ in by_threads) == 58
