@@ -37,11 +37,12 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     stand_in("score_champion_reviews", lambda *given: "scores on its own")
     stand_in("decide", decide)
     monkeypatch.setattr(flows.promote, "figures_beside", lambda *given: nullcontext())
+    monkeypatch.setattr(flows.promote, "model_processes", lambda *given: nullcontext())
     return calls
 
 
 def test_the_challenger_is_chosen_once_and_judged_again_by_the_champion_of_now(asked: list[Any]) -> None:
-    config = prepared = evaluated = SimpleNamespace()
+    config, prepared, evaluated = (SimpleNamespace(models=[]) for _ in range(3))
     promotion: Any = flows.promote.promote.fn(config, prepared, evaluated, "run")  # type: ignore[arg-type]
     assert promotion == "decided against 2"
     judged = ["score_champion", "register", "score_challenger", "score_champion_reviews", "decide"]
@@ -64,7 +65,7 @@ def test_what_was_registered_is_settled_although_an_equal_bundle_became_champion
     monkeypatch.setattr(flows.promote, "register", lambda *given: None if given[3] == 2 else 3)
     monkeypatch.setattr(flows.promote, "score_challenger", lambda *given: f"scores of {given[3]}")
     monkeypatch.setattr(flows.promote, "decide", decide)
-    config = prepared = evaluated = SimpleNamespace()
+    config, prepared, evaluated = (SimpleNamespace(models=[]) for _ in range(3))
     promotion: Any = flows.promote.promote.fn(config, prepared, evaluated, "run")  # type: ignore[arg-type]
     assert promotion == "refused"
     assert settled == [(2, 3)]
