@@ -185,8 +185,9 @@ def test_a_killed_retrain_leaves_the_servers_place_to_the_next_one_of_its_home(
     server: tuple[Services, dict[str, str]], tmp_path: Path, record_property: Record
 ) -> None:
     _, environment = server
-    killed, other = (start(environment, tmp_path / name, RETRAIN, tmp_path / name, 600, 1) for name in ("one", "two"))
+    killed = start(environment, tmp_path / "one", RETRAIN, tmp_path / "one", 600, 1)
     until_said(killed, "holds")
+    other = start(environment, tmp_path / "two", RETRAIN, tmp_path / "two", 600, 1)
     until_said(other, "waiting until a retrain of another home has ended")
     other.kill()
     other.communicate()
