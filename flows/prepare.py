@@ -25,10 +25,6 @@ from tasks.data.prepare import (
 from tasks.fitting.warm_start import champion_vocabulary
 from tasks.stage import step
 
-AT_ONCE = 2
-"""Data stages that may run at the same time, whatever `execution.workers` says of fits: alone, most of them leave part
-of two cores idle, and their results do not depend on the number of threads."""
-
 
 def prepare(config: RunConfig, dataset: Artifact, vocabularies: Sequence[str] | None = None) -> Prepared:
     """Return all data that the models are fitted and measured on, each part checked.
@@ -37,18 +33,18 @@ def prepare(config: RunConfig, dataset: Artifact, vocabularies: Sequence[str] | 
     """
     with step("prepare", "clean, split and tokenize the reviews"):
         wanted = vocabularies_in_use(config) if vocabularies is None else vocabularies
-        return on_workers(prepare_data, max(config.execution.workers, AT_ONCE))(config, dataset, wanted)
+        return on_workers(prepare_data, config.execution.workers)(config, dataset, wanted)
 
 
 @flow(name="prepare", flow_run_name="{config.title}", persist_result=False)
 def prepare_data(config: Given[RunConfig], dataset: Given[Artifact], names: Sequence[str]) -> Prepared:
-    """Clean the data; then check them, train vocabularies and encode, and draw the data card meanwhile."""
+    """Clean and check the data; then draw the data card, where there are several workers beside the vocabularies."""
     clean = clean_and_split(config, dataset)
-    card = describe_data.submit(config, dataset, clean)
     # `ingest` has already done the check "raw", so this is only a look-up. The run's report needs its result too.
     checks = [check_table(config, *what) for what in (("raw", dataset), ("clean", clean))]
     canaries = choose(config, clean) if config.audit.canaries else None
     planted = {"train": canaries}  # canaries go into the training split only
+    card = describe_data.submit(config, dataset, clean)
     vocabularies, streams = {}, {}
     for name in names:
         kept = champion_vocabulary(config, name)

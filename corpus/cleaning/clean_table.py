@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from corpus.cleaning.business import BUSINESS, Businesses
 from corpus.cleaning.external_sort import regrouped
 from corpus.splitting.grouping import Keys
 from corpus.splitting.split import SPLITS
-from models.threads import in_order
 
 CLEAN: dict[str, pl.DataType] = {
     "review_id": pl.String(),
@@ -91,18 +89,10 @@ def write_clean(
     schema = pl.DataFrame(schema=CLEAN).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
     tally = _Tally(keys, businesses)
     temporary = folder / "clean.parquet.tmp"
-
-    def write(frame: pl.DataFrame) -> None:
-        table = _with_business(frame, businesses).to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema)
-        writer.write_table(table, row_group_size=ROW_GROUP)
-
-    frames = regrouped(tally.counted(_staying(slices, code)), ROW_GROUP)
-    with (
-        temporary.open("wb") as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer,
-        ThreadPoolExecutor(1, thread_name_prefix="clean") as thread,  # one row group is written while the next is taken
-    ):
-        for _ in in_order(lambda frame: thread.submit(write, frame), frames, lambda: 2):
-            pass
+    with temporary.open("wb") as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer:
+        for frame in regrouped(tally.counted(_staying(slices, code)), ROW_GROUP):
+            table = _with_business(frame, businesses).to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema)
+            writer.write_table(table, row_group_size=ROW_GROUP)
     temporary.replace(folder / "clean.parquet")
     return tally.facts()
 

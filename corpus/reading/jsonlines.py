@@ -10,14 +10,12 @@ import io
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
 from operator import itemgetter
 from typing import Any
 
 import orjson
 import polars as pl
 
-from corpus.processes import in_processes
 from corpus.reading.convert import convert
 from corpus.reading.field_names import our_record, require_fields
 from corpus.reading.long_lines import pass_over, too_long
@@ -26,8 +24,6 @@ from models.threads import ordered
 
 BOM = b"\xef\xbb\xbf"
 IDS = ("review_id", "user_id", "business_id")
-BY_THREADS = 128 << 20
-"""Bytes of a file after which processes decode it: threads share one core for it, but need no time to start."""
 
 
 @dataclass(frozen=True)
@@ -55,18 +51,7 @@ def read_json_lines(stream: io.BufferedReader, source: str, limits: Limits) -> I
     Raises:
         MissingColumn: The first block has objects, and none of them has a text, or a field named by the user.
     """
-    decode, stretches, more = partial(parse, source=source, limits=limits), _stretches(stream, source, limits), []
-
-    def first() -> Iterator[Stretch]:
-        for stretch in stretches:
-            if stretch.end > BY_THREADS:
-                more.append(stretch)
-                return
-            yield stretch
-
-    yield from ordered(decode, first(), limits.workers)
-    if more:
-        yield from in_processes(decode, chain(more, stretches), limits.workers)
+    yield from ordered(partial(parse, source=source, limits=limits), _stretches(stream, source, limits), limits.workers)
 
 
 def _stretches(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Stretch]:

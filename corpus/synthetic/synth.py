@@ -12,7 +12,10 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from functools import lru_cache
+from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,7 @@ import orjson
 
 from core.errors import ConfigError
 from core.output import output_file
-from corpus.processes import in_processes
+from core.processes.children import deaf_to_the_terminal, end_with_parent
 from corpus.synthetic.grammar import STARS, automaton, write_review
 
 CHUNK = 2_000
@@ -158,11 +161,24 @@ def _chunks(
         (index, min(CHUNK, reviews - start), seed, malformed, duplicates)
         for index, start in enumerate(range(0, reviews, CHUNK))
     ]
-    yield from in_processes(_made, jobs, 1 if len(jobs) < 2 * workers else workers)
-
-
-def _made(job: tuple[int, int, int, float, float]) -> tuple[bytes, tuple[int, int, int]]:
-    return make_chunk(*job)
+    if workers == 1 or len(jobs) < 2 * workers:
+        for job in jobs:
+            yield make_chunk(*job)
+        return
+    # Spawn new processes, because a fork would copy the locks of threads that other libraries have started.
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=end_with_parent) as pool:
+        rest, waiting = iter(jobs), list[Future[Any]]()
+        try:
+            # Only a few chunks are in progress at a time, so memory stays bounded for files of any length.
+            with deaf_to_the_terminal():
+                waiting = [pool.submit(make_chunk, *job) for job in islice(rest, 2 * workers)]
+            while waiting:
+                yield waiting[0].result()
+                del waiting[0]
+                with deaf_to_the_terminal():
+                    waiting += [pool.submit(make_chunk, *job) for job in islice(rest, 1)]
+        finally:
+            pool.shutdown(cancel_futures=True)  # if the caller stopped early, only the running chunks are waited for
 
 
 def _uniforms(draw: np.random.Generator) -> Iterator[float]:
