@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, astuple
 from functools import partial
@@ -12,15 +13,20 @@ from typing import Any
 import numpy as np
 
 from core.config.run_config import RunConfig
+from core.errors import NotWritable, StoreFull
 from evaluation.statistics.bootstrap import Interval
 from evaluation.statistics.studentised import Ratio, studentised_intervals
 from tasks.stage import run_stage
 
+log = logging.getLogger(__name__)
 GATE_INTERVAL_VERSION = 1
 
 
 def kept_intervals(config: RunConfig, ratios: Sequence[Ratio], **options: Any) -> list[Interval]:
     """Return the interval of each ratio, from the store if it was computed before.
+
+    A store that cannot be written to only costs the time of new draws: the challenger is registered already, and an
+    error here would leave it without a decision.
 
     Args:
         config: Locates the store.
@@ -43,7 +49,11 @@ def _kept(config: RunConfig, ratio: Ratio, options: dict[str, Any]) -> Interval:
         return asdict(_computed(ratio, options))
 
     inputs = {"ratio": digest_of(ratio)}
-    built = run_stage(config, "gate-interval", GATE_INTERVAL_VERSION, options, inputs, make)
+    try:
+        built = run_stage(config, "gate-interval", GATE_INTERVAL_VERSION, options, inputs, make)
+    except (StoreFull, NotWritable) as error:
+        log.warning("gate: an interval is not kept for the next decision: %s", error.what)
+        return _computed(ratio, options)
     return Interval(**built.artifact.facts)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from core.config.presets import parse_config
+from core.errors import NotWritable, ReviewLMError, StoreFull
 from evaluation.statistics.studentised import Ratio, studentised_intervals
 from tasks.promotion.gate_intervals import digest_of, kept_intervals
 
@@ -36,6 +37,19 @@ def test_equal_numbers_are_not_drawn_again_and_others_are(own_home: Path, monkey
         for other in (OPTIONS | {"seed": 4}, OPTIONS | {"confidence": 0.9}):
             with pytest.raises(TypeError):
                 kept_intervals(config, [RATIO], **other)
+
+
+@pytest.mark.parametrize("error", [StoreFull, NotWritable])
+def test_the_gate_decides_with_a_store_that_cannot_be_written_to(
+    own_home: Path, error: type[ReviewLMError], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise error("No space is left on the disk")
+
+    monkeypatch.setattr("core.store.publish", refuse)
+    found = kept_intervals(parse_config({}), [RATIO], **OPTIONS)
+    assert repr(found) == repr(studentised_intervals([RATIO], **OPTIONS))  # type: ignore[arg-type]
+    assert "not kept for the next decision: No space is left on the disk" in caplog.text
 
 
 def test_a_model_compared_with_itself_leaves_no_result(own_home: Path) -> None:
