@@ -11,8 +11,7 @@ words (`models/tokens/spelling.py`). The sum is the length of a code of the whol
 If the pieces do not say what is between them, the price is that of this event and of all bytes of the text.
 
 The probabilities are smoothed counts of a sample of the training text: every choice has a probability above 0, and all
-choices at one place sum to 1. `shapes.py` has the shapes. Quotes of one text mostly have one style, so their model is
-a Pólya urn (Eggenberger and Pólya 1923) that starts from the shares of the training text.
+choices at one place sum to 1. `shapes.py` has the shapes, `quotes.py` the quotes.
 """
 
 from __future__ import annotations
@@ -22,13 +21,14 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from math import lgamma, log
+from math import log
 from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from .chunks import Chunks
+from .quotes import QUOTES, SMOOTHING, quote_nats, rounded, urns
 from .shapes import CASELESS, SHAPES, SPELT, UNKNOWN, shape_of
 
 CASES = (3, 7, 7, SHAPES)
@@ -39,9 +39,7 @@ WORD, NUMBER, MARK = range(3)
 """Kinds of pieces with or without a space before them; all other pieces include the space themselves."""
 BEFORE = 60
 """Number of distinct pieces before a gap; words count as one, and so do numbers and all rarer pieces."""
-QUOTES = {"'": ("'", "’", "‘"), '"': ('"', "“", "”")}
 SAMPLE_TEXTS, SAMPLE_CHARACTERS = 4_000, 20_000
-SMOOTHING = 0.5
 LN2 = log(2)
 BYTE_NATS = log(257)
 """Of one of 256 bytes, or the end."""
@@ -142,7 +140,7 @@ class Surface:
         shapes = [column_N[cased_N] for column_N in _contexts(found)]
         case = _counted(CASES, *shapes) if fold else np.zeros((0,))
         share = (SMOOTHING + np.array([found.regular_D.sum(), (~found.regular_D).sum()])) / (len(texts) + 1)
-        return cls(case, (*kept, ""), gap, _urns(texts), tuple(_rounded(-np.log(share)).tolist()))
+        return cls(case, (*kept, ""), gap, urns(texts), tuple(rounded(-np.log(share)).tolist()))
 
     def nats(self, texts: pl.Series, found: SurfacePieces) -> np.ndarray:
         """Return −log p(text | pieces) of each text (D,); *found* is the result of `read` with these symbols."""
@@ -152,20 +150,10 @@ class Surface:
         if self.case.size:
             nats_N[cased_N] += self.case[tuple(column_N[cased_N] for column_N in _contexts(found))]
             nats_N += found.letters_N * np.where(found.shape_N == SPELT, BYTE_NATS, LN2)
-        priced_D = np.bincount(found.row_N, nats_N, len(texts)) + self.regular[0] + self._quotes(texts)
+        priced_D = np.bincount(found.row_N, nats_N, len(texts)) + self.regular[0] + quote_nats(texts, self.quotes)
         bytes_D = texts.str.len_bytes().cast(pl.Float64).to_numpy()
         spelt_D = self.regular[1] + (bytes_D + 1) * BYTE_NATS
         return np.where(found.regular_D, priced_D, spelt_D)
-
-    def _quotes(self, texts: pl.Series) -> np.ndarray:
-        """Return the price of the styles of all quotes (D,): −log of the urns' probability of these styles in order."""
-        nats_D = np.zeros(len(texts))
-        for quote, forms in QUOTES.items():
-            counts_DK = np.stack([texts.str.count_matches(form, literal=True).to_numpy() for form in forms], 1)
-            some = np.flatnonzero(counts_DK.sum(1))
-            distinct_CK, which = np.unique(counts_DK[some], axis=0, return_inverse=True)
-            nats_D[some] += np.array([_urn_nats(row_K, self.quotes[quote]) for row_K in distinct_CK])[which.ravel()]
-        return nats_D
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -207,9 +195,11 @@ def read(
         traits_of: `traits` of a written form and its lower case.
         symbols: See `Surface`; empty: all that occur.
     """
-    whole = written.list.eval(pl.element().str.len_chars()).list.sum() == straight.str.len_chars()
-    regular_M = (whole & (written.list.len() == folded.list.len())).to_numpy().copy()
-    widths_M = np.where(regular_M, written.list.len().to_numpy(), 0)
+    pieces, characters = pl.lit(written).list, pl.element().str.len_chars()
+    whole = pieces.eval(characters).list.sum() == pl.lit(straight).str.len_chars()
+    found = pl.select(width=pieces.len(), regular=whole & (pieces.len() == pl.lit(folded).list.len()))
+    regular_M = found["regular"].to_numpy().copy()
+    widths_M = np.where(regular_M, found["width"].to_numpy(), 0)
     kept = pl.Series(widths_M > 0)
     ours, theirs = (each.filter(kept).explode() for each in (written, folded))
     low = ours.str.to_lowercase() if fold else ours
@@ -218,15 +208,15 @@ def read(
     forms = ours.unique(maintain_order=True)
     code_P = ours.cast(pl.Enum(forms)).to_physical().to_numpy().astype(np.int64)
     lowered = forms.str.strip_prefix(" ").str.to_lowercase().to_list()
-    found = list(map(traits_of, forms.to_list(), lowered))
+    every = list(map(traits_of, forms.to_list(), lowered))
     if fold and len(odd):
-        code_P[odd] = len(found) + np.arange(len(odd))
-        found += map(traits_of, ours.gather(odd).to_list(), theirs.gather(odd).to_list())
+        code_P[odd] = len(every) + np.arange(len(odd))
+        every += map(traits_of, ours.gather(odd).to_list(), theirs.gather(odd).to_list())
         bare_P[odd] = True
-    known_symbols = list(symbols) or sorted({each.symbol for each in found} | {"\n"})
+    known_symbols = list(symbols) or sorted({each.symbol for each in every} | {"\n"})
     place = {symbol: number for number, symbol in enumerate(known_symbols)}
     rest = place.get("", 0)
-    rows = [(*each[:-1], place.get(each.symbol, rest)) for each in found]
+    rows = [(*each[:-1], place.get(each.symbol, rest)) for each in every]
     columns = np.array(rows, np.int64).reshape(-1, len(Traits._fields)).T[:, code_P]
     # A space is coded only before a word, a number or a mark; other pieces include the space themselves.
     odd_P = ~(alike_P | bare_P & (columns[0] >= 0)) | (columns[4] < 0)
@@ -277,24 +267,4 @@ def _counted(shape: tuple[int, ...], *index: np.ndarray) -> np.ndarray:
     """Count the index tuples and return −log of the smoothed shares along the last axis."""
     counts = np.full(shape, SMOOTHING)
     np.add.at(counts, tuple(column.astype(np.int64) for column in index), 1.0)
-    return _rounded(-np.log(counts / counts.sum(-1, keepdims=True)))
-
-
-def _rounded(nats: np.ndarray) -> np.ndarray:
-    """Round the nats, so that the stored text is the same on every machine."""
-    return np.round(nats, 6)
-
-
-def _urns(texts: pl.Series) -> dict[str, list[float]]:
-    found = {}
-    for quote, forms in QUOTES.items():
-        counts = np.array([texts.str.count_matches(form, literal=True).sum() or 0 for form in forms], np.float64)
-        found[quote] = _rounded((counts + SMOOTHING) / (counts + SMOOTHING).sum()).clip(1e-6).tolist()
-    return found
-
-
-def _urn_nats(counts_K: Sequence[int], weights_K: Sequence[float]) -> float:
-    """Return −log of the urn's probability of these counts in one given order."""
-    whole = sum(weights_K)
-    nats = lgamma(whole + float(sum(counts_K))) - lgamma(whole)
-    return nats - sum(lgamma(w + float(n)) - lgamma(w) for n, w in zip(counts_K, weights_K, strict=True))
+    return rounded(-np.log(counts / counts.sum(-1, keepdims=True)))

@@ -21,7 +21,7 @@ from .detokenizer import NO_SENTENCE_END, TokenWriter, Writer, is_word
 from .spelling import Spelling
 from .surface import Sample, Surface, SurfacePieces, Traits, read, traits
 from .type_counts import CharacterCounts, TypeCounts, batched
-from .word_pieces import PATTERN, cut, folded, pieces_of, written_pieces
+from .word_pieces import PATTERN, cut, folded, moved, pieces_of, written_pieces
 
 __all__ = ["FIRST", "PATTERN", "WordUnit", "Words", "count_pieces", "cut", "folded", "usual_case"]
 log = logging.getLogger(__name__)
@@ -86,7 +86,8 @@ class WordUnit:
         casing = usual_case(found.forms, found.kept) if fold else {}
         unit = cls(words, fold, casing, Spelling.estimate(found.letters.items(), found.types))
         texts = pl.Series("text", sample.texts(), dtype=pl.String)
-        unit.surface = Surface.train(texts, unit._read(Chunks.single(texts), cut(folded(texts, fold))), fold)
+        straight, chunks = folded(texts, False), Chunks.single(texts)
+        unit.surface = Surface.train(texts, unit._read(chunks, straight, unit._cut(straight)), fold)
         return unit, found.facts()
 
     def encode_batch(self, texts: Sequence[str] | pl.Series) -> tuple[np.ndarray, np.ndarray]:
@@ -110,15 +111,17 @@ class WordUnit:
         """
         series = pl.Series("text", texts, dtype=pl.String)
         chunks = Chunks.of(series)
+        straight = folded(chunks.distinct, False)
         whole = whole and self.surface is not None
-        if whole and self._fold:
-            chunks = _unmoved(series, chunks)
-        lists = cut(folded(chunks.distinct, self._fold))
+        if whole and self._fold and (moved_M := moved(straight)).any():
+            chunks = Chunks.of(series, chunks.texts_with(moved_M))  # such a text is a single chunk
+            straight = folded(chunks.distinct, False)
+        lists = self._cut(straight)
         ids_P, widths_M, pieces = self._encode(lists)
         index_N, lengths = chunks.pieces(widths_M)
         surface_D = np.zeros(len(series))
         if whole and self.surface:
-            surface_D = self.surface.nats(series, self._read(chunks, lists, self.surface.symbols))
+            surface_D = self.surface.nats(series, self._read(chunks, straight, lists, self.surface.symbols))
         unknown_P = np.flatnonzero(ids_P == 0)
         surfaces = pieces.gather(unknown_P.astype(np.uint32)).to_list()
         price = {surface: self.spelling.nats(surface) for surface in set(surfaces)}
@@ -127,9 +130,14 @@ class WordUnit:
         ids = ids_P[index_N]
         return ids, lengths, price_P[index_N[ids == 0]], surface_D
 
-    def _read(self, chunks: Chunks, lists: pl.Series, symbols: Sequence[str] = ()) -> SurfacePieces:
-        """Return the input of the prices in `models/tokens/surface.py`; *lists*: pieces of the distinct chunks."""
-        straight = folded(chunks.distinct, False)
+    def _cut(self, straight: pl.Series) -> pl.Series:
+        """Return the list of pieces of each text with straight quotes."""
+        return cut(straight.str.to_lowercase() if self._fold else straight)
+
+    def _read(
+        self, chunks: Chunks, straight: pl.Series, lists: pl.Series, symbols: Sequence[str] = ()
+    ) -> SurfacePieces:
+        """Return the input of `surface.py`; *straight* and *lists*: the distinct chunks, and their pieces."""
         written = written_pieces(straight, lists)
         return read(written, lists, straight, chunks, self._fold, self._traits_of, symbols)
 
@@ -201,16 +209,6 @@ class WordUnit:
             raise ValueError("'casing' must be an object: words and their usual forms")
         surface = Surface.from_dict(values["surface"]) if "surface" in values else None
         return cls(words, fold, casing, Spelling.from_dict(values["spelling"]), surface)
-
-
-def _unmoved(texts: pl.Series, chunks: Chunks) -> Chunks:
-    """Return the chunks such that a text is a single one if folding moves a cut in it, see `written_pieces`."""
-    straight = folded(chunks.distinct, False)
-    other_M = (straight.str.len_bytes() != straight.str.len_chars()).to_numpy()  # only these can be moved
-    others = straight.filter(other_M)
-    moved_M = np.zeros(len(straight), bool)
-    moved_M[other_M] = (cut(others).list.len() != cut(others.str.to_lowercase()).list.len()).to_numpy()
-    return Chunks.of(texts, chunks.texts_with(moved_M)) if moved_M.any() else chunks
 
 
 class Words:

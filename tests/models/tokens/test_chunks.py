@@ -89,7 +89,8 @@ def test_a_text_among_others_has_the_ids_and_the_price_of_the_text_as_one_chunk(
     assert ids.tolist() == [token for text in texts for token in unit.encode(text).tolist()]
     for text, nats in zip(texts, surface, strict=True):
         single = Chunks.single(pl.Series("text", [text]))
-        found = unit._read(single, cut(folded([text], lowercase)), unit.surface.symbols)
+        straight, pieces = folded([text], False), cut(folded([text], lowercase))
+        found = unit._read(single, straight, pieces, unit.surface.symbols)
         assert nats == unit.surface.nats(single.distinct, found)[0]
     spelt = [piece for text in texts for piece in cut(folded([text], lowercase))[0] if piece not in unit._ids]
     assert unknown.tolist() == [unit.spelling.nats(piece) for piece in spelt]
