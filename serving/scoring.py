@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from models.base import LanguageModel
-from models.bundles.bundle import Bundle, TextScore
+from models.bundles.bundle import Bundle
+from models.bundles.text_scores import TextScore, TextsToScore
 from models.mixture.attribution import Attribution
 from models.tokens.type_counts import batched
-from models.tokens.vocabulary import BOS, CONTEXT_IDS, UNK, Vocabulary
+from models.tokens.vocabulary import Vocabulary
 from serving.engine.jobs import Aside, EngineContext
 
-GIVEN = sorted(CONTEXT_IDS)
 SLICE = 512
 """Positions of a slice, padding included."""
 STEPPED = 32
@@ -60,10 +60,9 @@ class Scoring:
     ) -> None:
         self._texts, self._stars, self._attribution, self._alternatives = texts, stars, attribution, alternatives
         self._left = batched(texts, characters=CHARACTERS)
-        self._clean: list[str] = []
-        self._ids: list[np.ndarray] = []
-        self._spelling_nats: list[float] = []
-        self._waiting: list[list[int]] = []
+        self._model: LanguageModel
+        self._to_read: TextsToScore | None = None
+        self._waiting: list[list[int]] | None = None
         self._batch: _Batch | None = None
         self._found: dict[int, ScoredText] = {}
         self._told: dict[int, dict[str, Any]] = {}
@@ -84,41 +83,29 @@ class Scoring:
 
     def advance(self, context: EngineContext) -> bool:
         """Score the next slice; return whether there is more to do."""
-        if len(self._ids) < len(self._texts):
-            raise Aside(lambda: self._encode(context.bundle, next(self._left)))
-        batch = self._batch = self._batch or self._begun()
+        texts = self._to_score(context.bundle)
+        if len(texts) < len(self._texts):
+            raise Aside(lambda: texts.add(next(self._left), self._stars))
+        if self._waiting is None:
+            self._waiting = texts.side_by_side(self._positions)
+        batch = self._batch = self._batch or self._begun(texts)
         self._read(batch)
         if batch.read == batch.ids_BT.shape[1]:
-            self._finish(context.bundle, batch)
+            self._finish(context.bundle.vocabulary, texts, batch)
             self._batch = None
         return self._batch is not None or bool(self._waiting)
 
-    def _encode(self, bundle: Bundle, some: Sequence[str]) -> None:
-        clean = [bundle.vocabulary.normal_form.apply(text) for text in some]
-        encoded = bundle.vocabulary.encode_documents(clean, [self._stars or 0] * len(clean))
-        self._model, prefix = _reader(bundle, self._stars)
-        for ids in np.split(encoded.ids, encoded.offsets[1:-1]):
-            self._ids.append(np.array([*prefix, *ids[~np.isin(ids, GIVEN)].tolist()], np.int64))
-        self._clean += clean
-        self._spelling_nats += encoded.spelling_nats.tolist()
-        if len(self._ids) == len(self._texts):
-            self._plan()
+    def _to_score(self, bundle: Bundle) -> TextsToScore:
+        if self._to_read is None:
+            self._model, prefix = bundle.reader(self._stars)
+            self._to_read = TextsToScore(bundle.vocabulary, prefix)
+        return self._to_read
 
-    def _plan(self) -> None:
-        """Put texts of similar length side by side."""
-        order, start = sorted(range(len(self._ids)), key=lambda row: -len(self._ids[row])), 0
-        while start < len(order):
-            count = max(1, self._positions // len(self._ids[order[start]]))
-            self._waiting.append(order[start : start + count])
-            start += count
-
-    def _begun(self) -> _Batch:
+    def _begun(self, texts: TextsToScore) -> _Batch:
+        assert self._waiting
         rows = self._waiting.pop(0)
-        each = [self._ids[row] for row in rows]
-        ids_BT = np.full((len(rows), max(map(len, each))), BOS, np.int64)
-        for row_T, ids in zip(ids_BT, each, strict=True):
-            row_T[: len(ids)] = ids
-        return _Batch(rows, ids_BT, self._model.start(len(rows)), 0, [], [], self._model.start(len(rows)), [])
+        start = self._model.start
+        return _Batch(rows, texts.padded(rows), start(len(rows)), 0, [], [], start(len(rows)), [])
 
     def _read(self, batch: _Batch) -> None:
         width = max(1, self._positions // len(batch.rows))
@@ -136,36 +123,21 @@ class Scoring:
             batch.likeliest.append((ids_BK.cpu().numpy(), -logp_BK.double().cpu().numpy()))
         batch.read += ids_BT.shape[1]
 
-    def _finish(self, bundle: Bundle, batch: _Batch) -> None:
+    def _finish(self, vocabulary: Vocabulary, texts: TextsToScore, batch: _Batch) -> None:
         nats_BT = np.concatenate(batch.nats, 1)
         for place, row in enumerate(batch.rows):
-            ids_T = self._ids[row]
-            kept_N = np.flatnonzero(~np.isin(ids_T, GIVEN))
-            nats_N = nats_BT[place, kept_N]
-            score = TextScore(
-                tokens=len(kept_N), bytes=len(self._clean[row].encode()) + 1, nats=float(sum(map(float, nats_N))),
-                oov=int((ids_T[kept_N] == UNK).sum()),
-                per_token=[
-                    (bundle.vocabulary.token(int(token)), float(nat))
-                    for token, nat in zip(ids_T[kept_N], nats_N, strict=True)
-                ],
-                spelling_nats=self._spelling_nats[row],
-            )  # fmt: skip
-            self._found[row] = ScoredText(score, _attribution(batch.parts, place, kept_N) if batch.parts else None)
+            kept = texts.predicted(row)
+            attribution = _attribution(batch.parts, place, kept) if batch.parts else None
+            self._found[row] = ScoredText(texts.score(row, nats_BT[place]), attribution)
             if self._alternatives:
-                self._told[row] = _alternatives(bundle.vocabulary, batch, place, ids_T, kept_N)
+                self._told[row] = _alternatives(vocabulary, batch, place, texts.ids(row), kept)
 
 
-def _reader(bundle: Bundle, stars: int | None) -> tuple[LanguageModel, list[int]]:
-    """Return the model that reads texts of this rating, and the tokens before a text's own."""
-    return bundle.reader(stars)
-
-
-def _attribution(parts: Sequence[Attribution], row: int, kept_N: np.ndarray) -> dict[str, Any]:
+def _attribution(parts: Sequence[Attribution], row: int, kept: slice) -> dict[str, Any]:
     """Return one text's attribution as JSON values by token; contributions and normaliser sum to log p."""
 
     def of(name: str) -> list[Any]:
-        values: list[Any] = np.concatenate([getattr(one, name)[row] for one in parts])[kept_N].tolist()
+        values: list[Any] = np.concatenate([getattr(one, name)[row] for one in parts])[kept].tolist()
         return values
 
     return {
@@ -175,13 +147,13 @@ def _attribution(parts: Sequence[Attribution], row: int, kept_N: np.ndarray) -> 
 
 
 def _alternatives(
-    vocabulary: Vocabulary, batch: _Batch, row: int, ids_T: np.ndarray, kept_N: np.ndarray
+    vocabulary: Vocabulary, batch: _Batch, row: int, ids_N: np.ndarray, kept: slice
 ) -> dict[str, Any]:
     """Return as JSON values what each of a text's tokens adds to it, and the likeliest tokens with their nats."""
     write = vocabulary.writer()
-    told = [batch.likeliest[place - 1] for place in kept_N]  # what was read last predicts the next
+    told = batch.likeliest[kept.start - 1 : kept.stop - 1]  # what was read last predicts the next
     return {
-        "written": [write(int(token)) for token in ids_T[kept_N]],
+        "written": [write(int(token)) for token in ids_N],
         "likeliest": [
             [(vocabulary.token(int(token)), float(nat)) for token, nat in zip(ids_BK[row], nats_BK[row], strict=True)]
             for ids_BK, nats_BK in told

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import exp, inf, isfinite, isnan, log
+from math import inf, isfinite, isnan
 from pathlib import Path
 from typing import Any
 
@@ -18,52 +18,19 @@ import numpy as np
 
 from ..base import INTERFACE, LanguageModel, ModelError, stored
 from ..specs import ModelSpec, model_class, spec_from_dict, to_dict
-from ..tokens.vocabulary import BOS, CONTEXT_IDS, FILE, UNK, Vocabulary
+from ..tokens.type_counts import batched
+from ..tokens.vocabulary import BOS, FILE, Vocabulary
 from .bundle_form import NAMES, require_form
 from .sealed_folder import read_description, seal, verify_files
+from .text_scores import TextScore, TextsToScore
 
 FORMAT = 1
 SPEC = "spec.json"
 PROBE_TOLERANCE = 1e-3
 """Relative tolerance. Rounding differs between machines (bf16 keeps 8 bits); a changed rule changes the nats more."""
+POSITIONS = 16_384
+"""Positions that are scored together, padding and ratings included; bounds the memory."""
 EQUAL_STARS = (0.0, 0.2, 0.2, 0.2, 0.2, 0.2)
-
-
-@dataclass(frozen=True)
-class TextScore:
-    """The scores of a model for one text.
-
-    Args:
-        tokens: Number of scored tokens: the text and its end.
-        bytes: UTF-8 length of the text in normal form, plus 1 for its end.
-        nats: −log p of the scored tokens.
-        oov: Number of `<unk>` tokens (out-of-vocabulary words).
-        per_token: Name and nats of each scored token, in order.
-        spelling_nats: Nats of what the tokens leave out, such as the letters of unknown words
-            (`models/tokens/spelling.py`).
-    """
-
-    tokens: int
-    bytes: int
-    nats: float
-    oov: int
-    per_token: list[tuple[str, float]] = field(repr=False)
-    spelling_nats: float = 0.0
-
-    @property
-    def open_bits_per_byte(self) -> float:
-        """Bits per byte of text, including the spelling of unknown words: use it to compare texts or models."""
-        return (self.nats + self.spelling_nats) / self.bytes / log(2)
-
-    @property
-    def bits_per_byte(self) -> float:
-        """Bits per byte of text with `<unk>` as one token: too low for a text with many unknown words."""
-        return self.nats / self.bytes / log(2)
-
-    @property
-    def perplexity(self) -> float:
-        """Perplexity per token, the end of the text included; compare only models of the same vocabulary by it."""
-        return exp(self.nats / self.tokens)
 
 
 @dataclass(frozen=True)
@@ -112,28 +79,29 @@ class Bundle:
         return kind(self.model, ratings, shares_R / shares_R.sum()), [BOS]
 
     def score_text(self, text: str, stars: int | None = None) -> TextScore:
-        """Return the scores of one text, which is first brought into normal form and read from the start state.
+        """Return the scores of one text; see `score_texts`."""
+        return self.score_texts([text], stars)[0]
+
+    def score_texts(self, texts: Sequence[str], stars: int | None = None) -> list[TextScore]:
+        """Return the scores of each text, which is first brought into normal form and read from the start state.
 
         Without a rating, its probability is the average over the ratings of the training reviews (`any_rating.py`).
+        Texts of similar length are read side by side, which changes no number beyond rounding.
 
         Raises:
             ModelError: kind "input": *stars* is not None and not a whole number from 0 to 5.
         """
         model, prefix = self.reader(stars)
-        clean = self.vocabulary.normal_form.apply(text)
-        encoded = self.vocabulary.encode_documents([clean], [stars or 0])
-        stream = np.array([*prefix, *(token for token in encoded.ids.tolist() if token not in CONTEXT_IDS)], np.int64)
-        nats = model.score(stream[None, :], model.start(1))[0][0]
-        every = zip(map(int, stream), map(float, nats), strict=True)
-        scored = [(token, nat) for token, nat in every if token not in CONTEXT_IDS]
-        return TextScore(
-            tokens=len(scored),
-            bytes=len(clean.encode()) + 1,
-            nats=sum(nat for _, nat in scored),
-            oov=sum(token == UNK for token, _ in scored),
-            per_token=[(self.vocabulary.token(token), nat) for token, nat in scored],
-            spelling_nats=float(encoded.spelling_nats[0]),
-        )
+        found: list[TextScore] = []
+        for some in batched(texts):
+            read = TextsToScore(self.vocabulary, prefix)
+            read.add(some, stars)
+            scores: dict[int, TextScore] = {}
+            for rows in read.side_by_side(POSITIONS // len(self.ratings(stars))):
+                nats_BT = model.score(read.padded(rows), model.start(len(rows)))[0]
+                scores |= {row: read.score(row, nats_T) for row, nats_T in zip(rows, nats_BT, strict=True)}
+            found += [scores[row] for row in range(len(some))]
+        return found
 
 
 def require_stars(stars: int | None) -> None:

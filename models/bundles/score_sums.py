@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import exp, log
 from typing import Any
 
-from .bundle import TextScore
+from .text_scores import TextScore
 
 LARGEST_EXPONENT = 700.0
 """exp of more overflows."""

@@ -168,7 +168,7 @@ def score(
     from models.bundles.score_sums import sum_of_scores
     from models.bundles.unseen import unseen_warnings
 
-    result = checked(lambda: sum_of_scores([bundle.score_text(text, stars) for text in texts]))
+    result = checked(lambda: sum_of_scores(bundle.score_texts(texts, stars)))
 
     terminal.show_warnings(warnings := unseen_warnings(bundle, "\n".join(texts), stars))
     _show_scores(result)

@@ -51,7 +51,9 @@ class TextScore:
 class Bundle:
     def __init__(self, word):
         self.word, self.digest = word, "d1ge57" * 8
-    def score_text(self, text, stars=None):
+    def score_texts(self, texts, stars=None):
+        return [self._score(text) for text in texts]
+    def _score(self, text):
         each = [(word, math.log(2)) for word in [*text.split(), "<eos>"]]
         return TextScore(len(each), len(text.encode()) + 1, len(each) * math.log(2), 0, each)
 

@@ -178,6 +178,20 @@ def test_a_text_is_scored_in_normal_form(vocabulary, model):
     assert bundle.score_text(raw).bytes == len("The soup was great & hot.") + 1
 
 
+@pytest.mark.parametrize("stars", [None, 0, 4])
+@pytest.mark.parametrize("positions", [1, 40, 16_384])
+def test_several_texts_have_the_scores_that_each_has_alone(vocabulary, model, stars, positions, monkeypatch):
+    texts = ["The soup was great.", "", "Zebra soup", "The soup. " * 20, "The soup was great."]
+    bundle = Bundle(TableSpec(), vocabulary, model, stars_prior=(0, 0.5, 0, 0, 0.25, 0.25))
+    alone = [bundle.score_text(text, stars) for text in texts]
+    monkeypatch.setattr("models.bundles.bundle.POSITIONS", positions)
+    for found, expected in zip(bundle.score_texts(texts, stars), alone, strict=True):
+        assert found.nats == pytest.approx(expected.nats)
+        assert [name for name, _ in found.per_token] == [name for name, _ in expected.per_token]
+        assert (found.bytes, found.oov, found.spelling_nats) == (expected.bytes, expected.oov, expected.spelling_nats)
+    assert bundle.score_texts([], stars) == []
+
+
 def test_unknown_words_are_counted(vocabulary, model):
     score = Bundle(TableSpec(), vocabulary, model).score_text("Zebra soup")
     assert score.oov == 1

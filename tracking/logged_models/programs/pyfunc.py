@@ -22,13 +22,13 @@ model, its server) remove a parameter or column that the signature does not decl
 before they call the model, and log a warning.
 `predict_stream({"text": …}, params)` yields the text of `generate` with n = 1 piece by piece.
 An answer never depends on other rows: each row starts from the same seed and a new hidden state, with an empty cache if
-the model has one.
+the model has one. Rows are scored side by side, which may change the last digits of a network's scores.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -78,8 +78,10 @@ class ReviewModel(PythonModel):
         answers = {"generate": self._generate, "suggest": self._suggest, "score": self._score}
         if options["task"] not in answers:
             raise _bad(f"task is {options['task']!r}; it must be one of {sorted(answers)}")
+        texts = _texts(model_input)
         try:
-            return [self._answer(answers[options["task"]], text, options) for text in _texts(model_input)]
+            found = answers[options["task"]](texts, options)
+            return [self._answer(text, facts, options) for text, facts in zip(texts, found, strict=True)]
         except self._error as error:
             raise self._refused(error) from error
 
@@ -110,31 +112,33 @@ class ReviewModel(PythonModel):
     def _refused(self, error: Any) -> MlflowException:
         return _bad(str(error)) if error.kind == "input" else MlflowException(str(error))
 
-    def _answer(
-        self, ask: Callable[[str, dict[str, Any]], dict[str, Any]], text: str, options: dict[str, Any]
-    ) -> dict[str, Any]:
-        answer = {"text": text, "bundle": self._bundle.digest[:DIGITS], **ask(text, options)}
+    def _answer(self, text: str, facts: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+        answer = {"text": text, "bundle": self._bundle.digest[:DIGITS], **facts}
         warnings = self._unseen(self._bundle, text, options["stars"])
         return answer | ({"warnings": warnings} if warnings else {})
 
-    def _generate(self, text: str, options: dict[str, Any]) -> dict[str, Any]:
+    def _generate(self, texts: list[str], options: dict[str, Any]) -> Iterator[dict[str, Any]]:
         chosen = {name: options[name] for name in SAMPLING}
-        return {"texts": self._sampling.generate(self._bundle, prompt=text, **chosen)}
+        for text in texts:
+            yield {"texts": self._sampling.generate(self._bundle, prompt=text, **chosen)}
 
-    def _suggest(self, text: str, options: dict[str, Any]) -> dict[str, Any]:
-        found = self._sampling.suggest(self._bundle, text, k=options["k"], stars=options["stars"])
-        words = [{"word": word, "probability": float(probability)} for word, probability in found.words]
-        return {"words": words, "rest": float(found.rest), "typed": found.typed, "finished": float(found.finished)}
+    def _suggest(self, texts: list[str], options: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        for text in texts:
+            found = self._sampling.suggest(self._bundle, text, k=options["k"], stars=options["stars"])
+            words = [{"word": word, "probability": float(probability)} for word, probability in found.words]
+            yield {
+                "words": words, "rest": float(found.rest), "typed": found.typed, "finished": float(found.finished),
+            }  # fmt: skip
 
-    def _score(self, text: str, options: dict[str, Any]) -> dict[str, Any]:
-        score = self._bundle.score_text(text, stars=options["stars"])
-        return {
-            "open_bits_per_byte": float(score.open_bits_per_byte), "bits_per_byte": float(score.bits_per_byte),
-            "oov": int(score.oov), "tokens": int(score.tokens), "bytes": int(score.bytes), "nats": float(score.nats),
-            "spelling_nats": float(score.spelling_nats),
-            "perplexity": math.exp(min(score.nats / score.tokens, 700.0)),
-            "per_token": [{"token": token, "nats": float(nats)} for token, nats in score.per_token],
-        }
+    def _score(self, texts: list[str], options: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        for score in self._bundle.score_texts(texts, stars=options["stars"]):
+            yield {
+                "open_bits_per_byte": float(score.open_bits_per_byte), "bits_per_byte": float(score.bits_per_byte),
+                "oov": int(score.oov), "tokens": int(score.tokens), "bytes": int(score.bytes),
+                "nats": float(score.nats), "spelling_nats": float(score.spelling_nats),
+                "perplexity": math.exp(min(score.nats / score.tokens, 700.0)),
+                "per_token": [{"token": token, "nats": float(nats)} for token, nats in score.per_token],
+            }  # fmt: skip
 
 
 def _options(params: dict[str, Any] | None) -> dict[str, Any]:

@@ -1,0 +1,123 @@
+"""Score texts side by side: bring them into tokens, pad them, and read each text's scores out of the batch.
+
+Shapes: B texts, T positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import exp, log
+
+import numpy as np
+
+from ..tokens.vocabulary import BOS, CONTEXT_IDS, UNK, Vocabulary
+
+GIVEN = sorted(CONTEXT_IDS)
+
+
+@dataclass(frozen=True)
+class TextScore:
+    """The scores of a model for one text.
+
+    Args:
+        tokens: Number of scored tokens: the text and its end.
+        bytes: UTF-8 length of the text in normal form, plus 1 for its end.
+        nats: −log p of the scored tokens.
+        oov: Number of `<unk>` tokens (out-of-vocabulary words).
+        per_token: Name and nats of each scored token, in order.
+        spelling_nats: Nats of what the tokens leave out, such as the letters of unknown words
+            (`models/tokens/spelling.py`).
+    """
+
+    tokens: int
+    bytes: int
+    nats: float
+    oov: int
+    per_token: list[tuple[str, float]] = field(repr=False)
+    spelling_nats: float = 0.0
+
+    @property
+    def open_bits_per_byte(self) -> float:
+        """Bits per byte of text, including the spelling of unknown words: use it to compare texts or models."""
+        return (self.nats + self.spelling_nats) / self.bytes / log(2)
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Bits per byte of text with `<unk>` as one token: too low for a text with many unknown words."""
+        return self.nats / self.bytes / log(2)
+
+    @property
+    def perplexity(self) -> float:
+        """Perplexity per token, the end of the text included; compare only models of the same vocabulary by it."""
+        return exp(self.nats / self.tokens)
+
+
+class TextsToScore:
+    """Texts in the tokens of a vocabulary, each after the same first tokens, which are given and not predicted.
+
+    Args:
+        vocabulary: The vocabulary.
+        prefix: The first tokens.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, prefix: Sequence[int]) -> None:
+        self._vocabulary, self._prefix = vocabulary, list(prefix)
+        self._ids: list[np.ndarray] = []
+        self._bytes: list[int] = []
+        self._spelling_nats: list[float] = []
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def add(self, texts: Sequence[str], stars: int | None) -> None:
+        """Add some texts, brought into normal form."""
+        clean = [self._vocabulary.normal_form.apply(text) for text in texts]
+        encoded = self._vocabulary.encode_documents(clean, [stars or 0] * len(clean))
+        for ids in np.split(encoded.ids, encoded.offsets[1:-1]):
+            self._ids.append(np.array([*self._prefix, *ids[~np.isin(ids, GIVEN)].tolist()], np.int64))
+        self._bytes += [len(text.encode()) + 1 for text in clean]
+        self._spelling_nats += encoded.spelling_nats.tolist()
+
+    def side_by_side(self, positions: int) -> list[list[int]]:
+        """Return the texts in batches of similar length, the longest first.
+
+        Args:
+            positions: Largest number of texts times length of the longest; a longer text is a batch alone.
+        """
+        order, found = sorted(range(len(self)), key=lambda row: -len(self._ids[row])), list[list[int]]()
+        while order:
+            count = max(1, positions // len(self._ids[order[0]]))
+            found.append(order[:count])
+            order = order[count:]
+        return found
+
+    def padded(self, rows: Sequence[int]) -> np.ndarray:
+        """Return the tokens of some texts (B, T), padded with `<bos>`, which no model predicts."""
+        each = [self._ids[row] for row in rows]
+        ids_BT = np.full((len(rows), max(map(len, each))), BOS, np.int64)
+        for row_T, ids in zip(ids_BT, each, strict=True):
+            row_T[: len(ids)] = ids
+        return ids_BT
+
+    def predicted(self, row: int) -> slice:
+        """Return the positions of a text's predicted tokens: its own and its end."""
+        return slice(len(self._prefix), len(self._ids[row]))
+
+    def ids(self, row: int) -> np.ndarray:
+        """Return a text's predicted tokens."""
+        return self._ids[row][self.predicted(row)]
+
+    def score(self, row: int, nats_T: np.ndarray) -> TextScore:
+        """Return the scores of a text.
+
+        Args:
+            row: Its number, in the order in which the texts were added.
+            nats_T: Nats of each of its positions; those of the padding may follow.
+        """
+        ids, nats = self.ids(row), nats_T[self.predicted(row)].tolist()
+        return TextScore(
+            tokens=len(ids), bytes=self._bytes[row], nats=sum(nats), oov=int((ids == UNK).sum()),
+            per_token=[(self._vocabulary.token(int(token)), nat) for token, nat in zip(ids, nats, strict=True)],
+            spelling_nats=self._spelling_nats[row],
+        )  # fmt: skip
