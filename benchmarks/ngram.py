@@ -18,6 +18,9 @@ All peaks are resident memory of the process with its children. Perplexities are
 KenLM's stops the benchmark. Sizes of the files, seconds to open them and microseconds per token are in separate rows
 (`benchmarks/ngram_sizes.py`).
 
+--long 50000000 scores that many tokens, too, so that the start of the programs does not decide; the text is made from
+the held-out reviews as that of --spill from the others.
+
 --spill fits 100 million tokens to order 5 within 4 GiB (2 million within 512 MiB with --quick), with the command
 `reviewlm ngram fit --memory`. That text is copied from the reviews, with jumps and new words (`ngram_text.more`), so
 that the number of different n-grams keeps growing as in real text.
@@ -46,7 +49,10 @@ from benchmarks.ngram_sizes import ours_in_double, sizes
 from benchmarks.ngram_text import CRAWL, more, prepare
 
 THREADS = 2
-GOALS = {"fit_speed": 1.5, "fit_speed_lean": 1.5, "fit_memory": 0.667, "score_query": 1.5, "score_module": 1.0}
+GOALS = {
+    "fit_speed": 1.5, "fit_speed_lean": 1.5, "fit_memory": 0.667, "score_query": 1.5, "score_module": 1.0,
+    "score_query_long": 1.5, "score_module_long": 1.0,
+}  # fmt: skip
 QUICK_REVIEWS = 15_000
 SPILL = {False: (100_000_000, 4 << 30), True: (2_000_000, 512 << 20)}
 AGREES = 1e-5
@@ -119,29 +125,30 @@ def without_output(run: Run) -> Run:
 
 
 def scores(
-    args: argparse.Namespace, folder: Path, held_out: Path, order: int
+    args: argparse.Namespace, folder: Path, text: Path, order: int, long: bool = False
 ) -> tuple[dict[str, Any], dict[str, Ratio]]:
-    """Measure scoring the held-out text with the models that `fits` wrote, and compare the perplexities."""
+    """Measure scoring a text with the models that `fits` wrote, and compare the perplexities; *long*: `--long`."""
+    score, asked, module = (f"{name}{' long' * long} {order}" for name in ("score", "query", "module"))
+    kind = "_long" * long
     query = shlex.join([str(args.kenlm / "query"), "-v", "summary", str(kenlm_binary(folder, order))])
     contenders = {
-        f"score {order}": ours("score", "--text", held_out, "--binary", folder / str(order)),
-        f"query {order}": ["bash", "-c", f"{query} < {shlex.quote(str(held_out))}"],
+        score: ours("score", "--text", text, "--binary", folder / str(order)),
+        asked: ["bash", "-c", f"{query} < {shlex.quote(str(text))}"],
     }
     if args.module:
-        contenders[f"module {order}"] = [args.module, "-c", MODULE, str(kenlm_binary(folder, order)), str(held_out)]
+        contenders[module] = [args.module, "-c", MODULE, str(kenlm_binary(folder, order)), str(text)]
     runs = interleave(contenders, THREADS, args.repeats)
-    mine = json.loads(runs[f"score {order}"][-1].result.splitlines()[-1])["perplexity"]
-    found = re.search(r"Perplexity including OOVs:\s*(\S+)", runs[f"query {order}"][-1].result)
+    mine = json.loads(runs[score][-1].result.splitlines()[-1])["perplexity"]
+    found = re.search(r"Perplexity including OOVs:\s*(\S+)", runs[asked][-1].result)
     theirs = float(found[1]) if found else float("nan")
     say(f"perplexity {mine:.6f}, KenLM {theirs:.6f}")
     if not abs(mine / theirs - 1) < AGREES:
         raise SystemExit(f"order {order}: perplexity {mine}, KenLM's {theirs}")
-    ratios = {f"ngram.score_query.{order}": ratio(runs, f"score {order}", f"query {order}", GOALS["score_query"])}
+    ratios = {f"ngram.score_query{kind}.{order}": ratio(runs, score, asked, GOALS["score_query"])}
     if args.module:
-        goal = GOALS["score_module"]
-        ratios[f"ngram.score_module.{order}"] = ratio(runs, f"score {order}", f"module {order}", goal)
+        ratios[f"ngram.score_module{kind}.{order}"] = ratio(runs, score, module, GOALS["score_module"])
     table = summary({name: [without_output(run) for run in of_name] for name, of_name in runs.items()})
-    table[f"score {order}"]["perplexity"], table[f"query {order}"]["perplexity"] = mine, theirs
+    table[score]["perplexity"], table[asked]["perplexity"] = mine, theirs
     return table, ratios
 
 
@@ -181,6 +188,7 @@ def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--data", type=Path, default=os.environ.get("REVIEWLM_REAL_DATA"), help=f"folder with {CRAWL}")
     parser.add_argument("--orders", default="3,4,5", help="default 3,4,5")
+    parser.add_argument("--long", type=int, default=0, metavar="TOKENS", help="also score a made text of this length")
     parser.add_argument("--spill", action="store_true", help="also fit far more text than the memory limit would hold")
     parser.add_argument("--spill-text", type=Path, help="where that text is, or shall be kept (some 500 MB)")
     parser.add_argument("--only-spill", action="store_true")
@@ -198,8 +206,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         train, held_out = prepare(folder, Path(args.data) / CRAWL, QUICK_REVIEWS if args.quick else None)
+        long = folder / "long.txt"
+        if args.long:
+            say(f"{more(held_out, long, args.long):,} tokens to score")
         for order in map(int, args.orders.split(",")) if peers and not args.only_spill else ():
-            for part in (fits(args, folder, train, order), scores(args, folder, held_out, order)):
+            parts = [fits(args, folder, train, order), scores(args, folder, held_out, order)]
+            parts += [scores(args, folder, long, order, long=True)] if args.long else []
+            for part in parts:
                 measurements |= part[0]
                 ratios |= part[1]
             measurements |= saved(args, folder, held_out, order, train)
