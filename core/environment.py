@@ -82,6 +82,9 @@ def prepare_environment(home: Path, group: bool = False) -> None:
         # Waiting threads spin 300,000 times by default. They starve as soon as anything else runs: next to two busy
         # processes, two threads were 50 times slower than with this value. On a quiet machine it costs nothing.
         "GOMP_SPINCOUNT": "500",
+        # torch asks the system for huge pages (2 MiB) for its larger tensors. Training an LSTM of 640 with 11,811 words
+        # took 60 to 100 MiB less memory and 0 to 4 % less processor time, with equal results.
+        "THP_MEM_ALLOC_ENABLE": "1",
         # Arrow's own allocator keeps what it frees. With that of the C library (core/processes/memory.py), cleaning
         # 600,000 reviews took at most 701 MiB instead of 796, and 371 instead of 521 at its end, in the same time.
         "ARROW_DEFAULT_MEMORY_POOL": "system",

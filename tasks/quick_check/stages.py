@@ -163,7 +163,7 @@ def _overfit(config: RunConfig, prepared: Prepared, record: StageLog) -> None:
             stream = TokenStream.open(prepared.tokens[spec.vocabulary]["train"].folder)
             size = int(prepared.vocabularies[spec.vocabulary].facts["size"])
             loss, updates = overfit_one_batch(spec, size, stream)
-            tried.note = f"{loss:.3f} nats per token after {updates} updates"
+            tried.note = f"{loss:.4f} nats per token after {updates} updates"
             if not loss < GOAL:
                 raise FitError(
                     f"A network of kind '{kind}' cannot overfit one batch", where=f"models.{spec.name}",
