@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
+from typing import Any
 
 import torch
 
@@ -143,3 +144,23 @@ class LiveText(SampledText):
             if value > -inf and (text not in found or each == token):
                 found[text] = value
         return found
+
+
+@dataclass
+class PromptReading:
+    """A prefix while it is read, and the texts that begin with it.
+
+    Args:
+        texts: At least one.
+        done: Number of its tokens that were read.
+        state: The model's state after them.
+    """
+
+    texts: list[LiveText]
+    done: int
+    state: Any
+
+    @property
+    def prefix(self) -> list[int]:
+        """The tokens to read."""
+        return self.texts[0].prefix

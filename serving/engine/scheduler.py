@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from time import monotonic, perf_counter
 from typing import Any
 
@@ -20,7 +19,7 @@ from models.bundles.bundle import Bundle
 from models.sampling.batch import Step, TextBatch
 from serving.engine.begun_words import BegunWords
 from serving.engine.echoes import Echoes
-from serving.engine.live_text import LiveText
+from serving.engine.live_text import LiveText, PromptReading
 from serving.engine.prefix_cache import PrefixCache
 from serving.engine.requests import EngineLimits, Reason, StreamEnded
 from serving.engine.ticket import Wakes
@@ -31,26 +30,6 @@ SAVED_EVERY = 32
 """The states of a prompt are saved about every so many tokens, and before its last one."""
 IDLE_FACTOR = 8
 """How many times as many tokens of a prompt are read between two steps while no text is live."""
-
-
-@dataclass
-class PromptReading:
-    """A prefix while it is read, and the texts that begin with it.
-
-    Args:
-        texts: At least one.
-        done: Number of its tokens that were read.
-        state: The model's state after them.
-    """
-
-    texts: list[LiveText]
-    done: int
-    state: Any
-
-    @property
-    def prefix(self) -> list[int]:
-        """The tokens to read."""
-        return self.texts[0].prefix
 
 
 class Scheduler:
@@ -186,14 +165,16 @@ class Scheduler:
         self._join(texts, logp_BV, state, rows)
 
     def _join(self, texts: Sequence[LiveText], logp_BV: torch.Tensor, state: Any, rows: Sequence[int]) -> None:
-        """Add texts, of which each begins from a row of distribution and state, to the batches of their numbers."""
+        """Add texts, of which each begins from a row of distribution and state, to the batches of their numbers.
+
+        Those inside a word wait until it is known how it may go on.
+        """
         for text in texts:
             if text.start.open:
                 self.begun_words.add(text)
         known = [(text, row) for text, row in zip(texts, rows, strict=True) if not text.start.open]
         for batch in self.batches:
-            own = [(text, row) for text, row in known if self._batch_of(text) is batch]
-            if own:
+            if own := [(text, row) for text, row in known if self._batch_of(text) is batch]:
                 places = [row for _, row in own]
                 batch.join([text for text, _ in own], logp_BV[places], state.take(places))
 

@@ -107,7 +107,7 @@ def test_texts_are_drawn_from_the_distribution_given_the_characters_of_the_promp
     assert p_value(drawn, adds) > 1e-3
 
 
-@pytest.mark.parametrize(("unit", "prompt"), [("bpe", "so it"), ("bpe", "so i"), ("unigram", "it i"), ("bpe", "it is to its")])
+@pytest.mark.parametrize(("unit", "prompt"), [("bpe", "so it"), ("bpe", "so i"), ("unigram", "it i"), ("bpe", "is to its")])
 def test_many_seeds_draw_from_the_exact_distribution_of_a_table(unit, prompt, monkeypatch):
     """Words of a few letters that can be cut in many ways of similar probability, each read as unfinished."""
     monkeypatch.setattr(begun_word, "FINISHED_SUBWORDS", 2)
@@ -148,7 +148,7 @@ def test_a_text_goes_on_after_the_finished_word_as_if_that_had_been_the_prompt(t
 
 @pytest.mark.parametrize("unit", ["bpe", "unigram", "char"])
 @pytest.mark.parametrize(
-    "prompt", ["", "The soup", "The soup was ", "The soup was gre ", "The soup was great.", "The soup.\n", "don'", "It was $"]
+    "prompt", ["", "The soup", "The soup was ", "The soup was gre ", "The soup was great.", "The soup.\n", "don'", "We $"]
 )
 def test_after_a_finished_word_a_space_or_a_mark_texts_are_as_from_the_usual_tokens(unit, prompt, monkeypatch):
     bundle = bundle_of("cache", unit)
