@@ -1,4 +1,4 @@
-"""Find the ways to go on inside the words at the ends of prompts, between decoding steps; of equal prompts only once."""
+"""Find the ways to go on inside the last words of prompts, between decoding steps; of equal prompts only once."""
 
 from __future__ import annotations
 
