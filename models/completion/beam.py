@@ -27,8 +27,9 @@ from ..sampling.filters import among
 from ..sampling.options import require_whole
 from ..sampling.written_text import WrittenText
 from ..tokens.vocabulary import CONTEXT_IDS, EOS, UNK, Vocabulary
-from .reading import Read, Steps, from_start, result_of
-from .typed import start_of
+from .begun_word import ways_on
+from .reading import PrefixReader, Read, Steps, from_start, result_of, run_together
+from .typed import TextStart, start_of
 
 NEVER = sorted({UNK, *CONTEXT_IDS})
 TAIL = 24
@@ -123,8 +124,10 @@ def beam_steps(
     if not (isinstance(length_penalty, int | float) and 0 <= length_penalty <= 10):
         raise ModelError(f"length_penalty is {length_penalty!r}; it must be between 0 and 10", "input")
     required = _required(bundle.vocabulary, require)
-    search = _Search(model, bundle.vocabulary, width, n, prompt, required, max_tokens, length_penalty)
-    begun = start_of(bundle.vocabulary, prompt)
+    reader, usual = PrefixReader(model, read), start_of(bundle.vocabulary, prompt)
+    [ways] = yield from run_together(reader, ways_on(bundle.vocabulary, usual, tuple(prefix), reader))
+    begun = ways.start(int(ways.shares.argmax()))
+    search = _Search(model, bundle.vocabulary, width, n, prompt, begun, required, max_tokens, length_penalty)
     logp_1V, state = (read or from_start)([*prefix, *begun.ids], model)
     return (yield from search.run(among(logp_1V[0], begun.first)[None] if begun.first else logp_1V, state))
 
@@ -147,12 +150,12 @@ class _Search:
     """One search; see `beam_search` for the arguments."""
 
     def __init__(
-        self, model: LanguageModel, vocabulary: Vocabulary, width: int, n: int, prompt: str,
+        self, model: LanguageModel, vocabulary: Vocabulary, width: int, n: int, prompt: str, begun: TextStart,
         required: list[tuple[re.Pattern[str], tuple[int, ...]]], max_tokens: int, length_penalty: float,
     ) -> None:  # fmt: skip
         self._length_penalty = length_penalty
         self._model, self._vocabulary, self._width, self._n, self._prompt = model, vocabulary, width, n, prompt
-        self._required, self._max_tokens = required, max_tokens
+        self._begun, self._required, self._max_tokens = begun, required, max_tokens
         self._needed = sum(len(ids) for _, ids in required)
         if self._needed > max_tokens:
             raise ModelError(f"max_tokens is {max_tokens}; the required words alone are {self._needed} tokens", "input")
@@ -263,5 +266,5 @@ class _Search:
         return logp / max(tokens, 1) ** self._length_penalty
 
     def _text(self, ids: tuple[int, ...]) -> str:
-        written = WrittenText(self._vocabulary, self._prompt)
+        written = WrittenText(self._vocabulary, self._prompt, start=self._begun)
         return self._prompt + "".join(map(written.add, ids)) + written.end()

@@ -25,10 +25,9 @@ from ..tokens.vocabulary import Vocabulary
 from ..tokens.word_pieces import STRAIGHT
 from .reading import Ids, PrefixReader, Readers, Search, Steps, result_of, run_together
 from .spellings import Node, Spellings
+from .typed import LONGEST
 
 Kind = Literal["character", "other", "end"]
-LONGEST = 24
-"""Characters of a run without a space whose token sequences are summed; only the end of a longer run is."""
 NODES = 64
 """Intervals that one call divides at most."""
 RARE = 1e-3

@@ -65,13 +65,14 @@ class PrefixReader:
 
     Attributes:
         bytes: Size of all that is kept.
+        rows: Number of prefixes read so far.
     """
 
     def __init__(self, model: LanguageModel, read: Read | None = None) -> None:
         self._model, self._read = model, read or from_start
         self._known: dict[Ids, PrefixReading] = {}
         self._batches: OrderedDict[int, ReadBatch] = OrderedDict()
-        self._read_batches, self.bytes = 0, 0
+        self._read_batches, self.bytes, self.rows = 0, 0, 0
 
     def __call__(self, prefixes: Sequence[Ids]) -> list[PrefixReading]:
         """Return the readings of some prefixes; one step is made for all whose beginnings are known."""
@@ -119,6 +120,7 @@ class PrefixReader:
     def _keep(self, prefixes: Sequence[Ids], logp_BV: torch.Tensor, state: Any) -> None:
         p_BV = torch.softmax(logp_BV.double(), 1).cpu().numpy()
         self._read_batches += 1
+        self.rows += len(prefixes)
         size = 2 * p_BV.nbytes + size_of(state) + 8 * sum(map(len, prefixes))  # probabilities and their sums
         self._batches[self._read_batches] = ReadBatch(list(prefixes), size)
         self.bytes += size

@@ -127,7 +127,7 @@ def _both(
     if bundle.vocabulary.word_unit:
         completing = _completions(bundle, typed, k, reader, cutoffs)
     else:
-        spelling = _spelled(bundle.vocabulary, typed, reader, cutoffs)
+        spelling = spelled_word(bundle.vocabulary, typed, reader, cutoffs)
         spelled, _ = yield from run_together(reader, spelling, read_beside(typed.ids))
         completing = _completed(spelled, typed, k, cutoffs)
         cutoffs = cutoffs.after(spelled.finished) if spelled else cutoffs
@@ -226,13 +226,13 @@ def _completions(
     vocabulary = bundle.vocabulary
     if vocabulary.word_unit:
         return _known_words(vocabulary, vocabulary.word_unit, reader([typed.context])[0].p_V, typed, k)
-    spelled = yield from _spelled(vocabulary, typed, reader, cutoffs)
+    spelled = yield from spelled_word(vocabulary, typed, reader, cutoffs)
     if spelled and unless(spelled.finished):
         return Suggestions([], 1.0, typed.word, finished=spelled.finished)
     return (yield from _completed(spelled, typed, k, cutoffs))
 
 
-class _SpelledWord(NamedTuple):
+class SpelledWord(NamedTuple):
     """All ways to spell the typed word, and the probability that it is finished."""
 
     ways: Spellings
@@ -240,9 +240,9 @@ class _SpelledWord(NamedTuple):
     finished: float
 
 
-def _spelled(
+def spelled_word(
     vocabulary: Vocabulary, typed: Typed, reader: PrefixReader, cutoffs: Cutoffs
-) -> Search[_SpelledWord | None]:
+) -> Search[SpelledWord | None]:
     """Spell the typed word; None if no token sequence covers it."""
     ways = Spellings(vocabulary, reader, typed.context, typed.before, cutoffs)
     node = yield from ways.descend(typed.characters)
@@ -250,10 +250,10 @@ def _spelled(
         return None
     yield ways.unread([node])
     ways.extend([node])
-    return _SpelledWord(ways, node, min(1.0, ways.finished(node) / node.mass))
+    return SpelledWord(ways, node, min(1.0, ways.finished(node) / node.mass))
 
 
-def _completed(spelled: _SpelledWord | None, typed: Typed, k: int, cutoffs: Cutoffs) -> Search[Suggestions]:
+def _completed(spelled: SpelledWord | None, typed: Typed, k: int, cutoffs: Cutoffs) -> Search[Suggestions]:
     """Return the words of a subword vocabulary that begin with the typed one."""
     if spelled is None:
         return Suggestions([], 1.0, typed.word, finished=0.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
@@ -19,6 +19,9 @@ OPENERS = "([{“‘«"
 DROW = re.compile(r"(?:[^\W_]|[\u0300-\u036f'’])*[^\W_]")
 """A word at the end of a text, from its end: letters and digits, with apostrophes after the first of them. Forwards, a
 search would begin at every letter of a long word."""
+LONGEST = 24
+"""Characters at the end of a text of which all ways to cut them into tokens are summed; only the end of a longer word
+or run without a space is."""
 
 
 @dataclass(frozen=True)
@@ -123,9 +126,12 @@ class TextStart(NamedTuple):
     Args:
         ids: Tokens to read, without those of `Vocabulary.prefix`.
         whole: Tokens of the whole prompt.
-        first: The words that may come first; empty: any token.
+        first: The entries that may come first; empty: any token.
         before: The text before the unfinished word, whose tokens are read.
         word: The unfinished word at the end of the prompt, "" if there is none.
+        path: Tokens of a subword vocabulary that are read of the unfinished word.
+        open: The prompt divided at the word at its end, if it must still be found out how that may go on
+            (`begun_word.py`).
     """
 
     ids: Ids
@@ -133,11 +139,15 @@ class TextStart(NamedTuple):
     first: Ids = ()
     before: str = ""
     word: str = ""
+    path: Ids = ()
+    open: Typed | None = None
 
-    def rest_of(self, vocabulary: Vocabulary, token: int) -> str:
-        """Return what a word of `first` adds to the unfinished word."""
-        unit, entry = vocabulary.word_unit, vocabulary.token(token)
-        usual = unit.page_after(self.before).shown(entry).strip() if unit else entry
+    def rest_of(self, vocabulary: Vocabulary, token: int, text: str) -> str:
+        """Return what an entry of `first` adds to the unfinished word; *text*: what it writes after `path`."""
+        if vocabulary.word_unit is None:
+            return text[len(self.word) :]
+        entry = vocabulary.token(token)
+        usual = vocabulary.word_unit.page_after(self.before).shown(entry).strip()
         return in_case(usual, entry, self.word, _folded(vocabulary, self.word))[len(self.word) :]
 
 
@@ -147,17 +157,29 @@ def start_of(vocabulary: Vocabulary, prompt: str) -> TextStart:
 
     A word vocabulary reads the end of "the food was gre" as an unknown word, after which the model knows nothing. If it
     has words that begin so, the text goes on inside the word: the model reads what comes before it, and the first word
-    is drawn from those words, in proportion to their probabilities. A space finishes the word. Other vocabularies read
-    parts of words, and the model goes on after the last part.
+    is drawn from those words, in proportion to their probabilities. A space finishes the word. With a vocabulary of
+    parts of words, the model must say how the last word may go on (`TextStart.open`).
     """
-    typed = divide(vocabulary, prompt, ()) if vocabulary.word_unit else None
-    if typed and typed.word and (vocabulary.encode(typed.word) == UNK).any():
+    if vocabulary.unit == "char":  # any text is cut in one way
+        ids = tuple(vocabulary.encode(page(vocabulary, prompt)).tolist())
+        return TextStart(ids, ids)
+    typed = divide(vocabulary, prompt, ())
+    if typed.word and not vocabulary.word_unit:
+        return TextStart(typed.ids, typed.ids, open=_end_of(vocabulary, typed))
+    if typed.word and (vocabulary.encode(typed.word) == UNK).any():
         words = words_of(vocabulary).beginning_with(_folded(vocabulary, typed.word))
         if len(words):
             before = typed.text[: len(typed.text) - len(typed.word)]
             return TextStart(typed.context, typed.ids, tuple(words.tolist()), before, typed.word)
-    ids = typed.ids if typed else tuple(vocabulary.encode(page(vocabulary, prompt)).tolist())
-    return TextStart(ids, ids)
+    return TextStart(typed.ids, typed.ids)
+
+
+def _end_of(vocabulary: Vocabulary, typed: Typed) -> Typed:
+    """Return a text that is divided within its last word, if that is longer than `LONGEST`."""
+    if len(typed.word) <= LONGEST:
+        return typed
+    context = tuple(vocabulary.encode(typed.text[:-LONGEST]).tolist())
+    return replace(typed, word=typed.word[-LONGEST:], context=context)
 
 
 def in_case(usual: str, word: str, typed: str, beginning: str) -> str:

@@ -74,7 +74,12 @@ class NeuralLM:
         spec: The options the network was built from.
         network: On its device; put into evaluation mode here.
         vocabulary_size: V.
+
+    Attributes:
+        file: The file that the weights were loaded from, if they are on the processor.
     """
+
+    file: Path | None = None
 
     def __init__(self, spec: NeuralSpec, network: Network, vocabulary_size: int) -> None:
         self.spec, self.network, self.vocabulary_size = spec, network.eval(), vocabulary_size
@@ -125,6 +130,10 @@ class NeuralLM:
             self._reader = reader_for(self.network)
             self._without_reader = self._reader is None
         return self._reader
+
+    def forget_reader(self) -> None:
+        """Drop the packed form; the next step packs the weights again."""
+        self._reader = None
 
     def with_reader(self, reader: Reader) -> Self:
         """Return a model that shares this one's weights, but whose steps use another reader."""
@@ -211,7 +220,9 @@ class NeuralLM:
         with out_of_memory(spec, device), torch.random.fork_rng(devices=[]):
             network = cls.build(spec, torch.ones(vocabulary.size, dtype=torch.int64))
             _fill(network, folder)
-            return cls(spec, network.to(device), vocabulary.size)
+            made = cls(spec, network.to(device), vocabulary.size)
+        made.file = folder / WEIGHTS if made.device.type == "cpu" else None
+        return made
 
     @classmethod
     def fit(

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from ..bundles.bundle import Bundle, require_stars
-from ..completion.typed import start_of
+from ..completion.begun_word import WaysOn
+from ..completion.typed import TextStart
 from ..tokens.vocabulary import CONTEXT_IDS, EOS, UNK
 from .filters import allowed, among, pick, sampled_logp
 from .options import Sampling, require_whole
@@ -138,11 +139,6 @@ def _begun(texts: Sequence[SampledText], logp_BV: torch.Tensor) -> torch.Tensor:
     return logp_BV
 
 
-def prefix_of(bundle: Bundle, prompt: str, stars: int) -> list[int]:
-    """Return the tokens that a model reads before it writes."""
-    return [*bundle.vocabulary.prefix(stars), *start_of(bundle.vocabulary, prompt).ids]
-
-
 def rating_of(bundle: Bundle, stars: int | None, seed: int, number: int) -> int:
     """Return the rating of text *number*: *stars*, or one drawn from the shares of the training reviews.
 
@@ -155,6 +151,19 @@ def rating_of(bundle: Bundle, stars: int | None, seed: int, number: int) -> int:
     ends = np.cumsum(bundle.stars_prior)
     uniform = np.random.default_rng([seed, number]).random()
     return int(np.searchsorted(ends, uniform * ends[-1], side="right"))
+
+
+def start_by(ways: WaysOn, sampling: Sampling, seed: int, number: int, stars: int, prompt: str) -> TextStart:
+    """Return how one text begins: a way is drawn as tokens are, by temperature, top-k, top-p, min-p and typical-p.
+
+    Its random number is not one of the text's others: a prompt without an open end keeps its texts.
+    """
+    shares_W = ways.shares
+    if len(shares_W) == 1:
+        return ways.start(0)
+    uniform = np.random.default_rng([seed, number, stars, crc32(prompt.encode()), 1]).random()
+    logp_1W = torch.from_numpy(np.log(shares_W))[None]
+    return ways.start(int(pick(sampled_logp(logp_1W, sampling), np.array([uniform]))[0]))
 
 
 def uniforms_of(seed: int, number: int, stars: int, prompt: str) -> Iterator[float]:

@@ -10,9 +10,11 @@ import torch
 
 from ..base import read_on
 from ..bundles.bundle import Bundle
+from ..completion.begun_word import WaysOn, ways_on
+from ..completion.reading import PrefixReader, result_of, run_together
 from ..completion.typed import start_of
 from ..tokens.vocabulary import EOS
-from .batch import SampledText, TextBatch, prefix_of, rating_of, uniforms_of
+from .batch import SampledText, TextBatch, rating_of, start_by, uniforms_of
 from .options import Sampling, require_stop, require_whole
 from .written_text import WrittenText
 
@@ -135,23 +137,32 @@ def _pieces(
     require_whole("seed", seed, 0)
     require_stop(stop)
     ratings = [rating_of(bundle, stars, seed, number) for number, stars in wanted]
-    prefixes = [prefix_of(bundle, prompt, rating) for rating in ratings]
-    first = start_of(bundle.vocabulary, prompt).first
+    ways = _ways(bundle, prompt, ratings)
     batch: TextBatch[_Writing] = TextBatch(bundle.model.step)
-    texts = [
-        _Writing(
-            sampling, uniforms_of(seed, number, rating, prompt), prefix[2:],
-            first=first, row=row, written=WrittenText(bundle.vocabulary, prompt, stop),
-        )
-        for row, ((number, _), rating, prefix) in enumerate(zip(wanted, ratings, prefixes, strict=True))
-    ]  # fmt: skip
-    batch.join(texts, *_read(bundle, prefixes))
+    texts, prefixes = [], []
+    for row, ((number, _), rating) in enumerate(zip(wanted, ratings, strict=True)):
+        start = start_by(ways[rating], sampling, seed, number, rating, prompt)
+        written = WrittenText(bundle.vocabulary, prompt, stop, start)
+        uniforms = uniforms_of(seed, number, rating, prompt)
+        texts.append(_Writing(sampling, uniforms, [*start.ids], first=start.first, row=row, written=written))
+        prefixes.append([*bundle.vocabulary.prefix(rating), *start.ids])
+    for length in sorted(set(map(len, prefixes))):
+        rows = [row for row, prefix in enumerate(prefixes) if len(prefix) == length]
+        batch.join([texts[row] for row in rows], *_read(bundle, [prefixes[row] for row in rows]))
     for text, token in batch.write(max_tokens):
         if token != EOS:
             yield text.row, text.written.add(token)
             text.ended = text.written.stopped
     for text in texts:
         yield text.row, text.written.end()
+
+
+def _ways(bundle: Bundle, prompt: str, ratings: Sequence[int]) -> dict[int, WaysOn]:
+    """Return the ways in which texts of some ratings go on from a prompt."""
+    distinct, usual, reader = sorted(set(ratings)), start_of(bundle.vocabulary, prompt), PrefixReader(bundle.model)
+    prefixes = [tuple(bundle.vocabulary.prefix(rating)) for rating in distinct]
+    searches = [ways_on(bundle.vocabulary, usual, prefix, reader) for prefix in prefixes]
+    return dict(zip(distinct, result_of(run_together(reader, *searches)), strict=True))
 
 
 def _read(bundle: Bundle, prefixes: list[list[int]]) -> tuple[torch.Tensor, object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..completion.typed import start_of
+from ..completion.typed import TextStart, start_of
 from ..tokens.vocabulary import Vocabulary
 
 
@@ -13,19 +13,23 @@ class WrittenText:
 
     Args:
         vocabulary: Of the tokens.
-        prompt: The text before; it decides about the first space and capital, and the first token may finish its last
-            word (`TextStart`).
+        prompt: The text before; it decides about the first space and capital.
         stop: Strings that end the text.
+        start: How the text begins: its first token may finish the prompt's last word. Default: the usual way.
 
     Attributes:
         stopped: Whether a stop string has ended the text.
         added: What the latest token adds to the text, whether it is certain or not.
     """
 
-    def __init__(self, vocabulary: Vocabulary, prompt: str, stop: Sequence[str] = ()) -> None:
-        begun = start_of(vocabulary, prompt)
+    def __init__(
+        self, vocabulary: Vocabulary, prompt: str, stop: Sequence[str] = (), start: TextStart | None = None
+    ) -> None:
+        begun = start or start_of(vocabulary, prompt)
         self._unfinished = begun if begun.word else None
         writer = vocabulary.writer(begun.before if begun.word else prompt)
+        for token in begun.path if begun.word else ():
+            writer.write(token)
         self._vocabulary, self._write, self._show = vocabulary, writer.write, writer.shown
         self._at_margin = not prompt or prompt[-1].isspace()
         self._stop, self._held = tuple(stop), ""
@@ -36,7 +40,7 @@ class WrittenText:
         """Return the text that is certain now: what may become a stop string is held back."""
         text = self._write(token)
         if self._unfinished:
-            text, self._unfinished = self._unfinished.rest_of(self._vocabulary, token), None
+            text, self._unfinished = self._unfinished.rest_of(self._vocabulary, token, text), None
         if self._at_margin:
             text = text.lstrip()
             self._at_margin = not text
@@ -55,9 +59,9 @@ class WrittenText:
 
     def shown(self, token: int) -> str:
         """Return what a token would add to the text."""
-        if self._unfinished:
-            return self._unfinished.rest_of(self._vocabulary, token)
         text = self._show(token)
+        if self._unfinished:
+            return self._unfinished.rest_of(self._vocabulary, token, text)
         return text.lstrip() if self._at_margin else text
 
     def _begins_stop(self, end: str) -> bool:

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Condition, RLock, Thread
 from time import monotonic, perf_counter
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
@@ -21,10 +21,15 @@ from serving.engine.requests import Busy, EngineFigures, EngineLimits, Generatio
 from serving.engine.scheduler import Scheduler
 from serving.engine.ticket import Ticket, Wakes
 
+if TYPE_CHECKING:
+    from models.neural.inference.weights_on_disk import WeightsOnDisk
+
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 MOST_LOSS = 0.005
 """Largest share by which int8 may raise the bits per byte."""
+IDLE_SECONDS = 5.0
+"""Time without work after which weights that are on the disk take no memory."""
 DRAINED_SECONDS = 5.0
 """Time that the thread gets to end, beyond that for the texts in progress."""
 
@@ -63,6 +68,7 @@ class Engine:
         self.bundle, self.limits = bundle, limits or EngineLimits()
         fast, self.loss = fast_model(bundle) if self.limits.numbers == "int8" else (None, None)
         self.numbers = "float32" if fast is None else "int8"
+        self._on_disk = None if fast is None else _on_disk(bundle.model)
         self._wakes = Wakes()
         self._scheduler = Scheduler(bundle, self.limits, self._wakes, fast)
         self._changed = Condition(RLock())
@@ -171,8 +177,15 @@ class Engine:
                 left = None if self._end is None else self._end - monotonic()
                 if left is not None and (left <= 0 or not (self._arriving or self._jobs)):
                     return False
-                self._changed.wait(left)
+                self._rest(left)
             return self._end is None or monotonic() < self._end
+
+    def _rest(self, seconds: float | None) -> None:
+        """Wait for something new; after a while, give back the memory of weights that are on the disk."""
+        if self._on_disk is None or seconds is not None:
+            self._changed.wait(seconds)
+        elif not self._changed.wait(IDLE_SECONDS):
+            self._on_disk.forget()
 
     def _tokenize(self, arrival: _Arrival) -> None:
         """Make a long prompt into tokens, in another thread than the engine's, then let the text wait for its place."""
@@ -234,6 +247,12 @@ class Engine:
             self._arriving.clear()
         self._jobs.end(StreamEnded(reason, message))
         self._aside.shutdown(wait=False, cancel_futures=True)
+
+
+def _on_disk(model: LanguageModel) -> WeightsOnDisk:
+    from models.neural.inference.weights_on_disk import WeightsOnDisk  # imports the networks
+
+    return WeightsOnDisk(model)
 
 
 def fast_model(bundle: Bundle) -> tuple[LanguageModel | None, float | None]:

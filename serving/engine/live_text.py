@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
+from typing import Any
 
 import torch
 
 from models.bundles.bundle import Bundle
-from models.completion.typed import start_of
-from models.sampling.batch import SampledText, rating_of, uniforms_of
+from models.completion.begun_word import WaysOn
+from models.completion.typed import TextStart, start_of
+from models.sampling.batch import SampledText, rating_of, start_by, uniforms_of
 from models.sampling.written_text import WrittenText
 from models.tokens.vocabulary import EOS, Vocabulary
 from models.tokens.words import FIRST
@@ -26,7 +28,9 @@ class LiveText(SampledText):
         asked: What was asked for.
         ticket: Its reader.
         vocabulary: Of its tokens.
-        prefix: The tokens that the model reads before it writes.
+        stars: Its rating.
+        start: How it begins; `start.open`: it is not known yet how its last word goes on.
+        prefix: The tokens that the model reads before it writes; without the last word while that is not known.
         whole: The tokens of the whole prompt, also those of an unfinished word, which `prefix` lacks.
         written: Its text so far.
         deadline: When it must be finished, on the engine's clock.
@@ -37,6 +41,8 @@ class LiveText(SampledText):
     asked: Generation
     ticket: Ticket
     vocabulary: Vocabulary
+    stars: int
+    start: TextStart
     prefix: list[int]
     whole: list[int]
     written: WrittenText
@@ -57,13 +63,22 @@ class LiveText(SampledText):
         """
         stars = rating_of(bundle, asked.stars, asked.seed, asked.number)
         start, given = start_of(bundle.vocabulary, asked.prompt), bundle.vocabulary.prefix(stars)
-        prefix = [*given, *start.ids]
+        prefix = [*given, *(start.open.context if start.open else start.ids)]
         return cls(
             sampling=asked.sampling, uniforms=uniforms_of(asked.seed, asked.number, stars, asked.prompt),
-            ids=prefix[2:], first=start.first, asked=asked, ticket=ticket, vocabulary=bundle.vocabulary, prefix=prefix,
-            whole=[*given, *start.whole], written=WrittenText(bundle.vocabulary, asked.prompt, asked.stop), begun=begun,
+            ids=prefix[2:], first=start.first, asked=asked, ticket=ticket, vocabulary=bundle.vocabulary, stars=stars,
+            start=start, prefix=prefix, whole=[*given, *start.whole], begun=begun,
+            written=WrittenText(bundle.vocabulary, asked.prompt, asked.stop, start),
             deadline=float("inf") if asked.seconds is None else begun + asked.seconds,
         )  # fmt: skip
+
+    def begin_in(self, ways: WaysOn) -> None:
+        """Begin in one of the ways to go on from the prompt."""
+        asked = self.asked
+        self.start = start_by(ways, asked.sampling, asked.seed, asked.number, self.stars, asked.prompt)
+        self.prefix = [*self.prefix[:2], *self.start.ids]
+        self.ids, self.first = self.prefix[2:], self.start.first
+        self.written = WrittenText(self.vocabulary, asked.prompt, asked.stop, self.start)
 
     @property
     def echoes_scores(self) -> bool:
@@ -129,3 +144,23 @@ class LiveText(SampledText):
             if value > -inf and (text not in found or each == token):
                 found[text] = value
         return found
+
+
+@dataclass
+class PromptReading:
+    """A prefix while it is read, and the texts that begin with it.
+
+    Args:
+        texts: At least one.
+        done: Number of its tokens that were read.
+        state: The model's state after them.
+    """
+
+    texts: list[LiveText]
+    done: int
+    state: Any
+
+    @property
+    def prefix(self) -> list[int]:
+        """The tokens to read."""
+        return self.texts[0].prefix

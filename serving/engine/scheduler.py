@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from time import monotonic, perf_counter
 from typing import Any
 
@@ -18,8 +17,9 @@ import torch
 from models.base import LanguageModel, ModelError, read_on
 from models.bundles.bundle import Bundle
 from models.sampling.batch import Step, TextBatch
+from serving.engine.begun_words import BegunWords
 from serving.engine.echoes import Echoes
-from serving.engine.live_text import LiveText
+from serving.engine.live_text import LiveText, PromptReading
 from serving.engine.prefix_cache import PrefixCache
 from serving.engine.requests import EngineLimits, Reason, StreamEnded
 from serving.engine.ticket import Wakes
@@ -30,26 +30,6 @@ SAVED_EVERY = 32
 """The states of a prompt are saved about every so many tokens, and before its last one."""
 IDLE_FACTOR = 8
 """How many times as many tokens of a prompt are read between two steps while no text is live."""
-
-
-@dataclass
-class PromptReading:
-    """A prefix while it is read, and the texts that begin with it.
-
-    Args:
-        texts: At least one.
-        done: Number of its tokens that were read.
-        state: The model's state after them.
-    """
-
-    texts: list[LiveText]
-    done: int
-    state: Any
-
-    @property
-    def prefix(self) -> list[int]:
-        """The tokens to read."""
-        return self.texts[0].prefix
 
 
 class Scheduler:
@@ -88,6 +68,7 @@ class Scheduler:
         self.contexts = Contexts(bundle, self.cache, self.counts)
         self.turns = Turns()
         self.echoes = Echoes(bundle.model, self.turns, self)
+        self.begun_words = BegunWords(bundle, self.contexts, limits.cache_megabytes / 4, self)
         self.finished: Counter[str] = Counter()
         self.live = 0
         self.step_seconds = 0.0
@@ -139,6 +120,7 @@ class Scheduler:
         """Drop texts whose readers left, read some prompt tokens, and generate one token of every live text."""
         self._drop_ended()
         self._read_some()
+        self.begun_words.advance(self.width)
         self.turns.take(self.width)
         for batch in self.batches:
             if batch.texts:
@@ -183,10 +165,16 @@ class Scheduler:
         self._join(texts, logp_BV, state, rows)
 
     def _join(self, texts: Sequence[LiveText], logp_BV: torch.Tensor, state: Any, rows: Sequence[int]) -> None:
-        """Add texts, of which each begins from a row of distribution and state, to the batches of their numbers."""
+        """Add texts, of which each begins from a row of distribution and state, to the batches of their numbers.
+
+        Those inside a word wait until it is known how it may go on.
+        """
+        for text in texts:
+            if text.start.open:
+                self.begun_words.add(text)
+        known = [(text, row) for text, row in zip(texts, rows, strict=True) if not text.start.open]
         for batch in self.batches:
-            own = [(text, row) for text, row in zip(texts, rows, strict=True) if self._batch_of(text) is batch]
-            if own:
+            if own := [(text, row) for text, row in known if self._batch_of(text) is batch]:
                 places = [row for _, row in own]
                 batch.join([text for text, _ in own], logp_BV[places], state.take(places))
 
@@ -229,6 +217,7 @@ class Scheduler:
             if not reading.texts:
                 del self.reading[key]
         self.echoes.drop(lambda text: self._is_over(text, now))
+        self.begun_words.drop(lambda text: self._is_over(text, now))
         self.turns.drop_unwanted()
         for batch in self.batches:
             batch.keep([row for row, text in enumerate(batch.texts) if not self._is_over(text, now)])
@@ -266,12 +255,13 @@ class Scheduler:
     def end_all(self, reason: Reason, message: str) -> None:
         """End every text in progress."""
         texts = [text for reading in self.reading.values() for text in reading.texts]
-        texts += self.echoes.texts
+        texts += [*self.echoes.texts, *self.begun_words.texts]
         texts += [text for batch in self.batches for text in batch.texts]
         for text in texts:
             self.end(text, reason, message)
         self.reading.clear()
         self.echoes.clear()
+        self.begun_words.clear()
         for batch in self.batches:
             batch.keep([])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -24,11 +25,14 @@ from tests.examples import examples
 from tests.marked_cases import long_but
 from tests.serving.engine.small_models import KINDS, bundle_of, network
 
-PROMPTS = ("", "The soup", "We went to Phoenix! Great", "The soup was great, so we went back. The", "The soup was gre")
+PROMPTS = ("", "The soup", "We went to Phoenix! Great", "The soup was great, so we went back. The", "The soup was gre",
+           "We went to the pi")
 SAMPLINGS = (
     Sampling(), Sampling(0.8, 0, 0.95), Sampling(1.3, 12), Sampling(0.0), Sampling(min_p=0.02, typical_p=0.9),
     Sampling(repetition_penalty=1.3, no_repeat_ngram_size=3),
 )  # fmt: skip
+
+MADE = [(kind, unit) for kind in KINDS for unit in ("word", "bpe")]
 
 
 def asked(draws):
@@ -65,11 +69,11 @@ class Bench:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", long_but(KINDS, ("ngram", "lstm")))
+@pytest.mark.parametrize(("kind", "unit"), long_but(MADE, [("ngram", "word"), ("lstm", "word"), ("mixture", "bpe")]))
 @examples(20)
 @given(number=st.integers(1, 64), seed=st.integers(0, 10_000), chunk=st.integers(1, 20), pauses=st.integers(0, 4))
-def test_a_text_is_the_same_among_random_neighbours_that_come_and_go(kind, number, seed, chunk, pauses):
-    draws, bundle = random.Random(seed), bundle_of(kind)
+def test_a_text_is_the_same_among_random_neighbours_that_come_and_go(kind, unit, number, seed, chunk, pauses):
+    draws, bundle = random.Random(seed), bundle_of(kind, unit)
     bench, requests = Bench(bundle, prefill_tokens=chunk), [asked(draws) for _ in range(number)]
     tickets = []
     for request in requests:
@@ -84,9 +88,9 @@ def test_a_text_is_the_same_among_random_neighbours_that_come_and_go(kind, numbe
             assert tickets[index].result().text == expected(bundle, requests[index])
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_text_is_the_one_that_generate_writes(kind, engine_of):
-    bundle, draws = bundle_of(kind), random.Random(kind)
+@pytest.mark.parametrize(("kind", "unit"), MADE)
+def test_a_text_is_the_one_that_generate_writes(kind, unit, engine_of):
+    bundle, draws = bundle_of(kind, unit), random.Random(kind)
     engine, requests = engine_of(bundle), [asked(draws) for _ in range(6)]
     tickets = [engine.submit(request) for request in requests]
     assert [ticket.result().text for ticket in tickets] == [expected(bundle, request) for request in requests]
@@ -234,6 +238,25 @@ def test_an_echoed_prompt_has_the_log_probabilities_of_a_score(kind, prompt):
     assert (whole.text, whole.finish, whole.completion_tokens) == (prompt, "length", 0)
     assert [token.logprob for token in whole.tokens] == pytest.approx([-nats for _, nats in scored], abs=1e-5)
     assert whole.prompt_tokens == len(scored)
+
+
+def test_a_token_that_finishes_a_word_has_its_probability_given_the_tokens_before_it_and_the_prompts_characters():
+    bundle, prompt, ways = bundle_of("mixture", "bpe"), "We went to the p", Counter()
+    usual = bundle.vocabulary.encode(prompt)
+    bench = Bench(bundle)
+    for seed in range(40):
+        whole = pieces_of(bench, Generation(prompt, 3, 0, 3, seed=seed, logprobs=400, echo=True))
+        assert whole.prompt_tokens == len(usual)
+        assert 1 <= whole.completion_tokens <= 3
+        assert whole.text == "".join(token.text for token in whole.tokens)
+        assert [token.text for token in whole.tokens[: len(usual)]] == [bundle.vocabulary.token(i) for i in usual]
+        for first in whole.tokens[len(usual) :][:1]:
+            assert (first.offset, first.top[first.text]) == (len(prompt), first.logprob)
+            ways["<eos>" in first.top] += 1
+            if "<eos>" not in first.top:  # else the way ended with the prompt, and any token could come
+                assert sum(np.exp(list(first.top.values()))) == pytest.approx(1, abs=1e-4)
+                assert {"hoenix", "izza", "lace", "rices"} & set(first.top)
+    assert ways[False] > ways[True] > 0
 
 
 def test_an_answer_says_how_it_ended_and_what_it_took():

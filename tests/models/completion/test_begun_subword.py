@@ -1,0 +1,216 @@
+"""A prompt that ends inside a word goes on inside it with BPE and Unigram: against brute force over token sequences."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import chisquare
+
+from models.completion import begun_word
+from models.completion.beam import beam_search
+from models.completion.begun_word import WaysOn, ways_on
+from models.completion.reading import PrefixReader, from_start, result_of, run_together
+from models.completion.typed import LONGEST, start_of
+from models.sampling import Sampling, generate, stream
+from models.sampling.batch import start_by
+from models.sampling.written_text import WrittenText
+from models.tokens.vocabulary import EOS, page
+from tests.marked_cases import slow_but
+from tests.models.completion.test_suggestions import letters_only
+from tests.serving.engine.small_models import KINDS, bundle_of, vocabulary_of
+
+INSIDE = {"bpe": "We went to the pi", "unigram": "In Phoe"}
+"""Prompts whose last word none of the models takes for finished; as BPE, it may go on in five ways and more."""
+PAIRS = [(kind, "bpe") for kind in KINDS] + [(kind, "unigram") for kind in ("ngram", "rnn", "mixture", "cache")]
+
+
+def ways_of(bundle, prompt, stars=3):
+    reader, prefix = PrefixReader(bundle.model), tuple(bundle.vocabulary.prefix(stars))
+    search = ways_on(bundle.vocabulary, start_of(bundle.vocabulary, prompt), prefix, reader)
+    return result_of(run_together(reader, search))[0]
+
+
+def covering(bundle, ids, characters):
+    """Yield every token sequence after *ids* of which the last token, and no earlier one, reaches the end of the
+    characters, with its probability."""
+    p_V = torch.softmax(from_start(list(ids), bundle.model)[0][0].double(), 0).numpy()
+    for token in np.flatnonzero(p_V).tolist():
+        text = bundle.vocabulary.entry(token) if token > 8 else b""
+        if text.startswith(characters):
+            yield (token,), p_V[token]
+        elif text and characters.startswith(text):
+            for rest, p in covering(bundle, (*ids, token), characters[len(text) :]):
+                yield (token, *rest), p_V[token] * p
+
+
+def expected_of(bundle, prompt, stars=3):
+    """Return the probability of each covering token sequence, given that the text begins with the prompt."""
+    typed = start_of(bundle.vocabulary, prompt).open
+    context = (*bundle.vocabulary.prefix(stars), *typed.context)
+    found = {ids: p for ids, p in covering(bundle, context, typed.characters) if p > 1e-12}
+    return {ids: p / sum(found.values()) for ids, p in found.items()}, context, typed.characters
+
+
+def p_value(drawn, due):
+    """Return the p-value of a chi-square test of counts against probabilities; the rare ones are one class."""
+    draws = sum(drawn.values())
+    assert set(drawn) <= {each for each, p in due.items() if p > 0}
+    often = [each for each, p in due.items() if p * draws > 5]
+    seen, expected = [drawn[each] for each in often], [due[each] * draws for each in often]
+    seen.append(draws - sum(seen))
+    expected.append(max(draws - sum(expected), 1e-6))
+    assert len(often) > 1
+    return chisquare(seen, np.array(expected) * draws / sum(expected)).pvalue
+
+
+@pytest.mark.parametrize(("kind", "unit"), slow_but(PAIRS, [("ngram", "bpe"), ("ngram", "unigram"), ("lstm", "bpe")]))
+def test_the_ways_on_have_the_probabilities_of_all_token_sequences_that_begin_so(kind, unit):
+    bundle, prompt = bundle_of(kind, unit), INSIDE[unit]
+    expected, context, characters = expected_of(bundle, prompt)
+    ways, found = ways_of(bundle, prompt), {}
+    for number, share in enumerate(ways.shares):
+        start, way = ways.start(number), ways.ways[number]
+        assert start.ids == start_of(bundle.vocabulary, prompt).open.context + way.path
+        if not start.first:
+            found[way.path] = share
+            continue
+        p_V = torch.softmax(from_start([*context, *way.path], bundle.model)[0][0].double(), 0).numpy()
+        for token in start.first:
+            found[*way.path, token] = share * p_V[token] / p_V[list(start.first)].sum()
+    assert len(ways.ways) > 2
+    assert {len(bundle.vocabulary.decode(ids).encode()) > len(characters) for ids in found} == {True, False}
+    for ids, p in expected.items():
+        assert found.get(ids, 0.0) == pytest.approx(p, abs=1e-6)
+    assert sum(found.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("kind", "unit"), slow_but(PAIRS, [("ngram", "bpe"), ("ngram", "unigram")]))
+def test_texts_are_drawn_from_the_distribution_given_the_characters_of_the_prompt(kind, unit, monkeypatch):
+    """The token that goes beyond the prompt, or the one after a word that ends with it, by what it adds to the text."""
+    monkeypatch.setattr(begun_word, "FINISHED_SUBWORDS", 2)
+    bundle, prompt, texts = bundle_of(kind, unit), "We went to the p", 1_500
+    expected, context, characters = expected_of(bundle, prompt)
+    adds: Counter[str] = Counter()
+    for ids, p in expected.items():
+        whole = bundle.vocabulary.decode(ids).encode()
+        if len(whole) > len(characters):
+            adds[whole[len(characters) :].decode()] += p
+            continue
+        p_V = torch.softmax(from_start([*context, *ids], bundle.model)[0][0].double(), 0).numpy()
+        p_V[:EOS] = 0
+        for token, after in enumerate(p_V / p_V.sum()):
+            adds[bundle.vocabulary.decode([token])] += p * after
+    drawn = Counter(text.removeprefix(prompt) for text in generate(bundle, texts, 3, prompt, max_tokens=1, seed=5))
+    assert p_value(drawn, adds) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("unit", "prompt"), [("bpe", "so it"), ("bpe", "so i"), ("unigram", "it i"), ("bpe", "is to its")]
+)
+def test_many_seeds_draw_from_the_exact_distribution_of_a_table(unit, prompt, monkeypatch):
+    """Words of a few letters that can be cut in many ways of similar probability, each read as unfinished."""
+    monkeypatch.setattr(begun_word, "FINISHED_SUBWORDS", 2)
+    bundle = letters_only(unit)
+    expected, _, characters = expected_of(bundle, prompt, 0)
+    ways, plain = ways_of(bundle, prompt, 0), Sampling()
+    assert len(ways.ways) > 3
+    drawn: Counter[tuple[int, ...]] = Counter()
+    due: Counter[tuple[int, ...]] = Counter()
+    for seed in range(800):
+        start = start_by(ways, plain, seed, 0, 0, prompt)
+        drawn[start.path or start.ids[len(start_of(bundle.vocabulary, prompt).open.context) :]] += 1
+    for ids, p in expected.items():
+        ends = len(bundle.vocabulary.decode(ids).encode()) == len(characters)
+        due[ids if ends else ids[:-1]] += p
+    assert p_value(drawn, due) > 1e-3
+
+
+BEGUN = {"The soup was gre": "great", "We went to the piz": "pizza", "In Phoe": "Phoenix", "rude sta": "staff"}
+
+
+@pytest.mark.parametrize(("prompt", "word"), BEGUN.items())
+@pytest.mark.parametrize("kind", ["ngram", "mixture", "cache"])
+def test_the_begun_word_is_finished(kind, prompt, word):
+    for text in generate(bundle_of(kind, "bpe"), 4, 3, prompt, max_tokens=3, temperature=0.5):
+        assert text.startswith(prompt)
+        assert text[prompt.rfind(" ") + 1 :].startswith(word)
+
+
+@pytest.mark.parametrize("temperature", [0, 1])
+def test_a_text_goes_on_after_the_finished_word_as_if_that_had_been_the_prompt(temperature):
+    bundle = bundle_of("ngram", "bpe")
+    begun = generate(bundle, 1, 3, "The soup was gre", temperature=0)[0]
+    assert begun == generate(bundle, 1, 3, "The soup was great", temperature=0)[0]
+    whole = generate(bundle, 1, 3, "The soup was gre", temperature=temperature)[0]
+    assert whole == "".join(stream(bundle, 3, "The soup was gre", temperature=temperature))
+
+
+@pytest.mark.parametrize("unit", ["bpe", "unigram", "char"])
+@pytest.mark.parametrize(
+    "prompt",
+    ["", "The soup", "The soup was ", "The soup was gre ", "The soup was great.", "The soup.\n", "don'", "We $"],
+)
+def test_after_a_finished_word_a_space_or_a_mark_texts_are_as_from_the_usual_tokens(unit, prompt, monkeypatch):
+    bundle = bundle_of("cache", unit)
+    vocabulary = bundle.vocabulary
+    found = generate(bundle, 8, 3, prompt, max_tokens=20, seed=2)
+    assert list(ways_of(bundle, prompt).start(0).ids) == vocabulary.encode(page(vocabulary, prompt)).tolist()
+    usual = WaysOn(vocabulary, start_of(vocabulary, prompt))
+    monkeypatch.setattr("models.sampling.generation.ways_on", lambda *_: as_search(usual))
+    assert generate(bundle, 8, 3, prompt, max_tokens=20, seed=2) == found
+
+
+def as_search(result):
+    return result
+    yield
+
+
+def test_the_characters_of_a_char_vocabulary_are_read_as_they_are():
+    vocabulary = vocabulary_of("char")
+    found = start_of(vocabulary, "The soup was gre")
+    assert (list(found.ids), found.open) == (vocabulary.encode("The soup was gre").tolist(), None)
+
+
+def test_the_options_choose_among_the_ways_on():
+    """At temperature 0 the likeliest way, and its likeliest token; of few ways only the likely ones."""
+    bundle = bundle_of("gru", "bpe")
+    ways = ways_of(bundle, "We went to the p")
+    likeliest = ways.start(int(ways.shares.argmax()))
+    assert len(set(generate(bundle, 9, 3, "We went to the p", temperature=0))) == 1
+    for options in (Sampling(0.0), Sampling(top_k=1), Sampling(top_p=0.5), Sampling(min_p=0.9)):
+        assert all(start_by(ways, options, seed, 0, 3, "") == likeliest for seed in range(20))
+    assert len({start_by(ways, Sampling(), seed, 0, 3, "") for seed in range(60)}) > 1
+
+
+def test_a_way_within_a_character_writes_the_rest_of_it():
+    """The bytes of "é" are tokens of their own: a way may end between them, and the next token adds nothing twice."""
+    vocabulary = vocabulary_of("bpe")
+    bundle = bundle_of("ngram", "bpe")
+    ways = ways_of(bundle, "The soup was é")
+    usual = start_of(vocabulary, "The soup was é")
+    assert len(vocabulary.encode("é")) == 2
+    for number in range(len(ways.ways)):
+        start = ways.start(number)
+        for token in start.first:
+            written = WrittenText(vocabulary, "The soup was é", start=start)
+            shown = written.shown(token)
+            assert written.add(token) == shown == vocabulary.decode([*start.ids, token])[len("The soup was é") :]
+    assert usual.open.characters.decode() == " é"
+
+
+def test_of_a_very_long_word_only_the_end_is_cut_in_all_ways():
+    bundle, prompt = bundle_of("ngram", "bpe"), "The soup was " + "greatpizza" * 9
+    start = start_of(bundle.vocabulary, prompt)
+    assert len(start.open.characters) == LONGEST
+    assert bundle.vocabulary.decode(start.open.context) == prompt[:-LONGEST]
+    assert all(text.startswith(prompt) for text in generate(bundle, 3, 3, prompt, max_tokens=3))
+
+
+def test_beam_search_begins_in_the_likeliest_way():
+    bundle = bundle_of("mixture", "bpe")
+    for each in beam_search(bundle, 4, 2, None, "We went to the pi", ["staff"], 12):
+        assert each.text.startswith("We went to the pizza")
+        assert "staff" in each.text
