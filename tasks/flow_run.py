@@ -1,19 +1,26 @@
-"""Name the current flow run by its preset and data, send its heartbeats, warn if its code is not the deployed one."""
+"""Name the current flow run by its preset and data, send its heartbeats, end it if it was cancelled.
+
+A run of other code than that of its deployment gets a warning.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 import re
+import subprocess
+import threading
 from contextlib import suppress
+from typing import Any
 
 from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 from prefect.runtime import deployment
 
 from core.config.run_config import RunConfig
+from core.processes import interrupts
 from core.processes.children import start_child
-from core.services.heartbeat import FREQUENCY, send_heartbeats
+from core.services.heartbeat import FREQUENCY, IS_CANCELLED, send_heartbeats
 from core.services.pools import HEARTBEAT_SECONDS, deployed_code
 from tasks.limits import is_shared
 
@@ -44,11 +51,21 @@ def describe_flow_run(config: RunConfig) -> None:
 
 
 def keep_alive(run: str) -> None:
-    """Let a child send the heartbeats of a flow run until this process ends; on a command's own server do nothing."""
+    """Let a child send the heartbeats of a flow run until this process ends; on a command's own server do nothing.
+
+    If the run is cancelled in Prefect, and no worker ends this process, it ends itself.
+    """
     if os.environ.get(FREQUENCY) and is_shared() and run not in _alive:
         _alive.add(run)
         with suppress(OSError):  # then Prefect's own heartbeats must do
-            start_child(["-m", send_heartbeats.__module__, run, str(HEARTBEAT_SECONDS)])
+            child = start_child(["-m", send_heartbeats.__module__, run, str(HEARTBEAT_SECONDS)])
+            threading.Thread(target=_end_if_cancelled, args=(child,), name="cancellation", daemon=True).start()
+
+
+def _end_if_cancelled(child: subprocess.Popen[Any]) -> None:
+    """End this process, as SIGTERM ends a run, when the child ends because the run was cancelled."""
+    if child.wait() == IS_CANCELLED:
+        interrupts.end_run("Cancelled in Prefect; run the same command to resume")
 
 
 def other_code() -> set[str]:

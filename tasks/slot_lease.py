@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -23,6 +24,7 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from core.errors import ReviewLMError
 from core.output import write_output
+from core.processes import interrupts
 
 LEASE_SECONDS = 90.0
 """After this time without a renewal the server frees the slot; at least 60 for Prefect. It looks every 15 seconds."""
@@ -43,7 +45,8 @@ def leased_slot(
 ) -> Iterator[None]:
     """Hold a slot of a limit while the block runs; wait until one is free.
 
-    The block goes on if the server is away, or if another process took the slot while it was.
+    The block goes on if the server is away, or if another process took the slot while it was. A process that is ended
+    without being unwound gives the slot back, too, unless it is killed.
 
     Args:
         name: Name of the limit.
@@ -62,11 +65,12 @@ def leased_slot(
             while (lease := _taken(client, name)) is None:
                 time.sleep(ASK_SECONDS)
         keeper = _Keeper(name, lease, kept, str(client.api_url))
-    # The copy has the address of the server, which may be one of this command alone.
+    # The copies have the address of the server, which may be one of this command alone.
     thread = threading.Thread(target=copy_context().run, args=(keeper.renew,), daemon=True, name=f"lease-of-{name}")
     thread.start()
     try:
-        yield
+        with interrupts.cleaned_up(partial(copy_context().run, keeper.release)):
+            yield
     finally:
         keeper.ended.set()
         thread.join(END_SECONDS)
@@ -139,6 +143,7 @@ class _Keeper:
 
     def release(self) -> None:
         """Give the slot back; if the server is away, the end of the lease does."""
+        self.ended.set()
         try:
             with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), get_client(sync_client=True) as client:
                 client.release_concurrency_slots_with_lease(self.lease)

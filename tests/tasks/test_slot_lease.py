@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from core.processes import interrupts
 from tasks import slot_lease
 from tasks.slot_lease import NoSuchLimit, leased_slot
 
@@ -86,6 +87,19 @@ def test_a_slot_is_held_and_renewed_within_the_block_only(server: Server) -> Non
         held = server.lease
         renewed_again(server)
         assert server.lease == held is not None
+    assert server.lease is None
+
+
+def test_a_process_that_is_ended_within_the_block_gives_the_slot_back_and_does_not_take_it_again(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a process is not unwound, so the block does not end."""
+    monkeypatch.setattr(interrupts._process, "clean_ups", [])  # not those of other tests
+    with leased_slot("retrain"):
+        interrupts._clean_up()
+        assert server.lease is None
+        time.sleep(0.1)
+        assert server.lease is None
     assert server.lease is None
 
 

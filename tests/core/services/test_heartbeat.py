@@ -1,4 +1,4 @@
-"""A child of a run sends its heartbeats, whatever the run does, and ends with it."""
+"""A child of a run sends its heartbeats, whatever the run does, ends with it, and tells it that it was cancelled."""
 
 from __future__ import annotations
 
@@ -12,31 +12,53 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
 
 from core.processes.children import end_child
+from core.services import heartbeat
 from tasks import flow_run
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
 class Prefect(ThreadingHTTPServer):
-    """Keeps path, user and events of each request; refuses the first one."""
+    """Keeps path, user and events of each request; refuses the first one. Knows the states of one run."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Answer)
         self.received: list[tuple[str, str | None, list[dict[str, Any]]]] = []
         self.several = threading.Event()
+        self.states = ["RUNNING"]
+        """What the run is at each look, from the first to the last one, which stays."""
+        self.refused = 0
+        """Changes of the state that are still to be refused."""
+        self.set: list[dict[str, Any]] = []
 
 
 class Answer(BaseHTTPRequestHandler):
     server: Prefect
 
+    def do_GET(self) -> None:
+        assert self.path == "/api/flow_runs/a-run"
+        states = self.server.states
+        state = states.pop(0) if len(states) > 1 else states[0]
+        self.send_response(200 if state else 503)
+        self.end_headers()
+        self.wfile.write(json.dumps({"state": {"type": state}}).encode())
+
     def do_POST(self) -> None:
         told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path == "/api/flow_runs/a-run/set_state":
+            self.send_response(503 if self.server.refused else 201)
+            if not self.server.refused:
+                self.server.set.append(told)
+            self.server.refused = max(0, self.server.refused - 1)
+            self.end_headers()
+            return
         self.server.received.append((self.path, self.headers["Authorization"], told))
         self.send_response(503 if len(self.server.received) == 1 else 204)
         self.end_headers()
@@ -65,7 +87,12 @@ def test_heartbeats_are_events_of_the_run_that_go_on_after_a_failure(
 ) -> None:
     started: list[subprocess.Popen[Any]] = []
     start = flow_run.start_child
-    monkeypatch.setattr(flow_run, "start_child", lambda program: started.append(start(program)))
+
+    def kept(program: list[str]) -> subprocess.Popen[Any]:
+        started.append(start(program))
+        return started[-1]
+
+    monkeypatch.setattr(flow_run, "start_child", kept)
     monkeypatch.setattr(flow_run, "_alive", set())
     for _ in range(2):  # a flow describes itself more than once
         flow_run.keep_alive("a-run")
@@ -89,6 +116,99 @@ def test_where_no_server_waits_for_heartbeats_none_are_sent(
     monkeypatch.delenv(lacking)
     flow_run.keep_alive("another-run")
     assert started == []
+
+
+class Over(Exception):
+    """The test has seen enough looks."""
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses between heartbeats, in which no time passes but that of a clock; more than twenty are too many."""
+    paused, clock = list[float](), [0.0]
+
+    def sleep(seconds: float) -> None:
+        paused.append(seconds)
+        clock[0] += seconds
+        if len(paused) > 20:
+            raise Over
+
+    monkeypatch.setattr(heartbeat, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: clock[0]))
+    return paused
+
+
+def test_a_cancelled_run_that_nobody_ends_is_set_to_cancelled_and_its_heartbeats_end(
+    prefect: Prefect, pauses: list[float]
+) -> None:
+    """The worker that hears of a cancellation ends the run within 30 seconds."""
+    prefect.states = ["CANCELLING"]
+    heartbeat.send_heartbeats("a-run", 30)
+    [told] = prefect.set
+    assert told["force"]
+    assert (told["state"]["type"], told["state"]["name"]) == ("CANCELLED", "Cancelled")
+    assert pauses[0] < 30  # the server did not take the first heartbeat
+    assert 30 <= sum(pauses) < 60
+
+
+def test_a_state_that_the_server_does_not_take_is_set_again(prefect: Prefect, pauses: list[float]) -> None:
+    """A process that ended without that would leave the run Cancelling for ever."""
+    prefect.states, prefect.refused = ["CANCELLING"], 2
+    heartbeat.send_heartbeats("a-run", 30)
+    assert (len(prefect.set), prefect.refused) == (1, 0)
+
+
+def test_a_run_that_somebody_else_set_to_cancelled_ends_in_that_state(prefect: Prefect, pauses: list[float]) -> None:
+    prefect.states = ["CANCELLED"]
+    heartbeat.send_heartbeats("a-run", 30)
+    assert prefect.set == []
+
+
+@pytest.mark.parametrize(
+    "states",
+    [["RUNNING"], ["COMPLETED"], ["CRASHED"], ["CANCELLING", "RUNNING"], ["CANCELLING", "", "CANCELLING", "RUNNING"]],
+)
+def test_a_run_that_is_not_cancelled_goes_on(prefect: Prefect, pauses: list[float], states: list[str]) -> None:
+    """Crashed may be a false alarm, and a run may be in its last state for a while before its process ends."""
+    prefect.states = states
+    with pytest.raises(Over):
+        heartbeat.send_heartbeats("a-run", 30)
+    assert prefect.set == []
+
+
+@pytest.mark.slow
+def test_the_process_of_a_cancelled_run_cleans_up_and_ends_with_its_children(
+    prefect: Prefect, tmp_path: Path
+) -> None:
+    prefect.states = ["RUNNING", "CANCELLING"]
+    sleeper, cleaned = tmp_path / "sleeper.py", tmp_path / "cleaned"
+    sleeper.write_text("import time; time.sleep(600)")
+    program = f"""
+import time
+from pathlib import Path
+from core.processes.children import start_child
+from core.processes.interrupts import at_interrupt
+from tasks import flow_run
+flow_run.HEARTBEAT_SECONDS = 0.02
+at_interrupt(Path({str(cleaned)!r}).touch)
+print(start_child([{str(sleeper)!r}]).pid, flush=True)
+flow_run.keep_alive("a-run")
+time.sleep(600)
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    child = psutil.Process(int(process.stdout.readline()))
+    try:
+        _, error = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "Cancelled in Prefect; run the same command to resume" in error
+    assert len(prefect.set) == 1
+    assert cleaned.exists()
+    assert psutil.wait_procs([child], timeout=30)[1] == []
 
 
 @pytest.mark.slow
