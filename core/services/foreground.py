@@ -19,6 +19,7 @@ from core.credentials import credentials_of, prefect_server
 from core.environment import home_folder, prepare_environment
 from core.errors import ConfigError
 from core.services.join import environment_of
+from core.services.json_logs import log_variables
 from core.services.launch import SERVERS, server_command
 from core.services.pools import POOLS, PROJECT, deploy
 from core.services.ports import DEFAULT_PORTS
@@ -55,9 +56,9 @@ def variables_of(name: str, home: Path, given: Mapping[str, str]) -> dict[str, s
     """
     if name == "prefect":
         pages = {"PREFECT_UI_API_URL": "/api", "PREFECT_SERVER_METRICS_ENABLED": "true"}
-        return {**pages, **prefect_server(credentials_of(home), given.get("PREFECT_UI_URL", ""))}
+        return {**log_variables(), **pages, **prefect_server(credentials_of(home), given.get("PREFECT_UI_URL", ""))}
     if name not in WORKERS:
-        return {}
+        return log_variables()
     if not (address := given.get("PREFECT_API_URL", "")):
         raise ConfigError("A worker needs the address of Prefect's server", remedy="set PREFECT_API_URL")
     return environment_of(home, {"prefect": Service("prefect", 0, 0.0, address.removesuffix("/api"))})

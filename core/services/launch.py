@@ -27,6 +27,7 @@ from core.processes import keep_running
 from core.processes.identity import process_name, this_machine
 from core.processes.leftovers import lasting_environment
 from core.services.join import OF_TERMINAL, environment_of
+from core.services.json_logs import log_variables, uvicorn_options
 from core.services.pools import PROJECT, deploy, usable_pools
 from core.services.ports import DEFAULT_PORTS, free_port, keep_ports, kept_ports
 from core.services.service_list import Service, remember, running, stop
@@ -146,7 +147,7 @@ def _launch_server(
         _PortTaken: Another program was faster.
     """
     port = address.rpartition(":")[2]
-    environment = {**os.environ, "REVIEWLM_HOME": str(home)}
+    environment = {**os.environ, **log_variables(), "REVIEWLM_HOME": str(home)}
     environment.pop(OF_TERMINAL, None)
     if name == "prefect":
         # The pages send requests to the server they came from, under the name that the browser used.
@@ -161,6 +162,7 @@ def server_command(module: str, host: str, port: int) -> list[str]:
     return [
         "-m", "uvicorn", "--factory", f"{module}:application", "--host", host, "--port", str(port),
         "--lifespan", "on", "--log-level", "warning", "--no-access-log", "--no-proxy-headers", "--no-server-header",
+        *uvicorn_options(),
     ]
 
 
