@@ -1,6 +1,6 @@
 """Restart a Python program with back-off when it fails, and rotate its log.
 
-    python keep_running.py [--log FILE BYTES] [--left FOLDER MODULE] [-m MODULE | FILE] ARGUMENTS
+    python keep_running.py [--log FILE BYTES | --once NAME] [--left FOLDER MODULE] [-m MODULE | FILE] ARGUMENTS
 
 A worker of Prefect ends itself after some minutes without its server, and the operating system may kill any process
 that takes too much memory. Without this, nothing would run until a person looks.
@@ -9,9 +9,10 @@ The program ends with this process (`child.py`). It is not started again if it e
 told to stop, or if it has never run for `PROVEN_SECONDS`: then something is wrong with how it was started, and whoever
 started it must see that. With --log, the file that the output is appended to is begun anew when it has become larger
 than so many bytes; what it held is kept as FILE.1. With --left, a module is run when a file of FOLDER has no lock any
-more, because the process that made it was killed. With --log and REVIEWLM_LOG_FORMAT=json, each line that is no JSON
-object yet becomes one: programs and libraries also print, and Python writes its tracebacks as text. Only the standard
-library is imported: this process stays for months.
+more, because the process that made it was killed. With --once, as in a container, it is never started again, and a
+signal is passed on at once. With REVIEWLM_LOG_FORMAT=json, each line that is no JSON object yet becomes one: programs
+and libraries also print, and Python writes its tracebacks as text. Only the standard library is imported: this process
+stays for months.
 """
 
 from __future__ import annotations
@@ -50,12 +51,13 @@ OWN_SECONDS = 12.0
 """Seconds until a signal is passed on: who stops services tells the whole family, and a second signal means "now"."""
 
 
-def keep_running(program: list[str], logger: str = "") -> int:
+def keep_running(program: list[str], logger: str = "", once: bool = False) -> int:
     """Run the program until it need not be started again, and return its exit code.
 
     Args:
         program: Words after `python`.
         logger: Its name in the JSON lines that its output becomes; "": the output stays as it is.
+        once: Never start it again. Then only this process is told to stop, so it passes that on at once.
     """
     told, running = list[int](), list[subprocess.Popen[bytes]]()
 
@@ -65,7 +67,7 @@ def keep_running(program: list[str], logger: str = "") -> int:
 
     def stop(number: int, _: FrameType | None) -> None:
         told.append(number)
-        timer = threading.Timer(OWN_SECONDS, pass_on, (number,))
+        timer = threading.Timer(0.0 if once else OWN_SECONDS, pass_on, (number,))
         timer.daemon = True
         timer.start()
 
@@ -79,7 +81,7 @@ def keep_running(program: list[str], logger: str = "") -> int:
         code = process.wait()
         ran = time.monotonic() - began
         proven |= ran >= PROVEN_SECONDS
-        if told or not proven or code in (0, -signal.SIGTERM, -signal.SIGINT):
+        if once or told or not proven or code in (0, -signal.SIGTERM, -signal.SIGINT):
             return code if code >= 0 else 128 - code
         pause = SHORTEST_PAUSE if ran > LONGEST_PAUSE else min(2 * pause, LONGEST_PAUSE)
         how = f"ended with exit code {code}" if code > 0 else f"was ended by signal {-code}"
@@ -190,17 +192,21 @@ def _cut(log: Path, most: int) -> None:
 
 def main(arguments: list[str]) -> int:
     """Keep a program running, and its log small; return the program's exit code."""
-    logger = ""
+    logger, once = "", arguments[:1] == ["--once"]
+    if once:
+        logger, arguments = arguments[1], arguments[2:]
     if arguments[:1] == ["--log"]:
         log, most = Path(arguments[1]), int(arguments[2])
-        logger = log.stem if os.environ.get(FORMAT_VARIABLE) == "json" else ""
+        logger = log.stem
         threading.Thread(target=keep_small, args=(log, most), daemon=True).start()
         arguments = arguments[3:]
+    if os.environ.get(FORMAT_VARIABLE) != "json":
+        logger = ""
     if arguments[:1] == ["--left"]:
         folder, module = Path(arguments[1]), arguments[2]
         threading.Thread(target=end_left, args=(folder, module, logger), daemon=True).start()
         arguments = arguments[3:]
-    code = keep_running(arguments, logger)
+    code = keep_running(arguments, logger, once)
     for thread in threading.enumerate():
         if thread.name == RELAY:
             thread.join(LAST_SECONDS)

@@ -166,6 +166,11 @@ def server_command(module: str, host: str, port: int) -> list[str]:
     ]
 
 
+def ends_left_runs(home: Path) -> list[str]:
+    """Return the words with which `keep_running.py` lets the MLflow runs of killed processes of a home end."""
+    return ["--left", str(home / "running"), "tracking.runs.abandoned"]
+
+
 def _port(home: Path, name: str) -> int:
     """Return the port of a service: the one it had, or the next free one, which it keeps."""
     known = kept_ports(home)
@@ -198,7 +203,7 @@ def _launch(
     file = logs / f"{name}.log"
     keeper = [sys.executable, "-P", keep_running.__file__, "--log", str(file), str(log_bytes)]
     if name == "prefect":  # the service that every set has, on the machine of the home
-        keeper += ["--left", str(home / "running"), "tracking.runs.abandoned"]
+        keeper += ends_left_runs(home)
     with file.open("ab") as log:
         process = subprocess.Popen(
             [*keeper, *command], stdout=log, stderr=log, stdin=subprocess.DEVNULL,

@@ -24,7 +24,7 @@ from core.environment import home_folder
 from core.services.heartbeat import EVENT as HEARTBEAT
 from core.services.model_events import SKIPPED
 from core.web_guard import Application, Message, Receive, Send
-from tasks.upkeep.home_figures import HomeFigures, Measured
+from tasks.upkeep.home_figures import HomeFigures, MeasuredHome
 
 PAGE = "/api/metrics"
 FRESH_SECONDS = 5.0
@@ -80,7 +80,7 @@ class ServerFigures(Collector):
         return self._families
 
 
-async def read_figures(measured: Measured) -> list[GaugeMetricFamily]:
+async def read_figures(measured: MeasuredHome) -> list[GaugeMetricFamily]:
     """Return all figures: those of the database as they are now, and what was measured of the home."""
     database, disk = provide_database_interface(), shutil.disk_usage(home_folder())
     async with database.session_context() as session:

@@ -144,7 +144,7 @@ def _lease_line(url: str) -> Iterator[HealthLine]:
 
 
 @dataclass(frozen=True)
-class Contents:
+class PrefectContents:
     """What a Prefect server has, as its API describes it."""
 
     limits: Sequence[Mapping[str, Any]]
@@ -162,7 +162,7 @@ def check_named_contents(config: RunConfig) -> Iterator[HealthLine]:
         return
     environment = _environment(url)
     try:
-        found = Contents(*(
+        found = PrefectContents(*(
             ask(environment, "POST", f"/{path}/filter", {"limit": MOST}, PATIENCE)
             for path in ("v2/concurrency_limits", "work_pools", "deployments")
         ))  # fmt: skip
@@ -178,7 +178,7 @@ def check_named_contents(config: RunConfig) -> Iterator[HealthLine]:
         return
 
 
-def _limit_lines(found: Contents) -> Iterator[HealthLine]:
+def _limit_lines(found: PrefectContents) -> Iterator[HealthLine]:
     """Check that each limit is there, is on, and lets the right number of runs go on at a time."""
     check, known, right = f"{URL}: limits", {str(one["name"]): one for one in found.limits}, list[str]()
     for name in LIMITS:
@@ -242,7 +242,7 @@ def _needed_pools(config: RunConfig, ours: Sequence[Mapping[str, Any]]) -> list[
     return list(dict.fromkeys([*named, *filter(None, [config.execution.fit_pool])]))
 
 
-def _pool_line(environment: Mapping[str, str], found: Contents, name: str) -> HealthLine:
+def _pool_line(environment: Mapping[str, str], found: PrefectContents, name: str) -> HealthLine:
     check = f"{URL}: pool {name}"
     fits = "`reviewlm worker start` on the machine that fits"
     start = f"start one: `prefect worker start --pool {name}`; for `execution.fit_pool`, {fits}"

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredHome:
     """Figures of a home and of the machine's GPUs.
 
     Args:
@@ -49,9 +49,9 @@ class Measured:
     gpus: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
-def measure(home: Path) -> Measured:
+def measure(home: Path) -> MeasuredHome:
     """Return the figures as they are now."""
-    return Measured(folder_bytes(home), build_seconds(home / STORE), gpu_memory())
+    return MeasuredHome(folder_bytes(home), build_seconds(home / STORE), gpu_memory())
 
 
 def folder_bytes(home: Path) -> dict[str, int]:
@@ -128,12 +128,12 @@ class HomeFigures:
         measure: Measures it.
     """
 
-    def __init__(self, home: Path, measure: Callable[[Path], Measured] = measure) -> None:
+    def __init__(self, home: Path, measure: Callable[[Path], MeasuredHome] = measure) -> None:
         self._home, self._measure = home, measure
-        self._last, self._next = Measured(), 0.0
+        self._last, self._next = MeasuredHome(), 0.0
         self._thread, self._starting = threading.Thread(), threading.Lock()
 
-    def latest(self) -> Measured:
+    def latest(self) -> MeasuredHome:
         """Return the newest figures; wait a moment for those that are being measured. None are there at first."""
         with self._starting:
             if not self._thread.is_alive() and time.monotonic() >= self._next:

@@ -217,3 +217,26 @@ if len(open(starts).read()) < 2:
     assert ("warning", "worker-cpu-pool", "RuntimeError: no soup") in said
     assert ("warning", "worker-cpu-pool", "�[1, 2]Traceback (most recent call last):") in said
     assert ("warning", "keep_running", f"{program} ended with exit code 1; restart in 0.1 s") in said
+
+
+@pytest.mark.parametrize("fails", [True, False], ids=["fails", "is stopped"])
+def test_in_a_container_a_program_is_not_started_again_and_gets_a_signal_at_once(tmp_path: Path, fails: bool) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(f"""
+import signal, time
+open({str(tmp_path / "starts")!r}, "a").write("x")
+signal.signal(signal.SIGTERM, lambda *_: exit(5))
+open({str(tmp_path / "ready")!r}, "w").close()
+time.sleep(0.1)
+exit(7) if {fails} else time.sleep(60)
+""")
+    keeper = KEEPER.replace("keep_running.keep_running(", "keep_running.main(").replace("0.05, 0.5", "0.05, 3600")
+    words = [sys.executable, "-c", keeper, "--once", "worker-cpu-pool", str(program)]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "ready").exists():
+        time.sleep(0.02)
+    if not fails:
+        process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (7 if fails else 5, "")
+    assert (tmp_path / "starts").read_text() == "x"

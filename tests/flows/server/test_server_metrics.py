@@ -29,7 +29,7 @@ from core.services.heartbeat import EVENT as HEARTBEAT
 from core.services.pools import HEARTBEAT_SECONDS
 from flows.server import metrics
 from flows.server.automations import LOST_SECONDS
-from tasks.upkeep.home_figures import Measured
+from tasks.upkeep.home_figures import MeasuredHome
 
 ROOT = Path(__file__).resolve().parents[3]
 LOGIN = ("reviewlm", "a-password-of-the-test")
@@ -181,7 +181,7 @@ ALLOWED_SECONDS = 300
 
 
 def test_stages_and_gpus_are_figures_with_their_names(database: Any, server: Any) -> None:
-    measured = Measured(seconds={("fit", "lstm"): 700.0, ("tokens", ""): 4.0}, gpus={"0": (80.0, 3.0)})
+    measured = MeasuredHome(seconds={("fit", "lstm"): 700.0, ("tokens", ""): 4.0}, gpus={"0": (80.0, 3.0)})
     server._home = mock.Mock(latest=lambda: measured)
     found = scraped(server)
     assert found[("reviewlm_stage_duration_seconds", "lstm", "fit")] == 700

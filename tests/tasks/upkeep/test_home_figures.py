@@ -12,7 +12,7 @@ import pytest
 
 from core.manifest import MANIFEST, write_manifest
 from tasks.upkeep import home_figures
-from tasks.upkeep.home_figures import HomeFigures, Measured, build_seconds, folder_bytes, gpu_memory
+from tasks.upkeep.home_figures import HomeFigures, MeasuredHome, build_seconds, folder_bytes, gpu_memory
 
 
 def built(store: Path, stage: str, created: str, seconds: float, name: str = "") -> Path:
@@ -88,10 +88,10 @@ def test_who_asks_gets_the_last_figures_while_new_ones_are_measured(
     monkeypatch.setattr(home_figures, "PATIENCE", 0.01)
     goes_on, calls = threading.Event(), list[Path]()
 
-    def measure(home: Path) -> Measured:
+    def measure(home: Path) -> MeasuredHome:
         calls.append(home)
         goes_on.wait(60)
-        return Measured({"files": len(calls)})
+        return MeasuredHome({"files": len(calls)})
 
     figures = HomeFigures(tmp_path, measure)
     assert [figures.latest().bytes for _ in range(3)] == [{}, {}, {}]
@@ -112,6 +112,6 @@ def test_a_home_that_cannot_be_measured_leaves_the_last_figures(
         raise PermissionError("not yours")
 
     figures = HomeFigures(tmp_path, fail)
-    assert figures.latest() == Measured()
+    assert figures.latest() == MeasuredHome()
     figures._thread.join(60)
     assert "not yours" in caplog.text
