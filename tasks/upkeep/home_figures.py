@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from pathlib import Path
 
 from core.environment import visible_gpus
@@ -23,7 +22,7 @@ from core.storing.publishing import newest_first
 
 STORE, FILES = "store", "files"
 """Folder of the results; name for the files that lie directly in the home."""
-BUILDS, DAY = 50, timedelta(days=1)
+BUILDS, DAY = 50, 86_400.0
 """Newest results of a stage that are looked at; of these, those of the day that ends with the newest one."""
 FRESH_SECONDS, SHARE = 60.0, 20.0
 """Age at which figures are measured again, at least so many times the seconds that it took."""
@@ -91,13 +90,13 @@ def _bytes_of(entry: os.DirEntry[str], seen: set[tuple[int, int]]) -> int:
 
 def build_seconds(store: Path) -> dict[tuple[str, str], float]:
     """Return the seconds of each stage's longest build on the day of its newest one, by stage and, of a fit, model."""
-    found: dict[tuple[str, str], list[tuple[datetime, float]]] = {}
+    found: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for folder in sorted(store.glob("[!.]*")):
         for result in newest_first(folder)[:BUILDS]:
             with suppress(OSError, ValueError, KeyError, TypeError):  # damaged, or removed just now
                 manifest = read_manifest(result / MANIFEST)
                 model = str(manifest["facts"].get("name", "")) if folder.name in FITS else ""
-                built = datetime.fromisoformat(manifest["created"]), float(manifest["seconds"])
+                built = float(manifest["created"]), float(manifest["seconds"])
                 found.setdefault((folder.name, model), []).append(built)
     longest = {}
     for key, builds in found.items():

@@ -11,16 +11,17 @@ from typing import Any
 import pytest
 
 from core.manifest import MANIFEST, write_manifest
+from core.store import Store
 from tasks.upkeep import home_figures
 from tasks.upkeep.home_figures import HomeFigures, MeasuredHome, build_seconds, folder_bytes, gpu_memory
 
 
-def built(store: Path, stage: str, created: str, seconds: float, name: str = "") -> Path:
-    """A stored result."""
+def built(store: Path, stage: str, days: float, seconds: float, name: str = "") -> Path:
+    """Store a result that was built so many days after another one."""
     folder = store / stage / f"{len(list(store.glob('*/*'))):04d}"
     folder.mkdir(parents=True)
-    facts = {"name": name} if name else {}
-    write_manifest(folder / MANIFEST, {"facts": facts, "created": created, "seconds": seconds, "files": {}})
+    about = {"created": 1.8e9 + 86_400 * days, "seconds": seconds, "files": {}}
+    write_manifest(folder / MANIFEST, {"facts": {"name": name} if name else {}, **about})
     return folder
 
 
@@ -41,17 +42,22 @@ def test_a_file_counts_once_and_a_link_leads_nowhere(tmp_path: Path) -> None:
 
 
 def test_of_a_stage_the_longest_build_of_its_last_day_counts_and_of_fits_that_of_each_model(tmp_path: Path) -> None:
-    built(tmp_path, "tokens", "2026-11-20T03:00:00+00:00", 90.0)
-    built(tmp_path, "tokens", "2026-11-24T03:00:00+00:00", 4.0)
-    built(tmp_path, "tokens", "2026-11-24T03:10:00+00:00", 2.0)
-    built(tmp_path, "read", "2026-11-24T03:00:00+00:00", 1.0, name="reviews.jsonl")
+    built(tmp_path, "tokens", 0, 90.0)
+    built(tmp_path, "tokens", 4, 4.0)
+    built(tmp_path, "tokens", 4.01, 2.0)
+    built(tmp_path, "read", 4, 1.0, name="reviews.jsonl")
     for name, seconds in (("kn5", 3.0), ("lstm", 700.0)):
-        built(tmp_path, "fit", "2026-11-24T03:00:00+00:00", seconds, name)
-    (built(tmp_path, "score", "2026-11-24T03:00:00+00:00", 5.0) / MANIFEST).write_text("{")
+        built(tmp_path, "fit", 4, seconds, name)
+    (built(tmp_path, "score", 4, 5.0) / MANIFEST).write_text("{")
     (tmp_path / ".work").mkdir()
     assert build_seconds(tmp_path) == {
         ("tokens", ""): 4.0, ("read", ""): 1.0, ("fit", "kn5"): 3.0, ("fit", "lstm"): 700.0,
     }  # fmt: skip
+
+
+def test_a_result_of_the_store_counts(tmp_path: Path) -> None:
+    Store(tmp_path).build("ingest", 1, {}, {}, lambda folder: {})
+    assert build_seconds(tmp_path).keys() == {("ingest", "")}
 
 
 @pytest.fixture
