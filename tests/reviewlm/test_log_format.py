@@ -55,7 +55,7 @@ def test_warnings_and_errors_of_a_command_and_of_libraries_are_objects_too(
 ) -> None:
     terminal.show_warnings(["two\nlines"])
     terminal.show_error(ConfigError("no such value", where="a.b", value=3))
-    logging.getLogger("mlflow.store").warning("of a library")
+    logging.getLogger("some.library").warning("of a library")
     logging.getLogger("prefect.client").warning("not shown")
     logger.warning("once")
     with warnings.catch_warnings():
@@ -65,7 +65,7 @@ def test_warnings_and_errors_of_a_command_and_of_libraries_are_objects_too(
     logging.captureWarnings(False)
     told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [(line["level"], line["logger"]) for line in told] == [
-        ("warning", "reviewlm"), ("error", "reviewlm"), ("warning", "mlflow.store"), ("warning", NAME),
+        ("warning", "reviewlm"), ("error", "reviewlm"), ("warning", "some.library"), ("warning", NAME),
         ("warning", "py.warnings"),
     ]  # fmt: skip
     assert told[0]["message"] == "two\nlines"
