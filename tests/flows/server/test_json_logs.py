@@ -98,7 +98,7 @@ def application():
 """)
     monkeypatch.setenv(VARIABLE, "json")
     command = server_command("failing_app", "127.0.0.1", 0)
-    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    environment = {**os.environ, **log_variables(), "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
     done = subprocess.run([sys.executable, *command], env=environment, cwd=tmp_path, capture_output=True, text=True)
     told = [json.loads(line) for line in done.stderr.splitlines()]
     assert done.stdout == ""
