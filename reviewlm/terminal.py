@@ -6,19 +6,20 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, TextIO
 
 from core.errors import EmptyInput, ReviewLMError, Unreadable, UsageError
 from core.processes import standard_streams
+from core.services.json_logs import json_line, log_variables, wants_json
 from core.visible import visible
 from reviewlm.shown import json_lines
 from reviewlm.shown.layout import cell, fitted, for_stream, width, wrapped
 
 CLOCK, HEIGHT = "%H:%M:%S", 100
-WARNING = "warning: "
+WARNING, LOGGER = "warning: ", "reviewlm"
 
 
 @cache
@@ -37,13 +38,31 @@ def log_to_stderr(rooms: Iterable[str]) -> None:
     """Show the rooms' log messages on standard error, as text or JSON lines; Prefect's console would repeat them."""
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     plain = _Plain("%(asctime)s  %(message)s", CLOCK)
-    _handler.setFormatter(json_lines.JsonLine() if json_lines.wants_json() else plain)
+    _handler.setFormatter(json_lines.JsonLine() if wants_json() else plain)
+    _log_libraries({*(rooms := tuple(rooms)), "prefect"})
     show_warnings(filter(None, [json_lines.unknown_format()]))
     _handler.setLevel(logging.INFO)
     for room in rooms:
         logger = logging.getLogger(room)
         logger.addHandler(_handler)
         logger.setLevel(logging.DEBUG)
+
+
+def _log_libraries(without: Container[str]) -> None:
+    """Write what libraries warn of as JSON lines, if wanted: they would write text. Prefect's warnings are not shown.
+
+    Args:
+        without: First words of loggers to leave out.
+    """
+    os.environ.update(log_variables())
+    logging.captureWarnings(wants_json())
+    if not wants_json():
+        logging.getLogger().removeHandler(_of_libraries)
+        return
+    _of_libraries.setFormatter(json_lines.JsonLine())
+    _of_libraries.setLevel(logging.WARNING)
+    _of_libraries.filters[:] = [lambda record: record.name.partition(".")[0] not in without]
+    logging.getLogger().addHandler(_of_libraries)
 
 
 def show_details(wanted: bool) -> bool:
@@ -66,10 +85,11 @@ class _Plain(logging.Formatter):
         return for_stream(typed(super().format(record)), sys.stderr, len("00:00:00  "))
 
 
-class _StandardError(logging.StreamHandler[TextIO]):
+class StandardError(logging.StreamHandler[TextIO]):
     """Handler that always writes to the current standard error.
 
-    A progress bar replaces standard error, so that log lines appear above the bar.
+    A progress bar replaces standard error, so that log lines appear above the bar. Prefect would replace a handler of
+    all loggers whose class has a name with an underscore.
     """
 
     @property
@@ -82,7 +102,7 @@ class _StandardError(logging.StreamHandler[TextIO]):
         pass
 
 
-_handler = _StandardError()
+_handler, _of_libraries = StandardError(), StandardError()
 
 
 def allow_any_terminal() -> None:
@@ -116,12 +136,17 @@ def last_line(result: Mapping[str, Any], wanted: bool) -> None:
 def show_warnings(sentences: Iterable[str]) -> None:
     """Write warnings to standard error, each once."""
     for sentence in dict.fromkeys(sentences):
-        sys.stderr.write(for_stream(typed(WARNING + sentence), sys.stderr, len(WARNING)) + "\n")
+        if wants_json():
+            sys.stderr.write(json_line(LOGGER, "warning", typed(sentence)) + "\n")
+        else:
+            sys.stderr.write(for_stream(typed(WARNING + sentence), sys.stderr, len(WARNING)) + "\n")
 
 
 def show_error(error: ReviewLMError) -> None:
     """Write an error to standard error; an error of the command-line parser is shown in the parser's own words."""
-    if isinstance(error, UsageError):
+    if wants_json():
+        sys.stderr.write(json_line(LOGGER, "error", typed(str(error))) + "\n")
+    elif isinstance(error, UsageError):
         error.show()
     else:
         sys.stderr.write(for_stream(typed(f"error: {error}"), sys.stderr, indent=2) + "\n")

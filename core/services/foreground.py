@@ -3,8 +3,10 @@
 NAME is that of `reviewlm ui status`: prefect, mlflow, worker-cpu-pool, worker-gpu-pool.
 
 `reviewlm ui start` starts all of them on one machine and lets them listen on the loopback address. In a container each
-is the only process and listens on all addresses; who may reach it is decided by the ports that are published, and
-Host name and password are checked as always (`core/web_guard.py`).
+listens on all addresses; who may reach it is decided by the ports that are published, and
+Host name and password are checked as always (`core/web_guard.py`). A small process stays before the service
+(`core/processes/keep_running.py --once`): it makes JSON lines of what the service prints, and beside Prefect's server
+it lets the MLflow runs of killed processes end.
 """
 
 from __future__ import annotations
@@ -18,8 +20,10 @@ from pathlib import Path
 from core.credentials import credentials_of, prefect_server
 from core.environment import home_folder, prepare_environment
 from core.errors import ConfigError
+from core.processes import keep_running
 from core.services.join import environment_of
-from core.services.launch import SERVERS, server_command
+from core.services.json_logs import log_variables
+from core.services.launch import SERVERS, ends_left_runs, server_command
 from core.services.pools import POOLS, PROJECT, deploy
 from core.services.ports import DEFAULT_PORTS
 from core.services.service_list import Service
@@ -55,23 +59,24 @@ def variables_of(name: str, home: Path, given: Mapping[str, str]) -> dict[str, s
     """
     if name == "prefect":
         pages = {"PREFECT_UI_API_URL": "/api", "PREFECT_SERVER_METRICS_ENABLED": "true"}
-        return {**pages, **prefect_server(credentials_of(home), given.get("PREFECT_UI_URL", ""))}
+        return {**log_variables(), **pages, **prefect_server(credentials_of(home), given.get("PREFECT_UI_URL", ""))}
     if name not in WORKERS:
-        return {}
+        return log_variables()
     if not (address := given.get("PREFECT_API_URL", "")):
         raise ConfigError("A worker needs the address of Prefect's server", remedy="set PREFECT_API_URL")
     return environment_of(home, {"prefect": Service("prefect", 0, 0.0, address.removesuffix("/api"))})
 
 
 def run(name: str) -> None:
-    """Replace this process by a service, so that it gets the signals; a worker creates the deployments before."""
+    """Replace this process by a service and its keeper, so that it gets the signals; a worker deploys before."""
     command, home = command_of(name), home_folder()
     prepare_environment(home)
     os.environ.update(variables_of(name, home, os.environ))
     if pool := WORKERS.get(name):
         deploy(dict(os.environ), [pool], home)
     os.chdir(PROJECT)
-    os.execv(sys.executable, [sys.executable, *command])
+    keeper = ["-P", keep_running.__file__, "--once", name, *(ends_left_runs(home) if name == "prefect" else ())]
+    os.execv(sys.executable, [sys.executable, *keeper, *command])
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from core.credentials import PASSWORD_FILE, USER, credentials_of, password_of, prefect_client
+from core.services.json_logs import log_variables
 from core.services.pools import HEARTBEAT_SECONDS, PROJECT, automate
 from core.services.service_list import Service, running
 
@@ -15,12 +16,6 @@ HEARTBEATS = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS)}
 """Lets every flow run send heartbeats, so that the server notices a run whose process is gone."""
 OF_TERMINAL = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"
 """Silences Prefect on the terminal of a command; the log file of a service must show errors."""
-JSON_LOGS = {
-    "PREFECT_LOGGING_HANDLERS_CONSOLE_FORMATTER": "json", "PREFECT_LOGGING_HANDLERS_DEBUG_FORMATTER": "json",
-    "PREFECT_LOGGING_FORMATTERS_JSON_CLASS": "reviewlm.shown.json_lines.JsonLine",
-}
-"""Lets workers and their runs write the lines of REVIEWLM_LOG_FORMAT=json; Prefect's own do not say to which run a
-message of ours belongs."""
 log = logging.getLogger(__name__)
 
 
@@ -31,10 +26,8 @@ def environment_of(home: Path, services: Mapping[str, Service]) -> dict[str, str
         addresses["REVIEWLM_MLFLOW_URL"] = services["mlflow"].address
     known = {**addresses, **prefect_client(credentials_of(home)), **HEARTBEATS, "REVIEWLM_PROJECT": str(PROJECT)}
     # The page of a run in Prefect shows our log messages; on a terminal, the command line shows them itself.
-    environment = {**os.environ, **known, "PREFECT_LOGGING_LEVEL": "INFO"}
+    environment = {**os.environ, **known, **log_variables(), "PREFECT_LOGGING_LEVEL": "INFO"}
     environment.pop(OF_TERMINAL, None)
-    if os.environ.get("REVIEWLM_LOG_FORMAT") == "json":
-        environment |= JSON_LOGS
     return environment
 
 

@@ -27,6 +27,7 @@ from core.processes import keep_running
 from core.processes.identity import process_name, this_machine
 from core.processes.leftovers import lasting_environment
 from core.services.join import OF_TERMINAL, environment_of
+from core.services.json_logs import log_variables, uvicorn_options
 from core.services.pools import PROJECT, deploy, usable_pools
 from core.services.ports import DEFAULT_PORTS, free_port, keep_ports, kept_ports
 from core.services.service_list import Service, remember, running, stop
@@ -146,7 +147,7 @@ def _launch_server(
         _PortTaken: Another program was faster.
     """
     port = address.rpartition(":")[2]
-    environment = {**os.environ, "REVIEWLM_HOME": str(home)}
+    environment = {**os.environ, **log_variables(), "REVIEWLM_HOME": str(home)}
     environment.pop(OF_TERMINAL, None)
     if name == "prefect":
         # The pages send requests to the server they came from, under the name that the browser used.
@@ -161,7 +162,13 @@ def server_command(module: str, host: str, port: int) -> list[str]:
     return [
         "-m", "uvicorn", "--factory", f"{module}:application", "--host", host, "--port", str(port),
         "--lifespan", "on", "--log-level", "warning", "--no-access-log", "--no-proxy-headers", "--no-server-header",
+        *uvicorn_options(),
     ]
+
+
+def ends_left_runs(home: Path) -> list[str]:
+    """Return the words with which `keep_running.py` lets the MLflow runs of killed processes of a home end."""
+    return ["--left", str(home / "running"), "tracking.runs.abandoned"]
 
 
 def _port(home: Path, name: str) -> int:
@@ -196,7 +203,7 @@ def _launch(
     file = logs / f"{name}.log"
     keeper = [sys.executable, "-P", keep_running.__file__, "--log", str(file), str(log_bytes)]
     if name == "prefect":  # the service that every set has, on the machine of the home
-        keeper += ["--left", str(home / "running"), "tracking.runs.abandoned"]
+        keeper += ends_left_runs(home)
     with file.open("ab") as log:
         process = subprocess.Popen(
             [*keeper, *command], stdout=log, stderr=log, stdin=subprocess.DEVNULL,

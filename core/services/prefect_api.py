@@ -10,7 +10,15 @@ from typing import Any
 
 
 def ask(environment: Mapping[str, str], method: str, path: str, body: Any, seconds: float) -> Any:
-    """Send a request to the server that an environment names, and return the answer as JSON; None if it is empty.
+    """Return the answer to a request as JSON; None if it is empty. Arguments and errors as in `asked`."""
+    told, _ = asked(environment, method, path, body, seconds)
+    return json.loads(told) if told else None
+
+
+def asked(
+    environment: Mapping[str, str], method: str, path: str, body: Any, seconds: float
+) -> tuple[bytes, Mapping[str, str]]:
+    """Send a request to the server that an environment names, and return the answer with its headers in lower case.
 
     Args:
         environment: PREFECT_API_URL and what Prefect's own client would send as user.
@@ -27,8 +35,7 @@ def ask(environment: Mapping[str, str], method: str, path: str, body: Any, secon
     content = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(address, content, headers, method=method)
     with urllib.request.urlopen(request, timeout=seconds) as answer:
-        told = answer.read()
-    return json.loads(told) if told else None
+        return answer.read(), {name.lower(): value for name, value in answer.headers.items()}
 
 
 def _authorization(environment: Mapping[str, str]) -> dict[str, str]:

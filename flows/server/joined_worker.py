@@ -19,6 +19,7 @@ from prefect.workers.process import ProcessWorker
 from core.errors import ConfigError
 from core.processes.children import start_child
 from core.services.join import HEARTBEATS, OF_TERMINAL
+from core.services.json_logs import log_variables
 from flows.server.fit_job import fit_job
 
 QUEUE = "fits"
@@ -63,7 +64,7 @@ def start_worker(pool: str, places: int) -> subprocess.Popen[Any]:
         pool: Name of the pool.
         places: Fits that may run at the same time.
     """
-    environment = {**os.environ, **HEARTBEATS, "PREFECT_LOGGING_LEVEL": "INFO"}
+    environment = {**os.environ, **HEARTBEATS, **log_variables(), "PREFECT_LOGGING_LEVEL": "INFO"}
     environment.pop(OF_TERMINAL, None)
     return start_child(["-m", *command_of(pool, places)], env=environment)
 

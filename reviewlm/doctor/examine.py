@@ -26,8 +26,9 @@ from reviewlm.doctor.machine import (
     check_packages,
     check_python,
 )
+from reviewlm.doctor.named_prefect import check_named_contents, check_named_server
 from reviewlm.doctor.remote import check_remote_store
-from reviewlm.doctor.servers import check_named_server, check_ports, check_servers, check_tracking
+from reviewlm.doctor.servers import check_ports, check_servers, check_tracking
 
 if TYPE_CHECKING:
     from core.config.run_config import RunConfig
@@ -38,7 +39,7 @@ CHECKS: Mapping[str, Check] = {
     "clock": check_clock, "GPU": check_gpu, "home": check_access, "secrets": check_secrets, "moved home": check_moved,
     "tracking": check_tracking, "queued writes": check_queue, "interrupted runs": check_interrupted,
     "stored results": check_results, "remote store": check_remote_store, "servers": check_servers,
-    "PREFECT_API_URL": check_named_server, "ports": check_ports,
+    "PREFECT_API_URL": check_named_server, "PREFECT_API_URL: contents": check_named_contents, "ports": check_ports,
 }
 """All checks, in the order in which they are shown."""
 SECONDS = 10.0

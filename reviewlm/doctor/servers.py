@@ -48,7 +48,7 @@ def check_servers(config: RunConfig) -> Iterator[HealthLine]:
 
 
 def _server_line(home: Path, name: str, title: str, address: str) -> HealthLine:
-    installed = _installed(name)
+    installed = installed_version(name)
     log = home / "logs" / f"{name}.log"
     try:
         found = ask(address + VERSIONS[name], _login(home))
@@ -98,18 +98,6 @@ def _deployed_code(home: Path, deployed: list[dict[str, Any]]) -> Iterator[Healt
         yield HealthLine("deployed code", "ok", found if edited else "the code here")
 
 
-def check_named_server(config: RunConfig) -> Iterator[HealthLine]:
-    """Check the Prefect server that PREFECT_API_URL names."""
-    if not (url := os.environ.get("PREFECT_API_URL", "")):
-        return
-    try:
-        ask(url.rstrip("/") + "/admin/version", os.environ.get("PREFECT_API_AUTH_STRING", ""))
-        yield HealthLine("PREFECT_API_URL", "ok", f"{without_password(url)} answers")
-    except (OSError, ValueError) as error:
-        yield HealthLine("PREFECT_API_URL", "problem", f"{without_password(url)}: {error}",
-                         "start that server, or unset PREFECT_API_URL (and PREFECT_API_AUTH_STRING)")  # fmt: skip
-
-
 def check_ports(config: RunConfig) -> Iterator[HealthLine]:
     """Check that no other program uses the ports of this home's pages."""
     running = {service.name for service in service_list.running(config.home)}
@@ -157,7 +145,7 @@ def _database_line(file: Path) -> HealthLine:
     if not is_ready(file):
         return HealthLine("tracking", "ok", f"{file} does not exist yet" if not file.exists() else f"{file} is empty")
     require_current(file)
-    return HealthLine("tracking", "ok", f"{file} opens and has the tables of MLflow {_installed('mlflow')}")
+    return HealthLine("tracking", "ok", f"{file} opens and has the tables of MLflow {installed_version('mlflow')}")
 
 
 def _postgres_line(uri: str) -> HealthLine:
@@ -180,7 +168,7 @@ def _postgres_line(uri: str) -> HealthLine:
     if row and (head := head_revision()) and row[0] != head:
         return HealthLine("tracking", "problem", f"{shown} has tables of another MLflow (revision {row[0]})",
                           f"make a copy of it, then: mlflow db upgrade {shown}")  # fmt: skip
-    return HealthLine("tracking", "ok", f"{shown} answers and has the tables of MLflow {_installed('mlflow')}")
+    return HealthLine("tracking", "ok", f"{shown} answers and has the tables of MLflow {installed_version('mlflow')}")
 
 
 def _tracking_server_line(home: Path, address: str) -> HealthLine:
@@ -198,7 +186,7 @@ def _tracking_server_line(home: Path, address: str) -> HealthLine:
     except OSError as error:
         return HealthLine("tracking", "problem", f"{shown} does not answer: {error}",
                           "start it; until then, runs keep their writes in the home folder")  # fmt: skip
-    installed = _installed("mlflow")
+    installed = installed_version("mlflow")
     if there.split(".")[:1] != installed.split(".")[:1]:
         return HealthLine("tracking", "warning", f"{shown} has version {there}, installed is {installed}",
                           "use the same major version on both sides")  # fmt: skip
@@ -234,7 +222,8 @@ def _login(home: Path) -> str:
     return ""
 
 
-def _installed(name: str) -> str:
+def installed_version(name: str) -> str:
+    """Return the version of an installed package; "none" without it."""
     try:
         return version(name)
     except PackageNotFoundError:

@@ -8,15 +8,11 @@ import os
 import sys
 from datetime import UTC, datetime
 
-VARIABLE = "REVIEWLM_LOG_FORMAT"
+from core.services.json_logs import VARIABLE
+
 KNOWN = ("text", "json")
 OF_PREFECT = {"flow": "flow_name", "flow_run": "flow_run_name", "flow_run_id": "flow_run_id"}
 """Our key of what Prefect attaches to its own messages about a flow run."""
-
-
-def wants_json() -> bool:
-    """Return whether log messages are JSON lines; an unknown value of the variable means text."""
-    return os.environ.get(VARIABLE, "") == "json"
 
 
 def unknown_format() -> str:
@@ -26,7 +22,7 @@ def unknown_format() -> str:
 
 
 class JsonLine(logging.Formatter):
-    """Formatter that makes one JSON object of a message; Prefect's console uses it too (`core/services/join.py`).
+    """Formatter that makes one JSON object of a message; servers and workers use it too (`core/services/json_logs.py`).
 
     Its keys: time (UTC), level, logger, message, process; in a flow run, or about one, also flow, flow_run (its name)
     and flow_run_id; of an error also exception.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_text
+import logging
 import os
 import socket
 import sys
@@ -14,6 +15,7 @@ import typer
 
 from core.errors import TrackingUnavailable
 from core.processes import interrupts, standard_streams
+from core.services.json_logs import wants_json
 from reviewlm import terminal
 from reviewlm.early_checks import require_device
 from reviewlm.options import Json, Preset, RegisteredModel, Set, checked, configured
@@ -86,11 +88,10 @@ def ui_status(preset: Preset = "small", set: Set = None, json: Json = False) -> 
     """Show which services run on this machine, since when, and whether they answer."""
     from core.services.status import status
 
-    config = configured(preset, set)
     rows = [
         {"service": one.name, "state": one.state, "address": one.address, "since (UTC)": one.since,
          "memory": size(one.bytes), "process": one.pid}
-        for one in status(config.home)
+        for one in status(configured(preset, set).home)
     ]  # fmt: skip
     terminal.show_rows(rows)
     if not rows:
@@ -101,8 +102,7 @@ def ui_status(preset: Preset = "small", set: Set = None, json: Json = False) -> 
 @ui_app.command("password")
 def ui_password(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     """Show the login data of the Prefect and MLflow pages."""
-    config = configured(preset, set)
-    terminal.show_facts(result := _login(config.home))
+    terminal.show_facts(result := _login(configured(preset, set).home))
     terminal.last_line(result, json)
 
 
@@ -118,8 +118,8 @@ def ui_stop(preset: Preset = "small", set: Set = None, json: Json = False) -> No
     """Stop the processes that `ui start` started."""
     from core.services.service_list import stop
 
-    config = configured(preset, set)
-    terminal.show_facts(result := {"stopped": ", ".join(stop(config.home)) or "nothing was running"})
+    stopped = ", ".join(stop(configured(preset, set).home))
+    terminal.show_facts(result := {"stopped": stopped or "nothing was running"})
     terminal.last_line(result, json)
 
 
@@ -196,7 +196,8 @@ def serve(
     listener = server.listening(config)
     address = server.address_of(listener)
     if config.serving.workers == 1:
-        server.serve(config, listener, lambda version: _show_address(address, _told(version), config, json))
+        told = lambda version: {"model": version.id, "task": version.task}  # noqa: E731
+        server.serve(config, listener, lambda version: _show_address(address, told(version), config, json))
         return
     sets = [word for override in overrides for word in ("--set", override)]
     command = ["-m", "reviewlm.cli", "serve", "--preset", preset, *sets, *(["--without-tokens"] * without_tokens)]
@@ -214,19 +215,19 @@ def _serve_as_worker(config: RunConfig, inherited: str) -> None:
     listener, pipe = map(int, inherited.split(","))
 
     def ready(version: OpenVersion) -> None:
-        os.write(pipe, f"{json_text.dumps({**_told(version), 'pid': os.getpid()})}\n".encode())
+        told = {"model": version.id, "task": version.task, "pid": os.getpid()}
+        os.write(pipe, f"{json_text.dumps(told)}\n".encode())
 
     server.serve(config, socket.socket(fileno=listener), ready)
-
-
-def _told(version: OpenVersion) -> dict[str, str]:
-    return {"model": version.id, "task": version.task}
 
 
 def _show_address(address: str, told: dict[str, Any], config: RunConfig, json: bool) -> None:
     """Say where the model answers, and how to ask it."""
     if json:
         standard_streams.answer_now({"address": address, "workers": config.serving.workers, **told})
+    if wants_json():  # of a service: the lines below would be text
+        logging.getLogger(__name__).info("serving %s, the champion, at %s", told["model"], address)
+        return
     terminal.say(f"Serving {told['model']}, the champion, at {address}")
     question = """-H 'Content-Type: application/json' -d """
     if told["task"] == "classification":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from typer.main import get_command
 
 from core.environment import HOME_VARIABLE, TRACKING_VARIABLE
 from core.errors import ConfigError
+from core.processes import keep_running
 from core.services import foreground
+from core.services.json_logs import VARIABLE
 from core.services.launch import SERVERS
 from core.services.ports import DEFAULT_PORTS
 from core.web_guard import HOSTS_VARIABLE
@@ -23,7 +26,7 @@ COMPOSE = yaml.safe_load((DEPLOY / "compose.services.yaml").read_text())
 SERVICES = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if name != "postgres"}
 OF_LIBPQ, OF_IMAGE = {"PGPASSWORD"}, {"POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD"}
-OURSELVES = {TRACKING_VARIABLE, HOSTS_VARIABLE, "REVIEWLM_MLFLOW_URL"}
+OURSELVES = {TRACKING_VARIABLE, HOSTS_VARIABLE, VARIABLE, "REVIEWLM_MLFLOW_URL"}
 
 
 def test_the_set_is_that_of_make_up_with_a_database() -> None:
@@ -113,3 +116,28 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
         foreground.command_of("postgres")
     with pytest.raises(ConfigError, match="address of Prefect's server"):
         variables("worker-cpu-pool", tmp_path)
+
+
+class Replaced(BaseException):
+    """This process would have been replaced by the service."""
+
+
+@pytest.mark.parametrize("name", ["prefect", "mlflow", "worker-cpu-pool"])
+def test_one_container_lets_the_runs_of_killed_processes_end_and_each_has_a_keeper(
+    name: str, own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def replace(program: str, words: list[str]) -> None:
+        raise Replaced(*words)
+
+    monkeypatch.setattr(os, "execv", replace)
+    monkeypatch.setattr(os, "environ", dict(os.environ) | {"PREFECT_API_URL": "http://prefect:4200/api"})
+    monkeypatch.setattr(foreground, "deploy", lambda *_: None)
+    monkeypatch.chdir(own_home.parent)
+    with pytest.raises(Replaced) as replaced:
+        foreground.run(name)
+    words = list(replaced.value.args)
+    service = list(foreground.command_of(name))
+    assert words[-len(service) :] == service
+    keeper = ["-P", keep_running.__file__, "--once", name]
+    ends = ["--left", str(own_home / "running"), "tracking.runs.abandoned"] if name == "prefect" else []
+    assert words[1 : -len(service)] == keeper + ends

@@ -188,9 +188,12 @@ def test_prometheus_scrapes_pages_that_exist_and_asks_for_figures_that_are_there
     [rule_file] = scraped["rule_files"]
     [group] = yaml.safe_load((DEPLOY / "prometheus" / rule_file).read_text())["groups"]
     asked = {name for rule in group["rules"] for name in re.findall(r"reviewlm_\w+", rule["expr"])}
-    assert len(group["rules"]) == 7
+    assert len(group["rules"]) == 8
     assert asked
     assert asked <= ABOUT.keys()
+    for rule in group["rules"]:
+        for figure, chosen in re.findall(r"(reviewlm_\w+)\{([^}]*)\}", rule["expr"]):
+            assert {*re.findall(r"(\w+)=", chosen)} <= {*ABOUT[figure][1]}, rule
 
 
 def test_prometheus_is_answered_with_a_token(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -186,3 +187,56 @@ if len(told.read_text().splitlines()) > 1:
         os.close(held)
     assert told.read_text().splitlines() == ["looked"] * 2
     assert (folder / "living").exists()
+
+
+def test_what_a_program_prints_is_lines_of_json_if_wanted(tmp_path: Path) -> None:
+    program, log = tmp_path / "program.py", tmp_path / "worker-cpu-pool.log"
+    known = '{"time": "2026-11-25T09:00:00+00:00", "level": "info", "logger": "tasks.fit", "message": "known"}'
+    program.write_text(f"""
+import os, sys
+starts = {str(tmp_path / "starts")!r}
+open(starts, "a").write("x")
+print("Worker started!", flush=True)
+print({known!r}, file=sys.stderr, flush=True)
+os.write(2, b'{{"no": "message"}}\\n\\n\\xff[1, 2]')
+if len(open(starts).read()) < 2:
+    raise RuntimeError("no soup")
+""")
+    keeper = KEEPER.replace("keep_running.keep_running(", "keep_running.main(")
+    words = [sys.executable, "-c", keeper, "--log", str(log), "1000000", str(program)]
+    with log.open("ab") as output:
+        environment = {**os.environ, "REVIEWLM_LOG_FORMAT": "json"}
+        assert subprocess.run(words, stdout=output, stderr=output, timeout=60, env=environment).returncode == 0
+    lines = log.read_text().splitlines()
+    told = [json.loads(line) for line in lines]
+    assert all({"time", "level", "logger", "message"} <= line.keys() for line in told)
+    said = [(line["level"], line["logger"], line["message"]) for line in told]
+    assert said.count(("info", "worker-cpu-pool", "Worker started!")) == 2
+    assert lines.count(known) == 2
+    assert ("warning", "worker-cpu-pool", '{"no": "message"}') in said
+    assert ("warning", "worker-cpu-pool", "RuntimeError: no soup") in said
+    assert ("warning", "worker-cpu-pool", "�[1, 2]Traceback (most recent call last):") in said
+    assert ("warning", "keep_running", f"{program} ended with exit code 1; restart in 0.1 s") in said
+
+
+@pytest.mark.parametrize("fails", [True, False], ids=["fails", "is stopped"])
+def test_in_a_container_a_program_is_not_started_again_and_gets_a_signal_at_once(tmp_path: Path, fails: bool) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(f"""
+import signal, time
+open({str(tmp_path / "starts")!r}, "a").write("x")
+signal.signal(signal.SIGTERM, lambda *_: exit(5))
+open({str(tmp_path / "ready")!r}, "w").close()
+time.sleep(0.1)
+exit(7) if {fails} else time.sleep(60)
+""")
+    keeper = KEEPER.replace("keep_running.keep_running(", "keep_running.main(").replace("0.05, 0.5", "0.05, 3600")
+    words = [sys.executable, "-c", keeper, "--once", "worker-cpu-pool", str(program)]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "ready").exists():
+        time.sleep(0.02)
+    if not fails:
+        process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (7 if fails else 5, "")
+    assert (tmp_path / "starts").read_text() == "x"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ from prefect import flow, task
 from prefect.runtime import flow_run
 
 from core.services.join import environment_of
+from core.services.json_logs import OF_UVICORN, log_variables
+from core.services.launch import server_command
 from core.services.service_list import Service
 from reviewlm.shown.json_lines import VARIABLE, JsonLine
 from tests.flows.first_run import ROOT
@@ -75,3 +78,62 @@ except ZeroDivisionError:
     assert (submitted["flow"], submitted["flow_run"], submitted["flow_run_id"]) == ("retrain", "quick-owl", "4711")
     assert (ours["logger"], ours["message"]) == ("tasks.stage", "a line\nand another [of ours]")
     assert failed["exception"].endswith("ZeroDivisionError: division by zero")
+
+
+@pytest.mark.slow
+def test_a_server_writes_the_same_lines_for_uvicorn_for_libraries_and_for_mlflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The application cannot start, so that uvicorn has something to say."""
+    (tmp_path / "failing_app.py").write_text("""
+import logging
+
+def application():
+    async def app(scope, receive, send):
+        import mlflow
+        logging.getLogger("some.library").warning("of a library")
+        logging.getLogger("mlflow.store").info("of MLflow")
+        raise ValueError("cannot start")
+    return app
+""")
+    monkeypatch.setenv(VARIABLE, "json")
+    command = server_command("failing_app", "127.0.0.1", 0)
+    environment = {**os.environ, **log_variables(), "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    done = subprocess.run([sys.executable, *command], env=environment, cwd=tmp_path, capture_output=True, text=True)
+    told = [json.loads(line) for line in done.stderr.splitlines()]
+    assert done.stdout == ""
+    assert {line["logger"] for line in told} == {"some.library", "mlflow.store", "uvicorn.error"}
+    assert all({"time", "level", "logger", "message"} <= line.keys() for line in told)
+    assert any("ValueError: cannot start" in line["message"] + line.get("exception", "") for line in told)
+
+
+@pytest.mark.slow
+def test_prefect_s_server_leaves_the_lines_as_they_are_although_it_sets_up_logging_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its application is made as uvicorn makes it, and is not started; tests/operation starts all services."""
+    program = f"""
+import logging
+import uvicorn
+uvicorn.Config("any:app", log_config={str(OF_UVICORN)!r}, log_level="warning", access_log=False)
+from flows.server.prefect_server import application
+application()
+for name in {LOGGERS!r}:
+    logging.getLogger(name).error("said by %s", name)
+"""
+    monkeypatch.setenv(VARIABLE, "json")
+    environment = {**os.environ, **log_variables(), "PREFECT_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    environment.pop("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", None)
+    done = subprocess.run([sys.executable, "-c", program], env=environment, cwd=ROOT, capture_output=True, text=True,
+                          check=True)  # fmt: skip
+    told = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [(line["logger"], line["message"]) for line in told] == [(name, f"said by {name}") for name in LOGGERS]
+
+
+LOGGERS = ["uvicorn.error", "fastapi", "prefect.server.services", "prefect._internal", "docket.worker", "alembic"]
+
+
+def test_without_the_setting_nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "text")
+    assert log_variables() == {}
+    assert "--log-config" not in server_command("any", "127.0.0.1", 0)
