@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 from core.content_check import ContentCheck
 from core.credentials import PASSWORD_FILE
+from core.errors import ArtifactError
 from core.manifest import read_manifest
 from core.processes.leftovers import is_held
 from core.store import ASIDE, MANIFEST, WORK
+from core.storing.migrations import require_no_upgrade
 from reviewlm.doctor.health_line import HealthLine
 
 if TYPE_CHECKING:
@@ -91,7 +93,11 @@ def check_moved(config: RunConfig) -> Iterator[HealthLine]:
 
 
 def check_interrupted(config: RunConfig) -> Iterator[HealthLine]:
-    """Count runs that killed processes left open, and unfinished results."""
+    """Count runs that killed processes left open, and unfinished results; say whether an upgrade was interrupted."""
+    try:
+        require_no_upgrade(config.home)
+    except ArtifactError as error:
+        yield HealthLine("upgrade", "problem", error.what, error.remedy)
     folder = config.home / "running"
     marks = [mark for mark in (folder.iterdir() if folder.is_dir() else ()) if not is_held(mark)]
     work = config.home / "store" / WORK

@@ -38,12 +38,14 @@ def ui_start(
 ) -> None:
     """Start Prefect server, MLflow UI and workers, create pools and limits, deploy, and print the addresses."""
     from core.services import launch
+    from flows.server.tables import require_current_tables
     from tracking.client import require_whole
     from tracking.moved_home import ARTIFACTS
     from tracking.runs.runs import Tracker
 
     config = configured(preset, set)
     require_whole(config.tracking_address)
+    require_current_tables(config.home)
     first = not (config.home / "logs" / "prefect.log").exists()
     terminal.say(f"Starting the pages{'; the first start takes about a minute' if first else ''}.")
     sets = [word for override in set or [] for word in ("--set", override)]
