@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from core.errors import ArtifactError, Damaged, NotWritable, ReviewLMError, without_password
-from core.storing.migrations import Revisions, Tables, revisions_in
+from core.storing.migrations import LibraryTables, Revisions, revisions_in
 
 MADE_BY_MLFLOW = "experiments"
 """First table that MLflow creates."""
@@ -115,14 +115,14 @@ def revision_of(file: Path) -> str:
     return (_tables(file) or (set(), ""))[1]
 
 
-def tables_of(file: Path) -> Tables:
+def tables_of(file: Path) -> LibraryTables:
     """Return MLflow's tables in a file; without revisions if there are none.
 
     Raises:
         Damaged, ArtifactError, NotWritable: As `is_ready`.
     """
     revisions = Revisions(revision_of(file), head_revision()) if is_ready(file) else Revisions()
-    return Tables("MLflow", file, revisions, _migration)
+    return LibraryTables("MLflow", file, revisions, _migration)
 
 
 def _migration(file: Path) -> tuple[Sequence[str], Mapping[str, str]]:

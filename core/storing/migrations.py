@@ -38,7 +38,7 @@ class Revisions:
 
 
 @dataclass(frozen=True)
-class Tables:
+class LibraryTables:
     """A SQLite database of a home folder whose tables belong to a library.
 
     Args:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from core.environment import LEASES
 from core.errors import ArtifactError, Damaged
-from core.storing.migrations import Revisions, Tables, revisions_in, stored_revision
+from core.storing.migrations import LibraryTables, Revisions, revisions_in, stored_revision
 
 FILE = Path("prefect") / "prefect.db"
 ELSEWHERE = ("PREFECT_API_DATABASE_CONNECTION_URL", "PREFECT_SERVER_DATABASE_CONNECTION_URL")
@@ -18,7 +18,7 @@ SCRIPTS = Path("server") / "database" / "_migrations" / "versions" / "sqlite"
 UPGRADE = ("-m", "prefect", "server", "database", "upgrade", "--yes")
 
 
-def tables_of(home: Path) -> Tables:
+def tables_of(home: Path) -> LibraryTables:
     """Return Prefect's tables in a home folder; without revisions if there are none or they are elsewhere.
 
     The file is opened for reading only, and Prefect is not imported.
@@ -29,7 +29,7 @@ def tables_of(home: Path) -> Tables:
     """
     file, migration = home / FILE, partial(_migration, home)
     if is_elsewhere() or not file.is_file() or not (stored := _stored(file)):
-        return Tables("Prefect", file, Revisions(), migration)
+        return LibraryTables("Prefect", file, Revisions(), migration)
     spec = find_spec("prefect")
     places = spec.submodule_search_locations if spec else None
     known, newest = revisions_in(Path(place) / SCRIPTS for place in places or ())
@@ -38,7 +38,7 @@ def tables_of(home: Path) -> Tables:
             "Prefect's database was made by a newer Prefect", where=file, value=stored,
             remedy="use that release of the project, or restore an older backup",
         )
-    return Tables("Prefect", file, Revisions(stored, newest), migration)
+    return LibraryTables("Prefect", file, Revisions(stored, newest), migration)
 
 
 def require_current_tables(home: Path) -> None:

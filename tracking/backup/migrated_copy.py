@@ -14,7 +14,7 @@ from pathlib import Path
 
 from core.errors import ArtifactError, ConfigError
 from core.processes.children import run_child
-from core.storing.migrations import Tables, stored_revision
+from core.storing.migrations import LibraryTables, stored_revision
 from tracking.backup.write import copy_database
 
 LINES = 8
@@ -25,7 +25,7 @@ PATIENCE = 60.0
 
 
 @contextmanager
-def migrated_copy(tables: Tables, folder: Path, backup: str) -> Iterator[Callable[[], None]]:
+def migrated_copy(tables: LibraryTables, folder: Path, backup: str) -> Iterator[Callable[[], None]]:
     """Yield a function that puts a migrated copy of a database in its place.
 
     Args:
@@ -54,7 +54,7 @@ def migrated_copy(tables: Tables, folder: Path, backup: str) -> Iterator[Callabl
         yield put_back
 
 
-def _migrate(tables: Tables, copy: Path, backup: str) -> None:
+def _migrate(tables: LibraryTables, copy: Path, backup: str) -> None:
     program, environment = tables.migration(copy)
     done = run_child(program, LONGEST, env=dict(environment))
     after = stored_revision(copy)

@@ -22,7 +22,7 @@ from typing import Any
 from core.errors import ConfigError, disk_errors
 from core.processes.leftovers import hold
 from core.services import service_list
-from core.storing.migrations import LOCK, MARK, Revisions, Tables, stored_revision
+from core.storing.migrations import LOCK, MARK, LibraryTables, Revisions, stored_revision
 from tracking.backup.migrated_copy import migrated_copy
 from tracking.backup.write import write_backup
 from tracking.database import tables_of
@@ -31,7 +31,7 @@ from tracking.runs.abandoned import held_marks
 
 BACKUP = "{home}-before-upgrade-{time}.tar.zst"
 COPIES = ".upgrade-"
-NONE = Tables("Prefect", Path(), Revisions(), lambda file: ((), {}))
+NONE = LibraryTables("Prefect", Path(), Revisions(), lambda file: ((), {}))
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Begun:
 
 def upgrade_home(
     home: Path, to: Path | None = None, report: Callable[[int, int], object] = lambda done, of: None,
-    prefect: Tables = NONE,
+    prefect: LibraryTables = NONE,
 ) -> dict[str, Any]:  # fmt: skip
     """Back up a home folder and migrate its databases; do nothing if all tables are current.
 
@@ -102,7 +102,7 @@ def _alone(home: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def _begun(home: Path, to: Path | None, both: Sequence[Tables]) -> Begun:
+def _begun(home: Path, to: Path | None, both: Sequence[LibraryTables]) -> Begun:
     """Return what an upgrade that was interrupted has done, else a new beginning."""
     archive = to or home.with_name(BACKUP.format(home=home.name, time=time.strftime("%Y%m%d-%H%M%S")))
     new = Begun(str(archive.absolute()), before={tables.library: tables.revisions.stored for tables in both})
@@ -121,7 +121,7 @@ def _write(home: Path, begun: Begun) -> None:
         part.replace(home / MARK)
 
 
-def _migrate(home: Path, older: Sequence[Tables], backup: str) -> None:
+def _migrate(home: Path, older: Sequence[LibraryTables], backup: str) -> None:
     """Migrate copies of all databases before any of them takes the place of its original."""
     for left in home.glob(f"{COPIES}*"):  # of an upgrade that was killed
         shutil.rmtree(left, ignore_errors=True)
@@ -131,7 +131,7 @@ def _migrate(home: Path, older: Sequence[Tables], backup: str) -> None:
             put_back()
 
 
-def _result(both: Sequence[Tables], begun: Begun) -> dict[str, Any]:
+def _result(both: Sequence[LibraryTables], begun: Begun) -> dict[str, Any]:
     now = {tables.library: _now(tables) for tables in both}
     before = {**now, **begun.before}
     return {
@@ -140,7 +140,7 @@ def _result(both: Sequence[Tables], begun: Begun) -> dict[str, Any]:
     }
 
 
-def _now(tables: Tables) -> str:
+def _now(tables: LibraryTables) -> str:
     return stored_revision(tables.file) if tables.revisions.stored else ""
 
 

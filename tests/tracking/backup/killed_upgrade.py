@@ -14,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from core.storing.migrations import Revisions, Tables, stored_revision
+from core.storing.migrations import LibraryTables, Revisions, stored_revision
 from tracking.backup import upgrade
 
 TOUCHES = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "sqlite3.connect", "subprocess.Popen"}
@@ -73,12 +73,12 @@ def run(home: str, program: str, at: int = 0, die: int = -1, said: str = "") -> 
     """
     base, seen = Path(home), 0
 
-    def tables(library: str) -> Tables:
+    def tables(library: str) -> LibraryTables:
         def migration(file: Path) -> tuple[list[str], dict[str, str]]:
             return [program, str(file), str(die)], dict(os.environ)
 
         file = base / DATABASES[library]
-        return Tables(library, file, Revisions(stored_revision(file), "two"), migration)
+        return LibraryTables(library, file, Revisions(stored_revision(file), "two"), migration)
 
     def look(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal seen

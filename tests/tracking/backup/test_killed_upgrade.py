@@ -23,7 +23,7 @@ import pytest
 
 from core.errors import ArtifactError, ConfigError
 from core.processes.leftovers import hold
-from core.storing.migrations import LOCK, MARK, Revisions, Tables, require_no_upgrade
+from core.storing.migrations import LOCK, MARK, LibraryTables, Revisions, require_no_upgrade
 from tests.marked_cases import long_but
 from tests.tracking.backup.killed_upgrade import MIGRATION, NEW, OLD, contents, make_home, run
 from tracking.backup.migrated_copy import migrated_copy
@@ -145,7 +145,11 @@ def test_a_database_that_is_written_to_while_its_copy_is_migrated_keeps_what_was
     """Nothing of ours would write; a program of the user's may."""
     (program := tmp_path / "migrate.py").write_text(MIGRATION)
     file = home / "mlflow.db"
-    tables = Tables("MLflow", file, Revisions("one", "two"), lambda copy: ([str(program), str(copy), "-1"], os.environ))
+
+    def migration(copy: Path) -> tuple[list[str], dict[str, str]]:
+        return [str(program), str(copy), "-1"], dict(os.environ)
+
+    tables = LibraryTables("MLflow", file, Revisions("one", "two"), migration)
     with migrated_copy(tables, tmp_path, "backup.tar") as put_back:
         with closing(sqlite3.connect(file)) as database, database:
             database.execute("INSERT INTO rows VALUES ('c')")
