@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from core.content_check import ContentCheck
 from core.credentials import PASSWORD_FILE
-from core.errors import ArtifactError
 from core.manifest import read_manifest
 from core.processes.leftovers import is_held
 from core.store import ASIDE, MANIFEST, WORK
 from core.storing.migrations import require_no_upgrade
+from flows.server.tables import require_current_tables
 from reviewlm.doctor.health_line import HealthLine
 
 if TYPE_CHECKING:
@@ -92,12 +92,15 @@ def check_moved(config: RunConfig) -> Iterator[HealthLine]:
     )
 
 
+def check_upgrade(config: RunConfig) -> Iterator[HealthLine]:
+    """Check that no upgrade was interrupted, and that Prefect's tables are those of the installed version."""
+    require_no_upgrade(config.home)
+    require_current_tables(config.home)
+    yield HealthLine("upgrade", "ok", "none was interrupted; Prefect's tables are current, or in another database")
+
+
 def check_interrupted(config: RunConfig) -> Iterator[HealthLine]:
-    """Count runs that killed processes left open, and unfinished results; say whether an upgrade was interrupted."""
-    try:
-        require_no_upgrade(config.home)
-    except ArtifactError as error:
-        yield HealthLine("upgrade", "problem", error.what, error.remedy)
+    """Count runs that killed processes left open, and unfinished results."""
     folder = config.home / "running"
     marks = [mark for mark in (folder.iterdir() if folder.is_dir() else ()) if not is_held(mark)]
     work = config.home / "store" / WORK
