@@ -1,7 +1,7 @@
 """Two homes with one store of results and one MLflow server: nothing is computed twice, and both have one champion.
 
-The store and MLflow's artifacts are in folders that both see, or in a bucket of a local S3 server. Each home has a copy of
-the reviews.
+The store and MLflow's artifacts are in folders that both see, or in a bucket of a local S3 server. Each home has its
+own copy of the reviews.
 """
 
 from __future__ import annotations
