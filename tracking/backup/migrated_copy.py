@@ -35,7 +35,8 @@ def migrated_copy(tables: LibraryTables, folder: Path, backup: str) -> Iterator[
 
     Raises:
         ArtifactError: The migration failed.
-        ConfigError: Another process wrote into the original meanwhile (raised by the function, which changes nothing).
+        ConfigError: Another process wrote into the original meanwhile, or locks it (raised by the function, which then
+            changes nothing).
         Damaged: The database is damaged.
     """
     copy = folder / tables.library / tables.file.name
@@ -46,10 +47,16 @@ def migrated_copy(tables: LibraryTables, folder: Path, backup: str) -> Iterator[
         _migrate(tables, copy, backup)
 
         def put_back() -> None:
-            if _changes(original) != before:
-                raise _in_use(tables.file, "it was written to during the upgrade")
-            with closing(sqlite3.connect(copy)) as migrated:
-                migrated.backup(original, progress=_give_up_after(PATIENCE, tables.file))
+            try:
+                if _changes(original) != before:
+                    raise _in_use(tables.file, "it was written to during the upgrade")
+                with closing(sqlite3.connect(copy)) as migrated:
+                    migrated.backup(original, progress=_give_up_after(PATIENCE, tables.file))
+            except sqlite3.Error as error:
+                raise ArtifactError(
+                    f"{tables.library}'s migrated tables cannot be written", where=tables.file, cause=str(error),
+                    remedy="mend that, e.g. free some space; then `reviewlm upgrade` again",
+                ) from error
 
         yield put_back
 

@@ -44,7 +44,7 @@ def make_mlflow_older(home: Path, revision: str) -> None:
         for table in tables_in(database) - {"alembic_version"}:
             both = columns(database, table, "main") & columns(database, table, "newer")
             if names := ", ".join(f'"{name}"' for name in both):
-                database.execute(f'INSERT INTO main."{table}" ({names}) SELECT {names} FROM newer."{table}"')
+                database.execute(f'INSERT OR REPLACE INTO main."{table}" ({names}) SELECT {names} FROM newer."{table}"')
         database.commit()
     for path in home.glob("mlflow.db*"):
         path.unlink()

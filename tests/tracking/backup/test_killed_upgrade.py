@@ -139,18 +139,36 @@ def test_while_an_upgrade_runs_other_commands_and_a_second_upgrade_say_so(upgrad
     os.close(lock)
 
 
-def test_a_database_that_is_written_to_while_its_copy_is_migrated_keeps_what_was_written(
-    home: Path, tmp_path: Path
-) -> None:
-    """Nothing of ours would write; a program of the user's may."""
-    (program := tmp_path / "migrate.py").write_text(MIGRATION)
-    file = home / "mlflow.db"
+def older_tables(file: Path, folder: Path) -> LibraryTables:
+    (program := folder / "migrate.py").write_text(MIGRATION)
 
     def migration(copy: Path) -> tuple[list[str], dict[str, str]]:
         return [str(program), str(copy), "-1"], dict(os.environ)
 
-    tables = LibraryTables("MLflow", file, Revisions("one", "two"), migration)
-    with migrated_copy(tables, tmp_path, "backup.tar") as put_back:
+    return LibraryTables("MLflow", file, Revisions("one", "two"), migration)
+
+
+def test_a_database_that_another_program_locks_stays_as_it_was(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tracking.backup.migrated_copy.PATIENCE", 0.2)
+    file = home / "mlflow.db"
+    with migrated_copy(older_tables(file, tmp_path), tmp_path, "backup.tar") as put_back:
+        with closing(sqlite3.connect(file)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            with pytest.raises(ConfigError, match="in use"):
+                put_back()
+        assert contents(home)["MLflow"] == OLD
+        put_back()
+    assert contents(home)["MLflow"] == NEW
+
+
+def test_a_database_that_is_written_to_while_its_copy_is_migrated_keeps_what_was_written(
+    home: Path, tmp_path: Path
+) -> None:
+    """Nothing of ours would write; a program of the user's may."""
+    file = home / "mlflow.db"
+    with migrated_copy(older_tables(file, tmp_path), tmp_path, "backup.tar") as put_back:
         with closing(sqlite3.connect(file)) as database, database:
             database.execute("INSERT INTO rows VALUES ('c')")
         with pytest.raises(ConfigError, match="in use"):
