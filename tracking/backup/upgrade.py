@@ -85,7 +85,7 @@ def upgrade_home(
             _migrate(home, older, begun.backup)
         except BaseException:
             if all(_now(tables) == begun.before.get(tables.library) for tables in both):
-                (home / MARK).unlink()  # all is as before
+                (home / MARK).unlink(missing_ok=True)  # all is as before
             raise
         (home / MARK).unlink()
     return _result(both, begun)

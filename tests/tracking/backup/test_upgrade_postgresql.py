@@ -32,6 +32,8 @@ OLDER = 20
 """How many of MLflow's migrations are before us: among them one that alters the table of registered models."""
 BEFORE_LIMITS = "3b86c5ea017a"
 """Revision of Prefect's tables before the migration of limits, in PostgreSQL."""
+VERSION = "(name, version, creation_time, current_stage, status) VALUES ('reviewlm', 7, 1, 'None', 'READY')"
+ALIAS = "(name, alias, version) VALUES ('reviewlm', 'champion', 7)"
 WAITS = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = 'mlflow'"
 TABLES = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
 
@@ -49,9 +51,8 @@ def test_older_tables_of_mlflow_are_refused_and_whole_after_a_migration_that_was
     make_mlflow_tables(uri, revision)
     cluster.ask("mlflow", "INSERT INTO experiments (name, lifecycle_stage) VALUES ('kept', 'active')")
     cluster.ask("mlflow", "INSERT INTO registered_models (name) VALUES ('reviewlm')")
-    cluster.ask("mlflow", "INSERT INTO model_versions (name, version, creation_time) VALUES ('reviewlm', 7, 1)")
-    champion = "('reviewlm', 'champion', 7)"
-    cluster.ask("mlflow", f"INSERT INTO registered_model_aliases (name, alias, version) VALUES {champion}")
+    cluster.ask("mlflow", f"INSERT INTO model_versions {VERSION}")
+    cluster.ask("mlflow", f"INSERT INTO registered_model_aliases {ALIAS}")
     tables = sorted(cluster.ask("mlflow", TABLES))
     for opened in (lambda: open_client(uri).search_experiments(), lambda: require_whole(uri)):
         with pytest.raises(ArtifactError, match="older MLflow") as told:
@@ -74,7 +75,7 @@ def test_older_tables_of_mlflow_are_refused_and_whole_after_a_migration_that_was
     assert cluster.ask("mlflow", "SELECT version_num FROM alembic_version") == [(head_revision(),)]
     client = open_client(uri)
     assert "kept" in {one.name for one in client.search_experiments()}
-    assert client.get_model_version_by_alias("reviewlm", "champion").version == "7"
+    assert int(client.get_model_version_by_alias("reviewlm", "champion").version) == 7
     require_whole(uri)
 
 
