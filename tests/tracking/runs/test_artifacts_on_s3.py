@@ -1,7 +1,8 @@
 """MLflow's artifacts in a bucket of a local S3 server: figures and registered models, by one option of MLflow's server.
 
 With `--artifacts-destination s3://…` only the server knows the bucket and its credentials: two homes write and read
-through it. With `--default-artifact-root s3://…` the homes use the bucket themselves.
+through it. With `--default-artifact-root s3://…` the homes use the bucket themselves, as with a database and no server
+whose experiment has such an address.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from tests.flows.first_run import answer
 from tests.marked_cases import long_but
 from tests.s3_server import BUCKET, s3_server
 from tests.tracking.tiny_model import fitted
+from tracking.client import open_client
 from tracking.logged_models.export import log_bundle
 from tracking.logged_models.opening import open_champion
 from tracking.registry.registry import Registry
@@ -63,7 +65,7 @@ class Shared:
 def shared(
     request: pytest.FixtureRequest, tmp_path: Path, started: Started, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Shared]:
-    """The credentials are in the environment of the server only, unless its clients use the bucket, too."""
+    """A server. The credentials are in its environment only, unless its clients use the bucket, too."""
     (folder := tmp_path / "server").mkdir()
 
     def command(port: int) -> list[str]:
@@ -73,11 +75,25 @@ def shared(
         ]
 
     with s3_server(), started(command, folder, "/health", MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false") as address:
-        bucket = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"], region_name="us-east-1")
+        bucket = client_of_bucket()
         if request.param != "directly":
             for name in CREDENTIALS:
                 monkeypatch.delenv(name)
         yield Shared(address, request.param == "directly", bucket)
+
+
+def client_of_bucket() -> Any:
+    """Return a client that keeps endpoint and credentials of the environment of now."""
+    return boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"], region_name="us-east-1")
+
+
+@pytest.fixture
+def without_server(tmp_path: Path) -> Iterator[Shared]:
+    """A database with an experiment whose artifacts are in the bucket."""
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    with s3_server():
+        open_client(uri).create_experiment("reviewlm", artifact_location=f"s3://{BUCKET}/mlflow")
+        yield Shared(uri, True, client_of_bucket())
 
 
 def registered(shared: Shared, home: Path) -> Registry:
@@ -101,6 +117,15 @@ def registered(shared: Shared, home: Path) -> Registry:
 def test_a_second_home_opens_the_champion_and_its_figures_through_the_tracking_server(
     shared: Shared, tmp_path: Path
 ) -> None:
+    require_shared(shared, tmp_path)
+
+
+def test_a_second_home_opens_what_a_database_has_in_a_bucket(without_server: Shared, tmp_path: Path) -> None:
+    require_shared(without_server, tmp_path)
+
+
+def require_shared(shared: Shared, tmp_path: Path) -> None:
+    """One home registers a model in the bucket, and another one, and a program without the project, opens it."""
     first = registered(shared, tmp_path / "one" / "home")
     names = shared.names()
     assert any(name.endswith("/artifacts/plots/loss.png") for name in names)
