@@ -21,6 +21,7 @@ from core.processes.gpus import driver_problem, visible_gpu_names
 ROOMS = ("reviewlm", "core", "course", "corpus", "models", "evaluation", "data_checks", "tracking", "tasks", "flows",
          "serving")
 HOME_VARIABLE, TRACKING_VARIABLE, STORE_VARIABLE = "REVIEWLM_HOME", "REVIEWLM_TRACKING_URI", "REVIEWLM_REMOTE_STORE"
+LEASES = "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE", "prefect.server.concurrency.lease_storage.filesystem"
 PROXIES, EXCEPTIONS = ("http_proxy", "https_proxy", "all_proxy"), ("no_proxy", "NO_PROXY")
 LOOPBACK = ("127.0.0.1", "localhost")
 log = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ def prepare_environment(home: Path, group: bool = False) -> None:
         "PREFECT_SERVER_DATABASE_TIMEOUT": "30",
         # Prefect's server keeps who holds a place (of a deployment, a limit) in its memory by default. A server that is
         # killed would lose it: the run that holds the place is ended at its next renewal, and the place stays taken.
-        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+        LEASES[0]: LEASES[1],
         # Prefect keeps finished flow runs with their logs for ever by default; with this, for 90 days.
         "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
         "PREFECT_LOGGING_LEVEL": "WARNING",

@@ -116,8 +116,10 @@ def settings_of_versions(
 def set_up(config: RunConfig) -> RunConfig:
     """Set up this process's environment for a configuration, and return it."""
     from core.services.join import join
+    from core.storing.migrations import require_no_upgrade
     from tracking.moved_home import mend_moved_home
 
+    require_no_upgrade(config.home)
     prepare_environment(config.home, config.execution.group_access)
     mend_moved_home(config.home)
     join(config.home, config.execution.tracking_uri)

@@ -26,6 +26,7 @@ from core.config.presets import DEFAULT, load_config
 from core.config.run_config import RunConfig
 from core.environment import HOME_VARIABLE, available_cores, prepare_environment
 from core.errors import ReviewLMError
+from core.storing.migrations import require_no_upgrade
 from serving.api.app import create_app
 from serving.metrics import Metrics
 from serving.server import KEEP_ALIVE, close, host_warnings, open_champions, require_safe, tokens_of
@@ -69,6 +70,7 @@ def configured(arguments: Mapping[str, str]) -> RunConfig:
     sets = [f"{key}={value}" for key, value in arguments.items() if key != "preset"]
     config = load_config(arguments.get("preset", DEFAULT), sets)
     require_safe(config, without_tokens=False)
+    require_no_upgrade(config.home)
     prepare_environment(config.home, config.execution.group_access)
     mend_moved_home(config.home)
     return config

@@ -11,7 +11,7 @@ import os
 import sqlite3
 import warnings
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ from core.errors import (
     disk_errors,
     without_password,
 )
-from tracking.database import error_of_schema, is_ready
+from tracking.database import error_of_schema, is_ready, is_unfinished, require_current, require_current_at
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -75,16 +75,19 @@ def open_client(uri: str) -> MlflowClient:
     Raises:
         TrackingUnavailable: The server or database does not answer.
         NotWritable, StoreFull: The database cannot be created.
-        Damaged, ArtifactError: The file is not a complete database of the installed MLflow version.
+        Damaged, ArtifactError: The database is damaged, or not of the installed MLflow version.
     """
     quiet()
     with reaching(uri):
         import mlflow
 
         quiet()  # importing MLflow sets its own log levels
-        file = database_file(uri)
-        if file and not is_ready(file):
-            _create(uri, file)
+        if file := database_file(uri):
+            if not is_ready(file) or is_unfinished(file):
+                _create(uri, file)
+            require_current(file)
+        elif not uri.startswith("http"):
+            require_current_at(uri)
         return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
@@ -104,10 +107,17 @@ def _create(uri: str, file: Path) -> None:
 
 
 def require_whole(uri: str) -> None:
-    """Raise an error if the file of a local database is damaged or unusable; create and change nothing."""
-    if file := database_file(uri):
-        with reaching(uri):
-            is_ready(file)
+    """Raise an error if a database is damaged, unusable or of another version; create and change nothing.
+
+    A database that does not answer is no error: writes wait for it.
+    """
+    file = database_file(uri)
+    with reaching(uri):
+        if file and is_ready(file) and not is_unfinished(file):
+            require_current(file)
+    if not file and not uri.startswith("http"):
+        with suppress(TrackingUnavailable), reaching(uri):
+            require_current_at(uri)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from core.errors import NotAuthorized, ReviewLMError, TrackingUnavailable, without_password
 from core.services.ports import address_of
+from core.storing.migrations import require_no_upgrade
 from tracking.client import PRESENT, database_file, error_code, open_client, reaching
 from tracking.moved_home import DATABASE, mend_moved_home
 from tracking.tags import EXPERIMENT_KIND
@@ -80,6 +81,7 @@ class Connection:
         with self._lock:
             if self._client is None:
                 if database_file(self.uri) == self.artifact_root.parent / DATABASE:
+                    require_no_upgrade(self.artifact_root.parent)
                     mend_moved_home(self.artifact_root.parent)
                 self._client = open_client(self.uri)
             return self._client

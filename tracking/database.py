@@ -13,12 +13,14 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import closing
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 from core.errors import ArtifactError, Damaged, NotWritable, ReviewLMError, without_password
-from core.storing.migrations import revisions_in
+from core.storing.migrations import LibraryTables, Revisions, revisions_in
 
 MADE_BY_MLFLOW = "experiments"
 """First table that MLflow creates."""
@@ -102,6 +104,7 @@ def _migrations() -> list[Path]:
     return [folder for folder in folders if folder.is_dir()]
 
 
+@cache
 def head_revision() -> str:
     """Return the newest revision of tables that the installed MLflow knows, without importing MLflow; "" if unknown."""
     return revisions_in(_migrations())[1]
@@ -112,15 +115,53 @@ def revision_of(file: Path) -> str:
     return (_tables(file) or (set(), ""))[1]
 
 
+def tables_of(file: Path) -> LibraryTables:
+    """Return MLflow's tables in a file; without revisions if there are none.
+
+    Raises:
+        Damaged, ArtifactError, NotWritable: As `is_ready`.
+    """
+    revisions = Revisions(revision_of(file), head_revision()) if is_ready(file) else Revisions()
+    return LibraryTables("MLflow", file, revisions, _migration)
+
+
+def _migration(file: Path) -> tuple[Sequence[str], Mapping[str, str]]:
+    return ("-m", "mlflow", "db", "upgrade", f"sqlite:///{file}"), os.environ
+
+
 def require_current(file: Path) -> None:
     """Check that a database that `is_ready` has the newest tables of the installed MLflow.
+
+    MLflow itself migrates older tables where one is missing, without a backup, as soon as it opens them.
 
     Raises:
         ArtifactError: It was made by an older MLflow.
     """
-    revision, head = revision_of(file), head_revision()
-    if revision and head and revision != head:
+    if Revisions(revision_of(file), head_revision()).differ:
         raise older(f"sqlite:///{file}")
+
+
+def is_unfinished(file: Path) -> bool:
+    """Return whether a process that creates the tables of a database has not come to its end: no experiment yet."""
+    with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as database:
+        return database.execute(f"SELECT 1 FROM {MADE_BY_MLFLOW} LIMIT 1").fetchone() is None
+
+
+def require_current_at(uri: str) -> None:
+    """Check a database that is not a file, e.g. of PostgreSQL, before MLflow opens it, as `require_current` does.
+
+    Raises:
+        ArtifactError: It was made by an older MLflow.
+        SQLAlchemyError: It does not answer.
+    """
+    from sqlalchemy import create_engine, inspect, text
+    from sqlalchemy.pool import NullPool
+
+    with create_engine(uri, poolclass=NullPool).connect() as database:
+        known = inspect(database).has_table("alembic_version")
+        stored = database.execute(text("SELECT version_num FROM alembic_version")).scalar() if known else None
+    if Revisions(str(stored or ""), head_revision()).differ:
+        raise older(uri)
 
 
 def damaged(file: Path | str, cause: str) -> Damaged:

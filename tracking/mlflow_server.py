@@ -13,7 +13,7 @@ from typing import cast
 from core.credentials import credentials_of
 from core.environment import TRACKING_VARIABLE, home_folder
 from core.web_guard import Application, Guard
-from tracking.client import SQLITE
+from tracking.client import SQLITE, require_whole
 
 
 def application() -> Guard:
@@ -25,6 +25,7 @@ def application() -> Guard:
 
     home = home_folder()
     store = os.environ.get(TRACKING_VARIABLE) or f"{SQLITE}{home / 'mlflow.db'}"
+    require_whole(store)  # MLflow would migrate older tables, without a backup
     root = (home / "mlartifacts").as_uri()
     os.environ.update({BACKEND_STORE_URI_ENV_VAR: store, ARTIFACT_ROOT_ENV_VAR: root})
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"

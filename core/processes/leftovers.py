@@ -31,7 +31,7 @@ def own_temporary_folder() -> Iterator[None]:
     try:
         root = Path(tempfile.gettempdir())
         remove_abandoned_folders(root)
-        folder, owner = _claimed(root)
+        folder, owner = claimed_folder(root)
     except OSError:
         yield
         return
@@ -69,10 +69,10 @@ def remove_own_folder() -> None:
         shutil.rmtree(_own, ignore_errors=True)
 
 
-def remove_abandoned_folders(root: Path) -> list[Path]:
+def remove_abandoned_folders(root: Path, prefix: str = PREFIX) -> list[Path]:
     """Remove the temporary folders of processes that have ended, and return them."""
     gone = []
-    for owner in root.glob(f"{PREFIX}*/{OWNER}"):
+    for owner in root.glob(f"{prefix}*/{OWNER}"):
         with suppress(OSError):
             if owner.lstat().st_uid != os.getuid() or (descriptor := hold(owner)) is None:
                 continue
@@ -120,14 +120,14 @@ def is_held(file: Path) -> bool:
     return False
 
 
-def _claimed(root: Path) -> tuple[Path, int]:
-    """Return a new folder and the descriptor of its lock.
+def claimed_folder(root: Path, prefix: str = PREFIX) -> tuple[Path, int]:
+    """Return a new folder and the descriptor of its lock, which is held until this process ends or closes it.
 
     Raises:
         OSError: No folder can be created.
     """
     for _ in range(3):
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=root))
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=root))
         owner = hold(folder / OWNER)
         if owner is not None and (folder / OWNER).exists():
             return folder, owner

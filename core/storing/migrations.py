@@ -1,11 +1,22 @@
-"""Read revisions of database tables from migration scripts, without importing the library that they belong to."""
+"""Compare the tables of a home's databases with the installed libraries, and mark a home while they are migrated.
+
+Revisions are read from migration scripts, without importing the library that they belong to.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+
+from core.errors import ArtifactError
+from core.processes.leftovers import is_held
+
+MARK, LOCK = "upgrade.json", "upgrade.lock"
+"""In a home: what an upgrade that has begun has done, and the lock that it holds while it runs."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +37,23 @@ class Revisions:
         return bool(self.stored and self.installed and self.stored != self.installed)
 
 
+@dataclass(frozen=True)
+class LibraryTables:
+    """A SQLite database of a home folder whose tables belong to a library.
+
+    Args:
+        library: Its name.
+        file: The database.
+        revisions: Of the tables.
+        migration: Returns the Python program that migrates the database of a file, and its environment.
+    """
+
+    library: str
+    file: Path
+    revisions: Revisions
+    migration: Callable[[Path], tuple[Sequence[str], Mapping[str, str]]]
+
+
 def revisions_in(folders: Iterable[Path]) -> tuple[set[str], str]:
     """Return all revisions of the migration scripts in these folders, and the newest; "" if there is not just one."""
     made, replaced = set[str](), set[str]()
@@ -35,3 +63,34 @@ def revisions_in(folders: Iterable[Path]) -> tuple[set[str], str]:
         replaced |= set(re.findall(r'^down_revision = "(\w+)"', text, re.MULTILINE))
     heads = made - replaced
     return made, heads.pop() if len(heads) == 1 else ""
+
+
+def stored_revision(file: Path) -> str:
+    """Return the revision of a database's tables, which is opened for reading only; "" if it has none.
+
+    Raises:
+        sqlite3.DatabaseError: It is not a complete database, or cannot be opened now.
+    """
+    with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as database:
+        known = database.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone()
+        row = database.execute("SELECT version_num FROM alembic_version").fetchone() if known else None
+    return str(row[0]) if row else ""
+
+
+def require_no_upgrade(home: Path) -> None:
+    """Refuse to use a home folder while an upgrade migrates its databases, or after one that was killed.
+
+    Raises:
+        ArtifactError: `reviewlm upgrade` runs, or has to be repeated.
+    """
+    try:
+        if not (home / MARK).exists():
+            return
+        running = is_held(home / LOCK)
+    except OSError:  # `prepare_environment` says what is wrong with the folder
+        return
+    if running:
+        raise ArtifactError("This home folder is being upgraded", where=home, remedy="wait until the upgrade has ended")
+    raise ArtifactError(
+        "The upgrade of this home folder was interrupted", where=home, remedy="`reviewlm upgrade` goes on with it"
+    )

@@ -27,7 +27,7 @@ from core.environment import home_folder
 from core.errors import TrackingUnavailable
 from core.processes.children import end_child, start_child
 from core.services.ports import address_of
-from flows.server.tables import database_file
+from flows.server.tables import database_file, require_current_tables
 from flows.server.traces import ENDPOINTS
 
 PROGRAM = "flows.server.private_program"
@@ -62,6 +62,7 @@ def private_server() -> Iterator[Callable[[], None]]:
     if os.environ.get(URL):
         yield lambda: None
         return
+    require_current_tables(home_folder())
     credentials = next((os.environ[name] for name in GIVEN if os.environ.get(name)), "") or one_time()
     environment = {**os.environ, **prefect_server(credentials), **WITHOUT}
     variables = {name: environment[name] for name in environment if name not in ENDPOINTS}

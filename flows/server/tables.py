@@ -1,23 +1,25 @@
-"""Find the database of Prefect's server, and detect if a start would migrate it: Prefect does so without asking."""
+"""Find the database of Prefect's server, and refuse to start a server that would migrate it: Prefect does not ask."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
+from core.environment import LEASES
 from core.errors import ArtifactError, Damaged
-from core.storing.migrations import Revisions, revisions_in
+from core.storing.migrations import LibraryTables, Revisions, revisions_in, stored_revision
 
 FILE = Path("prefect") / "prefect.db"
 ELSEWHERE = ("PREFECT_API_DATABASE_CONNECTION_URL", "PREFECT_SERVER_DATABASE_CONNECTION_URL")
 SCRIPTS = Path("server") / "database" / "_migrations" / "versions" / "sqlite"
+UPGRADE = ("-m", "prefect", "server", "database", "upgrade", "--yes")
 
 
-def tables_of(home: Path) -> Revisions:
-    """Return the revisions of Prefect's tables in a home folder; none if there are no tables or they are elsewhere.
+def tables_of(home: Path) -> LibraryTables:
+    """Return Prefect's tables in a home folder; without revisions if there are none or they are elsewhere.
 
     The file is opened for reading only, and Prefect is not imported.
 
@@ -25,9 +27,9 @@ def tables_of(home: Path) -> Revisions:
         Damaged: The file is not a database.
         ArtifactError: A newer Prefect has made the tables.
     """
-    file = home / FILE
-    if _is_elsewhere() or not file.is_file() or not (stored := _stored(file)):
-        return Revisions()
+    file, migration = home / FILE, partial(_migration, home)
+    if is_elsewhere() or not file.is_file() or not (stored := _stored(file)):
+        return LibraryTables("Prefect", file, Revisions(), migration)
     spec = find_spec("prefect")
     places = spec.submodule_search_locations if spec else None
     known, newest = revisions_in(Path(place) / SCRIPTS for place in places or ())
@@ -36,27 +38,51 @@ def tables_of(home: Path) -> Revisions:
             "Prefect's database was made by a newer Prefect", where=file, value=stored,
             remedy="use that release of the project, or restore an older backup",
         )
-    return Revisions(stored, newest)
+    return LibraryTables("Prefect", file, Revisions(stored, newest), migration)
+
+
+def require_current_tables(home: Path) -> None:
+    """Check that the server of a home folder would not migrate its tables: without a backup there is no way back.
+
+    Raises:
+        Damaged: The file is not a database.
+        ArtifactError: An older or a newer Prefect has made the tables.
+    """
+    tables = tables_of(home)
+    if tables.revisions.differ:
+        raise ArtifactError(
+            "Prefect's database was made by an older Prefect", where=tables.file, value=tables.revisions.stored,
+            remedy="`reviewlm upgrade` backs up the home and migrates it",
+        )
 
 
 def database_file() -> Path | None:
     """Return the file of the tables of a server that this process starts; None if a variable names another place."""
     folder = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect")
-    return None if _is_elsewhere() else folder / FILE.name
+    return None if is_elsewhere() else folder / FILE.name
 
 
-def _is_elsewhere() -> bool:
+def is_elsewhere() -> bool:
+    """Return whether a variable names another database of Prefect's server than that of the home folder."""
     return any(os.environ.get(name) for name in ELSEWHERE)
+
+
+def _migration(home: Path, file: Path) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Return the program that migrates a copy of Prefect's database, and its environment.
+
+    Prefect's home is that of the original: a migration may write leases of limits, which are files in it.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in (*ELSEWHERE, "PREFECT_API_URL")}
+    environment.setdefault(*LEASES)
+    named = {ELSEWHERE[1]: f"sqlite+aiosqlite:///{file}", "PREFECT_HOME": str((home / FILE).parent)}
+    return UPGRADE, environment | named
 
 
 def _stored(file: Path) -> str:
     try:
-        with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as database:
-            known = database.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone()
-            row = database.execute("SELECT version_num FROM alembic_version").fetchone() if known else None
+        return stored_revision(file)
     except sqlite3.DatabaseError as error:
         raise Damaged(
             "Prefect's database is damaged or not a database", where=file, cause=str(error),
             remedy="restore a backup; or move it aside, together with its -wal and -shm: the next server creates one",
         ) from error
-    return str(row[0]) if row else ""

@@ -15,6 +15,8 @@ from core.credentials import PASSWORD_FILE
 from core.manifest import read_manifest
 from core.processes.leftovers import is_held
 from core.store import ASIDE, MANIFEST, WORK
+from core.storing.migrations import require_no_upgrade
+from flows.server.tables import require_current_tables
 from reviewlm.doctor.health_line import HealthLine
 
 if TYPE_CHECKING:
@@ -88,6 +90,13 @@ def check_moved(config: RunConfig) -> Iterator[HealthLine]:
         "addresses in mlflow.db and keeps a copy of it in moved/" + ("" if copied else ", and ends its services"),
         "nothing to do, unless you did not mean to use it here",
     )
+
+
+def check_upgrade(config: RunConfig) -> Iterator[HealthLine]:
+    """Check that no upgrade was interrupted, and that Prefect's tables are those of the installed version."""
+    require_no_upgrade(config.home)
+    require_current_tables(config.home)
+    yield HealthLine("upgrade", "ok", "none was interrupted; Prefect's tables are current, or in another database")
 
 
 def check_interrupted(config: RunConfig) -> Iterator[HealthLine]:

@@ -40,20 +40,20 @@ def ui_start(
 ) -> None:
     """Start Prefect server, MLflow UI and workers, create pools and limits, deploy, and print the addresses."""
     from core.services import launch
+    from flows.server.tables import require_current_tables
     from tracking.client import require_whole
     from tracking.moved_home import ARTIFACTS
     from tracking.runs.runs import Tracker
 
     config = configured(preset, set)
     require_whole(config.tracking_address)
+    require_current_tables(config.home)
     first = not (config.home / "logs" / "prefect.log").exists()
     terminal.say(f"Starting the pages{'; the first start takes about a minute' if first else ''}.")
     sets = [word for override in set or [] for word in ("--set", override)]
     champion = ["-m", "reviewlm.cli", "serve", "--preset", preset, *sets] if serve and _has_champion(config) else []
-    result = launch.start(
-        config.home, _show_step, config.execution.tracking_uri, champion,
-        log_bytes=config.upkeep.log_megabytes * 1_000_000, keep_code=keep_code,
-    )  # fmt: skip
+    log_bytes = config.upkeep.log_megabytes * 1_000_000
+    result = launch.start(config.home, _show_step, config.execution.tracking_uri, champion, log_bytes, keep_code)
     runs, folder = result["MLflow"], config.home / ARTIFACTS
     with suppress(TrackingUnavailable):  # another server may be away: only the link is at stake
         runs = Tracker(config.tracking_address, config.execution.experiment, folder, ui=runs).runs_page

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.store import MANIFEST as RESULT
+from core.storing.migrations import MARK
 from tracking.runs.open_runs import marks_of
 
 SQLITE = b"SQLite format 3\x00"
 BESIDE = ("-wal", "-shm", "-journal")
 """Endings of the files that SQLite keeps beside a database; the copy of the database contains what is in them."""
-LEFT_OUT = ("services.json", "home.lock")
-"""Process ids of this machine, and a lock."""
+LEFT_OUT = ("services.json", "home.lock", MARK)
+"""Process ids of this machine, a lock, and the mark of an upgrade."""
 UNFINISHED = (".lock", ".part", ".new")
 STORE = "store"
 
@@ -73,7 +74,8 @@ def _below(home: Path, without_store: bool) -> Iterator[Path]:
 def _is_kept(home: Path, folder: Path, without_store: bool) -> bool:
     """Return whether a folder is backed up."""
     store = home / STORE
-    if folder == marks_of(home) or (without_store and folder == store):
+    hidden = folder.parent == home and folder.name.startswith(".")  # copies of databases that an upgrade migrates
+    if hidden or folder == marks_of(home) or (without_store and folder == store):
         return False
     if folder.parent == store:
         return not folder.name.startswith(".")  # unfinished and damaged results, records of file states

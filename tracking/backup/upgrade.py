@@ -1,80 +1,153 @@
-"""Bring a home folder to the installed version: back it up, then let MLflow migrate its tables.
+"""Bring a home folder to the installed version: back it up, then migrate the databases of MLflow and Prefect.
 
-MLflow says that its migrations are slow and not always one transaction, so there is no upgrade without a backup.
-Prefect migrates its own database when its server starts, so a backup is made before that, too. Everything else in the
-home is read in its older forms.
+Migrations are slow and not always one transaction, so they work on copies. Each copy takes the place of its database in
+one transaction. A mark in the home keeps other commands away from the first step to the last (`core/storing/
+migrations.py`); where an upgrade was killed, the next one goes on with the same backup. Everything else in the home is
+read in its older forms.
 """
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import json
+import os
+import shutil
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from core.errors import ArtifactError, ConfigError
+from core.errors import ConfigError, disk_errors
+from core.processes.leftovers import hold
 from core.services import service_list
-from core.storing.migrations import Revisions
+from core.storing.migrations import LOCK, MARK, LibraryTables, Revisions, stored_revision
+from tracking.backup.migrated_copy import migrated_copy
 from tracking.backup.write import write_backup
-from tracking.database import head_revision, is_ready, revision_of
+from tracking.database import tables_of
 from tracking.moved_home import DATABASE
-from tracking.runs.open_runs import marks_of
+from tracking.runs.abandoned import held_marks
 
 BACKUP = "{home}-before-upgrade-{time}.tar.zst"
-LINES = 8
+COPIES = ".upgrade-"
+NONE = LibraryTables("Prefect", Path(), Revisions(), lambda file: ((), {}))
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What an upgrade has done, as its mark in the home says.
+
+    Args:
+        backup: The archive.
+        saved: Whether it is complete.
+        before: Revisions of the tables, by library.
+    """
+
+    backup: str
+    saved: bool = False
+    before: dict[str, str] = field(default_factory=dict)
 
 
 def upgrade_home(
     home: Path, to: Path | None = None, report: Callable[[int, int], object] = lambda done, of: None,
-    prefect: Revisions = Revisions(),
+    prefect: LibraryTables = NONE,
 ) -> dict[str, Any]:  # fmt: skip
-    """Back up a home folder and migrate its MLflow database; do nothing if all tables are current.
+    """Back up a home folder and migrate its databases; do nothing if all tables are current.
 
     Args:
         home: The home folder. Nothing may use it meanwhile.
         to: The archive of the backup; default: beside the home, with the time in its name.
         report: Called with the bytes of the backup that are done, and all.
-        prefect: Revisions of Prefect's tables in the home. If they differ, the home is backed up; Prefect's server
-            migrates them at its next start.
+        prefect: Prefect's tables in the home.
 
     Returns:
-        upgraded (whether MLflow's tables were migrated), before and after (their revisions), prefect_migrates (whether
-        its server will), backup (the archive; empty if nothing was done).
+        upgraded (whether tables were migrated), before and after (revisions of MLflow's), prefect_before and
+        prefect_after, backup (the archive; empty if nothing was done).
 
     Raises:
-        ConfigError: Services or commands use the home.
-        ArtifactError: The database is of a newer or another program, or the migration failed.
-        Damaged: The database is damaged.
+        ConfigError: Services or commands use the home, or have used it during the upgrade.
+        ArtifactError: A database is of a newer or another program, or its migration failed: nothing was changed.
+        Damaged: A database is damaged.
     """
-    file = home / DATABASE
-    before = revision_of(file) if is_ready(file) else ""
-    older = bool(before) and before != head_revision()
-    same = {"upgraded": False, "before": before, "after": before, "prefect_migrates": prefect.differ}
-    if not older and not prefect.differ:
-        return {**same, "backup": ""}
-    _require_unused(home)
+    both = (tables_of(home / DATABASE), prefect)
+    older = [tables for tables in both if tables.revisions.differ]
+    if not older and not (home / MARK).exists():
+        return _result(both, Begun(""))
+    with _alone(home):
+        begun = _begun(home, to, both)
+        _write(home, begun)
+        try:
+            _require_unused(home)
+            if not begun.saved:
+                write_backup(home, Path(begun.backup), without_store=True, report=report)
+                _write(home, begun := replace(begun, saved=True))
+            _migrate(home, older, begun.backup)
+        except BaseException:
+            if all(_now(tables) == begun.before.get(tables.library) for tables in both):
+                (home / MARK).unlink(missing_ok=True)  # all is as before
+            raise
+        (home / MARK).unlink()
+    return _result(both, begun)
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """Hold the lock of the upgrades of a home."""
+    if (lock := hold(home / LOCK)) is None:
+        raise ConfigError("Another upgrade of this home folder is running", where=home, remedy="wait for its end")
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def _begun(home: Path, to: Path | None, both: Sequence[LibraryTables]) -> Begun:
+    """Return what an upgrade that was interrupted has done, else a new beginning."""
     archive = to or home.with_name(BACKUP.format(home=home.name, time=time.strftime("%Y%m%d-%H%M%S")))
-    write_backup(home, archive, without_store=True, report=report)
-    if not older:
-        return {**same, "backup": str(archive)}
-    command = [sys.executable, "-m", "mlflow", "db", "upgrade", f"sqlite:///{file}"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    after = revision_of(file)
-    if done.returncode or after != head_revision():
-        raise ArtifactError(
-            "MLflow could not migrate its database", where=file, value=f"tables of revision {after}",
-            cause="\n".join((done.stdout + done.stderr).splitlines()[-LINES:]),
-            remedy=f"go back to the release before: reviewlm restore {archive} --home FOLDER",
-        )
-    return {**same, "upgraded": True, "after": after, "backup": str(archive)}
+    new = Begun(str(archive.absolute()), before={tables.library: tables.revisions.stored for tables in both})
+    with suppress(OSError, ValueError, TypeError):
+        earlier = Begun(**json.loads((home / MARK).read_text(encoding="utf-8")))
+        if earlier.saved and Path(earlier.backup).is_file():
+            return earlier
+        return replace(new if to else earlier, saved=False, before=earlier.before)
+    return new
+
+
+def _write(home: Path, begun: Begun) -> None:
+    part = home / f"{MARK}.part"  # a fixed name: nothing is left where this is killed
+    with disk_errors(home):
+        part.write_text(json.dumps(asdict(begun)), encoding="utf-8")
+        part.replace(home / MARK)
+
+
+def _migrate(home: Path, older: Sequence[LibraryTables], backup: str) -> None:
+    """Migrate copies of all databases before any of them takes the place of its original."""
+    for left in home.glob(f"{COPIES}*"):  # of an upgrade that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=COPIES, dir=home, ignore_cleanup_errors=True) as folder, ExitStack() as all:
+        copies = [all.enter_context(migrated_copy(tables, Path(folder), backup)) for tables in older]
+        for put_back in copies:
+            put_back()
+
+
+def _result(both: Sequence[LibraryTables], begun: Begun) -> dict[str, Any]:
+    now = {tables.library: _now(tables) for tables in both}
+    before = {**now, **begun.before}
+    return {
+        "upgraded": now != before, "before": before["MLflow"], "after": now["MLflow"],
+        "prefect_before": before["Prefect"], "prefect_after": now["Prefect"], "backup": begun.backup,
+    }
+
+
+def _now(tables: LibraryTables) -> str:
+    return stored_revision(tables.file) if tables.revisions.stored else ""
 
 
 def _require_unused(home: Path) -> None:
     running = [service.name for service in service_list.running(home)]
-    if running or any(marks_of(home).glob("*")):
+    if running or held_marks(home):
         raise ConfigError(
-            "The home folder is in use", where=home, value=", ".join(running) or "a command runs, or was killed",
-            remedy="`make down`, and wait for the commands; `reviewlm doctor` names what a killed command left",
+            "The home folder is in use", where=home, value=", ".join(running) or "a command runs",
+            remedy="`make down`, and wait for the commands",
         )

@@ -6,24 +6,27 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import sqlite3
 import tarfile
-import tempfile
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
-from core.errors import ConfigError, Damaged, EmptyInput
+from core.errors import ConfigError, Damaged, EmptyInput, disk_errors
 from core.output import output_file, require_output
+from core.processes.leftovers import claimed_folder, remove_abandoned_folders
+from models.atomic_files import written_straight
 from tracking.backup.archive import FORMAT, MANIFEST, packing_of, tar_to
 from tracking.backup.contents import HomeContents, contents_of
 
 LOCK_SECONDS = 30.0
+SCRATCH = ".reviewlm-backup-"
 BLOCK = 1 << 20
 OWNER_ONLY = 0o600
 Report = Callable[[int, int], object]
@@ -107,11 +110,12 @@ def write_backup(
         raise ConfigError("A backup cannot be in the folder that it is of", where="--to", value=to,
                           remedy="name a file in another folder, best on another disk")  # fmt: skip
     require_output(to, "--to")
-    with tempfile.TemporaryDirectory(prefix=".reviewlm-backup-", dir=to.resolve().parent) as scratch:
-        copies = _copied_databases(home, contents_of(home, without_store), Path(scratch))
+    with _scratch(to.resolve().parent) as scratch:
+        copies = _copied_databases(home, contents_of(home, without_store), scratch)
         # Now list the files: all that the copied databases name are there.
         contents = contents_of(home, without_store)
-        with output_file(to, OWNER_ONLY) as file, tar_to(file, packing) as tar:
+        part = to if written_straight(to) else scratch / to.name
+        with output_file(part, OWNER_ONLY) as file, tar_to(file, packing) as tar:
             writer = _Writer(tar, contents.bytes, report)
             for database, copy in copies.items():
                 writer.add(copy, database.relative_to(home).as_posix())
@@ -119,10 +123,26 @@ def write_backup(
                 writer.add(path, path.relative_to(home).as_posix())
             writer.end({"created": time.time(), "home": str(home), "without_store": without_store,
                         "links": contents.links})  # fmt: skip
+        if part != to:
+            with disk_errors(to):
+                part.replace(to.resolve())  # a link stays a link
     return {
         "file": str(to), "bytes": to.stat().st_size, "files": len(writer.files),
         "content_bytes": writer.done, "databases": len(copies),
     }
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside the archive; remove it, and those of backups that were killed."""
+    with disk_errors(folder):
+        remove_abandoned_folders(folder, SCRATCH)
+        scratch, owner = claimed_folder(folder, SCRATCH)
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        os.close(owner)
 
 
 def _copied_databases(home: Path, contents: HomeContents, scratch: Path) -> dict[Path, Path]:
@@ -134,11 +154,11 @@ def _copied_databases(home: Path, contents: HomeContents, scratch: Path) -> dict
                 locks.enter_context(FileLock(queue, timeout=LOCK_SECONDS))
         for number, database in enumerate(contents.databases):
             copies[database] = scratch / f"{number}.db"
-            _copy_database(database, copies[database])
+            copy_database(database, copies[database])
     return copies
 
 
-def _copy_database(database: Path, copy: Path) -> None:
+def copy_database(database: Path, copy: Path) -> None:
     """Copy a SQLite database that others may be writing, and check the copy.
 
     Raises:

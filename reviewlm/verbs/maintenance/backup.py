@@ -17,6 +17,10 @@ from reviewlm.shown.layout import size
 app = typer.Typer()
 EVERY_SECONDS = 5.0
 REMOTE_TABLES = "execution.tracking_uri names another database: upgrade it where it is, see docs/how_to/upgrade.md"
+PREFECT_TABLES = (
+    "Prefect's tables are in another database: back it up before the services start, which migrate it, see "
+    "docs/how_to/upgrade.md"
+)
 REMOTE = (
     "Not part of the backup: runs, registered models and decisions in {where}. Save them there ({how}), at about the "
     "same time."
@@ -81,27 +85,26 @@ def upgrade(
     to: Annotated[Path | None, typer.Option("--to", help="Archive of the backup; default: beside the home.")] = None,
     preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
-    """Bring the home folder to the installed version: back it up, then migrate MLflow's tables.
+    """Bring the home folder to the installed version: back it up, then migrate the tables of MLflow and Prefect.
 
-    Prefect's server migrates its own tables when it starts; the backup is made also if only those are older.
+    If it is interrupted or killed, other commands say so, and the next `reviewlm upgrade` goes on with it.
     """
     from core.config.presets import load_config
-    from flows.server.tables import tables_of
+    from flows.server.tables import is_elsewhere, tables_of
     from tracking.backup.upgrade import upgrade_home
 
     config = load_config(preset, set or [])
-    prefect = tables_of(config.home)
-    result = upgrade_home(config.home, to, _progress(), prefect)
-    if result["upgraded"]:
-        terminal.say(f"MLflow's tables are migrated from revision {result['before']} to {result['after']}.")
-    if result["prefect_migrates"]:
-        said = f"from revision {prefect.stored} to {prefect.installed}"
-        terminal.say(f"Prefect's server migrates its tables {said} at its next start.")
+    result = upgrade_home(config.home, to, _progress(), tables_of(config.home))
+    for library, part in (("MLflow", ""), ("Prefect", "prefect_")):
+        before, after = result[f"{part}before"], result[f"{part}after"]
+        if before != after:
+            terminal.say(f"{library}'s tables are migrated from revision {before} to {after}.")
     if result["backup"]:
         terminal.say(f"The way back: reviewlm restore {result['backup']} --home FOLDER", whole=True)
     else:
         terminal.say(f"Nothing to do: {config.home} is of the installed version.")
     warnings = [REMOTE_TABLES] if config.execution.tracking_uri else []
+    warnings += [PREFECT_TABLES] if is_elsewhere() else []
     terminal.show_warnings(warnings)
     terminal.last_line({**result, "warnings": warnings}, json)
 

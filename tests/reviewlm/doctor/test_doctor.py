@@ -256,6 +256,14 @@ def test_a_database_with_the_tables_of_an_older_mlflow_is_a_problem_with_the_com
     assert f"mlflow db upgrade sqlite:///{migrated_home}/mlflow.db" in line.remedy
 
 
+def test_an_upgrade_that_was_interrupted_is_a_problem(own_home: Path) -> None:
+    assert only("upgrade").state == "ok"
+    own_home.mkdir()
+    (own_home / "upgrade.json").write_text("{}")
+    line = only("upgrade")
+    assert (line.state, "interrupted" in line.found, "`reviewlm upgrade`" in line.remedy) == ("problem", True, True)
+
+
 def test_a_remote_tracking_server_that_does_not_answer_is_a_problem(own_home: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -9,32 +10,24 @@ from pathlib import Path
 import pytest
 
 from core.errors import ArtifactError, ConfigError, Damaged
-from core.storing.migrations import Revisions, revisions_in
+from core.processes.leftovers import hold
+from core.storing.migrations import Revisions, require_no_upgrade, revisions_in
+from flows.server.private_server import private_server
 from flows.server.tables import tables_of
-from reviewlm.verbs.maintenance import backup
+from tests.tracking.backup.older_databases import make_mlflow_tables, mlflow_revisions
 from tracking.backup.restore import restore_backup
 from tracking.backup.upgrade import upgrade_home
-from tracking.client import open_client
+from tracking.client import open_client, require_whole
 from tracking.database import head_revision, require_current, revision_of
+from tracking.mlflow_server import application
 from tracking.runs.open_runs import marks_of
 
 
 @pytest.fixture
 def older_home(tmp_path: Path) -> Path:
     """A home whose MLflow tables are those of the revision before the newest, with one experiment."""
-    from alembic import command
-    from alembic.script import ScriptDirectory
-    from mlflow.store.db.utils import _get_alembic_config
-    from mlflow.store.tracking.dbmodels.initial_models import Base
-    from sqlalchemy import create_engine
-
     (home := tmp_path / "home").mkdir()
-    uri = f"sqlite:///{home / 'mlflow.db'}"
-    Base.metadata.create_all(engine := create_engine(uri))
-    engine.dispose()
-    config = _get_alembic_config(uri)
-    before = ScriptDirectory.from_config(config).get_revision("head").down_revision
-    command.upgrade(config, str(before))
+    make_mlflow_tables(f"sqlite:///{home / 'mlflow.db'}", mlflow_revisions()[1])
     with closing(sqlite3.connect(home / "mlflow.db")) as database, database:
         database.execute("INSERT INTO experiments (name, lifecycle_stage) VALUES ('kept', 'active')")
     return home
@@ -58,19 +51,42 @@ def test_older_tables_are_migrated_after_a_backup_from_which_they_come_back(olde
     assert "kept" in {one.name for one in open_client(f"sqlite:///{older_home / 'mlflow.db'}").search_experiments()}
     restore_backup(Path(found["backup"]), tmp_path / "back")
     assert (revision_of(tmp_path / "back" / "mlflow.db"), names(tmp_path / "back")) == (before, ["kept"])
-    assert upgrade_home(older_home) == {
-        "upgraded": False, "before": head_revision(), "after": head_revision(), "prefect_migrates": False, "backup": "",
-    }  # fmt: skip
+    assert upgrade_home(older_home) == nothing(head_revision())
 
 
 @pytest.mark.slow
 def test_a_home_in_use_is_not_migrated(older_home: Path) -> None:
     marks_of(older_home).mkdir()
-    (marks_of(older_home) / "1-a").touch()
+    lock = hold(marks_of(older_home) / "1-a")
+    assert lock is not None
     with pytest.raises(ConfigError, match="in use"):
         upgrade_home(older_home)
     assert revision_of(older_home / "mlflow.db") != head_revision()
     assert list(older_home.parent.glob("*.tar*")) == []
+    require_no_upgrade(older_home)
+    os.close(lock)  # as where that command is killed
+    assert upgrade_home(older_home)["upgraded"]
+
+
+@pytest.mark.slow
+def test_nothing_opens_older_tables_before_the_upgrade(older_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow would migrate those that lack a table at once, in place and without a backup."""
+    monkeypatch.setenv("REVIEWLM_HOME", str(older_home))
+    monkeypatch.delenv("REVIEWLM_TRACKING_URI", raising=False)
+    uri, before = f"sqlite:///{older_home / 'mlflow.db'}", revision_of(older_home / "mlflow.db")
+    for opened in (lambda: open_client(uri).search_experiments(), lambda: require_whole(uri), application):
+        with pytest.raises(ArtifactError, match="older MLflow") as told:
+            opened()
+        assert "`reviewlm upgrade`" in told.value.remedy
+    assert revision_of(older_home / "mlflow.db") == before
+
+
+@pytest.mark.slow
+def test_the_first_commands_of_a_new_home_do_not_take_unfinished_tables_for_older_ones(tmp_path: Path) -> None:
+    """While one process creates them, and after it was killed."""
+    make_mlflow_tables(uri := f"sqlite:///{tmp_path / 'mlflow.db'}", mlflow_revisions()[20])
+    assert open_client(uri).search_experiments()
+    assert revision_of(tmp_path / "mlflow.db") == head_revision()
 
 
 @pytest.mark.slow
@@ -84,28 +100,25 @@ def test_a_migration_that_fails_names_the_backup(older_home: Path) -> None:
         upgrade_home(older_home)
     [backup] = older_home.parent.glob("*.tar.zst")
     assert str(backup) in failed.value.remedy
+    assert revision_of(older_home / "mlflow.db") == "451aebb31d03"
+    require_no_upgrade(older_home)
+    assert list(older_home.glob(".upgrade-*")) == []
 
 
 def test_a_home_without_a_database_has_nothing_to_migrate(tmp_path: Path) -> None:
-    assert upgrade_home(tmp_path / "none") == {
-        "upgraded": False, "before": "", "after": "", "prefect_migrates": False, "backup": "",
+    assert upgrade_home(tmp_path / "none") == nothing("")
+
+
+def nothing(revision: str) -> dict[str, object]:
+    """The result where all tables are current."""
+    return {
+        "upgraded": False, "before": revision, "after": revision, "prefect_before": "", "prefect_after": "",
+        "backup": "",
     }  # fmt: skip
 
 
-def test_a_release_that_changes_only_prefects_tables_is_backed_up_before_its_server_starts(tmp_path: Path) -> None:
-    home = home_with_prefect(tmp_path, "0123456789ab")
-    found = upgrade_home(home, prefect=Revisions("0123456789ab", "ba9876543210"))
-    assert (found["upgraded"], found["prefect_migrates"]) == (False, True)
-    restore_backup(Path(found["backup"]), tmp_path / "back")
-    with closing(sqlite3.connect(tmp_path / "back" / "prefect" / "prefect.db")) as database:
-        assert database.execute("SELECT version_num FROM alembic_version").fetchall() == [("0123456789ab",)]
-    assert upgrade_home(home, prefect=Revisions("ba9876543210", "ba9876543210"))["backup"] == ""
-
-
-def test_the_command_finds_that_prefects_tables_are_older(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The installed scripts tell which revision is the one before the newest."""
+def test_no_server_starts_on_older_tables_of_prefect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would migrate them at once, without a backup. The installed scripts tell which revision is the newest."""
     from prefect.server import database
 
     monkeypatch.delenv("PREFECT_API_DATABASE_CONNECTION_URL", raising=False)
@@ -114,11 +127,12 @@ def test_the_command_finds_that_prefects_tables_are_older(
     [last] = [text for file in scripts.glob("*.py") if f'\nrevision = "{newest}"' in (text := file.read_text())]
     before = last.split('\ndown_revision = "')[1].split('"')[0]
     home = home_with_prefect(tmp_path, before)
-    assert tables_of(home) == Revisions(before, newest)
+    assert tables_of(home).revisions == Revisions(before, newest)
     monkeypatch.setenv("REVIEWLM_HOME", str(home))
-    backup.upgrade(to=None, preset="demo", set=None, json=False)
-    assert f"from revision {before} to {newest}" in " ".join(capsys.readouterr().out.split())
-    assert len(list(tmp_path.glob("*before-upgrade*"))) == 1
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    with pytest.raises(ArtifactError, match="older Prefect") as told, private_server():
+        pass
+    assert "`reviewlm upgrade`" in told.value.remedy
 
 
 def test_current_tables_of_prefect_need_nothing_and_those_of_a_newer_one_are_refused(
@@ -129,12 +143,12 @@ def test_current_tables_of_prefect_need_nothing_and_those_of_a_newer_one_are_ref
     with pytest.raises(ArtifactError, match="newer Prefect"):
         tables_of(home)
     monkeypatch.setenv("PREFECT_API_DATABASE_CONNECTION_URL", "postgresql+asyncpg://me@host/prefect")
-    assert not tables_of(home).differ
+    assert not tables_of(home).revisions.differ
     (home / "prefect" / "prefect.db").write_bytes(b"no database, although it is long enough to be taken for one" * 9)
     monkeypatch.delenv("PREFECT_API_DATABASE_CONNECTION_URL")
     with pytest.raises(Damaged):
         tables_of(home)
-    assert not tables_of(tmp_path / "none").differ
+    assert not tables_of(tmp_path / "none").revisions.differ
 
 
 def home_with_prefect(folder: Path, revision: str) -> Path:
