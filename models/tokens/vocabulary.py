@@ -211,11 +211,6 @@ class Vocabulary:
         """Mask of the subword entries that continue a word: letters, digits, apostrophes, partial characters (bool)."""
         return np.array([i >= FIRST and _is_text(p) for i, p in self._pieces()])
 
-    @cached_property
-    def space_V(self) -> np.ndarray:
-        """Mask of the entries of subword units that are a single space (bool)."""
-        return np.array([piece == " " for _, piece in self._pieces()])
-
     def _pieces(self) -> Iterable[tuple[int, str]]:
         return ((i, self.token(i)) for i in range(self.size))
 
