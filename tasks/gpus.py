@@ -89,7 +89,6 @@ def device_for(config: RunConfig, spec: ModelSpec | ClassifierSpec, parts: Itera
 
     Args:
         config: Names the device.
-        spec: The model.
         parts: The models that it combines, as far as they are known.
     """
     return chosen_device(config.execution.device) if is_neural(spec, parts) else "cpu"

@@ -46,7 +46,6 @@ def leased_slot(
     The block goes on if the server is away, or if another process took the slot while it was.
 
     Args:
-        name: Name of the limit.
         kept: File for the lease. A killed process leaves it there, and its successor gives the slot back at once. Only
             for processes that wait for each other by a lock, so that whoever comes here knows that the former is gone.
         at_wait: Called once, before the first wait.

@@ -106,7 +106,6 @@ def conclude(
     The verdict is "bit-equal", "figures agree" (only on another platform) or "differs".
 
     Args:
-        lineage: The record.
         compared: The steps that were made again, in order; on the same platform, none after the first that differs.
         platform: Differences of the platforms, one sentence each; empty if there are none.
         tolerance: Largest relative difference of a figure that counts as agreement on another platform.

@@ -78,7 +78,6 @@ def prepare(
         duplicates: What counts as a near-duplicate, if anything does.
         business: Yelp's table of businesses.
         limits: Limits of that table.
-        report: Called with the progress.
         threads: Threads that compare, and also clean and hash unless others do; 0: one per core.
         fan_out: Who cleans and hashes batches of reviews; default: threads.
 

@@ -173,8 +173,6 @@ def identify(path: Path, name: str, memory: Path | None = None) -> Source:
     """Return the source with the SHA-256 of its bytes.
 
     Args:
-        path: The file.
-        name: Its name, from `source_names`.
         memory: Folder that caches digests by device, inode, size and times of change; None: always hash.
 
     Raises:

@@ -83,7 +83,6 @@ def check_with(
     If a column is missing or has another type, only that is reported. The expectations on its values are skipped.
 
     Args:
-        file: File of the suite.
         table: A frame, a Parquet file, or a folder of Parquet parts.
         docs_folder: Folder for index.html and its pages; an earlier report in it is replaced.
         name: Name of the table, as the report shows it; default: the name of the suite.

@@ -58,9 +58,6 @@ def compare(a: Predicted, b: Predicted, *, confidence: float, resamples: int, se
     Args:
         a: Answers of the classifier that is compared with.
         b: Answers of the other one, on the same reviews.
-        confidence: Confidence of the intervals, in (0, 1).
-        resamples: Number of draws.
-        seed: Equal seeds draw equal reviews.
 
     Raises:
         InputError: They do not have the same labels, reviews, true labels and groups.

@@ -48,7 +48,6 @@ def _first_of_group(reviews: int, pairs: Sequence[tuple[np.ndarray, np.ndarray]]
     the number of the review that it now points to. So the length of a chain is halved in each round, about.
 
     Args:
-        reviews: Number of reviews.
         pairs: For each kind of key, the reviews that have one, and the number of each one's key, 0, 1, 2 …
     """
     first_D, moved = np.arange(reviews), True

@@ -172,7 +172,6 @@ def stars_so_far(ids_BT: Tensor, before_B: Tensor, keep_BT: Tensor | None = None
     At a `<bos>` that is the star token of the review before it, unless the stream is reset there.
 
     Args:
-        ids_BT: Tokens.
         before_B: The star token read before them, 0 for none.
         keep_BT: False where a stream is reset before the position; None: no stream is.
     """

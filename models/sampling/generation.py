@@ -43,7 +43,6 @@ def generate(
     Text i depends only on `(seed, i)`, its rating and the prompt. It does not depend on n or on the rest of its batch.
 
     Args:
-        n: Number of texts.
         stars: Rating 0 (unknown) to 5; None draws one for each text from the shares of the training reviews.
         prompt: The beginning of each text, unchanged. The text may go on inside the word at its end (`TextStart`).
         max_tokens: Maximum number of tokens after the prompt.
@@ -67,7 +66,6 @@ def generate_rated(
     """Return whole reviews by rating. Texts of different ratings share batches: fewer steps than one call for each.
 
     Args:
-        counts: Number of texts of each rating.
         sampling: How tokens are drawn.
         max_tokens: Maximum number of tokens of a text.
         seed: Seed of the random streams.

@@ -94,7 +94,6 @@ class Vocabulary:
 
         Args:
             spec: Unit, size and minimum count.
-            normal_form: Normal form of the texts.
             work: Folder for counts that do not fit in memory; None: the system's folder for temporary files.
             fan_out: Who counts the pieces of batches of texts.
 

@@ -136,7 +136,6 @@ def checked_answers(config: RunConfig, labels: tuple[str, ...], answers: Artifac
         config: Locates the store.
         labels: Of the classifier.
         answers: Result of `predict_bundle`.
-        clean: Prepared data with the reviews.
 
     Raises:
         Damaged: The answers have changed since they were stored.

@@ -127,10 +127,7 @@ def fit_classifier(
     """Fit one classifier in a child process; if the store has the fit, reuse it and link its MLflow run.
 
     Args:
-        config: The configuration.
-        spec: The classifier.
         prepared: Data with the token streams of its vocabulary.
-        parent_run_id: MLflow run of the flow.
         start: The language model that it starts from (`spec.start`).
 
     Raises:

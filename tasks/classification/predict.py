@@ -52,9 +52,6 @@ def predict_bundle(
 
     Args:
         config: `classification.label` says what is predicted.
-        folder: The bundle.
-        clean: Prepared data with the reviews.
-        split: Their split.
         name: Shown in the log.
         labels: Labels of *clean*, if they are read from a field of its files.
         names: Numbers are those of these labels; empty: of the bundle's own. A bundle that does not know one of them

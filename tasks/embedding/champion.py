@@ -119,10 +119,7 @@ def rank_champion_reviews(
 
     Args:
         config: `promotion.model_name` is the registered model.
-        clean: Prepared data of this run.
-        bundle: Folder of the challenger's bundle.
         ours: The challenger; None if it cannot be opened.
-        champion: The champion.
         windows_of: Returns the windows of reviews, a table with review_id and text.
         by_output: See `evaluation.vectors.ranked_words.rank`.
     """

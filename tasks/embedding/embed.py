@@ -51,7 +51,6 @@ def embed(config: RunConfig, prepared: Prepared, parent_run_id: str) -> FittedVe
     Args:
         config: Its section `embedding` has the options.
         prepared: Data with the token streams of their vocabulary.
-        parent_run_id: MLflow run of the flow.
     """
     chosen = config.embedding
     digest = Store.digest(

@@ -42,7 +42,6 @@ def compare_two(config: RunConfig, prepared: Prepared, first: str, second: str, 
     """Measure two models on the test reviews of this configuration, and log the comparison.
 
     Args:
-        config: The configuration.
         prepared: Its prepared data.
         first: Number or alias of a registered version, or the name of a model that this configuration has fitted.
         second: The other model, in the same form.

@@ -229,7 +229,6 @@ def fitted_parts(spec: ModelSpec, fitted: Mapping[str, Fitted]) -> dict[str, Fit
     """Return the fitted parts of a model by name (most models have none); None while a part is not fitted yet.
 
     Args:
-        spec: The model.
         fitted: The models that are already fitted, by name.
     """
     names = parts_of(spec)

@@ -73,7 +73,6 @@ def starting_point(config: RunConfig, spec: ModelSpec, vocabulary: Artifact, inp
 
     Args:
         config: Locates the registry.
-        spec: Spec of the model to fit.
         vocabulary: Artifact of the vocabulary of its tokens.
         inputs: All other inputs of the fit.
 

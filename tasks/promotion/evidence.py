@@ -59,7 +59,6 @@ def gather_evidence(
         config: Section `evaluation` has the number of bootstrap draws, `promotion` the policy.
         prepared: The data, with leak certificate and checks.
         evaluated: All models of the run, including the baseline.
-        challenger: The challenger.
         scored: The challenger's scores.
         champion: The champion with its scores, if there is one.
         version: Number of the registered challenger; None if the challenger is the champion itself.

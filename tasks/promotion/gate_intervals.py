@@ -23,7 +23,6 @@ def kept_intervals(config: RunConfig, ratios: Sequence[Ratio], **options: Any) -
     """Return the interval of each ratio, from the store if it was computed before.
 
     Args:
-        config: Locates the store.
         ratios, options: See `studentised_intervals`; each ratio is computed alone.
     """
     return [_kept(config, ratio, options) if _worth_keeping(ratio) else _computed(ratio, options) for ratio in ratios]

@@ -71,8 +71,6 @@ def register_fit(
 
     Args:
         config: `promotion.model_name` is the registered model.
-        clean: The prepared data.
-        fitted: The fit.
         measured: Artifacts with what was measured about it, for the lineage record.
         tags: Further tags of the version.
     """
@@ -122,12 +120,9 @@ def carry_out(
 
     Args:
         config: `promotion.model_name` is the registered model.
-        clean: The prepared data.
-        decision: The decision.
         fitted: The challenger.
         version: Its version; None if it is the champion itself.
         expected: Version of the champion that it was compared with; None if there was none.
-        parent_run_id: MLflow run of the flow.
         tags: Further tags of the version.
 
     Raises:

@@ -155,8 +155,6 @@ def with_surface(
     the price of another word vocabulary with the same folding is used, if there is one.
 
     Args:
-        bundle: Folder of the bundle.
-        rows: Its scores.
         vocabularies: Files of the vocabularies whose price may be used.
         stream_of: Returns the folder of the same reviews' token stream in one of these vocabularies.
     """

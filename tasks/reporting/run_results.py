@@ -44,7 +44,6 @@ def results_of(
     """Return all results that a report of this run can show.
 
     Args:
-        config: Configuration of the run.
         dataset: The ingested data set.
         prepared: The data prepared from it.
         evaluated: The measured models.

@@ -102,7 +102,6 @@ def inert_pruning(options: SweepConfig, evaluations: int) -> str:
     """Return why the pruner of a sweep can never prune a trial; "" if it can, or if pruning is off.
 
     Args:
-        options: Options of the sweep.
         evaluations: Number of evaluations of each fit.
     """
     if options.pruner == "none":

@@ -52,7 +52,6 @@ def log_bundle(
     """Log a bundle as an MLflow model of a run.
 
     Args:
-        tracker: Tracker to log to.
         run_id: The run that produced the bundle.
         bundle_folder: Folder written by `models.bundles.bundle.save_bundle`.
         name: Name of the logged model in the UI.

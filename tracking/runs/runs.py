@@ -158,8 +158,6 @@ class Tracker(Connection):
         Illegal characters of names are replaced ("hit@1" → "hit_at_1").
 
         Args:
-            run_id: The run.
-            metrics: Values by name.
             step: Step of a point on a curve.
             dataset: Name and digest of the data set of the measurement. The metrics then also belong to the run's
                 logged model, so that the Models page compares models on that data set.
@@ -211,7 +209,6 @@ class Tracker(Connection):
         """Record data sets as inputs of a run, with the store's digests; only descriptions are stored, not the rows.
 
         Args:
-            run_id: The run.
             datasets: For each data set: the table, or the path of a Parquet file or of any other file or folder; its
                 name in the UI, e.g. "reviews"; the artifact's digest (MLflow keeps 36 characters of it); and its use:
                 "training", "validation", "test".

@@ -41,8 +41,6 @@ def deliver(tracker: Tracker, write: Write, keep: bool = True) -> str | None:
     """Send a write after all queued ones, or queue it if MLflow does not answer.
 
     Args:
-        tracker: Tracker of the store.
-        write: The write.
         keep: Whether the write may be queued; the journal of a running training needs no copy.
 
     Returns:
