@@ -125,11 +125,7 @@ class OpenBundle:
         return self
 
     def __call__(self) -> Bundle:
-        """Return the bundle.
-
-        Raises:
-            ModelError: See `load_bundle`.
-        """
+        """Return the bundle."""
         if self._bundle is None:
             device = self._device()
             gpus = self._held.enter_context(gpu_slot(device, here=True))

@@ -96,7 +96,6 @@ def prepare(
         CheckFailed: A text, user, business or month is in two splits, which is not allowed.
         ConfigError: A split by month does not begin with a month.
         Unreadable, MissingColumn: The table of businesses cannot be used.
-        StoreFull, NotWritable: The disk is full or not writable.
     """
     form = NormalForm(**clean.model_dump())
     businesses = read_businesses(business, limits) if business else None

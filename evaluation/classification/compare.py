@@ -91,9 +91,6 @@ def chance_of_gain(a: Predicted, b: Predicted, *, resamples: int, seed: int) -> 
         b: Answers of the other one, on the same reviews.
         resamples: Number of random exchanges.
         seed: Equal seeds exchange equal groups.
-
-    Raises:
-        InputError: See `compare`.
     """
     a, b = paired(a, b)
     ours_NS, theirs_NS = _label_columns(b), _label_columns(a)

@@ -132,8 +132,6 @@ def fit_classifier(
 
     Raises:
         FitError, InputError, RankFailed: See `run_job`.
-        Unreadable, BundleError: See `start_vectors`.
-        Unreadable, InputError: See `lexicons_of`.
     """
     tokens = prepared.tokens[spec.vocabulary]
     vectors = start_vectors(config, spec, prepared)

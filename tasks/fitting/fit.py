@@ -109,7 +109,6 @@ def plan_fit(
 
     Raises:
         TrackingUnavailable: The registry, which knows the champion of a warm start, does not answer.
-        Unreadable, InputError: See `start_vectors`.
     """
     tokens = prepared.tokens[spec.vocabulary]
     inputs = {split: tokens[split].digest for split in ("train", "validation")}

@@ -51,9 +51,6 @@ def champion_digest(config: RunConfig, spec: ModelSpec) -> str:
     """Return the digest of the champion's bundle if a model starts from it; "" if it does not or there is no champion.
 
     Fits with other options than *spec* may match other networks of that bundle, so the digest covers the whole bundle.
-
-    Raises:
-        TrackingUnavailable: The registry does not answer.
     """
     if not wants_champion(spec):
         return ""
@@ -75,9 +72,6 @@ def starting_point(config: RunConfig, spec: ModelSpec, vocabulary: Artifact, inp
         config: Locates the registry.
         vocabulary: Artifact of the vocabulary of its tokens.
         inputs: All other inputs of the fit.
-
-    Raises:
-        TrackingUnavailable: The registry does not answer.
     """
     if not wants_champion(spec):
         return Start()
