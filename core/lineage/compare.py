@@ -8,7 +8,7 @@ from typing import Any
 
 from core.lineage.record import Lineage, Step
 from core.manifest import canonical, to_json
-from core.provenance import differences, made_with
+from core.provenance import made_with
 
 FIGURES = {"score": ("open_bits_per_byte", "bits_per_byte", "perplexity"), "predict": ("accuracy",)}
 """Figures among the facts of a stage that measures a model."""
@@ -85,11 +85,6 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         inner = _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
         found.update(inner)
     return found
-
-
-def platform_differences(lineage: Lineage) -> list[str]:
-    """Return how this machine and its libraries differ from those of the fit."""
-    return differences(lineage.step(lineage.fit).environment, made_with())
 
 
 def code_then(lineage: Lineage) -> dict[str, Any]:

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 from ..bundles.bundle import Bundle, require_stars
-from ..completion.typed import start_of
 from ..tokens.vocabulary import CONTEXT_IDS, EOS, UNK
 from .filters import allowed, among, pick, sampled_logp
 from .options import Sampling, require_whole
@@ -136,11 +135,6 @@ def _begun(texts: Sequence[SampledText], logp_BV: torch.Tensor) -> torch.Tensor:
     for row in rows:
         logp_BV[row] = among(logp_BV[row], texts[row].first)
     return logp_BV
-
-
-def prefix_of(bundle: Bundle, prompt: str, stars: int) -> list[int]:
-    """Return the tokens that a model reads before it writes."""
-    return [*bundle.vocabulary.prefix(stars), *start_of(bundle.vocabulary, prompt).ids]
 
 
 def rating_of(bundle: Bundle, stars: int | None, seed: int, number: int) -> int:

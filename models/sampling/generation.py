@@ -12,7 +12,7 @@ from ..base import read_on
 from ..bundles.bundle import Bundle
 from ..completion.typed import start_of
 from ..tokens.vocabulary import EOS
-from .batch import SampledText, TextBatch, prefix_of, rating_of, uniforms_of
+from .batch import SampledText, TextBatch, rating_of, uniforms_of
 from .options import Sampling, require_stop, require_whole
 from .written_text import WrittenText
 
@@ -133,8 +133,8 @@ def _pieces(
     require_whole("seed", seed, 0)
     require_stop(stop)
     ratings = [rating_of(bundle, stars, seed, number) for number, stars in wanted]
-    prefixes = [prefix_of(bundle, prompt, rating) for rating in ratings]
-    first = start_of(bundle.vocabulary, prompt).first
+    start = start_of(bundle.vocabulary, prompt)
+    prefixes, first = [[*bundle.vocabulary.prefix(rating), *start.ids] for rating in ratings], start.first
     batch: TextBatch[_Writing] = TextBatch(bundle.model.step)
     texts = [
         _Writing(

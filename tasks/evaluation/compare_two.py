@@ -6,7 +6,6 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -139,13 +138,10 @@ def _log(config: RunConfig, pair: Pair, run_id: str) -> None:
         for row in pair.figures.to_dicts() for column, value in row.items() if isinstance(value, float)
     }
     tracker.log_metrics(run_id, figures)
-    note = "\n\n".join([f"A: {pair.a}, B: {pair.b}.", *pair.notes, *_verdicts(pair)])
+    verdicts = [f"{row['figure']}: {row['verdict']}" for row in pair.figures.to_dicts()]
+    note = "\n\n".join([f"A: {pair.a}, B: {pair.b}.", *pair.notes, *verdicts])
     tracker.set_tags(run_id, {COMPARE_A: pair.a, COMPARE_B: pair.b, NOTE: note})
     show_markdown("comparison", pair.to_markdown(), f"{pair.a} and {pair.b}. MLflow: {tracker.link(run_id)}")
-
-
-def _verdicts(pair: Pair) -> list[str]:
-    return [f"{row['figure']}: {row['verdict']}" for row in pair.figures.to_dicts()]
 
 
 def write_markdown(pair: Pair, folder: Path) -> Path:
@@ -155,8 +151,3 @@ def write_markdown(pair: Pair, folder: Path) -> Path:
     file = folder / f"{''.join(letters)}.md"
     file.write_text(pair.to_markdown(), encoding="utf-8")
     return file
-
-
-def describe_pair(pair: Pair, run_id: str, file: Path) -> dict[str, Any]:
-    """Return the comparison as plain values for the command line."""
-    return {**pair.to_dict(), "mlflow_run_id": run_id, "markdown": str(file)}

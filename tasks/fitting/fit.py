@@ -82,7 +82,7 @@ def fit(
     *parts* are the fitted parts of the model by name. A mixture of the same bundles is not fitted again.
     """
     plan = plan_fit(config, spec, prepared, parts)
-    there = _is_there(config, plan.digest)
+    there = "fit" not in config.execution.rebuild and store_of(config).find_usable("fit", plan.digest) is not None
     with open_model_run(config, spec, plan.digest, prepared, parent_run_id, there) as run:
         built = build_fit(config, plan, prepared, now_and_then(run.forward), parts)
         run.complete(built.artifact, BUNDLE_FOLDER)
@@ -217,11 +217,6 @@ def _dask_of(config: RunConfig, spec: ModelSpec) -> str | None:
 def limits_of_fits(config: RunConfig) -> list[str]:
     """Return the limits that fits wait for, and the scoring of networks, of which the champion may be one."""
     return [GPU] if device_of(config) == "cuda" else []
-
-
-def _is_there(config: RunConfig, digest: str) -> bool:
-    """Return whether the fit will be reused from the store."""
-    return "fit" not in config.execution.rebuild and store_of(config).find_usable("fit", digest) is not None
 
 
 def fitted_parts(spec: ModelSpec, fitted: Mapping[str, Fitted]) -> dict[str, Fitted] | None:

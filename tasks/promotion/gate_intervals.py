@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, astuple
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +53,3 @@ def digest_of(ratio: Ratio) -> str:
         digest.update(f"{part is None} {numbers.dtype.str} {numbers.shape}\n".encode())
         digest.update(np.ascontiguousarray(numbers).tobytes())
     return digest.hexdigest()
-
-
-def intervals_of(config: RunConfig) -> partial[list[Interval]]:
-    """Return `kept_intervals` for one store, in the form of `studentised_intervals`."""
-    return partial(kept_intervals, config)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -30,7 +31,7 @@ from tasks.limits import PROMOTION, slot
 from tasks.lineage.gather import keep_lineage
 from tasks.promotion.choose import passed_over
 from tasks.promotion.evidence import gather_evidence
-from tasks.promotion.gate_intervals import intervals_of
+from tasks.promotion.gate_intervals import kept_intervals
 from tasks.promotion.score_now import Champion, Scored
 from tasks.stage import show_markdown, stage
 from tasks.tracking.track import registry_of, tracker_of, tracking_was_away
@@ -101,7 +102,7 @@ def decide(
         config, prepared, evaluated, challenger, scored, champion, version, drift, champion_reviews
     )
     others = passed_over(config, prepared, evaluated, challenger, champion.folder if champion else None)
-    decision = apply_rules(config.promotion, replace(evidence, passed_over=others), intervals_of(config))
+    decision = apply_rules(config.promotion, replace(evidence, passed_over=others), partial(kept_intervals, config))
     for what in decision.warnings:
         log.warning("gate: %s", what)
     return carry_out(

@@ -128,10 +128,5 @@ def _commands(config: RunConfig, promotion: Promotion | None) -> tuple[str, ...]
     lines = [*([f"git checkout {commit}"] if (commit := git_commit()) else []), command]
     if promotion and promotion.version is not None:
         verbs = (f"lineage {promotion.version} --verify", f"reproduce {promotion.version}")
-        lines += [command_line_of(verb, config) for verb in verbs]
+        lines += [f"reviewlm {verb} --preset {config.preset}" for verb in verbs]  # tells it the registered model
     return tuple(lines)
-
-
-def command_line_of(verb: str, config: RunConfig) -> str:
-    """Return the command line of a verb; the preset tells it which registered model to use."""
-    return f"reviewlm {verb} --preset {config.preset}"

@@ -11,6 +11,7 @@ import logging
 import os
 import tempfile
 import time
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,7 +108,7 @@ class Tracker(Connection):
             own[PARENT] = parent_run_id
         own |= tags or {}
         details = {"name": shorten(name, NAME_LENGTH), "tags": _tags(own), "time": _now(), "unless": unless}
-        local = sync.new_run()
+        local = sync.PENDING + uuid.uuid4().hex  # until MLflow gives it an id
         with open_runs.starting():
             run_id = self.write(Write("start", local, details)) or local
             open_runs.opened(self, run_id)

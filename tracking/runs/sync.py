@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import time
-import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -30,11 +29,6 @@ PENDING = "pending-"
 HOPELESS = 5
 """Attempts after which a write that fails while MLflow answers other requests is removed, to not block the others."""
 WAIT_PAUSE = 2.0
-
-
-def new_run() -> str:
-    """Return a new local name for a run, used until MLflow gives it an id."""
-    return PENDING + uuid.uuid4().hex
 
 
 def deliver(tracker: Tracker, write: Write, keep: bool = True) -> str | None:
