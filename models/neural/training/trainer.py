@@ -58,21 +58,16 @@ class TrainResult:
 
 
 def train(
-    network: Network,
-    train_stream: TokenStream,
-    validation_stream: TokenStream,
-    training: TrainingSpec,
+    network: Network, train_stream: TokenStream, validation_stream: TokenStream, training: TrainingSpec,
     context: FitContext,
-) -> TrainResult:
+) -> TrainResult:  # fmt: skip
     """Train a network in place; afterwards it is in evaluation mode and holds the best weights on validation.
 
     Resumes from the checkpoints in `context.work` if there are any of this same training.
 
     Args:
         network: With its initial weights, on `context.device`.
-        train_stream: Training reviews.
         validation_stream: Held-out reviews; a part of them, evenly spaced, is scored at each evaluation.
-        training: See `TrainingSpec`.
         context: Work folder (journal, checkpoints), device, listener, this process's rank and the number of ranks. With
             a `pace`, the training stops before its decay; see `callbacks/pacing.py`.
 
