@@ -49,7 +49,6 @@ def measure_drift(
 
     Args:
         config: Its section `drift` has limits and sample sizes.
-        dataset: The ingested data set.
         parent_run_id: The MLflow run that gets the report.
         asked: Parameters of the flow `drift`, which the event of newly found drift passes on to the retrain that it
             starts. None: the run retrains anyway, and the event only tells.
