@@ -129,6 +129,11 @@ class Figures:
         """Bits per token of a character model (a rare character counts as its bytes); None for other units."""
         return self.bits_per_token if self.unit == "char" else None
 
+    @property
+    def oov_share(self) -> float:
+        """Share of the scored tokens that are `<unk>`."""
+        return float(FIGURES["oov_share"](vars(self)))
+
     def to_dict(self) -> dict[str, Any]:
         """Return sums and figures under the names used by tables, tracking and the command line."""
         return {name: getattr(self, name) for name in (*SUMS, "impossible", *FIGURES, *LABELS)}
