@@ -26,7 +26,7 @@ def decide(policy: ClassificationPromotion, evidence: ClassifierEvidence) -> Dec
     case = ClassifierCase.of(policy, evidence)
     rules = (*RULES, *(RULES_OF_ANSWERS if case.answered else ()))
     return case.decide(
-        rules, _praise(case), _figures(case) if case.answered else {}, metric=METRIC,
+        rules, _praise, _figures(case) if case.answered else {}, metric=METRIC,
         challenger_scores=answers_digest(case.challenger) if case.answered else "",
         champion_scores=None if case.champion is None else answers_digest(case.champion),
         champion_reviews=_champion_reviews(case),

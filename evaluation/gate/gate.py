@@ -37,7 +37,7 @@ def decide(
     """
     case = replace(GateCase.of(policy, evidence), intervals=intervals)
     return case.decide(
-        RULES, _praise(case), _figures(case), metric=METRIC,
+        RULES, _praise, _figures(case), metric=METRIC,
         challenger_scores=scores_digest(case.challenger_rows),
         champion_scores=scores_digest(case.champion_rows) if case.champion_scored else None,
         passed_over=evidence.passed_over, warnings=cautions(case), champion_reviews=_champion_reviews(evidence),

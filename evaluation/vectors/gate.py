@@ -26,7 +26,7 @@ def decide_vectors(policy: EmbeddingPromotion, evidence: VectorsEvidence) -> Dec
     case = VectorsCase(policy, evidence)
     rules = (*RULES, *(RULES_OF_RANKS if case.measured else ()))
     return case.decide(
-        rules, _praise(case), _figures(case) if case.measured else {},
+        rules, _praise, _figures(case) if case.measured else {},
         metric=f"{_measure(case)}: {METRICS[_measure(case)]} (higher is better)",
         challenger_scores=case.challenger.digest if case.measured else "",
         champion_scores=case.champion.digest if case.measured and case.champion else None,

@@ -66,15 +66,16 @@ class Rivals:
         return self.evidence.champion.problem if self.evidence.champion else ""
 
     def decide(
-        self, rules: Sequence[Callable[[Any], RuleOutcome]], praise: str, figures: Mapping[str, float], **known: Any
-    ) -> Decision:
-        """Apply rules and return the decision; *praise* is the reason if none fails, *known* are its other fields."""
+        self, rules: Sequence[Callable[[Any], RuleOutcome]], praise: Callable[[Any], str],
+        figures: Mapping[str, float], **known: Any,
+    ) -> Decision:  # fmt: skip
+        """Apply rules and return the decision; *praise* gives the reason if none fails, *known* are other fields."""
         outcomes = tuple(rule(self) for rule in rules)
         # If the challenger is the champion, the first failed rule is enough.
         failed = [rule for rule in outcomes if rule.passed is False][: 1 if self.identical else None]
         challenger, champion = self.evidence.challenger, self.evidence.champion
         return Decision(
-            promote=not failed, reason="; ".join(rule.detail for rule in failed) or praise, rules=outcomes,
+            promote=not failed, reason="; ".join(rule.detail for rule in failed) or praise(self), rules=outcomes,
             challenger=challenger.digest, champion=champion.digest if champion else None, test_set=challenger.test,
             figures={name: rounded(value) for name, value in figures.items()}, **known,
         )  # fmt: skip
