@@ -15,7 +15,7 @@ from evaluation.gate.evidence import Evidence
 from evaluation.scoring.metrics import LN2, Figures, figures_of
 from evaluation.statistics.bootstrap import Interval
 from evaluation.statistics.floor import floor_nats
-from evaluation.statistics.groups import effective_number, groups_of
+from evaluation.statistics.groups import effective_number, groups_of, least_sure_gain
 from evaluation.statistics.studentised import Intervals, Ratio, gain_ratio, studentised_intervals
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Rivals:
 
     Attributes:
         SECTION: Name of the policy's section in the configuration, for remedies.
-        policy: Limits; it has `replace_lost_champion`, `allow_other_family` and `allow_rolled_back`.
+        policy: A `GatePolicy`, with the limits of this family.
         evidence: It has `challenger` and `champion` (or None), each with `digest`, `problem` and `family`, and
             `rolled_back`.
     """
@@ -264,18 +264,6 @@ class GateCase(Rivals):
             return None
         options = {"confidence": self.policy.confidence, "resamples": self.evidence.resamples}
         return self.intervals([ratio], seed=self.evidence.seed, **options)[0]
-
-
-def least_sure_gain(sizes: np.ndarray, confidence: float, max_review_loss: float, limit: float = 0.0) -> float:
-    """Return the smallest gain that is surely above a limit, with groups of these sizes and equal gains on all reviews.
-
-    The weight w of one unseen group among n has the distribution Beta(1, n), with 1 − α^(1/n) as the quantile 1 − α.
-    This share of the text may be worse by *max_review_loss*: a gain g is sure if (1 − w) g − w max_review_loss > limit.
-    """
-    if not len(sizes):
-        return 1.0
-    weight = 1 - ((1 - confidence) / 2) ** (1 / effective_number(sizes))
-    return min(1.0, (limit + weight * max_review_loss) / (1 - weight))
 
 
 def open_nats(rows: pl.DataFrame) -> np.ndarray:
