@@ -21,14 +21,14 @@ class Latency:
     """Latency of the registered model in a fresh process, in milliseconds.
 
     Args:
-        p50: Median time of a suggestion of next words.
-        p95: 95 % of the suggestions take at most this time.
-        word: Mean time per word of a written review.
+        p50: Median time of an answer: a suggestion of next words, or the label of a text.
+        p95: 95 % of the answers take at most this time.
+        word: Mean time per word of a written review; None for models that write none.
     """
 
     p50: float
     p95: float
-    word: float
+    word: float | None = None
 
 
 @dataclass(frozen=True)
