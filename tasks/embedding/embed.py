@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from core.config.run_config import RunConfig
-from core.config.sections.embedding import EmbeddingConfig
 from core.errors import ArtifactError, ConfigError
-from core.store import Artifact, Built, Store
+from core.store import Built, Store
 from models.options import stored
 from models.streams import TokenStream
 from models.tokens.vocabulary import Vocabulary
@@ -20,6 +18,7 @@ from models.vectors.training import CHECKPOINT, Report
 from models.vectors.word_vectors import HEADER
 from tasks.code_version import running_code
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
+from tasks.fitting.fitted import FittedVectors
 from tasks.fitting.job import BUNDLE_FOLDER
 from tasks.progress import progress
 from tasks.stage import result_as_task_state, run_stage, show_facts, stage, store_of
@@ -27,21 +26,6 @@ from tasks.tracking.track import open_model_run
 
 EMBED_VERSION = 3
 STAGE = "embed"
-
-
-@dataclass(frozen=True)
-class FittedVectors:
-    """Trained word vectors: their options, their artifact, and the MLflow run that describes them."""
-
-    spec: EmbeddingConfig
-    artifact: Artifact
-    run_id: str
-    reused: bool
-
-    @property
-    def bundle(self) -> Path:
-        """The folder that `models.vectors.bundle.load_vectors` opens."""
-        return self.artifact.folder / BUNDLE_FOLDER
 
 
 @stage(STAGE)

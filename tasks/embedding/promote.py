@@ -24,8 +24,8 @@ from tasks.data.documents import documents_of, grouped_by
 from tasks.data.family import family_of_run
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
 from tasks.embedding.champion import ChampionVectors, cut_of, rank_champion_reviews
-from tasks.embedding.embed import FittedVectors
 from tasks.fitting.fit import bundle_digest
+from tasks.fitting.fitted import FittedVectors
 from tasks.promotion.champion_reviews import tests_of
 from tasks.promotion.evidence import checked, look_for_leaks, rolled_back, served
 from tasks.promotion.promote import Promotion, carry_out, register_fit

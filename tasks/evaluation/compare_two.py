@@ -20,7 +20,8 @@ from tasks.data.documents import documents_of
 from tasks.data.prepare import Prepared
 from tasks.evaluation.cost import with_parts
 from tasks.evaluation.evaluate import draw_samples, figures_of_artifact, score_bundle, scores_of
-from tasks.fitting.fit import Fitted, bundle_digest, plan_fit
+from tasks.fitting.fit import bundle_digest, plan_fit
+from tasks.fitting.fitted import Fitted
 from tasks.measuring.samples import SAMPLES_FILE
 from tasks.promotion.score_now import tokens_for
 from tasks.stage import show_markdown, stage, store_of

@@ -25,6 +25,7 @@ from tasks.embedding.start import INPUT as VECTORS
 from tasks.embedding.start import start_vectors
 from tasks.engines.dask_engine import FOLDER
 from tasks.fitting.fit_process import run_job
+from tasks.fitting.fitted import Fitted
 from tasks.fitting.job import BUNDLE_FOLDER, LanguageModelJob
 from tasks.fitting.listeners import EnoughSeen, both, now_and_then
 from tasks.fitting.pool_caller import Handover
@@ -40,21 +41,6 @@ FIT_VERSION = 5
 RunJob = Callable[[LanguageModelJob, Callable[[dict[str, Any]], None]], Mapping[str, float]]
 ROWS_OF_RANK = 64
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """Fitted model: its spec, its artifact, and the MLflow run that describes it."""
-
-    spec: ModelSpec
-    artifact: Artifact
-    run_id: str
-    reused: bool
-
-    @property
-    def bundle(self) -> Path:
-        """The folder that `models.bundles.bundle.load_bundle` opens."""
-        return self.artifact.folder / BUNDLE_FOLDER
 
 
 @dataclass(frozen=True)
