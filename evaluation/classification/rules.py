@@ -17,16 +17,10 @@ from evaluation.classification.forgetting import no_forgetting_of_labels
 from evaluation.classification.predicted import Predicted
 from evaluation.classification.slices import accuracy_losses
 from evaluation.gate.decision import RuleOutcome
+from evaluation.gate.rules import RULES_OF_ALL
 from evaluation.gate.rules.case import MORE_REVIEWS
-from evaluation.gate.rules.comparability import (
-    another_model,
-    champion_at_hand,
-    count_groups,
-    not_rolled_back,
-    same_family,
-)
-from evaluation.gate.rules.data import data_checks, leak_certificate
-from evaluation.gate.rules.serving import latency, size, smoke_test
+from evaluation.gate.rules.comparability import count_groups
+from evaluation.gate.rules.serving import latency, size
 from evaluation.gate.rules.slices import outcome_of_losses
 
 ClassifierRule = Callable[[ClassifierCase], RuleOutcome]
@@ -162,10 +156,7 @@ def no_label_given_up(case: ClassifierCase) -> RuleOutcome:
     return RuleOutcome(name, not lost, detail, len(lost), 0)
 
 
-RULES: tuple[ClassifierRule, ...] = (
-    another_model, not_rolled_back, champion_at_hand, same_family, data_checks, leak_certificate, smoke_test, latency,
-    size, answers_at_hand,
-)  # fmt: skip
+RULES: tuple[ClassifierRule, ...] = (*RULES_OF_ALL, latency, size, answers_at_hand)
 RULES_OF_ANSWERS: tuple[ClassifierRule, ...] = (
     same_reviews_answered, enough_groups, finite_classifier, better_than_majority, better_than_baseline_classifier,
     better_than_champion_classifier, surely_better_classifier, no_worse_slice, no_label_given_up,
