@@ -18,8 +18,8 @@ Spec = TypeVar("Spec", bound=FittedSpec, covariant=True)
 
 
 @dataclass(frozen=True)
-class FittedModel(Generic[Spec]):
-    """A fitted model of any family.
+class StoredFit(Generic[Spec]):
+    """A fitted model of any family, in the store.
 
     Args:
         spec: Its options; of a classifier, with the labels.
@@ -39,7 +39,7 @@ class FittedModel(Generic[Spec]):
         return self.artifact.folder / BUNDLE_FOLDER
 
 
-AnyFitted = FittedModel[FittedSpec]
-Fitted = FittedModel[ModelSpec]
-FittedClassifier = FittedModel[ClassifierSpec]
-FittedVectors = FittedModel[EmbeddingConfig]
+AnyFitted = StoredFit[FittedSpec]
+Fitted = StoredFit[ModelSpec]
+FittedClassifier = StoredFit[ClassifierSpec]
+FittedVectors = StoredFit[EmbeddingConfig]

@@ -196,7 +196,8 @@ def smoke_test(tracker: Tracker, model_uri: str, timeout: float = 300.0, form: F
     with tempfile.TemporaryDirectory(prefix="reviewlm-smoke-") as foreign:
         try:
             with interrupts.during("smoke test"):
-                done = run_child([str(form.smoke), model_uri], timeout, isolated=True, cwd=foreign, env=environment)
+                program = [str(form.smoke), model_uri, form.model_type]
+                done = run_child(program, timeout, isolated=True, cwd=foreign, env=environment)
         except subprocess.TimeoutExpired:
             return Smoke(False, f"no answer within {timeout:.0f} s", time.perf_counter() - start)
     seconds = time.perf_counter() - start
