@@ -87,7 +87,9 @@ def test_sequences_that_cannot_be_read_are_refused_with_the_place(build, complai
 
 
 def test_an_unknown_rating_gives_nothing_away():
-    Sequences.of([[1, 3, 9, 2]]).require(20)
+    unrated = Sequences.of([[1, 3, 9, 2]])
+    unrated.require(20)
+    assert unrated.ids_P.tolist() == [1, 3, 9, 2]
 
 
 @pytest.mark.parametrize(
