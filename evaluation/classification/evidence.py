@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from core.lineage.family import NOT_KNOWN, Family
 from evaluation.classification.predicted import Predicted
-from evaluation.gate.evidence import ChampionReviews, DataEvidence, ServingEvidence
+from evaluation.gate.evidence import GateEvidence
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class AnsweredReviews:
 
 
 @dataclass(frozen=True)
-class ClassifierEvidence:
+class ClassifierEvidence(GateEvidence[Predicted]):
     """All facts that the gate decides by.
 
     Args:
@@ -47,19 +47,8 @@ class ClassifierEvidence:
         baseline: The simple classifier named in the configuration; None if there is none.
         data: Facts about the data; `data.reviews` has review_id and, as far as they are known, words, date and
             categories. Groups of dependent reviews are those of the answers; `data.grouped_by` describes them.
-        serving: Facts about the registered challenger in service.
-        champion_reviews: Answers of both on the champion's own test reviews; None if they did not answer them.
-        rolled_back: Who rolled back from a version of the challenger's fit, when and why; empty if nobody did.
-        resamples: Number of bootstrap draws.
-        seed: Seed of the bootstrap.
     """
 
     challenger: AnsweredReviews
     champion: AnsweredReviews | None = None
     baseline: AnsweredReviews | None = None
-    data: DataEvidence = field(default_factory=DataEvidence)
-    serving: ServingEvidence = field(default_factory=ServingEvidence)
-    champion_reviews: ChampionReviews[Predicted] | None = None
-    rolled_back: str = ""
-    resamples: int = 10_000
-    seed: int = 1

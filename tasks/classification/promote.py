@@ -69,13 +69,13 @@ def judge_classifier(
         _challenger(config, prepared, challenger, version),
         champion.answered if champion else None,
         _answered(config, prepared, compared.named(config.classification.baseline)),
-        DataEvidence(
+        data=DataEvidence(
             documents, grouped_by(prepared.clean, documents), passed, detail,
             with_past(look_for_leaks(prepared.clean, None), past),
         ),
-        served(config, challenger.fitted, version, CLASSIFIER),
-        answer_champion_reviews(config, prepared, challenger, champion, version),
-        rolled_back(config, challenger.fitted),
+        serving=served(config, challenger.fitted, version, CLASSIFIER),
+        champion_reviews=answer_champion_reviews(config, prepared, challenger, champion, version),
+        rolled_back=rolled_back(config, challenger.fitted),
         resamples=config.evaluation.resamples, seed=config.evaluation.seed,
     )  # fmt: skip
     return decide(config.classification.promotion, evidence)

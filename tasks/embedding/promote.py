@@ -78,13 +78,13 @@ def judge_vectors(
         ranked(champion.digest, theirs, champion.problem, champion.family, champion.cut) if champion else None,
         None if ours is None else rank_by_counts(windows, dict(zip(ours.words, ours.counts, strict=True))),
         by_output,
-        DataEvidence(
+        data=DataEvidence(
             documents.join(reviews, on="review_id", how="left", maintain_order="left"), grouped_by(clean, documents),
             passed, detail, look_for_leaks(clean, None),
         ),
-        served(config, fitted, version, WORD_VECTORS),
-        own,
-        rolled_back(config, fitted),
+        serving=served(config, fitted, version, WORD_VECTORS),
+        champion_reviews=own,
+        rolled_back=rolled_back(config, fitted),
         resamples=config.evaluation.resamples, seed=config.evaluation.seed,
     )  # fmt: skip
     return decide_vectors(config.embedding.promotion, evidence)

@@ -33,8 +33,7 @@ class Rivals:
     Attributes:
         SECTION: Name of the policy's section in the configuration, for remedies.
         policy: A `GatePolicy`, with the limits of this family.
-        evidence: It has `challenger` and `champion` (or None), each with `digest`, `problem` and `family`, and
-            `rolled_back`.
+        evidence: A `GateEvidence` with `challenger` and `champion` (or None), each with `digest`, `problem`, `family`.
     """
 
     SECTION: ClassVar[str]

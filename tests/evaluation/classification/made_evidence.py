@@ -22,8 +22,8 @@ YELP = Family("yelp")
 EVIDENCE = ClassifierEvidence(
     AnsweredReviews("new", BETTER, "test1", name="lstm", family=YELP),
     AnsweredReviews("old", WORSE, "test1", name="bag", family=YELP),
-    AnsweredReviews("base", SIMPLE, "test1", name="logistic"), DATA, SERVING, ChampionReviews(same=True),
-    resamples=500,
+    AnsweredReviews("base", SIMPLE, "test1", name="logistic"),
+    data=DATA, serving=SERVING, champion_reviews=ChampionReviews(same=True), resamples=500,
 )  # fmt: skip
 
 
