@@ -1,6 +1,5 @@
 """Noise words follow count^0.75, and the Huffman tree gives every word a probability at the smallest expected cost."""
 
-import heapq
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from models.vectors.huffman import huffman_tree
 from models.vectors.kernels import draw_noise
 from models.vectors.noise import ONE, noise_table
 from models.vectors.objective import path_log_probability
+from tests.models.least_cost import least_cost
 
 COUNTS = np.array([1000, 400, 400, 90, 33, 20, 7, 5, 1, 1])
 some_counts = st.lists(st.integers(1, 10_000), min_size=2, max_size=40)
@@ -73,14 +73,7 @@ def test_the_probabilities_of_all_words_sum_to_one(counts, seed):
 
 @given(some_counts)
 def test_the_expected_code_length_is_the_smallest_possible(counts):
-    """Huffman's cost is the sum of all joined weights, computed here without a tree."""
-    heap, cost = list(counts), 0
-    heapq.heapify(heap)
-    while len(heap) > 1:
-        joined = heapq.heappop(heap) + heapq.heappop(heap)
-        cost += joined
-        heapq.heappush(heap, joined)
-    assert mean_length(counts) == pytest.approx(cost / sum(counts))
+    assert mean_length(counts) == pytest.approx(least_cost(counts) / sum(counts))
 
 
 @given(some_counts)
